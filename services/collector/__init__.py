@@ -1,0 +1,1 @@
+"""Gathers results, traces and events."""

@@ -1,0 +1,1 @@
+"""Holds models, runs segments, passes feature maps on."""

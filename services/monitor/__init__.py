@@ -1,0 +1,1 @@
+"""Samples its device and its links."""

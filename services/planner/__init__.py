@@ -1,0 +1,1 @@
+"""Snapshot to problem to strategy to plan."""

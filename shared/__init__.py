@@ -1,0 +1,1 @@
+"""What every service speaks: model, messages, plan and bus. Imports nothing above it."""

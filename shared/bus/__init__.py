@@ -1,0 +1,1 @@
+"""The MQTT client, topics, wire format and feature-map transport."""

@@ -1,0 +1,1 @@
+"""One module per direction of flow; validated at the boundary, frozen inside."""

@@ -1,0 +1,1 @@
+"""The ONNX graph as data: blocks, cuts, segments, reference architectures."""
