@@ -1,0 +1,91 @@
+"""Planner and executors: commands, and the reports that answer them."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shared.messages.base import Message, ModelId, Name, Union
+from shared.messages.models import Manifest
+
+
+class SegmentRange(Message):
+    """Blocks `[start, stop)` of a model."""
+
+    start: Annotated[int, Field(ge=0)]
+    stop: Annotated[int, Field(gt=0)]
+
+
+class ProfileModel(Message):
+    """Fetch a model and measure its blocks; answered by a retained Profile or by ProfileFailed."""
+
+    kind: Literal["profile"] = "profile"
+    manifest: Manifest
+
+
+class Prepare(Message):
+    """Make ready to run these segments in epoch `epoch`; answered by Ready or Rejected."""
+
+    kind: Literal["prepare"] = "prepare"
+    stream: Name
+    epoch: int
+    manifest: Manifest
+    segments: tuple[SegmentRange, ...]
+
+
+class Release(Message):
+    """Epochs of `stream` up to `through_epoch` are over: drop what only they need, once their requests are through."""
+
+    kind: Literal["release"] = "release"
+    stream: Name
+    through_epoch: int
+
+
+Command = Annotated[ProfileModel | Prepare | Release, Field(discriminator="kind")]
+COMMANDS = Union(Command)
+"""What travels on `devices/{device}/commands`."""
+
+
+class RejectionCause(StrEnum):
+    """Why a device cannot get ready."""
+
+    MEMORY = "memory"
+    MODEL_MISSING = "model_missing"
+    MODEL_INVALID = "model_invalid"
+    DISK = "disk"
+    ERROR = "error"
+
+
+class Ready(Message):
+    """The device can run the epoch's segments."""
+
+    kind: Literal["ready"] = "ready"
+    device: Name
+    stream: Name
+    epoch: int
+
+
+class Rejected(Message):
+    """The device cannot run the epoch's segments; the planner plans again without that choice."""
+
+    kind: Literal["rejected"] = "rejected"
+    device: Name
+    stream: Name
+    epoch: int
+    cause: RejectionCause
+    reason: str
+
+
+class ProfileFailed(Message):
+    """The device cannot fetch or measure the model."""
+
+    kind: Literal["profile_failed"] = "profile_failed"
+    device: Name
+    model: ModelId
+    cause: RejectionCause
+    reason: str
+
+
+Report = Annotated[Ready | Rejected | ProfileFailed, Field(discriminator="kind")]
+REPORTS = Union(Report)
+"""What travels on `devices/{device}/reports`."""

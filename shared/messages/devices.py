@@ -1,0 +1,163 @@
+"""What a device says of itself: presence, telemetry, links, and what its executor observed."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shared.messages.base import Message, ModelId, Name, Union
+
+
+class State(StrEnum):
+    """Whether somebody is there."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+
+
+class Capabilities(Message):
+    """What an executor can do."""
+
+    cores: int = 1
+    memory_bytes: int | None = None
+    architecture: str = ""
+    provider: str = "CPUExecutionProvider"
+    threads: int = 1
+    emulated: bool = False
+    power_idle_w: float = 0.0
+    power_active_w: float = 0.0
+    power_tx_w: float = 0.0
+    power_rx_w: float = 0.0
+
+
+class Presence(Message):
+    """A device's executor comes or goes (`devices/{device}/presence`; offline is its last will)."""
+
+    device: Name
+    state: State
+    version: str = ""
+    boot_id: str = ""
+    """Differs after every start of the process, so that a quick restart is seen."""
+    capabilities: Capabilities = Capabilities()
+    transports: tuple[str, ...] = ("mqtt",)
+
+
+class ServicePresence(Message):
+    """A planner, collector or monitor comes or goes (`services/{name}/presence`)."""
+
+    name: Name
+    role: str
+    state: State
+    version: str = ""
+    boot_id: str = ""
+
+
+class Telemetry(Message):
+    """A sample of a device, published on change and as a heartbeat (`devices/{device}/telemetry`)."""
+
+    device: Name
+    sent_at_s: float
+    """Wall clock of the device."""
+    cpu_percent: float = 0.0
+    memory_used_bytes: int = 0
+    memory_total_bytes: int = 0
+    temperature_c: float | None = None
+    power_w: float | None = None
+    load_factor: Annotated[float, Field(gt=0)] = 1.0
+    """How many times slower than idle the device computes at present."""
+
+
+class LinkEstimate(Message):
+    """One directed link as its sender sees it."""
+
+    target: Name
+    bandwidth_mbps: Annotated[float, Field(ge=0)]
+    latency_ms: Annotated[float, Field(ge=0)]
+    samples: int = 0
+
+
+class Links(Message):
+    """The links that leave a device (`devices/{device}/links`, retained)."""
+
+    device: Name
+    sent_at_s: float
+    links: tuple[LinkEstimate, ...] = ()
+
+
+class Profile(Message):
+    """What a model's blocks cost on a device, measured idle (`devices/{device}/profiles/{model}`, retained)."""
+
+    device: Name
+    model: ModelId
+    block_ms: tuple[Annotated[float, Field(ge=0)], ...]
+    """Block 0 is `prepare`; block k is block k-1 of the ONNX file."""
+    segment_overhead_ms: Annotated[float, Field(ge=0)] = 0.0
+    provider: str = "CPUExecutionProvider"
+    threads: int = 1
+    measured_at_s: float = 0.0
+
+
+class ComputeObservation(Message):
+    """A segment has run: what it took, and what the idle profile says of it."""
+
+    kind: Literal["compute"] = "compute"
+    device: Name
+    model: ModelId
+    start: int
+    stop: int
+    measured_ms: float
+    idle_ms: float
+
+
+class TransferObservation(Message):
+    """A transfer has been received by its target, or is overdue: an upper bound on the bandwidth then."""
+
+    kind: Literal["transfer"] = "transfer"
+    device: Name
+    target: Name
+    size_bytes: int
+    elapsed_ms: float
+    """From the first byte sent to the receipt."""
+    finished: bool = True
+
+
+Observation = Annotated[ComputeObservation | TransferObservation, Field(discriminator="kind")]
+OBSERVATIONS = Union(Observation)
+"""What travels on `devices/{device}/observations`, from an executor to its own monitor."""
+
+
+class Receipt(Message):
+    """A transfer has arrived whole (`devices/{sender}/receipts`)."""
+
+    transfer_id: str
+    receiver: Name
+
+
+class Probe(Message):
+    """A small message between monitors that measures an idle link (`devices/{device}/probes`)."""
+
+    kind: Literal["probe", "echo"]
+    probe_id: str
+    sender: Name
+    size_bytes: int = 0
+    """Bytes of the probe, its padding included; an echo repeats it."""
+    padding: bytes = b""
+
+
+class EmulatedLink(Message):
+    """The rate of an emulated device's link to one peer."""
+
+    target: Name
+    bandwidth_mbps: Annotated[float, Field(ge=0)]
+    latency_ms: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Emulation(Message):
+    """What an emulated device pretends (`devices/{device}/emulation`, retained)."""
+
+    device: Name
+    slowdown: Annotated[float, Field(ge=1)] = 1.0
+    """How many times slower than this machine the device is when idle."""
+    load_factor: Annotated[float, Field(ge=1)] = 1.0
+    """How many times slower than idle it is now."""
+    links: tuple[EmulatedLink, ...] = ()

@@ -1,0 +1,71 @@
+"""Events for people and the collector (`events`)."""
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from shared.messages.base import Message, Name
+from shared.messages.streams import PlanRoute
+
+
+class EventKind(StrEnum):
+    """What has happened."""
+
+    REROUTE = "reroute"
+    REJECTION = "rejection"
+    INFEASIBLE = "infeasible"
+    POLICY_ACCEPTED = "policy_accepted"
+    POLICY_REFUSED = "policy_refused"
+    DEVICE_LOST = "device_lost"
+    DEVICE_BACK = "device_back"
+    REQUEST_FAILED = "request_failed"
+    REQUEST_RETRIED = "request_retried"
+    BAD_MESSAGE = "bad_message"
+    FAILURE = "failure"
+
+
+class RerouteCause(StrEnum):
+    """Why the planner changed a route."""
+
+    FIRST_PLAN = "first_plan"
+    LINK_CHANGED = "link_changed"
+    LOAD_CHANGED = "load_changed"
+    DEVICE_LOST = "device_lost"
+    DEVICE_BACK = "device_back"
+    POLICY_CHANGED = "policy_changed"
+    PROFILE_CHANGED = "profile_changed"
+    STREAM_CHANGED = "stream_changed"
+    REJECTED = "rejected"
+
+
+class Event(Message):
+    """Something people may want to know."""
+
+    kind: EventKind
+    at_s: float
+    origin: Name
+    """The service or device that says so."""
+    text: str
+    """One line for people."""
+    stream: Name | None = None
+    device: Name | None = None
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class Reroute(Message):
+    """The `data` of a reroute event: why, from what, to what, and what was predicted."""
+
+    stream: Name
+    epoch: int
+    cause: RerouteCause
+    reason: str
+    previous: tuple[PlanRoute, ...]
+    chosen: tuple[PlanRoute, ...]
+    objective: str
+    predicted_before: float | None
+    """Predicted objective of the previous routes in the new state; none when they cannot run any more."""
+    predicted_after: float
+    trigger_at_s: float
+    """Wall clock of the message that caused it."""
+    committed_at_s: float

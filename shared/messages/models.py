@@ -1,0 +1,103 @@
+"""Models on the bus: the manifest, and how the bytes are offered, pulled and sent."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from shared.messages.base import Message, ModelId, Name
+
+
+class TensorSpec(Message):
+    """A model's input or output."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class ManifestBlock(Message):
+    """A block of the model as planners see it."""
+
+    name: str
+    output_bytes: int
+    """Bytes of the cut behind the block, raw."""
+    flops: int = 0
+    parameter_bytes: int = 0
+    activation_bytes: int = 0
+    tileable: bool = False
+
+
+class ResizeMode(StrEnum):
+    """How a photograph is brought to the input's size."""
+
+    STRETCH = "stretch"
+    """Resized to exactly the input's height and width."""
+    CENTER_CROP = "center_crop"
+    """The short side resized to `size / crop_fraction`, then the centre cut out."""
+
+
+class Preprocessing(Message):
+    """From the bytes of a JPEG or PNG to the input tensor: (pixel - mean) / scale, per channel."""
+
+    kind: Literal["image", "tensor"] = "tensor"
+    height: int = 0
+    width: int = 0
+    resize: ResizeMode = ResizeMode.CENTER_CROP
+    crop_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    channel_order: Literal["RGB", "BGR"] = "RGB"
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    scale: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+
+class OutputKind(StrEnum):
+    """What a model's first output means."""
+
+    TENSOR = "tensor"
+    CLASSIFICATION = "classification"
+
+
+class Manifest(Message):
+    """What everybody needs to know of a model (`models/{model}`, retained)."""
+
+    model: ModelId
+    name: str
+    size_bytes: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    blocks: tuple[ManifestBlock, ...]
+    """Block 0 is `prepare`; block k is block k-1 of the ONNX file."""
+    preprocessing: Preprocessing = Preprocessing()
+    output_kind: OutputKind = OutputKind.TENSOR
+    apply_softmax: bool = False
+    labels: tuple[str, ...] = ()
+    provider: Name = "planner"
+    """Whose library the bytes are pulled from."""
+
+
+class Offer(Message):
+    """A publisher has a model for the fleet's library (`models/{model}/offer`)."""
+
+    manifest: Manifest
+    provider: Name
+
+
+class Pull(Message):
+    """A receiver asks a provider for some of a model's bytes (`models/{model}/pulls/{provider}`)."""
+
+    model: ModelId
+    receiver: Name
+    offset: Annotated[int, Field(ge=0)]
+    length: Annotated[int, Field(gt=0)]
+
+
+class ModelChunk(Message):
+    """Some of a model's bytes (`models/{model}/chunks/{receiver}`)."""
+
+    model: ModelId
+    offset: Annotated[int, Field(ge=0)]
+    crc32: int
+    data: bytes
+    error: str = ""
+    """Why the provider cannot serve; then `data` is empty."""
