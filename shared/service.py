@@ -67,13 +67,14 @@ def run(service: Callable[[], Awaitable[None]], *, log_level: str = "INFO") -> E
         The exit status for the process.
     """
     configure_logging(log_level)
+    status = ExitStatus.DONE
     try:
         asyncio.run(_until_signalled(service))
     except* InputError as group:
-        return _say(group, ExitStatus.INPUT_WRONG)
+        status = _say(group, ExitStatus.INPUT_WRONG)
     except* BusError as group:
-        return _say(group, ExitStatus.OUT_OF_REACH)
-    return ExitStatus.DONE
+        status = _say(group, ExitStatus.OUT_OF_REACH)
+    return status
 
 
 async def _until_signalled(service: Callable[[], Awaitable[None]]) -> None:
