@@ -25,12 +25,16 @@ class MessageError(ValueError):
     """A payload that is no message: what is wrong with it, in one line."""
 
 
-class Message(BaseModel):
-    """A control message. Readers ignore unknown fields; new fields have defaults."""
+class Part(BaseModel):
+    """A part of messages. Readers ignore unknown fields; new fields have defaults."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", allow_inf_nan=False, ser_json_bytes="base64", val_json_bytes="base64"
     )
+
+
+class Message(Part):
+    """A control message, whole: what travels on a topic."""
 
     schema_version: int = SCHEMA_VERSION
 

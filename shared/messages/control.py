@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.messages.base import Message, ModelId, Name, Union
+from shared.messages.base import Message, ModelId, Name, Part, Union
 from shared.messages.models import Manifest
 
 
-class SegmentRange(Message):
+class SegmentRange(Part):
     """Blocks `[start, stop)` of a model."""
 
     start: Annotated[int, Field(ge=0)]

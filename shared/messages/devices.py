@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.messages.base import Message, ModelId, Name, Union
+from shared.messages.base import Message, ModelId, Name, Part, Union
 
 
 class State(StrEnum):
@@ -15,7 +15,7 @@ class State(StrEnum):
     OFFLINE = "offline"
 
 
-class Capabilities(Message):
+class Capabilities(Part):
     """What an executor can do."""
 
     cores: int = 1
@@ -67,7 +67,7 @@ class Telemetry(Message):
     """How many times slower than idle the device computes at present."""
 
 
-class LinkEstimate(Message):
+class LinkEstimate(Part):
     """One directed link as its sender sees it."""
 
     target: Name
@@ -144,7 +144,7 @@ class Probe(Message):
     padding: bytes = b""
 
 
-class EmulatedLink(Message):
+class EmulatedLink(Part):
     """The rate of an emulated device's link to one peer."""
 
     target: Name

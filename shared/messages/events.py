@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import Field
 
-from shared.messages.base import Message, Name
+from shared.messages.base import Message, Name, Part
 from shared.messages.streams import PlanRoute
 
 
@@ -53,7 +53,7 @@ class Event(Message):
     data: dict[str, Any] = Field(default_factory=dict)
 
 
-class Reroute(Message):
+class Reroute(Part):
     """The `data` of a reroute event: why, from what, to what, and what was predicted."""
 
     stream: Name

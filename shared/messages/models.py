@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.messages.base import Message, ModelId, Name
+from shared.messages.base import Message, ModelId, Name, Part
 
 
-class TensorSpec(Message):
+class TensorSpec(Part):
     """A model's input or output."""
 
     name: str
@@ -16,7 +16,7 @@ class TensorSpec(Message):
     dtype: str
 
 
-class ManifestBlock(Message):
+class ManifestBlock(Part):
     """A block of the model as planners see it."""
 
     name: str
@@ -37,7 +37,7 @@ class ResizeMode(StrEnum):
     """The short side resized to `size / crop_fraction`, then the centre cut out."""
 
 
-class Preprocessing(Message):
+class Preprocessing(Part):
     """From the bytes of a JPEG or PNG to the input tensor: (pixel - mean) / scale, per channel."""
 
     kind: Literal["image", "tensor"] = "tensor"

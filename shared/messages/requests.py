@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from shared.messages.base import Message, ModelId, Name, RequestId
+from shared.messages.base import Message, ModelId, Name, Part, RequestId
 from shared.messages.streams import PlanStage
 
 REQUEST_ID_PROPERTY = "request_id"
@@ -17,7 +17,7 @@ ACCEPT_PROPERTY = "accept"
 """MQTT 5 user property of a request: the content type wanted for its result (JSON unless asked)."""
 
 
-class StageTrace(Message):
+class StageTrace(Part):
     """Where a request's time went on one stage. Wall clocks are the device's own."""
 
     device: Name
@@ -32,7 +32,7 @@ class StageTrace(Message):
     codec: str = "raw"
 
 
-class TensorHeader(Message):
+class TensorHeader(Part):
     """One tensor behind a header."""
 
     name: str
@@ -89,7 +89,7 @@ class ErrorCause(StrEnum):
     EXECUTION = "execution"
 
 
-class Prediction(Message):
+class Prediction(Part):
     """One class and its score."""
 
     index: int
@@ -97,7 +97,7 @@ class Prediction(Message):
     score: float
 
 
-class OutputTensor(Message):
+class OutputTensor(Part):
     """An output of the model, its values little-endian."""
 
     name: str

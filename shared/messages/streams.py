@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from shared.messages.base import Message, ModelId, Name
+from shared.messages.base import Message, ModelId, Name, Part
 
 
 class StreamDeclaration(Message):
@@ -22,7 +22,7 @@ class StreamDeclaration(Message):
     """Keep the newest frame instead of waiting when too many are in flight."""
 
 
-class PlanStage(Message):
+class PlanStage(Part):
     """Blocks `[start, stop)` on one device; `codec` encodes what it sends on."""
 
     start: Annotated[int, Field(ge=0)]
@@ -31,7 +31,7 @@ class PlanStage(Message):
     codec: str = "raw"
 
 
-class PlanRoute(Message):
+class PlanRoute(Part):
     """A route with its share of the stream's requests and its predicted latency."""
 
     stages: tuple[PlanStage, ...]

@@ -1,0 +1,99 @@
+"""Every message round-trips; every other payload is one named error."""
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from message_strategies import messages
+
+from shared.asyncapi import CHANNELS
+from shared.messages.base import MAX_MESSAGE_BYTES, Message, MessageError
+from shared.messages.control import COMMANDS, REPORTS, Ready
+from shared.messages.devices import OBSERVATIONS, Links, Presence, State, Telemetry
+from shared.messages.requests import Outcome, OutcomeStatus, OutputTensor
+
+CLASSES = sorted({message for channel in CHANNELS for message in channel.messages}, key=lambda kind: kind.__name__)
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_round_trip(kind: type[Message]) -> None:
+    @settings(max_examples=25, deadline=None)
+    @given(messages(kind))
+    def check(message: Message) -> None:
+        assert kind.decode(message.encode()) == message
+        assert kind.decode(message.encode_json()) == message
+
+    check()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=200), st.sampled_from(CLASSES))
+def test_arbitrary_bytes_decode_or_raise_one_named_error(payload: bytes, kind: type[Message]) -> None:
+    try:
+        assert isinstance(kind.decode(payload), kind)
+    except MessageError as error:
+        assert str(error)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**63), 2**64 - 1)
+        | st.floats()
+        | st.text(max_size=8)
+        | st.binary(max_size=8),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+        max_leaves=12,
+    )
+)
+def test_arbitrary_documents_decode_or_raise_one_named_error(document: object) -> None:
+    for decode in (COMMANDS.decode, REPORTS.decode, OBSERVATIONS.decode, Outcome.decode):
+        try:
+            decode(msgpack.packb(document))
+        except MessageError as error:
+            assert "\n" not in str(error)
+
+
+def test_readers_ignore_unknown_fields_and_fill_in_new_ones() -> None:
+    older = msgpack.packb({"device": "pi", "state": "online", "from_the_future": {"x": 1}})
+    assert Presence.decode(older) == Presence(device="pi", state=State.ONLINE)
+
+
+def test_a_union_is_decoded_by_its_kind() -> None:
+    ready = Ready(device="pi", stream="camera", epoch=3)
+    assert REPORTS.decode(ready.encode()) == ready
+    with pytest.raises(MessageError, match="kind"):
+        REPORTS.decode(msgpack.packb({"device": "pi"}))
+
+
+def test_the_error_says_what_is_wrong_and_where() -> None:
+    payload = msgpack.packb(
+        {"device": "pi", "sent_at_s": 1.0, "links": [{"target": "server", "bandwidth_mbps": -1, "latency_ms": 1}]}
+    )
+    with pytest.raises(MessageError, match=r"links\.0\.bandwidth_mbps: .*greater than or equal to 0"):
+        Links.decode(payload)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_numbers_are_finite(number: float) -> None:
+    with pytest.raises(MessageError, match="finite"):
+        Telemetry.decode(msgpack.packb({"device": "pi", "sent_at_s": 1.0, "load_factor": number}))
+
+
+def test_a_control_message_is_bounded() -> None:
+    with pytest.raises(MessageError, match="more than a control message"):
+        Presence.decode(bytes(MAX_MESSAGE_BYTES + 1))
+
+
+def test_deep_nesting_is_refused() -> None:
+    with pytest.raises(MessageError):
+        Presence.decode(b"\x81\xa1a" * 5000 + b"\xc0")
+
+
+def test_tensors_survive_json_as_base64() -> None:
+    tensor = OutputTensor(name="y", dtype="float32", shape=(1,), data=b"\x00\xff\x80\x3f")
+    outcome = Outcome(request_id="r", stream="s", status=OutcomeStatus.OK, outputs=(tensor,))
+    assert b'"data":"AP-APw=="' in outcome.encode_json()
+    assert Outcome.decode(outcome.encode_json()) == outcome

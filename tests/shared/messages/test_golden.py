@@ -1,0 +1,26 @@
+"""Messages on disk, checked both ways: what was written once is read and written the same for ever."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from shared.asyncapi import CHANNELS
+from shared.messages.base import Message
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "messages"
+CLASSES = {message.__name__: message for channel in CHANNELS for message in channel.messages}
+
+
+@pytest.mark.parametrize("name", sorted(CLASSES))
+def test_golden(name: str) -> None:
+    kind: type[Message] = CLASSES[name]
+    written = bytes.fromhex((GOLDEN / f"{name}.hex").read_text())
+    described = json.loads((GOLDEN / f"{name}.json").read_text())
+    message = kind.decode(json.dumps(described).encode())
+    assert kind.decode(written) == message
+    assert message.encode() == written
+
+
+def test_every_golden_file_belongs_to_a_message() -> None:
+    assert {path.stem for path in GOLDEN.iterdir()} == set(CLASSES)
