@@ -1,0 +1,1 @@
+"""Photographs that may be used freely (see NOTICE)."""

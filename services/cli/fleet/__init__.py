@@ -1,0 +1,1 @@
+"""A whole fleet on this machine: described, started, disturbed, watched, summed up."""
