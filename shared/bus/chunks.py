@@ -1,0 +1,315 @@
+"""Large messages in chunks: split on the way out, put together on the way in. Pure.
+
+A chunk is itself a frame (`shared.bus.frame`): a small header that says which part of which transfer it is, and one
+tensor, the slice. TCP and TLS already protect the bytes, so a chunk carries no checksum of its own; what is checked is
+that the slices of a transfer agree with each other and cover it exactly once.
+"""
+
+import bisect
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from shared.bus.errors import DecodeError
+from shared.bus.frame import Buffer, decode_frame, encode_frame
+
+CHUNK_BYTES = 512 * 1024
+_VERSION = 1
+_MAX_ID_BYTES = 64
+_MAX_SENDER_CHARACTERS = 256
+_MAX_CHUNKS = 8192
+_REMEMBERED_IDS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One part of a transfer.
+
+    Attributes:
+        transfer_id: opaque, unique per transfer, at most 64 bytes.
+        sender: who sends it, possibly empty.
+        offset: position of the slice in the whole.
+        total_bytes: size of the whole.
+        data: the slice, a view into the chunk's payload.
+    """
+
+    transfer_id: bytes
+    sender: str
+    offset: int
+    total_bytes: int
+    data: memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """A transfer of which every byte has arrived.
+
+    Attributes:
+        transfer_id: as sent.
+        sender: as sent.
+        buffer: the whole. A view into the only chunk if there was one; otherwise the buffer it was put together in.
+        first_chunk_at_s: when the first chunk was accepted.
+        completed_at_s: when the last chunk was accepted.
+        size_bytes: size of the whole.
+        first_chunk_bytes: size of the chunk that came first: `size_bytes - first_chunk_bytes` took
+            `completed_at_s - first_chunk_at_s`, which is what a bandwidth estimate needs.
+    """
+
+    transfer_id: bytes
+    sender: str
+    buffer: memoryview
+    first_chunk_at_s: float
+    completed_at_s: float
+    size_bytes: int
+    first_chunk_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A transfer that was given up before it was complete.
+
+    Attributes:
+        transfer_id: as sent.
+        sender: as sent.
+        received_bytes: what had arrived.
+        total_bytes: what was announced.
+        reason: why it was given up.
+    """
+
+    transfer_id: bytes
+    sender: str
+    received_bytes: int
+    total_bytes: int
+    reason: str
+
+
+def split(
+    transfer_id: bytes, buffers: Sequence[Buffer], chunk_bytes: int = CHUNK_BYTES, *, sender: str = ""
+) -> Iterator[bytes]:
+    """Cut a message into the payloads of its chunks.
+
+    Args:
+        transfer_id: unique per transfer, 1 to 64 bytes.
+        buffers: the message, as the pieces that `encode_frame` returns; together at least one byte.
+        chunk_bytes: size of a slice; a chunk's payload is some 80 bytes more.
+        sender: who sends it.
+
+    Yields:
+        Payloads in ascending order of offset. Each is one copy of its slice.
+
+    Raises:
+        ValueError: for an empty message, or one that needs more than 8192 chunks.
+    """
+    views = [memoryview(buffer).cast("B") for buffer in buffers]
+    total_bytes = sum(view.nbytes for view in views)
+    if not 1 <= len(transfer_id) <= _MAX_ID_BYTES:
+        raise ValueError(f"a transfer id has 1 to {_MAX_ID_BYTES} bytes")
+    if chunk_bytes < 1 or not 1 <= total_bytes <= chunk_bytes * _MAX_CHUNKS:
+        raise ValueError(f"cannot send {total_bytes} bytes in at most {_MAX_CHUNKS} chunks of {chunk_bytes}")
+    offset = 0
+    for pieces in _slices(views, chunk_bytes):
+        size_bytes = sum(piece.nbytes for piece in pieces)
+        yield _encode_chunk(transfer_id, sender, offset, total_bytes, pieces, size_bytes)
+        offset += size_bytes
+
+
+def decode_chunk(payload: Buffer) -> Chunk:
+    """Read one chunk's payload without copying its slice.
+
+    Raises:
+        DecodeError: if it is not a chunk.
+    """
+    header, tensors = decode_frame(payload)
+    version, transfer_id, sender = header.get("v"), header.get("transfer"), header.get("sender", "")
+    offset, total_bytes = header.get("offset"), header.get("total_bytes")
+    if version != _VERSION:
+        raise DecodeError(f"a chunk of version {str(version)[:32]!r}; this reader knows {_VERSION}")
+    if not isinstance(transfer_id, bytes) or not 1 <= len(transfer_id) <= _MAX_ID_BYTES:
+        raise DecodeError("a chunk without a transfer id")
+    if not isinstance(sender, str) or len(sender) > _MAX_SENDER_CHARACTERS:
+        raise DecodeError("a chunk's sender is not a name")
+    if type(offset) is not int or type(total_bytes) is not int or len(tensors) != 1:
+        raise DecodeError("a chunk without offset, total or slice")
+    end = offset + len(tensors[0])
+    if not 0 <= offset < end <= total_bytes:
+        raise DecodeError(f"a chunk of bytes [{offset}, {end}) in a message of {total_bytes}")
+    return Chunk(transfer_id, sender, offset, total_bytes, tensors[0])
+
+
+@dataclass(slots=True)
+class _Transfer:
+    sender: str
+    buffer: bytearray
+    first_chunk_at_s: float
+    first_chunk_bytes: int
+    last_chunk_at_s: float
+    starts: list[int] = field(default_factory=list)
+    stops: list[int] = field(default_factory=list)
+    received_bytes: int = 0
+
+    def add(self, chunk: Chunk, now_s: float) -> bool:
+        """Copy the slice into its place.
+
+        Returns:
+            False if it was there already.
+
+        Raises:
+            DecodeError: if the chunk contradicts what came before.
+        """
+        start, stop = chunk.offset, chunk.offset + len(chunk.data)
+        if chunk.total_bytes != len(self.buffer) or chunk.sender != self.sender:
+            raise DecodeError("the chunks of a transfer disagree about its size or sender")
+        index = bisect.bisect_left(self.starts, start)
+        if index < len(self.starts) and self.starts[index] == start and self.stops[index] == stop:
+            return False
+        if (index and self.stops[index - 1] > start) or (index < len(self.starts) and self.starts[index] < stop):
+            raise DecodeError(f"chunk [{start}, {stop}) overlaps another of its transfer")
+        if len(self.starts) == _MAX_CHUNKS:
+            raise DecodeError(f"a transfer of more than {_MAX_CHUNKS} chunks")
+        self.buffer[start:stop] = chunk.data
+        self.starts.insert(index, start)
+        self.stops.insert(index, stop)
+        self.received_bytes += stop - start
+        self.last_chunk_at_s = now_s
+        return True
+
+
+class Reassembler:
+    """Puts transfers together from chunks in any order, within a bound on memory.
+
+    A state machine without clock and I/O. Duplicates are ignored, also those of transfers already complete. Chunks of
+    one transfer that overlap or contradict each other end that transfer. When a new transfer does not fit beside those
+    under way, those that have been without progress for longest are given up: their senders' retries cover them.
+    """
+
+    def __init__(self, max_bytes: int = 256 * 1024 * 1024, max_transfers: int = 64, timeout_s: float = 30.0) -> None:
+        """Start empty.
+
+        Args:
+            max_bytes: bound on the announced sizes of all transfers under way together.
+            max_transfers: bound on the number of transfers under way.
+            timeout_s: a transfer without progress for this long expires.
+        """
+        self._max_bytes = max_bytes
+        self._max_transfers = max_transfers
+        self._timeout_s = timeout_s
+        self._transfers: OrderedDict[bytes, _Transfer] = OrderedDict()
+        self._held_bytes = 0
+        self._finished: OrderedDict[bytes, None] = OrderedDict()
+        self._evicted: list[Expired] = []
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory held for transfers under way."""
+        return self._held_bytes
+
+    def __len__(self) -> int:
+        """Number of transfers under way."""
+        return len(self._transfers)
+
+    def accept(self, payload: Buffer, now_s: float) -> Complete | None:
+        """Take in one chunk.
+
+        Args:
+            payload: the chunk as it came; must not be changed afterwards, as a single-chunk message stays in it.
+            now_s: the present, on any monotonic clock.
+
+        Returns:
+            The transfer, when this chunk completes it.
+
+        Raises:
+            DecodeError: if the payload is not a chunk, is too large, or contradicts earlier ones of its transfer.
+        """
+        chunk = decode_chunk(payload)
+        if chunk.transfer_id in self._finished:
+            return None
+        if chunk.total_bytes > self._max_bytes:
+            raise DecodeError(f"a message of {chunk.total_bytes} bytes; at most {self._max_bytes} are accepted")
+        transfer = self._transfers.get(chunk.transfer_id)
+        if transfer is None and len(chunk.data) == chunk.total_bytes:
+            self._remember(chunk.transfer_id)
+            return Complete(
+                chunk.transfer_id, chunk.sender, chunk.data, now_s, now_s, chunk.total_bytes, chunk.total_bytes
+            )
+        if transfer is None:
+            transfer = self._begin(chunk, now_s)
+        try:
+            progressed = transfer.add(chunk, now_s)
+        except DecodeError:
+            self._drop(chunk.transfer_id)
+            raise
+        if progressed:
+            self._transfers.move_to_end(chunk.transfer_id)
+        if transfer.received_bytes < chunk.total_bytes:
+            return None
+        self._drop(chunk.transfer_id)
+        return Complete(
+            chunk.transfer_id,
+            transfer.sender,
+            memoryview(transfer.buffer).toreadonly(),
+            transfer.first_chunk_at_s,
+            now_s,
+            chunk.total_bytes,
+            transfer.first_chunk_bytes,
+        )
+
+    def expire(self, now_s: float) -> list[Expired]:
+        """Give up transfers without progress, and report these and those that had to make room since the last call."""
+        expired, self._evicted = self._evicted, []
+        while self._transfers:
+            transfer_id, transfer = next(iter(self._transfers.items()))
+            if now_s - transfer.last_chunk_at_s < self._timeout_s:
+                break
+            expired.append(self._give_up(transfer_id, f"no progress for {self._timeout_s:g} s"))
+        return expired
+
+    def _begin(self, chunk: Chunk, now_s: float) -> _Transfer:
+        while self._transfers and (
+            self._held_bytes + chunk.total_bytes > self._max_bytes or len(self._transfers) >= self._max_transfers
+        ):
+            evicted = self._give_up(next(iter(self._transfers)), "made room for a newer transfer")
+            self._evicted = [*self._evicted[-(self._max_transfers - 1) :], evicted]
+        transfer = _Transfer(chunk.sender, bytearray(chunk.total_bytes), now_s, len(chunk.data), now_s)
+        self._transfers[chunk.transfer_id] = transfer
+        self._held_bytes += chunk.total_bytes
+        return transfer
+
+    def _give_up(self, transfer_id: bytes, reason: str) -> Expired:
+        transfer = self._transfers[transfer_id]
+        self._drop(transfer_id)
+        return Expired(transfer_id, transfer.sender, transfer.received_bytes, len(transfer.buffer), reason)
+
+    def _drop(self, transfer_id: bytes) -> None:
+        """Forget a transfer's bytes and remember its id, so that late chunks do not begin it again."""
+        self._held_bytes -= len(self._transfers.pop(transfer_id).buffer)
+        self._remember(transfer_id)
+
+    def _remember(self, transfer_id: bytes) -> None:
+        self._finished[transfer_id] = None
+        if len(self._finished) > _REMEMBERED_IDS:
+            self._finished.popitem(last=False)
+
+
+def _slices(views: list[memoryview], chunk_bytes: int) -> Iterator[list[memoryview]]:
+    pieces: list[memoryview] = []
+    room = chunk_bytes
+    for view in views:
+        position = 0
+        while position < view.nbytes:
+            piece = view[position : position + room]
+            pieces.append(piece)
+            position += piece.nbytes
+            room -= piece.nbytes
+            if not room:
+                yield pieces
+                pieces, room = [], chunk_bytes
+    if pieces:
+        yield pieces
+
+
+def _encode_chunk(
+    transfer_id: bytes, sender: str, offset: int, total_bytes: int, pieces: list[memoryview], size_bytes: int
+) -> bytes:
+    header = {"v": _VERSION, "transfer": transfer_id, "sender": sender, "offset": offset, "total_bytes": total_bytes}
+    lead = encode_frame(header, [b""])[0]
+    return b"".join([lead[:-4], size_bytes.to_bytes(4, "big"), *pieces])

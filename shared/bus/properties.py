@@ -1,0 +1,63 @@
+"""What travels beside a payload in MQTT 5: correlation, response topic, content type, user properties."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties as PahoProperties
+
+_NO_USER_PROPERTIES: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Properties:
+    """The MQTT 5 properties of a message that Segue uses.
+
+    Attributes:
+        correlation_data: ties a response to its request.
+        response_topic: where the answer is wanted: a whole topic, with root.
+        content_type: media type of the payload.
+        user: user properties, such as `traceparent`; of a name that occurs twice the last counts.
+        message_expiry_s: the broker drops the message when it could not be delivered for this long.
+    """
+
+    correlation_data: bytes | None = None
+    response_topic: str | None = None
+    content_type: str | None = None
+    user: Mapping[str, str] = field(default_factory=lambda: _NO_USER_PROPERTIES)
+    message_expiry_s: int | None = None
+
+
+NO_PROPERTIES = Properties()
+
+
+def to_paho(properties: Properties | None) -> PahoProperties | None:
+    """The same properties as paho wants them for a PUBLISH packet, None if there are none."""
+    if properties is None or properties == NO_PROPERTIES:
+        return None
+    paho = PahoProperties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    if properties.correlation_data is not None:
+        paho.CorrelationData = properties.correlation_data
+    if properties.response_topic is not None:
+        paho.ResponseTopic = properties.response_topic
+    if properties.content_type is not None:
+        paho.ContentType = properties.content_type
+    if properties.message_expiry_s is not None:
+        paho.MessageExpiryInterval = properties.message_expiry_s
+    if properties.user:
+        paho.UserProperty = list(properties.user.items())
+    return paho
+
+
+def from_paho(paho: PahoProperties | None) -> Properties:
+    """The properties of a PUBLISH packet that came in."""
+    if paho is None or paho.isEmpty():  # type: ignore[no-untyped-call]
+        return NO_PROPERTIES
+    return Properties(
+        correlation_data=getattr(paho, "CorrelationData", None),
+        response_topic=getattr(paho, "ResponseTopic", None),
+        content_type=getattr(paho, "ContentType", None),
+        user=MappingProxyType(dict(getattr(paho, "UserProperty", ()))),
+        message_expiry_s=getattr(paho, "MessageExpiryInterval", None),
+    )
