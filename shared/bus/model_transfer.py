@@ -1,0 +1,288 @@
+"""A model's bytes over the bus: a receiver that resumes and verifies, and a provider that answers pulls. Pure.
+
+The receiver asks for 256 kB at a time, four at a time; every chunk has a CRC-32, the whole has the SHA-256 that is the
+model's name. `shared.bus.model_files` does the waiting and the writing.
+"""
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import assert_never
+
+from shared.bus.errors import BusError
+from shared.messages.models import ModelChunk, Pull
+
+CHUNK_BYTES = 256 * 1024
+MAX_PULL_BYTES = 1024 * 1024
+"""No provider sends more at once, whatever is asked."""
+WINDOW = 4
+STALL_S = 10.0
+"""How long nothing may come before what is outstanding is asked for again."""
+ATTEMPT_LIMIT = 6
+"""How often in a row a stall or a damaged chunk is borne."""
+
+
+class ModelTransferError(BusError):
+    """A model could not be fetched: no answer, no such model, wrong bytes, or a full disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """Bytes ``[start, stop)`` of a file."""
+
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendPull:
+    """Ask the provider for these bytes."""
+
+    pull: Pull
+
+
+@dataclass(frozen=True, slots=True)
+class WriteChunk:
+    """Write ``data`` at ``offset`` of the partial file."""
+
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyFile:
+    """Every byte is there: compute the SHA-256 and say what it is (`Verified`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardFile:
+    """The partial file is worthless: empty it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The file is whole and verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The transfer has failed, for this reason."""
+
+    reason: str
+
+
+TransferCommand = SendPull | WriteChunk | VerifyFile | DiscardFile | Finish | GiveUp
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The receiver is ready to ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A chunk has come."""
+
+    chunk: ModelChunk
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The SHA-256 of the file, in hexadecimal."""
+
+    sha256: str
+
+
+TransferEvent = Started | Arrived | Ticked | Verified
+
+
+class TransferPhase(Enum):
+    """Where a download stands."""
+
+    PULLING = auto()
+    VERIFYING = auto()
+    DONE = auto()
+    FAILED = auto()
+
+
+@dataclass(slots=True)
+class ModelDownload:
+    """The receiver's state machine: takes an event and the time, returns what to do.
+
+    Attributes:
+        model: SHA-256 of the file, in hexadecimal.
+        receiver: who asks; part of the topic on which chunks come.
+        size_bytes: size of the file.
+        received: what the partial file already holds, from an earlier attempt.
+        window: pulls that are outstanding at the same time.
+        chunk_bytes: size of a pull.
+        stall_s: how long nothing may come before outstanding pulls are repeated.
+        attempt_limit: stalls or damaged chunks in a row before giving up.
+    """
+
+    model: str
+    receiver: str
+    size_bytes: int
+    received: tuple[ByteRange, ...] = ()
+    window: int = WINDOW
+    chunk_bytes: int = CHUNK_BYTES
+    stall_s: float = STALL_S
+    attempt_limit: int = ATTEMPT_LIMIT
+    phase: TransferPhase = field(default=TransferPhase.PULLING, init=False)
+    _outstanding: dict[int, int] = field(default_factory=dict, init=False)
+    _progress_at_s: float = field(default=0.0, init=False)
+    _failures: int = field(default=0, init=False)
+    _restarted: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.received = merge_ranges(_clip(self.received, self.size_bytes))
+
+    @property
+    def received_bytes(self) -> int:
+        """Bytes that are in the partial file, not yet verified as a whole."""
+        return sum(piece.stop - piece.start for piece in self.received)
+
+    @property
+    def due_at_s(self) -> float:
+        """When the next `Ticked` is of use."""
+        return self._progress_at_s + self.stall_s
+
+    def handle(self, event: TransferEvent, now_s: float) -> list[TransferCommand]:
+        """Take what has happened at ``now_s`` (monotonic seconds) and return what to do, in this order.
+
+        Raises:
+            ValueError: for `Verified` when nothing is being verified.
+        """
+        match event:
+            case Verified(sha256):
+                if self.phase is not TransferPhase.VERIFYING:
+                    raise ValueError(f"nothing is being verified: the transfer is {self.phase.name.lower()}")
+                return self._judge(sha256, now_s)
+            case Started() | Arrived() | Ticked() if self.phase is not TransferPhase.PULLING:
+                return []
+            case Started():
+                self._progress_at_s = now_s
+                return self._pull_more()
+            case Arrived(chunk):
+                return self._take(chunk, now_s)
+            case Ticked():
+                return self._repeat(now_s)
+            case _ as never:
+                assert_never(never)
+
+    def _take(self, chunk: ModelChunk, now_s: float) -> list[TransferCommand]:
+        if chunk.model != self.model:
+            return []
+        if chunk.error:
+            return self._fail(chunk.error)
+        length = self._outstanding.get(chunk.offset)
+        if length is None:
+            return []
+        if len(chunk.data) != length or zlib.crc32(chunk.data) != chunk.crc32:
+            return self._failed_once(f"chunk at byte {chunk.offset} arrives damaged") or [self._pull(chunk.offset)]
+        del self._outstanding[chunk.offset]
+        self._failures = 0
+        self._progress_at_s = now_s
+        self.received = merge_ranges((*self.received, ByteRange(chunk.offset, chunk.offset + length)))
+        return [WriteChunk(chunk.offset, chunk.data), *self._pull_more()]
+
+    def _repeat(self, now_s: float) -> list[TransferCommand]:
+        if now_s < self.due_at_s:
+            return []
+        self._progress_at_s = now_s
+        waited_s = self.stall_s * self.attempt_limit
+        return self._failed_once(f"the provider has not answered for {waited_s:.0f} s") or [
+            self._pull(offset) for offset in self._outstanding
+        ]
+
+    def _pull_more(self) -> list[TransferCommand]:
+        taken = [ByteRange(offset, offset + length) for offset, length in self._outstanding.items()]
+        commands: list[TransferCommand] = []
+        for gap in missing_ranges((*self.received, *taken), self.size_bytes):
+            for offset in range(gap.start, gap.stop, self.chunk_bytes):
+                if len(self._outstanding) >= self.window:
+                    return commands
+                self._outstanding[offset] = min(self.chunk_bytes, gap.stop - offset)
+                commands.append(self._pull(offset))
+        if not self._outstanding:
+            self.phase = TransferPhase.VERIFYING
+            commands.append(VerifyFile())
+        return commands
+
+    def _pull(self, offset: int) -> SendPull:
+        return SendPull(Pull(model=self.model, receiver=self.receiver, offset=offset, length=self._outstanding[offset]))
+
+    def _judge(self, sha256: str, now_s: float) -> list[TransferCommand]:
+        if sha256 == self.model:
+            self.phase = TransferPhase.DONE
+            return [Finish()]
+        if self._restarted:
+            return self._fail("the bytes do not have the model's SHA-256, twice")
+        self._restarted = True
+        self._failures = 0
+        self._progress_at_s = now_s
+        self.received = ()
+        self.phase = TransferPhase.PULLING
+        return [DiscardFile(), *self._pull_more()]
+
+    def _failed_once(self, reason: str) -> list[TransferCommand]:
+        self._failures += 1
+        return self._fail(reason) if self._failures >= self.attempt_limit else []
+
+    def _fail(self, reason: str) -> list[TransferCommand]:
+        self.phase = TransferPhase.FAILED
+        self._outstanding.clear()
+        return [GiveUp(reason)]
+
+
+def merge_ranges(ranges: Iterable[ByteRange]) -> tuple[ByteRange, ...]:
+    """Return the same bytes as ascending ranges that do not touch."""
+    merged: list[ByteRange] = []
+    for piece in sorted(ranges, key=lambda each: each.start):
+        if piece.start >= piece.stop:
+            continue
+        if merged and piece.start <= merged[-1].stop:
+            merged[-1] = ByteRange(merged[-1].start, max(merged[-1].stop, piece.stop))
+        else:
+            merged.append(piece)
+    return tuple(merged)
+
+
+def missing_ranges(ranges: Iterable[ByteRange], size_bytes: int) -> tuple[ByteRange, ...]:
+    """Return the gaps that ``ranges`` leave in a file of ``size_bytes``."""
+    gaps: list[ByteRange] = []
+    end = 0
+    for piece in merge_ranges(ranges):
+        if piece.start > end:
+            gaps.append(ByteRange(end, min(piece.start, size_bytes)))
+        end = max(end, piece.stop)
+    if end < size_bytes:
+        gaps.append(ByteRange(end, size_bytes))
+    return tuple(gaps)
+
+
+def chunk_for(pull: Pull, data: bytes) -> ModelChunk:
+    """Answer a pull with the bytes that lie at its offset: the provider's whole wisdom.
+
+    Args:
+        pull: what is asked.
+        data: at most `MAX_PULL_BYTES` from the offset on; empty past the end of the file, which is an error.
+    """
+    if not data:
+        return refusal_for(pull, f"the model has no byte {pull.offset}")
+    return ModelChunk(model=pull.model, offset=pull.offset, crc32=zlib.crc32(data), data=data)
+
+
+def refusal_for(pull: Pull, reason: str) -> ModelChunk:
+    """Answer a pull that cannot be served."""
+    return ModelChunk(model=pull.model, offset=pull.offset, crc32=0, data=b"", error=reason)
+
+
+def _clip(ranges: Iterable[ByteRange], size_bytes: int) -> Iterable[ByteRange]:
+    return (ByteRange(max(0, piece.start), min(piece.stop, size_bytes)) for piece in ranges)

@@ -1,0 +1,188 @@
+"""The receiver of a model: windows, stalls, damage, resuming, and the SHA-256 at the end."""
+
+import hashlib
+import random
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.bus.model_transfer import (
+    Arrived,
+    ByteRange,
+    DiscardFile,
+    Finish,
+    GiveUp,
+    ModelDownload,
+    SendPull,
+    Started,
+    Ticked,
+    TransferCommand,
+    TransferPhase,
+    Verified,
+    VerifyFile,
+    WriteChunk,
+    chunk_for,
+    merge_ranges,
+    missing_ranges,
+    refusal_for,
+)
+from shared.messages.models import ModelChunk, Pull
+
+
+class Peer:
+    """A provider and a disk in memory, driven by the receiver's commands."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.disk = bytearray(len(data))
+        self.pulls: list[Pull] = []
+        self.verifying = False
+
+    def perform(self, commands: list[TransferCommand]) -> None:
+        for command in commands:
+            match command:
+                case SendPull(pull):
+                    self.pulls.append(pull)
+                case WriteChunk(offset, data):
+                    self.disk[offset : offset + len(data)] = data
+                case DiscardFile():
+                    self.disk = bytearray(len(self.data))
+                case VerifyFile():
+                    self.verifying = True
+
+    def answer(self, pull: Pull) -> ModelChunk:
+        return chunk_for(pull, self.data[pull.offset : pull.offset + pull.length])
+
+
+def download_of(data: bytes, **options: object) -> ModelDownload:
+    return ModelDownload(hashlib.sha256(data).hexdigest(), "jetson", len(data), chunk_bytes=100, **options)  # type: ignore[arg-type]
+
+
+@given(st.integers(1, 2000), st.integers(1, 6), st.randoms(use_true_random=False))
+def test_any_order_of_chunks_gives_the_file(size_bytes: int, window: int, shuffle: random.Random) -> None:
+    data = shuffle.randbytes(size_bytes)
+    peer, download = Peer(data), download_of(data, window=window)
+    peer.perform(download.handle(Started(), 0.0))
+    while peer.pulls:
+        assert len(peer.pulls) <= window
+        pull = peer.pulls.pop(shuffle.randrange(len(peer.pulls)))
+        peer.perform(download.handle(Arrived(peer.answer(pull)), 0.0))
+    assert peer.verifying and bytes(peer.disk) == data and download.received_bytes == size_bytes
+    assert download.handle(Verified(hashlib.sha256(peer.disk).hexdigest()), 0.0) == [Finish()]
+    assert download.phase is TransferPhase.DONE
+
+
+def test_it_asks_only_for_what_an_earlier_attempt_left() -> None:
+    data = bytes(range(200)) * 5
+    download = download_of(data, received=(ByteRange(0, 350), ByteRange(600, 2000)))
+    pulls = [command.pull for command in download.handle(Started(), 0.0) if isinstance(command, SendPull)]
+    assert [(pull.offset, pull.length) for pull in pulls] == [(350, 100), (450, 100), (550, 50)]
+    assert download.received_bytes == 750
+
+
+def test_a_complete_partial_file_is_verified_at_once() -> None:
+    assert download_of(b"x" * 10, received=(ByteRange(0, 10),)).handle(Started(), 0.0) == [VerifyFile()]
+    assert download_of(b"").handle(Started(), 0.0) == [VerifyFile()]
+
+
+@pytest.mark.parametrize("damage", ["crc", "short", "long"])
+def test_a_damaged_chunk_is_asked_for_again(damage: str) -> None:
+    data = b"abc" * 50
+    peer, download = Peer(data), download_of(data)
+    peer.perform(download.handle(Started(), 0.0))
+    pull = peer.pulls[0]
+    good = peer.answer(pull)
+    bad = {
+        "crc": good.model_copy(update={"data": b"\0" + good.data[1:]}),
+        "short": ModelChunk(model=good.model, offset=0, crc32=zlib.crc32(b"ab"), data=b"ab"),
+        "long": ModelChunk(model=good.model, offset=0, crc32=zlib.crc32(data), data=data),
+    }[damage]
+    assert download.handle(Arrived(bad), 0.0) == [SendPull(pull)]
+    assert download.received_bytes == 0
+    assert WriteChunk(0, good.data) in download.handle(Arrived(good), 0.0)
+
+
+def test_damage_without_end_is_given_up() -> None:
+    data = b"abc" * 50
+    peer, download = Peer(data), download_of(data, attempt_limit=3)
+    peer.perform(download.handle(Started(), 0.0))
+    bad = peer.answer(peer.pulls[0]).model_copy(update={"crc32": 1})
+    outcomes = [download.handle(Arrived(bad), 0.0) for _ in range(3)]
+    assert isinstance(outcomes[-1][0], GiveUp) and "damaged" in outcomes[-1][0].reason
+    assert download.handle(Arrived(bad), 0.0) == [] and download.phase is TransferPhase.FAILED
+
+
+def test_a_stall_repeats_the_outstanding_pulls_and_then_gives_up() -> None:
+    data = bytes(1000)
+    peer, download = Peer(data), download_of(data, stall_s=10.0, attempt_limit=3)
+    first = download.handle(Started(), 0.0)
+    assert download.handle(Ticked(), 9.9) == []
+    assert download.handle(Ticked(), 10.0) == first
+    assert download.due_at_s == 20.0
+    assert download.handle(Ticked(), 20.0) == first
+    assert download.handle(Ticked(), 30.0) == [GiveUp("the provider has not answered for 30 s")]
+
+
+def test_progress_forgives_earlier_stalls() -> None:
+    data = bytes(1000)
+    peer, download = Peer(data), download_of(data, stall_s=10.0, attempt_limit=2)
+    peer.perform(download.handle(Started(), 0.0))
+    download.handle(Ticked(), 10.0)
+    download.handle(Arrived(peer.answer(peer.pulls[0])), 11.0)
+    assert all(isinstance(command, SendPull) for command in download.handle(Ticked(), 21.0))
+    assert download.phase is TransferPhase.PULLING
+
+
+def test_a_wrong_whole_is_fetched_afresh_once() -> None:
+    data = bytes(150)
+    peer, download = Peer(data), download_of(data, received=(ByteRange(0, 150),))
+    assert download.handle(Started(), 0.0) == [VerifyFile()]
+    again = download.handle(Verified("0" * 64), 0.0)
+    assert again[0] == DiscardFile() and [type(command) for command in again[1:]] == [SendPull, SendPull]
+    peer.perform(again)
+    for pull in peer.pulls:
+        download.handle(Arrived(peer.answer(pull)), 0.0)
+    (failed,) = download.handle(Verified("0" * 64), 0.0)
+    assert isinstance(failed, GiveUp) and "SHA-256" in failed.reason
+
+
+def test_a_refusal_ends_it_with_the_providers_reason() -> None:
+    download = download_of(b"abc")
+    (pulled,) = download.handle(Started(), 0.0)
+    assert isinstance(pulled, SendPull)
+    assert download.handle(Arrived(refusal_for(pulled.pull, "no such model")), 0.0) == [GiveUp("no such model")]
+
+
+def test_foreign_and_repeated_chunks_change_nothing() -> None:
+    data = bytes(50)
+    peer, download = Peer(data), download_of(data)
+    peer.perform(download.handle(Started(), 0.0))
+    chunk = peer.answer(peer.pulls[0])
+    assert download.handle(Arrived(chunk.model_copy(update={"model": "f" * 64})), 0.0) == []
+    assert download.handle(Arrived(chunk.model_copy(update={"offset": 7})), 0.0) == []
+    assert download.handle(Arrived(chunk), 0.0)[-1] == VerifyFile()
+    assert download.handle(Arrived(chunk), 0.0) == []
+
+
+def test_a_verdict_nobody_asked_for_is_a_fault() -> None:
+    with pytest.raises(ValueError, match="nothing is being verified"):
+        download_of(b"abc").handle(Verified("0" * 64), 0.0)
+
+
+def test_past_the_end_there_is_nothing_to_serve() -> None:
+    pull = Pull(model="a" * 64, receiver="pi", offset=9, length=1)
+    assert "no byte 9" in chunk_for(pull, b"").error
+
+
+RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda ends: ByteRange(*ends)))
+
+
+@given(RANGES)
+def test_ranges_and_gaps_cover_the_file_exactly_once(ranges: list[ByteRange]) -> None:
+    held = {byte for piece in ranges for byte in range(piece.start, piece.stop)}
+    merged = [byte for piece in merge_ranges(ranges) for byte in range(piece.start, piece.stop)]
+    gaps = [byte for piece in missing_ranges(ranges, 50) for byte in range(piece.start, piece.stop)]
+    assert merged == sorted(held)
+    assert gaps == [byte for byte in range(50) if byte not in held]
