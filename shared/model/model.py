@@ -1,0 +1,101 @@
+"""A model ready to be cut: its graph, its partition, its analysis."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from shared.model.analysis import Block, Cut, ModelAnalysis
+from shared.model.cost import flops, total_bytes
+from shared.model.cuts import Partition, find_partition
+from shared.model.graph import Graph, Node
+from shared.model.liveness import activate
+from shared.model.operators import works_by_rows
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A graph, where it can be cut, and what its blocks cost."""
+
+    graph: Graph
+    partition: Partition
+    analysis: ModelAnalysis
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the bytes of the model's file, in hexadecimal."""
+        return self.analysis.sha256
+
+
+def build_model(graph: Graph, *, sha256: str, max_cut_tensors: int = 1) -> Model:
+    """Find the blocks of `graph`, which are separated by cuts of at most `max_cut_tensors` tensors.
+
+    Raises:
+        ShapeError: The shape of a tensor is not known.
+        CutError: `max_cut_tensors` is less than 1.
+    """
+    partition = find_partition(activate(graph), max_cut_tensors)
+    return Model(graph, partition, _analyse(partition, sha256))
+
+
+def _analyse(partition: Partition, sha256: str) -> ModelAnalysis:
+    graph = partition.active.graph
+    names = _unique([_block_name(graph, _nodes(partition, index)) for index in range(partition.block_count)])
+    cuts = []
+    for index in range(1, partition.block_count):
+        tensors = graph.describe(partition.boundary(index))
+        cuts.append(Cut(index, tensors, total_bytes(tensors)))
+    return ModelAnalysis(
+        sha256=sha256,
+        input=graph.describe(graph.inputs),
+        blocks=tuple(_block(partition, index, name) for index, name in enumerate(names)),
+        cuts=tuple(cuts),
+        outputs=graph.describe(graph.outputs),
+    )
+
+
+def _nodes(partition: Partition, index: int) -> tuple[Node, ...]:
+    return partition.active.nodes[partition.positions[index] : partition.positions[index + 1]]
+
+
+def _block(partition: Partition, index: int, name: str) -> Block:
+    active, graph = partition.active, partition.active.graph
+    nodes = _nodes(partition, index)
+    parameters = dict.fromkeys(name for node in nodes for name in node.reads if active.is_constant(name))
+    return Block(
+        name=name,
+        output_bytes=total_bytes(graph.describe(partition.boundary(index + 1))),
+        flops=sum(flops(graph, node) for node in nodes),
+        parameter_bytes=total_bytes(graph.describe(tuple(parameters))),
+        peak_activation_bytes=_peak_activation_bytes(partition, index),
+        tileable=all(works_by_rows(active, node) for node in nodes) and _has_rows(partition, index + 1),
+        operators=tuple(node.op_type for node in nodes),
+    )
+
+
+def _has_rows(partition: Partition, index: int) -> bool:
+    shapes = [tensor.shape for tensor in partition.active.graph.describe(partition.boundary(index))]
+    return all(len(shape) == 4 and shape[2] > 1 for shape in shapes)
+
+
+def _peak_activation_bytes(partition: Partition, index: int) -> int:
+    graph = partition.active.graph
+    peak = 0
+    for position in range(partition.positions[index], partition.positions[index + 1]):
+        written = partition.active.nodes[position].written
+        alive = dict.fromkeys((*partition.live[position], *(name for name in written if name in graph.tensors)))
+        peak = max(peak, total_bytes(graph.describe(tuple(alive))))
+    return peak
+
+
+def _block_name(graph: Graph, nodes: tuple[Node, ...]) -> str:
+    """Name a block after its most expensive node: by flops, else the first that is there."""
+    costliest = max(nodes, key=lambda node: flops(graph, node))
+    return costliest.name or costliest.written[0]
+
+
+def _unique(names: list[str]) -> list[str]:
+    seen: Counter[str] = Counter()
+    result = []
+    for name in names:
+        seen[name] += 1
+        result.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return result

@@ -1,0 +1,29 @@
+"""Compute constant-only subgraphs."""
+
+from collections.abc import Mapping
+
+import onnx
+from onnx import helper
+
+from shared.model.errors import RuntimeFailureError
+from shared.model.liveness import ActiveGraph, constant_nodes
+from shared.model.onnx_file.protos import write_node, write_weight
+from shared.model.onnx_file.runtime import Session
+from shared.model.weights import Array
+
+
+def evaluate(active: ActiveGraph, names: tuple[str, ...]) -> Mapping[str, Array]:
+    """Compute tensors that constant-only subgraphs make; none of them if the runtime does not know an operator."""
+    graph = active.graph
+    nodes = constant_nodes(active, names)
+    used = {name for node in nodes for name in node.reads}
+    proto = onnx.ModelProto(ir_version=8)
+    proto.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in graph.opsets.items())
+    proto.graph.name = "constants"
+    proto.graph.node.extend(map(write_node, nodes))
+    proto.graph.initializer.extend(write_weight(weight) for name, weight in graph.weights.items() if name in used)
+    proto.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    try:
+        return Session(proto.SerializeToString()).run({})
+    except RuntimeFailureError:
+        return {}

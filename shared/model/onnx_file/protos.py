@@ -1,0 +1,152 @@
+"""Between ONNX's protocol buffers and the graph."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from shared.model.errors import UnsupportedModelError
+from shared.model.graph import Attribute, Graph, Node, Opaque
+from shared.model.tensor import DType, Tensor
+from shared.model.weights import Array, Weight
+
+_DTYPES: Mapping[int, DType] = {
+    onnx.TensorProto.DataType.Value({"FLOAT64": "DOUBLE", "FLOAT32": "FLOAT"}.get(dtype.name, dtype.name)): dtype
+    for dtype in DType
+}
+_ELEMENT_TYPES: Mapping[DType, int] = {dtype: number for number, dtype in _DTYPES.items()}
+_KINDS = onnx.AttributeProto
+
+
+def element_type(dtype: DType) -> int:
+    """Return ONNX's number for an element type."""
+    return _ELEMENT_TYPES[dtype]
+
+
+def read_tensor(info: onnx.ValueInfoProto) -> Tensor | None:
+    """Describe a value, or return None if it is no dense tensor of static shape."""
+    kind = info.type.tensor_type
+    dims = kind.shape.dim
+    known = info.type.HasField("tensor_type") and kind.HasField("shape") and kind.elem_type in _DTYPES
+    if not known or not all(dim.HasField("dim_value") and dim.dim_value >= 0 for dim in dims):
+        return None
+    return Tensor(info.name, _DTYPES[kind.elem_type], tuple(dim.dim_value for dim in dims))
+
+
+def write_tensor(tensor: Tensor) -> onnx.ValueInfoProto:
+    """Describe a value to ONNX."""
+    return helper.make_tensor_value_info(tensor.name, _ELEMENT_TYPES[tensor.dtype], tensor.shape)
+
+
+def read_weight(proto: onnx.TensorProto) -> Weight:
+    """Read an initializer.
+
+    Raises:
+        UnsupportedModelError: Its elements are of a kind that Segue does not know.
+    """
+    if proto.data_type not in _DTYPES:
+        kind = onnx.TensorProto.DataType.Name(proto.data_type)
+        raise UnsupportedModelError(
+            f"initializer {proto.name!r} has elements of type {kind}, which Segue does not know"
+        )
+    tensor = Tensor(proto.name, _DTYPES[proto.data_type], tuple(proto.dims))
+    return Weight(tensor, numpy_helper.to_array(proto))
+
+
+def write_weight(weight: Weight) -> onnx.TensorProto:
+    """Write an initializer; a recipe is turned into numbers here."""
+    return write_array(weight.values(), weight.tensor.name, weight.tensor.dtype)
+
+
+def write_array(values: Array, name: str, dtype: DType) -> onnx.TensorProto:
+    """Write numbers as an ONNX tensor."""
+    if dtype.bits < 8:
+        return numpy_helper.from_array(np.asarray(values), name)
+    proto = onnx.TensorProto(name=name, data_type=_ELEMENT_TYPES[dtype], dims=values.shape)
+    little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+    proto.raw_data = little.tobytes()
+    return proto
+
+
+def read_node(proto: onnx.NodeProto) -> Node:
+    """Read one operator."""
+    return Node(
+        name=proto.name,
+        op_type=proto.op_type,
+        inputs=tuple(proto.input),
+        outputs=tuple(proto.output),
+        attributes={attribute.name: _read_attribute(attribute) for attribute in proto.attribute},
+        domain="" if proto.domain == "ai.onnx" else proto.domain,
+        captures=tuple(dict.fromkeys(_captures(proto))),
+    )
+
+
+def write_node(node: Node) -> onnx.NodeProto:
+    """Write one operator."""
+    proto = onnx.NodeProto(name=node.name, op_type=node.op_type, domain=node.domain)
+    proto.input.extend(node.inputs)
+    proto.output.extend(node.outputs)
+    proto.attribute.extend(_write_attribute(name, value) for name, value in node.attributes.items())
+    return proto
+
+
+def _read_attribute(proto: onnx.AttributeProto) -> Attribute:
+    match proto.type:
+        case _KINDS.INT:
+            return int(proto.i)
+        case _KINDS.FLOAT:
+            return float(proto.f)
+        case _KINDS.INTS if proto.ints:
+            return tuple(proto.ints)
+        case _KINDS.FLOATS if proto.floats:
+            return tuple(proto.floats)
+        case _KINDS.STRING:
+            return _text(proto.s, proto)
+        case _KINDS.TENSOR if proto.t.data_type in _DTYPES and not proto.t.name:
+            return _array(proto.t)
+    return Opaque(proto.SerializeToString())
+
+
+def _text(data: bytes, proto: onnx.AttributeProto) -> Attribute:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return Opaque(proto.SerializeToString())
+
+
+def _array(proto: onnx.TensorProto) -> Array:
+    values: Array = numpy_helper.to_array(proto)
+    return values
+
+
+def _write_attribute(name: str, value: Attribute) -> onnx.AttributeProto:
+    if isinstance(value, Opaque):
+        proto: onnx.AttributeProto = onnx.AttributeProto.FromString(value.data)
+        return proto
+    plain: Any = numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
+    return helper.make_attribute(name, plain)
+
+
+def _captures(proto: onnx.NodeProto) -> Iterator[str]:
+    """Find the tensors that the subgraphs of a node read from around it."""
+    for attribute in proto.attribute:
+        for graph in (attribute.g, *attribute.graphs) if attribute.type in (_KINDS.GRAPH, _KINDS.GRAPHS) else ():
+            own = {value.name for value in (*graph.input, *graph.initializer)}
+            for node in graph.node:
+                yield from (name for name in (*node.input, *_captures(node)) if name and name not in own)
+                own.update(node.output)
+            yield from (value.name for value in graph.output if value.name not in own)
+
+
+def write_graph(graph: Graph) -> onnx.GraphProto:
+    """Write a whole graph, with the shapes of everything it knows."""
+    ends = {*graph.inputs, *graph.outputs, *graph.weights}
+    proto = onnx.GraphProto(name=graph.name)
+    proto.input.extend(map(write_tensor, graph.describe(graph.inputs)))
+    proto.output.extend(map(write_tensor, graph.describe(graph.outputs)))
+    proto.node.extend(map(write_node, graph.nodes))
+    proto.initializer.extend(map(write_weight, graph.weights.values()))
+    proto.value_info.extend(write_tensor(tensor) for name, tensor in graph.tensors.items() if name not in ends)
+    return proto

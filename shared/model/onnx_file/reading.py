@@ -1,0 +1,105 @@
+"""From an ONNX file to a model."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import external_data_helper, inliner
+
+from shared.model.errors import ExternalDataError, ModelFileError
+from shared.model.graph import Graph
+from shared.model.model import Model, build_model
+from shared.model.onnx_file.protos import read_node, read_weight
+from shared.model.onnx_file.shapes import fix_inputs, resolve
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def load_model(source: Path | str | bytes, *, input_shapes: Shapes | None = None, max_cut_tensors: int = 1) -> Model:
+    """Load an ONNX file and find where it can be cut.
+
+    Args:
+        source: The path of the file, or its bytes.
+        input_shapes: Shapes for inputs whose shape is dynamic. A batch dimension, if it is the only dynamic
+            one of an input, needs none: it is 1.
+        max_cut_tensors: How many tensors may cross a cut.
+
+    Raises:
+        ModelFileError: The file is missing or not a valid ONNX model; ExternalDataError if its weights are missing.
+        UnsupportedModelError: Segue cannot cut it; ShapeError if a shape stays unknown or an input shape does not fit.
+        CutError: `max_cut_tensors` is less than 1.
+    """
+    data = source if isinstance(source, bytes) else _read(Path(source))
+    proto = _parse(data)
+    _load_external_data(proto, None if isinstance(source, bytes) else Path(source).parent)
+    _check(proto)
+    graph = _to_graph(proto, input_shapes or {})
+    return build_model(graph, sha256=hashlib.sha256(data).hexdigest(), max_cut_tensors=max_cut_tensors)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise ModelFileError(f"cannot read {path}: {exc.strerror or exc}") from exc
+
+
+def _parse(data: bytes) -> onnx.ModelProto:
+    try:
+        proto: onnx.ModelProto = onnx.ModelProto.FromString(data)
+    except DecodeError as exc:
+        raise ModelFileError("not an ONNX file: its bytes are no protocol buffer of a model") from exc
+    if not proto.ir_version or not proto.graph.node:
+        raise ModelFileError("not an ONNX file: it holds no graph of operators")
+    return proto
+
+
+def _load_external_data(proto: onnx.ModelProto, folder: Path | None) -> None:
+    outside = [t for t in proto.graph.initializer if external_data_helper.uses_external_data(t)]
+    for tensor in outside:
+        location = external_data_helper.ExternalDataInfo(tensor).location
+        if folder is None:
+            raise ExternalDataError(
+                f"initializer {tensor.name!r} is stored in file {location!r} beside the model: give the model's path, "
+                "or save it in one file"
+            )
+        try:
+            external_data_helper.load_external_data_for_tensor(tensor, str(folder))
+        except (OSError, ValueError, onnx.checker.ValidationError) as exc:
+            raise ExternalDataError(
+                f"initializer {tensor.name!r} is stored in {folder / location}, which cannot be read: put it back, "
+                "or save the model in one file"
+            ) from exc
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
+
+
+def _check(proto: onnx.ModelProto) -> None:
+    try:
+        onnx.checker.check_model(proto)
+    except onnx.checker.ValidationError as exc:
+        reason = str(exc).split("==> Context:")
+        raise ModelFileError(f"not a valid ONNX model: {' '.join(part.strip() for part in reversed(reason))}") from exc
+
+
+def _to_graph(proto: onnx.ModelProto, input_shapes: Shapes) -> Graph:
+    if proto.functions:
+        proto = inliner.inline_local_functions(proto)
+    opsets = {"" if opset.domain == "ai.onnx" else opset.domain: opset.version for opset in proto.opset_import}
+    weights = {tensor.name: read_weight(tensor) for tensor in proto.graph.initializer}
+    inputs = [value for value in proto.graph.input if value.name not in weights]
+    del proto.graph.input[:], proto.graph.initializer[:]
+    proto.graph.input.extend(inputs)
+    fix_inputs(proto.graph, input_shapes)
+    graph = Graph(
+        name=proto.graph.name,
+        nodes=tuple(read_node(node) for node in proto.graph.node),
+        inputs=tuple(value.name for value in inputs),
+        outputs=tuple(value.name for value in proto.graph.output),
+        tensors={},
+        weights=weights,
+        opsets=opsets,
+    )
+    return resolve(graph, proto, strict=bool(input_shapes))

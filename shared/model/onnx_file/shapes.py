@@ -1,0 +1,190 @@
+"""Make every shape of a model static: fix its inputs, infer, fold what is constant, and infer again."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, shape_inference
+
+from shared.model.errors import ShapeError, UnsupportedModelError
+from shared.model.graph import Graph, Node
+from shared.model.liveness import ActiveGraph, activate
+from shared.model.onnx_file.folding import evaluate
+from shared.model.onnx_file.protos import read_tensor, write_node, write_tensor, write_weight
+from shared.model.tensor import DType, Tensor
+from shared.model.weights import Array, Weight
+
+_SMALL = 1024
+_SHAPE_OPERATORS = frozenset({"Shape", "Size"})
+
+
+def fix_inputs(proto: onnx.GraphProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Give the inputs of a graph, in place, the shapes asked for; a lone dynamic batch dimension becomes 1.
+
+    Raises:
+        ShapeError: A shape does not fit its input, no input has that name, or a dimension stays dynamic.
+        UnsupportedModelError: An input is not a dense tensor.
+    """
+    names = [value.name for value in proto.input]
+    for name in shapes:
+        if name not in names:
+            raise ShapeError(f"the model has no input {name!r}: its inputs are {', '.join(map(repr, names))}")
+    for value in proto.input:
+        if not value.type.HasField("tensor_type"):
+            raise UnsupportedModelError(f"input {value.name!r} is not a dense tensor")
+        _fix_input(value, shapes.get(value.name))
+
+
+def _fix_input(value: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> None:
+    if not value.type.tensor_type.HasField("shape"):
+        if shape is None:
+            raise ShapeError(f"input {value.name!r} has no shape: give --input-shape {value.name}=...")
+        value.type.tensor_type.shape.CopyFrom(onnx.TensorShapeProto())
+        value.type.tensor_type.shape.dim.extend(onnx.TensorShapeProto.Dimension() for _ in shape)
+    dims = value.type.tensor_type.shape.dim
+    declared = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
+    written = ",".join("?" if size is None else str(size) for size in declared)
+    if shape is None:
+        dynamic = [axis for axis, size in enumerate(declared) if size is None]
+        if dynamic not in ([], [0]):
+            names = ", ".join(dims[axis].dim_param or f"axis {axis}" for axis in dynamic)
+            raise ShapeError(
+                f"input {value.name!r} has dynamic dimensions ({names}): "
+                f"give its shape, --input-shape {value.name}={written}"
+            )
+        shape = tuple(1 if size is None else size for size in declared)
+    fits = len(shape) == len(declared) and all(d in (None, s) for d, s in zip(declared, shape, strict=True))
+    if not fits or any(size < 1 for size in shape):
+        raise ShapeError(f"shape {','.join(map(str, shape))} does not fit input {value.name!r}, which is {written}")
+    for dim, size in zip(dims, shape, strict=True):
+        dim.dim_value = size
+
+
+def resolve(graph: Graph, proto: onnx.ModelProto, *, strict: bool) -> Graph:
+    """Find the shape of every tensor that matters, and fold shape computations into constants.
+
+    Args:
+        graph: The graph as read, without descriptions of its tensors.
+        proto: The model it was read from, with static inputs and without initializers.
+        strict: Take every complaint of shape inference for an error (someone has chosen the input's shape).
+
+    Raises:
+        ShapeError: A shape cannot be found or contradicts an operator; the message names the node.
+    """
+    while True:
+        inferred = _infer(graph, proto, strict)
+        tensors = {**inferred.tensors, **{name: weight.tensor for name, weight in graph.weights.items()}}
+        graph = replace(graph, tensors=tensors)
+        folded = _fold_constants(_fold_shapes(graph))
+        active = activate(folded)
+        missing = next(_missing(active), None)
+        if missing is None:
+            _check_channels(active)
+            return folded
+        if len(folded.weights) == len(graph.weights):
+            raise ShapeError(_explain(active, missing, inferred.complaint))
+        graph = folded
+
+
+@dataclass(frozen=True)
+class _Inferred:
+    tensors: dict[str, Tensor]
+    complaint: str
+
+
+def _infer(graph: Graph, proto: onnx.ModelProto, strict: bool) -> _Inferred:
+    """Run ONNX's shape inference on a copy that holds only small weights."""
+    light = onnx.ModelProto(ir_version=max(4, proto.ir_version))
+    light.opset_import.extend(proto.opset_import)
+    light.graph.name = graph.name or "graph"
+    light.graph.node.extend(map(write_node, graph.nodes))
+    light.graph.input.extend(proto.graph.input)
+    light.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in graph.outputs)
+    for weight in graph.weights.values():
+        if weight.tensor.elements <= _SMALL:
+            light.graph.initializer.append(write_weight(weight))
+        else:
+            light.graph.input.append(write_tensor(weight.tensor))
+    foreign = {name for node in graph.nodes if node.domain for name in node.written}
+    light.graph.value_info.extend(value for value in proto.graph.value_info if value.name in foreign)
+    complaint = ""
+    try:
+        result = shape_inference.infer_shapes(light, strict_mode=True, data_prop=True)
+    except shape_inference.InferenceError as exc:
+        complaint = str(exc)
+        if strict:
+            raise ShapeError(f"the input's shape does not suit the model: {complaint}") from exc
+        result = shape_inference.infer_shapes(light, data_prop=True)
+    values = (*result.graph.input, *result.graph.value_info, *result.graph.output)
+    tensors = {tensor.name: tensor for tensor in map(read_tensor, values) if tensor is not None}
+    return _Inferred(tensors, complaint)
+
+
+def _with_constants(graph: Graph, values: Mapping[str, Array]) -> Graph:
+    """Put numbers in place of the nodes that compute them."""
+    tensors = {name: Tensor(name, DType(array.dtype.name), array.shape) for name, array in values.items()}
+    return replace(
+        graph,
+        nodes=tuple(node for node in graph.nodes if not values.keys() >= set(node.written)),
+        tensors={**graph.tensors, **tensors},
+        weights={**graph.weights, **{name: Weight(tensors[name], array) for name, array in values.items()}},
+    )
+
+
+def _fold_shapes(graph: Graph) -> Graph:
+    """Replace the shapes of static tensors by numbers."""
+    values: dict[str, Array] = {}
+    for node in graph.nodes:
+        if node.op_type in _SHAPE_OPERATORS and not node.domain and node.inputs[0] in graph.tensors:
+            shape = graph.tensors[node.inputs[0]].shape
+            chosen = shape[node.integer("start", 0) : node.integer("end", len(shape))]
+            size: Any = chosen if node.op_type == "Shape" else int(np.prod(shape, dtype=np.int64))
+            values[node.outputs[0]] = np.asarray(size, dtype=np.int64)
+    return _with_constants(graph, values) if values else graph
+
+
+def _fold_constants(graph: Graph) -> Graph:
+    """Replace the small constants that shapes may depend on by numbers."""
+    active = activate(graph)
+    wanted: dict[str, None] = {}
+    for node in active.nodes:
+        unknown = any(name not in graph.tensors for name in node.written)
+        for name in node.reads:
+            tensor = graph.tensors.get(name)
+            shaping = tensor is None or (tensor.elements <= _SMALL and (unknown or not tensor.dtype.is_float))
+            if name in active.producers and shaping:
+                wanted.update(dict.fromkeys(active.producers[name].written))
+    return _with_constants(graph, evaluate(active, tuple(wanted))) if wanted else graph
+
+
+def _missing(active: ActiveGraph) -> Iterator[tuple[Node, str]]:
+    """Find tensors of unknown shape that matter, with the first node that touches them."""
+    needed = {name for node in active.nodes for name in node.reads} | set(active.graph.outputs)
+    for node in active.nodes:
+        for name in (*node.reads, *(name for name in node.written if name in needed)):
+            if name not in active.graph.tensors:
+                yield node, name
+
+
+def _explain(active: ActiveGraph, missing: tuple[Node, str], complaint: str) -> str:
+    node, name = missing
+    reason = complaint or (
+        f"no shape is known for operators of domain {node.domain!r}: store it in the file's value_info"
+        if node.domain
+        else "it depends on values that only a run can tell: export the model without this node"
+    )
+    return f"node {node.label!r} ({node.op_type}): the shape of tensor {name!r} cannot be found: {reason}"
+
+
+def _check_channels(active: ActiveGraph) -> None:
+    for node in active.nodes:
+        if node.op_type != "Conv" or node.domain:
+            continue
+        data, weight = active.graph.tensor(node.inputs[0]).shape, active.graph.tensor(node.inputs[1]).shape
+        if data[1] != weight[1] * node.integer("group", 1):
+            raise ShapeError(
+                f"node {node.label!r} (Conv): its input has {data[1]} channels, its weights are for "
+                f"{weight[1] * node.integer('group', 1)}: give another input shape"
+            )

@@ -1,0 +1,64 @@
+"""From a graph to the bytes of an ONNX file."""
+
+from pathlib import Path
+
+import onnx
+from onnx import helper
+
+from shared.model.errors import UnsupportedModelError
+from shared.model.graph import Graph
+from shared.model.model import Model
+from shared.model.onnx_file.protos import write_graph
+from shared.model.segments import segment_graph
+
+_MAX_BYTES = 2**31 - 1
+_MIN_IR_VERSION = 4
+
+
+def to_bytes(graph: Graph) -> bytes:
+    """Write a graph as a standalone ONNX model; its initializers are not among its inputs.
+
+    Raises:
+        UnsupportedModelError: The file would be larger than the 2 GiB that protocol buffers allow.
+    """
+    opsets = [helper.make_opsetid(domain, version) for domain, version in graph.opsets.items()]
+    proto = onnx.ModelProto(producer_name="segue", ir_version=_ir_version(opsets))
+    proto.opset_import.extend(opsets)
+    size = sum(weight.tensor.size_bytes for weight in graph.weights.values())
+    if size < _MAX_BYTES:
+        proto.graph.CopyFrom(write_graph(graph))
+        size = proto.ByteSize()
+    if size > _MAX_BYTES:
+        raise UnsupportedModelError(
+            f"graph {graph.name!r} needs {size} bytes, but an ONNX file holds 2 GiB: cut it smaller"
+        )
+    data: bytes = proto.SerializeToString()
+    return data
+
+
+def write_onnx(graph: Graph, path: Path) -> None:
+    """Write a graph as an ONNX file.
+
+    Raises:
+        UnsupportedModelError: The file would be larger than 2 GiB.
+        OSError: The file cannot be written.
+    """
+    path.write_bytes(to_bytes(graph))
+
+
+def extract_segment(model: Model, start: int, stop: int) -> bytes:
+    """Write blocks [start, stop) of a model as a standalone ONNX model.
+
+    Inputs and outputs are what crosses before block `start` and before block `stop`, in the order of the cuts in
+    the model's analysis; at the ends they are the model's own, in their declared order.
+
+    Raises:
+        CutError: The model has no such range of blocks.
+    """
+    return to_bytes(segment_graph(model, start, stop))
+
+
+def _ir_version(opsets: list[onnx.OperatorSetIdProto]) -> int:
+    """Choose the version of the format: the oldest that the operators need, so that old runtimes read it too."""
+    needed = helper.find_min_ir_version_for(opsets, ignore_unknown=True)
+    return max(_MIN_IR_VERSION, needed)

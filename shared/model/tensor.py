@@ -1,0 +1,62 @@
+"""Tensors by description: name, element type, shape and size on the wire."""
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+
+class DType(Enum):
+    """Element types of dense tensors; the value is the name that numpy (or ml_dtypes) gives them."""
+
+    FLOAT64 = "float64"
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+    FLOAT8E4M3FN = "float8_e4m3fn"
+    FLOAT8E5M2 = "float8_e5m2"
+    INT64 = "int64"
+    INT32 = "int32"
+    INT16 = "int16"
+    INT8 = "int8"
+    INT4 = "int4"
+    UINT64 = "uint64"
+    UINT32 = "uint32"
+    UINT16 = "uint16"
+    UINT8 = "uint8"
+    UINT4 = "uint4"
+    COMPLEX64 = "complex64"
+    COMPLEX128 = "complex128"
+    BOOL = "bool"
+
+    @property
+    def bits(self) -> int:
+        """Width of one element in bits."""
+        if self is DType.BOOL:
+            return 8
+        if self.name.startswith("FLOAT8"):
+            return 8
+        return int(self.value.lstrip("abcdefghijklmnopqrstuvwxyz"))
+
+    @property
+    def is_float(self) -> bool:
+        """True for real floating-point types."""
+        return "FLOAT" in self.name
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A dense tensor without its numbers; `shape` is static, `()` for a scalar."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the raw tensor in bytes; 4-bit elements are packed two to a byte."""
+        return -(-self.elements * self.dtype.bits // 8)
