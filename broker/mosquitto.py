@@ -1,0 +1,108 @@
+"""Debian's mosquitto in a child process, on a free port: for tests and for one machine."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from broker.process import BrokerFailed, BrokerProcess, free_port
+from shared.bus.settings import BusSettings
+
+_SYSTEM_DIRECTORIES = ("/usr/sbin", "/usr/local/sbin")
+_HOW_TO_GET_IT = "mosquitto is not installed: apt-get install mosquitto"
+
+
+def find_mosquitto() -> str | None:
+    """Path of the mosquitto server, None if it is not installed. Debian puts it where users' PATH does not look."""
+    return _find("mosquitto")
+
+
+class MosquittoBroker(BrokerProcess):
+    """Mosquitto with the settings of broker/mosquitto.conf, on the loopback interface.
+
+    What it keeps (retained messages, persistent sessions) survives `kill` and `start`, not the end of the block.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        tls_cert: str | None = None,
+        tls_key: str | None = None,
+        trusted_ca: str | None = None,
+        start_timeout_s: float = 15.0,
+    ) -> None:
+        """Describe a broker; entering it starts it.
+
+        Args:
+            port: TCP port; None for a free one.
+            username: the only account; None for an open broker.
+            password: its password.
+            tls_cert: file with the server's certificate; None for no TLS.
+            tls_key: file with its private key.
+            trusted_ca: the authority with which clients verify it.
+            start_timeout_s: bound on starting.
+        """
+        if (username is None) != (password is None) or (tls_cert is None) != (tls_key is None):
+            raise ValueError("user name and password, certificate and key come in pairs")
+        self._tls = (tls_cert, tls_key)
+        settings = BusSettings(
+            host="127.0.0.1",
+            port=port or free_port(),
+            username=username,
+            password=password,
+            tls=tls_cert is not None,
+            tls_ca=trusted_ca,
+        )
+        super().__init__(settings, start_timeout_s)
+
+    def prepare(self, directory: Path) -> Sequence[str]:
+        """Write configuration and password file, and return the command."""
+        server = find_mosquitto()
+        if server is None:
+            raise BrokerFailed(_HOW_TO_GET_IT)
+        lines = [
+            f"listener {self.settings.port} {self.settings.host}",
+            f"allow_anonymous {'false' if self.settings.username else 'true'}",
+            "set_tcp_nodelay true",
+            "max_packet_size 268435455",
+            "max_queued_messages 100",
+            "max_inflight_messages 20",
+            "persistence true",
+            f"persistence_location {directory}/",
+            "autosave_on_changes true",
+            "autosave_interval 1",
+        ]
+        if self.settings.username is not None and self.settings.password is not None:
+            passwords = directory / "passwords"
+            _write_passwords(passwords, self.settings.username, self.settings.password)
+            lines.append(f"password_file {passwords}")
+        certificate, key = self._tls
+        if certificate is not None:
+            lines += [f"certfile {certificate}", f"keyfile {key}"]
+        configuration = directory / "mosquitto.conf"
+        configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return (server, "-c", str(configuration))
+
+    def environment(self) -> dict[str, str]:
+        """The allocator's tuning that large messages need (glibc)."""
+        tuning = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
+        return {**super().environment(), **tuning, "MALLOC_TOP_PAD_": str(16 << 20)}
+
+
+def _write_passwords(path: Path, username: str, password: str) -> None:
+    tool = _find("mosquitto_passwd")
+    if tool is None:
+        raise BrokerFailed(_HOW_TO_GET_IT)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(f"{username}:{password}\n")
+    # -U hashes the file in place, so the password is on no command line.
+    subprocess.run([tool, "-U", str(path)], check=True, capture_output=True, timeout=10)
+
+
+def _find(program: str) -> str | None:
+    return shutil.which(program) or shutil.which(program, path=os.pathsep.join(_SYSTEM_DIRECTORIES))

@@ -1,0 +1,184 @@
+"""A broker as a child process: start it, wait until it serves MQTT 5, stop it, kill it, start it again."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from shared.bus.connection import Connection
+from shared.bus.errors import BusError
+from shared.bus.settings import BusSettings
+
+_STOP_TIMEOUT_S = 5.0
+_LOG_TAIL_BYTES = 2000
+_POLL_INTERVAL_S = 0.02
+
+
+class BrokerFailed(RuntimeError):
+    """The broker's process did not come up."""
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port that nobody listens on at this moment."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class BrokerProcess(ABC):
+    """A broker in a child process, as an async context manager.
+
+    Attributes:
+        settings: how clients reach it. The same after a restart.
+    """
+
+    def __init__(self, settings: BusSettings, start_timeout_s: float = 15.0) -> None:
+        self.settings = settings
+        self._start_timeout_s = start_timeout_s
+        self._process: asyncio.subprocess.Process | None = None
+        self._directory: tempfile.TemporaryDirectory[str] | None = None
+
+    @abstractmethod
+    def prepare(self, directory: Path) -> Sequence[str]:
+        """Write the configuration into an empty private directory, and return the command that runs the broker."""
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs."""
+        running = self._process is not None and self._process.returncode is None
+        return self._process.pid if running and self._process is not None else None
+
+    async def __aenter__(self) -> Self:
+        """Start it."""
+        self._directory = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="segue-broker-")
+        try:
+            await self.start()
+        except BaseException:
+            await self._clean_up()
+            raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop it and remove what it wrote."""
+        await self._clean_up()
+
+    async def start(self) -> None:
+        """Start the process and wait until it serves MQTT 5.
+
+        Raises:
+            BrokerFailed: it ended, or did not answer in time; with the end of what it wrote.
+        """
+        if self._directory is None:
+            raise BrokerFailed("a broker is started by entering it: async with ...")
+        directory = Path(self._directory.name)
+        command = await asyncio.to_thread(self.prepare, directory)
+        log = await asyncio.to_thread((directory / "broker.log").open, "ab")
+        with log:
+            # A child that watches its standard input ends with this process, however that ends: the pipe closes.
+            self._process = await asyncio.create_subprocess_exec(
+                *command, stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log, env=self.environment()
+            )
+        await self._wait_until_serving(directory)
+
+    async def stop(self) -> None:
+        """End the process politely, and by force if it does not follow."""
+        process = self._process
+        if process is None:
+            return
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+        try:
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
+                await process.wait()
+        except TimeoutError:
+            await self.kill()
+        self._forget()
+
+    async def kill(self) -> None:
+        """End the process at once, as a power cut would (SIGKILL)."""
+        process = self._process
+        if process is None:
+            return
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        async with asyncio.timeout(_STOP_TIMEOUT_S):
+            await process.wait()
+        self._forget()
+
+    def environment(self) -> dict[str, str]:
+        """Environment of the child process."""
+        return dict(os.environ)
+
+    async def _wait_until_serving(self, directory: Path) -> None:
+        process = self._process
+        if process is None:
+            raise BrokerFailed("not started")
+        connecting = asyncio.ensure_future(self._connect_once())
+        ending = asyncio.ensure_future(process.wait())
+        try:
+            await asyncio.wait({connecting, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if connecting.done() and connecting.exception() is None:
+                return
+            reason = str(connecting.exception()) if connecting.done() else f"it ended with status {process.returncode}"
+            tail = await asyncio.to_thread(_tail, directory / "broker.log")
+            raise BrokerFailed(f"the broker at {self.settings.address} does not serve: {reason}\n{tail}".rstrip())
+        finally:
+            for waiting in (connecting, ending):
+                waiting.cancel()
+            await asyncio.gather(connecting, ending, return_exceptions=True)
+
+    async def _connect_once(self) -> None:
+        try:
+            async with asyncio.timeout(self._start_timeout_s):
+                await _wait_for_listener(self.settings.host, self.settings.port)
+            async with Connection.open(self.settings, connect_timeout_s=self._start_timeout_s):
+                return
+        except TimeoutError:
+            raise BrokerFailed(f"nobody listens after {self._start_timeout_s:g} s") from None
+        except BusError as exc:
+            raise BrokerFailed(str(exc)) from exc
+
+    async def _clean_up(self) -> None:
+        try:
+            await asyncio.shield(self.stop())
+        finally:
+            if self._directory is not None:
+                directory, self._directory = self._directory, None
+                await asyncio.to_thread(directory.cleanup)
+
+    def _forget(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process = None
+
+
+async def _wait_for_listener(host: str, port: int) -> None:
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(host, port)
+        except OSError:
+            await asyncio.sleep(_POLL_INTERVAL_S)
+            continue
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        return
+
+
+def _tail(path: Path) -> str:
+    try:
+        return path.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
+    except OSError:
+        return ""

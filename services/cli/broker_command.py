@@ -1,0 +1,53 @@
+"""`segue broker`: the embedded broker in the foreground."""
+
+import logging
+from typing import Annotated
+
+import typer
+
+from broker.embedded import EmbeddedBrokerConfig, serve
+
+logger = logging.getLogger(__name__)
+
+_INPUT_IS_WRONG = 2
+
+
+def broker(
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every interface.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="TCP port of the MQTT 5 listener.")] = 1883,
+    username: Annotated[str | None, typer.Option(help="The account clients must use.")] = None,
+    password: Annotated[
+        str | None, typer.Option(envvar="SEGUE_BROKER_PASSWORD", help="Its password; better given in the environment.")
+    ] = None,
+    tls_cert: Annotated[str | None, typer.Option(help="Certificate chain file: serve TLS.")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="Private key file of the certificate.")] = None,
+    tls_client_ca: Annotated[
+        str | None, typer.Option(help="Clients must show a certificate of this authority.")
+    ] = None,
+) -> None:
+    """Run the embedded MQTT broker until SIGTERM or Ctrl-C.
+
+    It needs no installation and is meant for one machine, trials and demonstrations. It keeps nothing across restarts
+    and has no access rules: for a real fleet run mosquitto with broker/mosquitto.conf.
+    """
+    try:
+        config = EmbeddedBrokerConfig(
+            host=host,
+            port=port,
+            username=username,
+            password=password,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            tls_ca=tls_client_ca,
+        )
+    except ValueError as exc:
+        typer.echo(f"segue broker: {exc}", err=True)
+        raise typer.Exit(_INPUT_IS_WRONG) from None
+    if username is None and host not in ("127.0.0.1", "::1", "localhost"):
+        logger.warning("anyone who reaches %s:%d may use this broker: give it --username and a password", host, port)
+    typer.echo(f"MQTT 5 broker on {'mqtts' if tls_cert else 'mqtt'}://{host}:{port} (Ctrl-C ends it)", err=True)
+    try:
+        serve(config)
+    except (OSError, RuntimeError, ValueError) as exc:
+        typer.echo(f"segue broker: cannot start: {exc}", err=True)
+        raise typer.Exit(_INPUT_IS_WRONG) from None

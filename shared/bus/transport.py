@@ -1,0 +1,262 @@
+"""How feature maps get from device to device: a small interface, and the way through the broker."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+from shared.bus import topics
+from shared.bus.chunks import CHUNK_BYTES, Complete, Reassembler, split
+from shared.bus.connection import Connection, unique_client_id
+from shared.bus.errors import DecodeError
+from shared.bus.frame import Buffer, frame_size_bytes
+from shared.bus.settings import BusSettings
+
+logger = logging.getLogger(__name__)
+
+Pace = Callable[[int], Awaitable[None]]
+"""Waits until so many bytes of the message may be on their way. Called before each chunk with where it ends."""
+
+_WINDOW = 4
+_ID_BYTES = 12
+_SWEEP_INTERVAL_S = 1.0
+_MAX_FAULTS_REMEMBERED = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message that has arrived whole.
+
+    Attributes:
+        buffer: the frame, read-only.
+        sender: the device that sent it.
+        first_chunk_at_s: when its first chunk was here, on the event loop's clock.
+        completed_at_s: when its last chunk was here.
+        size_bytes: its size.
+        first_chunk_bytes: size of the chunk that came first.
+    """
+
+    buffer: memoryview
+    sender: str
+    first_chunk_at_s: float
+    completed_at_s: float
+    size_bytes: int
+    first_chunk_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message that was handed over.
+
+    Attributes:
+        size_bytes: its size.
+        started_at_s: when its first chunk was offered, on the event loop's clock.
+        completed_at_s: when its last chunk was confirmed.
+    """
+
+    size_bytes: int
+    started_at_s: float
+    completed_at_s: float
+
+
+@dataclass(slots=True)
+class TransportCounters:
+    """What a transport has done.
+
+    Attributes:
+        sent: messages handed over.
+        sent_bytes: their sizes.
+        delivered: messages that arrived whole.
+        delivered_bytes: their sizes.
+        undecodable: chunks that were no chunks, or contradicted their transfer.
+        expired: transfers given up incomplete.
+    """
+
+    sent: int = 0
+    sent_bytes: int = 0
+    delivered: int = 0
+    delivered_bytes: int = 0
+    undecodable: int = 0
+    expired: int = 0
+
+
+class FeatureMapTransport(Protocol):
+    """Carries frames between devices, each whole or not at all, possibly twice."""
+
+    async def send(self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None) -> Sent:
+        """Send one frame to a device. One after the other: a second call waits for the first.
+
+        Raises:
+            PublishFailed: it could not be handed over in time.
+        """
+        ...
+
+    def __aiter__(self) -> AsyncIterator[Delivery]:
+        """Frames that arrive for this device, without end."""
+        ...
+
+    async def __anext__(self) -> Delivery:
+        """The next frame that arrives for this device."""
+        ...
+
+
+class BrokerTransport:
+    """Frames through the broker: chunks of QoS 1 on a connection of their own, so that control never waits behind bulk.
+
+    At most four chunks are unconfirmed at a time, on the way out as on the way in: that is the memory it takes in the
+    broker per receiver, besides the transfers under way.
+    """
+
+    def __init__(
+        self, connection: Connection, device: str, reassembler: Reassembler, chunk_bytes: int, send_timeout_s: float
+    ) -> None:
+        self.counters = TransportCounters()
+        self.device = device
+        self._connection = connection
+        self._reassembler = reassembler
+        self._chunk_bytes = chunk_bytes
+        self._send_timeout_s = send_timeout_s
+        self._sending = asyncio.Lock()
+        self._faults: set[str] = set()
+        self._clock = asyncio.get_running_loop()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        settings: BusSettings,
+        device: str,
+        *,
+        chunk_bytes: int = CHUNK_BYTES,
+        reassembler: Reassembler | None = None,
+        send_timeout_s: float = 30.0,
+        connect_timeout_s: float | None = 10.0,
+    ) -> AsyncIterator[Self]:
+        """Open the device's inbox.
+
+        Args:
+            settings: where the broker is.
+            device: this device's name.
+            chunk_bytes: size of the chunks that are sent.
+            reassembler: bounds on what is received.
+            send_timeout_s: bound on one chunk's way to the broker, waits for a reconnect included.
+            connect_timeout_s: bound on the first connection; None to keep trying.
+
+        Raises:
+            BrokerUnreachable: not connected in time.
+            AccessRefused: the broker refused this device.
+        """
+        async with Connection.open(
+            settings,
+            client_id=unique_client_id(f"{device}-inbox"),
+            receive_maximum=_WINDOW,
+            connect_timeout_s=connect_timeout_s,
+        ) as connection:
+            transport = cls(connection, device, reassembler or Reassembler(), chunk_bytes, send_timeout_s)
+            await connection.subscribe(topics.inbox(device), qos=1)
+            yield transport
+
+    @property
+    def connection(self) -> Connection:
+        """The connection the chunks travel on."""
+        return self._connection
+
+    async def send(self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None) -> Sent:
+        """Send one frame to a device's inbox.
+
+        Args:
+            device: the receiver.
+            buffers: the frame's pieces, not to be changed until this returns.
+            pace: holds each chunk back until it may go.
+
+        Raises:
+            PublishFailed: a chunk was not confirmed in time. The receiver drops the rest after a while.
+        """
+        size_bytes = frame_size_bytes(buffers)
+        async with self._sending:
+            started_at_s = self._clock.time()
+            await self._send_chunks(topics.inbox(device), buffers, size_bytes, pace)
+        self.counters.sent += 1
+        self.counters.sent_bytes += size_bytes
+        return Sent(size_bytes, started_at_s, self._clock.time())
+
+    def __aiter__(self) -> AsyncIterator[Delivery]:
+        """Frames that arrive in this device's inbox, without end."""
+        return self
+
+    async def __anext__(self) -> Delivery:
+        """The next frame. Safe to cancel: chunks taken in so far are kept."""
+        while True:
+            try:
+                async with asyncio.timeout(_SWEEP_INTERVAL_S):
+                    received = await anext(self._connection)
+            except TimeoutError:
+                self._sweep()
+                continue
+            self._sweep()
+            try:
+                complete = self._reassembler.accept(received.payload, self._clock.time())
+            except DecodeError as error:
+                self._note_fault(received.topic, str(error))
+                continue
+            if complete is not None:
+                return self._delivery(complete)
+
+    async def _send_chunks(self, topic: str, buffers: Sequence[Buffer], size_bytes: int, pace: Pace | None) -> None:
+        chunks = split(secrets.token_bytes(_ID_BYTES), buffers, self._chunk_bytes, sender=self.device)
+        if size_bytes <= self._chunk_bytes:
+            if pace is not None:
+                await pace(size_bytes)
+            await self._publish(topic, next(chunks))
+            return
+        window = asyncio.Semaphore(_WINDOW)
+        try:
+            async with asyncio.TaskGroup() as group:
+                stop = 0
+                for chunk in chunks:
+                    stop = min(stop + self._chunk_bytes, size_bytes)
+                    await window.acquire()
+                    if pace is not None:
+                        await pace(stop)
+                    group.create_task(self._publish(topic, chunk, window), name=f"chunk to {topic}")
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    async def _publish(self, topic: str, chunk: bytes, window: asyncio.Semaphore | None = None) -> None:
+        try:
+            await self._connection.publish(topic, chunk, qos=1, timeout_s=self._send_timeout_s)
+        finally:
+            if window is not None:
+                window.release()
+
+    def _delivery(self, complete: Complete) -> Delivery:
+        self.counters.delivered += 1
+        self.counters.delivered_bytes += complete.size_bytes
+        return Delivery(
+            buffer=complete.buffer,
+            sender=complete.sender,
+            first_chunk_at_s=complete.first_chunk_at_s,
+            completed_at_s=complete.completed_at_s,
+            size_bytes=complete.size_bytes,
+            first_chunk_bytes=complete.first_chunk_bytes,
+        )
+
+    def _sweep(self) -> None:
+        for expired in self._reassembler.expire(self._clock.time()):
+            self.counters.expired += 1
+            logger.warning(
+                "gave up a message from %s after %d of %d bytes: %s",
+                expired.sender or "an unknown sender",
+                expired.received_bytes,
+                expired.total_bytes,
+                expired.reason,
+            )
+
+    def _note_fault(self, topic: str, reason: str) -> None:
+        self.counters.undecodable += 1
+        if reason not in self._faults and len(self._faults) < _MAX_FAULTS_REMEMBERED:
+            self._faults.add(reason)
+            logger.warning("dropped a message on %s: %s", topic, reason)
