@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
+from services.cli.manifest import Preset, parse_preprocessing
 from shared.messages.base import Name
 from shared.messages.models import OutputKind, Preprocessing
 from shared.plan.policy import Policy
@@ -55,6 +56,10 @@ class LinkDescription:
         return first, second
 
 
+def _preprocessing(value: Any) -> Any:
+    return parse_preprocessing(value) if isinstance(value, dict) else value
+
+
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
     """The model and what surrounds it. Paths are relative to FLEET.toml.
@@ -63,7 +68,7 @@ class ModelDescription:
         file: the ONNX file.
         name: alias of the model; the file's name without its ending if empty.
         labels: file with the class names, JSON list or one per line.
-        preprocessing: from a photograph to the input tensor; read off the model's input if not given.
+        preprocessing: from a photograph to the input tensor: a preset's name, or fields; see `services.cli.manifest`.
         softmax: the model gives logits; scores are their softmax.
     """
 
@@ -72,7 +77,7 @@ class ModelDescription:
     file: str
     name: str = ""
     labels: str | None = None
-    preprocessing: Preprocessing | None = None
+    preprocessing: Annotated[Preprocessing | Preset | None, BeforeValidator(_preprocessing)] = None
     output: OutputKind | None = None
     softmax: bool = False
 
