@@ -1,0 +1,61 @@
+"""The default: tries what fits the objective, returns the best plan and what is proved about it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from services.planner.strategies.local_only import LocalOnly
+from services.planner.strategies.neurosurgeon import Neurosurgeon
+from services.planner.strategies.remote_only import RemoteOnly
+from services.planner.strategies.shortest_path import ShortestPath
+from services.planner.strategies.strategy import Strategy
+from shared.plan.plan import Infeasible, Plan
+from shared.plan.policy import Objective
+from shared.plan.problem import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Auto:
+    """Solves exactly where that is possible; otherwise evaluates every candidate with the common cost prediction.
+
+    Stops at the first plan that is proved optimal. The answer names the strategy that won.
+    """
+
+    name: str = "auto"
+    description: str = "picks by objective and structure, evaluates all candidates, proves optimality where it can"
+    citation: str = "this project"
+
+    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+        """Return the best plan of all candidates."""
+        best: Plan | None = None
+        bound: float | None = None
+        failures: list[Infeasible] = []
+        for strategy in _candidates(problem):
+            answer = strategy.solve(problem, seed=seed, time_budget_s=time_budget_s)
+            if isinstance(answer, Infeasible):
+                failures.append(answer)
+                continue
+            if answer.optimal:
+                return answer
+            if answer.lower_bound is not None:
+                bound = answer.lower_bound if bound is None else max(bound, answer.lower_bound)
+            if best is None or _rank(answer) < _rank(best):
+                best = answer
+        if best is not None:
+            return replace(best, lower_bound=None if bound is None else min(bound, best.cost))
+        reasons = tuple(dict.fromkeys(reason for failure in failures for reason in failure.reasons))
+        return Infeasible(self.name, problem.policy.objective, failures[0].reasons or reasons)
+
+
+def _rank(plan: Plan) -> tuple[float, float]:
+    return plan.cost, plan.predicted.latency_ms
+
+
+def _candidates(problem: Problem) -> Iterator[Strategy]:
+    """Yield the strategies worth trying, the exact ones first."""
+    yield ShortestPath()
+    if problem.policy.objective in (Objective.MAKESPAN, Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE):
+        yield ShortestPath(route_objective=Objective.THROUGHPUT)
+    yield Neurosurgeon()
+    yield Neurosurgeon(server_load_aware=True)
+    yield LocalOnly()
+    yield RemoteOnly()

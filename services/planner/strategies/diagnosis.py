@@ -1,0 +1,96 @@
+"""Why a stream has no plan: which constraints stand in the way, and by how much."""
+
+from dataclasses import replace
+
+from services.planner.strategies.chain_path import cheapest_path
+from services.planner.strategies.label_search import limits_of, search
+from services.planner.strategies.strategy import uniform
+from services.planner.strategies.tables import build_tables, latency_measure
+from shared.plan.constraints import deadline_violation, violations
+from shared.plan.cost import CostModel
+from shared.plan.plan import Constraint, StreamPlan, Violation
+from shared.plan.policy import DeviceRule, Policy
+from shared.plan.problem import Problem, Stream
+
+
+def diagnose(problem: Problem, stream: Stream, time_budget_s: float) -> tuple[Violation, ...]:
+    """Return the constraints that keep ``stream`` from having a plan.
+
+    The deadline first: the least latency within all other constraints says by how much it is missed. Otherwise each
+    constraint whose removal alone would help, and if there is none, all that the fastest unconstrained route breaks.
+    Empty if the stream does have a plan.
+    """
+    if _fastest(problem, stream.name, time_budget_s) is not None:
+        return ()
+    limit = problem.deadline_ms(stream)
+    if limit is not None:
+        relaxed = _without_deadline(problem, stream)
+        fastest = _fastest(relaxed, stream.name, time_budget_s)
+        if fastest is not None:
+            latency_ms = CostModel(relaxed).latency_ms(relaxed.stream(stream.name), fastest.routes[0])
+            return (deadline_violation(stream, limit, latency_ms),)
+    found: list[Violation] = []
+    for relaxed in _relaxations(problem):
+        fastest = _fastest(relaxed, stream.name, time_budget_s)
+        if fastest is not None:
+            found += violations(CostModel(problem), {stream.name: fastest})
+    if found:
+        return tuple(dict.fromkeys(found))
+    fastest = _fastest(_unconstrained(problem, stream), stream.name, time_budget_s)
+    if fastest is not None:
+        return violations(CostModel(problem), {stream.name: fastest})
+    return (_unreachable(problem, stream),)
+
+
+def _fastest(problem: Problem, name: str, time_budget_s: float) -> StreamPlan | None:
+    stream = problem.stream(name)
+    tables = build_tables(problem, stream)
+    latency = latency_measure(tables)
+    path = cheapest_path(latency)
+    if path is None:
+        return None
+    plan = uniform(tables.route(path.devices, path.codecs, 1), stream.jobs)
+    if violations(CostModel(problem), {name: plan}):
+        path = search(latency, None, limits_of(problem, tables, time_budget_s)).path
+    return None if path is None else uniform(tables.route(path.devices, path.codecs, 1), stream.jobs)
+
+
+def _relaxations(problem: Problem) -> list[Problem]:
+    policy = problem.policy
+    relaxed = [
+        _with_policy(problem, replace(policy, devices=DeviceRule())),
+        _with_policy(problem, replace(policy, raw_input_stays_on_source=False)),
+        _with_policy(problem, replace(policy, max_devices=None)),
+        _endless_memory(problem),
+    ]
+    return [candidate for candidate in relaxed if candidate != problem]
+
+
+def _unconstrained(problem: Problem, stream: Stream) -> Problem:
+    policy = replace(problem.policy, devices=DeviceRule(), raw_input_stays_on_source=False, max_devices=None)
+    return _endless_memory(_without_deadline(_with_policy(problem, policy), stream))
+
+
+def _without_deadline(problem: Problem, stream: Stream) -> Problem:
+    streams = tuple(replace(other, deadline_ms=None) if other == stream else other for other in problem.streams)
+    return replace(problem, streams=streams, policy=replace(problem.policy, deadline_ms=None))
+
+
+def _with_policy(problem: Problem, policy: Policy) -> Problem:
+    return replace(problem, policy=policy)
+
+
+def _endless_memory(problem: Problem) -> Problem:
+    devices = {name: replace(device, memory_bytes=None) for name, device in problem.devices.items()}
+    return replace(problem, devices=devices)
+
+
+def _unreachable(problem: Problem, stream: Stream) -> Violation:
+    able = [name for name, device in problem.devices.items() if stream.model in device.block_ms]
+    if not able:
+        message = f"stream {stream.name}: no device can run model {stream.model}"
+    elif stream.sink is None:
+        message = f"stream {stream.name}: none of {', '.join(able)} can be reached from {stream.source}"
+    else:
+        message = f"stream {stream.name}: no route from {stream.source} to {stream.sink}"
+    return Violation(Constraint.ROUTE, stream.name, message)

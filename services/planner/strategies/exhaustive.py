@@ -1,0 +1,100 @@
+"""The oracle: every assignment of blocks to devices and every encoding, one route per stream."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+
+from services.planner.strategies.diagnosis import diagnose
+from services.planner.strategies.neurosurgeon import no_split
+from services.planner.strategies.strategy import conclude, uniform
+from shared.plan.constraints import violations
+from shared.plan.cost import CostModel
+from shared.plan.cuts import allowed_encodings
+from shared.plan.plan import Constraint, Infeasible, Plan, Route, StreamPlan, Violation, sequential_route
+from shared.plan.policy import Objective
+from shared.plan.problem import Problem, Stream
+
+PLANS_PER_SECOND = 20_000
+"""How many plans a second of time budget buys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exhaustive:
+    """Compares all plans with one route per stream by the common cost prediction; exponential, and says when too large.
+
+    Exact for latency and energy, and for the other objectives where every stream has one job.
+    """
+
+    name: str = "exhaustive"
+    description: str = "compares every assignment of blocks and encodings; small problems only"
+    citation: str = "brute force"
+
+    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+        """Return the best of all plans."""
+        objective = problem.policy.objective
+        limit = 1000 + int(PLANS_PER_SECOND * time_budget_s)
+        size = search_size(problem)
+        if size > limit:
+            message = f"exhaustive would compare about {size:.3g} plans, more than the {limit} of its time budget"
+            return Infeasible(self.name, objective, (Violation(Constraint.SUPPORT, self.name, message, limit, size),))
+        costs = CostModel(problem)
+        best: tuple[float, float, dict[str, StreamPlan]] | None = None
+        choices = [[uniform(route, stream.jobs) for route in _routes(problem, stream)] for stream in problem.streams]
+        for choice in product(*choices):
+            plans = {stream.name: plan for stream, plan in zip(problem.streams, choice, strict=True)}
+            if violations(costs, plans):
+                continue
+            predicted = costs.predict(plans)
+            rank = costs.cost(objective, plans, predicted), predicted.latency_ms
+            if best is None or rank < best[:2]:
+                best = (*rank, plans)
+        if best is None:
+            reasons = tuple(reason for stream in problem.streams for reason in diagnose(problem, stream, time_budget_s))
+            return Infeasible(self.name, objective, reasons or (no_split(problem.streams[0], self.name),))
+        single = all(stream.jobs == 1 for stream in problem.streams)
+        return conclude(
+            problem, self.name, best[2], optimal=single or objective in (Objective.LATENCY, Objective.ENERGY)
+        )
+
+
+def search_size(problem: Problem) -> float:
+    """Return an upper bound of the number of plans."""
+    sizes = []
+    for stream in problem.streams:
+        devices = max(1, len(_devices(problem, stream)))
+        model = problem.models[stream.model]
+        offers = [len(allowed_encodings(model, cut, problem.policy)) for cut in range(1, len(model.blocks) + 1)]
+        per_cut = [1 + (devices - 1) * offer for offer in offers[:-1]]
+        sizes.append(float(devices) * prod(map(float, per_cut)) * (offers[-1] if stream.sink else 1))
+    return prod(sizes)
+
+
+def _devices(problem: Problem, stream: Stream) -> tuple[str, ...]:
+    return tuple(
+        name
+        for name, device in problem.devices.items()
+        if stream.model in device.block_ms and problem.policy.devices.permits(name)
+    )
+
+
+def _routes(problem: Problem, stream: Stream) -> Iterator[Route]:
+    """Yield every route over linked devices."""
+    model, costs = problem.models[stream.model], CostModel(problem)
+    blocks = len(model.blocks)
+    for assignment in product(_devices(problem, stream), repeat=blocks):
+        stops = [*(cut for cut in range(1, blocks) if assignment[cut] != assignment[cut - 1]), blocks]
+        starts = [0, *stops[:-1]]
+        devices = [assignment[start] for start in starts]
+        receivers = [*devices[1:], devices[-1] if stream.sink is None else stream.sink]
+        senders = [stream.source, *devices]
+        if not all(costs.linked(*pair) for pair in zip(senders, [devices[0], *receivers], strict=True)):
+            continue
+        offers = [
+            ["raw"]
+            if device == receiver
+            else [encoding.codec for encoding in allowed_encodings(model, stop, problem.policy)]
+            for stop, device, receiver in zip(stops, devices, receivers, strict=True)
+        ]
+        for codecs in product(*offers):
+            yield sequential_route(zip(starts, stops, devices, codecs, strict=True))

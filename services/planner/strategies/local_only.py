@@ -1,0 +1,30 @@
+"""Everything on the source device."""
+
+from dataclasses import dataclass
+
+from services.planner.strategies.candidates import local_route
+from services.planner.strategies.diagnosis import diagnose
+from services.planner.strategies.neurosurgeon import no_split
+from services.planner.strategies.strategy import conclude, uniform
+from shared.plan.plan import Infeasible, Plan, StreamPlan
+from shared.plan.problem import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class LocalOnly:
+    """The baseline without a network (LO in Duan & Wu); O(B)."""
+
+    name: str = "local_only"
+    description: str = "every block on the source device"
+    citation: str = "baseline LO in Duan & Wu, Joint optimization of DNN partition and scheduling, ICPP 2021"
+
+    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+        """Return the local plan."""
+        plans: dict[str, StreamPlan] = {}
+        for stream in problem.streams:
+            route = local_route(problem, stream)
+            if route is None:
+                reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
+                return Infeasible(self.name, problem.policy.objective, reasons)
+            plans[stream.name] = uniform(route, stream.jobs)
+        return conclude(problem, self.name, plans)

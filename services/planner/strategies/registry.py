@@ -1,0 +1,34 @@
+"""All strategies by name."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from services.planner.strategies.auto import Auto
+from services.planner.strategies.exhaustive import Exhaustive
+from services.planner.strategies.local_only import LocalOnly
+from services.planner.strategies.neurosurgeon import Neurosurgeon
+from services.planner.strategies.remote_only import RemoteOnly
+from services.planner.strategies.shortest_path import ShortestPath
+from services.planner.strategies.strategy import Strategy
+from shared.plan.plan import Infeasible, Plan
+from shared.plan.problem import Problem
+
+
+def strategies() -> Mapping[str, Strategy]:
+    """Return every strategy by its name, ``auto`` first."""
+    found: tuple[Strategy, ...] = (Auto(), ShortestPath(), Neurosurgeon(), LocalOnly(), RemoteOnly(), Exhaustive())
+    return {strategy.name: strategy for strategy in found}
+
+
+def solve(problem: Problem, *, seed: int = 0, time_budget_s: float = 1.0) -> Plan | Infeasible:
+    """Solve ``problem`` with the strategy that its policy names.
+
+    Raises:
+        KeyError: if there is no such strategy.
+    """
+    return strategies()[problem.policy.strategy].solve(problem, seed=seed, time_budget_s=time_budget_s)
+
+
+def with_strategy(problem: Problem, name: str) -> Problem:
+    """Return ``problem`` with another strategy in its policy."""
+    return replace(problem, policy=replace(problem.policy, strategy=name))

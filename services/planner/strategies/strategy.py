@@ -1,0 +1,97 @@
+"""What a planning algorithm is, and how it ends: in a plan or in the reasons why there is none."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from shared.plan.constraints import violations
+from shared.plan.cost import CostModel
+from shared.plan.plan import Constraint, Infeasible, Plan, Route, StreamPlan, Violation
+from shared.plan.policy import QueueDiscipline
+from shared.plan.problem import Problem
+
+BOUND_SLACK = 1e-9
+"""Relative rounding error by which a plan may seem to beat a bound."""
+
+
+class Strategy(Protocol):
+    """A planning algorithm: pure, and the same for the same seed.
+
+    Attributes:
+        name: how policies and the command line call it.
+        description: what it does, in one line.
+        citation: where it was published.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def description(self) -> str: ...
+
+    @property
+    def citation(self) -> str: ...
+
+    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+        """Return a plan, or every constraint that cannot be met.
+
+        Args:
+            problem: all that may be known.
+            seed: of all randomness.
+            time_budget_s: roughly how long a search may last; turned into a number of steps, so that the answer
+                does not depend on the machine.
+        """
+        ...
+
+
+def uniform(route: Route, jobs: int) -> StreamPlan:
+    """Return the plan that sends all jobs of a stream along one route."""
+    return StreamPlan((Route(route.stages, jobs),), tuple(range(jobs)))
+
+
+def conclude(
+    problem: Problem,
+    strategy: str,
+    plans: Mapping[str, StreamPlan],
+    *,
+    optimal: bool = False,
+    lower_bound: float | None = None,
+    disciplines: Mapping[str, QueueDiscipline] | None = None,
+) -> Plan | Infeasible:
+    """Return the plan with its predicted cost, or the constraints that it breaks.
+
+    Args:
+        problem: the problem that was solved.
+        strategy: name of the algorithm.
+        plans: routes per stream.
+        optimal: whether it is proved that no plan costs less.
+        lower_bound: a proved bound of the cost, if one is known.
+        disciplines: queue discipline per device; without it the policy's.
+    """
+    objective = problem.policy.objective
+    costs = CostModel(problem)
+    broken = violations(costs, plans)
+    if broken:
+        return Infeasible(strategy, objective, broken)
+    used = dict.fromkeys(device for plan in plans.values() for route in plan.routes for device in route.devices)
+    queues = {device: problem.policy.queue for device in used} if disciplines is None else dict(disciplines)
+    predicted = costs.predict(plans)
+    streams = {
+        name: StreamPlan(
+            plan.routes,
+            plan.order,
+            predicted if len(plans) == 1 else costs.predict_stream(problem.stream(name), plan),
+        )
+        for name, plan in plans.items()
+    }
+    cost = costs.cost(objective, plans, predicted)
+    if optimal:
+        lower_bound = cost
+    elif lower_bound is not None:
+        lower_bound = min(lower_bound, cost)
+    return Plan(strategy, objective, streams, predicted, cost, optimal, lower_bound, None, queues)
+
+
+def unsupported(problem: Problem, strategy: str, message: str) -> Infeasible:
+    """Return the answer of an algorithm that does not handle this kind of problem."""
+    violation = Violation(Constraint.SUPPORT, strategy, f"{strategy}: {message}")
+    return Infeasible(strategy, problem.policy.objective, (violation,))

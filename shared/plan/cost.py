@@ -1,0 +1,202 @@
+"""The one cost prediction that every strategy, test and outside checker relies on (design, section 5)."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from shared.plan.cuts import Encoding, encodings
+from shared.plan.pipeline import Operation, Work, completion_times_ms, identical_makespan_ms
+from shared.plan.plan import RAW, Prediction, Route, StreamPlan
+from shared.plan.policy import Objective
+from shared.plan.problem import Problem, Stream, link_table
+
+
+class NoLinkError(LookupError):
+    """A route sends over a link that does not exist."""
+
+
+class CostModel:
+    """Predicts what routes of a problem cost. Holds look-up tables only; never changes."""
+
+    def __init__(self, problem: Problem) -> None:
+        """Index the links of ``problem``."""
+        self.problem = problem
+        self._links = link_table(problem.links)
+
+    def linked(self, sender: str, receiver: str) -> bool:
+        """Say whether ``sender`` can send to ``receiver``."""
+        return sender == receiver or (sender, receiver) in self._links
+
+    def compute_ms(self, device: str, model: str, start: int, stop: int) -> float:
+        """Return load factor x (sum of the blocks' times + segment overhead) of blocks ``[start, stop)``, in ms.
+
+        Raises:
+            KeyError: if the device cannot run the model.
+        """
+        profile = self.problem.devices[device]
+        return profile.load_factor * (sum(profile.block_ms[model][start:stop]) + profile.segment_overhead_ms)
+
+    def transfer_ms(self, sender: str, receiver: str, size_bytes: float) -> float:
+        """Return latency + 8 n / (1000 x bandwidth), in ms; 0 on the same device.
+
+        Raises:
+            NoLinkError: if there is no link.
+        """
+        if sender == receiver:
+            return 0.0
+        link = self._links.get((sender, receiver))
+        if link is None:
+            raise NoLinkError(f"there is no link from {sender} to {receiver}")
+        return link.latency_ms + 8 * size_bytes / (1000 * link.bandwidth_mbps)
+
+    def encoding(self, model: str, cut: int, codec: str) -> Encoding:
+        """Return the encoding called ``codec`` of what crosses ``cut``.
+
+        Raises:
+            KeyError: if it is not offered there.
+        """
+        for encoding in encodings(self.problem.models[model], cut):
+            if encoding.codec == codec:
+                return encoding
+        raise KeyError(f"model {model} has no encoding {codec} at cut {cut}")
+
+    def codec_ms(self, device: str, work_ms: float) -> float:
+        """Return the time that encoding or decoding takes on ``device``: load factor x time / codec speed, in ms."""
+        profile = self.problem.devices[device]
+        return profile.load_factor * work_ms / profile.codec_speed
+
+    def operations(self, stream: Stream, route: Route) -> tuple[Operation, ...]:
+        """Return what a request does on ``route``, in order: sendings and computings.
+
+        Raises:
+            NoLinkError: if two neighbouring devices are not linked.
+            KeyError: if a device cannot run the model, or an encoding is not offered.
+        """
+        found: list[Operation] = []
+        model = self.problem.models[stream.model]
+        here, decode_ms = stream.source, 0.0
+        first = route.stages[0].device
+        if first != here:
+            found.append(self._send(here, first, model.input_bytes, -1))
+        for index, stage in enumerate(route.stages):
+            here = stage.device
+            receiver = route.stages[index + 1].device if index + 1 < len(route.stages) else stream.sink
+            sends = receiver is not None and receiver != here
+            encoding = self.encoding(stream.model, stage.stop, stage.codec if sends else RAW)
+            duration_ms = self.compute_ms(here, stream.model, stage.start, stage.stop) + self.codec_ms(here, decode_ms)
+            duration_ms += self.codec_ms(here, encoding.encode_ms)
+            found.append(Operation(Work.COMPUTE, here, duration_ms, index))
+            decode_ms = encoding.decode_ms
+            if receiver is not None and sends:
+                found.append(self._send(here, receiver, encoding.size_bytes, index))
+        if decode_ms and stream.sink is not None:
+            decoding_ms = self.codec_ms(stream.sink, decode_ms)
+            found.append(Operation(Work.COMPUTE, stream.sink, decoding_ms, len(route.stages)))
+        return tuple(found)
+
+    def latency_ms(self, stream: Stream, route: Route) -> float:
+        """Return the latency of one request that is alone on a sequential route, in ms."""
+        return sum(operation.duration_ms for operation in self.operations(stream, route))
+
+    def busy_ms(self, stream: Stream, route: Route) -> dict[tuple[str, Work], float]:
+        """Return the busy time per request of every device's computing and every device's sending, in ms."""
+        busy: defaultdict[tuple[str, Work], float] = defaultdict(float)
+        for operation in self.operations(stream, route):
+            busy[operation.resource] += operation.duration_ms
+        return dict(busy)
+
+    def energy_j(self, stream: Stream, route: Route) -> float:
+        """Return the energy of one request above idling, in joules."""
+        energy_mj = 0.0
+        for operation in self.operations(stream, route):
+            device = self.problem.devices[operation.device]
+            if operation.target is None:
+                energy_mj += (device.power_active_w - device.power_idle_w) * operation.duration_ms
+            else:
+                receiver = self.problem.devices[operation.target]
+                energy_mj += (device.power_tx_w + receiver.power_rx_w) * operation.duration_ms
+        return energy_mj / 1000
+
+    def predict_stream(self, stream: Stream, plan: StreamPlan) -> Prediction:
+        """Return what the routes of one stream cost when no other stream runs."""
+        return self.predict({stream.name: plan})
+
+    def predict(self, plans: Mapping[str, StreamPlan]) -> Prediction:
+        """Return what a whole plan costs: means over all requests, throughput and makespan of all together."""
+        busy: defaultdict[tuple[str, Work], float] = defaultdict(float)
+        latency_ms = energy_j = 0.0
+        jobs = 0
+        for name, plan in plans.items():
+            stream = self.problem.stream(name)
+            for route in plan.routes:
+                jobs += route.jobs
+                latency_ms += route.jobs * self.latency_ms(stream, route)
+                energy_j += route.jobs * self.energy_j(stream, route)
+                for resource, time_ms in self.busy_ms(stream, route).items():
+                    busy[resource] += route.jobs * time_ms
+        bottleneck_ms = max(busy.values(), default=0.0) / jobs
+        return Prediction(
+            latency_ms=latency_ms / jobs,
+            throughput_hz=1000 / bottleneck_ms if bottleneck_ms > 0 else None,
+            energy_j=energy_j / jobs,
+            makespan_ms=self.makespan_ms(plans),
+        )
+
+    def makespan_ms(self, plans: Mapping[str, StreamPlan]) -> float:
+        """Return when the last of all jobs ends if every stream's burst starts at 0 and queues are FIFO, in ms."""
+        if len(plans) == 1:
+            ((name, plan),) = plans.items()
+            if len(plan.routes) == 1:
+                route = plan.routes[0]
+                closed = identical_makespan_ms(self.operations(self.problem.stream(name), route), route.jobs)
+                if closed is not None:
+                    return closed
+        return max(completion_times_ms(self.job_operations(plans)), default=0.0)
+
+    def job_operations(self, plans: Mapping[str, StreamPlan]) -> list[tuple[Operation, ...]]:
+        """Return the operations of every job, in starting order; streams take turns."""
+        ranked: list[tuple[int, int, tuple[Operation, ...]]] = []
+        for position, (name, plan) in enumerate(plans.items()):
+            stream = self.problem.stream(name)
+            by_route = {route: self.operations(stream, route) for route in plan.routes}
+            ranked += [(turn, position, by_route[route]) for turn, route in enumerate(plan.jobs_in_order())]
+        return [operations for _, _, operations in sorted(ranked, key=lambda entry: entry[:2])]
+
+    def off_source_blocks(self, stream: Stream, route: Route) -> int:
+        """Return how many blocks run elsewhere than at the stream's source (Hu & Mishra's objective)."""
+        return sum(stage.stop - stage.start for stage in route.stages if stage.device != stream.source)
+
+    def cost(self, objective: Objective, plans: Mapping[str, StreamPlan], predicted: Prediction) -> float:
+        """Return the number that ``objective`` makes small; smaller is better for every objective.
+
+        Latency, makespan, total delay: ms. Energy: joules. Throughput: ms of the bottleneck per request. Deadline:
+        mean number of blocks off the source. Delay variance: ms squared.
+        """
+        match objective:
+            case Objective.LATENCY:
+                return predicted.latency_ms
+            case Objective.THROUGHPUT:
+                return 0.0 if predicted.throughput_hz is None else 1000 / predicted.throughput_hz
+            case Objective.ENERGY:
+                return predicted.energy_j
+            case Objective.MAKESPAN:
+                return predicted.makespan_ms
+            case Objective.DEADLINE:
+                return self._mean_off_source(plans)
+            case Objective.TOTAL_DELAY:
+                return sum(completion_times_ms(self.job_operations(plans)))
+            case Objective.DELAY_VARIANCE:
+                times = completion_times_ms(self.job_operations(plans))
+                mean = sum(times) / len(times)
+                return sum((time - mean) ** 2 for time in times) / len(times)
+
+    def _mean_off_source(self, plans: Mapping[str, StreamPlan]) -> float:
+        blocks = jobs = 0
+        for name, plan in plans.items():
+            stream = self.problem.stream(name)
+            jobs += sum(route.jobs for route in plan.routes)
+            blocks += sum(route.jobs * self.off_source_blocks(stream, route) for route in plan.routes)
+        return blocks / jobs
+
+    def _send(self, sender: str, receiver: str, size_bytes: float, stage: int) -> Operation:
+        duration_ms = self.transfer_ms(sender, receiver, size_bytes)
+        return Operation(Work.SEND, sender, duration_ms, stage, receiver, size_bytes)

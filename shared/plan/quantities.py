@@ -1,0 +1,19 @@
+"""Numbers with their ranges, and the reading rules that every document of the planner shares."""
+
+from typing import Annotated, Final
+
+from pydantic import ConfigDict, Field
+
+LARGEST: Final = 1e18
+"""No quantity may be larger: past it, sums lose whole units."""
+
+NonNegative = Annotated[float, Field(ge=0, le=LARGEST, strict=True)]
+Positive = Annotated[float, Field(gt=0, le=LARGEST, strict=True)]
+Count = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
+Index = Annotated[int, Field(ge=0, le=1_000_000, strict=True)]
+Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+
+DOCUMENT: Final = ConfigDict(extra="forbid", allow_inf_nan=False, populate_by_name=True)
+"""How user-written documents are read: unknown keys and NaN are faults, and so are quoted numbers."""
