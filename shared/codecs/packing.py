@@ -1,0 +1,173 @@
+"""How the parts of a represented tensor become bytes: dense, two to a byte, or without their zeros."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from shared.codecs.errors import CodecError
+from shared.codecs.representation import check_scales
+from shared.codecs.spec import Array, Buffer, TensorSpec, as_bytes
+
+_SCALE_BYTES = 2
+_ZERO_BYTES = 1
+
+
+class Packing(Protocol):
+    """Parts to bytes and back, exactly."""
+
+    def pack(self, parts: Sequence[Array], spec: TensorSpec) -> list[Buffer]:
+        """Return the pieces of the body."""
+
+    def size_bounds(self, spec: TensorSpec) -> tuple[int, int]:
+        """Return the least and the largest size of a body, in bytes."""
+
+    def unpack(self, body: memoryview, spec: TensorSpec) -> tuple[Array, ...]:
+        """Return the parts; `body` keeps to `size_bounds`.
+
+        Raises:
+            CodecError: the body is not one that `pack` could have made.
+        """
+
+
+class Dense:
+    """One part, its elements one after the other, in the type `dtype`, or the tensor's own."""
+
+    def __init__(self, dtype: np.dtype[Any] | None = None) -> None:
+        """Pack elements of `dtype`; None means the tensor's own type."""
+        self._dtype = dtype
+
+    def pack(self, parts: Sequence[Array], spec: TensorSpec) -> list[Buffer]:
+        """Return the elements, without copying them."""
+        return [as_bytes(parts[0])]
+
+    def size_bounds(self, spec: TensorSpec) -> tuple[int, int]:
+        """Exactly the elements."""
+        size_bytes = spec.elements * (self._dtype or spec.dtype).itemsize
+        return size_bytes, size_bytes
+
+    def unpack(self, body: memoryview, spec: TensorSpec) -> tuple[Array, ...]:
+        """Return a view of the elements."""
+        dtype = self._dtype or spec.dtype
+        values = np.frombuffer(body, dtype=np.uint8 if dtype == np.bool_ else dtype.newbyteorder("<"))
+        if dtype == np.bool_:
+            if values.size and values.max() > 1:
+                raise CodecError("a truth value is neither 0 nor 1")
+            values = values.view(np.bool_)
+        return (values.reshape(spec.shape),)
+
+
+class Bytewise:
+    """Scales (bfloat16), zero points (uint8), integers (uint8)."""
+
+    largest = 255
+
+    def pack(self, parts: Sequence[Array], spec: TensorSpec) -> list[Buffer]:
+        """Return the parts one after the other."""
+        scales, zeros, integers = parts
+        return [pack_scales(scales), as_bytes(zeros), as_bytes(integers)]
+
+    def size_bounds(self, spec: TensorSpec) -> tuple[int, int]:
+        """Three bytes per channel, one per element."""
+        size_bytes = scale_block_bytes(spec) + spec.elements
+        return size_bytes, size_bytes
+
+    def unpack(self, body: memoryview, spec: TensorSpec) -> tuple[Array, ...]:
+        """Return scales, zero points, and a view of the integers."""
+        scales, zeros, rest = unpack_scales(body, spec, self.largest)
+        return scales, zeros, np.frombuffer(rest, np.uint8).reshape(spec.shape)
+
+
+class Nibbles:
+    """Scales, zero points, and integers of four bits: byte k holds element k below, element k + half above."""
+
+    largest = 15
+
+    def pack(self, parts: Sequence[Array], spec: TensorSpec) -> list[Buffer]:
+        """Return the parts one after the other; integers past 15 become 15."""
+        scales, zeros, integers = parts
+        half = (spec.elements + 1) // 2
+        flat = np.minimum(integers.reshape(-1), np.uint8(self.largest))
+        packed = flat[:half].copy()
+        packed[: spec.elements - half] |= flat[half:] << np.uint8(4)
+        return [pack_scales(scales), as_bytes(np.minimum(zeros, np.uint8(self.largest))), as_bytes(packed)]
+
+    def size_bounds(self, spec: TensorSpec) -> tuple[int, int]:
+        """Three bytes per channel, one per two elements."""
+        size_bytes = scale_block_bytes(spec) + (spec.elements + 1) // 2
+        return size_bytes, size_bytes
+
+    def unpack(self, body: memoryview, spec: TensorSpec) -> tuple[Array, ...]:
+        """Return scales, zero points and integers."""
+        scales, zeros, rest = unpack_scales(body, spec, self.largest)
+        packed = np.frombuffer(rest, np.uint8)
+        half = packed.size
+        integers = np.empty(spec.elements, np.uint8)
+        np.bitwise_and(packed, np.uint8(15), out=integers[:half])
+        np.right_shift(packed[: spec.elements - half], np.uint8(4), out=integers[half:])
+        if spec.elements % 2 and packed[-1] >> np.uint8(4):
+            raise CodecError("bits are set past the last element")
+        return scales, zeros, integers.reshape(spec.shape)
+
+
+class Sparse:
+    """Scales, zero points, a bit per element that is set where the integer is not its zero point, and the rest."""
+
+    largest = 255
+
+    def pack(self, parts: Sequence[Array], spec: TensorSpec) -> list[Buffer]:
+        """Return the parts one after the other, without the integers that stand for zero."""
+        scales, zeros, integers = parts
+        grouped = integers.reshape(spec.grouped_shape)
+        present = grouped != zeros[:, None]
+        return [pack_scales(scales), as_bytes(zeros), as_bytes(np.packbits(present)), as_bytes(grouped[present])]
+
+    def size_bounds(self, spec: TensorSpec) -> tuple[int, int]:
+        """Three bytes per channel, a bit per element, up to a byte per element."""
+        least = scale_block_bytes(spec) + (spec.elements + 7) // 8
+        return least, least + spec.elements
+
+    def unpack(self, body: memoryview, spec: TensorSpec) -> tuple[Array, ...]:
+        """Return scales, zero points and integers."""
+        scales, zeros, rest = unpack_scales(body, spec, self.largest)
+        bitmap_bytes = (spec.elements + 7) // 8
+        bitmap = np.frombuffer(rest[:bitmap_bytes], np.uint8)
+        values = np.frombuffer(rest[bitmap_bytes:], np.uint8)
+        if spec.elements % 8 and bitmap[-1] & (0xFF >> spec.elements % 8):
+            raise CodecError("bits are set past the last element")
+        present = np.unpackbits(bitmap, count=spec.elements).view(np.bool_)
+        if np.count_nonzero(present) != values.size:
+            raise CodecError(f"{values.size} values do not fit the bits that are set")
+        integers = np.empty(spec.grouped_shape, np.uint8)
+        integers[...] = zeros[:, None]
+        integers.reshape(-1)[present] = values
+        return scales, zeros, integers.reshape(spec.shape)
+
+
+def scale_block_bytes(spec: TensorSpec) -> int:
+    """Size of the scales and zero points of a tensor."""
+    return spec.channels * (_SCALE_BYTES + _ZERO_BYTES)
+
+
+def pack_scales(scales: Array) -> memoryview:
+    """Return the upper halves of float32 scales that are bfloat16 values."""
+    return as_bytes((scales.view(np.uint32) >> np.uint32(16)).astype(np.uint16))
+
+
+def unpack_scales(body: memoryview, spec: TensorSpec, largest: int) -> tuple[Array, Array, memoryview]:
+    """Return scales, zero points, and what follows them.
+
+    Raises:
+        CodecError: a scale is not finite, not positive or too large, or a zero point is.
+    """
+    channels = spec.channels
+    split, stop = channels * _SCALE_BYTES, scale_block_bytes(spec)
+    halves = np.frombuffer(body[:split], "<u2")
+    scales = (halves.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    check_scales(scales, largest)
+    if not scales.all():
+        raise CodecError("a channel's scale is zero")
+    zeros = np.frombuffer(body[split:stop], np.uint8)
+    if zeros.max() > largest:
+        raise CodecError(f"a zero point is larger than {largest}")
+    return scales, zeros, body[stop:]

@@ -1,0 +1,145 @@
+"""Encoded tensors on the wire: a preamble that names the codec, and its body; raw tensors travel bare.
+
+    payload  = body                                            (codec "raw")
+             | preamble body                                   (any other)
+    preamble = "SGC" version:uint8 length:uint8 name zero*     (`length` ASCII letters, padded to whole 16 bytes)
+
+The element type and shape stand in the header before the payload (`TensorHeader`). The body of each built-in codec
+is described in docs/codecs.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from shared.codecs.codec import Codec
+from shared.codecs.errors import CodecError
+from shared.codecs.registry import RAW, CodecRegistry
+from shared.codecs.spec import MAX_TENSOR_BYTES, Array, Buffer, TensorSpec, gather
+
+VERSION: Final = 1
+_MAGIC: Final = b"SGC"
+_ALIGNMENT_BYTES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedTensor:
+    """A tensor ready for the wire."""
+
+    codec: str
+    spec: TensorSpec
+    pieces: tuple[Buffer, ...]
+    """Buffers of single bytes."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on the wire."""
+        return sum(len(piece) for piece in self.pieces)
+
+    def payload(self) -> Buffer:
+        """Return the payload in one buffer; a single piece is not copied."""
+        return self.pieces[0] if len(self.pieces) == 1 else gather(self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedTensor:
+    """A payload whose preamble and size fit its header; nothing has been allocated for it."""
+
+    codec: Codec
+    spec: TensorSpec
+    body: memoryview
+
+    def decode(self) -> Array:
+        """Return the tensor; a raw one refers to the payload's memory.
+
+        Raises:
+            CodecError: the body is not one that the codec could have made.
+        """
+        return self.codec.decode(self.body, self.spec)
+
+
+def seal(codec: Codec, spec: TensorSpec, body: Sequence[Buffer]) -> EncodedTensor:
+    """Put the preamble before a body."""
+    lead: tuple[Buffer, ...] = () if codec.name == RAW else (_preamble(codec.name),)
+    return EncodedTensor(codec.name, spec, (*lead, *body))
+
+
+def encode_tensor(tensor: Array, codec: Codec) -> EncodedTensor:
+    """Encode a tensor.
+
+    Raises:
+        CodecError: the codec carries no such tensors, or cannot represent a value of this one.
+    """
+    spec = TensorSpec.of(tensor)
+    if not codec.supports(spec):
+        raise CodecError(f"{codec.name} does not carry {spec.dtype.name} tensors")
+    return seal(codec, spec, codec.encode(tensor))
+
+
+def open_tensor(
+    codec: str,
+    dtype: str,
+    shape: Sequence[int],
+    payload: Buffer,
+    registry: CodecRegistry,
+    *,
+    limit_bytes: int = MAX_TENSOR_BYTES,
+) -> ReceivedTensor:
+    """Check a payload against its header, before any memory is allocated for it.
+
+    Args:
+        codec: the codec's name, from the header.
+        dtype: the element type, from the header.
+        shape: the shape, from the header.
+        payload: preamble and body; a buffer of single bytes.
+        registry: the codecs that are known here.
+        limit_bytes: largest raw size that is accepted.
+
+    Raises:
+        CodecError: the codec is unknown, the description impossible, or the payload does not fit it.
+    """
+    spec = TensorSpec.read(dtype, shape, limit_bytes=limit_bytes)
+    found = registry.find(codec)
+    if not found.supports(spec):
+        raise CodecError(f"{found.name} does not carry {spec.dtype.name} tensors")
+    view = memoryview(payload).toreadonly()
+    body = view if found.name == RAW else view[_preamble_length(view, found.name) :]
+    least, largest = found.size_bounds(spec)
+    if not least <= len(body) <= largest:
+        expected = str(least) if least == largest else f"{least} to {largest}"
+        raise CodecError(f"{found.name}: {len(body)} bytes for a tensor that takes {expected}")
+    return ReceivedTensor(found, spec, body)
+
+
+def decode_tensor(
+    codec: str,
+    dtype: str,
+    shape: Sequence[int],
+    payload: Buffer,
+    registry: CodecRegistry,
+    *,
+    limit_bytes: int = MAX_TENSOR_BYTES,
+) -> Array:
+    """Check a payload as `open_tensor` does, and decode it.
+
+    Raises:
+        CodecError: the payload is not what its header says.
+    """
+    return open_tensor(codec, dtype, shape, payload, registry, limit_bytes=limit_bytes).decode()
+
+
+def _preamble(name: str) -> bytes:
+    plain = _MAGIC + bytes([VERSION, len(name)]) + name.encode("ascii")
+    return plain + bytes(-len(plain) % _ALIGNMENT_BYTES)
+
+
+def _preamble_length(view: memoryview, name: str) -> int:
+    expected = _preamble(name)
+    found = bytes(view[: len(expected)])
+    if found == expected:
+        return len(expected)
+    if not found.startswith(_MAGIC):
+        raise CodecError("the payload does not begin with a codec's preamble")
+    if found[len(_MAGIC) : len(_MAGIC) + 1] != bytes([VERSION]):
+        raise CodecError(f"the payload is not of version {VERSION}")
+    raise CodecError(f"the payload was not encoded by {name}, which its header names")
