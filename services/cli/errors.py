@@ -1,0 +1,43 @@
+"""From what went wrong to lines on standard error and an exit status."""
+
+from rich.console import Console
+from rich.text import Text
+
+from shared.bus.errors import BusError, DecodeError, SettingsError
+from shared.messages.base import MessageError
+from shared.model.errors import ModelError
+from shared.service import ExitStatus, InputError
+
+
+class Infeasible(Exception):
+    """What is wanted cannot be met; one line per reason."""
+
+
+def report(error: BaseException) -> ExitStatus:
+    """Print an error that a user can do something about, and return the exit status.
+
+    Raises:
+        BaseException: `error` itself, if it is none of these: a fault of Segue's, which needs its traceback.
+    """
+    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        return report(error.exceptions[0])
+    status = exit_status(error)
+    if status is None:
+        raise error
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    for line in str(error).splitlines() or [type(error).__name__]:
+        console.print(Text.assemble(("error: ", "bold red"), line))
+    return status
+
+
+def exit_status(error: BaseException) -> ExitStatus | None:
+    """Return the status of an error that is the user's or the fleet's; None for any other."""
+    match error:
+        case InputError() | ModelError() | SettingsError():
+            return ExitStatus.INPUT_WRONG
+        case Infeasible():
+            return ExitStatus.INFEASIBLE
+        case DecodeError() | MessageError() | BusError() | TimeoutError():
+            return ExitStatus.OUT_OF_REACH
+        case _:
+            return None

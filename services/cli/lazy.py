@@ -1,0 +1,68 @@
+"""Groups of commands that import a command's module only when it is called, so that `segue --help` is quick."""
+
+import importlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A command that is loaded when it is called.
+
+    Attributes:
+        name: as it is typed.
+        target: `module:attribute`; the attribute is a function for typer, or a `typer.Typer` with commands of its own.
+        help: one line for the list of commands.
+        panel: heading under which it is listed.
+    """
+
+    name: str
+    target: str
+    help: str
+    panel: str | None = None
+
+
+def lazy_app(entries: Iterable[Entry], **settings: Any) -> typer.Typer:
+    """Return an application whose commands are `entries`.
+
+    Args:
+        entries: the commands, in the order in which help lists them.
+        **settings: for `typer.Typer`.
+    """
+    known = {entry.name: entry for entry in entries}
+
+    class LazyGroup(TyperGroup):
+        def __init__(self, **attributes: Any) -> None:
+            super().__init__(**{**attributes, "commands": {}})
+            for entry in known.values():
+                stub = TyperCommand(entry.name, help=entry.help, rich_help_panel=entry.panel)
+                self.add_command(stub, entry.name)
+
+        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+            name, command, rest = super().resolve_command(ctx, args)
+            return (name, command, rest) if name is None else (name, load(known[name]), rest)
+
+    app = typer.Typer(cls=LazyGroup, no_args_is_help=True, add_completion=False, **settings)
+    app.callback()(_no_options)
+    return app
+
+
+def load(entry: Entry) -> Any:
+    """Import a command and return it as typer runs it."""
+    module, _, attribute = entry.target.partition(":")
+    target = getattr(importlib.import_module(module), attribute)
+    if not isinstance(target, typer.Typer):
+        app = typer.Typer(add_completion=False)
+        app.command(entry.name)(target)
+        target = app
+    command = typer.main.get_command(target)
+    command.name = entry.name
+    return command
+
+
+def _no_options() -> None:
+    """Hold the commands."""
