@@ -1,0 +1,68 @@
+"""What is written down while a fleet runs: the ground on which the summary stands."""
+
+from dataclasses import dataclass, field
+
+from services.cli.fleet.baselines import Ground
+from services.cli.fleet.scenario import Conditions
+from shared.messages.events import Reroute
+from shared.messages.requests import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """A request as the application saw it; wall clock.
+
+    Attributes:
+        request_id: its id.
+        submitted_at_s: when it was given to the client library.
+        finished_at_s: when its outcome was there, or when the wait for it was given up.
+        outcome: None if it is lost.
+        mismatch: its outputs differ from the whole model's.
+    """
+
+    request_id: str
+    submitted_at_s: float
+    finished_at_s: float
+    outcome: Outcome | None
+    mismatch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseRecord:
+    """A phase as it was; wall clock."""
+
+    name: str
+    condition: str
+    conditions: Conditions
+    started_at_s: float
+    ended_at_s: float
+    expect_reroute: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorCounts:
+    """What the collector counted on its own."""
+
+    results: int
+    errors: int
+    duplicates: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A whole run.
+
+    Attributes:
+        phases: in order.
+        requests: every one that was submitted, in order.
+        reroutes: as the planner's events told them, in order.
+        ground: None if the fleet never came to run.
+        collector: None if there was no asking it.
+    """
+
+    phases: tuple[PhaseRecord, ...]
+    requests: tuple[RequestRecord, ...]
+    reroutes: tuple[Reroute, ...] = ()
+    ground: Ground | None = None
+    collector: CollectorCounts | None = None
+    notes: tuple[str, ...] = field(default=())
