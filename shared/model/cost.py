@@ -84,7 +84,7 @@ def total_bytes(tensors: Iterable[Tensor]) -> int:
 
 
 def parameter_count(graph: Graph) -> int:
-    """Count trainable parameters: floating-point weights without the running statistics of batch normalisation."""
+    """Count trainable parameters: floating-point weights, but no scalars and no statistics of batch normalisation."""
     statistics = {
         node.inputs[position]
         for node in graph.nodes
@@ -94,5 +94,5 @@ def parameter_count(graph: Graph) -> int:
     return sum(
         weight.tensor.elements
         for name, weight in graph.weights.items()
-        if weight.tensor.dtype.is_float and name not in statistics
+        if weight.tensor.dtype.is_float and weight.tensor.shape and name not in statistics
     )

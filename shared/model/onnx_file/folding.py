@@ -21,7 +21,8 @@ def evaluate(active: ActiveGraph, names: tuple[str, ...]) -> Mapping[str, Array]
     proto.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in graph.opsets.items())
     proto.graph.name = "constants"
     proto.graph.node.extend(map(write_node, nodes))
-    proto.graph.initializer.extend(write_weight(weight) for name, weight in graph.weights.items() if name in used)
+    for name in used & graph.weights.keys():
+        write_weight(graph.weights[name], proto.graph.initializer.add())
     proto.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     try:
         return Session(proto.SerializeToString()).run({})

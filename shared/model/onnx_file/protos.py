@@ -55,19 +55,16 @@ def read_weight(proto: onnx.TensorProto) -> Weight:
     return Weight(tensor, numpy_helper.to_array(proto))
 
 
-def write_weight(weight: Weight) -> onnx.TensorProto:
-    """Write an initializer; a recipe is turned into numbers here."""
-    return write_array(weight.values(), weight.tensor.name, weight.tensor.dtype)
-
-
-def write_array(values: Array, name: str, dtype: DType) -> onnx.TensorProto:
-    """Write numbers as an ONNX tensor."""
-    if dtype.bits < 8:
-        return numpy_helper.from_array(np.asarray(values), name)
-    proto = onnx.TensorProto(name=name, data_type=_ELEMENT_TYPES[dtype], dims=values.shape)
-    little = values.astype(values.dtype.newbyteorder("<"), copy=False)
-    proto.raw_data = little.tobytes()
-    return proto
+def write_weight(weight: Weight, proto: onnx.TensorProto) -> None:
+    """Write an initializer into `proto`, in place because it may be large; a recipe is turned into numbers here."""
+    tensor, values = weight.tensor, weight.values()
+    if tensor.dtype.bits < 8:
+        proto.CopyFrom(numpy_helper.from_array(values, tensor.name))
+        return
+    proto.name = tensor.name
+    proto.data_type = _ELEMENT_TYPES[tensor.dtype]
+    proto.dims.extend(tensor.shape)
+    proto.raw_data = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def read_node(proto: onnx.NodeProto) -> Node:
@@ -140,13 +137,13 @@ def _captures(proto: onnx.NodeProto) -> Iterator[str]:
             yield from (value.name for value in graph.output if value.name not in own)
 
 
-def write_graph(graph: Graph) -> onnx.GraphProto:
-    """Write a whole graph, with the shapes of everything it knows."""
+def write_graph(graph: Graph, proto: onnx.GraphProto) -> None:
+    """Write a whole graph into `proto`, with the shapes of everything it knows."""
     ends = {*graph.inputs, *graph.outputs, *graph.weights}
-    proto = onnx.GraphProto(name=graph.name)
+    proto.name = graph.name
     proto.input.extend(map(write_tensor, graph.describe(graph.inputs)))
     proto.output.extend(map(write_tensor, graph.describe(graph.outputs)))
     proto.node.extend(map(write_node, graph.nodes))
-    proto.initializer.extend(map(write_weight, graph.weights.values()))
+    for weight in graph.weights.values():
+        write_weight(weight, proto.initializer.add())
     proto.value_info.extend(write_tensor(tensor) for name, tensor in graph.tensors.items() if name not in ends)
-    return proto

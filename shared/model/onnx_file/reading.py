@@ -33,8 +33,8 @@ def load_model(source: Path | str | bytes, *, input_shapes: Shapes | None = None
     """
     data = source if isinstance(source, bytes) else _read(Path(source))
     proto = _parse(data)
-    _load_external_data(proto, None if isinstance(source, bytes) else Path(source).parent)
-    _check(proto)
+    outside = _load_external_data(proto, None if isinstance(source, bytes) else Path(source).parent)
+    _check(proto if outside else data)
     graph = _to_graph(proto, input_shapes or {})
     return build_model(graph, sha256=hashlib.sha256(data).hexdigest(), max_cut_tensors=max_cut_tensors)
 
@@ -56,7 +56,8 @@ def _parse(data: bytes) -> onnx.ModelProto:
     return proto
 
 
-def _load_external_data(proto: onnx.ModelProto, folder: Path | None) -> None:
+def _load_external_data(proto: onnx.ModelProto, folder: Path | None) -> bool:
+    """Put weights from other files in place, and tell whether there were any."""
     outside = [t for t in proto.graph.initializer if external_data_helper.uses_external_data(t)]
     for tensor in outside:
         location = external_data_helper.ExternalDataInfo(tensor).location
@@ -74,11 +75,12 @@ def _load_external_data(proto: onnx.ModelProto, folder: Path | None) -> None:
             ) from exc
         tensor.data_location = onnx.TensorProto.DEFAULT
         del tensor.external_data[:]
+    return bool(outside)
 
 
-def _check(proto: onnx.ModelProto) -> None:
+def _check(model: onnx.ModelProto | bytes) -> None:
     try:
-        onnx.checker.check_model(proto)
+        onnx.checker.check_model(model)
     except onnx.checker.ValidationError as exc:
         reason = str(exc).split("==> Context:")
         raise ModelFileError(f"not a valid ONNX model: {' '.join(part.strip() for part in reversed(reason))}") from exc

@@ -104,7 +104,7 @@ def _infer(graph: Graph, proto: onnx.ModelProto, strict: bool) -> _Inferred:
     light.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in graph.outputs)
     for weight in graph.weights.values():
         if weight.tensor.elements <= _SMALL:
-            light.graph.initializer.append(write_weight(weight))
+            write_weight(weight, light.graph.initializer.add())
         else:
             light.graph.input.append(write_tensor(weight.tensor))
     foreign = {name for node in graph.nodes if node.domain for name in node.written}

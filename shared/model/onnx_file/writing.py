@@ -11,7 +11,7 @@ from shared.model.model import Model
 from shared.model.onnx_file.protos import write_graph
 from shared.model.segments import segment_graph
 
-_MAX_BYTES = 2**31 - 1
+_MAX_BYTES = 2**31 - 2**20
 _MIN_IR_VERSION = 4
 
 
@@ -25,13 +25,11 @@ def to_bytes(graph: Graph) -> bytes:
     proto = onnx.ModelProto(producer_name="segue", ir_version=_ir_version(opsets))
     proto.opset_import.extend(opsets)
     size = sum(weight.tensor.size_bytes for weight in graph.weights.values())
-    if size < _MAX_BYTES:
-        proto.graph.CopyFrom(write_graph(graph))
-        size = proto.ByteSize()
     if size > _MAX_BYTES:
         raise UnsupportedModelError(
             f"graph {graph.name!r} needs {size} bytes, but an ONNX file holds 2 GiB: cut it smaller"
         )
+    write_graph(graph, proto.graph)
     data: bytes = proto.SerializeToString()
     return data
 

@@ -1,0 +1,65 @@
+"""Give weights to a model that only has placeholders for them."""
+
+from dataclasses import replace
+
+from shared.model.graph import Graph, Node
+from shared.model.tensor import Tensor
+from shared.model.weights import Normal, Recipe, Uniform, Weight, he_normal
+
+_SHIFT = Normal(0.05)
+_SCALE = Uniform(0.5, 1.5)
+_SCALES = {("BatchNormalization", 1), ("BatchNormalization", 4), ("Mul", 0), ("Mul", 1)}
+_KERNELS = {("Conv", 1), ("Gemm", 1), ("MatMul", 1)}
+_TRANSPARENT = frozenset({"Unsqueeze", "Squeeze", "Reshape", "Identity"})
+
+
+def materialise_weights(graph: Graph, seed: int) -> Graph:
+    """Replace placeholder weights by seeded random ones.
+
+    Test files often fill weights with one number (ConstantOfShape) to stay small. Here convolutions and
+    matrix products get He-initialised weights, batch normalisations a positive variance. The numbers are
+    recipes: nothing large is allocated.
+    """
+    placeholders = {
+        node.outputs[0]: graph.tensors[node.outputs[0]]
+        for node in graph.nodes
+        if node.op_type == "ConstantOfShape" and node.outputs[0] in graph.tensors
+    }
+    readers = _first_readers(graph)
+    weights = {
+        name: Weight(tensor, Recipe(seed, _distribution(name, tensor, readers)))
+        for name, tensor in placeholders.items()
+        if tensor.dtype.is_float
+    }
+    return replace(
+        graph,
+        nodes=tuple(node for node in graph.nodes if node.outputs[0] not in weights),
+        weights={**graph.weights, **weights},
+    )
+
+
+def _first_readers(graph: Graph) -> dict[str, tuple[Node, int]]:
+    readers: dict[str, tuple[Node, int]] = {}
+    for node in graph.nodes:
+        for position, name in enumerate(node.inputs):
+            readers.setdefault(name, (node, position))
+    return readers
+
+
+def _distribution(name: str, tensor: Tensor, readers: dict[str, tuple[Node, int]]) -> Normal | Uniform:
+    """Choose a distribution by what first reads the tensor."""
+    if name not in readers:
+        return _SHIFT
+    node, position = readers[name]
+    if node.op_type in _TRANSPARENT:
+        return _distribution(node.outputs[0], tensor, readers)
+    role = (node.op_type, position)
+    if role in _KERNELS:
+        return he_normal(_fan_in(node, tensor))
+    return _SCALE if role in _SCALES else _SHIFT
+
+
+def _fan_in(node: Node, tensor: Tensor) -> int:
+    if node.op_type == "Conv" or node.integer("transB", 0):
+        return tensor.elements // tensor.shape[0]
+    return tensor.shape[-2]
