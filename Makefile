@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench setup lock clean
+.PHONY: demo test check bench docs setup lock clean
 
 demo: setup
 	$(BIN)/segue demo
@@ -21,6 +21,9 @@ check: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+docs: setup
+	$(BIN)/segue schema bus > docs/asyncapi.json
 
 setup: $(STAMP)
 

@@ -1,5 +1,6 @@
 """The AsyncAPI 3.0 document of the bus, generated from the message classes."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,9 @@ from pydantic.json_schema import models_json_schema
 from shared.bus import topics
 from shared.messages import control, devices, events, models, requests, streams
 from shared.messages.base import SCHEMA_VERSION
+from shared.plan.policy import policy_schema
+
+ROOT = "segue/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,28 +249,22 @@ CHANNELS: tuple[Channel, ...] = (
 """Every topic with a message class of its own; policies and requests are added below."""
 
 
-def document(policy_schema: dict[str, Any], *, root: str, version: str) -> dict[str, Any]:
-    """Return the AsyncAPI document.
-
-    Args:
-        policy_schema: JSON Schema of a policy.
-        root: topic prefix of the fleet.
-        version: of the distribution.
-    """
+def bus_document() -> dict[str, Any]:
+    """Return the AsyncAPI document of the bus under the usual root."""
     classes = list(dict.fromkeys(message for channel in CHANNELS for message in channel.messages))
     _, schema = models_json_schema(
         [(message, "serialization") for message in classes], ref_template="#/components/schemas/{model}"
     )
     schemas = dict(schema.get("$defs", {}))
-    schemas["Policy"] = policy_schema
-    channels = {channel.name: _channel(channel, root) for channel in CHANNELS}
+    policy = json.loads(json.dumps(policy_schema()).replace("#/$defs/", "#/components/schemas/"))
+    schemas |= policy.pop("$defs", {}) | {"Policy": policy}
+    channels = {channel.name: _channel(channel) for channel in CHANNELS}
     channels["policy"] = _special(
-        "policy", topics.policy("{stream}"), root, "Policy", "A stream's policy, JSON or msgpack (retained)."
+        "policy", topics.policy("{stream}"), "Policy", "A stream's policy, JSON or msgpack (retained)."
     )
     channels["requests"] = _special(
         "request",
         topics.requests("{stream}"),
-        root,
         None,
         "The bytes of a JPEG, a PNG or the input tensor. User properties: request_id, accept.",
     )
@@ -277,7 +275,7 @@ def document(policy_schema: dict[str, Any], *, root: str, version: str) -> dict[
         "asyncapi": "3.0.0",
         "info": {
             "title": "Segue",
-            "version": version,
+            "version": f"{SCHEMA_VERSION}",
             "description": f"Schema version {SCHEMA_VERSION}. Messages are msgpack maps; JSON is read too.",
             "license": {"name": "Apache-2.0"},
         },
@@ -290,9 +288,9 @@ def document(policy_schema: dict[str, Any], *, root: str, version: str) -> dict[
     }
 
 
-def _channel(channel: Channel, root: str) -> dict[str, Any]:
+def _channel(channel: Channel) -> dict[str, Any]:
     return _entry(
-        f"{root}/{channel.address}",
+        f"{ROOT}/{channel.address}",
         f"{channel.summary} From {channel.sender} to {channel.receivers}.",
         (message.__name__ for message in channel.messages),
         channel.retained,
@@ -300,8 +298,8 @@ def _channel(channel: Channel, root: str) -> dict[str, Any]:
     )
 
 
-def _special(name: str, address: str, root: str, message: str | None, summary: str) -> dict[str, Any]:
-    return _entry(f"{root}/{address}", summary, [message or name.capitalize()], name == "policy", 1)
+def _special(name: str, address: str, message: str | None, summary: str) -> dict[str, Any]:
+    return _entry(f"{ROOT}/{address}", summary, [message or name.capitalize()], name == "policy", 1)
 
 
 def _entry(address: str, description: str, messages: Iterable[str], retained: bool, qos: int) -> dict[str, Any]:

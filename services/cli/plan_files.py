@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services.planner.strategies.registry import strategies
+from shared.asyncapi import bus_document
 from shared.plan.cost import CostModel
 from shared.plan.pipeline import Operation
 from shared.plan.plan import RAW, Infeasible, Plan, Route
@@ -31,6 +32,7 @@ class SchemaKind(StrEnum):
     PROBLEM = "problem"
     PLAN = "plan"
     POLICY = "policy"
+    BUS = "bus"
 
 
 ProblemArgument = Annotated[Path | None, typer.Argument(help="The problem file (JSON); - reads standard input.")]
@@ -77,12 +79,17 @@ def plan(
 
 
 def schema(kind: Annotated[SchemaKind, typer.Argument(help="Which document.")] = SchemaKind.PROBLEM) -> None:
-    """Print the JSON Schema of problem files, answers or policies.
+    """Print the JSON Schema of problem files, answers or policies, or the AsyncAPI document of the bus.
 
     \b
     segue schema problem > problem.schema.json
     """
-    schemas = {SchemaKind.PROBLEM: problem_schema, SchemaKind.PLAN: plan_schema, SchemaKind.POLICY: policy_schema}
+    schemas = {
+        SchemaKind.PROBLEM: problem_schema,
+        SchemaKind.PLAN: plan_schema,
+        SchemaKind.POLICY: policy_schema,
+        SchemaKind.BUS: bus_document,
+    }
     sys.stdout.write(json.dumps(schemas[kind](), indent=1) + "\n")
 
 
