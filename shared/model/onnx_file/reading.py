@@ -94,7 +94,7 @@ def _to_graph(proto: onnx.ModelProto, input_shapes: Shapes) -> Graph:
     inputs = [value for value in proto.graph.input if value.name not in weights]
     del proto.graph.input[:], proto.graph.initializer[:]
     proto.graph.input.extend(inputs)
-    fix_inputs(proto.graph, input_shapes)
+    strict = fix_inputs(proto.graph, input_shapes)
     graph = Graph(
         name=proto.graph.name,
         nodes=tuple(read_node(node) for node in proto.graph.node),
@@ -104,4 +104,4 @@ def _to_graph(proto: onnx.ModelProto, input_shapes: Shapes) -> Graph:
         weights=weights,
         opsets=opsets,
     )
-    return resolve(graph, proto, strict=bool(input_shapes))
+    return resolve(graph, proto, strict=strict)

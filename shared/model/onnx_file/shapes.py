@@ -20,8 +20,11 @@ _SMALL = 1024
 _SHAPE_OPERATORS = frozenset({"Shape", "Size"})
 
 
-def fix_inputs(proto: onnx.GraphProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def fix_inputs(proto: onnx.GraphProto, shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Give the inputs of a graph, in place, the shapes asked for; a lone dynamic batch dimension becomes 1.
+
+    Returns:
+        True if more than batch dimensions was dynamic, so that the shapes may not suit the model.
 
     Raises:
         ShapeError: A shape does not fit its input, no input has that name, or a dimension stays dynamic.
@@ -31,13 +34,15 @@ def fix_inputs(proto: onnx.GraphProto, shapes: Mapping[str, tuple[int, ...]]) ->
     for name in shapes:
         if name not in names:
             raise ShapeError(f"the model has no input {name!r}: its inputs are {', '.join(map(repr, names))}")
+    chosen = False
     for value in proto.input:
         if not value.type.HasField("tensor_type"):
             raise UnsupportedModelError(f"input {value.name!r} is not a dense tensor")
-        _fix_input(value, shapes.get(value.name))
+        chosen |= _fix_input(value, shapes.get(value.name))
+    return chosen
 
 
-def _fix_input(value: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> None:
+def _fix_input(value: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> bool:
     if not value.type.tensor_type.HasField("shape"):
         if shape is None:
             raise ShapeError(f"input {value.name!r} has no shape: give --input-shape {value.name}=...")
@@ -60,6 +65,7 @@ def _fix_input(value: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> Non
         raise ShapeError(f"shape {','.join(map(str, shape))} does not fit input {value.name!r}, which is {written}")
     for dim, size in zip(dims, shape, strict=True):
         dim.dim_value = size
+    return None in declared[1:]
 
 
 def resolve(graph: Graph, proto: onnx.ModelProto, *, strict: bool) -> Graph:
