@@ -1,5 +1,6 @@
 """Debian's mosquitto in a child process, on a free port: for tests and for one machine."""
 
+import getpass
 import os
 import shutil
 import subprocess
@@ -67,9 +68,12 @@ class MosquittoBroker(BrokerProcess):
         lines = [
             f"listener {self.settings.port} {self.settings.host}",
             f"allow_anonymous {'false' if self.settings.username else 'true'}",
+            # Started by root it would become another user, who may not read this directory.
+            f"user {getpass.getuser()}",
             "set_tcp_nodelay true",
             "max_packet_size 268435455",
-            "max_queued_messages 100",
+            "max_queued_messages 1000",
+            "max_queued_bytes 268435456",
             "max_inflight_messages 20",
             "persistence true",
             f"persistence_location {directory}/",

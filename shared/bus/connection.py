@@ -22,6 +22,7 @@ __all__ = ["Connection", "Counters", "Properties", "Received", "Will", "unique_c
 logger = logging.getLogger(__name__)
 
 _STABLE_AFTER_S = 5.0
+_HANG_UPS_THAT_REFUSE = 3
 _BROKER_WINDOW = 100
 """Unacknowledged messages that rumqttd sends whatever the receive maximum says."""
 
@@ -267,16 +268,23 @@ class Connection:
 
     async def _stay_connected(self, refusal_is_final: bool) -> None:
         clock = asyncio.get_running_loop()
-        attempt = 0
+        attempt = refusals = 0
         while True:
-            session = Session(self.settings, self._options, self._take_in)
+            session = Session(
+                self.settings,
+                self._options,
+                on_received=self._take_in,
+                on_resumed=self._intake.discard_unacknowledged,
+            )
             try:
                 await session.open()
             except BusError as error:
-                if refusal_is_final and isinstance(error, AccessRefused) and not self._ready.is_set():
+                refusals = refusals + 1 if isinstance(error, AccessRefused) else 0
+                if refusal_is_final and not self._ready.is_set() and _is_refusal(error, refusals):
                     raise
                 self._note(error)
             else:
+                refusals = 0
                 opened_at_s = clock.time()
                 await self._serve(session)
                 attempt = 0 if clock.time() - opened_at_s >= _STABLE_AFTER_S else attempt
@@ -286,8 +294,6 @@ class Connection:
     async def _serve(self, session: Session) -> None:
         """Use one session from its first moment to its last."""
         try:
-            if session.session_present:
-                self._intake.discard_unacknowledged()
             await self._resubscribe(session)
             self._session = session
             self._online.set()
@@ -362,6 +368,11 @@ class Connection:
 
     def _unreachable(self, timeout_s: float) -> BusError:
         return self._failure or BrokerUnreachable(self.settings.address, f"no answer within {timeout_s:g} s")
+
+
+def _is_refusal(error: BusError, times: int) -> bool:
+    """Whether trying again is of no use: the broker said no, or hung up several times in a row."""
+    return isinstance(error, AccessRefused) and (error.is_certain or times >= _HANG_UPS_THAT_REFUSE)
 
 
 def _pause_s(settings: BusSettings, attempt: int) -> float:

@@ -34,11 +34,13 @@ class AccessRefused(BusError):
     Attributes:
         address: the broker, never with a password.
         reason: the broker's reason.
+        is_certain: the broker said so. False if it only hung up, as rumqttd does for a wrong password.
     """
 
-    def __init__(self, address: str, reason: str) -> None:
+    def __init__(self, address: str, reason: str, *, is_certain: bool = True) -> None:
         self.address = address
         self.reason = reason
+        self.is_certain = is_certain
         super().__init__(f"the broker at {address} refuses access: {reason} (check user name, password and ACL)")
 
 

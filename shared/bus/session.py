@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +27,7 @@ from shared.bus.errors import AccessRefused, BrokerUnreachable, BusError, Publis
 from shared.bus.intake import Received
 from shared.bus.properties import Properties, from_paho, to_paho
 from shared.bus.settings import BusSettings
+from shared.bus.tls import ClientContext, client_context
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,10 @@ _REFUSALS = frozenset({0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C})
 _FIRST_FAILURE = 0x80
 _CLOSE_TIMEOUT_S = 2.0
 _PACKET_OVERHEAD_BYTES = 1024
+
+
+class _HandshakeClosed(aiomqtt.MqttError):
+    """The broker hung up instead of answering the CONNECT packet."""
 
 
 class SessionLost(BusError):
@@ -76,8 +80,7 @@ class SessionOptions:
 
 
 @dataclass(slots=True)
-class _Limits:
-    session_present: bool = False
+class _Granted:
     max_packet_bytes: int | None = None
     subscribed: set[str] = field(default_factory=set)
 
@@ -90,13 +93,28 @@ class Session(aiomqtt.Client):
     """
 
     def __init__(
-        self, settings: BusSettings, options: SessionOptions, on_received: Callable[["Session", MQTTMessage], None]
+        self,
+        settings: BusSettings,
+        options: SessionOptions,
+        *,
+        on_received: Callable[["Session", MQTTMessage], None],
+        on_resumed: Callable[[], None],
     ) -> None:
+        """Describe a connection; `open` makes it.
+
+        Args:
+            settings: where the broker is.
+            options: how to present this client.
+            on_received: called with every message that comes in.
+            on_resumed: called, before any message, when the broker still knows this client's session.
+        """
         self._settings = settings
         self._on_received = on_received
+        self._on_resumed = on_resumed
+        self._tls: ClientContext | None = None
         self._acknowledgements = AcknowledgementOrder()
         self._unconfirmed: dict[int, asyncio.Future[ReasonCode | None]] = {}
-        self._limits = _Limits()
+        self._granted = _Granted()
         super().__init__(
             settings.host,
             settings.port,
@@ -109,7 +127,6 @@ class Session(aiomqtt.Client):
             keepalive=settings.keepalive_s,
             clean_start=not options.persistent,
             properties=_connect_properties(settings, options),
-            tls_params=_tls_parameters(settings),
             tls_insecure=True if settings.tls and settings.tls_insecure else None,
             socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
             max_inflight_messages=settings.max_outstanding,
@@ -121,14 +138,9 @@ class Session(aiomqtt.Client):
         self._client.enable_logger(self._logger)
 
     @property
-    def session_present(self) -> bool:
-        """The broker resumed an earlier session of this client."""
-        return self._limits.session_present
-
-    @property
     def subscribed(self) -> set[str]:
         """Topic filters that this connection has subscribed to."""
-        return self._limits.subscribed
+        return self._granted.subscribed
 
     @property
     def is_lost(self) -> bool:
@@ -142,6 +154,12 @@ class Session(aiomqtt.Client):
             BrokerUnreachable: nobody there, or nobody who speaks MQTT 5 over these settings.
             AccessRefused: the broker says no.
         """
+        if self._settings.tls:
+            try:
+                self._tls = await asyncio.to_thread(client_context, self._settings)
+            except OSError as exc:
+                raise BrokerUnreachable(self._settings.address, f"TLS certificates: {exc}") from exc
+            self._client.tls_set_context(self._tls)
         opening = asyncio.ensure_future(self.__aenter__())
         try:
             await asyncio.shield(opening)
@@ -180,7 +198,7 @@ class Session(aiomqtt.Client):
             SessionLost: the connection ended first; the message may or may not have arrived.
             PublishFailed: the broker rejected it, or it is larger than the broker accepts.
         """
-        limit = self._limits.max_packet_bytes
+        limit = self._granted.max_packet_bytes
         if limit is not None and len(payload) + _PACKET_OVERHEAD_BYTES > limit:
             raise PublishFailed(topic, f"{len(payload)} bytes, the broker accepts packets of at most {limit} bytes")
         if self.is_lost:
@@ -264,8 +282,9 @@ class Session(aiomqtt.Client):
         reason_code: ReasonCode,
         properties: PahoProperties | None = None,
     ) -> None:
-        self._limits.session_present = bool(getattr(flags, "session_present", False))
-        self._limits.max_packet_bytes = getattr(properties, "MaximumPacketSize", None)
+        if getattr(flags, "session_present", False):
+            self._on_resumed()
+        self._granted.max_packet_bytes = getattr(properties, "MaximumPacketSize", None)
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
     def _on_disconnect(
@@ -285,9 +304,7 @@ class Session(aiomqtt.Client):
 
     def _fail_handshake(self, reason: str) -> None:
         if not self._connected.done():
-            self._connected.set_exception(
-                aiomqtt.MqttError(f"the connection was closed before the broker answered ({reason})")
-            )
+            self._connected.set_exception(_HandshakeClosed(reason))
 
     def _on_message(self, client: PahoClient, userdata: Any, message: MQTTMessage) -> None:
         if message.qos:
@@ -310,6 +327,8 @@ class Session(aiomqtt.Client):
         if opening.done() and not opening.cancelled():
             opening.exception()
         self._close_socket()
+        if self._tls is not None:
+            self._tls.close_latest()
 
     def _close_socket(self) -> None:
         if self._misc_task is not None:
@@ -322,6 +341,9 @@ class Session(aiomqtt.Client):
 
     def _translated(self, error: aiomqtt.MqttError) -> BusError:
         address = self._settings.address
+        if isinstance(error, _HandshakeClosed):
+            reason = "it hung up without an answer, as some brokers do for a wrong password, or for MQTT 5"
+            return AccessRefused(address, reason, is_certain=False)
         code = getattr(getattr(error, "rc", None), "value", None)
         if code in _REFUSALS:
             return AccessRefused(address, str(getattr(error, "rc", error)))
@@ -340,14 +362,3 @@ def _connect_properties(settings: BusSettings, options: SessionOptions) -> PahoP
     if options.persistent:
         properties.SessionExpiryInterval = settings.session_expiry_s
     return properties
-
-
-def _tls_parameters(settings: BusSettings) -> aiomqtt.TLSParameters | None:
-    if not settings.tls:
-        return None
-    return aiomqtt.TLSParameters(
-        ca_certs=settings.tls_ca,
-        certfile=settings.tls_cert,
-        keyfile=settings.tls_key,
-        cert_reqs=ssl.CERT_NONE if settings.tls_insecure else ssl.CERT_REQUIRED,
-    )
