@@ -116,7 +116,7 @@ def test_damage_without_end_is_given_up() -> None:
 
 def test_a_stall_repeats_the_outstanding_pulls_and_then_gives_up() -> None:
     data = bytes(1000)
-    peer, download = Peer(data), download_of(data, stall_s=10.0, attempt_limit=3)
+    download = download_of(data, stall_s=10.0, attempt_limit=3)
     first = download.handle(Started(), 0.0)
     assert download.handle(Ticked(), 9.9) == []
     assert download.handle(Ticked(), 10.0) == first

@@ -1,0 +1,94 @@
+"""Policy messages: read, and refused with every reason. Pure."""
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import msgpack
+from pydantic import ValidationError
+
+from services.planner.snapshot import Snapshot
+from shared.plan.policy import Policy, read_policy
+
+REVISION_KEY = "revision"
+"""An extra key of the document, repeated in the stream's status, so that a sender knows which policy was judged."""
+_MAX_REVISION_CHARACTERS = 128
+_MAX_POLICY_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRequest:
+    """A policy that is sound in itself; whether it can be met is not said."""
+
+    revision: str
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A policy that cannot be: every reason, for people."""
+
+    revision: str
+    reasons: tuple[str, ...]
+
+
+def read_request(
+    payload: bytes | memoryview, stream: str, snapshot: Snapshot, strategies: Collection[str]
+) -> PolicyRequest | Refusal:
+    """Read a policy from JSON or msgpack and check what can be checked without planning.
+
+    Args:
+        payload: the document; its key `revision` is no part of the policy.
+        stream: whose policy it shall be.
+        snapshot: the devices and the stream's source.
+        strategies: names that a policy may ask for.
+    """
+    try:
+        document = _document(bytes(payload))
+    except ValueError as error:
+        return Refusal("", (str(error),))
+    revision = str(document.pop(REVISION_KEY, ""))[:_MAX_REVISION_CHARACTERS]
+    try:
+        policy = read_policy(json.dumps(document))
+    except ValidationError as error:
+        return Refusal(revision, tuple(_faults(error)))
+    except (TypeError, ValueError) as error:
+        return Refusal(revision, (f"the policy holds what JSON cannot say: {error}",))
+    reasons = tuple(_contradictions(policy, stream, snapshot, strategies))
+    return Refusal(revision, reasons) if reasons else PolicyRequest(revision, policy)
+
+
+def _document(payload: bytes) -> dict[str, object]:
+    if len(payload) > _MAX_POLICY_BYTES:
+        raise ValueError(f"{len(payload)} bytes are more than a policy may have ({_MAX_POLICY_BYTES})")
+    try:
+        document = json.loads(payload) if payload.lstrip()[:1] == b"{" else msgpack.unpackb(payload)
+    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
+        raise ValueError(f"the policy is neither JSON nor msgpack: {error}") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"a policy is a map, not {type(document).__name__}")
+    return document
+
+
+def _faults(error: ValidationError) -> Iterator[str]:
+    for fault in error.errors():
+        place = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            yield f"{place}: no policy has such a field"
+        else:
+            yield f"{place or 'policy'}: {fault['msg']}"
+
+
+def _contradictions(policy: Policy, stream: str, snapshot: Snapshot, strategies: Collection[str]) -> Iterator[str]:
+    if policy.strategy not in strategies:
+        yield f"strategy: there is no {policy.strategy!r}; known are {', '.join(sorted(strategies))}"
+    allow = policy.devices.allow
+    for device in sorted(set(allow or ()) & set(policy.devices.deny)):
+        yield f"devices: {device} is allowed and denied"
+    for device in sorted(set(allow or ()) - snapshot.devices.keys()):
+        yield f"devices.allow: there is no device {device!r}; known are {', '.join(sorted(snapshot.devices)) or 'none'}"
+    if allow is not None and not allow:
+        yield "devices.allow: the empty list allows no device"
+    declaration = snapshot.streams.get(stream)
+    if declaration is not None and policy.raw_input_stays_on_source and not policy.devices.permits(declaration.source):
+        yield f"raw_input_stays_on_source: the source {declaration.source} is not allowed to compute"
