@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from shared.bus import topics
-from shared.messages import control, devices, events, models, requests, streams
+from shared.messages import calibration, control, devices, events, models, requests, streams
 from shared.messages.base import SCHEMA_VERSION
 from shared.plan.policy import policy_schema
 
@@ -145,6 +145,16 @@ CHANNELS: tuple[Channel, ...] = (
         "Feature maps in chunks; put together, a msgpack header followed by the tensors (docs/wire.md).",
     ),
     Channel("manifest", topics.manifest("{model}"), (models.Manifest,), "planner", "all", True, 1, "What a model is."),
+    Channel(
+        "calibration",
+        topics.calibration("{model}"),
+        (calibration.Calibration,),
+        "whoever calibrates",
+        "planner",
+        True,
+        1,
+        "What encodings of a model's feature maps cost, and what they do to its answer.",
+    ),
     Channel(
         "offer",
         topics.offer("{model}"),

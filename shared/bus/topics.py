@@ -15,6 +15,7 @@ ANY_PROFILE: Final = "devices/+/profiles/+"
 ANY_REPORT: Final = "devices/+/reports"
 ANY_SERVICE: Final = "services/+/presence"
 ANY_MANIFEST: Final = "models/+"
+ANY_CALIBRATION: Final = "models/+/calibration"
 ANY_OFFER: Final = "models/+/offer"
 ANY_STREAM: Final = "streams/+"
 ANY_POLICY: Final = "streams/+/policy"
@@ -92,6 +93,11 @@ def service(name: str) -> str:
 def manifest(model: str) -> str:
     """Return the topic of a model's manifest (retained)."""
     return f"models/{model}"
+
+
+def calibration(model: str) -> str:
+    """Return the topic of what a model's encodings cost and do to the answer (retained)."""
+    return f"models/{model}/calibration"
 
 
 def offer(model: str) -> str:

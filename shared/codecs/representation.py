@@ -9,7 +9,9 @@ from shared.codecs.spec import Array, TensorSpec
 
 TINY_SCALE = np.float32(2.0**-100)
 """A channel whose values span less than this many steps of 255 (15) is encoded as zeros."""
-_BFLOAT16_KEEPS = np.uint32(0xFFFF0000)
+HEADROOM = np.float32(1 + 2.0**-8)
+"""Scales grow by this before they are rounded, so that rounding makes none too small for its channel."""
+_BFLOAT16_BITS = np.uint32(0xFFFF0000)
 
 
 class Representation(Protocol):
@@ -33,6 +35,13 @@ class Representation(Protocol):
             CodecError: it has values that cannot be represented.
         """
 
+    def accept(self, computed: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Check what a graph computed in place of `represent`, and return the parts.
+
+        Raises:
+            CodecError: the tensor has values that cannot be represented.
+        """
+
     def restore(self, parts: tuple[Array, ...], spec: TensorSpec) -> Array:
         """Turn parts into a tensor."""
 
@@ -50,6 +59,10 @@ class Identity:
     def represent(self, tensor: Array) -> tuple[Array, ...]:
         """Return the tensor as its only part."""
         return (tensor,)
+
+    def accept(self, computed: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Return the parts."""
+        return computed
 
     def restore(self, parts: tuple[Array, ...], spec: TensorSpec) -> Array:
         """Return the only part."""
@@ -74,8 +87,16 @@ class HalfPrecision:
         """
         with np.errstate(over="ignore"):
             halves = tensor.astype(np.float16)
-        check_halves(halves)
-        return (halves,)
+        return self.accept((halves,))
+
+    def accept(self, computed: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Check and return the halves.
+
+        Raises:
+            CodecError: a value is not finite, or beyond 65504.
+        """
+        check_halves(computed[0])
+        return computed
 
     def restore(self, parts: tuple[Array, ...], spec: TensorSpec) -> Array:
         """Return the values in the type of `spec`."""
@@ -85,9 +106,9 @@ class HalfPrecision:
 class Quantised:
     """Unsigned integers with a scale and a zero point per channel: value = scale x (integer - zero point).
 
-    The range of a channel always includes zero, which is represented exactly. A scale is a bfloat16 number, so that
-    it costs two bytes. The error of a value is at most one step, that is its channel's scale. These are the operators
-    QuantizeLinear and DequantizeLinear of ONNX, so that a graph computes the same bytes.
+    The range of a channel always includes zero, which is represented exactly. A scale is the range / 255 (15), up to
+    1/128 larger: a bfloat16 number, which costs two bytes. An error is at most one step, that is the scale. These
+    are the operators QuantizeLinear and DequantizeLinear of ONNX, so that a graph computes the same bytes.
     """
 
     lossless = False
@@ -120,7 +141,7 @@ class Quantised:
         high = values.max(axis=(0, 2), initial=zero)
         low = values.min(axis=(0, 2), initial=zero)
         with np.errstate(over="ignore"):
-            scales = to_bfloat16((high - low) / np.float32(self.largest))
+            scales = to_bfloat16((high - low) / np.float32(self.largest) * HEADROOM)
         check_scales(scales, self.largest)
         scales[scales < TINY_SCALE] = 1
         zeros = np.clip(np.rint(-low / scales), 0, self.largest).astype(np.uint8)
@@ -129,6 +150,19 @@ class Quantised:
         levels += zeros[:, None]
         np.clip(levels, 0, self.largest, out=levels)
         return scales, zeros, levels.astype(np.uint8).reshape(spec.shape)
+
+    def accept(self, computed: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Check scales, zero points, integers and the sum of each channel, and return all but the sums.
+
+        The sums tell whether every value was finite.
+
+        Raises:
+            CodecError: a value is not finite, or the range is too wide for float32.
+        """
+        scales, zeros, integers, sums = computed
+        check_finite(sums)
+        check_scales(scales, self.largest)
+        return scales, zeros, integers
 
     def restore(self, parts: tuple[Array, ...], spec: TensorSpec) -> Array:
         """Return scale x (integer - zero point), computed in float32, in the type of `spec`."""
@@ -146,7 +180,7 @@ def to_bfloat16(values: Array) -> Array:
     """Round finite or infinite float32 values to the nearest even bfloat16 value, still as float32."""
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
     rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
-    return (rounded & _BFLOAT16_KEEPS).view(np.float32)
+    return (rounded & _BFLOAT16_BITS).view(np.float32)
 
 
 def check_finite(values: Array) -> None:

@@ -1,0 +1,67 @@
+"""What encodings of feature maps cost and what they do to the answer, per model (`models/{model}/calibration`)."""
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from shared.messages.base import Message, ModelId
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+_NonNegative = Annotated[float, Field(ge=0)]
+CodecName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_+-]{0,79}$")]
+
+
+class CodecCalibration(Message):
+    """One encoding of one block's output, over a calibration set."""
+
+    codec: CodecName
+    size_bytes: Annotated[int, Field(ge=0)]
+    """Median bytes on the wire."""
+    worst_size_bytes: Annotated[int, Field(ge=0)]
+    """Largest bytes on the wire."""
+    encode_ms: _NonNegative = 0.0
+    """Median, one thread, on the device that measured: the device of speed 1."""
+    decode_ms: _NonNegative = 0.0
+    max_abs_error: _NonNegative = 0.0
+    """Largest difference of any output value of the model from the unencoded run's."""
+    max_relative_error: _NonNegative = 0.0
+    """Largest difference of an output value divided by the largest value of that output (absolute)."""
+    top1_agreement: _Share | None = None
+    """Share of the samples with the unencoded model's best class; none if the model is no classifier."""
+    top5_agreement: _Share | None = None
+    """Mean share of the unencoded model's five best classes that stay among the five best."""
+
+
+class BlockCalibration(Message):
+    """The encodings of a block's output."""
+
+    block: Annotated[int, Field(ge=0)]
+    """Block 0 is `prepare`; block k is block k-1 of the ONNX file."""
+    raw_bytes: Annotated[int, Field(ge=0)]
+    codecs: Annotated[tuple[CodecCalibration, ...], Field(max_length=256)] = ()
+
+
+class InputSize(Message):
+    """What an input takes as an application might send it."""
+
+    encoding: CodecName
+    """`jpeg75` (quality 75), `jpeg95`, `png`, ..."""
+    size_bytes: Annotated[int, Field(ge=0)]
+    """Median over the calibration set."""
+
+
+class Calibration(Message):
+    """The encodings of a model's feature maps (`models/{model}/calibration`, retained)."""
+
+    model: ModelId
+    blocks: Annotated[tuple[BlockCalibration, ...], Field(max_length=10_000)] = ()
+    """The blocks whose output can be sent encoded; the last block's output is the result, which is not."""
+    samples: Annotated[int, Field(ge=1)]
+    """How many inputs the calibration set has."""
+    photographs: Annotated[int, Field(ge=0)] = 0
+    """How many different photographs the inputs were cut from."""
+    input_sizes: tuple[InputSize, ...] = ()
+    """The same inputs, before `prepare`."""
+    device: str = ""
+    """Where it was measured, for people."""
+    measured_at_s: float = 0.0
