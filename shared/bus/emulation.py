@@ -1,0 +1,210 @@
+"""Emulated links: messages arrive as late as they would over a link of a given bandwidth and latency.
+
+The schedule is pure and follows design section 5: a transfer of n bytes takes `latency_ms + 8 n / (1000
+bandwidth_mbps)`, and a link carries one transfer at a time. The wrapper around a transport only waits as it says.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from shared.bus.frame import Buffer, frame_size_bytes
+from shared.bus.transport import Delivery, FeatureMapTransport, Pace, Sent
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRate:
+    """What a link can do.
+
+    Attributes:
+        bandwidth_mbps: 10^6 bits per second; 0 for a link that is down, infinity for one without limit.
+        latency_ms: added to every transfer.
+    """
+
+    bandwidth_mbps: float
+    latency_ms: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.bandwidth_mbps >= 0 or not 0 <= self.latency_ms < math.inf:
+            raise ValueError(f"a link of {self.bandwidth_mbps} Mbps and {self.latency_ms} ms cannot be")
+
+    def bytes_s(self, size_bytes: float) -> float:
+        """Time that bytes take at this bandwidth, in seconds, without latency."""
+        if size_bytes <= 0:
+            return 0.0
+        return math.inf if self.bandwidth_mbps == 0 else 8.0 * size_bytes / (self.bandwidth_mbps * 1e6)
+
+
+class Booking:
+    """A transfer's place on a link. Its times move when the link changes."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self._begun_at_s = 0.0
+        self._rate = LinkRate(math.inf)
+        self._waiting_s = 0.0
+        self._passed_bytes = 0.0
+
+    @property
+    def deliver_at_s(self) -> float:
+        """When the last byte is there; infinity while the link is down."""
+        return self.passed_at_s(self.size_bytes)
+
+    def passed_at_s(self, size_bytes: float) -> float:
+        """When so many of the bytes are there, if the link stays as it is."""
+        left = min(size_bytes, self.size_bytes) - self._passed_bytes
+        return self._begun_at_s + self._waiting_s + self._rate.bytes_s(left)
+
+    def _begin(self, at_s: float, rate: LinkRate) -> None:
+        self._begun_at_s, self._rate, self._waiting_s = at_s, rate, rate.latency_ms / 1000
+
+    def _change(self, now_s: float, rate: LinkRate) -> None:
+        """Keep what has passed by now; the rest goes at the new rate. The latency counts once, as it was."""
+        if now_s <= self._begun_at_s:
+            self._begin(self._begun_at_s, rate)
+            return
+        moving_s = now_s - self._begun_at_s - self._waiting_s
+        if moving_s > 0 and self._rate.bandwidth_mbps > 0:
+            per_s = self._rate.bandwidth_mbps * 1e6 / 8
+            self._passed_bytes = min(self.size_bytes, self._passed_bytes + moving_s * per_s)
+        self._waiting_s = max(0.0, -moving_s)
+        self._begun_at_s, self._rate = now_s, rate
+
+
+class LinkSchedule:
+    """When transfers over one link arrive. Pure: the caller brings the time, which must not go backwards."""
+
+    def __init__(self, rate: LinkRate) -> None:
+        self._rate = rate
+        self._bookings: deque[Booking] = deque()
+
+    @property
+    def rate(self) -> LinkRate:
+        """What the link can do at present."""
+        return self._rate
+
+    def book(self, now_s: float, size_bytes: int) -> Booking:
+        """Put a transfer behind those already booked."""
+        self._forget_past(now_s)
+        booking = Booking(size_bytes)
+        free_at_s = self._bookings[-1].deliver_at_s if self._bookings else now_s
+        booking._begin(max(now_s, free_at_s), self._rate)
+        self._bookings.append(booking)
+        return booking
+
+    def departure(self, now_s: float, size_bytes: int) -> float:
+        """Put a transfer behind those already booked, and say when it will be there, in seconds."""
+        return self.book(now_s, size_bytes).deliver_at_s
+
+    def change(self, now_s: float, rate: LinkRate) -> None:
+        """From now on the link can do something else. The transfer under way keeps what has passed."""
+        self._forget_past(now_s)
+        self._rate = rate
+        self._rebook(now_s)
+
+    def cancel(self, now_s: float, booking: Booking) -> None:
+        """Give a transfer's place up; those behind it move forward."""
+        self._forget_past(now_s)
+        if booking in self._bookings:
+            self._bookings.remove(booking)
+            self._rebook(now_s)
+
+    def _rebook(self, now_s: float) -> None:
+        free_at_s = now_s
+        for position, booking in enumerate(self._bookings):
+            if position == 0 and booking._begun_at_s <= now_s:
+                booking._change(now_s, self._rate)
+            else:
+                booking._begin(free_at_s, self._rate)
+            free_at_s = booking.deliver_at_s
+
+    def _forget_past(self, now_s: float) -> None:
+        while self._bookings and self._bookings[0].deliver_at_s <= now_s:
+            self._bookings.popleft()
+
+
+class ShapedTransport:
+    """A transport whose sends take as long as they would over emulated links.
+
+    Chunks are released one by one as their last byte would have passed, so that a long transfer feels a change of the
+    link at once, and the receiver sees the first chunk early, as over a real link. One send at a time, whatever the
+    receiver: a device's sends go out one after the other.
+    """
+
+    def __init__(
+        self, transport: FeatureMapTransport, links: Mapping[str, LinkRate], default: LinkRate | None = None
+    ) -> None:
+        """Wrap a transport.
+
+        Args:
+            transport: what really carries the frames.
+            links: rate per receiving device.
+            default: rate towards all others; None for no delay.
+        """
+        self._transport = transport
+        self._default = default or LinkRate(math.inf)
+        self._schedules = {device: LinkSchedule(rate) for device, rate in links.items()}
+        self._sending = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._clock = asyncio.get_running_loop()
+
+    def set_link(self, device: str, rate: LinkRate) -> None:
+        """Change the link to a device, also under a transfer."""
+        self._schedule(device).change(self._clock.time(), rate)
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def link(self, device: str) -> LinkRate:
+        """What the link to a device can do at present."""
+        schedule = self._schedules.get(device)
+        return self._default if schedule is None else schedule.rate
+
+    async def send(self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None) -> Sent:
+        """Send one frame as slowly as the emulated link does.
+
+        While the link is down this waits, until the link changes or the caller gives up.
+
+        Raises:
+            PublishFailed: the transport could not hand it over.
+        """
+        async with self._sending:
+            started_at_s = self._clock.time()
+            schedule = self._schedule(device)
+            booking = schedule.book(started_at_s, frame_size_bytes(buffers))
+
+            async def keep_to_schedule(passed_bytes: int) -> None:
+                if pace is not None:
+                    await pace(passed_bytes)
+                await self._until_passed(booking, passed_bytes)
+
+            try:
+                sent = await self._transport.send(device, buffers, pace=keep_to_schedule)
+            finally:
+                schedule.cancel(self._clock.time(), booking)
+            return Sent(sent.size_bytes, started_at_s, sent.completed_at_s)
+
+    def __aiter__(self) -> AsyncIterator[Delivery]:
+        """Frames that arrive, as the wrapped transport delivers them."""
+        return self
+
+    async def __anext__(self) -> Delivery:
+        """The next frame that arrives."""
+        return await anext(self._transport)
+
+    async def _until_passed(self, booking: Booking, passed_bytes: int) -> None:
+        while True:
+            wait_s = booking.passed_at_s(passed_bytes) - self._clock.time()
+            if wait_s <= 0:
+                return
+            try:
+                async with asyncio.timeout(None if math.isinf(wait_s) else wait_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    def _schedule(self, device: str) -> LinkSchedule:
+        if device not in self._schedules:
+            self._schedules[device] = LinkSchedule(self._default)
+        return self._schedules[device]
