@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from shared.plan.cuts import Encoding, encodings
 from shared.plan.pipeline import Operation, Work, completion_times_ms, identical_makespan_ms
 from shared.plan.plan import RAW, Prediction, Route, StreamPlan
-from shared.plan.policy import Objective
+from shared.plan.policy import Objective, QueueDiscipline
 from shared.plan.problem import Problem, Stream, link_table
 
 
@@ -165,7 +165,13 @@ class CostModel:
         """Return how many blocks run elsewhere than at the stream's source (Hu & Mishra's objective)."""
         return sum(stage.stop - stage.start for stage in route.stages if stage.device != stream.source)
 
-    def cost(self, objective: Objective, plans: Mapping[str, StreamPlan], predicted: Prediction) -> float:
+    def cost(
+        self,
+        objective: Objective,
+        plans: Mapping[str, StreamPlan],
+        predicted: Prediction,
+        disciplines: Mapping[str, QueueDiscipline] | None = None,
+    ) -> float:
         """Return the number that ``objective`` makes small; smaller is better for every objective.
 
         Latency, makespan, total delay: ms. Energy: joules. Throughput: ms of the bottleneck per request. Deadline:

@@ -6,20 +6,16 @@ it ends, and otherwise returns the best plan of a beam together with the least b
 """
 
 import heapq
-from collections import defaultdict
 from dataclasses import dataclass
 from itertools import count
 from math import inf, isfinite
-from operator import le
 
 import numpy as np
 
 from services.planner.strategies.chain_path import Path
-from services.planner.strategies.label_search import Found, Limits
+from services.planner.strategies.frontier import Frontier
+from services.planner.strategies.label_search import BEAM_WIDTH, Found, Limits
 from services.planner.strategies.tables import Array, Measure, Tables
-
-BEAM_WIDTH = 48
-"""How many partial routes the first, greedy pass keeps per block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +62,7 @@ class _Search:
         least = np.where(np.isfinite(tables.run_ms), tables.run_ms, np.inf).min(axis=0)
         self._work_left: list[float] = [*(self._weight * np.cumsum(least[::-1])[::-1]).tolist(), 0.0, 0.0]
         self._workers: list[int] = np.flatnonzero(np.isfinite(tables.run_ms).any(axis=1)).tolist()
-        self._kept: defaultdict[tuple[int, int], list[_Label]] = defaultdict(list)
+        self._kept: dict[tuple[int, int], Frontier] = {}
         self._ticket = count()
 
     def run(self) -> Found:
@@ -81,10 +77,10 @@ class _Search:
                 break
             if label.done > self._blocks:
                 return Found(_path(label), True, label.worst_ms)
-            rivals = self._kept[label.done, label.node]
-            if any(_dominates(rival, label) for rival in rivals):
+            values = (label.latency_ms, *label.busy, *label.memory)
+            rivals = self._kept.setdefault((label.done, label.node), Frontier(len(values)))
+            if not rivals.admit(values, label.used):
                 continue
-            rivals.append(label)
             settled += 1
             if settled > self._limits.label_limit:
                 return Found(None if best is None else _path(best), False, bound)
@@ -205,15 +201,6 @@ class _Search:
         parameters = memory[2 * node] + self._limits.parameter_bytes[block]
         working = max(memory[2 * node + 1], self._limits.working_bytes[block])
         return (*memory[: 2 * node], parameters, working, *memory[2 * node + 2 :])
-
-
-def _dominates(rival: _Label, label: _Label) -> bool:
-    return (
-        rival.latency_ms <= label.latency_ms
-        and rival.used & ~label.used == 0
-        and all(map(le, rival.busy, label.busy))
-        and all(map(le, rival.memory, label.memory))
-    )
 
 
 def _path(label: _Label) -> Path:

@@ -1,19 +1,22 @@
 """Best-first label-setting search: exact where side constraints make plain dynamic programming wrong."""
 
 import heapq
-from collections import defaultdict
 from dataclasses import dataclass
 from itertools import count
 from math import inf, isfinite
-from operator import le
 
 from services.planner.strategies.chain_path import Path, cost_to_go
+from services.planner.strategies.frontier import Frontier
 from services.planner.strategies.tables import Measure, Tables
 from shared.plan.constraints import SLACK
 from shared.plan.problem import Problem
 
 LABELS_PER_SECOND = 20_000
 """How many labels a second of time budget buys."""
+
+
+BEAM_WIDTH = 64
+"""How many partial routes a greedy pass keeps per block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ def limits_of(problem: Problem, tables: Tables, time_budget_s: float, held: dict
     room = []
     for name in tables.nodes:
         limit = problem.devices[name].memory_bytes
-        room.append(inf if limit is None else limit * (1 + SLACK) - (held or {}).get(name, 0.0))
+        room.append(inf if limit is None else limit + SLACK * max(1.0, limit) - (held or {}).get(name, 0.0))
     deadline = problem.deadline_ms(tables.stream)
     most = problem.policy.max_devices
     return Limits(
@@ -87,7 +90,7 @@ def search(measure: Measure, latency: Measure | None, limits: Limits) -> Found:
 
     A* over labels: the cost to go without side constraints is an exact, consistent bound. A label is dropped when
     another at the same block and node is no worse in cost, latency, devices used and memory. Exponential in the worst
-    case, hence the label limit.
+    case, hence the label limit; when it is reached, a beam search gives what it finds.
 
     Args:
         measure: the additive cost.
@@ -106,7 +109,7 @@ class _Search:
         self._nodes, self._blocks = measure.run.shape
         self._togo = cost_to_go(measure)
         self._late = self._togo if latency is None else cost_to_go(latency)
-        self._kept: defaultdict[tuple[int, int], list[_Label]] = defaultdict(list)
+        self._kept: dict[tuple[int, int], Frontier] = {}
         self._heap: list[tuple[float, int, _Label]] = []
         self._ticket = count()
 
@@ -118,15 +121,28 @@ class _Search:
             bound, _, label = heapq.heappop(self._heap)
             if label.done > self._blocks:
                 return Found(_path(label), True, label.cost)
-            rivals = self._kept[label.done, label.node]
-            if any(_dominates(rival, label) for rival in rivals):
+            values = (label.cost, label.latency_ms, *label.memory)
+            rivals = self._kept.setdefault((label.done, label.node), Frontier(len(values)))
+            if not rivals.admit(values, label.used):
                 continue
-            rivals.append(label)
             settled += 1
             if settled > self._limits.label_limit:
-                return Found(None, False, bound)
+                best = self._beam()
+                return Found(None if best is None else _path(best), False, bound)
             self._expand(label)
         return Found(None, True, inf)
+
+    def _beam(self) -> _Label | None:
+        """Return the best route of a breadth-first pass that keeps a bounded number of labels per block."""
+        self._heap.clear()
+        for node in range(self._nodes):
+            self._enter(None, node, 0, float(self._measure.first[node]), float(self._latency.first[node]))
+        for _ in range(self._blocks):
+            front = heapq.nsmallest(BEAM_WIDTH, self._heap)
+            self._heap.clear()
+            for _, _, label in front:
+                self._expand(label)
+        return min(self._heap)[2] if self._heap else None
 
     def _expand(self, label: _Label) -> None:
         if label.done == self._blocks:
@@ -177,15 +193,6 @@ class _Search:
         if not isfinite(bound) or (deadline is not None and label.latency_ms + late > deadline):
             return
         heapq.heappush(self._heap, (bound, next(self._ticket), label))
-
-
-def _dominates(rival: _Label, label: _Label) -> bool:
-    return (
-        rival.cost <= label.cost
-        and rival.latency_ms <= label.latency_ms
-        and rival.used & ~label.used == 0
-        and all(map(le, rival.memory, label.memory))
-    )
 
 
 def _path(label: _Label) -> Path:

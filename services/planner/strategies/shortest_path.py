@@ -15,7 +15,7 @@ from services.planner.strategies.tables import (
     latency_measure,
     off_source_measure,
 )
-from shared.plan.constraints import memory_bytes
+from shared.plan.constraints import memory_bytes, memory_violations
 from shared.plan.cost import CostModel
 from shared.plan.pipeline import Work
 from shared.plan.plan import Constraint, Infeasible, Plan, StreamPlan, Violation
@@ -31,8 +31,8 @@ class ShortestPath:
 
     Latency, energy: dynamic programming, O(B E D^2), exact; a device may be visited again. With constraints that
     dynamic programming cannot see (memory, number of devices, deadline of another objective), and for throughput, a
-    label-setting search, exact while it stays within the time budget. Several streams are planned one after the other
-    in the order given; that is exact as long as they do not compete.
+    label-setting search, exact while it stays within the time budget. Several streams are planned each for itself; if
+    their segments do not fit together, one after the other in the order given, which proves nothing.
 
     For makespan, total delay and delay variance the route that is best for ``route_objective`` (without it: latency,
     which is exact for one job) is taken for all jobs.
@@ -47,17 +47,12 @@ class ShortestPath:
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the cheapest plan; see the class."""
-        plans: dict[str, StreamPlan] = {}
-        proved, bound = True, 0.0
-        for stream in problem.streams:
-            tables = build_tables(problem, stream)
-            found, independent = _solve_stream(problem, tables, plans, self._searched(problem), time_budget_s)
-            if found.path is None:
-                return Infeasible(self.name, problem.policy.objective, _reasons(problem, stream, found, time_budget_s))
-            route = tables.route(found.path.devices, found.path.codecs, 1)
-            plans[stream.name] = uniform(route, stream.jobs)
-            proved = proved and found.proved and independent
-            bound += found.bound * stream.jobs
+        joint = _solve_streams(problem, self._searched(problem), time_budget_s, in_turn=False)
+        if not joint.missing and memory_violations(problem, joint.plans):
+            joint = _solve_streams(problem, self._searched(problem), time_budget_s, in_turn=True)
+        if joint.missing:
+            return Infeasible(self.name, problem.policy.objective, _reasons(problem, *joint.missing, time_budget_s))
+        plans, proved, bound = joint.plans, joint.proved, joint.bound
         jobs = sum(stream.jobs for stream in problem.streams)
         objective = problem.policy.objective
         own = self._searched(problem) is _searched(objective)
@@ -71,30 +66,62 @@ class ShortestPath:
         return self.route_objective or _searched(problem.policy.objective)
 
 
+@dataclass(frozen=True, slots=True)
+class _Joint:
+    """One route per stream; or the stream that has none, with the search that failed."""
+
+    plans: dict[str, StreamPlan]
+    proved: bool
+    bound: float
+    missing: tuple[Stream, Found] | None = None
+
+
+def _solve_streams(problem: Problem, objective: Objective, time_budget_s: float, *, in_turn: bool) -> _Joint:
+    """Plan every stream for itself, or, ``in_turn``, within the memory that the earlier ones leave.
+
+    For throughput the busy times of earlier streams count either way.
+    """
+    plans: dict[str, StreamPlan] = {}
+    proved, bound = not in_turn, 0.0
+    for stream in problem.streams:
+        tables = build_tables(problem, stream)
+        held = memory_bytes(problem, plans) if in_turn else {}
+        found = _solve_stream(problem, tables, plans, held, objective, time_budget_s)
+        if found.path is None:
+            return _Joint(plans, False, bound, (stream, found))
+        plans[stream.name] = uniform(tables.route(found.path.devices, found.path.codecs, 1), stream.jobs)
+        proved = proved and found.proved
+        bound += found.bound * stream.jobs
+    return _Joint(plans, proved, bound)
+
+
 def _searched(objective: Objective) -> Objective:
     """Return the objective that a single route is searched for."""
     return objective if objective in (*_ADDITIVE, Objective.THROUGHPUT) else Objective.LATENCY
 
 
 def _solve_stream(
-    problem: Problem, tables: Tables, plans: dict[str, StreamPlan], objective: Objective, time_budget_s: float
-) -> tuple[Found, bool]:
-    """Return the best path for one stream given the plans of earlier ones, and whether those do not matter."""
-    held = memory_bytes(problem, plans)
+    problem: Problem,
+    tables: Tables,
+    plans: dict[str, StreamPlan],
+    held: dict[str, float],
+    objective: Objective,
+    time_budget_s: float,
+) -> Found:
+    """Return the best path for one stream, given the plans of earlier ones and the memory that is held."""
     limits = limits_of(problem, tables, time_budget_s, held)
-    independent = limits.memory_bytes is None or not held
     latency = latency_measure(tables)
     togo = cost_to_go(latency)
     if objective is Objective.THROUGHPUT:
         busy = _busy(problem, tables, plans)
-        return search_bottleneck(tables, latency, togo, limits, busy), not plans
+        return search_bottleneck(tables, latency, togo, limits, busy)
     measure = _measure(tables, objective, latency, limits)
     path = cheapest_path(measure, togo if measure is latency else None)
     if path is None:
-        return Found(None, True, float("inf")), independent
+        return Found(None, True, float("inf"))
     if _within(problem, tables, path, limits):
-        return Found(path, True, path.cost), independent
-    return search(measure, None if measure is latency else latency, limits), independent
+        return Found(path, True, path.cost)
+    return search(measure, None if measure is latency else latency, limits)
 
 
 def _measure(tables: Tables, objective: Objective, latency: Measure, limits: Limits) -> Measure:
@@ -145,5 +172,5 @@ def _reasons(problem: Problem, stream: Stream, found: Found, time_budget_s: floa
     reasons = diagnose(problem, stream, time_budget_s)
     if found.proved and reasons:
         return reasons
-    message = f"stream {stream.name}: no plan found within the time budget"
+    message = f"stream {stream.name}: no plan found within the time budget, beside the other streams"
     return (*reasons, Violation(Constraint.SUPPORT, stream.name, message))

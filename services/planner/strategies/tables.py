@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.plan.constraints import SLACK
 from shared.plan.cuts import Encoding, allowed_encodings
 from shared.plan.plan import Route, sequential_route
 from shared.plan.problem import Problem, Stream, link_table
@@ -18,7 +19,7 @@ class Tables:
 
     Attributes:
         nodes: device names; D of them.
-        run_ms: [D, B] time of each block under load; inf where it may not run.
+        run_ms: [D, B] time of each block under load; inf where it may not run or does not fit.
         start_ms: [D] overhead of a segment under load.
         codec_factor: [D] load factor / codec speed.
         offers: for every cut 1..B the allowed encodings.
@@ -103,9 +104,12 @@ def build_tables(problem: Problem, stream: Stream) -> Tables:
     nodes = tuple(dict.fromkeys([*usable, *ends]))
     count, blocks = len(nodes), len(model.blocks)
     profiles = [problem.devices[name] for name in nodes]
+    need_bytes = np.array([block.parameter_bytes + block.working_bytes for block in model.blocks])
     run_ms = np.full((count, blocks), np.inf)
     for index, profile in enumerate(profiles[: len(usable)]):
         run_ms[index] = profile.block_ms[stream.model]
+        if profile.memory_bytes is not None:
+            run_ms[index, need_bytes > profile.memory_bytes + SLACK * max(1.0, profile.memory_bytes)] = np.inf
     load = np.array([profile.load_factor for profile in profiles])
     latency_ms, per_byte_ms = _network(problem, nodes)
     offers = tuple(allowed_encodings(model, cut, problem.policy) for cut in range(blocks + 1))

@@ -1,0 +1,104 @@
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from services.cli import plan_files
+
+INSTANCES = Path(__file__).parents[2] / "instances"
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    app = typer.Typer()
+    app.command()(plan_files.plan)
+    app.command()(plan_files.schema)
+    return app
+
+
+def _run(app: typer.Typer, *arguments: str, text: str | None = None):
+    return CliRunner().invoke(app, list(arguments), input=text)
+
+
+def test_json_is_exactly_the_answer(app: typer.Typer) -> None:
+    result = _run(app, "plan", str(INSTANCES / "alexnet_pi_cloud_wifi.json"), "--json")
+    assert result.exit_code == 0
+    answer = json.loads(result.stdout)
+    assert answer["feasible"] and answer["optimal"] and answer["strategy"] == "shortest_path"
+    assert answer["predicted"]["latency_ms"] == pytest.approx(answer["lower_bound"])
+    assert answer["solve_ms"] > 0
+    stages = answer["streams"]["camera"]["routes"][0]["stages"]
+    assert stages[0]["blocks"][0] == 0 and stages[-1]["blocks"][1] == 11
+    jsonschema.validate(answer, json.loads(_run(app, "schema", "plan").stdout))
+
+
+def test_people_see_the_route(app: typer.Typer) -> None:
+    result = _run(app, "plan", str(INSTANCES / "alexnet_pi_cloud_wifi.json"))
+    assert result.exit_code == 0
+    assert "pi -> cloud" in result.stdout and "proved optimal" in result.stdout
+
+
+def test_overrides(app: typer.Typer) -> None:
+    path = str(INSTANCES / "alexnet_pi_cloud_wifi.json")
+    result = _run(app, "plan", path, "--strategy", "local_only", "--objective", "energy", "--json")
+    answer = json.loads(result.stdout)
+    assert (answer["strategy"], answer["objective"]) == ("local_only", "energy")
+    assert answer["cost"] == answer["predicted"]["energy_j"]
+
+
+@pytest.mark.parametrize("instance", ["vgg16_too_late", "vgg16_too_large"])
+def test_infeasible_is_status_3(app: typer.Typer, instance: str) -> None:
+    result = _run(app, "plan", str(INSTANCES / f"{instance}.json"), "--json")
+    assert result.exit_code == 3
+    answer = json.loads(result.stdout)
+    assert answer["feasible"] is False and answer["reason"]
+    assert answer["reasons"][0]["excess"] > 0
+    assert _run(app, "plan", str(INSTANCES / f"{instance}.json")).exit_code == 3
+
+
+def test_faults_are_one_line_each_with_path_and_status_2(app: typer.Typer) -> None:
+    values = json.loads((INSTANCES / "alexnet_pi_cloud_wifi.json").read_text())
+    values["devices"]["pi"]["block_ms"]["alexnet"] = [1.0, 2.0, 3.0]
+    values["links"][0]["to"] = "moon"
+    values["policy"]["strategy"] = "magic"
+    result = _run(app, "plan", "-", text=json.dumps(values))
+    assert result.exit_code == 2
+    lines = result.stderr.splitlines()
+    assert lines[0] == "$.devices.pi.block_ms.alexnet: 3 values, but model alexnet has 11 blocks"
+    assert lines[1] == "$.links[0].to: there is no device moon"
+    assert lines[2].startswith("$.policy.strategy: there is no strategy magic")
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\x00", '{"version": 1}', "[" * 100_000])
+def test_what_is_no_problem_is_status_2(app: typer.Typer, text: str) -> None:
+    result = _run(app, "plan", "-", "--json", text=text)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("$") and result.stdout == ""
+
+
+def test_missing_file_and_unknown_strategy_are_status_2(app: typer.Typer, tmp_path: Path) -> None:
+    assert _run(app, "plan", str(tmp_path / "none.json")).exit_code == 2
+    assert _run(app, "plan", str(tmp_path)).exit_code == 2
+    assert _run(app, "plan").exit_code == 2
+    assert _run(app, "plan", str(INSTANCES / "vgg16_too_late.json"), "--strategy", "magic").exit_code == 2
+
+
+def test_strategies_are_listed(app: typer.Typer) -> None:
+    found = json.loads(_run(app, "plan", "--list-strategies", "--json").stdout)
+    assert found[0]["name"] == "auto"
+    assert all(entry["description"] and entry["citation"] for entry in found)
+    assert "neurosurgeon" in _run(app, "plan", "--list-strategies").stdout
+
+
+@pytest.mark.parametrize("kind", ["problem", "plan", "policy"])
+def test_schemas_are_valid(app: typer.Typer, kind: str) -> None:
+    jsonschema.Draft202012Validator.check_schema(json.loads(_run(app, "schema", kind).stdout))
+
+
+@pytest.mark.parametrize("path", sorted(INSTANCES.glob("*.json")), ids=lambda path: path.stem)
+def test_instances_match_the_schema(app: typer.Typer, path: Path) -> None:
+    jsonschema.validate(json.loads(path.read_text()), json.loads(_run(app, "schema").stdout))

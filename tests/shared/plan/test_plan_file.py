@@ -1,0 +1,58 @@
+import json
+
+import pytest
+
+from shared.plan.plan import Constraint, Infeasible, Plan, Prediction, Route, Stage, StreamPlan, Tile, Violation
+from shared.plan.plan_file import answer_values, read_plan, write_answer
+from shared.plan.policy import Objective, QueueDiscipline
+from shared.plan.problem_file import InvalidDocumentError
+
+PLAN = Plan(
+    "jps",
+    Objective.MAKESPAN,
+    {
+        "camera": StreamPlan(
+            (
+                Route((Stage(0, 4, (Tile("pi"),), "int8"), Stage(4, 9, (Tile("a", (0, 5)), Tile("b", (5, 9))))), 2),
+                Route((Stage(0, 9, (Tile("pi"),)),)),
+            ),
+            (2, 0, 1),
+            Prediction(1.0, None, 2.0, 3.0),
+        )
+    },
+    Prediction(1.0, 5.0, 2.0, 3.0),
+    cost=3.0,
+    lower_bound=2.5,
+    solve_ms=0.4,
+    disciplines={"a": QueueDiscipline.FIFO},
+)
+
+
+def test_round_trip() -> None:
+    assert read_plan(write_answer(PLAN)) == PLAN
+
+
+def test_keys_of_the_contract() -> None:
+    values = answer_values(PLAN)
+    assert set(values) >= {"strategy", "objective", "feasible", "optimal", "lower_bound", "solve_ms", "predicted"}
+    assert values["streams"]["camera"]["routes"][0]["stages"][1] == {
+        "blocks": [4, 9],
+        "tiles": [{"device": "a", "rows": [0, 5]}, {"device": "b", "rows": [5, 9]}],
+        "codec": "raw",
+    }
+    assert values["disciplines"] == {"a": "fifo"}
+
+
+def test_infeasible_says_why_and_by_how_much() -> None:
+    answer = Infeasible("auto", Objective.LATENCY, (Violation(Constraint.DEADLINE, "s", "too late", 10.0, 12.5),))
+    values = json.loads(write_answer(answer))
+    assert (values["feasible"], values["reason"], values["reasons"][0]["excess"]) == (False, "too late", 2.5)
+    with pytest.raises(InvalidDocumentError):
+        read_plan(write_answer(answer))
+
+
+def test_order_must_name_every_job() -> None:
+    values = answer_values(PLAN)
+    values["streams"]["camera"]["order"] = [0, 0, 1]
+    with pytest.raises(InvalidDocumentError, match=r"\$\.streams\.camera\.order"):
+        read_plan(json.dumps(values))
