@@ -107,9 +107,8 @@ def _decode_header(view: memoryview) -> tuple[dict[str, Any], int]:
     while True:
         piece = view[fed : min(size, MAX_HEADER_BYTES)]
         if not piece:
-            raise DecodeError(
-                "the frame's header is cut short" if fed == len(view) else "the frame's header is too long"
-            )
+            fault = "cut short" if fed == len(view) else f"longer than {MAX_HEADER_BYTES} bytes"
+            raise DecodeError(f"the frame's header is {fault}")
         unpacker.feed(piece)
         fed += len(piece)
         try:

@@ -155,7 +155,8 @@ class BrokerTransport:
             receive_maximum=_WINDOW,
             connect_timeout_s=connect_timeout_s,
         ) as connection:
-            transport = cls(connection, device, reassembler or Reassembler(), chunk_bytes, send_timeout_s)
+            bounds = Reassembler() if reassembler is None else reassembler
+            transport = cls(connection, device, bounds, chunk_bytes, send_timeout_s)
             await connection.subscribe(topics.inbox(device), qos=1)
             yield transport
 

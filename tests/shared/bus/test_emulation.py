@@ -1,0 +1,198 @@
+"""Emulated links: the schedule without waiting, the wrapper with a transport that notes times."""
+
+import asyncio
+import math
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.bus.emulation import LinkRate, LinkSchedule, ShapedTransport
+from shared.bus.frame import Buffer, frame_size_bytes
+from shared.bus.transport import Delivery, Pace, Sent
+
+MB = 1_000_000
+
+
+def test_a_transfer_takes_latency_plus_bits_over_bandwidth() -> None:
+    schedule = LinkSchedule(LinkRate(bandwidth_mbps=18.88, latency_ms=2.0))
+    assert schedule.departure(10.0, 602_112) == pytest.approx(10.0 + (2.0 + 8 * 602_112 / (1000 * 18.88)) / 1000)
+
+
+def test_transfers_go_one_after_the_other() -> None:
+    schedule = LinkSchedule(LinkRate(8.0, 10.0))
+    assert schedule.departure(0.0, MB) == pytest.approx(1.01)
+    assert schedule.departure(0.5, MB) == pytest.approx(2.02)
+    assert schedule.departure(5.0, MB) == pytest.approx(6.01)
+
+
+def test_a_change_under_way_applies_to_what_is_left() -> None:
+    schedule = LinkSchedule(LinkRate(8.0, 0.0))
+    first, second = schedule.book(0.0, MB), schedule.book(0.0, MB)
+    schedule.change(0.5, LinkRate(4.0, 0.0))
+    assert first.deliver_at_s == pytest.approx(0.5 + 1.0)
+    assert second.deliver_at_s == pytest.approx(1.5 + 2.0)
+    assert first.passed_at_s(750_000) == pytest.approx(1.0)
+    schedule.change(1.0, LinkRate(16.0, 0.0))
+    assert first.deliver_at_s == pytest.approx(1.0 + 0.125)
+    assert second.deliver_at_s == pytest.approx(1.125 + 0.5)
+
+
+def test_the_latency_of_a_transfer_under_way_stays() -> None:
+    schedule = LinkSchedule(LinkRate(8.0, 100.0))
+    booking = schedule.book(0.0, MB)
+    schedule.change(0.04, LinkRate(16.0, 500.0))
+    assert booking.deliver_at_s == pytest.approx(0.1 + 0.5)
+
+
+def test_a_link_that_is_down_holds_everything_until_it_is_up() -> None:
+    schedule = LinkSchedule(LinkRate(8.0, 0.0))
+    first, second = schedule.book(0.0, MB), schedule.book(0.0, MB)
+    schedule.change(0.25, LinkRate(0.0, 0.0))
+    assert first.deliver_at_s == second.deliver_at_s == math.inf
+    assert schedule.departure(1.0, 1) == math.inf
+    schedule.change(10.0, LinkRate(8.0, 0.0))
+    assert first.deliver_at_s == pytest.approx(10.75)
+    assert second.deliver_at_s == pytest.approx(11.75)
+
+
+def test_a_transfer_that_is_given_up_lets_the_next_move_forward() -> None:
+    schedule = LinkSchedule(LinkRate(8.0, 0.0))
+    first, second = schedule.book(0.0, MB), schedule.book(0.0, MB)
+    schedule.cancel(0.5, first)
+    assert second.deliver_at_s == pytest.approx(1.5)
+    schedule.cancel(0.6, first)
+    assert second.deliver_at_s == pytest.approx(1.5)
+
+
+def test_a_transfer_given_up_on_a_dead_link_lets_the_next_begin_when_it_is_up() -> None:
+    schedule = LinkSchedule(LinkRate(0.0, 0.0))
+    first, second = schedule.book(0.0, MB), schedule.book(0.0, MB)
+    schedule.cancel(1.0, first)
+    schedule.change(2.0, LinkRate(8.0, 0.0))
+    assert second.deliver_at_s == pytest.approx(3.0)
+
+
+def test_a_link_without_limit_costs_only_its_latency() -> None:
+    assert LinkSchedule(LinkRate(math.inf, 3.0)).departure(1.0, MB) == pytest.approx(1.003)
+
+
+@pytest.mark.parametrize("rate", [(-1.0, 0.0), (math.nan, 0.0), (1.0, -1.0), (1.0, math.inf)])
+def test_an_impossible_rate_is_refused(rate: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="cannot be"):
+        LinkRate(*rate)
+
+
+@given(
+    st.lists(st.integers(1, 5 * MB), min_size=1, max_size=5),
+    st.lists(st.tuples(st.floats(0.001, 1.0), st.floats(0.5, 100.0)), max_size=5),
+)
+def test_every_byte_is_paid_for_whatever_the_rates(sizes: list[int], changes: list[tuple[float, float]]) -> None:
+    schedule = LinkSchedule(LinkRate(10.0, 0.0))
+    bookings = [schedule.book(0.0, size_bytes) for size_bytes in sizes]
+    now_s, rate, bits_possible = 0.0, 10.0, 0.0
+    for pause_s, bandwidth_mbps in changes:
+        if now_s + pause_s >= bookings[-1].deliver_at_s:
+            break
+        bits_possible += pause_s * rate * 1e6
+        now_s, rate = now_s + pause_s, bandwidth_mbps
+        schedule.change(now_s, LinkRate(rate, 0.0))
+    bits_possible += (bookings[-1].deliver_at_s - now_s) * rate * 1e6
+    assert bits_possible == pytest.approx(8 * sum(sizes), rel=1e-6)
+    times = [booking.deliver_at_s for booking in bookings]
+    assert times == sorted(times)
+
+
+class NotingTransport:
+    """Carries nothing: asks for leave chunk by chunk, as a transport does, and notes when it was given."""
+
+    def __init__(self, chunk_bytes: int) -> None:
+        self.chunk_bytes = chunk_bytes
+        self.released: list[tuple[str, int, float]] = []
+        self.asked = asyncio.Event()
+
+    async def send(self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None) -> Sent:
+        clock, size_bytes = asyncio.get_running_loop(), frame_size_bytes(buffers)
+        started_at_s = clock.time()
+        for start in range(0, size_bytes, self.chunk_bytes):
+            stop = min(start + self.chunk_bytes, size_bytes)
+            self.asked.set()
+            if pace is not None:
+                await pace(stop)
+            self.released.append((device, stop, clock.time()))
+        return Sent(size_bytes, started_at_s, clock.time())
+
+    def __aiter__(self) -> "NotingTransport":
+        return self
+
+    async def __anext__(self) -> Delivery:
+        return Delivery(memoryview(b"x"), "pi", 0.0, 0.0, 1, 1)
+
+
+async def test_no_chunk_is_released_before_its_time() -> None:
+    inner = NotingTransport(chunk_bytes=2_500)
+    shaped = ShapedTransport(inner, {"server": LinkRate(bandwidth_mbps=8.0, latency_ms=5.0)})
+    sent = await shaped.send("server", [bytes(10_000)])
+    for _, stop, at_s in inner.released:
+        assert at_s - sent.started_at_s >= 0.005 + stop / MB - 1e-6
+    assert [stop for _, stop, _ in inner.released] == [2_500, 5_000, 7_500, 10_000]
+    assert sent.completed_at_s - sent.started_at_s >= 0.015 - 1e-6
+
+
+async def test_sends_of_one_device_wait_for_each_other_whatever_the_receiver() -> None:
+    inner = NotingTransport(chunk_bytes=MB)
+    shaped = ShapedTransport(inner, {"a": LinkRate(8.0), "b": LinkRate(8.0)})
+    first, second = await asyncio.gather(shaped.send("a", [bytes(10_000)]), shaped.send("b", [bytes(10_000)]))
+    assert second.started_at_s >= first.completed_at_s
+
+
+async def test_a_transfer_on_a_dead_link_goes_when_the_link_is_back() -> None:
+    inner = NotingTransport(chunk_bytes=MB)
+    shaped = ShapedTransport(inner, {"server": LinkRate(0.0)})
+    sending = asyncio.ensure_future(shaped.send("server", [bytes(100)]))
+    async with asyncio.timeout(5):
+        await inner.asked.wait()
+        assert inner.released == []
+        assert shaped.link("server") == LinkRate(0.0)
+        shaped.set_link("server", LinkRate(1000.0))
+        await sending
+    assert len(inner.released) == 1
+
+
+async def test_a_send_that_is_given_up_frees_the_link() -> None:
+    inner = NotingTransport(chunk_bytes=MB)
+    shaped = ShapedTransport(inner, {"server": LinkRate(0.0)})
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await shaped.send("server", [bytes(100)])
+    shaped.set_link("server", LinkRate(1000.0))
+    async with asyncio.timeout(5):
+        await shaped.send("server", [bytes(100)])
+    assert len(inner.released) == 1
+
+
+async def test_other_devices_are_not_delayed_by_default() -> None:
+    inner = NotingTransport(chunk_bytes=MB)
+    shaped = ShapedTransport(inner, {"far": LinkRate(0.0)})
+    async with asyncio.timeout(5):
+        await shaped.send("near", [bytes(10 * MB)])
+    assert shaped.link("near") == LinkRate(math.inf)
+
+
+async def test_the_pace_of_a_caller_is_kept_as_well() -> None:
+    asked: list[int] = []
+
+    async def pace(passed_bytes: int) -> None:
+        asked.append(passed_bytes)
+
+    inner = NotingTransport(chunk_bytes=40)
+    await ShapedTransport(inner, {}).send("server", [bytes(100)], pace=pace)
+    assert asked == [40, 80, 100]
+
+
+async def test_deliveries_pass_through() -> None:
+    shaped = ShapedTransport(NotingTransport(1), {})
+    async for delivery in shaped:
+        assert delivery.buffer == b"x"
+        break
