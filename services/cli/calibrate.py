@@ -1,0 +1,122 @@
+"""`segue model calibrate`: what encodings of a model's feature maps cost, and what they do to its answer."""
+
+import asyncio
+import platform
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from services.cli.options import Json, Timeout, notes, output, print_json, settings
+from shared.messages.calibration import Calibration
+from shared.service import InputError
+
+_SHIPPED = Path(__file__).parent / "data" / "photos"
+
+
+def calibrate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX file.", show_default=False)],
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", metavar="DIR", help="JPEG and PNG files, or .npy tensors; a small set ships."),
+    ] = None,
+    preprocess: Annotated[
+        str,
+        typer.Option("--preprocess", help="imagenet, unit, raw, tensor, or a JSON or TOML file with the steps."),
+    ] = "",
+    codec: Annotated[
+        list[str] | None, typer.Option("--codec", help="Only these; repeat it. All of them if not given.")
+    ] = None,
+    variants: Annotated[
+        int, typer.Option("--variants", min=1, max=6, help="Inputs per photograph: mirrored, cropped, darker, ...")
+    ] = 6,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the calibration as JSON.")] = None,
+    broker: Annotated[
+        str | None,
+        typer.Option("--broker", "-b", metavar="ADDRESS", help="Share the calibration with the fleet there."),
+    ] = None,
+    as_json: Json = False,
+    timeout_s: Timeout = 10.0,
+) -> None:
+    """Measure every encoding of every feature map that may cross the network.
+
+    For each cut and encoding: bytes (median and worst), time to encode and decode on this machine, the largest error
+    of the model's output, and for classifiers how often the best and the five best classes stay the same. Measure
+    with photographs like those that the model will see: the planner keeps to the bounds of a policy by these numbers.
+    """
+    found = _measure(model, images or _SHIPPED, preprocess, codec, variants, quiet=as_json)
+    document = found.model_dump(mode="json")
+    if out is not None:
+        out.write_bytes(found.encode_json() + b"\n")
+    if broker is not None:
+        asyncio.run(_publish(found, broker, timeout_s))
+    if as_json:
+        print_json(document)
+    else:
+        _show(found, model.name)
+
+
+def _measure(
+    file: Path, folder: Path, preprocess: str, codecs: list[str] | None, variants: int, *, quiet: bool
+) -> Calibration:
+    from services.cli.calibration import MeasureSettings, measure, read_samples
+    from services.cli.manifest import build_manifest, read_preprocessing
+    from services.executor.coding import Coder
+    from shared.codecs import RAW, CodecRegistry, load_registry
+    from shared.model.onnx_file import load_model
+
+    manifest = build_manifest(file, preprocessing=read_preprocessing(preprocess) if preprocess else None)
+    loaded = load_model(file, input_shapes={spec.name: spec.shape for spec in manifest.inputs})
+    samples = read_samples(folder, manifest, variants=variants)
+    registry = load_registry()
+    unknown = [name for name in codecs or () if name not in registry]
+    if unknown:
+        raise InputError(f"no codec is called {unknown[0]!r}; there are {', '.join(registry)}")
+    chosen = CodecRegistry(registry[name] for name in registry if not codecs or name in (RAW, *codecs))
+    how = MeasureSettings()
+
+    def tell(done: int, count: int) -> None:
+        if not quiet:
+            notes().print(f"block {done} of {count}", end="\r" if done < count else "\n")
+
+    measured = measure(loaded, samples, Coder(chosen, how.engine), how, on_block=tell)
+    return measured.model_copy(update={"device": platform.node(), "measured_at_s": time.time()})
+
+
+async def _publish(calibration: Calibration, broker: str, timeout_s: float) -> None:
+    from services.cli.operations import operator
+    from shared.bus import topics
+
+    async with operator(settings(broker), connect_timeout_s=timeout_s) as connection:
+        await connection.publish(topics.calibration(calibration.model), calibration.encode(), qos=1, retain=True)
+
+
+def _show(calibration: Calibration, name: str) -> None:
+    sizes = ", ".join(f"{size.encoding} {size.size_bytes / 1000:.1f} kB" for size in calibration.input_sizes)
+    origin = f"{calibration.samples} inputs made of {calibration.photographs} files" + (f"; {sizes}" if sizes else "")
+    table = Table(
+        title=f"{name}: encodings", caption=f"{origin}. ms: to encode + to decode.", padding=0, pad_edge=False
+    )
+    for heading in ("cut", "encoding", "kB", "worst", "of raw", "ms", "error", "top-1", "top-5"):
+        table.add_column(heading, justify="left" if heading == "encoding" else "right", no_wrap=True)
+    for block in calibration.blocks:
+        for codec in block.codecs:
+            table.add_row(
+                str(block.block),
+                codec.codec,
+                f"{codec.size_bytes / 1000:.1f}",
+                f"{codec.worst_size_bytes / 1000:.1f}",
+                f"{codec.size_bytes / block.raw_bytes:.0%}" if block.raw_bytes else "",
+                f"{codec.encode_ms:.2f}+{codec.decode_ms:.2f}",
+                f"{codec.max_relative_error:.1e}",
+                _share(codec.top1_agreement),
+                _share(codec.top5_agreement),
+            )
+        table.add_section()
+    output().print(table)
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.0%}"

@@ -1,0 +1,6 @@
+"""What encodings of feature maps cost, and what they do to the answer: measured over a set of inputs."""
+
+from services.cli.calibration.measure import MeasureSettings, measure
+from services.cli.calibration.samples import SampleSet, read_samples
+
+__all__ = ["MeasureSettings", "SampleSet", "measure", "read_samples"]

@@ -1,0 +1,110 @@
+"""The calibration set: photographs, and what is cut from them, as inputs of a model."""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageOps
+
+from services.executor.errors import BadInput
+from services.executor.prepare import prepare
+from shared.codecs import Array
+from shared.messages.calibration import InputSize
+from shared.messages.models import Manifest, Preprocessing
+from shared.service import InputError
+
+VARIANTS: Final = 6
+"""Inputs per photograph: whole, mirrored, two closer crops, darker, brighter. They are related, and said to be."""
+_IMAGES: Final = (".jpg", ".jpeg", ".png")
+_TENSORS: Final = (".npy",)
+_QUALITIES: Final = (75, 95)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSet:
+    """Inputs of a model.
+
+    Attributes:
+        inputs: the input tensors of every sample, by name.
+        photographs: how many different files they come from.
+        input_sizes: what the same pictures take as JPEG and PNG, in the size that the model takes.
+    """
+
+    inputs: tuple[Mapping[str, Array], ...]
+    photographs: int
+    input_sizes: tuple[InputSize, ...] = ()
+
+
+def read_samples(folder: Path, manifest: Manifest, *, variants: int = VARIANTS) -> SampleSet:
+    """Make a calibration set of the photographs (JPEG, PNG) or tensors (.npy) in a folder.
+
+    Args:
+        folder: where they are.
+        manifest: what the model takes.
+        variants: inputs per photograph, 1 to `VARIANTS`; a tensor is one input.
+
+    Raises:
+        InputError: the folder has none, or one of them is no input of the model.
+    """
+    wanted = _IMAGES if manifest.preprocessing.kind == "image" else _TENSORS
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in wanted) if folder.is_dir() else []
+    if not files:
+        raise InputError(f"{folder} has no {', '.join(wanted)} files to calibrate with")
+    inputs: list[Mapping[str, Array]] = []
+    for file in files:
+        try:
+            inputs.extend(prepare(payload, manifest) for payload in _payloads(file, variants))
+        except (BadInput, OSError) as error:
+            raise InputError(f"{file}: {error}") from error
+    sizes = _input_sizes(inputs, manifest.preprocessing) if manifest.preprocessing.kind == "image" else ()
+    return SampleSet(tuple(inputs), len(files), sizes)
+
+
+def _payloads(file: Path, variants: int) -> Iterator[bytes]:
+    if file.suffix.lower() in _TENSORS:
+        yield file.read_bytes()
+        return
+    with Image.open(file) as opened:
+        image = ImageOps.exif_transpose(opened).convert("RGB")
+    for variant in _variants(image)[:variants]:
+        yield _encode(variant, "PNG")
+
+
+def _variants(image: Image.Image) -> Sequence[Image.Image]:
+    width, height = image.size
+    return (
+        image,
+        ImageOps.mirror(image),
+        image.crop((width // 8, height // 8, width - width // 8, height - height // 8)),
+        image.crop((0, 0, width * 3 // 4, height * 3 // 4)),
+        ImageEnhance.Brightness(image).enhance(0.7),
+        ImageEnhance.Brightness(image).enhance(1.3),
+    )
+
+
+def _input_sizes(inputs: Sequence[Mapping[str, Array]], steps: Preprocessing) -> tuple[InputSize, ...]:
+    pictures = [_picture(next(iter(tensors.values())), steps) for tensors in inputs]
+    sizes = {
+        f"jpeg{quality}": [len(_encode(picture, "JPEG", quality=quality)) for picture in pictures]
+        for quality in _QUALITIES
+    }
+    sizes["png"] = [len(_encode(picture, "PNG")) for picture in pictures]
+    return tuple(InputSize(encoding=name, size_bytes=round(float(np.median(each)))) for name, each in sizes.items())
+
+
+def _picture(tensor: Array, steps: Preprocessing) -> Image.Image:
+    """Undo the arithmetic of `prepare`: the picture as the model sees it."""
+    pixels = tensor[0] if steps.layout == "NHWC" else tensor[0].transpose(1, 2, 0)
+    pixels = pixels * np.asarray(steps.scale, np.float32) + np.asarray(steps.mean, np.float32)
+    if steps.channel_order == "BGR":
+        pixels = pixels[:, :, ::-1]
+    return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+
+
+def _encode(image: Image.Image, kind: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
