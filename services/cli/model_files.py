@@ -95,7 +95,7 @@ def _shapes(options: list[str] | None) -> dict[str, tuple[int, ...]]:
             shapes[name] = tuple(int(size) for size in sizes.split(","))
         except ValueError:
             equals = ""
-        if not equals:
+        if not equals or not name:
             raise InputError(f"--input-shape {option!r} is not of the form name=1,3,224,224")
     return shapes
 

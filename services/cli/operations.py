@@ -1,12 +1,14 @@
 """What an operator does with a running fleet: add models, declare streams, set policies, look around."""
 
 import asyncio
-import hashlib
+import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from services.cli.fleet_view import FILTERS, FleetView
 from shared.bus import topics
@@ -147,32 +149,31 @@ async def withdraw_stream(connection: Connection, name: str, source: str) -> Non
     await connection.publish(topics.stream(name), declaration.encode(), retain=True)
 
 
-async def set_policy(connection: Connection, stream: str, document: bytes, *, timeout_s: float) -> StreamStatus:
+async def set_policy(
+    connection: Connection, stream: str, document: Mapping[str, Any], *, timeout_s: float
+) -> StreamStatus:
     """Publish a policy and wait for the planner's verdict.
 
     Args:
         connection: an operator's.
         stream: whose policy it is.
-        document: JSON.
+        document: the policy as JSON values; it goes out with a fresh `revision`, which the verdict repeats.
         timeout_s: how long to wait for the verdict.
 
     Raises:
         FleetSilent: no verdict in time.
     """
+    revision = uuid.uuid4().hex
     await connection.subscribe(topics.status(stream))
-    await connection.publish(topics.policy(stream), document, retain=True)
-    revision = policy_revision(document)
+    await connection.publish(
+        topics.policy(stream), json.dumps({**document, "revision": revision}).encode(), retain=True
+    )
     return await _status(
         connection,
         lambda status: status.policy_revision == revision,
         f"no planner judges the policy of stream {stream} within {timeout_s:g} s",
         timeout_s,
     )
-
-
-def policy_revision(document: bytes) -> str:
-    """Return the revision under which the planner judges a policy."""
-    return hashlib.sha256(document).hexdigest()[:12]
 
 
 async def until_running(

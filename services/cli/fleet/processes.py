@@ -108,14 +108,13 @@ class Processes:
         """Start a process again with the arguments that it had."""
         await self.start(name, self._commands[name])
 
-    async def died(self) -> Died:
-        """Wait until a process ends that nobody has killed or stopped."""
-        while True:
-            for name, process in tuple(self._running.items()):
-                if process.returncode is not None:
-                    del self._running[name]
-                    return Died(name, process.returncode, await asyncio.to_thread(self._tail, name))
-            await asyncio.sleep(0.2)
+    def died(self) -> Died | None:
+        """Return a process that has ended although nobody killed or stopped it, once; None if there is none."""
+        for name, process in tuple(self._running.items()):
+            if process.returncode is not None:
+                del self._running[name]
+                return Died(name, process.returncode, self._tail(name))
+        return None
 
     async def stop_all(self) -> None:
         """Stop every process: SIGTERM, and SIGKILL for those that do not end in time."""

@@ -1,0 +1,57 @@
+"""The whole model run in one piece: what every result is held against."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from services.executor.prepare import prepare
+from shared.messages.models import Manifest
+from shared.messages.requests import Outcome, OutcomeStatus
+from shared.model.onnx_file.runtime import Session
+
+RELATIVE_TOLERANCE = 1e-5
+ABSOLUTE_TOLERANCE = 1e-6
+
+
+class Reference:
+    """Runs the whole model once per payload and remembers the outputs."""
+
+    def __init__(self, manifest: Manifest, file: Path) -> None:
+        """Load the model.
+
+        Raises:
+            ModelError: the runtime refuses it.
+        """
+        self._manifest = manifest
+        self._session = Session(str(file))
+        self._known: dict[bytes, dict[str, np.ndarray]] = {}
+
+    def outputs(self, payload: bytes) -> dict[str, np.ndarray]:
+        """Return the whole model's outputs for a request's payload, by name.
+
+        Raises:
+            BadInput: the payload is no input of the model.
+        """
+        key = hashlib.sha256(payload).digest()
+        if key not in self._known:
+            self._known[key] = self._session.run(prepare(payload, self._manifest))
+        return self._known[key]
+
+    def differs(self, payload: bytes, outcome: Outcome) -> bool:
+        """Say whether a result is another than the whole model's: an output is missing, of another shape, or off.
+
+        Off is more than 1e-5 of the value plus 1e-6. Errors are no results and do not differ.
+        """
+        if outcome.status is not OutcomeStatus.OK:
+            return False
+        got = {
+            tensor.name: np.frombuffer(tensor.data, dtype=np.dtype(tensor.dtype)).reshape(tensor.shape)
+            for tensor in outcome.outputs
+        }
+        return not all(
+            name in got
+            and got[name].shape == expected.shape
+            and np.allclose(got[name], expected, rtol=RELATIVE_TOLERANCE, atol=ABSOLUTE_TOLERANCE, equal_nan=True)
+            for name, expected in self.outputs(payload).items()
+        )

@@ -1,0 +1,278 @@
+"""Runs a whole fleet on this machine, phase by phase, under a steady flow of requests."""
+
+import asyncio
+import logging
+import statistics
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from broker.process import free_port
+from services.cli.fleet import commands
+from services.cli.fleet.baselines import Ground
+from services.cli.fleet.collected import read_counts
+from services.cli.fleet.description import EMBEDDED_BROKER, Fleet, PhaseDescription
+from services.cli.fleet.load import Load, LoadSettings
+from services.cli.fleet.processes import Died, Processes
+from services.cli.fleet.record import PhaseRecord, RunRecord
+from services.cli.fleet.reporting import PhaseStart, Reporter
+from services.cli.fleet.scenario import (
+    Conditions,
+    describe_conditions,
+    device_in_use,
+    emulations,
+    phase_conditions,
+    usual_conditions,
+)
+from services.cli.fleet.workload import Workload, read_workload
+from services.cli.fleet_view import FILTERS, FleetView
+from services.cli.operations import FleetSilent, add_model, declare_stream, set_policy, until_running
+from shared.bus import topics
+from shared.bus.connection import Connection, unique_client_id
+from shared.bus.settings import BusSettings
+from shared.client import Client
+from shared.messages.base import MessageError
+from shared.messages.events import Event, EventKind, Reroute
+from shared.messages.streams import StreamDeclaration, StreamStatus
+from shared.plan.policy import policy_document
+from shared.service import InputError
+
+LOGGER = logging.getLogger(__name__)
+
+_BROKER_START_S = 20.0
+_PRESENCE_S = 30.0
+_ROUTE_S = 90.0
+_POLICY_S = 30.0
+_DRAIN_S = 90.0
+_COLLECT_S = 20.0
+_POLL_S = 0.1
+_WHOLE_RUN = "running"
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How to run a fleet.
+
+    Attributes:
+        folder: what paths in the description are relative to.
+        run_dir: logs, caches and databases of the run.
+        duration_s: without phases, stop after so long; None for no limit.
+        requests: stop after so many; None for no limit.
+    """
+
+    folder: Path
+    run_dir: Path
+    duration_s: float | None = None
+    requests: int | None = None
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a fleet. Setting `stop` once `started` is set ends it in order, with a record of what was."""
+
+    fleet: Fleet
+    settings: RunSettings
+    reporter: Reporter
+    view: FleetView
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    _conditions: Conditions = field(init=False)
+    _reroutes: dict[int, Reroute] = field(default_factory=dict, init=False)
+    _phases: list[PhaseRecord] = field(default_factory=list, init=False)
+    _notes: list[str] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        self._conditions = usual_conditions(self.fleet)
+
+    async def run(self) -> RunRecord:
+        """Start everything, go through the phases, stop everything.
+
+        Raises:
+            InputError: the model, the images or the policy do not fit.
+            ModelError: the file is no model that Segue can cut.
+            FleetSilent: the fleet does not come to run; the text says what is missing.
+            BusError: the broker is out of reach.
+        """
+        self.reporter.step("reading the model and the images")
+        workload = await asyncio.to_thread(read_workload, self.fleet, self.settings.folder)
+        embedded = self.fleet.broker == EMBEDDED_BROKER
+        port = free_port()
+        address = f"mqtt://127.0.0.1:{port}" if embedded else self.fleet.broker
+        bus = BusSettings.from_address(address)
+        async with Processes(self.settings.run_dir, commands.environment(address)) as processes:
+            if embedded:
+                self.reporter.step("starting the broker")
+                await processes.start(commands.BROKER, commands.broker(port))
+            async with self._followed(bus) as control:
+                await self._start_services(processes)
+                await self._start_stream(bus, workload)
+                load = await self._run_phases(bus, workload, processes, control)
+                self.reporter.step("asking the collector")
+                counts = await read_counts(self.settings.run_dir / commands.COLLECTOR, load.records, _COLLECT_S)
+            self.reporter.step("stopping all processes")
+        return RunRecord(
+            phases=tuple(self._phases),
+            requests=tuple(load.records),
+            reroutes=tuple(self._reroutes[epoch] for epoch in sorted(self._reroutes)),
+            ground=self._ground(workload),
+            collector=counts,
+            notes=tuple(self._notes),
+        )
+
+    @asynccontextmanager
+    async def _followed(self, bus: BusSettings) -> AsyncIterator[Connection]:
+        """Connect, keep the emulated devices told, and keep the view up to date, for the time of the block."""
+        async with Connection.open(
+            bus,
+            client_id=unique_client_id("segue-up"),
+            on_connected=self._announce,
+            connect_timeout_s=_BROKER_START_S,
+        ) as control:
+            following = asyncio.create_task(self._follow(control), name="follow the fleet")
+            try:
+                yield control
+            finally:
+                following.cancel()
+                await asyncio.wait([following])
+
+    async def _announce(self, connection: Connection) -> None:
+        if self.fleet.emulated:
+            for emulation in emulations(self.fleet, self._conditions):
+                await connection.publish(topics.emulation(emulation.device), emulation.encode(), retain=True)
+
+    async def _follow(self, connection: Connection) -> None:
+        for topic_filter in FILTERS:
+            await connection.subscribe(topic_filter)
+        async for received in connection:
+            self.view.handle(received.topic, received.payload, time.time())
+            if received.topic == topics.EVENTS:
+                self._take_event(received.payload)
+
+    def _take_event(self, payload: bytes | memoryview) -> None:
+        try:
+            event = Event.decode(payload)
+            if event.kind is EventKind.REROUTE and event.stream == self.fleet.stream.name:
+                reroute = Reroute.model_validate(event.data)
+                self._reroutes.setdefault(reroute.epoch, reroute)
+        except (MessageError, ValueError) as error:
+            LOGGER.warning("an event does not decode: %s", error)
+            return
+        self.reporter.event(event)
+
+    async def _start_services(self, processes: Processes) -> None:
+        self.reporter.step("starting planner, collector, and two processes for every device")
+        for name, arguments in commands.services(self.fleet, self.settings.run_dir).items():
+            await processes.start(name, arguments)
+        try:
+            async with asyncio.timeout(_PRESENCE_S):
+                while self._absent():
+                    died = processes.died()
+                    if died is not None:
+                        raise FleetSilent(_obituary(died))
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            missing = ", ".join(self._absent())
+            raise FleetSilent(f"not there after {_PRESENCE_S:g} s: {missing}; see {processes.log_dir}") from None
+
+    def _absent(self) -> list[str]:
+        online = {name for name, device in self.view.devices.items() if device.is_online}
+        return [name for name in self.fleet.devices if name not in online]
+
+    async def _start_stream(self, bus: BusSettings, workload: Workload) -> None:
+        stream, manifest = self.fleet.stream, workload.manifest
+        self.reporter.step(f"giving model {manifest.name} to the fleet: {len(manifest.blocks)} blocks")
+        await add_model(bus, manifest, workload.model_file)
+        declaration = StreamDeclaration(
+            stream=stream.name, model=manifest.model, source=stream.source, rate_hz=stream.rate_hz
+        )
+        async with Connection.open(bus, client_id=unique_client_id("segue-up")) as connection:
+            self.reporter.step("measuring the model's blocks on every device")
+            await declare_stream(connection, declaration)
+            policy = policy_document(self.fleet.policy)
+            verdict = await set_policy(connection, stream.name, policy, timeout_s=_POLICY_S)
+            if not verdict.policy_accepted:
+                raise InputError("\n".join(f"policy: {reason}" for reason in verdict.policy_reasons))
+            await until_running(connection, stream.name, timeout_s=_ROUTE_S, on_status=self._say_status)
+
+    def _say_status(self, status: StreamStatus) -> None:
+        if status.reasons:
+            self.reporter.step(f"stream {status.stream} is {status.state.value}: {'; '.join(status.reasons)}")
+
+    async def _run_phases(
+        self, bus: BusSettings, workload: Workload, processes: Processes, control: Connection
+    ) -> Load:
+        stream = self.fleet.stream
+        settings = LoadSettings(stream.name, stream.in_flight, rate_hz=stream.rate_hz, limit=self.settings.requests)
+        async with Client.open(bus, in_flight=stream.in_flight) as client:
+            load = Load(client, workload.payloads, settings, workload.reference.differs)
+            flow = asyncio.create_task(load.run(), name="load")
+            self.started.set()
+            try:
+                for number, phase in enumerate(self.fleet.phases or (None,), start=1):
+                    await self._run_phase(number, phase, flow, processes, control)
+                    if self.stop.is_set() or flow.done():
+                        break
+                self.reporter.step("waiting for the last outcomes")
+                load.stop()
+                async with asyncio.timeout(_DRAIN_S):
+                    await flow
+            finally:
+                flow.cancel()
+                await asyncio.wait([flow])
+        return load
+
+    async def _run_phase(
+        self,
+        number: int,
+        phase: PhaseDescription | None,
+        flow: "asyncio.Task[None]",
+        processes: Processes,
+        control: Connection,
+    ) -> None:
+        name, duration_s = (_WHOLE_RUN, self.settings.duration_s) if phase is None else (phase.name, phase.duration_s)
+        if phase is not None:
+            self._conditions = phase_conditions(self.fleet, phase, self._device_in_use())
+        condition = describe_conditions(self.fleet, self._conditions)
+        self.reporter.phase(PhaseStart(number, max(1, len(self.fleet.phases)), name, condition, duration_s))
+        started_at_s = time.time()
+        await self._announce(control)
+        dead = [process for device in self._conditions.dead for process in commands.device_processes(device)]
+        for process in dead:
+            await processes.kill(process)
+        await self._until_over(flow, processes, duration_s)
+        expect = phase is not None and phase.expect_reroute and not self.stop.is_set()
+        self._phases.append(PhaseRecord(name, condition, self._conditions, started_at_s, time.time(), expect))
+        for process in dead:
+            await processes.restart(process)
+
+    def _device_in_use(self) -> str:
+        plan = self.view.streams[self.fleet.stream.name].plan
+        return self.fleet.stream.source if plan is None else device_in_use(plan)
+
+    async def _until_over(self, flow: "asyncio.Task[None]", processes: Processes, duration_s: float | None) -> None:
+        """Wait until the phase's time is up, the requests are, the user stops, or a process dies."""
+        end_s = float("inf") if duration_s is None else time.monotonic() + duration_s
+        while time.monotonic() < end_s and not flow.done() and not self.stop.is_set():
+            died = await asyncio.to_thread(processes.died)
+            if died is not None:
+                self._notes.append(_obituary(died))
+                self.stop.set()
+            await asyncio.sleep(min(_POLL_S, max(0.0, end_s - time.monotonic())))
+
+    def _ground(self, workload: Workload) -> Ground | None:
+        model = workload.manifest.model
+        profiles = {name: seen.profiles[model] for name, seen in self.view.devices.items() if model in seen.profiles}
+        if self.fleet.stream.source not in profiles:
+            return None
+        return Ground(workload.manifest, profiles, self.fleet.stream.source, _median_bytes(workload.payloads))
+
+
+def _median_bytes(payloads: Sequence[bytes]) -> int:
+    return round(statistics.median(len(payload) for payload in payloads))
+
+
+def _obituary(died: Died) -> str:
+    last = died.tail.splitlines()[-1] if died.tail else "it wrote nothing"
+    return f"process {died.name} ended with status {died.status}: {last}"

@@ -1,0 +1,142 @@
+"""`segue policy set` and `segue policy show`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from services.cli.errors import Infeasible
+from services.cli.fleet_view import StreamView
+from services.cli.operations import look, operator
+from services.cli.operations import set_policy as publish_policy
+from services.cli.options import DEFAULT_BROKER, Broker, Json, Timeout, output, print_json, settings
+from services.cli.running import run_command
+from services.cli.stream_commands import StreamName
+from shared.bus import topics
+from shared.messages.streams import StreamStatus
+from shared.plan.policy import Objective, policy_document, read_policy
+from shared.service import InputError
+
+_REVISION = "revision"
+
+
+def set_policy(
+    stream: StreamName,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[POLICY.json]", help="The policy as JSON; - for standard input.")
+    ] = None,
+    objective: Annotated[Objective | None, typer.Option(help="What is optimised.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="Algorithm; `segue plan --list-strategies`.")] = None,
+    deadline_ms: Annotated[float | None, typer.Option(help="Largest latency of a request.")] = None,
+    allow: Annotated[list[str] | None, typer.Option(help="Only these devices may compute; repeat it.")] = None,
+    deny: Annotated[list[str] | None, typer.Option(help="These devices may not compute; repeat it.")] = None,
+    raw_input_stays: Annotated[
+        bool | None,
+        typer.Option("--raw-input-stays/--raw-input-may-leave", help="Photographs do not leave the source."),
+    ] = None,
+    max_devices: Annotated[int | None, typer.Option(help="At most so many devices compute.")] = None,
+    max_in_flight: Annotated[int | None, typer.Option(help="At most so many requests under way.")] = None,
+    timeout_s: Timeout = 15.0,
+    broker: Broker = DEFAULT_BROKER,
+    as_json: Json = False,
+) -> None:
+    """Publish a stream's policy and wait for the planner's verdict.
+
+    The policy is the file, with the options on top; without a file, the options on top of the defaults. A policy that
+    cannot be met is refused with every reason (exit status 3), and the one before stays in force.
+    """
+    document = {} if file is None else _read(file)
+    devices = {**document.get("devices", {}), **_given({"allow": allow, "deny": deny})}
+    options = _given(
+        {
+            "objective": None if objective is None else objective.value,
+            "strategy": strategy,
+            "deadline_ms": deadline_ms,
+            "devices": devices or None,
+            "raw_input_stays_on_source": raw_input_stays,
+            "max_devices": max_devices,
+            "max_in_flight": max_in_flight,
+        }
+    )
+    wanted = {**document, **options}
+    _check(wanted)
+    address = settings(broker)
+
+    async def publish() -> StreamStatus:
+        async with operator(address) as connection:
+            return await publish_policy(connection, stream, wanted, timeout_s=timeout_s)
+
+    status = run_command(publish)
+    if as_json:
+        print_json({"accepted": status.policy_accepted, "reasons": list(status.policy_reasons)})
+        raise typer.Exit(0 if status.policy_accepted else 3)
+    if not status.policy_accepted:
+        raise Infeasible("\n".join(status.policy_reasons) or "the planner refuses the policy")
+    output().print(f"accepted; stream {stream} is {status.state.value}")
+
+
+def show(stream: StreamName, broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None:
+    """Show a stream's policy, and what the planner says of it."""
+    address = settings(broker)
+
+    async def gather() -> StreamView | None:
+        filters = (topics.stream(stream), topics.policy(stream), topics.status(stream))
+        async with operator(address) as connection:
+            return (await look(connection, filters)).streams.get(stream)
+
+    seen = run_command(gather)
+    if seen is None:
+        raise InputError(f"nothing is known of a stream {stream}; `segue stream list` shows those there are")
+    policy = _decode(seen.policy)
+    if as_json:
+        print_json({"policy": policy, "status": None if seen.status is None else seen.status.model_dump(mode="json")})
+        return
+    output().print(json.dumps(policy, indent=2))
+    if seen.status is not None and not seen.status.policy_accepted:
+        for reason in seen.status.policy_reasons:
+            output().print(f"refused: {reason}", soft_wrap=True)
+
+
+def _decode(payload: bytes | None) -> dict[str, Any]:
+    """Return the policy on the bus, or the default one; the planner publishes JSON."""
+    from shared.plan.policy import Policy
+
+    if payload is None:
+        return policy_document(Policy())
+    import msgpack
+
+    document = json.loads(payload) if payload.lstrip()[:1] == b"{" else msgpack.unpackb(payload)
+    return {key: value for key, value in document.items() if key != _REVISION}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        document = json.loads(text)
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{file} is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise InputError(f"{file}: a policy is a map")
+    return document
+
+
+def _check(document: dict[str, Any]) -> None:
+    """Refuse what is no policy before anything is published, with every fault.
+
+    Raises:
+        InputError: one line per fault.
+    """
+    try:
+        read_policy(json.dumps(document))
+    except ValidationError as error:
+        faults = (f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors())
+        raise InputError("\n".join(faults)) from error
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,169 @@
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from broker.embedded import EmbeddedBroker
+from shared.bus import topics
+from shared.bus.connection import Connection, Received
+from shared.client import Client, ClientTimeout
+from shared.messages.requests import (
+    ACCEPT_PROPERTY,
+    MSGPACK_CONTENT,
+    REQUEST_ID_PROPERTY,
+    ErrorCause,
+    Outcome,
+    OutcomeStatus,
+    Prediction,
+)
+
+STREAM = "camera"
+WAIT_S = 20.0
+
+Answer = Callable[[Connection, Received, str], Awaitable[None]]
+
+
+@asynccontextmanager
+async def source(broker: EmbeddedBroker, answer: Answer) -> AsyncIterator[list[str]]:
+    """A stand-in for a fleet: takes requests and lets `answer` publish what it likes. Yields the ids it was sent."""
+    seen: list[str] = []
+
+    async def serve(connection: Connection) -> None:
+        async for received in connection:
+            identity = received.user[REQUEST_ID_PROPERTY]
+            seen.append(identity)
+            await answer(connection, received, identity)
+
+    async with Connection.open(broker.settings) as connection:
+        await connection.subscribe(topics.requests(STREAM))
+        task = asyncio.create_task(serve(connection))
+        try:
+            yield seen
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+def outcome(identity: str, label: str = "cat") -> Outcome:
+    top = (Prediction(index=1, label=label, score=0.5),)
+    return Outcome(request_id=identity, stream=STREAM, status=OutcomeStatus.OK, top=top)
+
+
+async def answer_once(connection: Connection, received: Received, identity: str) -> None:
+    payload = outcome(identity, bytes(received.payload).decode()).encode_json()
+    await connection.publish(topics.results(STREAM), payload)
+
+
+async def test_submit_returns_the_outcome_of_this_request() -> None:
+    async with EmbeddedBroker() as broker, source(broker, answer_once), Client.open(broker.settings) as client:
+        first, second = await asyncio.gather(
+            client.submit(STREAM, b"dog", timeout_s=WAIT_S), client.submit(STREAM, b"fox", timeout_s=WAIT_S)
+        )
+    assert (first.top[0].label, second.top[0].label) == ("dog", "fox")
+
+
+async def test_a_bad_result_of_others_and_a_second_outcome_are_dropped() -> None:
+    async def noisy(connection: Connection, received: Received, identity: str) -> None:
+        await connection.publish(topics.results(STREAM), b"\xff not an outcome")
+        await connection.publish(topics.results(STREAM), outcome("somebody-else").encode())
+        await answer_once(connection, received, identity)
+        await connection.publish(topics.results(STREAM), outcome(identity, "late duplicate").encode())
+
+    async with EmbeddedBroker() as broker, source(broker, noisy), Client.open(broker.settings) as client:
+        results = await client.submit_many(STREAM, [b"a", b"b", b"c"], timeout_s=WAIT_S)
+    assert [each.top[0].label for each in results if isinstance(each, Outcome)] == ["a", "b", "c"]
+
+
+async def test_an_error_is_an_outcome_too() -> None:
+    async def refuse(connection: Connection, received: Received, identity: str) -> None:
+        error = Outcome(
+            request_id=identity,
+            stream=STREAM,
+            status=OutcomeStatus.ERROR,
+            cause=ErrorCause.BAD_INPUT,
+            error="no image",
+        )
+        await connection.publish(topics.results(STREAM), error.encode())
+
+    async with EmbeddedBroker() as broker, source(broker, refuse), Client.open(broker.settings) as client:
+        result = await client.submit(STREAM, b"x", timeout_s=WAIT_S)
+    assert (result.status, result.cause, result.error) == (OutcomeStatus.ERROR, ErrorCause.BAD_INPUT, "no image")
+
+
+async def test_whole_outputs_are_asked_for_in_msgpack() -> None:
+    wanted: list[str | None] = []
+
+    async def note(connection: Connection, received: Received, identity: str) -> None:
+        wanted.append(received.user.get(ACCEPT_PROPERTY))
+        await answer_once(connection, received, identity)
+
+    async with EmbeddedBroker() as broker, source(broker, note), Client.open(broker.settings) as client:
+        await client.submit(STREAM, b"x", timeout_s=WAIT_S)
+        await client.submit(STREAM, b"x", timeout_s=WAIT_S, whole_outputs=True)
+    assert wanted == [None, MSGPACK_CONTENT]
+
+
+async def test_nobody_answers_in_time() -> None:
+    async with EmbeddedBroker() as broker, Client.open(broker.settings) as client:
+        with pytest.raises(ClientTimeout) as caught:
+            await client.submit(STREAM, b"x", timeout_s=0.5, request_id="mine")
+        both = await client.submit_many(STREAM, [b"x", b"y"], timeout_s=0.3)
+    assert (caught.value.stream, caught.value.request_id) == (STREAM, "mine")
+    assert [type(each) for each in both] == [ClientTimeout, ClientTimeout]
+
+
+async def test_a_request_is_published_again_under_its_id_after_the_broker_has_died() -> None:
+    silent = True
+    arrived = asyncio.Event()
+
+    async def answer_later(connection: Connection, received: Received, identity: str) -> None:
+        arrived.set()
+        if not silent:
+            await answer_once(connection, received, identity)
+
+    async with EmbeddedBroker() as broker, source(broker, answer_later) as seen:
+        async with Client.open(broker.settings) as client:
+            waiting = asyncio.create_task(client.submit(STREAM, b"x", timeout_s=60.0))
+            async with asyncio.timeout(WAIT_S):
+                await arrived.wait()
+            silent = False
+            await broker.kill()
+            await broker.start()
+            result = await waiting
+    assert result.status is OutcomeStatus.OK
+    assert len(seen) >= 2
+    assert set(seen) == {result.request_id}
+
+
+async def test_no_more_than_in_flight_are_under_way() -> None:
+    held: list[tuple[Connection, Received, str]] = []
+    enough = asyncio.Event()
+
+    async def hold(connection: Connection, received: Received, identity: str) -> None:
+        held.append((connection, received, identity))
+        if len(held) >= 2:
+            enough.set()
+
+    async with EmbeddedBroker() as broker, source(broker, hold) as seen:
+        async with Client.open(broker.settings, in_flight=2) as client:
+            waiting = [asyncio.create_task(client.submit(STREAM, b"x", timeout_s=WAIT_S)) for _ in range(3)]
+            async with asyncio.timeout(WAIT_S):
+                await enough.wait()
+            assert len(set(seen)) == 2
+            await answer_once(*held[0])
+            done, _ = await asyncio.wait(waiting, timeout=WAIT_S, return_when=asyncio.FIRST_COMPLETED)
+            assert len(done) == 1
+            for task in waiting:
+                task.cancel()
+            await asyncio.wait(waiting)
+
+
+async def test_an_id_is_not_under_way_twice() -> None:
+    async with EmbeddedBroker() as broker, Client.open(broker.settings) as client:
+        results = await asyncio.gather(
+            client.submit(STREAM, b"x", timeout_s=1.0, request_id="same"),
+            client.submit(STREAM, b"x", timeout_s=1.0, request_id="same"),
+            return_exceptions=True,
+        )
+    assert {type(each) for each in results} == {ClientTimeout, ValueError}
