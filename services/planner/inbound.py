@@ -7,6 +7,7 @@ from typing import TypeVar
 from services.planner.snapshot import ModelWithdrawn
 from shared.bus import topics
 from shared.messages.base import MessageError
+from shared.messages.calibration import Calibration
 from shared.messages.control import REPORTS, ProfileFailed, Ready, Rejected, Report
 from shared.messages.devices import Links, Presence, Profile, Telemetry
 from shared.messages.models import Manifest, Offer
@@ -22,6 +23,7 @@ SUBSCRIPTIONS: Mapping[str, int] = {
     topics.ANY_REPORT: 1,
     topics.ANY_MANIFEST: 1,
     topics.ANY_OFFER: 1,
+    topics.ANY_CALIBRATION: 1,
     topics.ANY_STREAM: 1,
     topics.ANY_POLICY: 1,
     topics.ANY_PLAN: 1,
@@ -49,6 +51,7 @@ Inbound = (
     | Manifest
     | ModelWithdrawn
     | Offer
+    | Calibration
     | StreamDeclaration
     | PolicyDocument
     | CommittedPlan
@@ -77,6 +80,8 @@ def decode(topic: str, payload: bytes | memoryview) -> Inbound | None:
             return _same(Manifest.decode(payload), "model", model) if payload else ModelWithdrawn(model)
         case ["models", model, "offer"]:
             return _offer(model, payload)
+        case ["models", model, "calibration"]:
+            return _same(Calibration.decode(payload), "model", model) if payload else None
         case ["streams", stream]:
             return _stream(stream, payload)
         case ["streams", stream, "policy"]:

@@ -8,7 +8,7 @@ import msgpack
 from pydantic import ValidationError
 
 from services.planner.snapshot import Snapshot
-from shared.plan.policy import Policy, read_policy
+from shared.plan.policy import Policy, policy_document, read_policy
 
 REVISION_KEY = "revision"
 """An extra key of the document, repeated in the stream's status, so that a sender knows which policy was judged."""
@@ -43,19 +43,26 @@ def read_request(
         snapshot: the devices and the stream's source.
         strategies: names that a policy may ask for.
     """
+    request = parse_request(payload)
+    if isinstance(request, Refusal):
+        return request
+    reasons = tuple(_contradictions(request.policy, stream, snapshot, strategies))
+    return Refusal(request.revision, reasons) if reasons else request
+
+
+def parse_request(payload: bytes | memoryview) -> PolicyRequest | Refusal:
+    """Read a policy from JSON or msgpack, whatever fleet it is for."""
     try:
         document = _document(bytes(payload))
     except ValueError as error:
         return Refusal("", (str(error),))
     revision = str(document.pop(REVISION_KEY, ""))[:_MAX_REVISION_CHARACTERS]
     try:
-        policy = read_policy(json.dumps(document))
+        return PolicyRequest(revision, read_policy(json.dumps(document)))
     except ValidationError as error:
         return Refusal(revision, tuple(_faults(error)))
     except (TypeError, ValueError) as error:
         return Refusal(revision, (f"the policy holds what JSON cannot say: {error}",))
-    reasons = tuple(_contradictions(policy, stream, snapshot, strategies))
-    return Refusal(revision, reasons) if reasons else PolicyRequest(revision, policy)
 
 
 def _document(payload: bytes) -> dict[str, object]:
@@ -92,3 +99,11 @@ def _contradictions(policy: Policy, stream: str, snapshot: Snapshot, strategies:
     declaration = snapshot.streams.get(stream)
     if declaration is not None and policy.raw_input_stays_on_source and not policy.devices.permits(declaration.source):
         yield f"raw_input_stays_on_source: the source {declaration.source} is not allowed to compute"
+
+
+def request_document(request: PolicyRequest) -> bytes:
+    """Return the policy as it is kept and published again: JSON, with its revision."""
+    document = policy_document(request.policy)
+    if request.revision:
+        document[REVISION_KEY] = request.revision
+    return json.dumps(document).encode()

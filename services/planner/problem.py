@@ -6,12 +6,18 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.planner.snapshot import DeviceState, Snapshot
+from shared.messages.calibration import Calibration
 from shared.messages.models import Manifest, Preprocessing
 from shared.messages.streams import PlanRoute, StreamDeclaration
-from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
+from shared.plan.plan import RAW
+from shared.plan.policy import CodecMode, Policy
+from shared.plan.problem import Block, CodecProfile, Device, Link, Model, Problem, Stream
 
 DEFAULT_PHOTOGRAPH_BYTES = 100_000
 """Taken for the size of a request with a photograph until the source reports what it sees."""
+
+DEFAULT_CODEC_ERROR = 0.01
+"""Largest relative error of an encoding that the planner chooses for a policy that leaves the choice open."""
 
 _BYTES_PER_VALUE: Mapping[str, int] = {"float64": 8, "int64": 8, "float16": 2, "uint8": 1, "int8": 1, "bool": 1}
 
@@ -78,34 +84,38 @@ def build_problem(snapshot: Snapshot, name: str, circumstances: Circumstances) -
         return Waiting(tuple(reasons))
     policy = snapshot.policy(name)
     online = {device: state for device, state in snapshot.devices.items() if state.online}
-    exclusions = [
-        exclusion
-        for exclusion in circumstances.exclusions
-        if exclusion.stream == name and exclusion.model == manifest.model and exclusion.until_s > circumstances.now_s
-    ]
-    sink = declaration.sink if declaration.sink in online else None
+    rejected = [each for each in circumstances.exclusions if _applies(each, name, manifest, circumstances.now_s)]
+    fastest_ms = min(_profiled_ms(state, manifest) for state in online.values())
+    calibration = snapshot.calibrations.get(manifest.model)
+    model = model_of(manifest, input_bytes(snapshot, declaration, manifest), calibration, policy)
     return Problem(
-        models={manifest.model: model_of(manifest, input_bytes(snapshot, declaration, manifest))},
+        models={manifest.model: model},
         devices={
-            device: _device(state, manifest, circumstances, device, exclusions) for device, state in online.items()
+            device: _device(
+                state,
+                manifest,
+                [each for each in rejected if each.device == device],
+                circumstances.held_bytes.get(device, 0.0),
+                circumstances.now_s,
+                fastest_ms,
+            )
+            for device, state in online.items()
         },
         links=tuple(_links(online)),
-        streams=(
-            Stream(
-                name=name,
-                model=manifest.model,
-                source=declaration.source,
-                sink=sink,
-                jobs=declaration.jobs,
-                rate_hz=declaration.rate_hz,
-            ),
-        ),
+        streams=(_stream(declaration, manifest, online),),
         policy=policy,
     )
 
 
-def model_of(manifest: Manifest, request_bytes: float) -> Model:
-    """Return the model as strategies see it: block 0 is `prepare`, its input the request's own bytes."""
+def model_of(
+    manifest: Manifest, request_bytes: float, calibration: Calibration | None = None, policy: Policy | None = None
+) -> Model:
+    """Return the model as strategies see it: block 0 is `prepare`, its input the request's own bytes.
+
+    Encodings come from the calibration. A policy that leaves their choice open and gives no bound is taken to allow an
+    error of `DEFAULT_CODEC_ERROR`.
+    """
+    codecs = {} if calibration is None else _codecs(calibration, policy or Policy())
     blocks = tuple(
         Block(
             name=block.name,
@@ -113,8 +123,9 @@ def model_of(manifest: Manifest, request_bytes: float) -> Model:
             flops=block.flops,
             parameter_bytes=block.parameter_bytes,
             activation_bytes=block.activation_bytes or None,
+            codecs=codecs.get(index, {}),
         )
-        for block in manifest.blocks
+        for index, block in enumerate(manifest.blocks)
     )
     return Model(input_bytes=request_bytes, blocks=blocks)
 
@@ -183,24 +194,66 @@ def _fault(state: DeviceState, manifest: Manifest) -> str:
     return (profile_fault(state, manifest) or "ready") if state.online else "offline"
 
 
+def _applies(exclusion: Exclusion, stream: str, manifest: Manifest, now_s: float) -> bool:
+    return (exclusion.stream, exclusion.model) == (stream, manifest.model) and exclusion.until_s > now_s
+
+
+def _stream(declaration: StreamDeclaration, manifest: Manifest, online: Mapping[str, DeviceState]) -> Stream:
+    return Stream(
+        name=declaration.stream,
+        model=manifest.model,
+        source=declaration.source,
+        sink=declaration.sink if declaration.sink in online else None,
+        jobs=declaration.jobs,
+        rate_hz=declaration.rate_hz,
+    )
+
+
+def _codecs(calibration: Calibration, policy: Policy) -> dict[int, dict[str, CodecProfile]]:
+    unbounded = policy.codec is CodecMode.AUTO and policy.codec_max_error is None
+    return {
+        block.block: {
+            each.codec: CodecProfile(each.size_bytes, each.encode_ms, each.decode_ms, each.max_relative_error)
+            for each in block.codecs
+            if each.codec != RAW and not (unbounded and each.max_relative_error > DEFAULT_CODEC_ERROR)
+        }
+        for block in calibration.blocks
+    }
+
+
+def _profiled_ms(state: DeviceState, manifest: Manifest) -> float:
+    """Return the idle time of the whole model; infinity without a profile."""
+    if profile_fault(state, manifest) is not None:
+        return math.inf
+    return sum(state.profiles[manifest.model].block_ms)
+
+
 def _device(
-    state: DeviceState, manifest: Manifest, circumstances: Circumstances, name: str, exclusions: Sequence[Exclusion]
+    state: DeviceState,
+    manifest: Manifest,
+    rejected: Sequence[Exclusion],
+    held: float,
+    now_s: float,
+    fastest_ms: float,
 ) -> Device:
-    rejected = [exclusion for exclusion in exclusions if exclusion.device == name]
+    """Return a device as strategies see it.
+
+    Encodings are calibrated on one machine, which counts as fast as the fastest device of the fleet.
+    """
     capabilities = state.capabilities
-    memory = _memory(capabilities.memory_bytes, circumstances.held_bytes.get(name, 0.0), rejected)
-    profile = state.profiles.get(manifest.model)
-    usable = profile is not None and profile_fault(state, manifest) is None
+    own_ms = _profiled_ms(state, manifest)
+    profile = None if math.isinf(own_ms) else state.profiles[manifest.model]
     excluded = any(exclusion.memory_bytes is None for exclusion in rejected)
     return Device(
-        block_ms={manifest.model: profile.block_ms} if profile is not None and usable and not excluded else {},
-        load_factor=state.present_load_factor(circumstances.now_s),
-        segment_overhead_ms=profile.segment_overhead_ms if profile is not None else 0.0,
-        memory_bytes=memory,
+        block_ms={} if profile is None or excluded else {manifest.model: profile.block_ms},
+        load_factor=state.present_load_factor(now_s),
+        segment_overhead_ms=0.0 if profile is None else profile.segment_overhead_ms,
+        memory_bytes=_memory(capabilities.memory_bytes, held, rejected),
         power_idle_w=capabilities.power_idle_w,
         power_active_w=capabilities.power_active_w,
         power_tx_w=capabilities.power_tx_w,
         power_rx_w=capabilities.power_rx_w,
+        codec_speed=fastest_ms / own_ms if profile is not None and fastest_ms > 0 else 1.0,
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from shared.messages.calibration import Calibration
 from shared.messages.devices import Capabilities, Links, Presence, Profile, State, Telemetry
 from shared.messages.models import Manifest
 from shared.messages.streams import StreamDeclaration, StreamUsage
@@ -75,7 +76,16 @@ class PolicySet:
 
 
 Change = (
-    Presence | Telemetry | Links | Profile | Manifest | ModelWithdrawn | StreamDeclaration | StreamUsage | PolicySet
+    Presence
+    | Telemetry
+    | Links
+    | Profile
+    | Manifest
+    | ModelWithdrawn
+    | Calibration
+    | StreamDeclaration
+    | StreamUsage
+    | PolicySet
 )
 """What changes a snapshot: messages as they come, and the planner's own decisions."""
 
@@ -86,6 +96,7 @@ class Snapshot:
 
     devices: Mapping[str, DeviceState] = field(default_factory=dict)
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     streams: Mapping[str, StreamDeclaration] = field(default_factory=dict)
     policies: Mapping[str, Policy] = field(default_factory=dict)
     usage: Mapping[str, StreamUsage] = field(default_factory=dict)
@@ -126,6 +137,8 @@ def apply(snapshot: Snapshot, change: Change, now_s: float) -> Snapshot:
             return replace(snapshot, manifests=_put(_without(snapshot.manifests, change.model), change.model, change))
         case ModelWithdrawn():
             return replace(snapshot, manifests=_without(snapshot.manifests, change.model))
+        case Calibration():
+            return replace(snapshot, calibrations=_put(snapshot.calibrations, change.model, change))
         case StreamDeclaration():
             return _declared(snapshot, change)
         case StreamUsage():

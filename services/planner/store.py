@@ -1,4 +1,4 @@
-"""What the planner must not forget, in SQLite: streams, policies, epochs, plans, manifests."""
+"""What the planner must not forget, in SQLite: streams, policies, epochs, plans, manifests, calibrations."""
 
 import logging
 import sqlite3
@@ -20,6 +20,7 @@ class Kind(StrEnum):
     EPOCH = "epoch"
     PLAN = "plan"
     MANIFEST = "manifest"
+    CALIBRATION = "calibration"
 
 
 @dataclass(frozen=True, slots=True)

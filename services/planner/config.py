@@ -1,0 +1,45 @@
+"""What a planner is told when it starts: one frozen value."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.bus import topics
+from shared.bus.settings import BusSettings
+from shared.service import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class PlannerConfig:
+    """A planner's configuration.
+
+    Attributes:
+        broker: where the broker is.
+        data_dir: the database and the library of models; of one planner only.
+        name: of the service, and of the library from which models are pulled.
+        time_budget_s: how long a strategy may search, roughly.
+        seed: of all randomness in strategies.
+        connect_timeout_s: bound on the first connection; none to keep trying.
+    """
+
+    broker: BusSettings
+    data_dir: Path
+    name: str = "planner"
+    time_budget_s: float = 0.5
+    seed: int = 0
+    connect_timeout_s: float | None = 10.0
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            InputError: one of them cannot be right.
+        """
+        if not topics.is_name(self.name):
+            raise InputError(f"{self.name!r} is no service name: 1 to 64 letters, digits, '_', '.', '-'")
+        if not self.time_budget_s > 0:
+            raise InputError("time_budget_s must be positive")
+
+    @property
+    def library_dir(self) -> Path:
+        """Where model files are kept."""
+        return self.data_dir / "library"

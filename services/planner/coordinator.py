@@ -1,0 +1,392 @@
+"""The planner's core: takes what is heard and returns what to do. No I/O, no clock, no tasks."""
+
+import logging
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+from services.planner import epochs as ep
+from services.planner import profiling
+from services.planner.effects import Effect, FetchModel, Forget, Persist, Publish, cleared, command, retained
+from services.planner.inbound import Inbound, PolicyDocument
+from services.planner.jobs import Answer, Job
+from services.planner.policies import Refusal, parse_request, read_request, request_document
+from services.planner.records import StreamRecord, Verdict
+from services.planner.replan import InForce
+from services.planner.routes import devices_of
+from services.planner.snapshot import ModelWithdrawn, PolicySet, Snapshot, apply
+from services.planner.store import Document, Kind
+from services.planner.streams import RETRY_AFTER_S, Streams
+from shared.bus import topics
+from shared.messages.base import MessageError
+from shared.messages.calibration import Calibration
+from shared.messages.control import ProfileFailed, ProfileModel, Ready, Rejected
+from shared.messages.devices import Links, Presence, Profile, Telemetry
+from shared.messages.events import EventKind
+from shared.messages.models import Manifest, Offer
+from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsage
+from shared.plan.plan import Infeasible
+
+logger = logging.getLogger(__name__)
+
+SETTLE_S = 0.5
+"""After connecting, retained messages come first; nothing is planned or published again before."""
+_RESTORE_ORDER = (Kind.MANIFEST, Kind.CALIBRATION, Kind.STREAM, Kind.POLICY, Kind.PLAN, Kind.EPOCH)
+RESTORE_PATIENCE_S = 10.0
+"""How long a plan of an earlier life is left alone while its devices have not been heard of."""
+REVIEW_EVERY_S = 5.0
+"""Streams are looked at that often even if nothing is heard: telemetry goes stale, patience ends."""
+
+
+class Coordinator:
+    """The state of the planner, and how it changes. Every method returns effects to be performed in order."""
+
+    def __init__(self, name: str, strategies: Collection[str], started_at_s: float) -> None:
+        """Know nothing yet.
+
+        Args:
+            name: of the planner; origin of events, provider of models.
+            strategies: names that policies may ask for.
+            started_at_s: wall clock.
+        """
+        self.name = name
+        self.snapshot = Snapshot()
+        self.streams = Streams(name)
+        self._strategies = strategies
+        self._started_at_s = started_at_s
+        self._settled_at_s = started_at_s
+        self._reviewed_at_s = started_at_s
+        self._measurements: profiling.Measurements = {}
+        self._library: set[str] = set()
+
+    @property
+    def due_at_s(self) -> float:
+        """When `tick` and `next_job` have something to do, if nothing is heard before."""
+        planning = max(self._settled_at_s, min(self.streams.due.values(), default=float("inf")))
+        return min(planning, profiling.next_due_s(self._measurements), self._reviewed_at_s + REVIEW_EVERY_S)
+
+    def restore(self, documents: Iterable[Document], now_s: float) -> None:
+        """Take back what an earlier life has kept. What cannot be read any more is logged and left out."""
+        for document in sorted(documents, key=lambda each: _RESTORE_ORDER.index(each.kind)):
+            try:
+                self._restore(document, now_s)
+            except (MessageError, ValueError) as error:
+                logger.error("%s %s on disk cannot be read and is left out: %s", document.kind, document.key, error)
+        self.streams.mark_all(now_s)
+
+    def connected(self, now_s: float) -> None:
+        """Hear retained messages before planning."""
+        self._settled_at_s = now_s + SETTLE_S
+
+    def retained(self) -> list[Effect]:
+        """Publish everything that this planner owns on the bus."""
+        effects: list[Effect] = [
+            retained(topics.manifest(model), self.snapshot.manifests[model]) for model in sorted(self._library)
+        ]
+        effects += [retained(topics.calibration(model), each) for model, each in self.snapshot.calibrations.items()]
+        for stream, record in self.streams.records.items():
+            declaration, plan = self.snapshot.streams.get(stream), record.epochs.committed
+            if declaration is not None:
+                effects.append(retained(topics.stream(stream), declaration))
+            if record.policy_document:
+                effects.append(Publish(topics.policy(stream), record.policy_document, retain=True))
+            if plan is not None:
+                effects.append(retained(topics.plan(stream), plan))
+            if declaration is not None:
+                record.published = record.status()
+                effects.append(retained(topics.status(stream), record.published))
+        return effects
+
+    def handle(self, message: Inbound, now_s: float, *, own: bool = False) -> list[Effect]:
+        """Take a message.
+
+        Args:
+            message: as decoded.
+            now_s: wall clock.
+            own: the planner has published it itself, perhaps in an earlier life.
+        """
+        effects = self._handle(message, now_s, own)
+        return effects + self.streams.statuses()
+
+    def tick(self, now_s: float) -> list[Effect]:
+        """Let time pass: timeouts, measurements that are missing, a look at everything now and then."""
+        effects: list[Effect] = []
+        for record in self.streams.records.values():
+            effects += self.streams.advance(record, ep.Ticked(), self.snapshot, now_s)
+        self.streams.expire_exclusions(now_s)
+        if now_s >= self._reviewed_at_s + REVIEW_EVERY_S:
+            self._reviewed_at_s = now_s
+            self.streams.mark_all(now_s)
+        self._measurements, due = profiling.take_due(self._measurements, now_s)
+        for device, model in due:
+            effects.append(command(topics.commands(device), ProfileModel(manifest=self.snapshot.manifests[model])))
+        return effects + self.streams.statuses()
+
+    def next_job(self, now_s: float) -> tuple[list[Effect], Job | None]:
+        """Return what is to be solved next, if anything; answers that are known already are acted on at once."""
+        effects: list[Effect] = []
+        if now_s < self._settled_at_s:
+            return effects, None
+        for stream in [stream for stream, at_s in self.streams.due.items() if at_s <= now_s]:
+            del self.streams.due[stream]
+            job = self._job(stream, now_s)
+            answer = None if job is None else self.streams.solved_before(job)
+            if job is not None and answer is None:
+                return effects + self.streams.statuses(), job
+            if job is not None and answer is not None:
+                effects += self.streams.conclude(job, answer, self.snapshot, now_s)
+            elif self.streams.records[stream].pending is not None:
+                effects += self._accept(stream, now_s)
+        return effects + self.streams.statuses(), None
+
+    def answered(self, job: Job, answer: Answer, now_s: float) -> list[Effect]:
+        """Take the answer to a job."""
+        record = self.streams.record(job.stream)
+        if job.request is None:
+            effects = self.streams.conclude(job, answer, self.snapshot, now_s)
+        elif job.request is not record.pending:
+            effects = []
+        elif isinstance(answer.outcome, Infeasible):
+            reasons = tuple(violation.message for violation in answer.outcome.reasons)
+            effects = self._refuse(job.stream, Refusal(job.request.revision, reasons), now_s)
+        else:
+            effects = self._accept(job.stream, now_s)
+        return effects + self.streams.statuses()
+
+    def failed(self, job: Job, reason: str, now_s: float) -> list[Effect]:
+        """A strategy has raised instead of answering."""
+        text = f"stream {job.stream}: strategy {job.policy.strategy} failed: {reason}"
+        effects: list[Effect] = [self.streams.event(EventKind.FAILURE, text, now_s, stream=job.stream)]
+        record = self.streams.record(job.stream)
+        if job.request is not None and job.request is record.pending:
+            effects += self._refuse(job.stream, Refusal(job.request.revision, (text,)), now_s)
+        else:
+            record.infeasible = (text,)
+            self.streams.mark(job.stream, now_s + RETRY_AFTER_S)
+        return effects + self.streams.statuses()
+
+    def model_stored(self, manifest: Manifest, now_s: float) -> list[Effect]:
+        """A model's file is in the library: it can be pulled from here."""
+        self._library.add(manifest.model)
+        self.snapshot = apply(self.snapshot, manifest, now_s)
+        self._models_changed(now_s)
+        document = Document(Kind.MANIFEST, manifest.model, manifest.encode())
+        return [Persist(document), retained(topics.manifest(manifest.model), manifest), *self.streams.statuses()]
+
+    def _handle(self, message: Inbound, now_s: float, own: bool) -> list[Effect]:
+        match message:
+            case Presence():
+                return self._presence(message, now_s)
+            case Telemetry() | Links():
+                self.snapshot = apply(self.snapshot, message, now_s)
+                self.streams.mark_all(now_s)
+            case Profile() | StreamUsage():
+                self.snapshot = apply(self.snapshot, message, now_s)
+                self._models_changed(now_s)
+            case Calibration():
+                self.snapshot = apply(self.snapshot, message, now_s)
+                self.streams.mark_all(now_s)
+                return [Persist(Document(Kind.CALIBRATION, message.model, message.encode()))] if not own else []
+            case Manifest() | ModelWithdrawn():
+                return self._manifest(message, now_s, own)
+            case Offer(manifest=manifest, provider=provider):
+                return [FetchModel(manifest.model_copy(update={"provider": self.name}), provider)]
+            case StreamDeclaration():
+                return self._declaration(message, now_s, own)
+            case PolicyDocument():
+                return self._policy(message, now_s, own)
+            case CommittedPlan():
+                return self._plan_seen(message, now_s)
+            case Ready(device=device, stream=stream, epoch=epoch):
+                return self._report(stream, ep.ReadyFrom(device, epoch), now_s)
+            case Rejected(device=device, stream=stream, epoch=epoch, cause=cause, reason=reason):
+                return self._report(stream, ep.RejectedBy(device, epoch, cause, reason), now_s)
+            case ProfileFailed(device=device, model=model, reason=reason):
+                self._measurements = profiling.failed(self._measurements, (device, model), reason)
+                self.streams.mark_all(now_s)
+                text = f"device {device} cannot measure model {model[:12]}: {reason}"
+                return [self.streams.event(EventKind.FAILURE, text, now_s, device=device)]
+        return []
+
+    def _presence(self, presence: Presence, now_s: float) -> list[Effect]:
+        name = presence.device
+        before = self.snapshot.devices.get(name)
+        self.snapshot = apply(self.snapshot, presence, now_s)
+        after = self.snapshot.device(name)
+        effects: list[Effect] = []
+        event: ep.EpochEvent = ep.DeviceLost(name)
+        if after.online:
+            restarted = before is not None and before.boot_id not in ("", after.boot_id)
+            event = ep.DeviceOnline(name, restarted)
+            if before is not None and (restarted or not before.online):
+                text = f"device {name} {'was restarted' if restarted else 'is back'}"
+                effects.append(self.streams.event(EventKind.DEVICE_BACK, text, now_s, device=name))
+        elif before is not None and before.online:
+            effects.append(self.streams.event(EventKind.DEVICE_LOST, f"device {name} is gone", now_s, device=name))
+        for record in self.streams.records.values():
+            effects += self.streams.advance(record, event, self.snapshot, now_s)
+        self._models_changed(now_s)
+        return effects
+
+    def _manifest(self, message: Manifest | ModelWithdrawn, now_s: float, own: bool) -> list[Effect]:
+        in_library = message.model in self._library
+        if isinstance(message, Manifest) and in_library:
+            return []
+        if isinstance(message, ModelWithdrawn) and own:
+            return []
+        self.snapshot = apply(self.snapshot, message, now_s)
+        self._models_changed(now_s)
+        self._library.discard(message.model)
+        return [Forget(Kind.MANIFEST, message.model)] if in_library else []
+
+    def _declaration(self, message: StreamDeclaration, now_s: float, own: bool) -> list[Effect]:
+        stream = message.stream
+        known = self.snapshot.streams.get(stream)
+        if (own and (known is not None or not message.model)) or message == known:
+            return []
+        if not message.model:
+            return self._withdraw(stream, now_s) if known is not None else []
+        record = self.streams.record(stream)
+        record.declared = True
+        self.snapshot = apply(self.snapshot, message, now_s)
+        self._models_changed(now_s)
+        effects: list[Effect] = [Persist(Document(Kind.STREAM, stream, message.encode()))]
+        return effects + self._abandon(record, now_s)
+
+    def _withdraw(self, stream: str, now_s: float) -> list[Effect]:
+        record = self.streams.record(stream)
+        self.snapshot = apply(self.snapshot, StreamDeclaration(stream=stream, model="", source="none"), now_s)
+        effects = self.streams.advance(record, ep.Withdraw(), self.snapshot, now_s)
+        self.streams.replace(StreamRecord(ep.Epochs(stream, record.epochs.last_epoch)))
+        self._models_changed(now_s)
+        return [
+            Forget(Kind.STREAM, stream),
+            Forget(Kind.POLICY, stream),
+            *effects,
+            *(cleared(topic(stream)) for topic in (topics.stream, topics.policy, topics.status)),
+        ]
+
+    def _policy(self, message: PolicyDocument, now_s: float, own: bool) -> list[Effect]:
+        stream = message.stream
+        record = self.streams.records.get(stream)
+        if own and (record is not None or not message.payload):
+            return []
+        if not message.payload:
+            return self._reset_policy(stream, now_s) if record is not None and record.policy_document else []
+        request = read_request(message.payload, stream, self.snapshot, self._strategies)
+        if isinstance(request, Refusal):
+            return self._refuse(stream, request, now_s)
+        record = self.streams.record(stream)
+        if record.policy_document == request_document(request) and record.verdict.revision == request.revision:
+            return []
+        record.pending = request
+        self.streams.mark(stream, now_s)
+        return []
+
+    def _reset_policy(self, stream: str, now_s: float) -> list[Effect]:
+        record = self.streams.record(stream)
+        record.policy_document, record.pending, record.verdict = b"", None, Verdict()
+        self.snapshot = apply(self.snapshot, PolicySet(stream, None), now_s)
+        self._models_changed(now_s)
+        return [Forget(Kind.POLICY, stream), *self._abandon(record, now_s)]
+
+    def _accept(self, stream: str, now_s: float) -> list[Effect]:
+        record = self.streams.record(stream)
+        request, record.pending = record.pending, None
+        if request is None:
+            return []
+        changed = request.policy != self.snapshot.policy(stream)
+        record.policy_document = request_document(request)
+        record.verdict = Verdict(request.revision)
+        self.snapshot = apply(self.snapshot, PolicySet(stream, request.policy), now_s)
+        self._models_changed(now_s)
+        text = f"stream {stream}: policy {request.revision} is in force".replace("  ", " ")
+        return [
+            Persist(Document(Kind.POLICY, stream, record.policy_document)),
+            self.streams.event(EventKind.POLICY_ACCEPTED, text, now_s, stream=stream),
+            *(self._abandon(record, now_s) if changed else ()),
+        ]
+
+    def _refuse(self, stream: str, refusal: Refusal, now_s: float) -> list[Effect]:
+        record = self.streams.record(stream)
+        record.pending = None
+        record.verdict = Verdict(refusal.revision, accepted=False, reasons=refusal.reasons)
+        self.streams.mark(stream, now_s)
+        text = f"stream {stream}: policy refused, the previous one stays: {'; '.join(refusal.reasons)}"
+        data = {"revision": refusal.revision, "reasons": list(refusal.reasons)}
+        return [
+            Publish(topics.policy(stream), record.policy_document, retain=True),
+            self.streams.event(EventKind.POLICY_REFUSED, text, now_s, stream=stream, data=data),
+        ]
+
+    def _plan_seen(self, plan: CommittedPlan, now_s: float) -> list[Effect]:
+        record = self.streams.record(plan.stream)
+        known = record.epochs.last_epoch
+        if plan.epoch <= known:
+            return []
+        effects = self.streams.advance(record, ep.PlanSeen(plan), self.snapshot, now_s)
+        effects.append(Persist(Document(Kind.EPOCH, plan.stream, str(record.epochs.last_epoch).encode())))
+        if record.epochs.committed is plan:
+            self._adopt(record, plan)
+            effects.append(Persist(Document(Kind.PLAN, plan.stream, plan.encode())))
+        return effects
+
+    def _report(self, stream: str, event: ep.EpochEvent, now_s: float) -> list[Effect]:
+        record = self.streams.records.get(stream)
+        return [] if record is None else self.streams.advance(record, event, self.snapshot, now_s)
+
+    def _job(self, stream: str, now_s: float) -> Job | None:
+        record = self.streams.records[stream]
+        if self._devices_unheard(record, now_s):
+            self.streams.mark(stream, now_s + SETTLE_S)
+            return None
+        declaration = self.snapshot.streams.get(stream)
+        manifest = None if declaration is None else self.snapshot.resolve(declaration.model)
+        measuring = () if manifest is None else profiling.measuring(self._measurements, manifest.model, now_s)
+        return self.streams.job(stream, self.snapshot, measuring, now_s)
+
+    def _devices_unheard(self, record: StreamRecord, now_s: float) -> bool:
+        present = record.in_force
+        if present is None or present.problem is not None or record.pending is not None:
+            return False
+        unheard = {present.source, *devices_of(present.routes)} - self.snapshot.devices.keys()
+        return bool(unheard) and now_s < self._started_at_s + RESTORE_PATIENCE_S
+
+    def _abandon(self, record: StreamRecord, now_s: float) -> list[Effect]:
+        if record.epochs.proposal is None:
+            return []
+        return self.streams.advance(record, ep.Abandon(), self.snapshot, now_s)
+
+    def _models_changed(self, now_s: float) -> None:
+        self._measurements = profiling.update(self._measurements, self.snapshot, now_s)
+        self.streams.mark_all(now_s)
+
+    def _adopt(self, record: StreamRecord, plan: CommittedPlan) -> None:
+        policy = self.snapshot.policy(plan.stream)
+        record.in_force = InForce(plan.epoch, plan.model, plan.source, plan.live, plan.routes, policy)
+
+    def _restore(self, document: Document, now_s: float) -> None:
+        key, value = document.key, document.value
+        match document.kind:
+            case Kind.MANIFEST:
+                self.snapshot = apply(self.snapshot, Manifest.decode(value), now_s)
+                self._library.add(key)
+            case Kind.CALIBRATION:
+                self.snapshot = apply(self.snapshot, Calibration.decode(value), now_s)
+            case Kind.STREAM:
+                self.snapshot = apply(self.snapshot, StreamDeclaration.decode(value), now_s)
+                self.streams.record(key).declared = True
+            case Kind.POLICY:
+                request = parse_request(value)
+                if isinstance(request, Refusal):
+                    raise ValueError("; ".join(request.reasons))
+                record = self.streams.record(key)
+                record.policy_document, record.verdict = value, Verdict(request.revision)
+                self.snapshot = apply(self.snapshot, PolicySet(key, request.policy), now_s)
+            case Kind.PLAN:
+                plan = CommittedPlan.decode(value)
+                record = self.streams.record(key)
+                self.streams.advance(record, ep.PlanSeen(plan), self.snapshot, now_s)
+                self._adopt(record, plan)
+            case Kind.EPOCH:
+                record = self.streams.record(key)
+                record.epochs = replace(record.epochs, last_epoch=max(record.epochs.last_epoch, int(value)))

@@ -1,0 +1,93 @@
+"""The fleet's library: model files by SHA-256, taken from publishers and served to devices."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from services.planner.effects import FetchModel
+from shared.bus.connection import Connection
+from shared.bus.errors import BusError
+from shared.bus.model_files import fetch_model, serve_models
+from shared.bus.settings import BusSettings
+from shared.messages.models import Manifest
+
+logger = logging.getLogger(__name__)
+
+_MAX_WAITING = 32
+_PARALLEL_FETCHES = 2
+
+OnStored = Callable[[Manifest], Awaitable[None]]
+OnFailed = Callable[[Manifest, str], Awaitable[None]]
+
+
+class Library:
+    """Model files in a folder, and the traffic to and from it on connections of its own."""
+
+    def __init__(self, folder: Path, broker: BusSettings, name: str, on_stored: OnStored, on_failed: OnFailed) -> None:
+        """Keep files in `folder`.
+
+        Args:
+            folder: made when the first model comes.
+            broker: where the broker is.
+            name: under which models are pulled from here.
+            on_stored: told when a model's file is here, verified.
+            on_failed: told when one could not be fetched, and why.
+        """
+        self._folder = folder
+        self._broker = broker
+        self._name = name
+        self._on_stored = on_stored
+        self._on_failed = on_failed
+        self._wanted: asyncio.Queue[str] = asyncio.Queue(_MAX_WAITING)
+        self._offers: dict[str, FetchModel] = {}
+
+    def path(self, model: str) -> Path:
+        """Return where a model's file is or would be."""
+        return self._folder / f"{model}.onnx"
+
+    def locate(self, model: str) -> Path | None:
+        """Return a model's file if it is here."""
+        path = self.path(model)
+        return path if path.is_file() else None
+
+    async def fetch(self, offer: FetchModel) -> None:
+        """Have an offered model fetched; the newest offer of a model counts, and too many at once are refused."""
+        model = offer.manifest.model
+        known = model in self._offers
+        self._offers[model] = offer
+        if known:
+            return
+        try:
+            self._wanted.put_nowait(model)
+        except asyncio.QueueFull:
+            del self._offers[model]
+            await self._on_failed(offer.manifest, f"{_MAX_WAITING} models are waiting already")
+
+    async def run(self) -> None:
+        """Fetch what is wanted and serve what is here, for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._serve(), name="serve the library")
+            for number in range(_PARALLEL_FETCHES):
+                group.create_task(self._fetch(), name=f"fetch models {number}")
+
+    async def _serve(self) -> None:
+        client_id = f"segue-{self._name}-library"
+        async with Connection.open(self._broker, client_id=client_id, connect_timeout_s=None) as connection:
+            await serve_models(connection, self._name, self.locate)
+
+    async def _fetch(self) -> None:
+        while True:
+            model = await self._wanted.get()
+            offer = self._offers[model]
+            manifest = offer.manifest
+            try:
+                path = self.path(model)
+                await fetch_model(self._broker, manifest, receiver=self._name, path=path, provider=offer.provider)
+            except BusError as error:
+                self._offers.pop(model)
+                await self._on_failed(manifest, str(error))
+                continue
+            newest = self._offers.pop(model)
+            logger.info("model %s (%s) is in the library", manifest.name, model[:12])
+            await self._on_stored(newest.manifest)

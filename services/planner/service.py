@@ -1,0 +1,198 @@
+"""The planner as a service: the I/O around its core."""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import time
+from collections.abc import Sequence
+from typing import assert_never
+
+from services.planner.config import PlannerConfig
+from services.planner.coordinator import SETTLE_S, Coordinator
+from services.planner.effects import Effect, FetchModel, Forget, Persist, Publish
+from services.planner.faults import BadMessages
+from services.planner.inbound import SUBSCRIPTIONS, decode
+from services.planner.jobs import Job, run_job
+from services.planner.library import Library
+from services.planner.store import Store
+from services.planner.strategies import solve, strategies
+from shared.bus import topics
+from shared.bus.connection import Connection, Properties, Received, Will
+from shared.bus.errors import BusError
+from shared.messages.base import MessageError
+from shared.messages.devices import ServicePresence, State
+from shared.messages.events import EventKind
+from shared.messages.models import Manifest
+from shared.service import InputError, new_boot_id, segue_version
+
+logger = logging.getLogger(__name__)
+
+ORIGIN_PROPERTY = "origin"
+"""User property of everything a planner publishes, by which it knows its own retained messages."""
+
+_TICK_S = 0.25
+_MAX_EFFECTS = 4096
+_GOODBYE_TIMEOUT_S = 2.0
+
+
+async def serve(config: PlannerConfig) -> None:
+    """Plan for a fleet until cancelled.
+
+    Raises:
+        InputError: the data folder cannot be used.
+        BusError: the broker is out of reach, or refuses.
+    """
+    try:
+        store = await asyncio.to_thread(Store, config.data_dir)
+    except OSError as error:
+        raise InputError(f"the planner cannot keep its data in {config.data_dir}: {error}") from error
+    try:
+        await _Planner(config, store).run()
+    finally:
+        store.close()
+
+
+class _Planner:
+    """Feeds the core with messages and time, and performs what it asks for, in order."""
+
+    def __init__(self, config: PlannerConfig, store: Store) -> None:
+        self._config = config
+        self._store = store
+        self._core = Coordinator(config.name, strategies().keys(), time.time())
+        self._library = Library(config.library_dir, config.broker, config.name, self._model_stored, self._model_failed)
+        self._solve = functools.partial(solve, seed=config.seed, time_budget_s=config.time_budget_s)
+        self._properties = Properties(user={ORIGIN_PROPERTY: config.name})
+        self._effects: asyncio.Queue[Effect] = asyncio.Queue(_MAX_EFFECTS)
+        self._news = asyncio.Event()
+        self._bad = BadMessages()
+        self._republish_at_s = float("inf")
+        self._boot_id = new_boot_id()
+
+    async def run(self) -> None:
+        """Serve for ever."""
+        self._core.restore(await asyncio.to_thread(self._store.documents), time.time())
+        config = self._config
+        will = Will(topics.service(config.name), self._presence(State.OFFLINE))
+        async with Connection.open(
+            config.broker,
+            client_id=f"segue-{config.name}",
+            will=will,
+            on_connected=self._connected,
+            connect_timeout_s=config.connect_timeout_s,
+        ) as connection:
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._perform(connection), name="perform")
+                    group.create_task(self._listen(connection), name="listen")
+                    group.create_task(self._tick(), name="tick")
+                    group.create_task(self._plan(), name="plan")
+                    group.create_task(self._library.run(), name="library")
+            finally:
+                await asyncio.shield(self._say_goodbye(connection))
+
+    async def _connected(self, connection: Connection) -> None:
+        now_s = time.time()
+        self._core.connected(now_s)
+        self._republish_at_s = now_s + SETTLE_S
+        await connection.publish(topics.service(self._config.name), self._presence(State.ONLINE), retain=True)
+
+    async def _listen(self, connection: Connection) -> None:
+        for topic_filter, qos in SUBSCRIPTIONS.items():
+            await connection.subscribe(topic_filter, qos)
+        async for received in connection:
+            await self._put(self._heard(received))
+            self._news.set()
+
+    def _heard(self, received: Received) -> Sequence[Effect]:
+        now_s = time.time()
+        try:
+            message = decode(received.topic, received.payload)
+        except MessageError as error:
+            if not self._bad.note(received.topic, str(error)):
+                return ()
+            text = f"a message on {received.topic} was dropped: {error}"
+            logger.warning("%s", text)
+            return (self._core.streams.event(EventKind.BAD_MESSAGE, text, now_s),)
+        if message is None:
+            return ()
+        own = received.user.get(ORIGIN_PROPERTY) == self._config.name
+        return self._core.handle(message, now_s, own=own)
+
+    async def _tick(self) -> None:
+        while True:
+            now_s = time.time()
+            await self._put(self._core.tick(now_s))
+            if now_s >= self._republish_at_s:
+                self._republish_at_s = float("inf")
+                await self._put(self._core.retained())
+            if self._core.due_at_s <= now_s:
+                self._news.set()
+            await asyncio.sleep(_TICK_S)
+
+    async def _plan(self) -> None:
+        """Solve one problem at a time, off the event loop; while it is solved, news pile up into the next one."""
+        while True:
+            self._news.clear()
+            effects, job = self._core.next_job(time.time())
+            await self._put(effects)
+            if job is None:
+                await self._news.wait()
+            else:
+                await self._put(await self._answer(job))
+
+    async def _answer(self, job: Job) -> Sequence[Effect]:
+        try:
+            answer = await asyncio.to_thread(run_job, job, self._solve)
+        except Exception as error:
+            logger.exception("strategy %s failed on stream %s", job.policy.strategy, job.stream)
+            return self._core.failed(job, f"{type(error).__name__}: {error}", time.time())
+        return self._core.answered(job, answer, time.time())
+
+    async def _put(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            await self._effects.put(effect)
+
+    async def _perform(self, connection: Connection) -> None:
+        while True:
+            effect = await self._effects.get()
+            match effect:
+                case Publish(topic, payload, retain):
+                    await self._publish(connection, topic, payload, retain)
+                case Persist(document):
+                    await asyncio.to_thread(self._store.put, document)
+                case Forget(kind, key):
+                    await asyncio.to_thread(self._store.delete, kind, key)
+                case FetchModel():
+                    await self._library.fetch(effect)
+                case _ as never:
+                    assert_never(never)
+
+    async def _publish(self, connection: Connection, topic: str, payload: bytes, retain: bool) -> None:
+        """Publish; what is retained is published again after the next connect, and commands are repeated."""
+        try:
+            await connection.publish(topic, payload, retain=retain, properties=self._properties)
+        except BusError as error:
+            logger.warning("%s", error)
+
+    async def _model_stored(self, manifest: Manifest) -> None:
+        await self._put(self._core.model_stored(manifest, time.time()))
+        self._news.set()
+
+    async def _model_failed(self, manifest: Manifest, reason: str) -> None:
+        text = f"model {manifest.name} is not in the library: {reason}"
+        await self._put((self._core.streams.event(EventKind.FAILURE, text, time.time()),))
+
+    def _presence(self, state: State) -> bytes:
+        return ServicePresence(
+            name=self._config.name, role="planner", state=state, version=segue_version(), boot_id=self._boot_id
+        ).encode()
+
+    async def _say_goodbye(self, connection: Connection) -> None:
+        with contextlib.suppress(BusError):
+            await connection.publish(
+                topics.service(self._config.name),
+                self._presence(State.OFFLINE),
+                retain=True,
+                timeout_s=_GOODBYE_TIMEOUT_S,
+            )
