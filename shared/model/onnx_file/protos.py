@@ -82,7 +82,7 @@ def read_node(proto: onnx.NodeProto) -> Node:
 
 def write_node(node: Node) -> onnx.NodeProto:
     """Write one operator."""
-    proto = onnx.NodeProto(name=node.name, op_type=node.op_type, domain=node.domain)
+    proto = onnx.NodeProto(name=node.name or None, op_type=node.op_type, domain=node.domain or None)
     proto.input.extend(node.inputs)
     proto.output.extend(node.outputs)
     proto.attribute.extend(_write_attribute(name, value) for name, value in node.attributes.items())

@@ -100,7 +100,8 @@ def _largest_error(whole: Array, part: Array) -> float:
     if whole.shape != part.shape or whole.dtype != part.dtype:
         return sys.float_info.max
     same = (whole == part) | ((whole != whole) & (part != part))
-    error = np.abs(whole.astype(np.float64) - part.astype(np.float64))
+    with np.errstate(invalid="ignore"):
+        error = np.abs(whole.astype(np.float64) - part.astype(np.float64))
     error[same] = 0.0
     error[~same & ~np.isfinite(error)] = sys.float_info.max
     return float(error.max(initial=0.0))

@@ -1,0 +1,21 @@
+import numpy as np
+from onnx_texts import onnx_bytes
+
+from shared.model.liveness import activate
+from shared.model.onnx_file import load_model
+from shared.model.onnx_file.folding import evaluate
+
+
+def test_constant_subgraphs_are_computed():
+    text = """g (float[1,4] x) => (float[1,4] y) {
+        w = ConstantOfShape <value = float[1] {0.5}> (s) v = Add(w, b) y = MatMul(x, v)
+        }"""
+    model = load_model(onnx_bytes(text, s=np.array([4, 4]), b=np.arange(4, dtype=np.float32)))
+    values = evaluate(activate(model.graph), ("v",))
+    assert np.array_equal(values["v"], np.tile(np.arange(4) + 0.5, (4, 1)))
+
+
+def test_what_the_runtime_does_not_know_stays():
+    text = "g (float[1,4] x) => (float[1,4] y) <float[4] v> {v = com.example.Mystery(w) y = Add(x, v)}"
+    model = load_model(onnx_bytes(text, w=np.ones(4, np.float32)))
+    assert evaluate(activate(model.graph), ("v",)) == {}

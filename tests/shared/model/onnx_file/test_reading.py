@@ -1,0 +1,108 @@
+import hashlib
+
+import numpy as np
+import onnx
+import pytest
+from onnx import external_data_helper
+from onnx_texts import onnx_bytes
+
+from shared.model.errors import ExternalDataError, ModelFileError, UnsupportedModelError
+from shared.model.onnx_file import extract_segment, load_model, verify_chain
+
+SQUARE = np.linspace(-1, 1, 16, dtype=np.float32).reshape(4, 4)
+CHAIN = "g (float[1,4] x) => (float[1,4] y) {a = MatMul(x, w) s = Softmax(a) y = MatMul(s, w)}"
+
+
+def test_a_model_is_known_by_the_hash_of_its_bytes(tmp_path):
+    data = onnx_bytes(CHAIN, w=SQUARE)
+    (tmp_path / "m.onnx").write_bytes(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    assert load_model(data).sha256 == load_model(tmp_path / "m.onnx").sha256 == sha256
+    assert load_model(str(tmp_path / "m.onnx")).analysis == load_model(data).analysis
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ModelFileError, match=r"cannot read .*gone\.onnx"):
+        load_model(tmp_path / "gone.onnx")
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"hello world", b"\x89PNG\r\n\x1a\n\0\0\0", onnx.ModelProto().SerializeToString()]
+)
+def test_bytes_that_are_no_model(data):
+    with pytest.raises(ModelFileError, match="not an ONNX file"):
+        load_model(data)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("y = Add(x, nowhere)", "nowhere"),
+        ("y = Fooo(x)", "Fooo"),
+        ("y = Relu(x) y = Exp(x)", "y"),
+    ],
+)
+def test_models_that_are_not_valid(body, reason):
+    with pytest.raises(ModelFileError, match=f"not a valid ONNX model: .*{reason}") as error:
+        load_model(onnx_bytes(f"g (float[1,4] x) => (float[1,4] y) {{{body}}}"))
+    assert "\n" not in str(error.value)
+
+
+def test_initializers_among_the_inputs_are_no_inputs():
+    data = onnx_bytes(
+        "g (float[1,4] x, float[4,4] w) => (float[1,4] y) {a = MatMul(x, w) s = Softmax(a) y = MatMul(s, w)}",
+        ir_version=3,
+        opset=9,
+        w=SQUARE,
+    )
+    model = load_model(data)
+    assert [tensor.name for tensor in model.analysis.input] == ["x"]
+    segments = [extract_segment(model, 0, 1), extract_segment(model, 1, 3)]
+    assert verify_chain(data, segments, model.analysis.input).bit_exact
+
+
+def external_model(folder):
+    model = onnx.load_model_from_string(onnx_bytes(CHAIN, w=SQUARE))
+    external_data_helper.convert_model_to_external_data(model, location="weights.bin", size_threshold=0)
+    onnx.save_model(model, folder / "m.onnx")
+    return folder / "m.onnx"
+
+
+def test_weights_are_read_from_the_file_beside_the_model(tmp_path):
+    path = external_model(tmp_path)
+    model = load_model(path)
+    assert np.array_equal(model.graph.weights["w"].values(), SQUARE)
+    segments = [extract_segment(model, 0, 2), extract_segment(model, 2, 3)]
+    assert verify_chain(path, segments, model.analysis.input).bit_exact
+
+
+def test_weights_that_are_missing_are_named(tmp_path):
+    path = external_model(tmp_path)
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(ExternalDataError, match=r"'w' .*weights\.bin"):
+        load_model(path)
+
+
+def test_bytes_have_no_file_beside_them(tmp_path):
+    data = external_model(tmp_path).read_bytes()
+    with pytest.raises(ExternalDataError, match=r"'weights\.bin' beside the model"):
+        load_model(data)
+
+
+def test_functions_of_the_model_are_taken_apart():
+    text = """<ir_version: 8, opset_import: ["" : 17, "local" : 1]>
+        g (float[1,4] x) => (float[1,4] y) {a = local.f(x) y = local.f(a)}
+        <domain: "local", opset_import: ["" : 17]> f (p) => (q) {t = Softmax(p) q = Tanh(t)}"""
+    model = load_model(onnx.parser.parse_model(text).SerializeToString())
+    assert [block.operators for block in model.analysis.blocks] == [("Softmax", "Tanh"), ("Softmax", "Tanh")]
+
+
+def test_inputs_that_are_no_tensors():
+    with pytest.raises(UnsupportedModelError, match="input 'x' is not a dense tensor"):
+        load_model(onnx_bytes("g (seq(float[1]) x) => (int64 y) {y = SequenceLength(x)}"))
+
+
+def test_weights_of_strings():
+    text = np.array(["a", "b"], dtype=object)
+    with pytest.raises(UnsupportedModelError, match="'w' has elements of type STRING"):
+        load_model(onnx_bytes("g (float[2] x) => (float[2] y) {y = Relu(x)}", w=text))

@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+from onnx_texts import onnx_bytes
+
+from shared.model.errors import ShapeError
+from shared.model.onnx_file import extract_segment, load_model, verify_chain
+
+KERNEL = np.linspace(-1, 1, 4 * 3 * 9, dtype=np.float32).reshape(4, 3, 3, 3)
+IMAGE = "g (float[N,3,H,W] x) => (float[N,4,h,w] y) {a = Conv(x, k) y = Relu(a)}"
+
+
+def blocks_agree(data, **options):
+    """Tell whether the chain of single blocks gives the numbers of the whole."""
+    model = load_model(data, **options)
+    count = model.partition.block_count
+    segments = [extract_segment(model, index, index + 1) for index in range(count)]
+    return count, verify_chain(data, segments, model.analysis.input).bit_exact
+
+
+def test_a_lone_batch_dimension_is_one():
+    data = onnx_bytes("g (float[N,3,8,8] x) => (float[N,4,6,6] y) {y = Conv(x, k)}", k=KERNEL)
+    assert load_model(data).analysis.input[0].shape == (1, 3, 8, 8)
+    assert load_model(data, input_shapes={"x": (5, 3, 8, 8)}).analysis.outputs[0].shape == (5, 4, 6, 6)
+
+
+def test_other_dynamic_dimensions_have_to_be_given():
+    data = onnx_bytes(IMAGE, k=KERNEL)
+    with pytest.raises(ShapeError, match=r"dynamic dimensions \(N, H, W\).*--input-shape x=\?,3,\?,\?"):
+        load_model(data)
+    model = load_model(data, input_shapes={"x": (1, 3, 8, 9)})
+    assert model.analysis.outputs[0].shape == (1, 4, 6, 7)
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 8, 8), (3, 8, 8), (1, 3, 0, 8), (1, 3, -1, 8)])
+def test_shapes_that_do_not_fit(shape):
+    with pytest.raises(ShapeError, match="does not fit input 'x', which is"):
+        load_model(onnx_bytes(IMAGE, k=KERNEL), input_shapes={"x": shape})
+
+
+def test_a_shape_for_an_input_that_is_not_there():
+    with pytest.raises(ShapeError, match="no input 'image': its inputs are 'x'"):
+        load_model(onnx_bytes(IMAGE, k=KERNEL), input_shapes={"image": (1, 3, 8, 8)})
+
+
+def test_a_static_shape_may_be_repeated():
+    data = onnx_bytes("g (float[1,3,8,8] x) => (float[1,4,6,6] y) {y = Conv(x, k)}", k=KERNEL)
+    assert load_model(data, input_shapes={"x": (1, 3, 8, 8)}).analysis == load_model(data).analysis
+
+
+def test_a_shape_that_does_not_suit_the_weights():
+    data = onnx_bytes("g (float[1,C,8,8] x) => (float[1,4,6,6] y) {y = Conv(x, k)}", k=KERNEL)
+    with pytest.raises(ShapeError, match=r"Conv\(y\).* 5 channels, its weights are for 3"):
+        load_model(data, input_shapes={"x": (1, 5, 8, 8)})
+    data = onnx_bytes("g (float[1,K] x) => (float[1,4] y) {y = MatMul(x, w)}", w=np.ones((3, 4), np.float32))
+    with pytest.raises(ShapeError, match=r"does not suit the model: .*MatMul"):
+        load_model(data, input_shapes={"x": (1, 5)})
+
+
+@pytest.mark.parametrize(
+    ("body", "node", "tensor"),
+    [
+        ("a = Relu(x) y = NonZero(a)", "NonZero", "y"),
+        ("a = Tanh(x) c = com.example.Mystery(a) y = NonZero(c)", "Mystery", "c"),
+    ],
+)
+def test_shapes_that_only_a_run_can_tell(body, node, tensor):
+    with pytest.raises(ShapeError, match=rf"{node}.* tensor '{tensor}' cannot be found"):
+        load_model(onnx_bytes(f"g (float[1,4] x) => (int64[2,n] y) {{{body}}}"))
+
+
+def test_operators_of_another_domain_may_state_their_shapes():
+    text = "g (float[1,4] x) => (float[1,2] y) <float[1,3] a> {a = com.example.Mystery(x) y = MatMul(a, w)}"
+    model = load_model(onnx_bytes(text, w=np.ones((3, 2), np.float32)))
+    assert model.analysis.cuts[0].size_bytes == 12
+
+
+def test_shape_computations_become_constants():
+    text = """g (float[N,3,4,4] x) => (float[N,5] y) {
+        a = MaxPool <kernel_shape = [2,2]> (x)
+        s = Shape(a) n = Gather(s, zero) u = Unsqueeze(n, first) t = Concat <axis = 0> (u, rest)
+        r = Reshape(a, t) y = MatMul(r, w)
+        }"""
+    weights = {"zero": np.int64(0), "first": np.array([0]), "rest": np.array([-1])}
+    data = onnx_bytes(text, **weights, w=np.ones((27, 5), np.float32))
+    assert blocks_agree(data) == (2, True)
+    assert load_model(data).graph.weights["t"].values().tolist() == [1, -1]
+
+
+def test_part_of_a_shape_and_a_size_become_constants():
+    text = """g (float[N,4] x) => (float[N,4] y) {
+        t = Softmax(x)
+        n = Shape <start = 1> (t) z = Size(t) u = Unsqueeze(z, first) m = Mul(n, u) c = Cast <to = 1> (m)
+        p = Add(t, c) y = Softmax(p)
+        }"""
+    data = onnx_bytes(text, first=np.array([0]))
+    assert blocks_agree(data) == (2, True)
+
+
+def test_shapes_that_inference_alone_does_not_find():
+    text = """g (float[N,4] x) => (float[N,M] y) {
+        s = Shape(x) n = Gather(s, one) r = Range(zero, n, one) c = Cast <to = 1> (r) a = Add(x, c)
+        u = Unsqueeze(n, first) o = ConstantOfShape <value = float[1] {2.0}> (u) t = Softmax(a) y = Mul(t, o)
+        }"""
+    data = onnx_bytes(text, zero=np.int64(0), one=np.int64(1), first=np.array([0]))
+    assert blocks_agree(data)[1]
+
+
+def test_a_resize_to_a_computed_size():
+    text = """g (float[N,3,8,8] x) => (float[N,4,h,w] y) {
+        a = Conv(x, k) s = Shape(a) hw = Slice(s, two, four) double = Mul(hw, two)
+        nc = Slice(s, zero, two) size = Concat <axis = 0> (nc, double)
+        p = MaxPool <kernel_shape = [2,2]> (a) y = Resize(p, , , size)
+        }"""
+    data = onnx_bytes(text, k=KERNEL, two=np.array([2]), four=np.array([4]), zero=np.array([0]))
+    assert blocks_agree(data) == (3, True)
+    assert load_model(data).analysis.outputs[0].shape == (1, 4, 12, 12)
+
+
+def test_stale_shapes_in_the_file_do_not_matter():
+    text = "g (float[N,3,8,8] x) => (float[N,4,6,6] y) <float[N,4,6,6] a> {a = Conv(x, k) y = Relu(a)}"
+    assert load_model(onnx_bytes(text, k=KERNEL)).graph.tensors["a"].shape == (1, 4, 6, 6)
