@@ -1,0 +1,125 @@
+"""What an executor is told when it starts: one frozen value."""
+
+import os
+import platform
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from services.executor.engine import EngineSettings
+from services.executor.source_protocol import SourceLimits
+from shared.bus import topics
+from shared.bus.settings import BusSettings
+from shared.messages.devices import Capabilities
+from shared.service import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A directory whose images become requests of a stream."""
+
+    stream: str
+    directory: Path
+
+    @classmethod
+    def parse(cls, text: str) -> "Watch":
+        """Read `STREAM=DIRECTORY`.
+
+        Raises:
+            InputError: it is not of this form.
+        """
+        stream, separator, directory = text.partition("=")
+        if not separator or not topics.is_name(stream) or not directory:
+            raise InputError(f"a watched directory is given as STREAM=DIRECTORY, not {text!r}")
+        return cls(stream, Path(directory))
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """What the device draws, in watts; zero where it is not known."""
+
+    idle_w: float = 0.0
+    active_w: float = 0.0
+    tx_w: float = 0.0
+    rx_w: float = 0.0
+
+
+def default_data_dir() -> Path:
+    """Return where models, profiles and journals are kept: the platform's folder for a user's data."""
+    if platform.system() == "Darwin":
+        return Path.home() / "Library" / "Application Support" / "segue"
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "segue"
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorConfig:
+    """An executor's configuration.
+
+    Attributes:
+        device: name of the device, unique in the fleet.
+        broker: where the broker is.
+        data_dir: models, profiles and the journal; executors of one machine may share it.
+        engine: provider and threads.
+        emulated: obey the `Emulation` of this device.
+        memory_limit_bytes: what segments may take; none for what the machine has.
+        power: figures for energy plans.
+        watches: directories whose images become requests.
+        limits: bounds of this device's streams.
+        max_tasks: feature maps that are here at the same time; past it the broker holds back.
+        max_task_bytes: their tensors together.
+        lock_path: file on which the executors of a machine take turns to measure.
+        connect_timeout_s: bound on the first connection; none to keep trying.
+    """
+
+    device: str
+    broker: BusSettings
+    data_dir: Path = field(default_factory=default_data_dir)
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    emulated: bool = False
+    memory_limit_bytes: int | None = None
+    power: Power = Power()
+    watches: tuple[Watch, ...] = ()
+    limits: SourceLimits = field(default_factory=SourceLimits)
+    max_tasks: int = 64
+    max_task_bytes: int = 512 * 1024 * 1024
+    lock_path: Path = field(default_factory=lambda: Path(tempfile.gettempdir()) / f"segue-profiling-{os.getuid()}.lock")
+    connect_timeout_s: float | None = 10.0
+
+    def __post_init__(self) -> None:
+        if not topics.is_name(self.device):
+            raise InputError(f"{self.device!r} is no device name: 1 to 64 letters, digits, '_', '.', '-'")
+        if self.engine.threads < 1 or self.max_tasks < 1:
+            raise InputError("threads and max_tasks must be at least 1")
+
+    @property
+    def models_dir(self) -> Path:
+        """Where model files are kept."""
+        return self.data_dir / "models"
+
+    @property
+    def profiles_dir(self) -> Path:
+        """Where measured profiles are kept."""
+        return self.data_dir / "profiles"
+
+    @property
+    def journal_path(self) -> Path:
+        """Where this device's accepted requests are kept."""
+        return self.data_dir / "devices" / self.device / "journal.sqlite"
+
+    def capabilities(self) -> Capabilities:
+        """Return what the device tells the fleet of itself."""
+        return Capabilities(
+            cores=os.cpu_count() or 1,
+            memory_bytes=self.memory_limit_bytes or psutil.virtual_memory().total,
+            architecture=platform.machine(),
+            provider=self.engine.provider,
+            threads=self.engine.threads,
+            emulated=self.emulated,
+            power_idle_w=self.power.idle_w,
+            power_active_w=self.power.active_w,
+            power_tx_w=self.power.tx_w,
+            power_rx_w=self.power.rx_w,
+        )

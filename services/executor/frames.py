@@ -1,0 +1,103 @@
+"""Between feature maps on the wire and tensors in memory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import ValidationError
+
+from services.executor.coding import Coder
+from shared.bus.frame import Buffer, decode_frame, encode_frame
+from shared.codecs import CodecError, CodecRegistry, EncodedTensor, open_tensor
+from shared.messages.base import MessageError
+from shared.messages.base import describe as describe_faults
+from shared.messages.requests import FeatureMapHeader, TensorHeader
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A tensor as it came: checked against its header, not decoded."""
+
+    header: TensorHeader
+    payload: memoryview
+    raw_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureMap:
+    """A header and the tensors it speaks of, some still encoded."""
+
+    header: FeatureMapHeader
+    tensors: Mapping[str, np.ndarray | Payload]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the tensors, decoded."""
+        return sum(
+            tensor.nbytes if isinstance(tensor, np.ndarray) else tensor.raw_bytes for tensor in self.tensors.values()
+        )
+
+    def arrays(self, coder: Coder) -> dict[str, np.ndarray]:
+        """Decode what is encoded. Takes the processor.
+
+        Raises:
+            CodecError: a body is not one that its codec could have made.
+        """
+        return {
+            name: tensor if isinstance(tensor, np.ndarray) else _decoded(tensor, coder)
+            for name, tensor in self.tensors.items()
+        }
+
+
+def encode_tensors(tensors: Mapping[str, np.ndarray], codec: str, coder: Coder) -> dict[str, EncodedTensor]:
+    """Encode what crosses a cut. Takes the processor. A tensor that the codec does not carry travels raw."""
+    return {name: coder.encode_or_raw(np.ascontiguousarray(array), codec) for name, array in tensors.items()}
+
+
+def encode(header: FeatureMapHeader, tensors: Mapping[str, EncodedTensor]) -> list[Buffer]:
+    """Return the pieces of a frame; `header.tensors` is made from `tensors`, whose bytes are not copied."""
+    headers = tuple(
+        TensorHeader(
+            name=name,
+            dtype=tensor.spec.dtype.name,
+            shape=tensor.spec.shape,
+            codec=tensor.codec,
+            size_bytes=tensor.size_bytes,
+        )
+        for name, tensor in tensors.items()
+    )
+    document = header.model_copy(update={"tensors": headers}).model_dump(mode="python")
+    return encode_frame(document, [tensor.payload() for tensor in tensors.values()])
+
+
+def decode(buffer: Buffer, registry: CodecRegistry) -> FeatureMap:
+    """Read a frame. Its tensors are checked against the header, neither copied nor decoded.
+
+    Raises:
+        MessageError: it is no feature map, or its tensors are not what the header says.
+        DecodeError: it is no frame.
+    """
+    document, views = decode_frame(buffer)
+    try:
+        header = FeatureMapHeader.model_validate(document)
+    except ValidationError as error:
+        raise MessageError(describe_faults(error)) from error
+    if header.stage >= len(header.stages):
+        raise MessageError(f"stage {header.stage} of a route of {len(header.stages)}")
+    if len(views) != len(header.tensors):
+        raise MessageError(f"{len(views)} tensors came and {len(header.tensors)} are described")
+    try:
+        tensors = {spec.name: _checked(spec, view, registry) for spec, view in zip(header.tensors, views, strict=True)}
+    except CodecError as error:
+        raise MessageError(str(error)) from error
+    return FeatureMap(header, tensors)
+
+
+def _checked(spec: TensorHeader, view: memoryview, registry: CodecRegistry) -> Payload:
+    received = open_tensor(spec.codec, spec.dtype, spec.shape, view, registry)
+    return Payload(spec, view, received.spec.size_bytes)
+
+
+def _decoded(tensor: Payload, coder: Coder) -> np.ndarray:
+    header = tensor.header
+    return coder.decode(header.codec, header.dtype, header.shape, tensor.payload)

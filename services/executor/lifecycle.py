@@ -1,0 +1,352 @@
+"""Which segments a device builds, keeps and drops as epochs come and go. Pure.
+
+An epoch of a stream on this device goes through the table `TRANSITIONS`; a segment is kept as long as an epoch that is
+not gone wants it. Make before break: the segments of the epoch before stay until its last request is through.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import assert_never
+
+from shared.messages.control import RejectionCause
+
+
+class EpochPhase(Enum):
+    """Where an epoch of a stream stands on this device."""
+
+    PREPARING = auto()
+    """Asked for by the planner; not all its segments are built."""
+    READY = auto()
+    """All its segments are built, or it was begun by a feature map."""
+    RELEASED = auto()
+    """Over: kept for the requests that are still on their way."""
+    GONE = auto()
+
+
+class Step(Enum):
+    """What may happen to an epoch."""
+
+    ASK = auto()
+    BUILT = auto()
+    FAILED = auto()
+    RELEASE = auto()
+    EXPIRE = auto()
+
+
+TRANSITIONS: dict[tuple[EpochPhase, Step], EpochPhase] = {
+    (EpochPhase.PREPARING, Step.ASK): EpochPhase.PREPARING,
+    (EpochPhase.READY, Step.ASK): EpochPhase.PREPARING,
+    (EpochPhase.RELEASED, Step.ASK): EpochPhase.PREPARING,
+    (EpochPhase.PREPARING, Step.BUILT): EpochPhase.READY,
+    (EpochPhase.PREPARING, Step.FAILED): EpochPhase.GONE,
+    (EpochPhase.PREPARING, Step.RELEASE): EpochPhase.RELEASED,
+    (EpochPhase.READY, Step.RELEASE): EpochPhase.RELEASED,
+    (EpochPhase.READY, Step.FAILED): EpochPhase.READY,
+    (EpochPhase.RELEASED, Step.RELEASE): EpochPhase.RELEASED,
+    (EpochPhase.RELEASED, Step.FAILED): EpochPhase.RELEASED,
+    (EpochPhase.RELEASED, Step.EXPIRE): EpochPhase.GONE,
+}
+
+
+class LifecycleError(Exception):
+    """An epoch was asked to do what its phase does not allow: a broken contract."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SegmentKey:
+    """Blocks `[start, stop)` of a model."""
+
+    model: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentNeed:
+    """A segment and the memory it takes, from the manifest."""
+
+    key: SegmentKey
+    parameter_bytes: int = 0
+    activation_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EpochKey:
+    """An epoch of a stream."""
+
+    stream: str
+    epoch: int
+
+
+# Events
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareAsked:
+    """The planner wants these segments for an epoch; `available_bytes` is what the machine has free now."""
+
+    epoch: EpochKey
+    needs: tuple[SegmentNeed, ...]
+    available_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentWanted:
+    """A feature map of this epoch asks for a segment, prepared or not. `SegmentReturned` follows in any case."""
+
+    epoch: EpochKey
+    need: SegmentNeed
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentReturned:
+    """The feature map is through."""
+
+    epoch: EpochKey
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSucceeded:
+    """A segment is loaded."""
+
+    key: SegmentKey
+
+
+@dataclass(frozen=True, slots=True)
+class BuildFailed:
+    """A segment cannot be loaded."""
+
+    key: SegmentKey
+    cause: RejectionCause
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EpochsOver:
+    """The epochs of a stream up to `through_epoch` are over (all of them: none)."""
+
+    stream: str
+    through_epoch: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed."""
+
+
+Event = PrepareAsked | SegmentWanted | SegmentReturned | BuildSucceeded | BuildFailed | EpochsOver | Tick
+
+
+# Commands
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """Load this segment, in the background; answered by BuildSucceeded or BuildFailed."""
+
+    key: SegmentKey
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Unload this segment."""
+
+    key: SegmentKey
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerReady:
+    """Tell the planner that the epoch can run here."""
+
+    epoch: EpochKey
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRejected:
+    """Tell the planner that the epoch cannot run here, and why."""
+
+    epoch: EpochKey
+    cause: RejectionCause
+    reason: str
+
+
+Command = Build | Drop | AnswerReady | AnswerRejected
+
+
+@dataclass(slots=True)
+class _Epoch:
+    phase: EpochPhase
+    wanted: dict[SegmentKey, SegmentNeed]
+    requests: int = 0
+    last_use_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Lifecycle:
+    """The epochs and segments of one device.
+
+    Attributes:
+        memory_limit_bytes: what the newest epochs of all streams may take together; none for what the machine has.
+        linger_s: how long a released epoch is kept after its last request, for those still on their way to here.
+    """
+
+    memory_limit_bytes: int | None = None
+    linger_s: float = 5.0
+    _epochs: dict[EpochKey, _Epoch] = field(default_factory=dict, init=False)
+    _loaded: set[SegmentKey] = field(default_factory=set, init=False)
+    _building: set[SegmentKey] = field(default_factory=set, init=False)
+    _over: dict[str, int] = field(default_factory=dict, init=False)
+
+    def phase(self, epoch: EpochKey) -> EpochPhase:
+        """Return where an epoch stands; GONE for one that is not known."""
+        known = self._epochs.get(epoch)
+        return known.phase if known else EpochPhase.GONE
+
+    @property
+    def loaded(self) -> frozenset[SegmentKey]:
+        """The segments that are loaded."""
+        return frozenset(self._loaded)
+
+    def handle(self, event: Event, now_s: float) -> list[Command]:
+        """Take what has happened at `now_s` (monotonic seconds) and return what to do."""
+        match event:
+            case PrepareAsked():
+                return self._prepare(event, now_s)
+            case SegmentWanted(epoch, need):
+                return self._want(epoch, need, now_s)
+            case SegmentReturned(epoch):
+                known = self._epochs[epoch]
+                known.requests -= 1
+                known.last_use_s = now_s
+                return []
+            case BuildSucceeded(key):
+                self._building.discard(key)
+                self._loaded.add(key)
+                return [*self._answer_ready(), *self._drop_unwanted()]
+            case BuildFailed(key, cause, reason):
+                return self._failed(key, cause, reason)
+            case EpochsOver(stream, through_epoch):
+                return self._release(stream, through_epoch, now_s)
+            case Tick():
+                return self._expire(now_s)
+            case _ as never:
+                assert_never(never)
+
+    def _prepare(self, asked: PrepareAsked, now_s: float) -> list[Command]:
+        refusal = self._too_much(asked)
+        if refusal is not None:
+            return [AnswerRejected(asked.epoch, RejectionCause.MEMORY, refusal)]
+        wanted = {need.key: need for need in asked.needs}
+        known = self._epochs.setdefault(asked.epoch, _Epoch(EpochPhase.PREPARING, {}, last_use_s=now_s))
+        known.phase = _after(known.phase, Step.ASK)
+        # The planner may ask for other segments under the same number, after somebody has rejected the first choice.
+        known.wanted = {**known.wanted, **wanted} if known.requests else wanted
+        return [*self._build(wanted), *self._answer_ready()]
+
+    def _too_much(self, asked: PrepareAsked) -> str | None:
+        """Say why the needs do not fit.
+
+        The limit bounds what the newest epochs take once the change is over; what the machine has free bounds what is
+        loaded now, beside the epochs that are still in use.
+        """
+        needs = {need.key: need for need in asked.needs}
+        for stream in {epoch.stream for epoch in self._epochs} - {asked.epoch.stream}:
+            newest = max((epoch for epoch in self._epochs if epoch.stream == stream), key=lambda each: each.epoch)
+            if self._epochs[newest].phase is not EpochPhase.RELEASED:
+                needs |= self._epochs[newest].wanted
+        total_bytes = _memory_bytes(needs.values())
+        if self.memory_limit_bytes is not None and total_bytes > self.memory_limit_bytes:
+            return f"{_mib(total_bytes)} are needed and {_mib(self.memory_limit_bytes)} are allowed"
+        fresh = [need for need in asked.needs if need.key not in self._loaded | self._building]
+        fresh_bytes = _memory_bytes(fresh)
+        if asked.available_bytes is not None and fresh_bytes > asked.available_bytes:
+            return f"{_mib(fresh_bytes)} more are needed and {_mib(asked.available_bytes)} are free"
+        return None
+
+    def _want(self, epoch: EpochKey, need: SegmentNeed, now_s: float) -> list[Command]:
+        known = self._epochs.get(epoch)
+        if known is None:
+            over = epoch.epoch <= self._over.get(epoch.stream, -1)
+            known = _Epoch(EpochPhase.RELEASED if over else EpochPhase.READY, {})
+            self._epochs[epoch] = known
+        known.wanted[need.key] = need
+        known.requests += 1
+        known.last_use_s = now_s
+        return self._build([need.key])
+
+    def _build(self, keys: Iterable[SegmentKey]) -> list[Command]:
+        fresh = [key for key in keys if key not in self._loaded and key not in self._building]
+        self._building.update(fresh)
+        return [Build(key) for key in fresh]
+
+    def _answer_ready(self) -> list[Command]:
+        commands: list[Command] = []
+        for epoch, known in self._epochs.items():
+            if known.phase is EpochPhase.PREPARING and known.wanted.keys() <= self._loaded:
+                known.phase = _after(known.phase, Step.BUILT)
+                commands.append(AnswerReady(epoch))
+        return commands
+
+    def _failed(self, key: SegmentKey, cause: RejectionCause, reason: str) -> list[Command]:
+        self._building.discard(key)
+        commands: list[Command] = []
+        for epoch, known in tuple(self._epochs.items()):
+            if key not in known.wanted:
+                continue
+            if known.phase is EpochPhase.PREPARING:
+                commands.append(AnswerRejected(epoch, cause, reason))
+            del known.wanted[key]
+            known.phase = _after(known.phase, Step.FAILED)
+            if known.phase is EpochPhase.GONE:
+                self._put_away(epoch)
+        return [*commands, *self._drop_unwanted()]
+
+    def _put_away(self, epoch: EpochKey) -> None:
+        """Forget a rejected epoch, or keep it as released while feature maps of it are at work here."""
+        known = self._epochs[epoch]
+        if known.requests:
+            known.phase = EpochPhase.RELEASED
+        else:
+            del self._epochs[epoch]
+
+    def _release(self, stream: str, through_epoch: int | None, now_s: float) -> list[Command]:
+        if through_epoch is not None:
+            self._over[stream] = max(through_epoch, self._over.get(stream, -1))
+        for epoch, known in self._epochs.items():
+            if epoch.stream == stream and (through_epoch is None or epoch.epoch <= through_epoch):
+                if known.phase is not EpochPhase.RELEASED:
+                    known.last_use_s = now_s
+                known.phase = _after(known.phase, Step.RELEASE)
+        return []
+
+    def _expire(self, now_s: float) -> list[Command]:
+        for epoch, known in tuple(self._epochs.items()):
+            idle = known.requests == 0 and now_s - known.last_use_s >= self.linger_s
+            if known.phase is EpochPhase.RELEASED and idle:
+                known.phase = _after(known.phase, Step.EXPIRE)
+                del self._epochs[epoch]
+        return self._drop_unwanted()
+
+    def _drop_unwanted(self) -> list[Command]:
+        wanted = {key for known in self._epochs.values() for key in known.wanted}
+        unwanted = sorted(self._loaded - wanted)
+        self._loaded.difference_update(unwanted)
+        return [Drop(key) for key in unwanted]
+
+
+def _after(phase: EpochPhase, step: Step) -> EpochPhase:
+    try:
+        return TRANSITIONS[phase, step]
+    except KeyError:
+        raise LifecycleError(f"an epoch that is {phase.name.lower()} cannot do {step.name.lower()}") from None
+
+
+def _memory_bytes(needs: Iterable[SegmentNeed]) -> int:
+    """Parameters of all, plus the largest activation (design section 5)."""
+    listed = list(needs)
+    return sum(need.parameter_bytes for need in listed) + max((need.activation_bytes for need in listed), default=0)
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:.1f} MiB"

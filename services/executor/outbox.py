@@ -1,0 +1,114 @@
+"""Control messages on their way out: bounded, patient while the broker is away, and never an error for the sender."""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+
+from shared.bus import topics
+from shared.bus.connection import Connection
+from shared.bus.errors import BusError
+from shared.bus.properties import Properties
+from shared.messages.events import Event, EventKind
+
+LOGGER = logging.getLogger(__name__)
+
+_PUBLISHERS = 4
+_MAX_QUEUED = 1024
+_MAX_FAULTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A message for the broker.
+
+    Attributes:
+        topic: below the root, or a whole one if `absolute`.
+        payload: its bytes.
+        properties: its MQTT 5 properties.
+        retain: whether the broker keeps it.
+        absolute: the topic is given by an application.
+    """
+
+    topic: str
+    payload: bytes
+    properties: Properties | None = None
+    retain: bool = False
+    absolute: bool = False
+
+
+@dataclass(slots=True)
+class Outbox:
+    """Publishes on the control connection.
+
+    `put` queues for QoS 1: while the broker is away messages wait, and past the bound their senders do. `mention`
+    is QoS 0, for what is worthless later. A message that is not confirmed within `patience_s` is dropped and logged:
+    whatever matters is published again by whoever owns it.
+    """
+
+    device: str
+    connection: Connection
+    patience_s: float = 60.0
+    _queue: asyncio.Queue[Publication] = field(init=False)
+    _faults: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._queue = asyncio.Queue(_MAX_QUEUED)
+
+    async def run(self) -> None:
+        """Publish what is queued, for ever."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(_PUBLISHERS):
+                group.create_task(self._publish(), name=f"outbox {number}")
+
+    async def put(self, publication: Publication) -> None:
+        """Queue a message of QoS 1."""
+        await self._queue.put(publication)
+
+    async def mention(self, topic: str, payload: bytes) -> None:
+        """Publish a message of QoS 0; dropped if there is no connection."""
+        try:
+            await self.connection.publish(topic, payload, qos=0)
+        except BusError as error:
+            LOGGER.debug("not mentioned: %s", error)
+
+    async def report(self, kind: EventKind, text: str, *, stream: str | None = None, device: str | None = None) -> None:
+        """Tell people and the collector that something has happened."""
+        event = Event(kind=kind, at_s=time.time(), origin=self.device, text=text, stream=stream, device=device)
+        await self.put(Publication(topics.EVENTS, event.encode()))
+
+    async def note_bad_message(self, topic: str, reason: str) -> None:
+        """Count a message that does not decode; the first of a cause is logged and reported."""
+        cause = (topic, reason)
+        if cause not in self._faults and len(self._faults) >= _MAX_FAULTS:
+            cause = (topic, "further causes")
+        self._faults[cause] = self._faults.get(cause, 0) + 1
+        if self._faults[cause] == 1:
+            LOGGER.warning("dropped a message on %s: %s", topic, reason)
+            await self.report(EventKind.BAD_MESSAGE, f"dropped a message on {topic}: {reason}", device=self.device)
+
+    @property
+    def bad_messages(self) -> int:
+        """How many messages did not decode."""
+        return sum(self._faults.values())
+
+    async def drain(self) -> None:
+        """Wait until everything queued is published or given up."""
+        await self._queue.join()
+
+    async def _publish(self) -> None:
+        while True:
+            item = await self._queue.get()
+            try:
+                await self.connection.publish(
+                    item.topic,
+                    item.payload,
+                    retain=item.retain,
+                    properties=item.properties,
+                    timeout_s=self.patience_s,
+                    absolute=item.absolute,
+                )
+            except BusError as error:
+                LOGGER.warning("%s", error)
+            finally:
+                self._queue.task_done()

@@ -1,0 +1,154 @@
+"""Block 0: from the bytes of a request (JPEG, PNG, or a tensor) to the model's input tensors."""
+
+import io
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import msgpack
+import numpy as np
+from PIL import Image, ImageOps
+
+from services.executor.errors import BadInput
+from shared.messages.models import Manifest, Preprocessing, ResizeMode, TensorSpec
+
+MAX_PIXELS = 64_000_000
+"""Larger images are refused before they are decoded (a bomb of a few kB decodes to gigabytes)."""
+
+_FORMATS = ("JPEG", "PNG")
+_IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+_NUMPY_MAGIC = b"\x93NUMPY"
+
+
+def prepare(data: bytes, manifest: Manifest, *, max_pixels: int = MAX_PIXELS) -> dict[str, np.ndarray]:
+    """Make the model's input tensors of a request's payload.
+
+    Accepted are, told apart by their first bytes and their size: a JPEG or PNG if the manifest describes images;
+    NumPy's `.npy`; the raw little-endian bytes of the one input; a msgpack map `{"dtype", "shape", "data"}`, or, for
+    several inputs, a map from input names to such maps.
+
+    Args:
+        data: the request's bytes.
+        manifest: what the model takes.
+        max_pixels: largest image that is decoded.
+
+    Returns:
+        The inputs by name, in the manifest's shapes and types.
+
+    Raises:
+        BadInput: it is none of these, or not of the model's size; the text says what was expected.
+    """
+    if not data:
+        raise BadInput("the request is empty")
+    spec = manifest.inputs[0]
+    if manifest.preprocessing.kind == "image" and data.startswith(_IMAGE_MAGIC):
+        return {spec.name: _from_image(data, manifest.preprocessing, spec, max_pixels)}
+    if data.startswith(_NUMPY_MAGIC):
+        return {spec.name: _fit(_read_npy(data), spec)}
+    if len(manifest.inputs) == 1 and len(data) == _size_bytes(spec):
+        return {spec.name: np.frombuffer(data, dtype=np.dtype(spec.dtype)).reshape(spec.shape)}
+    return _from_msgpack(data, manifest)
+
+
+def _from_image(data: bytes, steps: Preprocessing, spec: TensorSpec, max_pixels: int) -> np.ndarray:
+    image = _decode(data, max_pixels)
+    resized = _resize(image, steps)
+    pixels: np.ndarray = np.asarray(resized, dtype=np.float32)
+    if steps.channel_order == "BGR":
+        pixels = pixels[:, :, ::-1]
+    pixels = (pixels - np.asarray(steps.mean, dtype=np.float32)) / np.asarray(steps.scale, dtype=np.float32)
+    if steps.layout == "NCHW":
+        pixels = pixels.transpose(2, 0, 1)
+    if math.prod(spec.shape) != pixels.size:
+        raise BadInput(f"the model's input {spec.name!r} has shape {list(spec.shape)}, not one of an image in colour")
+    return np.ascontiguousarray(pixels.reshape(spec.shape), dtype=np.dtype(spec.dtype))
+
+
+def _decode(data: bytes, max_pixels: int) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+            width, height = image.size
+            if width * height > max_pixels:
+                raise BadInput(f"the image has {width} x {height} pixels, more than the {max_pixels} that are decoded")
+            upright = ImageOps.exif_transpose(image)
+            return upright.convert("RGB")
+    except BadInput:
+        raise
+    except Exception as error:  # Pillow's decoders raise a dozen unrelated classes for broken files.
+        raise BadInput(f"the image does not decode: {error or type(error).__name__}") from error
+
+
+def _resize(image: Image.Image, steps: Preprocessing) -> Image.Image:
+    """Bring `image` to the input's size; bilinear with antialiasing, the same on every device."""
+    target = (steps.width, steps.height)
+    if steps.resize is ResizeMode.STRETCH:
+        return image.resize(target, Image.Resampling.BILINEAR)
+    scale = max(steps.width / image.width, steps.height / image.height) / steps.crop_fraction
+    size = (max(steps.width, round(image.width * scale)), max(steps.height, round(image.height * scale)))
+    resized = image.resize(size, Image.Resampling.BILINEAR)
+    left, top = (size[0] - steps.width) // 2, (size[1] - steps.height) // 2
+    return resized.crop((left, top, left + steps.width, top + steps.height))
+
+
+def _read_npy(data: bytes) -> np.ndarray:
+    try:
+        array: np.ndarray = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    except Exception as error:  # NumPy raises ValueError, EOFError, SyntaxError and others for broken headers.
+        raise BadInput(f"the .npy tensor does not decode: {error}") from error
+    return array
+
+
+def _from_msgpack(data: bytes, manifest: Manifest) -> dict[str, np.ndarray]:
+    expected = _expectation(manifest)
+    try:
+        document = msgpack.unpackb(data)
+    except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
+        raise BadInput(f"{len(data)} bytes that are no input of {manifest.name}: expected {expected}") from error
+    if not isinstance(document, dict):
+        raise BadInput(f"no input of {manifest.name}: expected {expected}")
+    if "data" in document and len(manifest.inputs) == 1:
+        document = {manifest.inputs[0].name: document}
+    missing = [spec.name for spec in manifest.inputs if spec.name not in document]
+    if missing:
+        raise BadInput(f"the input {missing[0]!r} is missing: expected {expected}")
+    return {spec.name: _fit(_read_map(document[spec.name], spec), spec) for spec in manifest.inputs}
+
+
+def _read_map(value: Any, spec: TensorSpec) -> np.ndarray:
+    if not isinstance(value, dict) or not isinstance(value.get("data"), bytes):
+        raise BadInput(f"the input {spec.name!r} is no map with dtype, shape and data")
+    try:
+        dtype = np.dtype(str(value.get("dtype", spec.dtype)))
+        if dtype.hasobject:
+            raise BadInput(f"the input {spec.name!r} has type {dtype}")
+        return np.frombuffer(value["data"], dtype=dtype).reshape(_dimensions(value.get("shape", spec.shape)))
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"the input {spec.name!r} does not decode: {error}") from error
+
+
+def _dimensions(shape: Any) -> Sequence[int]:
+    return tuple(int(dimension) for dimension in shape)
+
+
+def _fit(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
+    wanted = np.dtype(spec.dtype)
+    if array.size != math.prod(spec.shape) or array.dtype.newbyteorder("=") != wanted:
+        raise BadInput(
+            f"the input {spec.name!r} is {array.dtype} {list(array.shape)}, the model takes {wanted} {list(spec.shape)}"
+        )
+    return np.ascontiguousarray(array.reshape(spec.shape), dtype=wanted)
+
+
+def _size_bytes(spec: TensorSpec) -> int:
+    return math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
+
+
+def _expectation(manifest: Manifest) -> str:
+    spec = manifest.inputs[0]
+    tensor = f"a tensor {spec.dtype} {list(spec.shape)} of {_size_bytes(spec)} bytes"
+    if len(manifest.inputs) > 1:
+        return "a msgpack map from input names to {dtype, shape, data}"
+    return f"a JPEG, a PNG, or {tensor}" if manifest.preprocessing.kind == "image" else tensor

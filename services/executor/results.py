@@ -1,0 +1,125 @@
+"""From the model's outputs to what the application gets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from shared.messages.models import Manifest, OutputKind
+from shared.messages.requests import (
+    JSON_CONTENT,
+    MSGPACK_CONTENT,
+    ErrorCause,
+    FeatureMapHeader,
+    Outcome,
+    OutcomeStatus,
+    OutputTensor,
+    Prediction,
+    StageTrace,
+)
+
+TOP = 5
+JSON_OUTPUT_LIMIT_BYTES = 64 * 1024
+"""Outputs of other models than classifiers appear in JSON (as base64) up to this size, all of them together."""
+
+MSGPACK_OUTPUT_LIMIT_BYTES = 7 * 1024 * 1024
+"""Whole outputs appear in msgpack up to this size: a message has to stay below `MAX_MESSAGE_BYTES`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the last segment makes of a request, before it becomes an Outcome."""
+
+    top: tuple[Prediction, ...] = ()
+    outputs: tuple[OutputTensor, ...] = ()
+    note: str = ""
+    """What was left out, and why."""
+
+
+def make_result(outputs: Mapping[str, np.ndarray], manifest: Manifest, accept: str) -> Result:
+    """Say what the outputs mean.
+
+    Args:
+        outputs: the model's outputs by name.
+        manifest: how the first output is to be read.
+        accept: content type of the result, `JSON_CONTENT` or `MSGPACK_CONTENT`.
+    """
+    ordered = _ordered(outputs, manifest)
+    classifier = manifest.output_kind is OutputKind.CLASSIFICATION and bool(ordered)
+    top = _top(next(iter(ordered.values())), manifest) if classifier else ()
+    wants_all = accept == MSGPACK_CONTENT
+    if classifier and not wants_all:
+        return Result(top)
+    size_bytes = sum(array.nbytes for array in ordered.values())
+    limit_bytes = MSGPACK_OUTPUT_LIMIT_BYTES if wants_all else JSON_OUTPUT_LIMIT_BYTES
+    if size_bytes > limit_bytes:
+        advice = "" if wants_all else f"; ask for them with the user property accept={MSGPACK_CONTENT}"
+        return Result(top, note=f"outputs of {size_bytes} bytes are left out (limit {limit_bytes}){advice}")
+    return Result(top, tuple(_tensor(name, array) for name, array in ordered.items()))
+
+
+def outcome_of(header: FeatureMapHeader, result: Result, trace: Sequence[StageTrace], now_s: float) -> Outcome:
+    """Make the outcome of a request that went well. `Outcome.error` holds the note when outputs were left out."""
+    return _outcome(header, trace, now_s).model_copy(
+        update={"top": result.top, "outputs": result.outputs, "error": result.note}
+    )
+
+
+def error_of(
+    header: FeatureMapHeader, cause: ErrorCause, text: str, trace: Sequence[StageTrace], now_s: float
+) -> Outcome:
+    """Make the outcome of a request that cannot be computed."""
+    return _outcome(header, trace, now_s).model_copy(
+        update={"status": OutcomeStatus.ERROR, "cause": cause, "error": text}
+    )
+
+
+def encode_outcome(outcome: Outcome, accept: str) -> tuple[bytes, str]:
+    """Return the bytes of an outcome and their content type: msgpack when asked for, JSON otherwise."""
+    if accept == MSGPACK_CONTENT:
+        return outcome.encode(), MSGPACK_CONTENT
+    return outcome.encode_json(), JSON_CONTENT
+
+
+def _outcome(header: FeatureMapHeader, trace: Sequence[StageTrace], now_s: float) -> Outcome:
+    return Outcome(
+        request_id=header.request_id,
+        stream=header.stream,
+        status=OutcomeStatus.OK,
+        model=header.model,
+        epoch=header.epoch,
+        attempt=header.attempt,
+        accepted_at_s=header.accepted_at_s,
+        dispatched_at_s=header.dispatched_at_s,
+        completed_at_s=now_s,
+        input_bytes=header.input_bytes,
+        trace=tuple(trace),
+    )
+
+
+def _ordered(outputs: Mapping[str, np.ndarray], manifest: Manifest) -> dict[str, np.ndarray]:
+    named = {spec.name: outputs[spec.name] for spec in manifest.outputs if spec.name in outputs}
+    return named or dict(outputs)
+
+
+def _top(scores: np.ndarray, manifest: Manifest) -> tuple[Prediction, ...]:
+    flat = np.asarray(scores, dtype=np.float64).reshape(-1)
+    if manifest.apply_softmax:
+        shifted = np.exp(flat - np.max(flat))
+        flat = shifted / np.sum(shifted)
+    if not np.all(np.isfinite(flat)):
+        flat = np.nan_to_num(flat, nan=0.0, posinf=0.0, neginf=0.0)
+    best = np.argsort(-flat, kind="stable")[:TOP]
+    return tuple(
+        Prediction(index=int(index), label=_label(int(index), manifest.labels), score=float(flat[index]))
+        for index in best
+    )
+
+
+def _label(index: int, labels: Sequence[str]) -> str:
+    return labels[index] if index < len(labels) else str(index)
+
+
+def _tensor(name: str, array: np.ndarray) -> OutputTensor:
+    little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
+    return OutputTensor(name=name, dtype=array.dtype.name, shape=array.shape, data=little.tobytes())

@@ -1,0 +1,279 @@
+"""The executor as a service: its connections, its tasks, how it begins and how it ends."""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from services.executor import frames
+from services.executor.coding import Coder
+from services.executor.compute import Processor
+from services.executor.config import ExecutorConfig, Watch
+from services.executor.control import ControlDesk
+from services.executor.journal_thread import JournalThread
+from services.executor.lifecycle import Lifecycle
+from services.executor.models import ModelStore
+from services.executor.outbox import Outbox, Publication
+from services.executor.pace import Pace
+from services.executor.profiles import ProfileKeeper
+from services.executor.profiling import Profiler
+from services.executor.segments import SegmentHolder
+from services.executor.sources import Sources
+from services.executor.transfers import TransferLedger
+from services.executor.watch import watch_directory
+from services.executor.work import Pipeline
+from shared.bus import topics
+from shared.bus.allocator import keep_large_buffers
+from shared.bus.connection import Connection, Will
+from shared.bus.emulation import LinkRate, ShapedTransport
+from shared.bus.errors import BusError, DecodeError
+from shared.bus.properties import Properties
+from shared.bus.transport import BrokerTransport
+from shared.codecs import load_registry
+from shared.messages.base import MessageError
+from shared.messages.control import Ready, Rejected
+from shared.messages.devices import Emulation, Presence, Receipt, State
+from shared.messages.requests import REQUEST_ID_PROPERTY
+from shared.service import InputError, new_boot_id, segue_version
+
+LOGGER = logging.getLogger(__name__)
+
+_TICK_S = 0.05
+_SLOW_TICK_S = 1.0
+_FINISH_S = 3.0
+_FAREWELL_S = 2.0
+
+
+async def serve(config: ExecutorConfig) -> None:
+    """Run an executor until it is cancelled; what is under way gets a few seconds to end.
+
+    Raises:
+        InputError: the data directory cannot be used.
+        BrokerUnreachable: the broker cannot be reached at the start.
+        AccessRefused: the broker refuses this device.
+    """
+    keep_large_buffers()
+    try:
+        await asyncio.to_thread(config.data_dir.mkdir, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the data directory {config.data_dir} cannot be used: {error.strerror or error}") from error
+    presence = Presence(
+        device=config.device,
+        state=State.ONLINE,
+        version=segue_version(),
+        boot_id=new_boot_id(),
+        capabilities=config.capabilities(),
+    )
+    async with _assembled(config, presence) as executor:
+        await executor.run()
+
+
+class _Announcer:
+    """Publishes what this device has retained, after every connect."""
+
+    def __init__(self, presence: Presence) -> None:
+        self.presence = presence
+        self.profiles: ProfileKeeper | None = None
+        self.sources: Sources | None = None
+
+    async def announce(self, connection: Connection) -> None:
+        device = self.presence.device
+        await connection.publish(topics.presence(device), self.presence.encode(), retain=True)
+        for profile in self.profiles.messages() if self.profiles else ():
+            await connection.publish(topics.profile(device, profile.model), profile.encode(), retain=True)
+        for usage in self.sources.usages(time.monotonic(), changed_only=False) if self.sources else ():
+            await connection.publish(topics.usage(usage.stream), usage.encode(), retain=True)
+
+
+@dataclass(slots=True)
+class _Executor:
+    """The parts of a running executor."""
+
+    config: ExecutorConfig
+    presence: Presence
+    control: Connection
+    bulk: BrokerTransport
+    journal: JournalThread
+    outbox: Outbox
+    holder: SegmentHolder
+    profiles: ProfileKeeper
+    pipeline: Pipeline
+    ledger: TransferLedger
+    pace: Pace
+    coder: Coder
+    announcer: _Announcer
+    shaped: ShapedTransport | None
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            sources = Sources(
+                device=self.config.device,
+                settings=self.config.broker,
+                limits=self.config.limits,
+                journal=self.journal,
+                outbox=self.outbox,
+                forward=self.pipeline.forward,
+                group=group,
+            )
+            desk = ControlDesk(
+                self.presence,
+                sources,
+                self.holder,
+                self.profiles,
+                self.pace,
+                self.ledger,
+                self.outbox,
+                self._shape,
+            )
+            group.create_task(self.outbox.run(), name="outbox")
+            group.create_task(self.pipeline.run(), name="pipeline")
+            group.create_task(self.holder.run(), name="segments")
+            group.create_task(self.profiles.run(), name="profiles")
+            await sources.resume()
+            self.announcer.profiles, self.announcer.sources = self.profiles, sources
+            group.create_task(desk.run(self.control), name="control")
+            await desk.subscribe(self.control)
+            inbox = group.create_task(self._receive(), name="inbox")
+            group.create_task(self._tick(sources), name="tick")
+            for watch in self.config.watches:
+                group.create_task(self._watch(sources, watch), name=f"watch {watch.stream}")
+            LOGGER.info("executor %s is ready", self.config.device)
+            try:
+                await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError:
+                inbox.cancel()
+                await self._finish(sources)
+                raise
+
+    async def _finish(self, sources: Sources) -> None:
+        """Let what is under way here end, then say goodbye."""
+        try:
+            async with asyncio.timeout(_FINISH_S):
+                await sources.pause()
+                await self.pipeline.idle()
+                await self.outbox.drain()
+        except TimeoutError:
+            LOGGER.warning("requests are left under way; their sources try them again")
+        offline = self.presence.model_copy(update={"state": State.OFFLINE})
+        try:
+            topic = topics.presence(self.config.device)
+            await self.control.publish(topic, offline.encode(), retain=True, timeout_s=_FAREWELL_S)
+        except BusError as error:
+            LOGGER.info("leaving without a goodbye: %s", error)
+
+    async def _receive(self) -> None:
+        """Take feature maps in; each is acknowledged to its sender before it has to wait for room."""
+        async for delivery in self.bulk:
+            try:
+                feature_map = frames.decode(delivery.buffer, self.coder.registry)
+                header = feature_map.header
+                if header.stages[header.stage].device != self.config.device:
+                    raise MessageError(f"a feature map for {header.stages[header.stage].device}")
+            except (MessageError, DecodeError) as error:
+                await self.outbox.note_bad_message(topics.inbox(self.config.device), str(error))
+                continue
+            receipt = Receipt(transfer_id=header.transfer_id, receiver=self.config.device)
+            if topics.is_name(header.sender):
+                await self.outbox.mention(topics.receipts(header.sender), receipt.encode())
+            await self.pipeline.admit(feature_map)
+
+    async def _tick(self, sources: Sources) -> None:
+        slow_s = 0.0
+        undecodable = 0
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now_s = time.monotonic()
+            await sources.bus_changed(self.control.is_connected and self.bulk.connection.is_connected)
+            for observation in self.ledger.overdue(now_s):
+                await self.outbox.mention(topics.observations(self.config.device), observation.encode())
+            if now_s < slow_s:
+                continue
+            slow_s = now_s + _SLOW_TICK_S
+            await self.holder.tick()
+            while undecodable < self.bulk.counters.undecodable:
+                undecodable += 1
+                await self.outbox.note_bad_message(topics.inbox(self.config.device), "bytes that are no chunk")
+            for usage in sources.usages(now_s, changed_only=True):
+                await self.outbox.put(Publication(topics.usage(usage.stream), usage.encode(), retain=True))
+
+    async def _watch(self, sources: Sources, watch: Watch) -> None:
+        source = await sources.begin(watch.stream)
+
+        async def submit(request_id: str, payload: bytes) -> None:
+            accepted = asyncio.Event()
+            await source.submit(payload, Properties(user={REQUEST_ID_PROPERTY: request_id}), accepted.set)
+            await accepted.wait()
+
+        await watch_directory(watch.directory, watch.stream, self.journal, submit)
+
+    def _shape(self, emulation: Emulation) -> None:
+        if self.shaped is not None:
+            for link in emulation.links:
+                self.shaped.set_link(link.target, LinkRate(link.bandwidth_mbps or 0.0, link.latency_ms))
+
+
+@asynccontextmanager
+async def _assembled(config: ExecutorConfig, presence: Presence) -> AsyncIterator[_Executor]:
+    """Open what has to be opened, in the order in which it is needed."""
+    device, settings = config.device, config.broker
+    announcer = _Announcer(presence)
+    offline = presence.model_copy(update={"state": State.OFFLINE})
+    async with AsyncExitStack() as stack:
+        journal = await stack.enter_async_context(JournalThread.open(config.journal_path))
+        processor = await stack.enter_async_context(Processor.open())
+        control = await stack.enter_async_context(
+            Connection.open(
+                settings,
+                client_id=f"segue-executor-{device}",
+                will=Will(topics.presence(device), offline.encode()),
+                on_connected=announcer.announce,
+                connect_timeout_s=config.connect_timeout_s,
+            )
+        )
+        bulk = await stack.enter_async_context(
+            BrokerTransport.open(settings, device, connect_timeout_s=config.connect_timeout_s)
+        )
+        shaped = ShapedTransport(bulk, {}, LinkRate(math.inf)) if config.emulated else None
+        outbox = Outbox(device, control)
+        store = ModelStore(config.models_dir, device, settings)
+        lifecycle = Lifecycle(config.memory_limit_bytes)
+        holder = SegmentHolder(device, store, config.engine, lifecycle, partial(_answer, outbox, device))
+        pace = Pace(config.emulated)
+        ledger = TransferLedger(device)
+        coder = Coder(load_registry(), config.engine)
+        profiler = Profiler(config.profiles_dir, config.engine, processor, config.lock_path)
+        yield _Executor(
+            config=config,
+            presence=presence,
+            control=control,
+            bulk=bulk,
+            journal=journal,
+            outbox=outbox,
+            holder=holder,
+            profiles=ProfileKeeper(device, store, profiler, pace, outbox),
+            pipeline=Pipeline(
+                device,
+                holder=holder,
+                processor=processor,
+                transport=shaped or bulk,
+                outbox=outbox,
+                ledger=ledger,
+                pace=pace,
+                coder=coder,
+                max_tasks=config.max_tasks,
+                max_task_bytes=config.max_task_bytes,
+            ),
+            ledger=ledger,
+            pace=pace,
+            coder=coder,
+            announcer=announcer,
+            shaped=shaped,
+        )
+
+
+async def _answer(outbox: Outbox, device: str, answer: Ready | Rejected) -> None:
+    await outbox.put(Publication(topics.reports(device), answer.encode()))

@@ -1,0 +1,336 @@
+"""A request's way through a device: admit, compute, send on or publish; these overlap, each is bounded."""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from services.executor import frames
+from services.executor.coding import Coder
+from services.executor.compute import Done, Processor
+from services.executor.errors import BadInput, CannotPrepare, ExecutionFailed
+from services.executor.frames import FeatureMap
+from services.executor.lifecycle import EpochKey, SegmentKey
+from services.executor.outbox import Outbox, Publication
+from services.executor.pace import Pace
+from services.executor.queueing import Discipline, Ticket
+from services.executor.results import Result, encode_outcome, error_of, make_result, outcome_of
+from services.executor.segment import Segment
+from services.executor.segments import SegmentHolder
+from services.executor.transfers import TransferLedger
+from shared.bus import topics
+from shared.bus.errors import BusError
+from shared.bus.frame import frame_size_bytes
+from shared.bus.properties import Properties
+from shared.bus.transport import FeatureMapTransport
+from shared.codecs import RAW, CodecError, EncodedTensor
+from shared.messages.devices import ComputeObservation
+from shared.messages.events import EventKind
+from shared.messages.requests import (
+    REQUEST_ID_PROPERTY,
+    ErrorCause,
+    FeatureMapHeader,
+    Outcome,
+    StageTrace,
+)
+from shared.messages.streams import PlanStage
+
+LOGGER = logging.getLogger(__name__)
+
+TRACEPARENT_PROPERTY = "traceparent"
+_MAX_OUTGOING = 16
+_SHORTEST_SEND_TIMEOUT_S = 15.0
+_REMEMBERED_ATTEMPTS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """What one stage made: encoded tensors for the next device, arrays for this one, or a result."""
+
+    encoded: Mapping[str, EncodedTensor] = field(default_factory=dict)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    result: Result | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Outgoing:
+    header: FeatureMapHeader
+    tensors: Mapping[str, EncodedTensor]
+
+
+@dataclass(slots=True)
+class _StageJob:
+    """The work of one stage, run by the compute thread; `codec_ms` is what encoding and decoding took of it."""
+
+    segment: Segment
+    feature_map: FeatureMap
+    coder: Coder
+    next_device: str | None
+    device: str
+    codec_ms: float = 0.0
+
+    def __call__(self) -> _Computed:
+        started_s = time.monotonic()
+        arrays = self.feature_map.arrays(self.coder)
+        decoded_s = time.monotonic()
+        outputs = self.segment.run(arrays)
+        header = self.feature_map.header
+        if self.next_device is None:
+            self.codec_ms = 1000 * (decoded_s - started_s)
+            return _Computed(result=make_result(outputs, self.segment.manifest, header.accept))
+        if self.next_device == self.device:
+            self.codec_ms = 1000 * (decoded_s - started_s)
+            return _Computed(arrays=outputs)
+        computed_s = time.monotonic()
+        encoded = frames.encode_tensors(outputs, header.stages[header.stage].codec, self.coder)
+        self.codec_ms = 1000 * (decoded_s - started_s + time.monotonic() - computed_s)
+        return _Computed(encoded=encoded)
+
+
+class Pipeline:
+    """Takes feature maps through this device.
+
+    At most `max_tasks` of them, and `max_task_bytes` of tensors (one always fits), are here at a time; whoever brings
+    another waits, and so does the broker in the end.
+    """
+
+    def __init__(
+        self,
+        device: str,
+        *,
+        holder: SegmentHolder,
+        processor: Processor,
+        transport: FeatureMapTransport,
+        outbox: Outbox,
+        ledger: TransferLedger,
+        pace: Pace,
+        coder: Coder,
+        max_tasks: int,
+        max_task_bytes: int,
+    ) -> None:
+        """Put the parts together; `run` makes them work."""
+        self.device = device
+        self._holder = holder
+        self._processor = processor
+        self._transport = transport
+        self._outbox = outbox
+        self._ledger = ledger
+        self._pace = pace
+        self._coder = coder
+        self._max_tasks = max_tasks
+        self._max_task_bytes = max_task_bytes
+        self._tasks = 0
+        self._task_bytes = 0
+        self._room = asyncio.Condition()
+        self._outgoing: asyncio.Queue[_Outgoing] = asyncio.Queue(_MAX_OUTGOING)
+        self._newest_attempts: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._group = asyncio.TaskGroup()
+
+    async def run(self) -> None:
+        """Work for ever."""
+        async with self._group as group:
+            group.create_task(self._send_all(), name="send")
+
+    async def admit(self, feature_map: FeatureMap) -> None:
+        """Take a feature map over as soon as there is room; returns before it is computed."""
+        received_at_s, received_s = time.time(), time.monotonic()
+        header = feature_map.header
+        self._note_attempt(header)
+        size_bytes = feature_map.size_bytes
+        async with self._room:
+            await self._room.wait_for(lambda: self._has_room(size_bytes))
+            self._tasks += 1
+            self._task_bytes += size_bytes
+        self._group.create_task(
+            self._process(feature_map, size_bytes, received_at_s, received_s),
+            name=f"request {header.request_id} stage {header.stage}",
+        )
+
+    async def idle(self) -> None:
+        """Wait until no feature map is here."""
+        async with self._room:
+            await self._room.wait_for(lambda: self._tasks == 0)
+        await self._outgoing.join()
+
+    def _has_room(self, size_bytes: int) -> bool:
+        if self._tasks == 0:
+            return True
+        return self._tasks < self._max_tasks and self._task_bytes + size_bytes <= self._max_task_bytes
+
+    async def _process(self, feature_map: FeatureMap, size_bytes: int, received_at_s: float, received_s: float) -> None:
+        try:
+            await self._take_through(feature_map, received_at_s, received_s)
+        finally:
+            async with self._room:
+                self._tasks -= 1
+                self._task_bytes -= size_bytes
+                self._room.notify_all()
+
+    async def _take_through(self, feature_map: FeatureMap, received_at_s: float, received_s: float) -> None:
+        header = feature_map.header
+        if self._is_stale(header):
+            return
+        try:
+            await self._stage(feature_map, received_at_s, received_s)
+        except BadInput as error:
+            await self._publish(header, error_of(header, ErrorCause.BAD_INPUT, str(error), header.trace, time.time()))
+        except (ExecutionFailed, CodecError) as error:
+            LOGGER.warning("request %s failed: %s", header.request_id, error)
+            await self._publish(header, error_of(header, ErrorCause.EXECUTION, str(error), header.trace, time.time()))
+        except (CannotPrepare, MemoryError) as error:
+            # Not the request's fault: another device may do better, so its source tries again.
+            text = f"request {header.request_id} cannot go on here: {error}"
+            LOGGER.warning("%s", text)
+            await self._outbox.report(EventKind.FAILURE, text, stream=header.stream, device=self.device)
+
+    async def _stage(self, feature_map: FeatureMap, received_at_s: float, received_s: float) -> None:
+        header = feature_map.header
+        stage = header.stages[header.stage]
+        following = header.stages[header.stage + 1] if header.stage + 1 < len(header.stages) else None
+        key = SegmentKey(header.model, stage.start, stage.stop)
+        async with self._holder.borrow(EpochKey(header.stream, header.epoch), key) as segment:
+            if segment.is_last != (following is None):
+                raise ExecutionFailed(f"the route's stage {header.stage} does not end where the model does")
+            done, codec_ms = await self._compute(feature_map, segment, stage, following)
+        queue_ms = max(0.0, 1000 * (time.monotonic() - received_s) - done.compute_ms)
+        trace = StageTrace(
+            device=self.device,
+            start=stage.start,
+            stop=stage.stop,
+            received_at_s=received_at_s,
+            queue_ms=queue_ms,
+            compute_ms=done.compute_ms,
+        )
+        await self._observe(key, done.compute_ms - codec_ms)
+        await self._pass_on(header, done.value, trace, following)
+
+    async def _compute(
+        self, feature_map: FeatureMap, segment: Segment, stage: PlanStage, following: PlanStage | None
+    ) -> tuple[Done[_Computed], float]:
+        """Run the stage; return what it made and what codecs took of the time."""
+        header = feature_map.header
+        next_device = following.device if following else None
+        job = _StageJob(segment, feature_map, self._coder, next_device, self.device)
+        model, start, stop = segment.key.model, stage.start, stage.stop
+        done = await self._processor.run(
+            job,
+            Ticket(header.stream, self._pace.expected_ms(segment.manifest, start, stop), header.deadline_at_s),
+            discipline=Discipline.parse(header.queue),
+            nominal_ms=self._pace.nominal(model, start, stop, lambda: job.codec_ms),
+        )
+        return done, job.codec_ms * self._pace.factor
+
+    async def _pass_on(
+        self, header: FeatureMapHeader, made: _Computed, trace: StageTrace, following: PlanStage | None
+    ) -> None:
+        if made.result is not None:
+            await self._publish(header, outcome_of(header, made.result, (*header.trace, trace), time.time()))
+            return
+        if following is not None and following.device == self.device:
+            onward = header.model_copy(update={"stage": header.stage + 1, "trace": (*header.trace, trace)})
+            await self._take_through(FeatureMap(onward, made.arrays), time.time(), time.monotonic())
+            return
+        output_bytes = sum(tensor.size_bytes for tensor in made.encoded.values())
+        codecs = {tensor.codec for tensor in made.encoded.values()}
+        trace = trace.model_copy(update={"output_bytes": output_bytes, "codec": "+".join(sorted(codecs))})
+        onward = header.model_copy(update={"stage": header.stage + 1, "trace": (*header.trace, trace)})
+        await self._outgoing.put(_Outgoing(onward, made.encoded))
+
+    async def forward(self, feature_map: FeatureMap) -> None:
+        """Send a request to its first stage on another device, or begin it here."""
+        header = feature_map.header
+        if header.stages[header.stage].device == self.device:
+            await self.admit(feature_map)
+            return
+        self._note_attempt(header)
+        encoded = frames.encode_tensors(feature_map.arrays(self._coder), RAW, self._coder)
+        await self._outgoing.put(_Outgoing(header, encoded))
+
+    async def _send_all(self) -> None:
+        """A device's sends go out one after the other."""
+        while True:
+            outgoing = await self._outgoing.get()
+            try:
+                if not self._is_stale(outgoing.header):
+                    await self._send(outgoing)
+            finally:
+                self._outgoing.task_done()
+
+    async def _send(self, outgoing: _Outgoing) -> None:
+        header = outgoing.header
+        target = header.stages[header.stage].device
+        transfer_id = uuid.uuid4().hex
+        trace = header.trace
+        if trace and trace[-1].device == self.device:
+            trace = (*trace[:-1], trace[-1].model_copy(update={"sent_at_s": time.time()}))
+        stamped = header.model_copy(update={"transfer_id": transfer_id, "sender": self.device, "trace": trace})
+        pieces = frames.encode(stamped, outgoing.tensors)
+        size_bytes = frame_size_bytes(pieces)
+        self._ledger.started(transfer_id, target, size_bytes, time.monotonic())
+        timeout_s = max(_SHORTEST_SEND_TIMEOUT_S, 5 * self._ledger.overdue_after_ms(target, size_bytes) / 1000)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._transport.send(target, pieces)
+        except (BusError, TimeoutError) as error:
+            self._ledger.abandoned(transfer_id)
+            text = f"request {header.request_id} was not sent to {target}: {error or 'timeout'}"
+            LOGGER.warning("%s", text)
+            await self._outbox.report(EventKind.FAILURE, text, stream=header.stream, device=self.device)
+
+    async def _publish(self, header: FeatureMapHeader, outcome: Outcome) -> None:
+        payload, content_type = encode_outcome(outcome, header.accept)
+        await publish_outcome(
+            self._outbox,
+            header.stream,
+            payload,
+            Properties(
+                correlation_data=header.correlation_data,
+                content_type=content_type,
+                user=user_properties(header.request_id, header.traceparent),
+            ),
+            header.response_topic,
+        )
+
+    async def _observe(self, key: SegmentKey, measured_ms: float) -> None:
+        idle = self._pace.idle(key.model)
+        if idle is None:
+            return
+        observation = ComputeObservation(
+            device=self.device,
+            model=key.model,
+            start=key.start,
+            stop=key.stop,
+            measured_ms=max(0.0, measured_ms),
+            idle_ms=idle.segment_ms(key.start, key.stop),
+        )
+        await self._outbox.mention(topics.observations(self.device), observation.encode())
+
+    def _note_attempt(self, header: FeatureMapHeader) -> None:
+        key = (header.stream, header.request_id)
+        self._newest_attempts[key] = max(header.attempt, self._newest_attempts.pop(key, 0))
+        if len(self._newest_attempts) > _REMEMBERED_ATTEMPTS:
+            self._newest_attempts.popitem(last=False)
+
+    def _is_stale(self, header: FeatureMapHeader) -> bool:
+        """Whether a newer attempt at the same request has been here: nobody waits for this one."""
+        return self._newest_attempts.get((header.stream, header.request_id), 0) > header.attempt
+
+
+def user_properties(request_id: str, traceparent: str | None) -> dict[str, str]:
+    """Return the user properties of an outcome."""
+    found = {REQUEST_ID_PROPERTY: request_id}
+    return found | {TRACEPARENT_PROPERTY: traceparent} if traceparent else found
+
+
+async def publish_outcome(
+    outbox: Outbox, stream: str, payload: bytes, properties: Properties, response_topic: str | None
+) -> None:
+    """Publish an outcome for all, and on the requester's own topic if it gave one."""
+    await outbox.put(Publication(topics.results(stream), payload, properties))
+    if response_topic:
+        await outbox.put(Publication(response_topic, payload, properties, absolute=True))
