@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench docs setup lock clean
+.PHONY: demo test check bench fuzz docs setup lock clean
 
 demo: setup
 	$(BIN)/segue demo
@@ -24,6 +24,10 @@ bench: setup
 
 docs: setup
 	$(BIN)/segue schema bus > docs/asyncapi.json
+
+fuzz: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[all,fuzz]'
+	$(BIN)/python tests/fuzz/decoders.py -max_total_time=600
 
 setup: $(STAMP)
 

@@ -1,5 +1,6 @@
 """What every control message has in common: frozen, versioned, msgpack on the wire, decoded once."""
 
+import json
 from typing import Annotated, Any, Self, TypeVar
 
 import msgpack
@@ -7,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, Vali
 
 SCHEMA_VERSION = 1
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+_MAX_DIGITS = 20
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 """The name of a device, stream or service."""
@@ -89,6 +91,7 @@ def validate(adapter: TypeAdapter[_Decoded], payload: bytes | bytearray | memory
         raise MessageError(f"{len(payload)} bytes are more than a control message may have ({MAX_MESSAGE_BYTES})")
     try:
         if bytes(payload[:1]) == b"{":
+            json.loads(bytes(payload), parse_int=_integer)
             return adapter.validate_json(bytes(payload))
         document = msgpack.unpackb(payload)
         if not isinstance(document, dict):
@@ -100,6 +103,13 @@ def validate(adapter: TypeAdapter[_Decoded], payload: bytes | bytearray | memory
         if isinstance(error, MessageError):
             raise
         raise MessageError(f"neither msgpack nor JSON: {error}") from error
+
+
+def _integer(digits: str) -> int:
+    """Read an integer of a JSON document, which must fit msgpack as well: what is read may have to be written again."""
+    if len(digits) > _MAX_DIGITS or not -(2**63) <= int(digits) < 2**64:
+        raise MessageError(f"the integer {digits[:_MAX_DIGITS]} does not fit 64 bits")
+    return int(digits)
 
 
 def describe(error: ValidationError) -> str:

@@ -11,6 +11,7 @@ from shared.messages.base import MAX_MESSAGE_BYTES, Message, MessageError
 from shared.messages.control import COMMANDS, REPORTS, Ready
 from shared.messages.devices import OBSERVATIONS, Links, Presence, State, Telemetry
 from shared.messages.requests import Outcome, OutcomeStatus, OutputTensor
+from shared.messages.streams import StreamUsage
 
 CLASSES = sorted({message for channel in CHANNELS for message in channel.messages}, key=lambda kind: kind.__name__)
 
@@ -97,3 +98,9 @@ def test_tensors_survive_json_as_base64() -> None:
     outcome = Outcome(request_id="r", stream="s", status=OutcomeStatus.OK, outputs=(tensor,))
     assert b'"data":"AP-APw=="' in outcome.encode_json()
     assert Outcome.decode(outcome.encode_json()) == outcome
+
+
+@pytest.mark.parametrize("number", ["18446744073709551616", "-9223372036854775809", "1" + "0" * 5000])
+def test_integers_that_msgpack_cannot_hold_are_refused(number: str) -> None:
+    with pytest.raises(MessageError, match="does not fit 64 bits"):
+        StreamUsage.decode(f'{{"stream": "s", "input_bytes": {number}}}'.encode())
