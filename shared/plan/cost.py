@@ -2,8 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from math import inf
 
 from shared.plan.cuts import Encoding, encodings
+from shared.plan.engine import Job, Rules, run
 from shared.plan.pipeline import Operation, Work, completion_times_ms, identical_makespan_ms
 from shared.plan.plan import RAW, Prediction, Route, StreamPlan
 from shared.plan.policy import Objective, QueueDiscipline
@@ -120,7 +122,9 @@ class CostModel:
         """Return what the routes of one stream cost when no other stream runs."""
         return self.predict({stream.name: plan})
 
-    def predict(self, plans: Mapping[str, StreamPlan]) -> Prediction:
+    def predict(
+        self, plans: Mapping[str, StreamPlan], disciplines: Mapping[str, QueueDiscipline] | None = None
+    ) -> Prediction:
         """Return what a whole plan costs: means over all requests, throughput and makespan of all together."""
         busy: defaultdict[tuple[str, Work], float] = defaultdict(float)
         latency_ms = energy_j = 0.0
@@ -138,28 +142,44 @@ class CostModel:
             latency_ms=latency_ms / jobs,
             throughput_hz=1000 / bottleneck_ms if bottleneck_ms > 0 else None,
             energy_j=energy_j / jobs,
-            makespan_ms=self.makespan_ms(plans),
+            makespan_ms=self.makespan_ms(plans, disciplines),
         )
 
-    def makespan_ms(self, plans: Mapping[str, StreamPlan]) -> float:
-        """Return when the last of all jobs ends if every stream's burst starts at 0 and queues are FIFO, in ms."""
-        if len(plans) == 1:
+    def makespan_ms(
+        self, plans: Mapping[str, StreamPlan], disciplines: Mapping[str, QueueDiscipline] | None = None
+    ) -> float:
+        """Return when the last of all jobs ends if every stream's burst starts at 0, in ms."""
+        if len(plans) == 1 and _first_come(disciplines):
             ((name, plan),) = plans.items()
             if len(plan.routes) == 1:
                 route = plan.routes[0]
                 closed = identical_makespan_ms(self.operations(self.problem.stream(name), route), route.jobs)
                 if closed is not None:
                     return closed
-        return max(completion_times_ms(self.job_operations(plans)), default=0.0)
+        return max(self.delays_ms(plans, disciplines), default=0.0)
 
-    def job_operations(self, plans: Mapping[str, StreamPlan]) -> list[tuple[Operation, ...]]:
-        """Return the operations of every job, in starting order; streams take turns."""
-        ranked: list[tuple[int, int, tuple[Operation, ...]]] = []
+    def delays_ms(
+        self, plans: Mapping[str, StreamPlan], disciplines: Mapping[str, QueueDiscipline] | None = None
+    ) -> tuple[float, ...]:
+        """Return when each job ends if every stream's burst starts at 0, in starting order, in ms.
+
+        Devices without a discipline are FIFO; round robin shares the processor in infinitely small slots.
+        """
+        jobs = self.job_operations(plans)
+        if _first_come(disciplines):
+            return tuple(completion_times_ms([operations for _, operations in jobs]))
+        deadlines = {name: self.problem.deadline_ms(self.problem.stream(name)) or inf for name in plans}
+        simulated = run([Job(operations, 0.0, deadlines[name]) for name, operations in jobs], Rules(disciplines or {}))
+        return simulated.end_ms
+
+    def job_operations(self, plans: Mapping[str, StreamPlan]) -> list[tuple[str, tuple[Operation, ...]]]:
+        """Return the stream and the operations of every job, in starting order; streams take turns."""
+        ranked: list[tuple[int, int, str, tuple[Operation, ...]]] = []
         for position, (name, plan) in enumerate(plans.items()):
             stream = self.problem.stream(name)
             by_route = {route: self.operations(stream, route) for route in plan.routes}
-            ranked += [(turn, position, by_route[route]) for turn, route in enumerate(plan.jobs_in_order())]
-        return [operations for _, _, operations in sorted(ranked, key=lambda entry: entry[:2])]
+            ranked += [(turn, position, name, by_route[route]) for turn, route in enumerate(plan.jobs_in_order())]
+        return [(name, operations) for _, _, name, operations in sorted(ranked, key=lambda entry: entry[:2])]
 
     def off_source_blocks(self, stream: Stream, route: Route) -> int:
         """Return how many blocks run elsewhere than at the stream's source (Hu & Mishra's objective)."""
@@ -189,9 +209,9 @@ class CostModel:
             case Objective.DEADLINE:
                 return self._mean_off_source(plans)
             case Objective.TOTAL_DELAY:
-                return sum(completion_times_ms(self.job_operations(plans)))
+                return sum(self.delays_ms(plans, disciplines))
             case Objective.DELAY_VARIANCE:
-                times = completion_times_ms(self.job_operations(plans))
+                times = self.delays_ms(plans, disciplines)
                 mean = sum(times) / len(times)
                 return sum((time - mean) ** 2 for time in times) / len(times)
 
@@ -206,3 +226,7 @@ class CostModel:
     def _send(self, sender: str, receiver: str, size_bytes: float, stage: int) -> Operation:
         duration_ms = self.transfer_ms(sender, receiver, size_bytes)
         return Operation(Work.SEND, sender, duration_ms, stage, receiver, size_bytes)
+
+
+def _first_come(disciplines: Mapping[str, QueueDiscipline] | None) -> bool:
+    return all(discipline is QueueDiscipline.FIFO for discipline in (disciplines or {}).values())

@@ -82,7 +82,7 @@ class _Search:
             if not rivals.admit(values, label.used):
                 continue
             settled += 1
-            if settled > self._limits.label_limit:
+            if settled * self._nodes > self._limits.label_limit:
                 return Found(None if best is None else _path(best), False, bound)
             for successor in self._successors(label):
                 bound = self._bound(successor)

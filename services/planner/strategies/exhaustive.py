@@ -7,7 +7,7 @@ from math import prod
 
 from services.planner.strategies.diagnosis import diagnose
 from services.planner.strategies.neurosurgeon import no_split
-from services.planner.strategies.strategy import conclude, uniform
+from services.planner.strategies.strategy import conclude, policy_queues, uniform
 from shared.plan.constraints import violations
 from shared.plan.cost import CostModel
 from shared.plan.cuts import allowed_encodings
@@ -45,8 +45,9 @@ class Exhaustive:
             plans = {stream.name: plan for stream, plan in zip(problem.streams, choice, strict=True)}
             if violations(costs, plans):
                 continue
-            predicted = costs.predict(plans)
-            rank = costs.cost(objective, plans, predicted), predicted.latency_ms
+            queues = policy_queues(problem, plans)
+            predicted = costs.predict(plans, queues)
+            rank = costs.cost(objective, plans, predicted, queues), predicted.latency_ms
             if best is None or rank < best[:2]:
                 best = (*rank, plans)
         if best is None:

@@ -48,11 +48,12 @@ class ShortestPath:
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the cheapest plan; see the class."""
         joint = _solve_streams(problem, self._searched(problem), time_budget_s, in_turn=False)
+        bound = joint.bound
         if not joint.missing and memory_violations(problem, joint.plans):
             joint = _solve_streams(problem, self._searched(problem), time_budget_s, in_turn=True)
         if joint.missing:
             return Infeasible(self.name, problem.policy.objective, _reasons(problem, *joint.missing, time_budget_s))
-        plans, proved, bound = joint.plans, joint.proved, joint.bound
+        plans, proved = joint.plans, joint.proved
         jobs = sum(stream.jobs for stream in problem.streams)
         objective = problem.policy.objective
         own = self._searched(problem) is _searched(objective)

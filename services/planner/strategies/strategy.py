@@ -48,6 +48,12 @@ def uniform(route: Route, jobs: int) -> StreamPlan:
     return StreamPlan((Route(route.stages, jobs),), tuple(range(jobs)))
 
 
+def policy_queues(problem: Problem, plans: Mapping[str, StreamPlan]) -> dict[str, QueueDiscipline]:
+    """Return the policy's discipline for every device that computes."""
+    used = dict.fromkeys(device for plan in plans.values() for route in plan.routes for device in route.devices)
+    return {device: problem.policy.queue for device in used}
+
+
 def conclude(
     problem: Problem,
     strategy: str,
@@ -72,9 +78,8 @@ def conclude(
     broken = violations(costs, plans)
     if broken:
         return Infeasible(strategy, objective, broken)
-    used = dict.fromkeys(device for plan in plans.values() for route in plan.routes for device in route.devices)
-    queues = {device: problem.policy.queue for device in used} if disciplines is None else dict(disciplines)
-    predicted = costs.predict(plans)
+    queues = policy_queues(problem, plans) if disciplines is None else dict(disciplines)
+    predicted = costs.predict(plans, queues)
     streams = {
         name: StreamPlan(
             plan.routes,
@@ -83,7 +88,7 @@ def conclude(
         )
         for name, plan in plans.items()
     }
-    cost = costs.cost(objective, plans, predicted)
+    cost = costs.cost(objective, plans, predicted, queues)
     if optimal:
         lower_bound = cost
     elif lower_bound is not None:

@@ -1,0 +1,186 @@
+"""What happens when a plan runs: an event-driven simulation with the rules of the design, section 5."""
+
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from math import inf
+
+from shared.plan.arrivals import AllAtOnce, Arrivals, arrival_times_ms
+from shared.plan.cost import CostModel
+from shared.plan.engine import Job, Rules, run
+from shared.plan.pipeline import Operation, Work
+from shared.plan.plan import Plan, StreamPlan
+from shared.plan.problem import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """A stretch of time in which a device computes or sends for a request."""
+
+    stream: str
+    request: int
+    operation: Operation
+    start_ms: float
+    end_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTimes:
+    """What a request went through.
+
+    Attributes:
+        waited_ms: time in queues.
+        computed_ms: time from the start to the end of its computing (under round robin, sharing included).
+        sent_ms: time on links.
+    """
+
+    stream: str
+    request: int
+    arrival_ms: float
+    end_ms: float
+    deadline_ms: float
+    waited_ms: float
+    computed_ms: float
+    sent_ms: float
+
+    @property
+    def latency_ms(self) -> float:
+        """Time from arrival to result."""
+        return self.end_ms - self.arrival_ms
+
+    @property
+    def late(self) -> bool:
+        """Whether the deadline was missed."""
+        return self.end_ms > self.deadline_ms * (1 + 1e-12)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The outcome of a simulation: every request, and every stretch of work."""
+
+    requests: tuple[RequestTimes, ...]
+    activities: tuple[Activity, ...]
+
+    @property
+    def makespan_ms(self) -> float:
+        """When the last request ends."""
+        return max((request.end_ms for request in self.requests), default=0.0)
+
+    @property
+    def total_delay_ms(self) -> float:
+        """All latencies added up."""
+        return sum(request.latency_ms for request in self.requests)
+
+    @property
+    def delay_variance_ms2(self) -> float:
+        """Variance of the latencies (of the population), in ms squared."""
+        if not self.requests:
+            return 0.0
+        mean = self.total_delay_ms / len(self.requests)
+        return sum((request.latency_ms - mean) ** 2 for request in self.requests) / len(self.requests)
+
+    @property
+    def throughput_hz(self) -> float | None:
+        """Requests per second from the first result to the last; None for fewer than two."""
+        ends = sorted(request.end_ms for request in self.requests)
+        if len(ends) < 2 or ends[-1] == ends[0]:
+            return None
+        return 1000 * (len(ends) - 1) / (ends[-1] - ends[0])
+
+    def latency_percentile_ms(self, percent: float) -> float:
+        """Return the least latency that ``percent`` of the requests do not exceed, in ms.
+
+        Raises:
+            ValueError: if there are no requests.
+        """
+        if not self.requests:
+            raise ValueError("no requests")
+        ranked = sorted(request.latency_ms for request in self.requests)
+        rank = -(-len(ranked) * percent // 100)
+        return ranked[max(0, int(rank) - 1)]
+
+    def busy_ms(self) -> dict[tuple[str, Work], float]:
+        """Return how long every device computed and every device sent, in ms."""
+        busy: defaultdict[tuple[str, Work], float] = defaultdict(float)
+        for activity in self.activities:
+            busy[activity.operation.resource] += activity.end_ms - activity.start_ms
+        return dict(busy)
+
+    def link_ms(self) -> dict[tuple[str, str], float]:
+        """Return how long every directed link carried something, in ms."""
+        busy: defaultdict[tuple[str, str], float] = defaultdict(float)
+        for activity in self.activities:
+            if activity.operation.target is not None:
+                busy[activity.operation.device, activity.operation.target] += activity.end_ms - activity.start_ms
+        return dict(busy)
+
+
+def simulate(
+    problem: Problem,
+    plan: Plan | Mapping[str, StreamPlan],
+    *,
+    seed: int = 0,
+    arrivals: Mapping[str, Arrivals] | Arrivals | None = None,
+    requests: int | None = None,
+    rules: Rules | None = None,
+) -> Timeline:
+    """Run a plan; the same seed gives the same timeline.
+
+    Args:
+        problem: what the plan was made for.
+        plan: the plan, or only its routes per stream.
+        seed: of random arrivals.
+        arrivals: of every stream, or one for all; default: all at once.
+        requests: per stream; default: its jobs. Requests beyond its jobs take the routes over again, in order.
+        rules: queue disciplines and background; default: those of the plan.
+
+    Raises:
+        NoLinkError: if the plan sends over a link that does not exist.
+    """
+    streams = plan.streams if isinstance(plan, Plan) else plan
+    if rules is None:
+        rules = Rules(plan.disciplines if isinstance(plan, Plan) else {})
+    rng = random.Random(seed)
+    costs = CostModel(problem)
+    ranked: list[tuple[float, int, int, str, Job]] = []
+    for position, (name, stream_plan) in enumerate(streams.items()):
+        stream = problem.stream(name)
+        own = arrivals.get(name, AllAtOnce()) if isinstance(arrivals, Mapping) else arrivals or AllAtOnce()
+        times_ms = arrival_times_ms(own, requests or stream.jobs, rng)
+        by_route = {route: costs.operations(stream, route) for route in stream_plan.routes}
+        within_ms = problem.deadline_ms(stream) or inf
+        order = islice(cycle(stream_plan.jobs_in_order()), len(times_ms))
+        for index, (time_ms, route) in enumerate(zip(times_ms, order, strict=True)):
+            ranked.append((time_ms, index, position, name, Job(by_route[route], time_ms, time_ms + within_ms)))
+    ranked.sort(key=lambda entry: entry[:3])
+    return _timeline([(name, index, job) for _, index, _, name, job in ranked], rules)
+
+
+def _timeline(jobs: Sequence[tuple[str, int, Job]], rules: Rules) -> Timeline:
+    outcome = run([job for _, _, job in jobs], rules)
+    activities = tuple(
+        Activity(*jobs[span.job][:2], jobs[span.job][2].operations[span.operation], span.start_ms, span.end_ms)
+        for span in outcome.spans
+    )
+    first_ms: dict[tuple[int, int], float] = {}
+    for span in outcome.spans:
+        first_ms.setdefault((span.job, span.operation), span.start_ms)
+    requests = []
+    for index, (name, number, job) in enumerate(jobs):
+        spent = {Work.COMPUTE: 0.0, Work.SEND: 0.0}
+        waited_ms = 0.0
+        for step, (operation, (arrived_ms, end_ms)) in enumerate(
+            zip(job.operations, outcome.steps[index], strict=True)
+        ):
+            start_ms = first_ms.get((index, step), end_ms)
+            waited_ms += start_ms - arrived_ms
+            spent[operation.work] += end_ms - start_ms
+        end_ms = outcome.end_ms[index]
+        requests.append(
+            RequestTimes(
+                name, number, job.release_ms, end_ms, job.deadline_ms, waited_ms, spent[Work.COMPUTE], spent[Work.SEND]
+            )
+        )
+    return Timeline(tuple(requests), activities)

@@ -1,0 +1,66 @@
+"""Timelines for people: Chrome and Perfetto traces, and the bars of a Gantt chart."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from shared.plan.pipeline import Work
+from shared.plan.simulation import Activity, Timeline
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar of a Gantt chart: a row (device and kind of work), a time and a label."""
+
+    row: str
+    start_ms: float
+    end_ms: float
+    label: str
+    stream: str
+
+
+def gantt_bars(timeline: Timeline) -> tuple[Bar, ...]:
+    """Return the bars of a timeline by row, then time."""
+    bars = [
+        Bar(
+            f"{activity.operation.device} {activity.operation.work.value}",
+            activity.start_ms,
+            activity.end_ms,
+            _label(activity),
+            activity.stream,
+        )
+        for activity in timeline.activities
+    ]
+    return tuple(sorted(bars, key=lambda bar: (bar.row, bar.start_ms, bar.end_ms)))
+
+
+def chrome_trace(timeline: Timeline) -> dict[str, Any]:
+    """Return the timeline in the Trace Event Format of Perfetto and chrome://tracing, in microseconds."""
+    devices = sorted({activity.operation.device for activity in timeline.activities})
+    numbers = {device: number for number, device in enumerate(devices, start=1)}
+    threads = {Work.COMPUTE: 1, Work.SEND: 2}
+    events: list[dict[str, Any]] = []
+    for device, number in numbers.items():
+        events.append({"ph": "M", "name": "process_name", "pid": number, "args": {"name": device}})
+        for work, thread in threads.items():
+            names = {"name": work.value}
+            events.append({"ph": "M", "name": "thread_name", "pid": number, "tid": thread, "args": names})
+    for activity in timeline.activities:
+        events.append(
+            {
+                "ph": "X",
+                "name": _label(activity),
+                "cat": activity.operation.work.value,
+                "pid": numbers[activity.operation.device],
+                "tid": threads[activity.operation.work],
+                "ts": activity.start_ms * 1000,
+                "dur": (activity.end_ms - activity.start_ms) * 1000,
+                "args": {"stream": activity.stream, "request": activity.request, "stage": activity.operation.stage},
+            }
+        )
+    return {"displayTimeUnit": "ms", "traceEvents": events}
+
+
+def _label(activity: Activity) -> str:
+    operation = activity.operation
+    what = f"stage {operation.stage}" if operation.target is None else f"to {operation.target}"
+    return f"{activity.stream} #{activity.request}: {what}"

@@ -1,0 +1,35 @@
+import json
+
+from shared.plan.plan import StreamPlan, sequential_route
+from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
+from shared.plan.simulation import simulate
+from shared.plan.trace import chrome_trace, gantt_bars
+
+PROBLEM = Problem(
+    {"m": Model(1000, (Block("x", 2000), Block("y", 1000)))},
+    {"a": Device({"m": (10.0, 20.0)}), "b": Device({"m": (5.0, 6.0)})},
+    (Link("a", "b", 8.0, 1.0),),
+    (Stream("s", "m", "a"),),
+)
+SPLIT = {"s": StreamPlan((sequential_route([(0, 1, "a", "raw"), (1, 2, "b", "raw")]),))}
+
+
+def test_bars() -> None:
+    bars = gantt_bars(simulate(PROBLEM, SPLIT, requests=2))
+    assert [(bar.row, bar.start_ms, bar.end_ms) for bar in bars] == [
+        ("a compute", 0, 10),
+        ("a compute", 10, 20),
+        ("a send", 10, 13),
+        ("a send", 20, 23),
+        ("b compute", 13, 19),
+        ("b compute", 23, 29),
+    ]
+    assert bars[2].label == "s #0: to b"
+
+
+def test_chrome_trace_is_json_with_microseconds() -> None:
+    trace = json.loads(json.dumps(chrome_trace(simulate(PROBLEM, SPLIT))))
+    spans = [event for event in trace["traceEvents"] if event["ph"] == "X"]
+    assert [(event["ts"], event["dur"]) for event in spans] == [(0, 10_000), (10_000, 3_000), (13_000, 6_000)]
+    names = {event["args"]["name"] for event in trace["traceEvents"] if event["name"] == "process_name"}
+    assert names == {"a", "b"}
