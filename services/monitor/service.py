@@ -1,0 +1,333 @@
+"""The monitor: samples its device, measures its links, and publishes what has changed."""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import assert_never
+
+from services.monitor.change import ChangeDetector, Quantity
+from services.monitor.config import MONITOR_PREFIX, MonitorConfig
+from services.monitor.device import DeviceSample, DeviceSampler
+from services.monitor.emulated import EmulatedConditions
+from services.monitor.estimate import LoadEstimator
+from services.monitor.inbound import Inbound, Rejects, decode, subscriptions
+from services.monitor.links import LinkBook, SendProbe
+from shared.bus import topics
+from shared.bus.connection import Connection, Received, Will
+from shared.bus.errors import BusError
+from shared.messages.base import MessageError
+from shared.messages.devices import (
+    ComputeObservation,
+    Emulation,
+    LinkEstimate,
+    Links,
+    Presence,
+    Probe,
+    ServicePresence,
+    State,
+    Telemetry,
+    TransferObservation,
+)
+from shared.service import new_boot_id, segue_version
+
+LOGGER = logging.getLogger(__name__)
+
+_FAREWELL_S = 2.0
+_RETRY_S = 1.0
+_DOUBT_PAUSE_S = 0.1
+_MAX_SENDING = 64
+"""Probes and echoes under way at the same time; more are dropped, as a network would."""
+_LATENCY_FLOOR_MS = 2.0
+"""Changes of a latency below this are no news."""
+
+
+async def serve(config: MonitorConfig) -> None:
+    """Run the monitor of a device until it is cancelled.
+
+    Raises:
+        BusError: the broker is not reached in time, or refuses access.
+    """
+    await Monitor(config).run()
+
+
+class Monitor:
+    """One device's monitor: the shell around `LinkBook`, `LoadEstimator` and `ChangeDetector`."""
+
+    def __init__(self, config: MonitorConfig) -> None:
+        """Prepare; nothing is connected yet. Call it in the event loop that runs it."""
+        self._config = config
+        self._clock: Callable[[], float] = asyncio.get_running_loop().time
+        self._book = LinkBook(config.device, config.probing)
+        self._load = LoadEstimator()
+        self._conditions = EmulatedConditions()
+        self._sampler = DeviceSampler(self._clock, threads=config.threads, emulated=config.emulated)
+        self._sample: DeviceSample | None = None
+        self._observed_s: float | None = None
+        self._rejects = Rejects()
+        self._boot_id = new_boot_id()
+        self._link_changes = ChangeDetector(threshold=config.change_threshold, heartbeat_s=config.heartbeat_s)
+        self._load_changes = ChangeDetector(threshold=config.change_threshold, heartbeat_s=config.heartbeat_s)
+        self._links_dirty = asyncio.Event()
+        self._load_dirty = asyncio.Event()
+        self._probes_dirty = asyncio.Event()
+        self._sending = 0
+
+    async def run(self) -> None:
+        """Connect, measure and publish until cancelled; then say goodbye."""
+        config = self._config
+        async with AsyncExitStack() as stack:
+            # Probes have a connection of their own, so that control never waits behind padding.
+            probes = await stack.enter_async_context(
+                Connection.open(
+                    config.broker,
+                    client_id=f"{config.service_name}-probes",
+                    connect_timeout_s=config.connect_timeout_s,
+                )
+            )
+            await probes.subscribe(topics.probes(config.device), qos=0)
+            control = await stack.enter_async_context(
+                Connection.open(
+                    config.broker,
+                    client_id=config.service_name,
+                    will=Will(topics.service(config.service_name), self._presence(State.OFFLINE)),
+                    on_connected=self._announce,
+                    connect_timeout_s=config.connect_timeout_s,
+                )
+            )
+            for topic_filter, qos in subscriptions(config.device, emulated=config.emulated).items():
+                await control.subscribe(topic_filter, qos)
+            try:
+                await self._measure(control, probes)
+            finally:
+                await self._say_goodbye(control)
+
+    async def _measure(self, control: Connection, probes: Connection) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listen(control), name="listen")
+            group.create_task(self._listen_to_probes(probes, group), name="listen to probes")
+            group.create_task(self._probe_links(probes, group), name="probe links")
+            group.create_task(self._sample_device(), name="sample the device")
+            group.create_task(self._publish_links(control), name="publish links")
+            group.create_task(self._publish_telemetry(control), name="publish telemetry")
+
+    async def _announce(self, control: Connection) -> None:
+        await control.publish(
+            topics.service(self._config.service_name), self._presence(State.ONLINE), retain=True, qos=1
+        )
+        if estimates := self._book.estimates():
+            await self._send_links(control, estimates)
+
+    async def _say_goodbye(self, control: Connection) -> None:
+        try:
+            await control.publish(
+                topics.service(self._config.service_name),
+                self._presence(State.OFFLINE),
+                retain=True,
+                timeout_s=_FAREWELL_S,
+            )
+        except BusError as error:
+            LOGGER.debug("could not say goodbye: %s", error)
+
+    def _presence(self, state: State) -> bytes:
+        return ServicePresence(
+            name=self._config.service_name,
+            role="monitor",
+            state=state,
+            version=segue_version(),
+            boot_id=self._boot_id,
+        ).encode()
+
+    async def _listen(self, control: Connection) -> None:
+        async for received in control:
+            message = self._decode(received)
+            if message is not None:
+                self._handle(message)
+
+    def _decode(self, received: Received) -> Inbound | None:
+        try:
+            return decode(received.topic, received.payload)
+        except MessageError as error:
+            if self._rejects.add(received.topic, str(error)):
+                LOGGER.warning("dropped a message on %s: %s", received.topic, error)
+            return None
+
+    def _handle(self, message: Inbound) -> None:
+        now_s = self._clock()
+        match message:
+            case Presence():
+                if message.state is State.ONLINE:
+                    self._book.device_online(message.device, message.boot_id, now_s)
+                else:
+                    self._book.device_offline(message.device)
+                self._links_dirty.set()
+            case ServicePresence():
+                self._hear_of_service(message, now_s)
+            case ComputeObservation():
+                self._observed_s = now_s
+                self._load.add(message.measured_ms, message.idle_ms)
+                self._load_dirty.set()
+            case TransferObservation():
+                if self._book.observed(message, now_s):
+                    self._links_dirty.set()
+            case Emulation():
+                if self._config.emulated:
+                    self._conditions.obey(message)
+            case Probe():
+                LOGGER.debug("a probe that came in on the control connection is ignored")
+            case _:
+                assert_never(message)
+        self._probes_dirty.set()
+
+    def _hear_of_service(self, service: ServicePresence, now_s: float) -> None:
+        if service.role != "monitor" or not service.name.startswith(MONITOR_PREFIX):
+            return
+        device = service.name.removeprefix(MONITOR_PREFIX)
+        if service.state is State.ONLINE:
+            self._book.monitor_online(device, now_s)
+        else:
+            self._book.monitor_offline(device)
+
+    async def _listen_to_probes(self, probes: Connection, group: asyncio.TaskGroup) -> None:
+        async for received in probes:
+            now_s = self._clock()
+            message = self._decode(received)
+            if not isinstance(message, Probe) or message.sender == self._config.device:
+                continue
+            if message.kind == "probe":
+                echo = message.model_copy(update={"kind": "echo", "sender": self._config.device, "padding": b""})
+                self._begin_sending(group, probes, message.sender, echo)
+                continue
+            follower = self._book.echoed(message.sender, message.probe_id, now_s)
+            if follower is not None:
+                self._begin_probe(group, probes, follower)
+            self._links_dirty.set()
+            self._probes_dirty.set()
+
+    async def _probe_links(self, probes: Connection, group: asyncio.TaskGroup) -> None:
+        while True:
+            self._probes_dirty.clear()
+            before = self._book.estimates()
+            probe = self._book.tick(self._clock())
+            if probe is not None:
+                self._begin_probe(group, probes, probe)
+            if self._book.estimates() != before:
+                self._links_dirty.set()
+            await _until(self._probes_dirty, self._book.next_tick_s(self._clock()) - self._clock())
+
+    def _begin_probe(self, group: asyncio.TaskGroup, probes: Connection, probe: SendProbe) -> None:
+        message = Probe(
+            kind="probe",
+            probe_id=probe.probe_id,
+            sender=self._config.device,
+            size_bytes=probe.padding_bytes,
+            padding=os.urandom(probe.padding_bytes),
+        )
+        self._begin_sending(group, probes, probe.target, message)
+
+    def _begin_sending(self, group: asyncio.TaskGroup, probes: Connection, target: str, message: Probe) -> None:
+        if self._sending >= _MAX_SENDING:
+            return
+        self._sending += 1
+        group.create_task(self._send_probe(probes, target, message), name=f"{message.kind} to {target}")
+
+    async def _send_probe(self, probes: Connection, target: str, message: Probe) -> None:
+        try:
+            payload = message.encode()
+            if await self._conditions.until_delivered(target, len(payload), self._config.probing.timeout_s * 4):
+                await probes.publish(topics.probes(target), payload, qos=0)
+        except BusError as error:
+            LOGGER.debug("a probe to %s was lost: %s", target, error)
+        finally:
+            self._sending -= 1
+
+    async def _sample_device(self) -> None:
+        """Sample on one thread; the load factor only while the executor tells nothing of it."""
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1, thread_name_prefix="sample") as pool:
+            while True:
+                is_told = self._observed_s is not None and (
+                    self._clock() - self._observed_s < self._config.observation_age_s
+                )
+                sample = await loop.run_in_executor(pool, partial(self._sampler.sample, with_load=not is_told))
+                if sample.load is not None:
+                    self._load.add(sample.load.measured_ms * self._conditions.load_factor, sample.load.idle_ms)
+                self._sample = sample
+                self._load_dirty.set()
+                pause_s = _DOUBT_PAUSE_S if self._load.in_doubt else self._config.sample_interval_s
+                await asyncio.sleep(pause_s)
+
+    async def _publish_links(self, control: Connection) -> None:
+        while True:
+            await _until(self._links_dirty, self._silence_left_s(self._link_changes))
+            self._links_dirty.clear()
+            estimates = self._book.estimates()
+            quantities = _link_quantities(estimates)
+            if self._link_changes.examine(quantities, self._clock()) is None:
+                continue
+            try:
+                await self._send_links(control, estimates)
+            except BusError as error:
+                LOGGER.warning("links are not published: %s", error)
+                await asyncio.sleep(_RETRY_S)
+                continue
+            self._link_changes.published(quantities, self._clock())
+
+    async def _send_links(self, control: Connection, estimates: tuple[LinkEstimate, ...]) -> None:
+        links = Links(device=self._config.device, sent_at_s=time.time(), links=estimates)
+        await control.publish(topics.links(self._config.device), links.encode(), retain=True)
+
+    async def _publish_telemetry(self, control: Connection) -> None:
+        while True:
+            await _until(self._load_dirty, self._silence_left_s(self._load_changes))
+            self._load_dirty.clear()
+            if self._sample is None:
+                continue
+            quantities = {"load_factor": Quantity(self._load.load_factor)}
+            if self._load_changes.examine(quantities, self._clock()) is None:
+                continue
+            try:
+                await control.publish(
+                    topics.telemetry(self._config.device), self._telemetry(self._sample).encode(), qos=0
+                )
+            except BusError as error:
+                LOGGER.warning("telemetry is not published: %s", error)
+                await asyncio.sleep(_RETRY_S)
+                continue
+            self._load_changes.published(quantities, self._clock())
+
+    def _telemetry(self, sample: DeviceSample) -> Telemetry:
+        return Telemetry(
+            device=self._config.device,
+            sent_at_s=time.time(),
+            cpu_percent=sample.cpu_percent,
+            memory_used_bytes=sample.memory.used_bytes,
+            memory_total_bytes=sample.memory.total_bytes,
+            temperature_c=sample.temperature_c,
+            power_w=sample.power_w,
+            load_factor=self._load.load_factor,
+        )
+
+    def _silence_left_s(self, changes: ChangeDetector) -> float:
+        due_s = changes.next_heartbeat_s()
+        return self._config.heartbeat_s if due_s is None else max(0.0, due_s - self._clock())
+
+
+def _link_quantities(estimates: tuple[LinkEstimate, ...]) -> dict[str, Quantity]:
+    quantities = {}
+    for link in estimates:
+        quantities[f"bandwidth to {link.target}"] = Quantity(link.bandwidth_mbps, floor=0.001)
+        quantities[f"latency to {link.target}"] = Quantity(link.latency_ms, floor=_LATENCY_FLOOR_MS)
+    return quantities
+
+
+async def _until(event: asyncio.Event, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(max(0.0, timeout_s)):
+            await event.wait()
+    except TimeoutError:
+        return

@@ -1,0 +1,208 @@
+"""Estimates follow a change within two samples, and neither one outlier nor noise moves them."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.monitor.estimate import LinkEstimator, LoadEstimator, ReseedingMedian, Verdict, transmission_ms
+
+LATENCY_MS = 2.0
+
+
+def transfer_ms(size_bytes: int, bandwidth_mbps: float, latency_ms: float = LATENCY_MS) -> float:
+    return latency_ms + transmission_ms(size_bytes, bandwidth_mbps)
+
+
+def settled_link(bandwidth_mbps: float = 20.0, size_bytes: int = 60_000) -> LinkEstimator:
+    link = LinkEstimator()
+    for _ in range(5):
+        link.add_round_trip(2 * LATENCY_MS)
+        link.add_transfer(size_bytes, transfer_ms(size_bytes, bandwidth_mbps))
+    return link
+
+
+@given(
+    bandwidth_mbps=st.floats(0.1, 1000),
+    latency_ms=st.floats(0.05, 100),
+    sizes=st.lists(st.integers(100_000, 5_000_000), min_size=1, max_size=20),
+)
+def test_exact_transfers_give_the_exact_bandwidth(bandwidth_mbps: float, latency_ms: float, sizes: list[int]) -> None:
+    link = LinkEstimator()
+    link.add_round_trip(2 * latency_ms)
+    # Below a tenth of the latency the estimator does not believe what is left for the link.
+    sizes = [size for size in sizes if transmission_ms(size, bandwidth_mbps) > latency_ms / 8]
+    for size in sizes:
+        link.add_transfer(size, transfer_ms(size, bandwidth_mbps, latency_ms))
+    if sizes:
+        assert link.bandwidth_mbps == pytest.approx(bandwidth_mbps, rel=1e-6)
+        assert link.latency_ms == pytest.approx(latency_ms)
+
+
+@pytest.mark.parametrize("factor", [0.1, 10.0])
+def test_a_change_by_ten_is_followed_within_two_samples(factor: float) -> None:
+    link = settled_link(20.0)
+    for _ in range(2):
+        link.add_transfer(60_000, transfer_ms(60_000, 20.0 * factor))
+    assert link.bandwidth_mbps == pytest.approx(20.0 * factor)
+
+
+@given(factor=st.floats(0.01, 100), seed=st.integers(0, 1000))
+def test_one_outlier_changes_nothing(factor: float, seed: int) -> None:
+    rng = random.Random(seed)
+    link = settled_link(20.0)
+    link.add_transfer(60_000, transfer_ms(60_000, 20.0) * factor)
+    outlier = link.bandwidth_mbps
+    for _ in range(rng.randint(1, 5)):
+        link.add_transfer(60_000, transfer_ms(60_000, 20.0))
+    assert outlier == pytest.approx(20.0, rel=1e-6)
+    assert link.bandwidth_mbps == pytest.approx(20.0, rel=1e-6)
+    assert link.is_settled
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_ten_percent_noise_moves_the_estimate_less_than_ten_percent(seed: int) -> None:
+    rng = random.Random(seed)
+    link = settled_link(20.0)
+    for _ in range(300):
+        link.add_transfer(60_000, transfer_ms(60_000, 20.0) * rng.uniform(0.9, 1.1))
+        assert link.bandwidth_mbps == pytest.approx(20.0, rel=0.11)
+
+
+def test_an_overdue_transfer_bounds_the_bandwidth_at_once() -> None:
+    link = settled_link(20.0)
+    link.add_transfer(60_000, 500.0, finished=False)
+    assert link.bandwidth_mbps == pytest.approx(8 * 60_000 / (1000 * (500.0 - LATENCY_MS)))
+    assert not link.is_settled
+    link.add_transfer(60_000, transfer_ms(60_000, 0.5))
+    assert link.bandwidth_mbps == pytest.approx(0.5)
+
+
+def test_after_a_bound_the_next_finished_transfer_is_believed() -> None:
+    link = settled_link(20.0)
+    link.add_transfer(60_000, 500.0, finished=False)
+    link.add_transfer(60_000, transfer_ms(60_000, 20.0))
+    assert link.bandwidth_mbps == pytest.approx(20.0)
+
+
+@given(st.floats(1.0, 30.0))
+def test_an_overdue_transfer_never_raises_the_estimate(elapsed_ms: float) -> None:
+    link = settled_link(20.0)
+    before = link.bandwidth_mbps
+    link.add_transfer(60_000, elapsed_ms, finished=False)
+    assert link.bandwidth_mbps is not None and before is not None
+    assert link.bandwidth_mbps <= before
+
+
+def test_one_small_overdue_transfer_only_casts_doubt() -> None:
+    link = settled_link(20.0)
+    link.add_transfer(2_000, 300.0, finished=False)
+    assert link.bandwidth_mbps == pytest.approx(20.0)
+    assert not link.is_settled
+    link.add_transfer(2_000, 300.0, finished=False)
+    assert link.bandwidth_mbps is not None
+    assert link.bandwidth_mbps < 0.1
+
+
+def test_small_transfers_say_little_beside_large_ones() -> None:
+    link = LinkEstimator()
+    link.add_round_trip(2.0)
+    for _ in range(4):
+        link.add_transfer(1_000_000, transfer_ms(1_000_000, 100.0, 1.0))
+    for _ in range(30):
+        link.add_transfer(2_000, transfer_ms(2_000, 100.0, 1.0) + 0.8)
+    assert link.bandwidth_mbps == pytest.approx(100.0)
+
+
+def test_latency_follows_a_shorter_round_trip_at_once_and_a_longer_one_after_three() -> None:
+    link = settled_link()
+    link.add_round_trip(80.0)
+    link.add_round_trip(80.0)
+    assert link.latency_ms == pytest.approx(LATENCY_MS)
+    link.add_round_trip(80.0)
+    assert link.latency_ms == pytest.approx(40.0)
+    link.add_round_trip(10.0)
+    assert link.latency_ms == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_jitter_on_top_of_the_latency_is_mostly_ignored(seed: int) -> None:
+    rng = random.Random(seed)
+    link = LinkEstimator()
+    for _ in range(50):
+        link.add_round_trip(20.0 + rng.expovariate(1 / 3.0))
+    assert link.latency_ms is not None
+    assert 10.0 <= link.latency_ms < 12.0
+
+
+def test_nonsense_is_ignored() -> None:
+    link, load = LinkEstimator(), LoadEstimator()
+    link.add_transfer(0, 5.0)
+    link.add_transfer(100, 0.0)
+    link.add_transfer(-5, -5.0, finished=False)
+    link.add_probe(0, 1.0)
+    load.add(0.0, 5.0)
+    load.add(5.0, 0.0)
+    load.add(-1.0, -1.0)
+    assert link.bandwidth_mbps is None
+    assert link.samples == 0
+    assert load.load_factor == 1.0
+
+
+@given(load=st.floats(1.0, 20.0), idle=st.lists(st.floats(1.0, 300.0), min_size=1, max_size=20))
+def test_load_factor_is_exact_without_noise(load: float, idle: list[float]) -> None:
+    estimator = LoadEstimator()
+    for idle_ms in idle:
+        estimator.add(load * idle_ms, idle_ms)
+    assert estimator.load_factor == pytest.approx(load)
+
+
+def test_load_is_followed_within_two_samples_up_and_down() -> None:
+    estimator = LoadEstimator()
+    for _ in range(9):
+        estimator.add(20.0, 20.0)
+    estimator.add(60.0, 20.0)
+    assert estimator.load_factor == pytest.approx(1.0)
+    assert estimator.in_doubt
+    estimator.add(60.0, 20.0)
+    assert estimator.load_factor == pytest.approx(3.0)
+    estimator.add(20.0, 20.0)
+    estimator.add(20.0, 20.0)
+    assert estimator.load_factor == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_load_factor_under_ten_percent_noise_stays_within_ten_percent(seed: int) -> None:
+    rng = random.Random(seed)
+    estimator = LoadEstimator()
+    for number in range(300):
+        estimator.add(40.0 * rng.uniform(0.9, 1.1), 20.0)
+        assert number < 5 or estimator.load_factor == pytest.approx(2.0, rel=0.1)
+
+
+def test_a_change_that_catches_a_sample_half_way_does_not_leave_it_in_the_window() -> None:
+    link = settled_link(20.0)
+    link.add_transfer(60_000, transfer_ms(60_000, 6.0))
+    link.add_transfer(60_000, transfer_ms(60_000, 2.0))
+    assert link.bandwidth_mbps == pytest.approx(2.0)
+
+
+def test_contradictions_in_alternating_directions_do_not_freeze_the_estimate() -> None:
+    median = ReseedingMedian()
+    for _ in range(5):
+        median.add(1.0, 1.0, Verdict.AGREES)
+    for value, verdict in [(10.0, Verdict.ABOVE), (0.1, Verdict.BELOW), (10.0, Verdict.ABOVE)]:
+        median.add(value, 1.0, verdict)
+    assert median.value == pytest.approx(10.0)
+
+
+@given(st.lists(st.tuples(st.floats(1e-6, 1e6), st.integers(1, 10**9), st.booleans()), max_size=60))
+def test_estimates_stay_finite_and_positive_whatever_comes(samples: list[tuple[float, int, bool]]) -> None:
+    link = LinkEstimator()
+    for elapsed_ms, size_bytes, finished in samples:
+        link.add_round_trip(elapsed_ms)
+        link.add_transfer(size_bytes, elapsed_ms, finished=finished)
+        assert link.bandwidth_mbps is not None and link.latency_ms is not None
+        assert 0 < link.bandwidth_mbps <= 100_000
+        assert 0 < link.latency_ms <= 1e6
