@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from shared.model.onnx_file.runtime import Optimisation, Session
-from shared.model.tensor import DType, Tensor
+from shared.model.tensor import Tensor
 from shared.model.weights import Array
 
 
@@ -52,22 +52,35 @@ def verify_chain(
     Raises:
         RuntimeFailureError: The runtime refuses one of the models.
     """
-    values = random_inputs(inputs, seed)
-    default = _compare_at(Optimisation.ALL, whole, segments, values)
-    extended = _compare_at(Optimisation.EXTENDED, whole, segments, values)
-    return ChainReport(
-        default.max_abs_error, default.max_rel_error, default.bit_exact, bit_exact_extended=extended.bit_exact
-    )
+    return Verifier(whole, inputs, seed=seed).verify(segments)
 
 
-def _compare_at(
-    optimisation: Optimisation, whole: bytes | Path, segments: Sequence[bytes], values: Mapping[str, Array]
-) -> Difference:
-    expected = Session(whole if isinstance(whole, bytes) else str(whole), optimisation).run(values)
-    crossing = dict(values)
-    for segment in segments:
-        crossing = Session(segment, optimisation).run(crossing)
-    return compare(expected, crossing)
+class Verifier:
+    """The whole model's outputs for seeded random inputs, to hold any number of chains against."""
+
+    def __init__(self, whole: bytes | Path, inputs: Sequence[Tensor], *, seed: int = 0) -> None:
+        """Run the whole model; arguments and errors are those of `verify_chain`."""
+        self._values = random_inputs(inputs, seed)
+        model = whole if isinstance(whole, bytes) else str(whole)
+        self._expected = {level: Session(model, level).run(self._values) for level in Optimisation}
+
+    def verify(self, segments: Sequence[bytes]) -> ChainReport:
+        """Run a chain of segments and compare.
+
+        Raises:
+            RuntimeFailureError: The runtime refuses a segment.
+        """
+        default = self._compare_at(Optimisation.ALL, segments)
+        extended = self._compare_at(Optimisation.EXTENDED, segments)
+        return ChainReport(
+            default.max_abs_error, default.max_rel_error, default.bit_exact, bit_exact_extended=extended.bit_exact
+        )
+
+    def _compare_at(self, level: Optimisation, segments: Sequence[bytes]) -> Difference:
+        crossing: Mapping[str, Array] = self._values
+        for segment in segments:
+            crossing = Session(segment, level).run(crossing)
+        return compare(self._expected[level], crossing)
 
 
 def random_inputs(inputs: Sequence[Tensor], seed: int) -> dict[str, Array]:
@@ -76,12 +89,8 @@ def random_inputs(inputs: Sequence[Tensor], seed: int) -> dict[str, Array]:
     for tensor in inputs:
         rng = np.random.default_rng((seed, zlib.crc32(tensor.name.encode())))
         numbers = rng.standard_normal(tensor.shape) if tensor.dtype.is_float else rng.integers(0, 2, tensor.shape)
-        values[tensor.name] = np.asarray(numbers).astype(_numpy_name(tensor.dtype))
+        values[tensor.name] = np.asarray(numbers).astype(tensor.dtype.value)
     return values
-
-
-def _numpy_name(dtype: DType) -> str:
-    return dtype.value
 
 
 def compare(expected: Mapping[str, Array], actual: Mapping[str, Array]) -> Difference:
