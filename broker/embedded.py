@@ -25,6 +25,7 @@ from shared.bus.settings import BusSettings
 logger = logging.getLogger(__name__)
 
 _MIB = 1024 * 1024
+_LISTENER_POLL_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,9 @@ def _serve_file(path: Path, stop: threading.Event) -> None:
     native = IotCoreBroker(config_path=str(path))
     native.check_ports()
     native.start()
-    switch_off_nagle()
+    wanted = len(native.listeners())
+    while switch_off_nagle() < wanted and not stop.wait(_LISTENER_POLL_S):
+        pass
     stop.wait()
 
 

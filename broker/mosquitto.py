@@ -77,7 +77,6 @@ class MosquittoBroker(BrokerProcess):
             "max_inflight_messages 20",
             "persistence true",
             f"persistence_location {directory}/",
-            "autosave_on_changes true",
             "autosave_interval 1",
         ]
         if self.settings.username is not None and self.settings.password is not None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -112,6 +113,7 @@ class Session(aiomqtt.Client):
         self._on_received = on_received
         self._on_resumed = on_resumed
         self._tls: ClientContext | None = None
+        self._loop_thread = threading.get_ident()
         self._acknowledgements = AcknowledgementOrder()
         self._unconfirmed: dict[int, asyncio.Future[ReasonCode | None]] = {}
         self._granted = _Granted()
@@ -317,6 +319,25 @@ class Session(aiomqtt.Client):
         confirmation = self._unconfirmed.get(mid)
         if confirmation is not None and not confirmation.done():
             confirmation.set_result(reason_code)
+
+    def _on_socket_register_write(self, client: PahoClient, userdata: Any, sock: Any) -> None:
+        if threading.get_ident() != self._loop_thread:
+            super()._on_socket_register_write(client, userdata, sock)
+            return
+        # aiomqtt wakes the loop through its self-pipe and then waits for the socket; it is nearly always writable now.
+        self._loop.call_soon(self._write, sock)
+
+    def _write(self, sock: Any) -> None:
+        if self.is_lost or sock.fileno() < 0:
+            return
+        try:
+            self._client.loop_write()
+        except OSError as exc:
+            self._disconnected.set_exception(aiomqtt.MqttError(str(exc)))
+            self._fail_unconfirmed()
+            return
+        if sock.fileno() >= 0 and self._client.want_write():
+            self._loop.add_writer(sock.fileno(), self._write, sock)
 
     def _fail_unconfirmed(self) -> None:
         for confirmation in self._unconfirmed.values():
