@@ -8,7 +8,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import external_data_helper, inliner
 
-from shared.model.errors import ExternalDataError, ModelFileError
+from shared.model.errors import ExternalDataError, ModelFileError, UnsupportedModelError
 from shared.model.graph import Graph
 from shared.model.model import Model, build_model
 from shared.model.onnx_file.protos import read_node, read_weight
@@ -90,6 +90,9 @@ def _to_graph(proto: onnx.ModelProto, input_shapes: Shapes) -> Graph:
     if proto.functions:
         proto = inliner.inline_local_functions(proto)
     opsets = {"" if opset.domain == "ai.onnx" else opset.domain: opset.version for opset in proto.opset_import}
+    if proto.graph.sparse_initializer:
+        name = proto.graph.sparse_initializer[0].values.name
+        raise UnsupportedModelError(f"initializer {name!r} is sparse: save the model with dense weights")
     weights = {tensor.name: read_weight(tensor) for tensor in proto.graph.initializer}
     inputs = [value for value in proto.graph.input if value.name not in weights]
     del proto.graph.input[:], proto.graph.initializer[:]

@@ -49,7 +49,7 @@ def _fix_input(value: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> boo
         value.type.tensor_type.shape.CopyFrom(onnx.TensorShapeProto())
         value.type.tensor_type.shape.dim.extend(onnx.TensorShapeProto.Dimension() for _ in shape)
     dims = value.type.tensor_type.shape.dim
-    declared = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
+    declared = [dim.dim_value if dim.dim_value > 0 else None for dim in dims]
     written = ",".join("?" if size is None else str(size) for size in declared)
     if shape is None:
         dynamic = [axis for axis, size in enumerate(declared) if size is None]

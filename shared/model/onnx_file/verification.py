@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from shared.model.onnx_file.runtime import Optimisation, Session
-from shared.model.tensor import Tensor
+from shared.model.tensor import DType, Tensor
 from shared.model.weights import Array
+
+_ENDS = {DType.UINT8: 256}
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,15 @@ class Verifier:
 
 
 def random_inputs(inputs: Sequence[Tensor], seed: int) -> dict[str, Array]:
-    """Make one random array per input: standard normal floats, integers and truth values of 0 or 1."""
+    """Make one random array per input: standard normal floats, bytes as of an image, other integers 0 or 1."""
     values: dict[str, Array] = {}
     for tensor in inputs:
         rng = np.random.default_rng((seed, zlib.crc32(tensor.name.encode())))
-        numbers = rng.standard_normal(tensor.shape) if tensor.dtype.is_float else rng.integers(0, 2, tensor.shape)
+        numbers = (
+            rng.standard_normal(tensor.shape)
+            if tensor.dtype.is_float
+            else rng.integers(0, _ENDS.get(tensor.dtype, 2), tensor.shape)
+        )
         values[tensor.name] = np.asarray(numbers).astype(tensor.dtype.value)
     return values
 

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from shared.model.architectures import build
@@ -41,6 +44,13 @@ def test_cuts_lie_before_their_block():
     assert [tensor.name for tensor in tiny.cuts[1].tensors] == ["pool1"]
     assert [tensor.name for tensor in tiny.outputs] == ["fc"]
     assert tiny.sha256 == "f" * 64
+
+
+def test_analysis_needs_no_onnx():
+    modules = "shared.model.model, shared.model.segments, shared.model.materialise, shared.model.architectures"
+    program = f"import sys, {modules}; print(sorted({{'onnx', 'onnxruntime', 'google.protobuf'}} & sys.modules.keys()))"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert run.stdout.strip() == "[]"
 
 
 def test_names_of_blocks_are_unique():

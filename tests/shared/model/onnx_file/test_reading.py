@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import onnx
 import pytest
-from onnx import external_data_helper
+from onnx import external_data_helper, helper
 from onnx_texts import onnx_bytes
 
 from shared.model.errors import ExternalDataError, ModelFileError, UnsupportedModelError
@@ -100,6 +100,14 @@ def test_functions_of_the_model_are_taken_apart():
 def test_inputs_that_are_no_tensors():
     with pytest.raises(UnsupportedModelError, match="input 'x' is not a dense tensor"):
         load_model(onnx_bytes("g (seq(float[1]) x) => (int64 y) {y = SequenceLength(x)}"))
+
+
+def test_sparse_weights():
+    model = onnx.load_model_from_string(onnx_bytes(CHAIN, w=SQUARE))
+    values, places = helper.make_tensor("sparse", 1, [1], [2.0]), helper.make_tensor("i", 7, [1], [3])
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [9]))
+    with pytest.raises(UnsupportedModelError, match="'sparse' is sparse"):
+        load_model(model.SerializeToString())
 
 
 def test_weights_of_strings():

@@ -1,4 +1,5 @@
 import numpy as np
+import onnx
 import pytest
 from onnx_texts import onnx_bytes
 
@@ -21,6 +22,15 @@ def test_a_lone_batch_dimension_is_one():
     data = onnx_bytes("g (float[N,3,8,8] x) => (float[N,4,6,6] y) {y = Conv(x, k)}", k=KERNEL)
     assert load_model(data).analysis.input[0].shape == (1, 3, 8, 8)
     assert load_model(data, input_shapes={"x": (5, 3, 8, 8)}).analysis.outputs[0].shape == (5, 4, 6, 6)
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_exporters_that_write_a_dynamic_dimension_as_a_number(size):
+    model = onnx.load_model_from_string(
+        onnx_bytes("g (float[N,3,8,8] x) => (float[N,4,6,6] y) {y = Conv(x, k)}", k=KERNEL)
+    )
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = size
+    assert load_model(model.SerializeToString()).analysis.input[0].shape == (1, 3, 8, 8)
 
 
 def test_other_dynamic_dimensions_have_to_be_given():
