@@ -261,7 +261,8 @@ def _ready(epochs: Epochs, event: ReadyFrom, now_s: float) -> Step:
     plan = proposal.plan.model_copy(update={"committed_at_s": now_s})
     release = Release(stream=epochs.stream, through_epoch=plan.epoch - 1)
     commands: list[EpochCommand] = [Commit(plan, proposal.reroute, epochs.committed)]
-    commands += [SendRelease(device, release) for device in sorted(epochs.holders)]
+    if release.through_epoch > 0:
+        commands += [SendRelease(device, release) for device in sorted(epochs.holders)]
     holders = frozenset(proposal.segments)
     return replace(epochs, committed=plan, proposal=None, holders=holders), commands
 
