@@ -1,0 +1,212 @@
+"""Encodings of feature maps: bytes, times, effect on the answer, and who wins where with them.
+
+    python -m benchmarks.encodings [--models DIR] [--only NAME] [--samples N]
+
+Trained models: the demo's SqueezeNet 1.1, and EfficientNet-Lite0 if `DIR/efficientnet_lite0.onnx` is there. AlexNet,
+ResNet18 and VGG16 have seeded He weights: their sizes say little about trained ones, and their agreement nothing.
+Tables go to standard output, everything to benchmarks/results/encodings.json.
+"""
+
+import argparse
+import asyncio
+import io
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import services.cli.data as demo_data
+from benchmarks.encoding_map import BANDWIDTHS_MBPS, SPEEDS, Cell, MeasuredModel, cells, count_wins
+from services.cli.calibration import MeasureSettings, SampleSet, measure, read_samples
+from services.cli.manifest import Preset, build_manifest
+from services.executor.coding import Coder
+from services.executor.compute import Processor
+from services.executor.engine import EngineSettings
+from services.executor.prepare import prepare
+from services.executor.profile import IdleProfile
+from services.executor.profiling import Profiler
+from shared.codecs import load_registry
+from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration
+from shared.messages.models import Manifest, Preprocessing
+from shared.model.architectures.catalogue import build
+from shared.model.onnx_file import load_model, write_onnx
+
+RESULTS = Path(__file__).parent / "results" / "encodings.json"
+DATA = Path(demo_data.__file__).parent
+LINKS_MBPS = (5, 20, 50, 200)
+SHOWN = ("raw", "raw+zstd", "float16", "uint8", "uint8+zstd", "sparse8+zstd", "uint4+zstd")
+SQUEEZENET = Preprocessing(kind="image", channel_order="BGR", mean=(104.0, 117.0, 123.0))
+EFFICIENTNET = Preprocessing(kind="image", crop_fraction=0.875, mean=(127.0,) * 3, scale=(128.0,) * 3)
+HE_WEIGHTS = ("alexnet", "resnet18", "vgg16")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model to measure, and how much of the calibration set it is worth."""
+
+    name: str
+    file: Path
+    preprocessing: Preprocessing | Preset
+    variants: int
+    trained: bool
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, help="folder with efficientnet_lite0.onnx")
+    parser.add_argument("--only", action="append", help="names of models; repeat it")
+    parser.add_argument("--min-top1-agreement", type=float, default=0.99)
+    options = parser.parse_args()
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        for subject in subjects(options.models, Path(folder)):
+            if options.only and subject.name not in options.only:
+                continue
+            measured, calibration = measure_subject(subject, Path(folder))
+            print_encodings(subject, measured, calibration)
+            found = list(cells(measured, min_top1_agreement=options.min_top1_agreement if subject.trained else 0.0))
+            print_map(found)
+            results.append(
+                {
+                    "model": subject.name,
+                    "trained": subject.trained,
+                    "profile": {"block_ms": measured.block_ms, "overhead_ms": measured.overhead_ms},
+                    "jpeg": {"size_bytes": measured.jpeg_bytes, "prepare_ms": measured.jpeg_ms},
+                    "calibration": calibration.model_dump(mode="json"),
+                    "cells": [asdict(cell) for cell in found],
+                }
+            )
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def subjects(models: Path | None, folder: Path) -> Iterator[Subject]:
+    """Yield the models there are; those with seeded weights are written to `folder`."""
+    yield Subject("squeezenet1.1", DATA / "squeezenet1.1.onnx", SQUEEZENET, 6, True)
+    efficientnet = (models or Path()) / "efficientnet_lite0.onnx"
+    if efficientnet.is_file():
+        yield Subject("efficientnet_lite0", efficientnet, EFFICIENTNET, 6, True)
+    for name in HE_WEIGHTS:
+        file = folder / f"{name}.onnx"
+        write_onnx(build(name), file)
+        yield Subject(name, file, Preset.IMAGENET, 2, False)
+
+
+def measure_subject(subject: Subject, folder: Path) -> tuple[MeasuredModel, Calibration]:
+    """Profile a model, and calibrate its encodings with the demo's photographs."""
+    manifest = build_manifest(subject.file, preprocessing=subject.preprocessing)
+    model = load_model(subject.file)
+    samples = read_samples(DATA / "photos", manifest, variants=subject.variants)
+    settings = MeasureSettings()
+    calibration = measure(model, samples, Coder(load_registry(), settings.engine), settings)
+    profile = asyncio.run(_profile(manifest, subject.file, folder))
+    jpeg = _jpeg(samples, manifest.preprocessing)
+    tensor = next(iter(samples.inputs[0].values())).tobytes()
+    measured = MeasuredModel(
+        subject.name,
+        (_prepare_ms(tensor, manifest), *profile.block_ms[1:]),
+        profile.segment_overhead_ms,
+        _prepare_ms(jpeg, manifest),
+        next(size.size_bytes for size in calibration.input_sizes if size.encoding == "jpeg95"),
+        tuple(block.output_bytes for block in manifest.blocks),
+        calibration,
+    )
+    return measured, calibration
+
+
+async def _profile(manifest: Manifest, file: Path, folder: Path) -> IdleProfile:
+    async with Processor.open() as processor:
+        profiler = Profiler(folder / "profiles", EngineSettings(), processor, folder / "lock")
+        return await profiler.profile(manifest, file)
+
+
+def _jpeg(samples: SampleSet, steps: Preprocessing) -> bytes:
+    """Return the first sample as a JPEG of the input's size, quality 95."""
+    pixels = next(iter(samples.inputs[0].values()))[0].transpose(1, 2, 0)
+    pixels = pixels * np.asarray(steps.scale) + np.asarray(steps.mean)
+    buffer = io.BytesIO()
+    ordered = pixels[:, :, ::-1] if steps.channel_order == "BGR" else pixels
+    Image.fromarray(np.clip(np.rint(ordered), 0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def _prepare_ms(payload: bytes, manifest: Manifest) -> float:
+    times = []
+    for _ in range(15):
+        begun = time.perf_counter()
+        prepare(payload, manifest)
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times) * 1000
+
+
+def useful(calibration: Calibration) -> Iterator[BlockCalibration]:
+    """Yield the blocks behind which an encoding is smaller than that encoding was behind any block before."""
+    least: dict[str, int] = {}
+    for block in calibration.blocks:
+        shrinks = False
+        for codec in block.codecs:
+            if codec.codec in SHOWN and codec.size_bytes < least.get(codec.codec, 1 << 62):
+                least[codec.codec], shrinks = codec.size_bytes, True
+        if shrinks:
+            yield block
+
+
+def print_encodings(subject: Subject, measured: MeasuredModel, calibration: Calibration) -> None:
+    """Print bytes, times and effect for every useful cut."""
+    weights = "trained" if subject.trained else "seeded He weights"
+    print(f"\n## {subject.name} ({weights}), {sum(measured.block_ms[1:]):.1f} ms here")
+    print(f"{calibration.samples} inputs of {calibration.photographs} photographs; ", end="")
+    print(", ".join(f"{size.encoding} {size.size_bytes / 1000:.1f} kB" for size in calibration.input_sizes))
+    saved = "".join(f"{'@' + str(link):>9}" for link in LINKS_MBPS)
+    print(f"{'cut':>3} {'encoding':13}{'kB':>8}{'worst':>8}{'/raw':>6}{'/input':>7}{'/jpeg':>7}", end="")
+    print(f"{'enc ms':>8}{'dec ms':>8}{saved}{'error':>9}{'top1':>6}{'top5':>6}")
+    for block in useful(calibration):
+        for codec in block.codecs:
+            if codec.codec in SHOWN:
+                print(_line(block, codec, measured))
+
+
+def _line(block: BlockCalibration, codec: CodecCalibration, measured: MeasuredModel) -> str:
+    spent_ms = codec.encode_ms + codec.decode_ms
+    saved = [8 * (block.raw_bytes - codec.size_bytes) / 1000 / link - spent_ms for link in LINKS_MBPS]
+    top = "".join(
+        f"{share:6.0%}" if share is not None else " " * 6 for share in (codec.top1_agreement, codec.top5_agreement)
+    )
+    return (
+        f"{block.block:3} {codec.codec:13}{codec.size_bytes / 1000:8.1f}{codec.worst_size_bytes / 1000:8.1f}"
+        f"{codec.size_bytes / block.raw_bytes:6.0%}{codec.size_bytes / measured.output_bytes[0]:7.1%}"
+        f"{codec.size_bytes / measured.jpeg_bytes:7.2f}{codec.encode_ms:8.2f}{codec.decode_ms:8.2f}"
+        f"{''.join(f'{each:9.2f}' for each in saved)}{codec.max_relative_error:9.1e}{top}"
+    )
+
+
+def print_map(found: Sequence[Cell]) -> None:
+    """Print who wins where, and how often."""
+    for jpeg in (False, True):
+        chosen = [cell for cell in found if cell.jpeg is jpeg]
+        print(f"\nrequests as {'JPEG' if jpeg else 'tensor'}: ms; gain over the better of local and remote")
+        print(f"{'source':>7}{'Mbps':>6}{'local':>9}{'remote':>9}{'raw':>9}{'encoded':>9}{'gain':>7}  route", end="")
+        print(f"{'':24}{'raw Hz':>8}{'enc. Hz':>8}{'gain':>7}{'gain':>7}")
+        for cell in chosen:
+            costs = "".join(f"{cell.latency[way].cost_ms:9.1f}" for way in ("local", "remote", "raw", "encoded"))
+            rates = "".join(f"{1000 / cell.period[way].cost_ms:8.1f}" for way in ("raw", "encoded"))
+            gains = "".join(f"{cell.gain(way, pipelined=True):7.2f}" for way in ("raw", "encoded"))
+            print(f"{cell.speed:7.0%}{cell.bandwidth_mbps:6}{costs}{cell.gain('encoded'):7.2f}", end="")
+            print(f"  {cell.latency['encoded'].route:29}{rates}{gains}")
+        for way in ("raw", "encoded"):
+            wins, best = count_wins(chosen, way, margin=0.01)
+            pipelined, most = count_wins(chosen, way, margin=0.01, pipelined=True)
+            total = len(SPEEDS) * len(BANDWIDTHS_MBPS)
+            print(f"{way} wins latency in {wins} of {total} cells (best {best:.2f}x), ", end="")
+            print(f"sustained rate in {pipelined} (best {most:.2f}x)")
+
+
+if __name__ == "__main__":
+    main()
