@@ -20,11 +20,6 @@ _ELEMENT_TYPES: Mapping[DType, int] = {dtype: number for number, dtype in _DTYPE
 _KINDS = onnx.AttributeProto
 
 
-def element_type(dtype: DType) -> int:
-    """Return ONNX's number for an element type."""
-    return _ELEMENT_TYPES[dtype]
-
-
 def read_tensor(info: onnx.ValueInfoProto) -> Tensor | None:
     """Describe a value, or return None if it is no dense tensor of static shape."""
     kind = info.type.tensor_type

@@ -43,11 +43,6 @@ def fix_inputs(proto: onnx.GraphProto, shapes: Mapping[str, tuple[int, ...]]) ->
 
 
 def _fix_input(value: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> bool:
-    if not value.type.tensor_type.HasField("shape"):
-        if shape is None:
-            raise ShapeError(f"input {value.name!r} has no shape: give --input-shape {value.name}=...")
-        value.type.tensor_type.shape.CopyFrom(onnx.TensorShapeProto())
-        value.type.tensor_type.shape.dim.extend(onnx.TensorShapeProto.Dimension() for _ in shape)
     dims = value.type.tensor_type.shape.dim
     declared = [dim.dim_value if dim.dim_value > 0 else None for dim in dims]
     written = ",".join("?" if size is None else str(size) for size in declared)

@@ -38,6 +38,11 @@ def test_a_scale_is_recognised_behind_a_reshape():
     assert materialise_weights(graph, seed=1).weights["s"].values().min() >= 0.5
 
 
+def test_a_placeholder_that_nothing_reads_is_filled_too():
+    graph = placeholders("y = Relu(x)", k=(4,))
+    assert materialise_weights(graph, seed=1).weights["k"].values().std() > 0
+
+
 def test_seeds_differ_and_repeat():
     graph = placeholders("y = Conv(x, k)", k=(4, 8, 3, 3))
     one, again, other = (materialise_weights(graph, seed).weights["k"].values() for seed in (1, 1, 2))

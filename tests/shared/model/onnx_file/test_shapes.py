@@ -33,6 +33,11 @@ def test_exporters_that_write_a_dynamic_dimension_as_a_number(size):
     assert load_model(model.SerializeToString()).analysis.input[0].shape == (1, 3, 8, 8)
 
 
+def test_large_weights_take_part_in_inference():
+    data = onnx_bytes("g (float[1,40] x) => (float[n,m] y) {y = MatMul(x, w)}", w=np.ones((40, 50), np.float32))
+    assert load_model(data).analysis.outputs[0].shape == (1, 50)
+
+
 def test_other_dynamic_dimensions_have_to_be_given():
     data = onnx_bytes(IMAGE, k=KERNEL)
     with pytest.raises(ShapeError, match=r"dynamic dimensions \(N, H, W\).*--input-shape x=\?,3,\?,\?"):
@@ -113,6 +118,22 @@ def test_shapes_that_inference_alone_does_not_find():
         }"""
     data = onnx_bytes(text, zero=np.int64(0), one=np.int64(1), first=np.array([0]))
     assert blocks_agree(data)[1]
+
+
+def test_shapes_that_have_to_be_computed():
+    text = """g (float[N,3,4] x) => (float[a,b] y) {
+        t = Softmax(x) s = Shape(t) all = ReduceProd(s) to = Expand(all, two) half = Div(to, divisors)
+        r = Reshape(t, half) u = Tanh(r) v = Shape(u) w = ReduceMax(v) y = Resize(u, , , v)
+        }"""
+    data = onnx_bytes(text, two=np.array([2]), divisors=np.array([6, 2]))
+    assert blocks_agree(data)[1]
+    assert load_model(data).analysis.outputs[0].shape == (2, 6)
+
+
+def test_weights_that_contradict_the_shape():
+    data = onnx_bytes("g (float[1,4] x) => (float[1,4] y) {y = MatMul(x, w)}", w=np.ones((5, 4), np.float32))
+    with pytest.raises(ShapeError, match=r"MatMul\(y\).*Incompatible dimensions"):
+        load_model(data)
 
 
 def test_a_resize_to_a_computed_size():
