@@ -45,9 +45,8 @@ class ControlDesk:
         """Ask for everything that concerns a device."""
         device = self.presence.device
         mine = (topics.commands, topics.receipts, topics.links, topics.emulation)
-        for topic in (*(of(device) for of in mine), topics.ANY_PRESENCE, topics.ANY_SERVICE, topics.ANY_MANIFEST):
-            await connection.subscribe(topic)
-        for topic in (topics.ANY_PLAN, topics.ANY_STREAM):
+        everybody = (topics.ANY_PRESENCE, topics.ANY_SERVICE, topics.ANY_MANIFEST, topics.ANY_PLAN, topics.ANY_STREAM)
+        for topic in (*(of(device) for of in mine), *everybody):
             await connection.subscribe(topic)
 
     async def run(self, connection: Connection) -> None:

@@ -30,7 +30,7 @@ from shared.bus import topics
 from shared.bus.allocator import keep_large_buffers
 from shared.bus.connection import Connection, Will
 from shared.bus.emulation import LinkRate, ShapedTransport
-from shared.bus.errors import BusError, DecodeError
+from shared.bus.errors import BusError, DecodeError, PublishFailed, SubscriptionFailed
 from shared.bus.properties import Properties
 from shared.bus.transport import BrokerTransport
 from shared.codecs import load_registry
@@ -73,19 +73,26 @@ async def serve(config: ExecutorConfig) -> None:
 
 
 class _Announcer:
-    """Publishes what this device has retained, after every connect."""
+    """Publishes what this device has retained, after every connect, as soon as it hears what that brings about."""
 
     def __init__(self, presence: Presence) -> None:
         self.presence = presence
-        self.profiles: ProfileKeeper | None = None
-        self.sources: Sources | None = None
+        self._profiles: ProfileKeeper | None = None
+        self._sources: Sources | None = None
+
+    async def begin(self, connection: Connection, profiles: ProfileKeeper, sources: Sources) -> None:
+        """The device is subscribed to everything: announce it, now and after every reconnect."""
+        self._profiles, self._sources = profiles, sources
+        await self.announce(connection)
 
     async def announce(self, connection: Connection) -> None:
+        if self._profiles is None or self._sources is None:
+            return
         device = self.presence.device
         await connection.publish(topics.presence(device), self.presence.encode(), retain=True)
-        for profile in self.profiles.messages() if self.profiles else ():
+        for profile in self._profiles.messages():
             await connection.publish(topics.profile(device, profile.model), profile.encode(), retain=True)
-        for usage in self.sources.usages(time.monotonic(), changed_only=False) if self.sources else ():
+        for usage in self._sources.usages(time.monotonic(), changed_only=False):
             await connection.publish(topics.usage(usage.stream), usage.encode(), retain=True)
 
 
@@ -134,9 +141,13 @@ class _Executor:
             group.create_task(self.holder.run(), name="segments")
             group.create_task(self.profiles.run(), name="profiles")
             await sources.resume()
-            self.announcer.profiles, self.announcer.sources = self.profiles, sources
             group.create_task(desk.run(self.control), name="control")
-            await desk.subscribe(self.control)
+            try:
+                await desk.subscribe(self.control)
+                await self.announcer.begin(self.control, self.profiles, sources)
+            except (SubscriptionFailed, PublishFailed) as error:
+                # The broker went away in between; it hears all of it when it is back.
+                LOGGER.warning("%s", error)
             inbox = group.create_task(self._receive(), name="inbox")
             group.create_task(self._tick(sources), name="tick")
             for watch in self.config.watches:
