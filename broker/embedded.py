@@ -39,7 +39,6 @@ class EmbeddedBrokerConfig:
         password: its password.
         tls_cert: file with the server's certificate chain; None for no TLS.
         tls_key: file with its private key.
-        tls_ca: with it, clients must present a certificate that this authority signed.
         segment_bytes: rumqttd keeps a log per topic filter; size of one of its segments.
         segment_count: segments per filter, so a filter holds at most `segment_bytes * segment_count`. Subscribers
             that fall further behind lose the oldest messages.
@@ -53,7 +52,6 @@ class EmbeddedBrokerConfig:
     password: str | None = field(default=None, repr=False)
     tls_cert: str | None = None
     tls_key: str | None = None
-    tls_ca: str | None = None
     segment_bytes: int = 8 * _MIB
     segment_count: int = 8
     max_payload_bytes: int = 128 * _MIB
@@ -64,8 +62,6 @@ class EmbeddedBrokerConfig:
             raise ValueError("an account needs both a user name and a password")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("TLS needs both a certificate and its key")
-        if self.tls_ca is not None and self.tls_cert is None:
-            raise ValueError("client certificates need TLS: give a certificate and its key")
 
     def to_toml(self) -> str:
         """The configuration as rumqttd reads it."""
@@ -96,8 +92,6 @@ class EmbeddedBrokerConfig:
                 f"certpath = {_quoted(self.tls_cert)}",
                 f"keypath = {_quoted(self.tls_key)}",
             ]
-            if self.tls_ca is not None:
-                lines.append(f"capath = {_quoted(self.tls_ca)}")
         return "\n".join(lines) + "\n"
 
 

@@ -4,7 +4,7 @@ import getpass
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from broker.process import BrokerFailed, BrokerProcess, free_port
@@ -34,22 +34,28 @@ class MosquittoBroker(BrokerProcess):
         tls_cert: str | None = None,
         tls_key: str | None = None,
         trusted_ca: str | None = None,
+        other_accounts: Mapping[str, str] | None = None,
+        acl_file: Path | None = None,
         start_timeout_s: float = 15.0,
     ) -> None:
         """Describe a broker; entering it starts it.
 
         Args:
             port: TCP port; None for a free one.
-            username: the only account; None for an open broker.
+            username: the account that `settings` uses; None for an open broker.
             password: its password.
             tls_cert: file with the server's certificate; None for no TLS.
             tls_key: file with its private key.
             trusted_ca: the authority with which clients verify it.
+            other_accounts: further user names and their passwords.
+            acl_file: access rules, as broker/mosquitto.acl.example.
             start_timeout_s: bound on starting.
         """
         if (username is None) != (password is None) or (tls_cert is None) != (tls_key is None):
             raise ValueError("user name and password, certificate and key come in pairs")
         self._tls = (tls_cert, tls_key)
+        self._accounts = {**({username: password} if username and password else {}), **(other_accounts or {})}
+        self._acl_file = acl_file
         settings = BusSettings(
             host="127.0.0.1",
             port=port or free_port(),
@@ -67,7 +73,7 @@ class MosquittoBroker(BrokerProcess):
             raise BrokerFailed(_HOW_TO_GET_IT)
         lines = [
             f"listener {self.settings.port} {self.settings.host}",
-            f"allow_anonymous {'false' if self.settings.username else 'true'}",
+            f"allow_anonymous {'false' if self._accounts else 'true'}",
             # Started by root it would become another user, who may not read this directory.
             f"user {getpass.getuser()}",
             "set_tcp_nodelay true",
@@ -79,10 +85,12 @@ class MosquittoBroker(BrokerProcess):
             f"persistence_location {directory}/",
             "autosave_interval 1",
         ]
-        if self.settings.username is not None and self.settings.password is not None:
+        if self._accounts:
             passwords = directory / "passwords"
-            _write_passwords(passwords, self.settings.username, self.settings.password)
+            write_passwords(passwords, self._accounts)
             lines.append(f"password_file {passwords}")
+        if self._acl_file is not None:
+            lines.append(f"acl_file {self._acl_file}")
         certificate, key = self._tls
         if certificate is not None:
             lines += [f"certfile {certificate}", f"keyfile {key}"]
@@ -96,13 +104,18 @@ class MosquittoBroker(BrokerProcess):
         return {**super().environment(), **tuning, "MALLOC_TOP_PAD_": str(16 << 20)}
 
 
-def _write_passwords(path: Path, username: str, password: str) -> None:
+def write_passwords(path: Path, accounts: Mapping[str, str]) -> None:
+    """Write a password file as mosquitto reads it, readable for this user only.
+
+    Raises:
+        BrokerFailed: mosquitto is not installed.
+    """
     tool = _find("mosquitto_passwd")
     if tool is None:
         raise BrokerFailed(_HOW_TO_GET_IT)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(f"{username}:{password}\n")
+        file.writelines(f"{username}:{password}\n" for username, password in accounts.items())
     # -U hashes the file in place, so the password is on no command line.
     subprocess.run([tool, "-U", str(path)], check=True, capture_output=True, timeout=10)
 

@@ -21,9 +21,6 @@ def broker(
     ] = None,
     tls_cert: Annotated[str | None, typer.Option(help="Certificate chain file: serve TLS.")] = None,
     tls_key: Annotated[str | None, typer.Option(help="Private key file of the certificate.")] = None,
-    tls_client_ca: Annotated[
-        str | None, typer.Option(help="Clients must show a certificate of this authority.")
-    ] = None,
 ) -> None:
     """Run the embedded MQTT broker until SIGTERM or Ctrl-C.
 
@@ -38,7 +35,6 @@ def broker(
             password=password,
             tls_cert=tls_cert,
             tls_key=tls_key,
-            tls_ca=tls_client_ca,
         )
     except ValueError as exc:
         typer.echo(f"segue broker: {exc}", err=True)

@@ -73,6 +73,27 @@ async def test_a_refusal_is_not_repeated() -> None:
                 pass
 
 
+async def test_a_forbidden_subscription_is_refused_and_forgotten() -> None:
+    hung_up = asyncio.Event()
+
+    async def refuse_subscriptions(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1000)
+        writer.write(bytes([0x20, 3, 0, 0, 0]))
+        subscribe = await reader.read(1000)
+        writer.write(bytes([0x90, 4, subscribe[2], subscribe[3], 0, 0x87]))
+        await reader.read()
+        writer.close()
+        hung_up.set()
+
+    server = await asyncio.start_server(refuse_subscriptions, "127.0.0.1", 0)
+    async with server, asyncio.timeout(WAIT_S):
+        settings = BusSettings("127.0.0.1", server.sockets[0].getsockname()[1])
+        async with Connection.open(settings) as connection:
+            with pytest.raises(AccessRefused, match="no subscription to segue/v1/devices/pi/inbox"):
+                await connection.subscribe("devices/pi/inbox")
+        await hung_up.wait()
+
+
 async def test_missing_certificates_are_said() -> None:
     settings = BusSettings("127.0.0.1", free_port(), tls=True, tls_ca="/no/such/file.pem")
     with pytest.raises(BrokerUnreachable, match="TLS certificates"):

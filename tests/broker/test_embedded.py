@@ -1,0 +1,99 @@
+"""The embedded broker: its configuration, its switches, and the limits that broker/README.md tells of."""
+
+import asyncio
+import signal
+import socket
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from broker.embedded import EmbeddedBroker, EmbeddedBrokerConfig, client_settings, main, switch_off_nagle
+from broker.process import BrokerFailed, free_port
+from shared.bus.connection import Connection
+from shared.bus.errors import PublishFailed
+
+WAIT_S = 20.0
+
+
+def test_the_configuration_bounds_the_log_per_filter() -> None:
+    config = tomllib.loads(EmbeddedBrokerConfig().to_toml())
+    router = config["router"]
+    assert router["max_segment_size"] * router["max_segment_count"] == 64 * 1024 * 1024
+    assert config["v5"]["1"]["listen"] == "127.0.0.1:1883"
+    assert "auth" not in config["v5"]["1"]["connections"]
+
+
+def test_awkward_passwords_and_addresses_survive_the_configuration() -> None:
+    config = EmbeddedBrokerConfig(host="::1", username='a"b.c', password="\\\n='ü", tls_cert="c d", tls_key="k")
+    server = tomllib.loads(config.to_toml())["v5"]["1"]
+    assert server["listen"] == "[::1]:1883"
+    assert server["connections"]["auth"] == {'a"b.c': "\\\n='ü"}
+    assert server["tls"] == {"certpath": "c d", "keypath": "k"}
+
+
+@pytest.mark.parametrize("changes", [{"username": "a"}, {"password": "b"}, {"tls_cert": "c"}, {"tls_key": "d"}])
+def test_half_an_account_or_half_of_tls_is_refused(changes: dict) -> None:
+    with pytest.raises(ValueError, match="needs both"):
+        EmbeddedBrokerConfig(**changes)
+
+
+def test_the_password_is_not_shown() -> None:
+    assert "hunter2" not in repr(EmbeddedBrokerConfig(username="a", password="hunter2"))
+
+
+@pytest.mark.parametrize(("bound", "reached"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("10.0.0.1", "10.0.0.1")])
+def test_clients_reach_a_broker_on_every_interface_over_loopback(bound: str, reached: str) -> None:
+    assert client_settings(EmbeddedBrokerConfig(host=bound)).host == reached
+
+
+async def test_a_taken_port_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(BrokerFailed, match=r"(?i)in use"):
+        async with EmbeddedBroker(EmbeddedBrokerConfig(port=taken.getsockname()[1])):
+            pass
+
+
+async def test_a_packet_beyond_the_bound_is_not_confirmed() -> None:
+    config = EmbeddedBrokerConfig(port=free_port(), max_payload_bytes=100_000)
+    async with EmbeddedBroker(config) as broker, Connection.open(broker.settings) as connection:
+        await connection.publish("events", bytes(90_000))
+        with pytest.raises(PublishFailed):
+            await connection.publish("events", bytes(110_000), timeout_s=0.5)
+
+
+async def test_sigterm_ends_it_with_status_0(tmp_path: Path) -> None:
+    path = tmp_path / "rumqttd.toml"
+    config = EmbeddedBrokerConfig(port=free_port())
+    path.write_text(config.to_toml(), encoding="utf-8")
+    child = await asyncio.create_subprocess_exec(sys.executable, "-m", "broker.embedded", "--config", str(path))
+    try:
+        async with Connection.open(client_settings(config), connect_timeout_s=WAIT_S):
+            child.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(WAIT_S):
+                assert await child.wait() == 0
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+
+
+def test_a_configuration_that_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rumqttd.toml"
+    path.write_text("not = 'a broker'", encoding="utf-8")
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        assert main(["--config", str(path)]) == 2
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sockets are found through /proc, which only Linux has")
+def test_accepted_connections_inherit_that_nagle_is_off() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert switch_off_nagle() >= 1
+        with socket.create_connection(server.getsockname()):
+            accepted, _ = server.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0

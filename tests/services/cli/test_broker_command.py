@@ -1,0 +1,62 @@
+"""`segue broker` in the foreground."""
+
+import asyncio
+import os
+import signal
+import sys
+
+import pytest
+
+from broker.process import free_port
+from shared.bus.connection import Connection
+from shared.bus.errors import AccessRefused
+from shared.bus.settings import BusSettings
+
+WAIT_S = 20.0
+
+
+async def segue_broker(*arguments: str, **environment: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "services.cli.main",
+        "broker",
+        *arguments,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_it_serves_its_account_until_it_is_told_to_stop(number: signal.Signals) -> None:
+    port = free_port()
+    process = await segue_broker("--port", str(port), "--username", "pi", SEGUE_BROKER_PASSWORD="secret")
+    settings = BusSettings("127.0.0.1", port, username="pi", password="secret")
+    try:
+        async with Connection.open(settings, connect_timeout_s=WAIT_S) as connection:
+            await connection.publish("events", b"served")
+        with pytest.raises(AccessRefused):
+            async with Connection.open(settings.with_changes(password="wrong"), connect_timeout_s=WAIT_S):
+                pass
+        process.send_signal(number)
+        async with asyncio.timeout(WAIT_S):
+            _, errors = await process.communicate()
+        assert process.returncode == 0
+        assert f"mqtt://127.0.0.1:{port}".encode() in errors
+        assert b"secret" not in errors
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [(("--username", "pi"), b"user name and a password"), (("--tls-cert", "c.pem"), b"certificate and its key")],
+)
+async def test_half_of_what_it_needs_is_an_error_of_the_input(arguments: tuple[str, ...], fault: bytes) -> None:
+    process = await segue_broker(*arguments)
+    async with asyncio.timeout(WAIT_S):
+        _, errors = await process.communicate()
+    assert process.returncode == 2
+    assert fault in errors
