@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from services.planner.strategies.burst import Burst
+from services.planner.strategies.jps import Jps
 from services.planner.strategies.local_only import LocalOnly
+from services.planner.strategies.mixed_routes import MixedRoutes
 from services.planner.strategies.neurosurgeon import Neurosurgeon
 from services.planner.strategies.remote_only import RemoteOnly
 from services.planner.strategies.shortest_path import ShortestPath
-from services.planner.strategies.strategy import Strategy
+from services.planner.strategies.strategy import BOUND_SLACK, Strategy
 from shared.plan.plan import Infeasible, Plan
 from shared.plan.policy import Objective
 from shared.plan.problem import Problem
@@ -36,10 +39,14 @@ class Auto:
                 continue
             if answer.optimal:
                 return answer
+            if bound is not None and answer.cost <= bound * (1 + BOUND_SLACK):
+                return replace(answer, optimal=True, lower_bound=answer.cost)
             if answer.lower_bound is not None:
                 bound = answer.lower_bound if bound is None else max(bound, answer.lower_bound)
             if best is None or _rank(answer) < _rank(best):
                 best = answer
+        if best is not None and bound is not None and best.cost <= bound * (1 + BOUND_SLACK):
+            return replace(best, optimal=True, lower_bound=best.cost)
         if best is not None:
             return replace(best, lower_bound=None if bound is None else min(bound, best.cost))
         reasons = tuple(dict.fromkeys(reason for failure in failures for reason in failure.reasons))
@@ -55,6 +62,9 @@ def _candidates(problem: Problem) -> Iterator[Strategy]:
     yield ShortestPath()
     if problem.policy.objective in (Objective.MAKESPAN, Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE):
         yield ShortestPath(route_objective=Objective.THROUGHPUT)
+    yield MixedRoutes()
+    yield Jps()
+    yield Burst()
     yield Neurosurgeon()
     yield Neurosurgeon(server_load_aware=True)
     yield LocalOnly()

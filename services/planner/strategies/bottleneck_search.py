@@ -6,16 +6,19 @@ it ends, and otherwise returns the best plan of a beam together with the least b
 """
 
 import heapq
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
 from math import inf, isfinite
+from operator import mul
 
 import numpy as np
 
-from services.planner.strategies.chain_path import Path
+from services.planner.strategies.chain_path import Path, cost_to_go
 from services.planner.strategies.frontier import Frontier
 from services.planner.strategies.label_search import BEAM_WIDTH, Found, Limits
-from services.planner.strategies.tables import Array, Measure, Tables
+from services.planner.strategies.tables import Array, Measure, Tables, busy_measure
+from shared.plan.pipeline import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,12 @@ class _Label:
 
 
 def search_bottleneck(
-    tables: Tables, latency: Measure, late_togo: Array, limits: Limits, busy: tuple[float, ...] | None = None
+    tables: Tables,
+    latency: Measure,
+    late_togo: Array,
+    limits: Limits,
+    busy: tuple[float, ...] | None = None,
+    weights: Mapping[tuple[str, Work], float] | None = None,
 ) -> Found:
     """Return the path with the least bottleneck, in ms per request, within ``limits``.
 
@@ -44,21 +52,33 @@ def search_bottleneck(
         late_togo: [B + 1, D] latency to go.
         limits: side constraints; the label limit ends the search early.
         busy: [2 D] busy times that other streams already cause.
+        weights: multipliers of the busy times that add up to 1 (from the best fractional mix of routes); the weighted
+            sum of busy times plus the cheapest weighted rest bounds the bottleneck.
     """
-    return _Search(tables, latency, late_togo, limits, busy).run()
+    return _Search(tables, latency, late_togo, limits, busy, weights or {}).run()
 
 
 class _Search:
     """The state of one search."""
 
     def __init__(
-        self, tables: Tables, latency: Measure, late_togo: Array, limits: Limits, busy: tuple[float, ...] | None
+        self,
+        tables: Tables,
+        latency: Measure,
+        late_togo: Array,
+        limits: Limits,
+        busy: tuple[float, ...] | None,
+        weights: Mapping[tuple[str, Work], float],
     ) -> None:
         self._tables, self._latency, self._late, self._limits = tables, latency, late_togo, limits
         self._nodes, self._blocks = tables.run_ms.shape
         self._weight = float(tables.stream.jobs) if busy is not None else 1.0
         self._busy = busy or (0.0,) * (2 * self._nodes)
         self._togo = self._bottleneck_to_go()
+        computing = np.array([weights.get((name, Work.COMPUTE), 0.0) for name in tables.nodes])
+        sending = np.array([weights.get((name, Work.SEND), 0.0) for name in tables.nodes])
+        self._weights = (*computing.tolist(), *sending.tolist())
+        self._weighted = self._weight * cost_to_go(busy_measure(tables, computing, sending))
         least = np.where(np.isfinite(tables.run_ms), tables.run_ms, np.inf).min(axis=0)
         self._work_left: list[float] = [*(self._weight * np.cumsum(least[::-1])[::-1]).tolist(), 0.0, 0.0]
         self._workers: list[int] = np.flatnonzero(np.isfinite(tables.run_ms).any(axis=1)).tolist()
@@ -119,7 +139,9 @@ class _Search:
             return label.worst_ms
         computing = sum(label.busy[node] for node in self._workers) + self._work_left[label.done]
         piece_ms = float(self._togo[label.done, label.node])
-        return max(label.worst_ms, piece_ms, float(computing) / max(1, len(self._workers)))
+        weighted_ms: float = sum(map(mul, self._weights, label.busy)) + float(self._weighted[label.done, label.node])
+        shared_ms: float = computing / max(1, len(self._workers))
+        return max(label.worst_ms, piece_ms, shared_ms, weighted_ms)
 
     def _starts(self) -> list[_Label]:
         """Return the labels after the first block."""

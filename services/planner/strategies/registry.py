@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from services.planner.strategies.auto import Auto
+from services.planner.strategies.burst import Burst
 from services.planner.strategies.exhaustive import Exhaustive
+from services.planner.strategies.jps import Jps
 from services.planner.strategies.local_only import LocalOnly
+from services.planner.strategies.mixed_routes import MixedRoutes
 from services.planner.strategies.neurosurgeon import Neurosurgeon
 from services.planner.strategies.remote_only import RemoteOnly
 from services.planner.strategies.shortest_path import ShortestPath
@@ -16,7 +19,17 @@ from shared.plan.problem import Problem
 
 def strategies() -> Mapping[str, Strategy]:
     """Return every strategy by its name, ``auto`` first."""
-    found: tuple[Strategy, ...] = (Auto(), ShortestPath(), Neurosurgeon(), LocalOnly(), RemoteOnly(), Exhaustive())
+    found: tuple[Strategy, ...] = (
+        Auto(),
+        ShortestPath(),
+        MixedRoutes(),
+        Neurosurgeon(),
+        Jps(),
+        Burst(),
+        LocalOnly(),
+        RemoteOnly(),
+        Exhaustive(),
+    )
     return {strategy.name: strategy for strategy in found}
 
 

@@ -6,6 +6,7 @@ from services.planner.strategies.bottleneck_search import search_bottleneck
 from services.planner.strategies.chain_path import Path, cheapest_path, cost_to_go
 from services.planner.strategies.diagnosis import diagnose
 from services.planner.strategies.label_search import Found, Limits, limits_of, search
+from services.planner.strategies.route_mix import mix_routes
 from services.planner.strategies.strategy import conclude, uniform
 from services.planner.strategies.tables import (
     Measure,
@@ -115,7 +116,8 @@ def _solve_stream(
     togo = cost_to_go(latency)
     if objective is Objective.THROUGHPUT:
         busy = _busy(problem, tables, plans)
-        return search_bottleneck(tables, latency, togo, limits, busy)
+        weights = mix_routes(problem, [tables]).weights
+        return search_bottleneck(tables, latency, togo, limits, busy, weights)
     measure = _measure(tables, objective, latency, limits)
     path = cheapest_path(measure, togo if measure is latency else None)
     if path is None:

@@ -150,6 +150,11 @@ def energy_measure(tables: Tables) -> Measure:
     return _measure(tables, tables.active_w / 1000, (tables.tx_w[:, None] + tables.rx_w[None, :]) / 1000)
 
 
+def busy_measure(tables: Tables, compute_weight: Array, send_weight: Array) -> Measure:
+    """Return the measure that weighs every ms of computing and of sending by the device that is busy; [D] each."""
+    return _measure(tables, compute_weight, send_weight[:, None])
+
+
 def off_source_measure(tables: Tables, latency: Measure, scale_ms: float) -> Measure:
     """Return the measure that counts blocks off the source, ties broken by latency.
 

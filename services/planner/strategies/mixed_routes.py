@@ -1,0 +1,132 @@
+"""Several routes side by side: the best fractional mix over any number of devices, rounded to whole jobs."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from services.planner.strategies.candidates import keeps_constraints
+from services.planner.strategies.chain_path import cheapest_path
+from services.planner.strategies.diagnosis import diagnose
+from services.planner.strategies.johnson import johnson_order
+from services.planner.strategies.jps import sequence_plan
+from services.planner.strategies.neurosurgeon import no_split
+from services.planner.strategies.route_mix import RouteMix, mix_routes
+from services.planner.strategies.strategy import conclude, policy_queues
+from services.planner.strategies.tables import build_tables, latency_measure
+from shared.plan.cost import CostModel
+from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
+from shared.plan.policy import Objective
+from shared.plan.problem import Problem, Stream
+
+CHANGES_PER_SECOND = 400
+"""How many changed plans a second of time budget buys."""
+
+
+@dataclass(frozen=True, slots=True)
+class MixedRoutes:
+    """Column generation for the mix, largest remainders for whole jobs, Johnson's order, then single jobs change.
+
+    The linear programme's optimum bounds throughput and makespan from below for every plan, whatever its routes; it is
+    approached as the burst grows. The time is that of some tens of shortest paths and small linear programmes.
+    """
+
+    name: str = "mixed_routes"
+    description: str = "best mix of routes over any number of devices, for bursts and sustained rate, with a bound"
+    citation: str = "this project; column generation: Gilmore & Gomory, Operations Research 9, 1961"
+
+    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+        """Return the best rounding of the mix."""
+        mix = mix_routes(problem, [build_tables(problem, stream) for stream in problem.streams])
+        plans: dict[str, StreamPlan] = {}
+        pools: dict[str, list[Route]] = {}
+        for stream in problem.streams:
+            pool = [route for route in mix.routes.get(stream.name, ()) if keeps_constraints(problem, stream, route)]
+            if not pool:
+                reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
+                return Infeasible(self.name, problem.policy.objective, reasons)
+            pools[stream.name] = pool
+            plans[stream.name] = _rounded(problem, stream, mix, pool)
+        plans = _improved(problem, plans, pools, 50 + int(CHANGES_PER_SECOND * time_budget_s))
+        return conclude(problem, self.name, plans, lower_bound=burst_bound(problem, mix))
+
+
+def burst_bound(problem: Problem, mix: RouteMix) -> float | None:
+    """Return what no plan can beat in throughput (ms per job) or makespan (ms); None for other objectives."""
+    if problem.policy.objective is Objective.THROUGHPUT:
+        return mix.bound_ms / sum(stream.jobs for stream in problem.streams)
+    if problem.policy.objective is not Objective.MAKESPAN:
+        return None
+    bound_ms = mix.bound_ms
+    for stream in problem.streams:
+        fastest = cheapest_path(latency_measure(build_tables(problem, stream)))
+        bound_ms = max(bound_ms, 0.0 if fastest is None else fastest.cost)
+    return bound_ms
+
+
+def _rounded(problem: Problem, stream: Stream, mix: RouteMix, pool: Sequence[Route]) -> StreamPlan:
+    """Give each route the whole part of its share, and what is left to the largest remainders."""
+    shares = {route: mix.shares[stream.name].get(route, 0.0) for route in pool}
+    total = sum(shares.values())
+    if total <= 0:
+        shares, total = {pool[0]: 1.0}, 1.0
+    scaled = {route: share * stream.jobs / total for route, share in shares.items()}
+    counts = {route: int(share + 1e-9) for route, share in scaled.items()}
+    ranked = sorted(scaled, key=lambda route: counts[route] - scaled[route])
+    for route in ranked[: stream.jobs - sum(counts.values())]:
+        counts[route] += 1
+    return ordered_plan(problem, stream, [route for route, count in counts.items() for _ in range(count)])
+
+
+def ordered_plan(problem: Problem, stream: Stream, routes: Sequence[Route]) -> StreamPlan:
+    """Return the better of two orders: Johnson's (first operation against the rest), and routes evenly spread."""
+    costs = CostModel(problem)
+    times = {route: [step.duration_ms for step in costs.operations(stream, route)] for route in dict.fromkeys(routes)}
+    order = johnson_order([(sum(times[route][:1]), sum(times[route][1:])) for route in routes])
+    taken, counts = Counter[Route](), Counter(routes)
+    spread: list[tuple[float, int]] = []
+    for index in order:
+        route = routes[index]
+        taken[route] += 1
+        spread.append(((taken[route] - 0.5) / counts[route], index))
+    orders = [order, [index for _, index in sorted(spread, key=lambda entry: entry[0])]]
+    plans = [sequence_plan([routes[index] for index in candidate]) for candidate in orders]
+    return min(plans, key=lambda plan: costs.makespan_ms({stream.name: plan}))
+
+
+def _improved(
+    problem: Problem, plans: Mapping[str, StreamPlan], pools: Mapping[str, Sequence[Route]], changes: int
+) -> dict[str, StreamPlan]:
+    """Move single jobs to other routes as long as that helps and changes are left."""
+    best = dict(plans)
+    best_cost = _cost(problem, best)
+    improving = True
+    while improving and changes > 0:
+        improving = False
+        for candidate in _neighbours(problem, best, pools):
+            changes -= 1
+            cost = _cost(problem, candidate)
+            if cost < best_cost * (1 - 1e-9):
+                best, best_cost, improving = candidate, cost, True
+                break
+            if changes <= 0:
+                break
+    return best
+
+
+def _neighbours(
+    problem: Problem, plans: Mapping[str, StreamPlan], pools: Mapping[str, Sequence[Route]]
+) -> Iterator[dict[str, StreamPlan]]:
+    for name, plan in plans.items():
+        stream = problem.stream(name)
+        jobs = [Route(route.stages) for route in plan.jobs_in_order()]
+        for old in dict.fromkeys(jobs):
+            for new in pools[name]:
+                if new.stages != old.stages:
+                    changed = list(jobs)
+                    changed[jobs.index(old)] = new
+                    yield {**plans, name: ordered_plan(problem, stream, changed)}
+
+
+def _cost(problem: Problem, plans: Mapping[str, StreamPlan]) -> float:
+    costs, queues = CostModel(problem), policy_queues(problem, plans)
+    return costs.cost(problem.policy.objective, plans, costs.predict(plans, queues), queues)
