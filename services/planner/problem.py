@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.planner.snapshot import DeviceState, Snapshot
-from shared.messages.calibration import Calibration
+from shared.messages.calibration import Calibration, CodecCalibration
 from shared.messages.models import Manifest, Preprocessing
 from shared.messages.streams import PlanRoute, StreamDeclaration
 from shared.plan.plan import RAW
@@ -16,8 +16,10 @@ from shared.plan.problem import Block, CodecProfile, Device, Link, Model, Proble
 DEFAULT_PHOTOGRAPH_BYTES = 100_000
 """Taken for the size of a request with a photograph until the source reports what it sees."""
 
-DEFAULT_CODEC_ERROR = 0.01
-"""Largest relative error of an encoding that the planner chooses for a policy that leaves the choice open."""
+DEFAULT_TOP1_AGREEMENT = 0.99
+"""Least agreement of an encoding that the planner chooses for a classifier and a policy that names no bound."""
+DEFAULT_RELATIVE_ERROR = 0.01
+"""The same for models that are no classifiers: the largest error of the output."""
 
 _BYTES_PER_VALUE: Mapping[str, int] = {"float64": 8, "int64": 8, "float16": 2, "uint8": 1, "int8": 1, "bool": 1}
 
@@ -112,8 +114,8 @@ def model_of(
 ) -> Model:
     """Return the model as strategies see it: block 0 is `prepare`, its input the request's own bytes.
 
-    Encodings come from the calibration. A policy that leaves their choice open and gives no bound is taken to allow an
-    error of `DEFAULT_CODEC_ERROR`.
+    Encodings come from the calibration. A policy that leaves their choice open and gives no bound is taken to ask
+    for `DEFAULT_TOP1_AGREEMENT`, or for `DEFAULT_RELATIVE_ERROR` of a model that is no classifier.
     """
     codecs = {} if calibration is None else _codecs(calibration, policy or Policy())
     blocks = tuple(
@@ -210,15 +212,24 @@ def _stream(declaration: StreamDeclaration, manifest: Manifest, online: Mapping[
 
 
 def _codecs(calibration: Calibration, policy: Policy) -> dict[int, dict[str, CodecProfile]]:
-    unbounded = policy.codec is CodecMode.AUTO and policy.codec_max_error is None
+    bounded = policy.min_top1_agreement is not None or policy.max_relative_error is not None
+    open_choice = policy.codec == CodecMode.AUTO and not bounded
     return {
         block.block: {
-            each.codec: CodecProfile(each.size_bytes, each.encode_ms, each.decode_ms, each.max_relative_error)
+            each.codec: CodecProfile(
+                each.size_bytes, each.encode_ms, each.decode_ms, each.max_relative_error, each.top1_agreement
+            )
             for each in block.codecs
-            if each.codec != RAW and not (unbounded and each.max_relative_error > DEFAULT_CODEC_ERROR)
+            if each.codec != RAW and (not open_choice or _is_harmless(each))
         }
         for block in calibration.blocks
     }
+
+
+def _is_harmless(codec: CodecCalibration) -> bool:
+    if codec.top1_agreement is not None:
+        return codec.top1_agreement >= DEFAULT_TOP1_AGREEMENT
+    return codec.max_relative_error <= DEFAULT_RELATIVE_ERROR
 
 
 def _profiled_ms(state: DeviceState, manifest: Manifest) -> float:

@@ -9,6 +9,8 @@ from shared.plan.plan import RAW
 from shared.plan.policy import CodecMode, Policy
 from shared.plan.problem import Model
 
+INTEGER_BASES: Final = frozenset({"int8", "uint8", "sparse8"})
+"""What a policy's ``int8`` stands for."""
 LOSSLESS_BASES: Final = frozenset({"raw", "lossless", "zstd", "lz4", "deflate", "zlib", "blosc"})
 
 
@@ -21,6 +23,17 @@ class Encoding:
     encode_ms: float = 0.0
     decode_ms: float = 0.0
     relative_error: float | None = 0.0
+    top1_agreement: float | None = 1.0
+
+    @property
+    def base(self) -> str:
+        """The name without what follows ``-``, ``+``, ``_``, ``.`` or ``:``."""
+        return re.split(r"[-+_.:]", self.codec, maxsplit=1)[0]
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether the name says that tensors come back bit for bit."""
+        return self.base in LOSSLESS_BASES
 
 
 def crossing_blocks(model: Model, cut: int) -> tuple[tuple[int, float], ...]:
@@ -58,6 +71,7 @@ def encodings(model: Model, cut: int) -> tuple[Encoding, ...]:
             continue
         profiles = [offer[codec] for offer in offers]
         errors = [profile.relative_error for profile in profiles]
+        agreements = [profile.top1_agreement for profile in profiles]
         found.append(
             Encoding(
                 codec,
@@ -65,6 +79,7 @@ def encodings(model: Model, cut: int) -> tuple[Encoding, ...]:
                 sum(profile.encode_ms for profile in profiles),
                 sum(profile.decode_ms for profile in profiles),
                 None if None in errors else sum(error for error in errors if error is not None),
+                None if None in agreements else max(0.0, 1 - sum(1 - each for each in agreements if each is not None)),
             )
         )
     return tuple(found)
@@ -82,16 +97,25 @@ def allowed_encodings(model: Model, cut: int, policy: Policy) -> tuple[Encoding,
 
 def _matching(offered: tuple[Encoding, ...], policy: Policy) -> Iterator[Encoding]:
     for encoding in offered:
-        base = re.split(r"[-+_.:]", encoding.codec, maxsplit=1)[0]
         match policy.codec:
             case CodecMode.LOSSLESS:
-                if base in LOSSLESS_BASES:
-                    yield encoding
+                allowed = encoding.is_lossless
             case CodecMode.AUTO:
-                bound = policy.codec_max_error
-                known = encoding.relative_error
-                if encoding.codec == RAW or bound is None or (known is not None and known <= bound):
-                    yield encoding
-            case CodecMode.FLOAT16 | CodecMode.INT8:
-                if base == policy.codec.value:
-                    yield encoding
+                allowed = encoding.is_lossless or _within_bounds(encoding, policy)
+            case CodecMode.INT8:
+                allowed = encoding.base in INTEGER_BASES
+            case name:
+                allowed = name in (encoding.codec, encoding.base)
+        if allowed:
+            yield encoding
+
+
+def _within_bounds(encoding: Encoding, policy: Policy) -> bool:
+    if policy.max_relative_error is not None:
+        error = encoding.relative_error
+        if error is None or error > policy.max_relative_error:
+            return False
+    if policy.min_top1_agreement is not None:
+        agreement = encoding.top1_agreement
+        return agreement is not None and agreement >= policy.min_top1_agreement
+    return True

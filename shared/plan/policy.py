@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from shared.plan.quantities import DOCUMENT, Count, Flag, Index, Name, NonNegative, Positive, Share
+from shared.plan.quantities import DOCUMENT, CodecChoice, Count, Flag, Index, Name, NonNegative, Positive, Share
 
 
 class Objective(StrEnum):
@@ -22,10 +22,12 @@ class Objective(StrEnum):
 
 
 class CodecMode(StrEnum):
-    """Which encodings feature maps may travel in.
+    """Which encodings feature maps may travel in, besides names of encodings.
 
-    ``lossless`` allows raw and losslessly compressed tensors; ``float16`` and ``int8`` demand that encoding
-    wherever a block offers it; ``auto`` leaves the choice to the planner, within ``codec_max_error``.
+    ``lossless`` allows raw and losslessly compressed tensors; ``auto`` leaves the choice to the planner, within
+    ``min_top1_agreement`` and ``max_relative_error``. Any other text names an encoding, which is demanded wherever a
+    block offers it: exactly that one (``uint8+zstd``), or all that begin with it (``uint8``, with zstd or without).
+    ``int8`` means the encodings in integers of 8 bits, whatever they are called.
     """
 
     LOSSLESS = "lossless"
@@ -76,8 +78,10 @@ class Policy:
         devices: which devices may compute.
         raw_input_stays_on_source: the first block must run on the source device.
         max_devices: largest number of devices that compute for one stream.
-        codec: which encodings feature maps may travel in.
-        codec_max_error: largest relative error an encoding may have been measured with (mode ``auto``).
+        codec: which encodings feature maps may travel in: `CodecMode`, or the name of one.
+        min_top1_agreement: in mode ``auto``, the share of calibration inputs that must have kept their best class.
+        max_relative_error: in mode ``auto``, the largest relative error of the output that an encoding may have been
+            measured with. Lossless encodings are always within the bounds, others only if they were measured.
         min_gain: smallest relative gain that is worth a reroute.
         cooldown_ms: shortest time between two reroutes.
         queue: the order in which devices compute what waits for them.
@@ -94,8 +98,9 @@ class Policy:
     devices: DeviceRule = DeviceRule()
     raw_input_stays_on_source: Flag = False
     max_devices: Count | None = None
-    codec: CodecMode = CodecMode.AUTO
-    codec_max_error: NonNegative | None = None
+    codec: CodecChoice = CodecMode.AUTO
+    min_top1_agreement: Share | None = None
+    max_relative_error: NonNegative | None = None
     min_gain: Share = 0.05
     cooldown_ms: NonNegative = 2000.0
     queue: QueueDiscipline = QueueDiscipline.FIFO

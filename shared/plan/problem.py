@@ -7,14 +7,15 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from shared.plan.policy import Policy
-from shared.plan.quantities import DOCUMENT, Count, Index, Name, NonNegative, Positive
+from shared.plan.quantities import DOCUMENT, Count, Index, Name, NonNegative, Positive, Share
 
 
 @dataclass(frozen=True, slots=True)
 class CodecProfile:
     """An encoding of a block's output: its size, and the time it takes on a device of speed 1.
 
-    ``relative_error`` is the measured effect on the model's output; None if it was not measured.
+    ``relative_error`` and ``top1_agreement`` are the measured effect on the model's output: the largest error, and the
+    share of inputs that kept their best class; None if it was not measured.
     """
 
     __pydantic_config__ = DOCUMENT
@@ -23,6 +24,7 @@ class CodecProfile:
     encode_ms: NonNegative = 0.0
     decode_ms: NonNegative = 0.0
     relative_error: NonNegative | None = None
+    top1_agreement: Share | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ Index = Annotated[int, Field(ge=0, le=1_000_000, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
+CodecChoice = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_+-]{0,79}$")]
 
 DOCUMENT: Final = ConfigDict(extra="forbid", allow_inf_nan=False, populate_by_name=True)
 """How user-written documents are read: unknown keys and NaN are faults, and so are quoted numbers."""

@@ -5,8 +5,9 @@ from shared.plan.policy import CodecMode, Policy
 from shared.plan.problem import Block, CodecProfile, Model
 
 CODECS = {
-    "float16": CodecProfile(50, relative_error=1e-3),
-    "int8+zstd": CodecProfile(20, 1.0, 2.0, relative_error=0.05),
+    "float16": CodecProfile(50, relative_error=1e-3, top1_agreement=1.0),
+    "int8+zstd": CodecProfile(20, 1.0, 2.0, relative_error=0.05, top1_agreement=0.97),
+    "mine": CodecProfile(10),
     "raw+zstd": CodecProfile(80),
 }
 CHAIN = Model(10, (Block("a", 100, codecs=CODECS), Block("b", 7)))
@@ -15,10 +16,17 @@ CHAIN = Model(10, (Block("a", 100, codecs=CODECS), Block("b", 7)))
 @pytest.mark.parametrize(
     ("policy", "names"),
     [
-        (Policy(), ["raw", "float16", "int8+zstd", "raw+zstd"]),
+        (Policy(), ["raw", "float16", "int8+zstd", "mine", "raw+zstd"]),
         (Policy(codec=CodecMode.LOSSLESS), ["raw", "raw+zstd"]),
         (Policy(codec=CodecMode.INT8), ["int8+zstd"]),
-        (Policy(codec_max_error=0.01), ["raw", "float16"]),
+        (Policy(codec="int8+zstd"), ["int8+zstd"]),
+        (Policy(codec="raw"), ["raw", "raw+zstd"]),
+        (Policy(codec="mine"), ["mine"]),
+        (Policy(codec="int4"), ["raw"]),
+        (Policy(max_relative_error=0.01), ["raw", "float16", "raw+zstd"]),
+        (Policy(min_top1_agreement=0.98), ["raw", "float16", "raw+zstd"]),
+        (Policy(min_top1_agreement=0.95), ["raw", "float16", "int8+zstd", "raw+zstd"]),
+        (Policy(min_top1_agreement=0.95, max_relative_error=0.01), ["raw", "float16", "raw+zstd"]),
     ],
 )
 def test_policy_decides_what_is_allowed(policy: Policy, names: list[str]) -> None:
@@ -46,9 +54,10 @@ def test_a_block_that_reads_the_input_late_keeps_it_crossing() -> None:
 
 
 def test_encodings_of_branches_add_up() -> None:
-    codecs = {"int8": CodecProfile(4, 1.0, 2.0)}
+    codecs = {"int8": CodecProfile(4, 1.0, 2.0, 0.01, 0.75)}
     model = Model(
         10, (Block("a", 9, codecs=codecs), Block("b", 9, codecs=codecs), Block("c", 9)), ((0, 2, 9), (1, 2, 9))
     )
     found = encodings(model, 2)[1]
     assert (found.codec, found.size_bytes, found.encode_ms, found.decode_ms) == ("int8", 8, 2.0, 4.0)
+    assert (found.relative_error, found.top1_agreement) == (0.02, 0.5)

@@ -21,7 +21,15 @@ def test_embeds_in_messages() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"colour": 1}, {"deadline_ms": 0}, {"max_devices": 0}, {"min_gain": 2}, {"codec": "jpeg"}, {"devices": {"x": 1}}],
+    [
+        {"colour": 1},
+        {"deadline_ms": 0},
+        {"max_devices": 0},
+        {"min_gain": 2},
+        {"codec": "a b"},
+        {"min_top1_agreement": 1.1},
+        {"devices": {"x": 1}},
+    ],
 )
 def test_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
