@@ -119,7 +119,7 @@ async def _until_taken(
                 on_progress(min(sent_bytes, size_bytes), size_bytes)
         if now_s - moved_at_s > stall_s:
             raise FleetSilent(f"nobody takes model {wanted.name}: is a planner running? `segue doctor` tells")
-        if now_s - offered_at_s > _OFFER_AGAIN_S and now_s - moved_at_s >= min(_OFFER_AGAIN_S, now_s - offered_at_s):
+        if now_s - offered_at_s > _OFFER_AGAIN_S and (now_s - moved_at_s > _OFFER_AGAIN_S or sent_bytes == 0):
             await control.publish(topics.offer(wanted.model), offer.encode())
             offered_at_s = now_s
         try:

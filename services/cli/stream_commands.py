@@ -77,7 +77,7 @@ def list_streams(broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None
         notes().print("The fleet has no stream yet: segue stream add NAME --model MODEL --source DEVICE")
         return
     table = Table()
-    for heading in ("stream", "model", "source", "state", "route", "predicted ms", "why"):
+    for heading in ("stream", "model", "source", "state", "route", "predicted ms", "waits for"):
         table.add_column(heading, overflow="fold")
     for stream, model in streams:
         table.add_row(*_cells(stream, model))
@@ -116,7 +116,7 @@ def _cells(stream: StreamView, model: str) -> tuple[str, ...]:
         "unknown" if status is None else status.state.value,
         "" if plan is None else route_text(plan.routes),
         "" if predicted is None else f"{predicted:.1f}",
-        "; ".join(status.reasons) if status is not None and status.reasons else "" if plan is None else plan.reason,
+        "" if status is None else "; ".join(status.reasons),
     )
 
 

@@ -31,9 +31,11 @@ from services.cli.fleet_view import FILTERS, FleetView
 from services.cli.operations import FleetSilent, add_model, declare_stream, set_policy, until_running
 from shared.bus import topics
 from shared.bus.connection import Connection, unique_client_id
+from shared.bus.errors import BrokerUnreachable
 from shared.bus.settings import BusSettings
 from shared.client import Client
 from shared.messages.base import MessageError
+from shared.messages.devices import State
 from shared.messages.events import Event, EventKind, Reroute
 from shared.messages.streams import StreamDeclaration, StreamStatus
 from shared.plan.policy import policy_document
@@ -103,8 +105,9 @@ class Run:
         bus = BusSettings.from_address(address)
         async with Processes(self.settings.run_dir, commands.environment(address)) as processes:
             if embedded:
-                self.reporter.step("starting the broker")
+                self.reporter.step(f"starting the broker at {bus.address}")
                 await processes.start(commands.BROKER, commands.broker(port))
+                await self._wait_for_broker(processes, bus)
             async with self._followed(bus) as control:
                 await self._start_services(processes)
                 await self._start_stream(bus, workload)
@@ -120,6 +123,19 @@ class Run:
             collector=counts,
             notes=tuple(self._notes),
         )
+
+    async def _wait_for_broker(self, processes: Processes, bus: BusSettings) -> None:
+        end_s = time.monotonic() + _BROKER_START_S
+        while True:
+            try:
+                async with Connection.open(bus, client_id=unique_client_id("segue-up"), connect_timeout_s=1.0):
+                    return
+            except BrokerUnreachable:
+                died = processes.died()
+                if died is not None:
+                    raise FleetSilent(_obituary(died)) from None
+                if time.monotonic() > end_s:
+                    raise
 
     @asynccontextmanager
     async def _followed(self, bus: BusSettings) -> AsyncIterator[Connection]:
@@ -177,8 +193,11 @@ class Run:
             raise FleetSilent(f"not there after {_PRESENCE_S:g} s: {missing}; see {processes.log_dir}") from None
 
     def _absent(self) -> list[str]:
+        """Return what is not there yet: executors, planner, collector."""
         online = {name for name, device in self.view.devices.items() if device.is_online}
-        return [name for name in self.fleet.devices if name not in online]
+        roles = {service.role for service in self.view.services.values() if service.state is State.ONLINE}
+        devices = [name for name in self.fleet.devices if name not in online]
+        return devices + [role for role in (commands.PLANNER,) if role not in roles]
 
     async def _start_stream(self, bus: BusSettings, workload: Workload) -> None:
         stream, manifest = self.fleet.stream, workload.manifest

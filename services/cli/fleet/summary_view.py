@@ -1,5 +1,6 @@
 """The summary of a run as tables for people."""
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -8,18 +9,17 @@ from services.cli.fleet.baselines import Alternative
 from services.cli.fleet.summary import PhaseSummary, Summary
 
 _LEGEND = (
-    "p50 and p95 are measured; settled is the p50 after the last reroute of the phase. The predicted columns\n"
-    "come from the cost model under the phase's true conditions: the route in use; the best single device, chosen\n"
-    "in hindsight for the phase (the request travels as it is); the best plan that never changes and can always\n"
-    "run; and the first plan kept."
+    "Measured: p50, p95, and settled, the p50 after the last reroute of the phase. Predicted by the cost model under "
+    "the phase's true conditions: the route at its end; the best single device, chosen in hindsight for the phase (the "
+    "request travels as it is, a JPEG say); the best plan that never changes and can always run; the first plan kept."
 )
 
 
 def render(summary: Summary) -> RenderableType:
     """Lay the summary out: phases, reroutes, the count of requests, and what went wrong."""
-    parts: list[RenderableType] = [_phase_table(summary), Text()]
+    parts: list[RenderableType] = [_phase_table(summary), Text(_LEGEND, style="dim"), Text()]
     if summary.reroutes:
-        parts += [_reroute_table(summary), Text()]
+        parts += [_reroutes(summary)]
     parts.append(_verdict(summary))
     return Group(*parts)
 
@@ -31,29 +31,20 @@ def print_summary(console: Console, summary: Summary) -> None:
 
 
 def _phase_table(summary: Summary) -> Table:
-    size = "" if summary.input_bytes is None else f" (requests are photographs of {summary.input_bytes / 1000:.0f} kB)"
-    table = Table(
-        title=f"Phase by phase: latency in ms{size}",
-        title_justify="left",
-        caption=_LEGEND,
-        caption_justify="left",
-    )
-    for heading in ("phase", "condition", "route at the end"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("p50", "p95", "settled"):
-        table.add_column(heading, justify="right")
-    for heading in ("route\npredicted", "best single\npredicted", "best fixed\npredicted", "first kept\npredicted"):
+    size = "" if summary.input_bytes is None else f", requests of {summary.input_bytes / 1000:.0f} kB"
+    table = Table(title=f"Latency in ms, phase by phase{size}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("phase, condition, route at its end", ratio=1, overflow="fold")
+    for heading in ("p50", "p95", "settled", "route", "best\nsingle", "best\nfixed", "first\nkept"):
         table.add_column(heading, justify="right", overflow="fold")
     for phase in summary.phases:
         table.add_row(*_phase_cells(phase))
     return table
 
 
-def _phase_cells(phase: PhaseSummary) -> tuple[str, ...]:
+def _phase_cells(phase: PhaseSummary) -> tuple[RenderableType, ...]:
+    lines = ((phase.name, "bold"), "\n", (phase.condition, "dim"), "\n", (phase.route, "cyan"), "\n")
     return (
-        phase.name,
-        phase.condition,
-        phase.route.replace(" > ", "\n> "),
+        Text.assemble(*lines),
         _ms(phase.latency.p50),
         _ms(phase.latency.p95),
         _ms(phase.settled.p50),
@@ -64,23 +55,18 @@ def _phase_cells(phase: PhaseSummary) -> tuple[str, ...]:
     )
 
 
-def _reroute_table(summary: Summary) -> Table:
-    table = Table(title="Reroutes", title_justify="left")
-    for heading in ("phase", "why", "from", "to"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("predicted ms\nbefore > after", "measured ms\nbefore > after", "reaction\nms"):
-        table.add_column(heading, justify="right")
+def _reroutes(summary: Summary) -> RenderableType:
+    text = Text("Reroutes\n", style="italic")
     for reroute in summary.reroutes:
-        table.add_row(
-            reroute.phase,
-            reroute.reason,
-            reroute.previous.replace(" > ", "\n> "),
-            reroute.chosen.replace(" > ", "\n> "),
-            " > ".join(map(_ms, reroute.predicted_ms)),
-            " > ".join(map(_ms, reroute.measured_ms)),
-            _ms(reroute.reaction_ms),
+        text.append(f"{reroute.phase}: ", style="not italic bold")
+        text.append(f"{reroute.reason}\n", style="not italic")
+        text.append(f"    {reroute.previous}  ->  {reroute.chosen}\n", style="not italic cyan")
+        text.append(
+            f"    predicted {_change(reroute.predicted_ms)} ms, measured {_change(reroute.measured_ms)} ms, "
+            f"first request on the new route after {_ms(reroute.reaction_ms)} ms\n",
+            style="not italic dim",
         )
-    return table
+    return text
 
 
 def _verdict(summary: Summary) -> Text:
@@ -100,6 +86,11 @@ def _verdict(summary: Summary) -> Text:
 
 def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f}"
+
+
+def _change(values: tuple[float | None, float | None]) -> str:
+    before, after = values
+    return f"{'(impossible)' if before is None else _ms(before)} -> {_ms(after)}"
 
 
 def _alternative(alternative: Alternative | None) -> str:
