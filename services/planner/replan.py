@@ -1,7 +1,7 @@
 """Whether a better plan is worth a reroute: gain, cooldown, and damping against flapping. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from services.planner.causes import Cause, find_cause
@@ -140,9 +140,10 @@ def decide(
         return _reroute(changed or Cause(RerouteCause.STREAM_CHANGED, "model changed"), candidate, None, cost_after)
     broken = broken_constraints(problem, present.routes)
     if any(each.constraint is not Constraint.DEADLINE for each in broken):
-        return _reroute(
-            _broken_cause(present, candidate, problem, snapshot, broken[0].message), candidate, None, cost_after
-        )
+        cause = changed or _cause(present, candidate, problem, snapshot)
+        if cause.cause is not RerouteCause.DEVICE_LOST:
+            cause = replace(cause, text=broken[0].message)
+        return _reroute(cause, candidate, None, cost_after)
     cost_before = cost_of(problem, present.routes)
     if changed is not None and (_settings_changed(present, candidate) or (not same and cost_after < cost_before)):
         return _reroute(changed, candidate, cost_before, cost_after)
@@ -214,17 +215,8 @@ def _settings_changed(present: InForce, candidate: Candidate) -> bool:
     )
 
 
-def _broken_cause(present: InForce, candidate: Candidate, problem: Problem, snapshot: Snapshot, message: str) -> Cause:
-    cause = _cause(present, candidate, problem, snapshot)
-    if cause.cause is RerouteCause.DEVICE_LOST:
-        return cause
-    return Cause(cause.cause, message, cause.at_s)
-
-
 def _cause(present: InForce, candidate: Candidate, problem: Problem, snapshot: Snapshot) -> Cause:
-    if present.problem is None:
-        return Cause(RerouteCause.STREAM_CHANGED, "a better route was found after the planner's start")
-    return find_cause(present.problem, problem, present.routes, candidate.routes, snapshot)
+    return find_cause(present.problem or problem, problem, present.routes, candidate.routes, snapshot)
 
 
 def _reroute(cause: Cause, candidate: Candidate, cost_before: float | None, cost_after: float) -> Reroute:

@@ -95,11 +95,11 @@ class _Planner:
         now_s = time.time()
         self._core.connected(now_s)
         self._republish_at_s = now_s + SETTLE_S
+        for topic_filter, qos in SUBSCRIPTIONS.items():
+            await connection.subscribe(topic_filter, qos)
         await connection.publish(topics.service(self._config.name), self._presence(State.ONLINE), retain=True)
 
     async def _listen(self, connection: Connection) -> None:
-        for topic_filter, qos in SUBSCRIPTIONS.items():
-            await connection.subscribe(topic_filter, qos)
         async for received in connection:
             await self._put(self._heard(received))
             self._news.set()

@@ -49,7 +49,6 @@ Locate = Callable[[str], Path | None]
 OnProgress = Callable[[int, int], None]
 """Is told the bytes received and the bytes of the whole."""
 
-_SAVE_EVERY_CHUNKS = 16
 _SERVING_TASKS = 4
 
 
@@ -145,7 +144,7 @@ class PartialFile:
         return cls(partial, note, received)
 
     def write(self, offset: int, data: bytes) -> None:
-        """Write a chunk. Does nothing once the file is closed."""
+        """Write a chunk and note it. Does nothing once the file is closed."""
         with self._lock:
             if self._descriptor is None:
                 return
@@ -154,12 +153,7 @@ class PartialFile:
                 written = os.pwrite(self._descriptor, view, position)
                 position, view = position + written, view[written:]
             self.received = merge_ranges((*self.received, ByteRange(offset, position)))
-
-    def save(self) -> None:
-        """Note what is there. Should the note say too much after a power cut, the SHA-256 tells."""
-        temporary = self.note.with_name(f"{self.note.name}.new")
-        temporary.write_text(json.dumps([[piece.start, piece.stop] for piece in self.received]))
-        temporary.replace(self.note)
+            self._save()
 
     def discard(self) -> None:
         """Forget everything."""
@@ -182,13 +176,17 @@ class PartialFile:
             self.note.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close the file; note what is there unless it has been moved away."""
+        """Close the file. What is there stays there for the next attempt."""
         with self._lock:
             if self._descriptor is not None:
                 os.close(self._descriptor)
                 self._descriptor = None
-            if self.path.exists():
-                self.save()
+
+    def _save(self) -> None:
+        """Note what is there. Should the note say too much after a power cut, the SHA-256 tells."""
+        temporary = self.note.with_name(f"{self.note.name}.new")
+        temporary.write_text(json.dumps([[piece.start, piece.stop] for piece in self.received]))
+        temporary.replace(self.note)
 
 
 @dataclass(slots=True)
@@ -200,7 +198,6 @@ class _Fetch:
     partial: PartialFile
     download: ModelDownload
     on_progress: OnProgress | None
-    _unsaved_chunks: int = 0
 
     async def run(self) -> None:
         await self.connection.subscribe(topics.model_chunks(self.manifest.model, self.download.receiver))
@@ -258,10 +255,6 @@ class _Fetch:
 
     async def _write(self, offset: int, data: bytes) -> None:
         await asyncio.to_thread(self.partial.write, offset, data)
-        self._unsaved_chunks += 1
-        if self._unsaved_chunks >= _SAVE_EVERY_CHUNKS:
-            self._unsaved_chunks = 0
-            await asyncio.to_thread(self.partial.save)
         if self.on_progress is not None:
             self.on_progress(self.download.received_bytes, self.download.size_bytes)
 

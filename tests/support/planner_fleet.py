@@ -12,7 +12,16 @@ from shared.bus.connection import Connection
 from shared.bus.settings import BusSettings
 from shared.messages.base import Message
 from shared.messages.control import COMMANDS, Prepare, ProfileModel, Ready, Rejected, RejectionCause, Release
-from shared.messages.devices import Capabilities, LinkEstimate, Links, Presence, Profile, State, Telemetry
+from shared.messages.devices import (
+    Capabilities,
+    LinkEstimate,
+    Links,
+    Presence,
+    Profile,
+    ServicePresence,
+    State,
+    Telemetry,
+)
 from shared.messages.events import Event, EventKind
 from shared.messages.models import Manifest, ManifestBlock, Preprocessing, TensorSpec
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamStatus
@@ -49,6 +58,7 @@ class Watcher:
     plans: list[CommittedPlan] = field(default_factory=list)
     statuses: list[StreamStatus] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    services: list[ServicePresence] = field(default_factory=list)
     manifests: list[Manifest] = field(default_factory=list)
     commands: list[tuple[str, ProfileModel | Prepare | Release]] = field(default_factory=list)
     order: list[object] = field(default_factory=list)
@@ -56,7 +66,7 @@ class Watcher:
 
     async def run(self) -> None:
         filters = (topics.ANY_PLAN, topics.ANY_STATUS, topics.EVENTS, topics.ANY_MANIFEST, topics.commands("+"))
-        for topic_filter in filters:
+        for topic_filter in (*filters, topics.ANY_SERVICE):
             await self.connection.subscribe(topic_filter)
         async for received in self.connection:
             if not received.payload:
@@ -68,6 +78,8 @@ class Watcher:
                     self._note(self.statuses, StreamStatus.decode(received.payload))
                 case ["events"]:
                     self._note(self.events, Event.decode(received.payload))
+                case ["services", _, "presence"]:
+                    self._note(self.services, ServicePresence.decode(received.payload))
                 case ["models", _]:
                     self._note(self.manifests, Manifest.decode(received.payload))
                 case ["devices", device, "commands"]:
@@ -88,6 +100,12 @@ class Watcher:
                 return found
         except TimeoutError:
             raise AssertionError(f"not in time: {what}; last {self.statuses[-1:]} {self.events[-3:]}") from None
+
+    async def planner(self) -> ServicePresence:
+        """Wait until the planner listens."""
+        return await self.until(
+            lambda: next((each for each in self.services[-1:] if each.state is State.ONLINE), None), "planner"
+        )
 
     async def plan(self, wanted: Callable[[CommittedPlan], bool] = lambda plan: True) -> CommittedPlan:
         return await self.until(lambda: next((plan for plan in self.plans if wanted(plan)), None), "plan")
