@@ -122,15 +122,18 @@ async def test_a_request_is_published_again_under_its_id_after_the_broker_has_di
         if not silent:
             await answer_once(connection, received, identity)
 
-    async with EmbeddedBroker() as broker, source(broker, answer_later) as seen:
-        async with Client.open(broker.settings) as client:
-            waiting = asyncio.create_task(client.submit(STREAM, b"x", timeout_s=60.0))
-            async with asyncio.timeout(WAIT_S):
-                await arrived.wait()
-            silent = False
-            await broker.kill()
-            await broker.start()
-            result = await waiting
+    async with (
+        EmbeddedBroker() as broker,
+        source(broker, answer_later) as seen,
+        Client.open(broker.settings) as client,
+    ):
+        waiting = asyncio.create_task(client.submit(STREAM, b"x", timeout_s=60.0))
+        async with asyncio.timeout(WAIT_S):
+            await arrived.wait()
+        silent = False
+        await broker.kill()
+        await broker.start()
+        result = await waiting
     assert result.status is OutcomeStatus.OK
     assert len(seen) >= 2
     assert set(seen) == {result.request_id}
@@ -145,18 +148,21 @@ async def test_no_more_than_in_flight_are_under_way() -> None:
         if len(held) >= 2:
             enough.set()
 
-    async with EmbeddedBroker() as broker, source(broker, hold) as seen:
-        async with Client.open(broker.settings, in_flight=2) as client:
-            waiting = [asyncio.create_task(client.submit(STREAM, b"x", timeout_s=WAIT_S)) for _ in range(3)]
-            async with asyncio.timeout(WAIT_S):
-                await enough.wait()
-            assert len(set(seen)) == 2
-            await answer_once(*held[0])
-            done, _ = await asyncio.wait(waiting, timeout=WAIT_S, return_when=asyncio.FIRST_COMPLETED)
-            assert len(done) == 1
-            for task in waiting:
-                task.cancel()
-            await asyncio.wait(waiting)
+    async with (
+        EmbeddedBroker() as broker,
+        source(broker, hold) as seen,
+        Client.open(broker.settings, in_flight=2) as client,
+    ):
+        waiting = [asyncio.create_task(client.submit(STREAM, b"x", timeout_s=WAIT_S)) for _ in range(3)]
+        async with asyncio.timeout(WAIT_S):
+            await enough.wait()
+        assert len(set(seen)) == 2
+        await answer_once(*held[0])
+        done, _ = await asyncio.wait(waiting, timeout=WAIT_S, return_when=asyncio.FIRST_COMPLETED)
+        assert len(done) == 1
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
 
 
 async def test_an_id_is_not_under_way_twice() -> None:
