@@ -283,7 +283,14 @@ class SourceState:
             route = self._wheel.next(self._is_usable)
             if route is None:
                 break
-            commands.append(self._dispatch(self._waiting[0], plan, route, now_s))
+            known = self._waiting[0]
+            attempts = self._active[known].attempt
+            if attempts > plan.retry_limit:
+                # It was under way whenever its source died: it may be the cause.
+                text = f"given up after {attempts} attempts"
+                commands.append(self._fail(known, ErrorCause.RETRIES_EXHAUSTED, text, now_s))
+                continue
+            commands.append(self._dispatch(known, plan, route, now_s))
         return commands
 
     def _past_deadline(self, plan: CommittedPlan, now_s: float) -> list[Command]:
