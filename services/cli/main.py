@@ -26,6 +26,7 @@ MODEL_APP = lazy_app(
         Entry(
             "inspect", "services.cli.model_files:inspect", "Show where a model can be cut, and what its blocks cost."
         ),
+        Entry("calibrate", "services.cli.calibrate:calibrate", "Measure encodings of its feature maps."),
         Entry("add", "services.cli.model_commands:add", "Give a model to the fleet."),
         Entry("list", "services.cli.model_commands:list_models", "List the fleet's models."),
     ),

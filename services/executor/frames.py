@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from services.executor.coding import Coder
 from shared.bus.frame import Buffer, decode_frame, encode_frame
-from shared.codecs import CodecError, CodecRegistry, EncodedTensor, open_tensor
+from shared.codecs import MAX_TENSOR_BYTES, CodecError, CodecRegistry, EncodedTensor, open_tensor
 from shared.messages.base import MessageError
 from shared.messages.base import describe as describe_faults
 from shared.messages.requests import FeatureMapHeader, TensorHeader
@@ -37,14 +37,18 @@ class FeatureMap:
             tensor.nbytes if isinstance(tensor, np.ndarray) else tensor.raw_bytes for tensor in self.tensors.values()
         )
 
-    def arrays(self, coder: Coder) -> dict[str, np.ndarray]:
+    def arrays(self, coder: Coder, *, limit_bytes: int = MAX_TENSOR_BYTES) -> dict[str, np.ndarray]:
         """Decode what is encoded. Takes the processor.
 
+        Args:
+            coder: what decodes.
+            limit_bytes: largest tensor, decoded; for a larger one no memory is allocated.
+
         Raises:
-            CodecError: a body is not one that its codec could have made.
+            CodecError: a tensor is larger than that, or a body is not one that its codec could have made.
         """
         return {
-            name: tensor if isinstance(tensor, np.ndarray) else _decoded(tensor, coder)
+            name: tensor if isinstance(tensor, np.ndarray) else _decoded(tensor, coder, limit_bytes)
             for name, tensor in self.tensors.items()
         }
 
@@ -98,6 +102,6 @@ def _checked(spec: TensorHeader, view: memoryview, registry: CodecRegistry) -> P
     return Payload(spec, view, received.spec.size_bytes)
 
 
-def _decoded(tensor: Payload, coder: Coder) -> np.ndarray:
+def _decoded(tensor: Payload, coder: Coder, limit_bytes: int) -> np.ndarray:
     header = tensor.header
-    return coder.decode(header.codec, header.dtype, header.shape, tensor.payload)
+    return coder.decode(header.codec, header.dtype, header.shape, tensor.payload, limit_bytes=limit_bytes)

@@ -10,6 +10,7 @@ from services.executor.engine import EngineSettings, Session, load_session
 from services.executor.errors import CannotPrepare
 from services.executor.lifecycle import SegmentKey, SegmentNeed
 from services.executor.prepare import prepare
+from shared.codecs import MAX_TENSOR_BYTES
 from shared.messages.control import RejectionCause
 from shared.messages.models import Manifest
 from shared.model.errors import CutError, ModelError
@@ -28,6 +29,11 @@ class Segment:
     manifest: Manifest
     session: Session | None
     """None where the segment is `prepare` alone."""
+
+    @property
+    def largest_input_bytes(self) -> int:
+        """Size of what crosses the cut before the segment: no tensor that comes is larger than all of them together."""
+        return self.manifest.blocks[self.key.start - 1].output_bytes if self.key.start else MAX_TENSOR_BYTES
 
     @property
     def is_last(self) -> bool:

@@ -76,7 +76,7 @@ class _StageJob:
 
     def __call__(self) -> _Computed:
         started_s = time.monotonic()
-        arrays = self.feature_map.arrays(self.coder)
+        arrays = self.feature_map.arrays(self.coder, limit_bytes=self.segment.largest_input_bytes)
         decoded_s = time.monotonic()
         outputs = self.segment.run(arrays)
         header = self.feature_map.header
