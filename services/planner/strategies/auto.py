@@ -4,10 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from services.planner.strategies.burst import Burst
+from services.planner.strategies.dads import Dads
+from services.planner.strategies.hu_mishra import HuMishra
 from services.planner.strategies.jps import Jps
+from services.planner.strategies.kafetzis_koutsopoulos import KafetzisKoutsopoulos
 from services.planner.strategies.local_only import LocalOnly
 from services.planner.strategies.mixed_routes import MixedRoutes
 from services.planner.strategies.neurosurgeon import Neurosurgeon
+from services.planner.strategies.rank_assignment import RankAssignment
 from services.planner.strategies.remote_only import RemoteOnly
 from services.planner.strategies.shortest_path import ShortestPath
 from services.planner.strategies.strategy import BOUND_SLACK, Strategy
@@ -65,6 +69,12 @@ def _candidates(problem: Problem) -> Iterator[Strategy]:
     yield MixedRoutes()
     yield Jps()
     yield Burst()
+    yield HuMishra()
+    yield Dads()
+    yield RankAssignment()
+    yield KafetzisKoutsopoulos()
+    if problem.policy.objective in (Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE):
+        yield KafetzisKoutsopoulos(event_driven=True)
     yield Neurosurgeon()
     yield Neurosurgeon(server_load_aware=True)
     yield LocalOnly()

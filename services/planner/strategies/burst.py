@@ -20,7 +20,7 @@ class Burst:
 
     name: str = "burst"
     description: str = "burst of jobs to one server: head cut, tail cut and two middle cuts, Johnson's order"
-    citation: str = "this project, on proposition 1 of Duan & Wu, ICPP 2021"
+    citation: str = "this project, on proposition 1 of Duan & Wu, Optimizing job offloading schedule"
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best burst over all servers, for every stream."""

@@ -31,9 +31,7 @@ class Jps:
 
     name: str = "jps"
     description: str = "burst of jobs to one server: two neighbouring cuts, Johnson's order"
-    citation: str = (
-        "Duan & Wu, Joint optimization of DNN partition and scheduling for mobile cloud computing, ICPP 2021"
-    )
+    citation: str = "Duan & Wu, Optimizing job offloading schedule for collaborative DNN inference, algorithms 1 and 2"
     floor_ratio: bool = False
     guard: bool = True
 

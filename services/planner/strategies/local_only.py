@@ -16,7 +16,7 @@ class LocalOnly:
 
     name: str = "local_only"
     description: str = "every block on the source device"
-    citation: str = "baseline LO in Duan & Wu, Joint optimization of DNN partition and scheduling, ICPP 2021"
+    citation: str = "baseline LO in Duan & Wu, Optimizing job offloading schedule for collaborative DNN inference"
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the local plan."""

@@ -5,11 +5,15 @@ from dataclasses import replace
 
 from services.planner.strategies.auto import Auto
 from services.planner.strategies.burst import Burst
+from services.planner.strategies.dads import Dads
 from services.planner.strategies.exhaustive import Exhaustive
+from services.planner.strategies.hu_mishra import HuMishra
 from services.planner.strategies.jps import Jps
+from services.planner.strategies.kafetzis_koutsopoulos import KafetzisKoutsopoulos
 from services.planner.strategies.local_only import LocalOnly
 from services.planner.strategies.mixed_routes import MixedRoutes
 from services.planner.strategies.neurosurgeon import Neurosurgeon
+from services.planner.strategies.rank_assignment import RankAssignment
 from services.planner.strategies.remote_only import RemoteOnly
 from services.planner.strategies.shortest_path import ShortestPath
 from services.planner.strategies.strategy import Strategy
@@ -24,7 +28,11 @@ def strategies() -> Mapping[str, Strategy]:
         ShortestPath(),
         MixedRoutes(),
         Neurosurgeon(),
+        HuMishra(),
+        Dads(),
         Jps(),
+        KafetzisKoutsopoulos(),
+        RankAssignment(),
         Burst(),
         LocalOnly(),
         RemoteOnly(),

@@ -17,7 +17,7 @@ class RemoteOnly:
 
     name: str = "remote_only"
     description: str = "every block on the one other device with the least latency"
-    citation: str = "baseline CO in Duan & Wu, Joint optimization of DNN partition and scheduling, ICPP 2021"
+    citation: str = "baseline CO in Duan & Wu, Optimizing job offloading schedule for collaborative DNN inference"
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the remote plan."""

@@ -62,6 +62,8 @@ class ShortestPath:
         alone = own and objective is Objective.THROUGHPUT and jobs == 1
         optimal = proved and (simple or alone)
         known = bound / jobs if (simple and objective is not Objective.DEADLINE) or alone else None
+        if own and objective is Objective.TOTAL_DELAY:
+            known = bound
         return conclude(problem, self.name, plans, optimal=optimal, lower_bound=known)
 
     def _searched(self, problem: Problem) -> Objective:

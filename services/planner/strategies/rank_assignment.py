@@ -1,0 +1,59 @@
+"""Total delay of tasks that share a server, exactly: an assignment of tasks to ranks in the server's queue."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from services.planner.strategies.kafetzis_koutsopoulos import no_offload
+from services.planner.strategies.shared_server import Offload, offloads, servers, task_plans
+from services.planner.strategies.strategy import conclude
+from shared.plan.plan import Infeasible, Plan
+from shared.plan.policy import QueueDiscipline
+from shared.plan.problem import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class RankAssignment:
+    """The problem that Kafetzis & Koutsopoulos call hard is linear assignment: O(N^2 S + N^3), exact.
+
+    A task of rank r among N adds its time at the server w_r times to the total: w_r = N - r + 1 under shortest job
+    first, 2 (N - r) + 1 under fluid round robin. The best assignment ranks by size on its own (rearrangement), so it
+    is what the discipline does. Exact for the snapshot in which all offloaded parts are at the server at time 0; the
+    answer's cost is the common prediction, where parts arrive when they do.
+    """
+
+    name: str = "rank_assignment"
+    description: str = "least total delay of all streams that share a server, by linear assignment"
+    citation: str = "this project; problem: Kafetzis & Koutsopoulos; method: Kuhn, Naval Research Logistics 2, 1955"
+
+    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+        """Return the best assignment over all servers."""
+        best: Plan | None = None
+        failure: Infeasible | None = None
+        for server in servers(problem):
+            tasks = offloads(problem, server)
+            if tasks is None:
+                continue
+            choice, _ = assign(tasks, problem.policy.queue)
+            answer = conclude(problem, self.name, task_plans(problem, tasks, choice))
+            if isinstance(answer, Infeasible):
+                failure = failure or answer
+            elif best is None or answer.cost < best.cost:
+                best = answer
+        if best is not None:
+            return best
+        return failure or no_offload(problem, self.name, time_budget_s)
+
+
+def assign(tasks: Sequence[Offload], discipline: QueueDiscipline) -> tuple[list[int], float]:
+    """Return a route per task with the least total snapshot delay, and that total in ms."""
+    count = len(tasks)
+    ahead = np.arange(count - 1, -1, -1)
+    weights = 2 * ahead + 1 if discipline is QueueDiscipline.ROUND_ROBIN else ahead + 1
+    options = [task.before_ms[:, None] + task.server_ms[:, None] * weights for task in tasks]
+    price = np.array([option.min(axis=0) for option in options])
+    rows, ranks = linear_sum_assignment(price)
+    choice = [int(options[row][:, rank].argmin()) for row, rank in zip(rows, ranks, strict=True)]
+    return choice, float(price[rows, ranks].sum())
