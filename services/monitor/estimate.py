@@ -147,6 +147,9 @@ class LoadEstimator:
 class LinkEstimator:
     """Bandwidth and latency of one directed link, from transfers and probes.
 
+    What disturbs a measurement (scheduling, other traffic) only ever makes it longer, so that the estimates lean to the
+    fast side: the lower quartile of latencies, a little more than the median of bandwidths.
+
     Large transfers say more than small ones, so samples are weighted with their bytes, and those too small to be
     distinguished from noise are ignored. A transfer that is overdue bounds the bandwidth from above at once: the bound
     is the estimate until a transfer finishes. (A small one only casts doubt: it may have met a hiccup of the receiver.)
@@ -154,8 +157,9 @@ class LinkEstimator:
 
     def __init__(self) -> None:
         """Begin without samples."""
-        self._bandwidth = ReseedingMedian()
+        self._bandwidth = ReseedingMedian(quantile=0.6)
         self._latency = ReseedingMedian(patience=3, quantile=0.25)
+        self._round_trips_ms: deque[float] = deque(maxlen=_WINDOW)
         self._is_bound = False
         self.samples = 0
 
@@ -206,6 +210,7 @@ class LinkEstimator:
         latency_ms = max(round_trip_ms, 0.001) / 2
         known_ms = self.latency_ms
         self.samples += 1
+        self._round_trips_ms.append(2 * latency_ms)
         if known_ms is None:
             self._latency.reseed(latency_ms, 1.0)
             return
@@ -229,12 +234,17 @@ class LinkEstimator:
             self._bandwidth.reseed(rate_mbps, size_bytes)
             self._is_bound = False
             return
-        noise_ms = max(_NOISE_MS, (self.latency_ms or 0.0) / 4)
+        noise_ms = max(_NOISE_MS, (self.latency_ms or 0.0) / 4, self._jitter_ms())
         expected_ms = transmission_ms(size_bytes, known_mbps)
         verdict = _verdict(rate_mbps / known_mbps, on_link_ms - expected_ms, noise_ms)
         if verdict is Verdict.AGREES and expected_ms < noise_ms and len(self._bandwidth) >= 3:
             return
         self._bandwidth.add(rate_mbps, size_bytes, verdict)
+
+    def _jitter_ms(self) -> float:
+        """Return by how much recent round trips differed, the slowest aside."""
+        ordered = sorted(self._round_trips_ms)
+        return ordered[-2] - ordered[0] if len(ordered) > 2 else 0.0
 
     def _bound(self, size_bytes: int, rate_mbps: float) -> None:
         known_mbps = self.bandwidth_mbps

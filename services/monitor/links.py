@@ -1,5 +1,6 @@
 """What a monitor knows of its links, and when it probes them: events in, probes to send out. Pure."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -21,17 +22,19 @@ class ProbeSettings:
         least_bytes: smallest padded probe.
         most_bytes: largest padded probe.
         first_bytes: padded probe of an unknown link.
+        repeats: padded probes one after the other, of which the fastest counts.
         timeout_s: a tiny probe without an echo is lost then; a padded one is given up at four times that.
         losses: consecutive lost probes after which a link counts as down.
     """
 
     idle_s: float = 2.0
     doubt_s: float = 0.2
-    share: float = 0.02
+    share: float = 0.04
     target_ms: float = 25.0
     least_bytes: int = 8 * 1024
     most_bytes: int = 64 * 1024
     first_bytes: int = 16 * 1024
+    repeats: int = 2
     timeout_s: float = 3.0
     losses: int = 3
 
@@ -53,10 +56,14 @@ class SendProbe:
 
 @dataclass(slots=True)
 class _Outstanding:
-    probe_id: str
-    padding_bytes: int
-    sent_s: float
+    padding_bytes: int = 0
+    probe_id: str = ""
+    sent_s: float = 0.0
     is_overdue: bool = False
+    fastest_ms: float = math.inf
+    """Round trip of those before it."""
+    left: int = 0
+    """Padded probes that follow it."""
 
 
 @dataclass(slots=True)
@@ -72,8 +79,8 @@ class _Peer:
 class LinkBook:
     """The links from this device to every other that is online. Times are monotonic seconds.
 
-    A probe is a pair: a tiny message whose round trip is twice the latency, and behind it a padded one whose round trip
-    is longer by what the padding takes. Only one link is probed at a time, because all of them may share one cable.
+    A tiny message, whose round trip is twice the latency, is followed by padded ones, whose round trip is longer by what
+    the padding takes; the fastest counts, because whatever disturbs them makes them slower. Only one link is probed at a time, because all of them may share one cable.
     """
 
     def __init__(self, device: str, settings: ProbeSettings | None = None) -> None:
@@ -129,21 +136,25 @@ class LinkBook:
         return True
 
     def echoed(self, sender: str, probe_id: str, now_s: float) -> SendProbe | None:
-        """Take an echo; return the padded probe that follows a tiny one."""
+        """Take an echo; return the padded probe that follows, if one does."""
         peer = self._peers.get(sender)
         if peer is None or peer.outstanding is None or peer.outstanding.probe_id != probe_id:
             return None
         probe, peer.outstanding, peer.lost = peer.outstanding, None, 0
         round_trip_ms = 1000 * (now_s - probe.sent_s)
-        if probe.padding_bytes:
-            peer.link.add_probe(probe.padding_bytes, round_trip_ms)
-            self._plan_next(peer, now_s)
-            return None
-        peer.link.add_round_trip(round_trip_ms)
-        if self._is_busy(peer, now_s):
-            self._plan_next(peer, now_s)
-            return None
-        return self._send(sender, peer, self._padding_bytes(peer), now_s)
+        if not probe.padding_bytes:
+            peer.link.add_round_trip(round_trip_ms)
+            if not self._is_busy(peer, now_s):
+                padded = _Outstanding(padding_bytes=self._padding_bytes(peer), left=self._settings.repeats - 1)
+                return self._send(sender, peer, padded, now_s)
+        else:
+            fastest_ms = min(probe.fastest_ms, round_trip_ms)
+            if probe.left and not probe.is_overdue:
+                again = _Outstanding(probe.padding_bytes, fastest_ms=fastest_ms, left=probe.left - 1)
+                return self._send(sender, peer, again, now_s)
+            peer.link.add_probe(probe.padding_bytes, round_trip_ms if probe.is_overdue else fastest_ms)
+        self._plan_next(peer, now_s)
+        return None
 
     def tick(self, now_s: float) -> SendProbe | None:
         """Give up probes that are lost, and return the probe to send now, if any."""
@@ -155,7 +166,7 @@ class LinkBook:
         if not waiting:
             return None
         name = min(waiting)[1]
-        return self._send(name, self._peers[name], 0, now_s)
+        return self._send(name, self._peers[name], _Outstanding(), now_s)
 
     def next_tick_s(self, now_s: float) -> float:
         """Return when `tick` should be called at the latest, at most `idle_s` from now."""
@@ -182,10 +193,11 @@ class LinkBook:
             if name in self._monitors and peer.outstanding is None:
                 yield name, peer
 
-    def _send(self, name: str, peer: _Peer, padding_bytes: int, now_s: float) -> SendProbe:
+    def _send(self, name: str, peer: _Peer, probe: _Outstanding, now_s: float) -> SendProbe:
         self._serial += 1
-        peer.outstanding = _Outstanding(f"{self._device}-{self._serial}", padding_bytes, now_s)
-        return SendProbe(name, peer.outstanding.probe_id, padding_bytes)
+        probe.probe_id, probe.sent_s = f"{self._device}-{self._serial}", now_s
+        peer.outstanding = probe
+        return SendProbe(name, probe.probe_id, probe.padding_bytes)
 
     def _padding_bytes(self, peer: _Peer) -> int:
         settings, bandwidth_mbps = self._settings, peer.link.bandwidth_mbps
@@ -201,7 +213,7 @@ class LinkBook:
         settings, bandwidth_mbps = self._settings, peer.link.bandwidth_mbps
         pause_s = settings.idle_s if peer.link.is_settled else settings.doubt_s
         if bandwidth_mbps is not None:
-            probe_s = transmission_ms(self._padding_bytes(peer), bandwidth_mbps) / 1000
+            probe_s = settings.repeats * transmission_ms(self._padding_bytes(peer), bandwidth_mbps) / 1000
             slow_s = probe_s / settings.share if peer.link.is_settled else probe_s
             pause_s = max(pause_s, min(slow_s, 10 * settings.idle_s))
         peer.due_s = now_s + pause_s

@@ -76,6 +76,7 @@ class Monitor:
         self._load_dirty = asyncio.Event()
         self._probes_dirty = asyncio.Event()
         self._sending = 0
+        self._is_announced = False
 
     async def run(self) -> None:
         """Connect, measure and publish until cancelled; then say goodbye."""
@@ -95,13 +96,12 @@ class Monitor:
                     config.broker,
                     client_id=config.service_name,
                     will=Will(topics.service(config.service_name), self._presence(State.OFFLINE)),
-                    on_connected=self._announce,
+                    on_connected=self._announce_again,
                     connect_timeout_s=config.connect_timeout_s,
                 )
             )
-            for topic_filter, qos in subscriptions(config.device, emulated=config.emulated).items():
-                await control.subscribe(topic_filter, qos)
             try:
+                await self._announce(control)
                 await self._measure(control, probes)
             finally:
                 await self._say_goodbye(control)
@@ -115,7 +115,15 @@ class Monitor:
             group.create_task(self._publish_links(control), name="publish links")
             group.create_task(self._publish_telemetry(control), name="publish telemetry")
 
+    async def _announce_again(self, control: Connection) -> None:
+        if self._is_announced:
+            await self._announce(control)
+
     async def _announce(self, control: Connection) -> None:
+        """Listen first, so that who hears of this monitor can talk to it; then say what it owns."""
+        self._is_announced = True
+        for topic_filter, qos in subscriptions(self._config.device, emulated=self._config.emulated).items():
+            await control.subscribe(topic_filter, qos)
         await control.publish(
             topics.service(self._config.service_name), self._presence(State.ONLINE), retain=True, qos=1
         )

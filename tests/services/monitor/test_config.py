@@ -1,0 +1,25 @@
+"""A monitor's configuration says what is wrong with it."""
+
+import pytest
+
+from services.monitor.config import MonitorConfig
+from shared.bus.settings import BusSettings
+from shared.service import InputError
+
+BROKER = BusSettings()
+
+
+@pytest.mark.parametrize("device", ["", "a b", "x" * 64, "+"])
+def test_a_device_needs_a_name_that_fits_into_topics(device: str) -> None:
+    with pytest.raises(InputError, match="no device name"):
+        MonitorConfig(device, BROKER)
+
+
+@pytest.mark.parametrize("field", ["sample_interval_s", "heartbeat_s", "change_threshold", "threads"])
+def test_intervals_are_positive(field: str) -> None:
+    with pytest.raises(InputError, match="positive"):
+        MonitorConfig("pi", BROKER, **{field: 0})
+
+
+def test_the_service_is_named_after_its_device() -> None:
+    assert MonitorConfig("pi", BROKER).service_name == "monitor-pi"

@@ -1,0 +1,56 @@
+"""Everything decodes to a message or raises MessageError."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.monitor.inbound import Rejects, decode, subscriptions
+from shared.bus import topics
+from shared.messages.base import MessageError
+from shared.messages.devices import Emulation, Presence, State, TransferObservation
+
+TOPICS = [
+    topics.presence("pi"),
+    topics.service("monitor-pi"),
+    topics.observations("pi"),
+    topics.emulation("pi"),
+    topics.probes("pi"),
+    "something/else",
+]
+
+
+@given(st.sampled_from(TOPICS), st.binary(max_size=200))
+def test_bytes_decode_or_raise_message_error(topic: str, payload: bytes) -> None:
+    try:
+        decode(topic, payload)
+    except MessageError:
+        pass
+
+
+def test_messages_come_back() -> None:
+    transfer = TransferObservation(device="pi", target="server", size_bytes=1, elapsed_ms=1.0)
+    assert decode(topics.observations("pi"), transfer.encode()) == transfer
+
+
+def test_cleared_retained_messages_mean_absence() -> None:
+    assert decode(topics.presence("pi"), b"") == Presence(device="pi", state=State.OFFLINE)
+    assert decode(topics.emulation("pi"), b"") == Emulation(device="pi")
+    assert decode(topics.service("monitor-pi"), b"") is None
+
+
+def test_only_emulated_devices_listen_to_emulation() -> None:
+    assert topics.emulation("pi") in subscriptions("pi", emulated=True)
+    assert topics.emulation("pi") not in subscriptions("pi", emulated=False)
+
+
+def test_an_unknown_topic_is_refused() -> None:
+    with pytest.raises(MessageError):
+        decode("devices/pi/inbox", b"{}")
+
+
+def test_every_reject_is_counted_and_each_cause_is_new_once() -> None:
+    rejects = Rejects()
+    assert [rejects.add("a", "x"), rejects.add("a", "x"), rejects.add("b", "x")] == [True, False, True]
+    assert rejects.count == 3
+    assert sum(rejects.add("c", str(number)) for number in range(1000)) < 100
+    assert rejects.count == 1003
