@@ -79,8 +79,9 @@ class _Peer:
 class LinkBook:
     """The links from this device to every other that is online. Times are monotonic seconds.
 
-    A tiny message, whose round trip is twice the latency, is followed by padded ones, whose round trip is longer by what
-    the padding takes; the fastest counts, because whatever disturbs them makes them slower. Only one link is probed at a time, because all of them may share one cable.
+    A tiny message, whose round trip is twice the latency, is followed by padded ones, whose round trip is longer by
+    what the padding takes; the fastest counts, because whatever disturbs them makes them slower. Only one link is
+    probed at a time, because all of them may share one cable.
     """
 
     def __init__(self, device: str, settings: ProbeSettings | None = None) -> None:
