@@ -212,7 +212,7 @@ def test_builds_and_drops_balance_and_everything_goes_in_the_end(steps: list[tup
         tell(BuildSucceeded(building.pop(0)))
     for stream in "st":
         tell(EpochsOver(stream, None))
-    now_s += 1.0
+    now_s += 1.001
     tell(Tick())
     assert not loaded
 

@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+
+from services.executor.config import ExecutorConfig, Watch, default_data_dir
+from services.executor.engine import EngineSettings
+from shared.bus.settings import BusSettings
+from shared.service import InputError
+
+
+def test_a_watch_is_a_stream_and_a_directory() -> None:
+    assert Watch.parse("camera=/some/dir=odd") == Watch("camera", Path("/some/dir=odd"))
+
+
+@pytest.mark.parametrize("text", ["camera", "=dir", "camera=", "bad name=dir"])
+def test_a_watch_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="STREAM=DIRECTORY"):
+        Watch.parse(text)
+
+
+def test_names_and_threads_are_checked() -> None:
+    with pytest.raises(InputError, match="device name"):
+        ExecutorConfig("no/name", BusSettings())
+    with pytest.raises(InputError, match="threads"):
+        ExecutorConfig("d", BusSettings(), engine=EngineSettings(threads=0))
+
+
+def test_where_things_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ExecutorConfig("d", BusSettings(), data_dir=tmp_path)
+    assert config.journal_path == tmp_path / "devices" / "d" / "journal.sqlite"
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_data_dir().is_relative_to(tmp_path)
+
+
+def test_capabilities_tell_the_limit_or_the_machines_memory() -> None:
+    assert ExecutorConfig("d", BusSettings(), memory_limit_bytes=5).capabilities().memory_bytes == 5
+    assert (ExecutorConfig("d", BusSettings()).capabilities().memory_bytes or 0) > 2**20

@@ -1,0 +1,114 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.executor.results import encode_outcome, error_of, make_result, outcome_of
+from shared.messages.models import Manifest, ManifestBlock, OutputKind, TensorSpec
+from shared.messages.requests import (
+    JSON_CONTENT,
+    MSGPACK_CONTENT,
+    ErrorCause,
+    FeatureMapHeader,
+    Outcome,
+    OutcomeStatus,
+    StageTrace,
+)
+from shared.messages.streams import PlanStage
+
+
+def manifest(**changes: Any) -> Manifest:
+    fields: dict[str, Any] = {
+        "model": "0" * 64,
+        "name": "m",
+        "size_bytes": 1,
+        "inputs": (TensorSpec(name="x", shape=(1,), dtype="float32"),),
+        "outputs": (TensorSpec(name="y", shape=(1, 6), dtype="float32"),),
+        "blocks": (ManifestBlock(name="prepare", output_bytes=1),),
+        "output_kind": OutputKind.CLASSIFICATION,
+    }
+    return Manifest(**(fields | changes))
+
+
+HEADER = FeatureMapHeader(
+    transfer_id="t",
+    sender="d",
+    request_id="r",
+    stream="s",
+    model="0" * 64,
+    epoch=3,
+    attempt=2,
+    stages=(PlanStage(start=0, stop=1, device="d"),),
+    stage=0,
+    tensors=(),
+    source="d",
+    accepted_at_s=1.0,
+    dispatched_at_s=2.0,
+    input_bytes=9,
+)
+TRACE = (StageTrace(device="d", start=0, stop=1, received_at_s=1.0),)
+LOGITS = {"y": np.float32([[0, 3, 1, 2, -1, 5]])}
+
+
+def test_the_best_five_with_their_labels() -> None:
+    result = make_result(LOGITS, manifest(labels=("a", "b", "c", "d", "e")), JSON_CONTENT)
+    assert [(each.index, each.label, each.score) for each in result.top] == [
+        (5, "5", 5.0),
+        (1, "b", 3.0),
+        (3, "d", 2.0),
+        (2, "c", 1.0),
+        (0, "a", 0.0),
+    ]
+    assert result.outputs == ()
+
+
+def test_logits_become_probabilities() -> None:
+    result = make_result({"y": np.float32([[1000.0, 1000.0]])}, manifest(apply_softmax=True), JSON_CONTENT)
+    assert [each.score for each in result.top] == pytest.approx([0.5, 0.5])
+
+
+def test_scores_that_are_no_numbers_still_make_a_message() -> None:
+    result = make_result({"y": np.float32([[np.nan, np.inf, 1.0]])}, manifest(), JSON_CONTENT)
+    payload, _ = encode_outcome(outcome_of(HEADER, result, TRACE, 4.0), JSON_CONTENT)
+    assert Outcome.decode(payload).top[0].index == 2
+
+
+def test_whole_outputs_when_asked_for() -> None:
+    result = make_result(LOGITS, manifest(), MSGPACK_CONTENT)
+    (tensor,) = result.outputs
+    assert np.array_equal(np.frombuffer(tensor.data, tensor.dtype).reshape(tensor.shape), LOGITS["y"])
+    payload, content_type = encode_outcome(outcome_of(HEADER, result, TRACE, 4.0), MSGPACK_CONTENT)
+    assert content_type == MSGPACK_CONTENT
+    assert Outcome.decode(payload).outputs == result.outputs
+
+
+def test_small_tensors_are_in_json_too_and_large_ones_are_not() -> None:
+    plain = manifest(output_kind=OutputKind.TENSOR)
+    small = make_result({"y": np.zeros(100, np.float32)}, plain, JSON_CONTENT)
+    payload, content_type = encode_outcome(outcome_of(HEADER, small, TRACE, 4.0), JSON_CONTENT)
+    assert content_type == JSON_CONTENT and payload.startswith(b"{")
+    assert Outcome.decode(payload).outputs[0].data == bytes(400)
+    large = make_result({"y": np.zeros(100_000, np.float32)}, plain, JSON_CONTENT)
+    assert large.outputs == ()
+    assert "400000 bytes" in large.note and "accept=" in large.note
+
+
+def test_what_no_message_can_carry_is_left_out() -> None:
+    result = make_result({"y": np.zeros(4_000_000, np.float32)}, manifest(), MSGPACK_CONTENT)
+    assert result.outputs == () and "left out" in result.note
+    assert len(result.top) == 5
+
+
+def test_outputs_come_in_the_manifests_order_without_the_rest() -> None:
+    specs = tuple(TensorSpec(name=name, shape=(1,), dtype="float32") for name in "ba")
+    outputs = {name: np.zeros(1, np.float32) for name in "abz"}
+    result = make_result(outputs, manifest(output_kind=OutputKind.TENSOR, outputs=specs), MSGPACK_CONTENT)
+    assert [tensor.name for tensor in result.outputs] == ["b", "a"]
+
+
+def test_an_outcome_tells_of_its_request() -> None:
+    outcome = error_of(HEADER, ErrorCause.BAD_INPUT, "no image", TRACE, 4.0)
+    assert (outcome.request_id, outcome.stream, outcome.epoch, outcome.attempt) == ("r", "s", 3, 2)
+    assert (outcome.status, outcome.cause, outcome.error) == (OutcomeStatus.ERROR, ErrorCause.BAD_INPUT, "no image")
+    assert (outcome.accepted_at_s, outcome.dispatched_at_s, outcome.completed_at_s) == (1.0, 2.0, 4.0)
+    assert outcome.trace == TRACE and outcome.input_bytes == 9
