@@ -42,6 +42,7 @@ from services.executor.usage import UsageMeter
 from services.executor.work import TRACEPARENT_PROPERTY, publish_outcome, user_properties
 from shared.bus import topics
 from shared.bus.connection import Connection, Received
+from shared.bus.errors import BusError
 from shared.bus.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.events import EventKind
@@ -176,13 +177,20 @@ class StreamSource:
                 receive_maximum=_MAX_ARRIVING,
                 connect_timeout_s=None,
             ) as connection:
-                await connection.subscribe(topics.requests(self.stream))
-                LOGGER.info("taking requests of stream %s", self.stream)
+                await self._subscribe(connection)
                 async with asyncio.TaskGroup() as group:
                     reader = group.create_task(self._read(connection), name=f"read {self.stream}")
                     await self._intake_unwanted.wait()
                     reader.cancel()
                 await connection.unsubscribe(topics.requests(self.stream))
+
+    async def _subscribe(self, connection: Connection) -> None:
+        try:
+            await connection.subscribe(topics.requests(self.stream))
+            LOGGER.info("taking requests of stream %s", self.stream)
+        except BusError as error:
+            # If it was only late, it is tried again after the next reconnect.
+            LOGGER.error("%s", error)
 
     async def _read(self, connection: Connection) -> None:
         async for received in connection:
@@ -362,10 +370,15 @@ def read_request(payload: bytes, properties: Properties, now_at_s: float) -> Req
         size_bytes=len(payload),
         accepted_at_s=now_at_s,
         accept=accept if accept == MSGPACK_CONTENT else JSON_CONTENT,
-        response_topic=properties.response_topic or None,
+        response_topic=_usable_topic(properties.response_topic),
         correlation_data=properties.correlation_data,
         traceparent=properties.user.get(TRACEPARENT_PROPERTY),
     )
+
+
+def _usable_topic(topic: str | None) -> str | None:
+    """Return a response topic that can be published to; one with wildcards cannot."""
+    return topic if topic and not set(topic) & set("+#\0") else None
 
 
 def _request_id(properties: Properties) -> str:

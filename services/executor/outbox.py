@@ -108,7 +108,7 @@ class Outbox:
                     timeout_s=self.patience_s,
                     absolute=item.absolute,
                 )
-            except BusError as error:
+            except (BusError, ValueError) as error:  # ValueError: a topic that an application gave and that is none.
                 LOGGER.warning("%s", error)
             finally:
                 self._queue.task_done()

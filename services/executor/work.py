@@ -187,6 +187,10 @@ class Pipeline:
             text = f"request {header.request_id} cannot go on here: {error}"
             LOGGER.warning("%s", text)
             await self._outbox.report(EventKind.FAILURE, text, stream=header.stream, device=self.device)
+        except Exception as error:  # Whatever one request does must not end the device.
+            LOGGER.exception("request %s failed", header.request_id)
+            text = f"{type(error).__name__}: {error}"
+            await self._publish(header, error_of(header, ErrorCause.EXECUTION, text, header.trace, time.time()))
 
     async def _stage(self, feature_map: FeatureMap, received_at_s: float, received_s: float) -> None:
         header = feature_map.header

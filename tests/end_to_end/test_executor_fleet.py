@@ -54,6 +54,7 @@ class Fleet:
     model_path: Path
     manifest: Manifest
     connection: Connection
+    broker: EmbeddedBroker
     heard: list[Received] = field(default_factory=list)
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
     processes: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
@@ -191,7 +192,7 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
         broker = await stack.enter_async_context(EmbeddedBroker())
         library = await stack.enter_async_context(Connection.open(broker.settings))
         connection = await stack.enter_async_context(Connection.open(broker.settings))
-        fleet = Fleet(broker.settings, tmp_path / "data", model_path, manifest, connection)
+        fleet = Fleet(broker.settings, tmp_path / "data", model_path, manifest, connection, broker)
         for topic in (
             topics.ANY_PRESENCE,
             topics.ANY_REPORT,
@@ -224,8 +225,13 @@ async def test_one_device_answers_like_the_whole_model(fleet: Fleet) -> None:
     await fleet.declare("alone")
     await fleet.commit((0, len(fleet.manifest.blocks), "alone"))
     payload = photograph()
-    await fleet.submit("first", payload, correlation_data=b"c", response_topic="answers/me")
+    await fleet.connection.subscribe("answers/me")
+    whole_topic = f"{fleet.settings.root}/answers/me"
+    await fleet.submit("first", payload, correlation_data=b"c", response_topic=whole_topic)
     outcome = await fleet.outcome("first")
+    (answer,) = await fleet.until(lambda: [each for each in fleet.heard if each.topic == "answers/me"])
+    assert answer.properties.correlation_data == b"c"
+    assert Outcome.decode(answer.payload) == outcome
     np.testing.assert_allclose(values_of(outcome), fleet.whole(payload), rtol=1e-5, atol=1e-6)
     assert len(outcome.top) == 5
     assert [trace.device for trace in outcome.trace] == ["alone"]
@@ -439,3 +445,75 @@ async def test_leaving_is_announced(fleet: Fleet) -> None:
     process.send_signal(signal.SIGTERM)
     assert await asyncio.wait_for(process.wait(), WAIT_S) == 0
     await fleet.until(lambda: fleet.presences("alone")[-1].state is State.OFFLINE)
+
+
+async def test_a_broker_that_dies_and_comes_back_empty_loses_no_accepted_request(fleet: Fleet) -> None:
+    await fleet.start("first")
+    second = await fleet.start("second")
+    last = len(fleet.manifest.blocks)
+    await fleet.declare("first")
+    plan = await fleet.commit((0, 3, "first"), (3, last, "second"))
+    await fleet.connection.subscribe(topics.inbox("second"))
+    second.send_signal(signal.SIGSTOP)
+    await fleet.submit("r", photograph())
+    await fleet.until(lambda: [each for each in fleet.heard if each.topic == topics.inbox("second")], "feature map")
+    await fleet.broker.kill()
+    second.send_signal(signal.SIGCONT)
+    before = len(fleet.presences("first"))
+    await fleet.broker.start()
+    await fleet.until(lambda: len(fleet.presences("first")) > before, "announced again")
+    await fleet.connection.publish(topics.manifest(fleet.manifest.model), fleet.manifest.encode(), retain=True)
+    await fleet.declare("first")
+    await fleet.connection.publish(topics.plan(STREAM), plan.encode(), retain=True)
+    outcome = await fleet.outcome("r")
+    assert outcome.status is OutcomeStatus.OK
+
+
+async def test_images_of_a_watched_directory_become_requests(fleet: Fleet, tmp_path: Path) -> None:
+    directory = tmp_path / "images"
+    directory.mkdir()
+    (directory / "one.jpg").write_bytes(photograph(1))
+    (directory / "broken.png").write_bytes(b"no image")
+    await fleet.start("camera", "--watch", f"{STREAM}={directory}")
+    await fleet.declare("camera")
+    await fleet.commit((0, len(fleet.manifest.blocks), "camera"))
+    await fleet.until(lambda: len(fleet.outcomes()) == 2)
+    status = {outcome.request_id.rsplit("-", 1)[0]: outcome.status for outcome in fleet.outcomes()}
+    assert status == {"one": OutcomeStatus.OK, "broken": OutcomeStatus.ERROR}
+
+
+async def test_a_live_source_takes_the_newest_frame(fleet: Fleet) -> None:
+    await fleet.start("camera")
+    server = await fleet.start("server")
+    last = len(fleet.manifest.blocks)
+    await fleet.declare("camera", live=True)
+    await fleet.commit((0, 3, "camera"), (3, last, "server"), live=True, max_in_flight=1)
+    await fleet.submit("warm", photograph())
+    await fleet.outcome("warm")
+    server.send_signal(signal.SIGSTOP)
+    for name in ("a", "b", "c", "d"):
+        await fleet.submit(name, photograph())
+    for name in ("b", "c"):
+        assert (await fleet.outcome(name)).cause is ErrorCause.SUPERSEDED
+    server.send_signal(signal.SIGCONT)
+    for name in ("a", "d"):
+        assert (await fleet.outcome(name)).status is OutcomeStatus.OK
+
+
+async def test_transfers_take_as_long_as_the_emulated_link(fleet: Fleet) -> None:
+    link = EmulatedLink(target="second", bandwidth_mbps=1.0, latency_ms=20.0)
+    emulation = Emulation(device="first", links=(link,))
+    await fleet.connection.publish(topics.emulation("first"), emulation.encode(), retain=True)
+    await fleet.start("first", "--emulated")
+    await fleet.start("second", "--emulated")
+    last = len(fleet.manifest.blocks)
+    await fleet.declare("first")
+    await fleet.commit((0, 2, "first"), (2, last, "second"))
+    await fleet.submit("r", photograph())
+    await fleet.outcome("r")
+    (observed,) = await fleet.until(
+        lambda: [
+            each for each in fleet.on(topics.observations("first"), OBSERVATIONS.decode) if each.kind == "transfer"
+        ]
+    )
+    assert observed.elapsed_ms >= link.latency_ms + 8 * observed.size_bytes / (1000 * link.bandwidth_mbps)
