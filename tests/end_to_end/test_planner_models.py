@@ -17,7 +17,6 @@ from services.planner.config import PlannerConfig
 from services.planner.service import serve
 from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.bus.errors import BusError
 from shared.bus.model_files import fetch_model, serve_models
 from shared.bus.model_transfer import CHUNK_BYTES, ModelTransferError, chunk_for
 from shared.messages.events import EventKind
@@ -212,11 +211,3 @@ async def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(broker: E
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(ModelTransferError, match="cannot store model net"):
         await fetch_model(broker.settings, manifest(), receiver="pi", path=tmp_path / "file" / "x")
-
-
-async def test_no_broker_is_the_bus_error(tmp_path: Path) -> None:
-    async with EmbeddedBroker() as stopped:
-        settings = stopped.settings.with_changes(attempt_timeout_s=0.5)
-    with pytest.raises(BusError):
-        async with asyncio.timeout(20.0):
-            await fetch_model(settings, manifest(), receiver="pi", path=tmp_path / "x")

@@ -1,0 +1,84 @@
+"""Routes of strategies and routes on the bus."""
+
+import pytest
+from planner_world import candidate_of, declaration, problem_of, route, world
+
+from services.planner.routes import (
+    TiledRouteError,
+    broken_constraints,
+    cost_of,
+    describe_cost,
+    describe_routes,
+    devices_of,
+    same_routes,
+    to_message,
+    to_plan,
+)
+from services.planner.snapshot import PolicySet
+from shared.messages.streams import PlanRoute
+from shared.plan.plan import Constraint, Route, Stage, Tile, sequential_route
+from shared.plan.policy import DeviceRule, Objective, Policy
+
+SPLIT = route((0, 3, "pi"), (3, 5, "server"))
+
+
+def test_weights_lose_their_common_factor_and_latency_is_per_route() -> None:
+    problem = problem_of(world(declaration(jobs=6)))
+    routes = to_message(
+        problem,
+        [
+            sequential_route([(0, 5, "pi", "raw")], jobs=2),
+            sequential_route([(0, 3, "pi", "raw"), (3, 5, "server", "raw")], jobs=4),
+        ],
+    )
+    assert [each.weight for each in routes] == [1, 2]
+    assert routes[0].predicted_ms == pytest.approx(165)
+    assert routes[1].predicted_ms == pytest.approx(85 + 2 + 8 * 200_000 / 50_000 + 10)
+    assert [each.jobs for each in to_plan(problem, routes)["camera"].routes] == [2, 4]
+
+
+def test_tiles_cannot_be_run() -> None:
+    tiled = Route((Stage(0, 5, (Tile("pi", (0, 4)), Tile("server", (4, 8)))),))
+    with pytest.raises(TiledRouteError):
+        to_message(problem_of(world()), [tiled])
+
+
+def test_cost_is_what_the_objective_makes_small() -> None:
+    def cost(objective: Objective) -> float:
+        return cost_of(problem_of(world(PolicySet("camera", Policy(objective=objective)))), (SPLIT,))
+
+    assert cost(Objective.LATENCY) == pytest.approx(85 + 34 + 10)
+    assert cost(Objective.THROUGHPUT) == pytest.approx(85)
+    assert cost(Objective.DEADLINE) == 2
+
+
+@pytest.mark.parametrize(
+    ("routes", "constraint"),
+    [
+        ((route((0, 5, "moon")),), Constraint.ROUTE),
+        ((route((0, 4, "pi")),), Constraint.ROUTE),
+        ((route((0, 5, "server")),), Constraint.DEVICES),
+        ((route((0, 5, "pi")),), Constraint.DEADLINE),
+    ],
+)
+def test_what_a_route_breaks(routes: tuple[PlanRoute, ...], constraint: Constraint) -> None:
+    policy = Policy(devices=DeviceRule(deny=("server",)), deadline_ms=100.0)
+    broken = broken_constraints(problem_of(world(PolicySet("camera", policy))), routes)
+    assert constraint in [violation.constraint for violation in broken]
+
+
+def test_the_best_route_breaks_nothing() -> None:
+    problem = problem_of(world())
+    assert broken_constraints(problem, candidate_of(problem).routes) == ()
+
+
+def test_predictions_do_not_make_routes_different() -> None:
+    assert same_routes((SPLIT,), (SPLIT.model_copy(update={"predicted_ms": 5.0}),))
+    assert not same_routes((SPLIT,), (route((0, 3, "pi"), (3, 5, "server"), weight=2),))
+    assert devices_of((SPLIT, route((0, 5, "pi")))) == ("pi", "server")
+
+
+def test_words_for_people() -> None:
+    assert describe_routes((SPLIT,)) == "pi[0,3) > server[3,5)"
+    assert describe_cost(Objective.LATENCY, 211.6) == "212 ms"
+    assert describe_cost(Objective.ENERGY, 0.3125) == "0.312 J"
