@@ -24,6 +24,9 @@ LOGGER = logging.getLogger(__name__)
 LIBRARY = "planner"
 """The provider of models that the fleet has taken over."""
 
+CONNECT_TIMEOUT_S = 5.0
+"""How long a command waits for the broker."""
+
 _OFFER_AGAIN_S = 5.0
 
 OnProgress = Callable[[int, int], None]
@@ -37,7 +40,7 @@ class FleetSilent(BusError):
 
 
 @asynccontextmanager
-async def operator(settings: BusSettings, *, connect_timeout_s: float = 5.0) -> AsyncIterator[Connection]:
+async def operator(settings: BusSettings, *, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> AsyncIterator[Connection]:
     """Connect as an operator, for the time of a command."""
     async with Connection.open(
         settings, client_id=unique_client_id("segue-cli"), connect_timeout_s=connect_timeout_s

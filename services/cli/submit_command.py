@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.fleet_view import latency_ms
+from services.cli.operations import CONNECT_TIMEOUT_S
 from services.cli.options import DEFAULT_BROKER, Broker, Json, Timeout, notes, output, print_json, settings
 from services.cli.running import run_command
 from shared.bus import topics
@@ -52,7 +53,7 @@ def submit(
 async def _submit(
     address: BusSettings, stream: str, payloads: Sequence[bytes], timeout_s: float, in_flight: int, whole: bool
 ) -> list[Outcome | ClientTimeout]:
-    async with Client.open(address, in_flight=in_flight) as client:
+    async with Client.open(address, in_flight=in_flight, connect_timeout_s=CONNECT_TIMEOUT_S) as client:
         return await client.submit_many(stream, payloads, timeout_s=timeout_s, whole_outputs=whole)
 
 

@@ -116,6 +116,19 @@ class Processes:
                 return Died(name, process.returncode, self._tail(name))
         return None
 
+    async def death(self) -> Died:
+        """Wait until a process ends that nobody kills or stops; processes that start meanwhile are not waited for."""
+        while True:
+            waiting = [asyncio.ensure_future(process.wait()) for process in self._running.values()]
+            try:
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for each in waiting:
+                    each.cancel()
+            died = self.died()
+            if died is not None:
+                return died
+
     async def stop_all(self) -> None:
         """Stop every process: SIGTERM, and SIGKILL for those that do not end in time."""
         processes = tuple(reversed(self._running.values()))

@@ -272,13 +272,19 @@ class Run:
 
     async def _until_over(self, flow: "asyncio.Task[None]", processes: Processes, duration_s: float | None) -> None:
         """Wait until the phase's time is up, the requests are, the user stops, or a process dies."""
-        end_s = float("inf") if duration_s is None else time.monotonic() + duration_s
-        while time.monotonic() < end_s and not flow.done() and not self.stop.is_set():
-            died = await asyncio.to_thread(processes.died)
-            if died is not None:
-                self._notes.append(_obituary(died))
+        stopping = asyncio.create_task(self.stop.wait(), name="wait for stop")
+        dying = asyncio.create_task(processes.death(), name="watch the processes")
+        try:
+            done, _ = await asyncio.wait(
+                [flow, stopping, dying], timeout=duration_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if dying in done:
+                self._notes.append(_obituary(dying.result()))
                 self.stop.set()
-            await asyncio.sleep(min(_POLL_S, max(0.0, end_s - time.monotonic())))
+        finally:
+            for task in (stopping, dying):
+                task.cancel()
+            await asyncio.wait([stopping, dying])
 
     def _ground(self, workload: Workload) -> Ground | None:
         model = workload.manifest.model

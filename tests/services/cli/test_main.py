@@ -1,0 +1,151 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from services.cli.errors import Infeasible, exit_status, report
+from services.cli.main import APP, MODEL_APP, POLICY_APP, STREAM_APP
+from shared.bus.errors import BrokerUnreachable, SettingsError
+from shared.model.errors import ModelFileError
+from shared.service import ExitStatus, InputError
+
+HEAVY = ("onnx", "onnxruntime", "numpy", "scipy", "aiomqtt", "paho", "PIL", "pydantic")
+
+
+def segue(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "services.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        input=stdin,
+    )
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys\n"
+        "from services.cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr.strip() == "[]"
+    for command in ("demo", "up", "doctor", "model", "stream", "policy", "submit", "top", "plan", "broker", "executor"):
+        assert f" {command} " in done.stdout
+
+
+@pytest.mark.parametrize("app", [APP, MODEL_APP, STREAM_APP, POLICY_APP])
+def test_every_command_that_is_listed_loads_and_has_help(app: object) -> None:
+    group = get_command(app)  # type: ignore[arg-type]
+    context = group.make_context("segue", [], resilient_parsing=True)
+    for name in group.list_commands(context):  # type: ignore[attr-defined]
+        _, command, _ = group.resolve_command(context, [name])  # type: ignore[attr-defined]
+        assert command.name == name
+        assert command.help
+
+
+def test_version() -> None:
+    done = segue("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith("segue ")
+
+
+def test_a_mistyped_command_is_answered_with_a_guess() -> None:
+    done = segue("dmo")
+    assert done.returncode == ExitStatus.INPUT_WRONG
+    assert "Did you mean 'demo'?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("stream", "list"),
+        ("submit", __file__, "--stream", "s"),
+        ("monitor", "--device", "d", "--connect-timeout-s", "1"),
+    ],
+)
+def test_a_broker_out_of_reach_is_status_4_and_one_line(arguments: tuple[str, ...], unused_tcp_port: int) -> None:
+    done = segue(*arguments, "--broker", f"mqtt://127.0.0.1:{unused_tcp_port}")
+    assert done.returncode == ExitStatus.OUT_OF_REACH
+    assert "no MQTT 5 broker reachable" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("up", "nowhere.toml"), "cannot read nowhere.toml"),
+        (("model", "add", "nowhere.onnx"), "cannot read nowhere.onnx"),
+        (("submit", "nowhere.jpg", "--stream", "s"), "cannot read nowhere.jpg"),
+        (("submit", __file__, "--stream", "a/b"), "is no stream name"),
+        (("stream", "add", "a b", "--model", "m", "--source", "d"), "is no name"),
+        (("policy", "set", "s", "--objective", "speed"), "speed"),
+        (("stream", "list", "--broker", "http://x"), "unknown scheme"),
+        (("executor", "--device", "a b"), "is no device name"),
+        (("executor", "--device", "a", "--watch", "nonsense"), "STREAM=DIRECTORY"),
+        (("planner", "--log-level", "loud"), "log level"),
+    ],
+)
+def test_wrong_input_is_status_2_and_says_what_is_wrong(arguments: tuple[str, ...], expected: str) -> None:
+    done = segue(*arguments)
+    assert done.returncode == ExitStatus.INPUT_WRONG
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_every_fault_of_a_policy_is_told() -> None:
+    done = segue("policy", "set", "s", "-", stdin=json.dumps({"deadline_ms": -1, "speed": 9}))
+    assert done.returncode == ExitStatus.INPUT_WRONG
+    assert {line.split(": ")[1] for line in done.stderr.splitlines()} == {"deadline_ms", "speed"}
+
+
+def test_doctor_tells_of_this_machine_without_a_broker(tmp_path: Path) -> None:
+    done = segue("doctor", "--offline", "--json", "--data-dir", str(tmp_path / "not" / "there"))
+    findings = {each["subject"]: each for each in json.loads(done.stdout)}
+    assert done.returncode == 0
+    assert {"python", "segue", "executor", "planner", "mosquitto", "disk"} <= findings.keys()
+    assert findings["python"]["level"] == "good"
+
+
+def test_doctor_says_that_the_broker_is_out_of_reach(unused_tcp_port: int) -> None:
+    done = segue("doctor", "--broker", f"mqtt://127.0.0.1:{unused_tcp_port}")
+    assert done.returncode == ExitStatus.OUT_OF_REACH
+    assert "is a broker running there?" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InputError("x"), ExitStatus.INPUT_WRONG),
+        (ModelFileError("x"), ExitStatus.INPUT_WRONG),
+        (SettingsError("x"), ExitStatus.INPUT_WRONG),
+        (Infeasible("x"), ExitStatus.INFEASIBLE),
+        (BrokerUnreachable("mqtt://h", "refused"), ExitStatus.OUT_OF_REACH),
+        (ZeroDivisionError(), None),
+    ],
+)
+def test_errors_have_their_exit_status(error: Exception, status: ExitStatus | None) -> None:
+    assert exit_status(error) is status
+
+
+def test_a_fault_of_segue_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        report(ZeroDivisionError())
+
+
+def test_every_line_of_an_error_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(ExceptionGroup("wrapped", [InputError("one\n[two]")])) is ExitStatus.INPUT_WRONG
+    assert capsys.readouterr().err == "error: one\nerror: [two]\n"
+
+
+def test_help_of_a_command_teaches() -> None:
+    done = CliRunner().invoke(APP, ["demo", "--help"])
+    assert done.exit_code == 0
+    assert "SIGKILL" in done.stdout
