@@ -10,6 +10,7 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 _FILE = "planner.db"
+_LOCK_TIMEOUT_S = 5.0
 
 
 class Kind(StrEnum):
@@ -108,7 +109,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 def _connect(path: Path) -> sqlite3.Connection:
     try:
-        return sqlite3.connect(path, timeout=5.0, check_same_thread=False)
+        return sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S, check_same_thread=False)
     except sqlite3.OperationalError as error:
         raise OSError(f"cannot open {path}: {error}") from error
 

@@ -191,7 +191,7 @@ def test_noise_within_the_gain_never_reroutes(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_strong_noise_around_a_tie_dies_out(seed: int) -> None:
-    """Undamped, routes would change every few seconds: some 60 times in three minutes."""
+    """Undamped, routes would change every few seconds: some 50 times in three minutes."""
     assert reroutes_under_noise(seed, 0.15, 800 / (165 - 23), 180) <= 12
 
 

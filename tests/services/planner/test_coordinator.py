@@ -1,0 +1,334 @@
+"""The planner's core, driven message by message without a bus or a clock."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from planner_fleet import MODEL, manifest_of
+from planner_world import PI_MS, SERVER_MS, declaration, link, load, presence, profile
+
+from services.planner.coordinator import RESTORE_PATIENCE_S, SETTLE_S, Coordinator
+from services.planner.effects import Effect, FetchModel, Forget, Persist, Publish
+from services.planner.inbound import Inbound, PolicyDocument
+from services.planner.jobs import Job, run_job
+from services.planner.snapshot import ModelWithdrawn
+from services.planner.store import Document, Kind
+from services.planner.strategies import solve
+from shared.bus import topics
+from shared.messages.calibration import Calibration
+from shared.messages.control import COMMANDS, Prepare, ProfileFailed, ProfileModel, Ready, Rejected, RejectionCause
+from shared.messages.devices import State
+from shared.messages.events import Event, EventKind
+from shared.messages.models import Offer
+from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamState, StreamStatus
+from shared.plan.plan import Infeasible, Plan
+from shared.plan.problem import Problem
+
+
+@dataclass
+class Bench:
+    """A core whose strategies answer at once and whose devices are ready when `obey` is called."""
+
+    core: Coordinator = field(default_factory=lambda: Coordinator("planner", ("auto",), 0.0))
+    now_s: float = 10.0
+    effects: list[Effect] = field(default_factory=list)
+    solved: list[Problem] = field(default_factory=list)
+    documents: dict[tuple[Kind, str], bytes] = field(default_factory=dict)
+
+    def hear(self, *messages: Inbound, own: bool = False) -> list[Effect]:
+        done: list[Effect] = []
+        for message in messages:
+            done += self.take(self.core.handle(message, self.now_s, own=own))
+        return done
+
+    def take(self, effects: list[Effect]) -> list[Effect]:
+        self.effects += effects
+        for effect in effects:
+            if isinstance(effect, Persist):
+                self.documents[effect.document.kind, effect.document.key] = effect.document.value
+            if isinstance(effect, Forget):
+                self.documents.pop((effect.kind, effect.key), None)
+        return effects
+
+    def solve(self, problem: Problem) -> Plan | Infeasible:
+        self.solved.append(problem)
+        return solve(problem, seed=0, time_budget_s=0.1)
+
+    def plan(self) -> list[Effect]:
+        """Solve until nothing is due."""
+        done: list[Effect] = []
+        while True:
+            effects, job = self.core.next_job(self.now_s)
+            done += self.take(effects)
+            if job is None:
+                return done
+            done += self.take(self.core.answered(job, run_job(job, self.solve), self.now_s))
+
+    def obey(self) -> list[Effect]:
+        """Have every device that was asked to prepare say that it is ready."""
+        done = self.plan()
+        for device, command in commands(done):
+            if isinstance(command, Prepare):
+                done += self.hear(Ready(device=device, stream=command.stream, epoch=command.epoch))
+        return done + self.plan()
+
+    def fleet(self) -> None:
+        self.hear(presence("pi"), presence("server"), profile("pi", PI_MS), profile("server", SERVER_MS))
+        self.hear(link("pi", "server", 50.0), link("server", "pi", 50.0), manifest_of(), declaration())
+
+    def status(self, stream: str = "camera") -> StreamStatus:
+        found = [each for each in published(self.effects, topics.status(stream)) if each]
+        return StreamStatus.decode(found[-1])
+
+    def reborn(self) -> "Bench":
+        """Return what starts after a kill: nothing but the documents."""
+        later = Bench(Coordinator("planner", ("auto",), self.now_s), self.now_s)
+        later.documents = dict(self.documents)
+        later.core.restore([Document(kind, key, value) for (kind, key), value in self.documents.items()], self.now_s)
+        return later
+
+
+def published(effects: list[Effect], topic: str) -> list[bytes]:
+    return [each.payload for each in effects if isinstance(each, Publish) and each.topic == topic]
+
+
+def commands(effects: list[Effect]) -> list[tuple[str, object]]:
+    return [
+        (each.topic.split("/")[1], COMMANDS.decode(each.payload))
+        for each in effects
+        if isinstance(each, Publish) and each.topic.endswith("/commands")
+    ]
+
+
+def events(effects: list[Effect]) -> list[Event]:
+    return [Event.decode(payload) for payload in published(effects, topics.EVENTS)]
+
+
+def plans(effects: list[Effect]) -> list[CommittedPlan]:
+    return [CommittedPlan.decode(payload) for payload in published(effects, topics.plan("camera")) if payload]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+@pytest.fixture
+def running(bench: Bench) -> Bench:
+    bench.fleet()
+    bench.obey()
+    assert bench.status().state is StreamState.RUNNING
+    bench.effects.clear()
+    return bench
+
+
+def test_everything_is_on_disk_before_it_is_on_the_bus(bench: Bench) -> None:
+    bench.fleet()
+    done = bench.obey()
+    kinds = [
+        f"{each.document.kind} on disk" if isinstance(each, Persist) else each.topic.split("/")[-1]
+        for each in done
+        if isinstance(each, Persist | Publish)
+    ]
+    assert kinds == ["epoch on disk", "commands", "plan on disk", "plan", "events", "status"]
+
+
+def test_heartbeats_are_not_solved_again(running: Bench) -> None:
+    running.solved.clear()
+    running.hear(load("server", 1.0), link("pi", "server", 50.0), declaration())
+    running.plan()
+    assert running.solved == []
+
+
+def test_nothing_is_planned_before_retained_messages_have_come(bench: Bench) -> None:
+    bench.fleet()
+    bench.core.connected(bench.now_s)
+    assert bench.core.next_job(bench.now_s) == ([], None)
+    assert bench.core.next_job(bench.now_s + SETTLE_S)[1] is not None
+
+
+def test_a_missing_profile_is_asked_for(bench: Bench) -> None:
+    bench.hear(presence("pi"), manifest_of(), declaration())
+    bench.plan()
+    assert bench.status().state is StreamState.WAITING
+    assert commands(bench.take(bench.core.tick(bench.now_s))) == []
+    bench.now_s += 1.0
+    ((device, command),) = commands(bench.take(bench.core.tick(bench.now_s)))
+    assert device == "pi" and isinstance(command, ProfileModel) and command.manifest == manifest_of()
+    assert commands(bench.core.tick(bench.now_s + 1.0)) == []
+    failed = bench.hear(ProfileFailed(device="pi", model=MODEL, cause=RejectionCause.DISK, reason="disk full"))
+    assert "disk full" in events(failed)[0].text
+
+
+def test_a_strategy_that_raises_is_told_and_tried_again_later(bench: Bench) -> None:
+    bench.fleet()
+    _, job = bench.core.next_job(bench.now_s)
+    assert isinstance(job, Job)
+    effects = bench.take(bench.core.failed(job, "ZeroDivisionError: oh", bench.now_s))
+    assert events(effects)[0].kind is EventKind.FAILURE
+    assert bench.status().state is StreamState.INFEASIBLE and "oh" in bench.status().reasons[0]
+    assert bench.core.next_job(bench.now_s)[1] is None
+    assert bench.core.next_job(bench.now_s + 5.0)[1] is not None
+
+
+def test_a_strategy_that_raises_on_a_new_policy_refuses_it(running: Bench) -> None:
+    running.hear(PolicyDocument("camera", b'{"retry_limit": 9, "revision": "r"}'))
+    _, job = running.core.next_job(running.now_s)
+    assert isinstance(job, Job) and job.request is not None
+    running.take(running.core.failed(job, "oh", running.now_s))
+    assert (running.status().policy_accepted, running.status().policy_revision) == (False, "r")
+
+
+def test_an_answer_that_has_been_overtaken_is_dropped(running: Bench) -> None:
+    running.hear(link("pi", "server", 1.0))
+    _, job = running.core.next_job(running.now_s)
+    assert isinstance(job, Job)
+    answer = run_job(job, running.solve)
+    running.hear(PolicyDocument("camera", b'{"devices": {"deny": ["server"]}}'))
+    effects = running.take(running.core.answered(job, answer, running.now_s))
+    assert commands(effects) == []
+    assert [stage.device for stage in plans(running.obey())[-1].routes[0].stages] == ["pi"]
+
+
+def test_an_answer_with_a_device_that_has_just_gone_is_dropped(bench: Bench) -> None:
+    bench.fleet()
+    _, job = bench.core.next_job(bench.now_s)
+    assert isinstance(job, Job)
+    answer = run_job(job, bench.solve)
+    bench.hear(presence("server", State.OFFLINE))
+    assert commands(bench.take(bench.core.answered(job, answer, bench.now_s))) == []
+    assert {device for device, _ in commands(bench.obey())} == {"pi"}
+
+
+def test_only_the_newest_of_several_policies_is_judged(running: Bench) -> None:
+    running.hear(PolicyDocument("camera", b'{"retry_limit": 1, "revision": "one"}'))
+    _, job = running.core.next_job(running.now_s)
+    assert isinstance(job, Job)
+    running.hear(PolicyDocument("camera", b'{"retry_limit": 2, "revision": "two"}'))
+    assert running.take(running.core.answered(job, run_job(job, running.solve), running.now_s)) == []
+    running.obey()
+    assert running.status().policy_revision == "two"
+    assert running.core.snapshot.policy("camera").retry_limit == 2
+
+
+def test_the_planners_own_retained_messages_change_nothing(running: Bench) -> None:
+    documents = dict(running.documents)
+    assert running.hear(declaration(rate_hz=5.0), own=True) == []
+    assert running.hear(declaration(model=""), own=True) == []
+    assert running.hear(PolicyDocument("camera", b'{"retry_limit": 1}'), own=True) == []
+    assert running.hear(PolicyDocument("camera", b""), own=True) == []
+    assert running.hear(ModelWithdrawn(MODEL), own=True) == []
+    assert running.documents == documents
+
+
+def test_a_refused_policy_is_overwritten_on_the_broker_by_the_one_in_force(running: Bench) -> None:
+    running.hear(PolicyDocument("camera", b'{"retry_limit": 5, "revision": "good"}'))
+    running.obey()
+    effects = running.hear(PolicyDocument("camera", b'{"strategy": "magic", "revision": "bad"}'))
+    (payload,) = published(effects, topics.policy("camera"))
+    assert b'"revision": "good"' in payload
+    assert running.status().policy_revision == "bad" and not running.status().policy_accepted
+    assert running.reborn().core.snapshot.policy("camera").retry_limit == 5
+
+
+def test_a_killed_planner_knows_everything_again(running: Bench) -> None:
+    running.core.model_stored(manifest_of(), running.now_s)
+    running.take(running.core.model_stored(manifest_of(), running.now_s))
+    running.hear(PolicyDocument("camera", b'{"retry_limit": 5, "revision": "r"}'), Calibration(model=MODEL, samples=1))
+    running.obey()
+    later = running.reborn()
+    republished = later.take(later.core.retained())
+    by_topic = {each.topic: each.payload for each in republished if isinstance(each, Publish) and each.retain}
+    assert CommittedPlan.decode(by_topic[topics.plan("camera")]).epoch == 2
+    expected = {topics.manifest(MODEL), topics.calibration(MODEL), topics.stream("camera"), topics.policy("camera")}
+    assert expected < by_topic.keys()
+    assert later.status().policy_revision == "r"
+    later.fleet()
+    later.obey()
+    assert plans(later.effects)[1:] == []
+    later.now_s += 10.0
+    later.hear(link("pi", "server", 1.0))
+    assert plans(later.obey())[-1].epoch == 3
+
+
+def test_a_restored_plan_waits_for_its_devices_but_not_for_ever(running: Bench) -> None:
+    later = running.reborn()
+    later.hear(presence("pi"), profile("pi", PI_MS), manifest_of())
+    assert later.obey() == [] or plans(later.effects) == []
+    later.now_s += RESTORE_PATIENCE_S + 1
+    assert [stage.device for stage in plans(later.obey())[-1].routes[0].stages] == ["pi"]
+
+
+def test_documents_that_cannot_be_read_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    damaged = [
+        Document(kind, "camera", b"\xc1nonsense")
+        for kind in (Kind.STREAM, Kind.PLAN, Kind.EPOCH, Kind.MANIFEST, Kind.POLICY, Kind.CALIBRATION)
+    ]
+    bench.core.restore([*damaged, Document(Kind.STREAM, "good", declaration("good").encode())], 0.0)
+    assert set(bench.core.snapshot.streams) == {"good"}
+    assert len(caplog.records) == len(damaged)
+
+
+def test_an_offer_is_fetched_for_the_planners_own_library(bench: Bench) -> None:
+    offer = Offer(manifest=manifest_of().model_copy(update={"provider": "cli-1"}), provider="cli-1")
+    assert bench.hear(offer) == [FetchModel(manifest_of(), "cli-1")]
+
+
+def test_the_librarys_manifest_is_not_overruled(bench: Bench) -> None:
+    bench.take(bench.core.model_stored(manifest_of(), bench.now_s))
+    bench.hear(manifest_of().model_copy(update={"name": "other", "provider": "elsewhere"}))
+    assert bench.core.snapshot.manifests[MODEL].name == "net"
+    assert bench.hear(ModelWithdrawn(MODEL)) == [Forget(Kind.MANIFEST, MODEL)]
+
+
+def test_a_device_that_comes_and_goes_is_told_once_each(running: Bench) -> None:
+    running.hear(presence("server", State.OFFLINE), presence("server", State.OFFLINE))
+    running.hear(presence("server"), presence("server"), presence("server", boot_id="boot2"))
+    kinds = [(each.kind, each.text) for each in events(running.effects)]
+    assert kinds == [
+        (EventKind.DEVICE_LOST, "device server is gone"),
+        (EventKind.DEVICE_BACK, "device server is back"),
+        (EventKind.DEVICE_BACK, "device server was restarted"),
+    ]
+
+
+def test_a_source_that_is_offline_keeps_its_plan(running: Bench) -> None:
+    running.hear(presence("pi", State.OFFLINE))
+    running.obey()
+    status = running.status()
+    assert (status.state, status.epoch) == (StreamState.WAITING, 1) and "source device pi is offline" in status.reasons
+    running.hear(presence("pi"))
+    running.obey()
+    assert running.status().state is StreamState.RUNNING and plans(running.effects) == []
+
+
+def test_a_stream_moves_to_a_newer_model_of_the_same_name(running: Bench) -> None:
+    newer = manifest_of("b" * 64)
+    running.hear(newer)
+    running.obey()
+    assert running.status().state is StreamState.WAITING and plans(running.effects) == []
+    running.hear(profile("pi", PI_MS, newer.model), profile("server", SERVER_MS, newer.model))
+    assert plans(running.obey())[-1].model == newer.model
+
+
+def test_a_plan_of_another_planner_raises_the_number(running: Bench) -> None:
+    stages = (PlanStage(start=0, stop=5, device="pi"),)
+    foreign = CommittedPlan(
+        stream="camera", epoch=41, model=MODEL, source="pi", strategy="auto", routes=(PlanRoute(stages=stages),)
+    )
+    running.hear(foreign)
+    running.hear(link("pi", "server", 1.0))
+    assert plans(running.obey())[-1].epoch == 42
+
+
+def test_a_rejected_device_is_tried_again_after_a_while(bench: Bench) -> None:
+    bench.fleet()
+    for device, command in commands(bench.plan()):
+        assert isinstance(command, Prepare)
+        bench.hear(
+            Rejected(device=device, stream="camera", epoch=command.epoch, cause=RejectionCause.ERROR, reason="no")
+        )
+    assert [stage.device for stage in plans(bench.obey())[-1].routes[0].stages] == ["pi"]
+    bench.now_s += 121.0
+    bench.take(bench.core.tick(bench.now_s))
+    assert [stage.device for stage in plans(bench.obey())[-1].routes[0].stages] == ["server"]
