@@ -1,4 +1,4 @@
-"""Offline planning from the command line: solve problem files, print schemas."""
+"""Offline planning from the command line: solve problem files, compare strategies, simulate, print schemas."""
 
 import json
 import sys
@@ -10,17 +10,29 @@ from typing import Annotated, Final
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from services.cli.plan_tables import (
+    comparison_table,
+    decision_tables,
+    reasons_table,
+    show_plan,
+    simulation_tables,
+    strategies_table,
+)
+from services.cli.plan_values import comparison_values, decision_values, simulation_values
+from services.planner.strategies.comparison import binding_constraints, changes
 from services.planner.strategies.registry import strategies
-from shared.asyncapi import bus_document
+from shared.plan.arrivals import AllAtOnce, Arrivals, Periodic, Poisson
+from shared.plan.constraints import violations
 from shared.plan.cost import CostModel
-from shared.plan.pipeline import Operation
-from shared.plan.plan import RAW, Infeasible, Plan, Route
-from shared.plan.plan_file import plan_schema, write_answer
+from shared.plan.engine import Rules
+from shared.plan.plan import Infeasible, Plan
+from shared.plan.plan_file import plan_schema, read_plan, write_answer
 from shared.plan.policy import Objective, policy_schema
-from shared.plan.problem import Problem, Stream
+from shared.plan.problem import Problem
 from shared.plan.problem_file import MAX_FILE_BYTES, InvalidDocumentError, problem_schema, read_problem
+from shared.plan.simulation import simulate as run_simulation
+from shared.plan.trace import chrome_trace
 
 EXIT_WRONG_INPUT: Final = 2
 EXIT_INFEASIBLE: Final = 3
@@ -32,15 +44,24 @@ class SchemaKind(StrEnum):
     PROBLEM = "problem"
     PLAN = "plan"
     POLICY = "policy"
-    BUS = "bus"
+
+
+class ArrivalKind(StrEnum):
+    """How requests arrive."""
+
+    BURST = "burst"
+    PERIODIC = "periodic"
+    POISSON = "poisson"
 
 
 ProblemArgument = Annotated[Path | None, typer.Argument(help="The problem file (JSON); - reads standard input.")]
 StrategyOption = Annotated[str | None, typer.Option("--strategy", help="Overrides the policy's strategy.")]
 ObjectiveOption = Annotated[Objective | None, typer.Option("--objective", help="Overrides the policy's objective.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly the answer, as JSON.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs, and nothing else.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of all randomness.")]
-BudgetOption = Annotated[float, typer.Option("--time-budget-s", min=0.0, help="Roughly how long a search may last.")]
+BudgetOption = Annotated[
+    float, typer.Option("--time-budget-s", min=0.0, max=3600.0, help="Roughly how long a search may last.")
+]
 
 
 def plan(
@@ -64,40 +85,131 @@ def plan(
     segue plan --list-strategies
     """
     if list_strategies:
-        _show_strategies(as_json)
+        found = tuple(strategies().values())
+        if as_json:
+            _print_json([{"name": s.name, "description": s.description, "citation": s.citation} for s in found])
+        else:
+            Console().print(strategies_table(found))
         return
     problem = load_problem(problem_file, strategy, objective)
     answer = solve_timed(problem, problem.policy.strategy, seed, time_budget_s)
     if as_json:
         sys.stdout.write(write_answer(answer) + "\n")
     elif isinstance(answer, Plan):
-        _show_plan(problem, answer)
+        show_plan(problem, answer)
     if isinstance(answer, Infeasible):
         if not as_json:
-            Console().print(_reasons_table(answer))
+            Console().print(reasons_table(answer))
         raise typer.Exit(EXIT_INFEASIBLE)
 
 
+def explain(
+    problem_file: ProblemArgument = None,
+    objective: ObjectiveOption = None,
+    as_json: JsonOption = False,
+    seed: SeedOption = 0,
+    time_budget_s: BudgetOption = 0.5,
+) -> None:
+    """Compare every strategy on a PROBLEM file, and say what would change the decision.
+
+    Shows each strategy's cost, its gap to the best proved bound, its time to plan and its route; which constraints the
+    best plan pays for; and from which bandwidth or load on another route would be the fastest.
+
+    \b
+    segue explain problem.json
+    segue explain problem.json --objective energy --json
+    """
+    problem = load_problem(problem_file, None, objective)
+    answers = {name: solve_timed(problem, name, seed, time_budget_s) for name in strategies()}
+    best = answers["auto"]
+    binding = binding_constraints(problem, best, time_budget_s) if isinstance(best, Plan) else ()
+    overturning = {stream.name: changes(problem, stream) for stream in problem.streams}
+    if as_json:
+        _print_json({**comparison_values(answers), **decision_values(binding, overturning)})
+    else:
+        console = Console()
+        console.print(comparison_table(answers))
+        for table in decision_tables(binding, overturning):
+            console.print(table)
+    if isinstance(best, Infeasible):
+        if not as_json:
+            Console().print(reasons_table(best))
+        raise typer.Exit(EXIT_INFEASIBLE)
+
+
+def simulate(
+    problem_file: ProblemArgument = None,
+    plan_file: Annotated[Path | None, typer.Option("--plan", help="An answer of `segue plan --json` to run.")] = None,
+    strategy: StrategyOption = None,
+    objective: ObjectiveOption = None,
+    arrivals: Annotated[ArrivalKind, typer.Option("--arrivals", help="How requests arrive.")] = ArrivalKind.BURST,
+    rate_hz: Annotated[
+        float | None, typer.Option("--rate-hz", min=1e-6, help="Requests per second; default: each stream's own rate.")
+    ] = None,
+    requests: Annotated[
+        int | None, typer.Option("--requests", min=1, max=1_000_000, help="Requests per stream; default: its jobs.")
+    ] = None,
+    quantum_ms: Annotated[
+        float | None, typer.Option("--quantum-ms", min=1e-6, help="Slot of round robin; default: infinitely small.")
+    ] = None,
+    background: Annotated[
+        list[str] | None, typer.Option("--background", help="DEVICE=N endless processes beside the work; repeatable.")
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option("--trace", help="Write a trace for Perfetto or chrome://tracing.")
+    ] = None,
+    as_json: JsonOption = False,
+    seed: SeedOption = 0,
+    time_budget_s: BudgetOption = 1.0,
+) -> None:
+    """Run a plan for a PROBLEM file event by event, with queues and shared links.
+
+    Solves the problem first, unless --plan names an answer. Prints latency percentiles, throughput, and how busy every
+    device and link was.
+
+    \b
+    segue simulate problem.json --requests 100
+    segue simulate problem.json --arrivals poisson --rate-hz 12 --requests 1000 --trace trace.json
+    segue simulate problem.json --plan answer.json --background server=2
+    """
+    problem = load_problem(problem_file, strategy, objective)
+    answer = _planned(problem, plan_file, seed, time_budget_s)
+    if isinstance(answer, Infeasible):
+        if as_json:
+            sys.stdout.write(write_answer(answer) + "\n")
+        else:
+            Console().print(reasons_table(answer))
+        raise typer.Exit(EXIT_INFEASIBLE)
+    rules = Rules(answer.disciplines, quantum_ms, _background(problem, background or []))
+    kinds = {stream.name: _arrivals(arrivals, rate_hz or stream.rate_hz, stream.name) for stream in problem.streams}
+    timeline = run_simulation(problem, answer, seed=seed, arrivals=kinds, requests=requests, rules=rules)
+    if trace is not None:
+        try:
+            trace.write_text(json.dumps(chrome_trace(timeline)))
+        except OSError as exc:
+            raise _wrong_input(f"{trace}: {exc.strerror or exc}") from exc
+    if as_json:
+        _print_json({"strategy": answer.strategy, **simulation_values(timeline)})
+    else:
+        for table in simulation_tables(answer, timeline):
+            Console().print(table)
+
+
 def schema(kind: Annotated[SchemaKind, typer.Argument(help="Which document.")] = SchemaKind.PROBLEM) -> None:
-    """Print the JSON Schema of problem files, answers or policies, or the AsyncAPI document of the bus.
+    """Print the JSON Schema of problem files, answers or policies.
 
     \b
     segue schema problem > problem.schema.json
     """
-    schemas = {
-        SchemaKind.PROBLEM: problem_schema,
-        SchemaKind.PLAN: plan_schema,
-        SchemaKind.POLICY: policy_schema,
-        SchemaKind.BUS: bus_document,
-    }
-    sys.stdout.write(json.dumps(schemas[kind](), indent=1) + "\n")
+    schemas = {SchemaKind.PROBLEM: problem_schema, SchemaKind.PLAN: plan_schema, SchemaKind.POLICY: policy_schema}
+    _print_json(schemas[kind]())
 
 
 def load_problem(path: Path | None, strategy: str | None = None, objective: Objective | None = None) -> Problem:
     """Read a problem file and apply what the command line overrides; faults end the command with status 2."""
     names = strategies()
     if path is None:
-        raise _wrong_input("no problem file given; try: segue plan --help")
+        raise _wrong_input("no problem file given; try --help")
     if strategy is not None and strategy not in names:
         raise _wrong_input(f"--strategy: there is no strategy {strategy}; known: {', '.join(sorted(names))}")
     try:
@@ -116,6 +228,59 @@ def solve_timed(problem: Problem, strategy: str, seed: int, time_budget_s: float
     return replace(answer, solve_ms=(time.perf_counter() - started_s) * 1000)
 
 
+def _planned(problem: Problem, plan_file: Path | None, seed: int, time_budget_s: float) -> Plan | Infeasible:
+    """Return the plan of the file, or solve the problem."""
+    if plan_file is None:
+        return solve_timed(problem, problem.policy.strategy, seed, time_budget_s)
+    try:
+        answer = read_plan(_read(plan_file))
+    except InvalidDocumentError as exc:
+        raise _wrong_input(*(f"{plan_file}: {fault}" for fault in exc.faults)) from exc
+    faults = _misfits(problem, answer)
+    if faults:
+        raise _wrong_input(*(f"{plan_file}: {fault}" for fault in faults))
+    return answer
+
+
+def _misfits(problem: Problem, answer: Plan) -> list[str]:
+    """Return why a plan cannot run on this problem."""
+    faults: list[str] = []
+    names = {stream.name for stream in problem.streams}
+    faults += [f"$.streams.{name}: the problem has no such stream" for name in answer.streams if name not in names]
+    for name, stream_plan in answer.streams.items():
+        if name not in names:
+            continue
+        blocks = len(problem.models[problem.stream(name).model].blocks)
+        for index, route in enumerate(stream_plan.routes):
+            path = f"$.streams.{name}.routes[{index}]"
+            bounds = [0, *(stop for stage in route.stages for stop in (stage.start, stage.stop)), blocks]
+            if bounds[::2] != bounds[1::2] or any(stage.start >= stage.stop for stage in route.stages):
+                faults.append(f"{path}: its stages do not run the blocks [0, {blocks}) in order")
+            if any(device not in problem.devices for device in route.devices):
+                faults.append(f"{path}: it uses a device that the problem does not have")
+            if any(len(stage.tiles) != 1 for stage in route.stages):
+                faults.append(f"{path}: tiled stages cannot be simulated here")
+    return faults or [violation.message for violation in violations(CostModel(problem), answer.streams)]
+
+
+def _arrivals(kind: ArrivalKind, rate_hz: float | None, stream: str) -> Arrivals:
+    if kind is ArrivalKind.BURST:
+        return AllAtOnce()
+    if rate_hz is None:
+        raise _wrong_input(f"stream {stream} has no rate_hz: give --rate-hz")
+    return Periodic(rate_hz) if kind is ArrivalKind.PERIODIC else Poisson(rate_hz)
+
+
+def _background(problem: Problem, entries: list[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for entry in entries:
+        device, _, number = entry.partition("=")
+        if device not in problem.devices or not number.isdigit():
+            raise _wrong_input(f"--background {entry}: expected DEVICE=N with a device of the problem")
+        found[device] = int(number)
+    return found
+
+
 def _read(path: Path) -> bytes:
     try:
         if str(path) == "-":
@@ -132,73 +297,5 @@ def _wrong_input(*lines: str) -> typer.Exit:
     return typer.Exit(EXIT_WRONG_INPUT)
 
 
-def _show_strategies(as_json: bool) -> None:
-    found = strategies().values()
-    if as_json:
-        values = [{"name": s.name, "description": s.description, "citation": s.citation} for s in found]
-        sys.stdout.write(json.dumps(values, indent=1) + "\n")
-        return
-    table = Table("strategy", "what it does", "published", title="Strategies")
-    for strategy in found:
-        table.add_row(strategy.name, strategy.description, strategy.citation)
-    Console().print(table)
-
-
-def _show_plan(problem: Problem, answer: Plan) -> None:
-    console, costs = Console(), CostModel(problem)
-    for name, stream_plan in answer.streams.items():
-        for index, route in enumerate(stream_plan.routes):
-            console.print(_route_table(costs, problem.stream(name), route, index, len(stream_plan.routes)))
-    predicted = answer.predicted
-    rate = "unbounded" if predicted.throughput_hz is None else f"{predicted.throughput_hz:.2f}/s"
-    console.print(
-        f"latency {predicted.latency_ms:.2f} ms, throughput {rate}, "
-        f"energy {predicted.energy_j:.3f} J, makespan {predicted.makespan_ms:.2f} ms"
-    )
-    if answer.optimal:
-        proof = "proved optimal"
-    elif answer.lower_bound is None:
-        proof = "no bound known"
-    else:
-        proof = f"no plan costs less than {answer.lower_bound:.4g}"
-    console.print(
-        f"{answer.strategy} for {answer.objective.value}: cost {answer.cost:.4g}, {proof}, "
-        f"planned in {answer.solve_ms or 0.0:.1f} ms"
-    )
-
-
-def _route_table(costs: CostModel, stream: Stream, route: Route, index: int, routes: int) -> Table:
-    which = f", route {index + 1} of {routes}" if routes > 1 else ""
-    table = Table(title=f"{stream.name}{which}, {route.jobs} job{'s' if route.jobs > 1 else ''}", title_justify="left")
-    for column, justify in (("step", "left"), ("where", "left"), ("what", "left"), ("ms", "right"), ("share", "right")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    operations = costs.operations(stream, route)
-    total_ms = sum(operation.duration_ms for operation in operations)
-    for operation in operations:
-        share = operation.duration_ms / total_ms if total_ms else 0.0
-        where, what = _step(costs.problem, stream, route, operation)
-        table.add_row(operation.work.value, where, what, f"{operation.duration_ms:.2f}", f"{share:.0%}")
-    return table
-
-
-def _step(problem: Problem, stream: Stream, route: Route, operation: Operation) -> tuple[str, str]:
-    """Return where an operation happens and what it does, in words."""
-    if operation.target is not None:
-        codec = RAW if operation.stage < 0 else route.stages[operation.stage].codec
-        what = "input" if operation.stage < 0 else codec
-        return f"{operation.device} -> {operation.target}", f"{operation.size_bytes:,.0f} bytes, {what}"
-    if operation.stage == len(route.stages):
-        return operation.device, "decode the result"
-    stage = route.stages[operation.stage]
-    blocks = problem.models[stream.model].blocks
-    names = blocks[stage.start].name
-    if stage.stop - stage.start > 1:
-        names += f" .. {blocks[stage.stop - 1].name}"
-    return operation.device, f"blocks [{stage.start}, {stage.stop}): {names}"
-
-
-def _reasons_table(answer: Infeasible) -> Table:
-    table = Table("constraint", "why", title=f"No plan ({answer.strategy}, {answer.objective.value})")
-    for violation in answer.reasons:
-        table.add_row(violation.constraint.value, violation.message)
-    return table
+def _print_json(values: object) -> None:
+    sys.stdout.write(json.dumps(values, indent=1, allow_nan=False) + "\n")

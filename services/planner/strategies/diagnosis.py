@@ -30,7 +30,7 @@ def diagnose(problem: Problem, stream: Stream, time_budget_s: float) -> tuple[Vi
             latency_ms = CostModel(relaxed).latency_ms(relaxed.stream(stream.name), fastest.routes[0])
             return (deadline_violation(stream, limit, latency_ms),)
     found: list[Violation] = []
-    for relaxed in _relaxations(problem):
+    for _, relaxed in relaxations(problem):
         fastest = _fastest(relaxed, stream.name, time_budget_s)
         if fastest is not None:
             found += violations(CostModel(problem), {stream.name: fastest})
@@ -55,15 +55,16 @@ def _fastest(problem: Problem, name: str, time_budget_s: float) -> StreamPlan | 
     return None if path is None else uniform(tables.route(path.devices, path.codecs, 1), stream.jobs)
 
 
-def _relaxations(problem: Problem) -> list[Problem]:
+def relaxations(problem: Problem) -> list[tuple[Constraint, Problem]]:
+    """Return the problem without each of its constraints in turn, the deadline excepted."""
     policy = problem.policy
     relaxed = [
-        _with_policy(problem, replace(policy, devices=DeviceRule())),
-        _with_policy(problem, replace(policy, raw_input_stays_on_source=False)),
-        _with_policy(problem, replace(policy, max_devices=None)),
-        _endless_memory(problem),
+        (Constraint.DEVICES, _with_policy(problem, replace(policy, devices=DeviceRule()))),
+        (Constraint.RAW_INPUT, _with_policy(problem, replace(policy, raw_input_stays_on_source=False))),
+        (Constraint.MAX_DEVICES, _with_policy(problem, replace(policy, max_devices=None))),
+        (Constraint.MEMORY, _endless_memory(problem)),
     ]
-    return [candidate for candidate in relaxed if candidate != problem]
+    return [(constraint, candidate) for constraint, candidate in relaxed if candidate != problem]
 
 
 def _unconstrained(problem: Problem, stream: Stream) -> Problem:

@@ -16,6 +16,8 @@ def app() -> typer.Typer:
     app = typer.Typer()
     app.command()(plan_files.plan)
     app.command()(plan_files.schema)
+    app.command()(plan_files.explain)
+    app.command()(plan_files.simulate)
     return app
 
 
@@ -102,3 +104,67 @@ def test_schemas_are_valid(app: typer.Typer, kind: str) -> None:
 @pytest.mark.parametrize("path", sorted(INSTANCES.glob("*.json")), ids=lambda path: path.stem)
 def test_instances_match_the_schema(app: typer.Typer, path: Path) -> None:
     jsonschema.validate(json.loads(path.read_text()), json.loads(_run(app, "schema").stdout))
+
+
+def test_explain_compares_and_says_what_would_change(app: typer.Typer) -> None:
+    path = str(INSTANCES / "alexnet_pi_cloud_wifi.json")
+    result = _run(app, "explain", path, "--json", "--time-budget-s", "0.1")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    by_name = {row["strategy"]: row for row in found["strategies"]}
+    assert by_name["auto"]["gap"] == by_name["shortest_path"]["gap"] == 0
+    assert by_name["local_only"]["gap"] > 0
+    quantities = {change["quantity"] for change in found["changes"]["camera"]}
+    assert "bandwidth pi - cloud" in quantities
+    people = _run(app, "explain", path, "--time-budget-s", "0.1")
+    assert people.exit_code == 0 and "What would change" in people.stdout
+
+
+def test_explain_tells_binding_constraints(app: typer.Typer) -> None:
+    values = json.loads((INSTANCES / "alexnet_pi_cloud_wifi.json").read_text())
+    values["policy"]["devices"] = {"deny": ["cloud"]}
+    result = _run(app, "explain", "-", "--json", "--time-budget-s", "0.1", text=json.dumps(values))
+    assert [entry["constraint"] for entry in json.loads(result.stdout)["binding"]] == ["devices"]
+
+
+def test_explain_of_the_infeasible_is_status_3(app: typer.Typer) -> None:
+    result = _run(app, "explain", str(INSTANCES / "vgg16_too_late.json"), "--time-budget-s", "0.1")
+    assert result.exit_code == 3 and "deadline" in result.stdout
+
+
+def test_simulate(app: typer.Typer, tmp_path: Path) -> None:
+    path, trace = str(INSTANCES / "alexnet_pi_cloud_wifi.json"), tmp_path / "trace.json"
+    plan = json.loads(_run(app, "plan", path, "--json").stdout)
+    result = _run(app, "simulate", path, "--json", "--requests", "5", "--trace", str(trace))
+    found = json.loads(result.stdout)
+    assert found["requests"] == 5
+    assert found["timeline"][0]["latency_ms"] == pytest.approx(plan["predicted"]["latency_ms"])
+    assert found["throughput_hz"] == pytest.approx(plan["predicted"]["throughput_hz"])
+    assert json.loads(trace.read_text())["traceEvents"]
+    people = _run(app, "simulate", path, "--arrivals", "poisson", "--rate-hz", "3", "--background", "pi=1")
+    assert people.exit_code == 0 and "How busy" in people.stdout
+
+
+def test_simulate_a_given_plan(app: typer.Typer, tmp_path: Path) -> None:
+    path, answer = str(INSTANCES / "alexnet_pi_cloud_wifi.json"), tmp_path / "answer.json"
+    answer.write_text(_run(app, "plan", path, "--strategy", "local_only", "--json").stdout)
+    found = json.loads(_run(app, "simulate", path, "--plan", str(answer), "--json").stdout)
+    assert (found["strategy"], found["links"]) == ("local_only", [])
+    values = json.loads(answer.read_text())
+    values["streams"]["camera"]["routes"][0]["stages"][0]["blocks"] = [0, 10]
+    answer.write_text(json.dumps(values))
+    result = _run(app, "simulate", path, "--plan", str(answer))
+    assert result.exit_code == 2 and "$.streams.camera.routes[0]" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--arrivals", "periodic"], ["--background", "moon=1"], ["--background", "pi=x"], ["--plan", "none.json"]],
+)
+def test_simulate_refuses(app: typer.Typer, options: list[str]) -> None:
+    result = _run(app, "simulate", str(INSTANCES / "alexnet_pi_cloud_wifi.json"), *options)
+    assert result.exit_code == 2 and result.stderr
+
+
+def test_simulate_the_infeasible_is_status_3(app: typer.Typer) -> None:
+    assert _run(app, "simulate", str(INSTANCES / "vgg16_too_late.json"), "--json").exit_code == 3
