@@ -91,7 +91,12 @@ def cells(measured: MeasuredModel, *, min_top1_agreement: float) -> Iterator[Cel
 
 
 def make_problem(
-    measured: MeasuredModel, speed: float, bandwidth_mbps: float, jpeg: bool, min_top1_agreement: float | None
+    measured: MeasuredModel,
+    speed: float,
+    bandwidth_mbps: float,
+    jpeg: bool,
+    min_top1_agreement: float | None,
+    latency_ms: float = LATENCY_MS,
 ) -> Problem:
     """Describe one cell; without a bound on agreement only raw tensors are allowed."""
     offers = {each.block: each for each in measured.calibration.blocks}
@@ -111,7 +116,7 @@ def make_problem(
     return Problem(
         {MODEL: Model(measured.jpeg_bytes if jpeg else measured.output_bytes[0], blocks)},
         {SOURCE: device(speed), SERVER: device(1.0)},
-        (Link(SOURCE, SERVER, bandwidth_mbps, LATENCY_MS),),
+        (Link(SOURCE, SERVER, bandwidth_mbps, latency_ms),),
         (Stream("s", MODEL, SOURCE),),
     )
 

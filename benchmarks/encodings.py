@@ -107,7 +107,7 @@ def measure_subject(subject: Subject, folder: Path) -> tuple[MeasuredModel, Cali
     settings = MeasureSettings()
     calibration = measure(model, samples, Coder(load_registry(), settings.engine), settings)
     profile = asyncio.run(_profile(manifest, subject.file, folder))
-    jpeg = _jpeg(samples, manifest.preprocessing)
+    jpeg = jpeg_of(samples, manifest.preprocessing)
     tensor = next(iter(samples.inputs[0].values())).tobytes()
     measured = MeasuredModel(
         subject.name,
@@ -127,7 +127,7 @@ async def _profile(manifest: Manifest, file: Path, folder: Path) -> IdleProfile:
         return await profiler.profile(manifest, file)
 
 
-def _jpeg(samples: SampleSet, steps: Preprocessing) -> bytes:
+def jpeg_of(samples: SampleSet, steps: Preprocessing) -> bytes:
     """Return the first sample as a JPEG of the input's size, quality 95."""
     pixels = next(iter(samples.inputs[0].values()))[0].transpose(1, 2, 0)
     pixels = pixels * np.asarray(steps.scale) + np.asarray(steps.mean)

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from services.cli.calibration.samples import SampleSet
 from services.executor.coding import Coder
 from services.executor.engine import EngineSettings, Session, load_session
@@ -27,11 +29,18 @@ class MeasureSettings:
         engine: how segments compute; times are of one thread unless it says otherwise.
         timed_samples: samples whose encoding is timed.
         repetitions: how often each of them is timed; medians count.
+        pause_s: before each timing.
+        scratch_bytes: memory that is written before each timing.
+
+    In the field a codec runs after a segment has filled the caches, or after a pause; in a loop of its own it seems to
+    take a third of that. So it is timed after a pause, with caches that hold something else.
     """
 
     engine: EngineSettings = field(default_factory=EngineSettings)
-    timed_samples: int = 5
-    repetitions: int = 5
+    timed_samples: int = 3
+    repetitions: int = 3
+    pause_s: float = 0.001
+    scratch_bytes: int = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +128,24 @@ def _time(coder: Coder, values: Sequence[Tensors], codec: str, settings: Measure
     if codec == RAW:
         return _Timing(0.0, 0.0)
     encode_s, decode_s = [], []
+    scratch = np.zeros(settings.scratch_bytes, np.uint8)
     for tensors in values[: settings.timed_samples]:
         for _ in range(settings.repetitions):
+            _disturb(scratch, settings.pause_s)
             begun = time.perf_counter()
             payloads = {name: (each, each.payload()) for name, each in _encode(coder, tensors, codec).items()}
-            between = time.perf_counter()
+            encode_s.append(time.perf_counter() - begun)
+            _disturb(scratch, settings.pause_s)
+            begun = time.perf_counter()
             for each, payload in payloads.values():
                 coder.decode(codec, each.spec.dtype.name, each.spec.shape, payload)
-            encode_s.append(between - begun)
-            decode_s.append(time.perf_counter() - between)
+            decode_s.append(time.perf_counter() - begun)
     return _Timing(_median_ms(encode_s), _median_ms(decode_s))
+
+
+def _disturb(scratch: Array, pause_s: float) -> None:
+    scratch += 1
+    time.sleep(pause_s)
 
 
 def _encode(coder: Coder, tensors: Tensors, codec: str) -> dict[str, EncodedTensor]:
