@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from services.cli.manifest import Preset, parse_preprocessing
 from shared.messages.base import Name
@@ -180,7 +181,7 @@ def parse_fleet(document: Mapping[str, Any], *, origin: str) -> Fleet:
     try:
         fleet = _ADAPTER.validate_python(document)
     except ValidationError as error:
-        raise _refusal(origin, (f"{_key(fault['loc'])}: {fault['msg']}" for fault in error.errors())) from error
+        raise _refusal(origin, map(_fault, error.errors())) from error
     faults = [*_name_faults(fleet), *_emulation_faults(fleet), *_phase_faults(fleet)]
     if faults:
         raise _refusal(origin, faults)
@@ -259,6 +260,10 @@ def _file_faults(fleet: Fleet, folder: Path) -> Iterator[str]:
     for index, pattern in enumerate(fleet.stream.images):
         if not _matches(folder, pattern):
             yield f"stream.images.{index}: no file matches {folder / pattern}"
+
+
+def _fault(fault: ErrorDetails) -> str:
+    return f"{_key(fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}"
 
 
 def _key(location: Iterable[int | str]) -> str:

@@ -23,6 +23,7 @@ from services.cli.fleet.scenario import (
     describe_conditions,
     device_in_use,
     emulations,
+    measured_conditions,
     phase_conditions,
     usual_conditions,
 )
@@ -262,9 +263,20 @@ class Run:
             await processes.kill(process)
         await self._until_over(flow, processes, duration_s)
         expect = phase is not None and phase.expect_reroute and not self.stop.is_set()
-        self._phases.append(PhaseRecord(name, condition, self._conditions, started_at_s, time.time(), expect))
+        self._phases.append(PhaseRecord(name, condition, self._truth(), started_at_s, time.time(), expect))
         for process in dead:
             await processes.restart(process)
+
+    def _truth(self) -> Conditions:
+        """Return the present conditions: as told to emulated devices, as measured by the monitors of real ones."""
+        if self.fleet.emulated:
+            return self._conditions
+        devices = self.view.devices.values()
+        return measured_conditions(
+            [device.links for device in devices if device.links is not None],
+            {device.name: device.load_factor for device in devices},
+            self._conditions.dead,
+        )
 
     def _device_in_use(self) -> str:
         plan = self.view.streams[self.fleet.stream.name].plan

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from services.cli.fleet.description import IN_USE, Fleet, LinkDescription, PhaseDescription
-from shared.messages.devices import EmulatedLink, Emulation
+from shared.messages.devices import EmulatedLink, Emulation, Links
 from shared.messages.streams import CommittedPlan, PlanRoute
 
 
@@ -36,6 +36,26 @@ def phase_conditions(fleet: Fleet, phase: PhaseDescription, in_use: str) -> Cond
         load={(in_use if device == IN_USE else device): factor for device, factor in phase.load.items()},
         dead=frozenset() if phase.kill is None else frozenset([in_use if phase.kill == IN_USE else phase.kill]),
     )
+
+
+def measured_conditions(links: Iterable[Links], load: Mapping[str, float], dead: frozenset[str]) -> Conditions:
+    """Return what monitors say, for devices that are real: the truth as well as it is known.
+
+    Args:
+        links: of every device; of the two directions of a link the slower counts.
+        load: load factors by device.
+        dead: devices whose processes do not run.
+    """
+    known: dict[tuple[str, str], LinkDescription] = {}
+    for sender in links:
+        for link in sender.links:
+            if link.bandwidth_mbps <= 0:
+                continue
+            described = LinkDescription((sender.device, link.target), link.bandwidth_mbps, link.latency_ms)
+            other = known.get(described.pair)
+            if other is None or described.bandwidth_mbps < other.bandwidth_mbps:
+                known[described.pair] = described
+    return Conditions(links=known, load=dict(load), dead=dead)
 
 
 def emulations(fleet: Fleet, conditions: Conditions) -> tuple[Emulation, ...]:

@@ -5,11 +5,12 @@ from services.cli.fleet.scenario import (
     describe_conditions,
     device_in_use,
     emulations,
+    measured_conditions,
     phase_conditions,
     route_text,
     usual_conditions,
 )
-from shared.messages.devices import EmulatedLink, Emulation
+from shared.messages.devices import EmulatedLink, Emulation, LinkEstimate, Links
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
 
 
@@ -65,6 +66,23 @@ def test_a_phase_changes_what_it_mentions_and_nothing_else() -> None:
     assert conditions.dead == {"c"}
     assert describe_conditions(described, conditions) == "link a - b at 1.5 of 20 Mbps, b 6 times slower, c killed"
     assert describe_conditions(described, usual_conditions(described)) == "as described"
+
+
+def test_real_devices_are_what_their_monitors_say() -> None:
+    links = [
+        Links(device="a", sent_at_s=1.0, links=(LinkEstimate(target="b", bandwidth_mbps=20.0, latency_ms=2.0),)),
+        Links(
+            device="b",
+            sent_at_s=1.0,
+            links=(
+                LinkEstimate(target="a", bandwidth_mbps=15.0, latency_ms=3.0),
+                LinkEstimate(target="c", bandwidth_mbps=0.0, latency_ms=0.0),
+            ),
+        ),
+    ]
+    conditions = measured_conditions(links, {"a": 1.5}, frozenset(["c"]))
+    assert {pair: link.bandwidth_mbps for pair, link in conditions.links.items()} == {("a", "b"): 15.0}
+    assert (conditions.load, conditions.dead) == ({"a": 1.5}, {"c"})
 
 
 def test_the_device_in_use_may_be_killed() -> None:
