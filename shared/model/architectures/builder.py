@@ -9,6 +9,7 @@ from shared.model.weights import Normal, Recipe, Uniform, Weight, he_normal
 _OPSET = 13
 _BIAS = Normal(0.05)
 _SCALE = Uniform(0.5, 1.5)
+_RESIDUAL_SCALE = Uniform(0.1, 0.3)
 
 Size = int | tuple[int, int]
 
@@ -58,12 +59,15 @@ class Builder:
         window = _window_attributes((rows, columns), stride, _pair(padding))
         return self._node("Conv", name, inputs, (1, channels, *size), group=groups, **window)
 
-    def batch_norm(self, x: str, name: str) -> str:
-        """Add a batch normalisation in inference mode, with a positive variance."""
+    def batch_norm(self, x: str, name: str, *, ends_residual: bool = False) -> str:
+        """Add a batch normalisation in inference mode, with a positive variance.
+
+        One that ends the residual path of a block scales down, so that activations do not grow from block to block.
+        """
         channels = (self.shape(x)[1],)
         inputs = [
             x,
-            self._weight(f"{name}.weight", channels, _SCALE),
+            self._weight(f"{name}.weight", channels, _RESIDUAL_SCALE if ends_residual else _SCALE),
             self._weight(f"{name}.bias", channels, _BIAS),
             self._weight(f"{name}.running_mean", channels, _BIAS),
             self._weight(f"{name}.running_var", channels, _SCALE),

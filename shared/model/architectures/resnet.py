@@ -31,14 +31,14 @@ def _resnet(b: Builder, block: _Block, depths: tuple[int, ...]) -> Graph:
 def _basic(b: Builder, x: str, name: str, channels: int, stride: int) -> str:
     y = b.conv_bn_relu(x, f"{name}.1", channels, 3, stride=stride, padding=1)
     y = b.conv(y, f"{name}.2.conv", channels, 3, padding=1, bias=False)
-    return _join(b, x, b.batch_norm(y, f"{name}.2.bn"), name, stride)
+    return _join(b, x, b.batch_norm(y, f"{name}.2.bn", ends_residual=True), name, stride)
 
 
 def _bottleneck(b: Builder, x: str, name: str, channels: int, stride: int) -> str:
     y = b.conv_bn_relu(x, f"{name}.1", channels, 1)
     y = b.conv_bn_relu(y, f"{name}.2", channels, 3, stride=stride, padding=1)
     y = b.conv(y, f"{name}.3.conv", 4 * channels, 1, bias=False)
-    return _join(b, x, b.batch_norm(y, f"{name}.3.bn"), name, stride)
+    return _join(b, x, b.batch_norm(y, f"{name}.3.bn", ends_residual=True), name, stride)
 
 
 def _join(b: Builder, x: str, y: str, name: str, stride: int) -> str:
