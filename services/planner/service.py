@@ -45,20 +45,22 @@ async def serve(config: PlannerConfig) -> None:
     """
     try:
         store = await asyncio.to_thread(Store, config.data_dir)
+        version = await asyncio.to_thread(segue_version)
     except OSError as error:
         raise InputError(f"the planner cannot keep its data in {config.data_dir}: {error}") from error
     try:
-        await _Planner(config, store).run()
+        await _Planner(config, store, version).run()
     finally:
-        store.close()
+        await asyncio.shield(asyncio.to_thread(store.close))
 
 
 class _Planner:
     """Feeds the core with messages and time, and performs what it asks for, in order."""
 
-    def __init__(self, config: PlannerConfig, store: Store) -> None:
+    def __init__(self, config: PlannerConfig, store: Store, version: str) -> None:
         self._config = config
         self._store = store
+        self._version = version
         self._core = Coordinator(config.name, strategies().keys(), time.time())
         self._library = Library(config.library_dir, config.broker, config.name, self._model_stored, self._model_failed)
         self._solve = functools.partial(solve, seed=config.seed, time_budget_s=config.time_budget_s)
@@ -185,7 +187,7 @@ class _Planner:
 
     def _presence(self, state: State) -> bytes:
         return ServicePresence(
-            name=self._config.name, role="planner", state=state, version=segue_version(), boot_id=self._boot_id
+            name=self._config.name, role="planner", state=state, version=self._version, boot_id=self._boot_id
         ).encode()
 
     async def _say_goodbye(self, connection: Connection) -> None:

@@ -16,8 +16,9 @@ from services.planner.service import serve
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.messages.control import Prepare
+from shared.messages.devices import State
 from shared.messages.streams import CommittedPlan, StreamState
-from shared.service import InputError
+from shared.service import ExitStatus, InputError
 
 SCRIPT = Path(__file__).parents[1] / "support" / "run_planner.py"
 
@@ -146,3 +147,28 @@ async def test_a_folder_in_use_is_refused_in_one_line(broker: EmbeddedBroker, tm
             await serve(PlannerConfig(broker.settings, tmp_path))
     finally:
         database.close()
+
+
+async def test_a_planner_says_goodbye_and_its_will_speaks_for_it(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    async with open_fleet(broker.settings) as fleet:
+        async with planner_process(broker, tmp_path) as process:
+            first = await fleet.watcher.planner()
+            process.terminate()
+            assert await asyncio.wait_for(process.wait(), 10.0) == ExitStatus.DONE
+            await fleet.watcher.until(lambda: fleet.watcher.services[-1].state is State.OFFLINE or None, "goodbye")
+        async with planner_process(broker, tmp_path) as process:
+            second = await fleet.watcher.planner()
+            assert second.boot_id != first.boot_id and second.role == "planner"
+            process.kill()
+            await fleet.watcher.until(lambda: fleet.watcher.services[-1].state is State.OFFLINE or None, "will")
+
+
+async def test_no_broker_is_one_line_and_an_exit_status(tmp_path: Path) -> None:
+    async with EmbeddedBroker() as stopped:
+        address = stopped.settings.address
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(SCRIPT), address, str(tmp_path), "1.0", stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await asyncio.wait_for(process.communicate(), 20.0)
+    assert process.returncode == ExitStatus.OUT_OF_REACH
+    assert b"Traceback" not in errors and b"no MQTT 5 broker reachable" in errors

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from blockbuster import blockbuster_ctx
 from planner_fleet import MODEL, Fleet, manifest_of, open_fleet, rejection
 
 from broker.embedded import EmbeddedBroker
@@ -180,6 +181,22 @@ async def test_a_malformed_message_is_told_once_and_dropped(fleet: Fleet) -> Non
     await fleet.pi.set_links({"server": 1.0})
     await fleet.watcher.plan(lambda plan: plan.epoch == 2)
     assert [each.kind for each in fleet.watcher.events].count(EventKind.BAD_MESSAGE) == 1
+
+
+async def test_nothing_blocks_the_event_loop(tmp_path: Path) -> None:
+    async with EmbeddedBroker() as broker, open_fleet(broker.settings) as fleet:
+        with blockbuster_ctx("services.planner"):
+            planner = asyncio.create_task(serve(PlannerConfig(broker.settings, tmp_path, time_budget_s=0.1)))
+            await start(fleet)
+            await fleet.set_policy('{"retry_limit": 4}')
+            await fleet.watcher.plan(lambda plan: plan.retry_limit == 4)
+            await fleet.declare(model="")
+            await fleet.watcher.until(
+                lambda: any(isinstance(each, Release) for each in fleet.server.commands) or None, "release"
+            )
+            planner.cancel()
+            await asyncio.wait([planner], timeout=10.0)
+        assert planner.cancelled()
 
 
 async def test_streams_share_the_memory_of_a_device(fleet: Fleet) -> None:

@@ -1,4 +1,4 @@
-"""Run a planner in this process: `run_planner.py BROKER DATA_DIR`."""
+"""Run a planner in this process: `run_planner.py BROKER DATA_DIR [CONNECT_TIMEOUT_S]`."""
 
 import functools
 import sys
@@ -10,5 +10,8 @@ from shared.bus.settings import BusSettings
 from shared.service import run
 
 if __name__ == "__main__":
-    address, folder = sys.argv[1:]
-    sys.exit(run(functools.partial(serve, PlannerConfig(BusSettings.from_address(address), Path(folder)))))
+    address, folder, *timeout_s = sys.argv[1:]
+    config = PlannerConfig(
+        BusSettings.from_address(address), Path(folder), connect_timeout_s=float(timeout_s[0]) if timeout_s else 10.0
+    )
+    sys.exit(run(functools.partial(serve, config)))
