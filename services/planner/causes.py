@@ -94,10 +94,15 @@ def _link_differences(before: Problem, after: Problem, snapshot: Snapshot) -> It
         yield _Difference(
             Cause(RerouteCause.LINK_CHANGED, text, _heard_at_s(link, snapshot)), replace(after, links=undone)
         )
-    for source, target in old.keys() - new.keys():
-        if source in after.devices and target in after.devices:
-            cause = Cause(RerouteCause.LINK_CHANGED, f"link {source}->{target} is dead", None)
-            yield _Difference(cause, replace(after, links=(*new.values(), old[source, target])))
+    for (source, target), link in old.items():
+        if (source, target) in new or source not in after.devices or target not in after.devices:
+            continue
+        state = snapshot.device(source).links.get(target)
+        if state is None or state.bandwidth_mbps <= 0:
+            at_s = None if state is None else state.changed_at_s
+            cause = Cause(RerouteCause.LINK_CHANGED, f"link {source}->{target} is dead", at_s)
+            undone = (*new.values(), replace(link, source=source, target=target))
+            yield _Difference(cause, replace(after, links=undone))
 
 
 def _heard_at_s(link: Link, snapshot: Snapshot) -> float | None:

@@ -40,7 +40,8 @@ def cause_of(before: Snapshot, *changes: Change) -> Cause:
             (StreamUsage(stream="camera", input_bytes=2_000_000),),
             Cause(RerouteCause.STREAM_CHANGED, "requests rose from 100.0 to 2000.0 kB", None),
         ),
-        ((link("pi", "server", 0.0),), Cause(RerouteCause.LINK_CHANGED, "link pi->server is dead", None)),
+        ((link("pi", "server", 0.0, at_s=9.0),), Cause(RerouteCause.LINK_CHANGED, "link pi->server is dead", 9.0)),
+        ((link("server", "pi", 0.0, at_s=9.0),), Cause(RerouteCause.LINK_CHANGED, "link server->pi is dead", 9.0)),
     ],
 )
 def test_the_only_change_is_the_cause(changes: tuple[Change, ...], cause: Cause) -> None:
