@@ -1,7 +1,7 @@
 """The one cost prediction that every strategy, test and outside checker relies on (design, section 5)."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf
 
 from shared.plan.cuts import Encoding, encodings
@@ -123,7 +123,10 @@ class CostModel:
         return self.predict({stream.name: plan})
 
     def predict(
-        self, plans: Mapping[str, StreamPlan], disciplines: Mapping[str, QueueDiscipline] | None = None
+        self,
+        plans: Mapping[str, StreamPlan],
+        disciplines: Mapping[str, QueueDiscipline] | None = None,
+        turns: Sequence[str] = (),
     ) -> Prediction:
         """Return what a whole plan costs: means over all requests, throughput and makespan of all together."""
         busy: defaultdict[tuple[str, Work], float] = defaultdict(float)
@@ -142,11 +145,14 @@ class CostModel:
             latency_ms=latency_ms / jobs,
             throughput_hz=1000 / bottleneck_ms if bottleneck_ms > 0 else None,
             energy_j=energy_j / jobs,
-            makespan_ms=self.makespan_ms(plans, disciplines),
+            makespan_ms=self.makespan_ms(plans, disciplines, turns),
         )
 
     def makespan_ms(
-        self, plans: Mapping[str, StreamPlan], disciplines: Mapping[str, QueueDiscipline] | None = None
+        self,
+        plans: Mapping[str, StreamPlan],
+        disciplines: Mapping[str, QueueDiscipline] | None = None,
+        turns: Sequence[str] = (),
     ) -> float:
         """Return when the last of all jobs ends if every stream's burst starts at 0, in ms."""
         if len(plans) == 1 and _first_come(disciplines):
@@ -156,30 +162,37 @@ class CostModel:
                 closed = identical_makespan_ms(self.operations(self.problem.stream(name), route), route.jobs)
                 if closed is not None:
                     return closed
-        return max(self.delays_ms(plans, disciplines), default=0.0)
+        return max(self.delays_ms(plans, disciplines, turns), default=0.0)
 
     def delays_ms(
-        self, plans: Mapping[str, StreamPlan], disciplines: Mapping[str, QueueDiscipline] | None = None
+        self,
+        plans: Mapping[str, StreamPlan],
+        disciplines: Mapping[str, QueueDiscipline] | None = None,
+        turns: Sequence[str] = (),
     ) -> tuple[float, ...]:
         """Return when each job ends if every stream's burst starts at 0, in starting order, in ms.
 
         Devices without a discipline are FIFO; round robin shares the processor in infinitely small slots.
         """
-        jobs = self.job_operations(plans)
+        jobs = self.job_operations(plans, turns)
         if _first_come(disciplines):
             return tuple(completion_times_ms([operations for _, operations in jobs]))
         deadlines = {name: self.problem.deadline_ms(self.problem.stream(name)) or inf for name in plans}
         simulated = run([Job(operations, 0.0, deadlines[name]) for name, operations in jobs], Rules(disciplines or {}))
         return simulated.end_ms
 
-    def job_operations(self, plans: Mapping[str, StreamPlan]) -> list[tuple[str, tuple[Operation, ...]]]:
-        """Return the stream and the operations of every job, in starting order; streams take turns."""
-        ranked: list[tuple[int, int, str, tuple[Operation, ...]]] = []
-        for position, (name, plan) in enumerate(plans.items()):
+    def job_operations(
+        self, plans: Mapping[str, StreamPlan], turns: Sequence[str] = ()
+    ) -> list[tuple[str, tuple[Operation, ...]]]:
+        """Return the stream and the operations of every job, in starting order."""
+        ranks = start_ranks(plans, turns)
+        ranked: list[tuple[tuple[int, int], str, tuple[Operation, ...]]] = []
+        for name, plan in plans.items():
             stream = self.problem.stream(name)
             by_route = {route: self.operations(stream, route) for route in plan.routes}
-            ranked += [(turn, position, name, by_route[route]) for turn, route in enumerate(plan.jobs_in_order())]
-        return [(name, operations) for _, _, name, operations in sorted(ranked, key=lambda entry: entry[:2])]
+            jobs = zip(ranks[name], plan.jobs_in_order(), strict=True)
+            ranked += [(rank, name, by_route[route]) for rank, route in jobs]
+        return [(name, operations) for _, name, operations in sorted(ranked, key=lambda entry: entry[0])]
 
     def off_source_blocks(self, stream: Stream, route: Route) -> int:
         """Return how many blocks run elsewhere than at the stream's source (Hu & Mishra's objective)."""
@@ -191,6 +204,7 @@ class CostModel:
         plans: Mapping[str, StreamPlan],
         predicted: Prediction,
         disciplines: Mapping[str, QueueDiscipline] | None = None,
+        turns: Sequence[str] = (),
     ) -> float:
         """Return the number that ``objective`` makes small; smaller is better for every objective.
 
@@ -209,9 +223,9 @@ class CostModel:
             case Objective.DEADLINE:
                 return self._mean_off_source(plans)
             case Objective.TOTAL_DELAY:
-                return sum(self.delays_ms(plans, disciplines))
+                return sum(self.delays_ms(plans, disciplines, turns))
             case Objective.DELAY_VARIANCE:
-                times = self.delays_ms(plans, disciplines)
+                times = self.delays_ms(plans, disciplines, turns)
                 mean = sum(times) / len(times)
                 return sum((time - mean) ** 2 for time in times) / len(times)
 
@@ -226,6 +240,22 @@ class CostModel:
     def _send(self, sender: str, receiver: str, size_bytes: float, stage: int) -> Operation:
         duration_ms = self.transfer_ms(sender, receiver, size_bytes)
         return Operation(Work.SEND, sender, duration_ms, stage, receiver, size_bytes)
+
+
+def start_ranks(plans: Mapping[str, StreamPlan], turns: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
+    """Return by what each stream's jobs, in their own order, are ranked against those of other streams.
+
+    First the jobs that ``turns`` names, in that order; the others take turns, stream by stream.
+    """
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    for place, name in enumerate(turns):
+        places[name].append(place)
+    ranks: dict[str, list[tuple[int, int]]] = {}
+    for position, (name, plan) in enumerate(plans.items()):
+        own = places[name][: len(plan.order)]
+        later = [(len(turns) + turn, position) for turn in range(len(own), len(plan.order))]
+        ranks[name] = [(place, position) for place in own] + later
+    return ranks
 
 
 def _first_come(disciplines: Mapping[str, QueueDiscipline] | None) -> bool:

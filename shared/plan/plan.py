@@ -104,6 +104,9 @@ class Plan:
         lower_bound: no plan costs less; None if no bound is known.
         optimal: true only where it is proved.
         solve_ms: time to plan, filled in by the caller: strategies know no clock.
+        disciplines: queue discipline per device.
+        turns: stream names in the order in which a burst's jobs start, where streams share a source; empty: the
+            streams take turns one by one.
     """
 
     strategy: str
@@ -115,6 +118,7 @@ class Plan:
     lower_bound: float | None = None
     solve_ms: float | None = None
     disciplines: Mapping[str, QueueDiscipline] = field(default_factory=dict)
+    turns: tuple[str, ...] = ()
 
 
 class Constraint(StrEnum):

@@ -84,6 +84,7 @@ class PlanDocument:
     predicted: PredictionDocument | None = None
     streams: dict[str, StreamPlanDocument] = Field(default_factory=dict)
     disciplines: dict[str, QueueDiscipline] = Field(default_factory=dict)
+    turns: tuple[str, ...] = ()
     reason: str | None = None
     reasons: tuple[ReasonDocument, ...] = ()
 
@@ -131,6 +132,7 @@ def answer_values(answer: Plan | Infeasible) -> dict[str, Any]:
         "predicted": _prediction_values(answer.predicted),
         "streams": {name: _stream_values(plan) for name, plan in answer.streams.items()},
         "disciplines": {device: discipline.value for device, discipline in answer.disciplines.items()},
+        **({"turns": list(answer.turns)} if answer.turns else {}),
     }
 
 
@@ -161,6 +163,7 @@ def read_plan(document: str | bytes) -> Plan:
         lower_bound=found.lower_bound,
         solve_ms=found.solve_ms,
         disciplines=found.disciplines,
+        turns=found.turns,
     )
 
 

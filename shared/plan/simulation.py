@@ -8,7 +8,7 @@ from itertools import cycle, islice
 from math import inf
 
 from shared.plan.arrivals import AllAtOnce, Arrivals, arrival_times_ms
-from shared.plan.cost import CostModel
+from shared.plan.cost import CostModel, start_ranks
 from shared.plan.engine import Job, Rules, run
 from shared.plan.pipeline import Operation, Work
 from shared.plan.plan import Plan, StreamPlan
@@ -144,8 +144,10 @@ def simulate(
         rules = Rules(plan.disciplines if isinstance(plan, Plan) else {})
     rng = random.Random(seed)
     costs = CostModel(problem)
-    ranked: list[tuple[float, int, int, str, Job]] = []
-    for position, (name, stream_plan) in enumerate(streams.items()):
+    ranked: list[tuple[float, tuple[int, int], int, str, Job]] = []
+    ranks = start_ranks(streams, plan.turns if isinstance(plan, Plan) else ())
+    per_lap = 1 + max(place for own in ranks.values() for place, _ in own)
+    for name, stream_plan in streams.items():
         stream = problem.stream(name)
         own = arrivals.get(name, AllAtOnce()) if isinstance(arrivals, Mapping) else arrivals or AllAtOnce()
         times_ms = arrival_times_ms(own, requests or stream.jobs, rng)
@@ -153,9 +155,11 @@ def simulate(
         within_ms = problem.deadline_ms(stream) or inf
         order = islice(cycle(stream_plan.jobs_in_order()), len(times_ms))
         for index, (time_ms, route) in enumerate(zip(times_ms, order, strict=True)):
-            ranked.append((time_ms, index, position, name, Job(by_route[route], time_ms, time_ms + within_ms)))
-    ranked.sort(key=lambda entry: entry[:3])
-    return _timeline([(name, index, job) for _, index, _, name, job in ranked], rules)
+            lap, place = divmod(index, len(ranks[name]))
+            rank = lap * per_lap + ranks[name][place][0], ranks[name][place][1]
+            ranked.append((time_ms, rank, index, name, Job(by_route[route], time_ms, time_ms + within_ms)))
+    ranked.sort(key=lambda entry: entry[:2])
+    return _timeline([(name, index, job) for _, _, index, name, job in ranked], rules)
 
 
 def _timeline(jobs: Sequence[tuple[str, int, Job]], rules: Rules) -> Timeline:

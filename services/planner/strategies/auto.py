@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from services.planner.strategies.burst import Burst
 from services.planner.strategies.dads import Dads
+from services.planner.strategies.hps import Hps
 from services.planner.strategies.hu_mishra import HuMishra
 from services.planner.strategies.jps import Jps
 from services.planner.strategies.kafetzis_koutsopoulos import KafetzisKoutsopoulos
@@ -69,6 +70,9 @@ def _candidates(problem: Problem) -> Iterator[Strategy]:
     yield MixedRoutes()
     yield Jps()
     yield Burst()
+    yield Hps()
+    if len(problem.streams) > 1:
+        yield Hps(joint=True)
     yield HuMishra()
     yield Dads()
     yield RankAssignment()

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from services.planner.strategies.candidates import keeps_constraints
 from services.planner.strategies.chain_path import cheapest_path
@@ -10,7 +11,7 @@ from services.planner.strategies.diagnosis import diagnose
 from services.planner.strategies.johnson import johnson_order
 from services.planner.strategies.jps import sequence_plan
 from services.planner.strategies.neurosurgeon import no_split
-from services.planner.strategies.route_mix import RouteMix, mix_routes
+from services.planner.strategies.route_mix import RouteMix, mix_routes, price_route
 from services.planner.strategies.strategy import conclude, policy_queues
 from services.planner.strategies.tables import build_tables, latency_measure
 from shared.plan.cost import CostModel
@@ -51,16 +52,29 @@ class MixedRoutes:
 
 
 def burst_bound(problem: Problem, mix: RouteMix) -> float | None:
-    """Return what no plan can beat in throughput (ms per job) or makespan (ms); None for other objectives."""
-    if problem.policy.objective is Objective.THROUGHPUT:
+    """Return what no plan can beat in throughput (ms per job), makespan or total delay (ms); None for other objectives.
+
+    By time t every device has computed and sent for at most t; weighted by multipliers that add up to 1, the jobs
+    done by then have cost at most t. So the k-th job ends no sooner than the k cheapest weighted routes add up to, nor
+    than the k-th smallest latency.
+    """
+    objective = problem.policy.objective
+    if objective is Objective.THROUGHPUT:
         return mix.bound_ms / sum(stream.jobs for stream in problem.streams)
-    if problem.policy.objective is not Objective.MAKESPAN:
+    if objective not in (Objective.MAKESPAN, Objective.TOTAL_DELAY):
         return None
-    bound_ms = mix.bound_ms
+    weighted: list[float] = []
+    latencies: list[float] = []
     for stream in problem.streams:
-        fastest = cheapest_path(latency_measure(build_tables(problem, stream)))
-        bound_ms = max(bound_ms, 0.0 if fastest is None else fastest.cost)
-    return bound_ms
+        tables = build_tables(problem, stream)
+        fastest = cheapest_path(latency_measure(tables))
+        priced = price_route(tables, mix.weights)
+        if fastest is None or priced is None:
+            return None
+        latencies += [fastest.cost] * stream.jobs
+        weighted += [priced[1]] * stream.jobs
+    ends = [max(pair) for pair in zip(accumulate(sorted(weighted)), sorted(latencies), strict=True)]
+    return ends[-1] if objective is Objective.MAKESPAN else sum(ends)
 
 
 def _rounded(problem: Problem, stream: Stream, mix: RouteMix, pool: Sequence[Route]) -> StreamPlan:

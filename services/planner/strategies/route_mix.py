@@ -53,7 +53,7 @@ def mix_routes(problem: Problem, tables: Sequence[Tables]) -> RouteMix:
     for _ in range(ROUNDS):
         priced, value_ms = [], 0.0
         for index, entry in enumerate(tables):
-            found = _price(entry, weights)
+            found = price_route(entry, weights)
             if found is None:
                 return RouteMix(float("inf"), {}, {}, uniform)
             route, cost = found
@@ -74,8 +74,8 @@ def mix_routes(problem: Problem, tables: Sequence[Tables]) -> RouteMix:
     return RouteMix(bound_ms, _shares(tables, columns, solution), _routes(tables, columns), best_weights)
 
 
-def _price(tables: Tables, weights: Mapping[tuple[str, Work], float]) -> tuple[Route, float] | None:
-    """Return the route whose weighted busy time is least."""
+def price_route(tables: Tables, weights: Mapping[tuple[str, Work], float]) -> tuple[Route, float] | None:
+    """Return the route whose weighted busy time is least, and that time in ms; None if there is no route."""
     computing = np.array([weights[name, Work.COMPUTE] for name in tables.nodes])
     sending = np.array([weights[name, Work.SEND] for name in tables.nodes])
     path = cheapest_path(busy_measure(tables, computing, sending))

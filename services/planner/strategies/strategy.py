@@ -1,6 +1,6 @@
 """What a planning algorithm is, and how it ends: in a plan or in the reasons why there is none."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from shared.plan.constraints import violations
@@ -62,6 +62,7 @@ def conclude(
     optimal: bool = False,
     lower_bound: float | None = None,
     disciplines: Mapping[str, QueueDiscipline] | None = None,
+    turns: Sequence[str] = (),
 ) -> Plan | Infeasible:
     """Return the plan with its predicted cost, or the constraints that it breaks.
 
@@ -72,6 +73,7 @@ def conclude(
         optimal: whether it is proved that no plan costs less.
         lower_bound: a proved bound of the cost, if one is known.
         disciplines: queue discipline per device; without it the policy's.
+        turns: the order in which the jobs of several streams start.
     """
     objective = problem.policy.objective
     costs = CostModel(problem)
@@ -79,7 +81,7 @@ def conclude(
     if broken:
         return Infeasible(strategy, objective, broken)
     queues = policy_queues(problem, plans) if disciplines is None else dict(disciplines)
-    predicted = costs.predict(plans, queues)
+    predicted = costs.predict(plans, queues, turns)
     streams = {
         name: StreamPlan(
             plan.routes,
@@ -88,12 +90,12 @@ def conclude(
         )
         for name, plan in plans.items()
     }
-    cost = costs.cost(objective, plans, predicted, queues)
+    cost = costs.cost(objective, plans, predicted, queues, turns)
     if optimal:
         lower_bound = cost
     elif lower_bound is not None:
         lower_bound = min(lower_bound, cost)
-    return Plan(strategy, objective, streams, predicted, cost, optimal, lower_bound, None, queues)
+    return Plan(strategy, objective, streams, predicted, cost, optimal, lower_bound, None, queues, tuple(turns))
 
 
 def unsupported(problem: Problem, strategy: str, message: str) -> Infeasible:

@@ -38,9 +38,11 @@ def validate(problem: Problem, answer: Plan | Infeasible) -> None:
             assert all(stage.start < stage.stop for stage in route.stages)
             neighbours = zip(route.stages, route.stages[1:], strict=False)
             assert all(before.device != after.device for before, after in neighbours)
-    predicted = costs.predict(answer.streams, answer.disciplines)
+    predicted = costs.predict(answer.streams, answer.disciplines, answer.turns)
     assert answer.predicted == predicted
-    assert answer.cost == pytest.approx(costs.cost(answer.objective, answer.streams, predicted, answer.disciplines))
+    assert answer.cost == pytest.approx(
+        costs.cost(answer.objective, answer.streams, predicted, answer.disciplines, answer.turns)
+    )
     if answer.lower_bound is not None:
         assert answer.cost >= answer.lower_bound - 1e-9 * abs(answer.lower_bound)
     if answer.optimal:

@@ -1,0 +1,178 @@
+"""How good and how fast every strategy plans: gaps to proved bounds, and planning times."""
+
+import argparse
+import json
+import random
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from services.planner.strategies.registry import strategies
+from services.planner.strategies.strategy import Strategy
+from shared.plan.plan import Plan
+from shared.plan.policy import Objective, Policy
+from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
+from shared.plan.problem_file import read_problem
+
+RESULTS = Path(__file__).parent / "results" / "planning.json"
+INSTANCES = Path(__file__).parent.parent / "tests" / "instances"
+SIZES = ((10, 4), (20, 16), (30, 16), (100, 16))
+
+
+def random_problem(seed: int, blocks: int, devices: int, objective: Objective, jobs: int = 1) -> Problem:
+    """A chain whose tensors shrink on average, on devices of mixed speed that are all linked."""
+    rng = random.Random(seed)
+    names = [f"d{index}" for index in range(devices)]
+    model = Model(
+        602_112,
+        tuple(Block(f"b{index}", int(3e6 * rng.random() * 0.5 ** (4 * index / blocks))) for index in range(blocks)),
+    )
+    work = [rng.uniform(0.2, 3.0) for _ in range(blocks)]
+    profiles = {
+        name: Device(
+            {"m": tuple(speed * time_ms * rng.uniform(0.8, 1.2) for time_ms in work)},
+            load_factor=rng.uniform(1, 2),
+            segment_overhead_ms=rng.uniform(0, 2),
+            power_active_w=rng.uniform(3, 30),
+            power_tx_w=rng.uniform(0, 1),
+        )
+        for name, speed in ((name, rng.uniform(0.3, 20)) for name in names)
+    }
+    links = tuple(
+        Link(a, b, rng.uniform(5, 500), rng.uniform(0.2, 5)) for i, a in enumerate(names) for b in names[i + 1 :]
+    )
+    stream = Stream("s", "m", names[0], jobs=jobs)
+    return Problem({"m": model}, profiles, links, (stream,), Policy(objective=objective))
+
+
+def instances() -> Iterator[tuple[str, Problem]]:
+    """Yield the named instances and a few random ones for every objective that matters."""
+    for path in sorted(INSTANCES.glob("*.json")):
+        problem = read_problem(path.read_bytes())
+        for objective in (Objective.LATENCY, Objective.THROUGHPUT, Objective.ENERGY):
+            yield (
+                f"{path.stem}/{objective.value}",
+                replace(problem, policy=replace(problem.policy, objective=objective)),
+            )
+        streams = tuple(replace(stream, jobs=max(10, stream.jobs)) for stream in problem.streams)
+        for objective in (Objective.MAKESPAN, Objective.TOTAL_DELAY):
+            policy = replace(problem.policy, objective=objective)
+            yield f"{path.stem}/{objective.value}", replace(problem, streams=streams, policy=policy)
+    for seed in range(3):
+        for objective in (Objective.LATENCY, Objective.THROUGHPUT, Objective.MAKESPAN):
+            jobs = 10 if objective is Objective.MAKESPAN else 1
+            yield f"random{seed}/{objective.value}", random_problem(seed, 10, 4, objective, jobs)
+
+
+def timed(strategy: Strategy, problem: Problem, repeats: int, time_budget_s: float) -> tuple[Any, list[float]]:
+    """Return a strategy's answer and its planning times in ms."""
+    times_ms = []
+    answer = None
+    for _ in range(repeats):
+        started_s = time.perf_counter()
+        answer = strategy.solve(problem, seed=0, time_budget_s=time_budget_s)
+        times_ms.append((time.perf_counter() - started_s) * 1000)
+    return answer, times_ms
+
+
+def quality(time_budget_s: float) -> dict[str, Any]:
+    """Return how far each strategy is from the best plan and the best bound over all instances, and its times."""
+    gaps: dict[str, list[float]] = {name: [] for name in strategies()}
+    excess: dict[str, list[float]] = {name: [] for name in strategies()}
+    times: dict[str, list[float]] = {name: [] for name in strategies()}
+    best: dict[str, int] = dict.fromkeys(strategies(), 0)
+    count = 0
+    for _, problem in instances():
+        answers = {}
+        for name, strategy in strategies().items():
+            answers[name], took = timed(strategy, problem, 1, time_budget_s)
+            times[name] += took
+        plans = {name: plan for name, plan in answers.items() if isinstance(plan, Plan)}
+        if not plans:
+            continue
+        count += 1
+        bound = max((plan.lower_bound for plan in plans.values() if plan.lower_bound is not None), default=None)
+        least = min(plan.cost for plan in plans.values())
+        for name, plan in plans.items():
+            best[name] += plan.cost <= least * (1 + 1e-9)
+            if least > 0:
+                excess[name].append(plan.cost / least - 1)
+            if bound:
+                gaps[name].append(max(0.0, plan.cost / bound - 1))
+    return {
+        name: {
+            "plans": len(gaps[name]),
+            "best": best[name],
+            "of": count,
+            "mean_over_best": statistics.fmean(excess[name]) if excess[name] else None,
+            "worst_over_best": max(excess[name], default=None),
+            "mean_over_bound": statistics.fmean(gaps[name]) if gaps[name] else None,
+            "worst_over_bound": max(gaps[name], default=None),
+            "median_ms": statistics.median(times[name]),
+            "worst_ms": max(times[name]),
+        }
+        for name in strategies()
+    }
+
+
+def speed(repeats: int) -> list[dict[str, Any]]:
+    """Return median planning times of the exact strategy and of auto by problem size."""
+    rows = []
+    for blocks, devices in SIZES:
+        for objective in (Objective.LATENCY, Objective.ENERGY):
+            for name in ("shortest_path", "auto"):
+                times_ms: list[float] = []
+                for seed in range(10):
+                    problem = random_problem(seed, blocks, devices, objective)
+                    times_ms += timed(strategies()[name], problem, repeats, 1.0)[1]
+                rows.append(
+                    {
+                        "strategy": name,
+                        "objective": objective.value,
+                        "blocks": blocks,
+                        "devices": devices,
+                        "median_ms": statistics.median(times_ms),
+                        "worst_ms": max(times_ms),
+                    }
+                )
+    return rows
+
+
+def _show(results: dict[str, Any]) -> None:
+    table = Table("strategy", "plans", "best", title="Quality: cost over the best plan found, and over the best bound")
+    for column in ("mean", "worst", "mean (bound)", "median ms", "worst ms"):
+        table.add_column(column, justify="right")
+    for name, row in results["quality"].items():
+        shares = row["mean_over_best"], row["worst_over_best"], row["mean_over_bound"]
+        gaps = ["-" if share is None else f"{share:.1%}" for share in shares]
+        numbers = f"{row['median_ms']:.1f}", f"{row['worst_ms']:.0f}"
+        table.add_row(name, str(row["plans"]), f"{row['best']}/{row['of']}", *gaps, *numbers)
+    Console().print(table)
+    table = Table("strategy", "objective", "blocks", "devices", "median ms", "worst ms", title="Planning time")
+    for row in results["speed"]:
+        numbers = f"{row['median_ms']:.2f}", f"{row['worst_ms']:.2f}"
+        table.add_row(row["strategy"], row["objective"], str(row["blocks"]), str(row["devices"]), *numbers)
+    Console().print(table)
+
+
+def main() -> None:
+    """Run the benchmark, print tables, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--time-budget-s", type=float, default=0.5)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    results = {"quality": quality(options.time_budget_s), "speed": speed(options.repeats)}
+    _show(results)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
