@@ -22,6 +22,7 @@ from services.cli.plan_tables import (
 from services.cli.plan_values import comparison_values, decision_values, simulation_values
 from services.planner.strategies.comparison import binding_constraints, changes
 from services.planner.strategies.registry import strategies
+from shared.asyncapi import bus_document
 from shared.plan.arrivals import AllAtOnce, Arrivals, Periodic, Poisson
 from shared.plan.constraints import violations
 from shared.plan.cost import CostModel
@@ -44,6 +45,7 @@ class SchemaKind(StrEnum):
     PROBLEM = "problem"
     PLAN = "plan"
     POLICY = "policy"
+    BUS = "bus"
 
 
 class ArrivalKind(StrEnum):
@@ -196,12 +198,17 @@ def simulate(
 
 
 def schema(kind: Annotated[SchemaKind, typer.Argument(help="Which document.")] = SchemaKind.PROBLEM) -> None:
-    """Print the JSON Schema of problem files, answers or policies.
+    """Print the JSON Schema of problem files, answers or policies, or the AsyncAPI document of the bus.
 
     \b
     segue schema problem > problem.schema.json
     """
-    schemas = {SchemaKind.PROBLEM: problem_schema, SchemaKind.PLAN: plan_schema, SchemaKind.POLICY: policy_schema}
+    schemas = {
+        SchemaKind.PROBLEM: problem_schema,
+        SchemaKind.PLAN: plan_schema,
+        SchemaKind.POLICY: policy_schema,
+        SchemaKind.BUS: bus_document,
+    }
     _print_json(schemas[kind]())
 
 
