@@ -156,6 +156,16 @@ CHANNELS: tuple[Channel, ...] = (
         "What encodings of a model's feature maps cost, and what they do to its answer.",
     ),
     Channel(
+        "shadow",
+        topics.shadow("{model}"),
+        (calibration.ShadowReport,),
+        "executor",
+        "planner, collector",
+        False,
+        0,
+        "What an encoding did to one answer in the field.",
+    ),
+    Channel(
         "offer",
         topics.offer("{model}"),
         (models.Offer,),

@@ -71,6 +71,7 @@ class ExecutorConfig:
         max_tasks: feature maps that are here at the same time; past it the broker holds back.
         max_task_bytes: their tensors together.
         lock_path: file on which the executors of a machine take turns to measure.
+        shadow_share: share of the feature maps that leave in a lossy encoding whose effect on the answer is checked.
         connect_timeout_s: bound on the first connection; none to keep trying.
     """
 
@@ -86,11 +87,14 @@ class ExecutorConfig:
     max_tasks: int = 64
     max_task_bytes: int = 512 * 1024 * 1024
     lock_path: Path = field(default_factory=lambda: Path(tempfile.gettempdir()) / f"segue-profiling-{os.getuid()}.lock")
+    shadow_share: float = 0.0
     connect_timeout_s: float | None = 10.0
 
     def __post_init__(self) -> None:
         if not topics.is_name(self.device):
             raise InputError(f"{self.device!r} is no device name: 1 to 64 letters, digits, '_', '.', '-'")
+        if not 0 <= self.shadow_share <= 1:
+            raise InputError("shadow_share is a share: from 0 to 1")
         if self.engine.threads < 1 or self.max_tasks < 1:
             raise InputError("threads and max_tasks must be at least 1")
 

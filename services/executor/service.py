@@ -22,6 +22,7 @@ from services.executor.pace import Pace
 from services.executor.profiles import ProfileKeeper
 from services.executor.profiling import Profiler
 from services.executor.segments import SegmentHolder
+from services.executor.shadow import ShadowCheck
 from services.executor.sources import Sources
 from services.executor.transfers import TransferLedger
 from services.executor.watch import watch_directory
@@ -61,15 +62,19 @@ async def serve(config: ExecutorConfig) -> None:
         await asyncio.to_thread(config.data_dir.mkdir, parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"the data directory {config.data_dir} cannot be used: {error.strerror or error}") from error
-    presence = Presence(
+    presence = await asyncio.to_thread(_presence, config)
+    async with _assembled(config, presence) as executor:
+        await executor.run()
+
+
+def _presence(config: ExecutorConfig) -> Presence:
+    return Presence(
         device=config.device,
         state=State.ONLINE,
         version=segue_version(),
         boot_id=new_boot_id(),
         capabilities=config.capabilities(),
     )
-    async with _assembled(config, presence) as executor:
-        await executor.run()
 
 
 class _Announcer:
@@ -255,7 +260,7 @@ async def _assembled(config: ExecutorConfig, presence: Presence) -> AsyncIterato
         holder = SegmentHolder(device, store, config.engine, lifecycle, partial(_answer, outbox, device))
         pace = Pace(config.emulated)
         ledger = TransferLedger(device)
-        coder = Coder(load_registry(), config.engine)
+        coder = Coder(await asyncio.to_thread(load_registry), config.engine)
         profiler = Profiler(config.profiles_dir, config.engine, processor, config.lock_path)
         yield _Executor(
             config=config,
@@ -275,6 +280,15 @@ async def _assembled(config: ExecutorConfig, presence: Presence) -> AsyncIterato
                 ledger=ledger,
                 pace=pace,
                 coder=coder,
+                shadow=ShadowCheck(
+                    device,
+                    config.shadow_share,
+                    holder=holder,
+                    processor=processor,
+                    coder=coder,
+                    pace=pace,
+                    outbox=outbox,
+                ),
                 max_tasks=config.max_tasks,
                 max_task_bytes=config.max_task_bytes,
             ),

@@ -22,6 +22,7 @@ from services.executor.queueing import Discipline, Ticket
 from services.executor.results import Result, encode_outcome, error_of, make_result, outcome_of
 from services.executor.segment import Segment
 from services.executor.segments import SegmentHolder
+from services.executor.shadow import Sent, ShadowCheck
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
 from shared.bus.errors import BusError
@@ -50,7 +51,7 @@ _REMEMBERED_ATTEMPTS = 4096
 
 @dataclass(frozen=True, slots=True)
 class _Computed:
-    """What one stage made: encoded tensors for the next device, arrays for this one, or a result."""
+    """What one stage made: arrays, encoded as well if another device is next, or a result."""
 
     encoded: Mapping[str, EncodedTensor] = field(default_factory=dict)
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -89,7 +90,7 @@ class _StageJob:
         computed_s = time.monotonic()
         encoded = frames.encode_tensors(outputs, header.stages[header.stage].codec, self.coder)
         self.codec_ms = 1000 * (decoded_s - started_s + time.monotonic() - computed_s)
-        return _Computed(encoded=encoded)
+        return _Computed(encoded=encoded, arrays=outputs)
 
 
 class Pipeline:
@@ -112,6 +113,7 @@ class Pipeline:
         coder: Coder,
         max_tasks: int,
         max_task_bytes: int,
+        shadow: ShadowCheck | None = None,
     ) -> None:
         """Put the parts together; `run` makes them work."""
         self.device = device
@@ -122,6 +124,7 @@ class Pipeline:
         self._ledger = ledger
         self._pace = pace
         self._coder = coder
+        self._shadow = shadow
         self._max_tasks = max_tasks
         self._max_task_bytes = max_task_bytes
         self._tasks = 0
@@ -135,6 +138,8 @@ class Pipeline:
         """Work for ever."""
         async with self._group as group:
             group.create_task(self._send_all(), name="send")
+            if self._shadow is not None:
+                group.create_task(self._shadow.run(), name="shadow check")
 
     async def admit(self, feature_map: FeatureMap) -> None:
         """Take a feature map over as soon as there is room; returns before it is computed."""
@@ -244,6 +249,8 @@ class Pipeline:
         trace = trace.model_copy(update={"output_bytes": output_bytes, "codec": "+".join(sorted(codecs))})
         onward = header.model_copy(update={"stage": header.stage + 1, "trace": (*header.trace, trace)})
         await self._outgoing.put(_Outgoing(onward, made.encoded))
+        if self._shadow is not None:
+            self._shadow.offer(Sent(header, made.arrays, made.encoded))
 
     async def forward(self, feature_map: FeatureMap) -> None:
         """Send a request to its first stage on another device, or begin it here."""

@@ -16,6 +16,7 @@ ANY_REPORT: Final = "devices/+/reports"
 ANY_SERVICE: Final = "services/+/presence"
 ANY_MANIFEST: Final = "models/+"
 ANY_CALIBRATION: Final = "models/+/calibration"
+ANY_SHADOW: Final = "models/+/shadow"
 ANY_OFFER: Final = "models/+/offer"
 ANY_STREAM: Final = "streams/+"
 ANY_POLICY: Final = "streams/+/policy"
@@ -98,6 +99,11 @@ def manifest(model: str) -> str:
 def calibration(model: str) -> str:
     """Return the topic of what a model's encodings cost and do to the answer (retained)."""
     return f"models/{model}/calibration"
+
+
+def shadow(model: str) -> str:
+    """Return the topic of what encodings of a model do to the answers in the field."""
+    return f"models/{model}/shadow"
 
 
 def offer(model: str) -> str:

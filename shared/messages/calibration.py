@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from shared.messages.base import Message, ModelId
+from shared.messages.base import Message, ModelId, Name
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 _NonNegative = Annotated[float, Field(ge=0)]
@@ -39,6 +39,23 @@ class BlockCalibration(Message):
     """Block 0 is `prepare`; block k is block k-1 of the ONNX file."""
     raw_bytes: Annotated[int, Field(ge=0)]
     codecs: Annotated[tuple[CodecCalibration, ...], Field(max_length=256)] = ()
+
+
+class ShadowReport(Message):
+    """What an encoding did to the answer of one request in the field (`models/{model}/shadow`)."""
+
+    device: Name
+    model: ModelId
+    stream: Name
+    block: Annotated[int, Field(ge=0)]
+    """Whose output was encoded; counted as in `BlockCalibration`."""
+    codec: CodecName
+    max_abs_error: _NonNegative = 0.0
+    max_relative_error: _NonNegative = 0.0
+    top1_agreement: _Share | None = None
+    """1 if the best class stayed the same, else 0; none if the model is no classifier."""
+    top5_agreement: _Share | None = None
+    measured_at_s: float = 0.0
 
 
 class InputSize(Message):
