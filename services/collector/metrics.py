@@ -1,0 +1,164 @@
+"""The Prometheus endpoint, with a registry of its own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
+
+from services.collector.ingest import Record, RequestSeen, RerouteSeen
+from services.collector.store import Verdict
+from shared.messages.devices import Links, Presence, State, Telemetry
+from shared.messages.requests import Outcome
+from shared.service import InputError
+
+_BUCKETS_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0)
+_MAX_LABELS = 256
+_OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the metrics are served."""
+
+    host: str
+    port: int
+
+
+class Metrics:
+    """What a collector tells Prometheus. Labels from outside are bounded: streams and devices past 256 are `other`."""
+
+    def __init__(self) -> None:
+        """Make the metrics, all at zero."""
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._seen = self._counter("segue_requests_seen", "Requests seen on their way (if they are watched).", "stream")
+        self._results = self._counter("segue_results", "Requests that ended with a result.", "stream")
+        self._errors = self._counter("segue_errors", "Requests that ended with an error.", "stream", "cause")
+        self._duplicates = self._counter("segue_duplicates", "Outcomes of requests computed twice.", "stream")
+        self._redelivered = self._counter("segue_redelivered", "Outcomes that came again unchanged.", "stream")
+        self._late = self._counter("segue_late_outcomes", "Outcomes that contradict the one before.", "stream")
+        self._latency = self._histogram("segue_request_latency_seconds", "From acceptance to the result.")
+        self._route_latency = self._histogram("segue_route_latency_seconds", "From dispatch to the result.")
+        self._reroutes = self._counter("segue_reroutes", "Routes changed.", "stream", "cause")
+        self._online = self._gauge("segue_device_online", "Whether a device's executor is there.", "device")
+        self._load = self._gauge("segue_device_load_factor", "How many times slower than idle it computes.", "device")
+        self._cpu = self._gauge("segue_device_cpu_percent", "Use of all cores.", "device")
+        self._memory = self._gauge("segue_device_memory_used_bytes", "Memory in use.", "device")
+        self._bandwidth = self._gauge("segue_link_bandwidth_mbps", "Estimated bandwidth.", "device", "target")
+        self._link_latency = self._gauge("segue_link_latency_ms", "Estimated latency, one way.", "device", "target")
+        self._bad = self._counter("segue_bad_messages", "Messages dropped: they do not decode or fit.", "topic")
+        self._connected = self._gauge("segue_collector_connected", "Whether the broker is there.", "connection")
+        self._waiting = self._gauge("segue_collector_waiting_messages", "Messages that wait to be stored.")
+        self._known: set[str] = set()
+        self._targets: dict[str, set[str]] = {}
+
+    def stored(self, record: Record, verdict: Verdict) -> None:
+        """Count a record that the store has taken."""
+        match record:
+            case Outcome():
+                self._count_outcome(record, verdict)
+            case RerouteSeen(_, reroute):
+                self._reroutes.labels(self._label(reroute.stream), reroute.cause.value).inc()
+            case RequestSeen(stream, _):
+                self._seen.labels(self._label(stream)).inc()
+            case Presence():
+                self._see_device(record)
+            case Telemetry():
+                device = self._label(record.device)
+                self._load.labels(device).set(record.load_factor)
+                self._cpu.labels(device).set(record.cpu_percent)
+                self._memory.labels(device).set(record.memory_used_bytes)
+            case Links():
+                self._see_links(record)
+            case _:
+                pass
+
+    def bad_message(self, topic_kind: str) -> None:
+        """Count a message that was dropped."""
+        self._bad.labels(topic_kind).inc()
+
+    def connection(self, name: str, connected: bool) -> None:
+        """Tell whether a connection is there."""
+        self._connected.labels(name).set(connected)
+
+    def waiting(self, count: int) -> None:
+        """Tell how many messages wait to be stored."""
+        self._waiting.set(count)
+
+    @contextmanager
+    def serve(self, host: str, port: int) -> Iterator[Endpoint]:
+        """Serve the metrics from a thread for the time of the block.
+
+        Raises:
+            InputError: the port is taken, or the address is not this machine's.
+        """
+        try:
+            server, thread = start_http_server(port, addr=host, registry=self.registry)
+        except OSError as error:
+            raise InputError(f"metrics cannot be served at {host}:{port}: {error.strerror or error}") from error
+        try:
+            yield Endpoint(host, server.server_port)
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join(5.0)
+
+    def _count_outcome(self, outcome: Outcome, verdict: Verdict) -> None:
+        stream = self._label(outcome.stream)
+        match verdict:
+            case Verdict.RESULT:
+                self._results.labels(stream).inc()
+                for histogram, begin_s in (
+                    (self._latency, outcome.accepted_at_s),
+                    (self._route_latency, outcome.dispatched_at_s),
+                ):
+                    if begin_s > 0:
+                        histogram.labels(stream).observe(max(0.0, outcome.completed_at_s - begin_s))
+            case Verdict.ERROR:
+                self._errors.labels(stream, outcome.cause.value if outcome.cause else "unknown").inc()
+            case Verdict.DUPLICATE:
+                self._duplicates.labels(stream).inc()
+            case Verdict.REDELIVERED:
+                self._redelivered.labels(stream).inc()
+            case Verdict.LATE_ERROR | Verdict.LATE_RESULT:
+                self._late.labels(stream).inc()
+            case _:
+                pass
+
+    def _see_device(self, presence: Presence) -> None:
+        device = self._label(presence.device)
+        self._online.labels(device).set(presence.state is State.ONLINE)
+        if presence.state is State.OFFLINE:
+            # What was measured of a device that has gone is no present value.
+            for gauge in (self._load, self._cpu, self._memory):
+                with suppress(KeyError):
+                    gauge.remove(device)
+            self._see_links(Links(device=presence.device, sent_at_s=0.0))
+
+    def _see_links(self, links: Links) -> None:
+        device = self._label(links.device)
+        present = {self._label(link.target) for link in links.links}
+        for gone in self._targets.get(device, set()) - present:
+            self._bandwidth.remove(device, gone)
+            self._link_latency.remove(device, gone)
+        self._targets[device] = present
+        for link in links.links:
+            target = self._label(link.target)
+            self._bandwidth.labels(device, target).set(link.bandwidth_mbps)
+            self._link_latency.labels(device, target).set(link.latency_ms)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str) -> Histogram:
+        return Histogram(name, text, ("stream",), buckets=_BUCKETS_S, registry=self.registry)
+
+    def _label(self, name: str) -> str:
+        if name not in self._known and len(self._known) >= _MAX_LABELS:
+            return _OTHER
+        self._known.add(name)
+        return name

@@ -1,0 +1,227 @@
+"""Questions to a collector's database: what dashboards, summaries and `segue top` read. Blocking, read-only."""
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from services.collector.answers import (
+    EVERYTHING,
+    Counts,
+    DeviceState,
+    Latencies,
+    LinkState,
+    MeasuredReroute,
+    MemberState,
+    StageTimes,
+    StoredEvent,
+    Window,
+    percentile,
+    summarise,
+)
+from services.collector.schema import open_for_reading
+from shared.messages.events import Reroute
+
+_CHUNK = 500
+
+
+class Records:
+    """An open database. Use it on the thread that opened it."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        """Wrap a database opened for reading."""
+        self._database = database
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, path: Path) -> Iterator[Self]:
+        """Open the database of a collector, which may be running.
+
+        Args:
+            path: `CollectorConfig.database`.
+
+        Raises:
+            NoRecords: there is none.
+        """
+        database = open_for_reading(path)
+        try:
+            yield cls(database)
+        finally:
+            database.close()
+
+    def streams(self) -> tuple[str, ...]:
+        """Return the streams of which outcomes, requests or plans are known."""
+        union = " UNION ".join(f"SELECT stream FROM {table}" for table in ("totals", "requests", "plans"))
+        return tuple(stream for (stream,) in self._rows(f"{union} ORDER BY 1"))
+
+    def counts(self, stream: str | None = None) -> Counts:
+        """Count what became of requests, of one stream or all."""
+        condition, values = ("stream = ?", (stream,)) if stream is not None else ("1", ())
+        totals = dict(self._rows(f"SELECT name, SUM(value) FROM totals WHERE {condition} GROUP BY name", values))
+        ((lost,),) = self._rows(f"SELECT COUNT(*) FROM requests WHERE {condition}", values)
+        results, errors = totals.get("results", 0), totals.get("errors", 0)
+        return Counts(
+            requests=results + errors + lost,
+            results=results,
+            errors=errors,
+            duplicates=totals.get("duplicates", 0),
+            redelivered=totals.get("redelivered", 0),
+            late=totals.get("late_errors", 0) + totals.get("late_results", 0),
+            lost=lost,
+        )
+
+    def errors_by_cause(self, window: Window = EVERYTHING) -> dict[str, int]:
+        """Count the errors of a window by their cause; `unknown` for those that name none."""
+        condition, values = window.condition()
+        statement = f"""SELECT COALESCE(cause, 'unknown'), COUNT(*) FROM outcomes
+                        WHERE status = 'error' AND {condition} GROUP BY 1 ORDER BY 1"""
+        return dict(self._rows(statement, values))
+
+    def missing(self, stream: str, request_ids: Iterable[str]) -> tuple[str, ...]:
+        """Return those of the given requests that have no outcome here, in the given order."""
+        wanted = list(dict.fromkeys(request_ids))
+        known: set[str] = set()
+        for begin in range(0, len(wanted), _CHUNK):
+            chunk = wanted[begin : begin + _CHUNK]
+            marks = ", ".join("?" * len(chunk))
+            statement = f"SELECT request_id FROM outcomes WHERE stream = ? AND request_id IN ({marks})"
+            known.update(request_id for (request_id,) in self._rows(statement, (stream, *chunk)))
+        return tuple(request_id for request_id in wanted if request_id not in known)
+
+    def latencies(self, window: Window = EVERYTHING) -> Latencies:
+        """Measure the results of a window."""
+        return Latencies(
+            accepted=summarise(self._latencies_ms("accepted_at_s", window)),
+            dispatched=summarise(self._latencies_ms("dispatched_at_s", window)),
+        )
+
+    def reroutes(
+        self, stream: str | None = None, *, limit: int = 100, before_count: int = 5, after_count: int = 20
+    ) -> tuple[MeasuredReroute, ...]:
+        """Return reroutes with what was measured around them, oldest first.
+
+        Args:
+            stream: one stream; none for all.
+            limit: the newest so many.
+            before_count: results before each that are measured.
+            after_count: results after each that are measured.
+        """
+        condition, values = ("stream = ?", [stream]) if stream is not None else ("1", [])
+        statement = f"SELECT document FROM reroutes WHERE {condition} ORDER BY position DESC LIMIT ?"
+        documents = [document for (document,) in self._rows(statement, [*values, limit])]
+        found = (Reroute.model_validate_json(document) for document in reversed(documents))
+        return tuple(self._measure(reroute, before_count, after_count) for reroute in found)
+
+    def events(
+        self, *, limit: int = 100, kind: str | None = None, stream: str | None = None
+    ) -> tuple[StoredEvent, ...]:
+        """Return the newest events, newest first."""
+        clauses: list[str] = ["1"]
+        values: list[Any] = []
+        for column, value in (("kind", kind), ("stream", stream)):
+            if value is not None:
+                clauses.append(f"{column} = ?")
+                values.append(value)
+        statement = f"""SELECT kind, at_s, origin, text, stream, device, data FROM events
+                        WHERE {" AND ".join(clauses)} ORDER BY position DESC LIMIT ?"""
+        return tuple(
+            StoredEvent(kind, at_s, origin, text, of_stream, device, json.loads(data))
+            for kind, at_s, origin, text, of_stream, device, data in self._rows(statement, [*values, limit])
+        )
+
+    def devices(self) -> tuple[DeviceState, ...]:
+        """Return every device that was ever heard of, by name."""
+        statement = """SELECT m.name, m.state = 'online', m.version, m.changed_at_s, t.load_factor, t.cpu_percent,
+                t.memory_used_bytes, t.memory_total_bytes, t.temperature_c, t.power_w, t.sent_at_s
+            FROM members m LEFT JOIN telemetry t ON t.position =
+                (SELECT MAX(position) FROM telemetry WHERE device = m.name)
+            WHERE m.role = 'executor' ORDER BY m.name"""
+        return tuple(self._device(*row) for row in self._rows(statement))
+
+    def services(self) -> tuple[MemberState, ...]:
+        """Return every planner, collector and monitor that was ever heard of."""
+        statement = """SELECT role, name, state = 'online', version, changed_at_s FROM members
+                       WHERE role != 'executor' ORDER BY role, name"""
+        return tuple(MemberState(role, name, bool(on), *rest) for role, name, on, *rest in self._rows(statement))
+
+    def stages(self, window: Window = EVERYTHING, *, limit: int = 1000) -> tuple[StageTimes, ...]:
+        """Say where the time of the newest results of a window went, by stage.
+
+        Args:
+            window: which results.
+            limit: the newest so many.
+        """
+        condition, values = window.condition()
+        statement = f"""SELECT s.device, s.start, s.stop, s.codec, s.queue_ms, s.compute_ms, s.output_bytes,
+                1000 * (n.received_at_s - s.sent_at_s)
+            FROM (SELECT position FROM outcomes WHERE status = 'ok' AND {condition}
+                  ORDER BY completed_at_s DESC LIMIT ?) o
+            JOIN stages s ON s.outcome = o.position
+            LEFT JOIN stages n ON n.outcome = s.outcome AND n.stage = s.stage + 1"""
+        groups: dict[tuple[str, int, int, str], list[tuple[Any, ...]]] = {}
+        for device, start, stop, codec, *times in self._rows(statement, [*values, limit]):
+            groups.setdefault((device, start, stop, codec), []).append(tuple(times))
+        ordered = sorted(groups.items(), key=lambda item: (item[0][1], item[0]))
+        return tuple(_stage_times(key, rows) for key, rows in ordered)
+
+    def _latencies_ms(self, begin: str, window: Window) -> list[float]:
+        condition, values = window.condition()
+        statement = f"""SELECT 1000 * (completed_at_s - {begin}) FROM outcomes
+                        WHERE status = 'ok' AND {begin} > 0 AND {condition}"""
+        return [latency_ms for (latency_ms,) in self._rows(statement, values)]
+
+    def _measure(self, reroute: Reroute, before_count: int, after_count: int) -> MeasuredReroute:
+        # Epochs may begin anew after a planner lost its disk, so what came before the trigger is not counted.
+        ((first_s,),) = self._rows(
+            "SELECT MIN(dispatched_at_s) FROM outcomes WHERE stream = ? AND epoch = ? AND dispatched_at_s >= ?",
+            (reroute.stream, reroute.epoch, reroute.trigger_at_s),
+        )
+        begin_s = reroute.committed_at_s if first_s is None else max(first_s, reroute.trigger_at_s)
+        latency = "1000 * (completed_at_s - dispatched_at_s) FROM outcomes WHERE status = 'ok' AND stream = ?"
+        before = self._rows(
+            f"SELECT {latency} AND epoch < ? AND dispatched_at_s BETWEEN 1 AND ? ORDER BY completed_at_s DESC LIMIT ?",
+            (reroute.stream, reroute.epoch, begin_s, before_count),
+        )
+        after = self._rows(
+            f"SELECT {latency} AND epoch = ? AND dispatched_at_s >= ? ORDER BY dispatched_at_s LIMIT ?",
+            (reroute.stream, reroute.epoch, reroute.trigger_at_s, after_count),
+        )
+        return MeasuredReroute(
+            reroute,
+            before=summarise([latency_ms for (latency_ms,) in before]),
+            after=summarise([latency_ms for (latency_ms,) in after]),
+            first_dispatch_s=first_s,
+            reaction_ms=None if first_s is None else 1000 * (first_s - reroute.trigger_at_s),
+        )
+
+    def _device(self, name: str, online: int, *rest: Any) -> DeviceState:
+        telemetry = ("load_factor", "cpu_percent", "memory_used_bytes", "memory_total_bytes", "temperature_c", "power_w")
+        values = dict(zip(("version", "changed_at_s", *telemetry, "sent_at_s"), rest, strict=True))
+        return DeviceState(name, bool(online), links=self._links(name), **values)
+
+    def _links(self, device: str) -> tuple[LinkState, ...]:
+        """Return what the newest message on the device's links says."""
+        statement = """SELECT target, bandwidth_mbps, latency_ms, sent_at_s FROM links
+            WHERE device = ? AND sent_at_s = (SELECT sent_at_s FROM links WHERE position =
+                (SELECT MAX(position) FROM links WHERE device = ?)) ORDER BY target, position"""
+        rows = self._rows(statement, (device, device))
+        return tuple({target: LinkState(target, *rest) for target, *rest in rows}.values())
+
+    def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._database.execute(statement, values).fetchall()
+
+
+def _stage_times(key: tuple[str, int, int, str], rows: Sequence[tuple[Any, ...]]) -> StageTimes:
+    queue_ms, compute_ms, output_bytes, transfer_ms = (
+        sorted(value for value in column if value is not None) for column in zip(*rows, strict=True)
+    )
+    return StageTimes(
+        *key,
+        requests=len(rows),
+        queue_ms=percentile(queue_ms, 50),
+        compute_ms=percentile(compute_ms, 50),
+        transfer_ms=percentile(transfer_ms, 50) if transfer_ms else None,
+        output_bytes=percentile(output_bytes, 50),
+    )

@@ -1,0 +1,163 @@
+"""Answers that can be worked out by hand."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from collector_world import START_S, arrivals, failure, reroute_event, result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.collector.answers import Window, percentile, summarise
+from services.collector.errors import NoRecords
+from services.collector.ingest import ingest
+from services.collector.query import Records
+from services.collector.store import Store
+from shared.bus import topics
+from shared.messages.devices import LinkEstimate, Links, Presence, ServicePresence, State, Telemetry
+from shared.messages.events import Event, EventKind
+from shared.messages.requests import StageTrace
+
+
+def test_percentiles_by_nearest_rank() -> None:
+    ordered = [10.0, 20.0, 30.0, 40.0]
+    assert [percentile(ordered, percent) for percent in (1, 25, 50, 75, 95, 100)] == [10, 10, 20, 30, 40, 40]
+    assert summarise([]).p50_ms is None
+    latency = summarise([30.0, 10.0, 20.0])
+    assert (latency.count, latency.mean_ms, latency.p50_ms, latency.min_ms, latency.max_ms) == (3, 20, 20, 10, 30)
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=200), st.floats(0.5, 100))
+def test_a_percentile_is_the_smallest_value_with_enough_below(values: list[float], percent: float) -> None:
+    ordered = sorted(values)
+    found = percentile(ordered, percent)
+    assert sum(value <= found for value in ordered) >= len(ordered) * percent / 100 - 1e-9
+    assert sum(value < found for value in ordered) < len(ordered) * percent / 100 + 1e-9
+
+
+def test_latencies_by_stream_epoch_and_time(store: Store) -> None:
+    store.write(
+        arrivals(
+            result("a", latency_ms=40.0, at_s=START_S),
+            result("b", latency_ms=60.0, at_s=START_S + 10),
+            result("c", latency_ms=100.0, epoch=2, at_s=START_S + 20),
+            result("d", latency_ms=500.0, stream="other"),
+            failure("e"),
+        )
+    )
+    with Records.open(store.path) as records:
+        camera = records.latencies(Window(stream="camera"))
+        assert camera.dispatched.count == 3
+        assert camera.dispatched.p50_ms == pytest.approx(60.0, abs=0.01)
+        assert camera.accepted.p50_ms == pytest.approx(70.0, abs=0.01)
+        assert records.latencies(Window(stream="camera", epoch=2)).dispatched.max_ms == pytest.approx(100.0, abs=0.01)
+        window = Window(since_s=START_S + 5, until_s=START_S + 20)
+        assert records.latencies(window).dispatched.count == 1
+        assert records.errors_by_cause() == {"retries_exhausted": 1}
+        assert records.streams() == ("camera", "other")
+
+
+def test_a_reroute_is_joined_with_what_was_measured_around_it(store: Store) -> None:
+    trigger = START_S + 100.0
+    before = [result(f"b{n}", epoch=1, at_s=START_S + n, latency_ms=50.0) for n in range(10)]
+    slow = [result(f"s{n}", epoch=1, at_s=trigger + 0.01 * n, latency_ms=400.0) for n in range(5)]
+    after = [result(f"a{n}", epoch=2, at_s=trigger + 0.5 + 0.1 * n, latency_ms=120.0) for n in range(30)]
+    event = ingest(topics.EVENTS, reroute_event(trigger_at_s=trigger).encode())
+    store.write(arrivals(*before, *slow, event, *after))
+    with Records.open(store.path) as records:
+        (found,) = records.reroutes("camera")
+        assert records.reroutes("other") == ()
+    assert found.reroute.reason == "the link to server fell to 2 Mbps"
+    assert (found.before.count, found.before.p50_ms) == (5, pytest.approx(400.0, abs=0.01))
+    assert (found.after.count, found.after.p50_ms) == (20, pytest.approx(120.0, abs=0.01))
+    assert found.reaction_ms == pytest.approx(500.0 - 120.0, abs=0.01)
+
+
+def test_a_reroute_without_requests_has_no_measurements(store: Store) -> None:
+    store.write(arrivals(ingest(topics.EVENTS, reroute_event().encode())))
+    with Records.open(store.path) as records:
+        (found,) = records.reroutes()
+    assert (found.before.count, found.after.count, found.reaction_ms) == (0, 0, None)
+
+
+def test_the_newest_events_come_first(store: Store) -> None:
+    events = [
+        Event(kind=EventKind.FAILURE if n % 2 else EventKind.DEVICE_LOST, at_s=float(n), origin="pi", text=f"e{n}")
+        for n in range(10)
+    ]
+    store.write(arrivals(*events))
+    with Records.open(store.path) as records:
+        assert [event.text for event in records.events(limit=3)] == ["e9", "e8", "e7"]
+        assert [event.text for event in records.events(limit=2, kind="failure")] == ["e9", "e7"]
+        assert records.events(stream="camera") == ()
+
+
+def test_devices_with_their_newest_telemetry_and_links(store: Store) -> None:
+    store.write(
+        arrivals(
+            Presence(device="pi", state=State.ONLINE, version="1", boot_id="a"),
+            Presence(device="server", state=State.ONLINE),
+            Telemetry(device="pi", sent_at_s=1.0, load_factor=1.0),
+            Telemetry(device="pi", sent_at_s=2.0, load_factor=3.0, temperature_c=61.0),
+            Links(device="pi", sent_at_s=1.0, links=(LinkEstimate(target="old", bandwidth_mbps=9, latency_ms=9),)),
+            Links(device="pi", sent_at_s=2.0, links=(LinkEstimate(target="server", bandwidth_mbps=20, latency_ms=2),)),
+            ServicePresence(name="planner", role="planner", state=State.ONLINE),
+        )
+    )
+    store.write(arrivals(Presence(device="server", state=State.OFFLINE), at_s=START_S + 5))
+    store.write(arrivals(Presence(device="pi", state=State.ONLINE, version="1", boot_id="a"), at_s=START_S + 9))
+    with Records.open(store.path) as records:
+        pi, server = records.devices()
+        (planner,) = records.services()
+    assert (pi.device, pi.online, pi.load_factor, pi.temperature_c) == ("pi", True, 3.0, 61.0)
+    assert pi.changed_at_s == START_S
+    assert [(link.target, link.bandwidth_mbps) for link in pi.links] == [("server", 20.0)]
+    assert (server.online, server.changed_at_s, server.load_factor) == (False, START_S + 5, None)
+    assert (planner.role, planner.name, planner.online) == ("planner", "planner", True)
+
+
+def test_where_the_time_went_by_stage(store: Store) -> None:
+    def traced(number: int) -> object:
+        trace = (
+            StageTrace(
+                device="pi",
+                start=0,
+                stop=4,
+                received_at_s=START_S,
+                queue_ms=number,
+                compute_ms=20.0 + number,
+                sent_at_s=START_S + 1,
+                output_bytes=1000,
+            ),
+            StageTrace(device="server", start=4, stop=9, received_at_s=START_S + 1.03, compute_ms=5.0),
+        )
+        return result(f"r{number}", trace=trace)
+
+    store.write(arrivals(*(traced(number) for number in range(3))))
+    with Records.open(store.path) as records:
+        first, second = records.stages(Window(stream="camera", epoch=1))
+        assert records.stages(Window(epoch=7)) == ()
+    assert (first.device, first.start, first.stop, first.requests) == ("pi", 0, 4, 3)
+    assert (first.queue_ms, first.compute_ms, first.output_bytes) == (1.0, 21.0, 1000)
+    assert first.transfer_ms == pytest.approx(30.0, abs=0.01)
+    assert (second.device, second.transfer_ms) == ("server", None)
+
+
+def test_a_reader_writes_nothing(store: Store) -> None:
+    with Records.open(store.path) as records, pytest.raises(sqlite3.OperationalError, match="readonly"):
+        records._database.execute("DELETE FROM outcomes")
+
+
+def test_a_reader_sees_what_is_written_meanwhile(store: Store) -> None:
+    with Records.open(store.path) as records:
+        assert records.counts().results == 0
+        store.write(arrivals(result("r1")))
+        assert records.counts().results == 1
+
+
+def test_no_database_is_said_clearly(tmp_path: Path) -> None:
+    with pytest.raises(NoRecords, match="no collector's database"), Records.open(tmp_path / "missing.sqlite"):
+        pass
+    (tmp_path / "garbage").write_bytes(b"garbage" * 1000)
+    with pytest.raises(NoRecords, match="cannot be read"), Records.open(tmp_path / "garbage"):
+        pass
