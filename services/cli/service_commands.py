@@ -152,6 +152,50 @@ def monitor(
     _run(service, log_level)
 
 
+def collector(
+    data_dir: DataDir = None,
+    name: Annotated[str, typer.Option(envvar="SEGUE_NAME", help="Name of the service.")] = "collector",
+    metrics_host: Annotated[
+        str, typer.Option(envvar="SEGUE_METRICS_HOST", help="Address of the Prometheus endpoint.")
+    ] = "127.0.0.1",
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, envvar="SEGUE_METRICS_PORT", help="Its port, 0 for any; no endpoint if not given."
+        ),
+    ] = None,
+    watch_requests: Annotated[
+        bool,
+        typer.Option(
+            "--watch-requests",
+            envvar="SEGUE_WATCH_REQUESTS",
+            help="Listen to the requests too, to know those without an outcome; their bytes then travel here as well.",
+        ),
+    ] = False,
+    connect_timeout_s: ConnectTimeout = 30.0,
+    broker: Broker = DEFAULT_BROKER,
+    log_level: LogLevel = "info",
+) -> None:
+    """Store outcomes, traces, reroutes and events, and confirm outcomes to their sources. One per fleet, or more."""
+
+    async def service() -> None:
+        from services.collector.config import CollectorConfig
+        from services.collector.service import serve
+
+        config = CollectorConfig(
+            broker=settings(broker),
+            data_dir=_data_dir(data_dir, "collector"),
+            name=name,
+            metrics_host=metrics_host,
+            metrics_port=metrics_port,
+            watch_requests=watch_requests,
+            connect_timeout_s=connect_timeout_s or None,
+        )
+        await serve(config)
+
+    _run(service, log_level)
+
+
 def _run(service: Callable[[], Awaitable[None]], log_level: str) -> None:
     if log_level.lower() not in ("debug", "info", "warning", "error"):
         raise InputError(f"log level {log_level!r}: use debug, info, warning or error")

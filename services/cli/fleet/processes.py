@@ -62,7 +62,7 @@ class Processes:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop every process, in the opposite order of their start."""
+        """Stop every process."""
         await asyncio.shield(self.stop_all())
 
     @property
@@ -130,25 +130,32 @@ class Processes:
                 return died
 
     async def stop_all(self) -> None:
-        """Stop every process: SIGTERM, and SIGKILL for those that do not end in time."""
-        processes = tuple(reversed(self._running.values()))
+        """Stop every process; the one that was started first, the broker, when the others have said goodbye."""
+        first, *others = tuple(self._running.values()) or (None,)
         self._running.clear()
-        for process in processes:
-            _signal_group(process, signal.SIGTERM)
-        waiting = [asyncio.ensure_future(process.wait()) for process in processes]
-        if not waiting:
-            return
-        _, late = await asyncio.wait(waiting, timeout=_STOP_S)
-        if late:
-            LOGGER.warning("%d processes did not stop within %g s and are killed", len(late), _STOP_S)
-        for process in processes:
-            _signal_group(process, signal.SIGKILL)
-        await asyncio.wait(waiting, timeout=_KILL_S)
+        await _stop(others)
+        if first is not None:
+            await _stop([first])
 
     def _tail(self, name: str) -> str:
         with self.log(name).open("rb") as log:
             log.seek(max(0, self.log(name).stat().st_size - _TAIL_BYTES))
             return log.read().decode(errors="replace").strip()
+
+
+async def _stop(processes: Sequence[asyncio.subprocess.Process]) -> None:
+    """Stop processes together: SIGTERM, and SIGKILL for those that do not end in time, and for their children."""
+    if not processes:
+        return
+    for process in processes:
+        _signal_group(process, signal.SIGTERM)
+    waiting = [asyncio.ensure_future(process.wait()) for process in processes]
+    _, late = await asyncio.wait(waiting, timeout=_STOP_S)
+    if late:
+        LOGGER.warning("%d processes did not stop within %g s and are killed", len(late), _STOP_S)
+    for process in processes:
+        _signal_group(process, signal.SIGKILL)
+    await asyncio.wait(waiting, timeout=_KILL_S)
 
 
 def _signal_group(process: asyncio.subprocess.Process, number: signal.Signals) -> None:

@@ -41,11 +41,19 @@ class PhaseRecord:
 
 @dataclass(frozen=True, slots=True)
 class CollectorCounts:
-    """What the collector counted on its own."""
+    """What the collector knows of the run's requests.
 
-    results: int
-    errors: int
-    duplicates: int
+    Attributes:
+        stored: requests of which it has the outcome.
+        missing: requests with an outcome that it does not have.
+        computed_twice: requests that were retried although the first attempt came through; it keeps one outcome.
+        contradicted: requests of which it saw a result and an error.
+    """
+
+    stored: int
+    missing: int = 0
+    computed_twice: int = 0
+    contradicted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

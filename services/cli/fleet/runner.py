@@ -12,7 +12,7 @@ from pathlib import Path
 from broker.process import free_port
 from services.cli.fleet import commands
 from services.cli.fleet.baselines import Ground
-from services.cli.fleet.collected import read_counts
+from services.cli.fleet.collected import await_outcomes, read_counts
 from services.cli.fleet.description import EMBEDDED_BROKER, Fleet, PhaseDescription
 from services.cli.fleet.load import Load, LoadSettings
 from services.cli.fleet.processes import Died, Processes
@@ -104,6 +104,8 @@ class Run:
         port = free_port()
         address = f"mqtt://127.0.0.1:{port}" if embedded else self.fleet.broker
         bus = BusSettings.from_address(address)
+        collector_dir, stream = self.settings.run_dir / commands.COLLECTOR, self.fleet.stream.name
+        before = await read_counts(collector_dir, stream)
         async with Processes(self.settings.run_dir, commands.environment(address)) as processes:
             if embedded:
                 self.reporter.step(f"starting the broker at {bus.address}")
@@ -114,7 +116,8 @@ class Run:
                 await self._start_stream(bus, workload)
                 load = await self._run_phases(bus, workload, processes, control)
                 self.reporter.step("asking the collector")
-                counts = await read_counts(self.settings.run_dir / commands.COLLECTOR, load.records, _COLLECT_S)
+                known = [request.request_id for request in load.records if request.outcome is not None]
+                counts = await await_outcomes(collector_dir, stream, known, before, _COLLECT_S)
             self.reporter.step("stopping all processes")
         return RunRecord(
             phases=tuple(self._phases),
@@ -198,7 +201,7 @@ class Run:
         online = {name for name, device in self.view.devices.items() if device.is_online}
         roles = {service.role for service in self.view.services.values() if service.state is State.ONLINE}
         devices = [name for name in self.fleet.devices if name not in online]
-        return devices + [role for role in (commands.PLANNER,) if role not in roles]
+        return devices + [role for role in (commands.PLANNER, commands.COLLECTOR) if role not in roles]
 
     async def _start_stream(self, bus: BusSettings, workload: Workload) -> None:
         stream, manifest = self.fleet.stream, workload.manifest

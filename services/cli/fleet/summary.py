@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.cli.fleet.baselines import Alternative, baselines, predict_ms
-from services.cli.fleet.record import PhaseRecord, RequestRecord, RunRecord
+from services.cli.fleet.record import CollectorCounts, PhaseRecord, RequestRecord, RunRecord
 from services.cli.fleet.scenario import route_text
 from services.cli.fleet_view import latency_ms
 from shared.messages.events import Reroute, RerouteCause
@@ -72,7 +72,14 @@ class PhaseSummary:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What is told of a run. `problems` is empty for a run in which all went as it should."""
+    """What is told of a run.
+
+    Attributes:
+        lost: requests without an outcome.
+        duplicates: outcomes that the collector saw for requests that had another one already; it keeps the first.
+        mismatches: results that differ from the whole model's.
+        problems: empty for a run in which all went as it should.
+    """
 
     requests: int
     results: int
@@ -92,13 +99,13 @@ def summarise(record: RunRecord) -> Summary:
     outcomes = [request.outcome for request in record.requests if request.outcome is not None]
     results = [outcome for outcome in outcomes if outcome.status is OutcomeStatus.OK]
     reroutes = tuple(each for each in record.reroutes if each.cause is not RerouteCause.FIRST_PLAN)
-    duplicates = 0 if record.collector is None else record.collector.duplicates
+    seen = record.collector or CollectorCounts(stored=0)
     return Summary(
         requests=len(record.requests),
         results=len(results),
         errors=len(outcomes) - len(results),
         lost=len(record.requests) - len(outcomes),
-        duplicates=duplicates,
+        duplicates=seen.computed_twice + seen.contradicted,
         mismatches=sum(request.mismatch for request in record.requests),
         latency=_latency(results),
         phases=_phases(record),
@@ -228,12 +235,12 @@ def _problems(record: RunRecord, reroutes: Sequence[Reroute], outcomes: Sequence
         inside = [each for each in reroutes if phase.started_at_s <= each.committed_at_s < phase.ended_at_s]
         if phase.expect_reroute and not inside:
             yield f"no route changed in phase {phase.name} ({phase.condition})"
-    if record.collector is not None:
-        if record.collector.duplicates:
-            yield f"the collector stored {record.collector.duplicates} outcomes twice"
-        stored = record.collector.results + record.collector.errors
-        if stored < len(outcomes):
-            yield f"the collector has {stored} of {len(outcomes)} outcomes"
+    if record.collector is None:
+        yield "the collector was not asked"
+    elif record.collector.missing:
+        yield f"the collector lacks {record.collector.missing} of {len(outcomes)} outcomes"
+    if record.collector is not None and record.collector.contradicted:
+        yield f"{record.collector.contradicted} requests had a result and an error"
 
 
 def _latency_document(latency: Latency) -> dict[str, float | None]:

@@ -86,7 +86,7 @@ def record(**changes: object) -> RunRecord:
             reroute(2, 110.5, REMOTE, LOCAL, RerouteCause.LINK_CHANGED),
         ),
         "ground": GROUND,
-        "collector": CollectorCounts(results=18, errors=0, duplicates=0),
+        "collector": CollectorCounts(stored=18),
     }
     return RunRecord(**{**fields, **changes})  # type: ignore[arg-type]
 
@@ -148,7 +148,7 @@ def test_what_is_lost_differs_or_comes_twice_is_a_problem() -> None:
     summary = summarise(
         record(
             requests=(good, lost, wrong, failed),
-            collector=CollectorCounts(results=1, errors=1, duplicates=2),
+            collector=CollectorCounts(stored=2, missing=1, computed_twice=1, contradicted=1),
             notes=("a process died",),
         )
     )
@@ -157,8 +157,8 @@ def test_what_is_lost_differs_or_comes_twice_is_a_problem() -> None:
         "a process died",
         "1 of 4 requests have no outcome",
         "1 results differ from the whole model's",
-        "the collector stored 2 outcomes twice",
-        "the collector has 2 of 3 outcomes",
+        "the collector lacks 1 of 3 outcomes",
+        "1 requests had a result and an error",
     )
 
 
@@ -172,7 +172,7 @@ def test_the_document_has_the_keys_of_the_design_and_is_json() -> None:
 
 def test_a_run_that_never_began_can_be_told() -> None:
     summary = summarise(RunRecord(phases=(), requests=()))
-    assert summary.problems == ("no request was submitted",)
+    assert summary.problems == ("no request was submitted", "the collector was not asked")
     assert to_document(summary)["latency_ms"] == {"p50": None, "p95": None}
     assert render(summary) is not None
 
