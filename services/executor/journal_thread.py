@@ -37,15 +37,15 @@ class JournalThread:
             InputError: the file cannot be opened or made.
         """
         loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1, thread_name_prefix="journal") as pool:
-            try:
-                journal = await loop.run_in_executor(pool, Journal.open, path)
-            except (OSError, sqlite3.Error) as error:
-                raise InputError(f"the journal {path} cannot be opened: {error}") from error
+        pool = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        try:
+            journal = await loop.run_in_executor(pool, _open, path)
             try:
                 yield cls(journal, pool)
             finally:
                 await asyncio.shield(loop.run_in_executor(pool, journal.close))
+        finally:
+            pool.shutdown(wait=False)
 
     async def read(self, query: Callable[[Journal], Value]) -> Value | None:
         """Ask the journal; none if it cannot be read."""
@@ -75,6 +75,13 @@ class JournalThread:
 
     async def _call(self, work: Callable[[Journal], Value]) -> Value:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, self._journal)
+
+
+def _open(path: Path) -> Journal:
+    try:
+        return Journal.open(path)
+    except (OSError, sqlite3.Error) as error:
+        raise InputError(f"the journal {path} cannot be opened: {error}") from error
 
 
 def _in_transaction(journal: Journal, change: Callable[[Journal], None]) -> None:

@@ -89,12 +89,3 @@ async def test_too_much_is_rejected_without_being_built(manifest: Manifest, stor
         answer = await answers.get()
         assert isinstance(answer, Rejected)
         assert answer.cause is RejectionCause.MEMORY
-
-
-async def test_a_broker_that_is_away_leaves_the_model_missing(manifest: Manifest, store: ModelStore) -> None:
-    (store.folder / f"{manifest.model}.onnx").unlink()
-    async with running(store) as (holder, answers):
-        await holder.prepare(asked(manifest, (0, 3)))
-        answer = await answers.get()
-        assert isinstance(answer, Rejected)
-        assert answer.cause is RejectionCause.MODEL_MISSING
