@@ -121,8 +121,12 @@ def _device_differences(before: Problem, after: Problem, snapshot: Snapshot) -> 
                 yield _Difference(cause, replace(after, devices=without))
             continue
         if _differs(known.load_factor, device.load_factor):
+            state = snapshot.device(name)
             text = f"load factor of {name} {_moved(known.load_factor, device.load_factor, '')}".rstrip()
-            cause = Cause(RerouteCause.LOAD_CHANGED, text, snapshot.device(name).load_changed_at_s)
+            shared = _differs(state.load_factor, device.load_factor)
+            at_s = None if shared else state.load_changed_at_s
+            text = f"{text}, other streams included" if shared else text
+            cause = Cause(RerouteCause.LOAD_CHANGED, text, at_s)
             yield _Difference(cause, _with(after, name, load_factor=known.load_factor))
         if (known.block_ms, known.segment_overhead_ms) != (device.block_ms, device.segment_overhead_ms):
             cause = Cause(RerouteCause.PROFILE_CHANGED, f"profile of {name} changed")
