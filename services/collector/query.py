@@ -197,7 +197,14 @@ class Records:
         )
 
     def _device(self, name: str, online: int, *rest: Any) -> DeviceState:
-        telemetry = ("load_factor", "cpu_percent", "memory_used_bytes", "memory_total_bytes", "temperature_c", "power_w")
+        telemetry = (
+            "load_factor",
+            "cpu_percent",
+            "memory_used_bytes",
+            "memory_total_bytes",
+            "temperature_c",
+            "power_w",
+        )
         values = dict(zip(("version", "changed_at_s", *telemetry, "sent_at_s"), rest, strict=True))
         return DeviceState(name, bool(online), links=self._links(name), **values)
 

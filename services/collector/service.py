@@ -1,4 +1,4 @@
-"""The collector: stores every outcome before it acknowledges and confirms it; keeps traces, events and samples."""
+"""The collector: stores every outcome before it confirms and acknowledges it; keeps traces, events and samples."""
 
 import asyncio
 import logging
@@ -25,7 +25,6 @@ LOGGER = logging.getLogger(__name__)
 
 _RECEIVE_MAXIMUM = 500
 _QUEUE_LIMIT = 2000
-_CONFIRMATIONS_LIMIT = 20_000
 _CONFIRMED_AT_ONCE = 500
 _FAREWELL_S = 2.0
 _RETRY_S = 1.0
@@ -44,7 +43,7 @@ async def serve(config: CollectorConfig) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A record that waits to be stored, and the message to acknowledge then."""
+    """A record on its way to the disk, and the message to acknowledge then."""
 
     arrival: Arrival
     received: Received
@@ -61,7 +60,7 @@ class Collector:
         self._boot_id = new_boot_id()
         self._is_announced = False
         self._to_store: asyncio.Queue[_Waiting] = asyncio.Queue(_QUEUE_LIMIT)
-        self._to_confirm: asyncio.Queue[str] = asyncio.Queue(_CONFIRMATIONS_LIMIT)
+        self._stored: asyncio.Queue[_Waiting] = asyncio.Queue(_QUEUE_LIMIT)
 
     async def run(self) -> None:
         """Connect, store and confirm until cancelled; then say goodbye."""
@@ -84,8 +83,6 @@ class Collector:
                     connect_timeout_s=config.connect_timeout_s,
                 )
             )
-            for topic_filter, qos in DURABLE.items():
-                await durable.subscribe(topic_filter, qos)
             # A resumed session of the embedded broker gets no retained messages, hence the second connection.
             control = await stack.enter_async_context(
                 Connection.open(
@@ -97,7 +94,6 @@ class Collector:
                 )
             )
             try:
-                await self._announce(control)
                 await self._collect(store, durable, control)
             finally:
                 await self._say_goodbye(control)
@@ -109,6 +105,10 @@ class Collector:
             group.create_task(self._store(store), name="store")
             group.create_task(self._confirm(control), name="confirm")
             group.create_task(self._gauge(durable, control), name="gauge")
+            # Only now: a broker that resumes a session may send what waits before it answers a subscription.
+            for topic_filter, qos in DURABLE.items():
+                await durable.subscribe(topic_filter, qos)
+            await self._announce(control)
 
     async def _announce_again(self, control: Connection) -> None:
         if self._is_announced:
@@ -164,8 +164,10 @@ class Collector:
             batch = await self._next_batch()
             verdicts = await self._write(store, batch)
             for waiting, verdict in zip(batch, verdicts, strict=True):
-                waiting.received.acknowledge()
-                self._note(waiting, verdict)
+                if verdict is Verdict.REFUSED:
+                    self._reject(waiting.received.topic, "it does not fit into the database")
+                self._metrics.stored(waiting.arrival.record, verdict)
+                await self._stored.put(waiting)
 
     async def _next_batch(self) -> Sequence[_Waiting]:
         """Wait for a record, then for those that follow within the batch's time."""
@@ -190,27 +192,27 @@ class Collector:
                 is_known = True
                 await asyncio.sleep(_RETRY_S)
 
-    def _note(self, waiting: _Waiting, verdict: Verdict) -> None:
-        record = waiting.arrival.record
-        if verdict is Verdict.REFUSED:
-            self._reject(waiting.received.topic, "it does not fit into the database")
-        self._metrics.stored(record, verdict)
-        if isinstance(record, Outcome):
-            if self._to_confirm.full():
-                # The source sends an unconfirmed outcome again, so that the oldest may be forgotten here.
-                self._to_confirm.get_nowait()
-            self._to_confirm.put_nowait(record.request_id)
-
     async def _confirm(self, control: Connection) -> None:
+        """Tell the sources what is on disk, and only then the broker: whoever dies between, all is confirmed."""
         while True:
-            request_ids = [await self._to_confirm.get()]
-            while len(request_ids) < _CONFIRMED_AT_ONCE and not self._to_confirm.empty():
-                request_ids.append(self._to_confirm.get_nowait())
-            confirmation = Confirmation(collector=self._config.name, request_ids=tuple(dict.fromkeys(request_ids)))
-            try:
-                await control.publish(topics.CONFIRMATIONS, confirmation.encode())
-            except BusError as error:
-                LOGGER.warning("outcomes are not confirmed, their sources will send them again: %s", error)
+            done = [await self._stored.get()]
+            while len(done) < _CONFIRMED_AT_ONCE and not self._stored.empty():
+                done.append(self._stored.get_nowait())
+            outcomes = (waiting.arrival.record for waiting in done)
+            await self._publish_confirmation(
+                control, [each.request_id for each in outcomes if isinstance(each, Outcome)]
+            )
+            for waiting in done:
+                waiting.received.acknowledge()
+
+    async def _publish_confirmation(self, control: Connection, request_ids: Sequence[str]) -> None:
+        if not request_ids:
+            return
+        confirmation = Confirmation(collector=self._config.name, request_ids=tuple(dict.fromkeys(request_ids)))
+        try:
+            await control.publish(topics.CONFIRMATIONS, confirmation.encode())
+        except BusError as error:
+            LOGGER.warning("outcomes are not confirmed, their sources will send them again: %s", error)
 
     async def _gauge(self, durable: Connection, control: Connection) -> None:
         while True:
