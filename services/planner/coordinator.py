@@ -13,12 +13,13 @@ from services.planner.policies import Refusal, parse_request, read_request, requ
 from services.planner.records import StreamRecord, Verdict
 from services.planner.replan import InForce
 from services.planner.routes import devices_of
+from services.planner.shadows import withdrawn
 from services.planner.snapshot import ModelWithdrawn, PolicySet, Snapshot, apply
 from services.planner.store import Document, Kind
 from services.planner.streams import RETRY_AFTER_S, Streams
 from shared.bus import topics
 from shared.messages.base import MessageError
-from shared.messages.calibration import Calibration
+from shared.messages.calibration import Calibration, ShadowReport
 from shared.messages.control import ProfileFailed, ProfileModel, Ready, Rejected
 from shared.messages.devices import Links, Presence, Profile, Telemetry
 from shared.messages.events import EventKind
@@ -186,6 +187,8 @@ class Coordinator:
                 self.snapshot = apply(self.snapshot, message, now_s)
                 self.streams.mark_all(now_s)
                 return [Persist(Document(Kind.CALIBRATION, message.model, message.encode()))] if not own else []
+            case ShadowReport():
+                return self._shadow(message, now_s)
             case Manifest() | ModelWithdrawn():
                 return self._manifest(message, now_s, own)
             case Offer(manifest=manifest, provider=provider):
@@ -225,6 +228,14 @@ class Coordinator:
         for record in self.streams.records.values():
             effects += self.streams.advance(record, event, self.snapshot, now_s)
         self._models_changed(now_s)
+        return effects
+
+    def _shadow(self, report: ShadowReport, now_s: float) -> list[Effect]:
+        before, self.snapshot = self.snapshot, apply(self.snapshot, report, now_s)
+        effects: list[Effect] = []
+        for stream, text in withdrawn(before, self.snapshot, report):
+            effects.append(self.streams.event(EventKind.CODEC_WITHDRAWN, text, now_s, stream=stream))
+            self.streams.mark(stream, now_s)
         return effects
 
     def _manifest(self, message: Manifest | ModelWithdrawn, now_s: float, own: bool) -> list[Effect]:

@@ -7,7 +7,7 @@ from typing import TypeVar
 from services.planner.snapshot import ModelWithdrawn
 from shared.bus import topics
 from shared.messages.base import MessageError
-from shared.messages.calibration import Calibration
+from shared.messages.calibration import Calibration, ShadowReport
 from shared.messages.control import REPORTS, ProfileFailed, Ready, Rejected, Report
 from shared.messages.devices import Links, Presence, Profile, Telemetry
 from shared.messages.models import Manifest, Offer
@@ -24,6 +24,7 @@ SUBSCRIPTIONS: Mapping[str, int] = {
     topics.ANY_MANIFEST: 1,
     topics.ANY_OFFER: 1,
     topics.ANY_CALIBRATION: 1,
+    topics.ANY_SHADOW: 0,
     topics.ANY_STREAM: 1,
     topics.ANY_POLICY: 1,
     topics.ANY_PLAN: 1,
@@ -52,6 +53,7 @@ Inbound = (
     | ModelWithdrawn
     | Offer
     | Calibration
+    | ShadowReport
     | StreamDeclaration
     | PolicyDocument
     | CommittedPlan
@@ -82,6 +84,8 @@ def decode(topic: str, payload: bytes | memoryview) -> Inbound | None:
             return _offer(model, payload)
         case ["models", model, "calibration"]:
             return _same(Calibration.decode(payload), "model", model) if payload else None
+        case ["models", model, "shadow"]:
+            return _same(ShadowReport.decode(payload), "model", model)
         case ["streams", stream]:
             return _stream(stream, payload)
         case ["streams", stream, "policy"]:

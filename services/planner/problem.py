@@ -1,25 +1,20 @@
 """From a snapshot to the problem that a strategy solves, one stream at a time; or what is still missing. Pure."""
 
 import math
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from services.planner.encodings import FieldRecord, Place, offered
+from services.planner.sharing import slowdown
 from services.planner.snapshot import DeviceState, Snapshot
-from shared.messages.calibration import Calibration, CodecCalibration
+from shared.messages.calibration import Calibration
 from shared.messages.models import Manifest, Preprocessing
-from shared.messages.streams import PlanRoute, StreamDeclaration
-from shared.plan.plan import RAW
-from shared.plan.policy import CodecMode, Policy
-from shared.plan.problem import Block, CodecProfile, Device, Link, Model, Problem, Stream
+from shared.messages.streams import StreamDeclaration
+from shared.plan.policy import Policy
+from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
 
 DEFAULT_PHOTOGRAPH_BYTES = 100_000
 """Taken for the size of a request with a photograph until the source reports what it sees."""
-
-DEFAULT_TOP1_AGREEMENT = 0.99
-"""Least agreement of an encoding that the planner chooses for a classifier and a policy that names no bound."""
-DEFAULT_RELATIVE_ERROR = 0.01
-"""The same for models that are no classifiers: the largest error of the output."""
 
 _BYTES_PER_VALUE: Mapping[str, int] = {"float64": 8, "int64": 8, "float16": 2, "uint8": 1, "int8": 1, "bool": 1}
 
@@ -59,12 +54,14 @@ class Circumstances:
     Attributes:
         now_s: planner's clock.
         held_bytes: memory that the segments of other streams hold, by device.
+        busy_shares: the share of its time that a device computes for other streams.
         exclusions: rejected choices of all streams.
         measuring: devices that are measuring the stream's model and are worth waiting for.
     """
 
     now_s: float
     held_bytes: Mapping[str, float]
+    busy_shares: Mapping[str, float] = field(default_factory=dict)
     exclusions: Sequence[Exclusion] = ()
     measuring: Collection[str] = ()
 
@@ -73,8 +70,8 @@ def build_problem(snapshot: Snapshot, name: str, circumstances: Circumstances) -
     """Return the problem of the stream called ``name``, or what it waits for.
 
     Offline devices leave the problem, and with them their links. Memory that other streams' segments hold is
-    subtracted. The present segments of the stream itself are not: while a route changes, a device may hold both, and
-    rejects the new one if it cannot.
+    subtracted, and the time they compute slows a device down. The present segments of the stream itself are not: while
+    a route changes, a device may hold both, and rejects the new one if it cannot.
 
     Raises:
         KeyError: the snapshot has no such stream.
@@ -86,20 +83,24 @@ def build_problem(snapshot: Snapshot, name: str, circumstances: Circumstances) -
         return Waiting(tuple(reasons))
     policy = snapshot.policy(name)
     online = {device: state for device, state in snapshot.devices.items() if state.online}
-    rejected = [each for each in circumstances.exclusions if _applies(each, name, manifest, circumstances.now_s)]
+    rejected: dict[str, list[Exclusion]] = {}
+    for exclusion in circumstances.exclusions:
+        if _applies(exclusion, name, manifest, circumstances.now_s):
+            rejected.setdefault(exclusion.device, []).append(exclusion)
     fastest_ms = min(_profiled_ms(state, manifest) for state in online.values())
     calibration = snapshot.calibrations.get(manifest.model)
-    model = model_of(manifest, input_bytes(snapshot, declaration, manifest), calibration, policy)
+    records = snapshot.shadows.get(manifest.model)
+    model = model_of(manifest, input_bytes(snapshot, declaration, manifest), calibration, policy, records)
     return Problem(
         models={manifest.model: model},
         devices={
             device: _device(
                 state,
                 manifest,
-                [each for each in rejected if each.device == device],
-                circumstances.held_bytes.get(device, 0.0),
-                circumstances.now_s,
-                fastest_ms,
+                _memory(state, circumstances.held_bytes.get(device, 0.0), rejected.get(device, [])),
+                _load_factor(state, device, circumstances),
+                is_excluded=any(exclusion.memory_bytes is None for exclusion in rejected.get(device, [])),
+                fastest_ms=fastest_ms,
             )
             for device, state in online.items()
         },
@@ -110,14 +111,18 @@ def build_problem(snapshot: Snapshot, name: str, circumstances: Circumstances) -
 
 
 def model_of(
-    manifest: Manifest, request_bytes: float, calibration: Calibration | None = None, policy: Policy | None = None
+    manifest: Manifest,
+    request_bytes: float,
+    calibration: Calibration | None = None,
+    policy: Policy | None = None,
+    records: Mapping[Place, FieldRecord] | None = None,
 ) -> Model:
     """Return the model as strategies see it: block 0 is `prepare`, its input the request's own bytes.
 
-    Encodings come from the calibration. A policy that leaves their choice open and gives no bound is taken to ask
-    for `DEFAULT_TOP1_AGREEMENT`, or for `DEFAULT_RELATIVE_ERROR` of a model that is no classifier.
+    Encodings come from the calibration, as far as the policy allows their effect (`encodings.offered`) and `records`
+    of the field do not speak against it.
     """
-    codecs = {} if calibration is None else _codecs(calibration, policy or Policy())
+    codecs = {} if calibration is None else offered(calibration, policy or Policy(), records)
     blocks = tuple(
         Block(
             name=block.name,
@@ -138,27 +143,6 @@ def input_bytes(snapshot: Snapshot, declaration: StreamDeclaration, manifest: Ma
     if usage is not None:
         return usage.input_bytes
     return DEFAULT_PHOTOGRAPH_BYTES if _takes_photographs(manifest.preprocessing) else _tensor_bytes(manifest)
-
-
-def segment_bytes(manifest: Manifest, start: int, stop: int) -> float:
-    """Return the memory of blocks ``[start, stop)``: their parameters plus the largest activation."""
-    blocks = manifest.blocks[start:stop]
-    working = max((block.activation_bytes or block.output_bytes for block in blocks), default=0)
-    return sum(block.parameter_bytes for block in blocks) + working
-
-
-def held_bytes(plans: Iterable[tuple[Manifest, Sequence[PlanRoute]]]) -> dict[str, float]:
-    """Return what the segments of these plans hold on every device; one that plans or routes share counts once."""
-    segments = {
-        (stage.device, manifest.model, stage.start, stage.stop): manifest
-        for manifest, routes in plans
-        for route in routes
-        for stage in route.stages
-    }
-    held: defaultdict[str, float] = defaultdict(float)
-    for (device, _, start, stop), manifest in segments.items():
-        held[device] += segment_bytes(manifest, start, stop)
-    return dict(held)
 
 
 def profile_fault(state: DeviceState, manifest: Manifest) -> str | None:
@@ -211,27 +195,6 @@ def _stream(declaration: StreamDeclaration, manifest: Manifest, online: Mapping[
     )
 
 
-def _codecs(calibration: Calibration, policy: Policy) -> dict[int, dict[str, CodecProfile]]:
-    bounded = policy.min_top1_agreement is not None or policy.max_relative_error is not None
-    open_choice = policy.codec == CodecMode.AUTO and not bounded
-    return {
-        block.block: {
-            each.codec: CodecProfile(
-                each.size_bytes, each.encode_ms, each.decode_ms, each.max_relative_error, each.top1_agreement
-            )
-            for each in block.codecs
-            if each.codec != RAW and (not open_choice or _is_harmless(each))
-        }
-        for block in calibration.blocks
-    }
-
-
-def _is_harmless(codec: CodecCalibration) -> bool:
-    if codec.top1_agreement is not None:
-        return codec.top1_agreement >= DEFAULT_TOP1_AGREEMENT
-    return codec.max_relative_error <= DEFAULT_RELATIVE_ERROR
-
-
 def _profiled_ms(state: DeviceState, manifest: Manifest) -> float:
     """Return the idle time of the whole model; infinity without a profile."""
     if profile_fault(state, manifest) is not None:
@@ -242,9 +205,10 @@ def _profiled_ms(state: DeviceState, manifest: Manifest) -> float:
 def _device(
     state: DeviceState,
     manifest: Manifest,
-    rejected: Sequence[Exclusion],
-    held: float,
-    now_s: float,
+    memory_bytes: float | None,
+    load_factor: float,
+    *,
+    is_excluded: bool,
     fastest_ms: float,
 ) -> Device:
     """Return a device as strategies see it.
@@ -254,12 +218,11 @@ def _device(
     capabilities = state.capabilities
     own_ms = _profiled_ms(state, manifest)
     profile = None if math.isinf(own_ms) else state.profiles[manifest.model]
-    excluded = any(exclusion.memory_bytes is None for exclusion in rejected)
     return Device(
-        block_ms={} if profile is None or excluded else {manifest.model: profile.block_ms},
-        load_factor=state.present_load_factor(now_s),
+        block_ms={} if profile is None or is_excluded else {manifest.model: profile.block_ms},
+        load_factor=load_factor,
         segment_overhead_ms=0.0 if profile is None else profile.segment_overhead_ms,
-        memory_bytes=_memory(capabilities.memory_bytes, held, rejected),
+        memory_bytes=memory_bytes,
         power_idle_w=capabilities.power_idle_w,
         power_active_w=capabilities.power_active_w,
         power_tx_w=capabilities.power_tx_w,
@@ -268,7 +231,12 @@ def _device(
     )
 
 
-def _memory(total: int | None, held: float, rejected: Sequence[Exclusion]) -> float | None:
+def _load_factor(state: DeviceState, name: str, circumstances: Circumstances) -> float:
+    return state.present_load_factor(circumstances.now_s) * slowdown(circumstances.busy_shares.get(name, 0.0))
+
+
+def _memory(state: DeviceState, held: float, rejected: Sequence[Exclusion]) -> float | None:
+    total = state.capabilities.memory_bytes
     bounds = [exclusion.memory_bytes - 1 for exclusion in rejected if exclusion.memory_bytes is not None]
     if total is not None:
         bounds.append(total - held)

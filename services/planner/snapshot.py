@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from shared.messages.calibration import Calibration
+from services.planner.encodings import FieldRecord, Place, place_of
+from shared.messages.calibration import Calibration, ShadowReport
 from shared.messages.devices import Capabilities, Links, Presence, Profile, State, Telemetry
 from shared.messages.models import Manifest
 from shared.messages.streams import StreamDeclaration, StreamUsage
@@ -15,6 +16,7 @@ TELEMETRY_STALE_AFTER_S = 60.0
 NOISE = 0.02
 """Relative change below which a measured value counts as unchanged when a cause is looked for."""
 
+_Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 
@@ -83,6 +85,7 @@ Change = (
     | Manifest
     | ModelWithdrawn
     | Calibration
+    | ShadowReport
     | StreamDeclaration
     | StreamUsage
     | PolicySet
@@ -97,6 +100,7 @@ class Snapshot:
     devices: Mapping[str, DeviceState] = field(default_factory=dict)
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+    shadows: Mapping[str, Mapping[Place, FieldRecord]] = field(default_factory=dict)
     streams: Mapping[str, StreamDeclaration] = field(default_factory=dict)
     policies: Mapping[str, Policy] = field(default_factory=dict)
     usage: Mapping[str, StreamUsage] = field(default_factory=dict)
@@ -138,7 +142,12 @@ def apply(snapshot: Snapshot, change: Change, now_s: float) -> Snapshot:
         case ModelWithdrawn():
             return replace(snapshot, manifests=_without(snapshot.manifests, change.model))
         case Calibration():
-            return replace(snapshot, calibrations=_put(snapshot.calibrations, change.model, change))
+            return _calibrated(snapshot, change)
+        case ShadowReport():
+            records = snapshot.shadows.get(change.model, {})
+            place = place_of(change.block, change.codec)
+            record = records.get(place, FieldRecord()).and_then(change)
+            return replace(snapshot, shadows=_put(snapshot.shadows, change.model, _put(records, place, record)))
         case StreamDeclaration():
             return _declared(snapshot, change)
         case StreamUsage():
@@ -189,6 +198,15 @@ def _linked(device: DeviceState, links: Links) -> DeviceState:
     return replace(device, links=states)
 
 
+def _calibrated(snapshot: Snapshot, calibration: Calibration) -> Snapshot:
+    """Take over a calibration; a new one makes what the field said of the old one void."""
+    before = snapshot.calibrations.get(calibration.model)
+    calibrations = _put(snapshot.calibrations, calibration.model, calibration)
+    if before is None or before == calibration:
+        return replace(snapshot, calibrations=calibrations)
+    return replace(snapshot, calibrations=calibrations, shadows=_without(snapshot.shadows, calibration.model))
+
+
 def _declared(snapshot: Snapshot, stream: StreamDeclaration) -> Snapshot:
     if stream.model:
         return replace(snapshot, streams=_put(snapshot.streams, stream.stream, stream))
@@ -204,7 +222,7 @@ def _with_device(snapshot: Snapshot, name: str, device: DeviceState) -> Snapshot
     return replace(snapshot, devices=_put(snapshot.devices, name, device))
 
 
-def _put(mapping: Mapping[str, _Value], key: str, value: _Value) -> Mapping[str, _Value]:
+def _put(mapping: Mapping[_Key, _Value], key: _Key, value: _Value) -> Mapping[_Key, _Value]:
     return {**mapping, key: value}
 
 

@@ -1,23 +1,23 @@
 """Planning every stream: when, on which problem, and what follows from the answer. No I/O, no clock."""
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from services.planner import epochs as ep
 from services.planner.causes import Cause
 from services.planner.effects import Effect, Forget, Persist, Publish, cleared, command, retained
 from services.planner.jobs import Answer, Job
-from services.planner.problem import Circumstances, Exclusion, Waiting, build_problem, held_bytes
+from services.planner.problem import Circumstances, Exclusion, Waiting, build_problem
 from services.planner.records import StreamRecord, in_force_of, plan_message, reroute_message, subjects
 from services.planner.replan import Candidate, Departure, Hold, Keep, Reroute, decide, is_return, remember
 from services.planner.routes import TiledRouteError, devices_of, to_message
+from services.planner.sharing import busy_shares, held_bytes
 from services.planner.snapshot import PolicySet, Snapshot, apply
 from services.planner.store import Document, Kind
 from shared.bus import topics
 from shared.messages.events import Event, EventKind, RerouteCause
-from shared.messages.models import Manifest
-from shared.messages.streams import PlanRoute
+from shared.messages.streams import CommittedPlan
 from shared.plan.plan import Infeasible, Plan
 from shared.plan.problem import Problem
 
@@ -71,9 +71,12 @@ class Streams:
             return None
         if record.pending is not None:
             snapshot = apply(snapshot, PolicySet(stream, record.pending.policy), now_s)
-        held = held_bytes(self._other_plans(stream, snapshot))
+        others = self._other_plans(stream)
+        manifests = ((snapshot.manifests.get(plan.model), plan.routes) for plan in others)
+        held = held_bytes((manifest, routes) for manifest, routes in manifests if manifest is not None)
+        busy = busy_shares(others, snapshot, now_s)
         first = record.epochs.committed is None
-        circumstances = Circumstances(now_s, held, tuple(self.exclusions), measuring if first else ())
+        circumstances = Circumstances(now_s, held, busy, tuple(self.exclusions), measuring if first else ())
         problem = build_problem(snapshot, stream, circumstances)
         open_problem = build_problem(snapshot, stream, replace(circumstances, exclusions=()))
         if isinstance(problem, Waiting) or isinstance(open_problem, Waiting):
@@ -221,12 +224,9 @@ class Streams:
         data = {"reasons": list(record.infeasible)}
         return [self.event(EventKind.INFEASIBLE, text, now_s, stream=stream, data=data)]
 
-    def _other_plans(self, stream: str, snapshot: Snapshot) -> Iterator[tuple[Manifest, Sequence[PlanRoute]]]:
-        for other, record in self.records.items():
-            plan = record.epochs.committed
-            manifest = None if plan is None else snapshot.manifests.get(plan.model)
-            if other != stream and plan is not None and manifest is not None:
-                yield manifest, plan.routes
+    def _other_plans(self, stream: str) -> list[CommittedPlan]:
+        plans = (record.epochs.committed for other, record in self.records.items() if other != stream)
+        return [plan for plan in plans if plan is not None]
 
 
 def _with_history(reroute: Reroute, record: StreamRecord) -> Reroute:

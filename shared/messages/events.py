@@ -21,6 +21,7 @@ class EventKind(StrEnum):
     DEVICE_BACK = "device_back"
     REQUEST_FAILED = "request_failed"
     REQUEST_RETRIED = "request_retried"
+    CODEC_WITHDRAWN = "codec_withdrawn"
     BAD_MESSAGE = "bad_message"
     FAILURE = "failure"
 

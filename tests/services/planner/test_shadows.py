@@ -1,0 +1,52 @@
+"""A report from the field withdraws an encoding from the streams whose policy it breaks."""
+
+from dataclasses import replace
+
+from services.planner.shadows import withdrawn
+from services.planner.snapshot import PolicySet, Snapshot, apply
+from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration, ShadowReport
+from shared.messages.models import Manifest
+from shared.messages.streams import StreamDeclaration
+from shared.plan.policy import Policy
+
+MODEL = "a" * 64
+CODEC = CodecCalibration(codec="uint8", size_bytes=1, worst_size_bytes=1, top1_agreement=1.0)
+CALIBRATION = Calibration(
+    model=MODEL, blocks=(BlockCalibration(block=1, raw_bytes=4, codecs=(CODEC,)),), samples=3, measured_at_s=1.0
+)
+REPORT = ShadowReport(device="pi", model=MODEL, stream="strict", block=1, codec="uint8", top1_agreement=0.0)
+
+
+def world() -> Snapshot:
+    changes = (
+        Manifest(model=MODEL, name="net", size_bytes=1, inputs=(), outputs=(), blocks=()),
+        CALIBRATION,
+        StreamDeclaration(stream="strict", model="net", source="pi"),
+        StreamDeclaration(stream="careless", model="net", source="pi"),
+        StreamDeclaration(stream="other", model="gone", source="pi"),
+        PolicySet("careless", Policy(codec="uint8")),
+    )
+    snapshot = Snapshot()
+    for change in changes:
+        snapshot = apply(snapshot, change, 0.0)
+    return snapshot
+
+
+def test_streams_whose_policy_is_broken_lose_the_encoding_once() -> None:
+    before = world()
+    after = apply(before, REPORT, 1.0)
+    ((stream, text),) = withdrawn(before, after, REPORT)
+    assert stream == "strict"
+    assert text == "stream strict: uint8 behind block 1 of net does worse in the field than its policy allows"
+    assert [*withdrawn(after, apply(after, REPORT, 2.0), REPORT)] == []
+
+
+def test_without_a_calibration_there_is_nothing_to_withdraw() -> None:
+    before = replace(world(), calibrations={})
+    assert [*withdrawn(before, apply(before, REPORT, 1.0), REPORT)] == []
+
+
+def test_a_new_calibration_starts_anew() -> None:
+    snapshot = apply(world(), REPORT, 1.0)
+    assert apply(snapshot, CALIBRATION, 2.0).shadows == snapshot.shadows
+    assert apply(snapshot, CALIBRATION.model_copy(update={"measured_at_s": 2.0}), 2.0).shadows == {}
