@@ -462,6 +462,9 @@ async def test_a_broker_that_dies_and_comes_back_empty_loses_no_accepted_request
     before = len(fleet.presences("first"))
     await fleet.broker.start()
     await fleet.until(lambda: len(fleet.presences("first")) > before, "announced again")
+    # The outcome may be published before this test hears again: a collector makes the source repeat it.
+    collector = ServicePresence(name="store", role="collector", state=State.ONLINE)
+    await fleet.connection.publish(topics.service("store"), collector.encode(), retain=True)
     await fleet.connection.publish(topics.manifest(fleet.manifest.model), fleet.manifest.encode(), retain=True)
     await fleet.declare("first")
     await fleet.connection.publish(topics.plan(STREAM), plan.encode(), retain=True)
