@@ -36,8 +36,9 @@ from services.planner.epochs import (
     Withdraw,
     advance,
 )
-from services.planner.problem import Exclusion, segment_bytes
+from services.planner.problem import Exclusion
 from services.planner.replan import Reroute
+from services.planner.sharing import segment_bytes
 from shared.messages.control import RejectionCause
 from shared.messages.events import RerouteCause
 from shared.messages.streams import CommittedPlan, PlanRoute

@@ -1,8 +1,10 @@
 """From a snapshot to a problem, or to what is missing."""
 
+from collections.abc import Mapping
+
 import pytest
 from planner_fleet import MODEL, manifest_of
-from planner_world import PI_MS, after, declaration, link, load, presence, problem_of, profile, route, world
+from planner_world import PI_MS, after, declaration, link, load, presence, problem_of, profile, world
 
 from services.planner.problem import (
     DEFAULT_PHOTOGRAPH_BYTES,
@@ -10,17 +12,14 @@ from services.planner.problem import (
     Exclusion,
     Waiting,
     build_problem,
-    held_bytes,
-    model_of,
-    segment_bytes,
 )
 from services.planner.snapshot import PolicySet, Snapshot
 from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration
 from shared.messages.devices import LinkEstimate, Links, State
 from shared.messages.models import Preprocessing
 from shared.messages.streams import StreamUsage
-from shared.plan.policy import CodecMode, DeviceRule, Policy
-from shared.plan.problem import Link, Problem
+from shared.plan.policy import DeviceRule, Policy
+from shared.plan.problem import CodecProfile, Link, Problem
 
 NOW = Circumstances(100.0, {})
 
@@ -107,12 +106,10 @@ def test_memory_of_other_streams_is_subtracted() -> None:
     assert isinstance(problem, Problem) and problem.devices["server"].memory_bytes == 0
 
 
-def test_a_segment_is_held_once_whoever_uses_it() -> None:
-    manifest = manifest_of()
-    both = [(manifest, (route((0, 2, "pi"), (2, 5, "server")), route((0, 5, "server"))))] * 2
-    held = held_bytes(both)
-    assert held["pi"] == segment_bytes(manifest, 0, 2) == 1_000_000 + 600_000
-    assert held["server"] == (3_000_000 + 200_000) + (4_000_000 + 600_000)
+def test_other_streams_slow_a_device_down() -> None:
+    problem = build_problem(world(load("server", 2.0)), "camera", Circumstances(100.0, {}, {"server": 0.5}))
+    assert isinstance(problem, Problem)
+    assert (problem.devices["server"].load_factor, problem.devices["pi"].load_factor) == (4.0, 1.0)
 
 
 def exclusion(**fields: object) -> Exclusion:
@@ -122,7 +119,7 @@ def exclusion(**fields: object) -> Exclusion:
 
 def test_rejected_choices_leave_for_a_while() -> None:
     def server(now_s: float, *exclusions: Exclusion) -> object:
-        problem = build_problem(world(), "camera", Circumstances(now_s, {}, exclusions))
+        problem = build_problem(world(), "camera", Circumstances(now_s, {}, exclusions=exclusions))
         assert isinstance(problem, Problem)
         return problem.devices["server"]
 
@@ -143,18 +140,17 @@ def calibration() -> Calibration:
 
 
 def test_encodings_come_from_the_calibration_within_the_bound() -> None:
-    free = model_of(manifest_of(), 1.0, calibration(), Policy())
-    assert set(free.blocks[1].codecs) == {"float16"} and free.blocks[2].codecs == {}
-    profile = free.blocks[1].codecs["float16"]
+    def codecs(policy: Policy, found: Calibration) -> Mapping[str, CodecProfile]:
+        return problem_of(world(found, PolicySet("camera", policy))).models[MODEL].blocks[1].codecs
+
+    free = codecs(Policy(), calibration())
+    assert set(free) == {"float16"}
+    profile = free["float16"]
     assert (profile.size_bytes, profile.encode_ms, profile.decode_ms, profile.relative_error) == (10, 1.0, 2.0, 0.001)
-    bounded = model_of(manifest_of(), 1.0, calibration(), Policy(max_relative_error=0.5))
-    assert set(bounded.blocks[1].codecs) == {"float16", "uint4"}
+    assert set(codecs(Policy(max_relative_error=0.5), calibration())) == {"float16", "uint4"}
     agreeing = calibration().blocks[0].codecs[2].model_copy(update={"top1_agreement": 0.995})
     block = BlockCalibration(block=1, raw_bytes=100, codecs=(agreeing,))
-    classifier = Calibration(model=MODEL, blocks=(block,), samples=3)
-    assert set(model_of(manifest_of(), 1.0, classifier, Policy()).blocks[1].codecs) == {"uint4"}
-    asked = model_of(manifest_of(), 1.0, calibration(), Policy(codec=CodecMode.INT8))
-    assert set(asked.blocks[1].codecs) == {"float16", "uint4"}
+    assert set(codecs(Policy(), Calibration(model=MODEL, blocks=(block,), samples=3))) == {"uint4"}
 
 
 def test_encoding_is_as_much_slower_as_computing() -> None:
