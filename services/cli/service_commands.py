@@ -91,6 +91,15 @@ def executor(
     power_rx_w: Annotated[
         float, typer.Option(min=0.0, envvar="SEGUE_POWER_RX_W", help="Watts on top when receiving.")
     ] = 0.0,
+    shadow_share: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            envvar="SEGUE_SHADOW_SHARE",
+            help="Share of the feature maps sent in a lossy encoding whose effect on the answer is checked here.",
+        ),
+    ] = 0.0,
     emulated: Emulated = False,
     connect_timeout_s: ConnectTimeout = 30.0,
     broker: Broker = DEFAULT_BROKER,
@@ -115,6 +124,7 @@ def executor(
             memory_limit_bytes=None if memory_mib is None else int(memory_mib * 2**20),
             power=Power(power_idle_w, power_active_w, power_tx_w, power_rx_w),
             watches=tuple(Watch.parse(each) for each in watch or ()),
+            shadow_share=shadow_share,
             connect_timeout_s=connect_timeout_s or None,
         )
         await serve(config)

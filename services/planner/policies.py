@@ -8,7 +8,8 @@ import msgpack
 from pydantic import ValidationError
 
 from services.planner.snapshot import Snapshot
-from shared.plan.policy import Policy, policy_document, read_policy
+from shared.plan.cuts import INTEGER_BASES
+from shared.plan.policy import CodecMode, Policy, policy_document, read_policy
 
 REVISION_KEY = "revision"
 """An extra key of the document, repeated in the stream's status, so that a sender knows which policy was judged."""
@@ -89,6 +90,7 @@ def _faults(error: ValidationError) -> Iterator[str]:
 def _contradictions(policy: Policy, stream: str, snapshot: Snapshot, strategies: Collection[str]) -> Iterator[str]:
     if policy.strategy not in strategies:
         yield f"strategy: there is no {policy.strategy!r}; known are {', '.join(sorted(strategies))}"
+    yield from _unknown_codec(policy, stream, snapshot)
     allow = policy.devices.allow
     for device in sorted(set(allow or ()) & set(policy.devices.deny)):
         yield f"devices: {device} is allowed and denied"
@@ -99,6 +101,22 @@ def _contradictions(policy: Policy, stream: str, snapshot: Snapshot, strategies:
     declaration = snapshot.streams.get(stream)
     if declaration is not None and policy.raw_input_stays_on_source and not policy.devices.permits(declaration.source):
         yield f"raw_input_stays_on_source: the source {declaration.source} is not allowed to compute"
+
+
+def _unknown_codec(policy: Policy, stream: str, snapshot: Snapshot) -> Iterator[str]:
+    """Say that no feature map of the stream's model is offered in the encoding that the policy demands."""
+    declaration = snapshot.streams.get(stream)
+    manifest = None if declaration is None else snapshot.resolve(declaration.model)
+    if manifest is None or policy.codec in (CodecMode.AUTO, CodecMode.LOSSLESS):
+        return
+    calibration = snapshot.calibrations.get(manifest.model)
+    if calibration is None:
+        yield f"codec: the encodings of {manifest.name} are not measured; `segue model calibrate` does that"
+        return
+    known = sorted({codec.codec for block in calibration.blocks for codec in block.codecs})
+    wanted = INTEGER_BASES if policy.codec == CodecMode.INT8 else {policy.codec}
+    if not any({name, name.split("+", 1)[0]} & wanted for name in known):
+        yield f"codec: {manifest.name} is not offered as {policy.codec!r}; there are {', '.join(known) or 'none'}"
 
 
 def request_document(request: PolicyRequest) -> bytes:

@@ -9,6 +9,10 @@ from hypothesis import strategies as st
 from planner_world import world
 
 from services.planner.policies import PolicyRequest, Refusal, parse_request, read_request, request_document
+from services.planner.snapshot import Snapshot, apply
+from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration
+from shared.messages.models import Manifest
+from shared.messages.streams import StreamDeclaration
 from shared.plan.policy import DeviceRule, Policy, QueueDiscipline
 
 NAMES = ("auto", "shortest_path")
@@ -83,3 +87,29 @@ def test_any_bytes_are_read_or_refused(payload: bytes) -> None:
 def test_the_document_that_is_kept_reads_the_same() -> None:
     for request in (PolicyRequest("r", Policy(retry_limit=9)), PolicyRequest("", Policy())):
         assert parse_request(request_document(request)) == request
+
+
+def calibrated(*codecs: str) -> Snapshot:
+    measured = tuple(CodecCalibration(codec=name, size_bytes=1, worst_size_bytes=1) for name in codecs)
+    blocks = (BlockCalibration(block=0, raw_bytes=4, codecs=measured),)
+    snapshot = Snapshot(streams={"s": StreamDeclaration(stream="s", model="net", source="pi")})
+    manifest = Manifest(model="a" * 64, name="net", size_bytes=1, inputs=(), outputs=(), blocks=())
+    snapshot = apply(snapshot, manifest, 0.0)
+    return apply(snapshot, Calibration(model="a" * 64, blocks=blocks, samples=1), 0.0) if codecs else snapshot
+
+
+@pytest.mark.parametrize(
+    ("codec", "measured", "reason"),
+    [
+        ("uint8", ("uint8+zstd",), None),
+        ("uint8+zstd", ("uint8+zstd",), None),
+        ("lossless", (), None),
+        ("auto", (), None),
+        ("int8", ("sparse8+zstd",), None),
+        ("uint4", ("raw", "uint8"), "codec: net is not offered as 'uint4'; there are raw, uint8"),
+        ("uint8", (), "codec: the encodings of net are not measured; `segue model calibrate` does that"),
+    ],
+)
+def test_a_demanded_encoding_has_to_be_offered(codec: str, measured: tuple[str, ...], reason: str | None) -> None:
+    answer = read_request(json.dumps({"codec": codec}).encode(), "s", calibrated(*measured), ("auto",))
+    assert getattr(answer, "reasons", None) == (None if reason is None else (reason,))
