@@ -73,6 +73,7 @@ async def watch_directory(directory: Path, stream: str, journal: JournalThread, 
         for sighting in fresh:
             payload = await asyncio.to_thread(_read, directory / sighting.name)
             if payload is None:
+                state.take(sighting)  # Said once; it is looked at again when it was written again.
                 continue
             await submit(request_id(sighting), payload)
             state.take(sighting)

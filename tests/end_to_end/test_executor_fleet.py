@@ -520,3 +520,33 @@ async def test_transfers_take_as_long_as_the_emulated_link(fleet: Fleet) -> None
         ]
     )
     assert observed.elapsed_ms >= link.latency_ms + 8 * observed.size_bytes / (1000 * link.bandwidth_mbps)
+
+
+async def test_no_request_is_lost_while_source_and_server_are_killed_again_and_again(fleet: Fleet) -> None:
+    collector = ServicePresence(name="store", role="collector", state=State.ONLINE)
+    await fleet.connection.publish(topics.service("store"), collector.encode(), retain=True)
+    await fleet.start("first")
+    await fleet.start("second")
+    last = len(fleet.manifest.blocks)
+    await fleet.declare("first")
+    await fleet.commit((0, 3, "first"), (3, last, "second"), retry_limit=20)
+    names = [f"r{number}" for number in range(60)]
+    payload = photograph()
+
+    def done() -> set[str]:
+        return {outcome.request_id for outcome in fleet.outcomes()}
+
+    async with asyncio.TaskGroup() as group:
+
+        async def publish() -> None:
+            for name in names:
+                await fleet.submit(name, payload)
+
+        group.create_task(publish())
+        for count, victim in ((5, "first"), (20, "second"), (35, "first"), (45, "second")):
+            await fleet.until(lambda count=count: len(done()) >= count, f"{count} outcomes")
+            await fleet.kill(victim)
+            await fleet.start(victim)
+    await fleet.until(lambda: done() == set(names), "all outcomes")
+    assert {outcome.status for outcome in fleet.outcomes()} == {OutcomeStatus.OK}
+    assert len({outcome.outputs for outcome in fleet.outcomes()}) == 1
