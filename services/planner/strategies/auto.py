@@ -10,6 +10,8 @@ from services.planner.strategies.hu_mishra import HuMishra
 from services.planner.strategies.jps import Jps
 from services.planner.strategies.kafetzis_koutsopoulos import KafetzisKoutsopoulos
 from services.planner.strategies.local_only import LocalOnly
+from services.planner.strategies.masud import Masud
+from services.planner.strategies.milp import Milp
 from services.planner.strategies.mixed_routes import MixedRoutes
 from services.planner.strategies.neurosurgeon import Neurosurgeon
 from services.planner.strategies.rank_assignment import RankAssignment
@@ -19,6 +21,9 @@ from services.planner.strategies.strategy import BOUND_SLACK, Strategy
 from shared.plan.plan import Infeasible, Plan
 from shared.plan.policy import Objective
 from shared.plan.problem import Problem
+
+MILP_VARIABLES = 400
+"""Up to which size a second of time budget is worth a mixed-integer programme."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Auto:
         best: Plan | None = None
         bound: float | None = None
         failures: list[Infeasible] = []
-        for strategy in _candidates(problem):
+        for strategy in _candidates(problem, time_budget_s):
             answer = strategy.solve(problem, seed=seed, time_budget_s=time_budget_s)
             if isinstance(answer, Infeasible):
                 failures.append(answer)
@@ -62,12 +67,15 @@ def _rank(plan: Plan) -> tuple[float, float]:
     return plan.cost, plan.predicted.latency_ms
 
 
-def _candidates(problem: Problem) -> Iterator[Strategy]:
+def _candidates(problem: Problem, time_budget_s: float) -> Iterator[Strategy]:
     """Yield the strategies worth trying, the exact ones first."""
     yield ShortestPath()
     if problem.policy.objective in (Objective.MAKESPAN, Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE):
         yield ShortestPath(route_objective=Objective.THROUGHPUT)
+    if problem.policy.objective in (Objective.LATENCY, Objective.ENERGY, Objective.THROUGHPUT, Objective.DEADLINE):
+        yield Milp(max_variables=int(MILP_VARIABLES * max(1.0, time_budget_s)))
     yield MixedRoutes()
+    yield Masud()
     yield Jps()
     yield Burst()
     yield Hps()

@@ -14,11 +14,15 @@ from operator import mul
 
 import numpy as np
 
+from services.planner.strategies.bottleneck_polish import polish
 from services.planner.strategies.chain_path import Path, cost_to_go
 from services.planner.strategies.frontier import Frontier
 from services.planner.strategies.label_search import BEAM_WIDTH, Found, Limits
 from services.planner.strategies.tables import Array, Measure, Tables, busy_measure
 from shared.plan.pipeline import Work
+
+POLISHED = 6
+"""How many routes of the beam are improved by local search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +90,10 @@ class _Search:
         self._ticket = count()
 
     def run(self) -> Found:
-        best = self._beam()
-        roof = inf if best is None else best.worst_ms
+        starts = [_path(label) for label in self._beam()]
+        polished = [polish(self._tables, path, self._limits, self._busy, self._weight) for path in starts]
+        best = min(polished, key=lambda path: path.cost, default=None)
+        roof = inf if best is None else best.cost
         heap = [(self._bound(label), -label.done, next(self._ticket), label) for label in self._starts()]
         heapq.heapify(heap)
         settled = 0
@@ -103,20 +109,20 @@ class _Search:
                 continue
             settled += 1
             if settled * self._nodes > self._limits.label_limit:
-                return Found(None if best is None else _path(best), False, bound)
+                return Found(best, False, bound)
             for successor in self._successors(label):
                 bound = self._bound(successor)
                 if bound < roof:
                     heapq.heappush(heap, (bound, -successor.done, next(self._ticket), successor))
-        return Found(None if best is None else _path(best), True, roof)
+        return Found(best, True, roof)
 
-    def _beam(self) -> _Label | None:
-        """Return the best route of a breadth-first pass that keeps a bounded number of labels per block."""
+    def _beam(self) -> list[_Label]:
+        """Return the best routes of a breadth-first pass that keeps a bounded number of labels per block."""
         front = self._starts()
         for _ in range(self._blocks):
             ranked = sorted(front, key=lambda label: (self._bound(label), sum(label.busy)))[:BEAM_WIDTH]
             front = [successor for label in ranked for successor in self._successors(label)]
-        return min(front, key=lambda label: label.worst_ms, default=None)
+        return sorted(front, key=lambda label: label.worst_ms)[:POLISHED]
 
     def _bottleneck_to_go(self) -> Array:
         """Return [B + 1, D]: the least possible largest single piece of what is left."""

@@ -12,6 +12,9 @@ from services.planner.strategies.hu_mishra import HuMishra
 from services.planner.strategies.jps import Jps
 from services.planner.strategies.kafetzis_koutsopoulos import KafetzisKoutsopoulos
 from services.planner.strategies.local_only import LocalOnly
+from services.planner.strategies.masud import Masud
+from services.planner.strategies.masud_learned import MasudLearned
+from services.planner.strategies.milp import Milp
 from services.planner.strategies.mixed_routes import MixedRoutes
 from services.planner.strategies.neurosurgeon import Neurosurgeon
 from services.planner.strategies.rank_assignment import RankAssignment
@@ -28,6 +31,7 @@ def strategies() -> Mapping[str, Strategy]:
         Auto(),
         ShortestPath(),
         MixedRoutes(),
+        Milp(),
         Neurosurgeon(),
         HuMishra(),
         Dads(),
@@ -36,6 +40,8 @@ def strategies() -> Mapping[str, Strategy]:
         RankAssignment(),
         Burst(),
         Hps(),
+        Masud(),
+        MasudLearned(),
         LocalOnly(),
         RemoteOnly(),
         Exhaustive(),

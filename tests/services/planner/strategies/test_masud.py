@@ -1,0 +1,69 @@
+import random
+from collections.abc import Callable
+
+import pytest
+
+from services.planner.strategies.masud import Masud
+from services.planner.strategies.masud_learned import MasudLearned
+from services.planner.strategies.shortest_path import ShortestPath
+from shared.plan.cost import CostModel
+from shared.plan.plan import Plan
+from shared.plan.policy import Objective, Policy
+from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
+
+
+def _plan(answer: object) -> Plan:
+    assert isinstance(answer, Plan)
+    return answer
+
+
+def test_latency_alone_is_the_shortest_path(make_problem: Callable[..., Problem]) -> None:
+    rng = random.Random("masud")
+    solved = 0
+    for _ in range(40):
+        problem = make_problem(rng, Objective.LATENCY)
+        best = ShortestPath().solve(problem, seed=0, time_budget_s=1.0)
+        if isinstance(best, Plan):
+            ours = _plan(Masud(latency_weight=1.0).solve(problem, seed=0, time_budget_s=1.0))
+            assert ours.cost == pytest.approx(best.cost)
+            solved += 1
+    assert solved > 15
+
+
+def _pipeline() -> Problem:
+    """Two equal boards on a fast link: alone for latency, half and half for throughput (as MA-2 measured)."""
+    blocks = tuple(Block(f"b{index}", 1000) for index in range(6))
+    devices = {name: Device({"m": (10.0,) * 6}, power_active_w=watts) for name, watts in (("a", 5.0), ("b", 1.0))}
+    return Problem({"m": Model(1000, blocks)}, devices, (Link("a", "b", 100.0),), (Stream("s", "m", "a"),), Policy())
+
+
+def _stages(plan: Plan) -> list[tuple[int, str]]:
+    return [(stage.stop, stage.device) for stage in plan.streams["s"].routes[0].stages]
+
+
+def test_weights_decide_between_latency_bottleneck_and_energy() -> None:
+    def solve(**weights: float) -> Plan:
+        return _plan(Masud(**weights).solve(_pipeline(), seed=0, time_budget_s=1.0))
+
+    quickest = solve(latency_weight=1.0)
+    assert _stages(quickest) == [(6, "a")]
+    assert _stages(solve(latency_weight=0.0)) == [(3, "a"), (6, "b")]
+    frugal = solve(latency_weight=1.0, energy_weight_ms_per_j=1e4)
+    assert frugal.predicted.energy_j < 0.5 * quickest.predicted.energy_j
+
+
+def test_learned_partitioner_comes_close_and_repeats_itself() -> None:
+    rng = random.Random(5)
+    for _ in range(5):
+        blocks = tuple(Block(f"b{index}", rng.randint(1000, 100_000)) for index in range(6))
+        devices = {name: Device({"m": tuple(rng.uniform(1, 20) for _ in blocks)}) for name in "abc"}
+        links = tuple(Link(a, b, 50.0, 1.0) for a, b in ("ab", "ac", "bc"))
+        policy = Policy(objective=Objective.THROUGHPUT)
+        problem = Problem({"m": Model(50_000, blocks)}, devices, links, (Stream("s", "m", "a"),), policy)
+        learned = _plan(MasudLearned().solve(problem, seed=1, time_budget_s=0.2))
+        assert learned == _plan(MasudLearned().solve(problem, seed=1, time_budget_s=0.2))
+        stages = learned.streams["s"].routes[0].stages
+        assert len({stage.device for stage in stages}) == len(stages)
+        best = _plan(ShortestPath().solve(problem, seed=0, time_budget_s=1.0))
+        assert best.cost <= learned.cost + 1e-9 <= 1.5 * best.cost
+        assert learned.cost == pytest.approx(1000 / CostModel(problem).predict(learned.streams).throughput_hz)

@@ -1,0 +1,80 @@
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.planner.strategies.exhaustive import Exhaustive
+from services.planner.strategies.milp import Milp
+from services.planner.strategies.shortest_path import ShortestPath
+from shared.plan.plan import Constraint, Infeasible, Plan
+from shared.plan.policy import Objective, Policy
+from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
+from shared.plan.problem_file import read_problem
+
+INSTANCES = Path(__file__).parents[3] / "instances"
+OBJECTIVES = [Objective.LATENCY, Objective.ENERGY, Objective.THROUGHPUT, Objective.DEADLINE]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_one_stream_equals_the_label_search(make_problem: Callable[..., Problem], objective: Objective) -> None:
+    rng = random.Random(f"milp {objective}")
+    for index in range(25):
+        problem = make_problem(rng, objective, constrained=index % 2 == 0, codecs=index % 3 == 0, most_blocks=4)
+        ours = Milp().solve(problem, seed=0, time_budget_s=1.0)
+        theirs = ShortestPath().solve(problem, seed=0, time_budget_s=1.0)
+        if isinstance(theirs, Infeasible):
+            assert isinstance(ours, Infeasible) and ours.reasons
+            continue
+        assert isinstance(ours, Plan) and ours.optimal
+        assert ours.cost == pytest.approx(theirs.cost, rel=1e-6, abs=1e-9)
+
+
+def _two_streams(objective: Objective, memory_bytes: float | None) -> Problem:
+    rng = random.Random(f"{objective} {memory_bytes}")
+    models = {
+        name: Model(9000, tuple(Block(f"b{index}", rng.randint(1, 9000), parameter_bytes=100) for index in range(3)))
+        for name in ("m", "n")
+    }
+    times = {name: tuple(rng.uniform(5, 20) for _ in range(3)) for name in models}
+    fast = {name: tuple(rng.uniform(1, 4) for _ in range(3)) for name in models}
+    server = Device(fast, memory_bytes=memory_bytes, power_active_w=1.0)
+    devices = {"a": Device(times, power_active_w=3.0), "b": Device(times, power_active_w=3.0), "server": server}
+    links = (Link("a", "server", 20.0), Link("b", "server", 10.0))
+    streams = (Stream("s", "m", "a"), Stream("t", "n", "b"))
+    return Problem(models, devices, links, streams, Policy(objective=objective))
+
+
+@pytest.mark.parametrize("memory_bytes", [None, 9_400.0, 9_250.0])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_streams_that_share_equal_brute_force(objective: Objective, memory_bytes: float | None) -> None:
+    problem = _two_streams(objective, memory_bytes)
+    ours = Milp().solve(problem, seed=0, time_budget_s=1.0)
+    best = Exhaustive().solve(problem, seed=0, time_budget_s=10.0)
+    assert isinstance(ours, Plan) and isinstance(best, Plan)
+    assert ours.optimal
+    assert ours.cost == pytest.approx(best.cost, rel=1e-6)
+
+
+def test_shared_memory_is_used_better_than_in_turn() -> None:
+    problem = read_problem((INSTANCES / "two_cameras_one_server.json").read_bytes())
+    ours = Milp().solve(problem, seed=0, time_budget_s=1.0)
+    in_turn = ShortestPath().solve(problem, seed=0, time_budget_s=1.0)
+    assert isinstance(ours, Plan) and isinstance(in_turn, Plan)
+    assert ours.optimal and ours.cost <= in_turn.cost + 1e-9
+
+
+def test_streams_that_cannot_fit_together() -> None:
+    problem = _two_streams(Objective.LATENCY, 9_250.0)
+    devices = {name: replace(device, memory_bytes=9_200.0) for name, device in problem.devices.items()}
+    answer = Milp().solve(replace(problem, devices=devices), seed=0, time_budget_s=1.0)
+    assert isinstance(answer, Plan) or answer.reasons
+
+
+def test_what_is_not_linear_or_too_large_is_not_supported() -> None:
+    makespan = Milp().solve(_two_streams(Objective.MAKESPAN, None), seed=0, time_budget_s=1.0)
+    large = Milp(max_variables=3).solve(_two_streams(Objective.LATENCY, None), seed=0, time_budget_s=1.0)
+    for answer in (makespan, large):
+        assert isinstance(answer, Infeasible)
+        assert [reason.constraint for reason in answer.reasons] == [Constraint.SUPPORT]
