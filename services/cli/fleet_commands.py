@@ -81,10 +81,11 @@ def _run(
     quiet_logging()
     try:
         record, interrupted = asyncio.run(_record(fleet, settings, notes()))
-    except BaseException:
-        notes().print(f"the logs are in {kept / 'logs'}", soft_wrap=True)
+    except Exception:
+        _keep(kept, temporary=run_dir is None)
         raise
     if record is None:
+        _forget(kept, temporary=run_dir is None)
         raise typer.Exit(INTERRUPTED)
     summary = summarise(record)
     if as_json:
@@ -118,9 +119,22 @@ async def _record(fleet: Fleet, settings: RunSettings, console: Console) -> tupl
 
 def _finish(summary: Summary, kept: Path, *, temporary: bool, interrupted: bool) -> None:
     if summary.problems:
-        notes().print(f"the logs are in {kept / 'logs'}", soft_wrap=True)
+        _keep(kept, temporary=temporary)
         raise typer.Exit(ExitStatus.FAILED)
-    if temporary:
-        shutil.rmtree(kept, ignore_errors=True)
+    _forget(kept, temporary=temporary)
     if interrupted:
         raise typer.Exit(INTERRUPTED)
+
+
+def _keep(kept: Path, *, temporary: bool) -> None:
+    """Say where the logs are; a run that wrote none leaves nothing behind."""
+    logs = kept / "logs"
+    if logs.is_dir():
+        notes().print(f"the logs are in {logs}", soft_wrap=True)
+    else:
+        _forget(kept, temporary=temporary)
+
+
+def _forget(kept: Path, *, temporary: bool) -> None:
+    if temporary:
+        shutil.rmtree(kept, ignore_errors=True)

@@ -1,13 +1,13 @@
 """Runs a whole fleet on this machine, phase by phase, under a steady flow of requests."""
 
 import asyncio
-import logging
+import contextlib
 import statistics
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from broker.process import free_port
 from services.cli.fleet import commands
@@ -15,6 +15,7 @@ from services.cli.fleet.baselines import Ground
 from services.cli.fleet.collected import await_outcomes, read_counts
 from services.cli.fleet.description import EMBEDDED_BROKER, Fleet, PhaseDescription
 from services.cli.fleet.load import Load, LoadSettings
+from services.cli.fleet.observer import Observer
 from services.cli.fleet.processes import Died, Processes
 from services.cli.fleet.record import PhaseRecord, RunRecord
 from services.cli.fleet.reporting import PhaseStart, Reporter
@@ -28,21 +29,17 @@ from services.cli.fleet.scenario import (
     usual_conditions,
 )
 from services.cli.fleet.workload import Workload, read_workload
-from services.cli.fleet_view import FILTERS, FleetView
-from services.cli.operations import FleetSilent, add_model, declare_stream, set_policy, until_running
+from services.cli.fleet_view import FleetView
+from services.cli.operations import FleetSilent, add_model, declare_stream, set_policy, until_running, withdraw_stream
 from shared.bus import topics
 from shared.bus.connection import Connection, unique_client_id
 from shared.bus.errors import BrokerUnreachable
 from shared.bus.settings import BusSettings
 from shared.client import Client
-from shared.messages.base import MessageError
 from shared.messages.devices import State
-from shared.messages.events import Event, EventKind, Reroute
 from shared.messages.streams import StreamDeclaration, StreamStatus
 from shared.plan.policy import policy_document
 from shared.service import InputError
-
-LOGGER = logging.getLogger(__name__)
 
 _BROKER_START_S = 20.0
 _PRESENCE_S = 30.0
@@ -50,7 +47,7 @@ _ROUTE_S = 90.0
 _POLICY_S = 30.0
 _DRAIN_S = 90.0
 _COLLECT_S = 20.0
-_POLL_S = 0.1
+_WITHDRAW_S = 3.0
 _WHOLE_RUN = "running"
 
 
@@ -82,12 +79,13 @@ class Run:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     started: asyncio.Event = field(default_factory=asyncio.Event)
     _conditions: Conditions = field(init=False)
-    _reroutes: dict[int, Reroute] = field(default_factory=dict, init=False)
+    _observer: Observer = field(init=False)
     _phases: list[PhaseRecord] = field(default_factory=list, init=False)
     _notes: list[str] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self._conditions = usual_conditions(self.fleet)
+        self._observer = Observer(self.view, self.reporter, self.fleet.stream.name)
 
     async def run(self) -> RunRecord:
         """Start everything, go through the phases, stop everything.
@@ -111,18 +109,20 @@ class Run:
                 self.reporter.step(f"starting the broker at {bus.address}")
                 await processes.start(commands.BROKER, commands.broker(port))
                 await self._wait_for_broker(processes, bus)
-            async with self._followed(bus) as control:
+            async with self._observed(bus) as control:
                 await self._start_services(processes)
                 await self._start_stream(bus, workload)
                 load = await self._run_phases(bus, workload, processes, control)
                 self.reporter.step("asking the collector")
                 known = [request.request_id for request in load.records if request.outcome is not None]
                 counts = await await_outcomes(collector_dir, stream, known, before, _COLLECT_S)
+                if not embedded:
+                    await self._withdraw(control)
             self.reporter.step("stopping all processes")
         return RunRecord(
             phases=tuple(self._phases),
             requests=tuple(load.records),
-            reroutes=tuple(self._reroutes[epoch] for epoch in sorted(self._reroutes)),
+            reroutes=self._observer.reroutes,
             ground=self._ground(workload),
             collector=counts,
             notes=tuple(self._notes),
@@ -141,65 +141,56 @@ class Run:
                 if time.monotonic() > end_s:
                     raise
 
-    @asynccontextmanager
-    async def _followed(self, bus: BusSettings) -> AsyncIterator[Connection]:
-        """Connect, keep the emulated devices told, and keep the view up to date, for the time of the block."""
-        async with Connection.open(
-            bus,
-            client_id=unique_client_id("segue-up"),
-            on_connected=self._announce,
-            connect_timeout_s=_BROKER_START_S,
-        ) as control:
-            following = asyncio.create_task(self._follow(control), name="follow the fleet")
-            try:
-                yield control
-            finally:
-                following.cancel()
-                await asyncio.wait([following])
+    @contextlib.asynccontextmanager
+    async def _observed(self, bus: BusSettings) -> AsyncIterator[Connection]:
+        """Connect, keep emulated devices told, and observe the fleet, for the time of the block."""
+        async with (
+            Connection.open(
+                bus,
+                client_id=unique_client_id("segue-up"),
+                on_connected=self._announce,
+                connect_timeout_s=_BROKER_START_S,
+            ) as control,
+            self._observer.following(control),
+        ):
+            yield control
 
     async def _announce(self, connection: Connection) -> None:
         if self.fleet.emulated:
             for emulation in emulations(self.fleet, self._conditions):
                 await connection.publish(topics.emulation(emulation.device), emulation.encode(), retain=True)
 
-    async def _follow(self, connection: Connection) -> None:
-        for topic_filter in FILTERS:
-            await connection.subscribe(topic_filter)
-        async for received in connection:
-            self.view.handle(received.topic, received.payload, time.time())
-            if received.topic == topics.EVENTS:
-                self._take_event(received.payload)
-
-    def _take_event(self, payload: bytes | memoryview) -> None:
-        try:
-            event = Event.decode(payload)
-            if event.kind is EventKind.REROUTE and event.stream == self.fleet.stream.name:
-                reroute = Reroute.model_validate(event.data)
-                self._reroutes.setdefault(reroute.epoch, reroute)
-        except (MessageError, ValueError) as error:
-            LOGGER.warning("an event does not decode: %s", error)
-            return
-        self.reporter.event(event)
+    async def _withdraw(self, connection: Connection) -> None:
+        """Take back what was declared, so that a broker that goes on keeps no stream and no emulation of this run."""
+        await withdraw_stream(connection, self.fleet.stream.name, self.fleet.stream.source)
+        if self.fleet.emulated:
+            for device in self.fleet.devices:
+                await connection.publish(topics.emulation(device), b"", retain=True)
+        name = self.fleet.stream.name
+        await self._observer.until(lambda view: view.streams[name].plan is None, _WITHDRAW_S)
 
     async def _start_services(self, processes: Processes) -> None:
         self.reporter.step("starting planner, collector, and two processes for every device")
         for name, arguments in commands.services(self.fleet, self.settings.run_dir).items():
             await processes.start(name, arguments)
+        dying = asyncio.create_task(processes.death(), name="watch the processes")
+        arriving = asyncio.create_task(
+            self._observer.until(lambda view: not self._absent(view), _PRESENCE_S), name="wait for the fleet"
+        )
         try:
-            async with asyncio.timeout(_PRESENCE_S):
-                while self._absent():
-                    died = processes.died()
-                    if died is not None:
-                        raise FleetSilent(_obituary(died))
-                    await asyncio.sleep(_POLL_S)
-        except TimeoutError:
-            missing = ", ".join(self._absent())
-            raise FleetSilent(f"not there after {_PRESENCE_S:g} s: {missing}; see {processes.log_dir}") from None
+            await asyncio.wait([dying, arriving], return_when=asyncio.FIRST_COMPLETED)
+            if dying.done():
+                raise FleetSilent(_obituary(dying.result()))
+            if not arriving.result():
+                missing = ", ".join(self._absent(self.view))
+                raise FleetSilent(f"not there after {_PRESENCE_S:g} s: {missing}; see {processes.log_dir}")
+        finally:
+            await _cancel(dying, arriving)
 
-    def _absent(self) -> list[str]:
+    def _absent(self, view: FleetView) -> list[str]:
         """Return what is not there yet: executors, planner, collector."""
-        online = {name for name, device in self.view.devices.items() if device.is_online}
-        roles = {service.role for service in self.view.services.values() if service.state is State.ONLINE}
+        online = {name for name, device in view.devices.items() if device.is_online}
+        roles = {service.role for service in view.services.values() if service.state is State.ONLINE}
         devices = [name for name in self.fleet.devices if name not in online]
         return devices + [role for role in (commands.PLANNER, commands.COLLECTOR) if role not in roles]
 
@@ -242,8 +233,7 @@ class Run:
                 async with asyncio.timeout(_DRAIN_S):
                     await flow
             finally:
-                flow.cancel()
-                await asyncio.wait([flow])
+                await _cancel(flow)
         return load
 
     async def _run_phase(
@@ -297,9 +287,7 @@ class Run:
                 self._notes.append(_obituary(dying.result()))
                 self.stop.set()
         finally:
-            for task in (stopping, dying):
-                task.cancel()
-            await asyncio.wait([stopping, dying])
+            await _cancel(stopping, dying)
 
     def _ground(self, workload: Workload) -> Ground | None:
         model = workload.manifest.model
@@ -307,6 +295,12 @@ class Run:
         if self.fleet.stream.source not in profiles:
             return None
         return Ground(workload.manifest, profiles, self.fleet.stream.source, _median_bytes(workload.payloads))
+
+
+async def _cancel(*tasks: "asyncio.Task[Any]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 def _median_bytes(payloads: Sequence[bytes]) -> int:
