@@ -2,23 +2,21 @@
 
 import logging
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 
 from services.planner import epochs as ep
 from services.planner import profiling
 from services.planner.effects import Effect, FetchModel, Forget, Persist, Publish, cleared, command, retained
 from services.planner.inbound import Inbound, PolicyDocument
 from services.planner.jobs import Answer, Job
-from services.planner.policies import Refusal, parse_request, read_request, request_document
+from services.planner.policies import Refusal, read_request, request_document
 from services.planner.records import StreamRecord, Verdict
-from services.planner.replan import InForce
+from services.planner.restoring import adopted, restore
 from services.planner.routes import devices_of
 from services.planner.shadows import withdrawn
 from services.planner.snapshot import ModelWithdrawn, PolicySet, Snapshot, apply
 from services.planner.store import Document, Kind
 from services.planner.streams import RETRY_AFTER_S, Streams
 from shared.bus import topics
-from shared.messages.base import MessageError
 from shared.messages.calibration import Calibration, ShadowReport
 from shared.messages.control import ProfileFailed, ProfileModel, Ready, Rejected
 from shared.messages.devices import Links, Presence, Profile, Telemetry
@@ -31,7 +29,6 @@ logger = logging.getLogger(__name__)
 
 SETTLE_S = 0.5
 """After connecting, retained messages come first; nothing is planned or published again before."""
-_RESTORE_ORDER = (Kind.MANIFEST, Kind.CALIBRATION, Kind.STREAM, Kind.POLICY, Kind.PLAN, Kind.EPOCH)
 RESTORE_PATIENCE_S = 10.0
 """How long a plan of an earlier life is left alone while its devices have not been heard of."""
 REVIEW_EVERY_S = 5.0
@@ -66,12 +63,12 @@ class Coordinator:
         return min(planning, profiling.next_due_s(self._measurements), self._reviewed_at_s + REVIEW_EVERY_S)
 
     def restore(self, documents: Iterable[Document], now_s: float) -> None:
-        """Take back what an earlier life has kept. What cannot be read any more is logged and left out."""
-        for document in sorted(documents, key=lambda each: _RESTORE_ORDER.index(each.kind)):
-            try:
-                self._restore(document, now_s)
-            except (MessageError, ValueError) as error:
-                logger.error("%s %s on disk cannot be read and is left out: %s", document.kind, document.key, error)
+        """Take back what an earlier life has kept."""
+        restored = restore(documents)
+        for change in restored.changes:
+            self.snapshot = apply(self.snapshot, change, now_s)
+        self._library |= restored.library
+        self.streams.records.update(restored.records)
         self.streams.mark_all(now_s)
 
     def connected(self, now_s: float) -> None:
@@ -337,7 +334,7 @@ class Coordinator:
         effects = self.streams.advance(record, ep.PlanSeen(plan), self.snapshot, now_s)
         effects.append(Persist(Document(Kind.EPOCH, plan.stream, str(record.epochs.last_epoch).encode())))
         if record.epochs.committed is plan:
-            self._adopt(record, plan)
+            record.in_force = adopted(plan, self.snapshot.policy(plan.stream))
             effects.append(Persist(Document(Kind.PLAN, plan.stream, plan.encode())))
         return effects
 
@@ -370,34 +367,3 @@ class Coordinator:
     def _models_changed(self, now_s: float) -> None:
         self._measurements = profiling.update(self._measurements, self.snapshot, now_s)
         self.streams.mark_all(now_s)
-
-    def _adopt(self, record: StreamRecord, plan: CommittedPlan) -> None:
-        policy = self.snapshot.policy(plan.stream)
-        record.in_force = InForce(plan.epoch, plan.model, plan.source, plan.live, plan.routes, policy)
-
-    def _restore(self, document: Document, now_s: float) -> None:
-        key, value = document.key, document.value
-        match document.kind:
-            case Kind.MANIFEST:
-                self.snapshot = apply(self.snapshot, Manifest.decode(value), now_s)
-                self._library.add(key)
-            case Kind.CALIBRATION:
-                self.snapshot = apply(self.snapshot, Calibration.decode(value), now_s)
-            case Kind.STREAM:
-                self.snapshot = apply(self.snapshot, StreamDeclaration.decode(value), now_s)
-                self.streams.record(key).declared = True
-            case Kind.POLICY:
-                request = parse_request(value)
-                if isinstance(request, Refusal):
-                    raise ValueError("; ".join(request.reasons))
-                record = self.streams.record(key)
-                record.policy_document, record.verdict = value, Verdict(request.revision)
-                self.snapshot = apply(self.snapshot, PolicySet(key, request.policy), now_s)
-            case Kind.PLAN:
-                plan = CommittedPlan.decode(value)
-                record = self.streams.record(key)
-                self.streams.advance(record, ep.PlanSeen(plan), self.snapshot, now_s)
-                self._adopt(record, plan)
-            case Kind.EPOCH:
-                record = self.streams.record(key)
-                record.epochs = replace(record.epochs, last_epoch=max(record.epochs.last_epoch, int(value)))

@@ -105,6 +105,10 @@ class Epochs:
             return Phase.IDLE if self.committed is None else Phase.RUNNING
         return Phase.PROPOSING if self.committed is None else Phase.REROUTING
 
+    def at_least(self, epoch: int) -> "Epochs":
+        """Return the same with ``epoch`` given out."""
+        return replace(self, last_epoch=max(self.last_epoch, epoch))
+
 
 @dataclass(frozen=True, slots=True)
 class Propose:
@@ -323,7 +327,7 @@ def _adopt(epochs: Epochs, event: PlanSeen, now_s: float) -> Step:
 
 
 def _outnumber(epochs: Epochs, event: PlanSeen, now_s: float) -> Step:
-    return replace(epochs, last_epoch=max(epochs.last_epoch, event.plan.epoch)), []
+    return epochs.at_least(event.plan.epoch), []
 
 
 def _withdraw(epochs: Epochs, event: Withdraw, now_s: float) -> Step:

@@ -70,6 +70,7 @@ class _Planner:
         self._bad = BadMessages()
         self._republish_at_s = float("inf")
         self._boot_id = new_boot_id()
+        self._is_announced = False
 
     async def run(self) -> None:
         """Serve for ever."""
@@ -84,6 +85,7 @@ class _Planner:
             connect_timeout_s=config.connect_timeout_s,
         ) as connection:
             try:
+                await self._say_hello(connection)
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._perform(connection), name="perform")
                     group.create_task(self._listen(connection), name="listen")
@@ -99,6 +101,12 @@ class _Planner:
         self._republish_at_s = now_s + SETTLE_S
         for topic_filter, qos in SUBSCRIPTIONS.items():
             await connection.subscribe(topic_filter, qos)
+        if self._is_announced:
+            await self._say_hello(connection)
+
+    async def _say_hello(self, connection: Connection) -> None:
+        """Say that the planner is there: the first time only when it is sure to say goodbye as well."""
+        self._is_announced = True
         await connection.publish(topics.service(self._config.name), self._presence(State.ONLINE), retain=True)
 
     async def _listen(self, connection: Connection) -> None:

@@ -72,9 +72,7 @@ async def test_an_epoch_that_was_only_proposed_is_never_used_again(broker: Embed
             await fleet.come()
             await fleet.publish_manifest(manifest_of())
             await fleet.declare()
-            await fleet.watcher.until(
-                lambda: any(isinstance(command, Prepare) for command in fleet.server.commands) or None, "prepare"
-            )
+            await fleet.watcher.command("server", Prepare)
             process.kill()
         fleet.server.silent = False
         async with planner_process(broker, tmp_path):

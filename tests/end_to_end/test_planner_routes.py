@@ -62,9 +62,7 @@ async def test_a_link_that_sags_moves_the_route_and_says_why(fleet: Fleet) -> No
     assert reroute.reason == "link pi->server fell from 50.0 to 1.0 Mbps: 823 ms -> 165 ms"
     assert (reroute.previous, reroute.chosen) == (first.routes, plan.routes)
     assert (reroute.predicted_before, reroute.predicted_after) == (pytest.approx(823), pytest.approx(165))
-    released = await fleet.watcher.until(
-        lambda: next((each for each in fleet.server.commands if isinstance(each, Release)), None), "release"
-    )
+    released = await fleet.watcher.command("server", Release)
     assert released.through_epoch == 1
 
 
@@ -140,9 +138,7 @@ async def test_a_device_lost_while_it_prepares_ends_the_proposal(fleet: Fleet) -
     await fleet.come()
     await fleet.publish_manifest(manifest_of())
     await fleet.declare()
-    await fleet.watcher.until(
-        lambda: any(isinstance(command, Prepare) for command in fleet.server.commands) or None, "prepare"
-    )
+    await fleet.watcher.command("server", Prepare)
     await fleet.server.go()
     plan = await fleet.watcher.plan()
     assert devices_of(plan) == ["pi"] and plan.epoch == 2
@@ -164,9 +160,7 @@ async def test_waiting_says_for_what(fleet: Fleet) -> None:
 async def test_a_withdrawn_stream_leaves_nothing_behind(fleet: Fleet) -> None:
     await start(fleet)
     await fleet.declare(model="")
-    released = await fleet.watcher.until(
-        lambda: next((each for each in fleet.server.commands if isinstance(each, Release)), None), "release"
-    )
+    released = await fleet.watcher.command("server", Release)
     assert released.through_epoch == 1
     await fleet.declare()
     assert (await fleet.watcher.plan(lambda plan: plan.epoch > 1)).epoch == 2
@@ -191,9 +185,7 @@ async def test_nothing_blocks_the_event_loop(tmp_path: Path) -> None:
             await fleet.set_policy('{"retry_limit": 4}')
             await fleet.watcher.plan(lambda plan: plan.retry_limit == 4)
             await fleet.declare(model="")
-            await fleet.watcher.until(
-                lambda: any(isinstance(each, Release) for each in fleet.server.commands) or None, "release"
-            )
+            await fleet.watcher.command("server", Release)
             planner.cancel()
             await asyncio.wait([planner], timeout=10.0)
         assert planner.cancelled()
@@ -205,6 +197,18 @@ async def test_streams_share_the_memory_of_a_device(fleet: Fleet) -> None:
     await fleet.publish_manifest(manifest_of())
     await fleet.declare()
     assert devices_of(await fleet.watcher.plan()) == ["server"]
+    await fleet.declare("second")
+    second = await fleet.watcher.plan(lambda plan: plan.stream == "second")
+    assert devices_of(second) == ["pi"]
+
+
+async def test_a_busy_device_is_left_to_the_stream_that_has_it(fleet: Fleet) -> None:
+    await fleet.come()
+    await fleet.publish_manifest(manifest_of())
+    await fleet.declare(rate_hz=38.0)
+    assert devices_of(await fleet.watcher.plan()) == ["server"]
+    fleet.pi.block_ms = (5.0, 20.0, 20.0, 20.0, 20.0)
+    await fleet.pi.profile(MODEL)
     await fleet.declare("second")
     second = await fleet.watcher.plan(lambda plan: plan.stream == "second")
     assert devices_of(second) == ["pi"]

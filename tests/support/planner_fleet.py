@@ -30,6 +30,7 @@ TIMEOUT_S = 15.0
 MODEL = "a" * 64
 
 _Found = TypeVar("_Found")
+_Command = TypeVar("_Command", ProfileModel, Prepare, Release)
 
 
 def manifest_of(model: str = MODEL, name: str = "net", blocks: int = 5, **fields: object) -> Manifest:
@@ -112,6 +113,13 @@ class Watcher:
 
     async def status(self, wanted: Callable[[StreamStatus], bool]) -> StreamStatus:
         return await self.until(lambda: next((each for each in self.statuses if wanted(each)), None), "status")
+
+    async def command(self, device: str, kind: type[_Command]) -> _Command:
+        """Wait until a device has been told something of this kind."""
+        return await self.until(
+            lambda: next((said for to, said in self.commands if to == device and isinstance(said, kind)), None),
+            kind.__name__,
+        )
 
     async def event(self, kind: EventKind, wanted: Callable[[Event], bool] = lambda event: True) -> Event:
         return await self.until(
