@@ -84,7 +84,7 @@ def main() -> None:
                 }
             )
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    RESULTS.write_text(json.dumps(results, separators=(",", ":")) + "\n")
 
 
 def subjects(models: Path | None, folder: Path) -> Iterator[Subject]:
@@ -204,7 +204,9 @@ def print_map(found: Sequence[Cell]) -> None:
             wins, best = count_wins(chosen, way, margin=0.01)
             pipelined, most = count_wins(chosen, way, margin=0.01, pipelined=True)
             total = len(SPEEDS) * len(BANDWIDTHS_MBPS)
+            inputs = sum(cell.latency[way].route.startswith("[0,1)so ") and cell.gain(way) > 1.01 for cell in chosen)
             print(f"{way} wins latency in {wins} of {total} cells (best {best:.2f}x), ", end="")
+            print(f"in {inputs} of them by sending the input tensor from the source; ", end="")
             print(f"sustained rate in {pipelined} (best {most:.2f}x)")
 
 

@@ -1,12 +1,13 @@
 """The map of who wins, measured: real executors on an emulated fleet against what the planner's cost model predicts.
 
-    python -m benchmarks.encodings_measured [--requests N] [--out FILE]
+    python -m benchmarks.encodings_measured [--requests N] [--burst N] [--out FILE]
 
 Two executor processes behind the embedded broker run SqueezeNet 1.1; source speed and link are emulated (compute takes
 the idle profile times the slowdown, transfers take latency + 8 n / bandwidth). For every cell the routes that the cost
 model finds best (local, remote, split with raw tensors, split with encoded ones) are put in force one after the
 other, and every request is sent when the one before is answered. Latency is from dispatch to completion. What the bus
-adds to a transfer is measured beforehand and counts as latency of the link, as a monitor would report it.
+adds to a transfer is measured beforehand and counts as latency of the link, as a monitor would report it. Then the
+routes with the best sustained rate (raw, encoded) get a burst; the rate is between the first and the last completion.
 """
 
 import argparse
@@ -39,7 +40,7 @@ from shared.messages.requests import REQUEST_ID_PROPERTY, Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamDeclaration
 from shared.model.onnx_file import load_model
 from shared.plan.plan import Infeasible
-from shared.plan.policy import Policy
+from shared.plan.policy import Objective, Policy
 from shared.plan.problem import Problem
 
 RESULTS = Path(__file__).parent / "results" / "encodings_measured.json"
@@ -50,12 +51,13 @@ CELLS = (
     *((0.25, link, True) for link in (1.0, 5.0, 20.0, 50.0)),
 )
 """Speed of the source, Mbps, and whether requests are JPEGs of the input's size (else tensors)."""
+IN_FLIGHT = 8
 WAYS = (("local", "local_only"), ("remote", "remote_only"), ("raw", "shortest_path"), ("encoded", "shortest_path"))
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way to run in one cell."""
+    """One way to run in one cell; rates are those of a burst along the route with the best sustained rate."""
 
     speed: float
     bandwidth_mbps: float
@@ -65,6 +67,8 @@ class Row:
     predicted_ms: float
     measured_ms: float
     best_ms: float
+    predicted_hz: float | None = None
+    measured_hz: float | None = None
 
 
 class Fleet:
@@ -140,6 +144,7 @@ class Fleet:
             source=SOURCE,
             strategy="benchmark",
             routes=(PlanRoute(stages=planned),),
+            max_in_flight=IN_FLIGHT,
             committed_at_s=float(epoch),
         )
         await self.connection.publish(topics.plan(STREAM), plan.encode(), retain=True)
@@ -162,6 +167,17 @@ class Fleet:
         if failed:
             raise RuntimeError(failed[0])
         return [1000 * (outcome.completed_at_s - outcome.dispatched_at_s) for outcome in outcomes]
+
+    async def rate_hz(self, payload: bytes, count: int) -> float:
+        """Send requests all at once; return the rate at which they are completed."""
+        wanted = [f"b{self._requests + index}" for index in range(count)]
+        self._requests += count
+        for request_id in wanted:
+            properties = Properties(user={REQUEST_ID_PROPERTY: request_id})
+            await self.connection.publish(topics.requests(STREAM), payload, properties=properties)
+        await self._until(lambda: self._outcomes.keys() >= set(wanted))
+        completed = sorted(self._outcomes.pop(request_id).completed_at_s for request_id in wanted)
+        return (count - 1) / (completed[-1] - completed[0])
 
     async def _answer(self, payload: bytes, epoch: int) -> Outcome:
         """Send requests until one is answered in this epoch: the source takes a new plan for its next request."""
@@ -216,7 +232,7 @@ async def _start(device: str, address: str, folder: Path) -> asyncio.subprocess.
     )
 
 
-async def measure_cells(requests: int) -> list[Row]:
+async def measure_cells(requests: int, burst: int) -> list[Row]:
     """Measure every cell."""
     file = DATA / "squeezenet1.1.onnx"
     manifest = build_manifest(file, preprocessing=SQUEEZENET, output=OutputKind.CLASSIFICATION)
@@ -245,10 +261,16 @@ async def measure_cells(requests: int) -> list[Row]:
                     problem = make_problem(
                         measured, speed, bandwidth, is_jpeg, 0.99 if way == "encoded" else None, LATENCY_MS + bus_ms
                     )
-                    stages, predicted = _route(problem, strategy)
+                    payload = jpeg if is_jpeg else tensor
+                    stages, predicted = _route(problem, strategy, Objective.LATENCY)
                     await fleet.commit(stages)
-                    found = await fleet.latencies_ms(jpeg if is_jpeg else tensor, requests)
+                    found = await fleet.latencies_ms(payload, requests)
                     row = Row(speed, bandwidth, is_jpeg, way, stages, predicted, statistics.median(found), min(found))
+                    if strategy == "shortest_path":
+                        stages, period_ms = _route(problem, strategy, Objective.THROUGHPUT)
+                        await fleet.commit(stages)
+                        rate_hz = await fleet.rate_hz(payload, burst)
+                        row = replace(row, predicted_hz=1000 / period_ms, measured_hz=rate_hz)
                     rows.append(row)
                     print(_line(row), flush=True)
     return rows
@@ -259,12 +281,18 @@ def _payloads(samples: SampleSet, manifest: Manifest) -> tuple[bytes, bytes]:
     return tensor.tobytes(), jpeg_of(samples, manifest.preprocessing)
 
 
-def _route(problem: Problem, strategy: str) -> tuple[tuple[tuple[int, int, str, str], ...], float]:
-    plan = solve(with_strategy(replace(problem, policy=Policy()), strategy))
+def _route(
+    problem: Problem, strategy: str, objective: Objective
+) -> tuple[tuple[tuple[int, int, str, str], ...], float]:
+    """Return the best route and its cost: latency, or time per request in steady state; ms."""
+    plan = solve(with_strategy(replace(problem, policy=Policy(objective=objective)), strategy))
     if isinstance(plan, Infeasible):
         raise RuntimeError(f"{strategy}: {plan}")
     stages = plan.streams["s"].routes[0].stages
-    return tuple((stage.start, stage.stop, stage.device, stage.codec) for stage in stages), plan.predicted.latency_ms
+    route = tuple((stage.start, stage.stop, stage.device, stage.codec) for stage in stages)
+    if objective is Objective.THROUGHPUT and plan.predicted.throughput_hz:
+        return route, 1000 / plan.predicted.throughput_hz
+    return route, plan.predicted.latency_ms
 
 
 def _line(row: Row) -> str:
@@ -274,13 +302,21 @@ def _line(row: Row) -> str:
     )
     return (
         f"{row.speed:5.0%} {row.bandwidth_mbps:5.0f} Mbps {'jpeg' if row.jpeg else 'tensor':6} {row.way:8}"
-        f"{row.predicted_ms:9.1f}{row.measured_ms:9.1f}{row.measured_ms / row.predicted_ms:6.2f}  {route}"
+        f"{row.predicted_ms:9.1f}{row.measured_ms:9.1f}{row.measured_ms / row.predicted_ms:6.2f}"
+        f"{_rates(row)}  {route}"
     )
+
+
+def _rates(row: Row) -> str:
+    if row.predicted_hz is None or row.measured_hz is None:
+        return " " * 20
+    return f"{row.predicted_hz:8.1f}{row.measured_hz:8.1f} Hz"
 
 
 def print_winners(rows: Sequence[Row]) -> None:
     """Say for every cell what the encoded split gains over the better of local and remote, predicted and measured."""
-    print(f"\n{'cell':26}{'best other':>11}{'raw':>9}{'encoded':>9}{'gain':>7}{'predicted':>11}")
+    print(f"\n{'cell':26}{'best other':>11}{'raw':>9}{'encoded':>9}{'gain':>7}{'predicted':>11}", end="")
+    print(f"{'raw Hz':>9}{'enc. Hz':>9}{'1/best':>9}")
     wins = 0
     for speed, bandwidth, jpeg in CELLS:
         cell = {row.way: row for row in rows if (row.speed, row.bandwidth_mbps, row.jpeg) == (speed, bandwidth, jpeg)}
@@ -290,7 +326,8 @@ def print_winners(rows: Sequence[Row]) -> None:
         wins += gain > 1.05
         name = f"{speed:.0%} {bandwidth:g} Mbps {'jpeg' if jpeg else 'tensor'}"
         print(f"{name:26}{others:11.1f}{cell['raw'].measured_ms:9.1f}{cell['encoded'].measured_ms:9.1f}", end="")
-        print(f"{gain:7.2f}{expected:11.2f}")
+        print(f"{gain:7.2f}{expected:11.2f}{cell['raw'].measured_hz:9.1f}{cell['encoded'].measured_hz:9.1f}", end="")
+        print(f"{1000 / min(others, cell['encoded'].measured_ms, cell['raw'].measured_ms):9.1f}")
     print(f"the encoded split is more than 5 % faster in {wins} of {len(CELLS)} cells")
 
 
@@ -298,9 +335,10 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=12, help="per route")
+    parser.add_argument("--burst", type=int, default=24, help="requests at once, per route")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    rows = asyncio.run(measure_cells(options.requests))
+    rows = asyncio.run(measure_cells(options.requests, options.burst))
     print_winners(rows)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
