@@ -3,9 +3,10 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import le
 
 from shared.messages.calibration import Calibration, CodecCalibration, ShadowReport
-from shared.plan.cuts import INTEGER_BASES
+from shared.plan.cuts import INTEGER_BASES, Encoding, permits
 from shared.plan.plan import RAW
 from shared.plan.policy import CodecMode, Policy
 from shared.plan.problem import CodecProfile
@@ -84,6 +85,26 @@ def offered(
     return found
 
 
+def worthwhile(profiles: Mapping[str, CodecProfile], raw_bytes: float, policy: Policy) -> dict[str, CodecProfile]:
+    """Leave out what no strategy would choose: another encoding, or none, is as small and as quick, and better in one.
+
+    Only where the policy leaves the choice; the plans that are left are no worse, and found sooner.
+    """
+    if policy.codec not in (CodecMode.AUTO, CodecMode.LOSSLESS):
+        return dict(profiles)
+    costs = {
+        name: (profile.size_bytes, profile.encode_ms, profile.decode_ms)
+        for name, profile in profiles.items()
+        if _permits(policy, name, profile)
+    }
+    better = [(raw_bytes, 0.0, 0.0), *costs.values()]
+    return {
+        name: profiles[name]
+        for name, cost in costs.items()
+        if not any(other != cost and all(map(le, other, cost)) for other in better)
+    }
+
+
 def withdrawals(
     calibration: Calibration,
     policy: Policy,
@@ -95,7 +116,7 @@ def withdrawals(
     for block, profiles in earlier.items():
         for name, profile in profiles.items():
             now = later[block].get(name)
-            if _keeps(profile, policy) and (now is None or not _keeps(now, policy)):
+            if _permits(policy, name, profile) and (now is None or not _permits(policy, name, now)):
                 yield block, name
 
 
@@ -116,10 +137,13 @@ def _is_harmless(profile: CodecProfile) -> bool:
     return (profile.relative_error or 0.0) <= DEFAULT_RELATIVE_ERROR
 
 
-def _keeps(profile: CodecProfile, policy: Policy) -> bool:
-    """Whether an encoding is within the bounds that the policy names."""
-    if policy.codec != CodecMode.AUTO:
-        return True
-    if policy.max_relative_error is not None and (profile.relative_error or 0.0) > policy.max_relative_error:
-        return False
-    return policy.min_top1_agreement is None or (profile.top1_agreement or 0.0) >= policy.min_top1_agreement
+def _permits(policy: Policy, name: str, profile: CodecProfile) -> bool:
+    encoding = Encoding(
+        name,
+        profile.size_bytes,
+        profile.encode_ms,
+        profile.decode_ms,
+        profile.relative_error,
+        profile.top1_agreement,
+    )
+    return permits(policy, encoding)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from services.planner.encodings import FieldRecord, Place, offered
+from services.planner.encodings import FieldRecord, Place, offered, worthwhile
 from services.planner.sharing import slowdown
 from services.planner.snapshot import DeviceState, Snapshot
 from shared.messages.calibration import Calibration
@@ -130,7 +130,7 @@ def model_of(
             flops=block.flops,
             parameter_bytes=block.parameter_bytes,
             activation_bytes=block.activation_bytes or None,
-            codecs=codecs.get(index, {}),
+            codecs=worthwhile(codecs.get(index, {}), block.output_bytes, policy or Policy()),
         )
         for index, block in enumerate(manifest.blocks)
     )

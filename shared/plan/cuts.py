@@ -1,7 +1,6 @@
 """What crosses a cut of a model: sizes and encodings, for chains and for branching models."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -91,23 +90,21 @@ def allowed_encodings(model: Model, cut: int, policy: Policy) -> tuple[Encoding,
     A mode that names an encoding demands it wherever it is offered; elsewhere tensors travel raw.
     """
     offered = encodings(model, cut)
-    allowed = tuple(_matching(offered, policy))
+    allowed = tuple(encoding for encoding in offered if permits(policy, encoding))
     return allowed or offered[:1]
 
 
-def _matching(offered: tuple[Encoding, ...], policy: Policy) -> Iterator[Encoding]:
-    for encoding in offered:
-        match policy.codec:
-            case CodecMode.LOSSLESS:
-                allowed = encoding.is_lossless
-            case CodecMode.AUTO:
-                allowed = encoding.is_lossless or _within_bounds(encoding, policy)
-            case CodecMode.INT8:
-                allowed = encoding.base in INTEGER_BASES
-            case name:
-                allowed = name in (encoding.codec, encoding.base)
-        if allowed:
-            yield encoding
+def permits(policy: Policy, encoding: Encoding) -> bool:
+    """Say whether the policy allows an encoding, wherever it is offered."""
+    match policy.codec:
+        case CodecMode.LOSSLESS:
+            return encoding.is_lossless
+        case CodecMode.AUTO:
+            return encoding.is_lossless or _within_bounds(encoding, policy)
+        case CodecMode.INT8:
+            return encoding.base in INTEGER_BASES
+        case name:
+            return name in (encoding.codec, encoding.base)
 
 
 def _within_bounds(encoding: Encoding, policy: Policy) -> bool:

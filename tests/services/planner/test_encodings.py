@@ -2,9 +2,10 @@
 
 import pytest
 
-from services.planner.encodings import FieldRecord, offered, place_of, withdrawals
+from services.planner.encodings import FieldRecord, offered, place_of, withdrawals, worthwhile
 from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration, ShadowReport
 from shared.plan.policy import Policy
+from shared.plan.problem import CodecProfile
 
 MODEL = "a" * 64
 
@@ -18,6 +19,33 @@ def codec(name: str, agreement: float | None, error: float = 0.001) -> CodecCali
 def calibration(*codecs: CodecCalibration) -> Calibration:
     blocks = tuple(BlockCalibration(block=block, raw_bytes=100, codecs=codecs) for block in (0, 1))
     return Calibration(model=MODEL, blocks=blocks, samples=30)
+
+
+def profiles(**sizes_and_times: tuple[float, float, float]) -> dict[str, CodecProfile]:
+    return {
+        name.replace("_", "+"): CodecProfile(*cost, relative_error=0.0, top1_agreement=1.0)
+        for name, cost in sizes_and_times.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("policy", "left"),
+    [
+        (Policy(), {"uint8", "uint8+zstd", "raw+zstd"}),
+        (Policy(codec="lossless"), {"raw+zstd"}),
+        (Policy(codec="uint8"), {"raw+zstd", "raw+lz4", "float16", "uint8", "uint8+zstd", "sparse8"}),
+    ],
+)
+def test_what_another_encoding_beats_in_every_respect_is_left_out(policy: Policy, left: set[str]) -> None:
+    found = profiles(
+        raw_zstd=(60, 0.5, 0.1),
+        raw_lz4=(101, 0.1, 0.1),
+        float16=(50, 1.0, 1.0),
+        uint8=(25, 0.9, 0.9),
+        uint8_zstd=(10, 3.0, 2.0),
+        sparse8=(10, 3.0, 2.5),
+    )
+    assert set(worthwhile(found, 100, policy)) == left
 
 
 def report(agreement: float | None, error: float = 0.0, name: str = "uint8") -> ShadowReport:
