@@ -13,6 +13,7 @@ from shared.plan.quantities import Name
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 MAX_FAULTS: Final = 100
+MAX_TRANSFERS: Final = 20_000_000
 
 _ADAPTER: TypeAdapter[Problem] = TypeAdapter(Problem)
 
@@ -133,6 +134,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _semantic_faults(problem: Problem, strategies: Collection[str] | None) -> Iterator[Fault]:
     for name, model in problem.models.items():
         yield from _model_faults(f"$.models.{_spelled(name)}", model)
+        yield from _size_faults(problem, name, model)
     yield from _device_faults(problem)
     yield from _link_faults(problem)
     yield from _stream_faults(problem)
@@ -146,6 +148,15 @@ def _model_faults(path: str, model: Model) -> Iterator[Fault]:
             yield Fault(f"{path}.edges[{index}]", f"block {target} does not exist, the model has {count} blocks")
         elif source >= target:
             yield Fault(f"{path}.edges[{index}]", f"from block {source} to {target}: blocks must be in running order")
+
+
+def _size_faults(problem: Problem, name: str, model: Model) -> Iterator[Fault]:
+    """Refuse what planning could not hold in memory: a number per cut, encoding and pair of devices."""
+    able = sum(name in device.block_ms for device in problem.devices.values())
+    encodings = 1 + max((len(block.codecs) for block in model.blocks), default=0)
+    if (size := len(model.blocks) * encodings * able**2) > MAX_TRANSFERS:
+        message = f"{len(model.blocks)} blocks on {able} devices with {encodings} encodings make {size} transfers"
+        yield Fault(f"$.models.{_spelled(name)}", f"{message}, more than {MAX_TRANSFERS}")
 
 
 def _device_faults(problem: Problem) -> Iterator[Fault]:

@@ -7,8 +7,11 @@ from pydantic import ConfigDict, Field
 LARGEST: Final = 1e18
 """No quantity may be larger: past it, sums lose whole units."""
 
+SMALLEST: Final = 1e-6
+"""No rate or factor may be smaller: what is divided by it must stay finite."""
+
 NonNegative = Annotated[float, Field(ge=0, le=LARGEST, strict=True)]
-Positive = Annotated[float, Field(gt=0, le=LARGEST, strict=True)]
+Positive = Annotated[float, Field(ge=SMALLEST, le=LARGEST, strict=True)]
 Count = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 Index = Annotated[int, Field(ge=0, le=1_000_000, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1, strict=True)]

@@ -67,7 +67,10 @@ def mix_routes(problem: Problem, tables: Sequence[Tables]) -> RouteMix:
         columns += fresh
         if not fresh:
             break
-        solution, total_ms, duals = _master(columns, [entry.stream.jobs for entry in tables], len(resources))
+        master = _master(columns, [entry.stream.jobs for entry in tables], len(resources))
+        if master is None:
+            break
+        solution, total_ms, duals = master
         if bound_ms >= total_ms * (1 - 1e-9):
             break
         weights = dict(zip(resources, duals, strict=True))
@@ -84,23 +87,30 @@ def price_route(tables: Tables, weights: Mapping[tuple[str, Work], float]) -> tu
 
 def _master(
     columns: Sequence[tuple[int, Route, Array]], jobs: Sequence[int], resources: int
-) -> tuple[Array, float, list[float]]:
-    """Return the shares, the bottleneck and the duals of the present columns: min T, busy <= T, shares = jobs."""
+) -> tuple[Array, float, list[float]] | None:
+    """Return the shares, the bottleneck and the duals of the present columns: min T, busy <= T, shares = jobs.
+
+    None where the numbers are too far apart for the solver; the bound does not depend on it.
+    """
     count = len(columns)
     busy = np.zeros((resources, count + 1))
-    busy[:, -1] = -1.0
     equal = np.zeros((len(jobs), count + 1))
     for place, (index, _, times_ms) in enumerate(columns):
         busy[:, place] = times_ms
         equal[index, place] = 1.0
+    scale = float(busy.max()) or 1.0
+    busy /= scale
+    busy[:, -1] = -1.0
     objective = np.zeros(count + 1)
     objective[-1] = 1.0
     found = linprog(objective, A_ub=busy, b_ub=np.zeros(resources), A_eq=equal, b_eq=jobs, method="highs")
+    if found.x is None or found.ineqlin.marginals is None:
+        return None
     duals = np.maximum(0.0, -found.ineqlin.marginals)
     total = duals.sum()
     duals = duals / total if total > 0 else np.full(resources, 1 / resources)
     shares = np.asarray(found.x)
-    return shares[:-1], float(shares[-1]), duals.tolist()
+    return shares[:-1], float(shares[-1]) * scale, duals.tolist()
 
 
 def _shares(

@@ -98,8 +98,8 @@ def _set(path: str, value: object) -> dict[str, Any]:
     ("path", "value", "fault"),
     [
         ("version", 2, "$.version: input should be 1"),
-        ("links/0/bandwidth_mbps", -3, "$.links[0].bandwidth_mbps: input should be greater than 0"),
-        ("links/0/bandwidth_mbps", 0, "$.links[0].bandwidth_mbps: input should be greater than 0"),
+        ("links/0/bandwidth_mbps", -3, "$.links[0].bandwidth_mbps: input should be greater than or equal to 0.000001"),
+        ("links/0/bandwidth_mbps", 0, "$.links[0].bandwidth_mbps: input should be greater than or equal to 0.000001"),
         ("links/0/bandwidth_mbps", float("nan"), "$.links[0].bandwidth_mbps: input should be a finite number"),
         ("links/0/bandwidth_mbps", "18", "$.links[0].bandwidth_mbps: input should be a valid number"),
         ("links/0/to", "pi", "$.links[0]: joins pi to itself"),
@@ -149,6 +149,16 @@ def test_fault_has_its_path(path: str, value: object, fault: str) -> None:
     with pytest.raises(InvalidDocumentError) as caught:
         read_problem(json.dumps(_set(path, value)))
     assert [str(found)[: len(fault)] for found in caught.value.faults] == [fault]
+
+
+def test_what_no_memory_could_hold_is_refused() -> None:
+    values = _values()
+    values["devices"] |= {f"d{index}": values["devices"]["cloud"] for index in range(990)}
+    values["models"]["alexnet"]["blocks"] = values["models"]["alexnet"]["blocks"] * 10
+    for device in values["devices"].values():
+        device["block_ms"] = {"alexnet": [1.0] * 110}
+    with pytest.raises(InvalidDocumentError, match=r"\$\.models\.alexnet: 110 blocks on 992 devices"):
+        read_problem(json.dumps(values))
 
 
 def test_every_fault_is_told() -> None:
