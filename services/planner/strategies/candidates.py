@@ -10,15 +10,29 @@ from shared.plan.plan import Route, sequential_route
 from shared.plan.problem import Problem, Stream
 
 
-def split_route(problem: Problem, stream: Stream, helper: str, cut: int) -> Route:
-    """Return the route with blocks [0, cut) on the source and the rest on ``helper``, in the plainest encoding."""
+def split_route(problem: Problem, stream: Stream, helper: str, cut: int, codec: str | None = None) -> Route:
+    """Return the route with blocks [0, cut) on the source and the rest on ``helper``.
+
+    What crosses the cut travels as ``codec``, without one in the plainest encoding that the policy allows.
+    """
     model = problem.models[stream.model]
     blocks = len(model.blocks)
     stages = []
     for start, stop, device in ((0, cut, stream.source), (cut, blocks, helper)):
         if start < stop:
-            stages.append((start, stop, device, allowed_encodings(model, stop, problem.policy)[0].codec))
+            plainest = allowed_encodings(model, stop, problem.policy)[0].codec
+            stages.append((start, stop, device, codec if codec and stop == cut else plainest))
     return sequential_route(stages)
+
+
+def split_routes(problem: Problem, stream: Stream, helper: str, cut: int) -> Iterator[Route]:
+    """Yield `split_route` in every encoding that the policy allows at the cut."""
+    model = problem.models[stream.model]
+    if not 0 < cut < len(model.blocks):
+        yield split_route(problem, stream, helper, cut)
+        return
+    for encoding in allowed_encodings(model, cut, problem.policy):
+        yield split_route(problem, stream, helper, cut, encoding.codec)
 
 
 def helpers(problem: Problem, stream: Stream) -> tuple[str, ...]:
@@ -47,7 +61,8 @@ def local_route(problem: Problem, stream: Stream) -> Route | None:
 def splits(problem: Problem, stream: Stream) -> Iterator[tuple[Route, str, int]]:
     """Yield every route with at most one cut between the source and one helper, with the helper and the cut.
 
-    The local route comes first, with the source as its own helper.
+    A cut comes once for every encoding that the policy allows there. The local route comes first, with the source as
+    its own helper.
     """
     local = local_route(problem, stream)
     blocks = len(problem.models[stream.model].blocks)
@@ -55,7 +70,8 @@ def splits(problem: Problem, stream: Stream) -> Iterator[tuple[Route, str, int]]
         yield local, stream.source, blocks
     for helper in helpers(problem, stream):
         for cut in range(blocks if local is not None else 1):
-            yield split_route(problem, stream, helper, cut), helper, cut
+            for route in split_routes(problem, stream, helper, cut):
+                yield route, helper, cut
 
 
 def keeps_constraints(problem: Problem, stream: Stream, route: Route) -> bool:

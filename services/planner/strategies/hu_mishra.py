@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import permutations
 
-from services.planner.strategies.candidates import helpers, keeps_constraints, local_route, split_route
+from services.planner.strategies.candidates import helpers, keeps_constraints, local_route, split_routes
 from services.planner.strategies.diagnosis import diagnose
 from services.planner.strategies.neurosurgeon import no_split
 from services.planner.strategies.strategy import conclude, uniform
@@ -86,7 +86,7 @@ def _groups(problem: Problem, stream: Stream) -> Iterator[list[Route]]:
     for cut in reversed(cuts[:-1]):
         if cut and stream.model not in problem.devices[stream.source].block_ms:
             continue
-        yield [split_route(problem, stream, helper, cut) for helper in found]
+        yield [route for helper in found for route in split_routes(problem, stream, helper, cut)]
         for second in reversed([other for other in cuts if cut < other < blocks]):
             yield [_three_way(problem, stream, pair, cut, second) for pair in _pairs(problem, stream)]
 

@@ -17,8 +17,8 @@ class Neurosurgeon:
 
     Resolutions: profile tables instead of regressions; with several servers the best pair; the server's load factor K
     is taken as 1 unless ``server_load_aware``, as in the original's first variant; the energy variant is used for the
-    objective energy, latency for every other. Cuts that break a constraint are not considered. Tensors travel raw
-    unless the policy demands an encoding.
+    objective energy, latency for every other. Cuts that break a constraint are not considered. Every
+    encoding that the policy allows at a cut counts as a cut of its own.
     """
 
     name: str = "neurosurgeon"

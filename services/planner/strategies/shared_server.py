@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.planner.strategies.candidates import helpers, keeps_constraints, local_route, split_route
+from services.planner.strategies.candidates import helpers, keeps_constraints, local_route, split_routes
 from services.planner.strategies.jps import sequence_plan
 from services.planner.strategies.tables import Array
 from shared.plan.cost import CostModel
@@ -84,7 +84,7 @@ def _routes(problem: Problem, stream: Stream, server: str) -> tuple[Route, ...]:
     routes: list[Route] = []
     if server in helpers(problem, stream):
         cuts = range(len(problem.models[stream.model].blocks) if local is not None else 1)
-        routes += [split_route(problem, stream, server, cut) for cut in cuts]
+        routes += [route for cut in cuts for route in split_routes(problem, stream, server, cut)]
     if local is not None:
         routes.append(local)
     return tuple(route for route in routes if keeps_constraints(problem, stream, route))
