@@ -177,9 +177,11 @@ class StreamSource:
                 receive_maximum=_MAX_ARRIVING,
                 connect_timeout_s=None,
             ) as connection:
-                await self._subscribe(connection)
                 async with asyncio.TaskGroup() as group:
+                    # First of all: a broker that resumes a session may send what waits, and want it acknowledged,
+                    # before it answers a subscription.
                     reader = group.create_task(self._read(connection), name=f"read {self.stream}")
+                    await self._subscribe(connection)
                     await self._intake_unwanted.wait()
                     reader.cancel()
                 await connection.unsubscribe(topics.requests(self.stream))

@@ -1,11 +1,23 @@
+import asyncio
 import re
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.executor.intake import PayloadCache, read_request
+from broker.embedded import EmbeddedBroker
+from services.executor.frames import FeatureMap
+from services.executor.intake import PayloadCache, StreamSource, read_request
+from services.executor.journal_thread import JournalThread
+from services.executor.outbox import Outbox
+from services.executor.source import SourceState
+from services.executor.source_protocol import PlanCommitted
+from shared.bus import topics
+from shared.bus.connection import Connection
 from shared.bus.properties import Properties
 from shared.messages.requests import JSON_CONTENT, MSGPACK_CONTENT
+from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}\Z")
 
@@ -56,3 +68,54 @@ def test_the_payload_cache_is_bounded() -> None:
     cache.drop("a")
     cache.put("b", b"123456")
     assert cache.get("b") == b"123456"
+
+
+async def test_more_requests_than_the_broker_sends_at_once_are_taken_over_after_a_restart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The embedded broker sends 100 unacknowledged messages of a resumed session, and only then answers."""
+    count = 150
+    dispatched: asyncio.Queue[str] = asyncio.Queue()
+    stage = PlanStage(start=0, stop=1, device="d")
+    plan = CommittedPlan(
+        stream="s",
+        epoch=1,
+        model="a" * 64,
+        source="d",
+        strategy="test",
+        routes=(PlanRoute(stages=(stage,)),),
+        max_in_flight=count,
+    )
+
+    async def forward(feature_map: FeatureMap) -> None:
+        await dispatched.put(feature_map.header.request_id)
+
+    async with (
+        asyncio.timeout(60),
+        EmbeddedBroker() as broker,
+        Connection.open(broker.settings) as connection,
+        JournalThread.open(tmp_path / "journal.db") as journal,
+        asyncio.TaskGroup() as group,
+    ):
+        intake = "segue-intake-d-s"
+        async with Connection.open(
+            broker.settings, client_id=intake, persistent_session=True, manual_ack=True
+        ) as former_life:
+            await former_life.subscribe(topics.requests("s"))
+        names = [f"r{number}" for number in range(count)]
+        for name in names:
+            await connection.publish(topics.requests("s"), b"x", properties=Properties(user={"request_id": name}))
+        source = StreamSource(
+            "s",
+            state=SourceState("d"),
+            settings=broker.settings,
+            journal=journal,
+            outbox=Outbox("d", connection),
+            forward=forward,
+        )
+        running = group.create_task(source.run())
+        await source.tell(PlanCommitted(plan))
+        source.want_intake(True)
+        assert [await dispatched.get() for _ in names] == names
+        running.cancel()
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
