@@ -11,13 +11,15 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["shared"]):
+with atheris.instrument_imports(include=["shared", "services.executor.frames"]):
+    from services.executor import frames
     from shared.asyncapi import CHANNELS
     from shared.bus.chunks import Reassembler, decode_chunk, split
     from shared.bus.errors import DecodeError
     from shared.bus.frame import decode_frame, encode_frame
     from shared.codecs import CodecError, TensorSpec, decode_tensor, encode_tensor, make_registry, seal
     from shared.messages.base import MessageError
+    from shared.messages.requests import FeatureMapHeader
 
 import numpy as np
 
@@ -97,6 +99,15 @@ def fuzz_message(data: bytes) -> None:
     assert kind.decode(message.encode()) == message
 
 
+def fuzz_feature_map(data: bytes) -> None:
+    """Read a feature map as an executor does; what it accepts is no larger than what came, decompressed."""
+    try:
+        feature_map = frames.decode(data, REGISTRY)
+    except (DecodeError, MessageError):
+        return
+    assert len(feature_map.tensors) <= len(feature_map.header.tensors)
+
+
 TARGETS: tuple[Callable[[bytes], None], ...] = (
     fuzz_codec,
     fuzz_body,
@@ -104,6 +115,7 @@ TARGETS: tuple[Callable[[bytes], None], ...] = (
     fuzz_frame,
     fuzz_chunks,
     fuzz_message,
+    fuzz_feature_map,
 )
 
 
@@ -147,6 +159,11 @@ def seeds() -> Iterator[bytes]:
     yield bytes([4]) + b"".join(bytes([0, len(chunk)]) + chunk for chunk in chunks)
     yield bytes([4]) + b"".join(bytes([1, len(chunk)]) + chunk for chunk in reversed(chunks))
     golden = Path(__file__).parents[1] / "golden" / "messages"
+    header = FeatureMapHeader.decode((golden / "FeatureMapHeader.json").read_bytes())
+    tensor = np.maximum(rng.normal(size=(1, 2, 4, 4)), 0).astype(np.float32)
+    for codec in REGISTRY.values():
+        pieces = frames.encode(header, {"x": encode_tensor(tensor, codec)})
+        yield bytes([6]) + b"".join(bytes(piece) for piece in pieces)
     for index, message in enumerate(MESSAGES):
         yield bytes([5, index]) + bytes.fromhex((golden / f"{message.__name__}.hex").read_text())
         yield bytes([5, index]) + (golden / f"{message.__name__}.json").read_bytes()
