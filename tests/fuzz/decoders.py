@@ -20,6 +20,7 @@ with atheris.instrument_imports(include=["shared", "services.executor.frames"]):
     from shared.codecs import CodecError, TensorSpec, decode_tensor, encode_tensor, make_registry, seal
     from shared.messages.base import MessageError
     from shared.messages.requests import FeatureMapHeader
+    from shared.messages.streams import PlanStage
 
 import numpy as np
 
@@ -160,6 +161,7 @@ def seeds() -> Iterator[bytes]:
     yield bytes([4]) + b"".join(bytes([1, len(chunk)]) + chunk for chunk in reversed(chunks))
     golden = Path(__file__).parents[1] / "golden" / "messages"
     header = FeatureMapHeader.decode((golden / "FeatureMapHeader.json").read_bytes())
+    header = header.model_copy(update={"stages": (PlanStage(start=0, stop=2, device="pi"),), "stage": 0})
     tensor = np.maximum(rng.normal(size=(1, 2, 4, 4)), 0).astype(np.float32)
     for codec in REGISTRY.values():
         pieces = frames.encode(header, {"x": encode_tensor(tensor, codec)})
