@@ -68,7 +68,8 @@ async def test_a_link_that_sags_moves_the_route_and_says_why(fleet: Fleet) -> No
 
 async def test_load_moves_the_route_and_back_when_it_is_over(fleet: Fleet) -> None:
     await start(fleet)
-    await fleet.set_policy('{"cooldown_ms": 0}')
+    await fleet.set_policy('{"cooldown_ms": 0, "revision": "eager"}')
+    await fleet.watcher.status(lambda status: status.policy_revision == "eager")
     await fleet.server.set_load(20.0)
     away = await fleet.watcher.plan(lambda plan: devices_of(plan) == ["pi"])
     event = await fleet.watcher.event(EventKind.REROUTE, lambda event: event.data["epoch"] == away.epoch)
@@ -80,8 +81,8 @@ async def test_load_moves_the_route_and_back_when_it_is_over(fleet: Fleet) -> No
 
 async def test_a_device_in_use_that_vanishes_is_replaced_at_once(fleet: Fleet) -> None:
     await start(fleet)
-    await fleet.set_policy('{"cooldown_ms": 1000000}')
-    await fleet.watcher.status(lambda status: status.policy_accepted and status.epoch == 1)
+    await fleet.set_policy('{"cooldown_ms": 1000000, "revision": "calm"}')
+    await fleet.watcher.status(lambda status: status.policy_revision == "calm")
     await fleet.server.go()
     plan = await fleet.watcher.plan(lambda plan: devices_of(plan) == ["pi"])
     event = await fleet.watcher.event(EventKind.REROUTE, lambda event: event.data["epoch"] == plan.epoch)
