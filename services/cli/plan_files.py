@@ -1,8 +1,12 @@
 """Offline planning from the command line: solve problem files, compare strategies, simulate, print schemas."""
 
+import ctypes
 import json
+import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -231,8 +235,24 @@ def load_problem(path: Path | None, strategy: str | None = None, objective: Obje
 def solve_timed(problem: Problem, strategy: str, seed: int, time_budget_s: float) -> Plan | Infeasible:
     """Solve with the named strategy, and note how long it took."""
     started_s = time.perf_counter()
-    answer = strategies()[strategy].solve(problem, seed=seed, time_budget_s=time_budget_s)
+    with _solver_chatter_on_stderr():
+        answer = strategies()[strategy].solve(problem, seed=seed, time_budget_s=time_budget_s)
     return replace(answer, solve_ms=(time.perf_counter() - started_s) * 1000)
+
+
+@contextmanager
+def _solver_chatter_on_stderr() -> Iterator[None]:
+    """Keep standard output for the answer: the solver's library prints to it past Python."""
+    sys.stdout.flush()
+    library = ctypes.CDLL(None)
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        library.fflush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _planned(problem: Problem, plan_file: Path | None, seed: int, time_budget_s: float) -> Plan | Infeasible:

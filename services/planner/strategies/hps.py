@@ -13,8 +13,8 @@ from services.planner.strategies.strategy import conclude
 from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
 from shared.plan.problem import Problem
 
-MAX_STEPS = 200
-"""How many jobs change their cut at most after the start."""
+MAX_ORDERED_JOBS = 500_000
+"""How many jobs are put in order at most, all changes of cuts together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,8 @@ def _improved(problem: Problem, curves: Sequence[Sequence[Job]], cuts: list[list
     """Give single jobs another cut as long as the makespan of the union falls; jobs of a source share its machines."""
     shared = _by_source(problem)
     best_ms = _union_ms(shared, curves, cuts)
-    for _ in range(MAX_STEPS):
+    left = MAX_ORDERED_JOBS
+    while left > 0:
         options = [
             (_union_ms(shared, curves, changed), changed)
             for place, own in enumerate(cuts)
@@ -75,6 +76,7 @@ def _improved(problem: Problem, curves: Sequence[Sequence[Job]], cuts: list[list
             if new != old
             for changed in [_with_change(cuts, place, old, new)]
         ]
+        left -= len(options) * sum(len(own) for own in cuts)
         least_ms, changed = min(options, key=lambda option: option[0], default=(best_ms, cuts))
         if least_ms >= best_ms * (1 - 1e-9):
             break

@@ -7,8 +7,15 @@ import numpy as np
 
 from services.planner.strategies.diagnosis import diagnose
 from services.planner.strategies.neurosurgeon import no_split
-from services.planner.strategies.shared_server import Offload, offloads, servers, snapshot_delays_ms, task_plans
-from services.planner.strategies.strategy import conclude, policy_queues
+from services.planner.strategies.shared_server import (
+    MAX_TASKS,
+    Offload,
+    offloads,
+    servers,
+    snapshot_delays_ms,
+    task_plans,
+)
+from services.planner.strategies.strategy import conclude, policy_queues, unsupported
 from services.planner.strategies.tables import Array
 from shared.plan.constraints import violations
 from shared.plan.cost import CostModel
@@ -19,7 +26,9 @@ from shared.plan.problem import Problem
 Score = Callable[[Sequence[int]], float]
 
 SNAPSHOTS_PER_SECOND, SIMULATIONS_PER_SECOND = 20_000, 1_000
-"""How many evaluations a second of time budget buys."""
+"""How many evaluations a second of time budget buys, for USUAL_TASKS tasks or fewer."""
+
+USUAL_TASKS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +53,12 @@ class KafetzisKoutsopoulos:
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best end of the greedy descent over all servers and starts."""
+        if (count := sum(stream.jobs for stream in problem.streams)) > MAX_TASKS:
+            return unsupported(problem, self.name, f"{count} jobs, more than {MAX_TASKS}")
         best: Plan | None = None
         failure: Infeasible | None = None
         speed = SIMULATIONS_PER_SECOND if self.event_driven else SNAPSHOTS_PER_SECOND
-        evaluations = 200 + int(speed * time_budget_s)
+        evaluations = 100 + int(speed * time_budget_s * min(1.0, USUAL_TASKS / count))
         for server in servers(problem):
             tasks = offloads(problem, server)
             if tasks is None:

@@ -80,7 +80,7 @@ class Milp:
         shared = len({stream.model for stream in problem.streams}) < len(problem.streams)
         shared = shared and any(device.memory_bytes is not None for device in problem.devices.values())
         exact = whole and not shared
-        bound = solution.bound / jobs if exact and objective is not Objective.DEADLINE else None
+        bound = solution.bound if exact and objective is not Objective.DEADLINE else None
         return conclude(problem, self.name, plans, optimal=exact and solution.proved, lower_bound=bound)
 
     def _none(self, problem: Problem, solution: Solution, time_budget_s: float) -> Infeasible:
@@ -122,11 +122,12 @@ class _Builder:
         self.programme = Programme()
         self._problem = problem
         self._objective = problem.policy.objective
+        self._jobs = sum(stream.jobs for stream in problem.streams)
 
     def add_stream(self, tables: Tables) -> _Placed:
         """Add placement, flow and the stream's own constraints."""
         programme, latency = self.programme, latency_measure(tables)
-        cost, jobs = self._cost(tables, latency), tables.stream.jobs
+        cost, share = self._cost(tables, latency), tables.stream.jobs / self._jobs
         nodes, count = range(len(tables.nodes)), tables.blocks
         several = latency.move.shape[1] > 1
         blocks = [[-1] * len(nodes) for _ in range(count)]
@@ -135,7 +136,7 @@ class _Builder:
                 first = latency.first[node] + latency.start[node] if block == 0 else 0.0
                 if np.isfinite(latency.run[node, block] + first):
                     extra = cost.first[node] + cost.start[node] if block == 0 else 0.0
-                    blocks[block][node] = programme.variable(jobs * (cost.run[node, block] + extra), integral=True)
+                    blocks[block][node] = programme.variable(share * (cost.run[node, block] + extra), integral=True)
             programme.restrict([(variable, 1.0) for variable in blocks[block] if variable >= 0], 1.0, 1.0)
         arcs: dict[tuple[int, int, int, int], int] = {}
         for cut in range(1, count):
@@ -147,12 +148,12 @@ class _Builder:
                         arcs[cut, 0, sender, receiver] = programme.variable()
                         continue
                     for codec in np.flatnonzero(np.isfinite(latency.move[cut, :, sender, receiver])).tolist():
-                        price = jobs * (cost.move[cut, codec, sender, receiver] + cost.start[receiver])
+                        price = share * (cost.move[cut, codec, sender, receiver] + cost.start[receiver])
                         arcs[cut, codec, sender, receiver] = programme.variable(price, integral=several)
         ends: dict[tuple[int, int], int] = {}
         for codec, node in np.argwhere(np.isfinite(latency.finish)).tolist():
             if blocks[-1][node] >= 0:
-                ends[codec, node] = programme.variable(jobs * cost.finish[codec, node], integral=several)
+                ends[codec, node] = programme.variable(share * cost.finish[codec, node], integral=several)
         placed = _Placed(tables, blocks, arcs, ends)
         self._flow(placed)
         self._deadline(placed, latency)
@@ -235,14 +236,15 @@ class _Builder:
         self.programme.restrict(terms, -inf, limit * scale * (1 + SLACK))
 
     def _busy_terms(self, placed: _Placed, name: str, work: Work) -> list[tuple[int, float]]:
-        """Return the busy time of one device at one kind of work, all jobs of a stream together."""
+        """Return the busy time of one device at one kind of work, per job of the whole problem."""
         tables = placed.tables
         if name not in tables.nodes:
             return []
         own = (np.arange(len(tables.nodes)) == tables.nodes.index(name)).astype(float)
         nothing = np.zeros_like(own)
         measure = busy_measure(tables, own, nothing) if work is Work.COMPUTE else busy_measure(tables, nothing, own)
-        return [(variable, factor * tables.stream.jobs) for variable, factor in _terms(placed, measure) if factor]
+        share = tables.stream.jobs / self._jobs
+        return [(variable, factor * share) for variable, factor in _terms(placed, measure) if factor]
 
 
 def _terms(placed: _Placed, measure: Measure) -> list[tuple[int, float]]:

@@ -20,7 +20,9 @@ from shared.plan.policy import Objective
 from shared.plan.problem import Problem, Stream
 
 CHANGES_PER_SECOND = 400
-"""How many changed plans a second of time budget buys."""
+"""How many changed plans a second of time budget buys, for USUAL_JOBS jobs or fewer."""
+
+USUAL_JOBS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,9 @@ class MixedRoutes:
                 return Infeasible(self.name, problem.policy.objective, reasons)
             pools[stream.name] = pool
             plans[stream.name] = _rounded(problem, stream, mix, pool)
-        plans = _improved(problem, plans, pools, 50 + int(CHANGES_PER_SECOND * time_budget_s))
+        jobs = sum(stream.jobs for stream in problem.streams)
+        changes = 5 + int(CHANGES_PER_SECOND * time_budget_s * min(1.0, USUAL_JOBS / jobs))
+        plans = _improved(problem, plans, pools, changes)
         return conclude(problem, self.name, plans, lower_bound=burst_bound(problem, mix))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import inf
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -49,15 +50,17 @@ class Programme:
 
     def solve(self, *, node_limit: int) -> Solution:
         """Solve with HiGHS; ``node_limit`` bounds the search, so that the result does not depend on the machine."""
+        costs = np.array(self.costs)
+        scale = float(np.abs(costs).max()) or 1.0
         rows, columns, factors = zip(*self.entries, strict=True)
         matrix = csr_array((factors, (rows, columns)), shape=(len(self.low), len(self.costs)))
         found = milp(
-            np.array(self.costs),
+            costs / scale,
             integrality=np.array(self.integral, dtype=np.int64),
             bounds=Bounds(np.zeros(len(self.costs)), np.array(self.upper)),
             constraints=LinearConstraint(matrix, np.array(self.low), np.array(self.high)),
             options={"node_limit": node_limit, "mip_rel_gap": 0.0},
         )
-        bound = found.mip_dual_bound if found.mip_dual_bound is not None else 0.0
+        bound = -inf if found.mip_dual_bound is None else found.mip_dual_bound * scale
         values = None if found.x is None else np.asarray(found.x)
         return Solution(values, float(bound), found.status in (0, 2))

@@ -7,8 +7,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from services.planner.strategies.kafetzis_koutsopoulos import no_offload
-from services.planner.strategies.shared_server import Offload, offloads, servers, task_plans
-from services.planner.strategies.strategy import conclude
+from services.planner.strategies.shared_server import MAX_TASKS, Offload, offloads, servers, task_plans
+from services.planner.strategies.strategy import conclude, unsupported
 from shared.plan.plan import Infeasible, Plan
 from shared.plan.policy import QueueDiscipline
 from shared.plan.problem import Problem
@@ -30,6 +30,8 @@ class RankAssignment:
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best assignment over all servers."""
+        if (count := sum(stream.jobs for stream in problem.streams)) > MAX_TASKS:
+            return unsupported(problem, self.name, f"{count} jobs, more than {MAX_TASKS}")
         best: Plan | None = None
         failure: Infeasible | None = None
         for server in servers(problem):

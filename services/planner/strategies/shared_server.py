@@ -14,6 +14,9 @@ from shared.plan.plan import Route, StreamPlan
 from shared.plan.policy import QueueDiscipline
 from shared.plan.problem import Problem, Stream
 
+MAX_TASKS = 400
+"""Above so many jobs, choosing a cut for every single one takes too long."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Offload:

@@ -1,6 +1,7 @@
 """What a planning algorithm is, and how it ends: in a plan or in the reasons why there is none."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Protocol
 
 from shared.plan.constraints import violations
@@ -94,7 +95,7 @@ def conclude(
     if optimal:
         lower_bound = cost
     elif lower_bound is not None:
-        lower_bound = min(lower_bound, cost)
+        lower_bound = min(lower_bound, cost) if isfinite(lower_bound) else None
     return Plan(strategy, objective, streams, predicted, cost, optimal, lower_bound, None, queues, tuple(turns))
 
 

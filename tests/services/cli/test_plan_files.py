@@ -1,3 +1,4 @@
+import ctypes
 import json
 from pathlib import Path
 
@@ -168,3 +169,12 @@ def test_simulate_refuses(app: typer.Typer, options: list[str]) -> None:
 
 def test_simulate_the_infeasible_is_status_3(app: typer.Typer) -> None:
     assert _run(app, "simulate", str(INSTANCES / "vgg16_too_late.json"), "--json").exit_code == 3
+
+
+def test_what_a_library_prints_past_python_stays_off_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+    library = ctypes.CDLL(None)
+    with plan_files._solver_chatter_on_stderr():
+        library.puts(b"chatter")
+    library.fflush(None)
+    captured = capfd.readouterr()
+    assert "chatter" not in captured.out and "chatter" in captured.err
