@@ -26,6 +26,7 @@ def add(
     source: Annotated[str, typer.Option(help="The device at which requests arise.", show_default=False)],
     sink: Annotated[str | None, typer.Option(help="The device that wants the results, if it matters.")] = None,
     rate_hz: Annotated[float | None, typer.Option(min=0.0, help="Requests per second, if known.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Requests that come at once: the size of a burst.")] = 1,
     live: Annotated[bool, typer.Option("--live", help="When too many wait, keep the newest only.")] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until the stream is routed.")] = False,
     timeout_s: Timeout = 120.0,
@@ -37,7 +38,9 @@ def add(
     """
     for name in (stream, source, *([sink] if sink else [])):
         _check_name(name)
-    declaration = StreamDeclaration(stream=stream, model=model, source=source, sink=sink, rate_hz=rate_hz, live=live)
+    declaration = StreamDeclaration(
+        stream=stream, model=model, source=source, sink=sink, rate_hz=rate_hz, jobs=jobs, live=live
+    )
     address = settings(broker)
 
     async def declare() -> tuple[StreamStatus | None, StreamView | None]:

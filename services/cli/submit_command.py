@@ -1,5 +1,6 @@
 """`segue submit`: send files to a stream and print what comes back."""
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,21 +8,30 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.fleet_view import latency_ms
-from services.cli.operations import CONNECT_TIMEOUT_S
+from services.cli.operations import CONNECT_TIMEOUT_S, operator
 from services.cli.options import DEFAULT_BROKER, Broker, Json, Timeout, notes, output, print_json, settings
 from services.cli.running import run_command
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.client import Client, ClientTimeout
 from shared.messages.requests import Outcome, OutcomeStatus
+from shared.messages.streams import StreamDeclaration
 from shared.service import ExitStatus, InputError
+
+_MOST_IN_FLIGHT = 256
+_LOOK_S = 0.5
+"""How long to wait for a stream's declaration, which is there at once if it is there."""
 
 
 def submit(
     files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="JPEG, PNG, .npy or raw tensors.")],
     stream: Annotated[str, typer.Option("--stream", "-s", help="The stream's name.", show_default=False)],
     timeout_s: Timeout = 60.0,
-    in_flight: Annotated[int, typer.Option(min=1, max=256, help="Requests under way at most.")] = 4,
+    in_flight: Annotated[int, typer.Option(min=1, max=_MOST_IN_FLIGHT, help="Requests under way at most.")] = 4,
+    burst: Annotated[
+        bool | None,
+        typer.Option("--burst/--no-burst", help="All files at once. Default: if the stream is declared with --jobs."),
+    ] = None,
     whole_outputs: Annotated[
         Path | None, typer.Option("--outputs", metavar="DIR", help="Write the output tensors as .npy files.")
     ] = None,
@@ -30,13 +40,22 @@ def submit(
 ) -> None:
     """Send files to a stream and print results: labels, latency, and where the time went.
 
+    A burst goes to the source as a whole, which starts it in the order of the plan.
+
     Exit status 1 if a request ends with an error, 4 if one has no outcome in time.
     """
     if not topics.is_name(stream):
         raise InputError(f"{stream!r} is no stream name")
     payloads = [_read(file) for file in files]
     address = settings(broker)
-    outcomes = run_command(lambda: _submit(address, stream, payloads, timeout_s, in_flight, whole_outputs is not None))
+    whole = whole_outputs is not None
+
+    async def send() -> tuple[bool, list[Outcome | ClientTimeout]]:
+        at_once = await _has_bursts(address, stream) if burst is None else burst
+        limit = min(_MOST_IN_FLIGHT, max(in_flight, len(payloads))) if at_once else in_flight
+        return at_once, await _submit(address, stream, payloads, timeout_s, limit, whole)
+
+    at_once, outcomes = run_command(send)
     if whole_outputs is not None:
         _write_outputs(whole_outputs, files, outcomes)
     if as_json:
@@ -44,6 +63,8 @@ def submit(
     else:
         for file, outcome in zip(files, outcomes, strict=True):
             _show(file, outcome)
+        if at_once:
+            _show_burst(outcomes)
     if any(isinstance(outcome, ClientTimeout) for outcome in outcomes):
         raise typer.Exit(ExitStatus.OUT_OF_REACH)
     if any(isinstance(outcome, Outcome) and outcome.status is OutcomeStatus.ERROR for outcome in outcomes):
@@ -55,6 +76,31 @@ async def _submit(
 ) -> list[Outcome | ClientTimeout]:
     async with Client.open(address, in_flight=in_flight, connect_timeout_s=CONNECT_TIMEOUT_S) as client:
         return await client.submit_many(stream, payloads, timeout_s=timeout_s, whole_outputs=whole)
+
+
+async def _has_bursts(address: BusSettings, stream: str) -> bool:
+    """Say whether the stream is declared to have several requests at once."""
+    async with operator(address) as connection:
+        await connection.subscribe(topics.stream(stream))
+        try:
+            async with asyncio.timeout(_LOOK_S):
+                received = await anext(connection)
+        except TimeoutError:
+            return False
+        return bool(received.payload) and StreamDeclaration.decode(received.payload).jobs > 1
+
+
+def makespan_ms(outcomes: Sequence[Outcome | ClientTimeout]) -> float:
+    """Return the time from the first request's acceptance to the last outcome's completion, in ms."""
+    arrived = [outcome for outcome in outcomes if isinstance(outcome, Outcome)]
+    if not arrived:
+        return 0.0
+    began_s = min(outcome.accepted_at_s for outcome in arrived)
+    return 1000 * (max(outcome.completed_at_s for outcome in arrived) - began_s)
+
+
+def _show_burst(outcomes: Sequence[Outcome | ClientTimeout]) -> None:
+    output().print(f"burst of {len(outcomes)}: {makespan_ms(outcomes):.1f} ms from the first to the last")
 
 
 def _read(file: Path) -> bytes:

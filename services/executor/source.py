@@ -167,6 +167,8 @@ class SourceState:
             return [Acknowledge(token)]
         if known in self._outcomes:
             return [Republish(known, request.response_topic, request.correlation_data), Acknowledge(token)]
+        if not self._active:
+            self._wheel.begin()
         self._active[known] = _Active(request, now_s, waiting_since_s=now_s)
         commands: list[Command] = [Accept(request, token)]
         if self._live:
@@ -188,7 +190,7 @@ class SourceState:
             self._observed_ms = None
         self._withdrawn = False
         self.plan, self._live = plan, plan.live
-        self._wheel.turn_to(plan.routes)
+        self._wheel.turn_to(plan.routes, in_order=plan.jobs > 1)
         superseded = self._supersede(now_s, keep=1) if plan.live else []
         return [*superseded, *self._pump(now_s)]
 
@@ -280,11 +282,11 @@ class SourceState:
             return []
         commands += self._past_deadline(plan, now_s)
         while self._online and self._waiting and self._in_flight < plan.max_in_flight:
-            route = self._wheel.next(self._is_usable)
-            if route is None:
-                break
             known = self._waiting[0]
             attempts = self._active[known].attempt
+            route = self._wheel.next(self._is_usable, again=attempts > 0)
+            if route is None:
+                break
             if attempts > plan.retry_limit:
                 # It was under way whenever its source died: it may be the cause.
                 text = f"given up after {attempts} attempts"

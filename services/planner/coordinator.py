@@ -11,7 +11,7 @@ from services.planner.jobs import Answer, Job
 from services.planner.policies import Refusal, read_request, request_document
 from services.planner.records import StreamRecord, Verdict
 from services.planner.restoring import adopted, restore
-from services.planner.routes import devices_of
+from services.planner.routes import TILED, devices_of, is_tiled
 from services.planner.shadows import withdrawn
 from services.planner.snapshot import ModelWithdrawn, PolicySet, Snapshot, apply
 from services.planner.store import Document, Kind
@@ -146,6 +146,9 @@ class Coordinator:
         elif isinstance(answer.outcome, Infeasible):
             reasons = tuple(violation.message for violation in answer.outcome.reasons)
             effects = self._refuse(job.stream, Refusal(job.request.revision, reasons), now_s)
+        elif is_tiled(answer.outcome):
+            reason = f"strategy {answer.outcome.strategy}: {TILED}"
+            effects = self._refuse(job.stream, Refusal(job.request.revision, (reason,)), now_s)
         else:
             effects = self._accept(job.stream, now_s)
         return effects + self.streams.statuses()

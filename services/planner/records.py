@@ -7,6 +7,7 @@ from services.planner.epochs import Epochs, Phase
 from services.planner.jobs import Answer
 from services.planner.policies import PolicyRequest
 from services.planner.replan import Candidate, Departure, InForce, Reroute
+from services.planner.routes import burst_jobs
 from shared.messages import events
 from shared.messages.streams import CommittedPlan, StreamState, StreamStatus
 from shared.plan.plan import Infeasible
@@ -100,6 +101,7 @@ def plan_message(candidate: Candidate, reroute: Reroute, now_s: float) -> Commit
         retry_limit=policy.retry_limit,
         deadline_ms=policy.deadline_ms,
         live=candidate.live,
+        jobs=burst_jobs(candidate.problem),
         reason=reroute.reason,
         trigger_at_s=now_s if reroute.cause.at_s is None else reroute.cause.at_s,
     )
@@ -108,7 +110,14 @@ def plan_message(candidate: Candidate, reroute: Reroute, now_s: float) -> Commit
 def in_force_of(plan: CommittedPlan, candidate: Candidate, problem: Problem) -> InForce:
     """Return a plan with what it was chosen for."""
     return InForce(
-        plan.epoch, plan.model, plan.source, plan.live, plan.routes, policy=candidate.policy, problem=problem
+        plan.epoch,
+        plan.model,
+        plan.source,
+        plan.live,
+        plan.routes,
+        policy=candidate.policy,
+        problem=problem,
+        jobs=plan.jobs,
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from services.planner.causes import Cause, find_cause
-from services.planner.routes import broken_constraints, cost_of, describe_cost, describe_routes, same_routes
+from services.planner.routes import broken_constraints, burst_jobs, cost_of, describe_cost, describe_routes, same_routes
 from services.planner.snapshot import Snapshot
 from shared.messages.events import RerouteCause
 from shared.messages.streams import PlanRoute
@@ -17,6 +17,8 @@ DAMPING_WINDOW_S = 60.0
 """How long a route that was left is remembered."""
 LARGEST_REQUIRED_GAIN = 0.5
 LEAST_DAMPED_GAIN = 0.01
+AUTO = "auto"
+"""The strategy that stands for whichever plans best."""
 
 _Item = TypeVar("_Item")
 
@@ -33,6 +35,7 @@ class InForce:
         routes: as committed.
         policy: under which it was last judged.
         problem: for which it was chosen; None if that was before the planner's last start.
+        jobs: as committed.
     """
 
     epoch: int
@@ -42,6 +45,7 @@ class InForce:
     routes: tuple[PlanRoute, ...]
     policy: Policy
     problem: Problem | None = None
+    jobs: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,8 @@ def decide(
 ) -> Decision:
     """Say whether the candidate shall replace the present plan.
 
-    At once, whatever the gain, when the present routes cannot run any more or the user has changed stream or policy.
+    At once, whatever the gain, when the present routes cannot run any more or the user has changed stream or policy;
+    even for the worse when the user has chosen another strategy by name.
     For a missed deadline: whatever the gain, after the cooldown. Otherwise when the present cost exceeds the
     candidate's by more than the policy's ``min_gain``, after the cooldown. Going back to routes that were left within
     `DAMPING_WINDOW_S` needs twice the gain for every such return, so that noise around a tie dies out (compare route
@@ -135,7 +140,7 @@ def decide(
     if present is None:
         return _reroute(Cause(RerouteCause.FIRST_PLAN, "first plan"), candidate, None, cost_after)
     changed = _user_change(present, candidate)
-    same = same_routes(present.routes, candidate.routes)
+    same = same_routes(present.routes, candidate.routes, in_order=burst_jobs(candidate.problem) > 1)
     if present.model != candidate.problem.streams[0].model:
         return _reroute(changed or Cause(RerouteCause.STREAM_CHANGED, "model changed"), candidate, None, cost_after)
     broken = broken_constraints(problem, present.routes)
@@ -145,7 +150,8 @@ def decide(
             cause = replace(cause, text=broken[0].message)
         return _reroute(cause, candidate, None, cost_after)
     cost_before = cost_of(problem, present.routes)
-    if changed is not None and (_settings_changed(present, candidate) or (not same and cost_after < cost_before)):
+    wanted = not same and (_strategy_chosen(present, candidate) or cost_after < cost_before)
+    if changed is not None and (wanted or _settings_changed(present, candidate)):
         return _reroute(changed, candidate, cost_before, cost_after)
     if same or not (broken or _pays(present, candidate, cost_before, cost_after, departures, now_s)):
         return Keep()
@@ -199,15 +205,31 @@ def _user_change(present: InForce, candidate: Candidate) -> Cause | None:
         return Cause(RerouteCause.STREAM_CHANGED, "the stream's declaration changed")
     if present.policy != candidate.policy:
         return Cause(RerouteCause.POLICY_CHANGED, "policy changed")
+    if present.jobs != burst_jobs(candidate.problem):
+        return Cause(RerouteCause.STREAM_CHANGED, f"a burst has {burst_jobs(candidate.problem)} requests now")
     return None
+
+
+def _strategy_chosen(present: InForce, candidate: Candidate) -> bool:
+    """Say whether the user now wants what a certain strategy plans, even if another would plan better."""
+    return candidate.policy.strategy not in (AUTO, present.policy.strategy)
 
 
 def _settings_changed(present: InForce, candidate: Candidate) -> bool:
     """Say whether the committed plan carries settings that are no longer wanted."""
     old, new = present.policy, candidate.policy
-    return (present.source, present.live, old.queue, old.max_in_flight, old.retry_limit, old.deadline_ms) != (
+    return (
+        present.source,
+        present.live,
+        present.jobs,
+        old.queue,
+        old.max_in_flight,
+        old.retry_limit,
+        old.deadline_ms,
+    ) != (
         candidate.problem.streams[0].source,
         candidate.live,
+        burst_jobs(candidate.problem),
         new.queue,
         new.max_in_flight,
         new.retry_limit,

@@ -54,7 +54,7 @@ def restore(documents: Iterable[Document]) -> Restored:
 
 def adopted(plan: CommittedPlan, policy: Policy) -> InForce:
     """Return a plan of an earlier life as the one in force; for which problem it was chosen is not known."""
-    return InForce(plan.epoch, plan.model, plan.source, plan.live, plan.routes, policy)
+    return InForce(plan.epoch, plan.model, plan.source, plan.live, plan.routes, policy, jobs=plan.jobs)
 
 
 def _read(document: Document, restored: Restored, policies: dict[str, Policy]) -> None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from functools import reduce
+from itertools import groupby
 from math import gcd
 
 from shared.messages.streams import PlanRoute, PlanStage
 from shared.plan.constraints import violations
 from shared.plan.cost import CostModel
-from shared.plan.plan import Constraint, Route, StreamPlan, Violation, sequential_route
+from shared.plan.plan import Constraint, Plan, Route, StreamPlan, Violation, sequential_route
 from shared.plan.policy import Objective
 from shared.plan.problem import Problem
 
@@ -22,22 +23,48 @@ _UNITS = {
 }
 
 
+MAX_RUNS = 64
+"""Runs of equal routes that the order of a burst may have; one with more is started route by route."""
+
+TILED = "the strategy splits a stage into tiles, which executors cannot run"
+
+
 class TiledRouteError(ValueError):
     """A strategy has split a stage over several devices, which executors cannot run."""
 
 
-def to_message(problem: Problem, routes: Sequence[Route]) -> tuple[PlanRoute, ...]:
-    """Return a strategy's routes as they travel: weights without a common factor, latency predicted per route.
+def burst_jobs(problem: Problem) -> int:
+    """Return how many requests of the problem's only stream come at once, and are started in the plan's order.
+
+    A stream without `jobs` has no bursts; nor has one whose objective is what it can sustain.
+    """
+    return 1 if problem.policy.objective is Objective.THROUGHPUT else problem.streams[0].jobs
+
+
+def is_tiled(plan: Plan) -> bool:
+    """Say whether a stage is split over several devices, which executors cannot run."""
+    stages = (stage for each in plan.streams.values() for route in each.routes for stage in route.stages)
+    return any(len(stage.tiles) != 1 for stage in stages)
+
+
+def to_message(problem: Problem, plan: StreamPlan) -> tuple[PlanRoute, ...]:
+    """Return a strategy's routes as they travel, with the latency predicted per route.
+
+    Those of a burst come in the order in which its jobs start, a route once for every run of jobs that take it. Others
+    come with weights that have no common factor.
 
     Raises:
         TiledRouteError: a stage is split over several devices.
     """
+    if burst_jobs(problem) > 1:
+        routes, common = _runs(plan), 1
+    else:
+        routes, common = plan.routes, reduce(gcd, (route.jobs for route in plan.routes))
     costs, stream = CostModel(problem), problem.streams[0]
-    common = reduce(gcd, (route.jobs for route in routes))
     found: list[PlanRoute] = []
     for route in routes:
         if any(len(stage.tiles) != 1 for stage in route.stages):
-            raise TiledRouteError("the strategy splits a stage into tiles, which executors cannot run")
+            raise TiledRouteError(TILED)
         stages = tuple(
             PlanStage(start=stage.start, stop=stage.stop, device=stage.device, codec=stage.codec)
             for stage in route.stages
@@ -45,6 +72,18 @@ def to_message(problem: Problem, routes: Sequence[Route]) -> tuple[PlanRoute, ..
         latency_ms = costs.latency_ms(stream, route)
         found.append(PlanRoute(stages=stages, weight=route.jobs // common, predicted_ms=latency_ms))
     return tuple(found)
+
+
+def _runs(plan: StreamPlan) -> tuple[Route, ...]:
+    """Return the routes of a burst in the order in which its jobs start, jobs that follow each other put together."""
+    runs = [Route(route.stages, sum(1 for _ in same)) for route, same in groupby(plan.jobs_in_order())]
+    if len(runs) <= MAX_RUNS:
+        return tuple(runs)
+    totals: dict[Route, int] = {}
+    for run in runs:
+        unweighted = Route(run.stages)
+        totals[unweighted] = totals.get(unweighted, 0) + run.jobs
+    return tuple(Route(route.stages, jobs) for route, jobs in totals.items())
 
 
 def to_plan(problem: Problem, routes: Sequence[PlanRoute]) -> dict[str, StreamPlan]:
@@ -92,9 +131,16 @@ def devices_of(routes: Sequence[PlanRoute]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(stage.device for route in routes for stage in route.stages))
 
 
-def same_routes(first: Sequence[PlanRoute], second: Sequence[PlanRoute]) -> bool:
-    """Say whether requests would run in the same way, whatever was predicted."""
-    return {(route.stages, route.weight) for route in first} == {(route.stages, route.weight) for route in second}
+def same_routes(first: Sequence[PlanRoute], second: Sequence[PlanRoute], *, in_order: bool = False) -> bool:
+    """Say whether requests would run in the same way, whatever was predicted.
+
+    Args:
+        first: some routes.
+        second: others.
+        in_order: the routes of a burst, whose order matters.
+    """
+    mine, others = ([(route.stages, route.weight) for route in routes] for routes in (first, second))
+    return mine == others if in_order else set(mine) == set(others)
 
 
 def describe_routes(routes: Sequence[PlanRoute]) -> str:

@@ -106,7 +106,7 @@ class Streams:
         policy = answer.relaxed or job.policy
         problem, open_problem = replace(job.problem, policy=policy), replace(job.open_problem, policy=policy)
         try:
-            routes = to_message(problem, plan.streams[job.stream].routes)
+            routes = to_message(problem, plan.streams[job.stream])
         except TiledRouteError as error:
             record.infeasible = (f"strategy {plan.strategy}: {error}",)
             return effects

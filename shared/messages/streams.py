@@ -32,7 +32,7 @@ class PlanStage(Part):
 
 
 class PlanRoute(Part):
-    """A route with its share of the stream's requests and its predicted latency."""
+    """A route with its share of the stream's requests (of a burst: how many take it) and its predicted latency."""
 
     stages: tuple[PlanStage, ...]
     weight: Annotated[int, Field(gt=0)] = 1
@@ -54,6 +54,9 @@ class CommittedPlan(Message):
     retry_limit: Annotated[int, Field(ge=0)] = 3
     deadline_ms: float | None = None
     live: bool = False
+    jobs: Annotated[int, Field(gt=0)] = 1
+    """Requests of a burst. Above 1 `routes` are in the order in which the source starts them: the first `weight`
+    requests of a burst take the first route, and so on. At 1 requests are spread over the routes by weight."""
     reason: str = ""
     committed_at_s: float = 0.0
     trigger_at_s: float | None = None

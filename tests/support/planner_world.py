@@ -4,7 +4,7 @@ from planner_fleet import MODEL, manifest_of
 
 from services.planner.problem import Circumstances, Waiting, build_problem
 from services.planner.replan import Candidate, InForce
-from services.planner.routes import to_message
+from services.planner.routes import burst_jobs, to_message
 from services.planner.snapshot import Change, Snapshot, apply
 from services.planner.strategies import solve
 from shared.messages.devices import Capabilities, LinkEstimate, Links, Presence, Profile, State, Telemetry
@@ -68,14 +68,14 @@ def problem_of(snapshot: Snapshot, stream: str = "camera", now_s: float = 100.0)
 def candidate_of(problem: Problem, *, live: bool = False) -> Candidate:
     plan = solve(problem, seed=0, time_budget_s=0.1)
     assert isinstance(plan, Plan), plan
-    routes = to_message(problem, plan.streams[problem.streams[0].name].routes)
+    routes = to_message(problem, plan.streams[problem.streams[0].name])
     return Candidate(problem, problem.policy, routes, plan.strategy, live)
 
 
 def in_force_for(problem: Problem, routes: tuple[PlanRoute, ...] | None = None, epoch: int = 1) -> InForce:
     stream = problem.streams[0]
     chosen = candidate_of(problem).routes if routes is None else routes
-    return InForce(epoch, stream.model, stream.source, False, chosen, problem.policy, problem)
+    return InForce(epoch, stream.model, stream.source, False, chosen, problem.policy, problem, burst_jobs(problem))
 
 
 def route(*stages: tuple[int, int, str], weight: int = 1) -> PlanRoute:

@@ -109,6 +109,44 @@ def test_requests_wait_for_the_first_plan(source: Source) -> None:
     assert isinstance(dispatch, Dispatch)
 
 
+def burst(**changes: Any) -> PlanCommitted:
+    fields = {"jobs": 3, "max_in_flight": 8} | changes
+    return plan(1, route("me", "other", weight=1), route("me", weight=2), **fields)
+
+
+def lengths(source: Source) -> list[tuple[str, int]]:
+    return [(each.request.request_id, len(each.route.stages)) for each in source.all(Dispatch)]
+
+
+def test_a_burst_is_started_in_the_order_of_the_plan(source: Source) -> None:
+    source.tell(burst())
+    for name in "abcd":
+        source.arrive(name)
+    assert lengths(source) == [("a", 2), ("b", 1), ("c", 1), ("d", 2)]
+
+
+def test_a_burst_with_fewer_requests_than_planned_leaves_the_next_its_first_route(source: Source) -> None:
+    source.tell(burst())
+    source.arrive("a")
+    source.arrive("b")
+    source.tell(outcome("a"))
+    source.tell(outcome("b"))
+    source.arrive("c")
+    source.arrive("d")
+    assert lengths(source) == [("a", 2), ("b", 1), ("c", 2), ("d", 1)]
+
+
+def test_a_retry_does_not_move_the_rest_of_a_burst(source: Source) -> None:
+    source.tell(DeviceSeen("other", "boot1"))
+    source.tell(burst(max_in_flight=2))
+    for name in "abc":
+        source.arrive(name)
+    source.tell(DeviceSeen("other", None))
+    assert lengths(source) == [("a", 2), ("b", 1), ("a", 1)]
+    source.tell(outcome("a", attempt=2))
+    assert lengths(source)[3:] == [("c", 1)]
+
+
 def test_no_more_than_max_in_flight_and_in_order(source: Source) -> None:
     source.tell(plan())
     for name in "abcd":

@@ -4,10 +4,22 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from planner_fleet import manifest_of
-from planner_world import after, candidate_of, in_force_for, link, load, presence, problem_of, profile, route, world
+from planner_world import (
+    after,
+    candidate_of,
+    declaration,
+    in_force_for,
+    link,
+    load,
+    presence,
+    problem_of,
+    profile,
+    route,
+    world,
+)
 
 from services.planner.replan import (
     DAMPING_WINDOW_S,
@@ -126,6 +138,20 @@ def test_a_new_objective_takes_effect_at_once() -> None:
     assert decision.reason.endswith("J")
 
 
+def test_a_strategy_chosen_by_name_takes_effect_even_for_the_worse() -> None:
+    before = problem_of(world())
+    decision = judged(in_force_for(before), world(PolicySet("camera", Policy(strategy="local_only"))))
+    assert isinstance(decision, Reroute) and decision.cause.cause is RerouteCause.POLICY_CHANGED
+    assert decision.cost_before is not None and decision.cost_after > decision.cost_before
+
+
+def test_a_burst_of_another_size_needs_a_new_plan() -> None:
+    burst = PolicySet("camera", Policy(objective=Objective.MAKESPAN))
+    present = in_force_for(problem_of(world(declaration(jobs=6), burst)))
+    decision = judged(present, world(declaration(jobs=9), burst))
+    assert isinstance(decision, Reroute) and decision.reason.startswith("a burst has 9 requests now: ")
+
+
 def test_a_new_model_or_declaration_needs_a_new_plan() -> None:
     other = manifest_of("b" * 64)
     changed = world(other, profile("pi", (1.0,) * 5, "b" * 64))
@@ -184,6 +210,7 @@ def reroutes_under_noise(seed: int, noise: float, mbps: float, seconds: int) -> 
     return count
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_noise_within_the_gain_never_reroutes(seed: int) -> None:
     assert reroutes_under_noise(seed, 0.02, 800 / (165 - 23), 60) == 0
