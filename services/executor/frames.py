@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from services.executor.coding import Coder
 from shared.bus.frame import Buffer, decode_frame, encode_frame
-from shared.codecs import MAX_TENSOR_BYTES, CodecError, CodecRegistry, EncodedTensor, open_tensor
+from shared.codecs import MAX_TENSOR_BYTES, RAW, CodecError, CodecRegistry, EncodedTensor, open_tensor
 from shared.messages.base import MessageError
 from shared.messages.base import describe as describe_faults
 from shared.messages.requests import FeatureMapHeader, TensorHeader
@@ -36,6 +36,11 @@ class FeatureMap:
         return sum(
             tensor.nbytes if isinstance(tensor, np.ndarray) else tensor.raw_bytes for tensor in self.tensors.values()
         )
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether a tensor came in an encoding other than raw."""
+        return any(isinstance(tensor, Payload) and tensor.header.codec != RAW for tensor in self.tensors.values())
 
     def arrays(self, coder: Coder, *, limit_bytes: int = MAX_TENSOR_BYTES) -> dict[str, np.ndarray]:
         """Decode what is encoded. Takes the processor.

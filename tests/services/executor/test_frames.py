@@ -53,6 +53,7 @@ def test_what_is_sent_raw_arrives_as_it_was(codec: str) -> None:
     for name, array in TENSORS.items():
         assert arrays[name].dtype == array.dtype and np.array_equal(arrays[name], array)
     assert received.size_bytes == sum(array.nbytes for array in TENSORS.values())
+    assert received.is_encoded == (codec != "raw")
 
 
 def test_a_codec_takes_what_it_can_and_leaves_the_rest_raw() -> None:
@@ -62,12 +63,15 @@ def test_a_codec_takes_what_it_can_and_leaves_the_rest_raw() -> None:
         "mask": "raw",
         "empty": "raw",
     }
+    assert received.is_encoded
     np.testing.assert_allclose(received.arrays(CODER)["x"], TENSORS["x"], rtol=1e-3)
 
 
 def test_a_codec_that_is_not_known_here_travels_raw() -> None:
     received = frames.decode(wire(TENSORS, "of-a-newer-version"), CODER.registry)
     assert {spec.codec for spec in received.header.tensors} == {"raw"}
+    assert not received.is_encoded
+    assert not frames.FeatureMap(HEADER, TENSORS).is_encoded
 
 
 def test_tensors_that_do_not_lie_in_one_piece_are_sent_all_the_same() -> None:
