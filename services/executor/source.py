@@ -74,6 +74,8 @@ class _Active:
     due_s: float = 0.0
     epoch: int = 0
     route: PlanRoute | None = None
+    asked_again: Request | None = None
+    """The newest repetition: whoever sent it may have missed an outcome that is published but not yet seen here."""
 
 
 @dataclass(slots=True)
@@ -164,6 +166,7 @@ class SourceState:
     def _arrived(self, request: Request, token: int, now_s: float) -> list[Command]:
         known = request.request_id
         if known in self._active:
+            self._active[known].asked_again = request
             return [Acknowledge(token)]
         if known in self._outcomes:
             return [Republish(known, request.response_topic, request.correlation_data), Acknowledge(token)]
@@ -203,8 +206,10 @@ class SourceState:
             previous_ms = self._observed_ms
             self._observed_ms = latency_ms if previous_ms is None else _blend(previous_ms, latency_ms)
         self._finish(outcome.request_id, len(outcome.payload), now_s)
-        stored = StoreOutcome(outcome.request_id, outcome.payload, outcome.content_type)
-        return [stored, *self._pump(now_s)]
+        commands: list[Command] = [StoreOutcome(outcome.request_id, outcome.payload, outcome.content_type)]
+        if (again := active.asked_again) is not None:
+            commands.append(Republish(again.request_id, again.response_topic, again.correlation_data))
+        return [*commands, *self._pump(now_s)]
 
     def _lost(self, known: str, text: str, now_s: float) -> list[Command]:
         if known not in self._active:

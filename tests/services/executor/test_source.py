@@ -176,10 +176,13 @@ def test_an_outcome_is_stored_once(source: Source) -> None:
     assert source.state.is_idle
 
 
-def test_a_repeated_request_under_way_is_only_acknowledged(source: Source) -> None:
+def test_a_repeated_request_under_way_gets_the_outcome_once_more(source: Source) -> None:
     source.tell(plan())
     source.arrive("a")
-    assert source.tell(RequestArrived(request("a"), 77)) == [Acknowledge(77)]
+    again = Request("a", 10, 0.0, response_topic="mine", correlation_data=b"2")
+    assert source.tell(RequestArrived(again, 77)) == [Acknowledge(77)]
+    stored = StoreOutcome("a", b"{}", "application/json")
+    assert source.tell(outcome("a")) == [stored, Republish("a", "mine", b"2")]
 
 
 def test_a_repeated_request_that_is_finished_gets_its_outcome_again(source: Source) -> None:
