@@ -1,0 +1,287 @@
+"""Prediction against reality: routes of the demo's fleet, what the cost model says they take, what they take.
+
+    python -m benchmarks.prediction [--requests N] [--quick] [--out FILE]
+
+The fleet of `segue demo` runs whole: broker, planner, three emulated devices with monitor and executor each. Routes are
+forced by policy first (allowed devices, strategy, objective, raw input stays on the source), the planner choosing under
+them; then the planner is stopped, and the benchmark commits routes that no policy asks for, cut in the middle of the
+model and over two and three devices. One request is in flight at a time; a request is one of the demo's photographs.
+
+Two predictions are compared with the median latency, from acceptance at the source to the result: `true`, from the
+executors' idle profiles and the conditions as they are emulated; and `estimated`, from the same profiles and what the
+monitors say of links and load when the route begins to be measured.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from benchmarks.report import RESULTS, console, percentile, write
+from benchmarks.running import RunningFleet, demo_fleet, running_fleet
+from benchmarks.stand import problem_of, route_text
+from services.cli.fleet import commands
+from shared.messages.requests import Outcome
+from shared.messages.streams import PlanRoute, PlanStage
+from shared.plan.cost import CostModel
+from shared.plan.pipeline import Work
+from shared.plan.plan import Route, sequential_route
+from shared.plan.problem import Link, Problem
+
+OUT = RESULTS / "prediction.json"
+REQUESTS, QUICK_REQUESTS = 25, 10
+SETTLE_S = 4.0
+"""Monitors get so long to see a new route's links and devices before their estimates are read."""
+
+POLICIES: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    ("none", {}),
+    ("local_only", {"strategy": "local_only"}),
+    ("remote_only", {"strategy": "remote_only"}),
+    ("only helper", {"devices": {"allow": ["helper"]}}),
+    ("only camera and helper, throughput", {"devices": {"allow": ["camera", "helper"]}, "objective": "throughput"}),
+    ("throughput, 2 devices", {"objective": "throughput", "max_devices": 2}),
+    ("throughput, stays on source", {"objective": "throughput", "raw_input_stays_on_source": True}),
+    ("stays on source", {"raw_input_stays_on_source": True}),
+    ("stays on source, not server", {"raw_input_stays_on_source": True, "devices": {"deny": ["server"]}}),
+    ("neurosurgeon, not camera", {"strategy": "neurosurgeon", "devices": {"deny": ["camera"]}}),
+    ("not server", {"devices": {"deny": ["server"]}}),
+)
+"""Name and document; policies that lead to a route measured before are passed over."""
+
+COMMITTED: tuple[tuple[tuple[int, int, str], ...], ...] = (
+    ((0, 3, "camera"), (3, 24, "server")),
+    ((0, 8, "camera"), (8, 24, "server")),
+    ((0, 13, "camera"), (13, 24, "helper")),
+    ((0, 12, "helper"), (12, 24, "server")),
+    ((0, 5, "camera"), (5, 13, "helper"), (13, 24, "server")),
+    ((0, 1, "camera"), (1, 8, "helper"), (8, 17, "server"), (17, 24, "camera")),
+)
+"""Routes that the benchmark commits in the planner's place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A route: what it should take and what it took, ms; the parts are medians of measured less predicted (true)."""
+
+    forced_by: str
+    route: str
+    requests: int
+    true_ms: float
+    estimated_ms: float
+    measured_ms: float
+    measured_p95_ms: float
+    compute_excess_ms: float
+    transfer_excess_ms: float
+    source_excess_ms: float
+
+    @property
+    def error(self) -> float:
+        """Return by which part the prediction under true conditions is off, of what was measured."""
+        return abs(self.true_ms - self.measured_ms) / self.measured_ms
+
+    @property
+    def estimated_error(self) -> float:
+        """Return the same for the prediction from the monitors' estimates."""
+        return abs(self.estimated_ms - self.measured_ms) / self.measured_ms
+
+
+def true_problem(running: RunningFleet, input_bytes: float) -> Problem:
+    """Return the problem under the conditions as they are emulated."""
+    profiles = running.stand.profiles(running.workload.manifest)
+    conditions = running.conditions
+    links = [Link(*pair, link.bandwidth_mbps, link.latency_ms) for pair, link in conditions.links.items()]
+    source = running.fleet.stream.source
+    return problem_of(running.workload.manifest, profiles, links, conditions.load, source, input_bytes)
+
+
+def estimated_problem(running: RunningFleet, input_bytes: float) -> Problem:
+    """Return the problem as the monitors describe it."""
+    devices = running.stand.view.devices.values()
+    links = [
+        Link(device.name, link.target, link.bandwidth_mbps, link.latency_ms)
+        for device in devices
+        if device.links is not None
+        for link in device.links.links
+        if link.bandwidth_mbps > 0
+    ]
+    load = {device.name: device.load_factor for device in devices}
+    profiles = running.stand.profiles(running.workload.manifest)
+    return problem_of(running.workload.manifest, profiles, links, load, running.fleet.stream.source, input_bytes)
+
+
+def planned(route: PlanRoute) -> Route:
+    """Return a route as the cost model takes it."""
+    return sequential_route((stage.start, stage.stop, stage.device, stage.codec) for stage in route.stages)
+
+
+def latency_ms(problem: Problem, route: PlanRoute) -> float:
+    """Return the predicted latency."""
+    return CostModel(problem).latency_ms(problem.streams[0], planned(route))
+
+
+def parts_ms(problem: Problem, route: PlanRoute) -> tuple[float, float]:
+    """Return the predicted computing and sending times."""
+    operations = CostModel(problem).operations(problem.streams[0], planned(route))
+    compute_ms = sum(each.duration_ms for each in operations if each.work is Work.COMPUTE)
+    return compute_ms, sum(each.duration_ms for each in operations) - compute_ms
+
+
+def transfers_ms(outcome: Outcome, source: str) -> float:
+    """Return the time between a stage's last computing and the next one's arrival, where that is another device."""
+    total_s = 0.0
+    if outcome.trace[0].device != source:
+        total_s += outcome.trace[0].received_at_s - outcome.dispatched_at_s
+    for before, after in pairwise(outcome.trace):
+        if before.device != after.device:
+            left_s = before.received_at_s + (before.queue_ms + before.compute_ms) / 1000
+            total_s += after.received_at_s - left_s
+    return 1000 * total_s
+
+
+async def measure_route(running: RunningFleet, forced_by: str, route: PlanRoute, epoch: int, requests: int) -> Row:
+    """Send requests along a route, one at a time."""
+    stand, payloads = running.stand, running.workload.payloads
+    await stand.reach(payloads[0], epoch)
+    end_s = asyncio.get_running_loop().time() + SETTLE_S
+    while asyncio.get_running_loop().time() < end_s:
+        await stand.ask(payloads[0])
+    input_bytes = statistics.median(map(len, payloads))
+    true, estimated = true_problem(running, input_bytes), estimated_problem(running, input_bytes)
+    outcomes = [await stand.ask(payloads[number % len(payloads)]) for number in range(requests)]
+    if {outcome.epoch for outcome in outcomes} != {epoch}:
+        raise RouteChanged(forced_by)
+    took_ms = [1000 * (outcome.completed_at_s - outcome.accepted_at_s) for outcome in outcomes]
+    compute_ms, sending_ms = parts_ms(true, route)
+    computed_ms = [sum(stage.compute_ms for stage in outcome.trace) for outcome in outcomes]
+    sent_ms = [transfers_ms(outcome, running.fleet.stream.source) for outcome in outcomes]
+    waited_ms = [1000 * (outcome.dispatched_at_s - outcome.accepted_at_s) for outcome in outcomes]
+    return Row(
+        forced_by=forced_by,
+        route=route_text(route),
+        requests=requests,
+        true_ms=latency_ms(true, route),
+        estimated_ms=latency_ms(estimated, route),
+        measured_ms=statistics.median(took_ms),
+        measured_p95_ms=percentile(took_ms, 0.95),
+        compute_excess_ms=statistics.median(computed_ms) - compute_ms,
+        transfer_excess_ms=statistics.median(sent_ms) - sending_ms,
+        source_excess_ms=statistics.median(waited_ms),
+    )
+
+
+class RouteChanged(RuntimeError):
+    """The planner changed the route while it was measured."""
+
+
+async def measure_policies(running: RunningFleet, requests: int) -> list[Row]:
+    """Measure what the planner chooses under every policy, each route once."""
+    rows: list[Row] = []
+    for name, document in POLICIES:
+        # Noise must not change the route while it is measured.
+        await running.force({**document, "codec": "lossless", "min_gain": 1.0, "cooldown_ms": 600_000.0})
+        plan = running.plan
+        if len(plan.routes) > 1 or route_text(plan.routes[0]) in {row.route for row in rows}:
+            continue
+        rows.append(await measure_route(running, f"policy: {name}", plan.routes[0], plan.epoch, requests))
+        print(line(rows[-1]), flush=True)
+    return rows
+
+
+async def measure_committed(running: RunningFleet, requests: int, known: Sequence[Row]) -> list[Row]:
+    """Measure routes that the benchmark commits; the planner is stopped."""
+    await running.processes.kill(commands.PLANNER)
+    rows: list[Row] = []
+    source, manifest = running.fleet.stream.source, running.workload.manifest
+    for stages in COMMITTED:
+        route = PlanRoute(stages=tuple(PlanStage(start=a, stop=b, device=device) for a, b, device in stages))
+        if route_text(route) in {row.route for row in known}:
+            continue
+        epoch = await running.stand.commit(manifest, source, [route])
+        rows.append(await measure_route(running, "committed", route, epoch, requests))
+        print(line(rows[-1]), flush=True)
+    return rows
+
+
+def line(row: Row) -> str:
+    """Say how a route did."""
+    return (
+        f"{row.forced_by:45.45}{row.true_ms:8.1f}{row.estimated_ms:8.1f}{row.measured_ms:8.1f}{row.error:7.1%}"
+        f"{row.estimated_error:7.1%}  {row.compute_excess_ms:+.1f} {row.transfer_excess_ms:+.1f} "
+        f"{row.source_excess_ms:+.1f}  {row.route}"
+    )
+
+
+async def measure(requests: int) -> list[Row]:
+    """Measure every route."""
+    fleet, folder = demo_fleet()
+    with tempfile.TemporaryDirectory() as run_dir:
+        async with running_fleet(fleet, folder, Path(run_dir)) as running:
+            rows = await measure_policies(running, requests)
+            return rows + await measure_committed(running, requests, rows)
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Show the figures."""
+    result = Table(
+        title="latency of one request alone, ms: predicted and measured",
+        caption="excess: median of measured less predicted of computing, transfers, and before the dispatch",
+    )
+    headings = ("route", "true", "monitors", "measured", "error", "error (m.)", "excess: compute", "transfer", "source")
+    for heading in headings:
+        result.add_column(heading, justify="left" if heading == "route" else "right")
+    for row in rows:
+        times = (row.true_ms, row.estimated_ms, row.measured_ms)
+        excess = (row.compute_excess_ms, row.transfer_excess_ms, row.source_excess_ms)
+        result.add_row(
+            row.route,
+            *(f"{value:.1f}" for value in times),
+            f"{row.error:.1%}",
+            f"{row.estimated_error:.1%}",
+            *(f"{value:+.1f}" for value in excess),
+        )
+    return result
+
+
+def summary(rows: Sequence[Row]) -> dict[str, Any]:
+    """Sum up."""
+    return {
+        "routes": len(rows),
+        "forced_by_policy": sum(row.forced_by != "committed" for row in rows),
+        "mape_true": statistics.fmean(row.error for row in rows),
+        "mape_estimated": statistics.fmean(row.estimated_error for row in rows),
+        "worst_true": max(row.error for row in rows),
+        "worst_estimated": max(row.estimated_error for row in rows),
+    }
+
+
+def headline(found: dict[str, Any]) -> str:
+    """Say it in one line."""
+    return (
+        f"{found['routes']} routes ({found['forced_by_policy']} by policy): mean absolute error "
+        f"{found['mape_true']:.1%} under the true conditions, {found['mape_estimated']:.1%} from monitors' estimates"
+    )
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=REQUESTS, help="per route (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_REQUESTS} requests")
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args()
+    rows = asyncio.run(measure(QUICK_REQUESTS if options.quick else options.requests))
+    found = summary(rows)
+    console().print(table(rows))
+    console().print(headline(found))
+    write(options.out, {"rows": [asdict(row) for row in rows], **found, "headline": headline(found)})
+
+
+if __name__ == "__main__":
+    main()

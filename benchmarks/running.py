@@ -1,0 +1,131 @@
+"""A whole fleet on this machine, as `segue up` starts it, for the time of a benchmark."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import services.cli.data
+from benchmarks.stand import BenchmarkFailed, Stand
+from broker.embedded import EmbeddedBroker
+from services.cli.fleet import commands
+from services.cli.fleet.description import Fleet, read_fleet
+from services.cli.fleet.processes import Processes
+from services.cli.fleet.scenario import Conditions, emulations, usual_conditions
+from services.cli.fleet.workload import Workload, read_workload
+from services.cli.operations import add_model, declare_stream, operator, set_policy
+from shared.bus import topics
+from shared.messages.streams import CommittedPlan, StreamDeclaration
+from shared.plan.policy import policy_document
+
+_START_S = 60.0
+_ROUTE_S = 90.0
+
+
+def demo_fleet() -> tuple[Fleet, Path]:
+    """Return the fleet of `segue demo`, and what its paths are relative to."""
+    folder = Path(services.cli.data.__file__).parent
+    return read_fleet(folder / "demo.toml"), folder
+
+
+@dataclass(slots=True)
+class RunningFleet:
+    """A fleet under way.
+
+    Attributes:
+        stand: hears it.
+        conditions: as they are emulated now.
+    """
+
+    fleet: Fleet
+    workload: Workload
+    stand: Stand
+    processes: Processes
+    conditions: Conditions
+    _forced: int = 0
+
+    @property
+    def plan(self) -> CommittedPlan:
+        """The plan in force.
+
+        Raises:
+            BenchmarkFailed: there is none.
+        """
+        stream = self.stand.view.streams.get(self.stand.stream)
+        if stream is None or stream.plan is None:
+            raise BenchmarkFailed(f"stream {self.stand.stream} has no plan")
+        return stream.plan
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the plan in force; 0 if there is none."""
+        stream = self.stand.view.streams.get(self.stand.stream)
+        return 0 if stream is None or stream.plan is None else stream.plan.epoch
+
+    async def emulate(self, conditions: Conditions) -> None:
+        """Tell every device what to pretend from now on."""
+        self.conditions = conditions
+        for emulation in emulations(self.fleet, conditions):
+            await self.stand.connection.publish(topics.emulation(emulation.device), emulation.encode(), retain=True)
+
+    async def force(self, policy: Mapping[str, Any]) -> None:
+        """Put a policy in force (a document) and wait for its plan.
+
+        A planner keeps a route that is cheaper than the one that the new policy asks for, unless settings of the plan
+        itself change too: `retry_limit` goes up by one every time, which has no other effect here.
+
+        Raises:
+            BenchmarkFailed: the planner refuses it, or finds no route.
+        """
+        stand, epoch = self.stand, self.epoch
+        self._forced += 1
+        policy = {**policy, "retry_limit": 3 + self._forced}
+        async with operator(stand.connection.settings) as connection:
+            verdict = await set_policy(connection, stand.stream, policy, timeout_s=_ROUTE_S)
+        if not verdict.policy_accepted:
+            raise BenchmarkFailed(f"policy {policy}: {'; '.join(verdict.policy_reasons)}")
+        await stand.until(lambda: self.epoch > epoch, f"a plan under policy {policy}", _ROUTE_S)
+
+
+@asynccontextmanager
+async def running_fleet(fleet: Fleet, folder: Path, run_dir: Path) -> AsyncIterator[RunningFleet]:
+    """Start broker, planner, and an executor and a monitor for every device; give them the model and the stream.
+
+    Args:
+        fleet: as described; its phases are not run.
+        folder: what its paths are relative to.
+        run_dir: logs, caches and databases.
+    """
+    workload = read_workload(fleet, folder)
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(EmbeddedBroker())
+        environment = commands.environment(broker.settings.address)
+        stand = await stack.enter_async_context(Stand.open(broker.settings, fleet.stream.name))
+        running = RunningFleet(
+            fleet,
+            workload,
+            stand,
+            await stack.enter_async_context(Processes(run_dir, environment)),
+            usual_conditions(fleet),
+        )
+        await running.emulate(running.conditions)
+        for name, arguments in commands.services(fleet, run_dir).items():
+            if name != commands.COLLECTOR:
+                await running.processes.start(name, arguments)
+        view = stand.view
+        await stand.until(
+            lambda: (
+                all(name in view.devices and view.devices[name].is_online for name in fleet.devices)
+                and len(view.services) > len(fleet.devices)
+            ),
+            "the fleet is there",
+            _START_S,
+        )
+        await add_model(broker.settings, workload.manifest, workload.model_file)
+        declaration = StreamDeclaration(
+            stream=fleet.stream.name, model=workload.manifest.model, source=fleet.stream.source
+        )
+        await declare_stream(stand.connection, declaration)
+        await running.force(policy_document(fleet.policy))
+        yield running

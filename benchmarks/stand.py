@@ -1,0 +1,251 @@
+"""A test stand: a connection that hears a whole fleet, and may play its planner, its operator and its applications."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.cli.fleet.scenario import Conditions
+from services.cli.fleet_view import FILTERS, FleetView
+from shared.bus import topics
+from shared.bus.connection import Connection
+from shared.bus.model_files import serve_models
+from shared.bus.properties import Properties
+from shared.bus.settings import BusSettings
+from shared.messages.control import COMMANDS, REPORTS, Prepare, ProfileModel, Ready, Rejected, SegmentRange
+from shared.messages.devices import Profile
+from shared.messages.events import Event, EventKind, Reroute
+from shared.messages.models import Manifest
+from shared.messages.requests import REQUEST_ID_PROPERTY, Outcome, OutcomeStatus
+from shared.messages.streams import CommittedPlan, PlanRoute, StreamDeclaration
+from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
+
+MODEL = "model"
+"""What the model is called in problems."""
+
+_WAIT_S = 60.0
+_REPEAT_S = 2.0
+_REPEATS = 5
+
+
+class BenchmarkFailed(RuntimeError):
+    """A request was not answered, or a device cannot do what it should: there is nothing to measure."""
+
+
+@dataclass(slots=True)
+class Stand:
+    """What was heard of a fleet with one stream, with the time at which it was heard (wall clock).
+
+    Attributes:
+        connection: hears everything; publishes what the benchmark says.
+        stream: the stream's name.
+        view: devices, links, profiles, the plan in force.
+        reroutes: by epoch.
+        prepared_at_s: when the planner's first Prepare of an epoch was heard.
+        ready_at_s: when the last Ready of an epoch was heard.
+    """
+
+    connection: Connection
+    stream: str
+    view: FleetView = field(default_factory=FleetView)
+    reroutes: dict[int, Reroute] = field(default_factory=dict)
+    prepared_at_s: dict[int, float] = field(default_factory=dict)
+    ready_at_s: dict[int, float] = field(default_factory=dict)
+    _ready: set[tuple[str, int]] = field(default_factory=set)
+    _outcomes: dict[str, Outcome] = field(default_factory=dict)
+    _news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _requests: int = 0
+    _epoch: int = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, settings: BusSettings, stream: str, files: Mapping[str, Path] | None = None
+    ) -> AsyncIterator["Stand"]:
+        """Hear the fleet for the time of the block.
+
+        Args:
+            settings: where the broker is.
+            stream: the stream's name.
+            files: model files by SHA-256, served in the planner's place; None where a planner runs.
+        """
+        async with (
+            Connection.open(settings) as connection,
+            Connection.open(settings) as library,
+            asyncio.TaskGroup() as group,
+        ):
+            stand = cls(connection, stream)
+            for topic in (*FILTERS, topics.ANY_REPORT, topics.commands("+")):
+                await connection.subscribe(topic)
+            tasks = [group.create_task(stand._listen(), name="listen")]
+            if files is not None:
+                tasks.append(group.create_task(serve_models(library, "planner", files.get), name="serve models"))
+            try:
+                yield stand
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    async def until(self, condition: Callable[[], bool], what: str, timeout_s: float = _WAIT_S) -> None:
+        """Wait until what was heard meets a condition.
+
+        Raises:
+            BenchmarkFailed: not in time.
+        """
+        try:
+            async with asyncio.timeout(timeout_s), self._news:
+                await self._news.wait_for(condition)
+        except TimeoutError:
+            raise BenchmarkFailed(f"{what}: not within {timeout_s:g} s") from None
+
+    async def begin(self, manifest: Manifest, source: str, devices: Sequence[str]) -> None:
+        """Play the planner: wait for executors, have the model measured one after the other, declare the stream."""
+        await self.connection.publish(topics.manifest(manifest.model), manifest.encode(), retain=True)
+        for name in devices:
+            await self.until(lambda name=name: name in self.view.devices and self.view.devices[name].is_online, name)
+            command = ProfileModel(manifest=manifest)
+            await self.connection.publish(topics.commands(name), command.encode())
+            await self.until(lambda name=name: manifest.model in self.view.devices[name].profiles, f"profile of {name}")
+        declaration = StreamDeclaration(stream=self.stream, model=manifest.model, source=source)
+        await self.connection.publish(topics.stream(self.stream), declaration.encode(), retain=True)
+
+    def profiles(self, manifest: Manifest) -> dict[str, Profile]:
+        """Return the profiles of all devices that have one."""
+        known = {name: device.profiles.get(manifest.model) for name, device in self.view.devices.items()}
+        return {name: profile for name, profile in known.items() if profile is not None}
+
+    async def commit(
+        self, manifest: Manifest, source: str, routes: Sequence[PlanRoute], *, max_in_flight: int = 1
+    ) -> int:
+        """Play the planner: make routes ready and put them in force.
+
+        Returns:
+            The epoch.
+        """
+        plan = self.view.streams[self.stream].plan if self.stream in self.view.streams else None
+        self._epoch = epoch = max(self._epoch, 0 if plan is None else plan.epoch) + 1
+        devices = {stage.device for route in routes for stage in route.stages}
+        for device in devices:
+            ranges = {(s.start, s.stop) for route in routes for s in route.stages if s.device == device}
+            segments = tuple(SegmentRange(start=start, stop=stop) for start, stop in sorted(ranges))
+            command = Prepare(stream=self.stream, epoch=epoch, manifest=manifest, segments=segments)
+            await self.connection.publish(topics.commands(device), command.encode())
+        await self.until(lambda: {(device, epoch) for device in devices} <= self._ready, f"epoch {epoch} ready")
+        committed = CommittedPlan(
+            stream=self.stream,
+            epoch=epoch,
+            model=manifest.model,
+            source=source,
+            strategy="benchmark",
+            routes=tuple(routes),
+            max_in_flight=max_in_flight,
+            committed_at_s=time.time(),
+        )
+        await self.connection.publish(topics.plan(self.stream), committed.encode(), retain=True)
+        return epoch
+
+    async def submit(self, payload: bytes) -> str:
+        """Play the application: submit a request and return its id."""
+        self._requests += 1
+        request_id = f"r{self._requests}"
+        await self._publish(request_id, payload)
+        return request_id
+
+    async def outcome(self, request_id: str) -> Outcome:
+        """Wait for the outcome of a request.
+
+        Raises:
+            BenchmarkFailed: none in time, or an error.
+        """
+        await self.until(lambda: request_id in self._outcomes, f"outcome of {request_id}")
+        outcome = self._outcomes.pop(request_id)
+        if outcome.status is not OutcomeStatus.OK:
+            raise BenchmarkFailed(f"request {request_id}: {outcome.error}")
+        return outcome
+
+    async def ask(self, payload: bytes) -> Outcome:
+        """Submit a request and wait for its outcome; submit it again if a source that has just begun missed it."""
+        request_id = await self.submit(payload)
+        for _ in range(_REPEATS):
+            try:
+                await self.until(lambda: request_id in self._outcomes, f"outcome of {request_id}", _REPEAT_S)
+            except BenchmarkFailed:
+                await self._publish(request_id, payload)
+            else:
+                break
+        return await self.outcome(request_id)
+
+    async def reach(self, payload: bytes, epoch: int) -> None:
+        """Submit requests until one goes along the routes of this epoch: a source takes a new plan for its next one."""
+        while (await self.ask(payload)).epoch < epoch:
+            pass
+
+    async def _publish(self, request_id: str, payload: bytes) -> None:
+        properties = Properties(user={REQUEST_ID_PROPERTY: request_id})
+        await self.connection.publish(topics.requests(self.stream), payload, properties=properties)
+
+    async def _listen(self) -> None:
+        async for received in self.connection:
+            async with self._news:
+                self._note(received.topic, bytes(received.payload), time.time())
+                self._news.notify_all()
+
+    def _note(self, topic: str, payload: bytes, now_s: float) -> None:
+        self.view.handle(topic, payload, now_s)
+        match topic.split("/"):
+            case ["devices", _, "commands"]:
+                order = COMMANDS.decode(payload)
+                if isinstance(order, Prepare):
+                    self.prepared_at_s.setdefault(order.epoch, now_s)
+            case ["devices", _, "reports"]:
+                report = REPORTS.decode(payload)
+                if isinstance(report, Ready):
+                    self._ready.add((report.device, report.epoch))
+                    self.ready_at_s[report.epoch] = now_s
+                elif isinstance(report, Rejected):
+                    raise BenchmarkFailed(f"{report.device} rejects: {report.reason}")
+            case ["streams", self.stream, "results"]:
+                outcome = Outcome.decode(payload)
+                self._outcomes[outcome.request_id] = outcome
+            case ["events"]:
+                event = Event.decode(payload)
+                if event.kind is EventKind.REROUTE:
+                    reroute = Reroute.model_validate(event.data)
+                    self.reroutes.setdefault(reroute.epoch, reroute)
+
+
+def problem_of(
+    manifest: Manifest,
+    profiles: Mapping[str, Profile],
+    links: Sequence[Link],
+    load: Mapping[str, float],
+    source: str,
+    input_bytes: float,
+) -> Problem:
+    """Return the planning problem of a stream whose feature maps travel raw, as the planner would pose it."""
+    blocks = tuple(
+        Block(block.name, block.output_bytes, block.flops, block.parameter_bytes, block.activation_bytes or None)
+        for block in manifest.blocks
+    )
+    devices = {
+        name: Device(
+            block_ms={MODEL: profile.block_ms},
+            load_factor=load.get(name, 1.0),
+            segment_overhead_ms=profile.segment_overhead_ms,
+        )
+        for name, profile in profiles.items()
+    }
+    stream = Stream(name="stream", model=MODEL, source=source)
+    return Problem({MODEL: Model(input_bytes, blocks)}, devices, tuple(links), (stream,))
+
+
+def true_links(conditions: Conditions) -> tuple[Link, ...]:
+    """Return links as they are emulated."""
+    return tuple(Link(*pair, link.bandwidth_mbps, link.latency_ms) for pair, link in conditions.links.items())
+
+
+def route_text(route: PlanRoute) -> str:
+    """Write a route as `camera[0,9) > server[9,23)`."""
+    return " > ".join(f"{stage.device}[{stage.start},{stage.stop})" for stage in route.stages)
