@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.planner import epochs as ep
 from services.planner.policies import Refusal, parse_request
@@ -14,7 +14,7 @@ from shared.messages.base import MessageError
 from shared.messages.calibration import Calibration
 from shared.messages.models import Manifest
 from shared.messages.streams import CommittedPlan, StreamDeclaration
-from shared.plan.policy import Policy
+from shared.plan.policy import Policy, QueueDiscipline
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +53,22 @@ def restore(documents: Iterable[Document]) -> Restored:
 
 
 def adopted(plan: CommittedPlan, policy: Policy) -> InForce:
-    """Return a plan of an earlier life as the one in force; for which problem it was chosen is not known."""
-    return InForce(plan.epoch, plan.model, plan.source, plan.live, plan.routes, policy, jobs=plan.jobs)
+    """Return a plan of an earlier life as the one in force; for which problem it was chosen is not known.
+
+    Args:
+        plan: as committed.
+        policy: of its stream, now. The plan counts as judged under it but for the settings that it carries itself: an
+            earlier life may have ended between a new policy and the plan that follows from it.
+    """
+    known = {discipline.value: discipline for discipline in QueueDiscipline}
+    judged = replace(
+        policy,
+        queue=known.get(plan.queue, policy.queue),
+        max_in_flight=plan.max_in_flight,
+        retry_limit=plan.retry_limit,
+        deadline_ms=plan.deadline_ms,
+    )
+    return InForce(plan.epoch, plan.model, plan.source, plan.live, plan.routes, judged, jobs=plan.jobs)
 
 
 def _read(document: Document, restored: Restored, policies: dict[str, Policy]) -> None:

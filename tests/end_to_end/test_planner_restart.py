@@ -79,6 +79,28 @@ async def test_an_epoch_that_was_only_proposed_is_never_used_again(broker: Embed
             assert (await fleet.watcher.plan()).epoch == 2
 
 
+async def test_a_policy_is_put_in_force_although_the_planner_dies_before_the_plan_that_follows_from_it(
+    broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    async with open_fleet(broker.settings) as fleet:
+        async with planner_process(broker, tmp_path) as process:
+            await first_plan(fleet)
+            fleet.server.silent = True
+            await fleet.set_policy('{"max_in_flight": 3, "revision": "r1"}')
+            await fleet.watcher.until(
+                lambda: (
+                    [said for _, said in fleet.watcher.commands if isinstance(said, Prepare) and said.epoch == 2]
+                    or None
+                ),
+                "the second epoch proposed",
+            )
+            process.kill()
+        fleet.server.silent = False
+        async with planner_process(broker, tmp_path):
+            plan = await fleet.watcher.plan(lambda plan: plan.epoch > 1)
+            assert (plan.epoch, plan.max_in_flight) == (3, 3)
+
+
 async def test_a_plan_is_left_alone_until_its_devices_are_heard_of(broker: EmbeddedBroker, tmp_path: Path) -> None:
     """Broker and planner both start afresh: the planner knows its plan, and nobody has said hello yet."""
     async with open_fleet(broker.settings) as fleet, planner_process(broker, tmp_path):
