@@ -45,14 +45,6 @@ class QueueDiscipline(StrEnum):
     EARLIEST_DEADLINE_FIRST = "earliest_deadline_first"
 
 
-class Transport(StrEnum):
-    """How feature maps travel between devices."""
-
-    AUTO = "auto"
-    MQTT = "mqtt"
-    DIRECT = "direct"
-
-
 @dataclass(frozen=True, slots=True)
 class DeviceRule:
     """The devices that may compute for a stream: those in ``allow`` (None: all) that are not in ``deny``."""
@@ -87,7 +79,6 @@ class Policy:
         queue: the order in which devices compute what waits for them.
         max_in_flight: bound of the requests of a stream that are under way.
         retry_limit: how often a lost request is tried again.
-        transport: how feature maps travel.
     """
 
     __pydantic_config__ = DOCUMENT
@@ -106,7 +97,6 @@ class Policy:
     queue: QueueDiscipline = QueueDiscipline.FIFO
     max_in_flight: Count = 8
     retry_limit: Index = 3
-    transport: Transport = Transport.AUTO
 
 
 def read_policy(document: str | bytes) -> Policy:
@@ -137,7 +127,6 @@ __all__ = [
     "Objective",
     "Policy",
     "QueueDiscipline",
-    "Transport",
     "policy_document",
     "policy_schema",
     "read_policy",
