@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from shared.bus import topics
-from shared.messages import calibration, control, devices, events, models, requests, streams
+from shared.messages import calibration, control, devices, events, explanations, models, requests, streams
 from shared.messages.base import SCHEMA_VERSION
 from shared.plan.policy import policy_schema
 
@@ -234,6 +234,26 @@ CHANNELS: tuple[Channel, ...] = (
         True,
         1,
         "The size and rate of a stream's requests.",
+    ),
+    Channel(
+        "questions",
+        topics.questions("{stream}"),
+        (explanations.Question,),
+        "people",
+        "planner",
+        False,
+        1,
+        "Asks for the present problem of a stream.",
+    ),
+    Channel(
+        "explanations",
+        topics.explanation("{stream}", "{asker}"),
+        (explanations.Explanation,),
+        "planner",
+        "whoever has asked",
+        False,
+        1,
+        "The present problem of a stream, or what it waits for, and its last reroutes.",
     ),
     Channel(
         "results",

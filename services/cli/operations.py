@@ -16,6 +16,7 @@ from shared.bus.connection import Connection, unique_client_id
 from shared.bus.errors import BusError
 from shared.bus.model_files import serve_models
 from shared.bus.settings import BusSettings
+from shared.messages.explanations import Explanation, Question
 from shared.messages.models import Manifest, Offer
 from shared.messages.streams import StreamDeclaration, StreamState, StreamStatus
 
@@ -28,6 +29,7 @@ CONNECT_TIMEOUT_S = 5.0
 """How long a command waits for the broker."""
 
 _OFFER_AGAIN_S = 5.0
+_RETAINED_S = 0.5
 
 OnProgress = Callable[[int, int], None]
 """Is told the bytes sent and the bytes of the whole."""
@@ -146,6 +148,20 @@ async def declare_stream(connection: Connection, declaration: StreamDeclaration)
     await connection.publish(topics.stream(declaration.stream), declaration.encode(), retain=True)
 
 
+async def declaration_of(connection: Connection, stream: str) -> StreamDeclaration | None:
+    """Return a stream's declaration, None if it has none: what is retained is there at once."""
+    topic = topics.stream(stream)
+    await connection.subscribe(topic)
+    try:
+        async with asyncio.timeout(_RETAINED_S):
+            async for received in connection:
+                if received.topic == topic:
+                    return StreamDeclaration.decode(received.payload) if received.payload else None
+    except TimeoutError:
+        pass
+    return None
+
+
 async def withdraw_stream(connection: Connection, name: str, source: str) -> None:
     """Withdraw a stream: nothing routes it any more."""
     declaration = StreamDeclaration(stream=name, model="", source=source)
@@ -177,6 +193,31 @@ async def set_policy(
         f"no planner judges the policy of stream {stream} within {timeout_s:g} s",
         timeout_s,
     )
+
+
+async def ask_planner(connection: Connection, stream: str, *, timeout_s: float) -> Explanation:
+    """Ask the planner for the present problem of a stream.
+
+    Args:
+        connection: an operator's.
+        stream: its name.
+        timeout_s: how long to wait for the answer.
+
+    Raises:
+        FleetSilent: no answer in time.
+    """
+    asker = unique_client_id("explain")
+    answer_topic = topics.explanation(stream, asker)
+    await connection.subscribe(answer_topic)
+    await connection.publish(topics.questions(stream), Question(stream=stream, asker=asker).encode())
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for received in connection:
+                if received.topic == answer_topic:
+                    return Explanation.decode(received.payload)
+    except TimeoutError:
+        pass
+    raise FleetSilent(f"no planner explains stream {stream} within {timeout_s:g} s: `segue doctor` tells more")
 
 
 async def until_running(

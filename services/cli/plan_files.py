@@ -15,6 +15,8 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+from services.cli.explain_live import live_problem, live_values, reroute_lines, running_stream
+from services.cli.options import DEFAULT_BROKER, Broker, Timeout, settings
 from services.cli.plan_tables import (
     comparison_table,
     decision_tables,
@@ -111,32 +113,46 @@ def plan(
 
 def explain(
     problem_file: ProblemArgument = None,
+    stream: Annotated[
+        str | None, typer.Option("--stream", "-s", help="A stream of the running fleet instead of a file.")
+    ] = None,
     objective: ObjectiveOption = None,
     as_json: JsonOption = False,
     seed: SeedOption = 0,
     time_budget_s: BudgetOption = 0.5,
+    timeout_s: Timeout = 10.0,
+    broker: Broker = DEFAULT_BROKER,
 ) -> None:
-    """Compare every strategy on a PROBLEM file, and say what would change the decision.
+    """Compare every strategy on a PROBLEM file, or on a running stream, and say what would change the decision.
 
     Shows each strategy's cost, its gap to the best proved bound, its time to plan and its route; which constraints the
-    best plan pays for; and from which bandwidth or load on another route would be the fastest.
+    best plan pays for; and from which bandwidth or load on another route would be the fastest. Of a running stream the
+    problem is the planner's at this moment, and its last reroutes are told as well.
 
     \b
     segue explain problem.json
+    segue explain --stream camera --broker mqtt://localhost:1883
     segue explain problem.json --objective energy --json
     """
-    problem = load_problem(problem_file, None, objective)
+    live = None if stream is None else running_stream(stream, settings(broker), timeout_s)
+    if live is not None and problem_file is not None:
+        raise _wrong_input("give a problem file or --stream, not both")
+    problem = load_problem(problem_file, None, objective) if live is None else live_problem(live, objective)
     answers = {name: solve_timed(problem, name, seed, time_budget_s) for name in strategies()}
     best = answers["auto"]
     binding = binding_constraints(problem, best, time_budget_s) if isinstance(best, Plan) else ()
     overturning = {stream.name: changes(problem, stream) for stream in problem.streams}
     if as_json:
-        _print_json({**comparison_values(answers), **decision_values(binding, overturning)})
+        told = {} if live is None else live_values(live)
+        _print_json({**told, **comparison_values(answers), **decision_values(binding, overturning)})
     else:
         console = Console()
         console.print(comparison_table(answers))
         for table in decision_tables(binding, overturning):
             console.print(table)
+        if live is not None:
+            for line in reroute_lines(live):
+                console.print(line, soft_wrap=True, markup=False, highlight=False)
     if isinstance(best, Infeasible):
         if not as_json:
             Console().print(reasons_table(best))

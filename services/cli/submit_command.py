@@ -1,6 +1,5 @@
 """`segue submit`: send files to a stream and print what comes back."""
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,19 +7,16 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.fleet_view import latency_ms
-from services.cli.operations import CONNECT_TIMEOUT_S, operator
+from services.cli.operations import CONNECT_TIMEOUT_S, declaration_of, operator
 from services.cli.options import DEFAULT_BROKER, Broker, Json, Timeout, notes, output, print_json, settings
 from services.cli.running import run_command
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.client import Client, ClientTimeout
 from shared.messages.requests import Outcome, OutcomeStatus
-from shared.messages.streams import StreamDeclaration
 from shared.service import ExitStatus, InputError
 
 _MOST_IN_FLIGHT = 256
-_LOOK_S = 0.5
-"""How long to wait for a stream's declaration, which is there at once if it is there."""
 
 
 def submit(
@@ -81,13 +77,8 @@ async def _submit(
 async def _has_bursts(address: BusSettings, stream: str) -> bool:
     """Say whether the stream is declared to have several requests at once."""
     async with operator(address) as connection:
-        await connection.subscribe(topics.stream(stream))
-        try:
-            async with asyncio.timeout(_LOOK_S):
-                received = await anext(connection)
-        except TimeoutError:
-            return False
-        return bool(received.payload) and StreamDeclaration.decode(received.payload).jobs > 1
+        declaration = await declaration_of(connection, stream)
+        return declaration is not None and declaration.jobs > 1
 
 
 def makespan_ms(outcomes: Sequence[Outcome | ClientTimeout]) -> float:

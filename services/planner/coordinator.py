@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from services.planner import epochs as ep
 from services.planner import profiling
 from services.planner.effects import Effect, FetchModel, Forget, Persist, Publish, cleared, command, retained
+from services.planner.explaining import explain
 from services.planner.inbound import Inbound, PolicyDocument
 from services.planner.jobs import Answer, Job
 from services.planner.policies import Refusal, read_request, request_document
@@ -21,6 +22,7 @@ from shared.messages.calibration import Calibration, ShadowReport
 from shared.messages.control import ProfileFailed, ProfileModel, Ready, Rejected
 from shared.messages.devices import Links, Presence, Profile, Telemetry
 from shared.messages.events import EventKind
+from shared.messages.explanations import Question
 from shared.messages.models import Manifest, Offer
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsage
 from shared.plan.plan import Infeasible
@@ -199,6 +201,10 @@ class Coordinator:
                 return self._policy(message, now_s, own)
             case CommittedPlan():
                 return self._plan_seen(message, now_s)
+            case Question(stream=stream, asker=asker):
+                problem = self.streams.problem(stream, self.snapshot, now_s)
+                answer = explain(message, self.streams.records.get(stream), problem)
+                return [command(topics.explanation(stream, asker), answer)]
             case Ready(device=device, stream=stream, epoch=epoch):
                 return self._report(stream, ep.ReadyFrom(device, epoch), now_s)
             case Rejected(device=device, stream=stream, epoch=epoch, cause=cause, reason=reason):

@@ -10,6 +10,7 @@ from shared.messages.base import MessageError
 from shared.messages.calibration import Calibration, ShadowReport
 from shared.messages.control import REPORTS, ProfileFailed, Ready, Rejected, Report
 from shared.messages.devices import Links, Presence, Profile, Telemetry
+from shared.messages.explanations import Question
 from shared.messages.models import Manifest, Offer
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsage
 
@@ -29,6 +30,7 @@ SUBSCRIPTIONS: Mapping[str, int] = {
     topics.ANY_POLICY: 1,
     topics.ANY_PLAN: 1,
     topics.ANY_USAGE: 1,
+    topics.ANY_QUESTION: 1,
 }
 """Topic filters and their quality of service."""
 
@@ -58,6 +60,7 @@ Inbound = (
     | PolicyDocument
     | CommittedPlan
     | StreamUsage
+    | Question
 )
 
 
@@ -94,6 +97,8 @@ def decode(topic: str, payload: bytes | memoryview) -> Inbound | None:
             return _same(CommittedPlan.decode(payload), "stream", stream) if payload else None
         case ["streams", stream, "usage"]:
             return _same(StreamUsage.decode(payload), "stream", stream) if payload else None
+        case ["streams", stream, "questions"]:
+            return _same(Question.decode(payload), "stream", stream)
         case _:
             raise MessageError("nobody publishes that for the planner")
 

@@ -13,6 +13,8 @@ from shared.messages.streams import CommittedPlan, StreamState, StreamStatus
 from shared.plan.plan import Infeasible
 from shared.plan.problem import Problem
 
+MAX_REROUTES = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -43,6 +45,7 @@ class StreamRecord:
         rejection: why the last proposal was rejected; empty when the plan since then is settled.
         solved: the problem solved last, and the answer.
         published: the status published last.
+        reroutes: the last `MAX_REROUTES` since the planner's start, oldest first.
     """
 
     epochs: Epochs
@@ -60,6 +63,7 @@ class StreamRecord:
     rejection: str = ""
     solved: tuple[Problem, Answer] | None = None
     published: StreamStatus | None = None
+    reroutes: tuple[events.Reroute, ...] = ()
 
     @property
     def is_news(self) -> bool:

@@ -9,7 +9,7 @@ from services.planner.causes import Cause
 from services.planner.effects import Effect, Forget, Persist, Publish, cleared, command, retained
 from services.planner.jobs import Answer, Job
 from services.planner.problem import Circumstances, Exclusion, Waiting, build_problem
-from services.planner.records import StreamRecord, in_force_of, plan_message, reroute_message, subjects
+from services.planner.records import MAX_REROUTES, StreamRecord, in_force_of, plan_message, reroute_message, subjects
 from services.planner.replan import Candidate, Departure, Hold, Keep, Reroute, decide, is_return, remember
 from services.planner.routes import TiledRouteError, devices_of, to_message
 from services.planner.sharing import busy_shares, held_bytes
@@ -71,18 +71,29 @@ class Streams:
             return None
         if record.pending is not None:
             snapshot = apply(snapshot, PolicySet(stream, record.pending.policy), now_s)
-        others = self._other_plans(stream)
-        manifests = ((snapshot.manifests.get(plan.model), plan.routes) for plan in others)
-        held = held_bytes((manifest, routes) for manifest, routes in manifests if manifest is not None)
-        busy = busy_shares(others, snapshot, now_s)
         first = record.epochs.committed is None
-        circumstances = Circumstances(now_s, held, busy, tuple(self.exclusions), measuring if first else ())
+        circumstances = self._circumstances(stream, snapshot, measuring if first else (), now_s)
         problem = build_problem(snapshot, stream, circumstances)
         open_problem = build_problem(snapshot, stream, replace(circumstances, exclusions=()))
         if isinstance(problem, Waiting) or isinstance(open_problem, Waiting):
             record.waiting = problem.reasons if isinstance(problem, Waiting) else ()
             return None
         return Job(stream, problem, open_problem, record.pending)
+
+    def problem(self, stream: str, snapshot: Snapshot, now_s: float) -> Problem | Waiting | None:
+        """Return a stream's problem as it is now, or what it waits for; None if it is not declared."""
+        if stream not in snapshot.streams:
+            return None
+        return build_problem(snapshot, stream, self._circumstances(stream, snapshot, (), now_s))
+
+    def _circumstances(
+        self, stream: str, snapshot: Snapshot, measuring: Collection[str], now_s: float
+    ) -> Circumstances:
+        others = self._other_plans(stream)
+        manifests = ((snapshot.manifests.get(plan.model), plan.routes) for plan in others)
+        held = held_bytes((manifest, routes) for manifest, routes in manifests if manifest is not None)
+        busy = busy_shares(others, snapshot, now_s)
+        return Circumstances(now_s, held, busy, tuple(self.exclusions), measuring)
 
     def solved_before(self, job: Job) -> Answer | None:
         """Return the answer to a job whose problem has just been solved."""
@@ -201,13 +212,14 @@ class Streams:
         record.in_force, record.next_in_force = replace(chosen, epoch=plan.epoch), None
         record.held, record.rejection = None, ""
         objective = snapshot.policy(plan.stream).objective.value
-        data = reroute_message(plan, reroute, commit.previous, objective).model_dump(mode="json")
+        message = reroute_message(plan, reroute, commit.previous, objective)
+        record.reroutes = (*record.reroutes, message)[-MAX_REROUTES:]
         self.mark_all(now_s)
         text = f"stream {plan.stream}, epoch {plan.epoch}: {reroute.reason}"
         return [
             Persist(Document(Kind.PLAN, plan.stream, plan.encode())),
             retained(topics.plan(plan.stream), plan),
-            self.event(EventKind.REROUTE, text, now_s, stream=plan.stream, data=data),
+            self.event(EventKind.REROUTE, text, now_s, stream=plan.stream, data=message.model_dump(mode="json")),
         ]
 
     def _note_feasibility(self, record: StreamRecord, outcome: Plan | Infeasible, now_s: float) -> list[Effect]:

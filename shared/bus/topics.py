@@ -23,6 +23,7 @@ ANY_POLICY: Final = "streams/+/policy"
 ANY_PLAN: Final = "streams/+/plan"
 ANY_STATUS: Final = "streams/+/status"
 ANY_USAGE: Final = "streams/+/usage"
+ANY_QUESTION: Final = "streams/+/questions"
 ANY_RESULT: Final = "streams/+/results"
 
 
@@ -144,6 +145,16 @@ def status(stream_name: str) -> str:
 def usage(stream_name: str) -> str:
     """Return the topic of the request size and rate that a source sees (retained)."""
     return f"streams/{stream_name}/usage"
+
+
+def questions(stream_name: str) -> str:
+    """Return the topic on which the planner is asked for a stream's present problem."""
+    return f"streams/{stream_name}/questions"
+
+
+def explanation(stream_name: str, asker: str) -> str:
+    """Return the topic of the planner's answer to whoever has asked."""
+    return f"streams/{stream_name}/explanations/{asker}"
 
 
 def requests(stream_name: str) -> str:

@@ -12,6 +12,7 @@ from shared.bus import topics
 from shared.messages.base import Message, MessageError
 from shared.messages.calibration import Calibration
 from shared.messages.control import Ready
+from shared.messages.explanations import Question
 from shared.messages.models import Offer
 from shared.messages.streams import CommittedPlan, StreamUsage
 
@@ -29,6 +30,7 @@ HEARD: list[tuple[str, Message]] = [
     (topics.stream("camera"), declaration()),
     (topics.plan("camera"), PLAN),
     (topics.usage("camera"), StreamUsage(stream="camera", input_bytes=5)),
+    (topics.questions("camera"), Question(stream="camera", asker="me")),
 ]
 
 

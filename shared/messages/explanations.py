@@ -1,0 +1,31 @@
+"""What the planner makes of a stream at this moment, for whoever asks."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from shared.messages.base import Message, Name
+from shared.messages.events import Reroute
+
+
+class Question(Message):
+    """Asks the planner for the present problem of a stream (`streams/{stream}/questions`)."""
+
+    stream: Name
+    asker: Name
+    """Names the topic on which the answer is awaited."""
+
+
+class Explanation(Message):
+    """The planner's answer to a question (`streams/{stream}/explanations/{asker}`)."""
+
+    stream: Name
+    asker: Name
+    epoch: int = 0
+    """Of the plan in force; 0 if there is none."""
+    problem: str = ""
+    """The present problem in the format of problem files, JSON; empty if there is none."""
+    reasons: tuple[Annotated[str, Field(max_length=4096)], ...] = ()
+    """Why there is no problem: what the stream waits for."""
+    reroutes: tuple[Reroute, ...] = ()
+    """The last ones, oldest first."""
