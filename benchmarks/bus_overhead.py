@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -178,7 +178,7 @@ def row(broker: str, manifest: Manifest, alone_ms: list[float], outcomes: list[O
 
 async def measure(count: int) -> list[dict[str, Any]]:
     """Measure every size over every broker that is installed."""
-    brokers: list[tuple[str, type[BrokerProcess]]] = [("embedded", EmbeddedBroker)]
+    brokers: list[tuple[str, Callable[[], BrokerProcess]]] = [("embedded", EmbeddedBroker)]
     if find_mosquitto() is not None:
         brokers.append(("mosquitto", MosquittoBroker))
     with tempfile.TemporaryDirectory() as name:

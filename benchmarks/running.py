@@ -115,10 +115,7 @@ async def running_fleet(fleet: Fleet, folder: Path, run_dir: Path) -> AsyncItera
                 await running.processes.start(name, arguments)
         view = stand.view
         await stand.until(
-            lambda: (
-                all(name in view.devices and view.devices[name].is_online for name in fleet.devices)
-                and len(view.services) > len(fleet.devices)
-            ),
+            lambda: all(map(stand.is_online, fleet.devices)) and len(view.services) > len(fleet.devices),
             "the fleet is there",
             _START_S,
         )

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from services.cli.fleet.scenario import Conditions
@@ -44,7 +45,6 @@ class Stand:
         view: devices, links, profiles, the plan in force.
         reroutes: by epoch.
         prepared_at_s: when the planner's first Prepare of an epoch was heard.
-        ready_at_s: when the last Ready of an epoch was heard.
     """
 
     connection: Connection
@@ -52,7 +52,6 @@ class Stand:
     view: FleetView = field(default_factory=FleetView)
     reroutes: dict[int, Reroute] = field(default_factory=dict)
     prepared_at_s: dict[int, float] = field(default_factory=dict)
-    ready_at_s: dict[int, float] = field(default_factory=dict)
     _ready: set[tuple[str, int]] = field(default_factory=set)
     _outcomes: dict[str, Outcome] = field(default_factory=dict)
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -104,12 +103,16 @@ class Stand:
         """Play the planner: wait for executors, have the model measured one after the other, declare the stream."""
         await self.connection.publish(topics.manifest(manifest.model), manifest.encode(), retain=True)
         for name in devices:
-            await self.until(lambda name=name: name in self.view.devices and self.view.devices[name].is_online, name)
-            command = ProfileModel(manifest=manifest)
-            await self.connection.publish(topics.commands(name), command.encode())
-            await self.until(lambda name=name: manifest.model in self.view.devices[name].profiles, f"profile of {name}")
+            await self.until(partial(self.is_online, name), f"{name} is there")
+            await self.connection.publish(topics.commands(name), ProfileModel(manifest=manifest).encode())
+            await self.until(partial(self._has_profile, name, manifest.model), f"profile of {name}")
         declaration = StreamDeclaration(stream=self.stream, model=manifest.model, source=source)
         await self.connection.publish(topics.stream(self.stream), declaration.encode(), retain=True)
+
+    def is_online(self, device: str) -> bool:
+        """Say whether a device's executor is there."""
+        seen = self.view.devices.get(device)
+        return seen is not None and seen.is_online
 
     def profiles(self, manifest: Manifest) -> dict[str, Profile]:
         """Return the profiles of all devices that have one."""
@@ -182,6 +185,9 @@ class Stand:
         while (await self.ask(payload)).epoch < epoch:
             pass
 
+    def _has_profile(self, device: str, model: str) -> bool:
+        return model in self.view.devices[device].profiles
+
     async def _publish(self, request_id: str, payload: bytes) -> None:
         properties = Properties(user={REQUEST_ID_PROPERTY: request_id})
         await self.connection.publish(topics.requests(self.stream), payload, properties=properties)
@@ -203,7 +209,6 @@ class Stand:
                 report = REPORTS.decode(payload)
                 if isinstance(report, Ready):
                     self._ready.add((report.device, report.epoch))
-                    self.ready_at_s[report.epoch] = now_s
                 elif isinstance(report, Rejected):
                     raise BenchmarkFailed(f"{report.device} rejects: {report.reason}")
             case ["streams", self.stream, "results"]:

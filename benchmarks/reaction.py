@@ -1,0 +1,253 @@
+"""How fast the fleet reacts: from a monitor's message to the first request on the new route.
+
+    python -m benchmarks.reaction [--repetitions N] [--quick] [--out FILE]
+
+The fleet of `segue demo` runs whole under its load of four requests per second, and as densely as requests are
+answered (the demo's rate makes the wait for the next request a part of the reaction, at random up to 250 ms). Again
+and again the link that carries the route loses most of its bandwidth and gets it back, and the device that carries the
+route gets busy and idle again. A reaction is broken down into: planned (the planner has decided and asks devices to
+prepare), ready (the last device has answered, and the plan is committed), and dispatched (the first request of the
+new epoch leaves its source). Before all that comes the monitor's own noticing, from the change to its message; that is
+no part of the reaction and is reported beside it. All times are wall clock, on one machine.
+"""
+
+import argparse
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from benchmarks.report import RESULTS, console, spread, write
+from benchmarks.running import RunningFleet, demo_fleet, running_fleet
+from benchmarks.stand import BenchmarkFailed, route_text
+from services.cli.fleet.scenario import Conditions, device_in_use, usual_conditions
+from shared.messages.requests import Outcome
+
+OUT = RESULTS / "reaction.json"
+REPETITIONS, QUICK_REPETITIONS = 10, 2
+RATE_HZ = 4.0
+SAGGING_MBPS = 1.5
+BUSY = 6.0
+REROUTE_S = 15.0
+"""A reroute that has not come by then does not come."""
+CALM_S = 1.5
+"""Between two changes: longer than the demo's cooldown."""
+LINK_SAGS, LINK_BACK, BUSY_DEVICE, IDLE_DEVICE = "link sags", "link is back", "device gets busy", "device is idle again"
+PARTS = ("planned", "ready", "dispatched")
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """One reroute, ms.
+
+    Attributes:
+        change: what was done to the fleet.
+        noticed_ms: from the change to the monitor's message.
+        planned_ms: from there to the planner's commands.
+        ready_ms: from there to the committed plan, for which all devices have to answer.
+        dispatched_ms: from there to the first request.
+        waited_ms: of the last, how long there was no request to send.
+    """
+
+    change: str
+    route: str
+    noticed_ms: float
+    planned_ms: float
+    ready_ms: float
+    dispatched_ms: float
+    waited_ms: float
+
+    @property
+    def total_ms(self) -> float:
+        """From the monitor's message to the first request on the new route."""
+        return self.planned_ms + self.ready_ms + self.dispatched_ms
+
+
+class Flow:
+    """Requests at a steady rate, or one after the other; the first outcome of every epoch is kept."""
+
+    def __init__(self, running: RunningFleet, rate_hz: float | None) -> None:
+        self._running = running
+        self._rate_hz = rate_hz
+        self._first: dict[int, Outcome] = {}
+        self._news = asyncio.Event()
+
+    @asynccontextmanager
+    async def flowing(self) -> AsyncIterator[None]:
+        """Keep requests coming for the time of the block."""
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(self._submit_all(group), name="requests")
+            try:
+                yield
+            finally:
+                task.cancel()
+
+    async def first(self, epoch: int, timeout_s: float) -> Outcome:
+        """Wait for the outcome of the first request of an epoch."""
+        async with asyncio.timeout(timeout_s):
+            while epoch not in self._first:
+                self._news.clear()
+                await self._news.wait()
+        return self._first[epoch]
+
+    async def _submit_all(self, group: asyncio.TaskGroup) -> None:
+        payloads = self._running.workload.payloads
+        under_way = asyncio.Semaphore(2)
+        number = 0
+        next_s = time.monotonic()
+        while True:
+            await under_way.acquire()
+            if self._rate_hz is not None:
+                await asyncio.sleep(max(0.0, next_s - time.monotonic()))
+                next_s = max(next_s, time.monotonic()) + 1 / self._rate_hz
+            group.create_task(self._submit(payloads[number % len(payloads)], under_way))
+            number += 1
+
+    async def _submit(self, payload: bytes, under_way: asyncio.Semaphore) -> None:
+        try:
+            outcome = await self._running.stand.ask(payload)
+        finally:
+            under_way.release()
+        known = self._first.get(outcome.epoch)
+        if known is None or outcome.dispatched_at_s < known.dispatched_at_s:
+            self._first[outcome.epoch] = outcome
+        self._news.set()
+
+
+def changes(running: RunningFleet) -> Iterator[tuple[str, Conditions]]:
+    """Yield what happens to the fleet in one round, with the conditions from then on."""
+    usual = usual_conditions(running.fleet)
+    used, source = device_in_use(running.plan), running.fleet.stream.source
+    pair = (min(used, source), max(used, source))
+    sagging = replace(usual.links[pair], bandwidth_mbps=SAGGING_MBPS)
+    yield LINK_SAGS, Conditions({**usual.links, pair: sagging})
+    yield LINK_BACK, usual
+    yield BUSY_DEVICE, Conditions(usual.links, {device_in_use(running.plan): BUSY})
+    yield IDLE_DEVICE, usual
+
+
+async def react(running: RunningFleet, flow: Flow, change: str, conditions: Conditions) -> Reaction | None:
+    """Change the fleet and follow what comes of it; None if the route stays."""
+    stand, before = running.stand, running.epoch
+    changed_at_s = time.time()
+    await running.emulate(conditions)
+    try:
+        await stand.until(lambda: any(epoch > before for epoch in stand.reroutes), "reroute", REROUTE_S)
+    except BenchmarkFailed:
+        return None
+    epoch = min(epoch for epoch in stand.reroutes if epoch > before)
+    reroute = stand.reroutes[epoch]
+    first = await flow.first(epoch, REROUTE_S)
+    trigger_s, committed_s = reroute.trigger_at_s, reroute.committed_at_s
+    planned_s = stand.prepared_at_s[epoch]
+    return Reaction(
+        change=change,
+        route=" | ".join(map(route_text, reroute.chosen)),
+        noticed_ms=1000 * (trigger_s - changed_at_s),
+        planned_ms=1000 * (planned_s - trigger_s),
+        ready_ms=1000 * (committed_s - planned_s),
+        dispatched_ms=1000 * (first.dispatched_at_s - committed_s),
+        waited_ms=max(0.0, 1000 * (first.accepted_at_s - committed_s)),
+    )
+
+
+async def measure(repetitions: int) -> tuple[list[Reaction], int]:
+    """Go through all changes again and again; return the reactions, and how many changes had none."""
+    fleet, folder = demo_fleet()
+    # Damping doubles the gain that a return needs with each of them; here nothing but returns happens.
+    policy = replace(fleet.policy, min_gain=0.001, max_in_flight=2)
+    found: list[Reaction] = []
+    without = 0
+    with tempfile.TemporaryDirectory() as run_dir:
+        async with running_fleet(replace(fleet, policy=policy), folder, Path(run_dir)) as running:
+            for number in range(repetitions):
+                flow = Flow(running, RATE_HZ if number % 2 == 0 else None)
+                async with flow.flowing():
+                    await asyncio.sleep(CALM_S)
+                    for change, conditions in changes(running):
+                        reaction = await react(running, flow, change, conditions)
+                        without += reaction is None
+                        if reaction is not None:
+                            found.append(reaction)
+                            print(line(reaction), flush=True)
+                        await asyncio.sleep(CALM_S)
+    return found, without
+
+
+def line(reaction: Reaction) -> str:
+    """Say how one reaction went."""
+    parts = " ".join(f"{part} {asdict(reaction)[f'{part}_ms']:.0f}" for part in PARTS)
+    return (
+        f"{reaction.change:21} noticed {reaction.noticed_ms:5.0f}; total {reaction.total_ms:5.0f} ms: {parts} "
+        f"(waited {reaction.waited_ms:.0f})  {reaction.route}"
+    )
+
+
+def summary(reactions: Sequence[Reaction]) -> dict[str, dict[str, Any]]:
+    """Sum up by kind of change, and all together."""
+    kinds = {
+        kind: [each for each in reactions if each.change == kind] for kind in dict.fromkeys(r.change for r in reactions)
+    }
+    return {
+        kind: {
+            "count": len(chosen),
+            "total_ms": spread([each.total_ms for each in chosen], 0.95),
+            "without_waiting_ms": spread([each.total_ms - each.waited_ms for each in chosen], 0.95),
+            "noticed_ms": spread([each.noticed_ms for each in chosen], 0.95),
+            **{f"{part}_ms": spread([asdict(each)[f"{part}_ms"] for each in chosen], 0.95) for part in PARTS},
+        }
+        for kind, chosen in {**kinds, "all": list(reactions)}.items()
+        if chosen
+    }
+
+
+def table(found: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Show the figures."""
+    result = Table(
+        title="from a monitor's message to the first request on the new route, ms (p50 / p95)",
+        caption="without waiting: less the time in which there was no request to send. noticed: from the change to "
+        "the monitor's message",
+    )
+    keys = ("total", "without_waiting", *PARTS, "noticed")
+    for heading in ("change", "count", *keys):
+        result.add_column(heading.replace("_", " "), justify="left" if heading == "change" else "right")
+    for kind, row in found.items():
+        cells = [" / ".join(f"{value:.0f}" for value in row[f"{key}_ms"].values()) for key in keys]
+        result.add_row(kind, str(row["count"]), *cells)
+    return result
+
+
+def headline(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say it in one line."""
+    whole = found["all"]
+    return (
+        f"{whole['count']} reroutes: {whole['total_ms']['p50']:.0f} ms (p50), {whole['total_ms']['p95']:.0f} ms (p95) "
+        f"from a monitor's message to the first request on the new route"
+    )
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repetitions", type=int, default=REPETITIONS, help="of all changes (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_REPETITIONS} repetitions")
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args()
+    reactions, without = asyncio.run(measure(QUICK_REPETITIONS if options.quick else options.repetitions))
+    if not reactions:
+        raise SystemExit("no change led to a reroute")
+    found = summary(reactions)
+    console().print(table(found))
+    console().print(headline(found))
+    rows = [{**asdict(each), "total_ms": each.total_ms} for each in reactions]
+    write(options.out, {"reactions": rows, "without_reroute": without, "summary": found, "headline": headline(found)})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""Sustained rate of pipelines, against the bottleneck's bound and against the best single device.
+
+    python -m benchmarks.throughput [--requests N] [--quick] [--out FILE]
+
+Emulated devices (slow ones sleep, so that two cores carry a fleet) run SqueezeNet 1.1 behind the embedded broker. The
+benchmark plays the planner: it solves the problem (measured profiles, emulated conditions, objective throughput) with
+`auto` and commits the answer; the same with every device alone. Photographs are submitted all at once, the source keeps
+enough in flight, and the rate is that between two completions in the middle of the run. The bound is 1000 / the largest
+busy time per request of any device's computing or sending, by the planner's cost model.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from benchmarks.report import RESULTS, console, write
+from benchmarks.running import demo_fleet
+from benchmarks.stand import BenchmarkFailed, Stand, problem_of, route_text, true_links
+from broker.embedded import EmbeddedBroker
+from services.cli.fleet import commands
+from services.cli.fleet.description import DeviceDescription, Fleet, LinkDescription
+from services.cli.fleet.processes import Processes
+from services.cli.fleet.scenario import emulations, usual_conditions
+from services.cli.fleet.workload import Workload, read_workload
+from services.planner.strategies import solve
+from shared.bus import topics
+from shared.messages.streams import PlanRoute, PlanStage
+from shared.plan.cost import CostModel
+from shared.plan.plan import Infeasible, Route
+from shared.plan.policy import DeviceRule, Objective, Policy
+from shared.plan.problem import Problem
+
+OUT = RESULTS / "throughput.json"
+REQUESTS, QUICK_REQUESTS = 150, 50
+IN_FLIGHT = 16
+AUTO = "auto"
+PAIRS = (("camera", "helper"), ("camera", "server"), ("helper", "server"))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way to run in one fleet; rates per second."""
+
+    fleet: str
+    way: str
+    route: str
+    bound_hz: float
+    measured_hz: float
+
+
+def fleets() -> tuple[tuple[str, Fleet], ...]:
+    """Return the demo's fleet, one of three equal devices, and two equal ones on a slow link."""
+    demo, _ = demo_fleet()
+    equal = {name: DeviceDescription(slowdown=16.0) for name in demo.devices}
+    fast = tuple(LinkDescription(pair, 200.0, 1.0) for pair in PAIRS)
+    slow = tuple(LinkDescription(pair, 20.0, 5.0) for pair in PAIRS)
+    return (
+        ("the demo's", demo),
+        ("three equal devices, 200 Mbps", replace(demo, devices=equal, links=fast)),
+        ("three equal devices, 20 Mbps", replace(demo, devices=equal, links=slow)),
+    )
+
+
+def best_routes(problem: Problem, allow: tuple[str, ...] | None) -> tuple[tuple[Route, ...], float] | None:
+    """Return the routes with the best sustained rate over the devices allowed, and that rate; None if none can run."""
+    policy = Policy(objective=Objective.THROUGHPUT, devices=DeviceRule(allow=allow))
+    plan = solve(replace(problem, policy=policy))
+    if isinstance(plan, Infeasible) or plan.predicted.throughput_hz is None:
+        return None
+    return plan.streams["stream"].routes, plan.predicted.throughput_hz
+
+
+def committed(problem: Problem, routes: Sequence[Route]) -> list[PlanRoute]:
+    """Return routes as executors take them."""
+    model = CostModel(problem)
+    return [
+        PlanRoute(
+            stages=tuple(PlanStage(start=s.start, stop=s.stop, device=s.device, codec=s.codec) for s in route.stages),
+            weight=route.jobs,
+            predicted_ms=model.latency_ms(problem.streams[0], route),
+        )
+        for route in routes
+    ]
+
+
+async def rate_hz(stand: Stand, workload: Workload, epoch: int, requests: int) -> float:
+    """Submit requests all at once; return the rate of completions, those at the start and the end of the run aside."""
+    await stand.reach(workload.payloads[0], epoch)
+    payloads = workload.payloads
+    submitted = [await stand.submit(payloads[number % len(payloads)]) for number in range(requests)]
+    outcomes = [await stand.outcome(request_id) for request_id in submitted]
+    if any(outcome.attempt > 1 for outcome in outcomes):
+        raise BenchmarkFailed("requests were tried again: the rate says nothing")
+    completed_s = sorted(outcome.completed_at_s for outcome in outcomes)
+    aside = min(IN_FLIGHT, requests // 5)
+    return (requests - 2 * aside - 1) / (completed_s[-aside - 1] - completed_s[aside])
+
+
+async def measure_fleet(stand: Stand, workload: Workload, name: str, fleet: Fleet, requests: int) -> list[Row]:
+    """Measure every device alone, and what `auto` makes of all of them."""
+    conditions = usual_conditions(fleet)
+    for emulation in emulations(fleet, conditions):
+        await stand.connection.publish(topics.emulation(emulation.device), emulation.encode(), retain=True)
+    source, manifest = fleet.stream.source, workload.manifest
+    await stand.until(lambda: slowdowns_are_seen(stand, workload, fleet), "profiles of the emulated devices")
+    input_bytes = statistics.fmean(map(len, workload.payloads))
+    problem = problem_of(
+        manifest, stand.profiles(manifest), true_links(conditions), conditions.load, source, input_bytes
+    )
+    rows = []
+    for way, allow in (*((f"{device} alone", (device,)) for device in fleet.devices), (AUTO, None)):
+        best = best_routes(problem, allow)
+        if best is None:
+            continue
+        routes = committed(problem, best[0])
+        epoch = await stand.commit(manifest, source, routes, max_in_flight=IN_FLIGHT)
+        measured_hz = await rate_hz(stand, workload, epoch, requests)
+        rows.append(Row(name, way, " | ".join(map(route_text, routes)), best[1], measured_hz))
+        print(line(rows[-1]), flush=True)
+    return rows
+
+
+def slowdowns_are_seen(stand: Stand, workload: Workload, fleet: Fleet) -> bool:
+    """Say whether the profiles that were heard stand in the proportion of the devices' slowdowns."""
+    profiles = stand.profiles(workload.manifest)
+    own_ms = [sum(profiles[name].block_ms) / device.slowdown for name, device in fleet.devices.items()]
+    return max(own_ms) <= 1.001 * min(own_ms)
+
+
+async def measure(requests: int) -> list[Row]:
+    """Measure every fleet, on the same three executors."""
+    demo, folder = demo_fleet()
+    workload = await asyncio.to_thread(read_workload, demo, folder)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as run_dir:
+        async with (
+            EmbeddedBroker() as broker,
+            Processes(Path(run_dir), commands.environment(broker.settings.address)) as processes,
+            Stand.open(broker.settings, demo.stream.name, {workload.manifest.model: workload.model_file}) as stand,
+        ):
+            for device in demo.devices:
+                data = ("--data-dir", str(Path(run_dir) / "executors"))
+                await processes.start(device, ("executor", "--device", device, *data, "--emulated"))
+            await stand.begin(workload.manifest, demo.stream.source, tuple(demo.devices))
+            for name, fleet in fleets():
+                rows += await measure_fleet(stand, workload, name, fleet, requests)
+    return rows
+
+
+def line(row: Row) -> str:
+    """Say how one way did."""
+    share = row.measured_hz / row.bound_hz
+    return f"{row.fleet:32}{row.way:14}{row.measured_hz:7.1f} of {row.bound_hz:6.1f} Hz {share:5.0%}  {row.route}"
+
+
+def summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Compare, fleet by fleet, with the best single device."""
+    found = []
+    for fleet in dict.fromkeys(row.fleet for row in rows):
+        chosen = [row for row in rows if row.fleet == fleet]
+        (auto,) = (row for row in chosen if row.way == AUTO)
+        single = max((row for row in chosen if row.way != AUTO), key=lambda row: row.measured_hz)
+        found.append(
+            {
+                "fleet": fleet,
+                "measured_hz": auto.measured_hz,
+                "bound_hz": auto.bound_hz,
+                "of_bound": auto.measured_hz / auto.bound_hz,
+                "best_single": single.way,
+                "best_single_hz": single.measured_hz,
+                "over_best_single": auto.measured_hz / single.measured_hz,
+            }
+        )
+    return found
+
+
+def table(rows: Sequence[Row], found: Sequence[dict[str, Any]]) -> Table:
+    """Show the figures."""
+    over = {each["fleet"]: each["over_best_single"] for each in found}
+    result = Table(title="sustained rate, requests per second", caption="single: over the best single device, measured")
+    for heading in ("fleet", "way", "bound", "measured", "of bound", "single", "route"):
+        result.add_column(heading, justify="left" if heading in ("fleet", "way", "route") else "right")
+    for row in rows:
+        ratio = f"{over[row.fleet]:.2f} x" if row.way == AUTO else ""
+        rates = (f"{row.bound_hz:.1f}", f"{row.measured_hz:.1f}", f"{row.measured_hz / row.bound_hz:.0%}")
+        result.add_row(row.fleet, row.way, *rates, ratio, row.route)
+    return result
+
+
+def headline(found: Sequence[dict[str, Any]]) -> str:
+    """Say it in one line."""
+    parts = [
+        f"{each['fleet']}: {each['of_bound']:.0%} of the bound, {each['over_best_single']:.2f} x the best single device"
+        for each in found
+    ]
+    return "; ".join(parts)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=REQUESTS, help="per route (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_REQUESTS} requests")
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args()
+    rows = asyncio.run(measure(QUICK_REQUESTS if options.quick else options.requests))
+    found = summary(rows)
+    console().print(table(rows, found))
+    console().print(headline(found))
+    write(options.out, {"rows": [asdict(row) for row in rows], "fleets": found, "headline": headline(found)})
+
+
+if __name__ == "__main__":
+    main()
