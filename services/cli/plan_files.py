@@ -26,6 +26,7 @@ from services.cli.plan_tables import (
     strategies_table,
 )
 from services.cli.plan_values import comparison_values, decision_values, simulation_values
+from services.cli.plot_option import PlotOption, check_plot, save_plot
 from services.planner.strategies.comparison import binding_constraints, changes
 from services.planner.strategies.registry import strategies
 from shared.asyncapi import bus_document
@@ -118,6 +119,7 @@ def explain(
     ] = None,
     objective: ObjectiveOption = None,
     as_json: JsonOption = False,
+    plot: PlotOption = None,
     seed: SeedOption = 0,
     time_budget_s: BudgetOption = 0.5,
     timeout_s: Timeout = 10.0,
@@ -133,7 +135,9 @@ def explain(
     segue explain problem.json
     segue explain --stream camera --broker mqtt://localhost:1883
     segue explain problem.json --objective energy --json
+    segue explain problem.json --plot decision.png
     """
+    check_plot(plot)
     live = None if stream is None else running_stream(stream, settings(broker), timeout_s)
     if live is not None and problem_file is not None:
         raise _wrong_input("give a problem file or --stream, not both")
@@ -142,6 +146,8 @@ def explain(
     best = answers["auto"]
     binding = binding_constraints(problem, best, time_budget_s) if isinstance(best, Plan) else ()
     overturning = {stream.name: changes(problem, stream) for stream in problem.streams}
+    if plot is not None:
+        save_plot(plot, problem, answers, seed)
     if as_json:
         told = {} if live is None else live_values(live)
         _print_json({**told, **comparison_values(answers), **decision_values(binding, overturning)})

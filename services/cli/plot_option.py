@@ -1,0 +1,64 @@
+"""The option --plot: checked before a long search, matplotlib imported only if it is used."""
+
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from services.cli.plan_tables import comparison_table
+from shared.plan.plan import Infeasible, Plan
+from shared.plan.problem import Problem
+from shared.service import InputError
+
+PlotOption = Annotated[
+    Path | None, typer.Option("--plot", help="Draw the plan's Gantt chart and the routes' envelope: .png, .svg, .html.")
+]
+_FORMS: Final = frozenset({".png", ".svg", ".html"})
+_PAGE_COLUMNS: Final = 130
+
+
+def check_plot(path: Path | None) -> None:
+    """Say at once if a picture cannot be drawn.
+
+    Raises:
+        InputError: the name ends in no known form, or matplotlib is missing.
+    """
+    if path is None:
+        return
+    if path.suffix.lower() not in _FORMS:
+        raise InputError(f"--plot {path}: the name has to end in .png, .svg or .html")
+    try:
+        from services.cli import plotting  # noqa: F401
+    except ModuleNotFoundError as exc:
+        if not (exc.name or "").startswith("matplotlib"):
+            raise
+        raise InputError("--plot needs matplotlib, which is not installed: pip install 'segue[plot]'") from exc
+
+
+def save_plot(path: Path, problem: Problem, answers: Mapping[str, Plan | Infeasible], seed: int) -> None:
+    """Draw the decision of ``auto``; a page also has the table of all strategies.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    from services.cli import plotting
+
+    plan = answers["auto"]
+    if isinstance(plan, Infeasible):
+        return
+    title = f"Segue: {', '.join(problem.models)} on {', '.join(problem.devices)}"
+    figure = plotting.draw(problem, plan, answers, seed)
+    try:
+        plotting.write(figure, path, title, _as_text(comparison_table(answers)))
+    except OSError as exc:
+        raise InputError(f"--plot {path}: {exc.strerror or exc}") from exc
+
+
+def _as_text(table: Table) -> str:
+    text = StringIO()
+    Console(file=text, width=_PAGE_COLUMNS, no_color=True).print(table)
+    return text.getvalue()
