@@ -1,0 +1,272 @@
+"""The whole system as processes, and what of it can be killed: broker, planner, collector, three emulated devices."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from broker.process import BrokerProcess
+from services.cli.fleet import commands
+from services.cli.fleet.collected import await_outcomes, read_counts
+from services.cli.fleet.description import DeviceDescription, Fleet, LinkDescription, ModelDescription, StreamSetup
+from services.cli.fleet.load import Load, LoadSettings
+from services.cli.fleet.processes import Processes
+from services.cli.fleet.record import CollectorCounts, RequestRecord
+from services.cli.fleet.scenario import emulations, usual_conditions
+from services.cli.fleet.workload import Workload, read_workload
+from services.cli.fleet_view import FILTERS, FleetView
+from services.cli.operations import add_model, declare_stream, withdraw_stream
+from services.collector.answers import Counts
+from shared.bus import topics
+from shared.bus.connection import Connection
+from shared.client import Client
+from shared.messages.devices import State
+from shared.messages.models import Preprocessing
+from shared.messages.requests import Outcome, OutcomeStatus
+from shared.messages.streams import StreamDeclaration
+from shared.plan.policy import CodecMode, Policy, policy_document
+
+DATA = Path(__file__).parents[2] / "services" / "cli" / "data"
+CAMERA, HELPER, SERVER = "camera", "helper", "server"
+BROKER = commands.BROKER
+
+FLEET = Fleet(
+    model=ModelDescription(
+        "squeezenet1.1.onnx", preprocessing=Preprocessing(kind="image", channel_order="BGR", mean=(104.0, 117.0, 123.0))
+    ),
+    stream=StreamSetup(CAMERA, ("photos/*.jpg",), in_flight=4),
+    devices={
+        CAMERA: DeviceDescription(slowdown=8.0),
+        HELPER: DeviceDescription(slowdown=6.0),
+        SERVER: DeviceDescription(slowdown=1.5),
+    },
+    links=(
+        LinkDescription((CAMERA, HELPER), 200.0, 1.0),
+        LinkDescription((HELPER, SERVER), 200.0, 1.0),
+        LinkDescription((CAMERA, SERVER), 0.5, 50.0),
+    ),
+    policy=Policy(raw_input_stays_on_source=True, codec=CodecMode.LOSSLESS, max_in_flight=4),
+)
+"""Each device is faster than the one before, and the way to the last leads through the middle one."""
+
+EVERYTHING = (BROKER, *commands.services(FLEET, Path()))
+"""Names of all parts that can be killed."""
+
+WAIT_S = 60.0
+_COLLECT_S = 30.0
+
+
+class Watcher:
+    """What the bus says, kept."""
+
+    def __init__(self) -> None:
+        self.view = FleetView()
+        self.outcomes: dict[str, list[Outcome]] = defaultdict(list)
+        self._heard: dict[str, int] = defaultdict(int)
+        self._news = asyncio.Condition()
+
+    async def run(self, connection: Connection) -> None:
+        """Listen for ever."""
+        async for received in connection:
+            self.view.handle(received.topic, received.payload, time.time())
+            if received.topic.endswith("/results"):
+                outcome = Outcome.decode(received.payload)
+                self.outcomes[outcome.stream].append(outcome)
+            self._heard[received.topic] += 1
+            async with self._news:
+                self._news.notify_all()
+
+    async def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait until a condition on what was heard is met."""
+        try:
+            async with asyncio.timeout(WAIT_S), self._news:
+                await self._news.wait_for(condition)
+        except TimeoutError:
+            raise AssertionError(f"not within {WAIT_S:g} s: {what}") from None
+
+    def heard(self, topic: str) -> int:
+        """How many messages came on a topic."""
+        return self._heard[topic]
+
+    async def next_on(self, topic: str) -> None:
+        """Wait for the next message on a topic."""
+        before = self.heard(topic)
+        await self.until(lambda: self.heard(topic) > before, f"a message on {topic}")
+
+    def answered(self, stream: str) -> set[str]:
+        """Requests of which an outcome was heard."""
+        return {outcome.request_id for outcome in self.outcomes[stream]}
+
+    def route(self, stream: str) -> tuple[str, ...]:
+        """The devices of the plan in force, in order."""
+        view = self.view.streams.get(stream)
+        return () if view is None or view.plan is None else tuple(each.device for each in view.plan.routes[0].stages)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What became of the requests of one stream.
+
+    Attributes:
+        accepted: all that were submitted: the client repeats a request until its source has taken it over.
+        results: those that ended with a result.
+        errors: those that ended with an error.
+        lost: those without an outcome at the client, or without a row at the collector.
+        duplicates: rows at the collector beyond one for each request, and requests with both a result and an error.
+        mismatches: results heard that differ from the whole model's.
+        retried: requests that needed more than one attempt.
+        computed_twice: outcomes that the collector dropped because an earlier attempt's had come through.
+        gap_s: the longest time in which no outcome came.
+    """
+
+    accepted: int
+    results: int
+    errors: int
+    lost: int
+    duplicates: int
+    mismatches: int
+    retried: int
+    computed_twice: int
+    gap_s: float
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """What must not be, if it is."""
+        counts = {"lost": self.lost, "duplicates": self.duplicates, "mismatches": self.mismatches}
+        return {name: count for name, count in counts.items() if count}
+
+
+@dataclass(slots=True)
+class WholeFleet:
+    """A running fleet."""
+
+    broker: BrokerProcess
+    run_dir: Path
+    processes: Processes
+    workload: Workload
+    control: Connection
+    watcher: Watcher = field(default_factory=Watcher)
+
+    async def kill(self, *parts: str) -> None:
+        """SIGKILL, and wait until they are gone and the broker, if it is left, has told so."""
+        if BROKER in parts:
+            self.watcher.view = FleetView()
+        await asyncio.gather(*(self.broker.kill() if part == BROKER else self.processes.kill(part) for part in parts))
+        if BROKER not in parts:
+            await self.watcher.until(lambda: not any(map(self.is_present, parts)), f"{', '.join(parts)} offline")
+
+    async def restart(self, *parts: str) -> None:
+        """Start again what was killed."""
+        for part in parts:
+            await (self.broker.start() if part == BROKER else self.processes.restart(part))
+
+    def is_present(self, part: str) -> bool:
+        """Whether a part has said that it is there, and nobody that it is not. Of the broker nothing is said."""
+        view = self.watcher.view
+        role, _, device = part.partition("-")
+        if role == "executor":
+            return device in view.devices and view.devices[device].is_online
+        return part == BROKER or (part in view.services and view.services[part].state is State.ONLINE)
+
+    async def until_whole(self) -> None:
+        """Wait until every device and every service says that it is there."""
+        await self.watcher.until(lambda: all(map(self.is_present, EVERYTHING)), "the whole fleet online")
+
+    async def declare(self, stream: str) -> None:
+        """Declare a stream, and wait until it runs on all three devices."""
+        await self.until_whole()
+        await self.set_policy(stream, FLEET.policy)
+        model = self.workload.manifest.model
+        await declare_stream(self.control, StreamDeclaration(stream=stream, model=model, source=CAMERA))
+        row = tuple(FLEET.devices)
+        await self.watcher.until(lambda: self.watcher.route(stream) == row, f"a plan of {stream} on {row}")
+
+    async def set_policy(self, stream: str, policy: Policy) -> None:
+        """Publish a stream's policy."""
+        document = json.dumps(policy_document(policy)).encode()
+        await self.control.publish(topics.policy(stream), document, retain=True)
+
+    async def withdraw(self, stream: str) -> None:
+        """Withdraw a stream, and wait until its plan is revoked."""
+        await withdraw_stream(self.control, stream, CAMERA)
+        await self.watcher.until(lambda: not self.watcher.route(stream), f"{stream} withdrawn")
+
+    @contextlib.asynccontextmanager
+    async def load(self, stream: str, timeout_s: float = WAIT_S) -> AsyncIterator[Load]:
+        """Submit requests during the block, until stopped; their outcomes are there at its end.
+
+        Args:
+            stream: where they go.
+            timeout_s: after which a request without an outcome counts as lost.
+        """
+        settings = LoadSettings(stream, FLEET.stream.in_flight, timeout_s=timeout_s)
+        async with Client.open(self.broker.settings, in_flight=settings.in_flight) as client:
+            load = Load(client, self.workload.payloads, settings, self.workload.reference.differs)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(load.run(), name=f"load {stream}")
+                yield load
+
+    async def tally(self, stream: str, records: Sequence[RequestRecord]) -> Tally:
+        """Count what became of the requests of a stream, at the client, on the bus and at the collector."""
+        folder = self.run_dir / commands.COLLECTOR
+        names = [record.request_id for record in records]
+        stored = await await_outcomes(folder, stream, names, Counts(), _COLLECT_S)
+        return tally(records, self.watcher.outcomes[stream], stored, await read_counts(folder, stream))
+
+
+@contextlib.asynccontextmanager
+async def open_fleet(broker: BrokerProcess, run_dir: Path) -> AsyncIterator[WholeFleet]:
+    """Start everything; at the end of the block all of it is gone."""
+    workload = await asyncio.to_thread(read_workload, FLEET, DATA)
+    watcher = Watcher()
+
+    async def announce(connection: Connection) -> None:
+        for emulation in emulations(FLEET, usual_conditions(FLEET)):
+            await connection.publish(topics.emulation(emulation.device), emulation.encode(), retain=True)
+
+    async with (
+        broker,
+        Processes(run_dir, commands.environment(broker.settings.address)) as processes,
+        Connection.open(broker.settings, on_connected=announce) as control,
+        Connection.open(broker.settings) as ear,
+        asyncio.TaskGroup() as group,
+    ):
+        for topic in (*FILTERS, topics.receipts("+"), topics.commands("+"), topics.requests("+")):
+            await ear.subscribe(topic)
+        listening = group.create_task(watcher.run(ear), name="watcher")
+        for name, arguments in commands.services(FLEET, run_dir).items():
+            await processes.start(name, arguments)
+        fleet = WholeFleet(broker, run_dir, processes, workload, control, watcher)
+        await fleet.until_whole()
+        await add_model(broker.settings, workload.manifest, workload.model_file)
+        try:
+            yield fleet
+        finally:
+            listening.cancel()
+
+
+def tally(records: Sequence[RequestRecord], heard: Sequence[Outcome], stored: CollectorCounts, counts: Counts) -> Tally:
+    """Hold what the client, the bus and the collector know against each other."""
+    outcomes = [record.outcome for record in records if record.outcome is not None]
+    results = [outcome for outcome in outcomes if outcome.status is OutcomeStatus.OK]
+    kinds: dict[str, set[OutcomeStatus]] = defaultdict(set)
+    for outcome in heard:
+        kinds[outcome.request_id].add(outcome.status)
+    twofold = sum(len(statuses) > 1 for statuses in kinds.values())
+    ends_s = sorted(record.finished_at_s for record in records)
+    return Tally(
+        accepted=len(records),
+        results=len(results),
+        errors=len(outcomes) - len(results),
+        lost=len(records) - len(outcomes) + stored.missing,
+        duplicates=counts.results + counts.errors - stored.stored + max(twofold, stored.contradicted),
+        mismatches=sum(record.mismatch for record in records),
+        retried=sum(outcome.attempt > 1 for outcome in outcomes),
+        computed_twice=stored.computed_twice,
+        gap_s=max((later - sooner for sooner, later in itertools.pairwise(ends_s)), default=0.0),
+    )
