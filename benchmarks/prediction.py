@@ -80,6 +80,7 @@ class Row:
     compute_excess_ms: float
     transfer_excess_ms: float
     source_excess_ms: float
+    other_excess_ms: float
 
     @property
     def error(self) -> float:
@@ -162,6 +163,7 @@ async def measure_route(running: RunningFleet, forced_by: str, route: PlanRoute,
     computed_ms = [sum(stage.compute_ms for stage in outcome.trace) for outcome in outcomes]
     sent_ms = [transfers_ms(outcome, running.fleet.stream.source) for outcome in outcomes]
     waited_ms = [1000 * (outcome.dispatched_at_s - outcome.accepted_at_s) for outcome in outcomes]
+    parts = zip(took_ms, computed_ms, sent_ms, waited_ms, strict=True)
     return Row(
         forced_by=forced_by,
         route=route_text(route),
@@ -173,6 +175,7 @@ async def measure_route(running: RunningFleet, forced_by: str, route: PlanRoute,
         compute_excess_ms=statistics.median(computed_ms) - compute_ms,
         transfer_excess_ms=statistics.median(sent_ms) - sending_ms,
         source_excess_ms=statistics.median(waited_ms),
+        other_excess_ms=statistics.median(whole - sum(rest) for whole, *rest in parts),
     )
 
 
@@ -214,7 +217,7 @@ def line(row: Row) -> str:
     return (
         f"{row.forced_by:45.45}{row.true_ms:8.1f}{row.estimated_ms:8.1f}{row.measured_ms:8.1f}{row.error:7.1%}"
         f"{row.estimated_error:7.1%}  {row.compute_excess_ms:+.1f} {row.transfer_excess_ms:+.1f} "
-        f"{row.source_excess_ms:+.1f}  {row.route}"
+        f"{row.source_excess_ms:+.1f} {row.other_excess_ms:+.1f}  {row.route}"
     )
 
 
@@ -231,14 +234,25 @@ def table(rows: Sequence[Row]) -> Table:
     """Show the figures."""
     result = Table(
         title="latency of one request alone, ms: predicted and measured",
-        caption="excess: median of measured less predicted of computing, transfers, and before the dispatch",
+        caption="excess: median of measured less predicted of computing, transfers, before the dispatch, and elsewhere",
     )
-    headings = ("route", "true", "monitors", "measured", "error", "error (m.)", "excess: compute", "transfer", "source")
+    headings = (
+        "route",
+        "true",
+        "monitors",
+        "measured",
+        "error",
+        "error (m.)",
+        "excess: compute",
+        "transfer",
+        "source",
+        "other",
+    )
     for heading in headings:
         result.add_column(heading, justify="left" if heading == "route" else "right")
     for row in rows:
         times = (row.true_ms, row.estimated_ms, row.measured_ms)
-        excess = (row.compute_excess_ms, row.transfer_excess_ms, row.source_excess_ms)
+        excess = (row.compute_excess_ms, row.transfer_excess_ms, row.source_excess_ms, row.other_excess_ms)
         result.add_row(
             row.route,
             *(f"{value:.1f}" for value in times),

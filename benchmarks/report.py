@@ -32,12 +32,13 @@ def console() -> Console:
 
 
 def machine() -> dict[str, Any]:
-    """Return what is to be known of this machine."""
+    """Return what is to be known of this machine, its present load included: on a busy one all times are longer."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        "load_average": round(os.getloadavg()[0], 1),
     }
 
 

@@ -219,8 +219,9 @@ class Pipeline:
             queue_ms=queue_ms,
             compute_ms=done.compute_ms,
         )
-        await self._observe(key, done.compute_ms - codec_ms)
         await self._pass_on(header, done.value, trace, following)
+        # Last, because the request need not wait for it: the broker and the monitor would take the processor first.
+        await self._observe(key, done.compute_ms - codec_ms)
 
     async def _compute(
         self, feature_map: FeatureMap, segment: Segment, stage: PlanStage, following: PlanStage | None
