@@ -1,7 +1,6 @@
 """How good and how fast every strategy plans: gaps to proved bounds, and planning times."""
 
 import argparse
-import json
 import random
 import statistics
 import time
@@ -10,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from benchmarks.report import console, write
+from services.planner.strategies.rank_assignment import assign
 from services.planner.strategies.registry import strategies
+from services.planner.strategies.shared_server import offloads
 from services.planner.strategies.strategy import Strategy
 from shared.plan.plan import Plan
 from shared.plan.policy import Objective, Policy
@@ -23,6 +24,11 @@ from shared.plan.problem_file import read_problem
 RESULTS = Path(__file__).parent / "results" / "planning.json"
 INSTANCES = Path(__file__).parent.parent / "tests" / "instances"
 SIZES = ((10, 4), (20, 16), (30, 16), (100, 16))
+SHARED = ((50, ("rank_assignment", "kafetzis_koutsopoulos", "auto")), (999, ("rank_assignment", "local_only")))
+"""How many streams share a server, and which strategies plan them; a problem has at most 1000 devices."""
+
+MANY_TASKS = 100
+"""Above so many, plans are timed once."""
 
 
 def random_problem(seed: int, blocks: int, devices: int, objective: Objective, jobs: int = 1) -> Problem:
@@ -144,21 +150,61 @@ def speed(repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
+def shared_server_problem(seed: int, tasks: int, blocks: int = 12) -> Problem:
+    """Many sources of mixed speed, one task each, around one server ten times as fast as the mean source."""
+    rng = random.Random(seed)
+    model = random_problem(seed, blocks, 2, Objective.TOTAL_DELAY).models["m"]
+    work_ms = [rng.uniform(0.2, 3.0) for _ in range(blocks)]
+    devices = {"server": Device({"m": tuple(time_ms * 0.1 for time_ms in work_ms)})}
+    links, streams = [], []
+    for name in (f"d{index}" for index in range(tasks)):
+        slowness = rng.uniform(2, 20)
+        devices[name] = Device({"m": tuple(time_ms * slowness for time_ms in work_ms)})
+        links.append(Link(name, "server", rng.uniform(5, 100), rng.uniform(0.5, 5)))
+        streams.append(Stream(f"stream of {name}", "m", name))
+    policy = Policy(objective=Objective.TOTAL_DELAY)
+    return Problem({"m": model}, devices, tuple(links), tuple(streams), policy)
+
+
+def shared_server(repeats: int) -> list[dict[str, Any]]:
+    """Return what total delay on one server takes: the assignment alone, and whole plans."""
+    rows: list[dict[str, Any]] = []
+    for tasks, names in SHARED:
+        problem = shared_server_problem(1, tasks)
+        times_ms = []
+        ready = offloads(problem, "server") or []
+        for _ in range(repeats):
+            started_s = time.perf_counter()
+            assign(ready, problem.policy.queue)
+            times_ms.append((time.perf_counter() - started_s) * 1000)
+        rows.append({"tasks": tasks, "what": "exact assignment alone", "median_ms": statistics.median(times_ms)})
+        for name in names:
+            answer, times_ms = timed(strategies()[name], problem, 1 if tasks > MANY_TASKS else repeats, 1.0)
+            cost = answer.cost if isinstance(answer, Plan) else None
+            rows.append({"tasks": tasks, "what": name, "median_ms": statistics.median(times_ms), "cost_ms": cost})
+    return rows
+
+
 def _show(results: dict[str, Any]) -> None:
     table = Table("strategy", "plans", "best", title="Quality: cost over the best plan found, and over the best bound")
-    for column in ("mean", "worst", "mean (bound)", "median ms", "worst ms"):
+    for column in ("mean", "worst", "mean (bound)", "worst (bound)", "median ms", "worst ms"):
         table.add_column(column, justify="right")
     for name, row in results["quality"].items():
-        shares = row["mean_over_best"], row["worst_over_best"], row["mean_over_bound"]
+        shares = row["mean_over_best"], row["worst_over_best"], row["mean_over_bound"], row["worst_over_bound"]
         gaps = ["-" if share is None else f"{share:.1%}" for share in shares]
         numbers = f"{row['median_ms']:.1f}", f"{row['worst_ms']:.0f}"
         table.add_row(name, str(row["plans"]), f"{row['best']}/{row['of']}", *gaps, *numbers)
-    Console().print(table)
+    console().print(table)
     table = Table("strategy", "objective", "blocks", "devices", "median ms", "worst ms", title="Planning time")
     for row in results["speed"]:
         numbers = f"{row['median_ms']:.2f}", f"{row['worst_ms']:.2f}"
         table.add_row(row["strategy"], row["objective"], str(row["blocks"]), str(row["devices"]), *numbers)
-    Console().print(table)
+    console().print(table)
+    table = Table("streams", "what", "median ms", "total delay ms", title="Total delay, one server")
+    for row in results["shared_server"]:
+        cost = row.get("cost_ms")
+        table.add_row(str(row["tasks"]), row["what"], f"{row['median_ms']:.1f}", "-" if cost is None else f"{cost:.1f}")
+    console().print(table)
 
 
 def main() -> None:
@@ -168,10 +214,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    results = {"quality": quality(options.time_budget_s), "speed": speed(options.repeats)}
+    results = {
+        "quality": quality(options.time_budget_s),
+        "speed": speed(options.repeats),
+        "shared_server": shared_server(options.repeats),
+    }
     _show(results)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(results, indent=1) + "\n")
+    write(options.out, results)
 
 
 if __name__ == "__main__":

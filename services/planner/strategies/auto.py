@@ -25,6 +25,9 @@ from shared.plan.problem import Problem
 MILP_VARIABLES = 400
 """Up to which size a second of time budget is worth a mixed-integer programme."""
 
+BALANCED_PAIRS = 200
+"""For how many pairs of stream and device a second of time budget pays for balanced routes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Auto:
@@ -70,7 +73,9 @@ def _rank(plan: Plan) -> tuple[float, float]:
 def _candidates(problem: Problem, time_budget_s: float) -> Iterator[Strategy]:
     """Yield the strategies worth trying, the exact ones first."""
     yield ShortestPath()
-    if problem.policy.objective in (Objective.MAKESPAN, Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE):
+    pairs = len(problem.streams) * len(problem.devices)
+    balanced = len(problem.streams) == 1 or pairs <= BALANCED_PAIRS * max(1.0, time_budget_s)
+    if balanced and problem.policy.objective in (Objective.MAKESPAN, Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE):
         yield ShortestPath(route_objective=Objective.THROUGHPUT)
     if problem.policy.objective in (Objective.LATENCY, Objective.ENERGY, Objective.THROUGHPUT, Objective.DEADLINE):
         yield Milp(max_variables=int(MILP_VARIABLES * max(1.0, time_budget_s)))

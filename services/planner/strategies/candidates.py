@@ -35,9 +35,12 @@ def split_routes(problem: Problem, stream: Stream, helper: str, cut: int) -> Ite
         yield split_route(problem, stream, helper, cut, encoding.codec)
 
 
-def helpers(problem: Problem, stream: Stream) -> tuple[str, ...]:
-    """Return the other devices that can run the stream's model, may be used and can be reached from its source."""
-    costs = CostModel(problem)
+def helpers(problem: Problem, stream: Stream, costs: CostModel | None = None) -> tuple[str, ...]:
+    """Return the other devices that can run the stream's model, may be used and can be reached from its source.
+
+    With many streams, ``costs`` of the problem saves indexing its links for every one.
+    """
+    costs = costs or CostModel(problem)
     return tuple(
         name
         for name, device in problem.devices.items()
@@ -74,6 +77,6 @@ def splits(problem: Problem, stream: Stream) -> Iterator[tuple[Route, str, int]]
                 yield route, helper, cut
 
 
-def keeps_constraints(problem: Problem, stream: Stream, route: Route) -> bool:
-    """Say whether all jobs of ``stream`` may take ``route``, other streams left aside."""
-    return not violations(CostModel(problem), {stream.name: uniform(route, stream.jobs)})
+def keeps_constraints(problem: Problem, stream: Stream, route: Route, costs: CostModel | None = None) -> bool:
+    """Say whether all jobs of ``stream`` may take ``route``, other streams left aside; ``costs`` saves indexing."""
+    return not violations(costs or CostModel(problem), {stream.name: uniform(route, stream.jobs)})

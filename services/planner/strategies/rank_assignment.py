@@ -7,11 +7,14 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from services.planner.strategies.kafetzis_koutsopoulos import no_offload
-from services.planner.strategies.shared_server import MAX_TASKS, Offload, offloads, servers, task_plans
+from services.planner.strategies.shared_server import Offload, offloads, servers, task_plans
 from services.planner.strategies.strategy import conclude, unsupported
 from shared.plan.plan import Infeasible, Plan
 from shared.plan.policy import QueueDiscipline
 from shared.plan.problem import Problem
+
+MAX_RANKED = 2000
+"""Above so many jobs the assignment takes too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,8 @@ class RankAssignment:
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best assignment over all servers."""
-        if (count := sum(stream.jobs for stream in problem.streams)) > MAX_TASKS:
-            return unsupported(problem, self.name, f"{count} jobs, more than {MAX_TASKS}")
+        if (count := sum(stream.jobs for stream in problem.streams)) > MAX_RANKED:
+            return unsupported(problem, self.name, f"{count} jobs, more than {MAX_RANKED}")
         best: Plan | None = None
         failure: Infeasible | None = None
         for server in servers(problem):
@@ -54,8 +57,10 @@ def assign(tasks: Sequence[Offload], discipline: QueueDiscipline) -> tuple[list[
     count = len(tasks)
     ahead = np.arange(count - 1, -1, -1)
     weights = 2 * ahead + 1 if discipline is QueueDiscipline.ROUND_ROBIN else ahead + 1
-    options = [task.before_ms[:, None] + task.server_ms[:, None] * weights for task in tasks]
-    price = np.array([option.min(axis=0) for option in options])
+    price = np.array([(task.before_ms[:, None] + task.server_ms[:, None] * weights).min(axis=0) for task in tasks])
     rows, ranks = linear_sum_assignment(price)
-    choice = [int(options[row][:, rank].argmin()) for row, rank in zip(rows, ranks, strict=True)]
+    choice = [
+        int((tasks[row].before_ms + tasks[row].server_ms * weights[rank]).argmin())
+        for row, rank in zip(rows, ranks, strict=True)
+    ]
     return choice, float(price[rows, ranks].sum())

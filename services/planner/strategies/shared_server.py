@@ -31,11 +31,11 @@ class Offload:
 def offloads(problem: Problem, server: str) -> list[Offload] | None:
     """Return one task per job of every stream, or None if a stream can neither run locally nor reach the server."""
     tasks: list[Offload] = []
+    costs = CostModel(problem)
     for stream in problem.streams:
-        routes = _routes(problem, stream, server)
+        routes = _routes(problem, stream, server, costs)
         if not routes:
             return None
-        costs = CostModel(problem)
         before_ms, server_ms = [], []
         for route in routes:
             at_server = (
@@ -50,8 +50,9 @@ def offloads(problem: Problem, server: str) -> list[Offload] | None:
 def servers(problem: Problem) -> list[str]:
     """Return the devices that at least one stream can use as a helper, those that most can use first."""
     votes: dict[str, int] = {}
+    costs = CostModel(problem)
     for stream in problem.streams:
-        for helper in helpers(problem, stream):
+        for helper in helpers(problem, stream, costs):
             votes[helper] = votes.get(helper, 0) + 1
     return sorted(votes, key=lambda name: -votes[name]) or [problem.streams[0].source]
 
@@ -82,12 +83,12 @@ def snapshot_delays_ms(tasks: Sequence[Offload], choice: Sequence[int], discipli
     return np.asarray(before + np.where(sizes > 0, waiting, 0.0))
 
 
-def _routes(problem: Problem, stream: Stream, server: str) -> tuple[Route, ...]:
+def _routes(problem: Problem, stream: Stream, server: str, costs: CostModel) -> tuple[Route, ...]:
     local = local_route(problem, stream)
     routes: list[Route] = []
-    if server in helpers(problem, stream):
+    if server in helpers(problem, stream, costs):
         cuts = range(len(problem.models[stream.model].blocks) if local is not None else 1)
         routes += [route for cut in cuts for route in split_routes(problem, stream, server, cut)]
     if local is not None:
         routes.append(local)
-    return tuple(route for route in routes if keeps_constraints(problem, stream, route))
+    return tuple(route for route in routes if keeps_constraints(problem, stream, route, costs))

@@ -83,14 +83,15 @@ class _Joint:
 def _solve_streams(problem: Problem, objective: Objective, time_budget_s: float, *, in_turn: bool) -> _Joint:
     """Plan every stream for itself, or, ``in_turn``, within the memory that the earlier ones leave.
 
-    For throughput the busy times of earlier streams count either way.
+    For throughput the busy times of earlier streams count either way. The streams share the time budget.
     """
+    own_budget_s = time_budget_s / len(problem.streams)
     plans: dict[str, StreamPlan] = {}
     proved, bound = not in_turn, 0.0
     for stream in problem.streams:
         tables = build_tables(problem, stream)
         held = memory_bytes(problem, plans) if in_turn else {}
-        found = _solve_stream(problem, tables, plans, held, objective, time_budget_s)
+        found = _solve_stream(problem, tables, plans, held, objective, own_budget_s)
         if found.path is None:
             return _Joint(plans, False, bound, (stream, found))
         plans[stream.name] = uniform(tables.route(found.path.devices, found.path.codecs, 1), stream.jobs)
