@@ -8,6 +8,7 @@ from services.planner.strategies.candidates import keeps_constraints, splits
 from services.planner.strategies.diagnosis import diagnose
 from services.planner.strategies.johnson import Job, johnson_order
 from services.planner.strategies.neurosurgeon import no_split
+from services.planner.strategies.path_expansion import mix, path_cuts
 from services.planner.strategies.strategy import conclude
 from shared.plan.cost import CostModel
 from shared.plan.pipeline import Work
@@ -25,8 +26,8 @@ class Jps:
     O(B log B) per server after the curves. Resolutions: the ratio is rounded, not floored as printed, unless
     ``floor_ratio``; the best uniform cut is taken where it beats the mix, unless ``guard`` is off (the printed
     algorithm misses it); cuts that break a constraint are left out; with several servers the best one. The server's
-    time, which the paper neglects, counts when candidates are compared. A branching model is cut along its block order
-    (algorithm 3, with its exponential number of paths, is not used).
+    time, which the paper neglects, counts when candidates are compared. For a branching model algorithm 3 adds its mix
+    (`path_expansion`), each local set widened to the next cut in block order, as routes are made of contiguous blocks.
     """
 
     name: str = "jps"
@@ -37,18 +38,23 @@ class Jps:
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best burst over all servers, for every stream."""
-        return solve_bursts(problem, self.name, self._choose, time_budget_s)
+        return solve_bursts(problem, self.name, self._choose, time_budget_s, expand=True)
 
     def _choose(self, curve: Sequence[Job], jobs: int) -> list[list[int]]:
         mixed = jps_cuts(curve, jobs, floor_ratio=self.floor_ratio)
         return [mixed, best_uniform(curve, jobs)] if self.guard else [mixed]
 
 
-def solve_bursts(problem: Problem, name: str, choose: Chooser, time_budget_s: float) -> Plan | Infeasible:
-    """Return the burst with the least predicted makespan over all servers, for every stream on its own."""
+def solve_bursts(
+    problem: Problem, name: str, choose: Chooser, time_budget_s: float, *, expand: bool = False
+) -> Plan | Infeasible:
+    """Return the burst with the least predicted makespan over all servers, for every stream on its own.
+
+    With ``expand``, algorithm 3's mixes of branching models are candidates too.
+    """
     plans: dict[str, StreamPlan] = {}
     for stream in problem.streams:
-        plan = _best_burst(problem, stream, choose)
+        plan = _best_burst(problem, stream, choose, expand)
         if plan is None:
             reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, name),)
             return Infeasible(name, problem.policy.objective, reasons)
@@ -92,16 +98,35 @@ def sequence_plan(routes: Sequence[Route]) -> StreamPlan:
     return StreamPlan(tuple(Route(route.stages, len(taken)) for route, taken in places.items()), tuple(order))
 
 
-def _best_burst(problem: Problem, stream: Stream, choose: Chooser) -> StreamPlan | None:
+def _best_burst(problem: Problem, stream: Stream, choose: Chooser, expand: bool) -> StreamPlan | None:
+    branching = expand and problem.models[stream.model].edges is not None
     costs = CostModel(problem)
     best: tuple[float, StreamPlan] | None = None
-    for entries in burst_curves(problem, stream).values():
+    for helper, entries in burst_curves(problem, stream).items():
         kept = [entries[index] for index in virtual_blocks([job for job, _ in entries])]
         curve = [job for job, _ in kept]
-        for cuts in choose(curve, stream.jobs):
-            order = johnson_order([curve[cut] for cut in cuts])
-            plan = sequence_plan([kept[cuts[index]][1] for index in order])
+        mixes = [[kept[cut] for cut in cuts] for cuts in choose(curve, stream.jobs)]
+        if branching and helper != stream.source:
+            mixes += _expanded(problem, stream, helper, entries)
+        for chosen in mixes:
+            order = johnson_order([job for job, _ in chosen])
+            plan = sequence_plan([chosen[index][1] for index in order])
             total_ms = costs.makespan_ms({stream.name: plan})
             if best is None or total_ms < best[0]:
                 best = total_ms, plan
     return None if best is None else best[1]
+
+
+def _expanded(
+    problem: Problem, stream: Stream, helper: str, entries: Sequence[tuple[Job, Route]]
+) -> list[list[tuple[Job, Route]]]:
+    """Return algorithm 3's mix along the cuts of the block order; nothing where a constraint forbids one of them."""
+    if stream.model not in problem.devices[stream.source].block_ms:
+        return []
+    by_cut: dict[int, tuple[Job, Route]] = {}
+    for entry in entries:
+        stage = entry[1].stages[0]
+        by_cut.setdefault(stage.stop if stage.device == stream.source else 0, entry)
+    sets = path_cuts(problem, stream, helper)
+    cuts = [sets[index].prefix for index in mix(sets, stream.jobs)]
+    return [[by_cut[cut] for cut in cuts]] if all(cut in by_cut for cut in cuts) else []

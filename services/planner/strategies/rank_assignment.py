@@ -61,6 +61,6 @@ def assign(tasks: Sequence[Offload], discipline: QueueDiscipline) -> tuple[list[
     rows, ranks = linear_sum_assignment(price)
     choice = [
         int((tasks[row].before_ms + tasks[row].server_ms * weights[rank]).argmin())
-        for row, rank in zip(rows, ranks, strict=True)
+        for row, rank in zip(rows.tolist(), ranks.tolist(), strict=True)
     ]
     return choice, float(price[rows, ranks].sum())

@@ -38,11 +38,13 @@ def offloads(problem: Problem, server: str) -> list[Offload] | None:
             return None
         before_ms, server_ms = [], []
         for route in routes:
-            at_server = (
-                costs.busy_ms(stream, route).get((server, Work.COMPUTE), 0.0) if server != stream.source else 0.0
-            )
+            at_server = latency = 0.0
+            for operation in costs.operations(stream, route):
+                latency += operation.duration_ms
+                if operation.resource == (server, Work.COMPUTE) and server != stream.source:
+                    at_server += operation.duration_ms
             server_ms.append(at_server)
-            before_ms.append(costs.latency_ms(stream, route) - at_server)
+            before_ms.append(latency - at_server)
         tasks += [Offload(stream.name, routes, np.array(before_ms), np.array(server_ms))] * stream.jobs
     return tasks
 

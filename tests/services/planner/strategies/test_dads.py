@@ -105,3 +105,17 @@ def test_minimum_cut_equals_brute_force() -> None:
         problem = _random_dag(rng)
         found = cheapest_division(problem, problem.streams[0], "b")
         assert found.latency_ms == pytest.approx(_brute_force_ms(problem))
+
+
+def test_dads_has_the_minimum_cut_wherever_blocks_in_order_can_express_it() -> None:
+    rng, expressible = random.Random(12), 0
+    for _ in range(150):
+        problem = _random_dag(rng)
+        found = cheapest_division(problem, problem.streams[0], "b")
+        answer = Dads().solve(problem, seed=0, time_budget_s=1.0)
+        assert isinstance(answer, Plan)
+        assert answer.predicted.latency_ms >= found.latency_ms - 1e-9
+        if found.blocks == frozenset(range(len(found.blocks))):
+            expressible += 1
+            assert answer.predicted.latency_ms == pytest.approx(found.latency_ms)
+    assert expressible > 100
