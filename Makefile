@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench fuzz docs setup lock clean
+.PHONY: demo test check bench soak fuzz docs setup lock clean
 
 demo: setup
 	$(BIN)/segue demo
@@ -18,6 +18,9 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+soak: setup
+	$(BIN)/python -m benchmarks.soak --minutes 5
 
 bench: setup
 	$(BIN)/python -m benchmarks

@@ -20,6 +20,7 @@ REQUESTS = 40
 A_FEW = 10
 """Requests that have an outcome before the bad moment may come, and that follow when the fleet is whole again."""
 
+needs_mosquitto = pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is missing: apt-get install mosquitto")
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
 
@@ -65,12 +66,32 @@ async def test_each_request_ends_exactly_once_when_this_dies(
 
 
 @pytest.mark.mosquitto
-@pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed: apt-get install mosquitto")
+@needs_mosquitto
 async def test_each_request_ends_exactly_once_when_mosquitto_dies(
     tmp_path: Path, record_property: Callable[[str, Any], None]
 ) -> None:
     async with open_fleet(MosquittoBroker(), tmp_path) as fleet:
         await strike(fleet, "mosquitto", CASES["broker"], record_property)
+
+
+@pytest.mark.mosquitto
+@needs_mosquitto
+async def test_a_device_that_dies_together_with_mosquitto_is_avoided_although_it_is_said_to_be_online(
+    tmp_path: Path, record_property: Callable[[str, Any], None]
+) -> None:
+    stream, dead = "mosquitto-and-middle", (BROKER, MIDDLE, f"monitor-{HELPER}")
+    async with open_fleet(MosquittoBroker(), tmp_path) as fleet:
+        await fleet.declare(stream)
+        async with fleet.load(stream) as load:
+            await until_answered(fleet, stream, A_FEW)
+            await fleet.watcher.next_on(COMPUTING)
+            await fleet.kill(*dead)
+            await fleet.restart(BROKER)
+            await fleet.watcher.until(lambda: fleet.watcher.route(stream) == (CAMERA,), "a route without the dead")
+            assert fleet.is_present(MIDDLE)
+            await until_answered(fleet, stream, REQUESTS)
+            load.stop()
+        await check(fleet, stream, load.records, record_property)
 
 
 async def test_plans_keep_running_without_a_planner_that_dies_while_it_changes_one(
@@ -84,6 +105,7 @@ async def test_plans_keep_running_without_a_planner_that_dies_while_it_changes_o
         await fleet.set_policy(stream, replace(FLEET.policy, max_in_flight=3))
         await watcher.until(lambda: watcher.heard(topics.commands(SERVER)) > proposed, "a new epoch proposed")
         await fleet.kill("planner")
+        await fleet.until_missed("planner")
         await until_answered(fleet, stream, len(watcher.answered(stream)) + A_FEW)
         await fleet.restart("planner")
         await watcher.until(lambda: watcher.view.streams[stream].plan.max_in_flight == 3, "the policy in force")
@@ -111,6 +133,8 @@ async def strike(fleet: WholeFleet, name: str, case: Case, record_property: Call
         await fleet.watcher.next_on(case.moment)
         killed_at_s = time.time()
         await fleet.kill(*case.victims)
+        if BROKER not in case.victims:
+            await fleet.until_missed(*case.victims)
         if case.comes_back_after_reroute:
             await fleet.watcher.until(lambda: HELPER not in fleet.watcher.route(name), "a route without the dead")
         await fleet.restart(*case.victims)

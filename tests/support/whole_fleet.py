@@ -153,12 +153,14 @@ class WholeFleet:
     watcher: Watcher = field(default_factory=Watcher)
 
     async def kill(self, *parts: str) -> None:
-        """SIGKILL, and wait until they are gone and the broker, if it is left, has told so."""
+        """SIGKILL, and wait until they are gone."""
         if BROKER in parts:
             self.watcher.view = FleetView()
         await asyncio.gather(*(self.broker.kill() if part == BROKER else self.processes.kill(part) for part in parts))
-        if BROKER not in parts:
-            await self.watcher.until(lambda: not any(map(self.is_present, parts)), f"{', '.join(parts)} offline")
+
+    async def until_missed(self, *parts: str) -> None:
+        """Wait until the broker has told that parts are gone; they must have been connected."""
+        await self.watcher.until(lambda: not any(map(self.is_present, parts)), f"{', '.join(parts)} offline")
 
     async def restart(self, *parts: str) -> None:
         """Start again what was killed."""
