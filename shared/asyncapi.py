@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from shared.bus import topics
-from shared.messages import calibration, control, devices, events, explanations, models, requests, streams
+from shared.messages import alternatives, calibration, control, devices, events, explanations, models, requests, streams
 from shared.messages.base import SCHEMA_VERSION
 from shared.plan.policy import policy_schema
 
@@ -234,6 +234,16 @@ CHANNELS: tuple[Channel, ...] = (
         True,
         1,
         "The size and rate of a stream's requests.",
+    ),
+    Channel(
+        "alternatives",
+        topics.alternatives("{stream}"),
+        (alternatives.Alternatives,),
+        "planner",
+        "source executor, people",
+        True,
+        1,
+        "Within which bandwidths and loads the plan stays the best, and which route is next.",
     ),
     Channel(
         "questions",

@@ -13,6 +13,7 @@ from services.executor.sources import Sources
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
 from shared.bus.connection import Connection, Received
+from shared.messages.alternatives import Alternatives
 from shared.messages.base import MessageError
 from shared.messages.control import COMMANDS, Prepare, ProfileModel, Release, SegmentRange
 from shared.messages.devices import Emulation, Links, Presence, Receipt, ServicePresence, State
@@ -45,7 +46,14 @@ class ControlDesk:
         """Ask for everything that concerns a device."""
         device = self.presence.device
         mine = (topics.commands, topics.receipts, topics.links, topics.emulation)
-        everybody = (topics.ANY_PRESENCE, topics.ANY_SERVICE, topics.ANY_MANIFEST, topics.ANY_PLAN, topics.ANY_STREAM)
+        everybody = (
+            topics.ANY_PRESENCE,
+            topics.ANY_SERVICE,
+            topics.ANY_MANIFEST,
+            topics.ANY_PLAN,
+            topics.ANY_STREAM,
+            topics.ANY_ALTERNATIVES,
+        )
         for topic in (*(of(device) for of in mine), *everybody):
             await connection.subscribe(topic)
 
@@ -80,6 +88,8 @@ class ControlDesk:
                 await self.sources.declared(stream, declaration)
             case ["streams", stream, "plan"]:
                 await self._plan(stream, CommittedPlan.decode(payload) if payload else None)
+            case ["streams", _, "alternatives"] if payload:
+                await self.sources.alternatives_known(Alternatives.decode(payload))
             case ["streams", _, "results"]:
                 outcome = Outcome.decode(payload)
                 content_type = received.properties.content_type or JSON_CONTENT
@@ -117,6 +127,7 @@ class ControlDesk:
     async def _receipt(self, receipt: Receipt) -> None:
         observation = self.ledger.received(receipt.transfer_id, receipt.receiver, time.monotonic())
         if observation is not None:
+            await self.sources.transfer_seen(observation)
             await self.outbox.mention(topics.observations(self.presence.device), observation.encode())
 
     async def _emulation(self, emulation: Emulation) -> None:

@@ -8,7 +8,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from services.executor.frames import FeatureMap
 from services.executor.journal import Journal, StoredOutcome
 from services.executor.journal_thread import JournalThread
 from services.executor.outbox import Outbox, Publication
+from services.executor.payloads import PayloadCache
 from services.executor.results import encode_outcome
 from services.executor.segment import REQUEST_TENSOR
 from services.executor.source import SourceState
@@ -31,6 +32,7 @@ from services.executor.source_protocol import (
     Forget,
     PayloadLost,
     ReportRetry,
+    ReportSwitch,
     Republish,
     Request,
     RequestArrived,
@@ -64,7 +66,6 @@ _TICK_S = 0.1
 _MAX_EVENTS = 1024
 _MAX_ARRIVING = 64
 _MAX_BATCH = 64
-_PAYLOAD_CACHE_BYTES = 64 * 1024 * 1024
 
 
 class Forward(Protocol):
@@ -81,30 +82,6 @@ class Arrival:
 
     payload: bytes
     acknowledge: Callable[[], None]
-
-
-@dataclass(slots=True)
-class PayloadCache:
-    """The bytes of requests under way, as far as they fit; the journal has them all."""
-
-    limit_bytes: int = _PAYLOAD_CACHE_BYTES
-    _payloads: dict[str, bytes] = field(default_factory=dict, init=False)
-    _size_bytes: int = field(default=0, init=False)
-
-    def put(self, request_id: str, payload: bytes) -> None:
-        """Keep a payload if there is room."""
-        if self._size_bytes + len(payload) <= self.limit_bytes:
-            self.drop(request_id)
-            self._payloads[request_id] = payload
-            self._size_bytes += len(payload)
-
-    def get(self, request_id: str) -> bytes | None:
-        """Return a payload that was kept."""
-        return self._payloads.get(request_id)
-
-    def drop(self, request_id: str) -> None:
-        """Forget a payload."""
-        self._size_bytes -= len(self._payloads.pop(request_id, b""))
 
 
 class StreamSource:
@@ -274,6 +251,8 @@ class StreamSource:
             case ReportRetry(request_id, attempt, reason):
                 text = f"request {request_id} is tried again after attempt {attempt}: {reason}"
                 await self._outbox.report(EventKind.REQUEST_RETRIED, text, stream=self.stream)
+            case ReportSwitch(text):
+                await self._outbox.report(EventKind.SWITCHED, f"stream {self.stream}: {text}", stream=self.stream)
 
     async def _dispatch(self, command: Dispatch) -> None:
         request, plan = command.request, command.plan

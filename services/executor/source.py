@@ -15,10 +15,13 @@ from enum import Enum, auto
 from typing import assert_never
 
 from services.executor.outcome_memory import OutcomeMemory
+from services.executor.patience import Patience
+from services.executor.reflex import Reflex, Switch
 from services.executor.routing import RouteWheel
 from services.executor.source_protocol import (
     Accept,
     Acknowledge,
+    AlternativesKnown,
     BusChanged,
     CollectorsChanged,
     Command,
@@ -34,6 +37,7 @@ from services.executor.source_protocol import (
     PlanCommitted,
     PlanRevoked,
     ReportRetry,
+    ReportSwitch,
     Republish,
     Request,
     RequestArrived,
@@ -42,13 +46,11 @@ from services.executor.source_protocol import (
     StoreOutcome,
     StreamWithdrawn,
     Tick,
+    TransferSeen,
 )
 from shared.messages.requests import ErrorCause
 from shared.messages.streams import CommittedPlan, PlanRoute
 
-_SMOOTHING = 0.3
-_TIMEOUT_FACTOR = 4.0
-_MAX_TIMEOUT_S = 120.0
 _HOUSEKEEPING_INTERVAL_S = 1.0
 _ERROR_BYTES = 512
 """What an error outcome takes, about."""
@@ -101,11 +103,14 @@ class SourceState:
     _outcomes: OutcomeMemory = field(init=False)
     _housekeeping_s: float = field(default=0.0, init=False)
     _boots: dict[str, str | None] = field(default_factory=dict, init=False)
+    _reflex: Reflex = field(init=False)
     _wheel: RouteWheel = field(default_factory=RouteWheel, init=False)
-    _observed_ms: float | None = field(default=None, init=False)
+    _patience: Patience = field(init=False)
 
     def __post_init__(self) -> None:
         self._outcomes = OutcomeMemory(self.limits)
+        self._reflex = Reflex(self.device)
+        self._patience = Patience(self.limits)
 
     @property
     def has_room(self) -> bool:
@@ -148,7 +153,17 @@ class SourceState:
             case BusChanged(online):
                 return self._bus(online, now_s)
             case Tick():
-                return [*self._expire(now_s), *self._pump(now_s), *self._keep_house(now_s)]
+                switched = self._switch(self._reflex.tick(now_s))
+                return [*switched, *self._expire(now_s), *self._pump(now_s), *self._keep_house(now_s)]
+            case AlternativesKnown(alternatives):
+                self._reflex.learn(alternatives)
+                return []
+            case TransferSeen(seen):
+                return self._switch(
+                    self._reflex.transferred(
+                        seen.target, seen.size_bytes, seen.elapsed_ms, finished=seen.finished, now_s=now_s
+                    )
+                )
             case CollectorsChanged(online):
                 self._collectors = online
                 return []
@@ -190,21 +205,26 @@ class SourceState:
         if current and plan.epoch < current.epoch and plan.committed_at_s <= current.committed_at_s:
             return []
         if current is None or plan.epoch != current.epoch:
-            self._observed_ms = None
+            self._patience.forget()
         self._withdrawn = False
         self.plan, self._live = plan, plan.live
-        self._wheel.turn_to(plan.routes, in_order=plan.jobs > 1)
+        self._reflex.committed(plan, now_s)
+        self._wheel.turn_to(self._reflex.routes, in_order=plan.jobs > 1)
         superseded = self._supersede(now_s, keep=1) if plan.live else []
         return [*superseded, *self._pump(now_s)]
+
+    def _switch(self, switch: Switch | None) -> list[Command]:
+        if switch is None:
+            return []
+        self._wheel.turn_to(switch.routes)
+        return [ReportSwitch(switch.text)]
 
     def _seen(self, outcome: OutcomeSeen, now_s: float) -> list[Command]:
         active = self._active.get(outcome.request_id)
         if active is None:
             return []
         if active.phase is Phase.IN_FLIGHT and outcome.ok and outcome.attempt == active.attempt:
-            latency_ms = 1000 * (now_s - active.dispatched_s)
-            previous_ms = self._observed_ms
-            self._observed_ms = latency_ms if previous_ms is None else _blend(previous_ms, latency_ms)
+            self._patience.observe(1000 * (now_s - active.dispatched_s))
         self._finish(outcome.request_id, len(outcome.payload), now_s)
         commands: list[Command] = [StoreOutcome(outcome.request_id, outcome.payload, outcome.content_type)]
         if (again := active.asked_again) is not None:
@@ -225,13 +245,14 @@ class SourceState:
         lost = boot_id is None or (known and before is not None and before != boot_id)
         if not lost or (known and before is None):
             return self._pump(now_s)
+        switched = self._switch(self._reflex.lost(device))
         reason = f"{device} went offline" if boot_id is None else f"{device} was restarted"
         hit = [
             active.request.request_id
             for active in self._active.values()
             if active.phase is Phase.IN_FLIGHT and active.route and device in _devices(active.route)
         ]
-        return [*self._retry(hit, reason, now_s), *self._pump(now_s)]
+        return [*switched, *self._retry(hit, reason, now_s), *self._pump(now_s)]
 
     def _bus(self, online: bool, now_s: float) -> list[Command]:
         self._online = online
@@ -318,25 +339,9 @@ class SourceState:
         active.phase, active.route, active.epoch = Phase.IN_FLIGHT, route, plan.epoch
         active.attempt += 1
         active.dispatched_s = now_s
-        active.timeout_s = self._timeout_s(plan, route, active.attempt)
+        active.timeout_s = self._patience.timeout_s(plan, route, active.attempt, self._in_flight)
         active.due_s = now_s + active.timeout_s
         return Dispatch(active.request, active.attempt, plan, route)
-
-    def _timeout_s(self, plan: CommittedPlan, route: PlanRoute, attempt: int) -> float:
-        """Four times what is expected, doubled with every attempt.
-
-        Expected is the prediction for as many requests as are under way (they may all queue at one device), or what
-        was lately observed if that is more, so that overload does not breed retries.
-        """
-        predicted_ms = (route.predicted_ms or 0.0) * max(1, self._in_flight)
-        expected_ms = max(predicted_ms, self._observed_ms or 0.0)
-        if expected_ms > 0:
-            base_s = max(self.limits.minimum_timeout_s, _TIMEOUT_FACTOR * expected_ms / 1000)
-        elif plan.deadline_ms is not None:
-            base_s = max(self.limits.minimum_timeout_s, 2 * plan.deadline_ms / 1000)
-        else:
-            base_s = self.limits.unpredicted_timeout_s
-        return float(min(_MAX_TIMEOUT_S, base_s * 2 ** min(attempt - 1, 10)))
 
     def _is_usable(self, route: PlanRoute) -> bool:
         return all(device == self.device or self._boots.get(device, "") is not None for device in _devices(route))
@@ -392,7 +397,3 @@ class SourceState:
 
 def _devices(route: PlanRoute) -> set[str]:
     return {stage.device for stage in route.stages}
-
-
-def _blend(previous: float, sample: float) -> float:
-    return (1 - _SMOOTHING) * previous + _SMOOTHING * sample

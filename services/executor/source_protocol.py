@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from shared.messages.alternatives import Alternatives
+from shared.messages.devices import TransferObservation
 from shared.messages.requests import JSON_CONTENT, ErrorCause
 from shared.messages.streams import CommittedPlan, PlanRoute
 
@@ -166,6 +168,20 @@ class Restored:
 
 
 @dataclass(frozen=True, slots=True)
+class AlternativesKnown:
+    """The planner says what is next beyond which thresholds."""
+
+    alternatives: Alternatives
+
+
+@dataclass(frozen=True, slots=True)
+class TransferSeen:
+    """A transfer of this device has arrived, or is overdue."""
+
+    observation: TransferObservation
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed."""
 
@@ -182,6 +198,8 @@ Event = (
     | Confirmed
     | StreamWithdrawn
     | Restored
+    | AlternativesKnown
+    | TransferSeen
     | Tick
 )
 
@@ -266,4 +284,13 @@ class ReportRetry:
     reason: str
 
 
-Command = Accept | Acknowledge | Dispatch | StoreOutcome | Fail | Republish | Confirm | Forget | ReportRetry
+@dataclass(frozen=True, slots=True)
+class ReportSwitch:
+    """Tell people that the source takes another route by itself, and why."""
+
+    text: str
+
+
+Command = (
+    Accept | Acknowledge | Dispatch | StoreOutcome | Fail | Republish | Confirm | Forget | ReportRetry | ReportSwitch
+)

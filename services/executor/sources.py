@@ -9,6 +9,7 @@ from services.executor.journal_thread import JournalThread
 from services.executor.outbox import Outbox
 from services.executor.source import SourceState
 from services.executor.source_protocol import (
+    AlternativesKnown,
     BusChanged,
     CollectorsChanged,
     Confirmed,
@@ -19,12 +20,14 @@ from services.executor.source_protocol import (
     PlanRevoked,
     SourceLimits,
     StreamWithdrawn,
+    TransferSeen,
 )
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.errors import BusError
 from shared.bus.settings import BusSettings
-from shared.messages.devices import Presence, ServicePresence, State
+from shared.messages.alternatives import Alternatives
+from shared.messages.devices import Presence, ServicePresence, State, TransferObservation
 from shared.messages.requests import Confirmation, Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsage
 
@@ -46,6 +49,7 @@ class Sources:
     group: asyncio.TaskGroup
     _streams: dict[str, StreamSource] = field(default_factory=dict, init=False)
     _plans: dict[str, CommittedPlan] = field(default_factory=dict, init=False)
+    _alternatives: dict[str, Alternatives] = field(default_factory=dict, init=False)
     _boots: dict[str, str | None] = field(default_factory=dict, init=False)
     _collectors: set[str] = field(default_factory=set, init=False)
     _online: bool = field(default=True, init=False)
@@ -76,6 +80,8 @@ class Sources:
         await source.tell(CollectorsChanged(bool(self._collectors)))
         if stream in self._plans:
             await source.tell(PlanCommitted(self._plans[stream]))
+        if stream in self._alternatives:
+            await source.tell(AlternativesKnown(self._alternatives[stream]))
         self.group.create_task(source.run(), name=f"stream {stream}")
         return source
 
@@ -93,6 +99,7 @@ class Sources:
         """A plan was committed, or (none) revoked."""
         if plan is None:
             self._plans.pop(stream, None)
+            self._alternatives.pop(stream, None)
             if stream in self._streams:
                 await self._streams[stream].tell(PlanRevoked())
             return
@@ -102,6 +109,16 @@ class Sources:
         elif plan.source == self.device:
             source = await self.begin(stream)
             source.want_intake(True)
+
+    async def alternatives_known(self, alternatives: Alternatives) -> None:
+        """The planner says when a stream's source may switch by itself."""
+        self._alternatives[alternatives.stream] = alternatives
+        if alternatives.stream in self._streams:
+            await self._streams[alternatives.stream].tell(AlternativesKnown(alternatives))
+
+    async def transfer_seen(self, observation: TransferObservation) -> None:
+        """A transfer of this device has arrived, or is overdue."""
+        await self._tell_all(TransferSeen(observation))
 
     async def device_seen(self, presence: Presence) -> None:
         """A device's executor came or went."""

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable
 
 from services.planner import epochs as ep
 from services.planner import profiling
+from services.planner.alternatives import Survey
 from services.planner.effects import Effect, FetchModel, Forget, Persist, Publish, cleared, command, retained
 from services.planner.explaining import explain
 from services.planner.inbound import Inbound, PolicyDocument
@@ -18,6 +19,7 @@ from services.planner.snapshot import ModelWithdrawn, PolicySet, Snapshot, apply
 from services.planner.store import Document, Kind
 from services.planner.streams import RETRY_AFTER_S, Streams
 from shared.bus import topics
+from shared.messages.alternatives import Alternatives
 from shared.messages.calibration import Calibration, ShadowReport
 from shared.messages.control import ProfileFailed, ProfileModel, Ready, Rejected
 from shared.messages.devices import Links, Presence, Profile, Telemetry
@@ -91,6 +93,8 @@ class Coordinator:
                 effects.append(Publish(topics.policy(stream), record.policy_document, retain=True))
             if plan is not None:
                 effects.append(retained(topics.plan(stream), plan))
+            if record.alternatives is not None:
+                effects.append(retained(topics.alternatives(stream), record.alternatives))
             if declaration is not None:
                 record.published = record.status()
                 effects.append(retained(topics.status(stream), record.published))
@@ -166,6 +170,14 @@ class Coordinator:
             record.infeasible = (text,)
             self.streams.mark(job.stream, now_s + RETRY_AFTER_S)
         return effects + self.streams.statuses()
+
+    def next_survey(self, now_s: float) -> Survey | None:
+        """Return a plan whose thresholds are to be computed, when there is nothing to plan."""
+        return self.streams.survey(self.snapshot, now_s) if now_s >= self._settled_at_s else None
+
+    def surveyed(self, asked: Survey, found: Alternatives, now_s: float) -> list[Effect]:
+        """Take the thresholds of a plan."""
+        return self.streams.surveyed(asked, found, self.snapshot, now_s)
 
     def model_stored(self, manifest: Manifest, now_s: float) -> list[Effect]:
         """A model's file is in the library: it can be pulled from here."""

@@ -5,12 +5,13 @@ rejection, a silence or the loss of a device ends the proposal, and the plan in 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
 from services.planner.problem import Exclusion
 from services.planner.replan import Reroute
+from services.planner.routes import segments_of
 from shared.messages.control import Prepare, RejectionCause, Release, SegmentRange
 from shared.messages.models import Manifest
 from shared.messages.streams import CommittedPlan
@@ -61,12 +62,7 @@ class Proposal:
     @property
     def segments(self) -> dict[str, tuple[SegmentRange, ...]]:
         """What every device must hold."""
-        found: dict[str, dict[tuple[int, int], SegmentRange]] = {}
-        for route in self.plan.routes:
-            for stage in route.stages:
-                ranges = found.setdefault(stage.device, {})
-                ranges[stage.start, stage.stop] = SegmentRange(start=stage.start, stop=stage.stop)
-        return {device: tuple(ranges.values()) for device, ranges in found.items()}
+        return segments_of(self.plan.routes)
 
     @property
     def silent(self) -> tuple[str, ...]:
@@ -90,6 +86,7 @@ class Epochs:
         committed: the plan in force.
         proposal: the plan that is getting ready.
         holders: devices that were asked to prepare an epoch which is not released yet.
+        warm: what devices were asked to hold for the epoch in force besides its plan, everything listed.
     """
 
     stream: str
@@ -97,6 +94,7 @@ class Epochs:
     committed: CommittedPlan | None = None
     proposal: Proposal | None = None
     holders: frozenset[str] = frozenset()
+    warm: Mapping[str, tuple[SegmentRange, ...]] = field(default_factory=dict)
 
     @property
     def phase(self) -> Phase:
@@ -174,7 +172,17 @@ class Withdraw:
     """The stream is no more."""
 
 
-EpochEvent = Propose | ReadyFrom | RejectedBy | Ticked | DeviceLost | DeviceOnline | Abandon | PlanSeen | Withdraw
+@dataclass(frozen=True, slots=True)
+class KeepWarm:
+    """The plan in force may soon be left: have all of these segments ready, its own included, under its number."""
+
+    segments: Mapping[str, tuple[SegmentRange, ...]]
+    manifest: Manifest
+
+
+EpochEvent = (
+    KeepWarm | Propose | ReadyFrom | RejectedBy | Ticked | DeviceLost | DeviceOnline | Abandon | PlanSeen | Withdraw
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +276,19 @@ def _ready(epochs: Epochs, event: ReadyFrom, now_s: float) -> Step:
     if release.through_epoch > 0:
         commands += [SendRelease(device, release) for device in sorted(epochs.holders)]
     holders = frozenset(proposal.segments)
-    return replace(epochs, committed=plan, proposal=None, holders=holders), commands
+    return replace(epochs, committed=plan, proposal=None, holders=holders, warm={}), commands
+
+
+def _keep_warm(epochs: Epochs, event: KeepWarm, now_s: float) -> Step:
+    plan = epochs.committed
+    if plan is None:
+        return epochs, []
+    fresh = {device: ranges for device, ranges in event.segments.items() if epochs.warm.get(device) != ranges}
+    asked = Prepare(stream=plan.stream, epoch=plan.epoch, manifest=event.manifest, segments=())
+    commands: list[EpochCommand] = [
+        SendPrepare(device, asked.model_copy(update={"segments": ranges})) for device, ranges in fresh.items()
+    ]
+    return replace(epochs, warm={**epochs.warm, **fresh}, holders=epochs.holders | fresh.keys()), commands
 
 
 def _rejected(epochs: Epochs, event: RejectedBy, now_s: float) -> Step:
@@ -305,6 +325,9 @@ def _online(epochs: Epochs, event: DeviceOnline, now_s: float) -> Step:
     if epochs.committed is not None and event.device in epochs.holders and not event.restarted:
         release = Release(stream=epochs.stream, through_epoch=epochs.committed.epoch - 1)
         commands.append(SendRelease(event.device, release))
+    if event.restarted:
+        warm = {device: ranges for device, ranges in epochs.warm.items() if device != event.device}
+        epochs = replace(epochs, warm=warm)
     proposal = epochs.proposal
     if proposal is None or event.device not in proposal.segments:
         return epochs, commands
@@ -334,7 +357,7 @@ def _withdraw(epochs: Epochs, event: Withdraw, now_s: float) -> Step:
     release = Release(stream=epochs.stream, through_epoch=epochs.last_epoch)
     commands: list[EpochCommand] = [ClearPlan()]
     commands += [SendRelease(device, release) for device in sorted(epochs.holders)]
-    return replace(epochs, committed=None, proposal=None, holders=frozenset()), commands
+    return replace(epochs, committed=None, proposal=None, holders=frozenset(), warm={}), commands
 
 
 def _need_bytes(proposal: Proposal, device: str) -> float:
@@ -366,6 +389,7 @@ _TABLE: Mapping[tuple[Phase, type], _Handler] = {
     **{(phase, event): handler for phase in Phase for event, handler in _EVERYWHERE.items()},
     (Phase.IDLE, Propose): _propose,
     (Phase.RUNNING, Propose): _propose,
+    (Phase.RUNNING, KeepWarm): _keep_warm,
     (Phase.PROPOSING, Abandon): _abandon,
     (Phase.REROUTING, Abandon): _abandon,
     (Phase.IDLE, PlanSeen): _adopt,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from services.planner.alternatives import Survey
 from services.planner.causes import Cause
 from services.planner.epochs import Epochs, Phase
 from services.planner.jobs import Answer
@@ -9,6 +10,7 @@ from services.planner.policies import PolicyRequest
 from services.planner.replan import Candidate, Departure, InForce, Reroute
 from services.planner.routes import burst_jobs
 from shared.messages import events
+from shared.messages.alternatives import Alternatives
 from shared.messages.streams import CommittedPlan, StreamState, StreamStatus
 from shared.plan.plan import Infeasible
 from shared.plan.problem import Problem
@@ -46,6 +48,9 @@ class StreamRecord:
         solved: the problem solved last, and the answer.
         published: the status published last.
         reroutes: the last `MAX_REROUTES` since the planner's start, oldest first.
+        surveyed: the plan and the problem for which thresholds were last computed.
+        alternatives: the thresholds published last.
+        survey_at_s: thresholds are not computed again before.
     """
 
     epochs: Epochs
@@ -64,6 +69,9 @@ class StreamRecord:
     solved: tuple[Problem, Answer] | None = None
     published: StreamStatus | None = None
     reroutes: tuple[events.Reroute, ...] = ()
+    surveyed: Survey | None = None
+    alternatives: Alternatives | None = None
+    survey_at_s: float = 0.0
 
     @property
     def is_news(self) -> bool:

@@ -5,6 +5,7 @@ from functools import reduce
 from itertools import groupby
 from math import gcd
 
+from shared.messages.control import SegmentRange
 from shared.messages.streams import PlanRoute, PlanStage
 from shared.plan.constraints import violations
 from shared.plan.cost import CostModel
@@ -129,6 +130,15 @@ def broken_constraints(problem: Problem, routes: Sequence[PlanRoute]) -> tuple[V
 def devices_of(routes: Sequence[PlanRoute]) -> tuple[str, ...]:
     """Return every device that computes on these routes, once, in order of first use."""
     return tuple(dict.fromkeys(stage.device for route in routes for stage in route.stages))
+
+
+def segments_of(routes: Sequence[PlanRoute]) -> dict[str, tuple[SegmentRange, ...]]:
+    """Return what every device must hold for these routes, each segment once."""
+    found: dict[str, dict[SegmentRange, None]] = {}
+    for route in routes:
+        for stage in route.stages:
+            found.setdefault(stage.device, {})[SegmentRange(start=stage.start, stop=stage.stop)] = None
+    return {device: tuple(ranges) for device, ranges in found.items()}
 
 
 def same_routes(first: Sequence[PlanRoute], second: Sequence[PlanRoute], *, in_order: bool = False) -> bool:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import assert_never
 
+from services.planner.alternatives import survey
 from services.planner.config import PlannerConfig
 from services.planner.coordinator import SETTLE_S, Coordinator
 from services.planner.effects import Effect, FetchModel, Forget, Persist, Publish
@@ -146,10 +147,13 @@ class _Planner:
             self._news.clear()
             effects, job = self._core.next_job(time.time())
             await self._put(effects)
-            if job is None:
-                await self._news.wait()
-            else:
+            if job is not None:
                 await self._put(await self._answer(job))
+            elif (asked := self._core.next_survey(time.time())) is not None:
+                found = await asyncio.to_thread(survey, asked)
+                await self._put(self._core.surveyed(asked, found, time.time()))
+            else:
+                await self._news.wait()
 
     async def _answer(self, job: Job) -> Sequence[Effect]:
         try:

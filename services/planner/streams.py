@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from services.planner import epochs as ep
+from services.planner.alternatives import Survey, is_news, warm_segments
 from services.planner.causes import Cause
 from services.planner.effects import Effect, Forget, Persist, Publish, cleared, command, retained
 from services.planner.jobs import Answer, Job
@@ -16,6 +17,7 @@ from services.planner.sharing import busy_shares, held_bytes
 from services.planner.snapshot import PolicySet, Snapshot, apply
 from services.planner.store import Document, Kind
 from shared.bus import topics
+from shared.messages.alternatives import Alternatives
 from shared.messages.events import Event, EventKind, RerouteCause
 from shared.messages.streams import CommittedPlan
 from shared.plan.plan import Infeasible, Plan
@@ -23,6 +25,8 @@ from shared.plan.problem import Problem
 
 logger = logging.getLogger(__name__)
 
+SURVEY_EVERY_S = 2.0
+"""Pause between two computations of a plan's thresholds."""
 RETRY_AFTER_S = 5.0
 """Pause after a strategy has failed."""
 
@@ -127,6 +131,33 @@ class Streams:
         candidate = Candidate(problem, job.policy, routes, plan.strategy, declaration.live)
         return effects + self._decide(record, candidate, open_problem, snapshot, now_s)
 
+    def survey(self, snapshot: Snapshot, now_s: float) -> Survey | None:
+        """Return a plan whose thresholds are to be computed: one in force since its problem has changed."""
+        for stream, record in self.records.items():
+            if record.epochs.phase is not ep.Phase.RUNNING or now_s < record.survey_at_s:
+                continue
+            problem, plan = self.problem(stream, snapshot, now_s), record.epochs.committed
+            if not isinstance(problem, Problem) or plan is None or plan.model != problem.streams[0].model:
+                continue
+            wanted = Survey(plan, problem)
+            if wanted != record.surveyed:
+                record.surveyed, record.survey_at_s = wanted, now_s + SURVEY_EVERY_S
+                return wanted
+        return None
+
+    def surveyed(self, asked: Survey, alternatives: Alternatives, snapshot: Snapshot, now_s: float) -> list[Effect]:
+        """Publish the thresholds of a plan if they are news, and have the next likely segments kept ready."""
+        record = self.records[asked.plan.stream]
+        manifest = snapshot.manifests.get(asked.plan.model)
+        if record.epochs.committed is not asked.plan or record.epochs.proposal is not None or manifest is None:
+            return []
+        warm = warm_segments(asked.plan, alternatives, manifest, asked.problem)
+        effects = self.advance(record, ep.KeepWarm(warm, manifest), snapshot, now_s)
+        if not is_news(record.alternatives, alternatives):
+            return effects
+        record.alternatives = alternatives
+        return [*effects, retained(topics.alternatives(asked.plan.stream), alternatives)]
+
     def advance(self, record: StreamRecord, event: ep.EpochEvent, snapshot: Snapshot, now_s: float) -> list[Effect]:
         """Feed an event to a stream's epochs and translate what they ask for."""
         record.epochs, commands = ep.advance(record.epochs, event, now_s)
@@ -200,7 +231,8 @@ class Streams:
                 return []
             case ep.ClearPlan():
                 record.in_force = record.next_in_force = None
-                return [Forget(Kind.PLAN, stream), cleared(topics.plan(stream))]
+                record.surveyed = record.alternatives = None
+                return [Forget(Kind.PLAN, stream), *map(cleared, (topics.plan(stream), topics.alternatives(stream)))]
 
     def _commit(self, record: StreamRecord, commit: ep.Commit, snapshot: Snapshot, now_s: float) -> list[Effect]:
         plan, reroute, chosen = commit.plan, commit.reroute, record.next_in_force

@@ -23,6 +23,7 @@ ANY_POLICY: Final = "streams/+/policy"
 ANY_PLAN: Final = "streams/+/plan"
 ANY_STATUS: Final = "streams/+/status"
 ANY_USAGE: Final = "streams/+/usage"
+ANY_ALTERNATIVES: Final = "streams/+/alternatives"
 ANY_QUESTION: Final = "streams/+/questions"
 ANY_RESULT: Final = "streams/+/results"
 
@@ -145,6 +146,11 @@ def status(stream_name: str) -> str:
 def usage(stream_name: str) -> str:
     """Return the topic of the request size and rate that a source sees (retained)."""
     return f"streams/{stream_name}/usage"
+
+
+def alternatives(stream_name: str) -> str:
+    """Return the topic of the ranges in which a stream's plan stays the best, and of what is next (retained)."""
+    return f"streams/{stream_name}/alternatives"
 
 
 def questions(stream_name: str) -> str:

@@ -21,6 +21,8 @@ class EventKind(StrEnum):
     DEVICE_BACK = "device_back"
     REQUEST_FAILED = "request_failed"
     REQUEST_RETRIED = "request_retried"
+    SWITCHED = "switched"
+    """A source takes another route by itself, or goes back."""
     CODEC_WITHDRAWN = "codec_withdrawn"
     BAD_MESSAGE = "bad_message"
     FAILURE = "failure"

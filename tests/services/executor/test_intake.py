@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from broker.embedded import EmbeddedBroker
 from services.executor.frames import FeatureMap
-from services.executor.intake import PayloadCache, StreamSource, read_request
+from services.executor.intake import StreamSource, read_request
 from services.executor.journal_thread import JournalThread
 from services.executor.outbox import Outbox
+from services.executor.payloads import PayloadCache
 from services.executor.source import SourceState
 from services.executor.source_protocol import PlanCommitted
 from shared.bus import topics

@@ -10,6 +10,7 @@ from services.executor.source import SourceState
 from services.executor.source_protocol import (
     Accept,
     Acknowledge,
+    AlternativesKnown,
     BusChanged,
     CollectorsChanged,
     Command,
@@ -25,6 +26,7 @@ from services.executor.source_protocol import (
     PlanCommitted,
     PlanRevoked,
     ReportRetry,
+    ReportSwitch,
     Republish,
     Request,
     RequestArrived,
@@ -35,7 +37,10 @@ from services.executor.source_protocol import (
     StoreOutcome,
     StreamWithdrawn,
     Tick,
+    TransferSeen,
 )
+from shared.messages.alternatives import Alternatives, Quantity, Threshold
+from shared.messages.devices import TransferObservation
 from shared.messages.requests import ErrorCause
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
 
@@ -145,6 +150,45 @@ def test_a_retry_does_not_move_the_rest_of_a_burst(source: Source) -> None:
     assert lengths(source) == [("a", 2), ("b", 1), ("a", 1)]
     source.tell(outcome("a", attempt=2))
     assert lengths(source)[3:] == [("c", 1)]
+
+
+def slow_uplink() -> TransferSeen:
+    """A transfer of 16 ms that is overdue after half a second."""
+    seen = TransferObservation(device="me", target="other", size_bytes=100_000, elapsed_ms=500.0, finished=False)
+    return TransferSeen(seen)
+
+
+def next_best(epoch: int = 1) -> AlternativesKnown:
+    threshold = Threshold(
+        quantity=Quantity.BANDWIDTH, device="me", target="other",
+        value=50.0, low=11.0, high=500.0, leave_below=10.0, below=route("me"),
+    )  # fmt: skip
+    return AlternativesKnown(Alternatives(stream="s", epoch=epoch, thresholds=(threshold,)))
+
+
+def test_a_source_switches_by_itself_and_keeps_what_is_under_way_where_it_is(source: Source) -> None:
+    source.tell(plan(max_in_flight=4))
+    source.tell(next_best())
+    source.arrive("a")
+    (report,) = source.tell(slow_uplink(), 1.0)
+    assert isinstance(report, ReportSwitch) and "switched to me[0,1)" in report.text
+    source.arrive("b", 1.0)
+    source.tell(plan(max_in_flight=4), 1.1)
+    source.arrive("c", 1.1)
+    assert lengths(source) == [("a", 2), ("b", 1), ("c", 1)]
+    source.tell(plan(2, max_in_flight=4), 1.2)
+    source.arrive("d", 1.2)
+    assert lengths(source)[3:] == [("d", 2)]
+
+
+def test_a_switch_that_the_planner_does_not_confirm_is_taken_back(source: Source) -> None:
+    source.tell(plan(max_in_flight=4))
+    source.tell(next_best())
+    source.tell(slow_uplink(), 1.0)
+    source.tell(Tick(), 100.0)
+    source.arrive("a", 100.0)
+    assert [each.text for each in source.all(ReportSwitch)][1].startswith("the planner has not confirmed")
+    assert lengths(source) == [("a", 2)]
 
 
 def test_no_more_than_max_in_flight_and_in_order(source: Source) -> None:

@@ -23,6 +23,7 @@ from services.planner.epochs import (
     Epochs,
     Exclude,
     IllegalTransitionError,
+    KeepWarm,
     Phase,
     PlanAgain,
     PlanSeen,
@@ -39,7 +40,7 @@ from services.planner.epochs import (
 from services.planner.problem import Exclusion
 from services.planner.replan import Reroute
 from services.planner.sharing import segment_bytes
-from shared.messages.control import RejectionCause
+from shared.messages.control import RejectionCause, SegmentRange
 from shared.messages.events import RerouteCause
 from shared.messages.streams import CommittedPlan, PlanRoute
 
@@ -110,6 +111,25 @@ def test_a_rejection_excludes_the_choice_and_plans_again(cause: RejectionCause) 
     exclusion = Exclusion("camera", "server", MODEL, 10.0 + EXCLUDE_FOR_S, "no room", need)
     assert commands == [Exclude(exclusion, cause), PlanAgain()]
     assert state.phase is Phase.IDLE and state.last_epoch == 1
+
+
+def test_what_may_come_next_is_kept_warm_under_the_number_of_the_plan_in_force() -> None:
+    running, _ = play(propose(ALONE), ReadyFrom("pi", 1))
+    segments = {"server": (SegmentRange(start=0, stop=5),), "pi": (SegmentRange(start=0, stop=5),)}
+    warm, commands = play(KeepWarm(segments, manifest_of()), epochs=running)
+    asked = {each.device: each.prepare for each in commands if isinstance(each, SendPrepare)}
+    assert {device: (each.epoch, each.segments) for device, each in asked.items()} == {
+        device: (1, ranges) for device, ranges in segments.items()
+    }
+    assert warm.phase is Phase.RUNNING and warm.committed == running.committed
+    assert play(KeepWarm(segments, manifest_of()), epochs=warm)[1] == []
+    assert play(ReadyFrom("server", 1), epochs=warm) == (warm, [])
+    assert play(RejectedBy("server", 1, RejectionCause.MEMORY, "full"), epochs=warm) == (warm, [])
+    again, _ = play(DeviceOnline("server", restarted=True), epochs=warm)
+    assert [each.device for each in play(KeepWarm(segments, manifest_of()), epochs=again)[1]] == ["server"]
+    rerouted, commands = play(propose(ALONE), ReadyFrom("pi", 2), epochs=warm)
+    assert {each.device for each in commands if isinstance(each, SendRelease)} == {"pi", "server"}
+    assert rerouted.warm == {}
 
 
 def test_silent_devices_are_asked_again_and_then_excluded() -> None:

@@ -1,0 +1,51 @@
+"""What lies beside the plan in force: within which ranges it stays the best, and which route is next beyond them."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from shared.messages.base import Message, Name, Part
+from shared.messages.streams import PlanRoute
+
+
+class Quantity(StrEnum):
+    """What may change."""
+
+    BANDWIDTH = "bandwidth"
+    """Of the link between `device` and `target`, Mbps."""
+    LOAD = "load"
+    """The load factor of `device`."""
+
+
+class Threshold(Part):
+    """One quantity, everything else as it is: from `low` to `high` no route is faster than the committed one.
+
+    Beyond that others are, and from `leave_below` down and `leave_above` up they are so by the policy's `min_gain`;
+    there `below` and `above` are the fastest. None where no other route gains as much.
+    """
+
+    quantity: Quantity
+    device: Name
+    target: Name | None = None
+    value: Annotated[float, Field(gt=0)]
+    """At present, as far as the planner knows."""
+    latency_ms: Annotated[float, Field(ge=0)] = 0.0
+    """Of the link."""
+    low: float
+    high: float
+    leave_below: float | None = None
+    below: PlanRoute | None = None
+    leave_above: float | None = None
+    above: PlanRoute | None = None
+
+
+class Alternatives(Message):
+    """The thresholds of a committed plan (`streams/{stream}/alternatives`, retained)."""
+
+    stream: Name
+    epoch: int
+    """Of the plan; for another one they mean nothing."""
+    cooldown_ms: Annotated[float, Field(ge=0)] = 0.0
+    """The policy's: the source does not switch sooner after it has taken the plan."""
+    thresholds: tuple[Threshold, ...] = ()

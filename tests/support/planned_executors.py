@@ -1,0 +1,165 @@
+"""A planner and executors, all real, executors as processes; the test plays monitors, applications and operator."""
+
+import asyncio
+import io
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from broker.embedded import EmbeddedBroker
+from services.cli.manifest import build_manifest
+from services.cli.operations import add_model, declare_stream, operator, set_policy
+from services.planner.config import PlannerConfig
+from services.planner.service import serve
+from shared.bus import topics
+from shared.bus.connection import Connection
+from shared.bus.properties import Properties
+from shared.bus.settings import BusSettings
+from shared.messages.alternatives import Alternatives
+from shared.messages.devices import EmulatedLink, Emulation, LinkEstimate, Links, Presence, State
+from shared.messages.events import Event
+from shared.messages.models import Manifest, OutputKind, Preprocessing
+from shared.messages.requests import REQUEST_ID_PROPERTY, Outcome
+from shared.messages.streams import CommittedPlan, StreamDeclaration
+from shared.model.architectures import build
+from shared.model.onnx_file import write_onnx
+
+WAIT_S = 60.0
+
+
+@dataclass
+class PlannedExecutors:
+    """What is said of presence, plans, alternatives, events and results."""
+
+    settings: BusSettings
+    connection: Connection
+    folder: Path
+    plans: dict[str, CommittedPlan] = field(default_factory=dict)
+    alternatives: dict[str, Alternatives] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    online: set[str] = field(default_factory=set)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    news: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def listen(self) -> None:
+        filters = (topics.ANY_PRESENCE, topics.ANY_PLAN, topics.ANY_ALTERNATIVES, topics.ANY_RESULT, topics.EVENTS)
+        for topic in filters:
+            await self.connection.subscribe(topic)
+        async for received in self.connection:
+            async with self.news:
+                self._note(received.topic.split("/"), bytes(received.payload))
+                self.news.notify_all()
+
+    def _note(self, topic: list[str], payload: bytes) -> None:
+        match topic:
+            case ["devices", device, "presence"] if payload:
+                if Presence.decode(payload).state is State.ONLINE:
+                    self.online.add(device)
+            case ["streams", stream, "plan"] if payload:
+                self.plans[stream] = CommittedPlan.decode(payload)
+            case ["streams", stream, "alternatives"] if payload:
+                self.alternatives[stream] = Alternatives.decode(payload)
+            case ["streams", _, "results"]:
+                outcome = Outcome.decode(payload)
+                self.outcomes[outcome.request_id] = outcome
+            case ["events"]:
+                self.events.append(Event.decode(payload))
+
+    async def until(self, found: Callable[[], Any]) -> None:
+        async with asyncio.timeout(WAIT_S), self.news:
+            await self.news.wait_for(found)
+
+    async def measure_links(self, first: str, second: str, mbps: float) -> None:
+        """Say what the monitors of two devices would say of the link between them."""
+        for source, target in ((first, second), (second, first)):
+            estimate = LinkEstimate(target=target, bandwidth_mbps=mbps, latency_ms=1.0)
+            links = Links(device=source, sent_at_s=time.time(), links=(estimate,))
+            await self.connection.publish(topics.links(source), links.encode(), retain=True)
+
+    async def emulate(self, device: str, slowdown: float, **mbps: float) -> None:
+        """Shape a device and the links that leave it."""
+        links = tuple(EmulatedLink(target=name, bandwidth_mbps=rate, latency_ms=1.0) for name, rate in mbps.items())
+        emulation = Emulation(device=device, slowdown=slowdown, links=links)
+        await self.connection.publish(topics.emulation(device), emulation.encode(), retain=True)
+
+    async def add(self, architecture: str) -> Manifest:
+        """Give a reference model to the planner's library."""
+        path = self.folder / f"{architecture}.onnx"
+        write_onnx(build(architecture), path)
+        manifest = build_manifest(
+            path, preprocessing=Preprocessing(kind="image"), output=OutputKind.CLASSIFICATION, softmax=True
+        )
+        await add_model(self.settings, manifest, path)
+        return manifest
+
+    async def declare(self, stream: str, manifest: Manifest, source: str) -> None:
+        async with operator(self.settings) as connection:
+            declaration = StreamDeclaration(stream=stream, model=manifest.model, source=source)
+            await declare_stream(connection, declaration)
+
+    async def demand(self, stream: str, **policy: Any) -> None:
+        """Put a policy in force."""
+        async with operator(self.settings) as connection:
+            verdict = await set_policy(connection, stream, policy, timeout_s=WAIT_S)
+        assert verdict.policy_accepted, verdict.policy_reasons
+
+    async def submit(self, stream: str, payload: bytes, *request_ids: str) -> Sequence[str]:
+        for request_id in request_ids:
+            properties = Properties(user={REQUEST_ID_PROPERTY: request_id})
+            await self.connection.publish(topics.requests(stream), payload, properties=properties)
+        return request_ids
+
+    async def outcome(self, request_id: str) -> Outcome:
+        await self.until(lambda: request_id in self.outcomes)
+        return self.outcomes[request_id]
+
+
+@asynccontextmanager
+async def open_planned(folder: Path, devices: Sequence[str]) -> AsyncIterator[PlannedExecutors]:
+    """Start a broker, a planner in this process, and an executor in a process of its own for every device."""
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(EmbeddedBroker())
+        connection = await stack.enter_async_context(Connection.open(broker.settings))
+        fleet = PlannedExecutors(broker.settings, connection, folder)
+        tasks = [
+            asyncio.create_task(serve(PlannerConfig(broker.settings, folder / "planner", time_budget_s=0.1))),
+            asyncio.create_task(fleet.listen()),
+        ]
+        processes = []
+        try:
+            for device in devices:
+                processes.append(await _executor(broker.settings, device, folder / "data"))
+            await fleet.until(lambda: fleet.online >= set(devices))
+            yield fleet
+        finally:
+            for process in processes:
+                process.kill()
+                await process.wait()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=10.0)
+
+
+def photograph(height: int = 48, width: int = 64) -> bytes:
+    """Return a JPEG of noise: three megabits for 480 x 640."""
+    pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+async def _executor(settings: BusSettings, device: str, folder: Path) -> asyncio.subprocess.Process:
+    arguments = ("executor", "--device", device, "--data-dir", str(folder), "--emulated", "--log-level", "warning")
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from services.cli.main import main; main()", *arguments),
+        *("--broker", settings.address),
+        env=os.environ | {"PYTHONWARNINGS": "default"},
+    )
