@@ -1,6 +1,10 @@
-"""Masud's learned partitioner: a policy that places block after block, trained by REINFORCE on the problem itself."""
+"""Masud's learned partitioner: a policy that places block after block, trained by REINFORCE."""
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 
 import numpy as np
 
@@ -26,14 +30,16 @@ class MasudLearned:
     """REINFORCE over a linear softmax policy, with a running baseline and an entropy bonus that fades.
 
     The action is the device of the next block, masked to devices that can run it, are linked, and were not left
-    before; the reward is minus the slowest of all computing and sending. The published one (SplitRL) is a network over
-    six models with 15 000 episodes; here the features are the block's time, the transfer, and what the device carries,
-    so that one weight vector serves any number of devices. The best episode that keeps the constraints is returned: a
-    search with memory, as the exact search shows an unneeded one. O(episodes B D).
+    before; the reward is minus the slowest of all computing and sending. The published one (SplitRL) is a network
+    over six models with 15 000 episodes; here the features are the block's time, the transfer, and what the device
+    carries, so that one weight vector serves any number of devices. It starts from weights that were trained on
+    random problems (``masud_policy.json``, written by ``benchmarks.train_masud``), plays once greedily, and goes on
+    learning. The best episode that keeps the constraints is returned: a search with memory, as the exact search
+    shows an unneeded one. O(episodes B D).
     """
 
     name: str = "masud_learned"
-    description: str = "placement learned by REINFORCE on the problem itself; best episode seen"
+    description: str = "placement learned by REINFORCE, ahead and on the problem itself; best episode seen"
     citation: str = "Masud, proposal; SplitRL code (riwaj666/SplitRL_V1); Williams, Machine Learning 8, 1992"
     learning_rate: float = 0.05
 
@@ -52,14 +58,14 @@ class MasudLearned:
     def _train(self, problem: Problem, stream: Stream, rng: np.random.Generator, episodes: int) -> Route | None:
         tables = build_tables(problem, stream)
         place = _Placement(tables)
-        weights, gradient = np.zeros(FEATURES), np.zeros(FEATURES)
+        weights, gradient = stored_weights().copy(), np.zeros(FEATURES)
         costs = CostModel(problem)
         baseline: float | None = None
         best: tuple[float, Route] | None = None
         known: dict[tuple[int, ...], bool] = {}
         for episode in range(episodes):
             entropy = FIRST_ENTROPY + (LAST_ENTROPY - FIRST_ENTROPY) * episode / episodes
-            played = place.play(weights, entropy, rng)
+            played = place.play(weights, entropy, rng if episode else None)
             if played is None:
                 continue
             devices, direction, slowest_ms = played
@@ -78,6 +84,29 @@ class MasudLearned:
         return None if best is None else best[1]
 
 
+@cache
+def stored_weights() -> Array:
+    """Return the weights that were trained ahead: [FEATURES]."""
+    text = resources.files("services.planner.strategies").joinpath("masud_policy.json").read_text(encoding="utf-8")
+    return np.array(json.loads(text)["weights"], dtype=np.float64)
+
+
+def train_ahead(problems: Iterable[Problem], episodes: int, seed: int, learning_rate: float = 0.02) -> Array:
+    """Return weights learned by REINFORCE over many problems, ``episodes`` of each one's first stream: [FEATURES].
+
+    The baseline is the mean of a problem's episodes, so that problems of any size weigh the same.
+    """
+    rng, weights = np.random.default_rng(seed), np.zeros(FEATURES)
+    for problem in problems:
+        place = _Placement(build_tables(problem, problem.streams[0]))
+        played = [found for _ in range(episodes) if (found := place.play(weights, LAST_ENTROPY, rng)) is not None]
+        mean_ms = sum(slowest_ms for _, _, slowest_ms in played) / max(1, len(played))
+        if mean_ms > 0:
+            for _, direction, slowest_ms in played:
+                weights = weights + learning_rate * direction * (mean_ms - slowest_ms) / mean_ms
+    return weights
+
+
 class _Placement:
     """The environment: places blocks in order; keeps busy times per device."""
 
@@ -87,8 +116,10 @@ class _Placement:
         finite = tables.run_ms[np.isfinite(tables.run_ms)]
         self._scale = float(finite.mean()) * self._blocks if finite.size and finite.mean() > 0 else 1.0
 
-    def play(self, weights: Array, entropy: float, rng: np.random.Generator) -> tuple[list[int], Array, float] | None:
-        """Place every block by the softmax policy.
+    def play(
+        self, weights: Array, entropy: float, rng: np.random.Generator | None
+    ) -> tuple[list[int], Array, float] | None:
+        """Place every block by the softmax policy, always the likeliest device if there is no ``rng``.
 
         Returns:
             The devices, the gradient of the log-probability plus ``entropy`` times that of the entropy, and the slowest
@@ -112,7 +143,7 @@ class _Placement:
             scores = seen @ weights
             chances = np.exp(scores - scores.max())
             chances /= chances.sum()
-            pick = int(rng.choice(choices.size, p=chances))
+            pick = int(chances.argmax() if rng is None else rng.choice(choices.size, p=chances))
             mean = chances @ seen
             surprise = np.log(chances + 1e-12)
             direction += seen[pick] - mean - entropy * 0.01 * ((chances * (surprise - chances @ surprise)) @ seen)

@@ -1,11 +1,13 @@
 import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from services.planner.strategies.masud import Masud
-from services.planner.strategies.masud_learned import MasudLearned
+from services.planner.strategies.masud_learned import FEATURES, MasudLearned, _Placement, stored_weights, train_ahead
 from services.planner.strategies.shortest_path import ShortestPath
+from services.planner.strategies.tables import build_tables
 from shared.plan.cost import CostModel
 from shared.plan.plan import Plan
 from shared.plan.policy import Objective, Policy
@@ -67,3 +69,34 @@ def test_learned_partitioner_comes_close_and_repeats_itself() -> None:
         best = _plan(ShortestPath().solve(problem, seed=0, time_budget_s=1.0))
         assert best.cost <= learned.cost + 1e-9 <= 1.5 * best.cost
         assert learned.cost == pytest.approx(1000 / CostModel(problem).predict(learned.streams).throughput_hz)
+
+
+def _pipelines(count: int, seed: int) -> list[Problem]:
+    rng, found = random.Random(seed), []
+    for _ in range(count):
+        blocks = tuple(Block(f"b{index}", rng.randint(1000, 200_000)) for index in range(8))
+        devices = {name: Device({"m": tuple(rng.uniform(1, 20) for _ in blocks)}) for name in "abcd"}
+        links = tuple(Link(a, b, 50.0, 1.0) for a, b in ("ab", "ac", "ad", "bc", "bd", "cd"))
+        policy = Policy(objective=Objective.THROUGHPUT)
+        found.append(Problem({"m": Model(1000, blocks)}, devices, links, (Stream("s", "m", "a"),), policy))
+    return found
+
+
+def test_the_stored_policy_knows_more_than_chance() -> None:
+    """One play of the stored weights without chance, against the mean of plays without any knowledge."""
+    ahead = chance = 0.0
+    for problem in _pipelines(20, seed=3):
+        place = _Placement(build_tables(problem, problem.streams[0]))
+        played = place.play(stored_weights(), 0.0, None)
+        assert played is not None
+        ahead += played[2]
+        rng = np.random.default_rng(0)
+        blind = [found[2] for _ in range(30) if (found := place.play(np.zeros(FEATURES), 0.0, rng)) is not None]
+        chance += sum(blind) / len(blind)
+    assert ahead < 0.7 * chance
+
+
+def test_training_ahead_learns_and_repeats_itself() -> None:
+    weights = train_ahead(_pipelines(40, seed=4), 10, seed=1)
+    assert weights.shape == (FEATURES,) and np.abs(weights).max() > 0.05
+    assert np.array_equal(weights, train_ahead(_pipelines(40, seed=4), 10, seed=1))
