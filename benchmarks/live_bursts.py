@@ -158,6 +158,14 @@ def totals(routes: Sequence[str]) -> list[str]:
     return [f"{number} x {path}" for path, number in jobs.items()]
 
 
+def headline(jobs: int, rows: Sequence[Row]) -> str:
+    """Sum up what bursts took, and how far off the planner's predictions were."""
+    seen = {row.strategy: row.measured_ms for row in rows if row.case == "free" and row.measured_ms is not None}
+    errors = [abs(row.predicted_ms / row.measured_ms - 1) for row in rows if row.predicted_ms and row.measured_ms]
+    took = ", ".join(f"{strategy} {measured_ms:.0f}" for strategy, measured_ms in seen.items())
+    return f"a burst of {jobs} photographs, ms: {took}; predictions off by {statistics.mean(errors):.1%} on average"
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -167,7 +175,10 @@ def main() -> None:
     options = parser.parse_args()
     rows = asyncio.run(measure_all(options.jobs, options.repeats))
     console().print(table(rows))
-    write(options.out, {"jobs": options.jobs, "repeats": options.repeats, "rows": [asdict(row) for row in rows]})
+    summary = headline(options.jobs, rows)
+    console().print(summary)
+    results = {"jobs": options.jobs, "repeats": options.repeats, "rows": [asdict(row) for row in rows]}
+    write(options.out, {"headline": summary, **results})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from services.executor.frames import FeatureMap
 from services.executor.intake import StreamSource, read_request
 from services.executor.journal_thread import JournalThread
 from services.executor.outbox import Outbox
-from services.executor.payloads import PayloadCache
 from services.executor.source import SourceState
 from services.executor.source_protocol import PlanCommitted
 from shared.bus import topics
@@ -58,17 +57,6 @@ def test_every_request_gets_an_id_that_messages_take(correlation: bytes, given_i
     assert REQUEST_ID.match(first)
     if correlation:
         assert first == second
-
-
-def test_the_payload_cache_is_bounded() -> None:
-    cache = PayloadCache(limit_bytes=10)
-    cache.put("a", b"123456")
-    cache.put("b", b"123456")
-    assert (cache.get("a"), cache.get("b")) == (b"123456", None)
-    cache.drop("a")
-    cache.drop("a")
-    cache.put("b", b"123456")
-    assert cache.get("b") == b"123456"
 
 
 async def test_more_requests_than_the_broker_sends_at_once_are_taken_over_after_a_restart(
