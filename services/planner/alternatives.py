@@ -43,13 +43,14 @@ class Survey:
 def survey(asked: Survey) -> Alternatives:
     """Return the thresholds of the plan.
 
-    None where they are not lines (bursts, several routes, other objectives), or where the plan cannot run any more.
+    None where they are not lines (bursts, several routes, other objectives), where the plan cannot run any more, or
+    where another gains enough already: then the planner holds the reroute back, and so shall the source.
     """
     plan, problem = asked.plan, asked.problem
     policy = problem.policy
     found: tuple[Threshold, ...] = ()
     is_line = policy.objective is Objective.LATENCY and len(plan.routes) == 1 and burst_jobs(problem) == 1
-    if is_line and not broken_constraints(problem, plan.routes):
+    if is_line and not broken_constraints(problem, plan.routes) and not _is_overdue(problem, plan.routes[0]):
         found = tuple(_thresholds(problem, plan.routes[0]))
     return Alternatives(stream=plan.stream, epoch=plan.epoch, cooldown_ms=policy.cooldown_ms, thresholds=found)
 
@@ -94,6 +95,14 @@ def nearest(alternatives: Alternatives) -> list[PlanRoute]:
             if leave is not None and route is not None:
                 ranked.append((abs(math.log(max(leave, 1e-9) / each.value)), route))
     return list({route.stages: route for _, route in sorted(ranked, key=lambda entry: entry[0])}.values())
+
+
+def _is_overdue(problem: Problem, route: PlanRoute) -> bool:
+    """Say whether another route gains more than the policy asks for as things are."""
+    costs, stream = CostModel(problem), problem.streams[0]
+    best = fastest_route(problem, stream)
+    wanted = 1 + problem.policy.min_gain
+    return best is not None and costs.latency_ms(stream, _plain(route)) > wanted * costs.latency_ms(stream, best)
 
 
 def _thresholds(problem: Problem, route: PlanRoute) -> Iterator[Threshold]:

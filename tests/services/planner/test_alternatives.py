@@ -67,6 +67,10 @@ def test_a_plan_that_is_kept_though_another_gains_a_little_has_no_range() -> Non
     assert bandwidth.leave_below == pytest.approx(800 / (1.05 * 165 - 23))
 
 
+def test_a_plan_whose_reroute_is_held_back_has_none() -> None:
+    assert survey(Survey(committed(problem_of(world())), problem_of(world(link("pi", "server", 2.0))))).thresholds == ()
+
+
 @pytest.mark.parametrize("objective", [Objective.THROUGHPUT, Objective.ENERGY, Objective.MAKESPAN])
 def test_other_objectives_have_no_thresholds(objective: Objective) -> None:
     assert surveyed(problem_of(world(PolicySet("camera", Policy(objective=objective))))).thresholds == ()
