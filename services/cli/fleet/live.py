@@ -2,10 +2,12 @@
 
 import statistics
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +21,8 @@ _BARS: Final = "▁▂▃▄▅▆▇█"
 _COLOURS: Final = ("cyan", "magenta", "yellow", "green", "blue", "red")
 _SPARK_WIDTH: Final = 60
 _EVENTS_SHOWN: Final = 8
+_FRAME_LINES: Final = 2
+_FRAME_COLUMNS: Final = 4
 _STYLES: Final = {
     EventKind.REROUTE: "bold green",
     EventKind.DEVICE_LOST: "bold red",
@@ -32,13 +36,48 @@ _STYLES: Final = {
 
 
 def fleet_screen(view: FleetView, now_s: float, heading: RenderableType | None = None) -> RenderableType:
-    """Lay out everything that is known of a fleet at `now_s` (wall clock)."""
+    """Lay out everything that is known of a fleet at `now_s` (wall clock).
+
+    Where the height is given, as on a live screen, the newest events take what the rest leaves of it.
+    """
     colours = device_colours(view.devices)
     parts: list[RenderableType] = [] if heading is None else [heading]
     parts.append(_devices(view, now_s, colours))
     parts += [_stream(view, stream, colours) for stream in view.streams.values() if stream.declaration is not None]
-    parts.append(Panel(_events(list(view.events)[-_EVENTS_SHOWN:]), title="events", title_align="left"))
-    return Group(*parts)
+    return _Screen(Group(*parts), _events(list(view.events)[-_EVENTS_SHOWN:]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Screen:
+    """Everything but the events, and below it as many lines of events as fit, the newest last."""
+
+    upper: RenderableType
+    events: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        free = options.update(height=None)
+        above = console.render_lines(self.upper, free, pad=False)
+        within = console.render_lines(self.events, free.update(width=options.max_width - _FRAME_COLUMNS), pad=False)
+        if options.height is not None:
+            room = options.height - len(above) - _FRAME_LINES
+            within = within[-room:] if room > 0 else []
+        for line in above:
+            yield from line
+            yield Segment.line()
+        if within:
+            yield Panel(_Lines(within), title="events", title_align="left", height=len(within) + _FRAME_LINES)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Lines that are rendered already."""
+
+    lines: Sequence[Sequence[Segment]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in self.lines:
+            yield from line
+            yield Segment.line()
 
 
 def device_colours(devices: Iterable[str]) -> dict[str, str]:
@@ -80,7 +119,10 @@ def _devices(view: FleetView, now_s: float, colours: dict[str, str]) -> Renderab
     services = Text("services: ", style="dim")
     for service in sorted(view.services.values(), key=lambda each: each.name):
         online = service.state is State.ONLINE
-        services.append(f"{service.name} {'up' if online else 'DOWN'}  ", style="dim" if online else "bold red")
+        services.append(
+            f"{service.name}\N{NO-BREAK SPACE}{'up' if online else 'DOWN'}", "dim" if online else "bold red"
+        )
+        services.append("  ")
     return Panel(Group(table, services), title="devices", title_align="left")
 
 
@@ -118,7 +160,7 @@ def _stream(view: FleetView, stream: StreamView, colours: dict[str, str]) -> Ren
         lines.append(
             Text.assemble(
                 (sparkline(recent), "cyan"),
-                f"  last {recent[-1]:.0f} ms, median {statistics.median(recent):.0f} ms, "
+                f"  last {recent[-1]:.0f} ms, median of {len(recent)}: {statistics.median(recent):.0f} ms, "
                 f"{stream.results} results, {stream.errors} errors",
             )
         )
@@ -126,7 +168,7 @@ def _stream(view: FleetView, stream: StreamView, colours: dict[str, str]) -> Ren
         best = "   ".join(f"{each.label} {each.score:.2f}" for each in stream.last.top[:3])
         lines.append(Text(best or stream.last.error or "a result without labels", style="bold"))
     model = "" if stream.declaration is None else view.model_name(stream.declaration.model)
-    return Panel(Group(*lines), title=f"stream {stream.name}: {model}", title_align="left")
+    return Panel(Group(*lines), title=Text(f"stream {stream.name}: {model}"), title_align="left")
 
 
 def _events(events: Iterable[Event]) -> RenderableType:

@@ -113,5 +113,5 @@ def reporting(view: FleetView, console: Console) -> Iterator[Reporter]:
         yield LineReporter(console)
         return
     screen = ScreenReporter(view)
-    with Live(screen, console=console, refresh_per_second=_REFRESH_HZ, transient=True):
+    with Live(screen, console=console, refresh_per_second=_REFRESH_HZ, screen=True):
         yield screen

@@ -62,8 +62,8 @@ def _reroutes(summary: Summary) -> RenderableType:
         text.append(f"{reroute.reason}\n", style="not italic")
         text.append(f"    {reroute.previous}  ->  {reroute.chosen}\n", style="not italic cyan")
         text.append(
-            f"    predicted {_change(reroute.predicted_ms)} ms, measured {_change(reroute.measured_ms)} ms, "
-            f"first request on the new route after {_ms(reroute.reaction_ms)} ms\n",
+            f"    predicted {_change(reroute.predicted_ms)} ms, measured {_change(reroute.measured_ms)} ms\n"
+            f"    first request on the new route after {_ms(reroute.reaction_ms)} ms\n",
             style="not italic dim",
         )
     return text
@@ -73,7 +73,7 @@ def _verdict(summary: Summary) -> Text:
     text = Text()
     text.append(
         f"{summary.requests} requests: {summary.results} results, {summary.errors} errors, {summary.lost} lost, "
-        f"{summary.duplicates} duplicates, {summary.mismatches} differ from the whole model. "
+        f"{summary.duplicates} duplicates, {summary.mismatches} differ from the whole model.\n"
         f"Latency p50 {_ms(summary.latency.p50)} ms, p95 {_ms(summary.latency.p95)} ms.\n"
     )
     if summary.problems:

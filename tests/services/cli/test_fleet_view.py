@@ -107,6 +107,21 @@ def test_the_screen_shows_devices_cut_labels_and_events() -> None:
         assert expected in text
 
 
+@pytest.mark.parametrize("height", [4, 16, 24, 60])
+def test_a_live_screen_fits_and_shows_the_newest_events(height: int) -> None:
+    view = whole()
+    for number in range(20):
+        event = Event(kind=EventKind.REROUTE, at_s=1.0, origin="planner", text=f"event {number} {'long ' * 30}end")
+        told(view, topics.EVENTS, event.encode())
+    console = Console(width=80, height=height, force_terminal=True, color_system=None)
+    with console.capture() as captured, console.screen() as screen:
+        screen.update(fleet_screen(view, NOW_S))
+    lines = captured.get().splitlines()
+    assert ("event 19" in captured.get()) == (height > 16)
+    assert "event 0 " not in captured.get()
+    assert max(map(len, lines)) <= 80 + len("\x1b[?1049h\x1b[H\x1b[?25l")
+
+
 def test_an_empty_fleet_can_be_shown() -> None:
     assert "none yet" in render(fleet_screen(FleetView(), NOW_S))
 
