@@ -129,7 +129,7 @@ def _finish(summary: Summary, kept: Path, *, temporary: bool, interrupted: bool)
 def _keep(kept: Path, *, temporary: bool) -> None:
     """Say where the logs are; a run that wrote none leaves nothing behind."""
     logs = kept / "logs"
-    if logs.is_dir():
+    if logs.is_dir() and any(logs.iterdir()):
         notes().print(f"the logs are in {logs}", soft_wrap=True)
     else:
         _forget(kept, temporary=temporary)

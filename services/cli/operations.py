@@ -100,6 +100,7 @@ async def add_model(
     offer = Offer(manifest=manifest.model_copy(update={"provider": provider}), provider=provider)
     async with operator(settings) as control, operator(settings) as bulk:
         await control.subscribe(topics.manifest(manifest.model))
+        await bulk.subscribe(topics.pulls("+", provider))
         serving = asyncio.create_task(
             serve_models(bulk, provider, lambda sha256: file if sha256 == manifest.model else None),
             name="serve the model",

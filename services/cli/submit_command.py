@@ -1,5 +1,6 @@
 """`segue submit`: send files to a stream and print what comes back."""
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,13 +15,16 @@ from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.client import Client, ClientTimeout
 from shared.messages.requests import Outcome, OutcomeStatus
+from shared.messages.streams import StreamDeclaration
 from shared.service import ExitStatus, InputError
 
 _MOST_IN_FLIGHT = 256
 
 
 def submit(
-    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="JPEG, PNG, .npy or raw tensors.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILES...", help="JPEG, PNG, .npy, raw tensors; .npz for several inputs.")
+    ],
     stream: Annotated[str, typer.Option("--stream", "-s", help="The stream's name.", show_default=False)],
     timeout_s: Timeout = 60.0,
     in_flight: Annotated[int, typer.Option(min=1, max=_MOST_IN_FLIGHT, help="Requests under way at most.")] = 4,
@@ -42,12 +46,13 @@ def submit(
     """
     if not topics.is_name(stream):
         raise InputError(f"{stream!r} is no stream name")
-    payloads = [_read(file) for file in files]
     address = settings(broker)
+    payloads = [read_payload(file, address.max_payload_bytes) for file in files]
     whole = whole_outputs is not None
 
     async def send() -> tuple[bool, list[Outcome | ClientTimeout]]:
-        at_once = await _has_bursts(address, stream) if burst is None else burst
+        declared = await _declaration(address, stream)
+        at_once = declared.jobs > 1 if burst is None else burst
         limit = min(_MOST_IN_FLIGHT, max(in_flight, len(payloads))) if at_once else in_flight
         return at_once, await _submit(address, stream, payloads, timeout_s, limit, whole)
 
@@ -74,11 +79,12 @@ async def _submit(
         return await client.submit_many(stream, payloads, timeout_s=timeout_s, whole_outputs=whole)
 
 
-async def _has_bursts(address: BusSettings, stream: str) -> bool:
-    """Say whether the stream is declared to have several requests at once."""
+async def _declaration(address: BusSettings, stream: str) -> StreamDeclaration:
     async with operator(address) as connection:
         declaration = await declaration_of(connection, stream)
-        return declaration is not None and declaration.jobs > 1
+    if declaration is None or not declaration.model:
+        raise InputError(f"there is no stream {stream}; `segue stream list` shows those there are")
+    return declaration
 
 
 def makespan_ms(outcomes: Sequence[Outcome | ClientTimeout]) -> float:
@@ -94,11 +100,36 @@ def _show_burst(outcomes: Sequence[Outcome | ClientTimeout]) -> None:
     output().print(f"burst of {len(outcomes)}: {makespan_ms(outcomes):.1f} ms from the first to the last")
 
 
-def _read(file: Path) -> bytes:
+def read_payload(file: Path, most_bytes: int) -> bytes:
+    """Return a file as a request carries it.
+
+    Raises:
+        InputError: it cannot be read, or is larger than `most_bytes`.
+    """
     try:
-        return file.read_bytes()
+        payload = _named_tensors(file) if file.suffix.lower() == ".npz" else file.read_bytes()
     except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from error
+        raise InputError(f"cannot read {file}: {error.strerror or error}") from error
+    if len(payload) > most_bytes:
+        raise InputError(f"{file} has {len(payload)} bytes; a request has at most {most_bytes}")
+    return payload
+
+
+def _named_tensors(file: Path) -> bytes:
+    """Return the tensors of a .npz file as a model with several inputs takes them: a msgpack map by name."""
+    import msgpack
+    import numpy as np
+
+    try:
+        with file.open("rb") as opened, np.lib.npyio.NpzFile(opened) as tensors:
+            named = {
+                name: {"dtype": array.dtype.name, "shape": array.shape, "data": array.tobytes()}
+                for name, array in tensors.items()
+            }
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{file} is no .npz file of tensors: {error}") from error
+    packed: bytes = msgpack.packb(named)
+    return packed
 
 
 def _show(file: Path, outcome: Outcome | ClientTimeout) -> None:

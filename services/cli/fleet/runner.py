@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.process import free_port
+from services.cli.errors import Infeasible
 from services.cli.fleet import commands
 from services.cli.fleet.baselines import Ground
 from services.cli.fleet.collected import await_outcomes, read_counts
@@ -37,11 +38,11 @@ from shared.bus.errors import BrokerUnreachable
 from shared.bus.settings import BusSettings
 from shared.client import Client
 from shared.messages.devices import State
-from shared.messages.streams import StreamDeclaration, StreamStatus
+from shared.messages.streams import StreamDeclaration, StreamState, StreamStatus
 from shared.plan.policy import policy_document
-from shared.service import InputError
 
 _BROKER_START_S = 20.0
+_BROKER_THERE_S = 5.0
 _PRESENCE_S = 30.0
 _ROUTE_S = 90.0
 _POLICY_S = 30.0
@@ -91,7 +92,8 @@ class Run:
         """Start everything, go through the phases, stop everything.
 
         Raises:
-            InputError: the model, the images or the policy do not fit.
+            InputError: the model or the images do not fit.
+            Infeasible: the policy is refused, or no route keeps it.
             ModelError: the file is no model that Segue can cut.
             FleetSilent: the fleet does not come to run; the text says what is missing.
             BusError: the broker is out of reach.
@@ -109,7 +111,7 @@ class Run:
                 self.reporter.step(f"starting the broker at {bus.address}")
                 await processes.start(commands.BROKER, commands.broker(port))
                 await self._wait_for_broker(processes, bus)
-            async with self._observed(bus) as control:
+            async with self._observed(bus, _BROKER_START_S if embedded else _BROKER_THERE_S) as control:
                 await self._start_services(processes)
                 await self._start_stream(bus, workload)
                 load = await self._run_phases(bus, workload, processes, control)
@@ -142,14 +144,14 @@ class Run:
                     raise
 
     @contextlib.asynccontextmanager
-    async def _observed(self, bus: BusSettings) -> AsyncIterator[Connection]:
+    async def _observed(self, bus: BusSettings, patience_s: float) -> AsyncIterator[Connection]:
         """Connect, keep emulated devices told, and observe the fleet, for the time of the block."""
         async with (
             Connection.open(
                 bus,
                 client_id=unique_client_id("segue-up"),
                 on_connected=self._announce,
-                connect_timeout_s=_BROKER_START_S,
+                connect_timeout_s=patience_s,
             ) as control,
             self._observer.following(control),
         ):
@@ -206,9 +208,12 @@ class Run:
             await declare_stream(connection, declaration)
             policy = policy_document(self.fleet.policy)
             verdict = await set_policy(connection, stream.name, policy, timeout_s=_POLICY_S)
-            if not verdict.policy_accepted:
-                raise InputError("\n".join(f"policy: {reason}" for reason in verdict.policy_reasons))
-            await until_running(connection, stream.name, timeout_s=_ROUTE_S, on_status=self._say_status)
+        if not verdict.policy_accepted:
+            raise Infeasible("\n".join(f"policy: {reason}" for reason in verdict.policy_reasons))
+        async with Connection.open(bus, client_id=unique_client_id("segue-up")) as connection:
+            status = await until_running(connection, stream.name, timeout_s=_ROUTE_S, on_status=self._say_status)
+        if status.state is StreamState.INFEASIBLE:
+            raise Infeasible("\n".join(status.reasons) or f"stream {stream.name} cannot be routed")
 
     def _say_status(self, status: StreamStatus) -> None:
         if status.reasons:

@@ -78,6 +78,10 @@ async def test_a_session_from_the_first_model_to_the_last_stream(address: str) -
     assert broken.returncode == ExitStatus.FAILED
     assert "bad_input" in broken.stderr
 
+    nowhere = await segue(address, "submit", str(CAT), "--stream", "window")
+    assert nowhere.returncode == ExitStatus.INPUT_WRONG
+    assert "there is no stream window" in nowhere.stderr
+
     refused = await segue(address, "policy", "set", "door", "--allow", "nobody", "--deny", "nobody")
     assert refused.returncode == ExitStatus.INFEASIBLE
     assert len(refused.stderr.splitlines()) >= 2
