@@ -238,7 +238,7 @@ class Coordinator:
         if after.online:
             restarted = before is not None and before.boot_id not in ("", after.boot_id)
             event = ep.DeviceOnline(name, restarted)
-            if before is not None and (restarted or not before.online):
+            if before is not None and before.presence_changed_at_s is not None and (restarted or not before.online):
                 text = f"device {name} {'was restarted' if restarted else 'is back'}"
                 effects.append(self.streams.event(EventKind.DEVICE_BACK, text, now_s, device=name))
         elif before is not None and before.online:

@@ -98,6 +98,8 @@ def _contradictions(policy: Policy, stream: str, snapshot: Snapshot, strategies:
         yield f"devices.allow: there is no device {device!r}; known are {', '.join(sorted(snapshot.devices)) or 'none'}"
     if allow is not None and not allow:
         yield "devices.allow: the empty list allows no device"
+    elif allow is None and snapshot.devices and not any(map(policy.devices.permits, snapshot.devices)):
+        yield f"devices: none of {', '.join(sorted(snapshot.devices))} is left"
     declaration = snapshot.streams.get(stream)
     if declaration is not None and policy.raw_input_stays_on_source and not policy.devices.permits(declaration.source):
         yield f"raw_input_stays_on_source: the source {declaration.source} is not allowed to compute"

@@ -16,7 +16,7 @@ from services.planner.strategies import solve
 from shared.bus import topics
 from shared.messages.calibration import Calibration
 from shared.messages.control import COMMANDS, Prepare, ProfileFailed, ProfileModel, Ready, Rejected, RejectionCause
-from shared.messages.devices import State
+from shared.messages.devices import State, Telemetry
 from shared.messages.events import Event, EventKind
 from shared.messages.models import Offer
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamState, StreamStatus
@@ -290,6 +290,11 @@ def test_a_device_that_comes_and_goes_is_told_once_each(running: Bench) -> None:
         (EventKind.DEVICE_BACK, "device server is back"),
         (EventKind.DEVICE_BACK, "device server was restarted"),
     ]
+
+
+def test_a_device_whose_monitor_is_heard_first_is_not_back(bench: Bench) -> None:
+    bench.hear(Telemetry(device="fresh", sent_at_s=1.0), presence("fresh"))
+    assert "device fresh is back" not in [each.text for each in events(bench.effects)]
 
 
 def test_a_source_that_is_offline_keeps_its_plan(running: Bench) -> None:

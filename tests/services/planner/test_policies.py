@@ -59,6 +59,7 @@ def test_every_contradiction_is_named() -> None:
         "raw_input_stays_on_source: the source pi is not allowed to compute",
     )
     assert reasons({"devices": {"allow": []}}) == ("devices.allow: the empty list allows no device",)
+    assert reasons({"devices": {"deny": ["pi", "server"]}}) == ("devices: none of pi, server is left",)
 
 
 @pytest.mark.parametrize(
