@@ -24,7 +24,11 @@ def calibrate(
     ] = None,
     preprocess: Annotated[
         str,
-        typer.Option("--preprocess", help="imagenet, unit, raw, tensor, or a JSON or TOML file with the steps."),
+        typer.Option(
+            "--preprocess",
+            "--preprocessing",
+            help="imagenet, unit, raw, tensor, or a JSON or TOML file with the steps.",
+        ),
     ] = "",
     codec: Annotated[
         list[str] | None, typer.Option("--codec", help="Only these; repeat it. All of them if not given.")
@@ -49,7 +53,10 @@ def calibrate(
     found = _measure(model, images or _SHIPPED, preprocess, codec, variants, quiet=as_json)
     document = found.model_dump(mode="json")
     if out is not None:
-        out.write_bytes(found.encode_json() + b"\n")
+        try:
+            out.write_bytes(found.encode_json() + b"\n")
+        except OSError as error:
+            raise InputError(f"cannot write {out}: {error.strerror}") from error
     if broker is not None:
         asyncio.run(_publish(found, broker, timeout_s))
     if as_json:
@@ -75,11 +82,11 @@ def _measure(
     if unknown:
         raise InputError(f"no codec is called {unknown[0]!r}; there are {', '.join(registry)}")
     chosen = CodecRegistry(registry[name] for name in registry if not codecs or name in (RAW, *codecs))
-    how = MeasureSettings()
+    how, console = MeasureSettings(), notes()
 
     def tell(done: int, count: int) -> None:
         if not quiet:
-            notes().print(f"block {done} of {count}", end="\r" if done < count else "\n")
+            console.print(f"block {done} of {count}", end="\r" if console.is_terminal and done < count else "\n")
 
     measured = measure(loaded, samples, Coder(chosen, how.engine), how, on_block=tell)
     return measured.model_copy(update={"device": platform.node(), "measured_at_s": time.time()})

@@ -3,7 +3,7 @@
 import json
 import math
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from shared.messages.models import (
     Preprocessing,
     TensorSpec,
 )
+from shared.model.analysis import ModelAnalysis
+from shared.model.errors import ExternalDataError, ModelError, ModelFileError
 from shared.service import InputError
 
 PREPARE_BLOCK = "prepare"
@@ -51,6 +53,7 @@ def build_manifest(
     preprocessing: Preprocessing | Preset | None = None,
     output: OutputKind | None = None,
     softmax: bool = False,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Manifest:
     """Analyse an ONNX file and describe it.
 
@@ -62,14 +65,13 @@ def build_manifest(
             for `Preset.IMAGENET` where the input looks like an image in colour, and `Preset.TENSOR` elsewhere.
         output: what the first output means; None for a classification if there is a label for every number of it.
         softmax: the first output are logits.
+        input_shapes: of inputs whose shape the file leaves open.
 
     Raises:
         ModelError: the file is no model that Segue can cut.
         InputError: labels or preprocessing do not fit the model.
     """
-    from shared.model.onnx_file import load_model
-
-    analysis = load_model(file).analysis
+    analysis = _analyse(file, input_shapes)
     inputs = tuple(TensorSpec(name=t.name, shape=t.shape, dtype=t.dtype.value) for t in analysis.input)
     outputs = tuple(TensorSpec(name=t.name, shape=t.shape, dtype=t.dtype.value) for t in analysis.outputs)
     names = () if labels is None else read_labels(labels)
@@ -103,6 +105,20 @@ def build_manifest(
         apply_softmax=softmax,
         labels=names,
     )
+
+
+def _analyse(file: Path, input_shapes: Mapping[str, tuple[int, ...]] | None) -> ModelAnalysis:
+    """Analyse the bytes of the file alone: they are what the fleet gets. Errors name the file."""
+    from shared.model.onnx_file import load_model
+
+    try:
+        return load_model(file.read_bytes(), input_shapes=input_shapes).analysis
+    except OSError as error:
+        raise ModelFileError(f"cannot read {file}: {error.strerror}") from error
+    except ExternalDataError as error:
+        raise ExternalDataError(f"{file} keeps weights in other files: save the model in one file") from error
+    except ModelError as error:
+        raise type(error)(f"{file}: {error}") from error
 
 
 def fit_preprocessing(wish: Preprocessing | Preset | None, inputs: Sequence[TensorSpec]) -> Preprocessing:

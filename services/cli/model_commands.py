@@ -7,9 +7,12 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
+from services.cli.model_files import InputShapes, read_shapes
 from services.cli.options import DEFAULT_BROKER, Broker, Json, notes, output, print_json, settings
 from services.cli.running import run_command
+from shared.bus import topics
 from shared.messages.models import Manifest, OutputKind
+from shared.service import InputError
 
 _FILTERS = ("models/+",)
 
@@ -33,6 +36,7 @@ def add(
     softmax: Annotated[
         bool, typer.Option("--softmax", help="The outputs are logits: scores are their softmax.")
     ] = False,
+    input_shape: InputShapes = None,
     stall_s: Annotated[float, typer.Option(min=1.0, help="Give up when nobody asks for bytes for so long.")] = 30.0,
     broker: Broker = DEFAULT_BROKER,
     as_json: Json = False,
@@ -47,7 +51,17 @@ def add(
 
     address = settings(broker)
     wish = None if preprocessing is None else read_preprocessing(preprocessing)
-    manifest = build_manifest(model, name=name, labels=labels, preprocessing=wish, output=output_kind, softmax=softmax)
+    manifest = build_manifest(
+        model,
+        name=name,
+        labels=labels,
+        preprocessing=wish,
+        output=output_kind,
+        softmax=softmax,
+        input_shapes=read_shapes(input_shape),
+    )
+    if not topics.is_name(manifest.name):
+        raise InputError(f"{manifest.name!r} is no name: give --name with letters, digits, '_', '.', '-'")
     with _progress() as progress:
         task = progress.add_task(manifest.name, total=manifest.size_bytes)
         added = run_command(

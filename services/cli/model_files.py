@@ -39,7 +39,7 @@ def inspect(
     """
     from shared.model.onnx_file import load_model
 
-    analysis = load_model(model, input_shapes=_shapes(input_shape), max_cut_tensors=max_cut_tensors).analysis
+    analysis = load_model(model, input_shapes=read_shapes(input_shape), max_cut_tensors=max_cut_tensors).analysis
     if as_json:
         print_json(_inspection(analysis))
     else:
@@ -63,7 +63,7 @@ def split(
     from shared.model.onnx_file import extract_segment, load_model, verify_chain
     from shared.model.segments import segment_bounds
 
-    loaded = load_model(model, input_shapes=_shapes(input_shape), max_cut_tensors=max_cut_tensors)
+    loaded = load_model(model, input_shapes=read_shapes(input_shape), max_cut_tensors=max_cut_tensors)
     bounds = segment_bounds(loaded, _cuts(at))
     segments = [extract_segment(loaded, start, stop) for start, stop in bounds]
     report = verify_chain(model, segments, loaded.analysis.input, seed=seed)
@@ -87,7 +87,12 @@ def split(
         _show_split(result, out)
 
 
-def _shapes(options: list[str] | None) -> dict[str, tuple[int, ...]]:
+def read_shapes(options: list[str] | None) -> dict[str, tuple[int, ...]]:
+    """Read values of `--input-shape`.
+
+    Raises:
+        InputError: one is not of the form name=1,3,224,224.
+    """
     shapes = {}
     for option in options or ():
         name, equals, sizes = option.rpartition("=")

@@ -52,7 +52,8 @@ def read_samples(folder: Path, manifest: Manifest, *, variants: int = VARIANTS) 
     wanted = _IMAGES if manifest.preprocessing.kind == "image" else _TENSORS
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in wanted) if folder.is_dir() else []
     if not files:
-        raise InputError(f"{folder} has no {', '.join(wanted)} files to calibrate with")
+        kind = "photographs" if wanted is _IMAGES else "tensors"
+        raise InputError(f"the model takes {kind}, and {folder} has none: give --images DIR with {', '.join(wanted)}")
     inputs: list[Mapping[str, Array]] = []
     for file in files:
         try:

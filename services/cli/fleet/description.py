@@ -58,7 +58,11 @@ class LinkDescription:
 
 
 def _preprocessing(value: Any) -> Any:
-    return parse_preprocessing(value) if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        return parse_preprocessing(value)
+    if isinstance(value, str) and value not in list(Preset):
+        raise ValueError(f"neither one of {', '.join(Preset)} nor a table of fields")
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ class ModelDescription:
         labels: file with the class names, JSON list or one per line.
         preprocessing: from a photograph to the input tensor: a preset's name, or fields; see `services.cli.manifest`.
         softmax: the model gives logits; scores are their softmax.
+        input_shapes: of inputs whose shape the file leaves open.
     """
 
     __pydantic_config__ = DOCUMENT
@@ -81,6 +86,7 @@ class ModelDescription:
     preprocessing: Annotated[Preprocessing | Preset | None, BeforeValidator(_preprocessing)] = None
     output: OutputKind | None = None
     softmax: bool = False
+    input_shapes: Mapping[str, tuple[Count, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +211,10 @@ def _matches(folder: Path, pattern: str) -> list[Path]:
 def _name_faults(fleet: Fleet) -> Iterator[str]:
     if IN_USE in fleet.devices:
         yield f"devices.{IN_USE}: this name is kept for phases, where it means the device in use"
+    for key, named in (("allow", fleet.policy.devices.allow or ()), ("deny", fleet.policy.devices.deny)):
+        for device in named:
+            if device not in fleet.devices:
+                yield f"policy.devices.{key}: {device!r} is not among the devices ({', '.join(fleet.devices)})"
     if fleet.stream.source not in fleet.devices:
         yield f"stream.source: {fleet.stream.source!r} is not among the devices ({', '.join(fleet.devices)})"
     seen: set[tuple[str, str]] = set()
@@ -263,6 +273,8 @@ def _file_faults(fleet: Fleet, folder: Path) -> Iterator[str]:
 
 
 def _fault(fault: ErrorDetails) -> str:
+    if fault["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{_key(fault['loc'])}: unknown key"
     return f"{_key(fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}"
 
 

@@ -45,6 +45,7 @@ def read_workload(fleet: Fleet, folder: Path) -> Workload:
         preprocessing=described.preprocessing,
         output=described.output,
         softmax=described.softmax,
+        input_shapes=described.input_shapes,
     )
     reference = Reference(manifest, model_file)
     payloads: list[bytes] = []

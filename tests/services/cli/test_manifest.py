@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import onnx
 import pytest
 
 from services.cli.manifest import (
@@ -55,8 +56,26 @@ def test_labels_that_are_no_texts_are_refused(tmp_path: Path, content: str) -> N
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "m.onnx"
     file.write_bytes(b"not a model")
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError, match=r"m\.onnx: not an ONNX file"):
         build_manifest(file)
+
+
+def test_weights_in_other_files_are_refused_because_the_fleet_would_not_get_them(tmp_path: Path) -> None:
+    file = tmp_path / "m.onnx"
+    onnx.save(onnx.load(SQUEEZENET), file, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    with pytest.raises(ModelError, match=r"m\.onnx keeps weights in other files"):
+        build_manifest(file)
+
+
+def test_open_shapes_can_be_given(tmp_path: Path) -> None:
+    model, file = onnx.load(SQUEEZENET), tmp_path / "m.onnx"
+    for axis, name in ((2, "height"), (3, "width")):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    onnx.save(model, file)
+    with pytest.raises(ModelError, match="dynamic dimensions"):
+        build_manifest(file)
+    name = model.graph.input[0].name
+    assert build_manifest(file, input_shapes={name: (1, 3, 227, 227)}).preprocessing.height == 227
 
 
 def test_images_are_expected_where_the_input_looks_like_one() -> None:

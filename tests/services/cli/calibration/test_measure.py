@@ -73,7 +73,7 @@ def test_the_message_survives_the_bus(calibration):
 
 def test_a_folder_without_inputs_is_refused(model_file, tmp_path):
     manifest = build_manifest(model_file, preprocessing=Preset.UNIT)
-    with pytest.raises(InputError, match=r"has no \.jpg"):
+    with pytest.raises(InputError, match=r"takes photographs, .* give --images"):
         read_samples(tmp_path, manifest)
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
     with pytest.raises(InputError, match=r"broken\.jpg"):

@@ -78,6 +78,10 @@ def test_preprocessing_is_a_preset_or_fields(preprocessing: Any, expected: Any) 
         (changed(phases=[{"name": "p", "duration_s": 1.0}] * 2), "phases.1.name"),
         (changed(phases=[{"name": "p", "duration_s": 1.0, "kill": "z"}]), "phases.0"),
         (changed(model={"file": "m.onnx", "preprocessing": {"maen": [0.0]}}), "model.preprocessing"),
+        (changed(model={"file": "m.onnx", "preprocessing": "imagenett"}), "model.preprocessing: neither one of"),
+        (changed(policy={"devices": {"deny": ["c"]}}), "policy.devices.deny: 'c' is not among the devices (a, b)"),
+        (changed(policy={"devices": {"allow": ["c"]}}), "policy.devices.allow"),
+        (changed(devices={"a": {"slowdwon": 2}}), "devices.a.slowdwon: unknown key"),
         (changed(emulated=False), "links"),
     ],
 )
