@@ -13,7 +13,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -139,10 +139,14 @@ def client_settings(config: EmbeddedBrokerConfig, trusted_ca: str | None = None)
     )
 
 
-def serve(config: EmbeddedBrokerConfig) -> NoReturn:
+def serve(config: EmbeddedBrokerConfig, on_listening: Callable[[], None]) -> NoReturn:
     """Run the broker in this process until SIGTERM or SIGINT, and then end the process with status 0.
 
     It does not return, because rumqttd's threads cannot be stopped in any other way.
+
+    Args:
+        config: what to listen on.
+        on_listening: called once clients can connect.
 
     Raises:
         OSError: the port is taken, or the configuration was not accepted.
@@ -150,7 +154,7 @@ def serve(config: EmbeddedBrokerConfig) -> NoReturn:
     with tempfile.TemporaryDirectory(prefix="segue-broker-") as directory:
         path = Path(directory) / "rumqttd.toml"
         _write_private(path, config.to_toml())
-        _serve_file(path, _stop_on_signals())
+        _serve_file(path, _stop_on_signals(), on_listening)
     _leave()
 
 
@@ -180,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _leave()
 
 
-def _serve_file(path: Path, stop: threading.Event) -> None:
+def _serve_file(path: Path, stop: threading.Event, on_listening: Callable[[], None] = lambda: None) -> None:
     from iotcore import IotCoreBroker
 
     # rumqttd logs every packet as an error-level span.
@@ -192,6 +196,7 @@ def _serve_file(path: Path, stop: threading.Event) -> None:
     wanted = len(native.listeners())
     while switch_off_nagle() < wanted and not stop.wait(_LISTENER_POLL_S):
         pass
+    on_listening()
     stop.wait()
 
 

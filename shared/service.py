@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from rich.console import Console
 from rich.logging import RichHandler
 
-from shared.bus.errors import BusError
+from shared.bus.errors import BusError, SettingsError
 
 LOGGER = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def run(service: Callable[[], Awaitable[None]], *, log_level: str = "INFO") -> E
     status = ExitStatus.DONE
     try:
         asyncio.run(_until_signalled(service))
-    except* InputError as group:
+    except* (InputError, SettingsError) as group:
         status = _say(group, ExitStatus.INPUT_WRONG)
     except* BusError as group:
         status = _say(group, ExitStatus.OUT_OF_REACH)

@@ -14,7 +14,7 @@ _INPUT_IS_WRONG = 2
 
 def broker(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every interface.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="TCP port of the MQTT 5 listener.")] = 1883,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port of the MQTT 5 listener.")] = 1883,
     username: Annotated[str | None, typer.Option(help="The account clients must use.")] = None,
     password: Annotated[
         str | None, typer.Option(envvar="SEGUE_BROKER_PASSWORD", help="Its password; better given in the environment.")
@@ -41,9 +41,9 @@ def broker(
         raise typer.Exit(_INPUT_IS_WRONG) from None
     if username is None and host not in ("127.0.0.1", "::1", "localhost"):
         logger.warning("anyone who reaches %s:%d may use this broker: give it --username and a password", host, port)
-    typer.echo(f"MQTT 5 broker on {'mqtts' if tls_cert else 'mqtt'}://{host}:{port} (Ctrl-C ends it)", err=True)
+    address = f"{'mqtts' if tls_cert else 'mqtt'}://{host}:{port}"
     try:
-        serve(config)
+        serve(config, lambda: typer.echo(f"MQTT 5 broker on {address} (Ctrl-C ends it)", err=True))
     except (OSError, RuntimeError, ValueError) as exc:
         typer.echo(f"segue broker: cannot start: {exc}", err=True)
         raise typer.Exit(_INPUT_IS_WRONG) from None

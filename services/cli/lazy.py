@@ -1,6 +1,7 @@
 """Groups of commands that import a command's module only when it is called, so that `segue --help` is quick."""
 
 import importlib
+import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -57,11 +58,17 @@ def load(entry: Entry) -> Any:
     target = getattr(importlib.import_module(module), attribute)
     if not isinstance(target, typer.Typer):
         app = typer.Typer(add_completion=False)
-        app.command(entry.name)(target)
+        app.command(entry.name, help=_reflowed(inspect.getdoc(target) or entry.help))(target)
         target = app
     command = typer.main.get_command(target)
     command.name = entry.name
     return command
+
+
+def _reflowed(text: str) -> str:
+    """Join the lines of every paragraph, but of those that are kept as they are (marked by a backspace)."""
+    paragraphs = text.split("\n\n")
+    return "\n\n".join(each if "\b" in each else " ".join(each.split()) for each in paragraphs)
 
 
 def _no_options() -> None:

@@ -1,5 +1,6 @@
 """The `segue` command."""
 
+import errno
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -97,6 +98,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit status; errors of users are lines, not tracebacks."""
     try:
         typer.main.get_command(APP)(args=arguments, prog_name="segue")
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.exit(f"error: {error.strerror}")
     except Exception as error:
         from services.cli.errors import report
 

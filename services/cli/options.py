@@ -35,13 +35,13 @@ def settings(broker: str) -> BusSettings:
 
 
 def output() -> Console:
-    """Return the console for results: standard output."""
-    return Console(highlight=False)
+    """Return the console for results: standard output. Names of users are printed as they are, brackets included."""
+    return Console(highlight=False, markup=False)
 
 
 def notes() -> Console:
     """Return the console for what is said on the way: standard error."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, markup=False)
 
 
 def print_json(document: Any) -> None:

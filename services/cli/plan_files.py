@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
 
 from services.cli.explain_live import live_problem, live_values, reroute_lines, running_stream
-from services.cli.options import DEFAULT_BROKER, Broker, Timeout, settings
+from services.cli.options import DEFAULT_BROKER, Broker, Timeout, output, settings
 from services.cli.plan_tables import (
     comparison_table,
     decision_tables,
@@ -98,7 +97,7 @@ def plan(
         if as_json:
             _print_json([{"name": s.name, "description": s.description, "citation": s.citation} for s in found])
         else:
-            Console().print(strategies_table(found))
+            output().print(strategies_table(found))
         return
     problem = load_problem(problem_file, strategy, objective)
     answer = solve_timed(problem, problem.policy.strategy, seed, time_budget_s)
@@ -108,7 +107,7 @@ def plan(
         show_plan(problem, answer)
     if isinstance(answer, Infeasible):
         if not as_json:
-            Console().print(reasons_table(answer))
+            output().print(reasons_table(answer))
         raise typer.Exit(EXIT_INFEASIBLE)
 
 
@@ -152,7 +151,7 @@ def explain(
         told = {} if live is None else live_values(live)
         _print_json({**told, **comparison_values(answers), **decision_values(binding, overturning)})
     else:
-        console = Console()
+        console = output()
         console.print(comparison_table(answers))
         for table in decision_tables(binding, overturning):
             console.print(table)
@@ -161,7 +160,7 @@ def explain(
                 console.print(line, soft_wrap=True, markup=False, highlight=False)
     if isinstance(best, Infeasible):
         if not as_json:
-            Console().print(reasons_table(best))
+            output().print(reasons_table(best))
         raise typer.Exit(EXIT_INFEASIBLE)
 
 
@@ -206,7 +205,7 @@ def simulate(
         if as_json:
             sys.stdout.write(write_answer(answer) + "\n")
         else:
-            Console().print(reasons_table(answer))
+            output().print(reasons_table(answer))
         raise typer.Exit(EXIT_INFEASIBLE)
     rules = Rules(answer.disciplines, quantum_ms, _background(problem, background or []))
     kinds = {stream.name: _arrivals(arrivals, rate_hz or stream.rate_hz, stream.name) for stream in problem.streams}
@@ -220,7 +219,7 @@ def simulate(
         _print_json({"strategy": answer.strategy, **simulation_values(timeline)})
     else:
         for table in simulation_tables(answer, timeline):
-            Console().print(table)
+            output().print(table)
 
 
 def schema(kind: Annotated[SchemaKind, typer.Argument(help="Which document.")] = SchemaKind.PROBLEM) -> None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from rich.console import Console, JustifyMethod
+from rich.console import JustifyMethod
 from rich.table import Table
 
+from services.cli.options import output
 from services.cli.plan_values import applies, best_bound, gap, route_text, simulation_values
 from services.planner.strategies.comparison import Binding, Change
 from services.planner.strategies.strategy import Strategy
@@ -17,7 +18,7 @@ from shared.plan.simulation import Timeline
 
 def show_plan(problem: Problem, answer: Plan) -> None:
     """Print the routes with where the time goes, what is predicted, and what is proved."""
-    console, costs = Console(), CostModel(problem)
+    console, costs = output(), CostModel(problem)
     for name, stream_plan in answer.streams.items():
         for index, route in enumerate(stream_plan.routes):
             console.print(_route_table(costs, problem.stream(name), route, index, len(stream_plan.routes)))
@@ -127,7 +128,7 @@ def decision_tables(binding: Sequence[Binding], overturning: Mapping[str, Sequen
 def simulation_tables(answer: Plan, timeline: Timeline) -> Iterator[Table]:
     """Yield latencies, and how busy devices and links were."""
     values = simulation_values(timeline)
-    table = Table(title=f"{values['requests']} requests, {answer.strategy}")
+    table = Table(title=f"{values['requests']} request{'s' if values['requests'] > 1 else ''}, {answer.strategy}")
     _add_columns(table, what="left", value="right")
     rate = values["throughput_hz"]
     for name, latency_ms in values["latency_ms"].items():

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from services.cli.errors import Infeasible
 from services.cli.fleet_view import StreamView
@@ -49,7 +50,10 @@ def set_policy(
     cannot be met is refused with every reason (exit status 3), and the one before stays in force.
     """
     document = {} if file is None else _read(file)
-    devices = {**document.get("devices", {}), **_given({"allow": allow, "deny": deny})}
+    rule = document.get("devices", {})
+    if not isinstance(rule, dict):
+        raise InputError("devices: a map with allow and deny")
+    devices = {**rule, **_given({"allow": allow, "deny": deny})}
     options = _given(
         {
             "objective": None if objective is None else objective.value,
@@ -75,7 +79,7 @@ def set_policy(
         raise typer.Exit(0 if status.policy_accepted else 3)
     if not status.policy_accepted:
         raise Infeasible("\n".join(status.policy_reasons) or "the planner refuses the policy")
-    output().print(f"accepted; stream {stream} is {status.state.value}")
+    output().print("accepted")
 
 
 def show(stream: StreamName, broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None:
@@ -134,8 +138,13 @@ def _check(document: dict[str, Any]) -> None:
     try:
         read_policy(json.dumps(document))
     except ValidationError as error:
-        faults = (f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors())
-        raise InputError("\n".join(faults)) from error
+        raise InputError("\n".join(map(_fault, error.errors()))) from error
+
+
+def _fault(fault: ErrorDetails) -> str:
+    place = ".".join(str(part) for part in fault["loc"])
+    unknown = fault["type"] in ("unexpected_keyword_argument", "extra_forbidden")
+    return f"{place}: {'unknown key' if unknown else fault['msg']}"
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from services.cli.errors import Infeasible
@@ -79,9 +80,9 @@ def list_streams(broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None
     if not streams:
         notes().print("The fleet has no stream yet: segue stream add NAME --model MODEL --source DEVICE")
         return
-    table = Table()
-    for heading in ("stream", "model", "source", "state", "route", "predicted ms", "waits for"):
-        table.add_column(heading, overflow="fold")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("stream", "model", "source", "state", "ms", "route, or what it waits for"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "ms" else "left")
     for stream, model in streams:
         table.add_row(*_cells(stream, model))
     output().print(table)
@@ -117,9 +118,8 @@ def _cells(stream: StreamView, model: str) -> tuple[str, ...]:
         model,
         "" if declaration is None else declaration.source,
         "unknown" if status is None else status.state.value,
-        "" if plan is None else route_text(plan.routes),
         "" if predicted is None else f"{predicted:.1f}",
-        "" if status is None else "; ".join(status.reasons),
+        "\n".join([*([] if plan is None else [route_text(plan.routes)]), *(() if status is None else status.reasons)]),
     )
 
 

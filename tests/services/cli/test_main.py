@@ -91,6 +91,8 @@ def test_a_broker_out_of_reach_is_status_4_and_one_line(arguments: tuple[str, ..
         (("executor", "--device", "a b"), "is no device name"),
         (("executor", "--device", "a", "--watch", "nonsense"), "STREAM=DIRECTORY"),
         (("planner", "--log-level", "loud"), "log level"),
+        (("monitor", "--device", "a", "--broker", "http://x"), "unknown scheme"),
+        (("broker", "--port", "99999"), "65535"),
     ],
 )
 def test_wrong_input_is_status_2_and_says_what_is_wrong(arguments: tuple[str, ...], expected: str) -> None:
@@ -104,6 +106,36 @@ def test_every_fault_of_a_policy_is_told() -> None:
     done = segue("policy", "set", "s", "-", stdin=json.dumps({"deadline_ms": -1, "speed": 9}))
     assert done.returncode == ExitStatus.INPUT_WRONG
     assert {line.split(": ")[1] for line in done.stderr.splitlines()} == {"deadline_ms", "speed"}
+
+
+@pytest.mark.parametrize("devices", [3, [], "pi"])
+def test_a_policy_whose_devices_are_no_map_is_told(devices: object) -> None:
+    done = segue("policy", "set", "s", "-", stdin=json.dumps({"devices": devices}))
+    assert done.returncode == ExitStatus.INPUT_WRONG
+    assert done.stderr.startswith("error: devices: ")
+
+
+def test_a_full_disk_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "services.cli.main", "schema"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == ExitStatus.FAILED
+    assert done.stderr == "error: No space left on device\n"
+
+
+def test_paragraphs_of_help_are_not_broken_where_the_source_is() -> None:
+    shown = get_command(APP)
+    context = shown.make_context("segue", [], resilient_parsing=True)
+    _, command, _ = shown.resolve_command(context, ["plan"])  # type: ignore[attr-defined]
+    paragraphs = command.help.split("\n\n")
+    assert all("\n" not in each for each in paragraphs if "\b" not in each)
+    assert "\nsegue plan problem.json\n" in command.help
 
 
 def test_doctor_tells_of_this_machine_without_a_broker(tmp_path: Path) -> None:

@@ -83,6 +83,14 @@ def test_what_is_no_problem_is_status_2(app: typer.Typer, text: str) -> None:
     assert result.stderr.startswith("$") and result.stdout == ""
 
 
+@pytest.mark.parametrize("command", ["plan", "explain", "simulate"])
+def test_names_with_brackets_are_printed_as_they_are(app: typer.Typer, command: str) -> None:
+    text = (INSTANCES / "alexnet_pi_cloud_wifi.json").read_text().replace('"pi"', '"[/pi]"')
+    result = _run(app, command, "-", text=text)
+    assert result.exit_code == 0
+    assert "[/pi]" in result.stdout
+
+
 def test_missing_file_and_unknown_strategy_are_status_2(app: typer.Typer, tmp_path: Path) -> None:
     assert _run(app, "plan", str(tmp_path / "none.json")).exit_code == 2
     assert _run(app, "plan", str(tmp_path)).exit_code == 2
