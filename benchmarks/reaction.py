@@ -133,15 +133,22 @@ def changes(running: RunningFleet) -> Iterator[tuple[str, Conditions]]:
 
 
 async def react(running: RunningFleet, flow: Flow, change: str, conditions: Conditions) -> Reaction | None:
-    """Change the fleet and follow what comes of it; None if the route stays."""
-    stand, before = running.stand, running.epoch
-    changed_at_s = time.time()
+    """Change the fleet and follow what comes of it; None if the route stays.
+
+    A reroute that was held back until the cooldown was over and only comes now answers an earlier message: it is
+    passed over.
+    """
+    stand, changed_at_s = running.stand, time.time()
     await running.emulate(conditions)
+
+    def answers() -> list[int]:
+        return [epoch for epoch, reroute in stand.reroutes.items() if reroute.trigger_at_s > changed_at_s]
+
     try:
-        await stand.until(lambda: any(epoch > before for epoch in stand.reroutes), "reroute", REROUTE_S)
+        await stand.until(lambda: bool(answers()), "reroute", REROUTE_S)
     except BenchmarkFailed:
         return None
-    epoch = min(epoch for epoch in stand.reroutes if epoch > before)
+    epoch = min(answers())
     reroute = stand.reroutes[epoch]
     first = await flow.first(epoch, REROUTE_S)
     trigger_s, committed_s = reroute.trigger_at_s, reroute.committed_at_s
