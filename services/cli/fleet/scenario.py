@@ -66,17 +66,23 @@ def emulations(fleet: Fleet, conditions: Conditions) -> tuple[Emulation, ...]:
             slowdown=device.slowdown,
             load_factor=conditions.load.get(name, 1.0),
             links=tuple(
-                EmulatedLink(
-                    target=pair[1] if pair[0] == name else pair[0],
-                    bandwidth_mbps=link.bandwidth_mbps,
-                    latency_ms=link.latency_ms,
-                )
-                for pair, link in conditions.links.items()
-                if name in pair
+                _towards(peer, conditions.links.get(_pair(name, peer))) for peer in fleet.devices if peer != name
             ),
         )
         for name, device in fleet.devices.items()
     )
+
+
+def _pair(one: str, other: str) -> tuple[str, str]:
+    first, second = sorted((one, other))
+    return first, second
+
+
+def _towards(peer: str, link: LinkDescription | None) -> EmulatedLink:
+    """Return the emulated link to a peer; without a described one nothing passes."""
+    if link is None:
+        return EmulatedLink(target=peer, bandwidth_mbps=0.0)
+    return EmulatedLink(target=peer, bandwidth_mbps=link.bandwidth_mbps, latency_ms=link.latency_ms)
 
 
 def device_in_use(plan: CommittedPlan) -> str:
