@@ -155,6 +155,10 @@ def _device_findings(device: DeviceView, view: FleetView, now_s: float) -> Itera
         yield Finding(Level.BAD, subject, "its executor is not there", f"segue executor --device {device.name}")
         return
     yield _versioned(subject, "" if device.presence is None else device.presence.version)
+    monitor = view.services.get(f"monitor-{device.name}")
+    if device.telemetry is None and monitor is not None and monitor.state is State.ONLINE:
+        yield Finding(Level.HINT, subject, "its monitor said nothing for so long", "listen longer: --listen-s 12")
+        return
     if device.telemetry is None or device.telemetry_at_s is None:
         advice = f"segue monitor --device {device.name}; without it neither load nor links are known"
         yield Finding(Level.BAD, subject, "nothing was heard from its monitor", advice)

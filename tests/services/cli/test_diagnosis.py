@@ -51,6 +51,13 @@ def test_a_device_without_executor_or_monitor_is_named() -> None:
     assert "monitor" in found["device nas"].text
 
 
+def test_a_monitor_that_is_there_may_be_silent_for_a_while() -> None:
+    presence = ServicePresence(name="monitor-nas", role="monitor", state=State.ONLINE)
+    view = view_of(*GOOD, device("nas"), (topics.service("monitor-nas"), presence))
+    assert bad(view) == {}
+    assert any("its monitor said nothing" in finding.text for finding in fleet_findings(view, NOW_S))
+
+
 def test_a_clock_that_is_off_is_named_with_its_difference() -> None:
     found = bad(view_of(*GOOD[:3], heard("pi", NOW_S - 4.0)))
     assert "-4.0 s" in found["device pi"].text
