@@ -52,15 +52,15 @@ async def _gather(address: BusSettings, patience_s: float) -> FleetView:
 
 
 async def _watch(address: BusSettings, duration_s: float | None) -> None:
-    view = FleetView()
+    view, console = FleetView(), output()
     heading = Text(f"Segue at {address.address}    Ctrl-C ends", style="bold")
     async with operator(address) as connection:
         following = asyncio.create_task(follow(connection, view), name="follow the fleet")
         try:
-            with Live(console=output(), screen=True, auto_refresh=False) as live:
+            with Live(console=console, screen=True, auto_refresh=False) as live:
                 async with asyncio.timeout(duration_s):
                     while not following.done():
-                        live.update(fleet_screen(view, time.time(), heading), refresh=True)
+                        live.update(fleet_screen(view, time.time(), heading, height=console.height), refresh=True)
                         await asyncio.sleep(_REFRESH_S)
                 await following
         except TimeoutError:

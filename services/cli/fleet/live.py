@@ -35,16 +35,22 @@ _STYLES: Final = {
 }
 
 
-def fleet_screen(view: FleetView, now_s: float, heading: RenderableType | None = None) -> RenderableType:
-    """Lay out everything that is known of a fleet at `now_s` (wall clock).
+def fleet_screen(
+    view: FleetView, now_s: float, heading: RenderableType | None = None, *, height: int | None = None
+) -> RenderableType:
+    """Lay out everything that is known of a fleet.
 
-    Where the height is given, as on a live screen, the newest events take what the rest leaves of it.
+    Args:
+        view: what is known.
+        now_s: wall clock.
+        heading: what to put on top.
+        height: lines that there are; the newest events take what the rest leaves of them. None for no limit.
     """
     colours = device_colours(view.devices)
     parts: list[RenderableType] = [] if heading is None else [heading]
     parts.append(_devices(view, now_s, colours))
     parts += [_stream(view, stream, colours) for stream in view.streams.values() if stream.declaration is not None]
-    return _Screen(Group(*parts), _events(list(view.events)[-_EVENTS_SHOWN:]))
+    return _Screen(Group(*parts), _events(list(view.events)[-_EVENTS_SHOWN:]), height)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +59,14 @@ class _Screen:
 
     upper: RenderableType
     events: RenderableType
+    height: int | None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         free = options.update(height=None)
         above = console.render_lines(self.upper, free, pad=False)
         within = console.render_lines(self.events, free.update(width=options.max_width - _FRAME_COLUMNS), pad=False)
-        if options.height is not None:
-            room = options.height - len(above) - _FRAME_LINES
+        if self.height is not None:
+            room = self.height - len(above) - _FRAME_LINES
             within = within[-room:] if room > 0 else []
         for line in above:
             yield from line
@@ -119,9 +126,7 @@ def _devices(view: FleetView, now_s: float, colours: dict[str, str]) -> Renderab
     services = Text("services: ", style="dim")
     for service in sorted(view.services.values(), key=lambda each: each.name):
         online = service.state is State.ONLINE
-        services.append(
-            f"{service.name}\N{NO-BREAK SPACE}{'up' if online else 'DOWN'}", "dim" if online else "bold red"
-        )
+        services.append(service.name if online else f"{service.name} DOWN", "green" if online else "bold red")
         services.append("  ")
     return Panel(Group(table, services), title="devices", title_align="left")
 

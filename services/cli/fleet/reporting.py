@@ -73,9 +73,10 @@ class LineReporter:
 class ScreenReporter:
     """A screen that is drawn again a few times a second."""
 
-    def __init__(self, view: FleetView) -> None:
-        """Show `view`, which somebody else keeps up to date."""
+    def __init__(self, view: FleetView, console: Console) -> None:
+        """Show `view`, which somebody else keeps up to date, on `console`."""
         self._view = view
+        self._console = console
         self._heading = Text("starting")
         self._phase: PhaseStart | None = None
         self._began_s = time.monotonic()
@@ -94,7 +95,7 @@ class ScreenReporter:
 
     def __rich__(self) -> RenderableType:
         """Draw the present state."""
-        return fleet_screen(self._view, time.time(), Group(self._title(), Text()))
+        return fleet_screen(self._view, time.time(), Group(self._title(), Text()), height=self._console.height)
 
     def _title(self) -> Text:
         if self._phase is None:
@@ -112,6 +113,6 @@ def reporting(view: FleetView, console: Console) -> Iterator[Reporter]:
     if not console.is_terminal:
         yield LineReporter(console)
         return
-    screen = ScreenReporter(view)
+    screen = ScreenReporter(view, console)
     with Live(screen, console=console, refresh_per_second=_REFRESH_HZ, screen=True):
         yield screen
