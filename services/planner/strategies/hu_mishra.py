@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import pairwise, permutations, product
 
 from services.planner.strategies.candidates import helpers, keeps_constraints, local_route, split_routes
 from services.planner.strategies.diagnosis import diagnose
@@ -88,7 +88,9 @@ def _groups(problem: Problem, stream: Stream) -> Iterator[list[Route]]:
             continue
         yield [route for helper in found for route in split_routes(problem, stream, helper, cut)]
         for second in reversed([other for other in cuts if cut < other < blocks]):
-            yield [_three_way(problem, stream, pair, cut, second) for pair in _pairs(problem, stream)]
+            yield [
+                route for pair in _pairs(problem, stream) for route in _three_way(problem, stream, pair, cut, second)
+            ]
 
 
 def _pairs(problem: Problem, stream: Stream) -> list[tuple[str, str]]:
@@ -108,14 +110,18 @@ def _pairs(problem: Problem, stream: Stream) -> list[tuple[str, str]]:
     ]
 
 
-def _three_way(problem: Problem, stream: Stream, pair: tuple[str, str], cut: int, second: int) -> Route:
+def _three_way(problem: Problem, stream: Stream, pair: tuple[str, str], cut: int, second: int) -> Iterator[Route]:
+    """Yield the routes over two helpers, one for every choice of allowed encodings."""
     model = problem.models[stream.model]
-    parts = ((0, cut, stream.source), (cut, second, pair[0]), (second, len(model.blocks), pair[1]))
-    return sequential_route(
-        (start, stop, device, allowed_encodings(model, stop, problem.policy)[0].codec)
-        for start, stop, device in parts
+    bounds = (0, cut, second, len(model.blocks))
+    parts = [
+        (start, stop, device)
+        for (start, stop), device in zip(pairwise(bounds), (stream.source, *pair), strict=True)
         if start < stop
-    )
+    ]
+    offers = [allowed_encodings(model, stop, problem.policy) for _, stop, _ in parts]
+    for chosen in product(*offers):
+        yield sequential_route((*part, encoding.codec) for part, encoding in zip(parts, chosen, strict=True))
 
 
 def _otherwise_allowed(problem: Problem, stream: Stream, route: Route) -> bool:

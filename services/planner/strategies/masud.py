@@ -66,7 +66,7 @@ class Masud:
 
 
 class _Chains:
-    """Chains of segments over one stream's tables, in the plainest allowed encoding."""
+    """Chains of segments over one stream's tables; what is sent travels in the encoding that is there soonest."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -76,8 +76,9 @@ class _Chains:
             spans = sums[:, None, :] - sums[:, :, None]
         self._span: Array = np.where(np.isnan(spans), np.inf, spans) + tables.start_ms[:, None, None]
         latency = latency_measure(tables)
-        self._first, self._finish = latency.first, latency.finish[0]
-        self._move = latency.move[:, 0]
+        self._first = latency.first
+        self._finish, self._finish_codec = latency.finish.min(axis=0), latency.finish.argmin(axis=0)
+        self._move, self._codec = latency.move.min(axis=1), latency.move.argmin(axis=1)
         self._blocks = blocks
 
     def levels(self) -> list[float]:
@@ -110,8 +111,12 @@ class _Chains:
         if not np.isfinite(begin[node]):
             return None
         devices: list[int] = []
+        codecs: list[int] = []
         while cut < blocks:
             stop = int(stops[cut, node])
+            following = int(after[stop, node]) if stop < blocks else node
+            codec = self._codec[stop, node, following] if stop < blocks else self._finish_codec[node]
             devices += [node] * (stop - cut)
-            node, cut = int(after[stop, node]), stop
-        return self._tables.route(devices, [0] * blocks, 1)
+            codecs += [int(codec)] * (stop - cut)
+            node, cut = following, stop
+        return self._tables.route(devices, codecs, 1)

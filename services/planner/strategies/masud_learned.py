@@ -12,7 +12,7 @@ from services.planner.strategies.candidates import keeps_constraints
 from services.planner.strategies.diagnosis import diagnose
 from services.planner.strategies.neurosurgeon import no_split
 from services.planner.strategies.strategy import conclude, uniform
-from services.planner.strategies.tables import Array, Tables, build_tables
+from services.planner.strategies.tables import Array, Tables, build_tables, latency_measure
 from shared.plan.cost import CostModel
 from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
 from shared.plan.problem import Problem, Stream
@@ -75,7 +75,7 @@ class MasudLearned:
                 weights, gradient = weights + self.learning_rate * gradient, np.zeros(FEATURES)
             if tuple(devices) in known:
                 continue
-            route = tables.route(devices, [0] * tables.blocks, 1)
+            route = tables.route(devices, place.encodings(devices), 1)
             known[tuple(devices)] = keeps_constraints(problem, stream, route)
             if known[tuple(devices)]:
                 cost_ms = max(costs.busy_ms(stream, route).values(), default=0.0)
@@ -115,6 +115,17 @@ class _Placement:
         self._nodes, self._blocks = tables.run_ms.shape
         finite = tables.run_ms[np.isfinite(tables.run_ms)]
         self._scale = float(finite.mean()) * self._blocks if finite.size and finite.mean() > 0 else 1.0
+        self._soonest = latency_measure(tables).move.argmin(axis=1)
+        self._transfer_ms: Array = np.take_along_axis(tables.transfer_ms, self._soonest[:, None], axis=1)[:, 0]
+
+    def encodings(self, devices: list[int]) -> list[int]:
+        """Return, for every cut behind a block, the encoding in which what is sent there arrives soonest: [B]."""
+        sink = self._tables.sink
+        following = [*devices[1:], devices[-1] if sink is None else sink]
+        return [
+            int(self._soonest[block + 1, here, there])
+            for block, (here, there) in enumerate(zip(devices, following, strict=True))
+        ]
 
     def play(
         self, weights: Array, entropy: float, rng: np.random.Generator | None
@@ -130,7 +141,7 @@ class _Placement:
         left = np.zeros(self._nodes, dtype=np.bool_)
         here, devices, direction = tables.source, list[int](), np.zeros(FEATURES)
         for block in range(self._blocks):
-            transfer = tables.transfer_ms[block, 0, here].copy()
+            transfer = self._transfer_ms[block, here].copy()
             transfer[here] = 0.0
             run = tables.run_ms[:, block] + np.where(np.arange(self._nodes) == here, 0.0, tables.start_ms)
             possible = np.isfinite(transfer) & np.isfinite(run) & ~left
@@ -155,7 +166,7 @@ class _Placement:
             devices.append(node)
             here = node
         if tables.sink is not None and tables.sink != here:
-            sending[here] += tables.transfer_ms[-1, 0, here, tables.sink]
+            sending[here] += self._transfer_ms[-1, here, tables.sink]
         slowest_ms = float(max(computing.max(), sending.max()))
         return (devices, direction, slowest_ms) if np.isfinite(slowest_ms) else None
 

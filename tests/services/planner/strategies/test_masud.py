@@ -1,17 +1,21 @@
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from shared_paths import REPOSITORY
 
 from services.planner.strategies.masud import Masud
 from services.planner.strategies.masud_learned import FEATURES, MasudLearned, _Placement, stored_weights, train_ahead
+from services.planner.strategies.registry import strategies
 from services.planner.strategies.shortest_path import ShortestPath
 from services.planner.strategies.tables import build_tables
 from shared.plan.cost import CostModel
 from shared.plan.plan import Plan
-from shared.plan.policy import Objective, Policy
+from shared.plan.policy import CodecMode, Objective, Policy
 from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
+from shared.plan.problem_file import read_problem
 
 
 def _plan(answer: object) -> Plan:
@@ -100,3 +104,14 @@ def test_training_ahead_learns_and_repeats_itself() -> None:
     weights = train_ahead(_pipelines(40, seed=4), 10, seed=1)
     assert weights.shape == (FEATURES,) and np.abs(weights).max() > 0.05
     assert np.array_equal(weights, train_ahead(_pipelines(40, seed=4), 10, seed=1))
+
+
+@pytest.mark.parametrize("name", ["masud", "masud_learned"])
+def test_what_is_sent_travels_in_the_encoding_that_is_there_soonest(name: str) -> None:
+    text = (REPOSITORY / "tests" / "instances" / "alexnet_encoded.json").read_bytes()
+    encoded = read_problem(text, strategies=strategies())
+    lossless = replace(encoded, policy=replace(encoded.policy, codec=CodecMode.LOSSLESS))
+    plan, plain = (strategies()[name].solve(each, seed=0, time_budget_s=0.3) for each in (encoded, lossless))
+    assert isinstance(plan, Plan) and isinstance(plain, Plan)
+    assert plan.streams["camera"].routes[0].stages[0].codec == "int8"
+    assert plan.cost < plain.cost
