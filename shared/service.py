@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
+import fcntl
 import logging
+import os
 import signal
 import sys
+import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from enum import IntEnum
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -16,6 +20,9 @@ from rich.logging import RichHandler
 from shared.bus.errors import BusError, SettingsError
 
 LOGGER = logging.getLogger(__name__)
+
+_LOCK_PATIENCE_S = 5.0
+_LOCK_POLL_S = 0.05
 
 
 class ExitStatus(IntEnum):
@@ -30,6 +37,47 @@ class ExitStatus(IntEnum):
 
 class InputError(Exception):
     """What the user gave is wrong; the text says what to do."""
+
+
+@contextlib.asynccontextmanager
+async def sole_user(folder: Path, *, patience_s: float = _LOCK_PATIENCE_S) -> AsyncIterator[None]:
+    """Make a folder and keep it from other processes for the time of the block; the system frees it if this one dies.
+
+    Args:
+        folder: where a service keeps what only one process may write.
+        patience_s: how long a process that is just ending may still hold it.
+
+    Raises:
+        InputError: the folder cannot be used, or another process goes on using it.
+    """
+    try:
+        descriptor = await asyncio.to_thread(_open_lock, folder)
+    except OSError as error:
+        raise InputError(f"the data directory {folder} cannot be used: {error.strerror or error}") from error
+    try:
+        await _lock(descriptor, folder, patience_s)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _open_lock(folder: Path) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    return os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+async def _lock(descriptor: int, folder: Path, patience_s: float) -> None:
+    end_s = time.monotonic() + patience_s
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end_s:
+                raise InputError(
+                    f"another process uses {folder}: is this service running already? Stop it, or choose another "
+                    "name or data directory"
+                ) from None
+            await asyncio.sleep(_LOCK_POLL_S)
 
 
 def segue_version() -> str:

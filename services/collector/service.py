@@ -1,6 +1,7 @@
 """The collector: stores every outcome before it confirms and acknowledges it; keeps traces, events and samples."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -15,11 +16,11 @@ from services.collector.store import Arrival, Verdict
 from services.collector.store_thread import StoreThread
 from shared.bus import topics
 from shared.bus.connection import Connection, Received, Will
-from shared.bus.errors import BusError
+from shared.bus.errors import BusError, SubscriptionFailed
 from shared.messages.base import MessageError
 from shared.messages.devices import ServicePresence, State
 from shared.messages.requests import Confirmation, Outcome
-from shared.service import InputError, new_boot_id, segue_version
+from shared.service import InputError, new_boot_id, segue_version, sole_user
 
 LOGGER = logging.getLogger(__name__)
 
@@ -36,9 +37,10 @@ async def serve(config: CollectorConfig) -> None:
 
     Raises:
         BusError: the broker is not reached in time, or refuses access.
-        InputError: the database cannot be used, or the metrics' port is taken.
+        InputError: the database cannot be used, another process uses it, or the metrics' port is taken.
     """
-    await Collector(config).run()
+    async with sole_user(config.data_dir):
+        await Collector(config).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Collector:
         self._metrics = Metrics()
         self._rejects = Rejects()
         self._boot_id = new_boot_id()
-        self._is_announced = False
+        self._durable: Connection | None = None
         self._to_store: asyncio.Queue[_Waiting] = asyncio.Queue(_QUEUE_LIMIT)
         self._stored: asyncio.Queue[_Waiting] = asyncio.Queue(_QUEUE_LIMIT)
 
@@ -106,17 +108,18 @@ class Collector:
             group.create_task(self._confirm(control), name="confirm")
             group.create_task(self._gauge(durable, control), name="gauge")
             # Only now: a broker that resumes a session may send what waits before it answers a subscription.
-            for topic_filter, qos in DURABLE.items():
-                await durable.subscribe(topic_filter, qos)
+            await _subscribe_durably(durable)
+            self._durable = durable
             await self._announce(control)
 
     async def _announce_again(self, control: Connection) -> None:
-        if self._is_announced:
+        if self._durable is not None:
+            with contextlib.suppress(SubscriptionFailed):
+                await _subscribe_durably(self._durable)
             await self._announce(control)
 
     async def _announce(self, control: Connection) -> None:
         """Listen first; sources that hear of this collector send again what it has not confirmed."""
-        self._is_announced = True
         filters = {**CONTROL, REQUESTS: 0} if self._config.watch_requests else CONTROL
         for topic_filter, qos in filters.items():
             await control.subscribe(topic_filter, qos)
@@ -220,3 +223,9 @@ class Collector:
             self._metrics.connection("control", control.is_connected)
             self._metrics.waiting(self._to_store.qsize())
             await asyncio.sleep(_GAUGE_INTERVAL_S)
+
+
+async def _subscribe_durably(durable: Connection) -> None:
+    """Return once the broker holds outcomes for this collector; after a restart it may have forgotten to."""
+    for topic_filter, qos in DURABLE.items():
+        await durable.subscribe(topic_filter, qos)

@@ -39,7 +39,7 @@ from shared.messages.base import MessageError
 from shared.messages.control import Ready, Rejected
 from shared.messages.devices import Emulation, Presence, Receipt, State
 from shared.messages.requests import REQUEST_ID_PROPERTY
-from shared.service import InputError, new_boot_id, segue_version
+from shared.service import new_boot_id, segue_version, sole_user
 
 LOGGER = logging.getLogger(__name__)
 
@@ -53,17 +53,13 @@ async def serve(config: ExecutorConfig) -> None:
     """Run an executor until it is cancelled; what is under way gets a few seconds to end.
 
     Raises:
-        InputError: the data directory cannot be used.
+        InputError: the data directory cannot be used, or another process uses it for this device.
         BrokerUnreachable: the broker cannot be reached at the start.
         AccessRefused: the broker refuses this device.
     """
     keep_large_buffers()
-    try:
-        await asyncio.to_thread(config.data_dir.mkdir, parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the data directory {config.data_dir} cannot be used: {error.strerror or error}") from error
     presence = await asyncio.to_thread(_presence, config)
-    async with _assembled(config, presence) as executor:
+    async with sole_user(config.journal_path.parent), _assembled(config, presence) as executor:
         await executor.run()
 
 

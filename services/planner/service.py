@@ -25,7 +25,7 @@ from shared.messages.base import MessageError
 from shared.messages.devices import ServicePresence, State
 from shared.messages.events import EventKind
 from shared.messages.models import Manifest
-from shared.service import InputError, new_boot_id, segue_version
+from shared.service import InputError, new_boot_id, segue_version, sole_user
 
 logger = logging.getLogger(__name__)
 
@@ -44,15 +44,16 @@ async def serve(config: PlannerConfig) -> None:
         InputError: the data folder cannot be used.
         BusError: the broker is out of reach, or refuses.
     """
-    try:
-        store = await asyncio.to_thread(Store, config.data_dir)
-        version = await asyncio.to_thread(segue_version)
-    except OSError as error:
-        raise InputError(f"the planner cannot keep its data in {config.data_dir}: {error}") from error
-    try:
-        await _Planner(config, store, version).run()
-    finally:
-        await asyncio.shield(asyncio.to_thread(store.close))
+    async with sole_user(config.data_dir):
+        try:
+            store = await asyncio.to_thread(Store, config.data_dir)
+            version = await asyncio.to_thread(segue_version)
+        except OSError as error:
+            raise InputError(f"the planner cannot keep its data in {config.data_dir}: {error}") from error
+        try:
+            await _Planner(config, store, version).run()
+        finally:
+            await asyncio.shield(asyncio.to_thread(store.close))
 
 
 class _Planner:

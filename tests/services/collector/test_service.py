@@ -248,7 +248,7 @@ async def test_samples_are_stored(broker: EmbeddedBroker, source: Source, tmp_pa
 
 async def test_a_folder_that_cannot_be_used_is_the_users_to_change(broker: EmbeddedBroker, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(InputError, match="cannot be opened"):
+    with pytest.raises(InputError, match="cannot be used"):
         await serve(CollectorConfig(broker.settings, tmp_path / "file"))
 
 
