@@ -8,9 +8,21 @@ from shared.messages.base import MessageError
 from shared.model.errors import ModelError
 from shared.service import ExitStatus, InputError
 
+_OWN_PACKAGES = ("shared", "services", "broker")
+
 
 class Infeasible(Exception):
     """What is wanted cannot be met; one line per reason."""
+
+
+class MissingPackage(Exception):
+    """A part of Segue is used whose packages are not installed."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(
+            f"the package {package} is not installed: install what this command needs, "
+            "pip install 'segue[all]' or one service's extra (monitor, planner, executor, collector, broker)"
+        )
 
 
 def report(error: BaseException) -> ExitStatus:
@@ -21,6 +33,8 @@ def report(error: BaseException) -> ExitStatus:
     """
     if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         return report(error.exceptions[0])
+    if isinstance(error, ModuleNotFoundError) and _package(error) not in _OWN_PACKAGES:
+        return report(MissingPackage(_package(error)))
     status = exit_status(error)
     if status is None:
         raise error
@@ -39,5 +53,11 @@ def exit_status(error: BaseException) -> ExitStatus | None:
             return ExitStatus.INFEASIBLE
         case DecodeError() | MessageError() | BusError() | TimeoutError():
             return ExitStatus.OUT_OF_REACH
+        case MissingPackage():
+            return ExitStatus.FAILED
         case _:
             return None
+
+
+def _package(error: ModuleNotFoundError) -> str:
+    return (error.name or "").partition(".")[0]
