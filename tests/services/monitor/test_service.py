@@ -12,9 +12,8 @@ from shared.bus.connection import Connection
 from shared.bus.errors import BrokerUnreachable
 from shared.messages.devices import ComputeObservation, Links, Probe, State, TransferObservation
 
-
 TOLERANCE = 0.3
-"""A busy machine delays probes; this tells a link from one that is ten times slower. How exact they are, see the docs."""
+"""A busy machine delays probes; this tells a link from one that is ten times slower."""
 
 
 def bandwidth(links: Links, target: str) -> float:
