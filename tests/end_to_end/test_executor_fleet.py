@@ -416,7 +416,8 @@ async def test_profiles_are_measured_and_scaled_by_the_emulation(fleet: Fleet) -
     outcome = await fleet.outcome("r")
     idle_ms = sum(profile.block_ms) + profile.segment_overhead_ms
     assert outcome.trace[0].compute_ms >= 3.0 * idle_ms
-    (observed,) = await fleet.until(lambda: fleet.on(topics.observations("slow"), OBSERVATIONS.decode))
+    # On a busy machine the request may have been tried twice.
+    observed, *_ = await fleet.until(lambda: fleet.on(topics.observations("slow"), OBSERVATIONS.decode))
     assert observed.idle_ms == pytest.approx(idle_ms)
 
 
@@ -514,9 +515,11 @@ async def test_transfers_take_as_long_as_the_emulated_link(fleet: Fleet) -> None
     await fleet.commit((0, 2, "first"), (2, last, "second"))
     await fleet.submit("r", photograph())
     await fleet.outcome("r")
-    (observed,) = await fleet.until(
+    observed, *_ = await fleet.until(
         lambda: [
-            each for each in fleet.on(topics.observations("first"), OBSERVATIONS.decode) if each.kind == "transfer"
+            each
+            for each in fleet.on(topics.observations("first"), OBSERVATIONS.decode)
+            if each.kind == "transfer" and each.finished
         ]
     )
     assert observed.elapsed_ms >= link.latency_ms + 8 * observed.size_bytes / (1000 * link.bandwidth_mbps)
