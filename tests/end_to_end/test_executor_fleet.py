@@ -42,6 +42,7 @@ from shared.model.architectures import build
 from shared.model.onnx_file import write_onnx
 
 WAIT_S = 30.0
+PATIENCE_S = 10.0
 STREAM = "camera"
 
 
@@ -59,6 +60,7 @@ class Fleet:
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
     processes: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
     epoch: int = 0
+    submitted: dict[str, tuple[bytes, Properties]] = field(default_factory=dict)
 
     async def listen(self) -> None:
         async for received in self.connection:
@@ -66,8 +68,8 @@ class Fleet:
                 self.heard.append(received)
                 self.news.notify_all()
 
-    async def until(self, found: Callable[[], Any], what: str = "") -> Any:
-        async with asyncio.timeout(WAIT_S), self.news:
+    async def until(self, found: Callable[[], Any], what: str = "", wait_s: float = WAIT_S) -> Any:
+        async with asyncio.timeout(wait_s), self.news:
             await self.news.wait_for(lambda: bool(found()))
             return found()
 
@@ -155,10 +157,17 @@ class Fleet:
 
     async def submit(self, request_id: str, payload: bytes, **properties: Any) -> None:
         user = {REQUEST_ID_PROPERTY: request_id, ACCEPT_PROPERTY: MSGPACK_CONTENT}
-        await self.connection.publish(topics.requests(STREAM), payload, properties=Properties(user=user, **properties))
+        self.submitted[request_id] = payload, Properties(user=user, **properties)
+        await self.connection.publish(topics.requests(STREAM), payload, properties=self.submitted[request_id][1])
 
     async def outcome(self, request_id: str) -> Outcome:
-        found: list[Outcome] = await self.until(lambda: self.outcomes(request_id), request_id)
+        """Wait for an outcome. Like an application, publish once more what came before its source was listening."""
+        try:
+            found: list[Outcome] = await self.until(lambda: self.outcomes(request_id), request_id, PATIENCE_S)
+        except TimeoutError:
+            payload, properties = self.submitted[request_id]
+            await self.connection.publish(topics.requests(STREAM), payload, properties=properties)
+            found = await self.until(lambda: self.outcomes(request_id), request_id)
         return found[0]
 
     def whole(self, payload: bytes) -> np.ndarray:
