@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+FUZZ_SECONDS ?= 600
 
 .PHONY: demo test check bench soak fuzz docs setup lock clean
 
@@ -30,7 +31,7 @@ docs: setup
 
 fuzz: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[all,fuzz]'
-	$(BIN)/python tests/fuzz/decoders.py -max_total_time=600
+	$(BIN)/python tests/fuzz/decoders.py -max_total_time=$(FUZZ_SECONDS)
 
 setup: $(STAMP)
 

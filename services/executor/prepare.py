@@ -45,7 +45,7 @@ def prepare(data: bytes, manifest: Manifest, *, max_pixels: int = MAX_PIXELS) ->
     if manifest.preprocessing.kind == "image" and data.startswith(_IMAGE_MAGIC):
         return {spec.name: _from_image(data, manifest.preprocessing, spec, max_pixels)}
     if data.startswith(_NUMPY_MAGIC):
-        return {spec.name: _fit(_read_npy(data), spec)}
+        return {spec.name: _fit(_read_npy(data, spec), spec)}
     if len(manifest.inputs) == 1 and len(data) == _size_bytes(spec):
         return {spec.name: np.frombuffer(data, dtype=np.dtype(spec.dtype)).reshape(spec.shape)}
     return _from_msgpack(data, manifest)
@@ -53,7 +53,7 @@ def prepare(data: bytes, manifest: Manifest, *, max_pixels: int = MAX_PIXELS) ->
 
 def _from_image(data: bytes, steps: Preprocessing, spec: TensorSpec, max_pixels: int) -> np.ndarray:
     image = _decode(data, max_pixels)
-    resized = _resize(image, steps)
+    resized = _resize(image, steps, max_pixels)
     pixels: np.ndarray = np.asarray(resized, dtype=np.float32)
     if steps.channel_order == "BGR":
         pixels = pixels[:, :, ::-1]
@@ -81,23 +81,37 @@ def _decode(data: bytes, max_pixels: int) -> Image.Image:
         raise BadInput(f"the image does not decode: {error or type(error).__name__}") from error
 
 
-def _resize(image: Image.Image, steps: Preprocessing) -> Image.Image:
-    """Bring `image` to the input's size; bilinear with antialiasing, the same on every device."""
+def _resize(image: Image.Image, steps: Preprocessing, max_pixels: int) -> Image.Image:
+    """Bring `image` to the input's size; bilinear with antialiasing, the same on every device.
+
+    Raises:
+        BadInput: its short side cannot be brought to the input's size because the long one would become too long.
+    """
     target = (steps.width, steps.height)
     if steps.resize is ResizeMode.STRETCH:
         return image.resize(target, Image.Resampling.BILINEAR)
     scale = max(steps.width / image.width, steps.height / image.height) / steps.crop_fraction
     size = (max(steps.width, round(image.width * scale)), max(steps.height, round(image.height * scale)))
+    if size[0] * size[1] > max_pixels:
+        raise BadInput(f"an image of {image.width} x {image.height} pixels is too long and narrow for a centre crop")
     resized = image.resize(size, Image.Resampling.BILINEAR)
     left, top = (size[0] - steps.width) // 2, (size[1] - steps.height) // 2
     return resized.crop((left, top, left + steps.width, top + steps.height))
 
 
-def _read_npy(data: bytes) -> np.ndarray:
+def _read_npy(data: bytes, spec: TensorSpec) -> np.ndarray:
+    stream = io.BytesIO(data)
     try:
-        array: np.ndarray = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+        version = np.lib.format.read_magic(stream)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(stream)
+        # NumPy allocates what the header declares before it looks whether the data is there.
+        if math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
+            raise ValueError(f"{len(data) - stream.tell()} bytes follow a header of {dtype} {list(shape)}"[:200])
+        stream.seek(0)
+        array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
     except Exception as error:  # NumPy raises ValueError, EOFError, SyntaxError and others for broken headers.
-        raise BadInput(f"the .npy tensor does not decode: {error}") from error
+        raise BadInput(f"the input {spec.name!r} is a .npy tensor that does not decode: {error}") from error
     return array
 
 
@@ -125,7 +139,7 @@ def _read_map(value: Any, spec: TensorSpec) -> np.ndarray:
         if dtype.hasobject:
             raise BadInput(f"the input {spec.name!r} has type {dtype}")
         return np.frombuffer(value["data"], dtype=dtype).reshape(_dimensions(value.get("shape", spec.shape)))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, SyntaxError) as error:
         raise BadInput(f"the input {spec.name!r} does not decode: {error}") from error
 
 

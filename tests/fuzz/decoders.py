@@ -1,9 +1,10 @@
-"""Coverage-guided fuzzing of everything that decodes bytes from the network; `make fuzz` runs it for ten minutes.
+"""Coverage-guided fuzzing of everything that decodes bytes of others; `make fuzz` runs it for ten minutes.
 
 The first byte of an input chooses a target. Decoders may return a value or raise their one error; anything else, and
 memory beyond the declared bound, is a finding: libFuzzer then writes the input to `crash-*` or `oom-*` and fails.
 """
 
+import io
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,18 +12,30 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["shared", "services.executor.frames"]):
+with atheris.instrument_imports(
+    include=["shared", *(f"services.executor.{name}" for name in ("frames", "coding", "prepare", "intake"))]
+):
     from services.executor import frames
+    from services.executor.coding import Coder
+    from services.executor.engine import EngineSettings
+    from services.executor.errors import BadInput
+    from services.executor.intake import read_request
+    from services.executor.prepare import prepare
     from shared.asyncapi import CHANNELS
     from shared.bus.chunks import Reassembler, decode_chunk, split
     from shared.bus.errors import DecodeError
     from shared.bus.frame import decode_frame, encode_frame
+    from shared.bus.properties import Properties
     from shared.codecs import CodecError, TensorSpec, decode_tensor, encode_tensor, make_registry, seal
     from shared.messages.base import MessageError
-    from shared.messages.requests import FeatureMapHeader
+    from shared.messages.models import Manifest, ManifestBlock, Preprocessing
+    from shared.messages.models import TensorSpec as InputSpec
+    from shared.messages.requests import ACCEPT_PROPERTY, REQUEST_ID_PROPERTY, FeatureMapHeader
     from shared.messages.streams import PlanStage
 
+import msgpack
 import numpy as np
+from PIL import Image
 
 LIMIT_BYTES = 1 << 20
 """Largest tensor or message that the targets accept."""
@@ -33,6 +46,30 @@ CODECS = tuple(REGISTRY)
 SHAPES = ((), (7,), (3, 9), (1, 3, 5, 7), (1, 2, 4, 4), (2, 16, 6, 6), (0, 4), (1, 33, 1, 16))
 DTYPES = ("float32", "float16", "float64", "int8", "bool")
 MESSAGES = tuple(message for channel in CHANNELS for message in channel.messages)
+CODER = Coder(REGISTRY, EngineSettings())
+GRAPH_SHAPE = (1, 4, 32, 32)
+"""Large enough for the executor to decode in a graph."""
+MAX_PIXELS = 1 << 20
+
+
+def model(kind: str, *inputs: InputSpec) -> Manifest:
+    """Return the manifest of a model with small inputs."""
+    return Manifest(
+        model="0" * 64,
+        name="m",
+        size_bytes=1,
+        inputs=inputs,
+        outputs=(),
+        blocks=(ManifestBlock(name="prepare", output_bytes=1),),
+        preprocessing=Preprocessing(kind="image", height=4, width=6) if kind == "image" else Preprocessing(),
+    )
+
+
+MODELS = (
+    model("image", InputSpec(name="x", shape=(1, 3, 4, 6), dtype="float32")),
+    model("tensor", InputSpec(name="x", shape=(1, 7), dtype="float32")),
+    model("tensor", InputSpec(name="a", shape=(2,), dtype="int64"), InputSpec(name="b", shape=(3,), dtype="float16")),
+)
 
 
 def fuzz_codec(data: bytes) -> None:
@@ -109,6 +146,46 @@ def fuzz_feature_map(data: bytes) -> None:
     assert len(feature_map.tensors) <= len(feature_map.header.tensors)
 
 
+def fuzz_graph(data: bytes) -> None:
+    """Decode a body as an executor does: what numpy has checked, a graph restores."""
+    if not data:
+        return
+    name = CODECS[data[0] % len(CODECS)]
+    spec = TensorSpec(np.dtype(np.float32), GRAPH_SHAPE)
+    body = framed(data[1:]) if name.endswith("+zstd") and data[0] & 0x80 else data[1:]
+    payload = b"".join(seal(REGISTRY[name], spec, [body]).pieces)
+    try:
+        tensor = CODER.decode(name, "float32", GRAPH_SHAPE, payload, limit_bytes=LIMIT_BYTES)
+    except CodecError:
+        return
+    expected = decode_tensor(name, "float32", GRAPH_SHAPE, payload, REGISTRY)
+    assert tensor.tobytes() == expected.tobytes()
+
+
+def fuzz_request(data: bytes) -> None:
+    """Make a model's inputs of an application's bytes: JPEG, PNG, .npy, raw, msgpack."""
+    if not data:
+        return
+    manifest = MODELS[data[0] % len(MODELS)]
+    try:
+        inputs = prepare(data[1:], manifest, max_pixels=MAX_PIXELS)
+    except BadInput:
+        return
+    for spec in manifest.inputs:
+        assert (inputs[spec.name].shape, inputs[spec.name].dtype) == (spec.shape, np.dtype(spec.dtype))
+
+
+def fuzz_properties(data: bytes) -> None:
+    """Read what travels beside a request; its id can be a topic's level and a file's name."""
+    provider = atheris.FuzzedDataProvider(data)
+    text = [provider.ConsumeUnicodeNoSurrogates(provider.ConsumeIntInRange(0, 200)) for _ in range(3)]
+    user = {REQUEST_ID_PROPERTY: text[0], ACCEPT_PROPERTY: text[1]}
+    correlation = provider.ConsumeBytes(provider.remaining_bytes())
+    request = read_request(b"", Properties(correlation_data=correlation, response_topic=text[2], user=user), 0.0)
+    assert 0 < len(request.request_id) <= 128
+    assert not set(request.request_id) & set("/+#")
+
+
 TARGETS: tuple[Callable[[bytes], None], ...] = (
     fuzz_codec,
     fuzz_body,
@@ -117,6 +194,9 @@ TARGETS: tuple[Callable[[bytes], None], ...] = (
     fuzz_chunks,
     fuzz_message,
     fuzz_feature_map,
+    fuzz_graph,
+    fuzz_request,
+    fuzz_properties,
 )
 
 
@@ -166,9 +246,31 @@ def seeds() -> Iterator[bytes]:
     for codec in REGISTRY.values():
         pieces = frames.encode(header, {"x": encode_tensor(tensor, codec)})
         yield bytes([6]) + b"".join(bytes(piece) for piece in pieces)
+    graph_tensor = np.maximum(rng.normal(size=GRAPH_SHAPE), 0).astype(np.float32)
+    for code, codec in enumerate(REGISTRY.values()):
+        yield bytes([7, code]) + b"".join(bytes(piece) for piece in codec.encode(graph_tensor))
+    yield from (bytes([8, which]) + request for which, request in requests())
+    yield bytes([9]) + b"some text, and bytes" * 9
     for index, message in enumerate(MESSAGES):
         yield bytes([5, index]) + bytes.fromhex((golden / f"{message.__name__}.hex").read_text())
         yield bytes([5, index]) + (golden / f"{message.__name__}.json").read_bytes()
+
+
+def requests() -> Iterator[tuple[int, bytes]]:
+    """Make requests of `MODELS`, each with its model's index."""
+    pixels = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
+    for form in ("JPEG", "PNG"):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, form)
+        yield 0, buffer.getvalue()
+    for which, manifest in enumerate(MODELS):
+        arrays = {spec.name: np.ones(spec.shape, spec.dtype) for spec in manifest.inputs}
+        maps = {n: {"dtype": a.dtype.name, "shape": a.shape, "data": a.tobytes()} for n, a in arrays.items()}
+        yield which, msgpack.packb(maps)
+        yield which, next(iter(arrays.values())).tobytes()
+        buffer = io.BytesIO()
+        np.save(buffer, next(iter(arrays.values())))
+        yield which, buffer.getvalue()
 
 
 def main() -> None:

@@ -156,3 +156,28 @@ def test_any_bytes_are_an_input_or_refused(data: bytes, lead: bytes) -> None:
         except BadInput:
             continue
         assert [tensors[spec.name].shape for spec in described.inputs] == [spec.shape for spec in described.inputs]
+
+
+def test_a_tensor_that_is_declared_and_not_there_takes_no_memory() -> None:
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (200000000000,)}\n"
+    with pytest.raises(BadInput, match="0 bytes follow a header"):
+        prepare(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header, manifest())
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_every_version_of_npy_is_read(version: tuple[int, int]) -> None:
+    npy = io.BytesIO()
+    tensor = np.arange(72, dtype=np.float32).reshape(1, 3, 4, 6)
+    np.lib.format.write_array(npy, tensor, version=version)
+    assert np.array_equal(prepare(npy.getvalue(), manifest())["x"], tensor)
+
+
+def test_an_image_that_a_centre_crop_would_blow_up_is_refused() -> None:
+    with pytest.raises(BadInput, match="too long and narrow"):
+        prepare(encoded(uniform(1, 400)), IMAGE, max_pixels=1000)
+
+
+@pytest.mark.parametrize(("dtype", "shape"), [("float32", [float("inf")]), ("f4,(", [72]), ("float32", [1 << 63])])
+def test_descriptions_that_numpy_stumbles_over_are_refused(dtype: str, shape: list[Any]) -> None:
+    with pytest.raises(BadInput, match="does not decode"):
+        prepare(msgpack.packb({"dtype": dtype, "shape": shape, "data": bytes(288)}), manifest())
