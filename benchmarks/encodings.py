@@ -1,10 +1,10 @@
 """Encodings of feature maps: bytes, times, effect on the answer, and who wins where with them.
 
-    python -m benchmarks.encodings [--models DIR] [--only NAME] [--samples N]
+    python -m benchmarks.encodings [--models DIR] [--only NAME]
 
-Trained models: the demo's SqueezeNet 1.1, and EfficientNet-Lite0 if `DIR/efficientnet_lite0.onnx` is there. AlexNet,
-ResNet18 and VGG16 have seeded He weights: their sizes say little about trained ones, and their agreement nothing, so
-the map allows them all encodings but those of 4 bits.
+Trained models: the demo's SqueezeNet 1.1, and EfficientNet-Lite0 if `DIR/efficientnet_lite0.onnx` is there, over the
+calibration set. AlexNet, ResNet18 and VGG16 have seeded He weights: their sizes say little about trained ones, and
+their agreement nothing, so the map allows them all encodings but those of 4 bits, and the demo's few photographs do.
 Tables go to standard output, everything to benchmarks/results/encodings.json.
 """
 
@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import io
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -49,13 +50,14 @@ HE_WEIGHTS = ("alexnet", "resnet18", "vgg16")
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A model to measure, and how much of the calibration set it is worth."""
+    """A model to measure, and the photographs that it is worth."""
 
     name: str
     file: Path
     preprocessing: Preprocessing | Preset
-    variants: int
     trained: bool
+    photographs: str
+    variants: int | None = None
 
 
 def main() -> None:
@@ -93,22 +95,22 @@ def main() -> None:
 
 def subjects(models: Path | None, folder: Path) -> Iterator[Subject]:
     """Yield the models there are; those with seeded weights are written to `folder`."""
-    yield Subject("squeezenet1.1", DATA / "squeezenet1.1.onnx", SQUEEZENET, 6, True)
+    yield Subject("squeezenet1.1", DATA / "squeezenet1.1.onnx", SQUEEZENET, True, "calibration")
     efficientnet = (models or Path()) / "efficientnet_lite0.onnx"
     if efficientnet.is_file():
-        yield Subject("efficientnet_lite0", efficientnet, EFFICIENTNET, 6, True)
+        yield Subject("efficientnet_lite0", efficientnet, EFFICIENTNET, True, "calibration")
     for name in HE_WEIGHTS:
         file = folder / f"{name}.onnx"
         write_onnx(build(name), file)
-        yield Subject(name, file, Preset.IMAGENET, 2, False)
+        yield Subject(name, file, Preset.IMAGENET, False, "photos", 2)
 
 
 def measure_subject(subject: Subject, folder: Path) -> tuple[MeasuredModel, Calibration]:
-    """Profile a model, and calibrate its encodings with the demo's photographs."""
+    """Profile a model, and calibrate its encodings."""
     manifest = build_manifest(subject.file, preprocessing=subject.preprocessing)
     model = load_model(subject.file)
-    samples = read_samples(DATA / "photos", manifest, variants=subject.variants)
-    settings = MeasureSettings()
+    samples = read_samples(DATA / subject.photographs, manifest, variants=subject.variants)
+    settings = MeasureSettings(threads=os.cpu_count() or 1)
     calibration = measure(model, samples, Coder(load_registry(), settings.engine), settings)
     profile = asyncio.run(_profile(manifest, subject.file, folder))
     jpeg = jpeg_of(samples, manifest.preprocessing)

@@ -13,6 +13,7 @@ routes with the best sustained rate (raw, encoded) get a burst; the rate is betw
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -236,10 +237,10 @@ async def measure_cells(requests: int, burst: int) -> list[Row]:
     """Measure every cell."""
     file = DATA / "squeezenet1.1.onnx"
     manifest = build_manifest(file, preprocessing=SQUEEZENET, output=OutputKind.CLASSIFICATION)
-    samples = read_samples(DATA / "photos", manifest)
-    settings = MeasureSettings()
+    samples = read_samples(DATA / "calibration", manifest)
+    settings = MeasureSettings(threads=os.cpu_count() or 1)
     calibration = measure(load_model(file), samples, Coder(load_registry(), settings.engine), settings)
-    tensor, jpeg = _payloads(samples, manifest)
+    tensor, jpeg = _payloads(read_samples(DATA / "photos", manifest, variants=1), manifest)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         async with running_fleet(manifest, file, Path(folder)) as fleet:

@@ -1,10 +1,11 @@
 """`segue model calibrate`: what encodings of a model's feature maps cost, and what they do to its answer."""
 
 import asyncio
+import os
 import platform
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.table import Table
@@ -13,7 +14,8 @@ from services.cli.options import Json, Timeout, notes, output, print_json, setti
 from shared.messages.calibration import Calibration
 from shared.service import InputError
 
-_SHIPPED = Path(__file__).parent / "data" / "photos"
+SHIPPED: Final = Path(__file__).parent / "data" / "calibration"
+"""The calibration set that ships."""
 
 
 def calibrate(
@@ -34,8 +36,14 @@ def calibrate(
         list[str] | None, typer.Option("--codec", help="Only these; repeat it. All of them if not given.")
     ] = None,
     variants: Annotated[
-        int, typer.Option("--variants", min=1, max=6, help="Inputs per photograph: mirrored, cropped, darker, ...")
-    ] = 6,
+        int | None,
+        typer.Option(
+            "--variants",
+            min=1,
+            max=6,
+            help="Inputs per photograph: mirrored, cropped, darker, ...; as many as make a hundred if not given.",
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the calibration as JSON.")] = None,
     broker: Annotated[
         str | None,
@@ -50,7 +58,7 @@ def calibrate(
     of the model's output, and for classifiers how often the best and the five best classes stay the same. Measure
     with photographs like those that the model will see: the planner keeps to the bounds of a policy by these numbers.
     """
-    found = _measure(model, images or _SHIPPED, preprocess, codec, variants, quiet=as_json)
+    found = _measure(model, images or SHIPPED, preprocess, codec, variants, quiet=as_json)
     document = found.model_dump(mode="json")
     if out is not None:
         try:
@@ -66,7 +74,7 @@ def calibrate(
 
 
 def _measure(
-    file: Path, folder: Path, preprocess: str, codecs: list[str] | None, variants: int, *, quiet: bool
+    file: Path, folder: Path, preprocess: str, codecs: list[str] | None, variants: int | None, *, quiet: bool
 ) -> Calibration:
     from services.cli.calibration import MeasureSettings, measure, read_samples
     from services.cli.manifest import build_manifest, read_preprocessing
@@ -82,7 +90,7 @@ def _measure(
     if unknown:
         raise InputError(f"no codec is called {unknown[0]!r}; there are {', '.join(registry)}")
     chosen = CodecRegistry(registry[name] for name in registry if not codecs or name in (RAW, *codecs))
-    how, console = MeasureSettings(), notes()
+    how, console = MeasureSettings(threads=os.cpu_count() or 1), notes()
 
     def tell(done: int, count: int) -> None:
         if not quiet:

@@ -2,8 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -26,8 +26,11 @@ class MeasureSettings:
     """How carefully to measure.
 
     Attributes:
-        engine: how segments compute; times are of one thread unless it says otherwise.
-        timed_samples: samples whose encoding is timed.
+        engine: how encodings are timed; times are of one thread unless it says otherwise.
+        threads: threads that run the model's segments, to see what encodings do to the answer.
+        only_useful: leave out the blocks behind which every encoding takes as much as behind some earlier block, or
+            more (virtual blocks, Duan & Wu 2021, section 3.2, with encodings).
+        timed_samples: samples whose encoding is timed, and which decide what is useful.
         repetitions: how often each of them is timed; medians count.
         pause_s: before each timing.
         scratch_bytes: memory that is written before each timing.
@@ -37,6 +40,8 @@ class MeasureSettings:
     """
 
     engine: EngineSettings = field(default_factory=EngineSettings)
+    threads: int = 1
+    only_useful: bool = False
     timed_samples: int = 3
     repetitions: int = 3
     pause_s: float = 0.001
@@ -54,24 +59,23 @@ def measure(
 ) -> Calibration:
     """Measure every codec of `coder` behind every block but the last, and behind `prepare`.
 
-    A codec that cannot carry a feature map of some sample is left out there: it would travel raw.
+    A codec that cannot carry a feature map of some sample is left out there: it would travel raw. Memory holds the
+    inputs of all samples, and feature maps of a few.
 
     Raises:
         CannotPrepare: the engine does not take the model.
     """
     count = len(model.analysis.blocks)
-    values: Sequence[Tensors] = samples.inputs
-    reference: Sequence[Tensors] = ()
+    chosen = _useful_blocks(model, samples, coder, settings) if settings.only_useful else tuple(range(count))
+    whole = _load(model, 0, count, settings)
+    reference = [whole.run(tensors) for tensors in samples.inputs]
     blocks = []
-    for block in range(count):
+    for done, block in enumerate(chosen, start=1):
+        head = None if block == 0 else _load(model, 0, block, settings)
         tail = _load(model, block, count, settings)
-        reference = reference or [tail.run(tensors) for tensors in values]
-        blocks.append(_measure_block(block, values, reference, tail, coder, settings))
+        blocks.append(_measure_block(block, samples.inputs, reference, head, tail, coder, settings))
         if on_block is not None:
-            on_block(block + 1, count)
-        if block + 1 < count:
-            head = _load(model, block, block + 1, settings)
-            values = [head.run(tensors) for tensors in values]
+            on_block(done, len(chosen))
     return Calibration(
         model=model.sha256,
         blocks=tuple(blocks),
@@ -81,33 +85,91 @@ def measure(
     )
 
 
+def _useful_blocks(model: Model, samples: SampleSet, coder: Coder, settings: MeasureSettings) -> tuple[int, ...]:
+    """Return the blocks behind which some codec takes fewer bytes than it does behind every earlier block."""
+    values: Sequence[Tensors] = samples.inputs[: settings.timed_samples]
+    least: dict[str, float] = {}
+    useful = []
+    for block in range(len(model.analysis.blocks)):
+        if block > 0:
+            segment = _load(model, block - 1, block, settings)
+            values = [segment.run(tensors) for tensors in values]
+        sizes = _median_sizes(coder, values)
+        if any(size < least.get(codec, size + 1) for codec, size in sizes.items()):
+            useful.append(block)
+        least |= {codec: min(size, least.get(codec, size)) for codec, size in sizes.items()}
+    return tuple(useful)
+
+
+def _median_sizes(coder: Coder, values: Sequence[Tensors]) -> dict[str, float]:
+    sizes: dict[str, list[int]] = {}
+    for tensors in values:
+        for codec, encoded in _encodings(coder, tensors, tuple(coder.registry)):
+            if encoded is not None:
+                sizes.setdefault(codec, []).append(_size_bytes(encoded))
+    return {codec: statistics.median(found) for codec, found in sizes.items()}
+
+
 def _measure_block(
     block: int,
-    values: Sequence[Tensors],
+    inputs: Sequence[Tensors],
     reference: Sequence[Tensors],
+    head: Session | None,
     tail: Session,
     coder: Coder,
     settings: MeasureSettings,
 ) -> BlockCalibration:
-    raw_bytes = sum(TensorSpec.of(tensor).size_bytes for tensor in values[0].values())
-    plain = Effect(top1_agreement=1.0, top5_agreement=1.0) if is_classification(reference[0]) else Effect()
-    effects: dict[str, Effect] = {RAW: plain}
-    measured = []
-    for codec in coder.registry:
-        kind = coder.registry.distortion(codec)
+    """Measure behind one block: `head` computes its output from the model's inputs, `tail` the answer from that."""
+    sizes: dict[str, list[int]] = {codec: [] for codec in coder.registry}
+    effects: dict[str, list[Effect]] = {}
+    timed: list[Tensors] = []
+    for tensors, plain in zip(inputs, reference, strict=True):
+        value = tensors if head is None else head.run(tensors)
+        if len(timed) < settings.timed_samples:
+            timed.append(value)
+        for codec, encoded in _encodings(coder, value, tuple(sizes)):
+            if encoded is None:
+                del sizes[codec]
+                continue
+            sizes[codec].append(_size_bytes(encoded))
+            seen = effects.setdefault(coder.registry.distortion(codec), [])
+            if len(seen) < len(sizes[codec]):
+                seen.append(_effect(plain, value, encoded, tail, coder))
+    worst = {kind: overall(seen) for kind, seen in effects.items()}
+    return BlockCalibration(
+        block=block,
+        raw_bytes=sum(TensorSpec.of(tensor).size_bytes for tensor in timed[0].values()),
+        codecs=tuple(
+            _codec_calibration(
+                codec, found, _time(coder, timed, codec, settings), worst[coder.registry.distortion(codec)]
+            )
+            for codec, found in sizes.items()
+        ),
+    )
+
+
+def _encodings(
+    coder: Coder, value: Tensors, codecs: Sequence[str]
+) -> Iterator[tuple[str, dict[str, EncodedTensor] | None]]:
+    """Yield what crosses a cut in every codec; None where it cannot be carried."""
+    for codec in codecs:
         try:
-            encoded = [_encode(coder, tensors, codec) for tensors in values]
-            if kind not in effects:
-                outputs = (
-                    tail.run({**tensors, **_decode(coder, each)}) for tensors, each in zip(values, encoded, strict=True)
-                )
-                effects[kind] = overall(map(effect_on, reference, outputs))
+            yield codec, _encode(coder, value, codec)
         except CodecError:
-            continue
-        sizes = [sum(tensor.size_bytes for tensor in each.values()) for each in encoded]
-        timing = _time(coder, values, codec, settings)
-        measured.append(_codec_calibration(codec, sizes, timing, effects[kind]))
-    return BlockCalibration(block=block, raw_bytes=raw_bytes, codecs=tuple(measured))
+            yield codec, None
+
+
+def _effect(
+    plain: Tensors, value: Tensors, encoded: Mapping[str, EncodedTensor], tail: Session, coder: Coder
+) -> Effect:
+    """Return what it does to the answer `plain` that the receiver has what was encoded."""
+    if all(coder.registry.distortion(tensor.codec) == RAW for tensor in encoded.values()):
+        return Effect(top1_agreement=1.0, top5_agreement=1.0) if is_classification(plain) else Effect()
+    return effect_on(plain, tail.run({**value, **_decode(coder, encoded)}))
+
+
+def _size_bytes(encoded: Mapping[str, EncodedTensor]) -> int:
+    return sum(tensor.size_bytes for tensor in encoded.values())
 
 
 def _codec_calibration(codec: str, sizes: Sequence[int], timing: _Timing, effect: Effect) -> CodecCalibration:
@@ -165,7 +227,7 @@ def _decode(coder: Coder, encoded: Mapping[str, EncodedTensor]) -> dict[str, Arr
 
 
 def _load(model: Model, start: int, stop: int, settings: MeasureSettings) -> Session:
-    return load_session(extract_segment(model, start, stop), settings.engine)
+    return load_session(extract_segment(model, start, stop), replace(settings.engine, threads=settings.threads))
 
 
 def _median_ms(seconds: Iterable[float]) -> float:

@@ -1,13 +1,15 @@
 """Calibration of a small model: every cut, every codec, and numbers that hold together."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from services.cli.calibrate import calibrate
+from services.cli import calibrate as calibrate_module
+from services.cli.calibrate import SHIPPED, calibrate
 from services.cli.calibration import MeasureSettings, measure, read_samples
 from services.cli.lazy import Entry, lazy_app
 from services.cli.manifest import Preset, build_manifest
@@ -69,6 +71,38 @@ def test_sizes_and_errors_hold_together(calibration):
 
 def test_the_message_survives_the_bus(calibration):
     assert Calibration.decode(calibration.encode()) == calibration
+
+
+def test_few_photographs_make_a_hundred_inputs_and_many_make_one_each(model_file, photographs):
+    manifest = build_manifest(model_file, preprocessing=Preset.UNIT)
+    assert len(read_samples(photographs, manifest).inputs) == 12
+    shipped = read_samples(SHIPPED, manifest)
+    assert shipped.photographs >= 30
+    assert 100 <= len(shipped.inputs) < 100 + shipped.photographs
+
+
+def test_every_photograph_that_ships_is_in_the_notice():
+    notice = (Path(calibrate_module.__file__).parents[2] / "NOTICE").read_text()
+    assert [file.name for file in SHIPPED.glob("*.jpg") if f"{file.name}:" not in notice] == []
+
+
+def test_only_useful_blocks_are_the_smallest_of_some_codec_so_far(model_file, photographs, calibration):
+    manifest = build_manifest(model_file, preprocessing=Preset.UNIT)
+    samples = read_samples(photographs, manifest, variants=3)
+    how = MeasureSettings(timed_samples=len(samples.inputs), repetitions=1, only_useful=True)
+    found = measure(load_model(model_file), samples, Coder(REGISTRY, how.engine), how)
+    least: dict[str, int] = {}
+    expected = []
+    for block in calibration.blocks:
+        if any(codec.size_bytes < least.get(codec.codec, 1 << 62) for codec in block.codecs):
+            expected.append(block.block)
+        least |= {codec.codec: min(codec.size_bytes, least.get(codec.codec, 1 << 62)) for codec in block.codecs}
+    assert [block.block for block in found.blocks] == expected
+    assert 0 < len(expected) < len(calibration.blocks)
+    kept = {block.block: block for block in calibration.blocks}
+    for block in found.blocks:
+        sizes = {codec.codec: (codec.size_bytes, codec.top1_agreement) for codec in block.codecs}
+        assert sizes == {codec.codec: (codec.size_bytes, codec.top1_agreement) for codec in kept[block.block].codecs}
 
 
 def test_a_folder_without_inputs_is_refused(model_file, tmp_path):

@@ -1,0 +1,1 @@
+"""The calibration set: photographs, sources in NOTICE."""
