@@ -125,6 +125,9 @@ class ControlDesk:
             LOGGER.warning("another executor calls itself %s too", name)
 
     async def _receipt(self, receipt: Receipt) -> None:
+        if receipt.refused is not None:
+            await self.sources.attempt_refused(receipt.receiver, receipt.refused)
+            return
         observation = self.ledger.received(receipt.transfer_id, receipt.receiver, time.monotonic())
         if observation is not None:
             await self.sources.transfer_seen(observation)

@@ -3,6 +3,7 @@
 ExecutorError
 ├── BadInput            the request's bytes are no input of the model: the application's fault
 ├── ExecutionFailed     the engine failed on a proper input
+├── TransferDamaged     a feature map does not decode: its request has to come again
 └── CannotPrepare       the device cannot hold or fetch a segment: carries the cause that the planner is told
 """
 
@@ -19,6 +20,10 @@ class BadInput(ExecutorError):
 
 class ExecutionFailed(ExecutorError):
     """The engine failed on a proper input."""
+
+
+class TransferDamaged(ExecutorError):
+    """A feature map fits its header and does not decode."""
 
 
 class CannotPrepare(ExecutorError):

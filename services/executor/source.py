@@ -11,9 +11,9 @@ and every accepted request leaves by exactly one `StoreOutcome` or one `Fail`.
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from typing import assert_never
 
+from services.executor.active import Active, Phase
 from services.executor.outcome_memory import OutcomeMemory
 from services.executor.patience import Patience
 from services.executor.reflex import Reflex, Switch
@@ -22,6 +22,7 @@ from services.executor.source_protocol import (
     Accept,
     Acknowledge,
     AlternativesKnown,
+    AttemptRefused,
     BusChanged,
     CollectorsChanged,
     Command,
@@ -56,30 +57,6 @@ _ERROR_BYTES = 512
 """What an error outcome takes, about."""
 
 
-class Phase(Enum):
-    """Where an accepted request is."""
-
-    WAITING = auto()
-    IN_FLIGHT = auto()
-
-
-@dataclass(slots=True)
-class _Active:
-    request: Request
-    accepted_s: float
-    phase: Phase = Phase.WAITING
-    attempt: int = 0
-    """Attempts made, those before a restart included."""
-    waiting_since_s: float = 0.0
-    dispatched_s: float = 0.0
-    timeout_s: float = 0.0
-    due_s: float = 0.0
-    epoch: int = 0
-    route: PlanRoute | None = None
-    asked_again: Request | None = None
-    """The newest repetition: whoever sent it may have missed an outcome that is published but not yet seen here."""
-
-
 @dataclass(slots=True)
 class SourceState:
     """The requests of one stream at its source.
@@ -96,7 +73,7 @@ class SourceState:
     _withdrawn: bool = field(default=False, init=False)
     _online: bool = field(default=True, init=False)
     _collectors: bool = field(default=False, init=False)
-    _active: dict[str, _Active] = field(default_factory=dict, init=False)
+    _active: dict[str, Active] = field(default_factory=dict, init=False)
     _waiting: deque[str] = field(default_factory=deque, init=False)
     _waiting_bytes: int = field(default=0, init=False)
     _in_flight: int = field(default=0, init=False)
@@ -148,6 +125,8 @@ class SourceState:
                 return self._seen(event, now_s)
             case PayloadLost(request_id, text):
                 return self._lost(request_id, text, now_s)
+            case AttemptRefused():
+                return self._refused(event, now_s)
             case DeviceSeen(device, boot_id):
                 return self._device(device, boot_id, now_s)
             case BusChanged(online):
@@ -187,7 +166,7 @@ class SourceState:
             return [Republish(known, request.response_topic, request.correlation_data), Acknowledge(token)]
         if not self._active:
             self._wheel.begin()
-        self._active[known] = _Active(request, now_s, waiting_since_s=now_s)
+        self._active[known] = Active(request, now_s, waiting_since_s=now_s)
         commands: list[Command] = [Accept(request, token)]
         if self._live:
             commands += self._supersede(now_s)
@@ -232,6 +211,12 @@ class SourceState:
         return [*commands, *self._pump(now_s)]
 
     def _lost(self, known: str, text: str, now_s: float) -> list[Command]:
+    def _refused(self, refused: AttemptRefused, now_s: float) -> list[Command]:
+        active = self._active.get(refused.request_id)
+        if active is None or active.phase is not Phase.IN_FLIGHT or active.attempt != refused.attempt:
+            return []
+        return [*self._retry([refused.request_id], refused.reason, now_s), *self._pump(now_s)]
+
         if known not in self._active:
             return []
         return [self._fail(known, ErrorCause.EXECUTION, text, now_s), *self._pump(now_s)]
@@ -388,7 +373,7 @@ class SourceState:
             known = record.request.request_id
             if known in self._active or known in self._outcomes:
                 continue
-            self._active[known] = _Active(
+            self._active[known] = Active(
                 record.request, now_s - record.age_s, attempt=record.attempt, waiting_since_s=now_s
             )
             self._wait(known)

@@ -126,6 +126,15 @@ class PayloadLost:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptRefused:
+    """A device of the route could not use what came to it of this attempt."""
+
+    request_id: str
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceSeen:
     """A device is online with this `boot_id`, or offline (none)."""
 
@@ -192,6 +201,7 @@ Event = (
     | PlanRevoked
     | OutcomeSeen
     | PayloadLost
+    | AttemptRefused
     | DeviceSeen
     | BusChanged
     | CollectorsChanged

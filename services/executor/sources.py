@@ -10,6 +10,7 @@ from services.executor.outbox import Outbox
 from services.executor.source import SourceState
 from services.executor.source_protocol import (
     AlternativesKnown,
+    AttemptRefused,
     BusChanged,
     CollectorsChanged,
     Confirmed,
@@ -27,7 +28,7 @@ from shared.bus.connection import Connection
 from shared.bus.errors import BusError
 from shared.bus.settings import BusSettings
 from shared.messages.alternatives import Alternatives
-from shared.messages.devices import Presence, ServicePresence, State, TransferObservation
+from shared.messages.devices import ComputeObservation, Presence, Refusal, ServicePresence, State, TransferObservation
 from shared.messages.requests import Confirmation, Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsage
 
@@ -125,6 +126,13 @@ class Sources:
         boot_id = presence.boot_id if presence.state is State.ONLINE else None
         self._boots[presence.device] = boot_id
         await self._tell_all(DeviceSeen(presence.device, boot_id))
+
+    async def attempt_refused(self, receiver: str, refused: Refusal) -> None:
+        """A device could not use what came to it of a request."""
+        source = self._streams.get(refused.stream)
+        if source is not None:
+            reason = f"{receiver} could not use what came: {refused.reason}"
+            await source.tell(AttemptRefused(refused.request_id, refused.attempt, reason))
 
     async def service_seen(self, presence: ServicePresence) -> None:
         """A service came or went; collectors matter here."""

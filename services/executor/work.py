@@ -13,7 +13,7 @@ import numpy as np
 from services.executor import frames
 from services.executor.coding import Coder
 from services.executor.compute import Done, Processor
-from services.executor.errors import BadInput, CannotPrepare, ExecutionFailed
+from services.executor.errors import BadInput, CannotPrepare, ExecutionFailed, TransferDamaged
 from services.executor.frames import FeatureMap
 from services.executor.lifecycle import EpochKey, SegmentKey
 from services.executor.outbox import Outbox, Publication
@@ -30,7 +30,7 @@ from shared.bus.frame import frame_size_bytes
 from shared.bus.properties import Properties
 from shared.bus.transport import FeatureMapTransport
 from shared.codecs import RAW, CodecError, EncodedTensor
-from shared.messages.devices import ComputeObservation
+from shared.messages.devices import ComputeObservation, Receipt, Refusal
 from shared.messages.events import EventKind
 from shared.messages.requests import (
     REQUEST_ID_PROPERTY,
@@ -81,7 +81,10 @@ class _StageJob:
 
     def __call__(self) -> _Computed:
         started_s = time.monotonic()
-        arrays = self.feature_map.arrays(self.coder, limit_bytes=self.segment.largest_input_bytes)
+        try:
+            arrays = self.feature_map.arrays(self.coder, limit_bytes=self.segment.largest_input_bytes)
+        except CodecError as error:
+            raise TransferDamaged(str(error)) from error
         if self.feature_map.is_encoded:
             self.codec_ms = 1000 * (time.monotonic() - started_s)
         outputs = self.segment.run(arrays)
@@ -189,6 +192,8 @@ class Pipeline:
         except BadInput as error:
             await self._publish(header, error_of(header, ErrorCause.BAD_INPUT, str(error), header.trace, time.time()))
         except (ExecutionFailed, CodecError) as error:
+        except TransferDamaged as error:
+            await self._refuse(header, str(error))
             LOGGER.warning("request %s failed: %s", header.request_id, error)
             await self._publish(header, error_of(header, ErrorCause.EXECUTION, str(error), header.trace, time.time()))
         except (CannotPrepare, MemoryError) as error:
@@ -202,6 +207,13 @@ class Pipeline:
             await self._publish(header, error_of(header, ErrorCause.EXECUTION, text, header.trace, time.time()))
 
     async def _stage(self, feature_map: FeatureMap, received_at_s: float, received_s: float) -> None:
+    async def _refuse(self, header: FeatureMapHeader, reason: str) -> None:
+        """Count a transfer that does not decode, and have its request sent again."""
+        await self._outbox.note_bad_message(topics.inbox(self.device), reason)
+        refused = Refusal(stream=header.stream, request_id=header.request_id, attempt=header.attempt, reason=reason)
+        receipt = Receipt(transfer_id=header.transfer_id, receiver=self.device, refused=refused)
+        await self._outbox.mention(topics.receipts(header.source), receipt.encode())
+
         header = feature_map.header
         stage = header.stages[header.stage]
         following = header.stages[header.stage + 1] if header.stage + 1 < len(header.stages) else None

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from shared.messages.base import Message, ModelId, Name, Part, Union
+from shared.messages.base import Message, ModelId, Name, Part, RequestId, Union
 
 
 class State(StrEnum):
@@ -126,11 +126,22 @@ OBSERVATIONS = Union(Observation)
 """What travels on `devices/{device}/observations`, from an executor to its own monitor."""
 
 
+class Refusal(Part):
+    """The request of a transfer that arrived damaged."""
+
+    stream: Name
+    request_id: RequestId
+    attempt: Annotated[int, Field(ge=1)]
+    reason: str
+
+
 class Receipt(Message):
     """A transfer has arrived whole (`devices/{sender}/receipts`)."""
 
     transfer_id: str
     receiver: Name
+    refused: Refusal | None = None
+    """Its tensors did not decode. This goes to the request's source, which tries again; another receipt went before."""
 
 
 class Probe(Message):

@@ -11,6 +11,7 @@ from services.executor.source_protocol import (
     Accept,
     Acknowledge,
     AlternativesKnown,
+    AttemptRefused,
     BusChanged,
     CollectorsChanged,
     Command,
@@ -419,6 +420,26 @@ def test_lost_bytes_end_in_an_error(source: Source) -> None:
     assert source.tell(PayloadLost("a", "gone")) == []
 
 
+def test_an_attempt_that_arrived_damaged_goes_again_at_once(source: Source) -> None:
+    source.tell(plan())
+    source.arrive("a")
+    retry, again = source.tell(AttemptRefused("a", 1, "a hole"), 0.5)
+    assert retry == ReportRetry("a", 1, "a hole")
+    assert isinstance(again, Dispatch) and again.attempt == 2
+    assert source.tell(AttemptRefused("a", 1, "late news"), 0.6) == []
+    assert source.tell(AttemptRefused("b", 1, "unknown"), 0.6) == []
+
+
+def test_what_always_arrives_damaged_is_given_up_with_the_reason(source: Source) -> None:
+    source.tell(plan(retry_limit=1))
+    source.arrive("a")
+    source.tell(AttemptRefused("a", 1, "a hole"))
+    (fail,) = source.tell(AttemptRefused("a", 2, "a hole"))
+    assert isinstance(fail, Fail)
+    assert (fail.cause, fail.text) == (ErrorCause.RETRIES_EXHAUSTED, "given up after 2 attempts: a hole")
+    assert source.state.is_idle
+
+
 def test_unconfirmed_outcomes_are_announced_while_a_collector_is_there(source: Source) -> None:
     source.tell(plan())
     source.arrive("a")
@@ -479,6 +500,7 @@ EVENTS = st.one_of(
     st.builds(CollectorsChanged, st.booleans()),
     st.builds(Confirmed, st.lists(NAMES, max_size=3).map(tuple)),
     st.builds(PayloadLost, NAMES, st.just("gone")),
+    st.builds(AttemptRefused, NAMES, st.integers(1, 3), st.just("a hole")),
     st.just(StreamWithdrawn()),
     st.just(PlanRevoked()),
     st.just(Tick()),

@@ -14,7 +14,7 @@ from services.executor import frames
 from services.executor.coding import Coder
 from services.executor.compute import Processor
 from services.executor.engine import EngineSettings
-from services.executor.frames import FeatureMap
+from services.executor.frames import FeatureMap, Payload
 from services.executor.lifecycle import Lifecycle
 from services.executor.models import ModelStore
 from services.executor.outbox import Outbox, Publication
@@ -30,10 +30,10 @@ from shared.bus.connection import Connection, Received
 from shared.bus.transport import BrokerTransport
 from shared.codecs import load_registry
 from shared.messages.control import Ready, Rejected
-from shared.messages.devices import OBSERVATIONS
+from shared.messages.devices import OBSERVATIONS, Receipt, Refusal
 from shared.messages.events import Event, EventKind
 from shared.messages.models import Manifest
-from shared.messages.requests import ErrorCause, FeatureMapHeader, Outcome, OutcomeStatus
+from shared.messages.requests import ErrorCause, FeatureMapHeader, Outcome, OutcomeStatus, TensorHeader
 from shared.messages.streams import PlanStage
 
 
@@ -186,3 +186,18 @@ async def test_a_device_that_lacks_the_model_leaves_the_request_to_its_source(be
     event = Event.decode((await bench.hear(topics.EVENTS)).payload)
     assert event.kind is EventKind.FAILURE
     assert "no manifest" in event.text
+
+
+async def test_a_tensor_that_does_not_decode_is_counted_and_its_source_told(bench: Bench) -> None:
+    last = len(bench.manifest.blocks)
+    await bench.ear.subscribe(topics.receipts("elsewhere"))
+    request = bench.request((0, 2, "peer"), (2, last, "me"), attempt=2, source="elsewhere", stage=1, transfer_id="t")
+    tensor = Coder(load_registry(), EngineSettings()).encode(np.ones((1, 8, 8, 8), np.float32), "uint8")
+    header = TensorHeader(name="x", dtype="float32", shape=(1, 8, 8, 8), codec="uint8", size_bytes=tensor.size_bytes)
+    payload = bytes(tensor.payload()).replace(bytes(tensor.pieces[1]), bytes(len(tensor.pieces[1])), 1)
+    await bench.pipeline.admit(FeatureMap(request.header, {"x": Payload(header, memoryview(payload), 2048)}))
+    receipt = Receipt.decode((await bench.hear(topics.receipts("elsewhere"))).payload)
+    assert (receipt.transfer_id, receipt.receiver) == ("t", "me")
+    assert receipt.refused == Refusal(stream="s", request_id="r", attempt=2, reason="a channel's scale is zero")
+    assert bench.outbox.bad_messages == 1
+    await bench.pipeline.idle()

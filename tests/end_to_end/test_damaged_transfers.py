@@ -1,0 +1,83 @@
+"""A feature map that fits its header and does not decode: tried again, answered once, given up with its reason."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from services.executor import frames
+from services.executor.coding import Coder
+from services.executor.engine import EngineSettings
+from services.executor.lifecycle import SegmentKey
+from services.executor.segment import build_segments
+from shared.bus.transport import BrokerTransport
+from shared.codecs import EncodedTensor, load_registry
+from shared.messages.events import EventKind
+from shared.messages.requests import ErrorCause, OutcomeStatus
+from tests.support.executor_pair import World, pair_of_executors
+
+CODEC = "uint8"
+PREAMBLE_BYTES = 16
+RETRY_LIMIT = 3
+
+
+def damaged(tensor: EncodedTensor) -> EncodedTensor:
+    """Make the first channel's scale no number: the size still fits."""
+    payload = bytearray(tensor.payload())
+    payload[PREAMBLE_BYTES : PREAMBLE_BYTES + 2] = b"\xff\xff"
+    return EncodedTensor(tensor.codec, tensor.spec, (bytes(payload),))
+
+
+@asynccontextmanager
+async def middle(world: World, is_damaged: Callable[[int], bool]) -> AsyncIterator[None]:
+    """Play the device `middle`, which computes the first three blocks and damages what it sends in some attempts."""
+    coder = Coder(load_registry(), EngineSettings())
+    key = SegmentKey(world.manifest.model, 0, 3)
+    (segment,) = build_segments(world.model_path, world.manifest, (key,), EngineSettings()).values()
+    async with BrokerTransport.open(world.settings, "middle") as transport, asyncio.TaskGroup() as group:
+
+        async def work() -> None:
+            async for delivery in transport:
+                received = frames.decode(delivery.buffer, coder.registry)
+                encoded = frames.encode_tensors(segment.run(received.arrays(coder)), CODEC, coder)
+                if is_damaged(received.header.attempt):
+                    encoded = {name: damaged(tensor) for name, tensor in encoded.items()}
+                header = received.header.model_copy(update={"stage": 1, "sender": "middle"})
+                await transport.send("second", frames.encode(header, encoded))
+
+        task = group.create_task(work())
+        yield
+        task.cancel()
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with pair_of_executors(tmp_path) as opened:
+        yield opened
+
+
+async def test_one_damaged_transfer_is_tried_again_and_answered_once(world: World) -> None:
+    async with middle(world, lambda attempt: attempt == 1):
+        await world.commit(CODEC, first="middle")
+        outcome = await world.ask("r1")
+        assert outcome.status is OutcomeStatus.OK
+        assert outcome.attempt == 2
+        told = {event.kind: event.text for event in world.events}
+        assert "a channel's scale is not finite" in told[EventKind.BAD_MESSAGE]
+        assert "a channel's scale is not finite" in told[EventKind.REQUEST_RETRIED]
+        assert (await world.ask("r2")).status is OutcomeStatus.OK
+    assert sorted(each.request_id for each in world.outcomes) == ["r1", "r2"]
+
+
+async def test_what_always_arrives_damaged_ends_with_one_error_that_says_why(world: World) -> None:
+    async with middle(world, lambda attempt: True):
+        await world.commit(CODEC, first="middle")
+        outcome = await world.ask("r1")
+        await world.until(lambda: [each for each in world.events if each.kind is EventKind.REQUEST_FAILED])
+    assert (outcome.status, outcome.cause) == (OutcomeStatus.ERROR, ErrorCause.RETRIES_EXHAUSTED)
+    assert outcome.attempt == RETRY_LIMIT + 1
+    assert "second could not use what came: a channel's scale is not finite" in outcome.error
+    assert len([each for each in world.events if each.kind is EventKind.REQUEST_RETRIED]) == RETRY_LIMIT
+    assert len(world.outcomes) == 1

@@ -1,0 +1,140 @@
+"""Two executors behind a real broker, in this process; a test plays planner and application."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from broker.embedded import EmbeddedBroker
+from services.cli.manifest import build_manifest
+from services.executor.config import ExecutorConfig
+from services.executor.service import serve
+from shared.bus import topics
+from shared.bus.connection import Connection
+from shared.bus.model_files import serve_models
+from shared.bus.properties import Properties
+from shared.bus.settings import BusSettings
+from shared.messages.calibration import ShadowReport
+from shared.messages.control import Prepare, SegmentRange
+from shared.messages.devices import Presence, State
+from shared.messages.events import Event
+from shared.messages.models import Manifest, OutputKind, Preprocessing
+from shared.messages.requests import REQUEST_ID_PROPERTY, Outcome
+from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamDeclaration
+from shared.model.architectures import build
+from shared.model.onnx_file import write_onnx
+
+WAIT_S = 30.0
+STREAM = "camera"
+
+
+@dataclass
+class World:
+    """A broker, two executors, and a connection that plays planner and application and hears both."""
+
+    settings: BusSettings
+    model_path: Path
+    connection: Connection
+    manifest: Manifest
+    online: set[str] = field(default_factory=set)
+    ready: int = 0
+    outcomes: list[Outcome] = field(default_factory=list)
+    reports: list[ShadowReport] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    news: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def listen(self) -> None:
+        async for received in self.connection:
+            async with self.news:
+                self.note(received.topic.split("/"), bytes(received.payload))
+                self.news.notify_all()
+
+    def note(self, topic: list[str], payload: bytes) -> None:
+        match topic:
+            case ["devices", device, "presence"] if payload and Presence.decode(payload).state is State.ONLINE:
+                self.online.add(device)
+            case ["devices", _, "reports"]:
+                self.ready += 1
+            case ["streams", _, "results"]:
+                self.outcomes.append(Outcome.decode(payload))
+            case ["models", _, "shadow"]:
+                self.reports.append(ShadowReport.decode(payload))
+            case ["events"]:
+                self.events.append(Event.decode(payload))
+
+    async def until(self, found: Callable[[], Any]) -> Any:
+        async with asyncio.timeout(WAIT_S), self.news:
+            await self.news.wait_for(lambda: bool(found()))
+            return found()
+
+    async def commit(self, codec: str, *, first: str = "first") -> tuple[PlanStage, ...]:
+        """Put a route in force whose first three blocks run on `first`, which need not be an executor."""
+        last = len(self.manifest.blocks)
+        stages = (
+            PlanStage(start=0, stop=3, device=first, codec=codec),
+            PlanStage(start=3, stop=last, device="second"),
+        )
+        executors = [stage for stage in stages if stage.device in self.online]
+        for stage in executors:
+            ranges = (SegmentRange(start=stage.start, stop=stage.stop),)
+            prepare = Prepare(stream=STREAM, epoch=1, manifest=self.manifest, segments=ranges)
+            await self.connection.publish(topics.commands(stage.device), prepare.encode())
+        await self.until(lambda: self.ready == len(executors))
+        plan = CommittedPlan(
+            stream=STREAM,
+            epoch=1,
+            model=self.manifest.model,
+            source="first",
+            strategy="test",
+            routes=(PlanRoute(stages=stages),),
+        )
+        await self.connection.publish(topics.plan(STREAM), plan.encode(), retain=True)
+        return stages
+
+    async def submit(self, request_id: str) -> None:
+        pixels = np.random.default_rng(len(request_id)).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        properties = Properties(user={REQUEST_ID_PROPERTY: request_id})
+        await self.connection.publish(topics.requests(STREAM), buffer.getvalue(), properties=properties)
+
+    async def ask(self, request_id: str) -> Outcome:
+        await self.submit(request_id)
+        found = await self.until(lambda: [each for each in self.outcomes if each.request_id == request_id])
+        return found[0]
+
+
+@asynccontextmanager
+async def pair_of_executors(folder: Path) -> AsyncIterator[World]:
+    """Start the executors `first`, which is the stream's source, and `second`; both check every encoding."""
+    file = folder / "tiny.onnx"
+    write_onnx(build("tiny"), file)
+    manifest = build_manifest(file, preprocessing=Preprocessing(kind="image"), output=OutputKind.CLASSIFICATION)
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(EmbeddedBroker())
+        library = await stack.enter_async_context(Connection.open(broker.settings))
+        connection = await stack.enter_async_context(Connection.open(broker.settings))
+        for each in (topics.ANY_PRESENCE, topics.ANY_REPORT, topics.ANY_RESULT, topics.ANY_SHADOW, topics.EVENTS):
+            await connection.subscribe(each)
+        await connection.publish(topics.manifest(manifest.model), manifest.encode(), retain=True)
+        declaration = StreamDeclaration(stream=STREAM, model=manifest.model, source="first")
+        await connection.publish(topics.stream(STREAM), declaration.encode(), retain=True)
+        opened = World(broker.settings, file, connection, manifest)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(serve_models(library, "planner", {manifest.model: file}.get)),
+                group.create_task(opened.listen()),
+            ]
+            for device in ("first", "second"):
+                config = ExecutorConfig(device, broker.settings, folder / device, shadow_share=1.0)
+                tasks.append(group.create_task(serve(config)))
+            await opened.until(lambda: opened.online == {"first", "second"})
+            yield opened
+            for task in tasks:
+                task.cancel()
