@@ -44,7 +44,7 @@ def prepare(data: bytes, manifest: Manifest, *, max_pixels: int = MAX_PIXELS) ->
     spec = manifest.inputs[0]
     if manifest.preprocessing.kind == "image" and data.startswith(_IMAGE_MAGIC):
         return {spec.name: _from_image(data, manifest.preprocessing, spec, max_pixels)}
-    if data.startswith(_NUMPY_MAGIC):
+    if data.startswith(_NUMPY_MAGIC) and len(manifest.inputs) == 1:
         return {spec.name: _fit(_read_npy(data, spec), spec)}
     if len(manifest.inputs) == 1 and len(data) == _size_bytes(spec):
         return {spec.name: np.frombuffer(data, dtype=np.dtype(spec.dtype)).reshape(spec.shape)}

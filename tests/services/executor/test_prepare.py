@@ -181,3 +181,10 @@ def test_an_image_that_a_centre_crop_would_blow_up_is_refused() -> None:
 def test_descriptions_that_numpy_stumbles_over_are_refused(dtype: str, shape: list[Any]) -> None:
     with pytest.raises(BadInput, match="does not decode"):
         prepare(msgpack.packb({"dtype": dtype, "shape": shape, "data": bytes(288)}), manifest())
+
+
+def test_one_npy_is_not_enough_for_several_inputs() -> None:
+    npy = io.BytesIO()
+    np.save(npy, np.float32([1, 2]))
+    with pytest.raises(BadInput, match="a msgpack map from input names"):
+        prepare(npy.getvalue(), PAIR)
