@@ -52,6 +52,11 @@ class TransferLedger:
         if len(self._under_way) > _MAX_UNDER_WAY:
             self._under_way.popitem(last=False)
 
+    def began(self, transfer_id: str, started_s: float) -> None:
+        """Correct when the first byte went out, as far as the receipt is not there yet."""
+        if (transfer := self._under_way.get(transfer_id)) is not None:
+            transfer.started_s = started_s
+
     def abandoned(self, transfer_id: str) -> None:
         """Note that a transfer could not be handed over."""
         self._under_way.pop(transfer_id, None)

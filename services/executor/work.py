@@ -303,7 +303,8 @@ class Pipeline:
         timeout_s = max(_SHORTEST_SEND_TIMEOUT_S, 5 * self._ledger.overdue_after_ms(target, size_bytes) / 1000)
         try:
             async with asyncio.timeout(timeout_s):
-                await self._transport.send(target, pieces)
+                sent = await self._transport.send(target, pieces)
+            self._ledger.began(transfer_id, sent.started_at_s)
         except (BusError, TimeoutError) as error:
             self._ledger.abandoned(transfer_id)
             text = f"request {header.request_id} was not sent to {target}: {error or 'timeout'}"

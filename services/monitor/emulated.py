@@ -4,6 +4,7 @@ import asyncio
 import math
 
 from shared.bus.emulation import LinkRate, LinkSchedule
+from shared.bus.timer import Bell
 from shared.messages.devices import Emulation
 
 _UNLIMITED = LinkRate(math.inf)
@@ -16,7 +17,7 @@ class EmulatedConditions:
         """Begin without limits."""
         self.load_factor = 1.0
         self._links: dict[str, LinkSchedule] = {}
-        self._changed = asyncio.Event()
+        self._changed = Bell()
         self._clock = asyncio.get_running_loop()
 
     def obey(self, emulation: Emulation) -> None:
@@ -30,8 +31,7 @@ class EmulatedConditions:
                 self._links[target].change(now_s, rate)
             else:
                 self._links[target] = LinkSchedule(rate)
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        self._changed.ring()
 
     async def until_delivered(self, target: str, size_bytes: int, timeout_s: float) -> bool:
         """Wait until a message would be at the other end of the link; follow the link's changes meanwhile.
@@ -48,14 +48,7 @@ class EmulatedConditions:
             while (now_s := self._clock.time()) < booking.deliver_at_s:
                 if now_s >= deadline_s:
                     return False
-                await self._until_changed(min(booking.deliver_at_s, deadline_s) - now_s)
+                await self._changed.wait_until(min(booking.deliver_at_s, deadline_s))
         finally:
             schedule.cancel(self._clock.time(), booking)
         return True
-
-    async def _until_changed(self, timeout_s: float) -> None:
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._changed.wait()
-        except TimeoutError:
-            return

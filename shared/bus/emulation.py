@@ -11,7 +11,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from shared.bus.frame import Buffer, frame_size_bytes
+from shared.bus.timer import Bell
 from shared.bus.transport import Delivery, FeatureMapTransport, Pace, Sent
+
+_MADE_UP_S = 0.1
+"""Longest wake-up that is made up for."""
+_CONFIRMATION_S = 0.01
+"""Longest confirmation that is made up for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +131,43 @@ class LinkSchedule:
             self._bookings.popleft()
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A send that is over, as far as the next one is concerned. Pure.
+
+    Attributes:
+        due_s: when its last byte was there, by the schedule.
+        late_s: how late the last byte was released because the emulation woke up late.
+        ended_s: when the next send could begin, the confirmation of this one included.
+    """
+
+    due_s: float = 0.0
+    late_s: float = 0.0
+    ended_s: float = 0.0
+
+    def next_start_s(self, asked_at_s: float) -> float:
+        """Return when a send that is asked for at some time begins on the link.
+
+        One that waited begins when the link was free: neither the lateness nor the confirmation is the link's. One
+        that is asked for right after the end would have been asked for that much earlier. Both within bounds, so that
+        whatever else takes long is not made up for in a burst.
+        """
+        held_up_s = min(max(0.0, self.ended_s - self.due_s), min(self.late_s, _MADE_UP_S) + _CONFIRMATION_S)
+        if asked_at_s < self.ended_s:
+            return max(asked_at_s, self.ended_s - held_up_s)
+        return asked_at_s - held_up_s if asked_at_s - self.ended_s <= held_up_s else asked_at_s
+
+
 class ShapedTransport:
     """A transport whose sends take as long as they would over emulated links.
 
     Chunks are released one by one as their last byte would have passed, so that a long transfer feels a change of the
     link at once, and the receiver sees the first chunk early, as over a real link. One send at a time, whatever the
     receiver: a device's sends go out one after the other.
+
+    The schedule is absolute: the link is free again when a send should have ended, not when the emulation woke up for
+    it and the broker had confirmed it (`Turn`). So a busy machine makes single transfers late, but the link no slower.
+    `Sent.started_at_s` is the beginning by the schedule: measured from there, no transfer is faster than its link.
     """
 
     def __init__(
@@ -147,14 +184,14 @@ class ShapedTransport:
         self._default = default or LinkRate(math.inf)
         self._schedules = {device: LinkSchedule(rate) for device, rate in links.items()}
         self._sending = asyncio.Lock()
-        self._changed = asyncio.Event()
+        self._previous = Turn()
+        self._changed = Bell()
         self._clock = asyncio.get_running_loop()
 
     def set_link(self, device: str, rate: LinkRate) -> None:
         """Change the link to a device, also under a transfer."""
         self._schedule(device).change(self._clock.time(), rate)
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        self._changed.ring()
 
     def link(self, device: str) -> LinkRate:
         """What the link to a device can do at present."""
@@ -169,20 +206,27 @@ class ShapedTransport:
         Raises:
             PublishFailed: the transport could not hand it over.
         """
+        asked_at_s = self._clock.time()
         async with self._sending:
-            started_at_s = self._clock.time()
+            started_at_s = self._previous.next_start_s(asked_at_s)
             schedule = self._schedule(device)
             booking = schedule.book(started_at_s, frame_size_bytes(buffers))
+            late_s = 0.0
 
             async def keep_to_schedule(passed_bytes: int) -> None:
+                nonlocal late_s
                 if pace is not None:
                     await pace(passed_bytes)
-                await self._until_passed(booking, passed_bytes)
+                late_s = await self._until_passed(booking, passed_bytes, late_s)
 
+            due_s = math.inf
             try:
                 sent = await self._transport.send(device, buffers, pace=keep_to_schedule)
+                due_s = booking.deliver_at_s
             finally:
-                schedule.cancel(self._clock.time(), booking)
+                now_s = self._clock.time()
+                schedule.cancel(now_s, booking)
+                self._previous = Turn(min(due_s, now_s), late_s, now_s)
             return Sent(sent.size_bytes, started_at_s, sent.completed_at_s)
 
     def __aiter__(self) -> AsyncIterator[Delivery]:
@@ -193,16 +237,12 @@ class ShapedTransport:
         """The next frame that arrives."""
         return await anext(self._transport)
 
-    async def _until_passed(self, booking: Booking, passed_bytes: int) -> None:
-        while True:
-            wait_s = booking.passed_at_s(passed_bytes) - self._clock.time()
-            if wait_s <= 0:
-                return
-            try:
-                async with asyncio.timeout(None if math.isinf(wait_s) else wait_s):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+    async def _until_passed(self, booking: Booking, passed_bytes: int, late_s: float) -> float:
+        """Wait until so many bytes have passed; return how late that is because of this wake-up or the last one."""
+        while self._clock.time() < (due_s := booking.passed_at_s(passed_bytes)):
+            await self._changed.wait_until(due_s)
+            late_s = math.inf
+        return min(late_s, self._clock.time() - due_s)
 
     def _schedule(self, device: str) -> LinkSchedule:
         if device not in self._schedules:

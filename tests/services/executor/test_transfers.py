@@ -16,6 +16,16 @@ def test_a_receipt_makes_an_observation_once(ledger: TransferLedger) -> None:
     assert ledger.received("t", "other", 10.3) is None
 
 
+def test_a_transfer_is_measured_from_when_its_first_byte_really_went_out(ledger: TransferLedger) -> None:
+    ledger.started("t1", "server", 1000, now_s=10.0)
+    ledger.began("t1", 9.98)
+    ledger.began("unknown", 1.0)
+    observation = ledger.received("t1", "server", now_s=10.05)
+    assert observation is not None
+    assert observation.elapsed_ms == pytest.approx(70.0)
+    ledger.began("t1", 1.0)
+
+
 def test_a_receipt_from_somebody_else_counts_for_nothing(ledger: TransferLedger) -> None:
     ledger.started("t", "other", 1000, 10.0)
     assert ledger.received("t", "stranger", 10.1) is None

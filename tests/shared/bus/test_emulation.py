@@ -3,12 +3,13 @@
 import asyncio
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.bus.emulation import LinkRate, LinkSchedule, ShapedTransport
+from shared.bus.emulation import LinkRate, LinkSchedule, ShapedTransport, Turn
 from shared.bus.frame import Buffer, frame_size_bytes
 from shared.bus.transport import Delivery, Pace, Sent
 
@@ -144,7 +145,84 @@ async def test_sends_of_one_device_wait_for_each_other_whatever_the_receiver() -
     inner = NotingTransport(chunk_bytes=MB)
     shaped = ShapedTransport(inner, {"a": LinkRate(8.0), "b": LinkRate(8.0)})
     first, second = await asyncio.gather(shaped.send("a", [bytes(10_000)]), shaped.send("b", [bytes(10_000)]))
-    assert second.started_at_s >= first.completed_at_s
+    assert second.started_at_s - first.started_at_s >= 0.01 - 1e-6
+    assert [device for device, _, _ in inner.released] == ["a", "b"]
+    assert inner.released[1][2] - first.started_at_s >= 0.02 - 1e-6
+
+
+@pytest.mark.parametrize("senders", [1, 3])
+async def test_a_train_of_sends_keeps_to_the_schedule_and_none_is_faster_than_the_link(senders: int) -> None:
+    inner = NotingTransport(chunk_bytes=4_000)
+    shaped = ShapedTransport(inner, {"server": LinkRate(bandwidth_mbps=80.0, latency_ms=1.0)})
+    sent: list[Sent] = []
+
+    async def sender() -> None:
+        for _ in range(12 // senders):
+            sent.append(await shaped.send("server", [bytes(10_000)]))
+
+    await asyncio.gather(*(sender() for _ in range(senders)))
+    for before, after in pairwise(sent):
+        assert after.started_at_s - before.started_at_s >= 0.002 - 1e-6
+    for each in sent:
+        assert each.completed_at_s - each.started_at_s >= 0.002 - 1e-6
+
+
+async def test_what_was_given_up_is_not_made_up_for() -> None:
+    inner = NotingTransport(chunk_bytes=MB)
+    shaped = ShapedTransport(inner, {"server": LinkRate(0.0)})
+    given_up = asyncio.ensure_future(shaped.send("server", [bytes(10_000)]))
+    await inner.asked.wait()
+    waiting = asyncio.ensure_future(shaped.send("server", [bytes(10_000)]))
+    await asyncio.sleep(0)
+    given_up_at_s = asyncio.get_running_loop().time()
+    given_up.cancel()
+    shaped.set_link("server", LinkRate(8.0))
+    async with asyncio.timeout(5):
+        sent = await waiting
+    assert sent.started_at_s >= given_up_at_s
+
+
+def test_a_send_that_waited_begins_when_the_link_was_free() -> None:
+    before = Turn(due_s=10.0, late_s=0.02, ended_s=10.025)
+    assert before.next_start_s(9.0) == pytest.approx(10.0)
+    assert before.next_start_s(10.01) == pytest.approx(10.01)
+
+
+def test_a_send_asked_for_right_after_the_end_would_have_been_asked_for_earlier() -> None:
+    before = Turn(due_s=10.0, late_s=0.02, ended_s=10.025)
+    assert before.next_start_s(10.026) == pytest.approx(10.001)
+    assert before.next_start_s(10.06) == 10.06
+
+
+def test_only_lateness_and_a_confirmation_are_made_up_for() -> None:
+    """A real transport slower than the emulated link, or a machine that stood still, leaves no credit for a burst."""
+    assert Turn(due_s=10.0, late_s=0.0, ended_s=13.0).next_start_s(9.0) == pytest.approx(12.99)
+    assert Turn(due_s=10.0, late_s=3.0, ended_s=13.0).next_start_s(9.0) == pytest.approx(12.89)
+    assert Turn(due_s=10.0, late_s=0.0, ended_s=9.9).next_start_s(9.0) == 9.9
+    assert Turn().next_start_s(0.5) == 0.5
+
+
+@given(
+    late_ms=st.lists(st.floats(0.0, 60.0), min_size=20, max_size=60),
+    confirmation_ms=st.floats(0.0, 8.0),
+    waiting=st.booleans(),
+)
+def test_late_wake_ups_do_not_slow_a_busy_link_down(
+    late_ms: list[float], confirmation_ms: float, waiting: bool
+) -> None:
+    """Every send takes 25 ms by the schedule; all of them together take that many times 25 ms, and not less."""
+    schedule, before, now_s, starts = LinkSchedule(LinkRate(20.0)), Turn(), 100.0, []
+    for late in late_ms:
+        start_s = before.next_start_s(0.0 if waiting and starts else now_s)
+        starts.append(start_s)
+        booking = schedule.book(start_s, 62_500)
+        due_s = booking.deliver_at_s
+        released_s = max(now_s, due_s + late / 1000)
+        now_s = released_s + confirmation_ms / 1000
+        schedule.cancel(now_s, booking)
+        before = Turn(due_s, released_s - due_s, now_s)
+    assert all(after - first >= 0.025 - 1e-9 for first, after in pairwise(starts))
+    assert starts[-1] - starts[0] == pytest.approx(0.025 * (len(starts) - 1))
 
 
 async def test_a_transfer_on_a_dead_link_goes_when_the_link_is_back() -> None:

@@ -1,0 +1,95 @@
+"""Waits that end when they should. asyncio's own timers are rounded up to the next millisecond; the kernel's are not.
+
+The rounding is no noise: a wait of 10.2 ms always takes 11, one of 10.9 also takes 11, so that an emulated link would
+be slower for some sizes than for others.
+"""
+
+import asyncio
+import ctypes
+import math
+import os
+import time
+from collections.abc import Callable
+from functools import cache, partial
+
+
+class Bell:
+    """Somebody waits for a time, or until the bell is rung. To be used in one event loop."""
+
+    def __init__(self) -> None:
+        """Nobody waits yet. Call it in the event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def ring(self) -> None:
+        """End all waits of this moment."""
+        for waiting in self._waiting:
+            _settle(waiting)
+
+    async def wait_until(self, at_s: float) -> None:
+        """Wait until a time on the event loop's clock, infinity for no such time, or until the bell is rung."""
+        delay_s = at_s - self._loop.time()
+        if delay_s <= 0:
+            return
+        waiting: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.add(waiting)
+        disarm = _arm(self._loop, delay_s, partial(_settle, waiting))
+        try:
+            await waiting
+        finally:
+            self._waiting.discard(waiting)
+            disarm()
+
+
+def _settle(waiting: "asyncio.Future[None]") -> None:
+    if not waiting.done():
+        waiting.set_result(None)
+
+
+def _arm(loop: asyncio.AbstractEventLoop, delay_s: float, call: Callable[[], None]) -> Callable[[], None]:
+    """Have something called after a while; return what calls it off."""
+    if math.isinf(delay_s):
+        return lambda: None
+    descriptor = _kernel_timer(delay_s)
+    if descriptor is None:
+        return loop.call_later(delay_s, call).cancel
+    loop.add_reader(descriptor, call)
+
+    def disarm() -> None:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+    return disarm
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+class _TimerSpec(ctypes.Structure):
+    _fields_ = (("interval", _Timespec), ("value", _Timespec))
+
+
+@cache
+def _timer_calls() -> tuple[Callable[..., int], Callable[..., int]] | None:
+    try:
+        libc = ctypes.CDLL(None)
+        return libc.timerfd_create, libc.timerfd_settime
+    except (OSError, AttributeError, TypeError):
+        return None
+
+
+def _kernel_timer(delay_s: float) -> int | None:
+    """Return a descriptor that becomes readable after a while; none where there is no timerfd (other than Linux)."""
+    if (calls := _timer_calls()) is None:
+        return None
+    create, start = calls
+    descriptor: int = create(time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
+    if descriptor < 0:
+        return None
+    seconds, nanoseconds = divmod(max(1, math.ceil(delay_s * 1e9)), 10**9)
+    setting = _TimerSpec(_Timespec(0, 0), _Timespec(seconds, nanoseconds))
+    if start(descriptor, 0, ctypes.byref(setting), None) != 0:
+        os.close(descriptor)
+        return None
+    return descriptor

@@ -1,0 +1,65 @@
+"""Waits end at their time or when the bell is rung, and leave nothing behind."""
+
+import asyncio
+import math
+import os
+
+import pytest
+
+from shared.bus import timer
+from shared.bus.timer import Bell
+
+
+@pytest.fixture(params=["kernel", "asyncio"])
+async def bell(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bell:
+    """A bell with the kernel's timers, and one as it is where there are none."""
+    if request.param == "asyncio":
+        monkeypatch.setattr(timer, "_kernel_timer", lambda _: None)
+    return Bell()
+
+
+async def test_no_wait_ends_before_its_time(bell: Bell) -> None:
+    clock = asyncio.get_running_loop()
+    for delay_s in (0.0, 1e-9, 1e-6, 0.0004, 0.0102, 0.0109):
+        at_s = clock.time() + delay_s
+        async with asyncio.timeout(10):
+            await bell.wait_until(at_s)
+        # asyncio's timers may be early by the resolution of its clock.
+        assert clock.time() >= at_s - 1e-6
+
+
+async def test_a_time_that_has_passed_or_a_wait_without_delay_ends_at_once(bell: Bell) -> None:
+    await bell.wait_until(-math.inf)
+    await bell.wait_until(asyncio.get_running_loop().time() - 1.0)
+
+
+@pytest.mark.parametrize("delay_s", [3600.0, math.inf])
+async def test_the_bell_ends_all_waits_of_that_moment(bell: Bell, delay_s: float) -> None:
+    at_s = asyncio.get_running_loop().time() + delay_s
+    waits = [asyncio.create_task(bell.wait_until(at_s)) for _ in range(3)]
+    await asyncio.sleep(0)
+    bell.ring()
+    async with asyncio.timeout(10):
+        await asyncio.gather(*waits)
+    late = asyncio.create_task(bell.wait_until(at_s))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not late.done()
+    late.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await late
+
+
+async def test_waits_leave_no_descriptor_behind(bell: Bell) -> None:
+    at_s = asyncio.get_running_loop().time() + 3600.0
+    before = len(os.listdir("/proc/self/fd"))
+    cancelled = [asyncio.create_task(bell.wait_until(at_s)) for _ in range(20)]
+    rung = [asyncio.create_task(bell.wait_until(at_s)) for _ in range(20)]
+    await asyncio.sleep(0)
+    for wait in cancelled:
+        wait.cancel()
+    bell.ring()
+    async with asyncio.timeout(10):
+        await asyncio.gather(*cancelled, *rung, return_exceptions=True)
+        await bell.wait_until(asyncio.get_running_loop().time() + 0.001)
+    assert len(os.listdir("/proc/self/fd")) == before
