@@ -7,7 +7,9 @@ from itertools import pairwise
 from shared.plan.cost import CostModel
 from shared.plan.cuts import allowed_encodings
 from shared.plan.plan import Constraint, Route, StreamPlan, Violation
-from shared.plan.problem import Problem, Stream
+from shared.plan.problem import Model, Problem, Stream
+from shared.plan.rows import RowRange, segment_fault, tile_rows
+from shared.plan.tiling import layout, stage_fault
 
 SLACK = 1e-9
 """Relative rounding error that no constraint is broken by."""
@@ -36,20 +38,37 @@ def exceeds(value: float, limit: float) -> bool:
 def memory_bytes(problem: Problem, plans: Mapping[str, StreamPlan]) -> dict[str, float]:
     """Return what every device must hold: the parameters of its segments plus the largest activation, in bytes.
 
-    A segment that several routes or streams share is held once.
+    A segment that several routes or streams share is held once. A tile holds all parameters of its blocks, and of
+    each activation the share of the rows that it computes; two tiles with other rows of the same blocks are two.
     """
-    segments: defaultdict[str, set[tuple[str, int, int]]] = defaultdict(set)
+    segments: defaultdict[str, set[tuple[str, int, int, RowRange | None]]] = defaultdict(set)
     for name, plan in plans.items():
         model = problem.stream(name).model
         for route in plan.routes:
             for stage in route.stages:
                 for tile in stage.tiles:
-                    segments[tile.device].add((model, stage.start, stage.stop))
+                    rows = tile.rows if stage.tiled else None
+                    segments[tile.device].add((model, stage.start, stage.stop, rows))
     held: dict[str, float] = {}
     for device, found in segments.items():
-        blocks = [block for model, start, stop in found for block in problem.models[model].blocks[start:stop]]
-        held[device] = sum(block.parameter_bytes for block in blocks) + max(block.working_bytes for block in blocks)
+        parameter_bytes = largest_bytes = 0.0
+        for name, start, stop, rows in found:
+            own = problem.models[name]
+            parameter_bytes += sum(block.parameter_bytes for block in own.blocks[start:stop])
+            largest_bytes = max(largest_bytes, *_working_bytes(own, start, stop, rows))
+        held[device] = parameter_bytes + largest_bytes
     return held
+
+
+def _working_bytes(model: Model, start: int, stop: int, rows: RowRange | None) -> Iterator[float]:
+    """Yield the activations of a segment, or of a tile of it; whole ones where the segment cannot be tiled."""
+    blocks = model.blocks[start:stop]
+    if rows is None or segment_fault(model, start, stop) is not None:
+        yield from (block.working_bytes for block in blocks)
+        return
+    for block, (top, bottom) in zip(blocks, tile_rows(model, start, stop, rows).computed, strict=True):
+        of = block.rows.output_rows if block.rows else 1
+        yield block.working_bytes * (bottom - top) / of
 
 
 def memory_violations(problem: Problem, plans: Mapping[str, StreamPlan]) -> tuple[Violation, ...]:
@@ -82,25 +101,35 @@ def _route_violations(costs: CostModel, stream: Stream, route: Route) -> Iterato
             yield Violation(Constraint.DEVICES, device, f"the policy does not allow device {device}")
         if stream.model not in problem.devices[device].block_ms:
             yield Violation(Constraint.ROUTE, device, f"device {device} cannot run model {stream.model}")
-    if policy.raw_input_stays_on_source and route.stages[0].device != stream.source:
+    if policy.raw_input_stays_on_source and any(tile.device != stream.source for tile in route.stages[0].tiles):
         message = f"stream {stream.name}: the first block must run on the source {stream.source}"
         yield Violation(Constraint.RAW_INPUT, stream.name, message)
-    hops = [stream.source, *(stage.device for stage in route.stages), *([stream.sink] if stream.sink else [])]
-    for sender, receiver in pairwise(hops):
+    model = problem.models[stream.model]
+    faults = [(stage, fault) for stage in route.stages if (fault := stage_fault(model, stage)) is not None]
+    for stage, fault in faults:
+        message = f"stream {stream.name}: blocks [{stage.start}, {stage.stop}) cannot be split so: {fault}"
+        yield Violation(Constraint.TILES, stream.name, message)
+    if faults:
+        return
+    hops = _hops(model, stream, route)
+    for sender, receiver in dict.fromkeys(hop for passed in hops for hop in passed):
         if not costs.linked(sender, receiver):
             yield Violation(Constraint.ROUTE, sender, f"there is no link from {sender} to {receiver}")
-    yield from _codec_violations(problem, stream, route)
-
-
-def _codec_violations(problem: Problem, stream: Stream, route: Route) -> Iterator[Violation]:
-    receivers = [*(stage.device for stage in route.stages[1:]), stream.sink]
-    for stage, receiver in zip(route.stages, receivers, strict=True):
-        if receiver is None or receiver == stage.device:
-            continue
-        allowed = allowed_encodings(problem.models[stream.model], stage.stop, problem.policy)
-        if stage.codec not in {encoding.codec for encoding in allowed}:
+    for stage, passed in zip(route.stages, hops[1:], strict=True):
+        allowed = allowed_encodings(model, stage.stop, policy) if passed else ()
+        if passed and stage.codec not in {encoding.codec for encoding in allowed}:
             message = f"stream {stream.name}: encoding {stage.codec} is not allowed at cut {stage.stop}"
             yield Violation(Constraint.CODEC, stream.name, message)
+
+
+def _hops(model: Model, stream: Stream, route: Route) -> list[list[tuple[str, str]]]:
+    """Return who sends to whom before every stage, and after the last."""
+    if route.tiled:
+        passed = layout(model, stream, route).shares
+        return [[(share.sender, share.receiver) for share in shares if share.sent] for shares in passed]
+    places = [stream.source, *(stage.device for stage in route.stages), *([stream.sink] if stream.sink else [])]
+    hops = [[hop] if hop[0] != hop[1] else [] for hop in pairwise(places)]
+    return hops if stream.sink else [*hops, []]
 
 
 def _max_devices_violations(problem: Problem, stream: Stream, plan: StreamPlan) -> Iterator[Violation]:

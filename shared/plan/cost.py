@@ -7,9 +7,11 @@ from math import inf
 from shared.plan.cuts import Encoding, encodings
 from shared.plan.engine import Job, Rules, run
 from shared.plan.pipeline import Operation, Work, completion_times_ms, identical_makespan_ms
-from shared.plan.plan import RAW, Prediction, Route, StreamPlan
+from shared.plan.plan import RAW, Prediction, Route, Stage, StreamPlan
 from shared.plan.policy import Objective, QueueDiscipline
-from shared.plan.problem import Problem, Stream, link_table
+from shared.plan.problem import Link, Problem, Stream, link_table
+from shared.plan.rows import RowRange, share_ms
+from shared.plan.tiled_operations import tiled_operations
 
 
 class NoLinkError(LookupError):
@@ -37,6 +39,23 @@ class CostModel:
         profile = self.problem.devices[device]
         return profile.load_factor * (sum(profile.block_ms[model][start:stop]) + profile.segment_overhead_ms)
 
+    def tile_ms(self, device: str, model: str, start: int, computed: Sequence[RowRange]) -> float:
+        """Return what a tile costs that computes these rows of the blocks from ``start`` on, halo included, in ms.
+
+        Load factor x (sum of the blocks' shares + segment overhead); a share is linear in the rows, or tabulated.
+
+        Raises:
+            KeyError: if the device cannot run the model.
+        """
+        profile = self.problem.devices[device]
+        blocks, times = self.problem.models[model].blocks, profile.block_ms[model]
+        tables = profile.row_ms.get(model, (None,) * len(blocks))
+        total_ms = profile.segment_overhead_ms
+        for index, (top, bottom) in enumerate(computed, start):
+            rows = blocks[index].rows
+            total_ms += share_ms(times[index], tables[index], bottom - top, rows.output_rows if rows else 0)
+        return profile.load_factor * total_ms
+
     def transfer_ms(self, sender: str, receiver: str, size_bytes: float) -> float:
         """Return latency + 8 n / (1000 x bandwidth), in ms; 0 on the same device.
 
@@ -45,9 +64,7 @@ class CostModel:
         """
         if sender == receiver:
             return 0.0
-        link = self._links.get((sender, receiver))
-        if link is None:
-            raise NoLinkError(f"there is no link from {sender} to {receiver}")
+        link = self._link(sender, receiver)
         return link.latency_ms + 8 * size_bytes / (1000 * link.bandwidth_mbps)
 
     def encoding(self, model: str, cut: int, codec: str) -> Encoding:
@@ -56,7 +73,10 @@ class CostModel:
         Raises:
             KeyError: if it is not offered there.
         """
-        for encoding in encodings(self.problem.models[model], cut):
+        profile = self.problem.models[model]
+        if codec == RAW and cut and profile.edges is None:
+            return Encoding(RAW, profile.blocks[cut - 1].output_bytes)
+        for encoding in encodings(profile, cut):
             if encoding.codec == codec:
                 return encoding
         raise KeyError(f"model {model} has no encoding {codec} at cut {cut}")
@@ -69,16 +89,23 @@ class CostModel:
     def operations(self, stream: Stream, route: Route) -> tuple[Operation, ...]:
         """Return what a request does on ``route``, in order: sendings and computings.
 
+        On a route without tiles each waits for the one before it. Otherwise they name what they need: a tile waits
+        for the rows that it needs, a sending for its own rows, and each device sends the rows that others need, in the
+        order of its receivers among the next stage's tiles. Encoding, decoding and raw bytes are shared out by rows.
+
         Raises:
             NoLinkError: if two neighbouring devices are not linked.
             KeyError: if a device cannot run the model, or an encoding is not offered.
+            UntileableError: if a stage with several tiles lacks row data.
         """
+        if route.tiled:
+            return tiled_operations(self, stream, route)
         found: list[Operation] = []
         model = self.problem.models[stream.model]
         here, decode_ms = stream.source, 0.0
         first = route.stages[0].device
         if first != here:
-            found.append(self._send(here, first, model.input_bytes, -1))
+            found.append(self.send(here, first, model.input_bytes, -1))
         for index, stage in enumerate(route.stages):
             here = stage.device
             receiver = route.stages[index + 1].device if index + 1 < len(route.stages) else stream.sink
@@ -89,15 +116,18 @@ class CostModel:
             found.append(Operation(Work.COMPUTE, here, duration_ms, index))
             decode_ms = encoding.decode_ms
             if receiver is not None and sends:
-                found.append(self._send(here, receiver, encoding.size_bytes, index))
+                found.append(self.send(here, receiver, encoding.size_bytes, index))
         if decode_ms and stream.sink is not None:
             decoding_ms = self.codec_ms(stream.sink, decode_ms)
             found.append(Operation(Work.COMPUTE, stream.sink, decoding_ms, len(route.stages)))
         return tuple(found)
 
     def latency_ms(self, stream: Stream, route: Route) -> float:
-        """Return the latency of one request that is alone on a sequential route, in ms."""
-        return sum(operation.duration_ms for operation in self.operations(stream, route))
+        """Return the latency of one request that is alone, in ms; with tiles every queue is first come first served."""
+        operations = self.operations(stream, route)
+        if route.tiled:
+            return completion_times_ms([operations])[0]
+        return sum(operation.duration_ms for operation in operations)
 
     def busy_ms(self, stream: Stream, route: Route) -> dict[tuple[str, Work], float]:
         """Return the busy time per request of every device's computing and every device's sending, in ms."""
@@ -194,9 +224,12 @@ class CostModel:
             ranked += [(rank, name, by_route[route]) for rank, route in jobs]
         return [(name, operations) for _, name, operations in sorted(ranked, key=lambda entry: entry[0])]
 
-    def off_source_blocks(self, stream: Stream, route: Route) -> int:
-        """Return how many blocks run elsewhere than at the stream's source (Hu & Mishra's objective)."""
-        return sum(stage.stop - stage.start for stage in route.stages if stage.device != stream.source)
+    def off_source_blocks(self, stream: Stream, route: Route) -> float:
+        """Return how many blocks run elsewhere than at the stream's source (Hu & Mishra's objective).
+
+        A tiled stage's blocks count by the share of its rows that are made elsewhere.
+        """
+        return sum((stage.stop - stage.start) * _share_off(stage, stream.source) for stage in route.stages)
 
     def cost(
         self,
@@ -230,16 +263,28 @@ class CostModel:
                 return sum((time - mean) ** 2 for time in times) / len(times)
 
     def _mean_off_source(self, plans: Mapping[str, StreamPlan]) -> float:
-        blocks = jobs = 0
+        blocks, jobs = 0.0, 0
         for name, plan in plans.items():
             stream = self.problem.stream(name)
             jobs += sum(route.jobs for route in plan.routes)
             blocks += sum(route.jobs * self.off_source_blocks(stream, route) for route in plan.routes)
         return blocks / jobs
 
-    def _send(self, sender: str, receiver: str, size_bytes: float, stage: int) -> Operation:
-        duration_ms = self.transfer_ms(sender, receiver, size_bytes)
-        return Operation(Work.SEND, sender, duration_ms, stage, receiver, size_bytes)
+    def send(self, sender: str, receiver: str, size_bytes: float, stage: int) -> Operation:
+        """Return the sending of a stage's output, or of the input (stage -1), between two devices.
+
+        Raises:
+            NoLinkError: if there is no link.
+        """
+        link = self._link(sender, receiver)
+        duration_ms = link.latency_ms + 8 * size_bytes / (1000 * link.bandwidth_mbps)
+        return Operation(Work.SEND, sender, duration_ms, stage, receiver, size_bytes, link.latency_ms)
+
+    def _link(self, sender: str, receiver: str) -> Link:
+        link = self._links.get((sender, receiver))
+        if link is None:
+            raise NoLinkError(f"there is no link from {sender} to {receiver}")
+        return link
 
 
 def start_ranks(plans: Mapping[str, StreamPlan], turns: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
@@ -260,3 +305,11 @@ def start_ranks(plans: Mapping[str, StreamPlan], turns: Sequence[str]) -> dict[s
 
 def _first_come(disciplines: Mapping[str, QueueDiscipline] | None) -> bool:
     return all(discipline is QueueDiscipline.FIFO for discipline in (disciplines or {}).values())
+
+
+def _share_off(stage: Stage, source: str) -> float:
+    """Return which share of a stage's rows other devices than ``source`` make."""
+    if not stage.tiled:
+        return float(stage.device != source)
+    made = [(tile.device, bottom - top) for tile in stage.tiles for top, bottom in [tile.rows or (0, 0)]]
+    return sum(rows for device, rows in made if device != source) / max(1, sum(rows for _, rows in made))

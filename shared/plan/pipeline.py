@@ -25,6 +25,9 @@ class Operation:
             sink decodes.
         target: the receiver of a sending.
         size_bytes: what is sent.
+        latency_ms: the part of ``duration_ms`` that is the link's latency and comes first.
+        needs: places of the request's operations that must have ended before; None: the one before it.
+        rows: rows ``[top, bottom)`` of the stage's output that a tile makes or that are sent; None: all.
     """
 
     work: Work
@@ -33,6 +36,9 @@ class Operation:
     stage: int
     target: str | None = None
     size_bytes: float = 0.0
+    latency_ms: float = 0.0
+    needs: tuple[int, ...] | None = None
+    rows: tuple[int, int] | None = None
 
     @property
     def resource(self) -> tuple[str, Work]:
@@ -40,11 +46,47 @@ class Operation:
         return self.device, self.work
 
 
+class Order:
+    """Which operations of a request wait for which, where they are no chain.
+
+    Attributes:
+        needs: how many operations each waits for.
+        followers: which operations wait for each.
+    """
+
+    __slots__ = ("followers", "needs")
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        """Index the operations; each may need only what stands before it."""
+        self.needs = [0] * len(operations)
+        self.followers: list[list[int]] = [[] for _ in operations]
+        for place, operation in enumerate(operations):
+            before = operation.needs
+            if before is None:
+                before = (place - 1,) if place else ()
+            self.needs[place] = len(before)
+            for other in before:
+                if not 0 <= other < place:
+                    raise ValueError(f"operation {place} needs operation {other}, which does not come before it")
+                self.followers[other].append(place)
+
+
+def is_chain(operations: Sequence[Operation]) -> bool:
+    """Say whether each operation waits for the one before it."""
+    return all(operation.needs is None for operation in operations)
+
+
 def completion_times_ms(jobs: Sequence[Sequence[Operation]]) -> list[float]:
     """Return when each job ends, in ms, if all are released at 0 in this order and every queue is FIFO.
 
-    Deterministic; O(n log n) in the number of operations. Arrivals at the same instant are served in job order.
+    Deterministic; O(n log n) in the number of operations. Arrivals at the same instant are served in job order, those
+    of one job in the order of its operations.
     """
+    distinct = {id(job): job for job in jobs}
+    return _chains_end_ms(jobs) if all(map(is_chain, distinct.values())) else _graphs_end_ms(jobs)
+
+
+def _chains_end_ms(jobs: Sequence[Sequence[Operation]]) -> list[float]:
     done = [0.0] * len(jobs)
     queues: dict[tuple[str, Work], deque[tuple[int, int]]] = {}
     busy: set[tuple[str, Work]] = set()
@@ -73,11 +115,49 @@ def completion_times_ms(jobs: Sequence[Sequence[Operation]]) -> list[float]:
     return done
 
 
+def _graphs_end_ms(jobs: Sequence[Sequence[Operation]]) -> list[float]:
+    orders = {id(job): Order(job) for job in jobs}
+    waiting = [list(orders[id(job)].needs) for job in jobs]
+    done = [0.0] * len(jobs)
+    queues: dict[tuple[str, Work], deque[tuple[int, int]]] = {}
+    busy: set[tuple[str, Work]] = set()
+    events: list[tuple[float, int, int]] = []
+    arrivals = [(job, step) for job, needs in enumerate(waiting) for step, left in enumerate(needs) if not left]
+    now = 0.0
+    while True:
+        touched: dict[tuple[str, Work], None] = {}
+        while events and events[0][0] == now:
+            _, job, step = heapq.heappop(events)
+            finished = jobs[job][step].resource
+            busy.discard(finished)
+            touched[finished] = None
+            done[job] = now
+            for follower in orders[id(jobs[job])].followers[step]:
+                waiting[job][follower] -= 1
+                if not waiting[job][follower]:
+                    arrivals.append((job, follower))
+        for job, step in sorted(arrivals):
+            resource = jobs[job][step].resource
+            queues.setdefault(resource, deque()).append((job, step))
+            touched[resource] = None
+        for resource in touched:
+            queue = queues.get(resource)
+            if queue and resource not in busy:
+                job, step = queue.popleft()
+                busy.add(resource)
+                heapq.heappush(events, (now + jobs[job][step].duration_ms, job, step))
+        if not events:
+            return done
+        now, arrivals = events[0][0], []
+
+
 def identical_makespan_ms(operations: Sequence[Operation], jobs: int) -> float | None:
     """Return when the last of ``jobs`` identical jobs ends: latency + (jobs - 1) x longest operation, in ms.
 
-    Holds for a permutation flow shop; None if the jobs use a resource twice.
+    Holds for a permutation flow shop; None if the jobs use a resource twice, or are no chains.
     """
+    if not is_chain(operations):
+        return None
     if jobs > 1 and any(count > 1 for count in Counter(operation.resource for operation in operations).values()):
         return None
     times = [operation.duration_ms for operation in operations]

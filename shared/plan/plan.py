@@ -20,15 +20,20 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Blocks ``[start, stop)``, zero-based, computed by one or more tiles.
+    """Blocks ``[start, stop)``, zero-based, computed by one or more tiles, each on a device of its own.
 
-    ``codec`` is the encoding of this stage's output when it is sent on.
+    ``codec`` is the encoding of this stage's output when it is sent on, of each tile's rows for themselves.
     """
 
     start: int
     stop: int
     tiles: tuple[Tile, ...]
     codec: str = RAW
+
+    @property
+    def tiled(self) -> bool:
+        """Whether several devices share it."""
+        return len(self.tiles) > 1
 
     @property
     def device(self) -> str:
@@ -48,6 +53,11 @@ class Route:
 
     stages: tuple[Stage, ...]
     jobs: int = 1
+
+    @property
+    def tiled(self) -> bool:
+        """Whether any of its stages is."""
+        return any(len(stage.tiles) > 1 for stage in self.stages)
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -131,6 +141,7 @@ class Constraint(StrEnum):
     MAX_DEVICES = "max_devices"
     RAW_INPUT = "raw_input_stays_on_source"
     CODEC = "codec"
+    TILES = "tiles"
     RATE = "rate_hz"
     SUPPORT = "support"
 

@@ -10,13 +10,14 @@ from shared.plan.plan import RAW, Constraint, Infeasible, Plan, Prediction, Rout
 from shared.plan.policy import Objective, QueueDiscipline
 from shared.plan.problem_file import Fault, InvalidDocumentError, faults_of
 from shared.plan.quantities import Count, Index
+from shared.plan.tiling import tile_faults
 
 _LENIENT = ConfigDict(extra="ignore", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, config=_LENIENT)
 class TileDocument:
-    """A tile: a device and the rows of the segment's output, null for all."""
+    """A tile: a device and rows [top, bottom) of the segment's output; null for all, where it is the only tile."""
 
     device: str
     rows: tuple[Index, Index] | None = None
@@ -24,7 +25,10 @@ class TileDocument:
 
 @dataclass(frozen=True, config=_LENIENT)
 class StageDocument:
-    """A stage: blocks [start, stop), its tiles, and the encoding of its output when sent."""
+    """A stage: blocks [start, stop), its tiles, and the encoding of its output when sent.
+
+    Several tiles are on different devices, and their rows make up the whole output: no row is missing or made twice.
+    """
 
     blocks: tuple[Index, Index]
     tiles: Annotated[tuple[TileDocument, ...], Field(min_length=1)]
@@ -198,6 +202,14 @@ def _prediction(document: PredictionDocument) -> Prediction:
 
 
 def _stream_plan(name: str, document: StreamPlanDocument) -> StreamPlan:
+    faults = [
+        Fault(f"$.streams.{name}.routes[{at}].stages[{index}].tiles[{place}].rows", message)
+        for at, route in enumerate(document.routes)
+        for index, stage in enumerate(route.stages)
+        for place, message in tile_faults([Tile(tile.device, tile.rows) for tile in stage.tiles])
+    ]
+    if faults:
+        raise InvalidDocumentError(tuple(faults))
     routes = tuple(
         Route(
             tuple(

@@ -29,15 +29,22 @@ class CodecProfile:
 
 @dataclass(frozen=True, slots=True)
 class RowProfile:
-    """What tiling needs to know of a block: rows of its output and the receptive field of one row."""
+    """What tiling needs to know of a block: rows of its output, and which rows of its input one of them needs.
+
+    Row r of the output needs the rows ``[r stride - padding, r stride - padding + kernel)`` of the input, as far as
+    they exist. ``bytes_per_row`` is what one row of the output takes on the wire; None means ``output_bytes`` shared
+    out evenly. A block of several layers gives the kernel, stride and padding of all of them together.
+    """
 
     __pydantic_config__ = DOCUMENT
 
-    output_rows: Count
-    kernel: Count = 1
-    stride: Count = 1
-    padding: Index = 0
-    bytes_per_row: NonNegative | None = None
+    output_rows: Annotated[Count, Field(description="Rows (height) of the block's output.")]
+    kernel: Annotated[Count, Field(description="Rows of the input that one row of the output sees.")] = 1
+    stride: Annotated[Count, Field(description="Rows of the input from one row of the output to the next.")] = 1
+    padding: Annotated[Index, Field(description="Rows of padding above the first row of the input.")] = 0
+    bytes_per_row: Annotated[
+        NonNegative | None, Field(description="Bytes of one row of the output; null: output_bytes / output_rows.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,7 @@ class Block:
         parameter_bytes: size of its weights.
         activation_bytes: largest activation while it runs; None means ``output_bytes``.
         codecs: encodings its output may travel in, besides raw.
-        rows: row data, if it can be tiled.
+        rows: row data, if it can be tiled; without it every tile would need all rows.
     """
 
     __pydantic_config__ = DOCUMENT
@@ -74,7 +81,8 @@ class Block:
 class Model:
     """A model as blocks in an order in which they can run.
 
-    ``edges`` holds ``(from_block, to_block, bytes)`` of a branching model; None means a chain.
+    ``edges`` holds ``(from_block, to_block, bytes)`` of a branching model; None means a chain. ``input_rows`` is the
+    height of the model's input; None: the least height from which the first block can make its rows.
     """
 
     __pydantic_config__ = DOCUMENT
@@ -82,13 +90,23 @@ class Model:
     input_bytes: NonNegative
     blocks: Annotated[tuple[Block, ...], Field(min_length=1, max_length=10_000)]
     edges: tuple[tuple[Index, Index, NonNegative], ...] | None = None
+    input_rows: Annotated[
+        Count | None,
+        Field(description="Rows (height) of the input, for tiles; null: what the rows of the first block imply."),
+    ] = None
+
+
+RowTable = tuple[tuple[Count, NonNegative], ...]
+"""Measured times of a block by rows of its output: ``(rows, ms)``, rows ascending."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
     """What a device costs: time per block of every model it can run, load, memory, power.
 
-    A device without ``block_ms`` for a model cannot run that model.
+    A device without ``block_ms`` for a model cannot run that model. ``row_ms`` holds, per model, one table per block
+    of what some of its rows cost, for blocks whose time is not proportional to their rows; None or an empty table is
+    proportional. Between the points, and from 0 rows (0 ms) to all rows (``block_ms``), time is linear.
     """
 
     __pydantic_config__ = DOCUMENT
@@ -102,6 +120,13 @@ class Device:
     power_tx_w: NonNegative = 0.0
     power_rx_w: NonNegative = 0.0
     codec_speed: Positive = 1.0
+    row_ms: Annotated[
+        Mapping[Name, tuple[RowTable | None, ...]],
+        Field(
+            description="Per model, one table [[rows, ms], ...] per block for tiles of fewer than all rows; "
+            "null: block_ms x rows / output_rows. Linear in between, from 0 rows in 0 ms to all rows in block_ms."
+        ),
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,12 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from shared.plan.problem import Model, Problem
+from shared.plan.problem import Model, Problem, RowTable
 from shared.plan.quantities import Name
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
@@ -167,6 +168,31 @@ def _device_faults(problem: Problem) -> Iterator[Fault]:
                 yield Fault(path, f"there is no model {model}")
             elif len(times) != (count := len(problem.models[model].blocks)):
                 yield Fault(path, f"{_counted(len(times), 'value')}, but model {model} has {_counted(count, 'block')}")
+        for model, tables in device.row_ms.items():
+            yield from _row_faults(problem, f"$.devices.{_spelled(name)}.row_ms.{_spelled(model)}", model, tables)
+
+
+def _row_faults(problem: Problem, path: str, model: Name, tables: tuple[RowTable | None, ...]) -> Iterator[Fault]:
+    if model not in problem.models:
+        yield Fault(path, f"there is no model {model}")
+        return
+    blocks = problem.models[model].blocks
+    if len(tables) != len(blocks):
+        has = _counted(len(blocks), "block")
+        yield Fault(path, f"{_counted(len(tables), 'table')}, but model {model} has {has}: give null for the others")
+        return
+    for index, (table, block) in enumerate(zip(tables, blocks, strict=True)):
+        if not table:
+            continue
+        if block.rows is None:
+            yield Fault(f"{path}[{index}]", f"block {index} of model {model} has no rows: give its output_rows")
+            continue
+        counts = [count for count, _ in table]
+        if any(later <= earlier for earlier, later in pairwise(counts)):
+            yield Fault(f"{path}[{index}]", "the numbers of rows must ascend")
+        if counts[-1] >= block.rows.output_rows:
+            most = block.rows.output_rows
+            yield Fault(f"{path}[{index}]", f"{counts[-1]} of {most} rows: what all rows cost belongs to block_ms")
 
 
 def _link_faults(problem: Problem) -> Iterator[Fault]:

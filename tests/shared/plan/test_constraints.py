@@ -2,9 +2,9 @@ from dataclasses import replace
 
 from shared.plan.constraints import memory_bytes, violations
 from shared.plan.cost import CostModel
-from shared.plan.plan import Constraint, StreamPlan, sequential_route
+from shared.plan.plan import Constraint, Route, Stage, StreamPlan, Tile, sequential_route
 from shared.plan.policy import DeviceRule, Policy
-from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
+from shared.plan.problem import Block, Device, Link, Model, Problem, RowProfile, Stream
 
 BLOCKS = (Block("x", 100, parameter_bytes=10), Block("y", 40, parameter_bytes=20, activation_bytes=300))
 PROBLEM = Problem(
@@ -57,3 +57,69 @@ def test_everything_that_is_wrong_is_told() -> None:
     lost = {"s": StreamPlan((sequential_route([(0, 1, "b", "int8"), (1, 2, "c", "raw")]),))}
     found = [constraint for constraint, _ in _broken(PROBLEM, lost)]
     assert found == [Constraint.ROUTE, Constraint.ROUTE, Constraint.CODEC]
+
+
+ROWS = tuple(replace(block, rows=RowProfile(10, 3, 1, 1)) for block in BLOCKS)
+TILEABLE = replace(PROBLEM, models={"m": Model(50, (*ROWS, Block("fc", 4)))})
+TILEABLE = replace(
+    TILEABLE,
+    devices={name: replace(device, block_ms={"m": (1.0, 2.0, 3.0)}) for name, device in PROBLEM.devices.items()},
+    links=(*PROBLEM.links, Link("a", "c", 8.0)),
+)
+
+
+def _tiled(*stages: Stage) -> dict[str, StreamPlan]:
+    return {"s": StreamPlan((Route(stages),))}
+
+
+GOOD = _tiled(Stage(0, 2, (Tile("a", (0, 4)), Tile("b", (4, 10)))), Stage(2, 3, (Tile("a"),)))
+
+
+def test_a_good_tiled_plan_breaks_nothing() -> None:
+    assert _broken(TILEABLE, GOOD) == []
+
+
+def test_memory_of_a_tile_is_all_parameters_and_its_rows_of_the_activations() -> None:
+    # a makes rows [0, 4) of y, 120 bytes of 300, and [0, 5) of x, 50 of 100; b makes 180 of y and 70 of x.
+    assert memory_bytes(TILEABLE, GOOD) == {"a": 30 + 120, "b": 30 + 180}
+    device = replace(TILEABLE.devices["b"], memory_bytes=200)
+    small = replace(TILEABLE, devices={**TILEABLE.devices, "b": device})
+    assert _broken(small, GOOD) == [(Constraint.MEMORY, 10)]
+
+
+def test_tiles_keep_the_policy() -> None:
+    assert _broken(replace(TILEABLE, policy=Policy(raw_input_stays_on_source=True)), GOOD) == [
+        (Constraint.RAW_INPUT, None)
+    ]
+    assert _broken(replace(TILEABLE, policy=Policy(max_devices=1)), GOOD) == [(Constraint.MAX_DEVICES, 1)]
+    assert _broken(replace(TILEABLE, policy=Policy(devices=DeviceRule(deny=("b",)))), GOOD) == [
+        (Constraint.DEVICES, None)
+    ]
+    late = replace(TILEABLE, policy=Policy(deadline_ms=1.0))
+    latency_ms = CostModel(TILEABLE).latency_ms(TILEABLE.streams[0], GOOD["s"].routes[0])
+    assert _broken(late, GOOD) == [(Constraint.DEADLINE, latency_ms - 1)]
+
+
+def test_only_devices_that_have_to_pass_rows_need_a_link() -> None:
+    """b and c are not linked: a may scatter to both and gather, but they cannot exchange a halo."""
+    scattered = Stage(0, 1, (Tile("b", (0, 5)), Tile("c", (5, 10))))
+    gathered = Stage(1, 3, (Tile("a"),))
+    assert _broken(TILEABLE, _tiled(scattered, gathered)) == []
+    exchanged = _tiled(scattered, replace(scattered, start=1, stop=2), Stage(2, 3, (Tile("a"),)))
+    assert [found.message for found in violations(CostModel(TILEABLE), exchanged)] == [
+        "there is no link from b to c",
+        "there is no link from c to b",
+    ]
+
+
+def test_stages_that_cannot_be_split_so() -> None:
+    halves = (Tile("a", (0, 5)), Tile("b", (5, 10)))
+    found = violations(CostModel(TILEABLE), _tiled(Stage(0, 3, halves)))
+    assert [violation.constraint for violation in found] == [Constraint.TILES]
+    assert found[0].message == (
+        "stream s: blocks [0, 3) cannot be split so: block 2 (fc) has no row data, so no tile can hold it"
+    )
+    short = _tiled(Stage(0, 2, (Tile("a", (0, 4)), Tile("b", (4, 9)))), Stage(2, 3, (Tile("a"),)))
+    assert _broken(TILEABLE, short) == [(Constraint.TILES, None)]
+    gap = _tiled(Stage(0, 2, (Tile("a", (0, 4)), Tile("b", (5, 10)))), Stage(2, 3, (Tile("a"),)))
+    assert "rows [4, 5) belong to no tile" in violations(CostModel(TILEABLE), gap)[0].message

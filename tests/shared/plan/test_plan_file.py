@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 
@@ -55,4 +56,23 @@ def test_order_must_name_every_job() -> None:
     values = answer_values(PLAN)
     values["streams"]["camera"]["order"] = [0, 0, 1]
     with pytest.raises(InvalidDocumentError, match=r"\$\.streams\.camera\.order"):
+        read_plan(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("tiles", "place", "message"),
+    [
+        ([["a", [0, 5]], ["b", [6, 9]]], 1, r"rows \[5, 6\) belong to no tile"),
+        ([["a", [0, 5]], ["b", [4, 9]]], 1, r"rows \[4, 5\) belong to two tiles"),
+        ([["a", [0, 5]], ["a", [5, 9]]], 1, "device a has a tile of this stage already"),
+        ([["a", None], ["b", [0, 9]]], 0, "rows must be given where a stage has several tiles"),
+        ([["a", [3, 9]]], 0, r"rows \[0, 3\) belong to no tile"),
+    ],
+)
+def test_tiles_must_make_every_row_once(tiles: list[list[Any]], place: int, message: str) -> None:
+    values = answer_values(PLAN)
+    stage = values["streams"]["camera"]["routes"][0]["stages"][1]
+    stage["tiles"] = [{"device": device, "rows": rows} for device, rows in tiles]
+    path = rf"\$\.streams\.camera\.routes\[0\]\.stages\[1\]\.tiles\[{place}\]\.rows"
+    with pytest.raises(InvalidDocumentError, match=f"{path}: {message}"):
         read_plan(json.dumps(values))

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from shared.plan.problem_file import (
     MAX_FILE_BYTES,
     InvalidDocumentError,
     json_path,
+    problem_schema,
     problem_values,
     read_problem,
     write_problem,
@@ -43,8 +45,16 @@ def problems(draw: st.DrawFn) -> Problem:
     if len(blocks) > 1:
         edges = draw(st.none() | st.just(tuple((i, i + 1, 7.0) for i in range(len(blocks) - 1))))
     times = st.tuples(*[AMOUNT] * len(blocks))
+    tables = st.tuples(*(_row_tables(block) for block in blocks))
     device = st.builds(
-        Device, st.dictionaries(st.just("m"), times), RATE, AMOUNT, st.none() | AMOUNT, *[AMOUNT] * 4, RATE
+        Device,
+        st.dictionaries(st.just("m"), times),
+        RATE,
+        AMOUNT,
+        st.none() | AMOUNT,
+        *[AMOUNT] * 4,
+        RATE,
+        st.dictionaries(st.just("m"), tables),
     )
     policy = st.builds(
         Policy,
@@ -67,12 +77,21 @@ def problems(draw: st.DrawFn) -> Problem:
         st.none() | RATE,
     )
     return Problem(
-        {"m": Model(draw(AMOUNT), blocks, edges)},
+        {"m": Model(draw(AMOUNT), blocks, edges, draw(st.none() | st.integers(1, 999)))},
         {name: draw(device) for name in devices},
         (Link(devices[0], devices[1], draw(RATE), draw(AMOUNT)),),
         (draw(stream),),
         draw(policy),
     )
+
+
+def _row_tables(block: Block) -> st.SearchStrategy[tuple[tuple[int, float], ...] | None]:
+    """Tables of a block's time by rows: ascending, below all of its rows; none for blocks without rows."""
+    most = block.rows.output_rows - 1 if block.rows else 0
+    if most < 1:
+        return st.none()
+    points = st.lists(st.tuples(st.integers(1, most), AMOUNT), unique_by=lambda point: point[0], max_size=4)
+    return st.none() | points.map(lambda found: tuple(sorted(found)))
 
 
 @given(problems())
@@ -159,6 +178,66 @@ def test_what_no_memory_could_hold_is_refused() -> None:
         device["block_ms"] = {"alexnet": [1.0] * 110}
     with pytest.raises(InvalidDocumentError, match=r"\$\.models\.alexnet: 110 blocks on 992 devices"):
         read_problem(json.dumps(values))
+
+
+def _with_rows(rows: object, tables: object) -> dict[str, Any]:
+    values = _set("models/alexnet/blocks/2/rows", rows)
+    values["devices"]["pi"]["row_ms"] = {"alexnet": tables}
+    return values
+
+
+@pytest.mark.parametrize(
+    ("rows", "tables", "fault"),
+    [
+        ({"kernel": 3}, [None] * 11, "$.models.alexnet.blocks[2].rows.output_rows: field required"),
+        ({"output_rows": 0}, [None] * 11, "$.models.alexnet.blocks[2].rows.output_rows: input should be greater"),
+        ({"output_rows": 9, "height": 1}, [None] * 11, "$.models.alexnet.blocks[2].rows.height: unknown key"),
+        (
+            {"output_rows": 27},
+            [None, None, [[5, 1.0]]],
+            "$.devices.pi.row_ms.alexnet: 3 tables, but model alexnet has 11 blocks: give null for the others",
+        ),
+        (
+            {"output_rows": 27},
+            [None, None, [[5, 1.0], [5, 2.0]], *[None] * 8],
+            "$.devices.pi.row_ms.alexnet[2]: the numbers of rows must ascend",
+        ),
+        (
+            {"output_rows": 27},
+            [None, None, [[5, 1.0], [27, 2.0]], *[None] * 8],
+            "$.devices.pi.row_ms.alexnet[2]: 27 of 27 rows: what all rows cost belongs to block_ms",
+        ),
+        (
+            None,
+            [None, None, [[5, 1.0]], *[None] * 8],
+            "$.devices.pi.row_ms.alexnet[2]: block 2 of model alexnet has no rows: give its output_rows",
+        ),
+        (
+            {"output_rows": 27},
+            [None, None, [[5, -1.0]], *[None] * 8],
+            "$.devices.pi.row_ms.alexnet[2][0][1]: input should be greater than or equal to 0",
+        ),
+    ],
+)
+def test_faults_of_rows(rows: object, tables: object, fault: str) -> None:
+    with pytest.raises(InvalidDocumentError) as caught:
+        read_problem(json.dumps(_with_rows(rows, tables)))
+    assert [str(found)[: len(fault)] for found in caught.value.faults] == [fault]
+
+
+def test_rows_of_an_unknown_model() -> None:
+    values = _set("devices/pi/row_ms", {"lenet": [None]})
+    with pytest.raises(InvalidDocumentError, match=r"\$\.devices\.pi\.row_ms\.lenet: there is no model lenet"):
+        read_problem(json.dumps(values))
+
+
+def test_the_schema_knows_rows() -> None:
+    values = _with_rows({"output_rows": 27, "kernel": 5, "padding": 2}, [None, None, [[5, 1.0]], *[None] * 8])
+    assert read_problem(json.dumps(values)).devices["pi"].row_ms["alexnet"][2] == ((5, 1.0),)
+    jsonschema.validate(values, problem_schema())
+    values["devices"]["pi"]["row_ms"]["alexnet"][2] = [[0, 1.0]]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(values, problem_schema())
 
 
 def test_every_fault_is_told() -> None:
