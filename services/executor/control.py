@@ -130,7 +130,7 @@ class ControlDesk:
             return
         observation = self.ledger.received(receipt.transfer_id, receipt.receiver, time.monotonic())
         if observation is not None:
-            await self.sources.transfer_seen(observation)
+            await self.sources.observed(observation)
             await self.outbox.mention(topics.observations(self.presence.device), observation.encode())
 
     async def _emulation(self, emulation: Emulation) -> None:

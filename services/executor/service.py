@@ -127,6 +127,7 @@ class _Executor:
                 forward=self.pipeline.forward,
                 group=group,
             )
+            self.pipeline.on_computed = sources.observed
             desk = ControlDesk(
                 self.presence,
                 sources,
@@ -201,7 +202,7 @@ class _Executor:
             now_s = time.monotonic()
             await sources.bus_changed(self.control.is_connected and self.bulk.connection.is_connected)
             for observation in self.ledger.overdue(now_s):
-                await sources.transfer_seen(observation)
+                await sources.observed(observation)
                 await self.outbox.mention(topics.observations(self.config.device), observation.encode())
             if now_s < slow_s:
                 continue

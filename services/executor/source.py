@@ -33,6 +33,7 @@ from services.executor.source_protocol import (
     Event,
     Fail,
     Forget,
+    Observed,
     OutcomeSeen,
     PayloadLost,
     PlanCommitted,
@@ -47,7 +48,6 @@ from services.executor.source_protocol import (
     StoreOutcome,
     StreamWithdrawn,
     Tick,
-    TransferSeen,
 )
 from shared.messages.requests import ErrorCause
 from shared.messages.streams import CommittedPlan, PlanRoute
@@ -137,12 +137,8 @@ class SourceState:
             case AlternativesKnown(alternatives):
                 self._reflex.learn(alternatives)
                 return []
-            case TransferSeen(seen):
-                return self._switch(
-                    self._reflex.transferred(
-                        seen.target, seen.size_bytes, seen.elapsed_ms, finished=seen.finished, now_s=now_s
-                    )
-                )
+            case Observed(observation):
+                return self._switch(self._reflex.observed(observation, now_s))
             case CollectorsChanged(online):
                 self._collectors = online
                 return []
@@ -211,15 +207,15 @@ class SourceState:
         return [*commands, *self._pump(now_s)]
 
     def _lost(self, known: str, text: str, now_s: float) -> list[Command]:
+        if known not in self._active:
+            return []
+        return [self._fail(known, ErrorCause.EXECUTION, text, now_s), *self._pump(now_s)]
+
     def _refused(self, refused: AttemptRefused, now_s: float) -> list[Command]:
         active = self._active.get(refused.request_id)
         if active is None or active.phase is not Phase.IN_FLIGHT or active.attempt != refused.attempt:
             return []
         return [*self._retry([refused.request_id], refused.reason, now_s), *self._pump(now_s)]
-
-        if known not in self._active:
-            return []
-        return [self._fail(known, ErrorCause.EXECUTION, text, now_s), *self._pump(now_s)]
 
     def _device(self, device: str, boot_id: str | None, now_s: float) -> list[Command]:
         if device == self.device:

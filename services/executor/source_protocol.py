@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from shared.messages.alternatives import Alternatives
-from shared.messages.devices import TransferObservation
+from shared.messages.devices import ComputeObservation, TransferObservation
 from shared.messages.requests import JSON_CONTENT, ErrorCause
 from shared.messages.streams import CommittedPlan, PlanRoute
 
@@ -184,10 +184,10 @@ class AlternativesKnown:
 
 
 @dataclass(frozen=True, slots=True)
-class TransferSeen:
-    """A transfer of this device has arrived, or is overdue."""
+class Observed:
+    """This device has computed a segment, or a transfer of it has arrived or is overdue."""
 
-    observation: TransferObservation
+    observation: TransferObservation | ComputeObservation
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ Event = (
     | StreamWithdrawn
     | Restored
     | AlternativesKnown
-    | TransferSeen
+    | Observed
     | Tick
 )
 

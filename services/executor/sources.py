@@ -16,12 +16,12 @@ from services.executor.source_protocol import (
     Confirmed,
     DeviceSeen,
     Event,
+    Observed,
     OutcomeSeen,
     PlanCommitted,
     PlanRevoked,
     SourceLimits,
     StreamWithdrawn,
-    TransferSeen,
 )
 from shared.bus import topics
 from shared.bus.connection import Connection
@@ -117,9 +117,9 @@ class Sources:
         if alternatives.stream in self._streams:
             await self._streams[alternatives.stream].tell(AlternativesKnown(alternatives))
 
-    async def transfer_seen(self, observation: TransferObservation) -> None:
-        """A transfer of this device has arrived, or is overdue."""
-        await self._tell_all(TransferSeen(observation))
+    async def observed(self, observation: TransferObservation | ComputeObservation) -> None:
+        """This device has computed a segment, or a transfer of it has arrived or is overdue."""
+        await self._tell_all(Observed(observation))
 
     async def device_seen(self, presence: Presence) -> None:
         """A device's executor came or went."""

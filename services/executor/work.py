@@ -5,7 +5,7 @@ import logging
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -140,6 +140,7 @@ class Pipeline:
         self._outgoing: asyncio.Queue[_Outgoing] = asyncio.Queue(_MAX_OUTGOING)
         self._newest_attempts: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._group = asyncio.TaskGroup()
+        self.on_computed: Callable[[ComputeObservation], Awaitable[None]] | None = None
 
     async def run(self) -> None:
         """Work for ever."""
@@ -191,9 +192,9 @@ class Pipeline:
             await self._stage(feature_map, received_at_s, received_s)
         except BadInput as error:
             await self._publish(header, error_of(header, ErrorCause.BAD_INPUT, str(error), header.trace, time.time()))
-        except (ExecutionFailed, CodecError) as error:
         except TransferDamaged as error:
             await self._refuse(header, str(error))
+        except (ExecutionFailed, CodecError) as error:
             LOGGER.warning("request %s failed: %s", header.request_id, error)
             await self._publish(header, error_of(header, ErrorCause.EXECUTION, str(error), header.trace, time.time()))
         except (CannotPrepare, MemoryError) as error:
@@ -206,7 +207,6 @@ class Pipeline:
             text = f"{type(error).__name__}: {error}"
             await self._publish(header, error_of(header, ErrorCause.EXECUTION, text, header.trace, time.time()))
 
-    async def _stage(self, feature_map: FeatureMap, received_at_s: float, received_s: float) -> None:
     async def _refuse(self, header: FeatureMapHeader, reason: str) -> None:
         """Count a transfer that does not decode, and have its request sent again."""
         await self._outbox.note_bad_message(topics.inbox(self.device), reason)
@@ -214,6 +214,7 @@ class Pipeline:
         receipt = Receipt(transfer_id=header.transfer_id, receiver=self.device, refused=refused)
         await self._outbox.mention(topics.receipts(header.source), receipt.encode())
 
+    async def _stage(self, feature_map: FeatureMap, received_at_s: float, received_s: float) -> None:
         header = feature_map.header
         stage = header.stages[header.stage]
         following = header.stages[header.stage + 1] if header.stage + 1 < len(header.stages) else None
@@ -337,6 +338,8 @@ class Pipeline:
             measured_ms=max(0.0, measured_ms),
             idle_ms=idle.segment_ms(key.start, key.stop),
         )
+        if self.on_computed is not None:
+            await self.on_computed(observation)
         await self._outbox.mention(topics.observations(self.device), observation.encode())
 
     def _note_attempt(self, header: FeatureMapHeader) -> None:

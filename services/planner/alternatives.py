@@ -5,12 +5,12 @@ over the bandwidth of a link, so that what is best is an envelope of lines (`sha
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from services.planner.routes import broken_constraints, burst_jobs, devices_of, segments_of, to_message
-from services.planner.sharing import segment_bytes
+from services.planner.sharing import segment_bytes, slowdown
 from services.planner.strategies.comparison import SPAN, fastest_route
 from shared.messages.alternatives import Alternatives, Quantity, Threshold
 from shared.messages.control import SegmentRange
@@ -34,10 +34,11 @@ WARM_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What is to be looked at: the plan in force, and the present problem."""
+    """What is to be looked at: the plan in force, the present problem, and how busy others keep its devices."""
 
     plan: CommittedPlan
     problem: Problem
+    busy_shares: Mapping[str, float] = field(default_factory=dict)
 
 
 def survey(asked: Survey) -> Alternatives:
@@ -51,7 +52,7 @@ def survey(asked: Survey) -> Alternatives:
     found: tuple[Threshold, ...] = ()
     is_line = policy.objective is Objective.LATENCY and len(plan.routes) == 1 and burst_jobs(problem) == 1
     if is_line and not broken_constraints(problem, plan.routes) and not _is_overdue(problem, plan.routes[0]):
-        found = tuple(_thresholds(problem, plan.routes[0]))
+        found = tuple(_thresholds(asked, plan.routes[0]))
     return Alternatives(stream=plan.stream, epoch=plan.epoch, cooldown_ms=policy.cooldown_ms, thresholds=found)
 
 
@@ -79,7 +80,7 @@ def warm_segments(
     wanted = dict(held)
     for route in nearest(alternatives)[:MAX_WARM]:
         more = {
-            device: tuple(dict.fromkeys((*wanted.get(device, ()), *ranges)))
+            device: tuple({(each.start, each.stop): each for each in (*ranges, *wanted.get(device, ()))}.values())
             for device, ranges in segments_of((route,)).items()
         }
         if all(_fits(problem, device, manifest, ranges) for device, ranges in more.items()):
@@ -105,7 +106,8 @@ def _is_overdue(problem: Problem, route: PlanRoute) -> bool:
     return best is not None and costs.latency_ms(stream, _plain(route)) > wanted * costs.latency_ms(stream, best)
 
 
-def _thresholds(problem: Problem, route: PlanRoute) -> Iterator[Threshold]:
+def _thresholds(asked: Survey, route: PlanRoute) -> Iterator[Threshold]:
+    problem = asked.problem
     source = problem.streams[0].source
     places = [source, *(stage.device for stage in route.stages)]
     ends = [hop for hop in pairwise(places) if hop[0] != hop[1]]
@@ -116,7 +118,7 @@ def _thresholds(problem: Problem, route: PlanRoute) -> Iterator[Threshold]:
         if hop in table:
             yield _bandwidth(problem, route, hop, table[hop])
     for device in devices_of((route,)):
-        yield _load(problem, route, device)
+        yield _load(problem, route, device).model_copy(update={"sharing": slowdown(asked.busy_shares.get(device, 0.0))})
 
 
 def _bandwidth(problem: Problem, route: PlanRoute, ends: tuple[str, str], link: Link) -> Threshold:

@@ -139,7 +139,7 @@ class Streams:
             problem, plan = self.problem(stream, snapshot, now_s), record.epochs.committed
             if not isinstance(problem, Problem) or plan is None or plan.model != problem.streams[0].model:
                 continue
-            wanted = Survey(plan, problem)
+            wanted = Survey(plan, problem, self._circumstances(stream, snapshot, (), now_s).busy_shares)
             if wanted != record.surveyed:
                 record.surveyed, record.survey_at_s = wanted, now_s + SURVEY_EVERY_S
                 return wanted

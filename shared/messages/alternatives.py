@@ -30,6 +30,9 @@ class Threshold(Part):
     target: Name | None = None
     value: Annotated[float, Field(gt=0)]
     """At present, as far as the planner knows."""
+    sharing: Annotated[float, Field(ge=1)] = 1.0
+    """How many times of a load the computing of other streams accounts for: the device's own segments do not show it.
+    """
     latency_ms: Annotated[float, Field(ge=0)] = 0.0
     """Of the link."""
     low: float

@@ -1,4 +1,4 @@
-"""A link drops, and the source takes the next best route before the planner has heard of it: real processes."""
+"""Link or load change, and the source takes the next best route before the planner has heard of it: real processes."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from planned_executors import PlannedExecutors, open_planned, photograph
 
-from shared.messages.alternatives import Threshold
-from shared.messages.events import EventKind
+from shared.messages.alternatives import Quantity, Threshold
+from shared.messages.events import Event, EventKind
 from shared.messages.requests import Outcome
 
 CAMERA, SERVER, STREAM = "camera", "server", "door"
@@ -29,12 +29,28 @@ def way(outcome: Outcome) -> list[str]:
     return [stage.device for stage in outcome.trace]
 
 
-def uplink(fleet: PlannedExecutors) -> Threshold | None:
-    """Return what the planner says of the camera's link under the plan in force."""
+def planned(fleet: PlannedExecutors) -> list[str]:
+    return [stage.device for stage in fleet.plans[STREAM].routes[0].stages]
+
+
+def threshold_of(fleet: PlannedExecutors, quantity: Quantity) -> Threshold | None:
+    """Return what the planner says of the camera's link, or of its load, under the plan in force."""
     known = fleet.alternatives.get(STREAM)
     if known is None or known.epoch != fleet.plans[STREAM].epoch:
         return None
-    return next((each for each in known.thresholds if (each.device, each.target) == (CAMERA, SERVER)), None)
+    return next((each for each in known.thresholds if (each.quantity, each.device) == (quantity, CAMERA)), None)
+
+
+def uplink(fleet: PlannedExecutors) -> Threshold | None:
+    return threshold_of(fleet, Quantity.BANDWIDTH)
+
+
+def own_load(fleet: PlannedExecutors) -> Threshold | None:
+    return threshold_of(fleet, Quantity.LOAD)
+
+
+def switches(fleet: PlannedExecutors) -> list[Event]:
+    return [event for event in fleet.events if event.kind is EventKind.SWITCHED]
 
 
 async def test_the_source_switches_at_once_and_the_planner_confirms(fleet: PlannedExecutors) -> None:
@@ -48,15 +64,48 @@ async def test_the_source_switches_at_once_and_the_planner_confirms(fleet: Plann
     # No monitor runs: nobody tells the planner.
     await fleet.emulate(CAMERA, SLOWDOWN, server=threshold.leave_below / 20)
     slow = await fleet.submit(STREAM, payload, "slow")
-    await fleet.until(lambda: any(event.kind is EventKind.SWITCHED for event in fleet.events))
+    await fleet.until(lambda: switches(fleet))
     await fleet.submit(STREAM, payload, "after")
     after = await fleet.outcome("after")
     assert threshold.below is not None
     assert (way(after), after.epoch) == ([stage.device for stage in threshold.below.stages], epoch)
     assert way(after) == [CAMERA] and fleet.plans[STREAM].epoch == epoch
-    (event,) = [event for event in fleet.events if event.kind is EventKind.SWITCHED]
+    (event,) = switches(fleet)
     assert event.origin == CAMERA and "worse than" in event.text
     await fleet.measure_links(CAMERA, SERVER, threshold.leave_below / 20)
     await fleet.until(lambda: fleet.plans[STREAM].epoch > epoch)
-    assert [stage.device for stage in fleet.plans[STREAM].routes[0].stages] == [CAMERA]
+    assert planned(fleet) == [CAMERA]
     await fleet.outcome(slow[0])
+
+
+SLOW_MBPS = 2.0
+"""The photograph takes longer than the camera needs for the model."""
+
+
+async def test_the_source_switches_when_its_own_computing_slows_down(fleet: PlannedExecutors) -> None:
+    await fleet.emulate(CAMERA, SLOWDOWN, server=SLOW_MBPS)
+    await fleet.measure_links(CAMERA, SERVER, SLOW_MBPS)
+    await fleet.demand(STREAM, devices={"allow": [CAMERA, SERVER]}, cooldown_ms=0, codec="lossless", max_in_flight=1)
+    await fleet.until(lambda: planned(fleet) == [CAMERA])
+    payload = photograph(240, 320)
+    await fleet.submit(STREAM, payload, "first")
+    assert way(await fleet.outcome("first")) == [CAMERA]
+    await fleet.until(lambda: (threshold := own_load(fleet)) is not None and threshold.above is not None)
+    threshold, epoch = own_load(fleet), fleet.plans[STREAM].epoch
+    assert threshold is not None and threshold.leave_above is not None and threshold.above is not None
+    assert 1.0 < threshold.high < threshold.leave_above and threshold.sharing == 1.0
+    load = 1.3 * threshold.leave_above
+    # No monitor runs: nobody tells the planner.
+    await fleet.emulate(CAMERA, SLOWDOWN, load_factor=load, server=SLOW_MBPS)
+    await fleet.submit(STREAM, payload, "slow", "slower", "after")
+    after = await fleet.outcome("after")
+    assert [way(fleet.outcomes[each]) for each in ("slow", "slower")] == [[CAMERA], [CAMERA]]
+    assert way(after) == [stage.device for stage in threshold.above.stages] and way(after)[-1] == SERVER
+    assert after.epoch == epoch == fleet.plans[STREAM].epoch
+    (event,) = switches(fleet)
+    assert event.origin == CAMERA and f"load factor of {CAMERA}" in event.text and "worse than" in event.text
+    await fleet.measure_load(CAMERA, load)
+    await fleet.until(lambda: fleet.plans[STREAM].epoch > epoch)
+    assert planned(fleet) == way(after)
+    await fleet.submit(STREAM, payload, "last")
+    assert way(await fleet.outcome("last")) == way(after) and switches(fleet) == [event]

@@ -24,7 +24,7 @@ from shared.bus.connection import Connection
 from shared.bus.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.alternatives import Alternatives
-from shared.messages.devices import EmulatedLink, Emulation, LinkEstimate, Links, Presence, State
+from shared.messages.devices import EmulatedLink, Emulation, LinkEstimate, Links, Presence, State, Telemetry
 from shared.messages.events import Event
 from shared.messages.models import Manifest, OutputKind, Preprocessing
 from shared.messages.requests import REQUEST_ID_PROPERTY, Outcome
@@ -84,10 +84,15 @@ class PlannedExecutors:
             links = Links(device=source, sent_at_s=time.time(), links=(estimate,))
             await self.connection.publish(topics.links(source), links.encode(), retain=True)
 
-    async def emulate(self, device: str, slowdown: float, **mbps: float) -> None:
+    async def measure_load(self, device: str, load_factor: float) -> None:
+        """Say what a device's monitor would say of its load."""
+        telemetry = Telemetry(device=device, sent_at_s=time.time(), load_factor=load_factor)
+        await self.connection.publish(topics.telemetry(device), telemetry.encode())
+
+    async def emulate(self, device: str, slowdown: float, *, load_factor: float = 1.0, **mbps: float) -> None:
         """Shape a device and the links that leave it."""
         links = tuple(EmulatedLink(target=name, bandwidth_mbps=rate, latency_ms=1.0) for name, rate in mbps.items())
-        emulation = Emulation(device=device, slowdown=slowdown, links=links)
+        emulation = Emulation(device=device, slowdown=slowdown, load_factor=load_factor, links=links)
         await self.connection.publish(topics.emulation(device), emulation.encode(), retain=True)
 
     async def add(self, architecture: str) -> Manifest:

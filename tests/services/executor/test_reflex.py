@@ -139,6 +139,149 @@ def test_a_lost_device_ends_what_leads_over_it() -> None:
     assert back is not None and made.routes == (REMOTE,)
 
 
+IDLE_MS = 40.0
+"""Of a segment of the source."""
+
+
+def loaded(*, sharing: float = 1.0, **changes: Any) -> Threshold:
+    """Return the threshold of the source's own load: beyond 2 the server takes over."""
+    fields: dict[str, Any] = {
+        "quantity": Quantity.LOAD,
+        "device": "me",
+        "value": sharing,
+        "sharing": sharing,
+        "low": 0.5,
+        "high": 1.9,
+        "leave_above": 2.0,
+        "above": REMOTE,
+    }
+    return Threshold(**(fields | changes))
+
+
+def local_reflex(*thresholds: Threshold, cooldown_ms: float = 0.0) -> Reflex:
+    """Return a source that computes itself."""
+    made = Reflex("me")
+    made.committed(plan(chosen=LOCAL), 0.0)
+    made.learn(Alternatives(stream="s", epoch=1, cooldown_ms=cooldown_ms, thresholds=thresholds))
+    return made
+
+
+def compute(made: Reflex, load: float, now_s: float = 1.0) -> Switch | None:
+    return made.computed(load * IDLE_MS, IDLE_MS, now_s=now_s)
+
+
+def test_two_slow_segments_in_a_row_switch_at_once() -> None:
+    made = local_reflex(loaded())
+    assert compute(made, 3.0) is None
+    switch = compute(made, 3.0)
+    assert switch is not None and switch.routes == (REMOTE,)
+    assert switch.text == "load factor of me is 3, worse than 2: switched to server[0,5)"
+
+
+def test_one_slow_segment_among_others_changes_nothing() -> None:
+    made = local_reflex(loaded())
+    for _ in range(20):
+        assert compute(made, 30.0) is None
+        assert compute(made, 1.0) is None
+
+
+def test_a_device_that_has_become_idle_switches_too() -> None:
+    made = local_reflex(loaded(value=3.0, leave_above=None, above=None, leave_below=1.5, below=REMOTE))
+    assert compute(made, 1.0) is None
+    switch = compute(made, 1.0)
+    assert switch is not None and "load factor of me is 1, better than 1.5" in switch.text
+
+
+def test_segments_within_the_range_or_within_noise_or_too_small_to_tell_change_nothing() -> None:
+    made = local_reflex(loaded(leave_below=0.5, below=REMOTE))
+    for load in (0.49, 0.6, 1.0, 1.9, 2.03) * 20:
+        assert compute(made, load) is None
+    for _ in range(20):
+        assert made.computed(1.0, 0.1, now_s=1.0) is None
+        assert made.computed(0.0, 0.1, now_s=1.0) is None
+
+
+def test_what_others_compute_counts_as_load() -> None:
+    """The planner takes the device to be three times as slow because others keep it busy; a segment does not see it."""
+    limits = {"value": 3.0, "leave_below": 2.0, "below": REMOTE, "leave_above": 6.0, "above": REMOTE}
+    calm = local_reflex(loaded(sharing=3.0, **limits))
+    assert all(compute(calm, 1.0) is None for _ in range(5))
+    busy = local_reflex(loaded(sharing=3.0, **limits))
+    assert compute(busy, 2.5) is None and compute(busy, 2.5) is not None
+
+
+def test_the_load_of_another_device_or_another_plan_means_nothing() -> None:
+    made = local_reflex(loaded(device="helper"))
+    assert all(compute(made, 5.0) is None for _ in range(5))
+    made.learn(Alternatives(stream="s", epoch=2, thresholds=(loaded(),)))
+    assert all(compute(made, 5.0) is None for _ in range(5))
+
+
+def test_a_switch_for_load_keeps_the_cooldown_and_is_taken_back_if_it_is_not_confirmed() -> None:
+    made = local_reflex(loaded(), cooldown_ms=5000.0)
+    assert all(compute(made, 3.0, 4.0) is None for _ in range(3))
+    assert compute(made, 3.0, 5.0) is not None
+    assert made.tick(5.0 + CONFIRM_S + 4.9) is None
+    back = made.tick(5.0 + CONFIRM_S + 5.1)
+    assert back is not None and back.routes == (LOCAL,)
+    assert all(compute(made, 3.0, 100.0) is None for _ in range(5))
+
+
+HELPER = route("helper")
+
+
+def twofold_reflex(*, above: PlanRoute, cooldown_ms: float = 0.0) -> Reflex:
+    """Return a source that computes and sends: a slow link leads to itself, its load to `above`."""
+    made = Reflex("me")
+    made.committed(plan(chosen=HELPER), 0.0)
+    thresholds = (alternatives(below=LOCAL).thresholds[0], loaded(above=above))
+    made.learn(Alternatives(stream="s", epoch=1, cooldown_ms=cooldown_ms, thresholds=thresholds))
+    return made
+
+
+@pytest.mark.parametrize("order", [(compute, send), (send, compute)])
+def test_two_thresholds_that_lead_to_different_routes_are_left_to_the_planner(order: Any) -> None:
+    made = twofold_reflex(above=REMOTE)
+    for number in range(5):
+        for measure in order:
+            assert measure(made, 3.0, float(number)) is None
+    assert made.routes == (HELPER,)
+
+
+def test_one_of_two_thresholds_is_enough_as_soon_as_the_other_is_not_crossed() -> None:
+    made = twofold_reflex(above=REMOTE)
+    for _ in range(3):
+        assert compute(made, 3.0) is None and send(made, 4.0) is None
+    assert compute(made, 1.0) is None
+    switch = send(made, 4.0)
+    assert switch is not None and switch.routes == (LOCAL,)
+    assert all(compute(made, 3.0) is None for _ in range(5)), "once per plan"
+
+
+def test_two_thresholds_that_lead_to_the_same_route_agree() -> None:
+    made = twofold_reflex(above=LOCAL)
+    assert send(made, 4.0) is None and compute(made, 3.0) is None
+    assert compute(made, 3.0) is not None and made.routes == (LOCAL,)
+
+
+def test_a_crossing_that_was_long_ago_disputes_nothing() -> None:
+    made = twofold_reflex(above=REMOTE, cooldown_ms=3000.0)
+    assert send(made, 4.0, 1.0) is None and send(made, 4.0, 1.1) is None
+    assert compute(made, 3.0, 3.0) is None and compute(made, 3.0, 3.1) is None
+    assert compute(made, 3.0, 1.2 + CONFIRM_S) is not None and made.routes == (REMOTE,)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([1.0, 1.5, 1.9]))
+def test_noise_of_computing_within_the_range_never_switches(seed: int, load: float) -> None:
+    """Every tenth segment meets a hiccup of up to a second, but no two in a row."""
+    generator, made = random.Random(seed), local_reflex(loaded(leave_below=0.9, below=REMOTE))
+    for number in range(200):
+        measured_ms = load * IDLE_MS + generator.uniform(0.0, 1.4)
+        hiccup_ms = generator.uniform(0.0, 1000.0) if number % 10 == 0 else 0.0
+        assert made.computed(measured_ms + hiccup_ms, IDLE_MS, now_s=1.0 + number) is None
+
+
 @settings(deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([12.0, 20.0, 50.0]))
 def test_noise_within_the_range_never_switches(seed: int, mbps: float) -> None:

@@ -22,6 +22,7 @@ from services.executor.source_protocol import (
     Event,
     Fail,
     Forget,
+    Observed,
     OutcomeSeen,
     PayloadLost,
     PlanCommitted,
@@ -38,7 +39,6 @@ from services.executor.source_protocol import (
     StoreOutcome,
     StreamWithdrawn,
     Tick,
-    TransferSeen,
 )
 from shared.messages.alternatives import Alternatives, Quantity, Threshold
 from shared.messages.devices import TransferObservation
@@ -153,10 +153,10 @@ def test_a_retry_does_not_move_the_rest_of_a_burst(source: Source) -> None:
     assert lengths(source)[3:] == [("c", 1)]
 
 
-def slow_uplink() -> TransferSeen:
+def slow_uplink() -> Observed:
     """A transfer of 16 ms that is overdue after half a second."""
     seen = TransferObservation(device="me", target="other", size_bytes=100_000, elapsed_ms=500.0, finished=False)
-    return TransferSeen(seen)
+    return Observed(seen)
 
 
 def next_best(epoch: int = 1) -> AlternativesKnown:
