@@ -33,7 +33,6 @@ from services.executor.source_protocol import (
     Event,
     Fail,
     Forget,
-    Observed,
     OutcomeSeen,
     PayloadLost,
     PlanCommitted,
@@ -48,6 +47,7 @@ from services.executor.source_protocol import (
     StoreOutcome,
     StreamWithdrawn,
     Tick,
+    TransferSeen,
 )
 from shared.messages.requests import ErrorCause
 from shared.messages.streams import CommittedPlan, PlanRoute
@@ -137,8 +137,12 @@ class SourceState:
             case AlternativesKnown(alternatives):
                 self._reflex.learn(alternatives)
                 return []
-            case Observed(observation):
-                return self._switch(self._reflex.observed(observation, now_s))
+            case TransferSeen(seen):
+                return self._switch(
+                    self._reflex.transferred(
+                        seen.target, seen.size_bytes, seen.elapsed_ms, finished=seen.finished, now_s=now_s
+                    )
+                )
             case CollectorsChanged(online):
                 self._collectors = online
                 return []

@@ -136,7 +136,7 @@ class Refusal(Part):
 
 
 class Receipt(Message):
-    """A transfer has arrived whole (`devices/{sender}/receipts`)."""
+    """A transfer has arrived (`devices/{sender}/receipts`)."""
 
     transfer_id: str
     receiver: Name
