@@ -33,6 +33,7 @@ from services.executor.source_protocol import (
     Event,
     Fail,
     Forget,
+    Observed,
     OutcomeSeen,
     PayloadLost,
     PlanCommitted,
@@ -47,7 +48,6 @@ from services.executor.source_protocol import (
     StoreOutcome,
     StreamWithdrawn,
     Tick,
-    TransferSeen,
 )
 from shared.messages.requests import ErrorCause
 from shared.messages.streams import CommittedPlan, PlanRoute
@@ -137,12 +137,8 @@ class SourceState:
             case AlternativesKnown(alternatives):
                 self._reflex.learn(alternatives)
                 return []
-            case TransferSeen(seen):
-                return self._switch(
-                    self._reflex.transferred(
-                        seen.target, seen.size_bytes, seen.elapsed_ms, finished=seen.finished, now_s=now_s
-                    )
-                )
+            case Observed(observation):
+                return self._switch(self._reflex.observed(observation, now_s))
             case CollectorsChanged(online):
                 self._collectors = online
                 return []
