@@ -1,21 +1,18 @@
 """`segue model calibrate`: what encodings of a model's feature maps cost, and what they do to its answer."""
 
 import asyncio
-import os
-import platform
-import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from services.cli.options import Json, Timeout, notes, output, print_json, settings
 from shared.messages.calibration import Calibration
 from shared.service import InputError
-
-SHIPPED: Final = Path(__file__).parent / "data" / "calibration"
-"""The calibration set that ships."""
 
 
 def calibrate(
@@ -58,7 +55,9 @@ def calibrate(
     of the model's output, and for classifiers how often the best and the five best classes stay the same. Measure
     with photographs like those that the model will see: the planner keeps to the bounds of a policy by these numbers.
     """
-    found = _measure(model, images or SHIPPED, preprocess, codec, variants, quiet=as_json)
+    if broker is not None:
+        asyncio.run(_reach(broker, timeout_s))
+    found = _measure(model, images, preprocess, codec, variants, quiet=as_json)
     document = found.model_dump(mode="json")
     if out is not None:
         try:
@@ -74,38 +73,42 @@ def calibrate(
 
 
 def _measure(
-    file: Path, folder: Path, preprocess: str, codecs: list[str] | None, variants: int | None, *, quiet: bool
+    file: Path, folder: Path | None, preprocess: str, codecs: list[str] | None, variants: int | None, *, quiet: bool
 ) -> Calibration:
-    from services.cli.calibration import MeasureSettings, measure, read_samples
+    from services.cli.calibration import SHIPPED, calibrate_model
     from services.cli.manifest import build_manifest, read_preprocessing
-    from services.executor.coding import Coder
-    from shared.codecs import RAW, CodecRegistry, load_registry
-    from shared.model.onnx_file import load_model
 
     manifest = build_manifest(file, preprocessing=read_preprocessing(preprocess) if preprocess else None)
-    loaded = load_model(file, input_shapes={spec.name: spec.shape for spec in manifest.inputs})
-    samples = read_samples(folder, manifest, variants=variants)
-    registry = load_registry()
-    unknown = [name for name in codecs or () if name not in registry]
-    if unknown:
-        raise InputError(f"no codec is called {unknown[0]!r}; there are {', '.join(registry)}")
-    chosen = CodecRegistry(registry[name] for name in registry if not codecs or name in (RAW, *codecs))
-    how, console = MeasureSettings(threads=os.cpu_count() or 1), notes()
+    images = SHIPPED if folder is None else folder
+    if manifest.preprocessing.kind != "image" and folder is None:
+        raise InputError("the model takes tensors: give --images DIR with .npy files of them")
+    with _progress(quiet=quiet) as tell:
+        return calibrate_model(file, manifest, images, codecs=codecs or (), variants=variants, on_sample=tell)
 
-    def tell(done: int, count: int) -> None:
-        if not quiet:
-            console.print(f"block {done} of {count}", end="\r" if console.is_terminal and done < count else "\n")
 
-    measured = measure(loaded, samples, Coder(chosen, how.engine), how, on_block=tell)
-    return measured.model_copy(update={"device": platform.node(), "measured_at_s": time.time()})
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show how far something is on standard error, and how long it will take."""
+    console = notes()
+    columns = (TextColumn("measuring"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
+        task = progress.add_task("measuring")
+        yield lambda done, count: progress.update(task, completed=done, total=count)
+
+
+async def _reach(broker: str, timeout_s: float) -> None:
+    """Find out that there is no broker before minutes are spent."""
+    from services.cli.operations import operator
+
+    async with operator(settings(broker), connect_timeout_s=timeout_s):
+        pass
 
 
 async def _publish(calibration: Calibration, broker: str, timeout_s: float) -> None:
-    from services.cli.operations import operator
-    from shared.bus import topics
+    from services.cli.operations import operator, publish_calibration
 
     async with operator(settings(broker), connect_timeout_s=timeout_s) as connection:
-        await connection.publish(topics.calibration(calibration.model), calibration.encode(), qos=1, retain=True)
+        await publish_calibration(connection, calibration)
 
 
 def _show(calibration: Calibration, name: str) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from services.cli.calibration import kept_calibrations
 from services.cli.fleet.description import Fleet, read_fleet
 from services.cli.fleet.record import RunRecord
 from services.cli.fleet.reporting import reporting
@@ -52,6 +53,14 @@ def up(
     ] = None,
     requests: Annotated[int | None, typer.Option(min=1, help="Stop after so many requests.")] = None,
     phase_s: PhaseSeconds = None,
+    calibrate: Annotated[
+        bool | None,
+        typer.Option(
+            "--calibrate/--no-calibrate",
+            help="Measure encodings of feature maps first, so that they may be chosen; else as FLEET.toml says.",
+            show_default=False,
+        ),
+    ] = None,
     run_dir: RunDir = None,
     as_json: Json = False,
 ) -> None:
@@ -64,6 +73,8 @@ def up(
     fleet = read_fleet(description)
     if phase_s is not None:
         fleet = fleet.with_phase_s(phase_s)
+    if calibrate is not None:
+        fleet = fleet.with_calibration(calibrate)
     _run(fleet, description.parent, run_dir, as_json, duration_s=duration_s, requests=requests)
 
 
@@ -77,7 +88,7 @@ def _run(
     requests: int | None = None,
 ) -> None:
     kept = run_dir if run_dir is not None else Path(tempfile.mkdtemp(prefix="segue-"))
-    settings = RunSettings(folder, kept, duration_s=duration_s, requests=requests)
+    settings = RunSettings(folder, kept, kept_calibrations(), duration_s=duration_s, requests=requests)
     quiet_logging()
     try:
         record, interrupted = asyncio.run(_record(fleet, settings, notes()))

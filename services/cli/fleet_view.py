@@ -32,6 +32,9 @@ FILTERS: Final = (
 )
 """What to subscribe to, below the root."""
 
+LOSSLESS: Final = frozenset({"raw", "raw+zstd"})
+"""Encodings from which tensors come back bit for bit."""
+
 _M = TypeVar("_M", bound=Message)
 
 _EVENTS_KEPT = 200
@@ -146,6 +149,11 @@ class FleetView:
 def latency_ms(outcome: Outcome) -> float:
     """Return the time from the source's acceptance of a request to its result, in ms."""
     return 1000 * (outcome.completed_at_s - outcome.accepted_at_s)
+
+
+def is_encoded(outcome: Outcome) -> bool:
+    """Say whether a feature map of a request travelled in a lossy encoding."""
+    return any(trace.codec not in LOSSLESS for trace in outcome.trace)
 
 
 def _count(stream: StreamView, outcome: Outcome) -> None:

@@ -16,6 +16,7 @@ from shared.bus.connection import Connection, unique_client_id
 from shared.bus.errors import BusError
 from shared.bus.model_files import serve_models
 from shared.bus.settings import BusSettings
+from shared.messages.calibration import Calibration
 from shared.messages.explanations import Explanation, Question
 from shared.messages.models import Manifest, Offer
 from shared.messages.streams import StreamDeclaration, StreamState, StreamStatus
@@ -147,6 +148,11 @@ def _same(published: Manifest, wanted: Manifest) -> bool:
 async def declare_stream(connection: Connection, declaration: StreamDeclaration) -> None:
     """Publish a stream."""
     await connection.publish(topics.stream(declaration.stream), declaration.encode(), retain=True)
+
+
+async def publish_calibration(connection: Connection, calibration: Calibration) -> None:
+    """Share a calibration with the fleet, those to come included."""
+    await connection.publish(topics.calibration(calibration.model), calibration.encode(), qos=1, retain=True)
 
 
 async def declaration_of(connection: Connection, stream: str) -> StreamDeclaration | None:

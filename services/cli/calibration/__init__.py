@@ -1,6 +1,16 @@
 """What encodings of feature maps cost, and what they do to the answer: measured over a set of inputs."""
 
 from services.cli.calibration.measure import MeasureSettings, measure
+from services.cli.calibration.once import SHIPPED, calibrate_model, calibrate_once, kept_calibrations
 from services.cli.calibration.samples import SampleSet, read_samples
 
-__all__ = ["MeasureSettings", "SampleSet", "measure", "read_samples"]
+__all__ = [
+    "SHIPPED",
+    "MeasureSettings",
+    "SampleSet",
+    "calibrate_model",
+    "calibrate_once",
+    "kept_calibrations",
+    "measure",
+    "read_samples",
+]

@@ -1,5 +1,6 @@
 """Runs a model block by block over the calibration set, and lets every codec carry every feature map."""
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,8 +18,8 @@ from shared.model.model import Model
 from shared.model.onnx_file import extract_segment
 
 Tensors = Mapping[str, Array]
-OnBlock = Callable[[int, int], None]
-"""Is told the blocks that are done, and how many there are."""
+OnSample = Callable[[int, int], None]
+"""Is told how many samples are done, once plain and once per block, and how many there will be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class _Timing:
 
 
 def measure(
-    model: Model, samples: SampleSet, coder: Coder, settings: MeasureSettings, *, on_block: OnBlock | None = None
+    model: Model, samples: SampleSet, coder: Coder, settings: MeasureSettings, *, on_sample: OnSample | None = None
 ) -> Calibration:
     """Measure every codec of `coder` behind every block but the last, and behind `prepare`.
 
@@ -68,14 +69,16 @@ def measure(
     count = len(model.analysis.blocks)
     chosen = _useful_blocks(model, samples, coder, settings) if settings.only_useful else tuple(range(count))
     whole = _load(model, 0, count, settings)
-    reference = [whole.run(tensors) for tensors in samples.inputs]
+    progress = _counter(on_sample, (1 + len(chosen)) * len(samples.inputs))
+    reference = []
+    for tensors in samples.inputs:
+        reference.append(whole.run(tensors))
+        progress()
     blocks = []
-    for done, block in enumerate(chosen, start=1):
+    for block in chosen:
         head = None if block == 0 else _load(model, 0, block, settings)
         tail = _load(model, block, count, settings)
-        blocks.append(_measure_block(block, samples.inputs, reference, head, tail, coder, settings))
-        if on_block is not None:
-            on_block(done, len(chosen))
+        blocks.append(_measure_block(block, samples.inputs, reference, head, tail, coder, settings, progress))
     return Calibration(
         model=model.sha256,
         blocks=tuple(blocks),
@@ -83,6 +86,12 @@ def measure(
         photographs=samples.photographs,
         input_sizes=samples.input_sizes,
     )
+
+
+def _counter(tell: OnSample | None, total: int) -> Callable[[], None]:
+    """Return a function that tells how often it has been called, of `total` times."""
+    done = itertools.count(1)
+    return lambda: None if tell is None else tell(next(done), total)
 
 
 def _useful_blocks(model: Model, samples: SampleSet, coder: Coder, settings: MeasureSettings) -> tuple[int, ...]:
@@ -118,6 +127,7 @@ def _measure_block(
     tail: Session,
     coder: Coder,
     settings: MeasureSettings,
+    progress: Callable[[], None],
 ) -> BlockCalibration:
     """Measure behind one block: `head` computes its output from the model's inputs, `tail` the answer from that."""
     sizes: dict[str, list[int]] = {codec: [] for codec in coder.registry}
@@ -135,6 +145,7 @@ def _measure_block(
             seen = effects.setdefault(coder.registry.distortion(codec), [])
             if len(seen) < len(sizes[codec]):
                 seen.append(_effect(plain, value, encoded, tail, coder))
+        progress()
     worst = {kind: overall(seen) for kind, seen in effects.items()}
     return BlockCalibration(
         block=block,

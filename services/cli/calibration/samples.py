@@ -51,11 +51,7 @@ def read_samples(folder: Path, manifest: Manifest, *, variants: int | None = Non
     Raises:
         InputError: the folder has none, or one of them is no input of the model.
     """
-    wanted = _IMAGES if manifest.preprocessing.kind == "image" else _TENSORS
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in wanted) if folder.is_dir() else []
-    if not files:
-        kind = "photographs" if wanted is _IMAGES else "tensors"
-        raise InputError(f"the model takes {kind}, and {folder} has none: give --images DIR with {', '.join(wanted)}")
+    files = sample_files(folder, manifest)
     inputs: list[Mapping[str, Array]] = []
     per_file = variants or min(VARIANTS, -(-ENOUGH // len(files)))
     for file in files:
@@ -65,6 +61,22 @@ def read_samples(folder: Path, manifest: Manifest, *, variants: int | None = Non
             raise InputError(f"{file}: {error}") from error
     sizes = _input_sizes(inputs, manifest.preprocessing) if manifest.preprocessing.kind == "image" else ()
     return SampleSet(tuple(inputs), len(files), sizes)
+
+
+def sample_files(folder: Path, manifest: Manifest) -> list[Path]:
+    """Return the photographs, or the tensors, of a folder: what the model takes, by name.
+
+    Raises:
+        InputError: there is none.
+    """
+    wanted = _IMAGES if manifest.preprocessing.kind == "image" else _TENSORS
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in wanted) if folder.is_dir() else []
+    if not files:
+        kind = "photographs" if wanted is _IMAGES else "tensors"
+        raise InputError(
+            f"the model takes {kind}, and {folder} has none: give another folder, with {', '.join(wanted)}"
+        )
+    return files
 
 
 def _payloads(file: Path, variants: int) -> Iterator[bytes]:

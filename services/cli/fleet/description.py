@@ -12,8 +12,9 @@ from pydantic_core import ErrorDetails
 from services.cli.manifest import Preset, parse_preprocessing
 from shared.messages.base import Name
 from shared.messages.models import OutputKind, Preprocessing
-from shared.plan.policy import Policy
-from shared.plan.quantities import DOCUMENT, Count, NonNegative, Positive
+from shared.plan.plan import RAW
+from shared.plan.policy import CodecMode, Policy
+from shared.plan.quantities import DOCUMENT, Count, Flag, NonNegative, Positive
 from shared.service import InputError
 
 IN_USE: Final = "in-use"
@@ -76,6 +77,9 @@ class ModelDescription:
         preprocessing: from a photograph to the input tensor: a preset's name, or fields; see `services.cli.manifest`.
         softmax: the model gives logits; scores are their softmax.
         input_shapes: of inputs whose shape the file leaves open.
+        calibrate: whether encodings of feature maps are measured before the start; None for a policy that asks for
+            encodings.
+        calibration_images: folder with the photographs, or tensors, to measure with; those that ship if None.
     """
 
     __pydantic_config__ = DOCUMENT
@@ -87,6 +91,8 @@ class ModelDescription:
     output: OutputKind | None = None
     softmax: bool = False
     input_shapes: Mapping[str, tuple[Count, ...]] = field(default_factory=dict)
+    calibrate: Flag | None = None
+    calibration_images: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +155,18 @@ class Fleet:
     phases: tuple[PhaseDescription, ...] = ()
     emulated: bool = True
     broker: str = EMBEDDED_BROKER
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether encodings are measured: as the model says, else if the policy cannot be kept without."""
+        if self.model.calibrate is not None:
+            return self.model.calibrate
+        bounds = (self.policy.min_top1_agreement, self.policy.max_relative_error)
+        return self.policy.codec not in (CodecMode.AUTO, RAW) or any(bound is not None for bound in bounds)
+
+    def with_calibration(self, wanted: bool) -> "Fleet":
+        """Return the same fleet, whose model is calibrated or not."""
+        return replace(self, model=replace(self.model, calibrate=wanted))
 
     def with_phase_s(self, duration_s: float) -> "Fleet":
         """Return the same fleet with every phase lasting `duration_s`."""
@@ -267,6 +285,8 @@ def _file_faults(fleet: Fleet, folder: Path) -> Iterator[str]:
         yield f"model.file: there is no file {folder / fleet.model.file}"
     if fleet.model.labels is not None and not (folder / fleet.model.labels).is_file():
         yield f"model.labels: there is no file {folder / fleet.model.labels}"
+    if fleet.model.calibration_images is not None and not (folder / fleet.model.calibration_images).is_dir():
+        yield f"model.calibration_images: there is no folder {folder / fleet.model.calibration_images}"
     for index, pattern in enumerate(fleet.stream.images):
         if not _matches(folder, pattern):
             yield f"stream.images.{index}: no file matches {folder / pattern}"

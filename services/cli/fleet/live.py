@@ -16,6 +16,7 @@ from services.cli.fleet_view import DeviceView, FleetView, StreamView
 from shared.messages.devices import State
 from shared.messages.events import Event, EventKind
 from shared.messages.streams import CommittedPlan
+from shared.plan.plan import RAW
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _COLOURS: Final = ("cyan", "magenta", "yellow", "green", "blue", "red")
@@ -114,6 +115,7 @@ def cut_bar(plan: CommittedPlan, colours: dict[str, str]) -> Text:
         text.append(f"{stage.device} ", style=f"bold {colours.get(stage.device, 'white')}")
         text.append("█" * (stage.stop - stage.start), style=colours.get(stage.device, "white"))
         text.append(f" [{stage.start},{stage.stop})", style="dim")
+        text.append("" if stage.codec == RAW else f" {stage.codec}", style="italic")
     return text
 
 

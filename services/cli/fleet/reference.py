@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from services.cli.fleet_view import is_encoded
 from services.executor.prepare import prepare
 from shared.codecs.effect import effect_on
 from shared.messages.models import Manifest
@@ -15,7 +16,6 @@ RELATIVE_TOLERANCE = 1e-5
 ABSOLUTE_TOLERANCE = 1e-6
 ENCODED_TOLERANCE = 0.05
 """Of an output's largest value, where feature maps travelled in a lossy encoding and no best class is compared."""
-LOSSLESS = frozenset({"raw", "raw+zstd"})
 
 
 class Reference:
@@ -58,7 +58,7 @@ class Reference:
         expected = self.outputs(payload)
         if any(name not in got or got[name].shape != output.shape for name, output in expected.items()):
             return True
-        if all(trace.codec in LOSSLESS for trace in outcome.trace):
+        if not is_encoded(outcome):
             return not all(
                 np.allclose(got[name], output, rtol=RELATIVE_TOLERANCE, atol=ABSOLUTE_TOLERANCE, equal_nan=True)
                 for name, output in expected.items()

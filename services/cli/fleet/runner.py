@@ -13,6 +13,7 @@ from broker.process import free_port
 from services.cli.errors import Infeasible
 from services.cli.fleet import commands
 from services.cli.fleet.baselines import Ground
+from services.cli.fleet.calibrating import calibrate
 from services.cli.fleet.collected import await_outcomes, read_counts
 from services.cli.fleet.description import EMBEDDED_BROKER, Fleet, PhaseDescription
 from services.cli.fleet.load import Load, LoadSettings
@@ -31,12 +32,21 @@ from services.cli.fleet.scenario import (
 )
 from services.cli.fleet.workload import Workload, read_workload
 from services.cli.fleet_view import FleetView
-from services.cli.operations import FleetSilent, add_model, declare_stream, set_policy, until_running, withdraw_stream
+from services.cli.operations import (
+    FleetSilent,
+    add_model,
+    declare_stream,
+    publish_calibration,
+    set_policy,
+    until_running,
+    withdraw_stream,
+)
 from shared.bus import topics
 from shared.bus.connection import Connection, unique_client_id
 from shared.bus.errors import BrokerUnreachable
 from shared.bus.settings import BusSettings
 from shared.client import Client
+from shared.messages.calibration import Calibration
 from shared.messages.devices import State
 from shared.messages.streams import StreamDeclaration, StreamState, StreamStatus
 from shared.plan.policy import policy_document
@@ -61,10 +71,12 @@ class RunSettings:
         run_dir: logs, caches and databases of the run.
         duration_s: without phases, stop after so long; None for no limit.
         requests: stop after so many; None for no limit.
+        calibrations: where calibrations are kept from one run to the next.
     """
 
     folder: Path
     run_dir: Path
+    calibrations: Path
     duration_s: float | None = None
     requests: int | None = None
 
@@ -83,6 +95,7 @@ class Run:
     _observer: Observer = field(init=False)
     _phases: list[PhaseRecord] = field(default_factory=list, init=False)
     _notes: list[str] = field(default_factory=list, init=False)
+    _calibration: Calibration | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._conditions = usual_conditions(self.fleet)
@@ -100,6 +113,7 @@ class Run:
         """
         self.reporter.step("reading the model and the images")
         workload = await asyncio.to_thread(read_workload, self.fleet, self.settings.folder)
+        await self._calibrate(workload)
         embedded = self.fleet.broker == EMBEDDED_BROKER
         port = free_port()
         address = f"mqtt://127.0.0.1:{port}" if embedded else self.fleet.broker
@@ -129,6 +143,20 @@ class Run:
             collector=counts,
             notes=tuple(self._notes),
         )
+
+    async def _calibrate(self, workload: Workload) -> None:
+        """Measure encodings if that is wanted, while nothing else computes here."""
+        if self.fleet.calibrates:
+            images = self.fleet.model.calibration_images
+            folder = None if images is None else self.settings.folder / images
+            self._calibration = await calibrate(workload, folder, self.settings.calibrations, self.reporter.step)
+            found = self._calibration
+            self.reporter.step(f"encodings are known of {len(found.blocks)} cuts, from {found.samples} inputs")
+        elif self.fleet.model.calibrate is None:
+            self.reporter.step(
+                "encodings are not measured, feature maps travel raw: `--calibrate`, or `calibrate = true` below "
+                "[model], changes that"
+            )
 
     async def _wait_for_broker(self, processes: Processes, bus: BusSettings) -> None:
         end_s = time.monotonic() + _BROKER_START_S
@@ -204,6 +232,8 @@ class Run:
             stream=stream.name, model=manifest.model, source=stream.source, rate_hz=stream.rate_hz
         )
         async with Connection.open(bus, client_id=unique_client_id("segue-up")) as connection:
+            if self._calibration is not None:
+                await publish_calibration(connection, self._calibration)
             self.reporter.step("measuring the model's blocks on every device")
             await declare_stream(connection, declaration)
             policy = policy_document(self.fleet.policy)
@@ -299,7 +329,9 @@ class Run:
         profiles = {name: seen.profiles[model] for name, seen in self.view.devices.items() if model in seen.profiles}
         if self.fleet.stream.source not in profiles:
             return None
-        return Ground(workload.manifest, profiles, self.fleet.stream.source, _median_bytes(workload.payloads))
+        size_bytes = _median_bytes(workload.payloads)
+        source, policy = self.fleet.stream.source, self.fleet.policy
+        return Ground(workload.manifest, profiles, source, size_bytes, policy, self._calibration)
 
 
 async def _cancel(*tasks: "asyncio.Task[Any]") -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from services.cli.fleet.description import IN_USE, Fleet, LinkDescription, PhaseDescription
 from shared.messages.devices import EmulatedLink, Emulation, Links
 from shared.messages.streams import CommittedPlan, PlanRoute
+from shared.plan.plan import RAW
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +110,17 @@ def describe_conditions(fleet: Fleet, conditions: Conditions) -> str:
 
 
 def route_text(routes: Iterable[PlanRoute]) -> str:
-    """Write routes for people: `camera[0,9) > server[9,23)`, several with their weights."""
+    """Write routes for people: `camera[0,9) uint8 > server[9,23)`, with encodings but raw, several with weights."""
     alternatives = tuple(routes)
-    texts = [" > ".join(f"{s.device}[{s.start},{s.stop})" for s in route.stages) for route in alternatives]
+    texts = [
+        " > ".join(stage_text(stage.device, stage.start, stage.stop, stage.codec) for stage in route.stages)
+        for route in alternatives
+    ]
     if len(texts) == 1:
         return texts[0]
     return " | ".join(f"{route.weight}x {text}" for route, text in zip(alternatives, texts, strict=True))
+
+
+def stage_text(device: str, start: int, stop: int, codec: str) -> str:
+    """Write a stage for people: its blocks, and the encoding in which it sends on, if that is not raw."""
+    return f"{device}[{start},{stop})" + ("" if codec == RAW else f" {codec}")

@@ -7,9 +7,11 @@ from typing import Any
 from services.cli.fleet.baselines import Alternative, baselines, predict_ms
 from services.cli.fleet.record import CollectorCounts, PhaseRecord, RequestRecord, RunRecord
 from services.cli.fleet.scenario import route_text
-from services.cli.fleet_view import latency_ms
+from services.cli.fleet_view import is_encoded, latency_ms
+from services.planner.encodings import DEFAULT_TOP1_AGREEMENT
 from shared.messages.events import Reroute, RerouteCause
 from shared.messages.requests import Outcome, OutcomeStatus
+from shared.plan.policy import CodecMode, Policy
 
 _LAST = 10
 """Requests before a reroute whose median is the latency before, where none ended between trigger and reroute."""
@@ -78,6 +80,8 @@ class Summary:
         lost: requests without an outcome.
         duplicates: outcomes that the collector saw for requests that had another one already; it keeps the first.
         mismatches: results that differ from the whole model's.
+        encoded: results whose feature maps travelled in a lossy encoding; they differ if their best class does.
+        encoded_mismatches: those of `mismatches` that are among them.
         problems: empty for a run in which all went as it should.
     """
 
@@ -87,6 +91,8 @@ class Summary:
     lost: int
     duplicates: int
     mismatches: int
+    encoded: int
+    encoded_mismatches: int
     latency: Latency
     phases: tuple[PhaseSummary, ...]
     reroutes: tuple[RerouteSummary, ...]
@@ -107,6 +113,8 @@ def summarise(record: RunRecord) -> Summary:
         lost=len(record.requests) - len(outcomes),
         duplicates=seen.computed_twice + seen.contradicted,
         mismatches=sum(request.mismatch for request in record.requests),
+        encoded=sum(is_encoded(outcome) for outcome in results),
+        encoded_mismatches=sum(_differs_encoded(request) for request in record.requests),
         latency=_latency(results),
         phases=_phases(record),
         reroutes=tuple(_reroute(each, record) for each in reroutes),
@@ -124,6 +132,8 @@ def to_document(summary: Summary) -> dict[str, Any]:
         "lost": summary.lost,
         "duplicates": summary.duplicates,
         "mismatches": summary.mismatches,
+        "encoded": summary.encoded,
+        "encoded_mismatches": summary.encoded_mismatches,
         "latency_ms": _latency_document(summary.latency),
         "phases": [_phase_document(phase) for phase in summary.phases],
         "reroutes": [_reroute_document(reroute) for reroute in summary.reroutes],
@@ -228,9 +238,10 @@ def _problems(record: RunRecord, reroutes: Sequence[Reroute], outcomes: Sequence
     lost = len(record.requests) - len(outcomes)
     if lost:
         yield f"{lost} of {len(record.requests)} requests have no outcome"
-    mismatches = sum(request.mismatch for request in record.requests)
+    mismatches = sum(request.mismatch and not _differs_encoded(request) for request in record.requests)
     if mismatches:
         yield f"{mismatches} results differ from the whole model's"
+    yield from _encoding_problems(record)
     for phase in record.phases:
         inside = [each for each in reroutes if phase.started_at_s <= each.committed_at_s < phase.ended_at_s]
         if phase.expect_reroute and not inside:
@@ -241,6 +252,22 @@ def _problems(record: RunRecord, reroutes: Sequence[Reroute], outcomes: Sequence
         yield f"the collector lacks {record.collector.missing} of {len(outcomes)} outcomes"
     if record.collector is not None and record.collector.contradicted:
         yield f"{record.collector.contradicted} requests had a result and an error"
+
+
+def _encoding_problems(record: RunRecord) -> Iterable[str]:
+    """Say that encodings changed more answers than the policy's bound allows; a policy that names one gives none."""
+    encoded = sum(request.outcome is not None and is_encoded(request.outcome) for request in record.requests)
+    changed = sum(_differs_encoded(request) for request in record.requests)
+    policy = Policy() if record.ground is None else record.ground.policy
+    if not changed or policy.codec != CodecMode.AUTO:
+        return
+    bound = DEFAULT_TOP1_AGREEMENT if policy.min_top1_agreement is None else policy.min_top1_agreement
+    if 1 - changed / encoded < bound:
+        yield f"{changed} of {encoded} encoded results differ from the whole model's: more than {1 - bound:.2%}"
+
+
+def _differs_encoded(request: RequestRecord) -> bool:
+    return request.mismatch and request.outcome is not None and is_encoded(request.outcome)
 
 
 def _latency_document(latency: Latency) -> dict[str, float | None]:

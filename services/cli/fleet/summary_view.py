@@ -80,8 +80,19 @@ def _verdict(summary: Summary) -> Text:
         for problem in summary.problems:
             text.append(f"problem: {problem}\n", style="bold red")
     else:
-        text.append("Every request has exactly one outcome, and every result is the whole model's.", style="bold green")
+        text.append(f"Every request has exactly one outcome, and {_same(summary)}.", style="bold green")
     return text
+
+
+def _same(summary: Summary) -> str:
+    """Say in what results are the whole model's: number by number, or the answer where encodings change numbers."""
+    if not summary.encoded:
+        return "every result is the whole model's"
+    kept = summary.encoded - summary.encoded_mismatches
+    return (
+        f"every result is the whole model's; of {summary.encoded} whose feature maps travelled in a lossy encoding, "
+        f"{kept} have its answer (the best class; else numbers within 5 %)"
+    )
 
 
 def _ms(value: float | None) -> str:

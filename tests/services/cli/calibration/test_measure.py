@@ -9,8 +9,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from services.cli import calibrate as calibrate_module
-from services.cli.calibrate import SHIPPED, calibrate
-from services.cli.calibration import MeasureSettings, measure, read_samples
+from services.cli.calibrate import calibrate
+from services.cli.calibration import SHIPPED, MeasureSettings, measure, read_samples
 from services.cli.lazy import Entry, lazy_app
 from services.cli.manifest import Preset, build_manifest
 from services.executor.coding import Coder
@@ -107,7 +107,7 @@ def test_only_useful_blocks_are_the_smallest_of_some_codec_so_far(model_file, ph
 
 def test_a_folder_without_inputs_is_refused(model_file, tmp_path):
     manifest = build_manifest(model_file, preprocessing=Preset.UNIT)
-    with pytest.raises(InputError, match=r"takes photographs, .* give --images"):
+    with pytest.raises(InputError, match=r"takes photographs, .* give another folder"):
         read_samples(tmp_path, manifest)
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
     with pytest.raises(InputError, match=r"broken\.jpg"):

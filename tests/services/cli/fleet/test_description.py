@@ -137,3 +137,35 @@ def test_a_missing_description_is_said_so(tmp_path: Path) -> None:
 def test_the_descriptions_that_are_shipped_are_good(file: str) -> None:
     fleet = read_fleet(REPOSITORY / file)
     assert len(fleet.devices) >= 2
+
+
+@pytest.mark.parametrize(
+    ("policy", "calibrate", "expected"),
+    [
+        ({}, None, False),
+        ({"codec": "raw"}, None, False),
+        ({"codec": "lossless"}, None, True),
+        ({"codec": "uint8"}, None, True),
+        ({"min_top1_agreement": 0.9}, None, True),
+        ({"max_relative_error": 0.1}, False, False),
+        ({}, True, True),
+    ],
+)
+def test_encodings_are_measured_if_that_is_said_or_the_policy_speaks_of_them(
+    policy: dict[str, Any], calibrate: bool | None, expected: bool
+) -> None:
+    model = {"file": "m.onnx"} | ({} if calibrate is None else {"calibrate": calibrate})
+    fleet = parse_fleet(changed(policy=policy, model=model), origin="F")
+    assert fleet.calibrates is expected
+    assert fleet.with_calibration(not expected).calibrates is not expected
+
+
+def test_the_folder_of_the_calibration_set_has_to_be_there(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").touch()
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "fleet.toml").write_text(
+        '[model]\nfile = "m.onnx"\ncalibration_images = "none"\n'
+        '[stream]\nsource = "a"\nimages = ["*.jpg"]\n[devices.a]\n'
+    )
+    with pytest.raises(InputError, match=r"model\.calibration_images: there is no folder .*none"):
+        read_fleet(tmp_path / "fleet.toml")

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -8,11 +9,13 @@ from services.cli.fleet.record import CollectorCounts, PhaseRecord, RequestRecor
 from services.cli.fleet.scenario import Conditions
 from services.cli.fleet.summary import percentile, summarise, to_document
 from services.cli.fleet.summary_view import render
+from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration
 from shared.messages.devices import Profile
 from shared.messages.events import Reroute, RerouteCause
 from shared.messages.models import Manifest, ManifestBlock
-from shared.messages.requests import ErrorCause, Outcome, OutcomeStatus
+from shared.messages.requests import ErrorCause, Outcome, OutcomeStatus, StageTrace
 from shared.messages.streams import PlanRoute, PlanStage
+from shared.plan.policy import DeviceRule, Policy
 
 MODEL = "ab" * 32
 PAIR = ("camera", "server")
@@ -31,6 +34,30 @@ GROUND = Ground(
     },
     source="camera",
     input_bytes=20_000,
+)
+
+
+CALIBRATION = Calibration(
+    model=MODEL,
+    blocks=(
+        BlockCalibration(
+            block=0,
+            raw_bytes=600_000,
+            codecs=(
+                CodecCalibration(codec="raw", size_bytes=600_000, worst_size_bytes=600_000, top1_agreement=1.0),
+                CodecCalibration(
+                    codec="uint8+zstd",
+                    size_bytes=8000,
+                    worst_size_bytes=9000,
+                    encode_ms=0.5,
+                    decode_ms=1.0,
+                    top1_agreement=1.0,
+                ),
+                CodecCalibration(codec="uint4", size_bytes=100, worst_size_bytes=100, top1_agreement=0.5),
+            ),
+        ),
+    ),
+    samples=100,
 )
 
 
@@ -109,6 +136,33 @@ def test_the_best_single_device_is_chosen_for_each_phase_and_the_fixed_plan_for_
     ]
     assert {each.route for each in found.fixed} == {"camera[0,3)"}
     assert {each.route for each in baselines(GROUND, [USUAL, SLOW]).fixed} == {"camera[0,2) > server[2,3)"}
+
+
+def test_other_plans_keep_the_policy_and_send_in_the_best_encoding_that_it_allows() -> None:
+    stays = replace(GROUND, policy=Policy(raw_input_stays_on_source=True), calibration=CALIBRATION)
+    found = baselines(stays, [USUAL])
+    assert [each.route for each in found.single] == ["camera[0,3)"]
+    # prepare, to encode (ten times as slow as the server), latency and transfer, to decode, the rest and its overhead
+    assert [(each.route, each.predicted_ms) for each in found.fixed] == [
+        ("camera[0,1) uint8+zstd > server[1,3)", pytest.approx(20 + 5 + 2 + 8 + 1 + 9))
+    ]
+    alone = replace(stays, policy=Policy(raw_input_stays_on_source=True, max_devices=1))
+    assert {each.route for each in baselines(alone, [USUAL]).fixed} == {"camera[0,3)"}
+    raw = replace(stays, policy=Policy(raw_input_stays_on_source=True, codec="raw"))
+    assert {each.route for each in baselines(raw, [USUAL]).fixed} == {"camera[0,2) > server[2,3)"}
+    nowhere = replace(stays, policy=Policy(devices=DeviceRule(allow=("server",)), raw_input_stays_on_source=True))
+    assert [each.predicted_ms for each in baselines(nowhere, [USUAL]).single] == [None]
+
+
+def test_encodings_may_change_as_many_answers_as_the_policy_allows() -> None:
+    trace = (StageTrace(device="camera", start=0, stop=2, received_at_s=0.0, codec="uint8+zstd"),)
+    encoded = [request(i, 101.0 + i / 100, 33.0, 1, trace=trace) for i in range(100)]
+    changed = [replace(each, mismatch=True) for each in encoded[:2]]
+    allows = replace(GROUND, policy=Policy(min_top1_agreement=0.98))
+    kept = summarise(record(requests=(*encoded[2:], *changed), ground=allows))
+    assert (kept.encoded, kept.mismatches, kept.encoded_mismatches, kept.problems[1:]) == (100, 2, 2, ())
+    broken = summarise(record(requests=(*encoded[2:], *changed)))
+    assert "2 of 100 encoded results differ from the whole model's: more than 1.00%" in broken.problems
 
 
 def test_a_good_run_has_no_problems() -> None:
