@@ -24,11 +24,12 @@ from shared.bus.connection import Connection
 from shared.bus.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.alternatives import Alternatives
+from shared.messages.control import COMMANDS, REPORTS, Prepare, Ready, SegmentRange
 from shared.messages.devices import EmulatedLink, Emulation, LinkEstimate, Links, Presence, State, Telemetry
 from shared.messages.events import Event
 from shared.messages.models import Manifest, OutputKind, Preprocessing
 from shared.messages.requests import REQUEST_ID_PROPERTY, Outcome
-from shared.messages.streams import CommittedPlan, StreamDeclaration
+from shared.messages.streams import CommittedPlan, PlanStage, StreamDeclaration
 from shared.model.architectures import build
 from shared.model.onnx_file import write_onnx
 
@@ -37,7 +38,7 @@ WAIT_S = 60.0
 
 @dataclass
 class PlannedExecutors:
-    """What is said of presence, plans, alternatives, events and results."""
+    """What is said of presence, plans, alternatives, events and results, and what devices are to hold."""
 
     settings: BusSettings
     connection: Connection
@@ -47,10 +48,15 @@ class PlannedExecutors:
     events: list[Event] = field(default_factory=list)
     online: set[str] = field(default_factory=set)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    prepares: list[tuple[str, Prepare]] = field(default_factory=list)
+    readies: list[Ready] = field(default_factory=list)
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def listen(self) -> None:
-        filters = (topics.ANY_PRESENCE, topics.ANY_PLAN, topics.ANY_ALTERNATIVES, topics.ANY_RESULT, topics.EVENTS)
+        filters = (
+            *(topics.ANY_PRESENCE, topics.ANY_PLAN, topics.ANY_ALTERNATIVES, topics.ANY_RESULT, topics.EVENTS),
+            *("devices/+/commands", topics.ANY_REPORT),
+        )
         for topic in filters:
             await self.connection.subscribe(topic)
         async for received in self.connection:
@@ -63,6 +69,12 @@ class PlannedExecutors:
             case ["devices", device, "presence"] if payload:
                 if Presence.decode(payload).state is State.ONLINE:
                     self.online.add(device)
+            case ["devices", device, "commands"]:
+                if isinstance(command := COMMANDS.decode(payload), Prepare):
+                    self.prepares.append((device, command))
+            case ["devices", _, "reports"]:
+                if isinstance(report := REPORTS.decode(payload), Ready):
+                    self.readies.append(report)
             case ["streams", stream, "plan"] if payload:
                 self.plans[stream] = CommittedPlan.decode(payload)
             case ["streams", stream, "alternatives"] if payload:
@@ -72,6 +84,18 @@ class PlannedExecutors:
                 self.outcomes[outcome.request_id] = outcome
             case ["events"]:
                 self.events.append(Event.decode(payload))
+
+    def holds(self, stream: str, epoch: int, stage: PlanStage) -> bool:
+        """Say whether a device has been asked to hold a segment for an epoch, and has answered everything asked."""
+        mine = [
+            asked
+            for device, asked in self.prepares
+            if (device, asked.stream, asked.epoch) == (stage.device, stream, epoch)
+        ]
+        key = (stage.device, stream, epoch)
+        answered = sum((ready.device, ready.stream, ready.epoch) == key for ready in self.readies)
+        wanted = SegmentRange(start=stage.start, stop=stage.stop)
+        return bool(mine) and wanted in mine[-1].segments and answered >= len(mine)
 
     async def until(self, found: Callable[[], Any]) -> None:
         async with asyncio.timeout(WAIT_S), self.news:
@@ -99,9 +123,11 @@ class PlannedExecutors:
         """Give a reference model to the planner's library."""
         path = self.folder / f"{architecture}.onnx"
         write_onnx(build(architecture), path)
-        manifest = build_manifest(
-            path, preprocessing=Preprocessing(kind="image"), output=OutputKind.CLASSIFICATION, softmax=True
-        )
+        return await self.add_file(path, Preprocessing(kind="image"))
+
+    async def add_file(self, path: Path, preprocessing: Preprocessing) -> Manifest:
+        """Give a classifier to the planner's library."""
+        manifest = build_manifest(path, preprocessing=preprocessing, output=OutputKind.CLASSIFICATION, softmax=True)
         await add_model(self.settings, manifest, path)
         return manifest
 

@@ -1,0 +1,103 @@
+"""A link sinks, and the source takes another cut and another encoding by itself: real processes, a calibrated model."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from planned_executors import PlannedExecutors, open_planned
+from shared_paths import REPOSITORY
+
+from services.cli.calibration import MeasureSettings, measure, read_samples
+from services.executor.coding import Coder
+from shared.bus import topics
+from shared.codecs import load_registry
+from shared.messages.alternatives import Quantity, Threshold
+from shared.messages.calibration import Calibration
+from shared.messages.events import EventKind
+from shared.messages.models import Manifest, Preprocessing
+from shared.messages.requests import Outcome
+from shared.messages.streams import PlanRoute
+from shared.model.onnx_file import load_model
+
+CAMERA, SERVER, STREAM = "camera", "server", "door"
+SLOWDOWN, FAST_MBPS = 16.0, 200.0
+DATA = REPOSITORY / "services" / "cli" / "data"
+SQUEEZENET = DATA / "squeezenet1.1.onnx"
+PREPROCESSING = Preprocessing(kind="image", channel_order="BGR", mean=(104.0, 117.0, 123.0))
+POLICY = {
+    "raw_input_stays_on_source": True,
+    "codec": "auto",
+    "min_top1_agreement": 1.0,
+    "max_relative_error": 1.0,
+    "cooldown_ms": 0,
+    "max_in_flight": 1,
+}
+
+
+def calibrated(manifest: Manifest) -> Calibration:
+    """Measure every encoding behind every useful cut, on the first photographs: as `segue model calibrate` does."""
+    samples = read_samples(DATA / "photos", manifest)
+    settings = MeasureSettings(only_useful=True, timed_samples=1, repetitions=1)
+    coder = Coder(load_registry(), settings.engine)
+    return measure(load_model(SQUEEZENET), replace(samples, inputs=samples.inputs[:3]), coder, settings)
+
+
+@pytest.fixture
+async def fleet(tmp_path: Path) -> AsyncIterator[PlannedExecutors]:
+    async with open_planned(tmp_path, (CAMERA, SERVER)) as opened:
+        await opened.emulate(CAMERA, SLOWDOWN, server=FAST_MBPS)
+        await opened.emulate(SERVER, 1.0, camera=FAST_MBPS)
+        await opened.measure_links(CAMERA, SERVER, FAST_MBPS)
+        manifest = await opened.add_file(SQUEEZENET, PREPROCESSING)
+        await opened.connection.publish(topics.calibration(manifest.model), calibrated(manifest).encode(), retain=True)
+        await opened.declare(STREAM, manifest, CAMERA)
+        await opened.until(lambda: STREAM in opened.plans)
+        yield opened
+
+
+def way(outcome: Outcome) -> list[tuple[str, int, int, str]]:
+    return [(stage.device, stage.start, stage.stop, stage.codec) for stage in outcome.trace]
+
+
+def stages_of(route: PlanRoute) -> list[tuple[str, int, int, str]]:
+    return [(stage.device, stage.start, stage.stop, stage.codec) for stage in route.stages]
+
+
+def uplink(fleet: PlannedExecutors) -> Threshold | None:
+    """Return what the planner says of the camera's link under the plan in force, once it leads somewhere."""
+    known = fleet.alternatives.get(STREAM)
+    if known is None or known.epoch != fleet.plans[STREAM].epoch:
+        return None
+    found = next((each for each in known.thresholds if each.quantity is Quantity.BANDWIDTH), None)
+    return None if found is None or found.below is None else found
+
+
+async def test_cut_and_encoding_change_together_before_the_planner_knows(fleet: PlannedExecutors) -> None:
+    await fleet.demand(STREAM, **POLICY)
+    await fleet.until(lambda: fleet.plans[STREAM].routes[0].stages[0].codec != "raw" and uplink(fleet) is not None)
+    photograph = (DATA / "photos" / "astronaut.jpg").read_bytes()
+    await fleet.submit(STREAM, photograph, "first")
+    first = await fleet.outcome("first")
+    plan, threshold = fleet.plans[STREAM], uplink(fleet)
+    assert way(first) == stages_of(plan.routes[0]) and first.epoch == plan.epoch
+    assert threshold is not None and threshold.below is not None and threshold.leave_below is not None
+    before, after = plan.routes[0].stages[0], threshold.below.stages[0]
+    assert before.device == after.device == CAMERA
+    assert before.stop < after.stop and before.codec != after.codec, "cut and encoding change together"
+    below = threshold.below
+    await fleet.until(lambda: all(fleet.holds(STREAM, plan.epoch, stage) for stage in below.stages))
+    # No monitor runs: nobody tells the planner.
+    slow_mbps = threshold.leave_below / 2
+    await fleet.emulate(CAMERA, SLOWDOWN, server=slow_mbps)
+    prepared = len(fleet.prepares)
+    await fleet.submit(STREAM, photograph, "slow", "slower", "after")
+    switched = await fleet.outcome("after")
+    assert way(switched) == stages_of(below) and switched.epoch == plan.epoch == fleet.plans[STREAM].epoch
+    assert len(fleet.prepares) == prepared, "what it needs was there"
+    assert switched.top[0].index == first.top[0].index
+    (event,) = [event for event in fleet.events if event.kind is EventKind.SWITCHED]
+    assert event.origin == CAMERA and f"link {CAMERA}->{SERVER}" in event.text
+    await fleet.measure_links(CAMERA, SERVER, slow_mbps)
+    await fleet.until(lambda: fleet.plans[STREAM].epoch > plan.epoch)
+    assert stages_of(fleet.plans[STREAM].routes[0]) == stages_of(below)
