@@ -50,13 +50,22 @@ def read_problem(document: str | bytes, *, strategies: Collection[str] | None = 
     Raises:
         InvalidDocumentError: with one fault per line and JSON path.
     """
+    return problem_from_values(json_values(document), strategies=strategies)
+
+
+def json_values(document: str | bytes) -> object:
+    """Return the values of a JSON text.
+
+    Raises:
+        InvalidDocumentError: if it is no JSON, gives a key twice, or is too large.
+    """
     if len(document) > MAX_FILE_BYTES:
         raise InvalidDocumentError((Fault("$", f"larger than {MAX_FILE_BYTES} bytes"),))
     try:
-        values = json.loads(document, object_pairs_hook=_unique_keys)
+        values: object = json.loads(document, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as exc:
         raise InvalidDocumentError((Fault("$", f"not JSON: {exc}"),)) from exc
-    return problem_from_values(values, strategies=strategies)
+    return values
 
 
 def problem_from_values(values: object, *, strategies: Collection[str] | None = None) -> Problem:

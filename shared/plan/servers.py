@@ -1,28 +1,36 @@
 """What a device does with the work that waits for it: one class per kind of queue discipline.
 
-A server is a state machine: it takes arrivals, says when something will happen next, and tells what has finished.
+A server is a state machine: it takes arrivals, says when something will happen next, and tells what has finished. Its
+rate may change at any time; what is under way goes on at the new rate, so that times are exact.
 """
 
 import heapq
 from collections import deque
-from dataclasses import dataclass
 from math import inf
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from shared.plan.policy import QueueDiscipline
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A piece of work at a server. ``deadline_ms`` is absolute; ``ticket`` breaks ties, smaller first."""
+class Task(NamedTuple):
+    """A piece of work at a server.
+
+    Attributes:
+        ticket: breaks ties, smaller first.
+        duration_ms: how long it takes at rate 1.
+        deadline_ms: absolute.
+        fixed_ms: the part of ``duration_ms`` that comes first and takes as long at any rate but 0.
+        link: the receiver, where the rate is that of a link.
+    """
 
     ticket: int
     duration_ms: float
     deadline_ms: float = inf
+    fixed_ms: float = 0.0
+    link: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(NamedTuple):
     """A stretch of time in which a server works on a task."""
 
     ticket: int
@@ -37,7 +45,7 @@ class Server(Protocol):
         """Take a task in."""
 
     def next_ms(self) -> float:
-        """Return when the next task or slice ends; inf if the server is idle."""
+        """Return when the next task or slice ends; inf if the server is idle or stands still."""
 
     def advance(self, now_ms: float) -> tuple[list[int], list[Slice]]:
         """Work until ``now_ms`` (at most ``next_ms()``); return the tickets finished and the slices worked."""
@@ -45,19 +53,25 @@ class Server(Protocol):
     def settle(self, now_ms: float) -> None:
         """Start the next task if the server is free, once all arrivals of this instant are in."""
 
+    def set_rate(self, rate: float, now_ms: float, link: str | None = None) -> None:
+        """From now on do ``rate`` ms of work per ms, of tasks with this link; at 0 they stand still."""
+
 
 class QueueServer:
     """One task at a time to its end: first come, shortest job, or earliest deadline first.
 
-    Background processes take their equal share of the processor meanwhile.
+    Background processes take their equal share of the processor meanwhile. A task at rate 0 holds up those behind it.
     """
 
     def __init__(self, discipline: QueueDiscipline, background: int = 0) -> None:
         """Start idle."""
         self._discipline, self._slowdown = discipline, 1 + background
-        self._waiting: list[tuple[float, int, int, Task]] = []
+        self._rates: dict[str | None, float] = {}
+        self._waiting: list[tuple[float, int, Task]] = []
         self._arrivals = 0
-        self._current: tuple[Task, float, float] | None = None
+        self._task: Task | None = None
+        self._start_ms, self._end_ms = 0.0, inf
+        self._since_ms = self._fixed_ms = self._work_ms = 0.0
 
     def arrive(self, task: Task, now_ms: float) -> None:
         """Queue a task by the key of the discipline; ties by arrival."""
@@ -67,39 +81,65 @@ class QueueServer:
             key = task.duration_ms
         elif self._discipline is QueueDiscipline.EARLIEST_DEADLINE_FIRST:
             key = task.deadline_ms
-        heapq.heappush(self._waiting, (key, self._arrivals, task.ticket, task))
+        heapq.heappush(self._waiting, (key, self._arrivals, task))
 
     def next_ms(self) -> float:
         """Return when the present task ends."""
-        return inf if self._current is None else self._current[2]
+        return self._end_ms
 
     def advance(self, now_ms: float) -> tuple[list[int], list[Slice]]:
         """Finish the present task if its time has come."""
-        if self._current is None or self._current[2] > now_ms:
+        task = self._task
+        if task is None or self._end_ms > now_ms:
             return [], []
-        task, start_ms, end_ms = self._current
-        self._current = None
-        return [task.ticket], [Slice(task.ticket, start_ms, end_ms)]
+        slices = [Slice(task.ticket, self._start_ms, self._end_ms)]
+        self._task, self._end_ms = None, inf
+        return [task.ticket], slices
 
     def settle(self, now_ms: float) -> None:
         """Start the first of the queue."""
-        if self._current is None and self._waiting:
-            task = heapq.heappop(self._waiting)[3]
-            self._current = task, now_ms, now_ms + task.duration_ms * self._slowdown
+        if self._task is None and self._waiting:
+            task = self._task = heapq.heappop(self._waiting)[2]
+            self._start_ms = self._since_ms = now_ms
+            self._fixed_ms, self._work_ms = task.fixed_ms, task.duration_ms - task.fixed_ms
+            rate = self._rates.get(task.link, 1.0) if self._rates else 1.0
+            self._end_ms = now_ms + task.duration_ms * self._slowdown if rate == 1.0 else self._end(rate)
+
+    def set_rate(self, rate: float, now_ms: float, link: str | None = None) -> None:
+        """Go on with the present task at the new rate."""
+        before = self._rates.get(link, 1.0)
+        self._rates[link] = rate
+        if self._task is None or self._task.link != link or rate == before:
+            return
+        if before > 0:
+            elapsed_ms = now_ms - self._since_ms
+            fixed_ms = min(self._fixed_ms, elapsed_ms)
+            self._fixed_ms -= fixed_ms
+            self._work_ms = max(0.0, self._work_ms - (elapsed_ms - fixed_ms) * before / self._slowdown)
+        self._since_ms = now_ms
+        self._end_ms = self._end(rate)
+
+    def _end(self, rate: float) -> float:
+        if rate <= 0:
+            return inf
+        return self._since_ms + self._fixed_ms + self._work_ms * self._slowdown / rate
 
 
 class SlottedServer:
     """Round robin in slots of ``quantum_ms``; a task's last slot may be shorter. Background processes never end.
 
-    The first task of a busy period is served before the background (Kafetzis & Koutsopoulos, section III).
+    The first task of a busy period is served before the background (Kafetzis & Koutsopoulos, section III). A slot is
+    as long at any rate, but less is done in it; at rate 0 the round stands still.
     """
 
     def __init__(self, quantum_ms: float, background: int = 0) -> None:
         """Start idle."""
         self._quantum_ms, self._background = quantum_ms, background
         self._round: deque[tuple[Task | None, float]] = deque()
-        self._current: tuple[Task | None, float, float, float] | None = None
-        self._tasks = 0
+        self._busy, self._tasks = False, 0
+        self._task: Task | None = None
+        self._start_ms = self._since_ms = self._slot_ms = self._work_ms = self._rest_ms = 0.0
+        self._end_ms, self._rate = inf, 1.0
 
     def arrive(self, task: Task, now_ms: float) -> None:
         """Put a task at the end of the round."""
@@ -111,32 +151,53 @@ class SlottedServer:
 
     def next_ms(self) -> float:
         """Return when the present slot ends."""
-        return inf if self._current is None else self._current[2]
+        return self._end_ms
 
     def advance(self, now_ms: float) -> tuple[list[int], list[Slice]]:
         """Finish the present slot if its time has come."""
-        if self._current is None or self._current[2] > now_ms:
+        if not self._busy or self._end_ms > now_ms:
             return [], []
-        task, start_ms, end_ms, left_ms = self._current
-        self._current = None
+        task, end_ms = self._task, self._end_ms
+        self._busy, self._end_ms = False, inf
         if task is None:
             self._round.append((None, inf))
             return [], []
-        if left_ms > 0:
-            self._round.append((task, left_ms))
-            return [], [Slice(task.ticket, start_ms, end_ms)]
+        slices = [Slice(task.ticket, self._start_ms, end_ms)]
+        if self._rest_ms > 0:
+            self._round.append((task, self._rest_ms))
+            return [], slices
         self._tasks -= 1
         if self._tasks == 0:
             self._round.clear()
-        return [task.ticket], [Slice(task.ticket, start_ms, end_ms)]
+        return [task.ticket], slices
 
     def settle(self, now_ms: float) -> None:
         """Start the next slot of the round."""
-        if self._current is None and self._round:
-            task, left_ms = self._round.popleft()
-            slot_ms = min(left_ms, self._quantum_ms)
-            rest_ms = left_ms - slot_ms
-            self._current = task, now_ms, now_ms + slot_ms, rest_ms if rest_ms > 1e-12 * slot_ms else 0.0
+        if not self._busy and self._round:
+            self._task, self._work_ms = self._round.popleft()
+            self._busy, self._slot_ms = True, self._quantum_ms
+            self._start_ms = self._since_ms = now_ms
+            self._plan()
+
+    def set_rate(self, rate: float, now_ms: float, link: str | None = None) -> None:
+        """Go on with the present slot at the new rate."""
+        if self._busy and rate != self._rate:
+            if self._rate > 0:
+                self._slot_ms -= now_ms - self._since_ms
+                self._work_ms = max(0.0, self._work_ms - (now_ms - self._since_ms) * self._rate)
+            self._since_ms, self._rate = now_ms, rate
+            self._plan()
+        self._rate = rate
+
+    def _plan(self) -> None:
+        """Set the end of the slot and what will be left of the task."""
+        if self._rate <= 0:
+            self._end_ms = inf
+            return
+        slot_ms = max(0.0, min(self._work_ms / self._rate, self._slot_ms))
+        self._end_ms = self._since_ms + slot_ms
+        rest_ms = self._work_ms - slot_ms * self._rate
+        self._rest_ms = rest_ms if rest_ms > 1e-12 * slot_ms * self._rate else 0.0
 
 
 class FluidServer:
@@ -146,6 +207,7 @@ class FluidServer:
         """Start idle."""
         self._background = background
         self._attained_ms = self._clock_ms = 0.0
+        self._rate = 1.0
         self._ends: list[tuple[float, int, float]] = []
 
     def arrive(self, task: Task, now_ms: float) -> None:
@@ -155,9 +217,10 @@ class FluidServer:
 
     def next_ms(self) -> float:
         """Return when the task with the least work left ends."""
-        if not self._ends:
+        if not self._ends or self._rate <= 0:
             return inf
-        return self._clock_ms + (self._ends[0][0] - self._attained_ms) * (len(self._ends) + self._background)
+        left_ms = self._ends[0][0] - self._attained_ms
+        return self._clock_ms + max(0.0, left_ms) * (len(self._ends) + self._background) / self._rate
 
     def advance(self, now_ms: float) -> tuple[list[int], list[Slice]]:
         """Finish every task that has got its share."""
@@ -174,9 +237,14 @@ class FluidServer:
     def settle(self, now_ms: float) -> None:
         """Nothing waits."""
 
+    def set_rate(self, rate: float, now_ms: float, link: str | None = None) -> None:
+        """Share out the new rate."""
+        self._serve(now_ms)
+        self._rate = rate
+
     def _serve(self, now_ms: float) -> None:
         if self._ends:
-            self._attained_ms += (now_ms - self._clock_ms) / (len(self._ends) + self._background)
+            self._attained_ms += (now_ms - self._clock_ms) * self._rate / (len(self._ends) + self._background)
         self._clock_ms = now_ms
 
 

@@ -9,10 +9,11 @@ from math import inf
 
 from shared.plan.arrivals import AllAtOnce, Arrivals, arrival_times_ms
 from shared.plan.cost import CostModel, start_ranks
-from shared.plan.engine import Job, Rules, run
+from shared.plan.engine import Job, RateChange, Rules, run
 from shared.plan.pipeline import Operation, Work
 from shared.plan.plan import Plan, StreamPlan
 from shared.plan.problem import Problem
+from shared.plan.scenario import Change, rate_changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,13 @@ class Activity:
 
 @dataclass(frozen=True, slots=True)
 class RequestTimes:
-    """What a request went through.
+    """What a request went through; of a request that never ended, what has ended of it.
 
     Attributes:
+        end_ms: when its last operation ended; inf if a device or link that it needs stands still for good.
         waited_ms: time in queues.
         computed_ms: time from the start to the end of its computing (under round robin, sharing included).
-        sent_ms: time on links.
+        sent_ms: time on links. Of tiles, which work side by side, all three are added up.
     """
 
     stream: str
@@ -51,6 +53,11 @@ class RequestTimes:
         return self.end_ms - self.arrival_ms
 
     @property
+    def finished(self) -> bool:
+        """Whether it ever ended."""
+        return self.end_ms < inf
+
+    @property
     def late(self) -> bool:
         """Whether the deadline was missed."""
         return self.end_ms > self.deadline_ms * (1 + 1e-12)
@@ -65,7 +72,7 @@ class Timeline:
 
     @property
     def makespan_ms(self) -> float:
-        """When the last request ends."""
+        """When the last request ends; inf if one never does."""
         return max((request.end_ms for request in self.requests), default=0.0)
 
     @property
@@ -75,16 +82,18 @@ class Timeline:
 
     @property
     def delay_variance_ms2(self) -> float:
-        """Variance of the latencies (of the population), in ms squared."""
+        """Variance of the latencies (of the population), in ms squared; inf if a request never ends."""
         if not self.requests:
             return 0.0
+        if not all(request.finished for request in self.requests):
+            return inf
         mean = self.total_delay_ms / len(self.requests)
         return sum((request.latency_ms - mean) ** 2 for request in self.requests) / len(self.requests)
 
     @property
     def throughput_hz(self) -> float | None:
-        """Requests per second from the first result to the last; None for fewer than two."""
-        ends = sorted(request.end_ms for request in self.requests)
+        """Results per second from the first to the last; None for fewer than two."""
+        ends = sorted(request.end_ms for request in self.requests if request.finished)
         if len(ends) < 2 or ends[-1] == ends[0]:
             return None
         return 1000 * (len(ends) - 1) / (ends[-1] - ends[0])
@@ -125,8 +134,12 @@ def simulate(
     arrivals: Mapping[str, Arrivals] | Arrivals | None = None,
     requests: int | None = None,
     rules: Rules | None = None,
+    changes: Sequence[Change] = (),
 ) -> Timeline:
     """Run a plan; the same seed gives the same timeline.
+
+    A tile starts when every row it needs has arrived. A device computes one thing at a time, in the order of its queue
+    discipline, and its sends go out one after the other; computing, sending and receiving overlap.
 
     Args:
         problem: what the plan was made for.
@@ -135,9 +148,13 @@ def simulate(
         arrivals: of every stream, or one for all; default: all at once.
         requests: per stream; default: its jobs. Requests beyond its jobs take the routes over again, in order.
         rules: queue disciplines and background; default: those of the plan.
+        changes: of load factors and bandwidths during the run, in any order. What is under way goes on at the new
+            rate; the plan stays as it is.
 
     Raises:
         NoLinkError: if the plan sends over a link that does not exist.
+        UntileableError: if a stage with several tiles lacks row data.
+        UnknownPlaceError: if a change names a device or link that does not exist.
     """
     streams = plan.streams if isinstance(plan, Plan) else plan
     if rules is None:
@@ -159,11 +176,11 @@ def simulate(
             rank = lap * per_lap + ranks[name][place][0], ranks[name][place][1]
             ranked.append((time_ms, rank, index, name, Job(by_route[route], time_ms, time_ms + within_ms)))
     ranked.sort(key=lambda entry: entry[:2])
-    return _timeline([(name, index, job) for _, _, index, name, job in ranked], rules)
+    return _timeline([(name, index, job) for _, _, index, name, job in ranked], rules, rate_changes(problem, changes))
 
 
-def _timeline(jobs: Sequence[tuple[str, int, Job]], rules: Rules) -> Timeline:
-    outcome = run([job for _, _, job in jobs], rules)
+def _timeline(jobs: Sequence[tuple[str, int, Job]], rules: Rules, changes: Sequence[RateChange]) -> Timeline:
+    outcome = run([job for _, _, job in jobs], rules, changes)
     activities = tuple(
         Activity(*jobs[span.job][:2], jobs[span.job][2].operations[span.operation], span.start_ms, span.end_ms)
         for span in outcome.spans
@@ -178,6 +195,8 @@ def _timeline(jobs: Sequence[tuple[str, int, Job]], rules: Rules) -> Timeline:
         for step, (operation, (arrived_ms, end_ms)) in enumerate(
             zip(job.operations, outcome.steps[index], strict=True)
         ):
+            if end_ms == inf:
+                continue
             start_ms = first_ms.get((index, step), end_ms)
             waited_ms += start_ms - arrived_ms
             spent[operation.work] += end_ms - start_ms

@@ -54,13 +54,20 @@ def chrome_trace(timeline: Timeline) -> dict[str, Any]:
                 "tid": threads[activity.operation.work],
                 "ts": activity.start_ms * 1000,
                 "dur": (activity.end_ms - activity.start_ms) * 1000,
-                "args": {"stream": activity.stream, "request": activity.request, "stage": activity.operation.stage},
+                "args": _arguments(activity),
             }
         )
     return {"displayTimeUnit": "ms", "traceEvents": events}
 
 
+def _arguments(activity: Activity) -> dict[str, Any]:
+    operation = activity.operation
+    values = {"stream": activity.stream, "request": activity.request, "stage": operation.stage}
+    return values if operation.rows is None else {**values, "rows": list(operation.rows)}
+
+
 def _label(activity: Activity) -> str:
     operation = activity.operation
     what = f"stage {operation.stage}" if operation.target is None else f"to {operation.target}"
-    return f"{activity.stream} #{activity.request}: {what}"
+    rows = "" if operation.rows is None else f" rows [{operation.rows[0]}, {operation.rows[1]})"
+    return f"{activity.stream} #{activity.request}: {what}{rows}"

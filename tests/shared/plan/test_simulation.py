@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,9 @@ from shared.plan.arrivals import Periodic, Poisson, Recorded
 from shared.plan.cost import CostModel
 from shared.plan.engine import Rules
 from shared.plan.pipeline import Work
-from shared.plan.plan import StreamPlan, sequential_route
+from shared.plan.plan import Route, Stage, StreamPlan, Tile, sequential_route
 from shared.plan.policy import QueueDiscipline
-from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
+from shared.plan.problem import Block, Device, Link, Model, Problem, RowProfile, Stream
 from shared.plan.problem_file import read_problem
 from shared.plan.simulation import simulate
 
@@ -103,3 +104,48 @@ def test_cost_model_and_simulation_agree_under_every_discipline(discipline: Queu
         timeline = simulate(problem, plans, rules=Rules(disciplines))
         assert timeline.makespan_ms == pytest.approx(CostModel(problem).makespan_ms(plans, disciplines))
         assert timeline.total_delay_ms == pytest.approx(sum(CostModel(problem).delays_ms(plans, disciplines)))
+
+
+def _tiled_problem() -> tuple[Problem, dict[str, StreamPlan], float]:
+    """Two convolutions on two devices, a stage each, gathered by a third: and the time that a request takes alone."""
+    block = Block("conv", 1000, rows=RowProfile(10, 3, 1, 1))
+    devices = {name: Device({"m": (10.0, 20.0, time_ms)}) for name, time_ms in (("a", 1.0), ("b", 1.0), ("c", 4.0))}
+    links = tuple(Link(*ends, 8.0) for ends in ("ab", "ac", "bc"))
+    problem = Problem(
+        {"m": Model(1000, (block, block, Block("fc", 10)), None, 10)}, devices, links, (Stream("s", "m", "a"),)
+    )
+    halves = (Tile("a", (0, 5)), Tile("b", (5, 10)))
+    route = Route((Stage(0, 1, halves), Stage(1, 2, halves), Stage(2, 3, (Tile("c"),))))
+    # Six rows of the input go to b; then each computes half, exchanges a row, computes half, sends its half to c.
+    return problem, {"s": StreamPlan((route,))}, 0.6 + 5 + 0.1 + 10 + 0.5 + 4
+
+
+def test_a_request_with_tiles_takes_its_latency() -> None:
+    problem, plans, latency_ms = _tiled_problem()
+    (request,) = simulate(problem, plans).requests
+    assert request.latency_ms == pytest.approx(latency_ms)
+    assert request.latency_ms == pytest.approx(CostModel(problem).latency_ms(problem.streams[0], plans["s"].routes[0]))
+    assert request.computed_ms == pytest.approx(2 * 5 + 2 * 10 + 4)
+    assert request.sent_ms == pytest.approx(0.6 + 2 * 0.1 + 2 * 0.5)
+
+
+def test_tiles_keep_up_with_what_their_busiest_device_can_do() -> None:
+    problem, plans, latency_ms = _tiled_problem()
+    rate_hz = CostModel(problem).predict(plans).throughput_hz
+    assert rate_hz == pytest.approx(1000 / 15)
+    calm = simulate(problem, plans, arrivals=Periodic(0.9 * rate_hz), requests=300)
+    assert calm.latency_percentile_ms(100) < 2 * latency_ms
+    assert calm.throughput_hz == pytest.approx(0.9 * rate_hz, rel=0.01)
+    full = simulate(problem, plans, arrivals=Periodic(1.2 * rate_hz), requests=600)
+    assert full.throughput_hz == pytest.approx(rate_hz, rel=0.03)
+
+
+@pytest.mark.parametrize("discipline", list(QueueDiscipline))
+def test_of_tiles_too_cost_model_and_simulation_agree(discipline: QueueDiscipline) -> None:
+    problem, plans, _ = _tiled_problem()
+    plans = {"s": StreamPlan((Route(plans["s"].routes[0].stages, 7),), tuple(range(7)))}
+    problem = replace(problem, streams=(replace(problem.streams[0], jobs=7),))
+    disciplines = dict.fromkeys("ab", discipline)
+    timeline = simulate(problem, plans, rules=Rules(disciplines))
+    assert timeline.makespan_ms == pytest.approx(CostModel(problem).makespan_ms(plans, disciplines))
+    assert timeline.total_delay_ms == pytest.approx(sum(CostModel(problem).delays_ms(plans, disciplines)))

@@ -1,7 +1,8 @@
 import json
+from dataclasses import replace
 
-from shared.plan.plan import StreamPlan, sequential_route
-from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
+from shared.plan.plan import Route, Stage, StreamPlan, Tile, sequential_route
+from shared.plan.problem import Block, Device, Link, Model, Problem, RowProfile, Stream
 from shared.plan.simulation import simulate
 from shared.plan.trace import chrome_trace, gantt_bars
 
@@ -33,3 +34,18 @@ def test_chrome_trace_is_json_with_microseconds() -> None:
     assert [(event["ts"], event["dur"]) for event in spans] == [(0, 10_000), (10_000, 3_000), (13_000, 6_000)]
     names = {event["args"]["name"] for event in trace["traceEvents"] if event["name"] == "process_name"}
     assert names == {"a", "b"}
+
+
+def test_tiles_show_their_rows() -> None:
+    block = Block("x", 1000, rows=RowProfile(10, 3, 1, 1))
+    problem = Problem({"m": Model(1000, (block,))}, PROBLEM.devices, PROBLEM.links, PROBLEM.streams)
+    problem = replace(problem, devices={name: Device({"m": (10.0,)}) for name in "ab"})
+    tiled = {"s": StreamPlan((Route((Stage(0, 1, (Tile("a", (0, 6)), Tile("b", (6, 10)))),)),))}
+    timeline = simulate(problem, tiled)
+    assert [(bar.row, bar.label) for bar in gantt_bars(timeline)] == [
+        ("a compute", "s #0: stage 0 rows [0, 6)"),
+        ("a send", "s #0: to b rows [5, 10)"),
+        ("b compute", "s #0: stage 0 rows [6, 10)"),
+    ]
+    spans = [event for event in chrome_trace(timeline)["traceEvents"] if event["ph"] == "X"]
+    assert [event["args"]["rows"] for event in spans] == [[5, 10], [6, 10], [0, 6]]
