@@ -1,12 +1,11 @@
 """Why a route is no longer the best: which change of the fleet makes the difference, in one line. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from services.planner.routes import cost_of, devices_of
+from services.planner.routes import StreamRoutes, devices_of, joint_cost
 from services.planner.snapshot import NOISE, Snapshot
 from shared.messages.events import RerouteCause
-from shared.messages.streams import PlanRoute
 from shared.plan.cost import NoLinkError
 from shared.plan.problem import Link, Problem, link_table
 
@@ -33,7 +32,7 @@ class _Difference:
 
 
 def find_cause(
-    before: Problem, after: Problem, present: Sequence[PlanRoute], chosen: Sequence[PlanRoute], snapshot: Snapshot
+    before: Problem, after: Problem, present: StreamRoutes, chosen: StreamRoutes, snapshot: Snapshot
 ) -> Cause:
     """Return the change between two problems that speaks most for ``chosen`` against ``present``.
 
@@ -43,11 +42,11 @@ def find_cause(
     Args:
         before: the problem for which the present routes were chosen.
         after: the problem now.
-        present: the routes in force.
+        present: the routes in force, by stream of ``after``.
         chosen: the routes that shall replace them.
         snapshot: says when monitors reported what.
     """
-    lost = [device for device in devices_of(present) if device not in after.devices]
+    lost = [device for own in present.values() for device in devices_of(own) if device not in after.devices]
     if lost:
         heard_at_s = snapshot.device(lost[0]).presence_changed_at_s
         return Cause(RerouteCause.DEVICE_LOST, f"device {lost[0]} is gone", heard_at_s)
@@ -57,14 +56,15 @@ def find_cause(
     return min(differences, key=lambda each: _gain(each.undone, present, chosen)).cause
 
 
-def _gain(problem: Problem, present: Sequence[PlanRoute], chosen: Sequence[PlanRoute]) -> float:
-    """Return by how much ``chosen`` is cheaper; minus infinity where it cannot run."""
+def _gain(problem: Problem, present: StreamRoutes, chosen: StreamRoutes) -> float:
+    """Return by how much ``chosen`` is cheaper for the problem's streams; minus infinity where it cannot run."""
+    names = {stream.name for stream in problem.streams} & present.keys()
     try:
-        after = cost_of(problem, chosen)
+        after = joint_cost(problem, {name: chosen[name] for name in names})
     except (KeyError, NoLinkError):
         return float("-inf")
     try:
-        return cost_of(problem, present) - after
+        return joint_cost(problem, {name: present[name] for name in names}) - after
     except (KeyError, NoLinkError):
         return float("inf")
 
@@ -143,8 +143,25 @@ def _stream_differences(before: Problem, after: Problem) -> Iterator[_Difference
         if _differs(old[name].input_bytes, new[name].input_bytes):
             text = f"requests {_moved(old[name].input_bytes / 1000, new[name].input_bytes / 1000, 'kB')}"
             yield _Difference(Cause(RerouteCause.STREAM_CHANGED, text), replace(after, models={**new, name: old[name]}))
-    if before.streams != after.streams:
-        yield _Difference(Cause(RerouteCause.STREAM_CHANGED, "stream changed"), replace(after, streams=before.streams))
+    yield from _member_differences(before, after)
+
+
+def _member_differences(before: Problem, after: Problem) -> Iterator[_Difference]:
+    """Yield streams that have changed, that are planned together with the others since, and that are not any more."""
+    known, now = ({stream.name: stream for stream in problem.streams} for problem in (before, after))
+    for name, stream in now.items():
+        others = tuple(each for each in after.streams if each.name != name)
+        if name not in known and others:
+            cause = Cause(RerouteCause.STREAM_CHANGED, f"stream {name} is planned together with the others now")
+            yield _Difference(cause, replace(after, streams=others))
+        elif name in known and replace(known[name], model=stream.model) != stream:
+            undone = tuple(
+                replace(known[name], model=stream.model) if each is stream else each for each in after.streams
+            )
+            yield _Difference(Cause(RerouteCause.STREAM_CHANGED, "stream changed"), replace(after, streams=undone))
+    for name in sorted(known.keys() - now.keys()):
+        cause = Cause(RerouteCause.STREAM_CHANGED, f"stream {name} is not planned together with the others any more")
+        yield _Difference(cause, after)
 
 
 def _with(problem: Problem, name: str, **changes: object) -> Problem:

@@ -6,18 +6,22 @@ from collections.abc import Collection, Iterable
 from services.planner import epochs as ep
 from services.planner import profiling
 from services.planner.alternatives import Survey
+from services.planner.concluding import conclude
 from services.planner.effects import Effect, FetchModel, Forget, Persist, Publish, cleared, command, retained
 from services.planner.explaining import explain
+from services.planner.groups import group_of
 from services.planner.inbound import Inbound, PolicyDocument
 from services.planner.jobs import Answer, Job
 from services.planner.policies import Refusal, read_request, request_document
 from services.planner.records import StreamRecord, Verdict
+from services.planner.republishing import owned
 from services.planner.restoring import adopted, restore
 from services.planner.routes import TILED, devices_of, is_tiled
-from services.planner.shadows import withdrawn
-from services.planner.snapshot import ModelWithdrawn, PolicySet, Snapshot, apply
+from services.planner.shadows import FieldRecordKeeper, withdrawn
+from services.planner.snapshot import FieldRecordRestored, ModelWithdrawn, PolicySet, Snapshot, apply
 from services.planner.store import Document, Kind
 from services.planner.streams import RETRY_AFTER_S, Streams
+from services.planner.surveys import next_survey, surveyed
 from shared.bus import topics
 from shared.messages.alternatives import Alternatives
 from shared.messages.calibration import Calibration, ShadowReport
@@ -27,7 +31,6 @@ from shared.messages.events import EventKind
 from shared.messages.explanations import Question
 from shared.messages.models import Manifest, Offer
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsage
-from shared.plan.plan import Infeasible
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +62,7 @@ class Coordinator:
         self._reviewed_at_s = started_at_s
         self._measurements: profiling.Measurements = {}
         self._library: set[str] = set()
+        self._field = FieldRecordKeeper()
 
     @property
     def due_at_s(self) -> float:
@@ -70,6 +74,8 @@ class Coordinator:
         """Take back what an earlier life has kept."""
         restored = restore(documents)
         for change in restored.changes:
+            if isinstance(change, FieldRecordRestored):
+                self._field.restored(change)
             self.snapshot = apply(self.snapshot, change, now_s)
         self._library |= restored.library
         self.streams.records.update(restored.records)
@@ -81,24 +87,7 @@ class Coordinator:
 
     def retained(self) -> list[Effect]:
         """Publish everything that this planner owns on the bus."""
-        effects: list[Effect] = [
-            retained(topics.manifest(model), self.snapshot.manifests[model]) for model in sorted(self._library)
-        ]
-        effects += [retained(topics.calibration(model), each) for model, each in self.snapshot.calibrations.items()]
-        for stream, record in self.streams.records.items():
-            declaration, plan = self.snapshot.streams.get(stream), record.epochs.committed
-            if declaration is not None:
-                effects.append(retained(topics.stream(stream), declaration))
-            if record.policy_document:
-                effects.append(Publish(topics.policy(stream), record.policy_document, retain=True))
-            if plan is not None:
-                effects.append(retained(topics.plan(stream), plan))
-            if record.alternatives is not None:
-                effects.append(retained(topics.alternatives(stream), record.alternatives))
-            if declaration is not None:
-                record.published = record.status()
-                effects.append(retained(topics.status(stream), record.published))
-        return effects
+        return owned(self.snapshot, self._library, self.streams.records)
 
     def handle(self, message: Inbound, now_s: float, *, own: bool = False) -> list[Effect]:
         """Take a message.
@@ -113,7 +102,7 @@ class Coordinator:
 
     def tick(self, now_s: float) -> list[Effect]:
         """Let time pass: timeouts, measurements that are missing, a look at everything now and then."""
-        effects: list[Effect] = []
+        effects = self._field.take_due(self.snapshot, now_s)
         for record in self.streams.records.values():
             effects += self.streams.advance(record, ep.Ticked(), self.snapshot, now_s)
         self.streams.expire_exclusions(now_s)
@@ -131,29 +120,31 @@ class Coordinator:
         if now_s < self._settled_at_s:
             return effects, None
         for stream in [stream for stream, at_s in self.streams.due.items() if at_s <= now_s]:
-            del self.streams.due[stream]
+            if self.streams.due.pop(stream, None) is None:
+                continue
             job = self._job(stream, now_s)
             answer = None if job is None else self.streams.solved_before(job)
             if job is not None and answer is None:
                 return effects + self.streams.statuses(), job
             if job is not None and answer is not None:
-                effects += self.streams.conclude(job, answer, self.snapshot, now_s)
+                effects += conclude(self.streams, job, answer, self.snapshot, now_s)
             elif self.streams.records[stream].pending is not None:
                 effects += self._accept(stream, now_s)
         return effects + self.streams.statuses(), None
 
     def answered(self, job: Job, answer: Answer, now_s: float) -> list[Effect]:
         """Take the answer to a job."""
-        record = self.streams.record(job.stream)
+        record, plan = self.streams.record(job.stream), answer.plan
+        infeasible = answer.infeasible(job.stream)
         if job.request is None:
-            effects = self.streams.conclude(job, answer, self.snapshot, now_s)
+            effects = conclude(self.streams, job, answer, self.snapshot, now_s)
         elif job.request is not record.pending:
             effects = []
-        elif isinstance(answer.outcome, Infeasible):
-            reasons = tuple(violation.message for violation in answer.outcome.reasons)
+        elif infeasible is not None:
+            reasons = tuple(violation.message for violation in infeasible.reasons)
             effects = self._refuse(job.stream, Refusal(job.request.revision, reasons), now_s)
-        elif is_tiled(answer.outcome):
-            reason = f"strategy {answer.outcome.strategy}: {TILED}"
+        elif plan is not None and is_tiled(plan):
+            reason = f"strategy {plan.strategy}: {TILED}"
             effects = self._refuse(job.stream, Refusal(job.request.revision, (reason,)), now_s)
         else:
             effects = self._accept(job.stream, now_s)
@@ -161,23 +152,24 @@ class Coordinator:
 
     def failed(self, job: Job, reason: str, now_s: float) -> list[Effect]:
         """A strategy has raised instead of answering."""
-        text = f"stream {job.stream}: strategy {job.policy.strategy} failed: {reason}"
+        text = f"stream {', '.join(job.streams)}: strategy {job.policy.strategy} failed: {reason}"
         effects: list[Effect] = [self.streams.event(EventKind.FAILURE, text, now_s, stream=job.stream)]
         record = self.streams.record(job.stream)
         if job.request is not None and job.request is record.pending:
             effects += self._refuse(job.stream, Refusal(job.request.revision, (text,)), now_s)
         else:
-            record.infeasible = (text,)
+            for stream in job.streams:
+                self.streams.record(stream).infeasible = (text,)
             self.streams.mark(job.stream, now_s + RETRY_AFTER_S)
         return effects + self.streams.statuses()
 
     def next_survey(self, now_s: float) -> Survey | None:
         """Return a plan whose thresholds are to be computed, when there is nothing to plan."""
-        return self.streams.survey(self.snapshot, now_s) if now_s >= self._settled_at_s else None
+        return next_survey(self.streams, self.snapshot, now_s) if now_s >= self._settled_at_s else None
 
     def surveyed(self, asked: Survey, found: Alternatives, now_s: float) -> list[Effect]:
         """Take the thresholds of a plan."""
-        return self.streams.surveyed(asked, found, self.snapshot, now_s)
+        return surveyed(self.streams, asked, found, self.snapshot, now_s)
 
     def model_stored(self, manifest: Manifest, now_s: float) -> list[Effect]:
         """A model's file is in the library: it can be pulled from here."""
@@ -198,9 +190,7 @@ class Coordinator:
                 self.snapshot = apply(self.snapshot, message, now_s)
                 self._models_changed(now_s)
             case Calibration():
-                self.snapshot = apply(self.snapshot, message, now_s)
-                self.streams.mark_all(now_s)
-                return [Persist(Document(Kind.CALIBRATION, message.model, message.encode()))] if not own else []
+                return self._calibration(message, now_s, own)
             case ShadowReport():
                 return self._shadow(message, now_s)
             case Manifest() | ModelWithdrawn():
@@ -245,6 +235,8 @@ class Coordinator:
             effects.append(self.streams.event(EventKind.DEVICE_LOST, f"device {name} is gone", now_s, device=name))
         for record in self.streams.records.values():
             effects += self.streams.advance(record, event, self.snapshot, now_s)
+        if not after.online:
+            effects += self.streams.abandon_on(name, self.snapshot, now_s)
         self._models_changed(now_s)
         return effects
 
@@ -254,7 +246,15 @@ class Coordinator:
         for stream, text in withdrawn(before, self.snapshot, report):
             effects.append(self.streams.event(EventKind.CODEC_WITHDRAWN, text, now_s, stream=stream))
             self.streams.mark(stream, now_s)
-        return effects
+        self._field.note(report, now_s, is_urgent=bool(effects))
+        return self._field.take_due(self.snapshot, now_s) + effects
+
+    def _calibration(self, calibration: Calibration, now_s: float, own: bool) -> list[Effect]:
+        model = calibration.model
+        known, self.snapshot = self.snapshot.shadows, apply(self.snapshot, calibration, now_s)
+        self.streams.mark_all(now_s)
+        effects = self._field.forget(model) if model in known and model not in self.snapshot.shadows else []
+        return effects if own else [*effects, Persist(Document(Kind.CALIBRATION, model, calibration.encode()))]
 
     def _manifest(self, message: Manifest | ModelWithdrawn, now_s: float, own: bool) -> list[Effect]:
         in_library = message.model in self._library
@@ -364,14 +364,11 @@ class Coordinator:
         return [] if record is None else self.streams.advance(record, event, self.snapshot, now_s)
 
     def _job(self, stream: str, now_s: float) -> Job | None:
-        record = self.streams.records[stream]
-        if self._devices_unheard(record, now_s):
+        fellows = group_of(stream, self.snapshot) if self.streams.records[stream].pending is None else (stream,)
+        if any(self._devices_unheard(self.streams.record(fellow), now_s) for fellow in fellows):
             self.streams.mark(stream, now_s + SETTLE_S)
             return None
-        declaration = self.snapshot.streams.get(stream)
-        manifest = None if declaration is None else self.snapshot.resolve(declaration.model)
-        measuring = () if manifest is None else profiling.measuring(self._measurements, manifest.model, now_s)
-        return self.streams.job(stream, self.snapshot, measuring, now_s)
+        return self.streams.job(stream, self.snapshot, self._measurements, now_s)
 
     def _devices_unheard(self, record: StreamRecord, now_s: float) -> bool:
         present = record.in_force

@@ -1,6 +1,6 @@
 """Answers to those who ask what a stream's problem is at this moment. Pure."""
 
-from services.planner.problem import Waiting
+from services.planner.readiness import Waiting
 from services.planner.records import StreamRecord
 from shared.messages.explanations import Explanation, Question
 from shared.plan.problem import Problem
@@ -16,7 +16,8 @@ def explain(question: Question, record: StreamRecord | None, problem: Problem | 
     Args:
         question: names the stream and the asker.
         record: what is kept of the stream; None if it was never heard of.
-        problem: its present problem, or what it waits for; None if it is not declared.
+        problem: its present problem, which is that of all streams it is planned together with, or what it waits for;
+            None if it is not declared.
     """
     answer = Explanation(stream=question.stream, asker=question.asker)
     if record is not None:

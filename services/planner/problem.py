@@ -1,29 +1,21 @@
-"""From a snapshot to the problem that a strategy solves, one stream at a time; or what is still missing. Pure."""
+"""From a snapshot to the problem that a strategy solves: one stream's, or that of several together. Pure."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean
 
-from services.planner.encodings import FieldRecord, Place, offered, worthwhile
+from services.planner.groups import joint_policy
+from services.planner.models import input_bytes, model_of
+from services.planner.readiness import profile_fault
 from services.planner.sharing import slowdown
-from services.planner.snapshot import DeviceState, Snapshot
-from shared.messages.calibration import Calibration
-from shared.messages.models import Manifest, Preprocessing
+from services.planner.snapshot import NOISE, DeviceState, Snapshot
+from shared.messages.models import Manifest
 from shared.messages.streams import StreamDeclaration
-from shared.plan.policy import Policy
-from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
+from shared.plan.problem import Device, Link, Problem, Stream
 
-DEFAULT_PHOTOGRAPH_BYTES = 100_000
-"""Taken for the size of a request with a photograph until the source reports what it sees."""
-
-_BYTES_PER_VALUE: Mapping[str, int] = {"float64": 8, "int64": 8, "float16": 2, "uint8": 1, "int8": 1, "bool": 1}
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A stream cannot be planned yet: every reason, for people."""
-
-    reasons: tuple[str, ...]
+VARIANT = "/"
+"""Between the SHA-256 of a model and the stream for which it is listed once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,149 +41,134 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What else bears on a stream's problem.
+    """What else bears on a problem.
 
     Attributes:
         now_s: planner's clock.
-        held_bytes: memory that the segments of other streams hold, by device.
-        busy_shares: the share of its time that a device computes for other streams.
+        held_bytes: memory that the segments of streams outside the problem hold, by device.
+        busy_shares: the share of its time that a device computes for streams outside the problem.
         exclusions: rejected choices of all streams.
-        measuring: devices that are measuring the stream's model and are worth waiting for.
+        members_bytes: memory that the segments of the problem's own streams hold, by stream and device.
     """
 
     now_s: float
     held_bytes: Mapping[str, float]
     busy_shares: Mapping[str, float] = field(default_factory=dict)
     exclusions: Sequence[Exclusion] = ()
-    measuring: Collection[str] = ()
+    members_bytes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
-def build_problem(snapshot: Snapshot, name: str, circumstances: Circumstances) -> Problem | Waiting:
-    """Return the problem of the stream called ``name``, or what it waits for.
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A stream of the problem: ``key`` is its model's, ``excluded`` the devices that have rejected to run it."""
+
+    declaration: StreamDeclaration
+    manifest: Manifest
+    key: str
+    input_bytes: float
+    excluded: frozenset[str]
+
+
+def build_problem(snapshot: Snapshot, streams: Sequence[str], circumstances: Circumstances) -> Problem:
+    """Return the problem of streams that are planned together; most often it is one.
 
     Offline devices leave the problem, and with them their links. Memory that other streams' segments hold is
-    subtracted, and the time they compute slows a device down. The present segments of the stream itself are not: while
-    a route changes, a device may hold both, and rejects the new one if it cannot.
+    subtracted, and the time they compute slows a device down. The present segments of the streams themselves are not:
+    while a route changes, a device may hold both, and rejects the new one if it cannot.
 
-    Raises:
-        KeyError: the snapshot has no such stream.
+    Streams of one model share it, unless their requests differ in size or a device has rejected one of them: then the
+    model is there once more, under its SHA-256 followed by ``/`` and the stream's name.
+
+    Args:
+        snapshot: has the streams, and all that each needs (`readiness.missing`).
+        streams: names, at least one; their policies agree (`groups.terms`).
+        circumstances: what other streams take, and what was rejected.
     """
-    declaration = snapshot.streams[name]
-    manifest = snapshot.resolve(declaration.model)
-    reasons = list(_missing(snapshot, declaration, manifest, circumstances))
-    if manifest is None or reasons:
-        return Waiting(tuple(reasons))
-    policy = snapshot.policy(name)
+    policy = joint_policy([snapshot.policy(name) for name in streams])
+    rejected = [
+        exclusion
+        for exclusion in circumstances.exclusions
+        if exclusion.until_s > circumstances.now_s and _concerns(exclusion, snapshot, streams)
+    ]
+    entries = _entries(snapshot, streams, rejected)
     online = {device: state for device, state in snapshot.devices.items() if state.online}
-    rejected: dict[str, list[Exclusion]] = {}
-    for exclusion in circumstances.exclusions:
-        if _applies(exclusion, name, manifest, circumstances.now_s):
-            rejected.setdefault(exclusion.device, []).append(exclusion)
-    fastest_ms = min(_profiled_ms(state, manifest) for state in online.values())
-    calibration = snapshot.calibrations.get(manifest.model)
-    records = snapshot.shadows.get(manifest.model)
-    model = model_of(manifest, input_bytes(snapshot, declaration, manifest), calibration, policy, records)
+    models = {}
+    for entry in entries:
+        model = entry.manifest.model
+        calibration, records = snapshot.calibrations.get(model), snapshot.shadows.get(model)
+        if entry.key not in models:
+            models[entry.key] = model_of(entry.manifest, entry.input_bytes, calibration, policy, records)
+    manifests = {entry.manifest.model: entry.manifest for entry in entries}
+    fastest_ms = {
+        model: min(_profiled_ms(state, manifest) for state in online.values()) for model, manifest in manifests.items()
+    }
     return Problem(
-        models={manifest.model: model},
+        models=models,
         devices={
-            device: _device(
+            name: _device(
+                name,
                 state,
-                manifest,
-                _memory(state, circumstances.held_bytes.get(device, 0.0), rejected.get(device, [])),
-                _load_factor(state, device, circumstances),
-                is_excluded=any(exclusion.memory_bytes is None for exclusion in rejected.get(device, [])),
-                fastest_ms=fastest_ms,
+                entries,
+                fastest_ms,
+                _memory(name, state, rejected, circumstances),
+                state.present_load_factor(circumstances.now_s) * slowdown(circumstances.busy_shares.get(name, 0.0)),
             )
-            for device, state in online.items()
+            for name, state in online.items()
         },
         links=tuple(_links(online)),
-        streams=(_stream(declaration, manifest, online),),
+        streams=tuple(_stream(entry, snapshot, online, is_alone=len(streams) == 1) for entry in entries),
         policy=policy,
     )
 
 
-def model_of(
-    manifest: Manifest,
-    request_bytes: float,
-    calibration: Calibration | None = None,
-    policy: Policy | None = None,
-    records: Mapping[Place, FieldRecord] | None = None,
-) -> Model:
-    """Return the model as strategies see it: block 0 is `prepare`, its input the request's own bytes.
-
-    Encodings come from the calibration, as far as the policy allows their effect (`encodings.offered`) and `records`
-    of the field do not speak against it.
-    """
-    codecs = {} if calibration is None else offered(calibration, policy or Policy(), records)
-    blocks = tuple(
-        Block(
-            name=block.name,
-            output_bytes=block.output_bytes,
-            flops=block.flops,
-            parameter_bytes=block.parameter_bytes,
-            activation_bytes=block.activation_bytes or None,
-            codecs=worthwhile(codecs.get(index, {}), block.output_bytes, policy or Policy()),
-        )
-        for index, block in enumerate(manifest.blocks)
-    )
-    return Model(input_bytes=request_bytes, blocks=blocks)
+def own_problem(problem: Problem, stream: str) -> Problem:
+    """Return the problem of one stream of ``problem`` alone, its model under its SHA-256."""
+    own = problem.stream(stream)
+    if len(problem.streams) == 1:
+        return problem
+    key, (model, _, _) = own.model, own.model.partition(VARIANT)
+    devices = {
+        name: replace(device, block_ms={model: device.block_ms[key]} if key in device.block_ms else {})
+        for name, device in problem.devices.items()
+    }
+    return replace(problem, models={model: problem.models[key]}, devices=devices, streams=(replace(own, model=model),))
 
 
-def input_bytes(snapshot: Snapshot, declaration: StreamDeclaration, manifest: Manifest) -> float:
-    """Return the bytes of a request: as the source sees them, else a photograph's, else the input tensor's."""
-    usage = snapshot.usage.get(declaration.stream)
-    if usage is not None:
-        return usage.input_bytes
-    return DEFAULT_PHOTOGRAPH_BYTES if _takes_photographs(manifest.preprocessing) else _tensor_bytes(manifest)
+def _concerns(exclusion: Exclusion, snapshot: Snapshot, streams: Sequence[str]) -> bool:
+    if exclusion.stream not in streams:
+        return False
+    manifest = snapshot.resolve(snapshot.streams[exclusion.stream].model)
+    return manifest is not None and manifest.model == exclusion.model
 
 
-def profile_fault(state: DeviceState, manifest: Manifest) -> str | None:
-    """Say why the device cannot be planned for the model; None if it can."""
-    profile = state.profiles.get(manifest.model)
-    if profile is None:
-        return "its profile is missing"
-    if len(profile.block_ms) != len(manifest.blocks):
-        return f"its profile has {len(profile.block_ms)} blocks, the model {len(manifest.blocks)}"
-    return None
+def _entries(snapshot: Snapshot, streams: Sequence[str], rejected: Sequence[Exclusion]) -> list[_Entry]:
+    entries: list[_Entry] = []
+    for name in streams:
+        declaration = snapshot.streams[name]
+        manifest = snapshot.resolve(declaration.model)
+        if manifest is None:
+            raise ValueError(f"stream {name}: model {declaration.model} is not in the library")
+        size_bytes = input_bytes(snapshot, declaration, manifest)
+        excluded = frozenset(each.device for each in rejected if each.stream == name and each.memory_bytes is None)
+        alike = [entry for entry in entries if entry.manifest.model == manifest.model]
+        key = manifest.model if not alike else f"{manifest.model}{VARIANT}{name}"
+        for entry in alike:
+            if entry.excluded == excluded and math.isclose(entry.input_bytes, size_bytes, rel_tol=NOISE):
+                key = entry.key
+        entries.append(_Entry(declaration, manifest, key, size_bytes, excluded))
+    return entries
 
 
-def _missing(
-    snapshot: Snapshot, declaration: StreamDeclaration, manifest: Manifest | None, circumstances: Circumstances
-) -> Iterator[str]:
-    source = snapshot.devices.get(declaration.source)
-    if source is None or not source.online:
-        yield f"source device {declaration.source} is {'unknown' if source is None else 'offline'}"
-    if manifest is None:
-        yield f"model {declaration.model} is not in the library"
-        return
-    policy = snapshot.policy(declaration.stream)
-    yield from (
-        f"device {device} is measuring model {manifest.name}"
-        for device in sorted(circumstances.measuring)
-        if snapshot.device(device).online and policy.devices.permits(device)
-    )
-    permitted = {name: state for name, state in snapshot.devices.items() if policy.devices.permits(name)}
-    if not any(state.online and profile_fault(state, manifest) is None for state in permitted.values()):
-        causes = [f"{name}: {_fault(state, manifest)}" for name, state in sorted(permitted.items())]
-        yield f"no device can run model {manifest.name} yet ({'; '.join(causes) or 'the policy allows none'})"
-
-
-def _fault(state: DeviceState, manifest: Manifest) -> str:
-    return (profile_fault(state, manifest) or "ready") if state.online else "offline"
-
-
-def _applies(exclusion: Exclusion, stream: str, manifest: Manifest, now_s: float) -> bool:
-    return (exclusion.stream, exclusion.model) == (stream, manifest.model) and exclusion.until_s > now_s
-
-
-def _stream(declaration: StreamDeclaration, manifest: Manifest, online: Mapping[str, DeviceState]) -> Stream:
+def _stream(entry: _Entry, snapshot: Snapshot, online: Mapping[str, DeviceState], *, is_alone: bool) -> Stream:
+    declaration = entry.declaration
     return Stream(
         name=declaration.stream,
-        model=manifest.model,
+        model=entry.key,
         source=declaration.source,
         sink=declaration.sink if declaration.sink in online else None,
         jobs=declaration.jobs,
         rate_hz=declaration.rate_hz,
+        deadline_ms=None if is_alone else snapshot.policy(declaration.stream).deadline_ms,
     )
 
 
@@ -203,43 +180,45 @@ def _profiled_ms(state: DeviceState, manifest: Manifest) -> float:
 
 
 def _device(
+    name: str,
     state: DeviceState,
-    manifest: Manifest,
+    entries: Sequence[_Entry],
+    fastest_ms: Mapping[str, float],
     memory_bytes: float | None,
     load_factor: float,
-    *,
-    is_excluded: bool,
-    fastest_ms: float,
 ) -> Device:
     """Return a device as strategies see it.
 
-    Encodings are calibrated on one machine, which counts as fast as the fastest device of the fleet.
+    Encodings are calibrated on one machine, which counts as fast as the fastest device of the fleet. Of several models
+    the mean counts, as for the overhead of a segment.
     """
     capabilities = state.capabilities
-    own_ms = _profiled_ms(state, manifest)
-    profile = None if math.isinf(own_ms) else state.profiles[manifest.model]
+    known = [entry for entry in entries if profile_fault(state, entry.manifest) is None]
+    profiles = {entry.manifest.model: state.profiles[entry.manifest.model] for entry in known}
+    own_ms = {model: sum(profile.block_ms) for model, profile in profiles.items()}
+    speeds = [fastest_ms[model] / taken_ms for model, taken_ms in own_ms.items() if fastest_ms[model] > 0]
+    overheads_ms = [profile.segment_overhead_ms for profile in profiles.values()]
     return Device(
-        block_ms={} if profile is None or is_excluded else {manifest.model: profile.block_ms},
+        block_ms={entry.key: profiles[entry.manifest.model].block_ms for entry in known if name not in entry.excluded},
         load_factor=load_factor,
-        segment_overhead_ms=0.0 if profile is None else profile.segment_overhead_ms,
+        segment_overhead_ms=fmean(overheads_ms) if overheads_ms else 0.0,
         memory_bytes=memory_bytes,
         power_idle_w=capabilities.power_idle_w,
         power_active_w=capabilities.power_active_w,
         power_tx_w=capabilities.power_tx_w,
         power_rx_w=capabilities.power_rx_w,
-        codec_speed=fastest_ms / own_ms if profile is not None and fastest_ms > 0 else 1.0,
+        codec_speed=fmean(speeds) if speeds else 1.0,
     )
 
 
-def _load_factor(state: DeviceState, name: str, circumstances: Circumstances) -> float:
-    return state.present_load_factor(circumstances.now_s) * slowdown(circumstances.busy_shares.get(name, 0.0))
-
-
-def _memory(state: DeviceState, held: float, rejected: Sequence[Exclusion]) -> float | None:
+def _memory(name: str, state: DeviceState, rejected: Sequence[Exclusion], circumstances: Circumstances) -> float | None:
+    """Return what the problem's streams may hold together on a device; None if there is no bound."""
     total = state.capabilities.memory_bytes
-    bounds = [exclusion.memory_bytes - 1 for exclusion in rejected if exclusion.memory_bytes is not None]
-    if total is not None:
-        bounds.append(total - held)
+    bounds = [] if total is None else [total - circumstances.held_bytes.get(name, 0.0)]
+    for exclusion in rejected:
+        if exclusion.device == name and exclusion.memory_bytes is not None:
+            fellows = (held for stream, held in circumstances.members_bytes.items() if stream != exclusion.stream)
+            bounds.append(exclusion.memory_bytes - 1 + sum(held.get(name, 0.0) for held in fellows))
     return max(0.0, min(bounds)) if bounds else None
 
 
@@ -258,11 +237,3 @@ def _links(online: Mapping[str, DeviceState]) -> Iterator[Link]:
         for target, link in state.links.items():
             if target in online and target != source and frozenset((source, target)) not in dead:
                 yield Link(source, target, link.bandwidth_mbps, link.latency_ms)
-
-
-def _takes_photographs(preprocessing: Preprocessing) -> bool:
-    return preprocessing.kind == "image"
-
-
-def _tensor_bytes(manifest: Manifest) -> float:
-    return float(sum(math.prod(tensor.shape) * _BYTES_PER_VALUE.get(tensor.dtype, 4) for tensor in manifest.inputs))

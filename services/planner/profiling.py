@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
-from services.planner.problem import profile_fault
+from services.planner.readiness import profile_fault
 from services.planner.snapshot import Snapshot
 
 GRACE_S = 0.5

@@ -4,10 +4,12 @@ from dataclasses import dataclass, field
 
 from services.planner.alternatives import Survey
 from services.planner.causes import Cause
+from services.planner.contenders import Candidate, InForce
+from services.planner.damping import Departure
 from services.planner.epochs import Epochs, Phase
 from services.planner.jobs import Answer
 from services.planner.policies import PolicyRequest
-from services.planner.replan import Candidate, Departure, InForce, Reroute
+from services.planner.replan import Reroute
 from services.planner.routes import burst_jobs
 from shared.messages import events
 from shared.messages.alternatives import Alternatives
@@ -45,7 +47,7 @@ class StreamRecord:
         infeasible_subjects: the kinds of it, without numbers, so that noise is not news.
         held: why a reroute is due that waits for the cooldown.
         rejection: why the last proposal was rejected; empty when the plan since then is settled.
-        solved: the problem solved last, and the answer.
+        solved: the problem solved last, and the answer; kept with the first of the streams that are planned together.
         published: the status published last.
         reroutes: the last `MAX_REROUTES` since the planner's start, oldest first.
         surveyed: the plan and the problem for which thresholds were last computed.
@@ -107,7 +109,7 @@ def plan_message(candidate: Candidate, reroute: Reroute, now_s: float) -> Commit
         model=stream.model,
         source=stream.source,
         strategy=candidate.strategy,
-        routes=candidate.routes,
+        routes=reroute.routes,
         queue=policy.queue.value,
         max_in_flight=policy.max_in_flight,
         retry_limit=policy.retry_limit,
@@ -120,7 +122,7 @@ def plan_message(candidate: Candidate, reroute: Reroute, now_s: float) -> Commit
 
 
 def in_force_of(plan: CommittedPlan, candidate: Candidate, problem: Problem) -> InForce:
-    """Return a plan with what it was chosen for."""
+    """Return a plan with what it was chosen for: the whole problem, of all streams that were planned together."""
     return InForce(
         plan.epoch,
         plan.model,
@@ -147,6 +149,7 @@ def reroute_message(
         objective=objective,
         predicted_before=reroute.cost_before,
         predicted_after=reroute.cost_after,
+        together=reroute.together,
         trigger_at_s=plan.committed_at_s if plan.trigger_at_s is None else plan.trigger_at_s,
         committed_at_s=plan.committed_at_s,
     )

@@ -1,80 +1,21 @@
-"""Whether a better plan is worth a reroute: gain, cooldown, and damping against flapping. Pure."""
+"""Whether better plans are worth a reroute for streams that are planned together: gain, cooldown, damping. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from services.planner.causes import Cause, find_cause
-from services.planner.routes import broken_constraints, burst_jobs, cost_of, describe_cost, describe_routes, same_routes
+from services.planner.contenders import Contender, States, is_late, settings_changed, strategy_chosen, user_change
+from services.planner.damping import last_departure_s, required_gain
+from services.planner.problem import own_problem
+from services.planner.routes import broken_constraints, describe_cost, describe_routes, joint_cost, to_joint_plan
 from services.planner.snapshot import Snapshot
 from shared.messages.events import RerouteCause
 from shared.messages.streams import PlanRoute
+from shared.plan.constraints import memory_violations
 from shared.plan.plan import Constraint
-from shared.plan.policy import Policy
-from shared.plan.problem import Problem
 
-DAMPING_WINDOW_S = 60.0
-"""How long a route that was left is remembered."""
-LARGEST_REQUIRED_GAIN = 0.5
-LEAST_DAMPED_GAIN = 0.01
-AUTO = "auto"
-"""The strategy that stands for whichever plans best."""
-
-_Item = TypeVar("_Item")
-
-
-@dataclass(frozen=True, slots=True)
-class InForce:
-    """The plan that a stream runs, and what it was chosen for.
-
-    Attributes:
-        epoch: its number.
-        model: SHA-256 of the model.
-        source: where requests arise.
-        live: as committed.
-        routes: as committed.
-        policy: under which it was last judged.
-        problem: for which it was chosen; None if that was before the planner's last start.
-        jobs: as committed.
-    """
-
-    epoch: int
-    model: str
-    source: str
-    live: bool
-    routes: tuple[PlanRoute, ...]
-    policy: Policy
-    problem: Problem | None = None
-    jobs: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Departure:
-    """Routes that were left, when, and whether the reroute led back to routes left shortly before."""
-
-    at_s: float
-    routes: tuple[PlanRoute, ...]
-    returned: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A strategy's answer for the present problem, ready to run.
-
-    Attributes:
-        problem: that was solved: without choices that devices have rejected, and perhaps without a deadline that cannot
-            be met.
-        policy: the stream's policy, as the user wants it.
-        routes: what the strategy chose.
-        strategy: its name.
-        live: as the stream is declared.
-    """
-
-    problem: Problem
-    policy: Policy
-    routes: tuple[PlanRoute, ...]
-    strategy: str
-    live: bool
+MAX_NAMES = 3
+"""More streams than these are counted in a reason, not named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,164 +33,197 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Reroute:
-    """Change to the candidate.
+    """Change to other routes, or to other settings on the same ones.
 
     Attributes:
         cause: kind, text, and the monitor's clock.
         reason: one line for people: the cause, and the cost before and after.
-        cost_before: of the present routes in the present state; None if there are none or they cannot run.
-        cost_after: of the chosen routes.
+        routes: the new ones.
+        cost_before: of the routes in force in the present state, of all streams that are planned together; None if
+            this stream has none or its cannot run.
+        cost_after: the same with the new routes.
+        together: all streams whose costs these are, by name; empty for a stream that is planned for itself.
     """
 
     cause: Cause
     reason: str
+    routes: tuple[PlanRoute, ...]
     cost_before: float | None
     cost_after: float
+    together: tuple[str, ...] = ()
 
 
 Decision = Keep | Hold | Reroute
 
 
-def decide(
-    present: InForce | None,
-    candidate: Candidate,
-    problem: Problem,
-    snapshot: Snapshot,
-    departures: Sequence[Departure],
-    now_s: float,
-) -> Decision:
-    """Say whether the candidate shall replace the present plan.
+def decide(contenders: Sequence[Contender], states: States, snapshot: Snapshot, now_s: float) -> dict[str, Decision]:
+    """Say of every stream of a problem whether it shall leave its present routes; most problems have one stream.
 
-    At once, whatever the gain, when the present routes cannot run any more or the user has changed stream or policy;
-    even for the worse when the user has chosen another strategy by name.
-    For a missed deadline: whatever the gain, after the cooldown. Otherwise when the present cost exceeds the
-    candidate's by more than the policy's ``min_gain``, after the cooldown. Going back to routes that were left within
-    `DAMPING_WINDOW_S` needs twice the gain for every such return, so that noise around a tie dies out (compare route
-    flap damping, RFC 2439).
+    A stream moves at once, whatever the gain, when it has no routes or they cannot run any more. Those of the others
+    are then compared, by the objective over all streams together, with what was chosen for them. They change
+
+    - at once, if that gains at all, when the user has changed one of the streams or their policies; even for the worse
+      when the user has chosen another strategy by name;
+    - for a missed deadline whatever the gain, after the cooldown;
+    - otherwise when the present cost exceeds the new one by more than the ``min_gain`` of their policies, after the
+      cooldown. Going back to routes that were left within the damping window needs twice the gain for every such
+      return, so that noise around a tie dies out (compare route flap damping, RFC 2439).
 
     Args:
-        present: what the stream runs; None for its first plan.
-        candidate: the best answer for the present state.
-        problem: the present state with every choice open: what the present routes are judged by. Same policy as the
-            candidate's problem.
+        contenders: the streams of the problem.
+        states: the present state, and the problem that was solved.
         snapshot: says when monitors reported what.
-        departures: routes left lately, oldest first.
         now_s: planner's clock.
     """
-    cost_after = cost_of(candidate.problem, candidate.routes)
+    forced = _forced(contenders, states, snapshot)
+    chosen = {each.stream: each.candidate.routes for each in contenders}
+    staying = _staying(contenders, forced)
+    after = joint_cost(states.solved, chosen)
+    free = [each for each in contenders if each.stream not in forced]
+    before = joint_cost(states.whole, staying) if free else after
+    compared = _Comparison(states, staying, chosen, before, after)
+    verdicts = _verdicts(free, _user_changes(contenders), compared, snapshot, now_s)
+    cost = after if any(isinstance(each, _Move) and each.better for each in verdicts.values()) else before
+    names = tuple(each.stream for each in contenders) if len(contenders) > 1 else ()
+    decisions: dict[str, Decision] = {}
+    for each in contenders:
+        verdict = verdicts.get(each.stream)
+        if verdict is None:
+            routes = each.candidate.routes
+            decisions[each.stream] = _reroute(forced[each.stream], each, routes, (None, cost), names)
+        elif isinstance(verdict, _Move):
+            decisions[each.stream] = _reroute(verdict.cause, each, verdict.routes, (before, cost), names)
+        else:
+            decisions[each.stream] = verdict
+    return decisions
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """Change to these routes; ``better`` if they are those that were chosen for all."""
+
+    cause: Cause
+    routes: tuple[PlanRoute, ...]
+    better: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """What all streams would run, and what that would cost: without those that are free to stay, and with them."""
+
+    states: States
+    staying: Mapping[str, tuple[PlanRoute, ...]]
+    chosen: Mapping[str, tuple[PlanRoute, ...]]
+    before: float
+    after: float
+
+    def cause(self, moved: Sequence[Contender], snapshot: Snapshot) -> Cause:
+        """Return the change since the routes in force were chosen that speaks most for the new ones."""
+        known = (each.present.problem for each in moved if each.present is not None)
+        basis = next((problem for problem in known if problem is not None), self.states.whole)
+        return find_cause(basis, self.states.whole, self.staying, self.chosen, snapshot)
+
+
+def _forced(contenders: Sequence[Contender], states: States, snapshot: Snapshot) -> dict[str, Cause]:
+    """Return the streams that cannot stay as they are, and why."""
+    causes = {each.stream: _force(each, states, snapshot) for each in contenders}
+    forced = {stream: cause for stream, cause in causes.items() if cause is not None}
+    if len(contenders) > 1:
+        too_much = memory_violations(states.whole, to_joint_plan(states.whole, _staying(contenders, forced)))
+        for each in contenders:
+            if too_much and each.moves and each.stream not in forced:
+                forced[each.stream] = Cause(RerouteCause.STREAM_CHANGED, too_much[0].message)
+    return forced
+
+
+def _force(each: Contender, states: States, snapshot: Snapshot) -> Cause | None:
+    present, candidate = each.present, each.candidate
     if present is None:
-        return _reroute(Cause(RerouteCause.FIRST_PLAN, "first plan"), candidate, None, cost_after)
-    changed = _user_change(present, candidate)
-    same = same_routes(present.routes, candidate.routes, in_order=burst_jobs(candidate.problem) > 1)
+        return Cause(RerouteCause.FIRST_PLAN, "first plan")
+    changed = user_change(present, candidate)
     if present.model != candidate.problem.streams[0].model:
-        return _reroute(changed or Cause(RerouteCause.STREAM_CHANGED, "model changed"), candidate, None, cost_after)
-    broken = broken_constraints(problem, present.routes)
-    if any(each.constraint is not Constraint.DEADLINE for each in broken):
-        cause = changed or _cause(present, candidate, problem, snapshot)
-        if cause.cause is not RerouteCause.DEVICE_LOST:
-            cause = replace(cause, text=broken[0].message)
-        return _reroute(cause, candidate, None, cost_after)
-    cost_before = cost_of(problem, present.routes)
-    wanted = not same and (_strategy_chosen(present, candidate) or cost_after < cost_before)
-    if changed is not None and (wanted or _settings_changed(present, candidate)):
-        return _reroute(changed, candidate, cost_before, cost_after)
-    if same or not (broken or _pays(present, candidate, cost_before, cost_after, departures, now_s)):
-        return Keep()
-    cause = _cause(present, candidate, problem, snapshot)
-    ready_at_s = _last(departures) + present.policy.cooldown_ms / 1000
-    if now_s < ready_at_s:
-        return Hold(ready_at_s, cause)
-    return _reroute(cause, candidate, cost_before, cost_after)
-
-
-def required_gain(policy: Policy, routes: Sequence[PlanRoute], departures: Sequence[Departure], now_s: float) -> float:
-    """Return the relative gain that a reroute to ``routes`` must promise."""
-    recent = [departure for departure in departures if now_s - departure.at_s <= DAMPING_WINDOW_S]
-    doublings = sum(departure.returned for departure in recent) + is_return(routes, departures, now_s)
-    if not doublings:
-        return policy.min_gain
-    damped = max(policy.min_gain, LEAST_DAMPED_GAIN) * 2.0**doublings
-    return max(policy.min_gain, min(LARGEST_REQUIRED_GAIN, damped))
-
-
-def is_return(routes: Sequence[PlanRoute], departures: Sequence[Departure], now_s: float) -> bool:
-    """Say whether ``routes`` were left within the damping window."""
-    return any(
-        now_s - departure.at_s <= DAMPING_WINDOW_S and same_routes(departure.routes, routes) for departure in departures
-    )
-
-
-def remember(departures: Sequence[Departure], departure: Departure) -> tuple[Departure, ...]:
-    """Return the departures within the damping window, the new one last."""
-    kept = (each for each in departures if departure.at_s - each.at_s <= DAMPING_WINDOW_S)
-    return (*kept, departure)
-
-
-def _pays(
-    present: InForce,
-    candidate: Candidate,
-    cost_before: float,
-    cost_after: float,
-    departures: Sequence[Departure],
-    now_s: float,
-) -> bool:
-    gain = cost_before - cost_after
-    return gain > 0 and gain > cost_after * required_gain(present.policy, candidate.routes, departures, now_s)
-
-
-def _user_change(present: InForce, candidate: Candidate) -> Cause | None:
-    stream = candidate.problem.streams[0]
-    if present.model != stream.model:
-        return Cause(RerouteCause.STREAM_CHANGED, f"the stream's model is {stream.model[:12]} now")
-    if (present.source, present.live) != (stream.source, candidate.live):
-        return Cause(RerouteCause.STREAM_CHANGED, "the stream's declaration changed")
-    if present.policy != candidate.policy:
-        return Cause(RerouteCause.POLICY_CHANGED, "policy changed")
-    if present.jobs != burst_jobs(candidate.problem):
-        return Cause(RerouteCause.STREAM_CHANGED, f"a burst has {burst_jobs(candidate.problem)} requests now")
-    return None
-
-
-def _strategy_chosen(present: InForce, candidate: Candidate) -> bool:
-    """Say whether the user now wants what a certain strategy plans, even if another would plan better."""
-    return candidate.policy.strategy not in (AUTO, present.policy.strategy)
-
-
-def _settings_changed(present: InForce, candidate: Candidate) -> bool:
-    """Say whether the committed plan carries settings that are no longer wanted."""
-    old, new = present.policy, candidate.policy
-    return (
-        present.source,
-        present.live,
-        present.jobs,
-        old.queue,
-        old.max_in_flight,
-        old.retry_limit,
-        old.deadline_ms,
-    ) != (
-        candidate.problem.streams[0].source,
-        candidate.live,
-        burst_jobs(candidate.problem),
-        new.queue,
-        new.max_in_flight,
-        new.retry_limit,
-        new.deadline_ms,
-    )
-
-
-def _cause(present: InForce, candidate: Candidate, problem: Problem, snapshot: Snapshot) -> Cause:
-    return find_cause(present.problem or problem, problem, present.routes, candidate.routes, snapshot)
-
-
-def _reroute(cause: Cause, candidate: Candidate, cost_before: float | None, cost_after: float) -> Reroute:
-    objective = candidate.problem.policy.objective
-    after = describe_cost(objective, cost_after)
-    if cost_before is None:
-        costs = f"{describe_routes(candidate.routes)}, {after}"
+        return changed
+    whole = own_problem(states.whole, each.stream)
+    broken = broken_constraints(whole, present.routes)
+    if all(violation.constraint is Constraint.DEADLINE for violation in broken):
+        return None
+    if changed is not None:
+        cause = changed
     else:
-        costs = f"{describe_cost(objective, cost_before)} -> {after}"
-    return Reroute(cause, f"{cause.text}: {costs}", cost_before, cost_after)
+        before = whole if present.problem is None else own_problem(present.problem, each.stream)
+        routes = {each.stream: present.routes}, {each.stream: candidate.routes}
+        cause = find_cause(before, whole, *routes, snapshot)
+    return cause if cause.cause is RerouteCause.DEVICE_LOST else replace(cause, text=broken[0].message)
 
 
-def _last(departures: Sequence[Departure]) -> float:
-    return departures[-1].at_s if departures else float("-inf")
+def _staying(contenders: Sequence[Contender], forced: Mapping[str, Cause]) -> dict[str, tuple[PlanRoute, ...]]:
+    """Return what runs if only those move that have to."""
+    return {
+        each.stream: each.candidate.routes if each.present is None or each.stream in forced else each.present.routes
+        for each in contenders
+    }
+
+
+def _verdicts(
+    free: Sequence[Contender], changes: Mapping[str, Cause], compared: _Comparison, snapshot: Snapshot, now_s: float
+) -> dict[str, Keep | Hold | _Move]:
+    """Say of the streams whose routes can stay whether they shall."""
+    verdicts: dict[str, Keep | Hold | _Move] = {each.stream: Keep() for each in free}
+    moved = [each for each in free if each.moves]
+    by_name = any(strategy_chosen(each) for each in free)
+    if changes and moved and (by_name or compared.after < compared.before):
+        first, cause = next(iter(changes.items()))
+        told = replace(cause, text=f"stream {first}: {cause.text}")
+        for each in moved:
+            verdicts[each.stream] = _Move(changes.get(each.stream, told), each.candidate.routes, better=True)
+    elif moved and _pays(moved, compared, now_s):
+        cause = compared.cause(moved, snapshot)
+        ready_at_s = max(map(_ready_at_s, moved))
+        for each in moved:
+            move = _Move(cause, each.candidate.routes, better=True)
+            verdicts[each.stream] = Hold(ready_at_s, cause) if now_s < ready_at_s else move
+    for each in free:
+        if each.stream in changes and settings_changed(each) and not isinstance(verdicts[each.stream], _Move):
+            takes = len(compared.chosen) == 1 or is_late(each, compared.states)
+            routes = each.candidate.routes if takes else compared.staying[each.stream]
+            verdicts[each.stream] = _Move(changes[each.stream], routes, better=takes)
+    return verdicts
+
+
+def _pays(moved: Sequence[Contender], compared: _Comparison, now_s: float) -> bool:
+    if any(is_late(each, compared.states) for each in moved):
+        return True
+    wanted = max(
+        required_gain(each.present.policy, each.candidate.routes, each.departures, now_s)
+        for each in moved
+        if each.present is not None
+    )
+    gain = compared.before - compared.after
+    return gain > 0 and gain > compared.after * wanted
+
+
+def _ready_at_s(each: Contender) -> float:
+    cooldown_ms = 0.0 if each.present is None else each.present.policy.cooldown_ms
+    return last_departure_s(each.departures) + cooldown_ms / 1000
+
+
+def _user_changes(contenders: Sequence[Contender]) -> dict[str, Cause]:
+    causes = {each.stream: user_change(each.present, each.candidate) for each in contenders if each.present is not None}
+    return {stream: cause for stream, cause in causes.items() if cause is not None}
+
+
+def _reroute(
+    cause: Cause,
+    each: Contender,
+    routes: tuple[PlanRoute, ...],
+    costs: tuple[float | None, float],
+    together: tuple[str, ...],
+) -> Reroute:
+    objective, (before, after) = each.candidate.problem.policy.objective, costs
+    told = describe_cost(objective, after)
+    told = f"{describe_routes(routes)}, {told}" if before is None else f"{describe_cost(objective, before)} -> {told}"
+    fellows = [name for name in together if name != each.stream]
+    if fellows:
+        several = ", ".join(fellows) if len(fellows) <= MAX_NAMES else f"{len(fellows)} other streams"
+        told = f"{told} together with {several}"
+    return Reroute(cause, f"{cause.text}: {told}", routes, before, after, together)

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from services.planner import epochs as ep
+from services.planner.contenders import InForce
 from services.planner.policies import Refusal, parse_request
 from services.planner.records import StreamRecord, Verdict
-from services.planner.replan import InForce
+from services.planner.shadows import read_record
 from services.planner.snapshot import Change, PolicySet
 from services.planner.store import Document, Kind
 from shared.messages.base import MessageError
@@ -18,7 +19,7 @@ from shared.plan.policy import Policy, QueueDiscipline
 
 logger = logging.getLogger(__name__)
 
-_ORDER = (Kind.MANIFEST, Kind.CALIBRATION, Kind.STREAM, Kind.POLICY, Kind.PLAN, Kind.EPOCH)
+_ORDER = (Kind.MANIFEST, Kind.CALIBRATION, Kind.SHADOW, Kind.STREAM, Kind.POLICY, Kind.PLAN, Kind.EPOCH)
 
 
 @dataclass(slots=True)
@@ -79,6 +80,8 @@ def _read(document: Document, restored: Restored, policies: dict[str, Policy]) -
             restored.library.add(key)
         case Kind.CALIBRATION:
             restored.changes.append(Calibration.decode(value))
+        case Kind.SHADOW:
+            restored.changes.append(read_record(value))
         case Kind.STREAM:
             restored.changes.append(StreamDeclaration.decode(value))
             restored.record(key).declared = True

@@ -1,6 +1,6 @@
 """Between the routes of strategies and the routes on the bus; and what routes cost. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from itertools import groupby
 from math import gcd
@@ -28,6 +28,10 @@ MAX_RUNS = 64
 """Runs of equal routes that the order of a burst may have; one with more is started route by route."""
 
 TILED = "the strategy splits a stage into tiles, which executors cannot run"
+
+
+StreamRoutes = Mapping[str, Sequence[PlanRoute]]
+"""Routes by stream."""
 
 
 class TiledRouteError(ValueError):
@@ -89,15 +93,26 @@ def _runs(plan: StreamPlan) -> tuple[Route, ...]:
 
 def to_plan(problem: Problem, routes: Sequence[PlanRoute]) -> dict[str, StreamPlan]:
     """Return routes from the bus as a plan for the problem's only stream, as many jobs as the stream has."""
-    stream = problem.streams[0]
-    scale = max(1, stream.jobs // sum(route.weight for route in routes))
-    plain = tuple(
-        sequential_route(
-            ((stage.start, stage.stop, stage.device, stage.codec) for stage in route.stages), route.weight * scale
+    return to_joint_plan(problem, {problem.streams[0].name: routes})
+
+
+def to_joint_plan(problem: Problem, routes: StreamRoutes) -> dict[str, StreamPlan]:
+    """Return the routes of several streams as a plan, as many jobs as each stream has.
+
+    Raises:
+        KeyError: the problem has no such stream.
+    """
+    plans: dict[str, StreamPlan] = {}
+    for name, own in routes.items():
+        scale = max(1, problem.stream(name).jobs // sum(route.weight for route in own))
+        plain = tuple(
+            sequential_route(
+                ((stage.start, stage.stop, stage.device, stage.codec) for stage in route.stages), route.weight * scale
+            )
+            for route in own
         )
-        for route in routes
-    )
-    return {stream.name: StreamPlan(plain, tuple(range(sum(route.jobs for route in plain))))}
+        plans[name] = StreamPlan(plain, tuple(range(sum(route.jobs for route in plain))))
+    return plans
 
 
 def cost_of(problem: Problem, routes: Sequence[PlanRoute]) -> float:
@@ -107,8 +122,22 @@ def cost_of(problem: Problem, routes: Sequence[PlanRoute]) -> float:
         KeyError: a device is not in the problem or cannot run the model.
         NoLinkError: two neighbouring devices are not linked.
     """
-    costs, plans = CostModel(problem), to_plan(problem, routes)
-    return costs.cost(problem.policy.objective, plans, costs.predict(plans))
+    return joint_cost(problem, {problem.streams[0].name: routes})
+
+
+def joint_cost(problem: Problem, routes: StreamRoutes) -> float:
+    """Return what the problem's objective makes small, for these routes of its streams together.
+
+    Devices compute in the order that the policy asks for.
+
+    Raises:
+        KeyError: a device is not in the problem or cannot run the model, or the problem has no such stream.
+        NoLinkError: two neighbouring devices are not linked.
+    """
+    costs, plans = CostModel(problem), to_joint_plan(problem, routes)
+    used = (device for own in routes.values() for device in devices_of(own))
+    disciplines = dict.fromkeys(used, problem.policy.queue)
+    return costs.cost(problem.policy.objective, plans, costs.predict(plans, disciplines), disciplines)
 
 
 def broken_constraints(problem: Problem, routes: Sequence[PlanRoute]) -> tuple[Violation, ...]:

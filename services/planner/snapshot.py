@@ -77,6 +77,15 @@ class PolicySet:
     policy: Policy | None
 
 
+@dataclass(frozen=True, slots=True)
+class FieldRecordRestored:
+    """What shadow checks had reported of a place before the planner started anew."""
+
+    model: str
+    place: Place
+    record: FieldRecord
+
+
 Change = (
     Presence
     | Telemetry
@@ -86,6 +95,7 @@ Change = (
     | ModelWithdrawn
     | Calibration
     | ShadowReport
+    | FieldRecordRestored
     | StreamDeclaration
     | StreamUsage
     | PolicySet
@@ -148,6 +158,9 @@ def apply(snapshot: Snapshot, change: Change, now_s: float) -> Snapshot:
             place = place_of(change.block, change.codec)
             record = records.get(place, FieldRecord()).and_then(change)
             return replace(snapshot, shadows=_put(snapshot.shadows, change.model, _put(records, place, record)))
+        case FieldRecordRestored(model, place, record):
+            records = snapshot.shadows.get(model, {})
+            return replace(snapshot, shadows=_put(snapshot.shadows, model, _put(records, place, record)))
         case StreamDeclaration():
             return _declared(snapshot, change)
         case StreamUsage():

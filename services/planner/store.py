@@ -1,4 +1,4 @@
-"""What the planner must not forget, in SQLite: streams, policies, epochs, plans, manifests, calibrations."""
+"""What the planner must not forget, in SQLite: streams, policies, epochs, plans, models and their encodings."""
 
 import logging
 import sqlite3
@@ -22,6 +22,7 @@ class Kind(StrEnum):
     PLAN = "plan"
     MANIFEST = "manifest"
     CALIBRATION = "calibration"
+    SHADOW = "shadow"
 
 
 @dataclass(frozen=True, slots=True)

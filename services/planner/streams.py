@@ -1,32 +1,28 @@
-"""Planning every stream: when, on which problem, and what follows from the answer. No I/O, no clock."""
+"""Every stream's record: when it is to be planned, and how its epochs go on. No I/O, no clock."""
 
 import logging
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from services.planner import epochs as ep
-from services.planner.alternatives import Survey, is_news, warm_segments
-from services.planner.causes import Cause
+from services.planner.damping import Departure, is_return, remember
 from services.planner.effects import Effect, Forget, Persist, Publish, cleared, command, retained
+from services.planner.groups import group_of
 from services.planner.jobs import Answer, Job
-from services.planner.problem import Circumstances, Exclusion, Waiting, build_problem
-from services.planner.records import MAX_REROUTES, StreamRecord, in_force_of, plan_message, reroute_message, subjects
-from services.planner.replan import Candidate, Departure, Hold, Keep, Reroute, decide, is_return, remember
-from services.planner.routes import TiledRouteError, devices_of, to_message
-from services.planner.sharing import busy_shares, held_bytes
-from services.planner.snapshot import PolicySet, Snapshot, apply
+from services.planner.posing import circumstances_of, pose, present_problem
+from services.planner.problem import Circumstances, Exclusion
+from services.planner.profiling import Measurements
+from services.planner.readiness import Waiting
+from services.planner.records import MAX_REROUTES, StreamRecord, reroute_message
+from services.planner.routes import devices_of
+from services.planner.snapshot import Snapshot
 from services.planner.store import Document, Kind
 from shared.bus import topics
-from shared.messages.alternatives import Alternatives
-from shared.messages.events import Event, EventKind, RerouteCause
-from shared.messages.streams import CommittedPlan
-from shared.plan.plan import Infeasible, Plan
+from shared.messages.events import Event, EventKind
 from shared.plan.problem import Problem
 
 logger = logging.getLogger(__name__)
 
-SURVEY_EVERY_S = 2.0
-"""Pause between two computations of a plan's thresholds."""
 RETRY_AFTER_S = 5.0
 """Pause after a strategy has failed."""
 
@@ -67,96 +63,32 @@ class Streams:
         for stream in self.records:
             self.mark(stream, at_s)
 
-    def job(self, stream: str, snapshot: Snapshot, measuring: Collection[str], now_s: float) -> Job | None:
-        """Return what is to be solved for a stream; None if nothing can be (its record says why) or needs to be."""
-        record = self.records[stream]
-        record.waiting = () if record.declared else ("the stream is not declared",)
-        if not record.declared or (record.pending is None and record.epochs.proposal is not None):
+    def job(self, stream: str, snapshot: Snapshot, measurements: Measurements, now_s: float) -> Job | None:
+        """Return what is to be solved for a stream and those that are planned with it; they are not due any more then.
+
+        None if nothing can be (its record says why) or needs to be.
+        """
+        posed = pose(stream, self.records, self.exclusions, snapshot, measurements, now_s)
+        self.records[stream].waiting = posed.reasons if isinstance(posed, Waiting) else ()
+        if not isinstance(posed, Job):
             return None
-        if record.pending is not None:
-            snapshot = apply(snapshot, PolicySet(stream, record.pending.policy), now_s)
-        first = record.epochs.committed is None
-        circumstances = self._circumstances(stream, snapshot, measuring if first else (), now_s)
-        problem = build_problem(snapshot, stream, circumstances)
-        open_problem = build_problem(snapshot, stream, replace(circumstances, exclusions=()))
-        if isinstance(problem, Waiting) or isinstance(open_problem, Waiting):
-            record.waiting = problem.reasons if isinstance(problem, Waiting) else ()
-            return None
-        return Job(stream, problem, open_problem, record.pending)
+        for member in posed.streams if posed.request is None else ():
+            self.records[member].waiting = ()
+            self.due.pop(member, None)
+        return posed
 
     def problem(self, stream: str, snapshot: Snapshot, now_s: float) -> Problem | Waiting | None:
-        """Return a stream's problem as it is now, or what it waits for; None if it is not declared."""
-        if stream not in snapshot.streams:
-            return None
-        return build_problem(snapshot, stream, self._circumstances(stream, snapshot, (), now_s))
+        """Return the problem in which a stream is planned now, or what it waits for; None if it is not declared."""
+        return present_problem(stream, self.records, self.exclusions, snapshot, now_s)
 
-    def _circumstances(
-        self, stream: str, snapshot: Snapshot, measuring: Collection[str], now_s: float
-    ) -> Circumstances:
-        others = self._other_plans(stream)
-        manifests = ((snapshot.manifests.get(plan.model), plan.routes) for plan in others)
-        held = held_bytes((manifest, routes) for manifest, routes in manifests if manifest is not None)
-        busy = busy_shares(others, snapshot, now_s)
-        return Circumstances(now_s, held, busy, tuple(self.exclusions), measuring)
+    def circumstances(self, stream: str, snapshot: Snapshot, now_s: float) -> Circumstances:
+        """Return what bears on the problem of a stream that is planned for itself."""
+        return circumstances_of((stream,), self.records, self.exclusions, snapshot, now_s)
 
     def solved_before(self, job: Job) -> Answer | None:
         """Return the answer to a job whose problem has just been solved."""
         solved = self.records[job.stream].solved
         return solved[1] if solved is not None and job.request is None and solved[0] == job.problem else None
-
-    def conclude(self, job: Job, answer: Answer, snapshot: Snapshot, now_s: float) -> list[Effect]:
-        """Act on the answer to a job under the policy in force."""
-        record = self.records[job.stream]
-        record.solved = (job.problem, answer)
-        declaration = snapshot.streams.get(job.stream)
-        if declaration is None or record.epochs.proposal is not None:
-            return []
-        if record.pending is not None or job.policy != snapshot.policy(job.stream):
-            self.mark(job.stream, now_s)
-            return []
-        effects = self._note_feasibility(record, answer.outcome, now_s)
-        plan = answer.outcome if isinstance(answer.outcome, Plan) else answer.fallback
-        if plan is None:
-            return effects
-        policy = answer.relaxed or job.policy
-        problem, open_problem = replace(job.problem, policy=policy), replace(job.open_problem, policy=policy)
-        try:
-            routes = to_message(problem, plan.streams[job.stream])
-        except TiledRouteError as error:
-            record.infeasible = (f"strategy {plan.strategy}: {error}",)
-            return effects
-        if not all(snapshot.device(device).online for device in devices_of(routes)):
-            self.mark(job.stream, now_s)
-            return effects
-        candidate = Candidate(problem, job.policy, routes, plan.strategy, declaration.live)
-        return effects + self._decide(record, candidate, open_problem, snapshot, now_s)
-
-    def survey(self, snapshot: Snapshot, now_s: float) -> Survey | None:
-        """Return a plan whose thresholds are to be computed: one in force since its problem has changed."""
-        for stream, record in self.records.items():
-            if record.epochs.phase is not ep.Phase.RUNNING or now_s < record.survey_at_s:
-                continue
-            problem, plan = self.problem(stream, snapshot, now_s), record.epochs.committed
-            if not isinstance(problem, Problem) or plan is None or plan.model != problem.streams[0].model:
-                continue
-            wanted = Survey(plan, problem, self._circumstances(stream, snapshot, (), now_s).busy_shares)
-            if wanted != record.surveyed:
-                record.surveyed, record.survey_at_s = wanted, now_s + SURVEY_EVERY_S
-                return wanted
-        return None
-
-    def surveyed(self, asked: Survey, alternatives: Alternatives, snapshot: Snapshot, now_s: float) -> list[Effect]:
-        """Publish the thresholds of a plan if they are news, and have the next likely segments kept ready."""
-        record = self.records[asked.plan.stream]
-        manifest = snapshot.manifests.get(asked.plan.model)
-        if record.epochs.committed is not asked.plan or record.epochs.proposal is not None or manifest is None:
-            return []
-        warm = warm_segments(asked.plan, alternatives, manifest, asked.problem)
-        effects = self.advance(record, ep.KeepWarm(warm, manifest), snapshot, now_s)
-        if not is_news(record.alternatives, alternatives):
-            return effects
-        record.alternatives = alternatives
-        return [*effects, retained(topics.alternatives(asked.plan.stream), alternatives)]
 
     def advance(self, record: StreamRecord, event: ep.EpochEvent, snapshot: Snapshot, now_s: float) -> list[Effect]:
         """Feed an event to a stream's epochs and translate what they ask for."""
@@ -186,27 +118,22 @@ class Streams:
             self.exclusions.remove(exclusion)
             self.mark(exclusion.stream, now_s)
 
-    def _decide(
-        self, record: StreamRecord, candidate: Candidate, problem: Problem, snapshot: Snapshot, now_s: float
-    ) -> list[Effect]:
-        decision = decide(record.in_force, candidate, problem, snapshot, record.departures, now_s)
-        match decision:
-            case Keep():
-                record.held, record.rejection = None, ""
-                if record.in_force is not None:
-                    basis = record.in_force.problem or problem
-                    record.in_force = replace(record.in_force, policy=candidate.policy, problem=basis)
-                return []
-            case Hold(until_s, cause):
-                record.held = record.held or cause
-                self.mark(record.epochs.stream, until_s)
-                return []
-            case Reroute():
-                reroute = _with_history(decision, record)
-                manifest = snapshot.manifests[candidate.problem.streams[0].model]
-                plan = plan_message(candidate, reroute, now_s)
-                record.next_in_force = in_force_of(plan, candidate, problem)
-                return self.advance(record, ep.Propose(plan, manifest, reroute), snapshot, now_s)
+    def abandon_on(self, device: str, snapshot: Snapshot, now_s: float) -> list[Effect]:
+        """End the proposals of streams that are planned together with one whose plan in force uses a lost device."""
+        effects: list[Effect] = []
+        for stream, record in self.records.items():
+            plan = record.epochs.committed
+            if plan is not None and stream in snapshot.streams and device in devices_of(plan.routes):
+                effects += self._abandon(group_of(stream, snapshot), snapshot, now_s)
+        return effects
+
+    def _abandon(self, streams: Iterable[str], snapshot: Snapshot, now_s: float) -> list[Effect]:
+        effects: list[Effect] = []
+        for stream in streams:
+            record = self.records.get(stream)
+            if record is not None and record.epochs.proposal is not None:
+                effects += self.advance(record, ep.Abandon(), snapshot, now_s)
+        return effects
 
     def _perform(self, record: StreamRecord, each: ep.EpochCommand, snapshot: Snapshot, now_s: float) -> list[Effect]:
         stream = record.epochs.stream
@@ -226,9 +153,9 @@ class Streams:
                 data = {"cause": None if each.cause is None else each.cause.value}
                 return [self.event(EventKind.REJECTION, text, now_s, stream=stream, device=exclusion.device, data=data)]
             case ep.PlanAgain():
-                record.next_in_force = None
+                dropped, record.next_in_force = record.next_in_force, None
                 self.mark(stream, now_s)
-                return []
+                return [] if dropped is None else self._abandon(dropped.together, snapshot, now_s)
             case ep.ClearPlan():
                 record.in_force = record.next_in_force = None
                 record.surveyed = record.alternatives = None
@@ -253,32 +180,3 @@ class Streams:
             retained(topics.plan(plan.stream), plan),
             self.event(EventKind.REROUTE, text, now_s, stream=plan.stream, data=message.model_dump(mode="json")),
         ]
-
-    def _note_feasibility(self, record: StreamRecord, outcome: Plan | Infeasible, now_s: float) -> list[Effect]:
-        if isinstance(outcome, Plan):
-            record.infeasible, record.infeasible_subjects = (), frozenset()
-            return []
-        stream = record.epochs.stream
-        rejected = [f"{each.device}: {each.reason}" for each in self.exclusions if each.stream == stream]
-        record.infeasible = (*(violation.message for violation in outcome.reasons), *rejected)
-        known, record.infeasible_subjects = record.infeasible_subjects, subjects(outcome)
-        if known == record.infeasible_subjects:
-            return []
-        text = f"stream {stream}: no plan is possible: {'; '.join(record.infeasible)}"
-        data = {"reasons": list(record.infeasible)}
-        return [self.event(EventKind.INFEASIBLE, text, now_s, stream=stream, data=data)]
-
-    def _other_plans(self, stream: str) -> list[CommittedPlan]:
-        plans = (record.epochs.committed for other, record in self.records.items() if other != stream)
-        return [plan for plan in plans if plan is not None]
-
-
-def _with_history(reroute: Reroute, record: StreamRecord) -> Reroute:
-    """Return the reroute with the cause that was there first: a rejection, or what the cooldown has held back."""
-    cause = reroute.cause
-    if record.rejection:
-        rejected = Cause(RerouteCause.REJECTED, record.rejection, cause.at_s)
-        return replace(reroute, cause=rejected, reason=f"{record.rejection}; {reroute.reason}")
-    if record.held is not None and record.held.cause is cause.cause:
-        return replace(reroute, cause=replace(cause, at_s=record.held.at_s))
-    return reroute

@@ -69,6 +69,9 @@ class Reroute(Part):
     predicted_before: float | None
     """Predicted objective of the previous routes in the new state; none when they cannot run any more."""
     predicted_after: float
+    together: tuple[Name, ...] = ()
+    """The streams that are planned together, this one included, whose joint objective is predicted; empty for one that
+    is planned for itself."""
     trigger_at_s: float
     """Wall clock of the message that caused it."""
     committed_at_s: float

@@ -1,19 +1,38 @@
 """Which change is to blame for a reroute."""
 
 import pytest
-from planner_world import SERVER_MS, after, candidate_of, link, load, presence, problem_of, profile, world
+from planner_world import (
+    CAMERAS,
+    SERVER_MS,
+    after,
+    cameras,
+    candidate_of,
+    link,
+    load,
+    presence,
+    problem_of,
+    profile,
+    route,
+    world,
+)
 
 from services.planner.causes import Cause, find_cause
+from services.planner.problem import Circumstances, build_problem, own_problem
+from services.planner.routes import to_message
 from services.planner.snapshot import Change, Snapshot
+from services.planner.strategies import solve
 from shared.messages.devices import LinkEstimate, Links, State
 from shared.messages.events import RerouteCause
-from shared.messages.streams import StreamUsage
+from shared.messages.streams import PlanRoute, StreamUsage
+from shared.plan.plan import Plan
+from shared.plan.policy import Objective, Policy
+from shared.plan.problem import Problem
 
 
 def cause_of(before: Snapshot, *changes: Change) -> Cause:
     now = after(before, *changes, now_s=120.0)
     old, new = problem_of(before), problem_of(now)
-    return find_cause(old, new, candidate_of(old).routes, candidate_of(new).routes, now)
+    return find_cause(old, new, {"camera": candidate_of(old).routes}, {"camera": candidate_of(new).routes}, now)
 
 
 @pytest.mark.parametrize(
@@ -75,5 +94,43 @@ def test_a_link_that_appears_is_the_cause() -> None:
 
 def test_without_any_change_a_better_route_was_found() -> None:
     problem = problem_of(world())
-    routes = candidate_of(problem).routes
+    routes = {"camera": candidate_of(problem).routes}
     assert find_cause(problem, problem, routes, routes, world()).text == "a better route was found"
+
+
+TOTAL = Policy(objective=Objective.TOTAL_DELAY)
+
+
+def joint(snapshot: Snapshot, *names: str) -> Problem:
+    return build_problem(snapshot, names, Circumstances(100.0, {}))
+
+
+def routes_for(problem: Problem) -> dict[str, tuple[PlanRoute, ...]]:
+    plan = solve(problem, seed=0, time_budget_s=0.1)
+    assert isinstance(plan, Plan)
+    return {name: to_message(own_problem(problem, name), own) for name, own in plan.streams.items()}
+
+
+def test_a_stream_that_joins_is_the_cause() -> None:
+    snapshot = cameras(TOTAL)
+    before, now = joint(snapshot, "east", "north"), joint(snapshot, "east", "north", "west")
+    alone = {name: (route((0, 5, "server")),) for name in ("east", "north")}
+    chosen = routes_for(now)
+    cause = find_cause(before, now, {**alone, "west": chosen["west"]}, chosen, snapshot)
+    assert cause == Cause(RerouteCause.STREAM_CHANGED, "stream west is planned together with the others now")
+
+
+def test_a_stream_that_leaves_is_the_cause() -> None:
+    snapshot = cameras(TOTAL)
+    before, now = joint(snapshot, "east", "north", "west"), joint(snapshot, "east", "north")
+    present = {name: own for name, own in routes_for(before).items() if name != "west"}
+    cause = find_cause(before, now, present, routes_for(now), snapshot)
+    assert cause.text == "stream west is not planned together with the others any more"
+
+
+def test_in_a_group_too_the_change_that_matters_is_the_cause() -> None:
+    snapshot = cameras(TOTAL)
+    later = after(snapshot, load("server", 9.0, at_s=8.0), link("east", "server", 60.0))
+    before, now = joint(snapshot, *CAMERAS), joint(later, *CAMERAS)
+    cause = find_cause(before, now, routes_for(before), routes_for(now), later)
+    assert cause == Cause(RerouteCause.LOAD_CHANGED, "load factor of server rose from 1.0 to 9.0", 8.0)

@@ -1,110 +1,24 @@
 """The planner's core, driven message by message without a bus or a clock."""
 
-from dataclasses import dataclass, field
-
 import pytest
+from planner_bench import Bench, commands, events, plans, published
 from planner_fleet import MODEL, manifest_of
 from planner_world import PI_MS, SERVER_MS, declaration, link, load, presence, profile
 
-from services.planner.coordinator import RESTORE_PATIENCE_S, SETTLE_S, Coordinator
-from services.planner.effects import Effect, FetchModel, Forget, Persist, Publish
-from services.planner.inbound import Inbound, PolicyDocument
+from services.planner.coordinator import RESTORE_PATIENCE_S, SETTLE_S
+from services.planner.effects import FetchModel, Forget, Persist, Publish
+from services.planner.inbound import PolicyDocument
 from services.planner.jobs import Job, run_job
+from services.planner.shadows import KEEP_EVERY_S
 from services.planner.snapshot import ModelWithdrawn
 from services.planner.store import Document, Kind
-from services.planner.strategies import solve
 from shared.bus import topics
-from shared.messages.calibration import Calibration
-from shared.messages.control import COMMANDS, Prepare, ProfileFailed, ProfileModel, Ready, Rejected, RejectionCause
+from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration, ShadowReport
+from shared.messages.control import Prepare, ProfileFailed, ProfileModel, Rejected, RejectionCause
 from shared.messages.devices import State, Telemetry
-from shared.messages.events import Event, EventKind
+from shared.messages.events import EventKind
 from shared.messages.models import Offer
-from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamState, StreamStatus
-from shared.plan.plan import Infeasible, Plan
-from shared.plan.problem import Problem
-
-
-@dataclass
-class Bench:
-    """A core whose strategies answer at once and whose devices are ready when `obey` is called."""
-
-    core: Coordinator = field(default_factory=lambda: Coordinator("planner", ("auto",), 0.0))
-    now_s: float = 10.0
-    effects: list[Effect] = field(default_factory=list)
-    solved: list[Problem] = field(default_factory=list)
-    documents: dict[tuple[Kind, str], bytes] = field(default_factory=dict)
-
-    def hear(self, *messages: Inbound, own: bool = False) -> list[Effect]:
-        done: list[Effect] = []
-        for message in messages:
-            done += self.take(self.core.handle(message, self.now_s, own=own))
-        return done
-
-    def take(self, effects: list[Effect]) -> list[Effect]:
-        self.effects += effects
-        for effect in effects:
-            if isinstance(effect, Persist):
-                self.documents[effect.document.kind, effect.document.key] = effect.document.value
-            if isinstance(effect, Forget):
-                self.documents.pop((effect.kind, effect.key), None)
-        return effects
-
-    def solve(self, problem: Problem) -> Plan | Infeasible:
-        self.solved.append(problem)
-        return solve(problem, seed=0, time_budget_s=0.1)
-
-    def plan(self) -> list[Effect]:
-        """Solve until nothing is due."""
-        done: list[Effect] = []
-        while True:
-            effects, job = self.core.next_job(self.now_s)
-            done += self.take(effects)
-            if job is None:
-                return done
-            done += self.take(self.core.answered(job, run_job(job, self.solve), self.now_s))
-
-    def obey(self) -> list[Effect]:
-        """Have every device that was asked to prepare say that it is ready."""
-        done = self.plan()
-        for device, command in commands(done):
-            if isinstance(command, Prepare):
-                done += self.hear(Ready(device=device, stream=command.stream, epoch=command.epoch))
-        return done + self.plan()
-
-    def fleet(self) -> None:
-        self.hear(presence("pi"), presence("server"), profile("pi", PI_MS), profile("server", SERVER_MS))
-        self.hear(link("pi", "server", 50.0), link("server", "pi", 50.0), manifest_of(), declaration())
-
-    def status(self, stream: str = "camera") -> StreamStatus:
-        found = [each for each in published(self.effects, topics.status(stream)) if each]
-        return StreamStatus.decode(found[-1])
-
-    def reborn(self) -> "Bench":
-        """Return what starts after a kill: nothing but the documents."""
-        later = Bench(Coordinator("planner", ("auto",), self.now_s), self.now_s)
-        later.documents = dict(self.documents)
-        later.core.restore([Document(kind, key, value) for (kind, key), value in self.documents.items()], self.now_s)
-        return later
-
-
-def published(effects: list[Effect], topic: str) -> list[bytes]:
-    return [each.payload for each in effects if isinstance(each, Publish) and each.topic == topic]
-
-
-def commands(effects: list[Effect]) -> list[tuple[str, object]]:
-    return [
-        (each.topic.split("/")[1], COMMANDS.decode(each.payload))
-        for each in effects
-        if isinstance(each, Publish) and each.topic.endswith("/commands")
-    ]
-
-
-def events(effects: list[Effect]) -> list[Event]:
-    return [Event.decode(payload) for payload in published(effects, topics.EVENTS)]
-
-
-def plans(effects: list[Effect]) -> list[CommittedPlan]:
-    return [CommittedPlan.decode(payload) for payload in published(effects, topics.plan("camera")) if payload]
+from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamState
 
 
 @pytest.fixture
@@ -337,3 +251,50 @@ def test_a_rejected_device_is_tried_again_after_a_while(bench: Bench) -> None:
     bench.now_s += 121.0
     bench.take(bench.core.tick(bench.now_s))
     assert [stage.device for stage in plans(bench.obey())[-1].routes[0].stages] == ["server"]
+
+
+def calibrated(measured_at_s: float = 1.0) -> Calibration:
+    codec = CodecCalibration(codec="uint8", size_bytes=1000, worst_size_bytes=1000, top1_agreement=1.0)
+    block = BlockCalibration(block=1, raw_bytes=400_000, codecs=(codec,))
+    return Calibration(model=MODEL, blocks=(block,), samples=30, measured_at_s=measured_at_s)
+
+
+def disagreement() -> ShadowReport:
+    return ShadowReport(device="pi", model=MODEL, stream="camera", block=1, codec="uint8", top1_agreement=0.0)
+
+
+def offered(bench: Bench) -> bool:
+    bench.hear(load("server", 1.0 + len(bench.solved) / 10))
+    bench.plan()
+    return "uint8" in bench.solved[-1].models[MODEL].blocks[1].codecs
+
+
+def test_a_withdrawn_encoding_stays_withdrawn_after_a_restart(running: Bench) -> None:
+    running.hear(calibrated())
+    assert offered(running)
+    running.hear(disagreement())
+    assert [each.kind for each in events(running.effects)][-1] is EventKind.CODEC_WITHDRAWN
+    assert not offered(running)
+    later = running.reborn()
+    later.fleet()
+    later.hear(calibrated(), own=True)
+    assert not offered(later)
+    later.hear(disagreement())
+    assert EventKind.CODEC_WITHDRAWN not in [each.kind for each in events(later.effects)]
+    later.hear(calibrated(measured_at_s=2.0))
+    assert offered(later)
+    assert not [kind for kind, _ in later.documents if kind is Kind.SHADOW]
+    last = later.reborn()
+    last.fleet()
+    assert offered(last)
+
+
+def test_reports_are_written_with_the_time_not_with_every_message(running: Bench) -> None:
+    running.hear(calibrated())
+    fine = disagreement().model_copy(update={"top1_agreement": 1.0})
+    for _ in range(50):
+        assert not [each for each in running.hear(fine) if isinstance(each, Persist)]
+        running.now_s += 0.1
+        assert not [each for each in running.core.tick(running.now_s) if isinstance(each, Persist)]
+    written = running.take(running.core.tick(running.now_s + KEEP_EVERY_S))
+    assert [each.document.kind for each in written if isinstance(each, Persist)] == [Kind.SHADOW]

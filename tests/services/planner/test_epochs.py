@@ -44,7 +44,7 @@ from shared.messages.control import RejectionCause, SegmentRange
 from shared.messages.events import RerouteCause
 from shared.messages.streams import CommittedPlan, PlanRoute
 
-REROUTE = Reroute(Cause(RerouteCause.LINK_CHANGED, "link"), "link: 2 ms -> 1 ms", 2.0, 1.0)
+REROUTE = Reroute(Cause(RerouteCause.LINK_CHANGED, "link"), "link: 2 ms -> 1 ms", (), 2.0, 1.0)
 BOTH = route((0, 3, "pi"), (3, 5, "server"))
 ALONE = route((0, 5, "pi"))
 

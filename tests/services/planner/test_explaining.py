@@ -8,7 +8,7 @@ from planner_world import declaration, problem_of, world
 from services.planner import explaining
 from services.planner.epochs import Epochs
 from services.planner.explaining import explain
-from services.planner.problem import Waiting
+from services.planner.readiness import Waiting
 from services.planner.records import StreamRecord
 from shared.messages.base import MAX_MESSAGE_BYTES
 from shared.messages.explanations import Question

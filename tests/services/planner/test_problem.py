@@ -1,33 +1,31 @@
-"""From a snapshot to a problem, or to what is missing."""
+"""From a snapshot to a problem, of one stream or of several that are planned together."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from planner_fleet import MODEL, manifest_of
-from planner_world import PI_MS, after, declaration, link, load, presence, problem_of, profile, world
-
-from services.planner.problem import (
-    DEFAULT_PHOTOGRAPH_BYTES,
-    Circumstances,
-    Exclusion,
-    Waiting,
-    build_problem,
+from planner_world import (
+    CAMERAS,
+    PI_MS,
+    SHARED_MS,
+    after,
+    cameras,
+    declaration,
+    link,
+    load,
+    presence,
+    problem_of,
+    profile,
+    world,
 )
+
+from services.planner.models import DEFAULT_PHOTOGRAPH_BYTES
+from services.planner.problem import Circumstances, Exclusion, build_problem, own_problem
 from services.planner.snapshot import PolicySet, Snapshot
-from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration
-from shared.messages.devices import LinkEstimate, Links, State
-from shared.messages.models import Preprocessing
+from shared.messages.devices import LinkEstimate, Links, Profile, State
 from shared.messages.streams import StreamUsage
-from shared.plan.policy import DeviceRule, Policy
-from shared.plan.problem import CodecProfile, Link, Problem
-
-NOW = Circumstances(100.0, {})
-
-
-def waiting(snapshot: Snapshot, circumstances: Circumstances = NOW) -> str:
-    found = build_problem(snapshot, "camera", circumstances)
-    assert isinstance(found, Waiting)
-    return "; ".join(found.reasons)
+from shared.plan.policy import Objective, Policy
+from shared.plan.problem import Link, Problem
 
 
 def test_the_whole_fleet_becomes_a_problem() -> None:
@@ -39,15 +37,6 @@ def test_the_whole_fleet_becomes_a_problem() -> None:
     assert (pi.load_factor, server.load_factor) == (1.0, 2.0)
     assert set(problem.links) == {Link("pi", "server", 50.0, 2.0), Link("server", "pi", 50.0, 2.0)}
     assert (problem.streams[0].model, problem.streams[0].source) == (MODEL, "pi")
-
-
-def test_the_size_of_a_request_is_what_the_source_sees() -> None:
-    assert problem_of(world(StreamUsage(stream="camera", input_bytes=23_456))).models[MODEL].input_bytes == 23_456
-
-
-def test_a_tensor_is_sent_as_it_is() -> None:
-    manifest = manifest_of().model_copy(update={"preprocessing": Preprocessing()})
-    assert problem_of(world(manifest)).models[MODEL].input_bytes == 4 * 3 * 224 * 224
 
 
 def test_offline_devices_and_their_links_leave() -> None:
@@ -71,43 +60,16 @@ def test_a_link_that_is_dead_one_way_is_no_link() -> None:
     assert problem_of(world(two)).links == (Link("server", "pi", 50.0, 2.0),)
 
 
-@pytest.mark.parametrize(
-    ("snapshot", "reason"),
-    [
-        (world(presence("pi", State.OFFLINE)), "source device pi is offline"),
-        (world(declaration(source="moon")), "source device moon is unknown"),
-        (world(declaration(model="other")), "model other is not in the library"),
-        (
-            world(profile("pi", (1.0,)), presence("server", State.OFFLINE)),
-            "no device can run model net yet (pi: its profile has 1 blocks, the model 5; server: offline)",
-        ),
-        (
-            world(PolicySet("camera", Policy(devices=DeviceRule(allow=("moon",))))),
-            "no device can run model net yet (the policy allows none)",
-        ),
-    ],
-)
-def test_what_is_missing_is_said(snapshot: Snapshot, reason: str) -> None:
-    assert waiting(snapshot) == reason
-
-
-def test_a_first_plan_waits_for_devices_that_measure() -> None:
-    snapshot = world(presence("jetson"))
-    assert waiting(snapshot, Circumstances(100.0, {}, measuring=["jetson"])) == "device jetson is measuring model net"
-    denied = after(snapshot, PolicySet("camera", Policy(devices=DeviceRule(deny=("jetson",)))))
-    assert isinstance(build_problem(denied, "camera", Circumstances(100.0, {}, measuring=["jetson"])), Problem)
-
-
 def test_memory_of_other_streams_is_subtracted() -> None:
     snapshot = world(presence("server", memory_bytes=5_000_000))
-    problem = build_problem(snapshot, "camera", Circumstances(100.0, {"server": 4_400_000.0}))
+    problem = build_problem(snapshot, ("camera",), Circumstances(100.0, {"server": 4_400_000.0}))
     assert isinstance(problem, Problem) and problem.devices["server"].memory_bytes == 600_000
-    problem = build_problem(snapshot, "camera", Circumstances(100.0, {"server": 9e9}))
+    problem = build_problem(snapshot, ("camera",), Circumstances(100.0, {"server": 9e9}))
     assert isinstance(problem, Problem) and problem.devices["server"].memory_bytes == 0
 
 
 def test_other_streams_slow_a_device_down() -> None:
-    problem = build_problem(world(load("server", 2.0)), "camera", Circumstances(100.0, {}, {"server": 0.5}))
+    problem = build_problem(world(load("server", 2.0)), ("camera",), Circumstances(100.0, {}, {"server": 0.5}))
     assert isinstance(problem, Problem)
     assert (problem.devices["server"].load_factor, problem.devices["pi"].load_factor) == (4.0, 1.0)
 
@@ -119,7 +81,7 @@ def exclusion(**fields: object) -> Exclusion:
 
 def test_rejected_choices_leave_for_a_while() -> None:
     def server(now_s: float, *exclusions: Exclusion) -> object:
-        problem = build_problem(world(), "camera", Circumstances(now_s, {}, exclusions=exclusions))
+        problem = build_problem(world(), ("camera",), Circumstances(now_s, {}, exclusions=exclusions))
         assert isinstance(problem, Problem)
         return problem.devices["server"]
 
@@ -129,31 +91,73 @@ def test_rejected_choices_leave_for_a_while() -> None:
         assert server(100.0, other) == server(100.0)
 
 
-def calibration() -> Calibration:
-    def codec(name: str, error: float) -> CodecCalibration:
-        return CodecCalibration(
-            codec=name, size_bytes=10, worst_size_bytes=20, encode_ms=1.0, decode_ms=2.0, max_relative_error=error
-        )
-
-    codecs = (codec("raw", 0.0), codec("float16", 0.001), codec("uint4", 0.2))
-    return Calibration(model=MODEL, blocks=(BlockCalibration(block=1, raw_bytes=100, codecs=codecs),), samples=3)
-
-
-def test_encodings_come_from_the_calibration_within_the_bound() -> None:
-    def codecs(policy: Policy, found: Calibration) -> Mapping[str, CodecProfile]:
-        return problem_of(world(found, PolicySet("camera", policy))).models[MODEL].blocks[1].codecs
-
-    free = codecs(Policy(), calibration())
-    assert set(free) == {"float16"}
-    profile = free["float16"]
-    assert (profile.size_bytes, profile.encode_ms, profile.decode_ms, profile.relative_error) == (10, 1.0, 2.0, 0.001)
-    assert set(codecs(Policy(max_relative_error=0.5), calibration())) == {"float16", "uint4"}
-    agreeing = calibration().blocks[0].codecs[2].model_copy(update={"top1_agreement": 0.995})
-    block = BlockCalibration(block=1, raw_bytes=100, codecs=(agreeing,))
-    assert set(codecs(Policy(), Calibration(model=MODEL, blocks=(block,), samples=3))) == {"uint4"}
-
-
 def test_encoding_is_as_much_slower_as_computing() -> None:
-    problem = problem_of(world(calibration()))
+    problem = problem_of(world())
     assert problem.devices["server"].codec_speed == 1.0
     assert problem.devices["pi"].codec_speed == pytest.approx(21 / 165)
+
+
+TOTAL = Policy(objective=Objective.TOTAL_DELAY)
+
+
+def joint(snapshot: Snapshot, **circumstances: object) -> Problem:
+    return build_problem(snapshot, CAMERAS, Circumstances(100.0, {}, **circumstances))  # type: ignore[arg-type]
+
+
+def test_streams_that_are_planned_together_share_a_problem() -> None:
+    problem = joint(after(cameras(TOTAL), PolicySet("east", replace(TOTAL, deadline_ms=200.0, min_gain=0.5))))
+    assert set(problem.models) == {MODEL} and set(problem.devices) == {*CAMERAS, "server"}
+    assert [stream.name for stream in problem.streams] == list(CAMERAS)
+    assert [stream.deadline_ms for stream in problem.streams] == [200.0, None, None]
+    assert problem.policy == TOTAL
+
+
+@pytest.mark.parametrize("stream", CAMERAS)
+def test_the_own_problem_is_what_a_stream_alone_would_have(stream: str) -> None:
+    sizes = (StreamUsage(stream="north", input_bytes=50_000), StreamUsage(stream="west", input_bytes=200_000))
+    snapshot = after(cameras(TOTAL), *sizes)
+    assert own_problem(joint(snapshot), stream) == build_problem(snapshot, (stream,), Circumstances(100.0, {}))
+
+
+def test_requests_of_another_size_make_another_model_and_noise_does_not() -> None:
+    snapshot = after(
+        cameras(TOTAL),
+        StreamUsage(stream="north", input_bytes=100_500),
+        StreamUsage(stream="west", input_bytes=200_000),
+    )
+    problem = joint(snapshot)
+    assert [stream.model for stream in problem.streams] == [MODEL, MODEL, f"{MODEL}/west"]
+    assert problem.models[f"{MODEL}/west"].input_bytes == 200_000
+    assert problem.devices["server"].block_ms.keys() == {MODEL, f"{MODEL}/west"}
+
+
+def test_a_device_that_rejects_one_stream_still_runs_the_others() -> None:
+    problem = joint(cameras(TOTAL), exclusions=[exclusion(stream="north")])
+    server = problem.devices["server"]
+    assert MODEL in server.block_ms and problem.stream("north").model not in server.block_ms
+    assert own_problem(problem, "north").devices["server"].block_ms == {}
+    assert own_problem(problem, "east").devices["server"].block_ms == {MODEL: SHARED_MS}
+
+
+def test_a_lack_of_memory_is_told_by_one_stream_and_bounds_all() -> None:
+    rejected = exclusion(stream="north", memory_bytes=500.0)
+    held = {"east": {"server": 300.0}, "north": {"server": 400.0}}
+    problem = joint(cameras(TOTAL), exclusions=[rejected], members_bytes=held)
+    assert problem.devices["server"].memory_bytes == 499 + 300
+
+
+def test_several_models_are_as_fast_as_they_are_on_average() -> None:
+    other = manifest_of("b" * 64, "other")
+    twice = tuple(2 * each for each in SHARED_MS)
+    snapshot = after(
+        cameras(TOTAL),
+        other,
+        Profile(device="server", model=other.model, block_ms=twice, segment_overhead_ms=2.0),
+        Profile(device="west", model=other.model, block_ms=twice, segment_overhead_ms=0.0),
+        declaration("west", source="west", model="other"),
+    )
+    problem = joint(snapshot)
+    assert problem.devices["server"].block_ms == {MODEL: SHARED_MS, other.model: twice}
+    assert problem.devices["server"].segment_overhead_ms == 1.0
+    assert problem.devices["east"].block_ms == {MODEL: PI_MS}
+    assert problem.devices["west"].codec_speed == pytest.approx((100 / 165 + 1) / 2)

@@ -1,14 +1,19 @@
 """When a better plan is worth a reroute."""
 
 import random
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planner_fleet import manifest_of
+from planner_fleet import MODEL, manifest_of
 from planner_world import (
+    CAMERAS,
+    PI_MS,
+    SHARED_MS,
     after,
+    cameras,
     candidate_of,
     declaration,
     in_force_for,
@@ -21,23 +26,19 @@ from planner_world import (
     world,
 )
 
-from services.planner.replan import (
-    DAMPING_WINDOW_S,
-    Decision,
-    Departure,
-    Hold,
-    InForce,
-    Keep,
-    Reroute,
-    decide,
-    is_return,
-    remember,
-    required_gain,
-)
+from services.planner.contenders import Candidate, Contender, InForce, States
+from services.planner.damping import Departure, is_return, remember
+from services.planner.problem import Circumstances, build_problem, own_problem
+from services.planner.replan import Decision, Hold, Keep, Reroute, decide
+from services.planner.routes import joint_cost, to_message
 from services.planner.snapshot import PolicySet, Snapshot
+from services.planner.strategies import solve
 from shared.messages.devices import State
 from shared.messages.events import RerouteCause
+from shared.messages.streams import PlanRoute
+from shared.plan.plan import Plan
 from shared.plan.policy import DeviceRule, Objective, Policy, QueueDiscipline
+from shared.plan.problem import Problem
 
 SERVER, PI = (route((0, 5, "server")),), (route((0, 5, "pi")),)
 
@@ -50,7 +51,8 @@ def judged(
     live: bool = False,
 ) -> Decision:
     problem = problem_of(snapshot, now_s=now_s)
-    return decide(present, candidate_of(problem, live=live), problem, snapshot, departures, now_s)
+    contender = Contender(present, candidate_of(problem, live=live), departures)
+    return decide([contender], States(problem, problem), snapshot, now_s)["camera"]
 
 
 def left(at_s: float, *, returned: bool = False) -> Departure:
@@ -167,24 +169,6 @@ def test_after_the_planners_start_a_plan_stays_if_it_is_good() -> None:
     assert isinstance(judged(present, world(link("pi", "server", 1.0))), Reroute)
 
 
-def test_returning_needs_twice_the_gain_each_time() -> None:
-    policy = Policy(min_gain=0.05)
-    assert required_gain(policy, PI, (), 100.0) == 0.05
-    assert required_gain(policy, SERVER, (left(99.0),), 100.0) == 0.05
-    assert required_gain(policy, PI, (left(99.0),), 100.0) == 0.1
-    assert required_gain(policy, PI, (left(98.0, returned=True), left(99.0, returned=True)), 100.0) == 0.4
-    assert required_gain(policy, PI, (left(99.0, returned=True),) * 9, 100.0) == 0.5
-    assert required_gain(policy, PI, (left(99.0),), 100.0 + DAMPING_WINDOW_S) == 0.05
-    assert required_gain(Policy(min_gain=0.0), PI, (left(99.0),), 100.0) == 0.02
-    assert required_gain(Policy(min_gain=0.9), PI, (left(99.0),), 100.0) == 0.9
-
-
-def test_departures_are_forgotten_after_the_window() -> None:
-    kept = remember((left(10.0), left(50.0)), left(100.0))
-    assert [each.at_s for each in kept] == [50.0, 100.0]
-    assert is_return(PI, kept, 110.0) and not is_return(SERVER, kept, 110.0)
-
-
 def reroutes_under_noise(seed: int, noise: float, mbps: float, seconds: int) -> int:
     """Return how often a stream changes its route if link and load are measured once a second with noise."""
     generator = random.Random(seed)
@@ -202,7 +186,9 @@ def reroutes_under_noise(seed: int, noise: float, mbps: float, seconds: int) -> 
         )
         problem = problem_of(snapshot, now_s=now_s)
         candidate = candidate_of(problem)
-        if isinstance(decide(present, candidate, problem, snapshot, departures, now_s), Reroute):
+        contender = Contender(present, candidate, departures)
+        decision = decide([contender], States(problem, problem), snapshot, now_s)["camera"]
+        if isinstance(decision, Reroute):
             returned = is_return(candidate.routes, departures, now_s)
             departures = remember(departures, Departure(now_s, present.routes, returned))
             present = in_force_for(problem, candidate.routes)
@@ -227,3 +213,164 @@ def test_a_real_change_gets_through_the_damping() -> None:
     assert isinstance(
         judged(in_force_for(problem_of(world())), world(link("pi", "server", 1.0)), departures, 110.0), Reroute
     )
+
+
+TOTAL = Policy(objective=Objective.TOTAL_DELAY)
+ALL_REMOTE = {name: (route((0, 5, "server")),) for name in CAMERAS}
+
+
+def joint(snapshot: Snapshot, now_s: float = 100.0) -> Problem:
+    return build_problem(snapshot, CAMERAS, Circumstances(now_s, {}))
+
+
+def answers(snapshot: Snapshot, now_s: float = 100.0) -> dict[str, Candidate]:
+    problem = joint(snapshot, now_s)
+    plan = solve(problem, seed=0, time_budget_s=0.1)
+    assert isinstance(plan, Plan), plan
+    found = {}
+    for name in CAMERAS:
+        own = own_problem(problem, name)
+        routes = to_message(own, plan.streams[name])
+        found[name] = Candidate(own, snapshot.policy(name), routes, plan.strategy, False)
+    return found
+
+
+def runs(problem: Problem, routes: Mapping[str, tuple[PlanRoute, ...]], policy: Policy = TOTAL) -> dict[str, InForce]:
+    return {
+        name: InForce(1, MODEL, name, False, own, policy, problem) for name, own in routes.items() if name in CAMERAS
+    }
+
+
+def judged_together(
+    present: Mapping[str, InForce],
+    snapshot: Snapshot,
+    departures: Mapping[str, tuple[Departure, ...]] | None = None,
+    now_s: float = 100.0,
+) -> dict[str, Decision]:
+    problem, candidates = joint(snapshot, now_s), answers(snapshot, now_s)
+    contenders = [Contender(present.get(name), candidates[name], (departures or {}).get(name, ())) for name in CAMERAS]
+    return decide(contenders, States(problem, problem), snapshot, now_s)
+
+
+def chosen_for(snapshot: Snapshot) -> dict[str, tuple[PlanRoute, ...]]:
+    return {name: each.routes for name, each in answers(snapshot).items()}
+
+
+def test_the_first_plans_of_several_streams_are_told_with_their_joint_cost() -> None:
+    decisions = judged_together({}, cameras(TOTAL))
+    cost = joint_cost(joint(cameras(TOTAL)), chosen_for(cameras(TOTAL)))
+    for name, decision in decisions.items():
+        assert isinstance(decision, Reroute) and decision.cause.cause is RerouteCause.FIRST_PLAN
+        assert decision.together == CAMERAS and decision.cost_after == pytest.approx(cost)
+        others = ", ".join(other for other in CAMERAS if other != name)
+        assert decision.reason.endswith(f"{cost:.0f} ms together with {others}")
+
+
+def test_the_joint_plan_stays_while_it_is_the_best() -> None:
+    snapshot = cameras(TOTAL)
+    present = runs(joint(snapshot), chosen_for(snapshot))
+    assert set(judged_together(present, snapshot).values()) == {Keep()}
+
+
+def test_those_move_whose_routes_change_for_the_sake_of_all() -> None:
+    """Alone each is best off on the server, where they wait for each other."""
+    snapshot = cameras(TOTAL)
+    problem, chosen = joint(snapshot), chosen_for(snapshot)
+    decisions = judged_together(runs(problem, ALL_REMOTE), snapshot)
+    moved = {name for name, own in chosen.items() if own[0].stages != ALL_REMOTE[name][0].stages}
+    assert moved and moved != set(CAMERAS)
+    for name, decision in decisions.items():
+        if name not in moved:
+            assert decision == Keep()
+            continue
+        assert isinstance(decision, Reroute) and decision.routes == chosen[name]
+        assert decision.cost_before == pytest.approx(joint_cost(problem, ALL_REMOTE))
+        assert decision.cost_after == pytest.approx(joint_cost(problem, chosen))
+        assert " ms -> " in decision.reason and " together with " in decision.reason
+
+
+def test_the_cooldown_of_any_stream_that_would_move_holds_all_back() -> None:
+    snapshot = cameras(TOTAL)
+    present = runs(joint(snapshot), ALL_REMOTE)
+    moved = [name for name, each in judged_together(present, snapshot).items() if isinstance(each, Reroute)]
+    departures = {moved[-1]: (left(99.0),)}
+    for name, decision in judged_together(present, snapshot, departures).items():
+        expected = Hold if name in moved else Keep
+        assert isinstance(decision, expected)
+        assert not isinstance(decision, Hold) or decision.until_s == pytest.approx(101.0)
+    later = judged_together(present, snapshot, departures, now_s=101.5)
+    assert [name for name, each in later.items() if isinstance(each, Reroute)] == moved
+
+
+def test_the_gain_is_that_of_all_streams_together() -> None:
+    snapshot = cameras(TOTAL)
+    problem, chosen = joint(snapshot), chosen_for(snapshot)
+    gain = joint_cost(problem, ALL_REMOTE) / joint_cost(problem, chosen) - 1
+    for asked, reroutes in ((0.9 * gain, True), (min(1.0, 1.1 * gain), False)):
+        policy = replace(TOTAL, min_gain=asked)
+        decisions = judged_together(runs(problem, ALL_REMOTE, policy), cameras(policy))
+        assert any(isinstance(each, Reroute) for each in decisions.values()) == reroutes
+
+
+def test_a_stream_that_lost_its_device_moves_at_once_and_the_others_after_the_cooldown() -> None:
+    helper = after(cameras(TOTAL), presence("helper"), profile("helper", SHARED_MS), link("east", "helper", 50.0))
+    present = runs(joint(helper), {**ALL_REMOTE, "east": (route((0, 5, "helper")),)})
+    gone = after(helper, presence("helper", State.OFFLINE))
+    departures = {name: (left(99.5),) for name in CAMERAS}
+    decisions = judged_together(present, gone, departures)
+    east = decisions["east"]
+    assert isinstance(east, Reroute) and east.cause.cause is RerouteCause.DEVICE_LOST and east.cost_before is None
+    assert not any(isinstance(decisions[name], Reroute) for name in ("north", "west"))
+    final = {**{name: each.routes for name, each in present.items()}, "east": east.routes}
+    assert east.cost_after == pytest.approx(joint_cost(joint(gone), final))
+
+
+def test_a_policy_that_joins_a_stream_to_others_moves_all_at_once() -> None:
+    snapshot = cameras(TOTAL)
+    present = runs(joint(snapshot), ALL_REMOTE)
+    present["east"] = replace(present["east"], policy=Policy())
+    departures = {name: (left(99.9),) for name in CAMERAS}
+    reroutes = {name: each for name, each in judged_together(present, snapshot, departures).items() if each != Keep()}
+    assert reroutes and all(isinstance(each, Reroute) for each in reroutes.values())
+    told = {name: each.cause.text for name, each in reroutes.items() if isinstance(each, Reroute)}
+    assert set(told.values()) <= {"policy changed", "stream east: policy changed"}
+
+
+def test_new_settings_of_one_stream_are_put_in_force_on_its_present_routes() -> None:
+    snapshot = cameras(TOTAL)
+    chosen = chosen_for(snapshot)
+    changed = after(snapshot, PolicySet("north", replace(TOTAL, retry_limit=9)))
+    decisions = judged_together(runs(joint(snapshot), chosen), changed)
+    north = decisions.pop("north")
+    assert isinstance(north, Reroute) and north.routes == chosen["north"] and north.cause.text == "policy changed"
+    assert set(decisions.values()) == {Keep()}
+
+
+def test_streams_that_do_not_fit_together_any_more_move_at_once() -> None:
+    other = manifest_of("b" * 64, "other")
+    small = after(
+        cameras(TOTAL),
+        other,
+        profile("server", SHARED_MS, other.model),
+        profile("east", PI_MS, other.model),
+        declaration("east", source="east", model="other"),
+        presence("server", memory_bytes=4_700_000),
+    )
+    present = runs(joint(small), ALL_REMOTE)
+    present["east"] = replace(present["east"], model=other.model)
+    departures = {name: (left(99.9),) for name in CAMERAS}
+    decisions = judged_together(present, small, departures)
+    moved = [each for each in decisions.values() if isinstance(each, Reroute)]
+    assert moved and all("bytes of memory" in each.reason for each in moved)
+
+
+def test_more_than_a_few_streams_are_counted() -> None:
+    names = tuple(f"camera{number}" for number in range(6))
+    snapshot = cameras(TOTAL, *names)
+    problem = build_problem(snapshot, names, Circumstances(100.0, {}))
+    contenders = []
+    for name in names:
+        own = own_problem(problem, name)
+        contenders.append(Contender(None, Candidate(own, TOTAL, (route((0, 5, name)),), "auto", False)))
+    (decision, *_) = decide(contenders, States(problem, problem), snapshot, 100.0).values()
+    assert isinstance(decision, Reroute) and decision.reason.endswith("together with 5 other streams")

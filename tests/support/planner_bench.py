@@ -1,0 +1,102 @@
+"""The planner's core on a bench: messages in, effects out, without a bus or a clock."""
+
+from dataclasses import dataclass, field
+
+from planner_fleet import manifest_of
+from planner_world import PI_MS, SERVER_MS, declaration, link, presence, profile
+
+from services.planner.coordinator import Coordinator
+from services.planner.effects import Effect, Forget, Persist, Publish
+from services.planner.inbound import Inbound
+from services.planner.jobs import run_job
+from services.planner.store import Document, Kind
+from services.planner.strategies import solve, strategies
+from shared.bus import topics
+from shared.messages.control import COMMANDS, Prepare, Ready
+from shared.messages.events import Event
+from shared.messages.streams import CommittedPlan, StreamStatus
+from shared.plan.plan import Infeasible, Plan
+from shared.plan.problem import Problem
+
+
+@dataclass
+class Bench:
+    """A core whose strategies answer at once and whose devices are ready when `obey` is called."""
+
+    core: Coordinator = field(default_factory=lambda: Coordinator("planner", strategies().keys(), 0.0))
+    now_s: float = 10.0
+    effects: list[Effect] = field(default_factory=list)
+    solved: list[Problem] = field(default_factory=list)
+    documents: dict[tuple[Kind, str], bytes] = field(default_factory=dict)
+
+    def hear(self, *messages: Inbound, own: bool = False) -> list[Effect]:
+        done: list[Effect] = []
+        for message in messages:
+            done += self.take(self.core.handle(message, self.now_s, own=own))
+        return done
+
+    def take(self, effects: list[Effect]) -> list[Effect]:
+        self.effects += effects
+        for effect in effects:
+            if isinstance(effect, Persist):
+                self.documents[effect.document.kind, effect.document.key] = effect.document.value
+            if isinstance(effect, Forget):
+                self.documents.pop((effect.kind, effect.key), None)
+        return effects
+
+    def solve(self, problem: Problem) -> Plan | Infeasible:
+        self.solved.append(problem)
+        return solve(problem, seed=0, time_budget_s=0.1)
+
+    def plan(self) -> list[Effect]:
+        """Solve until nothing is due."""
+        done: list[Effect] = []
+        while True:
+            effects, job = self.core.next_job(self.now_s)
+            done += self.take(effects)
+            if job is None:
+                return done
+            done += self.take(self.core.answered(job, run_job(job, self.solve), self.now_s))
+
+    def obey(self) -> list[Effect]:
+        """Have every device that was asked to prepare say that it is ready."""
+        done = self.plan()
+        for device, command in commands(done):
+            if isinstance(command, Prepare):
+                done += self.hear(Ready(device=device, stream=command.stream, epoch=command.epoch))
+        return done + self.plan()
+
+    def fleet(self) -> None:
+        self.hear(presence("pi"), presence("server"), profile("pi", PI_MS), profile("server", SERVER_MS))
+        self.hear(link("pi", "server", 50.0), link("server", "pi", 50.0), manifest_of(), declaration())
+
+    def status(self, stream: str = "camera") -> StreamStatus:
+        found = [each for each in published(self.effects, topics.status(stream)) if each]
+        return StreamStatus.decode(found[-1])
+
+    def reborn(self) -> "Bench":
+        """Return what starts after a kill: nothing but the documents."""
+        later = Bench(Coordinator("planner", strategies().keys(), self.now_s), self.now_s)
+        later.documents = dict(self.documents)
+        later.core.restore([Document(kind, key, value) for (kind, key), value in self.documents.items()], self.now_s)
+        return later
+
+
+def published(effects: list[Effect], topic: str) -> list[bytes]:
+    return [each.payload for each in effects if isinstance(each, Publish) and each.topic == topic]
+
+
+def commands(effects: list[Effect]) -> list[tuple[str, object]]:
+    return [
+        (each.topic.split("/")[1], COMMANDS.decode(each.payload))
+        for each in effects
+        if isinstance(each, Publish) and each.topic.endswith("/commands")
+    ]
+
+
+def events(effects: list[Effect]) -> list[Event]:
+    return [Event.decode(payload) for payload in published(effects, topics.EVENTS)]
+
+
+def plans(effects: list[Effect], stream: str = "camera") -> list[CommittedPlan]:
+    return [CommittedPlan.decode(payload) for payload in published(effects, topics.plan(stream)) if payload]
