@@ -2,16 +2,12 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from shared_paths import REPOSITORY
 
 from services.planner.strategies.masud import Masud
-from services.planner.strategies.masud_learned import FEATURES, MasudLearned, _Placement, stored_weights, train_ahead
 from services.planner.strategies.registry import strategies
 from services.planner.strategies.shortest_path import ShortestPath
-from services.planner.strategies.tables import build_tables
-from shared.plan.cost import CostModel
 from shared.plan.plan import Plan
 from shared.plan.policy import CodecMode, Objective, Policy
 from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
@@ -56,54 +52,6 @@ def test_weights_decide_between_latency_bottleneck_and_energy() -> None:
     assert _stages(solve(latency_weight=0.0)) == [(3, "a"), (6, "b")]
     frugal = solve(latency_weight=1.0, energy_weight_ms_per_j=1e4)
     assert frugal.predicted.energy_j < 0.5 * quickest.predicted.energy_j
-
-
-def test_learned_partitioner_comes_close_and_repeats_itself() -> None:
-    rng = random.Random(5)
-    for _ in range(5):
-        blocks = tuple(Block(f"b{index}", rng.randint(1000, 100_000)) for index in range(6))
-        devices = {name: Device({"m": tuple(rng.uniform(1, 20) for _ in blocks)}) for name in "abc"}
-        links = tuple(Link(a, b, 50.0, 1.0) for a, b in ("ab", "ac", "bc"))
-        policy = Policy(objective=Objective.THROUGHPUT)
-        problem = Problem({"m": Model(50_000, blocks)}, devices, links, (Stream("s", "m", "a"),), policy)
-        learned = _plan(MasudLearned().solve(problem, seed=1, time_budget_s=0.2))
-        assert learned == _plan(MasudLearned().solve(problem, seed=1, time_budget_s=0.2))
-        stages = learned.streams["s"].routes[0].stages
-        assert len({stage.device for stage in stages}) == len(stages)
-        best = _plan(ShortestPath().solve(problem, seed=0, time_budget_s=1.0))
-        assert best.cost <= learned.cost + 1e-9 <= 1.5 * best.cost
-        assert learned.cost == pytest.approx(1000 / CostModel(problem).predict(learned.streams).throughput_hz)
-
-
-def _pipelines(count: int, seed: int) -> list[Problem]:
-    rng, found = random.Random(seed), []
-    for _ in range(count):
-        blocks = tuple(Block(f"b{index}", rng.randint(1000, 200_000)) for index in range(8))
-        devices = {name: Device({"m": tuple(rng.uniform(1, 20) for _ in blocks)}) for name in "abcd"}
-        links = tuple(Link(a, b, 50.0, 1.0) for a, b in ("ab", "ac", "ad", "bc", "bd", "cd"))
-        policy = Policy(objective=Objective.THROUGHPUT)
-        found.append(Problem({"m": Model(1000, blocks)}, devices, links, (Stream("s", "m", "a"),), policy))
-    return found
-
-
-def test_the_stored_policy_knows_more_than_chance() -> None:
-    """One play of the stored weights without chance, against the mean of plays without any knowledge."""
-    ahead = chance = 0.0
-    for problem in _pipelines(20, seed=3):
-        place = _Placement(build_tables(problem, problem.streams[0]))
-        played = place.play(stored_weights(), 0.0, None)
-        assert played is not None
-        ahead += played[2]
-        rng = np.random.default_rng(0)
-        blind = [found[2] for _ in range(30) if (found := place.play(np.zeros(FEATURES), 0.0, rng)) is not None]
-        chance += sum(blind) / len(blind)
-    assert ahead < 0.7 * chance
-
-
-def test_training_ahead_learns_and_repeats_itself() -> None:
-    weights = train_ahead(_pipelines(40, seed=4), 10, seed=1)
-    assert weights.shape == (FEATURES,) and np.abs(weights).max() > 0.05
-    assert np.array_equal(weights, train_ahead(_pipelines(40, seed=4), 10, seed=1))
 
 
 @pytest.mark.parametrize("name", ["masud", "masud_learned"])
