@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from services.planner.strategies.burst import Burst
 from services.planner.strategies.dads import Dads
+from services.planner.strategies.exhaustive import Exhaustive
 from services.planner.strategies.hps import Hps
 from services.planner.strategies.hu_mishra import HuMishra
 from services.planner.strategies.jps import Jps
@@ -18,12 +19,9 @@ from services.planner.strategies.rank_assignment import RankAssignment
 from services.planner.strategies.remote_only import RemoteOnly
 from services.planner.strategies.shortest_path import ShortestPath
 from services.planner.strategies.strategy import BOUND_SLACK, Strategy
-from shared.plan.plan import Infeasible, Plan
+from shared.plan.plan import Constraint, Infeasible, Plan
 from shared.plan.policy import Objective
 from shared.plan.problem import Problem
-
-MILP_VARIABLES = 400
-"""Up to which size a second of time budget is worth a mixed-integer programme."""
 
 BALANCED_PAIRS = 200
 """For how many pairs of stream and device a second of time budget pays for balanced routes."""
@@ -49,6 +47,8 @@ class Auto:
             answer = strategy.solve(problem, seed=seed, time_budget_s=time_budget_s)
             if isinstance(answer, Infeasible):
                 failures.append(answer)
+                if isinstance(strategy, ShortestPath) and _is_final(answer):
+                    return replace(answer, strategy=self.name)
                 continue
             if answer.optimal:
                 return answer
@@ -66,6 +66,11 @@ class Auto:
         return Infeasible(self.name, problem.policy.objective, failures[0].reasons or reasons)
 
 
+def _is_final(answer: Infeasible) -> bool:
+    """Say whether it is proved that some stream has no route at all, whatever the others do."""
+    return all(reason.constraint is not Constraint.SUPPORT for reason in answer.reasons)
+
+
 def _rank(plan: Plan) -> tuple[float, float]:
     return plan.cost, plan.predicted.latency_ms
 
@@ -78,7 +83,7 @@ def _candidates(problem: Problem, time_budget_s: float) -> Iterator[Strategy]:
     if balanced and problem.policy.objective in (Objective.MAKESPAN, Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE):
         yield ShortestPath(route_objective=Objective.THROUGHPUT)
     if problem.policy.objective in (Objective.LATENCY, Objective.ENERGY, Objective.THROUGHPUT, Objective.DEADLINE):
-        yield Milp(max_variables=int(MILP_VARIABLES * max(1.0, time_budget_s)))
+        yield Milp()
     yield MixedRoutes()
     yield Masud()
     yield Jps()
@@ -96,3 +101,4 @@ def _candidates(problem: Problem, time_budget_s: float) -> Iterator[Strategy]:
     yield Neurosurgeon(server_load_aware=True)
     yield LocalOnly()
     yield RemoteOnly()
+    yield Exhaustive()

@@ -3,15 +3,25 @@
 ``curve`` holds (f, g) per cut: computing before it and sending across it, f ascending and g descending.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import combinations_with_replacement, product
-from math import ceil, comb, floor, inf
+from math import comb, floor, inf
+
+import numpy as np
 
 from services.planner.strategies.johnson import Job, johnson_order, makespan_ms
 
-EXACT_LIMIT = 4000
+EXACT_LIMIT = 300
 """Up to how many combinations of cuts all are compared."""
+
+WIDEST = 14
+"""How many cuts a search over four of them looks at."""
+
+BEST_ENDS = 12
+"""How many of the best choices by the closed form are put in order."""
+
+MAX_ORDERED_JOBS = 20_000
+"""How many jobs are put in order at most while single ones change their cut."""
 
 
 def virtual_blocks(curve: Sequence[Job]) -> list[int]:
@@ -22,6 +32,17 @@ def virtual_blocks(curve: Sequence[Job]) -> list[int]:
         if sending < least:
             kept.append(cut)
             least = sending
+    return kept
+
+
+def pareto_cuts(curve: Sequence[Job]) -> list[int]:
+    """Return the cuts that no other beats in both f and g, f ascending; those of a non-monotone chain, too."""
+    kept: list[int] = []
+    least = inf
+    for cut in sorted(range(len(curve)), key=lambda cut: curve[cut]):
+        if curve[cut][1] < least:
+            kept.append(cut)
+            least = curve[cut][1]
     return kept
 
 
@@ -70,36 +91,40 @@ def best_cuts(curve: Sequence[Job], jobs: int) -> list[int]:
 
     Exact when there are at most EXACT_LIMIT combinations. Otherwise the first and the last job get any cut and the
     jobs between them any two cuts in the best proportion; then single jobs change as long as that helps.
-    O(k^2) pairs in the middle times O(k^2) ends, each O(1).
+    O(k^4) for k cuts, of which at most WIDEST are looked at: those nearest to the lower convex hull.
     """
     cuts = len(curve)
     if comb(jobs + cuts - 1, jobs) <= EXACT_LIMIT:
         options = (list(cut) for cut in combinations_with_replacement(range(cuts), jobs))
         return min(options, key=lambda option: ordered_makespan_ms(curve, option))
-    best, best_ms = best_uniform(curve, jobs), inf
+    best = best_uniform(curve, jobs)
     best_ms = ordered_makespan_ms(curve, best)
-    for first, last in product(range(cuts), repeat=2):
-        for middle in _middles(curve, jobs - 2, first, last):
-            total_ms = _formula_ms(curve, first, last, middle)
+    if jobs >= 2:
+        kept = _nearest_to_hull(curve)
+        for option in _head_tail_and_middle([curve[cut] for cut in kept], jobs):
+            cuts_of = [kept[cut] for cut in option]
+            total_ms = ordered_makespan_ms(curve, cuts_of)
             if total_ms < best_ms - 1e-12:
-                option = sorted([first, last, *Counter(middle).elements()])
-                best, best_ms = option, min(best_ms, ordered_makespan_ms(curve, option))
+                best, best_ms = cuts_of, total_ms
     return _improved(curve, best, best_ms)
 
 
 def _improved(curve: Sequence[Job], cuts: list[int], total_ms: float) -> list[int]:
-    """Give single jobs another cut as long as that helps."""
-    while True:
+    """Give single jobs another cut as long as that helps and not too many jobs have been put in order."""
+    left = MAX_ORDERED_JOBS
+    while left > 0:
         found = None
         for old, new in product(sorted(set(cuts)), range(len(curve))):
             option = list(cuts)
             option[option.index(old)] = new
             option_ms = ordered_makespan_ms(curve, option)
+            left -= len(cuts)
             if option_ms < total_ms - 1e-9 * total_ms:
                 found, total_ms = option, option_ms
         if found is None:
-            return sorted(cuts)
+            break
         cuts = found
+    return sorted(cuts)
 
 
 def ordered_makespan_ms(curve: Sequence[Job], cuts: Sequence[int]) -> float:
@@ -114,47 +139,53 @@ def lower_bound_ms(curve: Sequence[Job], jobs: int) -> float:
     For every weight w: w (all f, then the last g) + (1 - w) (the first f, then all g), minimised job by job; the best
     w is one where the lower envelope of w f + (1 - w) g changes cut.
     """
+    f, g = np.array(curve).T
     if jobs == 1:
-        return min(first + second for first, second in curve)
-    weights = {0.0, 1.0, *_breakpoints(curve)}
-    bound = 0.0
-    for weight in weights:
-        middle = min(weight * f + (1 - weight) * g for f, g in curve)
-        head = min(f + (1 - weight) * g for f, g in curve)
-        tail = min(weight * f + g for f, g in curve)
-        bound = max(bound, (jobs - 2) * middle + head + tail)
-    return bound
+        return float((f + g).min())
+    run, rise = f - f[:, None], g[:, None] - g
+    turns = (run > 0) & (rise > 0)
+    weight = np.array([0.0, 1.0, *np.unique(rise[turns] / (run[turns] + rise[turns]))])[:, None]
+    middle = (weight * f + (1 - weight) * g).min(axis=1)
+    head = (f + (1 - weight) * g).min(axis=1)
+    tail = (weight * f + g).min(axis=1)
+    return float(((jobs - 2) * middle + head + tail).max())
 
 
-def _breakpoints(curve: Sequence[Job]) -> Iterator[float]:
-    for f, g in curve:
-        for other_f, other_g in curve:
-            run, rise = other_f - f, g - other_g
-            if run > 0 and rise > 0:
-                yield rise / (run + rise)
+def _nearest_to_hull(curve: Sequence[Job]) -> list[int]:
+    """Return at most WIDEST cuts, ascending: those that the weighted sum of f and g leaves nearest to its least."""
+    if len(curve) <= WIDEST:
+        return list(range(len(curve)))
+    f, g = np.array(curve).T
+    f, g = f / (f.max() or 1.0), g / (g.max() or 1.0)
+    weight = np.linspace(0, 1, 33)[:, None]
+    sums = weight * f + (1 - weight) * g
+    excess = (sums - sums.min(axis=1, keepdims=True)).min(axis=0)
+    return sorted(np.argsort(excess, kind="stable")[:WIDEST].tolist())
 
 
-def _middles(curve: Sequence[Job], jobs: int, first: int, last: int) -> Iterator[dict[int, int]]:
-    """Yield counts of the middle jobs: every pair of cuts, in the proportions around the balance of f and g."""
-    if jobs <= 0:
-        yield {}
-        return
-    lead = curve[last][0] - curve[first][1]
-    for low in range(len(curve)):
-        low_gap = curve[low][0] - curve[low][1]
-        for high in range(low, len(curve)):
-            slope = curve[high][0] - curve[high][1] - low_gap
-            if slope <= 0:
-                yield {low: jobs}
-                continue
-            balance = -(lead + jobs * low_gap) / slope
-            for count in {floor(balance), ceil(balance)}:
-                share = min(jobs, max(0, count))
-                yield {low: jobs - share, high: share} if high != low else {low: jobs}
+def _head_tail_and_middle(curve: Sequence[Job], jobs: int) -> list[list[int]]:
+    """Return the BEST_ENDS best choices by f(first) + max(f of the others, g of all but the last) + g(last).
 
-
-def _formula_ms(curve: Sequence[Job], first: int, last: int, middle: dict[int, int]) -> float:
-    """Return f(first) + max(f of the others, g of all but the last) + g(last)."""
-    computing = curve[last][0] + sum(count * curve[cut][0] for cut, count in middle.items())
-    sending = curve[first][1] + sum(count * curve[cut][1] for cut, count in middle.items())
-    return curve[first][0] + max(computing, sending) + curve[last][1]
+    Any first, last and two middle cuts, these in the proportions around the balance of f and g.
+    """
+    f, g = np.array(curve).T
+    middle, size = jobs - 2, len(curve)
+    first, last, low, high = (index.ravel() for index in np.indices((size, size, size, size)))
+    ordered = low <= high
+    first, last, low, high = first[ordered], last[ordered], low[ordered], high[ordered]
+    gap = f - g
+    slope = gap[high] - gap[low]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        balance = -(f[last] - g[first] + middle * gap[low]) / slope
+    balance = np.where(slope > 0, balance, 0.0)
+    options = []
+    for share in (np.floor(balance), np.ceil(balance)):
+        shares = np.clip(share, 0, middle)
+        computing = f[last] + (middle - shares) * f[low] + shares * f[high]
+        sending = g[first] + (middle - shares) * g[low] + shares * g[high]
+        total_ms = f[first] + np.maximum(computing, sending) + g[last]
+        for place in np.argsort(total_ms, kind="stable")[:BEST_ENDS].tolist():
+            count = int(shares[place])
+            inner = [int(low[place])] * (middle - count) + [int(high[place])] * count
+            options.append(sorted([int(first[place]), int(last[place]), *inner]))
+    return [list(option) for option in dict.fromkeys(map(tuple, options))]

@@ -6,36 +6,117 @@ from math import inf
 
 import numpy as np
 
+from services.planner.strategies.arrays import Array, Flags, Index
 from services.planner.strategies.chain_path import Path
-from services.planner.strategies.label_search import Limits
+from services.planner.strategies.limits import Limits
 from services.planner.strategies.tables import Tables
 
 MAX_SHIFT = 3
 """By how many blocks a boundary moves at most."""
 
 
-def polish(tables: Tables, path: Path, limits: Limits, busy: Sequence[float], weight: float) -> Path:
-    """Return a path without a better neighbour.
+class Polish:
+    """Looks at all neighbours of a route at once, by the definitions of the cost model."""
 
-    Args:
-        tables: the stream's arrays.
-        path: where to start; it keeps the limits.
-        limits: the side constraints.
-        busy: [2 D] busy times that other streams already cause.
-        weight: jobs per round of the stream.
-    """
-    judge = _Judge(tables, limits, busy, weight)
-    best, codecs, rank = path.devices, path.codecs, (path.cost, inf)
-    while True:
-        options = []
-        for devices in _neighbours(best, len(tables.nodes)):
-            chosen = judge.codecs(devices)
-            if chosen is not None:
-                options.append((judge.rank(devices, chosen), devices, chosen))
-        least = min(options, default=None, key=lambda option: option[0])
-        if least is None or least[0][0] >= rank[0] * (1 - 1e-9):
-            return Path(rank[0], best, codecs)
-        rank, best, codecs = least
+    def __init__(self, tables: Tables, limits: Limits, busy: Sequence[float], weight: float) -> None:
+        """Prepare for routes of one stream.
+
+        Args:
+            tables: the stream's arrays.
+            limits: the side constraints; ``polish_limit`` bounds the work of all routes together.
+            busy: [2 D] busy times that other streams already cause.
+            weight: jobs per round of the stream.
+        """
+        self._tables, self._limits, self._busy, self._weight = tables, limits, np.array(busy), weight
+        self._left = limits.polish_limit
+        factor = tables.codec_factor
+        encode = tables.encode_ms[:, :, None, None] * factor[:, None]
+        decode = tables.decode_ms[:, :, None, None] * factor[None, :]
+        codec = (tables.transfer_ms + encode + decode).argmin(axis=1)
+        cut = np.arange(len(codec))[:, None, None]
+        nodes = np.arange(len(factor))
+        self._codec = codec
+        self._sent = tables.transfer_ms[cut, codec, nodes[:, None], nodes]
+        self._encode = tables.encode_ms[cut, codec] * factor[:, None]
+        self._decode = tables.decode_ms[cut, codec] * factor
+
+    def improve(self, path: Path) -> Path:
+        """Return a path without a better neighbour, or the last one before the work was used up."""
+        best, codecs, rank = path.devices, path.codecs, (path.cost, inf)
+        while self._left > 0:
+            options = np.array(list(_neighbours(best, len(self._tables.nodes))), dtype=np.int64)
+            if not len(options):
+                break
+            self._left -= options.size
+            worst, squares = self.ranks(options)
+            least = int(np.lexsort((squares, worst))[0])
+            if worst[least] >= rank[0] * (1 - 1e-9):
+                break
+            rank = float(worst[least]), float(squares[least])
+            best = options[least].tolist()
+            codecs = self._chosen(best)
+        return Path(rank[0], best, codecs)
+
+    def ranks(self, devices: Index) -> tuple[Array, Array]:
+        """Return the bottleneck and the sum of squares of all busy times of every route, [N] each; inf if impossible.
+
+        Args:
+            devices: [N, B] node of every block; what is sent travels in the quickest encoding.
+        """
+        tables = self._tables
+        count, blocks = devices.shape
+        nodes = len(tables.nodes)
+        rows = np.arange(count)[:, None]
+        run = tables.run_ms[devices, np.arange(blocks)]
+        begins = np.ones_like(devices, dtype=np.bool_)
+        begins[:, 1:] = devices[:, 1:] != devices[:, :-1]
+        run = run + begins * tables.start_ms[devices]
+        sender = np.concatenate([np.full((count, 1), tables.source), devices], axis=1)
+        last = devices[:, -1:] if tables.sink is None else np.full((count, 1), tables.sink)
+        receiver = np.concatenate([devices, last], axis=1)
+        sends = sender != receiver
+        places = np.arange(blocks + 1), sender, receiver
+        sent, encode, decode = (
+            np.where(sends, table[places], 0.0) for table in (self._sent, self._encode, self._decode)
+        )
+        possible = np.isfinite(run).all(axis=1) & np.isfinite(sent).all(axis=1) & tables.allowed_first[devices[:, 0]]
+        size = count * nodes
+        computing = np.bincount((rows * nodes + devices).ravel(), run.ravel(), size)
+        computing += np.bincount((rows * nodes + sender).ravel(), encode.ravel(), size)
+        computing += np.bincount((rows * nodes + receiver).ravel(), decode.ravel(), size)
+        sending = np.bincount((rows * nodes + sender).ravel(), sent.ravel(), size)
+        busy = np.concatenate([computing.reshape(count, nodes), sending.reshape(count, nodes)], axis=1)
+        possible &= self._keeps(devices, busy)
+        with np.errstate(invalid="ignore"):
+            loads = self._busy + self._weight * busy
+            worst, squares = loads.max(axis=1), (loads * loads).sum(axis=1)
+        return np.where(possible, worst, np.inf), np.where(possible, squares, np.inf)
+
+    def _chosen(self, devices: Sequence[int]) -> list[int]:
+        receivers = [*devices[1:], devices[-1] if self._tables.sink is None else self._tables.sink]
+        return [
+            0 if sender == receiver else int(self._codec[cut, sender, receiver])
+            for cut, (sender, receiver) in enumerate(zip(devices, receivers, strict=True), start=1)
+        ]
+
+    def _keeps(self, devices: Index, busy: Array) -> Flags:
+        limits = self._limits
+        count, nodes = len(devices), len(self._tables.nodes)
+        kept = np.ones(count, dtype=np.bool_)
+        if limits.deadline_ms is not None:
+            kept &= busy.sum(axis=1) <= limits.deadline_ms
+        rows = np.repeat(np.arange(count), devices.shape[1])
+        if limits.max_devices is not None:
+            used = np.zeros((count, nodes), dtype=np.bool_)
+            used[rows, devices.ravel()] = True
+            kept &= used.sum(axis=1) <= limits.max_devices
+        if limits.memory_bytes is not None:
+            parameters = np.tile(np.array(limits.parameter_bytes), count)
+            held = np.bincount(rows * nodes + devices.ravel(), parameters, count * nodes).reshape(count, nodes)
+            working = np.zeros((count, nodes))
+            np.maximum.at(working, (rows, devices.ravel()), np.tile(np.array(limits.working_bytes), count))
+            kept &= (held + working <= np.array(limits.memory_bytes)).all(axis=1)
+        return kept
 
 
 def _neighbours(devices: Sequence[int], nodes: int) -> Iterator[list[int]]:
@@ -61,75 +142,3 @@ def _neighbours(devices: Sequence[int], nodes: int) -> Iterator[list[int]]:
     for block, node in ((block, node) for block in range(len(devices)) for node in range(nodes)):
         if node != devices[block]:
             yield [*devices[:block], node, *devices[block + 1 :]]
-
-
-class _Judge:
-    """Rates routes by the definitions of the cost model, on plain lists for speed."""
-
-    def __init__(self, tables: Tables, limits: Limits, busy: Sequence[float], weight: float) -> None:
-        self._tables, self._limits, self._busy, self._weight = tables, limits, list(busy), weight
-        self._run = tables.run_ms.tolist()
-        self._start = tables.start_ms.tolist()
-        factor = tables.codec_factor
-        total = tables.transfer_ms + tables.encode_ms[:, :, None, None] * factor[:, None]
-        total = total + tables.decode_ms[:, :, None, None] * factor[None, :]
-        self._cheapest = total.argmin(axis=1)
-        self._transfer = tables.transfer_ms
-
-    def codecs(self, devices: Sequence[int]) -> list[int] | None:
-        """Return the quickest encoding at every cut; None if a block cannot run or a link is missing."""
-        tables, last = self._tables, len(devices)
-        if not tables.allowed_first[devices[0]] or any(self._run[node][i] == inf for i, node in enumerate(devices)):
-            return None
-        chosen = [0] * last
-        for cut, sender, receiver in self._sendings(devices):
-            codec = int(self._cheapest[cut, sender, receiver])
-            if not np.isfinite(self._transfer[cut, codec, sender, receiver]):
-                return None
-            if cut:
-                chosen[cut - 1] = codec
-        return chosen
-
-    def rank(self, devices: Sequence[int], codecs: Sequence[int]) -> tuple[float, float]:
-        """Return the bottleneck and the sum of squares of all busy times, in ms; inf if a limit is broken."""
-        tables, nodes = self._tables, len(self._run)
-        busy, latency_ms = [0.0] * (2 * nodes), 0.0
-        for block, node in enumerate(devices):
-            busy[node] += self._run[node][block]
-            if block == 0 or devices[block - 1] != node:
-                busy[node] += self._start[node]
-        for cut, sender, receiver in self._sendings(devices):
-            codec = codecs[cut - 1] if cut else 0
-            busy[nodes + sender] += float(self._transfer[cut, codec, sender, receiver])
-            busy[sender] += float(tables.encode_ms[cut, codec] * tables.codec_factor[sender])
-            busy[receiver] += float(tables.decode_ms[cut, codec] * tables.codec_factor[receiver])
-        latency_ms = sum(busy)
-        if self._breaks(devices, latency_ms):
-            return inf, inf
-        loads = [other + self._weight * own for other, own in zip(self._busy, busy, strict=True)]
-        return max(loads), sum(load * load for load in loads)
-
-    def _sendings(self, devices: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-        """Yield cut, sender and receiver of everything that is sent."""
-        sender = self._tables.source
-        for cut, receiver in enumerate(devices):
-            if receiver != sender:
-                yield cut, sender, receiver
-            sender = receiver
-        if self._tables.sink is not None and self._tables.sink != sender:
-            yield len(devices), sender, self._tables.sink
-
-    def _breaks(self, devices: Sequence[int], latency_ms: float) -> bool:
-        limits = self._limits
-        if limits.deadline_ms is not None and latency_ms > limits.deadline_ms:
-            return True
-        if limits.max_devices is not None and len(set(devices)) > limits.max_devices:
-            return True
-        if limits.memory_bytes is None:
-            return False
-        for node in set(devices):
-            blocks = [block for block, own in enumerate(devices) if own == node]
-            need = sum(limits.parameter_bytes[block] for block in blocks)
-            if need + max(limits.working_bytes[block] for block in blocks) > limits.memory_bytes[node]:
-                return True
-        return False

@@ -14,11 +14,14 @@ from operator import mul
 
 import numpy as np
 
-from services.planner.strategies.bottleneck_polish import polish
+from services.planner.strategies.arrays import Array, Index
+from services.planner.strategies.beam import Front, Steps, search_beam
+from services.planner.strategies.bottleneck_polish import Polish
 from services.planner.strategies.chain_path import Path, cost_to_go
 from services.planner.strategies.frontier import Frontier
-from services.planner.strategies.label_search import BEAM_WIDTH, Found, Limits
-from services.planner.strategies.tables import Array, Measure, Tables, busy_measure
+from services.planner.strategies.label_search import Found
+from services.planner.strategies.limits import Limits
+from services.planner.strategies.tables import Measure, Tables, busy_measure
 from shared.plan.pipeline import Work
 
 POLISHED = 6
@@ -62,6 +65,128 @@ def search_bottleneck(
     return _Search(tables, latency, late_togo, limits, busy, weights or {}).run()
 
 
+class _Bounds:
+    """What the rest of a route adds at least to its bottleneck."""
+
+    def __init__(
+        self, tables: Tables, latency: Measure, weight: float, weights: Mapping[tuple[str, Work], float]
+    ) -> None:
+        self.weight = weight
+        self.piece = _largest_piece_to_go(tables, latency, weight)
+        self.computing = np.array([weights.get((name, Work.COMPUTE), 0.0) for name in tables.nodes])
+        self.sending = np.array([weights.get((name, Work.SEND), 0.0) for name in tables.nodes])
+        measure = busy_measure(tables, self.computing, self.sending)
+        self.weighted = weight * cost_to_go(measure)
+        runs = np.isfinite(tables.run_ms)
+        least = np.where(runs, tables.run_ms, np.inf).min(axis=0)
+        self.work_left: Array = np.array([*(weight * np.cumsum(least[::-1])[::-1]), 0.0, 0.0])
+        self.workers = np.flatnonzero(runs.any(axis=1))
+
+
+class BottleneckJudge:
+    """Judges a beam by the bottleneck so far and what bounds the rest; see `beam.Judge`."""
+
+    def __init__(self, tables: Tables, bounds: _Bounds, busy: Array) -> None:
+        """Start with the busy times [2 D] that other streams already cause."""
+        self._tables, self._bounds, self._initial = tables, bounds, busy
+        self._busy: Array = busy[None, :]
+
+    def start(self) -> Array:
+        """Return a score of beginning on every node."""
+        count = len(self._tables.nodes)
+        busy = np.stack([self._begun(node) for node in range(count)])
+        return self._score(1, busy.max(axis=1), self._sums(busy), np.arange(count))
+
+    def ways(self, done: int, front: Front) -> tuple[Array, Array]:
+        """Return what bounds every way on, ties broken by all busy times together."""
+        sent, encode, work = self._added(done, front)
+        rows, count = np.arange(len(front.node)), len(self._tables.nodes)
+        here = front.node
+        worst = np.maximum(
+            self._busy.max(axis=1)[:, None, None],
+            np.maximum(
+                (self._busy[rows, count + here])[:, None, None] + sent,
+                np.maximum(self._busy[rows, here][:, None, None] + encode, self._busy[:, None, :count] + work),
+            ),
+        )
+        stay = self._busy[rows, here] + work[rows, 0, here]
+        worst[rows, 0, here] = np.maximum(self._busy.max(axis=1), stay)
+        bounds = self._bounds
+        computed, weighted, total = self._sums(self._busy)
+        weighted = weighted[:, None, None] + bounds.sending[here][:, None, None] * np.where(np.isfinite(sent), sent, 0)
+        weighted = weighted + bounds.computing[here][:, None, None] * encode
+        weighted = weighted + bounds.computing * np.where(np.isfinite(work), work, 0)
+        computed = computed[:, None, None] + encode + work
+        total = total[:, None, None] + sent + encode + work
+        score = self._score(done + 1, worst, (computed, weighted, total), np.arange(count))
+        return score, total
+
+    def ends(self, front: Front) -> Array:
+        """Return the bottleneck of finished routes."""
+        sink, done = self._tables.sink, self._tables.blocks
+        codecs, count = self._tables.transfer_ms.shape[1], len(self._tables.nodes)
+        cost = np.full((len(front.node), codecs), np.inf)
+        for row, node in enumerate(front.node.tolist()):
+            if sink is None or sink == node:
+                cost[row, 0] = self._busy[row].max()
+                continue
+            for codec in range(codecs):
+                busy = self._busy[row].copy()
+                _send(self._tables, busy, count, self._bounds.weight, done, codec, node, sink)
+                cost[row, codec] = busy.max()
+        return cost
+
+    def take(self, done: int, front: Front | None, steps: Steps) -> None:
+        """Keep the busy times of the chosen ways."""
+        if front is None:
+            self._busy = np.stack([self._begun(node) for node in steps.node.tolist()])
+            return
+        sent, encode, work = self._added(done, front)
+        count, rows = len(self._tables.nodes), np.arange(len(steps.node))
+        here = front.node[steps.origin]
+        moves = here != steps.node
+        busy = self._busy[steps.origin].copy()
+        busy[rows, count + here] += np.where(moves, sent[steps.origin, steps.codec, steps.node], 0.0)
+        busy[rows, here] += np.where(moves, encode[steps.origin, steps.codec, steps.node], 0.0)
+        busy[rows, steps.node] += work[steps.origin, steps.codec, steps.node]
+        self._busy = busy
+
+    def _begun(self, node: int) -> Array:
+        tables, busy = self._tables, self._initial.copy()
+        if node != tables.source:
+            _send(tables, busy, len(tables.nodes), self._bounds.weight, 0, 0, tables.source, node)
+        busy[node] += self._bounds.weight * (tables.run_ms[node, 0] + tables.start_ms[node])
+        return busy
+
+    def _added(self, done: int, front: Front) -> tuple[Array, Array, Array]:
+        """Return sending and encoding where a route is, and what the next node computes; [W, E, D], staying codec 0."""
+        tables, weight = self._tables, self._bounds.weight
+        rows, here = np.arange(len(front.node)), front.node
+        sent = weight * tables.transfer_ms[done][:, here, :].transpose(1, 0, 2)
+        encode = weight * tables.encode_ms[done][None, :, None] * tables.codec_factor[here][:, None, None]
+        encode = np.broadcast_to(encode, sent.shape).copy()
+        decode = tables.decode_ms[done][:, None] * tables.codec_factor
+        work = weight * (decode + tables.start_ms + tables.run_ms[:, done])
+        work = np.broadcast_to(work, sent.shape).copy()
+        sent[rows, 0, here] = 0.0
+        encode[rows, 0, here] = 0.0
+        work[rows, 0, here] = weight * tables.run_ms[here, done]
+        return sent, encode, work
+
+    def _sums(self, busy: Array) -> tuple[Array, Array, Array]:
+        """Return all computing, the weighted sum, and the plain sum of busy times, [W] each."""
+        bounds, count = self._bounds, len(self._tables.nodes)
+        finite = np.where(np.isfinite(busy), busy, 0.0)
+        weighted = finite[:, :count] @ bounds.computing + finite[:, count:] @ bounds.sending
+        return busy[:, bounds.workers].sum(axis=1), weighted, busy.sum(axis=1)
+
+    def _score(self, done: int, worst: Array, sums: tuple[Array, Array, Array], nodes: Index) -> Array:
+        bounds = self._bounds
+        shared = (sums[0] + bounds.work_left[done]) / max(1, len(bounds.workers))
+        weighted = sums[1] + bounds.weighted[done, nodes]
+        return np.asarray(np.maximum(np.maximum(worst, bounds.piece[done, nodes]), np.maximum(shared, weighted)))
+
+
 class _Search:
     """The state of one search."""
 
@@ -78,21 +203,18 @@ class _Search:
         self._nodes, self._blocks = tables.run_ms.shape
         self._weight = float(tables.stream.jobs) if busy is not None else 1.0
         self._busy = busy or (0.0,) * (2 * self._nodes)
-        self._togo = self._bottleneck_to_go()
-        computing = np.array([weights.get((name, Work.COMPUTE), 0.0) for name in tables.nodes])
-        sending = np.array([weights.get((name, Work.SEND), 0.0) for name in tables.nodes])
-        self._weights = (*computing.tolist(), *sending.tolist())
-        self._weighted = self._weight * cost_to_go(busy_measure(tables, computing, sending))
-        least = np.where(np.isfinite(tables.run_ms), tables.run_ms, np.inf).min(axis=0)
-        self._work_left: list[float] = [*(self._weight * np.cumsum(least[::-1])[::-1]).tolist(), 0.0, 0.0]
-        self._workers: list[int] = np.flatnonzero(np.isfinite(tables.run_ms).any(axis=1)).tolist()
+        self._bounds = _Bounds(tables, latency, self._weight, weights)
+        self._weights = (*self._bounds.computing.tolist(), *self._bounds.sending.tolist())
+        self._workers: list[int] = self._bounds.workers.tolist()
         self._kept: dict[tuple[int, int], Frontier] = {}
         self._ticket = count()
 
     def run(self) -> Found:
-        starts = [_path(label) for label in self._beam()]
-        polished = [polish(self._tables, path, self._limits, self._busy, self._weight) for path in starts]
-        best = min(polished, key=lambda path: path.cost, default=None)
+        judge = BottleneckJudge(self._tables, self._bounds, np.array(self._busy))
+        width = self._limits.beam_width
+        starts = search_beam(self._tables, self._latency, self._late, self._limits, judge, width, POLISHED)
+        polish = Polish(self._tables, self._limits, self._busy, self._weight)
+        best = min((polish.improve(path) for path in starts), key=lambda path: path.cost, default=None)
         roof = inf if best is None else best.cost
         heap = [(self._bound(label), -label.done, next(self._ticket), label) for label in self._starts()]
         heapq.heapify(heap)
@@ -108,7 +230,7 @@ class _Search:
             if not rivals.admit(values, label.used):
                 continue
             settled += 1
-            if settled * self._nodes > self._limits.label_limit:
+            if settled > self._limits.label_limit:
                 return Found(best, False, bound)
             for successor in self._successors(label):
                 bound = self._bound(successor)
@@ -116,36 +238,13 @@ class _Search:
                     heapq.heappush(heap, (bound, -successor.done, next(self._ticket), successor))
         return Found(best, True, roof)
 
-    def _beam(self) -> list[_Label]:
-        """Return the best routes of a breadth-first pass that keeps a bounded number of labels per block."""
-        front = self._starts()
-        for _ in range(self._blocks):
-            ranked = sorted(front, key=lambda label: (self._bound(label), sum(label.busy)))[:BEAM_WIDTH]
-            front = [successor for label in ranked for successor in self._successors(label)]
-        return sorted(front, key=lambda label: label.worst_ms)[:POLISHED]
-
-    def _bottleneck_to_go(self) -> Array:
-        """Return [B + 1, D]: the least possible largest single piece of what is left."""
-        tables, weight = self._tables, self._weight
-        togo = np.zeros((self._blocks + 1, self._nodes))
-        togo[-1] = np.where(np.isfinite(self._latency.finish.min(axis=0)), 0.0, np.inf)
-        if tables.sink is not None:
-            sent = tables.transfer_ms[-1, :, :, tables.sink].min(axis=0)
-            sent[tables.sink] = 0.0
-            togo[-1] = sent * weight
-        for done in range(self._blocks - 1, 0, -1):
-            enter = np.maximum(tables.run_ms[:, done] * weight, togo[done + 1])
-            sent = tables.transfer_ms[done].min(axis=0) * weight
-            np.fill_diagonal(sent, 0.0)
-            togo[done] = np.maximum(sent, enter[None, :]).min(axis=1)
-        return togo
-
     def _bound(self, label: _Label) -> float:
         if label.done > self._blocks:
             return label.worst_ms
-        computing = sum(label.busy[node] for node in self._workers) + self._work_left[label.done]
-        piece_ms = float(self._togo[label.done, label.node])
-        weighted_ms: float = sum(map(mul, self._weights, label.busy)) + float(self._weighted[label.done, label.node])
+        bounds = self._bounds
+        computing = sum(label.busy[node] for node in self._workers) + float(bounds.work_left[label.done])
+        piece_ms = float(bounds.piece[label.done, label.node])
+        weighted_ms: float = sum(map(mul, self._weights, label.busy)) + float(bounds.weighted[label.done, label.node])
         shared_ms: float = computing / max(1, len(self._workers))
         return max(label.worst_ms, piece_ms, shared_ms, weighted_ms)
 
@@ -229,6 +328,30 @@ class _Search:
         parameters = memory[2 * node] + self._limits.parameter_bytes[block]
         working = max(memory[2 * node + 1], self._limits.working_bytes[block])
         return (*memory[: 2 * node], parameters, working, *memory[2 * node + 2 :])
+
+
+def _largest_piece_to_go(tables: Tables, latency: Measure, weight: float) -> Array:
+    """Return [B + 1, D]: the least possible largest single piece of what is left."""
+    blocks, nodes = tables.blocks, len(tables.nodes)
+    togo = np.zeros((blocks + 1, nodes))
+    togo[-1] = np.where(np.isfinite(latency.finish.min(axis=0)), 0.0, np.inf)
+    if tables.sink is not None:
+        sent = tables.transfer_ms[-1, :, :, tables.sink].min(axis=0)
+        sent[tables.sink] = 0.0
+        togo[-1] = sent * weight
+    for done in range(blocks - 1, 0, -1):
+        enter = np.maximum(tables.run_ms[:, done] * weight, togo[done + 1])
+        sent = tables.transfer_ms[done].min(axis=0) * weight
+        np.fill_diagonal(sent, 0.0)
+        togo[done] = np.maximum(sent, enter[None, :]).min(axis=1)
+    return togo
+
+
+def _send(tables: Tables, busy: Array, count: int, weight: float, cut: int, codec: int, here: int, to: int) -> None:
+    """Add to ``busy`` what sending at a cut takes both ends."""
+    busy[count + here] += weight * tables.transfer_ms[cut, codec, here, to]
+    busy[here] += weight * tables.encode_ms[cut, codec] * tables.codec_factor[here]
+    busy[to] += weight * tables.decode_ms[cut, codec] * tables.codec_factor[to]
 
 
 def _path(label: _Label) -> Path:

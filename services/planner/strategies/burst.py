@@ -1,21 +1,31 @@
-"""A burst of identical jobs with any mix of cuts: what JPS approximates, nearly exactly and with a bound."""
+"""A burst of identical jobs with any mix of cuts: what JPS approximates, nearly exactly."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.planner.strategies.batch import best_cuts, best_uniform
-from services.planner.strategies.johnson import Job
-from services.planner.strategies.jps import solve_bursts
+import numpy as np
+
+from services.planner.strategies.batch import best_cuts, best_uniform, jps_cuts, pareto_cuts
+from services.planner.strategies.flow_shop import improve_cuts
+from services.planner.strategies.jps import Curve, solve_bursts
 from shared.plan.plan import Infeasible, Plan
 from shared.plan.problem import Problem
+
+UNIFORM = 3
+"""How many of the best uniform cuts are simulated."""
+
+MOVES_PER_SECOND = 100_000
+"""How many jobs may be put through the flow shop per second of time budget, all servers together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Burst:
     """Any cut for the first and the last job, the best proportion of any two cuts between them, Johnson's order.
 
-    All combinations are compared where there are few. Exact for the two-machine model of Duan & Wu then; O(k^4) for k
-    useful cuts otherwise.
+    The cuts are those that no other beats in computing and sending, encodings and the input among them, so that the
+    curve is monotone even where the chain is not. All combinations are compared where there are few; O(k^4) for k
+    useful cuts otherwise. Then single jobs change their cut as long as that helps, the server's computing and sending
+    counted as machines of their own. JPS's mixes and the best uniform cuts are candidates as well, so that a burst to
+    one server is never slower than theirs.
     """
 
     name: str = "burst"
@@ -24,8 +34,26 @@ class Burst:
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best burst over all servers, for every stream."""
-        return solve_bursts(problem, self.name, _choose, time_budget_s)
+        streams, servers = len(problem.streams), max(1, len(problem.devices) - 1)
+        moves = int(MOVES_PER_SECOND * time_budget_s / (streams * servers))
+
+        def choose(curve: Curve, jobs: int) -> list[list[int]]:
+            return burst_mixes(curve, jobs, moves)
+
+        return solve_bursts(problem, self.name, choose, time_budget_s)
 
 
-def _choose(curve: Sequence[Job], jobs: int) -> list[list[int]]:
-    return [best_cuts(curve, jobs), best_uniform(curve, jobs)]
+def burst_mixes(curve: Curve, jobs: int, moves: int) -> list[list[int]]:
+    """Return candidate cuts per job, as places in the curve."""
+    kept, useful = curve.blocks(), pareto_cuts(curve.jobs)
+    virtual, pareto = [curve.jobs[place] for place in kept], [curve.jobs[place] for place in useful]
+    published = (jps_cuts(virtual, jobs), jps_cuts(virtual, jobs, floor_ratio=True), best_uniform(virtual, jobs))
+    mixes = [[kept[cut] for cut in cuts] for cuts in published]
+    mixes.append([useful[cut] for cut in best_cuts(pareto, jobs)])
+    mixes += [[place] * jobs for place in np.argsort(curve.uniform_ms(jobs), kind="stable")[:UNIFORM].tolist()]
+    stages = [curve.cuts.source_ms, curve.cuts.send_ms, curve.cuts.helper_ms, curve.cuts.return_ms, curve.cuts.sink_ms]
+    machines = np.stack(stages)[:, list(curve.chosen)]
+    machines = machines[machines.any(axis=1)]
+    starts = mixes[len(published) : len(published) + 2]
+    improved = [improve_cuts(machines, cuts, moves // len(starts)) for cuts in starts] if len(machines) else []
+    return [*mixes, *improved]

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.planner.strategies.tables import Array, Measure
+from services.planner.strategies.arrays import Array
+from services.planner.strategies.tables import Measure
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +38,26 @@ def cheapest_path(measure: Measure, togo: Array | None = None) -> Path | None:
 
     Ties are broken in favour of staying on the device, then of the first device and encoding.
     """
-    togo = cost_to_go(measure) if togo is None else togo
+    return follow(measure, cost_to_go(measure) if togo is None else togo, measure.first)
+
+
+def follow(measure: Measure, togo: Array, first: Array) -> Path | None:
+    """Return the cheapest path for a source from which the input's way costs ``first``, [D]; None if there is none.
+
+    ``measure`` may be that of another source.
+    """
     blocks = measure.run.shape[1]
-    begin = measure.first + measure.start + measure.run[:, 0] + togo[1]
+    begin = first + measure.start + measure.run[:, 0] + togo[1]
     here = int(begin.argmin())
     if not np.isfinite(begin[here]):
         return None
     devices, codecs = [here], [0] * blocks
     for done in range(1, blocks):
         enter = measure.run[:, done] + togo[done + 1]
-        moved = measure.move[done, :, here, :] + (measure.start + enter)
-        if moved.min() < enter[here]:
-            codec, here = (int(index) for index in np.unravel_index(int(moved.argmin()), moved.shape))
+        stay = enter[here]
+        if togo[done, here] < stay:
+            moved = measure.move[done, :, here, :] + (measure.start + enter)
+            codec, here = divmod(int(moved.argmin()), moved.shape[1])
             codecs[done - 1] = codec
         devices.append(here)
     codecs[blocks - 1] = int(measure.finish[:, here].argmin())

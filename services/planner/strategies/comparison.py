@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from services.planner.strategies.auto import Auto
 from services.planner.strategies.chain_path import cheapest_path
 from services.planner.strategies.diagnosis import relaxations
-from services.planner.strategies.label_search import limits_of, search
+from services.planner.strategies.label_search import search
+from services.planner.strategies.limits import limits_of
 from services.planner.strategies.strategy import uniform
 from services.planner.strategies.tables import build_tables, latency_measure
 from shared.plan.constraints import violations
@@ -101,7 +102,7 @@ def fastest_route(problem: Problem, stream: Stream) -> Route | None:
         return None
     route = tables.route(path.devices, path.codecs, 1)
     if violations(CostModel(free), {stream.name: uniform(route, stream.jobs)}):
-        path = search(measure, None, limits_of(free, tables, 1.0)).path
+        path = search(tables, measure, None, limits_of(free, tables, 1.0)).path
         return None if path is None else tables.route(path.devices, path.codecs, 1)
     return route
 

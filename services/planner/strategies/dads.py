@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 
-from services.planner.strategies.candidates import keeps_constraints, splits
+import numpy as np
+
 from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.neurosurgeon import no_split
+from services.planner.strategies.network import Array, Network
+from services.planner.strategies.neurosurgeon import best_route, no_split
+from services.planner.strategies.one_cut import OneCuts, one_cuts
 from services.planner.strategies.strategy import conclude, uniform
-from shared.plan.cost import CostModel
 from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
-from shared.plan.problem import Problem, Stream
+from shared.plan.problem import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,7 @@ class Dads:
     """DSL: the cut with the least sum of edge, transfer and cloud time. DSH: the one with the least of their maximum.
 
     DSL is used while each of its three stages keeps up with the stream's rate (``rate_hz``; without one the load is
-    light), else DSH. Exact on chains by a scan of all cuts, O(B) predictions per server. For branching models plans
+    light), else DSH. Exact on chains by a scan of all cuts, O(B) per server. For branching models plans
     are limited to contiguous blocks; ``min_cut.cheapest_division`` has the original's minimum cut over all closed sets.
     """
 
@@ -26,24 +28,25 @@ class Dads:
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return DSL's or DSH's cut for every stream."""
+        network = Network(problem)
         plans: dict[str, StreamPlan] = {}
         for stream in problem.streams:
-            routes = [route for route, _, _ in splits(problem, stream) if keeps_constraints(problem, stream, route)]
-            if not routes:
+            route = _surgery(one_cuts(problem, stream, network))
+            if route is None:
                 reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
                 return Infeasible(self.name, problem.policy.objective, reasons)
-            plans[stream.name] = uniform(_surgery(problem, stream, routes), stream.jobs)
+            plans[stream.name] = uniform(route, stream.jobs)
         return conclude(problem, self.name, plans)
 
 
-def _surgery(problem: Problem, stream: Stream, routes: list[Route]) -> Route:
-    costs = CostModel(problem)
-    light = min(routes, key=lambda route: costs.latency_ms(stream, route))
-    period_ms = float("inf") if stream.rate_hz is None else 1000 / stream.rate_hz
-    if _slowest_stage_ms(costs, stream, light) < period_ms:
-        return light
-    return min(routes, key=lambda route: _slowest_stage_ms(costs, stream, route))
-
-
-def _slowest_stage_ms(costs: CostModel, stream: Stream, route: Route) -> float:
-    return max((operation.duration_ms for operation in costs.operations(stream, route)), default=0.0)
+def _surgery(cuts: OneCuts) -> Route | None:
+    kept = np.flatnonzero(cuts.kept)
+    if not len(kept):
+        return None
+    stages = [cuts.source_ms, cuts.send_ms, cuts.helper_ms, cuts.return_ms, cuts.sink_ms]
+    slowest_ms: Array = np.maximum.reduce(stages)
+    rate_hz = cuts.stream.rate_hz
+    light = int(kept[cuts.latency_ms[kept].argmin()])
+    if rate_hz is None or slowest_ms[light] < 1000 / rate_hz:
+        return cuts.route(light)
+    return best_route(cuts, slowest_ms)

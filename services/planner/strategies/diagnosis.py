@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from services.planner.strategies.chain_path import cheapest_path
-from services.planner.strategies.label_search import limits_of, search
+from services.planner.strategies.label_search import search
+from services.planner.strategies.limits import limits_of
 from services.planner.strategies.strategy import uniform
 from services.planner.strategies.tables import build_tables, latency_measure
 from shared.plan.constraints import deadline_violation, violations
@@ -11,6 +12,9 @@ from shared.plan.cost import CostModel
 from shared.plan.plan import Constraint, StreamPlan, Violation
 from shared.plan.policy import DeviceRule, Policy
 from shared.plan.problem import Problem, Stream
+
+SHARE = 0.1
+"""Of the time budget, what each of the searches for a reason may take."""
 
 
 def diagnose(problem: Problem, stream: Stream, time_budget_s: float) -> tuple[Violation, ...]:
@@ -20,6 +24,7 @@ def diagnose(problem: Problem, stream: Stream, time_budget_s: float) -> tuple[Vi
     constraint whose removal alone would help, and if there is none, all that the fastest unconstrained route breaks.
     Empty if the stream does have a plan.
     """
+    time_budget_s *= SHARE
     if _fastest(problem, stream.name, time_budget_s) is not None:
         return ()
     limit = problem.deadline_ms(stream)
@@ -51,7 +56,7 @@ def _fastest(problem: Problem, name: str, time_budget_s: float) -> StreamPlan | 
         return None
     plan = uniform(tables.route(path.devices, path.codecs, 1), stream.jobs)
     if violations(CostModel(problem), {name: plan}):
-        path = search(latency, None, limits_of(problem, tables, time_budget_s)).path
+        path = search(tables, latency, None, limits_of(problem, tables, time_budget_s)).path
     return None if path is None else uniform(tables.route(path.devices, path.codecs, 1), stream.jobs)
 
 

@@ -6,6 +6,7 @@ from itertools import product
 from math import prod
 
 from services.planner.strategies.diagnosis import diagnose
+from services.planner.strategies.memo_costs import MemoCosts
 from services.planner.strategies.neurosurgeon import no_split
 from services.planner.strategies.strategy import conclude, policy_queues, uniform
 from shared.plan.constraints import violations
@@ -15,7 +16,7 @@ from shared.plan.plan import Constraint, Infeasible, Plan, Route, StreamPlan, Vi
 from shared.plan.policy import Objective
 from shared.plan.problem import Problem, Stream
 
-PLANS_PER_SECOND = 20_000
+PLANS_PER_SECOND = 3_000
 """How many plans a second of time budget buys."""
 
 
@@ -23,7 +24,8 @@ PLANS_PER_SECOND = 20_000
 class Exhaustive:
     """Compares all plans with one route per stream by the common cost prediction; exponential, and says when too large.
 
-    Exact for latency and energy, and for the other objectives where every stream has one job.
+    Exact for latency and energy, for throughput and deadline where every stream has one job, and for the other
+    objectives with a single job: several may start in more orders than one.
     """
 
     name: str = "exhaustive"
@@ -38,7 +40,7 @@ class Exhaustive:
         if size > limit:
             message = f"exhaustive would compare about {size:.3g} plans, more than the {limit} of its time budget"
             return Infeasible(self.name, objective, (Violation(Constraint.SUPPORT, self.name, message, limit, size),))
-        costs = CostModel(problem)
+        costs = MemoCosts(problem)
         best: tuple[float, float, dict[str, StreamPlan]] | None = None
         choices = [[uniform(route, stream.jobs) for route in _routes(problem, stream)] for stream in problem.streams]
         for choice in product(*choices):
@@ -53,10 +55,10 @@ class Exhaustive:
         if best is None:
             reasons = tuple(reason for stream in problem.streams for reason in diagnose(problem, stream, time_budget_s))
             return Infeasible(self.name, objective, reasons or (no_split(problem.streams[0], self.name),))
-        single = all(stream.jobs == 1 for stream in problem.streams)
-        return conclude(
-            problem, self.name, best[2], optimal=single or objective in (Objective.LATENCY, Objective.ENERGY)
-        )
+        whole = all(stream.jobs == 1 for stream in problem.streams)
+        if objective not in (Objective.THROUGHPUT, Objective.DEADLINE):
+            whole = (whole and len(problem.streams) == 1) or objective in (Objective.LATENCY, Objective.ENERGY)
+        return conclude(problem, self.name, best[2], optimal=whole, costs=costs)
 
 
 def search_size(problem: Problem) -> float:

@@ -1,20 +1,27 @@
 """HPS: bursts of different models from the same source, each job cut as JPS does, all started in one order."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
-from services.planner.strategies.batch import best_cuts, jps_cuts, virtual_blocks
+from services.planner.strategies.batch import best_cuts, jps_cuts, pareto_cuts
 from services.planner.strategies.diagnosis import diagnose
 from services.planner.strategies.johnson import Job, johnson_order, makespan_ms
-from services.planner.strategies.jps import burst_curves, sequence_plan
+from services.planner.strategies.jps import Curve, burst_curves, sequence_plan
+from services.planner.strategies.memo_costs import MemoCosts
+from services.planner.strategies.network import Network
 from services.planner.strategies.neurosurgeon import no_split
+from services.planner.strategies.one_cut import one_cuts
 from services.planner.strategies.strategy import conclude
-from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
+from shared.plan.cost import CostModel
+from shared.plan.plan import Infeasible, Plan, Route
 from shared.plan.problem import Problem
 
-MAX_ORDERED_JOBS = 500_000
-"""How many jobs are put in order at most, all changes of cuts together."""
+MOVES_PER_SECOND = 100_000
+"""How many jobs may be put in order per second of time budget, all changes of cuts together."""
+
+HELPERS_PER_SECOND = 100
+"""How many pairs of stream and helper may be looked at per second of time budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,53 +41,73 @@ class Hps:
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best burst of all streams together."""
-        curves = [burst_curves(problem, stream) for stream in problem.streams]
+        network = Network(problem)
+        curves = [burst_curves(one_cuts(problem, stream, network)) for stream in problem.streams]
         for stream, curve in zip(problem.streams, curves, strict=True):
             if not curve:
                 reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
                 return Infeasible(self.name, problem.policy.objective, reasons)
+        costs = MemoCosts(problem)
+        helpers = _busiest(curves, max(1, int(HELPERS_PER_SECOND * time_budget_s / len(curves))))
+        moves = int(MOVES_PER_SECOND * time_budget_s / len(helpers)) if self.joint else 0
         answers = [
-            self._with_helper(problem, [curve.get(helper) or next(iter(curve.values())) for curve in curves])
-            for helper in dict.fromkeys(helper for curve in curves for helper in curve)
+            self._with_helper(costs, [curve.get(helper) or next(iter(curve.values())) for curve in curves], moves)
+            for helper in helpers
         ]
         plans = [answer for answer in answers if isinstance(answer, Plan)]
         return min(plans, key=lambda plan: plan.predicted.makespan_ms) if plans else answers[0]
 
-    def _with_helper(self, problem: Problem, entries: Sequence[list[tuple[Job, Route]]]) -> Plan | Infeasible:
-        kept = [[entry[index] for index in virtual_blocks([job for job, _ in entry])] for entry in entries]
-        curves = [[job for job, _ in entry] for entry in kept]
+    def _with_helper(self, costs: CostModel, curves: Sequence[Curve], moves: int) -> Plan | Infeasible:
+        problem = costs.problem
+        kept = [pareto_cuts(curve.jobs) if self.joint else curve.blocks() for curve in curves]
+        useful = [[curve.jobs[place] for place in own] for curve, own in zip(curves, kept, strict=True)]
         choose = best_cuts if self.joint else jps_cuts
-        cuts = [choose(curve, stream.jobs) for curve, stream in zip(curves, problem.streams, strict=True)]
-        if self.joint:
-            cuts = _improved(problem, curves, cuts)
+        cuts = [choose(jobs, stream.jobs) for jobs, stream in zip(useful, problem.streams, strict=True)]
+        if moves:
+            cuts = _improved(problem, useful, cuts, moves)
         jobs = [(place, cut) for place, own in enumerate(cuts) for cut in own]
-        order = johnson_order([curves[place][cut] for place, cut in jobs])
-        plans: dict[str, StreamPlan] = {}
-        for place, stream in enumerate(problem.streams):
-            plans[stream.name] = sequence_plan([kept[place][jobs[i][1]][1] for i in order if jobs[i][0] == place])
+        order = johnson_order([useful[place][cut] for place, cut in jobs])
+        routes = {(place, cut): curves[place].route(kept[place][cut]) for place, cut in dict.fromkeys(jobs)}
+        taken: list[list[Route]] = [[] for _ in curves]
+        for index in order:
+            taken[jobs[index][0]].append(routes[jobs[index]])
+        plans = {stream.name: sequence_plan(own) for stream, own in zip(problem.streams, taken, strict=True)}
         turns = [problem.streams[jobs[index][0]].name for index in order] if len(plans) > 1 else []
-        return conclude(problem, self.name, plans, turns=turns)
+        return conclude(problem, self.name, plans, turns=turns, costs=costs)
 
 
-def _improved(problem: Problem, curves: Sequence[Sequence[Job]], cuts: list[list[int]]) -> list[list[int]]:
-    """Give single jobs another cut as long as the makespan of the union falls; jobs of a source share its machines."""
+def _busiest(curves: Sequence[Mapping[str, Curve]], most: int) -> list[str]:
+    """Return at most so many helpers: those that most streams can use, and that serve a stream best, first."""
+    rank: dict[str, tuple[int, float]] = {}
+    for curve in curves:
+        for helper, own in curve.items():
+            streams, total_ms = rank.get(helper, (0, 0.0))
+            rank[helper] = streams + 1, total_ms + float(own.uniform_ms(1).min())
+    return sorted(rank, key=lambda helper: (-rank[helper][0], rank[helper][1]))[:most]
+
+
+def _improved(problem: Problem, curves: Sequence[Sequence[Job]], cuts: list[list[int]], moves: int) -> list[list[int]]:
+    """Give single jobs another cut as long as the makespan of the union falls; jobs of a source share its machines.
+
+    Ends when ``moves`` jobs have been put in order.
+    """
     shared = _by_source(problem)
-    best_ms = _union_ms(shared, curves, cuts)
-    left = MAX_ORDERED_JOBS
-    while left > 0:
-        options = [
-            (_union_ms(shared, curves, changed), changed)
-            for place, own in enumerate(cuts)
-            for old in Counter(own)
-            for new in range(len(curves[place]))
-            if new != old
-            for changed in [_with_change(cuts, place, old, new)]
-        ]
-        left -= len(options) * sum(len(own) for own in cuts)
-        least_ms, changed = min(options, key=lambda option: option[0], default=(best_ms, cuts))
-        if least_ms >= best_ms * (1 - 1e-9):
-            break
-        best_ms, cuts = least_ms, changed
+    times_ms = [_union_ms(places, curves, cuts) for places in shared]
+    improving = True
+    while improving and moves > 0:
+        improving = False
+        group = max(range(len(shared)), key=times_ms.__getitem__)
+        size = sum(len(cuts[place]) for place in shared[group])
+        options = []
+        for place in shared[group]:
+            for old, new in product(dict.fromkeys(cuts[place]), range(len(curves[place]))):
+                if new != old and moves > 0:
+                    changed = _with_change(cuts, place, old, new)
+                    options.append((_union_ms(shared[group], curves, changed), changed))
+                    moves -= size
+        least_ms, changed = min(options, key=lambda option: option[0], default=(times_ms[group], cuts))
+        if least_ms < times_ms[group] * (1 - 1e-9):
+            cuts, times_ms[group], improving = changed, least_ms, True
     return cuts
 
 
@@ -98,9 +125,6 @@ def _by_source(problem: Problem) -> list[list[int]]:
     return list(places.values())
 
 
-def _union_ms(shared: list[list[int]], curves: Sequence[Sequence[Job]], cuts: list[list[int]]) -> float:
-    longest_ms = 0.0
-    for places in shared:
-        jobs = [curves[place][cut] for place in places for cut in cuts[place]]
-        longest_ms = max(longest_ms, makespan_ms([jobs[index] for index in johnson_order(jobs)]))
-    return longest_ms
+def _union_ms(places: Sequence[int], curves: Sequence[Sequence[Job]], cuts: Sequence[Sequence[int]]) -> float:
+    jobs = [curves[place][cut] for place in places for cut in cuts[place]]
+    return makespan_ms([jobs[index] for index in johnson_order(jobs)])

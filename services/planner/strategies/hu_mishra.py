@@ -1,23 +1,27 @@
 """Hu & Mishra: as many layers at the source as the deadline allows, the rest on one or two helpers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, permutations, product
+from functools import partial
+from math import inf
 
-from services.planner.strategies.candidates import helpers, keeps_constraints, local_route, split_routes
+import numpy as np
+
+from services.planner.strategies.arrays import Array, Flags
 from services.planner.strategies.diagnosis import diagnose
+from services.planner.strategies.network import Network
 from services.planner.strategies.neurosurgeon import no_split
+from services.planner.strategies.one_cut import OneCuts, one_cuts
 from services.planner.strategies.strategy import conclude, uniform
-from shared.plan.constraints import exceeds, violations
-from shared.plan.cost import CostModel
-from shared.plan.cuts import allowed_encodings
-from shared.plan.plan import Constraint, Infeasible, Plan, Route, StreamPlan, sequential_route
+from services.planner.strategies.tables import build_tables, latency_measure, spans_ms
+from shared.plan.constraints import SLACK, exceeds
+from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
 from shared.plan.problem import Problem, Stream
 
 
 @dataclass(frozen=True, slots=True)
 class HuMishra:
-    """Algorithm 1 of Hu & Mishra: the largest local part whose latency keeps the deadline; O(D^2 P^2) predictions.
+    """Algorithm 1 of Hu & Mishra: the largest local part whose latency keeps the deadline; O(D^2 P^2).
 
     P are the cuts after pooling layers (blocks with "pool" in their name) and the two ends; all cuts where a model has
     no pooling. Resolutions: the printed loop has no break, so the smallest feasible local part would survive; the
@@ -34,38 +38,38 @@ class HuMishra:
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the plan of algorithm 1 for every stream on its own."""
+        network = Network(problem)
         plans: dict[str, StreamPlan] = {}
         for stream in problem.streams:
-            route = self._route(problem, stream)
+            route = self._route(network, stream)
             if route is None:
                 reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
                 return Infeasible(self.name, problem.policy.objective, reasons)
             plans[stream.name] = uniform(route, stream.jobs)
         return conclude(problem, self.name, plans)
 
-    def _route(self, problem: Problem, stream: Stream) -> Route | None:
-        costs = CostModel(problem)
-        deadline_ms = problem.deadline_ms(stream) or float("inf")
-        fallback: tuple[float, Route] | None = None
-        printed: Route | None = None
-        for group in _groups(problem, stream):
-            timed = sorted(
-                (
-                    (costs.latency_ms(stream, route), route)
-                    for route in group
-                    if _otherwise_allowed(problem, stream, route)
-                ),
-                key=lambda entry: entry[0],
-            )
-            if timed and (fallback is None or timed[0][0] < fallback[0]):
-                fallback = timed[0]
-            if timed and not exceeds(timed[0][0], deadline_ms):
-                if not self.as_printed or len(timed[0][1].devices) == 1:
-                    return timed[0][1]
-                printed = timed[0][1]
-        if printed is not None:
-            return printed
-        return None if fallback is None else fallback[1]
+    def _route(self, network: Network, stream: Stream) -> Route | None:
+        deadline_ms = network.problem.deadline_ms(stream) or inf
+        fallback: _Timed | None = None
+        printed: _Timed | None = None
+        for timed in _groups(network, stream):
+            if fallback is None or timed.latency_ms < fallback.latency_ms:
+                fallback = timed
+            if not exceeds(timed.latency_ms, deadline_ms):
+                if not self.as_printed or timed.local:
+                    return timed.route()
+                printed = timed
+        chosen = printed or fallback
+        return None if chosen is None else chosen.route()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Timed:
+    """The quickest route of a group that keeps all constraints but the deadline, and how to make it."""
+
+    latency_ms: float
+    local: bool
+    route: Callable[[], Route]
 
 
 def pool_cuts(problem: Problem, stream: Stream) -> list[int]:
@@ -75,58 +79,83 @@ def pool_cuts(problem: Problem, stream: Stream) -> list[int]:
     return sorted({0, *(pools or range(1, len(blocks))), len(blocks)})
 
 
-def _groups(problem: Problem, stream: Stream) -> Iterator[list[Route]]:
-    """Yield groups of routes in the order of preference: less and less at the source, one helper before two."""
+def _groups(network: Network, stream: Stream) -> Iterator[_Timed]:
+    """Yield the best of every group, in the order of preference: less and less at the source, one helper before two."""
+    problem = network.problem
+    found = one_cuts(problem, stream, network)
     cuts = pool_cuts(problem, stream)
-    local = local_route(problem, stream)
     blocks = cuts[-1]
-    if local is not None:
-        yield [local]
-    found = helpers(problem, stream)
+    latency_ms = np.where(found.allowed, found.latency_ms, np.inf)
+    yield from _best_of(found, np.where(found.helper < 0, latency_ms, np.inf))
+    pairs = _Pairs(network, stream)
     for cut in reversed(cuts[:-1]):
-        if cut and stream.model not in problem.devices[stream.source].block_ms:
-            continue
-        yield [route for helper in found for route in split_routes(problem, stream, helper, cut)]
-        for second in reversed([other for other in cuts if cut < other < blocks]):
-            yield [
-                route for pair in _pairs(problem, stream) for route in _three_way(problem, stream, pair, cut, second)
-            ]
+        yield from _best_of(found, np.where((found.helper >= 0) & (found.cut == cut), latency_ms, np.inf))
+        yield from pairs.quickest(cut, [other for other in reversed(cuts) if cut < other < blocks])
 
 
-def _pairs(problem: Problem, stream: Stream) -> list[tuple[str, str]]:
-    """Return ordered pairs of helpers: the first reached from the source, the second from the first."""
-    costs = CostModel(problem)
-    able = [
-        name
-        for name, device in problem.devices.items()
-        if name != stream.source and stream.model in device.block_ms and problem.policy.devices.permits(name)
-    ]
-    return [
-        (near, far)
-        for near, far in permutations(able, 2)
-        if costs.linked(stream.source, near)
-        and costs.linked(near, far)
-        and (stream.sink is None or costs.linked(far, stream.sink))
-    ]
+def _best_of(cuts: OneCuts, latency_ms: Array) -> Iterator[_Timed]:
+    if len(latency_ms) and np.isfinite(latency_ms.min()):
+        least = int(latency_ms.argmin())
+        yield _Timed(float(latency_ms[least]), bool(cuts.helper[least] < 0), partial(cuts.route, least))
 
 
-def _three_way(problem: Problem, stream: Stream, pair: tuple[str, str], cut: int, second: int) -> Iterator[Route]:
-    """Yield the routes over two helpers, one for every choice of allowed encodings."""
-    model = problem.models[stream.model]
-    bounds = (0, cut, second, len(model.blocks))
-    parts = [
-        (start, stop, device)
-        for (start, stop), device in zip(pairwise(bounds), (stream.source, *pair), strict=True)
-        if start < stop
-    ]
-    offers = [allowed_encodings(model, stop, problem.policy) for _, stop, _ in parts]
-    for chosen in product(*offers):
-        yield sequential_route((*part, encoding.codec) for part, encoding in zip(parts, chosen, strict=True))
+class _Pairs:
+    """Routes over the source and two helpers; what is sent travels in the encoding that is there soonest."""
 
+    def __init__(self, network: Network, stream: Stream) -> None:
+        self._tables = tables = build_tables(network.problem, stream, network)
+        self._policy = network.problem.policy
+        model = network.problem.models[stream.model]
+        self._parameters = np.array([0.0, *(block.parameter_bytes for block in model.blocks)]).cumsum()
+        self._working = np.array([block.working_bytes for block in model.blocks])
+        limits = [network.problem.devices[name].memory_bytes for name in tables.nodes]
+        self._room = np.array([inf if limit is None else limit + SLACK * max(1.0, limit) for limit in limits])
+        latency = latency_measure(tables)
+        self._span = spans_ms(tables)
+        self._move, self._codec = latency.move.min(axis=1), latency.move.argmin(axis=1)
+        self._finish, self._finish_codec = latency.finish.min(axis=0), latency.finish.argmin(axis=0)
+        self._raw = latency.move[0, 0, tables.source].copy()
+        nodes = len(tables.nodes)
+        self._helper = np.arange(nodes) != tables.source
+        self._distinct = ~np.eye(nodes, dtype=np.bool_)
 
-def _otherwise_allowed(problem: Problem, stream: Stream, route: Route) -> bool:
-    """Say whether a route breaks no constraint but the deadline, which the algorithm itself checks."""
-    if keeps_constraints(problem, stream, route):
-        return True
-    broken = violations(CostModel(problem), {stream.name: uniform(route, stream.jobs)})
-    return all(violation.constraint is Constraint.DEADLINE for violation in broken)
+    def quickest(self, cut: int, seconds: Sequence[int]) -> Iterator[_Timed]:
+        """Yield the quickest pair for every second cut; nothing where no pair keeps the constraints."""
+        tables, policy = self._tables, self._policy
+        most = policy.max_devices
+        if not seconds or (cut == 0 and policy.raw_input_stays_on_source):
+            return
+        if most is not None and most < (2 if cut == 0 else 3):
+            return
+        source, blocks = tables.source, tables.blocks
+        before = 0.0
+        reach = np.where(self._helper, self._raw, np.inf)
+        if cut:
+            before = float(self._span[source, 0, cut]) if self._fits(0, cut)[source] else inf
+            reach = np.where(self._helper, self._move[cut, source], np.inf)
+        begin = before + reach
+        if not np.isfinite(begin).any():
+            return
+        for second in seconds:
+            near = np.where(self._fits(cut, second), begin + self._span[:, cut, second], np.inf)
+            far = np.where(self._helper & self._fits(second, blocks), self._span[:, second, blocks], np.inf)
+            total = near[:, None] + self._move[second] + (far + self._finish)
+            total = np.where(self._distinct, total, np.inf)
+            least = int(total.argmin())
+            pair = divmod(least, len(tables.nodes))
+            if np.isfinite(total[pair]):
+                yield _Timed(float(total[pair]), False, partial(self._route, cut, second, *pair))
+
+    def _route(self, cut: int, second: int, near: int, far: int) -> Route:
+        tables, blocks = self._tables, self._tables.blocks
+        codecs = [0] * blocks
+        if cut:
+            codecs[cut - 1] = int(self._codec[cut, tables.source, near])
+        codecs[second - 1] = int(self._codec[second, near, far])
+        codecs[-1] = int(self._finish_codec[far])
+        return tables.route([tables.source] * cut + [near] * (second - cut) + [far] * (blocks - second), codecs, 1)
+
+    def _fits(self, start: int, stop: int) -> Flags:
+        """Say which nodes can hold blocks [start, stop) in their memory, [D]."""
+        need = self._parameters[stop] - self._parameters[start] + self._working[start:stop].max()
+        return np.asarray(need <= self._room)

@@ -3,20 +3,54 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from services.planner.strategies.batch import best_uniform, jps_cuts, virtual_blocks
-from services.planner.strategies.candidates import keeps_constraints, splits
+import numpy as np
+from numpy.typing import NDArray
+
+from services.planner.strategies.batch import best_uniform, jps_cuts, lower_bound_ms, virtual_blocks
 from services.planner.strategies.diagnosis import diagnose
 from services.planner.strategies.johnson import Job, johnson_order
+from services.planner.strategies.memo_costs import MemoCosts
+from services.planner.strategies.network import Array, Network
 from services.planner.strategies.neurosurgeon import no_split
+from services.planner.strategies.one_cut import OneCuts, one_cuts
 from services.planner.strategies.path_expansion import mix, path_cuts
 from services.planner.strategies.strategy import conclude
 from shared.plan.cost import CostModel
-from shared.plan.pipeline import Work
 from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
-from shared.plan.problem import Problem, Stream
+from shared.plan.problem import Problem
 
-Chooser = Callable[[Sequence[Job], int], list[list[int]]]
-"""From (f, g) per cut and the number of jobs to candidate lists of cuts, one per job."""
+Chooser = Callable[["Curve", int], list[list[int]]]
+"""From the cuts to one server and the number of jobs to candidate lists of cuts, one per job."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve:
+    """The cuts to one server that keep the constraints.
+
+    Attributes:
+        cuts: all routes of the stream with one cut.
+        chosen: which of them, by index, ascending in the cut; the last one computes everything at the source.
+        jobs: (f, g) of each: the source's computing and its sending, in ms.
+    """
+
+    cuts: OneCuts
+    chosen: Sequence[int]
+    jobs: Sequence[Job]
+
+    def blocks(self) -> list[int]:
+        """Return the cuts that Duan & Wu's virtual blocks leave, as places in ``jobs``."""
+        return virtual_blocks(self.jobs)
+
+    def uniform_ms(self, jobs: int) -> Array:
+        """Return the makespan of every cut if all jobs take it, [cuts]; where no device works twice for a job."""
+        cuts, chosen = self.cuts, list(self.chosen)
+        stages = [cuts.source_ms, cuts.send_ms, cuts.helper_ms, cuts.return_ms, cuts.sink_ms]
+        slowest_ms: Array = np.maximum.reduce(stages)[chosen]
+        return np.asarray(cuts.latency_ms[chosen] + (jobs - 1) * slowest_ms)
+
+    def route(self, place: int) -> Route:
+        """Return the route of a cut."""
+        return self.cuts.route(self.chosen[place])
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,50 +72,50 @@ class Jps:
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best burst over all servers, for every stream."""
-        return solve_bursts(problem, self.name, self._choose, time_budget_s, expand=True)
+        return solve_bursts(problem, self.name, self._choose, time_budget_s)
 
-    def _choose(self, curve: Sequence[Job], jobs: int) -> list[list[int]]:
-        mixed = jps_cuts(curve, jobs, floor_ratio=self.floor_ratio)
-        return [mixed, best_uniform(curve, jobs)] if self.guard else [mixed]
+    def _choose(self, curve: Curve, jobs: int) -> list[list[int]]:
+        kept = curve.blocks()
+        useful = [curve.jobs[place] for place in kept]
+        mixed = [jps_cuts(useful, jobs, floor_ratio=self.floor_ratio)]
+        if self.guard:
+            mixed.append(best_uniform(useful, jobs))
+        return [[kept[cut] for cut in cuts] for cuts in mixed]
 
 
-def solve_bursts(
-    problem: Problem, name: str, choose: Chooser, time_budget_s: float, *, expand: bool = False
-) -> Plan | Infeasible:
+def solve_bursts(problem: Problem, name: str, choose: Chooser, time_budget_s: float) -> Plan | Infeasible:
     """Return the burst with the least predicted makespan over all servers, for every stream on its own.
 
-    With ``expand``, algorithm 3's mixes of branching models are candidates too.
+    Algorithm 3's mixes of branching models are candidates too.
     """
+    network, costs = Network(problem), MemoCosts(problem)
     plans: dict[str, StreamPlan] = {}
     for stream in problem.streams:
-        plan = _best_burst(problem, stream, choose, expand)
+        plan = best_burst(costs, one_cuts(problem, stream, network), choose)
         if plan is None:
             reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, name),)
             return Infeasible(name, problem.policy.objective, reasons)
         plans[stream.name] = plan
-    return conclude(problem, name, plans)
+    return conclude(problem, name, plans, costs=costs)
 
 
-def burst_curves(problem: Problem, stream: Stream) -> dict[str, list[tuple[Job, Route]]]:
-    """Return, per server, (f, g) and the route of every cut that keeps the constraints.
+def burst_curves(cuts: OneCuts) -> dict[str, Curve]:
+    """Return the curve of every server. Running everything locally belongs to every server's curve."""
+    kept = cuts.kept
+    local = np.flatnonzero(kept & (cuts.helper < 0))
+    found: dict[str, Curve] = {}
+    for place, helper in enumerate(cuts.helpers):
+        own = np.flatnonzero(kept & (cuts.helper == place))
+        if len(own):
+            found[helper] = _curve(cuts, np.concatenate([own, local]))
+    if not found and len(local):
+        found[cuts.stream.source] = _curve(cuts, local)
+    return found
 
-    f is the source's computing, g its sending, in ms. Running everything locally belongs to every server's curve.
-    """
-    costs = CostModel(problem)
-    curves: dict[str, list[tuple[Job, Route]]] = {}
-    local: list[tuple[Job, Route]] = []
-    for route, helper, _ in splits(problem, stream):
-        if not keeps_constraints(problem, stream, route):
-            continue
-        busy = costs.busy_ms(stream, route)
-        entry = (busy.get((stream.source, Work.COMPUTE), 0.0), busy.get((stream.source, Work.SEND), 0.0)), route
-        if helper == stream.source:
-            local.append(entry)
-        else:
-            curves.setdefault(helper, []).append(entry)
-    if not curves and local:
-        return {stream.source: local}
-    return {helper: curve + local for helper, curve in curves.items()}
+
+def _curve(cuts: OneCuts, chosen: NDArray[np.int64]) -> Curve:
+    jobs = zip(cuts.source_ms[chosen].tolist(), cuts.send_ms[chosen].tolist(), strict=True)
+    return Curve(cuts, chosen.tolist(), list(jobs))
 
 
 def sequence_plan(routes: Sequence[Route]) -> StreamPlan:
@@ -98,35 +132,43 @@ def sequence_plan(routes: Sequence[Route]) -> StreamPlan:
     return StreamPlan(tuple(Route(route.stages, len(taken)) for route, taken in places.items()), tuple(order))
 
 
-def _best_burst(problem: Problem, stream: Stream, choose: Chooser, expand: bool) -> StreamPlan | None:
-    branching = expand and problem.models[stream.model].edges is not None
-    costs = CostModel(problem)
+def best_burst(costs: CostModel, cuts: OneCuts, choose: Chooser) -> StreamPlan | None:
+    """Return the burst with the least predicted makespan over all servers, or None if there is none.
+
+    Servers whose bound is above the best are left out.
+    """
+    stream, branching = cuts.stream, costs.problem.models[cuts.stream.model].edges is not None
     best: tuple[float, StreamPlan] | None = None
-    for helper, entries in burst_curves(problem, stream).items():
-        kept = [entries[index] for index in virtual_blocks([job for job, _ in entries])]
-        curve = [job for job, _ in kept]
-        mixes = [[kept[cut] for cut in cuts] for cuts in choose(curve, stream.jobs)]
+    curves = burst_curves(cuts)
+    for helper, curve in sorted(curves.items(), key=lambda entry: float(entry[1].uniform_ms(stream.jobs).min())):
+        if best is not None and lower_bound_ms(curve.jobs, stream.jobs) >= best[0]:
+            continue
+        mixes = choose(curve, stream.jobs)
         if branching and helper != stream.source:
-            mixes += _expanded(problem, stream, helper, entries)
-        for chosen in mixes:
-            order = johnson_order([job for job, _ in chosen])
-            plan = sequence_plan([chosen[index][1] for index in order])
+            mixes = mixes + expanded(curve, helper)
+        for chosen in dict.fromkeys(map(tuple, mixes)):
+            plan = ordered_burst(curve, chosen)
             total_ms = costs.makespan_ms({stream.name: plan})
             if best is None or total_ms < best[0]:
                 best = total_ms, plan
     return None if best is None else best[1]
 
 
-def _expanded(
-    problem: Problem, stream: Stream, helper: str, entries: Sequence[tuple[Job, Route]]
-) -> list[list[tuple[Job, Route]]]:
+def ordered_burst(curve: Curve, chosen: Sequence[int]) -> StreamPlan:
+    """Return the plan whose jobs have these cuts, in Johnson's order."""
+    order = johnson_order([curve.jobs[place] for place in chosen])
+    routes = {place: curve.route(place) for place in dict.fromkeys(chosen)}
+    return sequence_plan([routes[chosen[index]] for index in order])
+
+
+def expanded(curve: Curve, helper: str) -> list[list[int]]:
     """Return algorithm 3's mix along the cuts of the block order; nothing where a constraint forbids one of them."""
+    problem, stream = curve.cuts.problem, curve.cuts.stream
     if stream.model not in problem.devices[stream.source].block_ms:
         return []
-    by_cut: dict[int, tuple[Job, Route]] = {}
-    for entry in entries:
-        stage = entry[1].stages[0]
-        by_cut.setdefault(stage.stop if stage.device == stream.source else 0, entry)
+    by_cut: dict[int, int] = {}
+    for place, index in enumerate(curve.chosen):
+        by_cut.setdefault(int(curve.cuts.cut[index]), place)
     sets = path_cuts(problem, stream, helper)
-    cuts = [sets[index].prefix for index in mix(sets, stream.jobs)]
-    return [[by_cut[cut] for cut in cuts]] if all(cut in by_cut for cut in cuts) else []
+    chosen = [sets[index].prefix for index in mix(sets, stream.jobs)]
+    return [[by_cut[cut] for cut in chosen]] if all(cut in by_cut for cut in chosen) else []

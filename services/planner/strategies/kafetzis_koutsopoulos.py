@@ -2,46 +2,54 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import inf, isnan
 
 import numpy as np
 
+from services.planner.strategies.arrays import Array, Index
 from services.planner.strategies.diagnosis import diagnose
+from services.planner.strategies.memo_costs import MemoCosts
 from services.planner.strategies.neurosurgeon import no_split
 from services.planner.strategies.shared_server import (
     MAX_TASKS,
+    Choice,
     Offload,
-    offloads,
-    servers,
-    snapshot_delays_ms,
+    Offloads,
+    Snapshot,
+    best_choice,
     task_plans,
 )
-from services.planner.strategies.strategy import conclude, policy_queues, unsupported
-from services.planner.strategies.tables import Array
-from shared.plan.constraints import violations
+from services.planner.strategies.strategy import policy_queues, unsupported
+from shared.plan.constraints import memory_violations
 from shared.plan.cost import CostModel
 from shared.plan.plan import Infeasible, Plan
 from shared.plan.policy import Objective
 from shared.plan.problem import Problem
 
-Score = Callable[[Sequence[int]], float]
+Score = Callable[[Index], Array]
+"""From choices, [K, N], to their values, [K]."""
 
-SNAPSHOTS_PER_SECOND, SIMULATIONS_PER_SECOND = 20_000, 1_000
-"""How many evaluations a second of time budget buys, for USUAL_TASKS tasks or fewer."""
+TASKS_PER_SECOND = 2_000_000
+"""How many delays of the snapshot may be computed per second of time budget, all servers and starts together."""
 
-USUAL_TASKS = 20
+JOBS_PER_SECOND = 2_000
+"""How many jobs may be simulated per second of time budget."""
+
+SERVERS_PER_SECOND = 1_000
+"""How many pairs of task and server may be looked at per second of time budget; at least one server is."""
 
 
 @dataclass(frozen=True, slots=True)
 class KafetzisKoutsopoulos:
     """Greedy single steps of the cuts, largest decrease of total delay or variance first.
 
-    2 N evaluations per round, O(N log N) each. Resolutions: the stop test is "no decrease" (printed as a strict
-    increase); p = 0 (everything offloaded) is allowed; local computing has no background processes beyond the load
-    factor; tasks start with one local stage, with half, with all, and with none, and the best end is kept (the paper
-    offers the first two). Delays are those of the paper's snapshot (all offloaded parts at the server at time 0)
-    unless ``event_driven``; the answer's cost is always the common prediction. The discipline is the policy's; all but
-    round robin count as shortest job first in the snapshot. Variance is minimised for the objective
-    ``delay_variance``, total delay otherwise.
+    2 N evaluations per round, O(N log N) each, all of a round at once. Resolutions: the stop test is "no decrease"
+    (printed as a strict increase); p = 0 (everything offloaded) is allowed; local computing has no background processes
+    beyond the load factor; tasks start with one local stage, with half, with all, and with none, and the best end is
+    kept (the paper offers the first two). Delays are those of the paper's snapshot (all offloaded parts at the server
+    at time 0) unless ``event_driven``, which goes on from the snapshot's best end with simulated delays; the answer's
+    cost is always the common prediction. The discipline is the policy's; all but round robin count as shortest job
+    first in the snapshot. Variance is minimised for the objective ``delay_variance``, total delay otherwise.
     """
 
     name: str = "kafetzis_koutsopoulos"
@@ -55,61 +63,67 @@ class KafetzisKoutsopoulos:
         """Return the best end of the greedy descent over all servers and starts."""
         if (count := sum(stream.jobs for stream in problem.streams)) > MAX_TASKS:
             return unsupported(problem, self.name, f"{count} jobs, more than {MAX_TASKS}")
-        best: Plan | None = None
-        failure: Infeasible | None = None
-        speed = SIMULATIONS_PER_SECOND if self.event_driven else SNAPSHOTS_PER_SECOND
-        evaluations = 100 + int(speed * time_budget_s * min(1.0, USUAL_TASKS / count))
-        for server in servers(problem):
-            tasks = offloads(problem, server)
-            if tasks is None:
-                continue
-            score = self._score(problem, tasks)
-            for start in starts(tasks):
-                choice = greedy(tasks, start, score, evaluations)
-                answer = conclude(problem, self.name, task_plans(problem, tasks, choice))
-                if isinstance(answer, Infeasible):
-                    failure = failure or answer
-                elif best is None or answer.cost < best.cost:
-                    best = answer
-        if best is not None:
-            return best
-        return failure or no_offload(problem, self.name, time_budget_s)
+        objective, costs = problem.policy.objective, MemoCosts(problem)
+        everywhere = Offloads(problem).everywhere()[: max(1, int(SERVERS_PER_SECOND * time_budget_s / count))]
+        evaluations = int(TASKS_PER_SECOND * time_budget_s / (count * 4 * max(1, len(everywhere))))
+        choices = []
+        for tasks in everywhere:
+            snapshot = Snapshot(tasks, problem.policy.queue)
 
-    def _score(self, problem: Problem, tasks: Sequence[Offload]) -> Score:
-        spread = problem.policy.objective is Objective.DELAY_VARIANCE
+            def score(chosen: Index, snapshot: Snapshot = snapshot) -> Array:
+                return _aggregate(snapshot.delays_ms(chosen), objective)
 
-        def aggregate(delays_ms: Array) -> float:
-            return float(delays_ms.var() if spread else delays_ms.sum())
+            ends = [greedy(tasks, start, score, evaluations) for start in starts(tasks)]
+            choices += [Choice(tasks, end, float(score(np.array([end]))[0])) for end in ends]
+        jobs = int(JOBS_PER_SECOND * time_budget_s)
+        if self.event_driven and choices:
+            choices = [_refined(costs, min(choices, key=lambda choice: choice.value), jobs)]
+        return best_choice(costs, self.name, choices, jobs // 2) or no_offload(problem, self.name, time_budget_s)
 
-        def snapshot(choice: Sequence[int]) -> float:
-            return aggregate(snapshot_delays_ms(tasks, choice, problem.policy.queue))
 
-        def simulated(choice: Sequence[int]) -> float:
-            plans = task_plans(problem, tasks, choice)
-            costs = CostModel(problem)
-            if violations(costs, plans):
-                return float("inf")
-            return aggregate(np.array(costs.delays_ms(plans, policy_queues(problem, plans))))
+def _aggregate(delays_ms: Array, objective: Objective) -> Array:
+    """Return total delay, or its variance where that is the objective, of every row."""
+    return np.asarray(delays_ms.var(axis=1) if objective is Objective.DELAY_VARIANCE else delays_ms.sum(axis=1))
 
-        return simulated if self.event_driven else snapshot
+
+def _refined(costs: CostModel, choice: Choice, jobs: int) -> Choice:
+    """Return where the greedy descent leads from ``choice`` if delays are simulated."""
+    problem = costs.problem
+
+    def score(chosen: Index) -> Array:
+        values: list[float] = []
+        for cuts in chosen.tolist():
+            plans = task_plans(problem, choice.tasks, cuts)
+            delays = np.full((1, len(cuts)), np.inf)
+            if not memory_violations(problem, plans):
+                delays = np.array([costs.delays_ms(plans, policy_queues(problem, plans))])
+            values.append(float(_aggregate(delays, problem.policy.objective)[0]))
+        return np.array([inf if isnan(value) else value for value in values])
+
+    end = greedy(choice.tasks, choice.cuts, score, jobs // len(choice.tasks))
+    return Choice(choice.tasks, end, choice.value)
 
 
 def greedy(tasks: Sequence[Offload], start: Sequence[int], score: Score, evaluations: int) -> list[int]:
     """Return where single steps of largest decrease lead from ``start``; one index of a route per task.
 
-    No round begins once ``evaluations`` scores have been asked for.
+    Ends when a round would need more than what is left of ``evaluations``.
     """
-    choice, value = list(start), score(start)
-    while evaluations > 0:
-        steps = [(score(step), step) for step in _steps(tasks, choice)]
+    choice: Index = np.array(start)
+    last = np.array([len(task.routes) - 1 for task in tasks])
+    single = np.eye(len(choice), dtype=np.int64)
+    value = float(score(choice[None, :])[0])
+    while True:
+        steps: Index = np.concatenate([choice - single, choice + single])
+        steps = steps[((steps >= 0) & (steps <= last)).all(axis=1)]
         evaluations -= len(steps)
-        if not steps:
-            return choice
-        least, step = min(steps, key=lambda entry: entry[0])
-        if not least < value - 1e-12 * abs(value):
-            return choice
-        choice, value = step, least
-    return choice
+        if not len(steps) or evaluations < 0:
+            return [int(cut) for cut in choice]
+        values = score(steps)
+        least = int(values.argmin())
+        if not values[least] < value - 1e-12 * abs(value):
+            return [int(cut) for cut in choice]
+        choice, value = steps[least], float(values[least])
 
 
 def starts(tasks: Sequence[Offload]) -> Iterator[list[int]]:
@@ -123,12 +137,3 @@ def no_offload(problem: Problem, name: str, time_budget_s: float) -> Infeasible:
     """Return why some stream can neither run at its source nor use a server."""
     reasons = tuple(reason for stream in problem.streams for reason in diagnose(problem, stream, time_budget_s))
     return Infeasible(name, problem.policy.objective, reasons or (no_split(problem.streams[0], name),))
-
-
-def _steps(tasks: Sequence[Offload], choice: Sequence[int]) -> Iterator[list[int]]:
-    for index, task in enumerate(tasks):
-        for delta in (-1, 1):
-            if 0 <= choice[index] + delta < len(task.routes):
-                step = list(choice)
-                step[index] += delta
-                yield step

@@ -5,39 +5,14 @@ from dataclasses import dataclass
 from itertools import count
 from math import inf, isfinite
 
+import numpy as np
+
+from services.planner.strategies.arrays import Array, Index
+from services.planner.strategies.beam import Front, Steps, search_beam
 from services.planner.strategies.chain_path import Path, cost_to_go
 from services.planner.strategies.frontier import Frontier
+from services.planner.strategies.limits import Limits
 from services.planner.strategies.tables import Measure, Tables
-from shared.plan.constraints import SLACK
-from shared.plan.problem import Problem
-
-LABELS_PER_SECOND = 20_000
-"""How many labels a second of time budget buys."""
-
-
-BEAM_WIDTH = 64
-"""How many partial routes a greedy pass keeps per block."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Side constraints of a search.
-
-    Attributes:
-        deadline_ms: bound of the latency.
-        max_devices: bound of the number of devices that compute.
-        memory_bytes: what is left on every node; None if all fits anyway.
-        parameter_bytes: of every block.
-        working_bytes: largest activation of every block.
-        label_limit: give up after so many labels.
-    """
-
-    deadline_ms: float | None
-    max_devices: int | None
-    memory_bytes: tuple[float, ...] | None
-    parameter_bytes: tuple[float, ...]
-    working_bytes: tuple[float, ...]
-    label_limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,29 +38,42 @@ class _Label:
     codec: int
 
 
-def limits_of(problem: Problem, tables: Tables, time_budget_s: float, held: dict[str, float] | None = None) -> Limits:
-    """Return the side constraints of the stream of ``tables``; ``held`` bytes of memory are already taken."""
-    model = problem.models[tables.stream.model]
-    parameters = tuple(block.parameter_bytes for block in model.blocks)
-    working = tuple(block.working_bytes for block in model.blocks)
-    need = sum(parameters) + max(working)
-    room = []
-    for name in tables.nodes:
-        limit = problem.devices[name].memory_bytes
-        room.append(inf if limit is None else limit + SLACK * max(1.0, limit) - (held or {}).get(name, 0.0))
-    deadline = problem.deadline_ms(tables.stream)
-    most = problem.policy.max_devices
-    return Limits(
-        None if deadline is None else deadline + SLACK * max(1.0, deadline),
-        None if most is None or most >= min(len(tables.nodes), tables.blocks) else most,
-        None if min(room) >= need else tuple(room),
-        parameters,
-        working,
-        1000 + int(LABELS_PER_SECOND * time_budget_s),
-    )
+class AdditiveJudge:
+    """Judges a beam by an additive cost and its cost to go; see `beam.Judge`."""
+
+    def __init__(self, measure: Measure, togo: Array) -> None:
+        """Start with nothing placed; ``togo`` is [B + 1, D]."""
+        self._measure, self._togo = measure, togo
+        self._cost: Array = np.empty(0)
+
+    def start(self) -> Array:
+        """Return the least cost of beginning on every node."""
+        return np.asarray(self._measure.first + self._measure.start + self._measure.run[:, 0] + self._togo[1])
+
+    def ways(self, done: int, front: Front) -> tuple[Array, Array]:
+        """Return the least cost of every way on."""
+        score = self._costs(done, front) + self._togo[done + 1]
+        return score, np.zeros_like(score)
+
+    def ends(self, front: Front) -> Array:
+        """Return the cost with the result's way to the sink."""
+        return self._cost[:, None] + self._measure.finish[:, front.node].T
+
+    def take(self, done: int, front: Front | None, steps: Steps) -> None:
+        """Keep the costs of the chosen ways."""
+        if front is None:
+            self._cost = (self._measure.first + self._measure.start + self._measure.run[:, 0])[steps.node]
+        else:
+            self._cost = self._costs(done, front)[steps.origin, steps.codec, steps.node]
+
+    def _costs(self, done: int, front: Front) -> Array:
+        rows = np.arange(len(front.node))
+        sent = self._measure.move[done][:, front.node, :].transpose(1, 0, 2) + self._measure.start
+        sent[rows, 0, front.node] = 0.0
+        return np.asarray(self._cost[:, None, None] + sent + self._measure.run[:, done])
 
 
-def search(measure: Measure, latency: Measure | None, limits: Limits) -> Found:
+def search(tables: Tables, measure: Measure, latency: Measure | None, limits: Limits) -> Found:
     """Return the cheapest path within ``limits``.
 
     A* over labels: the cost to go without side constraints is an exact, consistent bound. A label is dropped when
@@ -93,19 +81,20 @@ def search(measure: Measure, latency: Measure | None, limits: Limits) -> Found:
     case, hence the label limit; when it is reached, a beam search gives what it finds.
 
     Args:
+        tables: the stream's arrays.
         measure: the additive cost.
         latency: the latency measure, when the deadline is a side constraint of another cost. When ``measure`` is
             the latency itself, None: the deadline then bounds the cost.
         limits: the side constraints.
     """
-    return _Search(measure, latency, limits).run()
+    return _Search(tables, measure, latency, limits).run()
 
 
 class _Search:
     """The state of one search."""
 
-    def __init__(self, measure: Measure, latency: Measure | None, limits: Limits) -> None:
-        self._measure, self._latency, self._limits = measure, latency or measure, limits
+    def __init__(self, tables: Tables, measure: Measure, latency: Measure | None, limits: Limits) -> None:
+        self._tables, self._measure, self._latency, self._limits = tables, measure, latency or measure, limits
         self._nodes, self._blocks = measure.run.shape
         self._togo = cost_to_go(measure)
         self._late = self._togo if latency is None else cost_to_go(latency)
@@ -114,8 +103,8 @@ class _Search:
         self._ticket = count()
 
     def run(self) -> Found:
-        for node in range(self._nodes):
-            self._enter(None, node, 0, float(self._measure.first[node]), float(self._latency.first[node]))
+        nodes = np.arange(self._nodes)
+        self._enter(None, nodes, nodes * 0, self._measure.first, self._latency.first)
         settled = 0
         while self._heap:
             bound, _, label = heapq.heappop(self._heap)
@@ -127,22 +116,12 @@ class _Search:
                 continue
             settled += 1
             if settled > self._limits.label_limit:
-                best = self._beam()
-                return Found(None if best is None else _path(best), False, bound)
+                judge = AdditiveJudge(self._measure, self._togo)
+                width = self._limits.beam_width
+                paths = search_beam(self._tables, self._latency, self._late, self._limits, judge, width, 1)
+                return Found(paths[0] if paths else None, False, bound)
             self._expand(label)
         return Found(None, True, inf)
-
-    def _beam(self) -> _Label | None:
-        """Return the best route of a breadth-first pass that keeps a bounded number of labels per block."""
-        self._heap.clear()
-        for node in range(self._nodes):
-            self._enter(None, node, 0, float(self._measure.first[node]), float(self._latency.first[node]))
-        for _ in range(self._blocks):
-            front = heapq.nsmallest(BEAM_WIDTH, self._heap)
-            self._heap.clear()
-            for _, _, label in front:
-                self._expand(label)
-        return min(self._heap)[2] if self._heap else None
 
     def _expand(self, label: _Label) -> None:
         if label.done == self._blocks:
@@ -151,28 +130,39 @@ class _Search:
                 late = label.latency_ms + float(self._latency.finish[codec, label.node])
                 self._push(_Label(label.done + 1, label.node, cost, late, label.used, label.memory, label, codec), 0, 0)
             return
-        for node in range(self._nodes):
-            if node == label.node:
-                self._enter(label, node, 0, 0.0, 0.0)
-                continue
-            for codec in range(self._measure.move.shape[1]):
-                place = label.done, codec, label.node, node
-                self._enter(label, node, codec, float(self._measure.move[place]), float(self._latency.move[place]))
+        here, nothing = np.array([label.node]), np.zeros(1)
+        self._enter(label, here, here * 0, nothing, nothing)
+        sent = self._measure.move[label.done, :, label.node, :]
+        codecs, nodes = np.nonzero(np.isfinite(sent))
+        self._enter(
+            label, nodes, codecs, sent[codecs, nodes], self._latency.move[label.done, codecs, label.node, nodes]
+        )
 
-    def _enter(self, parent: _Label | None, node: int, codec: int, cost: float, late: float) -> None:
-        """Put the next block on ``node``, after sending at the given cost and latency."""
+    def _enter(self, parent: _Label | None, nodes: Index, codecs: Index, costs: Array, lates: Array) -> None:
+        """Put the next block on each of ``nodes``, after sending at the given costs and latencies."""
         done = 0 if parent is None else parent.done
-        if parent is None or parent.node != node:
-            cost += float(self._measure.start[node])
-            late += float(self._latency.start[node])
-        cost += float(self._measure.run[node, done])
-        late += float(self._latency.run[node, done])
-        used = 0 if self._limits.max_devices is None else 1 << node
-        memory: tuple[float, ...] = ()
+        costs = costs + self._measure.run[nodes, done]
+        lates = lates + self._latency.run[nodes, done]
+        starting = np.full(len(nodes), True) if parent is None else nodes != parent.node
+        costs = costs + starting * self._measure.start[nodes]
+        lates = lates + starting * self._latency.start[nodes]
         if parent is not None:
-            cost, late, used = cost + parent.cost, late + parent.latency_ms, used | parent.used
-        if self._limits.max_devices is not None and used.bit_count() > self._limits.max_devices:
-            return
+            costs, lates = costs + parent.cost, lates + parent.latency_ms
+        possible = np.isfinite(costs + self._togo[done + 1, nodes])
+        if self._limits.deadline_ms is not None:
+            possible &= lates + self._late[done + 1, nodes] <= self._limits.deadline_ms
+        for place in np.flatnonzero(possible).tolist():
+            node = int(nodes[place])
+            self._place(parent, node, int(codecs[place]), float(costs[place]), float(lates[place]))
+
+    def _place(self, parent: _Label | None, node: int, codec: int, cost: float, late: float) -> None:
+        done = 0 if parent is None else parent.done
+        used = 0
+        if self._limits.max_devices is not None:
+            used = (0 if parent is None else parent.used) | 1 << node
+            if used.bit_count() > self._limits.max_devices:
+                return
+        memory: tuple[float, ...] = ()
         if self._limits.memory_bytes is not None:
             held = (0.0,) * (2 * self._nodes) if parent is None else parent.memory
             memory = self._hold(held, node, done)

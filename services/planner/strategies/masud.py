@@ -1,14 +1,18 @@
 """Masud: an adaptive heuristic that weighs latency against the bottleneck and energy under the present load."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from services.planner.strategies.arrays import Index
 from services.planner.strategies.candidates import keeps_constraints
 from services.planner.strategies.diagnosis import diagnose
+from services.planner.strategies.memo_costs import MemoCosts
+from services.planner.strategies.network import Network
 from services.planner.strategies.neurosurgeon import no_split
 from services.planner.strategies.strategy import conclude, uniform
-from services.planner.strategies.tables import Array, Tables, build_tables, latency_measure
+from services.planner.strategies.tables import Tables, build_tables, latency_measure, spans_ms
 from shared.plan.cost import CostModel
 from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
 from shared.plan.problem import Problem, Stream
@@ -39,22 +43,21 @@ class Masud:
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best weighted chain for every stream on its own."""
+        network, costs = Network(problem), MemoCosts(problem)
         plans: dict[str, StreamPlan] = {}
         for stream in problem.streams:
-            route = self._best(problem, stream)
+            route = self._best(costs, stream, build_tables(problem, stream, network))
             if route is None:
                 reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
                 return Infeasible(self.name, problem.policy.objective, reasons)
             plans[stream.name] = uniform(route, stream.jobs)
-        return conclude(problem, self.name, plans)
+        return conclude(problem, self.name, plans, costs=costs)
 
-    def _best(self, problem: Problem, stream: Stream) -> Route | None:
-        chains = _Chains(build_tables(problem, stream))
-        costs = CostModel(problem)
+    def _best(self, costs: CostModel, stream: Stream, tables: Tables) -> Route | None:
+        chains = _Chains(tables)
         best: tuple[tuple[float, float], Route] | None = None
-        for bound_ms in chains.levels():
-            route = chains.quickest(bound_ms)
-            if route is None or not keeps_constraints(problem, stream, route):
+        for route in dict.fromkeys(chains.quickest(chains.levels())):
+            if not keeps_constraints(costs.problem, stream, route, costs):
                 continue
             slowest_ms = max(costs.busy_ms(stream, route).values(), default=0.0)
             latency_ms = costs.latency_ms(stream, route)
@@ -70,16 +73,12 @@ class _Chains:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        nodes, blocks = tables.run_ms.shape
-        sums = np.concatenate([np.zeros((nodes, 1)), np.cumsum(tables.run_ms, axis=1)], axis=1)
-        with np.errstate(invalid="ignore"):
-            spans = sums[:, None, :] - sums[:, :, None]
-        self._span: Array = np.where(np.isnan(spans), np.inf, spans) + tables.start_ms[:, None, None]
+        self._span = spans_ms(tables)
         latency = latency_measure(tables)
         self._first = latency.first
         self._finish, self._finish_codec = latency.finish.min(axis=0), latency.finish.argmin(axis=0)
         self._move, self._codec = latency.move.min(axis=1), latency.move.argmin(axis=1)
-        self._blocks = blocks
+        self._blocks = tables.blocks
 
     def levels(self) -> list[float]:
         """Return bounds from the largest single piece that cannot be avoided up to none."""
@@ -89,27 +88,36 @@ class _Chains:
             return [np.inf]
         return [*np.geomspace(max(least, whole / 1000), max(whole, least), LEVELS).tolist(), np.inf]
 
-    def quickest(self, bound_ms: float) -> Route | None:
-        """Return the quickest chain in which no segment and no transfer takes longer than ``bound_ms``."""
+    def quickest(self, levels: Sequence[float]) -> list[Route]:
+        """Return, per level, the quickest chain in which no segment and no transfer takes longer, if there is one."""
         blocks, nodes = self._blocks, len(self._tables.nodes)
-        togo = np.full((blocks + 1, nodes), np.inf)
-        stops = np.zeros((blocks, nodes), dtype=np.int64)
-        after = np.zeros((blocks + 1, nodes), dtype=np.int64)
-        leave = np.full((blocks + 1, nodes), np.inf)
-        leave[blocks] = np.where(self._finish <= bound_ms, self._finish, np.inf)
+        bound_ms = np.array(levels)[:, None, None]
+        count = len(levels)
+        togo = np.full((blocks + 1, count, nodes), np.inf)
+        stops = np.zeros((blocks, count, nodes), dtype=np.int64)
+        after = np.zeros((blocks + 1, count, nodes), dtype=np.int64)
+        leave = np.full((count, nodes, blocks + 1), np.inf)
+        leave[:, :, blocks] = np.where(self._finish <= bound_ms[:, 0], self._finish, np.inf)
         for start in range(blocks - 1, -1, -1):
             span = self._span[:, start, start + 1 :]
-            total = np.where(span <= bound_ms, span + leave[start + 1 :].T, np.inf)
-            stops[start] = start + 1 + total.argmin(axis=1)
-            togo[start] = total.min(axis=1)
+            total = np.where(span <= bound_ms, span + leave[:, :, start + 1 :], np.inf)
+            stops[start] = start + 1 + total.argmin(axis=2)
+            togo[start] = total.min(axis=2)
             if start:
-                moves = np.where(self._move[start] <= bound_ms, self._move[start], np.inf) + togo[start]
-                after[start] = moves.argmin(axis=1)
-                leave[start] = moves.min(axis=1)
-        begin = np.where(self._first <= bound_ms, self._first, np.inf) + togo[0]
-        node, cut = int(begin.argmin()), 0
-        if not np.isfinite(begin[node]):
-            return None
+                sent = self._move[start]
+                moves = np.where(sent <= bound_ms, sent, np.inf) + togo[start][:, None, :]
+                after[start] = moves.argmin(axis=2)
+                leave[:, :, start] = moves.min(axis=2)
+        begin = np.where(self._first <= bound_ms[:, 0], self._first, np.inf) + togo[0]
+        found = []
+        for level, node in enumerate(begin.argmin(axis=1).tolist()):
+            if np.isfinite(begin[level, node]):
+                found.append(self._read(stops[:, level], after[:, level], node))
+        return found
+
+    def _read(self, stops: Index, after: Index, node: int) -> Route:
+        """Return the chain that begins on ``node``, from the decisions at every cut."""
+        blocks, cut = self._blocks, 0
         devices: list[int] = []
         codecs: list[int] = []
         while cut < blocks:

@@ -5,12 +5,12 @@ from math import inf
 
 import numpy as np
 
+from services.planner.strategies.arrays import Array
 from services.planner.strategies.chain_path import cheapest_path
 from services.planner.strategies.diagnosis import diagnose
 from services.planner.strategies.programme import Programme, Solution
 from services.planner.strategies.strategy import conclude, uniform, unsupported
 from services.planner.strategies.tables import (
-    Array,
     Measure,
     Tables,
     build_tables,
@@ -30,7 +30,8 @@ NODES_PER_SECOND = 500
 
 EASY_SIZE = 500
 
-MAX_VARIABLES = 60_000
+VARIABLES_PER_SECOND = 1_000
+"""Up to how many variables a second of time budget is worth a search; problems of EASY_SIZE always are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Milp:
     name: str = "milp"
     description: str = "all streams at once by mixed-integer programming: shared memory, joint throughput"
     citation: str = "this project; solver: Huangfu & Hall, HiGHS, Mathematical Programming Computation 10, 2018"
-    max_variables: int = MAX_VARIABLES
+    max_variables: int | None = None
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best joint plan."""
@@ -55,8 +56,9 @@ class Milp:
             return unsupported(problem, self.name, f"objective {objective.value} is not linear")
         tables = [build_tables(problem, stream) for stream in problem.streams]
         size = sum(entry.blocks * entry.transfer_ms.shape[1] * len(entry.nodes) ** 2 for entry in tables)
-        if size > self.max_variables:
-            return unsupported(problem, self.name, f"about {size} variables, more than {self.max_variables}")
+        limit = self.max_variables or max(EASY_SIZE, int(VARIABLES_PER_SECOND * time_budget_s))
+        if size > limit:
+            return unsupported(problem, self.name, f"about {size} variables, more than {limit} in its time")
         for entry in tables:
             if cheapest_path(latency_measure(entry)) is None:
                 return Infeasible(self.name, objective, diagnose(problem, entry.stream, time_budget_s))

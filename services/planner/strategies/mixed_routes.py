@@ -10,19 +10,19 @@ from services.planner.strategies.chain_path import cheapest_path
 from services.planner.strategies.diagnosis import diagnose
 from services.planner.strategies.johnson import johnson_order
 from services.planner.strategies.jps import sequence_plan
+from services.planner.strategies.memo_costs import MemoCosts
+from services.planner.strategies.network import Network
 from services.planner.strategies.neurosurgeon import no_split
-from services.planner.strategies.route_mix import RouteMix, mix_routes, price_route
+from services.planner.strategies.route_mix import Pricing, RouteMix, mix_routes, rounds_of
 from services.planner.strategies.strategy import conclude, policy_queues
-from services.planner.strategies.tables import build_tables, latency_measure
+from services.planner.strategies.tables import Tables, build_tables, latency_measure
 from shared.plan.cost import CostModel
 from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
 from shared.plan.policy import Objective
 from shared.plan.problem import Problem, Stream
 
-CHANGES_PER_SECOND = 400
-"""How many changed plans a second of time budget buys, for USUAL_JOBS jobs or fewer."""
-
-USUAL_JOBS = 20
+JOBS_PER_SECOND = 4_000
+"""How many jobs of changed plans may be simulated per second of time budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +39,25 @@ class MixedRoutes:
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best rounding of the mix."""
-        mix = mix_routes(problem, [build_tables(problem, stream) for stream in problem.streams])
+        network, costs = Network(problem), MemoCosts(problem)
+        tables = [build_tables(problem, stream, network) for stream in problem.streams]
+        mix = mix_routes(problem, tables, rounds_of(tables, time_budget_s), costs)
         plans: dict[str, StreamPlan] = {}
         pools: dict[str, list[Route]] = {}
         for stream in problem.streams:
-            pool = [route for route in mix.routes.get(stream.name, ()) if keeps_constraints(problem, stream, route)]
+            pool = [
+                route for route in mix.routes.get(stream.name, ()) if keeps_constraints(problem, stream, route, costs)
+            ]
             if not pool:
                 reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
                 return Infeasible(self.name, problem.policy.objective, reasons)
             pools[stream.name] = pool
-            plans[stream.name] = _rounded(problem, stream, mix, pool)
-        jobs = sum(stream.jobs for stream in problem.streams)
-        changes = 5 + int(CHANGES_PER_SECOND * time_budget_s * min(1.0, USUAL_JOBS / jobs))
-        plans = _improved(problem, plans, pools, changes)
-        return conclude(problem, self.name, plans, lower_bound=burst_bound(problem, mix))
+            plans[stream.name] = _rounded(costs, stream, mix, pool)
+        plans = _improved(costs, plans, pools, int(JOBS_PER_SECOND * time_budget_s))
+        return conclude(problem, self.name, plans, lower_bound=burst_bound(problem, tables, mix), costs=costs)
 
 
-def burst_bound(problem: Problem, mix: RouteMix) -> float | None:
+def burst_bound(problem: Problem, tables: Sequence[Tables], mix: RouteMix) -> float | None:
     """Return what no plan can beat in throughput (ms per job), makespan or total delay (ms); None for other objectives.
 
     By time t every device has computed and sent for at most t; weighted by multipliers that add up to 1, the jobs
@@ -69,19 +71,17 @@ def burst_bound(problem: Problem, mix: RouteMix) -> float | None:
         return None
     weighted: list[float] = []
     latencies: list[float] = []
-    for stream in problem.streams:
-        tables = build_tables(problem, stream)
-        fastest = cheapest_path(latency_measure(tables))
-        priced = price_route(tables, mix.weights)
+    for entry, priced in zip(tables, Pricing(tables).routes(mix.weights), strict=True):
+        fastest = cheapest_path(latency_measure(entry))
         if fastest is None or priced is None:
             return None
-        latencies += [fastest.cost] * stream.jobs
-        weighted += [priced[1]] * stream.jobs
+        latencies += [fastest.cost] * entry.stream.jobs
+        weighted += [priced[1]] * entry.stream.jobs
     ends = [max(pair) for pair in zip(accumulate(sorted(weighted)), sorted(latencies), strict=True)]
     return ends[-1] if objective is Objective.MAKESPAN else sum(ends)
 
 
-def _rounded(problem: Problem, stream: Stream, mix: RouteMix, pool: Sequence[Route]) -> StreamPlan:
+def _rounded(costs: CostModel, stream: Stream, mix: RouteMix, pool: Sequence[Route]) -> StreamPlan:
     """Give each route the whole part of its share, and what is left to the largest remainders."""
     shares = {route: mix.shares[stream.name].get(route, 0.0) for route in pool}
     total = sum(shares.values())
@@ -92,12 +92,13 @@ def _rounded(problem: Problem, stream: Stream, mix: RouteMix, pool: Sequence[Rou
     ranked = sorted(scaled, key=lambda route: counts[route] - scaled[route])
     for route in ranked[: stream.jobs - sum(counts.values())]:
         counts[route] += 1
-    return ordered_plan(problem, stream, [route for route, count in counts.items() for _ in range(count)])
+    return ordered_plan(costs, stream, [route for route, count in counts.items() for _ in range(count)])
 
 
-def ordered_plan(problem: Problem, stream: Stream, routes: Sequence[Route]) -> StreamPlan:
+def ordered_plan(costs: CostModel, stream: Stream, routes: Sequence[Route]) -> StreamPlan:
     """Return the better of two orders: Johnson's (first operation against the rest), and routes evenly spread."""
-    costs = CostModel(problem)
+    if len(routes) == 1:
+        return sequence_plan(routes)
     times = {route: [step.duration_ms for step in costs.operations(stream, route)] for route in dict.fromkeys(routes)}
     order = johnson_order([(sum(times[route][:1]), sum(times[route][1:])) for route in routes])
     taken, counts = Counter[Route](), Counter(routes)
@@ -106,45 +107,49 @@ def ordered_plan(problem: Problem, stream: Stream, routes: Sequence[Route]) -> S
         route = routes[index]
         taken[route] += 1
         spread.append(((taken[route] - 0.5) / counts[route], index))
-    orders = [order, [index for _, index in sorted(spread, key=lambda entry: entry[0])]]
+    orders = dict.fromkeys([tuple(order), tuple(index for _, index in sorted(spread, key=lambda entry: entry[0]))])
     plans = [sequence_plan([routes[index] for index in candidate]) for candidate in orders]
+    if len(plans) == 1:
+        return plans[0]
     return min(plans, key=lambda plan: costs.makespan_ms({stream.name: plan}))
 
 
 def _improved(
-    problem: Problem, plans: Mapping[str, StreamPlan], pools: Mapping[str, Sequence[Route]], changes: int
+    costs: CostModel, plans: Mapping[str, StreamPlan], pools: Mapping[str, Sequence[Route]], jobs: int
 ) -> dict[str, StreamPlan]:
-    """Move single jobs to other routes as long as that helps and changes are left."""
+    """Move single jobs to other routes as long as that helps and no more than ``jobs`` jobs have been simulated."""
     best = dict(plans)
-    best_cost = _cost(problem, best)
-    improving = True
-    while improving and changes > 0:
+    best_cost = _cost(costs, best)
+    everyone = sum(len(plan.order) for plan in plans.values())
+    left, improving = jobs - everyone, True
+    while improving and left > 0:
         improving = False
-        for candidate in _neighbours(problem, best, pools):
-            changes -= 1
-            cost = _cost(problem, candidate)
+        for name, candidate in _neighbours(costs, best, pools):
+            left -= everyone + 2 * len(best[name].order)
+            cost = _cost(costs, candidate)
             if cost < best_cost * (1 - 1e-9):
                 best, best_cost, improving = candidate, cost, True
                 break
-            if changes <= 0:
+            if left <= 0:
                 break
     return best
 
 
 def _neighbours(
-    problem: Problem, plans: Mapping[str, StreamPlan], pools: Mapping[str, Sequence[Route]]
-) -> Iterator[dict[str, StreamPlan]]:
+    costs: CostModel, plans: Mapping[str, StreamPlan], pools: Mapping[str, Sequence[Route]]
+) -> Iterator[tuple[str, dict[str, StreamPlan]]]:
     for name, plan in plans.items():
-        stream = problem.stream(name)
+        stream = costs.problem.stream(name)
         jobs = [Route(route.stages) for route in plan.jobs_in_order()]
         for old in dict.fromkeys(jobs):
             for new in pools[name]:
                 if new.stages != old.stages:
                     changed = list(jobs)
                     changed[jobs.index(old)] = new
-                    yield {**plans, name: ordered_plan(problem, stream, changed)}
+                    yield name, {**plans, name: ordered_plan(costs, stream, changed)}
 
 
-def _cost(problem: Problem, plans: Mapping[str, StreamPlan]) -> float:
-    costs, queues = CostModel(problem), policy_queues(problem, plans)
+def _cost(costs: CostModel, plans: Mapping[str, StreamPlan]) -> float:
+    problem = costs.problem
+    queues = policy_queues(problem, plans)
     return costs.cost(problem.policy.objective, plans, costs.predict(plans, queues), queues)

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
-from services.planner.strategies.candidates import keeps_constraints, splits
+import numpy as np
+
 from services.planner.strategies.diagnosis import diagnose
+from services.planner.strategies.network import Array, Network
+from services.planner.strategies.one_cut import OneCuts, one_cuts
 from services.planner.strategies.strategy import conclude, uniform
-from shared.plan.cost import CostModel
 from shared.plan.plan import Constraint, Infeasible, Plan, Route, StreamPlan, Violation
 from shared.plan.policy import Objective
 from shared.plan.problem import Problem, Stream
@@ -13,7 +15,7 @@ from shared.plan.problem import Problem, Stream
 
 @dataclass(frozen=True, slots=True)
 class Neurosurgeon:
-    """Scan of all cuts, O(B) per server (B cost predictions, each O(B)).
+    """Scan of all cuts, O(B) per server.
 
     Resolutions: profile tables instead of regressions; with several servers the best pair; the server's load factor K
     is taken as 1 unless ``server_load_aware``, as in the original's first variant; the energy variant is used for the
@@ -30,29 +32,29 @@ class Neurosurgeon:
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best pair and cut for every stream."""
+        network = Network(problem)
         plans: dict[str, StreamPlan] = {}
         for stream in problem.streams:
-            route = self._best(problem, stream)
+            route = self._best(one_cuts(problem, stream, network))
             if route is None:
                 reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
                 return Infeasible(self.name, problem.policy.objective, reasons)
             plans[stream.name] = uniform(route, stream.jobs)
         return conclude(problem, self.name, plans)
 
-    def _best(self, problem: Problem, stream: Stream) -> Route | None:
-        costs = CostModel(problem)
-        best: tuple[float, Route] | None = None
-        for route, helper, cut in splits(problem, stream):
-            if problem.policy.objective is Objective.ENERGY:
-                seen = costs.energy_j(stream, route)
-            else:
-                seen = costs.latency_ms(stream, route)
-                if not self.server_load_aware and helper != stream.source:
-                    loaded_ms = costs.compute_ms(helper, stream.model, cut, len(problem.models[stream.model].blocks))
-                    seen += loaded_ms / problem.devices[helper].load_factor - loaded_ms
-            if (best is None or seen < best[0]) and keeps_constraints(problem, stream, route):
-                best = seen, route
-        return None if best is None else best[1]
+    def _best(self, cuts: OneCuts) -> Route | None:
+        problem = cuts.problem
+        seen = cuts.energy_j if problem.policy.objective is Objective.ENERGY else cuts.latency_ms
+        if problem.policy.objective is not Objective.ENERGY and not self.server_load_aware:
+            load = np.array([*(problem.devices[name].load_factor for name in cuts.helpers), 1.0])[cuts.helper]
+            seen = seen + cuts.blocks_ms / load - cuts.blocks_ms
+        return best_route(cuts, seen)
+
+
+def best_route(cuts: OneCuts, cost: Array) -> Route | None:
+    """Return the route of least ``cost``, [N], that keeps the constraints; None if none does."""
+    kept = np.flatnonzero(cuts.kept)
+    return cuts.route(int(kept[cost[kept].argmin()])) if len(kept) else None
 
 
 def no_split(stream: Stream, strategy: str) -> Violation:

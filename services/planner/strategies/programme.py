@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
 
-from services.planner.strategies.tables import Array
+from services.planner.strategies.arrays import Array
 
 Terms = Iterable[tuple[int, float]]
 """Variables with their coefficients."""

@@ -7,14 +7,21 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from services.planner.strategies.kafetzis_koutsopoulos import no_offload
-from services.planner.strategies.shared_server import Offload, offloads, servers, task_plans
-from services.planner.strategies.strategy import conclude, unsupported
+from services.planner.strategies.memo_costs import MemoCosts
+from services.planner.strategies.shared_server import Choice, Offload, Offloads, best_choice
+from services.planner.strategies.strategy import unsupported
 from shared.plan.plan import Infeasible, Plan
 from shared.plan.policy import QueueDiscipline
 from shared.plan.problem import Problem
 
 MAX_RANKED = 2000
 """Above so many jobs the assignment takes too long."""
+
+RANKED_PER_SECOND = 1_000_000
+"""How many pairs of task and rank may be priced per second of time budget, all servers together; at least one is."""
+
+JOBS_PER_SECOND = 1_000
+"""How many jobs may be simulated per second of time budget, to compare servers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +42,10 @@ class RankAssignment:
         """Return the best assignment over all servers."""
         if (count := sum(stream.jobs for stream in problem.streams)) > MAX_RANKED:
             return unsupported(problem, self.name, f"{count} jobs, more than {MAX_RANKED}")
-        best: Plan | None = None
-        failure: Infeasible | None = None
-        for server in servers(problem):
-            tasks = offloads(problem, server)
-            if tasks is None:
-                continue
-            choice, _ = assign(tasks, problem.policy.queue)
-            answer = conclude(problem, self.name, task_plans(problem, tasks, choice))
-            if isinstance(answer, Infeasible):
-                failure = failure or answer
-            elif best is None or answer.cost < best.cost:
-                best = answer
-        if best is not None:
-            return best
-        return failure or no_offload(problem, self.name, time_budget_s)
+        everywhere = Offloads(problem).everywhere()[: max(1, int(RANKED_PER_SECOND * time_budget_s / count**2))]
+        choices = [Choice(tasks, *assign(tasks, problem.policy.queue)) for tasks in everywhere]
+        answer = best_choice(MemoCosts(problem), self.name, choices, int(JOBS_PER_SECOND * time_budget_s))
+        return answer or no_offload(problem, self.name, time_budget_s)
 
 
 def assign(tasks: Sequence[Offload], discipline: QueueDiscipline) -> tuple[list[int], float]:

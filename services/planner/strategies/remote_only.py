@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
-from services.planner.strategies.candidates import helpers, keeps_constraints, split_route
+import numpy as np
+
 from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.neurosurgeon import no_split
+from services.planner.strategies.network import Network
+from services.planner.strategies.neurosurgeon import best_route, no_split
+from services.planner.strategies.one_cut import one_cuts
 from services.planner.strategies.strategy import conclude, uniform
-from shared.plan.cost import CostModel
 from shared.plan.plan import Infeasible, Plan, StreamPlan
 from shared.plan.problem import Problem
 
@@ -21,14 +23,13 @@ class RemoteOnly:
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the remote plan."""
-        costs = CostModel(problem)
+        network = Network(problem)
         plans: dict[str, StreamPlan] = {}
         for stream in problem.streams:
-            routes = [split_route(problem, stream, helper, 0) for helper in helpers(problem, stream)]
-            kept = [route for route in routes if keeps_constraints(problem, stream, route)]
-            if not kept:
+            cuts = one_cuts(problem, stream, network)
+            route = best_route(cuts, np.where(cuts.cut == 0, cuts.latency_ms, np.inf))
+            if route is None or route.stages[0].device == stream.source:
                 reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
                 return Infeasible(self.name, problem.policy.objective, reasons)
-            times_ms = [costs.latency_ms(stream, route) for route in kept]
-            plans[stream.name] = uniform(kept[times_ms.index(min(times_ms))], stream.jobs)
+            plans[stream.name] = uniform(route, stream.jobs)
         return conclude(problem, self.name, plans)

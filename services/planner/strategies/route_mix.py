@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linprog
 
-from services.planner.strategies.chain_path import cheapest_path
-from services.planner.strategies.tables import Array, Tables, busy_measure
+from services.planner.strategies.arrays import Array
+from services.planner.strategies.chain_path import cost_to_go, follow
+from services.planner.strategies.memo_costs import MemoCosts
+from services.planner.strategies.tables import Tables, busy_measure, with_source
 from shared.plan.cost import CostModel
 from shared.plan.pipeline import Work
 from shared.plan.plan import Route
@@ -19,6 +21,11 @@ from shared.plan.problem import Problem
 
 ROUNDS = 40
 """After so many rounds of pricing the bound is taken as it is."""
+
+PRICED_PER_SECOND = 800
+"""How many routes may be priced per second of time budget, for USUAL_BLOCKS blocks or fewer."""
+
+USUAL_BLOCKS = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,93 +45,124 @@ class RouteMix:
     weights: Mapping[tuple[str, Work], float]
 
 
-def mix_routes(problem: Problem, tables: Sequence[Tables]) -> RouteMix:
+def mix_routes(
+    problem: Problem, tables: Sequence[Tables], rounds: int = ROUNDS, costs: CostModel | None = None
+) -> RouteMix:
     """Return the best fractional mix of routes for all streams of ``tables``, side constraints left aside.
 
     Each round solves a small linear programme (duals: how scarce every device's computing and sending is) and prices
-    new routes with the cheapest path under those duals.
+    new routes with the cheapest path under those duals. The bound holds after any number of rounds.
     """
-    costs = CostModel(problem)
-    resources = [(name, work) for name in problem.devices for work in Work]
-    uniform = {resource: 1 / len(resources) for resource in resources}
-    columns: list[tuple[int, Route, Array]] = []
+    costs = costs or MemoCosts(problem)
+    places = {
+        resource: place for place, resource in enumerate((name, work) for name in problem.devices for work in Work)
+    }
+    uniform = np.full(len(places), 1 / len(places))
+    pricing = Pricing(tables)
+    columns: dict[tuple[int, Route], Array] = {}
     bound_ms, best_weights, weights = 0.0, uniform, uniform
     solution: Array = np.empty(0)
-    for _ in range(ROUNDS):
-        priced, value_ms = [], 0.0
-        for index, entry in enumerate(tables):
-            found = price_route(entry, weights)
+    for _ in range(rounds):
+        by_resource = dict(zip(places, weights.tolist(), strict=True))
+        value_ms, fresh = 0.0, False
+        for index, found in enumerate(pricing.routes(by_resource)):
             if found is None:
-                return RouteMix(float("inf"), {}, {}, uniform)
+                return RouteMix(float("inf"), {}, {}, dict(zip(places, uniform.tolist(), strict=True)))
             route, cost = found
-            value_ms += entry.stream.jobs * cost
-            busy = costs.busy_ms(entry.stream, route)
-            priced.append((index, route, np.array([busy.get(resource, 0.0) for resource in resources])))
+            value_ms += tables[index].stream.jobs * cost
+            if (index, route) not in columns:
+                fresh, times_ms = True, np.zeros(len(places))
+                for resource, busy_ms in costs.busy_ms(tables[index].stream, route).items():
+                    times_ms[places[resource]] = busy_ms
+                columns[index, route] = times_ms
         if value_ms > bound_ms:
             bound_ms, best_weights = value_ms, weights
-        known = {(index, route) for index, route, _ in columns}
-        fresh = [column for column in priced if column[:2] not in known]
-        columns += fresh
         if not fresh:
             break
-        master = _master(columns, [entry.stream.jobs for entry in tables], len(resources))
+        master = _master(columns, [entry.stream.jobs for entry in tables], len(places))
         if master is None:
             break
-        solution, total_ms, duals = master
+        solution, total_ms, weights = master
         if bound_ms >= total_ms * (1 - 1e-9):
             break
-        weights = dict(zip(resources, duals, strict=True))
-    return RouteMix(bound_ms, _shares(tables, columns, solution), _routes(tables, columns), best_weights)
+    proof = dict(zip(places, best_weights.tolist(), strict=True))
+    return RouteMix(bound_ms, _shares(tables, columns, solution), _routes(tables, columns), proof)
 
 
-def price_route(tables: Tables, weights: Mapping[tuple[str, Work], float]) -> tuple[Route, float] | None:
-    """Return the route whose weighted busy time is least, and that time in ms; None if there is no route."""
-    computing = np.array([weights[name, Work.COMPUTE] for name in tables.nodes])
-    sending = np.array([weights[name, Work.SEND] for name in tables.nodes])
-    path = cheapest_path(busy_measure(tables, computing, sending))
-    return None if path is None else (tables.route(path.devices, path.codecs, 1), path.cost)
+def rounds_of(tables: Sequence[Tables], time_budget_s: float) -> int:
+    """Return after how many rounds of pricing a mix is good enough for the time budget."""
+    size = max(1.0, max(entry.blocks for entry in tables) / USUAL_BLOCKS)
+    return max(2, min(ROUNDS, int(PRICED_PER_SECOND * time_budget_s / (size * len(tables)))))
+
+
+class Pricing:
+    """Cheapest routes by weighted busy time. Streams of one model over the same devices share the dynamic programme."""
+
+    def __init__(self, tables: Sequence[Tables]) -> None:
+        """Group the streams of ``tables``."""
+        self._tables = tables
+        self._groups: dict[tuple[str, tuple[str, ...], int | None], list[int]] = {}
+        for index, entry in enumerate(tables):
+            self._groups.setdefault((entry.stream.model, entry.nodes, entry.sink), []).append(index)
+
+    def routes(self, weights: Mapping[tuple[str, Work], float]) -> list[tuple[Route, float] | None]:
+        """Return for every stream the route whose weighted busy time is least, and that time in ms."""
+        found: list[tuple[Route, float] | None] = [None] * len(self._tables)
+        for members in self._groups.values():
+            lead = self._tables[members[0]]
+            computing = np.array([weights[name, Work.COMPUTE] for name in lead.nodes])
+            sending = np.array([weights[name, Work.SEND] for name in lead.nodes])
+            measure = busy_measure(lead, computing, sending)
+            togo = cost_to_go(measure)
+            for index in members:
+                own = self._tables[index]
+                path = follow(measure, togo, with_source(measure, own).first)
+                if path is not None:
+                    found[index] = own.route(path.devices, path.codecs, 1), path.cost
+        return found
 
 
 def _master(
-    columns: Sequence[tuple[int, Route, Array]], jobs: Sequence[int], resources: int
-) -> tuple[Array, float, list[float]] | None:
+    columns: Mapping[tuple[int, Route], Array], jobs: Sequence[int], resources: int
+) -> tuple[Array, float, Array] | None:
     """Return the shares, the bottleneck and the duals of the present columns: min T, busy <= T, shares = jobs.
 
     None where the numbers are too far apart for the solver; the bound does not depend on it.
     """
     count = len(columns)
     busy = np.zeros((resources, count + 1))
+    busy[:, :-1] = np.stack(list(columns.values()), axis=1)
     equal = np.zeros((len(jobs), count + 1))
-    for place, (index, _, times_ms) in enumerate(columns):
-        busy[:, place] = times_ms
-        equal[index, place] = 1.0
+    equal[[index for index, _ in columns], np.arange(count)] = 1.0
     scale = float(busy.max()) or 1.0
     busy /= scale
     busy[:, -1] = -1.0
     objective = np.zeros(count + 1)
     objective[-1] = 1.0
-    found = linprog(objective, A_ub=busy, b_ub=np.zeros(resources), A_eq=equal, b_eq=jobs, method="highs")
+    used = busy[:, :-1].any(axis=1)
+    found = linprog(objective, A_ub=busy[used], b_ub=np.zeros(int(used.sum())), A_eq=equal, b_eq=jobs, method="highs")
     if found.x is None or found.ineqlin.marginals is None:
         return None
-    duals = np.maximum(0.0, -found.ineqlin.marginals)
+    duals = np.zeros(resources)
+    duals[used] = np.maximum(0.0, -found.ineqlin.marginals)
     total = duals.sum()
     duals = duals / total if total > 0 else np.full(resources, 1 / resources)
     shares = np.asarray(found.x)
-    return shares[:-1], float(shares[-1]) * scale, duals.tolist()
+    return shares[:-1], float(shares[-1]) * scale, duals
 
 
 def _shares(
-    tables: Sequence[Tables], columns: Sequence[tuple[int, Route, Array]], solution: Array
+    tables: Sequence[Tables], columns: Mapping[tuple[int, Route], Array], solution: Array
 ) -> dict[str, dict[Route, float]]:
     shares: dict[str, dict[Route, float]] = {entry.stream.name: {} for entry in tables}
-    for (index, route, _), share in zip(columns, solution.tolist(), strict=False):
+    for (index, route), share in zip(columns, solution.tolist(), strict=False):
         if share > 1e-9:
             shares[tables[index].stream.name][route] = share
     return shares
 
 
-def _routes(tables: Sequence[Tables], columns: Sequence[tuple[int, Route, Array]]) -> dict[str, tuple[Route, ...]]:
-    return {
-        entry.stream.name: tuple(route for place, route, _ in columns if place == index)
-        for index, entry in enumerate(tables)
-    }
+def _routes(tables: Sequence[Tables], columns: Mapping[tuple[int, Route], Array]) -> dict[str, tuple[Route, ...]]:
+    pools: dict[str, list[Route]] = {entry.stream.name: [] for entry in tables}
+    for index, route in columns:
+        pools[tables[index].stream.name].append(route)
+    return {name: tuple(pool) for name, pool in pools.items()}

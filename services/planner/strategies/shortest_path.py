@@ -2,28 +2,40 @@
 
 from dataclasses import dataclass
 
+from services.planner.strategies.arrays import Array
 from services.planner.strategies.bottleneck_search import search_bottleneck
 from services.planner.strategies.chain_path import Path, cheapest_path, cost_to_go
 from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.label_search import Found, Limits, limits_of, search
-from services.planner.strategies.route_mix import mix_routes
-from services.planner.strategies.strategy import conclude, uniform
+from services.planner.strategies.label_search import Found, search
+from services.planner.strategies.limits import Limits, limits_of
+from services.planner.strategies.memo_costs import MemoCosts
+from services.planner.strategies.network import Network
+from services.planner.strategies.route_mix import mix_routes, rounds_of
+from services.planner.strategies.strategy import conclude, uniform, unsupported
 from services.planner.strategies.tables import (
     Measure,
     Tables,
     build_tables,
     energy_measure,
     latency_measure,
+    latency_tables,
     off_source_measure,
+    table_size,
+    with_source,
 )
 from shared.plan.constraints import memory_bytes, memory_violations
-from shared.plan.cost import CostModel
 from shared.plan.pipeline import Work
 from shared.plan.plan import Constraint, Infeasible, Plan, StreamPlan, Violation
 from shared.plan.policy import Objective
 from shared.plan.problem import Problem, Stream
 
 _ADDITIVE = (Objective.LATENCY, Objective.ENERGY, Objective.DEADLINE)
+
+_QUICKEST = (Objective.LATENCY, Objective.DEADLINE)
+"""What a slower leaf of the network is never needed for."""
+
+MAX_TRANSFERS = 40_000_000
+"""Up to how many transfers the arrays of several streams may hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +60,16 @@ class ShortestPath:
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the cheapest plan; see the class."""
-        joint = _solve_streams(problem, self._searched(problem), time_budget_s, in_turn=False)
+        network, searched = Network(problem), self._searched(problem)
+        size = _size(network, searched)
+        if len(problem.streams) > 1 and size > MAX_TRANSFERS:
+            return unsupported(problem, self.name, f"{size} transfers to look at, more than {MAX_TRANSFERS}")
+        joint = _solve_streams(network, searched, time_budget_s / 2, in_turn=False)
         bound = joint.bound
         if not joint.missing and memory_violations(problem, joint.plans):
-            joint = _solve_streams(problem, self._searched(problem), time_budget_s, in_turn=True)
+            joint = _solve_streams(network, searched, time_budget_s / 2, in_turn=True)
         if joint.missing:
-            return Infeasible(self.name, problem.policy.objective, _reasons(problem, *joint.missing, time_budget_s))
+            return Infeasible(self.name, problem.policy.objective, _reasons(problem, joint, time_budget_s))
         plans, proved = joint.plans, joint.proved
         jobs = sum(stream.jobs for stream in problem.streams)
         objective = problem.policy.objective
@@ -72,28 +88,37 @@ class ShortestPath:
 
 @dataclass(frozen=True, slots=True)
 class _Joint:
-    """One route per stream; or the stream that has none, with the search that failed."""
+    """One route per stream; or the stream that has none, and whether its search has ended."""
 
     plans: dict[str, StreamPlan]
     proved: bool
     bound: float
-    missing: tuple[Stream, Found] | None = None
+    missing: Stream | None = None
 
 
-def _solve_streams(problem: Problem, objective: Objective, time_budget_s: float, *, in_turn: bool) -> _Joint:
+def _size(network: Network, objective: Objective) -> int:
+    """Return how many transfers the arrays of all streams hold."""
+    size = 0
+    for stream in network.problem.streams:
+        devices = network.useful if objective in _QUICKEST else network.able
+        size += table_size(network, stream, len(devices(stream.model)) + 2)
+    return size
+
+
+def _solve_streams(network: Network, objective: Objective, time_budget_s: float, *, in_turn: bool) -> _Joint:
     """Plan every stream for itself, or, ``in_turn``, within the memory that the earlier ones leave.
 
     For throughput the busy times of earlier streams count either way. The streams share the time budget.
     """
-    own_budget_s = time_budget_s / len(problem.streams)
+    problem = network.problem
+    searcher = _Searcher(network, objective, time_budget_s / len(problem.streams))
     plans: dict[str, StreamPlan] = {}
     proved, bound = not in_turn, 0.0
     for stream in problem.streams:
-        tables = build_tables(problem, stream)
         held = memory_bytes(problem, plans) if in_turn else {}
-        found = _solve_stream(problem, tables, plans, held, objective, own_budget_s)
+        tables, found = searcher.solve(stream, plans, held)
         if found.path is None:
-            return _Joint(plans, False, bound, (stream, found))
+            return _Joint(plans, found.proved and not in_turn, bound, stream)
         plans[stream.name] = uniform(tables.route(found.path.devices, found.path.codecs, 1), stream.jobs)
         proved = proved and found.proved
         bound += found.bound * stream.jobs
@@ -105,29 +130,66 @@ def _searched(objective: Objective) -> Objective:
     return objective if objective in (*_ADDITIVE, Objective.THROUGHPUT) else Objective.LATENCY
 
 
-def _solve_stream(
-    problem: Problem,
-    tables: Tables,
-    plans: dict[str, StreamPlan],
-    held: dict[str, float],
-    objective: Objective,
-    time_budget_s: float,
-) -> Found:
-    """Return the best path for one stream, given the plans of earlier ones and the memory that is held."""
-    limits = limits_of(problem, tables, time_budget_s, held)
-    latency = latency_measure(tables)
-    togo = cost_to_go(latency)
-    if objective is Objective.THROUGHPUT:
-        busy = _busy(problem, tables, plans)
-        weights = mix_routes(problem, [tables]).weights
-        return search_bottleneck(tables, latency, togo, limits, busy, weights)
-    measure = _measure(tables, objective, latency, limits)
-    path = cheapest_path(measure, togo if measure is latency else None)
-    if path is None:
-        return Found(None, True, float("inf"))
-    if _within(problem, tables, path, limits):
-        return Found(path, True, path.cost)
-    return search(measure, None if measure is latency else latency, limits)
+class _Searcher:
+    """Plans stream after stream. Streams of one model over the same devices share the dynamic programme."""
+
+    def __init__(self, network: Network, objective: Objective, time_budget_s: float) -> None:
+        self._network, self._problem = network, network.problem
+        self._objective, self._time_budget_s = objective, time_budget_s
+        self._costs = MemoCosts(network.problem)
+        self._shared: dict[tuple[str, tuple[str, ...], int | None], tuple[Measure, Array]] = {}
+
+    def solve(self, stream: Stream, plans: dict[str, StreamPlan], held: dict[str, float]) -> tuple[Tables, Found]:
+        """Return the best path for one stream, given the plans of earlier ones and the memory that is held."""
+        problem, network = self._problem, self._network
+        quickest = self._objective in _QUICKEST
+        tables = latency_tables(network, stream) if quickest else build_tables(problem, stream, network)
+        limits = limits_of(problem, tables, self._time_budget_s, held)
+        latency, togo = self._latency(tables)
+        if self._objective is Objective.THROUGHPUT:
+            busy = self._busy(tables, plans)
+            weights = mix_routes(problem, [tables], rounds_of([tables], self._time_budget_s), self._costs).weights
+            return tables, search_bottleneck(tables, latency, togo, limits, busy, weights)
+        measure = _measure(tables, self._objective, latency, limits)
+        path = cheapest_path(measure, togo if measure is latency else None)
+        if path is None:
+            return tables, Found(None, True, float("inf"))
+        if self._within(tables, path, limits):
+            return tables, Found(path, True, path.cost)
+        return tables, search(tables, measure, None if measure is latency else latency, limits)
+
+    def _latency(self, tables: Tables) -> tuple[Measure, Array]:
+        key = tables.stream.model, tables.nodes, tables.sink
+        found = self._shared.get(key)
+        if found is None:
+            measure = latency_measure(tables)
+            found = self._shared[key] = measure, cost_to_go(measure)
+        return with_source(found[0], tables), found[1]
+
+    def _within(self, tables: Tables, path: Path, limits: Limits) -> bool:
+        """Say whether a path of the plain dynamic programme keeps the constraints it did not know of."""
+        if limits.max_devices is not None and len(set(path.devices)) > limits.max_devices:
+            return False
+        if limits.deadline_ms is None and limits.memory_bytes is None:
+            return True
+        route = tables.route(path.devices, path.codecs, 1)
+        if limits.deadline_ms is not None and self._costs.latency_ms(tables.stream, route) > limits.deadline_ms:
+            return False
+        if limits.memory_bytes is None:
+            return True
+        need = memory_bytes(self._problem, {tables.stream.name: uniform(route, 1)})
+        return all(need.get(name, 0.0) <= room for name, room in zip(tables.nodes, limits.memory_bytes, strict=True))
+
+    def _busy(self, tables: Tables, plans: dict[str, StreamPlan]) -> tuple[float, ...] | None:
+        """Return the busy times on the nodes of ``tables`` that earlier streams cause; None if there are none."""
+        if not plans:
+            return None if len(self._problem.streams) == 1 else (0.0,) * (2 * len(tables.nodes))
+        busy: dict[tuple[str, Work], float] = {}
+        for name, plan in plans.items():
+            for route in plan.routes:
+                for resource, time_ms in self._costs.busy_ms(self._problem.stream(name), route).items():
+                    busy[resource] = busy.get(resource, 0.0) + route.jobs * time_ms
+        return tuple(busy.get((name, work), 0.0) for work in (Work.COMPUTE, Work.SEND) for name in tables.nodes)
 
 
 def _measure(tables: Tables, objective: Objective, latency: Measure, limits: Limits) -> Measure:
@@ -146,37 +208,10 @@ def _slowest_ms(tables: Tables, fastest: Path) -> float:
     return float(local) if local < float("inf") else 1e6 * max(1.0, fastest.cost)
 
 
-def _within(problem: Problem, tables: Tables, path: Path, limits: Limits) -> bool:
-    """Say whether a path of the plain dynamic programme keeps the constraints it did not know of."""
-    route = tables.route(path.devices, path.codecs, 1)
-    if limits.max_devices is not None and len(route.devices) > limits.max_devices:
-        return False
-    if limits.deadline_ms is not None:
-        latency_ms = CostModel(problem).latency_ms(tables.stream, route)
-        if latency_ms > limits.deadline_ms:
-            return False
-    if limits.memory_bytes is None:
-        return True
-    need = memory_bytes(problem, {tables.stream.name: uniform(route, 1)})
-    return all(need.get(name, 0.0) <= room for name, room in zip(tables.nodes, limits.memory_bytes, strict=True))
-
-
-def _busy(problem: Problem, tables: Tables, plans: dict[str, StreamPlan]) -> tuple[float, ...] | None:
-    """Return the busy times on the nodes of ``tables`` that earlier streams cause; None if there are none."""
-    if not plans:
-        return None if len(problem.streams) == 1 else (0.0,) * (2 * len(tables.nodes))
-    costs = CostModel(problem)
-    busy: dict[tuple[str, Work], float] = {}
-    for name, plan in plans.items():
-        for route in plan.routes:
-            for resource, time_ms in costs.busy_ms(problem.stream(name), route).items():
-                busy[resource] = busy.get(resource, 0.0) + route.jobs * time_ms
-    return tuple(busy.get((name, work), 0.0) for work in (Work.COMPUTE, Work.SEND) for name in tables.nodes)
-
-
-def _reasons(problem: Problem, stream: Stream, found: Found, time_budget_s: float) -> tuple[Violation, ...]:
-    reasons = diagnose(problem, stream, time_budget_s)
-    if found.proved and reasons:
+def _reasons(problem: Problem, joint: _Joint, time_budget_s: float) -> tuple[Violation, ...]:
+    assert joint.missing is not None, "only a missing stream has reasons"
+    reasons = diagnose(problem, joint.missing, time_budget_s)
+    if joint.proved and reasons:
         return reasons
-    message = f"stream {stream.name}: no plan found within the time budget, beside the other streams"
-    return (*reasons, Violation(Constraint.SUPPORT, stream.name, message))
+    message = f"stream {joint.missing.name}: no plan found within the time budget, beside the other streams"
+    return (*reasons, Violation(Constraint.SUPPORT, joint.missing.name, message))

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Protocol
 
+from services.planner.strategies.memo_costs import MemoCosts
 from shared.plan.constraints import violations
 from shared.plan.cost import CostModel
 from shared.plan.plan import Constraint, Infeasible, Plan, Route, StreamPlan, Violation
@@ -64,6 +65,7 @@ def conclude(
     lower_bound: float | None = None,
     disciplines: Mapping[str, QueueDiscipline] | None = None,
     turns: Sequence[str] = (),
+    costs: CostModel | None = None,
 ) -> Plan | Infeasible:
     """Return the plan with its predicted cost, or the constraints that it breaks.
 
@@ -75,19 +77,19 @@ def conclude(
         lower_bound: a proved bound of the cost, if one is known.
         disciplines: queue discipline per device; without it the policy's.
         turns: the order in which the jobs of several streams start.
+        costs: the cost model of the problem, if there is one already.
     """
     objective = problem.policy.objective
-    costs = CostModel(problem)
+    costs = costs or MemoCosts(problem)
     broken = violations(costs, plans)
     if broken:
         return Infeasible(strategy, objective, broken)
+    by_name = {stream.name: stream for stream in problem.streams}
     queues = policy_queues(problem, plans) if disciplines is None else dict(disciplines)
     predicted = costs.predict(plans, queues, turns)
     streams = {
         name: StreamPlan(
-            plan.routes,
-            plan.order,
-            predicted if len(plans) == 1 else costs.predict_stream(problem.stream(name), plan),
+            plan.routes, plan.order, predicted if len(plans) == 1 else costs.predict_stream(by_name[name], plan)
         )
         for name, plan in plans.items()
     }

@@ -1,16 +1,16 @@
 """A stream's costs as arrays, for the exact searches. Built from the same definitions as the cost model."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from services.planner.strategies.network import Array, Network
 from shared.plan.constraints import SLACK
-from shared.plan.cuts import Encoding, allowed_encodings
+from shared.plan.cuts import Encoding
 from shared.plan.plan import Route, sequential_route
-from shared.plan.problem import Problem, Stream, link_table
-
-Array = NDArray[np.float64]
+from shared.plan.problem import Problem, Stream
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,35 +92,54 @@ class Measure:
     finish: Array
 
 
-def build_tables(problem: Problem, stream: Stream) -> Tables:
-    """Return the arrays of one stream of ``problem``; O(B E D^2)."""
+def build_tables(problem: Problem, stream: Stream, network: Network | None = None) -> Tables:
+    """Return the arrays of one stream of ``problem``; O(B E D^2). With many streams, share ``network``."""
+    network = network or Network(problem)
+    return _tables(network, stream, network.able(stream.model))
+
+
+def latency_tables(network: Network, stream: Stream) -> Tables:
+    """Return the arrays of one stream without the devices that a route of least latency does not need."""
+    return _tables(network, stream, network.useful(stream.model))
+
+
+def table_size(network: Network, stream: Stream, devices: int) -> int:
+    """Return how many transfers the arrays of a stream hold: blocks x encodings x devices squared."""
+    offers = network.offers(stream.model)
+    return len(offers) * max(len(offer) for offer in offers) * devices**2
+
+
+def _tables(network: Network, stream: Stream, usable: Sequence[str]) -> Tables:
+    problem = network.problem
     model = problem.models[stream.model]
-    usable = [
-        name
-        for name, device in problem.devices.items()
-        if stream.model in device.block_ms and problem.policy.devices.permits(name)
-    ]
     ends = [stream.source] if stream.sink is None else [stream.source, stream.sink]
+    usable = tuple(dict.fromkeys([*usable, *(end for end in ends if network.can_run(end, stream.model))]))
     nodes = tuple(dict.fromkeys([*usable, *ends]))
+    source = nodes.index(stream.source)
+    sink = None if stream.sink is None else nodes.index(stream.sink)
+    first = np.full(len(nodes), True)
+    if problem.policy.raw_input_stays_on_source:
+        first = np.arange(len(nodes)) == source
+    known = network.built.get((stream.model, nodes))
+    if isinstance(known, Tables):
+        return replace(known, stream=stream, source=source, sink=sink, allowed_first=first)
     count, blocks = len(nodes), len(model.blocks)
     profiles = [problem.devices[name] for name in nodes]
-    need_bytes = np.array([block.parameter_bytes + block.working_bytes for block in model.blocks])
     run_ms = np.full((count, blocks), np.inf)
     for index, profile in enumerate(profiles[: len(usable)]):
         run_ms[index] = profile.block_ms[stream.model]
-        if profile.memory_bytes is not None:
-            run_ms[index, need_bytes > profile.memory_bytes + SLACK * max(1.0, profile.memory_bytes)] = np.inf
+    if any(profile.memory_bytes is not None for profile in profiles):
+        need_bytes = np.array([block.parameter_bytes + block.working_bytes for block in model.blocks])
+        for index, profile in enumerate(profiles):
+            if (room := profile.memory_bytes) is not None:
+                run_ms[index, need_bytes > room + SLACK * max(1.0, room)] = np.inf
     load = np.array([profile.load_factor for profile in profiles])
-    latency_ms, per_byte_ms = _network(problem, nodes)
-    offers = tuple(allowed_encodings(model, cut, problem.policy) for cut in range(blocks + 1))
-    size, encode_ms, decode_ms, offered = _encoding_arrays(offers)
+    latency_ms, per_byte_ms = network.matrices(nodes)
+    offers = network.offers(stream.model)
+    size, encode_ms, decode_ms, offered = encoding_arrays(offers)
     transfer_ms = latency_ms + size[:, :, None, None] * per_byte_ms
     transfer_ms[~offered] = np.inf
-    source = nodes.index(stream.source)
-    first = np.full(count, True)
-    if problem.policy.raw_input_stays_on_source:
-        first = np.arange(count) == source
-    return Tables(
+    tables = Tables(
         stream=stream,
         nodes=nodes,
         run_ms=run_ms * load[:, None],
@@ -131,18 +150,39 @@ def build_tables(problem: Problem, stream: Stream) -> Tables:
         encode_ms=encode_ms,
         decode_ms=decode_ms,
         source=source,
-        sink=None if stream.sink is None else nodes.index(stream.sink),
+        sink=sink,
         allowed_first=first,
         active_w=np.array([profile.power_active_w - profile.power_idle_w for profile in profiles]),
         tx_w=np.array([profile.power_tx_w for profile in profiles]),
         rx_w=np.array([profile.power_rx_w for profile in profiles]),
     )
+    network.built[stream.model, nodes] = tables
+    return tables
+
+
+def spans_ms(tables: Tables) -> Array:
+    """Return what every device takes for blocks [i, j), the start of the segment included, [D, B, B + 1]; inf if not.
+
+    Numbers for j <= i have no meaning.
+    """
+    nodes = len(tables.nodes)
+    runs = np.isfinite(tables.run_ms)
+    sums = np.concatenate([np.zeros((nodes, 1)), np.cumsum(np.where(runs, tables.run_ms, 0.0), axis=1)], axis=1)
+    missing = np.concatenate([np.zeros((nodes, 1)), np.cumsum(~runs, axis=1)], axis=1)
+    spans = sums[:, None, :] - sums[:, :-1, None]
+    spans[missing[:, None, :] > missing[:, :-1, None]] = np.inf
+    return np.asarray(spans + tables.start_ms[:, None, None])
 
 
 def latency_measure(tables: Tables) -> Measure:
     """Return the measure whose total is a route's latency, in ms."""
     ones = np.ones(len(tables.nodes))
     return _measure(tables, ones, np.ones((1, 1)))
+
+
+def with_source(measure: Measure, tables: Tables) -> Measure:
+    """Return the measure of another stream that differs from that of ``tables`` only in its source."""
+    return replace(measure, first=_first(measure.move, tables))
 
 
 def energy_measure(tables: Tables) -> Measure:
@@ -182,9 +222,7 @@ def _measure(tables: Tables, per_ms: Array, per_transfer_ms: Array) -> Measure:
     decode = tables.decode_ms[:, :, None, None] * (tables.codec_factor * per_ms)[None, :]
     sent = np.where(possible, tables.transfer_ms, 0.0) * weights + encode + decode
     move = np.where(possible, sent, np.inf)
-    first = move[0, 0, tables.source].copy()
-    first[tables.source] = 0.0
-    first[~tables.allowed_first] = np.inf
+    first = _first(move, tables)
     finish = np.full((move.shape[1], len(tables.nodes)), np.inf)
     finish[0] = 0.0
     if tables.sink is not None:
@@ -196,19 +234,15 @@ def _measure(tables: Tables, per_ms: Array, per_transfer_ms: Array) -> Measure:
     return Measure(first, tables.start_ms * per_ms, run, move, finish)
 
 
-def _network(problem: Problem, nodes: tuple[str, ...]) -> tuple[Array, Array]:
-    position = {name: index for index, name in enumerate(nodes)}
-    latency_ms = np.full((len(nodes), len(nodes)), np.inf)
-    per_byte_ms = np.zeros((len(nodes), len(nodes)))
-    for (sender, receiver), link in link_table(problem.links).items():
-        if sender in position and receiver in position:
-            place = position[sender], position[receiver]
-            latency_ms[place] = link.latency_ms
-            per_byte_ms[place] = 8 / (1000 * link.bandwidth_mbps)
-    return latency_ms, per_byte_ms
+def _first(move: Array, tables: Tables) -> Array:
+    first: Array = move[0, 0, tables.source].copy()
+    first[tables.source] = 0.0
+    first[~tables.allowed_first] = np.inf
+    return first
 
 
-def _encoding_arrays(offers: tuple[tuple[Encoding, ...], ...]) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
+def encoding_arrays(offers: Sequence[Sequence[Encoding]]) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
+    """Return size, encoding and decoding time at speed 1, and whether there is one; [B + 1, E] each."""
     shape = len(offers), max(len(offer) for offer in offers)
     size, encode_ms, decode_ms = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     offered = np.zeros(shape, dtype=np.bool_)

@@ -4,12 +4,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.planner.strategies.candidates import splits
 from services.planner.strategies.envelope import critical_envelope, latency_at_ms
-from shared.plan.problem import Link
+from services.planner.strategies.one_cut import one_cuts
+from shared.plan.plan import Route
+from shared.plan.problem import Link, Problem, Stream
 from shared.plan.problem_file import read_problem
 
 INSTANCES = Path(__file__).parents[3] / "instances"
+
+
+def _one_cut_routes(problem: Problem, stream: Stream) -> list[Route]:
+    cuts = one_cuts(problem, stream)
+    return [cuts.route(index) for index in range(len(cuts.cut))]
 
 
 def test_envelope_is_below_every_cut_at_every_bandwidth() -> None:
@@ -23,7 +29,8 @@ def test_envelope_is_below_every_cut_at_every_bandwidth() -> None:
         assert fastest is not None
         own_ms = latency_at_ms(problem, stream, fastest, envelope.ends, bandwidth)
         least_ms = min(
-            latency_at_ms(problem, stream, route, envelope.ends, bandwidth) for route, _, _ in splits(problem, stream)
+            latency_at_ms(problem, stream, route, envelope.ends, bandwidth)
+            for route in _one_cut_routes(problem, stream)
         )
         assert own_ms == pytest.approx(least_ms)
 
@@ -31,7 +38,7 @@ def test_envelope_is_below_every_cut_at_every_bandwidth() -> None:
 def test_other_routes_are_candidates_once() -> None:
     problem = read_problem((INSTANCES / "alexnet_pi_cloud_4g.json").read_bytes())
     stream = problem.streams[0]
-    routes = [route for route, _, _ in splits(problem, stream)]
+    routes = _one_cut_routes(problem, stream)
     envelope = critical_envelope(problem, stream, [*routes, *(replace(route, jobs=3) for route in routes)])
     assert envelope is not None and len(envelope.candidates) == len(routes)
 

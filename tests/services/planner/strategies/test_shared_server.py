@@ -6,9 +6,10 @@ from itertools import product
 import numpy as np
 import pytest
 
+from services.planner.strategies.arrays import Array, Index
 from services.planner.strategies.kafetzis_koutsopoulos import KafetzisKoutsopoulos, greedy, starts
 from services.planner.strategies.rank_assignment import RankAssignment, assign
-from services.planner.strategies.shared_server import Offload, offloads, snapshot_delays_ms
+from services.planner.strategies.shared_server import Offload, Snapshot, offloads, snapshot_delays_ms
 from shared.plan.engine import Rules
 from shared.plan.plan import Plan, Route
 from shared.plan.policy import Objective, Policy, QueueDiscipline
@@ -56,12 +57,15 @@ def test_greedy_ends_where_no_single_step_helps(discipline: QueueDiscipline) -> 
         tasks = _tasks(rng, 6, 5)
         _, exact = assign(tasks, discipline)
 
-        def score(choice: list[int], tasks: list[Offload] = tasks) -> float:
+        def value(choice: list[int], tasks: list[Offload] = tasks) -> float:
             return float(snapshot_delays_ms(tasks, choice, discipline).sum())
 
-        ends = [score(greedy(tasks, start, score, 10_000)) for start in starts(tasks)]
+        def score(choices: Index, tasks: list[Offload] = tasks) -> Array:
+            return Snapshot(tasks, discipline).delays_ms(choices).sum(axis=1)
+
+        ends = [value(greedy(tasks, start, score, 10_000)) for start in starts(tasks)]
         assert exact <= min(ends) + 1e-9
-        assert all(score(greedy(tasks, start, score, 10_000)) <= score(start) for start in starts(tasks))
+        assert all(value(greedy(tasks, start, score, 10_000)) <= value(start) for start in starts(tasks))
 
 
 def test_shortest_job_first_delays_less_than_round_robin() -> None:
