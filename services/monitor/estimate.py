@@ -2,7 +2,10 @@
 
 import math
 from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Generic, TypeVar
 
 _WINDOW = 9
 _AGREEMENT = math.log(1.4)
@@ -11,9 +14,16 @@ _NOISE_MS = 1.5
 """What scheduling and the broker add or take on a whim; differences below it contradict nothing."""
 _TELLING_MS = 10 * _NOISE_MS
 """Overdue transfers that should have taken less may only have met a hiccup."""
+_CONVERGED = 1.1
+"""The upper quartile of samples over the lower one, below which more of them are not needed."""
+_CONFIRMED = 0.05
+"""A crossing that differs by less from what is expected is neither news nor disturbed."""
+_UNDISTURBED_MS = 0.5
 _LEAST_IDLE_MS = 0.2
 _LEAST_LOAD_FACTOR = 0.05
 _MAX_BANDWIDTH_MBPS = 100_000.0
+
+Sample = TypeVar("Sample")
 
 
 class Verdict(Enum):
@@ -24,77 +34,100 @@ class Verdict(Enum):
     BELOW = auto()
 
 
-class ReseedingMedian:
+class ReseedingMedian(Generic[Sample]):
     """The weighted median of a sliding window, which starts anew when consecutive samples contradict it.
 
     A sample that contradicts the estimate waits outside the window. The next one decides: if it contradicts in the same
     direction, the two are the new window; if it agrees with the estimate, the first was an outlier and is forgotten.
     So a change is followed within two samples, and one outlier changes nothing at all.
+
+    Samples are kept as they were measured and read when the estimate is asked for, so that what is learned later (a
+    lower latency) corrects what earlier samples say.
     """
 
-    def __init__(self, *, window: int = _WINDOW, patience: int = 2, quantile: float = 0.5) -> None:
+    def __init__(
+        self,
+        read: Callable[[Sample], tuple[float, float]],
+        *,
+        window: int = _WINDOW,
+        patience: int = 2,
+        quantile: float = 0.5,
+    ) -> None:
         """Make an estimate without samples.
 
         Args:
+            read: what a sample says, and how much it counts; both positive.
             window: samples that are remembered.
             patience: consecutive contradictions in one direction that start the window anew.
             quantile: 0.5 for the median.
         """
-        self._window: deque[tuple[float, float]] = deque(maxlen=window)
-        self._waiting: list[tuple[float, float, Verdict]] = []
+        self._read = read
+        self._window: deque[Sample] = deque(maxlen=window)
+        self._waiting: list[tuple[Sample, Verdict]] = []
         self._patience = patience
         self._quantile = quantile
-        self._value: float | None = None
 
     def __len__(self) -> int:
         """Samples in the window."""
         return len(self._window)
 
     @property
+    def samples(self) -> tuple[Sample, ...]:
+        """The samples in the window, the oldest first."""
+        return tuple(self._window)
+
+    @property
     def value(self) -> float | None:
         """The estimate; none before the first sample."""
-        return self._value
+        return weighted_quantile(map(self._read, self._window), self._quantile) if self._window else None
 
     @property
     def in_doubt(self) -> bool:
         """Whether the last sample contradicted the estimate, and the next one decides."""
         return bool(self._waiting)
 
-    def add(self, value: float, weight: float, verdict: Verdict) -> None:
+    @property
+    def is_converged(self) -> bool:
+        """Whether the window is full, or the middle half of at least three samples says nearly the same."""
+        if len(self._window) < 3:
+            return False
+        said = [(value, 1.0) for value, _ in map(self._read, self._window)]
+        spread = weighted_quantile(said, 0.75) / weighted_quantile(said, 0.25)
+        return len(self._window) == self._window.maxlen or spread <= _CONVERGED
+
+    def add(self, sample: Sample, verdict: Verdict) -> None:
         """Take a sample.
 
         Args:
-            value: what it says.
-            weight: how much it counts, positive.
+            sample: what was measured.
             verdict: whether it contradicts the present estimate; ignored for the first sample.
         """
         if verdict is Verdict.AGREES or not self._window:
             self._waiting.clear()
-            self._window.append((value, weight))
+            self._window.append(sample)
         else:
-            self._contradict(value, weight, verdict)
-        self._value = weighted_quantile(self._window, self._quantile)
+            self._contradict(sample, verdict)
 
-    def reseed(self, value: float, weight: float) -> None:
+    def reseed(self, sample: Sample) -> None:
         """Forget everything but this sample."""
         self._waiting.clear()
         self._window.clear()
-        self._window.append((value, weight))
-        self._value = value
+        self._window.append(sample)
 
-    def _contradict(self, value: float, weight: float, verdict: Verdict) -> None:
-        self._waiting.append((value, weight, verdict))
-        same = [sample for sample in self._waiting if sample[2] is verdict]
+    def _contradict(self, newest: Sample, verdict: Verdict) -> None:
+        self._waiting.append((newest, verdict))
+        same = [sample for sample, said in self._waiting if said is verdict]
         if len(same) < self._patience and len(self._waiting) < 2 * self._patience:
             return
         # Of a change that caught a sample half-way, only what agrees with the newest sample is kept.
-        kept = [(v, w) for v, w, _ in self._waiting if abs(math.log(v / value)) <= _AGREEMENT]
+        value = self._read(newest)[0]
+        kept = [each for each, _ in self._waiting if abs(math.log(self._read(each)[0] / value)) <= _AGREEMENT]
         self._waiting.clear()
         self._window.clear()
         self._window.extend(kept)
 
 
-def weighted_quantile(samples: deque[tuple[float, float]], quantile: float) -> float:
+def weighted_quantile(samples: Iterable[tuple[float, float]], quantile: float) -> float:
     """Return the smallest value up to which at least `quantile` of the weight lies; the middle of two if exactly so.
 
     Args:
@@ -118,7 +151,7 @@ class LoadEstimator:
 
     def __init__(self) -> None:
         """Begin without samples: the device is idle until something else is seen."""
-        self._ratio = ReseedingMedian()
+        self._ratio: ReseedingMedian[tuple[float, float]] = ReseedingMedian(lambda sample: sample)
 
     @property
     def load_factor(self) -> float:
@@ -141,24 +174,45 @@ class LoadEstimator:
             return
         ratio = max(measured_ms / idle_ms, _LEAST_LOAD_FACTOR)
         expected_ms = self.load_factor * idle_ms
-        self._ratio.add(ratio, idle_ms, _verdict(ratio / self.load_factor, measured_ms - expected_ms, _NOISE_MS))
+        verdict = _verdict(ratio / self.load_factor, measured_ms - expected_ms, _NOISE_MS)
+        self._ratio.add((ratio, idle_ms), verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Crossing:
+    """A transfer or a padded probe.
+
+    Attributes:
+        elapsed_ms: latencies included.
+        ways: latencies in it: 1 for a transfer, 2 for a round trip.
+        latency_ms: one way, as it was known then; infinity if it was not.
+    """
+
+    size_bytes: int
+    elapsed_ms: float
+    ways: int
+    latency_ms: float
 
 
 class LinkEstimator:
     """Bandwidth and latency of one directed link, from transfers and probes.
 
-    What disturbs a measurement (scheduling, other traffic) only ever makes it longer, so that the estimates lean to the
-    fast side: the lower quartile of latencies, a little more than the median of bandwidths.
+    The rate is the slope between two sizes: what a crossing takes beyond the latency, which tiny round trips tell. What
+    disturbs a measurement (scheduling, other traffic) only ever makes it longer, so that both lean to the fast side by
+    as much: the lower quartile of latencies, the fastest of two padded probes and a little more than the median of
+    rates. Crossings are kept as they were measured; if the latency turns out to be lower than was known
+    (programs that are still starting answer late), what they say is corrected too.
 
     Large transfers say more than small ones, so samples are weighted with their bytes, and those too small to be
-    distinguished from noise are ignored. A transfer that is overdue bounds the bandwidth from above at once: the bound
-    is the estimate until a transfer finishes. (A small one only casts doubt: it may have met a hiccup of the receiver.)
+    distinguished from noise are ignored where there are larger ones. A transfer that is overdue bounds the bandwidth
+    from above at once: the bound is the estimate until a transfer finishes. (A small one only casts doubt: it may have
+    met a hiccup of the receiver.)
     """
 
     def __init__(self) -> None:
         """Begin without samples."""
-        self._bandwidth = ReseedingMedian(quantile=0.6)
-        self._latency = ReseedingMedian(patience=3, quantile=0.25)
+        self._bandwidth: ReseedingMedian[_Crossing] = ReseedingMedian(self._read, quantile=0.6)
+        self._latency: ReseedingMedian[float] = ReseedingMedian(lambda ms: (ms, 1.0), patience=3, quantile=0.25)
         self._round_trips_ms: deque[float] = deque(maxlen=_WINDOW)
         self._is_bound = False
         self.samples = 0
@@ -176,13 +230,21 @@ class LinkEstimator:
     @property
     def is_settled(self) -> bool:
         """Whether there are enough samples, and the last ones did not contradict them."""
-        enough = len(self._bandwidth) >= 3 and len(self._latency) >= 3
+        enough = self._bandwidth.is_converged and len(self._latency) >= 3
         return enough and not (self._is_bound or self._bandwidth.in_doubt or self._latency.in_doubt)
 
     def expected_ms(self, size_bytes: int) -> float | None:
         """Return how long `size_bytes` should be under way, without the latency; none as long as nothing is known."""
         bandwidth_mbps = self.bandwidth_mbps
         return None if bandwidth_mbps is None else transmission_ms(size_bytes, bandwidth_mbps)
+
+    def is_confirmed_by(self, size_bytes: int, round_trip_ms: float) -> bool:
+        """Return whether a padded probe took as long as a settled estimate says: nothing has disturbed it."""
+        expected_ms = self.expected_ms(size_bytes)
+        if expected_ms is None or not self.is_settled:
+            return False
+        difference_ms = round_trip_ms - 2 * (self.latency_ms or 0.0) - expected_ms
+        return abs(difference_ms) <= max(_CONFIRMED * expected_ms, _UNDISTURBED_MS)
 
     def add_transfer(self, size_bytes: int, elapsed_ms: float, *, finished: bool = True) -> None:
         """Take a transfer.
@@ -192,18 +254,11 @@ class LinkEstimator:
             elapsed_ms: from the first byte sent to the receipt, the latency included.
             finished: whether it has arrived; otherwise it is overdue.
         """
-        if size_bytes <= 0 or elapsed_ms <= 0:
-            return
-        # A latency that is estimated too high must not make a transfer look instantaneous.
-        on_link_ms = max(elapsed_ms - (self.latency_ms or 0.0), elapsed_ms / 10)
-        self._add(size_bytes, on_link_ms, finished)
+        self._add(size_bytes, elapsed_ms, 1, finished)
 
     def add_probe(self, size_bytes: int, round_trip_ms: float, *, finished: bool = True) -> None:
         """Take a padded probe of `size_bytes`, its round trip including the latency there and back."""
-        if size_bytes <= 0 or round_trip_ms <= 0:
-            return
-        on_link_ms = max(round_trip_ms - 2 * (self.latency_ms or 0.0), round_trip_ms / 10)
-        self._add(size_bytes, on_link_ms, finished)
+        self._add(size_bytes, round_trip_ms, 2, finished)
 
     def add_round_trip(self, round_trip_ms: float) -> None:
         """Take the round trip of a tiny probe: twice the latency."""
@@ -212,48 +267,69 @@ class LinkEstimator:
         self.samples += 1
         self._round_trips_ms.append(2 * latency_ms)
         if known_ms is None:
-            self._latency.reseed(latency_ms, 1.0)
+            self._latency.reseed(latency_ms)
             return
         difference_ms = latency_ms - known_ms
         if abs(difference_ms) <= max(_NOISE_MS, known_ms / 2):
-            self._latency.add(latency_ms, 1.0, Verdict.AGREES)
+            self._latency.add(latency_ms, Verdict.AGREES)
         elif difference_ms > 0:
-            self._latency.add(latency_ms, 1.0, Verdict.ABOVE)
+            self._latency.add(latency_ms, Verdict.ABOVE)
         else:
             # No round trip is shorter than the link allows, so one such sample is proof.
-            self._latency.reseed(latency_ms, 1.0)
+            self._latency.reseed(latency_ms)
 
-    def _add(self, size_bytes: int, on_link_ms: float, finished: bool) -> None:
-        rate_mbps = min(8 * size_bytes / (1000 * on_link_ms), _MAX_BANDWIDTH_MBPS)
+    def _add(self, size_bytes: int, elapsed_ms: float, ways: int, finished: bool) -> None:
+        if size_bytes <= 0 or elapsed_ms <= 0:
+            return
+        known_ms = self.latency_ms
+        crossing = _Crossing(size_bytes, elapsed_ms, ways, math.inf if known_ms is None else known_ms)
         known_mbps = self.bandwidth_mbps
         if not finished:
-            self._bound(size_bytes, rate_mbps)
+            self._bound(crossing)
             return
         self.samples += 1
         if known_mbps is None or self._is_bound:
-            self._bandwidth.reseed(rate_mbps, size_bytes)
+            self._bandwidth.reseed(crossing)
             self._is_bound = False
             return
-        noise_ms = max(_NOISE_MS, (self.latency_ms or 0.0) / 4, self._jitter_ms())
-        expected_ms = transmission_ms(size_bytes, known_mbps)
-        verdict = _verdict(rate_mbps / known_mbps, on_link_ms - expected_ms, noise_ms)
-        if verdict is Verdict.AGREES and expected_ms < noise_ms and len(self._bandwidth) >= 3:
+        rate_mbps, expected_ms = self._rate_mbps(crossing), transmission_ms(size_bytes, known_mbps)
+        noise_ms = max(_NOISE_MS, (known_ms or 0.0) / 4, self._jitter_ms())
+        verdict = _verdict(rate_mbps / known_mbps, transmission_ms(size_bytes, rate_mbps) - expected_ms, noise_ms)
+        if verdict is Verdict.AGREES and expected_ms < noise_ms and self._has_larger(size_bytes):
             return
-        self._bandwidth.add(rate_mbps, size_bytes, verdict)
+        self._bandwidth.add(crossing, verdict)
+
+    def _rate_mbps(self, crossing: _Crossing) -> float:
+        known_ms = self.latency_ms
+        latency_ms = 0.0 if known_ms is None else min(crossing.latency_ms, known_ms)
+        # A latency that is estimated too high must not make a transfer look instantaneous.
+        on_link_ms = max(crossing.elapsed_ms - crossing.ways * latency_ms, crossing.elapsed_ms / 10)
+        return min(8 * crossing.size_bytes / (1000 * on_link_ms), _MAX_BANDWIDTH_MBPS)
+
+    def _read(self, crossing: _Crossing) -> tuple[float, float]:
+        return self._rate_mbps(crossing), crossing.size_bytes
+
+    def _has_larger(self, size_bytes: int) -> bool:
+        """Whether at least three samples are so much larger that this one tells nothing beside them."""
+        return sum(crossing.size_bytes >= 4 * size_bytes for crossing in self._bandwidth.samples) >= 3
 
     def _jitter_ms(self) -> float:
-        """Return by how much recent round trips differed, the slowest aside."""
+        """Return by how much recent round trips differed, the slowest quarter aside."""
         ordered = sorted(self._round_trips_ms)
-        return ordered[-2] - ordered[0] if len(ordered) > 2 else 0.0
+        return ordered[3 * (len(ordered) - 1) // 4] - ordered[0] if len(ordered) > 2 else 0.0
 
-    def _bound(self, size_bytes: int, rate_mbps: float) -> None:
-        known_mbps = self.bandwidth_mbps
+    def _bound(self, crossing: _Crossing) -> None:
+        known_mbps, rate_mbps = self.bandwidth_mbps, self._rate_mbps(crossing)
         if known_mbps is not None and rate_mbps >= known_mbps:
             return
-        if known_mbps is not None and not self._is_bound and transmission_ms(size_bytes, known_mbps) < _TELLING_MS:
-            self._bandwidth.add(rate_mbps, size_bytes, Verdict.BELOW)
+        if (
+            known_mbps is not None
+            and not self._is_bound
+            and transmission_ms(crossing.size_bytes, known_mbps) < _TELLING_MS
+        ):
+            self._bandwidth.add(crossing, Verdict.BELOW)
             return
-        self._bandwidth.reseed(rate_mbps, size_bytes)
+        self._bandwidth.reseed(crossing)
         self._is_bound = True
 
 

@@ -1,6 +1,7 @@
 """What a monitor knows of its links, and when it probes them: events in, probes to send out. Pure."""
 
 import math
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -22,21 +23,26 @@ class ProbeSettings:
         least_bytes: smallest padded probe.
         most_bytes: largest padded probe.
         first_bytes: padded probe of an unknown link.
-        repeats: padded probes one after the other, of which the fastest counts.
+        repeats: padded probes one after the other, of which the fastest counts; one is enough if it says nothing new.
         timeout_s: a tiny probe without an echo is lost then; a padded one is given up at four times that.
         losses: consecutive lost probes after which a link counts as down.
+        jitter: pauses are longer or shorter by up to this part, at random, so that monitors that began together do not
+            probe each other at the same moments for ever.
+        yield_s: longest wait for a peer that is probing this device.
     """
 
     idle_s: float = 2.0
     doubt_s: float = 0.2
     share: float = 0.04
-    target_ms: float = 25.0
+    target_ms: float = 40.0
     least_bytes: int = 8 * 1024
-    most_bytes: int = 64 * 1024
+    most_bytes: int = 128 * 1024
     first_bytes: int = 16 * 1024
     repeats: int = 2
     timeout_s: float = 3.0
     losses: int = 3
+    jitter: float = 0.25
+    yield_s: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,8 @@ class _Peer:
     link: LinkEstimator = field(default_factory=LinkEstimator)
     due_s: float = 0.0
     transfer_s: float | None = None
+    probing_until_s: float = -math.inf
+    """Until then it is probably probing this device."""
     outstanding: _Outstanding | None = None
     lost: int = 0
 
@@ -81,7 +89,9 @@ class LinkBook:
 
     A tiny message, whose round trip is twice the latency, is followed by padded ones, whose round trip is longer by
     what the padding takes; the fastest counts, because whatever disturbs them makes them slower. Only one link is
-    probed at a time, because all of them may share one cable.
+    probed at a time, because all of them may share one cable. And of two devices only one probes the other at a time,
+    because an echo that waits behind a padded probe, or a padded probe behind an echo, makes the link seem slower. If
+    both begin at the same moment, the one whose name comes first goes on.
     """
 
     def __init__(self, device: str, settings: ProbeSettings | None = None) -> None:
@@ -96,6 +106,7 @@ class LinkBook:
         self._peers: dict[str, _Peer] = {}
         self._monitors: set[str] = set()
         self._serial = 0
+        self._random = random.Random(device)
 
     def device_online(self, device: str, boot_id: str, now_s: float) -> None:
         """A device is there. One that has started anew is measured anew."""
@@ -136,6 +147,13 @@ class LinkBook:
         self._plan_next(peer, now_s)
         return True
 
+    def probed(self, sender: str, now_s: float) -> None:
+        """A probe of another device has come in; its next one may follow."""
+        if (peer := self._peers.get(sender)) is not None:
+            padded_ms = peer.link.expected_ms(self._padding_bytes(peer)) or self._settings.target_ms
+            following_s = (2 * (peer.link.latency_ms or 0.0) + 1.5 * padded_ms + 20.0) / 1000
+            peer.probing_until_s = now_s + min(following_s, self._settings.yield_s)
+
     def echoed(self, sender: str, probe_id: str, now_s: float) -> SendProbe | None:
         """Take an echo; return the padded probe that follows, if one does."""
         peer = self._peers.get(sender)
@@ -145,12 +163,16 @@ class LinkBook:
         round_trip_ms = 1000 * (now_s - probe.sent_s)
         if not probe.padding_bytes:
             peer.link.add_round_trip(round_trip_ms)
+            if peer.probing_until_s > now_s and sender < self._device:
+                peer.due_s = peer.probing_until_s
+                return None
             if not self._is_busy(peer, now_s):
                 padded = _Outstanding(padding_bytes=self._padding_bytes(peer), left=self._settings.repeats - 1)
                 return self._send(sender, peer, padded, now_s)
         else:
             fastest_ms = min(probe.fastest_ms, round_trip_ms)
-            if probe.left and not probe.is_overdue:
+            is_enough = probe.is_overdue or peer.link.is_confirmed_by(probe.padding_bytes, round_trip_ms)
+            if probe.left and not is_enough:
                 again = _Outstanding(probe.padding_bytes, fastest_ms=fastest_ms, left=probe.left - 1)
                 return self._send(sender, peer, again, now_s)
             peer.link.add_probe(probe.padding_bytes, round_trip_ms if probe.is_overdue else fastest_ms)
@@ -163,7 +185,7 @@ class LinkBook:
             self._expire(peer, now_s)
         if any(self._blocks_others(peer, now_s) for peer in self._peers.values()):
             return None
-        waiting = [(peer.due_s, name) for name, peer in self._probeable() if peer.due_s <= now_s]
+        waiting = [(peer.due_s, name) for name, peer in self._probeable() if self._due_s(peer) <= now_s]
         if not waiting:
             return None
         name = min(waiting)[1]
@@ -172,7 +194,7 @@ class LinkBook:
     def next_tick_s(self, now_s: float) -> float:
         """Return when `tick` should be called at the latest, at most `idle_s` from now."""
         times = [now_s + self._settings.idle_s]
-        times += [peer.due_s for _, peer in self._probeable()]
+        times += [self._due_s(peer) for _, peer in self._probeable()]
         times += [self._deadline_s(peer) for peer in self._peers.values() if peer.outstanding is not None]
         return max(now_s + 0.01, min(times))
 
@@ -193,6 +215,9 @@ class LinkBook:
         for name, peer in self._peers.items():
             if name in self._monitors and peer.outstanding is None:
                 yield name, peer
+
+    def _due_s(self, peer: _Peer) -> float:
+        return max(peer.due_s, peer.probing_until_s)
 
     def _send(self, name: str, peer: _Peer, probe: _Outstanding, now_s: float) -> SendProbe:
         self._serial += 1
@@ -217,7 +242,7 @@ class LinkBook:
             probe_s = settings.repeats * transmission_ms(self._padding_bytes(peer), bandwidth_mbps) / 1000
             slow_s = probe_s / settings.share if peer.link.is_settled else probe_s
             pause_s = max(pause_s, min(slow_s, 10 * settings.idle_s))
-        peer.due_s = now_s + pause_s
+        peer.due_s = now_s + pause_s * self._random.uniform(1 - settings.jitter, 1 + settings.jitter)
 
     def _expire(self, peer: _Peer, now_s: float) -> None:
         probe = peer.outstanding

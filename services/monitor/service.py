@@ -75,6 +75,8 @@ class Monitor:
         self._links_dirty = asyncio.Event()
         self._load_dirty = asyncio.Event()
         self._probes_dirty = asyncio.Event()
+        # Random, because what carries it may compress; made once, because that takes longer than sending it.
+        self._padding = os.urandom(max(config.probing.most_bytes, config.probing.first_bytes))
         self._sending = 0
         self._is_announced = False
 
@@ -207,6 +209,7 @@ class Monitor:
             if not isinstance(message, Probe) or message.sender == self._config.device:
                 continue
             if message.kind == "probe":
+                self._book.probed(message.sender, now_s)
                 echo = message.model_copy(update={"kind": "echo", "sender": self._config.device, "padding": b""})
                 self._begin_sending(group, probes, message.sender, echo)
                 continue
@@ -233,7 +236,7 @@ class Monitor:
             probe_id=probe.probe_id,
             sender=self._config.device,
             size_bytes=probe.padding_bytes,
-            padding=os.urandom(probe.padding_bytes),
+            padding=self._padding[: probe.padding_bytes],
         )
         self._begin_sending(group, probes, probe.target, message)
 

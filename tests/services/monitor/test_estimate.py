@@ -1,6 +1,8 @@
 """Estimates follow a change within two samples, and neither one outlier nor noise moves them."""
 
+import json
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 from services.monitor.estimate import LinkEstimator, LoadEstimator, ReseedingMedian, Verdict, transmission_ms
 
 LATENCY_MS = 2.0
+RECORDED = json.loads((Path(__file__).parent / "recorded_probes.json").read_text())
+"""Round trips of real monitors over emulated links, ms; per round: a tiny one, the padding's bytes, two padded ones."""
 
 
 def transfer_ms(size_bytes: int, bandwidth_mbps: float, latency_ms: float = LATENCY_MS) -> float:
@@ -136,6 +140,58 @@ def test_jitter_on_top_of_the_latency_is_mostly_ignored(seed: int) -> None:
     assert 10.0 <= link.latency_ms < 12.0
 
 
+@pytest.mark.parametrize("name", RECORDED)
+def test_recorded_probes_tell_the_link(name: str) -> None:
+    link, found = LinkEstimator(), []
+    for tiny_ms, size_bytes, *padded_ms in RECORDED[name]["rounds"]:
+        link.add_round_trip(tiny_ms)
+        link.add_probe(size_bytes, min(padded_ms))
+        found.append(link.bandwidth_mbps)
+    expected = RECORDED[name]["bandwidth_mbps"]
+    # At 200 Mbps, 64 kB take no longer than the broker and asyncio's timers add.
+    begin, tolerance = (5, 0.1) if expected <= 100 else (10, 0.25)
+    assert found[begin:] == pytest.approx([expected] * len(found[begin:]), rel=tolerance)
+
+
+def test_a_latency_found_to_be_lower_corrects_what_was_measured_before() -> None:
+    link = LinkEstimator()
+    link.add_round_trip(24.0)
+    link.add_probe(20_000, 10.0 + 8.0)
+    assert link.bandwidth_mbps is not None and link.bandwidth_mbps > 50.0
+    link.add_round_trip(10.0)
+    assert link.bandwidth_mbps == pytest.approx(20.0)
+
+
+def test_a_latency_that_rises_leaves_what_was_measured_before() -> None:
+    link = settled_link(20.0)
+    for _ in range(3):
+        link.add_round_trip(60.0)
+    assert link.latency_ms == pytest.approx(30.0)
+    assert link.bandwidth_mbps == pytest.approx(20.0)
+
+
+def test_samples_within_the_noise_still_correct_an_estimate_that_is_wrong() -> None:
+    """At 200 Mbps, 64 kB take 2.6 ms; an estimate of 400 Mbps, a difference of 1.3 ms, must not stay for ever."""
+    link = LinkEstimator()
+    for _ in range(4):
+        link.add_round_trip(12.0)
+        link.add_probe(65_536, 12.0 + transmission_ms(65_536, 400.0))
+    for _ in range(6):
+        link.add_round_trip(12.0)
+        link.add_probe(65_536, 12.0 + transmission_ms(65_536, 200.0))
+    assert link.bandwidth_mbps == pytest.approx(200.0)
+
+
+def test_a_link_is_not_settled_while_its_samples_differ() -> None:
+    link = LinkEstimator()
+    for elapsed in (1.0, 1.25, 1.0, 1.25, 1.0, 1.25, 1.0, 1.25):
+        link.add_round_trip(2 * LATENCY_MS)
+        link.add_transfer(60_000, transfer_ms(60_000, 20.0) * elapsed)
+    assert not link.is_settled
+    link.add_transfer(60_000, transfer_ms(60_000, 20.0))
+    assert link.is_settled
+
+
 def test_nonsense_is_ignored() -> None:
     link, load = LinkEstimator(), LoadEstimator()
     link.add_transfer(0, 5.0)
@@ -189,11 +245,11 @@ def test_a_change_that_catches_a_sample_half_way_does_not_leave_it_in_the_window
 
 
 def test_contradictions_in_alternating_directions_do_not_freeze_the_estimate() -> None:
-    median = ReseedingMedian()
+    median: ReseedingMedian[float] = ReseedingMedian(lambda value: (value, 1.0))
     for _ in range(5):
-        median.add(1.0, 1.0, Verdict.AGREES)
+        median.add(1.0, Verdict.AGREES)
     for value, verdict in [(10.0, Verdict.ABOVE), (0.1, Verdict.BELOW), (10.0, Verdict.ABOVE)]:
-        median.add(value, 1.0, verdict)
+        median.add(value, verdict)
     assert median.value == pytest.approx(10.0)
 
 

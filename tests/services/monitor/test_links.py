@@ -1,8 +1,13 @@
 """Which links are probed when, and what is said of them."""
 
+import heapq
+from collections.abc import Callable
+from itertools import count
+
 import pytest
 
 from services.monitor.links import LinkBook, ProbeSettings, SendProbe
+from shared.bus.emulation import LinkRate, LinkSchedule
 from shared.messages.devices import TransferObservation
 
 SETTINGS = ProbeSettings()
@@ -61,6 +66,16 @@ def test_probes_take_a_small_part_of_the_link(bandwidth_mbps: float) -> None:
     sent_bytes = sum(probe.padding_bytes for at_s, probe in network.sent if at_s > 10.0)
     assert 8 * sent_bytes / 50.0 <= 1.1 * max(SETTINGS.share * bandwidth_mbps * 1e6, 8 * 2 * 8192 / 20.0)
     assert max(probe.padding_bytes for _, probe in network.sent) <= SETTINGS.most_bytes
+
+
+def test_one_padded_probe_is_enough_if_it_confirms_a_settled_estimate() -> None:
+    network = Network()
+    network.run_until(10.0)
+    assert [probe.padding_bytes > 0 for _, probe in network.sent[:3]] == [False, True, True]
+    assert [probe.padding_bytes > 0 for _, probe in network.sent[-4:]] == [False, True, False, True]
+    network.bandwidth_mbps = 18.0
+    network.run_until(12.5)
+    assert [probe.padding_bytes > 0 for _, probe in network.sent[-3:]] == [False, True, True]
 
 
 def test_traffic_makes_probes_unnecessary() -> None:
@@ -183,3 +198,106 @@ def test_unbounded_numbers_of_devices_are_not_remembered() -> None:
         while probe is not None:
             probe = book.echoed(probe.target, probe.probe_id, 10.0 * number + 0.01)
     assert len(book.estimates()) <= 256
+
+
+class TwoMonitors:
+    """Two monitors that began together and probe each other, in simulated time.
+
+    Each direction carries one message at a time, so that an echo waits behind a padded probe that goes the same way.
+    """
+
+    MESSAGE_BYTES = 80
+    HOP_S = 0.001
+
+    def __init__(self, there: LinkRate, back: LinkRate, apart_s: float = 0.0) -> None:
+        self.now_s = 0.0
+        self.rounds: dict[str, list[float]] = {"pi": [], "server": []}
+        self._links = {"pi": LinkSchedule(there), "server": LinkSchedule(back)}
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+        self.books = {name: LinkBook(name) for name in self._links}
+        for name, book in self.books.items():
+            at_s = apart_s if name == "server" else 0.0
+            book.device_online(self._other(name), "b1", at_s)
+            book.monitor_online(self._other(name), at_s)
+
+    def bandwidth_mbps(self, name: str) -> float:
+        return self.books[name].estimates()[0].bandwidth_mbps
+
+    def run_until(self, end_s: float) -> None:
+        while self.now_s < end_s:
+            for name, book in self.books.items():
+                if (probe := book.tick(self.now_s)) is not None:
+                    self.rounds[name].append(self.now_s)
+                    self._probe(name, probe)
+            next_s = min(book.next_tick_s(self.now_s) for book in self.books.values())
+            if self._events and self._events[0][0] <= next_s:
+                self.now_s, _, happen = heapq.heappop(self._events)
+                happen()
+            else:
+                self.now_s = next_s
+
+    def _other(self, name: str) -> str:
+        return "server" if name == "pi" else "pi"
+
+    def _probe(self, sender: str, probe: SendProbe) -> None:
+        receiver = self._other(sender)
+
+        def arrive() -> None:
+            self.books[receiver].probed(sender, self.now_s)
+            self._send(receiver, 0, lambda: self._echo(sender, probe.probe_id))
+
+        self._send(sender, probe.padding_bytes, arrive)
+
+    def _echo(self, prober: str, probe_id: str) -> None:
+        follower = self.books[prober].echoed(self._other(prober), probe_id, self.now_s)
+        if follower is not None:
+            self._probe(prober, follower)
+
+    def _send(self, sender: str, padding_bytes: int, arrive: Callable[[], None]) -> None:
+        arrives_s = self.HOP_S + self._links[sender].departure(self.now_s, self.MESSAGE_BYTES + padding_bytes)
+        heapq.heappush(self._events, (arrives_s, next(self._order), arrive))
+
+
+@pytest.mark.parametrize(
+    ("there_mbps", "back_mbps"), [(20.0, 20.0), (5.0, 5.0), (2.0, 50.0), (100.0, 20.0), (20.0, 10_000.0)]
+)
+@pytest.mark.parametrize("apart_ms", [0.0, 4.0, 13.0, 27.0, 45.0])
+def test_monitors_that_began_together_do_not_disturb_each_other(
+    there_mbps: float, back_mbps: float, apart_ms: float
+) -> None:
+    pair = TwoMonitors(LinkRate(there_mbps, 5.0), LinkRate(back_mbps, 5.0), apart_ms / 1000)
+    pair.run_until(4.0)
+    while pair.now_s < 20.0:
+        pair.run_until(pair.now_s + 0.5)
+        assert pair.bandwidth_mbps("pi") == pytest.approx(there_mbps, rel=0.03)
+        assert back_mbps > 1000.0 or pair.bandwidth_mbps("server") == pytest.approx(back_mbps, rel=0.03)
+    assert min(len(rounds) for rounds in pair.rounds.values()) >= 20.0 / (2.5 * SETTINGS.idle_s)
+
+
+def test_of_two_that_probe_each_other_at_the_same_moment_the_first_by_name_goes_on() -> None:
+    books = {name: LinkBook(name) for name in ("pi", "server")}
+    tiny = {}
+    for name, other in (("pi", "server"), ("server", "pi")):
+        books[name].device_online(other, "b1", 0.0)
+        books[name].monitor_online(other, 0.0)
+        tiny[name] = books[name].tick(0.0)
+    assert tiny["pi"] is not None and tiny["server"] is not None
+    books["pi"].probed("server", 0.006)
+    books["server"].probed("pi", 0.006)
+    assert books["pi"].echoed("server", tiny["pi"].probe_id, 0.012) is not None
+    assert books["server"].echoed("pi", tiny["server"].probe_id, 0.012) is None
+    assert books["server"].tick(0.05) is None
+    assert books["server"].tick(0.006 + SETTINGS.yield_s) is not None
+
+
+def test_pauses_differ_from_device_to_device_and_are_the_same_again_in_another_run() -> None:
+    def moments() -> dict[str, list[float]]:
+        pair = TwoMonitors(LinkRate(20.0, 5.0), LinkRate(20.0, 5.0))
+        pair.run_until(60.0)
+        return pair.rounds
+
+    first = moments()
+    assert first == moments()
+    gaps = [round(after - before, 3) for before, after in zip(first["pi"][10:], first["pi"][11:], strict=False)]
+    assert len(set(gaps)) > len(gaps) / 2

@@ -12,8 +12,7 @@ from shared.bus.connection import Connection
 from shared.bus.errors import BrokerUnreachable
 from shared.messages.devices import ComputeObservation, Links, Probe, State, TransferObservation
 
-TOLERANCE = 0.3
-"""A busy machine delays probes; this tells a link from one that is ten times slower."""
+TOLERANCE = 0.1
 
 
 def bandwidth(links: Links, target: str) -> float:
@@ -24,15 +23,20 @@ def is_near(value: float, expected: float) -> bool:
     return abs(value / expected - 1) <= TOLERANCE
 
 
-async def test_probes_measure_the_emulated_link_and_follow_its_drop(fleet, run_monitors) -> None:
+def is_measured(links: Links, bandwidth_mbps: float, least_latency_ms: float, most_latency_ms: float) -> bool:
+    """Whether the server's link is known from several probes, as it is."""
+    if not is_near(bandwidth(links, "server"), bandwidth_mbps):
+        return False
+    link = links.links[0]
+    return link.samples >= 6 and least_latency_ms <= link.latency_ms <= most_latency_ms
+
+
+async def test_probes_measure_the_emulated_link_within_ten_percent_and_follow_its_drop(fleet, run_monitors) -> None:
     await fleet.online("pi", "server")
     await fleet.emulate("pi", server=(20.0, 5.0))
     async with run_monitors("pi", "server", heartbeat_s=0.5):
-        links = await fleet.until_links(
-            "pi", lambda links: is_near(bandwidth(links, "server"), 20.0) and links.links[0].samples >= 6
-        )
         # There: 5 ms of the emulated link; back: nothing is emulated.
-        assert 2.5 <= links.links[0].latency_ms <= 12.0
+        await fleet.until_links("pi", lambda links: is_measured(links, 20.0, 2.5, 6.0))
         await fleet.emulate("pi", server=(2.0, 5.0))
         await fleet.until_links("pi", lambda links: is_near(bandwidth(links, "server"), 2.0))
         await fleet.offline("server")
@@ -54,10 +58,7 @@ async def test_emulation_of_the_link_is_measured_in_separate_processes(broker, f
         for device in ("pi", "server")
     ]
     try:
-        links = await fleet.until_links(
-            "pi", lambda links: is_near(bandwidth(links, "server"), 20.0) and links.links[0].samples >= 6
-        )
-        assert 4.5 <= links.links[0].latency_ms <= 18.0
+        await fleet.until_links("pi", lambda links: is_measured(links, 20.0, 4.5, 9.0))
         processes[1].kill()
         dead = await fleet.until_service("monitor-server", State.OFFLINE)
         assert dead.role == "monitor"
