@@ -34,7 +34,7 @@ from shared.bus.connection import Connection
 from shared.bus.model_files import serve_models
 from shared.bus.properties import Properties
 from shared.codecs import load_registry
-from shared.messages.control import REPORTS, Prepare, ProfileModel, Ready, SegmentRange
+from shared.messages.control import REPORTS, Prepare, ProfileModel, Ready, ranges_of
 from shared.messages.devices import EmulatedLink, Emulation, Presence, Profile, State
 from shared.messages.models import Manifest, OutputKind
 from shared.messages.requests import REQUEST_ID_PROPERTY, Outcome, OutcomeStatus
@@ -132,12 +132,12 @@ class Fleet:
         """Make a route ready and put it in force."""
         self._epoch += 1
         epoch = self._epoch
+        planned = tuple(PlanStage(start=a, stop=b, device=device, codec=codec) for a, b, device, codec in stages)
         for device in {stage[2] for stage in stages}:
-            ranges = tuple(SegmentRange(start=start, stop=stop) for start, stop, where, _ in stages if where == device)
+            ranges = ranges_of(stage for stage in planned if stage.device == device)
             command = Prepare(stream=STREAM, epoch=epoch, manifest=self.manifest, segments=ranges)
             await self.connection.publish(topics.commands(device), command.encode())
         await self._until(lambda: {(stage[2], epoch) for stage in stages} <= self._ready)
-        planned = tuple(PlanStage(start=a, stop=b, device=device, codec=codec) for a, b, device, codec in stages)
         plan = CommittedPlan(
             stream=STREAM,
             epoch=epoch,

@@ -15,7 +15,7 @@ from shared.bus.connection import Connection
 from shared.bus.model_files import serve_models
 from shared.bus.properties import Properties
 from shared.bus.settings import BusSettings
-from shared.messages.control import COMMANDS, REPORTS, Prepare, ProfileModel, Ready, Rejected, SegmentRange
+from shared.messages.control import COMMANDS, REPORTS, Prepare, ProfileModel, Ready, Rejected, ranges_of
 from shared.messages.devices import Profile
 from shared.messages.events import Event, EventKind, Reroute
 from shared.messages.models import Manifest
@@ -131,8 +131,7 @@ class Stand:
         self._epoch = epoch = max(self._epoch, 0 if plan is None else plan.epoch) + 1
         devices = {stage.device for route in routes for stage in route.stages}
         for device in devices:
-            ranges = {(s.start, s.stop) for route in routes for s in route.stages if s.device == device}
-            segments = tuple(SegmentRange(start=start, stop=stop) for start, stop in sorted(ranges))
+            segments = ranges_of(stage for route in routes for stage in route.stages if stage.device == device)
             command = Prepare(stream=self.stream, epoch=epoch, manifest=manifest, segments=segments)
             await self.connection.publish(topics.commands(device), command.encode())
         await self.until(lambda: {(device, epoch) for device in devices} <= self._ready, f"epoch {epoch} ready")

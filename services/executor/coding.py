@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -63,8 +63,24 @@ class Coder:
             return encode_tensor(tensor, found)
         kind = found.representation.name
         results = self._graph(True, spec, kind).run({_TENSOR: tensor})
-        parts = tuple(results[name] for name in encoded_names(_TENSOR, kind))
-        return seal(found, spec, found.pack(found.representation.accept(parts), spec))
+        return _packed(found, spec, tuple(results[name] for name in encoded_names(_TENSOR, kind)))
+
+    def pack(self, results: Mapping[str, Array], tensor: str, spec: TensorSpec, codec: str) -> EncodedTensor:
+        """Finish what a segment has encoded in its own graph (`with_encoder`). Takes the processor.
+
+        Args:
+            results: the segment's outputs by name.
+            tensor: name of the output that was encoded.
+            spec: what it is.
+            codec: a codec of the segment's representation.
+
+        Raises:
+            CodecError: the codec cannot represent the tensor.
+        """
+        found = self.registry.find(codec)
+        if not isinstance(found, StagedCodec):
+            raise CodecError(f"no graph encodes as {codec}")
+        return _packed(found, spec, tuple(results[name] for name in encoded_names(tensor, found.representation.name)))
 
     def encode_or_raw(self, tensor: Array, codec: str) -> EncodedTensor:
         """Encode a tensor, raw if the codec cannot: a wrong answer would be worse than a slow one."""
@@ -112,6 +128,10 @@ class Coder:
             while len(self._graphs) > self._max_graphs:
                 self._graphs.popitem(last=False)
         return session
+
+
+def _packed(codec: StagedCodec, spec: TensorSpec, parts: tuple[Array, ...]) -> EncodedTensor:
+    return seal(codec, spec, codec.pack(codec.representation.accept(parts), spec))
 
 
 def _wants_graph(spec: TensorSpec, codec: StagedCodec) -> bool:

@@ -15,7 +15,7 @@ from shared.bus import topics
 from shared.bus.connection import Connection, Received
 from shared.messages.alternatives import Alternatives
 from shared.messages.base import MessageError
-from shared.messages.control import COMMANDS, Prepare, ProfileModel, Release, SegmentRange
+from shared.messages.control import COMMANDS, Prepare, ProfileModel, Release, ranges_of
 from shared.messages.devices import Emulation, Links, Presence, Receipt, ServicePresence, State
 from shared.messages.models import Manifest
 from shared.messages.requests import JSON_CONTENT, Confirmation, Outcome
@@ -150,6 +150,5 @@ class ControlDesk:
         manifest = self.holder.manifest(plan.model)
         if stages and manifest is not None and not self.holder.is_prepared(stream, plan.epoch):
             # This process was started after the epoch was prepared.
-            ranges = {(stage.start, stage.stop) for stage in stages}
-            segments = tuple(SegmentRange(start=start, stop=stop) for start, stop in sorted(ranges))
-            await self.holder.prepare(Prepare(stream=stream, epoch=plan.epoch, manifest=manifest, segments=segments))
+            asked = Prepare(stream=stream, epoch=plan.epoch, manifest=manifest, segments=ranges_of(stages))
+            await self.holder.prepare(asked)

@@ -1,7 +1,7 @@
 """The inference engine: the only importer of onnxruntime among the services."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,8 +40,12 @@ class Session:
         self.inputs: tuple[str, ...] = tuple(node.name for node in session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(node.name for node in session.get_outputs())
 
-    def run(self, tensors: Tensors) -> dict[str, np.ndarray]:
-        """Compute the outputs from `tensors`, which may hold more than the inputs.
+    def run(self, tensors: Tensors, outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Compute from `tensors`, which may hold more than the inputs.
+
+        Args:
+            tensors: by name.
+            outputs: which to return, none for all: those that are left out are not copied.
 
         Raises:
             ExecutionFailed: an input is missing, or has a shape or type that the model does not take.
@@ -50,13 +54,14 @@ class Session:
         missing = [name for name in self.inputs if name not in tensors]
         if missing:
             raise ExecutionFailed(f"the segment's input {missing[0]!r} did not arrive")
+        wanted = list(self.outputs if outputs is None else outputs)
         try:
-            values = self._session.run(list(self.outputs), {name: tensors[name] for name in self.inputs})
+            values = self._session.run(wanted, {name: tensors[name] for name in self.inputs})
         except Exception as error:
             if _is_out_of_memory(error):
                 raise MemoryError(f"the engine ran out of memory: {_one_line(error)}") from error
             raise ExecutionFailed(_one_line(error)) from error
-        return dict(zip(self.outputs, values, strict=True))
+        return dict(zip(wanted, values, strict=True))
 
 
 def load_session(model: bytes, settings: EngineSettings) -> Session:

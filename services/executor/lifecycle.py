@@ -55,11 +55,12 @@ class LifecycleError(Exception):
 
 @dataclass(frozen=True, slots=True, order=True)
 class SegmentKey:
-    """Blocks `[start, stop)` of a model."""
+    """Blocks `[start, stop)` of a model, and the representation in which its graph encodes its outputs as well."""
 
     model: str
     start: int
     stop: int
+    encoding: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +208,21 @@ class Lifecycle:
     def loaded(self) -> frozenset[SegmentKey]:
         """The segments that are loaded."""
         return frozenset(self._loaded)
+
+    def variant(self, epoch: EpochKey, key: SegmentKey, *, own_only: bool = False) -> SegmentKey:
+        """Return the segment of the same blocks that an epoch wants, or that is loaded for another; else `key`.
+
+        Whatever it encodes, a segment gives its plain outputs as well.
+
+        Args:
+            epoch: which.
+            key: the blocks, and the encoding wanted.
+            own_only: whether those of other epochs do not count.
+        """
+        known = self._epochs.get(epoch)
+        held = (*(known.wanted if known else ()), *(() if own_only else sorted(self._loaded)))
+        blocks = (key.model, key.start, key.stop)
+        return next((each for each in held if (each.model, each.start, each.stop) == blocks), key)
 
     def handle(self, event: Event, now_s: float) -> list[Command]:
         """Take what has happened at `now_s` (monotonic seconds) and return what to do."""

@@ -1,5 +1,6 @@
 """A segment ready to run: decoding, inference and reading of the result, as far as its blocks ask for them."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +9,18 @@ import numpy as np
 
 from services.executor.engine import EngineSettings, Session, load_session
 from services.executor.errors import CannotPrepare
+from services.executor.fusion import Encoder, operators_ms, representation_of
 from services.executor.lifecycle import SegmentKey, SegmentNeed
 from services.executor.prepare import prepare
 from shared.codecs import MAX_TENSOR_BYTES
 from shared.messages.control import RejectionCause
 from shared.messages.models import Manifest
-from shared.model.errors import CutError, ModelError
+from shared.model.errors import CutError, ModelError, UnsupportedModelError
 from shared.model.model import Model
 from shared.model.onnx_file import extract_segment, load_model
+from shared.model.onnx_file.codec_graph import with_encoder
+
+LOGGER = logging.getLogger(__name__)
 
 REQUEST_TENSOR = "request"
 """Name of the one tensor before block 0: the request's own bytes."""
@@ -29,6 +34,8 @@ class Segment:
     manifest: Manifest
     session: Session | None
     """None where the segment is `prepare` alone."""
+    encoder: Encoder | None = None
+    """What the graph encodes beside its outputs."""
 
     @property
     def largest_input_bytes(self) -> int:
@@ -40,8 +47,19 @@ class Segment:
         """Whether its outputs are the model's."""
         return self.key.stop == len(self.manifest.blocks)
 
-    def run(self, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def encoder_for(self, codec: str) -> Encoder | None:
+        """Return the encoder of the segment's graph if it does the numerical half of `codec`."""
+        return self.encoder if self.encoder and self.encoder.representation == representation_of(codec) else None
+
+    def run(
+        self, tensors: Mapping[str, np.ndarray], *, encoded: bool = False, plain: bool = True
+    ) -> dict[str, np.ndarray]:
         """Compute the tensors that cross the cut behind the segment. Takes the processor; one call at a time.
+
+        Args:
+            tensors: what crossed the cut before it, or the request.
+            encoded: whether to return what the encoder makes.
+            plain: whether to return the tensors themselves.
 
         Raises:
             BadInput: the request's bytes are no input of the model.
@@ -51,7 +69,12 @@ class Segment:
         values: Mapping[str, np.ndarray] = tensors
         if self.key.start == 0:
             values = prepare(tensors[REQUEST_TENSOR].tobytes(), self.manifest)
-        return self.session.run(values) if self.session else dict(values)
+        if self.session is None:
+            return dict(values)
+        if self.encoder is None:
+            return self.session.run(values)
+        wanted = (*(self.encoder.outputs if plain else ()), *(self.encoder.names if encoded else ()))
+        return self.session.run(values, wanted)
 
 
 def build_segments(
@@ -68,11 +91,11 @@ def build_segments(
         if not 0 <= key.start < key.stop <= len(manifest.blocks):
             text = f"{manifest.name} has blocks [0, {len(manifest.blocks)}), not [{key.start}, {key.stop})"
             raise CannotPrepare(RejectionCause.ERROR, text)
-        session = None
-        if key.stop > 1:
+        if key.stop == 1:
+            built[key] = Segment(key, manifest, None)
+        else:
             model = model or open_model(path, manifest)
-            session = load_session(_extract(model, key), engine)
-        built[key] = Segment(key, manifest, session)
+            built[key] = _load(key, manifest, _extract(model, key), engine)
     return built
 
 
@@ -96,14 +119,27 @@ def open_model(path: Path, manifest: Manifest) -> Model:
     return model
 
 
-def need_of(manifest: Manifest, start: int, stop: int) -> SegmentNeed:
+def need_of(manifest: Manifest, start: int, stop: int, encoding: str = "") -> SegmentNeed:
     """Return what a segment takes in memory: all its parameters, its largest activation."""
     blocks = manifest.blocks[start:stop]
     return SegmentNeed(
-        SegmentKey(manifest.model, start, stop),
+        SegmentKey(manifest.model, start, stop, encoding),
         parameter_bytes=sum(block.parameter_bytes for block in blocks),
         activation_bytes=max((block.activation_bytes for block in blocks), default=0),
     )
+
+
+def _load(key: SegmentKey, manifest: Manifest, data: bytes, engine: EngineSettings) -> Segment:
+    """Load a segment, with its encoder as far as the operators are there for that."""
+    if key.encoding:
+        try:
+            fused, outputs = with_encoder(data, key.encoding)
+        except UnsupportedModelError as error:
+            LOGGER.info("the outputs of blocks [%d, %d) are encoded apart: %s", key.start, key.stop, error)
+        else:
+            encoder = Encoder(key.encoding, outputs, operators_ms(outputs, key.encoding, engine))
+            return Segment(key, manifest, load_session(fused, engine), encoder)
+    return Segment(key, manifest, load_session(data, engine))
 
 
 def _extract(model: Model, key: SegmentKey) -> bytes:

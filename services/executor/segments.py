@@ -11,6 +11,7 @@ import psutil
 
 from services.executor.engine import EngineSettings
 from services.executor.errors import CannotPrepare
+from services.executor.fusion import fused_encoding
 from services.executor.lifecycle import (
     AnswerReady,
     AnswerRejected,
@@ -26,13 +27,14 @@ from services.executor.lifecycle import (
     Lifecycle,
     PrepareAsked,
     SegmentKey,
+    SegmentNeed,
     SegmentReturned,
     SegmentWanted,
     Tick,
 )
 from services.executor.models import ModelStore
 from services.executor.segment import Segment, build_segments, need_of
-from shared.messages.control import Prepare, Ready, Rejected, RejectionCause
+from shared.messages.control import Prepare, Ready, Rejected, RejectionCause, SegmentRange
 from shared.messages.models import Manifest
 
 LOGGER = logging.getLogger(__name__)
@@ -88,9 +90,10 @@ class SegmentHolder:
     async def prepare(self, asked: Prepare) -> None:
         """Make an epoch ready; the planner is answered when it is, or cannot be."""
         self.know(asked.manifest)
-        needs = tuple(need_of(asked.manifest, each.start, each.stop) for each in asked.segments)
+        epoch = EpochKey(asked.stream, asked.epoch)
+        needs = tuple(self._need(epoch, asked.manifest, each) for each in asked.segments)
         available_bytes = psutil.virtual_memory().available
-        await self.handle(PrepareAsked(EpochKey(asked.stream, asked.epoch), needs, available_bytes))
+        await self.handle(PrepareAsked(epoch, needs, available_bytes))
 
     async def release(self, stream: str, through_epoch: int | None) -> None:
         """Let go of a stream's epochs, all of them if `through_epoch` is none."""
@@ -116,17 +119,27 @@ class SegmentHolder:
     async def borrow(self, epoch: EpochKey, key: SegmentKey) -> AsyncIterator[Segment]:
         """Hand out a segment for one feature map; it is built first if it is not there.
 
+        Of a segment that is there, it does not matter what it encodes.
+
         Raises:
             CannotPrepare: it cannot be built, or not in time.
         """
         manifest = self._manifests.get(key.model)
         if manifest is None:
             raise CannotPrepare(RejectionCause.MODEL_MISSING, f"no manifest of model {key.model[:12]} has come yet")
-        await self.handle(SegmentWanted(epoch, need_of(manifest, key.start, key.stop)))
+        key = self.lifecycle.variant(epoch, key)
+        await self.handle(SegmentWanted(epoch, need_of(manifest, key.start, key.stop, key.encoding)))
         try:
             yield self._segments.get(key) or await self._wait(key)
         finally:
             await self.handle(SegmentReturned(epoch))
+
+    def _need(self, epoch: EpochKey, manifest: Manifest, asked: SegmentRange) -> SegmentNeed:
+        """Say what a range takes. An epoch that has it already goes on with what it has, whatever that encodes."""
+        encoding = fused_encoding(asked.codec, manifest, asked.start, asked.stop, self.engine)
+        key = SegmentKey(manifest.model, asked.start, asked.stop, encoding)
+        own = self.lifecycle.variant(epoch, key, own_only=True)
+        return need_of(manifest, asked.start, asked.stop, own.encoding)
 
     async def handle(self, event: Event) -> None:
         """Let the lifecycle decide, and do what it says."""

@@ -88,14 +88,22 @@ class ShadowCheck:
         self._due = 0.0
         self._news: asyncio.Queue[Sent] = asyncio.Queue(1)
 
+    def is_due(self, codec: str) -> bool:
+        """Count a feature map that will be sent as `codec`; say whether what was computed is wanted for a check."""
+        if self._share <= 0 or self._is_lossless(codec):
+            return False
+        self._due = min(1.0, self._due + self._share)
+        return self._has_time
+
     def offer(self, sent: Sent) -> None:
         """Take a feature map for a check if one is due and there is time; never waits."""
-        if self._share <= 0 or all(self._is_lossless(each.codec) for each in sent.encoded.values()):
-            return
-        self._due = min(1.0, self._due + self._share)
-        if self._due >= 1.0 and not self._processor.waiting and self._news.empty():
+        if self._has_time and not all(self._is_lossless(each.codec) for each in sent.encoded.values()):
             self._due = 0.0
             self._news.put_nowait(sent)
+
+    @property
+    def _has_time(self) -> bool:
+        return self._due >= 1.0 and not self._processor.waiting and self._news.empty()
 
     async def run(self) -> None:
         """Check for ever."""

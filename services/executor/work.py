@@ -50,7 +50,7 @@ _REMEMBERED_ATTEMPTS = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class _Computed:
+class Computed:
     """What one stage made: arrays, encoded as well if another device is next, or a result."""
 
     encoded: Mapping[str, EncodedTensor] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class _Outgoing:
 
 
 @dataclass(slots=True)
-class _StageJob:
+class StageJob:
     """The work of one stage, run by the compute thread; `codec_ms` is what encoding and decoding took of it.
 
     Raw tensors are not encoded: the few microseconds that handing them on takes are not counted, because an emulated
@@ -77,9 +77,11 @@ class _StageJob:
     coder: Coder
     next_device: str | None
     device: str
+    keeps_arrays: bool = False
+    """Whether what is sent encoded is wanted as it was computed, too."""
     codec_ms: float = 0.0
 
-    def __call__(self) -> _Computed:
+    def __call__(self) -> Computed:
         started_s = time.monotonic()
         try:
             arrays = self.feature_map.arrays(self.coder, limit_bytes=self.segment.largest_input_bytes)
@@ -87,17 +89,35 @@ class _StageJob:
             raise TransferDamaged(str(error)) from error
         if self.feature_map.is_encoded:
             self.codec_ms = 1000 * (time.monotonic() - started_s)
-        outputs = self.segment.run(arrays)
         header = self.feature_map.header
         if self.next_device is None:
-            return _Computed(result=make_result(outputs, self.segment.manifest, header.accept))
+            return Computed(result=make_result(self.segment.run(arrays), self.segment.manifest, header.accept))
         if self.next_device == self.device:
-            return _Computed(arrays=outputs)
+            return Computed(arrays=self.segment.run(arrays))
+        codec = header.stages[header.stage].codec
+        return self._encoded_inside(arrays, codec) or self._encoded_outside(arrays, codec)
+
+    def _encoded_inside(self, arrays: Mapping[str, np.ndarray], codec: str) -> Computed | None:
+        """Let the segment's graph encode; none if it does not, or if a tensor cannot be encoded and travels raw."""
+        encoder = self.segment.encoder_for(codec)
+        if encoder is None:
+            return None
+        made = self.segment.run(arrays, encoded=True, plain=self.keeps_arrays)
         computed_s = time.monotonic()
-        encoded = frames.encode_tensors(outputs, header.stages[header.stage].codec, self.coder)
+        try:
+            encoded = {name: self.coder.pack(made, name, spec, codec) for name, spec in encoder.outputs.items()}
+        except CodecError:
+            return None
+        self.codec_ms += encoder.operators_ms + 1000 * (time.monotonic() - computed_s)
+        return Computed(encoded, {name: made[name] for name in encoder.outputs} if self.keeps_arrays else {})
+
+    def _encoded_outside(self, arrays: Mapping[str, np.ndarray], codec: str) -> Computed:
+        outputs = self.segment.run(arrays)
+        computed_s = time.monotonic()
+        encoded = frames.encode_tensors(outputs, codec, self.coder)
         if any(tensor.codec != RAW for tensor in encoded.values()):
             self.codec_ms += 1000 * (time.monotonic() - computed_s)
-        return _Computed(encoded=encoded, arrays=outputs)
+        return Computed(encoded, outputs)
 
 
 class Pipeline:
@@ -238,11 +258,12 @@ class Pipeline:
 
     async def _compute(
         self, feature_map: FeatureMap, segment: Segment, stage: PlanStage, following: PlanStage | None
-    ) -> tuple[Done[_Computed], float]:
+    ) -> tuple[Done[Computed], float]:
         """Run the stage; return what it made and what codecs took of the time."""
         header = feature_map.header
         next_device = following.device if following else None
-        job = _StageJob(segment, feature_map, self._coder, next_device, self.device)
+        checked = self._shadow is not None and self._shadow.is_due(stage.codec)
+        job = StageJob(segment, feature_map, self._coder, next_device, self.device, keeps_arrays=checked)
         model, start, stop = segment.key.model, stage.start, stage.stop
         done = await self._processor.run(
             job,
@@ -253,7 +274,7 @@ class Pipeline:
         return done, job.codec_ms * self._pace.factor
 
     async def _pass_on(
-        self, header: FeatureMapHeader, made: _Computed, trace: StageTrace, following: PlanStage | None
+        self, header: FeatureMapHeader, made: Computed, trace: StageTrace, following: PlanStage | None
     ) -> None:
         if made.result is not None:
             await self._publish(header, outcome_of(header, made.result, (*header.trace, trace), time.time()))
@@ -267,7 +288,7 @@ class Pipeline:
         trace = trace.model_copy(update={"output_bytes": output_bytes, "codec": "+".join(sorted(codecs))})
         onward = header.model_copy(update={"stage": header.stage + 1, "trace": (*header.trace, trace)})
         await self._outgoing.put(_Outgoing(onward, made.encoded))
-        if self._shadow is not None:
+        if self._shadow is not None and made.arrays:
             self._shadow.offer(Sent(header, made.arrays, made.encoded))
 
     async def forward(self, feature_map: FeatureMap) -> None:

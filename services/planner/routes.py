@@ -5,7 +5,7 @@ from functools import reduce
 from itertools import groupby
 from math import gcd
 
-from shared.messages.control import SegmentRange
+from shared.messages.control import SegmentRange, ranges_of
 from shared.messages.streams import PlanRoute, PlanStage
 from shared.plan.constraints import violations
 from shared.plan.cost import CostModel
@@ -163,11 +163,11 @@ def devices_of(routes: Sequence[PlanRoute]) -> tuple[str, ...]:
 
 def segments_of(routes: Sequence[PlanRoute]) -> dict[str, tuple[SegmentRange, ...]]:
     """Return what every device must hold for these routes, each segment once."""
-    found: dict[str, dict[SegmentRange, None]] = {}
+    found: dict[str, list[PlanStage]] = {}
     for route in routes:
         for stage in route.stages:
-            found.setdefault(stage.device, {})[SegmentRange(start=stage.start, stop=stage.stop)] = None
-    return {device: tuple(ranges) for device, ranges in found.items()}
+            found.setdefault(stage.device, []).append(stage)
+    return {device: ranges_of(stages) for device, stages in found.items()}
 
 
 def same_routes(first: Sequence[PlanRoute], second: Sequence[PlanRoute], *, in_order: bool = False) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from shared.codecs.errors import CodecError
-from shared.codecs.representation import check_scales
+from shared.codecs.representation import check_halves, check_scales
 from shared.codecs.spec import Array, Buffer, TensorSpec, as_bytes
 
 _SCALE_BYTES = 2
@@ -31,7 +31,10 @@ class Packing(Protocol):
 
 
 class Dense:
-    """One part, its elements one after the other, in the type `dtype`, or the tensor's own."""
+    """One part, its elements one after the other, in the type `dtype`, or the tensor's own.
+
+    Halves that stand for other numbers are finite; a tensor of halves may hold what it wants.
+    """
 
     def __init__(self, dtype: np.dtype[Any] | None = None) -> None:
         """Pack elements of `dtype`; None means the tensor's own type."""
@@ -47,13 +50,19 @@ class Dense:
         return size_bytes, size_bytes
 
     def unpack(self, body: memoryview, spec: TensorSpec) -> tuple[Array, ...]:
-        """Return a view of the elements."""
+        """Return a view of the elements.
+
+        Raises:
+            CodecError: a truth value is neither 0 nor 1, or a half that stands for another number is not finite.
+        """
         dtype = self._dtype or spec.dtype
         values = np.frombuffer(body, dtype=np.uint8 if dtype == np.bool_ else dtype.newbyteorder("<"))
         if dtype == np.bool_:
             if values.size and values.max() > 1:
                 raise CodecError("a truth value is neither 0 nor 1")
             values = values.view(np.bool_)
+        if self._dtype == np.float16:
+            check_halves(values)
         return (values.reshape(spec.shape),)
 
 

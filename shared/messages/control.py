@@ -1,5 +1,6 @@
 """Planner and executors: commands, and the reports that answer them."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -7,6 +8,7 @@ from pydantic import Field
 
 from shared.messages.base import Message, ModelId, Name, Part, Union
 from shared.messages.models import Manifest
+from shared.messages.streams import PlanStage
 
 
 class SegmentRange(Part):
@@ -14,6 +16,19 @@ class SegmentRange(Part):
 
     start: Annotated[int, Field(ge=0)]
     stop: Annotated[int, Field(gt=0)]
+    codec: str = "raw"
+    """What their output travels in: a device may prepare for it, and has to do without."""
+
+
+def ranges_of(stages: Iterable[PlanStage]) -> tuple[SegmentRange, ...]:
+    """Return what runs these stages, each range once; with its codec if all its stages have the same."""
+    codecs: dict[tuple[int, int], set[str]] = {}
+    for stage in stages:
+        codecs.setdefault((stage.start, stage.stop), set()).add(stage.codec)
+    return tuple(
+        SegmentRange(start=start, stop=stop, codec=found.pop() if len(found) == 1 else "raw")
+        for (start, stop), found in codecs.items()
+    )
 
 
 class ProfileModel(Message):

@@ -16,7 +16,7 @@ from shared.bus.transport import BrokerTransport
 from shared.codecs import EncodedTensor, load_registry
 from shared.messages.events import EventKind
 from shared.messages.requests import ErrorCause, OutcomeStatus
-from tests.support.executor_pair import World, pair_of_executors
+from tests.support.executor_pair import CUT, World, pair_of_executors
 
 CODEC = "uint8"
 PREAMBLE_BYTES = 16
@@ -32,9 +32,9 @@ def damaged(tensor: EncodedTensor) -> EncodedTensor:
 
 @asynccontextmanager
 async def middle(world: World, is_damaged: Callable[[int], bool]) -> AsyncIterator[None]:
-    """Play the device `middle`, which computes the first three blocks and damages what it sends in some attempts."""
+    """Play the device `middle`, which computes the first blocks and damages what it sends in some attempts."""
     coder = Coder(load_registry(), EngineSettings())
-    key = SegmentKey(world.manifest.model, 0, 3)
+    key = SegmentKey(world.manifest.model, 0, CUT)
     (segment,) = build_segments(world.model_path, world.manifest, (key,), EngineSettings()).values()
     async with BrokerTransport.open(world.settings, "middle") as transport, asyncio.TaskGroup() as group:
 

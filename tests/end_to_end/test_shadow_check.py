@@ -10,7 +10,7 @@ from shared.bus.chunks import split
 from shared.bus.frame import encode_frame
 from shared.messages.events import EventKind
 from shared.messages.requests import FeatureMapHeader, OutcomeStatus, TensorHeader
-from tests.support.executor_pair import STREAM, World, pair_of_executors
+from tests.support.executor_pair import CUT, STREAM, World, pair_of_executors
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ async def test_a_device_checks_what_its_encoding_does_to_the_answer(world: World
     assert outcome.trace[0].codec == "uint8+zstd"
     reports = await world.until(lambda: world.reports)
     report = reports[0]
-    assert (report.device, report.stream, report.block, report.codec) == ("first", STREAM, 2, "uint8+zstd")
+    assert (report.device, report.stream, report.block, report.codec) == ("first", STREAM, CUT - 1, "uint8+zstd")
     assert 0 < report.max_relative_error < 0.1
     assert report.top1_agreement in (0.0, 1.0)
 
@@ -75,7 +75,7 @@ async def test_a_payload_that_is_not_what_it_says_is_counted_and_harms_nobody(
 
 async def test_a_tensor_larger_than_the_cut_is_refused_before_it_is_decoded(world: World) -> None:
     stages = await world.commit("float16")
-    raw = bytes(world.manifest.blocks[2].output_bytes + 4)
+    raw = bytes(world.manifest.blocks[CUT - 1].output_bytes + 4)
     header = FeatureMapHeader(
         transfer_id="t",
         sender="first",

@@ -21,17 +21,19 @@ from shared.bus.model_files import serve_models
 from shared.bus.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.calibration import ShadowReport
-from shared.messages.control import Prepare, SegmentRange
+from shared.messages.control import Prepare, ranges_of
 from shared.messages.devices import Presence, State
 from shared.messages.events import Event
 from shared.messages.models import Manifest, OutputKind, Preprocessing
-from shared.messages.requests import REQUEST_ID_PROPERTY, Outcome
+from shared.messages.requests import ACCEPT_PROPERTY, MSGPACK_CONTENT, REQUEST_ID_PROPERTY, Outcome
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamDeclaration
 from shared.model.architectures import build
 from shared.model.onnx_file import write_onnx
 
 WAIT_S = 30.0
 STREAM = "camera"
+CUT = 2
+"""Blocks of the first device: what crosses there is large enough to be encoded in the segment's graph."""
 
 
 @dataclass
@@ -74,16 +76,15 @@ class World:
             return found()
 
     async def commit(self, codec: str, *, first: str = "first") -> tuple[PlanStage, ...]:
-        """Put a route in force whose first three blocks run on `first`, which need not be an executor."""
+        """Put a route in force whose first blocks run on `first`, which need not be an executor."""
         last = len(self.manifest.blocks)
         stages = (
-            PlanStage(start=0, stop=3, device=first, codec=codec),
-            PlanStage(start=3, stop=last, device="second"),
+            PlanStage(start=0, stop=CUT, device=first, codec=codec),
+            PlanStage(start=CUT, stop=last, device="second"),
         )
         executors = [stage for stage in stages if stage.device in self.online]
         for stage in executors:
-            ranges = (SegmentRange(start=stage.start, stop=stage.stop),)
-            prepare = Prepare(stream=STREAM, epoch=1, manifest=self.manifest, segments=ranges)
+            prepare = Prepare(stream=STREAM, epoch=1, manifest=self.manifest, segments=ranges_of([stage]))
             await self.connection.publish(topics.commands(stage.device), prepare.encode())
         await self.until(lambda: self.ready == len(executors))
         plan = CommittedPlan(
@@ -97,15 +98,17 @@ class World:
         await self.connection.publish(topics.plan(STREAM), plan.encode(), retain=True)
         return stages
 
-    async def submit(self, request_id: str) -> None:
+    async def submit(self, request_id: str, payload: bytes | None = None) -> None:
+        """Submit a request; without a payload, a photograph."""
         pixels = np.random.default_rng(len(request_id)).integers(0, 255, (48, 64, 3), dtype=np.uint8)
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "PNG")
-        properties = Properties(user={REQUEST_ID_PROPERTY: request_id})
-        await self.connection.publish(topics.requests(STREAM), buffer.getvalue(), properties=properties)
+        properties = Properties(user={REQUEST_ID_PROPERTY: request_id, ACCEPT_PROPERTY: MSGPACK_CONTENT})
+        data = buffer.getvalue() if payload is None else payload
+        await self.connection.publish(topics.requests(STREAM), data, properties=properties)
 
-    async def ask(self, request_id: str) -> Outcome:
-        await self.submit(request_id)
+    async def ask(self, request_id: str, payload: bytes | None = None) -> Outcome:
+        await self.submit(request_id, payload)
         found = await self.until(lambda: [each for each in self.outcomes if each.request_id == request_id])
         return found[0]
 

@@ -1,8 +1,8 @@
 """The numerical half of codecs as ONNX operators: beside a segment's own, or as a small model of its own.
 
-ONNX Runtime converts to float16 some 60 times as fast as numpy, and quantises about 1.5 times as fast; inside the
-segment's graph the raw feature map is not even copied out. The numbers are those of `shared.codecs.representation`,
-bit for bit.
+ONNX Runtime converts to float16 some 60 times as fast as numpy, and quantises about 1.5 times as fast; behind a
+segment's own operators the raw feature map is not even copied out. The numbers are those of
+`shared.codecs.representation`, bit for bit.
 """
 
 from collections.abc import Sequence
@@ -56,10 +56,11 @@ def encoder_model(tensor: str, spec: TensorSpec, representation: str) -> bytes:
     Raises:
         UnsupportedModelError: the tensor is not fusible.
     """
+    _check(tensor, spec, representation)
     graph = onnx.GraphProto(name=f"encode {representation}")
     graph.input.append(helper.make_tensor_value_info(tensor, TensorProto.FLOAT, spec.shape))
-    graph.output.append(helper.make_tensor_value_info(tensor, TensorProto.FLOAT, spec.shape))
-    return with_encoder(_own_model(graph), representation)
+    _Builder(graph, _OWN_OPSET).encode(tensor, spec, representation)
+    return _own_model(graph)
 
 
 def decoder_model(tensor: str, spec: TensorSpec, representation: str) -> bytes:
@@ -68,51 +69,32 @@ def decoder_model(tensor: str, spec: TensorSpec, representation: str) -> bytes:
     Raises:
         UnsupportedModelError: the tensor is not fusible.
     """
+    _check(tensor, spec, representation)
     graph = onnx.GraphProto(name=f"decode {representation}")
-    graph.input.append(helper.make_tensor_value_info(tensor, TensorProto.FLOAT, spec.shape))
     graph.output.append(helper.make_tensor_value_info(tensor, TensorProto.FLOAT, spec.shape))
-    return with_decoder(_own_model(graph), representation)
+    _Builder(graph, _OWN_OPSET).decode(tensor, spec, representation)
+    return _own_model(graph)
 
 
-def with_encoder(segment: bytes, representation: str) -> bytes:
-    """Let a segment encode its outputs: `encoded_names` of each take its place.
+def with_encoder(segment: bytes, representation: str) -> tuple[bytes, dict[str, TensorSpec]]:
+    """Let a segment encode its outputs: `encoded_names` of each are there beside it.
 
     Args:
         segment: an ONNX model whose outputs are float32 and of known shape.
         representation: `float16`, `uint8` or `uint4`.
+
+    Returns:
+        The model, and what it encodes.
 
     Raises:
         UnsupportedModelError: an output is not fusible, or the model's operators are older than `FUSED_OPSET`.
     """
     model = onnx.load_from_string(segment)
     builder = _Builder(model.graph, _opset(model))
-    for value in list(model.graph.output):
-        builder.encode(value.name, _fusible_spec(value, representation), representation)
-        model.graph.output.remove(value)
-    data: bytes = model.SerializeToString()
-    return data
-
-
-def with_decoder(segment: bytes, representation: str) -> bytes:
-    """Let a segment decode its inputs: `decoded_names` of each take its place.
-
-    Args:
-        segment: an ONNX model whose inputs are float32 and of known shape.
-        representation: `float16`, `uint8` or `uint4`.
-
-    Raises:
-        UnsupportedModelError: an input is not fusible, or the model's operators are older than `FUSED_OPSET`.
-    """
-    model = onnx.load_from_string(segment)
-    graph = model.graph
-    nodes, values = list(graph.node), list(graph.input)
-    del graph.node[:], graph.input[:]
-    builder = _Builder(graph, _opset(model))
-    for value in values:
-        builder.decode(value.name, _fusible_spec(value, representation), representation)
-    graph.node.extend(nodes)
-    data: bytes = model.SerializeToString()
-    return data
+    specs = {value.name: _known_spec(value, representation) for value in model.graph.output}
+    for name, spec in specs.items():
+        builder.encode(name, spec, representation)
+    return model.SerializeToString(), specs
 
 
 class _Builder:
@@ -208,10 +190,15 @@ def _opset(model: onnx.ModelProto) -> int:
     return int(opset)
 
 
-def _fusible_spec(value: onnx.ValueInfoProto, representation: str) -> TensorSpec:
+def _known_spec(value: onnx.ValueInfoProto, representation: str) -> TensorSpec:
     kind = value.type.tensor_type
-    if kind.elem_type == TensorProto.FLOAT and all(axis.HasField("dim_value") for axis in kind.shape.dim):
-        spec = TensorSpec(np.dtype(np.float32), tuple(axis.dim_value for axis in kind.shape.dim))
-        if is_fusible(spec, representation):
-            return spec
-    raise UnsupportedModelError(f"no graph represents {value.name!r} as {representation}")
+    if kind.elem_type != TensorProto.FLOAT or not all(axis.HasField("dim_value") for axis in kind.shape.dim):
+        raise UnsupportedModelError(f"no graph represents {value.name!r} as {representation}")
+    spec = TensorSpec(np.dtype(np.float32), tuple(axis.dim_value for axis in kind.shape.dim))
+    _check(value.name, spec, representation)
+    return spec
+
+
+def _check(tensor: str, spec: TensorSpec, representation: str) -> None:
+    if not is_fusible(spec, representation):
+        raise UnsupportedModelError(f"no graph represents {tensor!r} as {representation}")

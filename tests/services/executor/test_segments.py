@@ -89,3 +89,43 @@ async def test_too_much_is_rejected_without_being_built(manifest: Manifest, stor
         answer = await answers.get()
         assert isinstance(answer, Rejected)
         assert answer.cause is RejectionCause.MEMORY
+
+
+def encoded(manifest: Manifest, codec: str, epoch: int) -> Prepare:
+    """Ask for blocks 0 and 1, behind which the tensor is large enough to be encoded in their graph."""
+    return Prepare(stream="s", epoch=epoch, manifest=manifest, segments=(SegmentRange(start=0, stop=2, codec=codec),))
+
+
+async def test_one_session_serves_an_epoch_whatever_travels(manifest: Manifest, store: ModelStore) -> None:
+    plain = SegmentKey(manifest.model, 0, 2)
+    async with running(store) as (holder, answers):
+        await holder.prepare(encoded(manifest, "uint8+zstd", 1))
+        assert isinstance(await answers.get(), Ready)
+        async with holder.borrow(EPOCH, plain) as segment:
+            assert segment.key.encoding == "uint8"
+            assert segment.encoder_for("sparse8") is not None
+        await holder.prepare(encoded(manifest, "float16", 1))
+        assert isinstance(await answers.get(), Ready)
+        assert {key.encoding for key in holder.lifecycle.loaded} == {"uint8"}
+
+
+async def test_another_encoding_is_another_session_and_the_old_one_goes(manifest: Manifest, store: ModelStore) -> None:
+    plain = SegmentKey(manifest.model, 0, 2)
+    async with running(store) as (holder, answers):
+        for epoch, codec in ((1, "uint8"), (2, "float16"), (3, "raw")):
+            await holder.prepare(encoded(manifest, codec, epoch))
+            assert isinstance(await answers.get(), Ready)
+            async with holder.borrow(EpochKey("s", epoch), plain) as segment:
+                assert segment.key.encoding == codec.replace("raw", "")
+            await holder.release("s", epoch - 1)
+            await holder.tick()
+            assert len(holder.lifecycle.loaded) == 1
+
+
+async def test_a_feature_map_of_an_unknown_epoch_takes_what_is_loaded(manifest: Manifest, store: ModelStore) -> None:
+    async with running(store) as (holder, answers):
+        await holder.prepare(encoded(manifest, "uint8", 1))
+        assert isinstance(await answers.get(), Ready)
+        async with holder.borrow(EpochKey("other", 9), SegmentKey(manifest.model, 0, 2)) as segment:
+            assert segment.key.encoding == "uint8"
+        assert len(holder.lifecycle.loaded) == 1

@@ -1,0 +1,54 @@
+"""A stage that encodes in its own graph sends what encoding outside would, and raw what cannot be encoded."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.executor import frames
+from services.executor.coding import Coder
+from services.executor.engine import EngineSettings
+from services.executor.lifecycle import SegmentKey
+from services.executor.segment import REQUEST_TENSOR, build_segments
+from shared.codecs import load_registry
+from shared.messages.requests import OutcomeStatus
+from tests.support.executor_pair import CUT, World, pair_of_executors
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with pair_of_executors(tmp_path) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("codec", ["float16", "uint8+zstd", "sparse8+zstd", "uint4"])
+async def test_the_answer_is_that_of_encoding_outside(world: World, codec: str) -> None:
+    await world.commit(codec)
+    tensor = np.random.default_rng(0).standard_normal((1, 3, 32, 32)).astype(np.float32)
+    outcome = await world.ask("r1", tensor.tobytes())
+    assert (outcome.status, outcome.trace[0].codec) == (OutcomeStatus.OK, codec)
+
+    coder = Coder(load_registry(), EngineSettings())
+    model, last = world.manifest.model, len(world.manifest.blocks)
+    keys = (SegmentKey(model, 0, CUT), SegmentKey(model, CUT, last))
+    head, tail = build_segments(world.model_path, world.manifest, keys, EngineSettings()).values()
+    crossing = head.run({REQUEST_TENSOR: np.frombuffer(tensor.tobytes(), np.uint8)})
+    encoded = frames.encode_tensors(crossing, codec, coder)
+    assert outcome.trace[0].output_bytes == sum(each.size_bytes for each in encoded.values())
+    decoded = {
+        name: coder.decode(each.codec, each.spec.dtype.name, each.spec.shape, each.payload())
+        for name, each in encoded.items()
+    }
+    (expected,) = tail.run(decoded).values()
+    assert outcome.outputs[0].data == expected.tobytes()
+
+
+async def test_what_cannot_be_encoded_travels_raw(world: World) -> None:
+    await world.commit("uint8+zstd")
+    tensor = np.full((1, 3, 32, 32), np.nan, np.float32)
+    outcome = await world.ask("r1", tensor.tobytes())
+    assert (outcome.status, outcome.trace[0].codec) == (OutcomeStatus.OK, "raw")
+    assert outcome.trace[0].output_bytes == world.manifest.blocks[CUT - 1].output_bytes
+    again = await world.ask("r2")
+    assert again.trace[0].codec == "uint8+zstd"
