@@ -11,8 +11,9 @@ import numpy as np
 from services.planner.strategies.diagnosis import diagnose
 from services.planner.strategies.masud_arena import Held, arena_of, soonest_encodings
 from services.planner.strategies.masud_episode import Episodes, Views
+from services.planner.strategies.network import Network
 from services.planner.strategies.strategy import conclude, uniform, unsupported
-from services.planner.strategies.tables import build_tables
+from services.planner.strategies.tables import build_tables, table_size
 from shared.model.scoring import Scorer, load_scorer
 from shared.plan.constraints import violations
 from shared.plan.cost import CostModel
@@ -21,6 +22,9 @@ from shared.plan.plan import Constraint, Infeasible, Plan, Route, StreamPlan, Vi
 from shared.plan.problem import Problem, Stream
 
 POLICY = "masud_policy.onnx"
+
+MAX_TRANSFERS = 25_000_000
+"""Up to how many transfers the arrays of all streams may hold: 20 blocks and 1000 devices of one stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +62,13 @@ class MasudLearned:
             policy = stored_policy()
         except ModuleNotFoundError:
             return unsupported(problem, self.name, "its policy runs with onnxruntime: pip install 'segue[learned]'")
-        costs = CostModel(problem)
+        costs, network = CostModel(problem), Network(problem)
+        size = sum(table_size(network, stream, len(network.able(stream.model)) + 2) for stream in problem.streams)
+        if size > MAX_TRANSFERS:
+            return unsupported(problem, self.name, f"{size} transfers to look at, more than {MAX_TRANSFERS}")
         plans: dict[str, StreamPlan] = {}
         for stream in problem.streams:
-            found = place(problem, stream, policy, _held(costs, plans, stream))
+            found = place(network, stream, policy, _held(costs, plans, stream))
             if isinstance(found, Route):
                 plans[stream.name] = uniform(found, stream.jobs)
                 broken = violations(costs, plans)
@@ -83,16 +90,17 @@ def stored_policy() -> Scorer:
     return load_scorer(resources.files("services.planner.strategies").joinpath(POLICY).read_bytes())
 
 
-def place(problem: Problem, stream: Stream, policy: Scorer, held: Held) -> Route | Violation:
+def place(network: Network, stream: Stream, policy: Scorer, held: Held) -> Route | Violation:
     """Return the route on which every block runs where ``policy`` scores best among what the mask allows.
 
     Args:
-        problem: the problem.
-        stream: one of its streams.
+        network: the problem's network.
+        stream: one of the problem's streams.
         policy: [D, FEATURES] -> [D] scores.
         held: what earlier streams take.
     """
-    tables = build_tables(problem, stream)
+    problem = network.problem
+    tables = build_tables(problem, stream, network)
     arena = arena_of(problem, stream, tables, held)
     episode = Episodes(arena, Views(arena), np.zeros(1, dtype=np.int64))
     devices = [tables.source]

@@ -11,6 +11,7 @@ from shared_paths import REPOSITORY
 from services.planner.strategies.masud_arena import NOTHING_HELD, Held, arena_of, soonest_encodings
 from services.planner.strategies.masud_episode import FEATURES, Episodes, Views
 from services.planner.strategies.masud_learned import MasudLearned, place, stored_policy
+from services.planner.strategies.network import Network
 from services.planner.strategies.registry import strategies
 from services.planner.strategies.shortest_path import ShortestPath
 from services.planner.strategies.tables import build_tables
@@ -171,7 +172,7 @@ def test_what_other_streams_load_or_hold_is_left_to_them() -> None:
     problem = Problem({"m": Model(100, blocks)}, devices, links, streams, Policy(objective=Objective.THROUGHPUT))
 
     def helpers(held: Held) -> set[str]:
-        route = place(problem, streams[1], stored_policy(), held)
+        route = place(Network(problem), streams[1], stored_policy(), held)
         assert isinstance(route, Route)
         return set(route.devices) - {"camera"}
 
@@ -190,6 +191,14 @@ def test_a_source_that_cannot_run_the_first_block_has_no_plan_of_this_shape() ->
     assert isinstance(ShortestPath().solve(without, seed=0, time_budget_s=1.0), Plan)
     answer = _solve(without)
     assert isinstance(answer, Infeasible) and "no device for block b0" in answer.reason
+
+
+def test_an_enormous_problem_is_refused_instead_of_filling_the_memory() -> None:
+    names = [f"d{index}" for index in range(1000)]
+    blocks = tuple(Block(f"b{index}", 1) for index in range(100))
+    devices = {name: Device({"m": (1.0,) * 100}) for name in names}
+    answer = _solve(Problem({"m": Model(1, blocks)}, devices, (), (Stream("s", "m", "d0"),), Policy()))
+    assert isinstance(answer, Infeasible) and "transfers to look at" in answer.reason
 
 
 def test_a_deadline_that_the_placement_misses_is_told() -> None:
