@@ -64,7 +64,7 @@ APP = lazy_app(
         Entry("split", "services.cli.model_files:split", "Write a model's segments as ONNX files.", _OFFLINE),
         Entry("plan", "services.cli.plan_files:plan", "Solve a problem file.", _OFFLINE),
         Entry("explain", "services.cli.plan_files:explain", "Compare the candidates for a problem.", _OFFLINE),
-        Entry("simulate", "services.cli.plan_files:simulate", "Run a plan through the simulation.", _OFFLINE),
+        Entry("simulate", "services.cli.simulate_command:simulate", "Run a plan through the simulation.", _OFFLINE),
         Entry("schema", "services.cli.plan_files:schema", "Print the JSON Schema of a document.", _OFFLINE),
         Entry("broker", "services.cli.broker_command:broker", "The embedded MQTT broker.", _SERVICES),
         Entry("planner", "services.cli.service_commands:planner", "Decides where segments run.", _SERVICES),

@@ -1,4 +1,4 @@
-"""Offline planning from the command line: solve problem files, compare strategies, simulate, print schemas."""
+"""Offline planning from the command line: solve problem files, compare strategies, print schemas."""
 
 import ctypes
 import json
@@ -14,6 +14,7 @@ from typing import Annotated, Final
 
 import typer
 
+from services.cli.console import told
 from services.cli.explain_live import live_problem, live_values, reroute_lines, running_stream
 from services.cli.options import DEFAULT_BROKER, Broker, Timeout, output, settings
 from services.cli.plan_tables import (
@@ -21,25 +22,19 @@ from services.cli.plan_tables import (
     decision_tables,
     reasons_table,
     show_plan,
-    simulation_tables,
     strategies_table,
 )
-from services.cli.plan_values import comparison_values, decision_values, simulation_values
+from services.cli.plan_values import comparison_values, decision_values
 from services.cli.plot_option import PlotOption, check_plot, save_plot
 from services.planner.strategies.comparison import binding_constraints, changes
 from services.planner.strategies.registry import strategies
 from shared.asyncapi import bus_document
-from shared.plan.arrivals import AllAtOnce, Arrivals, Periodic, Poisson
-from shared.plan.constraints import violations
-from shared.plan.cost import CostModel
-from shared.plan.engine import Rules
 from shared.plan.plan import Infeasible, Plan
-from shared.plan.plan_file import plan_schema, read_plan, write_answer
+from shared.plan.plan_file import plan_schema, write_answer
 from shared.plan.policy import Objective, policy_schema
 from shared.plan.problem import Problem
 from shared.plan.problem_file import MAX_FILE_BYTES, InvalidDocumentError, problem_schema, read_problem
-from shared.plan.simulation import simulate as run_simulation
-from shared.plan.trace import chrome_trace
+from shared.plan.scenario_file import scenario_schema
 
 EXIT_WRONG_INPUT: Final = 2
 EXIT_INFEASIBLE: Final = 3
@@ -51,15 +46,8 @@ class SchemaKind(StrEnum):
     PROBLEM = "problem"
     PLAN = "plan"
     POLICY = "policy"
+    SCENARIO = "scenario"
     BUS = "bus"
-
-
-class ArrivalKind(StrEnum):
-    """How requests arrive."""
-
-    BURST = "burst"
-    PERIODIC = "periodic"
-    POISSON = "poisson"
 
 
 ProblemArgument = Annotated[Path | None, typer.Argument(help="The problem file (JSON); - reads standard input.")]
@@ -95,7 +83,7 @@ def plan(
     if list_strategies:
         found = tuple(strategies().values())
         if as_json:
-            _print_json([{"name": s.name, "description": s.description, "citation": s.citation} for s in found])
+            print_json([{"name": s.name, "description": s.description, "citation": s.citation} for s in found])
         else:
             output().print(strategies_table(found))
         return
@@ -139,7 +127,7 @@ def explain(
     check_plot(plot)
     live = None if stream is None else running_stream(stream, settings(broker), timeout_s)
     if live is not None and problem_file is not None:
-        raise _wrong_input("give a problem file or --stream, not both")
+        raise wrong_input("give a problem file or --stream, not both")
     problem = load_problem(problem_file, None, objective) if live is None else live_problem(live, objective)
     answers = {name: solve_timed(problem, name, seed, time_budget_s) for name in strategies()}
     best = answers["auto"]
@@ -149,7 +137,7 @@ def explain(
         save_plot(plot, problem, answers, seed)
     if as_json:
         told = {} if live is None else live_values(live)
-        _print_json({**told, **comparison_values(answers), **decision_values(binding, overturning)})
+        print_json({**told, **comparison_values(answers), **decision_values(binding, overturning)})
     else:
         console = output()
         console.print(comparison_table(answers))
@@ -164,66 +152,8 @@ def explain(
         raise typer.Exit(EXIT_INFEASIBLE)
 
 
-def simulate(
-    problem_file: ProblemArgument = None,
-    plan_file: Annotated[Path | None, typer.Option("--plan", help="An answer of `segue plan --json` to run.")] = None,
-    strategy: StrategyOption = None,
-    objective: ObjectiveOption = None,
-    arrivals: Annotated[ArrivalKind, typer.Option("--arrivals", help="How requests arrive.")] = ArrivalKind.BURST,
-    rate_hz: Annotated[
-        float | None, typer.Option("--rate-hz", min=1e-6, help="Requests per second; default: each stream's own rate.")
-    ] = None,
-    requests: Annotated[
-        int | None, typer.Option("--requests", min=1, max=1_000_000, help="Requests per stream; default: its jobs.")
-    ] = None,
-    quantum_ms: Annotated[
-        float | None, typer.Option("--quantum-ms", min=1e-6, help="Slot of round robin; default: infinitely small.")
-    ] = None,
-    background: Annotated[
-        list[str] | None, typer.Option("--background", help="DEVICE=N endless processes beside the work; repeatable.")
-    ] = None,
-    trace: Annotated[
-        Path | None, typer.Option("--trace", help="Write a trace for Perfetto or chrome://tracing.")
-    ] = None,
-    as_json: JsonOption = False,
-    seed: SeedOption = 0,
-    time_budget_s: BudgetOption = 1.0,
-) -> None:
-    """Run a plan for a PROBLEM file event by event, with queues and shared links.
-
-    Solves the problem first, unless --plan names an answer. Prints latency percentiles, throughput, and how busy every
-    device and link was.
-
-    \b
-    segue simulate problem.json --requests 100
-    segue simulate problem.json --arrivals poisson --rate-hz 12 --requests 1000 --trace trace.json
-    segue simulate problem.json --plan answer.json --background server=2
-    """
-    problem = load_problem(problem_file, strategy, objective)
-    answer = _planned(problem, plan_file, seed, time_budget_s)
-    if isinstance(answer, Infeasible):
-        if as_json:
-            sys.stdout.write(write_answer(answer) + "\n")
-        else:
-            output().print(reasons_table(answer))
-        raise typer.Exit(EXIT_INFEASIBLE)
-    rules = Rules(answer.disciplines, quantum_ms, _background(problem, background or []))
-    kinds = {stream.name: _arrivals(arrivals, rate_hz or stream.rate_hz, stream.name) for stream in problem.streams}
-    timeline = run_simulation(problem, answer, seed=seed, arrivals=kinds, requests=requests, rules=rules)
-    if trace is not None:
-        try:
-            trace.write_text(json.dumps(chrome_trace(timeline)))
-        except OSError as exc:
-            raise _wrong_input(f"{trace}: {exc.strerror or exc}") from exc
-    if as_json:
-        _print_json({"strategy": answer.strategy, **simulation_values(timeline)})
-    else:
-        for table in simulation_tables(answer, timeline):
-            output().print(table)
-
-
 def schema(kind: Annotated[SchemaKind, typer.Argument(help="Which document.")] = SchemaKind.PROBLEM) -> None:
-    """Print the JSON Schema of problem files, answers or policies, or the AsyncAPI document of the bus.
+    """Print the JSON Schema of problem files, answers, policies or scenarios, or the AsyncAPI document of the bus.
 
     \b
     segue schema problem > problem.schema.json
@@ -232,22 +162,23 @@ def schema(kind: Annotated[SchemaKind, typer.Argument(help="Which document.")] =
         SchemaKind.PROBLEM: problem_schema,
         SchemaKind.PLAN: plan_schema,
         SchemaKind.POLICY: policy_schema,
+        SchemaKind.SCENARIO: scenario_schema,
         SchemaKind.BUS: bus_document,
     }
-    _print_json(schemas[kind]())
+    print_json(schemas[kind]())
 
 
 def load_problem(path: Path | None, strategy: str | None = None, objective: Objective | None = None) -> Problem:
     """Read a problem file and apply what the command line overrides; faults end the command with status 2."""
     names = strategies()
     if path is None:
-        raise _wrong_input("no problem file given; try --help")
+        raise wrong_input("no problem file given; try --help")
     if strategy is not None and strategy not in names:
-        raise _wrong_input(f"--strategy: there is no strategy {strategy}; known: {', '.join(sorted(names))}")
+        raise wrong_input(f"--strategy: there is no strategy {strategy}; known: {', '.join(sorted(names))}")
     try:
-        problem = read_problem(_read(path), strategies=names)
+        problem = read_problem(read_bytes(path), strategies=names)
     except InvalidDocumentError as exc:
-        raise _wrong_input(*(str(fault) for fault in exc.faults)) from exc
+        raise wrong_input(*(str(fault) for fault in exc.faults)) from exc
     policy = problem.policy
     policy = replace(policy, strategy=strategy or policy.strategy, objective=objective or policy.objective)
     return replace(problem, policy=policy)
@@ -276,74 +207,24 @@ def _solver_chatter_on_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def _planned(problem: Problem, plan_file: Path | None, seed: int, time_budget_s: float) -> Plan | Infeasible:
-    """Return the plan of the file, or solve the problem."""
-    if plan_file is None:
-        return solve_timed(problem, problem.policy.strategy, seed, time_budget_s)
-    try:
-        answer = read_plan(_read(plan_file))
-    except InvalidDocumentError as exc:
-        raise _wrong_input(*(f"{plan_file}: {fault}" for fault in exc.faults)) from exc
-    faults = _misfits(problem, answer)
-    if faults:
-        raise _wrong_input(*(f"{plan_file}: {fault}" for fault in faults))
-    return answer
-
-
-def _misfits(problem: Problem, answer: Plan) -> list[str]:
-    """Return why a plan cannot run on this problem."""
-    faults: list[str] = []
-    names = {stream.name for stream in problem.streams}
-    faults += [f"$.streams.{name}: the problem has no such stream" for name in answer.streams if name not in names]
-    for name, stream_plan in answer.streams.items():
-        if name not in names:
-            continue
-        blocks = len(problem.models[problem.stream(name).model].blocks)
-        for index, route in enumerate(stream_plan.routes):
-            path = f"$.streams.{name}.routes[{index}]"
-            bounds = [0, *(stop for stage in route.stages for stop in (stage.start, stage.stop)), blocks]
-            if bounds[::2] != bounds[1::2] or any(stage.start >= stage.stop for stage in route.stages):
-                faults.append(f"{path}: its stages do not run the blocks [0, {blocks}) in order")
-            if any(device not in problem.devices for device in route.devices):
-                faults.append(f"{path}: it uses a device that the problem does not have")
-            if any(len(stage.tiles) != 1 for stage in route.stages):
-                faults.append(f"{path}: tiled stages cannot be simulated here")
-    return faults or [violation.message for violation in violations(CostModel(problem), answer.streams)]
-
-
-def _arrivals(kind: ArrivalKind, rate_hz: float | None, stream: str) -> Arrivals:
-    if kind is ArrivalKind.BURST:
-        return AllAtOnce()
-    if rate_hz is None:
-        raise _wrong_input(f"stream {stream} has no rate_hz: give --rate-hz")
-    return Periodic(rate_hz) if kind is ArrivalKind.PERIODIC else Poisson(rate_hz)
-
-
-def _background(problem: Problem, entries: list[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for entry in entries:
-        device, _, number = entry.partition("=")
-        if device not in problem.devices or not number.isdigit():
-            raise _wrong_input(f"--background {entry}: expected DEVICE=N with a device of the problem")
-        found[device] = int(number)
-    return found
-
-
-def _read(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """Read a file, or standard input for -; what cannot be read ends the command with status 2."""
     try:
         if str(path) == "-":
             return sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
         with path.open("rb") as stream:
             return stream.read(MAX_FILE_BYTES + 1)
     except OSError as exc:
-        raise _wrong_input(f"{path}: {exc.strerror or exc}") from exc
+        raise wrong_input(f"{path}: {exc.strerror or exc}") from exc
 
 
-def _wrong_input(*lines: str) -> typer.Exit:
-    for line in lines:
+def wrong_input(*lines: str) -> typer.Exit:
+    """Print what is wrong, a line each, on standard error; return what ends the command with status 2."""
+    for line in told(lines):
         sys.stderr.write(line + "\n")
     return typer.Exit(EXIT_WRONG_INPUT)
 
 
-def _print_json(values: object) -> None:
+def print_json(values: object) -> None:
+    """Print values for programs."""
     sys.stdout.write(json.dumps(values, indent=1, allow_nan=False) + "\n")

@@ -55,10 +55,11 @@ def _route_table(costs: CostModel, stream: Stream, route: Route, index: int, rou
 
 def _step(problem: Problem, stream: Stream, route: Route, operation: Operation) -> tuple[str, str]:
     """Return where an operation happens and what it does, in words."""
+    rows = "" if operation.rows is None else f", rows [{operation.rows[0]}, {operation.rows[1]})"
     if operation.target is not None:
         codec = RAW if operation.stage < 0 else route.stages[operation.stage].codec
         what = "input" if operation.stage < 0 else codec
-        return f"{operation.device} -> {operation.target}", f"{operation.size_bytes:,.0f} bytes, {what}"
+        return f"{operation.device} -> {operation.target}", f"{operation.size_bytes:,.0f} bytes, {what}{rows}"
     if operation.stage == len(route.stages):
         return operation.device, "decode the result"
     stage = route.stages[operation.stage]
@@ -66,7 +67,7 @@ def _step(problem: Problem, stream: Stream, route: Route, operation: Operation) 
     names = blocks[stage.start].name
     if stage.stop - stage.start > 1:
         names += f" .. {blocks[stage.stop - 1].name}"
-    return operation.device, f"blocks [{stage.start}, {stage.stop}): {names}"
+    return operation.device, f"blocks [{stage.start}, {stage.stop}): {names}{rows}"
 
 
 def reasons_table(answer: Infeasible) -> Table:
@@ -128,14 +129,16 @@ def decision_tables(binding: Sequence[Binding], overturning: Mapping[str, Sequen
 def simulation_tables(answer: Plan, timeline: Timeline) -> Iterator[Table]:
     """Yield latencies, and how busy devices and links were."""
     values = simulation_values(timeline)
-    table = Table(title=f"{values['requests']} request{'s' if values['requests'] > 1 else ''}, {answer.strategy}")
+    table = Table(title=f"{values['requests']} request{'s' if values['requests'] != 1 else ''}, {answer.strategy}")
     _add_columns(table, what="left", value="right")
     rate = values["throughput_hz"]
     for name, latency_ms in values["latency_ms"].items():
-        table.add_row(f"latency {name}", f"{latency_ms:.2f} ms")
+        table.add_row(f"latency {name}", _duration(latency_ms))
     table.add_row("throughput", "-" if rate is None else f"{rate:.2f}/s")
-    table.add_row("makespan", f"{values['makespan_ms']:.2f} ms")
+    table.add_row("makespan", _duration(values["makespan_ms"]))
     table.add_row("late", str(values["late"]))
+    if values["unfinished"]:
+        table.add_row("never ended", str(values["unfinished"]))
     yield table
     busy = Table(title="How busy")
     _add_columns(busy, who="left", ms="right", share="right")
@@ -144,6 +147,10 @@ def simulation_tables(answer: Plan, timeline: Timeline) -> Iterator[Table]:
     for entry in values["links"]:
         busy.add_row(f"{entry['from']} -> {entry['to']}", f"{entry['busy_ms']:.1f}", f"{entry['share']:.0%}")
     yield busy
+
+
+def _duration(time_ms: float | None) -> str:
+    return "never" if time_ms is None else f"{time_ms:.2f} ms"
 
 
 def _routes_text(answer: Plan) -> str:

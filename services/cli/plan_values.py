@@ -1,10 +1,11 @@
 """Comparisons and simulations as plain JSON values."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 from services.planner.strategies.comparison import Binding, Change
-from shared.plan.plan import Constraint, Infeasible, Plan, Route
+from shared.plan.plan import Constraint, Infeasible, Plan, Route, Tile
 from shared.plan.plan_file import answer_values
 from shared.plan.simulation import Timeline
 
@@ -30,13 +31,20 @@ def applies(answer: Plan | Infeasible) -> bool:
 
 
 def route_text(route: Route) -> str:
-    """Return a route in one line: ``[0,4) pi > [4,9) server``, with the encoding where it is not raw."""
+    """Return a route in one line: ``[0,4) pi > [4,9) server``, with the encoding where it is not raw.
+
+    Tiles are told with their rows: ``[0,4) pi:0-28+server:28-56``.
+    """
     parts = []
     for stage in route.stages:
-        devices = "+".join(tile.device for tile in stage.tiles)
+        devices = "+".join(_tile_text(tile) for tile in stage.tiles)
         codec = "" if stage.codec == "raw" else f" {stage.codec}"
         parts.append(f"[{stage.start},{stage.stop}) {devices}{codec}")
     return " > ".join(parts)
+
+
+def _tile_text(tile: Tile) -> str:
+    return tile.device if tile.rows is None else f"{tile.device}:{tile.rows[0]}-{tile.rows[1]}"
 
 
 def comparison_values(answers: Mapping[str, Plan | Infeasible]) -> dict[str, Any]:
@@ -72,26 +80,24 @@ def decision_values(binding: Sequence[Binding], overturning: Mapping[str, Sequen
 
 
 def simulation_values(timeline: Timeline) -> dict[str, Any]:
-    """Return what a simulation shows, requests in order of arrival."""
+    """Return what a simulation shows, requests in order of arrival; null is the time of what never ends."""
     late = sum(request.late for request in timeline.requests)
+    span_ms = max((activity.end_ms for activity in timeline.activities), default=0.0)
     return {
         "requests": len(timeline.requests),
+        "unfinished": sum(not request.finished for request in timeline.requests),
         "late": late,
-        "makespan_ms": timeline.makespan_ms,
+        "makespan_ms": _finite(timeline.makespan_ms),
         "throughput_hz": timeline.throughput_hz,
-        "latency_ms": {
-            "mean": timeline.total_delay_ms / len(timeline.requests),
-            **{f"p{percent}": timeline.latency_percentile_ms(percent) for percent in PERCENTILES},
-            "max": timeline.latency_percentile_ms(100),
-        },
-        "total_delay_ms": timeline.total_delay_ms,
-        "delay_variance_ms2": timeline.delay_variance_ms2,
+        "latency_ms": _latencies(timeline),
+        "total_delay_ms": _finite(timeline.total_delay_ms),
+        "delay_variance_ms2": _finite(timeline.delay_variance_ms2),
         "devices": [
-            {"device": device, "work": work.value, "busy_ms": busy_ms, "share": _share(busy_ms, timeline)}
+            {"device": device, "work": work.value, "busy_ms": busy_ms, "share": _share(busy_ms, span_ms)}
             for (device, work), busy_ms in sorted(timeline.busy_ms().items())
         ],
         "links": [
-            {"from": sender, "to": receiver, "busy_ms": busy_ms, "share": _share(busy_ms, timeline)}
+            {"from": sender, "to": receiver, "busy_ms": busy_ms, "share": _share(busy_ms, span_ms)}
             for (sender, receiver), busy_ms in sorted(timeline.link_ms().items())
         ],
         "timeline": [
@@ -99,8 +105,8 @@ def simulation_values(timeline: Timeline) -> dict[str, Any]:
                 "stream": request.stream,
                 "request": request.request,
                 "arrival_ms": request.arrival_ms,
-                "end_ms": request.end_ms,
-                "latency_ms": request.latency_ms,
+                "end_ms": _finite(request.end_ms),
+                "latency_ms": _finite(request.latency_ms),
                 "waited_ms": request.waited_ms,
                 "computed_ms": request.computed_ms,
                 "sent_ms": request.sent_ms,
@@ -110,5 +116,20 @@ def simulation_values(timeline: Timeline) -> dict[str, Any]:
     }
 
 
-def _share(busy_ms: float, timeline: Timeline) -> float:
-    return busy_ms / timeline.makespan_ms if timeline.makespan_ms > 0 else 0.0
+def _latencies(timeline: Timeline) -> dict[str, float | None]:
+    """Return mean, percentiles and largest latency; nothing of no requests."""
+    if not timeline.requests:
+        return {}
+    return {
+        "mean": _finite(timeline.total_delay_ms / len(timeline.requests)),
+        **{f"p{percent}": _finite(timeline.latency_percentile_ms(percent)) for percent in PERCENTILES},
+        "max": _finite(timeline.latency_percentile_ms(100)),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None
+
+
+def _share(busy_ms: float, span_ms: float) -> float:
+    return busy_ms / span_ms if span_ms > 0 else 0.0

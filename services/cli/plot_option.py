@@ -9,9 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from services.cli.plan_tables import comparison_table
+from services.cli.plan_tables import comparison_table, simulation_tables
 from shared.plan.plan import Infeasible, Plan
 from shared.plan.problem import Problem
+from shared.plan.simulation import Timeline
 from shared.service import InputError
 
 PlotOption = Annotated[
@@ -50,15 +51,35 @@ def save_plot(path: Path, problem: Problem, answers: Mapping[str, Plan | Infeasi
     plan = answers["auto"]
     if isinstance(plan, Infeasible):
         return
-    title = f"Segue: {', '.join(problem.models)} on {', '.join(problem.devices)}"
     figure = plotting.draw(problem, plan, answers, seed)
     try:
-        plotting.write(figure, path, title, _as_text(comparison_table(answers)))
+        plotting.write(figure, path, _title(problem), _as_text(comparison_table(answers)))
     except OSError as exc:
         raise InputError(f"--plot {path}: {exc.strerror or exc}") from exc
 
 
-def _as_text(table: Table) -> str:
+def save_gantt(path: Path, problem: Problem, plan: Plan, timeline: Timeline) -> None:
+    """Draw what a simulation of a plan shows; a page also has its tables.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    from services.cli import plotting
+
+    try:
+        figure = plotting.draw_gantt(plan, timeline)
+        plotting.write(figure, path, _title(problem), _as_text(*simulation_tables(plan, timeline)))
+    except OSError as exc:
+        raise InputError(f"--plot {path}: {exc.strerror or exc}") from exc
+
+
+def _title(problem: Problem) -> str:
+    return f"Segue: {', '.join(problem.models)} on {', '.join(problem.devices)}"
+
+
+def _as_text(*tables: Table) -> str:
     text = StringIO()
-    Console(file=text, width=_PAGE_COLUMNS, no_color=True).print(table)
+    console = Console(file=text, width=_PAGE_COLUMNS, no_color=True)
+    for table in tables:
+        console.print(table)
     return text.getvalue()

@@ -5,6 +5,7 @@ Imported only on demand: matplotlib belongs to the extra `plot`.
 
 import html
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import cycle
@@ -30,7 +31,9 @@ MAX_ENVELOPES: Final = 3
 MAX_CURVES: Final = 7
 _SAMPLES: Final = 200
 _LABELLED_SHARE: Final = 0.025
+_TILE_LABELLED_SHARE: Final = 0.08
 _EDGED_SHARE: Final = 0.008
+_LEGEND_COLUMNS: Final = 36
 _WIDTH_IN: Final = 11.0
 _COLORS: Final = ("#4477aa", "#d6404f", "#228833", "#b8860b", "#1198b0", "#aa3377", "#5a4fcf", "#8c564b", "#777777")
 _INK: Final = "#222222"
@@ -51,8 +54,7 @@ def draw(problem: Problem, plan: Plan, answers: Mapping[str, Plan | Infeasible],
         for stream in problem.streams[:MAX_ENVELOPES]
         if (envelope := critical_envelope(problem, stream, _routes_of(answers, stream.name))) is not None
     ]
-    rows = len(_rows(timeline.activities))
-    heights = [1.1 + 0.34 * rows, *(3.4 for _ in envelopes)]
+    heights = [_gantt_height_in(timeline), *(3.4 for _ in envelopes)]
     with _style():
         figure = Figure(figsize=(_WIDTH_IN, sum(heights) + 0.5), layout="constrained")
         axes = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -60,6 +62,18 @@ def draw(problem: Problem, plan: Plan, answers: Mapping[str, Plan | Infeasible],
         for place, envelope in zip(axes[1:], envelopes, strict=True):
             _envelope(place, problem, envelope, plan)
     return figure
+
+
+def draw_gantt(plan: Plan, timeline: Timeline) -> Figure:
+    """Return the Gantt chart of a simulation of ``plan`` alone."""
+    with _style():
+        figure = Figure(figsize=(_WIDTH_IN, _gantt_height_in(timeline) + 0.5), layout="constrained")
+        _gantt(figure.subplots(), plan, timeline)
+    return figure
+
+
+def _gantt_height_in(timeline: Timeline) -> float:
+    return 1.1 + 0.34 * len(_rows(timeline.activities))
 
 
 def write(figure: Figure, path: Path, title: str, text: str) -> None:
@@ -101,7 +115,7 @@ def _style() -> AbstractContextManager[None]:
 
 
 def _gantt(axes: Axes, plan: Plan, timeline: Timeline) -> None:
-    """Draw one row per device and link, one bar per operation, one colour per route."""
+    """Draw one row per device and link, one bar per operation, one colour per route; tiles with their rows."""
     shown = sorted(timeline.activities, key=lambda activity: activity.start_ms)[:MAX_BARS]
     rows = _rows(shown)
     end_ms = max((activity.end_ms for activity in shown), default=0.0) or 1.0
@@ -112,6 +126,11 @@ def _gantt(axes: Axes, plan: Plan, timeline: Timeline) -> None:
             continue
         color = color_of[activity.stream, _route_place(plan, activity)]
         row, sends = rows[_row(activity)], activity.operation.work is Work.SEND
+        rows_of_tile = activity.operation.rows
+        roomy = rows_of_tile is not None and width_ms > end_ms * _TILE_LABELLED_SHARE
+        label = (
+            f"{activity.request}: {rows_of_tile[0]}-{rows_of_tile[1]}" if roomy and rows_of_tile else activity.request
+        )
         wide = width_ms > end_ms * _LABELLED_SHARE
         axes.barh(
             row,
@@ -128,7 +147,7 @@ def _gantt(axes: Axes, plan: Plan, timeline: Timeline) -> None:
             axes.text(
                 activity.start_ms + width_ms / 2,
                 row,
-                str(activity.request),
+                str(label),
                 ha="center",
                 va="center",
                 fontsize=7.5,
@@ -137,16 +156,20 @@ def _gantt(axes: Axes, plan: Plan, timeline: Timeline) -> None:
     axes.set_yticks(list(rows.values()), list(rows))
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(0, end_ms)
-    axes.set_xlabel("time since the start of the burst (ms); numbers are requests, hatched bars are transfers")
+    rows_told = "; with tiles: rows" if any(activity.operation.rows for activity in shown) else ""
+    axes.set_xlabel(
+        f"time since the start of the burst (ms); numbers are requests, hatched bars are transfers{rows_told}"
+    )
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     count = len(timeline.requests)
+    unfinished = sum(not request.finished for request in timeline.requests)
     clipped = f", the first {MAX_BARS} steps" if len(timeline.activities) > len(shown) else ""
     axes.set_title(
         f"{plan.strategy} for {plan.objective.value}: {count} request{'s' if count > 1 else ''}{clipped}, "
-        f"the last ends after {timeline.makespan_ms:.4g} ms"
+        + (f"the last ends after {timeline.makespan_ms:.4g} ms" if unfinished == 0 else f"{unfinished} never end")
     )
-    keys = [Patch(color=color_of[key], label=name) for key, name in names.items()][:MAX_CURVES]
+    keys = [Patch(color=color_of[key], label=_wrapped(name)) for key, name in names.items()][:MAX_CURVES]
     axes.legend(handles=keys, title="route", loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=8)
 
 
@@ -165,7 +188,7 @@ def _envelope(axes: Axes, problem: Problem, envelope: Envelope, plan: Plan) -> N
     low_ms, high_ms = float(fastest_ms.min()) * 0.75, float(fastest_ms.max()) * 2.2
     visible = [route for route, latency_ms in curves.items() if latency_ms.min() < high_ms]
     for route, color in _curve_colors(plan, stream.name, visible).items():
-        axes.plot(bandwidth, curves[route], color=color, linewidth=1.4, label=route_text(route))
+        axes.plot(bandwidth, curves[route], color=color, linewidth=1.4, label=_wrapped(route_text(route)))
     axes.plot(bandwidth, fastest_ms, color=_INK, linewidth=5, alpha=0.25, zorder=0, label="lower envelope (fastest)")
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -245,6 +268,19 @@ def _route_colors(plan: Plan) -> tuple[dict[tuple[str, int], str], dict[tuple[st
             jobs = f"{route.jobs} x " if len(stream_plan.routes) > 1 else ""
             names[stream, place] = f"{prefix}{jobs}{route_text(route)}"
     return names, {key: _COLORS[number % len(_COLORS)] for number, key in enumerate(names)}
+
+
+def _wrapped(route: str) -> str:
+    """Break a long route behind its stages and between its tiles, so that a legend leaves room for the chart."""
+    if len(route) <= _LEGEND_COLUMNS:
+        return route
+    lines = []
+    for number, stage in enumerate(route.split(" > ")):
+        text = stage if number == 0 else f"> {stage}"
+        lines += textwrap.wrap(
+            text.replace("+", " +"), _LEGEND_COLUMNS, subsequent_indent="   ", break_on_hyphens=False
+        )
+    return "\n".join(lines)
 
 
 def _curve_colors(plan: Plan, stream: str, routes: Sequence[Route]) -> dict[Route, str]:

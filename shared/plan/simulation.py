@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from math import inf
 
-from shared.plan.arrivals import AllAtOnce, Arrivals, arrival_times_ms
+from shared.plan.arrivals import AllAtOnce, Arrivals, Recorded, arrival_times_ms
 from shared.plan.cost import CostModel, start_ranks
 from shared.plan.engine import Job, RateChange, Rules, run
 from shared.plan.pipeline import Operation, Work
@@ -146,7 +146,8 @@ def simulate(
         plan: the plan, or only its routes per stream.
         seed: of random arrivals.
         arrivals: of every stream, or one for all; default: all at once.
-        requests: per stream; default: its jobs. Requests beyond its jobs take the routes over again, in order.
+        requests: per stream; default: its jobs, or all of a recording. Requests beyond its jobs take the routes over
+            again, in order.
         rules: queue disciplines and background; default: those of the plan.
         changes: of load factors and bandwidths during the run, in any order. What is under way goes on at the new
             rate; the plan stays as it is.
@@ -167,7 +168,8 @@ def simulate(
     for name, stream_plan in streams.items():
         stream = problem.stream(name)
         own = arrivals.get(name, AllAtOnce()) if isinstance(arrivals, Mapping) else arrivals or AllAtOnce()
-        times_ms = arrival_times_ms(own, requests or stream.jobs, rng)
+        count = len(own.times_ms) if isinstance(own, Recorded) else stream.jobs
+        times_ms = arrival_times_ms(own, requests or count, rng)
         by_route = {route: costs.operations(stream, route) for route in stream_plan.routes}
         within_ms = problem.deadline_ms(stream) or inf
         order = islice(cycle(stream_plan.jobs_in_order()), len(times_ms))

@@ -8,6 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from services.cli import plan_files
+from services.cli.simulate_command import simulate
 
 INSTANCES = Path(__file__).parents[2] / "instances"
 
@@ -18,7 +19,7 @@ def app() -> typer.Typer:
     app.command()(plan_files.plan)
     app.command()(plan_files.schema)
     app.command()(plan_files.explain)
-    app.command()(plan_files.simulate)
+    app.command()(simulate)
     return app
 
 
@@ -139,44 +140,6 @@ def test_explain_tells_binding_constraints(app: typer.Typer) -> None:
 def test_explain_of_the_infeasible_is_status_3(app: typer.Typer) -> None:
     result = _run(app, "explain", str(INSTANCES / "vgg16_too_late.json"), "--time-budget-s", "0.1")
     assert result.exit_code == 3 and "deadline" in result.stdout
-
-
-def test_simulate(app: typer.Typer, tmp_path: Path) -> None:
-    path, trace = str(INSTANCES / "alexnet_pi_cloud_wifi.json"), tmp_path / "trace.json"
-    plan = json.loads(_run(app, "plan", path, "--json").stdout)
-    result = _run(app, "simulate", path, "--json", "--requests", "5", "--trace", str(trace))
-    found = json.loads(result.stdout)
-    assert found["requests"] == 5
-    assert found["timeline"][0]["latency_ms"] == pytest.approx(plan["predicted"]["latency_ms"])
-    assert found["throughput_hz"] == pytest.approx(plan["predicted"]["throughput_hz"])
-    assert json.loads(trace.read_text())["traceEvents"]
-    people = _run(app, "simulate", path, "--arrivals", "poisson", "--rate-hz", "3", "--background", "pi=1")
-    assert people.exit_code == 0 and "How busy" in people.stdout
-
-
-def test_simulate_a_given_plan(app: typer.Typer, tmp_path: Path) -> None:
-    path, answer = str(INSTANCES / "alexnet_pi_cloud_wifi.json"), tmp_path / "answer.json"
-    answer.write_text(_run(app, "plan", path, "--strategy", "local_only", "--json").stdout)
-    found = json.loads(_run(app, "simulate", path, "--plan", str(answer), "--json").stdout)
-    assert (found["strategy"], found["links"]) == ("local_only", [])
-    values = json.loads(answer.read_text())
-    values["streams"]["camera"]["routes"][0]["stages"][0]["blocks"] = [0, 10]
-    answer.write_text(json.dumps(values))
-    result = _run(app, "simulate", path, "--plan", str(answer))
-    assert result.exit_code == 2 and "$.streams.camera.routes[0]" in result.stderr
-
-
-@pytest.mark.parametrize(
-    "options",
-    [["--arrivals", "periodic"], ["--background", "moon=1"], ["--background", "pi=x"], ["--plan", "none.json"]],
-)
-def test_simulate_refuses(app: typer.Typer, options: list[str]) -> None:
-    result = _run(app, "simulate", str(INSTANCES / "alexnet_pi_cloud_wifi.json"), *options)
-    assert result.exit_code == 2 and result.stderr
-
-
-def test_simulate_the_infeasible_is_status_3(app: typer.Typer) -> None:
-    assert _run(app, "simulate", str(INSTANCES / "vgg16_too_late.json"), "--json").exit_code == 3
 
 
 def test_what_a_library_prints_past_python_stays_off_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
