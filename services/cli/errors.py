@@ -1,8 +1,8 @@
 """From what went wrong to lines on standard error and an exit status."""
 
-from rich.console import Console
 from rich.text import Text
 
+from services.cli.console import make_console, told
 from shared.bus.errors import BusError, DecodeError, SettingsError
 from shared.messages.base import MessageError
 from shared.model.errors import ModelError
@@ -38,8 +38,8 @@ def report(error: BaseException) -> ExitStatus:
     status = exit_status(error)
     if status is None:
         raise error
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    for line in str(error).splitlines() or [type(error).__name__]:
+    console = make_console(stderr=True, soft_wrap=True)
+    for line in told(str(error).splitlines() or [type(error).__name__]):
         console.print(Text.assemble(("error: ", "bold red"), line))
     return status
 

@@ -43,6 +43,14 @@ STREAM_APP = lazy_app(
     help="Streams: flows of requests from a source device through a model.",
 )
 
+DEVICE_APP = lazy_app(
+    (
+        Entry("list", "services.cli.device_commands:list_devices", "List the devices that the fleet knows."),
+        Entry("forget", "services.cli.device_commands:forget", "Forget a device that is gone for good."),
+    ),
+    help="Devices: what the fleet knows of them.",
+)
+
 POLICY_APP = lazy_app(
     (
         Entry("set", "services.cli.policy_commands:set_policy", "Publish a policy and wait for the planner's verdict."),
@@ -57,6 +65,7 @@ APP = lazy_app(
         Entry("up", "services.cli.fleet_commands:up", "The same for your own fleet, model and images.", _TRY),
         Entry("doctor", "services.cli.doctor_command:doctor", "Find out what is wrong with an installation.", _TRY),
         Entry("model", "services.cli.main:MODEL_APP", "Look into model files; give models to the fleet.", _FLEET),
+        Entry("device", "services.cli.main:DEVICE_APP", "List devices; forget those that are gone.", _FLEET),
         Entry("stream", "services.cli.main:STREAM_APP", "Declare, list and remove streams.", _FLEET),
         Entry("policy", "services.cli.main:POLICY_APP", "Say what is wanted from a stream.", _FLEET),
         Entry("submit", "services.cli.submit_command:submit", "Send files to a stream and print the results.", _FLEET),

@@ -11,6 +11,7 @@ from services.cli.model_files import InputShapes, read_shapes
 from services.cli.options import DEFAULT_BROKER, Broker, Json, notes, output, print_json, settings
 from services.cli.running import run_command
 from shared.bus import topics
+from shared.bus.settings import BusSettings
 from shared.messages.models import Manifest, OutputKind
 from shared.service import InputError
 
@@ -37,6 +38,9 @@ def add(
         bool, typer.Option("--softmax", help="The outputs are logits: scores are their softmax.")
     ] = False,
     input_shape: InputShapes = None,
+    rename: Annotated[
+        bool, typer.Option("--rename", help="The fleet has this file under another name: give it the new one.")
+    ] = False,
     stall_s: Annotated[float, typer.Option(min=1.0, help="Give up when nobody asks for bytes for so long.")] = 30.0,
     broker: Broker = DEFAULT_BROKER,
     as_json: Json = False,
@@ -44,7 +48,8 @@ def add(
     """Give a model to the fleet.
 
     The file is analysed here and its bytes are sent over the bus to the planner's library, from which devices take
-    what they need. It is known by the SHA-256 of its bytes; the name is an alias.
+    what they need. It is known by the SHA-256 of its bytes and has one name, an alias: streams that were declared by
+    the name that --rename takes away do not find it any more.
     """
     from services.cli.manifest import build_manifest, read_preprocessing
     from services.cli.operations import add_model
@@ -62,6 +67,8 @@ def add(
     )
     if not topics.is_name(manifest.name):
         raise InputError(f"{manifest.name!r} is no name: give --name with letters, digits, '_', '.', '-'")
+    if not rename:
+        run_command(lambda: _check_names(address, manifest))
     with _progress() as progress:
         task = progress.add_task(manifest.name, total=manifest.size_bytes)
         added = run_command(
@@ -84,6 +91,23 @@ def add(
             f"{added.name} is in the fleet's library: {len(added.blocks)} blocks, requests are {kind}, "
             f"{len(added.labels)} labels\n{added.model}",
             soft_wrap=True,
+        )
+
+
+async def _check_names(address: BusSettings, manifest: Manifest) -> None:
+    """Refuse to take a name from a model without being told to.
+
+    Raises:
+        InputError: the fleet has the same file under another name.
+    """
+    from services.cli.operations import look, operator
+
+    async with operator(address) as connection:
+        known = (await look(connection, _FILTERS)).manifests
+    same = known.get(manifest.model)
+    if same is not None and same.name != manifest.name:
+        raise InputError(
+            f"the fleet has this file as {same.name} already: use that name, or --rename to call it {manifest.name}"
         )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from services.cli.console import make_console
 from shared.bus.settings import BusSettings
 
 DEFAULT_BROKER = "mqtt://localhost:1883"
@@ -35,13 +36,13 @@ def settings(broker: str) -> BusSettings:
 
 
 def output() -> Console:
-    """Return the console for results: standard output. Names of users are printed as they are, brackets included."""
-    return Console(highlight=False, markup=False)
+    """Return the console for results: standard output. Names of users are printed as they are."""
+    return make_console()
 
 
 def notes() -> Console:
     """Return the console for what is said on the way: standard error."""
-    return Console(stderr=True, highlight=False, markup=False)
+    return make_console(stderr=True)
 
 
 def print_json(document: Any) -> None:

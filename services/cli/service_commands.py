@@ -1,14 +1,17 @@
 """`segue planner`, `executor`, `monitor` and `collector`: one service each, in the foreground."""
 
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from services.cli.options import DEFAULT_BROKER, Broker, settings
 from shared.service import ExitStatus, InputError, run
+
+if TYPE_CHECKING:
+    from services.executor.config import Watch
 
 LogLevel = Annotated[str, typer.Option("--log-level", envvar="SEGUE_LOG_LEVEL", help="debug, info, warning or error.")]
 DataDir = Annotated[
@@ -115,6 +118,9 @@ def executor(
         from services.executor.engine import EngineSettings
         from services.executor.service import serve
 
+        watches = tuple(Watch.parse(each) for each in watch or ())
+        _check_watches(watches)
+        _check_provider(provider)
         config = ExecutorConfig(
             device=_device(device),
             broker=settings(broker),
@@ -123,7 +129,7 @@ def executor(
             emulated=emulated,
             memory_limit_bytes=None if memory_mib is None else int(memory_mib * 2**20),
             power=Power(power_idle_w, power_active_w, power_tx_w, power_rx_w),
-            watches=tuple(Watch.parse(each) for each in watch or ()),
+            watches=watches,
             shadow_share=shadow_share,
             connect_timeout_s=connect_timeout_s or None,
         )
@@ -204,6 +210,29 @@ def collector(
         await serve(config)
 
     _run(service, log_level)
+
+
+def _check_watches(watches: Iterable["Watch"]) -> None:
+    for watch in watches:
+        if not watch.directory.is_dir():
+            raise InputError(f"--watch {watch.stream}={watch.directory}: there is no such folder")
+
+
+def _check_provider(provider: str) -> None:
+    """Refuse a provider that ONNX Runtime does not have here, before anybody counts on the device.
+
+    Raises:
+        InputError: with those that it has.
+    """
+    from services.executor.engine import EngineSettings, load_session
+    from services.executor.errors import CannotPrepare
+    from shared.messages.control import RejectionCause
+
+    try:
+        load_session(b"", EngineSettings(provider=provider))
+    except CannotPrepare as error:  # the provider is looked at first, and no model is what the others object to
+        if error.cause is not RejectionCause.MODEL_INVALID:
+            raise InputError(f"--provider: {error}") from error
 
 
 def _run(service: Callable[[], Awaitable[None]], log_level: str) -> None:

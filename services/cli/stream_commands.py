@@ -13,6 +13,7 @@ from services.cli.operations import declare_stream, look, operator, until_runnin
 from services.cli.options import DEFAULT_BROKER, Broker, Json, Timeout, notes, output, print_json, settings
 from services.cli.running import run_command
 from shared.bus import topics
+from shared.bus.connection import Connection
 from shared.messages.streams import StreamDeclaration, StreamState, StreamStatus
 from shared.service import InputError
 
@@ -29,13 +30,21 @@ def add(
     rate_hz: Annotated[float | None, typer.Option(min=0.0, help="Requests per second, if known.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Requests that come at once: the size of a burst.")] = 1,
     live: Annotated[bool, typer.Option("--live", help="When too many wait, keep the newest only.")] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until the stream is routed.")] = False,
+    wait: Annotated[
+        bool | None,
+        typer.Option(
+            "--wait/--no-wait",
+            help="Wait for a model that is not there yet, too; or do not even wait until the stream is routed.",
+            show_default=False,
+        ),
+    ] = None,
     timeout_s: Timeout = 120.0,
     broker: Broker = DEFAULT_BROKER,
 ) -> None:
     """Declare a stream and wait until the planner has routed it.
 
-    Adding a stream again changes it. Devices that have not yet measured the model do so first.
+    Adding a stream again changes it. Devices that have not yet measured the model do so first. A model that the fleet
+    does not have is refused, unless --wait or --no-wait say that it will come.
     """
     for name in (stream, source, *([sink] if sink else [])):
         _check_name(name)
@@ -46,8 +55,10 @@ def add(
 
     async def declare() -> tuple[StreamStatus | None, StreamView | None]:
         async with operator(address) as connection:
+            if wait is None:
+                await _check_model(connection, model)
             await declare_stream(connection, declaration)
-            if no_wait:
+            if wait is False:
                 return None, None
             status = await until_running(connection, stream, timeout_s=timeout_s, on_status=_say)
             view = await look(connection, _FILTERS)
@@ -102,6 +113,19 @@ def remove(stream: StreamName, broker: Broker = DEFAULT_BROKER, timeout_s: Timeo
             await withdraw_stream(connection, stream, seen.declaration.source)
 
     run_command(withdraw)
+
+
+async def _check_model(connection: Connection, model: str) -> None:
+    """Refuse a model that the fleet does not have.
+
+    Raises:
+        InputError: with those that it has.
+    """
+    manifests = (await look(connection, ("models/+",))).manifests
+    names = sorted(manifest.name for manifest in manifests.values())
+    if model not in manifests and model not in names:
+        there = f"there are {', '.join(names)}" if names else "it has none"
+        raise InputError(f"the fleet has no model {model}, {there}: segue model add MODEL.onnx, or wait for it: --wait")
 
 
 def _say(status: StreamStatus) -> None:

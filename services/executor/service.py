@@ -21,6 +21,7 @@ from services.executor.outbox import Outbox, Publication
 from services.executor.pace import Pace
 from services.executor.profiles import ProfileKeeper
 from services.executor.profiling import Profiler
+from services.executor.rivals import leave_to_rival
 from services.executor.segments import SegmentHolder
 from services.executor.shadow import ShadowCheck
 from services.executor.sources import Sources
@@ -59,8 +60,13 @@ async def serve(config: ExecutorConfig) -> None:
     """
     keep_large_buffers()
     presence = await asyncio.to_thread(_presence, config)
-    async with sole_user(config.journal_path.parent), _assembled(config, presence) as executor:
-        await executor.run()
+    async with sole_user(config.journal_path.parent), asyncio.TaskGroup() as group:
+        listening = asyncio.Event()
+        watching = leave_to_rival(config.broker, presence, listening, config.connect_timeout_s)
+        group.create_task(watching, name="watch the name")
+        await listening.wait()
+        async with _assembled(config, presence) as executor:
+            await executor.run()
 
 
 def _presence(config: ExecutorConfig) -> Presence:

@@ -13,7 +13,8 @@ from broker.embedded import EmbeddedBroker
 from services.cli.fleet.processes import Processes
 from services.cli.operations import operator
 from shared.bus import topics
-from shared.messages.devices import State
+from shared.bus.settings import BusSettings
+from shared.messages.devices import Presence, State
 from shared.service import ExitStatus
 
 DATA = Path(__file__).parents[3] / "services" / "cli" / "data"
@@ -60,8 +61,16 @@ async def test_a_session_from_the_first_model_to_the_last_stream(address: str) -
     assert added.returncode == 0, added.stderr
     assert json.loads(added.stdout)["provider"] == "planner"
 
+    again = await segue(address, "model", "add", str(DATA / "squeezenet1.1.onnx"), "--name", "other")
+    assert again.returncode == ExitStatus.INPUT_WRONG
+    assert "the fleet has this file as squeezenet1.1 already" in again.stderr
+
     listed = await segue(address, "model", "list", "--json")
     assert [model["name"] for model in json.loads(listed.stdout)] == ["squeezenet1.1"]
+
+    mistyped = await segue(address, "stream", "add", "door", "--model", "squezenet", "--source", "pi")
+    assert mistyped.returncode == ExitStatus.INPUT_WRONG
+    assert "the fleet has no model squezenet, there are squeezenet1.1" in mistyped.stderr
 
     declared = await segue(address, "stream", "add", "door", "--model", "squeezenet1.1", "--source", "pi")
     assert declared.returncode == 0, declared.stderr
@@ -100,3 +109,24 @@ async def test_a_session_from_the_first_model_to_the_last_stream(address: str) -
     assert json.loads(left.stdout) == []
     again = await segue(address, "stream", "remove", "door")
     assert again.returncode == ExitStatus.INPUT_WRONG
+
+
+async def test_a_device_that_is_gone_is_forgotten_and_one_that_is_there_is_not(address: str) -> None:
+    refused = await segue(address, "device", "forget", "pi")
+    assert refused.returncode == ExitStatus.INPUT_WRONG
+    assert "device pi is there: stop its executor" in refused.stderr
+
+    async with operator(BusSettings.from_address(address)) as connection:
+        gone = Presence(device="tpyo", state=State.OFFLINE)
+        await connection.publish(topics.presence("tpyo"), gone.encode(), qos=1, retain=True)
+        await connection.publish(topics.emulation("tpyo"), b"x", qos=1, retain=True)
+    listed = json.loads((await segue(address, "device", "list", "--json")).stdout)
+    assert [(device["device"], device["executor"]) for device in listed] == [("pi", "online"), ("tpyo", "offline")]
+    forgotten = await segue(address, "device", "forget", "tpyo")
+    assert forgotten.returncode == 0, forgotten.stderr
+    assert "devices/tpyo/emulation, devices/tpyo/presence" in forgotten.stdout
+    listed = json.loads((await segue(address, "device", "list", "--json")).stdout)
+    assert [device["device"] for device in listed] == ["pi"]
+    again = await segue(address, "device", "forget", "tpyo")
+    assert again.returncode == ExitStatus.INPUT_WRONG
+    assert "the fleet knows no device tpyo" in again.stderr

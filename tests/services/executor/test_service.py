@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from blockbuster import blockbuster_ctx
 
 from broker.embedded import EmbeddedBroker
@@ -16,6 +17,7 @@ from shared.messages.devices import Presence, State
 from shared.messages.models import Manifest
 from shared.messages.requests import OutcomeStatus
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamDeclaration
+from shared.service import InputError
 
 
 async def presence(ear: Connection, state: State) -> Presence:
@@ -52,3 +54,24 @@ async def test_an_executor_never_blocks_its_loop_and_says_goodbye(manifest: Mani
                 assert all(getattr(each, "status", None) is OutcomeStatus.OK for each in outcomes)
                 executor.cancel()
                 assert (await presence(ear, State.OFFLINE)).boot_id == online.boot_id
+
+
+async def test_a_second_executor_of_the_same_name_leaves_it_to_the_first(tmp_path: Path) -> None:
+    async with asyncio.timeout(60), EmbeddedBroker() as broker, Connection.open(broker.settings) as ear:
+        await ear.subscribe(topics.presence("d"))
+
+        def config(folder: str) -> ExecutorConfig:
+            return ExecutorConfig("d", broker.settings, data_dir=tmp_path / folder, lock_path=tmp_path / "lock")
+
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(serve(config("first")))
+            there = await presence(ear, State.ONLINE)
+            with pytest.raises(ExceptionGroup) as caught:
+                await serve(config("second"))
+            assert caught.group_contains(InputError, match="another executor is device d already")
+            await ear.unsubscribe(topics.presence("d"))
+            await ear.subscribe(topics.presence("d"))
+            while (await presence(ear, State.ONLINE)).boot_id != there.boot_id:
+                pass
+            assert not first.done()
+            first.cancel()
