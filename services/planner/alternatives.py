@@ -1,17 +1,19 @@
 """Within which bandwidths and loads the plan in force stays the best, and what comes beyond. Pure.
 
-Exact for one route and the objective latency: every route's latency is a line in the load of a device and in one
-over the bandwidth of a link, so that what is best is an envelope of lines (`shared.plan.thresholds`).
+For one route. Latency and energy are lines in the load of a device and in one over the bandwidth of a link, so that
+what is best is an envelope of lines (`shared.plan.thresholds`). Under Hu & Mishra's objective, and for energy under a
+deadline, only what is urgent is looked for: where the deadline is missed, and which route then takes over.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 from services.planner.routes import broken_constraints, burst_jobs, devices_of, segments_of, to_message
 from services.planner.sharing import segment_bytes, slowdown
-from services.planner.strategies.comparison import SPAN, fastest_route
+from services.planner.strategies.comparison import SPAN, best_route, fastest_route, ranges_around
 from shared.messages.alternatives import Alternatives, Quantity, Threshold
 from shared.messages.control import SegmentRange
 from shared.messages.models import Manifest
@@ -19,8 +21,8 @@ from shared.messages.streams import CommittedPlan, PlanRoute
 from shared.plan.cost import CostModel
 from shared.plan.plan import Route, StreamPlan, sequential_route
 from shared.plan.policy import Objective
-from shared.plan.problem import Link, Problem, link_table
-from shared.plan.thresholds import Range, bandwidth_ranges, load_ranges
+from shared.plan.problem import Problem, link_table
+from shared.plan.thresholds import LINEAR, Dial, Line, bandwidth_dial, load_dial
 
 NOTEWORTHY = 0.05
 """Thresholds that have moved by less than this share are no news."""
@@ -30,6 +32,13 @@ MAX_WARM = 2
 """Alternatives whose segments are kept ready: the nearest ones."""
 WARM_SHARE = 0.5
 """Of a device's memory: the rest is for other streams."""
+EXACT = frozenset({"auto", "shortest_path", "milp", "exhaustive"})
+"""Strategies that take the best route, as the thresholds do; a source does not leave what another one wants."""
+
+_STRICTLY = 1 + 1e-9
+"""A route that is better by less is as good."""
+_JUST_BEYOND = 1 + 1e-6
+"""Where a deadline that is missed from some value on is missed for certain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +53,15 @@ class Survey:
 def survey(asked: Survey) -> Alternatives:
     """Return the thresholds of the plan.
 
-    None where they are not lines (bursts, several routes, other objectives), where the plan cannot run any more, or
-    where another gains enough already: then the planner holds the reroute back, and so shall the source.
+    None where they are not known (bursts, several routes, other objectives, strategies that are not exact), where the
+    plan cannot run any more, or where another gains enough already: then the planner holds the reroute back, and so
+    shall the source.
     """
     plan, problem = asked.plan, asked.problem
     policy = problem.policy
     found: tuple[Threshold, ...] = ()
-    is_line = policy.objective is Objective.LATENCY and len(plan.routes) == 1 and burst_jobs(problem) == 1
-    if is_line and not broken_constraints(problem, plan.routes) and not _is_overdue(problem, plan.routes[0]):
+    is_known = _is_known(problem) and len(plan.routes) == 1 and burst_jobs(problem) == 1
+    if is_known and not broken_constraints(problem, plan.routes) and not _is_overdue(problem, plan.routes[0]):
         found = tuple(_thresholds(asked, plan.routes[0]))
     return Alternatives(stream=plan.stream, epoch=plan.epoch, cooldown_ms=policy.cooldown_ms, thresholds=found)
 
@@ -98,12 +108,31 @@ def nearest(alternatives: Alternatives) -> list[PlanRoute]:
     return list({route.stages: route for _, route in sorted(ranked, key=lambda entry: entry[0])}.values())
 
 
+def _is_known(problem: Problem) -> bool:
+    """Say whether thresholds of single routes are known, and are those of the policy's own strategy."""
+    return problem.policy.strategy in EXACT and (problem.policy.objective in LINEAR or _is_bounded(problem))
+
+
+def _is_bounded(problem: Problem) -> bool:
+    """Say whether a deadline bounds what the objective may choose from, so that only its end is looked for.
+
+    What the deadline leaves changes with every quantity. Under the objective latency the fastest route is what it is.
+    """
+    deadline_ms = problem.deadline_ms(problem.streams[0])
+    return deadline_ms is not None and problem.policy.objective in (Objective.DEADLINE, Objective.ENERGY)
+
+
 def _is_overdue(problem: Problem, route: PlanRoute) -> bool:
     """Say whether another route gains more than the policy asks for as things are."""
-    costs, stream = CostModel(problem), problem.streams[0]
-    best = fastest_route(problem, stream)
-    wanted = 1 + problem.policy.min_gain
-    return best is not None and costs.latency_ms(stream, _plain(route)) > wanted * costs.latency_ms(stream, best)
+    stream = problem.streams[0]
+    best = fastest_route(problem, stream) if problem.policy.objective is Objective.LATENCY else None
+    best = best or best_route(problem, stream)
+    return best is not None and _cost(problem, _plain(route)) > (1 + problem.policy.min_gain) * _cost(problem, best)
+
+
+def _cost(problem: Problem, route: Route) -> float:
+    costs, plans = CostModel(problem), {problem.streams[0].name: StreamPlan((route,), (0,))}
+    return costs.cost(problem.policy.objective, plans, costs.predict(plans))
 
 
 def _thresholds(asked: Survey, route: PlanRoute) -> Iterator[Threshold]:
@@ -116,108 +145,110 @@ def _thresholds(asked: Survey, route: PlanRoute) -> Iterator[Threshold]:
         ends += [hop for hop in table if hop[0] == source]
     for hop in dict.fromkeys(ends):
         if hop in table:
-            yield _bandwidth(problem, route, hop, table[hop])
+            sides = _Walk(bandwidth_dial(problem, hop), route).sides()
+            yield Threshold(
+                quantity=Quantity.BANDWIDTH, device=hop[0], target=hop[1], latency_ms=table[hop].latency_ms, **sides
+            )
     for device in devices_of((route,)):
-        yield _load(problem, route, device).model_copy(update={"sharing": slowdown(asked.busy_shares.get(device, 0.0))})
+        sharing = slowdown(asked.busy_shares.get(device, 0.0))
+        sides = _Walk(load_dial(problem, device), route).sides()
+        yield Threshold(quantity=Quantity.LOAD, device=device, sharing=sharing, **sides)
 
 
-def _bandwidth(problem: Problem, route: PlanRoute, ends: tuple[str, str], link: Link) -> Threshold:
-    value = link.bandwidth_mbps
-    ranges = bandwidth_ranges(
-        problem, problem.streams[0], ends, fastest_route, low_mbps=value / SPAN, high_mbps=value * SPAN
-    )
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One side of the present value: up to ``end`` no route is better, beyond ``leave`` this one is by enough."""
 
-    def at(mbps: float) -> Problem:
-        links = tuple(replace(each, bandwidth_mbps=mbps) if each == link else each for each in problem.links)
-        return replace(problem, links=links)
-
-    walk = _Walk(problem, route, ranges, at, lambda mbps: 1 / mbps)
-    return walk.threshold(Quantity.BANDWIDTH, ends[0], value, target=ends[1], latency_ms=link.latency_ms)
-
-
-def _load(problem: Problem, route: PlanRoute, device: str) -> Threshold:
-    profile = problem.devices[device]
-    value = profile.load_factor
-    ranges = load_ranges(problem, problem.streams[0], device, fastest_route, low=value / SPAN, high=value * SPAN)
-
-    def at(load_factor: float) -> Problem:
-        return replace(problem, devices={**problem.devices, device: replace(profile, load_factor=load_factor)})
-
-    return _Walk(problem, route, ranges, at, lambda load_factor: load_factor).threshold(Quantity.LOAD, device, value)
+    end: float
+    leave: float | None = None
+    route: PlanRoute | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Walk:
-    """Looks for the ends of the ranges from the present value outwards.
+    """Looks from the present value outwards for where other routes than the one in force are better."""
 
-    Attributes:
-        problem: as it is.
-        route: in force.
-        ranges: which route is the fastest where, ascending.
-        at: the problem with another value.
-        scale: the quantity in which latencies are lines; its own inverse.
-    """
-
-    problem: Problem
+    dial: Dial
     route: PlanRoute
-    ranges: Sequence[Range]
-    at: Callable[[float], Problem]
-    scale: Callable[[float], float]
 
-    def threshold(
-        self, quantity: Quantity, device: str, value: float, *, target: str | None = None, latency_ms: float = 0.0
-    ) -> Threshold:
-        """Return the ranges around ``value``."""
-        stages = _plain(self.route).stages
-        low = high = value
-        for piece in reversed(self.ranges):
-            if piece.route.stages == stages and piece.low <= low <= piece.high:
-                low = piece.low
-        for piece in self.ranges:
-            if piece.route.stages == stages and piece.low <= high <= piece.high:
-                high = piece.high
-        down = [(min(piece.high, value), piece.low, piece.route) for piece in self.ranges if piece.low < value]
-        up = [(max(piece.low, value), piece.high, piece.route) for piece in self.ranges if piece.high > value]
-        below, above = self._leave(down[::-1]), self._leave(up)
-        return Threshold(
-            quantity=quantity,
-            device=device,
-            target=target,
-            value=value,
-            latency_ms=latency_ms,
-            low=low,
-            high=high,
-            leave_below=None if below is None else below[0],
-            below=None if below is None else below[1],
-            leave_above=None if above is None else above[0],
-            above=None if above is None else above[1],
-        )
+    def sides(self) -> dict[str, Any]:
+        """Return the fields of a threshold that say what is where."""
+        problem, value = self.dial.problem, self.dial.value
+        if _is_bounded(problem):
+            below, above = _Side(value), _Side(value)
+            worse = self._deadline_missed()
+            below, above = (below, worse) if self.dial.link is None else (worse, above)
+        else:
+            pieces = ranges_around(self.dial, problem.streams[0], problem.policy.objective)
+            below = self._side(
+                [_Piece(min(own.high, value), own.low, own.route) for own in pieces if own.low < value][::-1]
+            )
+            above = self._side([_Piece(max(own.low, value), own.high, own.route) for own in pieces if own.high > value])
+        return {
+            "value": value,
+            "low": below.end,
+            "high": above.end,
+            "leave_below": below.leave,
+            "below": below.route,
+            "leave_above": above.leave,
+            "above": above.route,
+        }
 
-    def _leave(self, pieces: Sequence[tuple[float, float, Route]]) -> tuple[float, PlanRoute] | None:
-        """Return where another route first gains enough, and which.
+    def _side(self, pieces: Sequence["_Piece"]) -> _Side:
+        end = self._left(pieces, _STRICTLY)
+        leave = self._left(pieces, 1 + self.dial.problem.policy.min_gain)
+        last = pieces[-1].far if pieces else self.dial.value
+        return _Side(end[0] if end else last, leave and leave[0], leave and self._message(*leave))
 
-        Args:
-            pieces: near end, far end and fastest route of each, leading away from the present value.
+    def _left(self, pieces: Sequence["_Piece"], wanted: float) -> tuple[float, Route] | None:
+        """Return where the route in force first costs more than ``wanted`` times the best one, and which that is.
+
+        A route that misses the deadline, where the best does not, costs too much.
         """
-        for near, far, route in pieces:
-            excess_near, excess_far = self._excess(near, route), self._excess(far, route)
-            if excess_near > 0:
-                return near, self._message(route, near)
-            if excess_far > 0:
-                first, last = self.scale(near), self.scale(far)
-                meet = self.scale(first + (last - first) * excess_near / (excess_near - excess_far))
-                return meet, self._message(route, meet)
+        own, limit = self._line(_plain(self.route)), self._limit(_plain(self.route))
+        for piece in pieces:
+            best = self._line(piece.route).times(wanted)
+            start, stop = self.dial.x(piece.near), self.dial.x(piece.far)
+            bends = [x for x in (own.meets(best), limit) if x is not None and min(start, stop) < x < max(start, stop)]
+            for here, there in pairwise([start, *sorted(bends, reverse=start > stop), stop]):
+                middle = (here + there) / 2
+                is_missed = limit < middle <= self._limit(piece.route)
+                if is_missed or own.at(middle) > best.at(middle):
+                    return self.dial.x(here), piece.route
         return None
 
-    def _excess(self, value: float, other: Route) -> float:
-        """Return by how much the route in force costs more than another with the policy's gain on top, ms."""
-        costs = CostModel(self.at(value))
-        stream = self.problem.streams[0]
-        wanted = 1 + self.problem.policy.min_gain
-        return costs.latency_ms(stream, _plain(self.route)) - wanted * costs.latency_ms(stream, other)
+    def _deadline_missed(self) -> _Side:
+        """Return where the route in force misses the deadline, and which route does not just there."""
+        limit = self._limit(_plain(self.route))
+        furthest = self.dial.x(self.dial.value) * SPAN
+        if limit >= furthest:
+            return _Side(self.dial.x(furthest))
+        route = best_route(self.dial.at(self.dial.x(limit * _JUST_BEYOND)), self.dial.problem.streams[0])
+        leave = self.dial.x(limit)
+        return _Side(leave) if route is None else _Side(leave, leave, self._message(leave, route))
 
-    def _message(self, route: Route, value: float) -> PlanRoute:
-        return to_message(self.at(value), StreamPlan((Route(route.stages),)))[0]
+    def _line(self, route: Route) -> Line:
+        return self.dial.line(self.dial.problem.streams[0], route, self.dial.problem.policy.objective)
+
+    def _limit(self, route: Route) -> float:
+        """Return the x beyond which a route misses the deadline."""
+        problem = self.dial.problem
+        deadline_ms = problem.deadline_ms(problem.streams[0])
+        if deadline_ms is None:
+            return math.inf
+        return self.dial.line(problem.streams[0], route, Objective.LATENCY).reaches(deadline_ms)
+
+    def _message(self, value: float, route: Route) -> PlanRoute:
+        return to_message(self.dial.at(value), StreamPlan((Route(route.stages),)))[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A range that leads away from the present value."""
+
+    near: float
+    far: float
+    route: Route
 
 
 def _plain(route: PlanRoute) -> Route:

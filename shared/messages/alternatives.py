@@ -19,10 +19,11 @@ class Quantity(StrEnum):
 
 
 class Threshold(Part):
-    """One quantity, everything else as it is: from `low` to `high` no route is faster than the committed one.
+    """One quantity, everything else as it is: from `low` to `high` no route is better than the committed one.
 
-    Beyond that others are, and from `leave_below` down and `leave_above` up they are so by the policy's `min_gain`;
-    there `below` and `above` are the fastest. None where no other route gains as much.
+    Beyond that others are, and from `leave_below` down and `leave_above` up they are so by the policy's `min_gain`, or
+    the committed one misses the deadline; there `below` and `above` are the best. None where no other route gains as
+    much. Under a deadline that bounds the objective's choice, the side on which it is kept ends at `value`.
     """
 
     quantity: Quantity

@@ -1,21 +1,33 @@
-"""Exact ranges of one bandwidth or one load in which each plan is the fastest: lower envelopes of lines."""
+"""Exact ranges of one bandwidth or one load in which each route is the best: lower envelopes of lines.
 
-from collections.abc import Callable
+The latency and the energy of a request are lines in 1 / bandwidth of a link, and in the load factor of a device. The
+period of a pipeline is the largest of several lines; its envelopes take an exact search for a bottleneck at every step
+(a tenth of a second and more), so they are not computed.
+"""
+
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from math import inf
 
 from shared.plan.cost import CostModel
-from shared.plan.pipeline import Work
+from shared.plan.pipeline import Operation
 from shared.plan.plan import Route
+from shared.plan.policy import Objective
 from shared.plan.problem import Link, Problem, Stream, link_table
 
 BestRoute = Callable[[Problem, Stream], Route | None]
-"""Finds the route of least latency; exact, so that the ranges are."""
+"""Finds the route that costs least; exact, so that the ranges are. None if there is none, or it is not proved."""
+
+LINEAR = frozenset({Objective.LATENCY, Objective.ENERGY})
+"""The objectives whose costs are lines."""
+
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A latency that depends on one quantity x: intercept + slope x."""
+    """A cost that depends on one quantity x: intercept + slope x."""
 
     intercept: float
     slope: float
@@ -24,81 +36,142 @@ class Line:
         """Return the value at ``x``."""
         return self.intercept + self.slope * x
 
+    def times(self, factor: float) -> "Line":
+        """Return the line with all values multiplied."""
+        return Line(self.intercept * factor, self.slope * factor)
+
+    def reaches(self, value: float) -> float:
+        """Return the x beyond which a line that does not fall exceeds a value; infinite if it never does."""
+        if self.slope <= 0:
+            return inf if self.intercept <= value * (1 + _ROUNDING) else -inf
+        return (value - self.intercept) / self.slope
+
+    def meets(self, other: "Line") -> float | None:
+        """Return where two lines cross; None if they are parallel."""
+        if self.slope == other.slope:
+            return None
+        return (other.intercept - self.intercept) / (self.slope - other.slope)
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """From ``low`` to ``high`` of the quantity, ``route`` is the fastest."""
+    """From ``low`` to ``high`` of the quantity, ``route`` is the best."""
 
     low: float
     high: float
     route: Route
 
 
-def bandwidth_ranges(
-    problem: Problem, stream: Stream, ends: tuple[str, str], best: BestRoute, *, low_mbps: float, high_mbps: float
-) -> tuple[Range, ...]:
-    """Return which route is the fastest at which bandwidth of the link between ``ends``, all else as it is.
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """One quantity of a problem that may change, everything else as it is: a link's bandwidth, or a device's load.
 
-    Latency is linear in 1 / bandwidth for every route, so the least latency is a concave chain of lines.
+    Attributes:
+        problem: as it is.
+        link: whose bandwidth; None for a load. A link that is given in one direction only changes in both.
+        device: whose load; None for a bandwidth.
+    """
 
-    Args:
-        problem: the problem; its constraints other than devices are left to ``best``.
-        stream: whose latency.
-        ends: the two devices; a link that is given in one direction only changes in both.
-        best: finds the fastest route.
-        low_mbps: where to begin; positive.
-        high_mbps: where to end.
+    problem: Problem
+    link: Link | None = None
+    device: str | None = None
+
+    @property
+    def value(self) -> float:
+        """The present value, Mbps or load factor."""
+        if self.link is not None:
+            return self.link.bandwidth_mbps
+        return self.problem.devices[self.device or ""].load_factor
+
+    def at(self, value: float) -> Problem:
+        """Return the problem with another value."""
+        problem = self.problem
+        if self.link is not None:
+            links = (replace(each, bandwidth_mbps=value) if each == self.link else each for each in problem.links)
+            return replace(problem, links=tuple(links))
+        name = self.device or ""
+        return replace(problem, devices={**problem.devices, name: replace(problem.devices[name], load_factor=value)})
+
+    def x(self, value: float) -> float:
+        """Return the quantity in which costs are lines; its own inverse."""
+        return value if self.link is None else 1 / value
+
+    def line(self, stream: Stream, route: Route, objective: Objective) -> Line:
+        """Return a route's cost over x.
+
+        Args:
+            stream: whose request.
+            route: a single route.
+            objective: one of `LINEAR`; the cost is that of `CostModel.cost`.
+        """
+        lines = []
+        for operation in CostModel(self.problem).operations(stream, route):
+            slope = self._slope(operation)
+            line = Line(operation.duration_ms - slope * self.x(self.value), slope)
+            lines.append(line if objective is Objective.LATENCY else line.times(self._watts(operation) / 1000))
+        return Line(sum(line.intercept for line in lines), sum(line.slope for line in lines))
+
+    def _slope(self, operation: Operation) -> float:
+        if operation.target is None:
+            return operation.duration_ms / self.value if operation.device == self.device else 0.0
+        links = link_table(self.problem.links)
+        return 8 * operation.size_bytes / 1000 if links[operation.device, operation.target] == self.link else 0.0
+
+    def _watts(self, operation: Operation) -> float:
+        device = self.problem.devices[operation.device]
+        if operation.target is None:
+            return device.power_active_w - device.power_idle_w
+        return device.power_tx_w + self.problem.devices[operation.target].power_rx_w
+
+
+def bandwidth_dial(problem: Problem, ends: tuple[str, str]) -> Dial:
+    """Return the bandwidth of the link between two devices as what changes.
 
     Raises:
-        KeyError: if there is no such link.
+        KeyError: there is no such link.
     """
-    link = link_table(problem.links)[ends]
-
-    def at(x: float) -> Problem:
-        changed = tuple(replace(other, bandwidth_mbps=1 / x) if other == link else other for other in problem.links)
-        return replace(problem, links=changed)
-
-    def line(route: Route) -> Line:
-        sent = _sent_bytes(problem, stream, route, link)
-        slope = 8 * sent / 1000
-        return Line(CostModel(problem).latency_ms(stream, route) - slope / link.bandwidth_mbps, slope)
-
-    pieces = _envelope(lambda x: best(at(x), stream), line, 1 / high_mbps, 1 / low_mbps)
-    return tuple(Range(1 / piece.high, 1 / piece.low, piece.route) for piece in reversed(pieces))
+    return Dial(problem, link=link_table(problem.links)[ends])
 
 
-def load_ranges(
-    problem: Problem, stream: Stream, device: str, best: BestRoute, *, low: float, high: float
+def load_dial(problem: Problem, device: str) -> Dial:
+    """Return the load of a device as what changes.
+
+    Raises:
+        KeyError: there is no such device.
+    """
+    if device not in problem.devices:
+        raise KeyError(device)
+    return Dial(problem, device=device)
+
+
+def ranges(
+    dial: Dial, stream: Stream, objective: Objective, best: BestRoute, *, low: float, high: float
 ) -> tuple[Range, ...]:
-    """Return which route is the fastest at which load factor of ``device``, all else as it is.
+    """Return which route is the best at which value, ascending; none if it cannot be said.
 
     Args:
-        problem: the problem.
-        stream: whose latency.
-        device: whose load changes.
-        best: finds the fastest route.
+        dial: what changes.
+        stream: whose requests.
+        objective: one of `LINEAR`.
+        best: finds the best route; not under a deadline, because what it leaves changes with the quantity.
         low: where to begin; positive.
         high: where to end.
-
-    Raises:
-        KeyError: if there is no such device.
     """
-    profile = problem.devices[device]
 
-    def at(x: float) -> Problem:
-        return replace(problem, devices={**problem.devices, device: replace(profile, load_factor=x)})
-
+    @cache
     def line(route: Route) -> Line:
-        costs = CostModel(problem)
-        slope = costs.busy_ms(stream, route).get((device, Work.COMPUTE), 0.0) / profile.load_factor
-        return Line(costs.latency_ms(stream, route) - slope * profile.load_factor, slope)
+        return dial.line(stream, route, objective)
 
-    return tuple(_envelope(lambda x: best(at(x), stream), line, low, high))
+    def search(x: float) -> Route | None:
+        return best(dial.at(dial.x(x)), stream)
+
+    pieces = _envelope(search, line, *sorted((dial.x(low), dial.x(high))))
+    return pieces if dial.link is None else tuple(Range(1 / own.high, 1 / own.low, own.route) for own in pieces[::-1])
 
 
 def _envelope(
     best: Callable[[float], Route | None], line: Callable[[Route], Line], low: float, high: float
-) -> list[Range]:
+) -> tuple[Range, ...]:
     """Return the lower envelope between ``low`` and ``high``.
 
     Where two lines that are best at the ends of an interval meet, either they are the best there too, and the interval
@@ -106,48 +179,30 @@ def _envelope(
     """
     first, last = best(low), best(high)
     if first is None or last is None:
-        return []
+        return ()
     found: list[Range] = []
     stack = [(low, first, high, last)]
     while stack:
         left, near, right, far = stack.pop()
         near_line, far_line = line(near), line(far)
-        meet = _meeting(near_line, far_line, left, right)
-        if meet is None:
-            found.append(Range(left, right, near if near_line.at(right) <= far_line.at(right) * (1 + 1e-9) else far))
+        meet, width = near_line.meets(far_line), (right - left) * _ROUNDING
+        if meet is None or not left + width < meet < right - width:
+            is_near = near_line.at(right) <= far_line.at(right) + _ROUNDING * abs(far_line.at(right))
+            found.append(Range(left, right, near if is_near else far))
             continue
-        middle = best(meet)
-        if middle is None or line(middle).at(meet) >= near_line.at(meet) * (1 - 1e-9):
+        middle, least = best(meet), near_line.at(meet)
+        if middle is None or line(middle).at(meet) >= least - _ROUNDING * abs(least):
             found += [Range(left, meet, near), Range(meet, right, far)]
             continue
         stack += [(meet, middle, right, far), (left, near, meet, middle)]
     return _merged(found)
 
 
-def _meeting(near: Line, far: Line, left: float, right: float) -> float | None:
-    """Return where two lines cross strictly inside an interval."""
-    if near.slope == far.slope:
-        return None
-    meet = (far.intercept - near.intercept) / (near.slope - far.slope)
-    width = (right - left) * 1e-9
-    return meet if left + width < meet < right - width else None
-
-
-def _merged(ranges: list[Range]) -> list[Range]:
+def _merged(found: Iterable[Range]) -> tuple[Range, ...]:
     merged: list[Range] = []
-    for piece in ranges:
+    for piece in found:
         if merged and merged[-1].route == piece.route:
             merged[-1] = Range(merged[-1].low, piece.high, piece.route)
-        elif piece.high - piece.low > 0 and piece.high < inf:
+        elif piece.high > piece.low:
             merged.append(piece)
-    return merged
-
-
-def _sent_bytes(problem: Problem, stream: Stream, route: Route, link: Link) -> float:
-    """Return how many bytes of a request cross ``link``, in every direction it serves."""
-    table = link_table(problem.links)
-    return sum(
-        operation.size_bytes
-        for operation in CostModel(problem).operations(stream, route)
-        if operation.target is not None and table[operation.device, operation.target] == link
-    )
+    return tuple(merged)

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from planner_fleet import Fleet, manifest_of, open_fleet
@@ -66,3 +67,28 @@ async def test_a_stream_that_waits_says_for_what_and_an_unknown_one_is_wrong_inp
     assert status == 3 and "source device pi is unknown" in errors
     status, _, errors = await segue(fleet, "explain", "--stream", "nobody")
     assert status == 2 and "there is no stream nobody" in errors
+
+
+@pytest.mark.parametrize("name", ["decision.png", "decision.svg"])
+async def test_a_running_stream_is_drawn(fleet: Fleet, tmp_path: Path, name: str) -> None:
+    await fleet.come()
+    await fleet.publish_manifest(manifest_of())
+    await fleet.declare()
+    plan = await fleet.watcher.plan()
+    picture = tmp_path / name
+    arguments = ("explain", "--stream", "camera", "--plot", str(picture), "--json", "--time-budget-s", "0.1")
+    status, out, errors = await segue(fleet, *arguments)
+    assert status == 0, errors
+    assert json.loads(out)["strategies"][0]["predicted"]["latency_ms"] == pytest.approx(plan.routes[0].predicted_ms)
+    drawn = picture.read_bytes()
+    if name.endswith(".png"):
+        assert drawn.startswith(b"\x89PNG\r\n\x1a\n") and len(drawn) > 10_000
+    else:
+        texts = " ".join(text for text in ElementTree.fromstring(drawn).itertext())
+        assert "stream camera: routes over the bandwidth of its most critical link" in texts and "now 50" in texts
+        assert "[0,5) server" in texts and "[0,5) pi" in texts
+
+
+async def test_a_picture_of_a_stream_that_cannot_be_drawn_is_refused_at_once(fleet: Fleet) -> None:
+    status, _, errors = await segue(fleet, "explain", "--stream", "camera", "--plot", "decision.gif")
+    assert status == 2 and "has to end in .png, .svg or .html" in errors

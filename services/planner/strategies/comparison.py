@@ -7,17 +7,20 @@ from services.planner.strategies.chain_path import cheapest_path
 from services.planner.strategies.diagnosis import relaxations
 from services.planner.strategies.label_search import search
 from services.planner.strategies.limits import limits_of
+from services.planner.strategies.shortest_path import ShortestPath
 from services.planner.strategies.strategy import uniform
 from services.planner.strategies.tables import build_tables, latency_measure
 from shared.plan.constraints import violations
 from shared.plan.cost import CostModel
 from shared.plan.plan import Constraint, Plan, Route
-from shared.plan.policy import Policy
+from shared.plan.policy import Objective, Policy
 from shared.plan.problem import Problem, Stream
-from shared.plan.thresholds import Range, bandwidth_ranges, load_ranges
+from shared.plan.thresholds import Dial, Range, bandwidth_dial, load_dial, ranges
 
 SPAN = 100.0
 """Bandwidths and loads are varied from a hundredth to a hundred times their present value."""
+SEARCH_BUDGET_S = 0.05
+"""For each of the searches of an envelope that are not dynamic programmes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +77,27 @@ def changes(problem: Problem, stream: Stream) -> tuple[Change, ...]:
     """Return, for every link and every device, in which range of its bandwidth or load the fastest route stays so."""
     found: list[Change] = []
     for link in problem.links:
-        value = link.bandwidth_mbps
-        ranges = bandwidth_ranges(
-            problem,
-            stream,
-            (link.source, link.target),
-            fastest_route,
-            low_mbps=value / SPAN,
-            high_mbps=value * SPAN,
-        )
-        found += _around(f"bandwidth {link.source} - {link.target}", "Mbps", value, ranges)
-    for name, device in problem.devices.items():
-        value = device.load_factor
-        ranges = load_ranges(problem, stream, name, fastest_route, low=value / SPAN, high=value * SPAN)
-        found += _around(f"load factor of {name}", "", value, ranges)
+        dial = bandwidth_dial(problem, (link.source, link.target))
+        pieces = ranges_around(dial, stream, Objective.LATENCY)
+        found += _around(f"bandwidth {link.source} - {link.target}", "Mbps", dial.value, pieces)
+    for name in problem.devices:
+        dial = load_dial(problem, name)
+        pieces = ranges_around(dial, stream, Objective.LATENCY)
+        found += _around(f"load factor of {name}", "", dial.value, pieces)
     return tuple(found)
+
+
+def ranges_around(dial: Dial, stream: Stream, objective: Objective) -> tuple[Range, ...]:
+    """Return which single route is the best from a hundredth to a hundred times the present value."""
+    best = fastest_route if objective is Objective.LATENCY else best_route
+    return ranges(dial, stream, objective, best, low=dial.value / SPAN, high=dial.value * SPAN)
+
+
+def best_route(problem: Problem, stream: Stream) -> Route | None:
+    """Return the single route that the policy's objective makes the best, within all constraints; None if unproved."""
+    alone = replace(problem, streams=(replace(stream, jobs=1),))
+    answer = ShortestPath().solve(alone, seed=0, time_budget_s=SEARCH_BUDGET_S)
+    return answer.streams[stream.name].routes[0] if isinstance(answer, Plan) and answer.optimal else None
 
 
 def fastest_route(problem: Problem, stream: Stream) -> Route | None:

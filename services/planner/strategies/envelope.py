@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import inf, log
 
-from services.planner.strategies.comparison import SPAN, fastest_route
+from services.planner.strategies.comparison import SPAN, fastest_route, ranges_around
 from shared.plan.cost import CostModel
 from shared.plan.plan import Route
+from shared.plan.policy import Objective
 from shared.plan.problem import Link, Problem, Stream, link_table
-from shared.plan.thresholds import Range, bandwidth_ranges
+from shared.plan.thresholds import Range, bandwidth_dial
 
 MARGIN = 4.0
 """How far the drawn bandwidths reach beyond the present one and the thresholds, as a factor."""
@@ -90,15 +91,8 @@ def latency_at_ms(
 
 
 def _ranges(problem: Problem, stream: Stream) -> list[tuple[Link, tuple[Range, ...]]]:
-    found = []
-    for link in problem.links:
-        now = link.bandwidth_mbps
-        ends = link.source, link.target
-        span = now / SPAN, now * SPAN
-        found.append(
-            (link, bandwidth_ranges(problem, stream, ends, fastest_route, low_mbps=span[0], high_mbps=span[1]))
-        )
-    return found
+    dials = [(link, bandwidth_dial(problem, (link.source, link.target))) for link in problem.links]
+    return [(link, ranges_around(dial, stream, Objective.LATENCY)) for link, dial in dials]
 
 
 def _factor(link: Link, ranges: tuple[Range, ...]) -> float:
