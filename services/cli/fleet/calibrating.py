@@ -8,6 +8,7 @@ from pathlib import Path
 from services.cli.calibration import SHIPPED, calibrate_once
 from services.cli.fleet.workload import Workload
 from shared.messages.calibration import Calibration
+from shared.service import InputError
 
 _PERCENT_TOLD = 10
 
@@ -26,8 +27,10 @@ async def calibrate(workload: Workload, images: Path | None, folder: Path, say: 
         say: told how far it is.
 
     Raises:
-        InputError: the folder has no inputs of the model.
+        InputError: the folder has no inputs of the model, or none is named for a model of tensors.
     """
+    if images is None and workload.manifest.preprocessing.kind != "image":
+        raise InputError("model.calibration_images: the model takes tensors: name a folder with .npy files of them")
     loop, stopped, told = asyncio.get_running_loop(), threading.Event(), [0]
 
     def tell(done: int, count: int) -> None:
