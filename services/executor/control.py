@@ -131,7 +131,7 @@ class ControlDesk:
         observation = self.ledger.received(receipt.transfer_id, receipt.receiver, time.monotonic())
         if observation is not None:
             await self.sources.observed(observation)
-            await self.outbox.mention(topics.observations(self.presence.device), observation.encode())
+            await self.outbox.observe(observation)
 
     async def _emulation(self, emulation: Emulation) -> None:
         if emulation.device != self.presence.device or not self.presence.capabilities.emulated:

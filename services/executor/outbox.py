@@ -5,10 +5,12 @@ import logging
 import time
 from dataclasses import dataclass, field
 
+from services.executor.sparing import Sparing
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.errors import BusError
 from shared.bus.properties import Properties
+from shared.messages.devices import ComputeObservation, TransferObservation
 from shared.messages.events import Event, EventKind
 
 LOGGER = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ class Outbox:
     patience_s: float = 60.0
     _queue: asyncio.Queue[Publication] = field(init=False)
     _faults: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
+    _sparing: Sparing = field(default_factory=Sparing, init=False)
 
     def __post_init__(self) -> None:
         self._queue = asyncio.Queue(_MAX_QUEUED)
@@ -71,6 +74,11 @@ class Outbox:
             await self.connection.publish(topic, payload, qos=0)
         except BusError as error:
             LOGGER.debug("not mentioned: %s", error)
+
+    async def observe(self, observation: ComputeObservation | TransferObservation) -> None:
+        """Tell this device's monitor what was measured, unless it has just been told the like."""
+        if self._sparing.is_worth(observation, time.monotonic()):
+            await self.mention(topics.observations(self.device), observation.encode())
 
     async def report(self, kind: EventKind, text: str, *, stream: str | None = None, device: str | None = None) -> None:
         """Tell people and the collector that something has happened."""

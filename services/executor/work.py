@@ -361,7 +361,7 @@ class Pipeline:
         )
         if self.on_computed is not None:
             await self.on_computed(observation)
-        await self._outbox.mention(topics.observations(self.device), observation.encode())
+        await self._outbox.observe(observation)
 
     def _note_attempt(self, header: FeatureMapHeader) -> None:
         key = (header.stream, header.request_id)

@@ -1,6 +1,8 @@
 """What every control message has in common: frozen, versioned, msgpack on the wire, decoded once."""
 
 import json
+import re
+from functools import cache
 from typing import Annotated, Any, Self, TypeVar
 
 import msgpack
@@ -9,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, Vali
 SCHEMA_VERSION = 1
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 _MAX_DIGITS = 20
+_LONG_NUMBER = re.compile(rb"\d{19}")
+"""Shorter integers fit 64 bits: only where there is such a one the document is read twice."""
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 """The name of a device, stream or service."""
@@ -56,7 +60,8 @@ class Message(Part):
         Raises:
             MessageError: the payload is too large, is neither, or does not validate.
         """
-        return validate(TypeAdapter(cls), payload)
+        adapter: TypeAdapter[Self] = _adapter(cls)
+        return validate(adapter, payload)
 
 
 class Union:
@@ -81,6 +86,11 @@ class Union:
         return self._adapter.json_schema()
 
 
+@cache
+def _adapter(kind: type[Message]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
 def validate(adapter: TypeAdapter[_Decoded], payload: bytes | bytearray | memoryview) -> _Decoded:
     """Decode `payload` once, at the boundary.
 
@@ -91,8 +101,10 @@ def validate(adapter: TypeAdapter[_Decoded], payload: bytes | bytearray | memory
         raise MessageError(f"{len(payload)} bytes are more than a control message may have ({MAX_MESSAGE_BYTES})")
     try:
         if bytes(payload[:1]) == b"{":
-            json.loads(bytes(payload), parse_int=_integer)
-            return adapter.validate_json(bytes(payload))
+            text = bytes(payload)
+            if _LONG_NUMBER.search(text):
+                json.loads(text, parse_int=_integer)
+            return adapter.validate_json(text)
         document = msgpack.unpackb(payload)
         if not isinstance(document, dict):
             raise MessageError(f"a message is a map, not {type(document).__name__}")
