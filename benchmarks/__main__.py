@@ -101,6 +101,7 @@ BENCHMARKS = (
     Benchmark("reaction", ("--quick",), own_headline),
     Benchmark("throughput", ("--quick",), own_headline),
     Benchmark("live_bursts", ("--repeats", "1"), own_headline),
+    Benchmark("joint_streams", ("--rounds", "5"), own_headline),
     Benchmark("encodings_measured", ("--requests", "3", "--burst", "8"), encodings),
     Benchmark("monitor_footprint", ("--seconds", "10"), monitor_footprint, prints_json=True),
 )
