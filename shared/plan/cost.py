@@ -270,7 +270,15 @@ class CostModel:
             blocks += sum(route.jobs * self.off_source_blocks(stream, route) for route in plan.routes)
         return blocks / jobs
 
-    def send(self, sender: str, receiver: str, size_bytes: float, stage: int) -> Operation:
+    def send(
+        self,
+        sender: str,
+        receiver: str,
+        size_bytes: float,
+        stage: int,
+        needs: tuple[int, ...] | None = None,
+        rows: RowRange | None = None,
+    ) -> Operation:
         """Return the sending of a stage's output, or of the input (stage -1), between two devices.
 
         Raises:
@@ -278,7 +286,7 @@ class CostModel:
         """
         link = self._link(sender, receiver)
         duration_ms = link.latency_ms + 8 * size_bytes / (1000 * link.bandwidth_mbps)
-        return Operation(Work.SEND, sender, duration_ms, stage, receiver, size_bytes, link.latency_ms)
+        return Operation(Work.SEND, sender, duration_ms, stage, receiver, size_bytes, link.latency_ms, needs, rows)
 
     def _link(self, sender: str, receiver: str) -> Link:
         link = self._links.get((sender, receiver))

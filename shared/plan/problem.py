@@ -163,7 +163,7 @@ class Problem:
     __pydantic_config__ = DOCUMENT
 
     models: Annotated[Mapping[Name, Model], Field(min_length=1)]
-    devices: Annotated[Mapping[Name, Device], Field(min_length=1, max_length=1000)]
+    devices: Annotated[Mapping[Name, Device], Field(min_length=1, max_length=10_000)]
     links: tuple[Link, ...]
     streams: Annotated[tuple[Stream, ...], Field(min_length=1, max_length=1000)]
     policy: Policy = field(default_factory=Policy)

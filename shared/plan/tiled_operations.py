@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from shared.plan.cuts import Encoding
@@ -30,8 +29,16 @@ class Prices(Protocol):
     def encoding(self, model: str, cut: int, codec: str) -> Encoding:
         """Return an encoding of what crosses a cut."""
 
-    def send(self, sender: str, receiver: str, size_bytes: float, stage: int) -> Operation:
-        """Return a sending."""
+    def send(
+        self,
+        sender: str,
+        receiver: str,
+        size_bytes: float,
+        stage: int,
+        needs: tuple[int, ...] | None = None,
+        rows: RowRange | None = None,
+    ) -> Operation:
+        """Return a sending of rows that waits for other operations."""
 
 
 def tiled_operations(prices: Prices, stream: Stream, route: Route) -> tuple[Operation, ...]:
@@ -79,8 +86,8 @@ class _Builder:
             if share.sent:
                 arrived[share.reader].append(len(self._found))
                 size_bytes = _size_bytes(self._model, self._cut(index), self._encodings[index], share)
-                sending = self._prices.send(share.sender, share.receiver, size_bytes, index - 1)
-                self._found.append(replace(sending, needs=needs, rows=share.range))
+                sending = self._prices.send(share.sender, share.receiver, size_bytes, index - 1, needs, share.range)
+                self._found.append(sending)
             else:
                 arrived[share.reader] += needs
         return arrived
@@ -88,6 +95,7 @@ class _Builder:
     def _compute(self, index: int, arrived: dict[int, list[int]]) -> list[int | None]:
         """Compute the tiles of stage ``index``; return the place of each one's operation."""
         stage, tiles = self._route.stages[index], self._layout.tiles[index]
+        decode_ms, encode_ms = self._encodings[index].decode_ms, self._encodings[index + 1].encode_ms
         before, after = self._layout.shares[index], self._layout.shares[index + 1]
         makers: list[int | None] = []
         for place, tile in enumerate(stage.tiles):
@@ -96,12 +104,10 @@ class _Builder:
             else:
                 computed = tiles[place].computed
                 duration_ms = self._prices.tile_ms(tile.device, self._stream.model, stage.start, computed)
-            received = [share for share in before if share.reader == place]
-            coding_ms = _coded_ms(self._encodings[index].decode_ms, received)
-            coding_ms += _coded_ms(
-                self._encodings[index + 1].encode_ms, [share for share in after if share.holder == place]
-            )
-            duration_ms += self._prices.codec_ms(tile.device, coding_ms)
+            if decode_ms or encode_ms:
+                coding_ms = _coded_ms(decode_ms, [share for share in before if share.reader == place])
+                coding_ms += _coded_ms(encode_ms, [share for share in after if share.holder == place])
+                duration_ms += self._prices.codec_ms(tile.device, coding_ms)
             makers.append(len(self._found))
             needs = tuple(sorted(arrived.get(place, ())))
             rows = None if tiles is None else tile.rows
