@@ -199,9 +199,9 @@ class LinkEstimator:
 
     The rate is the slope between two sizes: what a crossing takes beyond the latency, which tiny round trips tell. What
     disturbs a measurement (scheduling, other traffic) only ever makes it longer, so that both lean to the fast side by
-    as much: the lower quartile of latencies, the fastest of two padded probes and a little more than the median of
-    rates. Crossings are kept as they were measured; if the latency turns out to be lower than was known
-    (programs that are still starting answer late), what they say is corrected too.
+    as much: the lower quartile of latencies, the fastest of two padded probes, the upper quartile of rates. Crossings
+    are kept as they were measured; if the latency turns out to be lower than was known (programs that are still
+    starting answer late), what they say is corrected too.
 
     Large transfers say more than small ones, so samples are weighted with their bytes, and those too small to be
     distinguished from noise are ignored where there are larger ones. A transfer that is overdue bounds the bandwidth
@@ -211,7 +211,7 @@ class LinkEstimator:
 
     def __init__(self) -> None:
         """Begin without samples."""
-        self._bandwidth: ReseedingMedian[_Crossing] = ReseedingMedian(self._read, quantile=0.6)
+        self._bandwidth: ReseedingMedian[_Crossing] = ReseedingMedian(self._read, quantile=0.75)
         self._latency: ReseedingMedian[float] = ReseedingMedian(lambda ms: (ms, 1.0), patience=3, quantile=0.25)
         self._round_trips_ms: deque[float] = deque(maxlen=_WINDOW)
         self._is_bound = False
