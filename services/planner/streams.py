@@ -119,12 +119,13 @@ class Streams:
             self.mark(exclusion.stream, now_s)
 
     def abandon_on(self, device: str, snapshot: Snapshot, now_s: float) -> list[Effect]:
-        """End the proposals of streams that are planned together with one whose plan in force uses a lost device."""
+        """End the proposals of fellows for which a stream that has lost a device in use would have to wait."""
         effects: list[Effect] = []
         for stream, record in self.records.items():
-            plan = record.epochs.committed
-            if plan is not None and stream in snapshot.streams and device in devices_of(plan.routes):
-                effects += self._abandon(group_of(stream, snapshot), snapshot, now_s)
+            if record.epochs.phase is ep.Phase.RUNNING and stream in snapshot.streams:
+                plan = record.epochs.committed
+                if plan is not None and device in devices_of(plan.routes):
+                    effects += self._abandon(group_of(stream, snapshot), snapshot, now_s)
         return effects
 
     def _abandon(self, streams: Iterable[str], snapshot: Snapshot, now_s: float) -> list[Effect]:

@@ -14,7 +14,7 @@ from services.planner.snapshot import ModelWithdrawn
 from services.planner.store import Document, Kind
 from shared.bus import topics
 from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration, ShadowReport
-from shared.messages.control import Prepare, ProfileFailed, ProfileModel, Rejected, RejectionCause
+from shared.messages.control import Prepare, ProfileFailed, ProfileModel, Ready, Rejected, RejectionCause
 from shared.messages.devices import State, Telemetry
 from shared.messages.events import EventKind
 from shared.messages.models import Offer
@@ -209,6 +209,15 @@ def test_a_device_that_comes_and_goes_is_told_once_each(running: Bench) -> None:
 def test_a_device_whose_monitor_is_heard_first_is_not_back(bench: Bench) -> None:
     bench.hear(Telemetry(device="fresh", sent_at_s=1.0), presence("fresh"))
     assert "device fresh is back" not in [each.text for each in events(bench.effects)]
+
+
+def test_a_proposal_that_leads_away_from_a_lost_device_goes_on(running: Bench) -> None:
+    running.hear(load("server", 30.0))
+    asked = [(device, each) for device, each in commands(running.plan()) if isinstance(each, Prepare)]
+    assert [device for device, _ in asked] == ["pi"]
+    running.hear(presence("server", State.OFFLINE))
+    done = running.hear(Ready(device="pi", stream="camera", epoch=asked[0][1].epoch))
+    assert [plan.epoch for plan in plans(done)] == [asked[0][1].epoch]
 
 
 def test_a_source_that_is_offline_keeps_its_plan(running: Bench) -> None:
