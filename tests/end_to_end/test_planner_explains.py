@@ -60,6 +60,27 @@ async def test_a_running_stream_is_explained_like_a_file_with_its_last_reroutes(
     assert status == 0 and "server fell from 50.0 to 1.0 Mbps: 823 ms -> 165 ms; server[0,5) => pi[0,5)" in out
 
 
+async def test_streams_that_are_planned_together_are_explained_together(fleet: Fleet) -> None:
+    await fleet.come()
+    await fleet.publish_manifest(manifest_of())
+    for stream in ("camera", "door"):
+        await fleet.declare(stream)
+        await fleet.set_policy(json.dumps({"objective": "total_delay", "revision": "r"}), stream)
+        await fleet.watcher.plan(lambda plan, stream=stream: plan.stream == stream)
+        await fleet.watcher.status(
+            lambda status, stream=stream: (status.stream, status.policy_revision) == (stream, "r")
+        )
+    status, out, errors = await segue(fleet, "explain", "--stream", "door", "--json", "--time-budget-s", "0.1")
+    assert status == 0, errors
+    told = json.loads(out)
+    assert told["changes"].keys() == {"camera", "door"}
+    best = next(each for each in told["strategies"] if each["strategy"] == "auto")
+    assert best["objective"] == "total_delay" and best["streams"].keys() == {"camera", "door"}
+    assert best["cost"] == pytest.approx(39 + 60), "the second photograph is sent, and computed, after the first"
+    status, out, _ = await segue(fleet, "explain", "--stream", "door", "--time-budget-s", "0.1")
+    assert status == 0 and "kafetzis_koutsopoulos" in out
+
+
 async def test_a_stream_that_waits_says_for_what_and_an_unknown_one_is_wrong_input(fleet: Fleet) -> None:
     await fleet.declare()
     await fleet.watcher.status(lambda status: bool(status.reasons))
