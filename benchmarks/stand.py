@@ -44,6 +44,7 @@ class Stand:
         stream: the stream's name.
         view: devices, links, profiles, the plan in force.
         reroutes: by epoch.
+        switched_at_s: when sources told that they had left a plan's route by themselves.
         prepared_at_s: when the planner's first Prepare of an epoch was heard.
     """
 
@@ -51,6 +52,7 @@ class Stand:
     stream: str
     view: FleetView = field(default_factory=FleetView)
     reroutes: dict[int, Reroute] = field(default_factory=dict)
+    switched_at_s: list[float] = field(default_factory=list)
     prepared_at_s: dict[int, float] = field(default_factory=dict)
     _ready: set[tuple[str, int]] = field(default_factory=set)
     _outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -215,7 +217,9 @@ class Stand:
                 self._outcomes[outcome.request_id] = outcome
             case ["events"]:
                 event = Event.decode(payload)
-                if event.kind is EventKind.REROUTE:
+                if event.kind is EventKind.SWITCHED:
+                    self.switched_at_s.append(now_s)
+                elif event.kind is EventKind.REROUTE:
                     reroute = Reroute.model_validate(event.data)
                     self.reroutes.setdefault(reroute.epoch, reroute)
 

@@ -6,11 +6,12 @@ deadline, only what is urgent is looked for: where the deadline is missed, and w
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from services.planner.damping import Departure, required_gain
 from services.planner.routes import broken_constraints, burst_jobs, devices_of, segments_of, to_message
 from services.planner.sharing import segment_bytes, slowdown
 from services.planner.strategies.comparison import SPAN, best_route, fastest_route, ranges_around
@@ -43,11 +44,19 @@ _JUST_BEYOND = 1 + 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What is to be looked at: the plan in force, the present problem, and how busy others keep its devices."""
+    """What is to be looked at.
+
+    Attributes:
+        plan: the one in force.
+        problem: the present one.
+        busy_shares: how busy others keep its devices.
+        departures: routes left within the damping window: to come back to one has to gain more.
+    """
 
     plan: CommittedPlan
     problem: Problem
     busy_shares: Mapping[str, float] = field(default_factory=dict)
+    departures: tuple[Departure, ...] = ()
 
 
 def survey(asked: Survey) -> Alternatives:
@@ -145,13 +154,13 @@ def _thresholds(asked: Survey, route: PlanRoute) -> Iterator[Threshold]:
         ends += [hop for hop in table if hop[0] == source]
     for hop in dict.fromkeys(ends):
         if hop in table:
-            sides = _Walk(bandwidth_dial(problem, hop), route).sides()
+            sides = _Walk(bandwidth_dial(problem, hop), route, asked.departures).sides()
             yield Threshold(
                 quantity=Quantity.BANDWIDTH, device=hop[0], target=hop[1], latency_ms=table[hop].latency_ms, **sides
             )
     for device in devices_of((route,)):
         sharing = slowdown(asked.busy_shares.get(device, 0.0))
-        sides = _Walk(load_dial(problem, device), route).sides()
+        sides = _Walk(load_dial(problem, device), route, asked.departures).sides()
         yield Threshold(quantity=Quantity.LOAD, device=device, sharing=sharing, **sides)
 
 
@@ -170,6 +179,7 @@ class _Walk:
 
     dial: Dial
     route: PlanRoute
+    departures: tuple[Departure, ...]
 
     def sides(self) -> dict[str, Any]:
         """Return the fields of a threshold that say what is where."""
@@ -195,19 +205,25 @@ class _Walk:
         }
 
     def _side(self, pieces: Sequence["_Piece"]) -> _Side:
-        end = self._left(pieces, _STRICTLY)
-        leave = self._left(pieces, 1 + self.dial.problem.policy.min_gain)
+        end = self._left(pieces, lambda _: _STRICTLY)
+        leave = self._left(pieces, self._worthwhile)
         last = pieces[-1].far if pieces else self.dial.value
         return _Side(end[0] if end else last, leave and leave[0], leave and self._message(*leave))
 
-    def _left(self, pieces: Sequence["_Piece"], wanted: float) -> tuple[float, Route] | None:
+    def _worthwhile(self, route: Route) -> float:
+        """Return how many times as much as another the route in force has to cost, as the planner sees it."""
+        found = (self._message(self.dial.value, route),)
+        newest_s = max((departure.at_s for departure in self.departures), default=0.0)
+        return 1 + required_gain(self.dial.problem.policy, found, self.departures, newest_s)
+
+    def _left(self, pieces: Sequence["_Piece"], wanted: Callable[[Route], float]) -> tuple[float, Route] | None:
         """Return where the route in force first costs more than ``wanted`` times the best one, and which that is.
 
         A route that misses the deadline, where the best does not, costs too much.
         """
         own, limit = self._line(_plain(self.route)), self._limit(_plain(self.route))
         for piece in pieces:
-            best = self._line(piece.route).times(wanted)
+            best = self._line(piece.route).times(wanted(piece.route))
             start, stop = self.dial.x(piece.near), self.dial.x(piece.far)
             bends = [x for x in (own.meets(best), limit) if x is not None and min(start, stop) < x < max(start, stop)]
             for here, there in pairwise([start, *sorted(bends, reverse=start > stop), stop]):

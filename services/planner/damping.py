@@ -24,8 +24,8 @@ class Departure:
 
 def required_gain(policy: Policy, routes: Sequence[PlanRoute], departures: Sequence[Departure], now_s: float) -> float:
     """Return the relative gain that a reroute to ``routes`` must promise."""
-    recent = [departure for departure in departures if now_s - departure.at_s <= DAMPING_WINDOW_S]
-    doublings = sum(departure.returned for departure in recent) + is_return(routes, departures, now_s)
+    returns = sum(departure.returned for departure in recent(departures, now_s))
+    doublings = returns + is_return(routes, departures, now_s)
     if not doublings:
         return policy.min_gain
     damped = max(policy.min_gain, LEAST_DAMPED_GAIN) * 2.0**doublings
@@ -39,10 +39,14 @@ def is_return(routes: Sequence[PlanRoute], departures: Sequence[Departure], now_
     )
 
 
+def recent(departures: Sequence[Departure], now_s: float) -> tuple[Departure, ...]:
+    """Return the departures within the damping window."""
+    return tuple(departure for departure in departures if now_s - departure.at_s <= DAMPING_WINDOW_S)
+
+
 def remember(departures: Sequence[Departure], departure: Departure) -> tuple[Departure, ...]:
     """Return the departures within the damping window, the new one last."""
-    kept = (each for each in departures if departure.at_s - each.at_s <= DAMPING_WINDOW_S)
-    return (*kept, departure)
+    return (*recent(departures, departure.at_s), departure)
 
 
 def last_departure_s(departures: Sequence[Departure]) -> float:

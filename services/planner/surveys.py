@@ -2,6 +2,7 @@
 
 from services.planner import epochs as ep
 from services.planner.alternatives import Survey, is_news, warm_segments
+from services.planner.damping import recent
 from services.planner.effects import Effect, retained
 from services.planner.records import StreamRecord
 from services.planner.snapshot import Snapshot
@@ -27,7 +28,8 @@ def next_survey(streams: Streams, snapshot: Snapshot, now_s: float) -> Survey | 
             continue
         if plan is None or plan.model != problem.streams[0].model:
             continue
-        wanted = Survey(plan, problem, streams.circumstances(stream, snapshot, now_s).busy_shares)
+        busy_shares = streams.circumstances(stream, snapshot, now_s).busy_shares
+        wanted = Survey(plan, problem, busy_shares, recent(record.departures, now_s))
         if wanted != record.surveyed:
             record.surveyed, record.survey_at_s = wanted, now_s + SURVEY_EVERY_S
             return wanted

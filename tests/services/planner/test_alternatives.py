@@ -8,6 +8,7 @@ from planner_fleet import MODEL, manifest_of
 from planner_world import candidate_of, declaration, link, problem_of, profile, world
 
 from services.planner.alternatives import Survey, is_news, nearest, survey, warm_segments
+from services.planner.damping import Departure
 from services.planner.routes import cost_of
 from services.planner.snapshot import PolicySet
 from services.planner.strategies import solve
@@ -161,6 +162,19 @@ def changed(problem: Problem, threshold: Threshold, value: float) -> Problem:
 
 def plain(route: PlanRoute) -> Route:
     return sequential_route((stage.start, stage.stop, stage.device, stage.codec) for stage in route.stages)
+
+
+def test_to_come_back_needs_as_much_more_gain_as_the_planner_asks_for() -> None:
+    """The server needs 23 + 800 / mbps ms, the pi 165: left lately, it has to gain 10 % instead of 5."""
+    problem = problem_of(world())
+    found = surveyed(problem)
+    below = on(found, Quantity.BANDWIDTH, "pi").below
+    assert below is not None
+    for returned, gain in ((False, 0.1), (True, 0.2)):
+        left = Departure(at_s=5.0, routes=(below,), returned=returned)
+        damped = on(survey(Survey(committed(problem), problem, {}, (left,))), Quantity.BANDWIDTH, "pi")
+        assert damped.leave_below == pytest.approx(800 / ((1 + gain) * 165 - 23))
+        assert damped.low == on(found, Quantity.BANDWIDTH, "pi").low
 
 
 def test_what_others_compute_is_told_with_a_load() -> None:
