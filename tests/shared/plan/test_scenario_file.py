@@ -1,13 +1,16 @@
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.plan.arrivals import Recorded
 from shared.plan.problem_file import InvalidDocumentError, read_problem
-from shared.plan.scenario import BandwidthChange, LoadChange, Scenario
+from shared.plan.scenario import BandwidthChange, LoadChange, Scenario, rate_changes
 from shared.plan.scenario_file import read_scenario, scenario_schema
 
 PROBLEM = read_problem((Path(__file__).parents[2] / "instances" / "alexnet_pi_cloud_wifi.json").read_bytes())
@@ -76,3 +79,29 @@ def test_fault_has_its_path(document: str | dict[str, Any], fault: str) -> None:
     with pytest.raises(InvalidDocumentError) as caught:
         read_scenario(text, PROBLEM)
     assert [str(found)[: len(fault)] for found in caught.value.faults] == [fault]
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200))
+def test_anything_reads_or_is_refused(document: str | bytes) -> None:
+    with suppress(InvalidDocumentError):
+        assert read_scenario(document, PROBLEM) == Scenario()
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.sampled_from(["pi", "cloud", "camera", ""]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["at_ms", "device", "load_factor", "from", "to", "gone"]), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.fixed_dictionaries({}, optional={"changes": st.lists(VALUES, max_size=3), "arrivals_ms": VALUES}))
+def test_any_values_read_or_are_refused_with_a_path(values: dict[str, Any]) -> None:
+    try:
+        found = read_scenario(json.dumps(values), PROBLEM)
+    except InvalidDocumentError as error:
+        assert all(fault.path.startswith("$") for fault in error.faults)
+    else:
+        rate_changes(PROBLEM, found.changes)
