@@ -41,7 +41,7 @@ def up(folder: Path) -> tuple[dict[str, object], str]:
         [sys.executable, "-m", "services.cli.main", "up", str(folder / "fleet.toml"), "--requests", "6", "--json"],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=180,
         check=False,
         env={**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "HOME": str(folder)},
     )
@@ -49,7 +49,7 @@ def up(folder: Path) -> tuple[dict[str, object], str]:
     return json.loads(done.stdout), done.stderr
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(400)
 def test_a_policy_that_names_an_encoding_is_calibrated_once_and_kept(tmp_path: Path) -> None:
     (tmp_path / "fleet.toml").write_text(FLEET)
     (tmp_path / "photographs").mkdir()

@@ -31,7 +31,7 @@ async def calibrate(workload: Workload, images: Path | None, folder: Path, say: 
     """
     if images is None and workload.manifest.preprocessing.kind != "image":
         raise InputError("model.calibration_images: the model takes tensors: name a folder with .npy files of them")
-    loop, stopped, told = asyncio.get_running_loop(), threading.Event(), [0]
+    loop, stopped, told = asyncio.get_running_loop(), threading.Event(), [-1]
 
     def tell(done: int, count: int) -> None:
         if stopped.is_set():
@@ -41,7 +41,6 @@ async def calibrate(workload: Workload, images: Path | None, folder: Path, say: 
             told[0] = share
             loop.call_soon_threadsafe(say, f"measuring encodings of feature maps: {share} %")
 
-    say("measuring encodings of feature maps")
     try:
         return await asyncio.to_thread(
             calibrate_once, workload.model_file, workload.manifest, images or SHIPPED, folder, on_sample=tell
