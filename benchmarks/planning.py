@@ -24,8 +24,16 @@ from shared.plan.problem_file import read_problem
 RESULTS = Path(__file__).parent / "results" / "planning.json"
 INSTANCES = Path(__file__).parent.parent / "tests" / "instances"
 SIZES = ((10, 4), (20, 16), (30, 16), (100, 16))
-SHARED = ((50, ("rank_assignment", "kafetzis_koutsopoulos", "auto")), (999, ("rank_assignment", "local_only")))
-"""How many streams share a server, and which strategies plan them; a problem has at most 1000 devices."""
+SHARED = ((50, ("rank_assignment", "kafetzis_koutsopoulos", "auto")), (1000, ("rank_assignment", "local_only", "auto")))
+"""How many streams share a server, and which strategies plan them."""
+
+CROWDS = ((1, 1), (1, 30), (6, 5), (16, 1), (50, 2))
+"""How many streams, of how many jobs each, ``auto`` plans over LARGE_DEVICES devices and LARGE_BLOCKS blocks."""
+
+LARGE_BLOCKS, LARGE_DEVICES = 30, 16
+
+BUDGET_S = 1.0
+"""Time budget of `budget`."""
 
 MANY_TASKS = 100
 """Above so many, plans are timed once."""
@@ -150,6 +158,24 @@ def speed(repeats: int) -> list[dict[str, Any]]:
     return rows
 
 
+def budget(seeds: int = 3) -> list[dict[str, Any]]:
+    """Return how much of its time budget ``auto`` takes for large problems, in processor time."""
+    rows = []
+    for streams, jobs in CROWDS:
+        for objective in (Objective.THROUGHPUT, Objective.MAKESPAN, Objective.TOTAL_DELAY):
+            used_s = []
+            for seed in range(seeds):
+                problem = random_problem(seed, LARGE_BLOCKS, LARGE_DEVICES, objective, jobs)
+                names = list(problem.devices)
+                crowd = tuple(Stream(f"s{i}", "m", names[i % len(names)], jobs=jobs) for i in range(streams))
+                started_s = time.process_time()
+                strategies()["auto"].solve(replace(problem, streams=crowd), seed=0, time_budget_s=BUDGET_S)
+                used_s.append(time.process_time() - started_s)
+            row = {"streams": streams, "jobs": jobs, "objective": objective.value, "budget_s": BUDGET_S}
+            rows.append({**row, "median_s": statistics.median(used_s), "worst_s": max(used_s)})
+    return rows
+
+
 def shared_server_problem(seed: int, tasks: int, blocks: int = 12) -> Problem:
     """Many sources of mixed speed, one task each, around one server ten times as fast as the mean source."""
     rng = random.Random(seed)
@@ -200,6 +226,18 @@ def _show(results: dict[str, Any]) -> None:
         numbers = f"{row['median_ms']:.2f}", f"{row['worst_ms']:.2f}"
         table.add_row(row["strategy"], row["objective"], str(row["blocks"]), str(row["devices"]), *numbers)
     console().print(table)
+    table = Table(
+        "streams",
+        "jobs",
+        "objective",
+        "median s",
+        "worst s",
+        title=f"auto within {BUDGET_S:g} s: processor time, {LARGE_BLOCKS} blocks, {LARGE_DEVICES} devices",
+    )
+    for row in results["budget"]:
+        numbers = f"{row['median_s']:.2f}", f"{row['worst_s']:.2f}"
+        table.add_row(str(row["streams"]), str(row["jobs"]), row["objective"], *numbers)
+    console().print(table)
     table = Table("streams", "what", "median ms", "total delay ms", title="Total delay, one server")
     for row in results["shared_server"]:
         cost = row.get("cost_ms")
@@ -217,6 +255,7 @@ def main() -> None:
     results = {
         "quality": quality(options.time_budget_s),
         "speed": speed(options.repeats),
+        "budget": budget(),
         "shared_server": shared_server(options.repeats),
     }
     _show(results)

@@ -12,8 +12,10 @@ from services.planner.strategies.jps import Jps
 from services.planner.strategies.kafetzis_koutsopoulos import KafetzisKoutsopoulos
 from services.planner.strategies.local_only import LocalOnly
 from services.planner.strategies.masud import Masud
+from services.planner.strategies.masud_learned import MasudLearned
 from services.planner.strategies.milp import Milp
 from services.planner.strategies.mixed_routes import MixedRoutes
+from services.planner.strategies.network import Network
 from services.planner.strategies.neurosurgeon import Neurosurgeon
 from services.planner.strategies.rank_assignment import RankAssignment
 from services.planner.strategies.remote_only import RemoteOnly
@@ -22,6 +24,9 @@ from services.planner.strategies.strategy import BOUND_SLACK, Strategy
 from shared.plan.plan import Constraint, Infeasible, Plan
 from shared.plan.policy import Objective
 from shared.plan.problem import Problem
+
+LEARNED_STREAMS = 16
+"""For how many streams a second of time budget pays for the learned partitioner, which may not be installed."""
 
 BALANCED_PAIRS = 200
 """For how many pairs of stream and device a second of time budget pays for balanced routes."""
@@ -43,7 +48,7 @@ class Auto:
         best: Plan | None = None
         bound: float | None = None
         failures: list[Infeasible] = []
-        for strategy in _candidates(problem, time_budget_s):
+        for strategy in _candidates(Network(problem), time_budget_s):
             answer = strategy.solve(problem, seed=seed, time_budget_s=time_budget_s)
             if isinstance(answer, Infeasible):
                 failures.append(answer)
@@ -75,30 +80,33 @@ def _rank(plan: Plan) -> tuple[float, float]:
     return plan.cost, plan.predicted.latency_ms
 
 
-def _candidates(problem: Problem, time_budget_s: float) -> Iterator[Strategy]:
-    """Yield the strategies worth trying, the exact ones first."""
-    yield ShortestPath()
+def _candidates(network: Network, time_budget_s: float) -> Iterator[Strategy]:
+    """Yield the strategies worth trying, the exact ones first; they share what they look up."""
+    problem = network.problem
+    yield ShortestPath(network=network)
     pairs = len(problem.streams) * len(problem.devices)
     balanced = len(problem.streams) == 1 or pairs <= BALANCED_PAIRS * max(1.0, time_budget_s)
     if balanced and problem.policy.objective in (Objective.MAKESPAN, Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE):
-        yield ShortestPath(route_objective=Objective.THROUGHPUT)
+        yield ShortestPath(route_objective=Objective.THROUGHPUT, network=network)
     if problem.policy.objective in (Objective.LATENCY, Objective.ENERGY, Objective.THROUGHPUT, Objective.DEADLINE):
         yield Milp()
-    yield MixedRoutes()
-    yield Masud()
-    yield Jps()
-    yield Burst()
-    yield Hps()
+    yield MixedRoutes(network=network)
+    yield Masud(network=network)
+    yield Jps(network=network)
+    yield Burst(network=network)
+    yield Hps(network=network)
     if len(problem.streams) > 1:
-        yield Hps(joint=True)
-    yield HuMishra()
-    yield Dads()
-    yield RankAssignment()
-    yield KafetzisKoutsopoulos()
+        yield Hps(joint=True, network=network)
+    yield HuMishra(network=network)
+    yield Dads(network=network)
+    yield RankAssignment(network=network)
+    yield KafetzisKoutsopoulos(network=network)
     if problem.policy.objective in (Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE):
-        yield KafetzisKoutsopoulos(event_driven=True)
-    yield Neurosurgeon()
-    yield Neurosurgeon(server_load_aware=True)
-    yield LocalOnly()
-    yield RemoteOnly()
+        yield KafetzisKoutsopoulos(event_driven=True, network=network)
+    yield Neurosurgeon(network=network)
+    yield Neurosurgeon(server_load_aware=True, network=network)
+    yield LocalOnly(network=network)
+    yield RemoteOnly(network=network)
     yield Exhaustive()
+    if len(problem.streams) <= LEARNED_STREAMS * time_budget_s:
+        yield MasudLearned()

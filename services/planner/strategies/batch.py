@@ -9,6 +9,7 @@ from math import comb, floor, inf
 
 import numpy as np
 
+from services.planner.strategies.arrays import Array
 from services.planner.strategies.johnson import Job, johnson_order, makespan_ms
 
 EXACT_LIMIT = 300
@@ -140,11 +141,20 @@ def lower_bound_ms(curve: Sequence[Job], jobs: int) -> float:
     w is one where the lower envelope of w f + (1 - w) g changes cut.
     """
     f, g = np.array(curve).T
-    if jobs == 1:
-        return float((f + g).min())
     run, rise = f - f[:, None], g[:, None] - g
     turns = (run > 0) & (rise > 0)
-    weight = np.array([0.0, 1.0, *np.unique(rise[turns] / (run[turns] + rise[turns]))])[:, None]
+    return _bound_ms(f, g, np.array([0.0, 1.0, *np.unique(rise[turns] / (run[turns] + rise[turns]))]), jobs)
+
+
+def coarse_bound_ms(f: Array, g: Array, jobs: int) -> float:
+    """Return a bound like `lower_bound_ms`, a little lower and much sooner: it tries 17 weights; f and g are [cuts]."""
+    return _bound_ms(f, g, np.linspace(0.0, 1.0, 17), jobs)
+
+
+def _bound_ms(f: Array, g: Array, weights: Array, jobs: int) -> float:
+    if jobs == 1:
+        return float((f + g).min())
+    weight = weights[:, None]
     middle = (weight * f + (1 - weight) * g).min(axis=1)
     head = (f + (1 - weight) * g).min(axis=1)
     tail = (weight * f + g).min(axis=1)

@@ -75,8 +75,9 @@ class _Bounds:
         self.piece = _largest_piece_to_go(tables, latency, weight)
         self.computing = np.array([weights.get((name, Work.COMPUTE), 0.0) for name in tables.nodes])
         self.sending = np.array([weights.get((name, Work.SEND), 0.0) for name in tables.nodes])
-        measure = busy_measure(tables, self.computing, self.sending)
-        self.weighted = weight * cost_to_go(measure)
+        self.weighted: Array = np.zeros((tables.blocks + 1, len(tables.nodes)))
+        if weights:
+            self.weighted = weight * cost_to_go(busy_measure(tables, self.computing, self.sending))
         runs = np.isfinite(tables.run_ms)
         least = np.where(runs, tables.run_ms, np.inf).min(axis=0)
         self.work_left: Array = np.array([*(weight * np.cumsum(least[::-1])[::-1]), 0.0, 0.0])

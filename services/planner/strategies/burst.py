@@ -1,12 +1,13 @@
 """A burst of identical jobs with any mix of cuts: what JPS approximates, nearly exactly."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from services.planner.strategies.batch import best_cuts, best_uniform, jps_cuts, pareto_cuts
 from services.planner.strategies.flow_shop import improve_cuts
 from services.planner.strategies.jps import Curve, solve_bursts
+from services.planner.strategies.network import Network, network_of
 from shared.plan.plan import Infeasible, Plan
 from shared.plan.problem import Problem
 
@@ -31,6 +32,7 @@ class Burst:
     name: str = "burst"
     description: str = "burst of jobs to one server: head cut, tail cut and two middle cuts, Johnson's order"
     citation: str = "this project, on proposition 1 of Duan & Wu, Optimizing job offloading schedule"
+    network: Network | None = field(default=None, repr=False, compare=False)
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best burst over all servers, for every stream."""
@@ -40,7 +42,7 @@ class Burst:
         def choose(curve: Curve, jobs: int) -> list[list[int]]:
             return burst_mixes(curve, jobs, moves)
 
-        return solve_bursts(problem, self.name, choose, time_budget_s)
+        return solve_bursts(network_of(problem, self.network), self.name, choose, time_budget_s)
 
 
 def burst_mixes(curve: Curve, jobs: int, moves: int) -> list[list[int]]:
@@ -53,7 +55,7 @@ def burst_mixes(curve: Curve, jobs: int, moves: int) -> list[list[int]]:
     mixes += [[place] * jobs for place in np.argsort(curve.uniform_ms(jobs), kind="stable")[:UNIFORM].tolist()]
     stages = [curve.cuts.source_ms, curve.cuts.send_ms, curve.cuts.helper_ms, curve.cuts.return_ms, curve.cuts.sink_ms]
     machines = np.stack(stages)[:, list(curve.chosen)]
-    machines = machines[machines.any(axis=1)]
+    machines = np.concatenate([machines[:2], machines[2:][machines[2:].any(axis=1)]])
     starts = mixes[len(published) : len(published) + 2]
-    improved = [improve_cuts(machines, cuts, moves // len(starts)) for cuts in starts] if len(machines) else []
+    improved = [improve_cuts(machines, cuts, moves // len(starts)) for cuts in starts]
     return [*mixes, *improved]

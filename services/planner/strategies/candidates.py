@@ -23,11 +23,11 @@ def split_route(problem: Problem, stream: Stream, helper: str, cut: int, codec: 
     return sequential_route(stages)
 
 
-def local_route(problem: Problem, stream: Stream) -> Route | None:
+def local_route(problem: Problem, stream: Stream, costs: CostModel) -> Route | None:
     """Return the route that runs everything on the source, or None if it cannot."""
     if stream.model not in problem.devices[stream.source].block_ms:
         return None
-    if stream.sink is not None and not CostModel(problem).linked(stream.source, stream.sink):
+    if stream.sink is not None and not costs.linked(stream.source, stream.sink):
         return None
     return split_route(problem, stream, stream.source, len(problem.models[stream.model].blocks))
 

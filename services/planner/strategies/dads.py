@@ -1,11 +1,11 @@
 """DADS: one cut between source and server, for latency under light load and for the bottleneck under heavy load."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.network import Array, Network
+from services.planner.strategies.network import Array, Network, network_of
 from services.planner.strategies.neurosurgeon import best_route, no_split
 from services.planner.strategies.one_cut import OneCuts, one_cuts
 from services.planner.strategies.strategy import conclude, uniform
@@ -25,10 +25,11 @@ class Dads:
     name: str = "dads"
     description: str = "one cut to one server: least sum under light load, least maximum under heavy load"
     citation: str = "Hu, Bao, Wang, Liu, Dynamic adaptive DNN surgery for inference acceleration, INFOCOM 2019"
+    network: Network | None = field(default=None, repr=False, compare=False)
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return DSL's or DSH's cut for every stream."""
-        network = Network(problem)
+        network = network_of(problem, self.network)
         plans: dict[str, StreamPlan] = {}
         for stream in problem.streams:
             route = _surgery(one_cuts(problem, stream, network))
@@ -36,7 +37,7 @@ class Dads:
                 reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
                 return Infeasible(self.name, problem.policy.objective, reasons)
             plans[stream.name] = uniform(route, stream.jobs)
-        return conclude(problem, self.name, plans)
+        return conclude(problem, self.name, plans, costs=network.costs)
 
 
 def _surgery(cuts: OneCuts) -> Route | None:

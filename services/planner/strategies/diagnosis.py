@@ -9,7 +9,7 @@ from services.planner.strategies.strategy import uniform
 from services.planner.strategies.tables import build_tables, latency_measure
 from shared.plan.constraints import deadline_violation, violations
 from shared.plan.cost import CostModel
-from shared.plan.plan import Constraint, StreamPlan, Violation
+from shared.plan.plan import Constraint, Route, StreamPlan, Violation
 from shared.plan.policy import DeviceRule, Policy
 from shared.plan.problem import Problem, Stream
 
@@ -45,6 +45,12 @@ def diagnose(problem: Problem, stream: Stream, time_budget_s: float) -> tuple[Vi
     if fastest is not None:
         return violations(CostModel(problem), {stream.name: fastest})
     return (_unreachable(problem, stream),)
+
+
+def fastest_within(problem: Problem, stream: Stream, time_budget_s: float) -> Route | None:
+    """Return the quickest route that keeps the constraints, other streams left aside; None if none is found."""
+    plan = _fastest(problem, stream.name, time_budget_s * SHARE / len(problem.streams))
+    return None if plan is None else Route(plan.routes[0].stages)
 
 
 def _fastest(problem: Problem, name: str, time_budget_s: float) -> StreamPlan | None:

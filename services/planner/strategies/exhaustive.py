@@ -42,7 +42,9 @@ class Exhaustive:
             return Infeasible(self.name, objective, (Violation(Constraint.SUPPORT, self.name, message, limit, size),))
         costs = MemoCosts(problem)
         best: tuple[float, float, dict[str, StreamPlan]] | None = None
-        choices = [[uniform(route, stream.jobs) for route in _routes(problem, stream)] for stream in problem.streams]
+        choices = [
+            [uniform(route, stream.jobs) for route in every_route(problem, stream)] for stream in problem.streams
+        ]
         for choice in product(*choices):
             plans = {stream.name: plan for stream, plan in zip(problem.streams, choice, strict=True)}
             if violations(costs, plans):
@@ -81,7 +83,7 @@ def _devices(problem: Problem, stream: Stream) -> tuple[str, ...]:
     )
 
 
-def _routes(problem: Problem, stream: Stream) -> Iterator[Route]:
+def every_route(problem: Problem, stream: Stream) -> Iterator[Route]:
     """Yield every route over linked devices."""
     model, costs = problem.models[stream.model], CostModel(problem)
     blocks = len(model.blocks)

@@ -37,7 +37,10 @@ def improve_cuts(machines: Array, cuts: Sequence[int], moves: int) -> list[int]:
     """
     best = in_order(machines, cuts)
     best_ms = float(makespans_ms(machines, [best])[0])
-    while moves > 0:
+    while True:
+        moves -= len(set(best)) * (machines.shape[1] - 1) * len(best)
+        if moves < 0:
+            break
         options = []
         for old in Counter(best):
             for new in range(machines.shape[1]):
@@ -47,7 +50,6 @@ def improve_cuts(machines: Array, cuts: Sequence[int], moves: int) -> list[int]:
                     options.append(in_order(machines, changed))
         if not options:
             break
-        moves -= len(options) * len(best)
         times_ms = makespans_ms(machines, options)
         least = int(times_ms.argmin())
         if times_ms[least] >= best_ms * (1 - 1e-9):

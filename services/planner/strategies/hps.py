@@ -1,15 +1,14 @@
 """HPS: bursts of different models from the same source, each job cut as JPS does, all started in one order."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 from services.planner.strategies.batch import best_cuts, jps_cuts, pareto_cuts
 from services.planner.strategies.diagnosis import diagnose
 from services.planner.strategies.johnson import Job, johnson_order, makespan_ms
 from services.planner.strategies.jps import Curve, burst_curves, sequence_plan
-from services.planner.strategies.memo_costs import MemoCosts
-from services.planner.strategies.network import Network
+from services.planner.strategies.network import Network, network_of
 from services.planner.strategies.neurosurgeon import no_split
 from services.planner.strategies.one_cut import one_cuts
 from services.planner.strategies.strategy import conclude
@@ -38,16 +37,17 @@ class Hps:
     description: str = "bursts of different models from one source: JPS cuts, one Johnson's order over all jobs"
     citation: str = "Duan & Wu, Optimizing job offloading schedule for collaborative DNN inference, section 5"
     joint: bool = False
+    network: Network | None = field(default=None, repr=False, compare=False)
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best burst of all streams together."""
-        network = Network(problem)
+        network = network_of(problem, self.network)
         curves = [burst_curves(one_cuts(problem, stream, network)) for stream in problem.streams]
         for stream, curve in zip(problem.streams, curves, strict=True):
             if not curve:
                 reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
                 return Infeasible(self.name, problem.policy.objective, reasons)
-        costs = MemoCosts(problem)
+        costs = network.costs
         helpers = _busiest(curves, max(1, int(HELPERS_PER_SECOND * time_budget_s / len(curves))))
         moves = int(MOVES_PER_SECOND * time_budget_s / len(helpers)) if self.joint else 0
         answers = [

@@ -1,7 +1,7 @@
 """Hu & Mishra: as many layers at the source as the deadline allows, the rest on one or two helpers."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from services.planner.strategies.arrays import Array, Flags
 from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.network import Network
+from services.planner.strategies.network import Network, network_of
 from services.planner.strategies.neurosurgeon import no_split
 from services.planner.strategies.one_cut import OneCuts, one_cuts
 from services.planner.strategies.strategy import conclude, uniform
@@ -35,10 +35,11 @@ class HuMishra:
     description: str = "most layers at the source within the deadline, the rest on one or two helpers"
     citation: str = "Hu & Mishra, A dynamic distributed scheduler for DNN inference on the edge, algorithm 1"
     as_printed: bool = False
+    network: Network | None = field(default=None, repr=False, compare=False)
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the plan of algorithm 1 for every stream on its own."""
-        network = Network(problem)
+        network = network_of(problem, self.network)
         plans: dict[str, StreamPlan] = {}
         for stream in problem.streams:
             route = self._route(network, stream)
@@ -46,7 +47,7 @@ class HuMishra:
                 reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
                 return Infeasible(self.name, problem.policy.objective, reasons)
             plans[stream.name] = uniform(route, stream.jobs)
-        return conclude(problem, self.name, plans)
+        return conclude(problem, self.name, plans, costs=network.costs)
 
     def _route(self, network: Network, stream: Stream) -> Route | None:
         deadline_ms = network.problem.deadline_ms(stream) or inf

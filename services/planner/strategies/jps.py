@@ -1,16 +1,15 @@
 """JPS: a burst of identical jobs, cut at two neighbouring places and started in Johnson's order."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from services.planner.strategies.batch import best_uniform, jps_cuts, lower_bound_ms, virtual_blocks
+from services.planner.strategies.batch import best_uniform, coarse_bound_ms, jps_cuts, virtual_blocks
 from services.planner.strategies.diagnosis import diagnose
 from services.planner.strategies.johnson import Job, johnson_order
-from services.planner.strategies.memo_costs import MemoCosts
-from services.planner.strategies.network import Array, Network
+from services.planner.strategies.network import Array, Network, network_of
 from services.planner.strategies.neurosurgeon import no_split
 from services.planner.strategies.one_cut import OneCuts, one_cuts
 from services.planner.strategies.path_expansion import mix, path_cuts
@@ -18,6 +17,9 @@ from services.planner.strategies.strategy import conclude
 from shared.plan.cost import CostModel
 from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
 from shared.plan.problem import Problem
+
+_WEIGHTS = [(near / 4, sent / 4) for near in range(5) for sent in range(5 - near)]
+"""By how much computing and sending at the source count in a bound; the rest is for the server."""
 
 Chooser = Callable[["Curve", int], list[list[int]]]
 """From the cuts to one server and the number of jobs to candidate lists of cuts, one per job."""
@@ -48,6 +50,13 @@ class Curve:
         slowest_ms: Array = np.maximum.reduce(stages)[chosen]
         return np.asarray(cuts.latency_ms[chosen] + (jobs - 1) * slowest_ms)
 
+    def bound_ms(self, jobs: int) -> float:
+        """Return a makespan that no mix of these cuts can beat."""
+        cuts, chosen = self.cuts, list(self.chosen)
+        f, g, far = cuts.source_ms[chosen], cuts.send_ms[chosen], cuts.helper_ms[chosen]
+        shared_ms = max(float((near * f + sent * g + (1 - near - sent) * far).min()) for near, sent in _WEIGHTS)
+        return max(coarse_bound_ms(f, g, jobs), float(cuts.latency_ms[chosen].min()), jobs * shared_ms)
+
     def route(self, place: int) -> Route:
         """Return the route of a cut."""
         return self.cuts.route(self.chosen[place])
@@ -69,10 +78,11 @@ class Jps:
     citation: str = "Duan & Wu, Optimizing job offloading schedule for collaborative DNN inference, algorithms 1 and 2"
     floor_ratio: bool = False
     guard: bool = True
+    network: Network | None = field(default=None, repr=False, compare=False)
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best burst over all servers, for every stream."""
-        return solve_bursts(problem, self.name, self._choose, time_budget_s)
+        return solve_bursts(network_of(problem, self.network), self.name, self._choose, time_budget_s)
 
     def _choose(self, curve: Curve, jobs: int) -> list[list[int]]:
         kept = curve.blocks()
@@ -83,12 +93,12 @@ class Jps:
         return [[kept[cut] for cut in cuts] for cuts in mixed]
 
 
-def solve_bursts(problem: Problem, name: str, choose: Chooser, time_budget_s: float) -> Plan | Infeasible:
+def solve_bursts(network: Network, name: str, choose: Chooser, time_budget_s: float) -> Plan | Infeasible:
     """Return the burst with the least predicted makespan over all servers, for every stream on its own.
 
     Algorithm 3's mixes of branching models are candidates too.
     """
-    network, costs = Network(problem), MemoCosts(problem)
+    problem, costs = network.problem, network.costs
     plans: dict[str, StreamPlan] = {}
     for stream in problem.streams:
         plan = best_burst(costs, one_cuts(problem, stream, network), choose)
@@ -141,7 +151,7 @@ def best_burst(costs: CostModel, cuts: OneCuts, choose: Chooser) -> StreamPlan |
     best: tuple[float, StreamPlan] | None = None
     curves = burst_curves(cuts)
     for helper, curve in sorted(curves.items(), key=lambda entry: float(entry[1].uniform_ms(stream.jobs).min())):
-        if best is not None and lower_bound_ms(curve.jobs, stream.jobs) >= best[0]:
+        if best is not None and curve.bound_ms(stream.jobs) >= best[0]:
             continue
         mixes = choose(curve, stream.jobs)
         if branching and helper != stream.source:

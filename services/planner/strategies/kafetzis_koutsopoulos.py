@@ -1,14 +1,14 @@
 """Kafetzis & Koutsopoulos: a greedy choice of cuts for all tasks that share a server."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from math import inf, isnan
+from dataclasses import dataclass, field
+from math import inf
 
 import numpy as np
 
 from services.planner.strategies.arrays import Array, Index
 from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.memo_costs import MemoCosts
+from services.planner.strategies.network import Network, network_of
 from services.planner.strategies.neurosurgeon import no_split
 from services.planner.strategies.shared_server import (
     MAX_TASKS,
@@ -29,10 +29,10 @@ from shared.plan.problem import Problem
 Score = Callable[[Index], Array]
 """From choices, [K, N], to their values, [K]."""
 
-TASKS_PER_SECOND = 2_000_000
+TASKS_PER_SECOND = 1_000_000
 """How many delays of the snapshot may be computed per second of time budget, all servers and starts together."""
 
-JOBS_PER_SECOND = 2_000
+JOBS_PER_SECOND = 1_000
 """How many jobs may be simulated per second of time budget."""
 
 SERVERS_PER_SECOND = 1_000
@@ -58,13 +58,15 @@ class KafetzisKoutsopoulos:
         "Kafetzis & Koutsopoulos, DNN partitioning and inference task offloading in 6G resource-constrained networks"
     )
     event_driven: bool = False
+    network: Network | None = field(default=None, repr=False, compare=False)
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best end of the greedy descent over all servers and starts."""
         if (count := sum(stream.jobs for stream in problem.streams)) > MAX_TASKS:
             return unsupported(problem, self.name, f"{count} jobs, more than {MAX_TASKS}")
-        objective, costs = problem.policy.objective, MemoCosts(problem)
-        everywhere = Offloads(problem).everywhere()[: max(1, int(SERVERS_PER_SECOND * time_budget_s / count))]
+        network, objective = network_of(problem, self.network), problem.policy.objective
+        costs = network.costs
+        everywhere = Offloads(network).everywhere()[: max(1, int(SERVERS_PER_SECOND * time_budget_s / count))]
         evaluations = int(TASKS_PER_SECOND * time_budget_s / (count * 4 * max(1, len(everywhere))))
         choices = []
         for tasks in everywhere:
@@ -94,11 +96,12 @@ def _refined(costs: CostModel, choice: Choice, jobs: int) -> Choice:
         values: list[float] = []
         for cuts in chosen.tolist():
             plans = task_plans(problem, choice.tasks, cuts)
-            delays = np.full((1, len(cuts)), np.inf)
-            if not memory_violations(problem, plans):
-                delays = np.array([costs.delays_ms(plans, policy_queues(problem, plans))])
+            if memory_violations(problem, plans):
+                values.append(inf)
+                continue
+            delays = np.array([costs.delays_ms(plans, policy_queues(problem, plans))])
             values.append(float(_aggregate(delays, problem.policy.objective)[0]))
-        return np.array([inf if isnan(value) else value for value in values])
+        return np.array(values)
 
     end = greedy(choice.tasks, choice.cuts, score, jobs // len(choice.tasks))
     return Choice(choice.tasks, end, choice.value)

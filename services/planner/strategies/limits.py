@@ -8,7 +8,7 @@ from services.planner.strategies.tables import Tables
 from shared.plan.constraints import SLACK
 from shared.plan.problem import Problem
 
-STEPS_PER_SECOND = 20_000
+STEPS_PER_SECOND = 12_000
 """How many ways on a label search may look at per second of time budget: partial routes x encodings x devices."""
 
 BEAM_PER_SECOND = 1_000_000
@@ -68,7 +68,7 @@ def limits_of(
         None if min(room) >= need else tuple(room),
         parameters,
         working,
-        20 + int(STEPS_PER_SECOND * time_budget_s) // ways,
+        4 + int(STEPS_PER_SECOND * time_budget_s) // ways,
         min(MOST_WIDE, max(4, width)),
         int(POLISHED_PER_SECOND * time_budget_s),
     )

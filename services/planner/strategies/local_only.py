@@ -1,9 +1,10 @@
 """Everything on the source device."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.planner.strategies.candidates import local_route
 from services.planner.strategies.diagnosis import diagnose
+from services.planner.strategies.network import Network, network_of
 from services.planner.strategies.neurosurgeon import no_split
 from services.planner.strategies.strategy import conclude, uniform
 from shared.plan.plan import Infeasible, Plan, StreamPlan
@@ -17,14 +18,16 @@ class LocalOnly:
     name: str = "local_only"
     description: str = "every block on the source device"
     citation: str = "baseline LO in Duan & Wu, Optimizing job offloading schedule for collaborative DNN inference"
+    network: Network | None = field(default=None, repr=False, compare=False)
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the local plan."""
+        network = network_of(problem, self.network)
         plans: dict[str, StreamPlan] = {}
         for stream in problem.streams:
-            route = local_route(problem, stream)
+            route = local_route(problem, stream, network.costs)
             if route is None:
                 reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
                 return Infeasible(self.name, problem.policy.objective, reasons)
             plans[stream.name] = uniform(route, stream.jobs)
-        return conclude(problem, self.name, plans)
+        return conclude(problem, self.name, plans, costs=network.costs)

@@ -1,21 +1,23 @@
 """Masud: an adaptive heuristic that weighs latency against the bottleneck and energy under the present load."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from services.planner.strategies.arrays import Index
 from services.planner.strategies.candidates import keeps_constraints
 from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.memo_costs import MemoCosts
-from services.planner.strategies.network import Network
+from services.planner.strategies.network import Network, network_of
 from services.planner.strategies.neurosurgeon import no_split
-from services.planner.strategies.strategy import conclude, uniform
-from services.planner.strategies.tables import Tables, build_tables, latency_measure, spans_ms
+from services.planner.strategies.strategy import conclude, uniform, unsupported
+from services.planner.strategies.tables import Tables, build_tables, latency_measure, spans_ms, with_source
 from shared.plan.cost import CostModel
 from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
 from shared.plan.problem import Problem, Stream
+
+MAX_DEVICES = 300
+"""Above so many devices, chains over all of them take too long."""
 
 LEVELS = 24
 """How many bounds of the slowest stage are tried between the tightest and none."""
@@ -40,23 +42,33 @@ class Masud:
     )
     latency_weight: float = 0.5
     energy_weight_ms_per_j: float = 0.0
+    network: Network | None = field(default=None, repr=False, compare=False)
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best weighted chain for every stream on its own."""
-        network, costs = Network(problem), MemoCosts(problem)
+        network = network_of(problem, self.network)
+        costs = network.costs
+        devices = max(len(network.able(stream.model)) for stream in problem.streams)
+        if devices > MAX_DEVICES:
+            return unsupported(problem, self.name, f"{devices} devices, more than {MAX_DEVICES}")
         plans: dict[str, StreamPlan] = {}
+        shared: dict[tuple[str, tuple[str, ...], int | None], _Chains] = {}
         for stream in problem.streams:
-            route = self._best(costs, stream, build_tables(problem, stream, network))
+            tables = build_tables(problem, stream, network)
+            key = stream.model, tables.nodes, tables.sink
+            chains = shared.get(key)
+            if chains is None:
+                chains = shared[key] = _Chains(tables)
+            route = self._best(costs, stream, chains.quickest(tables))
             if route is None:
                 reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
                 return Infeasible(self.name, problem.policy.objective, reasons)
             plans[stream.name] = uniform(route, stream.jobs)
         return conclude(problem, self.name, plans, costs=costs)
 
-    def _best(self, costs: CostModel, stream: Stream, tables: Tables) -> Route | None:
-        chains = _Chains(tables)
+    def _best(self, costs: CostModel, stream: Stream, routes: Sequence[Route]) -> Route | None:
         best: tuple[tuple[float, float], Route] | None = None
-        for route in dict.fromkeys(chains.quickest(chains.levels())):
+        for route in dict.fromkeys(routes):
             if not keeps_constraints(costs.problem, stream, route, costs):
                 continue
             slowest_ms = max(costs.busy_ms(stream, route).values(), default=0.0)
@@ -75,12 +87,14 @@ class _Chains:
         self._tables = tables
         self._span = spans_ms(tables)
         latency = latency_measure(tables)
-        self._first = latency.first
+        self._latency = latency
         self._finish, self._finish_codec = latency.finish.min(axis=0), latency.finish.argmin(axis=0)
         self._move, self._codec = latency.move.min(axis=1), latency.move.argmin(axis=1)
         self._blocks = tables.blocks
+        self._bound_ms = np.array(self._levels())
+        self._decide()
 
-    def levels(self) -> list[float]:
+    def _levels(self) -> list[float]:
         """Return bounds from the largest single piece that cannot be avoided up to none."""
         least = float(self._tables.run_ms.min(axis=0).max())
         whole = float(np.where(np.isfinite(self._span[:, 0, -1]), self._span[:, 0, -1], 0.0).max())
@@ -88,11 +102,11 @@ class _Chains:
             return [np.inf]
         return [*np.geomspace(max(least, whole / 1000), max(whole, least), LEVELS).tolist(), np.inf]
 
-    def quickest(self, levels: Sequence[float]) -> list[Route]:
-        """Return, per level, the quickest chain in which no segment and no transfer takes longer, if there is one."""
+    def _decide(self) -> None:
+        """Find, per level, the quickest chain in which no segment and no transfer takes longer, from every cut."""
         blocks, nodes = self._blocks, len(self._tables.nodes)
-        bound_ms = np.array(levels)[:, None, None]
-        count = len(levels)
+        bound_ms = self._bound_ms[:, None, None]
+        count = len(self._bound_ms)
         togo = np.full((blocks + 1, count, nodes), np.inf)
         stops = np.zeros((blocks, count, nodes), dtype=np.int64)
         after = np.zeros((blocks + 1, count, nodes), dtype=np.int64)
@@ -108,11 +122,16 @@ class _Chains:
                 moves = np.where(sent <= bound_ms, sent, np.inf) + togo[start][:, None, :]
                 after[start] = moves.argmin(axis=2)
                 leave[:, :, start] = moves.min(axis=2)
-        begin = np.where(self._first <= bound_ms[:, 0], self._first, np.inf) + togo[0]
+        self._togo, self._stops, self._after = togo[0], stops, after
+
+    def quickest(self, tables: Tables) -> list[Route]:
+        """Return the quickest chain of every level from the source of ``tables``, where there is one."""
+        first = with_source(self._latency, tables).first
+        begin = np.where(first <= self._bound_ms[:, None], first, np.inf) + self._togo
         found = []
         for level, node in enumerate(begin.argmin(axis=1).tolist()):
             if np.isfinite(begin[level, node]):
-                found.append(self._read(stops[:, level], after[:, level], node))
+                found.append(self._read(self._stops[:, level], self._after[:, level], node))
         return found
 
     def _read(self, stops: Index, after: Index, node: int) -> Route:

@@ -2,24 +2,26 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import dataclass, field, replace
 
+from services.planner.strategies.burst_bounds import burst_bound
 from services.planner.strategies.candidates import keeps_constraints
-from services.planner.strategies.chain_path import cheapest_path
-from services.planner.strategies.diagnosis import diagnose
+from services.planner.strategies.diagnosis import diagnose, fastest_within
 from services.planner.strategies.johnson import johnson_order
 from services.planner.strategies.jps import sequence_plan
-from services.planner.strategies.memo_costs import MemoCosts
-from services.planner.strategies.network import Network
+from services.planner.strategies.network import Network, network_of
 from services.planner.strategies.neurosurgeon import no_split
-from services.planner.strategies.route_mix import Pricing, RouteMix, mix_routes, rounds_of
-from services.planner.strategies.strategy import conclude, policy_queues
-from services.planner.strategies.tables import Tables, build_tables, latency_measure
+from services.planner.strategies.route_mix import RouteMix, mix_routes, rounds_of
+from services.planner.strategies.shortest_path import ShortestPath
+from services.planner.strategies.strategy import conclude, policy_queues, unsupported
+from services.planner.strategies.tables import build_tables, table_size
+from shared.plan.constraints import memory_violations
 from shared.plan.cost import CostModel
 from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
-from shared.plan.policy import Objective
 from shared.plan.problem import Problem, Stream
+
+MAX_TRANSFERS = 4_000_000
+"""Up to how many transfers the arrays of a stream may hold."""
 
 JOBS_PER_SECOND = 4_000
 """How many jobs of changed plans may be simulated per second of time budget."""
@@ -36,10 +38,15 @@ class MixedRoutes:
     name: str = "mixed_routes"
     description: str = "best mix of routes over any number of devices, for bursts and sustained rate, with a bound"
     citation: str = "this project; column generation: Gilmore & Gomory, Operations Research 9, 1961"
+    network: Network | None = field(default=None, repr=False, compare=False)
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best rounding of the mix."""
-        network, costs = Network(problem), MemoCosts(problem)
+        network = network_of(problem, self.network)
+        costs = network.costs
+        size = max(table_size(network, stream, len(network.able(stream.model))) for stream in problem.streams)
+        if size > MAX_TRANSFERS:
+            return unsupported(problem, self.name, f"{size} transfers to look at, more than {MAX_TRANSFERS}")
         tables = [build_tables(problem, stream, network) for stream in problem.streams]
         mix = mix_routes(problem, tables, rounds_of(tables, time_budget_s), costs)
         plans: dict[str, StreamPlan] = {}
@@ -48,37 +55,20 @@ class MixedRoutes:
             pool = [
                 route for route in mix.routes.get(stream.name, ()) if keeps_constraints(problem, stream, route, costs)
             ]
+            if not pool and (quickest := fastest_within(problem, stream, time_budget_s)) is not None:
+                pool = [quickest]
             if not pool:
                 reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
                 return Infeasible(self.name, problem.policy.objective, reasons)
             pools[stream.name] = pool
             plans[stream.name] = _rounded(costs, stream, mix, pool)
         plans = _improved(costs, plans, pools, int(JOBS_PER_SECOND * time_budget_s))
-        return conclude(problem, self.name, plans, lower_bound=burst_bound(problem, tables, mix), costs=costs)
-
-
-def burst_bound(problem: Problem, tables: Sequence[Tables], mix: RouteMix) -> float | None:
-    """Return what no plan can beat in throughput (ms per job), makespan or total delay (ms); None for other objectives.
-
-    By time t every device has computed and sent for at most t; weighted by multipliers that add up to 1, the jobs
-    done by then have cost at most t. So the k-th job ends no sooner than the k cheapest weighted routes add up to, nor
-    than the k-th smallest latency.
-    """
-    objective = problem.policy.objective
-    if objective is Objective.THROUGHPUT:
-        return mix.bound_ms / sum(stream.jobs for stream in problem.streams)
-    if objective not in (Objective.MAKESPAN, Objective.TOTAL_DELAY):
-        return None
-    weighted: list[float] = []
-    latencies: list[float] = []
-    for entry, priced in zip(tables, Pricing(tables).routes(mix.weights), strict=True):
-        fastest = cheapest_path(latency_measure(entry))
-        if fastest is None or priced is None:
-            return None
-        latencies += [fastest.cost] * entry.stream.jobs
-        weighted += [priced[1]] * entry.stream.jobs
-    ends = [max(pair) for pair in zip(accumulate(sorted(weighted)), sorted(latencies), strict=True)]
-    return ends[-1] if objective is Objective.MAKESPAN else sum(ends)
+        bound = burst_bound(problem, tables, mix)
+        if memory_violations(problem, plans):
+            single = ShortestPath(network=network).solve(problem, seed=seed, time_budget_s=time_budget_s)
+            if isinstance(single, Plan):
+                plans = {name: replace(plan, predicted=None) for name, plan in single.streams.items()}
+        return conclude(problem, self.name, plans, lower_bound=bound, costs=costs)
 
 
 def _rounded(costs: CostModel, stream: Stream, mix: RouteMix, pool: Sequence[Route]) -> StreamPlan:

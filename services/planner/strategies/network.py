@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from services.planner.strategies.memo_costs import MemoCosts
 from shared.plan.cuts import Encoding, allowed_encodings
 from shared.plan.problem import Link, Problem, link_table
 
@@ -16,7 +17,9 @@ class Network:
 
     Attributes:
         problem: the problem.
+        costs: the cost model of the problem.
         built: arrays that streams of one model over the same devices share, by model and devices.
+        cuts: routes with one cut, by stream.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -29,7 +32,9 @@ class Network:
         self._able: dict[str, tuple[str, ...]] = {}
         self._able_sets: dict[str, frozenset[str]] = {}
         self._useful: dict[str, tuple[str, ...]] = {}
+        self.costs = MemoCosts(problem)
         self.built: dict[tuple[str, tuple[str, ...]], object] = {}
+        self.cuts: dict[str, object] = {}
         self._offers: dict[str, tuple[tuple[Encoding, ...], ...]] = {}
 
     def able(self, model: str) -> tuple[str, ...]:
@@ -112,3 +117,8 @@ class Network:
             return False
         pairs = zip(own.block_ms[model], other.block_ms[model], strict=True)
         return all(own.load_factor * slow >= other.load_factor * fast for slow, fast in pairs)
+
+
+def network_of(problem: Problem, known: Network | None) -> Network:
+    """Return what is ``known`` if it is of this very problem, otherwise a new network."""
+    return known if known is not None and known.problem is problem else Network(problem)

@@ -1,11 +1,11 @@
 """Neurosurgeon: the one cut between the source and a server with the least latency or energy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.network import Array, Network
+from services.planner.strategies.network import Array, Network, network_of
 from services.planner.strategies.one_cut import OneCuts, one_cuts
 from services.planner.strategies.strategy import conclude, uniform
 from shared.plan.plan import Constraint, Infeasible, Plan, Route, StreamPlan, Violation
@@ -29,10 +29,11 @@ class Neurosurgeon:
         "Kang et al., Neurosurgeon: collaborative intelligence between the cloud and mobile edge, ASPLOS 2017"
     )
     server_load_aware: bool = False
+    network: Network | None = field(default=None, repr=False, compare=False)
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best pair and cut for every stream."""
-        network = Network(problem)
+        network = network_of(problem, self.network)
         plans: dict[str, StreamPlan] = {}
         for stream in problem.streams:
             route = self._best(one_cuts(problem, stream, network))
@@ -40,7 +41,7 @@ class Neurosurgeon:
                 reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
                 return Infeasible(self.name, problem.policy.objective, reasons)
             plans[stream.name] = uniform(route, stream.jobs)
-        return conclude(problem, self.name, plans)
+        return conclude(problem, self.name, plans, costs=network.costs)
 
     def _best(self, cuts: OneCuts) -> Route | None:
         problem = cuts.problem

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from services.planner.strategies.arrays import Array, Flags, Index
 from services.planner.strategies.candidates import split_route
-from services.planner.strategies.network import Network
+from services.planner.strategies.network import Network, network_of
 from services.planner.strategies.tables import encoding_arrays
 from shared.plan.constraints import SLACK
 from shared.plan.cuts import Encoding
@@ -76,8 +76,11 @@ class OneCuts:
 
 def one_cuts(problem: Problem, stream: Stream, network: Network | None = None) -> OneCuts:
     """Return the routes with at most one cut; O(D B E). With many streams, share ``network``."""
-    network = network or Network(problem)
-    return _Builder(network, stream).build()
+    network = network_of(problem, network)
+    found = network.cuts.get(stream.name)
+    if not isinstance(found, OneCuts):
+        found = network.cuts[stream.name] = _Builder(network, stream).build()
+    return found
 
 
 class _Builder:

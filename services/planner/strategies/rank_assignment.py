@@ -1,13 +1,13 @@
 """Total delay of tasks that share a server, exactly: an assignment of tasks to ranks in the server's queue."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from services.planner.strategies.kafetzis_koutsopoulos import no_offload
-from services.planner.strategies.memo_costs import MemoCosts
+from services.planner.strategies.network import Network, network_of
 from services.planner.strategies.shared_server import Choice, Offload, Offloads, best_choice
 from services.planner.strategies.strategy import unsupported
 from shared.plan.plan import Infeasible, Plan
@@ -37,14 +37,16 @@ class RankAssignment:
     name: str = "rank_assignment"
     description: str = "least total delay of all streams that share a server, by linear assignment"
     citation: str = "this project; problem: Kafetzis & Koutsopoulos; method: Kuhn, Naval Research Logistics 2, 1955"
+    network: Network | None = field(default=None, repr=False, compare=False)
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best assignment over all servers."""
         if (count := sum(stream.jobs for stream in problem.streams)) > MAX_RANKED:
             return unsupported(problem, self.name, f"{count} jobs, more than {MAX_RANKED}")
-        everywhere = Offloads(problem).everywhere()[: max(1, int(RANKED_PER_SECOND * time_budget_s / count**2))]
+        network = network_of(problem, self.network)
+        everywhere = Offloads(network).everywhere()[: max(1, int(RANKED_PER_SECOND * time_budget_s / count**2))]
         choices = [Choice(tasks, *assign(tasks, problem.policy.queue)) for tasks in everywhere]
-        answer = best_choice(MemoCosts(problem), self.name, choices, int(JOBS_PER_SECOND * time_budget_s))
+        answer = best_choice(network.costs, self.name, choices, int(JOBS_PER_SECOND * time_budget_s))
         return answer or no_offload(problem, self.name, time_budget_s)
 
 

@@ -1,11 +1,11 @@
 """Everything on one other device."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.network import Network
+from services.planner.strategies.network import Network, network_of
 from services.planner.strategies.neurosurgeon import best_route, no_split
 from services.planner.strategies.one_cut import one_cuts
 from services.planner.strategies.strategy import conclude, uniform
@@ -20,10 +20,11 @@ class RemoteOnly:
     name: str = "remote_only"
     description: str = "every block on the one other device with the least latency"
     citation: str = "baseline CO in Duan & Wu, Optimizing job offloading schedule for collaborative DNN inference"
+    network: Network | None = field(default=None, repr=False, compare=False)
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the remote plan."""
-        network = Network(problem)
+        network = network_of(problem, self.network)
         plans: dict[str, StreamPlan] = {}
         for stream in problem.streams:
             cuts = one_cuts(problem, stream, network)
@@ -32,4 +33,4 @@ class RemoteOnly:
                 reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
                 return Infeasible(self.name, problem.policy.objective, reasons)
             plans[stream.name] = uniform(route, stream.jobs)
-        return conclude(problem, self.name, plans)
+        return conclude(problem, self.name, plans, costs=network.costs)

@@ -22,7 +22,7 @@ from shared.plan.problem import Problem
 ROUNDS = 40
 """After so many rounds of pricing the bound is taken as it is."""
 
-PRICED_PER_SECOND = 800
+PRICED_PER_SECOND = 400
 """How many routes may be priced per second of time budget, for USUAL_BLOCKS blocks or fewer."""
 
 USUAL_BLOCKS = 20
@@ -37,12 +37,14 @@ class RouteMix:
         shares: per stream, jobs (fractional) per route; empty if a stream has no route.
         routes: per stream, every route that was priced.
         weights: the multipliers that prove the bound, per device and kind of work; they add up to 1.
+        priced: all multipliers that were tried, with the cost of the cheapest route of every stream, in ms.
     """
 
     bound_ms: float
     shares: Mapping[str, Mapping[Route, float]]
     routes: Mapping[str, tuple[Route, ...]]
     weights: Mapping[tuple[str, Work], float]
+    priced: Sequence[tuple[Mapping[tuple[str, Work], float], tuple[float, ...]]] = ()
 
 
 def mix_routes(
@@ -62,19 +64,23 @@ def mix_routes(
     columns: dict[tuple[int, Route], Array] = {}
     bound_ms, best_weights, weights = 0.0, uniform, uniform
     solution: Array = np.empty(0)
+    tried: list[tuple[Mapping[tuple[str, Work], float], tuple[float, ...]]] = []
     for _ in range(rounds):
         by_resource = dict(zip(places, weights.tolist(), strict=True))
         value_ms, fresh = 0.0, False
+        values: list[float] = []
         for index, found in enumerate(pricing.routes(by_resource)):
             if found is None:
                 return RouteMix(float("inf"), {}, {}, dict(zip(places, uniform.tolist(), strict=True)))
             route, cost = found
+            values.append(cost)
             value_ms += tables[index].stream.jobs * cost
             if (index, route) not in columns:
                 fresh, times_ms = True, np.zeros(len(places))
                 for resource, busy_ms in costs.busy_ms(tables[index].stream, route).items():
                     times_ms[places[resource]] = busy_ms
                 columns[index, route] = times_ms
+        tried.append((by_resource, tuple(values)))
         if value_ms > bound_ms:
             bound_ms, best_weights = value_ms, weights
         if not fresh:
@@ -86,7 +92,7 @@ def mix_routes(
         if bound_ms >= total_ms * (1 - 1e-9):
             break
     proof = dict(zip(places, best_weights.tolist(), strict=True))
-    return RouteMix(bound_ms, _shares(tables, columns, solution), _routes(tables, columns), proof)
+    return RouteMix(bound_ms, _shares(tables, columns, solution), _routes(tables, columns), proof, tried)
 
 
 def rounds_of(tables: Sequence[Tables], time_budget_s: float) -> int:

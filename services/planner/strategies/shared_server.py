@@ -57,10 +57,10 @@ class Offload:
 class Offloads:
     """The tasks of a problem at any server: one per job of every stream."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, network: Network) -> None:
         """Look at every stream's cuts once."""
-        self.problem = problem
-        self.network = Network(problem)
+        self.problem = problem = network.problem
+        self.network = network
         self._cuts = [one_cuts(problem, stream, self.network) for stream in problem.streams]
 
     def at(self, server: str) -> list[Offload] | None:
@@ -84,7 +84,7 @@ class Offloads:
 
 def offloads(problem: Problem, server: str) -> list[Offload] | None:
     """Return the tasks at one server; see `Offloads.at`."""
-    return Offloads(problem).at(server)
+    return Offloads(Network(problem)).at(server)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,6 +1,7 @@
 """Exact plans for chains over any number of devices: the cheapest path through blocks x devices x encodings."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from services.planner.strategies.arrays import Array
 from services.planner.strategies.bottleneck_search import search_bottleneck
@@ -8,8 +9,7 @@ from services.planner.strategies.chain_path import Path, cheapest_path, cost_to_
 from services.planner.strategies.diagnosis import diagnose
 from services.planner.strategies.label_search import Found, search
 from services.planner.strategies.limits import Limits, limits_of
-from services.planner.strategies.memo_costs import MemoCosts
-from services.planner.strategies.network import Network
+from services.planner.strategies.network import Network, network_of
 from services.planner.strategies.route_mix import mix_routes, rounds_of
 from services.planner.strategies.strategy import conclude, uniform, unsupported
 from services.planner.strategies.tables import (
@@ -57,10 +57,11 @@ class ShortestPath:
         "Bellman, On a routing problem, 1958; for pipelines PipeEdge (arXiv 2110.14895), EdgeShard (2405.14371)"
     )
     route_objective: Objective | None = None
+    network: Network | None = field(default=None, repr=False, compare=False)
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the cheapest plan; see the class."""
-        network, searched = Network(problem), self._searched(problem)
+        network, searched = network_of(problem, self.network), self._searched(problem)
         size = _size(network, searched)
         if len(problem.streams) > 1 and size > MAX_TRANSFERS:
             return unsupported(problem, self.name, f"{size} transfers to look at, more than {MAX_TRANSFERS}")
@@ -80,7 +81,7 @@ class ShortestPath:
         known = bound / jobs if (simple and objective is not Objective.DEADLINE) or alone else None
         if own and objective is Objective.TOTAL_DELAY:
             known = bound
-        return conclude(problem, self.name, plans, optimal=optimal, lower_bound=known)
+        return conclude(problem, self.name, plans, optimal=optimal, lower_bound=known, costs=network.costs)
 
     def _searched(self, problem: Problem) -> Objective:
         return self.route_objective or _searched(problem.policy.objective)
@@ -136,7 +137,7 @@ class _Searcher:
     def __init__(self, network: Network, objective: Objective, time_budget_s: float) -> None:
         self._network, self._problem = network, network.problem
         self._objective, self._time_budget_s = objective, time_budget_s
-        self._costs = MemoCosts(network.problem)
+        self._costs = network.costs
         self._shared: dict[tuple[str, tuple[str, ...], int | None], tuple[Measure, Array]] = {}
 
     def solve(self, stream: Stream, plans: dict[str, StreamPlan], held: dict[str, float]) -> tuple[Tables, Found]:
@@ -148,7 +149,10 @@ class _Searcher:
         latency, togo = self._latency(tables)
         if self._objective is Objective.THROUGHPUT:
             busy = self._busy(tables, plans)
-            weights = mix_routes(problem, [tables], rounds_of([tables], self._time_budget_s), self._costs).weights
+            weights: Mapping[tuple[str, Work], float] = {}
+            if len(problem.streams) == 1:
+                rounds = rounds_of([tables], self._time_budget_s)
+                weights = mix_routes(problem, [tables], rounds, self._costs).weights
             return tables, search_bottleneck(tables, latency, togo, limits, busy, weights)
         measure = _measure(tables, self._objective, latency, limits)
         path = cheapest_path(measure, togo if measure is latency else None)
