@@ -11,11 +11,15 @@ from services.cli.manifest import build_manifest
 from services.executor import frames
 from services.executor.coding import Coder
 from services.executor.engine import EngineSettings
+from services.executor.frames import FeatureMap
 from services.executor.fusion import MAX_FUSED_PARAMETER_BYTES, fused_encoding, representation_of
 from services.executor.lifecycle import SegmentKey
 from services.executor.segment import REQUEST_TENSOR, Segment, build_segments
+from services.executor.work import StageJob
 from shared.codecs import Array, CodecError, load_registry
 from shared.messages.models import Manifest, ManifestBlock, Preprocessing
+from shared.messages.requests import FeatureMapHeader
+from shared.messages.streams import PlanStage
 from shared.model.architectures import build
 from shared.model.onnx_file import write_onnx
 
@@ -123,6 +127,42 @@ def test_a_segment_encodes_for_its_own_representation_only(tmp_path: Path, coder
     made = fused.run({"input": np.full((1, 3, 32, 32), np.nan, np.float32)}, encoded=True)
     with pytest.raises(CodecError, match="not finite"):
         coder.pack(made, name, spec, "uint8")
+
+
+@pytest.mark.parametrize("keeps_arrays", [False, True])
+def test_a_stage_counts_its_encoding_and_keeps_what_a_check_wants(
+    tmp_path: Path, coder: Coder, keeps_arrays: bool
+) -> None:
+    path = tmp_path / "tiny.onnx"
+    write_onnx(build("tiny"), path)
+    plain, fused = pair((path, build_manifest(path)), 0, 2, "uint8")
+    stages = (PlanStage(start=0, stop=2, device="a", codec="uint8+zstd"), PlanStage(start=2, stop=8, device="b"))
+    header = FeatureMapHeader(
+        transfer_id="t",
+        sender="a",
+        request_id="r",
+        stream="s",
+        model=fused.key.model,
+        epoch=1,
+        attempt=1,
+        stages=stages,
+        stage=0,
+        tensors=(),
+        source="a",
+        accepted_at_s=0.0,
+        dispatched_at_s=0.0,
+    )
+    request = {REQUEST_TENSOR: np.random.default_rng(0).standard_normal(3 * 32 * 32).astype(np.float32).view(np.uint8)}
+    job = StageJob(fused, FeatureMap(header, request), coder, "b", "a", keeps_arrays=keeps_arrays)
+    made = job()
+    assert fused.encoder is not None and job.codec_ms > fused.encoder.operators_ms
+    expected = plain.run(request)
+    kept = {name: array.tobytes() for name, array in made.arrays.items()}
+    assert kept == ({name: array.tobytes() for name, array in expected.items()} if keeps_arrays else {})
+    outside = frames.encode_tensors(expected, "uint8+zstd", coder)
+    assert {name: bytes(each.payload()) for name, each in made.encoded.items()} == {
+        name: bytes(each.payload()) for name, each in outside.items()
+    }
 
 
 def test_what_the_graph_cannot_encode_is_encoded_outside(tmp_path: Path) -> None:
