@@ -100,6 +100,7 @@ BENCHMARKS = (
     Benchmark("bus_overhead", ("--quick",), own_headline),
     Benchmark("prediction", ("--quick",), own_headline),
     Benchmark("reaction", ("--quick",), own_headline),
+    Benchmark("switching", ("--quick",), own_headline),
     Benchmark("throughput", ("--quick",), own_headline),
     Benchmark("live_bursts", ("--repeats", "1"), own_headline),
     Benchmark("joint_streams", ("--rounds", "5"), own_headline),
