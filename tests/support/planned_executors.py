@@ -24,7 +24,7 @@ from shared.bus.connection import Connection
 from shared.bus.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.alternatives import Alternatives
-from shared.messages.control import COMMANDS, REPORTS, Prepare, Ready, SegmentRange
+from shared.messages.control import COMMANDS, REPORTS, Prepare, Ready
 from shared.messages.devices import EmulatedLink, Emulation, LinkEstimate, Links, Presence, State, Telemetry
 from shared.messages.events import Event
 from shared.messages.models import Manifest, OutputKind, Preprocessing
@@ -94,8 +94,8 @@ class PlannedExecutors:
         ]
         key = (stage.device, stream, epoch)
         answered = sum((ready.device, ready.stream, ready.epoch) == key for ready in self.readies)
-        wanted = SegmentRange(start=stage.start, stop=stage.stop)
-        return bool(mine) and wanted in mine[-1].segments and answered >= len(mine)
+        ranges = [(each.start, each.stop) for each in mine[-1].segments] if mine else []
+        return (stage.start, stage.stop) in ranges and answered >= len(mine)
 
     async def until(self, found: Callable[[], Any]) -> None:
         async with asyncio.timeout(WAIT_S), self.news:
