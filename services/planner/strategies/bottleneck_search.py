@@ -91,6 +91,7 @@ class BottleneckJudge:
         """Start with the busy times [2 D] that other streams already cause."""
         self._tables, self._bounds, self._initial = tables, bounds, busy
         self._busy: Array = busy[None, :]
+        self._known: tuple[Front, tuple[Array, Array, Array]] | None = None
 
     def start(self) -> Array:
         """Return a score of beginning on every node."""
@@ -161,6 +162,8 @@ class BottleneckJudge:
 
     def _added(self, done: int, front: Front) -> tuple[Array, Array, Array]:
         """Return sending and encoding where a route is, and what the next node computes; [W, E, D], staying codec 0."""
+        if self._known is not None and self._known[0] is front:
+            return self._known[1]
         tables, weight = self._tables, self._bounds.weight
         rows, here = np.arange(len(front.node)), front.node
         sent = weight * tables.transfer_ms[done][:, here, :].transpose(1, 0, 2)
@@ -172,6 +175,7 @@ class BottleneckJudge:
         sent[rows, 0, here] = 0.0
         encode[rows, 0, here] = 0.0
         work[rows, 0, here] = weight * tables.run_ms[here, done]
+        self._known = front, (sent, encode, work)
         return sent, encode, work
 
     def _sums(self, busy: Array) -> tuple[Array, Array, Array]:

@@ -17,7 +17,9 @@ from shared.plan.policy import Objective
 from shared.plan.problem import Problem, Stream
 
 PLANS_PER_SECOND = 3_000
-"""How many plans a second of time budget buys."""
+"""How many plans a second of time budget buys, for USUAL_JOBS jobs or fewer."""
+
+USUAL_JOBS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class Exhaustive:
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best of all plans."""
         objective = problem.policy.objective
-        limit = 1000 + int(PLANS_PER_SECOND * time_budget_s)
+        jobs = sum(stream.jobs for stream in problem.streams)
+        limit = int((1000 + PLANS_PER_SECOND * time_budget_s) * min(1.0, USUAL_JOBS / jobs))
         size = search_size(problem)
         if size > limit:
             message = f"exhaustive would compare about {size:.3g} plans, more than the {limit} of its time budget"

@@ -29,10 +29,10 @@ from shared.plan.problem import Problem
 Score = Callable[[Index], Array]
 """From choices, [K, N], to their values, [K]."""
 
-TASKS_PER_SECOND = 1_000_000
+TASKS_PER_SECOND = 600_000
 """How many delays of the snapshot may be computed per second of time budget, all servers and starts together."""
 
-JOBS_PER_SECOND = 1_000
+JOBS_PER_SECOND = 600
 """How many jobs may be simulated per second of time budget."""
 
 SERVERS_PER_SECOND = 1_000

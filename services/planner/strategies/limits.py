@@ -8,7 +8,7 @@ from services.planner.strategies.tables import Tables
 from shared.plan.constraints import SLACK
 from shared.plan.problem import Problem
 
-STEPS_PER_SECOND = 12_000
+STEPS_PER_SECOND = 8_000
 """How many ways on a label search may look at per second of time budget: partial routes x encodings x devices."""
 
 BEAM_PER_SECOND = 1_000_000
@@ -17,7 +17,7 @@ BEAM_PER_SECOND = 1_000_000
 MOST_WIDE = 64
 """How many partial routes a beam keeps per block at most."""
 
-POLISHED_PER_SECOND = 1_200_000
+POLISHED_PER_SECOND = 800_000
 """How many blocks of neighbouring routes a local search may look at per second of time budget."""
 
 

@@ -23,7 +23,7 @@ from shared.plan.problem import Problem, Stream
 MAX_TRANSFERS = 4_000_000
 """Up to how many transfers the arrays of a stream may hold."""
 
-JOBS_PER_SECOND = 4_000
+JOBS_PER_SECOND = 2_500
 """How many jobs of changed plans may be simulated per second of time budget."""
 
 

@@ -22,7 +22,7 @@ from shared.plan.problem import Problem
 ROUNDS = 40
 """After so many rounds of pricing the bound is taken as it is."""
 
-PRICED_PER_SECOND = 400
+PRICED_PER_SECOND = 300
 """How many routes may be priced per second of time budget, for USUAL_BLOCKS blocks or fewer."""
 
 USUAL_BLOCKS = 20
