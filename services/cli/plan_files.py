@@ -27,7 +27,7 @@ from services.cli.plan_tables import (
 from services.cli.plan_values import comparison_values, decision_values
 from services.cli.plot_option import PlotOption, check_plot, save_plot
 from services.planner.strategies.comparison import binding_constraints, changes
-from services.planner.strategies.registry import strategies
+from services.planner.strategies.registry import known_strategies, strategies
 from shared.asyncapi import bus_document
 from shared.plan.plan import Infeasible, Plan
 from shared.plan.plan_file import plan_schema, write_answer
@@ -81,7 +81,7 @@ def plan(
     segue plan --list-strategies
     """
     if list_strategies:
-        found = tuple(strategies().values())
+        found = tuple(known_strategies().values())
         if as_json:
             print_json([{"name": s.name, "description": s.description, "citation": s.citation} for s in found])
         else:
@@ -107,6 +107,9 @@ def explain(
     objective: ObjectiveOption = None,
     as_json: JsonOption = False,
     plot: PlotOption = None,
+    with_variants: Annotated[
+        bool, typer.Option("--variants", help="Compare the variants too: as printed, with other starts, ...")
+    ] = False,
     seed: SeedOption = 0,
     time_budget_s: BudgetOption = 0.5,
     timeout_s: Timeout = 10.0,
@@ -123,13 +126,15 @@ def explain(
     segue explain --stream camera --broker mqtt://localhost:1883
     segue explain problem.json --objective energy --json
     segue explain problem.json --plot decision.png
+    segue explain problem.json --variants
     """
     check_plot(plot)
     live = None if stream is None else running_stream(stream, settings(broker), timeout_s)
     if live is not None and problem_file is not None:
         raise wrong_input("give a problem file or --stream, not both")
     problem = load_problem(problem_file, None, objective) if live is None else live_problem(live, objective)
-    answers = {name: solve_timed(problem, name, seed, time_budget_s) for name in strategies()}
+    compared = known_strategies() if with_variants else strategies()
+    answers = {name: solve_timed(problem, name, seed, time_budget_s) for name in compared}
     best = answers["auto"]
     binding = binding_constraints(problem, best, time_budget_s) if isinstance(best, Plan) else ()
     overturning = {stream.name: changes(problem, stream) for stream in problem.streams}
@@ -170,7 +175,7 @@ def schema(kind: Annotated[SchemaKind, typer.Argument(help="Which document.")] =
 
 def load_problem(path: Path | None, strategy: str | None = None, objective: Objective | None = None) -> Problem:
     """Read a problem file and apply what the command line overrides; faults end the command with status 2."""
-    names = strategies()
+    names = known_strategies()
     if path is None:
         raise wrong_input("no problem file given; try --help")
     if strategy is not None and strategy not in names:
@@ -188,7 +193,7 @@ def solve_timed(problem: Problem, strategy: str, seed: int, time_budget_s: float
     """Solve with the named strategy, and note how long it took."""
     started_s = time.perf_counter()
     with _solver_chatter_on_stderr():
-        answer = strategies()[strategy].solve(problem, seed=seed, time_budget_s=time_budget_s)
+        answer = known_strategies()[strategy].solve(problem, seed=seed, time_budget_s=time_budget_s)
     return replace(answer, solve_ms=(time.perf_counter() - started_s) * 1000)
 
 

@@ -17,7 +17,7 @@ from services.planner.inbound import SUBSCRIPTIONS, decode
 from services.planner.jobs import Job, run_job
 from services.planner.library import Library
 from services.planner.store import Store
-from services.planner.strategies import solve, strategies
+from services.planner.strategies import known_strategies, solve
 from shared.bus import topics
 from shared.bus.connection import Connection, Properties, Received, Will
 from shared.bus.errors import BusError
@@ -63,7 +63,7 @@ class _Planner:
         self._config = config
         self._store = store
         self._version = version
-        self._core = Coordinator(config.name, strategies().keys(), time.time())
+        self._core = Coordinator(config.name, known_strategies().keys(), time.time())
         self._library = Library(config.library_dir, config.broker, config.name, self._model_stored, self._model_failed)
         self._solve = functools.partial(solve, seed=config.seed, time_budget_s=config.time_budget_s)
         self._properties = Properties(user={ORIGIN_PROPERTY: config.name})

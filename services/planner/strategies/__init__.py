@@ -1,5 +1,5 @@
 """Algorithms from Problem to Plan, one file each, named after the publication."""
 
-from services.planner.strategies.registry import solve, strategies
+from services.planner.strategies.registry import known_strategies, solve, strategies
 
-__all__ = ["solve", "strategies"]
+__all__ = ["known_strategies", "solve", "strategies"]

@@ -1,6 +1,7 @@
 """DADS: one cut between source and server, for latency under light load and for the bottleneck under heavy load."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 
@@ -13,18 +14,28 @@ from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
 from shared.plan.problem import Problem
 
 
+class Load(StrEnum):
+    """Which of the two algorithms is used."""
+
+    BY_RATE = "by_rate"
+    LIGHT = "light"
+    HEAVY = "heavy"
+
+
 @dataclass(frozen=True, slots=True)
 class Dads:
     """DSL: the cut with the least sum of edge, transfer and cloud time. DSH: the one with the least of their maximum.
 
-    DSL is used while each of its three stages keeps up with the stream's rate (``rate_hz``; without one the load is
-    light), else DSH. Exact on chains by a scan of all cuts, O(B) per server. For branching models plans
-    are limited to contiguous blocks; ``min_cut.cheapest_division`` has the original's minimum cut over all closed sets.
+    Unless ``load`` says which, DSL is used while each of its three stages keeps up with the stream's rate (``rate_hz``;
+    without one the load is light), else DSH. Exact on chains by a scan of all cuts, O(B) per server. For branching
+    models plans are limited to contiguous blocks; ``min_cut.cheapest_division`` has the original's minimum cut over all
+    closed sets. For a burst of jobs this is Duan & Wu's baseline PO: one cut for all.
     """
 
     name: str = "dads"
     description: str = "one cut to one server: least sum under light load, least maximum under heavy load"
     citation: str = "Hu, Bao, Wang, Liu, Dynamic adaptive DNN surgery for inference acceleration, INFOCOM 2019"
+    load: Load = Load.BY_RATE
     network: Network | None = field(default=None, repr=False, compare=False)
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
@@ -32,7 +43,7 @@ class Dads:
         network = network_of(problem, self.network)
         plans: dict[str, StreamPlan] = {}
         for stream in problem.streams:
-            route = _surgery(one_cuts(problem, stream, network))
+            route = _surgery(one_cuts(problem, stream, network), self.load)
             if route is None:
                 reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
                 return Infeasible(self.name, problem.policy.objective, reasons)
@@ -40,7 +51,7 @@ class Dads:
         return conclude(problem, self.name, plans, costs=network.costs)
 
 
-def _surgery(cuts: OneCuts) -> Route | None:
+def _surgery(cuts: OneCuts, load: Load) -> Route | None:
     kept = np.flatnonzero(cuts.kept)
     if not len(kept):
         return None
@@ -48,6 +59,7 @@ def _surgery(cuts: OneCuts) -> Route | None:
     slowest_ms: Array = np.maximum.reduce(stages)
     rate_hz = cuts.stream.rate_hz
     light = int(kept[cuts.latency_ms[kept].argmin()])
-    if rate_hz is None or slowest_ms[light] < 1000 / rate_hz:
+    keeps_up = rate_hz is None or slowest_ms[light] < 1000 / rate_hz
+    if load is Load.LIGHT or (load is Load.BY_RATE and keeps_up):
         return cuts.route(light)
     return best_route(cuts, slowest_ms)

@@ -24,17 +24,18 @@ class HuMishra:
     """Algorithm 1 of Hu & Mishra: the largest local part whose latency keeps the deadline; O(D^2 P^2).
 
     P are the cuts after pooling layers (blocks with "pool" in their name) and the two ends; all cuts where a model has
-    no pooling. Resolutions: the printed loop has no break, so the smallest feasible local part would survive; the
-    first one from the top is returned instead, as the text says, unless ``as_printed``. Layer b is not counted twice
-    and each cut has its own transfer times. Without a feasible cut the plan of least latency is tried, which misses the
-    deadline: the answer then is infeasible and says by how much. Without a deadline everything stays local. One helper
-    is tried before two, the faster one first. The server's load is its load factor.
+    no pooling, and with ``all_cuts``. Resolutions: the printed loop has no break, so the smallest feasible local part
+    would survive; the first one from the top is returned instead, as the text says, unless ``as_printed``. Layer b is
+    not counted twice and each cut has its own transfer times. Without a feasible cut the plan of least latency is
+    tried, which misses the deadline: the answer then is infeasible and says by how much. Without a deadline everything
+    stays local. One helper is tried before two, the faster one first. The server's load is its load factor.
     """
 
     name: str = "hu_mishra"
     description: str = "most layers at the source within the deadline, the rest on one or two helpers"
     citation: str = "Hu & Mishra, A dynamic distributed scheduler for DNN inference on the edge, algorithm 1"
     as_printed: bool = False
+    all_cuts: bool = False
     network: Network | None = field(default=None, repr=False, compare=False)
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
@@ -53,7 +54,8 @@ class HuMishra:
         deadline_ms = network.problem.deadline_ms(stream) or inf
         fallback: _Timed | None = None
         printed: _Timed | None = None
-        for timed in _groups(network, stream):
+        cuts = every_cut(network.problem, stream) if self.all_cuts else pool_cuts(network.problem, stream)
+        for timed in _groups(network, stream, cuts):
             if fallback is None or timed.latency_ms < fallback.latency_ms:
                 fallback = timed
             if not exceeds(timed.latency_ms, deadline_ms):
@@ -77,14 +79,18 @@ def pool_cuts(problem: Problem, stream: Stream) -> list[int]:
     """Return the cuts after pooling layers and the two ends, ascending; every cut where there is no pooling."""
     blocks = problem.models[stream.model].blocks
     pools = [index + 1 for index, block in enumerate(blocks) if "pool" in block.name.lower()]
-    return sorted({0, *(pools or range(1, len(blocks))), len(blocks)})
+    return sorted({0, *pools, len(blocks)}) if pools else every_cut(problem, stream)
 
 
-def _groups(network: Network, stream: Stream) -> Iterator[_Timed]:
+def every_cut(problem: Problem, stream: Stream) -> list[int]:
+    """Return all cuts of the stream's model, its two ends among them, ascending."""
+    return list(range(len(problem.models[stream.model].blocks) + 1))
+
+
+def _groups(network: Network, stream: Stream, cuts: Sequence[int]) -> Iterator[_Timed]:
     """Yield the best of every group, in the order of preference: less and less at the source, one helper before two."""
     problem = network.problem
     found = one_cuts(problem, stream, network)
-    cuts = pool_cuts(problem, stream)
     blocks = cuts[-1]
     latency_ms = np.where(found.allowed, found.latency_ms, np.inf)
     yield from _best_of(found, np.where(found.helper < 0, latency_ms, np.inf))

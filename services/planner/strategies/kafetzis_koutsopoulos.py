@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import inf
+from enum import StrEnum
+from math import inf, isnan
+from random import Random
 
 import numpy as np
 
@@ -38,6 +40,18 @@ JOBS_PER_SECOND = 600
 SERVERS_PER_SECOND = 1_000
 """How many pairs of task and server may be looked at per second of time budget; at least one server is."""
 
+RANDOM_STARTS = 20
+"""Of the multistart, besides the four usual ones."""
+
+
+class Start(StrEnum):
+    """Where the greedy descent begins: the paper's two choices, this project's four, or random ones as well."""
+
+    ONES = "ones"
+    HALF = "half"
+    USUAL = "usual"
+    MULTISTART = "multistart"
+
 
 @dataclass(frozen=True, slots=True)
 class KafetzisKoutsopoulos:
@@ -46,7 +60,7 @@ class KafetzisKoutsopoulos:
     2 N evaluations per round, O(N log N) each, all of a round at once. Resolutions: the stop test is "no decrease"
     (printed as a strict increase); p = 0 (everything offloaded) is allowed; local computing has no background processes
     beyond the load factor; tasks start with one local stage, with half, with all, and with none, and the best end is
-    kept (the paper offers the first two). Delays are those of the paper's snapshot (all offloaded parts at the server
+    kept, unless ``start`` asks for one of the first two (the paper's choices) or for random starts as well. Delays are those of the paper's snapshot (all offloaded parts at the server
     at time 0) unless ``event_driven``, which goes on from the snapshot's best end with simulated delays; the answer's
     cost is always the common prediction. The discipline is the policy's; all but round robin count as shortest job
     first in the snapshot. Variance is minimised for the objective ``delay_variance``, total delay otherwise.
@@ -58,6 +72,7 @@ class KafetzisKoutsopoulos:
         "Kafetzis & Koutsopoulos, DNN partitioning and inference task offloading in 6G resource-constrained networks"
     )
     event_driven: bool = False
+    start: Start = Start.USUAL
     network: Network | None = field(default=None, repr=False, compare=False)
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
@@ -75,7 +90,7 @@ class KafetzisKoutsopoulos:
             def score(chosen: Index, snapshot: Snapshot = snapshot) -> Array:
                 return _aggregate(snapshot.delays_ms(chosen), objective)
 
-            ends = [greedy(tasks, start, score, evaluations) for start in starts(tasks)]
+            ends = [greedy(tasks, start, score, evaluations) for start in starts(tasks, self.start, seed)]
             choices += [Choice(tasks, end, float(score(np.array([end]))[0])) for end in ends]
         jobs = int(JOBS_PER_SECOND * time_budget_s)
         if self.event_driven and choices:
@@ -129,10 +144,20 @@ def greedy(tasks: Sequence[Offload], start: Sequence[int], score: Score, evaluat
         choice, value = steps[least], float(values[least])
 
 
-def starts(tasks: Sequence[Offload]) -> Iterator[list[int]]:
-    """Yield one local stage, half of the stages, all local, none local (as far as each task's cuts go)."""
+def starts(tasks: Sequence[Offload], start: Start = Start.USUAL, seed: int = 0) -> Iterator[list[int]]:
+    """Yield one local stage, half of the stages, all local, none local (as far as each task's cuts go).
+
+    With another ``start`` than `USUAL` the first or the second alone, or all four and RANDOM_STARTS random ones.
+    """
     last = [len(task.routes) - 1 for task in tasks]
     candidates = [[min(1, most) for most in last], [most // 2 for most in last], last, [0] * len(last)]
+    if start is Start.ONES:
+        candidates = candidates[:1]
+    elif start is Start.HALF:
+        candidates = candidates[1:2]
+    elif start is Start.MULTISTART:
+        random = Random(seed)
+        candidates += [[random.randint(0, most) for most in last] for _ in range(RANDOM_STARTS)]
     yield from (list(start) for start in dict.fromkeys(map(tuple, candidates)))
 
 

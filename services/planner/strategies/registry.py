@@ -21,6 +21,7 @@ from services.planner.strategies.rank_assignment import RankAssignment
 from services.planner.strategies.remote_only import RemoteOnly
 from services.planner.strategies.shortest_path import ShortestPath
 from services.planner.strategies.strategy import Strategy
+from services.planner.strategies.variants import variants
 from shared.plan.plan import Infeasible, Plan
 from shared.plan.problem import Problem
 
@@ -49,13 +50,18 @@ def strategies() -> Mapping[str, Strategy]:
     return {strategy.name: strategy for strategy in found}
 
 
+def known_strategies() -> Mapping[str, Strategy]:
+    """Return every name that a policy may give: the strategies and their variants."""
+    return {**strategies(), **variants()}
+
+
 def solve(problem: Problem, *, seed: int = 0, time_budget_s: float = 1.0) -> Plan | Infeasible:
     """Solve ``problem`` with the strategy that its policy names.
 
     Raises:
         KeyError: if there is no such strategy.
     """
-    return strategies()[problem.policy.strategy].solve(problem, seed=seed, time_budget_s=time_budget_s)
+    return known_strategies()[problem.policy.strategy].solve(problem, seed=seed, time_budget_s=time_budget_s)
 
 
 def with_strategy(problem: Problem, name: str) -> Problem:

@@ -1,0 +1,42 @@
+"""Published claims against what this project computes.
+
+python -m benchmarks.claims [--paper NAME...] [--out FILE]
+"""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.table import Table
+
+from benchmarks.claims import duan_wu, hu_mishra, kafetzis, masud
+from benchmarks.claims.claim import Claims
+from benchmarks.report import RESULTS, console, write
+
+PAPERS: Mapping[str, Claims] = {
+    "hu_mishra": hu_mishra.claims,
+    "masud": masud.claims,
+    "kafetzis": kafetzis.claims,
+    "duan_wu": duan_wu.claims,
+}
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--paper", nargs="*", choices=PAPERS, default=list(PAPERS), help="only these")
+    parser.add_argument("--out", type=Path, default=RESULTS / "claims.json")
+    arguments = parser.parse_args()
+    found = [claim for paper in arguments.paper for claim in PAPERS[paper]()]
+    table = Table("where", "what it says", "published", "computed here", "holds", show_lines=True)
+    for claim in found:
+        table.add_row(claim.source, claim.claim, claim.published, claim.seen, "yes" if claim.holds else "no")
+    console().print(table)
+    headline = f"{sum(claim.holds for claim in found)} of {len(found)} published claims hold"
+    console().print(headline)
+    write(arguments.out, {"headline": headline, "claims": [asdict(claim) for claim in found]})
+
+
+if __name__ == "__main__":
+    main()
