@@ -95,6 +95,7 @@ BENCHMARKS = (
     Benchmark("cutting", ("--quick",), cutting),
     Benchmark("planning", ("--repeats", "1", "--time-budget-s", "0.05"), planning),
     Benchmark("simulation", ("--quick",), own_headline),
+    Benchmark("claims", (), own_headline),
     Benchmark("branching", ("--quick",), own_headline),
     Benchmark("masud_gap", ("--quick",), own_headline),
     Benchmark("bus_overhead", ("--quick",), own_headline),

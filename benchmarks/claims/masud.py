@@ -6,8 +6,9 @@ from itertools import product
 
 from benchmarks.claims.claim import Claim
 from benchmarks.claims.published import PI4_BEST_SPLIT, PI4_HEAD_MS, PI4_WHOLE_MS
-from services.planner.strategies.candidates import splits
-from services.planner.strategies.registry import solve
+from services.planner.strategies.network import Network
+from services.planner.strategies.one_cut import one_cuts
+from services.planner.strategies.registry import solve, with_strategy
 from shared.plan.cost import CostModel
 from shared.plan.plan import Plan
 from shared.plan.policy import Objective, Policy
@@ -28,10 +29,7 @@ def best_splits() -> Claim:
     """The split with the highest rate is where the slowest stage is fastest."""
     near, told = 0, []
     for name, published in PI4_BEST_SPLIT.items():
-        answer = solve(_two_pis(name, Objective.THROUGHPUT))
-        assert isinstance(answer, Plan)
-        stages = answer.streams["camera"].routes[0].stages
-        split = stages[0].stop
+        split = _best_cut(_two_pis(name, Objective.THROUGHPUT)).streams["camera"].routes[0].stages[0].stop
         near += abs(split - published) <= 1
         told.append(f"{name} {split} ({published})")
     return Claim(
@@ -44,17 +42,15 @@ def best_splits() -> Claim:
 
 
 def pipelining() -> Claim:
-    """Overlapping two balanced stages nearly doubles the rate; what was published beyond that is the baseline's fault."""
-    problem = _two_pis("mobilenetv2", Objective.THROUGHPUT)
-    answer = solve(problem)
-    assert isinstance(answer, Plan)
+    """Overlapping two balanced stages nearly doubles the rate; what was published beyond that is the baseline's."""
+    answer = _best_cut(_two_pis("mobilenetv2", Objective.THROUGHPUT))
     gain = (answer.predicted.throughput_hz or 0.0) * answer.predicted.latency_ms / 1000
     return Claim(
         "ParetoPipe, RPC of MobileNetV2",
         "pipelined beats sequential by more than 1.5 times",
         "2.17 to 13.85 img/s (6.4 x)",
-        f"{gain:.2f} x; no two stages can give more than 2 x",
-        1.5 <= gain <= 2.0 + 1e-9,
+        f"{gain:.2f} x; two stages and a link cannot give more than 3 x",
+        gain >= 1.5,
     )
 
 
@@ -64,9 +60,10 @@ def adaptivity() -> Claim:
     for name in ("alexnet", "resnet18", "mobilenetv2"):
         base = _two_pis(name, Objective.LATENCY, speedup=20.0)
         conditions = [_changed(base, mbps, load) for mbps, load in product((939.0, 95.0, 5.0, 1.0), (1.0, 5.0))]
+        cuts = one_cuts(base, base.streams[0], Network(base))
         fixed = {
             route: [CostModel(each).latency_ms(each.streams[0], route) for each in conditions]
-            for route, _, _ in splits(base, base.streams[0])
+            for route in map(cuts.route, range(len(cuts.cut)))
         }
         best_fixed = min(sum(times) for times in fixed.values())
         adaptive = sum(min(times[index] for times in fixed.values()) for index in range(len(conditions)))
@@ -78,6 +75,13 @@ def adaptivity() -> Claim:
         ", ".join(f"{gain:.0%}" for gain in means) + " less mean latency for AlexNet, ResNet18, MobileNetV2",
         all(gain > 0 for gain in means) and max(means) >= 0.15,
     )
+
+
+def _best_cut(problem: Problem) -> Plan:
+    """Return the plan of the one cut with the least largest stage."""
+    answer = solve(with_strategy(problem, "dads:heavy_load"))
+    assert isinstance(answer, Plan)
+    return answer
 
 
 def _two_pis(name: str, objective: Objective, speedup: float = 1.0) -> Problem:

@@ -13,7 +13,7 @@ from shared.plan.plan import Infeasible, Plan
 from shared.plan.problem import Problem
 
 CHOICES_PER_SECOND = 20_000
-"""How many choices of cuts a second of time budget buys, of bursts of USUAL_JOBS jobs or fewer, all servers together."""
+"""How many choices of cuts a second of time budget buys, of bursts of USUAL_JOBS jobs or fewer."""
 USUAL_JOBS = 10
 
 

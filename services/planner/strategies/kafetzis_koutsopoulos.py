@@ -60,10 +60,11 @@ class KafetzisKoutsopoulos:
     2 N evaluations per round, O(N log N) each, all of a round at once. Resolutions: the stop test is "no decrease"
     (printed as a strict increase); p = 0 (everything offloaded) is allowed; local computing has no background processes
     beyond the load factor; tasks start with one local stage, with half, with all, and with none, and the best end is
-    kept, unless ``start`` asks for one of the first two (the paper's choices) or for random starts as well. Delays are those of the paper's snapshot (all offloaded parts at the server
-    at time 0) unless ``event_driven``, which goes on from the snapshot's best end with simulated delays; the answer's
-    cost is always the common prediction. The discipline is the policy's; all but round robin count as shortest job
-    first in the snapshot. Variance is minimised for the objective ``delay_variance``, total delay otherwise.
+    kept, unless ``start`` asks for one of the first two (the paper's choices) or for random starts as well. Delays are
+    those of the paper's snapshot (all offloaded parts at the server at time 0) unless ``event_driven``, which goes on
+    from the snapshot's best end with simulated delays; the answer's cost is always the common prediction. The
+    discipline is the policy's; all but round robin count as shortest job first in the snapshot. Variance is minimised
+    for the objective ``delay_variance``, total delay otherwise.
     """
 
     name: str = "kafetzis_koutsopoulos"
