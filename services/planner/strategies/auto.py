@@ -21,6 +21,7 @@ from services.planner.strategies.rank_assignment import RankAssignment
 from services.planner.strategies.remote_only import RemoteOnly
 from services.planner.strategies.shortest_path import ShortestPath
 from services.planner.strategies.strategy import BOUND_SLACK, Strategy
+from services.planner.strategies.variants import variants
 from shared.plan.plan import Constraint, Infeasible, Plan
 from shared.plan.policy import Objective
 from shared.plan.problem import Problem
@@ -36,7 +37,8 @@ BALANCED_PAIRS = 200
 class Auto:
     """Solves exactly where that is possible; otherwise evaluates every candidate with the common cost prediction.
 
-    Stops at the first plan that is proved optimal. The answer names the strategy that won.
+    Stops at the first plan that is proved optimal. The answer names the strategy that won. All published strategies are
+    tried, in every variant but the greedy's other starts, which its own are best of or which take too long.
     """
 
     name: str = "auto"
@@ -95,8 +97,6 @@ def _candidates(network: Network, time_budget_s: float) -> Iterator[Strategy]:
     yield Jps(network=network)
     yield Burst(network=network)
     yield Hps(network=network)
-    if len(problem.streams) > 1:
-        yield Hps(joint=True, network=network)
     yield HuMishra(network=network)
     yield Dads(network=network)
     yield RankAssignment(network=network)
@@ -104,7 +104,7 @@ def _candidates(network: Network, time_budget_s: float) -> Iterator[Strategy]:
     if problem.policy.objective in (Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE):
         yield KafetzisKoutsopoulos(event_driven=True, network=network)
     yield Neurosurgeon(network=network)
-    yield Neurosurgeon(server_load_aware=True, network=network)
+    yield from (variant for variant in variants(network).values() if not isinstance(variant, KafetzisKoutsopoulos))
     yield LocalOnly(network=network)
     yield RemoteOnly(network=network)
     yield Exhaustive()

@@ -1,18 +1,18 @@
 """Duan & Wu's baseline BF: every way to give the jobs of a burst their cuts, each in Johnson's order."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations_with_replacement
 from math import comb
 
 from services.planner.strategies.batch import ordered_makespan_ms
 from services.planner.strategies.jps import Curve, burst_curves, solve_bursts
-from services.planner.strategies.network import Network
+from services.planner.strategies.network import Network, network_of
 from services.planner.strategies.one_cut import one_cuts
 from services.planner.strategies.strategy import unsupported
 from shared.plan.plan import Infeasible, Plan
 from shared.plan.problem import Problem
 
-CHOICES_PER_SECOND = 20_000
+CHOICES_PER_SECOND = 3_000
 """How many choices of cuts a second of time budget buys, of bursts of USUAL_JOBS jobs or fewer."""
 USUAL_JOBS = 10
 
@@ -27,11 +27,12 @@ class BruteForce:
     name: str = "jps:brute_force"
     description: str = "baseline BF: every choice of cuts for the jobs of a burst; small bursts only"
     citation: str = "Duan & Wu, Optimizing job offloading schedule for collaborative DNN inference, section 6"
+    network: Network | None = field(default=None, repr=False, compare=False)
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best choice for every stream on its own."""
-        network = Network(problem)
-        limit = 1000 + int(CHOICES_PER_SECOND * time_budget_s)
+        network = network_of(problem, self.network)
+        limit = 300 + int(CHOICES_PER_SECOND * time_budget_s)
         for stream in problem.streams:
             curves = burst_curves(one_cuts(problem, stream, network)).values()
             choices = sum(comb(stream.jobs + len(curve.blocks()) - 1, stream.jobs) for curve in curves)
@@ -39,9 +40,9 @@ class BruteForce:
             if size > limit:
                 message = f"about {size:.3g} choices of cuts for stream {stream.name}, more than {limit}"
                 return unsupported(problem, self.name, message)
-        return solve_bursts(problem, self.name, _all_choices, time_budget_s)
+        return solve_bursts(network, self.name, _all_choices, time_budget_s)
 
 
 def _all_choices(curve: Curve, jobs: int) -> list[list[int]]:
-    options = combinations_with_replacement(curve.blocks(), jobs)
-    return [list(min(options, key=lambda option: ordered_makespan_ms(curve.jobs, option)))]
+    options = (list(choice) for choice in combinations_with_replacement(curve.blocks(), jobs))
+    return [min(options, key=lambda option: ordered_makespan_ms(curve.jobs, option))]

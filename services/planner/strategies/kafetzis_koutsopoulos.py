@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from math import inf, isnan
+from math import inf
 from random import Random
 
 import numpy as np
@@ -83,7 +83,8 @@ class KafetzisKoutsopoulos:
         network, objective = network_of(problem, self.network), problem.policy.objective
         costs = network.costs
         everywhere = Offloads(network).everywhere()[: max(1, int(SERVERS_PER_SECOND * time_budget_s / count))]
-        evaluations = int(TASKS_PER_SECOND * time_budget_s / (count * 4 * max(1, len(everywhere))))
+        searches = _most_starts(self.start) * max(1, len(everywhere))
+        evaluations = int(TASKS_PER_SECOND * time_budget_s / (count * searches))
         choices = []
         for tasks in everywhere:
             snapshot = Snapshot(tasks, problem.policy.queue)
@@ -143,6 +144,10 @@ def greedy(tasks: Sequence[Offload], start: Sequence[int], score: Score, evaluat
         if not values[least] < value - 1e-12 * abs(value):
             return [int(cut) for cut in choice]
         choice, value = steps[least], float(values[least])
+
+
+def _most_starts(start: Start) -> int:
+    return {Start.ONES: 1, Start.HALF: 1, Start.USUAL: 4, Start.MULTISTART: 4 + RANDOM_STARTS}[start]
 
 
 def starts(tasks: Sequence[Offload], start: Start = Start.USUAL, seed: int = 0) -> Iterator[list[int]]:

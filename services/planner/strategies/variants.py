@@ -9,37 +9,95 @@ from services.planner.strategies.hu_mishra import HuMishra
 from services.planner.strategies.jps import Jps
 from services.planner.strategies.kafetzis_koutsopoulos import KafetzisKoutsopoulos, Start
 from services.planner.strategies.masud import Masud
+from services.planner.strategies.network import Network
 from services.planner.strategies.neurosurgeon import Neurosurgeon
 from services.planner.strategies.strategy import Strategy
 
 
-def variants() -> Mapping[str, Strategy]:
-    """Return every variant by its name: that of its strategy, a colon, and what is different."""
+def variants(network: Network | None = None) -> Mapping[str, Strategy]:
+    """Return every variant by its name: that of its strategy, a colon, and what is different.
+
+    Args:
+        network: what they share when they solve the same problem.
+    """
     found: tuple[Strategy, ...] = (
         Neurosurgeon(
-            "neurosurgeon:load_aware", "knows the load of the server (the original's factor K)", server_load_aware=True
+            name="neurosurgeon:load_aware",
+            description="knows the load of the server (the original's factor K)",
+            server_load_aware=True,
+            network=network,
         ),
-        HuMishra("hu_mishra:all_cuts", "every cut is a candidate, not only those after pooling layers", all_cuts=True),
-        HuMishra("hu_mishra:as_printed", "the printed loop without break: the smallest local part", as_printed=True),
-        Dads("dads:light_load", "DSL whatever the rate: least sum of edge, transfer and cloud", load=Load.LIGHT),
-        Dads("dads:heavy_load", "DSH whatever the rate: least maximum of the three", load=Load.HEAVY),
-        Jps("jps:as_printed", "ratio of the two cuts floored, no guard", floor_ratio=True, guard=False),
-        Jps("jps:unguarded", "ratio rounded, without the best uniform cut beside it", guard=False),
-        BruteForce(),
-        Hps("hps:joint", "cuts of all streams improved together (this project)", joint=True),
+        HuMishra(
+            name="hu_mishra:all_cuts",
+            description="every cut is a candidate, not only those after pooling layers",
+            all_cuts=True,
+            network=network,
+        ),
+        HuMishra(
+            name="hu_mishra:as_printed",
+            description="the printed loop without break: the smallest local part",
+            as_printed=True,
+            network=network,
+        ),
+        Dads(
+            name="dads:light_load",
+            description="DSL whatever the rate: least sum of edge, transfer and cloud",
+            load=Load.LIGHT,
+            network=network,
+        ),
+        Dads(
+            name="dads:heavy_load",
+            description="DSH whatever the rate: least maximum of the three",
+            load=Load.HEAVY,
+            network=network,
+        ),
+        Jps(
+            name="jps:as_printed",
+            description="ratio of the two cuts floored, no guard",
+            floor_ratio=True,
+            guard=False,
+            network=network,
+        ),
+        Jps(
+            name="jps:unguarded",
+            description="ratio rounded, without the best uniform cut beside it",
+            guard=False,
+            network=network,
+        ),
+        BruteForce(network=network),
+        Hps(
+            name="hps:joint",
+            description="cuts of all streams improved together (this project)",
+            joint=True,
+            network=network,
+        ),
         KafetzisKoutsopoulos(
-            "kafetzis_koutsopoulos:from_ones", "greedy from one local stage each (as offered)", start=Start.ONES
+            name="kafetzis_koutsopoulos:from_ones",
+            description="greedy from one local stage each (as offered)",
+            start=Start.ONES,
+            network=network,
         ),
         KafetzisKoutsopoulos(
-            "kafetzis_koutsopoulos:from_half", "greedy from half of the stages (as offered)", start=Start.HALF
+            name="kafetzis_koutsopoulos:from_half",
+            description="greedy from half of the stages (as offered)",
+            start=Start.HALF,
+            network=network,
         ),
         KafetzisKoutsopoulos(
-            "kafetzis_koutsopoulos:multistart", "greedy from random starts as well", start=Start.MULTISTART
+            name="kafetzis_koutsopoulos:multistart",
+            description="greedy from random starts as well",
+            start=Start.MULTISTART,
+            network=network,
         ),
         KafetzisKoutsopoulos(
-            "kafetzis_koutsopoulos:event_driven", "steps judged by the simulation, not the snapshot", event_driven=True
+            name="kafetzis_koutsopoulos:event_driven",
+            description="steps judged by the simulation, not the snapshot",
+            event_driven=True,
+            network=network,
         ),
-        Masud("masud:latency", "weighs latency alone", latency_weight=1.0),
-        Masud("masud:bottleneck", "weighs the slowest stage alone", latency_weight=0.0),
+        Masud(name="masud:latency", description="weighs latency alone", latency_weight=1.0, network=network),
+        Masud(
+            name="masud:bottleneck", description="weighs the slowest stage alone", latency_weight=0.0, network=network
+        ),
     )
     return {strategy.name: strategy for strategy in found}
