@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.table import Table
 
 from benchmarks.report import RESULTS, console, write
-from services.planner.strategies.min_cut import cheapest_division
+from services.planner.search.min_cut import cheapest_division
 from shared.model.architectures import build
 from shared.model.cost import flops
 from shared.model.cuts import find_partition

@@ -20,9 +20,9 @@ from benchmarks import masud_profiles
 from benchmarks.planning import random_problem
 from benchmarks.report import RESULTS, console, percentile, write
 from benchmarks.train_masud import HELD_OUT_SEED, training_problems
+from services.planner.search.tables import build_tables
 from services.planner.strategies.masud_learned import MasudLearned
 from services.planner.strategies.registry import strategies
-from services.planner.strategies.tables import build_tables
 from shared.plan.plan import Plan
 from shared.plan.policy import Objective
 from shared.plan.problem import Problem

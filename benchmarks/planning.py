@@ -12,9 +12,9 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.report import console, write
+from services.planner.scheduling.shared_server import offloads
 from services.planner.strategies.rank_assignment import assign
 from services.planner.strategies.registry import strategies
-from services.planner.strategies.shared_server import offloads
 from services.planner.strategies.strategy import Strategy
 from shared.plan.plan import Plan
 from shared.plan.policy import Objective, Policy

@@ -16,10 +16,10 @@ import onnx
 from onnx import helper, numpy_helper
 
 from benchmarks.report import console
+from services.planner.learning.arena import Held, stacked
+from services.planner.learning.episode import FEATURES, Views
+from services.planner.learning.training import Network, Schedule, play, train
 from services.planner.strategies import masud_learned
-from services.planner.strategies.masud_arena import Held, stacked
-from services.planner.strategies.masud_episode import FEATURES, Views
-from services.planner.strategies.masud_training import Network, Schedule, play, train
 from shared.plan.policy import Objective, Policy
 from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
 

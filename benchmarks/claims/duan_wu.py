@@ -17,15 +17,15 @@ from benchmarks.claims.published import (
     PI4_FIT_MS,
     REDUCTIONS_PERCENT,
 )
-from services.planner.strategies.batch import ordered_makespan_ms
-from services.planner.strategies.johnson import Job, johnson_order, makespan_ms
-from services.planner.strategies.min_cut import cheapest_division
-from services.planner.strategies.precedence import (
+from services.planner.scheduling.batch import ordered_makespan_ms
+from services.planner.scheduling.johnson import Job, johnson_order, makespan_ms
+from services.planner.scheduling.precedence import (
     schedule_by_composition,
     schedule_by_merging,
     schedule_by_sinks,
     sequence_ms,
 )
+from services.planner.search.min_cut import cheapest_division
 from services.planner.strategies.registry import solve, with_strategy
 from shared.model.architectures import build
 from shared.model.cost import flops

@@ -6,8 +6,8 @@ from itertools import product
 
 from benchmarks.claims.claim import Claim
 from benchmarks.claims.published import PI4_BEST_SPLIT, PI4_HEAD_MS, PI4_WHOLE_MS
-from services.planner.strategies.network import Network
-from services.planner.strategies.one_cut import one_cuts
+from services.planner.search.network import Network
+from services.planner.search.one_cut import one_cuts
 from services.planner.strategies.registry import solve, with_strategy
 from shared.plan.cost import CostModel
 from shared.plan.plan import Plan

@@ -26,7 +26,7 @@ from services.cli.plan_tables import (
 )
 from services.cli.plan_values import comparison_values, decision_values
 from services.cli.plot_option import PlotOption, check_plot, save_plot
-from services.planner.strategies.comparison import binding_constraints, changes
+from services.planner.sensitivity.comparison import binding_constraints, changes
 from services.planner.strategies.registry import known_strategies, strategies
 from shared.asyncapi import bus_document
 from shared.plan.plan import Infeasible, Plan

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from services.cli.options import output
 from services.cli.plan_values import applies, best_bound, gap, route_text, simulation_values
-from services.planner.strategies.comparison import Binding, Change
+from services.planner.sensitivity.comparison import Binding, Change
 from services.planner.strategies.strategy import Strategy
 from shared.plan.cost import CostModel
 from shared.plan.pipeline import Operation

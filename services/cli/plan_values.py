@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from services.planner.strategies.comparison import Binding, Change
+from services.planner.sensitivity.comparison import Binding, Change
 from shared.plan.plan import Constraint, Infeasible, Plan, Route, Tile
 from shared.plan.plan_file import answer_values
 from shared.plan.simulation import Timeline

@@ -20,7 +20,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from services.cli.plan_values import route_text
-from services.planner.strategies.envelope import Envelope, critical_envelope, latency_at_ms
+from services.planner.sensitivity.envelope import Envelope, critical_envelope, latency_at_ms
 from shared.plan.pipeline import Work
 from shared.plan.plan import Infeasible, Plan, Route
 from shared.plan.problem import Problem

@@ -13,8 +13,8 @@ from typing import Any
 
 from services.planner.damping import Departure, required_gain
 from services.planner.routes import broken_constraints, burst_jobs, devices_of, segments_of, to_message
+from services.planner.sensitivity.comparison import SPAN, best_route, fastest_route, ranges_around
 from services.planner.sharing import segment_bytes, slowdown
-from services.planner.strategies.comparison import SPAN, best_route, fastest_route, ranges_around
 from shared.messages.alternatives import Alternatives, Quantity, Threshold
 from shared.messages.control import SegmentRange
 from shared.messages.models import Manifest

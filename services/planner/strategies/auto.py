@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from services.planner.search.answers import BOUND_SLACK
+from services.planner.search.network import Network
 from services.planner.strategies.burst import Burst
 from services.planner.strategies.dads import Dads
 from services.planner.strategies.exhaustive import Exhaustive
@@ -15,12 +17,11 @@ from services.planner.strategies.masud import Masud
 from services.planner.strategies.masud_learned import MasudLearned
 from services.planner.strategies.milp import Milp
 from services.planner.strategies.mixed_routes import MixedRoutes
-from services.planner.strategies.network import Network
 from services.planner.strategies.neurosurgeon import Neurosurgeon
 from services.planner.strategies.rank_assignment import RankAssignment
 from services.planner.strategies.remote_only import RemoteOnly
 from services.planner.strategies.shortest_path import ShortestPath
-from services.planner.strategies.strategy import BOUND_SLACK, Strategy
+from services.planner.strategies.strategy import Strategy
 from services.planner.strategies.variants import variants
 from shared.plan.plan import Constraint, Infeasible, Plan
 from shared.plan.policy import Objective

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from itertools import combinations_with_replacement
 from math import comb
 
-from services.planner.strategies.batch import ordered_makespan_ms
-from services.planner.strategies.jps import Curve, burst_curves, solve_bursts
-from services.planner.strategies.network import Network, network_of
-from services.planner.strategies.one_cut import one_cuts
-from services.planner.strategies.strategy import unsupported
+from services.planner.scheduling.batch import ordered_makespan_ms
+from services.planner.scheduling.curves import Curve, burst_curves, solve_bursts
+from services.planner.search.answers import unsupported
+from services.planner.search.network import Network, network_of
+from services.planner.search.one_cut import one_cuts
 from shared.plan.plan import Infeasible, Plan
 from shared.plan.problem import Problem
 

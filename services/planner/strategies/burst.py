@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from services.planner.strategies.batch import best_cuts, best_uniform, jps_cuts, pareto_cuts
-from services.planner.strategies.flow_shop import improve_cuts
-from services.planner.strategies.jps import Curve, solve_bursts
-from services.planner.strategies.network import Network, network_of
+from services.planner.scheduling.batch import best_cuts, best_uniform, jps_cuts, pareto_cuts
+from services.planner.scheduling.curves import Curve, solve_bursts
+from services.planner.scheduling.flow_shop import improve_cuts
+from services.planner.search.network import Network, network_of
 from shared.plan.plan import Infeasible, Plan
 from shared.plan.problem import Problem
 

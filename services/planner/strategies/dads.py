@@ -5,11 +5,10 @@ from enum import StrEnum
 
 import numpy as np
 
-from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.network import Array, Network, network_of
-from services.planner.strategies.neurosurgeon import best_route, no_split
-from services.planner.strategies.one_cut import OneCuts, one_cuts
-from services.planner.strategies.strategy import conclude, uniform
+from services.planner.search.answers import conclude, uniform
+from services.planner.search.diagnosis import diagnose, no_split
+from services.planner.search.network import Array, Network, network_of
+from services.planner.search.one_cut import OneCuts, best_route, one_cuts
 from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
 from shared.plan.problem import Problem
 

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 
-from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.memo_costs import MemoCosts
-from services.planner.strategies.neurosurgeon import no_split
-from services.planner.strategies.strategy import conclude, policy_queues, uniform
+from services.planner.search.answers import conclude, policy_queues, uniform
+from services.planner.search.diagnosis import diagnose, no_split
+from services.planner.search.memo_costs import MemoCosts
 from shared.plan.constraints import violations
 from shared.plan.cost import CostModel
 from shared.plan.cuts import allowed_encodings

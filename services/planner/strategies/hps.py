@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
-from services.planner.strategies.batch import best_cuts, jps_cuts, pareto_cuts
-from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.johnson import Job, johnson_order, makespan_ms
-from services.planner.strategies.jps import Curve, burst_curves, sequence_plan
-from services.planner.strategies.network import Network, network_of
-from services.planner.strategies.neurosurgeon import no_split
-from services.planner.strategies.one_cut import one_cuts
-from services.planner.strategies.strategy import conclude
+from services.planner.scheduling.batch import best_cuts, jps_cuts, pareto_cuts
+from services.planner.scheduling.curves import Curve, burst_curves, sequence_plan
+from services.planner.scheduling.johnson import Job, johnson_order, makespan_ms
+from services.planner.search.answers import conclude
+from services.planner.search.diagnosis import diagnose, no_split
+from services.planner.search.network import Network, network_of
+from services.planner.search.one_cut import one_cuts
 from shared.plan.cost import CostModel
 from shared.plan.plan import Infeasible, Plan, Route
 from shared.plan.problem import Problem

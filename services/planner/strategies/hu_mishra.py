@@ -7,13 +7,12 @@ from math import inf
 
 import numpy as np
 
-from services.planner.strategies.arrays import Array, Flags
-from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.network import Network, network_of
-from services.planner.strategies.neurosurgeon import no_split
-from services.planner.strategies.one_cut import OneCuts, one_cuts
-from services.planner.strategies.strategy import conclude, uniform
-from services.planner.strategies.tables import build_tables, latency_measure, spans_ms
+from services.planner.search.answers import conclude, uniform
+from services.planner.search.arrays import Array, Flags
+from services.planner.search.diagnosis import diagnose, no_split
+from services.planner.search.network import Network, network_of
+from services.planner.search.one_cut import OneCuts, one_cuts
+from services.planner.search.tables import build_tables, latency_measure, spans_ms
 from shared.plan.constraints import SLACK, exceeds
 from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
 from shared.plan.problem import Problem, Stream

@@ -1,65 +1,15 @@
 """JPS: a burst of identical jobs, cut at two neighbouring places and started in Johnson's order."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
-from services.planner.strategies.batch import best_uniform, coarse_bound_ms, jps_cuts, virtual_blocks
-from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.johnson import Job, johnson_order
-from services.planner.strategies.network import Array, Network, network_of
-from services.planner.strategies.neurosurgeon import no_split
-from services.planner.strategies.one_cut import OneCuts, one_cuts
-from services.planner.strategies.path_expansion import mix, path_cuts
-from services.planner.strategies.strategy import conclude
-from shared.plan.cost import CostModel
-from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
+from services.planner.scheduling.batch import best_uniform, jps_cuts
+from services.planner.scheduling.curves import Curve, solve_bursts
+from services.planner.search.network import Network, network_of
+from shared.plan.plan import Infeasible, Plan
 from shared.plan.problem import Problem
 
 _WEIGHTS = [(near / 4, sent / 4) for near in range(5) for sent in range(5 - near)]
 """By how much computing and sending at the source count in a bound; the rest is for the server."""
-
-Chooser = Callable[["Curve", int], list[list[int]]]
-"""From the cuts to one server and the number of jobs to candidate lists of cuts, one per job."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Curve:
-    """The cuts to one server that keep the constraints.
-
-    Attributes:
-        cuts: all routes of the stream with one cut.
-        chosen: which of them, by index, ascending in the cut; the last one computes everything at the source.
-        jobs: (f, g) of each: the source's computing and its sending, in ms.
-    """
-
-    cuts: OneCuts
-    chosen: Sequence[int]
-    jobs: Sequence[Job]
-
-    def blocks(self) -> list[int]:
-        """Return the cuts that Duan & Wu's virtual blocks leave, as places in ``jobs``."""
-        return virtual_blocks(self.jobs)
-
-    def uniform_ms(self, jobs: int) -> Array:
-        """Return the makespan of every cut if all jobs take it, [cuts]; where no device works twice for a job."""
-        cuts, chosen = self.cuts, list(self.chosen)
-        stages = [cuts.source_ms, cuts.send_ms, cuts.helper_ms, cuts.return_ms, cuts.sink_ms]
-        slowest_ms: Array = np.maximum.reduce(stages)[chosen]
-        return np.asarray(cuts.latency_ms[chosen] + (jobs - 1) * slowest_ms)
-
-    def bound_ms(self, jobs: int) -> float:
-        """Return a makespan that no mix of these cuts can beat."""
-        cuts, chosen = self.cuts, list(self.chosen)
-        f, g, far = cuts.source_ms[chosen], cuts.send_ms[chosen], cuts.helper_ms[chosen]
-        shared_ms = max(float((near * f + sent * g + (1 - near - sent) * far).min()) for near, sent in _WEIGHTS)
-        return max(coarse_bound_ms(f, g, jobs), float(cuts.latency_ms[chosen].min()), jobs * shared_ms)
-
-    def route(self, place: int) -> Route:
-        """Return the route of a cut."""
-        return self.cuts.route(self.chosen[place])
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,94 +41,3 @@ class Jps:
         if self.guard:
             mixed.append(best_uniform(useful, jobs))
         return [[kept[cut] for cut in cuts] for cuts in mixed]
-
-
-def solve_bursts(network: Network, name: str, choose: Chooser, time_budget_s: float) -> Plan | Infeasible:
-    """Return the burst with the least predicted makespan over all servers, for every stream on its own.
-
-    Algorithm 3's mixes of branching models are candidates too.
-    """
-    problem, costs = network.problem, network.costs
-    plans: dict[str, StreamPlan] = {}
-    for stream in problem.streams:
-        plan = best_burst(costs, one_cuts(problem, stream, network), choose)
-        if plan is None:
-            reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, name),)
-            return Infeasible(name, problem.policy.objective, reasons)
-        plans[stream.name] = plan
-    return conclude(problem, name, plans, costs=costs)
-
-
-def burst_curves(cuts: OneCuts) -> dict[str, Curve]:
-    """Return the curve of every server. Running everything locally belongs to every server's curve."""
-    kept = cuts.kept
-    local = np.flatnonzero(kept & (cuts.helper < 0))
-    found: dict[str, Curve] = {}
-    for place, helper in enumerate(cuts.helpers):
-        own = np.flatnonzero(kept & (cuts.helper == place))
-        if len(own):
-            found[helper] = _curve(cuts, np.concatenate([own, local]))
-    if not found and len(local):
-        found[cuts.stream.source] = _curve(cuts, local)
-    return found
-
-
-def _curve(cuts: OneCuts, chosen: NDArray[np.int64]) -> Curve:
-    jobs = zip(cuts.source_ms[chosen].tolist(), cuts.send_ms[chosen].tolist(), strict=True)
-    return Curve(cuts, chosen.tolist(), list(jobs))
-
-
-def sequence_plan(routes: Sequence[Route]) -> StreamPlan:
-    """Return the plan whose jobs take ``routes`` in exactly this order."""
-    places: dict[Route, list[int]] = {}
-    for place, route in enumerate(routes):
-        places.setdefault(route, []).append(place)
-    order = [0] * len(routes)
-    start = 0
-    for taken in places.values():
-        for offset, place in enumerate(taken):
-            order[place] = start + offset
-        start += len(taken)
-    return StreamPlan(tuple(Route(route.stages, len(taken)) for route, taken in places.items()), tuple(order))
-
-
-def best_burst(costs: CostModel, cuts: OneCuts, choose: Chooser) -> StreamPlan | None:
-    """Return the burst with the least predicted makespan over all servers, or None if there is none.
-
-    Servers whose bound is above the best are left out.
-    """
-    stream, branching = cuts.stream, costs.problem.models[cuts.stream.model].edges is not None
-    best: tuple[float, StreamPlan] | None = None
-    curves = burst_curves(cuts)
-    for helper, curve in sorted(curves.items(), key=lambda entry: float(entry[1].uniform_ms(stream.jobs).min())):
-        if best is not None and curve.bound_ms(stream.jobs) >= best[0]:
-            continue
-        mixes = choose(curve, stream.jobs)
-        if branching and helper != stream.source:
-            mixes = mixes + expanded(curve, helper)
-        for chosen in dict.fromkeys(map(tuple, mixes)):
-            plan = ordered_burst(curve, chosen)
-            total_ms = costs.makespan_ms({stream.name: plan})
-            if best is None or total_ms < best[0]:
-                best = total_ms, plan
-    return None if best is None else best[1]
-
-
-def ordered_burst(curve: Curve, chosen: Sequence[int]) -> StreamPlan:
-    """Return the plan whose jobs have these cuts, in Johnson's order."""
-    order = johnson_order([curve.jobs[place] for place in chosen])
-    routes = {place: curve.route(place) for place in dict.fromkeys(chosen)}
-    return sequence_plan([routes[chosen[index]] for index in order])
-
-
-def expanded(curve: Curve, helper: str) -> list[list[int]]:
-    """Return algorithm 3's mix along the cuts of the block order; nothing where a constraint forbids one of them."""
-    problem, stream = curve.cuts.problem, curve.cuts.stream
-    if stream.model not in problem.devices[stream.source].block_ms:
-        return []
-    by_cut: dict[int, int] = {}
-    for place, index in enumerate(curve.chosen):
-        by_cut.setdefault(int(curve.cuts.cut[index]), place)
-    sets = path_cuts(problem, stream, helper)
-    chosen = [sets[index].prefix for index in mix(sets, stream.jobs)]
-    return [[by_cut[cut] for cut in chosen]] if all(cut in by_cut for cut in chosen) else []

@@ -8,20 +8,19 @@ from random import Random
 
 import numpy as np
 
-from services.planner.strategies.arrays import Array, Index
-from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.network import Network, network_of
-from services.planner.strategies.neurosurgeon import no_split
-from services.planner.strategies.shared_server import (
+from services.planner.scheduling.shared_server import (
     MAX_TASKS,
     Choice,
     Offload,
     Offloads,
     Snapshot,
     best_choice,
+    no_offload,
     task_plans,
 )
-from services.planner.strategies.strategy import policy_queues, unsupported
+from services.planner.search.answers import policy_queues, unsupported
+from services.planner.search.arrays import Array, Index
+from services.planner.search.network import Network, network_of
 from shared.plan.constraints import memory_violations
 from shared.plan.cost import CostModel
 from shared.plan.plan import Infeasible, Plan
@@ -165,9 +164,3 @@ def starts(tasks: Sequence[Offload], start: Start = Start.USUAL, seed: int = 0) 
         random = Random(seed)
         candidates += [[random.randint(0, most) for most in last] for _ in range(RANDOM_STARTS)]
     yield from (list(start) for start in dict.fromkeys(map(tuple, candidates)))
-
-
-def no_offload(problem: Problem, name: str, time_budget_s: float) -> Infeasible:
-    """Return why some stream can neither run at its source nor use a server."""
-    reasons = tuple(reason for stream in problem.streams for reason in diagnose(problem, stream, time_budget_s))
-    return Infeasible(name, problem.policy.objective, reasons or (no_split(problem.streams[0], name),))

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from services.planner.strategies.candidates import local_route
-from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.network import Network, network_of
-from services.planner.strategies.neurosurgeon import no_split
-from services.planner.strategies.strategy import conclude, uniform
+from services.planner.search.answers import conclude, uniform
+from services.planner.search.candidates import local_route
+from services.planner.search.diagnosis import diagnose, no_split
+from services.planner.search.network import Network, network_of
 from shared.plan.plan import Infeasible, Plan, StreamPlan
 from shared.plan.problem import Problem
 

@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from services.planner.strategies.arrays import Index
-from services.planner.strategies.candidates import keeps_constraints
-from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.network import Network, network_of
-from services.planner.strategies.neurosurgeon import no_split
-from services.planner.strategies.strategy import conclude, uniform, unsupported
-from services.planner.strategies.tables import Tables, build_tables, latency_measure, spans_ms, with_source
+from services.planner.search.answers import conclude, uniform, unsupported
+from services.planner.search.arrays import Index
+from services.planner.search.candidates import keeps_constraints
+from services.planner.search.diagnosis import diagnose, no_split
+from services.planner.search.network import Network, network_of
+from services.planner.search.tables import Tables, build_tables, latency_measure, spans_ms, with_source
 from shared.plan.cost import CostModel
 from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
 from shared.plan.problem import Problem, Stream

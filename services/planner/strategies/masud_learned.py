@@ -8,12 +8,12 @@ from importlib import resources
 
 import numpy as np
 
-from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.masud_arena import Held, arena_of, soonest_encodings
-from services.planner.strategies.masud_episode import Episodes, Views
-from services.planner.strategies.network import Network
-from services.planner.strategies.strategy import conclude, uniform, unsupported
-from services.planner.strategies.tables import build_tables, table_size
+from services.planner.learning.arena import Held, arena_of, soonest_encodings
+from services.planner.learning.episode import Episodes, Views
+from services.planner.search.answers import conclude, uniform, unsupported
+from services.planner.search.diagnosis import diagnose
+from services.planner.search.network import Network
+from services.planner.search.tables import build_tables, table_size
 from shared.model.scoring import Scorer, load_scorer
 from shared.plan.constraints import violations
 from shared.plan.cost import CostModel

@@ -5,12 +5,12 @@ from math import inf
 
 import numpy as np
 
-from services.planner.strategies.arrays import Array
-from services.planner.strategies.chain_path import cheapest_path
-from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.programme import Programme, Solution
-from services.planner.strategies.strategy import conclude, uniform, unsupported
-from services.planner.strategies.tables import (
+from services.planner.search.answers import conclude, uniform, unsupported
+from services.planner.search.arrays import Array
+from services.planner.search.chain_path import cheapest_path
+from services.planner.search.diagnosis import diagnose
+from services.planner.search.programme import Programme, Solution
+from services.planner.search.tables import (
     Measure,
     Tables,
     build_tables,

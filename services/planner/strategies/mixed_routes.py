@@ -4,17 +4,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from services.planner.strategies.burst_bounds import burst_bound
-from services.planner.strategies.candidates import keeps_constraints
-from services.planner.strategies.diagnosis import diagnose, fastest_within
-from services.planner.strategies.johnson import johnson_order
-from services.planner.strategies.jps import sequence_plan
-from services.planner.strategies.network import Network, network_of
-from services.planner.strategies.neurosurgeon import no_split
-from services.planner.strategies.route_mix import RouteMix, mix_routes, rounds_of
+from services.planner.scheduling.burst_bounds import burst_bound
+from services.planner.scheduling.curves import sequence_plan
+from services.planner.scheduling.johnson import johnson_order
+from services.planner.scheduling.route_mix import RouteMix, mix_routes, rounds_of
+from services.planner.search.answers import conclude, policy_queues, unsupported
+from services.planner.search.candidates import keeps_constraints
+from services.planner.search.diagnosis import diagnose, fastest_within, no_split
+from services.planner.search.network import Network, network_of
+from services.planner.search.tables import build_tables, table_size
 from services.planner.strategies.shortest_path import ShortestPath
-from services.planner.strategies.strategy import conclude, policy_queues, unsupported
-from services.planner.strategies.tables import build_tables, table_size
 from shared.plan.constraints import memory_violations
 from shared.plan.cost import CostModel
 from shared.plan.plan import Infeasible, Plan, Route, StreamPlan

@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.network import Array, Network, network_of
-from services.planner.strategies.one_cut import OneCuts, one_cuts
-from services.planner.strategies.strategy import conclude, uniform
-from shared.plan.plan import Constraint, Infeasible, Plan, Route, StreamPlan, Violation
+from services.planner.search.answers import conclude, uniform
+from services.planner.search.diagnosis import diagnose, no_split
+from services.planner.search.network import Network, network_of
+from services.planner.search.one_cut import OneCuts, best_route, one_cuts
+from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
 from shared.plan.policy import Objective
-from shared.plan.problem import Problem, Stream
+from shared.plan.problem import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +50,3 @@ class Neurosurgeon:
             load = np.array([*(problem.devices[name].load_factor for name in cuts.helpers), 1.0])[cuts.helper]
             seen = seen + cuts.blocks_ms / load - cuts.blocks_ms
         return best_route(cuts, seen)
-
-
-def best_route(cuts: OneCuts, cost: Array) -> Route | None:
-    """Return the route of least ``cost``, [N], that keeps the constraints; None if none does."""
-    kept = np.flatnonzero(cuts.kept)
-    return cuts.route(int(kept[cost[kept].argmin()])) if len(kept) else None
-
-
-def no_split(stream: Stream, strategy: str) -> Violation:
-    """Return the reason of an algorithm that finds no plan of its shape although there may be others."""
-    message = f"stream {stream.name}: no plan of the shape that {strategy} considers keeps the constraints"
-    return Violation(Constraint.ROUTE, stream.name, message)

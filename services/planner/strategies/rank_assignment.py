@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from services.planner.strategies.kafetzis_koutsopoulos import no_offload
-from services.planner.strategies.network import Network, network_of
-from services.planner.strategies.shared_server import Choice, Offload, Offloads, best_choice
-from services.planner.strategies.strategy import unsupported
+from services.planner.scheduling.shared_server import Choice, Offload, Offloads, best_choice, no_offload
+from services.planner.search.answers import unsupported
+from services.planner.search.network import Network, network_of
 from shared.plan.plan import Infeasible, Plan
 from shared.plan.policy import QueueDiscipline
 from shared.plan.problem import Problem

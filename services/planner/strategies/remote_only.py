@@ -4,11 +4,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.network import Network, network_of
-from services.planner.strategies.neurosurgeon import best_route, no_split
-from services.planner.strategies.one_cut import one_cuts
-from services.planner.strategies.strategy import conclude, uniform
+from services.planner.search.answers import conclude, uniform
+from services.planner.search.diagnosis import diagnose, no_split
+from services.planner.search.network import Network, network_of
+from services.planner.search.one_cut import best_route, one_cuts
 from shared.plan.plan import Infeasible, Plan, StreamPlan
 from shared.plan.problem import Problem
 

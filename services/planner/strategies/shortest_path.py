@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from services.planner.strategies.arrays import Array
-from services.planner.strategies.bottleneck_search import search_bottleneck
-from services.planner.strategies.chain_path import Path, cheapest_path, cost_to_go
-from services.planner.strategies.diagnosis import diagnose
-from services.planner.strategies.label_search import Found, search
-from services.planner.strategies.limits import Limits, limits_of
-from services.planner.strategies.network import Network, network_of
-from services.planner.strategies.route_mix import mix_routes, rounds_of
-from services.planner.strategies.strategy import conclude, uniform, unsupported
-from services.planner.strategies.tables import (
+from services.planner.scheduling.route_mix import mix_routes, rounds_of
+from services.planner.search.answers import conclude, uniform, unsupported
+from services.planner.search.arrays import Array
+from services.planner.search.bottleneck_search import search_bottleneck
+from services.planner.search.chain_path import Path, cheapest_path, cost_to_go
+from services.planner.search.diagnosis import diagnose
+from services.planner.search.label_search import Found, search
+from services.planner.search.limits import Limits, limits_of
+from services.planner.search.network import Network, network_of
+from services.planner.search.tables import (
     Measure,
     Tables,
     build_tables,

@@ -1,18 +1,9 @@
-"""What a planning algorithm is, and how it ends: in a plan or in the reasons why there is none."""
+"""What a planning algorithm is."""
 
-from collections.abc import Mapping, Sequence
-from math import isfinite
 from typing import Protocol
 
-from services.planner.strategies.memo_costs import MemoCosts
-from shared.plan.constraints import violations
-from shared.plan.cost import CostModel
-from shared.plan.plan import Constraint, Infeasible, Plan, Route, StreamPlan, Violation
-from shared.plan.policy import QueueDiscipline
+from shared.plan.plan import Infeasible, Plan
 from shared.plan.problem import Problem
-
-BOUND_SLACK = 1e-9
-"""Relative rounding error by which a plan may seem to beat a bound."""
 
 
 class Strategy(Protocol):
@@ -43,65 +34,3 @@ class Strategy(Protocol):
                 does not depend on the machine.
         """
         ...
-
-
-def uniform(route: Route, jobs: int) -> StreamPlan:
-    """Return the plan that sends all jobs of a stream along one route."""
-    return StreamPlan((Route(route.stages, jobs),), tuple(range(jobs)))
-
-
-def policy_queues(problem: Problem, plans: Mapping[str, StreamPlan]) -> dict[str, QueueDiscipline]:
-    """Return the policy's discipline for every device that computes."""
-    used = dict.fromkeys(device for plan in plans.values() for route in plan.routes for device in route.devices)
-    return {device: problem.policy.queue for device in used}
-
-
-def conclude(
-    problem: Problem,
-    strategy: str,
-    plans: Mapping[str, StreamPlan],
-    *,
-    optimal: bool = False,
-    lower_bound: float | None = None,
-    disciplines: Mapping[str, QueueDiscipline] | None = None,
-    turns: Sequence[str] = (),
-    costs: CostModel | None = None,
-) -> Plan | Infeasible:
-    """Return the plan with its predicted cost, or the constraints that it breaks.
-
-    Args:
-        problem: the problem that was solved.
-        strategy: name of the algorithm.
-        plans: routes per stream.
-        optimal: whether it is proved that no plan costs less.
-        lower_bound: a proved bound of the cost, if one is known.
-        disciplines: queue discipline per device; without it the policy's.
-        turns: the order in which the jobs of several streams start.
-        costs: the cost model of the problem, if there is one already.
-    """
-    objective = problem.policy.objective
-    costs = costs or MemoCosts(problem)
-    broken = violations(costs, plans)
-    if broken:
-        return Infeasible(strategy, objective, broken)
-    by_name = {stream.name: stream for stream in problem.streams}
-    queues = policy_queues(problem, plans) if disciplines is None else dict(disciplines)
-    predicted = costs.predict(plans, queues, turns)
-    streams = {
-        name: StreamPlan(
-            plan.routes, plan.order, predicted if len(plans) == 1 else costs.predict_stream(by_name[name], plan)
-        )
-        for name, plan in plans.items()
-    }
-    cost = costs.cost(objective, plans, predicted, queues, turns)
-    if optimal:
-        lower_bound = cost
-    elif lower_bound is not None:
-        lower_bound = min(lower_bound, cost) if isfinite(lower_bound) else None
-    return Plan(strategy, objective, streams, predicted, cost, optimal, lower_bound, None, queues, tuple(turns))
-
-
-def unsupported(problem: Problem, strategy: str, message: str) -> Infeasible:
-    """Return the answer of an algorithm that does not handle this kind of problem."""
-    violation = Violation(Constraint.SUPPORT, strategy, f"{strategy}: {message}")
-    return Infeasible(strategy, problem.policy.objective, (violation,))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from services.planner.search.network import Network
 from services.planner.strategies.brute_force import BruteForce
 from services.planner.strategies.dads import Dads, Load
 from services.planner.strategies.hps import Hps
@@ -9,7 +10,6 @@ from services.planner.strategies.hu_mishra import HuMishra
 from services.planner.strategies.jps import Jps
 from services.planner.strategies.kafetzis_koutsopoulos import KafetzisKoutsopoulos, Start
 from services.planner.strategies.masud import Masud
-from services.planner.strategies.network import Network
 from services.planner.strategies.neurosurgeon import Neurosurgeon
 from services.planner.strategies.strategy import Strategy
 

@@ -5,12 +5,13 @@ from itertools import combinations_with_replacement
 
 import pytest
 
+from services.planner.scheduling.curves import burst_curves, ordered_burst
+from services.planner.search.one_cut import one_cuts
 from services.planner.strategies.burst import Burst
 from services.planner.strategies.dads import Dads
-from services.planner.strategies.jps import Jps, burst_curves, ordered_burst
+from services.planner.strategies.jps import Jps
 from services.planner.strategies.local_only import LocalOnly
 from services.planner.strategies.neurosurgeon import Neurosurgeon
-from services.planner.strategies.one_cut import one_cuts
 from services.planner.strategies.remote_only import RemoteOnly
 from shared.plan.cost import CostModel
 from shared.plan.plan import Plan

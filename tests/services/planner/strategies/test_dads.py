@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from services.planner.search.min_cut import cheapest_division
 from services.planner.strategies.dads import Dads
-from services.planner.strategies.min_cut import cheapest_division
 from services.planner.strategies.neurosurgeon import Neurosurgeon
 from shared.plan.plan import Plan
 from shared.plan.problem import Block, Device, Link, Model, Problem, Stream

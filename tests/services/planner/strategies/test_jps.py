@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from services.planner.scheduling.curves import sequence_plan
 from services.planner.strategies.burst import Burst
-from services.planner.strategies.jps import Jps, sequence_plan
+from services.planner.strategies.jps import Jps
 from services.planner.strategies.local_only import LocalOnly
 from services.planner.strategies.neurosurgeon import Neurosurgeon
 from services.planner.strategies.remote_only import RemoteOnly

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from shared_paths import REPOSITORY
 
-from services.planner.strategies.masud_arena import NOTHING_HELD, Held, arena_of, soonest_encodings
-from services.planner.strategies.masud_episode import FEATURES, Episodes, Views
+from services.planner.learning.arena import NOTHING_HELD, Held, arena_of, soonest_encodings
+from services.planner.learning.episode import FEATURES, Episodes, Views
+from services.planner.search.network import Network
+from services.planner.search.tables import build_tables
 from services.planner.strategies.masud_learned import MasudLearned, place, stored_policy
-from services.planner.strategies.network import Network
 from services.planner.strategies.registry import strategies
 from services.planner.strategies.shortest_path import ShortestPath
-from services.planner.strategies.tables import build_tables
 from shared.plan.constraints import violations
 from shared.plan.cost import CostModel
 from shared.plan.plan import Constraint, Infeasible, Plan, Route, StreamPlan

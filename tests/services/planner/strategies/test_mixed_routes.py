@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from services.planner.scheduling.route_mix import mix_routes
+from services.planner.search.tables import build_tables
 from services.planner.strategies.exhaustive import Exhaustive
 from services.planner.strategies.mixed_routes import MixedRoutes
-from services.planner.strategies.route_mix import mix_routes
-from services.planner.strategies.tables import build_tables
 from shared.plan.plan import Plan
 from shared.plan.policy import Objective, Policy
 from shared.plan.problem import Block, Device, Link, Model, Problem, Stream

@@ -1,0 +1,1 @@
+"""How the learned partitioner sees a problem, and how it is trained."""

@@ -1,0 +1,125 @@
+"""What no plan can beat when several jobs share devices and links, whatever its routes and its order."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+
+from services.planner.scheduling.route_mix import RouteMix
+from services.planner.search.arrays import Array
+from services.planner.search.chain_path import cost_to_go, follow
+from services.planner.search.tables import Measure, Tables, latency_measure
+from shared.plan.pipeline import Work
+from shared.plan.policy import Objective
+from shared.plan.problem import Problem
+
+Times = dict[tuple[str, Work], float]
+
+
+def burst_bound(problem: Problem, tables: Sequence[Tables], mix: RouteMix) -> float | None:
+    """Return what no plan can beat in throughput (ms per job), makespan or total delay (ms); None for other objectives.
+
+    Take the first k jobs that end, the last of them at t, and multipliers of the resources that add up to 1. A resource
+    that they use works for them within t, and not before a job can have reached it (`idle_ms`), nor after the last one
+    leaves it, for all that is left. So t is at least the k cheapest weighted routes plus the weighted idle times, where
+    an unused resource is idle for t, which is at least the k-th smallest latency. Every multiplier that the mix was
+    priced with gives a bound; the largest holds.
+    """
+    objective = problem.policy.objective
+    if objective is Objective.THROUGHPUT:
+        return mix.bound_ms / sum(stream.jobs for stream in problem.streams)
+    if objective not in (Objective.MAKESPAN, Objective.TOTAL_DELAY):
+        return None
+    latencies: list[float] = []
+    before: Times = {}
+    after: Times = {}
+    shared: dict[tuple[str, tuple[str, ...], int | None], tuple[Measure, Array]] = {}
+    for entry in tables:
+        key = entry.stream.model, entry.nodes, entry.sink
+        if key not in shared:
+            measure = latency_measure(entry)
+            shared[key] = measure, cost_to_go(measure)
+        latency, togo = shared[key]
+        first = _first(latency, entry)
+        fastest = follow(latency, togo, first)
+        if fastest is None:
+            return None
+        latencies += [fastest.cost] * entry.stream.jobs
+        for known, own in zip((before, after), idle_ms(entry, first, togo), strict=True):
+            known |= {resource: min(time_ms, known.get(resource, np.inf)) for resource, time_ms in own.items()}
+    latencies.sort()
+    ends = np.array(latencies)
+    idle = np.array([before[resource] + after[resource] for resource in before])
+    unused = np.minimum(idle, np.array(latencies)[:, None])
+    for weights, values in mix.priced:
+        routes = sorted(value for entry, value in zip(tables, values, strict=True) for _ in range(entry.stream.jobs))
+        spare = unused @ np.array([weights.get(resource, 0.0) for resource in before])
+        ends = np.maximum(ends, np.array(list(accumulate(routes))) + spare)
+    return float(ends[-1] if objective is Objective.MAKESPAN else ends.sum())
+
+
+def idle_ms(tables: Tables, first: Array, togo: Array) -> tuple[Times, Times]:
+    """Return how long every resource is idle for sure, before its first job reaches it and after its last leaves it.
+
+    Args:
+        tables: the stream's arrays.
+        first: [D] latency of the input's way to every node.
+        togo: [B + 1, D] latency to go.
+    """
+    found: list[Times] = []
+    for computing, sending in (_before_ms(tables, first), _after_ms(tables, togo)):
+        times = {(name, Work.COMPUTE): float(time_ms) for name, time_ms in zip(tables.nodes, computing, strict=True)}
+        times |= {(name, Work.SEND): float(time_ms) for name, time_ms in zip(tables.nodes, sending, strict=True)}
+        found.append(times)
+    return found[0], found[1]
+
+
+def _first(latency: Measure, tables: Tables) -> Array:
+    first: Array = latency.move[0, 0, tables.source].copy()
+    first[tables.source] = 0.0
+    first[~tables.allowed_first] = np.inf
+    return first
+
+
+def _before_ms(tables: Tables, first: Array) -> tuple[Array, Array]:
+    """Return the earliest time at which every node can begin to compute, and to send, [D] each."""
+    blocks, nodes = tables.blocks, len(tables.nodes)
+    arrives = first.copy()
+    computes, sends = arrives.copy(), np.full(nodes, np.inf)
+    if tables.allowed_first[np.arange(nodes) != tables.source].any():
+        sends[tables.source] = 0.0
+    done = np.asarray(arrives + tables.start_ms + tables.run_ms[:, 0])
+    for cut in range(1, blocks + 1):
+        sends = np.minimum(sends, done)
+        encoded = tables.encode_ms[cut][:, None] * tables.codec_factor
+        arrives = (done[None, :, None] + encoded[:, :, None] + tables.transfer_ms[cut]).min(axis=(0, 1))
+        if cut == blocks:
+            if tables.sink is not None:
+                computes[tables.sink] = min(computes[tables.sink], arrives[tables.sink])
+            break
+        computes = np.minimum(computes, arrives)
+        done = np.minimum(done, arrives + tables.start_ms) + tables.run_ms[:, cut]
+    return computes, sends
+
+
+def _after_ms(tables: Tables, togo: Array) -> tuple[Array, Array]:
+    """Return the least time from the end of every node's last computing, and last sending, to the result, [D] each."""
+    blocks, nodes = tables.blocks, len(tables.nodes)
+    computed, sent = np.full(nodes, np.inf), np.full(nodes, np.inf)
+    if tables.sink is None:
+        computed[:] = 0.0
+    else:
+        transfer = tables.transfer_ms[blocks, :, :, tables.sink].min(axis=0)
+        computed = np.where(np.arange(nodes) == tables.sink, 0.0, transfer)
+        sent = np.where(np.isfinite(transfer), 0.0, np.inf)
+    for cut in range(blocks):
+        rest = tables.start_ms + tables.run_ms[:, cut] + togo[cut + 1]
+        transfer = tables.transfer_ms[cut].min(axis=0)
+        linked = np.where(np.isfinite(transfer), 0.0, np.inf)
+        if cut == 0:
+            rows = np.arange(nodes) == tables.source
+            sent[rows] = np.minimum(sent[rows], (linked[rows] + rest).min(axis=1))
+        else:
+            computed = np.minimum(computed, (transfer + rest).min(axis=1))
+            sent = np.minimum(sent, (linked + rest).min(axis=1))
+    return computed, sent

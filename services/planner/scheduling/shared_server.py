@@ -1,0 +1,180 @@
+"""Many devices, one server: what each task costs at every cut, and what it waits for (Kafetzis & Koutsopoulos)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+
+from services.planner.scheduling.curves import sequence_plan
+from services.planner.search.answers import conclude
+from services.planner.search.arrays import Array, Index
+from services.planner.search.diagnosis import diagnose, no_split
+from services.planner.search.network import Network
+from services.planner.search.one_cut import OneCuts, one_cuts
+from shared.plan.cost import CostModel
+from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
+from shared.plan.policy import QueueDiscipline
+from shared.plan.problem import Problem
+
+MAX_TASKS = 400
+"""Above so many jobs, choosing a cut for every single one takes too long."""
+
+
+class CutRoutes(Sequence[Route]):
+    """Chosen routes of `OneCuts`, made when they are asked for."""
+
+    def __init__(self, cuts: OneCuts, chosen: Sequence[int]) -> None:
+        """Offer the routes ``chosen``, by index."""
+        self._cuts, self._chosen = cuts, chosen
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._chosen)
+
+    @overload
+    def __getitem__(self, index: int) -> Route: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Route]: ...
+
+    def __getitem__(self, index: int | slice) -> Route | Sequence[Route]:
+        """Return a route."""
+        if isinstance(index, slice):
+            return CutRoutes(self._cuts, self._chosen[index])
+        return self._cuts.route(self._chosen[index])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Offload:
+    """One task: per allowed cut, ascending, its route, the time before it reaches the server, and its time there."""
+
+    stream: str
+    routes: Sequence[Route]
+    before_ms: Array
+    server_ms: Array
+
+
+class Offloads:
+    """The tasks of a problem at any server: one per job of every stream."""
+
+    def __init__(self, network: Network) -> None:
+        """Look at every stream's cuts once."""
+        self.problem = problem = network.problem
+        self.network = network
+        self._cuts = [one_cuts(problem, stream, self.network) for stream in problem.streams]
+
+    def at(self, server: str) -> list[Offload] | None:
+        """Return the tasks at one server, or None if a stream can neither run locally nor reach the server."""
+        tasks: list[Offload] = []
+        for stream, cuts in zip(self.problem.streams, self._cuts, strict=True):
+            place = cuts.helpers.index(server) if server in cuts.helpers else None
+            chosen = np.flatnonzero(cuts.kept & ((cuts.helper == place) | (cuts.helper < 0)))
+            if not len(chosen):
+                return None
+            chosen = chosen[np.argsort(cuts.cut[chosen], kind="stable")]
+            server_ms = cuts.helper_ms[chosen]
+            before_ms = cuts.latency_ms[chosen] - server_ms
+            tasks += [Offload(stream.name, CutRoutes(cuts, chosen.tolist()), before_ms, server_ms)] * stream.jobs
+        return tasks
+
+    def everywhere(self) -> list[list[Offload]]:
+        """Return the tasks at every server where all streams have a route, the server that most can use first."""
+        return [tasks for server in servers(self.problem, self.network) if (tasks := self.at(server)) is not None]
+
+
+def offloads(problem: Problem, server: str) -> list[Offload] | None:
+    """Return the tasks at one server; see `Offloads.at`."""
+    return Offloads(Network(problem)).at(server)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """A cut for every task at one server, and what the snapshot says of it."""
+
+    tasks: Sequence[Offload]
+    cuts: Sequence[int]
+    value: float
+
+
+def best_choice(costs: CostModel, name: str, choices: Sequence[Choice], jobs: int) -> Plan | Infeasible | None:
+    """Return the plan of the choice that costs least; only the first in the snapshot's order are simulated.
+
+    Args:
+        costs: the cost model of the problem.
+        name: of the strategy.
+        choices: what to choose from.
+        jobs: how many jobs may be simulated; at least one choice is.
+    """
+    best: Plan | None = None
+    failure: Infeasible | None = None
+    for choice in sorted(choices, key=lambda choice: choice.value):
+        answer = conclude(costs.problem, name, task_plans(costs.problem, choice.tasks, choice.cuts), costs=costs)
+        if isinstance(answer, Infeasible):
+            failure = failure or answer
+        elif best is None or answer.cost < best.cost:
+            best = answer
+        jobs -= len(choice.tasks)
+        if jobs < 0 and best is not None:
+            break
+    return best or failure
+
+
+def servers(problem: Problem, network: Network | None = None) -> list[str]:
+    """Return the devices that at least one stream can use as a helper, those that most can use first."""
+    network = network or Network(problem)
+    votes: dict[str, int] = {}
+    for stream in problem.streams:
+        for helper in network.neighbours(stream.source):
+            if network.can_run(helper, stream.model):
+                votes[helper] = votes.get(helper, 0) + 1
+    return sorted(votes, key=lambda name: -votes[name]) or [problem.streams[0].source]
+
+
+def task_plans(problem: Problem, tasks: Sequence[Offload], choice: Sequence[int]) -> dict[str, StreamPlan]:
+    """Return the plan in which task i takes its route ``choice[i]``."""
+    taken: dict[str, list[Route]] = {stream.name: [] for stream in problem.streams}
+    for task, cut in zip(tasks, choice, strict=True):
+        taken[task.stream].append(task.routes[cut])
+    return {name: sequence_plan(routes) for name, routes in taken.items()}
+
+
+def snapshot_delays_ms(tasks: Sequence[Offload], choice: Sequence[int], discipline: QueueDiscipline) -> Array:
+    """Return every task's delay if all offloaded parts are at the server at time 0, in ms.
+
+    Round robin is fluid: the k-th smallest of m ends after the sum of the smaller ones plus (m - k + 1) times its own.
+    Every other discipline is taken as shortest job first: the sum of what is ranked before plus its own, ties by index.
+    """
+    return np.asarray(Snapshot(tasks, discipline).delays_ms(np.array([choice]))[0])
+
+
+class Snapshot:
+    """Delays of many choices at once if all offloaded parts are at the server at time 0; see `snapshot_delays_ms`."""
+
+    def __init__(self, tasks: Sequence[Offload], discipline: QueueDiscipline) -> None:
+        """Lay the tasks' times side by side."""
+        widest = max(len(task.routes) for task in tasks)
+        self._before, self._server = np.zeros((len(tasks), widest)), np.zeros((len(tasks), widest))
+        for row, task in enumerate(tasks):
+            self._before[row, : len(task.before_ms)] = task.before_ms
+            self._server[row, : len(task.server_ms)] = task.server_ms
+        self._fluid = discipline is QueueDiscipline.ROUND_ROBIN
+
+    def delays_ms(self, choices: Index) -> Array:
+        """Return the delays of every choice, [K, N] as the choices."""
+        rows = np.arange(choices.shape[1])
+        before, sizes = self._before[rows, choices], self._server[rows, choices]
+        order = np.argsort(sizes, axis=1, kind="stable")
+        ranked = np.take_along_axis(sizes, order, axis=1)
+        ends = np.cumsum(ranked, axis=1)
+        if self._fluid:
+            ends += np.arange(len(rows) - 1, -1, -1) * ranked
+        waiting = np.empty_like(ends)
+        np.put_along_axis(waiting, order, ends, axis=1)
+        return np.asarray(before + np.where(sizes > 0, waiting, 0.0))
+
+
+def no_offload(problem: Problem, name: str, time_budget_s: float) -> Infeasible:
+    """Return why some stream can neither run at its source nor use a server."""
+    reasons = tuple(reason for stream in problem.streams for reason in diagnose(problem, stream, time_budget_s))
+    return Infeasible(name, problem.policy.objective, reasons or (no_split(problem.streams[0], name),))

@@ -1,0 +1,114 @@
+"""Why a stream has no plan: which constraints stand in the way, and by how much."""
+
+from dataclasses import replace
+
+from services.planner.search.answers import uniform
+from services.planner.search.chain_path import cheapest_path
+from services.planner.search.label_search import search
+from services.planner.search.limits import limits_of
+from services.planner.search.tables import build_tables, latency_measure
+from shared.plan.constraints import deadline_violation, violations
+from shared.plan.cost import CostModel
+from shared.plan.plan import Constraint, Route, StreamPlan, Violation
+from shared.plan.policy import DeviceRule, Policy
+from shared.plan.problem import Problem, Stream
+
+SHARE = 0.1
+"""Of the time budget, what each of the searches for a reason may take."""
+
+
+def diagnose(problem: Problem, stream: Stream, time_budget_s: float) -> tuple[Violation, ...]:
+    """Return the constraints that keep ``stream`` from having a plan.
+
+    The deadline first: the least latency within all other constraints says by how much it is missed. Otherwise each
+    constraint whose removal alone would help, and if there is none, all that the fastest unconstrained route breaks.
+    Empty if the stream does have a plan.
+    """
+    time_budget_s *= SHARE
+    if _fastest(problem, stream.name, time_budget_s) is not None:
+        return ()
+    limit = problem.deadline_ms(stream)
+    if limit is not None:
+        relaxed = _without_deadline(problem, stream)
+        fastest = _fastest(relaxed, stream.name, time_budget_s)
+        if fastest is not None:
+            latency_ms = CostModel(relaxed).latency_ms(relaxed.stream(stream.name), fastest.routes[0])
+            return (deadline_violation(stream, limit, latency_ms),)
+    found: list[Violation] = []
+    for _, relaxed in relaxations(problem):
+        fastest = _fastest(relaxed, stream.name, time_budget_s)
+        if fastest is not None:
+            found += violations(CostModel(problem), {stream.name: fastest})
+    if found:
+        return tuple(dict.fromkeys(found))
+    fastest = _fastest(_unconstrained(problem, stream), stream.name, time_budget_s)
+    if fastest is not None:
+        return violations(CostModel(problem), {stream.name: fastest})
+    return (_unreachable(problem, stream),)
+
+
+def fastest_within(problem: Problem, stream: Stream, time_budget_s: float) -> Route | None:
+    """Return the quickest route that keeps the constraints, other streams left aside; None if none is found."""
+    plan = _fastest(problem, stream.name, time_budget_s * SHARE / len(problem.streams))
+    return None if plan is None else Route(plan.routes[0].stages)
+
+
+def _fastest(problem: Problem, name: str, time_budget_s: float) -> StreamPlan | None:
+    stream = problem.stream(name)
+    tables = build_tables(problem, stream)
+    latency = latency_measure(tables)
+    path = cheapest_path(latency)
+    if path is None:
+        return None
+    plan = uniform(tables.route(path.devices, path.codecs, 1), stream.jobs)
+    if violations(CostModel(problem), {name: plan}):
+        path = search(tables, latency, None, limits_of(problem, tables, time_budget_s)).path
+    return None if path is None else uniform(tables.route(path.devices, path.codecs, 1), stream.jobs)
+
+
+def relaxations(problem: Problem) -> list[tuple[Constraint, Problem]]:
+    """Return the problem without each of its constraints in turn, the deadline excepted."""
+    policy = problem.policy
+    relaxed = [
+        (Constraint.DEVICES, _with_policy(problem, replace(policy, devices=DeviceRule()))),
+        (Constraint.RAW_INPUT, _with_policy(problem, replace(policy, raw_input_stays_on_source=False))),
+        (Constraint.MAX_DEVICES, _with_policy(problem, replace(policy, max_devices=None))),
+        (Constraint.MEMORY, _endless_memory(problem)),
+    ]
+    return [(constraint, candidate) for constraint, candidate in relaxed if candidate != problem]
+
+
+def _unconstrained(problem: Problem, stream: Stream) -> Problem:
+    policy = replace(problem.policy, devices=DeviceRule(), raw_input_stays_on_source=False, max_devices=None)
+    return _endless_memory(_without_deadline(_with_policy(problem, policy), stream))
+
+
+def _without_deadline(problem: Problem, stream: Stream) -> Problem:
+    streams = tuple(replace(other, deadline_ms=None) if other == stream else other for other in problem.streams)
+    return replace(problem, streams=streams, policy=replace(problem.policy, deadline_ms=None))
+
+
+def _with_policy(problem: Problem, policy: Policy) -> Problem:
+    return replace(problem, policy=policy)
+
+
+def _endless_memory(problem: Problem) -> Problem:
+    devices = {name: replace(device, memory_bytes=None) for name, device in problem.devices.items()}
+    return replace(problem, devices=devices)
+
+
+def _unreachable(problem: Problem, stream: Stream) -> Violation:
+    able = [name for name, device in problem.devices.items() if stream.model in device.block_ms]
+    if not able:
+        message = f"stream {stream.name}: no device can run model {stream.model}"
+    elif stream.sink is None:
+        message = f"stream {stream.name}: none of {', '.join(able)} can be reached from {stream.source}"
+    else:
+        message = f"stream {stream.name}: no route from {stream.source} to {stream.sink}"
+    return Violation(Constraint.ROUTE, stream.name, message)
+
+
+def no_split(stream: Stream, strategy: str) -> Violation:
+    """Return the reason of an algorithm that finds no plan of its shape although there may be others."""
+    message = f"stream {stream.name}: no plan of the shape that {strategy} considers keeps the constraints"
+    return Violation(Constraint.ROUTE, stream.name, message)

@@ -1,0 +1,1 @@
+"""What would change a decision: constraints that bind, and envelopes of bandwidth and load."""

@@ -1,0 +1,38 @@
+import random
+from itertools import permutations
+
+import pytest
+
+from services.planner.scheduling.johnson import johnson_order, makespan_ms, proposition_1_ms
+
+F = {3: 6.7, 4: 9.8, 6: 16.5}
+G = {3: 27.2, 4: 9.5, 6: 6.4}
+
+
+def test_worked_example_of_duan_and_wu() -> None:
+    """Their figures 39.2 and 46.1 are slips: the recurrence gives 38.9 and 46.7."""
+    assert makespan_ms([(F[4], G[4])] * 3) == pytest.approx(38.9)
+    assert makespan_ms([(F[3], G[3]), (F[6], G[6]), (F[6], G[6])]) == pytest.approx(46.7)
+
+
+def test_order_is_optimal() -> None:
+    rng = random.Random(1)
+    for _ in range(60):
+        jobs = [(rng.choice([0.0, rng.uniform(0, 9)]), rng.uniform(0, 9)) for _ in range(rng.randint(1, 6))]
+        best = min(makespan_ms(order) for order in permutations(jobs))
+        assert makespan_ms([jobs[index] for index in johnson_order(jobs)]) == pytest.approx(best)
+
+
+def test_proposition_1_holds_on_monotone_chains() -> None:
+    rng = random.Random(2)
+    for _ in range(200):
+        f = sorted(rng.uniform(0, 9) for _ in range(5))
+        g = sorted((rng.uniform(0, 9) for _ in range(5)), reverse=True)
+        jobs = [rng.choice(list(zip(f, g, strict=True))) for _ in range(rng.randint(2, 7))]
+        ordered = [jobs[index] for index in johnson_order(jobs)]
+        assert makespan_ms(ordered) == pytest.approx(proposition_1_ms(ordered))
+
+
+def test_proposition_1_fails_on_mixes() -> None:
+    jobs = [(1.0, 2.0), (10.0, 20.0), (11.0, 1.0)]
+    assert (makespan_ms(jobs), proposition_1_ms(jobs)) == (32, 24)

@@ -1,0 +1,54 @@
+import random
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from services.planner.search.answers import uniform
+from services.planner.search.bottleneck_polish import Polish
+from services.planner.search.chain_path import Path
+from services.planner.search.limits import limits_of
+from services.planner.search.tables import build_tables
+from shared.plan.constraints import violations
+from shared.plan.cost import CostModel
+from shared.plan.policy import Objective
+from shared.plan.problem import Problem
+
+
+def test_ranks_are_the_bottlenecks_of_the_cost_model(make_problem: Callable[..., Problem]) -> None:
+    """Without codecs there is one encoding, so that a route is told by its devices."""
+    rng = random.Random("polish")
+    possible = 0
+    for index in range(60):
+        problem = make_problem(rng, Objective.THROUGHPUT, constrained=index % 2 == 0)
+        stream, costs = problem.streams[0], CostModel(problem)
+        tables = build_tables(problem, stream)
+        polish = Polish(tables, limits_of(problem, tables, 1.0), (0.0,) * (2 * len(tables.nodes)), 1.0)
+        devices = np.array([[rng.randrange(len(tables.nodes)) for _ in range(tables.blocks)] for _ in range(8)])
+        for row, worst_ms in zip(devices.tolist(), polish.ranks(devices)[0].tolist(), strict=True):
+            route = tables.route(row, [0] * tables.blocks, 1)
+            if violations(costs, {"s": uniform(route, 1)}):
+                assert worst_ms == float("inf")
+            else:
+                assert worst_ms == pytest.approx(max(costs.busy_ms(stream, route).values(), default=0.0))
+                possible += 1
+    assert possible > 100
+
+
+def test_improving_never_makes_it_worse_and_stops_when_the_work_is_used_up(
+    make_problem: Callable[..., Problem],
+) -> None:
+    rng = random.Random("improve")
+    for _ in range(20):
+        problem = make_problem(rng, Objective.THROUGHPUT)
+        stream = problem.streams[0]
+        tables = build_tables(problem, stream)
+        if not np.isfinite(tables.run_ms[tables.source]).all() or tables.sink not in (None, tables.source):
+            continue
+        local = Path(float(tables.run_ms[tables.source].sum() + tables.start_ms[tables.source]), [], [])
+        start = Path(local.cost, [tables.source] * tables.blocks, [0] * tables.blocks)
+        for budget_s in (0.0, 1.0):
+            limits = limits_of(problem, tables, budget_s)
+            end = Polish(tables, limits, (0.0,) * (2 * len(tables.nodes)), 1.0).improve(start)
+            assert end.cost <= start.cost
+            assert budget_s or end == start
