@@ -26,7 +26,8 @@ def show_plan(problem: Problem, answer: Plan) -> None:
     rate = "unbounded" if predicted.throughput_hz is None else f"{predicted.throughput_hz:.2f}/s"
     console.print(
         f"latency {predicted.latency_ms:.2f} ms, throughput {rate}, "
-        f"energy {predicted.energy_j:.3f} J, makespan {predicted.makespan_ms:.2f} ms"
+        f"energy {predicted.energy_j:.3f} J, makespan {predicted.makespan_ms:.2f} ms, "
+        f"{predicted.source_share:.0%} of the blocks at the source"
     )
     if answer.optimal:
         proof = "proved optimal"

@@ -160,7 +160,7 @@ class CostModel:
     ) -> Prediction:
         """Return what a whole plan costs: means over all requests, throughput and makespan of all together."""
         busy: defaultdict[tuple[str, Work], float] = defaultdict(float)
-        latency_ms = energy_j = 0.0
+        latency_ms = energy_j = source_share = 0.0
         jobs = 0
         for name, plan in plans.items():
             stream = self.problem.stream(name)
@@ -168,6 +168,7 @@ class CostModel:
                 jobs += route.jobs
                 latency_ms += route.jobs * self.latency_ms(stream, route)
                 energy_j += route.jobs * self.energy_j(stream, route)
+                source_share += route.jobs * self.source_share(stream, route)
                 for resource, time_ms in self.busy_ms(stream, route).items():
                     busy[resource] += route.jobs * time_ms
         bottleneck_ms = max(busy.values(), default=0.0) / jobs
@@ -176,7 +177,13 @@ class CostModel:
             throughput_hz=1000 / bottleneck_ms if bottleneck_ms > 0 else None,
             energy_j=energy_j / jobs,
             makespan_ms=self.makespan_ms(plans, disciplines, turns),
+            source_share=source_share / jobs,
         )
+
+    def source_share(self, stream: Stream, route: Route) -> float:
+        """Return the share of the model's blocks that the source computes."""
+        own = [stage for stage in route.stages if any(tile.device == stream.source for tile in stage.tiles)]
+        return sum(stage.stop - stage.start for stage in own) / len(self.problem.models[stream.model].blocks)
 
     def makespan_ms(
         self,

@@ -79,12 +79,15 @@ class Prediction:
         throughput_hz: steady state; None if nothing takes any time.
         energy_j: mean per request, joules.
         makespan_ms: from the start of the burst to its last result.
+        source_share: share of the blocks that sources compute themselves, mean over the requests (what Hu & Mishra call
+            the utilisation of the edge); a stage in tiles counts where one of them is at the source.
     """
 
     latency_ms: float
     throughput_hz: float | None
     energy_j: float
     makespan_ms: float
+    source_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ class PredictionDocument:
     throughput_hz: float | None
     energy_j: float
     makespan_ms: float
+    source_share: float = 0.0
 
 
 @dataclass(frozen=True, config=_LENIENT)
@@ -177,6 +178,7 @@ def _prediction_values(predicted: Prediction) -> dict[str, float | None]:
         "throughput_hz": predicted.throughput_hz,
         "energy_j": predicted.energy_j,
         "makespan_ms": predicted.makespan_ms,
+        "source_share": predicted.source_share,
     }
 
 
@@ -198,7 +200,9 @@ def _stream_values(plan: StreamPlan) -> dict[str, Any]:
 
 
 def _prediction(document: PredictionDocument) -> Prediction:
-    return Prediction(document.latency_ms, document.throughput_hz, document.energy_j, document.makespan_ms)
+    return Prediction(
+        document.latency_ms, document.throughput_hz, document.energy_j, document.makespan_ms, document.source_share
+    )
 
 
 def _stream_plan(name: str, document: StreamPlanDocument) -> StreamPlan:

@@ -62,6 +62,7 @@ def test_split_route_raw() -> None:
     predicted = costs.predict({"s": StreamPlan((route,))})
     assert predicted.throughput_hz == pytest.approx(1000 / 22)
     assert predicted.makespan_ms == predicted.latency_ms == 28.0
+    assert predicted.source_share == 0.5
 
 
 def test_codec_time_grows_sender_and_receiver() -> None:

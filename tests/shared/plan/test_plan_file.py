@@ -21,7 +21,7 @@ PLAN = Plan(
             Prediction(1.0, None, 2.0, 3.0),
         )
     },
-    Prediction(1.0, 5.0, 2.0, 3.0),
+    Prediction(1.0, 5.0, 2.0, 3.0, 0.25),
     cost=3.0,
     lower_bound=2.5,
     solve_ms=0.4,

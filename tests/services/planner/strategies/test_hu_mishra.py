@@ -64,6 +64,7 @@ def test_largest_local_part_that_keeps_the_deadline(deadline_ms: float, denied: 
     stages = answer.streams["headset"].routes[0].stages
     assert (stages[0].stop if stages[0].device == "pi" else 0) == best
     assert answer.predicted.latency_ms <= deadline_ms
+    assert answer.predicted.source_share == best / 21
 
 
 def test_local_when_there_is_time_or_no_deadline() -> None:
