@@ -19,7 +19,11 @@ def calibrate(
     model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX file.", show_default=False)],
     images: Annotated[
         Path | None,
-        typer.Option("--images", metavar="DIR", help="JPEG and PNG files, or .npy tensors; a small set ships."),
+        typer.Option(
+            "--images",
+            metavar="DIR",
+            help="JPEG and PNG files, or tensors (.npy; .npz for several inputs); a small set ships.",
+        ),
     ] = None,
     preprocess: Annotated[
         str,
@@ -75,13 +79,14 @@ def calibrate(
 def _measure(
     file: Path, folder: Path | None, preprocess: str, codecs: list[str] | None, variants: int | None, *, quiet: bool
 ) -> Calibration:
-    from services.cli.calibration import SHIPPED, calibrate_model
+    from services.cli.calibration import SHIPPED, calibrate_model, sample_kind
     from services.cli.manifest import build_manifest, read_preprocessing
 
     manifest = build_manifest(file, preprocessing=read_preprocessing(preprocess) if preprocess else None)
     images = SHIPPED if folder is None else folder
     if manifest.preprocessing.kind != "image" and folder is None:
-        raise InputError("the model takes tensors: give --images DIR with .npy files of them")
+        kind, endings = sample_kind(manifest)
+        raise InputError(f"the model takes {kind}: give --images DIR with {', '.join(endings)} files of them")
     with _progress(quiet=quiet) as tell:
         return calibrate_model(file, manifest, images, codecs=codecs or (), variants=variants, on_sample=tell)
 

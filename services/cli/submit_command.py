@@ -1,6 +1,5 @@
 """`segue submit`: send files to a stream and print what comes back."""
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ import typer
 from services.cli.fleet_view import latency_ms
 from services.cli.operations import CONNECT_TIMEOUT_S, declaration_of, operator
 from services.cli.options import DEFAULT_BROKER, Broker, Json, Timeout, notes, output, print_json, settings
+from services.cli.payloads import read_payload
 from services.cli.running import run_command
 from shared.bus import topics
 from shared.bus.settings import BusSettings
@@ -47,7 +47,7 @@ def submit(
     if not topics.is_name(stream):
         raise InputError(f"{stream!r} is no stream name")
     address = settings(broker)
-    payloads = [read_payload(file, address.max_payload_bytes) for file in files]
+    payloads = [sendable(file, address.max_payload_bytes) for file in files]
     whole = whole_outputs is not None
 
     async def send() -> tuple[bool, list[Outcome | ClientTimeout]]:
@@ -100,36 +100,16 @@ def _show_burst(outcomes: Sequence[Outcome | ClientTimeout]) -> None:
     output().print(f"burst of {len(outcomes)}: {makespan_ms(outcomes):.1f} ms from the first to the last")
 
 
-def read_payload(file: Path, most_bytes: int) -> bytes:
+def sendable(file: Path, most_bytes: int) -> bytes:
     """Return a file as a request carries it.
 
     Raises:
         InputError: it cannot be read, or is larger than `most_bytes`.
     """
-    try:
-        payload = _named_tensors(file) if file.suffix.lower() == ".npz" else file.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror or error}") from error
+    payload = read_payload(file)
     if len(payload) > most_bytes:
         raise InputError(f"{file} has {len(payload)} bytes; a request has at most {most_bytes}")
     return payload
-
-
-def _named_tensors(file: Path) -> bytes:
-    """Return the tensors of a .npz file as a model with several inputs takes them: a msgpack map by name."""
-    import msgpack
-    import numpy as np
-
-    try:
-        with file.open("rb") as opened, np.lib.npyio.NpzFile(opened) as tensors:
-            named = {
-                name: {"dtype": array.dtype.name, "shape": array.shape, "data": array.tobytes()}
-                for name, array in tensors.items()
-            }
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{file} is no .npz file of tensors: {error}") from error
-    packed: bytes = msgpack.packb(named)
-    return packed
 
 
 def _show(file: Path, outcome: Outcome | ClientTimeout) -> None:

@@ -2,7 +2,7 @@
 
 from services.cli.calibration.measure import MeasureSettings, measure
 from services.cli.calibration.once import SHIPPED, calibrate_model, calibrate_once, kept_calibrations
-from services.cli.calibration.samples import SampleSet, read_samples
+from services.cli.calibration.samples import SampleSet, read_samples, sample_kind
 
 __all__ = [
     "SHIPPED",
@@ -13,4 +13,5 @@ __all__ = [
     "kept_calibrations",
     "measure",
     "read_samples",
+    "sample_kind",
 ]

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
+from services.cli.payloads import NAMED_TENSORS, read_payload
 from services.executor.errors import BadInput
 from services.executor.prepare import prepare
 from shared.codecs import Array
@@ -22,6 +23,7 @@ ENOUGH: Final = 100
 """Inputs that tell an agreement of 99 % from one of 97 %."""
 _IMAGES: Final = (".jpg", ".jpeg", ".png")
 _TENSORS: Final = (".npy",)
+_NAMED_TENSORS: Final = (NAMED_TENSORS,)
 _QUALITIES: Final = (75, 95)
 
 
@@ -41,7 +43,7 @@ class SampleSet:
 
 
 def read_samples(folder: Path, manifest: Manifest, *, variants: int | None = None) -> SampleSet:
-    """Make a calibration set of the photographs (JPEG, PNG) or tensors (.npy) in a folder.
+    """Make a calibration set of the photographs (JPEG, PNG) or tensors (.npy, .npz for several inputs) in a folder.
 
     Args:
         folder: where they are.
@@ -67,21 +69,30 @@ def sample_files(folder: Path, manifest: Manifest) -> list[Path]:
     """Return the photographs, or the tensors, of a folder: what the model takes, by name.
 
     Raises:
-        InputError: there is none.
+        InputError: it is no folder, cannot be read, or has none.
     """
-    wanted = _IMAGES if manifest.preprocessing.kind == "image" else _TENSORS
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in wanted) if folder.is_dir() else []
+    kind, wanted = sample_kind(manifest)
+    try:
+        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in wanted)
+    except OSError as error:
+        raise InputError(f"cannot read the folder {folder}: {error.strerror}") from error
     if not files:
-        kind = "photographs" if wanted is _IMAGES else "tensors"
         raise InputError(
             f"the model takes {kind}, and {folder} has none: give another folder, with {', '.join(wanted)}"
         )
     return files
 
 
+def sample_kind(manifest: Manifest) -> tuple[str, Sequence[str]]:
+    """Return what a model is calibrated with, and how the names of such files end."""
+    if manifest.preprocessing.kind == "image":
+        return "photographs", _IMAGES
+    return "tensors", _TENSORS if len(manifest.inputs) == 1 else _NAMED_TENSORS
+
+
 def _payloads(file: Path, variants: int) -> Iterator[bytes]:
-    if file.suffix.lower() in _TENSORS:
-        yield file.read_bytes()
+    if file.suffix.lower() not in _IMAGES:
+        yield read_payload(file)
         return
     with Image.open(file) as opened:
         image = ImageOps.exif_transpose(opened).convert("RGB")

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from services.cli.calibration import SHIPPED, calibrate_once
+from services.cli.calibration import SHIPPED, calibrate_once, sample_kind
 from services.cli.fleet.workload import Workload
 from shared.messages.calibration import Calibration
 from shared.service import InputError
@@ -30,7 +30,10 @@ async def calibrate(workload: Workload, images: Path | None, folder: Path, say: 
         InputError: the folder has no inputs of the model, or none is named for a model of tensors.
     """
     if images is None and workload.manifest.preprocessing.kind != "image":
-        raise InputError("model.calibration_images: the model takes tensors: name a folder with .npy files of them")
+        kind, endings = sample_kind(workload.manifest)
+        raise InputError(
+            f"model.calibration_images: the model takes {kind}: name a folder with {', '.join(endings)} files"
+        )
     loop, stopped, told = asyncio.get_running_loop(), threading.Event(), [-1]
 
     def tell(done: int, count: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from services.cli.fleet.description import Fleet, image_files
 from services.cli.fleet.reference import Reference
 from services.cli.manifest import build_manifest
+from services.cli.payloads import read_payload
 from services.executor.errors import BadInput
 from shared.messages.models import Manifest
 from shared.service import InputError
@@ -51,10 +52,8 @@ def read_workload(fleet: Fleet, folder: Path) -> Workload:
     payloads: list[bytes] = []
     for image in image_files(fleet, folder):
         try:
-            payload = image.read_bytes()
+            payload = read_payload(image)
             reference.outputs(payload)
-        except OSError as error:
-            raise InputError(f"cannot read {image}: {error.strerror}") from error
         except BadInput as error:
             raise InputError(f"{image}: {error}") from error
         payloads.append(payload)

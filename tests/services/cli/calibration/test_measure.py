@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -120,6 +121,36 @@ def test_tensors_calibrate_a_model_without_photographs(model_file, tmp_path):
     samples = read_samples(tmp_path, manifest)
     assert len(samples.inputs) == samples.photographs == 1
     assert samples.input_sizes == ()
+
+
+def test_a_model_with_several_inputs_is_calibrated_with_npz_files(tmp_path):
+    left = onnx.helper.make_tensor_value_info("left", onnx.TensorProto.FLOAT, [1, 8])
+    right = onnx.helper.make_tensor_value_info("right", onnx.TensorProto.FLOAT, [1, 8])
+    answer = onnx.helper.make_tensor_value_info("answer", onnx.TensorProto.FLOAT, [1, 8])
+    nodes = [
+        onnx.helper.make_node("Add", ["left", "right"], ["sum"]),
+        onnx.helper.make_node("Relu", ["sum"], ["answer"]),
+    ]
+    graph = onnx.helper.make_graph(nodes, "two", [left, right], [answer])
+    opsets = [onnx.helper.make_opsetid("", 17)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "two.onnx")
+    app = lazy_app([Entry("calibrate", "services.cli.calibrate:calibrate", "")])
+    arguments = ["calibrate", str(tmp_path / "two.onnx")]
+    none_given = CliRunner().invoke(app, arguments)
+    assert isinstance(none_given.exception, InputError)
+    assert ".npz" in str(none_given.exception)
+    np.savez(tmp_path / "a.npz", left=np.ones((1, 8), np.float32), right=np.full((1, 8), 2, np.float32))
+    result = CliRunner().invoke(app, [*arguments, "--images", str(tmp_path), "--json"], catch_exceptions=False)
+    assert json.loads(result.stdout)["samples"] == 1
+
+
+def test_what_is_no_folder_is_not_said_to_be_empty(model_file, tmp_path):
+    manifest = build_manifest(model_file, preprocessing=Preset.UNIT)
+    (tmp_path / "one.jpg").write_bytes(b"")
+    with pytest.raises(InputError, match=r"nowhere: No such file or directory"):
+        read_samples(tmp_path / "nowhere", manifest)
+    with pytest.raises(InputError, match=r"one\.jpg: Not a directory"):
+        read_samples(tmp_path / "one.jpg", manifest)
 
 
 def test_the_command_prints_json_and_writes_the_file(model_file, photographs, tmp_path):
