@@ -39,6 +39,13 @@ def set_policy(
         typer.Option("--raw-input-stays/--raw-input-may-leave", help="Photographs do not leave the source."),
     ] = None,
     max_devices: Annotated[int | None, typer.Option(help="At most so many devices compute.")] = None,
+    codec: Annotated[str | None, typer.Option(help="Encoding of feature maps: a name, lossless or auto.")] = None,
+    min_top1_agreement: Annotated[
+        float | None, typer.Option(help="With auto: share of best classes that an encoding keeps.")
+    ] = None,
+    max_relative_error: Annotated[
+        float | None, typer.Option(help="With auto: largest relative error of the output.")
+    ] = None,
     max_in_flight: Annotated[int | None, typer.Option(help="At most so many requests under way.")] = None,
     timeout_s: Timeout = 15.0,
     broker: Broker = DEFAULT_BROKER,
@@ -62,6 +69,9 @@ def set_policy(
             "devices": devices or None,
             "raw_input_stays_on_source": raw_input_stays,
             "max_devices": max_devices,
+            "codec": codec,
+            "min_top1_agreement": min_top1_agreement,
+            "max_relative_error": max_relative_error,
             "max_in_flight": max_in_flight,
         }
     )
