@@ -1,7 +1,7 @@
 """Local search for throughput: move, swap and resize segments of a route as long as its bottleneck shrinks."""
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from math import inf
 
 import numpy as np
@@ -41,10 +41,14 @@ class Polish:
         self._decode = tables.decode_ms[cut, codec] * factor
 
     def improve(self, path: Path) -> Path:
-        """Return a path without a better neighbour, or the last one before the work was used up."""
+        """Return a path without a better neighbour, or the last one before the work was used up.
+
+        No more neighbours are looked at, and held in memory, than work is left for.
+        """
         best, codecs, rank = path.devices, path.codecs, (path.cost, inf)
         while self._left > 0:
-            options = np.array(list(_neighbours(best, len(self._tables.nodes))), dtype=np.int64)
+            affordable = max(1, self._left // len(best))
+            options = np.array([*islice(_neighbours(best, len(self._tables.nodes)), affordable)], dtype=np.int64)
             if not len(options):
                 break
             self._left -= options.size

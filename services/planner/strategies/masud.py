@@ -18,6 +18,9 @@ from shared.plan.problem import Problem, Stream
 MAX_DEVICES = 300
 """Above so many devices, chains over all of them take too long."""
 
+MAX_SPANS = 10_000_000
+"""Up to how many segments (devices x blocks squared) are compared: about a second and 240 MB."""
+
 LEVELS = 24
 """How many bounds of the slowest stage are tried between the tightest and none."""
 
@@ -50,6 +53,12 @@ class Masud:
         devices = max(len(network.able(stream.model)) for stream in problem.streams)
         if devices > MAX_DEVICES:
             return unsupported(problem, self.name, f"{devices} devices, more than {MAX_DEVICES}")
+        spans = max(
+            len(network.able(stream.model)) * len(problem.models[stream.model].blocks) ** 2
+            for stream in problem.streams
+        )
+        if spans > MAX_SPANS:
+            return unsupported(problem, self.name, f"{spans} segments to compare, more than {MAX_SPANS}")
         plans: dict[str, StreamPlan] = {}
         shared: dict[tuple[str, tuple[str, ...], int | None], _Chains] = {}
         for stream in problem.streams:

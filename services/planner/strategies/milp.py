@@ -9,6 +9,7 @@ from services.planner.search.answers import conclude, uniform, unsupported
 from services.planner.search.arrays import Array
 from services.planner.search.chain_path import cheapest_path
 from services.planner.search.diagnosis import diagnose
+from services.planner.search.network import Network
 from services.planner.search.programme import Programme, Solution
 from services.planner.search.tables import (
     Measure,
@@ -23,7 +24,7 @@ from shared.plan.constraints import SLACK
 from shared.plan.pipeline import Work
 from shared.plan.plan import Constraint, Infeasible, Plan, StreamPlan, Violation
 from shared.plan.policy import Objective
-from shared.plan.problem import Problem
+from shared.plan.problem import Problem, Stream
 
 NODES_PER_SECOND = 500
 """How many nodes of the search tree a second of time budget buys, for problems of EASY_SIZE variables or fewer."""
@@ -54,11 +55,12 @@ class Milp:
         objective = problem.policy.objective
         if objective not in (Objective.LATENCY, Objective.ENERGY, Objective.THROUGHPUT, Objective.DEADLINE):
             return unsupported(problem, self.name, f"objective {objective.value} is not linear")
-        tables = [build_tables(problem, stream) for stream in problem.streams]
-        size = sum(entry.blocks * entry.transfer_ms.shape[1] * len(entry.nodes) ** 2 for entry in tables)
+        network = Network(problem)
+        size = sum(_variables(network, stream) for stream in problem.streams)
         limit = self.max_variables or max(EASY_SIZE, int(VARIABLES_PER_SECOND * time_budget_s))
         if size > limit:
             return unsupported(problem, self.name, f"about {size} variables, more than {limit} in its time")
+        tables = [build_tables(problem, stream, network) for stream in problem.streams]
         for entry in tables:
             if cheapest_path(latency_measure(entry)) is None:
                 return Infeasible(self.name, objective, diagnose(problem, entry.stream, time_budget_s))
@@ -91,6 +93,13 @@ class Milp:
             message = "the streams do not fit together" if solution.proved else "no plan found within the time budget"
             reasons = (Violation(Constraint.MEMORY if solution.proved else Constraint.SUPPORT, self.name, message),)
         return Infeasible(self.name, problem.policy.objective, reasons)
+
+
+def _variables(network: Network, stream: Stream) -> int:
+    """Return about how many variables a stream takes, before its arrays are built."""
+    ends = {stream.source} if stream.sink is None else {stream.source, stream.sink}
+    nodes, offers = len(ends.union(network.able(stream.model))), network.offers(stream.model)
+    return (len(offers) - 1) * max(map(len, offers)) * nodes**2
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 
 from services.planner.search.answers import uniform
+from services.planner.search.arrays import Array, Index
 from services.planner.search.bottleneck_polish import Polish
 from services.planner.search.chain_path import Path
 from services.planner.search.limits import limits_of
 from services.planner.search.tables import build_tables
 from shared.plan.constraints import violations
 from shared.plan.cost import CostModel
-from shared.plan.policy import Objective
-from shared.plan.problem import Problem
+from shared.plan.policy import Objective, Policy
+from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
 
 
 def test_ranks_are_the_bottlenecks_of_the_cost_model(make_problem: Callable[..., Problem]) -> None:
@@ -52,3 +53,27 @@ def test_improving_never_makes_it_worse_and_stops_when_the_work_is_used_up(
             end = Polish(tables, limits, (0.0,) * (2 * len(tables.nodes)), 1.0).improve(start)
             assert end.cost <= start.cost
             assert budget_s or end == start
+
+
+class _Counting(Polish):
+    """Notes how many blocks of neighbouring routes were held at once."""
+
+    held = 0
+
+    def ranks(self, devices: Index) -> tuple[Array, Array]:
+        self.held = max(self.held, devices.size)
+        return super().ranks(devices)
+
+
+def test_no_more_neighbours_are_held_than_work_is_left_for() -> None:
+    """Of 300 segments there are 45,000 swaps of 300 blocks: 13.5 million numbers; of 10,000 they fill any memory."""
+    blocks = tuple(Block(f"b{index}", 1000) for index in range(300))
+    devices = {name: Device({"m": (10.0,) * 300}) for name in ("a", "b", "c")}
+    links = tuple(Link(one, other, 100.0) for one, other in ("ab", "ac", "bc"))
+    problem = Problem({"m": Model(1000, blocks)}, devices, links, (Stream("s", "m", "a"),), Policy())
+    tables = build_tables(problem, problem.streams[0])
+    limits = limits_of(problem, tables, 0.1)
+    polish = _Counting(tables, limits, (0.0,) * 6, 1.0)
+    start = Path(float("inf"), [index % 3 for index in range(300)], [0] * 300)
+    assert polish.improve(start).cost < start.cost
+    assert 0 < polish.held <= limits.polish_limit < 13_500_000

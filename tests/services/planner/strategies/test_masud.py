@@ -63,3 +63,12 @@ def test_what_is_sent_travels_in_the_encoding_that_is_there_soonest(name: str) -
     assert isinstance(plan, Plan) and isinstance(plain, Plan)
     assert plan.streams["camera"].routes[0].stages[0].codec == "int8"
     assert plan.cost < plain.cost
+
+
+def test_models_of_so_many_blocks_that_their_segments_fill_the_memory_are_refused_by_name() -> None:
+    blocks = tuple(Block(f"b{index}", 1000) for index in range(5000))
+    devices = {name: Device({"m": (10.0,) * 5000}) for name in ("a", "b")}
+    problem = Problem({"m": Model(1000, blocks)}, devices, (Link("a", "b", 100.0),), (Stream("s", "m", "a"),), Policy())
+    answer = Masud().solve(problem, seed=0, time_budget_s=1.0)
+    assert not isinstance(answer, Plan)
+    assert answer.reason == "masud: 50000000 segments to compare, more than 10000000"

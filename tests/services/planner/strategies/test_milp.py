@@ -1,4 +1,5 @@
 import random
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -78,3 +79,19 @@ def test_what_is_not_linear_or_too_large_is_not_supported() -> None:
     for answer in (makespan, large):
         assert isinstance(answer, Infeasible)
         assert [reason.constraint for reason in answer.reasons] == [Constraint.SUPPORT]
+
+
+def test_what_is_too_large_is_refused_before_its_arrays_fill_the_memory() -> None:
+    """Arrays of 40 streams over 100 devices each take 33 MB; those of 1,000 streams over 1,000 devices 80 GB."""
+    names = [f"d{index}" for index in range(100)]
+    devices = {name: Device({"m": (1.0,) * 10}) for name in names}
+    links = tuple(Link(names[0], name, 10.0) for name in names[1:])
+    blocks = tuple(Block(f"b{index}", 1000) for index in range(10))
+    streams = tuple(Stream(f"s{index}", "m", names[1 + index]) for index in range(40))
+    problem = Problem({"m": Model(1000, blocks)}, devices, links, streams, Policy())
+    tracemalloc.start()
+    answer = Milp().solve(problem, seed=0, time_budget_s=1.0)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert isinstance(answer, Infeasible) and "about 4000000 variables" in answer.reason
+    assert most_bytes < 5_000_000
