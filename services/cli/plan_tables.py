@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import JustifyMethod
 from rich.table import Table
+from rich.text import Text
 
 from services.cli.options import output
 from services.cli.plan_values import applies, best_bound, gap, route_text, simulation_values
@@ -73,7 +74,8 @@ def _step(problem: Problem, stream: Stream, route: Route, operation: Operation) 
 
 def reasons_table(answer: Infeasible) -> Table:
     """Return every constraint that stands in the way."""
-    table = Table("constraint", "why", title=f"No plan ({answer.strategy}, {answer.objective.value})")
+    table = Table(title=f"No plan ({answer.strategy}, {answer.objective.value})")
+    _add_columns(table, constraint="left", why="left")
     for violation in answer.reasons:
         table.add_row(violation.constraint.value, violation.message)
     return table
@@ -81,9 +83,11 @@ def reasons_table(answer: Infeasible) -> Table:
 
 def strategies_table(found: Sequence[Strategy]) -> Table:
     """Return what every strategy does and where it was published."""
-    table = Table("strategy", "what it does", "published", title="Strategies", show_lines=True)
+    table = Table(title="Strategies", show_lines=True)
+    for heading in ("strategy", "what it does, where it was published"):
+        table.add_column(heading, overflow="fold")
     for strategy in found:
-        table.add_row(strategy.name, strategy.description, strategy.citation)
+        table.add_row(strategy.name, Text.assemble(strategy.description, "\n", (strategy.citation, "italic")))
     return table
 
 
@@ -109,7 +113,9 @@ def comparison_table(answers: Mapping[str, Plan | Infeasible]) -> Table:
 def decision_tables(binding: Sequence[Binding], overturning: Mapping[str, Sequence[Change]]) -> Iterator[Table]:
     """Yield what the constraints cost, and from where on another route is the fastest."""
     if binding:
-        table = Table("constraint", "cost without it", title="What the constraints cost")
+        table = Table(title="What the constraints cost")
+        table.add_column("constraint", overflow="fold")
+        table.add_column("cost without it", justify="right", no_wrap=True)
         for entry in binding:
             table.add_row(entry.constraint.value, f"{entry.cost:.4g}")
         yield table
@@ -165,5 +171,6 @@ def _routes_text(answer: Plan) -> str:
 
 
 def _add_columns(table: Table, **columns: JustifyMethod) -> None:
+    """Add columns of numbers, right, that stay whole, and of words, left, that go on in the next line."""
     for name, justify in columns.items():
-        table.add_column(name, justify=justify)
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=justify == "right")

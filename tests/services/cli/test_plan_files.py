@@ -103,7 +103,8 @@ def test_strategies_are_listed(app: typer.Typer) -> None:
     found = json.loads(_run(app, "plan", "--list-strategies", "--json").stdout)
     assert found[0]["name"] == "auto"
     assert all(entry["description"] and entry["citation"] for entry in found)
-    assert "neurosurgeon" in _run(app, "plan", "--list-strategies").stdout
+    shown = _run(app, "plan", "--list-strategies").stdout
+    assert all(f"│ {entry['name']} " in shown for entry in found)
 
 
 @pytest.mark.parametrize("kind", ["problem", "plan", "policy"])
@@ -128,6 +129,16 @@ def test_explain_compares_and_says_what_would_change(app: typer.Typer) -> None:
     assert "bandwidth pi - cloud" in quantities
     people = _run(app, "explain", path, "--time-budget-s", "0.1")
     assert people.exit_code == 0 and "What would change" in people.stdout
+
+
+@pytest.mark.parametrize("columns", ["80", "50"])
+def test_no_name_is_cut_off_in_a_narrow_terminal(
+    app: typer.Typer, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    path = str(INSTANCES / "two_cameras_one_server.json")
+    for arguments in (["plan", "--list-strategies"], ["explain", path, "--variants"], ["plan", path]):
+        assert "…" not in _run(app, *arguments).stdout
 
 
 def test_explain_tells_binding_constraints(app: typer.Typer) -> None:
