@@ -131,6 +131,7 @@ class _Executor:
                 journal=self.journal,
                 outbox=self.outbox,
                 forward=self.pipeline.forward,
+                answered=self.pipeline.answered,
                 group=group,
             )
             self.pipeline.on_computed = sources.observed

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from services.executor.intake import Forward, StreamSource
@@ -47,6 +48,7 @@ class Sources:
     journal: JournalThread
     outbox: Outbox
     forward: Forward
+    answered: Callable[[str, str], None]
     group: asyncio.TaskGroup
     _streams: dict[str, StreamSource] = field(default_factory=dict, init=False)
     _plans: dict[str, CommittedPlan] = field(default_factory=dict, init=False)
@@ -149,7 +151,8 @@ class Sources:
         await self._tell_all(Confirmed(confirmation.request_ids))
 
     async def outcome_seen(self, outcome: Outcome, payload: bytes, content_type: str) -> None:
-        """An outcome was published on a results topic."""
+        """An outcome was published on a results topic: nothing more of its request is sent from here."""
+        self.answered(outcome.stream, outcome.request_id)
         source = self._streams.get(outcome.stream)
         if source is not None:
             ok = outcome.status is OutcomeStatus.OK

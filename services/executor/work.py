@@ -3,8 +3,6 @@
 import asyncio
 import logging
 import time
-import uuid
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -22,11 +20,10 @@ from services.executor.queueing import Discipline, Ticket
 from services.executor.results import Result, encode_outcome, error_of, make_result, outcome_of
 from services.executor.segment import Segment
 from services.executor.segments import SegmentHolder
+from services.executor.sending import Attempts, Sender
 from services.executor.shadow import Sent, ShadowCheck
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
-from shared.bus.errors import BusError
-from shared.bus.frame import frame_size_bytes
 from shared.bus.properties import Properties
 from shared.bus.transport import FeatureMapTransport
 from shared.codecs import RAW, CodecError, EncodedTensor
@@ -44,9 +41,6 @@ from shared.messages.streams import PlanStage
 LOGGER = logging.getLogger(__name__)
 
 TRACEPARENT_PROPERTY = "traceparent"
-_MAX_OUTGOING = 16
-_SHORTEST_SEND_TIMEOUT_S = 15.0
-_REMEMBERED_ATTEMPTS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +50,6 @@ class Computed:
     encoded: Mapping[str, EncodedTensor] = field(default_factory=dict)
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     result: Result | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Outgoing:
-    header: FeatureMapHeader
-    tensors: Mapping[str, EncodedTensor]
 
 
 @dataclass(slots=True)
@@ -146,9 +134,7 @@ class Pipeline:
         self.device = device
         self._holder = holder
         self._processor = processor
-        self._transport = transport
         self._outbox = outbox
-        self._ledger = ledger
         self._pace = pace
         self._coder = coder
         self._shadow = shadow
@@ -157,15 +143,15 @@ class Pipeline:
         self._tasks = 0
         self._task_bytes = 0
         self._room = asyncio.Condition()
-        self._outgoing: asyncio.Queue[_Outgoing] = asyncio.Queue(_MAX_OUTGOING)
-        self._newest_attempts: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._attempts = Attempts()
+        self._sender = Sender(device, transport, ledger, outbox, self._attempts)
         self._group = asyncio.TaskGroup()
         self.on_computed: Callable[[ComputeObservation], Awaitable[None]] | None = None
 
     async def run(self) -> None:
         """Work for ever."""
         async with self._group as group:
-            group.create_task(self._send_all(), name="send")
+            group.create_task(self._sender.run(), name="send")
             if self._shadow is not None:
                 group.create_task(self._shadow.run(), name="shadow check")
 
@@ -173,7 +159,7 @@ class Pipeline:
         """Take a feature map over as soon as there is room; returns before it is computed."""
         received_at_s, received_s = time.time(), time.monotonic()
         header = feature_map.header
-        self._note_attempt(header)
+        self._attempts.note(header)
         size_bytes = feature_map.size_bytes
         async with self._room:
             await self._room.wait_for(lambda: self._has_room(size_bytes))
@@ -188,7 +174,11 @@ class Pipeline:
         """Wait until no feature map is here."""
         async with self._room:
             await self._room.wait_for(lambda: self._tasks == 0)
-        await self._outgoing.join()
+        await self._sender.sent()
+
+    def answered(self, stream: str, request_id: str) -> None:
+        """A request that began here has its outcome: nothing more of it is sent."""
+        self._sender.answered(stream, request_id)
 
     def _has_room(self, size_bytes: int) -> bool:
         if self._tasks == 0:
@@ -206,7 +196,7 @@ class Pipeline:
 
     async def _take_through(self, feature_map: FeatureMap, received_at_s: float, received_s: float) -> None:
         header = feature_map.header
-        if self._is_stale(header):
+        if self._attempts.is_stale(header):
             return
         try:
             await self._stage(feature_map, received_at_s, received_s)
@@ -287,7 +277,7 @@ class Pipeline:
         codecs = {tensor.codec for tensor in made.encoded.values()}
         trace = trace.model_copy(update={"output_bytes": output_bytes, "codec": "+".join(sorted(codecs))})
         onward = header.model_copy(update={"stage": header.stage + 1, "trace": (*header.trace, trace)})
-        await self._outgoing.put(_Outgoing(onward, made.encoded))
+        await self._sender.put(onward, made.encoded)
         if self._shadow is not None and made.arrays:
             self._shadow.offer(Sent(header, made.arrays, made.encoded))
 
@@ -297,41 +287,9 @@ class Pipeline:
         if header.stages[header.stage].device == self.device:
             await self.admit(feature_map)
             return
-        self._note_attempt(header)
+        self._attempts.note(header)
         encoded = frames.encode_tensors(feature_map.arrays(self._coder), RAW, self._coder)
-        await self._outgoing.put(_Outgoing(header, encoded))
-
-    async def _send_all(self) -> None:
-        """A device's sends go out one after the other."""
-        while True:
-            outgoing = await self._outgoing.get()
-            try:
-                if not self._is_stale(outgoing.header):
-                    await self._send(outgoing)
-            finally:
-                self._outgoing.task_done()
-
-    async def _send(self, outgoing: _Outgoing) -> None:
-        header = outgoing.header
-        target = header.stages[header.stage].device
-        transfer_id = uuid.uuid4().hex
-        trace = header.trace
-        if trace and trace[-1].device == self.device:
-            trace = (*trace[:-1], trace[-1].model_copy(update={"sent_at_s": time.time()}))
-        stamped = header.model_copy(update={"transfer_id": transfer_id, "sender": self.device, "trace": trace})
-        pieces = frames.encode(stamped, outgoing.tensors)
-        size_bytes = frame_size_bytes(pieces)
-        self._ledger.started(transfer_id, target, size_bytes, time.monotonic())
-        timeout_s = max(_SHORTEST_SEND_TIMEOUT_S, 5 * self._ledger.overdue_after_ms(target, size_bytes) / 1000)
-        try:
-            async with asyncio.timeout(timeout_s):
-                sent = await self._transport.send(target, pieces)
-            self._ledger.began(transfer_id, sent.started_at_s)
-        except (BusError, TimeoutError) as error:
-            self._ledger.abandoned(transfer_id)
-            text = f"request {header.request_id} was not sent to {target}: {error or 'timeout'}"
-            LOGGER.warning("%s", text)
-            await self._outbox.report(EventKind.FAILURE, text, stream=header.stream, device=self.device)
+        await self._sender.put(header, encoded)
 
     async def _publish(self, header: FeatureMapHeader, outcome: Outcome) -> None:
         payload, content_type = encode_outcome(outcome, header.accept)
@@ -362,16 +320,6 @@ class Pipeline:
         if self.on_computed is not None:
             await self.on_computed(observation)
         await self._outbox.observe(observation)
-
-    def _note_attempt(self, header: FeatureMapHeader) -> None:
-        key = (header.stream, header.request_id)
-        self._newest_attempts[key] = max(header.attempt, self._newest_attempts.pop(key, 0))
-        if len(self._newest_attempts) > _REMEMBERED_ATTEMPTS:
-            self._newest_attempts.popitem(last=False)
-
-    def _is_stale(self, header: FeatureMapHeader) -> bool:
-        """Whether a newer attempt at the same request has been here: nobody waits for this one."""
-        return self._newest_attempts.get((header.stream, header.request_id), 0) > header.attempt
 
 
 def user_properties(request_id: str, traceparent: str | None) -> dict[str, str]:
