@@ -38,6 +38,8 @@ def conclude(
 ) -> Plan | Infeasible:
     """Return the plan with its predicted cost, or the constraints that it breaks.
 
+    Proofs and bounds are about stages that are not split; where a stage could be, none is told.
+
     Args:
         problem: the problem that was solved.
         strategy: name of the algorithm.
@@ -63,11 +65,23 @@ def conclude(
         for name, plan in plans.items()
     }
     cost = costs.cost(objective, plans, predicted, queues, turns)
+    if may_split(problem):
+        optimal, lower_bound = False, None
     if optimal:
         lower_bound = cost
     elif lower_bound is not None:
         lower_bound = min(lower_bound, cost) if isfinite(lower_bound) else None
     return Plan(strategy, objective, streams, predicted, cost, optimal, lower_bound, None, queues, tuple(turns))
+
+
+def may_split(problem: Problem) -> bool:
+    """Say whether a stage of some stream could be computed in tiles by several devices, which no strategy looks at."""
+    for name in {stream.model for stream in problem.streams}:
+        able = sum(name in device.block_ms for device in problem.devices.values())
+        rows = (block.rows for block in problem.models[name].blocks)
+        if able > 1 and any(profile is not None and profile.output_rows > 1 for profile in rows):
+            return True
+    return False
 
 
 def unsupported(problem: Problem, strategy: str, message: str) -> Infeasible:
