@@ -1,6 +1,7 @@
 """What the bus tells about a fleet, kept as a picture for people. Pure: takes messages and the time."""
 
 import logging
+import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from shared.messages.requests import Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamStatus, StreamUsage
 
 LOGGER = logging.getLogger(__name__)
+
+_SHA256: Final = re.compile("[0-9a-f]{64}")
 
 FILTERS: Final = (
     "devices/+/presence",
@@ -100,9 +103,11 @@ class FleetView:
             LOGGER.debug("%s: %s", topic, error)
 
     def model_name(self, model: str) -> str:
-        """Return the alias of a model, or the beginning of its SHA-256."""
+        """Return the alias of a model that is told by its SHA-256 or its alias, or the beginning of the SHA-256."""
         manifest = self.manifests.get(model)
-        return manifest.name if manifest is not None else model[:12]
+        if manifest is not None:
+            return manifest.name
+        return model[:12] if _SHA256.fullmatch(model) else model
 
     def _handle(self, levels: list[str], payload: bytes | memoryview, now_s: float) -> None:
         match levels:

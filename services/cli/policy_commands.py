@@ -79,17 +79,19 @@ def set_policy(
     _check(wanted)
     address = settings(broker)
 
-    async def publish() -> StreamStatus:
+    async def publish() -> tuple[StreamStatus, bool]:
         async with operator(address) as connection:
-            return await publish_policy(connection, stream, wanted, timeout_s=timeout_s)
+            status = await publish_policy(connection, stream, wanted, timeout_s=timeout_s)
+            seen = (await look(connection, (topics.stream(stream),))).streams.get(stream)
+            return status, seen is not None and seen.declaration is not None
 
-    status = run_command(publish)
+    status, declared = run_command(publish)
     if as_json:
         print_json({"accepted": status.policy_accepted, "reasons": list(status.policy_reasons)})
         raise typer.Exit(0 if status.policy_accepted else 3)
     if not status.policy_accepted:
         raise Infeasible("\n".join(status.policy_reasons) or "the planner refuses the policy")
-    output().print("accepted")
+    output().print("accepted" if declared else f"accepted, but there is no stream {stream} yet: segue stream add")
 
 
 def show(stream: StreamName, broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None:

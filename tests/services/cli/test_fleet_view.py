@@ -77,7 +77,10 @@ def test_every_kind_of_message_finds_its_place() -> None:
     device, stream = view.devices["pi"], view.streams["s"]
     assert (device.is_online, device.load_factor, view.devices["tv"].is_online) == (True, 2.5, False)
     assert device.profiles.keys() == {MODEL}
-    assert view.model_name(MODEL) == "squeezenet"
+    assert (view.model_name(MODEL), view.model_name("squeezenet-of-the-door")) == (
+        "squeezenet",
+        "squeezenet-of-the-door",
+    )
     assert (stream.results, stream.errors, list(stream.latencies_ms)) == (1, 0, [pytest.approx(50)])
     assert stream.plan is not None and stream.usage is not None and stream.status is not None
     assert view.undecodable == 0

@@ -97,6 +97,10 @@ async def test_a_session_from_the_first_model_to_the_last_stream(address: str) -
 
     accepted = await segue(address, "policy", "set", "door", "--deadline-ms", "60000")
     assert accepted.returncode == 0, accepted.stderr
+    assert accepted.stdout == "accepted\n"
+    early = await segue(address, "policy", "set", "window", "--deadline-ms", "60000")
+    assert early.returncode == 0, early.stderr
+    assert "there is no stream window yet" in early.stdout
     shown = await segue(address, "policy", "show", "door", "--json")
     assert json.loads(shown.stdout)["policy"]["deadline_ms"] == 60000
 
