@@ -357,6 +357,7 @@ class Coordinator:
         if record.epochs.committed is plan:
             record.in_force = adopted(plan, self.snapshot.policy(plan.stream))
             effects.append(Persist(Document(Kind.PLAN, plan.stream, plan.encode())))
+            self.streams.mark(plan.stream, now_s)
         return effects
 
     def _report(self, stream: str, event: ep.EpochEvent, now_s: float) -> list[Effect]:

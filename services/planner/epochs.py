@@ -345,8 +345,8 @@ def _abandon(epochs: Epochs, event: Abandon, now_s: float) -> Step:
 def _adopt(epochs: Epochs, event: PlanSeen, now_s: float) -> Step:
     if event.plan.epoch <= epochs.last_epoch:
         return epochs, []
-    holders = frozenset(stage.device for route in event.plan.routes for stage in route.stages)
-    return replace(epochs, last_epoch=event.plan.epoch, committed=event.plan, holders=holders), []
+    holders = epochs.holders.union(stage.device for route in event.plan.routes for stage in route.stages)
+    return replace(epochs, last_epoch=event.plan.epoch, committed=event.plan, holders=holders, warm={}), []
 
 
 def _outnumber(epochs: Epochs, event: PlanSeen, now_s: float) -> Step:
@@ -394,6 +394,6 @@ _TABLE: Mapping[tuple[Phase, type], _Handler] = {
     (Phase.REROUTING, Abandon): _abandon,
     (Phase.IDLE, PlanSeen): _adopt,
     (Phase.PROPOSING, PlanSeen): _outnumber,
-    (Phase.RUNNING, PlanSeen): _outnumber,
+    (Phase.RUNNING, PlanSeen): _adopt,
     (Phase.REROUTING, PlanSeen): _outnumber,
 }

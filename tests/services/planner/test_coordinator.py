@@ -239,14 +239,15 @@ def test_a_stream_moves_to_a_newer_model_of_the_same_name(running: Bench) -> Non
     assert plans(running.obey())[-1].model == newer.model
 
 
-def test_a_plan_of_another_planner_raises_the_number(running: Bench) -> None:
+def test_a_worse_plan_of_another_planner_is_in_force_until_it_is_replaced(running: Bench) -> None:
     stages = (PlanStage(start=0, stop=5, device="pi"),)
     foreign = CommittedPlan(
         stream="camera", epoch=41, model=MODEL, source="pi", strategy="auto", routes=(PlanRoute(stages=stages),)
     )
     running.hear(foreign)
-    running.hear(link("pi", "server", 1.0))
-    assert plans(running.obey())[-1].epoch == 42
+    running.now_s += 60.0
+    replaced = plans(running.obey())[-1]
+    assert (replaced.epoch, [stage.device for stage in replaced.routes[0].stages]) == (42, ["server"])
 
 
 def test_a_rejected_device_is_tried_again_after_a_while(bench: Bench) -> None:

@@ -178,11 +178,13 @@ def test_a_withdrawn_stream_is_cleared_and_released_and_keeps_its_numbers() -> N
     assert {each.release.through_epoch for each in commands[1:] if isinstance(each, SendRelease)} == {2}
 
 
-def test_a_plan_on_the_broker_is_adopted_by_a_planner_that_knows_none() -> None:
+def test_a_newer_plan_on_the_broker_is_adopted() -> None:
     seen = plan_of(BOTH, epoch=7)
     state, _ = play(PlanSeen(seen))
     assert state == Epochs("camera", 7, seen, holders=frozenset({"pi", "server"}))
-    assert play(PlanSeen(plan_of(ALONE, epoch=9)), epochs=state)[0] == replace(state, last_epoch=9)
+    newer = plan_of(ALONE, epoch=9)
+    assert play(PlanSeen(newer), epochs=state)[0] == replace(state, last_epoch=9, committed=newer)
+    assert play(PlanSeen(seen), epochs=Epochs("camera", 9, newer))[0].committed is newer
     assert play(PlanSeen(seen), epochs=Epochs("camera", last_epoch=7))[0].committed is None
 
 
