@@ -32,8 +32,15 @@ def print_summary(console: Console, summary: Summary) -> None:
 
 def _phase_table(summary: Summary) -> Table:
     size = "" if summary.input_bytes is None else f", requests of {summary.input_bytes / 1000:.0f} kB"
-    table = Table(title=f"Latency in ms, phase by phase{size}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("phase, condition, route at its end", ratio=1, overflow="fold")
+    table = Table(
+        title=f"Latency in ms, phase by phase{size}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+        pad_edge=False,
+        show_edge=False,
+    )
+    table.add_column("phase, condition,\nroute at its end", ratio=1, overflow="fold")
     for heading in ("p50", "p95", "settled", "route", "best\nsingle", "best\nfixed", "first\nkept"):
         table.add_column(heading, justify="right", overflow="fold")
     for phase in summary.phases:
@@ -109,5 +116,5 @@ def _alternative(alternative: Alternative | None) -> str:
         return "-"
     if alternative.predicted_ms is None:
         return "cannot run"
-    devices = " > ".join(stage.split("[")[0] for stage in alternative.route.split(" > "))
+    devices = "\n> ".join(stage.split("[")[0] for stage in alternative.route.split(" > "))
     return f"{alternative.predicted_ms:.0f}\n{devices}"

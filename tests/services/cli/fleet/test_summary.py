@@ -1,14 +1,16 @@
+import io
 import json
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
-from services.cli.fleet.baselines import Ground, baselines, predict_ms
+from services.cli.fleet.baselines import Alternative, Ground, baselines, predict_ms
 from services.cli.fleet.description import LinkDescription
 from services.cli.fleet.record import CollectorCounts, PhaseRecord, RequestRecord, RunRecord
 from services.cli.fleet.scenario import Conditions
 from services.cli.fleet.summary import percentile, summarise, to_document
-from services.cli.fleet.summary_view import render
+from services.cli.fleet.summary_view import print_summary, render
 from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration
 from shared.messages.devices import Profile
 from shared.messages.events import Reroute, RerouteCause
@@ -178,6 +180,17 @@ def test_a_good_run_has_no_problems() -> None:
     held = summary.phases[1].held
     assert held is not None
     assert (held.route, held.predicted_ms) == ("server[0,3)", pytest.approx(213))
+
+
+def test_a_stage_is_not_broken_in_a_terminal_of_80_columns() -> None:
+    summary = summarise(record())
+    split, wide = "camera[0,14) uint8+zstd > server[14,24)", Alternative("camera[0,14) > server[14,24)", 183.0)
+    phases = [replace(each, route=split, single=wide, fixed=wide, held=wide) for each in summary.phases]
+    written = io.StringIO()
+    print_summary(Console(width=80, file=written), replace(summary, phases=tuple(phases), reroutes=()))
+    words = written.getvalue().split()
+    assert "camera[0,14) uint8+zstd " in written.getvalue()
+    assert (words.count("server[14,24)"), words.count("server")) == (len(phases), 3 * len(phases))
 
 
 def test_a_reroute_is_told_with_what_was_predicted_and_measured() -> None:
