@@ -33,9 +33,9 @@ from broker.process import BrokerProcess
 from services.cli.fleet import commands
 from services.cli.fleet.processes import Processes
 from services.cli.manifest import Preset, build_manifest
-from services.executor.engine import EngineSettings
-from services.executor.lifecycle import SegmentKey
-from services.executor.segment import REQUEST_TENSOR, build_segments
+from services.executor.segments.engine import EngineSettings
+from services.executor.segments.lifecycle import SegmentKey
+from services.executor.segments.segment import REQUEST_TENSOR, build_segments
 from shared.messages.models import Manifest
 from shared.messages.requests import Outcome
 from shared.messages.streams import PlanRoute, PlanStage

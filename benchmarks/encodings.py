@@ -27,12 +27,12 @@ import services.cli.data as demo_data
 from benchmarks.encoding_map import BANDWIDTHS_MBPS, SPEEDS, Cell, MeasuredModel, cells, count_wins
 from services.cli.calibration import MeasureSettings, SampleSet, measure, read_samples
 from services.cli.manifest import Preset, build_manifest
-from services.executor.coding import Coder
-from services.executor.compute import Processor
-from services.executor.engine import EngineSettings
-from services.executor.prepare import prepare
-from services.executor.profile import IdleProfile
-from services.executor.profiling import Profiler
+from services.executor.segments.coding import Coder
+from services.executor.segments.compute import Processor
+from services.executor.segments.engine import EngineSettings
+from services.executor.segments.prepare import prepare
+from services.executor.segments.profile import IdleProfile
+from services.executor.segments.profiling import Profiler
 from shared.codecs import load_registry
 from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration
 from shared.messages.models import Manifest, Preprocessing

@@ -27,7 +27,7 @@ from benchmarks.encodings import DATA, SQUEEZENET, jpeg_of
 from broker.embedded import EmbeddedBroker
 from services.cli.calibration import MeasureSettings, SampleSet, measure, read_samples
 from services.cli.manifest import build_manifest
-from services.executor.coding import Coder
+from services.executor.segments.coding import Coder
 from services.planner.strategies.registry import solve, with_strategy
 from shared.bus import topics
 from shared.bus.connection import Connection

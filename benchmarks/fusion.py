@@ -22,11 +22,11 @@ from benchmarks.report import RESULTS, write
 from services.cli.calibration import read_samples
 from services.cli.manifest import build_manifest
 from services.executor import frames
-from services.executor.coding import Coder
-from services.executor.engine import EngineSettings
-from services.executor.fusion import representation_of
-from services.executor.lifecycle import SegmentKey
-from services.executor.segment import REQUEST_TENSOR, Segment, build_segments
+from services.executor.segments.coding import Coder
+from services.executor.segments.engine import EngineSettings
+from services.executor.segments.fusion import representation_of
+from services.executor.segments.lifecycle import SegmentKey
+from services.executor.segments.segment import REQUEST_TENSOR, Segment, build_segments
 from services.executor.work import StageJob
 from shared.codecs import RAW, Buffer, load_registry
 from shared.messages.models import Manifest

@@ -27,7 +27,7 @@ from benchmarks.running import RunningFleet, demo_fleet, running_fleet
 from benchmarks.stand import BenchmarkFailed, Stand, route_text
 from services.cli.fleet.description import DeviceDescription, Fleet, LinkDescription
 from services.cli.operations import ask_planner, operator, set_policy
-from services.planner.routes import StreamRoutes, joint_cost
+from services.planner.decisions.routes import StreamRoutes, joint_cost
 from shared.bus import topics
 from shared.messages.streams import CommittedPlan, StreamDeclaration
 from shared.plan.policy import Policy

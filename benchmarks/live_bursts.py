@@ -25,7 +25,7 @@ from rich.table import Table
 from benchmarks.report import RESULTS, console, write
 from benchmarks.running import RunningFleet, demo_fleet, running_fleet
 from benchmarks.stand import BenchmarkFailed, problem_of, route_text, true_links
-from services.planner.routes import cost_of
+from services.planner.decisions.routes import cost_of
 from shared.bus import topics
 from shared.messages.streams import PlanRoute, StreamDeclaration
 from shared.plan.policy import Objective, Policy

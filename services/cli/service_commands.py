@@ -115,7 +115,7 @@ def executor(
 
     async def service() -> None:
         from services.executor.config import ExecutorConfig, Power, Watch, default_data_dir
-        from services.executor.engine import EngineSettings
+        from services.executor.segments.engine import EngineSettings
         from services.executor.service import serve
 
         watches = tuple(Watch.parse(each) for each in watch or ())
@@ -224,8 +224,8 @@ def _check_provider(provider: str) -> None:
     Raises:
         InputError: with those that it has.
     """
-    from services.executor.engine import EngineSettings, load_session
     from services.executor.errors import CannotPrepare
+    from services.executor.segments.engine import EngineSettings, load_session
     from shared.messages.control import RejectionCause
 
     try:

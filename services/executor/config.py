@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psutil
 
-from services.executor.engine import EngineSettings
-from services.executor.source_protocol import SourceLimits
+from services.executor.segments.engine import EngineSettings
+from services.executor.source.protocol import SourceLimits
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.messages.devices import Capabilities

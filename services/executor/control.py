@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.executor.outbox import Outbox, Publication
-from services.executor.pace import Pace
-from services.executor.profiles import ProfileKeeper
-from services.executor.segments import SegmentHolder
-from services.executor.sources import Sources
+from services.executor.segments.holder import SegmentHolder
+from services.executor.segments.pace import Pace
+from services.executor.segments.profiles import ProfileKeeper
+from services.executor.source.sources import Sources
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
 from shared.bus.connection import Connection, Received

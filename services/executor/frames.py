@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import ValidationError
 
-from services.executor.coding import Coder
+from services.executor.segments.coding import Coder
 from shared.bus.frame import Buffer, decode_frame, encode_frame
 from shared.codecs import MAX_TENSOR_BYTES, RAW, CodecError, CodecRegistry, EncodedTensor, open_tensor
 from shared.messages.base import MessageError

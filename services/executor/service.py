@@ -10,23 +10,23 @@ from dataclasses import dataclass
 from functools import partial
 
 from services.executor import frames
-from services.executor.coding import Coder
-from services.executor.compute import Processor
 from services.executor.config import ExecutorConfig, Watch
 from services.executor.control import ControlDesk
-from services.executor.journal_thread import JournalThread
-from services.executor.lifecycle import Lifecycle
-from services.executor.models import ModelStore
 from services.executor.outbox import Outbox, Publication
-from services.executor.pace import Pace
-from services.executor.profiles import ProfileKeeper
-from services.executor.profiling import Profiler
 from services.executor.rivals import leave_to_rival
-from services.executor.segments import SegmentHolder
-from services.executor.shadow import ShadowCheck
-from services.executor.sources import Sources
+from services.executor.segments.coding import Coder
+from services.executor.segments.compute import Processor
+from services.executor.segments.holder import SegmentHolder
+from services.executor.segments.lifecycle import Lifecycle
+from services.executor.segments.models import ModelStore
+from services.executor.segments.pace import Pace
+from services.executor.segments.profiles import ProfileKeeper
+from services.executor.segments.profiling import Profiler
+from services.executor.segments.shadow import ShadowCheck
+from services.executor.source.journal_thread import JournalThread
+from services.executor.source.sources import Sources
+from services.executor.source.watch import watch_directory
 from services.executor.transfers import TransferLedger
-from services.executor.watch import watch_directory
 from services.executor.work import Pipeline
 from shared.bus import topics
 from shared.bus.allocator import keep_large_buffers

@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from services.executor import frames
-from services.executor.coding import Coder
-from services.executor.compute import Done, Processor
 from services.executor.errors import BadInput, CannotPrepare, ExecutionFailed, TransferDamaged
 from services.executor.frames import FeatureMap
-from services.executor.lifecycle import EpochKey, SegmentKey
 from services.executor.outbox import Outbox, Publication
-from services.executor.pace import Pace
-from services.executor.queueing import Discipline, Ticket
 from services.executor.results import Result, encode_outcome, error_of, make_result, outcome_of
-from services.executor.segment import Segment
-from services.executor.segments import SegmentHolder
+from services.executor.segments.coding import Coder
+from services.executor.segments.compute import Done, Processor
+from services.executor.segments.holder import SegmentHolder
+from services.executor.segments.lifecycle import EpochKey, SegmentKey
+from services.executor.segments.pace import Pace
+from services.executor.segments.queueing import Discipline, Ticket
+from services.executor.segments.segment import Segment
+from services.executor.segments.shadow import Sent, ShadowCheck
 from services.executor.sending import Attempts, Sender
-from services.executor.shadow import Sent, ShadowCheck
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
 from shared.bus.properties import Properties

@@ -3,25 +3,25 @@
 import logging
 from collections.abc import Collection, Iterable
 
-from services.planner import epochs as ep
-from services.planner import profiling
-from services.planner.alternatives import Survey
-from services.planner.concluding import conclude
-from services.planner.effects import Effect, FetchModel, Forget, Persist, Publish, cleared, command, retained
-from services.planner.explaining import explain
-from services.planner.groups import group_of
+from services.planner.decisions.alternatives import Survey
+from services.planner.decisions.routes import TILED, devices_of, is_tiled
 from services.planner.inbound import Inbound, PolicyDocument
-from services.planner.jobs import Answer, Job
-from services.planner.policies import Refusal, read_request, request_document
-from services.planner.records import StreamRecord, Verdict
-from services.planner.republishing import owned
-from services.planner.restoring import adopted, restore
-from services.planner.routes import TILED, devices_of, is_tiled
-from services.planner.shadows import FieldRecordKeeper, withdrawn
-from services.planner.snapshot import FieldRecordRestored, ModelWithdrawn, PolicySet, Snapshot, apply
-from services.planner.store import Document, Kind
-from services.planner.streams import RETRY_AFTER_S, Streams
-from services.planner.surveys import next_survey, surveyed
+from services.planner.problems import profiling
+from services.planner.problems.groups import group_of
+from services.planner.problems.jobs import Answer, Job
+from services.planner.problems.policies import Refusal, read_request, request_document
+from services.planner.problems.snapshot import FieldRecordRestored, ModelWithdrawn, PolicySet, Snapshot, apply
+from services.planner.running import epochs as ep
+from services.planner.running.concluding import conclude
+from services.planner.running.effects import Effect, FetchModel, Forget, Persist, Publish, cleared, command, retained
+from services.planner.running.explaining import explain
+from services.planner.running.records import StreamRecord, Verdict
+from services.planner.running.republishing import owned
+from services.planner.running.restoring import adopted, restore
+from services.planner.running.shadows import FieldRecordKeeper, withdrawn
+from services.planner.running.store import Document, Kind
+from services.planner.running.streams import RETRY_AFTER_S, Streams
+from services.planner.running.surveys import next_survey, surveyed
 from shared.bus import topics
 from shared.messages.alternatives import Alternatives
 from shared.messages.calibration import Calibration, ShadowReport

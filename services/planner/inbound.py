@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from services.planner.snapshot import ModelWithdrawn
+from services.planner.problems.snapshot import ModelWithdrawn
 from shared.bus import topics
 from shared.messages.base import MessageError
 from shared.messages.calibration import Calibration, ShadowReport

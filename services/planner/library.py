@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from services.planner.effects import FetchModel
+from services.planner.running.effects import FetchModel
 from shared.bus.connection import Connection
 from shared.bus.errors import BusError
 from shared.bus.model_files import fetch_model, serve_models

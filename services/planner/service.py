@@ -8,15 +8,15 @@ import time
 from collections.abc import Sequence
 from typing import assert_never
 
-from services.planner.alternatives import survey
 from services.planner.config import PlannerConfig
 from services.planner.coordinator import SETTLE_S, Coordinator
-from services.planner.effects import Effect, FetchModel, Forget, Persist, Publish
+from services.planner.decisions.alternatives import survey
 from services.planner.faults import BadMessages
 from services.planner.inbound import SUBSCRIPTIONS, decode
-from services.planner.jobs import Job, run_job
 from services.planner.library import Library
-from services.planner.store import Store
+from services.planner.problems.jobs import Job, run_job
+from services.planner.running.effects import Effect, FetchModel, Forget, Persist, Publish
+from services.planner.running.store import Store
 from services.planner.strategies import known_strategies, solve
 from shared.bus import topics
 from shared.bus.connection import Connection, Properties, Received, Will

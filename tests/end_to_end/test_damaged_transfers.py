@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from services.executor import frames
-from services.executor.coding import Coder
-from services.executor.engine import EngineSettings
-from services.executor.lifecycle import SegmentKey
-from services.executor.segment import build_segments
+from services.executor.segments.coding import Coder
+from services.executor.segments.engine import EngineSettings
+from services.executor.segments.lifecycle import SegmentKey
+from services.executor.segments.segment import build_segments
 from shared.bus.transport import BrokerTransport
 from shared.codecs import EncodedTensor, load_registry
 from shared.messages.events import EventKind

@@ -17,8 +17,8 @@ from PIL import Image
 
 from broker.embedded import EmbeddedBroker
 from services.cli.manifest import build_manifest
-from services.executor.engine import EngineSettings, load_session
-from services.executor.prepare import prepare
+from services.executor.segments.engine import EngineSettings, load_session
+from services.executor.segments.prepare import prepare
 from shared.bus import topics
 from shared.bus.connection import Connection, Received
 from shared.bus.model_files import serve_models

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from services.executor import frames
-from services.executor.coding import Coder
-from services.executor.engine import EngineSettings
-from services.executor.lifecycle import SegmentKey
-from services.executor.segment import REQUEST_TENSOR, build_segments
+from services.executor.segments.coding import Coder
+from services.executor.segments.engine import EngineSettings
+from services.executor.segments.lifecycle import SegmentKey
+from services.executor.segments.segment import REQUEST_TENSOR, build_segments
 from shared.codecs import load_registry
 from shared.messages.requests import OutcomeStatus
 from tests.support.executor_pair import CUT, World, pair_of_executors

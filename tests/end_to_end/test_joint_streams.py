@@ -8,7 +8,7 @@ import pytest
 from planned_executors import WAIT_S, PlannedExecutors, open_planned, photograph
 
 from services.cli.operations import ask_planner, operator
-from services.planner.routes import StreamRoutes, joint_cost
+from services.planner.decisions.routes import StreamRoutes, joint_cost
 from services.planner.strategies import strategies
 from shared.bus import topics
 from shared.bus.connection import Connection

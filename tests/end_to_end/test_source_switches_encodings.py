@@ -9,7 +9,7 @@ from planned_executors import PlannedExecutors, open_planned
 from shared_paths import REPOSITORY
 
 from services.cli.calibration import MeasureSettings, measure, read_samples
-from services.executor.coding import Coder
+from services.executor.segments.coding import Coder
 from shared.bus import topics
 from shared.codecs import load_registry
 from shared.messages.alternatives import Quantity, Threshold

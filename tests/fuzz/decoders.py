@@ -16,11 +16,11 @@ with atheris.instrument_imports(
     include=["shared", *(f"services.executor.{name}" for name in ("frames", "coding", "prepare", "intake"))]
 ):
     from services.executor import frames
-    from services.executor.coding import Coder
-    from services.executor.engine import EngineSettings
     from services.executor.errors import BadInput
-    from services.executor.intake import read_request
-    from services.executor.prepare import prepare
+    from services.executor.segments.coding import Coder
+    from services.executor.segments.engine import EngineSettings
+    from services.executor.segments.prepare import prepare
+    from services.executor.source.intake import read_request
     from shared.asyncapi import CHANNELS
     from shared.bus.chunks import Reassembler, decode_chunk, split
     from shared.bus.errors import DecodeError

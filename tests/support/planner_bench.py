@@ -6,10 +6,10 @@ from planner_fleet import manifest_of
 from planner_world import PI_MS, SERVER_MS, declaration, link, presence, profile
 
 from services.planner.coordinator import Coordinator
-from services.planner.effects import Effect, Forget, Persist, Publish
 from services.planner.inbound import Inbound
-from services.planner.jobs import run_job
-from services.planner.store import Document, Kind
+from services.planner.problems.jobs import run_job
+from services.planner.running.effects import Effect, Forget, Persist, Publish
+from services.planner.running.store import Document, Kind
 from services.planner.strategies import solve, strategies
 from shared.bus import topics
 from shared.messages.control import COMMANDS, Prepare, Ready

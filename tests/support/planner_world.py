@@ -2,10 +2,10 @@
 
 from planner_fleet import MODEL, manifest_of
 
-from services.planner.contenders import Candidate, InForce
-from services.planner.problem import Circumstances, build_problem
-from services.planner.routes import burst_jobs, to_message
-from services.planner.snapshot import Change, PolicySet, Snapshot, apply
+from services.planner.decisions.contenders import Candidate, InForce
+from services.planner.decisions.routes import burst_jobs, to_message
+from services.planner.problems.problem import Circumstances, build_problem
+from services.planner.problems.snapshot import Change, PolicySet, Snapshot, apply
 from services.planner.strategies import solve
 from shared.messages.devices import Capabilities, LinkEstimate, Links, Presence, Profile, State, Telemetry
 from shared.messages.streams import PlanRoute, PlanStage, StreamDeclaration

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from services.cli.calibration.samples import SampleSet
-from services.executor.coding import Coder
-from services.executor.engine import EngineSettings, Session, load_session
+from services.executor.segments.coding import Coder
+from services.executor.segments.engine import EngineSettings, Session, load_session
 from shared.codecs import RAW, Array, CodecError, EncodedTensor, TensorSpec
 from shared.codecs.effect import Effect, effect_on, is_classification, overall
 from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration

@@ -13,7 +13,7 @@ from typing import Final
 
 from services.cli.calibration.measure import MeasureSettings, OnSample, measure
 from services.cli.calibration.samples import read_samples, sample_files
-from services.executor.coding import Coder
+from services.executor.segments.coding import Coder
 from shared.codecs import RAW, CodecRegistry, load_registry
 from shared.messages.base import MessageError
 from shared.messages.calibration import Calibration

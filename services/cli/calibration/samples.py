@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from services.cli.payloads import NAMED_TENSORS, read_payload
 from services.executor.errors import BadInput
-from services.executor.prepare import prepare
+from services.executor.segments.prepare import prepare
 from shared.codecs import Array
 from shared.messages.calibration import InputSize
 from shared.messages.models import Manifest, Preprocessing

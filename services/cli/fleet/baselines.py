@@ -6,7 +6,7 @@ from functools import partial
 from itertools import combinations, pairwise, permutations
 
 from services.cli.fleet.scenario import Conditions, stage_text
-from services.planner.encodings import offered
+from services.planner.problems.encodings import offered
 from shared.messages.calibration import Calibration
 from shared.messages.devices import Profile
 from shared.messages.models import Manifest

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from services.cli.fleet_view import is_encoded
-from services.executor.prepare import prepare
+from services.executor.segments.prepare import prepare
 from shared.codecs.effect import effect_on
 from shared.messages.models import Manifest
 from shared.messages.requests import Outcome, OutcomeStatus

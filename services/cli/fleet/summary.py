@@ -8,7 +8,7 @@ from services.cli.fleet.baselines import Alternative, baselines, predict_ms
 from services.cli.fleet.record import CollectorCounts, PhaseRecord, RequestRecord, RunRecord
 from services.cli.fleet.scenario import route_text
 from services.cli.fleet_view import is_encoded, latency_ms
-from services.planner.encodings import DEFAULT_TOP1_AGREEMENT
+from services.planner.problems.encodings import DEFAULT_TOP1_AGREEMENT
 from shared.messages.events import Reroute, RerouteCause
 from shared.messages.requests import Outcome, OutcomeStatus
 from shared.plan.policy import CodecMode, Policy

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.cli.manifest import build_manifest
-from services.executor.models import ModelStore
+from services.executor.segments.models import ModelStore
 from shared.bus.settings import BusSettings
 from shared.messages.models import Manifest, OutputKind, Preprocessing
 from shared.model.architectures import build

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from services.executor.config import ExecutorConfig, Watch, default_data_dir
-from services.executor.engine import EngineSettings
+from services.executor.segments.engine import EngineSettings
 from shared.bus.settings import BusSettings
 from shared.service import InputError
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.executor import frames
-from services.executor.coding import Coder
-from services.executor.engine import EngineSettings
+from services.executor.segments.coding import Coder
+from services.executor.segments.engine import EngineSettings
 from shared.bus.errors import DecodeError
 from shared.bus.frame import encode_frame
 from shared.codecs import load_registry

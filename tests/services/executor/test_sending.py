@@ -10,9 +10,9 @@ import pytest
 
 from broker.embedded import EmbeddedBroker
 from services.executor import frames
-from services.executor.coding import Coder
-from services.executor.engine import EngineSettings
 from services.executor.outbox import Outbox
+from services.executor.segments.coding import Coder
+from services.executor.segments.engine import EngineSettings
 from services.executor.sending import Attempts, Sender
 from services.executor.transfers import TransferLedger
 from shared.bus import topics

@@ -11,18 +11,18 @@ import pytest
 
 from broker.embedded import EmbeddedBroker
 from services.executor import frames
-from services.executor.coding import Coder
-from services.executor.compute import Processor
-from services.executor.engine import EngineSettings
 from services.executor.frames import FeatureMap, Payload
-from services.executor.lifecycle import Lifecycle
-from services.executor.models import ModelStore
 from services.executor.outbox import Outbox, Publication
-from services.executor.pace import Pace
-from services.executor.profile import IdleProfile
-from services.executor.profiling import sample_request
-from services.executor.segment import REQUEST_TENSOR
-from services.executor.segments import SegmentHolder
+from services.executor.segments.coding import Coder
+from services.executor.segments.compute import Processor
+from services.executor.segments.engine import EngineSettings
+from services.executor.segments.holder import SegmentHolder
+from services.executor.segments.lifecycle import Lifecycle
+from services.executor.segments.models import ModelStore
+from services.executor.segments.pace import Pace
+from services.executor.segments.profile import IdleProfile
+from services.executor.segments.profiling import sample_request
+from services.executor.segments.segment import REQUEST_TENSOR
 from services.executor.transfers import TransferLedger
 from services.executor.work import Pipeline
 from shared.bus import topics

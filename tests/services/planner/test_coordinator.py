@@ -6,12 +6,12 @@ from planner_fleet import MODEL, manifest_of
 from planner_world import PI_MS, SERVER_MS, declaration, link, load, presence, profile
 
 from services.planner.coordinator import RESTORE_PATIENCE_S, SETTLE_S
-from services.planner.effects import FetchModel, Forget, Persist, Publish
 from services.planner.inbound import PolicyDocument
-from services.planner.jobs import Job, run_job
-from services.planner.shadows import KEEP_EVERY_S
-from services.planner.snapshot import ModelWithdrawn
-from services.planner.store import Document, Kind
+from services.planner.problems.jobs import Job, run_job
+from services.planner.problems.snapshot import ModelWithdrawn
+from services.planner.running.effects import FetchModel, Forget, Persist, Publish
+from services.planner.running.shadows import KEEP_EVERY_S
+from services.planner.running.store import Document, Kind
 from shared.bus import topics
 from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration, ShadowReport
 from shared.messages.control import Prepare, ProfileFailed, ProfileModel, Ready, Rejected, RejectionCause

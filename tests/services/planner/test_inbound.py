@@ -7,7 +7,7 @@ from planner_fleet import MODEL, manifest_of
 from planner_world import declaration, link, load, presence, profile
 
 from services.planner.inbound import SUBSCRIPTIONS, PolicyDocument, decode
-from services.planner.snapshot import ModelWithdrawn
+from services.planner.problems.snapshot import ModelWithdrawn
 from shared.bus import topics
 from shared.messages.base import Message, MessageError
 from shared.messages.calibration import Calibration

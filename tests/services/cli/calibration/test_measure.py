@@ -14,7 +14,7 @@ from services.cli.calibrate import calibrate
 from services.cli.calibration import SHIPPED, MeasureSettings, measure, read_samples
 from services.cli.lazy import Entry, lazy_app
 from services.cli.manifest import Preset, build_manifest
-from services.executor.coding import Coder
+from services.executor.segments.coding import Coder
 from shared.codecs import make_registry
 from shared.messages.calibration import Calibration
 from shared.model.architectures.catalogue import build

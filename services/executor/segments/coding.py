@@ -1,0 +1,138 @@
+"""Feature maps to payloads and back: the numerical half of a codec runs in a small ONNX graph where that is faster."""
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from services.executor.segments.engine import EngineSettings, Session, load_session
+from shared.codecs import (
+    MAX_TENSOR_BYTES,
+    RAW,
+    Array,
+    Buffer,
+    CodecError,
+    CodecRegistry,
+    EncodedTensor,
+    StagedCodec,
+    TensorSpec,
+    encode_tensor,
+    open_tensor,
+    seal,
+)
+from shared.model.onnx_file.codec_graph import (
+    decoded_names,
+    decoder_model,
+    encoded_names,
+    encoder_model,
+    is_fusible,
+    part_shapes,
+)
+
+LOGGER = logging.getLogger(__name__)
+
+GRAPH_ELEMENTS: Final = 4096
+"""For smaller tensors numpy is as fast."""
+MAX_GRAPHS: Final = 64
+"""How many graphs are kept; each takes some 100 kB."""
+_TENSOR: Final = "x"
+
+
+class Coder:
+    """Encodes and decodes with every codec of a registry. Threads may share it."""
+
+    def __init__(self, registry: CodecRegistry, engine: EngineSettings, *, max_graphs: int = MAX_GRAPHS) -> None:
+        """Make a coder whose graphs compute with `engine`'s threads, on the processor."""
+        self.registry = registry
+        self._engine = replace(engine, provider="CPUExecutionProvider")
+        self._max_graphs = max_graphs
+        self._graphs: OrderedDict[tuple[bool, TensorSpec, str], Session] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def encode(self, tensor: Array, codec: str) -> EncodedTensor:
+        """Encode a tensor. Takes the processor.
+
+        Raises:
+            CodecError: there is no such codec, or it cannot represent the tensor.
+        """
+        spec = TensorSpec.of(tensor)
+        found = self.registry.find(codec)
+        if not isinstance(found, StagedCodec) or not _wants_graph(spec, found):
+            return encode_tensor(tensor, found)
+        kind = found.representation.name
+        results = self._graph(True, spec, kind).run({_TENSOR: tensor})
+        return _packed(found, spec, tuple(results[name] for name in encoded_names(_TENSOR, kind)))
+
+    def pack(self, results: Mapping[str, Array], tensor: str, spec: TensorSpec, codec: str) -> EncodedTensor:
+        """Finish what a segment has encoded in its own graph (`with_encoder`). Takes the processor.
+
+        Args:
+            results: the segment's outputs by name.
+            tensor: name of the output that was encoded.
+            spec: what it is.
+            codec: a codec of the segment's representation.
+
+        Raises:
+            CodecError: the codec cannot represent the tensor.
+        """
+        found = self.registry.find(codec)
+        if not isinstance(found, StagedCodec):
+            raise CodecError(f"no graph encodes as {codec}")
+        return _packed(found, spec, tuple(results[name] for name in encoded_names(tensor, found.representation.name)))
+
+    def encode_or_raw(self, tensor: Array, codec: str) -> EncodedTensor:
+        """Encode a tensor, raw if the codec cannot: a wrong answer would be worse than a slow one."""
+        try:
+            return self.encode(tensor, codec)
+        except CodecError as error:
+            LOGGER.debug("a %s tensor travels raw instead of as %s: %s", tensor.shape, codec, error)
+            return encode_tensor(tensor, self.registry.find(RAW))
+
+    def decode(
+        self,
+        codec: str,
+        dtype: str,
+        shape: Sequence[int],
+        payload: Buffer,
+        *,
+        limit_bytes: int = MAX_TENSOR_BYTES,
+    ) -> Array:
+        """Decode a payload that came with a header of `codec`, `dtype` and `shape`. Takes the processor.
+
+        Raises:
+            CodecError: the payload is not what its header says, or is larger than `limit_bytes` when decoded.
+        """
+        received = open_tensor(codec, dtype, shape, payload, self.registry, limit_bytes=limit_bytes)
+        spec, found = received.spec, received.codec
+        if not isinstance(found, StagedCodec) or not _wants_graph(spec, found):
+            return received.decode()
+        kind = found.representation.name
+        parts = zip(found.unpack(received.body, spec), part_shapes(spec, kind), strict=True)
+        shaped = (part.reshape(part_shape) for part, part_shape in parts)
+        values = dict(zip(decoded_names(_TENSOR, kind), shaped, strict=True))
+        return self._graph(False, spec, kind).run(values)[_TENSOR]
+
+    def _graph(self, encodes: bool, spec: TensorSpec, kind: str) -> Session:
+        key = (encodes, spec, kind)
+        with self._lock:
+            session = self._graphs.get(key)
+            if session is not None:
+                self._graphs.move_to_end(key)
+                return session
+        make = encoder_model if encodes else decoder_model
+        session = load_session(make(_TENSOR, spec, kind), self._engine)
+        with self._lock:
+            self._graphs[key] = session
+            while len(self._graphs) > self._max_graphs:
+                self._graphs.popitem(last=False)
+        return session
+
+
+def _packed(codec: StagedCodec, spec: TensorSpec, parts: tuple[Array, ...]) -> EncodedTensor:
+    return seal(codec, spec, codec.pack(codec.representation.accept(parts), spec))
+
+
+def _wants_graph(spec: TensorSpec, codec: StagedCodec) -> bool:
+    return spec.elements >= GRAPH_ELEMENTS and is_fusible(spec, codec.representation.name)

@@ -1,0 +1,135 @@
+"""The one thread that computes: jobs in the order of the queue discipline, and, emulated, as slow as the device is."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Generic, Self, TypeVar
+
+from services.executor.segments.queueing import Discipline, OrderedQueue, Ticket
+
+Value = TypeVar("Value")
+
+_STOP_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Generic[Value]):
+    """What a job made, and when.
+
+    Attributes:
+        value: what it returned.
+        queue_ms: how long it waited.
+        compute_ms: how long it took, the pause of an emulated device included.
+    """
+
+    value: Value
+    queue_ms: float
+    compute_ms: float
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Callable[[], Any]
+    nominal_ms: Callable[[float], float] | None
+    future: "asyncio.Future[Done[Any]]"
+    queued_s: float
+    abandoned: bool = False
+
+
+@dataclass(slots=True)
+class Processor:
+    """Computes one job at a time, off the event loop. Open it with `Processor.open`."""
+
+    _queue: OrderedQueue[_Job] = field(default_factory=OrderedQueue, init=False)
+    _change: threading.Condition = field(default_factory=threading.Condition, init=False)
+    _stopping: threading.Event = field(default_factory=threading.Event, init=False)
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop, init=False)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls) -> AsyncIterator[Self]:
+        """Start the thread; at the end of the block the job at work is waited for, waiting ones are dropped."""
+        processor = cls()
+        thread = threading.Thread(target=processor._work, name="compute", daemon=True)
+        thread.start()
+        try:
+            yield processor
+        finally:
+            processor._stopping.set()
+            with processor._change:
+                processor._change.notify_all()
+            await asyncio.shield(asyncio.to_thread(thread.join, _STOP_TIMEOUT_S))
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait."""
+        return len(self._queue)
+
+    async def run(
+        self,
+        work: Callable[[], Value],
+        ticket: Ticket,
+        *,
+        discipline: Discipline | None = None,
+        nominal_ms: Callable[[float], float] | None = None,
+    ) -> Done[Value]:
+        """Queue a job and wait for it. The caller bounds how many wait.
+
+        Args:
+            work: what to compute; its exceptions come out here.
+            ticket: what the queue discipline looks at.
+            discipline: the device's discipline from now on; none leaves it.
+            nominal_ms: emulation: given what the job took, how long it shall have taken.
+        """
+        job = _Job(work, nominal_ms, self._loop.create_future(), time.monotonic())
+        with self._change:
+            if discipline is not None:
+                self._queue.discipline = discipline
+            self._queue.push(job, ticket)
+            self._change.notify()
+        try:
+            done: Done[Value] = await job.future
+        finally:
+            job.abandoned = True
+        return done
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            if not job.abandoned:
+                self._compute(job)
+
+    def _next(self) -> _Job | None:
+        with self._change:
+            while not self._queue and not self._stopping.is_set():
+                self._change.wait()
+            return None if self._stopping.is_set() else self._queue.pop()
+
+    def _compute(self, job: _Job) -> None:
+        started_s = time.monotonic()
+        try:
+            value = job.work()
+        except BaseException as error:
+            self._tell(job, None, error)
+            return
+        if job.nominal_ms is not None:
+            # A sleep to the nominal end is precise to 0.1 ms; quotas and priorities are not.
+            end_s = started_s + job.nominal_ms(1000 * (time.monotonic() - started_s)) / 1000
+            self._stopping.wait(max(0.0, end_s - time.monotonic()))
+        compute_ms = 1000 * (time.monotonic() - started_s)
+        self._tell(job, Done(value, 1000 * (started_s - job.queued_s), compute_ms), None)
+
+    def _tell(self, job: _Job, done: Done[Any] | None, error: BaseException | None) -> None:
+        def settle() -> None:
+            if job.future.done():
+                return
+            if error is not None:
+                job.future.set_exception(error)
+            elif done is not None:
+                job.future.set_result(done)
+
+        with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+            self._loop.call_soon_threadsafe(settle)

@@ -1,0 +1,151 @@
+"""A segment ready to run: decoding, inference and reading of the result, as far as its blocks ask for them."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from services.executor.errors import CannotPrepare
+from services.executor.segments.engine import EngineSettings, Session, load_session
+from services.executor.segments.fusion import Encoder, operators_ms, representation_of
+from services.executor.segments.lifecycle import SegmentKey, SegmentNeed
+from services.executor.segments.prepare import prepare
+from shared.codecs import MAX_TENSOR_BYTES
+from shared.messages.control import RejectionCause
+from shared.messages.models import Manifest
+from shared.model.errors import CutError, ModelError, UnsupportedModelError
+from shared.model.model import Model
+from shared.model.onnx_file import extract_segment, load_model
+from shared.model.onnx_file.codec_graph import with_encoder
+
+LOGGER = logging.getLogger(__name__)
+
+REQUEST_TENSOR = "request"
+"""Name of the one tensor before block 0: the request's own bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Blocks `[start, stop)` of a model, ready to run; block 0 is `prepare`, block k is block k-1 of the file."""
+
+    key: SegmentKey
+    manifest: Manifest
+    session: Session | None
+    """None where the segment is `prepare` alone."""
+    encoder: Encoder | None = None
+    """What the graph encodes beside its outputs."""
+
+    @property
+    def largest_input_bytes(self) -> int:
+        """Size of what crosses the cut before the segment: no tensor that comes is larger than all of them together."""
+        return self.manifest.blocks[self.key.start - 1].output_bytes if self.key.start else MAX_TENSOR_BYTES
+
+    @property
+    def is_last(self) -> bool:
+        """Whether its outputs are the model's."""
+        return self.key.stop == len(self.manifest.blocks)
+
+    def encoder_for(self, codec: str) -> Encoder | None:
+        """Return the encoder of the segment's graph if it does the numerical half of `codec`."""
+        return self.encoder if self.encoder and self.encoder.representation == representation_of(codec) else None
+
+    def run(
+        self, tensors: Mapping[str, np.ndarray], *, encoded: bool = False, plain: bool = True
+    ) -> dict[str, np.ndarray]:
+        """Compute the tensors that cross the cut behind the segment. Takes the processor; one call at a time.
+
+        Args:
+            tensors: what crossed the cut before it, or the request.
+            encoded: whether to return what the encoder makes.
+            plain: whether to return the tensors themselves.
+
+        Raises:
+            BadInput: the request's bytes are no input of the model.
+            ExecutionFailed: the tensors do not fit, or the engine fails.
+            MemoryError: the device has run out of memory.
+        """
+        values: Mapping[str, np.ndarray] = tensors
+        if self.key.start == 0:
+            values = prepare(tensors[REQUEST_TENSOR].tobytes(), self.manifest)
+        if self.session is None:
+            return dict(values)
+        if self.encoder is None:
+            return self.session.run(values)
+        wanted = (*(self.encoder.outputs if plain else ()), *(self.encoder.names if encoded else ()))
+        return self.session.run(values, wanted)
+
+
+def build_segments(
+    path: Path, manifest: Manifest, keys: tuple[SegmentKey, ...], engine: EngineSettings
+) -> dict[SegmentKey, Segment]:
+    """Cut segments out of a model's file and load them. Takes up to seconds: never on the event loop.
+
+    Raises:
+        CannotPrepare: the file is no such model, has no such blocks, or the engine does not take them.
+    """
+    model: Model | None = None
+    built: dict[SegmentKey, Segment] = {}
+    for key in keys:
+        if not 0 <= key.start < key.stop <= len(manifest.blocks):
+            text = f"{manifest.name} has blocks [0, {len(manifest.blocks)}), not [{key.start}, {key.stop})"
+            raise CannotPrepare(RejectionCause.ERROR, text)
+        if key.stop == 1:
+            built[key] = Segment(key, manifest, None)
+        else:
+            model = model or open_model(path, manifest)
+            built[key] = _load(key, manifest, _extract(model, key), engine)
+    return built
+
+
+def open_model(path: Path, manifest: Manifest) -> Model:
+    """Read a model's file and see that it has the manifest's blocks.
+
+    Raises:
+        CannotPrepare: it is missing, is no such model, or does not fit into memory.
+    """
+    shapes = {spec.name: spec.shape for spec in manifest.inputs}
+    try:
+        model = load_model(path, input_shapes=shapes)
+    except ModelError as error:
+        raise CannotPrepare(RejectionCause.MODEL_INVALID, str(error)) from error
+    except MemoryError as error:
+        raise CannotPrepare(RejectionCause.MEMORY, f"{manifest.name} does not fit into memory") from error
+    found, expected = len(model.analysis.blocks), len(manifest.blocks) - 1
+    if found != expected:
+        text = f"{manifest.name} has {found} blocks here and {expected} in its manifest: the versions differ"
+        raise CannotPrepare(RejectionCause.MODEL_INVALID, text)
+    return model
+
+
+def need_of(manifest: Manifest, start: int, stop: int, encoding: str = "") -> SegmentNeed:
+    """Return what a segment takes in memory: all its parameters, its largest activation."""
+    blocks = manifest.blocks[start:stop]
+    return SegmentNeed(
+        SegmentKey(manifest.model, start, stop, encoding),
+        parameter_bytes=sum(block.parameter_bytes for block in blocks),
+        activation_bytes=max((block.activation_bytes for block in blocks), default=0),
+    )
+
+
+def _load(key: SegmentKey, manifest: Manifest, data: bytes, engine: EngineSettings) -> Segment:
+    """Load a segment, with its encoder as far as the operators are there for that."""
+    if key.encoding:
+        try:
+            fused, outputs = with_encoder(data, key.encoding)
+        except UnsupportedModelError as error:
+            LOGGER.info("the outputs of blocks [%d, %d) are encoded apart: %s", key.start, key.stop, error)
+        else:
+            encoder = Encoder(key.encoding, outputs, operators_ms(outputs, key.encoding, engine))
+            return Segment(key, manifest, load_session(fused, engine), encoder)
+    return Segment(key, manifest, load_session(data, engine))
+
+
+def _extract(model: Model, key: SegmentKey) -> bytes:
+    try:
+        return extract_segment(model, max(0, key.start - 1), key.stop - 1)
+    except (CutError, ModelError) as error:
+        raise CannotPrepare(RejectionCause.MODEL_INVALID, str(error)) from error
+    except MemoryError as error:
+        raise CannotPrepare(RejectionCause.MEMORY, "the segment does not fit into memory") from error

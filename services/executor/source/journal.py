@@ -1,0 +1,232 @@
+"""What a source must not forget: accepted requests with their bytes, and outcomes until they are confirmed.
+
+SQLite with a write-ahead log: a transaction that was committed survives SIGKILL of the process; nothing is synced to
+the platter per request, so a power cut may cost the last moments. All calls come from one thread at a time, never the
+event loop's.
+"""
+
+import contextlib
+import logging
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgpack
+
+from services.executor.source.protocol import Request, RestoredOutcome, RestoredRequest
+
+LOGGER = logging.getLogger(__name__)
+
+_SCHEMA_VERSION = 1
+_BUSY_TIMEOUT_S = 5.0
+_WAL_LIMIT_BYTES = 64 * 1024 * 1024
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS requests (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT NOT NULL, request_id TEXT NOT NULL,
+    accepted_at_s REAL NOT NULL, attempt INTEGER NOT NULL DEFAULT 0, request BLOB NOT NULL,
+    UNIQUE (stream, request_id));
+CREATE TABLE IF NOT EXISTS payloads (
+    stream TEXT NOT NULL, request_id TEXT NOT NULL, payload BLOB NOT NULL, PRIMARY KEY (stream, request_id));
+CREATE TABLE IF NOT EXISTS outcomes (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT NOT NULL, request_id TEXT NOT NULL,
+    finished_at_s REAL NOT NULL, confirmed INTEGER NOT NULL DEFAULT 0, size_bytes INTEGER NOT NULL,
+    content_type TEXT NOT NULL, payload BLOB NOT NULL, UNIQUE (stream, request_id));
+CREATE TABLE IF NOT EXISTS watched (
+    stream TEXT NOT NULL, name TEXT NOT NULL, stamp TEXT NOT NULL, PRIMARY KEY (stream, name));
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOutcome:
+    """An outcome's bytes as they were published, and their content type."""
+
+    payload: bytes
+    content_type: str
+
+
+class Journal:
+    """The journal of one device, all its streams. Open it with `Journal.open`."""
+
+    def __init__(self, path: Path, database: sqlite3.Connection) -> None:
+        """Wrap an open database."""
+        self.path = path
+        self._database = database
+
+    @classmethod
+    def open(cls, path: Path) -> "Journal":
+        """Open or make the journal. A file that is no journal is moved aside, and a new one begun.
+
+        Raises:
+            OSError: the folder cannot be made.
+            sqlite3.OperationalError: the file cannot be opened (rights, disk full).
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return cls(path, _connect(path))
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            _move_aside(path, str(error))
+            return cls(path, _connect(path))
+
+    def begin_anew(self, reason: str) -> None:
+        """Move a journal that turned out to be damaged aside and go on with an empty one."""
+        with contextlib.suppress(sqlite3.Error):
+            self._database.close()
+        _move_aside(self.path, reason)
+        self._database = _connect(self.path)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make everything written in the block durable at its end, or nothing of it."""
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+    def accept(self, stream: str, request: Request, payload: bytes) -> None:
+        """Write an accepted request. One that is there already stays as it is."""
+        key = (stream, request.request_id)
+        self._database.execute(
+            "INSERT OR IGNORE INTO requests (stream, request_id, accepted_at_s, request) VALUES (?, ?, ?, ?)",
+            (*key, request.accepted_at_s, _pack(request)),
+        )
+        self._database.execute("INSERT OR IGNORE INTO payloads VALUES (?, ?, ?)", (*key, payload))
+
+    def note_attempt(self, stream: str, request_id: str, attempt: int) -> None:
+        """Remember how often a request was dispatched: one that kills its source must not do so for ever."""
+        self._database.execute(
+            "UPDATE requests SET attempt = ? WHERE stream = ? AND request_id = ?", (attempt, stream, request_id)
+        )
+
+    def finish(self, stream: str, request_id: str, outcome: StoredOutcome, finished_at_s: float) -> None:
+        """Write an outcome and drop the request. An outcome that is there already stays as it is."""
+        key = (stream, request_id)
+        self._database.execute(
+            "INSERT OR IGNORE INTO outcomes (stream, request_id, finished_at_s, size_bytes, content_type, payload)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (*key, finished_at_s, len(outcome.payload), outcome.content_type, outcome.payload),
+        )
+        self._database.execute("DELETE FROM requests WHERE stream = ? AND request_id = ?", key)
+        self._database.execute("DELETE FROM payloads WHERE stream = ? AND request_id = ?", key)
+
+    def confirm(self, stream: str, request_ids: Iterable[str]) -> None:
+        """Mark outcomes as stored by a collector."""
+        self._database.executemany(
+            "UPDATE outcomes SET confirmed = 1 WHERE stream = ? AND request_id = ?",
+            [(stream, request_id) for request_id in request_ids],
+        )
+
+    def forget(self, stream: str, request_ids: Iterable[str]) -> None:
+        """Remove outcomes."""
+        self._database.executemany(
+            "DELETE FROM outcomes WHERE stream = ? AND request_id = ?",
+            [(stream, request_id) for request_id in request_ids],
+        )
+
+    def payload(self, stream: str, request_id: str) -> bytes | None:
+        """Return the bytes of an accepted request that has no outcome yet."""
+        query = "SELECT payload FROM payloads WHERE stream = ? AND request_id = ?"
+        row = self._database.execute(query, (stream, request_id)).fetchone()
+        return row[0] if row else None
+
+    def outcome(self, stream: str, request_id: str) -> StoredOutcome | None:
+        """Return the outcome of a finished request."""
+        query = "SELECT payload, content_type FROM outcomes WHERE stream = ? AND request_id = ?"
+        row = self._database.execute(query, (stream, request_id)).fetchone()
+        return StoredOutcome(row[0], row[1]) if row else None
+
+    def streams(self) -> tuple[str, ...]:
+        """Return the streams of which the journal knows something."""
+        rows = self._database.execute("SELECT stream FROM requests UNION SELECT stream FROM outcomes ORDER BY 1")
+        return tuple(row[0] for row in rows)
+
+    def restore(self, stream: str, now_at_s: float) -> tuple[tuple[RestoredRequest, ...], tuple[RestoredOutcome, ...]]:
+        """Return a stream's unfinished requests and its outcomes, each in the order of their arrival.
+
+        Args:
+            stream: which.
+            now_at_s: wall clock, for their ages.
+        """
+        requests = self._database.execute(
+            "SELECT request, accepted_at_s, attempt FROM requests WHERE stream = ? ORDER BY position", (stream,)
+        )
+        outcomes = self._database.execute(
+            "SELECT request_id, size_bytes, finished_at_s, confirmed FROM outcomes WHERE stream = ? ORDER BY position",
+            (stream,),
+        )
+        return (
+            tuple(RestoredRequest(_unpack(row[0]), max(0.0, now_at_s - row[1]), row[2]) for row in requests),
+            tuple(RestoredOutcome(row[0], row[1], max(0.0, now_at_s - row[2]), bool(row[3])) for row in outcomes),
+        )
+
+    def watched(self, stream: str) -> dict[str, str]:
+        """Return the files of a watched directory that were taken: name to stamp."""
+        return dict(self._database.execute("SELECT name, stamp FROM watched WHERE stream = ?", (stream,)))
+
+    def note_watched(self, stream: str, name: str, stamp: str) -> None:
+        """Remember that a file of a watched directory was taken."""
+        self._database.execute("INSERT OR REPLACE INTO watched VALUES (?, ?, ?)", (stream, name, stamp))
+
+    def forget_watched(self, stream: str, names: Iterable[str]) -> None:
+        """Forget files that are gone."""
+        self._database.executemany(
+            "DELETE FROM watched WHERE stream = ? AND name = ?", [(stream, name) for name in names]
+        )
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
+        (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(str(verdict))
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _SCHEMA_VERSION):
+            raise sqlite3.DatabaseError(f"its version is {version}, this program knows {_SCHEMA_VERSION}")
+        database.executescript(_SCHEMA)
+        database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
+
+
+def _move_aside(path: Path, reason: str) -> None:
+    aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
+    LOGGER.error("the journal %s is damaged (%s): moved to %s, beginning a new one", path, reason, aside.name)
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.replace(aside.with_name(aside.name + suffix))
+
+
+def _pack(request: Request) -> bytes:
+    packed: bytes = msgpack.packb(
+        {
+            "request_id": request.request_id,
+            "size_bytes": request.size_bytes,
+            "accepted_at_s": request.accepted_at_s,
+            "accept": request.accept,
+            "response_topic": request.response_topic,
+            "correlation_data": request.correlation_data,
+            "traceparent": request.traceparent,
+        }
+    )
+    return packed
+
+
+def _unpack(packed: bytes) -> Request:
+    return Request(**msgpack.unpackb(packed))

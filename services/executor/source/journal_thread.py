@@ -1,0 +1,89 @@
+"""The journal on a thread of its own: the event loop never waits for the disk."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Self, TypeVar
+
+from services.executor.source.journal import Journal
+from shared.service import InputError
+
+LOGGER = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
+
+_RETRY_S = 1.0
+
+
+class JournalThread:
+    """One thread, one journal: calls run in the order in which they are made."""
+
+    def __init__(self, journal: Journal, pool: ThreadPoolExecutor) -> None:
+        """Wrap an open journal and the one thread that may use it."""
+        self._journal = journal
+        self._pool = pool
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, path: Path) -> AsyncIterator[Self]:
+        """Open the journal at `path`; it is closed at the end of the block.
+
+        Raises:
+            InputError: the file cannot be opened or made.
+        """
+        loop = asyncio.get_running_loop()
+        pool = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        try:
+            journal = await loop.run_in_executor(pool, _open, path)
+            try:
+                yield cls(journal, pool)
+            finally:
+                await asyncio.shield(loop.run_in_executor(pool, journal.close))
+        finally:
+            pool.shutdown(wait=False)
+
+    async def read(self, query: Callable[[Journal], Value]) -> Value | None:
+        """Ask the journal; none if it cannot be read."""
+        try:
+            return await self._call(query)
+        except sqlite3.Error as error:
+            LOGGER.error("the journal cannot be read: %s", error)
+            return None
+
+    async def write(self, change: Callable[[Journal], None]) -> None:
+        """Make a change durable, as one transaction.
+
+        A full disk is waited for: until the change is written nothing that depends on it happens. A damaged file is
+        moved aside and the change written to a new one.
+        """
+        told = False
+        while True:
+            try:
+                return await self._call(lambda journal: _in_transaction(journal, change))
+            except sqlite3.OperationalError as error:
+                if not told:
+                    LOGGER.error("the journal cannot be written, trying again every second: %s", error)
+                told = True
+                await asyncio.sleep(_RETRY_S)
+            except sqlite3.DatabaseError as error:
+                await self._call(partial(Journal.begin_anew, reason=str(error)))
+
+    async def _call(self, work: Callable[[Journal], Value]) -> Value:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, self._journal)
+
+
+def _open(path: Path) -> Journal:
+    try:
+        return Journal.open(path)
+    except (OSError, sqlite3.Error) as error:
+        raise InputError(f"the journal {path} cannot be opened: {error}") from error
+
+
+def _in_transaction(journal: Journal, change: Callable[[Journal], None]) -> None:
+    with journal.transaction():
+        change(journal)

@@ -1,0 +1,177 @@
+"""Why a route is no longer the best: which change of the fleet makes the difference, in one line. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from services.planner.decisions.routes import StreamRoutes, devices_of, joint_cost
+from services.planner.problems.snapshot import NOISE, Snapshot
+from shared.messages.events import RerouteCause
+from shared.plan.cost import NoLinkError
+from shared.plan.problem import Link, Problem, link_table
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What has changed.
+
+    Attributes:
+        cause: its kind.
+        text: one line for people.
+        at_s: wall clock of the message that said so; None if no monitor's message did.
+    """
+
+    cause: RerouteCause
+    text: str
+    at_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    cause: Cause
+    undone: Problem
+
+
+def find_cause(
+    before: Problem, after: Problem, present: StreamRoutes, chosen: StreamRoutes, snapshot: Snapshot
+) -> Cause:
+    """Return the change between two problems that speaks most for ``chosen`` against ``present``.
+
+    A device that left comes first. Otherwise each change is undone in turn, and the one without which the gain would be
+    smallest is the cause.
+
+    Args:
+        before: the problem for which the present routes were chosen.
+        after: the problem now.
+        present: the routes in force, by stream of ``after``.
+        chosen: the routes that shall replace them.
+        snapshot: says when monitors reported what.
+    """
+    lost = [device for own in present.values() for device in devices_of(own) if device not in after.devices]
+    if lost:
+        heard_at_s = snapshot.device(lost[0]).presence_changed_at_s
+        return Cause(RerouteCause.DEVICE_LOST, f"device {lost[0]} is gone", heard_at_s)
+    differences = [*_differences(before, after, snapshot)]
+    if not differences:
+        return Cause(RerouteCause.STREAM_CHANGED, "a better route was found")
+    return min(differences, key=lambda each: _gain(each.undone, present, chosen)).cause
+
+
+def _gain(problem: Problem, present: StreamRoutes, chosen: StreamRoutes) -> float:
+    """Return by how much ``chosen`` is cheaper for the problem's streams; minus infinity where it cannot run."""
+    names = {stream.name for stream in problem.streams} & present.keys()
+    try:
+        after = joint_cost(problem, {name: chosen[name] for name in names})
+    except (KeyError, NoLinkError):
+        return float("-inf")
+    try:
+        return joint_cost(problem, {name: present[name] for name in names}) - after
+    except (KeyError, NoLinkError):
+        return float("inf")
+
+
+def _differences(before: Problem, after: Problem, snapshot: Snapshot) -> Iterator[_Difference]:
+    yield from _link_differences(before, after, snapshot)
+    yield from _device_differences(before, after, snapshot)
+    yield from _stream_differences(before, after)
+
+
+def _link_differences(before: Problem, after: Problem, snapshot: Snapshot) -> Iterator[_Difference]:
+    old, new = link_table(before.links), link_table(after.links)
+    for (source, target), link in new.items():
+        known = old.get((source, target))
+        if known is None and (source not in before.devices or target not in before.devices):
+            continue
+        if known is not None and not _differs(known.bandwidth_mbps, link.bandwidth_mbps):
+            if not _differs(known.latency_ms, link.latency_ms):
+                continue
+            text = f"latency of link {source}->{target} {_moved(known.latency_ms, link.latency_ms, 'ms')}"
+        elif known is not None:
+            text = f"link {source}->{target} {_moved(known.bandwidth_mbps, link.bandwidth_mbps, 'Mbps')}"
+        else:
+            text = f"link {source}->{target} appeared"
+        undone = tuple(each for pair, each in new.items() if pair != (source, target) and each is not link)
+        undone = undone if known is None else (*undone, replace(known, source=source, target=target))
+        yield _Difference(
+            Cause(RerouteCause.LINK_CHANGED, text, _heard_at_s(link, snapshot)), replace(after, links=undone)
+        )
+    for (source, target), link in old.items():
+        if (source, target) in new or source not in after.devices or target not in after.devices:
+            continue
+        state = snapshot.device(source).links.get(target)
+        if state is None or state.bandwidth_mbps <= 0:
+            at_s = None if state is None else state.changed_at_s
+            cause = Cause(RerouteCause.LINK_CHANGED, f"link {source}->{target} is dead", at_s)
+            undone = (*new.values(), replace(link, source=source, target=target))
+            yield _Difference(cause, replace(after, links=undone))
+
+
+def _heard_at_s(link: Link, snapshot: Snapshot) -> float | None:
+    state = snapshot.device(link.source).links.get(link.target)
+    return None if state is None else state.changed_at_s
+
+
+def _device_differences(before: Problem, after: Problem, snapshot: Snapshot) -> Iterator[_Difference]:
+    for name, device in after.devices.items():
+        known = before.devices.get(name)
+        if known is None:
+            without = {other: each for other, each in after.devices.items() if other != name}
+            if without:
+                heard_at_s = snapshot.device(name).presence_changed_at_s
+                cause = Cause(RerouteCause.DEVICE_BACK, f"device {name} is there", heard_at_s)
+                yield _Difference(cause, replace(after, devices=without))
+            continue
+        if _differs(known.load_factor, device.load_factor):
+            state = snapshot.device(name)
+            text = f"load factor of {name} {_moved(known.load_factor, device.load_factor, '')}".rstrip()
+            shared = _differs(state.load_factor, device.load_factor)
+            at_s = None if shared else state.load_changed_at_s
+            text = f"{text}, other streams included" if shared else text
+            cause = Cause(RerouteCause.LOAD_CHANGED, text, at_s)
+            yield _Difference(cause, _with(after, name, load_factor=known.load_factor))
+        if (known.block_ms, known.segment_overhead_ms) != (device.block_ms, device.segment_overhead_ms):
+            cause = Cause(RerouteCause.PROFILE_CHANGED, f"profile of {name} changed")
+            undone = _with(after, name, block_ms=known.block_ms, segment_overhead_ms=known.segment_overhead_ms)
+            yield _Difference(cause, undone)
+        if known.memory_bytes != device.memory_bytes:
+            cause = Cause(RerouteCause.STREAM_CHANGED, f"memory left on {name} changed")
+            yield _Difference(cause, _with(after, name, memory_bytes=known.memory_bytes))
+
+
+def _stream_differences(before: Problem, after: Problem) -> Iterator[_Difference]:
+    old, new = before.models, after.models
+    for name in old.keys() & new.keys():
+        if _differs(old[name].input_bytes, new[name].input_bytes):
+            text = f"requests {_moved(old[name].input_bytes / 1000, new[name].input_bytes / 1000, 'kB')}"
+            yield _Difference(Cause(RerouteCause.STREAM_CHANGED, text), replace(after, models={**new, name: old[name]}))
+    yield from _member_differences(before, after)
+
+
+def _member_differences(before: Problem, after: Problem) -> Iterator[_Difference]:
+    """Yield streams that have changed, that are planned together with the others since, and that are not any more."""
+    known, now = ({stream.name: stream for stream in problem.streams} for problem in (before, after))
+    for name, stream in now.items():
+        others = tuple(each for each in after.streams if each.name != name)
+        if name not in known and others:
+            cause = Cause(RerouteCause.STREAM_CHANGED, f"stream {name} is planned together with the others now")
+            yield _Difference(cause, replace(after, streams=others))
+        elif name in known and replace(known[name], model=stream.model) != stream:
+            undone = tuple(
+                replace(known[name], model=stream.model) if each is stream else each for each in after.streams
+            )
+            yield _Difference(Cause(RerouteCause.STREAM_CHANGED, "stream changed"), replace(after, streams=undone))
+    for name in sorted(known.keys() - now.keys()):
+        cause = Cause(RerouteCause.STREAM_CHANGED, f"stream {name} is not planned together with the others any more")
+        yield _Difference(cause, after)
+
+
+def _with(problem: Problem, name: str, **changes: object) -> Problem:
+    changed = replace(problem.devices[name], **changes)  # type: ignore[arg-type]
+    return replace(problem, devices={**problem.devices, name: changed})
+
+
+def _moved(before: float, after: float, unit: str) -> str:
+    return f"{'fell' if after < before else 'rose'} from {before:.1f} to {after:.1f} {unit}"
+
+
+def _differs(before: float, after: float) -> bool:
+    return abs(before - after) > NOISE * max(abs(before), abs(after))

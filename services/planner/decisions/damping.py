@@ -1,0 +1,54 @@
+"""How hard it is to come back: damping against flapping between routes. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.planner.decisions.routes import same_routes
+from shared.messages.streams import PlanRoute
+from shared.plan.policy import Policy
+
+DAMPING_WINDOW_S = 60.0
+"""How long a route that was left is remembered."""
+LARGEST_REQUIRED_GAIN = 0.5
+LEAST_DAMPED_GAIN = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """Routes that were left, when, and whether the reroute led back to routes left shortly before."""
+
+    at_s: float
+    routes: tuple[PlanRoute, ...]
+    returned: bool
+
+
+def required_gain(policy: Policy, routes: Sequence[PlanRoute], departures: Sequence[Departure], now_s: float) -> float:
+    """Return the relative gain that a reroute to ``routes`` must promise."""
+    returns = sum(departure.returned for departure in recent(departures, now_s))
+    doublings = returns + is_return(routes, departures, now_s)
+    if not doublings:
+        return policy.min_gain
+    damped = max(policy.min_gain, LEAST_DAMPED_GAIN) * 2.0**doublings
+    return max(policy.min_gain, min(LARGEST_REQUIRED_GAIN, damped))
+
+
+def is_return(routes: Sequence[PlanRoute], departures: Sequence[Departure], now_s: float) -> bool:
+    """Say whether ``routes`` were left within the damping window."""
+    return any(
+        now_s - departure.at_s <= DAMPING_WINDOW_S and same_routes(departure.routes, routes) for departure in departures
+    )
+
+
+def recent(departures: Sequence[Departure], now_s: float) -> tuple[Departure, ...]:
+    """Return the departures within the damping window."""
+    return tuple(departure for departure in departures if now_s - departure.at_s <= DAMPING_WINDOW_S)
+
+
+def remember(departures: Sequence[Departure], departure: Departure) -> tuple[Departure, ...]:
+    """Return the departures within the damping window, the new one last."""
+    return (*recent(departures, departure.at_s), departure)
+
+
+def last_departure_s(departures: Sequence[Departure]) -> float:
+    """Return when routes were left last; minus infinity if never."""
+    return departures[-1].at_s if departures else float("-inf")

@@ -1,0 +1,129 @@
+"""Policy messages: read, and refused with every reason. Pure."""
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import msgpack
+from pydantic import ValidationError
+
+from services.planner.problems.snapshot import Snapshot
+from shared.plan.cuts import INTEGER_BASES
+from shared.plan.policy import CodecMode, Policy, policy_document, read_policy
+
+REVISION_KEY = "revision"
+"""An extra key of the document, repeated in the stream's status, so that a sender knows which policy was judged."""
+_MAX_REVISION_CHARACTERS = 128
+_MAX_POLICY_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRequest:
+    """A policy that is sound in itself; whether it can be met is not said."""
+
+    revision: str
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A policy that cannot be: every reason, for people."""
+
+    revision: str
+    reasons: tuple[str, ...]
+
+
+def read_request(
+    payload: bytes | memoryview, stream: str, snapshot: Snapshot, strategies: Collection[str]
+) -> PolicyRequest | Refusal:
+    """Read a policy from JSON or msgpack and check what can be checked without planning.
+
+    Args:
+        payload: the document; its key `revision` is no part of the policy.
+        stream: whose policy it shall be.
+        snapshot: the devices and the stream's source.
+        strategies: names that a policy may ask for.
+    """
+    request = parse_request(payload)
+    if isinstance(request, Refusal):
+        return request
+    reasons = tuple(_contradictions(request.policy, stream, snapshot, strategies))
+    return Refusal(request.revision, reasons) if reasons else request
+
+
+def parse_request(payload: bytes | memoryview) -> PolicyRequest | Refusal:
+    """Read a policy from JSON or msgpack, whatever fleet it is for."""
+    try:
+        document = _document(bytes(payload))
+    except ValueError as error:
+        return Refusal("", (str(error),))
+    revision = str(document.pop(REVISION_KEY, ""))[:_MAX_REVISION_CHARACTERS]
+    try:
+        return PolicyRequest(revision, read_policy(json.dumps(document)))
+    except ValidationError as error:
+        return Refusal(revision, tuple(_faults(error)))
+    except (TypeError, ValueError) as error:
+        return Refusal(revision, (f"the policy holds what JSON cannot say: {error}",))
+
+
+def _document(payload: bytes) -> dict[str, object]:
+    if len(payload) > _MAX_POLICY_BYTES:
+        raise ValueError(f"{len(payload)} bytes are more than a policy may have ({_MAX_POLICY_BYTES})")
+    try:
+        document = json.loads(payload) if payload.lstrip()[:1] == b"{" else msgpack.unpackb(payload)
+    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
+        raise ValueError(f"the policy is neither JSON nor msgpack: {error}") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"a policy is a map, not {type(document).__name__}")
+    return document
+
+
+def _faults(error: ValidationError) -> Iterator[str]:
+    for fault in error.errors():
+        place = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            yield f"{place}: no policy has such a field"
+        else:
+            yield f"{place or 'policy'}: {fault['msg']}"
+
+
+def _contradictions(policy: Policy, stream: str, snapshot: Snapshot, strategies: Collection[str]) -> Iterator[str]:
+    if policy.strategy not in strategies:
+        yield f"strategy: there is no {policy.strategy!r}; known are {', '.join(sorted(strategies))}"
+    yield from _unknown_codec(policy, stream, snapshot)
+    allow = policy.devices.allow
+    for device in sorted(set(allow or ()) & set(policy.devices.deny)):
+        yield f"devices: {device} is allowed and denied"
+    for device in sorted(set(allow or ()) - snapshot.devices.keys()):
+        yield f"devices.allow: there is no device {device!r}; known are {', '.join(sorted(snapshot.devices)) or 'none'}"
+    if allow is not None and not allow:
+        yield "devices.allow: the empty list allows no device"
+    elif allow is None and snapshot.devices and not any(map(policy.devices.permits, snapshot.devices)):
+        yield f"devices: none of {', '.join(sorted(snapshot.devices))} is left"
+    declaration = snapshot.streams.get(stream)
+    if declaration is not None and policy.raw_input_stays_on_source and not policy.devices.permits(declaration.source):
+        yield f"raw_input_stays_on_source: the source {declaration.source} is not allowed to compute"
+
+
+def _unknown_codec(policy: Policy, stream: str, snapshot: Snapshot) -> Iterator[str]:
+    """Say that no feature map of the stream's model is offered in the encoding that the policy demands."""
+    declaration = snapshot.streams.get(stream)
+    manifest = None if declaration is None else snapshot.resolve(declaration.model)
+    if manifest is None or policy.codec in (CodecMode.AUTO, CodecMode.LOSSLESS):
+        return
+    calibration = snapshot.calibrations.get(manifest.model)
+    if calibration is None:
+        yield f"codec: the encodings of {manifest.name} are not measured; `segue model calibrate` does that"
+        return
+    known = sorted({codec.codec for block in calibration.blocks for codec in block.codecs})
+    wanted = INTEGER_BASES if policy.codec == CodecMode.INT8 else {policy.codec}
+    if not any({name, name.split("+", 1)[0]} & wanted for name in known):
+        yield f"codec: {manifest.name} is not offered as {policy.codec!r}; there are {', '.join(known) or 'none'}"
+
+
+def request_document(request: PolicyRequest) -> bytes:
+    """Return the policy as it is kept and published again: JSON, with its revision."""
+    document = policy_document(request.policy)
+    if request.revision:
+        document[REVISION_KEY] = request.revision
+    return json.dumps(document).encode()

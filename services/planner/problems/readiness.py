@@ -1,0 +1,64 @@
+"""What is missing before a stream can be planned. Pure."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from services.planner.problems.snapshot import DeviceState, Snapshot
+from shared.messages.models import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A stream cannot be planned yet: every reason, for people."""
+
+    reasons: tuple[str, ...]
+
+
+def missing(snapshot: Snapshot, stream: str, measuring: Collection[str] = ()) -> Waiting | None:
+    """Return what a stream waits for; None if it can be planned.
+
+    Args:
+        snapshot: has the stream.
+        stream: its name.
+        measuring: devices that are measuring the stream's model and are worth waiting for.
+
+    Raises:
+        KeyError: the snapshot has no such stream.
+    """
+    reasons = tuple(_reasons(snapshot, stream, measuring))
+    return Waiting(reasons) if reasons else None
+
+
+def profile_fault(state: DeviceState, manifest: Manifest) -> str | None:
+    """Say why the device cannot be planned for the model; None if it can."""
+    profile = state.profiles.get(manifest.model)
+    if profile is None:
+        return "its profile is missing"
+    if len(profile.block_ms) != len(manifest.blocks):
+        return f"its profile has {len(profile.block_ms)} blocks, the model {len(manifest.blocks)}"
+    return None
+
+
+def _reasons(snapshot: Snapshot, stream: str, measuring: Collection[str]) -> Iterator[str]:
+    declaration = snapshot.streams[stream]
+    source = snapshot.devices.get(declaration.source)
+    if source is None or not source.online:
+        yield f"source device {declaration.source} is {'unknown' if source is None else 'offline'}"
+    manifest = snapshot.resolve(declaration.model)
+    if manifest is None:
+        yield f"model {declaration.model} is not in the library"
+        return
+    permits = snapshot.policy(stream).devices.permits
+    yield from (
+        f"device {device} is measuring model {manifest.name}"
+        for device in sorted(measuring)
+        if snapshot.device(device).online and permits(device)
+    )
+    permitted = {name: state for name, state in snapshot.devices.items() if permits(name)}
+    if not any(state.online and profile_fault(state, manifest) is None for state in permitted.values()):
+        causes = [f"{name}: {_fault(state, manifest)}" for name, state in sorted(permitted.items())]
+        yield f"no device can run model {manifest.name} yet ({'; '.join(causes) or 'the policy allows none'})"
+
+
+def _fault(state: DeviceState, manifest: Manifest) -> str:
+    return (profile_fault(state, manifest) or "ready") if state.online else "offline"

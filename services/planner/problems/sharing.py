@@ -1,0 +1,65 @@
+"""What streams take from each other on devices they share: memory, and time to compute. Pure."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from services.planner.problems.snapshot import Snapshot
+from shared.messages.models import Manifest
+from shared.messages.streams import CommittedPlan, PlanRoute
+
+LARGEST_SHARE = 0.8
+"""However busy others keep a device, a stream is taken to get the rest of this."""
+
+
+def held_bytes(plans: Iterable[tuple[Manifest, Sequence[PlanRoute]]]) -> dict[str, float]:
+    """Return what the segments of these plans hold on every device; one that plans or routes share counts once."""
+    segments = {
+        (stage.device, manifest.model, stage.start, stage.stop): manifest
+        for manifest, routes in plans
+        for route in routes
+        for stage in route.stages
+    }
+    held: defaultdict[str, float] = defaultdict(float)
+    for (device, _, start, stop), manifest in segments.items():
+        held[device] += segment_bytes(manifest, start, stop)
+    return dict(held)
+
+
+def segment_bytes(manifest: Manifest, start: int, stop: int) -> float:
+    """Return the memory of blocks ``[start, stop)``: their parameters plus the largest activation."""
+    blocks = manifest.blocks[start:stop]
+    working = max((block.activation_bytes or block.output_bytes for block in blocks), default=0)
+    return sum(block.parameter_bytes for block in blocks) + working
+
+
+def busy_shares(plans: Iterable[CommittedPlan], snapshot: Snapshot, now_s: float) -> dict[str, float]:
+    """Return the share of its time that every device computes for these plans.
+
+    Rates are those that sources see, else those declared; a stream without either, or without its source, takes none.
+    """
+    shares: defaultdict[str, float] = defaultdict(float)
+    for plan in plans:
+        rate_hz = _rate_hz(plan.stream, snapshot) if snapshot.device(plan.source).online else 0.0
+        weights = sum(route.weight for route in plan.routes)
+        for route in plan.routes:
+            for stage in route.stages:
+                device = snapshot.device(stage.device)
+                profile = device.profiles.get(plan.model)
+                if profile is None:
+                    continue
+                compute_ms = sum(profile.block_ms[stage.start : stage.stop]) + profile.segment_overhead_ms
+                busy_ms = device.present_load_factor(now_s) * compute_ms
+                shares[stage.device] += rate_hz * route.weight / weights * busy_ms / 1000
+    return dict(shares)
+
+
+def slowdown(share: float) -> float:
+    """Return how many times longer computing takes on a device that is busy for others: processor sharing."""
+    return 1 / (1 - min(share, LARGEST_SHARE))
+
+
+def _rate_hz(stream: str, snapshot: Snapshot) -> float:
+    usage, declaration = snapshot.usage.get(stream), snapshot.streams.get(stream)
+    seen = None if usage is None else usage.rate_hz
+    declared = None if declaration is None else declaration.rate_hz
+    return seen or declared or 0.0

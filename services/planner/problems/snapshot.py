@@ -1,0 +1,247 @@
+"""The planner's present view of the fleet: devices, links, profiles, models, streams, policies. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from services.planner.problems.encodings import FieldRecord, Place, place_of
+from shared.messages.calibration import Calibration, ShadowReport
+from shared.messages.devices import Capabilities, Links, Presence, Profile, State, Telemetry
+from shared.messages.models import Manifest
+from shared.messages.streams import StreamDeclaration, StreamUsage
+from shared.plan.policy import Policy
+
+TELEMETRY_STALE_AFTER_S = 60.0
+"""A load factor that old says nothing any more: the device counts as idle."""
+NOISE = 0.02
+"""Relative change below which a measured value counts as unchanged when a cause is looked for."""
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """One directed link as its sender's monitor sees it; ``changed_at_s`` is the monitor's clock."""
+
+    bandwidth_mbps: float
+    latency_ms: float
+    changed_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceState:
+    """What is known of a device.
+
+    Attributes:
+        online: its executor is there.
+        presence_changed_at_s: planner's clock when it last came or went.
+        boot_id: of its executor's process.
+        capabilities: of its executor.
+        load_factor: how many times slower than idle, as last heard.
+        load_heard_at_s: planner's clock of the last telemetry; None if there was none.
+        load_changed_at_s: the monitor's clock of the telemetry that last changed the load factor.
+        links: what leaves it, by target.
+        profiles: measured costs, by model.
+    """
+
+    online: bool = False
+    presence_changed_at_s: float | None = None
+    boot_id: str = ""
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    load_factor: float = 1.0
+    load_heard_at_s: float | None = None
+    load_changed_at_s: float | None = None
+    links: Mapping[str, LinkState] = field(default_factory=dict)
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+
+    def present_load_factor(self, now_s: float) -> float:
+        """Return the load factor, 1 if it has not been heard of for `TELEMETRY_STALE_AFTER_S`."""
+        if self.load_heard_at_s is None or now_s - self.load_heard_at_s > TELEMETRY_STALE_AFTER_S:
+            return 1.0
+        return self.load_factor
+
+
+@dataclass(frozen=True, slots=True)
+class ModelWithdrawn:
+    """A manifest has been removed."""
+
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """A policy that has been accepted; None for the default one."""
+
+    stream: str
+    policy: Policy | None
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRecordRestored:
+    """What shadow checks had reported of a place before the planner started anew."""
+
+    model: str
+    place: Place
+    record: FieldRecord
+
+
+Change = (
+    Presence
+    | Telemetry
+    | Links
+    | Profile
+    | Manifest
+    | ModelWithdrawn
+    | Calibration
+    | ShadowReport
+    | FieldRecordRestored
+    | StreamDeclaration
+    | StreamUsage
+    | PolicySet
+)
+"""What changes a snapshot: messages as they come, and the planner's own decisions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything the planner knows at a moment. Later manifests of a name come later in ``manifests``."""
+
+    devices: Mapping[str, DeviceState] = field(default_factory=dict)
+    manifests: Mapping[str, Manifest] = field(default_factory=dict)
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
+    shadows: Mapping[str, Mapping[Place, FieldRecord]] = field(default_factory=dict)
+    streams: Mapping[str, StreamDeclaration] = field(default_factory=dict)
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    usage: Mapping[str, StreamUsage] = field(default_factory=dict)
+
+    def device(self, name: str) -> DeviceState:
+        """Return what is known of a device, which may be nothing."""
+        return self.devices.get(name, DeviceState())
+
+    def policy(self, stream: str) -> Policy:
+        """Return the policy in force for a stream."""
+        return self.policies.get(stream, Policy())
+
+    def resolve(self, model: str) -> Manifest | None:
+        """Return the manifest of a SHA-256, or the newest one of that name."""
+        exact = self.manifests.get(model)
+        if exact is not None:
+            return exact
+        return next((each for each in reversed(list(self.manifests.values())) if each.name == model), None)
+
+
+def apply(snapshot: Snapshot, change: Change, now_s: float) -> Snapshot:
+    """Return the snapshot after `change`, heard at ``now_s`` (planner's wall clock, seconds).
+
+    Pure: equal values stay the same object where nothing changes, so that callers may compare cheaply.
+    """
+    match change:
+        case Presence():
+            return _with_device(snapshot, change.device, _present(snapshot.device(change.device), change, now_s))
+        case Telemetry():
+            return _with_device(snapshot, change.device, _loaded(snapshot.device(change.device), change, now_s))
+        case Links():
+            return _with_device(snapshot, change.device, _linked(snapshot.device(change.device), change))
+        case Profile():
+            device = snapshot.device(change.device)
+            profiled = replace(device, profiles=_put(device.profiles, change.model, change))
+            return _with_device(snapshot, change.device, profiled)
+        case Manifest():
+            return replace(snapshot, manifests=_put(_without(snapshot.manifests, change.model), change.model, change))
+        case ModelWithdrawn():
+            return replace(snapshot, manifests=_without(snapshot.manifests, change.model))
+        case Calibration():
+            return _calibrated(snapshot, change)
+        case ShadowReport():
+            records = snapshot.shadows.get(change.model, {})
+            place = place_of(change.block, change.codec)
+            record = records.get(place, FieldRecord()).and_then(change)
+            return replace(snapshot, shadows=_put(snapshot.shadows, change.model, _put(records, place, record)))
+        case FieldRecordRestored(model, place, record):
+            records = snapshot.shadows.get(model, {})
+            return replace(snapshot, shadows=_put(snapshot.shadows, model, _put(records, place, record)))
+        case StreamDeclaration():
+            return _declared(snapshot, change)
+        case StreamUsage():
+            return replace(snapshot, usage=_put(snapshot.usage, change.stream, change))
+        case PolicySet(stream, policy):
+            others = _without(snapshot.policies, stream)
+            return replace(snapshot, policies=others if policy is None else _put(others, stream, policy))
+
+
+def _present(device: DeviceState, presence: Presence, now_s: float) -> DeviceState:
+    online = presence.state is State.ONLINE
+    if not online and presence.boot_id and device.online and presence.boot_id != device.boot_id:
+        return device  # the last will of a process that has been replaced
+    changed_at_s = device.presence_changed_at_s if online == device.online else now_s
+    if not online:
+        return replace(device, online=False, presence_changed_at_s=changed_at_s)
+    return replace(
+        device,
+        online=True,
+        presence_changed_at_s=changed_at_s,
+        boot_id=presence.boot_id,
+        capabilities=presence.capabilities,
+    )
+
+
+def _loaded(device: DeviceState, telemetry: Telemetry, now_s: float) -> DeviceState:
+    known = device.load_changed_at_s is not None
+    changed = not known or _differs(device.load_factor, telemetry.load_factor)
+    return replace(
+        device,
+        load_factor=telemetry.load_factor,
+        load_heard_at_s=now_s,
+        load_changed_at_s=telemetry.sent_at_s if changed else device.load_changed_at_s,
+    )
+
+
+def _linked(device: DeviceState, links: Links) -> DeviceState:
+    states: dict[str, LinkState] = {}
+    for link in links.links:
+        before = device.links.get(link.target)
+        changed = (
+            before is None
+            or _differs(before.bandwidth_mbps, link.bandwidth_mbps)
+            or _differs(before.latency_ms, link.latency_ms)
+        )
+        changed_at_s = links.sent_at_s if changed or before is None else before.changed_at_s
+        states[link.target] = LinkState(link.bandwidth_mbps, link.latency_ms, changed_at_s)
+    return replace(device, links=states)
+
+
+def _calibrated(snapshot: Snapshot, calibration: Calibration) -> Snapshot:
+    """Take over a calibration; a new one makes what the field said of the old one void."""
+    before = snapshot.calibrations.get(calibration.model)
+    calibrations = _put(snapshot.calibrations, calibration.model, calibration)
+    if before is None or before == calibration:
+        return replace(snapshot, calibrations=calibrations)
+    return replace(snapshot, calibrations=calibrations, shadows=_without(snapshot.shadows, calibration.model))
+
+
+def _declared(snapshot: Snapshot, stream: StreamDeclaration) -> Snapshot:
+    if stream.model:
+        return replace(snapshot, streams=_put(snapshot.streams, stream.stream, stream))
+    return replace(
+        snapshot,
+        streams=_without(snapshot.streams, stream.stream),
+        policies=_without(snapshot.policies, stream.stream),
+        usage=_without(snapshot.usage, stream.stream),
+    )
+
+
+def _with_device(snapshot: Snapshot, name: str, device: DeviceState) -> Snapshot:
+    return replace(snapshot, devices=_put(snapshot.devices, name, device))
+
+
+def _put(mapping: Mapping[_Key, _Value], key: _Key, value: _Value) -> Mapping[_Key, _Value]:
+    return {**mapping, key: value}
+
+
+def _without(mapping: Mapping[str, _Value], key: str) -> Mapping[str, _Value]:
+    return {name: value for name, value in mapping.items() if name != key}
+
+
+def _differs(before: float, after: float) -> bool:
+    return abs(before - after) > NOISE * max(abs(before), abs(after))

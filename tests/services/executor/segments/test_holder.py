@@ -1,0 +1,131 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from services.executor.errors import CannotPrepare
+from services.executor.segments.engine import EngineSettings
+from services.executor.segments.holder import SegmentHolder
+from services.executor.segments.lifecycle import EpochKey, Lifecycle, SegmentKey
+from services.executor.segments.models import ModelStore
+from shared.messages.control import Prepare, Ready, Rejected, RejectionCause, SegmentRange
+from shared.messages.models import Manifest
+
+EPOCH = EpochKey("s", 1)
+
+
+@asynccontextmanager
+async def running(
+    store: ModelStore, limit_bytes: int | None = None
+) -> AsyncIterator[tuple[SegmentHolder, asyncio.Queue[Ready | Rejected]]]:
+    answers: asyncio.Queue[Ready | Rejected] = asyncio.Queue()
+    holder = SegmentHolder("d", store, EngineSettings(), Lifecycle(limit_bytes, linger_s=0.0), answers.put)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        task = group.create_task(holder.run())
+        yield holder, answers
+        task.cancel()
+
+
+def asked(manifest: Manifest, *ranges: tuple[int, int], epoch: int = 1) -> Prepare:
+    segments = tuple(SegmentRange(start=start, stop=stop) for start, stop in ranges)
+    return Prepare(stream="s", epoch=epoch, manifest=manifest, segments=segments)
+
+
+async def test_an_epoch_is_prepared_used_and_dropped(manifest: Manifest, store: ModelStore) -> None:
+    async with running(store) as (holder, answers):
+        await holder.prepare(asked(manifest, (0, 2), (2, 4)))
+        assert await answers.get() == Ready(device="d", stream="s", epoch=1)
+        assert holder.is_prepared("s", 1)
+        async with holder.borrow(EPOCH, SegmentKey(manifest.model, 0, 2)) as segment:
+            assert segment.key.stop == 2
+            await holder.release("s", 1)
+            await holder.tick()
+            assert len(holder.lifecycle.loaded) == 2
+        await holder.tick()
+        assert not holder.lifecycle.loaded
+
+
+async def test_what_was_never_prepared_is_built_for_all_who_wait(manifest: Manifest, store: ModelStore) -> None:
+    key = SegmentKey(manifest.model, 1, 3)
+
+    async def use() -> int:
+        async with holder.borrow(EPOCH, key) as segment:
+            return id(segment)
+
+    async with running(store) as (holder, _):
+        holder.know(manifest)
+        assert len(set(await asyncio.gather(*(use() for _ in range(5))))) == 1
+
+
+async def test_a_model_nobody_knows_cannot_be_borrowed(store: ModelStore) -> None:
+    async with running(store) as (holder, _):
+        with pytest.raises(CannotPrepare, match="no manifest"):
+            async with holder.borrow(EPOCH, SegmentKey("0" * 64, 0, 1)):
+                raise AssertionError("it was borrowed")
+
+
+async def test_blocks_that_do_not_exist_are_rejected_and_all_who_wait_are_told(
+    manifest: Manifest, store: ModelStore
+) -> None:
+    key = SegmentKey(manifest.model, 1, 99)
+
+    async def use() -> None:
+        async with holder.borrow(EPOCH, key):
+            raise AssertionError("it was borrowed")
+
+    async with running(store) as (holder, answers):
+        await holder.prepare(asked(manifest, (1, 99)))
+        results = await asyncio.gather(use(), use(), return_exceptions=True)
+        assert all(isinstance(each, CannotPrepare) for each in results)
+        answer = await answers.get()
+        assert isinstance(answer, Rejected)
+        assert answer.cause is RejectionCause.ERROR
+
+
+async def test_too_much_is_rejected_without_being_built(manifest: Manifest, store: ModelStore) -> None:
+    async with running(store, limit_bytes=10) as (holder, answers):
+        await holder.prepare(asked(manifest, (0, 3)))
+        answer = await answers.get()
+        assert isinstance(answer, Rejected)
+        assert answer.cause is RejectionCause.MEMORY
+
+
+def encoded(manifest: Manifest, codec: str, epoch: int) -> Prepare:
+    """Ask for blocks 0 and 1, behind which the tensor is large enough to be encoded in their graph."""
+    return Prepare(stream="s", epoch=epoch, manifest=manifest, segments=(SegmentRange(start=0, stop=2, codec=codec),))
+
+
+async def test_one_session_serves_an_epoch_whatever_travels(manifest: Manifest, store: ModelStore) -> None:
+    plain = SegmentKey(manifest.model, 0, 2)
+    async with running(store) as (holder, answers):
+        await holder.prepare(encoded(manifest, "uint8+zstd", 1))
+        assert isinstance(await answers.get(), Ready)
+        async with holder.borrow(EPOCH, plain) as segment:
+            assert segment.key.encoding == "uint8"
+            assert segment.encoder_for("sparse8") is not None
+        await holder.prepare(encoded(manifest, "float16", 1))
+        assert isinstance(await answers.get(), Ready)
+        assert {key.encoding for key in holder.lifecycle.loaded} == {"uint8"}
+
+
+async def test_another_encoding_is_another_session_and_the_old_one_goes(manifest: Manifest, store: ModelStore) -> None:
+    plain = SegmentKey(manifest.model, 0, 2)
+    async with running(store) as (holder, answers):
+        for epoch, codec in ((1, "uint8"), (2, "float16"), (3, "raw")):
+            await holder.prepare(encoded(manifest, codec, epoch))
+            assert isinstance(await answers.get(), Ready)
+            async with holder.borrow(EpochKey("s", epoch), plain) as segment:
+                assert segment.key.encoding == codec.replace("raw", "")
+            await holder.release("s", epoch - 1)
+            await holder.tick()
+            assert len(holder.lifecycle.loaded) == 1
+
+
+async def test_a_feature_map_of_an_unknown_epoch_takes_what_is_loaded(manifest: Manifest, store: ModelStore) -> None:
+    async with running(store) as (holder, answers):
+        await holder.prepare(encoded(manifest, "uint8", 1))
+        assert isinstance(await answers.get(), Ready)
+        async with holder.borrow(EpochKey("other", 9), SegmentKey(manifest.model, 0, 2)) as segment:
+            assert segment.key.encoding == "uint8"
+        assert len(holder.lifecycle.loaded) == 1

@@ -1,0 +1,222 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.executor.segments.lifecycle import (
+    TRANSITIONS,
+    AnswerReady,
+    AnswerRejected,
+    Build,
+    BuildFailed,
+    BuildSucceeded,
+    Command,
+    Drop,
+    EpochKey,
+    EpochPhase,
+    EpochsOver,
+    Event,
+    Lifecycle,
+    PrepareAsked,
+    SegmentKey,
+    SegmentNeed,
+    SegmentReturned,
+    SegmentWanted,
+    Tick,
+)
+from shared.messages.control import RejectionCause
+
+A, B, C = (SegmentKey("m", start, start + 1) for start in range(3))
+ONE, TWO = EpochKey("s", 1), EpochKey("s", 2)
+OTHER = EpochKey("t", 1)
+
+
+def need(key: SegmentKey, parameter_bytes: int = 0, activation_bytes: int = 0) -> SegmentNeed:
+    return SegmentNeed(key, parameter_bytes, activation_bytes)
+
+
+def ready(lifecycle: Lifecycle, epoch: EpochKey, *keys: SegmentKey) -> None:
+    for command in lifecycle.handle(PrepareAsked(epoch, tuple(need(key) for key in keys)), 0.0):
+        if isinstance(command, Build):
+            lifecycle.handle(BuildSucceeded(command.key), 0.0)
+    assert lifecycle.phase(epoch) is EpochPhase.READY
+
+
+def test_an_epoch_is_ready_when_all_its_segments_are_built() -> None:
+    lifecycle = Lifecycle()
+    assert lifecycle.handle(PrepareAsked(ONE, (need(A), need(B))), 0.0) == [Build(A), Build(B)]
+    assert lifecycle.handle(BuildSucceeded(A), 0.0) == []
+    assert lifecycle.phase(ONE) is EpochPhase.PREPARING
+    assert lifecycle.handle(BuildSucceeded(B), 0.0) == [AnswerReady(ONE)]
+
+
+def test_what_is_loaded_is_not_built_again() -> None:
+    lifecycle = Lifecycle()
+    ready(lifecycle, ONE, A, B)
+    assert lifecycle.handle(PrepareAsked(TWO, (need(B),)), 0.0) == [AnswerReady(TWO)]
+
+
+def test_a_repeated_command_is_answered_again() -> None:
+    lifecycle = Lifecycle()
+    ready(lifecycle, ONE, A)
+    assert lifecycle.handle(PrepareAsked(ONE, (need(A),)), 0.0) == [AnswerReady(ONE)]
+
+
+def test_another_choice_under_the_same_number_replaces_the_first() -> None:
+    lifecycle = Lifecycle()
+    ready(lifecycle, ONE, A)
+    assert lifecycle.handle(PrepareAsked(ONE, (need(B),)), 0.0) == [Build(B)]
+    assert lifecycle.handle(BuildSucceeded(B), 0.0) == [AnswerReady(ONE), Drop(A)]
+
+
+def test_a_failed_build_rejects_the_epoch_with_its_reason() -> None:
+    lifecycle = Lifecycle()
+    lifecycle.handle(PrepareAsked(ONE, (need(A), need(B))), 0.0)
+    lifecycle.handle(BuildSucceeded(A), 0.0)
+    failed = BuildFailed(B, RejectionCause.DISK, "the disk is full")
+    assert lifecycle.handle(failed, 0.0) == [AnswerRejected(ONE, RejectionCause.DISK, "the disk is full"), Drop(A)]
+    assert lifecycle.phase(ONE) is EpochPhase.GONE
+
+
+def test_segments_of_the_epoch_before_stay_until_its_last_request_is_through() -> None:
+    lifecycle = Lifecycle(linger_s=5.0)
+    ready(lifecycle, ONE, A)
+    ready(lifecycle, TWO, B)
+    lifecycle.handle(SegmentWanted(ONE, need(A)), 0.0)
+    lifecycle.handle(EpochsOver("s", 1), 1.0)
+    assert lifecycle.handle(Tick(), 100.0) == []
+    lifecycle.handle(SegmentReturned(ONE), 100.0)
+    assert lifecycle.handle(Tick(), 104.9) == []
+    assert lifecycle.handle(Tick(), 105.0) == [Drop(A)]
+    assert lifecycle.loaded == {B}
+
+
+def test_a_segment_that_another_stream_uses_is_kept() -> None:
+    lifecycle = Lifecycle(linger_s=0.0)
+    ready(lifecycle, ONE, A)
+    ready(lifecycle, OTHER, A)
+    lifecycle.handle(EpochsOver("s", None), 0.0)
+    assert lifecycle.handle(Tick(), 1.0) == []
+    lifecycle.handle(EpochsOver("t", None), 1.0)
+    assert lifecycle.handle(Tick(), 2.0) == [Drop(A)]
+
+
+def test_a_feature_map_has_its_segment_built_on_demand() -> None:
+    lifecycle = Lifecycle()
+    assert lifecycle.handle(SegmentWanted(ONE, need(A)), 0.0) == [Build(A)]
+    assert lifecycle.handle(SegmentWanted(ONE, need(A)), 0.0) == []
+    assert lifecycle.handle(BuildSucceeded(A), 0.0) == []
+    assert lifecycle.loaded == {A}
+
+
+def test_a_late_feature_map_of_a_released_epoch_does_not_bring_it_back() -> None:
+    lifecycle = Lifecycle(linger_s=5.0)
+    lifecycle.handle(EpochsOver("s", 1), 0.0)
+    lifecycle.handle(SegmentWanted(ONE, need(A)), 0.0)
+    lifecycle.handle(BuildSucceeded(A), 0.0)
+    lifecycle.handle(SegmentReturned(ONE), 1.0)
+    assert lifecycle.handle(Tick(), 6.0) == [Drop(A)]
+
+
+def test_a_build_that_fails_on_demand_rejects_nothing() -> None:
+    lifecycle = Lifecycle()
+    lifecycle.handle(SegmentWanted(ONE, need(A)), 0.0)
+    assert lifecycle.handle(BuildFailed(A, RejectionCause.ERROR, "no"), 0.0) == []
+    assert lifecycle.handle(SegmentWanted(ONE, need(A)), 0.0) == [Build(A)]
+
+
+def test_a_segment_built_for_an_epoch_that_is_gone_is_dropped() -> None:
+    lifecycle = Lifecycle(linger_s=0.0)
+    lifecycle.handle(PrepareAsked(ONE, (need(A),)), 0.0)
+    lifecycle.handle(EpochsOver("s", None), 0.0)
+    lifecycle.handle(Tick(), 1.0)
+    assert lifecycle.handle(BuildSucceeded(A), 1.0) == [Drop(A)]
+
+
+def test_the_limit_counts_the_newest_epoch_of_every_stream() -> None:
+    lifecycle = Lifecycle(memory_limit_bytes=2 * 2**20)
+    asked = PrepareAsked(ONE, (need(A, 2**20, 2**19),))
+    assert lifecycle.handle(asked, 0.0) == [Build(A)]
+    (rejected,) = lifecycle.handle(PrepareAsked(OTHER, (need(B, 2**20, 1),)), 0.0)
+    assert rejected == AnswerRejected(OTHER, RejectionCause.MEMORY, "2.5 MiB are needed and 2.0 MiB are allowed")
+    # The stream's own epoch before does not count: it goes when the change is over.
+    assert lifecycle.handle(PrepareAsked(TWO, (need(B, 2**20, 1),)), 0.0) == [Build(B)]
+
+
+def test_only_what_is_not_loaded_needs_free_memory() -> None:
+    lifecycle = Lifecycle()
+    ready(lifecycle, ONE, A)
+    asked = PrepareAsked(TWO, (need(A, 2**30), need(B, 10, 10)), available_bytes=20)
+    assert lifecycle.handle(asked, 0.0) == [Build(B)]
+    (rejected,) = lifecycle.handle(PrepareAsked(EpochKey("s", 3), (need(C, 21),), available_bytes=20), 0.0)
+    assert isinstance(rejected, AnswerRejected)
+    assert rejected.cause is RejectionCause.MEMORY
+
+
+def test_gone_is_the_end() -> None:
+    assert all(phase is not EpochPhase.GONE for phase, _ in TRANSITIONS)
+    assert {phase for phase, _ in TRANSITIONS} == set(EpochPhase) - {EpochPhase.GONE}
+
+
+KEYS = st.sampled_from([A, B, C])
+EPOCHS = st.builds(EpochKey, st.sampled_from("st"), st.integers(1, 3))
+STEPS = st.one_of(
+    st.builds(
+        lambda epoch, keys: PrepareAsked(epoch, tuple(need(key) for key in keys)),
+        EPOCHS,
+        st.sets(KEYS, min_size=1),
+    ),
+    st.builds(lambda epoch, key: SegmentWanted(epoch, need(key)), EPOCHS, KEYS),
+    st.builds(EpochsOver, st.sampled_from("st"), st.none() | st.integers(1, 3)),
+    st.sampled_from(["return", "built", "failed"]),
+    st.just(Tick()),
+)
+
+
+@given(st.lists(st.tuples(STEPS, st.floats(0, 10)), max_size=50))
+def test_builds_and_drops_balance_and_everything_goes_in_the_end(steps: list[tuple[Event | str, float]]) -> None:
+    lifecycle = Lifecycle(linger_s=1.0)
+    now_s = 0.0
+    building: list[SegmentKey] = []
+    loaded: set[SegmentKey] = set()
+    borrowed: list[EpochKey] = []
+
+    def perform(commands: list[Command]) -> None:
+        for command in commands:
+            if isinstance(command, Build):
+                assert command.key not in building and command.key not in loaded
+                building.append(command.key)
+            elif isinstance(command, Drop):
+                loaded.remove(command.key)
+
+    def tell(event: Event) -> None:
+        if isinstance(event, BuildSucceeded):
+            loaded.add(event.key)
+        perform(lifecycle.handle(event, now_s))
+        assert lifecycle.loaded == loaded
+
+    for step, passed_s in steps:
+        now_s += passed_s
+        if isinstance(step, SegmentWanted):
+            borrowed.append(step.epoch)
+        if not isinstance(step, str):
+            tell(step)
+        elif step == "return" and borrowed:
+            tell(SegmentReturned(borrowed.pop()))
+        elif step == "built" and building:
+            tell(BuildSucceeded(building.pop(0)))
+        elif step == "failed" and building:
+            tell(BuildFailed(building.pop(0), RejectionCause.ERROR, "no"))
+    while borrowed:
+        tell(SegmentReturned(borrowed.pop()))
+    while building:
+        tell(BuildSucceeded(building.pop(0)))
+    for stream in "st":
+        tell(EpochsOver(stream, None))
+    now_s += 1.001
+    tell(Tick())
+    assert not loaded
+
+
+def test_returning_what_was_not_borrowed_is_a_broken_contract() -> None:
+    with pytest.raises(KeyError):
+        Lifecycle().handle(SegmentReturned(ONE), 0.0)

@@ -1,0 +1,55 @@
+import pytest
+
+from services.executor.segments.pace import Pace
+from services.executor.segments.profile import IdleProfile
+from shared.messages.devices import Emulation
+from shared.messages.models import Manifest, ManifestBlock
+
+PROFILE = IdleProfile((1.0, 2.0, 4.0), 0.5)
+MANIFEST = Manifest(
+    model="0" * 64,
+    name="m",
+    size_bytes=1,
+    inputs=(),
+    outputs=(),
+    blocks=tuple(ManifestBlock(name=str(n), output_bytes=1, flops=n * 10**7) for n in range(3)),
+)
+
+
+def test_a_real_device_pretends_nothing() -> None:
+    pace = Pace(emulated=False)
+    assert not pace.emulate(Emulation(device="d", slowdown=9.0))
+    pace.learn("m", PROFILE)
+    assert pace.idle("m") == PROFILE
+    assert pace.nominal("m", 0, 3, lambda: 0.0) is None
+    assert pace.factor == 1.0
+
+
+def test_an_emulated_device_takes_slowdown_times_load_times_the_profile() -> None:
+    pace = Pace(emulated=True)
+    pace.learn("m", PROFILE)
+    assert pace.emulate(Emulation(device="d", slowdown=4.0, load_factor=3.0))
+    nominal = pace.nominal("m", 1, 3, lambda: 2.0)
+    assert nominal is not None
+    assert nominal(0.1) == pytest.approx(12 * (6.5 + 2.0))
+    assert pace.idle("m") == PROFILE.scaled(4.0)
+
+
+def test_load_does_not_change_the_profile() -> None:
+    pace = Pace(emulated=True)
+    pace.emulate(Emulation(device="d", slowdown=4.0))
+    assert not pace.emulate(Emulation(device="d", slowdown=4.0, load_factor=2.0))
+
+
+def test_without_a_profile_the_time_it_took_is_stretched() -> None:
+    pace = Pace(emulated=True)
+    pace.emulate(Emulation(device="d", slowdown=2.0, load_factor=2.0))
+    nominal = pace.nominal("m", 0, 1, lambda: 0.0)
+    assert nominal is not None and nominal(5.0) == 20.0
+
+
+def test_unprofiled_segments_are_ranked_by_their_operations() -> None:
+    pace = Pace()
+    assert pace.expected_ms(MANIFEST, 0, 2) < pace.expected_ms(MANIFEST, 2, 3)
+    pace.learn(MANIFEST.model, PROFILE)
+    assert pace.expected_ms(MANIFEST, 0, 2) == pytest.approx(3.5)

@@ -1,0 +1,190 @@
+import io
+from typing import Any
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from services.executor.errors import BadInput
+from services.executor.segments.prepare import prepare
+from shared.messages.models import Manifest, ManifestBlock, Preprocessing, ResizeMode, TensorSpec
+
+
+def manifest(*inputs: TensorSpec, **preprocessing: Any) -> Manifest:
+    return Manifest(
+        model="0" * 64,
+        name="m",
+        size_bytes=1,
+        inputs=inputs or (TensorSpec(name="x", shape=(1, 3, 4, 6), dtype="float32"),),
+        outputs=(TensorSpec(name="y", shape=(1, 2), dtype="float32"),),
+        blocks=(ManifestBlock(name="prepare", output_bytes=1),),
+        preprocessing=Preprocessing(**preprocessing),
+    )
+
+
+IMAGE = manifest(kind="image", height=4, width=6)
+PAIR = manifest(TensorSpec(name="a", shape=(2,), dtype="float32"), TensorSpec(name="b", shape=(1,), dtype="int64"))
+
+
+def encoded(pixels: np.ndarray, form: str = "PNG", **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def uniform(height: int, width: int, colour: tuple[int, int, int] = (10, 20, 30)) -> np.ndarray:
+    return np.broadcast_to(np.uint8(colour), (height, width, 3)).copy()
+
+
+def test_pixels_become_numbers_per_channel() -> None:
+    steps = manifest(kind="image", height=4, width=6, mean=(10.0, 10.0, 10.0), scale=(1.0, 2.0, 4.0))
+    tensor = prepare(encoded(uniform(4, 6)), steps)["x"]
+    assert tensor.shape == (1, 3, 4, 6) and tensor.dtype == np.float32
+    assert tensor[0, :, 2, 2].tolist() == [0.0, 5.0, 5.0]
+
+
+def test_channel_order_and_layout() -> None:
+    spec = TensorSpec(name="x", shape=(1, 4, 6, 3), dtype="float32")
+    steps = manifest(spec, kind="image", height=4, width=6, layout="NHWC", channel_order="BGR")
+    assert prepare(encoded(uniform(4, 6)), steps)["x"][0, 0, 0].tolist() == [30.0, 20.0, 10.0]
+
+
+def test_a_centre_crop_leaves_the_borders_out() -> None:
+    pixels = uniform(4, 18, (0, 0, 0))
+    pixels[:, 6:12] = 200
+    tensor = prepare(encoded(pixels), IMAGE)["x"]
+    assert tensor.min() == 200.0
+    stretched = prepare(encoded(pixels), manifest(kind="image", height=4, width=6, resize=ResizeMode.STRETCH))["x"]
+    assert stretched.min() == 0.0
+
+
+def test_the_crop_fraction_zooms_in() -> None:
+    pixels = uniform(40, 60, (0, 0, 0))
+    pixels[10:30, 15:45] = 200
+    whole = prepare(encoded(pixels), IMAGE)["x"]
+    inner = prepare(encoded(pixels), manifest(kind="image", height=4, width=6, crop_fraction=0.5))["x"]
+    assert inner.mean() > 1.5 * whole.mean()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "LA", "I;16"])
+def test_every_kind_of_png_becomes_colour(mode: str) -> None:
+    buffer = io.BytesIO()
+    Image.new(mode, (9, 9)).save(buffer, "PNG")
+    assert prepare(buffer.getvalue(), IMAGE)["x"].shape == (1, 3, 4, 6)
+
+
+def test_a_photograph_is_turned_upright() -> None:
+    pixels = uniform(4, 6, (0, 0, 0))
+    pixels[0] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    tensor = prepare(encoded(pixels, exif=exif), IMAGE)["x"]
+    assert tensor[0, 0, 0].max() == 0.0 and tensor[0, 0, 3].min() == 255.0
+
+
+def test_the_same_bytes_make_the_same_numbers() -> None:
+    photograph = encoded(np.random.default_rng(0).integers(0, 255, (300, 200, 3), dtype=np.uint8), "JPEG")
+    assert np.array_equal(prepare(photograph, IMAGE)["x"], prepare(photograph, IMAGE)["x"])
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"", "empty"),
+        (b"hello", "expected a JPEG, a PNG, or a tensor float32"),
+        (b"\xff\xd8\xff" + b"\x00" * 100, "does not decode"),
+        (encoded(uniform(64, 64), "JPEG")[:300], "does not decode"),
+        (encoded(uniform(64, 64), "PNG")[:-40], "does not decode"),
+        (b"\x93NUMPY\x01\x00garbage", ".npy"),
+        (msgpack.packb([1, 2]), "expected"),
+        (msgpack.packb({"data": b"123"}), "does not decode"),
+        (msgpack.packb({"x": 5}), "no map"),
+        (msgpack.packb({"y": 5}), "'x' is missing"),
+        (msgpack.packb({"data": b"", "dtype": "O", "shape": [0]}), "has type object"),
+    ],
+)
+def test_what_is_no_input_is_refused_with_what_was_expected(data: bytes, text: str) -> None:
+    with pytest.raises(BadInput, match="(?s)" + text):
+        prepare(data, IMAGE)
+
+
+def test_a_bomb_is_refused_before_it_is_decoded() -> None:
+    bomb = encoded(np.zeros((3000, 3000, 3), np.uint8))
+    assert len(bomb) < 100_000
+    with pytest.raises(BadInput, match="3000 x 3000"):
+        prepare(bomb, IMAGE, max_pixels=1_000_000)
+
+
+def test_raw_bytes_numpy_and_msgpack_are_the_same_tensor() -> None:
+    tensor = np.random.default_rng(0).standard_normal((1, 3, 4, 6)).astype(np.float32)
+    npy = io.BytesIO()
+    np.save(npy, tensor)
+    packed = msgpack.packb({"dtype": "float32", "shape": [1, 3, 4, 6], "data": tensor.tobytes()})
+    for data in (tensor.tobytes(), npy.getvalue(), packed):
+        assert np.array_equal(prepare(data, manifest())["x"], tensor)
+
+
+def test_a_tensor_of_another_size_or_type_is_refused() -> None:
+    for array in (np.zeros((1, 3, 4, 7), np.float32), np.zeros((1, 3, 4, 6), np.float64)):
+        npy = io.BytesIO()
+        np.save(npy, array)
+        with pytest.raises(BadInput, match="the model takes float32"):
+            prepare(npy.getvalue(), manifest())
+
+
+def test_several_inputs_come_as_a_map() -> None:
+    a, b = np.float32([1, 2]), np.int64([3])
+    document = {
+        name: {"dtype": array.dtype.name, "shape": list(array.shape), "data": array.tobytes()}
+        for name, array in {"a": a, "b": b}.items()
+    }
+    tensors = prepare(msgpack.packb(document), PAIR)
+    assert tensors["a"].tolist() == [1, 2] and tensors["b"].tolist() == [3]
+    del document["b"]
+    with pytest.raises(BadInput, match="'b' is missing"):
+        prepare(msgpack.packb(document), PAIR)
+
+
+@given(st.binary(max_size=300), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\x93NUMPY", b"\x83"]))
+def test_any_bytes_are_an_input_or_refused(data: bytes, lead: bytes) -> None:
+    for described in (IMAGE, manifest(), PAIR):
+        try:
+            tensors = prepare(lead + data, described)
+        except BadInput:
+            continue
+        assert [tensors[spec.name].shape for spec in described.inputs] == [spec.shape for spec in described.inputs]
+
+
+def test_a_tensor_that_is_declared_and_not_there_takes_no_memory() -> None:
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (200000000000,)}\n"
+    with pytest.raises(BadInput, match="0 bytes follow a header"):
+        prepare(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header, manifest())
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_every_version_of_npy_is_read(version: tuple[int, int]) -> None:
+    npy = io.BytesIO()
+    tensor = np.arange(72, dtype=np.float32).reshape(1, 3, 4, 6)
+    np.lib.format.write_array(npy, tensor, version=version)
+    assert np.array_equal(prepare(npy.getvalue(), manifest())["x"], tensor)
+
+
+def test_an_image_that_a_centre_crop_would_blow_up_is_refused() -> None:
+    with pytest.raises(BadInput, match="too long and narrow"):
+        prepare(encoded(uniform(1, 400)), IMAGE, max_pixels=1000)
+
+
+@pytest.mark.parametrize(("dtype", "shape"), [("float32", [float("inf")]), ("f4,(", [72]), ("float32", [1 << 63])])
+def test_descriptions_that_numpy_stumbles_over_are_refused(dtype: str, shape: list[Any]) -> None:
+    with pytest.raises(BadInput, match="does not decode"):
+        prepare(msgpack.packb({"dtype": dtype, "shape": shape, "data": bytes(288)}), manifest())
+
+
+def test_one_npy_is_not_enough_for_several_inputs() -> None:
+    npy = io.BytesIO()
+    np.save(npy, np.float32([1, 2]))
+    with pytest.raises(BadInput, match="a msgpack map from input names"):
+        prepare(npy.getvalue(), PAIR)

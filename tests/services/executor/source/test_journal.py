@@ -1,0 +1,147 @@
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.executor.source.journal import Journal, StoredOutcome
+from services.executor.source.protocol import Request
+
+FULL = Request(
+    "r", 3, 100.0, accept="application/msgpack", response_topic="a/b", correlation_data=b"\x00\xff", traceparent="00-1"
+)
+OUTCOME = StoredOutcome(b"{}", "application/json")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "devices" / "d" / "journal.sqlite"
+
+
+def test_accepted_requests_come_back_in_order(path: Path) -> None:
+    journal = Journal.open(path)
+    with journal.transaction():
+        journal.accept("s", FULL, b"abc")
+        journal.accept("s", Request("q", 1, 101.0), b"x")
+        journal.accept("other", Request("r", 1, 101.0), b"y")
+        journal.note_attempt("s", "r", 2)
+    journal.close()
+    again = Journal.open(path)
+    requests, outcomes = again.restore("s", 110.0)
+    assert [(each.request, each.age_s, each.attempt) for each in requests] == [
+        (FULL, 10.0, 2),
+        (Request("q", 1, 101.0), 9.0, 0),
+    ]
+    assert outcomes == ()
+    assert again.payload("s", "r") == b"abc"
+    assert again.payload("other", "r") == b"y"
+    assert again.streams() == ("other", "s")
+
+
+def test_an_outcome_replaces_its_request(path: Path) -> None:
+    journal = Journal.open(path)
+    with journal.transaction():
+        journal.accept("s", FULL, b"abc")
+        journal.finish("s", "r", OUTCOME, 105.0)
+        journal.finish("s", "r", StoredOutcome(b"later", ""), 106.0)
+    requests, (outcome,) = journal.restore("s", 110.0)
+    assert requests == ()
+    assert (outcome.request_id, outcome.size_bytes, outcome.age_s, outcome.confirmed) == ("r", 2, 5.0, False)
+    assert journal.payload("s", "r") is None
+    assert journal.outcome("s", "r") == OUTCOME
+
+
+def test_confirmed_and_forgotten(path: Path) -> None:
+    journal = Journal.open(path)
+    with journal.transaction():
+        for name in "ab":
+            journal.finish("s", name, OUTCOME, 0.0)
+        journal.confirm("s", ["a", "unknown"])
+    assert [each.confirmed for each in journal.restore("s", 0.0)[1]] == [True, False]
+    with journal.transaction():
+        journal.forget("s", ["a"])
+    assert journal.outcome("s", "a") is None
+    assert journal.outcome("s", "b") == OUTCOME
+
+
+def test_a_transaction_that_fails_leaves_nothing(path: Path) -> None:
+    journal = Journal.open(path)
+    with pytest.raises(RuntimeError), journal.transaction():
+        journal.accept("s", FULL, b"abc")
+        raise RuntimeError
+    assert journal.restore("s", 0.0) == ((), ())
+
+
+def test_a_clock_that_went_back_makes_no_negative_ages(path: Path) -> None:
+    journal = Journal.open(path)
+    with journal.transaction():
+        journal.accept("s", FULL, b"")
+    assert journal.restore("s", 0.0)[0][0].age_s == 0.0
+
+
+@pytest.mark.parametrize("content", [b"this is no database" * 100, b"SQLite format 3\x00" + b"\xff" * 5000])
+def test_a_damaged_file_is_moved_aside(path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    with caplog.at_level(logging.ERROR):
+        journal = Journal.open(path)
+    with journal.transaction():
+        journal.accept("s", FULL, b"abc")
+    assert journal.payload("s", "r") == b"abc"
+    (aside,) = path.parent.glob("journal.sqlite.damaged-*")
+    assert aside.read_bytes() == content
+    assert "is damaged" in caplog.text
+
+
+def test_a_journal_of_a_newer_version_is_moved_aside(path: Path) -> None:
+    journal = Journal.open(path)
+    journal.close()
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 99")
+    database.close()
+    Journal.open(path)
+    assert len(list(path.parent.glob("journal.sqlite.damaged-*"))) >= 1
+
+
+def test_begin_anew(path: Path) -> None:
+    journal = Journal.open(path)
+    with journal.transaction():
+        journal.accept("s", FULL, b"abc")
+    journal.begin_anew("for the test")
+    assert journal.streams() == ()
+
+
+def test_watched_files(path: Path) -> None:
+    journal = Journal.open(path)
+    with journal.transaction():
+        journal.note_watched("s", "a.jpg", "1")
+        journal.note_watched("s", "a.jpg", "2")
+        journal.note_watched("s", "b.jpg", "1")
+        journal.forget_watched("s", ["b.jpg"])
+    assert journal.watched("s") == {"a.jpg": "2"}
+
+
+def test_what_was_committed_survives_sigkill(path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from services.executor.source.journal import Journal\n"
+        "from services.executor.source.protocol import Request\n"
+        "journal = Journal.open(Path(sys.argv[1]))\n"
+        "with journal.transaction(): journal.accept('s', Request('r', 1, 0.0), b'x' * 100_000)\n"
+        "sys.stdout.write('committed'); sys.stdout.flush(); sys.stdin.read()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[4],
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.read(9) == b"committed"
+        os.kill(process.pid, signal.SIGKILL)
+    assert Journal.open(path).payload("s", "r") == b"x" * 100_000

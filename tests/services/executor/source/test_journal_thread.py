@@ -1,0 +1,67 @@
+import asyncio
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from services.executor.source.journal import Journal
+from services.executor.source.journal_thread import JournalThread
+from services.executor.source.protocol import Request
+from shared.service import InputError
+
+
+def accept(journal: Journal) -> None:
+    journal.accept("s", Request("r", 1, 0.0), b"x")
+
+
+async def test_calls_run_on_one_other_thread(tmp_path: Path) -> None:
+    async with JournalThread.open(tmp_path / "j.sqlite") as journal:
+        threads = {await journal.read(lambda _: threading.get_ident()) for _ in range(3)}
+        await journal.write(accept)
+        assert await journal.read(lambda book: book.payload("s", "r")) == b"x"
+    assert len(threads) == 1 and threading.get_ident() not in threads
+
+
+async def test_a_journal_that_cannot_be_opened_is_the_users_to_mend(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="cannot be opened"):
+        async with JournalThread.open(tmp_path / "file" / "j.sqlite"):
+            raise AssertionError("it was opened")
+
+
+async def test_a_change_waits_until_the_file_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    refused = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    may_pass = threading.Event()
+
+    def change(journal: Journal) -> None:
+        if not may_pass.is_set():
+            loop.call_soon_threadsafe(refused.set)
+            raise sqlite3.OperationalError("database or disk is full")
+        accept(journal)
+
+    async with asyncio.timeout(20), JournalThread.open(path) as journal:
+        writing = asyncio.ensure_future(journal.write(change))
+        await refused.wait()
+        assert await journal.read(lambda book: book.payload("s", "r")) is None
+        may_pass.set()
+        await writing
+        assert await journal.read(lambda book: book.payload("s", "r")) == b"x"
+
+
+async def test_a_file_that_breaks_while_open_is_replaced_and_the_change_kept(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    broken = threading.Event()
+
+    def change(journal: Journal) -> None:
+        if not broken.is_set():
+            broken.set()
+            raise sqlite3.DatabaseError("database disk image is malformed")
+        accept(journal)
+
+    async with asyncio.timeout(20), JournalThread.open(path) as journal:
+        await journal.write(change)
+        assert await journal.read(lambda book: book.payload("s", "r")) == b"x"
+    assert await asyncio.to_thread(lambda: list(tmp_path.glob("j.sqlite.damaged-*")))

@@ -1,0 +1,47 @@
+"""What is missing before a stream can be planned."""
+
+from collections.abc import Collection
+
+import pytest
+from planner_world import after, declaration, presence, profile, world
+
+from services.planner.problems.readiness import missing
+from services.planner.problems.snapshot import PolicySet, Snapshot
+from shared.messages.devices import State
+from shared.plan.policy import DeviceRule, Policy
+
+
+def waiting(snapshot: Snapshot, measuring: Collection[str] = ()) -> str:
+    found = missing(snapshot, "camera", measuring)
+    return "" if found is None else "; ".join(found.reasons)
+
+
+def test_nothing_is_missing() -> None:
+    assert missing(world(), "camera") is None
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "reason"),
+    [
+        (world(presence("pi", State.OFFLINE)), "source device pi is offline"),
+        (world(declaration(source="moon")), "source device moon is unknown"),
+        (world(declaration(model="other")), "model other is not in the library"),
+        (
+            world(profile("pi", (1.0,)), presence("server", State.OFFLINE)),
+            "no device can run model net yet (pi: its profile has 1 blocks, the model 5; server: offline)",
+        ),
+        (
+            world(PolicySet("camera", Policy(devices=DeviceRule(allow=("moon",))))),
+            "no device can run model net yet (the policy allows none)",
+        ),
+    ],
+)
+def test_what_is_missing_is_said(snapshot: Snapshot, reason: str) -> None:
+    assert waiting(snapshot) == reason
+
+
+def test_a_first_plan_waits_for_devices_that_measure() -> None:
+    snapshot = world(presence("jetson"))
+    assert waiting(snapshot, ["jetson"]) == "device jetson is measuring model net"
+    denied = after(snapshot, PolicySet("camera", Policy(devices=DeviceRule(deny=("jetson",)))))
+    assert waiting(denied, ["jetson"]) == ""

@@ -1,0 +1,102 @@
+"""Which problem is solved for a stream."""
+
+from dataclasses import replace
+
+from planner_fleet import MODEL
+from planner_world import CAMERAS, after, cameras, declaration, presence, route
+
+from services.planner.problems.jobs import Job
+from services.planner.problems.policies import PolicyRequest
+from services.planner.problems.problem import Exclusion
+from services.planner.problems.profiling import Measurement
+from services.planner.problems.readiness import Waiting
+from services.planner.problems.snapshot import PolicySet, Snapshot
+from services.planner.running.epochs import Epochs
+from services.planner.running.posing import pose, present_problem
+from services.planner.running.records import StreamRecord
+from shared.messages.devices import State
+from shared.messages.streams import CommittedPlan, StreamUsage
+from shared.plan.policy import Objective, Policy
+from shared.plan.problem import Problem
+
+TOTAL = Policy(objective=Objective.TOTAL_DELAY)
+
+
+def plan(stream: str, device: str) -> CommittedPlan:
+    routes = (route((0, 5, device)),)
+    return CommittedPlan(stream=stream, epoch=1, model=MODEL, source="east", strategy="auto", routes=routes)
+
+
+def records(*names: str, device: str = "server") -> dict[str, StreamRecord]:
+    return {name: StreamRecord(Epochs(name, 1, plan(name, device)), declared=True) for name in (names or CAMERAS)}
+
+
+def posed(stream: str, known: dict[str, StreamRecord], snapshot: Snapshot) -> Job:
+    job = pose(stream, known, (), snapshot, {}, 100.0)
+    assert isinstance(job, Job)
+    return job
+
+
+def test_a_group_is_posed_once_whoever_is_due() -> None:
+    snapshot = cameras(TOTAL)
+    jobs = [posed(name, records(), snapshot) for name in CAMERAS]
+    assert jobs[0] == jobs[1] == jobs[2]
+    assert jobs[0].stream == "east" and jobs[0].policies == dict.fromkeys(CAMERAS, TOTAL)
+
+
+def test_only_streams_outside_the_problem_take_memory_and_time() -> None:
+    snapshot = after(
+        cameras(TOTAL),
+        presence("server", memory_bytes=10_000_000),
+        declaration("other", source="east"),
+        StreamUsage(stream="other", input_bytes=1000, rate_hz=5.0),
+        StreamUsage(stream="west", input_bytes=100_000, rate_hz=5.0),
+    )
+    server = posed("east", records(*CAMERAS), snapshot).problem.devices["server"]
+    assert (server.memory_bytes, server.load_factor) == (10_000_000, 1.0)
+    server = posed("east", records(*CAMERAS, "other"), snapshot).problem.devices["server"]
+    assert server.memory_bytes == 10_000_000 - 4_600_000 and server.load_factor == 2.0
+
+
+def test_who_cannot_be_planned_yet_is_left_out() -> None:
+    snapshot = after(cameras(TOTAL), presence("west", State.OFFLINE))
+    assert posed("east", records(), snapshot).streams == ("east", "north")
+    assert pose("west", records(), (), snapshot, {}, 100.0) == Waiting(("source device west is offline",))
+    undeclared = {**records(), "west": StreamRecord(Epochs("west"))}
+    assert pose("west", undeclared, (), snapshot, {}, 100.0) == Waiting(("the stream is not declared",))
+
+
+def test_only_a_first_plan_waits_for_devices_that_measure() -> None:
+    measuring = {("server", MODEL): Measurement("boot1", 99.0, 100.0)}
+    snapshot, known = cameras(TOTAL), {**records(), "north": StreamRecord(Epochs("north"), declared=True)}
+    job = pose("east", known, (), snapshot, measuring, 100.0)
+    assert isinstance(job, Job) and job.streams == ("east", "west")
+    waiting = pose("north", known, (), snapshot, measuring, 100.0)
+    assert waiting == Waiting(("device server is measuring model net",))
+
+
+def test_a_policy_under_judgement_is_posed_in_the_group_it_would_join() -> None:
+    snapshot, known = after(cameras(TOTAL), PolicySet("west", None)), records()
+    assert posed("west", known, snapshot).streams == ("west",)
+    known["west"].pending = PolicyRequest("r", replace(TOTAL, deadline_ms=900.0))
+    job = posed("west", known, snapshot)
+    assert (job.stream, job.streams, job.request) == ("west", CAMERAS, known["west"].pending)
+    assert job.problem.stream("west").deadline_ms == 900.0
+    assert posed("east", known, snapshot).streams == ("east", "north")
+
+
+def test_rejected_choices_are_open_where_the_present_plans_are_judged() -> None:
+    rejected = Exclusion("north", "server", MODEL, 200.0, "no")
+    job = pose("east", records(), (rejected,), cameras(TOTAL), {}, 100.0)
+    assert isinstance(job, Job)
+    closed, whole = job.problem, job.open_problem
+    assert closed.stream("north").model not in closed.devices["server"].block_ms
+    assert whole.stream("north").model in whole.devices["server"].block_ms
+
+
+def test_the_present_problem_is_the_joint_one() -> None:
+    problem = present_problem("west", records(), (), cameras(TOTAL), 100.0)
+    assert isinstance(problem, Problem) and [stream.name for stream in problem.streams] == list(CAMERAS)
+    assert present_problem("moon", records(), (), cameras(TOTAL), 100.0) is None
+    offline = after(cameras(TOTAL), presence("west", State.OFFLINE))
+    assert present_problem("west", records(), (), offline, 100.0) == Waiting(("source device west is offline",))
