@@ -97,7 +97,8 @@ def comparison_table(answers: Mapping[str, Plan | Infeasible]) -> Table:
     bound = best_bound(answers)
     title = f"{objective}: " + ("no bound known" if bound is None else f"no plan costs less than {bound:.4g}")
     table = Table(title=title)
-    _add_columns(table, strategy="left", cost="right", gap="right", planned="right", routes="left")
+    table.add_column("strategy", overflow="fold")
+    _add_columns(table, cost="right", gap="right", planned="right", routes="left")
     for name, answer in answers.items():
         planned = f"{answer.solve_ms or 0.0:.1f} ms"
         if isinstance(answer, Infeasible):
