@@ -10,9 +10,9 @@ import numpy as np
 
 from benchmarks.claims.chains import by_flops, chain, layers
 from benchmarks.claims.claim import Claim
-from services.planner.scheduling.shared_server import Offload, Snapshot, offloads
+from services.planner.scheduling.shared_server import Offload, Score, Snapshot, offloads
 from services.planner.search.arrays import Index
-from services.planner.strategies.kafetzis_koutsopoulos import Score, Start, greedy, starts
+from services.planner.strategies.kafetzis_koutsopoulos import Start, greedy, starts
 from services.planner.strategies.rank_assignment import assign
 from shared.model.analysis import Block as ModelBlock
 from shared.plan.policy import QueueDiscipline

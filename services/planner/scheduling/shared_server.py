@@ -1,21 +1,28 @@
 """Many devices, one server: what each task costs at every cut, and what it waits for (Kafetzis & Koutsopoulos)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
 
 from services.planner.scheduling.curves import sequence_plan
-from services.planner.search.answers import conclude
+from services.planner.search.answers import conclude, policy_queues
 from services.planner.search.arrays import Array, Index
 from services.planner.search.diagnosis import diagnose, no_split
 from services.planner.search.network import Network
 from services.planner.search.one_cut import OneCuts, one_cuts
+from shared.plan.constraints import memory_violations
 from shared.plan.cost import CostModel
 from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
 from shared.plan.policy import QueueDiscipline
 from shared.plan.problem import Problem
+
+Score = Callable[[Index], Array]
+"""From choices, [K, N], to their values, [K]."""
+
+ASKED = 30
+"""How many choices can be scored while memory is looked at for one; see `fits`."""
 
 MAX_TASKS = 400
 """Above so many jobs, choosing a cut for every single one takes too long."""
@@ -47,12 +54,25 @@ class CutRoutes(Sequence[Route]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Offload:
-    """One task: per allowed cut, ascending, its route, the time before it reaches the server, and its time there."""
+    """One task, per allowed cut, ascending.
+
+    Attributes:
+        stream: whose job it is.
+        source: where it starts.
+        routes: the route.
+        before_ms: all time but that at the server.
+        server_ms: the time there.
+        source_ms: what of the time before the source computes.
+        send_ms: what of it the source sends.
+    """
 
     stream: str
+    source: str
     routes: Sequence[Route]
     before_ms: Array
     server_ms: Array
+    source_ms: Array
+    send_ms: Array
 
 
 class Offloads:
@@ -75,7 +95,9 @@ class Offloads:
             chosen = chosen[np.argsort(cuts.cut[chosen], kind="stable")]
             server_ms = cuts.helper_ms[chosen]
             before_ms = cuts.latency_ms[chosen] - server_ms
-            tasks += [Offload(stream.name, CutRoutes(cuts, chosen.tolist()), before_ms, server_ms)] * stream.jobs
+            routes, near_ms, sent_ms = CutRoutes(cuts, chosen.tolist()), cuts.source_ms[chosen], cuts.send_ms[chosen]
+            task = Offload(stream.name, stream.source, routes, before_ms, server_ms, near_ms, sent_ms)
+            tasks += [task] * stream.jobs
         return tasks
 
     def everywhere(self) -> list[list[Offload]]:
@@ -172,6 +194,29 @@ class Snapshot:
         waiting = np.empty_like(ends)
         np.put_along_axis(waiting, order, ends, axis=1)
         return np.asarray(before + np.where(sizes > 0, waiting, 0.0))
+
+
+def fits(costs: CostModel, tasks: Sequence[Offload]) -> Callable[[Sequence[int]], bool]:
+    """Return a function that says of a choice whether memory suffices."""
+    problem = costs.problem
+    if all(device.memory_bytes is None for device in problem.devices.values()):
+        return lambda choice: True
+    return lambda choice: not memory_violations(problem, task_plans(problem, tasks, choice))
+
+
+def simulated(costs: CostModel, tasks: Sequence[Offload], aggregate: Callable[[Array], Array]) -> Score:
+    """Return what ``aggregate`` makes of the simulated delays, [K, N]."""
+    problem = costs.problem
+
+    def score(choices: Index) -> Array:
+        values: list[float] = []
+        for cuts in choices.tolist():
+            plans = task_plans(problem, tasks, cuts)
+            delays_ms = np.array([costs.delays_ms(plans, policy_queues(problem, plans))])
+            values.append(float(aggregate(delays_ms)[0]))
+        return np.array(values)
+
+    return score
 
 
 def no_offload(problem: Problem, name: str, time_budget_s: float) -> Infeasible:

@@ -1,6 +1,6 @@
 """Kafetzis & Koutsopoulos: a greedy choice of cuts for all tasks that share a server."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
@@ -8,27 +8,26 @@ from random import Random
 
 import numpy as np
 
+from services.planner.scheduling.pairwise import pairwise
 from services.planner.scheduling.shared_server import (
     MAX_TASKS,
     Choice,
     Offload,
     Offloads,
+    Score,
     Snapshot,
     best_choice,
+    fits,
     no_offload,
-    task_plans,
+    simulated,
 )
-from services.planner.search.answers import policy_queues, unsupported
+from services.planner.search.answers import unsupported
 from services.planner.search.arrays import Array, Index
 from services.planner.search.network import Network, network_of
-from shared.plan.constraints import memory_violations
 from shared.plan.cost import CostModel
 from shared.plan.plan import Infeasible, Plan
 from shared.plan.policy import Objective
 from shared.plan.problem import Problem
-
-Score = Callable[[Index], Array]
-"""From choices, [K, N], to their values, [K]."""
 
 TASKS_PER_SECOND = 600_000
 """How many delays of the snapshot may be computed per second of time budget, all servers and starts together."""
@@ -59,7 +58,8 @@ class KafetzisKoutsopoulos:
     2 N evaluations per round, O(N log N) each, all of a round at once. Resolutions: the stop test is "no decrease"
     (printed as a strict increase); p = 0 (everything offloaded) is allowed; local computing has no background processes
     beyond the load factor; tasks start with one local stage, with half, with all, and with none, and the best end is
-    kept, unless ``start`` asks for one of the first two (the paper's choices) or for random starts as well. Delays are
+    kept, unless ``start`` asks for one of the first two (the paper's choices) or for random starts as well. With
+    ``pairs`` (this project) any task, or any two, change to any cuts instead of one task by one stage. Delays are
     those of the paper's snapshot (all offloaded parts at the server at time 0) unless ``event_driven``, which goes on
     from the snapshot's best end with simulated delays; the answer's cost is always the common prediction. The
     discipline is the policy's; all but round robin count as shortest job first in the snapshot. Variance is minimised
@@ -72,6 +72,7 @@ class KafetzisKoutsopoulos:
         "Kafetzis & Koutsopoulos, DNN partitioning and inference task offloading in 6G resource-constrained networks"
     )
     event_driven: bool = False
+    pairs: bool = False
     start: Start = Start.USUAL
     network: Network | None = field(default=None, repr=False, compare=False)
 
@@ -91,8 +92,13 @@ class KafetzisKoutsopoulos:
             def score(chosen: Index, snapshot: Snapshot = snapshot) -> Array:
                 return _aggregate(snapshot.delays_ms(chosen), objective)
 
-            ends = [greedy(tasks, start, score, evaluations) for start in starts(tasks, self.start, seed)]
-            choices += [Choice(tasks, end, float(score(np.array([end]))[0])) for end in ends]
+            for start in starts(tasks, self.start, seed):
+                if self.pairs:
+                    cuts = [len(task.routes) for task in tasks]
+                    end = pairwise(cuts, start, score, fits(costs, tasks), evaluations, seed)[0]
+                else:
+                    end = greedy(tasks, start, score, evaluations)
+                choices.append(Choice(tasks, end, float(score(np.array([end]))[0])))
         jobs = int(JOBS_PER_SECOND * time_budget_s)
         if self.event_driven and choices:
             choices = [_refined(costs, min(choices, key=lambda choice: choice.value), jobs)]
@@ -106,18 +112,18 @@ def _aggregate(delays_ms: Array, objective: Objective) -> Array:
 
 def _refined(costs: CostModel, choice: Choice, jobs: int) -> Choice:
     """Return where the greedy descent leads from ``choice`` if delays are simulated."""
-    problem = costs.problem
+    objective = costs.problem.policy.objective
+    delays, allowed = (
+        simulated(costs, choice.tasks, lambda delays_ms: _aggregate(delays_ms, objective)),
+        fits(costs, choice.tasks),
+    )
 
     def score(chosen: Index) -> Array:
-        values: list[float] = []
-        for cuts in chosen.tolist():
-            plans = task_plans(problem, choice.tasks, cuts)
-            if memory_violations(problem, plans):
-                values.append(inf)
-                continue
-            delays = np.array([costs.delays_ms(plans, policy_queues(problem, plans))])
-            values.append(float(_aggregate(delays, problem.policy.objective)[0]))
-        return np.array(values)
+        kept = np.array([allowed(cuts) for cuts in chosen.tolist()])
+        values = np.full(len(chosen), inf)
+        if kept.any():
+            values[kept] = delays(chosen[kept])
+        return values
 
     end = greedy(choice.tasks, choice.cuts, score, jobs // len(choice.tasks))
     return Choice(choice.tasks, end, choice.value)

@@ -95,6 +95,13 @@ def variants(network: Network | None = None) -> Mapping[str, Strategy]:
             event_driven=True,
             network=network,
         ),
+        KafetzisKoutsopoulos(
+            name="kafetzis_koutsopoulos:pairwise",
+            description="one or two tasks change to any cuts, from random starts as well (this project)",
+            start=Start.MULTISTART,
+            pairs=True,
+            network=network,
+        ),
         Masud(name="masud:latency", description="weighs latency alone", latency_weight=1.0, network=network),
         Masud(
             name="masud:bottleneck", description="weighs the slowest stage alone", latency_weight=0.0, network=network

@@ -25,13 +25,15 @@ def _tasks(rng: random.Random, count: int, cuts: int) -> list[Offload]:
         local = np.cumsum([0.0] + [rng.uniform(0, 9) for _ in range(cuts - 1)])
         sent = np.array([*(rng.uniform(0, 5) for _ in range(cuts - 1)), 0.0])
         server = np.cumsum([0.0] + [rng.uniform(0, 3) for _ in range(cuts - 1)])[::-1]
-        found.append(Offload(f"s{index}", (Route(()),) * cuts, local + sent, server.copy()))
+        routes = (Route(()),) * cuts
+        found.append(Offload(f"s{index}", f"d{index}", routes, local + sent, server.copy(), local, sent))
     return found
 
 
 def test_formulas() -> None:
     tasks = [
-        Offload(f"s{i}", (Route(()),), np.array([10.0]), np.array([size])) for i, size in enumerate((3.0, 1.0, 2.0))
+        Offload(f"s{i}", f"d{i}", (Route(()),), np.array([10.0]), np.array([size]), np.array([10.0]), np.zeros(1))
+        for i, size in enumerate((3.0, 1.0, 2.0))
     ]
     shortest, shared = (snapshot_delays_ms(tasks, [0, 0, 0], discipline) for discipline in DISCIPLINES)
     assert shortest.tolist() == [16, 11, 13]
