@@ -8,6 +8,7 @@ from services.planner.search.network import Network
 from services.planner.strategies.burst import Burst
 from services.planner.strategies.dads import Dads
 from services.planner.strategies.exhaustive import Exhaustive
+from services.planner.strategies.fair_ranks import FairRanks
 from services.planner.strategies.hps import Hps
 from services.planner.strategies.hu_mishra import HuMishra
 from services.planner.strategies.jps import Jps
@@ -34,12 +35,16 @@ BALANCED_PAIRS = 200
 """For how many pairs of stream and device a second of time budget pays for balanced routes."""
 
 
+GREEDY_JOBS = 8
+"""For how many jobs a second of time budget pays for all variants of the greedy for shared servers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Auto:
     """Solves exactly where that is possible; otherwise evaluates every candidate with the common cost prediction.
 
     Stops at the first plan that is proved optimal. The answer names the strategy that won. All published strategies are
-    tried, in every variant but the greedy's other starts, which its own are best of or which take too long.
+    tried, in every variant; those of the greedy for shared servers if there are few jobs and delays are the objective.
     """
 
     name: str = "auto"
@@ -104,8 +109,14 @@ def _candidates(network: Network, time_budget_s: float) -> Iterator[Strategy]:
     yield KafetzisKoutsopoulos(network=network)
     if problem.policy.objective in (Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE):
         yield KafetzisKoutsopoulos(event_driven=True, network=network)
+    objective, jobs = problem.policy.objective, sum(stream.jobs for stream in problem.streams)
+    if objective is Objective.DELAY_VARIANCE or (objective is Objective.MAKESPAN and len(problem.streams) > 1):
+        yield FairRanks(network=network)
     yield Neurosurgeon(network=network)
-    yield from (variant for variant in variants(network).values() if not isinstance(variant, KafetzisKoutsopoulos))
+    shared = jobs <= GREEDY_JOBS * time_budget_s and objective in (Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE)
+    for variant in variants(network).values():
+        if shared or not isinstance(variant, KafetzisKoutsopoulos):
+            yield variant
     yield LocalOnly(network=network)
     yield RemoteOnly(network=network)
     yield Exhaustive()

@@ -7,6 +7,7 @@ from services.planner.strategies.auto import Auto
 from services.planner.strategies.burst import Burst
 from services.planner.strategies.dads import Dads
 from services.planner.strategies.exhaustive import Exhaustive
+from services.planner.strategies.fair_ranks import FairRanks
 from services.planner.strategies.hps import Hps
 from services.planner.strategies.hu_mishra import HuMishra
 from services.planner.strategies.jps import Jps
@@ -39,6 +40,7 @@ def strategies() -> Mapping[str, Strategy]:
         Jps(),
         KafetzisKoutsopoulos(),
         RankAssignment(),
+        FairRanks(),
         Burst(),
         Hps(),
         Masud(),
