@@ -38,7 +38,7 @@ def claims() -> Iterator[Claim]:
 def variance_against_devices() -> Claim:
     """Figure 3A: with equally fast server and devices the gain shrinks as more share the server."""
     found = {
-        count: [_variance_gain(_tasks(seed, count, 1.0, is_merged=True)) for seed in range(SEEDS)]
+        count: [_variance_gain(alexnet_tasks(seed, count, 1.0, is_merged=True)) for seed in range(SEEDS)]
         for count in (10, 30, 50)
     }
     gains = [mean(gain for gain, _ in each) for each in found.values()]
@@ -55,7 +55,7 @@ def variance_against_devices() -> Claim:
 def variance_against_speed() -> Claim:
     """Figure 3C: the gain grows with the server's speed."""
     gains = [
-        mean(_variance_gain(_tasks(seed, 10, ratio, is_merged=True))[0] for seed in range(SEEDS))
+        mean(_variance_gain(alexnet_tasks(seed, 10, ratio, is_merged=True))[0] for seed in range(SEEDS))
         for ratio in (1, 5, 50, 1000)
     ]
     return Claim(
@@ -71,7 +71,7 @@ def greedy_variance() -> Claim:
     """Figure 5: the greedy's variance against exhaustive search."""
     gaps = []
     for seed in range(SEEDS):
-        tasks = _tasks(seed, 3, 1.0, is_merged=True)
+        tasks = alexnet_tasks(seed, 3, 1.0, is_merged=True)
         score = _variance(tasks)
         best = float(score(every_choice(tasks)).min())
         ends = [value_of(score, greedy(tasks, start, score, EVALUATIONS)) for start in starts(tasks, Start.ONES)]
@@ -89,7 +89,7 @@ def greedy_delay() -> Claim:
     """Total delay of the greedy from ones against the exact assignment."""
     gaps: dict[float, list[float]] = {1.0: [], 10.0: [], 100.0: []}
     for ratio, seed, count in product(gaps, range(SEEDS), (10, 30, 50)):
-        tasks = _tasks(seed, count, ratio, is_merged=True)
+        tasks = alexnet_tasks(seed, count, ratio, is_merged=True)
         exact = assign(tasks, SHORTEST)[1]
         score = _total(tasks, SHORTEST)
         (start,) = starts(tasks, Start.ONES)
@@ -108,7 +108,7 @@ def assignment_is_exact() -> Claim:
     """What the paper calls hard is an assignment."""
     worst, cases = 0.0, 0
     for seed, discipline in product(range(10), (SHORTEST, ROBIN)):
-        tasks = _tasks(seed, 3, 3.0)
+        tasks = alexnet_tasks(seed, 3, 3.0)
         score = _total(tasks, discipline)
         best = float(score(every_choice(tasks)).min())
         worst = max(worst, abs(assign(tasks, discipline)[1] / best - 1))
@@ -127,14 +127,14 @@ def disciplines() -> Claim:
     rng = Random(0)
     worse = 0
     for seed in range(200):
-        tasks = _tasks(seed % 20, 8, 3.0)
+        tasks = alexnet_tasks(seed % 20, 8, 3.0)
         choice = [rng.randrange(len(task.routes)) for task in tasks]
         worse += value_of(_total(tasks, SHORTEST), choice) > value_of(_total(tasks, ROBIN), choice) * (1 + 1e-12)
     text = f"{worse} of 200 draws in which it was not"
     return Claim(f"{SOURCE}, section III", "shortest job first is best for total delay", "(proved)", text, worse == 0)
 
 
-def _tasks(seed: int, count: int, ratio: float, *, is_merged: bool = False) -> list[Offload]:
+def alexnet_tasks(seed: int, count: int, ratio: float, *, is_merged: bool = False) -> list[Offload]:
     """Return one AlexNet task per device; the server is so many times as fast as a device.
 
     Merged, the 8 stages end before the next convolution or fully connected layer; otherwise every one of the 11 layers

@@ -8,7 +8,7 @@ from shared.plan.policy import Objective, Policy
 
 JOINT_OBJECTIVES = frozenset({Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE})
 """Sums over all streams that share a server: planned one by one they mean something else."""
-JOINT_STRATEGIES = frozenset({"milp", "kafetzis_koutsopoulos", "rank_assignment"})
+JOINT_STRATEGIES = frozenset({"milp", "kafetzis_koutsopoulos", "rank_assignment", "fair_ranks"})
 """Strategies that weigh streams against each other whatever the objective.
 
 `hps` does as well, but starts the jobs of several streams in an order that sources do not keep among each other.

@@ -35,7 +35,7 @@ MAX_TASKS = 100
 MAX_RANKED = 12
 """Above so many jobs branch and bound is far from its end, and local search has to do."""
 
-STEPS_PER_SECOND = 2_000_000
+STEPS_PER_SECOND = 4_000_000
 """How many pairs of partial choice and cut may be looked at per second of time budget, all servers together."""
 
 DELAYS_PER_SECOND = 400_000
@@ -62,10 +62,10 @@ class FairRanks:
     """Cuts for all tasks of one server by branch and bound over the ranks in its queue, then by simulation.
 
     Changes of one or two tasks, from the greedy's starts and random ones, lead to a first choice, branch and bound
-    (`fairest`, for up to 12 tasks) to the best: exact within a second of time budget for up to 8 tasks with 11 cuts,
-    often for 10, and above that the best found. Exact is meant for one server, and in two models: under shortest job
-    first and round robin all parts are there at time 0 (the snapshot); in the other, which is the only one under other
-    disciplines, they come when they do and are served in that order, each from a source of its own. The best choices
+    (`fairest`, for up to 12 tasks) to the best: exact within a second of time budget for up to 8 tasks with 12 cuts,
+    often for 10, and above that the best found. Exact is meant for one server (several share the budget), and in a
+    model: parts come when they do and are served in that order, each from a source of its own; under shortest job first
+    and round robin another half of the budget is for the snapshot, in which all are there at time 0. The best choices
     are simulated, changes of one or two tasks go on from the best of them with simulated delays, and the cost told is
     the common prediction. Nothing is proved about that cost: other servers and routes of several cuts might be fairer.
     """
