@@ -35,8 +35,8 @@ BALANCED_PAIRS = 200
 """For how many pairs of stream and device a second of time budget pays for balanced routes."""
 
 
-GREEDY_JOBS = 8
-"""For how many jobs a second of time budget pays for all variants of the greedy for shared servers."""
+GREEDY_PAIRS = 60
+"""For how many pairs of job and device a second of budget pays for all variants of the greedy at a shared server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,8 @@ def _candidates(network: Network, time_budget_s: float) -> Iterator[Strategy]:
     if objective is Objective.DELAY_VARIANCE or (objective is Objective.MAKESPAN and len(problem.streams) > 1):
         yield FairRanks(network=network)
     yield Neurosurgeon(network=network)
-    shared = jobs <= GREEDY_JOBS * time_budget_s and objective in (Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE)
+    few = jobs * len(problem.devices) <= GREEDY_PAIRS * time_budget_s
+    shared = few and objective in (Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE)
     for variant in variants(network).values():
         if shared or not isinstance(variant, KafetzisKoutsopoulos):
             yield variant

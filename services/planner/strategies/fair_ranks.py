@@ -38,8 +38,8 @@ MAX_RANKED = 12
 STEPS_PER_SECOND = 4_000_000
 """How many pairs of partial choice and cut may be looked at per second of time budget, all servers together."""
 
-DELAYS_PER_SECOND = 400_000
-"""How many delays may be computed per second of time budget, all servers and starts together."""
+PAIRS_PER_SECOND = 4_000_000
+"""How many pairs of tasks may be put in order per second of time budget, all choices, servers and starts together."""
 
 JOBS_PER_SECOND = 600
 """How many jobs may be simulated per second of time budget."""
@@ -106,7 +106,7 @@ def _choices(
     if queue in _SNAPSHOTS:
         models.insert(0, (Snapshot(tasks, queue), _SNAPSHOTS[queue]))
     share = time_budget_s / len(models)
-    evaluations = int(DELAYS_PER_SECOND * share / len(tasks))
+    evaluations = int(PAIRS_PER_SECOND * share / len(tasks) ** 2)
     begins = list(starts(tasks, Start.MULTISTART, seed))[: max(2, evaluations // (ROUNDS * sum(cuts)))]
     for model, service in models:
         score, known = _scored(model, measure), inf
