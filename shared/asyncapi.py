@@ -39,7 +39,7 @@ CHANNELS: tuple[Channel, ...] = (
         "all",
         True,
         1,
-        "A device's executor comes or goes; offline is its last will.",
+        "A device's executor comes or goes; offline is its last will, or the planner's word for one that is silent.",
     ),
     Channel(
         "servicePresence",
@@ -127,7 +127,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(
         "reports",
         topics.reports("{device}"),
-        (control.Ready, control.Rejected, control.ProfileFailed),
+        (control.Preparing, control.Ready, control.Rejected, control.ProfileFailed),
         "executor",
         "planner",
         False,

@@ -15,7 +15,7 @@ from shared.bus import topics
 from shared.bus.connection import Connection, Received
 from shared.messages.alternatives import Alternatives
 from shared.messages.base import MessageError
-from shared.messages.control import COMMANDS, Prepare, ProfileModel, Release, ranges_of
+from shared.messages.control import COMMANDS, Prepare, Preparing, ProfileModel, Release, ranges_of
 from shared.messages.devices import Emulation, Links, Presence, Receipt, ServicePresence, State
 from shared.messages.models import Manifest
 from shared.messages.requests import JSON_CONTENT, Confirmation, Outcome
@@ -104,7 +104,9 @@ class ControlDesk:
             case ProfileModel(manifest=manifest):
                 self.holder.know(manifest)
                 await self.profiles.measure(manifest)
-            case Prepare():
+            case Prepare(stream=stream, epoch=epoch):
+                heard = Preparing(device=self.presence.device, stream=stream, epoch=epoch)
+                await self.outbox.put(Publication(topics.reports(heard.device), heard.encode()))
                 await self.holder.prepare(command)
             case Release(stream=stream, through_epoch=through_epoch):
                 await self.holder.release(stream, through_epoch)

@@ -12,6 +12,7 @@ from services.planner.problems.jobs import Answer, Job
 from services.planner.problems.policies import Refusal, read_request, request_document
 from services.planner.problems.snapshot import FieldRecordRestored, ModelWithdrawn, PolicySet, Snapshot, apply
 from services.planner.running import epochs as ep
+from services.planner.running.answers import epoch_event
 from services.planner.running.concluding import conclude
 from services.planner.running.effects import Effect, FetchModel, Forget, Persist, Publish, cleared, command, retained
 from services.planner.running.explaining import explain
@@ -25,8 +26,8 @@ from services.planner.running.surveys import next_survey, surveyed
 from shared.bus import topics
 from shared.messages.alternatives import Alternatives
 from shared.messages.calibration import Calibration, ShadowReport
-from shared.messages.control import ProfileFailed, ProfileModel, Ready, Rejected
-from shared.messages.devices import Links, Presence, Profile, Telemetry
+from shared.messages.control import Preparing, ProfileFailed, ProfileModel, Ready, Rejected
+from shared.messages.devices import Links, Presence, Profile, State, Telemetry
 from shared.messages.events import EventKind
 from shared.messages.explanations import Question
 from shared.messages.models import Manifest, Offer
@@ -68,6 +69,7 @@ class Coordinator:
     def due_at_s(self) -> float:
         """When `tick` and `next_job` have something to do, if nothing is heard before."""
         planning = max(self._settled_at_s, min(self.streams.due.values(), default=float("inf")))
+        planning = min(planning, self.streams.silence.due_at_s)
         return min(planning, profiling.next_due_s(self._measurements), self._reviewed_at_s + REVIEW_EVERY_S)
 
     def restore(self, documents: Iterable[Document], now_s: float) -> None:
@@ -105,6 +107,9 @@ class Coordinator:
         effects = self._field.take_due(self.snapshot, now_s)
         for record in self.streams.records.values():
             effects += self.streams.advance(record, ep.Ticked(), self.snapshot, now_s)
+        for device in self.streams.silence.take_due(now_s):
+            gone = Presence(device=device, state=State.OFFLINE, boot_id=self.snapshot.device(device).boot_id)
+            effects += [retained(topics.presence(device), gone), *self._presence(gone, now_s, "does not answer")]
         self.streams.expire_exclusions(now_s)
         if now_s >= self._reviewed_at_s + REVIEW_EVERY_S:
             self._reviewed_at_s = now_s
@@ -182,7 +187,16 @@ class Coordinator:
     def _handle(self, message: Inbound, now_s: float, own: bool) -> list[Effect]:
         match message:
             case Presence():
+                self.streams.silence.heard(message.device)
                 return self._presence(message, now_s)
+            case Preparing() | Ready() | Rejected():
+                self.streams.silence.heard(message.device)
+                return self._answer(message, now_s)
+            case ProfileFailed(device=device, model=model, reason=reason):
+                self._measurements = profiling.failed(self._measurements, (device, model), reason)
+                self.streams.mark_all(now_s)
+                text = f"device {device} cannot measure model {model[:12]}: {reason}"
+                return [self.streams.event(EventKind.FAILURE, text, now_s, device=device)]
             case Telemetry() | Links():
                 self.snapshot = apply(self.snapshot, message, now_s)
                 self.streams.mark_all(now_s)
@@ -207,18 +221,9 @@ class Coordinator:
                 problem = self.streams.problem(stream, self.snapshot, now_s)
                 answer = explain(message, self.streams.records.get(stream), problem)
                 return [command(topics.explanation(stream, asker), answer)]
-            case Ready(device=device, stream=stream, epoch=epoch):
-                return self._report(stream, ep.ReadyFrom(device, epoch), now_s)
-            case Rejected(device=device, stream=stream, epoch=epoch, cause=cause, reason=reason):
-                return self._report(stream, ep.RejectedBy(device, epoch, cause, reason), now_s)
-            case ProfileFailed(device=device, model=model, reason=reason):
-                self._measurements = profiling.failed(self._measurements, (device, model), reason)
-                self.streams.mark_all(now_s)
-                text = f"device {device} cannot measure model {model[:12]}: {reason}"
-                return [self.streams.event(EventKind.FAILURE, text, now_s, device=device)]
         return []
 
-    def _presence(self, presence: Presence, now_s: float) -> list[Effect]:
+    def _presence(self, presence: Presence, now_s: float, how_lost: str = "is gone") -> list[Effect]:
         name = presence.device
         before = self.snapshot.devices.get(name)
         self.snapshot = apply(self.snapshot, presence, now_s)
@@ -232,7 +237,7 @@ class Coordinator:
                 text = f"device {name} {'was restarted' if restarted else 'is back'}"
                 effects.append(self.streams.event(EventKind.DEVICE_BACK, text, now_s, device=name))
         elif before is not None and before.online:
-            effects.append(self.streams.event(EventKind.DEVICE_LOST, f"device {name} is gone", now_s, device=name))
+            effects.append(self.streams.event(EventKind.DEVICE_LOST, f"device {name} {how_lost}", now_s, device=name))
         for record in self.streams.records.values():
             effects += self.streams.advance(record, event, self.snapshot, now_s)
         if not after.online:
@@ -360,9 +365,9 @@ class Coordinator:
             self.streams.mark(plan.stream, now_s)
         return effects
 
-    def _report(self, stream: str, event: ep.EpochEvent, now_s: float) -> list[Effect]:
-        record = self.streams.records.get(stream)
-        return [] if record is None else self.streams.advance(record, event, self.snapshot, now_s)
+    def _answer(self, answer: Preparing | Ready | Rejected, now_s: float) -> list[Effect]:
+        record, event = self.streams.records.get(answer.stream), epoch_event(answer)
+        return [] if record is None or event is None else self.streams.advance(record, event, self.snapshot, now_s)
 
     def _job(self, stream: str, now_s: float) -> Job | None:
         fellows = group_of(stream, self.snapshot) if self.streams.records[stream].pending is None else (stream,)

@@ -8,7 +8,7 @@ from services.planner.problems.snapshot import ModelWithdrawn
 from shared.bus import topics
 from shared.messages.base import MessageError
 from shared.messages.calibration import Calibration, ShadowReport
-from shared.messages.control import REPORTS, ProfileFailed, Ready, Rejected, Report
+from shared.messages.control import REPORTS, Preparing, ProfileFailed, Ready, Rejected, Report
 from shared.messages.devices import Links, Presence, Profile, Telemetry
 from shared.messages.explanations import Question
 from shared.messages.models import Manifest, Offer
@@ -48,6 +48,7 @@ Inbound = (
     | Telemetry
     | Links
     | Profile
+    | Preparing
     | Ready
     | Rejected
     | ProfileFailed

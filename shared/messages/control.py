@@ -39,7 +39,7 @@ class ProfileModel(Message):
 
 
 class Prepare(Message):
-    """Make ready to run these segments in epoch `epoch`; answered by Ready or Rejected."""
+    """Make ready to run these segments in epoch `epoch`; answered by Preparing at once, then by Ready or Rejected."""
 
     kind: Literal["prepare"] = "prepare"
     stream: Name
@@ -69,6 +69,15 @@ class RejectionCause(StrEnum):
     MODEL_INVALID = "model_invalid"
     DISK = "disk"
     ERROR = "error"
+
+
+class Preparing(Message):
+    """The device has heard and gets ready, which may take a while; without this it is taken for gone."""
+
+    kind: Literal["preparing"] = "preparing"
+    device: Name
+    stream: Name
+    epoch: int
 
 
 class Ready(Message):
@@ -101,6 +110,6 @@ class ProfileFailed(Message):
     reason: str
 
 
-Report = Annotated[Ready | Rejected | ProfileFailed, Field(discriminator="kind")]
+Report = Annotated[Preparing | Ready | Rejected | ProfileFailed, Field(discriminator="kind")]
 REPORTS = Union(Report)
 """What travels on `devices/{device}/reports`."""

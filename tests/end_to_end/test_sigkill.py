@@ -76,7 +76,7 @@ async def test_each_request_ends_exactly_once_when_mosquitto_dies(
 
 @pytest.mark.mosquitto
 @needs_mosquitto
-async def test_a_device_that_dies_together_with_mosquitto_is_avoided_although_it_is_said_to_be_online(
+async def test_a_device_that_dies_together_with_mosquitto_is_avoided_although_nobody_says_that_it_is_gone(
     tmp_path: Path, record_property: Callable[[str, Any], None]
 ) -> None:
     stream, dead = "mosquitto-and-middle", (BROKER, MIDDLE, f"monitor-{HELPER}")
@@ -88,7 +88,6 @@ async def test_a_device_that_dies_together_with_mosquitto_is_avoided_although_it
             await fleet.kill(*dead)
             await fleet.restart(BROKER)
             await fleet.watcher.until(lambda: fleet.watcher.route(stream) == (CAMERA,), "a route without the dead")
-            assert fleet.is_present(MIDDLE)
             await until_answered(fleet, stream, REQUESTS)
             load.stop()
         await check(fleet, stream, load.records, record_property)

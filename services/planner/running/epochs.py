@@ -18,7 +18,7 @@ from shared.messages.streams import CommittedPlan
 
 READY_TIMEOUT_S = 30.0
 """How long a device may take to get ready. It has the model already, since it has a profile."""
-RESEND_AFTER_S = 5.0
+RESEND_AFTER_S = 2.0
 EXCLUDE_FOR_S = 120.0
 
 

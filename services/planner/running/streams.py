@@ -16,6 +16,7 @@ from services.planner.running import epochs as ep
 from services.planner.running.effects import Effect, Forget, Persist, Publish, cleared, command, retained
 from services.planner.running.posing import circumstances_of, pose, present_problem
 from services.planner.running.records import MAX_REROUTES, StreamRecord, reroute_message
+from services.planner.running.silence import Silence
 from services.planner.running.store import Document, Kind
 from shared.bus import topics
 from shared.messages.events import Event, EventKind
@@ -36,12 +37,14 @@ class Streams:
         records: by stream.
         exclusions: choices that devices have rejected lately.
         due: when a stream is to be looked at next; absent if nothing has changed.
+        silence: devices that owe an answer.
     """
 
     name: str
     records: dict[str, StreamRecord] = field(default_factory=dict)
     exclusions: list[Exclusion] = field(default_factory=list)
     due: dict[str, float] = field(default_factory=dict)
+    silence: Silence = field(default_factory=Silence)
 
     def record(self, stream: str) -> StreamRecord:
         """Return the record of a stream, made if need be."""
@@ -142,6 +145,7 @@ class Streams:
             case ep.ReserveEpoch(epoch):
                 return [Persist(Document(Kind.EPOCH, stream, str(epoch).encode()))]
             case ep.SendPrepare(device, prepare):
+                self.silence.asked(device, now_s)
                 return [command(topics.commands(device), prepare)]
             case ep.SendRelease(device, release):
                 return [command(topics.commands(device), release)]

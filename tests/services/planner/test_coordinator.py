@@ -11,11 +11,12 @@ from services.planner.problems.jobs import Job, run_job
 from services.planner.problems.snapshot import ModelWithdrawn
 from services.planner.running.effects import FetchModel, Forget, Persist, Publish
 from services.planner.running.shadows import KEEP_EVERY_S
+from services.planner.running.silence import ANSWER_WITHIN_S
 from services.planner.running.store import Document, Kind
 from shared.bus import topics
 from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration, ShadowReport
-from shared.messages.control import Prepare, ProfileFailed, ProfileModel, Ready, Rejected, RejectionCause
-from shared.messages.devices import State, Telemetry
+from shared.messages.control import Prepare, Preparing, ProfileFailed, ProfileModel, Ready, Rejected, RejectionCause
+from shared.messages.devices import Presence, State, Telemetry
 from shared.messages.events import EventKind
 from shared.messages.models import Offer
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamState
@@ -218,6 +219,37 @@ def test_a_proposal_that_leads_away_from_a_lost_device_goes_on(running: Bench) -
     running.hear(presence("server", State.OFFLINE))
     done = running.hear(Ready(device="pi", stream="camera", epoch=asked[0][1].epoch))
     assert [plan.epoch for plan in plans(done)] == [asked[0][1].epoch]
+
+
+def test_a_device_that_does_not_answer_is_said_to_be_gone_until_it_contradicts(running: Bench) -> None:
+    """Whatever its retained presence says: it died together with a broker that keeps what is retained."""
+    running.hear(PolicyDocument("camera", b'{"raw_input_stays_on_source": true}'))
+    asked = [device for device, each in commands(running.plan()) if isinstance(each, Prepare)]
+    assert "server" in asked
+    running.now_s += ANSWER_WITHIN_S
+    running.hear(*(Ready(device=device, stream="camera", epoch=2) for device in asked if device != "server"))
+    running.take(running.core.tick(running.now_s))
+    assert (EventKind.DEVICE_LOST, "device server does not answer") in [
+        (each.kind, each.text) for each in events(running.effects)
+    ]
+    (told,) = published(running.effects, topics.presence("server"))
+    assert Presence.decode(told).state is State.OFFLINE
+    (plan,) = plans(running.obey())
+    assert {stage.device for route in plan.routes for stage in route.stages} == {"pi"}
+    running.hear(presence("server"))
+    running.now_s += 5.0
+    assert "server" in {device for device, each in commands(running.plan()) if isinstance(each, Prepare)}
+
+
+def test_a_device_that_has_heard_may_take_its_time(running: Bench) -> None:
+    running.hear(PolicyDocument("camera", b'{"raw_input_stays_on_source": true}'))
+    asked = [device for device, each in commands(running.plan()) if isinstance(each, Prepare)]
+    running.hear(*(Preparing(device=device, stream="camera", epoch=2) for device in asked))
+    running.now_s += ANSWER_WITHIN_S
+    running.take(running.core.tick(running.now_s))
+    assert running.core.snapshot.device("server").online
+    done = running.hear(*(Ready(device=device, stream="camera", epoch=2) for device in asked))
+    assert [plan.epoch for plan in plans(done)] == [2]
 
 
 def test_a_source_that_is_offline_keeps_its_plan(running: Bench) -> None:
