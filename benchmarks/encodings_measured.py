@@ -34,7 +34,7 @@ from shared.bus.connection import Connection
 from shared.bus.model_files import serve_models
 from shared.bus.properties import Properties
 from shared.codecs import load_registry
-from shared.messages.control import REPORTS, Prepare, ProfileModel, Ready, ranges_of
+from shared.messages.control import REPORTS, Prepare, Preparing, ProfileModel, Ready, ranges_of
 from shared.messages.devices import EmulatedLink, Emulation, Presence, Profile, State
 from shared.messages.models import Manifest, OutputKind
 from shared.messages.requests import REQUEST_ID_PROPERTY, Outcome, OutcomeStatus
@@ -104,9 +104,10 @@ class Fleet:
                 self.profiles[device] = Profile.decode(payload)
             case ["devices", device, "reports"]:
                 report = REPORTS.decode(payload)
-                if not isinstance(report, Ready):
+                if isinstance(report, Ready):
+                    self._ready.add((device, report.epoch))
+                elif not isinstance(report, Preparing):
                     raise RuntimeError(f"{device} cannot: {report}")
-                self._ready.add((device, report.epoch))
             case ["streams", _, "results"]:
                 outcome = Outcome.decode(payload)
                 self._outcomes[outcome.request_id] = outcome

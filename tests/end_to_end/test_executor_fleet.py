@@ -24,7 +24,16 @@ from shared.bus.connection import Connection, Received
 from shared.bus.model_files import serve_models
 from shared.bus.properties import Properties
 from shared.bus.settings import BusSettings
-from shared.messages.control import REPORTS, Prepare, ProfileModel, Ready, Rejected, RejectionCause, SegmentRange
+from shared.messages.control import (
+    REPORTS,
+    Prepare,
+    Preparing,
+    ProfileModel,
+    Ready,
+    Rejected,
+    RejectionCause,
+    SegmentRange,
+)
 from shared.messages.devices import OBSERVATIONS, EmulatedLink, Emulation, Presence, Profile, ServicePresence, State
 from shared.messages.events import Event, EventKind
 from shared.messages.models import Manifest, OutputKind, Preprocessing
@@ -154,6 +163,9 @@ class Fleet:
             if received.topic.endswith("/reports"):
                 found.append(REPORTS.decode(bytes(received.payload)))
         return found
+
+    def verdicts(self) -> list[Any]:
+        return [each for each in self.reports() if not isinstance(each, Preparing)]
 
     async def submit(self, request_id: str, payload: bytes, **properties: Any) -> None:
         user = {REQUEST_ID_PROPERTY: request_id, ACCEPT_PROPERTY: MSGPACK_CONTENT}
@@ -391,7 +403,7 @@ async def test_segments_that_do_not_fit_are_rejected_with_the_reason(fleet: Flee
     )
     await fleet.prepare("small", 1, [(0, 3)])
     await fleet.prepare("small", 2, [(0, 2)])
-    rejected, ready = await fleet.until(lambda: len(fleet.reports()) == 2 and fleet.reports())
+    rejected, ready = await fleet.until(lambda: len(fleet.verdicts()) == 2 and fleet.verdicts())
     assert isinstance(rejected, Rejected)
     assert (rejected.epoch, rejected.cause) == (1, RejectionCause.MEMORY)
     assert "1.0 MiB" in rejected.reason
@@ -402,8 +414,9 @@ async def test_a_model_that_nobody_has_is_rejected(fleet: Fleet) -> None:
     await fleet.start("alone")
     fleet.manifest = fleet.manifest.model_copy(update={"model": "0" * 64})
     await fleet.prepare("alone", 1, [(0, 3)])
-    (rejected,) = await fleet.until(fleet.reports)
+    (rejected,) = await fleet.until(fleet.verdicts)
     assert isinstance(rejected, Rejected)
+    assert isinstance(fleet.reports()[0], Preparing), "the device says at once that it has heard"
     assert rejected.cause is RejectionCause.MODEL_MISSING
 
 

@@ -21,7 +21,7 @@ from shared.bus.model_files import serve_models
 from shared.bus.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.calibration import ShadowReport
-from shared.messages.control import Prepare, ranges_of
+from shared.messages.control import REPORTS, Prepare, Ready, ranges_of
 from shared.messages.devices import Presence, State
 from shared.messages.events import Event
 from shared.messages.models import Manifest, OutputKind, Preprocessing
@@ -62,7 +62,7 @@ class World:
             case ["devices", device, "presence"] if payload and Presence.decode(payload).state is State.ONLINE:
                 self.online.add(device)
             case ["devices", _, "reports"]:
-                self.ready += 1
+                self.ready += isinstance(REPORTS.decode(payload), Ready)
             case ["streams", _, "results"]:
                 self.outcomes.append(Outcome.decode(payload))
             case ["models", _, "shadow"]:
