@@ -5,15 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from planned_executors import PlannedExecutors, open_planned
+from planned_executors import PlannedExecutors, classifier, open_planned
 from shared_paths import REPOSITORY
 
 from services.cli.calibration import MeasureSettings, measure, read_samples
+from services.cli.operations import add_model
 from services.executor.segments.coding import Coder
 from shared.bus import topics
 from shared.codecs import load_registry
 from shared.messages.alternatives import Quantity, Threshold
-from shared.messages.calibration import Calibration
+from shared.messages.calibration import BlockCalibration, Calibration
 from shared.messages.events import EventKind
 from shared.messages.models import Manifest, Preprocessing
 from shared.messages.requests import Outcome
@@ -35,12 +36,27 @@ POLICY = {
 }
 
 
+FLOP_PER_MS, CODED_BYTES_PER_MS = 2e7, 1e6
+"""What a device of speed 1 does: decisions must not depend on how busy this machine is."""
+
+
+def block_ms(manifest: Manifest, slowdown: float) -> tuple[float, ...]:
+    return tuple(slowdown * block.flops / FLOP_PER_MS for block in manifest.blocks)
+
+
+def timed(block: BlockCalibration) -> BlockCalibration:
+    took_ms = block.raw_bytes / CODED_BYTES_PER_MS
+    codecs = (each.model_copy(update={"encode_ms": took_ms, "decode_ms": took_ms}) for each in block.codecs)
+    return block.model_copy(update={"codecs": tuple(codecs)})
+
+
 def calibrated(manifest: Manifest) -> Calibration:
     """Measure every encoding behind every useful cut, on the first photographs: as `segue model calibrate` does."""
     samples = read_samples(DATA / "photos", manifest)
     settings = MeasureSettings(only_useful=True, timed_samples=1, repetitions=1)
     coder = Coder(load_registry(), settings.engine)
-    return measure(load_model(SQUEEZENET), replace(samples, inputs=samples.inputs[:3]), coder, settings)
+    found = measure(load_model(SQUEEZENET), replace(samples, inputs=samples.inputs[:3]), coder, settings)
+    return found.model_copy(update={"blocks": tuple(timed(each) for each in found.blocks)})
 
 
 @pytest.fixture
@@ -49,7 +65,10 @@ async def fleet(tmp_path: Path) -> AsyncIterator[PlannedExecutors]:
         await opened.emulate(CAMERA, SLOWDOWN, server=FAST_MBPS)
         await opened.emulate(SERVER, 1.0, camera=FAST_MBPS)
         await opened.measure_links(CAMERA, SERVER, FAST_MBPS)
-        manifest = await opened.add_file(SQUEEZENET, PREPROCESSING)
+        manifest = classifier(SQUEEZENET, PREPROCESSING)
+        await opened.profile(CAMERA, manifest, block_ms(manifest, SLOWDOWN))
+        await opened.profile(SERVER, manifest, block_ms(manifest, 1.0))
+        await add_model(opened.settings, manifest, SQUEEZENET)
         await opened.connection.publish(topics.calibration(manifest.model), calibrated(manifest).encode(), retain=True)
         await opened.declare(STREAM, manifest, CAMERA)
         await opened.until(lambda: STREAM in opened.plans)

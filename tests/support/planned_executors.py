@@ -25,7 +25,7 @@ from shared.bus.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.alternatives import Alternatives
 from shared.messages.control import COMMANDS, REPORTS, Prepare, Ready
-from shared.messages.devices import EmulatedLink, Emulation, LinkEstimate, Links, Presence, State, Telemetry
+from shared.messages.devices import EmulatedLink, Emulation, LinkEstimate, Links, Presence, Profile, State, Telemetry
 from shared.messages.events import Event
 from shared.messages.models import Manifest, OutputKind, Preprocessing
 from shared.messages.requests import REQUEST_ID_PROPERTY, Outcome
@@ -113,6 +113,11 @@ class PlannedExecutors:
         telemetry = Telemetry(device=device, sent_at_s=time.time(), load_factor=load_factor)
         await self.connection.publish(topics.telemetry(device), telemetry.encode())
 
+    async def profile(self, device: str, manifest: Manifest, block_ms: tuple[float, ...]) -> None:
+        """Say what a device would measure of a model: the planner then asks nobody to."""
+        profile = Profile(device=device, model=manifest.model, block_ms=block_ms)
+        await self.connection.publish(topics.profile(device, manifest.model), profile.encode(), retain=True)
+
     async def emulate(self, device: str, slowdown: float, *, load_factor: float = 1.0, **mbps: float) -> None:
         """Shape a device and the links that leave it."""
         links = tuple(EmulatedLink(target=name, bandwidth_mbps=rate, latency_ms=1.0) for name, rate in mbps.items())
@@ -127,7 +132,7 @@ class PlannedExecutors:
 
     async def add_file(self, path: Path, preprocessing: Preprocessing) -> Manifest:
         """Give a classifier to the planner's library."""
-        manifest = build_manifest(path, preprocessing=preprocessing, output=OutputKind.CLASSIFICATION, softmax=True)
+        manifest = classifier(path, preprocessing)
         await add_model(self.settings, manifest, path)
         return manifest
 
@@ -151,6 +156,10 @@ class PlannedExecutors:
     async def outcome(self, request_id: str) -> Outcome:
         await self.until(lambda: request_id in self.outcomes)
         return self.outcomes[request_id]
+
+
+def classifier(path: Path, preprocessing: Preprocessing) -> Manifest:
+    return build_manifest(path, preprocessing=preprocessing, output=OutputKind.CLASSIFICATION, softmax=True)
 
 
 @asynccontextmanager
