@@ -76,7 +76,7 @@ CHANNELS: tuple[Channel, ...] = (
         topics.profile("{device}", "{model}"),
         (devices.Profile,),
         "executor",
-        "planner",
+        "planner and the device itself",
         True,
         1,
         "Measured cost of a model's blocks on a device.",

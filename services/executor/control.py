@@ -54,7 +54,7 @@ class ControlDesk:
             topics.ANY_STREAM,
             topics.ANY_ALTERNATIVES,
         )
-        for topic in (*(of(device) for of in mine), *everybody):
+        for topic in (*(of(device) for of in mine), topics.profile(device, "+"), *everybody):
             await connection.subscribe(topic)
 
     async def run(self, connection: Connection) -> None:
@@ -79,6 +79,8 @@ class ControlDesk:
                 self.ledger.learn(Links.decode(payload).links)
             case ["devices", name, "emulation"] if name == device and payload:
                 await self._emulation(Emulation.decode(payload))
+            case ["devices", name, "profiles", model] if name == device and payload:
+                await self.profiles.found(model)
             case ["models", _] if payload:
                 manifest = Manifest.decode(payload)
                 self.holder.know(manifest)

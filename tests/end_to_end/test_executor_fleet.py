@@ -443,6 +443,17 @@ async def test_profiles_are_measured_and_scaled_by_the_emulation(fleet: Fleet) -
     assert observed.idle_ms == pytest.approx(idle_ms)
 
 
+async def test_the_profile_of_another_machine_of_this_name_is_replaced(fleet: Fleet) -> None:
+    blocks = len(fleet.manifest.blocks)
+    former = Profile(device="alone", model=fleet.manifest.model, block_ms=(1e6,) * blocks)
+    topic = topics.profile("alone", fleet.manifest.model)
+    await fleet.connection.publish(topic, former.encode(), retain=True)
+    await fleet.connection.publish(topics.manifest(fleet.manifest.model), fleet.manifest.encode(), retain=True)
+    await fleet.start("alone")
+    _, measured = await fleet.until(lambda: len(found := fleet.on(topic, Profile.decode)) == 2 and found)
+    assert len(measured.block_ms) == blocks and max(measured.block_ms) < 1e6
+
+
 async def test_unconfirmed_outcomes_survive_and_confirmed_ones_are_quiet(fleet: Fleet) -> None:
     await fleet.start("alone")
     await fleet.declare("alone")

@@ -40,10 +40,6 @@ FLOP_PER_MS, CODED_BYTES_PER_MS = 2e7, 1e6
 """What a device of speed 1 does: decisions must not depend on how busy this machine is."""
 
 
-def block_ms(manifest: Manifest, slowdown: float) -> tuple[float, ...]:
-    return tuple(slowdown * block.flops / FLOP_PER_MS for block in manifest.blocks)
-
-
 def timed(block: BlockCalibration) -> BlockCalibration:
     took_ms = block.raw_bytes / CODED_BYTES_PER_MS
     codecs = (each.model_copy(update={"encode_ms": took_ms, "decode_ms": took_ms}) for each in block.codecs)
@@ -66,8 +62,7 @@ async def fleet(tmp_path: Path) -> AsyncIterator[PlannedExecutors]:
         await opened.emulate(SERVER, 1.0, camera=FAST_MBPS)
         await opened.measure_links(CAMERA, SERVER, FAST_MBPS)
         manifest = classifier(SQUEEZENET, PREPROCESSING)
-        await opened.profile(CAMERA, manifest, block_ms(manifest, SLOWDOWN))
-        await opened.profile(SERVER, manifest, block_ms(manifest, 1.0))
+        opened.remember(manifest, tuple(block.flops / FLOP_PER_MS for block in manifest.blocks))
         await add_model(opened.settings, manifest, SQUEEZENET)
         await opened.connection.publish(topics.calibration(manifest.model), calibrated(manifest).encode(), retain=True)
         await opened.declare(STREAM, manifest, CAMERA)

@@ -17,6 +17,9 @@ from PIL import Image
 from broker.embedded import EmbeddedBroker
 from services.cli.manifest import build_manifest
 from services.cli.operations import add_model, declare_stream, operator, set_policy
+from services.executor.segments.engine import EngineSettings
+from services.executor.segments.profile import IdleProfile
+from services.executor.segments.profiling import keep_profile, profile_path
 from services.planner.config import PlannerConfig
 from services.planner.service import serve
 from shared.bus import topics
@@ -25,7 +28,7 @@ from shared.bus.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.alternatives import Alternatives
 from shared.messages.control import COMMANDS, REPORTS, Prepare, Ready
-from shared.messages.devices import EmulatedLink, Emulation, LinkEstimate, Links, Presence, Profile, State, Telemetry
+from shared.messages.devices import EmulatedLink, Emulation, LinkEstimate, Links, Presence, State, Telemetry
 from shared.messages.events import Event
 from shared.messages.models import Manifest, OutputKind, Preprocessing
 from shared.messages.requests import REQUEST_ID_PROPERTY, Outcome
@@ -113,10 +116,10 @@ class PlannedExecutors:
         telemetry = Telemetry(device=device, sent_at_s=time.time(), load_factor=load_factor)
         await self.connection.publish(topics.telemetry(device), telemetry.encode())
 
-    async def profile(self, device: str, manifest: Manifest, block_ms: tuple[float, ...]) -> None:
-        """Say what a device would measure of a model: the planner then asks nobody to."""
-        profile = Profile(device=device, model=manifest.model, block_ms=block_ms)
-        await self.connection.publish(topics.profile(device, manifest.model), profile.encode(), retain=True)
+    def remember(self, manifest: Manifest, block_ms: tuple[float, ...]) -> None:
+        """Have the devices know what this machine takes for a model's blocks, as if a former life had measured it."""
+        path = profile_path(self.folder / "data" / "profiles", manifest.model, EngineSettings())
+        keep_profile(path, IdleProfile(block_ms))
 
     async def emulate(self, device: str, slowdown: float, *, load_factor: float = 1.0, **mbps: float) -> None:
         """Shape a device and the links that leave it."""

@@ -30,6 +30,9 @@ class _Order:
 class ProfileKeeper:
     """Answers the planner's wish for a profile, and remembers those of former lives.
 
+    A retained profile that this machine has not measured is that of another machine which had the device's name before:
+    it is replaced by a measured one, without a wish.
+
     Attributes:
         device: this device's name.
         store: where model files come from.
@@ -44,6 +47,8 @@ class ProfileKeeper:
     pace: Pace
     outbox: Outbox
     _orders: asyncio.Queue[_Order] = field(default_factory=lambda: asyncio.Queue(_MAX_QUEUED), init=False)
+    _manifests: dict[str, Manifest] = field(default_factory=dict, init=False)
+    _inherited: set[str] = field(default_factory=set, init=False)
 
     async def run(self) -> None:
         """Work off the orders, for ever."""
@@ -64,9 +69,18 @@ class ProfileKeeper:
         await self._orders.put(_Order(manifest, measure=True))
 
     async def recall(self, manifest: Manifest) -> None:
-        """Publish the model's profile if a former life has measured it."""
+        """Publish the model's profile if a former life has measured it, or if it has to replace an inherited one."""
         if self.pace.idle(manifest.model) is None:
-            await self._orders.put(_Order(manifest, measure=False))
+            self._manifests[manifest.model] = manifest
+            await self._orders.put(_Order(manifest, measure=manifest.model in self._inherited))
+
+    async def found(self, model: str) -> None:
+        """A profile under this device's name is on the bus: its own, or inherited."""
+        if self.pace.idle(model) is not None or model in self._inherited:
+            return
+        self._inherited.add(model)
+        if (manifest := self._manifests.get(model)) is not None:
+            await self._orders.put(_Order(manifest, measure=True))
 
     async def publish_all(self) -> None:
         """Publish every profile again: the device's pace has changed."""
@@ -86,6 +100,7 @@ class ProfileKeeper:
             path = await self.store.path(manifest)
             profile = await self.profiler.profile(manifest, path)
         self.pace.learn(manifest.model, profile)
+        self._manifests.pop(manifest.model, None)
         await self._publish(manifest.model)
 
     async def _publish(self, model: str) -> None:

@@ -63,7 +63,7 @@ class Profiler:
             CannotPrepare: the model does not load.
             ExecutionFailed: it does not run.
         """
-        path = self.folder / self._file_name(manifest.model)
+        path = profile_path(self.folder, manifest.model, self.engine)
         cached = await asyncio.to_thread(_read, path, len(manifest.blocks))
         if cached is not None:
             return cached
@@ -74,12 +74,13 @@ class Profiler:
             started_s = time.monotonic()
             profile = await self._measure(manifest, model_path)
             LOGGER.info("profiled %s in %.1f s", manifest.name, time.monotonic() - started_s)
-        await asyncio.to_thread(_write, path, profile)
+        await asyncio.to_thread(keep_profile, path, profile)
         return profile
 
     async def cached(self, manifest: Manifest) -> IdleProfile | None:
         """Return what an earlier life measured."""
-        return await asyncio.to_thread(_read, self.folder / self._file_name(manifest.model), len(manifest.blocks))
+        path = profile_path(self.folder, manifest.model, self.engine)
+        return await asyncio.to_thread(_read, path, len(manifest.blocks))
 
     async def _measure(self, manifest: Manifest, model_path: Path) -> IdleProfile:
         model = await asyncio.to_thread(open_model, model_path, manifest)
@@ -108,9 +109,11 @@ class Profiler:
             times_ms.append((await self.processor.run(work, _TICKET)).compute_ms)
         return statistics.median(times_ms), values
 
-    def _file_name(self, model: str) -> str:
-        machine = f"{_VERSION} {platform.node()} {platform.machine()} {self.engine.provider} {self.engine.threads}"
-        return f"{model}-{hashlib.sha256(machine.encode()).hexdigest()[:12]}.json"
+
+def profile_path(folder: Path, model: str, engine: EngineSettings) -> Path:
+    """Return the file in `folder` that keeps what this machine has measured of a model with this engine."""
+    machine = f"{_VERSION} {platform.node()} {platform.machine()} {engine.provider} {engine.threads}"
+    return folder / f"{model}-{hashlib.sha256(machine.encode()).hexdigest()[:12]}.json"
 
 
 def sample_request(manifest: Manifest) -> bytes:
@@ -173,7 +176,8 @@ def _read(path: Path, block_count: int) -> IdleProfile | None:
     return profile if len(profile.block_ms) == block_count else None
 
 
-def _write(path: Path, profile: IdleProfile) -> None:
+def keep_profile(path: Path, profile: IdleProfile) -> None:
+    """Write a profile where `profile_path` says; a full disk is logged, and the next life measures again."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
     document = {"block_ms": profile.block_ms, "segment_overhead_ms": profile.segment_overhead_ms}
     try:

@@ -16,24 +16,30 @@ class Patience:
 
     limits: SourceLimits
     _observed_ms: float | None = field(default=None, init=False)
+    _usual_bytes: float | None = field(default=None, init=False)
 
     def forget(self) -> None:
-        """Another plan is in force: what was observed says nothing about it."""
+        """Another plan is in force: what requests took says nothing about it; their sizes do."""
         self._observed_ms = None
 
-    def observe(self, latency_ms: float) -> None:
-        """Take what a request has taken, from dispatch to outcome."""
-        before_ms = latency_ms if self._observed_ms is None else self._observed_ms
-        self._observed_ms = (1 - _SMOOTHING) * before_ms + _SMOOTHING * latency_ms
+    def observe(self, latency_ms: float, size_bytes: int) -> None:
+        """Take what a request of this payload has taken, from dispatch to outcome."""
+        self._observed_ms = _smoothed(self._observed_ms, latency_ms)
+        self._usual_bytes = _smoothed(self._usual_bytes, size_bytes)
 
-    def timeout_s(self, plan: CommittedPlan, route: PlanRoute, attempt: int, in_flight: int) -> float:
+    def timeout_s(
+        self, plan: CommittedPlan, route: PlanRoute, attempt: int, in_flight: int, size_bytes: int = 0
+    ) -> float:
         """Return four times what is expected, doubled with every attempt.
 
         Expected is the prediction for as many requests as are under way (they may all queue at one device), or what
-        was lately observed if that is more, so that overload does not breed retries.
+        was lately observed if that is more, so that overload does not breed retries. A payload larger than usual may
+        take longer in proportion.
         """
         predicted_ms = (route.predicted_ms or 0.0) * max(1, in_flight)
         expected_ms = max(predicted_ms, self._observed_ms or 0.0)
+        if self._usual_bytes:
+            expected_ms *= max(1.0, size_bytes / self._usual_bytes)
         if expected_ms > 0:
             base_s = max(self.limits.minimum_timeout_s, _TIMEOUT_FACTOR * expected_ms / 1000)
         elif plan.deadline_ms is not None:
@@ -41,3 +47,7 @@ class Patience:
         else:
             base_s = self.limits.unpredicted_timeout_s
         return float(min(_MAX_TIMEOUT_S, base_s * 2 ** min(attempt - 1, 10)))
+
+
+def _smoothed(before: float | None, value: float) -> float:
+    return value if before is None else (1 - _SMOOTHING) * before + _SMOOTHING * value

@@ -199,7 +199,7 @@ class SourceState:
         if active is None:
             return []
         if active.phase is Phase.IN_FLIGHT and outcome.ok and outcome.attempt == active.attempt:
-            self._patience.observe(1000 * (now_s - active.dispatched_s))
+            self._patience.observe(1000 * (now_s - active.dispatched_s), active.request.size_bytes)
         self._finish(outcome.request_id, len(outcome.payload), now_s)
         commands: list[Command] = [StoreOutcome(outcome.request_id, outcome.payload, outcome.content_type)]
         if (again := active.asked_again) is not None:
@@ -320,7 +320,8 @@ class SourceState:
         active.phase, active.route, active.epoch = Phase.IN_FLIGHT, route, plan.epoch
         active.attempt += 1
         active.dispatched_s = now_s
-        active.timeout_s = self._patience.timeout_s(plan, route, active.attempt, self._in_flight)
+        size_bytes = active.request.size_bytes
+        active.timeout_s = self._patience.timeout_s(plan, route, active.attempt, self._in_flight, size_bytes)
         active.due_s = now_s + active.timeout_s
         return Dispatch(active.request, active.attempt, plan, route)
 

@@ -22,9 +22,10 @@ def timeout_s(
     attempt: int = 1,
     in_flight: int = 1,
     deadline_ms: float | None = None,
+    size_bytes: int = 0,
 ) -> float:
     route = PlanRoute(stages=(), predicted_ms=predicted_ms)
-    return patience.timeout_s(plan(deadline_ms), route, attempt, in_flight)
+    return patience.timeout_s(plan(deadline_ms), route, attempt, in_flight, size_bytes)
 
 
 def test_four_times_the_prediction_for_as_many_as_are_under_way() -> None:
@@ -42,9 +43,9 @@ def test_it_doubles_with_every_attempt_up_to_a_bound() -> None:
 
 def test_what_was_observed_counts_if_it_is_more_and_until_the_next_plan() -> None:
     patience = Patience(LIMITS)
-    patience.observe(1000.0)
+    patience.observe(1000.0, 20_000)
     assert timeout_s(patience, 500.0) == pytest.approx(4.0)
-    patience.observe(2000.0)
+    patience.observe(2000.0, 20_000)
     assert timeout_s(patience, 500.0) == pytest.approx(4 * 1.3)
     patience.forget()
     assert timeout_s(patience, 500.0) == pytest.approx(2.0)
@@ -53,3 +54,12 @@ def test_what_was_observed_counts_if_it_is_more_and_until_the_next_plan() -> Non
 def test_without_a_prediction_the_deadline_counts_if_there_is_one() -> None:
     assert timeout_s(Patience(LIMITS), None, deadline_ms=3000.0) == pytest.approx(6.0)
     assert timeout_s(Patience(LIMITS), None) == LIMITS.unpredicted_timeout_s
+
+
+def test_a_payload_larger_than_usual_may_take_longer_in_proportion() -> None:
+    patience = Patience(LIMITS)
+    patience.observe(500.0, 20_000)
+    assert timeout_s(patience, 500.0, size_bytes=200_000) == pytest.approx(20.0)
+    assert timeout_s(patience, 500.0, size_bytes=2_000) == pytest.approx(2.0)
+    patience.forget()
+    assert timeout_s(patience, 500.0, size_bytes=200_000) == pytest.approx(20.0), "another plan, the same camera"
