@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from pydantic import ValidationError
@@ -17,7 +17,6 @@ from shared.messages.streams import CommittedPlan
 
 _Message = TypeVar("_Message", Outcome, CommittedPlan)
 
-_MAX_CAUSES = 64
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}\Z")
 
 
@@ -127,20 +126,3 @@ def _request_id(properties: Properties) -> str | None:
     if _REQUEST_ID.match(text):
         return text
     return data.hex() if len(data) <= 64 else hashlib.sha256(data).hexdigest()
-
-
-@dataclass(slots=True)
-class Rejects:
-    """Messages that are dropped: all of them counted, each cause reported once."""
-
-    count: int = 0
-    _causes: set[tuple[str, str]] = field(default_factory=set)
-
-    def add(self, topic: str, reason: str) -> bool:
-        """Count a message; return whether this cause is new on this topic and should be logged."""
-        self.count += 1
-        cause = (topic, reason[:200])
-        if cause in self._causes or len(self._causes) >= _MAX_CAUSES:
-            return False
-        self._causes.add(cause)
-        return True

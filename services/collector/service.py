@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from services.collector.config import CollectorConfig
 from services.collector.errors import StoreUnavailable
-from services.collector.ingest import CONTROL, DURABLE, REQUESTS, Record, Rejects, ingest, topic_kind
+from services.collector.ingest import CONTROL, DURABLE, REQUESTS, Record, ingest, topic_kind
 from services.collector.metrics import Metrics
 from services.collector.store import Arrival, Verdict
 from services.collector.store_thread import StoreThread
@@ -19,6 +19,7 @@ from shared.bus.connection import Connection, Received, Will
 from shared.bus.errors import BusError, SubscriptionFailed
 from shared.messages.base import MessageError
 from shared.messages.devices import ServicePresence, State
+from shared.messages.rejects import Rejects
 from shared.messages.requests import Confirmation, Outcome
 from shared.service import InputError, new_boot_id, segue_version, sole_user
 

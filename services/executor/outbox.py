@@ -12,12 +12,12 @@ from shared.bus.errors import BusError
 from shared.bus.properties import Properties
 from shared.messages.devices import ComputeObservation, TransferObservation
 from shared.messages.events import Event, EventKind
+from shared.messages.rejects import Rejects
 
 LOGGER = logging.getLogger(__name__)
 
 _PUBLISHERS = 4
 _MAX_QUEUED = 1024
-_MAX_FAULTS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Outbox:
     connection: Connection
     patience_s: float = 60.0
     _queue: asyncio.Queue[Publication] = field(init=False)
-    _faults: dict[tuple[str, str], int] = field(default_factory=dict, init=False)
+    _rejects: Rejects = field(default_factory=Rejects, init=False)
     _sparing: Sparing = field(default_factory=Sparing, init=False)
 
     def __post_init__(self) -> None:
@@ -87,18 +87,14 @@ class Outbox:
 
     async def note_bad_message(self, topic: str, reason: str) -> None:
         """Count a message that does not decode; the first of a cause is logged and reported."""
-        cause = (topic, reason)
-        if cause not in self._faults and len(self._faults) >= _MAX_FAULTS:
-            cause = (topic, "further causes")
-        self._faults[cause] = self._faults.get(cause, 0) + 1
-        if self._faults[cause] == 1:
+        if self._rejects.add(topic, reason):
             LOGGER.warning("dropped a message on %s: %s", topic, reason)
             await self.report(EventKind.BAD_MESSAGE, f"dropped a message on {topic}: {reason}", device=self.device)
 
     @property
     def bad_messages(self) -> int:
         """How many messages did not decode."""
-        return sum(self._faults.values())
+        return self._rejects.count
 
     async def drain(self) -> None:
         """Wait until everything queued is published or given up."""

@@ -1,7 +1,5 @@
 """What a monitor hears, decoded once at the boundary. Pure."""
 
-from dataclasses import dataclass, field
-
 from shared.bus import topics
 from shared.messages.base import MessageError
 from shared.messages.devices import (
@@ -16,8 +14,6 @@ from shared.messages.devices import (
 )
 
 Inbound = Presence | ServicePresence | ComputeObservation | TransferObservation | Emulation | Probe
-
-_MAX_CAUSES = 64
 
 
 def subscriptions(device: str, *, emulated: bool) -> dict[str, int]:
@@ -48,20 +44,3 @@ def decode(topic: str, payload: bytes | memoryview) -> Inbound | None:
         case ["devices", _, "probes"]:
             return Probe.decode(payload)
     raise MessageError("a topic that a monitor does not know")
-
-
-@dataclass(slots=True)
-class Rejects:
-    """Messages that do not decode: all of them counted, each cause reported once."""
-
-    count: int = 0
-    _causes: set[str] = field(default_factory=set)
-
-    def add(self, topic: str, reason: str) -> bool:
-        """Count a message; return whether this cause is new on this topic and should be logged."""
-        self.count += 1
-        cause = f"{topic}: {reason[:200]}"
-        if cause in self._causes or len(self._causes) >= _MAX_CAUSES:
-            return False
-        self._causes.add(cause)
-        return True

@@ -15,7 +15,7 @@ from services.monitor.config import MONITOR_PREFIX, MonitorConfig
 from services.monitor.device import DeviceSample, DeviceSampler
 from services.monitor.emulated import EmulatedConditions
 from services.monitor.estimate import LoadEstimator
-from services.monitor.inbound import Inbound, Rejects, decode, subscriptions
+from services.monitor.inbound import Inbound, decode, subscriptions
 from services.monitor.links import LinkBook, SendProbe
 from shared.bus import topics
 from shared.bus.connection import Connection, Received, Will
@@ -33,6 +33,7 @@ from shared.messages.devices import (
     Telemetry,
     TransferObservation,
 )
+from shared.messages.rejects import Rejects
 from shared.service import new_boot_id, segue_version
 
 LOGGER = logging.getLogger(__name__)

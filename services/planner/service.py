@@ -11,7 +11,6 @@ from typing import assert_never
 from services.planner.config import PlannerConfig
 from services.planner.coordinator import SETTLE_S, Coordinator
 from services.planner.decisions.alternatives import survey
-from services.planner.faults import BadMessages
 from services.planner.inbound import SUBSCRIPTIONS, decode
 from services.planner.library import Library
 from services.planner.problems.jobs import Job, run_job
@@ -25,6 +24,7 @@ from shared.messages.base import MessageError
 from shared.messages.devices import ServicePresence, State
 from shared.messages.events import EventKind
 from shared.messages.models import Manifest
+from shared.messages.rejects import Rejects
 from shared.service import InputError, new_boot_id, segue_version, sole_user
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class _Planner:
         self._properties = Properties(user={ORIGIN_PROPERTY: config.name})
         self._effects: asyncio.Queue[Effect] = asyncio.Queue(_MAX_EFFECTS)
         self._news = asyncio.Event()
-        self._bad = BadMessages()
+        self._rejects = Rejects()
         self._republish_at_s = float("inf")
         self._boot_id = new_boot_id()
         self._is_announced = False
@@ -121,7 +121,7 @@ class _Planner:
         try:
             message = decode(received.topic, received.payload)
         except MessageError as error:
-            if not self._bad.note(received.topic, str(error)):
+            if not self._rejects.add(received.topic, str(error)):
                 return ()
             text = f"a message on {received.topic} was dropped: {error}"
             logger.warning("%s", text)

@@ -14,6 +14,7 @@ from shared.bus.connection import Connection, unique_client_id
 from shared.bus.errors import DecodeError
 from shared.bus.frame import Buffer, frame_size_bytes
 from shared.bus.settings import BusSettings
+from shared.messages.rejects import Rejects
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +24,6 @@ Pace = Callable[[int], Awaitable[None]]
 _WINDOW = 4
 _ID_BYTES = 12
 _SWEEP_INTERVAL_S = 1.0
-_MAX_FAULTS_REMEMBERED = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class BrokerTransport:
         self._chunk_bytes = chunk_bytes
         self._send_timeout_s = send_timeout_s
         self._sending = asyncio.Lock()
-        self._faults: set[str] = set()
+        self._rejects = Rejects()
         self._clock = asyncio.get_running_loop()
 
     @classmethod
@@ -258,6 +258,5 @@ class BrokerTransport:
 
     def _note_fault(self, topic: str, reason: str) -> None:
         self.counters.undecodable += 1
-        if reason not in self._faults and len(self._faults) < _MAX_FAULTS_REMEMBERED:
-            self._faults.add(reason)
+        if self._rejects.add(topic, reason):
             logger.warning("dropped a message on %s: %s", topic, reason)

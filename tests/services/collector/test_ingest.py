@@ -7,7 +7,7 @@ from collector_world import reroute_event, result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.collector.ingest import Rejects, RequestSeen, RerouteSeen, ingest, topic_kind
+from services.collector.ingest import RequestSeen, RerouteSeen, ingest, topic_kind
 from shared.bus import topics
 from shared.bus.properties import Properties
 from shared.messages.base import MessageError
@@ -81,10 +81,3 @@ def test_a_request_whose_id_its_source_makes_says_nothing() -> None:
 
 def test_labels_of_topics_are_few() -> None:
     assert [topic_kind(topic) for topic in ("streams/a/results", "events", "x/y")] == ["results", "events", "other"]
-
-
-def test_every_reject_is_counted_and_each_cause_is_new_once() -> None:
-    rejects = Rejects()
-    assert [rejects.add("a", "x"), rejects.add("a", "x"), rejects.add("b", "x")] == [True, False, True]
-    assert sum(rejects.add("c", str(number)) for number in range(1000)) < 100
-    assert rejects.count == 1003

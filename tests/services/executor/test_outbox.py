@@ -61,11 +61,3 @@ async def test_bad_messages_are_counted_and_each_cause_reported_once(
     assert outbox.bad_messages == 3
     assert [event.kind for event in events] == [EventKind.BAD_MESSAGE] * 2
     assert {event.text.rsplit(" ", 1)[1] for event in events} == {"torn", "odd"}
-
-
-async def test_causes_are_bounded(pair: tuple[Outbox, Connection, EmbeddedBroker]) -> None:
-    outbox, _, _ = pair
-    for number in range(1000):
-        await outbox.note_bad_message("topic", f"cause {number}")
-    assert outbox.bad_messages == 1000
-    assert len(outbox._faults) <= 257
