@@ -1,9 +1,7 @@
 """What a collector hears, decoded once at the boundary. Pure."""
 
-import hashlib
-import re
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -12,12 +10,10 @@ from shared.bus.properties import NO_PROPERTIES, Properties
 from shared.messages.base import MessageError, describe
 from shared.messages.devices import Links, Presence, ServicePresence, State, Telemetry
 from shared.messages.events import Event, EventKind, Reroute
-from shared.messages.requests import REQUEST_ID_PROPERTY, Outcome
+from shared.messages.requests import Outcome, given_request_id
 from shared.messages.streams import CommittedPlan
 
 _Message = TypeVar("_Message", Outcome, CommittedPlan)
-
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +83,7 @@ def ingest(topic: str, payload: bytes | memoryview, properties: Properties = NO_
         case ["streams", stream, "plan"]:
             return _of_stream(CommittedPlan.decode(payload), stream) if payload else None
         case ["streams", stream, "requests"]:
-            request_id = _request_id(properties)
+            request_id = given_request_id(properties.user, properties.correlation_data)
             return RequestSeen(stream, request_id) if request_id else None
     raise MessageError("a topic that a collector does not know")
 
@@ -112,17 +108,3 @@ def _event(payload: bytes | memoryview) -> Event | RerouteSeen:
         return RerouteSeen(event, Reroute.model_validate(event.data))
     except ValidationError as error:
         raise MessageError(f"data: {describe(error)}") from error
-
-
-def _request_id(properties: Properties) -> str | None:
-    """Read the id as source executors do: the user property, else the correlation data as text or hexadecimal."""
-    given = properties.user.get(REQUEST_ID_PROPERTY, "")
-    if _REQUEST_ID.match(given):
-        return given
-    data = properties.correlation_data
-    if not data:
-        return None
-    text = data.decode("ascii", errors="replace")
-    if _REQUEST_ID.match(text):
-        return text
-    return data.hex() if len(data) <= 64 else hashlib.sha256(data).hexdigest()

@@ -1,11 +1,14 @@
 """A request's way: the feature-map header, the trace, the outcome, and the collector's confirmation."""
 
+import hashlib
+import re
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
-from shared.messages.base import Message, ModelId, Name, Part, RequestId
+from shared.messages.base import REQUEST_ID_PATTERN, Message, ModelId, Name, Part, RequestId
 from shared.messages.streams import PlanStage
 
 REQUEST_ID_PROPERTY = "request_id"
@@ -15,6 +18,31 @@ JSON_CONTENT = "application/json"
 MSGPACK_CONTENT = "application/msgpack"
 ACCEPT_PROPERTY = "accept"
 """MQTT 5 user property of a request: the content type wanted for its result (JSON unless asked)."""
+
+_REQUEST_ID = re.compile(REQUEST_ID_PATTERN)
+_LONGEST_SPELLED_BYTES = 64
+
+
+def given_request_id(user: Mapping[str, str], correlation_data: bytes | None) -> str | None:
+    """Return the id that an application gave its request; none if it gave none, and the source makes one.
+
+    It is the user property; else the correlation data, as text if it may be an id, else in hexadecimal (of long data:
+    its SHA-256).
+
+    Args:
+        user: the user properties of the message.
+        correlation_data: of the message.
+    """
+    given = user.get(REQUEST_ID_PROPERTY, "")
+    if _REQUEST_ID.fullmatch(given):
+        return given
+    if not correlation_data:
+        return None
+    text = correlation_data.decode("ascii", errors="replace")
+    if _REQUEST_ID.fullmatch(text):
+        return text
+    spelled = len(correlation_data) <= _LONGEST_SPELLED_BYTES
+    return correlation_data.hex() if spelled else hashlib.sha256(correlation_data).hexdigest()
 
 
 class StageTrace(Part):

@@ -1,10 +1,8 @@
-"""The source of one stream: takes requests over, sends them off, owns their outcomes. The shell of `source`."""
+"""The source of one stream: takes requests over, sends them off, owns their outcomes. The shell of `state`."""
 
 import asyncio
-import hashlib
 import itertools
 import logging
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -52,16 +50,15 @@ from shared.messages.requests import (
     ACCEPT_PROPERTY,
     JSON_CONTENT,
     MSGPACK_CONTENT,
-    REQUEST_ID_PROPERTY,
     ErrorCause,
     FeatureMapHeader,
     Outcome,
     OutcomeStatus,
+    given_request_id,
 )
 
 LOGGER = logging.getLogger(__name__)
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}\Z")
 _TICK_S = 0.1
 _MAX_EVENTS = 1024
 _MAX_ARRIVING = 64
@@ -340,14 +337,10 @@ class StreamSource:
 
 
 def read_request(payload: bytes, properties: Properties, now_at_s: float) -> Request:
-    """Read what travels beside a request's bytes.
-
-    The id is the user property, else the correlation data (as text if it may be an id, else in hexadecimal), else
-    made here.
-    """
+    """Read what travels beside a request's bytes; without an id (`given_request_id`) it gets one here."""
     accept = properties.user.get(ACCEPT_PROPERTY, JSON_CONTENT)
     return Request(
-        request_id=_request_id(properties),
+        request_id=given_request_id(properties.user, properties.correlation_data) or uuid.uuid4().hex,
         size_bytes=len(payload),
         accepted_at_s=now_at_s,
         accept=accept if accept == MSGPACK_CONTENT else JSON_CONTENT,
@@ -360,19 +353,6 @@ def read_request(payload: bytes, properties: Properties, now_at_s: float) -> Req
 def _usable_topic(topic: str | None) -> str | None:
     """Return a response topic that can be published to; one with wildcards cannot."""
     return topic if topic and not set(topic) & set("+#\0") else None
-
-
-def _request_id(properties: Properties) -> str:
-    given = properties.user.get(REQUEST_ID_PROPERTY, "")
-    if _REQUEST_ID.match(given):
-        return given
-    correlation = properties.correlation_data
-    if not correlation:
-        return uuid.uuid4().hex
-    text = correlation.decode("ascii", errors="replace")
-    if _REQUEST_ID.match(text):
-        return text
-    return correlation.hex() if len(correlation) <= 64 else hashlib.sha256(correlation).hexdigest()
 
 
 def _apply(journal: Journal, changes: Iterable[Callable[[Journal], None]]) -> None:
