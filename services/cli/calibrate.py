@@ -1,6 +1,5 @@
 """`segue model calibrate`: what encodings of a model's feature maps cost, and what they do to its answer."""
 
-import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from services.cli.options import Json, Timeout, notes, output, print_json, settings
+from services.cli.output_files import check_file
+from services.cli.running import run_command
 from shared.messages.calibration import Calibration
 from shared.service import InputError
 
@@ -59,8 +60,9 @@ def calibrate(
     of the model's output, and for classifiers how often the best and the five best classes stay the same. Measure
     with photographs like those that the model will see: the planner keeps to the bounds of a policy by these numbers.
     """
+    check_file("--out", out)
     if broker is not None:
-        asyncio.run(_reach(broker, timeout_s))
+        run_command(lambda: _reach(broker, timeout_s))
     found = _measure(model, images, preprocess, codec, variants, quiet=as_json)
     document = found.model_dump(mode="json")
     if out is not None:
@@ -69,7 +71,7 @@ def calibrate(
         except OSError as error:
             raise InputError(f"cannot write {out}: {error.strerror}") from error
     if broker is not None:
-        asyncio.run(_publish(found, broker, timeout_s))
+        run_command(lambda: _publish(found, broker, timeout_s))
     if as_json:
         print_json(document)
     else:

@@ -18,8 +18,9 @@ from services.cli.fleet.runner import Run, RunSettings
 from services.cli.fleet.summary import Summary, summarise, to_document
 from services.cli.fleet.summary_view import print_summary
 from services.cli.fleet_view import FleetView
+from services.cli.interrupts import INTERRUPTED
 from services.cli.options import Json, notes, output, print_json
-from services.cli.running import INTERRUPTED, on_signals, quiet_logging
+from services.cli.running import on_signals, quiet_logging
 from shared.service import ExitStatus
 
 RunDir = Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from services.cli.interrupts import INTERRUPTED, interrupt_once
 from services.cli.lazy import Entry, lazy_app
 
 _TRY = "Try it"
@@ -106,7 +107,10 @@ def root(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit status; errors of users are lines, not tracebacks."""
     try:
+        interrupt_once()
         typer.main.get_command(APP)(args=arguments, prog_name="segue")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

@@ -16,7 +16,7 @@ import typer
 
 from services.cli.console import told
 from services.cli.explain_live import live_problem, live_values, reroute_lines, running_stream
-from services.cli.options import DEFAULT_BROKER, Broker, Timeout, output, settings
+from services.cli.options import DEFAULT_BROKER, Broker, Timeout, notes, output, settings
 from services.cli.plan_tables import (
     comparison_table,
     decision_tables,
@@ -29,9 +29,11 @@ from services.cli.plot_option import PlotOption, check_plot, save_plot
 from services.planner.sensitivity.comparison import binding_constraints, changes
 from services.planner.strategies.registry import known_strategies, strategies
 from shared.asyncapi import bus_document
+from shared.plan.guesses import guess
 from shared.plan.plan import Infeasible, Plan
 from shared.plan.plan_file import plan_schema, write_answer
 from shared.plan.policy import Objective, policy_schema
+from shared.plan.power import power_doubt
 from shared.plan.problem import Problem
 from shared.plan.problem_file import MAX_FILE_BYTES, InvalidDocumentError, problem_schema, read_problem
 from shared.plan.scenario_file import scenario_schema
@@ -132,7 +134,11 @@ def explain(
     live = None if stream is None else running_stream(stream, settings(broker), timeout_s)
     if live is not None and problem_file is not None:
         raise wrong_input("give a problem file or --stream, not both")
-    problem = load_problem(problem_file, None, objective) if live is None else live_problem(live, objective)
+    if live is None:
+        problem = load_problem(problem_file, None, objective)
+    else:
+        problem = live_problem(live, objective)
+        note_doubts(problem)
     compared = known_strategies() if with_variants else strategies()
     answers = {name: solve_timed(problem, name, seed, time_budget_s) for name in compared}
     best = answers["auto"]
@@ -179,14 +185,24 @@ def load_problem(path: Path | None, strategy: str | None = None, objective: Obje
     if path is None:
         raise wrong_input("no problem file given; try --help")
     if strategy is not None and strategy not in names:
-        raise wrong_input(f"--strategy: there is no strategy {strategy}; known: {', '.join(sorted(names))}")
+        near = guess(strategy, names)
+        raise wrong_input(f"--strategy: there is no strategy {strategy}{near}; known: {', '.join(sorted(names))}")
     try:
         problem = read_problem(read_bytes(path), strategies=names)
     except InvalidDocumentError as exc:
         raise wrong_input(*(str(fault) for fault in exc.faults)) from exc
     policy = problem.policy
     policy = replace(policy, strategy=strategy or policy.strategy, objective=objective or policy.objective)
-    return replace(problem, policy=policy)
+    problem = replace(problem, policy=policy)
+    note_doubts(problem)
+    return problem
+
+
+def note_doubts(problem: Problem) -> None:
+    """Say on standard error what makes the answer worth little, though it is one."""
+    doubt = power_doubt(problem.policy, problem.devices)
+    if doubt is not None:
+        notes().print(f"note: {doubt}", soft_wrap=True)
 
 
 def solve_timed(problem: Problem, strategy: str, seed: int, time_budget_s: float) -> Plan | Infeasible:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from services.cli.output_files import check_file
 from services.cli.plan_tables import comparison_table, simulation_tables
 from shared.plan.plan import Infeasible, Plan
 from shared.plan.problem import Problem
@@ -26,7 +27,7 @@ def check_plot(path: Path | None) -> None:
     """Say at once if a picture cannot be drawn.
 
     Raises:
-        InputError: the name ends in no known form, or matplotlib is missing.
+        InputError: the name ends in no known form, matplotlib is missing, or the file cannot be written.
     """
     if path is None:
         return
@@ -38,6 +39,7 @@ def check_plot(path: Path | None) -> None:
         if not (exc.name or "").startswith("matplotlib"):
             raise
         raise InputError("--plot needs matplotlib, which is not installed: pip install 'segue[plot]'") from exc
+    check_file("--plot", path)
 
 
 def save_plot(path: Path, problem: Problem, answers: Mapping[str, Plan | Infeasible], seed: int) -> None:

@@ -13,12 +13,13 @@ from services.cli.errors import Infeasible
 from services.cli.fleet_view import StreamView
 from services.cli.operations import look, operator
 from services.cli.operations import set_policy as publish_policy
-from services.cli.options import DEFAULT_BROKER, Broker, Json, Timeout, output, print_json, settings
+from services.cli.options import DEFAULT_BROKER, Broker, Json, Timeout, notes, output, print_json, settings
 from services.cli.running import run_command
 from services.cli.stream_commands import StreamName
 from shared.bus import topics
 from shared.messages.streams import StreamStatus
-from shared.plan.policy import Objective, policy_document, read_policy
+from shared.plan.guesses import guess
+from shared.plan.policy import Objective, Policy, policy_document, read_policy
 from shared.service import InputError
 
 _REVISION = "revision"
@@ -91,6 +92,8 @@ def set_policy(
         raise typer.Exit(0 if status.policy_accepted else 3)
     if not status.policy_accepted:
         raise Infeasible("\n".join(status.policy_reasons) or "the planner refuses the policy")
+    for reason in status.policy_reasons:
+        notes().print(f"note: {reason}", soft_wrap=True)
     output().print("accepted" if declared else f"accepted, but there is no stream {stream} yet: segue stream add")
 
 
@@ -111,15 +114,13 @@ def show(stream: StreamName, broker: Broker = DEFAULT_BROKER, as_json: Json = Fa
         print_json({"policy": policy, "status": None if seen.status is None else seen.status.model_dump(mode="json")})
         return
     output().print(json.dumps(policy, indent=2))
-    if seen.status is not None and not seen.status.policy_accepted:
+    if seen.status is not None:
         for reason in seen.status.policy_reasons:
-            output().print(f"refused: {reason}", soft_wrap=True)
+            output().print(f"{'note' if seen.status.policy_accepted else 'refused'}: {reason}", soft_wrap=True)
 
 
 def _decode(payload: bytes | None) -> dict[str, Any]:
     """Return the policy on the bus, or the default one; the planner publishes JSON."""
-    from shared.plan.policy import Policy
-
     if payload is None:
         return policy_document(Policy())
     import msgpack
@@ -148,9 +149,26 @@ def _check(document: dict[str, Any]) -> None:
         InputError: one line per fault.
     """
     try:
-        read_policy(json.dumps(document))
+        policy = read_policy(json.dumps(document))
     except ValidationError as error:
         raise InputError("\n".join(map(_fault, error.errors()))) from error
+    if policy.strategy != Policy().strategy:
+        _check_strategy(policy.strategy)
+
+
+def _check_strategy(name: str) -> None:
+    """Refuse a strategy that there is not; where no planner is installed, the fleet's own says so.
+
+    Raises:
+        InputError: with all that there are.
+    """
+    try:
+        from services.planner.strategies import known_strategies
+    except ModuleNotFoundError:
+        return
+    known = known_strategies()
+    if name not in known:
+        raise InputError(f"strategy: there is no {name}{guess(name, known)}; known: {', '.join(sorted(known))}")
 
 
 def _fault(fault: ErrorDetails) -> str:

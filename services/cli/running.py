@@ -9,10 +9,9 @@ from typing import TypeVar
 
 import typer
 
-_T = TypeVar("_T")
+from services.cli.interrupts import INTERRUPTED
 
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+_T = TypeVar("_T")
 
 
 def run_command(work: Callable[[], Awaitable[_T]]) -> _T:
@@ -39,11 +38,12 @@ def quiet_logging() -> None:
 def on_signals(handle: Callable[[], object]) -> Iterator[None]:
     """Call `handle` on SIGINT and SIGTERM, in the running loop, for the time of the block."""
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
         loop.add_signal_handler(number, handle)
     try:
         yield
     finally:
-        for number in numbers:
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
+            signal.signal(number, handler)

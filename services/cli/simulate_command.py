@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.options import output
+from services.cli.output_files import check_file
 from services.cli.plan_files import (
     EXIT_INFEASIBLE,
     BudgetOption,
@@ -102,6 +103,7 @@ def simulate(
     cd examples/tiles; segue simulate problem.json --plan plan.json --scenario scenario.json --plot gantt.png
     """
     check_plot(plot)
+    check_file("--trace", trace)
     problem = load_problem(problem_file, strategy, objective)
     scenario = _scenario(problem, scenario_file, change or [])
     answer = _planned(problem, plan_file, seed, time_budget_s)

@@ -9,6 +9,7 @@ import typer
 from services.cli.fleet_view import latency_ms
 from services.cli.operations import CONNECT_TIMEOUT_S, declaration_of, operator
 from services.cli.options import DEFAULT_BROKER, Broker, Json, Timeout, notes, output, print_json, settings
+from services.cli.output_files import make_folder
 from services.cli.payloads import read_payload
 from services.cli.running import run_command
 from shared.bus import topics
@@ -47,6 +48,7 @@ def submit(
     if not topics.is_name(stream):
         raise InputError(f"{stream!r} is no stream name")
     address = settings(broker)
+    make_folder("--outputs", whole_outputs)
     payloads = [sendable(file, address.max_payload_bytes) for file in files]
     whole = whole_outputs is not None
 
@@ -65,7 +67,7 @@ def submit(
         for file, outcome in zip(files, outcomes, strict=True):
             _show(file, outcome)
         if at_once:
-            _show_burst(outcomes)
+            output().print(burst_text(outcomes), soft_wrap=True)
     if any(isinstance(outcome, ClientTimeout) for outcome in outcomes):
         raise typer.Exit(ExitStatus.OUT_OF_REACH)
     if any(isinstance(outcome, Outcome) and outcome.status is OutcomeStatus.ERROR for outcome in outcomes):
@@ -87,17 +89,21 @@ async def _declaration(address: BusSettings, stream: str) -> StreamDeclaration:
     return declaration
 
 
-def makespan_ms(outcomes: Sequence[Outcome | ClientTimeout]) -> float:
-    """Return the time from the first request's acceptance to the last outcome's completion, in ms."""
+def burst_text(outcomes: Sequence[Outcome | ClientTimeout]) -> str:
+    """Say how long a burst took, from the first acceptance to the last outcome, and how many have no outcome."""
     arrived = [outcome for outcome in outcomes if isinstance(outcome, Outcome)]
+    missing = len(outcomes) - len(arrived)
     if not arrived:
-        return 0.0
+        return f"burst of {len(outcomes)}: no request has an outcome, so there is no time to tell"
     began_s = min(outcome.accepted_at_s for outcome in arrived)
-    return 1000 * (max(outcome.completed_at_s for outcome in arrived) - began_s)
-
-
-def _show_burst(outcomes: Sequence[Outcome | ClientTimeout]) -> None:
-    output().print(f"burst of {len(outcomes)}: {makespan_ms(outcomes):.1f} ms from the first to the last")
+    took_ms = 1000 * (max(outcome.completed_at_s for outcome in arrived) - began_s)
+    if not missing:
+        return f"burst of {len(outcomes)}: {took_ms:.1f} ms from the first to the last"
+    without = "1 request has" if missing == 1 else f"{missing} requests have"
+    return (
+        f"burst of {len(outcomes)}: {took_ms:.1f} ms from the first to the last of the {len(arrived)} that have an "
+        f"outcome; {without} none"
+    )
 
 
 def sendable(file: Path, most_bytes: int) -> bytes:
@@ -153,7 +159,6 @@ def _document(file: Path, outcome: Outcome | ClientTimeout) -> dict[str, Any]:
 def _write_outputs(folder: Path, files: Sequence[Path], outcomes: Sequence[Outcome | ClientTimeout]) -> None:
     import numpy as np
 
-    folder.mkdir(parents=True, exist_ok=True)
     for index, (file, outcome) in enumerate(zip(files, outcomes, strict=True)):
         for tensor in outcome.outputs if isinstance(outcome, Outcome) else ():
             array = np.frombuffer(tensor.data, dtype=np.dtype(tensor.dtype)).reshape(tensor.shape)

@@ -9,7 +9,7 @@ from services.planner.inbound import Inbound, PolicyDocument
 from services.planner.problems import profiling
 from services.planner.problems.groups import group_of
 from services.planner.problems.jobs import Answer, Job
-from services.planner.problems.policies import Refusal, read_request, request_document
+from services.planner.problems.policies import Refusal, read_request, request_document, reservations
 from services.planner.problems.snapshot import FieldRecordRestored, ModelWithdrawn, PolicySet, Snapshot, apply
 from services.planner.running import epochs as ep
 from services.planner.running.answers import epoch_event
@@ -330,7 +330,7 @@ class Coordinator:
             return []
         changed = request.policy != self.snapshot.policy(stream)
         record.policy_document = request_document(request)
-        record.verdict = Verdict(request.revision)
+        record.verdict = Verdict(request.revision, reasons=reservations(request.policy, self.snapshot))
         self.snapshot = apply(self.snapshot, PolicySet(stream, request.policy), now_s)
         self._models_changed(now_s)
         text = f"stream {stream}: policy {request.revision} is in force".replace("  ", " ")

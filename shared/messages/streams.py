@@ -84,6 +84,7 @@ class StreamStatus(Message):
     """The revision of the policy last judged."""
     policy_accepted: bool = True
     policy_reasons: tuple[str, ...] = ()
+    """Why it is refused; of a policy that is accepted, reasons to think again."""
 
 
 class StreamUsage(Message):

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from shared.plan.guesses import guess
 from shared.plan.problem import Model, Problem, RowTable
 from shared.plan.quantities import Name
 
@@ -236,7 +237,8 @@ def _policy_faults(problem: Problem, strategies: Collection[str] | None) -> Iter
     policy = problem.policy
     if strategies is not None and policy.strategy not in strategies:
         known = ", ".join(sorted(strategies))
-        yield Fault("$.policy.strategy", f"there is no strategy {policy.strategy}; known: {known}")
+        near = guess(policy.strategy, strategies)
+        yield Fault("$.policy.strategy", f"there is no strategy {policy.strategy}{near}; known: {known}")
     for key, names in (("allow", policy.devices.allow or ()), ("deny", policy.devices.deny)):
         for index, name in enumerate(names):
             if name not in problem.devices:

@@ -240,6 +240,8 @@ class Run:
             verdict = await set_policy(connection, stream.name, policy, timeout_s=_POLICY_S)
         if not verdict.policy_accepted:
             raise Infeasible("\n".join(f"policy: {reason}" for reason in verdict.policy_reasons))
+        for reason in verdict.policy_reasons:
+            self.reporter.step(f"policy: {reason}")
         async with Connection.open(bus, client_id=unique_client_id("segue-up")) as connection:
             status = await until_running(connection, stream.name, timeout_s=_ROUTE_S, on_status=self._say_status)
         if status.state is StreamState.INFEASIBLE:

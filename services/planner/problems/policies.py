@@ -9,7 +9,9 @@ from pydantic import ValidationError
 
 from services.planner.problems.snapshot import Snapshot
 from shared.plan.cuts import INTEGER_BASES
+from shared.plan.guesses import guess
 from shared.plan.policy import CodecMode, Policy, policy_document, read_policy
+from shared.plan.power import power_doubt
 
 REVISION_KEY = "revision"
 """An extra key of the document, repeated in the stream's status, so that a sender knows which policy was judged."""
@@ -89,7 +91,8 @@ def _faults(error: ValidationError) -> Iterator[str]:
 
 def _contradictions(policy: Policy, stream: str, snapshot: Snapshot, strategies: Collection[str]) -> Iterator[str]:
     if policy.strategy not in strategies:
-        yield f"strategy: there is no {policy.strategy!r}; known are {', '.join(sorted(strategies))}"
+        near = guess(policy.strategy, strategies)
+        yield f"strategy: there is no {policy.strategy!r}{near}; known are {', '.join(sorted(strategies))}"
     yield from _unknown_codec(policy, stream, snapshot)
     allow = policy.devices.allow
     for device in sorted(set(allow or ()) & set(policy.devices.deny)):
@@ -97,12 +100,20 @@ def _contradictions(policy: Policy, stream: str, snapshot: Snapshot, strategies:
     for device in sorted(set(allow or ()) - snapshot.devices.keys()):
         yield f"devices.allow: there is no device {device!r}; known are {', '.join(sorted(snapshot.devices)) or 'none'}"
     if allow is not None and not allow:
-        yield "devices.allow: the empty list allows no device"
+        yield "devices.allow: the empty list allows no device; name some, or leave it out to allow all"
     elif allow is None and snapshot.devices and not any(map(policy.devices.permits, snapshot.devices)):
-        yield f"devices: none of {', '.join(sorted(snapshot.devices))} is left"
+        denied = ", ".join(sorted(snapshot.devices))
+        yield f"devices.deny: every device of the fleet is denied, so none may compute; take one out of it: {denied}"
     declaration = snapshot.streams.get(stream)
     if declaration is not None and policy.raw_input_stays_on_source and not policy.devices.permits(declaration.source):
         yield f"raw_input_stays_on_source: the source {declaration.source} is not allowed to compute"
+
+
+def reservations(policy: Policy, snapshot: Snapshot) -> tuple[str, ...]:
+    """Return what somebody should know of a policy that is accepted all the same."""
+    online = {name: state.capabilities for name, state in snapshot.devices.items() if state.online}
+    doubt = power_doubt(policy, online)
+    return () if doubt is None else (doubt,)
 
 
 def _unknown_codec(policy: Policy, stream: str, snapshot: Snapshot) -> Iterator[str]:

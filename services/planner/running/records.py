@@ -22,7 +22,7 @@ MAX_REROUTES = 8
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of the policy that was judged last."""
+    """What became of the policy that was judged last; of one that is accepted, reasons to think again."""
 
     revision: str = ""
     accepted: bool = True

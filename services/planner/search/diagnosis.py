@@ -20,13 +20,16 @@ SHARE = 0.1
 def diagnose(problem: Problem, stream: Stream, time_budget_s: float) -> tuple[Violation, ...]:
     """Return the constraints that keep ``stream`` from having a plan.
 
-    The deadline first: the least latency within all other constraints says by how much it is missed. Otherwise each
-    constraint whose removal alone would help, and if there is none, all that the fastest unconstrained route breaks.
-    Empty if the stream does have a plan.
+    First that the policy leaves no device at all. Then the deadline: the least latency within all other constraints
+    says by how much it is missed. Otherwise each constraint whose removal alone would help, and if there is none, all
+    that the fastest unconstrained route breaks. Empty if the stream does have a plan.
     """
     time_budget_s *= SHARE
     if _fastest(problem, stream.name, time_budget_s) is not None:
         return ()
+    able = [name for name, device in problem.devices.items() if stream.model in device.block_ms]
+    if able and not any(map(problem.policy.devices.permits, able)):
+        return (_none_permitted(problem.policy.devices, stream, able),)
     limit = problem.deadline_ms(stream)
     if limit is not None:
         relaxed = _without_deadline(problem, stream)
@@ -95,6 +98,16 @@ def _with_policy(problem: Problem, policy: Policy) -> Problem:
 def _endless_memory(problem: Problem) -> Problem:
     devices = {name: replace(device, memory_bytes=None) for name, device in problem.devices.items()}
     return replace(problem, devices=devices)
+
+
+def _none_permitted(rule: DeviceRule, stream: Stream, able: list[str]) -> Violation:
+    """Return the reason of a policy that allows none of the devices that can run the stream's model."""
+    keys = ("devices.deny",) if rule.allow is None else ("devices.allow", "devices.deny")
+    message = (
+        f"stream {stream.name}: the policy allows none of the devices that can run the model "
+        f"({', '.join(able)}): change {' or '.join(keys if rule.deny else keys[:1])} so that one of them may"
+    )
+    return Violation(Constraint.DEVICES, stream.name, message)
 
 
 def _unreachable(problem: Problem, stream: Stream) -> Violation:

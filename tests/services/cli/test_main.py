@@ -13,6 +13,7 @@ from shared.bus.errors import BrokerUnreachable, SettingsError
 from shared.model.errors import ModelFileError
 from shared.service import ExitStatus, InputError
 
+INSTANCE = Path(__file__).parents[2] / "instances" / "alexnet_pi_cloud_wifi.json"
 HEAVY = ("onnx", "onnxruntime", "numpy", "scipy", "aiomqtt", "paho", "PIL", "pydantic")
 
 
@@ -87,6 +88,12 @@ def test_a_broker_out_of_reach_is_status_4_and_one_line(arguments: tuple[str, ..
         (("submit", __file__, "--stream", "a/b"), "is no stream name"),
         (("stream", "add", "a b", "--model", "m", "--source", "d"), "is no name"),
         (("policy", "set", "s", "--objective", "speed"), "speed"),
+        (("policy", "set", "s", "--strategy", "shortest_pat"), "(did you mean shortest_path?); known: auto, burst,"),
+        (("plan", str(INSTANCE), "--strategy", "shortest_pat"), "(did you mean shortest_path?); known: auto, burst,"),
+        (("model", "calibrate", "m.onnx", "--out", "no/where/c.json"), "--out no/where/c.json: there is no folder"),
+        (("simulate", str(INSTANCE), "--trace", "no/where.json"), "--trace no/where.json: there is no folder no"),
+        (("explain", str(INSTANCE), "--plot", "no/where.png"), "--plot no/where.png: there is no folder no"),
+        (("submit", __file__, "--stream", "s", "--outputs", __file__), "File exists"),
         (("stream", "list", "--broker", "http://x"), "unknown scheme"),
         (("executor", "--device", "a b"), "is no device name"),
         (("executor", "--device", "a", "--watch", "nonsense"), "STREAM=DIRECTORY"),

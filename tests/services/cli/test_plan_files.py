@@ -160,3 +160,16 @@ def test_what_a_library_prints_past_python_stays_off_standard_output(capfd: pyte
     library.fflush(None)
     captured = capfd.readouterr()
     assert "chatter" not in captured.out and "chatter" in captured.err
+
+
+@pytest.mark.parametrize("command", ["plan", "explain", "simulate"])
+def test_who_saves_energy_without_power_figures_is_told(app: typer.Typer, command: str) -> None:
+    values = json.loads((INSTANCES / "alexnet_pi_cloud_wifi.json").read_text())
+    given = _run(app, command, "-", "--objective", "energy", text=json.dumps(values))
+    for device in values["devices"].values():
+        for key in [key for key in device if key.startswith("power_")]:
+            del device[key]
+    missing = _run(app, command, "-", "--objective", "energy", "--json", text=json.dumps(values))
+    assert given.exit_code == missing.exit_code == 0
+    assert "power" not in given.stderr
+    assert "no device has power figures" in missing.stderr and json.loads(missing.stdout)

@@ -145,6 +145,18 @@ def test_a_refused_policy_is_overwritten_on_the_broker_by_the_one_in_force(runni
     assert running.reborn().core.snapshot.policy("camera").retry_limit == 5
 
 
+def test_a_policy_for_energy_is_accepted_and_told_that_no_device_has_power_figures(running: Bench) -> None:
+    running.hear(PolicyDocument("camera", b'{"objective": "energy", "revision": "r"}'))
+    running.obey()
+    assert running.status().policy_accepted
+    (reason,) = running.status().policy_reasons
+    assert "no device has power figures" in reason
+    running.hear(presence("pi", power_active_w=6.4))
+    running.hear(PolicyDocument("camera", b'{"objective": "energy", "revision": "s"}'))
+    running.obey()
+    assert (running.status().policy_revision, running.status().policy_reasons) == ("s", ())
+
+
 def test_a_killed_planner_knows_everything_again(running: Bench) -> None:
     running.core.model_stored(manifest_of(), running.now_s)
     running.take(running.core.model_stored(manifest_of(), running.now_s))

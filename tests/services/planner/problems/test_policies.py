@@ -58,8 +58,12 @@ def test_every_contradiction_is_named() -> None:
         "devices.allow: there is no device 'moon'; known are pi, server",
         "raw_input_stays_on_source: the source pi is not allowed to compute",
     )
-    assert reasons({"devices": {"allow": []}}) == ("devices.allow: the empty list allows no device",)
-    assert reasons({"devices": {"deny": ["pi", "server"]}}) == ("devices: none of pi, server is left",)
+    assert reasons({"devices": {"allow": []}}) == (
+        "devices.allow: the empty list allows no device; name some, or leave it out to allow all",
+    )
+    assert reasons({"devices": {"deny": ["pi", "server"]}}) == (
+        "devices.deny: every device of the fleet is denied, so none may compute; take one out of it: pi, server",
+    )
 
 
 @pytest.mark.parametrize(

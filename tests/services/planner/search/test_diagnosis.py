@@ -37,6 +37,20 @@ def test_the_one_constraint_that_stands_in_the_way_is_named() -> None:
     assert _constraints(sink) == []
 
 
+@pytest.mark.parametrize(
+    ("rule", "advice"),
+    [
+        (DeviceRule(deny=("a", "b")), "change devices.deny so"),
+        (DeviceRule(allow=()), "change devices.allow so"),
+        (DeviceRule(allow=("a",), deny=("a",)), "change devices.allow or devices.deny so"),
+    ],
+)
+def test_a_policy_that_leaves_no_device_is_told_in_one_reason(rule: DeviceRule, advice: str) -> None:
+    (violation,) = diagnose(replace(PROBLEM, policy=Policy(devices=rule)), PROBLEM.streams[0], 0.1)
+    assert violation.constraint is Constraint.DEVICES
+    assert "none of the devices that can run the model (a, b): " + advice in violation.message
+
+
 def test_no_device_and_no_link() -> None:
     unable = replace(PROBLEM, devices={"a": Device(), "b": Device()})
     (violation,) = diagnose(unable, PROBLEM.streams[0], 0.1)
