@@ -1,12 +1,9 @@
 """The collector's tables, and how a database file is opened."""
 
-import logging
 import sqlite3
 from pathlib import Path
 
 from services.collector.errors import NoRecords, StoreUnavailable
-
-LOGGER = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 _BUSY_TIMEOUT_S = 5.0
@@ -98,21 +95,6 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise NoRecords(f"the collector's database {path} cannot be read: {error}") from error
     return database
-
-
-def move_aside(path: Path, reason: str, now_at_s: float) -> Path:
-    """Rename a damaged database and its companions, so that a new one can begin; return where it went."""
-    stamp = int(now_at_s)
-    target = path.with_name(f"{path.name}.damaged-{stamp}")
-    while target.exists():
-        stamp += 1
-        target = path.with_name(f"{path.name}.damaged-{stamp}")
-    for suffix in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(target.with_name(target.name + suffix))
-    LOGGER.error("the database %s is damaged (%s); it was moved to %s and a new one begun", path, reason, target)
-    return target
 
 
 def _prepare(path: Path, database: sqlite3.Connection) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import sqlite3
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,7 +12,8 @@ from typing import Any, assert_never
 
 from services.collector.errors import StoreUnavailable
 from services.collector.ingest import Record, RequestSeen, RerouteSeen
-from services.collector.schema import move_aside, open_for_writing
+from services.collector.schema import open_for_writing
+from shared.database import move_aside
 from shared.messages.devices import Links, Presence, ServicePresence, Telemetry
 from shared.messages.events import Event
 from shared.messages.requests import Outcome, OutcomeStatus
@@ -89,7 +89,7 @@ class Store:
         try:
             self._database = open_for_writing(path)
         except sqlite3.DatabaseError as error:
-            move_aside(path, str(error), time.time())
+            _set_aside(path, str(error))
             self._database = open_for_writing(path)
 
     def close(self) -> None:
@@ -113,7 +113,7 @@ class Store:
             if type(error) is not sqlite3.DatabaseError:
                 raise
             self._database.close()
-            move_aside(self.path, str(error), time.time())
+            _set_aside(self.path, str(error))
             self._database = open_for_writing(self.path)
             raise StoreUnavailable(f"the database {self.path} was damaged and begun anew") from error
 
@@ -209,7 +209,7 @@ class Store:
                 self._insert("telemetry", received_at_s=received_at_s, **values)
             case Links():
                 for link in record.links:
-                    values = link.model_dump(exclude={"schema_version"})
+                    values = link.model_dump()
                     times = {"sent_at_s": record.sent_at_s, "received_at_s": received_at_s}
                     self._insert("links", device=record.device, **times, **values)
             case Presence():
@@ -258,7 +258,7 @@ class Store:
             received_at_s=received_at_s,
         )
         for number, stage in enumerate(outcome.trace):
-            values = stage.model_dump(exclude={"schema_version"})
+            values = stage.model_dump()
             self._insert("stages", outcome=position, stage=number, **values)
         self._database.execute(
             "DELETE FROM requests WHERE stream = ? AND request_id = ?", (outcome.stream, outcome.request_id)
@@ -304,3 +304,8 @@ class Store:
             f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})", tuple(values.values())
         )
         return cursor.lastrowid or 0
+
+
+def _set_aside(path: Path, reason: str) -> None:
+    aside = move_aside(path)
+    LOGGER.error("the database %s is damaged (%s); it was moved to %s and a new one begun", path, reason, aside)

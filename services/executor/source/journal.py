@@ -8,7 +8,6 @@ event loop's.
 import contextlib
 import logging
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import msgpack
 
 from services.executor.source.protocol import Request, RestoredOutcome, RestoredRequest
+from shared.database import move_aside
 
 LOGGER = logging.getLogger(__name__)
 
@@ -68,14 +68,14 @@ class Journal:
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as error:
-            _move_aside(path, str(error))
+            _set_aside(path, str(error))
             return cls(path, _connect(path))
 
     def begin_anew(self, reason: str) -> None:
         """Move a journal that turned out to be damaged aside and go on with an empty one."""
         with contextlib.suppress(sqlite3.Error):
             self._database.close()
-        _move_aside(self.path, reason)
+        _set_aside(self.path, reason)
         self._database = _connect(self.path)
 
     def close(self) -> None:
@@ -204,13 +204,9 @@ def _connect(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _move_aside(path: Path, reason: str) -> None:
-    aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
+def _set_aside(path: Path, reason: str) -> None:
+    aside = move_aside(path)
     LOGGER.error("the journal %s is damaged (%s): moved to %s, beginning a new one", path, reason, aside.name)
-    for suffix in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.replace(aside.with_name(aside.name + suffix))
 
 
 def _pack(request: Request) -> bytes:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from shared.database import move_aside
+
 logger = logging.getLogger(__name__)
 
 _FILE = "planner.db"
@@ -52,7 +54,7 @@ class Store:
         try:
             self._database = _open(path)
         except sqlite3.DatabaseError as error:
-            aside = _move_aside(path)
+            aside = move_aside(path)
             logger.error("%s is damaged (%s); it is kept as %s and the planner starts afresh", path, error, aside.name)
             self._database = _open(path)
 
@@ -113,13 +115,3 @@ def _connect(path: Path) -> sqlite3.Connection:
         return sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S, check_same_thread=False)
     except sqlite3.OperationalError as error:
         raise OSError(f"cannot open {path}: {error}") from error
-
-
-def _move_aside(path: Path) -> Path:
-    number = 1
-    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
-        number += 1
-    path.replace(aside)
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    return aside
