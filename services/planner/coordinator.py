@@ -1,6 +1,5 @@
 """The planner's core: takes what is heard and returns what to do. No I/O, no clock, no tasks."""
 
-import logging
 from collections.abc import Collection, Iterable
 
 from services.planner.decisions.alternatives import Survey
@@ -32,8 +31,6 @@ from shared.messages.events import EventKind
 from shared.messages.explanations import Question
 from shared.messages.models import Manifest, Offer
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsage
-
-logger = logging.getLogger(__name__)
 
 SETTLE_S = 0.5
 """After connecting, retained messages come first; nothing is planned or published again before."""

@@ -30,8 +30,6 @@ from shared.bus.properties import Properties, from_paho, to_paho
 from shared.bus.settings import BusSettings
 from shared.bus.tls import ClientContext, client_context
 
-logger = logging.getLogger(__name__)
-
 _REFUSALS = frozenset({0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C})
 _FIRST_FAILURE = 0x80
 _CLOSE_TIMEOUT_S = 2.0

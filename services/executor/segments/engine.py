@@ -1,6 +1,5 @@
 """The inference engine: the only importer of onnxruntime among the services."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,8 +8,6 @@ import onnxruntime as ort
 
 from services.executor.errors import CannotPrepare, ExecutionFailed
 from shared.messages.control import RejectionCause
-
-LOGGER = logging.getLogger(__name__)
 
 Tensors = Mapping[str, np.ndarray]
 """Tensors by name; contiguous, little-endian."""

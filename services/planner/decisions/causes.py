@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from services.planner.decisions.routes import StreamRoutes, devices_of, joint_cost
-from services.planner.problems.snapshot import NOISE, Snapshot
+from services.planner.problems.snapshot import Snapshot, differs
 from shared.messages.events import RerouteCause
 from shared.plan.cost import NoLinkError
 from shared.plan.problem import Link, Problem, link_table
@@ -81,8 +81,8 @@ def _link_differences(before: Problem, after: Problem, snapshot: Snapshot) -> It
         known = old.get((source, target))
         if known is None and (source not in before.devices or target not in before.devices):
             continue
-        if known is not None and not _differs(known.bandwidth_mbps, link.bandwidth_mbps):
-            if not _differs(known.latency_ms, link.latency_ms):
+        if known is not None and not differs(known.bandwidth_mbps, link.bandwidth_mbps):
+            if not differs(known.latency_ms, link.latency_ms):
                 continue
             text = f"latency of link {source}->{target} {_moved(known.latency_ms, link.latency_ms, 'ms')}"
         elif known is not None:
@@ -120,10 +120,10 @@ def _device_differences(before: Problem, after: Problem, snapshot: Snapshot) -> 
                 cause = Cause(RerouteCause.DEVICE_BACK, f"device {name} is there", heard_at_s)
                 yield _Difference(cause, replace(after, devices=without))
             continue
-        if _differs(known.load_factor, device.load_factor):
+        if differs(known.load_factor, device.load_factor):
             state = snapshot.device(name)
             text = f"load factor of {name} {_moved(known.load_factor, device.load_factor, '')}".rstrip()
-            shared = _differs(state.load_factor, device.load_factor)
+            shared = differs(state.load_factor, device.load_factor)
             at_s = None if shared else state.load_changed_at_s
             text = f"{text}, other streams included" if shared else text
             cause = Cause(RerouteCause.LOAD_CHANGED, text, at_s)
@@ -140,7 +140,7 @@ def _device_differences(before: Problem, after: Problem, snapshot: Snapshot) -> 
 def _stream_differences(before: Problem, after: Problem) -> Iterator[_Difference]:
     old, new = before.models, after.models
     for name in old.keys() & new.keys():
-        if _differs(old[name].input_bytes, new[name].input_bytes):
+        if differs(old[name].input_bytes, new[name].input_bytes):
             text = f"requests {_moved(old[name].input_bytes / 1000, new[name].input_bytes / 1000, 'kB')}"
             yield _Difference(Cause(RerouteCause.STREAM_CHANGED, text), replace(after, models={**new, name: old[name]}))
     yield from _member_differences(before, after)
@@ -171,7 +171,3 @@ def _with(problem: Problem, name: str, **changes: object) -> Problem:
 
 def _moved(before: float, after: float, unit: str) -> str:
     return f"{'fell' if after < before else 'rose'} from {before:.1f} to {after:.1f} {unit}"
-
-
-def _differs(before: float, after: float) -> bool:
-    return abs(before - after) > NOISE * max(abs(before), abs(after))

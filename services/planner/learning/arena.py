@@ -7,13 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from services.planner.search.arrays import Array, Flags, Index
 from services.planner.search.tables import Tables, build_tables, latency_measure
 from shared.plan.constraints import SLACK
 from shared.plan.problem import Problem, Stream, link_table
-
-Array = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +54,10 @@ class Arena:
     """
 
     unit_ms: Array
-    blocks: Ints
-    source: Ints
-    sink: Ints
-    most_devices: Ints
+    blocks: Index
+    source: Index
+    sink: Index
+    most_devices: Index
     run: Array
     start: Array
     move: Array
@@ -76,11 +73,11 @@ class Arena:
     held_working: Array
     computing: Array
     sending: Array
-    ahead: Bools
-    alone: Bools
+    ahead: Flags
+    alone: Flags
 
 
-def soonest_encodings(tables: Tables) -> Ints:
+def soonest_encodings(tables: Tables) -> Index:
     """Return [B + 1, D, D]: the encoding in which what crosses a cut is at the receiver soonest."""
     return np.asarray(latency_measure(tables).move.argmin(axis=1))
 
@@ -176,7 +173,7 @@ def _shared_ms(tables: Tables) -> float:
 
 def _fits_alone(
     run: Array, parameters: Array, working: Array, room: Array, held_parameters: Array, held_working: Array
-) -> Bools:
+) -> Flags:
     """Return [B, D]: whether blocks from b on can all run and be held on one device."""
     rest = np.cumsum(parameters[::-1])[::-1][:, None] + held_parameters
     most = np.maximum(np.maximum.accumulate(working[::-1])[::-1][:, None], held_working)
@@ -184,7 +181,7 @@ def _fits_alone(
     return np.asarray(able & (rest + most <= room))
 
 
-def _ahead(runs: Bools, linked: Bools, finish: Bools) -> Bools:
+def _ahead(runs: Flags, linked: Flags, finish: Flags) -> Flags:
     """Return [B, D]: whether block b and all after it find devices that can run them, along links."""
     ahead = np.zeros_like(runs)
     following = finish

@@ -5,7 +5,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from services.planner.learning.arena import Arena, Array, Bools, Ints
+from services.planner.learning.arena import Arena
+from services.planner.search.arrays import Array, Flags, Index
 
 LOOK_AHEAD: Final = (1, 2, 3, 4, 6, 8)
 """How many blocks ahead the state shows work and transfers."""
@@ -77,7 +78,7 @@ class Episodes:
         placed: [E] number of blocks that did.
     """
 
-    def __init__(self, arena: Arena, views: Views, instances: Ints) -> None:
+    def __init__(self, arena: Arena, views: Views, instances: Index) -> None:
         """Start an episode of each of ``instances`` [E], with the first block at its source if that can run it."""
         self._arena, self._views, self._of = arena, views, instances
         count, nodes = len(instances), arena.start.shape[1]
@@ -131,7 +132,7 @@ class Episodes:
         seen[..., -1] = options.sum(axis=1)[:, None] / 8
         return seen
 
-    def step(self, chosen: Ints) -> None:
+    def step(self, chosen: Index) -> None:
         """Place the next block on ``chosen`` [E], which must be allowed; what is not alive stays as it is."""
         arena, block = self._arena, self._block
         rows = np.flatnonzero(self.alive & (chosen != self.here))
@@ -168,7 +169,7 @@ class Episodes:
             self._look()
             self.alive &= self.allowed.any(axis=1)
 
-    def _finish(self, rows: Ints) -> None:
+    def _finish(self, rows: Index) -> None:
         arena, block = self._arena, self._block
         of, here = self._of[rows], self.here[rows]
         sink = arena.sink[of]
@@ -179,7 +180,7 @@ class Episodes:
     def _look(self) -> None:
         """Find out where the next block may run, and what sending there takes."""
         arena, of, block = self._arena, self._of, self._block
-        self._stays: Bools = self._nodes == self.here[:, None]
+        self._stays: Flags = self._nodes == self.here[:, None]
         sent = arena.move[of, block, self.here]
         self._sent: Array = np.minimum(sent, _FAR)
         parameters = self._parameters + arena.parameters[of, block][:, None]
@@ -187,7 +188,7 @@ class Episodes:
         enters = np.isfinite(sent) & ~self._left & (self._used < self._most)[:, None]
         enters &= arena.alone[of, block] | (self._used + 1 < self._most)[:, None]
         fits = arena.ahead[of, block] & (parameters + working <= self._room)
-        self.allowed: Bools = (self._stays | enters) & fits & self.alive[:, None]
+        self.allowed: Flags = (self._stays | enters) & fits & self.alive[:, None]
 
 
 def _seen(times: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.planner.learning.arena import Arena, Array, Bools, Ints
+from services.planner.learning.arena import Arena
 from services.planner.learning.episode import FEATURES, Episodes, Views
+from services.planner.search.arrays import Array, Flags, Index
 
 Floats = NDArray[np.float32]
 
@@ -119,11 +120,11 @@ class Step:
         picks: [R] the devices chosen.
     """
 
-    rows: Ints
-    mask: Bools
+    rows: Index
+    mask: Flags
     state: Floats
     chances: Floats
-    picks: Ints
+    picks: Index
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,7 +135,7 @@ class Played:
     steps: tuple[Step, ...]
 
 
-def play(network: Network, arena: Arena, views: Views, instances: Ints, rng: np.random.Generator | None) -> Played:
+def play(network: Network, arena: Arena, views: Views, instances: Index, rng: np.random.Generator | None) -> Played:
     """Play an episode of each of ``instances`` [E], always the device of the highest score if there is no ``rng``."""
     episodes = Episodes(arena, views, instances)
     steps: list[Step] = []

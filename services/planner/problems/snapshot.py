@@ -134,7 +134,7 @@ class Snapshot:
 def apply(snapshot: Snapshot, change: Change, now_s: float) -> Snapshot:
     """Return the snapshot after `change`, heard at ``now_s`` (planner's wall clock, seconds).
 
-    Pure: equal values stay the same object where nothing changes, so that callers may compare cheaply.
+    Pure: ``snapshot`` stays as it is, and what does not change is in both.
     """
     match change:
         case Presence():
@@ -188,7 +188,7 @@ def _present(device: DeviceState, presence: Presence, now_s: float) -> DeviceSta
 
 def _loaded(device: DeviceState, telemetry: Telemetry, now_s: float) -> DeviceState:
     known = device.load_changed_at_s is not None
-    changed = not known or _differs(device.load_factor, telemetry.load_factor)
+    changed = not known or differs(device.load_factor, telemetry.load_factor)
     return replace(
         device,
         load_factor=telemetry.load_factor,
@@ -203,8 +203,8 @@ def _linked(device: DeviceState, links: Links) -> DeviceState:
         before = device.links.get(link.target)
         changed = (
             before is None
-            or _differs(before.bandwidth_mbps, link.bandwidth_mbps)
-            or _differs(before.latency_ms, link.latency_ms)
+            or differs(before.bandwidth_mbps, link.bandwidth_mbps)
+            or differs(before.latency_ms, link.latency_ms)
         )
         changed_at_s = links.sent_at_s if changed or before is None else before.changed_at_s
         states[link.target] = LinkState(link.bandwidth_mbps, link.latency_ms, changed_at_s)
@@ -243,5 +243,6 @@ def _without(mapping: Mapping[str, _Value], key: str) -> Mapping[str, _Value]:
     return {name: value for name, value in mapping.items() if name != key}
 
 
-def _differs(before: float, after: float) -> bool:
+def differs(before: float, after: float) -> bool:
+    """Say whether a measured value has changed by more than noise."""
     return abs(before - after) > NOISE * max(abs(before), abs(after))

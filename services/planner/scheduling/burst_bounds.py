@@ -8,7 +8,7 @@ import numpy as np
 from services.planner.scheduling.route_mix import RouteMix
 from services.planner.search.arrays import Array
 from services.planner.search.chain_path import cost_to_go, follow
-from services.planner.search.tables import Measure, Tables, latency_measure
+from services.planner.search.tables import Measure, Tables, latency_measure, with_source
 from shared.plan.pipeline import Work
 from shared.plan.policy import Objective
 from shared.plan.problem import Problem
@@ -40,7 +40,7 @@ def burst_bound(problem: Problem, tables: Sequence[Tables], mix: RouteMix) -> fl
             measure = latency_measure(entry)
             shared[key] = measure, cost_to_go(measure)
         latency, togo = shared[key]
-        first = _first(latency, entry)
+        first = with_source(latency, entry).first
         fastest = follow(latency, togo, first)
         if fastest is None:
             return None
@@ -72,13 +72,6 @@ def idle_ms(tables: Tables, first: Array, togo: Array) -> tuple[Times, Times]:
         times |= {(name, Work.SEND): float(time_ms) for name, time_ms in zip(tables.nodes, sending, strict=True)}
         found.append(times)
     return found[0], found[1]
-
-
-def _first(latency: Measure, tables: Tables) -> Array:
-    first: Array = latency.move[0, 0, tables.source].copy()
-    first[tables.source] = 0.0
-    first[~tables.allowed_first] = np.inf
-    return first
 
 
 def _before_ms(tables: Tables, first: Array) -> tuple[Array, Array]:

@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.planner.scheduling.batch import coarse_bound_ms, virtual_blocks
 from services.planner.scheduling.johnson import Job, johnson_order
 from services.planner.scheduling.path_expansion import mix, path_cuts
 from services.planner.search.answers import conclude
+from services.planner.search.arrays import Array, Index
 from services.planner.search.diagnosis import diagnose, no_split
-from services.planner.search.network import Array, Network
+from services.planner.search.network import Network
 from services.planner.search.one_cut import OneCuts, one_cuts
 from shared.plan.cost import CostModel
 from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
@@ -90,7 +90,7 @@ def burst_curves(cuts: OneCuts) -> dict[str, Curve]:
     return found
 
 
-def _curve(cuts: OneCuts, chosen: NDArray[np.int64]) -> Curve:
+def _curve(cuts: OneCuts, chosen: Index) -> Curve:
     jobs = zip(cuts.source_ms[chosen].tolist(), cuts.send_ms[chosen].tolist(), strict=True)
     return Curve(cuts, chosen.tolist(), list(jobs))
 

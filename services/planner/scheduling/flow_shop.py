@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from services.planner.scheduling.johnson import johnson_order
-from services.planner.search.network import Array
+from services.planner.search.arrays import Array
 
 
 def makespans_ms(machines: Array, choices: Sequence[Sequence[int]]) -> Array:

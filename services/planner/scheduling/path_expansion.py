@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
-from services.planner.scheduling.batch import crossing, virtual_blocks
+from services.planner.scheduling.batch import crossing, jps_cuts, virtual_blocks
 from shared.plan.cost import CostModel
 from shared.plan.problem import Model, Problem, Stream
 
@@ -70,13 +70,7 @@ def mix(sets: Sequence[LocalSet], jobs: int) -> list[int]:
     order = sorted(range(len(sets)), key=lambda index: (sets[index].computing_ms, -sets[index].sending_ms))
     curve = [(sets[index].computing_ms, sets[index].sending_ms) for index in order]
     kept = virtual_blocks(curve)
-    curve, order = [curve[place] for place in kept], [order[place] for place in kept]
-    star = crossing(curve)
-    if star == 0 or curve[star][0] < curve[star][1]:
-        return [order[star]] * jobs
-    above, below = curve[star][0] - curve[star][1], curve[star - 1][1] - curve[star - 1][0]
-    first = round(jobs * above / (above + below))
-    return [order[star - 1]] * first + [order[star]] * (jobs - first)
+    return [order[kept[cut]] for cut in jps_cuts([curve[place] for place in kept], jobs)]
 
 
 class _Graph:

@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from services.planner.search.arrays import Array
 from services.planner.search.memo_costs import MemoCosts
 from shared.plan.cuts import Encoding, allowed_encodings
 from shared.plan.problem import Link, Problem, link_table
-
-Array = NDArray[np.float64]
 
 
 class Network:

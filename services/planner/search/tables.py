@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from services.planner.search.network import Array, Network
+from services.planner.search.arrays import Array, Flags
+from services.planner.search.network import Network
 from shared.plan.constraints import SLACK
 from shared.plan.cuts import Encoding
 from shared.plan.plan import Route, sequential_route
@@ -42,7 +42,7 @@ class Tables:
     decode_ms: Array
     source: int
     sink: int | None
-    allowed_first: NDArray[np.bool_]
+    allowed_first: Flags
     active_w: Array
     tx_w: Array
     rx_w: Array
@@ -241,7 +241,7 @@ def _first(move: Array, tables: Tables) -> Array:
     return first
 
 
-def encoding_arrays(offers: Sequence[Sequence[Encoding]]) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
+def encoding_arrays(offers: Sequence[Sequence[Encoding]]) -> tuple[Array, Array, Array, Flags]:
     """Return size, encoding and decoding time at speed 1, and whether there is one; [B + 1, E] each."""
     shape = len(offers), max(len(offer) for offer in offers)
     size, encode_ms, decode_ms = np.zeros(shape), np.zeros(shape), np.zeros(shape)

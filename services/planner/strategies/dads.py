@@ -6,8 +6,9 @@ from enum import StrEnum
 import numpy as np
 
 from services.planner.search.answers import conclude, uniform
+from services.planner.search.arrays import Array
 from services.planner.search.diagnosis import diagnose, no_split
-from services.planner.search.network import Array, Network, network_of
+from services.planner.search.network import Network, network_of
 from services.planner.search.one_cut import OneCuts, best_route, one_cuts
 from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
 from shared.plan.problem import Problem

@@ -8,9 +8,6 @@ from services.planner.search.network import Network, network_of
 from shared.plan.plan import Infeasible, Plan
 from shared.plan.problem import Problem
 
-_WEIGHTS = [(near / 4, sent / 4) for near in range(5) for sent in range(5 - near)]
-"""By how much computing and sending at the source count in a bound; the rest is for the server."""
-
 
 @dataclass(frozen=True, slots=True)
 class Jps:
