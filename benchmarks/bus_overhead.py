@@ -49,8 +49,6 @@ CUT = 2
 FIRST, SECOND = "first", "second"
 REQUESTS, QUICK_REQUESTS = 200, 60
 WARM_UP = 10
-TARGET = 2.5
-"""A hop through Mosquitto takes at most so many times what plain TCP does, at 3.2 MB."""
 
 _TCP_RECEIVER = """
 import socket, struct, sys, time

@@ -25,7 +25,7 @@ from rich.table import Table
 from benchmarks.report import RESULTS, console, write
 from benchmarks.running import RunningFleet, demo_fleet, running_fleet
 from benchmarks.stand import BenchmarkFailed, problem_of, route_text, true_links
-from services.planner.decisions.routes import cost_of
+from services.planner.decisions.routes import joint_cost
 from shared.bus import topics
 from shared.messages.streams import PlanRoute, StreamDeclaration
 from shared.plan.policy import Objective, Policy
@@ -102,7 +102,7 @@ async def measure(running: RunningFleet, case: str, strategy: str, jobs: int, re
         strategy,
         tuple(f"{route.weight} x {route_text(route)}" for route in plan.routes),
         stand.reroutes[plan.epoch].predicted_after,
-        cost_of(true_problem(running, jobs), _named(plan.routes)),
+        joint_cost(true_problem(running, jobs), {plan.stream: _named(plan.routes)}),
         statistics.median(took_ms),
         min(took_ms),
         max(took_ms),

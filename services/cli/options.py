@@ -1,6 +1,5 @@
 """Options that several commands have, and how they print."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,7 +22,6 @@ Broker = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, for programs.")]
 Timeout = Annotated[float, typer.Option("--timeout-s", min=0.1, help="How long to wait, in seconds.")]
-ExistingFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
 
 
 def settings(broker: str) -> BusSettings:

@@ -72,13 +72,6 @@ class Records:
             lost=lost,
         )
 
-    def errors_by_cause(self, window: Window = EVERYTHING) -> dict[str, int]:
-        """Count the errors of a window by their cause; `unknown` for those that name none."""
-        condition, values = window.condition()
-        statement = f"""SELECT COALESCE(cause, 'unknown'), COUNT(*) FROM outcomes
-                        WHERE status = 'error' AND {condition} GROUP BY 1 ORDER BY 1"""
-        return dict(self._rows(statement, values))
-
     def missing(self, stream: str, request_ids: Iterable[str]) -> tuple[str, ...]:
         """Return those of the given requests that have no outcome here, in the given order."""
         wanted = list(dict.fromkeys(request_ids))

@@ -100,10 +100,6 @@ class LinkSchedule:
         self._bookings.append(booking)
         return booking
 
-    def departure(self, now_s: float, size_bytes: int) -> float:
-        """Put a transfer behind those already booked, and say when it will be there, in seconds."""
-        return self.book(now_s, size_bytes).deliver_at_s
-
     def change(self, now_s: float, rate: LinkRate) -> None:
         """From now on the link can do something else. The transfer under way keeps what has passed."""
         self._forget_past(now_s)

@@ -19,14 +19,12 @@ class Properties:
         response_topic: where the answer is wanted: a whole topic, with root.
         content_type: media type of the payload.
         user: user properties, such as `traceparent`; of a name that occurs twice the last counts.
-        message_expiry_s: the broker drops the message when it could not be delivered for this long.
     """
 
     correlation_data: bytes | None = None
     response_topic: str | None = None
     content_type: str | None = None
     user: Mapping[str, str] = field(default_factory=lambda: _NO_USER_PROPERTIES)
-    message_expiry_s: int | None = None
 
 
 NO_PROPERTIES = Properties()
@@ -43,8 +41,6 @@ def to_paho(properties: Properties | None) -> PahoProperties | None:
         paho.ResponseTopic = properties.response_topic
     if properties.content_type is not None:
         paho.ContentType = properties.content_type
-    if properties.message_expiry_s is not None:
-        paho.MessageExpiryInterval = properties.message_expiry_s
     if properties.user:
         paho.UserProperty = list(properties.user.items())
     return paho
@@ -59,5 +55,4 @@ def from_paho(paho: PahoProperties | None) -> Properties:
         response_topic=getattr(paho, "ResponseTopic", None),
         content_type=getattr(paho, "ContentType", None),
         user=MappingProxyType(dict(getattr(paho, "UserProperty", ()))),
-        message_expiry_s=getattr(paho, "MessageExpiryInterval", None),
     )

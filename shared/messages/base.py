@@ -82,10 +82,6 @@ class Union:
         """
         return validate(self._adapter, payload)
 
-    def json_schema(self) -> dict[str, Any]:
-        """Return the JSON Schema of the union."""
-        return self._adapter.json_schema()
-
 
 @cache
 def _adapter(kind: type[Message]) -> TypeAdapter[Any]:

@@ -111,7 +111,6 @@ class ErrorCause(StrEnum):
     BAD_INPUT = "bad_input"
     DEADLINE = "deadline"
     RETRIES_EXHAUSTED = "retries_exhausted"
-    OVERLOADED = "overloaded"
     SUPERSEDED = "superseded"
     """A live source took a newer frame instead."""
     EXECUTION = "execution"

@@ -46,22 +46,3 @@ class ModelAnalysis:
     def input_bytes(self) -> int:
         """Raw size of the model's inputs."""
         return sum(tensor.size_bytes for tensor in self.input)
-
-
-def virtual_blocks(analysis: ModelAnalysis) -> tuple[int, ...]:
-    """Find the cuts that remain after virtual blocking (Duan & Wu 2021, section 3.2).
-
-    A cut can only pay for latency on a chain of two devices if less crosses there than at every cut before it, the
-    model's input included: whatever a later, larger cut saves, the earlier one saves too. For throughput, memory
-    or more than two devices the other cuts may pay as well.
-
-    Returns:
-        Indices of cuts, ascending; sizes fall strictly from one to the next.
-    """
-    smallest = analysis.input_bytes
-    kept: list[int] = []
-    for cut in analysis.cuts:
-        if cut.size_bytes < smallest:
-            smallest = cut.size_bytes
-            kept.append(cut.index)
-    return tuple(kept)

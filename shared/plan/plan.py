@@ -145,7 +145,6 @@ class Constraint(StrEnum):
     RAW_INPUT = "raw_input_stays_on_source"
     CODEC = "codec"
     TILES = "tiles"
-    RATE = "rate_hz"
     SUPPORT = "support"
 
 

@@ -1,36 +1,9 @@
-"""Timelines for people: Chrome and Perfetto traces, and the bars of a Gantt chart."""
+"""Timelines for people, as Perfetto and chrome://tracing read them."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from shared.plan.pipeline import Work
 from shared.plan.simulation import Activity, Timeline
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One bar of a Gantt chart: a row (device and kind of work), a time and a label."""
-
-    row: str
-    start_ms: float
-    end_ms: float
-    label: str
-    stream: str
-
-
-def gantt_bars(timeline: Timeline) -> tuple[Bar, ...]:
-    """Return the bars of a timeline by row, then time."""
-    bars = [
-        Bar(
-            f"{activity.operation.device} {activity.operation.work.value}",
-            activity.start_ms,
-            activity.end_ms,
-            _label(activity),
-            activity.stream,
-        )
-        for activity in timeline.activities
-    ]
-    return tuple(sorted(bars, key=lambda bar: (bar.row, bar.start_ms, bar.end_ms)))
 
 
 def chrome_trace(timeline: Timeline) -> dict[str, Any]:

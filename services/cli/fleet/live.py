@@ -11,7 +11,6 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from services.cli.fleet.scenario import route_text
 from services.cli.fleet_view import DeviceView, FleetView, StreamView
 from shared.messages.devices import State
 from shared.messages.events import Event, EventKind
@@ -181,8 +180,3 @@ def _stream(view: FleetView, stream: StreamView, colours: dict[str, str]) -> Ren
 def _events(events: Iterable[Event]) -> RenderableType:
     lines = [event_line(event) for event in events]
     return Group(*(lines or [Text("none yet", style="dim")]))
-
-
-def plan_line(plan: CommittedPlan) -> str:
-    """Say a plan in one line, for output that is no terminal."""
-    return f"route of stream {plan.stream}, epoch {plan.epoch}: {route_text(plan.routes)} ({plan.reason})"

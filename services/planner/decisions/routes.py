@@ -115,16 +115,6 @@ def to_joint_plan(problem: Problem, routes: StreamRoutes) -> dict[str, StreamPla
     return plans
 
 
-def cost_of(problem: Problem, routes: Sequence[PlanRoute]) -> float:
-    """Return what the problem's objective makes small, for these routes.
-
-    Raises:
-        KeyError: a device is not in the problem or cannot run the model.
-        NoLinkError: two neighbouring devices are not linked.
-    """
-    return joint_cost(problem, {problem.streams[0].name: routes})
-
-
 def joint_cost(problem: Problem, routes: StreamRoutes) -> float:
     """Return what the problem's objective makes small, for these routes of its streams together.
 

@@ -41,13 +41,6 @@ class Envelope:
         """The bandwidths at which another route becomes the fastest, ascending."""
         return tuple(piece.high for piece in self.ranges[:-1])
 
-    def fastest_at(self, bandwidth_mbps: float) -> Route | None:
-        """Return the fastest route at a bandwidth within the span."""
-        for piece in self.ranges:
-            if piece.low <= bandwidth_mbps <= piece.high:
-                return piece.route
-        return None
-
 
 def critical_envelope(problem: Problem, stream: Stream, routes: Iterable[Route]) -> Envelope | None:
     """Return the envelope over the link whose bandwidth overturns the decision soonest; None without links.

@@ -255,7 +255,7 @@ class TwoMonitors:
             self._probe(prober, follower)
 
     def _send(self, sender: str, padding_bytes: int, arrive: Callable[[], None]) -> None:
-        arrives_s = self.HOP_S + self._links[sender].departure(self.now_s, self.MESSAGE_BYTES + padding_bytes)
+        arrives_s = self.HOP_S + self._links[sender].book(self.now_s, self.MESSAGE_BYTES + padding_bytes).deliver_at_s
         heapq.heappush(self._events, (arrives_s, next(self._order), arrive))
 
 

@@ -18,14 +18,16 @@ MB = 1_000_000
 
 def test_a_transfer_takes_latency_plus_bits_over_bandwidth() -> None:
     schedule = LinkSchedule(LinkRate(bandwidth_mbps=18.88, latency_ms=2.0))
-    assert schedule.departure(10.0, 602_112) == pytest.approx(10.0 + (2.0 + 8 * 602_112 / (1000 * 18.88)) / 1000)
+    assert schedule.book(10.0, 602_112).deliver_at_s == pytest.approx(
+        10.0 + (2.0 + 8 * 602_112 / (1000 * 18.88)) / 1000
+    )
 
 
 def test_transfers_go_one_after_the_other() -> None:
     schedule = LinkSchedule(LinkRate(8.0, 10.0))
-    assert schedule.departure(0.0, MB) == pytest.approx(1.01)
-    assert schedule.departure(0.5, MB) == pytest.approx(2.02)
-    assert schedule.departure(5.0, MB) == pytest.approx(6.01)
+    assert schedule.book(0.0, MB).deliver_at_s == pytest.approx(1.01)
+    assert schedule.book(0.5, MB).deliver_at_s == pytest.approx(2.02)
+    assert schedule.book(5.0, MB).deliver_at_s == pytest.approx(6.01)
 
 
 def test_a_change_under_way_applies_to_what_is_left() -> None:
@@ -52,7 +54,7 @@ def test_a_link_that_is_down_holds_everything_until_it_is_up() -> None:
     first, second = schedule.book(0.0, MB), schedule.book(0.0, MB)
     schedule.change(0.25, LinkRate(0.0, 0.0))
     assert first.deliver_at_s == second.deliver_at_s == math.inf
-    assert schedule.departure(1.0, 1) == math.inf
+    assert schedule.book(1.0, 1).deliver_at_s == math.inf
     schedule.change(10.0, LinkRate(8.0, 0.0))
     assert first.deliver_at_s == pytest.approx(10.75)
     assert second.deliver_at_s == pytest.approx(11.75)
@@ -76,7 +78,7 @@ def test_a_transfer_given_up_on_a_dead_link_lets_the_next_begin_when_it_is_up() 
 
 
 def test_a_link_without_limit_costs_only_its_latency() -> None:
-    assert LinkSchedule(LinkRate(math.inf, 3.0)).departure(1.0, MB) == pytest.approx(1.003)
+    assert LinkSchedule(LinkRate(math.inf, 3.0)).book(1.0, MB).deliver_at_s == pytest.approx(1.003)
 
 
 @pytest.mark.parametrize("rate", [(-1.0, 0.0), (math.nan, 0.0), (1.0, -1.0), (1.0, math.inf)])

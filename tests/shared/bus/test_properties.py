@@ -13,9 +13,8 @@ from shared.bus.properties import NO_PROPERTIES, Properties, from_paho, to_paho
         Properties(correlation_data=b"\x00"),
         Properties(response_topic="a/b"),
         Properties(content_type="image/png"),
-        Properties(message_expiry_s=30),
         Properties(user={"a": "1", "b": "ü"}),
-        Properties(b"\x01", "r", "text/plain", {"a": "1"}, 5),
+        Properties(b"\x01", "r", "text/plain", {"a": "1"}),
     ],
 )
 def test_round_trip(properties: Properties) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from shared.plan.plan import Route, Stage, StreamPlan, Tile, sequential_route
 from shared.plan.problem import Block, Device, Link, Model, Problem, RowProfile, Stream
 from shared.plan.simulation import simulate
-from shared.plan.trace import chrome_trace, gantt_bars
+from shared.plan.trace import chrome_trace
 
 PROBLEM = Problem(
     {"m": Model(1000, (Block("x", 2000), Block("y", 1000)))},
@@ -15,23 +15,11 @@ PROBLEM = Problem(
 SPLIT = {"s": StreamPlan((sequential_route([(0, 1, "a", "raw"), (1, 2, "b", "raw")]),))}
 
 
-def test_bars() -> None:
-    bars = gantt_bars(simulate(PROBLEM, SPLIT, requests=2))
-    assert [(bar.row, bar.start_ms, bar.end_ms) for bar in bars] == [
-        ("a compute", 0, 10),
-        ("a compute", 10, 20),
-        ("a send", 10, 13),
-        ("a send", 20, 23),
-        ("b compute", 13, 19),
-        ("b compute", 23, 29),
-    ]
-    assert bars[2].label == "s #0: to b"
-
-
 def test_chrome_trace_is_json_with_microseconds() -> None:
     trace = json.loads(json.dumps(chrome_trace(simulate(PROBLEM, SPLIT))))
     spans = [event for event in trace["traceEvents"] if event["ph"] == "X"]
     assert [(event["ts"], event["dur"]) for event in spans] == [(0, 10_000), (10_000, 3_000), (13_000, 6_000)]
+    assert [event["name"] for event in spans] == ["s #0: stage 0", "s #0: to b", "s #0: stage 1"]
     names = {event["args"]["name"] for event in trace["traceEvents"] if event["name"] == "process_name"}
     assert names == {"a", "b"}
 
@@ -42,10 +30,10 @@ def test_tiles_show_their_rows() -> None:
     problem = replace(problem, devices={name: Device({"m": (10.0,)}) for name in "ab"})
     tiled = {"s": StreamPlan((Route((Stage(0, 1, (Tile("a", (0, 6)), Tile("b", (6, 10)))),)),))}
     timeline = simulate(problem, tiled)
-    assert [(bar.row, bar.label) for bar in gantt_bars(timeline)] == [
-        ("a compute", "s #0: stage 0 rows [0, 6)"),
-        ("a send", "s #0: to b rows [5, 10)"),
-        ("b compute", "s #0: stage 0 rows [6, 10)"),
-    ]
     spans = [event for event in chrome_trace(timeline)["traceEvents"] if event["ph"] == "X"]
     assert [event["args"]["rows"] for event in spans] == [[5, 10], [6, 10], [0, 6]]
+    assert [event["name"] for event in spans] == [
+        "s #0: to b rows [5, 10)",
+        "s #0: stage 0 rows [6, 10)",
+        "s #0: stage 0 rows [0, 6)",
+    ]

@@ -9,7 +9,7 @@ from planner_world import candidate_of, declaration, link, problem_of, profile, 
 
 from services.planner.decisions.alternatives import Survey, is_news, nearest, survey, warm_segments
 from services.planner.decisions.damping import Departure
-from services.planner.decisions.routes import cost_of
+from services.planner.decisions.routes import joint_cost
 from services.planner.problems.snapshot import PolicySet
 from services.planner.strategies import solve
 from shared.messages.alternatives import Alternatives, Quantity, Threshold
@@ -59,7 +59,7 @@ def test_the_planner_agrees_on_either_side_of_a_threshold(step: float) -> None:
             there = replace(problem, links=links)
             best = solve(there, seed=0, time_budget_s=0.1)
             assert isinstance(best, Plan)
-            assert (cost_of(there, plan.routes) > 1.05 * best.cost) == outside
+            assert (joint_cost(there, {plan.stream: plan.routes}) > 1.05 * best.cost) == outside
 
 
 def test_a_plan_that_is_kept_though_another_gains_a_little_has_no_range() -> None:
@@ -144,7 +144,7 @@ def test_what_a_deadline_bounds_is_left_where_the_deadline_is_missed(objective: 
         beyond = changed(problem, each, end * (0.9999 if is_link else 1.0001))
         best = solve(beyond, seed=0, time_budget_s=0.1)
         assert CostModel(beyond).latency_ms(stream, own) > 150.0 >= CostModel(beyond).latency_ms(stream, plain(route))
-        assert isinstance(best, Plan) and cost_of(beyond, (route,)) == pytest.approx(best.cost)
+        assert isinstance(best, Plan) and joint_cost(beyond, {plan.stream: (route,)}) == pytest.approx(best.cost)
         led_elsewhere += 1
     assert led_elsewhere >= 2
 

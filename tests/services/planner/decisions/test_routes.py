@@ -10,11 +10,11 @@ from services.planner.decisions.routes import (
     TiledRouteError,
     broken_constraints,
     burst_jobs,
-    cost_of,
     describe_cost,
     describe_routes,
     devices_of,
     is_tiled,
+    joint_cost,
     same_routes,
     to_message,
     to_plan,
@@ -55,8 +55,9 @@ def test_routes_of_a_burst_come_in_the_order_in_which_its_jobs_start() -> None:
     assert [(len(each.stages), each.weight) for each in routes] == [(2, 2), (1, 2), (2, 2)]
     started = to_plan(problem, routes)["camera"].jobs_in_order()
     assert [each.stages for each in started] == [each.stages for each in plan.jobs_in_order()]
-    assert cost_of(problem, routes) == pytest.approx(CostModel(problem).makespan_ms({"camera": plan}))
-    assert cost_of(problem, routes) > cost_of(problem, to_message(problem, StreamPlan(MIX, (2, 3, 4, 5, 0, 1))))
+    assert joint_cost(problem, {"camera": routes}) == pytest.approx(CostModel(problem).makespan_ms({"camera": plan}))
+    other = to_message(problem, StreamPlan(MIX, (2, 3, 4, 5, 0, 1)))
+    assert joint_cost(problem, {"camera": routes}) > joint_cost(problem, {"camera": other})
 
 
 def test_an_order_with_too_many_runs_is_started_route_by_route() -> None:
@@ -85,7 +86,7 @@ def test_tiles_cannot_be_run() -> None:
 
 def test_cost_is_what_the_objective_makes_small() -> None:
     def cost(objective: Objective) -> float:
-        return cost_of(problem_of(world(PolicySet("camera", Policy(objective=objective)))), (SPLIT,))
+        return joint_cost(problem_of(world(PolicySet("camera", Policy(objective=objective)))), {"camera": (SPLIT,)})
 
     assert cost(Objective.LATENCY) == pytest.approx(85 + 34 + 10)
     assert cost(Objective.THROUGHPUT) == pytest.approx(85)
