@@ -24,13 +24,3 @@ def makespan_ms(jobs: Sequence[Job]) -> float:
         first_ms += first
         second_ms = max(first_ms, second_ms) + second
     return second_ms
-
-
-def proposition_1_ms(jobs: Sequence[Job]) -> float:
-    """Return f(1) + max(f of the others, g of all but the last) + g(last): Duan & Wu, proposition 1.
-
-    Equals the makespan for jobs of one monotone chain in Johnson's order, not for mixes of chains.
-    """
-    rest = sum(first for first, _ in jobs[1:])
-    before = sum(second for _, second in jobs[:-1])
-    return jobs[0][0] + max(rest, before) + jobs[-1][1]

@@ -161,17 +161,12 @@ def task_plans(problem: Problem, tasks: Sequence[Offload], choice: Sequence[int]
     return {name: sequence_plan(routes) for name, routes in taken.items()}
 
 
-def snapshot_delays_ms(tasks: Sequence[Offload], choice: Sequence[int], discipline: QueueDiscipline) -> Array:
-    """Return every task's delay if all offloaded parts are at the server at time 0, in ms.
+class Snapshot:
+    """Delays of many choices at once if all offloaded parts are at the server at time 0, in ms.
 
     Round robin is fluid: the k-th smallest of m ends after the sum of the smaller ones plus (m - k + 1) times its own.
     Every other discipline is taken as shortest job first: the sum of what is ranked before plus its own, ties by index.
     """
-    return np.asarray(Snapshot(tasks, discipline).delays_ms(np.array([choice]))[0])
-
-
-class Snapshot:
-    """Delays of many choices at once if all offloaded parts are at the server at time 0; see `snapshot_delays_ms`."""
 
     def __init__(self, tasks: Sequence[Offload], discipline: QueueDiscipline) -> None:
         """Lay the tasks' times side by side."""

@@ -1,12 +1,13 @@
 """Tasks that share a server: formulas, the greedy algorithm and the exact assignment, against brute force."""
 
 import random
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
 import pytest
 
-from services.planner.scheduling.shared_server import Offload, Snapshot, offloads, snapshot_delays_ms
+from services.planner.scheduling.shared_server import Offload, Snapshot, offloads
 from services.planner.search.arrays import Array, Index
 from services.planner.strategies.kafetzis_koutsopoulos import KafetzisKoutsopoulos, greedy, starts
 from services.planner.strategies.rank_assignment import RankAssignment, assign
@@ -30,12 +31,16 @@ def _tasks(rng: random.Random, count: int, cuts: int) -> list[Offload]:
     return found
 
 
+def _delays_ms(tasks: Sequence[Offload], choice: Sequence[int], discipline: QueueDiscipline) -> Array:
+    return np.asarray(Snapshot(tasks, discipline).delays_ms(np.array([choice]))[0])
+
+
 def test_formulas() -> None:
     tasks = [
         Offload(f"s{i}", f"d{i}", (Route(()),), np.array([10.0]), np.array([size]), np.array([10.0]), np.zeros(1))
         for i, size in enumerate((3.0, 1.0, 2.0))
     ]
-    shortest, shared = (snapshot_delays_ms(tasks, [0, 0, 0], discipline) for discipline in DISCIPLINES)
+    shortest, shared = (_delays_ms(tasks, [0, 0, 0], discipline) for discipline in DISCIPLINES)
     assert shortest.tolist() == [16, 11, 13]
     assert shared.tolist() == [16, 13, 15]
 
@@ -46,10 +51,10 @@ def test_assignment_equals_brute_force(discipline: QueueDiscipline) -> None:
     for _ in range(40):
         tasks = _tasks(rng, rng.randint(1, 4), rng.randint(2, 5))
         options = product(*(range(len(task.routes)) for task in tasks))
-        best = min(snapshot_delays_ms(tasks, option, discipline).sum() for option in options)
+        best = min(_delays_ms(tasks, option, discipline).sum() for option in options)
         choice, total = assign(tasks, discipline)
         assert total == pytest.approx(best)
-        assert snapshot_delays_ms(tasks, choice, discipline).sum() == pytest.approx(best)
+        assert _delays_ms(tasks, choice, discipline).sum() == pytest.approx(best)
 
 
 @pytest.mark.parametrize("discipline", DISCIPLINES)
@@ -60,7 +65,7 @@ def test_greedy_ends_where_no_single_step_helps(discipline: QueueDiscipline) -> 
         _, exact = assign(tasks, discipline)
 
         def value(choice: list[int], tasks: list[Offload] = tasks) -> float:
-            return float(snapshot_delays_ms(tasks, choice, discipline).sum())
+            return float(_delays_ms(tasks, choice, discipline).sum())
 
         def score(choices: Index, tasks: list[Offload] = tasks) -> Array:
             return Snapshot(tasks, discipline).delays_ms(choices).sum(axis=1)
@@ -75,7 +80,7 @@ def test_shortest_job_first_delays_less_than_round_robin() -> None:
     for _ in range(50):
         tasks = _tasks(rng, 5, 4)
         choice = [rng.randrange(4) for _ in tasks]
-        shortest, shared = (snapshot_delays_ms(tasks, choice, discipline).sum() for discipline in DISCIPLINES)
+        shortest, shared = (_delays_ms(tasks, choice, discipline).sum() for discipline in DISCIPLINES)
         assert shortest <= shared + 1e-9
 
 
