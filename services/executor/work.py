@@ -18,7 +18,7 @@ from services.executor.segments.compute import Done, Processor
 from services.executor.segments.holder import SegmentHolder
 from services.executor.segments.lifecycle import EpochKey, SegmentKey
 from services.executor.segments.pace import Pace
-from services.executor.segments.queueing import Discipline, Ticket
+from services.executor.segments.queueing import Ticket, discipline_called
 from services.executor.segments.segment import Segment
 from services.executor.segments.shadow import Sent, ShadowCheck
 from services.executor.sending import Attempts, Sender
@@ -258,7 +258,7 @@ class Pipeline:
         done = await self._processor.run(
             job,
             Ticket(header.stream, self._pace.expected_ms(segment.manifest, start, stop), header.deadline_at_s),
-            discipline=Discipline.parse(header.queue),
+            discipline=discipline_called(header.queue),
             nominal_ms=self._pace.nominal(model, start, stop, lambda: job.codec_ms),
         )
         return done, job.codec_ms * self._pace.factor

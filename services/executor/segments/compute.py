@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeVar
 
-from services.executor.segments.queueing import Discipline, OrderedQueue, Ticket
+from services.executor.segments.queueing import OrderedQueue, Ticket
+from shared.plan.policy import QueueDiscipline
 
 Value = TypeVar("Value")
 
@@ -74,7 +75,7 @@ class Processor:
         work: Callable[[], Value],
         ticket: Ticket,
         *,
-        discipline: Discipline | None = None,
+        discipline: QueueDiscipline | None = None,
         nominal_ms: Callable[[float], float] | None = None,
     ) -> Done[Value]:
         """Queue a job and wait for it. The caller bounds how many wait.

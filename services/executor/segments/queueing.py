@@ -3,27 +3,19 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Generic, TypeVar
+
+from shared.plan.policy import QueueDiscipline
 
 Item = TypeVar("Item")
 
 
-class Discipline(StrEnum):
-    """Which waiting job is computed next."""
-
-    FIFO = "fifo"
-    SHORTEST_JOB_FIRST = "shortest_job_first"
-    ROUND_ROBIN = "round_robin"
-    EARLIEST_DEADLINE_FIRST = "earliest_deadline_first"
-
-    @classmethod
-    def parse(cls, text: str) -> "Discipline":
-        """Return the discipline called `text`; first in, first out for a name of a newer version."""
-        try:
-            return cls(text)
-        except ValueError:
-            return cls.FIFO
+def discipline_called(text: str) -> QueueDiscipline:
+    """Return the discipline called `text`; first in, first out for a name of a newer version."""
+    try:
+        return QueueDiscipline(text)
+    except ValueError:
+        return QueueDiscipline.FIFO
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +43,7 @@ class OrderedQueue(Generic[Item]):
 
     def __init__(self) -> None:
         """Make an empty queue, first in, first out."""
-        self.discipline = Discipline.FIFO
+        self.discipline = QueueDiscipline.FIFO
         self._arrivals = itertools.count()
         self._turns = itertools.count(1)
         self._entries: list[_Entry[Item]] = []
@@ -86,13 +78,13 @@ class OrderedQueue(Generic[Item]):
 
     def _key(self) -> Callable[[_Entry[Item]], tuple[float, int]]:
         match self.discipline:
-            case Discipline.SHORTEST_JOB_FIRST:
+            case QueueDiscipline.SHORTEST_JOB_FIRST:
                 return lambda entry: (entry.ticket.expected_ms, entry.arrival)
-            case Discipline.ROUND_ROBIN:
+            case QueueDiscipline.ROUND_ROBIN:
                 return lambda entry: (self._last_turn.get(entry.ticket.stream, 0), entry.arrival)
-            case Discipline.EARLIEST_DEADLINE_FIRST:
+            case QueueDiscipline.EARLIEST_DEADLINE_FIRST:
                 return lambda entry: (_or_never(entry.ticket.deadline_at_s), entry.arrival)
-            case Discipline.FIFO:
+            case QueueDiscipline.FIFO:
                 return lambda entry: (0.0, entry.arrival)
 
 

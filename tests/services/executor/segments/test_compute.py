@@ -5,7 +5,8 @@ import time
 import pytest
 
 from services.executor.segments.compute import Processor
-from services.executor.segments.queueing import Discipline, Ticket
+from services.executor.segments.queueing import Ticket
+from shared.plan.policy import QueueDiscipline
 
 T = Ticket("s")
 
@@ -51,7 +52,7 @@ async def test_the_discipline_decides_among_those_that_wait() -> None:
                 processor.run(
                     lambda name=name: order.append(name),
                     Ticket("s", expected_ms),
-                    discipline=Discipline.SHORTEST_JOB_FIRST,
+                    discipline=QueueDiscipline.SHORTEST_JOB_FIRST,
                 )
             )
         await asyncio.sleep(0)
