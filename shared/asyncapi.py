@@ -9,11 +9,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from shared.bus import topics
+from shared.bus.settings import DEFAULT_ROOT
 from shared.messages import alternatives, calibration, control, devices, events, explanations, models, requests, streams
 from shared.messages.base import SCHEMA_VERSION
 from shared.plan.policy import policy_schema
-
-ROOT = "segue/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +159,7 @@ CHANNELS: tuple[Channel, ...] = (
         topics.shadow("{model}"),
         (calibration.ShadowReport,),
         "executor",
-        "planner, collector",
+        "planner",
         False,
         0,
         "What an encoding did to one answer in the field.",
@@ -340,7 +339,7 @@ def bus_document() -> dict[str, Any]:
 
 def _channel(channel: Channel) -> dict[str, Any]:
     return _entry(
-        f"{ROOT}/{channel.address}",
+        f"{DEFAULT_ROOT}/{channel.address}",
         f"{channel.summary} From {channel.sender} to {channel.receivers}.",
         (message.__name__ for message in channel.messages),
         channel.retained,
@@ -349,7 +348,7 @@ def _channel(channel: Channel) -> dict[str, Any]:
 
 
 def _special(name: str, address: str, message: str | None, summary: str) -> dict[str, Any]:
-    return _entry(f"{ROOT}/{address}", summary, [message or name.capitalize()], name == "policy", 1)
+    return _entry(f"{DEFAULT_ROOT}/{address}", summary, [message or name.capitalize()], name == "policy", 1)
 
 
 def _entry(address: str, description: str, messages: Iterable[str], retained: bool, qos: int) -> dict[str, Any]:
