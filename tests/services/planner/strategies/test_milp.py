@@ -67,10 +67,16 @@ def test_shared_memory_is_used_better_than_in_turn() -> None:
 
 
 def test_streams_that_cannot_fit_together() -> None:
+    """The sources hold nothing, and the server holds the blocks of either stream, but not of both."""
     problem = _two_streams(Objective.LATENCY, 9_250.0)
-    devices = {name: replace(device, memory_bytes=9_200.0) for name, device in problem.devices.items()}
-    answer = Milp().solve(replace(problem, devices=devices), seed=0, time_budget_s=1.0)
-    assert isinstance(answer, Plan) or answer.reasons
+    memory_bytes = {"a": 50.0, "b": 50.0, "server": 9_200.0}
+    devices = {name: replace(device, memory_bytes=memory_bytes[name]) for name, device in problem.devices.items()}
+    problem = replace(problem, devices=devices)
+    for stream in problem.streams:
+        assert isinstance(Milp().solve(replace(problem, streams=(stream,)), seed=0, time_budget_s=1.0), Plan)
+    answer = Milp().solve(problem, seed=0, time_budget_s=1.0)
+    assert isinstance(answer, Infeasible)
+    assert [reason.message for reason in answer.reasons] == ["the streams do not fit together"]
 
 
 def test_what_is_not_linear_or_too_large_is_not_supported() -> None:
