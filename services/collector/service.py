@@ -21,6 +21,7 @@ from shared.messages.base import MessageError
 from shared.messages.devices import ServicePresence, State
 from shared.messages.rejects import Rejects
 from shared.messages.requests import Confirmation, Outcome
+from shared.rivals import Claim, sole_holder
 from shared.service import InputError, new_boot_id, segue_version, sole_user
 
 LOGGER = logging.getLogger(__name__)
@@ -38,7 +39,8 @@ async def serve(config: CollectorConfig) -> None:
 
     Raises:
         BusError: the broker is not reached in time, or refuses access.
-        InputError: the database cannot be used, another process uses it, or the metrics' port is taken.
+        InputError: the database cannot be used, another process uses it, another collector has the name, or the
+            metrics' port is taken.
     """
     async with sole_user(config.data_dir):
         await Collector(config).run()
@@ -76,6 +78,8 @@ class Collector:
             if config.metrics_port is not None:
                 endpoint = stack.enter_context(self._metrics.serve(config.metrics_host, config.metrics_port))
                 LOGGER.info("metrics at http://%s:%d/metrics", endpoint.host, endpoint.port)
+            claim = Claim.of_service(self._presence(State.ONLINE), "give this one a name of its own, --name")
+            await stack.enter_async_context(sole_holder(config.broker, claim, config.connect_timeout_s))
             durable = await stack.enter_async_context(
                 Connection.open(
                     config.broker,
@@ -91,7 +95,7 @@ class Collector:
                 Connection.open(
                     config.broker,
                     client_id=config.name,
-                    will=Will(topics.service(config.name), self._presence(State.OFFLINE)),
+                    will=Will(topics.service(config.name), self._presence(State.OFFLINE).encode()),
                     on_connected=self._announce_again,
                     connect_timeout_s=config.connect_timeout_s,
                 )
@@ -124,23 +128,23 @@ class Collector:
         filters = {**CONTROL, REQUESTS: 0} if self._config.watch_requests else CONTROL
         for topic_filter, qos in filters.items():
             await control.subscribe(topic_filter, qos)
-        await control.publish(topics.service(self._config.name), self._presence(State.ONLINE), retain=True)
+        await control.publish(topics.service(self._config.name), self._presence(State.ONLINE).encode(), retain=True)
 
     async def _say_goodbye(self, control: Connection) -> None:
-        topic, presence = topics.service(self._config.name), self._presence(State.OFFLINE)
+        topic, presence = topics.service(self._config.name), self._presence(State.OFFLINE).encode()
         try:
             await control.publish(topic, presence, retain=True, timeout_s=_FAREWELL_S)
         except BusError as error:
             LOGGER.debug("could not say goodbye: %s", error)
 
-    def _presence(self, state: State) -> bytes:
+    def _presence(self, state: State) -> ServicePresence:
         return ServicePresence(
             name=self._config.name,
             role="collector",
             state=state,
             version=segue_version(),
             boot_id=self._boot_id,
-        ).encode()
+        )
 
     async def _listen(self, connection: Connection) -> None:
         """Queue what comes in; a full queue holds the broker back."""

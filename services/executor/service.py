@@ -13,7 +13,6 @@ from services.executor import frames
 from services.executor.config import ExecutorConfig, Watch
 from services.executor.control import ControlDesk
 from services.executor.outbox import Outbox, Publication
-from services.executor.rivals import leave_to_rival
 from services.executor.segments.coding import Coder
 from services.executor.segments.compute import Processor
 from services.executor.segments.holder import SegmentHolder
@@ -40,6 +39,7 @@ from shared.messages.base import MessageError
 from shared.messages.control import Ready, Rejected
 from shared.messages.devices import Emulation, Presence, Receipt, State
 from shared.messages.requests import REQUEST_ID_PROPERTY
+from shared.rivals import Claim, sole_holder
 from shared.service import new_boot_id, segue_version, sole_user
 
 LOGGER = logging.getLogger(__name__)
@@ -54,19 +54,18 @@ async def serve(config: ExecutorConfig) -> None:
     """Run an executor until it is cancelled; what is under way gets a few seconds to end.
 
     Raises:
-        InputError: the data directory cannot be used, or another process uses it for this device.
+        InputError: the data directory cannot be used, or another process uses it for this device, or has its name.
         BrokerUnreachable: the broker cannot be reached at the start.
         AccessRefused: the broker refuses this device.
     """
     keep_large_buffers()
     presence = await asyncio.to_thread(_presence, config)
-    async with sole_user(config.journal_path.parent), asyncio.TaskGroup() as group:
-        listening = asyncio.Event()
-        watching = leave_to_rival(config.broker, presence, listening, config.connect_timeout_s)
-        group.create_task(watching, name="watch the name")
-        await listening.wait()
-        async with _assembled(config, presence) as executor:
-            await executor.run()
+    async with (
+        sole_user(config.journal_path.parent),
+        sole_holder(config.broker, Claim.of_device(presence), config.connect_timeout_s),
+        _assembled(config, presence) as executor,
+    ):
+        await executor.run()
 
 
 def _presence(config: ExecutorConfig) -> Presence:

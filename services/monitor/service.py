@@ -34,6 +34,7 @@ from shared.messages.devices import (
     TransferObservation,
 )
 from shared.messages.rejects import Rejects
+from shared.rivals import Claim, sole_holder
 from shared.service import new_boot_id, segue_version
 
 LOGGER = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ async def serve(config: MonitorConfig) -> None:
 
     Raises:
         BusError: the broker is not reached in time, or refuses access.
+        InputError: another process monitors a device of this name.
     """
     await Monitor(config).run()
 
@@ -85,6 +87,8 @@ class Monitor:
         """Connect, measure and publish until cancelled; then say goodbye."""
         config = self._config
         async with AsyncExitStack() as stack:
+            claim = Claim.of_service(self._presence(State.ONLINE), "give this device a name of its own, --device")
+            await stack.enter_async_context(sole_holder(config.broker, claim, config.connect_timeout_s))
             # Probes have a connection of their own, so that control never waits behind padding.
             probes = await stack.enter_async_context(
                 Connection.open(
@@ -98,7 +102,7 @@ class Monitor:
                 Connection.open(
                     config.broker,
                     client_id=config.service_name,
-                    will=Will(topics.service(config.service_name), self._presence(State.OFFLINE)),
+                    will=Will(topics.service(config.service_name), self._presence(State.OFFLINE).encode()),
                     on_connected=self._announce_again,
                     connect_timeout_s=config.connect_timeout_s,
                 )
@@ -128,7 +132,7 @@ class Monitor:
         for topic_filter, qos in subscriptions(self._config.device, emulated=self._config.emulated).items():
             await control.subscribe(topic_filter, qos)
         await control.publish(
-            topics.service(self._config.service_name), self._presence(State.ONLINE), retain=True, qos=1
+            topics.service(self._config.service_name), self._presence(State.ONLINE).encode(), retain=True, qos=1
         )
         if estimates := self._book.estimates():
             await self._send_links(control, estimates)
@@ -137,21 +141,21 @@ class Monitor:
         try:
             await control.publish(
                 topics.service(self._config.service_name),
-                self._presence(State.OFFLINE),
+                self._presence(State.OFFLINE).encode(),
                 retain=True,
                 timeout_s=_FAREWELL_S,
             )
         except BusError as error:
             LOGGER.debug("could not say goodbye: %s", error)
 
-    def _presence(self, state: State) -> bytes:
+    def _presence(self, state: State) -> ServicePresence:
         return ServicePresence(
             name=self._config.service_name,
             role="monitor",
             state=state,
             version=segue_version(),
             boot_id=self._boot_id,
-        ).encode()
+        )
 
     async def _listen(self, control: Connection) -> None:
         async for received in control:

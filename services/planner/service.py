@@ -25,6 +25,7 @@ from shared.messages.devices import ServicePresence, State
 from shared.messages.events import EventKind
 from shared.messages.models import Manifest
 from shared.messages.rejects import Rejects
+from shared.rivals import Claim, sole_holder
 from shared.service import InputError, new_boot_id, segue_version, sole_user
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ async def serve(config: PlannerConfig) -> None:
     """Plan for a fleet until cancelled.
 
     Raises:
-        InputError: the data folder cannot be used.
+        InputError: the data folder cannot be used, or another planner has the name.
         BusError: the broker is out of reach, or refuses.
     """
     async with sole_user(config.data_dir):
@@ -78,14 +79,18 @@ class _Planner:
         """Serve for ever."""
         self._core.restore(await asyncio.to_thread(self._store.documents), time.time())
         config = self._config
-        will = Will(topics.service(config.name), self._presence(State.OFFLINE))
-        async with Connection.open(
-            config.broker,
-            client_id=f"segue-{config.name}",
-            will=will,
-            on_connected=self._connected,
-            connect_timeout_s=config.connect_timeout_s,
-        ) as connection:
+        will = Will(topics.service(config.name), self._presence(State.OFFLINE).encode())
+        claim = Claim.of_service(self._presence(State.ONLINE), "let that one do the work: a fleet has one planner")
+        async with (
+            sole_holder(config.broker, claim, config.connect_timeout_s),
+            Connection.open(
+                config.broker,
+                client_id=f"segue-{config.name}",
+                will=will,
+                on_connected=self._connected,
+                connect_timeout_s=config.connect_timeout_s,
+            ) as connection,
+        ):
             try:
                 await self._say_hello(connection)
                 async with asyncio.TaskGroup() as group:
@@ -109,7 +114,7 @@ class _Planner:
     async def _say_hello(self, connection: Connection) -> None:
         """Say that the planner is there: the first time only when it is sure to say goodbye as well."""
         self._is_announced = True
-        await connection.publish(topics.service(self._config.name), self._presence(State.ONLINE), retain=True)
+        await connection.publish(topics.service(self._config.name), self._presence(State.ONLINE).encode(), retain=True)
 
     async def _listen(self, connection: Connection) -> None:
         async for received in connection:
@@ -198,16 +203,16 @@ class _Planner:
         text = f"model {manifest.name} is not in the library: {reason}"
         await self._put((self._core.streams.event(EventKind.FAILURE, text, time.time()),))
 
-    def _presence(self, state: State) -> bytes:
+    def _presence(self, state: State) -> ServicePresence:
         return ServicePresence(
             name=self._config.name, role="planner", state=state, version=self._version, boot_id=self._boot_id
-        ).encode()
+        )
 
     async def _say_goodbye(self, connection: Connection) -> None:
         with contextlib.suppress(BusError):
             await connection.publish(
                 topics.service(self._config.name),
-                self._presence(State.OFFLINE),
+                self._presence(State.OFFLINE).encode(),
                 retain=True,
                 timeout_s=_GOODBYE_TIMEOUT_S,
             )

@@ -90,6 +90,20 @@ async def test_the_shipped_access_rules_hold() -> None:
                     await intruder.publish(topic, b"forged")
 
 
+async def test_a_device_hears_of_services_under_the_shipped_rules() -> None:
+    """Monitors probe devices that have a monitor; sources tell a collector that comes what it has not confirmed."""
+    rules = SHIPPED / "mosquitto.acl.example"
+    broker = MosquittoBroker(username="pi", password="x", other_accounts={"collector": "y"}, acl_file=rules)
+    async with broker, asyncio.timeout(WAIT_S):
+        collector = broker.settings.with_changes(username="collector", password="y")
+        async with Connection.open(broker.settings) as pi, Connection.open(collector) as other:
+            await pi.subscribe(topics.ANY_SERVICE)
+            await pi.publish(topics.service("monitor-pi"), b"mine")
+            assert (await anext(pi)).payload == b"mine"
+            await other.publish(topics.service("collector"), b"here")
+            assert (await anext(pi)).payload == b"here"
+
+
 async def test_a_subscription_that_the_rules_forbid_hears_nothing(tmp_path: Path) -> None:
     acl = tmp_path / "acl"
     acl.write_text("user pi\ntopic readwrite segue/v1/devices/pi/#\ntopic write segue/v1/events\n", encoding="utf-8")

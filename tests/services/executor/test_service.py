@@ -66,9 +66,8 @@ async def test_a_second_executor_of_the_same_name_leaves_it_to_the_first(tmp_pat
         async with asyncio.TaskGroup() as group:
             first = group.create_task(serve(config("first")))
             there = await presence(ear, State.ONLINE)
-            with pytest.raises(ExceptionGroup) as caught:
+            with pytest.raises(InputError, match="another executor is device d already"):
                 await serve(config("second"))
-            assert caught.group_contains(InputError, match="another executor is device d already")
             await ear.unsubscribe(topics.presence("d"))
             await ear.subscribe(topics.presence("d"))
             while (await presence(ear, State.ONLINE)).boot_id != there.boot_id:

@@ -1,4 +1,4 @@
-from services.executor.rivals import EQUAL_PATIENCE, NEWCOMER_PATIENCE, Rivals
+from shared.rivals import EQUAL_PATIENCE, NEWCOMER_PATIENCE, Rivals
 
 
 def heard(rivals: Rivals, boot_id: str, times: int) -> list[bool]:
