@@ -25,38 +25,47 @@ def diagnose(problem: Problem, stream: Stream, time_budget_s: float) -> tuple[Vi
     that the fastest unconstrained route breaks. Empty if the stream does have a plan.
     """
     time_budget_s *= SHARE
-    if _fastest(problem, stream.name, time_budget_s) is not None:
+    if fastest(problem, stream.name, time_budget_s) is not None:
         return ()
     able = [name for name, device in problem.devices.items() if stream.model in device.block_ms]
     if able and not any(map(problem.policy.devices.permits, able)):
         return (_none_permitted(problem.policy.devices, stream, able),)
     limit = problem.deadline_ms(stream)
     if limit is not None:
-        relaxed = _without_deadline(problem, stream)
-        fastest = _fastest(relaxed, stream.name, time_budget_s)
-        if fastest is not None:
-            latency_ms = CostModel(relaxed).latency_ms(relaxed.stream(stream.name), fastest.routes[0])
+        relaxed = without_deadlines(problem)
+        plan = fastest(relaxed, stream.name, time_budget_s)
+        if plan is not None:
+            latency_ms = CostModel(relaxed).latency_ms(relaxed.stream(stream.name), plan.routes[0])
             return (deadline_violation(stream, limit, latency_ms),)
     found: list[Violation] = []
     for _, relaxed in relaxations(problem):
-        fastest = _fastest(relaxed, stream.name, time_budget_s)
-        if fastest is not None:
-            found += violations(CostModel(problem), {stream.name: fastest})
+        plan = fastest(relaxed, stream.name, time_budget_s)
+        if plan is not None:
+            found += violations(CostModel(problem), {stream.name: plan})
     if found:
         return tuple(dict.fromkeys(found))
-    fastest = _fastest(_unconstrained(problem, stream), stream.name, time_budget_s)
-    if fastest is not None:
-        return violations(CostModel(problem), {stream.name: fastest})
+    plan = fastest(_unconstrained(problem), stream.name, time_budget_s)
+    if plan is not None:
+        return violations(CostModel(problem), {stream.name: plan})
     return (_unreachable(problem, stream),)
 
 
 def fastest_within(problem: Problem, stream: Stream, time_budget_s: float) -> Route | None:
     """Return the quickest route that keeps the constraints, other streams left aside; None if none is found."""
-    plan = _fastest(problem, stream.name, time_budget_s * SHARE / len(problem.streams))
+    plan = fastest(problem, stream.name, time_budget_s * SHARE / len(problem.streams))
     return None if plan is None else Route(plan.routes[0].stages)
 
 
-def _fastest(problem: Problem, name: str, time_budget_s: float) -> StreamPlan | None:
+def fastest(problem: Problem, name: str, time_budget_s: float) -> StreamPlan | None:
+    """Return a stream's quickest route within its constraints, for all of its jobs; None if none is found.
+
+    Exact while the shortest path keeps the constraints; beyond that the label search may end before it has proved it.
+
+    Args:
+        problem: whose other streams are left aside.
+        name: the stream's.
+        time_budget_s: for the label search.
+    """
     stream = problem.stream(name)
     tables = build_tables(problem, stream)
     latency = latency_measure(tables)
@@ -81,14 +90,15 @@ def relaxations(problem: Problem) -> list[tuple[Constraint, Problem]]:
     return [(constraint, candidate) for constraint, candidate in relaxed if candidate != problem]
 
 
-def _unconstrained(problem: Problem, stream: Stream) -> Problem:
-    policy = replace(problem.policy, devices=DeviceRule(), raw_input_stays_on_source=False, max_devices=None)
-    return _endless_memory(_without_deadline(_with_policy(problem, policy), stream))
-
-
-def _without_deadline(problem: Problem, stream: Stream) -> Problem:
-    streams = tuple(replace(other, deadline_ms=None) if other == stream else other for other in problem.streams)
+def without_deadlines(problem: Problem) -> Problem:
+    """Return the problem without the deadlines of its streams and of its policy."""
+    streams = tuple(replace(stream, deadline_ms=None) for stream in problem.streams)
     return replace(problem, streams=streams, policy=replace(problem.policy, deadline_ms=None))
+
+
+def _unconstrained(problem: Problem) -> Problem:
+    policy = replace(problem.policy, devices=DeviceRule(), raw_input_stays_on_source=False, max_devices=None)
+    return _endless_memory(without_deadlines(_with_policy(problem, policy)))
 
 
 def _with_policy(problem: Problem, policy: Policy) -> Problem:

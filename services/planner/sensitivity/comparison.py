@@ -2,16 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from services.planner.search.answers import uniform
-from services.planner.search.chain_path import cheapest_path
-from services.planner.search.diagnosis import relaxations
-from services.planner.search.label_search import search
-from services.planner.search.limits import limits_of
-from services.planner.search.tables import build_tables, latency_measure
+from services.planner.search.diagnosis import fastest, relaxations, without_deadlines
 from services.planner.strategies.auto import Auto
 from services.planner.strategies.shortest_path import ShortestPath
-from shared.plan.constraints import violations
-from shared.plan.cost import CostModel
 from shared.plan.plan import Constraint, Plan, Route
 from shared.plan.policy import Objective, Policy
 from shared.plan.problem import Problem, Stream
@@ -51,8 +44,6 @@ def binding_constraints(problem: Problem, plan: Plan, time_budget_s: float) -> t
     """Return the constraints without which the plan would cost less, the most expensive first."""
     found = []
     lifted = list(relaxations(problem))
-    streams = tuple(replace(stream, deadline_ms=None) for stream in problem.streams)
-    free = replace(problem, streams=streams, policy=replace(problem.policy, deadline_ms=None))
     plain = Policy()
     codecs = replace(
         problem,
@@ -63,7 +54,7 @@ def binding_constraints(problem: Problem, plan: Plan, time_budget_s: float) -> t
             max_relative_error=plain.max_relative_error,
         ),
     )
-    lifted += [(Constraint.DEADLINE, free), (Constraint.CODEC, codecs)]
+    lifted += [(Constraint.DEADLINE, without_deadlines(problem)), (Constraint.CODEC, codecs)]
     for constraint, relaxed in lifted:
         if relaxed == problem:
             continue
@@ -101,19 +92,9 @@ def best_route(problem: Problem, stream: Stream) -> Route | None:
 
 
 def fastest_route(problem: Problem, stream: Stream) -> Route | None:
-    """Return the route of least latency within the constraints other than the deadline; exact."""
-    streams = tuple(replace(other, deadline_ms=None) for other in problem.streams)
-    free = replace(problem, streams=streams, policy=replace(problem.policy, deadline_ms=None))
-    tables = build_tables(free, replace(stream, deadline_ms=None))
-    measure = latency_measure(tables)
-    path = cheapest_path(measure)
-    if path is None:
-        return None
-    route = tables.route(path.devices, path.codecs, 1)
-    if violations(CostModel(free), {stream.name: uniform(route, stream.jobs)}):
-        path = search(tables, measure, None, limits_of(free, tables, 1.0)).path
-        return None if path is None else tables.route(path.devices, path.codecs, 1)
-    return route
+    """Return the route of least latency within the constraints other than the deadline, as `fastest` finds it."""
+    plan = fastest(without_deadlines(problem), stream.name, time_budget_s=1.0)
+    return None if plan is None else Route(plan.routes[0].stages)
 
 
 def _around(quantity: str, unit: str, value: float, ranges: tuple[Range, ...]) -> list[Change]:
