@@ -1,4 +1,4 @@
-"""One MQTT 5 connection from CONNECT until it is lost. The only module that touches aiomqtt and paho's client."""
+"""One MQTT 5 connection from CONNECT until it is lost. No other module uses aiomqtt, or calls paho's client."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""A directory whose images become requests, each once, also across restarts."""
+"""A directory whose files, images and tensors, become requests, each once, also across restarts."""
 
 import asyncio
 import hashlib
@@ -57,7 +57,7 @@ class DirectoryState:
 
 
 async def watch_directory(directory: Path, stream: str, journal: JournalThread, submit: Submit) -> None:
-    """Submit the images of `directory` for ever, those that are there already first, in the order of their names.
+    """Submit the images and tensors of `directory` for ever, those that are there already first, by their names.
 
     Args:
         directory: looked at twice a second; files in it stay as they are.
@@ -84,7 +84,7 @@ async def watch_directory(directory: Path, stream: str, journal: JournalThread, 
 
 
 def list_files(directory: Path) -> set[Sighting]:
-    """Return the images of a directory, hidden files left out; nothing if it cannot be read."""
+    """Return the images and tensors of a directory, hidden files left out; nothing if it cannot be read."""
     found = set()
     try:
         with os.scandir(directory) as entries:
