@@ -46,7 +46,17 @@ class Burst:
 
 
 def burst_mixes(curve: Curve, jobs: int, moves: int) -> list[list[int]]:
-    """Return candidate cuts per job, as places in the curve."""
+    """Return candidates for a burst, each with one place in the curve per job.
+
+    In this order: algorithm 2 of Duan & Wu, with the exact and with the floored ratio, and the best single cut, all on
+    their virtual blocks; the best mix in Johnson's order (`best_cuts`); the single cuts that are the fastest through
+    all machines; and what changing single jobs makes of that mix and of the fastest single cut (`improve_cuts`).
+
+    Args:
+        curve: the cuts to one server.
+        jobs: of the burst.
+        moves: how many jobs may be put through the machines, to improve.
+    """
     kept, useful = curve.blocks(), pareto_cuts(curve.jobs)
     virtual, pareto = [curve.jobs[place] for place in kept], [curve.jobs[place] for place in useful]
     published = (jps_cuts(virtual, jobs), jps_cuts(virtual, jobs, floor_ratio=True), best_uniform(virtual, jobs))

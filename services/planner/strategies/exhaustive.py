@@ -66,7 +66,7 @@ class Exhaustive:
 
 
 def search_size(problem: Problem) -> float:
-    """Return an upper bound of the number of plans."""
+    """Return an upper bound of the number of plans: devices, linked or not, and encodings of every cut between two."""
     sizes = []
     for stream in problem.streams:
         devices = max(1, len(_devices(problem, stream)))
@@ -86,7 +86,7 @@ def _devices(problem: Problem, stream: Stream) -> tuple[str, ...]:
 
 
 def every_route(problem: Problem, stream: Stream) -> Iterator[Route]:
-    """Yield every route over linked devices."""
+    """Yield every route for one job over linked devices that the policy permits, in every encoding that it allows."""
     model, costs = problem.models[stream.model], CostModel(problem)
     blocks = len(model.blocks)
     for assignment in product(_devices(problem, stream), repeat=blocks):

@@ -75,7 +75,10 @@ class _Timed:
 
 
 def pool_cuts(problem: Problem, stream: Stream) -> list[int]:
-    """Return the cuts after pooling layers and the two ends, ascending; every cut where there is no pooling."""
+    """Return the cuts that Hu & Mishra consider: after pooling layers, and the two ends; ascending.
+
+    A pooling layer is a block with "pool" in its name, and cut n is before block n. Every cut where there is none.
+    """
     blocks = problem.models[stream.model].blocks
     pools = [index + 1 for index, block in enumerate(blocks) if "pool" in block.name.lower()]
     return sorted({0, *pools, len(blocks)}) if pools else every_cut(problem, stream)

@@ -132,6 +132,7 @@ def _refined(costs: CostModel, choice: Choice, jobs: int) -> Choice:
 def greedy(tasks: Sequence[Offload], start: Sequence[int], score: Score, evaluations: int) -> list[int]:
     """Return where single steps of largest decrease lead from ``start``; one index of a route per task.
 
+    A step gives one task one stage more or one less at its source.
     Ends when a round would need more than what is left of ``evaluations``.
     """
     choice: Index = np.array(start)

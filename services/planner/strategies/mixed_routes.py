@@ -85,7 +85,13 @@ def _rounded(costs: CostModel, stream: Stream, mix: RouteMix, pool: Sequence[Rou
 
 
 def ordered_plan(costs: CostModel, stream: Stream, routes: Sequence[Route]) -> StreamPlan:
-    """Return the better of two orders: Johnson's (first operation against the rest), and routes evenly spread."""
+    """Return the better of two orders, by makespan: Johnson's (first operation against the rest), and evenly spread.
+
+    Args:
+        costs: of the problem.
+        stream: whose jobs they are.
+        routes: one per job.
+    """
     if len(routes) == 1:
         return sequence_plan(routes)
     times = {route: [step.duration_ms for step in costs.operations(stream, route)] for route in dict.fromkeys(routes)}

@@ -50,7 +50,12 @@ class RankAssignment:
 
 
 def assign(tasks: Sequence[Offload], discipline: QueueDiscipline) -> tuple[list[int], float]:
-    """Return a route per task with the least total snapshot delay, and that total in ms."""
+    """Return a route per task with the least total snapshot delay, and that total in ms.
+
+    Args:
+        tasks: of one server; per route what is before it and what it takes there, in ms.
+        discipline: of the server; all but round robin are taken for shortest job first.
+    """
     count = len(tasks)
     ahead = np.arange(count - 1, -1, -1)
     weights = 2 * ahead + 1 if discipline is QueueDiscipline.ROUND_ROBIN else ahead + 1
