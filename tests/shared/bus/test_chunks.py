@@ -72,7 +72,13 @@ def test_whatever_chunks_claim_memory_stays_bounded(parts: list[tuple[int, int, 
         assert len(reassembler) <= 2
 
 
-@given(st.binary(max_size=200))
+def damaged(where: int, what: int) -> bytes:
+    chunk = bytearray(payload())
+    chunk[where % len(chunk)] = what
+    return bytes(chunk)
+
+
+@given(st.binary(max_size=200) | st.builds(damaged, st.integers(0, 1000), st.integers(0, 255)))
 def test_arbitrary_bytes_are_a_chunk_or_the_one_error(data: bytes) -> None:
     try:
         chunk = decode_chunk(data)

@@ -148,11 +148,24 @@ def test_several_inputs_come_as_a_map() -> None:
         prepare(msgpack.packb(document), PAIR)
 
 
-@given(st.binary(max_size=300), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\x93NUMPY", b"\x83"]))
-def test_any_bytes_are_an_input_or_refused(data: bytes, lead: bytes) -> None:
+def damaged(whole: bytes, where: int, what: int) -> bytes:
+    data = bytearray(whole)
+    data[where % len(data)] = what
+    return bytes(data)
+
+
+LEADS = st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\x93NUMPY", b"\x83"])
+WHOLE = st.sampled_from([encoded(uniform(4, 6), "JPEG"), encoded(uniform(4, 6)), bytes(4 * 3 * 4 * 6)])
+
+
+@given(
+    st.builds(bytes.__add__, LEADS, st.binary(max_size=300))
+    | st.builds(damaged, WHOLE, st.integers(0, 1000), st.integers(0, 255))
+)
+def test_any_bytes_are_an_input_or_refused(data: bytes) -> None:
     for described in (IMAGE, manifest(), PAIR):
         try:
-            tensors = prepare(lead + data, described)
+            tensors = prepare(data, described)
         except BadInput:
             continue
         assert [tensors[spec.name].shape for spec in described.inputs] == [spec.shape for spec in described.inputs]
