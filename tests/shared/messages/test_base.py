@@ -18,7 +18,7 @@ CLASSES = sorted({message for channel in CHANNELS for message in channel.message
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 def test_round_trip(kind: type[Message]) -> None:
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(messages(kind))
     def check(message: Message) -> None:
         assert kind.decode(message.encode()) == message
@@ -27,7 +27,7 @@ def test_round_trip(kind: type[Message]) -> None:
     check()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200), st.sampled_from(CLASSES))
 def test_arbitrary_bytes_decode_or_raise_one_named_error(payload: bytes, kind: type[Message]) -> None:
     try:
@@ -36,7 +36,7 @@ def test_arbitrary_bytes_decode_or_raise_one_named_error(payload: bytes, kind: t
         assert str(error)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.recursive(
         st.none()

@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.executor.source.reflex import CONFIRM_S, Reflex, Switch
@@ -271,7 +271,6 @@ def test_a_crossing_that_was_long_ago_disputes_nothing() -> None:
     assert compute(made, 3.0, 1.2 + CONFIRM_S) is not None and made.routes == (REMOTE,)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([1.0, 1.5, 1.9]))
 def test_noise_of_computing_within_the_range_never_switches(seed: int, load: float) -> None:
     """Every tenth segment meets a hiccup of up to a second, but no two in a row."""
@@ -282,7 +281,6 @@ def test_noise_of_computing_within_the_range_never_switches(seed: int, load: flo
         assert made.computed(measured_ms + hiccup_ms, IDLE_MS, now_s=1.0 + number) is None
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([12.0, 20.0, 50.0]))
 def test_noise_within_the_range_never_switches(seed: int, mbps: float) -> None:
     """Every tenth transfer meets a hiccup of up to a second, but no two in a row."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from planner_fleet import MODEL, manifest_of
 from planner_world import (
@@ -196,7 +196,6 @@ def reroutes_under_noise(seed: int, noise: float, mbps: float, seconds: int) -> 
     return count
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_noise_within_the_gain_never_reroutes(seed: int) -> None:
     assert reroutes_under_noise(seed, 0.02, 800 / (165 - 23), 60) == 0

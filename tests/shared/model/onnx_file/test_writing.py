@@ -105,7 +105,7 @@ def test_subgraphs_get_what_they_capture():
     assert check_blocks(data, 3)[-1] == ["x", "a", "c"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3))
 def test_chains_of_random_graphs_are_exact(seed, k):
     data = to_bytes(random_graph(seed))
