@@ -36,21 +36,21 @@ async def test_a_link_that_is_down_loses_the_message_and_frees_its_place() -> No
     conditions.obey(link(0.0))
     assert not await conditions.until_delivered("server", 100, 0.02)
     conditions.obey(link(1000.0))
-    assert await conditions.until_delivered("server", 100, 1.0)
+    assert await conditions.until_delivered("server", 100, 20.0)
 
 
 async def test_a_message_under_way_feels_the_link_come_back() -> None:
     conditions = EmulatedConditions()
     conditions.obey(link(0.0))
-    waiting = asyncio.create_task(conditions.until_delivered("server", 100, 10.0))
+    waiting = asyncio.create_task(conditions.until_delivered("server", 100, 30.0))
     await asyncio.sleep(0)
     conditions.obey(link(1000.0))
-    assert await asyncio.wait_for(waiting, 1.0)
+    assert await asyncio.wait_for(waiting, 20.0)
 
 
 async def test_a_link_that_is_no_longer_mentioned_has_no_limit() -> None:
     conditions = EmulatedConditions()
     conditions.obey(link(0.001))
     conditions.obey(Emulation(device="pi"))
-    assert await conditions.until_delivered("server", 10**6, 0.5)
+    assert await conditions.until_delivered("server", 10**6, 20.0)
     assert conditions.load_factor == pytest.approx(1.0)
