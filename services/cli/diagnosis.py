@@ -84,6 +84,8 @@ def fleet_findings(view: FleetView, now_s: float) -> Iterator[Finding]:
             yield Finding(Level.BAD, f"stream {stream.name}", "no planner has taken it", "start `segue planner`")
         elif stream.status.state is StreamState.RUNNING:
             yield Finding(Level.GOOD, f"stream {stream.name}", f"runs, epoch {stream.status.epoch}")
+            for reason in stream.status.reasons:
+                yield Finding(Level.HINT, f"stream {stream.name}", reason)
         else:
             reasons = "; ".join(stream.status.reasons) or "no reason given"
             yield Finding(Level.BAD, f"stream {stream.name}", f"{stream.status.state.value}: {reasons}")

@@ -37,6 +37,7 @@ from shared.plan.power import power_doubt
 from shared.plan.problem import Problem
 from shared.plan.problem_file import MAX_FILE_BYTES, InvalidDocumentError, problem_schema, read_problem
 from shared.plan.scenario_file import scenario_schema
+from shared.plan.utilisation import rate_doubt
 
 EXIT_WRONG_INPUT: Final = 2
 EXIT_INFEASIBLE: Final = 3
@@ -95,6 +96,7 @@ def plan(
         sys.stdout.write(write_answer(answer) + "\n")
     elif isinstance(answer, Plan):
         show_plan(problem, answer)
+    _note_overload(problem, answer)
     if isinstance(answer, Infeasible):
         if not as_json:
             output().print(reasons_table(answer))
@@ -157,6 +159,7 @@ def explain(
         if live is not None:
             for line in reroute_lines(live):
                 console.print(line, soft_wrap=True, markup=False, highlight=False)
+    _note_overload(problem, best)
     if isinstance(best, Infeasible):
         if not as_json:
             output().print(reasons_table(best))
@@ -203,6 +206,12 @@ def note_doubts(problem: Problem) -> None:
     doubt = power_doubt(problem.policy, problem.devices)
     if doubt is not None:
         notes().print(f"note: {doubt}", soft_wrap=True)
+
+
+def _note_overload(problem: Problem, answer: Plan | Infeasible) -> None:
+    doubt = rate_doubt(problem, answer.streams) if isinstance(answer, Plan) else None
+    if doubt is not None:
+        notes().print(f"note: {doubt}", soft_wrap=True, markup=False)
 
 
 def solve_timed(problem: Problem, strategy: str, seed: int, time_budget_s: float) -> Plan | Infeasible:

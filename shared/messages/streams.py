@@ -79,6 +79,7 @@ class StreamStatus(Message):
     stream: Name
     state: StreamState
     reasons: tuple[str, ...] = ()
+    """Why it does not run; of one that runs, what its routes do not keep up with."""
     epoch: int = 0
     policy_revision: str = ""
     """The revision of the policy last judged."""

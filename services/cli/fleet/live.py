@@ -159,6 +159,8 @@ def _stream(view: FleetView, stream: StreamView, colours: dict[str, str]) -> Ren
                 style="dim",
             )
         )
+        if stream.status is not None and stream.status.reasons:
+            lines.append(Text("; ".join(stream.status.reasons), style="yellow"))
     elif stream.status is not None:
         lines.append(Text(f"{stream.status.state.value}: {'; '.join(stream.status.reasons)}", style="yellow"))
     recent = list(stream.latencies_ms)[-_SPARK_WIDTH:]

@@ -35,11 +35,11 @@ def segment_bytes(manifest: Manifest, start: int, stop: int) -> float:
 def busy_shares(plans: Iterable[CommittedPlan], snapshot: Snapshot, now_s: float) -> dict[str, float]:
     """Return the share of its time that every device computes for these plans.
 
-    Rates are those that sources see, else those declared; a stream without either, or without its source, takes none.
+    A stream without a known rate, or without its source, takes none.
     """
     shares: defaultdict[str, float] = defaultdict(float)
     for plan in plans:
-        rate_hz = _rate_hz(plan.stream, snapshot) if snapshot.device(plan.source).online else 0.0
+        rate_hz = present_rate_hz(plan.stream, snapshot) if snapshot.device(plan.source).online else 0.0
         weights = sum(route.weight for route in plan.routes)
         for route in plan.routes:
             for stage in route.stages:
@@ -58,7 +58,8 @@ def slowdown(share: float) -> float:
     return 1 / (1 - min(share, LARGEST_SHARE))
 
 
-def _rate_hz(stream: str, snapshot: Snapshot) -> float:
+def present_rate_hz(stream: str, snapshot: Snapshot) -> float:
+    """Return the requests per second that the stream's source sees, else those declared; 0 if neither is known."""
     usage, declaration = snapshot.usage.get(stream), snapshot.streams.get(stream)
     seen = None if usage is None else usage.rate_hz
     declared = None if declaration is None else declaration.rate_hz

@@ -5,10 +5,12 @@ from dataclasses import replace
 
 from services.planner.decisions.causes import Cause
 from services.planner.decisions.contenders import Candidate, Contender, States
+from services.planner.decisions.keeping_up import overload
 from services.planner.decisions.replan import Decision, Hold, Keep, Reroute, decide
 from services.planner.decisions.routes import TiledRouteError, devices_of, to_message
 from services.planner.problems.jobs import Answer, Job
 from services.planner.problems.problem import own_problem
+from services.planner.problems.sharing import present_rate_hz
 from services.planner.problems.snapshot import Snapshot
 from services.planner.running import epochs as ep
 from services.planner.running.effects import Effect
@@ -92,8 +94,17 @@ def _act(
         record = streams.record(each.stream)
         if len(contenders) > 1:
             effects += without_thresholds(record)
-        effects += _enact(streams, record, each.candidate, decisions[each.stream], states, snapshot, now_s)
+        decision = decisions[each.stream]
+        _note_overload(record, each.candidate, decision, snapshot)
+        effects += _enact(streams, record, each.candidate, decision, states, snapshot, now_s)
     return effects
+
+
+def _note_overload(record: StreamRecord, candidate: Candidate, decision: Decision, snapshot: Snapshot) -> None:
+    present = () if record.in_force is None else record.in_force.routes
+    routes = decision.routes if isinstance(decision, Reroute) else present
+    rate_hz = present_rate_hz(record.epochs.stream, snapshot)
+    record.overload = overload(candidate.problem, routes, rate_hz, already=bool(record.overload)) if routes else ""
 
 
 def _enact(

@@ -45,6 +45,7 @@ class StreamRecord:
         waiting: what is missing before the stream can be planned.
         infeasible: what cannot be met.
         infeasible_subjects: the kinds of it, without numbers, so that noise is not news.
+        overload: what the routes in force do not keep up with.
         held: why a reroute is due that waits for the cooldown.
         rejection: why the last proposal was rejected; empty when the plan since then is settled.
         solved: the problem solved last, and the answer; kept with the first of the streams that are planned together.
@@ -66,6 +67,7 @@ class StreamRecord:
     waiting: tuple[str, ...] = ()
     infeasible: tuple[str, ...] = ()
     infeasible_subjects: frozenset[tuple[str, str]] = frozenset()
+    overload: str = ""
     held: Cause | None = None
     rejection: str = ""
     solved: tuple[Problem, Answer] | None = None
@@ -85,7 +87,7 @@ class StreamRecord:
         return StreamStatus(
             stream=self.epochs.stream,
             state=self._state(),
-            reasons=self.waiting or self.infeasible,
+            reasons=self.waiting or self.infeasible or ((self.overload,) if self.overload else ()),
             epoch=0 if self.epochs.committed is None else self.epochs.committed.epoch,
             policy_revision=self.verdict.revision,
             policy_accepted=self.verdict.accepted,

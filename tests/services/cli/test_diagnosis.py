@@ -68,6 +68,16 @@ def test_other_versions_are_a_hint() -> None:
     assert any(hint.subject == "planner" and "9.9" in hint.text for hint in hints)
 
 
+def test_a_stream_that_runs_may_not_keep_up() -> None:
+    running = (
+        (topics.stream("s"), StreamDeclaration(stream="s", model="m", source="pi")),
+        (topics.status("s"), StreamStatus(stream="s", state=StreamState.RUNNING, reasons=("requests come too fast",))),
+    )
+    view = view_of(*GOOD, *running)
+    assert bad(view) == {}
+    assert any(f.level is Level.HINT and "too fast" in f.text for f in fleet_findings(view, NOW_S))
+
+
 def test_a_stream_that_waits_says_for_what() -> None:
     waiting = (
         (topics.stream("s"), StreamDeclaration(stream="s", model="m", source="pi")),

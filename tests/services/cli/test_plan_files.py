@@ -173,3 +173,14 @@ def test_who_saves_energy_without_power_figures_is_told(app: typer.Typer, comman
     assert given.exit_code == missing.exit_code == 0
     assert "power" not in given.stderr
     assert "no device has power figures" in missing.stderr and json.loads(missing.stdout)
+
+
+@pytest.mark.parametrize("command", ["plan", "explain"])
+def test_a_rate_that_the_plan_does_not_keep_up_with_is_noted(app: typer.Typer, command: str) -> None:
+    values = json.loads((INSTANCES / "alexnet_pi_cloud_wifi.json").read_text())
+    calm = _run(app, command, "-", "--json", text=json.dumps(values))
+    values["streams"][0]["rate_hz"] = 1000.0
+    crowded = _run(app, command, "-", "--json", text=json.dumps(values))
+    assert calm.exit_code == crowded.exit_code == 0
+    assert "queue" not in calm.stderr
+    assert "would be busy" in crowded.stderr and json.loads(crowded.stdout)

@@ -19,7 +19,7 @@ from shared.messages.control import Prepare, Preparing, ProfileFailed, ProfileMo
 from shared.messages.devices import Presence, State, Telemetry
 from shared.messages.events import EventKind
 from shared.messages.models import Offer
-from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamState
+from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamState, StreamUsage
 
 
 @pytest.fixture
@@ -72,6 +72,16 @@ def test_a_missing_profile_is_asked_for(bench: Bench) -> None:
     assert commands(bench.core.tick(bench.now_s + 1.0)) == []
     failed = bench.hear(ProfileFailed(device="pi", model=MODEL, cause=RejectionCause.DISK, reason="disk full"))
     assert "disk full" in events(failed)[0].text
+
+
+def test_a_stream_says_what_its_route_does_not_keep_up_with_while_it_lasts(running: Bench) -> None:
+    running.hear(StreamUsage(stream="camera", input_bytes=100, rate_hz=1000.0))
+    running.plan()
+    assert running.status().state is StreamState.RUNNING
+    assert "faster than device server can take them" in running.status().reasons[0]
+    running.hear(StreamUsage(stream="camera", input_bytes=100, rate_hz=1.0))
+    running.plan()
+    assert running.status().reasons == ()
 
 
 def test_a_strategy_that_raises_is_told_and_tried_again_later(bench: Bench) -> None:
