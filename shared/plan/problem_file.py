@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
@@ -77,15 +77,19 @@ def problem_from_values(values: object, *, strategies: Collection[str] | None = 
     """
     if not isinstance(values, dict):
         raise InvalidDocumentError((Fault("$", "expected an object"),))
-    values = {key: value for key, value in values.items() if key not in ("$schema", "description")}
     try:
-        problem = _ADAPTER.validate_python(values)
+        problem = _ADAPTER.validate_python(without_remarks(values))
     except ValidationError as exc:
         raise InvalidDocumentError(faults_of(exc)) from exc
     faults = tuple(_semantic_faults(problem, strategies))
     if faults:
         raise InvalidDocumentError(faults)
     return problem
+
+
+def without_remarks(values: Mapping[str, object]) -> dict[str, object]:
+    """Return the values of a file without its schema and its description."""
+    return {key: value for key, value in values.items() if key not in ("$schema", "description")}
 
 
 def problem_values(problem: Problem) -> dict[str, Any]:
@@ -101,7 +105,12 @@ def write_problem(problem: Problem) -> str:
 
 def problem_schema() -> dict[str, Any]:
     """Return the JSON Schema of a problem file."""
-    schema = _ADAPTER.json_schema(by_alias=True)
+    return file_schema(_ADAPTER)
+
+
+def file_schema(adapter: TypeAdapter[Any]) -> dict[str, Any]:
+    """Return the JSON Schema of a file that people write, which may name its schema and describe itself."""
+    schema = adapter.json_schema(by_alias=True)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["properties"]["$schema"] = {"type": "string"}
     schema["properties"]["description"] = {"type": "string"}

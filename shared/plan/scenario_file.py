@@ -9,7 +9,15 @@ from pydantic.dataclasses import dataclass
 
 from shared.plan.arrivals import Recorded
 from shared.plan.problem import Problem, link_table
-from shared.plan.problem_file import Fault, InvalidDocumentError, faults_of, json_path, json_values
+from shared.plan.problem_file import (
+    Fault,
+    InvalidDocumentError,
+    faults_of,
+    file_schema,
+    json_path,
+    json_values,
+    without_remarks,
+)
 from shared.plan.quantities import DOCUMENT, Flag, Name, NonNegative, Positive
 from shared.plan.scenario import BandwidthChange, Change, LoadChange, Scenario
 
@@ -47,11 +55,7 @@ _ADAPTER: TypeAdapter[ScenarioDocument] = TypeAdapter(ScenarioDocument)
 
 def scenario_schema() -> dict[str, Any]:
     """Return the JSON Schema of a scenario file."""
-    schema = _ADAPTER.json_schema(by_alias=True)
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["properties"]["$schema"] = {"type": "string"}
-    schema["properties"]["description"] = {"type": "string"}
-    return schema
+    return file_schema(_ADAPTER)
 
 
 def read_scenario(document: str | bytes, problem: Problem) -> Scenario:
@@ -64,9 +68,7 @@ def read_scenario(document: str | bytes, problem: Problem) -> Scenario:
     if not isinstance(values, dict):
         raise InvalidDocumentError((Fault("$", "expected an object with changes, arrivals_ms or both"),))
     try:
-        found = _ADAPTER.validate_python(
-            {key: value for key, value in values.items() if key not in ("$schema", "description")}
-        )
+        found = _ADAPTER.validate_python(without_remarks(values))
     except ValidationError as exc:
         raise InvalidDocumentError(faults_of(exc)) from exc
     faults = tuple(_faults(found, problem))
