@@ -24,12 +24,12 @@ from rich.table import Table
 
 from benchmarks.report import RESULTS, console, write
 from benchmarks.running import RunningFleet, demo_fleet, running_fleet
-from benchmarks.stand import BenchmarkFailed, Stand, route_text
+from benchmarks.stand import BenchmarkFailed, Stand
 from services.cli.fleet.description import DeviceDescription, Fleet, LinkDescription
 from services.cli.operations import ask_planner, operator, set_policy
 from services.planner.decisions.routes import StreamRoutes, joint_cost
 from shared.bus import topics
-from shared.messages.streams import CommittedPlan, StreamDeclaration
+from shared.messages.streams import CommittedPlan, StreamDeclaration, route_text
 from shared.plan.policy import Policy
 from shared.plan.problem import Problem
 from shared.plan.problem_file import read_problem

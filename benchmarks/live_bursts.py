@@ -24,10 +24,10 @@ from rich.table import Table
 
 from benchmarks.report import RESULTS, console, write
 from benchmarks.running import RunningFleet, demo_fleet, running_fleet
-from benchmarks.stand import BenchmarkFailed, problem_of, route_text, true_links
+from benchmarks.stand import BenchmarkFailed, problem_of, true_links
 from services.planner.decisions.routes import joint_cost
 from shared.bus import topics
-from shared.messages.streams import PlanRoute, StreamDeclaration
+from shared.messages.streams import PlanRoute, StreamDeclaration, route_text
 from shared.plan.policy import Objective, Policy
 from shared.plan.problem import Problem
 

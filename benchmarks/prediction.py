@@ -26,13 +26,13 @@ from rich.table import Table
 
 from benchmarks.report import RESULTS, console, percentile, write
 from benchmarks.running import RunningFleet, demo_fleet, running_fleet
-from benchmarks.stand import problem_of, route_text
+from benchmarks.stand import problem_of
 from services.cli.fleet import commands
+from services.planner.decisions.routes import to_route
 from shared.messages.requests import Outcome
-from shared.messages.streams import PlanRoute, PlanStage
+from shared.messages.streams import PlanRoute, PlanStage, route_text
 from shared.plan.cost import CostModel
 from shared.plan.pipeline import Work
-from shared.plan.plan import Route, sequential_route
 from shared.plan.problem import Link, Problem
 
 OUT = RESULTS / "prediction.json"
@@ -117,19 +117,14 @@ def estimated_problem(running: RunningFleet, input_bytes: float) -> Problem:
     return problem_of(running.workload.manifest, profiles, links, load, running.fleet.stream.source, input_bytes)
 
 
-def planned(route: PlanRoute) -> Route:
-    """Return a route as the cost model takes it."""
-    return sequential_route((stage.start, stage.stop, stage.device, stage.codec) for stage in route.stages)
-
-
 def latency_ms(problem: Problem, route: PlanRoute) -> float:
     """Return the predicted latency."""
-    return CostModel(problem).latency_ms(problem.streams[0], planned(route))
+    return CostModel(problem).latency_ms(problem.streams[0], to_route(route))
 
 
 def parts_ms(problem: Problem, route: PlanRoute) -> tuple[float, float]:
     """Return the predicted computing and sending times."""
-    operations = CostModel(problem).operations(problem.streams[0], planned(route))
+    operations = CostModel(problem).operations(problem.streams[0], to_route(route))
     compute_ms = sum(each.duration_ms for each in operations if each.work is Work.COMPUTE)
     return compute_ms, sum(each.duration_ms for each in operations) - compute_ms
 

@@ -25,9 +25,10 @@ from rich.table import Table
 
 from benchmarks.report import RESULTS, console, spread, write
 from benchmarks.running import RunningFleet, demo_fleet, running_fleet
-from benchmarks.stand import BenchmarkFailed, route_text
+from benchmarks.stand import BenchmarkFailed
 from services.cli.fleet.scenario import Conditions, device_in_use, usual_conditions
 from shared.messages.requests import Outcome
+from shared.messages.streams import route_text
 
 OUT = RESULTS / "reaction.json"
 REPETITIONS, QUICK_REPETITIONS = 10, 2

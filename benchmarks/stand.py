@@ -252,8 +252,3 @@ def problem_of(
 def true_links(conditions: Conditions) -> tuple[Link, ...]:
     """Return links as they are emulated."""
     return tuple(Link(*pair, link.bandwidth_mbps, link.latency_ms) for pair, link in conditions.links.items())
-
-
-def route_text(route: PlanRoute) -> str:
-    """Write a route as `camera[0,9) > server[9,23)`."""
-    return " > ".join(f"{stage.device}[{stage.start},{stage.stop})" for stage in route.stages)

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from benchmarks.report import RESULTS, console, write
 from benchmarks.running import demo_fleet
-from benchmarks.stand import Stand, problem_of, route_text, true_links
+from benchmarks.stand import Stand, problem_of, true_links
 from broker.embedded import EmbeddedBroker
 from services.cli.fleet import commands
 from services.cli.fleet.description import DeviceDescription, Fleet, LinkDescription
@@ -31,7 +31,7 @@ from services.cli.fleet.scenario import emulations, usual_conditions
 from services.cli.fleet.workload import Workload, read_workload
 from services.planner.strategies import solve
 from shared.bus import topics
-from shared.messages.streams import PlanRoute, PlanStage
+from shared.messages.streams import PlanRoute, PlanStage, route_text
 from shared.plan.cost import CostModel
 from shared.plan.plan import Infeasible, Route
 from shared.plan.policy import DeviceRule, Objective, Policy

@@ -39,6 +39,11 @@ class PlanRoute(Part):
     predicted_ms: float | None = None
 
 
+def route_text(route: PlanRoute) -> str:
+    """Return a route as people read it: ``pi[0,4) > server[4,9)``."""
+    return " > ".join(f"{stage.device}[{stage.start},{stage.stop})" for stage in route.stages)
+
+
 class CommittedPlan(Message):
     """The plan in force for a stream (`streams/{stream}/plan`, retained)."""
 

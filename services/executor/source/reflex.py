@@ -15,7 +15,7 @@ from typing import assert_never
 
 from shared.messages.alternatives import Alternatives, Quantity, Threshold
 from shared.messages.devices import ComputeObservation, TransferObservation
-from shared.messages.streams import CommittedPlan, PlanRoute
+from shared.messages.streams import CommittedPlan, PlanRoute, route_text
 
 CONFIRM_S = 10.0
 """How long the planner may take to confirm, beyond the policy's cooldown; and how long a crossing counts."""
@@ -161,13 +161,13 @@ class Reflex:
         self._back_at_s = now_s + CONFIRM_S + self._cooldown_s
         is_worse = (side is _Side.BELOW) == (threshold.quantity is Quantity.BANDWIDTH)
         limit = threshold.leave_below if side is _Side.BELOW else threshold.leave_above
-        text = f"{reading.text}, {'worse' if is_worse else 'better'} than {limit:.3g}: switched to {_text(route)}"
+        text = f"{reading.text}, {'worse' if is_worse else 'better'} than {limit:.3g}: switched to {route_text(route)}"
         return Switch((route,), text)
 
     def _return(self, reason: str) -> Switch:
         chosen, self._chosen, self._is_spent = self._chosen, None, True
         self._crossings.clear()
-        return Switch(self.routes, f"{reason}: back from {_text(chosen) if chosen else ''} to the plan")
+        return Switch(self.routes, f"{reason}: back from {route_text(chosen) if chosen else ''} to the plan")
 
     @property
     def _cooldown_s(self) -> float:
@@ -221,7 +221,3 @@ def _compute_reading(threshold: Threshold, measured_ms: float, idle_ms: float) -
 
 def _sending_ms(size_bytes: int, mbps: float) -> float:
     return 8 * size_bytes / (1000 * mbps)
-
-
-def _text(route: PlanRoute) -> str:
-    return " > ".join(f"{stage.device}[{stage.start},{stage.stop})" for stage in route.stages)

@@ -12,7 +12,14 @@ from itertools import pairwise
 from typing import Any
 
 from services.planner.decisions.damping import Departure, required_gain
-from services.planner.decisions.routes import broken_constraints, burst_jobs, devices_of, segments_of, to_message
+from services.planner.decisions.routes import (
+    broken_constraints,
+    burst_jobs,
+    devices_of,
+    segments_of,
+    to_message,
+    to_route,
+)
 from services.planner.problems.sharing import segment_bytes, slowdown
 from services.planner.sensitivity.comparison import SPAN, best_route, fastest_route, ranges_around
 from shared.messages.alternatives import Alternatives, Quantity, Threshold
@@ -20,7 +27,7 @@ from shared.messages.control import SegmentRange
 from shared.messages.models import Manifest
 from shared.messages.streams import CommittedPlan, PlanRoute
 from shared.plan.cost import CostModel
-from shared.plan.plan import Route, StreamPlan, sequential_route
+from shared.plan.plan import Route, StreamPlan
 from shared.plan.policy import Objective
 from shared.plan.problem import Problem, link_table
 from shared.plan.thresholds import LINEAR, Dial, Line, bandwidth_dial, load_dial
@@ -136,7 +143,7 @@ def _is_overdue(problem: Problem, route: PlanRoute) -> bool:
     stream = problem.streams[0]
     best = fastest_route(problem, stream) if problem.policy.objective is Objective.LATENCY else None
     best = best or best_route(problem, stream)
-    return best is not None and _cost(problem, _plain(route)) > (1 + problem.policy.min_gain) * _cost(problem, best)
+    return best is not None and _cost(problem, to_route(route)) > (1 + problem.policy.min_gain) * _cost(problem, best)
 
 
 def _cost(problem: Problem, route: Route) -> float:
@@ -221,7 +228,7 @@ class _Walk:
 
         A route that misses the deadline, where the best does not, costs too much.
         """
-        own, limit = self._line(_plain(self.route)), self._limit(_plain(self.route))
+        own, limit = self._line(to_route(self.route)), self._limit(to_route(self.route))
         for piece in pieces:
             best = self._line(piece.route).times(wanted(piece.route))
             start, stop = self.dial.x(piece.near), self.dial.x(piece.far)
@@ -235,7 +242,7 @@ class _Walk:
 
     def _deadline_missed(self) -> _Side:
         """Return where the route in force misses the deadline, and which route does not just there."""
-        limit = self._limit(_plain(self.route))
+        limit = self._limit(to_route(self.route))
         furthest = self.dial.x(self.dial.value) * SPAN
         if limit >= furthest:
             return _Side(self.dial.x(furthest))
@@ -265,10 +272,6 @@ class _Piece:
     near: float
     far: float
     route: Route
-
-
-def _plain(route: PlanRoute) -> Route:
-    return sequential_route((stage.start, stage.stop, stage.device, stage.codec) for stage in route.stages)
 
 
 def _fits(problem: Problem, device: str, manifest: Manifest, ranges: Sequence[SegmentRange]) -> bool:

@@ -6,7 +6,7 @@ from itertools import groupby
 from math import gcd
 
 from shared.messages.control import SegmentRange, ranges_of
-from shared.messages.streams import PlanRoute, PlanStage
+from shared.messages.streams import PlanRoute, PlanStage, route_text
 from shared.plan.constraints import violations
 from shared.plan.cost import CostModel
 from shared.plan.plan import Constraint, Plan, Route, StreamPlan, Violation, sequential_route
@@ -91,6 +91,11 @@ def _runs(plan: StreamPlan) -> tuple[Route, ...]:
     return tuple(Route(route.stages, jobs) for route, jobs in totals.items())
 
 
+def to_route(route: PlanRoute, jobs: int = 1) -> Route:
+    """Return a route from the bus as strategies and the cost model take it, of so many jobs."""
+    return sequential_route(((stage.start, stage.stop, stage.device, stage.codec) for stage in route.stages), jobs)
+
+
 def to_plan(problem: Problem, routes: Sequence[PlanRoute]) -> dict[str, StreamPlan]:
     """Return routes from the bus as a plan for the problem's only stream, as many jobs as the stream has."""
     return to_joint_plan(problem, {problem.streams[0].name: routes})
@@ -105,12 +110,7 @@ def to_joint_plan(problem: Problem, routes: StreamRoutes) -> dict[str, StreamPla
     plans: dict[str, StreamPlan] = {}
     for name, own in routes.items():
         scale = max(1, problem.stream(name).jobs // sum(route.weight for route in own))
-        plain = tuple(
-            sequential_route(
-                ((stage.start, stage.stop, stage.device, stage.codec) for stage in route.stages), route.weight * scale
-            )
-            for route in own
-        )
+        plain = tuple(to_route(route, route.weight * scale) for route in own)
         plans[name] = StreamPlan(plain, tuple(range(sum(route.jobs for route in plain))))
     return plans
 
@@ -174,9 +174,7 @@ def same_routes(first: Sequence[PlanRoute], second: Sequence[PlanRoute], *, in_o
 
 def describe_routes(routes: Sequence[PlanRoute]) -> str:
     """Return routes as people read them: ``pi[0,4) > server[4,9)``."""
-    return " | ".join(
-        " > ".join(f"{stage.device}[{stage.start},{stage.stop})" for stage in route.stages) for route in routes
-    )
+    return " | ".join(map(route_text, routes))
 
 
 def describe_cost(objective: Objective, cost: float) -> str:

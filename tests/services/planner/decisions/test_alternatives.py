@@ -9,13 +9,13 @@ from planner_world import candidate_of, declaration, link, problem_of, profile, 
 
 from services.planner.decisions.alternatives import Survey, is_news, nearest, survey, warm_segments
 from services.planner.decisions.damping import Departure
-from services.planner.decisions.routes import joint_cost
+from services.planner.decisions.routes import joint_cost, to_route
 from services.planner.problems.snapshot import PolicySet
 from services.planner.strategies import solve
 from shared.messages.alternatives import Alternatives, Quantity, Threshold
-from shared.messages.streams import CommittedPlan, PlanRoute
+from shared.messages.streams import CommittedPlan
 from shared.plan.cost import CostModel
-from shared.plan.plan import Plan, Route, sequential_route
+from shared.plan.plan import Plan
 from shared.plan.policy import Objective, Policy
 from shared.plan.problem import Problem
 
@@ -132,7 +132,7 @@ def bounded(objective: Objective) -> Problem:
 def test_what_a_deadline_bounds_is_left_where_the_deadline_is_missed(objective: Objective) -> None:
     problem = bounded(objective)
     plan, found, stream = committed(problem), surveyed(problem), problem.streams[0]
-    own = plain(plan.routes[0])
+    own = to_route(plan.routes[0])
     assert len(own.devices) == 2
     led_elsewhere = 0
     for each in found.thresholds:
@@ -146,7 +146,9 @@ def test_what_a_deadline_bounds_is_left_where_the_deadline_is_missed(objective: 
         assert leave == end and CostModel(changed(problem, each, end)).latency_ms(stream, own) == pytest.approx(150.0)
         beyond = changed(problem, each, end * (0.9999 if is_link else 1.0001))
         best = solve(beyond, seed=0, time_budget_s=0.1)
-        assert CostModel(beyond).latency_ms(stream, own) > 150.0 >= CostModel(beyond).latency_ms(stream, plain(route))
+        assert (
+            CostModel(beyond).latency_ms(stream, own) > 150.0 >= CostModel(beyond).latency_ms(stream, to_route(route))
+        )
         assert isinstance(best, Plan) and joint_cost(beyond, {plan.stream: (route,)}) == pytest.approx(best.cost)
         led_elsewhere += 1
     assert led_elsewhere >= 2
@@ -161,10 +163,6 @@ def changed(problem: Problem, threshold: Threshold, value: float) -> Problem:
         replace(link, bandwidth_mbps=value) if (link.source, link.target) == ends else link for link in problem.links
     )
     return replace(problem, links=tuple(links))
-
-
-def plain(route: PlanRoute) -> Route:
-    return sequential_route((stage.start, stage.stop, stage.device, stage.codec) for stage in route.stages)
 
 
 def test_to_come_back_needs_as_much_more_gain_as_the_planner_asks_for() -> None:
