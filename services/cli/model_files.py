@@ -170,7 +170,7 @@ def _show_split(result: dict[str, Any], folder: Path) -> None:
     for segment in result["segments"]:
         start, stop = segment["blocks"]
         names = [", ".join(segment[key]) for key in ("inputs", "outputs")]
-        table.add_row(segment["file"], f"[{start}, {stop})".replace("[", r"\["), f"{segment['size_bytes']:,}", *names)
+        table.add_row(segment["file"], f"[{start}, {stop})", f"{segment['size_bytes']:,}", *names)
     console = output()
     console.print(table)
     if result["bit_exact"]:

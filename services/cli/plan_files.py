@@ -133,9 +133,9 @@ def explain(
     segue explain problem.json --variants
     """
     check_plot(plot)
-    live = None if stream is None else running_stream(stream, settings(broker), timeout_s)
-    if live is not None and problem_file is not None:
+    if stream is not None and problem_file is not None:
         raise wrong_input("give a problem file or --stream, not both")
+    live = None if stream is None else running_stream(stream, settings(broker), timeout_s)
     if live is None:
         problem = load_problem(problem_file, None, objective)
     else:

@@ -15,7 +15,7 @@ from services.cli.operations import look, operator
 from services.cli.operations import set_policy as publish_policy
 from services.cli.options import DEFAULT_BROKER, Broker, Json, Timeout, notes, output, print_json, settings
 from services.cli.running import run_command
-from services.cli.stream_commands import StreamName
+from services.cli.stream_commands import StreamName, check_name
 from shared.bus import topics
 from shared.messages.streams import StreamStatus
 from shared.plan.guesses import guess
@@ -57,6 +57,7 @@ def set_policy(
     The policy is the file, with the options on top; without a file, the options on top of the defaults. A policy that
     cannot be met is refused with every reason (exit status 3), and the one before stays in force.
     """
+    check_name(stream)
     document = {} if file is None else _read(file)
     rule = document.get("devices", {})
     if not isinstance(rule, dict):
@@ -99,6 +100,7 @@ def set_policy(
 
 def show(stream: StreamName, broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None:
     """Show a stream's policy, and what the planner says of it."""
+    check_name(stream)
     address = settings(broker)
 
     async def gather() -> StreamView | None:

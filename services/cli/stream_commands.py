@@ -47,7 +47,7 @@ def add(
     does not have is refused, unless --wait or --no-wait say that it will come.
     """
     for name in (stream, source, *([sink] if sink else [])):
-        _check_name(name)
+        check_name(name)
     declaration = StreamDeclaration(
         stream=stream, model=model, source=source, sink=sink, rate_hz=rate_hz, jobs=jobs, live=live
     )
@@ -101,7 +101,7 @@ def list_streams(broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None
 
 def remove(stream: StreamName, broker: Broker = DEFAULT_BROKER, timeout_s: Timeout = 10.0) -> None:
     """Withdraw a stream; requests under way still get their outcomes."""
-    _check_name(stream)
+    check_name(stream)
     address = settings(broker)
 
     async def withdraw() -> None:
@@ -157,6 +157,11 @@ def _document(stream: StreamView) -> dict[str, object]:
     }
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Refuse what cannot be a name on the bus.
+
+    Raises:
+        InputError: with what names are.
+    """
     if not topics.is_name(name):
         raise InputError(f"{name!r} is no name: 1 to 64 letters, digits, '_', '.', '-', the first a letter or digit")

@@ -27,6 +27,22 @@ async def segue_broker(*arguments: str, **environment: str) -> asyncio.subproces
     )
 
 
+@pytest.mark.parametrize(("host", "told"), [("localhost", "localhost"), ("::1", "[::1]")])
+async def test_it_listens_where_it_says(host: str, told: str) -> None:
+    port = free_port()
+    process = await segue_broker("--host", host, "--port", str(port))
+    try:
+        assert process.stderr is not None
+        async with asyncio.timeout(WAIT_S):
+            line = await process.stderr.readline()
+        assert line.decode() == f"MQTT 5 broker on mqtt://{told}:{port} (Ctrl-C ends it)\n"
+        async with Connection.open(BusSettings.from_address(f"mqtt://{told}:{port}"), connect_timeout_s=WAIT_S):
+            pass
+    finally:
+        process.kill()
+        await process.communicate()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_it_serves_its_account_until_it_is_told_to_stop(number: signal.Signals) -> None:
     port = free_port()
