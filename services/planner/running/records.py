@@ -84,10 +84,12 @@ class StreamRecord:
 
     def status(self) -> StreamStatus:
         """Return what is said of the stream."""
+        state = self._state()
+        crowded = (self.overload,) if self.overload and state is StreamState.RUNNING else ()
         return StreamStatus(
             stream=self.epochs.stream,
-            state=self._state(),
-            reasons=self.waiting or self.infeasible or ((self.overload,) if self.overload else ()),
+            state=state,
+            reasons=self.waiting or self.infeasible or crowded,
             epoch=0 if self.epochs.committed is None else self.epochs.committed.epoch,
             policy_revision=self.verdict.revision,
             policy_accepted=self.verdict.accepted,
