@@ -20,6 +20,7 @@ from services.cli.fleet.summary_view import print_summary
 from services.cli.fleet_view import FleetView
 from services.cli.interrupts import INTERRUPTED
 from services.cli.options import Json, notes, output, print_json
+from services.cli.output_files import make_folder
 from services.cli.running import on_signals, quiet_logging
 from shared.service import ExitStatus
 
@@ -88,6 +89,7 @@ def _run(
     duration_s: float | None = None,
     requests: int | None = None,
 ) -> None:
+    make_folder("--run-dir", run_dir)
     kept = run_dir if run_dir is not None else Path(tempfile.mkdtemp(prefix="segue-"))
     settings = RunSettings(folder, kept, kept_calibrations(), duration_s=duration_s, requests=requests)
     quiet_logging()

@@ -15,10 +15,10 @@ from services.cli.operations import look, operator
 from services.cli.operations import set_policy as publish_policy
 from services.cli.options import DEFAULT_BROKER, Broker, Json, Timeout, notes, output, print_json, settings
 from services.cli.running import run_command
+from services.cli.strategy_names import strategy_fault
 from services.cli.stream_commands import StreamName, check_name
 from shared.bus import topics
 from shared.messages.streams import StreamStatus
-from shared.plan.guesses import guess
 from shared.plan.policy import Objective, Policy, policy_document, read_policy
 from shared.service import InputError
 
@@ -154,23 +154,9 @@ def _check(document: dict[str, Any]) -> None:
         policy = read_policy(json.dumps(document))
     except ValidationError as error:
         raise InputError("\n".join(map(_fault, error.errors()))) from error
-    if policy.strategy != Policy().strategy:
-        _check_strategy(policy.strategy)
-
-
-def _check_strategy(name: str) -> None:
-    """Refuse a strategy that there is not; where no planner is installed, the fleet's own says so.
-
-    Raises:
-        InputError: with all that there are.
-    """
-    try:
-        from services.planner.strategies import known_strategies
-    except ModuleNotFoundError:
-        return
-    known = known_strategies()
-    if name not in known:
-        raise InputError(f"strategy: there is no {name}{guess(name, known)}; known: {', '.join(sorted(known))}")
+    fault = strategy_fault(policy)
+    if fault is not None:
+        raise InputError(f"strategy: {fault}")
 
 
 def _fault(fault: ErrorDetails) -> str:

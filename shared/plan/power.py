@@ -28,7 +28,7 @@ def power_doubt(policy: Policy, devices: Mapping[str, Powered]) -> str | None:
         return None
     return (
         "energy: no device has power figures, so every plan costs 0 J and none is better: give power_active_w, "
-        "power_idle_w, power_tx_w and power_rx_w of the devices (on a fleet: segue executor --power-active-w and so on)"
+        "power_idle_w, power_tx_w and power_rx_w of the devices (segue executor --power-active-w and so on)"
     )
 
 

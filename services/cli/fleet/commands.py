@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from services.cli.fleet.description import Fleet
+from services.cli.fleet.description import DeviceDescription, Fleet
 
 BROKER: Final = "broker"
 COLLECTOR: Final = "collector"
@@ -39,9 +39,19 @@ def services(fleet: Fleet, run_dir: Path) -> dict[str, tuple[str, ...]]:
     for name, device in fleet.devices.items():
         executor, monitor = device_processes(name)
         data = ("--data-dir", str(run_dir / "executors"), "--threads", str(device.threads))
-        found[executor] = ("executor", "--device", name, *data, *pretends)
+        found[executor] = ("executor", "--device", name, *data, *_power(device), *pretends)
         found[monitor] = ("monitor", "--device", name, *pretends)
     return found
+
+
+def _power(device: DeviceDescription) -> tuple[str, ...]:
+    watts = {
+        "--power-idle-w": device.power_idle_w,
+        "--power-active-w": device.power_active_w,
+        "--power-tx-w": device.power_tx_w,
+        "--power-rx-w": device.power_rx_w,
+    }
+    return tuple(word for option, value in watts.items() if value for word in (option, str(value)))
 
 
 def device_processes(device: str) -> tuple[str, str]:

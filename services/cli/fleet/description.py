@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from services.cli.manifest import Preset, parse_preprocessing
+from services.cli.strategy_names import strategy_fault
 from shared.messages.base import Name
 from shared.messages.models import OutputKind, Preprocessing
 from shared.plan.plan import RAW
@@ -33,12 +34,18 @@ class DeviceDescription:
     Attributes:
         slowdown: how many times slower than this machine it pretends to be.
         threads: threads that compute a segment.
+        power_idle_w, power_active_w: watts when idle and when computing.
+        power_tx_w, power_rx_w: watts on top when sending and when receiving.
     """
 
     __pydantic_config__ = DOCUMENT
 
     slowdown: Factor = 1.0
     threads: Count = 1
+    power_idle_w: NonNegative = 0.0
+    power_active_w: NonNegative = 0.0
+    power_tx_w: NonNegative = 0.0
+    power_rx_w: NonNegative = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +236,8 @@ def _matches(folder: Path, pattern: str) -> list[Path]:
 def _name_faults(fleet: Fleet) -> Iterator[str]:
     if IN_USE in fleet.devices:
         yield f"devices.{IN_USE}: this name is kept for phases, where it means the device in use"
+    if (fault := strategy_fault(fleet.policy)) is not None:
+        yield f"policy.strategy: {fault}"
     for key, named in (("allow", fleet.policy.devices.allow or ()), ("deny", fleet.policy.devices.deny)):
         for device in named:
             if device not in fleet.devices:

@@ -13,6 +13,7 @@ from shared.bus.errors import BrokerUnreachable, SettingsError
 from shared.model.errors import ModelFileError
 from shared.service import ExitStatus, InputError
 
+FLEET = Path(__file__).parents[3] / "examples" / "fleet.toml"
 INSTANCE = Path(__file__).parents[2] / "instances" / "alexnet_pi_cloud_wifi.json"
 HEAVY = ("onnx", "onnxruntime", "numpy", "scipy", "aiomqtt", "paho", "PIL", "pydantic")
 
@@ -83,6 +84,7 @@ def test_a_broker_out_of_reach_is_status_4_and_one_line(arguments: tuple[str, ..
     ("arguments", "expected"),
     [
         (("up", "nowhere.toml"), "cannot read nowhere.toml"),
+        (("up", str(FLEET), "--run-dir", __file__), "File exists"),
         (("model", "add", "nowhere.onnx"), "cannot read nowhere.onnx"),
         (("submit", "nowhere.jpg", "--stream", "s"), "cannot read nowhere.jpg"),
         (("submit", __file__, "--stream", "a/b"), "is no stream name"),
