@@ -52,7 +52,7 @@ def test_svg_is_well_formed(tmp_path: Path, instance: str) -> None:
     [
         ("sys.modules['matplotlib'] = None", "a.png", "pip install 'segue[plot]'"),
         ("", "a.pdf", "has to end in .png, .svg or .html"),
-        ("", "missing/a.png", "No such file or directory"),
+        ("", "missing/a.png", "make it first"),
     ],
 )
 def test_faults_are_one_line(tmp_path: Path, before: str, file: str, said: str) -> None:
