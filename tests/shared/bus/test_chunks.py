@@ -56,7 +56,11 @@ def test_chunks_in_any_order_with_duplicates_make_the_whole(
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12), st.integers(0, 14), st.binary(max_size=8)), max_size=40)
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 12), st.integers(0, 14), st.binary(max_size=8)),
+        min_size=10,
+        max_size=40,
+    )
 )
 def test_whatever_chunks_claim_memory_stays_bounded(parts: list[tuple[int, int, int, bytes]]) -> None:
     reassembler = Reassembler(max_bytes=20, max_transfers=2)

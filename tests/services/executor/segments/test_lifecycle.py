@@ -172,7 +172,7 @@ STEPS = st.one_of(
 )
 
 
-@given(st.lists(st.tuples(STEPS, st.floats(0, 10)), max_size=50))
+@given(st.lists(st.tuples(STEPS, st.floats(0, 10)), min_size=10, max_size=50))
 def test_builds_and_drops_balance_and_everything_goes_in_the_end(steps: list[tuple[Event | str, float]]) -> None:
     lifecycle = Lifecycle(linger_s=1.0)
     now_s = 0.0
