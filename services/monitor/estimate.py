@@ -39,7 +39,8 @@ class ReseedingMedian(Generic[Sample]):
 
     A sample that contradicts the estimate waits outside the window. The next one decides: if it contradicts in the same
     direction, the two are the new window; if it agrees with the estimate, the first was an outlier and is forgotten.
-    So a change is followed within two samples, and one outlier changes nothing at all.
+    So a change is followed within two samples, and one outlier changes nothing at all. Samples that were taken at the
+    same time count once: whatever disturbed one of them has disturbed the other too.
 
     Samples are kept as they were measured and read when the estimate is asked for, so that what is learned later (a
     lower latency) corrects what earlier samples say.
@@ -52,6 +53,7 @@ class ReseedingMedian(Generic[Sample]):
         window: int = _WINDOW,
         patience: int = 2,
         quantile: float = 0.5,
+        coincide: Callable[[Sample, Sample], bool] = lambda earlier, later: False,
     ) -> None:
         """Make an estimate without samples.
 
@@ -60,12 +62,14 @@ class ReseedingMedian(Generic[Sample]):
             window: samples that are remembered.
             patience: consecutive contradictions in one direction that start the window anew.
             quantile: 0.5 for the median.
+            coincide: whether the later of two samples began before the earlier one was over.
         """
         self._read = read
         self._window: deque[Sample] = deque(maxlen=window)
         self._waiting: list[tuple[Sample, Verdict]] = []
         self._patience = patience
         self._quantile = quantile
+        self._coincide = coincide
 
     def __len__(self) -> int:
         """Samples in the window."""
@@ -115,6 +119,8 @@ class ReseedingMedian(Generic[Sample]):
         self._window.append(sample)
 
     def _contradict(self, newest: Sample, verdict: Verdict) -> None:
+        if any(said is verdict and self._coincide(each, newest) for each, said in self._waiting):
+            return
         self._waiting.append((newest, verdict))
         same = [sample for sample, said in self._waiting if said is verdict]
         if len(same) < self._patience and len(self._waiting) < 2 * self._patience:
@@ -186,12 +192,18 @@ class _Crossing:
         elapsed_ms: latencies included.
         ways: latencies in it: 1 for a transfer, 2 for a round trip.
         latency_ms: one way, as it was known then; infinity if it was not.
+        ended_s: when it was over, or said to be overdue; infinity if that is not known.
     """
 
     size_bytes: int
     elapsed_ms: float
     ways: int
     latency_ms: float
+    ended_s: float
+
+    def coincides_with(self, later: "_Crossing") -> bool:
+        """Whether a later one began before this one was over, or is this one, which was overdue and has come."""
+        return math.isfinite(later.ended_s) and later.ended_s - later.elapsed_ms / 1000 < self.ended_s
 
 
 class LinkEstimator:
@@ -211,7 +223,9 @@ class LinkEstimator:
 
     def __init__(self) -> None:
         """Begin without samples."""
-        self._bandwidth: ReseedingMedian[_Crossing] = ReseedingMedian(self._read, quantile=0.75)
+        self._bandwidth: ReseedingMedian[_Crossing] = ReseedingMedian(
+            self._read, quantile=0.75, coincide=_Crossing.coincides_with
+        )
         self._latency: ReseedingMedian[float] = ReseedingMedian(lambda ms: (ms, 1.0), patience=3, quantile=0.25)
         self._round_trips_ms: deque[float] = deque(maxlen=_WINDOW)
         self._is_bound = False
@@ -246,19 +260,24 @@ class LinkEstimator:
         difference_ms = round_trip_ms - 2 * (self.latency_ms or 0.0) - expected_ms
         return abs(difference_ms) <= max(_CONFIRMED * expected_ms, _UNDISTURBED_MS)
 
-    def add_transfer(self, size_bytes: int, elapsed_ms: float, *, finished: bool = True) -> None:
+    def add_transfer(
+        self, size_bytes: int, elapsed_ms: float, *, finished: bool = True, ended_s: float = math.inf
+    ) -> None:
         """Take a transfer.
 
         Args:
             size_bytes: what was sent.
             elapsed_ms: from the first byte sent to the receipt, the latency included.
             finished: whether it has arrived; otherwise it is overdue.
+            ended_s: when that was, by the same clock for all; infinity if it coincides with no other.
         """
-        self._add(size_bytes, elapsed_ms, 1, finished)
+        self._add(_Crossing(size_bytes, elapsed_ms, 1, self._latency_bound_ms, ended_s), finished)
 
-    def add_probe(self, size_bytes: int, round_trip_ms: float, *, finished: bool = True) -> None:
+    def add_probe(
+        self, size_bytes: int, round_trip_ms: float, *, finished: bool = True, ended_s: float = math.inf
+    ) -> None:
         """Take a padded probe of `size_bytes`, its round trip including the latency there and back."""
-        self._add(size_bytes, round_trip_ms, 2, finished)
+        self._add(_Crossing(size_bytes, round_trip_ms, 2, self._latency_bound_ms, ended_s), finished)
 
     def add_round_trip(self, round_trip_ms: float) -> None:
         """Take the round trip of a tiny probe: twice the latency."""
@@ -278,12 +297,15 @@ class LinkEstimator:
             # No round trip is shorter than the link allows, so one such sample is proof.
             self._latency.reseed(latency_ms)
 
-    def _add(self, size_bytes: int, elapsed_ms: float, ways: int, finished: bool) -> None:
-        if size_bytes <= 0 or elapsed_ms <= 0:
+    @property
+    def _latency_bound_ms(self) -> float:
+        return math.inf if self.latency_ms is None else self.latency_ms
+
+    def _add(self, crossing: _Crossing, finished: bool) -> None:
+        size_bytes = crossing.size_bytes
+        if size_bytes <= 0 or crossing.elapsed_ms <= 0:
             return
-        known_ms = self.latency_ms
-        crossing = _Crossing(size_bytes, elapsed_ms, ways, math.inf if known_ms is None else known_ms)
-        known_mbps = self.bandwidth_mbps
+        known_ms, known_mbps = self.latency_ms, self.bandwidth_mbps
         if not finished:
             self._bound(crossing)
             return

@@ -140,7 +140,7 @@ class LinkBook:
         peer = self._peers.get(transfer.target)
         if peer is None:
             return False
-        peer.link.add_transfer(transfer.size_bytes, transfer.elapsed_ms, finished=transfer.finished)
+        peer.link.add_transfer(transfer.size_bytes, transfer.elapsed_ms, finished=transfer.finished, ended_s=now_s)
         peer.transfer_s = now_s
         if transfer.finished:
             peer.lost = 0
@@ -175,7 +175,8 @@ class LinkBook:
             if probe.left and not is_enough:
                 again = _Outstanding(probe.padding_bytes, fastest_ms=fastest_ms, left=probe.left - 1)
                 return self._send(sender, peer, again, now_s)
-            peer.link.add_probe(probe.padding_bytes, round_trip_ms if probe.is_overdue else fastest_ms)
+            measured_ms = round_trip_ms if probe.is_overdue else fastest_ms
+            peer.link.add_probe(probe.padding_bytes, measured_ms, ended_s=now_s)
         self._plan_next(peer, now_s)
         return None
 
@@ -251,7 +252,7 @@ class LinkBook:
         elapsed_ms = 1000 * (now_s - probe.sent_s)
         if probe.padding_bytes and elapsed_ms < 4000 * self._settings.timeout_s:
             probe.is_overdue = True
-            peer.link.add_probe(probe.padding_bytes, elapsed_ms, finished=False)
+            peer.link.add_probe(probe.padding_bytes, elapsed_ms, finished=False, ended_s=now_s)
             return
         peer.outstanding = None
         peer.lost += 1

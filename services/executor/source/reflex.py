@@ -2,14 +2,15 @@
 
 The planner says within which bandwidths and loads its plan stays the best (`Alternatives`); the source measures its own
 transfers and its own computing. Two in a row that were too slow (or too fast) for the plan, beyond what noise adds, are
-a crossing; so is one transfer that is overdue, since its link is at most as fast as it tells. One outlier is not. The
-planner confirms with its next plan; if none comes, the source goes back and trusts the plan until its next.
+a crossing; so is one transfer that is overdue, since its link is at most as fast as it tells. One outlier is not, and
+measurements that were taken at the same time count once, for the same hiccup may have met them all. The planner
+confirms with its next plan; if none comes, the source goes back and trusts the plan until its next.
 
 An alternative is the best if everything else is as it was. So where two thresholds seem to be crossed at a time and
 lead to different routes the source stays until one of them is not, or the planner, which sees both, has decided.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import assert_never
 
@@ -46,6 +47,7 @@ class _Reading:
 
     Attributes:
         side: beyond which end of the range it was; None if within.
+        took_ms: how long the measurement lasted.
         text: what was seen of what.
         is_sure: it needs no second one.
         is_whole: it may also say that all is well again.
@@ -53,6 +55,7 @@ class _Reading:
 
     threshold: Threshold
     side: _Side | None
+    took_ms: float
     text: str
     is_sure: bool = False
     is_whole: bool = True
@@ -60,11 +63,18 @@ class _Reading:
 
 @dataclass(frozen=True, slots=True)
 class _Crossing:
-    """Measurements in a row beyond one end of a range."""
+    """Measurements in a row beyond one end of a range.
+
+    Attributes:
+        count: how many, of those that were taken at the same time one.
+        counted_s: when the last of these was taken.
+        seen_s: when any was seen last.
+    """
 
     side: _Side
     route: PlanRoute | None
     count: int
+    counted_s: float
     seen_s: float
 
 
@@ -122,7 +132,8 @@ class Reflex:
         if threshold is None or size_bytes <= 0:
             return None
         on_link_ms = max(elapsed_ms - threshold.latency_ms, elapsed_ms / 10)
-        return self._take(_transfer_reading(threshold, size_bytes, on_link_ms, finished), now_s)
+        reading = _transfer_reading(threshold, size_bytes, on_link_ms, finished)
+        return self._take(replace(reading, took_ms=elapsed_ms), now_s)
 
     def computed(self, measured_ms: float, idle_ms: float, *, now_s: float) -> Switch | None:
         """Take one segment that this device has computed: what it took, encoding aside, and what it takes idle."""
@@ -152,9 +163,14 @@ class Reflex:
             return None
         route = threshold.below if side is _Side.BELOW else threshold.above
         before = self._crossings.get(key)
-        count = before.count + 1 if before is not None and before.side is side else 1
-        self._crossings[key] = crossing = _Crossing(side, route, count, now_s)
-        is_sure = reading.is_sure or count >= PATIENCE
+        if before is None or before.side is not side:
+            crossing = _Crossing(side, route, 1, now_s, now_s)
+        elif now_s - reading.took_ms / 1000 < before.counted_s:
+            crossing = replace(before, seen_s=now_s)
+        else:
+            crossing = _Crossing(side, route, before.count + 1, now_s, now_s)
+        self._crossings[key] = crossing
+        is_sure = reading.is_sure or crossing.count >= PATIENCE
         if route is None or not is_sure or not self._is_free(now_s) or self._is_disputed(crossing):
             return None
         self._chosen = route
@@ -204,7 +220,7 @@ def _transfer_reading(threshold: Threshold, size_bytes: int, on_link_ms: float, 
     mbps = 8 * size_bytes / (1000 * on_link_ms)
     text = f"link {threshold.device}->{threshold.target} has {'' if finished else 'less than '}{mbps:.3g} Mbps"
     is_sure = not finished and _sending_ms(size_bytes, threshold.value) >= TELLING_MS
-    return _Reading(threshold, side, text, is_sure=is_sure, is_whole=finished)
+    return _Reading(threshold, side, on_link_ms, text, is_sure=is_sure, is_whole=finished)
 
 
 def _compute_reading(threshold: Threshold, measured_ms: float, idle_ms: float) -> _Reading:
@@ -216,7 +232,7 @@ def _compute_reading(threshold: Threshold, measured_ms: float, idle_ms: float) -
         side = _Side.ABOVE
     elif low is not None and shared_ms < low * idle_ms - NOISE_MS:
         side = _Side.BELOW
-    return _Reading(threshold, side, f"load factor of {threshold.device} is {shared_ms / idle_ms:.3g}")
+    return _Reading(threshold, side, measured_ms, f"load factor of {threshold.device} is {shared_ms / idle_ms:.3g}")
 
 
 def _sending_ms(size_bytes: int, mbps: float) -> float:

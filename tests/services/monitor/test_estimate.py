@@ -121,6 +121,25 @@ def test_one_small_overdue_transfer_only_casts_doubt() -> None:
     assert link.bandwidth_mbps < 0.1
 
 
+def test_one_hiccup_is_one_contradiction_however_many_transfers_it_met() -> None:
+    link = settled_link(20.0)
+    link.add_transfer(20_000, 60.0, finished=False, ended_s=10.00)
+    link.add_transfer(20_000, 80.0, ended_s=10.02)  # the same one, which has come
+    link.add_transfer(20_000, 70.0, ended_s=10.03)  # another one, under way with it
+    assert link.bandwidth_mbps == pytest.approx(20.0) and not link.is_settled
+    link.add_transfer(20_000, transfer_ms(20_000, 20.0), ended_s=10.1)
+    assert link.bandwidth_mbps == pytest.approx(20.0) and link.is_settled
+
+
+def test_transfers_that_overlap_all_the_time_still_tell_a_change() -> None:
+    link = settled_link(20.0)
+    each_ms = transfer_ms(20_000, 2.0)
+    for number in range(3):
+        assert link.bandwidth_mbps == pytest.approx(20.0)
+        link.add_transfer(20_000, each_ms, ended_s=10.0 + 0.6 * number * each_ms / 1000)
+    assert link.bandwidth_mbps == pytest.approx(2.0)
+
+
 def test_small_transfers_say_little_beside_large_ones() -> None:
     link = LinkEstimator()
     link.add_round_trip(2.0)
