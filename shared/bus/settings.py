@@ -1,7 +1,7 @@
 """Where the broker is and how to talk to it: one frozen value, readable from an address."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -115,10 +115,6 @@ class BusSettings:
             return cls(**{**fields, **overrides})
         except TypeError as exc:
             raise SettingsError(str(exc)) from None
-
-    def with_changes(self, **changes: Any) -> "BusSettings":
-        """The same settings with some fields changed."""
-        return replace(self, **changes)
 
     @property
     def address(self) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ async def test_the_shipped_access_rules_hold() -> None:
         acl_file=SHIPPED / "mosquitto.acl.example",
     )
     async with broker, asyncio.timeout(WAIT_S):
-        accounts = {name: broker.settings.with_changes(username=name, password=ACCOUNTS[name]) for name in ACCOUNTS}
+        accounts = {name: replace(broker.settings, username=name, password=ACCOUNTS[name]) for name in ACCOUNTS}
         async with (
             Connection.open(broker.settings, client_id="planner") as planner,
             Connection.open(accounts["pi"], client_id="pi") as pi,
@@ -95,7 +96,7 @@ async def test_a_device_hears_of_services_under_the_shipped_rules() -> None:
     rules = SHIPPED / "mosquitto.acl.example"
     broker = MosquittoBroker(username="pi", password="x", other_accounts={"collector": "y"}, acl_file=rules)
     async with broker, asyncio.timeout(WAIT_S):
-        collector = broker.settings.with_changes(username="collector", password="y")
+        collector = replace(broker.settings, username="collector", password="y")
         async with Connection.open(broker.settings) as pi, Connection.open(collector) as other:
             await pi.subscribe(topics.ANY_SERVICE)
             await pi.publish(topics.service("monitor-pi"), b"mine")

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -52,7 +53,7 @@ async def test_it_serves_its_account_until_it_is_told_to_stop(number: signal.Sig
         async with Connection.open(settings, connect_timeout_s=WAIT_S) as connection:
             await connection.publish("events", b"served")
         with pytest.raises(AccessRefused):
-            async with Connection.open(settings.with_changes(password="wrong"), connect_timeout_s=WAIT_S):
+            async with Connection.open(replace(settings, password="wrong"), connect_timeout_s=WAIT_S):
                 pass
         process.send_signal(number)
         async with asyncio.timeout(WAIT_S):

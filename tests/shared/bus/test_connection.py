@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -154,7 +155,7 @@ async def test_a_bus_error_in_on_connected_does_not(embedded: BrokerProcess, cap
     async def publish_too_much(connection: Connection) -> None:
         await connection.publish("events", bytes(100))
 
-    settings = embedded.settings.with_changes(max_payload_bytes=10)
+    settings = replace(embedded.settings, max_payload_bytes=10)
     with caplog.at_level(logging.WARNING, "shared.bus"):
         async with Connection.open(settings, on_connected=publish_too_much) as connection:
             assert connection.is_connected
@@ -167,7 +168,7 @@ async def test_on_connected_may_publish_more_than_may_be_outstanding(embedded: B
             for number in range(20):
                 group.create_task(connection.publish(f"streams/s{number}", b"x", retain=True))
 
-    settings = embedded.settings.with_changes(max_outstanding=2)
+    settings = replace(embedded.settings, max_outstanding=2)
     async with Connection.open(settings, on_connected=announce) as connection:
         assert connection.counters.published == 20
 
@@ -205,7 +206,7 @@ async def test_payloads_of_every_kind_are_sent(embedded: BrokerProcess, payload:
 
 
 async def test_a_payload_beyond_the_bound_is_refused_at_once(embedded: BrokerProcess) -> None:
-    async with Connection.open(embedded.settings.with_changes(max_payload_bytes=10)) as connection:
+    async with Connection.open(replace(embedded.settings, max_payload_bytes=10)) as connection:
         with pytest.raises(PublishFailed, match="11 bytes, at most 10"):
             await connection.publish("events", bytes(11))
 

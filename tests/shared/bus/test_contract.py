@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -139,7 +140,7 @@ async def test_properties_travel(broker: BrokerProcess) -> None:
 
 
 async def test_a_response_topic_is_published_as_it_is(broker: BrokerProcess) -> None:
-    app_settings = broker.settings.with_changes(root="apps")
+    app_settings = replace(broker.settings, root="apps")
     async with Connection.open(broker.settings) as service, Connection.open(app_settings) as app:
         await app.subscribe("camera/answers")
         await service.publish("apps/camera/answers", b"42", absolute=True)
@@ -255,7 +256,7 @@ async def test_nothing_of_quality_0_waits_for_a_broker_that_is_away(broker: Brok
 async def test_a_wrong_password_is_refused(broker: BrokerProcess) -> None:
     if broker.settings.username is None:
         pytest.skip("this broker is open")
-    wrong = broker.settings.with_changes(password="not it")
+    wrong = replace(broker.settings, password="not it")
     with pytest.raises(AccessRefused) as refusal:
         async with Connection.open(wrong, connect_timeout_s=WAIT_S):
             pass
@@ -266,20 +267,20 @@ async def test_an_unknown_authority_is_not_trusted(broker: BrokerProcess) -> Non
     if not broker.settings.tls:
         pytest.skip("this broker speaks no TLS")
     with pytest.raises(BrokerUnreachable, match=r"(?i)certificate"):
-        async with Connection.open(broker.settings.with_changes(tls_ca=None), connect_timeout_s=1.0):
+        async with Connection.open(replace(broker.settings, tls_ca=None), connect_timeout_s=1.0):
             pass
 
 
 async def test_the_broker_can_be_trusted_blindly_when_asked(broker: BrokerProcess) -> None:
     if not broker.settings.tls:
         pytest.skip("this broker speaks no TLS")
-    blind = broker.settings.with_changes(tls_ca=None, tls_insecure=True)
+    blind = replace(broker.settings, tls_ca=None, tls_insecure=True)
     async with Connection.open(blind) as connection:
         assert connection.is_connected
 
 
 async def test_a_slow_consumer_holds_a_bounded_number_of_messages(broker: BrokerProcess) -> None:
-    settings: BusSettings = broker.settings.with_changes(queue_limit=20)
+    settings: BusSettings = replace(broker.settings, queue_limit=20)
     async with (
         Connection.open(broker.settings) as publisher,
         Connection.open(settings, receive_maximum=10) as slow,
