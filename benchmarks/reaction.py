@@ -27,8 +27,8 @@ from benchmarks.report import RESULTS, console, spread, write
 from benchmarks.running import RunningFleet, demo_fleet, running_fleet
 from benchmarks.stand import BenchmarkFailed
 from services.cli.fleet.scenario import Conditions, device_in_use, usual_conditions
+from services.planner.decisions.routes import describe_routes
 from shared.messages.requests import Outcome
-from shared.messages.streams import route_text
 
 OUT = RESULTS / "reaction.json"
 REPETITIONS, QUICK_REPETITIONS = 10, 2
@@ -156,7 +156,7 @@ async def react(running: RunningFleet, flow: Flow, change: str, conditions: Cond
     planned_s = stand.prepared_at_s[epoch]
     return Reaction(
         change=change,
-        route=" | ".join(map(route_text, reroute.chosen)),
+        route=describe_routes(reroute.chosen),
         noticed_ms=1000 * (trigger_s - changed_at_s),
         planned_ms=1000 * (planned_s - trigger_s),
         ready_ms=1000 * (committed_s - planned_s),

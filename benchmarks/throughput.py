@@ -29,11 +29,11 @@ from services.cli.fleet.description import DeviceDescription, Fleet, LinkDescrip
 from services.cli.fleet.processes import Processes
 from services.cli.fleet.scenario import emulations, usual_conditions
 from services.cli.fleet.workload import Workload, read_workload
+from services.planner.decisions.routes import describe_routes, to_message
 from services.planner.strategies import solve
 from shared.bus import topics
-from shared.messages.streams import PlanRoute, PlanStage, route_text
-from shared.plan.cost import CostModel
-from shared.plan.plan import Infeasible, Route
+from shared.messages.streams import PlanRoute
+from shared.plan.plan import Infeasible
 from shared.plan.policy import DeviceRule, Objective, Policy
 from shared.plan.problem import Problem
 
@@ -69,26 +69,14 @@ def fleets() -> tuple[tuple[str, Fleet], ...]:
     )
 
 
-def best_routes(problem: Problem, allow: tuple[str, ...] | None) -> tuple[tuple[Route, ...], float] | None:
+def best_routes(problem: Problem, allow: tuple[str, ...] | None) -> tuple[tuple[PlanRoute, ...], float] | None:
     """Return the routes with the best sustained rate over the devices allowed, and that rate; None if none can run."""
     policy = Policy(objective=Objective.THROUGHPUT, devices=DeviceRule(allow=allow))
-    plan = solve(replace(problem, policy=policy))
+    problem = replace(problem, policy=policy)
+    plan = solve(problem)
     if isinstance(plan, Infeasible) or plan.predicted.throughput_hz is None:
         return None
-    return plan.streams["stream"].routes, plan.predicted.throughput_hz
-
-
-def committed(problem: Problem, routes: Sequence[Route]) -> list[PlanRoute]:
-    """Return routes as executors take them."""
-    model = CostModel(problem)
-    return [
-        PlanRoute(
-            stages=tuple(PlanStage(start=s.start, stop=s.stop, device=s.device, codec=s.codec) for s in route.stages),
-            weight=route.jobs,
-            predicted_ms=model.latency_ms(problem.streams[0], route),
-        )
-        for route in routes
-    ]
+    return to_message(problem, plan.streams["stream"]), plan.predicted.throughput_hz
 
 
 async def rate_hz(stand: Stand, workload: Workload, epoch: int, requests: int) -> tuple[float, int]:
@@ -123,10 +111,10 @@ async def measure_fleet(stand: Stand, workload: Workload, name: str, fleet: Flee
         best = best_routes(problem, allow)
         if best is None:
             continue
-        routes = committed(problem, best[0])
+        routes, bound_hz = best
         epoch = await stand.commit(manifest, source, routes, max_in_flight=IN_FLIGHT)
         measured_hz, retried = await rate_hz(stand, workload, epoch, requests)
-        rows.append(Row(name, way, " | ".join(map(route_text, routes)), best[1], measured_hz, retried))
+        rows.append(Row(name, way, describe_routes(routes), bound_hz, measured_hz, retried))
         print(line(rows[-1]), flush=True)
     return rows
 
