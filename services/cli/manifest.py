@@ -2,7 +2,6 @@
 
 import json
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from services.cli.documents import parse, read_json, read_text, read_toml
 from shared.messages.base import describe
 from shared.messages.models import (
     Manifest,
@@ -156,11 +156,7 @@ def read_preprocessing(text: str) -> Preprocessing | Preset:
     path = Path(text)
     if not path.is_file():
         raise InputError(f"preprocessing {text!r} is neither a file nor one of {', '.join(Preset)}")
-    try:
-        content = path.read_text(encoding="utf-8")
-        document = tomllib.loads(content) if path.suffix == ".toml" else json.loads(content)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as {'TOML' if path.suffix == '.toml' else 'JSON'}: {error}") from error
+    document = read_toml(path) if path.suffix == ".toml" else read_json(path)
     try:
         return parse_preprocessing(document)
     except ValidationError as error:
@@ -190,13 +186,10 @@ def read_labels(path: Path) -> tuple[str, ...]:
     Raises:
         InputError: the file cannot be read, or its JSON is no list of texts.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        if not text.lstrip().startswith("["):
-            return tuple(line.strip() for line in text.splitlines() if line.strip())
-        labels = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read labels from {path}: {error}") from error
+    text = read_text(path)
+    if not text.lstrip().startswith("["):
+        return tuple(line.strip() for line in text.splitlines() if line.strip())
+    labels = parse(text, json.loads, f"the labels in {path} are not JSON")
     if not all(isinstance(label, str) for label in labels):
         raise InputError(f"{path} is no list of texts")
     return tuple(labels)

@@ -1,7 +1,6 @@
 """`segue policy set` and `segue policy show`."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +8,7 @@ import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from services.cli.documents import read_json
 from services.cli.errors import Infeasible
 from services.cli.fleet_view import StreamView
 from services.cli.operations import look, operator
@@ -132,13 +132,7 @@ def _decode(payload: bytes | None) -> dict[str, Any]:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-        document = json.loads(text)
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{file} is not JSON: {error}") from error
+    document = read_json(file)
     if not isinstance(document, dict):
         raise InputError(f"{file}: a policy is a map")
     return document
@@ -162,7 +156,7 @@ def _check(document: dict[str, Any]) -> None:
 def _fault(fault: ErrorDetails) -> str:
     place = ".".join(str(part) for part in fault["loc"])
     unknown = fault["type"] in ("unexpected_keyword_argument", "extra_forbidden")
-    return f"{place}: {'unknown key' if unknown else fault['msg']}"
+    return f"{place or 'policy'}: {'unknown key' if unknown else fault['msg']}"
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """FLEET.toml as frozen values: devices, links, model, images, policy, and the phases of a run."""
 
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from services.cli.documents import read_toml
 from services.cli.manifest import Preset, parse_preprocessing
 from services.cli.strategy_names import strategy_fault
 from shared.messages.base import Name
@@ -186,13 +186,7 @@ def read_fleet(path: Path) -> Fleet:
     Raises:
         InputError: with one line per fault, each with the path of its key.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not TOML: {error}") from error
-    fleet = parse_fleet(document, origin=str(path))
+    fleet = parse_fleet(read_toml(path), origin=str(path))
     faults = list(_file_faults(fleet, path.parent))
     if faults:
         raise _refusal(str(path), faults)
