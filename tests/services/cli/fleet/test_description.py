@@ -126,7 +126,7 @@ def test_files_are_looked_for_beside_the_description(tmp_path: Path) -> None:
 def test_what_is_not_toml_is_said_so(tmp_path: Path, content: str) -> None:
     description = tmp_path / "fleet.toml"
     description.write_bytes(content.encode(errors="surrogateescape"))
-    with pytest.raises(InputError, match="is not TOML|is no text"):
+    with pytest.raises(InputError, match=r"is not TOML|is no text"):
         read_fleet(description)
 
 
