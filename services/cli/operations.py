@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -20,8 +19,6 @@ from shared.messages.calibration import Calibration
 from shared.messages.explanations import Explanation, Question
 from shared.messages.models import Manifest, Offer
 from shared.messages.streams import StreamDeclaration, StreamState, StreamStatus
-
-LOGGER = logging.getLogger(__name__)
 
 LIBRARY = "planner"
 """The provider of models that the fleet has taken over."""

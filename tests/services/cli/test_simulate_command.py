@@ -12,7 +12,6 @@ from services.cli import plan_files
 from services.cli.simulate_command import simulate
 
 INSTANCES = Path(__file__).parents[2] / "instances"
-WIFI = str(INSTANCES / "alexnet_pi_cloud_wifi.json")
 
 
 @pytest.fixture
