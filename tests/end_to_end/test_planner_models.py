@@ -105,7 +105,7 @@ async def test_an_offered_model_is_taken_and_served_to_several_devices(broker: E
         await offer(fleet)
         taken = await in_library(fleet)
         assert taken == manifest() and len(publisher.pulls) == 12
-        async with asyncio.timeout(30.0):
+        async with asyncio.timeout(60.0):
             paths = await asyncio.gather(
                 *(
                     fetch_model(broker.settings, taken, receiver=name, path=tmp_path / name / "net.onnx")
@@ -125,10 +125,10 @@ async def test_a_planner_that_is_killed_resumes_the_upload(broker: EmbeddedBroke
         try:
             await fleet.watcher.planner()
             await offer(fleet)
-            await asyncio.wait_for(publisher.stopped.wait(), 10.0)
+            await asyncio.wait_for(publisher.stopped.wait(), 60.0)
         finally:
             process.kill()
-            await asyncio.wait_for(process.wait(), 10.0)
+            await asyncio.wait_for(process.wait(), 60.0)
         before = {pull.offset for pull in publisher.pulls}
         publisher.pulls.clear()
         publisher.stop_after = None
@@ -171,7 +171,7 @@ async def test_a_receiver_that_is_cancelled_resumes(broker: EmbeddedBroker, tmp_
         fetching = asyncio.create_task(
             fetch_model(broker.settings, manifest(), receiver="pi", path=path, provider="publisher")
         )
-        await asyncio.wait_for(publisher.stopped.wait(), 10.0)
+        await asyncio.wait_for(publisher.stopped.wait(), 60.0)
         fetching.cancel()
         await asyncio.wait([fetching], timeout=10.0)
         publisher.pulls.clear()

@@ -37,7 +37,7 @@ async def planner_process(broker: EmbeddedBroker, folder: Path) -> AsyncIterator
     finally:
         if process.returncode is None:
             process.kill()
-        await asyncio.wait_for(process.wait(), 10.0)
+        await asyncio.wait_for(process.wait(), 60.0)
 
 
 async def first_plan(fleet: Fleet) -> CommittedPlan:
@@ -174,7 +174,7 @@ async def test_a_planner_says_goodbye_and_its_will_speaks_for_it(broker: Embedde
         async with planner_process(broker, tmp_path) as process:
             first = await fleet.watcher.planner()
             process.terminate()
-            assert await asyncio.wait_for(process.wait(), 10.0) == ExitStatus.DONE
+            assert await asyncio.wait_for(process.wait(), 60.0) == ExitStatus.DONE
             await fleet.watcher.until(lambda: fleet.watcher.services[-1].state is State.OFFLINE or None, "goodbye")
         async with planner_process(broker, tmp_path) as process:
             second = await fleet.watcher.planner()

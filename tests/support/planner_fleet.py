@@ -26,7 +26,7 @@ from shared.messages.events import Event, EventKind
 from shared.messages.models import Manifest, ManifestBlock, Preprocessing, TensorSpec
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamStatus
 
-TIMEOUT_S = 15.0
+TIMEOUT_S = 60.0
 MODEL = "a" * 64
 
 _Found = TypeVar("_Found")
