@@ -49,7 +49,14 @@ def calibrate(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the calibration as JSON.")] = None,
     broker: Annotated[
         str | None,
-        typer.Option("--broker", "-b", metavar="ADDRESS", help="Share the calibration with the fleet there."),
+        typer.Option(
+            "--broker",
+            "-b",
+            envvar="SEGUE_BROKER",
+            metavar="ADDRESS",
+            help="Share the calibration with the fleet there; without it, it is only shown.",
+            show_default=False,
+        ),
     ] = None,
     as_json: Json = False,
     timeout_s: Timeout = 10.0,
@@ -61,7 +68,9 @@ def calibrate(
     with photographs like those that the model will see: the planner keeps to the bounds of a policy by these numbers.
     """
     check_file("--out", out)
-    if broker is not None:
+    if broker is None:
+        notes().print("note: no fleet will know of this calibration: give --broker to share it", soft_wrap=True)
+    else:
         run_command(lambda: _reach(broker, timeout_s))
     found = _measure(model, images, preprocess, codec, variants, quiet=as_json)
     document = found.model_dump(mode="json")

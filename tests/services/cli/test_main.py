@@ -80,6 +80,17 @@ def test_a_broker_out_of_reach_is_status_4_and_one_line(arguments: tuple[str, ..
     assert "Traceback" not in done.stderr
 
 
+def test_a_calibration_is_for_the_fleet_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
+) -> None:
+    alone = segue("model", "calibrate", "nowhere.onnx")
+    assert "give --broker to share it" in alone.stderr and "cannot read nowhere.onnx" in alone.stderr
+    monkeypatch.setenv("SEGUE_BROKER", f"mqtt://127.0.0.1:{unused_tcp_port}")
+    shared = segue("model", "calibrate", "nowhere.onnx", "--timeout-s", "1")
+    assert shared.returncode == ExitStatus.OUT_OF_REACH
+    assert "no MQTT 5 broker reachable" in shared.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
