@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from shared.plan.cost import CostModel
-from shared.plan.cuts import allowed_encodings
 from shared.plan.plan import Constraint, Route, StreamPlan, Violation
 from shared.plan.problem import Model, Problem, Stream
 from shared.plan.rows import RowRange, segment_fault, tile_rows
@@ -19,7 +18,7 @@ def violations(costs: CostModel, plans: Mapping[str, StreamPlan]) -> tuple[Viola
     """Return every broken constraint of the problem's policy, streams and devices."""
     found: list[Violation] = []
     for name, plan in plans.items():
-        stream = costs.problem.stream(name)
+        stream = costs.stream(name)
         for route in plan.routes:
             broken = tuple(_route_violations(costs, stream, route))
             found += broken
@@ -42,8 +41,9 @@ def memory_bytes(problem: Problem, plans: Mapping[str, StreamPlan]) -> dict[str,
     each activation the share of the rows that it computes; two tiles with other rows of the same blocks are two.
     """
     segments: defaultdict[str, set[tuple[str, int, int, RowRange | None]]] = defaultdict(set)
+    models = {stream.name: stream.model for stream in reversed(problem.streams)}
     for name, plan in plans.items():
-        model = problem.stream(name).model
+        model = models[name]
         for route in plan.routes:
             for stage in route.stages:
                 for tile in stage.tiles:
@@ -73,6 +73,8 @@ def _working_bytes(model: Model, start: int, stop: int, rows: RowRange | None) -
 
 def memory_violations(problem: Problem, plans: Mapping[str, StreamPlan]) -> tuple[Violation, ...]:
     """Return the devices whose segments do not fit."""
+    if all(device.memory_bytes is None for device in problem.devices.values()):
+        return ()
     found: list[Violation] = []
     for device, need in memory_bytes(problem, plans).items():
         limit = problem.devices[device].memory_bytes
@@ -116,7 +118,7 @@ def _route_violations(costs: CostModel, stream: Stream, route: Route) -> Iterato
         if not costs.linked(sender, receiver):
             yield Violation(Constraint.ROUTE, sender, f"there is no link from {sender} to {receiver}")
     for stage, passed in zip(route.stages, hops[1:], strict=True):
-        allowed = allowed_encodings(model, stage.stop, policy) if passed else ()
+        allowed = costs.allowed(stream.model, stage.stop) if passed else ()
         if passed and stage.codec not in {encoding.codec for encoding in allowed}:
             message = f"stream {stream.name}: encoding {stage.codec} is not allowed at cut {stage.stop}"
             yield Violation(Constraint.CODEC, stream.name, message)

@@ -2,20 +2,42 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
 
-from shared.plan.cuts import Encoding, encodings
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.plan.cuts import Encoding, allowed_encodings, encodings
 from shared.plan.engine import Job, Rules, run
-from shared.plan.pipeline import Operation, Work, completion_times_ms, identical_makespan_ms
+from shared.plan.feed_forward import feed_forward_ms
+from shared.plan.pipeline import Operation, Work, completion_times_ms, ends_ms, identical_makespan_ms
 from shared.plan.plan import RAW, Prediction, Route, Stage, StreamPlan
 from shared.plan.policy import Objective, QueueDiscipline
 from shared.plan.problem import Link, Problem, Stream, link_table
 from shared.plan.rows import RowRange, share_ms
 from shared.plan.tiled_operations import tiled_operations
 
+LONG_BURST = 500
+"""From so many jobs on, queues that feed each other in one direction may be computed in arrays."""
+
+
+JOBS_PER_ROUTE = 20
+"""How many jobs per route arrays take at least."""
+
 
 class NoLinkError(LookupError):
     """A route sends over a link that does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteCost:
+    """What one request costs: see `CostModel.latency_ms`, ``energy_j``, ``source_share`` and ``busy_ms``."""
+
+    latency_ms: float
+    energy_j: float
+    source_share: float
+    busy_ms: Mapping[tuple[str, Work], float]
 
 
 class CostModel:
@@ -25,6 +47,15 @@ class CostModel:
         """Index the links of ``problem``."""
         self.problem = problem
         self._links = link_table(problem.links)
+        self._streams = {stream.name: stream for stream in reversed(problem.streams)}
+
+    def stream(self, name: str) -> Stream:
+        """Return the stream called ``name``; see `Problem.stream`."""
+        return self._streams[name]
+
+    def allowed(self, model: str, cut: int) -> tuple[Encoding, ...]:
+        """Return the encodings that the policy allows at a cut of ``model``."""
+        return allowed_encodings(self.problem.models[model], cut, self.problem.policy)
 
     def linked(self, sender: str, receiver: str) -> bool:
         """Say whether ``sender`` can send to ``receiver``."""
@@ -148,6 +179,15 @@ class CostModel:
                 energy_mj += (device.power_tx_w + receiver.power_rx_w) * operation.duration_ms
         return energy_mj / 1000
 
+    def route_cost(self, stream: Stream, route: Route) -> RouteCost:
+        """Return what one request costs on ``route``."""
+        return RouteCost(
+            self.latency_ms(stream, route),
+            self.energy_j(stream, route),
+            self.source_share(stream, route),
+            self.busy_ms(stream, route),
+        )
+
     def predict_stream(self, stream: Stream, plan: StreamPlan) -> Prediction:
         """Return what the routes of one stream cost when no other stream runs."""
         return self.predict({stream.name: plan})
@@ -159,24 +199,29 @@ class CostModel:
         turns: Sequence[str] = (),
     ) -> Prediction:
         """Return what a whole plan costs: means over all requests, throughput and makespan of all together."""
+        return self.predict_means(plans, self.makespan_ms(plans, disciplines, turns))
+
+    def predict_means(self, plans: Mapping[str, StreamPlan], makespan_ms: float) -> Prediction:
+        """Return what a whole plan costs whose makespan is known."""
         busy: defaultdict[tuple[str, Work], float] = defaultdict(float)
         latency_ms = energy_j = source_share = 0.0
         jobs = 0
         for name, plan in plans.items():
-            stream = self.problem.stream(name)
+            stream = self.stream(name)
             for route in plan.routes:
+                own = self.route_cost(stream, route)
                 jobs += route.jobs
-                latency_ms += route.jobs * self.latency_ms(stream, route)
-                energy_j += route.jobs * self.energy_j(stream, route)
-                source_share += route.jobs * self.source_share(stream, route)
-                for resource, time_ms in self.busy_ms(stream, route).items():
+                latency_ms += route.jobs * own.latency_ms
+                energy_j += route.jobs * own.energy_j
+                source_share += route.jobs * own.source_share
+                for resource, time_ms in own.busy_ms.items():
                     busy[resource] += route.jobs * time_ms
         bottleneck_ms = max(busy.values(), default=0.0) / jobs
         return Prediction(
             latency_ms=latency_ms / jobs,
             throughput_hz=1000 / bottleneck_ms if bottleneck_ms > 0 else None,
             energy_j=energy_j / jobs,
-            makespan_ms=self.makespan_ms(plans, disciplines, turns),
+            makespan_ms=makespan_ms,
             source_share=source_share / jobs,
         )
 
@@ -196,7 +241,7 @@ class CostModel:
             ((name, plan),) = plans.items()
             if len(plan.routes) == 1:
                 route = plan.routes[0]
-                closed = identical_makespan_ms(self.operations(self.problem.stream(name), route), route.jobs)
+                closed = identical_makespan_ms(self.operations(self.stream(name), route), route.jobs)
                 if closed is not None:
                     return closed
         return max(self.delays_ms(plans, disciplines, turns), default=0.0)
@@ -211,25 +256,30 @@ class CostModel:
 
         Devices without a discipline are FIFO; round robin shares the processor in infinitely small slots.
         """
-        jobs = self.job_operations(plans, turns)
+        names, kinds, which = self._job_kinds(plans, turns)
         if _first_come(disciplines):
-            return tuple(completion_times_ms([operations for _, operations in jobs]))
-        deadlines = {name: self.problem.deadline_ms(self.problem.stream(name)) or inf for name in plans}
-        simulated = run([Job(operations, 0.0, deadlines[name]) for name, operations in jobs], Rules(disciplines or {}))
-        return simulated.end_ms
+            ends = feed_forward_ms(kinds, which) if in_arrays(len(which), len(kinds)) else None
+            return tuple(ends_ms(kinds, which.tolist()) if ends is None else ends.tolist())
+        deadlines = {name: self.problem.deadline_ms(self.stream(name)) or inf for name in plans}
+        jobs = [Job(kinds[kind], 0.0, deadlines[names[kind]]) for kind in which.tolist()]
+        return run(jobs, Rules(disciplines or {})).end_ms
 
-    def job_operations(
-        self, plans: Mapping[str, StreamPlan], turns: Sequence[str] = ()
-    ) -> list[tuple[str, tuple[Operation, ...]]]:
-        """Return the stream and the operations of every job, in starting order."""
-        ranks = start_ranks(plans, turns)
-        ranked: list[tuple[tuple[int, int], str, tuple[Operation, ...]]] = []
+    def _job_kinds(
+        self, plans: Mapping[str, StreamPlan], turns: Sequence[str]
+    ) -> tuple[list[str], list[tuple[Operation, ...]], NDArray[np.int64]]:
+        """Return stream and operations of every route, and the route of every job in starting order."""
+        names: list[str] = []
+        kinds: list[tuple[Operation, ...]] = []
+        taken, ranks = [], []
+        places = start_places(plans, turns)
         for name, plan in plans.items():
-            stream = self.problem.stream(name)
-            by_route = {route: self.operations(stream, route) for route in plan.routes}
-            jobs = zip(ranks[name], plan.jobs_in_order(), strict=True)
-            ranked += [(rank, name, by_route[route]) for rank, route in jobs]
-        return [(name, operations) for _, name, operations in sorted(ranked, key=lambda entry: entry[0])]
+            stream = self.stream(name)
+            own = np.repeat(np.arange(len(kinds), len(kinds) + len(plan.routes)), [route.jobs for route in plan.routes])
+            names += [name] * len(plan.routes)
+            kinds += [self.operations(stream, route) for route in plan.routes]
+            taken.append(own[np.array(plan.order, dtype=np.int64)])
+            ranks.append(places[name])
+        return names, kinds, np.concatenate(taken)[np.argsort(np.concatenate(ranks), kind="stable")]
 
     def off_source_blocks(self, stream: Stream, route: Route) -> float:
         """Return how many blocks run elsewhere than at the stream's source (Hu & Mishra's objective).
@@ -272,7 +322,7 @@ class CostModel:
     def _mean_off_source(self, plans: Mapping[str, StreamPlan]) -> float:
         blocks, jobs = 0.0, 0
         for name, plan in plans.items():
-            stream = self.problem.stream(name)
+            stream = self.stream(name)
             jobs += sum(route.jobs for route in plan.routes)
             blocks += sum(route.jobs * self.off_source_blocks(stream, route) for route in plan.routes)
         return blocks / jobs
@@ -302,20 +352,25 @@ class CostModel:
         return link
 
 
-def start_ranks(plans: Mapping[str, StreamPlan], turns: Sequence[str]) -> dict[str, list[tuple[int, int]]]:
+def start_places(plans: Mapping[str, StreamPlan], turns: Sequence[str]) -> dict[str, NDArray[np.int64]]:
     """Return by what each stream's jobs, in their own order, are ranked against those of other streams.
 
-    First the jobs that ``turns`` names, in that order; the others take turns, stream by stream.
+    First the jobs that ``turns`` names, in that order; the others take turns. Of two with the same rank the one of the
+    stream that stands first in ``plans`` goes first.
     """
-    places: defaultdict[str, list[int]] = defaultdict(list)
+    named: defaultdict[str, list[int]] = defaultdict(list)
     for place, name in enumerate(turns):
-        places[name].append(place)
-    ranks: dict[str, list[tuple[int, int]]] = {}
-    for position, (name, plan) in enumerate(plans.items()):
-        own = places[name][: len(plan.order)]
-        later = [(len(turns) + turn, position) for turn in range(len(own), len(plan.order))]
-        ranks[name] = [(place, position) for place in own] + later
-    return ranks
+        named[name].append(place)
+    places: dict[str, NDArray[np.int64]] = {}
+    for name, plan in plans.items():
+        own = np.array(named[name][: len(plan.order)], dtype=np.int64)
+        places[name] = np.concatenate([own, len(turns) + np.arange(len(own), len(plan.order))])
+    return places
+
+
+def in_arrays(jobs: int, routes: int) -> bool:
+    """Say whether so many jobs on so many routes are worth arrays; with fewer, events are quicker."""
+    return jobs >= max(LONG_BURST, JOBS_PER_ROUTE * routes)
 
 
 def _first_come(disciplines: Mapping[str, QueueDiscipline] | None) -> bool:

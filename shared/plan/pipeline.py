@@ -82,37 +82,63 @@ def completion_times_ms(jobs: Sequence[Sequence[Operation]]) -> list[float]:
     Deterministic; O(n log n) in the number of operations. Arrivals at the same instant are served in job order, those
     of one job in the order of its operations.
     """
-    distinct = {id(job): job for job in jobs}
-    return _chains_end_ms(jobs) if all(map(is_chain, distinct.values())) else _graphs_end_ms(jobs)
+    kinds = {id(job): job for job in jobs}
+    places = {key: place for place, key in enumerate(kinds)}
+    return ends_ms(list(kinds.values()), [places[id(job)] for job in jobs])
 
 
-def _chains_end_ms(jobs: Sequence[Sequence[Operation]]) -> list[float]:
+def ends_ms(kinds: Sequence[Sequence[Operation]], which: Sequence[int]) -> list[float]:
+    """Return when each job ends, in ms; see `completion_times_ms`.
+
+    Args:
+        kinds: the operations of every kind of job.
+        which: the kind of every job, in starting order.
+    """
+    if all(map(is_chain, kinds)):
+        return _chains_end_ms(kinds, which)
+    return _graphs_end_ms([kinds[kind] for kind in which])
+
+
+def _chains_end_ms(kinds: Sequence[Sequence[Operation]], which: Sequence[int]) -> list[float]:
+    numbers: dict[tuple[str, Work], int] = {}
+    steps = [
+        [(numbers.setdefault((step.device, step.work), len(numbers)), step.duration_ms) for step in kind]
+        for kind in kinds
+    ]
+    jobs = [steps[kind] for kind in which]
     done = [0.0] * len(jobs)
-    queues: dict[tuple[str, Work], deque[tuple[int, int]]] = {}
-    busy: set[tuple[str, Work]] = set()
-    events: list[tuple[float, int, int]] = [(0.0, job, 0) for job in range(len(jobs))]
-    while events:
-        now = events[0][0]
-        touched: dict[tuple[str, Work], None] = {}
-        while events and events[0][0] == now:
-            _, job, step = heapq.heappop(events)
-            if step:
-                finished = jobs[job][step - 1].resource
-                busy.discard(finished)
-                touched[finished] = None
-            if step == len(jobs[job]):
-                done[job] = now
-                continue
-            resource = jobs[job][step].resource
-            queues.setdefault(resource, deque()).append((job, step))
-            touched[resource] = None
-        for resource in touched:
-            queue = queues.get(resource)
-            if queue and resource not in busy:
+    queues: list[deque[tuple[int, int]]] = [deque() for _ in numbers]
+    busy = [False] * len(numbers)
+    for job, own in enumerate(jobs):
+        if own:
+            queues[own[0][0]].append((job, 0))
+    events: list[tuple[float, int, int]] = []
+    push, pop = heapq.heappush, heapq.heappop
+    now, touched = 0.0, list(range(len(numbers)))
+    while True:
+        for number in touched:
+            if not busy[number] and (queue := queues[number]):
                 job, step = queue.popleft()
-                busy.add(resource)
-                heapq.heappush(events, (now + jobs[job][step].duration_ms, job, step + 1))
-    return done
+                busy[number] = True
+                push(events, (now + jobs[job][step][1], job, step + 1))
+        if not events:
+            return done
+        now, job, step = pop(events)
+        touched = []
+        while True:
+            own = jobs[job]
+            number = own[step - 1][0]
+            busy[number] = False
+            touched.append(number)
+            if step == len(own):
+                done[job] = now
+            else:
+                number = own[step][0]
+                queues[number].append((job, step))
+                touched.append(number)
+            if not events or events[0][0] != now:
+                break
+            _, job, step = pop(events)
 
 
 def _graphs_end_ms(jobs: Sequence[Sequence[Operation]]) -> list[float]:

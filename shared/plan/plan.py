@@ -120,6 +120,7 @@ class Plan:
         disciplines: queue discipline per device.
         turns: stream names in the order in which a burst's jobs start, where streams share a source; empty: the
             streams take turns one by one.
+        left_out: strategies that might have found a better plan, and for which the time budget did not suffice.
     """
 
     strategy: str
@@ -132,6 +133,7 @@ class Plan:
     solve_ms: float | None = None
     disciplines: Mapping[str, QueueDiscipline] = field(default_factory=dict)
     turns: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 class Constraint(StrEnum):

@@ -90,6 +90,7 @@ class PlanDocument:
     streams: dict[str, StreamPlanDocument] = Field(default_factory=dict)
     disciplines: dict[str, QueueDiscipline] = Field(default_factory=dict)
     turns: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     reason: str | None = None
     reasons: tuple[ReasonDocument, ...] = ()
 
@@ -138,6 +139,7 @@ def answer_values(answer: Plan | Infeasible) -> dict[str, Any]:
         "streams": {name: _stream_values(plan) for name, plan in answer.streams.items()},
         "disciplines": {device: discipline.value for device, discipline in answer.disciplines.items()},
         **({"turns": list(answer.turns)} if answer.turns else {}),
+        **({"left_out": list(answer.left_out)} if answer.left_out else {}),
     }
 
 
@@ -169,6 +171,7 @@ def read_plan(document: str | bytes) -> Plan:
         solve_ms=found.solve_ms,
         disciplines=found.disciplines,
         turns=found.turns,
+        left_out=found.left_out,
     )
 
 

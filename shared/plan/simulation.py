@@ -8,7 +8,7 @@ from itertools import cycle, islice
 from math import inf
 
 from shared.plan.arrivals import AllAtOnce, Arrivals, Recorded, arrival_times_ms
-from shared.plan.cost import CostModel, start_ranks
+from shared.plan.cost import CostModel, start_places
 from shared.plan.engine import Job, RateChange, Rules, run
 from shared.plan.pipeline import Operation, Work
 from shared.plan.plan import Plan, StreamPlan
@@ -163,9 +163,9 @@ def simulate(
     rng = random.Random(seed)
     costs = CostModel(problem)
     ranked: list[tuple[float, tuple[int, int], int, str, Job]] = []
-    ranks = start_ranks(streams, plan.turns if isinstance(plan, Plan) else ())
-    per_lap = 1 + max(place for own in ranks.values() for place, _ in own)
-    for name, stream_plan in streams.items():
+    places = {name: own.tolist() for name, own in start_places(streams, _turns(plan)).items()}
+    per_lap = 1 + max(map(max, places.values()))
+    for position, (name, stream_plan) in enumerate(streams.items()):
         stream = problem.stream(name)
         own = arrivals.get(name, AllAtOnce()) if isinstance(arrivals, Mapping) else arrivals or AllAtOnce()
         count = len(own.times_ms) if isinstance(own, Recorded) else stream.jobs
@@ -174,11 +174,15 @@ def simulate(
         within_ms = problem.deadline_ms(stream) or inf
         order = islice(cycle(stream_plan.jobs_in_order()), len(times_ms))
         for index, (time_ms, route) in enumerate(zip(times_ms, order, strict=True)):
-            lap, place = divmod(index, len(ranks[name]))
-            rank = lap * per_lap + ranks[name][place][0], ranks[name][place][1]
+            lap, place = divmod(index, len(places[name]))
+            rank = lap * per_lap + places[name][place], position
             ranked.append((time_ms, rank, index, name, Job(by_route[route], time_ms, time_ms + within_ms)))
     ranked.sort(key=lambda entry: entry[:2])
     return _timeline([(name, index, job) for _, _, index, name, job in ranked], rules, rate_changes(problem, changes))
+
+
+def _turns(plan: Plan | Mapping[str, StreamPlan]) -> Sequence[str]:
+    return plan.turns if isinstance(plan, Plan) else ()
 
 
 def _timeline(jobs: Sequence[tuple[str, int, Job]], rules: Rules, changes: Sequence[RateChange]) -> Timeline:

@@ -3,14 +3,18 @@
 ``curve`` holds (f, g) per cut: computing before it and sending across it, f ascending and g descending.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import combinations_with_replacement, product
 from math import comb, floor, inf
 
 import numpy as np
 
-from services.planner.scheduling.johnson import Job, johnson_order, makespan_ms
+from services.planner.scheduling.johnson import Job, groups_makespan_ms, johnson_key
 from services.planner.search.arrays import Array
+
+Counts = Mapping[int, int]
+"""How many jobs take each cut."""
 
 EXACT_LIMIT = 300
 """Up to how many combinations of cuts all are compared."""
@@ -83,7 +87,7 @@ def jps_cuts(curve: Sequence[Job], jobs: int, *, floor_ratio: bool = False) -> l
 
 def best_uniform(curve: Sequence[Job], jobs: int) -> list[int]:
     """Return the one cut for all jobs with the least makespan."""
-    times = [makespan_ms([job] * jobs) for job in curve]
+    times = [groups_makespan_ms([(job, jobs)]) for job in curve]
     return [times.index(min(times))] * jobs
 
 
@@ -98,40 +102,45 @@ def best_cuts(curve: Sequence[Job], jobs: int) -> list[int]:
     if comb(jobs + cuts - 1, jobs) <= EXACT_LIMIT:
         options = (list(cut) for cut in combinations_with_replacement(range(cuts), jobs))
         return min(options, key=lambda option: ordered_makespan_ms(curve, option))
-    best = best_uniform(curve, jobs)
-    best_ms = ordered_makespan_ms(curve, best)
+    best: Counts = Counter(best_uniform(curve, jobs))
+    best_ms = counted_makespan_ms(curve, best)
     if jobs >= 2:
         kept = _nearest_to_hull(curve)
         for option in _head_tail_and_middle([curve[cut] for cut in kept], jobs):
-            cuts_of = [kept[cut] for cut in option]
-            total_ms = ordered_makespan_ms(curve, cuts_of)
+            counts = {kept[cut]: count for cut, count in option}
+            total_ms = counted_makespan_ms(curve, counts)
             if total_ms < best_ms - 1e-12:
-                best, best_ms = cuts_of, total_ms
-    return _improved(curve, best, best_ms)
+                best, best_ms = counts, total_ms
+    return sorted(Counter(_improved(curve, best, best_ms)).elements())
 
 
-def _improved(curve: Sequence[Job], cuts: list[int], total_ms: float) -> list[int]:
+def _improved(curve: Sequence[Job], counts: Counts, total_ms: float) -> Counts:
     """Give single jobs another cut as long as that helps and not too many jobs have been put in order."""
-    left = MAX_ORDERED_JOBS
+    left, jobs = MAX_ORDERED_JOBS, sum(counts.values())
     while left > 0:
-        found = None
-        for old, new in product(sorted(set(cuts)), range(len(curve))):
-            option = list(cuts)
-            option[option.index(old)] = new
-            option_ms = ordered_makespan_ms(curve, option)
-            left -= len(cuts)
+        found: Counts | None = None
+        for old, new in product(sorted(counts), range(len(curve))):
+            option = {**counts, old: counts[old] - 1}
+            option[new] = option.get(new, 0) + 1
+            option_ms = counted_makespan_ms(curve, option)
+            left -= jobs
             if option_ms < total_ms - 1e-9 * total_ms:
                 found, total_ms = option, option_ms
         if found is None:
             break
-        cuts = found
-    return sorted(cuts)
+        counts = {cut: count for cut, count in found.items() if count}
+    return counts
 
 
 def ordered_makespan_ms(curve: Sequence[Job], cuts: Sequence[int]) -> float:
     """Return the makespan of jobs with these cuts in Johnson's order."""
-    jobs = [curve[cut] for cut in cuts]
-    return makespan_ms([jobs[index] for index in johnson_order(jobs)])
+    return counted_makespan_ms(curve, Counter(cuts))
+
+
+def counted_makespan_ms(curve: Sequence[Job], counts: Counts) -> float:
+    """Return the makespan in Johnson's order of so many jobs per cut; O(k log k) for k cuts."""
+    order = sorted((cut for cut, count in counts.items() if count), key=lambda cut: johnson_key(curve[cut]))
+    return groups_makespan_ms((curve[cut], counts[cut]) for cut in order)
 
 
 def lower_bound_ms(curve: Sequence[Job], jobs: int) -> float:
@@ -173,8 +182,8 @@ def _nearest_to_hull(curve: Sequence[Job]) -> list[int]:
     return sorted(np.argsort(excess, kind="stable")[:WIDEST].tolist())
 
 
-def _head_tail_and_middle(curve: Sequence[Job], jobs: int) -> list[list[int]]:
-    """Return the BEST_ENDS best choices by f(first) + max(f of the others, g of all but the last) + g(last).
+def _head_tail_and_middle(curve: Sequence[Job], jobs: int) -> list[tuple[tuple[int, int], ...]]:
+    """Return jobs per cut of the BEST_ENDS best by f(first) + max(f of the others, g of all but the last) + g(last).
 
     Any first, last and two middle cuts, these in the proportions around the balance of f and g.
     """
@@ -196,6 +205,8 @@ def _head_tail_and_middle(curve: Sequence[Job], jobs: int) -> list[list[int]]:
         total_ms = f[first] + np.maximum(computing, sending) + g[last]
         for place in np.argsort(total_ms, kind="stable")[:BEST_ENDS].tolist():
             count = int(shares[place])
-            inner = [int(low[place])] * (middle - count) + [int(high[place])] * count
-            options.append(sorted([int(first[place]), int(last[place]), *inner]))
-    return [list(option) for option in dict.fromkeys(map(tuple, options))]
+            counts = Counter([int(first[place]), int(last[place])])
+            counts[int(low[place])] += middle - count
+            counts[int(high[place])] += count
+            options.append(tuple(sorted((+counts).items())))
+    return list(dict.fromkeys(options))

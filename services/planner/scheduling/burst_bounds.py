@@ -1,14 +1,13 @@
 """What no plan can beat when several jobs share devices and links, whatever its routes and its order."""
 
 from collections.abc import Sequence
-from itertools import accumulate
 
 import numpy as np
 
 from services.planner.scheduling.route_mix import RouteMix
 from services.planner.search.arrays import Array
 from services.planner.search.chain_path import cost_to_go, follow
-from services.planner.search.tables import Measure, Tables, latency_measure, with_source
+from services.planner.search.tables import Tables, latency_measure, with_source
 from shared.plan.pipeline import Work
 from shared.plan.policy import Objective
 from shared.plan.problem import Problem
@@ -31,56 +30,62 @@ def burst_bound(problem: Problem, tables: Sequence[Tables], mix: RouteMix) -> fl
     if objective not in (Objective.MAKESPAN, Objective.TOTAL_DELAY):
         return None
     latencies: list[float] = []
+    jobs: list[int] = []
     before: Times = {}
     after: Times = {}
-    shared: dict[tuple[str, tuple[str, ...], int | None], tuple[Measure, Array]] = {}
+    groups: dict[tuple[str, tuple[str, ...], int | None], list[Tables]] = {}
     for entry in tables:
-        key = entry.stream.model, entry.nodes, entry.sink
-        if key not in shared:
-            measure = latency_measure(entry)
-            shared[key] = measure, cost_to_go(measure)
-        latency, togo = shared[key]
-        first = with_source(latency, entry).first
-        fastest = follow(latency, togo, first)
-        if fastest is None:
-            return None
-        latencies += [fastest.cost] * entry.stream.jobs
-        for known, own in zip((before, after), idle_ms(entry, first, togo), strict=True):
+        groups.setdefault((entry.stream.model, entry.nodes, entry.sink), []).append(entry)
+    for entries in groups.values():
+        latency = latency_measure(entries[0])
+        togo = cost_to_go(latency)
+        firsts = [with_source(latency, entry).first for entry in entries]
+        for entry, first in zip(entries, firsts, strict=True):
+            fastest = follow(latency, togo, first)
+            if fastest is None:
+                return None
+            latencies.append(fastest.cost)
+            jobs.append(entry.stream.jobs)
+        for known, own in zip((before, after), idle_ms(entries, firsts, togo), strict=True):
             known |= {resource: min(time_ms, known.get(resource, np.inf)) for resource, time_ms in own.items()}
-    latencies.sort()
-    ends = np.array(latencies)
+    least = np.sort(np.repeat(latencies, jobs))
+    ends = least
     idle = np.array([before[resource] + after[resource] for resource in before])
-    unused = np.minimum(idle, np.array(latencies)[:, None])
+    unused = np.minimum(idle, least[:, None])
     for weights, values in mix.priced:
-        routes = sorted(value for entry, value in zip(tables, values, strict=True) for _ in range(entry.stream.jobs))
+        routes = np.sort(np.repeat(values, [entry.stream.jobs for entry in tables]))
         spare = unused @ np.array([weights.get(resource, 0.0) for resource in before])
-        ends = np.maximum(ends, np.array(list(accumulate(routes))) + spare)
+        ends = np.maximum(ends, np.cumsum(routes) + spare)
     return float(ends[-1] if objective is Objective.MAKESPAN else ends.sum())
 
 
-def idle_ms(tables: Tables, first: Array, togo: Array) -> tuple[Times, Times]:
+def idle_ms(tables: Sequence[Tables], firsts: Sequence[Array], togo: Array) -> tuple[Times, Times]:
     """Return how long every resource is idle for sure, before its first job reaches it and after its last leaves it.
 
     Args:
-        tables: the stream's arrays.
-        first: [D] latency of the input's way to every node.
+        tables: the arrays of streams that differ in their source at most.
+        firsts: per stream, [D] latency of the input's way to every node.
         togo: [B + 1, D] latency to go.
     """
     found: list[Times] = []
-    for computing, sending in (_before_ms(tables, first), _after_ms(tables, togo)):
-        times = {(name, Work.COMPUTE): float(time_ms) for name, time_ms in zip(tables.nodes, computing, strict=True)}
-        times |= {(name, Work.SEND): float(time_ms) for name, time_ms in zip(tables.nodes, sending, strict=True)}
+    for computing, sending in (_before_ms(tables, firsts), _after_ms(tables, togo)):
+        times = {
+            (name, Work.COMPUTE): time_ms for name, time_ms in zip(tables[0].nodes, computing.tolist(), strict=True)
+        }
+        times |= {(name, Work.SEND): time_ms for name, time_ms in zip(tables[0].nodes, sending.tolist(), strict=True)}
         found.append(times)
     return found[0], found[1]
 
 
-def _before_ms(tables: Tables, first: Array) -> tuple[Array, Array]:
+def _before_ms(alike: Sequence[Tables], firsts: Sequence[Array]) -> tuple[Array, Array]:
     """Return the earliest time at which every node can begin to compute, and to send, [D] each."""
+    tables = alike[0]
     blocks, nodes = tables.blocks, len(tables.nodes)
-    arrives = first.copy()
+    arrives: Array = np.minimum.reduce(firsts)
     computes, sends = arrives.copy(), np.full(nodes, np.inf)
-    if tables.allowed_first[np.arange(nodes) != tables.source].any():
-        sends[tables.source] = 0.0
+    for entry in alike:
+        if entry.allowed_first[np.arange(nodes) != entry.source].any():
+            sends[entry.source] = 0.0
     done = np.asarray(arrives + tables.start_ms + tables.run_ms[:, 0])
     for cut in range(1, blocks + 1):
         sends = np.minimum(sends, done)
@@ -95,8 +100,9 @@ def _before_ms(tables: Tables, first: Array) -> tuple[Array, Array]:
     return computes, sends
 
 
-def _after_ms(tables: Tables, togo: Array) -> tuple[Array, Array]:
+def _after_ms(alike: Sequence[Tables], togo: Array) -> tuple[Array, Array]:
     """Return the least time from the end of every node's last computing, and last sending, to the result, [D] each."""
+    tables = alike[0]
     blocks, nodes = tables.blocks, len(tables.nodes)
     computed, sent = np.full(nodes, np.inf), np.full(nodes, np.inf)
     if tables.sink is None:
@@ -110,7 +116,7 @@ def _after_ms(tables: Tables, togo: Array) -> tuple[Array, Array]:
         transfer = tables.transfer_ms[cut].min(axis=0)
         linked = np.where(np.isfinite(transfer), 0.0, np.inf)
         if cut == 0:
-            rows = np.arange(nodes) == tables.source
+            rows = np.isin(np.arange(nodes), [entry.source for entry in alike])
             sent[rows] = np.minimum(sent[rows], (linked[rows] + rest).min(axis=1))
         else:
             computed = np.minimum(computed, (transfer + rest).min(axis=1))

@@ -1,17 +1,18 @@
 """Bursts of identical jobs with one cut each: the curves of a stream's servers, and plans along them."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from services.planner.scheduling.batch import coarse_bound_ms, virtual_blocks
-from services.planner.scheduling.johnson import Job, johnson_order
+from services.planner.scheduling.johnson import Job, johnson_key
 from services.planner.scheduling.path_expansion import mix, path_cuts
 from services.planner.search.answers import conclude
 from services.planner.search.arrays import Array, Index
 from services.planner.search.diagnosis import diagnose, no_split
-from services.planner.search.network import Network
+from services.planner.search.network import Kind, Network, kind_of
 from services.planner.search.one_cut import OneCuts, one_cuts
 from shared.plan.cost import CostModel
 from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
@@ -52,7 +53,8 @@ class Curve:
         """Return a makespan that no mix of these cuts can beat."""
         cuts, chosen = self.cuts, list(self.chosen)
         f, g, far = cuts.source_ms[chosen], cuts.send_ms[chosen], cuts.helper_ms[chosen]
-        shared_ms = max(float((near * f + sent * g + (1 - near - sent) * far).min()) for near, sent in _WEIGHTS)
+        near, sent = np.array(_WEIGHTS).T[:, :, None]
+        shared_ms = float((near * f + sent * g + (1 - near - sent) * far).min(axis=1).max())
         return max(coarse_bound_ms(f, g, jobs), float(cuts.latency_ms[chosen].min()), jobs * shared_ms)
 
     def route(self, place: int) -> Route:
@@ -67,8 +69,12 @@ def solve_bursts(network: Network, name: str, choose: Chooser, time_budget_s: fl
     """
     problem, costs = network.problem, network.costs
     plans: dict[str, StreamPlan] = {}
+    alike: dict[Kind, StreamPlan | None] = {}
     for stream in problem.streams:
-        plan = best_burst(costs, one_cuts(problem, stream, network), choose)
+        kind = kind_of(stream)
+        if kind not in alike:
+            alike[kind] = best_burst(costs, one_cuts(problem, stream, network), choose)
+        plan = alike[kind]
         if plan is None:
             reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, name),)
             return Infeasible(name, problem.policy.objective, reasons)
@@ -78,9 +84,11 @@ def solve_bursts(network: Network, name: str, choose: Chooser, time_budget_s: fl
 
 def burst_curves(cuts: OneCuts) -> dict[str, Curve]:
     """Return the curve of every server. Running everything locally belongs to every server's curve."""
+    found: dict[str, Curve] = cuts.curves
+    if found:
+        return found
     kept = cuts.kept
     local = np.flatnonzero(kept & (cuts.helper < 0))
-    found: dict[str, Curve] = {}
     for place, helper in enumerate(cuts.helpers):
         own = np.flatnonzero(kept & (cuts.helper == place))
         if len(own):
@@ -97,16 +105,26 @@ def _curve(cuts: OneCuts, chosen: Index) -> Curve:
 
 def sequence_plan(routes: Sequence[Route]) -> StreamPlan:
     """Return the plan whose jobs take ``routes`` in exactly this order."""
-    places: dict[Route, list[int]] = {}
-    for place, route in enumerate(routes):
-        places.setdefault(route, []).append(place)
-    order = [0] * len(routes)
-    start = 0
-    for taken in places.values():
-        for offset, place in enumerate(taken):
-            order[place] = start + offset
-        start += len(taken)
-    return StreamPlan(tuple(Route(route.stages, len(taken)) for route, taken in places.items()), tuple(order))
+    known: dict[int, int] = {}
+    places: dict[Route, int] = {}
+    taken: list[int] = []
+    for route in routes:
+        place = known.get(id(route))
+        if place is None:
+            place = known[id(route)] = places.setdefault(route, len(places))
+        taken.append(place)
+    return indexed_plan(list(places), taken)
+
+
+def indexed_plan(routes: Sequence[Route], taken: Sequence[int]) -> StreamPlan:
+    """Return the plan whose jobs take ``routes[taken[0]]``, ``routes[taken[1]]``, ...; the routes are distinct."""
+    used = {place: number for number, place in enumerate(dict.fromkeys(taken))}
+    numbers = np.array([used[place] for place in taken])
+    order = np.empty(len(taken), dtype=np.int64)
+    order[np.argsort(numbers, kind="stable")] = np.arange(len(taken))
+    counts = np.bincount(numbers).tolist()
+    named = tuple(Route(routes[place].stages, count) for place, count in zip(used, counts, strict=True))
+    return StreamPlan(named, tuple(order.tolist()))
 
 
 def best_burst(costs: CostModel, cuts: OneCuts, choose: Chooser) -> StreamPlan | None:
@@ -133,9 +151,15 @@ def best_burst(costs: CostModel, cuts: OneCuts, choose: Chooser) -> StreamPlan |
 
 def ordered_burst(curve: Curve, chosen: Sequence[int]) -> StreamPlan:
     """Return the plan whose jobs have these cuts, in Johnson's order."""
-    order = johnson_order([curve.jobs[place] for place in chosen])
-    routes = {place: curve.route(place) for place in dict.fromkeys(chosen)}
-    return sequence_plan([routes[chosen[index]] for index in order])
+    counts = Counter(chosen)
+    places = sorted(counts, key=lambda place: johnson_key(curve.jobs[place]))
+    return grouped_plan([(curve.route(place), counts[place]) for place in places])
+
+
+def grouped_plan(groups: Sequence[tuple[Route, int]]) -> StreamPlan:
+    """Return the plan whose jobs take each of these distinct routes so many times in a row."""
+    jobs = sum(count for _, count in groups)
+    return StreamPlan(tuple(Route(route.stages, count) for route, count in groups), tuple(range(jobs)))
 
 
 def expanded(curve: Curve, helper: str) -> list[list[int]]:

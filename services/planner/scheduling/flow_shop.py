@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from math import inf
 
 import numpy as np
 
@@ -26,7 +27,8 @@ def makespans_ms(machines: Array, choices: Sequence[Sequence[int]]) -> Array:
 
 def in_order(machines: Array, cuts: Sequence[int]) -> list[int]:
     """Return the cuts in Johnson's order of the first two machines."""
-    order = johnson_order([(float(machines[0, cut]), float(machines[1, cut])) for cut in cuts])
+    times = {cut: (float(machines[0, cut]), float(machines[1, cut])) for cut in set(cuts)}
+    order = johnson_order([times[cut] for cut in cuts])
     return [cuts[index] for index in order]
 
 
@@ -35,12 +37,13 @@ def improve_cuts(machines: Array, cuts: Sequence[int], moves: int) -> list[int]:
 
     Jobs start in Johnson's order of the first two machines.
     """
-    best = in_order(machines, cuts)
-    best_ms = float(makespans_ms(machines, [best])[0])
+    best, best_ms = in_order(machines, cuts), inf
     while True:
         moves -= len(set(best)) * (machines.shape[1] - 1) * len(best)
         if moves < 0:
             break
+        if best_ms == inf:
+            best_ms = float(makespans_ms(machines, [best])[0])
         options = []
         for old in Counter(best):
             for new in range(machines.shape[1]):

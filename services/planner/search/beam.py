@@ -1,5 +1,6 @@
 """A breadth-first pass that keeps the most promising partial routes of every block, all of them at once in arrays."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -20,7 +21,6 @@ class Front:
         latency_ms: [W] latency so far.
         parameters, working: [W, D] bytes held on every node, and its largest activation.
         used: [W, D] whether a node computes.
-        devices, codecs: [W, blocks done] how they came here; a codec is that of the cut after a block.
     """
 
     node: Index
@@ -28,8 +28,6 @@ class Front:
     parameters: Array
     working: Array
     used: Flags
-    devices: Index
-    codecs: Index
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,27 +61,28 @@ def search_beam(
     """Return up to ``keep`` routes within ``limits``, the best first; O(B W E D) numbers are looked at."""
     count = len(tables.nodes)
     late = latency.first + latency.start + latency.run[:, 0]
-    nothing = np.empty((count, 0), dtype=np.int64)
     idle = np.zeros((count, count))
-    empty = Front(np.arange(count), late, idle, idle, idle > 0, nothing, nothing)
+    empty = Front(np.arange(count), late, idle, idle, idle > 0)
     possible = _in_time(limits, late + late_togo[1]) & _room(empty, limits, 0)[0]
     begin = np.where(possible, judge.start(), np.inf)
     nodes = np.argsort(begin, kind="stable")[:width]
     nodes = nodes[np.isfinite(begin[nodes])]
     if not len(nodes):
         return []
-    judge.take(0, None, Steps(nodes, np.zeros_like(nodes), nodes))
+    trail = [Steps(nodes, np.zeros_like(nodes), nodes)]
+    judge.take(0, None, trail[0])
     front = _placed(_selected(empty, nodes), limits, 0, nodes)
     for done in range(1, tables.blocks):
-        front = _advance(latency, late_togo, limits, judge, width, done, front)
+        front, steps = _advance(latency, late_togo, limits, judge, width, done, front)
         if not len(front.node):
             return []
-    return _ended(latency, limits, judge, keep, front)
+        trail.append(steps)
+    return _ended(latency, limits, judge, keep, front, trail)
 
 
 def _advance(
     latency: Measure, late_togo: Array, limits: Limits, judge: Judge, width: int, done: int, front: Front
-) -> Front:
+) -> tuple[Front, Steps]:
     rows = np.arange(len(front.node))
     sent = latency.move[done][:, front.node, :].transpose(1, 0, 2) + latency.start
     sent[rows, :, front.node] = np.inf
@@ -96,15 +95,15 @@ def _advance(
     near = np.argpartition(score, many)[:many] if many < len(score) else np.arange(len(score))
     near = near[np.isfinite(score[near])]
     chosen = near[np.lexsort((near, tie.ravel()[near], score[near]))[:width]]
-    origin, codec, node = (np.asarray(index) for index in np.unravel_index(chosen, late.shape))
-    judge.take(done, front, Steps(origin, codec, node))
-    moved = _selected(front, origin)
-    codecs = moved.codecs.copy()
-    codecs[:, -1] = codec
-    return _placed(replace(moved, latency_ms=late.ravel()[chosen], codecs=codecs), limits, done, node)
+    steps = Steps(*(np.asarray(index) for index in np.unravel_index(chosen, late.shape)))
+    judge.take(done, front, steps)
+    moved = replace(_selected(front, steps.origin), latency_ms=late.ravel()[chosen])
+    return _placed(moved, limits, done, steps.node), steps
 
 
-def _ended(latency: Measure, limits: Limits, judge: Judge, keep: int, front: Front) -> list[Path]:
+def _ended(
+    latency: Measure, limits: Limits, judge: Judge, keep: int, front: Front, trail: Sequence[Steps]
+) -> list[Path]:
     late = front.latency_ms[:, None] + latency.finish[:, front.node].T
     cost = np.where(_in_time(limits, late), judge.ends(front), np.inf)
     codec = cost.argmin(axis=1)
@@ -112,9 +111,19 @@ def _ended(latency: Measure, limits: Limits, judge: Judge, keep: int, front: Fro
     found = []
     for row in np.argsort(least, kind="stable")[:keep].tolist():
         if np.isfinite(least[row]):
-            codecs = [*front.codecs[row, :-1].tolist(), int(codec[row])]
-            found.append(Path(float(least[row]), front.devices[row].tolist(), codecs))
+            found.append(_followed(float(least[row]), trail, row, int(codec[row])))
     return found
+
+
+def _followed(cost: float, trail: Sequence[Steps], row: int, codec: int) -> Path:
+    """Read a route backwards from its place in the last front; ``codec`` is that of its result."""
+    devices: list[int] = []
+    codecs: list[int] = [codec]
+    for steps in reversed(trail):
+        devices.append(int(steps.node[row]))
+        codecs.append(int(steps.codec[row]))
+        row = int(steps.origin[row])
+    return Path(cost, devices[::-1], codecs[-2::-1])
 
 
 def _in_time(limits: Limits, late: Array) -> Flags:
@@ -139,8 +148,6 @@ def _selected(front: Front, rows: Index) -> Front:
         front.parameters[rows],
         front.working[rows],
         front.used[rows],
-        front.devices[rows],
-        front.codecs[rows],
     )
 
 
@@ -149,10 +156,4 @@ def _placed(front: Front, limits: Limits, block: int, node: Index) -> Front:
     front.parameters[rows, node] += limits.parameter_bytes[block]
     front.working[rows, node] = np.maximum(front.working[rows, node], limits.working_bytes[block])
     front.used[rows, node] = True
-    nothing = np.zeros((len(node), 1), dtype=np.int64)
-    return replace(
-        front,
-        node=node,
-        devices=np.concatenate([front.devices, node[:, None]], axis=1),
-        codecs=np.concatenate([front.codecs, nothing], axis=1),
-    )
+    return replace(front, node=node)

@@ -18,10 +18,11 @@ from services.planner.search.arrays import Array, Index
 from services.planner.search.beam import Front, Steps, search_beam
 from services.planner.search.bottleneck_polish import Polish
 from services.planner.search.chain_path import Path, cost_to_go
+from services.planner.search.coarse import coarsened
 from services.planner.search.frontier import Frontier
 from services.planner.search.label_search import Found
 from services.planner.search.limits import Limits
-from services.planner.search.tables import Measure, Tables, busy_measure
+from services.planner.search.tables import Measure, Tables, busy_measure, latency_measure
 from shared.plan.pipeline import Work
 
 POLISHED = 6
@@ -208,6 +209,7 @@ class _Search:
         self._nodes, self._blocks = tables.run_ms.shape
         self._weight = float(tables.stream.jobs) if busy is not None else 1.0
         self._busy = busy or (0.0,) * (2 * self._nodes)
+        self._multipliers = weights
         self._bounds = _Bounds(tables, latency, self._weight, weights)
         self._weights = (*self._bounds.computing.tolist(), *self._bounds.sending.tolist())
         self._workers: list[int] = self._bounds.workers.tolist()
@@ -215,9 +217,7 @@ class _Search:
         self._ticket = count()
 
     def run(self) -> Found:
-        judge = BottleneckJudge(self._tables, self._bounds, np.array(self._busy))
-        width = self._limits.beam_width
-        starts = search_beam(self._tables, self._latency, self._late, self._limits, judge, width, POLISHED)
+        starts = self._coarse_starts() or self._starts_of(self._tables, self._latency, self._late, self._limits)
         polish = Polish(self._tables, self._limits, self._busy, self._weight)
         best = min((polish.improve(path) for path in starts), key=lambda path: path.cost, default=None)
         roof = inf if best is None else best.cost
@@ -242,6 +242,24 @@ class _Search:
                 if bound < roof:
                     heapq.heappush(heap, (bound, -successor.done, next(self._ticket), successor))
         return Found(best, True, roof)
+
+    def _coarse_starts(self) -> list[Path]:
+        """Return routes of runs of blocks where the chain is too long for a beam; none where there are none."""
+        if self._blocks <= self._limits.beam_steps:
+            return []
+        coarse = coarsened(self._tables, self._limits, self._limits.beam_steps)
+        latency = latency_measure(coarse.tables)
+        starts = self._starts_of(coarse.tables, latency, cost_to_go(latency), coarse.limits)
+        polish = Polish(coarse.tables, coarse.limits, self._busy, self._weight)
+        return [coarse.fine(polish.improve(path)) for path in starts]
+
+    def _starts_of(self, tables: Tables, latency: Measure, late_togo: Array, limits: Limits) -> list[Path]:
+        """Return the best routes of a beam, before local search."""
+        bounds = self._bounds
+        if tables is not self._tables:
+            bounds = _Bounds(tables, latency, self._weight, self._multipliers)
+        judge = BottleneckJudge(tables, bounds, np.array(self._busy))
+        return search_beam(tables, latency, late_togo, limits, judge, limits.beam_width, POLISHED)
 
     def _bound(self, label: _Label) -> float:
         if label.done > self._blocks:

@@ -1,24 +1,34 @@
 """Routes of the simple shapes that published algorithms choose among: one cut between the source and one helper."""
 
+from collections.abc import Sequence
+
 from services.planner.search.answers import uniform
 from shared.plan.constraints import violations
 from shared.plan.cost import CostModel
-from shared.plan.cuts import allowed_encodings
+from shared.plan.cuts import Encoding, allowed_encodings
 from shared.plan.plan import Route, sequential_route
 from shared.plan.problem import Problem, Stream
 
 
-def split_route(problem: Problem, stream: Stream, helper: str, cut: int, codec: str | None = None) -> Route:
+def split_route(
+    problem: Problem,
+    stream: Stream,
+    helper: str,
+    cut: int,
+    codec: str | None = None,
+    offers: Sequence[Sequence[Encoding]] | None = None,
+) -> Route:
     """Return the route with blocks [0, cut) on the source and the rest on ``helper``.
 
-    What crosses the cut travels as ``codec``, without one in the plainest encoding that the policy allows.
+    What crosses the cut travels as ``codec``, without one in the plainest encoding that the policy allows; ``offers``,
+    the allowed encodings by cut, save looking them up.
     """
     model = problem.models[stream.model]
     blocks = len(model.blocks)
     stages = []
     for start, stop, device in ((0, cut, stream.source), (cut, blocks, helper)):
         if start < stop:
-            plainest = allowed_encodings(model, stop, problem.policy)[0].codec
+            plainest = (offers[stop] if offers else allowed_encodings(model, stop, problem.policy))[0].codec
             stages.append((start, stop, device, codec if codec and stop == cut else plainest))
     return sequential_route(stages)
 

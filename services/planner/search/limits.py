@@ -17,6 +17,12 @@ BEAM_PER_SECOND = 1_000_000
 MOST_WIDE = 64
 """How many partial routes a beam keeps per block at most."""
 
+BEAM_STEPS_PER_SECOND = 3_000
+"""How many blocks a beam search may place per second of time budget; of longer chains runs of blocks are placed."""
+
+LEAST_STEPS = 8
+"""A chain of so many blocks is never too long."""
+
 POLISHED_PER_SECOND = 800_000
 """How many blocks of neighbouring routes a local search may look at per second of time budget."""
 
@@ -33,6 +39,7 @@ class Limits:
         working_bytes: largest activation of every block.
         label_limit: a label search gives up after so many labels.
         beam_width: how many partial routes a beam search keeps per block.
+        beam_steps: how many blocks a chain may have for a beam search.
         polish_limit: local search looks at so many blocks of neighbouring routes.
     """
 
@@ -43,6 +50,7 @@ class Limits:
     working_bytes: tuple[float, ...]
     label_limit: int
     beam_width: int
+    beam_steps: int
     polish_limit: int
 
 
@@ -70,5 +78,6 @@ def limits_of(
         working,
         4 + int(STEPS_PER_SECOND * time_budget_s) // ways,
         min(MOST_WIDE, max(4, width)),
+        max(LEAST_STEPS, int(BEAM_STEPS_PER_SECOND * time_budget_s)),
         int(POLISHED_PER_SECOND * time_budget_s),
     )

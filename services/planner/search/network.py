@@ -7,7 +7,10 @@ import numpy as np
 from services.planner.search.arrays import Array
 from services.planner.search.memo_costs import MemoCosts
 from shared.plan.cuts import Encoding, allowed_encodings
-from shared.plan.problem import Link, Problem, link_table
+from shared.plan.problem import Link, Problem, Stream, link_table
+
+Kind = tuple[str, str, str | None, int, float | None, float | None]
+"""All of a stream but its name."""
 
 
 class Network:
@@ -17,11 +20,11 @@ class Network:
         problem: the problem.
         costs: the cost model of the problem.
         built: arrays that streams of one model over the same devices share, by model and devices.
-        cuts: routes with one cut, by stream.
+        cuts: routes with one cut, by kind of stream.
     """
 
-    def __init__(self, problem: Problem) -> None:
-        """Index the links of ``problem``."""
+    def __init__(self, problem: Problem, costs: MemoCosts | None = None) -> None:
+        """Index the links of ``problem``; ``costs`` is its cost model, if there is one already."""
         self.problem = problem
         self._rank = {name: rank for rank, name in enumerate(problem.devices)}
         self._links: dict[str, dict[str, Link]] = {}
@@ -30,9 +33,9 @@ class Network:
         self._able: dict[str, tuple[str, ...]] = {}
         self._able_sets: dict[str, frozenset[str]] = {}
         self._useful: dict[str, tuple[str, ...]] = {}
-        self.costs = MemoCosts(problem)
+        self.costs = costs or MemoCosts(problem)
         self.built: dict[tuple[str, tuple[str, ...]], object] = {}
-        self.cuts: dict[str, object] = {}
+        self.cuts: dict[Kind, object] = {}
         self._offers: dict[str, tuple[tuple[Encoding, ...], ...]] = {}
 
     def able(self, model: str) -> tuple[str, ...]:
@@ -115,6 +118,11 @@ class Network:
             return False
         pairs = zip(own.block_ms[model], other.block_ms[model], strict=True)
         return all(own.load_factor * slow >= other.load_factor * fast for slow, fast in pairs)
+
+
+def kind_of(stream: Stream) -> Kind:
+    """Return all of a stream but its name: two of one kind may take the same routes at the same cost."""
+    return stream.model, stream.source, stream.sink, stream.jobs, stream.rate_hz, stream.deadline_ms
 
 
 def network_of(problem: Problem, known: Network | None) -> Network:

@@ -1,6 +1,6 @@
 """Every route with at most one cut between the source and one helper, as arrays: what the published scans look at."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from services.planner.search.arrays import Array, Flags, Index
 from services.planner.search.candidates import split_route
-from services.planner.search.network import Network, network_of
+from services.planner.search.network import Network, kind_of, network_of
 from services.planner.search.tables import encoding_arrays
 from shared.plan.constraints import SLACK
 from shared.plan.cuts import Encoding
@@ -33,6 +33,10 @@ class OneCuts:
         energy_j: [N] energy of a request.
         in_time: [N] whether a route keeps the deadline.
         allowed: [N] whether it keeps all other constraints.
+        latency_ms: [N] latency of a request that is alone.
+        kept: [N] whether a route keeps all constraints, other streams left aside.
+        made: routes that were asked for, by index.
+        curves: what bursts make of the cuts, by server, once they have.
     """
 
     problem: Problem
@@ -51,16 +55,10 @@ class OneCuts:
     energy_j: Array
     in_time: Flags
     allowed: Flags
-
-    @property
-    def latency_ms(self) -> Array:
-        """[N] latency of a request that is alone."""
-        return self.source_ms + self.send_ms + self.helper_ms + self.return_ms + self.sink_ms
-
-    @property
-    def kept(self) -> Flags:
-        """[N] whether a route keeps all constraints, other streams left aside."""
-        return self.in_time & self.allowed
+    latency_ms: Array
+    kept: Flags
+    made: dict[int, Route] = field(default_factory=dict)
+    curves: dict[str, Any] = field(default_factory=dict)
 
     def name(self, index: int) -> str:
         """Return the helper of a route, or the source."""
@@ -69,18 +67,23 @@ class OneCuts:
 
     def route(self, index: int) -> Route:
         """Return a route."""
-        cut, model = int(self.cut[index]), self.problem.models[self.stream.model]
-        codec = self.offers[cut][int(self.codec[index])].codec if 0 < cut < len(model.blocks) else None
-        return split_route(self.problem, self.stream, self.name(index), cut, codec)
+        found = self.made.get(index)
+        if found is None:
+            cut = int(self.cut[index])
+            codec = self.offers[cut][int(self.codec[index])].codec if 0 < cut < len(self.offers) - 1 else None
+            found = split_route(self.problem, self.stream, self.name(index), cut, codec, self.offers)
+            self.made[index] = found
+        return found
 
 
 def one_cuts(problem: Problem, stream: Stream, network: Network | None = None) -> OneCuts:
     """Return the routes with at most one cut; O(D B E). With many streams, share ``network``."""
     network = network_of(problem, network)
-    found = network.cuts.get(stream.name)
+    kind = kind_of(stream)
+    found = network.cuts.get(kind)
     if not isinstance(found, OneCuts):
-        found = network.cuts[stream.name] = _Builder(network, stream).build()
-    return found
+        found = network.cuts[kind] = _Builder(network, stream).build()
+    return found if found.stream == stream else replace(found, stream=stream)
 
 
 class _Builder:
@@ -137,6 +140,8 @@ class _Builder:
             energy_j,
             in_time,
             allowed.astype(np.bool_),
+            late,
+            in_time & allowed.astype(np.bool_),
         )
 
     def _returns(self, name: str) -> bool:

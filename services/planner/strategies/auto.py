@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from services.planner.search.answers import BOUND_SLACK
 from services.planner.search.network import Network
+from services.planner.search.ranking_costs import RankingCosts
 from services.planner.strategies.burst import Burst
 from services.planner.strategies.dads import Dads
 from services.planner.strategies.exhaustive import Exhaustive
@@ -31,6 +32,9 @@ from shared.plan.problem import Problem
 LEARNED_STREAMS = 16
 """For how many streams a second of time budget pays for the learned partitioner, which may not be installed."""
 
+LEARNED_BLOCKS = 1_000
+"""How many blocks of all streams together a second of time budget pays the learned partitioner for."""
+
 BALANCED_PAIRS = 200
 """For how many pairs of stream and device a second of time budget pays for balanced routes."""
 
@@ -53,30 +57,36 @@ class Auto:
 
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best plan of all candidates."""
+        costs = RankingCosts(problem, time_budget_s)
         best: Plan | None = None
         bound: float | None = None
         failures: list[Infeasible] = []
-        for strategy in _candidates(Network(problem), time_budget_s):
+        left_out: list[str] = []
+        for strategy in _candidates(Network(problem, costs), time_budget_s, left_out):
+            costs.skipped = False
             answer = strategy.solve(problem, seed=seed, time_budget_s=time_budget_s)
+            if costs.skipped:
+                left_out.append(strategy.name)
             if isinstance(answer, Infeasible):
                 failures.append(answer)
                 if isinstance(strategy, ShortestPath) and _is_final(answer):
                     return replace(answer, strategy=self.name)
                 continue
             if answer.optimal:
-                return answer
+                return costs.completed(answer)
             if bound is not None and answer.cost <= bound * (1 + BOUND_SLACK):
-                return replace(answer, optimal=True, lower_bound=answer.cost)
+                return replace(costs.completed(answer), optimal=True, lower_bound=answer.cost)
             if answer.lower_bound is not None:
                 bound = answer.lower_bound if bound is None else max(bound, answer.lower_bound)
             if best is None or _rank(answer) < _rank(best):
                 best = answer
-        if best is not None and bound is not None and best.cost <= bound * (1 + BOUND_SLACK):
-            return replace(best, optimal=True, lower_bound=best.cost)
-        if best is not None:
-            return replace(best, lower_bound=None if bound is None else min(bound, best.cost))
-        reasons = tuple(dict.fromkeys(reason for failure in failures for reason in failure.reasons))
-        return Infeasible(self.name, problem.policy.objective, failures[0].reasons or reasons)
+        if best is None:
+            reasons = tuple(dict.fromkeys(reason for failure in failures for reason in failure.reasons))
+            return Infeasible(self.name, problem.policy.objective, failures[0].reasons or reasons)
+        best = replace(costs.completed(best), left_out=tuple(dict.fromkeys(left_out)))
+        if bound is not None and best.cost <= bound * (1 + BOUND_SLACK):
+            return replace(best, optimal=True, lower_bound=best.cost, left_out=())
+        return replace(best, lower_bound=None if bound is None else min(bound, best.cost))
 
 
 def _is_final(answer: Infeasible) -> bool:
@@ -88,7 +98,7 @@ def _rank(plan: Plan) -> tuple[float, float]:
     return plan.cost, plan.predicted.latency_ms
 
 
-def _candidates(network: Network, time_budget_s: float) -> Iterator[Strategy]:
+def _candidates(network: Network, time_budget_s: float, left_out: list[str]) -> Iterator[Strategy]:
     """Yield the strategies worth trying, the exact ones first; they share what they look up."""
     problem = network.problem
     yield ShortestPath(network=network)
@@ -121,5 +131,8 @@ def _candidates(network: Network, time_budget_s: float) -> Iterator[Strategy]:
     yield LocalOnly(network=network)
     yield RemoteOnly(network=network)
     yield Exhaustive()
-    if len(problem.streams) <= LEARNED_STREAMS * time_budget_s:
+    blocks = sum(len(problem.models[stream.model].blocks) for stream in problem.streams)
+    if len(problem.streams) <= LEARNED_STREAMS * time_budget_s and blocks <= LEARNED_BLOCKS * max(1.0, time_budget_s):
         yield MasudLearned()
+    else:
+        left_out.append(MasudLearned().name)

@@ -67,14 +67,16 @@ class Exhaustive:
 
 def search_size(problem: Problem) -> float:
     """Return an upper bound of the number of plans: devices, linked or not, and encodings of every cut between two."""
-    sizes = []
+    sizes: dict[tuple[str, bool], float] = {}
     for stream in problem.streams:
-        devices = max(1, len(_devices(problem, stream)))
-        model = problem.models[stream.model]
-        offers = [len(allowed_encodings(model, cut, problem.policy)) for cut in range(1, len(model.blocks) + 1)]
-        per_cut = [1 + (devices - 1) * offer for offer in offers[:-1]]
-        sizes.append(float(devices) * prod(map(float, per_cut)) * (offers[-1] if stream.sink else 1))
-    return prod(sizes)
+        key = stream.model, stream.sink is not None
+        if key not in sizes:
+            devices = max(1, len(_devices(problem, stream)))
+            model = problem.models[stream.model]
+            offers = [len(allowed_encodings(model, cut, problem.policy)) for cut in range(1, len(model.blocks) + 1)]
+            per_cut = [1 + (devices - 1) * offer for offer in offers[:-1]]
+            sizes[key] = float(devices) * prod(map(float, per_cut)) * (offers[-1] if stream.sink else 1)
+    return prod(sizes[stream.model, stream.sink is not None] for stream in problem.streams)
 
 
 def _devices(problem: Problem, stream: Stream) -> tuple[str, ...]:

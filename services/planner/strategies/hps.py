@@ -1,12 +1,13 @@
 """HPS: bursts of different models from the same source, each job cut as JPS does, all started in one order."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
 from services.planner.scheduling.batch import best_cuts, jps_cuts, pareto_cuts
-from services.planner.scheduling.curves import Curve, burst_curves, sequence_plan
-from services.planner.scheduling.johnson import Job, johnson_order, makespan_ms
+from services.planner.scheduling.curves import Curve, burst_curves, grouped_plan
+from services.planner.scheduling.johnson import Job, groups_makespan_ms, johnson_key
 from services.planner.search.answers import conclude
 from services.planner.search.diagnosis import diagnose, no_split
 from services.planner.search.network import Network, network_of
@@ -54,7 +55,9 @@ class Hps:
             for helper in helpers
         ]
         plans = [answer for answer in answers if isinstance(answer, Plan)]
-        return min(plans, key=lambda plan: plan.predicted.makespan_ms) if plans else answers[0]
+        if len(plans) < 2:
+            return plans[0] if plans else answers[0]
+        return min(plans, key=lambda plan: costs.makespan_ms(plan.streams, plan.disciplines, plan.turns))
 
     def _with_helper(self, costs: CostModel, curves: Sequence[Curve], moves: int) -> Plan | Infeasible:
         problem = costs.problem
@@ -64,14 +67,14 @@ class Hps:
         cuts = [choose(jobs, stream.jobs) for jobs, stream in zip(useful, problem.streams, strict=True)]
         if moves:
             cuts = _improved(problem, useful, cuts, moves)
-        jobs = [(place, cut) for place, own in enumerate(cuts) for cut in own]
-        order = johnson_order([useful[place][cut] for place, cut in jobs])
-        routes = {(place, cut): curves[place].route(kept[place][cut]) for place, cut in dict.fromkeys(jobs)}
-        taken: list[list[Route]] = [[] for _ in curves]
-        for index in order:
-            taken[jobs[index][0]].append(routes[jobs[index]])
-        plans = {stream.name: sequence_plan(own) for stream, own in zip(problem.streams, taken, strict=True)}
-        turns = [problem.streams[jobs[index][0]].name for index in order] if len(plans) > 1 else []
+        counts = Counter((place, cut) for place, own in enumerate(cuts) for cut in own)
+        order = sorted(counts, key=lambda entry: johnson_key(useful[entry[0]][entry[1]]))
+        taken: list[list[tuple[Route, int]]] = [[] for _ in curves]
+        turns: list[str] = []
+        for place, cut in order:
+            taken[place].append((curves[place].route(kept[place][cut]), counts[place, cut]))
+            turns += [problem.streams[place].name] * (counts[place, cut] if len(curves) > 1 else 0)
+        plans = {stream.name: grouped_plan(own) for stream, own in zip(problem.streams, taken, strict=True)}
         return conclude(problem, self.name, plans, turns=turns, costs=costs)
 
 
@@ -125,5 +128,5 @@ def _by_source(problem: Problem) -> list[list[int]]:
 
 
 def _union_ms(places: Sequence[int], curves: Sequence[Sequence[Job]], cuts: Sequence[Sequence[int]]) -> float:
-    jobs = [curves[place][cut] for place in places for cut in cuts[place]]
-    return makespan_ms([jobs[index] for index in johnson_order(jobs)])
+    counts = Counter(curves[place][cut] for place in places for cut in cuts[place])
+    return groups_makespan_ms((job, counts[job]) for job in sorted(counts, key=johnson_key))

@@ -9,7 +9,7 @@ from services.planner.search.answers import conclude, uniform, unsupported
 from services.planner.search.arrays import Index
 from services.planner.search.candidates import keeps_constraints
 from services.planner.search.diagnosis import diagnose, no_split
-from services.planner.search.network import Network, network_of
+from services.planner.search.network import Kind, Network, kind_of, network_of
 from services.planner.search.tables import Tables, build_tables, latency_measure, spans_ms, with_source
 from shared.plan.cost import CostModel
 from shared.plan.plan import Infeasible, Plan, Route, StreamPlan
@@ -61,7 +61,11 @@ class Masud:
             return unsupported(problem, self.name, f"{spans} segments to compare, more than {MAX_SPANS}")
         plans: dict[str, StreamPlan] = {}
         shared: dict[tuple[str, tuple[str, ...], int | None], _Chains] = {}
+        alike: dict[Kind, Route] = {}
         for stream in problem.streams:
+            if (known := alike.get(kind_of(stream))) is not None:
+                plans[stream.name] = uniform(known, stream.jobs)
+                continue
             tables = build_tables(problem, stream, network)
             key = stream.model, tables.nodes, tables.sink
             chains = shared.get(key)
@@ -71,6 +75,7 @@ class Masud:
             if route is None:
                 reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
                 return Infeasible(self.name, problem.policy.objective, reasons)
+            alike[kind_of(stream)] = route
             plans[stream.name] = uniform(route, stream.jobs)
         return conclude(problem, self.name, plans, costs=costs)
 

@@ -128,7 +128,7 @@ def _held(costs: CostModel, plans: Mapping[str, StreamPlan], stream: Stream) -> 
     parameters: defaultdict[str, float] = defaultdict(float)
     working: defaultdict[str, float] = defaultdict(float)
     for name, plan in plans.items():
-        other = costs.problem.stream(name)
+        other = costs.stream(name)
         blocks = costs.problem.models[other.model].blocks
         for route in plan.routes:
             for (device, work), busy_ms in costs.busy_ms(other, route).items():

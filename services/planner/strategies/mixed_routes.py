@@ -3,9 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
+
+import numpy as np
 
 from services.planner.scheduling.burst_bounds import burst_bound
-from services.planner.scheduling.curves import sequence_plan
+from services.planner.scheduling.curves import indexed_plan
 from services.planner.scheduling.johnson import johnson_order
 from services.planner.scheduling.route_mix import RouteMix, mix_routes, rounds_of
 from services.planner.search.answers import conclude, policy_queues, unsupported
@@ -81,29 +84,34 @@ def _rounded(costs: CostModel, stream: Stream, mix: RouteMix, pool: Sequence[Rou
     ranked = sorted(scaled, key=lambda route: counts[route] - scaled[route])
     for route in ranked[: stream.jobs - sum(counts.values())]:
         counts[route] += 1
-    return ordered_plan(costs, stream, [route for route, count in counts.items() for _ in range(count)])
+    routes = list(counts)
+    return ordered_plan(
+        costs, stream, routes, [place for place, route in enumerate(routes) for _ in range(counts[route])]
+    )
 
 
-def ordered_plan(costs: CostModel, stream: Stream, routes: Sequence[Route]) -> StreamPlan:
+def ordered_plan(costs: CostModel, stream: Stream, routes: Sequence[Route], taken: Sequence[int]) -> StreamPlan:
     """Return the better of two orders, by makespan: Johnson's (first operation against the rest), and evenly spread.
 
     Args:
-        costs: of the problem.
+        costs: the cost model.
         stream: whose jobs they are.
-        routes: one per job.
+        routes: distinct routes.
+        taken: the place of every job's route.
     """
-    if len(routes) == 1:
-        return sequence_plan(routes)
-    times = {route: [step.duration_ms for step in costs.operations(stream, route)] for route in dict.fromkeys(routes)}
-    order = johnson_order([(sum(times[route][:1]), sum(times[route][1:])) for route in routes])
-    taken, counts = Counter[Route](), Counter(routes)
-    spread: list[tuple[float, int]] = []
-    for index in order:
-        route = routes[index]
-        taken[route] += 1
-        spread.append(((taken[route] - 0.5) / counts[route], index))
-    orders = dict.fromkeys([tuple(order), tuple(index for _, index in sorted(spread, key=lambda entry: entry[0]))])
-    plans = [sequence_plan([routes[index] for index in candidate]) for candidate in orders]
+    if len(taken) == 1:
+        return indexed_plan(routes, taken)
+    counts = Counter(taken)
+    times: dict[int, tuple[float, float]] = {}
+    for place in counts:
+        own = [step.duration_ms for step in costs.operations(stream, routes[place])]
+        times[place] = sum(own[:1]), sum(own[1:])
+    johnson = [taken[index] for index in johnson_order([times[place] for place in taken])]
+    number = np.empty(len(taken))
+    for place, count in counts.items():
+        number[np.array(johnson) == place] = (np.arange(1, count + 1) - 0.5) / count
+    evenly = np.array(johnson)[np.argsort(number, kind="stable")].tolist()
+    plans = [indexed_plan(routes, order) for order in ([johnson] if evenly == johnson else [johnson, evenly])]
     if len(plans) == 1:
         return plans[0]
     return min(plans, key=lambda plan: costs.makespan_ms({stream.name: plan}))
@@ -114,9 +122,9 @@ def _improved(
 ) -> dict[str, StreamPlan]:
     """Move single jobs to other routes as long as that helps and no more than ``jobs`` jobs have been simulated."""
     best = dict(plans)
-    best_cost = _cost(costs, best)
     everyone = sum(len(plan.order) for plan in plans.values())
     left, improving = jobs - everyone, True
+    best_cost = _cost(costs, best) if left > 0 else inf
     while improving and left > 0:
         improving = False
         for name, candidate in _neighbours(costs, best, pools):
@@ -134,14 +142,16 @@ def _neighbours(
     costs: CostModel, plans: Mapping[str, StreamPlan], pools: Mapping[str, Sequence[Route]]
 ) -> Iterator[tuple[str, dict[str, StreamPlan]]]:
     for name, plan in plans.items():
-        stream = costs.problem.stream(name)
-        jobs = [Route(route.stages) for route in plan.jobs_in_order()]
+        stream, routes = costs.stream(name), [Route(route.stages) for route in plan.routes]
+        distinct = [*routes, *(route for route in pools[name] if route not in routes)]
+        repeated = [place for place, route in enumerate(plan.routes) for _ in range(route.jobs)]
+        jobs = [repeated[index] for index in plan.order]
         for old in dict.fromkeys(jobs):
-            for new in pools[name]:
-                if new.stages != old.stages:
+            for new in [distinct.index(route) for route in pools[name]]:
+                if new != old:
                     changed = list(jobs)
                     changed[jobs.index(old)] = new
-                    yield name, {**plans, name: ordered_plan(costs, stream, changed)}
+                    yield name, {**plans, name: ordered_plan(costs, stream, distinct, changed)}
 
 
 def _cost(costs: CostModel, plans: Mapping[str, StreamPlan]) -> float:

@@ -139,6 +139,8 @@ class _Searcher:
         self._objective, self._time_budget_s = objective, time_budget_s
         self._costs = network.costs
         self._shared: dict[tuple[str, tuple[str, ...], int | None], tuple[Measure, Array]] = {}
+        self._taken: dict[tuple[str, Work], float] = {}
+        self._counted = 0
 
     def solve(self, stream: Stream, plans: dict[str, StreamPlan], held: dict[str, float]) -> tuple[Tables, Found]:
         """Return the best path for one stream, given the plans of earlier ones and the memory that is held."""
@@ -188,12 +190,12 @@ class _Searcher:
         """Return the busy times on the nodes of ``tables`` that earlier streams cause; None if there are none."""
         if not plans:
             return None if len(self._problem.streams) == 1 else (0.0,) * (2 * len(tables.nodes))
-        busy: dict[tuple[str, Work], float] = {}
-        for name, plan in plans.items():
+        for name, plan in [*plans.items()][self._counted :]:
             for route in plan.routes:
-                for resource, time_ms in self._costs.busy_ms(self._problem.stream(name), route).items():
-                    busy[resource] = busy.get(resource, 0.0) + route.jobs * time_ms
-        return tuple(busy.get((name, work), 0.0) for work in (Work.COMPUTE, Work.SEND) for name in tables.nodes)
+                for resource, time_ms in self._costs.busy_ms(self._costs.stream(name), route).items():
+                    self._taken[resource] = self._taken.get(resource, 0.0) + route.jobs * time_ms
+        self._counted = len(plans)
+        return tuple(self._taken.get((name, work), 0.0) for work in (Work.COMPUTE, Work.SEND) for name in tables.nodes)
 
 
 def _measure(tables: Tables, objective: Objective, latency: Measure, limits: Limits) -> Measure:

@@ -26,6 +26,7 @@ PLAN = Plan(
     lower_bound=2.5,
     solve_ms=0.4,
     disciplines={"a": QueueDiscipline.FIFO},
+    left_out=("milp",),
 )
 
 

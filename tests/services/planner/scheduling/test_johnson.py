@@ -4,7 +4,7 @@ from itertools import permutations
 
 import pytest
 
-from services.planner.scheduling.johnson import Job, johnson_order, makespan_ms
+from services.planner.scheduling.johnson import Job, groups_makespan_ms, johnson_order, makespan_ms
 
 F = {3: 6.7, 4: 9.8, 6: 16.5}
 G = {3: 27.2, 4: 9.5, 6: 6.4}
@@ -47,3 +47,11 @@ def test_proposition_1_holds_on_monotone_chains() -> None:
 def test_proposition_1_fails_on_mixes() -> None:
     jobs = [(1.0, 2.0), (10.0, 20.0), (11.0, 1.0)]
     assert (makespan_ms(jobs), _proposition_1_ms(jobs)) == (32, 24)
+
+
+def test_groups_of_identical_jobs_end_when_the_jobs_do() -> None:
+    rng = random.Random("groups")
+    for _ in range(200):
+        groups = [((rng.uniform(0, 5), rng.uniform(0, 5)), rng.randint(1, 6)) for _ in range(rng.randint(0, 5))]
+        jobs = [job for job, count in groups for _ in range(count)]
+        assert groups_makespan_ms(groups) == pytest.approx(makespan_ms(jobs))
