@@ -1,4 +1,4 @@
-"""Every benchmark in its quick form, one after the other, with a headline each: `make bench`.
+"""Most benchmarks in their quick form, one after the other, with a headline each: `make bench`.
 
     python -m benchmarks [NAME...]
 
