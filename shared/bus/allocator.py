@@ -15,16 +15,15 @@ _M_TRIM_THRESHOLD = -1
 _M_TOP_PAD = -2
 _M_MMAP_THRESHOLD = -3
 _LARGEST_C_INT = 2**31 - 1
+_TOP_PAD_BYTES = 64 << 20
+"""Memory requested from the kernel at a time."""
 
 
-def keep_large_buffers(top_pad_bytes: int = 64 << 20) -> bool:
+def keep_large_buffers() -> bool:
     """Tell glibc's malloc to keep what it has. Call once, at the start of a process that moves feature maps.
 
     All three options belong together: the trim threshold alone switches the dynamic mmap threshold off and is slower
     than no tuning.
-
-    Args:
-        top_pad_bytes: memory requested from the kernel at a time.
 
     Returns:
         True if the allocator was told; False where there is no glibc, which is no fault.
@@ -37,7 +36,7 @@ def keep_large_buffers(top_pad_bytes: int = 64 << 20) -> bool:
         return False
     mallopt.argtypes = (ctypes.c_int, ctypes.c_int)
     mallopt.restype = ctypes.c_int
-    options = ((_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, _LARGEST_C_INT), (_M_TOP_PAD, top_pad_bytes))
+    options = ((_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, _LARGEST_C_INT), (_M_TOP_PAD, _TOP_PAD_BYTES))
     accepted = all([mallopt(option, value) == 1 for option, value in options])
     if not accepted:
         logger.warning("malloc did not accept its tuning; large messages will cost more")

@@ -32,7 +32,6 @@ def conclude(
     *,
     optimal: bool = False,
     lower_bound: float | None = None,
-    disciplines: Mapping[str, QueueDiscipline] | None = None,
     turns: Sequence[str] = (),
     costs: CostModel | None = None,
 ) -> Plan | Infeasible:
@@ -46,7 +45,6 @@ def conclude(
         plans: routes per stream.
         optimal: whether it is proved that no plan costs less.
         lower_bound: a proved bound of the cost, if one is known.
-        disciplines: queue discipline per device; without it the policy's.
         turns: the order in which the jobs of several streams start.
         costs: the cost model of the problem, if there is one already.
     """
@@ -56,7 +54,7 @@ def conclude(
     if broken:
         return Infeasible(strategy, objective, broken)
     by_name = {stream.name: stream for stream in problem.streams}
-    queues = policy_queues(problem, plans) if disciplines is None else dict(disciplines)
+    queues = policy_queues(problem, plans)
     predicted = costs.predict(plans, queues, turns)
     streams = {
         name: StreamPlan(
