@@ -129,7 +129,8 @@ async def _publish(calibration: Calibration, broker: str, timeout_s: float) -> N
 
 def _show(calibration: Calibration, name: str) -> None:
     sizes = ", ".join(f"{size.encoding} {size.size_bytes / 1000:.1f} kB" for size in calibration.input_sizes)
-    origin = f"{calibration.samples} inputs made of {calibration.photographs} files" + (f"; {sizes}" if sizes else "")
+    made_of = f"{calibration.photographs} file{'s' if calibration.photographs != 1 else ''}"
+    origin = f"{calibration.samples} inputs made of {made_of}" + (f"; {sizes}" if sizes else "")
     table = Table(
         title=f"{name}: encodings", caption=f"{origin}. ms: to encode + to decode.", padding=0, pad_edge=False
     )

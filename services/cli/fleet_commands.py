@@ -22,7 +22,7 @@ from services.cli.interrupts import INTERRUPTED
 from services.cli.options import Json, notes, output, print_json
 from services.cli.output_files import make_folder
 from services.cli.running import on_signals, quiet_logging
-from shared.service import ExitStatus
+from shared.service import ExitStatus, InputError
 
 RunDir = Annotated[
     Path | None,
@@ -73,6 +73,10 @@ def up(
     started one by one instead: `segue broker`, `planner`, `collector`, `executor`, `monitor`.
     """
     fleet = read_fleet(description)
+    if fleet.phases and duration_s is not None:
+        raise InputError(f"--duration-s: {description} has phases, which end by themselves; --phase-s shortens them")
+    if not fleet.phases and phase_s is not None:
+        raise InputError(f"--phase-s: {description} has no phases; --duration-s says when to stop")
     if phase_s is not None:
         fleet = fleet.with_phase_s(phase_s)
     if calibrate is not None:

@@ -155,6 +155,8 @@ def _check(document: dict[str, Any]) -> None:
 
 def _fault(fault: ErrorDetails) -> str:
     place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "string_pattern_mismatch":
+        return f"{place}: {fault['input']!r} cannot be a name: small letters, digits, '_', '+', '-'"
     unknown = fault["type"] in ("unexpected_keyword_argument", "extra_forbidden")
     return f"{place or 'policy'}: {'unknown key' if unknown else fault['msg']}"
 

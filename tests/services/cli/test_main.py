@@ -96,6 +96,8 @@ def test_a_calibration_is_for_the_fleet_of_the_environment(
     [
         (("up", "nowhere.toml"), "cannot read nowhere.toml"),
         (("up", str(FLEET), "--run-dir", __file__), "File exists"),
+        (("up", str(FLEET), "--duration-s", "9"), "has phases, which end by themselves; --phase-s shortens them"),
+        (("policy", "set", "s", "--codec", "UINT8"), "codec: 'UINT8' cannot be a name: small letters"),
         (("model", "add", "nowhere.onnx"), "cannot read nowhere.onnx"),
         (("submit", "nowhere.jpg", "--stream", "s"), "cannot read nowhere.jpg"),
         (("submit", __file__, "--stream", "a/b"), "is no stream name"),
