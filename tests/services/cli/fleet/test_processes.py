@@ -58,7 +58,10 @@ async def test_each_process_has_a_group_of_its_own_and_the_environment(tmp_path:
         await processes.start("broker", ("broker", "--port", str(unused_tcp_port)))
         pid = processes.pid("broker")
         assert os.getpgid(pid) == pid != os.getpgrp()
-        assert psutil.Process(pid).environ()["SEGUE_BROKER"] == "mqtt://somewhere"
+        async with asyncio.timeout(WAIT_S):
+            while not (environment := psutil.Process(pid).environ()):  # Linux shows none until exec is through.
+                await asyncio.sleep(0.01)
+        assert environment["SEGUE_BROKER"] == "mqtt://somewhere"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
