@@ -32,6 +32,9 @@ CROWDS = ((1, 1), (1, 30), (6, 5), (16, 1), (50, 2))
 
 LARGE_BLOCKS, LARGE_DEVICES = 30, 16
 
+LONG = ((10_000, 2, 1), (10_000, 4, 1), (12, 4, 10_000), (12, 4, 100_000), (12, 4, 1_000_000))
+"""Blocks, devices and jobs of long chains and long bursts that ``auto`` plans, one stream each."""
+
 BUDGET_S = 1.0
 """Time budget of `budget`."""
 
@@ -176,6 +179,19 @@ def budget(seeds: int = 3) -> list[dict[str, Any]]:
     return rows
 
 
+def long_problems() -> list[dict[str, Any]]:
+    """Return what ``auto`` takes for long chains and long bursts under BUDGET_S, in processor time."""
+    rows = []
+    for blocks, devices, jobs in LONG:
+        for objective in (Objective.THROUGHPUT, Objective.MAKESPAN):
+            problem = random_problem(0, blocks, devices, objective, jobs)
+            answer, times_ms = timed(strategies()["auto"], problem, 1, BUDGET_S)
+            row = {"blocks": blocks, "devices": devices, "jobs": jobs, "objective": objective.value}
+            left_out = len(answer.left_out) if isinstance(answer, Plan) else None
+            rows.append({**row, "budget_s": BUDGET_S, "used_s": times_ms[0] / 1000, "left_out": left_out})
+    return rows
+
+
 def shared_server_problem(seed: int, tasks: int, blocks: int = 12) -> Problem:
     """Many sources of mixed speed, one task each, around one server ten times as fast as the mean source."""
     rng = random.Random(seed)
@@ -240,6 +256,11 @@ def _show(results: dict[str, Any]) -> None:
         numbers = f"{row['median_s']:.2f}", f"{row['worst_s']:.2f}"
         table.add_row(str(row["streams"]), str(row["jobs"]), row["objective"], *numbers)
     console().print(table)
+    table = Table("blocks", "devices", "jobs", "objective", "s", "left out", title=f"auto within {BUDGET_S:g} s")
+    for row in results["long"]:
+        sizes = str(row["blocks"]), str(row["devices"]), str(row["jobs"])
+        table.add_row(*sizes, row["objective"], f"{row['used_s']:.2f}", str(row["left_out"]))
+    console().print(table)
     table = Table("streams", "what", "median ms", "total delay ms", title="Total delay, one server")
     for row in results["shared_server"]:
         cost = row.get("cost_ms")
@@ -258,6 +279,7 @@ def main() -> None:
         "quality": quality(options.time_budget_s),
         "speed": speed(options.repeats),
         "budget": budget(),
+        "long": long_problems(),
         "shared_server": shared_server(options.repeats),
     }
     _show(results)

@@ -40,6 +40,8 @@ def show_plan(problem: Problem, answer: Plan) -> None:
         f"{answer.strategy} for {answer.objective.value}: cost {answer.cost:.4g}, {proof}, "
         f"planned in {answer.solve_ms or 0.0:.1f} ms"
     )
+    if answer.left_out:
+        console.print(f"left out for lack of time (--time-budget-s): {', '.join(answer.left_out)}")
 
 
 def _route_table(costs: CostModel, stream: Stream, route: Route, index: int, routes: int) -> Table:

@@ -16,6 +16,7 @@ from shared.plan.quantities import Name
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 MAX_FAULTS: Final = 100
 MAX_TRANSFERS: Final = 20_000_000
+MAX_JOBS: Final = 1_000_000
 
 _ADAPTER: TypeAdapter[Problem] = TypeAdapter(Problem)
 
@@ -229,6 +230,9 @@ def _link_faults(problem: Problem) -> Iterator[Fault]:
 
 
 def _stream_faults(problem: Problem) -> Iterator[Fault]:
+    jobs = sum(stream.jobs for stream in problem.streams)
+    if jobs > MAX_JOBS:
+        yield Fault("$.streams", f"{jobs} jobs of all streams together, more than {MAX_JOBS}")
     seen: set[Name] = set()
     for index, stream in enumerate(problem.streams):
         path = f"$.streams[{index}]"

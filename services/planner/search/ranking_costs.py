@@ -85,6 +85,9 @@ class RankingCosts(MemoCosts):
 
     def completed(self, plan: Plan) -> Plan:
         """Return ``plan`` with all that it is predicted to cost, whatever that takes."""
+        told = [plan.predicted, *(own.predicted for own in plan.streams.values())]
+        if plan.cost < inf and all(each is not None and not isnan(each.makespan_ms) for each in told):
+            return plan
         self._whole = True
         predicted = self.predict(plan.streams, plan.disciplines, plan.turns)
         streams = {

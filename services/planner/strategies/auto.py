@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from services.planner.search.answers import BOUND_SLACK
 from services.planner.search.network import Network
 from services.planner.search.ranking_costs import RankingCosts
+from services.planner.strategies.brute_force import BruteForce
 from services.planner.strategies.burst import Burst
 from services.planner.strategies.dads import Dads
 from services.planner.strategies.exhaustive import Exhaustive
@@ -42,13 +43,32 @@ BALANCED_PAIRS = 200
 GREEDY_PAIRS = 60
 """For how many pairs of job and device a second of budget pays for all variants of the greedy at a shared server."""
 
+CROWD_PER_SECOND = 400
+"""For how many streams a second of time budget pays for all strategies."""
+
+SEQUENCED_PER_SECOND = 150_000
+"""For how many jobs a second of budget pays for all strategies that put every single job in order."""
+
+MIXED_PER_SECOND = 10_000
+"""For how many jobs a second of budget pays for looking for one best route, where mixes of routes come close to all."""
+
+LEAST_BUDGET_S = 0.1
+"""With less budget no fewer strategies are tried than with this."""
+
+_SEQUENCING = (Jps, Hps, BruteForce)
+
+_IN_CROWDS = (ShortestPath, MixedRoutes, Masud, Burst, HuMishra, Dads, RankAssignment, LocalOnly, RemoteOnly)
+"""What is tried for a crowd: the cheapest of each kind."""
+
 
 @dataclass(frozen=True, slots=True)
 class Auto:
     """Solves exactly where that is possible; otherwise evaluates every candidate with the common cost prediction.
 
     Stops at the first plan that is proved optimal. The answer names the strategy that won. All published strategies are
-    tried, in every variant; those of the greedy for shared servers if there are few jobs and delays are the objective.
+    tried, in every variant; those of the greedy for shared servers where delays are the objective. What the time budget
+    does not suffice for is named in the answer (``left_out``): strategies that many streams or jobs make too slow, and
+    those with a plan that is too long a burst to be simulated.
     """
 
     name: str = "auto"
@@ -99,40 +119,56 @@ def _rank(plan: Plan) -> tuple[float, float]:
 
 
 def _candidates(network: Network, time_budget_s: float, left_out: list[str]) -> Iterator[Strategy]:
-    """Yield the strategies worth trying, the exact ones first; they share what they look up."""
+    """Yield the strategies worth trying, the exact ones first; names of those that take too long go to ``left_out``."""
+    streams, jobs = len(network.problem.streams), sum(stream.jobs for stream in network.problem.streams)
+    crowded = streams > CROWD_PER_SECOND * max(LEAST_BUDGET_S, time_budget_s)
+    long = jobs > SEQUENCED_PER_SECOND * max(LEAST_BUDGET_S, time_budget_s)
+    many = jobs > MIXED_PER_SECOND * max(LEAST_BUDGET_S, time_budget_s)
+    for strategy, pays in _applicable(network, time_budget_s):
+        slow = not pays or (crowded and not isinstance(strategy, _IN_CROWDS))
+        slow = slow or (long and isinstance(strategy, _SEQUENCING)) or (many and isinstance(strategy, Milp))
+        slow = slow or (crowded and jobs == streams and isinstance(strategy, Burst))
+        if slow:
+            left_out.append(strategy.name)
+        else:
+            yield strategy
+
+
+def _applicable(network: Network, time_budget_s: float) -> Iterator[tuple[Strategy, bool]]:
+    """Yield the strategies for the objective, and whether the budget pays for them; they share what they look up."""
     problem = network.problem
-    yield ShortestPath(network=network)
-    pairs = len(problem.streams) * len(problem.devices)
-    balanced = len(problem.streams) == 1 or pairs <= BALANCED_PAIRS * max(1.0, time_budget_s)
-    if balanced and problem.policy.objective in (Objective.MAKESPAN, Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE):
-        yield ShortestPath(route_objective=Objective.THROUGHPUT, network=network)
-    if problem.policy.objective in (Objective.LATENCY, Objective.ENERGY, Objective.THROUGHPUT, Objective.DEADLINE):
-        yield Milp()
-    yield MixedRoutes(network=network)
-    yield Masud(network=network)
-    yield Jps(network=network)
-    yield Burst(network=network)
-    yield Hps(network=network)
-    yield HuMishra(network=network)
-    yield Dads(network=network)
-    yield RankAssignment(network=network)
-    yield KafetzisKoutsopoulos(network=network)
-    if problem.policy.objective in (Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE):
-        yield KafetzisKoutsopoulos(event_driven=True, network=network)
     objective, jobs = problem.policy.objective, sum(stream.jobs for stream in problem.streams)
+    yield ShortestPath(network=network), True
+    if objective in (Objective.MAKESPAN, Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE):
+        pairs = len(problem.streams) * len(problem.devices)
+        balanced = len(problem.streams) == 1 or pairs <= BALANCED_PAIRS * max(1.0, time_budget_s)
+        yield ShortestPath(route_objective=Objective.THROUGHPUT, network=network), balanced
+    if objective in (Objective.LATENCY, Objective.ENERGY, Objective.THROUGHPUT, Objective.DEADLINE):
+        yield Milp(), True
+    yield MixedRoutes(network=network), True
+    yield Masud(network=network), True
+    yield Jps(network=network), True
+    yield Burst(network=network), True
+    yield Hps(network=network), True
+    yield HuMishra(network=network), True
+    yield Dads(network=network), True
+    yield RankAssignment(network=network), True
+    yield KafetzisKoutsopoulos(network=network), True
+    shared = objective in (Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE)
+    if shared:
+        yield KafetzisKoutsopoulos(event_driven=True, network=network), True
     if objective is Objective.DELAY_VARIANCE or (objective is Objective.MAKESPAN and len(problem.streams) > 1):
-        yield FairRanks(network=network)
-    yield Neurosurgeon(network=network)
+        yield FairRanks(network=network), True
+    yield Neurosurgeon(network=network), True
     few = jobs * len(problem.devices) <= GREEDY_PAIRS * time_budget_s
-    shared = few and objective in (Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE)
     for variant in variants(network).values():
-        if shared or not isinstance(variant, KafetzisKoutsopoulos):
-            yield variant
-    yield LocalOnly(network=network)
-    yield RemoteOnly(network=network)
-    yield Exhaustive()
+        if not isinstance(variant, KafetzisKoutsopoulos):
+            yield variant, True
+        elif shared:
+            yield variant, few
+    yield LocalOnly(network=network), True
+    yield RemoteOnly(network=network), True
+    yield Exhaustive(), True
     blocks = sum(len(problem.models[stream.model].blocks) for stream in problem.streams)
-    if len(problem.streams) <= LEARNED_STREAMS * time_budget_s and blocks <= LEARNED_BLOCKS * max(1.0, time_budget_s):
-        yield MasudLearned()
-    else:
-        left_out.append(MasudLearned().name)
+    few = len(problem.streams) <= LEARNED_STREAMS * time_budget_s
+    yield MasudLearned(), few and blocks <= LEARNED_BLOCKS * max(1.0, time_budget_s)

@@ -280,3 +280,14 @@ def test_path_of_odd_keys() -> None:
 def test_instances_round_trip(path: Path) -> None:
     problem = read_problem(path.read_bytes())
     assert read_problem(json.dumps(problem_values(problem))) == problem
+
+
+def test_so_many_jobs_that_no_plan_could_be_told_are_refused() -> None:
+    text = (INSTANCES / "two_cameras_one_server.json").read_bytes()
+    values = json.loads(text)
+    for stream in values["streams"]:
+        stream["jobs"] = 600_000
+    with pytest.raises(
+        InvalidDocumentError, match=r"\$\.streams: 1200000 jobs of all streams together, more than 1000000"
+    ):
+        read_problem(json.dumps(values))
