@@ -45,6 +45,16 @@ def test_people_see_the_route(app: typer.Typer) -> None:
     assert "pi -> cloud" in result.stdout and "proved optimal" in result.stdout
 
 
+def test_what_is_left_out_for_lack_of_time_is_said(app: typer.Typer) -> None:
+    path = str(INSTANCES / "alexnet_burst_4g.json")
+    hurried = _run(app, "plan", path, "--time-budget-s", "0")
+    assert "left out for lack of time (--time-budget-s): masud_learned" in hurried.stdout
+    answer = _run(app, "plan", path, "--time-budget-s", "0", "--json").stdout
+    assert json.loads(answer)["left_out"] == ["masud_learned"]
+    jsonschema.validate(json.loads(answer), json.loads(_run(app, "schema", "plan").stdout))
+    assert "left out" not in _run(app, "plan", path).stdout
+
+
 def test_overrides(app: typer.Typer) -> None:
     path = str(INSTANCES / "alexnet_pi_cloud_wifi.json")
     result = _run(app, "plan", path, "--strategy", "local_only", "--objective", "energy", "--json")
