@@ -157,7 +157,7 @@ def _applicable(network: Network, time_budget_s: float) -> Iterator[tuple[Strate
     shared = objective in (Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE)
     if shared:
         yield KafetzisKoutsopoulos(event_driven=True, network=network), True
-    if objective is Objective.DELAY_VARIANCE or (objective is Objective.MAKESPAN and len(problem.streams) > 1):
+    if objective in (Objective.DELAY_VARIANCE, Objective.MAKESPAN):
         yield FairRanks(network=network), True
     yield Neurosurgeon(network=network), True
     few = jobs * len(problem.devices) <= GREEDY_PAIRS * time_budget_s

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,9 @@ from shared.plan.cost import CostModel
 from shared.plan.plan import Plan
 from shared.plan.policy import Objective, Policy
 from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
+from shared.plan.problem_file import read_problem
+
+INSTANCES = Path(__file__).parents[3] / "instances"
 
 
 def _problem(objective: Objective, streams: int, jobs: int) -> Problem:
@@ -70,3 +74,15 @@ def test_a_burst_that_nobody_can_simulate_in_time_is_simulated_once() -> None:
     assert "shortest_path" in answer.left_out
     roomy = _solved(replace(problem), 1.0)
     assert roomy.cost <= answer.cost * (1 + 1e-9)
+
+
+def test_a_burst_of_one_stream_is_no_worse_than_with_any_strategy() -> None:
+    """Here the least largest delay that `fair_ranks` finds beats every mix of two cuts."""
+    problem = read_problem((INSTANCES / "alexnet_pi_cloud_4g.json").read_bytes())
+    streams = tuple(replace(stream, jobs=10) for stream in problem.streams)
+    problem = replace(problem, streams=streams, policy=replace(problem.policy, objective=Objective.MAKESPAN))
+    answer = _solved(problem, 0.5)
+    for name, strategy in known_strategies().items():
+        other = strategy.solve(problem, seed=0, time_budget_s=0.5)
+        if isinstance(other, Plan):
+            assert answer.cost <= other.cost * (1 + 1e-9), name
