@@ -97,12 +97,13 @@ async def measure(running: RunningFleet, case: str, strategy: str, jobs: int, re
     await stand.until(lambda: plan.epoch in stand.reroutes, "the reason for the plan")
     await stand.reach(running.workload.payloads[0], plan.epoch)
     took_ms = [await burst_ms(running, jobs) for _ in range(repeats)]
+    problem = true_problem(running, jobs)
     return Row(
         case,
         strategy,
         tuple(f"{route.weight} x {route_text(route)}" for route in plan.routes),
         stand.reroutes[plan.epoch].predicted_after,
-        joint_cost(true_problem(running, jobs), {plan.stream: _named(plan.routes)}),
+        joint_cost(problem, {problem.streams[0].name: _named(plan.routes)}),
         statistics.median(took_ms),
         min(took_ms),
         max(took_ms),
