@@ -30,7 +30,7 @@ from services.cli.fleet.scenario import Conditions, usual_conditions
 
 OUT = RESULTS / "switching.json"
 REPETITIONS, QUICK_REPETITIONS = 8, 2
-SAGGING_MBPS, SLOW_MBPS, BUSY = 1.5, 0.8, 3.0
+SAGGING_MBPS, SLOW_MBPS, BUSY = 1.5, 1.5, 6.0
 REROUTE_S = 20.0
 """A plan that has not come by then does not come."""
 CALM_S = 6.0
