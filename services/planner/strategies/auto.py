@@ -1,9 +1,11 @@
 """The default: tries what fits the objective, returns the best plan and what is proved about it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
-from services.planner.search.answers import BOUND_SLACK
+from services.planner.scheduling.moves import moved_jobs
+from services.planner.search.answers import BOUND_SLACK, conclude
 from services.planner.search.network import Network
 from services.planner.search.ranking_costs import RankingCosts
 from services.planner.strategies.brute_force import BruteForce
@@ -26,7 +28,8 @@ from services.planner.strategies.remote_only import RemoteOnly
 from services.planner.strategies.shortest_path import ShortestPath
 from services.planner.strategies.strategy import Strategy
 from services.planner.strategies.variants import variants
-from shared.plan.plan import Constraint, Infeasible, Plan
+from shared.plan.cost import CostModel
+from shared.plan.plan import Constraint, Infeasible, Plan, Route, StreamPlan
 from shared.plan.policy import Objective
 from shared.plan.problem import Problem
 
@@ -52,6 +55,15 @@ SEQUENCED_PER_SECOND = 150_000
 MIXED_PER_SECOND = 10_000
 """For how many jobs a second of budget pays for looking for one best route, where mixes of routes come close to all."""
 
+MOVED_PER_SECOND = 40_000
+"""How many jobs of a burst may be simulated per second of budget to make the best plan better, one job at a time."""
+
+STARTS = 4
+"""How many of the best candidates are made better so."""
+
+POOLED = 24
+"""How many routes of other candidates, those of the best first, jobs may move to."""
+
 LEAST_BUDGET_S = 0.1
 """With less budget no fewer strategies are tried than with this."""
 
@@ -68,7 +80,8 @@ class Auto:
     Stops at the first plan that is proved optimal. The answer names the strategy that won. All published strategies are
     tried, in every variant; those of the greedy for shared servers where delays are the objective. What the time budget
     does not suffice for is named in the answer (``left_out``): strategies that many streams or jobs make too slow, and
-    those with a plan that is too long a burst to be simulated.
+    those with a plan that is too long a burst to be simulated. Of a burst without proof, single jobs then move to
+    routes that other candidates have found, as long as that helps.
     """
 
     name: str = "auto"
@@ -80,6 +93,7 @@ class Auto:
         costs = RankingCosts(problem, time_budget_s)
         best: Plan | None = None
         bound: float | None = None
+        answers: list[Plan] = []
         failures: list[Infeasible] = []
         left_out: list[str] = []
         for strategy in _candidates(Network(problem, costs), time_budget_s, left_out):
@@ -98,15 +112,37 @@ class Auto:
                 return replace(costs.completed(answer), optimal=True, lower_bound=answer.cost)
             if answer.lower_bound is not None:
                 bound = answer.lower_bound if bound is None else max(bound, answer.lower_bound)
+            answers.append(answer)
             if best is None or _rank(answer) < _rank(best):
                 best = answer
         if best is None:
             reasons = tuple(dict.fromkeys(reason for failure in failures for reason in failure.reasons))
             return Infeasible(self.name, problem.policy.objective, failures[0].reasons or reasons)
+        best = _moved(costs, best, answers, int(MOVED_PER_SECOND * time_budget_s))
         best = replace(costs.completed(best), left_out=tuple(dict.fromkeys(left_out)))
         if bound is not None and best.cost <= bound * (1 + BOUND_SLACK):
             return replace(best, optimal=True, lower_bound=best.cost, left_out=())
         return replace(best, lower_bound=None if bound is None else min(bound, best.cost))
+
+
+def _moved(costs: CostModel, best: Plan, answers: Sequence[Plan], jobs: int) -> Plan:
+    """Return a better plan for the burst of a single stream, its jobs on the routes of all candidates, or ``best``."""
+    problem = costs.problem
+    if problem.policy.objective not in (Objective.MAKESPAN, Objective.TOTAL_DELAY) or len(problem.streams) > 1:
+        return best
+    (name,) = best.streams
+    ranked = [answer.streams[name] for answer in sorted(answers, key=_rank)]
+    stages = dict.fromkeys(route.stages for plan in ranked for route in plan.routes)
+    if not 1 < problem.streams[0].jobs <= jobs // STARTS or len(stages) == 1:
+        return best
+    pool = [Route(each) for each in islice(stages, POOLED)]
+    starts = dict.fromkeys((plan.routes, plan.order) for plan in ranked)
+    for routes, order in islice(starts, STARTS):
+        plans = moved_jobs(costs, {name: StreamPlan(routes, order)}, {name: pool}, jobs // STARTS)
+        moved = conclude(problem, "auto", plans, costs=costs)
+        if isinstance(moved, Plan) and moved.cost < best.cost:
+            best = moved
+    return best
 
 
 def _is_final(answer: Infeasible) -> bool:

@@ -1,17 +1,12 @@
 """Several routes side by side: the best fractional mix over any number of devices, rounded to whole jobs."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import inf
-
-import numpy as np
 
 from services.planner.scheduling.burst_bounds import burst_bound
-from services.planner.scheduling.curves import indexed_plan
-from services.planner.scheduling.johnson import johnson_order
+from services.planner.scheduling.moves import moved_jobs, ordered_plan
 from services.planner.scheduling.route_mix import RouteMix, mix_routes, rounds_of
-from services.planner.search.answers import conclude, policy_queues, unsupported
+from services.planner.search.answers import conclude, unsupported
 from services.planner.search.candidates import keeps_constraints
 from services.planner.search.diagnosis import diagnose, fastest_within, no_split
 from services.planner.search.network import Network, network_of
@@ -64,7 +59,7 @@ class MixedRoutes:
                 return Infeasible(self.name, problem.policy.objective, reasons)
             pools[stream.name] = pool
             plans[stream.name] = _rounded(costs, stream, mix, pool)
-        plans = _improved(costs, plans, pools, int(JOBS_PER_SECOND * time_budget_s))
+        plans = moved_jobs(costs, plans, pools, int(JOBS_PER_SECOND * time_budget_s))
         bound = burst_bound(problem, tables, mix)
         if memory_violations(problem, plans):
             single = ShortestPath(network=network).solve(problem, seed=seed, time_budget_s=time_budget_s)
@@ -88,73 +83,3 @@ def _rounded(costs: CostModel, stream: Stream, mix: RouteMix, pool: Sequence[Rou
     return ordered_plan(
         costs, stream, routes, [place for place, route in enumerate(routes) for _ in range(counts[route])]
     )
-
-
-def ordered_plan(costs: CostModel, stream: Stream, routes: Sequence[Route], taken: Sequence[int]) -> StreamPlan:
-    """Return the better of two orders, by makespan: Johnson's (first operation against the rest), and evenly spread.
-
-    Args:
-        costs: the cost model.
-        stream: whose jobs they are.
-        routes: distinct routes.
-        taken: the place of every job's route.
-    """
-    if len(taken) == 1:
-        return indexed_plan(routes, taken)
-    counts = Counter(taken)
-    times: dict[int, tuple[float, float]] = {}
-    for place in counts:
-        own = [step.duration_ms for step in costs.operations(stream, routes[place])]
-        times[place] = sum(own[:1]), sum(own[1:])
-    johnson = [taken[index] for index in johnson_order([times[place] for place in taken])]
-    number = np.empty(len(taken))
-    for place, count in counts.items():
-        number[np.array(johnson) == place] = (np.arange(1, count + 1) - 0.5) / count
-    evenly = np.array(johnson)[np.argsort(number, kind="stable")].tolist()
-    plans = [indexed_plan(routes, order) for order in ([johnson] if evenly == johnson else [johnson, evenly])]
-    if len(plans) == 1:
-        return plans[0]
-    return min(plans, key=lambda plan: costs.makespan_ms({stream.name: plan}))
-
-
-def _improved(
-    costs: CostModel, plans: Mapping[str, StreamPlan], pools: Mapping[str, Sequence[Route]], jobs: int
-) -> dict[str, StreamPlan]:
-    """Move single jobs to other routes as long as that helps and no more than ``jobs`` jobs have been simulated."""
-    best = dict(plans)
-    everyone = sum(len(plan.order) for plan in plans.values())
-    left, improving = jobs - everyone, True
-    best_cost = _cost(costs, best) if left > 0 else inf
-    while improving and left > 0:
-        improving = False
-        for name, candidate in _neighbours(costs, best, pools):
-            left -= everyone + 2 * len(best[name].order)
-            cost = _cost(costs, candidate)
-            if cost < best_cost * (1 - 1e-9):
-                best, best_cost, improving = candidate, cost, True
-                break
-            if left <= 0:
-                break
-    return best
-
-
-def _neighbours(
-    costs: CostModel, plans: Mapping[str, StreamPlan], pools: Mapping[str, Sequence[Route]]
-) -> Iterator[tuple[str, dict[str, StreamPlan]]]:
-    for name, plan in plans.items():
-        stream, routes = costs.stream(name), [Route(route.stages) for route in plan.routes]
-        distinct = [*routes, *(route for route in pools[name] if route not in routes)]
-        repeated = [place for place, route in enumerate(plan.routes) for _ in range(route.jobs)]
-        jobs = [repeated[index] for index in plan.order]
-        for old in dict.fromkeys(jobs):
-            for new in [distinct.index(route) for route in pools[name]]:
-                if new != old:
-                    changed = list(jobs)
-                    changed[jobs.index(old)] = new
-                    yield name, {**plans, name: ordered_plan(costs, stream, distinct, changed)}
-
-
-def _cost(costs: CostModel, plans: Mapping[str, StreamPlan]) -> float:
-    problem = costs.problem
-    queues = policy_queues(problem, plans)
-    return costs.cost(problem.policy.objective, plans, costs.predict(plans, queues), queues)
