@@ -55,7 +55,7 @@ SEQUENCED_PER_SECOND = 150_000
 MIXED_PER_SECOND = 10_000
 """For how many jobs a second of budget pays for looking for one best route, where mixes of routes come close to all."""
 
-MOVED_PER_SECOND = 40_000
+MOVED_PER_SECOND = 16_000
 """How many jobs of a burst may be simulated per second of budget to make the best plan better, one job at a time."""
 
 STARTS = 4
