@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from shared.messages.devices import LinkEstimate, TransferObservation
+from shared.transmission import transmission_ms
 
 OVERDUE_FACTOR = 3.0
 _SHORTEST_OVERDUE_MS = 250.0
@@ -42,7 +43,7 @@ class TransferLedger:
         """Return what a transfer should take, none if nothing is known of the link."""
         link = self._estimates.get(target)
         if link is not None and link.bandwidth_mbps > 0:
-            return link.latency_ms + 8 * size_bytes / (1000 * link.bandwidth_mbps)
+            return link.latency_ms + transmission_ms(size_bytes, link.bandwidth_mbps)
         rate = self._ms_per_byte.get(target)
         return None if rate is None else rate * size_bytes
 

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
+from shared.transmission import NOISE_MS, PATIENCE, TELLING_MS, transmission_ms
+
 _WINDOW = 9
 _AGREEMENT = math.log(1.4)
 """Samples further from the estimate than this factor contradict it."""
-_NOISE_MS = 1.5
-"""What scheduling and the broker add or take on a whim; differences below it contradict nothing."""
-_TELLING_MS = 10 * _NOISE_MS
-"""Overdue transfers that should have taken less may only have met a hiccup."""
 _CONVERGED = 1.1
 """The upper quartile of samples over the lower one, below which more of them are not needed."""
 _CONFIRMED = 0.05
@@ -51,7 +49,7 @@ class ReseedingMedian(Generic[Sample]):
         read: Callable[[Sample], tuple[float, float]],
         *,
         window: int = _WINDOW,
-        patience: int = 2,
+        patience: int = PATIENCE,
         quantile: float = 0.5,
         coincide: Callable[[Sample, Sample], bool] = lambda earlier, later: False,
     ) -> None:
@@ -180,7 +178,7 @@ class LoadEstimator:
             return
         ratio = max(measured_ms / idle_ms, _LEAST_LOAD_FACTOR)
         expected_ms = self.load_factor * idle_ms
-        verdict = _verdict(ratio / self.load_factor, measured_ms - expected_ms, _NOISE_MS)
+        verdict = _verdict(ratio / self.load_factor, measured_ms - expected_ms, NOISE_MS)
         self._ratio.add((ratio, idle_ms), verdict)
 
 
@@ -289,7 +287,7 @@ class LinkEstimator:
             self._latency.reseed(latency_ms)
             return
         difference_ms = latency_ms - known_ms
-        if abs(difference_ms) <= max(_NOISE_MS, known_ms / 2):
+        if abs(difference_ms) <= max(NOISE_MS, known_ms / 2):
             self._latency.add(latency_ms, Verdict.AGREES)
         elif difference_ms > 0:
             self._latency.add(latency_ms, Verdict.ABOVE)
@@ -315,7 +313,7 @@ class LinkEstimator:
             self._is_bound = False
             return
         rate_mbps, expected_ms = self._rate_mbps(crossing), transmission_ms(size_bytes, known_mbps)
-        noise_ms = max(_NOISE_MS, (known_ms or 0.0) / 4, self._jitter_ms())
+        noise_ms = max(NOISE_MS, (known_ms or 0.0) / 4, self._jitter_ms())
         verdict = _verdict(rate_mbps / known_mbps, transmission_ms(size_bytes, rate_mbps) - expected_ms, noise_ms)
         if verdict is Verdict.AGREES and expected_ms < noise_ms and self._has_larger(size_bytes):
             return
@@ -347,17 +345,12 @@ class LinkEstimator:
         if (
             known_mbps is not None
             and not self._is_bound
-            and transmission_ms(crossing.size_bytes, known_mbps) < _TELLING_MS
+            and transmission_ms(crossing.size_bytes, known_mbps) < TELLING_MS
         ):
             self._bandwidth.add(crossing, Verdict.BELOW)
             return
         self._bandwidth.reseed(crossing)
         self._is_bound = True
-
-
-def transmission_ms(size_bytes: int, bandwidth_mbps: float) -> float:
-    """Return how long `size_bytes` take on a link, without latency; infinite on a link of 0 Mbps."""
-    return 8 * size_bytes / (1000 * bandwidth_mbps) if bandwidth_mbps > 0 else math.inf
 
 
 def _verdict(ratio: float, difference_ms: float, noise_ms: float) -> Verdict:

@@ -5,8 +5,9 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from services.monitor.estimate import LinkEstimator, transmission_ms
+from services.monitor.estimate import LinkEstimator
 from shared.messages.devices import LinkEstimate, TransferObservation
+from shared.transmission import transmission_ms
 
 MAX_PEERS = 256
 

@@ -17,15 +17,10 @@ from typing import assert_never
 from shared.messages.alternatives import Alternatives, Quantity, Threshold
 from shared.messages.devices import ComputeObservation, TransferObservation
 from shared.messages.streams import CommittedPlan, PlanRoute, route_text
+from shared.transmission import NOISE_MS, PATIENCE, TELLING_MS, transmission_ms
 
 CONFIRM_S = 10.0
 """How long the planner may take to confirm, beyond the policy's cooldown; and how long a crossing counts."""
-NOISE_MS = 1.5
-"""What scheduling and the broker add or take; as in the monitor's estimates."""
-PATIENCE = 2
-"""Measurements in a row that must agree; as in the monitor's estimates."""
-TELLING_MS = 10 * NOISE_MS
-"""An overdue transfer that should have taken less may only have met a hiccup."""
 
 
 class _Side(Enum):
@@ -131,9 +126,7 @@ class Reflex:
         threshold = self._threshold(Quantity.BANDWIDTH, target)
         if threshold is None or size_bytes <= 0:
             return None
-        on_link_ms = max(elapsed_ms - threshold.latency_ms, elapsed_ms / 10)
-        reading = _transfer_reading(threshold, size_bytes, on_link_ms, finished)
-        return self._take(replace(reading, took_ms=elapsed_ms), now_s)
+        return self._take(_transfer_reading(threshold, size_bytes, elapsed_ms, finished), now_s)
 
     def computed(self, measured_ms: float, idle_ms: float, *, now_s: float) -> Switch | None:
         """Take one segment that this device has computed: what it took, encoding aside, and what it takes idle."""
@@ -209,18 +202,19 @@ class Reflex:
         return None
 
 
-def _transfer_reading(threshold: Threshold, size_bytes: int, on_link_ms: float, finished: bool) -> _Reading:
+def _transfer_reading(threshold: Threshold, size_bytes: int, elapsed_ms: float, finished: bool) -> _Reading:
     """Judge a transfer; one that is overdue can only be slow."""
+    on_link_ms = max(elapsed_ms - threshold.latency_ms, elapsed_ms / 10)
     low, high = threshold.leave_below, threshold.leave_above
     side = None
-    if low is not None and on_link_ms > _sending_ms(size_bytes, low) + NOISE_MS:
+    if low is not None and on_link_ms > transmission_ms(size_bytes, low) + NOISE_MS:
         side = _Side.BELOW
-    elif finished and high is not None and on_link_ms < _sending_ms(size_bytes, high) - NOISE_MS:
+    elif finished and high is not None and on_link_ms < transmission_ms(size_bytes, high) - NOISE_MS:
         side = _Side.ABOVE
     mbps = 8 * size_bytes / (1000 * on_link_ms)
     text = f"link {threshold.device}->{threshold.target} has {'' if finished else 'less than '}{mbps:.3g} Mbps"
-    is_sure = not finished and _sending_ms(size_bytes, threshold.value) >= TELLING_MS
-    return _Reading(threshold, side, on_link_ms, text, is_sure=is_sure, is_whole=finished)
+    is_sure = not finished and transmission_ms(size_bytes, threshold.value) >= TELLING_MS
+    return _Reading(threshold, side, elapsed_ms, text, is_sure=is_sure, is_whole=finished)
 
 
 def _compute_reading(threshold: Threshold, measured_ms: float, idle_ms: float) -> _Reading:
@@ -233,7 +227,3 @@ def _compute_reading(threshold: Threshold, measured_ms: float, idle_ms: float) -
     elif low is not None and shared_ms < low * idle_ms - NOISE_MS:
         side = _Side.BELOW
     return _Reading(threshold, side, measured_ms, f"load factor of {threshold.device} is {shared_ms / idle_ms:.3g}")
-
-
-def _sending_ms(size_bytes: int, mbps: float) -> float:
-    return 8 * size_bytes / (1000 * mbps)

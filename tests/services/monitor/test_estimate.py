@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.monitor.estimate import LinkEstimator, LoadEstimator, ReseedingMedian, Verdict, transmission_ms
+from services.monitor.estimate import LinkEstimator, LoadEstimator, ReseedingMedian, Verdict
+from shared.transmission import transmission_ms
 
 LATENCY_MS = 2.0
 RECORDED = json.loads((Path(__file__).parent / "recorded_probes.json").read_text())
