@@ -24,7 +24,7 @@ def overload(problem: Problem, routes: Sequence[PlanRoute], rate_hz: float, *, a
         rate_hz: requests per second; 0 if not known.
         already: that was said before.
     """
-    if burst_jobs(problem) > 1 or broken_constraints(problem, routes):
+    if rate_hz <= 0 or burst_jobs(problem) > 1 or broken_constraints(problem, routes):
         return ""
     name = problem.streams[0].name
     found = busiest(utilisation(CostModel(problem), to_plan(problem, routes), {name: rate_hz}))

@@ -118,14 +118,14 @@ class Auto:
         if best is None:
             reasons = tuple(dict.fromkeys(reason for failure in failures for reason in failure.reasons))
             return Infeasible(self.name, problem.policy.objective, failures[0].reasons or reasons)
-        best = _moved(costs, best, answers, int(MOVED_PER_SECOND * time_budget_s))
+        best = _moved(self.name, costs, best, answers, int(MOVED_PER_SECOND * time_budget_s))
         best = replace(costs.completed(best), left_out=tuple(dict.fromkeys(left_out)))
         if bound is not None and best.cost <= bound * (1 + BOUND_SLACK):
             return replace(best, optimal=True, lower_bound=best.cost, left_out=())
         return replace(best, lower_bound=None if bound is None else min(bound, best.cost))
 
 
-def _moved(costs: CostModel, best: Plan, answers: Sequence[Plan], jobs: int) -> Plan:
+def _moved(strategy: str, costs: CostModel, best: Plan, answers: Sequence[Plan], jobs: int) -> Plan:
     """Return a better plan for the burst of a single stream, its jobs on the routes of all candidates, or ``best``."""
     problem = costs.problem
     if problem.policy.objective not in (Objective.MAKESPAN, Objective.TOTAL_DELAY) or len(problem.streams) > 1:
@@ -139,7 +139,7 @@ def _moved(costs: CostModel, best: Plan, answers: Sequence[Plan], jobs: int) -> 
     starts = dict.fromkeys((plan.routes, plan.order) for plan in ranked)
     for routes, order in islice(starts, STARTS):
         plans = moved_jobs(costs, {name: StreamPlan(routes, order)}, {name: pool}, jobs // STARTS)
-        moved = conclude(problem, "auto", plans, costs=costs)
+        moved = conclude(problem, strategy, plans, costs=costs)
         if isinstance(moved, Plan) and moved.cost < best.cost:
             best = moved
     return best
