@@ -2,13 +2,14 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from services.cli.fleet.processes import Processes
+from shared.bus.connection import Connection
+from shared.bus.settings import BusSettings
 
 WAIT_S = 20.0
 
@@ -54,20 +55,14 @@ async def test_a_killed_process_is_gone_is_no_surprise_and_can_be_started_again(
     assert processes.names == ()
 
 
-def environment_of(pid: int) -> dict[str, str]:
-    """Return what a process was given; Linux shows nothing until its exec is through."""
-    end_s = time.monotonic() + WAIT_S
-    while not (found := psutil.Process(pid).environ()) and time.monotonic() < end_s:
-        time.sleep(0.01)
-    return found
-
-
 async def test_each_process_has_a_group_of_its_own_and_the_environment(tmp_path: Path, unused_tcp_port: int) -> None:
     async with Processes(tmp_path, {"SEGUE_BROKER": "mqtt://somewhere"}) as processes:
         await processes.start("broker", ("broker", "--port", str(unused_tcp_port)))
         pid = processes.pid("broker")
         assert os.getpgid(pid) == pid != os.getpgrp()
-        environment = await asyncio.to_thread(environment_of, pid)
+        async with Connection.open(BusSettings(port=unused_tcp_port), connect_timeout_s=WAIT_S):
+            pass  # Until its exec is through, Linux shows nothing of a process's environment.
+        environment = psutil.Process(pid).environ()
         assert environment["SEGUE_BROKER"] == "mqtt://somewhere"
 
 
