@@ -17,14 +17,14 @@ from pathlib import Path
 from rich.table import Table
 
 from benchmarks.report import RESULTS, console, write
-from services.planner.search.min_cut import cheapest_division
+from planning.cost.cost_model import CostModel
+from planning.problem.plan import RAW, sequential_route
+from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
+from planning.search.min_cut import cheapest_division
 from shared.model.architectures import build
-from shared.model.cost import flops
 from shared.model.cuts import find_partition
 from shared.model.liveness import ActiveGraph, activate
-from shared.plan.cost import CostModel
-from shared.plan.plan import RAW, sequential_route
-from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
+from shared.model.node_cost import flops
 
 MODELS = ("squeezenet", "googlenet", "inceptionv3", "resnet18", "resnet50", "mobilenetv2")
 QUICK_MODELS = ("squeezenet", "googlenet")

@@ -30,9 +30,9 @@ from benchmarks.stand import Stand
 from broker.embedded import EmbeddedBroker
 from broker.mosquitto import MosquittoBroker, find_mosquitto
 from broker.process import BrokerProcess
-from services.cli.fleet import commands
-from services.cli.fleet.processes import Processes
-from services.cli.manifest import Preset, build_manifest
+from services.cli.support.manifest import Preset, build_manifest
+from services.cli.testbed import command_lines
+from services.cli.testbed.processes import Processes
 from services.executor.segments.engine import EngineSettings
 from services.executor.segments.lifecycle import SegmentKey
 from services.executor.segments.segment import REQUEST_TENSOR, build_segments
@@ -137,7 +137,7 @@ async def measure_broker(
     files = {manifest.model: path for manifest, path, _ in models}
     async with (
         broker,
-        Processes(folder, commands.environment(broker.settings.address)) as processes,
+        Processes(folder, command_lines.environment(broker.settings.address)) as processes,
     ):
         for device in (FIRST, SECOND):
             await processes.start(device, ("executor", "--device", device, "--data-dir", str(folder)))

@@ -21,7 +21,7 @@ from shared.model.architectures import ARCHITECTURES, build
 from shared.model.cuts import all_cuts
 from shared.model.graph import Graph
 from shared.model.materialise import materialise_weights, without_softmax
-from shared.model.model import Model
+from shared.model.model import PartitionedModel
 from shared.model.onnx_file import Verifier, extract_segment, load_model, to_bytes
 
 SEED = 7
@@ -91,7 +91,7 @@ def measure(name: str, graph: Graph, *, most_cuts: int | None) -> ModelResult:
     )
 
 
-def measure_cut(model: Model, verifier: Verifier, index: int) -> CutResult:
+def measure_cut(model: PartitionedModel, verifier: Verifier, index: int) -> CutResult:
     """Verify the two segments that one cut makes."""
     cut = model.analysis.cuts[index - 1]
     segments = [extract_segment(model, 0, index), extract_segment(model, index, model.partition.block_count)]

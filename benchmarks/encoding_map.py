@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from services.planner.strategies.registry import solve, with_strategy
+from planning.problem.plan import Infeasible, Plan
+from planning.problem.problem import Block, CodecProfile, Device, Link, Model, Problem, Stream
+from planning.strategies.registry import solve, with_strategy
 from shared.messages.calibration import BlockCalibration, Calibration
-from shared.plan.plan import Infeasible, Plan
-from shared.plan.policy import Objective, Policy
-from shared.plan.problem import Block, CodecProfile, Device, Link, Model, Problem, Stream
+from shared.policy import Objective, Policy
 
 SPEEDS = (0.10, 0.25, 0.50)
 """Of the source; the server has speed 1: this machine."""

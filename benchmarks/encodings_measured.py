@@ -25,13 +25,15 @@ from pathlib import Path
 from benchmarks.encoding_map import LATENCY_MS, SERVER, SOURCE, MeasuredModel, make_problem
 from benchmarks.encodings import DATA, SQUEEZENET, jpeg_of
 from broker.embedded import EmbeddedBroker
+from planning.problem.plan import Infeasible
+from planning.problem.problem import Problem
+from planning.strategies.registry import solve, with_strategy
 from services.cli.calibration import MeasureSettings, SampleSet, measure, read_samples
-from services.cli.manifest import build_manifest
+from services.cli.support.manifest import build_manifest
 from services.executor.segments.coding import Coder
-from services.planner.strategies.registry import solve, with_strategy
 from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.bus.model_files import serve_models
+from shared.bus.model_exchange import serve_models
 from shared.bus.properties import Properties
 from shared.codecs import load_registry
 from shared.messages.control import REPORTS, Prepare, Preparing, ProfileModel, Ready, ranges_of
@@ -40,9 +42,7 @@ from shared.messages.models import Manifest, OutputKind
 from shared.messages.requests import REQUEST_ID_PROPERTY, Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamDeclaration
 from shared.model.onnx_file import load_model
-from shared.plan.plan import Infeasible
-from shared.plan.policy import Objective, Policy
-from shared.plan.problem import Problem
+from shared.policy import Objective, Policy
 
 RESULTS = Path(__file__).parent / "results" / "encodings_measured.json"
 STREAM = "camera"

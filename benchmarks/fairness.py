@@ -10,14 +10,14 @@ from rich.table import Table
 
 from benchmarks.claims.kafetzis import alexnet_tasks, every_choice, value_of
 from benchmarks.report import console
-from services.planner.scheduling.fairest import Measure, Service, fairest
-from services.planner.scheduling.pairwise import pairwise
-from services.planner.scheduling.shared_server import Offload, Score, Snapshot
-from services.planner.search.arrays import Array
-from services.planner.strategies.fair_ranks import STEPS_PER_SECOND
-from services.planner.strategies.kafetzis_koutsopoulos import TASKS_PER_SECOND, Start, greedy, starts
-from services.planner.strategies.rank_assignment import assign
-from shared.plan.policy import QueueDiscipline
+from planning.scheduling.fair_branch_and_bound import FairnessMeasure, ServiceOrder, fairest
+from planning.scheduling.pairwise_exchange import pairwise
+from planning.scheduling.shared_server import Offload, QueueSnapshot, Score
+from planning.search.arrays import Array
+from planning.strategies.fair_ranks import STEPS_PER_SECOND
+from planning.strategies.kafetzis_koutsopoulos import TASKS_PER_SECOND, Start, greedy, starts
+from planning.strategies.rank_assignment import assign
+from shared.policy import QueueDiscipline
 
 COUNTS = range(3, 7)
 SEEDS = range(5)
@@ -34,7 +34,7 @@ AGGREGATES: dict[str, Callable[[Array], Array]] = {
 
 def ends(tasks: Sequence[Offload], what: str) -> dict[str, float]:
     """Return the value that each method ends with in the snapshot; the last is exact."""
-    snapshot, aggregate = Snapshot(tasks, SHORTEST), AGGREGATES[what]
+    snapshot, aggregate = QueueSnapshot(tasks, SHORTEST), AGGREGATES[what]
 
     def score(choices: Array) -> Array:
         return aggregate(snapshot.delays_ms(choices))
@@ -47,7 +47,9 @@ def ends(tasks: Sequence[Offload], what: str) -> dict[str, float]:
     }
     found["pairwise"] = changed(tasks, score)
     if what == "variance":
-        exact = fairest(tasks, Service.SHORTEST, Measure.VARIANCE, steps=STEPS_PER_SECOND, known=found["pairwise"])
+        exact = fairest(
+            tasks, ServiceOrder.SHORTEST, FairnessMeasure.VARIANCE, steps=STEPS_PER_SECOND, known=found["pairwise"]
+        )
         found["branch and bound"] = exact.value
     else:
         found["assignment"] = assign(tasks, SHORTEST)[1]
@@ -68,7 +70,7 @@ def gaps() -> Table:
         over: dict[str, list[float]] = {}
         for seed, ratio in product(SEEDS, RATIOS):
             tasks = alexnet_tasks(seed, count, ratio, is_merged=True)
-            snapshot = Snapshot(tasks, SHORTEST)
+            snapshot = QueueSnapshot(tasks, SHORTEST)
             least = float(AGGREGATES[what](snapshot.delays_ms(every_choice(tasks))).min())
             for method, value in ends(tasks, what).items():
                 over.setdefault(method, []).append(value / least - 1)
@@ -81,12 +83,12 @@ def gaps() -> Table:
 def sizes() -> Table:
     """Return how often branch and bound ends within a second of time budget, and in what processor time."""
     table = Table("measure", "tasks", "proved", "median s", "worst s", title="Branch and bound (snapshot, 11 stages)")
-    for measure, count in product(Measure, (*COUNTS, *LARGER)):
+    for measure, count in product(FairnessMeasure, (*COUNTS, *LARGER)):
         proved, took_s = 0, []
         for seed, ratio in product(SEEDS, RATIOS):
             tasks = alexnet_tasks(seed, count, ratio)
             started_s = time.process_time()
-            proved += fairest(tasks, Service.SHORTEST, measure, steps=STEPS_PER_SECOND).proved
+            proved += fairest(tasks, ServiceOrder.SHORTEST, measure, steps=STEPS_PER_SECOND).proved
             took_s.append(time.process_time() - started_s)
         told = f"{proved} of {len(took_s)}"
         table.add_row(measure.value, str(count), told, f"{statistics.median(took_s):.3f}", f"{max(took_s):.3f}")

@@ -20,14 +20,14 @@ import numpy as np
 from benchmarks.encodings import DATA, subjects
 from benchmarks.report import RESULTS, write
 from services.cli.calibration import read_samples
-from services.cli.manifest import build_manifest
+from services.cli.support.manifest import build_manifest
 from services.executor import frames
+from services.executor.pipeline import StageJob
 from services.executor.segments.coding import Coder
 from services.executor.segments.engine import EngineSettings
 from services.executor.segments.fusion import representation_of
 from services.executor.segments.lifecycle import SegmentKey
 from services.executor.segments.segment import REQUEST_TENSOR, Segment, build_segments
-from services.executor.work import StageJob
 from shared.codecs import RAW, Buffer, load_registry
 from shared.messages.models import Manifest
 from shared.messages.requests import FeatureMapHeader

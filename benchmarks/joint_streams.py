@@ -25,14 +25,14 @@ from rich.table import Table
 from benchmarks.report import RESULTS, console, write
 from benchmarks.running import RunningFleet, demo_fleet, running_fleet
 from benchmarks.stand import BenchmarkFailed, Stand
-from services.cli.fleet.description import DeviceDescription, Fleet, LinkDescription
-from services.cli.operations import ask_planner, operator, set_policy
-from services.planner.decisions.routes import StreamRoutes, joint_cost
+from planning.files.problem_file import read_problem
+from planning.problem.problem import Problem
+from services.cli.support.operations import ask_planner, operator, set_policy
+from services.cli.testbed.fleet_file import DeviceDescription, Fleet, LinkDescription
+from services.planner.decisions.committed_routes import StreamRoutes, joint_cost
 from shared.bus import topics
 from shared.messages.streams import CommittedPlan, StreamDeclaration, route_text
-from shared.plan.policy import Policy
-from shared.plan.problem import Problem
-from shared.plan.problem_file import read_problem
+from shared.policy import Policy
 
 OUT = RESULTS / "joint_streams.json"
 CAMERAS, SERVER = ("east", "north", "west"), "server"

@@ -25,11 +25,11 @@ from rich.table import Table
 from benchmarks.report import RESULTS, console, write
 from benchmarks.running import RunningFleet, demo_fleet, running_fleet
 from benchmarks.stand import BenchmarkFailed, problem_of, true_links
-from services.planner.decisions.routes import joint_cost
+from planning.problem.problem import Problem
+from services.planner.decisions.committed_routes import joint_cost
 from shared.bus import topics
 from shared.messages.streams import PlanRoute, StreamDeclaration, route_text
-from shared.plan.policy import Objective, Policy
-from shared.plan.problem import Problem
+from shared.policy import Objective, Policy
 
 OUT = RESULTS / "live_bursts.json"
 STRATEGIES = ("auto", "jps", "burst", "dads", "hu_mishra", "local_only", "remote_only")

@@ -20,12 +20,12 @@ from benchmarks import masud_profiles
 from benchmarks.planning import random_problem
 from benchmarks.report import RESULTS, console, percentile, write
 from benchmarks.train_masud import HELD_OUT_SEED, training_problems
-from services.planner.search.tables import build_tables
-from services.planner.strategies.masud_learned import MasudLearned
-from services.planner.strategies.registry import strategies
-from shared.plan.plan import Plan
-from shared.plan.policy import Objective
-from shared.plan.problem import Problem
+from planning.problem.plan import Plan
+from planning.problem.problem import Problem
+from planning.search.cost_tables import build_tables
+from planning.strategies.masud_learned import MasudLearned
+from planning.strategies.registry import strategies
+from shared.policy import Objective
 
 TIE = 0.01
 """Splits whose rates differ by less are equally good: profiles have blocks of no time."""

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-from shared.plan.policy import Objective, Policy
-from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
+from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
+from shared.policy import Objective, Policy
 
 BANDWIDTH_MBPS = 800.0
 """What a link of 939 Mbps carries in the published runs."""

@@ -12,14 +12,14 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.report import console, write
-from services.planner.scheduling.shared_server import offloads
-from services.planner.strategies.rank_assignment import assign
-from services.planner.strategies.registry import strategies
-from services.planner.strategies.strategy import Strategy
-from shared.plan.plan import Plan
-from shared.plan.policy import Objective, Policy
-from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
-from shared.plan.problem_file import read_problem
+from planning.files.problem_file import read_problem
+from planning.problem.plan import Plan
+from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
+from planning.scheduling.shared_server import offloads
+from planning.strategies.rank_assignment import assign
+from planning.strategies.registry import strategies
+from planning.strategies.strategy import Strategy
+from shared.policy import Objective, Policy
 
 RESULTS = Path(__file__).parent / "results" / "planning.json"
 INSTANCES = Path(__file__).parent.parent / "tests" / "instances"

@@ -27,13 +27,13 @@ from rich.table import Table
 from benchmarks.report import RESULTS, console, percentile, write
 from benchmarks.running import RunningFleet, demo_fleet, running_fleet
 from benchmarks.stand import problem_of
-from services.cli.fleet import commands
-from services.planner.decisions.routes import to_route
+from planning.cost.cost_model import CostModel
+from planning.cost.operations import Work
+from planning.problem.problem import Link, Problem
+from services.cli.testbed import command_lines
+from services.planner.decisions.committed_routes import to_route
 from shared.messages.requests import Outcome
 from shared.messages.streams import PlanRoute, PlanStage, route_text
-from shared.plan.cost import CostModel
-from shared.plan.pipeline import Work
-from shared.plan.problem import Link, Problem
 
 OUT = RESULTS / "prediction.json"
 REQUESTS, QUICK_REQUESTS = 25, 10
@@ -194,7 +194,7 @@ async def measure_policies(running: RunningFleet, requests: int) -> list[Row]:
 
 async def measure_committed(running: RunningFleet, requests: int, known: Sequence[Row]) -> list[Row]:
     """Measure routes that the benchmark commits; the planner is stopped."""
-    await running.processes.kill(commands.PLANNER)
+    await running.processes.kill(command_lines.PLANNER)
     rows: list[Row] = []
     source, manifest = running.fleet.stream.source, running.workload.manifest
     for stages in COMMITTED:

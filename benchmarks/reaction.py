@@ -26,8 +26,8 @@ from rich.table import Table
 from benchmarks.report import RESULTS, console, spread, write
 from benchmarks.running import RunningFleet, demo_fleet, running_fleet
 from benchmarks.stand import BenchmarkFailed
-from services.cli.fleet.scenario import Conditions, device_in_use, usual_conditions
-from services.planner.decisions.routes import describe_routes
+from services.cli.testbed.conditions import Conditions, device_in_use, usual_conditions
+from services.planner.decisions.committed_routes import describe_routes
 from shared.messages.requests import Outcome
 
 OUT = RESULTS / "reaction.json"

@@ -9,15 +9,15 @@ from typing import Any
 import services.cli.data
 from benchmarks.stand import BenchmarkFailed, Stand
 from broker.embedded import EmbeddedBroker
-from services.cli.fleet import commands
-from services.cli.fleet.description import Fleet, read_fleet
-from services.cli.fleet.processes import Processes
-from services.cli.fleet.scenario import Conditions, emulations, usual_conditions
-from services.cli.fleet.workload import Workload, read_workload
-from services.cli.operations import add_model, declare_stream, operator, set_policy
+from services.cli.support.operations import add_model, declare_stream, operator, set_policy
+from services.cli.testbed import command_lines
+from services.cli.testbed.conditions import Conditions, emulations, usual_conditions
+from services.cli.testbed.fleet_file import Fleet, read_fleet
+from services.cli.testbed.processes import Processes
+from services.cli.testbed.workload import Workload, read_workload
 from shared.bus import topics
 from shared.messages.streams import CommittedPlan, StreamDeclaration
-from shared.plan.policy import policy_document
+from shared.policy import policy_document
 
 _START_S = 60.0
 _ROUTE_S = 90.0
@@ -100,7 +100,7 @@ async def running_fleet(fleet: Fleet, folder: Path, run_dir: Path) -> AsyncItera
     workload = read_workload(fleet, folder)
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(EmbeddedBroker())
-        environment = commands.environment(broker.settings.address)
+        environment = command_lines.environment(broker.settings.address)
         stand = await stack.enter_async_context(Stand.open(broker.settings, fleet.stream.name))
         running = RunningFleet(
             fleet,
@@ -110,8 +110,8 @@ async def running_fleet(fleet: Fleet, folder: Path, run_dir: Path) -> AsyncItera
             usual_conditions(fleet),
         )
         await running.emulate(running.conditions)
-        for name, arguments in commands.services(fleet, run_dir).items():
-            if name != commands.COLLECTOR:
+        for name, arguments in command_lines.services(fleet, run_dir).items():
+            if name != command_lines.COLLECTOR:
                 await running.processes.start(name, arguments)
         view = stand.view
         await stand.until(

@@ -17,16 +17,16 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.report import RESULTS, console, write
-from shared.plan.arrivals import Poisson
-from shared.plan.cost import CostModel
-from shared.plan.engine import Rules
-from shared.plan.plan import StreamPlan, sequential_route
-from shared.plan.plan_file import read_plan
-from shared.plan.policy import QueueDiscipline
-from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
-from shared.plan.problem_file import read_problem
-from shared.plan.scenario import LoadChange
-from shared.plan.simulation import simulate
+from planning.cost.cost_model import CostModel
+from planning.files.plan_file import read_plan
+from planning.files.problem_file import read_problem
+from planning.problem.plan import StreamPlan, sequential_route
+from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
+from planning.simulation.arrivals import Poisson
+from planning.simulation.event_loop import Rules
+from planning.simulation.scenario import LoadChange
+from planning.simulation.simulation import simulate
+from shared.policy import QueueDiscipline
 
 TILES = Path(__file__).parent.parent / "examples" / "tiles"
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from services.cli.fleet.scenario import Conditions
-from services.cli.fleet_view import FILTERS, FleetView
+from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
+from services.cli.render.fleet_view import FILTERS, FleetView
+from services.cli.testbed.conditions import Conditions
 from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.bus.model_files import serve_models
+from shared.bus.model_exchange import serve_models
 from shared.bus.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.control import COMMANDS, REPORTS, Prepare, ProfileModel, Ready, Rejected, ranges_of
@@ -21,7 +22,6 @@ from shared.messages.events import Event, EventKind, Reroute
 from shared.messages.models import Manifest
 from shared.messages.requests import REQUEST_ID_PROPERTY, Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan, PlanRoute, StreamDeclaration
-from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
 
 MODEL = "model"
 """What the model is called in problems."""

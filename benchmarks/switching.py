@@ -25,8 +25,8 @@ from rich.table import Table
 from benchmarks.report import RESULTS, console, spread, write
 from benchmarks.running import RunningFleet, demo_fleet, running_fleet
 from benchmarks.stand import BenchmarkFailed
-from services.cli.fleet.description import LinkDescription
-from services.cli.fleet.scenario import Conditions, usual_conditions
+from services.cli.testbed.conditions import Conditions, usual_conditions
+from services.cli.testbed.fleet_file import LinkDescription
 
 OUT = RESULTS / "switching.json"
 REPETITIONS, QUICK_REPETITIONS = 8, 2

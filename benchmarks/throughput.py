@@ -25,18 +25,18 @@ from benchmarks.report import RESULTS, console, write
 from benchmarks.running import demo_fleet
 from benchmarks.stand import BenchmarkFailed, Stand, problem_of, true_links
 from broker.embedded import EmbeddedBroker
-from services.cli.fleet import commands
-from services.cli.fleet.description import DeviceDescription, Fleet, LinkDescription
-from services.cli.fleet.processes import Processes
-from services.cli.fleet.scenario import emulations, usual_conditions
-from services.cli.fleet.workload import Workload, read_workload
-from services.planner.decisions.routes import describe_routes, to_message
-from services.planner.strategies import solve
+from planning.problem.plan import Infeasible
+from planning.problem.problem import Problem
+from planning.strategies import solve
+from services.cli.testbed import command_lines
+from services.cli.testbed.conditions import emulations, usual_conditions
+from services.cli.testbed.fleet_file import DeviceDescription, Fleet, LinkDescription
+from services.cli.testbed.processes import Processes
+from services.cli.testbed.workload import Workload, read_workload
+from services.planner.decisions.committed_routes import describe_routes, to_message
 from shared.bus import topics
 from shared.messages.streams import PlanRoute, PlanStage
-from shared.plan.plan import Infeasible
-from shared.plan.policy import DeviceRule, Objective, Policy
-from shared.plan.problem import Problem
+from shared.policy import DeviceRule, Objective, Policy
 
 OUT = RESULTS / "throughput.json"
 REQUESTS, QUICK_REQUESTS = 150, 50
@@ -155,7 +155,7 @@ async def measure(requests: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as run_dir:
         async with (
             EmbeddedBroker() as broker,
-            Processes(Path(run_dir), commands.environment(broker.settings.address)) as processes,
+            Processes(Path(run_dir), command_lines.environment(broker.settings.address)) as processes,
             Stand.open(broker.settings, demo.stream.name, {workload.manifest.model: workload.model_file}) as stand,
         ):
             for device in demo.devices:

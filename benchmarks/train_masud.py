@@ -15,13 +15,13 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from benchmarks.masud_training import Schedule, ScorerNetwork, play, train
 from benchmarks.report import console
-from services.planner.learning.arena import Held, stacked
-from services.planner.learning.episode import FEATURES, Views
-from services.planner.learning.training import Network, Schedule, play, train
-from services.planner.strategies import masud_learned
-from shared.plan.policy import Objective, Policy
-from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
+from planning.learned.arena import Held, stacked
+from planning.learned.episode import FEATURES, Views
+from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
+from planning.strategies import masud_learned
+from shared.policy import Objective, Policy
 
 POLICY = Path(masud_learned.__file__).with_name(masud_learned.POLICY)
 HELD_OUT_SEED = 10_000
@@ -94,7 +94,7 @@ def training_loads(problems: Sequence[Problem], seed: int) -> list[Held]:
     return found
 
 
-def onnx_bytes(network: Network) -> bytes:
+def onnx_bytes(network: ScorerNetwork) -> bytes:
     """Return the network as an ONNX model: ``state`` [devices, FEATURES] -> ``scores`` [devices]."""
     names = ("w1", "b1", "w2", "b2", "w3", "b3")
     w3, b3 = network.parameters[4][:, 0], network.parameters[5]
@@ -136,7 +136,7 @@ def main() -> None:
     views, everything = Views(held_out), np.arange(400)
     started_s = time.perf_counter()
 
-    def progress(update: int, network: Network) -> None:
+    def progress(update: int, network: ScorerNetwork) -> None:
         if update % max(1, options.updates // 20) == 0 or update == options.updates - 1:
             greedy = play(network, held_out, views, everything, None).cost
             ended = np.isfinite(greedy)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from broker.process import BrokerProcess, free_port
-from shared.bus.allocator import keep_large_buffers
+from shared.bus.malloc_tuning import keep_large_buffers
 from shared.bus.settings import BusSettings
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from shared.bus import topics
 from shared.bus.settings import DEFAULT_ROOT
 from shared.messages import alternatives, calibration, control, devices, events, explanations, models, requests, streams
 from shared.messages.base import SCHEMA_VERSION
-from shared.plan.policy import policy_schema
+from shared.policy import policy_schema
 
 
 @dataclass(frozen=True, slots=True)

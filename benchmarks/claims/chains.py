@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from shared.model.analysis import Block as ModelBlock
+from planning.problem.problem import BlockAnalysis, Model
+from shared.model.analysis import BlockAnalysis as ModelBlock
 from shared.model.architectures import build
 from shared.model.model import build_model
-from shared.plan.problem import Block, Model
 
 
 def layers(name: str) -> Sequence[ModelBlock]:
@@ -15,7 +15,7 @@ def layers(name: str) -> Sequence[ModelBlock]:
 
 def chain(blocks: Sequence[ModelBlock], input_bytes: float = 602_112) -> Model:
     """Return the model of a problem; its input is a tensor of 224 x 224 pixels in FP32 unless given."""
-    return Model(input_bytes, tuple(Block(each.name, each.output_bytes, each.flops) for each in blocks))
+    return Model(input_bytes, tuple(BlockAnalysis(each.name, each.output_bytes, each.flops) for each in blocks))
 
 
 def by_flops(blocks: Sequence[ModelBlock], whole_ms: float, shares: Mapping[str, float] | None = None) -> list[float]:

@@ -17,22 +17,22 @@ from benchmarks.claims.published import (
     PI4_FIT_MS,
     REDUCTIONS_PERCENT,
 )
-from services.planner.scheduling.batch import ordered_makespan_ms
-from services.planner.scheduling.johnson import Job, johnson_order, makespan_ms
-from services.planner.scheduling.precedence import (
+from planning.problem.plan import Plan
+from planning.problem.problem import Device, Link, Problem, Stream
+from planning.scheduling.identical_jobs import ordered_makespan_ms
+from planning.scheduling.johnson import Job, johnson_order, makespan_ms
+from planning.scheduling.precedence import (
     schedule_by_composition,
     schedule_by_merging,
     schedule_by_sinks,
     sequence_ms,
 )
-from services.planner.search.min_cut import cheapest_division
-from services.planner.strategies.registry import solve, with_strategy
+from planning.search.min_cut import cheapest_division
+from planning.strategies.registry import solve, with_strategy
 from shared.model.architectures import build
-from shared.model.cost import flops
 from shared.model.liveness import activate
-from shared.plan.plan import Plan
-from shared.plan.policy import Objective, Policy
-from shared.plan.problem import Device, Link, Problem, Stream
+from shared.model.node_cost import flops
+from shared.policy import Objective, Policy
 
 SOURCE = "paper: Duan & Wu"
 JOBS = 100

@@ -12,13 +12,13 @@ import numpy as np
 from benchmarks.claims.chains import chain, layers
 from benchmarks.claims.claim import Claim
 from benchmarks.claims.published import VGG16_MIB, VGG16_SERVER_MS
-from services.planner.strategies.hu_mishra import HuMishra
-from services.planner.strategies.neurosurgeon import Neurosurgeon
-from services.planner.strategies.strategy import Strategy
-from shared.plan.cost import CostModel
-from shared.plan.plan import Plan, Route
-from shared.plan.policy import Objective, Policy
-from shared.plan.problem import Device, Link, Problem, Stream
+from planning.cost.cost_model import CostModel
+from planning.problem.plan import Plan, Route
+from planning.problem.problem import Device, Link, Problem, Stream
+from planning.strategies.hu_mishra import HuMishra
+from planning.strategies.neurosurgeon import Neurosurgeon
+from planning.strategies.strategy import Strategy
+from shared.policy import Objective, Policy
 
 SOURCE = "paper: Hu & Mishra"
 REQUESTS, SEEDS = 50, 8

@@ -10,13 +10,13 @@ import numpy as np
 
 from benchmarks.claims.chains import by_flops, chain, layers
 from benchmarks.claims.claim import Claim
-from services.planner.scheduling.shared_server import Offload, Score, Snapshot, offloads
-from services.planner.search.arrays import Index
-from services.planner.strategies.kafetzis_koutsopoulos import Start, greedy, starts
-from services.planner.strategies.rank_assignment import assign
-from shared.model.analysis import Block as ModelBlock
-from shared.plan.policy import QueueDiscipline
-from shared.plan.problem import Device, Link, Problem, Stream
+from planning.problem.problem import Device, Link, Problem, Stream
+from planning.scheduling.shared_server import Offload, QueueSnapshot, Score, offloads
+from planning.search.arrays import Index
+from planning.strategies.kafetzis_koutsopoulos import Start, greedy, starts
+from planning.strategies.rank_assignment import assign
+from shared.model.analysis import BlockAnalysis as ModelBlock
+from shared.policy import QueueDiscipline
 
 SOURCE = "paper: Kafetzis & Koutsopoulos"
 PI3_ALEXNET_MS = 157.8
@@ -180,12 +180,12 @@ def value_of(score: Score, choice: Sequence[int]) -> float:
 
 
 def _variance(tasks: Sequence[Offload]) -> Score:
-    snapshot = Snapshot(tasks, SHORTEST)
+    snapshot = QueueSnapshot(tasks, SHORTEST)
     return lambda choices: np.asarray(snapshot.delays_ms(choices).var(axis=1))
 
 
 def _total(tasks: Sequence[Offload], discipline: QueueDiscipline) -> Score:
-    snapshot = Snapshot(tasks, discipline)
+    snapshot = QueueSnapshot(tasks, discipline)
     return lambda choices: np.asarray(snapshot.delays_ms(choices).sum(axis=1))
 
 

@@ -6,13 +6,13 @@ from itertools import product
 
 from benchmarks.claims.claim import Claim
 from benchmarks.claims.published import PI4_BEST_SPLIT, PI4_HEAD_MS, PI4_WHOLE_MS
-from services.planner.search.network import Network
-from services.planner.search.one_cut import one_cuts
-from services.planner.strategies.registry import solve, with_strategy
-from shared.plan.cost import CostModel
-from shared.plan.plan import Plan
-from shared.plan.policy import Objective, Policy
-from shared.plan.problem import Block, Device, Link, Model, Problem, Stream
+from planning.cost.cost_model import CostModel
+from planning.problem.plan import Plan
+from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
+from planning.search.device_network import DeviceNetwork
+from planning.search.two_device_splits import one_cuts
+from planning.strategies.registry import solve, with_strategy
+from shared.policy import Objective, Policy
 
 LAN_MBPS = 939.0
 TYPICAL_BYTES = 400_000.0
@@ -60,7 +60,7 @@ def adaptivity() -> Claim:
     for name in ("alexnet", "resnet18", "mobilenetv2"):
         base = _two_pis(name, Objective.LATENCY, speedup=20.0)
         conditions = [_changed(base, mbps, load) for mbps, load in product((939.0, 95.0, 5.0, 1.0), (1.0, 5.0))]
-        cuts = one_cuts(base, base.streams[0], Network(base))
+        cuts = one_cuts(base, base.streams[0], DeviceNetwork(base))
         fixed = {
             route: [CostModel(each).latency_ms(each.streams[0], route) for each in conditions]
             for route in map(cuts.route, range(len(cuts.cut)))

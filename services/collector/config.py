@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.collector.store import StoreLimits
+from services.collector.outcome_store import StoreLimits
 from shared.bus import topics
 from shared.bus.settings import BusSettings
-from shared.service import InputError
+from shared.service_runtime import InputError
 
 DATABASE = "collector.sqlite"
 

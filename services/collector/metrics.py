@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 
-from services.collector.ingest import Record, RequestSeen, RerouteSeen
-from services.collector.store import Verdict
+from services.collector.inbound import Record, RequestSeen, RerouteSeen
+from services.collector.outcome_store import StoreOutcomeKind
 from shared.messages.devices import Links, Presence, State, Telemetry
 from shared.messages.requests import Outcome
-from shared.service import InputError
+from shared.service_runtime import InputError
 
 _BUCKETS_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0)
 _MAX_LABELS = 256
@@ -53,7 +53,7 @@ class Metrics:
         self._known: set[str] = set()
         self._targets: dict[str, set[str]] = {}
 
-    def stored(self, record: Record, verdict: Verdict) -> None:
+    def stored(self, record: Record, verdict: StoreOutcomeKind) -> None:
         """Count a record that the store has taken."""
         match record:
             case Outcome():
@@ -104,10 +104,10 @@ class Metrics:
             server.server_close()
             thread.join(5.0)
 
-    def _count_outcome(self, outcome: Outcome, verdict: Verdict) -> None:
+    def _count_outcome(self, outcome: Outcome, verdict: StoreOutcomeKind) -> None:
         stream = self._label(outcome.stream)
         match verdict:
-            case Verdict.RESULT:
+            case StoreOutcomeKind.RESULT:
                 self._results.labels(stream).inc()
                 for histogram, begin_s in (
                     (self._latency, outcome.accepted_at_s),
@@ -115,13 +115,13 @@ class Metrics:
                 ):
                     if begin_s > 0:
                         histogram.labels(stream).observe(max(0.0, outcome.completed_at_s - begin_s))
-            case Verdict.ERROR:
+            case StoreOutcomeKind.ERROR:
                 self._errors.labels(stream, outcome.cause.value if outcome.cause else "unknown").inc()
-            case Verdict.DUPLICATE:
+            case StoreOutcomeKind.DUPLICATE:
                 self._duplicates.labels(stream).inc()
-            case Verdict.REDELIVERED:
+            case StoreOutcomeKind.REDELIVERED:
                 self._redelivered.labels(stream).inc()
-            case Verdict.LATE_ERROR | Verdict.LATE_RESULT:
+            case StoreOutcomeKind.LATE_ERROR | StoreOutcomeKind.LATE_RESULT:
                 self._late.labels(stream).inc()
             case _:
                 pass

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from services.collector.answers import (
+from services.collector.query_answers import (
     EVERYTHING,
     Counts,
-    DeviceState,
+    DeviceSummary,
     Latencies,
-    LinkState,
+    LinkSummary,
     MeasuredReroute,
     MemberState,
     StageTimes,
@@ -124,7 +124,7 @@ class Records:
             for kind, at_s, origin, text, of_stream, device, data in self._rows(statement, [*values, limit])
         )
 
-    def devices(self) -> tuple[DeviceState, ...]:
+    def devices(self) -> tuple[DeviceSummary, ...]:
         """Return every device that was ever heard of, by name."""
         statement = """SELECT m.name, m.state = 'online', m.version, m.changed_at_s, t.load_factor, t.cpu_percent,
                 t.memory_used_bytes, t.memory_total_bytes, t.temperature_c, t.power_w, t.sent_at_s
@@ -189,7 +189,7 @@ class Records:
             reaction_ms=None if first_s is None else 1000 * (first_s - reroute.trigger_at_s),
         )
 
-    def _device(self, name: str, online: int, *rest: Any) -> DeviceState:
+    def _device(self, name: str, online: int, *rest: Any) -> DeviceSummary:
         telemetry = (
             "load_factor",
             "cpu_percent",
@@ -199,15 +199,15 @@ class Records:
             "power_w",
         )
         values = dict(zip(("version", "changed_at_s", *telemetry, "sent_at_s"), rest, strict=True))
-        return DeviceState(name, bool(online), links=self._links(name), **values)
+        return DeviceSummary(name, bool(online), links=self._links(name), **values)
 
-    def _links(self, device: str) -> tuple[LinkState, ...]:
+    def _links(self, device: str) -> tuple[LinkSummary, ...]:
         """Return what the newest message on the device's links says."""
         statement = """SELECT target, bandwidth_mbps, latency_ms, sent_at_s FROM links
             WHERE device = ? AND sent_at_s = (SELECT sent_at_s FROM links WHERE position =
                 (SELECT MAX(position) FROM links WHERE device = ?)) ORDER BY target, position"""
         rows = self._rows(statement, (device, device))
-        return tuple({target: LinkState(target, *rest) for target, *rest in rows}.values())
+        return tuple({target: LinkSummary(target, *rest) for target, *rest in rows}.values())
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._database.execute(statement, values).fetchall()

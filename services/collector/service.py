@@ -10,19 +10,19 @@ from dataclasses import dataclass
 
 from services.collector.config import CollectorConfig
 from services.collector.errors import StoreUnavailable
-from services.collector.ingest import CONTROL, DURABLE, REQUESTS, Record, ingest, topic_kind
+from services.collector.inbound import CONTROL, DURABLE, REQUESTS, Record, ingest, topic_kind
 from services.collector.metrics import Metrics
-from services.collector.store import Arrival, Verdict
-from services.collector.store_thread import StoreThread
+from services.collector.outcome_store import ReceivedRecord, StoreOutcomeKind
+from services.collector.outcome_store_thread import StoreThread
 from shared.bus import topics
 from shared.bus.connection import Connection, Received, Will
 from shared.bus.errors import BusError, SubscriptionFailed
+from shared.duplicate_names import NameClaim, hold_name
 from shared.messages.base import MessageError
 from shared.messages.devices import ServicePresence, State
-from shared.messages.rejects import Rejects
+from shared.messages.reject_counter import RejectCounter
 from shared.messages.requests import Confirmation, Outcome
-from shared.rivals import Claim, sole_holder
-from shared.service import InputError, new_boot_id, segue_version, sole_user
+from shared.service_runtime import InputError, lock_directory, new_boot_id, segue_version
 
 LOGGER = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ async def serve(config: CollectorConfig) -> None:
         InputError: the database cannot be used, another process uses it, another collector has the name, or the
             metrics' port is taken.
     """
-    async with sole_user(config.data_dir):
+    async with lock_directory(config.data_dir):
         await Collector(config).run()
 
 
@@ -50,7 +50,7 @@ async def serve(config: CollectorConfig) -> None:
 class _Waiting:
     """A record on its way to the disk, and the message to acknowledge then."""
 
-    arrival: Arrival
+    arrival: ReceivedRecord
     received: Received
 
 
@@ -61,7 +61,7 @@ class Collector:
         """Prepare; nothing is connected yet."""
         self._config = config
         self._metrics = Metrics()
-        self._rejects = Rejects()
+        self._rejects = RejectCounter()
         self._boot_id = new_boot_id()
         self._durable: Connection | None = None
         self._to_store: asyncio.Queue[_Waiting] = asyncio.Queue(_QUEUE_LIMIT)
@@ -78,8 +78,8 @@ class Collector:
             if config.metrics_port is not None:
                 endpoint = stack.enter_context(self._metrics.serve(config.metrics_host, config.metrics_port))
                 LOGGER.info("metrics at http://%s:%d/metrics", endpoint.host, endpoint.port)
-            claim = Claim.of_service(self._presence(State.ONLINE), "give this one a name of its own, --name")
-            await stack.enter_async_context(sole_holder(config.broker, claim, config.connect_timeout_s))
+            claim = NameClaim.of_service(self._presence(State.ONLINE), "give this one a name of its own, --name")
+            await stack.enter_async_context(hold_name(config.broker, claim, config.connect_timeout_s))
             durable = await stack.enter_async_context(
                 Connection.open(
                     config.broker,
@@ -153,7 +153,7 @@ class Collector:
             if record is None:
                 received.acknowledge()
             else:
-                await self._to_store.put(_Waiting(Arrival(record, time.time()), received))
+                await self._to_store.put(_Waiting(ReceivedRecord(record, time.time()), received))
 
     def _ingest(self, received: Received) -> Record | None:
         try:
@@ -172,7 +172,7 @@ class Collector:
             batch = await self._next_batch()
             verdicts = await self._write(store, batch)
             for waiting, verdict in zip(batch, verdicts, strict=True):
-                if verdict is Verdict.REFUSED:
+                if verdict is StoreOutcomeKind.REFUSED:
                     self._reject(waiting.received.topic, "it does not fit into the database")
                 self._metrics.stored(waiting.arrival.record, verdict)
                 await self._stored.put(waiting)
@@ -188,7 +188,7 @@ class Collector:
             LOGGER.debug("stored %d messages after waiting for more", len(batch))
         return batch
 
-    async def _write(self, store: StoreThread, batch: Sequence[_Waiting]) -> tuple[Verdict, ...]:
+    async def _write(self, store: StoreThread, batch: Sequence[_Waiting]) -> tuple[StoreOutcomeKind, ...]:
         """Store a batch, however long it takes; nothing is acknowledged meanwhile, so that nothing is lost."""
         arrivals = [waiting.arrival for waiting in batch]
         is_known = False

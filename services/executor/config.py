@@ -9,11 +9,11 @@ from pathlib import Path
 import psutil
 
 from services.executor.segments.engine import EngineSettings
-from services.executor.source.protocol import SourceLimits
+from services.executor.source.events import SourceLimits
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.messages.devices import Capabilities
-from shared.service import InputError
+from shared.service_runtime import InputError
 
 
 @dataclass(frozen=True, slots=True)

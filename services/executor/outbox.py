@@ -5,14 +5,14 @@ import logging
 import time
 from dataclasses import dataclass, field
 
-from services.executor.sparing import Sparing
+from services.executor.observation_throttle import ObservationThrottle
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.errors import BusError
 from shared.bus.properties import Properties
 from shared.messages.devices import ComputeObservation, TransferObservation
 from shared.messages.events import Event, EventKind
-from shared.messages.rejects import Rejects
+from shared.messages.reject_counter import RejectCounter
 
 LOGGER = logging.getLogger(__name__)
 
@@ -52,8 +52,8 @@ class Outbox:
     connection: Connection
     patience_s: float = 60.0
     _queue: asyncio.Queue[Publication] = field(init=False)
-    _rejects: Rejects = field(default_factory=Rejects, init=False)
-    _sparing: Sparing = field(default_factory=Sparing, init=False)
+    _rejects: RejectCounter = field(default_factory=RejectCounter, init=False)
+    _sparing: ObservationThrottle = field(default_factory=ObservationThrottle, init=False)
 
     def __post_init__(self) -> None:
         self._queue = asyncio.Queue(_MAX_QUEUED)

@@ -9,12 +9,12 @@ from shared.messages.models import Manifest, OutputKind
 from shared.messages.requests import (
     JSON_CONTENT,
     MSGPACK_CONTENT,
+    ClassScore,
     ErrorCause,
     FeatureMapHeader,
     Outcome,
     OutcomeStatus,
     OutputTensor,
-    Prediction,
     StageTrace,
 )
 
@@ -30,7 +30,7 @@ MSGPACK_OUTPUT_LIMIT_BYTES = 7 * 1024 * 1024
 class Result:
     """What the last segment makes of a request, before it becomes an Outcome."""
 
-    top: tuple[Prediction, ...] = ()
+    top: tuple[ClassScore, ...] = ()
     outputs: tuple[OutputTensor, ...] = ()
     note: str = ""
     """What was left out, and why."""
@@ -102,7 +102,7 @@ def _ordered(outputs: Mapping[str, np.ndarray], manifest: Manifest) -> dict[str,
     return named or dict(outputs)
 
 
-def _top(scores: np.ndarray, manifest: Manifest) -> tuple[Prediction, ...]:
+def _top(scores: np.ndarray, manifest: Manifest) -> tuple[ClassScore, ...]:
     flat = np.asarray(scores, dtype=np.float64).reshape(-1)
     if manifest.apply_softmax:
         shifted = np.exp(flat - np.max(flat))
@@ -111,7 +111,7 @@ def _top(scores: np.ndarray, manifest: Manifest) -> tuple[Prediction, ...]:
         flat = np.nan_to_num(flat, nan=0.0, posinf=0.0, neginf=0.0)
     best = np.argsort(-flat, kind="stable")[:TOP]
     return tuple(
-        Prediction(index=int(index), label=_label(int(index), manifest.labels), score=float(flat[index]))
+        ClassScore(index=int(index), label=_label(int(index), manifest.labels), score=float(flat[index]))
         for index in best
     )
 

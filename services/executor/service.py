@@ -11,36 +11,36 @@ from functools import partial
 
 from services.executor import frames
 from services.executor.config import ExecutorConfig, Watch
-from services.executor.control import ControlDesk
+from services.executor.control_handler import ControlHandler
 from services.executor.outbox import Outbox, Publication
+from services.executor.pipeline import Pipeline
+from services.executor.segments.block_timing import Profiler
 from services.executor.segments.coding import Coder
 from services.executor.segments.compute import Processor
 from services.executor.segments.holder import SegmentHolder
 from services.executor.segments.lifecycle import Lifecycle
-from services.executor.segments.models import ModelStore
+from services.executor.segments.model_cache import ModelStore
 from services.executor.segments.pace import Pace
-from services.executor.segments.profiles import ProfileKeeper
-from services.executor.segments.profiling import Profiler
+from services.executor.segments.profile_publisher import ProfileKeeper
 from services.executor.segments.shadow import ShadowCheck
 from services.executor.source.journal_thread import JournalThread
 from services.executor.source.sources import Sources
 from services.executor.source.watch import watch_directory
 from services.executor.transfers import TransferLedger
-from services.executor.work import Pipeline
 from shared.bus import topics
-from shared.bus.allocator import keep_large_buffers
 from shared.bus.connection import Connection, Will
 from shared.bus.emulation import LinkRate, ShapedTransport
 from shared.bus.errors import BusError, DecodeError, PublishFailed, SubscriptionFailed
+from shared.bus.malloc_tuning import keep_large_buffers
 from shared.bus.properties import Properties
 from shared.bus.transport import BrokerTransport
 from shared.codecs import load_registry
+from shared.duplicate_names import NameClaim, hold_name
 from shared.messages.base import MessageError
 from shared.messages.control import Ready, Rejected
 from shared.messages.devices import Emulation, Presence, Receipt, State
 from shared.messages.requests import REQUEST_ID_PROPERTY
-from shared.rivals import Claim, sole_holder
-from shared.service import new_boot_id, segue_version, sole_user
+from shared.service_runtime import lock_directory, new_boot_id, segue_version
 
 LOGGER = logging.getLogger(__name__)
 
@@ -61,8 +61,8 @@ async def serve(config: ExecutorConfig) -> None:
     keep_large_buffers()
     presence = await asyncio.to_thread(_presence, config)
     async with (
-        sole_user(config.journal_path.parent),
-        sole_holder(config.broker, Claim.of_device(presence), config.connect_timeout_s),
+        lock_directory(config.journal_path.parent),
+        hold_name(config.broker, NameClaim.of_device(presence), config.connect_timeout_s),
         _assembled(config, presence) as executor,
     ):
         await executor.run()
@@ -134,7 +134,7 @@ class _Executor:
                 group=group,
             )
             self.pipeline.on_computed = sources.observed
-            desk = ControlDesk(
+            desk = ControlHandler(
                 self.presence,
                 sources,
                 self.holder,

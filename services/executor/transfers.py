@@ -4,8 +4,8 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from shared.link_time import transmission_ms
 from shared.messages.devices import LinkEstimate, TransferObservation
-from shared.transmission import transmission_ms
 
 OVERDUE_FACTOR = 3.0
 _SHORTEST_OVERDUE_MS = 250.0

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from services.monitor.links import ProbeSettings
+from services.monitor.link_prober import ProbeSettings
 from shared.bus import topics
 from shared.bus.settings import BusSettings
-from shared.service import InputError
+from shared.service_runtime import InputError
 
 
 @dataclass(frozen=True, slots=True)

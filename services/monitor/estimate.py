@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
-from shared.transmission import NOISE_MS, PATIENCE, TELLING_MS, transmission_ms
+from shared.link_time import NOISE_MS, PATIENCE, TELLING_MS, transmission_ms
 
 _WINDOW = 9
 _AGREEMENT = math.log(1.4)
@@ -24,7 +24,7 @@ _MAX_BANDWIDTH_MBPS = 100_000.0
 Sample = TypeVar("Sample")
 
 
-class Verdict(Enum):
+class SampleVerdict(Enum):
     """What a sample says of the estimate."""
 
     AGREES = auto()
@@ -32,7 +32,7 @@ class Verdict(Enum):
     BELOW = auto()
 
 
-class ReseedingMedian(Generic[Sample]):
+class ResettingMedian(Generic[Sample]):
     """The weighted median of a sliding window, which starts anew when consecutive samples contradict it.
 
     A sample that contradicts the estimate waits outside the window. The next one decides: if it contradicts in the same
@@ -64,7 +64,7 @@ class ReseedingMedian(Generic[Sample]):
         """
         self._read = read
         self._window: deque[Sample] = deque(maxlen=window)
-        self._waiting: list[tuple[Sample, Verdict]] = []
+        self._waiting: list[tuple[Sample, SampleVerdict]] = []
         self._patience = patience
         self._quantile = quantile
         self._coincide = coincide
@@ -97,14 +97,14 @@ class ReseedingMedian(Generic[Sample]):
         spread = weighted_quantile(said, 0.75) / weighted_quantile(said, 0.25)
         return len(self._window) == self._window.maxlen or spread <= _CONVERGED
 
-    def add(self, sample: Sample, verdict: Verdict) -> None:
+    def add(self, sample: Sample, verdict: SampleVerdict) -> None:
         """Take a sample.
 
         Args:
             sample: what was measured.
             verdict: whether it contradicts the present estimate; ignored for the first sample.
         """
-        if verdict is Verdict.AGREES or not self._window:
+        if verdict is SampleVerdict.AGREES or not self._window:
             self._waiting.clear()
             self._window.append(sample)
         else:
@@ -116,7 +116,7 @@ class ReseedingMedian(Generic[Sample]):
         self._window.clear()
         self._window.append(sample)
 
-    def _contradict(self, newest: Sample, verdict: Verdict) -> None:
+    def _contradict(self, newest: Sample, verdict: SampleVerdict) -> None:
         if any(said is verdict and self._coincide(each, newest) for each, said in self._waiting):
             return
         self._waiting.append((newest, verdict))
@@ -155,7 +155,7 @@ class LoadEstimator:
 
     def __init__(self) -> None:
         """Begin without samples: the device is idle until something else is seen."""
-        self._ratio: ReseedingMedian[tuple[float, float]] = ReseedingMedian(lambda sample: sample)
+        self._ratio: ResettingMedian[tuple[float, float]] = ResettingMedian(lambda sample: sample)
 
     @property
     def load_factor(self) -> float:
@@ -221,10 +221,10 @@ class LinkEstimator:
 
     def __init__(self) -> None:
         """Begin without samples."""
-        self._bandwidth: ReseedingMedian[_Crossing] = ReseedingMedian(
+        self._bandwidth: ResettingMedian[_Crossing] = ResettingMedian(
             self._read, quantile=0.75, coincide=_Crossing.coincides_with
         )
-        self._latency: ReseedingMedian[float] = ReseedingMedian(lambda ms: (ms, 1.0), patience=3, quantile=0.25)
+        self._latency: ResettingMedian[float] = ResettingMedian(lambda ms: (ms, 1.0), patience=3, quantile=0.25)
         self._round_trips_ms: deque[float] = deque(maxlen=_WINDOW)
         self._is_bound = False
         self.samples = 0
@@ -288,9 +288,9 @@ class LinkEstimator:
             return
         difference_ms = latency_ms - known_ms
         if abs(difference_ms) <= max(NOISE_MS, known_ms / 2):
-            self._latency.add(latency_ms, Verdict.AGREES)
+            self._latency.add(latency_ms, SampleVerdict.AGREES)
         elif difference_ms > 0:
-            self._latency.add(latency_ms, Verdict.ABOVE)
+            self._latency.add(latency_ms, SampleVerdict.ABOVE)
         else:
             # No round trip is shorter than the link allows, so one such sample is proof.
             self._latency.reseed(latency_ms)
@@ -315,7 +315,7 @@ class LinkEstimator:
         rate_mbps, expected_ms = self._rate_mbps(crossing), transmission_ms(size_bytes, known_mbps)
         noise_ms = max(NOISE_MS, (known_ms or 0.0) / 4, self._jitter_ms())
         verdict = _verdict(rate_mbps / known_mbps, transmission_ms(size_bytes, rate_mbps) - expected_ms, noise_ms)
-        if verdict is Verdict.AGREES and expected_ms < noise_ms and self._has_larger(size_bytes):
+        if verdict is SampleVerdict.AGREES and expected_ms < noise_ms and self._has_larger(size_bytes):
             return
         self._bandwidth.add(crossing, verdict)
 
@@ -347,13 +347,13 @@ class LinkEstimator:
             and not self._is_bound
             and transmission_ms(crossing.size_bytes, known_mbps) < TELLING_MS
         ):
-            self._bandwidth.add(crossing, Verdict.BELOW)
+            self._bandwidth.add(crossing, SampleVerdict.BELOW)
             return
         self._bandwidth.reseed(crossing)
         self._is_bound = True
 
 
-def _verdict(ratio: float, difference_ms: float, noise_ms: float) -> Verdict:
+def _verdict(ratio: float, difference_ms: float, noise_ms: float) -> SampleVerdict:
     if abs(difference_ms) <= noise_ms or abs(math.log(ratio)) <= _AGREEMENT:
-        return Verdict.AGREES
-    return Verdict.ABOVE if ratio > 1 else Verdict.BELOW
+        return SampleVerdict.AGREES
+    return SampleVerdict.ABOVE if ratio > 1 else SampleVerdict.BELOW

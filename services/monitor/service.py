@@ -10,16 +10,17 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import assert_never
 
-from services.monitor.change import ChangeDetector, Quantity
+from services.monitor.change_detector import ChangeDetector, MonitoredQuantity
 from services.monitor.config import MONITOR_PREFIX, MonitorConfig
-from services.monitor.device import DeviceSample, DeviceSampler
-from services.monitor.emulated import EmulatedConditions
+from services.monitor.device_sample import DeviceSample, DeviceSampler
+from services.monitor.emulated_conditions import EmulatedConditions
 from services.monitor.estimate import LoadEstimator
 from services.monitor.inbound import Inbound, decode, subscriptions
-from services.monitor.links import LinkBook, SendProbe
+from services.monitor.link_prober import LinkProber, SendProbe
 from shared.bus import topics
 from shared.bus.connection import Connection, Received, Will
 from shared.bus.errors import BusError
+from shared.duplicate_names import NameClaim, hold_name
 from shared.messages.base import MessageError
 from shared.messages.devices import (
     ComputeObservation,
@@ -33,9 +34,8 @@ from shared.messages.devices import (
     Telemetry,
     TransferObservation,
 )
-from shared.messages.rejects import Rejects
-from shared.rivals import Claim, sole_holder
-from shared.service import new_boot_id, segue_version
+from shared.messages.reject_counter import RejectCounter
+from shared.service_runtime import new_boot_id, segue_version
 
 LOGGER = logging.getLogger(__name__)
 
@@ -59,19 +59,19 @@ async def serve(config: MonitorConfig) -> None:
 
 
 class Monitor:
-    """One device's monitor: the shell around `LinkBook`, `LoadEstimator` and `ChangeDetector`."""
+    """One device's monitor: the shell around `LinkProber`, `LoadEstimator` and `ChangeDetector`."""
 
     def __init__(self, config: MonitorConfig) -> None:
         """Prepare; nothing is connected yet. Call it in the event loop that runs it."""
         self._config = config
         self._clock: Callable[[], float] = asyncio.get_running_loop().time
-        self._book = LinkBook(config.device, config.probing)
+        self._book = LinkProber(config.device, config.probing)
         self._load = LoadEstimator()
         self._conditions = EmulatedConditions()
         self._sampler = DeviceSampler(self._clock, threads=config.threads, emulated=config.emulated)
         self._sample: DeviceSample | None = None
         self._observed_s: float | None = None
-        self._rejects = Rejects()
+        self._rejects = RejectCounter()
         self._boot_id = new_boot_id()
         self._link_changes = ChangeDetector(threshold=config.change_threshold, heartbeat_s=config.heartbeat_s)
         self._load_changes = ChangeDetector(threshold=config.change_threshold, heartbeat_s=config.heartbeat_s)
@@ -87,8 +87,8 @@ class Monitor:
         """Connect, measure and publish until cancelled; then say goodbye."""
         config = self._config
         async with AsyncExitStack() as stack:
-            claim = Claim.of_service(self._presence(State.ONLINE), "give this device a name of its own, --device")
-            await stack.enter_async_context(sole_holder(config.broker, claim, config.connect_timeout_s))
+            claim = NameClaim.of_service(self._presence(State.ONLINE), "give this device a name of its own, --device")
+            await stack.enter_async_context(hold_name(config.broker, claim, config.connect_timeout_s))
             # Probes have a connection of their own, so that control never waits behind padding.
             probes = await stack.enter_async_context(
                 Connection.open(
@@ -303,7 +303,7 @@ class Monitor:
             self._load_dirty.clear()
             if self._sample is None:
                 continue
-            quantities = {"load_factor": Quantity(self._load.load_factor)}
+            quantities = {"load_factor": MonitoredQuantity(self._load.load_factor)}
             if self._load_changes.examine(quantities, self._clock()) is None:
                 continue
             try:
@@ -333,11 +333,11 @@ class Monitor:
         return self._config.heartbeat_s if due_s is None else max(0.0, due_s - self._clock())
 
 
-def _link_quantities(estimates: tuple[LinkEstimate, ...]) -> dict[str, Quantity]:
+def _link_quantities(estimates: tuple[LinkEstimate, ...]) -> dict[str, MonitoredQuantity]:
     quantities = {}
     for link in estimates:
-        quantities[f"bandwidth to {link.target}"] = Quantity(link.bandwidth_mbps, floor=0.001)
-        quantities[f"latency to {link.target}"] = Quantity(link.latency_ms, floor=_LATENCY_FLOOR_MS)
+        quantities[f"bandwidth to {link.target}"] = MonitoredQuantity(link.bandwidth_mbps, floor=0.001)
+        quantities[f"latency to {link.target}"] = MonitoredQuantity(link.latency_ms, floor=_LATENCY_FLOOR_MS)
     return quantities
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from shared.bus import topics
 from shared.bus.settings import BusSettings
-from shared.service import InputError
+from shared.service_runtime import InputError
 
 
 @dataclass(frozen=True, slots=True)

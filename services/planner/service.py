@@ -8,25 +8,25 @@ import time
 from collections.abc import Sequence
 from typing import assert_never
 
+from planning.strategies import known_strategies, solve
 from services.planner.config import PlannerConfig
-from services.planner.coordinator import SETTLE_S, Coordinator
-from services.planner.decisions.alternatives import survey
+from services.planner.coordination.coordinator import SETTLE_S, Coordinator
+from services.planner.coordination.effects import DeleteDocument, Effect, FetchModel, Persist, Publish
+from services.planner.coordination.planner_store import PlannerStore
+from services.planner.decisions.switching_ranges import survey
 from services.planner.inbound import SUBSCRIPTIONS, decode
 from services.planner.library import Library
-from services.planner.problems.jobs import Job, run_job
-from services.planner.running.effects import Effect, FetchModel, Forget, Persist, Publish
-from services.planner.running.store import Store
-from services.planner.strategies import known_strategies, solve
+from services.planner.problems.planning_jobs import PlanningJob, run_job
 from shared.bus import topics
 from shared.bus.connection import Connection, Properties, Received, Will
 from shared.bus.errors import BusError
+from shared.duplicate_names import NameClaim, hold_name
 from shared.messages.base import MessageError
 from shared.messages.devices import ServicePresence, State
 from shared.messages.events import EventKind
 from shared.messages.models import Manifest
-from shared.messages.rejects import Rejects
-from shared.rivals import Claim, sole_holder
-from shared.service import InputError, new_boot_id, segue_version, sole_user
+from shared.messages.reject_counter import RejectCounter
+from shared.service_runtime import InputError, lock_directory, new_boot_id, segue_version
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +45,9 @@ async def serve(config: PlannerConfig) -> None:
         InputError: the data folder cannot be used, or another planner has the name.
         BusError: the broker is out of reach, or refuses.
     """
-    async with sole_user(config.data_dir):
+    async with lock_directory(config.data_dir):
         try:
-            store = await asyncio.to_thread(Store, config.data_dir)
+            store = await asyncio.to_thread(PlannerStore, config.data_dir)
             version = await asyncio.to_thread(segue_version)
         except OSError as error:
             raise InputError(f"the planner cannot keep its data in {config.data_dir}: {error}") from error
@@ -60,7 +60,7 @@ async def serve(config: PlannerConfig) -> None:
 class _Planner:
     """Feeds the core with messages and time, and performs what it asks for, in order."""
 
-    def __init__(self, config: PlannerConfig, store: Store, version: str) -> None:
+    def __init__(self, config: PlannerConfig, store: PlannerStore, version: str) -> None:
         self._config = config
         self._store = store
         self._version = version
@@ -70,7 +70,7 @@ class _Planner:
         self._properties = Properties(user={ORIGIN_PROPERTY: config.name})
         self._effects: asyncio.Queue[Effect] = asyncio.Queue(_MAX_EFFECTS)
         self._news = asyncio.Event()
-        self._rejects = Rejects()
+        self._rejects = RejectCounter()
         self._republish_at_s = float("inf")
         self._boot_id = new_boot_id()
         self._is_announced = False
@@ -80,9 +80,9 @@ class _Planner:
         self._core.restore(await asyncio.to_thread(self._store.documents), time.time())
         config = self._config
         will = Will(topics.service(config.name), self._presence(State.OFFLINE).encode())
-        claim = Claim.of_service(self._presence(State.ONLINE), "let that one do the work: a fleet has one planner")
+        claim = NameClaim.of_service(self._presence(State.ONLINE), "let that one do the work: a fleet has one planner")
         async with (
-            sole_holder(config.broker, claim, config.connect_timeout_s),
+            hold_name(config.broker, claim, config.connect_timeout_s),
             Connection.open(
                 config.broker,
                 client_id=f"segue-{config.name}",
@@ -161,7 +161,7 @@ class _Planner:
             else:
                 await self._news.wait()
 
-    async def _answer(self, job: Job) -> Sequence[Effect]:
+    async def _answer(self, job: PlanningJob) -> Sequence[Effect]:
         try:
             answer = await asyncio.to_thread(run_job, job, self._solve)
         except Exception as error:
@@ -181,7 +181,7 @@ class _Planner:
                     await self._publish(connection, topic, payload, retain)
                 case Persist(document):
                     await asyncio.to_thread(self._store.put, document)
-                case Forget(kind, key):
+                case DeleteDocument(kind, key):
                     await asyncio.to_thread(self._store.delete, kind, key)
                 case FetchModel():
                     await self._library.fetch(effect)

@@ -12,9 +12,9 @@ from typing import Self
 from paho.mqtt.client import MQTTMessage
 
 from shared.bus.errors import AccessRefused, BrokerUnreachable, BusError, PublishFailed, SubscriptionFailed
-from shared.bus.intake import Intake, Received
 from shared.bus.properties import Properties
-from shared.bus.session import Session, SessionLost, SessionOptions, Will
+from shared.bus.receive_queue import Received, ReceiveQueue
+from shared.bus.session import MqttSession, SessionLost, SessionOptions, Will
 from shared.bus.settings import BusSettings
 
 __all__ = ["Connection", "Counters", "Properties", "Received", "Will", "unique_client_id"]
@@ -70,10 +70,10 @@ class Connection:
         self._manual_ack = manual_ack
         self._on_connected = on_connected
         self._root_length = len(settings.root) + 1
-        self._intake = Intake(settings.queue_limit, 2 * max(options.receive_maximum, _BROKER_WINDOW))
+        self._intake = ReceiveQueue(settings.queue_limit, 2 * max(options.receive_maximum, _BROKER_WINDOW))
         self._outstanding = asyncio.Semaphore(settings.max_outstanding)
         self._subscriptions: dict[str, int] = {}
-        self._session: Session | None = None
+        self._session: MqttSession | None = None
         self._online = asyncio.Event()
         self._ready = asyncio.Event()
         self._failure: BusError | None = None
@@ -270,7 +270,7 @@ class Connection:
         clock = asyncio.get_running_loop()
         attempt = refusals = 0
         while True:
-            session = Session(
+            session = MqttSession(
                 self.settings,
                 self._options,
                 on_received=self._take_in,
@@ -291,7 +291,7 @@ class Connection:
             await asyncio.sleep(_pause_s(self.settings, attempt))
             attempt += 1
 
-    async def _serve(self, session: Session) -> None:
+    async def _serve(self, session: MqttSession) -> None:
         """Use one session from its first moment to its last."""
         try:
             await self._resubscribe(session)
@@ -312,7 +312,7 @@ class Connection:
             self._session = None
             await session.close()
 
-    async def _resubscribe(self, session: Session) -> None:
+    async def _resubscribe(self, session: MqttSession) -> None:
         for topic_filter, qos in tuple(self._subscriptions.items()):
             try:
                 await session.request_subscription(f"{self.settings.root}/{topic_filter}", qos)
@@ -327,7 +327,7 @@ class Connection:
                 logger.warning("what should be published after connecting was not: %s", error)
         self._ready.set()
 
-    async def _connected_session(self) -> Session:
+    async def _connected_session(self) -> MqttSession:
         while True:
             await self._online.wait()
             if self._session is not None and not self._session.is_lost:
@@ -350,7 +350,7 @@ class Connection:
                 return False
             await self._connected_session()
 
-    def _take_in(self, session: Session, message: MQTTMessage) -> None:
+    def _take_in(self, session: MqttSession, message: MQTTMessage) -> None:
         try:
             received = session.received(message, self._root_length)
         except UnicodeDecodeError:

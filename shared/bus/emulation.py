@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from shared.bus.frame import Buffer, frame_size_bytes
-from shared.bus.timer import Bell
-from shared.bus.transport import Delivery, FeatureMapTransport, Pace, Sent
+from shared.bus.timer import WakeableTimer
+from shared.bus.transport import Delivery, FeatureMapTransport, Pace, SentMessage
 
 _MADE_UP_S = 0.1
 """Longest wake-up that is made up for."""
@@ -128,7 +128,7 @@ class LinkSchedule:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class FinishedSend:
     """A send that is over, as far as the next one is concerned. Pure.
 
     Attributes:
@@ -162,8 +162,8 @@ class ShapedTransport:
     receiver: a device's sends go out one after the other.
 
     The schedule is absolute: the link is free again when a send should have ended, not when the emulation woke up for
-    it and the broker had confirmed it (`Turn`). So a busy machine makes single transfers late, but the link no slower.
-    `Sent.started_at_s` is the beginning by the schedule: measured from there, no transfer is faster than its link.
+    it and the broker had confirmed it (`FinishedSend`). A busy machine delays single transfers but does not slow the
+    link down. `SentMessage.started_at_s` is the scheduled start: no transfer is measured as faster than its link.
     """
 
     def __init__(
@@ -180,8 +180,8 @@ class ShapedTransport:
         self._default = default or LinkRate(math.inf)
         self._schedules = {device: LinkSchedule(rate) for device, rate in links.items()}
         self._sending = asyncio.Lock()
-        self._previous = Turn()
-        self._changed = Bell()
+        self._previous = FinishedSend()
+        self._changed = WakeableTimer()
         self._clock = asyncio.get_running_loop()
 
     def set_link(self, device: str, rate: LinkRate) -> None:
@@ -194,7 +194,7 @@ class ShapedTransport:
         schedule = self._schedules.get(device)
         return self._default if schedule is None else schedule.rate
 
-    async def send(self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None) -> Sent:
+    async def send(self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None) -> SentMessage:
         """Send one frame as slowly as the emulated link does.
 
         While the link is down this waits, until the link changes or the caller gives up.
@@ -222,8 +222,8 @@ class ShapedTransport:
             finally:
                 now_s = self._clock.time()
                 schedule.cancel(now_s, booking)
-                self._previous = Turn(min(due_s, now_s), late_s, now_s)
-            return Sent(sent.size_bytes, started_at_s, sent.completed_at_s)
+                self._previous = FinishedSend(min(due_s, now_s), late_s, now_s)
+            return SentMessage(sent.size_bytes, started_at_s, sent.completed_at_s)
 
     def __aiter__(self) -> AsyncIterator[Delivery]:
         """Frames that arrive, as the wrapped transport delivers them."""

@@ -1,7 +1,7 @@
 """A model's bytes over the bus: a receiver that resumes and verifies, and a provider that answers pulls. Pure.
 
 The receiver asks for 256 kB at a time, four at a time; every chunk has a CRC-32, the whole has the SHA-256 that is the
-model's name. `shared.bus.model_files` does the waiting and the writing.
+model's name. `shared.bus.model_exchange` does the waiting and the writing.
 """
 
 import zlib
@@ -88,7 +88,7 @@ class Arrived:
 
 
 @dataclass(frozen=True, slots=True)
-class Ticked:
+class TransferTicked:
     """Time has passed."""
 
 
@@ -99,7 +99,7 @@ class Verified:
     sha256: str
 
 
-TransferEvent = Started | Arrived | Ticked | Verified
+TransferEvent = Started | Arrived | TransferTicked | Verified
 
 
 class TransferPhase(Enum):
@@ -150,7 +150,7 @@ class ModelDownload:
 
     @property
     def due_at_s(self) -> float:
-        """When the next `Ticked` is of use."""
+        """When the next `TransferTicked` is of use."""
         return self._progress_at_s + self.stall_s
 
     def handle(self, event: TransferEvent, now_s: float) -> list[TransferCommand]:
@@ -164,14 +164,14 @@ class ModelDownload:
                 if self.phase is not TransferPhase.VERIFYING:
                     raise ValueError(f"nothing is being verified: the transfer is {self.phase.name.lower()}")
                 return self._judge(sha256, now_s)
-            case Started() | Arrived() | Ticked() if self.phase is not TransferPhase.PULLING:
+            case Started() | Arrived() | TransferTicked() if self.phase is not TransferPhase.PULLING:
                 return []
             case Started():
                 self._progress_at_s = now_s
                 return self._pull_more()
             case Arrived(chunk):
                 return self._take(chunk, now_s)
-            case Ticked():
+            case TransferTicked():
                 return self._repeat(now_s)
             case _ as never:
                 assert_never(never)

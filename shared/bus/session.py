@@ -25,8 +25,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from shared.bus.acknowledgements import AcknowledgementOrder
 from shared.bus.errors import AccessRefused, BrokerUnreachable, BusError, PublishFailed
-from shared.bus.intake import Received
 from shared.bus.properties import Properties, from_paho, to_paho
+from shared.bus.receive_queue import Received
 from shared.bus.settings import BusSettings
 from shared.bus.tls import ClientContext, client_context
 
@@ -84,7 +84,7 @@ class _Granted:
     subscribed: set[str] = field(default_factory=set)
 
 
-class Session(aiomqtt.Client):
+class MqttSession(aiomqtt.Client):
     """aiomqtt's client, with what Segue needs beyond it.
 
     Publications fail at once when the connection is lost, and report the broker's refusals. Messages of QoS 1 are
@@ -96,7 +96,7 @@ class Session(aiomqtt.Client):
         settings: BusSettings,
         options: SessionOptions,
         *,
-        on_received: Callable[["Session", MQTTMessage], None],
+        on_received: Callable[["MqttSession", MQTTMessage], None],
         on_resumed: Callable[[], None],
     ) -> None:
         """Describe a connection; `open` makes it.

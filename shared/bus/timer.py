@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import cache, partial
 
 
-class Bell:
+class WakeableTimer:
     """Somebody waits for a time, or until the bell is rung. To be used in one event loop."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from shared.bus.connection import Connection, unique_client_id
 from shared.bus.errors import DecodeError
 from shared.bus.frame import Buffer, frame_size_bytes
 from shared.bus.settings import BusSettings
-from shared.messages.rejects import Rejects
+from shared.messages.reject_counter import RejectCounter
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentMessage:
     """A message that was handed over.
 
     Attributes:
@@ -86,7 +86,7 @@ class TransportCounters:
 class FeatureMapTransport(Protocol):
     """Carries frames between devices, each whole or not at all, possibly twice."""
 
-    async def send(self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None) -> Sent:
+    async def send(self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None) -> SentMessage:
         """Send one frame to a device. One after the other: a second call waits for the first.
 
         Raises:
@@ -120,7 +120,7 @@ class BrokerTransport:
         self._chunk_bytes = chunk_bytes
         self._send_timeout_s = send_timeout_s
         self._sending = asyncio.Lock()
-        self._rejects = Rejects()
+        self._rejects = RejectCounter()
         self._clock = asyncio.get_running_loop()
 
     @classmethod
@@ -165,7 +165,7 @@ class BrokerTransport:
         """The connection the chunks travel on."""
         return self._connection
 
-    async def send(self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None) -> Sent:
+    async def send(self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None) -> SentMessage:
         """Send one frame to a device's inbox.
 
         Args:
@@ -182,7 +182,7 @@ class BrokerTransport:
             await self._send_chunks(topics.inbox(device), buffers, size_bytes, pace)
         self.counters.sent += 1
         self.counters.sent_bytes += size_bytes
-        return Sent(size_bytes, started_at_s, self._clock.time())
+        return SentMessage(size_bytes, started_at_s, self._clock.time())
 
     def __aiter__(self) -> AsyncIterator[Delivery]:
         """Frames that arrive in this device's inbox, without end."""

@@ -2,7 +2,7 @@
 
 from shared.codecs.codec import Codec
 from shared.codecs.errors import CodecError
-from shared.codecs.registry import RAW, CodecRegistry, load_registry, make_registry
+from shared.codecs.known_codecs import RAW, CodecRegistry, load_registry, make_registry
 from shared.codecs.spec import MAX_TENSOR_BYTES, Array, Buffer, TensorSpec
 from shared.codecs.staged import StagedCodec
 from shared.codecs.wire import EncodedTensor, ReceivedTensor, decode_tensor, encode_tensor, open_tensor, seal

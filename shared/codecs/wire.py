@@ -14,7 +14,7 @@ from typing import Final
 
 from shared.codecs.codec import Codec
 from shared.codecs.errors import CodecError
-from shared.codecs.registry import RAW, CodecRegistry
+from shared.codecs.known_codecs import RAW, CodecRegistry
 from shared.codecs.spec import MAX_TENSOR_BYTES, Array, Buffer, TensorSpec, gather
 
 VERSION: Final = 1

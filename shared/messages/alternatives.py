@@ -9,7 +9,7 @@ from shared.messages.base import Message, Name, Part
 from shared.messages.streams import PlanRoute
 
 
-class Quantity(StrEnum):
+class ThresholdQuantity(StrEnum):
     """What may change."""
 
     BANDWIDTH = "bandwidth"
@@ -26,7 +26,7 @@ class Threshold(Part):
     much. Under a deadline that bounds the objective's choice, the side on which it is kept ends at `value`.
     """
 
-    quantity: Quantity
+    quantity: ThresholdQuantity
     device: Name
     target: Name | None = None
     value: Annotated[float, Field(gt=0)]

@@ -126,7 +126,7 @@ OBSERVATIONS = Union(Observation)
 """What travels on `devices/{device}/observations`, from an executor to its own monitor."""
 
 
-class Refusal(Part):
+class DamageReport(Part):
     """The request of a transfer that arrived damaged."""
 
     stream: Name
@@ -140,7 +140,7 @@ class Receipt(Message):
 
     transfer_id: str
     receiver: Name
-    refused: Refusal | None = None
+    refused: DamageReport | None = None
     """Its tensors did not decode. This goes to the request's source, which tries again; another receipt went before."""
 
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from shared.messages.base import Message, ModelId, Name, Part
 
 
-class TensorSpec(Part):
+class TensorDescription(Part):
     """A model's input or output."""
 
     name: str
@@ -64,8 +64,8 @@ class Manifest(Message):
     model: ModelId
     name: str
     size_bytes: int
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    inputs: tuple[TensorDescription, ...]
+    outputs: tuple[TensorDescription, ...]
     blocks: tuple[ManifestBlock, ...]
     """Block 0 is `prepare`; block k is block k-1 of the ONNX file."""
     preprocessing: Preprocessing = Preprocessing()

@@ -116,7 +116,7 @@ class ErrorCause(StrEnum):
     EXECUTION = "execution"
 
 
-class Prediction(Part):
+class ClassScore(Part):
     """One class and its score."""
 
     index: int
@@ -142,7 +142,7 @@ class Outcome(Message):
     model: str = ""
     epoch: int = 0
     attempt: int = 0
-    top: tuple[Prediction, ...] = ()
+    top: tuple[ClassScore, ...] = ()
     """The best five classes of a classifier."""
     outputs: tuple[OutputTensor, ...] = ()
     """Whole tensors, in msgpack results only."""

@@ -6,7 +6,7 @@ from shared.model.tensor import Tensor
 
 
 @dataclass(frozen=True)
-class Block:
+class BlockAnalysis:
     """The graph between two neighbouring useful cuts: the smallest thing that is placed on a device.
 
     `flops` counts 2 per multiply-accumulate; `parameter_bytes` are the constants that its operators read;
@@ -38,7 +38,7 @@ class ModelAnalysis:
 
     sha256: str
     input: tuple[Tensor, ...]
-    blocks: tuple[Block, ...]
+    blocks: tuple[BlockAnalysis, ...]
     cuts: tuple[Cut, ...]
     outputs: tuple[Tensor, ...]
 

@@ -3,16 +3,16 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from shared.model.analysis import Block, Cut, ModelAnalysis
-from shared.model.cost import flops, total_bytes
+from shared.model.analysis import BlockAnalysis, Cut, ModelAnalysis
 from shared.model.cuts import Partition, find_partition
 from shared.model.graph import Graph, Node
 from shared.model.liveness import activate
+from shared.model.node_cost import flops, total_bytes
 from shared.model.operators import works_by_rows
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class PartitionedModel:
     """A graph, where it can be cut, and what its blocks cost."""
 
     graph: Graph
@@ -25,7 +25,7 @@ class Model:
         return self.analysis.sha256
 
 
-def build_model(graph: Graph, *, sha256: str, max_cut_tensors: int = 1) -> Model:
+def build_model(graph: Graph, *, sha256: str, max_cut_tensors: int = 1) -> PartitionedModel:
     """Find the blocks of `graph`, which are separated by cuts of at most `max_cut_tensors` tensors.
 
     Raises:
@@ -33,7 +33,7 @@ def build_model(graph: Graph, *, sha256: str, max_cut_tensors: int = 1) -> Model
         CutError: `max_cut_tensors` is less than 1.
     """
     partition = find_partition(activate(graph), max_cut_tensors)
-    return Model(graph, partition, _analyse(partition, sha256))
+    return PartitionedModel(graph, partition, _analyse(partition, sha256))
 
 
 def _analyse(partition: Partition, sha256: str) -> ModelAnalysis:
@@ -56,11 +56,11 @@ def _nodes(partition: Partition, index: int) -> tuple[Node, ...]:
     return partition.active.nodes[partition.positions[index] : partition.positions[index + 1]]
 
 
-def _block(partition: Partition, index: int, name: str) -> Block:
+def _block(partition: Partition, index: int, name: str) -> BlockAnalysis:
     active, graph = partition.active, partition.active.graph
     nodes = _nodes(partition, index)
     parameters = dict.fromkeys(name for node in nodes for name in node.reads if active.is_constant(name))
-    return Block(
+    return BlockAnalysis(
         name=name,
         output_bytes=total_bytes(graph.describe(partition.boundary(index + 1))),
         flops=sum(flops(graph, node) for node in nodes),

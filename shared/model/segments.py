@@ -5,10 +5,10 @@ from itertools import pairwise
 from shared.model.errors import CutError
 from shared.model.graph import Graph
 from shared.model.liveness import constant_nodes
-from shared.model.model import Model
+from shared.model.model import PartitionedModel
 
 
-def segment_graph(model: Model, start: int, stop: int) -> Graph:
+def segment_graph(model: PartitionedModel, start: int, stop: int) -> Graph:
     """Extract blocks [start, stop).
 
     Its inputs are what crosses before block `start`, its outputs what crosses before block `stop`, both in
@@ -40,7 +40,7 @@ def segment_graph(model: Model, start: int, stop: int) -> Graph:
     )
 
 
-def segment_bounds(model: Model, cuts: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+def segment_bounds(model: PartitionedModel, cuts: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
     """Turn cuts into segments: (3, 7) becomes [0, 3), [3, 7), [7, B) for a model of B blocks.
 
     Raises:

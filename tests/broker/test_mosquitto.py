@@ -12,12 +12,13 @@ from broker.process import BrokerFailed, free_port
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.errors import PublishFailed
+from tests.support.shared_paths import REPOSITORY
 
 pytestmark = [
     pytest.mark.mosquitto,
     pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is missing: apt-get install mosquitto"),
 ]
-SHIPPED = Path(__file__).parents[2] / "broker"
+SHIPPED = REPOSITORY / "broker"
 WAIT_S = 20.0
 ACCOUNTS = {name: f"password of {name}" for name in ("pi", "jetson", "collector", "operator", "door-camera")}
 

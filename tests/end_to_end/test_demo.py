@@ -46,7 +46,8 @@ def test_the_demo_reroutes_at_every_disturbance_and_loses_nothing(tmp_path: Path
     for name in DISTURBANCES:
         assert name in rerouted
     for reroute in summary["reroutes"]:
-        assert reroute["reason"] and reroute["from"] != reroute["to"]
+        assert reroute["reason"]
+        assert reroute["from"] != reroute["to"]
         assert reroute["predicted_ms"][1] > 0
 
     phases = {phase["name"]: phase for phase in summary["phases"]}
@@ -66,7 +67,8 @@ def test_ctrl_c_stops_everything_in_order_and_still_sums_up(tmp_path: Path) -> N
         text=True,
         start_new_session=True,
     )
-    assert demo.stdout is not None and demo.stderr is not None
+    assert demo.stdout is not None
+    assert demo.stderr is not None
     with demo.stdout, demo.stderr:
         for line in demo.stderr:
             if "phase 1/" in line:

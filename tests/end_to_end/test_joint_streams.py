@@ -5,20 +5,20 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
-from planned_executors import WAIT_S, PlannedExecutors, open_planned, photograph
 
-from services.cli.operations import ask_planner, operator
-from services.planner.decisions.routes import StreamRoutes, joint_cost
-from services.planner.strategies import strategies
+from planning.files.problem_file import read_problem
+from planning.problem.plan import Plan
+from planning.problem.problem import Problem
+from planning.strategies import strategies
+from services.cli.support.operations import ask_planner, operator
+from services.planner.decisions.committed_routes import StreamRoutes, joint_cost
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.messages.devices import Profile
 from shared.messages.events import EventKind, Reroute
 from shared.messages.requests import Outcome, OutcomeStatus
-from shared.plan.plan import Plan
-from shared.plan.policy import Objective
-from shared.plan.problem import Problem
-from shared.plan.problem_file import read_problem
+from shared.policy import Objective
+from tests.support.planned_executors import WAIT_S, PlannedExecutors, open_planned, photograph
 
 CAMERAS, SERVER = ("east", "north", "west"), "server"
 CAMERA_SLOWDOWN, SERVER_SLOWDOWN = 14.0, 8.0
@@ -118,7 +118,8 @@ async def test_cameras_that_share_a_server_are_planned_together(fleet: PlannedEx
     assert devices(fleet) != seen
     assert joint_cost(problem, together) < 0.95 * joint_cost(problem, alone)
     reroute = joint_reroutes(fleet)[-1]
-    assert reroute.objective == "total_delay" and "together with" in reroute.reason
+    assert reroute.objective == "total_delay"
+    assert "together with" in reroute.reason
     outcomes += await served(fleet, "together")
 
     assert all(outcome.status is OutcomeStatus.OK for outcome in outcomes)

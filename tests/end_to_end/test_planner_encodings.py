@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from planner_fleet import MODEL, Fleet, manifest_of, open_fleet
 
 from broker.embedded import EmbeddedBroker
 from services.planner.config import PlannerConfig
@@ -15,6 +14,7 @@ from shared.bus import topics
 from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration, ShadowReport
 from shared.messages.events import EventKind
 from shared.messages.streams import CommittedPlan
+from tests.support.planner_fleet import MODEL, Fleet, manifest_of, open_fleet
 
 SLOW_MBPS = 2.0
 """The photograph takes 400 ms, raw tensors more, the pi alone 165 ms."""

@@ -8,12 +8,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from planner_fleet import Fleet, manifest_of, open_fleet
 
 from broker.embedded import EmbeddedBroker
+from planning.strategies import strategies
 from services.planner.config import PlannerConfig
 from services.planner.service import serve
-from services.planner.strategies import strategies
+from tests.support.planner_fleet import Fleet, manifest_of, open_fleet
 
 TIMEOUT_S = 60.0
 
@@ -57,7 +57,8 @@ async def test_a_running_stream_is_explained_like_a_file_with_its_last_reroutes(
     assert [each["cause"] for each in told["reroutes"]] == ["first_plan", "link_changed"]
     assert any(change["quantity"] == "bandwidth pi - server" for change in told["changes"]["camera"])
     status, out, _ = await segue(fleet, "explain", "--stream", "camera", "--time-budget-s", "0.1")
-    assert status == 0 and "server fell from 50.0 to 1.0 Mbps: 823 ms -> 165 ms; server[0,5) => pi[0,5)" in out
+    assert status == 0
+    assert "server fell from 50.0 to 1.0 Mbps: 823 ms -> 165 ms; server[0,5) => pi[0,5)" in out
 
 
 async def test_streams_that_are_planned_together_are_explained_together(fleet: Fleet) -> None:
@@ -75,19 +76,23 @@ async def test_streams_that_are_planned_together_are_explained_together(fleet: F
     told = json.loads(out)
     assert told["changes"].keys() == {"camera", "door"}
     best = next(each for each in told["strategies"] if each["strategy"] == "auto")
-    assert best["objective"] == "total_delay" and best["streams"].keys() == {"camera", "door"}
+    assert best["objective"] == "total_delay"
+    assert best["streams"].keys() == {"camera", "door"}
     assert best["cost"] == pytest.approx(39 + 60), "the second photograph is sent, and computed, after the first"
     status, out, _ = await segue(fleet, "explain", "--stream", "door", "--time-budget-s", "0.1")
-    assert status == 0 and "kafetzis_koutsopoulos" in out
+    assert status == 0
+    assert "kafetzis_koutsopoulos" in out
 
 
 async def test_a_stream_that_waits_says_for_what_and_an_unknown_one_is_wrong_input(fleet: Fleet) -> None:
     await fleet.declare()
     await fleet.watcher.status(lambda status: bool(status.reasons))
     status, _, errors = await segue(fleet, "explain", "--stream", "camera")
-    assert status == 3 and "source device pi is unknown" in errors
+    assert status == 3
+    assert "source device pi is unknown" in errors
     status, _, errors = await segue(fleet, "explain", "--stream", "nobody")
-    assert status == 2 and "there is no stream nobody" in errors
+    assert status == 2
+    assert "there is no stream nobody" in errors
 
 
 @pytest.mark.parametrize("name", ["decision.png", "decision.svg"])
@@ -103,13 +108,17 @@ async def test_a_running_stream_is_drawn(fleet: Fleet, tmp_path: Path, name: str
     assert json.loads(out)["strategies"][0]["predicted"]["latency_ms"] == pytest.approx(plan.routes[0].predicted_ms)
     drawn = picture.read_bytes()
     if name.endswith(".png"):
-        assert drawn.startswith(b"\x89PNG\r\n\x1a\n") and len(drawn) > 10_000
+        assert drawn.startswith(b"\x89PNG\r\n\x1a\n")
+        assert len(drawn) > 10_000
     else:
         texts = " ".join(text for text in ElementTree.fromstring(drawn).itertext())
-        assert "stream camera: routes over the bandwidth of its most critical link" in texts and "now 50" in texts
-        assert "[0,5) server" in texts and "[0,5) pi" in texts
+        assert "stream camera: routes over the bandwidth of its most critical link" in texts
+        assert "now 50" in texts
+        assert "[0,5) server" in texts
+        assert "[0,5) pi" in texts
 
 
 async def test_a_picture_of_a_stream_that_cannot_be_drawn_is_refused_at_once(fleet: Fleet) -> None:
     status, _, errors = await segue(fleet, "explain", "--stream", "camera", "--plot", "decision.gif")
-    assert status == 2 and "has to end in .png, .svg or .html" in errors
+    assert status == 2
+    assert "has to end in .png, .svg or .html" in errors

@@ -6,18 +6,18 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from planner_fleet import Fleet, manifest_of, open_fleet, rejection
 
 from broker.embedded import EmbeddedBroker
-from services.cli.operations import ask_planner, operator
+from planning.files.problem_file import read_problem
+from planning.problem.plan import Plan
+from planning.strategies import strategies
+from services.cli.support.operations import ask_planner, operator
 from services.planner.config import PlannerConfig
 from services.planner.service import serve
-from services.planner.strategies import strategies
 from shared.messages.control import Prepare, Rejected, RejectionCause
 from shared.messages.events import EventKind, Reroute
 from shared.messages.streams import CommittedPlan
-from shared.plan.plan import Plan
-from shared.plan.problem_file import read_problem
+from tests.support.planner_fleet import Fleet, manifest_of, open_fleet, rejection
 
 STREAMS = ("door", "yard")
 ONE_MODEL_BYTES = 5_000_000
@@ -71,7 +71,8 @@ async def test_strategies_for_a_shared_server(fleet: Fleet, strategy: str) -> No
     await both_on_the_server(fleet)
     await demand(fleet, strategy=strategy, objective="total_delay")
     reroute = await joint_reroute(fleet)
-    assert reroute.predicted_before is not None and reroute.predicted_after < reroute.predicted_before
+    assert reroute.predicted_before is not None
+    assert reroute.predicted_after < reroute.predicted_before
     async with operator(fleet.settings) as connection:
         explained = await ask_planner(connection, "yard", timeout_s=10.0)
     problem = read_problem(explained.problem)
@@ -112,4 +113,5 @@ async def test_a_rejection_has_the_group_planned_again(fleet: Fleet) -> None:
     await fleet.server.set_load(20.0)
     event = await fleet.watcher.event(EventKind.REJECTION)
     await fleet.watcher.until(lambda: list(devices(fleet).values()).count("pi") == 1 or None, "the other one")
-    assert devices(fleet)[refused[0]] == "server" and event.stream == refused[0]
+    assert devices(fleet)[refused[0]] == "server"
+    assert event.stream == refused[0]

@@ -10,19 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from planner_fleet import Fleet, manifest_of, open_fleet
 
 from broker.embedded import EmbeddedBroker
 from services.planner.config import PlannerConfig
 from services.planner.service import serve
 from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.bus.model_files import fetch_model, serve_models
+from shared.bus.model_exchange import fetch_model, serve_models
 from shared.bus.model_transfer import CHUNK_BYTES, ModelTransferError, chunk_for
 from shared.messages.events import EventKind
 from shared.messages.models import Manifest, Offer, Pull
+from tests.support.planner_fleet import Fleet, manifest_of, open_fleet
+from tests.support.shared_paths import RUN_PLANNER
 
-SCRIPT = Path(__file__).parents[1] / "support" / "run_planner.py"
+SCRIPT = RUN_PLANNER
 DATA = random.Random(1).randbytes(9 * CHUNK_BYTES + 12_345)
 SHA256 = hashlib.sha256(DATA).hexdigest()
 
@@ -104,7 +105,8 @@ async def test_an_offered_model_is_taken_and_served_to_several_devices(broker: E
         publisher.damaged = {0, 3 * CHUNK_BYTES}
         await offer(fleet)
         taken = await in_library(fleet)
-        assert taken == manifest() and len(publisher.pulls) == 12
+        assert taken == manifest()
+        assert len(publisher.pulls) == 12
         async with asyncio.timeout(60.0):
             paths = await asyncio.gather(
                 *(
@@ -138,7 +140,8 @@ async def test_a_planner_that_is_killed_resumes_the_upload(broker: EmbeddedBroke
             await offer(fleet)
             await in_library(fleet)
         again = {pull.offset for pull in publisher.pulls}
-        assert len(again) <= 7 and len(before | again) == 10
+        assert len(again) <= 7
+        assert len(before | again) == 10
 
 
 async def test_the_library_outlives_the_planner(broker: EmbeddedBroker, tmp_path: Path) -> None:
@@ -160,7 +163,8 @@ async def test_wrong_bytes_are_fetched_twice_and_then_refused(broker: EmbeddedBr
         publisher.wrong = True
         await offer(fleet)
         event = await fleet.watcher.event(EventKind.FAILURE)
-        assert "SHA-256" in event.text and len(publisher.pulls) == 20
+        assert "SHA-256" in event.text
+        assert len(publisher.pulls) == 20
         assert fleet.watcher.manifests == []
 
 
@@ -185,8 +189,11 @@ async def test_a_receiver_that_is_cancelled_resumes(broker: EmbeddedBroker, tmp_
             provider="publisher",
             on_progress=lambda done, size: progress.append(done),
         )
-        assert path.read_bytes() == DATA and len({pull.offset for pull in publisher.pulls}) < 10
-        assert progress == sorted(progress) and progress[-1] == len(DATA) and progress[0] > 2 * CHUNK_BYTES
+        assert path.read_bytes() == DATA
+        assert len({pull.offset for pull in publisher.pulls}) < 10
+        assert progress == sorted(progress)
+        assert progress[-1] == len(DATA)
+        assert progress[0] > 2 * CHUNK_BYTES
 
 
 async def test_a_provider_that_is_gone_is_an_error_of_one_line(broker: EmbeddedBroker, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import msgpack
 import pytest
-from planner_fleet import Fleet, manifest_of, open_fleet
 
 from broker.embedded import EmbeddedBroker
 from services.planner.config import PlannerConfig
@@ -15,6 +14,7 @@ from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.messages.events import EventKind, RerouteCause
 from shared.messages.streams import CommittedPlan, StreamState
+from tests.support.planner_fleet import Fleet, manifest_of, open_fleet
 
 
 @pytest.fixture
@@ -108,7 +108,9 @@ async def test_an_empty_policy_goes_back_to_the_default(fleet: Fleet) -> None:
 async def test_a_policy_may_come_before_its_stream(fleet: Fleet) -> None:
     await fleet.set_policy('{"devices": {"deny": ["server"]}, "revision": "early"}', stream="later")
     status = await fleet.watcher.status(lambda status: status.policy_revision == "early")
-    assert status.stream == "later" and status.policy_accepted and status.state is StreamState.WAITING
+    assert status.stream == "later"
+    assert status.policy_accepted
+    assert status.state is StreamState.WAITING
     await fleet.declare("later")
     plan = await fleet.watcher.plan(lambda plan: plan.stream == "later")
     assert devices_of(plan) == ["pi"]

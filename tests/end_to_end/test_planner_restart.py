@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from planner_fleet import Fleet, manifest_of, open_fleet
 
 from broker.embedded import EmbeddedBroker
 from services.planner.config import PlannerConfig
@@ -18,9 +17,11 @@ from shared.bus.connection import Connection
 from shared.messages.control import Prepare
 from shared.messages.devices import State
 from shared.messages.streams import CommittedPlan, StreamState
-from shared.service import ExitStatus, InputError
+from shared.service_runtime import ExitStatus, InputError
+from tests.support.planner_fleet import Fleet, manifest_of, open_fleet
+from tests.support.shared_paths import RUN_PLANNER
 
-SCRIPT = Path(__file__).parents[1] / "support" / "run_planner.py"
+SCRIPT = RUN_PLANNER
 
 
 @pytest.fixture
@@ -53,7 +54,8 @@ async def test_a_killed_planner_goes_on_with_the_next_epoch(broker: EmbeddedBrok
             plan = await first_plan(fleet)
             await fleet.set_policy('{"max_in_flight": 3, "revision": "r1"}')
             second = await fleet.watcher.plan(lambda plan: plan.epoch == 2)
-            assert second.max_in_flight == 3 and second.routes == plan.routes
+            assert second.max_in_flight == 3
+            assert second.routes == plan.routes
             process.kill()
         fleet.watcher.statuses.clear()
         async with planner_process(broker, tmp_path):
@@ -61,7 +63,8 @@ async def test_a_killed_planner_goes_on_with_the_next_epoch(broker: EmbeddedBrok
             assert (status.epoch, status.policy_revision) == (2, "r1")
             await fleet.pi.set_links({"server": 1.0})
             third = await fleet.watcher.plan(lambda plan: plan.epoch >= 3)
-            assert third.epoch == 3 and third.max_in_flight == 3
+            assert third.epoch == 3
+            assert third.max_in_flight == 3
         assert {plan.epoch for plan in fleet.watcher.plans} == {1, 2, 3}
 
 
@@ -178,7 +181,8 @@ async def test_a_planner_says_goodbye_and_its_will_speaks_for_it(broker: Embedde
             await fleet.watcher.until(lambda: fleet.watcher.services[-1].state is State.OFFLINE or None, "goodbye")
         async with planner_process(broker, tmp_path) as process:
             second = await fleet.watcher.planner()
-            assert second.boot_id != first.boot_id and second.role == "planner"
+            assert second.boot_id != first.boot_id
+            assert second.role == "planner"
             process.kill()
             await fleet.watcher.until(lambda: fleet.watcher.services[-1].state is State.OFFLINE or None, "will")
 
@@ -191,4 +195,5 @@ async def test_no_broker_is_one_line_and_an_exit_status(tmp_path: Path) -> None:
     )
     _, errors = await asyncio.wait_for(process.communicate(), 20.0)
     assert process.returncode == ExitStatus.OUT_OF_REACH
-    assert b"Traceback" not in errors and b"no MQTT 5 broker reachable" in errors
+    assert b"Traceback" not in errors
+    assert b"no MQTT 5 broker reachable" in errors

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from blockbuster import blockbuster_ctx
-from planner_fleet import MODEL, Fleet, manifest_of, open_fleet, rejection
 
 from broker.embedded import EmbeddedBroker
 from services.planner.config import PlannerConfig
@@ -14,6 +13,7 @@ from services.planner.service import serve
 from shared.messages.control import Prepare, RejectionCause, Release
 from shared.messages.events import EventKind, Reroute, RerouteCause
 from shared.messages.streams import CommittedPlan, StreamState
+from tests.support.planner_fleet import MODEL, Fleet, manifest_of, open_fleet, rejection
 
 
 @pytest.fixture
@@ -38,7 +38,8 @@ async def start(fleet: Fleet) -> CommittedPlan:
 
 async def test_first_plan_is_made_ready_before_it_is_committed(fleet: Fleet) -> None:
     plan = await start(fleet)
-    assert plan.epoch == 1 and devices_of(plan) == ["server"]
+    assert plan.epoch == 1
+    assert devices_of(plan) == ["server"]
     assert plan.routes[0].predicted_ms == pytest.approx(2 + 16 + 21)
     await fleet.watcher.status(lambda status: status.state is StreamState.RUNNING and status.epoch == 1)
     order = fleet.watcher.order
@@ -48,14 +49,17 @@ async def test_first_plan_is_made_ready_before_it_is_committed(fleet: Fleet) -> 
     assert prepared < order.index(plan)
     event = await fleet.watcher.event(EventKind.REROUTE)
     reroute = Reroute.model_validate(event.data)
-    assert reroute.cause is RerouteCause.FIRST_PLAN and reroute.previous == () and reroute.predicted_before is None
+    assert reroute.cause is RerouteCause.FIRST_PLAN
+    assert reroute.previous == ()
+    assert reroute.predicted_before is None
 
 
 async def test_a_link_that_sags_moves_the_route_and_says_why(fleet: Fleet) -> None:
     first = await start(fleet)
     sent_at_s = await fleet.pi.set_links({"server": 1.0})
     plan = await fleet.watcher.plan(lambda plan: plan.epoch == 2)
-    assert devices_of(plan) == ["pi"] and plan.trigger_at_s == sent_at_s
+    assert devices_of(plan) == ["pi"]
+    assert plan.trigger_at_s == sent_at_s
     event = await fleet.watcher.event(EventKind.REROUTE, lambda event: event.data["epoch"] == 2)
     reroute = Reroute.model_validate(event.data)
     assert reroute.cause is RerouteCause.LINK_CHANGED
@@ -73,7 +77,8 @@ async def test_load_moves_the_route_and_back_when_it_is_over(fleet: Fleet) -> No
     await fleet.server.set_load(20.0)
     away = await fleet.watcher.plan(lambda plan: devices_of(plan) == ["pi"])
     event = await fleet.watcher.event(EventKind.REROUTE, lambda event: event.data["epoch"] == away.epoch)
-    assert event.data["cause"] == RerouteCause.LOAD_CHANGED and "server rose from 1.0 to 20.0" in event.text
+    assert event.data["cause"] == RerouteCause.LOAD_CHANGED
+    assert "server rose from 1.0 to 20.0" in event.text
     sent_at_s = await fleet.server.set_load(1.0)
     back = await fleet.watcher.plan(lambda plan: plan.epoch > away.epoch and devices_of(plan) == ["server"])
     assert back.trigger_at_s == sent_at_s
@@ -104,11 +109,14 @@ async def test_the_cooldown_delays_the_next_reroute(fleet: Fleet) -> None:
 async def test_a_rejected_choice_is_not_made_again(fleet: Fleet) -> None:
     fleet.server.reject = lambda prepare: rejection(prepare, "server")
     plan = await start(fleet)
-    assert devices_of(plan) == ["pi"] and plan.epoch == 2
+    assert devices_of(plan) == ["pi"]
+    assert plan.epoch == 2
     event = await fleet.watcher.event(EventKind.REJECTION)
-    assert event.device == "server" and "it does not work" in event.text
+    assert event.device == "server"
+    assert "it does not work" in event.text
     rerouted = await fleet.watcher.event(EventKind.REROUTE)
-    assert rerouted.data["cause"] == RerouteCause.REJECTED and rerouted.data["previous"] == []
+    assert rerouted.data["cause"] == RerouteCause.REJECTED
+    assert rerouted.data["previous"] == []
 
 
 async def test_a_device_short_of_memory_gets_a_smaller_segment(fleet: Fleet) -> None:
@@ -130,7 +138,8 @@ async def test_when_nothing_is_left_the_stream_is_infeasible_with_every_reason(f
     status = await fleet.watcher.status(
         lambda status: status.state is StreamState.INFEASIBLE and "pi: pi is full" in status.reasons
     )
-    assert "server: server is full" in status.reasons and status.epoch == 0
+    assert "server: server is full" in status.reasons
+    assert status.epoch == 0
     await fleet.watcher.event(EventKind.INFEASIBLE)
 
 
@@ -142,7 +151,8 @@ async def test_a_device_lost_while_it_prepares_ends_the_proposal(fleet: Fleet) -
     await fleet.watcher.command("server", Prepare)
     await fleet.server.go()
     plan = await fleet.watcher.plan()
-    assert devices_of(plan) == ["pi"] and plan.epoch == 2
+    assert devices_of(plan) == ["pi"]
+    assert plan.epoch == 2
 
 
 async def test_waiting_says_for_what(fleet: Fleet) -> None:

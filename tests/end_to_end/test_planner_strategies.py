@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from planner_fleet import Fleet, manifest_of, open_fleet
 
 from broker.embedded import EmbeddedBroker
+from planning.strategies import strategies
 from services.planner.config import PlannerConfig
 from services.planner.service import serve
-from services.planner.strategies import strategies
 from shared.messages.streams import CommittedPlan, StreamState, StreamStatus
-from shared.plan.policy import Objective
+from shared.policy import Objective
+from tests.support.planner_fleet import Fleet, manifest_of, open_fleet
 
 JOBS = 6
 
@@ -63,7 +63,8 @@ async def test_a_burst_is_committed_in_the_order_of_johnsons_rule(fleet: Fleet) 
     assert plan.jobs == JOBS
     assert sum(route.weight for route in plan.routes) == JOBS
     on_pi = [sum(stage.stop - stage.start for stage in route.stages if stage.device == "pi") for route in plan.routes]
-    assert len(plan.routes) > 1 and on_pi == sorted(on_pi)
+    assert len(plan.routes) > 1
+    assert on_pi == sorted(on_pi)
 
 
 async def test_a_burst_of_another_size_is_planned_anew(fleet: Fleet) -> None:
@@ -71,4 +72,5 @@ async def test_a_burst_of_another_size_is_planned_anew(fleet: Fleet) -> None:
     await fleet.watcher.plan(lambda plan: runs(plan) == [("p", JOBS)])
     await fleet.declare(jobs=JOBS + 3)
     plan = await fleet.watcher.plan(lambda plan: runs(plan) == [("p", JOBS + 3)])
-    assert plan.jobs == JOBS + 3 and "a burst has 9 requests now" in plan.reason
+    assert plan.jobs == JOBS + 3
+    assert "a burst has 9 requests now" in plan.reason

@@ -18,7 +18,7 @@ from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.settings import BusSettings
 from shared.messages.devices import ServicePresence, State
-from shared.service import InputError
+from shared.service_runtime import InputError
 
 Begin = Callable[[BusSettings, Path], Coroutine[Any, Any, None]]
 

@@ -6,9 +6,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from planned_executors import PlannedExecutors, open_planned, photograph
 
 from shared.messages.requests import OutcomeStatus, StageTrace
+from tests.support.planned_executors import PlannedExecutors, open_planned, photograph
 
 JOBS = 6
 STREAMS = {"long": ("east", "squeezenet"), "short": ("west", "tiny")}

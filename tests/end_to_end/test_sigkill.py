@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from whole_fleet import BROKER, CAMERA, EVERYTHING, FLEET, HELPER, SERVER, Tally, WholeFleet, open_fleet
 
 from broker.embedded import EmbeddedBroker
 from broker.mosquitto import MosquittoBroker, find_mosquitto
-from services.cli.fleet.load import Load
-from services.cli.fleet.record import RequestRecord
+from services.cli.testbed.request_load import RequestLoad
+from services.cli.testbed.run_record import RequestRecord
 from shared.bus import topics
+from tests.support.whole_fleet import BROKER, CAMERA, EVERYTHING, FLEET, HELPER, SERVER, Tally, WholeFleet, open_fleet
 
 REQUESTS = 40
 A_FEW = 10
@@ -117,7 +117,7 @@ async def until_answered(fleet: WholeFleet, stream: str, count: int) -> None:
     await fleet.watcher.until(lambda: len(fleet.watcher.answered(stream)) >= count, f"{count} outcomes")
 
 
-async def finish(fleet: WholeFleet, stream: str, load: Load) -> None:
+async def finish(fleet: WholeFleet, stream: str, load: RequestLoad) -> None:
     """Go on until the fleet is whole, requests went through it, and there were enough of them; then submit no more."""
     await fleet.until_whole()
     await until_answered(fleet, stream, max(REQUESTS, len(fleet.watcher.answered(stream)) + A_FEW))

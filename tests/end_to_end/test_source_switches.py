@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from planned_executors import PlannedExecutors, open_planned, photograph
 
-from shared.messages.alternatives import Quantity, Threshold
+from shared.messages.alternatives import Threshold, ThresholdQuantity
 from shared.messages.events import Event, EventKind
 from shared.messages.requests import Outcome
+from tests.support.planned_executors import PlannedExecutors, open_planned, photograph
 
 CAMERA, SERVER, STREAM = "camera", "server", "door"
 SLOWDOWN = 20.0
@@ -33,7 +33,7 @@ def planned(fleet: PlannedExecutors) -> list[str]:
     return [stage.device for stage in fleet.plans[STREAM].routes[0].stages]
 
 
-def threshold_of(fleet: PlannedExecutors, quantity: Quantity) -> Threshold | None:
+def threshold_of(fleet: PlannedExecutors, quantity: ThresholdQuantity) -> Threshold | None:
     """Return what the planner says of the camera's link, or of its load, under the plan in force."""
     known = fleet.alternatives.get(STREAM)
     if known is None or known.epoch != fleet.plans[STREAM].epoch:
@@ -42,11 +42,11 @@ def threshold_of(fleet: PlannedExecutors, quantity: Quantity) -> Threshold | Non
 
 
 def uplink(fleet: PlannedExecutors) -> Threshold | None:
-    return threshold_of(fleet, Quantity.BANDWIDTH)
+    return threshold_of(fleet, ThresholdQuantity.BANDWIDTH)
 
 
 def own_load(fleet: PlannedExecutors) -> Threshold | None:
-    return threshold_of(fleet, Quantity.LOAD)
+    return threshold_of(fleet, ThresholdQuantity.LOAD)
 
 
 def switches(fleet: PlannedExecutors) -> list[Event]:
@@ -60,7 +60,9 @@ async def test_the_source_switches_at_once_and_the_planner_confirms(fleet: Plann
     assert way(await fleet.outcome("first"))[-1] == SERVER
     await fleet.until(lambda: (threshold := uplink(fleet)) is not None and threshold.below is not None)
     threshold, epoch = uplink(fleet), fleet.plans[STREAM].epoch
-    assert threshold is not None and threshold.leave_below is not None and threshold.leave_below < threshold.low < 100.0
+    assert threshold is not None
+    assert threshold.leave_below is not None
+    assert threshold.leave_below < threshold.low < 100.0
     # No monitor runs: nobody tells the planner.
     await fleet.emulate(CAMERA, SLOWDOWN, server=threshold.leave_below / 20)
     slow = await fleet.submit(STREAM, payload, "slow")
@@ -69,9 +71,11 @@ async def test_the_source_switches_at_once_and_the_planner_confirms(fleet: Plann
     after = await fleet.outcome("after")
     assert threshold.below is not None
     assert (way(after), after.epoch) == ([stage.device for stage in threshold.below.stages], epoch)
-    assert way(after) == [CAMERA] and fleet.plans[STREAM].epoch == epoch
+    assert way(after) == [CAMERA]
+    assert fleet.plans[STREAM].epoch == epoch
     (event,) = switches(fleet)
-    assert event.origin == CAMERA and "worse than" in event.text
+    assert event.origin == CAMERA
+    assert "worse than" in event.text
     await fleet.measure_links(CAMERA, SERVER, threshold.leave_below / 20)
     await fleet.until(lambda: fleet.plans[STREAM].epoch > epoch)
     assert planned(fleet) == [CAMERA]
@@ -92,20 +96,27 @@ async def test_the_source_switches_when_its_own_computing_slows_down(fleet: Plan
     assert way(await fleet.outcome("first")) == [CAMERA]
     await fleet.until(lambda: (threshold := own_load(fleet)) is not None and threshold.above is not None)
     threshold, epoch = own_load(fleet), fleet.plans[STREAM].epoch
-    assert threshold is not None and threshold.leave_above is not None and threshold.above is not None
-    assert 1.0 < threshold.high < threshold.leave_above and threshold.sharing == 1.0
+    assert threshold is not None
+    assert threshold.leave_above is not None
+    assert threshold.above is not None
+    assert 1.0 < threshold.high < threshold.leave_above
+    assert threshold.sharing == 1.0
     load = 1.3 * threshold.leave_above
     # No monitor runs: nobody tells the planner.
     await fleet.emulate(CAMERA, SLOWDOWN, load_factor=load, server=SLOW_MBPS)
     await fleet.submit(STREAM, payload, "slow", "slower", "after")
     after = await fleet.outcome("after")
     assert [way(fleet.outcomes[each]) for each in ("slow", "slower")] == [[CAMERA], [CAMERA]]
-    assert way(after) == [stage.device for stage in threshold.above.stages] and way(after)[-1] == SERVER
+    assert way(after) == [stage.device for stage in threshold.above.stages]
+    assert way(after)[-1] == SERVER
     assert after.epoch == epoch == fleet.plans[STREAM].epoch
     (event,) = switches(fleet)
-    assert event.origin == CAMERA and f"load factor of {CAMERA}" in event.text and "worse than" in event.text
+    assert event.origin == CAMERA
+    assert f"load factor of {CAMERA}" in event.text
+    assert "worse than" in event.text
     await fleet.measure_load(CAMERA, load)
     await fleet.until(lambda: fleet.plans[STREAM].epoch > epoch)
     assert planned(fleet) == way(after)
     await fleet.submit(STREAM, payload, "last")
-    assert way(await fleet.outcome("last")) == way(after) and switches(fleet) == [event]
+    assert way(await fleet.outcome("last")) == way(after)
+    assert switches(fleet) == [event]

@@ -5,21 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from planned_executors import PlannedExecutors, classifier, open_planned
-from shared_paths import REPOSITORY
 
 from services.cli.calibration import MeasureSettings, measure, read_samples
-from services.cli.operations import add_model
+from services.cli.support.operations import add_model
 from services.executor.segments.coding import Coder
 from shared.bus import topics
 from shared.codecs import load_registry
-from shared.messages.alternatives import Quantity, Threshold
+from shared.messages.alternatives import Threshold, ThresholdQuantity
 from shared.messages.calibration import BlockCalibration, Calibration
 from shared.messages.events import EventKind
 from shared.messages.models import Manifest, Preprocessing
 from shared.messages.requests import Outcome
 from shared.messages.streams import PlanRoute
 from shared.model.onnx_file import load_model
+from tests.support.planned_executors import PlannedExecutors, classifier, open_planned
+from tests.support.shared_paths import REPOSITORY
 
 CAMERA, SERVER, STREAM = "camera", "server", "door"
 SLOWDOWN, FAST_MBPS = 16.0, 200.0
@@ -83,7 +83,7 @@ def uplink(fleet: PlannedExecutors) -> Threshold | None:
     known = fleet.alternatives.get(STREAM)
     if known is None or known.epoch != fleet.plans[STREAM].epoch:
         return None
-    found = next((each for each in known.thresholds if each.quantity is Quantity.BANDWIDTH), None)
+    found = next((each for each in known.thresholds if each.quantity is ThresholdQuantity.BANDWIDTH), None)
     return None if found is None or found.below is None else found
 
 
@@ -94,8 +94,11 @@ async def test_cut_and_encoding_change_together_before_the_planner_knows(fleet: 
     await fleet.submit(STREAM, photograph, "first")
     first = await fleet.outcome("first")
     plan, threshold = fleet.plans[STREAM], uplink(fleet)
-    assert way(first) == stages_of(plan.routes[0]) and first.epoch == plan.epoch
-    assert threshold is not None and threshold.below is not None and threshold.leave_below is not None
+    assert way(first) == stages_of(plan.routes[0])
+    assert first.epoch == plan.epoch
+    assert threshold is not None
+    assert threshold.below is not None
+    assert threshold.leave_below is not None
     before, after = plan.routes[0].stages[0], threshold.below.stages[0]
     assert before.device == after.device == CAMERA
     assert before.stop < after.stop and before.codec != after.codec, "cut and encoding change together"
@@ -107,12 +110,15 @@ async def test_cut_and_encoding_change_together_before_the_planner_knows(fleet: 
     prepared = len(fleet.prepares)
     await fleet.submit(STREAM, photograph, "slow", "slower", "after")
     switched = await fleet.outcome("after")
-    assert way(switched) == stages_of(below) and switched.epoch == plan.epoch == fleet.plans[STREAM].epoch
+    assert way(switched) == stages_of(below)
+    assert switched.epoch == plan.epoch == fleet.plans[STREAM].epoch
     assert len(fleet.prepares) == prepared, "what it needs was there"
     assert switched.top[0].index == first.top[0].index
     (event,) = [event for event in fleet.events if event.kind is EventKind.SWITCHED]
-    assert event.origin == CAMERA and f"link {CAMERA}->{SERVER}" in event.text
+    assert event.origin == CAMERA
+    assert f"link {CAMERA}->{SERVER}" in event.text
     await fleet.measure_links(CAMERA, SERVER, slow_mbps)
     await fleet.until(lambda: fleet.plans[STREAM].epoch > plan.epoch)
     confirmed = fleet.plans[STREAM].routes[0].stages[0]
-    assert confirmed.stop == after.stop and confirmed.codec != before.codec
+    assert confirmed.stop == after.stop
+    assert confirmed.codec != before.codec

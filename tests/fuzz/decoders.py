@@ -12,6 +12,8 @@ from pathlib import Path
 
 import atheris
 
+from tests.support.shared_paths import GOLDEN
+
 with atheris.instrument_imports(
     include=["shared", *(f"services.executor.{name}" for name in ("frames", "coding", "prepare", "intake"))]
 ):
@@ -20,16 +22,16 @@ with atheris.instrument_imports(
     from services.executor.segments.coding import Coder
     from services.executor.segments.engine import EngineSettings
     from services.executor.segments.prepare import prepare
-    from services.executor.source.intake import read_request
+    from services.executor.source.stream_source import read_request
     from shared.asyncapi import CHANNELS
     from shared.bus.chunks import Reassembler, decode_chunk, split
     from shared.bus.errors import DecodeError
     from shared.bus.frame import decode_frame, encode_frame
     from shared.bus.properties import Properties
-    from shared.codecs import CodecError, TensorSpec, decode_tensor, encode_tensor, make_registry, seal
+    from shared.codecs import CodecError, TensorDescription, decode_tensor, encode_tensor, make_registry, seal
     from shared.messages.base import MessageError
     from shared.messages.models import Manifest, ManifestBlock, Preprocessing
-    from shared.messages.models import TensorSpec as InputSpec
+    from shared.messages.models import TensorDescription as InputSpec
     from shared.messages.requests import ACCEPT_PROPERTY, REQUEST_ID_PROPERTY, FeatureMapHeader
     from shared.messages.streams import PlanStage
 
@@ -86,7 +88,7 @@ def fuzz_body(data: bytes) -> None:
         return
     name, shape = CODECS[data[0] % len(CODECS)], SHAPES[data[1] % len(SHAPES)]
     body = framed(data[2:]) if name.endswith("+zstd") and data[0] & 0x80 else data[2:]
-    spec = TensorSpec(np.dtype(np.float32), shape)
+    spec = TensorDescription(np.dtype(np.float32), shape)
     check_tensor(name, "float32", shape, b"".join(seal(REGISTRY[name], spec, [body]).pieces))
 
 
@@ -151,7 +153,7 @@ def fuzz_graph(data: bytes) -> None:
     if not data:
         return
     name = CODECS[data[0] % len(CODECS)]
-    spec = TensorSpec(np.dtype(np.float32), GRAPH_SHAPE)
+    spec = TensorDescription(np.dtype(np.float32), GRAPH_SHAPE)
     body = framed(data[1:]) if name.endswith("+zstd") and data[0] & 0x80 else data[1:]
     payload = b"".join(seal(REGISTRY[name], spec, [body]).pieces)
     try:
@@ -239,7 +241,7 @@ def seeds() -> Iterator[bytes]:
     chunks = tuple(split(b"t" * 8, [frame], 24, sender="pi"))
     yield bytes([4]) + b"".join(bytes([0, len(chunk)]) + chunk for chunk in chunks)
     yield bytes([4]) + b"".join(bytes([1, len(chunk)]) + chunk for chunk in reversed(chunks))
-    golden = Path(__file__).parents[1] / "golden" / "messages"
+    golden = GOLDEN / "messages"
     header = FeatureMapHeader.decode((golden / "FeatureMapHeader.json").read_bytes())
     header = header.model_copy(update={"stages": (PlanStage(start=0, stop=2, device="pi"),), "stage": 0})
     tensor = np.maximum(rng.normal(size=(1, 2, 4, 4)), 0).astype(np.float32)

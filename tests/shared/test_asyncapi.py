@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
-from shared_paths import REPOSITORY
 
 from shared.asyncapi import CHANNELS, bus_document
 from shared.bus import topics
 from shared.bus.settings import DEFAULT_ROOT, BusSettings
+from tests.support.shared_paths import REPOSITORY
 
 DOCUMENT = bus_document()
 GOLDEN = REPOSITORY / "tests" / "golden" / "messages"

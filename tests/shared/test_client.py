@@ -12,10 +12,10 @@ from shared.messages.requests import (
     ACCEPT_PROPERTY,
     MSGPACK_CONTENT,
     REQUEST_ID_PROPERTY,
+    ClassScore,
     ErrorCause,
     Outcome,
     OutcomeStatus,
-    Prediction,
 )
 
 STREAM = "camera"
@@ -46,7 +46,7 @@ async def source(broker: EmbeddedBroker, answer: Answer) -> AsyncIterator[list[s
 
 
 def outcome(identity: str, label: str = "cat") -> Outcome:
-    top = (Prediction(index=1, label=label, score=0.5),)
+    top = (ClassScore(index=1, label=label, score=0.5),)
     return Outcome(request_id=identity, stream=STREAM, status=OutcomeStatus.OK, top=top)
 
 

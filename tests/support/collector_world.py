@@ -1,8 +1,8 @@
 """Outcomes, events and samples as a fleet would publish them."""
 
-from services.collector.store import Arrival
+from services.collector.outcome_store import ReceivedRecord
 from shared.messages.events import Event, EventKind, Reroute, RerouteCause
-from shared.messages.requests import ErrorCause, Outcome, OutcomeStatus, Prediction, StageTrace
+from shared.messages.requests import ClassScore, ErrorCause, Outcome, OutcomeStatus, StageTrace
 from shared.messages.streams import PlanRoute, PlanStage
 
 START_S = 1_700_000_000.0
@@ -28,7 +28,7 @@ def result(
         model="a" * 64,
         epoch=epoch,
         attempt=attempt,
-        top=(Prediction(index=3, label="tiger", score=0.75),),
+        top=(ClassScore(index=3, label="tiger", score=0.75),),
         accepted_at_s=dispatched_at_s - waited_ms / 1000,
         dispatched_at_s=dispatched_at_s,
         completed_at_s=at_s,
@@ -76,5 +76,5 @@ def reroute_event(*, epoch: int = 2, trigger_at_s: float = START_S, stream: str 
     )
 
 
-def arrivals(*records: object, at_s: float = START_S) -> list[Arrival]:
-    return [Arrival(record, at_s) for record in records]
+def arrivals(*records: object, at_s: float = START_S) -> list[ReceivedRecord]:
+    return [ReceivedRecord(record, at_s) for record in records]

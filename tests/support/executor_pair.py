@@ -12,12 +12,12 @@ import numpy as np
 from PIL import Image
 
 from broker.embedded import EmbeddedBroker
-from services.cli.manifest import build_manifest
+from services.cli.support.manifest import build_manifest
 from services.executor.config import ExecutorConfig
 from services.executor.service import serve
 from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.bus.model_files import serve_models
+from shared.bus.model_exchange import serve_models
 from shared.bus.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.calibration import ShadowReport

@@ -2,21 +2,20 @@
 
 from dataclasses import dataclass, field
 
-from planner_fleet import manifest_of
-from planner_world import PI_MS, SERVER_MS, declaration, link, presence, profile
-
-from services.planner.coordinator import Coordinator
+from planning.problem.plan import Infeasible, Plan
+from planning.problem.problem import Problem
+from planning.strategies import solve, strategies
+from services.planner.coordination.coordinator import Coordinator
+from services.planner.coordination.effects import DeleteDocument, Effect, Persist, Publish
+from services.planner.coordination.planner_store import Document, Kind
 from services.planner.inbound import Inbound
-from services.planner.problems.jobs import run_job
-from services.planner.running.effects import Effect, Forget, Persist, Publish
-from services.planner.running.store import Document, Kind
-from services.planner.strategies import solve, strategies
+from services.planner.problems.planning_jobs import run_job
 from shared.bus import topics
 from shared.messages.control import COMMANDS, Prepare, Ready
 from shared.messages.events import Event
 from shared.messages.streams import CommittedPlan, StreamStatus
-from shared.plan.plan import Infeasible, Plan
-from shared.plan.problem import Problem
+from tests.support.planner_fleet import manifest_of
+from tests.support.planner_world import PI_MS, SERVER_MS, declaration, link, presence, profile
 
 
 @dataclass
@@ -40,7 +39,7 @@ class Bench:
         for effect in effects:
             if isinstance(effect, Persist):
                 self.documents[effect.document.kind, effect.document.key] = effect.document.value
-            if isinstance(effect, Forget):
+            if isinstance(effect, DeleteDocument):
                 self.documents.pop((effect.kind, effect.key), None)
         return effects
 

@@ -23,7 +23,7 @@ from shared.messages.devices import (
     Telemetry,
 )
 from shared.messages.events import Event, EventKind
-from shared.messages.models import Manifest, ManifestBlock, Preprocessing, TensorSpec
+from shared.messages.models import Manifest, ManifestBlock, Preprocessing, TensorDescription
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamStatus
 
 TIMEOUT_S = 60.0
@@ -40,8 +40,8 @@ def manifest_of(model: str = MODEL, name: str = "net", blocks: int = 5, **fields
         model=model,
         name=name,
         size_bytes=fields.pop("size_bytes", 1000),  # type: ignore[arg-type]
-        inputs=(TensorSpec(name="x", shape=(1, 3, 224, 224), dtype="float32"),),
-        outputs=(TensorSpec(name="y", shape=(1, 1000), dtype="float32"),),
+        inputs=(TensorDescription(name="x", shape=(1, 3, 224, 224), dtype="float32"),),
+        outputs=(TensorDescription(name="y", shape=(1, 1000), dtype="float32"),),
         blocks=tuple(
             ManifestBlock(name=f"block{index}", output_bytes=size, parameter_bytes=1_000_000 if index else 0)
             for index, size in enumerate(sizes)

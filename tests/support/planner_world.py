@@ -1,17 +1,16 @@
 """Snapshots, problems and plans of a small fleet, for the planner's pure parts."""
 
-from planner_fleet import MODEL, manifest_of
-
-from services.planner.decisions.contenders import Candidate, InForce
-from services.planner.decisions.routes import burst_jobs, to_message
-from services.planner.problems.problem import Circumstances, build_problem
-from services.planner.problems.snapshot import Change, PolicySet, Snapshot, apply
-from services.planner.strategies import solve
+from planning.problem.plan import Plan
+from planning.problem.problem import Problem
+from planning.strategies import solve
+from services.planner.decisions.candidates import Candidate, InForce
+from services.planner.decisions.committed_routes import burst_jobs, to_message
+from services.planner.problems.problem_from_snapshot import Circumstances, build_problem
+from services.planner.problems.snapshot import Change, FleetSnapshot, PolicySet, apply
 from shared.messages.devices import Capabilities, LinkEstimate, Links, Presence, Profile, State, Telemetry
 from shared.messages.streams import PlanRoute, PlanStage, StreamDeclaration
-from shared.plan.plan import Plan
-from shared.plan.policy import Policy
-from shared.plan.problem import Problem
+from shared.policy import Policy
+from tests.support.planner_fleet import MODEL, manifest_of
 
 PI_MS = (5.0, 40.0, 40.0, 40.0, 40.0)
 SERVER_MS = (1.0, 5.0, 5.0, 5.0, 5.0)
@@ -38,16 +37,16 @@ def declaration(stream: str = "camera", **fields: object) -> StreamDeclaration:
     return StreamDeclaration(**{"stream": stream, "model": "net", "source": "pi", **fields})  # type: ignore[arg-type]
 
 
-def after(snapshot: Snapshot, *changes: Change, now_s: float = 100.0) -> Snapshot:
+def after(snapshot: FleetSnapshot, *changes: Change, now_s: float = 100.0) -> FleetSnapshot:
     for change in changes:
         snapshot = apply(snapshot, change, now_s)
     return snapshot
 
 
-def world(*changes: Change, mbps: float = 50.0) -> Snapshot:
+def world(*changes: Change, mbps: float = 50.0) -> FleetSnapshot:
     """Return `pi` with a camera and a fast `server`, linked, both profiled; 39 ms on the server, 165 ms on the pi."""
     return after(
-        Snapshot(),
+        FleetSnapshot(),
         presence("pi"),
         presence("server"),
         profile("pi", PI_MS),
@@ -60,7 +59,7 @@ def world(*changes: Change, mbps: float = 50.0) -> Snapshot:
     )
 
 
-def problem_of(snapshot: Snapshot, stream: str = "camera", now_s: float = 100.0) -> Problem:
+def problem_of(snapshot: FleetSnapshot, stream: str = "camera", now_s: float = 100.0) -> Problem:
     return build_problem(snapshot, (stream,), Circumstances(now_s, {}))
 
 
@@ -88,9 +87,9 @@ SHARED_MS = (4.0, 24.0, 24.0, 24.0, 24.0)
 """Of a server that is not much faster than the cameras: 100 ms against 165 ms."""
 
 
-def cameras(policy: Policy | None = None, *names: str, mbps: float = 50.0) -> Snapshot:
+def cameras(policy: Policy | None = None, *names: str, mbps: float = 50.0) -> FleetSnapshot:
     """Return cameras with a stream each, and the one server that all are linked to; 118 ms on the idle server."""
-    snapshot = after(Snapshot(), manifest_of(), presence("server"), profile("server", SHARED_MS))
+    snapshot = after(FleetSnapshot(), manifest_of(), presence("server"), profile("server", SHARED_MS))
     for name in names or CAMERAS:
         snapshot = after(
             snapshot,

@@ -7,7 +7,7 @@ from pathlib import Path
 from services.planner.config import PlannerConfig
 from services.planner.service import serve
 from shared.bus.settings import BusSettings
-from shared.service import run
+from shared.service_runtime import run
 
 if __name__ == "__main__":
     address, folder, *timeout_s = sys.argv[1:]

@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker.process import BrokerProcess
-from services.cli.fleet import commands
-from services.cli.fleet.collected import await_outcomes, read_counts
-from services.cli.fleet.description import DeviceDescription, Fleet, LinkDescription, ModelDescription, StreamSetup
-from services.cli.fleet.load import Load, LoadSettings
-from services.cli.fleet.processes import Processes
-from services.cli.fleet.record import CollectorCounts, RequestRecord
-from services.cli.fleet.scenario import emulations, usual_conditions
-from services.cli.fleet.workload import Workload, read_workload
-from services.cli.fleet_view import FILTERS, FleetView
-from services.cli.operations import add_model, declare_stream, withdraw_stream
-from services.collector.answers import Counts
+from services.cli.render.fleet_view import FILTERS, FleetView
+from services.cli.support.operations import add_model, declare_stream, withdraw_stream
+from services.cli.testbed import command_lines
+from services.cli.testbed.collector_query import await_outcomes, read_counts
+from services.cli.testbed.conditions import emulations, usual_conditions
+from services.cli.testbed.fleet_file import DeviceDescription, Fleet, LinkDescription, ModelDescription, StreamSetup
+from services.cli.testbed.processes import Processes
+from services.cli.testbed.request_load import LoadSettings, RequestLoad
+from services.cli.testbed.run_record import CollectorCounts, RequestRecord
+from services.cli.testbed.workload import Workload, read_workload
+from services.collector.query_answers import Counts
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.client import Client
@@ -29,11 +29,12 @@ from shared.messages.devices import State
 from shared.messages.models import Preprocessing
 from shared.messages.requests import Outcome, OutcomeStatus
 from shared.messages.streams import StreamDeclaration
-from shared.plan.policy import CodecMode, Policy, policy_document
+from shared.policy import CodecMode, Policy, policy_document
+from tests.support.shared_paths import DEMO_DATA
 
-DATA = Path(__file__).parents[2] / "services" / "cli" / "data"
+DATA = DEMO_DATA
 CAMERA, HELPER, SERVER = "camera", "helper", "server"
-BROKER = commands.BROKER
+BROKER = command_lines.BROKER
 
 FLEET = Fleet(
     model=ModelDescription(
@@ -54,7 +55,7 @@ FLEET = Fleet(
 )
 """Each device is faster than the one before, and the way to the last leads through the middle one."""
 
-EVERYTHING = (BROKER, *commands.services(FLEET, Path()))
+EVERYTHING = (BROKER, *command_lines.services(FLEET, Path()))
 """Names of all parts that can be killed."""
 
 WAIT_S = 60.0
@@ -199,7 +200,7 @@ class WholeFleet:
         await self.watcher.until(lambda: not self.watcher.route(stream), f"{stream} withdrawn")
 
     @contextlib.asynccontextmanager
-    async def load(self, stream: str, timeout_s: float = WAIT_S) -> AsyncIterator[Load]:
+    async def load(self, stream: str, timeout_s: float = WAIT_S) -> AsyncIterator[RequestLoad]:
         """Submit requests during the block, until stopped; their outcomes are there at its end.
 
         Args:
@@ -208,14 +209,14 @@ class WholeFleet:
         """
         settings = LoadSettings(stream, FLEET.stream.in_flight, timeout_s=timeout_s)
         async with Client.open(self.broker.settings, in_flight=settings.in_flight) as client:
-            load = Load(client, self.workload.payloads, settings, self.workload.reference.differs)
+            load = RequestLoad(client, self.workload.payloads, settings, self.workload.reference.differs)
             async with asyncio.TaskGroup() as group:
                 group.create_task(load.run(), name=f"load {stream}")
                 yield load
 
     async def tally(self, stream: str, records: Sequence[RequestRecord]) -> Tally:
         """Count what became of the requests of a stream, at the client, on the bus and at the collector."""
-        folder = self.run_dir / commands.COLLECTOR
+        folder = self.run_dir / command_lines.COLLECTOR
         names = [record.request_id for record in records]
         stored = await await_outcomes(folder, stream, names, Counts(), _COLLECT_S)
         return tally(records, self.watcher.outcomes[stream], stored, await read_counts(folder, stream))
@@ -233,7 +234,7 @@ async def open_fleet(broker: BrokerProcess, run_dir: Path) -> AsyncIterator[Whol
 
     async with (
         broker,
-        Processes(run_dir, commands.environment(broker.settings.address)) as processes,
+        Processes(run_dir, command_lines.environment(broker.settings.address)) as processes,
         Connection.open(broker.settings, on_connected=announce) as control,
         Connection.open(broker.settings) as ear,
         asyncio.TaskGroup() as group,
@@ -241,7 +242,7 @@ async def open_fleet(broker: BrokerProcess, run_dir: Path) -> AsyncIterator[Whol
         for topic in (*FILTERS, topics.receipts("+"), topics.commands("+"), topics.requests("+")):
             await ear.subscribe(topic)
         listening = group.create_task(watcher.run(ear), name="watcher")
-        for name, arguments in commands.services(FLEET, run_dir).items():
+        for name, arguments in command_lines.services(FLEET, run_dir).items():
             await processes.start(name, arguments)
         fleet = WholeFleet(broker, run_dir, processes, workload, control, watcher)
         await fleet.until_whole()

@@ -10,11 +10,11 @@ import numpy as np
 
 from services.cli.calibration.samples import SampleSet
 from services.executor.segments.coding import Coder
-from services.executor.segments.engine import EngineSettings, Session, load_session
+from services.executor.segments.engine import EngineSettings, SegmentSession, load_session
 from shared.codecs import RAW, Array, CodecError, EncodedTensor, TensorSpec
 from shared.codecs.effect import Effect, effect_on, is_classification, overall
 from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration
-from shared.model.model import Model
+from shared.model.model import PartitionedModel
 from shared.model.onnx_file import extract_segment
 
 Tensors = Mapping[str, Array]
@@ -56,7 +56,12 @@ class _Timing:
 
 
 def measure(
-    model: Model, samples: SampleSet, coder: Coder, settings: MeasureSettings, *, on_sample: OnSample | None = None
+    model: PartitionedModel,
+    samples: SampleSet,
+    coder: Coder,
+    settings: MeasureSettings,
+    *,
+    on_sample: OnSample | None = None,
 ) -> Calibration:
     """Measure every codec of `coder` behind every block but the last, and behind `prepare`.
 
@@ -94,7 +99,9 @@ def _counter(tell: OnSample | None, total: int) -> Callable[[], None]:
     return lambda: None if tell is None else tell(next(done), total)
 
 
-def _useful_blocks(model: Model, samples: SampleSet, coder: Coder, settings: MeasureSettings) -> tuple[int, ...]:
+def _useful_blocks(
+    model: PartitionedModel, samples: SampleSet, coder: Coder, settings: MeasureSettings
+) -> tuple[int, ...]:
     """Return the blocks behind which some codec takes fewer bytes than it does behind every earlier block."""
     values: Sequence[Tensors] = samples.inputs[: settings.timed_samples]
     least: dict[str, float] = {}
@@ -123,8 +130,8 @@ def _measure_block(
     block: int,
     inputs: Sequence[Tensors],
     reference: Sequence[Tensors],
-    head: Session | None,
-    tail: Session,
+    head: SegmentSession | None,
+    tail: SegmentSession,
     coder: Coder,
     settings: MeasureSettings,
     progress: Callable[[], None],
@@ -171,7 +178,7 @@ def _encodings(
 
 
 def _effect(
-    plain: Tensors, value: Tensors, encoded: Mapping[str, EncodedTensor], tail: Session, coder: Coder
+    plain: Tensors, value: Tensors, encoded: Mapping[str, EncodedTensor], tail: SegmentSession, coder: Coder
 ) -> Effect:
     """Return what it does to the answer `plain` that the receiver has what was encoded."""
     if all(coder.registry.distortion(tensor.codec) == RAW for tensor in encoded.values()):
@@ -237,7 +244,7 @@ def _decode(coder: Coder, encoded: Mapping[str, EncodedTensor]) -> dict[str, Arr
     }
 
 
-def _load(model: Model, start: int, stop: int, settings: MeasureSettings) -> Session:
+def _load(model: PartitionedModel, start: int, stop: int, settings: MeasureSettings) -> SegmentSession:
     return load_session(extract_segment(model, start, stop), replace(settings.engine, threads=settings.threads))
 
 

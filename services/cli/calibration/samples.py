@@ -9,13 +9,13 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from services.cli.payloads import NAMED_TENSORS, read_payload
+from services.cli.support.request_files import NAMED_TENSORS, read_payload
 from services.executor.errors import BadInput
 from services.executor.segments.prepare import prepare
 from shared.codecs import Array
 from shared.messages.calibration import InputSize
 from shared.messages.models import Manifest, Preprocessing
-from shared.service import InputError
+from shared.service_runtime import InputError
 
 VARIANTS: Final = 6
 """Inputs per photograph: whole, mirrored, two closer crops, darker, brighter. They are related, and said to be."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from services.executor.segments.engine import EngineSettings, Session, load_session
+from services.executor.segments.engine import EngineSettings, SegmentSession, load_session
 from shared.codecs import (
     MAX_TENSOR_BYTES,
     RAW,
@@ -48,7 +48,7 @@ class Coder:
         self.registry = registry
         self._engine = replace(engine, provider="CPUExecutionProvider")
         self._max_graphs = max_graphs
-        self._graphs: OrderedDict[tuple[bool, TensorSpec, str], Session] = OrderedDict()
+        self._graphs: OrderedDict[tuple[bool, TensorSpec, str], SegmentSession] = OrderedDict()
         self._lock = threading.Lock()
 
     def encode(self, tensor: Array, codec: str) -> EncodedTensor:
@@ -114,7 +114,7 @@ class Coder:
         values = dict(zip(decoded_names(_TENSOR, kind), shaped, strict=True))
         return self._graph(False, spec, kind).run(values)[_TENSOR]
 
-    def _graph(self, encodes: bool, spec: TensorSpec, kind: str) -> Session:
+    def _graph(self, encodes: bool, spec: TensorSpec, kind: str) -> SegmentSession:
         key = (encodes, spec, kind)
         with self._lock:
             session = self._graphs.get(key)

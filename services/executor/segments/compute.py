@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeVar
 
 from services.executor.segments.queueing import OrderedQueue, Ticket
-from shared.plan.policy import QueueDiscipline
+from shared.policy import QueueDiscipline
 
 Value = TypeVar("Value")
 

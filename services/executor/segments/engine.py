@@ -28,7 +28,7 @@ class EngineSettings:
     threads: int = 1
 
 
-class Session:
+class SegmentSession:
     """One segment, loaded and ready. `run` is called by one thread at a time."""
 
     def __init__(self, session: ort.InferenceSession) -> None:
@@ -61,7 +61,7 @@ class Session:
         return dict(zip(wanted, values, strict=True))
 
 
-def load_session(model: bytes, settings: EngineSettings) -> Session:
+def load_session(model: bytes, settings: EngineSettings) -> SegmentSession:
     """Make a session of an ONNX model's bytes. Takes from 10 ms to seconds: never on the event loop.
 
     Raises:
@@ -78,7 +78,7 @@ def load_session(model: bytes, settings: EngineSettings) -> Session:
     options.log_severity_level = 3
     providers = [settings.provider] if "CPU" in settings.provider else [settings.provider, "CPUExecutionProvider"]
     try:
-        return Session(ort.InferenceSession(model, options, providers=providers))
+        return SegmentSession(ort.InferenceSession(model, options, providers=providers))
     except Exception as error:
         cause = RejectionCause.MEMORY if _is_out_of_memory(error) else RejectionCause.MODEL_INVALID
         raise CannotPrepare(cause, f"the engine does not load the segment: {_one_line(error)}") from error

@@ -26,13 +26,13 @@ from services.executor.segments.lifecycle import (
     Event,
     Lifecycle,
     PrepareAsked,
+    ReleaseTick,
     SegmentKey,
     SegmentNeed,
     SegmentReturned,
     SegmentWanted,
-    Tick,
 )
-from services.executor.segments.models import ModelStore
+from services.executor.segments.model_cache import ModelStore
 from services.executor.segments.segment import Segment, build_segments, need_of
 from shared.messages.control import Prepare, Ready, Rejected, RejectionCause, SegmentRange
 from shared.messages.models import Manifest
@@ -101,7 +101,7 @@ class SegmentHolder:
 
     async def tick(self) -> None:
         """Drop what is not needed any more."""
-        await self.handle(Tick())
+        await self.handle(ReleaseTick())
 
     def is_prepared(self, stream: str, epoch: int) -> bool:
         """Whether an epoch was asked for, by the planner or by a feature map."""

@@ -24,7 +24,7 @@ class EpochPhase(Enum):
     GONE = auto()
 
 
-class Step(Enum):
+class SegmentStep(Enum):
     """What may happen to an epoch."""
 
     ASK = auto()
@@ -34,18 +34,18 @@ class Step(Enum):
     EXPIRE = auto()
 
 
-TRANSITIONS: dict[tuple[EpochPhase, Step], EpochPhase] = {
-    (EpochPhase.PREPARING, Step.ASK): EpochPhase.PREPARING,
-    (EpochPhase.READY, Step.ASK): EpochPhase.PREPARING,
-    (EpochPhase.RELEASED, Step.ASK): EpochPhase.PREPARING,
-    (EpochPhase.PREPARING, Step.BUILT): EpochPhase.READY,
-    (EpochPhase.PREPARING, Step.FAILED): EpochPhase.GONE,
-    (EpochPhase.PREPARING, Step.RELEASE): EpochPhase.RELEASED,
-    (EpochPhase.READY, Step.RELEASE): EpochPhase.RELEASED,
-    (EpochPhase.READY, Step.FAILED): EpochPhase.READY,
-    (EpochPhase.RELEASED, Step.RELEASE): EpochPhase.RELEASED,
-    (EpochPhase.RELEASED, Step.FAILED): EpochPhase.RELEASED,
-    (EpochPhase.RELEASED, Step.EXPIRE): EpochPhase.GONE,
+TRANSITIONS: dict[tuple[EpochPhase, SegmentStep], EpochPhase] = {
+    (EpochPhase.PREPARING, SegmentStep.ASK): EpochPhase.PREPARING,
+    (EpochPhase.READY, SegmentStep.ASK): EpochPhase.PREPARING,
+    (EpochPhase.RELEASED, SegmentStep.ASK): EpochPhase.PREPARING,
+    (EpochPhase.PREPARING, SegmentStep.BUILT): EpochPhase.READY,
+    (EpochPhase.PREPARING, SegmentStep.FAILED): EpochPhase.GONE,
+    (EpochPhase.PREPARING, SegmentStep.RELEASE): EpochPhase.RELEASED,
+    (EpochPhase.READY, SegmentStep.RELEASE): EpochPhase.RELEASED,
+    (EpochPhase.READY, SegmentStep.FAILED): EpochPhase.READY,
+    (EpochPhase.RELEASED, SegmentStep.RELEASE): EpochPhase.RELEASED,
+    (EpochPhase.RELEASED, SegmentStep.FAILED): EpochPhase.RELEASED,
+    (EpochPhase.RELEASED, SegmentStep.EXPIRE): EpochPhase.GONE,
 }
 
 
@@ -132,11 +132,11 @@ class EpochsOver:
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
+class ReleaseTick:
     """Time has passed."""
 
 
-Event = PrepareAsked | SegmentWanted | SegmentReturned | BuildSucceeded | BuildFailed | EpochsOver | Tick
+Event = PrepareAsked | SegmentWanted | SegmentReturned | BuildSucceeded | BuildFailed | EpochsOver | ReleaseTick
 
 
 # Commands
@@ -244,7 +244,7 @@ class Lifecycle:
                 return self._failed(key, cause, reason)
             case EpochsOver(stream, through_epoch):
                 return self._release(stream, through_epoch, now_s)
-            case Tick():
+            case ReleaseTick():
                 return self._expire(now_s)
             case _ as never:
                 assert_never(never)
@@ -255,7 +255,7 @@ class Lifecycle:
             return [AnswerRejected(asked.epoch, RejectionCause.MEMORY, refusal)]
         wanted = {need.key: need for need in asked.needs}
         known = self._epochs.setdefault(asked.epoch, _Epoch(EpochPhase.PREPARING, {}, last_use_s=now_s))
-        known.phase = _after(known.phase, Step.ASK)
+        known.phase = _after(known.phase, SegmentStep.ASK)
         # The planner may ask for other segments under the same number, after somebody has rejected the first choice.
         known.wanted = {**known.wanted, **wanted} if known.requests else wanted
         return [*self._build(wanted), *self._answer_ready()]
@@ -300,7 +300,7 @@ class Lifecycle:
         commands: list[Command] = []
         for epoch, known in self._epochs.items():
             if known.phase is EpochPhase.PREPARING and known.wanted.keys() <= self._loaded:
-                known.phase = _after(known.phase, Step.BUILT)
+                known.phase = _after(known.phase, SegmentStep.BUILT)
                 commands.append(AnswerReady(epoch))
         return commands
 
@@ -313,7 +313,7 @@ class Lifecycle:
             if known.phase is EpochPhase.PREPARING:
                 commands.append(AnswerRejected(epoch, cause, reason))
             del known.wanted[key]
-            known.phase = _after(known.phase, Step.FAILED)
+            known.phase = _after(known.phase, SegmentStep.FAILED)
             if known.phase is EpochPhase.GONE:
                 self._put_away(epoch)
         return [*commands, *self._drop_unwanted()]
@@ -333,14 +333,14 @@ class Lifecycle:
             if epoch.stream == stream and (through_epoch is None or epoch.epoch <= through_epoch):
                 if known.phase is not EpochPhase.RELEASED:
                     known.last_use_s = now_s
-                known.phase = _after(known.phase, Step.RELEASE)
+                known.phase = _after(known.phase, SegmentStep.RELEASE)
         return []
 
     def _expire(self, now_s: float) -> list[Command]:
         for epoch, known in tuple(self._epochs.items()):
             idle = known.requests == 0 and now_s - known.last_use_s >= self.linger_s
             if known.phase is EpochPhase.RELEASED and idle:
-                known.phase = _after(known.phase, Step.EXPIRE)
+                known.phase = _after(known.phase, SegmentStep.EXPIRE)
                 del self._epochs[epoch]
         return self._drop_unwanted()
 
@@ -351,7 +351,7 @@ class Lifecycle:
         return [Drop(key) for key in unwanted]
 
 
-def _after(phase: EpochPhase, step: Step) -> EpochPhase:
+def _after(phase: EpochPhase, step: SegmentStep) -> EpochPhase:
     try:
         return TRANSITIONS[phase, step]
     except KeyError:

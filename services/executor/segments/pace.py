@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from services.executor.segments.profile import IdleProfile
+from services.executor.segments.block_costs import IdleProfile
 from shared.messages.devices import Emulation
 from shared.messages.models import Manifest
 

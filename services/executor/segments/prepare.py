@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from services.executor.errors import BadInput
-from shared.messages.models import Manifest, Preprocessing, ResizeMode, TensorSpec
+from shared.messages.models import Manifest, Preprocessing, ResizeMode, TensorDescription
 
 MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded (a bomb of a few kB decodes to gigabytes)."""
@@ -51,7 +51,7 @@ def prepare(data: bytes, manifest: Manifest, *, max_pixels: int = MAX_PIXELS) ->
     return _from_msgpack(data, manifest)
 
 
-def _from_image(data: bytes, steps: Preprocessing, spec: TensorSpec, max_pixels: int) -> np.ndarray:
+def _from_image(data: bytes, steps: Preprocessing, spec: TensorDescription, max_pixels: int) -> np.ndarray:
     image = _decode(data, max_pixels)
     resized = _resize(image, steps, max_pixels)
     pixels: np.ndarray = np.asarray(resized, dtype=np.float32)
@@ -99,7 +99,7 @@ def _resize(image: Image.Image, steps: Preprocessing, max_pixels: int) -> Image.
     return resized.crop((left, top, left + steps.width, top + steps.height))
 
 
-def _read_npy(data: bytes, spec: TensorSpec) -> np.ndarray:
+def _read_npy(data: bytes, spec: TensorDescription) -> np.ndarray:
     stream = io.BytesIO(data)
     try:
         version = np.lib.format.read_magic(stream)
@@ -131,7 +131,7 @@ def _from_msgpack(data: bytes, manifest: Manifest) -> dict[str, np.ndarray]:
     return {spec.name: _fit(_read_map(document[spec.name], spec), spec) for spec in manifest.inputs}
 
 
-def _read_map(value: Any, spec: TensorSpec) -> np.ndarray:
+def _read_map(value: Any, spec: TensorDescription) -> np.ndarray:
     if not isinstance(value, dict) or not isinstance(value.get("data"), bytes):
         raise BadInput(f"the input {spec.name!r} is no map with dtype, shape and data")
     try:
@@ -147,7 +147,7 @@ def _dimensions(shape: Any) -> Sequence[int]:
     return tuple(int(dimension) for dimension in shape)
 
 
-def _fit(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
+def _fit(array: np.ndarray, spec: TensorDescription) -> np.ndarray:
     wanted = np.dtype(spec.dtype)
     if array.size != math.prod(spec.shape) or array.dtype.newbyteorder("=") != wanted:
         raise BadInput(
@@ -156,7 +156,7 @@ def _fit(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
     return np.ascontiguousarray(array.reshape(spec.shape), dtype=wanted)
 
 
-def _size_bytes(spec: TensorSpec) -> int:
+def _size_bytes(spec: TensorDescription) -> int:
     return math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
 
 

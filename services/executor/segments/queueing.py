@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from shared.plan.policy import QueueDiscipline
+from shared.policy import QueueDiscipline
 
 Item = TypeVar("Item")
 

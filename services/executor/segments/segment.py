@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from services.executor.errors import CannotPrepare
-from services.executor.segments.engine import EngineSettings, Session, load_session
+from services.executor.segments.engine import EngineSettings, SegmentSession, load_session
 from services.executor.segments.fusion import Encoder, operators_ms, representation_of
 from services.executor.segments.lifecycle import SegmentKey, SegmentNeed
 from services.executor.segments.prepare import prepare
@@ -16,7 +16,7 @@ from shared.codecs import MAX_TENSOR_BYTES
 from shared.messages.control import RejectionCause
 from shared.messages.models import Manifest
 from shared.model.errors import CutError, ModelError, UnsupportedModelError
-from shared.model.model import Model
+from shared.model.model import PartitionedModel
 from shared.model.onnx_file import extract_segment, load_model
 from shared.model.onnx_file.codec_graph import with_encoder
 
@@ -32,7 +32,7 @@ class Segment:
 
     key: SegmentKey
     manifest: Manifest
-    session: Session | None
+    session: SegmentSession | None
     """None where the segment is `prepare` alone."""
     encoder: Encoder | None = None
     """What the graph encodes beside its outputs."""
@@ -85,7 +85,7 @@ def build_segments(
     Raises:
         CannotPrepare: the file is no such model, has no such blocks, or the engine does not take them.
     """
-    model: Model | None = None
+    model: PartitionedModel | None = None
     built: dict[SegmentKey, Segment] = {}
     for key in keys:
         if not 0 <= key.start < key.stop <= len(manifest.blocks):
@@ -99,7 +99,7 @@ def build_segments(
     return built
 
 
-def open_model(path: Path, manifest: Manifest) -> Model:
+def open_model(path: Path, manifest: Manifest) -> PartitionedModel:
     """Read a model's file and see that it has the manifest's blocks.
 
     Raises:
@@ -142,7 +142,7 @@ def _load(key: SegmentKey, manifest: Manifest, data: bytes, engine: EngineSettin
     return Segment(key, manifest, load_session(data, engine))
 
 
-def _extract(model: Model, key: SegmentKey) -> bytes:
+def _extract(model: PartitionedModel, key: SegmentKey) -> bytes:
     try:
         return extract_segment(model, max(0, key.start - 1), key.stop - 1)
     except (CutError, ModelError) as error:

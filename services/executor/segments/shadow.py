@@ -29,7 +29,7 @@ _TICKET = Ticket("shadow check")
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentStage:
     """What a stage has sent on.
 
     Attributes:
@@ -48,7 +48,7 @@ class _Job:
     """Runs the rest of the model twice: on what was computed, and on what a receiver decodes."""
 
     tail: Segment
-    sent: Sent
+    sent: SentStage
     coder: Coder
 
     def __call__(self) -> Effect:
@@ -86,7 +86,7 @@ class ShadowCheck:
         self._pace = pace
         self._outbox = outbox
         self._due = 0.0
-        self._news: asyncio.Queue[Sent] = asyncio.Queue(1)
+        self._news: asyncio.Queue[SentStage] = asyncio.Queue(1)
 
     def is_due(self, codec: str) -> bool:
         """Count a feature map that will be sent as `codec`; say whether what was computed is wanted for a check."""
@@ -95,7 +95,7 @@ class ShadowCheck:
         self._due = min(1.0, self._due + self._share)
         return self._has_time
 
-    def offer(self, sent: Sent) -> None:
+    def offer(self, sent: SentStage) -> None:
         """Take a feature map for a check if one is due and there is time; never waits."""
         if self._has_time and not all(self._is_lossless(each.codec) for each in sent.encoded.values()):
             self._due = 0.0
@@ -114,7 +114,7 @@ class ShadowCheck:
             except (CannotPrepare, CodecError, ExecutionFailed, MemoryError) as error:
                 LOGGER.info("no shadow check of request %s: %s", sent.header.request_id, error)
 
-    async def _check(self, sent: Sent) -> None:
+    async def _check(self, sent: SentStage) -> None:
         header = sent.header
         cut = header.stages[header.stage].stop
         manifest = self._holder.manifest(header.model)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgpack
 
-from services.executor.source.protocol import Request, RestoredOutcome, RestoredRequest
+from services.executor.source.events import Request, RestoredOutcome, RestoredRequest
 from shared.database import move_aside
 
 LOGGER = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from services.executor.source.journal import Journal
-from shared.service import InputError
+from shared.service_runtime import InputError
 
 LOGGER = logging.getLogger(__name__)
 

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from services.executor.outbox import Outbox
-from services.executor.source.intake import Forward, StreamSource
-from services.executor.source.journal_thread import JournalThread
-from services.executor.source.protocol import (
+from services.executor.source.events import (
     AlternativesKnown,
     AttemptRefused,
     BusChanged,
@@ -23,13 +21,22 @@ from services.executor.source.protocol import (
     SourceLimits,
     StreamWithdrawn,
 )
+from services.executor.source.journal_thread import JournalThread
 from services.executor.source.state import SourceState
+from services.executor.source.stream_source import Forward, StreamSource
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.errors import BusError
 from shared.bus.settings import BusSettings
 from shared.messages.alternatives import Alternatives
-from shared.messages.devices import ComputeObservation, Presence, Refusal, ServicePresence, State, TransferObservation
+from shared.messages.devices import (
+    ComputeObservation,
+    DamageReport,
+    Presence,
+    ServicePresence,
+    State,
+    TransferObservation,
+)
 from shared.messages.requests import Confirmation, Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsage
 
@@ -129,7 +136,7 @@ class Sources:
         self._boots[presence.device] = boot_id
         await self._tell_all(DeviceSeen(presence.device, boot_id))
 
-    async def attempt_refused(self, receiver: str, refused: Refusal) -> None:
+    async def attempt_refused(self, receiver: str, refused: DamageReport) -> None:
         """A device could not use what came to it of a request."""
         source = self._streams.get(refused.stream)
         if source is not None:

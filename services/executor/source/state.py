@@ -13,10 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from services.executor.source.active import Active, Phase
-from services.executor.source.outcome_memory import OutcomeMemory
-from services.executor.source.patience import Patience
-from services.executor.source.protocol import (
+from services.executor.source.events import (
     Accept,
     Acknowledge,
     AlternativesKnown,
@@ -26,14 +23,14 @@ from services.executor.source.protocol import (
     Command,
     Confirm,
     Confirmed,
+    DeleteOutcomes,
     DeviceSeen,
     Dispatch,
     Event,
     Fail,
-    Forget,
+    JournalRestored,
     Observed,
     OutcomeSeen,
-    PayloadLost,
     PlanCommitted,
     PlanRevoked,
     ReportRetry,
@@ -41,14 +38,17 @@ from services.executor.source.protocol import (
     Republish,
     Request,
     RequestArrived,
-    Restored,
+    RetryTick,
     SourceLimits,
     StoreOutcome,
     StreamWithdrawn,
-    Tick,
+    Undispatchable,
 )
-from services.executor.source.reflex import Reflex, Switch
-from services.executor.source.routing import RouteWheel
+from services.executor.source.local_switching import Reflex, Switch
+from services.executor.source.outcome_memory import OutcomeMemory
+from services.executor.source.pending_request import PendingRequest, RequestPhase
+from services.executor.source.retry_timeout import RetryTimeout
+from services.executor.source.route_scheduler import RouteScheduler
 from shared.messages.requests import ErrorCause
 from shared.messages.streams import CommittedPlan, PlanRoute
 
@@ -73,7 +73,7 @@ class SourceState:
     _withdrawn: bool = field(default=False, init=False)
     _online: bool = field(default=True, init=False)
     _collectors: bool = field(default=False, init=False)
-    _active: dict[str, Active] = field(default_factory=dict, init=False)
+    _active: dict[str, PendingRequest] = field(default_factory=dict, init=False)
     _waiting: deque[str] = field(default_factory=deque, init=False)
     _waiting_bytes: int = field(default=0, init=False)
     _in_flight: int = field(default=0, init=False)
@@ -81,13 +81,13 @@ class SourceState:
     _housekeeping_s: float = field(default=0.0, init=False)
     _boots: dict[str, str | None] = field(default_factory=dict, init=False)
     _reflex: Reflex = field(init=False)
-    _wheel: RouteWheel = field(default_factory=RouteWheel, init=False)
-    _patience: Patience = field(init=False)
+    _wheel: RouteScheduler = field(default_factory=RouteScheduler, init=False)
+    _patience: RetryTimeout = field(init=False)
 
     def __post_init__(self) -> None:
         self._outcomes = OutcomeMemory(self.limits)
         self._reflex = Reflex(self.device)
-        self._patience = Patience(self.limits)
+        self._patience = RetryTimeout(self.limits)
 
     @property
     def has_room(self) -> bool:
@@ -123,7 +123,7 @@ class SourceState:
                 return []
             case OutcomeSeen():
                 return self._seen(event, now_s)
-            case PayloadLost(request_id, text):
+            case Undispatchable(request_id, text):
                 return self._lost(request_id, text, now_s)
             case AttemptRefused():
                 return self._refused(event, now_s)
@@ -131,7 +131,7 @@ class SourceState:
                 return self._device(device, boot_id, now_s)
             case BusChanged(online):
                 return self._bus(online, now_s)
-            case Tick():
+            case RetryTick():
                 switched = self._switch(self._reflex.tick(now_s))
                 return [*switched, *self._expire(now_s), *self._pump(now_s), *self._keep_house(now_s)]
             case AlternativesKnown(alternatives):
@@ -148,7 +148,7 @@ class SourceState:
             case StreamWithdrawn():
                 self._withdrawn, self.plan = True, None
                 return self._pump(now_s)
-            case Restored():
+            case JournalRestored():
                 return self._restored(event, now_s)
             case _ as never:
                 assert_never(never)
@@ -162,7 +162,7 @@ class SourceState:
             return [Republish(known, request.response_topic, request.correlation_data), Acknowledge(token)]
         if not self._active:
             self._wheel.begin()
-        self._active[known] = Active(request, now_s, waiting_since_s=now_s)
+        self._active[known] = PendingRequest(request, now_s, waiting_since_s=now_s)
         commands: list[Command] = [Accept(request, token)]
         if self._live:
             commands += self._supersede(now_s)
@@ -198,7 +198,7 @@ class SourceState:
         active = self._active.get(outcome.request_id)
         if active is None:
             return []
-        if active.phase is Phase.IN_FLIGHT and outcome.ok and outcome.attempt == active.attempt:
+        if active.phase is RequestPhase.IN_FLIGHT and outcome.ok and outcome.attempt == active.attempt:
             self._patience.observe(1000 * (now_s - active.dispatched_s), active.request.size_bytes)
         self._finish(outcome.request_id, len(outcome.payload), now_s)
         commands: list[Command] = [StoreOutcome(outcome.request_id, outcome.payload, outcome.content_type)]
@@ -213,7 +213,7 @@ class SourceState:
 
     def _refused(self, refused: AttemptRefused, now_s: float) -> list[Command]:
         active = self._active.get(refused.request_id)
-        if active is None or active.phase is not Phase.IN_FLIGHT or active.attempt != refused.attempt:
+        if active is None or active.phase is not RequestPhase.IN_FLIGHT or active.attempt != refused.attempt:
             return []
         return [*self._retry([refused.request_id], refused.reason, now_s), *self._pump(now_s)]
 
@@ -231,7 +231,7 @@ class SourceState:
         hit = [
             active.request.request_id
             for active in self._active.values()
-            if active.phase is Phase.IN_FLIGHT and active.route and device in _devices(active.route)
+            if active.phase is RequestPhase.IN_FLIGHT and active.route and device in _devices(active.route)
         ]
         return [*switched, *self._retry(hit, reason, now_s), *self._pump(now_s)]
 
@@ -250,7 +250,7 @@ class SourceState:
         late = [
             active.request.request_id
             for active in self._active.values()
-            if active.phase is Phase.IN_FLIGHT and now_s >= active.due_s
+            if active.phase is RequestPhase.IN_FLIGHT and now_s >= active.due_s
         ]
         commands = self._retry(late, "no outcome in time", now_s)
         for known in tuple(self._waiting):
@@ -270,7 +270,7 @@ class SourceState:
                 text = f"given up after {active.attempt} attempts: {reason}"
                 commands.append(self._fail(known, ErrorCause.RETRIES_EXHAUSTED, text, now_s))
                 continue
-            active.phase, active.route, active.waiting_since_s = Phase.WAITING, None, now_s
+            active.phase, active.route, active.waiting_since_s = RequestPhase.WAITING, None, now_s
             self._in_flight -= 1
             again.append(known)
             commands.append(ReportRetry(known, active.attempt, reason))
@@ -317,7 +317,7 @@ class SourceState:
         active = self._active[known]
         self._unwait(known)
         self._in_flight += 1
-        active.phase, active.route, active.epoch = Phase.IN_FLIGHT, route, plan.epoch
+        active.phase, active.route, active.epoch = RequestPhase.IN_FLIGHT, route, plan.epoch
         active.attempt += 1
         active.dispatched_s = now_s
         size_bytes = active.request.size_bytes
@@ -335,7 +335,7 @@ class SourceState:
 
     def _finish(self, known: str, size_bytes: int, now_s: float) -> None:
         active = self._active[known]
-        if active.phase is Phase.WAITING:
+        if active.phase is RequestPhase.WAITING:
             self._unwait(known)
         else:
             self._in_flight -= 1
@@ -361,16 +361,16 @@ class SourceState:
         if self._collectors and self._online:
             commands += [Republish(known) for known in self._outcomes.due(now_s)]
         gone = self._outcomes.trim(now_s)
-        return [*commands, Forget(gone)] if gone else commands
+        return [*commands, DeleteOutcomes(gone)] if gone else commands
 
-    def _restored(self, restored: Restored, now_s: float) -> list[Command]:
+    def _restored(self, restored: JournalRestored, now_s: float) -> list[Command]:
         for outcome in restored.outcomes:
             self._outcomes.restore(outcome, now_s)
         for record in restored.requests:
             known = record.request.request_id
             if known in self._active or known in self._outcomes:
                 continue
-            self._active[known] = Active(
+            self._active[known] = PendingRequest(
                 record.request, now_s - record.age_s, attempt=record.attempt, waiting_since_s=now_s
             )
             self._wait(known)

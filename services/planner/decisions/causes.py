@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from services.planner.decisions.routes import StreamRoutes, devices_of, joint_cost
-from services.planner.problems.snapshot import Snapshot, differs
+from planning.cost.cost_model import NoLinkError
+from planning.problem.problem import Link, Problem, link_table
+from services.planner.decisions.committed_routes import StreamRoutes, devices_of, joint_cost
+from services.planner.problems.snapshot import FleetSnapshot, differs
 from shared.messages.events import RerouteCause
-from shared.plan.cost import NoLinkError
-from shared.plan.problem import Link, Problem, link_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class _Difference:
 
 
 def find_cause(
-    before: Problem, after: Problem, present: StreamRoutes, chosen: StreamRoutes, snapshot: Snapshot
+    before: Problem, after: Problem, present: StreamRoutes, chosen: StreamRoutes, snapshot: FleetSnapshot
 ) -> Cause:
     """Return the change between two problems that speaks most for ``chosen`` against ``present``.
 
@@ -69,13 +69,13 @@ def _gain(problem: Problem, present: StreamRoutes, chosen: StreamRoutes) -> floa
         return float("inf")
 
 
-def _differences(before: Problem, after: Problem, snapshot: Snapshot) -> Iterator[_Difference]:
+def _differences(before: Problem, after: Problem, snapshot: FleetSnapshot) -> Iterator[_Difference]:
     yield from _link_differences(before, after, snapshot)
     yield from _device_differences(before, after, snapshot)
     yield from _stream_differences(before, after)
 
 
-def _link_differences(before: Problem, after: Problem, snapshot: Snapshot) -> Iterator[_Difference]:
+def _link_differences(before: Problem, after: Problem, snapshot: FleetSnapshot) -> Iterator[_Difference]:
     old, new = link_table(before.links), link_table(after.links)
     for (source, target), link in new.items():
         known = old.get((source, target))
@@ -105,12 +105,12 @@ def _link_differences(before: Problem, after: Problem, snapshot: Snapshot) -> It
             yield _Difference(cause, replace(after, links=undone))
 
 
-def _heard_at_s(link: Link, snapshot: Snapshot) -> float | None:
+def _heard_at_s(link: Link, snapshot: FleetSnapshot) -> float | None:
     state = snapshot.device(link.source).links.get(link.target)
     return None if state is None else state.changed_at_s
 
 
-def _device_differences(before: Problem, after: Problem, snapshot: Snapshot) -> Iterator[_Difference]:
+def _device_differences(before: Problem, after: Problem, snapshot: FleetSnapshot) -> Iterator[_Difference]:
     for name, device in after.devices.items():
         known = before.devices.get(name)
         if known is None:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.planner.decisions.routes import same_routes
+from services.planner.decisions.committed_routes import same_routes
 from shared.messages.streams import PlanRoute
-from shared.plan.policy import Policy
+from shared.policy import Policy
 
 DAMPING_WINDOW_S = 60.0
 """How long a route that was left is remembered."""

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from services.planner.decisions.causes import Cause, find_cause
-from services.planner.decisions.contenders import (
+from planning.cost.constraints import memory_violations
+from planning.problem.plan import Constraint
+from services.planner.decisions.candidates import (
     Contender,
     States,
     is_late,
@@ -12,20 +13,19 @@ from services.planner.decisions.contenders import (
     strategy_chosen,
     user_change,
 )
-from services.planner.decisions.damping import last_departure_s, required_gain
-from services.planner.decisions.routes import (
+from services.planner.decisions.causes import Cause, find_cause
+from services.planner.decisions.committed_routes import (
     broken_constraints,
     describe_cost,
     describe_routes,
     joint_cost,
     to_joint_plan,
 )
-from services.planner.problems.problem import own_problem
-from services.planner.problems.snapshot import Snapshot
+from services.planner.decisions.damping import last_departure_s, required_gain
+from services.planner.problems.problem_from_snapshot import own_problem
+from services.planner.problems.snapshot import FleetSnapshot
 from shared.messages.events import RerouteCause
 from shared.messages.streams import PlanRoute
-from shared.plan.constraints import memory_violations
-from shared.plan.plan import Constraint
 
 MAX_NAMES = 3
 """More streams than these are counted in a reason, not named."""
@@ -45,7 +45,7 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
-class Reroute:
+class RerouteDecision:
     """Change to other routes, or to other settings on the same ones.
 
     Attributes:
@@ -66,10 +66,12 @@ class Reroute:
     together: tuple[str, ...] = ()
 
 
-Decision = Keep | Hold | Reroute
+Decision = Keep | Hold | RerouteDecision
 
 
-def decide(contenders: Sequence[Contender], states: States, snapshot: Snapshot, now_s: float) -> dict[str, Decision]:
+def decide(
+    contenders: Sequence[Contender], states: States, snapshot: FleetSnapshot, now_s: float
+) -> dict[str, Decision]:
     """Say of every stream of a problem whether it shall leave its present routes; most problems have one stream.
 
     A stream moves at once, whatever the gain, when it has no routes or they cannot run any more. Those of the others
@@ -130,14 +132,14 @@ class _Comparison:
     before: float
     after: float
 
-    def cause(self, moved: Sequence[Contender], snapshot: Snapshot) -> Cause:
+    def cause(self, moved: Sequence[Contender], snapshot: FleetSnapshot) -> Cause:
         """Return the change since the routes in force were chosen that speaks most for the new ones."""
         known = (each.present.problem for each in moved if each.present is not None)
         basis = next((problem for problem in known if problem is not None), self.states.whole)
         return find_cause(basis, self.states.whole, self.staying, self.chosen, snapshot)
 
 
-def _forced(contenders: Sequence[Contender], states: States, snapshot: Snapshot) -> dict[str, Cause]:
+def _forced(contenders: Sequence[Contender], states: States, snapshot: FleetSnapshot) -> dict[str, Cause]:
     """Return the streams that cannot stay as they are, and why."""
     causes = {each.stream: _force(each, states, snapshot) for each in contenders}
     forced = {stream: cause for stream, cause in causes.items() if cause is not None}
@@ -149,7 +151,7 @@ def _forced(contenders: Sequence[Contender], states: States, snapshot: Snapshot)
     return forced
 
 
-def _force(each: Contender, states: States, snapshot: Snapshot) -> Cause | None:
+def _force(each: Contender, states: States, snapshot: FleetSnapshot) -> Cause | None:
     present, candidate = each.present, each.candidate
     if present is None:
         return Cause(RerouteCause.FIRST_PLAN, "first plan")
@@ -178,7 +180,11 @@ def _staying(contenders: Sequence[Contender], forced: Mapping[str, Cause]) -> di
 
 
 def _verdicts(
-    free: Sequence[Contender], changes: Mapping[str, Cause], compared: _Comparison, snapshot: Snapshot, now_s: float
+    free: Sequence[Contender],
+    changes: Mapping[str, Cause],
+    compared: _Comparison,
+    snapshot: FleetSnapshot,
+    now_s: float,
 ) -> dict[str, Keep | Hold | _Move]:
     """Say of the streams whose routes can stay whether they shall."""
     verdicts: dict[str, Keep | Hold | _Move] = {each.stream: Keep() for each in free}
@@ -231,7 +237,7 @@ def _reroute(
     routes: tuple[PlanRoute, ...],
     costs: tuple[float | None, float],
     together: tuple[str, ...],
-) -> Reroute:
+) -> RerouteDecision:
     objective, (before, after) = each.candidate.problem.policy.objective, costs
     told = describe_cost(objective, after)
     told = f"{describe_routes(routes)}, {told}" if before is None else f"{describe_cost(objective, before)} -> {told}"
@@ -239,4 +245,4 @@ def _reroute(
     if fellows:
         several = ", ".join(fellows) if len(fellows) <= MAX_NAMES else f"{len(fellows)} other streams"
         told = f"{told} together with {several}"
-    return Reroute(cause, f"{cause.text}: {told}", routes, before, after, together)
+    return RerouteDecision(cause, f"{cause.text}: {told}", routes, before, after, together)

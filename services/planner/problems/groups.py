@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from services.planner.problems.snapshot import Snapshot
-from shared.plan.policy import Objective, Policy
+from services.planner.problems.snapshot import FleetSnapshot
+from shared.policy import Objective, Policy
 
 JOINT_OBJECTIVES = frozenset({Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE})
 """Sums over all streams that share a server: planned one by one they mean something else."""
@@ -37,7 +37,7 @@ def terms(policy: Policy) -> Policy:
     )
 
 
-def group_of(stream: str, snapshot: Snapshot) -> tuple[str, ...]:
+def group_of(stream: str, snapshot: FleetSnapshot) -> tuple[str, ...]:
     """Return the declared streams that are planned together with ``stream``, itself included, by name."""
     wanted = snapshot.policy(stream)
     if not is_joint(wanted):

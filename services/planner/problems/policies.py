@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import msgpack
 from pydantic import ValidationError
 
-from services.planner.problems.snapshot import Snapshot
-from shared.plan.cuts import INTEGER_BASES
-from shared.plan.guesses import guess
-from shared.plan.policy import CodecMode, Policy, policy_document, read_policy
-from shared.plan.power import power_doubt
+from planning.cost.power_figures import power_doubt
+from planning.problem.crossings import INTEGER_BASES
+from services.planner.problems.snapshot import FleetSnapshot
+from shared.policy import CodecMode, Policy, policy_document, read_policy
+from shared.suggestions import closest_name
 
 REVISION_KEY = "revision"
 """An extra key of the document, repeated in the stream's status, so that a sender knows which policy was judged."""
@@ -28,7 +28,7 @@ class PolicyRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class PolicyRefusal:
     """A policy that cannot be: every reason, for people."""
 
     revision: str
@@ -36,8 +36,8 @@ class Refusal:
 
 
 def read_request(
-    payload: bytes | memoryview, stream: str, snapshot: Snapshot, strategies: Collection[str]
-) -> PolicyRequest | Refusal:
+    payload: bytes | memoryview, stream: str, snapshot: FleetSnapshot, strategies: Collection[str]
+) -> PolicyRequest | PolicyRefusal:
     """Read a policy from JSON or msgpack and check what can be checked without planning.
 
     Args:
@@ -47,25 +47,25 @@ def read_request(
         strategies: names that a policy may ask for.
     """
     request = parse_request(payload)
-    if isinstance(request, Refusal):
+    if isinstance(request, PolicyRefusal):
         return request
     reasons = tuple(_contradictions(request.policy, stream, snapshot, strategies))
-    return Refusal(request.revision, reasons) if reasons else request
+    return PolicyRefusal(request.revision, reasons) if reasons else request
 
 
-def parse_request(payload: bytes | memoryview) -> PolicyRequest | Refusal:
+def parse_request(payload: bytes | memoryview) -> PolicyRequest | PolicyRefusal:
     """Read a policy from JSON or msgpack, whatever fleet it is for."""
     try:
         document = _document(bytes(payload))
     except ValueError as error:
-        return Refusal("", (str(error),))
+        return PolicyRefusal("", (str(error),))
     revision = str(document.pop(REVISION_KEY, ""))[:_MAX_REVISION_CHARACTERS]
     try:
         return PolicyRequest(revision, read_policy(json.dumps(document)))
     except ValidationError as error:
-        return Refusal(revision, tuple(_faults(error)))
+        return PolicyRefusal(revision, tuple(_faults(error)))
     except (TypeError, ValueError) as error:
-        return Refusal(revision, (f"the policy holds what JSON cannot say: {error}",))
+        return PolicyRefusal(revision, (f"the policy holds what JSON cannot say: {error}",))
 
 
 def _document(payload: bytes) -> dict[str, object]:
@@ -89,9 +89,9 @@ def _faults(error: ValidationError) -> Iterator[str]:
             yield f"{place or 'policy'}: {fault['msg']}"
 
 
-def _contradictions(policy: Policy, stream: str, snapshot: Snapshot, strategies: Collection[str]) -> Iterator[str]:
+def _contradictions(policy: Policy, stream: str, snapshot: FleetSnapshot, strategies: Collection[str]) -> Iterator[str]:
     if policy.strategy not in strategies:
-        near = guess(policy.strategy, strategies)
+        near = closest_name(policy.strategy, strategies)
         yield f"strategy: there is no {policy.strategy!r}{near}; known are {', '.join(sorted(strategies))}"
     yield from _unknown_codec(policy, stream, snapshot)
     allow = policy.devices.allow
@@ -109,14 +109,14 @@ def _contradictions(policy: Policy, stream: str, snapshot: Snapshot, strategies:
         yield f"raw_input_stays_on_source: the source {declaration.source} is not allowed to compute"
 
 
-def reservations(policy: Policy, snapshot: Snapshot) -> tuple[str, ...]:
+def reservations(policy: Policy, snapshot: FleetSnapshot) -> tuple[str, ...]:
     """Return what somebody should know of a policy that is accepted all the same."""
     online = {name: state.capabilities for name, state in snapshot.devices.items() if state.online}
     doubt = power_doubt(policy, online)
     return () if doubt is None else (doubt,)
 
 
-def _unknown_codec(policy: Policy, stream: str, snapshot: Snapshot) -> Iterator[str]:
+def _unknown_codec(policy: Policy, stream: str, snapshot: FleetSnapshot) -> Iterator[str]:
     """Say that no feature map of the stream's model is offered in the encoding that the policy demands."""
     declaration = snapshot.streams.get(stream)
     manifest = None if declaration is None else snapshot.resolve(declaration.model)

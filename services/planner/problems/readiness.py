@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from services.planner.problems.snapshot import DeviceState, Snapshot
+from services.planner.problems.snapshot import DeviceState, FleetSnapshot
 from shared.messages.models import Manifest
 
 
@@ -14,7 +14,7 @@ class Waiting:
     reasons: tuple[str, ...]
 
 
-def missing(snapshot: Snapshot, stream: str, measuring: Collection[str] = ()) -> Waiting | None:
+def missing(snapshot: FleetSnapshot, stream: str, measuring: Collection[str] = ()) -> Waiting | None:
     """Return what a stream waits for; None if it can be planned.
 
     Args:
@@ -39,7 +39,7 @@ def profile_fault(state: DeviceState, manifest: Manifest) -> str | None:
     return None
 
 
-def _reasons(snapshot: Snapshot, stream: str, measuring: Collection[str]) -> Iterator[str]:
+def _reasons(snapshot: FleetSnapshot, stream: str, measuring: Collection[str]) -> Iterator[str]:
     declaration = snapshot.streams[stream]
     source = snapshot.devices.get(declaration.source)
     if source is None or not source.online:

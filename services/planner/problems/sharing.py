@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from services.planner.problems.snapshot import Snapshot
+from services.planner.problems.snapshot import FleetSnapshot
 from shared.messages.models import Manifest
 from shared.messages.streams import CommittedPlan, PlanRoute
 
@@ -32,7 +32,7 @@ def segment_bytes(manifest: Manifest, start: int, stop: int) -> float:
     return sum(block.parameter_bytes for block in blocks) + working
 
 
-def busy_shares(plans: Iterable[CommittedPlan], snapshot: Snapshot, now_s: float) -> dict[str, float]:
+def busy_shares(plans: Iterable[CommittedPlan], snapshot: FleetSnapshot, now_s: float) -> dict[str, float]:
     """Return the share of its time that every device computes for these plans.
 
     A stream without a known rate, or without its source, takes none.
@@ -58,7 +58,7 @@ def slowdown(share: float) -> float:
     return 1 / (1 - min(share, LARGEST_SHARE))
 
 
-def present_rate_hz(stream: str, snapshot: Snapshot) -> float:
+def present_rate_hz(stream: str, snapshot: FleetSnapshot) -> float:
     """Return the requests per second that the stream's source sees, else those declared; 0 if neither is known."""
     usage, declaration = snapshot.usage.get(stream), snapshot.streams.get(stream)
     seen = None if usage is None else usage.rate_hz

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from services.planner.problems.encodings import FieldRecord, Place, place_of
+from services.planner.problems.allowed_encodings import FieldRecord, Place, place_of
 from shared.messages.calibration import Calibration, ShadowReport
 from shared.messages.devices import Capabilities, Links, Presence, Profile, State, Telemetry
 from shared.messages.models import Manifest
 from shared.messages.streams import StreamDeclaration, StreamUsage
-from shared.plan.policy import Policy
+from shared.policy import Policy
 
 TELEMETRY_STALE_AFTER_S = 60.0
 """A load factor that old says nothing any more: the device counts as idle."""
@@ -104,7 +104,7 @@ Change = (
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class FleetSnapshot:
     """Everything the planner knows at a moment. Later manifests of a name come later in ``manifests``."""
 
     devices: Mapping[str, DeviceState] = field(default_factory=dict)
@@ -131,7 +131,7 @@ class Snapshot:
         return next((each for each in reversed(list(self.manifests.values())) if each.name == model), None)
 
 
-def apply(snapshot: Snapshot, change: Change, now_s: float) -> Snapshot:
+def apply(snapshot: FleetSnapshot, change: Change, now_s: float) -> FleetSnapshot:
     """Return the snapshot after `change`, heard at ``now_s`` (planner's wall clock, seconds).
 
     Pure: ``snapshot`` stays as it is, and what does not change is in both.
@@ -211,7 +211,7 @@ def _linked(device: DeviceState, links: Links) -> DeviceState:
     return replace(device, links=states)
 
 
-def _calibrated(snapshot: Snapshot, calibration: Calibration) -> Snapshot:
+def _calibrated(snapshot: FleetSnapshot, calibration: Calibration) -> FleetSnapshot:
     """Take over a calibration; a new one makes what the field said of the old one void."""
     before = snapshot.calibrations.get(calibration.model)
     calibrations = _put(snapshot.calibrations, calibration.model, calibration)
@@ -220,7 +220,7 @@ def _calibrated(snapshot: Snapshot, calibration: Calibration) -> Snapshot:
     return replace(snapshot, calibrations=calibrations, shadows=_without(snapshot.shadows, calibration.model))
 
 
-def _declared(snapshot: Snapshot, stream: StreamDeclaration) -> Snapshot:
+def _declared(snapshot: FleetSnapshot, stream: StreamDeclaration) -> FleetSnapshot:
     if stream.model:
         return replace(snapshot, streams=_put(snapshot.streams, stream.stream, stream))
     return replace(
@@ -231,7 +231,7 @@ def _declared(snapshot: Snapshot, stream: StreamDeclaration) -> Snapshot:
     )
 
 
-def _with_device(snapshot: Snapshot, name: str, device: DeviceState) -> Snapshot:
+def _with_device(snapshot: FleetSnapshot, name: str, device: DeviceState) -> FleetSnapshot:
     return replace(snapshot, devices=_put(snapshot.devices, name, device))
 
 

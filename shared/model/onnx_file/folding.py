@@ -8,7 +8,7 @@ from onnx import helper
 from shared.model.errors import RuntimeFailureError
 from shared.model.liveness import ActiveGraph, constant_nodes
 from shared.model.onnx_file.protos import write_node, write_weight
-from shared.model.onnx_file.runtime import Session
+from shared.model.onnx_file.runtime import ModelSession
 from shared.model.weights import Array
 
 
@@ -25,6 +25,6 @@ def evaluate(active: ActiveGraph, names: tuple[str, ...]) -> Mapping[str, Array]
         write_weight(graph.weights[name], proto.graph.initializer.add())
     proto.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     try:
-        return Session(proto.SerializeToString()).run({})
+        return ModelSession(proto.SerializeToString()).run({})
     except RuntimeFailureError:
         return {}

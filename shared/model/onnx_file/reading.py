@@ -10,14 +10,16 @@ from onnx import external_data_helper, inliner
 
 from shared.model.errors import ExternalDataError, ModelFileError, UnsupportedModelError
 from shared.model.graph import Graph
-from shared.model.model import Model, build_model
+from shared.model.model import PartitionedModel, build_model
 from shared.model.onnx_file.protos import read_node, read_weight
 from shared.model.onnx_file.shapes import fix_inputs, resolve
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def load_model(source: Path | str | bytes, *, input_shapes: Shapes | None = None, max_cut_tensors: int = 1) -> Model:
+def load_model(
+    source: Path | str | bytes, *, input_shapes: Shapes | None = None, max_cut_tensors: int = 1
+) -> PartitionedModel:
     """Load an ONNX file and find where it can be cut.
 
     Args:

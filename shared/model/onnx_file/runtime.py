@@ -18,7 +18,7 @@ class Optimisation(Enum):
     ALL = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
 
 
-class Session:
+class ModelSession:
     """One loaded model."""
 
     def __init__(self, model: bytes | str, optimisation: Optimisation = Optimisation.ALL) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.model.onnx_file.runtime import Optimisation, Session
+from shared.model.onnx_file.runtime import ModelSession, Optimisation
 from shared.model.tensor import DType, Tensor
 from shared.model.weights import Array
 
@@ -64,7 +64,7 @@ class Verifier:
         """Run the whole model; arguments and errors are those of `verify_chain`."""
         self._values = random_inputs(inputs, seed)
         model = whole if isinstance(whole, bytes) else str(whole)
-        self._expected = {level: Session(model, level).run(self._values) for level in Optimisation}
+        self._expected = {level: ModelSession(model, level).run(self._values) for level in Optimisation}
 
     def verify(self, segments: Sequence[bytes]) -> ChainReport:
         """Run a chain of segments and compare.
@@ -81,7 +81,7 @@ class Verifier:
     def _compare_at(self, level: Optimisation, segments: Sequence[bytes]) -> Difference:
         crossing: Mapping[str, Array] = self._values
         for segment in segments:
-            crossing = Session(segment, level).run(crossing)
+            crossing = ModelSession(segment, level).run(crossing)
         return compare(self._expected[level], crossing)
 
 

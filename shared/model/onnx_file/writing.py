@@ -7,7 +7,7 @@ from onnx import helper
 
 from shared.model.errors import UnsupportedModelError
 from shared.model.graph import Graph
-from shared.model.model import Model
+from shared.model.model import PartitionedModel
 from shared.model.onnx_file.protos import write_graph
 from shared.model.segments import segment_graph
 
@@ -44,7 +44,7 @@ def write_onnx(graph: Graph, path: Path) -> None:
     path.write_bytes(to_bytes(graph))
 
 
-def extract_segment(model: Model, start: int, stop: int) -> bytes:
+def extract_segment(model: PartitionedModel, start: int, stop: int) -> bytes:
     """Write blocks [start, stop) of a model as a standalone ONNX model.
 
     Inputs and outputs are what crosses before block `start` and before block `stop`, in the order of the cuts in

@@ -7,14 +7,15 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from services.cli.errors import Infeasible, exit_status, report
 from services.cli.main import APP, MODEL_APP, POLICY_APP, STREAM_APP
+from services.cli.support.errors import InfeasibleProblem, exit_status, report
 from shared.bus.errors import BrokerUnreachable, SettingsError
 from shared.model.errors import ModelFileError
-from shared.service import ExitStatus, InputError
+from shared.service_runtime import ExitStatus, InputError
+from tests.support.shared_paths import INSTANCES, REPOSITORY
 
-FLEET = Path(__file__).parents[3] / "examples" / "fleet.toml"
-INSTANCE = Path(__file__).parents[2] / "instances" / "alexnet_pi_cloud_wifi.json"
+FLEET = REPOSITORY / "examples" / "fleet.toml"
+INSTANCE = INSTANCES / "alexnet_pi_cloud_wifi.json"
 HEAVY = ("onnx", "onnxruntime", "numpy", "scipy", "aiomqtt", "paho", "PIL", "pydantic")
 
 
@@ -84,7 +85,8 @@ def test_a_calibration_is_for_the_fleet_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
 ) -> None:
     alone = segue("model", "calibrate", "nowhere.onnx")
-    assert "give --broker to share it" in alone.stderr and "cannot read nowhere.onnx" in alone.stderr
+    assert "give --broker to share it" in alone.stderr
+    assert "cannot read nowhere.onnx" in alone.stderr
     monkeypatch.setenv("SEGUE_BROKER", f"mqtt://127.0.0.1:{unused_tcp_port}")
     shared = segue("model", "calibrate", "nowhere.onnx", "--timeout-s", "1")
     assert shared.returncode == ExitStatus.OUT_OF_REACH
@@ -184,7 +186,7 @@ def test_doctor_says_that_the_broker_is_out_of_reach(unused_tcp_port: int) -> No
         (InputError("x"), ExitStatus.INPUT_WRONG),
         (ModelFileError("x"), ExitStatus.INPUT_WRONG),
         (SettingsError("x"), ExitStatus.INPUT_WRONG),
-        (Infeasible("x"), ExitStatus.INFEASIBLE),
+        (InfeasibleProblem("x"), ExitStatus.INFEASIBLE),
         (BrokerUnreachable("mqtt://h", "refused"), ExitStatus.OUT_OF_REACH),
         (ZeroDivisionError(), None),
     ],

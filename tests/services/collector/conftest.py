@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from broker.embedded import EmbeddedBroker
-from services.collector.store import Store
+from services.collector.outcome_store import OutcomeStore
 
 
 @pytest.fixture
@@ -15,8 +15,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    store = Store(path)
+def store(path: Path) -> Iterator[OutcomeStore]:
+    store = OutcomeStore(path)
     yield store
     store.close()
 

@@ -6,7 +6,7 @@ import pytest
 
 from services.collector.config import CollectorConfig
 from shared.bus.settings import BusSettings
-from shared.service import InputError
+from shared.service_runtime import InputError
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,15 @@
 import urllib.request
 
 import pytest
-from collector_world import failure, reroute_event, result
 from prometheus_client.parser import text_string_to_metric_families
 
-from services.collector.ingest import RequestSeen, ingest
+from services.collector.inbound import RequestSeen, ingest
 from services.collector.metrics import Metrics
-from services.collector.store import Verdict
+from services.collector.outcome_store import StoreOutcomeKind
 from shared.bus import topics
 from shared.messages.devices import LinkEstimate, Links, Presence, State, Telemetry
-from shared.service import InputError
+from shared.service_runtime import InputError
+from tests.support.collector_world import failure, reroute_event, result
 
 
 def scrape(metrics: Metrics) -> dict[tuple[str, ...], float]:
@@ -30,17 +30,17 @@ def scrape(metrics: Metrics) -> dict[tuple[str, ...], float]:
 
 def test_outcomes_reroutes_devices_and_links_are_told() -> None:
     metrics = Metrics()
-    metrics.stored(RequestSeen("camera", "r1"), Verdict.STORED)
-    metrics.stored(result("r1", latency_ms=40.0, waited_ms=100.0), Verdict.RESULT)
-    metrics.stored(result("r1", attempt=2), Verdict.DUPLICATE)
-    metrics.stored(result("r1"), Verdict.REDELIVERED)
-    metrics.stored(failure("r1"), Verdict.LATE_ERROR)
-    metrics.stored(failure("r2"), Verdict.ERROR)
-    metrics.stored(ingest(topics.EVENTS, reroute_event().encode()), Verdict.STORED)
-    metrics.stored(Presence(device="pi", state=State.ONLINE), Verdict.STORED)
-    metrics.stored(Telemetry(device="pi", sent_at_s=1.0, load_factor=2.5), Verdict.STORED)
+    metrics.stored(RequestSeen("camera", "r1"), StoreOutcomeKind.STORED)
+    metrics.stored(result("r1", latency_ms=40.0, waited_ms=100.0), StoreOutcomeKind.RESULT)
+    metrics.stored(result("r1", attempt=2), StoreOutcomeKind.DUPLICATE)
+    metrics.stored(result("r1"), StoreOutcomeKind.REDELIVERED)
+    metrics.stored(failure("r1"), StoreOutcomeKind.LATE_ERROR)
+    metrics.stored(failure("r2"), StoreOutcomeKind.ERROR)
+    metrics.stored(ingest(topics.EVENTS, reroute_event().encode()), StoreOutcomeKind.STORED)
+    metrics.stored(Presence(device="pi", state=State.ONLINE), StoreOutcomeKind.STORED)
+    metrics.stored(Telemetry(device="pi", sent_at_s=1.0, load_factor=2.5), StoreOutcomeKind.STORED)
     link = LinkEstimate(target="server", bandwidth_mbps=20.0, latency_ms=5.0)
-    metrics.stored(Links(device="pi", sent_at_s=1.0, links=(link,)), Verdict.STORED)
+    metrics.stored(Links(device="pi", sent_at_s=1.0, links=(link,)), StoreOutcomeKind.STORED)
     metrics.bad_message("results")
     metrics.connection("results", True)
     page = scrape(metrics)
@@ -64,11 +64,11 @@ def test_outcomes_reroutes_devices_and_links_are_told() -> None:
 
 def test_a_device_that_has_gone_leaves_no_stale_values() -> None:
     metrics = Metrics()
-    metrics.stored(Telemetry(device="pi", sent_at_s=1.0, load_factor=2.5), Verdict.STORED)
+    metrics.stored(Telemetry(device="pi", sent_at_s=1.0, load_factor=2.5), StoreOutcomeKind.STORED)
     link = LinkEstimate(target="server", bandwidth_mbps=20.0, latency_ms=5.0)
-    metrics.stored(Links(device="pi", sent_at_s=1.0, links=(link,)), Verdict.STORED)
-    metrics.stored(Presence(device="pi", state=State.OFFLINE), Verdict.STORED)
-    metrics.stored(Presence(device="stranger", state=State.OFFLINE), Verdict.STORED)
+    metrics.stored(Links(device="pi", sent_at_s=1.0, links=(link,)), StoreOutcomeKind.STORED)
+    metrics.stored(Presence(device="pi", state=State.OFFLINE), StoreOutcomeKind.STORED)
+    metrics.stored(Presence(device="stranger", state=State.OFFLINE), StoreOutcomeKind.STORED)
     page = scrape(metrics)
     assert page["segue_device_online", "pi"] == 0
     assert ("segue_device_load_factor", "pi") not in page
@@ -78,7 +78,7 @@ def test_a_device_that_has_gone_leaves_no_stale_values() -> None:
 def test_labels_from_outside_are_bounded() -> None:
     metrics = Metrics()
     for number in range(1000):
-        metrics.stored(result(f"r{number}", stream=f"s{number}"), Verdict.RESULT)
+        metrics.stored(result(f"r{number}", stream=f"s{number}"), StoreOutcomeKind.RESULT)
     page = scrape(metrics)
     assert sum(name[0] == "segue_results_total" for name in page) <= 257
     assert page["segue_results_total", "other"] >= 1000 - 256

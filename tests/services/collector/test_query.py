@@ -4,19 +4,19 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from collector_world import START_S, arrivals, failure, reroute_event, result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.collector.answers import Window, percentile, summarise
 from services.collector.errors import NoRecords
-from services.collector.ingest import ingest
+from services.collector.inbound import ingest
+from services.collector.outcome_store import OutcomeStore
 from services.collector.query import Records
-from services.collector.store import Store
+from services.collector.query_answers import Window, percentile, summarise
 from shared.bus import topics
 from shared.messages.devices import LinkEstimate, Links, Presence, ServicePresence, State, Telemetry
 from shared.messages.events import Event, EventKind
 from shared.messages.requests import StageTrace
+from tests.support.collector_world import START_S, arrivals, failure, reroute_event, result
 
 
 def test_percentiles_by_nearest_rank() -> None:
@@ -35,7 +35,7 @@ def test_a_percentile_is_the_smallest_value_with_enough_below(values: list[float
     assert sum(value < found for value in ordered) < len(ordered) * percent / 100 + 1e-9
 
 
-def test_latencies_by_stream_epoch_and_time(store: Store) -> None:
+def test_latencies_by_stream_epoch_and_time(store: OutcomeStore) -> None:
     store.write(
         arrivals(
             result("a", latency_ms=40.0, at_s=START_S),
@@ -56,7 +56,7 @@ def test_latencies_by_stream_epoch_and_time(store: Store) -> None:
         assert records.streams() == ("camera", "other")
 
 
-def test_a_reroute_is_joined_with_what_was_measured_around_it(store: Store) -> None:
+def test_a_reroute_is_joined_with_what_was_measured_around_it(store: OutcomeStore) -> None:
     trigger = START_S + 100.0
     before = [result(f"b{n}", epoch=1, at_s=START_S + n, latency_ms=50.0) for n in range(10)]
     slow = [result(f"s{n}", epoch=1, at_s=trigger + 0.01 * n, latency_ms=400.0) for n in range(5)]
@@ -72,14 +72,14 @@ def test_a_reroute_is_joined_with_what_was_measured_around_it(store: Store) -> N
     assert found.reaction_ms == pytest.approx(500.0 - 120.0, abs=0.01)
 
 
-def test_a_reroute_without_requests_has_no_measurements(store: Store) -> None:
+def test_a_reroute_without_requests_has_no_measurements(store: OutcomeStore) -> None:
     store.write(arrivals(ingest(topics.EVENTS, reroute_event().encode())))
     with Records.open(store.path) as records:
         (found,) = records.reroutes()
     assert (found.before.count, found.after.count, found.reaction_ms) == (0, 0, None)
 
 
-def test_the_newest_events_come_first(store: Store) -> None:
+def test_the_newest_events_come_first(store: OutcomeStore) -> None:
     events = [
         Event(kind=EventKind.FAILURE if n % 2 else EventKind.DEVICE_LOST, at_s=float(n), origin="pi", text=f"e{n}")
         for n in range(10)
@@ -91,7 +91,7 @@ def test_the_newest_events_come_first(store: Store) -> None:
         assert records.events(stream="camera") == ()
 
 
-def test_devices_with_their_newest_telemetry_and_links(store: Store) -> None:
+def test_devices_with_their_newest_telemetry_and_links(store: OutcomeStore) -> None:
     store.write(
         arrivals(
             Presence(device="pi", state=State.ONLINE, version="1", boot_id="a"),
@@ -115,7 +115,7 @@ def test_devices_with_their_newest_telemetry_and_links(store: Store) -> None:
     assert (planner.role, planner.name, planner.online) == ("planner", "planner", True)
 
 
-def test_where_the_time_went_by_stage(store: Store) -> None:
+def test_where_the_time_went_by_stage(store: OutcomeStore) -> None:
     def traced(number: int) -> object:
         trace = (
             StageTrace(
@@ -142,12 +142,12 @@ def test_where_the_time_went_by_stage(store: Store) -> None:
     assert (second.device, second.transfer_ms) == ("server", None)
 
 
-def test_a_reader_writes_nothing(store: Store) -> None:
+def test_a_reader_writes_nothing(store: OutcomeStore) -> None:
     with Records.open(store.path) as records, pytest.raises(sqlite3.OperationalError, match="readonly"):
         records._database.execute("DELETE FROM outcomes")
 
 
-def test_a_reader_sees_what_is_written_meanwhile(store: Store) -> None:
+def test_a_reader_sees_what_is_written_meanwhile(store: OutcomeStore) -> None:
     with Records.open(store.path) as records:
         assert records.counts().results == 0
         store.write(arrivals(result("r1")))

@@ -8,13 +8,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from collector_world import failure, reroute_event, result
 
 from broker.embedded import EmbeddedBroker
 from broker.process import free_port
-from services.collector.answers import Counts
 from services.collector.config import CollectorConfig
 from services.collector.query import Records
+from services.collector.query_answers import Counts
 from services.collector.service import serve
 from shared.bus import topics
 from shared.bus.connection import Connection
@@ -22,7 +21,8 @@ from shared.bus.errors import BrokerUnreachable
 from shared.bus.properties import Properties
 from shared.messages.devices import Presence, ServicePresence, State, Telemetry
 from shared.messages.requests import Confirmation
-from shared.service import InputError
+from shared.service_runtime import InputError
+from tests.support.collector_world import failure, reroute_event, result
 
 WAIT_S = 30.0
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.manifest import build_manifest
-from services.executor.segments.models import ModelStore
+from services.cli.support.manifest import build_manifest
+from services.executor.segments.model_cache import ModelStore
 from shared.bus.settings import BusSettings
 from shared.messages.models import Manifest, OutputKind, Preprocessing
 from shared.model.architectures import build

@@ -51,7 +51,8 @@ def test_what_is_sent_raw_arrives_as_it_was(codec: str) -> None:
     arrays = received.arrays(CODER)
     assert arrays.keys() == TENSORS.keys()
     for name, array in TENSORS.items():
-        assert arrays[name].dtype == array.dtype and np.array_equal(arrays[name], array)
+        assert arrays[name].dtype == array.dtype
+        assert np.array_equal(arrays[name], array)
     assert received.size_bytes == sum(array.nbytes for array in TENSORS.values())
     assert received.is_encoded == (codec != "raw")
 

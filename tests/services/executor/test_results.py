@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from services.executor.results import encode_outcome, error_of, make_result, outcome_of
-from shared.messages.models import Manifest, ManifestBlock, OutputKind, TensorSpec
+from shared.messages.models import Manifest, ManifestBlock, OutputKind, TensorDescription
 from shared.messages.requests import (
     JSON_CONTENT,
     MSGPACK_CONTENT,
@@ -22,8 +22,8 @@ def manifest(**changes: Any) -> Manifest:
         "model": "0" * 64,
         "name": "m",
         "size_bytes": 1,
-        "inputs": (TensorSpec(name="x", shape=(1,), dtype="float32"),),
-        "outputs": (TensorSpec(name="y", shape=(1, 6), dtype="float32"),),
+        "inputs": (TensorDescription(name="x", shape=(1,), dtype="float32"),),
+        "outputs": (TensorDescription(name="y", shape=(1, 6), dtype="float32"),),
         "blocks": (ManifestBlock(name="prepare", output_bytes=1),),
         "output_kind": OutputKind.CLASSIFICATION,
     }
@@ -86,21 +86,24 @@ def test_small_tensors_are_in_json_too_and_large_ones_are_not() -> None:
     plain = manifest(output_kind=OutputKind.TENSOR)
     small = make_result({"y": np.zeros(100, np.float32)}, plain, JSON_CONTENT)
     payload, content_type = encode_outcome(outcome_of(HEADER, small, TRACE, 4.0), JSON_CONTENT)
-    assert content_type == JSON_CONTENT and payload.startswith(b"{")
+    assert content_type == JSON_CONTENT
+    assert payload.startswith(b"{")
     assert Outcome.decode(payload).outputs[0].data == bytes(400)
     large = make_result({"y": np.zeros(100_000, np.float32)}, plain, JSON_CONTENT)
     assert large.outputs == ()
-    assert "400000 bytes" in large.note and "accept=" in large.note
+    assert "400000 bytes" in large.note
+    assert "accept=" in large.note
 
 
 def test_what_no_message_can_carry_is_left_out() -> None:
     result = make_result({"y": np.zeros(4_000_000, np.float32)}, manifest(), MSGPACK_CONTENT)
-    assert result.outputs == () and "left out" in result.note
+    assert result.outputs == ()
+    assert "left out" in result.note
     assert len(result.top) == 5
 
 
 def test_outputs_come_in_the_manifests_order_without_the_rest() -> None:
-    specs = tuple(TensorSpec(name=name, shape=(1,), dtype="float32") for name in "ba")
+    specs = tuple(TensorDescription(name=name, shape=(1,), dtype="float32") for name in "ba")
     outputs = {name: np.zeros(1, np.float32) for name in "abz"}
     result = make_result(outputs, manifest(output_kind=OutputKind.TENSOR, outputs=specs), MSGPACK_CONTENT)
     assert [tensor.name for tensor in result.outputs] == ["b", "a"]
@@ -111,4 +114,5 @@ def test_an_outcome_tells_of_its_request() -> None:
     assert (outcome.request_id, outcome.stream, outcome.epoch, outcome.attempt) == ("r", "s", 3, 2)
     assert (outcome.status, outcome.cause, outcome.error) == (OutcomeStatus.ERROR, ErrorCause.BAD_INPUT, "no image")
     assert (outcome.accepted_at_s, outcome.dispatched_at_s, outcome.completed_at_s) == (1.0, 2.0, 4.0)
-    assert outcome.trace == TRACE and outcome.input_bytes == 9
+    assert outcome.trace == TRACE
+    assert outcome.input_bytes == 9

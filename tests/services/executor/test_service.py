@@ -8,7 +8,7 @@ from blockbuster import blockbuster_ctx
 
 from broker.embedded import EmbeddedBroker
 from services.executor.config import ExecutorConfig
-from services.executor.segments.profiling import sample_request
+from services.executor.segments.block_timing import sample_request
 from services.executor.service import serve
 from shared.bus import topics
 from shared.bus.connection import Connection
@@ -17,7 +17,7 @@ from shared.messages.devices import Presence, State
 from shared.messages.models import Manifest
 from shared.messages.requests import OutcomeStatus
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamDeclaration
-from shared.service import InputError
+from shared.service_runtime import InputError
 
 
 async def presence(ear: Connection, state: State) -> Presence:

@@ -41,7 +41,8 @@ def test_a_transfer_is_overdue_once_at_three_times_what_the_link_should_take(led
     assert (observation.finished, observation.elapsed_ms) == (False, pytest.approx(3400.0))
     assert ledger.overdue(10.0) == []
     late = ledger.received("t", "other", 20.0)
-    assert late is not None and late.finished
+    assert late is not None
+    assert late.finished
 
 
 def test_without_an_estimate_its_own_transfers_teach_it(ledger: TransferLedger) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from services.monitor.config import MonitorConfig
 from shared.bus.settings import BusSettings
-from shared.service import InputError
+from shared.service_runtime import InputError
 
 BROKER = BusSettings()
 

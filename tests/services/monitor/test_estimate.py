@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.monitor.estimate import LinkEstimator, LoadEstimator, ReseedingMedian, Verdict
-from shared.transmission import transmission_ms
+from services.monitor.estimate import LinkEstimator, LoadEstimator, ResettingMedian, SampleVerdict
+from shared.link_time import transmission_ms
 
 LATENCY_MS = 2.0
 RECORDED = json.loads((Path(__file__).parent / "recorded_probes.json").read_text())
@@ -108,7 +108,8 @@ def test_an_overdue_transfer_never_raises_the_estimate(elapsed_ms: float) -> Non
     link = settled_link(20.0)
     before = link.bandwidth_mbps
     link.add_transfer(60_000, elapsed_ms, finished=False)
-    assert link.bandwidth_mbps is not None and before is not None
+    assert link.bandwidth_mbps is not None
+    assert before is not None
     assert link.bandwidth_mbps <= before
 
 
@@ -127,9 +128,11 @@ def test_one_hiccup_is_one_contradiction_however_many_transfers_it_met() -> None
     link.add_transfer(20_000, 60.0, finished=False, ended_s=10.00)
     link.add_transfer(20_000, 80.0, ended_s=10.02)  # the same one, which has come
     link.add_transfer(20_000, 70.0, ended_s=10.03)  # another one, under way with it
-    assert link.bandwidth_mbps == pytest.approx(20.0) and not link.is_settled
+    assert link.bandwidth_mbps == pytest.approx(20.0)
+    assert not link.is_settled
     link.add_transfer(20_000, transfer_ms(20_000, 20.0), ended_s=10.1)
-    assert link.bandwidth_mbps == pytest.approx(20.0) and link.is_settled
+    assert link.bandwidth_mbps == pytest.approx(20.0)
+    assert link.is_settled
 
 
 def test_transfers_that_overlap_all_the_time_still_tell_a_change() -> None:
@@ -189,7 +192,8 @@ def test_a_latency_found_to_be_lower_corrects_what_was_measured_before() -> None
     link = LinkEstimator()
     link.add_round_trip(24.0)
     link.add_probe(20_000, 10.0 + 8.0)
-    assert link.bandwidth_mbps is not None and link.bandwidth_mbps > 50.0
+    assert link.bandwidth_mbps is not None
+    assert link.bandwidth_mbps > 50.0
     link.add_round_trip(10.0)
     assert link.bandwidth_mbps == pytest.approx(20.0)
 
@@ -277,10 +281,10 @@ def test_a_change_that_catches_a_sample_half_way_does_not_leave_it_in_the_window
 
 
 def test_contradictions_in_alternating_directions_do_not_freeze_the_estimate() -> None:
-    median: ReseedingMedian[float] = ReseedingMedian(lambda value: (value, 1.0))
+    median: ResettingMedian[float] = ResettingMedian(lambda value: (value, 1.0))
     for _ in range(5):
-        median.add(1.0, Verdict.AGREES)
-    for value, verdict in [(10.0, Verdict.ABOVE), (0.1, Verdict.BELOW), (10.0, Verdict.ABOVE)]:
+        median.add(1.0, SampleVerdict.AGREES)
+    for value, verdict in [(10.0, SampleVerdict.ABOVE), (0.1, SampleVerdict.BELOW), (10.0, SampleVerdict.ABOVE)]:
         median.add(value, verdict)
     assert median.value == pytest.approx(10.0)
 
@@ -291,6 +295,7 @@ def test_estimates_stay_finite_and_positive_whatever_comes(samples: list[tuple[f
     for elapsed_ms, size_bytes, finished in samples:
         link.add_round_trip(elapsed_ms)
         link.add_transfer(size_bytes, elapsed_ms, finished=finished)
-        assert link.bandwidth_mbps is not None and link.latency_ms is not None
+        assert link.bandwidth_mbps is not None
+        assert link.latency_ms is not None
         assert 0 < link.bandwidth_mbps <= 100_000
         assert 0 < link.latency_ms <= 1e6

@@ -3,8 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planner_fleet import MODEL, manifest_of
-from planner_world import declaration, link, load, presence, profile
 
 from services.planner.inbound import SUBSCRIPTIONS, PolicyDocument, decode
 from services.planner.problems.snapshot import ModelWithdrawn
@@ -15,6 +13,8 @@ from shared.messages.control import Ready
 from shared.messages.explanations import Question
 from shared.messages.models import Offer
 from shared.messages.streams import CommittedPlan, StreamUsage
+from tests.support.planner_fleet import MODEL, manifest_of
+from tests.support.planner_world import declaration, link, load, presence, profile
 
 READY = Ready(device="pi", stream="camera", epoch=3)
 PLAN = CommittedPlan(stream="camera", epoch=1, model=MODEL, source="pi", strategy="auto", routes=())

@@ -2,7 +2,6 @@
 
 import json
 import random
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,8 +10,9 @@ from hypothesis import strategies as st
 from shared.bus.chunks import Complete, Reassembler, decode_chunk, split
 from shared.bus.errors import DecodeError
 from shared.bus.frame import encode_frame
+from tests.support.shared_paths import GOLDEN as GOLDEN_FOLDER
 
-GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "wire" / "chunks.json").read_text(encoding="utf-8"))
+GOLDEN = json.loads((GOLDEN_FOLDER / "wire" / "chunks.json").read_text(encoding="utf-8"))
 ID = b"transfer-001"
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.bus.emulation import LinkRate, LinkSchedule, ShapedTransport, Turn
+from shared.bus.emulation import FinishedSend, LinkRate, LinkSchedule, ShapedTransport
 from shared.bus.frame import Buffer, frame_size_bytes
-from shared.bus.transport import Delivery, Pace, Sent
+from shared.bus.transport import Delivery, Pace, SentMessage
 
 MB = 1_000_000
 
@@ -115,7 +115,7 @@ class NotingTransport:
         self.released: list[tuple[str, int, float]] = []
         self.asked = asyncio.Event()
 
-    async def send(self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None) -> Sent:
+    async def send(self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None) -> SentMessage:
         clock, size_bytes = asyncio.get_running_loop(), frame_size_bytes(buffers)
         started_at_s = clock.time()
         for start in range(0, size_bytes, self.chunk_bytes):
@@ -124,7 +124,7 @@ class NotingTransport:
             if pace is not None:
                 await pace(stop)
             self.released.append((device, stop, clock.time()))
-        return Sent(size_bytes, started_at_s, clock.time())
+        return SentMessage(size_bytes, started_at_s, clock.time())
 
     def __aiter__(self) -> "NotingTransport":
         return self
@@ -156,7 +156,7 @@ async def test_sends_of_one_device_wait_for_each_other_whatever_the_receiver() -
 async def test_a_train_of_sends_keeps_to_the_schedule_and_none_is_faster_than_the_link(senders: int) -> None:
     inner = NotingTransport(chunk_bytes=4_000)
     shaped = ShapedTransport(inner, {"server": LinkRate(bandwidth_mbps=80.0, latency_ms=1.0)})
-    sent: list[Sent] = []
+    sent: list[SentMessage] = []
 
     async def sender() -> None:
         for _ in range(12 // senders):
@@ -185,23 +185,23 @@ async def test_what_was_given_up_is_not_made_up_for() -> None:
 
 
 def test_a_send_that_waited_begins_when_the_link_was_free() -> None:
-    before = Turn(due_s=10.0, late_s=0.02, ended_s=10.025)
+    before = FinishedSend(due_s=10.0, late_s=0.02, ended_s=10.025)
     assert before.next_start_s(9.0) == pytest.approx(10.0)
     assert before.next_start_s(10.01) == pytest.approx(10.01)
 
 
 def test_a_send_asked_for_right_after_the_end_would_have_been_asked_for_earlier() -> None:
-    before = Turn(due_s=10.0, late_s=0.02, ended_s=10.025)
+    before = FinishedSend(due_s=10.0, late_s=0.02, ended_s=10.025)
     assert before.next_start_s(10.026) == pytest.approx(10.001)
     assert before.next_start_s(10.06) == 10.06
 
 
 def test_only_lateness_and_a_confirmation_are_made_up_for() -> None:
     """A real transport slower than the emulated link, or a machine that stood still, leaves no credit for a burst."""
-    assert Turn(due_s=10.0, late_s=0.0, ended_s=13.0).next_start_s(9.0) == pytest.approx(12.99)
-    assert Turn(due_s=10.0, late_s=3.0, ended_s=13.0).next_start_s(9.0) == pytest.approx(12.89)
-    assert Turn(due_s=10.0, late_s=0.0, ended_s=9.9).next_start_s(9.0) == 9.9
-    assert Turn().next_start_s(0.5) == 0.5
+    assert FinishedSend(due_s=10.0, late_s=0.0, ended_s=13.0).next_start_s(9.0) == pytest.approx(12.99)
+    assert FinishedSend(due_s=10.0, late_s=3.0, ended_s=13.0).next_start_s(9.0) == pytest.approx(12.89)
+    assert FinishedSend(due_s=10.0, late_s=0.0, ended_s=9.9).next_start_s(9.0) == 9.9
+    assert FinishedSend().next_start_s(0.5) == 0.5
 
 
 @given(
@@ -213,7 +213,7 @@ def test_late_wake_ups_do_not_slow_a_busy_link_down(
     late_ms: list[float], confirmation_ms: float, waiting: bool
 ) -> None:
     """Every send takes 25 ms by the schedule; all of them together take that many times 25 ms, and not less."""
-    schedule, before, now_s, starts = LinkSchedule(LinkRate(20.0)), Turn(), 100.0, []
+    schedule, before, now_s, starts = LinkSchedule(LinkRate(20.0)), FinishedSend(), 100.0, []
     for late in late_ms:
         start_s = before.next_start_s(0.0 if waiting and starts else now_s)
         starts.append(start_s)
@@ -222,7 +222,7 @@ def test_late_wake_ups_do_not_slow_a_busy_link_down(
         released_s = max(now_s, due_s + late / 1000)
         now_s = released_s + confirmation_ms / 1000
         schedule.cancel(now_s, booking)
-        before = Turn(due_s, released_s - due_s, now_s)
+        before = FinishedSend(due_s, released_s - due_s, now_s)
     assert all(after - first >= 0.025 - 1e-9 for first, after in pairwise(starts))
     assert starts[-1] - starts[0] == pytest.approx(0.025 * (len(starts) - 1))
 

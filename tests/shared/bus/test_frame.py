@@ -2,7 +2,6 @@
 
 import io
 import json
-from pathlib import Path
 
 import msgpack
 import pytest
@@ -18,8 +17,9 @@ from shared.bus.frame import (
     encode_frame,
     frame_size_bytes,
 )
+from tests.support.shared_paths import GOLDEN as GOLDEN_FOLDER
 
-GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "wire" / "frames.json").read_text(encoding="utf-8"))
+GOLDEN = json.loads((GOLDEN_FOLDER / "wire" / "frames.json").read_text(encoding="utf-8"))
 
 
 def named(vectors: list[dict]) -> list[object]:

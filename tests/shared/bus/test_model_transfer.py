@@ -17,9 +17,9 @@ from shared.bus.model_transfer import (
     ModelDownload,
     SendPull,
     Started,
-    Ticked,
     TransferCommand,
     TransferPhase,
+    TransferTicked,
     Verified,
     VerifyFile,
     WriteChunk,
@@ -69,7 +69,9 @@ def test_any_order_of_chunks_gives_the_file(size_bytes: int, window: int, shuffl
         assert len(peer.pulls) <= window
         pull = peer.pulls.pop(shuffle.randrange(len(peer.pulls)))
         peer.perform(download.handle(Arrived(peer.answer(pull)), 0.0))
-    assert peer.verifying and bytes(peer.disk) == data and download.received_bytes == size_bytes
+    assert peer.verifying
+    assert bytes(peer.disk) == data
+    assert download.received_bytes == size_bytes
     assert download.handle(Verified(hashlib.sha256(peer.disk).hexdigest()), 0.0) == [Finish()]
     assert download.phase is TransferPhase.DONE
 
@@ -110,28 +112,30 @@ def test_damage_without_end_is_given_up() -> None:
     peer.perform(download.handle(Started(), 0.0))
     bad = peer.answer(peer.pulls[0]).model_copy(update={"crc32": 1})
     outcomes = [download.handle(Arrived(bad), 0.0) for _ in range(3)]
-    assert isinstance(outcomes[-1][0], GiveUp) and "damaged" in outcomes[-1][0].reason
-    assert download.handle(Arrived(bad), 0.0) == [] and download.phase is TransferPhase.FAILED
+    assert isinstance(outcomes[-1][0], GiveUp)
+    assert "damaged" in outcomes[-1][0].reason
+    assert download.handle(Arrived(bad), 0.0) == []
+    assert download.phase is TransferPhase.FAILED
 
 
 def test_a_stall_repeats_the_outstanding_pulls_and_then_gives_up() -> None:
     data = bytes(1000)
     download = download_of(data, stall_s=10.0, attempt_limit=3)
     first = download.handle(Started(), 0.0)
-    assert download.handle(Ticked(), 9.9) == []
-    assert download.handle(Ticked(), 10.0) == first
+    assert download.handle(TransferTicked(), 9.9) == []
+    assert download.handle(TransferTicked(), 10.0) == first
     assert download.due_at_s == 20.0
-    assert download.handle(Ticked(), 20.0) == first
-    assert download.handle(Ticked(), 30.0) == [GiveUp("the provider has not answered for 30 s")]
+    assert download.handle(TransferTicked(), 20.0) == first
+    assert download.handle(TransferTicked(), 30.0) == [GiveUp("the provider has not answered for 30 s")]
 
 
 def test_progress_forgives_earlier_stalls() -> None:
     data = bytes(1000)
     peer, download = Peer(data), download_of(data, stall_s=10.0, attempt_limit=2)
     peer.perform(download.handle(Started(), 0.0))
-    download.handle(Ticked(), 10.0)
+    download.handle(TransferTicked(), 10.0)
     download.handle(Arrived(peer.answer(peer.pulls[0])), 11.0)
-    assert all(isinstance(command, SendPull) for command in download.handle(Ticked(), 21.0))
+    assert all(isinstance(command, SendPull) for command in download.handle(TransferTicked(), 21.0))
     assert download.phase is TransferPhase.PULLING
 
 
@@ -140,12 +144,14 @@ def test_a_wrong_whole_is_fetched_afresh_once() -> None:
     peer, download = Peer(data), download_of(data, received=(ByteRange(0, 150),))
     assert download.handle(Started(), 0.0) == [VerifyFile()]
     again = download.handle(Verified("0" * 64), 0.0)
-    assert again[0] == DiscardFile() and [type(command) for command in again[1:]] == [SendPull, SendPull]
+    assert again[0] == DiscardFile()
+    assert [type(command) for command in again[1:]] == [SendPull, SendPull]
     peer.perform(again)
     for pull in peer.pulls:
         download.handle(Arrived(peer.answer(pull)), 0.0)
     (failed,) = download.handle(Verified("0" * 64), 0.0)
-    assert isinstance(failed, GiveUp) and "SHA-256" in failed.reason
+    assert isinstance(failed, GiveUp)
+    assert "SHA-256" in failed.reason
 
 
 def test_a_refusal_ends_it_with_the_providers_reason() -> None:

@@ -7,18 +7,18 @@ import os
 import pytest
 
 from shared.bus import timer
-from shared.bus.timer import Bell
+from shared.bus.timer import WakeableTimer
 
 
 @pytest.fixture(params=["kernel", "asyncio"])
-async def bell(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bell:
+async def bell(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> WakeableTimer:
     """A bell with the kernel's timers, and one as it is where there are none."""
     if request.param == "asyncio":
         monkeypatch.setattr(timer, "_kernel_timer", lambda _: None)
-    return Bell()
+    return WakeableTimer()
 
 
-async def test_no_wait_ends_before_its_time(bell: Bell) -> None:
+async def test_no_wait_ends_before_its_time(bell: WakeableTimer) -> None:
     clock = asyncio.get_running_loop()
     for delay_s in (0.0, 1e-9, 1e-6, 0.0004, 0.0102, 0.0109):
         at_s = clock.time() + delay_s
@@ -28,13 +28,13 @@ async def test_no_wait_ends_before_its_time(bell: Bell) -> None:
         assert clock.time() >= at_s - 1e-6
 
 
-async def test_a_time_that_has_passed_or_a_wait_without_delay_ends_at_once(bell: Bell) -> None:
+async def test_a_time_that_has_passed_or_a_wait_without_delay_ends_at_once(bell: WakeableTimer) -> None:
     await bell.wait_until(-math.inf)
     await bell.wait_until(asyncio.get_running_loop().time() - 1.0)
 
 
 @pytest.mark.parametrize("delay_s", [3600.0, math.inf])
-async def test_the_bell_ends_all_waits_of_that_moment(bell: Bell, delay_s: float) -> None:
+async def test_the_bell_ends_all_waits_of_that_moment(bell: WakeableTimer, delay_s: float) -> None:
     at_s = asyncio.get_running_loop().time() + delay_s
     waits = [asyncio.create_task(bell.wait_until(at_s)) for _ in range(3)]
     await asyncio.sleep(0)
@@ -50,7 +50,7 @@ async def test_the_bell_ends_all_waits_of_that_moment(bell: Bell, delay_s: float
         await late
 
 
-async def test_waits_leave_no_descriptor_behind(bell: Bell) -> None:
+async def test_waits_leave_no_descriptor_behind(bell: WakeableTimer) -> None:
     at_s = asyncio.get_running_loop().time() + 3600.0
     before = len(os.listdir("/proc/self/fd"))
     cancelled = [asyncio.create_task(bell.wait_until(at_s)) for _ in range(20)]

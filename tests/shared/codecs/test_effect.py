@@ -10,12 +10,12 @@ def scores(*values):
     return {"prob": np.array([values], np.float32)}
 
 
-def test_equal_outputs_have_no_error_and_agree():
+def test_equal_outputs_have_no_error_and_agree() -> None:
     outputs = scores(0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
     assert effect_on(outputs, outputs) == Effect(0.0, 0.0, 1.0, 1.0)
 
 
-def test_errors_are_the_largest_and_relative_to_the_largest_value():
+def test_errors_are_the_largest_and_relative_to_the_largest_value() -> None:
     effect = effect_on(scores(0, 1, 2, 3, 4, -8), scores(0, 1, 2, 3, 5, -8))
     assert effect.max_abs_error == 1.0
     assert effect.max_relative_error == 1 / 8
@@ -23,17 +23,17 @@ def test_errors_are_the_largest_and_relative_to_the_largest_value():
     assert effect.top5_agreement == 1.0
 
 
-def test_classes_that_change_places_disagree():
+def test_classes_that_change_places_disagree() -> None:
     effect = effect_on(scores(1, 2, 3, 4, 5, 6), scores(6, 2, 3, 4, 5, 1))
     assert effect.top1_agreement == 0.0
     assert effect.top5_agreement == 0.8
 
 
-def test_equal_scores_keep_the_order_of_their_classes():
+def test_equal_scores_keep_the_order_of_their_classes() -> None:
     assert effect_on(scores(1, 1, 1, 1, 1, 1), scores(1, 1, 1, 1, 1, 1)).top1_agreement == 1.0
 
 
-def test_outputs_that_are_not_finite_are_the_largest_error():
+def test_outputs_that_are_not_finite_are_the_largest_error() -> None:
     effect = effect_on(scores(1, 2, 3, 4, 5, 6), scores(1, 2, 3, 4, 5, np.nan))
     assert effect.max_abs_error == np.finfo(np.float64).max
     assert effect.top1_agreement == 0.0
@@ -41,7 +41,7 @@ def test_outputs_that_are_not_finite_are_the_largest_error():
     assert effect_on(same, same).max_abs_error == 0.0
 
 
-def test_a_feature_map_is_no_classification():
+def test_a_feature_map_is_no_classification() -> None:
     outputs = {"mask": np.zeros((1, 1, 8, 8), np.float32)}
     assert not is_classification(outputs)
     assert effect_on(outputs, outputs) == Effect()
@@ -49,13 +49,13 @@ def test_a_feature_map_is_no_classification():
     assert not is_classification({**outputs, **scores(1, 2, 3, 4, 5, 6)})
 
 
-def test_errors_against_an_output_of_zeros_are_whole():
+def test_errors_against_an_output_of_zeros_are_whole() -> None:
     zeros, ones = {"y": np.zeros((2, 2))}, {"y": np.full((2, 2), 0.5)}
     assert effect_on(zeros, ones) == Effect(0.5, 1.0)
     assert effect_on({"y": np.zeros((0, 2))}, {"y": np.zeros((0, 2))}) == Effect()
 
 
-def test_over_several_samples_errors_are_the_worst_and_agreement_the_mean():
+def test_over_several_samples_errors_are_the_worst_and_agreement_the_mean() -> None:
     samples = [Effect(0.1, 0.2, 1.0, 0.8), Effect(0.3, 0.1, 0.0, 1.0)]
     assert overall(samples) == Effect(0.3, 0.2, 0.5, 0.9)
     assert overall([Effect(0.1, 0.2)]) == Effect(0.1, 0.2)

@@ -63,7 +63,7 @@ def round_trip(tensor, name):
 
 @pytest.mark.parametrize("name", ["raw", "raw+zstd"])
 @given(tensor=anything())
-def test_lossless_codecs_give_back_every_tensor_bit_for_bit(name, tensor):
+def test_lossless_codecs_give_back_every_tensor_bit_for_bit(name, tensor) -> None:
     decoded = round_trip(tensor, name)
     assert decoded.dtype == tensor.dtype
     assert decoded.shape == tensor.shape
@@ -72,7 +72,7 @@ def test_lossless_codecs_give_back_every_tensor_bit_for_bit(name, tensor):
 
 @pytest.mark.parametrize("name", ["float16", "float16+zstd"])
 @given(tensor=feature_maps())
-def test_float16_is_within_half_a_unit_in_the_last_place(name, tensor):
+def test_float16_is_within_half_a_unit_in_the_last_place(name, tensor) -> None:
     decoded = round_trip(tensor, name)
     assert decoded.dtype == tensor.dtype
     assert decoded.shape == tensor.shape
@@ -82,7 +82,7 @@ def test_float16_is_within_half_a_unit_in_the_last_place(name, tensor):
 
 @pytest.mark.parametrize("name", [name + tail for name in LOSSY_STEPS for tail in ("", "+zstd")])
 @given(tensor=feature_maps())
-def test_quantised_values_are_within_a_step_of_their_channel_and_zeros_are_exact(name, tensor):
+def test_quantised_values_are_within_a_step_of_their_channel_and_zeros_are_exact(name, tensor) -> None:
     decoded = round_trip(tensor, name)
     assert decoded.dtype == tensor.dtype
     assert decoded.shape == tensor.shape
@@ -97,13 +97,13 @@ def test_quantised_values_are_within_a_step_of_their_channel_and_zeros_are_exact
 
 
 @given(tensor=feature_maps(limit=1e4))
-def test_sparse_and_dense_bytes_restore_the_same_numbers(tensor):
+def test_sparse_and_dense_bytes_restore_the_same_numbers(tensor) -> None:
     assert round_trip(tensor, "sparse8").tobytes() == round_trip(tensor, "uint8").tobytes()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["float16", "uint8", "sparse8+zstd", "uint4"])
-def test_lossy_codecs_refuse_values_that_are_not_finite(name, bad):
+def test_lossy_codecs_refuse_values_that_are_not_finite(name, bad) -> None:
     tensor = np.ones((1, 4, 8, 8), np.float32)
     tensor[0, 2, 3, 4] = bad
     with pytest.raises(CodecError, match="not finite"):
@@ -111,7 +111,7 @@ def test_lossy_codecs_refuse_values_that_are_not_finite(name, bad):
     assert round_trip(tensor, "raw+zstd").tobytes() == tensor.tobytes()
 
 
-def test_what_a_codec_cannot_represent_is_refused():
+def test_what_a_codec_cannot_represent_is_refused() -> None:
     with pytest.raises(CodecError, match="not finite in float16"):
         encode_tensor(np.array([70000.0], np.float32), REGISTRY["float16"])
     with pytest.raises(CodecError, match="scale"):
@@ -124,7 +124,7 @@ def test_what_a_codec_cannot_represent_is_refused():
         encode_tensor(np.array(["text"]), REGISTRY["raw"])
 
 
-def test_raw_is_neither_copied_nor_dressed():
+def test_raw_is_neither_copied_nor_dressed() -> None:
     tensor = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     payload = encode_tensor(tensor, REGISTRY["raw"]).payload()
     assert np.shares_memory(np.frombuffer(payload, np.uint8), tensor)
@@ -132,14 +132,14 @@ def test_raw_is_neither_copied_nor_dressed():
     assert np.shares_memory(decoded, tensor)
 
 
-def test_a_body_begins_at_a_multiple_of_sixteen_bytes():
+def test_a_body_begins_at_a_multiple_of_sixteen_bytes() -> None:
     for name, codec in REGISTRY.items():
         pieces = encode_tensor(np.ones((1, 2, 4, 4), np.float32), codec).pieces
         assert name == "raw" or len(pieces[0]) % 16 == 0
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_golden_vectors_stay_readable_and_are_still_written(path):
+def test_golden_vectors_stay_readable_and_are_still_written(path) -> None:
     golden = json.loads(path.read_text())
     shape, dtype = tuple(golden["shape"]), golden["dtype"]
     tensor = np.frombuffer(base64.b64decode(golden["tensor"]), dtype).reshape(shape)
@@ -150,7 +150,7 @@ def test_golden_vectors_stay_readable_and_are_still_written(path):
         assert bytes(encode_tensor(tensor, REGISTRY[golden["codec"]]).payload()) == payload
 
 
-def test_there_is_a_golden_vector_for_every_codec():
+def test_there_is_a_golden_vector_for_every_codec() -> None:
     assert {json.loads(path.read_text())["codec"] for path in GOLDEN} == set(REGISTRY)
 
 
@@ -162,7 +162,7 @@ def test_there_is_a_golden_vector_for_every_codec():
     body=st.binary(max_size=400),
     dressed=st.booleans(),
 )
-def test_arbitrary_bytes_decode_or_are_refused(name, dtype, shape, body, dressed):
+def test_arbitrary_bytes_decode_or_are_refused(name, dtype, shape, body, dressed) -> None:
     payload = body
     if dressed and dtype in ("float32", "float16"):
         payload = b"".join(seal(REGISTRY[name], TensorSpec(np.dtype(dtype), ()), [body]).pieces)
@@ -182,7 +182,7 @@ def test_arbitrary_bytes_decode_or_are_refused(name, dtype, shape, body, dressed
     position=st.integers(0, 10_000),
     value=st.integers(0, 255),
 )
-def test_a_damaged_payload_decodes_to_finite_numbers_or_is_refused(name, tensor, position, value):
+def test_a_damaged_payload_decodes_to_finite_numbers_or_is_refused(name, tensor, position, value) -> None:
     payload = bytearray(encode_tensor(tensor, REGISTRY[name]).payload())
     payload[position % len(payload)] = value
     try:
@@ -228,7 +228,7 @@ SCALES = struct.pack("<HH", 0x3F80, 0x3F80)
         ("gzip", bytes(60), "no codec is called 'gzip'"),
     ],
 )
-def test_malformed_payloads_are_refused_with_their_reason(name, payload, message):
+def test_malformed_payloads_are_refused_with_their_reason(name, payload, message) -> None:
     with pytest.raises(CodecError, match=message):
         decode_tensor(name, "float32", SHAPE, payload, REGISTRY)
 
@@ -246,12 +246,12 @@ def test_malformed_payloads_are_refused_with_their_reason(name, payload, message
         ("uint8", (4,), "does not carry uint8"),
     ],
 )
-def test_impossible_descriptions_are_refused(dtype, shape, message):
+def test_impossible_descriptions_are_refused(dtype, shape, message) -> None:
     with pytest.raises(CodecError, match=message):
         open_tensor("uint8", dtype, shape, payload_of("uint8", bytes(16)), REGISTRY)
 
 
-def test_a_decompression_bomb_is_refused_before_memory_is_allocated():
+def test_a_decompression_bomb_is_refused_before_memory_is_allocated() -> None:
     bomb = zstandard.ZstdCompressor(level=19).compress(bytes(64 << 20))
     payload = payload_of("uint8+zstd", bomb)
     assert len(payload) < 64 << 10
@@ -264,7 +264,7 @@ def test_a_decompression_bomb_is_refused_before_memory_is_allocated():
     tracemalloc.stop()
 
 
-def test_a_frame_that_hides_its_size_is_refused():
+def test_a_frame_that_hides_its_size_is_refused() -> None:
     unsized = zstandard.ZstdCompressor(write_content_size=False).compress(SCALES + bytes(34))
     with pytest.raises(CodecError, match="a zstd frame declares"):
         decode_tensor("uint8+zstd", "float32", SHAPE, payload_of("uint8+zstd", unsized), REGISTRY)

@@ -4,7 +4,6 @@ import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from message_strategies import messages
 
 from shared.asyncapi import CHANNELS
 from shared.messages.base import MAX_MESSAGE_BYTES, Message, MessageError
@@ -12,6 +11,7 @@ from shared.messages.control import COMMANDS, REPORTS, Ready
 from shared.messages.devices import OBSERVATIONS, Links, Presence, State, Telemetry
 from shared.messages.requests import Outcome, OutcomeStatus, OutputTensor
 from shared.messages.streams import StreamUsage
+from tests.support.message_strategies import messages
 
 CLASSES = sorted({message for channel in CHANNELS for message in channel.messages}, key=lambda kind: kind.__name__)
 

@@ -1,14 +1,14 @@
 """Messages on disk, checked both ways: what was written once is read and written the same for ever."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from shared.asyncapi import CHANNELS
 from shared.messages.base import Message
+from tests.support.shared_paths import GOLDEN as GOLDEN_FOLDER
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "messages"
+GOLDEN = GOLDEN_FOLDER / "messages"
 CLASSES = {message.__name__: message for channel in CHANNELS for message in channel.messages}
 
 

@@ -2,5 +2,5 @@ from shared.model.architectures import build
 from shared.model.model import build_model
 
 
-def test_input_bytes():
+def test_input_bytes() -> None:
     assert build_model(build("alexnet"), sha256="").analysis.input_bytes == 602112

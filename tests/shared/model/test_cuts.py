@@ -2,10 +2,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from graphs import random_graph
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx_texts import onnx_bytes
 
 from shared.model.architectures import build
 from shared.model.cuts import all_cuts, find_partition
@@ -13,6 +11,8 @@ from shared.model.errors import CutError, UnsupportedModelError
 from shared.model.graph import Graph
 from shared.model.liveness import activate, live_sets
 from shared.model.onnx_file import load_model
+from tests.support.graphs import random_graph
+from tests.support.onnx_texts import onnx_bytes
 
 KERNEL = np.zeros((4, 4, 3, 3), np.float32)
 SQUARE = np.zeros((4, 4), np.float32)
@@ -41,13 +41,13 @@ def operators(text, max_tensors=1, **initializers):
         ("tiny", 11, 6),
     ],
 )
-def test_numbers_of_cuts(name, every, useful):
+def test_numbers_of_cuts(name, every, useful) -> None:
     active = activate(build(name))
     assert len(all_cuts(live_sets(active), 1)) == every
     assert find_partition(active).block_count - 1 == useful
 
 
-def test_no_cut_inside_convolution_normalisation_activation():
+def test_no_cut_inside_convolution_normalisation_activation() -> None:
     text = f"""g {IMAGE} => (float[1,4,4,4] y) {{
         a = Conv(x, k) b = BatchNormalization(a, v, v, v, v) c = Relu(b) y = Conv(c, k)
         }}"""
@@ -55,18 +55,18 @@ def test_no_cut_inside_convolution_normalisation_activation():
     assert found == [["Conv", "BatchNormalization", "Relu"], ["Conv"]]
 
 
-def test_no_cut_inside_an_activation_of_several_operators():
+def test_no_cut_inside_an_activation_of_several_operators() -> None:
     text = f"g {IMAGE} => (float[1,4,4,4] y) {{a = Conv(x, k) s = Sigmoid(a) b = Mul(a, s) y = Conv(b, k)}}"
     assert operators(text, k=KERNEL) == [["Conv", "Sigmoid", "Mul"], ["Conv"]]
 
 
-def test_padding_goes_with_what_follows():
+def test_padding_goes_with_what_follows() -> None:
     text = f"g {IMAGE} => (float[1,4,8,8] y) {{a = Conv(x, k) b = Relu(a) p = Pad(b, pads) y = Conv(p, k)}}"
     found = operators(text, k=KERNEL, pads=np.array([0, 0, 2, 2, 0, 0, 2, 2]))
     assert found == [["Conv", "Relu"], ["Pad", "Conv"]]
 
 
-def test_a_quantised_tensor_is_cut_where_it_is_small():
+def test_a_quantised_tensor_is_cut_where_it_is_small() -> None:
     text = f"""g {IMAGE} => (float[1,4,4,4] y) {{
         a = Conv(x, k) q = QuantizeLinear(a, s, z) d = DequantizeLinear(q, s, z) y = Conv(d, k)
         }}"""
@@ -74,35 +74,35 @@ def test_a_quantised_tensor_is_cut_where_it_is_small():
     assert found == [["Conv", "QuantizeLinear"], ["DequantizeLinear", "Conv"]]
 
 
-def test_conversion_of_the_input_goes_with_the_first_layer():
+def test_conversion_of_the_input_goes_with_the_first_layer() -> None:
     text = "g (uint8[1,4,8,8] x) => (float[1,4,4,4] y) {f = Cast <to = 1> (x) a = Conv(f, k) y = Conv(a, k)}"
     assert operators(text, k=KERNEL) == [["Cast", "Conv"], ["Conv"]]
 
 
-def test_an_enlargement_at_the_end_is_a_block_of_its_own():
+def test_an_enlargement_at_the_end_is_a_block_of_its_own() -> None:
     text = f"g {IMAGE} => (float[1,4,12,12] y) {{a = Conv(x, k) y = Resize(a, , s)}}"
     assert operators(text, k=KERNEL, s=np.array([1, 1, 2, 2], np.float32)) == [["Conv"], ["Resize"]]
 
 
-def test_more_tensors_allow_cuts_between_branches():
+def test_more_tensors_allow_cuts_between_branches() -> None:
     text = "g (float[1,4] x) => (float[1,4] y) {a = MatMul(x, w) s = Softmax(a) t = MatMul(s, w) y = Add(t, x)}"
     assert operators(text, 1, w=SQUARE) == [["MatMul", "Softmax", "MatMul", "Add"]]
     assert operators(text, 2, w=SQUARE) == [["MatMul"], ["Softmax"], ["MatMul", "Add"]]
 
 
 @pytest.mark.parametrize("name", ["resnet18", "googlenet"])
-def test_more_tensors_only_add_cuts(name):
+def test_more_tensors_only_add_cuts(name) -> None:
     active = activate(build(name))
     one, two, three = (set(all_cuts(live_sets(active), k)) for k in (1, 2, 3))
     assert one < two <= three
 
 
-def test_a_cut_needs_a_tensor():
+def test_a_cut_needs_a_tensor() -> None:
     with pytest.raises(CutError, match="not 0"):
         find_partition(activate(build("tiny")), 0)
 
 
-def test_a_model_that_ignores_its_input_cannot_be_cut():
+def test_a_model_that_ignores_its_input_cannot_be_cut() -> None:
     with pytest.raises(UnsupportedModelError, match="no operator leads"):
         load_model(onnx_bytes("g (float[1] x) => (float[1] y) {y = Relu(w)}", w=np.ones(1, np.float32)))
 
@@ -117,7 +117,7 @@ def separates(graph: Graph, tensor: str) -> bool:
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_single_tensor_cuts_are_exactly_the_separators(seed):
+def test_single_tensor_cuts_are_exactly_the_separators(seed) -> None:
     active = activate(random_graph(seed))
     sets = live_sets(active)
     found = {sets[position][0] for position in all_cuts(sets, 1)}
@@ -127,7 +127,7 @@ def test_single_tensor_cuts_are_exactly_the_separators(seed):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
-def test_what_is_live_is_what_is_made_before_and_needed_after(seed, k):
+def test_what_is_live_is_what_is_made_before_and_needed_after(seed, k) -> None:
     active = activate(random_graph(seed))
     sets = live_sets(active)
     for position in all_cuts(sets, k):

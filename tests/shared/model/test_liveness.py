@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from onnx_texts import onnx_bytes
 
 from shared.model.architectures import build
 from shared.model.liveness import activate, constant_nodes, live_sets
 from shared.model.onnx_file import load_model
+from tests.support.onnx_texts import onnx_bytes
 
 SQUARE = np.eye(4, dtype=np.float32)
 
@@ -13,38 +13,38 @@ def active(text, **initializers):
     return activate(load_model(onnx_bytes(text, **initializers)).graph)
 
 
-def test_a_chain_has_one_live_tensor_everywhere():
+def test_a_chain_has_one_live_tensor_everywhere() -> None:
     sets = live_sets(activate(build("vgg16")))
     assert {len(names) for names in sets} == {1}
     assert sets[0] == ("input",)
     assert sets[-1] == ("fc8",)
 
 
-def test_the_shortcut_of_a_residual_block_lives_until_it_is_added():
+def test_the_shortcut_of_a_residual_block_lives_until_it_is_added() -> None:
     graph = activate(build("tiny"))
     sets = live_sets(graph)
     position = next(i for i, node in enumerate(graph.nodes) if node.name == "residual.2.conv")
     assert sets[position] == ("pool1", "residual.1.bn.relu")
 
 
-def test_an_early_output_lives_to_the_end():
+def test_an_early_output_lives_to_the_end() -> None:
     graph = active(
         "g (float[1,4] x) => (float[1,4] y, float[1,4] e) {e = MatMul(x, w) s = Softmax(e) y = MatMul(s, w)}", w=SQUARE
     )
     assert live_sets(graph) == [("x",), ("e",), ("e", "s"), ("e", "y")]
 
 
-def test_a_late_input_lives_from_the_start():
+def test_a_late_input_lives_from_the_start() -> None:
     graph = active("g (float[1,4] x, float[1,4] late) => (float[1,4] y) {a = MatMul(x, w) y = Add(a, late)}", w=SQUARE)
     assert live_sets(graph) == [("x", "late"), ("late", "a"), ("y",)]
 
 
-def test_an_input_that_nothing_reads_does_not_live():
+def test_an_input_that_nothing_reads_does_not_live() -> None:
     graph = active("g (float[1,4] x, float[9] idle) => (float[1,4] y) {y = Relu(x)}")
     assert live_sets(graph)[0] == ("x",)
 
 
-def test_constants_and_dead_ends_are_set_aside():
+def test_constants_and_dead_ends_are_set_aside() -> None:
     graph = active(
         """g (float[1,4] x) => (float[1,4] y) {
             w = ConstantOfShape <value = float[1] {0.5}> (s)
@@ -64,12 +64,12 @@ def test_constants_and_dead_ends_are_set_aside():
 
 
 @pytest.mark.parametrize("operator", ["RandomNormal", "RandomUniform"])
-def test_random_numbers_are_no_constants(operator):
+def test_random_numbers_are_no_constants(operator) -> None:
     graph = active(f"g (float[1,4] x) => (float[1,4] y) {{n = {operator} <shape = [1, 4]> () y = Add(x, n)}}")
     assert [node.op_type for node in graph.nodes] == [operator, "Add"]
 
 
-def test_what_a_subgraph_captures_is_read():
+def test_what_a_subgraph_captures_is_read() -> None:
     graph = active(
         """g (float[1,4] x, bool c) => (float[1,4] y) {
             a = MatMul(x, w)

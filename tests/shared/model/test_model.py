@@ -11,7 +11,7 @@ def analysis(name, **options):
     return build_model(build(name), sha256="f" * 64, **options).analysis
 
 
-def test_blocks_of_a_small_network():
+def test_blocks_of_a_small_network() -> None:
     blocks = analysis("tiny").blocks
     assert [block.operators for block in blocks] == [
         ("Conv", "BatchNormalization", "Relu"),
@@ -31,12 +31,12 @@ def test_blocks_of_a_small_network():
     assert stem.peak_activation_bytes == 2 * stem.output_bytes
 
 
-def test_the_shortcut_counts_as_memory():
+def test_the_shortcut_counts_as_memory() -> None:
     residual = analysis("tiny").blocks[2]
     assert residual.peak_activation_bytes == 3 * 4 * 8 * 16 * 16
 
 
-def test_cuts_lie_before_their_block():
+def test_cuts_lie_before_their_block() -> None:
     tiny = analysis("tiny")
     assert [cut.index for cut in tiny.cuts] == [1, 2, 3, 4, 5, 6]
     for cut in tiny.cuts:
@@ -46,20 +46,20 @@ def test_cuts_lie_before_their_block():
     assert tiny.sha256 == "f" * 64
 
 
-def test_analysis_needs_no_onnx():
+def test_analysis_needs_no_onnx() -> None:
     modules = "shared.model.model, shared.model.segments, shared.model.materialise, shared.model.architectures"
     program = f"import sys, {modules}; print(sorted({{'onnx', 'onnxruntime', 'google.protobuf'}} & sys.modules.keys()))"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert run.stdout.strip() == "[]"
 
 
-def test_names_of_blocks_are_unique():
+def test_names_of_blocks_are_unique() -> None:
     names = [block.name for block in analysis("googlenet", max_cut_tensors=4).blocks]
     assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
-def test_costs_do_not_depend_on_the_number_of_cuts(k):
+def test_costs_do_not_depend_on_the_number_of_cuts(k) -> None:
     one, many = analysis("resnet18"), analysis("resnet18", max_cut_tensors=k)
     assert sum(block.flops for block in one.blocks) == sum(block.flops for block in many.blocks)
     assert sum(block.parameter_bytes for block in one.blocks) == sum(block.parameter_bytes for block in many.blocks)

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from onnx_texts import onnx_bytes
 
 from shared.model.liveness import activate
 from shared.model.onnx_file import load_model
 from shared.model.operators import works_by_rows
+from tests.support.onnx_texts import onnx_bytes
 
 IMAGE = "g (float[1,4,8,8] x) => (float[1,c,h,w] y)"
 KERNEL = np.zeros((4, 4, 3, 3), np.float32)
@@ -36,7 +36,7 @@ def by_rows(body, **initializers):
         "y = QuantizeLinear(x, scalar)",
     ],
 )
-def test_operators_that_work_by_rows(body):
+def test_operators_that_work_by_rows(body) -> None:
     constants = {
         "kernel": KERNEL,
         "scalar": np.float32(1),
@@ -65,7 +65,7 @@ def test_operators_that_work_by_rows(body):
         "y = Resize(x, , scales)",
     ],
 )
-def test_operators_that_need_more_than_their_rows(body):
+def test_operators_that_need_more_than_their_rows(body) -> None:
     constants = {
         "vector": np.ones(4, np.float32),
         "rows": np.ones((8, 1), np.float32),
@@ -75,15 +75,15 @@ def test_operators_that_need_more_than_their_rows(body):
     assert by_rows(body, **{name: values for name, values in constants.items() if name in body}) == [False]
 
 
-def test_a_kernel_that_is_computed_from_the_image_forbids_tiles():
+def test_a_kernel_that_is_computed_from_the_image_forbids_tiles() -> None:
     assert by_rows("k = Relu(x) y = Conv(x, k)")[-1] is False
 
 
-def test_broadcasting_one_row_over_many_forbids_tiles():
+def test_broadcasting_one_row_over_many_forbids_tiles() -> None:
     assert by_rows("m = ReduceMean <axes = [2], keepdims = 1> (x) y = Mul(x, m)") == [False, False]
 
 
-def test_softmax_of_old_operator_sets_flattens_the_rows():
+def test_softmax_of_old_operator_sets_flattens_the_rows() -> None:
     data = onnx_bytes("g (float[1,4,8,8] x) => (float[1,4,8,8] y) {y = Softmax <axis = 1> (x)}", opset=11)
     graph = activate(load_model(data).graph)
     assert not works_by_rows(graph, graph.nodes[0])

@@ -2,9 +2,9 @@ import sys
 
 import numpy as np
 import pytest
-from onnx_texts import onnx_bytes
 
 from shared.model.scoring import load_scorer
+from tests.support.onnx_texts import onnx_bytes
 
 
 def test_scores_any_number_of_rows() -> None:

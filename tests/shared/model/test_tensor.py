@@ -7,14 +7,14 @@ from shared.model.tensor import DType, Tensor
 @pytest.mark.parametrize(
     "dtype", [d for d in DType if "FLOAT8" not in d.name and d.bits >= 8 and d is not DType.BFLOAT16]
 )
-def test_bits_are_those_of_numpy(dtype):
+def test_bits_are_those_of_numpy(dtype) -> None:
     assert dtype.bits == np.dtype(dtype.value).itemsize * 8
 
 
 @pytest.mark.parametrize(
     ("dtype", "bits"), [(DType.BFLOAT16, 16), (DType.FLOAT8E4M3FN, 8), (DType.FLOAT8E5M2, 8), (DType.INT4, 4)]
 )
-def test_bits_of_types_that_numpy_lacks(dtype, bits):
+def test_bits_of_types_that_numpy_lacks(dtype, bits) -> None:
     assert dtype.bits == bits
 
 
@@ -28,10 +28,10 @@ def test_bits_of_types_that_numpy_lacks(dtype, bits):
         (DType.BOOL, (5,), 5),
     ],
 )
-def test_size_in_bytes(dtype, shape, size_bytes):
+def test_size_in_bytes(dtype, shape, size_bytes) -> None:
     assert Tensor("t", dtype, shape).size_bytes == size_bytes
 
 
-def test_float_types():
+def test_float_types() -> None:
     floats = {DType.FLOAT64, DType.FLOAT32, DType.FLOAT16, DType.BFLOAT16, DType.FLOAT8E4M3FN, DType.FLOAT8E5M2}
     assert {dtype for dtype in DType if dtype.is_float} == floats

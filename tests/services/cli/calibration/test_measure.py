@@ -1,7 +1,6 @@
 """Calibration of a small model: every cut, every codec, and numbers that hold together."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -9,17 +8,17 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from services.cli import calibrate as calibrate_module
-from services.cli.calibrate import calibrate
 from services.cli.calibration import SHIPPED, MeasureSettings, measure, read_samples
-from services.cli.lazy import Entry, lazy_app
-from services.cli.manifest import Preset, build_manifest
+from services.cli.commands.calibrate_commands import calibrate
+from services.cli.support.lazy_groups import Entry, lazy_app
+from services.cli.support.manifest import Preset, build_manifest
 from services.executor.segments.coding import Coder
 from shared.codecs import make_registry
 from shared.messages.calibration import Calibration
 from shared.model.architectures.catalogue import build
 from shared.model.onnx_file import load_model, write_onnx
-from shared.service import InputError
+from shared.service_runtime import InputError
+from tests.support.shared_paths import REPOSITORY
 
 REGISTRY = make_registry()
 
@@ -50,7 +49,7 @@ def calibration(model_file, photographs):
     return measure(load_model(model_file), samples, Coder(REGISTRY, how.engine), how)
 
 
-def test_every_block_but_the_last_has_every_codec(calibration, model_file):
+def test_every_block_but_the_last_has_every_codec(calibration, model_file) -> None:
     count = len(load_model(model_file).analysis.blocks)
     assert [block.block for block in calibration.blocks] == list(range(count))
     assert all({codec.codec for codec in block.codecs} == set(REGISTRY) for block in calibration.blocks)
@@ -59,7 +58,7 @@ def test_every_block_but_the_last_has_every_codec(calibration, model_file):
     assert [size.encoding for size in calibration.input_sizes] == ["jpeg75", "jpeg95", "png"]
 
 
-def test_sizes_and_errors_hold_together(calibration):
+def test_sizes_and_errors_hold_together(calibration) -> None:
     for block in calibration.blocks:
         found = {codec.codec: codec for codec in block.codecs}
         assert found["raw"].size_bytes == block.raw_bytes
@@ -70,11 +69,11 @@ def test_sizes_and_errors_hold_together(calibration):
         assert found["float16"].size_bytes < found["raw"].size_bytes
 
 
-def test_the_message_survives_the_bus(calibration):
+def test_the_message_survives_the_bus(calibration) -> None:
     assert Calibration.decode(calibration.encode()) == calibration
 
 
-def test_few_photographs_make_a_hundred_inputs_and_many_make_one_each(model_file, photographs):
+def test_few_photographs_make_a_hundred_inputs_and_many_make_one_each(model_file, photographs) -> None:
     manifest = build_manifest(model_file, preprocessing=Preset.UNIT)
     assert len(read_samples(photographs, manifest).inputs) == 12
     shipped = read_samples(SHIPPED, manifest)
@@ -82,12 +81,12 @@ def test_few_photographs_make_a_hundred_inputs_and_many_make_one_each(model_file
     assert 100 <= len(shipped.inputs) < 100 + shipped.photographs
 
 
-def test_every_photograph_that_ships_is_in_the_notice():
-    notice = (Path(calibrate_module.__file__).parents[2] / "NOTICE").read_text()
+def test_every_photograph_that_ships_is_in_the_notice() -> None:
+    notice = (REPOSITORY / "NOTICE").read_text()
     assert [file.name for file in SHIPPED.glob("*.jpg") if f"{file.name}:" not in notice] == []
 
 
-def test_only_useful_blocks_are_the_smallest_of_some_codec_so_far(model_file, photographs, calibration):
+def test_only_useful_blocks_are_the_smallest_of_some_codec_so_far(model_file, photographs, calibration) -> None:
     manifest = build_manifest(model_file, preprocessing=Preset.UNIT)
     samples = read_samples(photographs, manifest, variants=3)
     how = MeasureSettings(timed_samples=len(samples.inputs), repetitions=1, only_useful=True)
@@ -106,7 +105,7 @@ def test_only_useful_blocks_are_the_smallest_of_some_codec_so_far(model_file, ph
         assert sizes == {codec.codec: (codec.size_bytes, codec.top1_agreement) for codec in kept[block.block].codecs}
 
 
-def test_a_folder_without_inputs_is_refused(model_file, tmp_path):
+def test_a_folder_without_inputs_is_refused(model_file, tmp_path) -> None:
     manifest = build_manifest(model_file, preprocessing=Preset.UNIT)
     with pytest.raises(InputError, match=r"takes photographs, .* give another folder"):
         read_samples(tmp_path, manifest)
@@ -115,7 +114,7 @@ def test_a_folder_without_inputs_is_refused(model_file, tmp_path):
         read_samples(tmp_path, manifest)
 
 
-def test_tensors_calibrate_a_model_without_photographs(model_file, tmp_path):
+def test_tensors_calibrate_a_model_without_photographs(model_file, tmp_path) -> None:
     manifest = build_manifest(model_file, preprocessing=Preset.TENSOR)
     np.save(tmp_path / "a.npy", np.ones(manifest.inputs[0].shape, np.float32))
     samples = read_samples(tmp_path, manifest)
@@ -123,7 +122,7 @@ def test_tensors_calibrate_a_model_without_photographs(model_file, tmp_path):
     assert samples.input_sizes == ()
 
 
-def test_a_model_with_several_inputs_is_calibrated_with_npz_files(tmp_path):
+def test_a_model_with_several_inputs_is_calibrated_with_npz_files(tmp_path) -> None:
     left = onnx.helper.make_tensor_value_info("left", onnx.TensorProto.FLOAT, [1, 8])
     right = onnx.helper.make_tensor_value_info("right", onnx.TensorProto.FLOAT, [1, 8])
     answer = onnx.helper.make_tensor_value_info("answer", onnx.TensorProto.FLOAT, [1, 8])
@@ -134,7 +133,7 @@ def test_a_model_with_several_inputs_is_calibrated_with_npz_files(tmp_path):
     graph = onnx.helper.make_graph(nodes, "two", [left, right], [answer])
     opsets = [onnx.helper.make_opsetid("", 17)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "two.onnx")
-    app = lazy_app([Entry("calibrate", "services.cli.calibrate:calibrate", "")])
+    app = lazy_app([Entry("calibrate", "services.cli.commands.calibrate_commands:calibrate", "")])
     arguments = ["calibrate", str(tmp_path / "two.onnx")]
     none_given = CliRunner().invoke(app, arguments)
     assert isinstance(none_given.exception, InputError)
@@ -144,7 +143,7 @@ def test_a_model_with_several_inputs_is_calibrated_with_npz_files(tmp_path):
     assert json.loads(result.stdout)["samples"] == 1
 
 
-def test_what_is_no_folder_is_not_said_to_be_empty(model_file, tmp_path):
+def test_what_is_no_folder_is_not_said_to_be_empty(model_file, tmp_path) -> None:
     manifest = build_manifest(model_file, preprocessing=Preset.UNIT)
     (tmp_path / "one.jpg").write_bytes(b"")
     with pytest.raises(InputError, match=r"nowhere: No such file or directory"):
@@ -153,8 +152,8 @@ def test_what_is_no_folder_is_not_said_to_be_empty(model_file, tmp_path):
         read_samples(tmp_path / "one.jpg", manifest)
 
 
-def test_the_command_prints_json_and_writes_the_file(model_file, photographs, tmp_path):
-    app = lazy_app([Entry("calibrate", "services.cli.calibrate:calibrate", "")])
+def test_the_command_prints_json_and_writes_the_file(model_file, photographs, tmp_path) -> None:
+    app = lazy_app([Entry("calibrate", "services.cli.commands.calibrate_commands:calibrate", "")])
     assert calibrate.__doc__
     out = tmp_path / "calibration.json"
     arguments = ["calibrate", str(model_file), "--images", str(photographs), "--preprocess", "unit", "--variants", "1"]

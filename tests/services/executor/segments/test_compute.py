@@ -6,7 +6,7 @@ import pytest
 
 from services.executor.segments.compute import Processor
 from services.executor.segments.queueing import Ticket
-from shared.plan.policy import QueueDiscipline
+from shared.policy import QueueDiscipline
 
 T = Ticket("s")
 

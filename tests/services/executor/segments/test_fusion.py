@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 import services.cli.data
-from services.cli.manifest import build_manifest
+from services.cli.support.manifest import build_manifest
 from services.executor import frames
 from services.executor.frames import FeatureMap
+from services.executor.pipeline import StageJob
 from services.executor.segments.coding import Coder
 from services.executor.segments.engine import EngineSettings
 from services.executor.segments.fusion import MAX_FUSED_PARAMETER_BYTES, fused_encoding, representation_of
 from services.executor.segments.lifecycle import SegmentKey
 from services.executor.segments.segment import REQUEST_TENSOR, Segment, build_segments
-from services.executor.work import StageJob
 from shared.codecs import Array, CodecError, load_registry
 from shared.messages.models import Manifest, ManifestBlock, Preprocessing
 from shared.messages.requests import FeatureMapHeader
@@ -106,7 +106,8 @@ def test_a_fused_segment_makes_the_same_bytes(model: tuple[Path, Manifest], shar
         }
         for codec in (each for each in CODECS if representation_of(each) == encoding):
             encoder = fused.encoder_for(codec)
-            assert encoder is not None and encoder.operators_ms > 0
+            assert encoder is not None
+            assert encoder.operators_ms > 0
             made = fused.run(request, encoded=True, plain=False)
             assert not made.keys() & expected.keys()
             outside = frames.encode_tensors(expected, codec, coder)
@@ -122,7 +123,8 @@ def test_a_segment_encodes_for_its_own_representation_only(tmp_path: Path, coder
     plain, fused = pair((path, build_manifest(path)), 1, 2, "uint8")
     assert plain.encoder_for("uint8") is None
     assert fused.encoder_for("uint8+zstd") is fused.encoder_for("sparse8") is fused.encoder
-    assert fused.encoder_for("float16") is None and fused.encoder_for("raw") is None
+    assert fused.encoder_for("float16") is None
+    assert fused.encoder_for("raw") is None
     ((name, spec),) = fused.encoder.outputs.items() if fused.encoder else ()
     made = fused.run({"input": np.full((1, 3, 32, 32), np.nan, np.float32)}, encoded=True)
     with pytest.raises(CodecError, match="not finite"):
@@ -155,7 +157,8 @@ def test_a_stage_counts_its_encoding_and_keeps_what_a_check_wants(
     request = {REQUEST_TENSOR: np.random.default_rng(0).standard_normal(3 * 32 * 32).astype(np.float32).view(np.uint8)}
     job = StageJob(fused, FeatureMap(header, request), coder, "b", "a", keeps_arrays=keeps_arrays)
     made = job()
-    assert fused.encoder is not None and job.codec_ms > fused.encoder.operators_ms
+    assert fused.encoder is not None
+    assert job.codec_ms > fused.encoder.operators_ms
     expected = plain.run(request)
     kept = {name: array.tobytes() for name, array in made.arrays.items()}
     assert kept == ({name: array.tobytes() for name, array in expected.items()} if keeps_arrays else {})

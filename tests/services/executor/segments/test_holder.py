@@ -8,7 +8,7 @@ from services.executor.errors import CannotPrepare
 from services.executor.segments.engine import EngineSettings
 from services.executor.segments.holder import SegmentHolder
 from services.executor.segments.lifecycle import EpochKey, Lifecycle, SegmentKey
-from services.executor.segments.models import ModelStore
+from services.executor.segments.model_cache import ModelStore
 from shared.messages.control import Prepare, Ready, Rejected, RejectionCause, SegmentRange
 from shared.messages.models import Manifest
 

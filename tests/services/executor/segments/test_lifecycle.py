@@ -17,11 +17,11 @@ from services.executor.segments.lifecycle import (
     Event,
     Lifecycle,
     PrepareAsked,
+    ReleaseTick,
     SegmentKey,
     SegmentNeed,
     SegmentReturned,
     SegmentWanted,
-    Tick,
 )
 from shared.messages.control import RejectionCause
 
@@ -83,10 +83,10 @@ def test_segments_of_the_epoch_before_stay_until_its_last_request_is_through() -
     ready(lifecycle, TWO, B)
     lifecycle.handle(SegmentWanted(ONE, need(A)), 0.0)
     lifecycle.handle(EpochsOver("s", 1), 1.0)
-    assert lifecycle.handle(Tick(), 100.0) == []
+    assert lifecycle.handle(ReleaseTick(), 100.0) == []
     lifecycle.handle(SegmentReturned(ONE), 100.0)
-    assert lifecycle.handle(Tick(), 104.9) == []
-    assert lifecycle.handle(Tick(), 105.0) == [Drop(A)]
+    assert lifecycle.handle(ReleaseTick(), 104.9) == []
+    assert lifecycle.handle(ReleaseTick(), 105.0) == [Drop(A)]
     assert lifecycle.loaded == {B}
 
 
@@ -95,9 +95,9 @@ def test_a_segment_that_another_stream_uses_is_kept() -> None:
     ready(lifecycle, ONE, A)
     ready(lifecycle, OTHER, A)
     lifecycle.handle(EpochsOver("s", None), 0.0)
-    assert lifecycle.handle(Tick(), 1.0) == []
+    assert lifecycle.handle(ReleaseTick(), 1.0) == []
     lifecycle.handle(EpochsOver("t", None), 1.0)
-    assert lifecycle.handle(Tick(), 2.0) == [Drop(A)]
+    assert lifecycle.handle(ReleaseTick(), 2.0) == [Drop(A)]
 
 
 def test_a_feature_map_has_its_segment_built_on_demand() -> None:
@@ -114,7 +114,7 @@ def test_a_late_feature_map_of_a_released_epoch_does_not_bring_it_back() -> None
     lifecycle.handle(SegmentWanted(ONE, need(A)), 0.0)
     lifecycle.handle(BuildSucceeded(A), 0.0)
     lifecycle.handle(SegmentReturned(ONE), 1.0)
-    assert lifecycle.handle(Tick(), 6.0) == [Drop(A)]
+    assert lifecycle.handle(ReleaseTick(), 6.0) == [Drop(A)]
 
 
 def test_a_build_that_fails_on_demand_rejects_nothing() -> None:
@@ -128,7 +128,7 @@ def test_a_segment_built_for_an_epoch_that_is_gone_is_dropped() -> None:
     lifecycle = Lifecycle(linger_s=0.0)
     lifecycle.handle(PrepareAsked(ONE, (need(A),)), 0.0)
     lifecycle.handle(EpochsOver("s", None), 0.0)
-    lifecycle.handle(Tick(), 1.0)
+    lifecycle.handle(ReleaseTick(), 1.0)
     assert lifecycle.handle(BuildSucceeded(A), 1.0) == [Drop(A)]
 
 
@@ -168,7 +168,7 @@ STEPS = st.one_of(
     st.builds(lambda epoch, key: SegmentWanted(epoch, need(key)), EPOCHS, KEYS),
     st.builds(EpochsOver, st.sampled_from("st"), st.none() | st.integers(1, 3)),
     st.sampled_from(["return", "built", "failed"]),
-    st.just(Tick()),
+    st.just(ReleaseTick()),
 )
 
 
@@ -183,7 +183,8 @@ def test_builds_and_drops_balance_and_everything_goes_in_the_end(steps: list[tup
     def perform(commands: list[Command]) -> None:
         for command in commands:
             if isinstance(command, Build):
-                assert command.key not in building and command.key not in loaded
+                assert command.key not in building
+                assert command.key not in loaded
                 building.append(command.key)
             elif isinstance(command, Drop):
                 loaded.remove(command.key)
@@ -213,7 +214,7 @@ def test_builds_and_drops_balance_and_everything_goes_in_the_end(steps: list[tup
     for stream in "st":
         tell(EpochsOver(stream, None))
     now_s += 1.001
-    tell(Tick())
+    tell(ReleaseTick())
     assert not loaded
 
 

@@ -1,7 +1,7 @@
 import pytest
 
+from services.executor.segments.block_costs import IdleProfile
 from services.executor.segments.pace import Pace
-from services.executor.segments.profile import IdleProfile
 from shared.messages.devices import Emulation
 from shared.messages.models import Manifest, ManifestBlock
 
@@ -45,7 +45,8 @@ def test_without_a_profile_the_time_it_took_is_stretched() -> None:
     pace = Pace(emulated=True)
     pace.emulate(Emulation(device="d", slowdown=2.0, load_factor=2.0))
     nominal = pace.nominal("m", 0, 1, lambda: 0.0)
-    assert nominal is not None and nominal(5.0) == 20.0
+    assert nominal is not None
+    assert nominal(5.0) == 20.0
 
 
 def test_unprofiled_segments_are_ranked_by_their_operations() -> None:

@@ -10,23 +10,25 @@ from PIL import Image
 
 from services.executor.errors import BadInput
 from services.executor.segments.prepare import prepare
-from shared.messages.models import Manifest, ManifestBlock, Preprocessing, ResizeMode, TensorSpec
+from shared.messages.models import Manifest, ManifestBlock, Preprocessing, ResizeMode, TensorDescription
 
 
-def manifest(*inputs: TensorSpec, **preprocessing: Any) -> Manifest:
+def manifest(*inputs: TensorDescription, **preprocessing: Any) -> Manifest:
     return Manifest(
         model="0" * 64,
         name="m",
         size_bytes=1,
-        inputs=inputs or (TensorSpec(name="x", shape=(1, 3, 4, 6), dtype="float32"),),
-        outputs=(TensorSpec(name="y", shape=(1, 2), dtype="float32"),),
+        inputs=inputs or (TensorDescription(name="x", shape=(1, 3, 4, 6), dtype="float32"),),
+        outputs=(TensorDescription(name="y", shape=(1, 2), dtype="float32"),),
         blocks=(ManifestBlock(name="prepare", output_bytes=1),),
         preprocessing=Preprocessing(**preprocessing),
     )
 
 
 IMAGE = manifest(kind="image", height=4, width=6)
-PAIR = manifest(TensorSpec(name="a", shape=(2,), dtype="float32"), TensorSpec(name="b", shape=(1,), dtype="int64"))
+PAIR = manifest(
+    TensorDescription(name="a", shape=(2,), dtype="float32"), TensorDescription(name="b", shape=(1,), dtype="int64")
+)
 
 
 def encoded(pixels: np.ndarray, form: str = "PNG", **options: Any) -> bytes:
@@ -42,12 +44,13 @@ def uniform(height: int, width: int, colour: tuple[int, int, int] = (10, 20, 30)
 def test_pixels_become_numbers_per_channel() -> None:
     steps = manifest(kind="image", height=4, width=6, mean=(10.0, 10.0, 10.0), scale=(1.0, 2.0, 4.0))
     tensor = prepare(encoded(uniform(4, 6)), steps)["x"]
-    assert tensor.shape == (1, 3, 4, 6) and tensor.dtype == np.float32
+    assert tensor.shape == (1, 3, 4, 6)
+    assert tensor.dtype == np.float32
     assert tensor[0, :, 2, 2].tolist() == [0.0, 5.0, 5.0]
 
 
 def test_channel_order_and_layout() -> None:
-    spec = TensorSpec(name="x", shape=(1, 4, 6, 3), dtype="float32")
+    spec = TensorDescription(name="x", shape=(1, 4, 6, 3), dtype="float32")
     steps = manifest(spec, kind="image", height=4, width=6, layout="NHWC", channel_order="BGR")
     assert prepare(encoded(uniform(4, 6)), steps)["x"][0, 0, 0].tolist() == [30.0, 20.0, 10.0]
 
@@ -82,7 +85,8 @@ def test_a_photograph_is_turned_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
     tensor = prepare(encoded(pixels, exif=exif), IMAGE)["x"]
-    assert tensor[0, 0, 0].max() == 0.0 and tensor[0, 0, 3].min() == 255.0
+    assert tensor[0, 0, 0].max() == 0.0
+    assert tensor[0, 0, 3].min() == 255.0
 
 
 def test_the_same_bytes_make_the_same_numbers() -> None:
@@ -142,7 +146,8 @@ def test_several_inputs_come_as_a_map() -> None:
         for name, array in {"a": a, "b": b}.items()
     }
     tensors = prepare(msgpack.packb(document), PAIR)
-    assert tensors["a"].tolist() == [1, 2] and tensors["b"].tolist() == [3]
+    assert tensors["a"].tolist() == [1, 2]
+    assert tensors["b"].tolist() == [3]
     del document["b"]
     with pytest.raises(BadInput, match="'b' is missing"):
         prepare(msgpack.packb(document), PAIR)

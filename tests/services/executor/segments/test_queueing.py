@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.executor.segments.queueing import OrderedQueue, Ticket, discipline_called
-from shared.plan.policy import QueueDiscipline
+from shared.policy import QueueDiscipline
 
 
 def order(discipline: QueueDiscipline, *tickets: Ticket) -> list[int]:

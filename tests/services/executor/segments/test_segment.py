@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from services.executor.errors import CannotPrepare
+from services.executor.segments.block_timing import sample_request
 from services.executor.segments.engine import EngineSettings
 from services.executor.segments.lifecycle import SegmentKey
-from services.executor.segments.models import ModelStore
-from services.executor.segments.profiling import sample_request
+from services.executor.segments.model_cache import ModelStore
 from services.executor.segments.segment import REQUEST_TENSOR, build_segments, need_of
 from shared.messages.control import RejectionCause
 from shared.messages.models import Manifest
@@ -24,7 +24,8 @@ async def test_every_chain_of_segments_gives_the_whole(manifest: Manifest, store
     for cut in range(1, last):
         keys = (SegmentKey(manifest.model, 0, cut), SegmentKey(manifest.model, cut, last))
         head, tail = build_segments(path, manifest, keys, ENGINE).values()
-        assert tail.is_last and not head.is_last
+        assert tail.is_last
+        assert not head.is_last
         found = tail.run(head.run(request))
         for name in expected:
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from services.executor.source.events import Request
 from services.executor.source.journal import Journal
 from services.executor.source.journal_thread import JournalThread
-from services.executor.source.protocol import Request
-from shared.service import InputError
+from shared.service_runtime import InputError
 
 
 def accept(journal: Journal) -> None:
@@ -20,7 +20,8 @@ async def test_calls_run_on_one_other_thread(tmp_path: Path) -> None:
         threads = {await journal.read(lambda _: threading.get_ident()) for _ in range(3)}
         await journal.write(accept)
         assert await journal.read(lambda book: book.payload("s", "r")) == b"x"
-    assert len(threads) == 1 and threading.get_ident() not in threads
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
 
 
 async def test_a_journal_that_cannot_be_opened_is_the_users_to_mend(tmp_path: Path) -> None:

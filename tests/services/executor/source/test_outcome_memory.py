@@ -1,5 +1,5 @@
+from services.executor.source.events import RestoredOutcome, SourceLimits
 from services.executor.source.outcome_memory import OutcomeMemory
-from services.executor.source.protocol import RestoredOutcome, SourceLimits
 
 LIMITS = SourceLimits(
     republish_interval_s=5.0,
@@ -56,6 +56,7 @@ def test_restored_outcomes_are_announced_at_once_unless_confirmed() -> None:
     memory = OutcomeMemory(LIMITS)
     memory.restore(RestoredOutcome("old", 1, age_s=100.0, confirmed=False), 0.0)
     memory.restore(RestoredOutcome("known", 1, age_s=100.0, confirmed=True), 0.0)
-    assert "old" in memory and "known" in memory
+    assert "old" in memory
+    assert "known" in memory
     assert memory.due(0.0) == ("old",)
     assert memory.trim(901.0) == ("old", "known")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.executor.source.protocol import (
+from services.executor.source.events import (
     Accept,
     Acknowledge,
     AlternativesKnown,
@@ -16,14 +16,14 @@ from services.executor.source.protocol import (
     Command,
     Confirm,
     Confirmed,
+    DeleteOutcomes,
     DeviceSeen,
     Dispatch,
     Event,
     Fail,
-    Forget,
+    JournalRestored,
     Observed,
     OutcomeSeen,
-    PayloadLost,
     PlanCommitted,
     PlanRevoked,
     ReportRetry,
@@ -31,16 +31,16 @@ from services.executor.source.protocol import (
     Republish,
     Request,
     RequestArrived,
-    Restored,
     RestoredOutcome,
     RestoredRequest,
+    RetryTick,
     SourceLimits,
     StoreOutcome,
     StreamWithdrawn,
-    Tick,
+    Undispatchable,
 )
 from services.executor.source.state import SourceState
-from shared.messages.alternatives import Alternatives, Quantity, Threshold
+from shared.messages.alternatives import Alternatives, Threshold, ThresholdQuantity
 from shared.messages.devices import TransferObservation
 from shared.messages.requests import ErrorCause
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
@@ -161,7 +161,7 @@ def slow_uplink() -> Observed:
 
 def next_best(epoch: int = 1) -> AlternativesKnown:
     threshold = Threshold(
-        quantity=Quantity.BANDWIDTH, device="me", target="other",
+        quantity=ThresholdQuantity.BANDWIDTH, device="me", target="other",
         value=50.0, low=11.0, high=500.0, leave_below=10.0, below=route("me"),
     )  # fmt: skip
     return AlternativesKnown(Alternatives(stream="s", epoch=epoch, thresholds=(threshold,)))
@@ -172,7 +172,8 @@ def test_a_source_switches_by_itself_and_keeps_what_is_under_way_where_it_is(sou
     source.tell(next_best())
     source.arrive("a")
     (report,) = source.tell(slow_uplink(), 1.0)
-    assert isinstance(report, ReportSwitch) and "switched to me[0,1)" in report.text
+    assert isinstance(report, ReportSwitch)
+    assert "switched to me[0,1)" in report.text
     source.arrive("b", 1.0)
     source.tell(plan(max_in_flight=4), 1.1)
     source.arrive("c", 1.1)
@@ -186,7 +187,7 @@ def test_a_switch_that_the_planner_does_not_confirm_is_taken_back(source: Source
     source.tell(plan(max_in_flight=4))
     source.tell(next_best())
     source.tell(slow_uplink(), 1.0)
-    source.tell(Tick(), 100.0)
+    source.tell(RetryTick(), 100.0)
     source.arrive("a", 100.0)
     assert [each.text for each in source.all(ReportSwitch)][1].startswith("the planner has not confirmed")
     assert lengths(source) == [("a", 2)]
@@ -295,12 +296,12 @@ def test_a_device_that_comes_back_is_used_again(source: Source) -> None:
 def test_timeouts_double_and_end_in_an_error(source: Source) -> None:
     source.tell(plan(1, route("me", predicted_ms=100.0), retry_limit=2))
     source.arrive("a")
-    assert source.tell(Tick(), 0.9) == []
-    assert ReportRetry("a", 1, "no outcome in time") in source.tell(Tick(), 1.0)
-    assert source.tell(Tick(), 2.9) == []
-    source.tell(Tick(), 3.0)
-    assert source.tell(Tick(), 6.9) == []
-    (fail,) = source.tell(Tick(), 7.0)
+    assert source.tell(RetryTick(), 0.9) == []
+    assert ReportRetry("a", 1, "no outcome in time") in source.tell(RetryTick(), 1.0)
+    assert source.tell(RetryTick(), 2.9) == []
+    source.tell(RetryTick(), 3.0)
+    assert source.tell(RetryTick(), 6.9) == []
+    (fail,) = source.tell(RetryTick(), 7.0)
     assert isinstance(fail, Fail)
     assert (fail.cause, fail.attempt) == (ErrorCause.RETRIES_EXHAUSTED, 3)
     assert source.state.is_idle
@@ -310,9 +311,9 @@ def test_timeouts_follow_the_prediction_and_what_is_under_way(source: Source) ->
     source.tell(plan(1, route("me", predicted_ms=2000.0), max_in_flight=3))
     source.arrive("a")
     source.arrive("b")
-    assert source.tell(Tick(), 7.9) == []
-    assert ReportRetry("a", 1, "no outcome in time") in source.tell(Tick(), 8.0)
-    assert ReportRetry("b", 1, "no outcome in time") in source.tell(Tick(), 16.0)
+    assert source.tell(RetryTick(), 7.9) == []
+    assert ReportRetry("a", 1, "no outcome in time") in source.tell(RetryTick(), 8.0)
+    assert ReportRetry("b", 1, "no outcome in time") in source.tell(RetryTick(), 16.0)
 
 
 def test_timeouts_follow_what_was_observed(source: Source) -> None:
@@ -320,43 +321,43 @@ def test_timeouts_follow_what_was_observed(source: Source) -> None:
     source.arrive("a")
     source.tell(outcome("a"), 0.9)
     source.arrive("b", 1.0)
-    assert source.tell(Tick(), 1.0 + 3.5) == []
-    assert ReportRetry("b", 1, "no outcome in time") in source.tell(Tick(), 1.0 + 3.6)
+    assert source.tell(RetryTick(), 1.0 + 3.5) == []
+    assert ReportRetry("b", 1, "no outcome in time") in source.tell(RetryTick(), 1.0 + 3.6)
 
 
 def test_without_a_prediction_the_deadline_gives_the_timeout(source: Source) -> None:
     source.tell(plan(1, route("me", predicted_ms=None), deadline_ms=2000.0))
     source.arrive("a")
-    assert source.tell(Tick(), 3.9) == []
-    assert source.tell(Tick(), 4.0) != []
+    assert source.tell(RetryTick(), 3.9) == []
+    assert source.tell(RetryTick(), 4.0) != []
 
 
 def test_no_timeouts_while_the_broker_is_away_and_a_fresh_one_afterwards(source: Source) -> None:
     source.tell(plan())
     source.arrive("a")
     source.tell(BusChanged(False), 0.5)
-    assert source.tell(Tick(), 100.0) == []
+    assert source.tell(RetryTick(), 100.0) == []
     source.arrive("b", 100.0)
     assert len(source.all(Dispatch)) == 1
     source.tell(BusChanged(True), 101.0)
     assert [each.request.request_id for each in source.all(Dispatch)] == ["a", "b"]
-    assert source.tell(Tick(), 101.9) == []
-    assert ReportRetry("a", 1, "no outcome in time") in source.tell(Tick(), 102.0)
+    assert source.tell(RetryTick(), 101.9) == []
+    assert ReportRetry("a", 1, "no outcome in time") in source.tell(RetryTick(), 102.0)
 
 
 def test_a_request_past_its_deadline_is_not_begun(source: Source) -> None:
     source.tell(plan(max_in_flight=1, deadline_ms=500.0))
     source.arrive("a")
     source.arrive("b")
-    (fail,) = source.tell(Tick(), 0.6)
+    (fail,) = source.tell(RetryTick(), 0.6)
     assert isinstance(fail, Fail)
     assert (fail.request.request_id, fail.cause) == ("b", ErrorCause.DEADLINE)
 
 
 def test_patience_ends(source: Source) -> None:
     source.arrive("a")
-    assert source.tell(Tick(), 49.0) == []
-    (fail,) = source.tell(Tick(), 50.0)
+    assert source.tell(RetryTick(), 49.0) == []
+    (fail,) = source.tell(RetryTick(), 50.0)
     assert isinstance(fail, Fail)
     assert fail.cause is ErrorCause.RETRIES_EXHAUSTED
 
@@ -414,10 +415,10 @@ def test_an_older_plan_that_comes_late_is_ignored(source: Source) -> None:
 def test_lost_bytes_end_in_an_error(source: Source) -> None:
     source.tell(plan())
     source.arrive("a")
-    (fail,) = source.tell(PayloadLost("a", "gone"))
+    (fail,) = source.tell(Undispatchable("a", "gone"))
     assert isinstance(fail, Fail)
     assert fail.cause is ErrorCause.EXECUTION
-    assert source.tell(PayloadLost("a", "gone")) == []
+    assert source.tell(Undispatchable("a", "gone")) == []
 
 
 def test_an_attempt_that_arrived_damaged_goes_again_at_once(source: Source) -> None:
@@ -425,7 +426,8 @@ def test_an_attempt_that_arrived_damaged_goes_again_at_once(source: Source) -> N
     source.arrive("a")
     retry, again = source.tell(AttemptRefused("a", 1, "a hole"), 0.5)
     assert retry == ReportRetry("a", 1, "a hole")
-    assert isinstance(again, Dispatch) and again.attempt == 2
+    assert isinstance(again, Dispatch)
+    assert again.attempt == 2
     assert source.tell(AttemptRefused("a", 1, "late news"), 0.6) == []
     assert source.tell(AttemptRefused("b", 1, "unknown"), 0.6) == []
 
@@ -444,36 +446,37 @@ def test_unconfirmed_outcomes_are_announced_while_a_collector_is_there(source: S
     source.tell(plan())
     source.arrive("a")
     source.tell(outcome("a"))
-    assert source.tell(Tick(), 10.0) == []
+    assert source.tell(RetryTick(), 10.0) == []
     source.tell(CollectorsChanged(True))
-    assert source.tell(Tick(), 11.1) == [Republish("a")]
+    assert source.tell(RetryTick(), 11.1) == [Republish("a")]
     assert source.tell(Confirmed(("a", "stranger"))) == [Confirm(("a",))]
-    assert source.tell(Tick(), 1000.0) == []
+    assert source.tell(RetryTick(), 1000.0) == []
 
 
 def test_outcomes_are_forgotten_when_they_are_old(source: Source) -> None:
     source.tell(plan())
     source.arrive("a")
     source.tell(outcome("a"))
-    assert source.tell(Tick(), LIMITS.outcome_age_s + 1) == [Forget(("a",))]
+    assert source.tell(RetryTick(), LIMITS.outcome_age_s + 1) == [DeleteOutcomes(("a",))]
 
 
 def test_a_restart_goes_on_where_the_journal_stood(source: Source) -> None:
     source.tell(
-        Restored(
+        JournalRestored(
             (RestoredRequest(request("a"), age_s=3.0, attempt=1), RestoredRequest(request("b"), 2.0, attempt=0)),
             (RestoredOutcome("c", 5, age_s=9.0, confirmed=False),),
         )
     )
     first, second = source.tell(plan())
-    assert isinstance(first, Dispatch) and isinstance(second, Dispatch)
+    assert isinstance(first, Dispatch)
+    assert isinstance(second, Dispatch)
     assert (first.request.request_id, first.attempt) == ("a", 2)
     assert (second.request.request_id, second.attempt) == ("b", 1)
     assert source.tell(RequestArrived(request("c"), 9)) == [Republish("c"), Acknowledge(9)]
 
 
 def test_a_request_that_kills_its_source_fails_in_the_end(source: Source) -> None:
-    source.tell(Restored((RestoredRequest(request("poison"), 0.0, attempt=3),), ()))
+    source.tell(JournalRestored((RestoredRequest(request("poison"), 0.0, attempt=3),), ()))
     (fail,) = source.tell(plan(retry_limit=2))
     assert isinstance(fail, Fail)
     assert fail.cause is ErrorCause.RETRIES_EXHAUSTED
@@ -503,9 +506,9 @@ EVENTS = st.one_of(
     st.builds(BusChanged, st.booleans()),
     st.builds(CollectorsChanged, st.booleans()),
     st.builds(Confirmed, st.lists(NAMES, max_size=3).map(tuple)),
-    st.builds(PayloadLost, NAMES, st.just("gone")),
+    st.builds(Undispatchable, NAMES, st.just("gone")),
     st.builds(AttemptRefused, NAMES, st.integers(1, 3), st.just("a hole")),
-    st.sampled_from([StreamWithdrawn(), PlanRevoked(), Tick(), Tick()]),
+    st.sampled_from([StreamWithdrawn(), PlanRevoked(), RetryTick(), RetryTick()]),
 )
 LIVES = st.lists(st.tuples(EVENTS, st.floats(0, 3)), min_size=30, max_size=60)
 """Events, and how long after the one before each of them comes. Fewer would hardly ever be a request and a plan."""
@@ -524,12 +527,12 @@ def test_whatever_happens_every_accepted_request_ends_exactly_once(events: list[
         current = source.state.plan
         assert source.state.in_flight >= 0
         assert source.state.in_flight + source.state.waiting == 0 or not source.state.is_idle
-        if current and source.state.waiting and isinstance(event, Tick):
+        if current and source.state.waiting and isinstance(event, RetryTick):
             assert source.state.in_flight <= max(current.max_in_flight, 3)
     source.tell(BusChanged(True), now_s)
     for _ in range(40):
         now_s += 200.0
-        source.tell(Tick(), now_s)
+        source.tell(RetryTick(), now_s)
     accepted = [each.request.request_id for each in source.all(Accept)]
     ended = [each.request_id for each in source.all(StoreOutcome)]
     ended += [each.request.request_id for each in source.all(Fail)]

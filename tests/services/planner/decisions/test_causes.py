@@ -1,7 +1,19 @@
 """Which change is to blame for a reroute."""
 
 import pytest
-from planner_world import (
+
+from planning.problem.plan import Plan
+from planning.problem.problem import Problem
+from planning.strategies import solve
+from services.planner.decisions.causes import Cause, find_cause
+from services.planner.decisions.committed_routes import to_message
+from services.planner.problems.problem_from_snapshot import Circumstances, build_problem, own_problem
+from services.planner.problems.snapshot import Change, FleetSnapshot
+from shared.messages.devices import LinkEstimate, Links, State
+from shared.messages.events import RerouteCause
+from shared.messages.streams import PlanRoute, StreamUsage
+from shared.policy import Objective, Policy
+from tests.support.planner_world import (
     CAMERAS,
     SERVER_MS,
     after,
@@ -16,20 +28,8 @@ from planner_world import (
     world,
 )
 
-from services.planner.decisions.causes import Cause, find_cause
-from services.planner.decisions.routes import to_message
-from services.planner.problems.problem import Circumstances, build_problem, own_problem
-from services.planner.problems.snapshot import Change, Snapshot
-from services.planner.strategies import solve
-from shared.messages.devices import LinkEstimate, Links, State
-from shared.messages.events import RerouteCause
-from shared.messages.streams import PlanRoute, StreamUsage
-from shared.plan.plan import Plan
-from shared.plan.policy import Objective, Policy
-from shared.plan.problem import Problem
 
-
-def cause_of(before: Snapshot, *changes: Change) -> Cause:
+def cause_of(before: FleetSnapshot, *changes: Change) -> Cause:
     now = after(before, *changes, now_s=120.0)
     old, new = problem_of(before), problem_of(now)
     return find_cause(old, new, {"camera": candidate_of(old).routes}, {"camera": candidate_of(new).routes}, now)
@@ -101,7 +101,7 @@ def test_without_any_change_a_better_route_was_found() -> None:
 TOTAL = Policy(objective=Objective.TOTAL_DELAY)
 
 
-def joint(snapshot: Snapshot, *names: str) -> Problem:
+def joint(snapshot: FleetSnapshot, *names: str) -> Problem:
     return build_problem(snapshot, names, Circumstances(100.0, {}))
 
 

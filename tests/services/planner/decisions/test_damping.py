@@ -1,7 +1,5 @@
 """How hard it is to come back to routes that were left."""
 
-from planner_world import route
-
 from services.planner.decisions.damping import (
     DAMPING_WINDOW_S,
     Departure,
@@ -10,7 +8,8 @@ from services.planner.decisions.damping import (
     remember,
     required_gain,
 )
-from shared.plan.policy import Policy
+from shared.policy import Policy
+from tests.support.planner_world import route
 
 SERVER, PI = (route((0, 5, "server")),), (route((0, 5, "pi")),)
 
@@ -34,5 +33,7 @@ def test_returning_needs_twice_the_gain_each_time() -> None:
 def test_departures_are_forgotten_after_the_window() -> None:
     kept = remember((left(10.0), left(50.0)), left(100.0))
     assert [each.at_s for each in kept] == [50.0, 100.0]
-    assert is_return(PI, kept, 110.0) and not is_return(SERVER, kept, 110.0)
-    assert last_departure_s(kept) == 100.0 and last_departure_s(()) == float("-inf")
+    assert is_return(PI, kept, 110.0)
+    assert not is_return(SERVER, kept, 110.0)
+    assert last_departure_s(kept) == 100.0
+    assert last_departure_s(()) == float("-inf")

@@ -7,8 +7,22 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planner_fleet import MODEL, manifest_of
-from planner_world import (
+
+from planning.problem.plan import Plan
+from planning.problem.problem import Problem
+from planning.strategies import solve
+from services.planner.decisions.candidates import Candidate, Contender, InForce, States
+from services.planner.decisions.committed_routes import joint_cost, to_message
+from services.planner.decisions.damping import Departure, is_return, remember
+from services.planner.decisions.replan import Decision, Hold, Keep, RerouteDecision, decide
+from services.planner.problems.problem_from_snapshot import Circumstances, build_problem, own_problem
+from services.planner.problems.snapshot import FleetSnapshot, PolicySet
+from shared.messages.devices import State
+from shared.messages.events import RerouteCause
+from shared.messages.streams import PlanRoute
+from shared.policy import DeviceRule, Objective, Policy, QueueDiscipline
+from tests.support.planner_fleet import MODEL, manifest_of
+from tests.support.planner_world import (
     CAMERAS,
     PI_MS,
     SHARED_MS,
@@ -26,26 +40,12 @@ from planner_world import (
     world,
 )
 
-from services.planner.decisions.contenders import Candidate, Contender, InForce, States
-from services.planner.decisions.damping import Departure, is_return, remember
-from services.planner.decisions.replan import Decision, Hold, Keep, Reroute, decide
-from services.planner.decisions.routes import joint_cost, to_message
-from services.planner.problems.problem import Circumstances, build_problem, own_problem
-from services.planner.problems.snapshot import PolicySet, Snapshot
-from services.planner.strategies import solve
-from shared.messages.devices import State
-from shared.messages.events import RerouteCause
-from shared.messages.streams import PlanRoute
-from shared.plan.plan import Plan
-from shared.plan.policy import DeviceRule, Objective, Policy, QueueDiscipline
-from shared.plan.problem import Problem
-
 SERVER, PI = (route((0, 5, "server")),), (route((0, 5, "pi")),)
 
 
 def judged(
     present: InForce | None,
-    snapshot: Snapshot,
+    snapshot: FleetSnapshot,
     departures: tuple[Departure, ...] = (),
     now_s: float = 100.0,
     live: bool = False,
@@ -61,7 +61,8 @@ def left(at_s: float, *, returned: bool = False) -> Departure:
 
 def test_the_first_plan_needs_no_reason() -> None:
     decision = judged(None, world())
-    assert isinstance(decision, Reroute) and decision.cause.cause is RerouteCause.FIRST_PLAN
+    assert isinstance(decision, RerouteDecision)
+    assert decision.cause.cause is RerouteCause.FIRST_PLAN
     assert decision.reason == "first plan: server[0,5), 39 ms"
     assert (decision.cost_before, decision.cost_after) == (None, pytest.approx(39))
 
@@ -74,33 +75,39 @@ def test_the_best_plan_stays() -> None:
 def test_the_gain_must_exceed_the_policys(mbps: float, reroutes: bool) -> None:
     """The server needs 23 + 800 / mbps ms, the pi 165: a gain of 5 % begins at 5.33 Mbps."""
     decision = judged(in_force_for(problem_of(world())), world(link("pi", "server", mbps)))
-    assert isinstance(decision, Reroute if reroutes else Keep)
+    assert isinstance(decision, RerouteDecision if reroutes else Keep)
 
 
 def test_no_reroute_before_the_cooldown_is_over() -> None:
     present, snapshot = in_force_for(problem_of(world())), world(link("pi", "server", 1.0))
     held = judged(present, snapshot, (left(99.0),))
-    assert isinstance(held, Hold) and held.until_s == 101.0 and held.cause.cause is RerouteCause.LINK_CHANGED
-    assert isinstance(judged(present, snapshot, (left(98.0),)), Reroute)
+    assert isinstance(held, Hold)
+    assert held.until_s == 101.0
+    assert held.cause.cause is RerouteCause.LINK_CHANGED
+    assert isinstance(judged(present, snapshot, (left(98.0),)), RerouteDecision)
 
 
 def test_a_device_in_use_that_is_gone_is_left_at_once() -> None:
     decision = judged(in_force_for(problem_of(world())), world(presence("server", State.OFFLINE)), (left(100.0),))
-    assert isinstance(decision, Reroute) and decision.cause.cause is RerouteCause.DEVICE_LOST
-    assert decision.cost_before is None and decision.reason == "device server is gone: pi[0,5), 165 ms"
+    assert isinstance(decision, RerouteDecision)
+    assert decision.cause.cause is RerouteCause.DEVICE_LOST
+    assert decision.cost_before is None
+    assert decision.reason == "device server is gone: pi[0,5), 165 ms"
 
 
 def test_a_link_in_use_that_is_dead_is_left_at_once() -> None:
     decision = judged(in_force_for(problem_of(world())), world(link("pi", "server", 0.0)), (left(100.0),))
-    assert isinstance(decision, Reroute) and decision.cause.cause is RerouteCause.LINK_CHANGED
-    assert decision.cost_before is None and "no link from pi to server" in decision.reason
+    assert isinstance(decision, RerouteDecision)
+    assert decision.cause.cause is RerouteCause.LINK_CHANGED
+    assert decision.cost_before is None
+    assert "no link from pi to server" in decision.reason
 
 
 def test_a_missed_deadline_is_worth_any_gain_but_waits_for_the_cooldown() -> None:
     policy = PolicySet("camera", Policy(deadline_ms=166.0, min_gain=0.9))
     present = in_force_for(problem_of(world(policy)))
     snapshot = world(policy, link("pi", "server", 5.5))
-    assert isinstance(judged(present, snapshot), Reroute)
+    assert isinstance(judged(present, snapshot), RerouteDecision)
     assert isinstance(judged(present, snapshot, (left(100.0),)), Hold)
 
 
@@ -115,7 +122,8 @@ def test_a_missed_deadline_is_worth_any_gain_but_waits_for_the_cooldown() -> Non
 )
 def test_settings_of_the_policy_need_a_new_plan_even_on_the_same_route(policy: Policy) -> None:
     decision = judged(in_force_for(problem_of(world())), world(PolicySet("camera", policy)), (left(100.0),))
-    assert isinstance(decision, Reroute) and decision.cause.cause is RerouteCause.POLICY_CHANGED
+    assert isinstance(decision, RerouteDecision)
+    assert decision.cause.cause is RerouteCause.POLICY_CHANGED
 
 
 def test_what_only_the_planner_obeys_needs_none() -> None:
@@ -126,7 +134,8 @@ def test_what_only_the_planner_obeys_needs_none() -> None:
 def test_a_policy_that_forbids_the_present_route_moves_it_at_once() -> None:
     denied = world(PolicySet("camera", Policy(devices=DeviceRule(deny=("server",)))))
     decision = judged(in_force_for(problem_of(world())), denied, (left(100.0),))
-    assert isinstance(decision, Reroute) and decision.cause.cause is RerouteCause.POLICY_CHANGED
+    assert isinstance(decision, RerouteDecision)
+    assert decision.cause.cause is RerouteCause.POLICY_CHANGED
     assert "does not allow device server" in decision.reason
 
 
@@ -136,37 +145,43 @@ def test_a_new_objective_takes_effect_at_once() -> None:
         PolicySet("camera", Policy(objective=Objective.ENERGY)),
     )  # fmt: skip
     decision = judged(in_force_for(problem_of(world())), energy, (left(100.0),))
-    assert isinstance(decision, Reroute) and decision.cause.cause is RerouteCause.POLICY_CHANGED
+    assert isinstance(decision, RerouteDecision)
+    assert decision.cause.cause is RerouteCause.POLICY_CHANGED
     assert decision.reason.endswith("J")
 
 
 def test_a_strategy_chosen_by_name_takes_effect_even_for_the_worse() -> None:
     before = problem_of(world())
     decision = judged(in_force_for(before), world(PolicySet("camera", Policy(strategy="local_only"))))
-    assert isinstance(decision, Reroute) and decision.cause.cause is RerouteCause.POLICY_CHANGED
-    assert decision.cost_before is not None and decision.cost_after > decision.cost_before
+    assert isinstance(decision, RerouteDecision)
+    assert decision.cause.cause is RerouteCause.POLICY_CHANGED
+    assert decision.cost_before is not None
+    assert decision.cost_after > decision.cost_before
 
 
 def test_a_burst_of_another_size_needs_a_new_plan() -> None:
     burst = PolicySet("camera", Policy(objective=Objective.MAKESPAN))
     present = in_force_for(problem_of(world(declaration(jobs=6), burst)))
     decision = judged(present, world(declaration(jobs=9), burst))
-    assert isinstance(decision, Reroute) and decision.reason.startswith("a burst has 9 requests now: ")
+    assert isinstance(decision, RerouteDecision)
+    assert decision.reason.startswith("a burst has 9 requests now: ")
 
 
 def test_a_new_model_or_declaration_needs_a_new_plan() -> None:
     other = manifest_of("b" * 64)
     changed = world(other, profile("pi", (1.0,) * 5, "b" * 64))
     decision = judged(in_force_for(problem_of(world())), changed, (left(100.0),))
-    assert isinstance(decision, Reroute) and decision.cause.cause is RerouteCause.STREAM_CHANGED
+    assert isinstance(decision, RerouteDecision)
+    assert decision.cause.cause is RerouteCause.STREAM_CHANGED
     live = judged(in_force_for(problem_of(world())), world(), (left(100.0),), live=True)
-    assert isinstance(live, Reroute) and live.cause.cause is RerouteCause.STREAM_CHANGED
+    assert isinstance(live, RerouteDecision)
+    assert live.cause.cause is RerouteCause.STREAM_CHANGED
 
 
 def test_after_the_planners_start_a_plan_stays_if_it_is_good() -> None:
     present = replace(in_force_for(problem_of(world())), problem=None)
     assert judged(present, world()) == Keep()
-    assert isinstance(judged(present, world(link("pi", "server", 1.0))), Reroute)
+    assert isinstance(judged(present, world(link("pi", "server", 1.0))), RerouteDecision)
 
 
 def reroutes_under_noise(seed: int, noise: float, mbps: float, seconds: int) -> int:
@@ -188,7 +203,7 @@ def reroutes_under_noise(seed: int, noise: float, mbps: float, seconds: int) -> 
         candidate = candidate_of(problem)
         contender = Contender(present, candidate, departures)
         decision = decide([contender], States(problem, problem), snapshot, now_s)["camera"]
-        if isinstance(decision, Reroute):
+        if isinstance(decision, RerouteDecision):
             returned = is_return(candidate.routes, departures, now_s)
             departures = remember(departures, Departure(now_s, present.routes, returned))
             present = in_force_for(problem, candidate.routes)
@@ -210,7 +225,7 @@ def test_strong_noise_around_a_tie_dies_out(seed: int) -> None:
 def test_a_real_change_gets_through_the_damping() -> None:
     departures = tuple(left(99.0 + each / 10, returned=True) for each in range(5))
     assert isinstance(
-        judged(in_force_for(problem_of(world())), world(link("pi", "server", 1.0)), departures, 110.0), Reroute
+        judged(in_force_for(problem_of(world())), world(link("pi", "server", 1.0)), departures, 110.0), RerouteDecision
     )
 
 
@@ -218,11 +233,11 @@ TOTAL = Policy(objective=Objective.TOTAL_DELAY)
 ALL_REMOTE = {name: (route((0, 5, "server")),) for name in CAMERAS}
 
 
-def joint(snapshot: Snapshot, now_s: float = 100.0) -> Problem:
+def joint(snapshot: FleetSnapshot, now_s: float = 100.0) -> Problem:
     return build_problem(snapshot, CAMERAS, Circumstances(now_s, {}))
 
 
-def answers(snapshot: Snapshot, now_s: float = 100.0) -> dict[str, Candidate]:
+def answers(snapshot: FleetSnapshot, now_s: float = 100.0) -> dict[str, Candidate]:
     problem = joint(snapshot, now_s)
     plan = solve(problem, seed=0, time_budget_s=0.1)
     assert isinstance(plan, Plan), plan
@@ -242,7 +257,7 @@ def runs(problem: Problem, routes: Mapping[str, tuple[PlanRoute, ...]], policy: 
 
 def judged_together(
     present: Mapping[str, InForce],
-    snapshot: Snapshot,
+    snapshot: FleetSnapshot,
     departures: Mapping[str, tuple[Departure, ...]] | None = None,
     now_s: float = 100.0,
 ) -> dict[str, Decision]:
@@ -251,7 +266,7 @@ def judged_together(
     return decide(contenders, States(problem, problem), snapshot, now_s)
 
 
-def chosen_for(snapshot: Snapshot) -> dict[str, tuple[PlanRoute, ...]]:
+def chosen_for(snapshot: FleetSnapshot) -> dict[str, tuple[PlanRoute, ...]]:
     return {name: each.routes for name, each in answers(snapshot).items()}
 
 
@@ -259,8 +274,10 @@ def test_the_first_plans_of_several_streams_are_told_with_their_joint_cost() -> 
     decisions = judged_together({}, cameras(TOTAL))
     cost = joint_cost(joint(cameras(TOTAL)), chosen_for(cameras(TOTAL)))
     for name, decision in decisions.items():
-        assert isinstance(decision, Reroute) and decision.cause.cause is RerouteCause.FIRST_PLAN
-        assert decision.together == CAMERAS and decision.cost_after == pytest.approx(cost)
+        assert isinstance(decision, RerouteDecision)
+        assert decision.cause.cause is RerouteCause.FIRST_PLAN
+        assert decision.together == CAMERAS
+        assert decision.cost_after == pytest.approx(cost)
         others = ", ".join(other for other in CAMERAS if other != name)
         assert decision.reason.endswith(f"{cost:.0f} ms together with {others}")
 
@@ -277,28 +294,31 @@ def test_those_move_whose_routes_change_for_the_sake_of_all() -> None:
     problem, chosen = joint(snapshot), chosen_for(snapshot)
     decisions = judged_together(runs(problem, ALL_REMOTE), snapshot)
     moved = {name for name, own in chosen.items() if own[0].stages != ALL_REMOTE[name][0].stages}
-    assert moved and moved != set(CAMERAS)
+    assert moved
+    assert moved != set(CAMERAS)
     for name, decision in decisions.items():
         if name not in moved:
             assert decision == Keep()
             continue
-        assert isinstance(decision, Reroute) and decision.routes == chosen[name]
+        assert isinstance(decision, RerouteDecision)
+        assert decision.routes == chosen[name]
         assert decision.cost_before == pytest.approx(joint_cost(problem, ALL_REMOTE))
         assert decision.cost_after == pytest.approx(joint_cost(problem, chosen))
-        assert " ms -> " in decision.reason and " together with " in decision.reason
+        assert " ms -> " in decision.reason
+        assert " together with " in decision.reason
 
 
 def test_the_cooldown_of_any_stream_that_would_move_holds_all_back() -> None:
     snapshot = cameras(TOTAL)
     present = runs(joint(snapshot), ALL_REMOTE)
-    moved = [name for name, each in judged_together(present, snapshot).items() if isinstance(each, Reroute)]
+    moved = [name for name, each in judged_together(present, snapshot).items() if isinstance(each, RerouteDecision)]
     departures = {moved[-1]: (left(99.0),)}
     for name, decision in judged_together(present, snapshot, departures).items():
         expected = Hold if name in moved else Keep
         assert isinstance(decision, expected)
         assert not isinstance(decision, Hold) or decision.until_s == pytest.approx(101.0)
     later = judged_together(present, snapshot, departures, now_s=101.5)
-    assert [name for name, each in later.items() if isinstance(each, Reroute)] == moved
+    assert [name for name, each in later.items() if isinstance(each, RerouteDecision)] == moved
 
 
 def test_the_gain_is_that_of_all_streams_together() -> None:
@@ -308,7 +328,7 @@ def test_the_gain_is_that_of_all_streams_together() -> None:
     for asked, reroutes in ((0.9 * gain, True), (min(1.0, 1.1 * gain), False)):
         policy = replace(TOTAL, min_gain=asked)
         decisions = judged_together(runs(problem, ALL_REMOTE, policy), cameras(policy))
-        assert any(isinstance(each, Reroute) for each in decisions.values()) == reroutes
+        assert any(isinstance(each, RerouteDecision) for each in decisions.values()) == reroutes
 
 
 def test_a_stream_that_lost_its_device_moves_at_once_and_the_others_after_the_cooldown() -> None:
@@ -318,8 +338,10 @@ def test_a_stream_that_lost_its_device_moves_at_once_and_the_others_after_the_co
     departures = {name: (left(99.5),) for name in CAMERAS}
     decisions = judged_together(present, gone, departures)
     east = decisions["east"]
-    assert isinstance(east, Reroute) and east.cause.cause is RerouteCause.DEVICE_LOST and east.cost_before is None
-    assert not any(isinstance(decisions[name], Reroute) for name in ("north", "west"))
+    assert isinstance(east, RerouteDecision)
+    assert east.cause.cause is RerouteCause.DEVICE_LOST
+    assert east.cost_before is None
+    assert not any(isinstance(decisions[name], RerouteDecision) for name in ("north", "west"))
     final = {**{name: each.routes for name, each in present.items()}, "east": east.routes}
     assert east.cost_after == pytest.approx(joint_cost(joint(gone), final))
 
@@ -330,8 +352,9 @@ def test_a_policy_that_joins_a_stream_to_others_moves_all_at_once() -> None:
     present["east"] = replace(present["east"], policy=Policy())
     departures = {name: (left(99.9),) for name in CAMERAS}
     reroutes = {name: each for name, each in judged_together(present, snapshot, departures).items() if each != Keep()}
-    assert reroutes and all(isinstance(each, Reroute) for each in reroutes.values())
-    told = {name: each.cause.text for name, each in reroutes.items() if isinstance(each, Reroute)}
+    assert reroutes
+    assert all(isinstance(each, RerouteDecision) for each in reroutes.values())
+    told = {name: each.cause.text for name, each in reroutes.items() if isinstance(each, RerouteDecision)}
     assert set(told.values()) <= {"policy changed", "stream east: policy changed"}
 
 
@@ -341,7 +364,9 @@ def test_new_settings_of_one_stream_are_put_in_force_on_its_present_routes() -> 
     changed = after(snapshot, PolicySet("north", replace(TOTAL, retry_limit=9)))
     decisions = judged_together(runs(joint(snapshot), chosen), changed)
     north = decisions.pop("north")
-    assert isinstance(north, Reroute) and north.routes == chosen["north"] and north.cause.text == "policy changed"
+    assert isinstance(north, RerouteDecision)
+    assert north.routes == chosen["north"]
+    assert north.cause.text == "policy changed"
     assert set(decisions.values()) == {Keep()}
 
 
@@ -359,8 +384,9 @@ def test_streams_that_do_not_fit_together_any_more_move_at_once() -> None:
     present["east"] = replace(present["east"], model=other.model)
     departures = {name: (left(99.9),) for name in CAMERAS}
     decisions = judged_together(present, small, departures)
-    moved = [each for each in decisions.values() if isinstance(each, Reroute)]
-    assert moved and all("bytes of memory" in each.reason for each in moved)
+    moved = [each for each in decisions.values() if isinstance(each, RerouteDecision)]
+    assert moved
+    assert all("bytes of memory" in each.reason for each in moved)
 
 
 def test_more_than_a_few_streams_are_counted() -> None:
@@ -372,4 +398,5 @@ def test_more_than_a_few_streams_are_counted() -> None:
         own = own_problem(problem, name)
         contenders.append(Contender(None, Candidate(own, TOTAL, (route((0, 5, name)),), "auto", False)))
     (decision, *_) = decide(contenders, States(problem, problem), snapshot, 100.0).values()
-    assert isinstance(decision, Reroute) and decision.reason.endswith("together with 5 other streams")
+    assert isinstance(decision, RerouteDecision)
+    assert decision.reason.endswith("together with 5 other streams")

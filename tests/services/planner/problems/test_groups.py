@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from planner_world import CAMERAS, after, cameras, declaration
 
+from planning.strategies import strategies
 from services.planner.problems.groups import JOINT_OBJECTIVES, JOINT_STRATEGIES, group_of, is_joint, joint_policy, terms
 from services.planner.problems.snapshot import PolicySet
-from services.planner.strategies import strategies
-from shared.plan.policy import CodecMode, DeviceRule, Objective, Policy, QueueDiscipline
+from shared.policy import CodecMode, DeviceRule, Objective, Policy, QueueDiscipline
+from tests.support.planner_world import CAMERAS, after, cameras, declaration
 
 TOTAL = Policy(objective=Objective.TOTAL_DELAY)
 

@@ -6,25 +6,31 @@ import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planner_world import world
 
-from services.planner.problems.policies import PolicyRequest, Refusal, parse_request, read_request, request_document
-from services.planner.problems.snapshot import Snapshot, apply
+from services.planner.problems.policies import (
+    PolicyRefusal,
+    PolicyRequest,
+    parse_request,
+    read_request,
+    request_document,
+)
+from services.planner.problems.snapshot import FleetSnapshot, apply
 from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration
 from shared.messages.models import Manifest
 from shared.messages.streams import StreamDeclaration
-from shared.plan.policy import DeviceRule, Policy, QueueDiscipline
+from shared.policy import DeviceRule, Policy, QueueDiscipline
+from tests.support.planner_world import world
 
 NAMES = ("auto", "shortest_path")
 
 
-def read(document: object) -> PolicyRequest | Refusal:
+def read(document: object) -> PolicyRequest | PolicyRefusal:
     return read_request(json.dumps(document).encode(), "camera", world(), NAMES)
 
 
 def reasons(document: object) -> tuple[str, ...]:
     refused = read(document)
-    assert isinstance(refused, Refusal)
+    assert isinstance(refused, PolicyRefusal)
     return refused.reasons
 
 
@@ -80,7 +86,8 @@ def test_every_contradiction_is_named() -> None:
 )
 def test_what_is_no_policy_is_refused(payload: bytes, reason: str) -> None:
     refused = read_request(payload, "camera", world(), NAMES)
-    assert isinstance(refused, Refusal) and reason in refused.reasons[0]
+    assert isinstance(refused, PolicyRefusal)
+    assert reason in refused.reasons[0]
 
 
 @given(st.binary(max_size=200))
@@ -94,10 +101,10 @@ def test_the_document_that_is_kept_reads_the_same() -> None:
         assert parse_request(request_document(request)) == request
 
 
-def calibrated(*codecs: str) -> Snapshot:
+def calibrated(*codecs: str) -> FleetSnapshot:
     measured = tuple(CodecCalibration(codec=name, size_bytes=1, worst_size_bytes=1) for name in codecs)
     blocks = (BlockCalibration(block=0, raw_bytes=4, codecs=measured),)
-    snapshot = Snapshot(streams={"s": StreamDeclaration(stream="s", model="net", source="pi")})
+    snapshot = FleetSnapshot(streams={"s": StreamDeclaration(stream="s", model="net", source="pi")})
     manifest = Manifest(model="a" * 64, name="net", size_bytes=1, inputs=(), outputs=(), blocks=())
     snapshot = apply(snapshot, manifest, 0.0)
     return apply(snapshot, Calibration(model="a" * 64, blocks=blocks, samples=1), 0.0) if codecs else snapshot

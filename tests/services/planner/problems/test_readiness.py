@@ -3,15 +3,15 @@
 from collections.abc import Collection
 
 import pytest
-from planner_world import after, declaration, presence, profile, world
 
 from services.planner.problems.readiness import missing
-from services.planner.problems.snapshot import PolicySet, Snapshot
+from services.planner.problems.snapshot import FleetSnapshot, PolicySet
 from shared.messages.devices import State
-from shared.plan.policy import DeviceRule, Policy
+from shared.policy import DeviceRule, Policy
+from tests.support.planner_world import after, declaration, presence, profile, world
 
 
-def waiting(snapshot: Snapshot, measuring: Collection[str] = ()) -> str:
+def waiting(snapshot: FleetSnapshot, measuring: Collection[str] = ()) -> str:
     found = missing(snapshot, "camera", measuring)
     return "" if found is None else "; ".join(found.reasons)
 
@@ -36,7 +36,7 @@ def test_nothing_is_missing() -> None:
         ),
     ],
 )
-def test_what_is_missing_is_said(snapshot: Snapshot, reason: str) -> None:
+def test_what_is_missing_is_said(snapshot: FleetSnapshot, reason: str) -> None:
     assert waiting(snapshot) == reason
 
 

@@ -1,12 +1,12 @@
 """What streams take from each other."""
 
 import pytest
-from planner_fleet import MODEL, manifest_of
-from planner_world import declaration, load, presence, route, world
 
 from services.planner.problems.sharing import LARGEST_SHARE, busy_shares, held_bytes, segment_bytes, slowdown
 from shared.messages.devices import State
 from shared.messages.streams import CommittedPlan, PlanRoute, StreamUsage
+from tests.support.planner_fleet import MODEL, manifest_of
+from tests.support.planner_world import declaration, load, presence, route, world
 
 
 def plan(*routes: PlanRoute) -> CommittedPlan:

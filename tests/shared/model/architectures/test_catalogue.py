@@ -1,9 +1,9 @@
 import pytest
 
 from shared.model.architectures import ARCHITECTURES, build
-from shared.model.cost import parameter_count
 from shared.model.errors import UnknownArchitectureError
 from shared.model.model import build_model
+from shared.model.node_cost import parameter_count
 from shared.model.onnx_file import load_model, to_bytes
 
 
@@ -24,11 +24,11 @@ def analysis(name):
         ("inceptionv3", 23_834_568),
     ],
 )
-def test_parameters_are_as_many_as_torchvisions(name, parameters):
+def test_parameters_are_as_many_as_torchvisions(name, parameters) -> None:
     assert parameter_count(build(name)) == parameters
 
 
-def test_yolov2_has_as_many_numbers_as_darknets_weights_file():
+def test_yolov2_has_as_many_numbers_as_darknets_weights_file() -> None:
     assert sum(weight.tensor.elements for weight in build("yolov2").weights.values()) == 50_983_561
 
 
@@ -46,7 +46,7 @@ def test_yolov2_has_as_many_numbers_as_darknets_weights_file():
         ("yolov2", 14.73208),
     ],
 )
-def test_multiply_accumulates(name, giga_multiply_accumulates):
+def test_multiply_accumulates(name, giga_multiply_accumulates) -> None:
     flops = sum(block.flops for block in analysis(name).blocks)
     assert flops / 2e9 == pytest.approx(giga_multiply_accumulates, abs=1e-5)
 
@@ -59,19 +59,19 @@ def test_multiply_accumulates(name, giga_multiply_accumulates):
                    462.42, 462.42, 462.42, 0, 102.76, 16.78, 4.10]),
     ],
 )  # fmt: skip
-def test_one_block_per_layer(name, mega_multiply_accumulates):
+def test_one_block_per_layer(name, mega_multiply_accumulates) -> None:
     found = [block.flops / 2e6 for block in analysis(name).blocks]
     assert found == pytest.approx(mega_multiply_accumulates, abs=0.005)
 
 
-def test_sizes_of_feature_maps_of_vgg16():
+def test_sizes_of_feature_maps_of_vgg16() -> None:
     sizes = [block.output_bytes // 4 for block in analysis("vgg16").blocks]
     assert sizes[:3] == [3211264, 3211264, 802816]
     assert sizes[-4:] == [25088, 4096, 4096, 1000]
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_variances_are_positive(name):
+def test_variances_are_positive(name) -> None:
     graph = build(name)
     for node in graph.nodes:
         if node.op_type == "BatchNormalization":
@@ -79,18 +79,18 @@ def test_variances_are_positive(name):
 
 
 @pytest.mark.parametrize("name", ["tiny", "squeezenet", "mobilenetv2", "googlenet"])
-def test_shapes_agree_with_onnx(name):
+def test_shapes_agree_with_onnx(name) -> None:
     graph = build(name)
     loaded = load_model(to_bytes(graph))
     assert loaded.graph.tensors == graph.tensors
     assert loaded.analysis.blocks == build_model(graph, sha256="").analysis.blocks
 
 
-def test_seeds_repeat_and_differ():
+def test_seeds_repeat_and_differ() -> None:
     assert to_bytes(build("tiny", 1)) == to_bytes(build("tiny", 1))
     assert to_bytes(build("tiny", 1)) != to_bytes(build("tiny", 2))
 
 
-def test_unknown_names_are_answered_with_the_known_ones():
+def test_unknown_names_are_answered_with_the_known_ones() -> None:
     with pytest.raises(UnknownArchitectureError, match=r"'lenet'.*alexnet, .*yolov2"):
         build("lenet")

@@ -19,7 +19,7 @@ from shared.model.onnx_file.codec_graph import (
     part_shapes,
     with_encoder,
 )
-from shared.model.onnx_file.runtime import Session
+from shared.model.onnx_file.runtime import ModelSession
 
 REGISTRY = make_registry()
 FUSED = ["float16", "uint8", "uint4"]
@@ -29,7 +29,7 @@ def graph_encode(tensor, representation):
     codec = REGISTRY[representation]
     assert isinstance(codec, StagedCodec)
     spec = TensorSpec.of(tensor)
-    session = Session(encoder_model("x", spec, representation))
+    session = ModelSession(encoder_model("x", spec, representation))
     names = encoded_names("x", representation)
     results = session.run({"x": tensor}, names)
     return codec.pack(codec.representation.accept(tuple(results[name] for name in names)), spec)
@@ -37,7 +37,7 @@ def graph_encode(tensor, representation):
 
 def graph_decode(body, spec, representation):
     parts = REGISTRY[representation].unpack(memoryview(body), spec)
-    session = Session(decoder_model("x", spec, representation))
+    session = ModelSession(decoder_model("x", spec, representation))
     shapes = part_shapes(spec, representation)
     names = decoded_names("x", representation)
     return session.run({n: part.reshape(shape) for n, part, shape in zip(names, parts, shapes, strict=True)})["x"]
@@ -53,7 +53,7 @@ def feature_maps():
 @pytest.mark.parametrize("representation", FUSED)
 @settings(max_examples=60)
 @given(tensor=feature_maps())
-def test_a_graph_encodes_and_decodes_the_bytes_that_numpy_does(representation, tensor):
+def test_a_graph_encodes_and_decodes_the_bytes_that_numpy_does(representation, tensor) -> None:
     spec = TensorSpec.of(tensor)
     codec = REGISTRY[representation]
     body = b"".join(codec.encode(tensor))
@@ -63,7 +63,7 @@ def test_a_graph_encodes_and_decodes_the_bytes_that_numpy_does(representation, t
 
 @pytest.mark.parametrize("representation", FUSED)
 @pytest.mark.parametrize("shape", [(1, 64, 56, 56), (2, 48, 13, 13), (1, 1280, 7, 7), (1, 1000)])
-def test_real_sizes_are_encoded_alike(representation, shape):
+def test_real_sizes_are_encoded_alike(representation, shape) -> None:
     rng = np.random.default_rng(1)
     tensor = rng.normal(size=shape).astype(np.float32) * rng.uniform(0, 100, shape[:2] + (1,) * (len(shape) - 2))
     tensor = np.maximum(tensor, -2).astype(np.float32)
@@ -72,7 +72,7 @@ def test_real_sizes_are_encoded_alike(representation, shape):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("representation", FUSED)
-def test_a_graph_shows_values_that_are_not_finite(representation, bad):
+def test_a_graph_shows_values_that_are_not_finite(representation, bad) -> None:
     tensor = np.ones((1, 4, 8, 8), np.float32)
     tensor[0, 2, 3, 4] = bad
     with pytest.raises(CodecError, match="not finite"):
@@ -91,13 +91,13 @@ def relu_segment(opset, shape=(1, 4, 6, 6), dtype=TensorProto.FLOAT):
 
 @pytest.mark.parametrize("opset", [13, 17, 18])
 @pytest.mark.parametrize("representation", FUSED)
-def test_a_segment_gives_its_outputs_and_encodes_them(opset, representation):
+def test_a_segment_gives_its_outputs_and_encodes_them(opset, representation) -> None:
     codec, segment = REGISTRY[representation], relu_segment(opset)
     tensor = np.random.default_rng(2).normal(size=(1, 4, 6, 6)).astype(np.float32)
     spec = TensorSpec.of(tensor)
     model, specs = with_encoder(segment, representation)
     assert specs == {"b": spec}
-    fused = Session(model)
+    fused = ModelSession(model)
     names = encoded_names("b", representation)
     assert set(fused.outputs) == {"b", *names}
     results = fused.run({"a": tensor}, fused.outputs)
@@ -107,7 +107,7 @@ def test_a_segment_gives_its_outputs_and_encodes_them(opset, representation):
     onnx.checker.check_model(model, full_check=True)
 
 
-def test_what_a_graph_cannot_encode_is_refused():
+def test_what_a_graph_cannot_encode_is_refused() -> None:
     with pytest.raises(UnsupportedModelError, match="opset 12"):
         with_encoder(relu_segment(12), "uint8")
     with pytest.raises(UnsupportedModelError, match="no graph represents 'b' as uint8"):

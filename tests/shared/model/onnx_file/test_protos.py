@@ -17,7 +17,7 @@ from shared.model.weights import Weight
 
 
 @pytest.mark.parametrize("dtype", DType)
-def test_element_types_go_both_ways(dtype):
+def test_element_types_go_both_ways(dtype) -> None:
     tensor = Tensor("t", dtype, (1, 2))
     assert read_tensor(write_tensor(tensor)) == tensor
     number = write_tensor(tensor).type.tensor_type.elem_type
@@ -25,7 +25,7 @@ def test_element_types_go_both_ways(dtype):
 
 
 @pytest.mark.parametrize("shape", [None, ("N", 3), (None, 3)])
-def test_a_tensor_that_is_not_static_is_not_described(shape):
+def test_a_tensor_that_is_not_static_is_not_described(shape) -> None:
     assert read_tensor(helper.make_tensor_value_info("t", TensorProto.FLOAT, shape)) is None
 
 
@@ -44,18 +44,18 @@ def test_a_tensor_that_is_not_static_is_not_described(shape):
         ("type", helper.make_tensor_type_proto(TensorProto.FLOAT, [1])),
     ],
 )
-def test_nodes_go_both_ways(name, value):
+def test_nodes_go_both_ways(name, value) -> None:
     proto = helper.make_node("Op", ["a", ""], ["y"], name="n", domain="com.example", **{name: value})
     assert write_node(read_node(proto)) == proto
 
 
-def test_an_empty_list_keeps_its_type():
+def test_an_empty_list_keeps_its_type() -> None:
     proto = helper.make_node("Op", ["a"], ["y"])
     proto.attribute.append(onnx.AttributeProto(name="axes", type=onnx.AttributeProto.INTS))
     assert write_node(read_node(proto)) == proto
 
 
-def test_subgraphs_are_carried_along_and_show_what_they_capture():
+def test_subgraphs_are_carried_along_and_show_what_they_capture() -> None:
     inner = helper.make_graph(
         [helper.make_node("Add", ["outer", "own"], ["t"]), helper.make_node("Mul", ["t", "weight"], ["r"])],
         "branch",
@@ -84,7 +84,7 @@ def test_subgraphs_are_carried_along_and_show_what_they_capture():
         np.arange(12, dtype=np.float64).reshape(3, 4).T,
     ],
 )
-def test_weights_go_both_ways(values):
+def test_weights_go_both_ways(values) -> None:
     values = np.asarray(values)
     weight = read_weight(numpy_helper.from_array(values.astype(values.dtype.name, order="C"), "w"))
     proto = TensorProto()
@@ -93,7 +93,7 @@ def test_weights_go_both_ways(values):
 
 
 @pytest.mark.parametrize("kind", [TensorProto.BFLOAT16, TensorProto.FLOAT8E4M3FN, TensorProto.INT4])
-def test_weights_of_types_that_numpy_lacks(kind):
+def test_weights_of_types_that_numpy_lacks(kind) -> None:
     original = numpy_helper.from_array(np.arange(5).astype(helper.tensor_dtype_to_np_dtype(kind)), "w")
     proto = TensorProto()
     write_weight(read_weight(original), proto)

@@ -4,16 +4,16 @@ import numpy as np
 import onnx
 import pytest
 from onnx import external_data_helper, helper
-from onnx_texts import onnx_bytes
 
 from shared.model.errors import ExternalDataError, ModelFileError, UnsupportedModelError
 from shared.model.onnx_file import extract_segment, load_model, verify_chain
+from tests.support.onnx_texts import onnx_bytes
 
 SQUARE = np.linspace(-1, 1, 16, dtype=np.float32).reshape(4, 4)
 CHAIN = "g (float[1,4] x) => (float[1,4] y) {a = MatMul(x, w) s = Softmax(a) y = MatMul(s, w)}"
 
 
-def test_a_model_is_known_by_the_hash_of_its_bytes(tmp_path):
+def test_a_model_is_known_by_the_hash_of_its_bytes(tmp_path) -> None:
     data = onnx_bytes(CHAIN, w=SQUARE)
     (tmp_path / "m.onnx").write_bytes(data)
     sha256 = hashlib.sha256(data).hexdigest()
@@ -21,7 +21,7 @@ def test_a_model_is_known_by_the_hash_of_its_bytes(tmp_path):
     assert load_model(str(tmp_path / "m.onnx")).analysis == load_model(data).analysis
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_file_that_is_not_there(tmp_path) -> None:
     with pytest.raises(ModelFileError, match=r"cannot read .*gone\.onnx"):
         load_model(tmp_path / "gone.onnx")
 
@@ -29,7 +29,7 @@ def test_a_file_that_is_not_there(tmp_path):
 @pytest.mark.parametrize(
     "data", [b"", b"hello world", b"\x89PNG\r\n\x1a\n\0\0\0", onnx.ModelProto().SerializeToString()]
 )
-def test_bytes_that_are_no_model(data):
+def test_bytes_that_are_no_model(data) -> None:
     with pytest.raises(ModelFileError, match="not an ONNX file"):
         load_model(data)
 
@@ -42,13 +42,13 @@ def test_bytes_that_are_no_model(data):
         ("y = Relu(x) y = Exp(x)", "y"),
     ],
 )
-def test_models_that_are_not_valid(body, reason):
+def test_models_that_are_not_valid(body, reason) -> None:
     with pytest.raises(ModelFileError, match=f"not a valid ONNX model: .*{reason}") as error:
         load_model(onnx_bytes(f"g (float[1,4] x) => (float[1,4] y) {{{body}}}"))
     assert "\n" not in str(error.value)
 
 
-def test_initializers_among_the_inputs_are_no_inputs():
+def test_initializers_among_the_inputs_are_no_inputs() -> None:
     data = onnx_bytes(
         "g (float[1,4] x, float[4,4] w) => (float[1,4] y) {a = MatMul(x, w) s = Softmax(a) y = MatMul(s, w)}",
         ir_version=3,
@@ -68,7 +68,7 @@ def external_model(folder):
     return folder / "m.onnx"
 
 
-def test_weights_are_read_from_the_file_beside_the_model(tmp_path):
+def test_weights_are_read_from_the_file_beside_the_model(tmp_path) -> None:
     path = external_model(tmp_path)
     model = load_model(path)
     assert np.array_equal(model.graph.weights["w"].values(), SQUARE)
@@ -76,20 +76,20 @@ def test_weights_are_read_from_the_file_beside_the_model(tmp_path):
     assert verify_chain(path, segments, model.analysis.input).bit_exact
 
 
-def test_weights_that_are_missing_are_named(tmp_path):
+def test_weights_that_are_missing_are_named(tmp_path) -> None:
     path = external_model(tmp_path)
     (tmp_path / "weights.bin").unlink()
     with pytest.raises(ExternalDataError, match=r"'w' .*weights\.bin"):
         load_model(path)
 
 
-def test_bytes_have_no_file_beside_them(tmp_path):
+def test_bytes_have_no_file_beside_them(tmp_path) -> None:
     data = external_model(tmp_path).read_bytes()
     with pytest.raises(ExternalDataError, match=r"'weights\.bin' beside the model"):
         load_model(data)
 
 
-def test_functions_of_the_model_are_taken_apart():
+def test_functions_of_the_model_are_taken_apart() -> None:
     text = """<ir_version: 8, opset_import: ["" : 17, "local" : 1]>
         g (float[1,4] x) => (float[1,4] y) {a = local.f(x) y = local.f(a)}
         <domain: "local", opset_import: ["" : 17]> f (p) => (q) {t = Softmax(p) q = Tanh(t)}"""
@@ -97,12 +97,12 @@ def test_functions_of_the_model_are_taken_apart():
     assert [block.operators for block in model.analysis.blocks] == [("Softmax", "Tanh"), ("Softmax", "Tanh")]
 
 
-def test_inputs_that_are_no_tensors():
+def test_inputs_that_are_no_tensors() -> None:
     with pytest.raises(UnsupportedModelError, match="input 'x' is not a dense tensor"):
         load_model(onnx_bytes("g (seq(float[1]) x) => (int64 y) {y = SequenceLength(x)}"))
 
 
-def test_sparse_weights():
+def test_sparse_weights() -> None:
     model = onnx.load_model_from_string(onnx_bytes(CHAIN, w=SQUARE))
     values, places = helper.make_tensor("sparse", 1, [1], [2.0]), helper.make_tensor("i", 7, [1], [3])
     model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [9]))
@@ -110,7 +110,7 @@ def test_sparse_weights():
         load_model(model.SerializeToString())
 
 
-def test_weights_of_strings():
+def test_weights_of_strings() -> None:
     text = np.array(["a", "b"], dtype=object)
     with pytest.raises(UnsupportedModelError, match="'w' has elements of type STRING"):
         load_model(onnx_bytes("g (float[2] x) => (float[2] y) {y = Relu(x)}", w=text))

@@ -28,12 +28,12 @@ def load(name, **options):
     return load_model(FOLDER / f"light_{name}.onnx", **options)
 
 
-def test_all_nine_are_there():
+def test_all_nine_are_there() -> None:
     assert sorted(path.name for path in FOLDER.glob("*.onnx")) == sorted(f"light_{name}.onnx" for name in CUTS)
 
 
 @pytest.mark.parametrize(("name", "cuts"), CUTS.items())
-def test_numbers_of_cuts(name, cuts):
+def test_numbers_of_cuts(name, cuts) -> None:
     model = load(name)
     assert (len(all_cuts(model.partition.live, 1)), len(model.analysis.cuts)) == cuts
     assert [tensor.shape for tensor in model.analysis.input] == [(1, 3, 224, 224)]
@@ -43,14 +43,14 @@ def test_numbers_of_cuts(name, cuts):
 @pytest.mark.parametrize(
     ("name", "mega_parameters", "giga_flops"), [("vgg19", 143.67, 39.26), ("squeezenet", 1.24, 0.70)]
 )
-def test_costs(name, mega_parameters, giga_flops):
+def test_costs(name, mega_parameters, giga_flops) -> None:
     blocks = load(name).analysis.blocks
     assert sum(block.parameter_bytes for block in blocks) / 4e6 == pytest.approx(mega_parameters, abs=0.01)
     assert sum(block.flops for block in blocks) / 1e9 == pytest.approx(giga_flops, abs=0.01)
 
 
 @pytest.mark.parametrize("name", CUTS)
-def test_segments_repeat_the_placeholders_instead_of_storing_weights(name):
+def test_segments_repeat_the_placeholders_instead_of_storing_weights(name) -> None:
     model = load(name)
     middle = model.partition.block_count // 2
     for segment in (extract_segment(model, 0, middle), extract_segment(model, middle, middle + 1)):
@@ -59,7 +59,7 @@ def test_segments_repeat_the_placeholders_instead_of_storing_weights(name):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_chains_of_blocks_are_exact_where_kernels_allow_it(name):
+def test_chains_of_blocks_are_exact_where_kernels_allow_it(name) -> None:
     data = to_bytes(without_softmax(materialise_weights(load(name).graph, seed=7)))
     model = load_model(data)
     assert "ConstantOfShape" not in {node.op_type for node in model.graph.nodes}
@@ -70,7 +70,7 @@ def test_chains_of_blocks_are_exact_where_kernels_allow_it(name):
 
 
 @pytest.mark.parametrize("name", ["squeezenet", "shufflenet"])
-def test_cuts_of_several_tensors_are_exact(name):
+def test_cuts_of_several_tensors_are_exact(name) -> None:
     data = to_bytes(without_softmax(materialise_weights(load(name).graph, seed=7)))
     model = load_model(data, max_cut_tensors=3)
     assert max(len(cut.tensors) for cut in model.analysis.cuts) > 1

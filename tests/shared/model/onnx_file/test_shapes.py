@@ -1,10 +1,10 @@
 import numpy as np
 import onnx
 import pytest
-from onnx_texts import onnx_bytes
 
 from shared.model.errors import ShapeError
 from shared.model.onnx_file import extract_segment, load_model, verify_chain
+from tests.support.onnx_texts import onnx_bytes
 
 KERNEL = np.linspace(-1, 1, 4 * 3 * 9, dtype=np.float32).reshape(4, 3, 3, 3)
 IMAGE = "g (float[N,3,H,W] x) => (float[N,4,h,w] y) {a = Conv(x, k) y = Relu(a)}"
@@ -18,14 +18,14 @@ def blocks_agree(data, **options):
     return count, verify_chain(data, segments, model.analysis.input).bit_exact
 
 
-def test_a_lone_batch_dimension_is_one():
+def test_a_lone_batch_dimension_is_one() -> None:
     data = onnx_bytes("g (float[N,3,8,8] x) => (float[N,4,6,6] y) {y = Conv(x, k)}", k=KERNEL)
     assert load_model(data).analysis.input[0].shape == (1, 3, 8, 8)
     assert load_model(data, input_shapes={"x": (5, 3, 8, 8)}).analysis.outputs[0].shape == (5, 4, 6, 6)
 
 
 @pytest.mark.parametrize("size", [0, -1])
-def test_exporters_that_write_a_dynamic_dimension_as_a_number(size):
+def test_exporters_that_write_a_dynamic_dimension_as_a_number(size) -> None:
     model = onnx.load_model_from_string(
         onnx_bytes("g (float[N,3,8,8] x) => (float[N,4,6,6] y) {y = Conv(x, k)}", k=KERNEL)
     )
@@ -33,12 +33,12 @@ def test_exporters_that_write_a_dynamic_dimension_as_a_number(size):
     assert load_model(model.SerializeToString()).analysis.input[0].shape == (1, 3, 8, 8)
 
 
-def test_large_weights_take_part_in_inference():
+def test_large_weights_take_part_in_inference() -> None:
     data = onnx_bytes("g (float[1,40] x) => (float[n,m] y) {y = MatMul(x, w)}", w=np.ones((40, 50), np.float32))
     assert load_model(data).analysis.outputs[0].shape == (1, 50)
 
 
-def test_other_dynamic_dimensions_have_to_be_given():
+def test_other_dynamic_dimensions_have_to_be_given() -> None:
     data = onnx_bytes(IMAGE, k=KERNEL)
     with pytest.raises(ShapeError, match=r"dynamic dimensions \(N, H, W\).*--input-shape x=\?,3,\?,\?"):
         load_model(data)
@@ -47,22 +47,22 @@ def test_other_dynamic_dimensions_have_to_be_given():
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 8, 8), (3, 8, 8), (1, 3, 0, 8), (1, 3, -1, 8)])
-def test_shapes_that_do_not_fit(shape):
+def test_shapes_that_do_not_fit(shape) -> None:
     with pytest.raises(ShapeError, match="does not fit input 'x', which is"):
         load_model(onnx_bytes(IMAGE, k=KERNEL), input_shapes={"x": shape})
 
 
-def test_a_shape_for_an_input_that_is_not_there():
+def test_a_shape_for_an_input_that_is_not_there() -> None:
     with pytest.raises(ShapeError, match="no input 'image': its inputs are 'x'"):
         load_model(onnx_bytes(IMAGE, k=KERNEL), input_shapes={"image": (1, 3, 8, 8)})
 
 
-def test_a_static_shape_may_be_repeated():
+def test_a_static_shape_may_be_repeated() -> None:
     data = onnx_bytes("g (float[1,3,8,8] x) => (float[1,4,6,6] y) {y = Conv(x, k)}", k=KERNEL)
     assert load_model(data, input_shapes={"x": (1, 3, 8, 8)}).analysis == load_model(data).analysis
 
 
-def test_a_shape_that_does_not_suit_the_weights():
+def test_a_shape_that_does_not_suit_the_weights() -> None:
     data = onnx_bytes("g (float[1,C,8,8] x) => (float[1,4,6,6] y) {y = Conv(x, k)}", k=KERNEL)
     with pytest.raises(ShapeError, match=r"Conv\(y\).* 5 channels, its weights are for 3"):
         load_model(data, input_shapes={"x": (1, 5, 8, 8)})
@@ -78,18 +78,18 @@ def test_a_shape_that_does_not_suit_the_weights():
         ("a = Tanh(x) c = com.example.Mystery(a) y = NonZero(c)", "Mystery", "c"),
     ],
 )
-def test_shapes_that_only_a_run_can_tell(body, node, tensor):
+def test_shapes_that_only_a_run_can_tell(body, node, tensor) -> None:
     with pytest.raises(ShapeError, match=rf"{node}.* tensor '{tensor}' cannot be found"):
         load_model(onnx_bytes(f"g (float[1,4] x) => (int64[2,n] y) {{{body}}}"))
 
 
-def test_operators_of_another_domain_may_state_their_shapes():
+def test_operators_of_another_domain_may_state_their_shapes() -> None:
     text = "g (float[1,4] x) => (float[1,2] y) <float[1,3] a> {a = com.example.Mystery(x) y = MatMul(a, w)}"
     model = load_model(onnx_bytes(text, w=np.ones((3, 2), np.float32)))
     assert model.analysis.cuts[0].size_bytes == 12
 
 
-def test_shape_computations_become_constants():
+def test_shape_computations_become_constants() -> None:
     text = """g (float[N,3,4,4] x) => (float[N,5] y) {
         a = MaxPool <kernel_shape = [2,2]> (x)
         s = Shape(a) n = Gather(s, zero) u = Unsqueeze(n, first) t = Concat <axis = 0> (u, rest)
@@ -101,7 +101,7 @@ def test_shape_computations_become_constants():
     assert load_model(data).graph.weights["t"].values().tolist() == [1, -1]
 
 
-def test_part_of_a_shape_and_a_size_become_constants():
+def test_part_of_a_shape_and_a_size_become_constants() -> None:
     text = """g (float[N,4] x) => (float[N,4] y) {
         t = Softmax(x)
         n = Shape <start = 1> (t) z = Size(t) u = Unsqueeze(z, first) m = Mul(n, u) c = Cast <to = 1> (m)
@@ -111,7 +111,7 @@ def test_part_of_a_shape_and_a_size_become_constants():
     assert blocks_agree(data) == (2, True)
 
 
-def test_shapes_that_inference_alone_does_not_find():
+def test_shapes_that_inference_alone_does_not_find() -> None:
     text = """g (float[N,4] x) => (float[N,M] y) {
         s = Shape(x) n = Gather(s, one) r = Range(zero, n, one) c = Cast <to = 1> (r) a = Add(x, c)
         u = Unsqueeze(n, first) o = ConstantOfShape <value = float[1] {2.0}> (u) t = Softmax(a) y = Mul(t, o)
@@ -120,7 +120,7 @@ def test_shapes_that_inference_alone_does_not_find():
     assert blocks_agree(data)[1]
 
 
-def test_shapes_that_have_to_be_computed():
+def test_shapes_that_have_to_be_computed() -> None:
     text = """g (float[N,3,4] x) => (float[a,b] y) {
         t = Softmax(x) s = Shape(t) all = ReduceProd(s) to = Expand(all, two) half = Div(to, divisors)
         r = Reshape(t, half) u = Tanh(r) v = Shape(u) w = ReduceMax(v) y = Resize(u, , , v)
@@ -130,13 +130,13 @@ def test_shapes_that_have_to_be_computed():
     assert load_model(data).analysis.outputs[0].shape == (2, 6)
 
 
-def test_weights_that_contradict_the_shape():
+def test_weights_that_contradict_the_shape() -> None:
     data = onnx_bytes("g (float[1,4] x) => (float[1,4] y) {y = MatMul(x, w)}", w=np.ones((5, 4), np.float32))
     with pytest.raises(ShapeError, match=r"MatMul\(y\).*Incompatible dimensions"):
         load_model(data)
 
 
-def test_a_resize_to_a_computed_size():
+def test_a_resize_to_a_computed_size() -> None:
     text = """g (float[N,3,8,8] x) => (float[N,4,h,w] y) {
         a = Conv(x, k) s = Shape(a) hw = Slice(s, two, four) double = Mul(hw, two)
         nc = Slice(s, zero, two) size = Concat <axis = 0> (nc, double)
@@ -147,6 +147,6 @@ def test_a_resize_to_a_computed_size():
     assert load_model(data).analysis.outputs[0].shape == (1, 4, 12, 12)
 
 
-def test_stale_shapes_in_the_file_do_not_matter():
+def test_stale_shapes_in_the_file_do_not_matter() -> None:
     text = "g (float[N,3,8,8] x) => (float[N,4,6,6] y) <float[N,4,6,6] a> {a = Conv(x, k) y = Relu(a)}"
     assert load_model(onnx_bytes(text, k=KERNEL)).graph.tensors["a"].shape == (1, 4, 6, 6)

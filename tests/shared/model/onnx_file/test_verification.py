@@ -15,13 +15,13 @@ def arrays(*values):
     return {"y": np.array(values, np.float32)}
 
 
-def test_equal_outputs_are_exact():
+def test_equal_outputs_are_exact() -> None:
     difference = compare(arrays(1, np.nan, np.inf), arrays(1, np.nan, np.inf))
     assert difference.bit_exact
     assert difference.max_abs_error == difference.max_rel_error == 0
 
 
-def test_errors_are_relative_to_the_largest_output():
+def test_errors_are_relative_to_the_largest_output() -> None:
     difference = compare(arrays(1, -4), arrays(1.5, -4))
     assert not difference.bit_exact
     assert difference.max_abs_error == 0.5
@@ -29,18 +29,18 @@ def test_errors_are_relative_to_the_largest_output():
 
 
 @pytest.mark.parametrize("other", [arrays(1, np.nan), arrays(1, np.inf), arrays(1), {"y": np.zeros(2)}])
-def test_incomparable_outputs_have_the_largest_error(other):
+def test_incomparable_outputs_have_the_largest_error(other) -> None:
     difference = compare(arrays(1, 2), other)
     assert not difference.bit_exact
     assert difference.max_abs_error == sys.float_info.max
 
 
-def test_the_sign_of_zero_counts_only_for_exactness():
+def test_the_sign_of_zero_counts_only_for_exactness() -> None:
     difference = compare(arrays(0.0), arrays(-0.0))
     assert (difference.max_abs_error, difference.bit_exact) == (0, False)
 
 
-def test_inputs_are_seeded_and_typed():
+def test_inputs_are_seeded_and_typed() -> None:
     wanted = [Tensor("a", DType.FLOAT16, (3,)), Tensor("b", DType.UINT8, (50,)), Tensor("c", DType.BOOL, ())]
     one, again, other = (random_inputs(wanted, seed) for seed in (1, 1, 2))
     assert [str(values.dtype) for values in one.values()] == ["float16", "uint8", "bool"]
@@ -48,7 +48,7 @@ def test_inputs_are_seeded_and_typed():
     assert not np.array_equal(one["b"], other["b"])
 
 
-def test_a_chain_that_is_wrong_is_found_out():
+def test_a_chain_that_is_wrong_is_found_out() -> None:
     model, wrong = load_model(TINY), load_model(to_bytes(build("tiny", 1)))
     segments = [extract_segment(model, 0, 3), extract_segment(wrong, 3, 7)]
     report = verify_chain(TINY, segments, model.analysis.input)

@@ -3,19 +3,19 @@ from itertools import combinations
 import numpy as np
 import onnx
 import pytest
-from graphs import random_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx_texts import onnx_bytes, read_back
 
 from shared.model.architectures import build
 from shared.model.errors import CutError, UnsupportedModelError
 from shared.model.graph import Graph
 from shared.model.onnx_file import extract_segment, load_model, to_bytes, verify_chain, write_onnx
-from shared.model.onnx_file.runtime import Session
+from shared.model.onnx_file.runtime import ModelSession
 from shared.model.onnx_file.verification import random_inputs
 from shared.model.tensor import DType, Tensor
 from shared.model.weights import Normal, Recipe, Weight
+from tests.support.graphs import random_graph
+from tests.support.onnx_texts import onnx_bytes, read_back
 
 SQUARE = np.linspace(-1, 1, 16, dtype=np.float32).reshape(4, 4)
 
@@ -31,20 +31,20 @@ def check_blocks(data, max_cut_tensors=1):
 
 
 @pytest.mark.parametrize("ends", list(combinations(range(8), 2)))
-def test_every_range_of_blocks_gives_what_the_whole_has_there(ends):
+def test_every_range_of_blocks_gives_what_the_whole_has_there(ends) -> None:
     model = load_model(to_bytes(build("tiny")))
     start, stop = ends
     values = random_inputs(model.analysis.input, 0)
     for index in range(start):
-        values = Session(extract_segment(model, index, index + 1)).run(values)
-    result = Session(extract_segment(model, start, stop)).run(values)
+        values = ModelSession(extract_segment(model, index, index + 1)).run(values)
+    result = ModelSession(extract_segment(model, start, stop)).run(values)
     for index in range(start, stop):
-        values = Session(extract_segment(model, index, index + 1)).run(values)
+        values = ModelSession(extract_segment(model, index, index + 1)).run(values)
     for name, expected in values.items():
         np.testing.assert_allclose(result[name], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_segment_states_its_shapes_and_its_weights_are_no_inputs():
+def test_a_segment_states_its_shapes_and_its_weights_are_no_inputs() -> None:
     model = load_model(to_bytes(build("tiny")))
     proto = read_back(extract_segment(model, 2, 4))
     assert proto.ir_version >= 4
@@ -54,7 +54,7 @@ def test_a_segment_states_its_shapes_and_its_weights_are_no_inputs():
     assert described == {name for node in proto.graph.node for name in node.output}
 
 
-def test_a_segment_of_a_segment():
+def test_a_segment_of_a_segment() -> None:
     model = load_model(to_bytes(build("tiny")))
     inner = load_model(extract_segment(model, 2, 6))
     assert [block.name for block in inner.analysis.blocks] == [block.name for block in model.analysis.blocks[2:6]]
@@ -63,7 +63,7 @@ def test_a_segment_of_a_segment():
     assert list(one.input) == list(other.input)
 
 
-def test_several_tensors_cross_in_the_order_in_which_they_are_made():
+def test_several_tensors_cross_in_the_order_in_which_they_are_made() -> None:
     data = onnx_bytes(
         "g (float[1,4] x) => (float[1,4] y) {a = MatMul(x, w) s = Softmax(a) t = MatMul(s, w) y = Add(t, x)}", w=SQUARE
     )
@@ -87,11 +87,11 @@ def test_several_tensors_cross_in_the_order_in_which_they_are_made():
     ],
     ids=["early output", "late input", "input as output", "weight as output"],
 )  # fmt: skip
-def test_unusual_ends(text, cuts):
+def test_unusual_ends(text, cuts) -> None:
     assert check_blocks(onnx_bytes(text, w=SQUARE), 2) == cuts
 
 
-def test_subgraphs_get_what_they_capture():
+def test_subgraphs_get_what_they_capture() -> None:
     data = onnx_bytes(
         """g (float[1,4] x) => (float[1,4] y) {
             a = MatMul(x, w) r = ReduceMax <keepdims = 0> (a) c = Greater(r, zero)
@@ -107,7 +107,7 @@ def test_subgraphs_get_what_they_capture():
 
 @settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3))
-def test_chains_of_random_graphs_are_exact(seed, k):
+def test_chains_of_random_graphs_are_exact(seed, k) -> None:
     data = to_bytes(random_graph(seed))
     model = load_model(data, max_cut_tensors=k)
     segments = [extract_segment(model, index, index + 1) for index in range(model.partition.block_count)]
@@ -116,24 +116,24 @@ def test_chains_of_random_graphs_are_exact(seed, k):
     assert report.bit_exact_extended
 
 
-def test_writing_to_a_file(tmp_path):
+def test_writing_to_a_file(tmp_path) -> None:
     write_onnx(build("tiny"), tmp_path / "tiny.onnx")
     assert load_model(tmp_path / "tiny.onnx").analysis.sha256 == load_model(to_bytes(build("tiny"))).sha256
 
 
-def test_a_range_that_is_not_there():
+def test_a_range_that_is_not_there() -> None:
     with pytest.raises(CutError):
         extract_segment(load_model(to_bytes(build("tiny"))), 3, 99)
 
 
-def test_a_graph_beyond_two_gibibytes_is_refused_before_it_is_made():
+def test_a_graph_beyond_two_gibibytes_is_refused_before_it_is_made() -> None:
     huge = Weight(Tensor("w", DType.FLOAT32, (2**15, 2**15)), Recipe(0, Normal(1.0)))
     graph = Graph("huge", (), (), (), {}, {"w": huge}, {"": 13})
     with pytest.raises(UnsupportedModelError, match="2 GiB"):
         to_bytes(graph)
 
 
-def test_the_operator_sets_are_kept():
+def test_the_operator_sets_are_kept() -> None:
     data = onnx_bytes("g (float[1,4] x) => (float[1,4] y) {y = Softmax(x)}", opset=9)
     proto = onnx.load_model_from_string(extract_segment(load_model(data), 0, 1))
     assert {o.domain: o.version for o in proto.opset_import}[""] == 9

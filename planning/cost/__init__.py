@@ -1,0 +1,1 @@
+"""The cost model: latency, throughput, energy, memory and constraints of a plan."""

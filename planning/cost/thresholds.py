@@ -1,0 +1,208 @@
+"""Exact ranges of one bandwidth or one load in which each route is the best: lower envelopes of lines.
+
+The latency and the energy of a request are lines in 1 / bandwidth of a link, and in the load factor of a device. The
+period of a pipeline is the largest of several lines; its envelopes take an exact search for a bottleneck at every step
+(a tenth of a second and more), so they are not computed.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from math import inf
+
+from planning.cost.cost_model import CostModel
+from planning.cost.operations import Operation
+from planning.problem.plan import Route
+from planning.problem.problem import Link, Problem, Stream, link_table
+from shared.policy import Objective
+
+BestRoute = Callable[[Problem, Stream], Route | None]
+"""Finds the route that costs least; exact, so that the ranges are. None if there is none, or it is not proved."""
+
+LINEAR = frozenset({Objective.LATENCY, Objective.ENERGY})
+"""The objectives whose costs are lines."""
+
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A cost that depends on one quantity x: intercept + slope x."""
+
+    intercept: float
+    slope: float
+
+    def at(self, x: float) -> float:
+        """Return the value at ``x``."""
+        return self.intercept + self.slope * x
+
+    def times(self, factor: float) -> "Line":
+        """Return the line with all values multiplied."""
+        return Line(self.intercept * factor, self.slope * factor)
+
+    def reaches(self, value: float) -> float:
+        """Return the x beyond which a line that does not fall exceeds a value; infinite if it never does."""
+        if self.slope <= 0:
+            return inf if self.intercept <= value * (1 + _ROUNDING) else -inf
+        return (value - self.intercept) / self.slope
+
+    def meets(self, other: "Line") -> float | None:
+        """Return where two lines cross; None if they are parallel."""
+        if self.slope == other.slope:
+            return None
+        return (other.intercept - self.intercept) / (self.slope - other.slope)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """From ``low`` to ``high`` of the quantity, ``route`` is the best."""
+
+    low: float
+    high: float
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One quantity of a problem that may change, everything else as it is: a link's bandwidth, or a device's load.
+
+    Attributes:
+        problem: as it is.
+        link: whose bandwidth; None for a load. A link that is given in one direction only changes in both.
+        device: whose load; None for a bandwidth.
+    """
+
+    problem: Problem
+    link: Link | None = None
+    device: str | None = None
+
+    @property
+    def value(self) -> float:
+        """The present value, Mbps or load factor."""
+        if self.link is not None:
+            return self.link.bandwidth_mbps
+        return self.problem.devices[self.device or ""].load_factor
+
+    def at(self, value: float) -> Problem:
+        """Return the problem with another value."""
+        problem = self.problem
+        if self.link is not None:
+            links = (replace(each, bandwidth_mbps=value) if each == self.link else each for each in problem.links)
+            return replace(problem, links=tuple(links))
+        name = self.device or ""
+        return replace(problem, devices={**problem.devices, name: replace(problem.devices[name], load_factor=value)})
+
+    def x(self, value: float) -> float:
+        """Return the quantity in which costs are lines; its own inverse."""
+        return value if self.link is None else 1 / value
+
+    def line(self, stream: Stream, route: Route, objective: Objective) -> Line:
+        """Return a route's cost over x.
+
+        Args:
+            stream: whose request.
+            route: a single route.
+            objective: one of `LINEAR`; the cost is that of `CostModel.cost`.
+        """
+        lines = []
+        for operation in CostModel(self.problem).operations(stream, route):
+            slope = self._slope(operation)
+            line = Line(operation.duration_ms - slope * self.x(self.value), slope)
+            lines.append(line if objective is Objective.LATENCY else line.times(self._watts(operation) / 1000))
+        return Line(sum(line.intercept for line in lines), sum(line.slope for line in lines))
+
+    def _slope(self, operation: Operation) -> float:
+        if operation.target is None:
+            return operation.duration_ms / self.value if operation.device == self.device else 0.0
+        links = link_table(self.problem.links)
+        return 8 * operation.size_bytes / 1000 if links[operation.device, operation.target] == self.link else 0.0
+
+    def _watts(self, operation: Operation) -> float:
+        device = self.problem.devices[operation.device]
+        if operation.target is None:
+            return device.power_active_w - device.power_idle_w
+        return device.power_tx_w + self.problem.devices[operation.target].power_rx_w
+
+
+def bandwidth_dial(problem: Problem, ends: tuple[str, str]) -> Parameter:
+    """Return the bandwidth of the link between two devices as what changes.
+
+    Raises:
+        KeyError: there is no such link.
+    """
+    return Parameter(problem, link=link_table(problem.links)[ends])
+
+
+def load_dial(problem: Problem, device: str) -> Parameter:
+    """Return the load of a device as what changes.
+
+    Raises:
+        KeyError: there is no such device.
+    """
+    if device not in problem.devices:
+        raise KeyError(device)
+    return Parameter(problem, device=device)
+
+
+def ranges(
+    dial: Parameter, stream: Stream, objective: Objective, best: BestRoute, *, low: float, high: float
+) -> tuple[Range, ...]:
+    """Return which route is the best at which value, ascending; none if it cannot be said.
+
+    Args:
+        dial: what changes.
+        stream: whose requests.
+        objective: one of `LINEAR`.
+        best: finds the best route; not under a deadline, because what it leaves changes with the quantity.
+        low: where to begin; positive.
+        high: where to end.
+    """
+
+    @cache
+    def line(route: Route) -> Line:
+        return dial.line(stream, route, objective)
+
+    def search(x: float) -> Route | None:
+        return best(dial.at(dial.x(x)), stream)
+
+    pieces = _envelope(search, line, *sorted((dial.x(low), dial.x(high))))
+    return pieces if dial.link is None else tuple(Range(1 / own.high, 1 / own.low, own.route) for own in pieces[::-1])
+
+
+def _envelope(
+    best: Callable[[float], Route | None], line: Callable[[Route], Line], low: float, high: float
+) -> tuple[Range, ...]:
+    """Return the lower envelope between ``low`` and ``high``.
+
+    Where two lines that are best at the ends of an interval meet, either they are the best there too, and the interval
+    has one breakpoint, or another line lies below, and splits it. 2 n + 1 searches for n pieces.
+    """
+    first, last = best(low), best(high)
+    if first is None or last is None:
+        return ()
+    found: list[Range] = []
+    stack = [(low, first, high, last)]
+    while stack:
+        left, near, right, far = stack.pop()
+        near_line, far_line = line(near), line(far)
+        meet, width = near_line.meets(far_line), (right - left) * _ROUNDING
+        if meet is None or not left + width < meet < right - width:
+            is_near = near_line.at(right) <= far_line.at(right) + _ROUNDING * abs(far_line.at(right))
+            found.append(Range(left, right, near if is_near else far))
+            continue
+        middle, least = best(meet), near_line.at(meet)
+        if middle is None or line(middle).at(meet) >= least - _ROUNDING * abs(least):
+            found += [Range(left, meet, near), Range(meet, right, far)]
+            continue
+        stack += [(meet, middle, right, far), (left, near, meet, middle)]
+    return _merged(found)
+
+
+def _merged(found: Iterable[Range]) -> tuple[Range, ...]:
+    merged: list[Range] = []
+    for piece in found:
+        if merged and merged[-1].route == piece.route:
+            merged[-1] = Range(merged[-1].low, piece.high, piece.route)
+        elif piece.high > piece.low:
+            merged.append(piece)
+    return tuple(merged)

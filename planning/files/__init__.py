@@ -1,0 +1,1 @@
+"""Problem, plan and scenario files: JSON read and written."""

@@ -1,0 +1,111 @@
+"""Scenario files: changes around a running plan and recorded arrivals as JSON, with every fault named by its path."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from planning.files.problem_file import (
+    Fault,
+    InvalidDocumentError,
+    faults_of,
+    file_schema,
+    json_path,
+    json_values,
+    without_remarks,
+)
+from planning.problem.problem import Problem, link_table
+from planning.simulation.arrivals import Recorded
+from planning.simulation.scenario import BandwidthChange, Change, LoadChange, Scenario
+from shared.fields import DOCUMENT, Flag, Name, NonNegative, Positive
+
+
+@dataclass(frozen=True, config=DOCUMENT)
+class ChangeDocument:
+    """A change: of a device's load_factor, or of a link's (from, to) bandwidth_mbps; gone: it is not there any more.
+
+    A device or link comes back with the next change that gives it a load factor or a bandwidth.
+    """
+
+    at_ms: Annotated[NonNegative, Field(description="When, from the start of the run.")]
+    device: Annotated[Name | None, Field(description="The device whose load changes.")] = None
+    load_factor: Annotated[Positive | None, Field(description="How much slower than idle the device is now.")] = None
+    source: Annotated[Name | None, Field(alias="from", description="Where the link that changes begins.")] = None
+    target: Annotated[Name | None, Field(alias="to", description="Where it ends.")] = None
+    bandwidth_mbps: Annotated[
+        Positive | None, Field(description="Its bandwidth now; both ways if the problem lists the link once.")
+    ] = None
+    gone: Annotated[Flag, Field(description="The device or link stands still, and what needs it waits.")] = False
+
+
+@dataclass(frozen=True, config=DOCUMENT)
+class ScenarioDocument:
+    """What happens around a running plan, in milliseconds from the start of the run."""
+
+    changes: Annotated[tuple[ChangeDocument, ...], Field(max_length=100_000)] = ()
+    arrivals_ms: Annotated[
+        dict[Name, tuple[NonNegative, ...]], Field(description="Recorded arrivals per stream, ascending.")
+    ] = Field(default_factory=dict)
+
+
+_ADAPTER: TypeAdapter[ScenarioDocument] = TypeAdapter(ScenarioDocument)
+
+
+def scenario_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a scenario file."""
+    return file_schema(_ADAPTER)
+
+
+def read_scenario(document: str | bytes, problem: Problem) -> Scenario:
+    """Read a scenario for ``problem`` from its JSON text.
+
+    Raises:
+        InvalidDocumentError: with every fault; so are devices, links and streams that the problem does not have.
+    """
+    values = json_values(document)
+    if not isinstance(values, dict):
+        raise InvalidDocumentError((Fault("$", "expected an object with changes, arrivals_ms or both"),))
+    try:
+        found = _ADAPTER.validate_python(without_remarks(values))
+    except ValidationError as exc:
+        raise InvalidDocumentError(faults_of(exc)) from exc
+    faults = tuple(_faults(found, problem))
+    if faults:
+        raise InvalidDocumentError(faults)
+    arrivals = {name: Recorded(times_ms) for name, times_ms in found.arrivals_ms.items()}
+    return Scenario(tuple(map(_change, found.changes)), arrivals)
+
+
+def _change(document: ChangeDocument) -> Change:
+    if document.device is not None:
+        return LoadChange(document.at_ms, document.device, document.load_factor)
+    return BandwidthChange(document.at_ms, document.source or "", document.target or "", document.bandwidth_mbps)
+
+
+def _faults(document: ScenarioDocument, problem: Problem) -> Iterator[Fault]:
+    links = link_table(problem.links)
+    for index, change in enumerate(document.changes):
+        path = f"$.changes[{index}]"
+        of_device = (change.device, change.load_factor)
+        of_link = (change.source, change.target, change.bandwidth_mbps)
+        if change.device is not None and of_link == (None, None, None):
+            if change.device not in problem.devices:
+                yield Fault(f"{path}.device", f"there is no device {change.device}")
+            if (change.load_factor is None) != change.gone:
+                yield Fault(path, "give the device's load_factor, or gone: true, and not both")
+        elif change.source is not None and change.target is not None and of_device == (None, None):
+            if (change.source, change.target) not in links:
+                yield Fault(path, f"there is no link from {change.source} to {change.target}")
+            if (change.bandwidth_mbps is None) != change.gone:
+                yield Fault(path, "give the link's bandwidth_mbps, or gone: true, and not both")
+        else:
+            yield Fault(path, "give either device with load_factor, or from and to with bandwidth_mbps")
+    streams = {stream.name for stream in problem.streams}
+    for name, times_ms in document.arrivals_ms.items():
+        path = json_path(("arrivals_ms", name))
+        if name not in streams:
+            yield Fault(path, f"there is no stream {name}")
+        if any(later < earlier for earlier, later in pairwise(times_ms)):
+            yield Fault(path, "the times must ascend")

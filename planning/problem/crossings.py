@@ -1,0 +1,118 @@
+"""What crosses a cut of a model: sizes and encodings, for chains and for branching models."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from planning.problem.plan import RAW
+from planning.problem.problem import Model
+from shared.policy import CodecMode, Policy
+
+INTEGER_BASES: Final = frozenset({"int8", "uint8", "sparse8"})
+"""What a policy's ``int8`` stands for."""
+LOSSLESS_BASES: Final = frozenset({"raw", "lossless", "zstd", "lz4", "deflate", "zlib", "blosc"})
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """One way to send what crosses a cut; times are those of a device of codec speed 1."""
+
+    codec: str
+    size_bytes: float
+    encode_ms: float = 0.0
+    decode_ms: float = 0.0
+    relative_error: float | None = 0.0
+    top1_agreement: float | None = 1.0
+
+    @property
+    def base(self) -> str:
+        """The name without what follows ``-``, ``+``, ``_``, ``.`` or ``:``."""
+        return re.split(r"[-+_.:]", self.codec, maxsplit=1)[0]
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether the name says that tensors come back bit for bit."""
+        return self.base in LOSSLESS_BASES
+
+
+def crossing_blocks(model: Model, cut: int) -> tuple[tuple[int, float], ...]:
+    """Return ``(block, bytes)`` of every tensor that crosses ``cut``: made before it, needed at or after it.
+
+    The model's input counts as block -1; at the last cut the model's results cross. A tensor with several readers
+    crosses once.
+    """
+    if cut == 0:
+        return ((-1, model.input_bytes),)
+    if model.edges is None:
+        return ((cut - 1, model.blocks[cut - 1].output_bytes),)
+    if cut == len(model.blocks):
+        inner = {source for source, _, _ in model.edges}
+        return tuple((index, block.output_bytes) for index, block in enumerate(model.blocks) if index not in inner)
+    crossing: dict[int, float] = {}
+    for source, target, size_bytes in model.edges:
+        if source < cut <= target:
+            crossing[source] = max(crossing.get(source, 0.0), size_bytes)
+    fed = {target for _, target, _ in model.edges}
+    if any(index not in fed for index in range(cut, len(model.blocks))):
+        crossing[-1] = model.input_bytes
+    return tuple(sorted(crossing.items()))
+
+
+def encodings(model: Model, cut: int) -> tuple[Encoding, ...]:
+    """Return raw, and every encoding that all tensors across ``cut`` offer; the input offers none."""
+    crossing = crossing_blocks(model, cut)
+    found = [Encoding(RAW, sum(size_bytes for _, size_bytes in crossing))]
+    if any(block < 0 for block, _ in crossing):
+        return tuple(found)
+    offers = [model.blocks[block].codecs for block, _ in crossing]
+    for codec in offers[0] if offers else ():
+        if codec == RAW or not all(codec in offer for offer in offers):
+            continue
+        profiles = [offer[codec] for offer in offers]
+        errors = [profile.relative_error for profile in profiles]
+        agreements = [profile.top1_agreement for profile in profiles]
+        found.append(
+            Encoding(
+                codec,
+                sum(profile.size_bytes for profile in profiles),
+                sum(profile.encode_ms for profile in profiles),
+                sum(profile.decode_ms for profile in profiles),
+                None if None in errors else sum(error for error in errors if error is not None),
+                None if None in agreements else max(0.0, 1 - sum(1 - each for each in agreements if each is not None)),
+            )
+        )
+    return tuple(found)
+
+
+def allowed_encodings(model: Model, cut: int, policy: Policy) -> tuple[Encoding, ...]:
+    """Return the encodings the policy allows at ``cut``, raw first where it is among them.
+
+    A mode that names an encoding demands it wherever it is offered; elsewhere tensors travel raw.
+    """
+    offered = encodings(model, cut)
+    allowed = tuple(encoding for encoding in offered if permits(policy, encoding))
+    return allowed or offered[:1]
+
+
+def permits(policy: Policy, encoding: Encoding) -> bool:
+    """Say whether the policy allows an encoding, wherever it is offered."""
+    match policy.codec:
+        case CodecMode.LOSSLESS:
+            return encoding.is_lossless
+        case CodecMode.AUTO:
+            return encoding.is_lossless or _within_bounds(encoding, policy)
+        case CodecMode.INT8:
+            return encoding.base in INTEGER_BASES
+        case name:
+            return name in (encoding.codec, encoding.base)
+
+
+def _within_bounds(encoding: Encoding, policy: Policy) -> bool:
+    if policy.max_relative_error is not None:
+        error = encoding.relative_error
+        if error is None or error > policy.max_relative_error:
+            return False
+    if policy.min_top1_agreement is not None:
+        agreement = encoding.top1_agreement
+        return agreement is not None and agreement >= policy.min_top1_agreement
+    return True

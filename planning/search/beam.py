@@ -1,0 +1,159 @@
+"""A breadth-first pass that keeps the most promising partial routes of every block, all of them at once in arrays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from planning.search.arrays import Array, Flags, Index
+from planning.search.chain_path import Path
+from planning.search.cost_tables import CostMeasure, Tables
+from planning.search.limits import Limits
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Front:
+    """W partial routes with the same blocks done.
+
+    Attributes:
+        node: [W] where the last block runs.
+        latency_ms: [W] latency so far.
+        parameters, working: [W, D] bytes held on every node, and its largest activation.
+        used: [W, D] whether a node computes.
+    """
+
+    node: Index
+    latency_ms: Array
+    parameters: Array
+    working: Array
+    used: Flags
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Steps:
+    """Chosen ways on: partial route, codec and node of each; [W] each."""
+
+    origin: Index
+    codec: Index
+    node: Index
+
+
+class Judge(Protocol):
+    """What a beam search makes small. It carries its own sums along with the front."""
+
+    def start(self) -> Array:
+        """Return the score of beginning on every node, [D]."""
+
+    def ways(self, done: int, front: Front) -> tuple[Array, Array]:
+        """Return score and tie-breaker of putting block ``done`` on every node, [W, E, D]; staying has codec 0."""
+
+    def ends(self, front: Front) -> Array:
+        """Return the cost of finished routes, [W, E]."""
+
+    def take(self, done: int, front: Front | None, steps: Steps) -> None:
+        """Go along ``steps`` and put block ``done`` on their nodes."""
+
+
+def search_beam(
+    tables: Tables, latency: CostMeasure, late_togo: Array, limits: Limits, judge: Judge, width: int, keep: int
+) -> list[Path]:
+    """Return up to ``keep`` routes within ``limits``, the best first; O(B W E D) numbers are looked at."""
+    count = len(tables.nodes)
+    late = latency.first + latency.start + latency.run[:, 0]
+    idle = np.zeros((count, count))
+    empty = Front(np.arange(count), late, idle, idle, idle > 0)
+    possible = _in_time(limits, late + late_togo[1]) & _room(empty, limits, 0)[0]
+    begin = np.where(possible, judge.start(), np.inf)
+    nodes = np.argsort(begin, kind="stable")[:width]
+    nodes = nodes[np.isfinite(begin[nodes])]
+    if not len(nodes):
+        return []
+    trail = [Steps(nodes, np.zeros_like(nodes), nodes)]
+    judge.take(0, None, trail[0])
+    front = _placed(_selected(empty, nodes), limits, 0, nodes)
+    for done in range(1, tables.blocks):
+        front, steps = _advance(latency, late_togo, limits, judge, width, done, front)
+        if not len(front.node):
+            return []
+        trail.append(steps)
+    return _ended(latency, limits, judge, keep, front, trail)
+
+
+def _advance(
+    latency: CostMeasure, late_togo: Array, limits: Limits, judge: Judge, width: int, done: int, front: Front
+) -> tuple[Front, Steps]:
+    rows = np.arange(len(front.node))
+    sent = latency.move[done][:, front.node, :].transpose(1, 0, 2) + latency.start
+    sent[rows, :, front.node] = np.inf
+    sent[rows, 0, front.node] = 0.0
+    late = front.latency_ms[:, None, None] + sent + latency.run[:, done]
+    score, tie = judge.ways(done, front)
+    possible = _in_time(limits, late + late_togo[done + 1]) & _room(front, limits, done)[:, None, :]
+    score = np.where(possible, score, np.inf).ravel()
+    many = 4 * width
+    near = np.argpartition(score, many)[:many] if many < len(score) else np.arange(len(score))
+    near = near[np.isfinite(score[near])]
+    chosen = near[np.lexsort((near, tie.ravel()[near], score[near]))[:width]]
+    steps = Steps(*(np.asarray(index) for index in np.unravel_index(chosen, late.shape)))
+    judge.take(done, front, steps)
+    moved = replace(_selected(front, steps.origin), latency_ms=late.ravel()[chosen])
+    return _placed(moved, limits, done, steps.node), steps
+
+
+def _ended(
+    latency: CostMeasure, limits: Limits, judge: Judge, keep: int, front: Front, trail: Sequence[Steps]
+) -> list[Path]:
+    late = front.latency_ms[:, None] + latency.finish[:, front.node].T
+    cost = np.where(_in_time(limits, late), judge.ends(front), np.inf)
+    codec = cost.argmin(axis=1)
+    least = cost.min(axis=1)
+    found = []
+    for row in np.argsort(least, kind="stable")[:keep].tolist():
+        if np.isfinite(least[row]):
+            found.append(_followed(float(least[row]), trail, row, int(codec[row])))
+    return found
+
+
+def _followed(cost: float, trail: Sequence[Steps], row: int, codec: int) -> Path:
+    """Read a route backwards from its place in the last front; ``codec`` is that of its result."""
+    devices: list[int] = []
+    codecs: list[int] = [codec]
+    for steps in reversed(trail):
+        devices.append(int(steps.node[row]))
+        codecs.append(int(steps.codec[row]))
+        row = int(steps.origin[row])
+    return Path(cost, devices[::-1], codecs[-2::-1])
+
+
+def _in_time(limits: Limits, late: Array) -> Flags:
+    return np.isfinite(late) if limits.deadline_ms is None else late <= limits.deadline_ms
+
+
+def _room(front: Front, limits: Limits, block: int) -> Flags:
+    """Say for every partial route and node whether ``block`` may run there, [W, D]."""
+    allowed = np.ones(front.used.shape, dtype=np.bool_)
+    if limits.max_devices is not None:
+        allowed &= front.used.sum(axis=1)[:, None] + ~front.used <= limits.max_devices
+    if limits.memory_bytes is not None:
+        largest = np.maximum(front.working, limits.working_bytes[block])
+        allowed &= front.parameters + limits.parameter_bytes[block] + largest <= np.array(limits.memory_bytes)
+    return allowed
+
+
+def _selected(front: Front, rows: Index) -> Front:
+    return Front(
+        front.node[rows],
+        front.latency_ms[rows],
+        front.parameters[rows],
+        front.working[rows],
+        front.used[rows],
+    )
+
+
+def _placed(front: Front, limits: Limits, block: int, node: Index) -> Front:
+    rows = np.arange(len(node))
+    front.parameters[rows, node] += limits.parameter_bytes[block]
+    front.working[rows, node] = np.maximum(front.working[rows, node], limits.working_bytes[block])
+    front.used[rows, node] = True
+    return replace(front, node=node)

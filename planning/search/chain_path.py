@@ -1,0 +1,64 @@
+"""The cheapest path through blocks x devices x encodings: exact for every additive cost without side constraints."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from planning.search.arrays import Array
+from planning.search.cost_tables import CostMeasure
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A node for every block and an encoding for every cut after a block."""
+
+    cost: float
+    devices: list[int]
+    codecs: list[int]
+
+
+def cost_to_go(measure: CostMeasure) -> Array:
+    """Return [B + 1, D]: the least cost of what is left once blocks [0, i) are done, the last of them on d.
+
+    Row 0 has no meaning. O(B E D^2) time, vectorised over devices and encodings.
+    """
+    nodes, blocks = measure.run.shape
+    togo = np.full((blocks + 1, nodes), np.inf)
+    togo[blocks] = measure.finish.min(axis=0)
+    cheapest = measure.move.min(axis=1)
+    for done in range(blocks - 1, 0, -1):
+        enter = measure.run[:, done] + togo[done + 1]
+        moved = (cheapest[done] + (measure.start + enter)).min(axis=1)
+        togo[done] = np.minimum(enter, moved)
+    return togo
+
+
+def cheapest_path(measure: CostMeasure, togo: Array | None = None) -> Path | None:
+    """Return the cheapest path, or None if there is none. A device may be visited again later.
+
+    Ties are broken in favour of staying on the device, then of the first device and encoding.
+    """
+    return follow(measure, cost_to_go(measure) if togo is None else togo, measure.first)
+
+
+def follow(measure: CostMeasure, togo: Array, first: Array) -> Path | None:
+    """Return the cheapest path for a source from which the input's way costs ``first``, [D]; None if there is none.
+
+    ``measure`` may be that of another source.
+    """
+    blocks = measure.run.shape[1]
+    begin = first + measure.start + measure.run[:, 0] + togo[1]
+    here = int(begin.argmin())
+    if not np.isfinite(begin[here]):
+        return None
+    devices, codecs = [here], [0] * blocks
+    for done in range(1, blocks):
+        enter = measure.run[:, done] + togo[done + 1]
+        stay = enter[here]
+        if togo[done, here] < stay:
+            moved = measure.move[done, :, here, :] + (measure.start + enter)
+            codec, here = divmod(int(moved.argmin()), moved.shape[1])
+            codecs[done - 1] = codec
+        devices.append(here)
+    codecs[blocks - 1] = int(measure.finish[:, here].argmin())
+    return Path(float(begin.min()), devices, codecs)

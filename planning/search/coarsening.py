@@ -1,0 +1,58 @@
+"""Chains that are too long for their time: neighbouring blocks taken as one, cut where least is sent."""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from planning.search.arrays import Index
+from planning.search.chain_path import Path
+from planning.search.cost_tables import Tables
+from planning.search.limits import Limits
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coarse:
+    """A shorter chain whose blocks are runs of blocks of another.
+
+    Attributes:
+        tables: its arrays.
+        limits: its side constraints.
+        stops: [blocks] where every run ends, in blocks of the other.
+    """
+
+    tables: Tables
+    limits: Limits
+    stops: Index
+
+    def fine(self, path: Path) -> Path:
+        """Return the same route in blocks of the longer chain."""
+        counts = np.diff(self.stops, prepend=0)
+        codecs = np.zeros(int(self.stops[-1]), dtype=np.int64)
+        codecs[self.stops - 1] = path.codecs
+        return Path(path.cost, np.repeat(path.devices, counts).tolist(), codecs.tolist())
+
+
+def coarsened(tables: Tables, limits: Limits, most: int) -> Coarse:
+    """Return a chain of at most ``most`` blocks; each cut is the one of its stretch that may send least."""
+    blocks = tables.blocks
+    sizes = np.array([min(encoding.size_bytes for encoding in offer) for offer in tables.offers])
+    edges = np.unique(np.linspace(1, blocks, max(1, most)).round().astype(np.int64)).tolist()
+    inner = [start + int(sizes[start:stop].argmin()) for start, stop in pairwise(edges)]
+    stops = np.array([*dict.fromkeys(inner), blocks])
+    begins, cuts = np.concatenate([[0], stops[:-1]]), np.concatenate([[0], stops])
+    shorter = replace(
+        tables,
+        run_ms=np.add.reduceat(tables.run_ms, begins, axis=1),
+        offers=tuple(tables.offers[cut] for cut in cuts.tolist()),
+        transfer_ms=tables.transfer_ms[cuts],
+        encode_ms=tables.encode_ms[cuts],
+        decode_ms=tables.decode_ms[cuts],
+    )
+    held = replace(
+        limits,
+        parameter_bytes=tuple(np.add.reduceat(np.array(limits.parameter_bytes), begins).tolist()),
+        working_bytes=tuple(np.maximum.reduceat(np.array(limits.working_bytes), begins).tolist()),
+        polish_limit=limits.polish_limit // 2,
+    )
+    return Coarse(shorter, held, stops)

@@ -1,0 +1,130 @@
+"""Who can compute what and send to whom, looked up once for all streams of a problem."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from planning.problem.crossings import Encoding, allowed_encodings
+from planning.problem.problem import Link, Problem, Stream, link_table
+from planning.search.arrays import Array
+from planning.search.cached_costs import CachedCosts
+
+Kind = tuple[str, str, str | None, int, float | None, float | None]
+"""All of a stream but its name."""
+
+
+class DeviceNetwork:
+    """A problem's devices by model, links by sender, and encodings by cut.
+
+    Attributes:
+        problem: the problem.
+        costs: the cost model of the problem.
+        built: arrays that streams of one model over the same devices share, by model and devices.
+        cuts: routes with one cut, by kind of stream.
+    """
+
+    def __init__(self, problem: Problem, costs: CachedCosts | None = None) -> None:
+        """Index the links of ``problem``; ``costs`` is its cost model, if there is one already."""
+        self.problem = problem
+        self._rank = {name: rank for rank, name in enumerate(problem.devices)}
+        self._links: dict[str, dict[str, Link]] = {}
+        for (sender, receiver), link in link_table(problem.links).items():
+            self._links.setdefault(sender, {})[receiver] = link
+        self._able: dict[str, tuple[str, ...]] = {}
+        self._able_sets: dict[str, frozenset[str]] = {}
+        self._useful: dict[str, tuple[str, ...]] = {}
+        self.costs = costs or CachedCosts(problem)
+        self.built: dict[tuple[str, tuple[str, ...]], object] = {}
+        self.cuts: dict[Kind, object] = {}
+        self._offers: dict[str, tuple[tuple[Encoding, ...], ...]] = {}
+
+    def able(self, model: str) -> tuple[str, ...]:
+        """Return the devices that can run ``model`` and may be used."""
+        found = self._able.get(model)
+        if found is None:
+            problem = self.problem
+            allow, deny = problem.policy.devices.allow, frozenset(problem.policy.devices.deny)
+            allowed = set(problem.devices) if allow is None else set(allow)
+            found = tuple(
+                name
+                for name, device in problem.devices.items()
+                if model in device.block_ms and name in allowed and name not in deny
+            )
+            self._able[model] = found
+        return found
+
+    def can_run(self, device: str, model: str) -> bool:
+        """Say whether ``device`` is among `able`."""
+        found = self._able_sets.get(model)
+        if found is None:
+            found = self._able_sets[model] = frozenset(self.able(model))
+        return device in found
+
+    def useful(self, model: str) -> tuple[str, ...]:
+        """Return those of `able` that a quickest route of a foreign stream may need.
+
+        Not needed is a leaf of the network whose only neighbour runs every block and starts a segment no slower, and
+        holds the whole model: what it would do is done no later where its input comes from.
+        """
+        found = self._useful.get(model)
+        if found is None:
+            able = self.able(model)
+            found = tuple(name for name in able if not self._is_slower_leaf(model, name))
+            self._useful[model] = found
+        return found
+
+    def neighbours(self, device: str) -> list[str]:
+        """Return the devices that ``device`` can send to, in the order of the problem."""
+        return sorted(self._links.get(device, ()), key=self._rank.__getitem__)
+
+    def link(self, sender: str, receiver: str) -> Link | None:
+        """Return the link from ``sender`` to ``receiver``, if there is one."""
+        return self._links.get(sender, {}).get(receiver)
+
+    def offers(self, model: str) -> tuple[tuple[Encoding, ...], ...]:
+        """Return the allowed encodings at every cut 0..B of ``model``."""
+        found = self._offers.get(model)
+        if found is None:
+            own, policy = self.problem.models[model], self.problem.policy
+            found = tuple(allowed_encodings(own, cut, policy) for cut in range(len(own.blocks) + 1))
+            self._offers[model] = found
+        return found
+
+    def matrices(self, nodes: Sequence[str]) -> tuple[Array, Array]:
+        """Return latency (inf without a link), [N, N], and time per byte, [N, N], from row to column, in ms."""
+        position = {name: index for index, name in enumerate(nodes)}
+        latency_ms = np.full((len(nodes), len(nodes)), np.inf)
+        per_byte_ms = np.zeros((len(nodes), len(nodes)))
+        for sender, row in position.items():
+            links = self._links.get(sender, {})
+            for receiver in links if len(links) < len(position) else position:
+                column, link = position.get(receiver), links.get(receiver)
+                if column is not None and link is not None:
+                    latency_ms[row, column] = link.latency_ms
+                    per_byte_ms[row, column] = 8 / (1000 * link.bandwidth_mbps)
+        return latency_ms, per_byte_ms
+
+    def _is_slower_leaf(self, model: str, name: str) -> bool:
+        links = self._links.get(name, {})
+        if len(links) != 1:
+            return False
+        (neighbour,) = links
+        if not self.can_run(neighbour, model) or len(self._links[neighbour]) < 2:
+            return False
+        own, other = self.problem.devices[name], self.problem.devices[neighbour]
+        if other.memory_bytes is not None or other.codec_speed / other.load_factor < own.codec_speed / own.load_factor:
+            return False
+        if own.load_factor * own.segment_overhead_ms < other.load_factor * other.segment_overhead_ms:
+            return False
+        pairs = zip(own.block_ms[model], other.block_ms[model], strict=True)
+        return all(own.load_factor * slow >= other.load_factor * fast for slow, fast in pairs)
+
+
+def kind_of(stream: Stream) -> Kind:
+    """Return all of a stream but its name: two of one kind may take the same routes at the same cost."""
+    return stream.model, stream.source, stream.sink, stream.jobs, stream.rate_hz, stream.deadline_ms
+
+
+def network_of(problem: Problem, known: DeviceNetwork | None) -> DeviceNetwork:
+    """Return what is ``known`` if it is of this very problem, otherwise a new network."""
+    return known if known is not None and known.problem is problem else DeviceNetwork(problem)

@@ -1,0 +1,137 @@
+"""Why a stream has no plan: which constraints stand in the way, and by how much."""
+
+from dataclasses import replace
+
+from planning.cost.constraints import deadline_violation, violations
+from planning.cost.cost_model import CostModel
+from planning.problem.plan import Constraint, Route, StreamPlan, Violation
+from planning.problem.problem import Problem, Stream
+from planning.search.chain_path import cheapest_path
+from planning.search.cost_tables import build_tables, latency_measure
+from planning.search.label_search import search
+from planning.search.limits import limits_of
+from planning.search.result import same_route_for_all
+from shared.policy import DeviceRule, Policy
+
+SHARE = 0.1
+"""Of the time budget, what each of the searches for a reason may take."""
+
+
+def diagnose(problem: Problem, stream: Stream, time_budget_s: float) -> tuple[Violation, ...]:
+    """Return the constraints that keep ``stream`` from having a plan.
+
+    First that the policy leaves no device at all. Then the deadline: the least latency within all other constraints
+    says by how much it is missed. Otherwise each constraint whose removal alone would help, and if there is none, all
+    that the fastest unconstrained route breaks. Empty if the stream does have a plan.
+    """
+    time_budget_s *= SHARE
+    if fastest(problem, stream.name, time_budget_s) is not None:
+        return ()
+    able = [name for name, device in problem.devices.items() if stream.model in device.block_ms]
+    if able and not any(map(problem.policy.devices.permits, able)):
+        return (_none_permitted(problem.policy.devices, stream, able),)
+    limit = problem.deadline_ms(stream)
+    if limit is not None:
+        relaxed = without_deadlines(problem)
+        plan = fastest(relaxed, stream.name, time_budget_s)
+        if plan is not None:
+            latency_ms = CostModel(relaxed).latency_ms(relaxed.stream(stream.name), plan.routes[0])
+            return (deadline_violation(stream, limit, latency_ms),)
+    found: list[Violation] = []
+    for _, relaxed in relaxations(problem):
+        plan = fastest(relaxed, stream.name, time_budget_s)
+        if plan is not None:
+            found += violations(CostModel(problem), {stream.name: plan})
+    if found:
+        return tuple(dict.fromkeys(found))
+    plan = fastest(_unconstrained(problem), stream.name, time_budget_s)
+    if plan is not None:
+        return violations(CostModel(problem), {stream.name: plan})
+    return (_unreachable(problem, stream),)
+
+
+def fastest_within(problem: Problem, stream: Stream, time_budget_s: float) -> Route | None:
+    """Return the quickest route that keeps the constraints, other streams left aside; None if none is found."""
+    plan = fastest(problem, stream.name, time_budget_s * SHARE / len(problem.streams))
+    return None if plan is None else Route(plan.routes[0].stages)
+
+
+def fastest(problem: Problem, name: str, time_budget_s: float) -> StreamPlan | None:
+    """Return a stream's quickest route within its constraints, for all of its jobs; None if none is found.
+
+    Exact while the shortest path keeps the constraints; beyond that the label search may end before it has proved it.
+
+    Args:
+        problem: whose other streams are left aside.
+        name: the stream's.
+        time_budget_s: for the label search.
+    """
+    stream = problem.stream(name)
+    tables = build_tables(problem, stream)
+    latency = latency_measure(tables)
+    path = cheapest_path(latency)
+    if path is None:
+        return None
+    plan = same_route_for_all(tables.route(path.devices, path.codecs, 1), stream.jobs)
+    if violations(CostModel(problem), {name: plan}):
+        path = search(tables, latency, None, limits_of(problem, tables, time_budget_s)).path
+    return None if path is None else same_route_for_all(tables.route(path.devices, path.codecs, 1), stream.jobs)
+
+
+def relaxations(problem: Problem) -> list[tuple[Constraint, Problem]]:
+    """Return the problem without each of its constraints in turn, the deadline excepted."""
+    policy = problem.policy
+    relaxed = [
+        (Constraint.DEVICES, _with_policy(problem, replace(policy, devices=DeviceRule()))),
+        (Constraint.RAW_INPUT, _with_policy(problem, replace(policy, raw_input_stays_on_source=False))),
+        (Constraint.MAX_DEVICES, _with_policy(problem, replace(policy, max_devices=None))),
+        (Constraint.MEMORY, _endless_memory(problem)),
+    ]
+    return [(constraint, candidate) for constraint, candidate in relaxed if candidate != problem]
+
+
+def without_deadlines(problem: Problem) -> Problem:
+    """Return the problem without the deadlines of its streams and of its policy."""
+    streams = tuple(replace(stream, deadline_ms=None) for stream in problem.streams)
+    return replace(problem, streams=streams, policy=replace(problem.policy, deadline_ms=None))
+
+
+def _unconstrained(problem: Problem) -> Problem:
+    policy = replace(problem.policy, devices=DeviceRule(), raw_input_stays_on_source=False, max_devices=None)
+    return _endless_memory(without_deadlines(_with_policy(problem, policy)))
+
+
+def _with_policy(problem: Problem, policy: Policy) -> Problem:
+    return replace(problem, policy=policy)
+
+
+def _endless_memory(problem: Problem) -> Problem:
+    devices = {name: replace(device, memory_bytes=None) for name, device in problem.devices.items()}
+    return replace(problem, devices=devices)
+
+
+def _none_permitted(rule: DeviceRule, stream: Stream, able: list[str]) -> Violation:
+    """Return the reason of a policy that allows none of the devices that can run the stream's model."""
+    keys = ("devices.deny",) if rule.allow is None else ("devices.allow", "devices.deny")
+    message = (
+        f"stream {stream.name}: the policy allows none of the devices that can run the model "
+        f"({', '.join(able)}): change {' or '.join(keys if rule.deny else keys[:1])} so that one of them may"
+    )
+    return Violation(Constraint.DEVICES, stream.name, message)
+
+
+def _unreachable(problem: Problem, stream: Stream) -> Violation:
+    able = [name for name, device in problem.devices.items() if stream.model in device.block_ms]
+    if not able:
+        message = f"stream {stream.name}: no device can run model {stream.model}"
+    elif stream.sink is None:
+        message = f"stream {stream.name}: none of {', '.join(able)} can be reached from {stream.source}"
+    else:
+        message = f"stream {stream.name}: no route from {stream.source} to {stream.sink}"
+    return Violation(Constraint.ROUTE, stream.name, message)
+
+
+def no_split(stream: Stream, strategy: str) -> Violation:
+    """Return the reason of an algorithm that finds no plan of its shape although there may be others."""
+    message = f"stream {stream.name}: no plan of the shape that {strategy} considers keeps the constraints"
+    return Violation(Constraint.ROUTE, stream.name, message)

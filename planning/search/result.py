@@ -1,0 +1,88 @@
+"""How an algorithm ends: in a plan with its predicted cost, or in the reasons why there is none."""
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+
+from planning.cost.constraints import violations
+from planning.cost.cost_model import CostModel
+from planning.problem.plan import Constraint, Infeasible, Plan, Route, StreamPlan, Violation
+from planning.problem.problem import Problem
+from planning.search.cached_costs import CachedCosts
+from shared.policy import QueueDiscipline
+
+BOUND_SLACK = 1e-9
+"""Relative rounding error by which a plan may seem to beat a bound."""
+
+
+def same_route_for_all(route: Route, jobs: int) -> StreamPlan:
+    """Return the plan that sends all jobs of a stream along one route."""
+    return StreamPlan((Route(route.stages, jobs),), tuple(range(jobs)))
+
+
+def policy_queues(problem: Problem, plans: Mapping[str, StreamPlan]) -> dict[str, QueueDiscipline]:
+    """Return the policy's discipline for every device that computes."""
+    used = dict.fromkeys(device for plan in plans.values() for route in plan.routes for device in route.devices)
+    return {device: problem.policy.queue for device in used}
+
+
+def make_plan(
+    problem: Problem,
+    strategy: str,
+    plans: Mapping[str, StreamPlan],
+    *,
+    optimal: bool = False,
+    lower_bound: float | None = None,
+    turns: Sequence[str] = (),
+    costs: CostModel | None = None,
+) -> Plan | Infeasible:
+    """Return the plan with its predicted cost, or the constraints that it breaks.
+
+    Proofs and bounds are about stages that are not split; where a stage could be, none is told.
+
+    Args:
+        problem: the problem that was solved.
+        strategy: name of the algorithm.
+        plans: routes per stream.
+        optimal: whether it is proved that no plan costs less.
+        lower_bound: a proved bound of the cost, if one is known.
+        turns: the order in which the jobs of several streams start.
+        costs: the cost model of the problem, if there is one already.
+    """
+    objective = problem.policy.objective
+    costs = costs or CachedCosts(problem)
+    broken = violations(costs, plans)
+    if broken:
+        return Infeasible(strategy, objective, broken)
+    by_name = {stream.name: stream for stream in problem.streams}
+    queues = policy_queues(problem, plans)
+    predicted = costs.predict(plans, queues, turns)
+    streams = {
+        name: StreamPlan(
+            plan.routes, plan.order, predicted if len(plans) == 1 else costs.predict_stream(by_name[name], plan)
+        )
+        for name, plan in plans.items()
+    }
+    cost = costs.cost(objective, plans, predicted, queues, turns)
+    if may_split(problem):
+        optimal, lower_bound = False, None
+    if optimal:
+        lower_bound = cost
+    elif lower_bound is not None:
+        lower_bound = min(lower_bound, cost) if isfinite(lower_bound) else None
+    return Plan(strategy, objective, streams, predicted, cost, optimal, lower_bound, None, queues, tuple(turns))
+
+
+def may_split(problem: Problem) -> bool:
+    """Say whether a stage of some stream could be computed in tiles by several devices, which no strategy looks at."""
+    for name in {stream.model for stream in problem.streams}:
+        able = sum(name in device.block_ms for device in problem.devices.values())
+        rows = (block.rows for block in problem.models[name].blocks)
+        if able > 1 and any(profile is not None and profile.output_rows > 1 for profile in rows):
+            return True
+    return False
+
+
+def unsupported(problem: Problem, strategy: str, message: str) -> Infeasible:
+    """Return the answer of an algorithm that does not handle this kind of problem."""
+    violation = Violation(Constraint.SUPPORT, strategy, f"{strategy}: {message}")
+    return Infeasible(strategy, problem.policy.objective, (violation,))

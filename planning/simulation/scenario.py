@@ -1,0 +1,101 @@
+"""What happens around a running plan: loads and bandwidths that change, devices and links that go and come back."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from planning.cost.operations import Work
+from planning.problem.problem import Problem, link_table
+from planning.simulation.arrivals import Recorded
+from planning.simulation.event_loop import RateChange
+
+
+class UnknownPlaceError(LookupError):
+    """A change names a device or a link that the problem does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadChange:
+    """From ``at_ms`` on a device has this load factor; None: it is gone, until a later change names a load again."""
+
+    at_ms: float
+    device: str
+    load_factor: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class BandwidthChange:
+    """From ``at_ms`` on a link has this bandwidth; None: it is gone, until a later change names a bandwidth again.
+
+    A link that the problem lists in one direction only changes in both.
+    """
+
+    at_ms: float
+    source: str
+    target: str
+    bandwidth_mbps: float | None
+
+
+Change = LoadChange | BandwidthChange
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A story to run a plan through: changes, and the recorded arrivals of streams, in ms."""
+
+    changes: tuple[Change, ...] = ()
+    arrivals: Mapping[str, Recorded] = field(default_factory=dict)
+
+
+def rate_changes(problem: Problem, changes: Iterable[Change]) -> tuple[RateChange, ...]:
+    """Return how fast the devices of ``problem`` compute and send after each change, relative to before the first.
+
+    What is under way stands still while its device, its link or its receiver is gone; nothing is lost. Changes of the
+    same instant take effect in the order given. Latencies of links stay.
+
+    Raises:
+        UnknownPlaceError: for a device or link that there is none of.
+    """
+    state = _State(problem)
+    ordered = sorted(changes, key=lambda change: change.at_ms)
+    return tuple(rate for change in ordered for rate in state.apply(change))
+
+
+class _State:
+    """Present loads and bandwidths, None where gone."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._links = link_table(problem.links)
+        self._loads: dict[str, float | None] = {name: own.load_factor for name, own in problem.devices.items()}
+        self._mbps: dict[tuple[str, str], float | None] = {
+            ends: own.bandwidth_mbps for ends, own in self._links.items()
+        }
+
+    def apply(self, change: Change) -> Iterator[RateChange]:
+        """Take a change in; yield the rates that follow from it."""
+        match change:
+            case LoadChange(at_ms, device, load_factor):
+                if device not in self._loads:
+                    raise UnknownPlaceError(f"there is no device {device}")
+                was_gone = self._loads[device] is None
+                self._loads[device] = load_factor
+                first = self._problem.devices[device].load_factor
+                yield RateChange(at_ms, device, Work.COMPUTE, 0.0 if load_factor is None else first / load_factor)
+                if was_gone != (load_factor is None):
+                    for ends in self._mbps:
+                        if device in ends:
+                            yield self._sending(at_ms, *ends)
+            case BandwidthChange(at_ms, source, target, bandwidth_mbps):
+                link = self._links.get((source, target))
+                if link is None:
+                    raise UnknownPlaceError(f"there is no link from {source} to {target}")
+                for ends in ((source, target), (target, source)):
+                    if self._links.get(ends) is link:
+                        self._mbps[ends] = bandwidth_mbps
+                        yield self._sending(at_ms, *ends)
+
+    def _sending(self, at_ms: float, sender: str, receiver: str) -> RateChange:
+        now = self._mbps[sender, receiver]
+        gone = now is None or self._loads[sender] is None or self._loads[receiver] is None
+        rate = 0.0 if now is None or gone else now / self._links[sender, receiver].bandwidth_mbps
+        return RateChange(at_ms, sender, Work.SEND, rate, receiver)

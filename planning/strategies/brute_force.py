@@ -1,0 +1,48 @@
+"""Duan & Wu's baseline BF: every way to give the jobs of a burst their cuts, each in Johnson's order."""
+
+from dataclasses import dataclass, field
+from itertools import combinations_with_replacement
+from math import comb
+
+from planning.problem.plan import Infeasible, Plan
+from planning.problem.problem import Problem
+from planning.scheduling.burst_planning import Curve, burst_curves, solve_bursts
+from planning.scheduling.identical_jobs import ordered_makespan_ms
+from planning.search.device_network import DeviceNetwork, network_of
+from planning.search.result import unsupported
+from planning.search.two_device_splits import one_cuts
+
+CHOICES_PER_SECOND = 3_000
+"""How many choices of cuts a second of time budget buys, of bursts of USUAL_JOBS jobs or fewer."""
+USUAL_JOBS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class BruteForce:
+    """Compares all C(n + k - 1, n) multisets of k cuts for n jobs; says when there are more than its budget allows.
+
+    Exact on the cuts that virtual blocking leaves, with the server's time neglected as in the paper.
+    """
+
+    name: str = "jps:brute_force"
+    description: str = "baseline BF: every choice of cuts for the jobs of a burst; small bursts only"
+    citation: str = "Duan & Wu, Optimizing job offloading schedule for collaborative DNN inference, section 6"
+    network: DeviceNetwork | None = field(default=None, repr=False, compare=False)
+
+    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+        """Return the best choice for every stream on its own."""
+        network = network_of(problem, self.network)
+        limit = 300 + int(CHOICES_PER_SECOND * time_budget_s)
+        for stream in problem.streams:
+            curves = burst_curves(one_cuts(problem, stream, network)).values()
+            choices = sum(comb(stream.jobs + len(curve.blocks()) - 1, stream.jobs) for curve in curves)
+            size = choices * max(1.0, stream.jobs / USUAL_JOBS)
+            if size > limit:
+                message = f"about {size:.3g} choices of cuts for stream {stream.name}, more than {limit}"
+                return unsupported(problem, self.name, message)
+        return solve_bursts(network, self.name, _all_choices, time_budget_s)
+
+
+def _all_choices(curve: Curve, jobs: int) -> list[list[int]]:
+    options = (list(choice) for choice in combinations_with_replacement(curve.blocks(), jobs))
+    return [min(options, key=lambda option: ordered_makespan_ms(curve.jobs, option))]

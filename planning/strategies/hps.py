@@ -1,0 +1,132 @@
+"""HPS: bursts of different models from the same source, each job cut as JPS does, all started in one order."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+from planning.cost.cost_model import CostModel
+from planning.problem.plan import Infeasible, Plan, Route
+from planning.problem.problem import Problem
+from planning.scheduling.burst_planning import Curve, burst_curves, grouped_plan
+from planning.scheduling.identical_jobs import best_cuts, jps_cuts, pareto_cuts
+from planning.scheduling.johnson import Job, groups_makespan_ms, johnson_key
+from planning.search.device_network import DeviceNetwork, network_of
+from planning.search.infeasibility import diagnose, no_split
+from planning.search.result import make_plan
+from planning.search.two_device_splits import one_cuts
+
+MOVES_PER_SECOND = 100_000
+"""How many jobs may be put in order per second of time budget, all changes of cuts together."""
+
+HELPERS_PER_SECOND = 100
+"""How many pairs of stream and helper may be looked at per second of time budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hps:
+    """Per stream the cuts of algorithm 2 (Duan & Wu), then Johnson's order over the union of all jobs.
+
+    For chains the union of the jobs has no precedence, and algorithms 4 and 5 reduce to Johnson's rule;
+    ``precedence`` has them, and the exact rule, for trees. With ``joint`` (this project) the cuts start from the best
+    burst of every stream and single jobs change theirs as long as the makespan of the union falls. O(n log n) per
+    evaluation. The jobs of all streams go to the helper that serves the first best.
+    """
+
+    name: str = "hps"
+    description: str = "bursts of different models from one source: JPS cuts, one Johnson's order over all jobs"
+    citation: str = "Duan & Wu, Optimizing job offloading schedule for collaborative DNN inference, section 5"
+    joint: bool = False
+    network: DeviceNetwork | None = field(default=None, repr=False, compare=False)
+
+    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+        """Return the best burst of all streams together."""
+        network = network_of(problem, self.network)
+        curves = [burst_curves(one_cuts(problem, stream, network)) for stream in problem.streams]
+        for stream, curve in zip(problem.streams, curves, strict=True):
+            if not curve:
+                reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
+                return Infeasible(self.name, problem.policy.objective, reasons)
+        costs = network.costs
+        helpers = _busiest(curves, max(1, int(HELPERS_PER_SECOND * time_budget_s / len(curves))))
+        moves = int(MOVES_PER_SECOND * time_budget_s / len(helpers)) if self.joint else 0
+        answers = [
+            self._with_helper(costs, [curve.get(helper) or next(iter(curve.values())) for curve in curves], moves)
+            for helper in helpers
+        ]
+        plans = [answer for answer in answers if isinstance(answer, Plan)]
+        if len(plans) < 2:
+            return plans[0] if plans else answers[0]
+        return min(plans, key=lambda plan: costs.makespan_ms(plan.streams, plan.disciplines, plan.turns))
+
+    def _with_helper(self, costs: CostModel, curves: Sequence[Curve], moves: int) -> Plan | Infeasible:
+        problem = costs.problem
+        kept = [pareto_cuts(curve.jobs) if self.joint else curve.blocks() for curve in curves]
+        useful = [[curve.jobs[place] for place in own] for curve, own in zip(curves, kept, strict=True)]
+        choose = best_cuts if self.joint else jps_cuts
+        cuts = [choose(jobs, stream.jobs) for jobs, stream in zip(useful, problem.streams, strict=True)]
+        if moves:
+            cuts = _improved(problem, useful, cuts, moves)
+        counts = Counter((place, cut) for place, own in enumerate(cuts) for cut in own)
+        order = sorted(counts, key=lambda entry: johnson_key(useful[entry[0]][entry[1]]))
+        taken: list[list[tuple[Route, int]]] = [[] for _ in curves]
+        turns: list[str] = []
+        for place, cut in order:
+            taken[place].append((curves[place].route(kept[place][cut]), counts[place, cut]))
+            turns += [problem.streams[place].name] * (counts[place, cut] if len(curves) > 1 else 0)
+        plans = {stream.name: grouped_plan(own) for stream, own in zip(problem.streams, taken, strict=True)}
+        return make_plan(problem, self.name, plans, turns=turns, costs=costs)
+
+
+def _busiest(curves: Sequence[Mapping[str, Curve]], most: int) -> list[str]:
+    """Return at most so many helpers: those that most streams can use, and that serve a stream best, first."""
+    rank: dict[str, tuple[int, float]] = {}
+    for curve in curves:
+        for helper, own in curve.items():
+            streams, total_ms = rank.get(helper, (0, 0.0))
+            rank[helper] = streams + 1, total_ms + float(own.uniform_ms(1).min())
+    return sorted(rank, key=lambda helper: (-rank[helper][0], rank[helper][1]))[:most]
+
+
+def _improved(problem: Problem, curves: Sequence[Sequence[Job]], cuts: list[list[int]], moves: int) -> list[list[int]]:
+    """Give single jobs another cut as long as the makespan of the union falls; jobs of a source share its machines.
+
+    Ends when ``moves`` jobs have been put in order.
+    """
+    shared = _by_source(problem)
+    times_ms = [_union_ms(places, curves, cuts) for places in shared]
+    improving = True
+    while improving and moves > 0:
+        improving = False
+        group = max(range(len(shared)), key=times_ms.__getitem__)
+        size = sum(len(cuts[place]) for place in shared[group])
+        options = []
+        for place in shared[group]:
+            for old, new in product(dict.fromkeys(cuts[place]), range(len(curves[place]))):
+                if new != old and moves > 0:
+                    changed = _with_change(cuts, place, old, new)
+                    options.append((_union_ms(shared[group], curves, changed), changed))
+                    moves -= size
+        least_ms, changed = min(options, key=lambda option: option[0], default=(times_ms[group], cuts))
+        if least_ms < times_ms[group] * (1 - 1e-9):
+            cuts, times_ms[group], improving = changed, least_ms, True
+    return cuts
+
+
+def _with_change(cuts: list[list[int]], place: int, old: int, new: int) -> list[list[int]]:
+    changed = [list(own) for own in cuts]
+    changed[place][changed[place].index(old)] = new
+    return changed
+
+
+def _by_source(problem: Problem) -> list[list[int]]:
+    """Return the places of the streams of every source."""
+    places: dict[str, list[int]] = {}
+    for place, stream in enumerate(problem.streams):
+        places.setdefault(stream.source, []).append(place)
+    return list(places.values())
+
+
+def _union_ms(places: Sequence[int], curves: Sequence[Sequence[Job]], cuts: Sequence[Sequence[int]]) -> float:
+    counts = Counter(curves[place][cut] for place in places for cut in cuts[place])
+    return groups_makespan_ms((job, counts[job]) for job in sorted(counts, key=johnson_key))

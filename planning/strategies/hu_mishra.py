@@ -1,0 +1,170 @@
+"""Hu & Mishra: as many layers at the source as the deadline allows, the rest on one or two helpers."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from math import inf
+
+import numpy as np
+
+from planning.cost.constraints import SLACK, exceeds
+from planning.problem.plan import Infeasible, Plan, Route, StreamPlan
+from planning.problem.problem import Problem, Stream
+from planning.search.arrays import Array, Flags
+from planning.search.cost_tables import build_tables, latency_measure, spans_ms
+from planning.search.device_network import DeviceNetwork, network_of
+from planning.search.infeasibility import diagnose, no_split
+from planning.search.result import make_plan, same_route_for_all
+from planning.search.two_device_splits import SplitTable, one_cuts
+
+
+@dataclass(frozen=True, slots=True)
+class HuMishra:
+    """Algorithm 1 of Hu & Mishra: the largest local part whose latency keeps the deadline; O(D^2 P^2).
+
+    P are the cuts after pooling layers (blocks with "pool" in their name) and the two ends; all cuts where a model has
+    no pooling, and with ``all_cuts``. Resolutions: the printed loop has no break, so the smallest feasible local part
+    would survive; the first one from the top is returned instead, as the text says, unless ``as_printed``. Layer b is
+    not counted twice and each cut has its own transfer times. Without a feasible cut the plan of least latency is
+    tried, which misses the deadline: the answer then is infeasible and says by how much. Without a deadline everything
+    stays local. One helper is tried before two, the faster one first. The server's load is its load factor.
+    """
+
+    name: str = "hu_mishra"
+    description: str = "most layers at the source within the deadline, the rest on one or two helpers"
+    citation: str = "Hu & Mishra, A dynamic distributed scheduler for DNN inference on the edge, algorithm 1"
+    as_printed: bool = False
+    all_cuts: bool = False
+    network: DeviceNetwork | None = field(default=None, repr=False, compare=False)
+
+    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+        """Return the plan of algorithm 1 for every stream on its own."""
+        network = network_of(problem, self.network)
+        plans: dict[str, StreamPlan] = {}
+        for stream in problem.streams:
+            route = self._route(network, stream)
+            if route is None:
+                reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
+                return Infeasible(self.name, problem.policy.objective, reasons)
+            plans[stream.name] = same_route_for_all(route, stream.jobs)
+        return make_plan(problem, self.name, plans, costs=network.costs)
+
+    def _route(self, network: DeviceNetwork, stream: Stream) -> Route | None:
+        deadline_ms = network.problem.deadline_ms(stream) or inf
+        fallback: _Timed | None = None
+        printed: _Timed | None = None
+        cuts = every_cut(network.problem, stream) if self.all_cuts else pool_cuts(network.problem, stream)
+        for timed in _groups(network, stream, cuts):
+            if fallback is None or timed.latency_ms < fallback.latency_ms:
+                fallback = timed
+            if not exceeds(timed.latency_ms, deadline_ms):
+                if not self.as_printed or timed.local:
+                    return timed.route()
+                printed = timed
+        chosen = printed or fallback
+        return None if chosen is None else chosen.route()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Timed:
+    """The quickest route of a group that keeps all constraints but the deadline, and how to make it."""
+
+    latency_ms: float
+    local: bool
+    route: Callable[[], Route]
+
+
+def pool_cuts(problem: Problem, stream: Stream) -> list[int]:
+    """Return the cuts that Hu & Mishra consider: after pooling layers, and the two ends; ascending.
+
+    A pooling layer is a block with "pool" in its name, and cut n is before block n. Every cut where there is none.
+    """
+    blocks = problem.models[stream.model].blocks
+    pools = [index + 1 for index, block in enumerate(blocks) if "pool" in block.name.lower()]
+    return sorted({0, *pools, len(blocks)}) if pools else every_cut(problem, stream)
+
+
+def every_cut(problem: Problem, stream: Stream) -> list[int]:
+    """Return all cuts of the stream's model, its two ends among them, ascending."""
+    return list(range(len(problem.models[stream.model].blocks) + 1))
+
+
+def _groups(network: DeviceNetwork, stream: Stream, cuts: Sequence[int]) -> Iterator[_Timed]:
+    """Yield the best of every group, in the order of preference: less and less at the source, one helper before two."""
+    problem = network.problem
+    found = one_cuts(problem, stream, network)
+    blocks = cuts[-1]
+    latency_ms = np.where(found.allowed, found.latency_ms, np.inf)
+    yield from _best_of(found, np.where(found.helper < 0, latency_ms, np.inf))
+    pairs = _Pairs(network, stream)
+    for cut in reversed(cuts[:-1]):
+        yield from _best_of(found, np.where((found.helper >= 0) & (found.cut == cut), latency_ms, np.inf))
+        yield from pairs.quickest(cut, [other for other in reversed(cuts) if cut < other < blocks])
+
+
+def _best_of(cuts: SplitTable, latency_ms: Array) -> Iterator[_Timed]:
+    if len(latency_ms) and np.isfinite(latency_ms.min()):
+        least = int(latency_ms.argmin())
+        yield _Timed(float(latency_ms[least]), bool(cuts.helper[least] < 0), partial(cuts.route, least))
+
+
+class _Pairs:
+    """Routes over the source and two helpers; what is sent travels in the encoding that is there soonest."""
+
+    def __init__(self, network: DeviceNetwork, stream: Stream) -> None:
+        self._tables = tables = build_tables(network.problem, stream, network)
+        self._policy = network.problem.policy
+        model = network.problem.models[stream.model]
+        self._parameters = np.array([0.0, *(block.parameter_bytes for block in model.blocks)]).cumsum()
+        self._working = np.array([block.working_bytes for block in model.blocks])
+        limits = [network.problem.devices[name].memory_bytes for name in tables.nodes]
+        self._room = np.array([inf if limit is None else limit + SLACK * max(1.0, limit) for limit in limits])
+        latency = latency_measure(tables)
+        self._span = spans_ms(tables)
+        self._move, self._codec = latency.move.min(axis=1), latency.move.argmin(axis=1)
+        self._finish, self._finish_codec = latency.finish.min(axis=0), latency.finish.argmin(axis=0)
+        self._raw = latency.move[0, 0, tables.source].copy()
+        nodes = len(tables.nodes)
+        self._helper = np.arange(nodes) != tables.source
+        self._distinct = ~np.eye(nodes, dtype=np.bool_)
+
+    def quickest(self, cut: int, seconds: Sequence[int]) -> Iterator[_Timed]:
+        """Yield the quickest pair for every second cut; nothing where no pair keeps the constraints."""
+        tables, policy = self._tables, self._policy
+        most = policy.max_devices
+        if not seconds or (cut == 0 and policy.raw_input_stays_on_source):
+            return
+        if most is not None and most < (2 if cut == 0 else 3):
+            return
+        source, blocks = tables.source, tables.blocks
+        before = 0.0
+        reach = np.where(self._helper, self._raw, np.inf)
+        if cut:
+            before = float(self._span[source, 0, cut]) if self._fits(0, cut)[source] else inf
+            reach = np.where(self._helper, self._move[cut, source], np.inf)
+        begin = before + reach
+        if not np.isfinite(begin).any():
+            return
+        for second in seconds:
+            near = np.where(self._fits(cut, second), begin + self._span[:, cut, second], np.inf)
+            far = np.where(self._helper & self._fits(second, blocks), self._span[:, second, blocks], np.inf)
+            total = near[:, None] + self._move[second] + (far + self._finish)
+            total = np.where(self._distinct, total, np.inf)
+            least = int(total.argmin())
+            pair = divmod(least, len(tables.nodes))
+            if np.isfinite(total[pair]):
+                yield _Timed(float(total[pair]), False, partial(self._route, cut, second, *pair))
+
+    def _route(self, cut: int, second: int, near: int, far: int) -> Route:
+        tables, blocks = self._tables, self._tables.blocks
+        codecs = [0] * blocks
+        if cut:
+            codecs[cut - 1] = int(self._codec[cut, tables.source, near])
+        codecs[second - 1] = int(self._codec[second, near, far])
+        codecs[-1] = int(self._finish_codec[far])
+        return tables.route([tables.source] * cut + [near] * (second - cut) + [far] * (blocks - second), codecs, 1)
+
+    def _fits(self, start: int, stop: int) -> Flags:
+        """Say which nodes can hold blocks [start, stop) in their memory, [D]."""
+        need = self._parameters[stop] - self._parameters[start] + self._working[start:stop].max()
+        return np.asarray(need <= self._room)

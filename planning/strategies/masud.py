@@ -1,0 +1,162 @@
+"""Masud: an adaptive heuristic that weighs latency against the bottleneck and energy under the present load."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from planning.cost.cost_model import CostModel
+from planning.problem.plan import Infeasible, Plan, Route, StreamPlan
+from planning.problem.problem import Problem, Stream
+from planning.search.arrays import Index
+from planning.search.cost_tables import Tables, build_tables, latency_measure, spans_ms, with_source
+from planning.search.device_network import DeviceNetwork, Kind, kind_of, network_of
+from planning.search.infeasibility import diagnose, no_split
+from planning.search.result import make_plan, same_route_for_all, unsupported
+from planning.search.simple_routes import keeps_constraints
+
+MAX_DEVICES = 300
+"""Above so many devices, chains over all of them take too long."""
+
+MAX_SPANS = 10_000_000
+"""Up to how many segments (devices x blocks squared) are compared: about a second and 240 MB."""
+
+LEVELS = 24
+"""How many bounds of the slowest stage are tried between the tightest and none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Masud:
+    """Contiguous segments that minimise latency_weight x latency + (1 - latency_weight) x slowest stage.
+
+    The proposal describes monitoring, a load-aware heuristic and a learned partitioner in prose only; this is the
+    heuristic made concrete. Block times are divided by the idle share of a device, which is what a load factor says.
+    For each of LEVELS bounds of the slowest stage, the quickest chain of segments that keeps it, by dynamic
+    programming over cuts and devices, O(LEVELS B^2 D^2); the best weighted sum wins. ``energy_weight_ms_per_j`` adds
+    energy. Hysteresis (a gain of 10 % for three samples, every 5 s at most) is the policy's min_gain and cooldown.
+    """
+
+    name: str = "masud"
+    description: str = "load-aware chain of segments: weighted latency, slowest stage and energy"
+    citation: str = (
+        "Masud, Optimizing distributed DNN inference for low latency and energy efficiency on edge devices; "
+        "measured later as ParetoPipe (arXiv 2601.08025)"
+    )
+    latency_weight: float = 0.5
+    energy_weight_ms_per_j: float = 0.0
+    network: DeviceNetwork | None = field(default=None, repr=False, compare=False)
+
+    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+        """Return the best weighted chain for every stream on its own."""
+        network = network_of(problem, self.network)
+        costs = network.costs
+        devices = max(len(network.able(stream.model)) for stream in problem.streams)
+        if devices > MAX_DEVICES:
+            return unsupported(problem, self.name, f"{devices} devices, more than {MAX_DEVICES}")
+        spans = max(
+            len(network.able(stream.model)) * len(problem.models[stream.model].blocks) ** 2
+            for stream in problem.streams
+        )
+        if spans > MAX_SPANS:
+            return unsupported(problem, self.name, f"{spans} segments to compare, more than {MAX_SPANS}")
+        plans: dict[str, StreamPlan] = {}
+        shared: dict[tuple[str, tuple[str, ...], int | None], _Chains] = {}
+        alike: dict[Kind, Route] = {}
+        for stream in problem.streams:
+            if (known := alike.get(kind_of(stream))) is not None:
+                plans[stream.name] = same_route_for_all(known, stream.jobs)
+                continue
+            tables = build_tables(problem, stream, network)
+            key = stream.model, tables.nodes, tables.sink
+            chains = shared.get(key)
+            if chains is None:
+                chains = shared[key] = _Chains(tables)
+            route = self._best(costs, stream, chains.quickest(tables))
+            if route is None:
+                reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
+                return Infeasible(self.name, problem.policy.objective, reasons)
+            alike[kind_of(stream)] = route
+            plans[stream.name] = same_route_for_all(route, stream.jobs)
+        return make_plan(problem, self.name, plans, costs=costs)
+
+    def _best(self, costs: CostModel, stream: Stream, routes: Sequence[Route]) -> Route | None:
+        best: tuple[tuple[float, float], Route] | None = None
+        for route in dict.fromkeys(routes):
+            if not keeps_constraints(costs.problem, stream, route, costs):
+                continue
+            slowest_ms = max(costs.busy_ms(stream, route).values(), default=0.0)
+            latency_ms = costs.latency_ms(stream, route)
+            score = self.latency_weight * latency_ms + (1 - self.latency_weight) * slowest_ms
+            score += self.energy_weight_ms_per_j * costs.energy_j(stream, route)
+            if best is None or (score, latency_ms) < best[0]:
+                best = (score, latency_ms), route
+        return None if best is None else best[1]
+
+
+class _Chains:
+    """Chains of segments over one stream's tables; what is sent travels in the encoding that is there soonest."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._span = spans_ms(tables)
+        latency = latency_measure(tables)
+        self._latency = latency
+        self._finish, self._finish_codec = latency.finish.min(axis=0), latency.finish.argmin(axis=0)
+        self._move, self._codec = latency.move.min(axis=1), latency.move.argmin(axis=1)
+        self._blocks = tables.blocks
+        self._bound_ms = np.array(self._levels())
+        self._decide()
+
+    def _levels(self) -> list[float]:
+        """Return bounds from the largest single piece that cannot be avoided up to none."""
+        least = float(self._tables.run_ms.min(axis=0).max())
+        whole = float(np.where(np.isfinite(self._span[:, 0, -1]), self._span[:, 0, -1], 0.0).max())
+        if not np.isfinite(least) or whole <= 0:
+            return [np.inf]
+        return [*np.geomspace(max(least, whole / 1000), max(whole, least), LEVELS).tolist(), np.inf]
+
+    def _decide(self) -> None:
+        """Find, per level, the quickest chain in which no segment and no transfer takes longer, from every cut."""
+        blocks, nodes = self._blocks, len(self._tables.nodes)
+        bound_ms = self._bound_ms[:, None, None]
+        count = len(self._bound_ms)
+        togo = np.full((blocks + 1, count, nodes), np.inf)
+        stops = np.zeros((blocks, count, nodes), dtype=np.int64)
+        after = np.zeros((blocks + 1, count, nodes), dtype=np.int64)
+        leave = np.full((count, nodes, blocks + 1), np.inf)
+        leave[:, :, blocks] = np.where(self._finish <= bound_ms[:, 0], self._finish, np.inf)
+        for start in range(blocks - 1, -1, -1):
+            span = self._span[:, start, start + 1 :]
+            total = np.where(span <= bound_ms, span + leave[:, :, start + 1 :], np.inf)
+            stops[start] = start + 1 + total.argmin(axis=2)
+            togo[start] = total.min(axis=2)
+            if start:
+                sent = self._move[start]
+                moves = np.where(sent <= bound_ms, sent, np.inf) + togo[start][:, None, :]
+                after[start] = moves.argmin(axis=2)
+                leave[:, :, start] = moves.min(axis=2)
+        self._togo, self._stops, self._after = togo[0], stops, after
+
+    def quickest(self, tables: Tables) -> list[Route]:
+        """Return the quickest chain of every level from the source of ``tables``, where there is one."""
+        first = with_source(self._latency, tables).first
+        begin = np.where(first <= self._bound_ms[:, None], first, np.inf) + self._togo
+        found = []
+        for level, node in enumerate(begin.argmin(axis=1).tolist()):
+            if np.isfinite(begin[level, node]):
+                found.append(self._read(self._stops[:, level], self._after[:, level], node))
+        return found
+
+    def _read(self, stops: Index, after: Index, node: int) -> Route:
+        """Return the chain that begins on ``node``, from the decisions at every cut."""
+        blocks, cut = self._blocks, 0
+        devices: list[int] = []
+        codecs: list[int] = []
+        while cut < blocks:
+            stop = int(stops[cut, node])
+            following = int(after[stop, node]) if stop < blocks else node
+            codec = self._codec[stop, node, following] if stop < blocks else self._finish_codec[node]
+            devices += [node] * (stop - cut)
+            codecs += [int(codec)] * (stop - cut)
+            node, cut = following, stop
+        return self._tables.route(devices, codecs, 1)

@@ -1,0 +1,273 @@
+"""All streams at once, exactly: a mixed-integer linear programme over blocks, devices and encodings."""
+
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+
+from planning.cost.constraints import SLACK
+from planning.cost.operations import Work
+from planning.problem.plan import Constraint, Infeasible, Plan, StreamPlan, Violation
+from planning.problem.problem import Problem, Stream
+from planning.search.arrays import Array
+from planning.search.chain_path import cheapest_path
+from planning.search.cost_tables import (
+    CostMeasure,
+    Tables,
+    build_tables,
+    busy_measure,
+    energy_measure,
+    latency_measure,
+    off_source_measure,
+)
+from planning.search.device_network import DeviceNetwork
+from planning.search.infeasibility import diagnose
+from planning.search.milp_model import Programme, Solution
+from planning.search.result import make_plan, same_route_for_all, unsupported
+from shared.policy import Objective
+
+NODES_PER_SECOND = 500
+"""How many nodes of the search tree a second of time budget buys, for problems of EASY_SIZE variables or fewer."""
+
+EASY_SIZE = 500
+
+VARIABLES_PER_SECOND = 1_000
+"""Up to how many variables a second of time budget is worth a search; problems of EASY_SIZE always are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Milp:
+    """One route per stream, jointly: memory and busy times that streams share are exact here.
+
+    Binary variables place block i of a stream on device d; arcs between neighbouring blocks carry transfers, encodings
+    and segment starts. Deadlines, memory (parameters plus the largest activation), the number of devices and the
+    source rule are linear. For throughput the largest busy time is minimised. Exponential in the worst case; bounded
+    by a node limit, and exact when the search ends within it. Segments that streams share count once per stream.
+    """
+
+    name: str = "milp"
+    description: str = "all streams at once by mixed-integer programming: shared memory, joint throughput"
+    citation: str = "this project; solver: Huangfu & Hall, HiGHS, Mathematical Programming Computation 10, 2018"
+    max_variables: int | None = None
+
+    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+        """Return the best joint plan."""
+        objective = problem.policy.objective
+        if objective not in (Objective.LATENCY, Objective.ENERGY, Objective.THROUGHPUT, Objective.DEADLINE):
+            return unsupported(problem, self.name, f"objective {objective.value} is not linear")
+        network = DeviceNetwork(problem)
+        size = sum(_variables(network, stream) for stream in problem.streams)
+        limit = self.max_variables or max(EASY_SIZE, int(VARIABLES_PER_SECOND * time_budget_s))
+        if size > limit:
+            return unsupported(problem, self.name, f"about {size} variables, more than {limit} in its time")
+        tables = [build_tables(problem, stream, network) for stream in problem.streams]
+        for entry in tables:
+            if cheapest_path(latency_measure(entry)) is None:
+                return Infeasible(self.name, objective, diagnose(problem, entry.stream, time_budget_s))
+        builder = _Builder(problem)
+        placed = [builder.add_stream(entry) for entry in tables]
+        builder.share(placed)
+        nodes = 20 + int(NODES_PER_SECOND * time_budget_s * min(1.0, EASY_SIZE / size))
+        solution = builder.programme.solve(node_limit=nodes)
+        if solution.values is None:
+            return self._none(problem, solution, time_budget_s)
+        plans: dict[str, StreamPlan] = {}
+        for own in placed:
+            route = own.tables.route(*own.read(solution.values), 1)
+            plans[own.tables.stream.name] = same_route_for_all(route, own.tables.stream.jobs)
+        return self._concluded(problem, plans, solution)
+
+    def _concluded(self, problem: Problem, plans: dict[str, StreamPlan], solution: Solution) -> Plan | Infeasible:
+        jobs = sum(stream.jobs for stream in problem.streams)
+        objective = problem.policy.objective
+        whole = objective is not Objective.THROUGHPUT or jobs == len(problem.streams)
+        shared = len({stream.model for stream in problem.streams}) < len(problem.streams)
+        shared = shared and any(device.memory_bytes is not None for device in problem.devices.values())
+        exact = whole and not shared
+        bound = solution.bound if exact and objective is not Objective.DEADLINE else None
+        return make_plan(problem, self.name, plans, optimal=exact and solution.proved, lower_bound=bound)
+
+    def _none(self, problem: Problem, solution: Solution, time_budget_s: float) -> Infeasible:
+        reasons = tuple(reason for stream in problem.streams for reason in diagnose(problem, stream, time_budget_s))
+        if not reasons:
+            message = "the streams do not fit together" if solution.proved else "no plan found within the time budget"
+            reasons = (Violation(Constraint.MEMORY if solution.proved else Constraint.SUPPORT, self.name, message),)
+        return Infeasible(self.name, problem.policy.objective, reasons)
+
+
+def _variables(network: DeviceNetwork, stream: Stream) -> int:
+    """Return about how many variables a stream takes, before its arrays are built."""
+    ends = {stream.source} if stream.sink is None else {stream.source, stream.sink}
+    nodes, offers = len(ends.union(network.able(stream.model))), network.offers(stream.model)
+    return (len(offers) - 1) * max(map(len, offers)) * nodes**2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Placed:
+    """The variables of one stream: blocks on nodes, arcs (cut, codec, from, to), and ends (codec, node)."""
+
+    tables: Tables
+    blocks: list[list[int]]
+    arcs: dict[tuple[int, int, int, int], int]
+    ends: dict[tuple[int, int], int]
+
+    def read(self, values: Array) -> tuple[list[int], list[int]]:
+        """Return the node of every block and the encoding at every cut after one."""
+        devices = [
+            int(np.argmax([values[variable] if variable >= 0 else -1 for variable in row])) for row in self.blocks
+        ]
+        codecs = [0] * self.tables.blocks
+        for (cut, codec, sender, receiver), variable in self.arcs.items():
+            if sender != receiver and values[variable] > 0.5 and devices[cut - 1 : cut + 1] == [sender, receiver]:
+                codecs[cut - 1] = codec
+        for (codec, node), variable in self.ends.items():
+            if values[variable] > 0.5 and devices[-1] == node:
+                codecs[-1] = codec
+        return devices, codecs
+
+
+class _Builder:
+    """Builds the programme stream by stream."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.programme = Programme()
+        self._problem = problem
+        self._objective = problem.policy.objective
+        self._jobs = sum(stream.jobs for stream in problem.streams)
+
+    def add_stream(self, tables: Tables) -> _Placed:
+        """Add placement, flow and the stream's own constraints."""
+        programme, latency = self.programme, latency_measure(tables)
+        cost, share = self._cost(tables, latency), tables.stream.jobs / self._jobs
+        nodes, count = range(len(tables.nodes)), tables.blocks
+        several = latency.move.shape[1] > 1
+        blocks = [[-1] * len(nodes) for _ in range(count)]
+        for block in range(count):
+            for node in nodes:
+                first = latency.first[node] + latency.start[node] if block == 0 else 0.0
+                if np.isfinite(latency.run[node, block] + first):
+                    extra = cost.first[node] + cost.start[node] if block == 0 else 0.0
+                    blocks[block][node] = programme.variable(share * (cost.run[node, block] + extra), integral=True)
+            programme.restrict([(variable, 1.0) for variable in blocks[block] if variable >= 0], 1.0, 1.0)
+        arcs: dict[tuple[int, int, int, int], int] = {}
+        for cut in range(1, count):
+            for sender in nodes:
+                for receiver in nodes:
+                    if blocks[cut - 1][sender] < 0 or blocks[cut][receiver] < 0:
+                        continue
+                    if sender == receiver:
+                        arcs[cut, 0, sender, receiver] = programme.variable()
+                        continue
+                    for codec in np.flatnonzero(np.isfinite(latency.move[cut, :, sender, receiver])).tolist():
+                        price = share * (cost.move[cut, codec, sender, receiver] + cost.start[receiver])
+                        arcs[cut, codec, sender, receiver] = programme.variable(price, integral=several)
+        ends: dict[tuple[int, int], int] = {}
+        for codec, node in np.argwhere(np.isfinite(latency.finish)).tolist():
+            if blocks[-1][node] >= 0:
+                ends[codec, node] = programme.variable(share * cost.finish[codec, node], integral=several)
+        placed = _Placed(tables, blocks, arcs, ends)
+        self._flow(placed)
+        self._deadline(placed, latency)
+        self._max_devices(placed)
+        return placed
+
+    def share(self, placed: list[_Placed]) -> None:
+        """Add what all streams share: memory, and for throughput the bottleneck."""
+        for name, device in self._problem.devices.items():
+            if device.memory_bytes is not None:
+                self._memory(placed, name, device.memory_bytes)
+        if self._objective is not Objective.THROUGHPUT:
+            return
+        bottleneck = self.programme.variable(1.0, upper=inf)
+        for name in self._problem.devices:
+            for work in Work:
+                terms = [(bottleneck, -1.0)]
+                for entry in placed:
+                    terms += self._busy_terms(entry, name, work)
+                if len(terms) > 1:
+                    self.programme.restrict(terms, -inf, 0.0)
+
+    def _cost(self, tables: Tables, latency: CostMeasure) -> CostMeasure:
+        if self._objective is Objective.ENERGY:
+            return energy_measure(tables)
+        if self._objective is Objective.DEADLINE:
+            deadline_ms = self._problem.deadline_ms(tables.stream)
+            return off_source_measure(tables, latency, deadline_ms or 1e6)
+        if self._objective is Objective.THROUGHPUT:
+            nothing = np.zeros(len(tables.nodes))
+            return busy_measure(tables, nothing, nothing)
+        return latency
+
+    def _flow(self, placed: _Placed) -> None:
+        """Tie arcs to the blocks at both ends."""
+        for cut in range(1, placed.tables.blocks):
+            for node, variable in enumerate(placed.blocks[cut - 1]):
+                if variable >= 0:
+                    leaving = [(arc, 1.0) for key, arc in placed.arcs.items() if key[0] == cut and key[2] == node]
+                    self.programme.restrict([*leaving, (variable, -1.0)], 0.0, 0.0)
+            for node, variable in enumerate(placed.blocks[cut]):
+                if variable >= 0:
+                    coming = [(arc, 1.0) for key, arc in placed.arcs.items() if key[0] == cut and key[3] == node]
+                    self.programme.restrict([*coming, (variable, -1.0)], 0.0, 0.0)
+        for node, variable in enumerate(placed.blocks[-1]):
+            if variable >= 0:
+                final = [(end, 1.0) for key, end in placed.ends.items() if key[1] == node]
+                self.programme.restrict([*final, (variable, -1.0)], 0.0, 0.0)
+
+    def _deadline(self, placed: _Placed, latency: CostMeasure) -> None:
+        deadline_ms = self._problem.deadline_ms(placed.tables.stream)
+        if deadline_ms is not None:
+            self.programme.restrict(_terms(placed, latency), -inf, deadline_ms)
+
+    def _max_devices(self, placed: _Placed) -> None:
+        most = self._problem.policy.max_devices
+        if most is None:
+            return
+        used = [self.programme.variable(integral=True) for _ in placed.tables.nodes]
+        for row in placed.blocks:
+            for node, variable in enumerate(row):
+                if variable >= 0:
+                    self.programme.restrict([(variable, 1.0), (used[node], -1.0)], -inf, 0.0)
+        self.programme.restrict([(variable, 1.0) for variable in used], 0.0, float(most))
+
+    def _memory(self, placed: list[_Placed], name: str, limit: float) -> None:
+        """Parameters of all segments, plus a variable that is at least every activation, fit in ``limit``."""
+        scale = 1.0 / max(1.0, limit)
+        largest = self.programme.variable(upper=inf)
+        terms = [(largest, 1.0)]
+        for entry in placed:
+            if name not in entry.tables.nodes:
+                continue
+            node = entry.tables.nodes.index(name)
+            model = self._problem.models[entry.tables.stream.model]
+            for block, row in zip(model.blocks, entry.blocks, strict=True):
+                if row[node] >= 0:
+                    terms.append((row[node], block.parameter_bytes * scale))
+                    self.programme.restrict([(row[node], block.working_bytes * scale), (largest, -1.0)], -inf, 0.0)
+        self.programme.restrict(terms, -inf, limit * scale * (1 + SLACK))
+
+    def _busy_terms(self, placed: _Placed, name: str, work: Work) -> list[tuple[int, float]]:
+        """Return the busy time of one device at one kind of work, per job of the whole problem."""
+        tables = placed.tables
+        if name not in tables.nodes:
+            return []
+        own = (np.arange(len(tables.nodes)) == tables.nodes.index(name)).astype(float)
+        nothing = np.zeros_like(own)
+        measure = busy_measure(tables, own, nothing) if work is Work.COMPUTE else busy_measure(tables, nothing, own)
+        share = tables.stream.jobs / self._jobs
+        return [(variable, factor * share) for variable, factor in _terms(placed, measure) if factor]
+
+
+def _terms(placed: _Placed, measure: CostMeasure) -> list[tuple[int, float]]:
+    """Return a stream's measure as a linear sum."""
+    terms: list[tuple[int, float]] = []
+    for block, row in enumerate(placed.blocks):
+        for node, variable in enumerate(row):
+            if variable >= 0:
+                first = measure.first[node] + measure.start[node] if block == 0 else 0.0
+                terms.append((variable, float(measure.run[node, block] + first)))
+    for (cut, codec, sender, receiver), variable in placed.arcs.items():
+        if sender != receiver:
+            terms.append((variable, float(measure.move[cut, codec, sender, receiver] + measure.start[receiver])))
+    terms += [(variable, float(measure.finish[codec, node])) for (codec, node), variable in placed.ends.items()]
+    return terms

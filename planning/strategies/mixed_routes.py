@@ -1,0 +1,85 @@
+"""Several routes side by side: the best fractional mix over any number of devices, rounded to whole jobs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from planning.cost.constraints import memory_violations
+from planning.cost.cost_model import CostModel
+from planning.problem.plan import Infeasible, Plan, Route, StreamPlan
+from planning.problem.problem import Problem, Stream
+from planning.scheduling.burst_bounds import burst_bound
+from planning.scheduling.column_generation import RouteMix, mix_routes, rounds_of
+from planning.scheduling.job_moves import moved_jobs, ordered_plan
+from planning.search.cost_tables import build_tables, table_size
+from planning.search.device_network import DeviceNetwork, network_of
+from planning.search.infeasibility import diagnose, fastest_within, no_split
+from planning.search.result import make_plan, unsupported
+from planning.search.simple_routes import keeps_constraints
+from planning.strategies.shortest_path import ShortestPath
+
+MAX_TRANSFERS = 4_000_000
+"""Up to how many transfers the arrays of a stream may hold."""
+
+JOBS_PER_SECOND = 2_500
+"""How many jobs of changed plans may be simulated per second of time budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class MixedRoutes:
+    """Column generation for the mix, largest remainders for whole jobs, Johnson's order, then single jobs change.
+
+    The linear programme's optimum bounds throughput and makespan from below for every plan, whatever its routes; it is
+    approached as the burst grows. The time is that of some tens of shortest paths and small linear programmes.
+    """
+
+    name: str = "mixed_routes"
+    description: str = "best mix of routes over any number of devices, for bursts and sustained rate, with a bound"
+    citation: str = "this project; column generation: Gilmore & Gomory, Operations Research 9, 1961"
+    network: DeviceNetwork | None = field(default=None, repr=False, compare=False)
+
+    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+        """Return the best rounding of the mix."""
+        network = network_of(problem, self.network)
+        costs = network.costs
+        size = max(table_size(network, stream, len(network.able(stream.model))) for stream in problem.streams)
+        if size > MAX_TRANSFERS:
+            return unsupported(problem, self.name, f"{size} transfers to look at, more than {MAX_TRANSFERS}")
+        tables = [build_tables(problem, stream, network) for stream in problem.streams]
+        mix = mix_routes(problem, tables, rounds_of(tables, time_budget_s), costs)
+        plans: dict[str, StreamPlan] = {}
+        pools: dict[str, list[Route]] = {}
+        for stream in problem.streams:
+            pool = [
+                route for route in mix.routes.get(stream.name, ()) if keeps_constraints(problem, stream, route, costs)
+            ]
+            if not pool and (quickest := fastest_within(problem, stream, time_budget_s)) is not None:
+                pool = [quickest]
+            if not pool:
+                reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
+                return Infeasible(self.name, problem.policy.objective, reasons)
+            pools[stream.name] = pool
+            plans[stream.name] = _rounded(costs, stream, mix, pool)
+        plans = moved_jobs(costs, plans, pools, int(JOBS_PER_SECOND * time_budget_s))
+        bound = burst_bound(problem, tables, mix)
+        if memory_violations(problem, plans):
+            single = ShortestPath(network=network).solve(problem, seed=seed, time_budget_s=time_budget_s)
+            if isinstance(single, Plan):
+                plans = {name: replace(plan, predicted=None) for name, plan in single.streams.items()}
+        return make_plan(problem, self.name, plans, lower_bound=bound, costs=costs)
+
+
+def _rounded(costs: CostModel, stream: Stream, mix: RouteMix, pool: Sequence[Route]) -> StreamPlan:
+    """Give each route the whole part of its share, and what is left to the largest remainders."""
+    shares = {route: mix.shares[stream.name].get(route, 0.0) for route in pool}
+    total = sum(shares.values())
+    if total <= 0:
+        shares, total = {pool[0]: 1.0}, 1.0
+    scaled = {route: share * stream.jobs / total for route, share in shares.items()}
+    counts = {route: int(share + 1e-9) for route, share in scaled.items()}
+    ranked = sorted(scaled, key=lambda route: counts[route] - scaled[route])
+    for route in ranked[: stream.jobs - sum(counts.values())]:
+        counts[route] += 1
+    routes = list(counts)
+    return ordered_plan(
+        costs, stream, routes, [place for place, route in enumerate(routes) for _ in range(counts[route])]
+    )

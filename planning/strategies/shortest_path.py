@@ -1,0 +1,223 @@
+"""Exact plans for chains over any number of devices: the cheapest path through blocks x devices x encodings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from planning.cost.constraints import memory_bytes, memory_violations
+from planning.cost.operations import Work
+from planning.problem.plan import Constraint, Infeasible, Plan, StreamPlan, Violation
+from planning.problem.problem import Problem, Stream
+from planning.scheduling.column_generation import mix_routes, rounds_of
+from planning.search.arrays import Array
+from planning.search.bottleneck_search import search_bottleneck
+from planning.search.chain_path import Path, cheapest_path, cost_to_go
+from planning.search.cost_tables import (
+    CostMeasure,
+    Tables,
+    build_tables,
+    energy_measure,
+    latency_measure,
+    latency_tables,
+    off_source_measure,
+    table_size,
+    with_source,
+)
+from planning.search.device_network import DeviceNetwork, network_of
+from planning.search.infeasibility import diagnose
+from planning.search.label_search import Found, search
+from planning.search.limits import Limits, limits_of
+from planning.search.result import make_plan, same_route_for_all, unsupported
+from shared.policy import Objective
+
+_ADDITIVE = (Objective.LATENCY, Objective.ENERGY, Objective.DEADLINE)
+
+_QUICKEST = (Objective.LATENCY, Objective.DEADLINE)
+"""What a slower leaf of the network is never needed for."""
+
+MAX_TRANSFERS = 40_000_000
+"""Up to how many transfers the arrays of several streams may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShortestPath:
+    """Least latency, energy or off-source work, or largest throughput, of one route per stream.
+
+    Latency, energy: dynamic programming, O(B E D^2), exact; a device may be visited again. With constraints that
+    dynamic programming cannot see (memory, number of devices, deadline of another objective), and for throughput, a
+    label-setting search, exact while it stays within the time budget. Several streams are planned each for itself; if
+    their segments do not fit together, one after the other in the order given, which proves nothing.
+
+    For makespan, total delay and delay variance the route that is best for ``route_objective`` (without it: latency,
+    which is exact for one job) is taken for all jobs.
+    """
+
+    name: str = "shortest_path"
+    description: str = "exact cheapest path over blocks, devices and encodings; throughput by label-setting search"
+    citation: str = (
+        "Bellman, On a routing problem, 1958; for pipelines PipeEdge (arXiv 2110.14895), EdgeShard (2405.14371)"
+    )
+    route_objective: Objective | None = None
+    network: DeviceNetwork | None = field(default=None, repr=False, compare=False)
+
+    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+        """Return the cheapest plan; see the class."""
+        network, searched = network_of(problem, self.network), self._searched(problem)
+        size = _size(network, searched)
+        if len(problem.streams) > 1 and size > MAX_TRANSFERS:
+            return unsupported(problem, self.name, f"{size} transfers to look at, more than {MAX_TRANSFERS}")
+        joint = _solve_streams(network, searched, time_budget_s / 2, in_turn=False)
+        bound = joint.bound
+        if not joint.missing and memory_violations(problem, joint.plans):
+            joint = _solve_streams(network, searched, time_budget_s / 2, in_turn=True)
+        if joint.missing:
+            return Infeasible(self.name, problem.policy.objective, _reasons(problem, joint, time_budget_s))
+        plans, proved = joint.plans, joint.proved
+        jobs = sum(stream.jobs for stream in problem.streams)
+        objective = problem.policy.objective
+        own = self._searched(problem) is _searched(objective)
+        simple = own and (objective in _ADDITIVE or (jobs == 1 and objective is not Objective.THROUGHPUT))
+        alone = own and objective is Objective.THROUGHPUT and jobs == 1
+        optimal = proved and (simple or alone)
+        known = bound / jobs if (simple and objective is not Objective.DEADLINE) or alone else None
+        if own and objective is Objective.TOTAL_DELAY:
+            known = bound
+        return make_plan(problem, self.name, plans, optimal=optimal, lower_bound=known, costs=network.costs)
+
+    def _searched(self, problem: Problem) -> Objective:
+        return self.route_objective or _searched(problem.policy.objective)
+
+
+@dataclass(frozen=True, slots=True)
+class _Joint:
+    """One route per stream; or the stream that has none, and whether its search has ended."""
+
+    plans: dict[str, StreamPlan]
+    proved: bool
+    bound: float
+    missing: Stream | None = None
+
+
+def _size(network: DeviceNetwork, objective: Objective) -> int:
+    """Return how many transfers the arrays of all streams hold."""
+    size = 0
+    for stream in network.problem.streams:
+        devices = network.useful if objective in _QUICKEST else network.able
+        size += table_size(network, stream, len(devices(stream.model)) + 2)
+    return size
+
+
+def _solve_streams(network: DeviceNetwork, objective: Objective, time_budget_s: float, *, in_turn: bool) -> _Joint:
+    """Plan every stream for itself, or, ``in_turn``, within the memory that the earlier ones leave.
+
+    For throughput the busy times of earlier streams count either way. The streams share the time budget.
+    """
+    problem = network.problem
+    searcher = _Searcher(network, objective, time_budget_s / len(problem.streams))
+    plans: dict[str, StreamPlan] = {}
+    proved, bound = not in_turn, 0.0
+    for stream in problem.streams:
+        held = memory_bytes(problem, plans) if in_turn else {}
+        tables, found = searcher.solve(stream, plans, held)
+        if found.path is None:
+            return _Joint(plans, found.proved and not in_turn, bound, stream)
+        plans[stream.name] = same_route_for_all(tables.route(found.path.devices, found.path.codecs, 1), stream.jobs)
+        proved = proved and found.proved
+        bound += found.bound * stream.jobs
+    return _Joint(plans, proved, bound)
+
+
+def _searched(objective: Objective) -> Objective:
+    """Return the objective that a single route is searched for."""
+    return objective if objective in (*_ADDITIVE, Objective.THROUGHPUT) else Objective.LATENCY
+
+
+class _Searcher:
+    """Plans stream after stream. Streams of one model over the same devices share the dynamic programme."""
+
+    def __init__(self, network: DeviceNetwork, objective: Objective, time_budget_s: float) -> None:
+        self._network, self._problem = network, network.problem
+        self._objective, self._time_budget_s = objective, time_budget_s
+        self._costs = network.costs
+        self._shared: dict[tuple[str, tuple[str, ...], int | None], tuple[CostMeasure, Array]] = {}
+        self._taken: dict[tuple[str, Work], float] = {}
+        self._counted = 0
+
+    def solve(self, stream: Stream, plans: dict[str, StreamPlan], held: dict[str, float]) -> tuple[Tables, Found]:
+        """Return the best path for one stream, given the plans of earlier ones and the memory that is held."""
+        problem, network = self._problem, self._network
+        quickest = self._objective in _QUICKEST
+        tables = latency_tables(network, stream) if quickest else build_tables(problem, stream, network)
+        limits = limits_of(problem, tables, self._time_budget_s, held)
+        latency, togo = self._latency(tables)
+        if self._objective is Objective.THROUGHPUT:
+            busy = self._busy(tables, plans)
+            weights: Mapping[tuple[str, Work], float] = {}
+            if len(problem.streams) == 1:
+                rounds = rounds_of([tables], self._time_budget_s)
+                weights = mix_routes(problem, [tables], rounds, self._costs).weights
+            return tables, search_bottleneck(tables, latency, togo, limits, busy, weights)
+        measure = _measure(tables, self._objective, latency, limits)
+        path = cheapest_path(measure, togo if measure is latency else None)
+        if path is None:
+            return tables, Found(None, True, float("inf"))
+        if self._within(tables, path, limits):
+            return tables, Found(path, True, path.cost)
+        return tables, search(tables, measure, None if measure is latency else latency, limits)
+
+    def _latency(self, tables: Tables) -> tuple[CostMeasure, Array]:
+        key = tables.stream.model, tables.nodes, tables.sink
+        found = self._shared.get(key)
+        if found is None:
+            measure = latency_measure(tables)
+            found = self._shared[key] = measure, cost_to_go(measure)
+        return with_source(found[0], tables), found[1]
+
+    def _within(self, tables: Tables, path: Path, limits: Limits) -> bool:
+        """Say whether a path of the plain dynamic programme keeps the constraints it did not know of."""
+        if limits.max_devices is not None and len(set(path.devices)) > limits.max_devices:
+            return False
+        if limits.deadline_ms is None and limits.memory_bytes is None:
+            return True
+        route = tables.route(path.devices, path.codecs, 1)
+        if limits.deadline_ms is not None and self._costs.latency_ms(tables.stream, route) > limits.deadline_ms:
+            return False
+        if limits.memory_bytes is None:
+            return True
+        need = memory_bytes(self._problem, {tables.stream.name: same_route_for_all(route, 1)})
+        return all(need.get(name, 0.0) <= room for name, room in zip(tables.nodes, limits.memory_bytes, strict=True))
+
+    def _busy(self, tables: Tables, plans: dict[str, StreamPlan]) -> tuple[float, ...] | None:
+        """Return the busy times on the nodes of ``tables`` that earlier streams cause; None if there are none."""
+        if not plans:
+            return None if len(self._problem.streams) == 1 else (0.0,) * (2 * len(tables.nodes))
+        for name, plan in [*plans.items()][self._counted :]:
+            for route in plan.routes:
+                for resource, time_ms in self._costs.busy_ms(self._costs.stream(name), route).items():
+                    self._taken[resource] = self._taken.get(resource, 0.0) + route.jobs * time_ms
+        self._counted = len(plans)
+        return tuple(self._taken.get((name, work), 0.0) for work in (Work.COMPUTE, Work.SEND) for name in tables.nodes)
+
+
+def _measure(tables: Tables, objective: Objective, latency: CostMeasure, limits: Limits) -> CostMeasure:
+    if objective is Objective.ENERGY:
+        return energy_measure(tables)
+    if objective is Objective.DEADLINE:
+        local = cheapest_path(latency)
+        scale_ms = limits.deadline_ms or (1.0 if local is None else _slowest_ms(tables, local))
+        return off_source_measure(tables, latency, scale_ms)
+    return latency
+
+
+def _slowest_ms(tables: Tables, fastest: Path) -> float:
+    """Return a latency that no route with the fewest blocks off the source and the least latency exceeds."""
+    local = tables.run_ms[tables.source].sum() + tables.start_ms[tables.source]
+    return float(local) if local < float("inf") else 1e6 * max(1.0, fastest.cost)
+
+
+def _reasons(problem: Problem, joint: _Joint, time_budget_s: float) -> tuple[Violation, ...]:
+    assert joint.missing is not None, "only a missing stream has reasons"
+    reasons = diagnose(problem, joint.missing, time_budget_s)
+    if joint.proved and reasons:
+        return reasons
+    message = f"stream {joint.missing.name}: no plan found within the time budget, beside the other streams"
+    return (*reasons, Violation(Constraint.SUPPORT, joint.missing.name, message))

@@ -1,0 +1,1 @@
+"""Stages that are split into tiles of rows."""

@@ -1,0 +1,153 @@
+"""Which rows a tile computes and needs: ranges of rows, backward through a segment.
+
+Equations 1 and 2 of DistrEdge (Hou et al., IPDPS 2022) leave out padding and borders, so that they can ask for more
+rows than there are (VGG16 in one piece: 404 of 224). Here ranges are cut off at the true borders, and padding is only
+there: rows [a, b) of a block need rows [max(0, a S - P), min(H, (b - 1) S - P + F)) of an input of H rows.
+"""
+
+from dataclasses import dataclass
+
+from planning.problem.crossings import crossing_blocks
+from planning.problem.problem import Block, Model, RowProfile, RowTable
+
+RowRange = tuple[int, int]
+"""Rows ``[top, bottom)``; nothing if bottom is not below top."""
+
+NOTHING: RowRange = (0, 0)
+
+
+class UntileableError(ValueError):
+    """A segment cannot be split into tiles, or not into these; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class TileRows:
+    """What a tile computes and needs.
+
+    Attributes:
+        computed: rows of every block of the segment's output, halo included.
+        needed: rows of what enters the segment.
+    """
+
+    computed: tuple[RowRange, ...]
+    needed: RowRange
+
+
+def input_range(rows: RowRange, profile: RowProfile, input_rows: int) -> RowRange:
+    """Return which of ``input_rows`` rows of a block's input its output ``rows`` need; nothing for nothing."""
+    top, bottom = rows
+    if bottom <= top:
+        return NOTHING
+    first = max(0, top * profile.stride - profile.padding)
+    last = min(input_rows, (bottom - 1) * profile.stride - profile.padding + profile.kernel)
+    return (first, last) if first < last else NOTHING
+
+
+def convex_union(one: RowRange, other: RowRange) -> RowRange:
+    """Return the least range that holds both."""
+    if one[1] <= one[0]:
+        return other
+    if other[1] <= other[0]:
+        return one
+    return min(one[0], other[0]), max(one[1], other[1])
+
+
+def intersection(one: RowRange, other: RowRange) -> RowRange:
+    """Return the rows that both ranges have."""
+    top, bottom = max(one[0], other[0]), min(one[1], other[1])
+    return (top, bottom) if top < bottom else NOTHING
+
+
+def output_rows(model: Model, start: int, stop: int) -> int:
+    """Return the rows of the output of blocks ``[start, stop)``.
+
+    Raises:
+        UntileableError: if the segment cannot be tiled.
+    """
+    fault = segment_fault(model, start, stop)
+    if fault is not None:
+        raise UntileableError(fault)
+    return _profile(model.blocks[stop - 1]).output_rows
+
+
+def rows_at(model: Model, cut: int) -> int:
+    """Return the rows of what crosses ``cut``, at which a tiled segment begins or ends.
+
+    Without row data of its maker (the model's input, a block that is never tiled) it is the least height from which
+    the block behind the cut can make its rows: (output_rows - 1) stride + kernel - 2 padding.
+    """
+    if cut == 0 and model.input_rows is not None:
+        return model.input_rows
+    if cut > 0 and (maker := model.blocks[cut - 1].rows) is not None:
+        return maker.output_rows
+    reader = _profile(model.blocks[cut])
+    return max(1, (reader.output_rows - 1) * reader.stride + reader.kernel - 2 * reader.padding)
+
+
+def segment_fault(model: Model, start: int, stop: int) -> str | None:
+    """Return why blocks ``[start, stop)`` cannot be tiled: no row data, or several tensors across an end."""
+    for index in range(start, stop):
+        if model.blocks[index].rows is None:
+            return f"block {index} ({model.blocks[index].name}) has no row data, so no tile can hold it"
+    if model.edges is not None:
+        for cut in (start, stop):
+            if [block for block, _ in crossing_blocks(model, cut)] != [cut - 1]:
+                return f"more than the output of one block crosses cut {cut}, where a tile would end"
+    return None
+
+
+def tile_rows(model: Model, start: int, stop: int, rows: RowRange) -> TileRows:
+    """Return what a tile of blocks ``[start, stop)`` computes for its ``rows`` of the output, and what it needs.
+
+    Where branches meet, a block computes one range that holds what each reader needs.
+
+    Raises:
+        UntileableError: if the segment cannot be tiled.
+    """
+    if (fault := segment_fault(model, start, stop)) is not None:
+        raise UntileableError(fault)
+    computed = [NOTHING] * (stop - start)
+    computed[-1] = rows
+    needed = NOTHING
+    makers = _makers(model, start, stop)
+    for index in range(stop - 1, start - 1, -1):
+        own, profile = computed[index - start], _profile(model.blocks[index])
+        for maker in makers[index - start]:
+            if maker < start:
+                needed = convex_union(needed, input_range(own, profile, rows_at(model, start)))
+            else:
+                height = _profile(model.blocks[maker]).output_rows
+                computed[maker - start] = convex_union(computed[maker - start], input_range(own, profile, height))
+    return TileRows(tuple(computed), needed)
+
+
+def share_ms(whole_ms: float, table: RowTable | None, rows: int, of: int) -> float:
+    """Return what ``rows`` of a block's ``of`` rows cost a device, in ms.
+
+    Piecewise linear through (0, 0), the points of ``table`` and (``of``, ``whole_ms``); without a table proportional.
+    """
+    if rows >= of:
+        return whole_ms
+    below: tuple[float, float] = (0, 0.0)
+    for point in (*(table or ()), (of, whole_ms)):
+        if rows <= point[0]:
+            return below[1] + (point[1] - below[1]) * (rows - below[0]) / (point[0] - below[0])
+        below = point
+    return whole_ms
+
+
+def _makers(model: Model, start: int, stop: int) -> list[list[int]]:
+    """Return for every block of the segment whose outputs it reads; one before ``start`` is what enters."""
+    if model.edges is None:
+        return [[index - 1] for index in range(start, stop)]
+    makers: list[list[int]] = [[] for _ in range(start, stop)]
+    for source, target, _ in model.edges:
+        if start <= target < stop:
+            makers[target - start].append(source)
+    return [found or [-1] for found in makers]
+
+
+def _profile(block: Block) -> RowProfile:
+    if block.rows is None:
+        raise UntileableError(f"block {block.name} has no row data")
+    return block.rows

@@ -1,0 +1,131 @@
+"""What a request does on a route with tiles: who computes which rows, who sends which to whom, what waits for what."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from planning.cost.operations import Operation, Work
+from planning.problem.crossings import Encoding
+from planning.problem.plan import RAW, Route
+from planning.problem.problem import Model, Problem, Stream
+from planning.tiles.rows import RowRange
+from planning.tiles.tiling import Share, layout
+
+
+class Prices(Protocol):
+    """What single pieces of work cost."""
+
+    problem: Problem
+
+    def compute_ms(self, device: str, model: str, start: int, stop: int) -> float:
+        """Return what whole blocks cost, in ms."""
+
+    def tile_ms(self, device: str, model: str, start: int, computed: Sequence[RowRange]) -> float:
+        """Return what these rows of the blocks from ``start`` on cost, in ms."""
+
+    def codec_ms(self, device: str, work_ms: float) -> float:
+        """Return what encoding or decoding costs, in ms."""
+
+    def encoding(self, model: str, cut: int, codec: str) -> Encoding:
+        """Return an encoding of what crosses a cut."""
+
+    def send(
+        self,
+        sender: str,
+        receiver: str,
+        size_bytes: float,
+        stage: int,
+        needs: tuple[int, ...] | None = None,
+        rows: RowRange | None = None,
+    ) -> Operation:
+        """Return a sending of rows that waits for other operations."""
+
+
+def tiled_operations(prices: Prices, stream: Stream, route: Route) -> tuple[Operation, ...]:
+    """Return the operations of a request, each with what it needs, stage by stage: sendings, then computings.
+
+    Raises:
+        NoLinkError: if rows have to pass between devices without a link.
+        KeyError: if a device cannot run the model, or an encoding is not offered.
+        UntileableError: if a stage with several tiles lacks row data.
+    """
+    return _Builder(prices, stream, route).build()
+
+
+class _Builder:
+    def __init__(self, prices: Prices, stream: Stream, route: Route) -> None:
+        self._prices, self._stream, self._route = prices, stream, route
+        self._model = prices.problem.models[stream.model]
+        self._layout = layout(self._model, stream, route)
+        cuts = (0, *(stage.stop for stage in route.stages))
+        codecs = (RAW, *(stage.codec for stage in route.stages))
+        self._encodings = [
+            prices.encoding(stream.model, cut, codec if any(share.sent for share in passed) else RAW)
+            for cut, codec, passed in zip(cuts, codecs, self._layout.shares, strict=True)
+        ]
+        self._found: list[Operation] = []
+
+    def build(self) -> tuple[Operation, ...]:
+        makers: list[int | None] = [None]
+        for index in range(len(self._route.stages)):
+            makers = self._compute(index, self._send(index, makers))
+        last = len(self._route.stages)
+        arrived = self._send(last, makers)
+        decode_ms = _coded_ms(self._encodings[last].decode_ms, self._layout.shares[last])
+        if decode_ms and (sink := self._stream.sink) is not None:
+            duration_ms = self._prices.codec_ms(sink, decode_ms)
+            self._found.append(Operation(Work.COMPUTE, sink, duration_ms, last, needs=tuple(arrived[0])))
+        return tuple(self._found)
+
+    def _send(self, index: int, makers: Sequence[int | None]) -> dict[int, list[int]]:
+        """Send what passes before stage ``index``; return what each of its tiles has to wait for."""
+        arrived: defaultdict[int, list[int]] = defaultdict(list)
+        for share in self._layout.shares[index]:
+            maker = makers[share.holder]
+            needs = () if maker is None else (maker,)
+            if share.sent:
+                arrived[share.reader].append(len(self._found))
+                size_bytes = _size_bytes(self._model, self._cut(index), self._encodings[index], share)
+                sending = self._prices.send(share.sender, share.receiver, size_bytes, index - 1, needs, share.range)
+                self._found.append(sending)
+            else:
+                arrived[share.reader] += needs
+        return arrived
+
+    def _compute(self, index: int, arrived: dict[int, list[int]]) -> list[int | None]:
+        """Compute the tiles of stage ``index``; return the place of each one's operation."""
+        stage, tiles = self._route.stages[index], self._layout.tiles[index]
+        decode_ms, encode_ms = self._encodings[index].decode_ms, self._encodings[index + 1].encode_ms
+        before, after = self._layout.shares[index], self._layout.shares[index + 1]
+        makers: list[int | None] = []
+        for place, tile in enumerate(stage.tiles):
+            if tiles is None:
+                duration_ms = self._prices.compute_ms(tile.device, self._stream.model, stage.start, stage.stop)
+            else:
+                computed = tiles[place].computed
+                duration_ms = self._prices.tile_ms(tile.device, self._stream.model, stage.start, computed)
+            if decode_ms or encode_ms:
+                coding_ms = _coded_ms(decode_ms, [share for share in before if share.reader == place])
+                coding_ms += _coded_ms(encode_ms, [share for share in after if share.holder == place])
+                duration_ms += self._prices.codec_ms(tile.device, coding_ms)
+            makers.append(len(self._found))
+            needs = tuple(sorted(arrived.get(place, ())))
+            rows = None if tiles is None else tile.rows
+            self._found.append(Operation(Work.COMPUTE, tile.device, duration_ms, index, needs=needs, rows=rows))
+        return makers
+
+    def _cut(self, index: int) -> int:
+        return self._route.stages[index - 1].stop if index else 0
+
+
+def _size_bytes(model: Model, cut: int, encoding: Encoding, share: Share) -> float:
+    """Return what a share takes on the wire: its rows' part of the encoded size; raw rows as the block says."""
+    rows = model.blocks[cut - 1].rows if cut else None
+    if share.range is not None and encoding.codec == RAW and rows is not None and rows.bytes_per_row is not None:
+        return rows.bytes_per_row * share.rows
+    return encoding.size_bytes * share.rows / share.of
+
+
+def _coded_ms(whole_ms: float, shares: Iterable[Share]) -> float:
+    """Return what encoding or decoding the sent shares takes on a device of speed 1, in ms."""
+    return sum(whole_ms * share.rows / share.of for share in shares if share.sent)

@@ -1,0 +1,148 @@
+"""Tiled stages: whether tiles make a whole, and which device sends which rows to whom between two stages."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from planning.problem.plan import Route, Stage, Tile
+from planning.problem.problem import Model, Stream
+from planning.tiles.rows import (
+    NOTHING,
+    RowRange,
+    TileRows,
+    intersection,
+    output_rows,
+    rows_at,
+    segment_fault,
+    tile_rows,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What passes from a holder of rows to a reader between two stages; nothing is sent within a device.
+
+    Attributes:
+        holder: place of the tile that made the rows, among the tiles of its stage; 0 for a stream's source.
+        reader: place of the tile that needs them; 0 for a sink.
+        range: the rows; None: the whole tensor, where no tile is involved.
+        of: how many rows the whole tensor has.
+    """
+
+    holder: int
+    sender: str
+    reader: int
+    receiver: str
+    range: RowRange | None = None
+    of: int = 1
+
+    @property
+    def rows(self) -> int:
+        """How many of the rows pass."""
+        return self.of if self.range is None else self.range[1] - self.range[0]
+
+    @property
+    def sent(self) -> bool:
+        """Whether it crosses the network."""
+        return self.sender != self.receiver
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A route's rows: per stage its tiles' (None: not tiled), and what passes before every stage and after the last."""
+
+    tiles: tuple[tuple[TileRows, ...] | None, ...]
+    shares: tuple[tuple[Share, ...], ...]
+
+
+def tile_faults(tiles: Sequence[Tile]) -> Iterator[tuple[int, str]]:
+    """Yield ``(tile, what is wrong with it)``, as far as it can be told without the model."""
+    if len(tiles) == 1 and tiles[0].rows is None:
+        return
+    seen: set[str] = set()
+    ranges: list[tuple[int, int, int]] = []
+    for index, tile in enumerate(tiles):
+        if tile.device in seen:
+            yield index, f"device {tile.device} has a tile of this stage already: give it one range of rows"
+        seen.add(tile.device)
+        if tile.rows is None:
+            yield index, "rows must be given where a stage has several tiles"
+        elif tile.rows[0] >= tile.rows[1]:
+            yield index, f"rows [{tile.rows[0]}, {tile.rows[1]}) are none: leave the tile out"
+        else:
+            ranges.append((*tile.rows, index))
+    ranges.sort()
+    for (_, bottom, _), (top, _, index) in pairwise([(0, 0, -1), *ranges]):
+        if top > bottom:
+            yield index, f"rows [{bottom}, {top}) belong to no tile"
+        elif top < bottom:
+            yield index, f"rows [{top}, {bottom}) belong to two tiles"
+
+
+def stage_fault(model: Model, stage: Stage) -> str | None:
+    """Return why a stage cannot be split as it is; None if it can, or is not split."""
+    if len(stage.tiles) == 1 and stage.tiles[0].rows is None:
+        return None
+    for index, message in tile_faults(stage.tiles):
+        return f"tile {index}: {message}"
+    bottoms = [tile.rows[1] for tile in stage.tiles if tile.rows is not None]
+    if not bottoms:
+        return None
+    if (fault := segment_fault(model, stage.start, stage.stop)) is not None:
+        return fault
+    height = output_rows(model, stage.start, stage.stop)
+    if max(bottoms) != height:
+        return f"its tiles make {max(bottoms)} rows, but its output has {height}"
+    return None
+
+
+def tiles_of(model: Model, stage: Stage) -> tuple[TileRows, ...]:
+    """Return what every tile of a tiled stage computes and needs.
+
+    Raises:
+        UntileableError: if the segment cannot be tiled.
+    """
+    height = output_rows(model, stage.start, stage.stop)
+    return tuple(tile_rows(model, stage.start, stage.stop, tile.rows or (0, height)) for tile in stage.tiles)
+
+
+def layout(model: Model, stream: Stream, route: Route) -> Layout:
+    """Return what every tile of a route computes, and which rows pass between which devices.
+
+    A tile gets from every holder the rows that it needs and does not hold; what is not tiled needs all. Each row has
+    one holder: the tile that made it for the stage's output, not one that computed it as halo.
+
+    Raises:
+        UntileableError: if a tiled segment lacks row data.
+    """
+    tiles = tuple(tiles_of(model, stage) if stage.tiled else None for stage in route.stages)
+    held: Sequence[tuple[str, RowRange | None]] = [(stream.source, None)]
+    passed = []
+    for index, stage in enumerate(route.stages):
+        own = tiles[index]
+        needed = [None] if own is None else [tile.needed for tile in own]
+        readers = [(tile.device, rows) for tile, rows in zip(stage.tiles, needed, strict=True)]
+        passed.append(tuple(_shares(model, stage.start, held, readers)))
+        held = [(tile.device, None if own is None else tile.rows) for tile in stage.tiles]
+    readers = [] if stream.sink is None else [(stream.sink, None)]
+    passed.append(tuple(_shares(model, route.stages[-1].stop, held, readers)))
+    return Layout(tiles, tuple(passed))
+
+
+def _shares(
+    model: Model,
+    cut: int,
+    held: Sequence[tuple[str, RowRange | None]],
+    needed: Sequence[tuple[str, RowRange | None]],
+) -> Iterator[Share]:
+    """Yield what passes from holders to readers; rows None are all, and where all pass whole no rows are counted."""
+    if all(rows is None for _, rows in (*held, *needed)):
+        for reader, (receiver, _) in enumerate(needed):
+            yield Share(0, held[0][0], reader, receiver)
+        return
+    height = rows_at(model, cut)
+    for holder, (sender, own) in enumerate(held):
+        for reader, (receiver, wanted) in enumerate(needed):
+            rows = intersection(own or (0, height), wanted or (0, height))
+            if rows != NOTHING:
+                yield Share(holder, sender, reader, receiver, rows, height)

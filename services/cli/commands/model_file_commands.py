@@ -1,0 +1,183 @@
+"""Look at model files and split them, offline: `segue model inspect` and `segue split`."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from services.cli.support.options import Json, notes, output, print_json
+from shared.model.analysis import ModelAnalysis
+from shared.service_runtime import InputError
+
+_TOLERANCE = 1e-5
+"""Relative error up to which the runtime's choice of kernels explains a difference."""
+
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX file.", show_default=False)]
+MaxCutTensors = Annotated[
+    int, typer.Option("--max-cut-tensors", min=1, help="How many tensors may cross a cut; branching models need more.")
+]
+InputShapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-shape",
+        metavar="NAME=1,3,224,224",
+        help="Shape of an input whose shape the file leaves open; repeat it for more inputs.",
+        show_default=False,
+    ),
+]
+
+
+def inspect(
+    model: ModelFile, as_json: Json = False, max_cut_tensors: MaxCutTensors = 1, input_shape: InputShapes = None
+) -> None:
+    """Show the blocks of a model and the cuts between them.
+
+    Cut I lies before block I; `segue split --at 3,7` makes segments of the blocks 0 to 2, 3 to 6 and 7 to the end.
+    """
+    from shared.model.onnx_file import load_model
+
+    analysis = load_model(model, input_shapes=read_shapes(input_shape), max_cut_tensors=max_cut_tensors).analysis
+    if as_json:
+        print_json(_inspection(analysis))
+    else:
+        _show_inspection(analysis, model.name)
+
+
+def split(
+    model: ModelFile,
+    at: Annotated[str, typer.Option("--at", metavar="CUT[,CUT...]", help="Numbers of cuts, ascending.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Directory to write to; it is made if need be.")],
+    as_json: Json = False,
+    max_cut_tensors: MaxCutTensors = 1,
+    input_shape: InputShapes = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random input that verifies.")] = 0,
+) -> None:
+    """Write the segments of a model as ONNX files, and verify them against the whole.
+
+    DIR gets segment_0.onnx, segment_1.onnx, ... and split.json, which says what goes in and out of each of them, and
+    how far the chain of segments is from the whole model.
+    """
+    from shared.model.onnx_file import extract_segment, load_model, verify_chain
+    from shared.model.segments import segment_bounds
+
+    loaded = load_model(model, input_shapes=read_shapes(input_shape), max_cut_tensors=max_cut_tensors)
+    bounds = segment_bounds(loaded, _cuts(at))
+    segments = [extract_segment(loaded, start, stop) for start, stop in bounds]
+    report = verify_chain(model, segments, loaded.analysis.input, seed=seed)
+    described = [
+        {
+            "file": f"segment_{index}.onnx",
+            "inputs": loaded.partition.boundary(start),
+            "outputs": loaded.partition.boundary(stop),
+            "blocks": [start, stop],
+            "size_bytes": len(segments[index]),
+        }
+        for index, (start, stop) in enumerate(bounds)
+    ]
+    result = {"model": {"file": model.name, "sha256": loaded.sha256}, "segments": described, **asdict(report)}
+    _write(out, segments, result)
+    if report.max_rel_error > _TOLERANCE:
+        notes().print(f"warning: the chain of segments is not the whole model: it is off by {report.max_abs_error:.3g}")
+    if as_json:
+        print_json(result)
+    else:
+        _show_split(result, out)
+
+
+def read_shapes(options: list[str] | None) -> dict[str, tuple[int, ...]]:
+    """Read values of `--input-shape`.
+
+    Raises:
+        InputError: one is not of the form name=1,3,224,224.
+    """
+    shapes = {}
+    for option in options or ():
+        name, equals, sizes = option.rpartition("=")
+        try:
+            shapes[name] = tuple(int(size) for size in sizes.split(","))
+        except ValueError:
+            equals = ""
+        if not equals or not name:
+            raise InputError(f"--input-shape {option!r} is not of the form name=1,3,224,224")
+    return shapes
+
+
+def _cuts(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(cut) for cut in text.split(","))
+    except ValueError:
+        raise InputError(f"--at {text!r} is not of the form 3,7") from None
+
+
+def _write(folder: Path, segments: list[bytes], result: dict[str, Any]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for description, data in zip(result["segments"], segments, strict=True):
+            (folder / description["file"]).write_bytes(data)
+        (folder / "split.json").write_text(json.dumps(result, indent=2) + "\n")
+    except OSError as exc:
+        raise InputError(f"cannot write to {folder}: {exc.strerror or exc}") from exc
+
+
+def _inspection(analysis: ModelAnalysis) -> dict[str, Any]:
+    return {
+        "sha256": analysis.sha256,
+        "input": [{"name": t.name, "shape": t.shape, "dtype": t.dtype.value} for t in analysis.input],
+        "blocks": [asdict(block) for block in analysis.blocks],
+        "cuts": [
+            {"index": cut.index, "tensors": [t.name for t in cut.tensors], "size_bytes": cut.size_bytes}
+            for cut in analysis.cuts
+        ],
+        "outputs": [{"name": t.name, "shape": t.shape, "dtype": t.dtype.value} for t in analysis.outputs],
+    }
+
+
+def _show_inspection(analysis: ModelAnalysis, name: str) -> None:
+    inputs = ", ".join(f"{t.name} {'x'.join(map(str, t.shape))} {t.dtype.value}" for t in analysis.input)
+    table = Table(title=f"{name}  {analysis.sha256[:12]}", caption=f"input: {inputs}, {_mib(analysis.input_bytes)} MiB")
+    table.add_column("cut,\nblock", justify="right", no_wrap=True)
+    table.add_column("crosses\nbefore it", overflow="fold")
+    table.add_column("name", overflow="fold")
+    for heading in ("MFLOP", "weights\nMiB", "output\nMiB", "memory\nMiB"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("tiles", no_wrap=True)
+    cuts = {cut.index: ", ".join(tensor.name for tensor in cut.tensors) for cut in analysis.cuts}
+    for index, block in enumerate(analysis.blocks):
+        table.add_row(
+            str(index),
+            cuts.get(index, "(input)"),
+            block.name,
+            f"{block.flops / 1e6:,.1f}",
+            _mib(block.parameter_bytes),
+            _mib(block.output_bytes),
+            _mib(block.peak_activation_bytes),
+            "yes" if block.tileable else "",
+        )
+    output().print(table)
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:,.3f}"
+
+
+def _show_split(result: dict[str, Any], folder: Path) -> None:
+    table = Table(title=f"written to {folder}")
+    for heading in ("file", "blocks", "bytes", "inputs", "outputs"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "bytes" else "left")
+    for segment in result["segments"]:
+        start, stop = segment["blocks"]
+        names = [", ".join(segment[key]) for key in ("inputs", "outputs")]
+        table.add_row(segment["file"], f"[{start}, {stop})", f"{segment['size_bytes']:,}", *names)
+    console = output()
+    console.print(table)
+    if result["bit_exact"]:
+        console.print("The chain of segments agrees with the whole model bit for bit.")
+        return
+    console.print(
+        f"Largest error against the whole model: {result['max_abs_error']:.3g}, "
+        f"{result['max_rel_error']:.3g} of the largest output. Without processor-specific kernels it is "
+        f"{'exact' if result['bit_exact_extended'] else 'not exact either'}."
+    )

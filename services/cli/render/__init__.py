@@ -1,0 +1,1 @@
+"""Tables, plots and live screens of the command line."""

@@ -1,0 +1,135 @@
+"""Comparisons and simulations as plain JSON values."""
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+from planning.files.plan_file import answer_values
+from planning.problem.plan import Constraint, Infeasible, Plan, Route, Tile
+from planning.sensitivity.comparison import Binding, Change
+from planning.simulation.simulation import Timeline
+
+PERCENTILES = (50, 95, 99)
+
+
+def best_bound(answers: Mapping[str, Plan | Infeasible]) -> float | None:
+    """Return the largest proved bound of the cost."""
+    bounds = [plan.lower_bound for plan in answers.values() if isinstance(plan, Plan) and plan.lower_bound is not None]
+    return max(bounds, default=None)
+
+
+def gap(cost: float, bound: float | None) -> float | None:
+    """Return by which share a cost exceeds a bound; None without a useful bound."""
+    return None if bound is None or bound <= 0 else max(0.0, cost / bound - 1)
+
+
+def applies(answer: Plan | Infeasible) -> bool:
+    """Say whether a strategy handles this kind of problem at all."""
+    return isinstance(answer, Plan) or any(
+        violation.constraint is not Constraint.SUPPORT for violation in answer.reasons
+    )
+
+
+def route_text(route: Route) -> str:
+    """Return a route in one line: ``[0,4) pi > [4,9) server``, with the encoding where it is not raw.
+
+    Tiles are told with their rows: ``[0,4) pi:0-28+server:28-56``.
+    """
+    parts = []
+    for stage in route.stages:
+        devices = "+".join(_tile_text(tile) for tile in stage.tiles)
+        codec = "" if stage.codec == "raw" else f" {stage.codec}"
+        parts.append(f"[{stage.start},{stage.stop}) {devices}{codec}")
+    return " > ".join(parts)
+
+
+def _tile_text(tile: Tile) -> str:
+    return tile.device if tile.rows is None else f"{tile.device}:{tile.rows[0]}-{tile.rows[1]}"
+
+
+def comparison_values(answers: Mapping[str, Plan | Infeasible]) -> dict[str, Any]:
+    """Return every strategy's answer with its gap to the best bound."""
+    bound = best_bound(answers)
+    rows = []
+    for name, answer in answers.items():
+        values = {**answer_values(answer), "winner": answer.strategy, "strategy": name}
+        values["gap"] = gap(answer.cost, bound) if isinstance(answer, Plan) else None
+        rows.append(values)
+    return {"lower_bound": bound, "strategies": rows}
+
+
+def decision_values(binding: Sequence[Binding], overturning: Mapping[str, Sequence[Change]]) -> dict[str, Any]:
+    """Return what the best plan pays for its constraints, and what would change the fastest route."""
+    return {
+        "binding": [{"constraint": entry.constraint.value, "cost_without": entry.cost} for entry in binding],
+        "changes": {
+            name: [
+                {
+                    "quantity": change.quantity,
+                    "value": change.value,
+                    "low": change.low,
+                    "high": change.high,
+                    "below": None if change.below is None else route_text(change.below),
+                    "above": None if change.above is None else route_text(change.above),
+                }
+                for change in entries
+            ]
+            for name, entries in overturning.items()
+        },
+    }
+
+
+def simulation_values(timeline: Timeline) -> dict[str, Any]:
+    """Return what a simulation shows, requests in order of arrival; null is the time of what never ends."""
+    late = sum(request.late for request in timeline.requests)
+    span_ms = max((activity.end_ms for activity in timeline.activities), default=0.0)
+    return {
+        "requests": len(timeline.requests),
+        "unfinished": sum(not request.finished for request in timeline.requests),
+        "late": late,
+        "makespan_ms": _finite(timeline.makespan_ms),
+        "throughput_hz": timeline.throughput_hz,
+        "latency_ms": _latencies(timeline),
+        "total_delay_ms": _finite(timeline.total_delay_ms),
+        "delay_variance_ms2": _finite(timeline.delay_variance_ms2),
+        "devices": [
+            {"device": device, "work": work.value, "busy_ms": busy_ms, "share": _share(busy_ms, span_ms)}
+            for (device, work), busy_ms in sorted(timeline.busy_ms().items())
+        ],
+        "links": [
+            {"from": sender, "to": receiver, "busy_ms": busy_ms, "share": _share(busy_ms, span_ms)}
+            for (sender, receiver), busy_ms in sorted(timeline.link_ms().items())
+        ],
+        "timeline": [
+            {
+                "stream": request.stream,
+                "request": request.request,
+                "arrival_ms": request.arrival_ms,
+                "end_ms": _finite(request.end_ms),
+                "latency_ms": _finite(request.latency_ms),
+                "waited_ms": request.waited_ms,
+                "computed_ms": request.computed_ms,
+                "sent_ms": request.sent_ms,
+            }
+            for request in timeline.requests
+        ],
+    }
+
+
+def _latencies(timeline: Timeline) -> dict[str, float | None]:
+    """Return mean, percentiles and largest latency; nothing of no requests."""
+    if not timeline.requests:
+        return {}
+    return {
+        "mean": _finite(timeline.total_delay_ms / len(timeline.requests)),
+        **{f"p{percent}": _finite(timeline.latency_percentile_ms(percent)) for percent in PERCENTILES},
+        "max": _finite(timeline.latency_percentile_ms(100)),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None
+
+
+def _share(busy_ms: float, span_ms: float) -> float:
+    return busy_ms / span_ms if span_ms > 0 else 0.0

@@ -1,0 +1,1 @@
+"""Files, options, errors and operations that several commands share."""

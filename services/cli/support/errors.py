@@ -1,0 +1,63 @@
+"""From what went wrong to lines on standard error and an exit status."""
+
+from rich.text import Text
+
+from services.cli.render.console import make_console, told
+from shared.bus.errors import BusError, DecodeError, SettingsError
+from shared.messages.base import MessageError
+from shared.model.errors import ModelError
+from shared.service_runtime import ExitStatus, InputError
+
+_OWN_PACKAGES = ("shared", "services", "broker")
+
+
+class InfeasibleProblem(Exception):
+    """What is wanted cannot be met; one line per reason."""
+
+
+class MissingPackage(Exception):
+    """A part of Segue is used whose packages are not installed."""
+
+    def __init__(self, package: str) -> None:
+        super().__init__(
+            f"the package {package} is not installed: install what this command needs, "
+            "pip install 'segue[all]' or one service's extra (monitor, planner, executor, collector, broker)"
+        )
+
+
+def report(error: BaseException) -> ExitStatus:
+    """Print an error that a user can do something about, and return the exit status.
+
+    Raises:
+        BaseException: `error` itself, if it is none of these: a fault of Segue's, which needs its traceback.
+    """
+    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        return report(error.exceptions[0])
+    if isinstance(error, ModuleNotFoundError) and _package(error) not in _OWN_PACKAGES:
+        return report(MissingPackage(_package(error)))
+    status = exit_status(error)
+    if status is None:
+        raise error
+    console = make_console(stderr=True, soft_wrap=True)
+    for line in told(str(error).splitlines() or [type(error).__name__]):
+        console.print(Text.assemble(("error: ", "bold red"), line))
+    return status
+
+
+def exit_status(error: BaseException) -> ExitStatus | None:
+    """Return the status of an error that is the user's or the fleet's; None for any other."""
+    match error:
+        case InputError() | ModelError() | SettingsError():
+            return ExitStatus.INPUT_WRONG
+        case InfeasibleProblem():
+            return ExitStatus.INFEASIBLE
+        case DecodeError() | MessageError() | BusError() | TimeoutError():
+            return ExitStatus.OUT_OF_REACH
+        case MissingPackage():
+            return ExitStatus.FAILED
+        case _:
+            return None
+
+
+def _package(error: ModuleNotFoundError) -> str:
+    return (error.name or "").partition(".")[0]

@@ -1,0 +1,41 @@
+"""Files that a command will write: looked at before the long work whose result they shall hold."""
+
+import os
+from pathlib import Path
+
+from shared.service_runtime import InputError
+
+
+def check_file(option: str, path: Path | None) -> None:
+    """Say at once if a file cannot be written; without one there is nothing to say.
+
+    Raises:
+        InputError: with the option's name and what to do.
+    """
+    if path is None:
+        return
+    try:
+        if path.is_dir():
+            raise InputError(f"{option} {path}: that is a folder; name a file in it")
+        if not path.parent.is_dir():
+            raise InputError(f"{option} {path}: there is no folder {path.parent}; make it first")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise InputError(f"{option} {path}: it may not be written; choose another place")
+    except OSError as error:
+        raise InputError(f"{option} {path}: {error.strerror}") from error
+
+
+def make_folder(option: str, path: Path | None) -> None:
+    """Make a folder for what a command will write; without one there is nothing to make.
+
+    Raises:
+        InputError: with the option's name and why that cannot be.
+    """
+    if path is None:
+        return
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{option} {path}: {error.strerror}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InputError(f"{option} {path}: nothing may be written there; choose another place")

@@ -1,0 +1,60 @@
+"""What a fleet works on: the model, described and run in one piece, and the images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.cli.support.manifest import build_manifest
+from services.cli.support.request_files import read_payload
+from services.cli.testbed.fleet_file import Fleet, image_files
+from services.cli.testbed.reference_outputs import Reference
+from services.executor.errors import BadInput
+from shared.messages.models import Manifest
+from shared.service_runtime import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """The model and the requests.
+
+    Attributes:
+        manifest: the model's description.
+        model_file: its file.
+        payloads: the requests, taken in turn.
+        reference: the model in one piece; it knows the answers to all payloads.
+    """
+
+    manifest: Manifest
+    model_file: Path
+    payloads: Sequence[bytes]
+    reference: Reference
+
+
+def read_workload(fleet: Fleet, folder: Path) -> Workload:
+    """Read what `fleet` names, relative to `folder`, and run the whole model on every image.
+
+    Raises:
+        ModelError: the file is no model that Segue can cut.
+        InputError: labels, preprocessing or an image do not fit the model, or a file cannot be read.
+    """
+    described = fleet.model
+    model_file = folder / described.file
+    manifest = build_manifest(
+        model_file,
+        name=described.name,
+        labels=None if described.labels is None else folder / described.labels,
+        preprocessing=described.preprocessing,
+        output=described.output,
+        softmax=described.softmax,
+        input_shapes=described.input_shapes,
+    )
+    reference = Reference(manifest, model_file)
+    payloads: list[bytes] = []
+    for image in image_files(fleet, folder):
+        try:
+            payload = read_payload(image)
+            reference.outputs(payload)
+        except BadInput as error:
+            raise InputError(f"{image}: {error}") from error
+        payloads.append(payload)
+    return Workload(manifest, model_file, tuple(payloads), reference)

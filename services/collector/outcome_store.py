@@ -1,0 +1,313 @@
+"""The collector's memory in SQLite: each outcome once, bounded, and safe from SIGKILL. Blocking: for one thread."""
+
+import contextlib
+import json
+import logging
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, assert_never
+
+from services.collector.errors import StoreUnavailable
+from services.collector.inbound import Record, RequestSeen, RerouteSeen
+from services.collector.schema import open_for_writing
+from shared.database import move_aside
+from shared.messages.devices import Links, Presence, ServicePresence, Telemetry
+from shared.messages.events import Event
+from shared.messages.requests import Outcome, OutcomeStatus
+from shared.messages.streams import CommittedPlan
+
+LOGGER = logging.getLogger(__name__)
+
+_MAX_TEXT = 4000
+_MAX_DATA = 64 * 1024
+_PRUNE_EVERY = 2000
+_PRUNED_AT_ONCE = 20_000
+
+DEVICE_ROLE = "executor"
+"""The role under which devices are remembered beside services."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLimits:
+    """How much is kept; the oldest goes first. Totals are kept for ever.
+
+    Attributes:
+        outcomes: rows, each with its trace.
+        samples: rows of telemetry, and of links.
+        events: rows of events, of reroutes, of plans, and of requests without an outcome.
+        age_s: of everything.
+    """
+
+    outcomes: int = 500_000
+    samples: int = 100_000
+    events: int = 100_000
+    age_s: float = 30 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedRecord:
+    """A record and when it came in, wall clock."""
+
+    record: Record
+    received_at_s: float
+
+
+class StoreOutcomeKind(StrEnum):
+    """What became of a record. The values of outcomes are the names of the totals."""
+
+    STORED = "stored"
+    """Anything but an outcome."""
+    RESULT = "results"
+    ERROR = "errors"
+    REDELIVERED = "redelivered"
+    """The very outcome that is stored already: the bus or the source sent it again."""
+    DUPLICATE = "duplicates"
+    """The request was computed twice; the first outcome stays."""
+    LATE_ERROR = "late_errors"
+    """An error behind a result; the result stays."""
+    LATE_RESULT = "late_results"
+    """A result behind an error; the error stays."""
+    REFUSED = "refused"
+    """It does not fit into the database: a number beyond 64 bits, say."""
+
+
+class OutcomeStore:
+    """The open database. `write` is one transaction; what it returned for is on disk."""
+
+    def __init__(self, path: Path, limits: StoreLimits | None = None) -> None:
+        """Open or make the database at `path`; a damaged one is moved aside.
+
+        Raises:
+            StoreUnavailable: it cannot be opened.
+        """
+        self.path = path
+        self._limits = limits or StoreLimits()
+        self._since_pruned = 0
+        try:
+            self._database = open_for_writing(path)
+        except sqlite3.DatabaseError as error:
+            _set_aside(path, str(error))
+            self._database = open_for_writing(path)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def write(self, batch: Sequence[ReceivedRecord]) -> tuple[StoreOutcomeKind, ...]:
+        """Store a batch in one transaction; on return it is on disk.
+
+        Returns:
+            What became of each record, in the same order.
+
+        Raises:
+            StoreUnavailable: nothing of the batch is stored; try again later.
+        """
+        try:
+            return self._write(batch)
+        except sqlite3.OperationalError as error:
+            raise StoreUnavailable(f"the database {self.path} cannot be written: {error}") from error
+        except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError:
+                raise
+            self._database.close()
+            _set_aside(self.path, str(error))
+            self._database = open_for_writing(self.path)
+            raise StoreUnavailable(f"the database {self.path} was damaged and begun anew") from error
+
+    def prune(self, now_at_s: float) -> int:
+        """Delete what is beyond the limits, a bounded part of it; return how many rows."""
+        limits, deleted = self._limits, 0
+        bounds = {"outcomes": limits.outcomes, "telemetry": limits.samples, "links": limits.samples}
+        bounds |= dict.fromkeys(("events", "reroutes", "plans", "requests"), limits.events)
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            for table, rows in bounds.items():
+                deleted += self._prune_table(table, rows, now_at_s - limits.age_s)
+            self._database.execute(
+                "DELETE FROM stages WHERE outcome < (SELECT COALESCE(MIN(position), 1 << 62) FROM outcomes)"
+            )
+            self._database.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+        return deleted
+
+    def _roll_back(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self._database.execute("ROLLBACK")
+
+    def _prune_table(self, table: str, rows: int, oldest_at_s: float) -> int:
+        """Delete a table's oldest rows. Positions only grow, so their difference bounds the number of rows."""
+        cursor = self._database.execute(
+            f"""DELETE FROM {table} WHERE position IN (
+                    SELECT position FROM {table} ORDER BY position LIMIT {_PRUNED_AT_ONCE})
+                AND (position <= (SELECT MAX(position) FROM {table}) - ? OR received_at_s < ?)""",
+            (rows, oldest_at_s),
+        )
+        return cursor.rowcount
+
+    def _write(self, batch: Sequence[ReceivedRecord]) -> tuple[StoreOutcomeKind, ...]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            verdicts = tuple(self._put_safely(arrival) for arrival in batch)
+            self._database.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+        self._since_pruned += len(batch)
+        if self._since_pruned >= _PRUNE_EVERY:
+            self._since_pruned = 0
+            try:
+                self.prune(batch[-1].received_at_s)
+            except sqlite3.OperationalError as error:
+                LOGGER.warning("the database %s could not be pruned: %s", self.path, error)
+        return verdicts
+
+    def _put_safely(self, arrival: ReceivedRecord) -> StoreOutcomeKind:
+        """Store one record, or nothing of it."""
+        self._database.execute("SAVEPOINT record")
+        try:
+            verdict = self._put(arrival.record, arrival.received_at_s)
+        except (OverflowError, UnicodeEncodeError, sqlite3.IntegrityError, sqlite3.ProgrammingError) as error:
+            LOGGER.warning("a %s does not fit into the database: %s", type(arrival.record).__name__, error)
+            self._database.execute("ROLLBACK TO record")
+            verdict = StoreOutcomeKind.REFUSED
+        self._database.execute("RELEASE record")
+        return verdict
+
+    def _put(self, record: Record, received_at_s: float) -> StoreOutcomeKind:
+        match record:
+            case Outcome():
+                return self._put_outcome(record, received_at_s)
+            case Event():
+                self._put_event(record, received_at_s)
+            case RerouteSeen(event, reroute):
+                self._put_event(event, received_at_s)
+                self._insert(
+                    "reroutes",
+                    stream=reroute.stream,
+                    epoch=reroute.epoch,
+                    cause=reroute.cause,
+                    committed_at_s=reroute.committed_at_s,
+                    document=reroute.model_dump_json(),
+                    received_at_s=received_at_s,
+                )
+            case CommittedPlan():
+                self._insert(
+                    "plans",
+                    stream=record.stream,
+                    epoch=record.epoch,
+                    committed_at_s=record.committed_at_s,
+                    document=record.model_dump_json(),
+                    received_at_s=received_at_s,
+                )
+            case Telemetry():
+                values = record.model_dump(exclude={"schema_version"})
+                self._insert("telemetry", received_at_s=received_at_s, **values)
+            case Links():
+                for link in record.links:
+                    values = link.model_dump()
+                    times = {"sent_at_s": record.sent_at_s, "received_at_s": received_at_s}
+                    self._insert("links", device=record.device, **times, **values)
+            case Presence():
+                self._put_member(DEVICE_ROLE, record.device, record, received_at_s)
+            case ServicePresence():
+                self._put_member(record.role, record.name, record, received_at_s)
+            case RequestSeen(stream, request_id):
+                self._put_request(stream, request_id, received_at_s)
+            case _:
+                assert_never(record)
+        return StoreOutcomeKind.STORED
+
+    def _put_outcome(self, outcome: Outcome, received_at_s: float) -> StoreOutcomeKind:
+        known = self._database.execute(
+            "SELECT status, attempt, completed_at_s FROM outcomes WHERE stream = ? AND request_id = ?",
+            (outcome.stream, outcome.request_id),
+        ).fetchone()
+        if known is None:
+            self._insert_outcome(outcome, received_at_s)
+            verdict = StoreOutcomeKind.RESULT if outcome.status is OutcomeStatus.OK else StoreOutcomeKind.ERROR
+        elif known == (outcome.status, outcome.attempt, outcome.completed_at_s):
+            verdict = StoreOutcomeKind.REDELIVERED
+        elif known[0] == outcome.status:
+            verdict = StoreOutcomeKind.DUPLICATE
+        else:
+            verdict = (
+                StoreOutcomeKind.LATE_ERROR if outcome.status is OutcomeStatus.ERROR else StoreOutcomeKind.LATE_RESULT
+            )
+        self._database.execute(
+            "INSERT INTO totals VALUES (?, ?, 1) ON CONFLICT (stream, name) DO UPDATE SET value = value + 1",
+            (outcome.stream, verdict),
+        )
+        return verdict
+
+    def _insert_outcome(self, outcome: Outcome, received_at_s: float) -> None:
+        best = outcome.top[0] if outcome.top else None
+        position = self._insert(
+            "outcomes",
+            **outcome.model_dump(
+                include={"stream", "request_id", "status", "model", "epoch", "attempt", "cause", "input_bytes"}
+            ),
+            error=outcome.error[:_MAX_TEXT],
+            label=best.label[:_MAX_TEXT] if best else None,
+            score=best.score if best else None,
+            accepted_at_s=outcome.accepted_at_s,
+            dispatched_at_s=outcome.dispatched_at_s,
+            completed_at_s=outcome.completed_at_s,
+            received_at_s=received_at_s,
+        )
+        for number, stage in enumerate(outcome.trace):
+            values = stage.model_dump()
+            self._insert("stages", outcome=position, stage=number, **values)
+        self._database.execute(
+            "DELETE FROM requests WHERE stream = ? AND request_id = ?", (outcome.stream, outcome.request_id)
+        )
+
+    def _put_request(self, stream: str, request_id: str, received_at_s: float) -> None:
+        """Remember a request until its outcome comes, unless it came first."""
+        self._database.execute(
+            """INSERT OR IGNORE INTO requests (stream, request_id, received_at_s) SELECT ?, ?, ?
+               WHERE NOT EXISTS (SELECT 1 FROM outcomes WHERE stream = ? AND request_id = ?)""",
+            (stream, request_id, received_at_s, stream, request_id),
+        )
+
+    def _put_event(self, event: Event, received_at_s: float) -> None:
+        data = json.dumps(event.data, default=repr)
+        self._insert(
+            "events",
+            kind=event.kind,
+            at_s=event.at_s,
+            origin=event.origin,
+            text=event.text[:_MAX_TEXT],
+            stream=event.stream,
+            device=event.device,
+            data=data if len(data) <= _MAX_DATA else "{}",
+            received_at_s=received_at_s,
+        )
+
+    def _put_member(self, role: str, name: str, member: Presence | ServicePresence, received_at_s: float) -> None:
+        self._database.execute(
+            """INSERT INTO members VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (role, name) DO UPDATE SET
+               changed_at_s = IIF(state = excluded.state AND boot_id = excluded.boot_id,
+                                  changed_at_s, excluded.changed_at_s),
+               state = excluded.state,
+               version = IIF(excluded.version = '', version, excluded.version),
+               boot_id = excluded.boot_id""",
+            (role, name, member.state, member.version, member.boot_id, received_at_s),
+        )
+
+    def _insert(self, table: str, /, **values: Any) -> int:
+        """Insert a row unless it is there; column names are this module's own, never from outside."""
+        columns, marks = ", ".join(values), ", ".join("?" * len(values))
+        cursor = self._database.execute(
+            f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})", tuple(values.values())
+        )
+        return cursor.lastrowid or 0
+
+
+def _set_aside(path: Path, reason: str) -> None:
+    aside = move_aside(path)
+    LOGGER.error("the database %s is damaged (%s); it was moved to %s and a new one begun", path, reason, aside)

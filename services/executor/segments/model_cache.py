@@ -1,0 +1,55 @@
+"""The models on this device's disk, by the SHA-256 of their bytes; what is missing is pulled over the bus."""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.executor.errors import CannotPrepare
+from shared.bus.errors import BusError
+from shared.bus.model_exchange import fetch_model
+from shared.bus.model_transfer import ModelTransferError
+from shared.bus.settings import BusSettings
+from shared.messages.control import RejectionCause
+from shared.messages.models import Manifest
+
+LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class ModelStore:
+    """A folder of model files. One fetch per model at a time; a file is verified once per life of the process.
+
+    Attributes:
+        folder: where the files lie, as `SHA256.onnx`.
+        device: who asks for models; part of the names of partial files, so that executors may share the folder.
+        settings: where the broker is.
+    """
+
+    folder: Path
+    device: str
+    settings: BusSettings
+    _verified: set[str] = field(default_factory=set, init=False)
+    _locks: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
+
+    async def path(self, manifest: Manifest) -> Path:
+        """Return the path of a model's file, fetched and verified.
+
+        Raises:
+            CannotPrepare: the disk is full, nobody provides the model, or its bytes are wrong.
+        """
+        path = self.folder / f"{manifest.model}.onnx"
+        async with self._locks.setdefault(manifest.model, asyncio.Lock()):
+            if manifest.model in self._verified and await asyncio.to_thread(path.exists):
+                return path
+            try:
+                await fetch_model(self.settings, manifest, receiver=self.device, path=path)
+            except ModelTransferError as error:
+                on_disk = isinstance(error.__cause__, OSError)
+                cause = RejectionCause.DISK if on_disk else RejectionCause.MODEL_MISSING
+                raise CannotPrepare(cause, str(error)) from error
+            except BusError as error:
+                raise CannotPrepare(RejectionCause.MODEL_MISSING, str(error)) from error
+            self._verified.add(manifest.model)
+            LOGGER.info("model %s is here (%d bytes)", manifest.name, manifest.size_bytes)
+            return path

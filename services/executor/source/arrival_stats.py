@@ -1,0 +1,50 @@
+"""What a source sees of its stream: how large requests are and how often they come. Pure."""
+
+import statistics
+from collections import deque
+from dataclasses import dataclass, field
+
+from shared.messages.streams import StreamUsage
+
+_SAMPLES = 64
+_WINDOW_S = 30.0
+_TOLERANCE = 0.2
+
+
+@dataclass(slots=True)
+class ArrivalStats:
+    """Medians and rates over the last requests of a stream."""
+
+    stream: str
+    _arrivals: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_SAMPLES), init=False)
+    _published: StreamUsage | None = field(default=None, init=False)
+
+    def add(self, size_bytes: int, now_s: float) -> None:
+        """Count a request."""
+        self._arrivals.append((now_s, max(1, size_bytes)))
+
+    def usage(self, now_s: float) -> StreamUsage | None:
+        """Return what is seen; none before the first request."""
+        if not self._arrivals:
+            return None
+        size_bytes = round(statistics.median(size for _, size in self._arrivals))
+        recent = [at_s for at_s, _ in self._arrivals if now_s - at_s <= _WINDOW_S]
+        span_s = recent[-1] - recent[0] if len(recent) > 1 else 0.0
+        rate_hz = (len(recent) - 1) / span_s if span_s > 0 else None
+        return StreamUsage(stream=self.stream, input_bytes=size_bytes, rate_hz=rate_hz)
+
+    def change(self, now_s: float) -> StreamUsage | None:
+        """Return what is seen if it differs by more than a fifth from what was last returned here."""
+        usage = self.usage(now_s)
+        if usage is None or not _differs(usage, self._published):
+            return None
+        self._published = usage
+        return usage
+
+
+def _differs(new: StreamUsage, old: StreamUsage | None) -> bool:
+    if old is None or (new.rate_hz is None) != (old.rate_hz is None):
+        return True
+    if abs(new.input_bytes - old.input_bytes) > _TOLERANCE * old.input_bytes:
+        return True
+    return new.rate_hz is not None and abs(new.rate_hz - (old.rate_hz or 0.0)) > _TOLERANCE * (old.rate_hz or 0.0)

@@ -1,0 +1,279 @@
+"""What a monitor knows of its links, and when it probes them: events in, probes to send out. Pure."""
+
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from services.monitor.estimate import LinkEstimator
+from shared.link_time import transmission_ms
+from shared.messages.devices import LinkEstimate, TransferObservation
+
+MAX_PEERS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSettings:
+    """When links are probed, and how much.
+
+    Attributes:
+        idle_s: a link without transfers for so long is probed.
+        doubt_s: pause between probes of a link that is new or has just contradicted its estimate.
+        share: greatest part of a link's time that probes may take; slow links are probed less often for it.
+        target_ms: a padded probe should be under way so long: well above what scheduling adds.
+        least_bytes: smallest padded probe.
+        most_bytes: largest padded probe.
+        first_bytes: padded probe of an unknown link.
+        repeats: padded probes one after the other, of which the fastest counts; one is enough if it says nothing new.
+        timeout_s: a tiny probe without an echo is lost then; a padded one is given up at four times that.
+        losses: consecutive lost probes after which a link counts as down.
+        jitter: pauses are longer or shorter by up to this part, at random, so that monitors that began together do not
+            probe each other at the same moments for ever.
+        yield_s: longest wait for a peer that is probing this device.
+    """
+
+    idle_s: float = 2.0
+    doubt_s: float = 0.2
+    share: float = 0.04
+    target_ms: float = 40.0
+    least_bytes: int = 8 * 1024
+    most_bytes: int = 128 * 1024
+    first_bytes: int = 16 * 1024
+    repeats: int = 2
+    timeout_s: float = 3.0
+    losses: int = 3
+    jitter: float = 0.25
+    yield_s: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class SendProbe:
+    """Send a probe now.
+
+    Attributes:
+        target: to the monitor of this device.
+        probe_id: comes back in the echo.
+        padding_bytes: 0 for a tiny one.
+    """
+
+    target: str
+    probe_id: str
+    padding_bytes: int
+
+
+@dataclass(slots=True)
+class _Outstanding:
+    padding_bytes: int = 0
+    probe_id: str = ""
+    sent_s: float = 0.0
+    is_overdue: bool = False
+    fastest_ms: float = math.inf
+    """Round trip of those before it."""
+    left: int = 0
+    """Padded probes that follow it."""
+
+
+@dataclass(slots=True)
+class _Peer:
+    boot_id: str = ""
+    link: LinkEstimator = field(default_factory=LinkEstimator)
+    due_s: float = 0.0
+    transfer_s: float | None = None
+    probing_until_s: float = -math.inf
+    """Until then it is probably probing this device."""
+    outstanding: _Outstanding | None = None
+    lost: int = 0
+
+
+class LinkProber:
+    """The links from this device to every other that is online. Times are monotonic seconds.
+
+    A tiny message, whose round trip is twice the latency, is followed by padded ones, whose round trip is longer by
+    what the padding takes; the fastest counts, because whatever disturbs them makes them slower. Only one link is
+    probed at a time, because all of them may share one cable. And of two devices only one probes the other at a time,
+    because an echo that waits behind a padded probe, or a padded probe behind an echo, makes the link seem slower. If
+    both begin at the same moment, the one whose name comes first goes on.
+    """
+
+    def __init__(self, device: str, settings: ProbeSettings | None = None) -> None:
+        """Begin without peers.
+
+        Args:
+            device: this device.
+            settings: when and how much to probe.
+        """
+        self._device = device
+        self._settings = settings or ProbeSettings()
+        self._peers: dict[str, _Peer] = {}
+        self._monitors: set[str] = set()
+        self._serial = 0
+        self._random = random.Random(device)
+
+    def device_online(self, device: str, boot_id: str, now_s: float) -> None:
+        """A device is there. One that has started anew is measured anew."""
+        if device == self._device or (device not in self._peers and len(self._peers) >= MAX_PEERS):
+            return
+        known = self._peers.get(device)
+        if known is None or known.boot_id != boot_id:
+            self._peers[device] = _Peer(boot_id=boot_id, due_s=now_s)
+
+    def device_offline(self, device: str) -> None:
+        """A device is gone, and its link with it."""
+        self._peers.pop(device, None)
+
+    def monitor_online(self, device: str, now_s: float) -> None:
+        """A device's monitor is there to echo probes."""
+        if len(self._monitors) < MAX_PEERS:
+            self._monitors.add(device)
+        if (peer := self._peers.get(device)) is not None:
+            peer.lost = 0
+            peer.due_s = min(peer.due_s, now_s)
+
+    def monitor_offline(self, device: str) -> None:
+        """A device's monitor is gone: what is known of the link stays, until transfers say otherwise."""
+        self._monitors.discard(device)
+        if (peer := self._peers.get(device)) is not None:
+            peer.outstanding = None
+            peer.lost = 0
+
+    def observed(self, transfer: TransferObservation, now_s: float) -> bool:
+        """Take what the executor saw of a transfer; return whether it says something of a known link."""
+        peer = self._peers.get(transfer.target)
+        if peer is None:
+            return False
+        peer.link.add_transfer(transfer.size_bytes, transfer.elapsed_ms, finished=transfer.finished, ended_s=now_s)
+        peer.transfer_s = now_s
+        if transfer.finished:
+            peer.lost = 0
+        self._plan_next(peer, now_s)
+        return True
+
+    def probed(self, sender: str, now_s: float) -> None:
+        """A probe of another device has come in; its next one may follow."""
+        if (peer := self._peers.get(sender)) is not None:
+            padded_ms = peer.link.expected_ms(self._padding_bytes(peer)) or self._settings.target_ms
+            following_s = (2 * (peer.link.latency_ms or 0.0) + 1.5 * padded_ms + 20.0) / 1000
+            peer.probing_until_s = now_s + min(following_s, self._settings.yield_s)
+
+    def echoed(self, sender: str, probe_id: str, now_s: float) -> SendProbe | None:
+        """Take an echo; return the padded probe that follows, if one does."""
+        peer = self._peers.get(sender)
+        if peer is None or peer.outstanding is None or peer.outstanding.probe_id != probe_id:
+            return None
+        probe, peer.outstanding, peer.lost = peer.outstanding, None, 0
+        round_trip_ms = 1000 * (now_s - probe.sent_s)
+        if not probe.padding_bytes:
+            peer.link.add_round_trip(round_trip_ms)
+            if peer.probing_until_s > now_s and sender < self._device:
+                peer.due_s = peer.probing_until_s
+                return None
+            if not self._is_busy(peer, now_s):
+                padded = _Outstanding(padding_bytes=self._padding_bytes(peer), left=self._settings.repeats - 1)
+                return self._send(sender, peer, padded, now_s)
+        else:
+            fastest_ms = min(probe.fastest_ms, round_trip_ms)
+            is_enough = probe.is_overdue or peer.link.is_confirmed_by(probe.padding_bytes, round_trip_ms)
+            if probe.left and not is_enough:
+                again = _Outstanding(probe.padding_bytes, fastest_ms=fastest_ms, left=probe.left - 1)
+                return self._send(sender, peer, again, now_s)
+            measured_ms = round_trip_ms if probe.is_overdue else fastest_ms
+            peer.link.add_probe(probe.padding_bytes, measured_ms, ended_s=now_s)
+        self._plan_next(peer, now_s)
+        return None
+
+    def tick(self, now_s: float) -> SendProbe | None:
+        """Give up probes that are lost, and return the probe to send now, if any."""
+        for peer in self._peers.values():
+            self._expire(peer, now_s)
+        if any(self._blocks_others(peer, now_s) for peer in self._peers.values()):
+            return None
+        waiting = [(peer.due_s, name) for name, peer in self._probeable() if self._due_s(peer) <= now_s]
+        if not waiting:
+            return None
+        name = min(waiting)[1]
+        return self._send(name, self._peers[name], _Outstanding(), now_s)
+
+    def next_tick_s(self, now_s: float) -> float:
+        """Return when `tick` should be called at the latest, at most `idle_s` from now."""
+        times = [now_s + self._settings.idle_s]
+        times += [self._due_s(peer) for _, peer in self._probeable()]
+        times += [self._deadline_s(peer) for peer in self._peers.values() if peer.outstanding is not None]
+        return max(now_s + 0.01, min(times))
+
+    def estimates(self) -> tuple[LinkEstimate, ...]:
+        """Return what is known of every link that is up, by target."""
+        return tuple(
+            LinkEstimate(
+                target=name,
+                bandwidth_mbps=peer.link.bandwidth_mbps,
+                latency_ms=peer.link.latency_ms or 0.0,
+                samples=peer.link.samples,
+            )
+            for name, peer in sorted(self._peers.items())
+            if peer.link.bandwidth_mbps is not None and peer.lost < self._settings.losses
+        )
+
+    def _probeable(self) -> Iterator[tuple[str, _Peer]]:
+        for name, peer in self._peers.items():
+            if name in self._monitors and peer.outstanding is None:
+                yield name, peer
+
+    def _due_s(self, peer: _Peer) -> float:
+        return max(peer.due_s, peer.probing_until_s)
+
+    def _send(self, name: str, peer: _Peer, probe: _Outstanding, now_s: float) -> SendProbe:
+        self._serial += 1
+        probe.probe_id, probe.sent_s = f"{self._device}-{self._serial}", now_s
+        peer.outstanding = probe
+        return SendProbe(name, probe.probe_id, probe.padding_bytes)
+
+    def _padding_bytes(self, peer: _Peer) -> int:
+        settings, bandwidth_mbps = self._settings, peer.link.bandwidth_mbps
+        if bandwidth_mbps is None:
+            return settings.first_bytes
+        return round(min(max(bandwidth_mbps * 125 * settings.target_ms, settings.least_bytes), settings.most_bytes))
+
+    def _is_busy(self, peer: _Peer, now_s: float) -> bool:
+        """Whether transfers tell enough of the link."""
+        return peer.transfer_s is not None and now_s - peer.transfer_s < self._settings.idle_s and peer.link.is_settled
+
+    def _plan_next(self, peer: _Peer, now_s: float) -> None:
+        settings, bandwidth_mbps = self._settings, peer.link.bandwidth_mbps
+        pause_s = settings.idle_s if peer.link.is_settled else settings.doubt_s
+        if bandwidth_mbps is not None:
+            probe_s = settings.repeats * transmission_ms(self._padding_bytes(peer), bandwidth_mbps) / 1000
+            slow_s = probe_s / settings.share if peer.link.is_settled else probe_s
+            pause_s = max(pause_s, min(slow_s, 10 * settings.idle_s))
+        peer.due_s = now_s + pause_s * self._random.uniform(1 - settings.jitter, 1 + settings.jitter)
+
+    def _expire(self, peer: _Peer, now_s: float) -> None:
+        probe = peer.outstanding
+        if probe is None or now_s < self._deadline_s(peer):
+            return
+        elapsed_ms = 1000 * (now_s - probe.sent_s)
+        if probe.padding_bytes and elapsed_ms < 4000 * self._settings.timeout_s:
+            probe.is_overdue = True
+            peer.link.add_probe(probe.padding_bytes, elapsed_ms, finished=False, ended_s=now_s)
+            return
+        peer.outstanding = None
+        peer.lost += 1
+        peer.due_s = now_s + (self._settings.doubt_s if peer.lost < self._settings.losses else self._settings.idle_s)
+
+    def _deadline_s(self, peer: _Peer) -> float:
+        probe = peer.outstanding
+        if probe is None:
+            return 0.0
+        timeout_s = self._settings.timeout_s
+        if not probe.padding_bytes:
+            return probe.sent_s + timeout_s
+        if probe.is_overdue:
+            return probe.sent_s + 4 * timeout_s
+        expected_ms = peer.link.expected_ms(probe.padding_bytes)
+        if expected_ms is None:
+            return probe.sent_s + timeout_s
+        overdue_s = (3 * expected_ms + 2 * (peer.link.latency_ms or 0.0) + 50.0) / 1000
+        return probe.sent_s + min(max(overdue_s, 0.1), timeout_s)
+
+    def _blocks_others(self, peer: _Peer, now_s: float) -> bool:
+        probe = peer.outstanding
+        return probe is not None and now_s - probe.sent_s < self._settings.timeout_s / 3

@@ -1,0 +1,117 @@
+"""What the planner must not forget, in SQLite: streams, policies, epochs, plans, models and their encodings."""
+
+import logging
+import sqlite3
+import threading
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from shared.database import move_aside
+
+logger = logging.getLogger(__name__)
+
+_FILE = "planner.db"
+_LOCK_TIMEOUT_S = 5.0
+
+
+class Kind(StrEnum):
+    """What a document is."""
+
+    STREAM = "stream"
+    POLICY = "policy"
+    EPOCH = "epoch"
+    PLAN = "plan"
+    MANIFEST = "manifest"
+    CALIBRATION = "calibration"
+    SHADOW = "shadow"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document under its key."""
+
+    kind: Kind
+    key: str
+    value: bytes
+
+
+class PlannerStore:
+    """Documents by kind and key. Every call is one transaction, blocks, and may come from any thread.
+
+    SIGKILL loses nothing; a file that is no database any more is moved aside.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open or make the database in `folder`.
+
+        Raises:
+            OSError: the folder cannot be written, or another planner uses it.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        path = folder / _FILE
+        try:
+            self._database = _open(path)
+        except sqlite3.DatabaseError as error:
+            aside = move_aside(path)
+            logger.error("%s is damaged (%s); it is kept as %s and the planner starts afresh", path, error, aside.name)
+            self._database = _open(path)
+
+    def put(self, document: Document) -> None:
+        """Write a document; one that replaces another counts as newest."""
+        with self._lock, self._database:
+            self._delete(document.kind, document.key)
+            self._database.execute(
+                "INSERT INTO documents (kind, key, value) VALUES (?, ?, ?)",
+                (document.kind.value, document.key, document.value),
+            )
+
+    def delete(self, kind: Kind, key: str) -> None:
+        """Remove a document if it is there."""
+        with self._lock, self._database:
+            self._delete(kind, key)
+
+    def documents(self) -> tuple[Document, ...]:
+        """Return every document, oldest first."""
+        with self._lock:
+            rows = self._database.execute("SELECT kind, key, value FROM documents ORDER BY number").fetchall()
+        return tuple(Document(Kind(kind), key, value) for kind, key, value in rows)
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._database.close()
+
+    def _delete(self, kind: Kind, key: str) -> None:
+        self._database.execute("DELETE FROM documents WHERE kind = ? AND key = ?", (kind.value, key))
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    database = _connect(path)
+    try:
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        with database:
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS documents (number INTEGER PRIMARY KEY AUTOINCREMENT, "
+                "kind TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, UNIQUE (kind, key))"
+            )
+        (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+    except sqlite3.OperationalError as error:
+        database.close()
+        raise OSError(f"cannot use {path} (does another planner?): {error}") from error
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        return sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S, check_same_thread=False)
+    except sqlite3.OperationalError as error:
+        raise OSError(f"cannot open {path}: {error}") from error

@@ -1,0 +1,182 @@
+"""Between the routes of strategies and the routes on the bus; and what routes cost. Pure."""
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from itertools import groupby
+from math import gcd
+
+from planning.cost.constraints import violations
+from planning.cost.cost_model import CostModel
+from planning.problem.plan import Constraint, Plan, Route, StreamPlan, Violation, sequential_route
+from planning.problem.problem import Problem
+from shared.messages.control import SegmentRange, ranges_of
+from shared.messages.streams import PlanRoute, PlanStage, route_text
+from shared.policy import Objective
+
+_UNITS = {
+    Objective.LATENCY: "ms",
+    Objective.THROUGHPUT: "ms per request",
+    Objective.ENERGY: "J",
+    Objective.MAKESPAN: "ms",
+    Objective.DEADLINE: "blocks off the source",
+    Objective.TOTAL_DELAY: "ms",
+    Objective.DELAY_VARIANCE: "ms²",
+}
+
+
+MAX_RUNS = 64
+"""Runs of equal routes that the order of a burst may have; one with more is started route by route."""
+
+TILED = "the strategy splits a stage into tiles, which executors cannot run"
+
+
+StreamRoutes = Mapping[str, Sequence[PlanRoute]]
+"""Routes by stream."""
+
+
+class TiledRouteError(ValueError):
+    """A strategy has split a stage over several devices, which executors cannot run."""
+
+
+def burst_jobs(problem: Problem) -> int:
+    """Return how many requests of the problem's only stream come at once, and are started in the plan's order.
+
+    A stream without `jobs` has no bursts; nor has one whose objective is what it can sustain.
+    """
+    return 1 if problem.policy.objective is Objective.THROUGHPUT else problem.streams[0].jobs
+
+
+def is_tiled(plan: Plan) -> bool:
+    """Say whether a stage is split over several devices, which executors cannot run."""
+    stages = (stage for each in plan.streams.values() for route in each.routes for stage in route.stages)
+    return any(len(stage.tiles) != 1 for stage in stages)
+
+
+def to_message(problem: Problem, plan: StreamPlan) -> tuple[PlanRoute, ...]:
+    """Return a strategy's routes as they travel, with the latency predicted per route.
+
+    Those of a burst come in the order in which its jobs start, a route once for every run of jobs that take it. Others
+    come with weights that have no common factor.
+
+    Raises:
+        TiledRouteError: a stage is split over several devices.
+    """
+    if burst_jobs(problem) > 1:
+        routes, common = _runs(plan), 1
+    else:
+        routes, common = plan.routes, reduce(gcd, (route.jobs for route in plan.routes))
+    costs, stream = CostModel(problem), problem.streams[0]
+    found: list[PlanRoute] = []
+    for route in routes:
+        if any(len(stage.tiles) != 1 for stage in route.stages):
+            raise TiledRouteError(TILED)
+        stages = tuple(
+            PlanStage(start=stage.start, stop=stage.stop, device=stage.device, codec=stage.codec)
+            for stage in route.stages
+        )
+        latency_ms = costs.latency_ms(stream, route)
+        found.append(PlanRoute(stages=stages, weight=route.jobs // common, predicted_ms=latency_ms))
+    return tuple(found)
+
+
+def _runs(plan: StreamPlan) -> tuple[Route, ...]:
+    """Return the routes of a burst in the order in which its jobs start, jobs that follow each other put together."""
+    runs = [Route(route.stages, sum(1 for _ in same)) for route, same in groupby(plan.jobs_in_order())]
+    if len(runs) <= MAX_RUNS:
+        return tuple(runs)
+    totals: dict[Route, int] = {}
+    for run in runs:
+        unweighted = Route(run.stages)
+        totals[unweighted] = totals.get(unweighted, 0) + run.jobs
+    return tuple(Route(route.stages, jobs) for route, jobs in totals.items())
+
+
+def to_route(route: PlanRoute, jobs: int = 1) -> Route:
+    """Return a route from the bus as strategies and the cost model take it, of so many jobs."""
+    return sequential_route(((stage.start, stage.stop, stage.device, stage.codec) for stage in route.stages), jobs)
+
+
+def to_plan(problem: Problem, routes: Sequence[PlanRoute]) -> dict[str, StreamPlan]:
+    """Return routes from the bus as a plan for the problem's only stream, as many jobs as the stream has."""
+    return to_joint_plan(problem, {problem.streams[0].name: routes})
+
+
+def to_joint_plan(problem: Problem, routes: StreamRoutes) -> dict[str, StreamPlan]:
+    """Return the routes of several streams as a plan, as many jobs as each stream has.
+
+    Raises:
+        KeyError: the problem has no such stream.
+    """
+    plans: dict[str, StreamPlan] = {}
+    for name, own in routes.items():
+        scale = max(1, problem.stream(name).jobs // sum(route.weight for route in own))
+        plain = tuple(to_route(route, route.weight * scale) for route in own)
+        plans[name] = StreamPlan(plain, tuple(range(sum(route.jobs for route in plain))))
+    return plans
+
+
+def joint_cost(problem: Problem, routes: StreamRoutes) -> float:
+    """Return what the problem's objective makes small, for these routes of its streams together.
+
+    Devices compute in the order that the policy asks for.
+
+    Raises:
+        KeyError: a device is not in the problem or cannot run the model, or the problem has no such stream.
+        NoLinkError: two neighbouring devices are not linked.
+    """
+    costs, plans = CostModel(problem), to_joint_plan(problem, routes)
+    used = (device for own in routes.values() for device in devices_of(own))
+    disciplines = dict.fromkeys(used, problem.policy.queue)
+    return costs.cost(problem.policy.objective, plans, costs.predict(plans, disciplines), disciplines)
+
+
+def broken_constraints(problem: Problem, routes: Sequence[PlanRoute]) -> tuple[Violation, ...]:
+    """Return every constraint that these routes break, devices that are gone included."""
+    model = problem.streams[0].model
+    blocks = len(problem.models[model].blocks)
+    gone = [
+        Violation(Constraint.ROUTE, device, f"device {device} is gone")
+        for device in devices_of(routes)
+        if device not in problem.devices
+    ]
+    if gone:
+        return tuple(gone)
+    if any(route.stages[-1].stop != blocks for route in routes):
+        return (Violation(Constraint.ROUTE, model, "the routes are those of another model"),)
+    return violations(CostModel(problem), to_plan(problem, routes))
+
+
+def devices_of(routes: Sequence[PlanRoute]) -> tuple[str, ...]:
+    """Return every device that computes on these routes, once, in order of first use."""
+    return tuple(dict.fromkeys(stage.device for route in routes for stage in route.stages))
+
+
+def segments_of(routes: Sequence[PlanRoute]) -> dict[str, tuple[SegmentRange, ...]]:
+    """Return what every device must hold for these routes, each segment once."""
+    found: dict[str, list[PlanStage]] = {}
+    for route in routes:
+        for stage in route.stages:
+            found.setdefault(stage.device, []).append(stage)
+    return {device: ranges_of(stages) for device, stages in found.items()}
+
+
+def same_routes(first: Sequence[PlanRoute], second: Sequence[PlanRoute], *, in_order: bool = False) -> bool:
+    """Say whether requests would run in the same way, whatever was predicted.
+
+    Args:
+        first: some routes.
+        second: others.
+        in_order: the routes of a burst, whose order matters.
+    """
+    mine, others = ([(route.stages, route.weight) for route in routes] for routes in (first, second))
+    return mine == others if in_order else set(mine) == set(others)
+
+
+def describe_routes(routes: Sequence[PlanRoute]) -> str:
+    """Return routes as people read them: ``pi[0,4) > server[4,9)``."""
+    return " | ".join(map(route_text, routes))
+
+
+def describe_cost(objective: Objective, cost: float) -> str:
+    """Return a cost with its unit."""
+    return f"{cost:.3g} {_UNITS[objective]}" if cost < 100 else f"{cost:.0f} {_UNITS[objective]}"

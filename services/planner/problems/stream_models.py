@@ -1,0 +1,60 @@
+"""A stream's model as strategies see it: blocks, encodings, and the bytes of a request. Pure."""
+
+import math
+from collections.abc import Mapping
+
+from planning.problem.problem import Block, Model
+from services.planner.problems.allowed_encodings import FieldRecord, Place, offered, worthwhile
+from services.planner.problems.snapshot import FleetSnapshot
+from shared.messages.calibration import Calibration
+from shared.messages.models import Manifest, Preprocessing
+from shared.messages.streams import StreamDeclaration
+from shared.policy import Policy
+
+DEFAULT_PHOTOGRAPH_BYTES = 100_000
+"""Taken for the size of a request with a photograph until the source reports what it sees."""
+
+_BYTES_PER_VALUE: Mapping[str, int] = {"float64": 8, "int64": 8, "float16": 2, "uint8": 1, "int8": 1, "bool": 1}
+
+
+def model_of(
+    manifest: Manifest,
+    request_bytes: float,
+    calibration: Calibration | None = None,
+    policy: Policy | None = None,
+    records: Mapping[Place, FieldRecord] | None = None,
+) -> Model:
+    """Return the model as strategies see it: block 0 is `prepare`, its input the request's own bytes.
+
+    Encodings come from the calibration, as far as the policy allows their effect (`encodings.offered`) and `records`
+    of the field do not speak against it.
+    """
+    codecs = {} if calibration is None else offered(calibration, policy or Policy(), records)
+    blocks = tuple(
+        Block(
+            name=block.name,
+            output_bytes=block.output_bytes,
+            flops=block.flops,
+            parameter_bytes=block.parameter_bytes,
+            activation_bytes=block.activation_bytes or None,
+            codecs=worthwhile(codecs.get(index, {}), block.output_bytes, policy or Policy()),
+        )
+        for index, block in enumerate(manifest.blocks)
+    )
+    return Model(input_bytes=request_bytes, blocks=blocks)
+
+
+def input_bytes(snapshot: FleetSnapshot, declaration: StreamDeclaration, manifest: Manifest) -> float:
+    """Return the bytes of a request: as the source sees them, else a photograph's, else the input tensor's."""
+    usage = snapshot.usage.get(declaration.stream)
+    if usage is not None:
+        return usage.input_bytes
+    return DEFAULT_PHOTOGRAPH_BYTES if _takes_photographs(manifest.preprocessing) else _tensor_bytes(manifest)
+
+
+def _takes_photographs(preprocessing: Preprocessing) -> bool:
+    return preprocessing.kind == "image"
+
+
+def _tensor_bytes(manifest: Manifest) -> float:
+    return float(sum(math.prod(tensor.shape) * _BYTES_PER_VALUE.get(tensor.dtype, 4) for tensor in manifest.inputs))

@@ -1,5 +1,0 @@
-"""Algorithms from Problem to Plan, one file each, named after the publication."""
-
-from services.planner.strategies.registry import known_strategies, solve, strategies
-
-__all__ = ["known_strategies", "solve", "strategies"]

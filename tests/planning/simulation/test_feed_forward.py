@@ -1,0 +1,78 @@
+import random
+
+import numpy as np
+import pytest
+
+from planning.cost.cost_model import LONG_BURST, CostModel
+from planning.cost.operations import Operation, Work, ends_ms
+from planning.problem.plan import StreamPlan, sequential_route
+from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
+from planning.simulation.feed_forward import feed_forward_ms, feeds_forward
+
+
+def _operation(device: str, duration_ms: float, work: Work = Work.COMPUTE) -> Operation:
+    return Operation(work, device, duration_ms, 0)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_arrays_say_what_the_events_say(whole: bool) -> None:
+    """Whole times, whose sums are exact, make many jobs arrive at the same instant."""
+    rng = random.Random(f"feed forward {whole}")
+    compared = 0
+    for _ in range(600):
+        kinds = [
+            tuple(
+                _operation(
+                    f"d{rng.randrange(3)}",
+                    float(rng.randint(1, 4)) if whole else rng.uniform(0.1, 5),
+                    rng.choice(list(Work)),
+                )
+                for _ in range(rng.randint(0, 5))
+            )
+            for _ in range(rng.randint(1, 4))
+        ]
+        which = np.array([rng.randrange(len(kinds)) for _ in range(rng.randint(1, 40))])
+        found = feed_forward_ms(kinds, which)
+        used = [kinds[kind] for kind in sorted(set(which.tolist()))]
+        assert (found is not None) == feeds_forward(used)
+        if found is not None:
+            assert found.tolist() == pytest.approx(ends_ms(kinds, which.tolist()), rel=1e-12)
+            compared += 1
+    assert compared > 200
+
+
+def test_work_that_goes_round_in_circles_is_left_to_the_events() -> None:
+    there = _operation("a", 1.0), _operation("b", 1.0), _operation("c", 1.0)
+    back = _operation("c", 1.0), _operation("b", 1.0), _operation("a", 1.0)
+    assert feeds_forward([there])
+    assert not feeds_forward([(*there, _operation("b", 1.0))])
+    assert not feeds_forward([(_operation("s", 1.0), *there), (_operation("s", 1.0), *back)])
+
+
+def test_a_first_visit_is_over_before_a_second_begins() -> None:
+    job = _operation("a", 1.0), _operation("b", 1.0), _operation("a", 1.0)
+    found = feed_forward_ms([job], np.zeros(3, dtype=np.int64))
+    assert found is not None
+    assert found.tolist() == [4.0, 5.0, 6.0] == ends_ms([job], [0, 0, 0])
+
+
+def test_work_without_duration_is_left_to_the_events() -> None:
+    assert feed_forward_ms([(_operation("a", 0.0),)], np.array([0])) is None
+
+
+def test_the_cost_of_a_long_burst_is_that_of_its_events() -> None:
+    rng = random.Random("long burst")
+    model = Model(1e5, tuple(Block(f"b{index}", rng.uniform(1e3, 1e5)) for index in range(4)))
+    devices = {name: Device({"m": tuple(rng.uniform(1, 9) for _ in range(4))}) for name in ("a", "b")}
+    stream = Stream("s", "m", "a", jobs=2 * LONG_BURST)
+    problem = Problem({"m": model}, devices, (Link("a", "b", 20.0),), (stream,))
+    routes = (
+        sequential_route([(0, 2, "a", "raw"), (2, 4, "b", "raw")], LONG_BURST),
+        sequential_route([(0, 4, "a", "raw")], LONG_BURST),
+    )
+    order = list(range(stream.jobs))
+    rng.shuffle(order)
+    costs = CostModel(problem)
+    kinds = [costs.operations(stream, route) for route in routes]
+    expected = ends_ms(kinds, [place // LONG_BURST for place in order])
+    assert costs.delays_ms({"s": StreamPlan(routes, tuple(order))}) == pytest.approx(expected, rel=1e-9)

@@ -1,0 +1,116 @@
+"""What auto adds to its candidates; what it leaves out when the time budget does not suffice, and that it says so."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from planning.cost.cost_model import CostModel
+from planning.files.problem_file import read_problem
+from planning.problem.plan import Plan
+from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
+from planning.strategies.auto import CROWD_PER_SECOND, SEQUENCED_PER_SECOND
+from planning.strategies.registry import known_strategies, solve, with_strategy
+from shared.policy import Objective, Policy
+from tests.support.shared_paths import INSTANCES
+
+
+def _problem(objective: Objective, streams: int, jobs: int) -> Problem:
+    """Sources of mixed speed around a quick server."""
+    rng = random.Random(f"{objective} {streams} {jobs}")
+    model = Model(3e5, tuple(Block(f"b{index}", rng.uniform(1e3, 2e5)) for index in range(5)))
+    work_ms = [rng.uniform(1, 5) for _ in range(5)]
+    sources = {f"d{index}": rng.uniform(2, 9) for index in range(streams)}
+    devices = {name: Device({"m": tuple(slow * ms for ms in work_ms)}) for name, slow in sources.items()}
+    devices["server"] = Device({"m": tuple(work_ms)})
+    links = tuple(Link(name, "server", rng.uniform(5, 90), 1.0) for name in sources)
+    own = tuple(Stream(f"stream of {name}", "m", name, jobs=jobs) for name in sources)
+    return Problem({"m": model}, devices, links, own, Policy(objective=objective))
+
+
+def _solved(problem: Problem, time_budget_s: float) -> Plan:
+    answer = solve(problem, time_budget_s=time_budget_s)
+    assert isinstance(answer, Plan)
+    costs = CostModel(problem)
+    assert answer.predicted == costs.predict(answer.streams, answer.disciplines, answer.turns)
+    assert all(plan.predicted is not None for plan in answer.streams.values())
+    return answer
+
+
+def test_nothing_is_left_out_of_a_small_problem() -> None:
+    assert _solved(_problem(Objective.MAKESPAN, 2, 3), 1.0).left_out == ()
+
+
+@pytest.mark.parametrize("objective", [Objective.TOTAL_DELAY, Objective.THROUGHPUT])
+def test_a_crowd_gets_the_best_of_what_is_tried(objective: Objective) -> None:
+    budget_s = 0.1
+    problem = _problem(objective, int(CROWD_PER_SECOND * budget_s) + 1, 1)
+    answer = _solved(problem, budget_s)
+    assert {"jps", "hps", "neurosurgeon"} <= set(answer.left_out)
+    for name, strategy in known_strategies().items():
+        other = strategy.solve(problem, seed=0, time_budget_s=budget_s)
+        if isinstance(other, Plan) and name not in answer.left_out:
+            assert answer.cost <= other.cost * (1 + 1e-9), name
+
+
+def test_a_long_burst_gets_the_best_of_what_is_simulated() -> None:
+    budget_s = 0.1
+    problem = _problem(Objective.MAKESPAN, 1, int(SEQUENCED_PER_SECOND * budget_s) + 1)
+    answer = _solved(problem, budget_s)
+    assert {"jps", "hps"} <= set(answer.left_out)
+    for name in ("shortest_path", "burst", "dads", "local_only", "remote_only"):
+        other = solve(with_strategy(problem, name), time_budget_s=budget_s)
+        assert isinstance(other, Plan)
+        assert name in answer.left_out or answer.cost <= other.cost * (1 + 1e-9), name
+
+
+def test_a_burst_that_nobody_can_simulate_in_time_is_simulated_once() -> None:
+    """Without a budget the plan comes from what closed forms tell, or from whatever there is."""
+    problem = _problem(Objective.DELAY_VARIANCE, 1, 700)
+    answer = _solved(problem, 0.0)
+    assert answer.cost < float("inf")
+    assert "shortest_path" in answer.left_out
+    roomy = _solved(replace(problem), 1.0)
+    assert roomy.cost <= answer.cost * (1 + 1e-9)
+
+
+def test_a_burst_of_one_stream_is_no_worse_than_with_any_strategy() -> None:
+    """Here the least largest delay that `fair_ranks` finds beats every mix of two cuts."""
+    problem = read_problem((INSTANCES / "alexnet_pi_cloud_4g.json").read_bytes())
+    streams = tuple(replace(stream, jobs=10) for stream in problem.streams)
+    problem = replace(problem, streams=streams, policy=replace(problem.policy, objective=Objective.MAKESPAN))
+    answer = _solved(problem, 0.5)
+    for name, strategy in known_strategies().items():
+        other = strategy.solve(problem, seed=0, time_budget_s=0.5)
+        if isinstance(other, Plan):
+            assert answer.cost <= other.cost * (1 + 1e-9), name
+
+
+def _burst_over_three_devices(seed: int) -> Problem:
+    """A slow camera with photographs, a helper nearby and a quick server behind a slower link."""
+    rng = random.Random(seed)
+    blocks = tuple(Block(f"b{index}", 6e5 * rng.uniform(0.2, 1.0) * 0.8**index) for index in range(14))
+    work_ms = [rng.uniform(0.3, 1.5) for _ in blocks]
+    slowdowns = {"camera": 16.0, "helper": 10.0, "server": 2.5}
+    devices = {name: Device({"m": tuple(slow * ms for ms in work_ms)}) for name, slow in slowdowns.items()}
+    rates = (("camera", "helper", 40.0), ("camera", "server", 20.0), ("helper", "server", 100.0))
+    links = tuple(Link(*pair, mbps, 3.0) for a, b, mbps in rates for pair in ((a, b), (b, a)))
+    stream = Stream("burst", "m", "camera", jobs=24)
+    return Problem({"m": Model(85_000, blocks)}, devices, links, (stream,), Policy(objective=Objective.MAKESPAN))
+
+
+def test_single_jobs_of_a_burst_move_to_routes_of_other_candidates() -> None:
+    gains = []
+    for seed in range(4):
+        problem = _burst_over_three_devices(seed)
+        others = [
+            each.solve(problem, seed=0, time_budget_s=0.5)
+            for name, each in known_strategies().items()
+            if name != "auto"
+        ]
+        least = min(other.cost for other in others if isinstance(other, Plan))
+        answer = _solved(problem, 0.5)
+        bound = answer.lower_bound or 0.0
+        assert bound <= answer.cost <= least * (1 + 1e-9)
+        gains.append(least / answer.cost)
+    assert max(gains) > 1.01

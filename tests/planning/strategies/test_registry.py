@@ -1,0 +1,129 @@
+"""Every strategy solves the same instances; a shared validator checks each answer from outside."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from planning.cost.constraints import violations
+from planning.cost.cost_model import CostModel
+from planning.files.plan_file import answer_values, read_plan, write_answer
+from planning.files.problem_file import read_problem
+from planning.problem.plan import Infeasible, Plan, StreamPlan
+from planning.problem.problem import Problem
+from planning.strategies.registry import known_strategies, solve, with_strategy
+from shared.policy import Objective, Policy
+from tests.support.shared_paths import INSTANCES as INSTANCES_FOLDER
+
+INSTANCES = sorted(INSTANCES_FOLDER.glob("*.json"))
+
+
+def validate(problem: Problem, answer: Plan | Infeasible) -> None:
+    """Check what every answer promises."""
+    assert answer.objective is problem.policy.objective
+    if isinstance(answer, Infeasible):
+        assert answer.reasons
+        assert all(reason.message for reason in answer.reasons)
+        return
+    costs = CostModel(problem)
+    assert violations(costs, answer.streams) == ()
+    for stream in problem.streams:
+        plan: StreamPlan = answer.streams[stream.name]
+        assert sum(route.jobs for route in plan.routes) == stream.jobs
+        assert sorted(plan.order) == list(range(stream.jobs))
+        for route in plan.routes:
+            assert [stage.start for stage in route.stages[1:]] == [stage.stop for stage in route.stages[:-1]]
+            assert route.stages[0].start == 0
+            assert route.stages[-1].stop == len(problem.models[stream.model].blocks)
+            assert all(stage.start < stage.stop for stage in route.stages)
+            neighbours = zip(route.stages, route.stages[1:], strict=False)
+            assert all(before.device != after.device for before, after in neighbours)
+    predicted = costs.predict(answer.streams, answer.disciplines, answer.turns)
+    assert answer.predicted == predicted
+    assert answer.cost == pytest.approx(
+        costs.cost(answer.objective, answer.streams, predicted, answer.disciplines, answer.turns)
+    )
+    if answer.lower_bound is not None:
+        assert answer.cost >= answer.lower_bound - 1e-9 * abs(answer.lower_bound)
+    if answer.optimal:
+        assert answer.lower_bound == answer.cost
+    assert read_plan(write_answer(answer)) == answer
+
+
+@pytest.mark.parametrize("name", list(known_strategies()))
+@pytest.mark.parametrize("path", INSTANCES, ids=lambda path: path.stem)
+def test_named_instances(name: str, path: Path) -> None:
+    problem = read_problem(path.read_bytes(), strategies=known_strategies())
+    answer = solve(with_strategy(problem, name), time_budget_s=0.1)
+    validate(problem, answer)
+    again = solve(with_strategy(problem, name), time_budget_s=0.1)
+    assert answer_values(again) == answer_values(answer)
+
+
+@pytest.mark.parametrize("name", list(known_strategies()))
+@pytest.mark.parametrize("objective", list(Objective))
+def test_random_problems(name: str, objective: Objective, make_problem: Callable[..., Problem]) -> None:
+    rng = random.Random(f"{name} {objective}")
+    for index in range(12):
+        problem = make_problem(rng, objective, constrained=index % 2 == 0, codecs=index % 3 == 0, most_blocks=4)
+        if index % 4 == 1:
+            problem = replace(problem, streams=(replace(problem.streams[0], jobs=rng.randint(2, 4)),))
+        best = solve(with_strategy(problem, "auto"))
+        answer = solve(with_strategy(problem, name), time_budget_s=0.05)
+        validate(problem, answer)
+        if isinstance(best, Infeasible):
+            assert isinstance(answer, Infeasible)
+        elif isinstance(answer, Plan):
+            assert answer.cost >= best.cost - 1e-9 * abs(best.cost)
+
+
+@pytest.mark.parametrize("objective", [Objective.LATENCY, Objective.ENERGY, Objective.THROUGHPUT, Objective.DEADLINE])
+def test_exhaustive_agrees_with_auto(objective: Objective, make_problem: Callable[..., Problem]) -> None:
+    rng = random.Random(f"oracle {objective}")
+    for index in range(15):
+        problem = make_problem(rng, objective, constrained=index % 2 == 0, codecs=index % 3 == 0, most_blocks=4)
+        best = solve(with_strategy(problem, "exhaustive"))
+        answer = solve(problem)
+        if isinstance(best, Plan):
+            assert isinstance(answer, Plan)
+            assert answer.optimal
+            assert answer.cost == pytest.approx(best.cost, abs=1e-12)
+        else:
+            assert isinstance(answer, Infeasible)
+
+
+def test_exhaustive_says_when_it_is_too_large() -> None:
+    path = next(path for path in INSTANCES if path.stem == "vgg16_three_devices_latency")
+    answer = solve(with_strategy(read_problem(path.read_bytes()), "exhaustive"))
+    assert isinstance(answer, Infeasible)
+    assert "more than" in answer.reason
+
+
+def test_missed_deadline_says_by_how_much(make_problem: Callable[..., Problem]) -> None:
+    path = next(path for path in INSTANCES if path.stem == "vgg16_too_late")
+    problem = read_problem(path.read_bytes())
+    answer = solve(problem)
+    fastest = solve(replace(problem, policy=Policy()))
+    assert isinstance(answer, Infeasible)
+    assert isinstance(fastest, Plan)
+    assert answer.reasons[0].excess == pytest.approx(fastest.cost - 100.0)
+
+
+def test_streams_that_compete_for_memory() -> None:
+    path = next(path for path in INSTANCES if path.stem == "two_cameras_one_server")
+    problem = read_problem(path.read_bytes())
+    answer = solve(with_strategy(problem, "shortest_path"))
+    assert isinstance(answer, Plan)
+    assert not answer.optimal
+    joint = solve(problem)
+    assert isinstance(joint, Plan)
+    assert joint.optimal
+    assert joint.cost <= answer.cost
+    server = replace(problem.devices["server"], memory_bytes=900_000_000)
+    roomy = solve(replace(problem, devices={**problem.devices, "server": server}))
+    assert isinstance(roomy, Plan)
+    assert roomy.optimal
+    assert answer.lower_bound == pytest.approx(roomy.cost)
+    assert answer.cost > roomy.cost

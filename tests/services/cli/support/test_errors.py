@@ -1,0 +1,25 @@
+import pytest
+
+from services.cli.support.errors import InfeasibleProblem, report
+from shared.service_runtime import ExitStatus, InputError
+
+
+def test_a_package_that_is_not_installed_is_one_line_that_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(ModuleNotFoundError("No module named 'scipy'", name="scipy.optimize")) is ExitStatus.FAILED
+    printed = capsys.readouterr().err
+    assert "package scipy is not installed" in printed
+    assert "pip install 'segue[all]'" in printed
+
+
+def test_a_module_of_our_own_that_is_missing_is_a_fault() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        report(ModuleNotFoundError("No module named 'services.planer'", name="services.planer"))
+
+
+def test_the_only_error_of_a_group_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(ExceptionGroup("tasks", [InputError("no such file\nnor folder")])) is ExitStatus.INPUT_WRONG
+    assert capsys.readouterr().err == "error: no such file\nerror: nor folder\n"
+
+
+def test_what_cannot_be_met_has_a_status_of_its_own() -> None:
+    assert report(InfeasibleProblem("the deadline")) is ExitStatus.INFEASIBLE

@@ -1,0 +1,89 @@
+from services.cli.render.fleet_view import FleetView
+from services.cli.support.health_checks import Finding, Level, fleet_findings
+from shared.bus import topics
+from shared.messages.base import Message
+from shared.messages.devices import Presence, ServicePresence, State, Telemetry
+from shared.messages.streams import StreamDeclaration, StreamState, StreamStatus
+from shared.service_runtime import segue_version
+
+NOW_S = 5000.0
+
+
+def view_of(*messages: tuple[str, Message]) -> FleetView:
+    view = FleetView()
+    for topic, message in messages:
+        view.handle(topic, message.encode(), NOW_S)
+    return view
+
+
+def bad(view: FleetView) -> dict[str, Finding]:
+    return {finding.subject: finding for finding in fleet_findings(view, NOW_S) if finding.level is Level.BAD}
+
+
+def service(role: str, version: str = segue_version()) -> tuple[str, Message]:
+    return topics.service(role), ServicePresence(name=role, role=role, state=State.ONLINE, version=version)
+
+
+def device(name: str, state: State = State.ONLINE) -> tuple[str, Message]:
+    return topics.presence(name), Presence(device=name, state=state, version=segue_version())
+
+
+def heard(name: str, sent_at_s: float = NOW_S) -> tuple[str, Message]:
+    return topics.telemetry(name), Telemetry(device=name, sent_at_s=sent_at_s)
+
+
+GOOD = (service("planner"), service("collector"), device("pi"), heard("pi"))
+
+
+def test_nothing_is_wrong_with_a_good_fleet() -> None:
+    assert bad(view_of(*GOOD)) == {}
+
+
+def test_an_empty_broker_lacks_everything() -> None:
+    found = bad(FleetView())
+    assert found.keys() == {"planner", "collector", "devices"}
+    assert all(finding.advice for finding in found.values())
+
+
+def test_a_device_without_executor_or_monitor_is_named() -> None:
+    found = bad(view_of(*GOOD, device("tv", State.OFFLINE), device("nas")))
+    assert found["device tv"].advice == "segue executor --device tv"
+    assert "monitor" in found["device nas"].text
+
+
+def test_a_monitor_that_is_there_may_be_silent_for_a_while() -> None:
+    presence = ServicePresence(name="monitor-nas", role="monitor", state=State.ONLINE)
+    view = view_of(*GOOD, device("nas"), (topics.service("monitor-nas"), presence))
+    assert bad(view) == {}
+    assert any("its monitor said nothing" in finding.text for finding in fleet_findings(view, NOW_S))
+
+
+def test_a_clock_that_is_off_is_named_with_its_difference() -> None:
+    found = bad(view_of(*GOOD[:3], heard("pi", NOW_S - 4.0)))
+    assert "-4.0 s" in found["device pi"].text
+
+
+def test_other_versions_are_a_hint() -> None:
+    hints = [f for f in fleet_findings(view_of(*GOOD[1:], service("planner", "9.9")), NOW_S) if f.level is Level.HINT]
+    assert any(hint.subject == "planner" and "9.9" in hint.text for hint in hints)
+
+
+def test_a_stream_that_runs_may_not_keep_up() -> None:
+    running = (
+        (topics.stream("s"), StreamDeclaration(stream="s", model="m", source="pi")),
+        (topics.status("s"), StreamStatus(stream="s", state=StreamState.RUNNING, reasons=("requests come too fast",))),
+    )
+    view = view_of(*GOOD, *running)
+    assert bad(view) == {}
+    assert any(f.level is Level.HINT and "too fast" in f.text for f in fleet_findings(view, NOW_S))
+
+
+def test_a_stream_that_waits_says_for_what() -> None:
+    waiting = (
+        (topics.stream("s"), StreamDeclaration(stream="s", model="m", source="pi")),
+        (topics.status("s"), StreamStatus(stream="s", state=StreamState.WAITING, reasons=("the model m is unknown",))),
+        (topics.stream("t"), StreamDeclaration(stream="t", model="m", source="pi")),
+    )
+    found = bad(view_of(*GOOD, *waiting))
+    assert found["stream s"].text == "waiting: the model m is unknown"
+    assert found["stream t"].text == "no planner has taken it"

@@ -1,0 +1,119 @@
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+
+from services.cli.support.manifest import (
+    PREPARE_BLOCK,
+    Preset,
+    build_manifest,
+    fit_preprocessing,
+    read_labels,
+    read_preprocessing,
+)
+from shared.messages.models import OutputKind, Preprocessing, TensorDescription
+from shared.model.errors import ModelError
+from shared.service_runtime import InputError
+from tests.support.shared_paths import DEMO_DATA
+
+DATA = DEMO_DATA
+SQUEEZENET = DATA / "squeezenet1.1.onnx"
+PHOTO = TensorDescription(name="x", shape=(1, 3, 10, 20), dtype="float32")
+
+
+def test_a_manifest_says_what_the_fleet_needs_to_know() -> None:
+    manifest = build_manifest(SQUEEZENET, labels=DATA / "imagenet_labels.json")
+    assert (manifest.name, manifest.size_bytes) == ("squeezenet1.1", SQUEEZENET.stat().st_size)
+    assert manifest.blocks[0].name == PREPARE_BLOCK
+    assert manifest.blocks[0].output_bytes == 3 * 227 * 227 * 4
+    assert manifest.blocks[-1].output_bytes == 4000
+    assert len(manifest.labels) == 1000
+    assert manifest.output_kind is OutputKind.CLASSIFICATION
+    steps = manifest.preprocessing
+    assert (steps.kind, steps.height, steps.width, steps.layout) == ("image", 227, 227, "NCHW")
+
+
+def test_without_labels_the_output_is_a_tensor() -> None:
+    assert build_manifest(SQUEEZENET).output_kind is OutputKind.TENSOR
+
+
+def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("cat\n\ndog\n")
+    assert read_labels(labels) == ("cat", "dog")
+    with pytest.raises(InputError, match=r"2 labels, but output 'prob' is \[1, 1000\]"):
+        build_manifest(SQUEEZENET, labels=labels)
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "[broken"])
+def test_labels_that_are_no_texts_are_refused(tmp_path: Path, content: str) -> None:
+    labels = tmp_path / "labels.json"
+    labels.write_text(content)
+    with pytest.raises(InputError):
+        read_labels(labels)
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "m.onnx"
+    file.write_bytes(b"not a model")
+    with pytest.raises(ModelError, match=r"m\.onnx: not an ONNX file"):
+        build_manifest(file)
+
+
+def test_weights_in_other_files_are_refused_because_the_fleet_would_not_get_them(tmp_path: Path) -> None:
+    file = tmp_path / "m.onnx"
+    onnx.save(onnx.load(SQUEEZENET), file, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    with pytest.raises(ModelError, match=r"m\.onnx keeps weights in other files"):
+        build_manifest(file)
+
+
+def test_open_shapes_can_be_given(tmp_path: Path) -> None:
+    model, file = onnx.load(SQUEEZENET), tmp_path / "m.onnx"
+    for axis, name in ((2, "height"), (3, "width")):
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = name
+    onnx.save(model, file)
+    with pytest.raises(ModelError, match="dynamic dimensions"):
+        build_manifest(file)
+    name = model.graph.input[0].name
+    assert build_manifest(file, input_shapes={name: (1, 3, 227, 227)}).preprocessing.height == 227
+
+
+def test_images_are_expected_where_the_input_looks_like_one() -> None:
+    assert fit_preprocessing(None, [PHOTO]).kind == "image"
+    last = TensorDescription(name="x", shape=(1, 10, 20, 3), dtype="float32")
+    assert fit_preprocessing(Preset.UNIT, [last]).layout == "NHWC"
+    assert fit_preprocessing(None, [TensorDescription(name="x", shape=(1, 128), dtype="float32")]).kind == "tensor"
+    assert fit_preprocessing(None, [PHOTO, PHOTO]).kind == "tensor"
+    assert fit_preprocessing(Preset.TENSOR, [PHOTO]).kind == "tensor"
+
+
+def test_photographs_for_a_model_without_them_are_refused() -> None:
+    with pytest.raises(InputError, match="does not take one image"):
+        fit_preprocessing(Preset.IMAGENET, [TensorDescription(name="x", shape=(1, 128), dtype="float32")])
+
+
+def test_a_size_that_is_not_the_models_is_refused() -> None:
+    with pytest.raises(InputError, match="makes 11 x 20 pixels, the model takes 10 x 20"):
+        fit_preprocessing(Preprocessing(kind="image", height=11), [PHOTO])
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("p.json", json.dumps({"mean": [1, 2, 3]})), ("p.toml", "mean = [1, 2, 3]")]
+)
+def test_preprocessing_is_read_from_json_and_toml(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert read_preprocessing(str(tmp_path / name)) == Preprocessing(kind="image", mean=(1.0, 2.0, 3.0))
+
+
+@pytest.mark.parametrize("text", ['{"maen": [1]}', '{"mean": "x"}', "[]", "{"])
+def test_preprocessing_with_faults_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "p.json").write_text(text)
+    with pytest.raises(InputError):
+        read_preprocessing(str(tmp_path / "p.json"))
+
+
+def test_presets_go_by_name() -> None:
+    assert read_preprocessing("unit") is Preset.UNIT
+    with pytest.raises(InputError, match="neither a file nor one of imagenet, unit, raw, tensor"):
+        read_preprocessing("imagnet")

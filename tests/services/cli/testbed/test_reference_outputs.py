@@ -1,0 +1,60 @@
+"""Results of encoded feature maps are held against the whole model by their best class; others by every number."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.cli.support.manifest import Preset, build_manifest
+from services.cli.testbed.reference_outputs import Reference
+from shared.messages.requests import Outcome, OutcomeStatus, OutputTensor, StageTrace
+from shared.model.architectures import build
+from shared.model.onnx_file import write_onnx
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    file: Path = tmp_path_factory.mktemp("model") / "tiny.onnx"
+    write_onnx(build("tiny"), file)
+    return Reference(build_manifest(file, preprocessing=Preset.TENSOR), file)
+
+
+@pytest.fixture
+def payload(reference: Reference) -> bytes:
+    shape = reference._manifest.inputs[0].shape
+    return np.random.default_rng(3).normal(size=shape).astype(np.float32).tobytes()
+
+
+def answer(output: np.ndarray, name: str, codec: str, **changes: object) -> Outcome:
+    fields: dict[str, object] = {
+        "request_id": "r",
+        "stream": "s",
+        "status": OutcomeStatus.OK,
+        "outputs": (OutputTensor(name=name, dtype="float32", shape=output.shape, data=output.tobytes()),),
+        "trace": (StageTrace(device="pi", start=0, stop=2, received_at_s=0.0, codec=codec),),
+    }
+    return Outcome(**(fields | changes))  # type: ignore[arg-type]
+
+
+def test_lossless_results_are_compared_number_by_number(reference: Reference, payload: bytes) -> None:
+    ((name, output),) = reference.outputs(payload).items()
+    slightly = (output * 1.001 + 0.001).astype(np.float32)
+    for codec in ("raw", "raw+zstd"):
+        assert not reference.differs(payload, answer(output, name, codec))
+        assert reference.differs(payload, answer(slightly, name, codec))
+
+
+def test_encoded_results_differ_when_their_best_class_does(reference: Reference, payload: bytes) -> None:
+    ((name, output),) = reference.outputs(payload).items()
+    slightly = (output * 1.001 + 0.001).astype(np.float32)
+    other = np.roll(output, 1, axis=-1)
+    for codec in ("uint8+zstd", "raw+uint8"):
+        assert not reference.differs(payload, answer(slightly, name, codec))
+        assert reference.differs(payload, answer(other, name, codec))
+
+
+def test_a_missing_output_differs_and_an_error_does_not(reference: Reference, payload: bytes) -> None:
+    ((name, output),) = reference.outputs(payload).items()
+    assert reference.differs(payload, answer(output, "other", "uint8"))
+    assert reference.differs(payload, answer(output.reshape(-1), name, "uint8"))
+    assert not reference.differs(payload, answer(output, name, "raw", status=OutcomeStatus.ERROR, outputs=()))

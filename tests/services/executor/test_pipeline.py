@@ -1,0 +1,204 @@
+"""The pipeline between a real broker, real sessions and a real processor."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from broker.embedded import EmbeddedBroker
+from services.executor import frames
+from services.executor.frames import FeatureMap, Payload
+from services.executor.outbox import Outbox, Publication
+from services.executor.pipeline import Pipeline
+from services.executor.segments.block_costs import IdleProfile
+from services.executor.segments.block_timing import sample_request
+from services.executor.segments.coding import Coder
+from services.executor.segments.compute import Processor
+from services.executor.segments.engine import EngineSettings
+from services.executor.segments.holder import SegmentHolder
+from services.executor.segments.lifecycle import Lifecycle
+from services.executor.segments.model_cache import ModelStore
+from services.executor.segments.pace import Pace
+from services.executor.segments.segment import REQUEST_TENSOR
+from services.executor.transfers import TransferLedger
+from shared.bus import topics
+from shared.bus.connection import Connection, Received
+from shared.bus.transport import BrokerTransport
+from shared.codecs import load_registry
+from shared.messages.control import Ready, Rejected
+from shared.messages.devices import OBSERVATIONS, DamageReport, Receipt
+from shared.messages.events import Event, EventKind
+from shared.messages.models import Manifest
+from shared.messages.requests import ErrorCause, FeatureMapHeader, Outcome, OutcomeStatus, TensorHeader
+from shared.messages.streams import PlanStage
+
+
+@dataclass
+class Bench:
+    """A pipeline of the device `me`, and what it says."""
+
+    pipeline: Pipeline
+    manifest: Manifest
+    ear: Connection
+    peer: BrokerTransport
+    outbox: Outbox
+    coder: Coder
+
+    async def hear(self, topic: str) -> Received:
+        async for received in self.ear:
+            if received.topic == topic:
+                return received
+        raise AssertionError("unreachable")
+
+    async def outcome(self) -> Outcome:
+        return Outcome.decode((await self.hear(topics.results("s"))).payload)
+
+    def request(self, *stages: tuple[int, int, str], name: str = "r", attempt: int = 1, **changes: Any) -> FeatureMap:
+        header = FeatureMapHeader(
+            transfer_id="",
+            sender="me",
+            request_id=name,
+            stream="s",
+            model=self.manifest.model,
+            epoch=1,
+            attempt=attempt,
+            stages=tuple(PlanStage(start=start, stop=stop, device=device) for start, stop, device in stages),
+            stage=0,
+            tensors=(),
+            source="me",
+            accepted_at_s=0.0,
+            dispatched_at_s=0.0,
+        )
+        payload = np.frombuffer(sample_request(self.manifest), np.uint8)
+        return FeatureMap(header.model_copy(update=changes), {REQUEST_TENSOR: payload})
+
+
+@pytest.fixture
+async def bench(manifest: Manifest, store: ModelStore) -> AsyncIterator[Bench]:
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(EmbeddedBroker())
+        settings = broker.settings
+        ear = await stack.enter_async_context(Connection.open(settings))
+        control = await stack.enter_async_context(Connection.open(settings))
+        for topic in (topics.results("s"), topics.EVENTS, topics.observations("me")):
+            await ear.subscribe(topic)
+        processor = await stack.enter_async_context(Processor.open())
+        transport = await stack.enter_async_context(BrokerTransport.open(settings, "me"))
+        peer = await stack.enter_async_context(BrokerTransport.open(settings, "peer"))
+        outbox = Outbox("me", control)
+
+        async def answer(report: Ready | Rejected) -> None:
+            await outbox.put(Publication(topics.reports("me"), report.encode()))
+
+        holder = SegmentHolder("me", store, EngineSettings(), Lifecycle(), answer)
+        holder.know(manifest)
+        pace = Pace()
+        pace.learn(manifest.model, IdleProfile((1.0,) * len(manifest.blocks), 0.5))
+        coder = Coder(load_registry(), EngineSettings())
+        pipeline = Pipeline(
+            "me",
+            holder=holder,
+            processor=processor,
+            transport=transport,
+            outbox=outbox,
+            ledger=TransferLedger("me"),
+            pace=pace,
+            coder=coder,
+            max_tasks=2,
+            max_task_bytes=10**6,
+        )
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each.run()) for each in (outbox, holder, pipeline)]
+            await asyncio.sleep(0)
+            yield Bench(pipeline, manifest, ear, peer, outbox, coder)
+            for task in tasks:
+                task.cancel()
+
+
+async def test_more_requests_than_fit_wait_and_all_are_answered(bench: Bench) -> None:
+    last = len(bench.manifest.blocks)
+    for number in range(6):
+        await bench.pipeline.admit(bench.request((0, last, "me"), name=f"r{number}"))
+    outcomes = [await bench.outcome() for _ in range(6)]
+    assert {each.request_id for each in outcomes} == {f"r{number}" for number in range(6)}
+    assert all(each.status is OutcomeStatus.OK for each in outcomes)
+    await bench.pipeline.idle()
+
+
+async def test_what_was_computed_is_observed_against_the_profile(bench: Bench) -> None:
+    last = len(bench.manifest.blocks)
+    await bench.pipeline.admit(bench.request((0, last, "me")))
+    observation = OBSERVATIONS.decode((await bench.hear(topics.observations("me"))).payload)
+    assert (observation.kind, observation.start, observation.stop) == ("compute", 0, last)
+    assert observation.idle_ms == pytest.approx(last + 0.5)
+    assert observation.measured_ms > 0
+
+
+async def test_the_next_device_gets_the_cut(bench: Bench) -> None:
+    last = len(bench.manifest.blocks)
+    await bench.pipeline.forward(bench.request((0, 2, "me"), (2, last, "peer")))
+    delivery = await anext(bench.peer)
+    received = frames.decode(delivery.buffer, bench.coder.registry)
+    assert (received.header.stage, received.header.sender) == (1, "me")
+    assert received.header.transfer_id
+    assert received.size_bytes == bench.manifest.blocks[1].output_bytes
+    (trace,) = received.header.trace
+    assert trace.sent_at_s is not None
+    assert trace.sent_at_s >= trace.received_at_s
+
+
+async def test_a_request_whose_first_stage_is_elsewhere_travels_as_it_came(bench: Bench) -> None:
+    last = len(bench.manifest.blocks)
+    await bench.pipeline.forward(bench.request((0, last, "peer")))
+    received = frames.decode((await anext(bench.peer)).buffer, bench.coder.registry)
+    assert received.arrays(bench.coder)[REQUEST_TENSOR].tobytes() == sample_request(bench.manifest)
+
+
+async def test_an_older_attempt_is_dropped_once_a_newer_was_here(bench: Bench) -> None:
+    last = len(bench.manifest.blocks)
+    await bench.pipeline.admit(bench.request((0, last, "me"), attempt=2))
+    await bench.pipeline.admit(bench.request((0, last, "me"), attempt=1))
+    await bench.pipeline.admit(bench.request((0, last, "me"), name="after"))
+    outcomes = [await bench.outcome() for _ in range(2)]
+    assert {(each.request_id, each.attempt) for each in outcomes} == {("r", 2), ("after", 1)}
+    await bench.pipeline.idle()
+
+
+async def test_a_route_that_ends_before_the_model_is_an_execution_error(bench: Bench) -> None:
+    await bench.pipeline.admit(bench.request((0, 2, "me")))
+    outcome = await bench.outcome()
+    assert (outcome.status, outcome.cause) == (OutcomeStatus.ERROR, ErrorCause.EXECUTION)
+
+
+async def test_tensors_of_another_cut_are_an_execution_error(bench: Bench) -> None:
+    last = len(bench.manifest.blocks)
+    await bench.pipeline.admit(bench.request((2, last, "me")))
+    outcome = await bench.outcome()
+    assert outcome.cause is ErrorCause.EXECUTION
+    assert "did not arrive" in outcome.error
+
+
+async def test_a_device_that_lacks_the_model_leaves_the_request_to_its_source(bench: Bench) -> None:
+    await bench.pipeline.admit(bench.request((0, 2, "me"), model="0" * 64))
+    event = Event.decode((await bench.hear(topics.EVENTS)).payload)
+    assert event.kind is EventKind.FAILURE
+    assert "no manifest" in event.text
+
+
+async def test_a_tensor_that_does_not_decode_is_counted_and_its_source_told(bench: Bench) -> None:
+    last = len(bench.manifest.blocks)
+    await bench.ear.subscribe(topics.receipts("elsewhere"))
+    request = bench.request((0, 2, "peer"), (2, last, "me"), attempt=2, source="elsewhere", stage=1, transfer_id="t")
+    tensor = Coder(load_registry(), EngineSettings()).encode(np.ones((1, 8, 8, 8), np.float32), "uint8")
+    header = TensorHeader(name="x", dtype="float32", shape=(1, 8, 8, 8), codec="uint8", size_bytes=tensor.size_bytes)
+    payload = bytes(tensor.payload()).replace(bytes(tensor.pieces[1]), bytes(len(tensor.pieces[1])), 1)
+    await bench.pipeline.admit(FeatureMap(request.header, {"x": Payload(header, memoryview(payload), 2048)}))
+    receipt = Receipt.decode((await bench.hear(topics.receipts("elsewhere"))).payload)
+    assert (receipt.transfer_id, receipt.receiver) == ("t", "me")
+    assert receipt.refused == DamageReport(stream="s", request_id="r", attempt=2, reason="a channel's scale is zero")
+    assert bench.outbox.bad_messages == 1
+    await bench.pipeline.idle()

@@ -1,0 +1,305 @@
+"""Which links are probed when, and what is said of them."""
+
+import heapq
+from collections.abc import Callable
+from itertools import count
+
+import pytest
+
+from services.monitor.link_prober import LinkProber, ProbeSettings, SendProbe
+from shared.bus.emulation import LinkRate, LinkSchedule
+from shared.messages.devices import TransferObservation
+
+SETTINGS = ProbeSettings()
+
+
+class Network:
+    """A link of exactly known bandwidth and latency that echoes probes, in simulated time."""
+
+    def __init__(self, bandwidth_mbps: float = 20.0, latency_ms: float = 5.0) -> None:
+        self.bandwidth_mbps, self.latency_ms = bandwidth_mbps, latency_ms
+        self.now_s = 0.0
+        self.sent: list[tuple[float, SendProbe]] = []
+        self.book = LinkProber("pi")
+        self.book.device_online("server", "b1", 0.0)
+        self.book.monitor_online("server", 0.0)
+
+    def answer(self, probe: SendProbe) -> None:
+        """Bring the echo of a probe, and of the padded one that follows it."""
+        following: SendProbe | None = probe
+        while following is not None:
+            self.sent.append((self.now_s, following))
+            self.now_s += (2 * self.latency_ms + 8 * following.padding_bytes / (1000 * self.bandwidth_mbps)) / 1000
+            following = self.book.echoed(following.target, following.probe_id, self.now_s)
+
+    def run_until(self, end_s: float, *, answering: bool = True) -> None:
+        while self.now_s < end_s:
+            probe = self.book.tick(self.now_s)
+            if probe is not None and answering:
+                self.answer(probe)
+            elif probe is not None:
+                self.sent.append((self.now_s, probe))
+            self.now_s = self.book.next_tick_s(self.now_s)
+
+    def transfer(self, size_bytes: int = 60_000, *, finished: bool = True, elapsed_ms: float | None = None) -> bool:
+        elapsed_ms = elapsed_ms or self.latency_ms + 8 * size_bytes / (1000 * self.bandwidth_mbps)
+        observation = TransferObservation(
+            device="pi", target="server", size_bytes=size_bytes, elapsed_ms=elapsed_ms, finished=finished
+        )
+        return self.book.observed(observation, self.now_s)
+
+
+@pytest.mark.parametrize("bandwidth_mbps", [0.5, 2.0, 20.0, 200.0])
+def test_an_idle_link_is_measured_by_probes(bandwidth_mbps: float) -> None:
+    network = Network(bandwidth_mbps)
+    network.run_until(10.0)
+    (link,) = network.book.estimates()
+    assert link.target == "server"
+    assert link.bandwidth_mbps == pytest.approx(bandwidth_mbps, rel=0.01)
+    assert link.latency_ms == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("bandwidth_mbps", [0.1, 2.0, 20.0, 1000.0])
+def test_probes_take_a_small_part_of_the_link(bandwidth_mbps: float) -> None:
+    network = Network(bandwidth_mbps)
+    network.run_until(60.0)
+    sent_bytes = sum(probe.padding_bytes for at_s, probe in network.sent if at_s > 10.0)
+    assert 8 * sent_bytes / 50.0 <= 1.1 * max(SETTINGS.share * bandwidth_mbps * 1e6, 8 * 2 * 8192 / 20.0)
+    assert max(probe.padding_bytes for _, probe in network.sent) <= SETTINGS.most_bytes
+
+
+def test_one_padded_probe_is_enough_if_it_confirms_a_settled_estimate() -> None:
+    network = Network()
+    network.run_until(10.0)
+    assert [probe.padding_bytes > 0 for _, probe in network.sent[:3]] == [False, True, True]
+    assert [probe.padding_bytes > 0 for _, probe in network.sent[-4:]] == [False, True, False, True]
+    network.bandwidth_mbps = 18.0
+    network.run_until(12.5)
+    assert [probe.padding_bytes > 0 for _, probe in network.sent[-3:]] == [False, True, True]
+
+
+def test_traffic_makes_probes_unnecessary() -> None:
+    network = Network()
+    network.run_until(5.0)
+    before = len(network.sent)
+    for _ in range(100):
+        network.transfer()
+        network.run_until(network.now_s + 0.2)
+    assert len(network.sent) == before
+    network.run_until(network.now_s + 3 * SETTINGS.idle_s)
+    assert len(network.sent) > before
+
+
+def test_a_drop_is_found_by_probes_within_two_periods() -> None:
+    network = Network(20.0)
+    network.run_until(10.0)
+    network.bandwidth_mbps = 2.0
+    network.run_until(10.0 + 2 * SETTINGS.idle_s)
+    assert network.book.estimates()[0].bandwidth_mbps == pytest.approx(2.0, rel=0.01)
+
+
+def test_an_overdue_padded_probe_lowers_the_estimate_before_its_echo() -> None:
+    network = Network(20.0)
+    network.run_until(10.0)
+    network.run_until(12.5, answering=False)
+    tiny = network.sent[-1][1]
+    padded = network.book.echoed("server", tiny.probe_id, network.now_s + 0.01)
+    assert padded is not None
+    assert padded.padding_bytes
+    overdue_s = network.book.next_tick_s(network.now_s)
+    network.book.tick(overdue_s + 1.0)
+    assert network.book.estimates()[0].bandwidth_mbps < 2.0
+
+
+def test_an_overdue_transfer_is_probed_at_once() -> None:
+    network = Network(20.0)
+    network.run_until(10.0)
+    before = len(network.sent)
+    network.transfer(finished=False, elapsed_ms=500.0)
+    assert network.book.estimates()[0].bandwidth_mbps < 1.0
+    network.run_until(network.now_s + 2 * SETTINGS.doubt_s)
+    assert len(network.sent) > before
+    assert network.book.estimates()[0].bandwidth_mbps == pytest.approx(20.0, rel=0.01)
+
+
+def test_a_link_whose_probes_are_lost_is_down_until_one_comes_back() -> None:
+    network = Network()
+    network.run_until(5.0)
+    network.run_until(25.0, answering=False)
+    assert network.book.estimates() == ()
+    network.run_until(35.0)
+    assert len(network.book.estimates()) == 1
+
+
+def test_without_a_monitor_to_answer_the_estimate_stays() -> None:
+    network = Network()
+    network.run_until(5.0)
+    before = network.book.estimates()
+    network.book.monitor_offline("server")
+    network.run_until(60.0, answering=False)
+    assert network.book.estimates() == before
+
+
+def test_a_device_that_has_gone_is_forgotten_and_measured_anew() -> None:
+    network = Network(20.0)
+    network.run_until(5.0)
+    network.book.device_offline("server")
+    assert network.book.estimates() == ()
+    assert network.book.tick(network.now_s) is None
+    network.bandwidth_mbps = 5.0
+    network.book.device_online("server", "b2", network.now_s)
+    network.run_until(network.now_s + 2.0)
+    assert network.book.estimates()[0].bandwidth_mbps == pytest.approx(5.0, rel=0.01)
+
+
+def test_presence_that_is_merely_repeated_forgets_nothing() -> None:
+    network = Network()
+    network.run_until(5.0)
+    before = network.book.estimates()
+    network.book.device_online("server", "b1", network.now_s)
+    assert network.book.estimates() == before
+
+
+def test_only_one_link_is_probed_at_a_time() -> None:
+    book = LinkProber("pi")
+    for peer in ("a", "b", "c"):
+        book.device_online(peer, "1", 0.0)
+        book.monitor_online(peer, 0.0)
+    assert book.tick(0.0) is not None
+    assert book.tick(0.1) is None
+    assert book.tick(1.5) is not None
+
+
+def test_a_device_has_no_link_to_itself_and_none_to_strangers() -> None:
+    book = LinkProber("pi")
+    book.device_online("pi", "1", 0.0)
+    book.monitor_online("pi", 0.0)
+    assert book.tick(1.0) is None
+    stranger = TransferObservation(device="pi", target="ghost", size_bytes=10, elapsed_ms=1.0)
+    assert not book.observed(stranger, 0.0)
+    assert book.estimates() == ()
+
+
+def test_a_forged_or_repeated_echo_is_ignored() -> None:
+    network = Network()
+    probe = network.book.tick(0.0)
+    assert probe is not None
+    assert network.book.echoed("server", "other", 0.01) is None
+    assert network.book.echoed("stranger", probe.probe_id, 0.01) is None
+    assert network.book.echoed("server", probe.probe_id, 0.01) is not None
+    assert network.book.echoed("server", probe.probe_id, 0.02) is None
+
+
+def test_unbounded_numbers_of_devices_are_not_remembered() -> None:
+    book = LinkProber("pi")
+    for number in range(1000):
+        book.device_online(f"d{number}", "1", 0.0)
+        book.monitor_online(f"d{number}", 0.0)
+        probe = book.tick(10.0 * number)
+        while probe is not None:
+            probe = book.echoed(probe.target, probe.probe_id, 10.0 * number + 0.01)
+    assert len(book.estimates()) <= 256
+
+
+class TwoMonitors:
+    """Two monitors that began together and probe each other, in simulated time.
+
+    Each direction carries one message at a time, so that an echo waits behind a padded probe that goes the same way.
+    """
+
+    MESSAGE_BYTES = 80
+    HOP_S = 0.001
+
+    def __init__(self, there: LinkRate, back: LinkRate, apart_s: float = 0.0) -> None:
+        self.now_s = 0.0
+        self.rounds: dict[str, list[float]] = {"pi": [], "server": []}
+        self._links = {"pi": LinkSchedule(there), "server": LinkSchedule(back)}
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+        self.books = {name: LinkProber(name) for name in self._links}
+        for name, book in self.books.items():
+            at_s = apart_s if name == "server" else 0.0
+            book.device_online(self._other(name), "b1", at_s)
+            book.monitor_online(self._other(name), at_s)
+
+    def bandwidth_mbps(self, name: str) -> float:
+        return self.books[name].estimates()[0].bandwidth_mbps
+
+    def run_until(self, end_s: float) -> None:
+        while self.now_s < end_s:
+            for name, book in self.books.items():
+                if (probe := book.tick(self.now_s)) is not None:
+                    self.rounds[name].append(self.now_s)
+                    self._probe(name, probe)
+            next_s = min(book.next_tick_s(self.now_s) for book in self.books.values())
+            if self._events and self._events[0][0] <= next_s:
+                self.now_s, _, happen = heapq.heappop(self._events)
+                happen()
+            else:
+                self.now_s = next_s
+
+    def _other(self, name: str) -> str:
+        return "server" if name == "pi" else "pi"
+
+    def _probe(self, sender: str, probe: SendProbe) -> None:
+        receiver = self._other(sender)
+
+        def arrive() -> None:
+            self.books[receiver].probed(sender, self.now_s)
+            self._send(receiver, 0, lambda: self._echo(sender, probe.probe_id))
+
+        self._send(sender, probe.padding_bytes, arrive)
+
+    def _echo(self, prober: str, probe_id: str) -> None:
+        follower = self.books[prober].echoed(self._other(prober), probe_id, self.now_s)
+        if follower is not None:
+            self._probe(prober, follower)
+
+    def _send(self, sender: str, padding_bytes: int, arrive: Callable[[], None]) -> None:
+        arrives_s = self.HOP_S + self._links[sender].book(self.now_s, self.MESSAGE_BYTES + padding_bytes).deliver_at_s
+        heapq.heappush(self._events, (arrives_s, next(self._order), arrive))
+
+
+@pytest.mark.parametrize(
+    ("there_mbps", "back_mbps"), [(20.0, 20.0), (5.0, 5.0), (2.0, 50.0), (100.0, 20.0), (20.0, 10_000.0)]
+)
+@pytest.mark.parametrize("apart_ms", [0.0, 4.0, 13.0, 27.0, 45.0])
+def test_monitors_that_began_together_do_not_disturb_each_other(
+    there_mbps: float, back_mbps: float, apart_ms: float
+) -> None:
+    pair = TwoMonitors(LinkRate(there_mbps, 5.0), LinkRate(back_mbps, 5.0), apart_ms / 1000)
+    pair.run_until(4.0)
+    while pair.now_s < 20.0:
+        pair.run_until(pair.now_s + 0.5)
+        assert pair.bandwidth_mbps("pi") == pytest.approx(there_mbps, rel=0.03)
+        assert back_mbps > 1000.0 or pair.bandwidth_mbps("server") == pytest.approx(back_mbps, rel=0.03)
+    assert min(len(rounds) for rounds in pair.rounds.values()) >= 20.0 / (2.5 * SETTINGS.idle_s)
+
+
+def test_of_two_that_probe_each_other_at_the_same_moment_the_first_by_name_goes_on() -> None:
+    books = {name: LinkProber(name) for name in ("pi", "server")}
+    tiny = {}
+    for name, other in (("pi", "server"), ("server", "pi")):
+        books[name].device_online(other, "b1", 0.0)
+        books[name].monitor_online(other, 0.0)
+        tiny[name] = books[name].tick(0.0)
+    assert tiny["pi"] is not None
+    assert tiny["server"] is not None
+    books["pi"].probed("server", 0.006)
+    books["server"].probed("pi", 0.006)
+    assert books["pi"].echoed("server", tiny["pi"].probe_id, 0.012) is not None
+    assert books["server"].echoed("pi", tiny["server"].probe_id, 0.012) is None
+    assert books["server"].tick(0.05) is None
+    assert books["server"].tick(0.006 + SETTINGS.yield_s) is not None
+
+
+def test_pauses_differ_from_device_to_device_and_are_the_same_again_in_another_run() -> None:
+    def moments() -> dict[str, list[float]]:
+        pair = TwoMonitors(LinkRate(20.0, 5.0), LinkRate(20.0, 5.0))
+        pair.run_until(60.0)
+        return pair.rounds
+
+    first = moments()
+    assert first == moments()
+    gaps = [round(after - before, 3) for before, after in zip(first["pi"][10:], first["pi"][11:], strict=False)]
+    assert len(set(gaps)) > len(gaps) / 2

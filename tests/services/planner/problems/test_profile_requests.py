@@ -1,0 +1,64 @@
+"""Who is asked to measure what, and when again."""
+
+import itertools
+
+from services.planner.problems import profile_requests
+from services.planner.problems.profile_requests import FIRST_REPEAT_S, GRACE_S, LONGEST_REPEAT_S, PATIENCE_S
+from services.planner.problems.snapshot import FleetSnapshot, PolicySet
+from shared.messages.devices import State
+from shared.policy import DeviceRule, Policy
+from tests.support.planner_fleet import MODEL, manifest_of
+from tests.support.planner_world import SERVER_MS, after, declaration, presence, profile, world
+
+NEW = ("new", MODEL)
+
+
+def fresh() -> FleetSnapshot:
+    return world(presence("new"))
+
+
+def test_missing_profiles_of_streams_that_are_wanted() -> None:
+    assert profile_requests.wanted_profiles(fresh()) == {NEW}
+    assert profile_requests.wanted_profiles(after(fresh(), presence("new", State.OFFLINE))) == set()
+    assert profile_requests.wanted_profiles(after(fresh(), declaration(model=""))) == set()
+    denied = PolicySet("camera", Policy(devices=DeviceRule(deny=("new",))))
+    assert profile_requests.wanted_profiles(after(fresh(), denied)) == set()
+    assert profile_requests.wanted_profiles(after(fresh(), profile("new", (1.0,)))) == {NEW}
+    assert profile_requests.wanted_profiles(after(fresh(), profile("new", SERVER_MS))) == set()
+    assert profile_requests.wanted_profiles(after(fresh(), manifest_of("b" * 64))) >= {("pi", "b" * 64)}
+
+
+def test_a_device_is_asked_after_a_grace_and_again_with_growing_pauses() -> None:
+    waiting = profile_requests.update({}, fresh(), 100.0)
+    assert profile_requests.take_due(waiting, 100.0 + GRACE_S - 0.1)[1] == ()
+    moments, now_s = [], 100.0
+    while len(moments) < 6:
+        now_s = profile_requests.next_due_s(waiting)
+        waiting, due = profile_requests.take_due(waiting, now_s)
+        assert due == (NEW,)
+        moments.append(now_s)
+    pauses = [later - earlier for earlier, later in itertools.pairwise(moments)]
+    assert pauses == [FIRST_REPEAT_S, 120.0, 240.0, 480.0, LONGEST_REPEAT_S]
+
+
+def test_a_restarted_device_is_asked_afresh() -> None:
+    waiting, _ = profile_requests.take_due(profile_requests.update({}, fresh(), 100.0), 101.0)
+    same = profile_requests.update(waiting, fresh(), 102.0)
+    assert same == waiting
+    restarted = profile_requests.update(waiting, after(fresh(), presence("new", boot_id="boot2")), 102.0)
+    assert restarted[NEW].asked == 0
+    assert profile_requests.next_due_s(restarted) == 102.0 + GRACE_S
+
+
+def test_a_first_plan_waits_only_so_long_and_not_for_a_failure() -> None:
+    waiting = profile_requests.update({}, fresh(), 100.0)
+    assert profile_requests.measuring(waiting, MODEL, 100.0) == ["new"]
+    assert profile_requests.measuring(waiting, "b" * 64, 100.0) == []
+    assert profile_requests.measuring(waiting, MODEL, 100.0 + PATIENCE_S) == []
+    assert profile_requests.measuring(profile_requests.failed(waiting, NEW, "no disk"), MODEL, 100.0) == []
+    assert profile_requests.failed(waiting, ("other", MODEL), "who") == waiting
+
+
+def test_nobody_is_asked_when_nothing_is_missing() -> None:
+    assert profile_requests.update({}, world(), 100.0) == {}
+    assert profile_requests.next_due_s({}) == float("inf")
