@@ -67,8 +67,8 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from services.planner.coordination.planner_store import Document, Kind, Store
-store = Store(Path(sys.argv[1]))
+from services.planner.coordination.planner_store import Document, Kind, PlannerStore
+store = PlannerStore(Path(sys.argv[1]))
 number = 0
 while True:
     number += 1
