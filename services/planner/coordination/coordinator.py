@@ -158,6 +158,8 @@ class Coordinator:
             reason = f"strategy {plan.strategy}: {TILED}"
             effects = self._refuse(job.stream, PolicyRefusal(job.request.revision, (reason,)), now_s)
         else:
+            # The problem with the policy in force is the one that was judged: its answer need not be found again.
+            self.streams.record(job.streams[0]).solved = (job.problem, answer)
             effects = self._accept(job.stream, now_s)
         return effects + self.streams.statuses()
 

@@ -297,3 +297,11 @@ def test_the_planner_knows_after_a_restart_who_is_planned_together(bench: Bench)
     assert [stream.name for stream in later.solved[-1].streams] == list(CAMERAS)
     assert reroutes(later.effects) == []
     assert devices(later) == devices(bench)
+
+
+def test_an_accepted_policy_of_a_group_is_solved_once(bench: Bench) -> None:
+    """The answer belongs to the group, whichever of its streams the policy is for."""
+    demand(bench, "west", {**TOTAL, "deadline_ms": 900.0}, "r")
+    bench.plan()
+    assert bench.status("west").policy_revision == "r"
+    assert [tuple(stream.name for stream in problem.streams) for problem in bench.solved].count(CAMERAS) == 1

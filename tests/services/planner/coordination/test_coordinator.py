@@ -370,3 +370,12 @@ def test_reports_are_written_with_the_time_not_with_every_message(running: Bench
         assert not [each for each in running.core.tick(running.now_s) if isinstance(each, Persist)]
     written = running.take(running.core.tick(running.now_s + KEEP_EVERY_S))
     assert [each.document.kind for each in written if isinstance(each, Persist)] == [Kind.SHADOW]
+
+
+def test_an_accepted_policy_is_solved_once(running: Bench) -> None:
+    running.solved.clear()
+    running.hear(PolicyDocument("camera", b'{"devices": {"deny": ["server"]}, "revision": "r"}'))
+    done = running.obey()
+    assert running.status().policy_revision == "r"
+    assert [stage.device for stage in plans(done)[-1].routes[0].stages] == ["pi"]
+    assert len(running.solved) == 1
