@@ -34,6 +34,7 @@ from services.executor.segments.compute import Processor
 from services.executor.segments.engine import EngineSettings
 from services.executor.segments.prepare import prepare
 from shared.codecs import load_registry
+from shared.link_time import transmission_ms
 from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration
 from shared.messages.models import Manifest, Preprocessing
 from shared.model.architectures.catalogue import build
@@ -190,7 +191,7 @@ def print_encodings(subject: Subject, measured: MeasuredModel, calibration: Cali
 
 def _line(block: BlockCalibration, codec: CodecCalibration, measured: MeasuredModel) -> str:
     spent_ms = codec.encode_ms + codec.decode_ms
-    saved = [8 * (block.raw_bytes - codec.size_bytes) / 1000 / link - spent_ms for link in LINKS_MBPS]
+    saved = [transmission_ms(block.raw_bytes - codec.size_bytes, link) - spent_ms for link in LINKS_MBPS]
     top = "".join(
         f"{share:6.0%}" if share is not None else " " * 6 for share in (codec.top1_agreement, codec.top5_agreement)
     )

@@ -36,6 +36,7 @@ from shared.bus.connection import Connection
 from shared.bus.model_exchange import serve_models
 from shared.bus.properties import Properties
 from shared.codecs import load_registry
+from shared.link_time import transfer_ms
 from shared.messages.control import REPORTS, Prepare, Preparing, ProfileModel, Ready, ranges_of
 from shared.messages.devices import EmulatedLink, Emulation, Presence, Profile, State
 from shared.messages.models import Manifest, OutputKind
@@ -158,7 +159,7 @@ class Fleet:
         await self.emulate(1.0, bandwidth_mbps)
         await self.commit(((0, len(self.manifest.blocks), SERVER, "raw"),))
         outcomes = [await self._answer(payload, self._epoch) for _ in range(count)]
-        ideal_ms = LATENCY_MS + 8 * len(payload) / (1000 * bandwidth_mbps)
+        ideal_ms = transfer_ms(len(payload), LATENCY_MS, bandwidth_mbps)
         took_ms = [1000 * (outcome.trace[0].received_at_s - outcome.dispatched_at_s) for outcome in outcomes]
         return max(0.0, statistics.median(took_ms) - ideal_ms)
 

@@ -35,6 +35,7 @@ from services.cli.testbed.processes import Processes
 from services.cli.testbed.workload import Workload, read_workload
 from services.planner.decisions.committed_routes import describe_routes, to_message
 from shared.bus import topics
+from shared.link_time import transfer_ms
 from shared.messages.streams import PlanRoute, PlanStage
 from shared.policy import DeviceRule, Objective, Policy
 
@@ -110,7 +111,7 @@ async def bus_ms(stand: Stand, workload: Workload, fleet: Fleet) -> float:
         sender, receiver = (await stand.ask(workload.payloads[number % len(workload.payloads)])).trace
         if sender.sent_at_s is None:
             raise BenchmarkFailed(f"no transfer from {source} to {link.target}")
-        sending_ms = link.latency_ms + 8 * sender.output_bytes / (1000 * link.bandwidth_mbps)
+        sending_ms = transfer_ms(sender.output_bytes, link.latency_ms, link.bandwidth_mbps)
         found.append(1000 * (receiver.received_at_s - sender.sent_at_s) - sending_ms)
     return max(0.0, statistics.median(found))
 

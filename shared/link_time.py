@@ -1,16 +1,53 @@
-"""What sending takes on a link, and what noise a measurement of it has, for all who judge one. Pure."""
+"""Time of a transfer on a link: the one formula, its inverses, and the noise of measured times.
+
+    transfer_ms = latency_ms + transmission_ms
+    transmission_ms = 8 x size_bytes / (1000 x bandwidth_mbps)
+
+One Mbps is 10^6 bits per second, so 1000 bits or 125 bytes per millisecond. The time is a line in 1 / bandwidth, with
+the intercept ``latency_ms`` and the slope ``transmission_ms(size_bytes, 1.0)``; it is also a line in the size, with
+the slope ``transmission_ms(1.0, bandwidth_mbps)`` in ms per byte.
+"""
 
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
+if TYPE_CHECKING:
+    # The formulas accept numpy arrays of sizes, but need no numpy to be installed.
+    import numpy as np
+    from numpy.typing import NDArray
+
+Size = TypeVar("Size", float, "NDArray[np.float64]")
+
+# Jitter of one transfer (scheduler and broker), ms. Smaller differences are noise.
 NOISE_MS: Final = 1.5
-"""What scheduling and the broker add or take on a whim; differences below it contradict nothing."""
-TELLING_MS: Final = 10 * NOISE_MS
-"""Overdue transfers that should have taken less may only have met a hiccup."""
-PATIENCE: Final = 2
-"""Measurements in a row that must agree before what was known is given up."""
+# A transfer that should take at least so long, ms, and is overdue, proves a slow link: one hiccup cannot explain it.
+CONCLUSIVE_MS: Final = 10 * NOISE_MS
+# Number of measurements in a row that must agree before they replace an estimate.
+CONFIRMATIONS: Final = 2
 
 
-def transmission_ms(size_bytes: float, bandwidth_mbps: float) -> float:
-    """Return how long `size_bytes` take on a link, without latency; infinite on a link of 0 Mbps."""
-    return 8 * size_bytes / (1000 * bandwidth_mbps) if bandwidth_mbps > 0 else math.inf
+def transmission_ms(size_bytes: Size, bandwidth_mbps: float) -> Size:
+    """Return the time of ``size_bytes`` on a link without its latency, in ms; infinite on a link of 0 Mbps.
+
+    Args:
+        size_bytes: a size, or an array of sizes of any shape.
+        bandwidth_mbps: 10^6 bits per second; infinity for a link without limit.
+    """
+    if bandwidth_mbps <= 0:
+        return size_bytes + math.inf
+    return 8 * size_bytes / (1000 * bandwidth_mbps)
+
+
+def transfer_ms(size_bytes: Size, latency_ms: float, bandwidth_mbps: float) -> Size:
+    """Return latency + transmission time of ``size_bytes``, in ms; see `transmission_ms`."""
+    return latency_ms + transmission_ms(size_bytes, bandwidth_mbps)
+
+
+def bandwidth_of_mbps(size_bytes: float, time_ms: float) -> float:
+    """Return the bandwidth, in Mbps, at which ``size_bytes`` take ``time_ms`` > 0 without latency."""
+    return 8 * size_bytes / (1000 * time_ms)
+
+
+def bytes_within(time_ms: float, bandwidth_mbps: float) -> float:
+    """Return the number of bytes that a link transmits in ``time_ms``, its latency left aside."""
+    return bandwidth_mbps * 125 * time_ms

@@ -9,6 +9,7 @@ from planning.problem.plan import Constraint, Route, StreamPlan, Violation
 from planning.problem.problem import Model, Problem, Stream
 from planning.tiles.rows import RowRange, segment_fault, tile_rows
 from planning.tiles.tiling import layout, stage_fault
+from shared.segment_memory import segment_memory_bytes
 
 SLACK = 1e-9
 """Relative rounding error that no constraint is broken by."""
@@ -51,12 +52,11 @@ def memory_bytes(problem: Problem, plans: Mapping[str, StreamPlan]) -> dict[str,
                     segments[tile.device].add((model, stage.start, stage.stop, rows))
     held: dict[str, float] = {}
     for device, found in segments.items():
-        parameter_bytes = largest_bytes = 0.0
-        for name, start, stop, rows in found:
-            own = problem.models[name]
-            parameter_bytes += sum(block.parameter_bytes for block in own.blocks[start:stop])
-            largest_bytes = max(largest_bytes, *_working_bytes(own, start, stop, rows))
-        held[device] = parameter_bytes + largest_bytes
+        parts = [(problem.models[name], start, stop, rows) for name, start, stop, rows in found]
+        held[device] = segment_memory_bytes(
+            (block.parameter_bytes for own, start, stop, _ in parts for block in own.blocks[start:stop]),
+            (size_bytes for part in parts for size_bytes in _working_bytes(*part)),
+        )
     return held
 
 

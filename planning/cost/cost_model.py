@@ -16,6 +16,7 @@ from planning.simulation.event_loop import Rules, SimulatedJob, run
 from planning.simulation.feed_forward import feed_forward_ms
 from planning.tiles.rows import RowRange, share_ms
 from planning.tiles.tiled_operations import tiled_operations
+from shared.link_time import transfer_ms
 from shared.policy import Objective, QueueDiscipline
 
 LONG_BURST = 500
@@ -96,7 +97,7 @@ class CostModel:
         if sender == receiver:
             return 0.0
         link = self._link(sender, receiver)
-        return link.latency_ms + 8 * size_bytes / (1000 * link.bandwidth_mbps)
+        return transfer_ms(size_bytes, link.latency_ms, link.bandwidth_mbps)
 
     def encoding(self, model: str, cut: int, codec: str) -> Encoding:
         """Return the encoding called ``codec`` of what crosses ``cut``.
@@ -342,7 +343,7 @@ class CostModel:
             NoLinkError: if there is no link.
         """
         link = self._link(sender, receiver)
-        duration_ms = link.latency_ms + 8 * size_bytes / (1000 * link.bandwidth_mbps)
+        duration_ms = transfer_ms(size_bytes, link.latency_ms, link.bandwidth_mbps)
         return Operation(Work.SEND, sender, duration_ms, stage, receiver, size_bytes, link.latency_ms, needs, rows)
 
     def _link(self, sender: str, receiver: str) -> Link:

@@ -14,6 +14,7 @@ from planning.cost.cost_model import CostModel
 from planning.cost.operations import Operation
 from planning.problem.plan import Route
 from planning.problem.problem import Link, Problem, Stream, link_table
+from shared.link_time import transmission_ms
 from shared.policy import Objective
 
 BestRoute = Callable[[Problem, Stream], Route | None]
@@ -114,8 +115,10 @@ class Parameter:
     def _slope(self, operation: Operation) -> float:
         if operation.target is None:
             return operation.duration_ms / self.value if operation.device == self.device else 0.0
-        links = link_table(self.problem.links)
-        return 8 * operation.size_bytes / 1000 if links[operation.device, operation.target] == self.link else 0.0
+        if link_table(self.problem.links)[operation.device, operation.target] != self.link:
+            return 0.0
+        # At 1 Mbps the transmission time is the slope of the line in 1 / bandwidth.
+        return transmission_ms(operation.size_bytes, 1.0)
 
     def _watts(self, operation: Operation) -> float:
         device = self.problem.devices[operation.device]

@@ -11,6 +11,7 @@ from planning.problem.plan import Route, sequential_route
 from planning.problem.problem import Problem, Stream
 from planning.search.arrays import Array, Flags
 from planning.search.device_network import DeviceNetwork
+from shared.segment_memory import segment_memory_bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,7 +130,9 @@ def _tables(network: DeviceNetwork, stream: Stream, usable: Sequence[str]) -> Ta
     for index, profile in enumerate(profiles[: len(usable)]):
         run_ms[index] = profile.block_ms[stream.model]
     if any(profile.memory_bytes is not None for profile in profiles):
-        need_bytes = np.array([block.parameter_bytes + block.working_bytes for block in model.blocks])
+        need_bytes = np.array(
+            [segment_memory_bytes([block.parameter_bytes], [block.working_bytes]) for block in model.blocks]
+        )
         for index, profile in enumerate(profiles):
             if (room := profile.memory_bytes) is not None:
                 run_ms[index, need_bytes > room + SLACK * max(1.0, room)] = np.inf

@@ -8,6 +8,7 @@ from planning.problem.crossings import Encoding, allowed_encodings
 from planning.problem.problem import Link, Problem, Stream, link_table
 from planning.search.arrays import Array
 from planning.search.cached_costs import CachedCosts
+from shared.link_time import transmission_ms
 
 Kind = tuple[str, str, str | None, int, float | None, float | None]
 """All of a stream but its name."""
@@ -101,7 +102,7 @@ class DeviceNetwork:
                 column, link = position.get(receiver), links.get(receiver)
                 if column is not None and link is not None:
                     latency_ms[row, column] = link.latency_ms
-                    per_byte_ms[row, column] = 8 / (1000 * link.bandwidth_mbps)
+                    per_byte_ms[row, column] = transmission_ms(1.0, link.bandwidth_mbps)
         return latency_ms, per_byte_ms
 
     def _is_slower_leaf(self, model: str, name: str) -> bool:

@@ -7,6 +7,7 @@ from math import inf
 from planning.cost.constraints import SLACK
 from planning.problem.problem import Problem
 from planning.search.cost_tables import Tables
+from shared.segment_memory import segment_memory_bytes
 
 STEPS_PER_SECOND = 8_000
 """How many ways on a label search may look at per second of time budget: partial routes x encodings x devices."""
@@ -61,7 +62,7 @@ def limits_of(
     model = problem.models[tables.stream.model]
     parameters = tuple(block.parameter_bytes for block in model.blocks)
     working = tuple(block.working_bytes for block in model.blocks)
-    need = sum(parameters) + max(working)
+    need = segment_memory_bytes(parameters, working)
     room = []
     for name in tables.nodes:
         limit = problem.devices[name].memory_bytes

@@ -14,6 +14,7 @@ from planning.search.arrays import Array, Flags, Index
 from planning.search.cost_tables import encoding_arrays
 from planning.search.device_network import DeviceNetwork, kind_of, network_of
 from planning.search.simple_routes import split_route
+from shared.link_time import transfer_ms
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +97,7 @@ class _Builder:
         self._blocks = len(self._model.blocks)
         self._offers = network.offers(stream.model)
         self._size, self._encode, self._decode, self._offered = encoding_arrays(self._offers)
-        self._parameters = np.array([0.0, *(block.parameter_bytes for block in self._model.blocks)]).cumsum()
+        self._parameters = np.array([block.parameter_bytes for block in self._model.blocks])
         self._working = np.array([block.working_bytes for block in self._model.blocks])
 
     def build(self) -> SplitTable:
@@ -204,7 +205,7 @@ class _Builder:
             return np.zeros_like(size_bytes)
         link = self._network.link(sender, receiver)
         assert link is not None, "helpers are linked"
-        return np.asarray(link.latency_ms + 8 * size_bytes / (1000 * link.bandwidth_mbps))
+        return transfer_ms(size_bytes, link.latency_ms, link.bandwidth_mbps)
 
     def _allowed(self, source: Device, helper: Device, cuts: Index) -> Flags:
         """Say which cuts keep memory, raw input and the number of devices."""
@@ -215,13 +216,22 @@ class _Builder:
         if policy.max_devices is not None and policy.max_devices < 2:
             allowed &= (cuts == 0) | (cuts == blocks)
         if source.memory_bytes is not None:
-            largest = np.array([0.0, *np.maximum.accumulate(self._working)])
-            allowed &= ~_over((self._parameters + largest)[cuts], source.memory_bytes) | (cuts == 0)
+            need = leading_memory_bytes(self._parameters, self._working)
+            allowed &= ~_over(need[cuts], source.memory_bytes) | (cuts == 0)
         if helper.memory_bytes is not None:
-            largest = np.array([*np.maximum.accumulate(self._working[::-1])[::-1], 0.0])
-            need = self._parameters[-1] - self._parameters + largest
+            need = leading_memory_bytes(self._parameters[::-1], self._working[::-1])[::-1]
             allowed &= ~_over(need[cuts], helper.memory_bytes) | (cuts == blocks)
         return allowed
+
+
+def leading_memory_bytes(parameter_bytes: Array, activation_bytes: Array) -> Array:
+    """Return the memory of blocks [0, i), [B + 1], in bytes: `segment_memory_bytes` of all leading segments at once.
+
+    Args:
+        parameter_bytes: [B] of every block.
+        activation_bytes: [B] largest activation of every block.
+    """
+    return np.array([0.0, *(parameter_bytes.cumsum() + np.maximum.accumulate(activation_bytes))])
 
 
 def _span_ms(device: Device, model: str, blocks: int) -> tuple[Array, Array]:

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from shared.link_time import transmission_ms
+from shared.link_time import transfer_ms
 from shared.messages.devices import LinkEstimate, TransferObservation
 
 OVERDUE_FACTOR = 3.0
@@ -43,7 +43,7 @@ class TransferLedger:
         """Return what a transfer should take, none if nothing is known of the link."""
         link = self._estimates.get(target)
         if link is not None and link.bandwidth_mbps > 0:
-            return link.latency_ms + transmission_ms(size_bytes, link.bandwidth_mbps)
+            return transfer_ms(size_bytes, link.latency_ms, link.bandwidth_mbps)
         rate = self._ms_per_byte.get(target)
         return None if rate is None else rate * size_bytes
 

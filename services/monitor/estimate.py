@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
-from shared.link_time import NOISE_MS, PATIENCE, TELLING_MS, transmission_ms
+from shared.link_time import CONCLUSIVE_MS, CONFIRMATIONS, NOISE_MS, bandwidth_of_mbps, transmission_ms
 
 _WINDOW = 9
 _AGREEMENT = math.log(1.4)
@@ -49,7 +49,7 @@ class ResettingMedian(Generic[Sample]):
         read: Callable[[Sample], tuple[float, float]],
         *,
         window: int = _WINDOW,
-        patience: int = PATIENCE,
+        patience: int = CONFIRMATIONS,
         quantile: float = 0.5,
         coincide: Callable[[Sample, Sample], bool] = lambda earlier, later: False,
     ) -> None:
@@ -324,7 +324,7 @@ class LinkEstimator:
         latency_ms = 0.0 if known_ms is None else min(crossing.latency_ms, known_ms)
         # A latency that is estimated too high must not make a transfer look instantaneous.
         on_link_ms = max(crossing.elapsed_ms - crossing.ways * latency_ms, crossing.elapsed_ms / 10)
-        return min(8 * crossing.size_bytes / (1000 * on_link_ms), _MAX_BANDWIDTH_MBPS)
+        return min(bandwidth_of_mbps(crossing.size_bytes, on_link_ms), _MAX_BANDWIDTH_MBPS)
 
     def _read(self, crossing: _Crossing) -> tuple[float, float]:
         return self._rate_mbps(crossing), crossing.size_bytes
@@ -345,7 +345,7 @@ class LinkEstimator:
         if (
             known_mbps is not None
             and not self._is_bound
-            and transmission_ms(crossing.size_bytes, known_mbps) < TELLING_MS
+            and transmission_ms(crossing.size_bytes, known_mbps) < CONCLUSIVE_MS
         ):
             self._bandwidth.add(crossing, SampleVerdict.BELOW)
             return

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from services.monitor.estimate import LinkEstimator
-from shared.link_time import transmission_ms
+from shared.link_time import bytes_within, transmission_ms
 from shared.messages.devices import LinkEstimate, TransferObservation
 
 MAX_PEERS = 256
@@ -231,7 +231,9 @@ class LinkProber:
         settings, bandwidth_mbps = self._settings, peer.link.bandwidth_mbps
         if bandwidth_mbps is None:
             return settings.first_bytes
-        return round(min(max(bandwidth_mbps * 125 * settings.target_ms, settings.least_bytes), settings.most_bytes))
+        return round(
+            min(max(bytes_within(settings.target_ms, bandwidth_mbps), settings.least_bytes), settings.most_bytes)
+        )
 
     def _is_busy(self, peer: _Peer, now_s: float) -> bool:
         """Whether transfers tell enough of the link."""

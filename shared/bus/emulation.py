@@ -1,7 +1,7 @@
 """Emulated links: messages arrive as late as they would over a link of a given bandwidth and latency.
 
-The schedule is pure and follows design section 5: a transfer of n bytes takes `latency_ms + 8 n / (1000
-bandwidth_mbps)`, and a link carries one transfer at a time. The wrapper around a transport only waits as it says.
+The schedule is pure: a transfer takes the time of `shared.link_time`, and a link carries one transfer at a time. The
+wrapper around a transport only waits as it says.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from shared.bus.frame import Buffer, frame_size_bytes
 from shared.bus.timer import WakeableTimer
 from shared.bus.transport import Delivery, FeatureMapTransport, Pace, SentMessage
+from shared.link_time import bytes_within, transmission_ms
 
 _MADE_UP_S = 0.1
 """Longest wake-up that is made up for."""
@@ -40,7 +41,7 @@ class LinkRate:
         """Time that bytes take at this bandwidth, in seconds, without latency."""
         if size_bytes <= 0:
             return 0.0
-        return math.inf if self.bandwidth_mbps == 0 else 8.0 * size_bytes / (self.bandwidth_mbps * 1e6)
+        return transmission_ms(size_bytes, self.bandwidth_mbps) / 1000
 
 
 class Booking:
@@ -73,8 +74,8 @@ class Booking:
             return
         moving_s = now_s - self._begun_at_s - self._waiting_s
         if moving_s > 0 and self._rate.bandwidth_mbps > 0:
-            per_s = self._rate.bandwidth_mbps * 1e6 / 8
-            self._passed_bytes = min(self.size_bytes, self._passed_bytes + moving_s * per_s)
+            passed = bytes_within(1000 * moving_s, self._rate.bandwidth_mbps)
+            self._passed_bytes = min(self.size_bytes, self._passed_bytes + passed)
         self._waiting_s = max(0.0, -moving_s)
         self._begun_at_s, self._rate = now_s, rate
 

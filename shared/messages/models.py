@@ -27,6 +27,11 @@ class ManifestBlock(Part):
     activation_bytes: int = 0
     tileable: bool = False
 
+    @property
+    def working_bytes(self) -> int:
+        """Largest activation while the block runs; the output's size where a manifest does not state it."""
+        return self.activation_bytes or self.output_bytes
+
 
 class ResizeMode(StrEnum):
     """How a photograph is brought to the input's size."""

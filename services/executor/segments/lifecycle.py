@@ -10,6 +10,7 @@ from enum import Enum, auto
 from typing import assert_never
 
 from shared.messages.control import RejectionCause
+from shared.segment_memory import segment_memory_bytes
 
 
 class EpochPhase(Enum):
@@ -359,9 +360,8 @@ def _after(phase: EpochPhase, step: SegmentStep) -> EpochPhase:
 
 
 def _memory_bytes(needs: Iterable[SegmentNeed]) -> int:
-    """Parameters of all, plus the largest activation (design section 5)."""
     listed = list(needs)
-    return sum(need.parameter_bytes for need in listed) + max((need.activation_bytes for need in listed), default=0)
+    return segment_memory_bytes([need.parameter_bytes for need in listed], [need.activation_bytes for need in listed])
 
 
 def _mib(size_bytes: int) -> str:

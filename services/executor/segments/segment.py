@@ -125,7 +125,7 @@ def need_of(manifest: Manifest, start: int, stop: int, encoding: str = "") -> Se
     return SegmentNeed(
         SegmentKey(manifest.model, start, stop, encoding),
         parameter_bytes=sum(block.parameter_bytes for block in blocks),
-        activation_bytes=max((block.activation_bytes for block in blocks), default=0),
+        activation_bytes=max((block.working_bytes for block in blocks), default=0),
     )
 
 

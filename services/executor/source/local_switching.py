@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import assert_never
 
-from shared.link_time import NOISE_MS, PATIENCE, TELLING_MS, transmission_ms
+from shared.link_time import CONCLUSIVE_MS, CONFIRMATIONS, NOISE_MS, bandwidth_of_mbps, transmission_ms
 from shared.messages.alternatives import Alternatives, Threshold, ThresholdQuantity
 from shared.messages.devices import ComputeObservation, TransferObservation
 from shared.messages.streams import CommittedPlan, PlanRoute, route_text
@@ -163,7 +163,7 @@ class Reflex:
         else:
             crossing = _Crossing(side, route, before.count + 1, now_s, now_s)
         self._crossings[key] = crossing
-        is_sure = reading.is_sure or crossing.count >= PATIENCE
+        is_sure = reading.is_sure or crossing.count >= CONFIRMATIONS
         if route is None or not is_sure or not self._is_free(now_s) or self._is_disputed(crossing):
             return None
         self._chosen = route
@@ -211,9 +211,9 @@ def _transfer_reading(threshold: Threshold, size_bytes: int, elapsed_ms: float, 
         side = _Side.BELOW
     elif finished and high is not None and on_link_ms < transmission_ms(size_bytes, high) - NOISE_MS:
         side = _Side.ABOVE
-    mbps = 8 * size_bytes / (1000 * on_link_ms)
+    mbps = bandwidth_of_mbps(size_bytes, on_link_ms)
     text = f"link {threshold.device}->{threshold.target} has {'' if finished else 'less than '}{mbps:.3g} Mbps"
-    is_sure = not finished and transmission_ms(size_bytes, threshold.value) >= TELLING_MS
+    is_sure = not finished and transmission_ms(size_bytes, threshold.value) >= CONCLUSIVE_MS
     return _Reading(threshold, side, elapsed_ms, text, is_sure=is_sure, is_whole=finished)
 
 

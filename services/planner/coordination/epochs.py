@@ -15,6 +15,7 @@ from services.planner.problems.problem_from_snapshot import Exclusion
 from shared.messages.control import Prepare, RejectionCause, Release, SegmentRange
 from shared.messages.models import Manifest
 from shared.messages.streams import CommittedPlan
+from shared.segment_memory import segment_memory_bytes
 
 READY_TIMEOUT_S = 30.0
 """How long a device may take to get ready. It has the model already, since it has a profile."""
@@ -375,8 +376,7 @@ def _need_bytes(proposal: Proposal, device: str) -> float:
         for segment in proposal.segments[device]
         for block in proposal.manifest.blocks[segment.start : segment.stop]
     ]
-    working = max((block.activation_bytes or block.output_bytes for block in blocks), default=0)
-    return sum(block.parameter_bytes for block in blocks) + working
+    return segment_memory_bytes([block.parameter_bytes for block in blocks], [block.working_bytes for block in blocks])
 
 
 def _exclusion(

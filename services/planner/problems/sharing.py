@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from services.planner.problems.snapshot import FleetSnapshot
 from shared.messages.models import Manifest
 from shared.messages.streams import CommittedPlan, PlanRoute
+from shared.segment_memory import segment_memory_bytes
 
 LARGEST_SHARE = 0.8
 """However busy others keep a device, a stream is taken to get the rest of this."""
@@ -28,8 +29,7 @@ def held_bytes(plans: Iterable[tuple[Manifest, Sequence[PlanRoute]]]) -> dict[st
 def segment_bytes(manifest: Manifest, start: int, stop: int) -> float:
     """Return the memory of blocks ``[start, stop)``: their parameters plus the largest activation."""
     blocks = manifest.blocks[start:stop]
-    working = max((block.activation_bytes or block.output_bytes for block in blocks), default=0)
-    return sum(block.parameter_bytes for block in blocks) + working
+    return segment_memory_bytes([block.parameter_bytes for block in blocks], [block.working_bytes for block in blocks])
 
 
 def busy_shares(plans: Iterable[CommittedPlan], snapshot: FleetSnapshot, now_s: float) -> dict[str, float]:

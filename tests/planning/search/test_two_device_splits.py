@@ -3,7 +3,10 @@
 import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from planning.cost.constraints import violations
 from planning.cost.cost_model import CostModel
@@ -12,8 +15,9 @@ from planning.problem.crossings import allowed_encodings
 from planning.problem.plan import Constraint
 from planning.problem.problem import Problem
 from planning.search.result import same_route_for_all
-from planning.search.two_device_splits import one_cuts
+from planning.search.two_device_splits import leading_memory_bytes, one_cuts
 from shared.policy import Objective
+from shared.segment_memory import segment_memory_bytes
 
 
 def test_every_number_is_that_of_the_cost_model(make_problem: Callable[..., Problem]) -> None:
@@ -51,3 +55,10 @@ def test_all_cuts_and_encodings_are_there(make_problem: Callable[..., Problem]) 
         inner = range(1, len(model.blocks)) if stream.source in able else ()
         per_helper = 1 + sum(len(allowed_encodings(model, cut, problem.policy)) for cut in inner)
         assert len(one_cuts(problem, stream).cut) == len(helpers) * per_helper + (stream.source in returns)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e12), st.floats(0, 1e12)), min_size=1, max_size=20))
+def test_the_memory_of_leading_segments_is_the_one_formula(blocks: list[tuple[float, float]]) -> None:
+    parameters, working = (np.array(column) for column in zip(*blocks, strict=True))
+    expected = [segment_memory_bytes(parameters[:stop], working[:stop]) for stop in range(len(blocks) + 1)]
+    assert leading_memory_bytes(parameters, working).tolist() == pytest.approx(expected)
