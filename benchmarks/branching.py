@@ -16,11 +16,11 @@ from pathlib import Path
 
 from rich.table import Table
 
+from benchmarks.min_cut import cheapest_division
 from benchmarks.report import RESULTS, console, write
 from planning.cost.cost_model import CostModel
 from planning.problem.plan import RAW, sequential_route
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
-from planning.search.min_cut import cheapest_division
 from shared.model.architectures import build
 from shared.model.cuts import find_partition
 from shared.model.liveness import ActiveGraph, activate

@@ -11,7 +11,7 @@ from rich.table import Table
 from benchmarks.claims.kafetzis import alexnet_tasks, every_choice, value_of
 from benchmarks.report import console
 from planning.scheduling.fair_branch_and_bound import FairnessMeasure, ServiceOrder, fairest
-from planning.scheduling.pairwise_exchange import pairwise
+from planning.scheduling.pairwise_exchange import improve_by_exchange
 from planning.scheduling.shared_server import Offload, QueueSnapshot, Score
 from planning.search.arrays import Array
 from planning.strategies.fair_ranks import STEPS_PER_SECOND
@@ -60,7 +60,7 @@ def changed(tasks: Sequence[Offload], score: Score) -> float:
     """Return where changes of one or two tasks lead from all starts."""
     cuts, begins = [len(task.routes) for task in tasks], list(starts(tasks, Start.MULTISTART))
     evaluations = TASKS_PER_SECOND // (len(tasks) * len(begins))
-    return min(pairwise(cuts, begin, score, lambda choice: True, evaluations, seed=0)[1] for begin in begins)
+    return min(improve_by_exchange(cuts, begin, score, lambda choice: True, evaluations, seed=0)[1] for begin in begins)
 
 
 def gaps() -> Table:

@@ -17,17 +17,17 @@ from benchmarks.claims.published import (
     PI4_FIT_MS,
     REDUCTIONS_PERCENT,
 )
-from planning.problem.plan import Plan
-from planning.problem.problem import Device, Link, Problem, Stream
-from planning.scheduling.identical_jobs import ordered_makespan_ms
-from planning.scheduling.johnson import Job, johnson_order, makespan_ms
-from planning.scheduling.precedence import (
+from benchmarks.min_cut import cheapest_division
+from benchmarks.precedence import (
     schedule_by_composition,
     schedule_by_merging,
     schedule_by_sinks,
     sequence_ms,
 )
-from planning.search.min_cut import cheapest_division
+from planning.problem.plan import Plan
+from planning.problem.problem import Device, Link, Problem, Stream
+from planning.scheduling.flow_shop import JobTimes, johnson_order, makespan_ms
+from planning.scheduling.identical_jobs import ordered_makespan_ms
 from planning.strategies.registry import solve, with_strategy
 from shared.model.architectures import build
 from shared.model.liveness import activate
@@ -90,7 +90,7 @@ def mixing() -> Claim:
     """From how many jobs on one job at the earlier cut pays."""
     (f3, g3), (f4, g4) = EXAMPLE_CUTS[3], EXAMPLE_CUTS[4]
     predicted = ceil((f3 + g3 - 2 * g4) / (f4 - g4))
-    curve: list[Job] = [EXAMPLE_CUTS[3], EXAMPLE_CUTS[4]]
+    curve: list[JobTimes] = [EXAMPLE_CUTS[3], EXAMPLE_CUTS[4]]
     pays = next(
         count
         for count in range(2, 200)

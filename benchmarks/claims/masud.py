@@ -10,7 +10,7 @@ from planning.cost.cost_model import CostModel
 from planning.problem.plan import Plan
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
 from planning.search.device_network import DeviceNetwork
-from planning.search.two_device_splits import one_cuts
+from planning.search.two_device_splits import split_table
 from planning.strategies.registry import solve, with_strategy
 from shared.policy import Objective, Policy
 
@@ -60,7 +60,7 @@ def adaptivity() -> Claim:
     for name in ("alexnet", "resnet18", "mobilenetv2"):
         base = _two_pis(name, Objective.LATENCY, speedup=20.0)
         conditions = [_changed(base, mbps, load) for mbps, load in product((939.0, 95.0, 5.0, 1.0), (1.0, 5.0))]
-        cuts = one_cuts(base, base.streams[0], DeviceNetwork(base))
+        cuts = split_table(base, base.streams[0], DeviceNetwork(base))
         fixed = {
             route: [CostModel(each).latency_ms(each.streams[0], route) for each in conditions]
             for route in map(cuts.route, range(len(cuts.cut)))

@@ -8,7 +8,7 @@ from planning.cost.operations import Work
 from planning.problem.problem import Problem
 from planning.scheduling.column_generation import RouteMix
 from planning.search.arrays import Array
-from planning.search.chain_path import cost_to_go, follow
+from planning.search.chain_path import cost_to_go, follow_path
 from planning.search.cost_tables import Tables, latency_measure, with_source
 from shared.policy import Objective
 
@@ -41,7 +41,7 @@ def burst_bound(problem: Problem, tables: Sequence[Tables], mix: RouteMix) -> fl
         togo = cost_to_go(latency)
         firsts = [with_source(latency, entry).first for entry in entries]
         for entry, first in zip(entries, firsts, strict=True):
-            fastest = follow(latency, togo, first)
+            fastest = follow_path(latency, togo, first)
             if fastest is None:
                 return None
             latencies.append(fastest.cost)

@@ -8,24 +8,24 @@ import numpy as np
 
 from planning.cost.cost_model import CostModel
 from planning.problem.plan import Infeasible, Plan, Route, StreamPlan
+from planning.scheduling.flow_shop import JobTimes, johnson_key
 from planning.scheduling.identical_jobs import coarse_bound_ms, virtual_blocks
-from planning.scheduling.johnson import Job, johnson_key
-from planning.scheduling.path_expansion import mix, path_cuts
+from planning.scheduling.path_expansion import mix_local_sets, path_cuts
 from planning.search.arrays import Array, Index
 from planning.search.device_network import DeviceNetwork, Kind, kind_of
 from planning.search.infeasibility import diagnose, no_split
 from planning.search.result import make_plan
-from planning.search.two_device_splits import SplitTable, one_cuts
+from planning.search.two_device_splits import SplitTable, split_table
 
 _WEIGHTS = [(near / 4, sent / 4) for near in range(5) for sent in range(5 - near)]
 """By how much computing and sending at the source count in a bound; the rest is for the server."""
 
-Chooser = Callable[["Curve", int], list[list[int]]]
+Chooser = Callable[["BurstCurve", int], list[list[int]]]
 """From the cuts to one server and the number of jobs to candidate lists of cuts, one per job."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Curve:
+class BurstCurve:
     """The cuts to one server that keep the constraints.
 
     Attributes:
@@ -36,7 +36,7 @@ class Curve:
 
     cuts: SplitTable
     chosen: Sequence[int]
-    jobs: Sequence[Job]
+    jobs: Sequence[JobTimes]
 
     def blocks(self) -> list[int]:
         """Return the cuts that Duan & Wu's virtual blocks leave, as places in ``jobs``."""
@@ -73,7 +73,7 @@ def solve_bursts(network: DeviceNetwork, name: str, choose: Chooser, time_budget
     for stream in problem.streams:
         kind = kind_of(stream)
         if kind not in alike:
-            alike[kind] = best_burst(costs, one_cuts(problem, stream, network), choose)
+            alike[kind] = best_burst(costs, split_table(problem, stream, network), choose)
         plan = alike[kind]
         if plan is None:
             reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, name),)
@@ -82,9 +82,9 @@ def solve_bursts(network: DeviceNetwork, name: str, choose: Chooser, time_budget
     return make_plan(problem, name, plans, costs=costs)
 
 
-def burst_curves(cuts: SplitTable) -> dict[str, Curve]:
+def burst_curves(cuts: SplitTable) -> dict[str, BurstCurve]:
     """Return the curve of every server. Running everything locally belongs to every server's curve."""
-    found: dict[str, Curve] = cuts.curves
+    found: dict[str, BurstCurve] = cuts.curves
     if found:
         return found
     kept = cuts.kept
@@ -98,9 +98,9 @@ def burst_curves(cuts: SplitTable) -> dict[str, Curve]:
     return found
 
 
-def _curve(cuts: SplitTable, chosen: Index) -> Curve:
+def _curve(cuts: SplitTable, chosen: Index) -> BurstCurve:
     jobs = zip(cuts.source_ms[chosen].tolist(), cuts.send_ms[chosen].tolist(), strict=True)
-    return Curve(cuts, chosen.tolist(), list(jobs))
+    return BurstCurve(cuts, chosen.tolist(), list(jobs))
 
 
 def sequence_plan(routes: Sequence[Route]) -> StreamPlan:
@@ -149,7 +149,7 @@ def best_burst(costs: CostModel, cuts: SplitTable, choose: Chooser) -> StreamPla
     return None if best is None else best[1]
 
 
-def ordered_burst(curve: Curve, chosen: Sequence[int]) -> StreamPlan:
+def ordered_burst(curve: BurstCurve, chosen: Sequence[int]) -> StreamPlan:
     """Return the plan whose jobs have these cuts, in Johnson's order."""
     counts = Counter(chosen)
     places = sorted(counts, key=lambda place: johnson_key(curve.jobs[place]))
@@ -162,7 +162,7 @@ def grouped_plan(groups: Sequence[tuple[Route, int]]) -> StreamPlan:
     return StreamPlan(tuple(Route(route.stages, count) for route, count in groups), tuple(range(jobs)))
 
 
-def expanded(curve: Curve, helper: str) -> list[list[int]]:
+def expanded(curve: BurstCurve, helper: str) -> list[list[int]]:
     """Return algorithm 3's mix along the cuts of the block order; nothing where a constraint forbids one of them."""
     problem, stream = curve.cuts.problem, curve.cuts.stream
     if stream.model not in problem.devices[stream.source].block_ms:
@@ -171,5 +171,5 @@ def expanded(curve: Curve, helper: str) -> list[list[int]]:
     for place, index in enumerate(curve.chosen):
         by_cut.setdefault(int(curve.cuts.cut[index]), place)
     sets = path_cuts(problem, stream, helper)
-    chosen = [sets[index].prefix for index in mix(sets, stream.jobs)]
+    chosen = [sets[index].prefix for index in mix_local_sets(sets, stream.jobs)]
     return [[by_cut[cut] for cut in chosen]] if all(cut in by_cut for cut in chosen) else []

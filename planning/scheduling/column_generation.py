@@ -16,7 +16,7 @@ from planning.problem.plan import Route
 from planning.problem.problem import Problem
 from planning.search.arrays import Array
 from planning.search.cached_costs import CachedCosts
-from planning.search.chain_path import cost_to_go, follow
+from planning.search.chain_path import cost_to_go, follow_path
 from planning.search.cost_tables import Tables, busy_measure, with_source
 
 ROUNDS = 40
@@ -122,7 +122,7 @@ class Pricing:
             togo = cost_to_go(measure)
             for index in members:
                 own = self._tables[index]
-                path = follow(measure, togo, with_source(measure, own).first)
+                path = follow_path(measure, togo, with_source(measure, own).first)
                 if path is not None:
                     found[index] = own.route(path.devices, path.codecs, 1), path.cost
         return found

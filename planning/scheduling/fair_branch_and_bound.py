@@ -34,7 +34,7 @@ class FairnessMeasure(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fairest:
+class FairChoice:
     """A cut per task, or None if nothing is below what was known; its value; whether all have been ruled out."""
 
     choice: list[int] | None
@@ -72,7 +72,7 @@ def fairest(
     steps: int,
     known: float = inf,
     allowed: Callable[[Sequence[int]], bool] = lambda choice: True,
-) -> Fairest:
+) -> FairChoice:
     """Return the choice of least variance, or of the least largest delay.
 
     Tasks are placed in the order of service, so that the delays of those placed are final, and every choice of cuts
@@ -114,7 +114,7 @@ class _Search:
             ]
         )
 
-    def run(self, known: float, steps: int, allowed: Callable[[Sequence[int]], bool]) -> Fairest:
+    def run(self, known: float, steps: int, allowed: Callable[[Sequence[int]], bool]) -> FairChoice:
         best = known * self._count if self._measure is FairnessMeasure.VARIANCE else known
         choice: list[int] | None = None
         none, zero = np.full((1, self._count), -1), np.zeros(1)
@@ -139,7 +139,7 @@ class _Search:
                 continue
             stack += [following.take(order[at : at + CHUNK]) for at in range(0, len(order), CHUNK)]
         value = best / self._count if self._measure is FairnessMeasure.VARIANCE else best
-        return Fairest(choice, value, steps >= 0)
+        return FairChoice(choice, value, steps >= 0)
 
     def _expand(self, partial: _Partial, depth: int, best: float) -> _Partial:
         """Return what a task more makes of every partial choice that may still be below ``best``."""

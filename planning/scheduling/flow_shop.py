@@ -1,13 +1,49 @@
-"""Makespans of many alternative bursts at once: permutation flow shops in arrays."""
+"""Permutation flow shops: Johnson's rule for two machines, and the makespans of many alternative bursts at once."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import inf
 
 import numpy as np
 
-from planning.scheduling.johnson import johnson_order
 from planning.search.arrays import Array
+
+# Time of a job on the first and on the second machine, in ms.
+JobTimes = tuple[float, float]
+
+
+def johnson_key(job: JobTimes) -> tuple[int, float]:
+    """Return the key by which Johnson's rule sorts: first f < g by ascending f, then the rest by descending g."""
+    first, second = job
+    return (0, first) if first < second else (1, -second)
+
+
+def johnson_order(jobs: Sequence[JobTimes]) -> list[int]:
+    """Return the order with the least makespan; O(n log n), exact (Johnson 1954; Duan & Wu, algorithm 1)."""
+    keys = {job: johnson_key(job) for job in jobs}
+    return sorted(range(len(jobs)), key=[keys[job] for job in jobs].__getitem__)
+
+
+def makespan_ms(jobs: Sequence[JobTimes]) -> float:
+    """Return when the last job leaves the second machine, in the order given."""
+    first_ms = second_ms = 0.0
+    for first, second in jobs:
+        first_ms += first
+        second_ms = max(first_ms, second_ms) + second
+    return second_ms
+
+
+def groups_makespan_ms(groups: Iterable[tuple[JobTimes, int]]) -> float:
+    """Return when the last of all jobs leaves the second machine; each group is so many identical jobs in a row.
+
+    What the second machine waits for is the group before, or the first or the last job of the group.
+    """
+    first_ms = second_ms = 0.0
+    for (first, second), count in groups:
+        waits = max(second_ms + count * second, first_ms + first + count * second)
+        first_ms += count * first
+        second_ms = max(waits, first_ms + second)
+    return second_ms
 
 
 def makespans_ms(machines: Array, choices: Sequence[Sequence[int]]) -> Array:

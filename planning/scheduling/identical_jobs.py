@@ -10,7 +10,7 @@ from math import comb, floor, inf
 
 import numpy as np
 
-from planning.scheduling.johnson import Job, groups_makespan_ms, johnson_key
+from planning.scheduling.flow_shop import JobTimes, groups_makespan_ms, johnson_key
 from planning.search.arrays import Array
 
 Counts = Mapping[int, int]
@@ -29,7 +29,7 @@ MAX_ORDERED_JOBS = 20_000
 """How many jobs are put in order at most while single ones change their cut."""
 
 
-def virtual_blocks(curve: Sequence[Job]) -> list[int]:
+def virtual_blocks(curve: Sequence[JobTimes]) -> list[int]:
     """Return the cuts worth considering: those that send less than every earlier one (Duan & Wu, section 3.2)."""
     kept: list[int] = []
     least = inf
@@ -40,7 +40,7 @@ def virtual_blocks(curve: Sequence[Job]) -> list[int]:
     return kept
 
 
-def pareto_cuts(curve: Sequence[Job]) -> list[int]:
+def pareto_cuts(curve: Sequence[JobTimes]) -> list[int]:
     """Return the cuts that no other beats in both f and g, f ascending; those of a non-monotone chain, too."""
     kept: list[int] = []
     least = inf
@@ -51,7 +51,7 @@ def pareto_cuts(curve: Sequence[Job]) -> list[int]:
     return kept
 
 
-def crossing(curve: Sequence[Job]) -> int:
+def crossing(curve: Sequence[JobTimes]) -> int:
     """Return the leftmost cut with f >= g by binary search; the last cut if there is none (Duan & Wu, algorithm 2)."""
     low, high = 0, len(curve) - 1
     while low < high:
@@ -63,7 +63,7 @@ def crossing(curve: Sequence[Job]) -> int:
     return low
 
 
-def jps_cuts(curve: Sequence[Job], jobs: int, *, floor_ratio: bool = False) -> list[int]:
+def jps_cuts(curve: Sequence[JobTimes], jobs: int, *, floor_ratio: bool = False) -> list[int]:
     """Return a cut per job by Duan & Wu, algorithm 2: a mix of the crossing cut and the one before it.
 
     Args:
@@ -85,13 +85,13 @@ def jps_cuts(curve: Sequence[Job], jobs: int, *, floor_ratio: bool = False) -> l
     return [star - 1] * earlier + [star] * (jobs - earlier)
 
 
-def best_uniform(curve: Sequence[Job], jobs: int) -> list[int]:
+def best_uniform(curve: Sequence[JobTimes], jobs: int) -> list[int]:
     """Return the one cut for all jobs with the least makespan."""
     times = [groups_makespan_ms([(job, jobs)]) for job in curve]
     return [times.index(min(times))] * jobs
 
 
-def best_cuts(curve: Sequence[Job], jobs: int) -> list[int]:
+def best_cuts(curve: Sequence[JobTimes], jobs: int) -> list[int]:
     """Return a cut per job with (nearly) the least makespan.
 
     Exact when there are at most EXACT_LIMIT combinations. Otherwise the first and the last job get any cut and the
@@ -114,7 +114,7 @@ def best_cuts(curve: Sequence[Job], jobs: int) -> list[int]:
     return sorted(Counter(_improved(curve, best, best_ms)).elements())
 
 
-def _improved(curve: Sequence[Job], counts: Counts, total_ms: float) -> Counts:
+def _improved(curve: Sequence[JobTimes], counts: Counts, total_ms: float) -> Counts:
     """Give single jobs another cut as long as that helps and not too many jobs have been put in order."""
     left, jobs = MAX_ORDERED_JOBS, sum(counts.values())
     while left > 0:
@@ -132,18 +132,18 @@ def _improved(curve: Sequence[Job], counts: Counts, total_ms: float) -> Counts:
     return counts
 
 
-def ordered_makespan_ms(curve: Sequence[Job], cuts: Sequence[int]) -> float:
+def ordered_makespan_ms(curve: Sequence[JobTimes], cuts: Sequence[int]) -> float:
     """Return the makespan of jobs with these cuts in Johnson's order."""
     return counted_makespan_ms(curve, Counter(cuts))
 
 
-def counted_makespan_ms(curve: Sequence[Job], counts: Counts) -> float:
+def counted_makespan_ms(curve: Sequence[JobTimes], counts: Counts) -> float:
     """Return the makespan in Johnson's order of so many jobs per cut; O(k log k) for k cuts."""
     order = sorted((cut for cut, count in counts.items() if count), key=lambda cut: johnson_key(curve[cut]))
     return groups_makespan_ms((curve[cut], counts[cut]) for cut in order)
 
 
-def lower_bound_ms(curve: Sequence[Job], jobs: int) -> float:
+def lower_bound_ms(curve: Sequence[JobTimes], jobs: int) -> float:
     """Return a bound that no choice of cuts and no order can beat.
 
     For every weight w: w (all f, then the last g) + (1 - w) (the first f, then all g), minimised job by job; the best
@@ -170,7 +170,7 @@ def _bound_ms(f: Array, g: Array, weights: Array, jobs: int) -> float:
     return float(((jobs - 2) * middle + head + tail).max())
 
 
-def _nearest_to_hull(curve: Sequence[Job]) -> list[int]:
+def _nearest_to_hull(curve: Sequence[JobTimes]) -> list[int]:
     """Return at most WIDEST cuts, ascending: those that the weighted sum of f and g leaves nearest to its least."""
     if len(curve) <= WIDEST:
         return list(range(len(curve)))
@@ -182,7 +182,7 @@ def _nearest_to_hull(curve: Sequence[Job]) -> list[int]:
     return sorted(np.argsort(excess, kind="stable")[:WIDEST].tolist())
 
 
-def _head_tail_and_middle(curve: Sequence[Job], jobs: int) -> list[tuple[tuple[int, int], ...]]:
+def _head_tail_and_middle(curve: Sequence[JobTimes], jobs: int) -> list[tuple[tuple[int, int], ...]]:
     """Return jobs per cut of the BEST_ENDS best by f(first) + max(f of the others, g of all but the last) + g(last).
 
     Any first, last and two middle cuts, these in the proportions around the balance of f and g.

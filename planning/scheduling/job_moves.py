@@ -10,7 +10,7 @@ from planning.cost.cost_model import CostModel
 from planning.problem.plan import Route, StreamPlan
 from planning.problem.problem import Stream
 from planning.scheduling.burst_planning import indexed_plan
-from planning.scheduling.johnson import johnson_order
+from planning.scheduling.flow_shop import johnson_order
 from planning.search.result import policy_queues
 
 

@@ -14,7 +14,7 @@ CHUNK = 2_000
 """How many pairs of changes are looked at together; the best of them is taken."""
 
 
-def pairwise(
+def improve_by_exchange(
     cuts: Sequence[int],
     start: Sequence[int],
     score: Score,

@@ -32,7 +32,7 @@ class LocalSet:
 
 
 def path_cuts(problem: Problem, stream: Stream, helper: str) -> list[LocalSet]:
-    """Return the local sets that a burst of jobs may mix, by algorithm 3; `mix` chooses among them.
+    """Return the local sets that a burst of jobs may mix, by algorithm 3; `mix_local_sets` chooses among them.
 
     The model is a series of regions between blocks that every path runs through. Algorithm 2 on that chain finds where
     computing overtakes sending. In each region there every path is a chain of its own, cut by algorithm 2: one set has
@@ -65,7 +65,7 @@ def path_cuts(problem: Problem, stream: Stream, helper: str) -> list[LocalSet]:
     return list(dict.fromkeys([*sets, chain[kept[star]]]))
 
 
-def mix(sets: Sequence[LocalSet], jobs: int) -> list[int]:
+def mix_local_sets(sets: Sequence[LocalSet], jobs: int) -> list[int]:
     """Return an index of ``sets`` per job: the two sets around the crossing of f and g, in the balancing ratio."""
     order = sorted(range(len(sets)), key=lambda index: (sets[index].computing_ms, -sets[index].sending_ms))
     curve = [(sets[index].computing_ms, sets[index].sending_ms) for index in order]

@@ -15,7 +15,7 @@ from planning.search.arrays import Array, Index
 from planning.search.device_network import DeviceNetwork
 from planning.search.infeasibility import diagnose, no_split
 from planning.search.result import make_plan, policy_queues
-from planning.search.two_device_splits import SplitTable, one_cuts
+from planning.search.two_device_splits import SplitTable, split_table
 from shared.policy import QueueDiscipline
 
 Score = Callable[[Index], Array]
@@ -82,7 +82,7 @@ class Offloads:
         """Look at every stream's cuts once."""
         self.problem = problem = network.problem
         self.network = network
-        self._cuts = [one_cuts(problem, stream, self.network) for stream in problem.streams]
+        self._cuts = [split_table(problem, stream, self.network) for stream in problem.streams]
 
     def at(self, server: str) -> list[Offload] | None:
         """Return the tasks at one server, or None if a stream can neither run locally nor reach the server."""
@@ -111,7 +111,7 @@ def offloads(problem: Problem, server: str) -> list[Offload] | None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Choice:
+class CutChoice:
     """A cut for every task at one server, and what the snapshot says of it."""
 
     tasks: Sequence[Offload]
@@ -119,7 +119,7 @@ class Choice:
     value: float
 
 
-def best_choice(costs: CostModel, name: str, choices: Sequence[Choice], jobs: int) -> Plan | Infeasible | None:
+def best_choice(costs: CostModel, name: str, choices: Sequence[CutChoice], jobs: int) -> Plan | Infeasible | None:
     """Return the plan of the choice that costs least; only the first in the snapshot's order are simulated.
 
     Args:

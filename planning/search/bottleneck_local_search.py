@@ -15,7 +15,7 @@ MAX_SHIFT = 3
 """By how many blocks a boundary moves at most."""
 
 
-class Polish:
+class BottleneckLocalSearch:
     """Looks at all neighbours of a route at once, by the definitions of the cost model."""
 
     def __init__(self, tables: Tables, limits: Limits, busy: Sequence[float], weight: float) -> None:

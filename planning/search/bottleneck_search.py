@@ -17,11 +17,11 @@ import numpy as np
 from planning.cost.operations import Work
 from planning.search.arrays import Array, Index
 from planning.search.beam import Front, Steps, search_beam
-from planning.search.bottleneck_local_search import Polish
+from planning.search.bottleneck_local_search import BottleneckLocalSearch
 from planning.search.chain_path import Path, cost_to_go
 from planning.search.coarsening import coarsened
 from planning.search.cost_tables import CostMeasure, Tables, busy_measure, latency_measure
-from planning.search.label_search import Found
+from planning.search.label_search import SearchOutcome
 from planning.search.limits import Limits
 from planning.search.pareto import Frontier
 
@@ -51,7 +51,7 @@ def search_bottleneck(
     limits: Limits,
     busy: tuple[float, ...] | None = None,
     weights: Mapping[tuple[str, Work], float] | None = None,
-) -> Found:
+) -> SearchOutcome:
     """Return the path with the least bottleneck, in ms per request, within ``limits``.
 
     Args:
@@ -216,9 +216,9 @@ class _Search:
         self._kept: dict[tuple[int, int], Frontier] = {}
         self._ticket = count()
 
-    def run(self) -> Found:
+    def run(self) -> SearchOutcome:
         starts = self._coarse_starts() or self._starts_of(self._tables, self._latency, self._late, self._limits)
-        polish = Polish(self._tables, self._limits, self._busy, self._weight)
+        polish = BottleneckLocalSearch(self._tables, self._limits, self._busy, self._weight)
         best = min((polish.improve(path) for path in starts), key=lambda path: path.cost, default=None)
         roof = inf if best is None else best.cost
         heap = [(self._bound(label), -label.done, next(self._ticket), label) for label in self._starts()]
@@ -229,19 +229,19 @@ class _Search:
             if bound >= roof:
                 break
             if label.done > self._blocks:
-                return Found(_path(label), True, label.worst_ms)
+                return SearchOutcome(_path(label), True, label.worst_ms)
             values = (label.latency_ms, *label.busy, *label.memory)
             rivals = self._kept.setdefault((label.done, label.node), Frontier(len(values)))
             if not rivals.admit(values, label.used):
                 continue
             settled += 1
             if settled > self._limits.label_limit:
-                return Found(best, False, bound)
+                return SearchOutcome(best, False, bound)
             for successor in self._successors(label):
                 bound = self._bound(successor)
                 if bound < roof:
                     heapq.heappush(heap, (bound, -successor.done, next(self._ticket), successor))
-        return Found(best, True, roof)
+        return SearchOutcome(best, True, roof)
 
     def _coarse_starts(self) -> list[Path]:
         """Return routes of runs of blocks where the chain is too long for a beam; none where there are none."""
@@ -250,7 +250,7 @@ class _Search:
         coarse = coarsened(self._tables, self._limits, self._limits.beam_steps)
         latency = latency_measure(coarse.tables)
         starts = self._starts_of(coarse.tables, latency, cost_to_go(latency), coarse.limits)
-        polish = Polish(coarse.tables, coarse.limits, self._busy, self._weight)
+        polish = BottleneckLocalSearch(coarse.tables, coarse.limits, self._busy, self._weight)
         return [coarse.fine(polish.improve(path)) for path in starts]
 
     def _starts_of(self, tables: Tables, latency: CostMeasure, late_togo: Array, limits: Limits) -> list[Path]:

@@ -38,10 +38,10 @@ def cheapest_path(measure: CostMeasure, togo: Array | None = None) -> Path | Non
 
     Ties are broken in favour of staying on the device, then of the first device and encoding.
     """
-    return follow(measure, cost_to_go(measure) if togo is None else togo, measure.first)
+    return follow_path(measure, cost_to_go(measure) if togo is None else togo, measure.first)
 
 
-def follow(measure: CostMeasure, togo: Array, first: Array) -> Path | None:
+def follow_path(measure: CostMeasure, togo: Array, first: Array) -> Path | None:
     """Return the cheapest path for a source from which the input's way costs ``first``, [D]; None if there is none.
 
     ``measure`` may be that of another source.

@@ -8,7 +8,7 @@ from planning.problem.plan import Constraint, Route, StreamPlan, Violation
 from planning.problem.problem import Problem, Stream
 from planning.search.chain_path import cheapest_path
 from planning.search.cost_tables import build_tables, latency_measure
-from planning.search.label_search import search
+from planning.search.label_search import search_labels
 from planning.search.limits import limits_of
 from planning.search.result import same_route_for_all
 from shared.policy import DeviceRule, Policy
@@ -74,7 +74,7 @@ def fastest(problem: Problem, name: str, time_budget_s: float) -> StreamPlan | N
         return None
     plan = same_route_for_all(tables.route(path.devices, path.codecs, 1), stream.jobs)
     if violations(CostModel(problem), {name: plan}):
-        path = search(tables, latency, None, limits_of(problem, tables, time_budget_s)).path
+        path = search_labels(tables, latency, None, limits_of(problem, tables, time_budget_s)).path
     return None if path is None else same_route_for_all(tables.route(path.devices, path.codecs, 1), stream.jobs)
 
 

@@ -16,7 +16,7 @@ from planning.search.pareto import Frontier
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchOutcome:
     """The best path within the limits (None: there is none), whether that is proved, and a bound of the cost."""
 
     path: Path | None
@@ -73,7 +73,7 @@ class AdditiveJudge:
         return np.asarray(self._cost[:, None, None] + sent + self._measure.run[:, done])
 
 
-def search(tables: Tables, measure: CostMeasure, latency: CostMeasure | None, limits: Limits) -> Found:
+def search_labels(tables: Tables, measure: CostMeasure, latency: CostMeasure | None, limits: Limits) -> SearchOutcome:
     """Return the cheapest path within ``limits``.
 
     A* over labels: the cost to go without side constraints is an exact, consistent bound. A label is dropped when
@@ -102,14 +102,14 @@ class _Search:
         self._heap: list[tuple[float, int, _Label]] = []
         self._ticket = count()
 
-    def run(self) -> Found:
+    def run(self) -> SearchOutcome:
         nodes = np.arange(self._nodes)
         self._enter(None, nodes, nodes * 0, self._measure.first, self._latency.first)
         settled = 0
         while self._heap:
             bound, _, label = heapq.heappop(self._heap)
             if label.done > self._blocks:
-                return Found(_path(label), True, label.cost)
+                return SearchOutcome(_path(label), True, label.cost)
             values = (label.cost, label.latency_ms, *label.memory)
             rivals = self._kept.setdefault((label.done, label.node), Frontier(len(values)))
             if not rivals.admit(values, label.used):
@@ -119,9 +119,9 @@ class _Search:
                 judge = AdditiveJudge(self._measure, self._togo)
                 width = self._limits.beam_width
                 paths = search_beam(self._tables, self._latency, self._late, self._limits, judge, width, 1)
-                return Found(paths[0] if paths else None, False, bound)
+                return SearchOutcome(paths[0] if paths else None, False, bound)
             self._expand(label)
-        return Found(None, True, inf)
+        return SearchOutcome(None, True, inf)
 
     def _expand(self, label: _Label) -> None:
         if label.done == self._blocks:

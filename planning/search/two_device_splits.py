@@ -77,7 +77,7 @@ class SplitTable:
         return found
 
 
-def one_cuts(problem: Problem, stream: Stream, network: DeviceNetwork | None = None) -> SplitTable:
+def split_table(problem: Problem, stream: Stream, network: DeviceNetwork | None = None) -> SplitTable:
     """Return the routes with at most one cut; O(D B E). With many streams, share ``network``."""
     network = network_of(problem, network)
     kind = kind_of(stream)
@@ -251,7 +251,7 @@ def _watts(device: Device) -> float:
     return device.power_active_w - device.power_idle_w
 
 
-def best_route(cuts: SplitTable, cost: Array) -> Route | None:
+def cheapest_split(cuts: SplitTable, cost: Array) -> Route | None:
     """Return the route of least ``cost``, [N], that keeps the constraints; None if none does."""
     kept = np.flatnonzero(cuts.kept)
     return cuts.route(int(kept[cost[kept].argmin()])) if len(kept) else None

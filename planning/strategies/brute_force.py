@@ -6,11 +6,11 @@ from math import comb
 
 from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem
-from planning.scheduling.burst_planning import Curve, burst_curves, solve_bursts
+from planning.scheduling.burst_planning import BurstCurve, burst_curves, solve_bursts
 from planning.scheduling.identical_jobs import ordered_makespan_ms
 from planning.search.device_network import DeviceNetwork, network_of
 from planning.search.result import unsupported
-from planning.search.two_device_splits import one_cuts
+from planning.search.two_device_splits import split_table
 
 CHOICES_PER_SECOND = 3_000
 """How many choices of cuts a second of time budget buys, of bursts of USUAL_JOBS jobs or fewer."""
@@ -34,7 +34,7 @@ class BruteForce:
         network = network_of(problem, self.network)
         limit = 300 + int(CHOICES_PER_SECOND * time_budget_s)
         for stream in problem.streams:
-            curves = burst_curves(one_cuts(problem, stream, network)).values()
+            curves = burst_curves(split_table(problem, stream, network)).values()
             choices = sum(comb(stream.jobs + len(curve.blocks()) - 1, stream.jobs) for curve in curves)
             size = choices * max(1.0, stream.jobs / USUAL_JOBS)
             if size > limit:
@@ -43,6 +43,6 @@ class BruteForce:
         return solve_bursts(network, self.name, _all_choices, time_budget_s)
 
 
-def _all_choices(curve: Curve, jobs: int) -> list[list[int]]:
+def _all_choices(curve: BurstCurve, jobs: int) -> list[list[int]]:
     options = (list(choice) for choice in combinations_with_replacement(curve.blocks(), jobs))
     return [min(options, key=lambda option: ordered_makespan_ms(curve.jobs, option))]

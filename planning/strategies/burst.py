@@ -6,7 +6,7 @@ import numpy as np
 
 from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem
-from planning.scheduling.burst_planning import Curve, solve_bursts
+from planning.scheduling.burst_planning import BurstCurve, solve_bursts
 from planning.scheduling.flow_shop import improve_cuts
 from planning.scheduling.identical_jobs import best_cuts, best_uniform, jps_cuts, pareto_cuts
 from planning.search.device_network import DeviceNetwork, network_of
@@ -39,13 +39,13 @@ class Burst:
         streams, servers = len(problem.streams), max(1, len(problem.devices) - 1)
         moves = int(MOVES_PER_SECOND * time_budget_s / (streams * servers))
 
-        def choose(curve: Curve, jobs: int) -> list[list[int]]:
+        def choose(curve: BurstCurve, jobs: int) -> list[list[int]]:
             return burst_mixes(curve, jobs, moves)
 
         return solve_bursts(network_of(problem, self.network), self.name, choose, time_budget_s)
 
 
-def burst_mixes(curve: Curve, jobs: int, moves: int) -> list[list[int]]:
+def burst_mixes(curve: BurstCurve, jobs: int, moves: int) -> list[list[int]]:
     """Return candidates for a burst, each with one place in the curve per job.
 
     In this order: algorithm 2 of Duan & Wu, with the exact and with the floored ratio, and the best single cut, all on

@@ -11,7 +11,7 @@ from planning.search.arrays import Array
 from planning.search.device_network import DeviceNetwork, network_of
 from planning.search.infeasibility import diagnose, no_split
 from planning.search.result import make_plan, same_route_for_all
-from planning.search.two_device_splits import SplitTable, best_route, one_cuts
+from planning.search.two_device_splits import SplitTable, cheapest_split, split_table
 
 
 class LoadLevel(StrEnum):
@@ -43,7 +43,7 @@ class Dads:
         network = network_of(problem, self.network)
         plans: dict[str, StreamPlan] = {}
         for stream in problem.streams:
-            route = _surgery(one_cuts(problem, stream, network), self.load)
+            route = _surgery(split_table(problem, stream, network), self.load)
             if route is None:
                 reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
                 return Infeasible(self.name, problem.policy.objective, reasons)
@@ -62,4 +62,4 @@ def _surgery(cuts: SplitTable, load: LoadLevel) -> Route | None:
     keeps_up = rate_hz is None or slowest_ms[light] < 1000 / rate_hz
     if load is LoadLevel.LIGHT or (load is LoadLevel.BY_RATE and keeps_up):
         return cuts.route(light)
-    return best_route(cuts, slowest_ms)
+    return cheapest_split(cuts, slowest_ms)

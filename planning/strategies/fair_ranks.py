@@ -9,11 +9,11 @@ import numpy as np
 from planning.cost.cost_model import CostModel
 from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem
-from planning.scheduling.delay_bounds import Arrivals
+from planning.scheduling.arrival_delays import ArrivalDelays
 from planning.scheduling.fair_branch_and_bound import FairnessMeasure, ServiceOrder, fairest
-from planning.scheduling.pairwise_exchange import pairwise
+from planning.scheduling.pairwise_exchange import improve_by_exchange
 from planning.scheduling.shared_server import (
-    Choice,
+    CutChoice,
     Offload,
     Offloads,
     QueueSnapshot,
@@ -99,10 +99,12 @@ def _aggregate(delays_ms: Array, measure: FairnessMeasure) -> Array:
 
 def _choices(
     costs: CostModel, tasks: Sequence[Offload], measure: FairnessMeasure, seed: int, time_budget_s: float
-) -> Iterator[Choice]:
+) -> Iterator[CutChoice]:
     """Yield the fairest choice at one server and the ends of local search."""
     queue, allowed, cuts = costs.problem.policy.queue, fits(costs, tasks), [len(task.routes) for task in tasks]
-    models: list[tuple[Arrivals | QueueSnapshot, ServiceOrder]] = [(Arrivals(tasks, queue), ServiceOrder.FIRST_COME)]
+    models: list[tuple[ArrivalDelays | QueueSnapshot, ServiceOrder]] = [
+        (ArrivalDelays(tasks, queue), ServiceOrder.FIRST_COME)
+    ]
     if queue in _SNAPSHOTS:
         models.insert(0, (QueueSnapshot(tasks, queue), _SNAPSHOTS[queue]))
     share = time_budget_s / len(models)
@@ -111,25 +113,25 @@ def _choices(
     for model, service in models:
         score, known = _scored(model, measure), inf
         for start in begins:
-            end, value = pairwise(cuts, start, score, allowed, evaluations // len(begins), seed)
+            end, value = improve_by_exchange(cuts, start, score, allowed, evaluations // len(begins), seed)
             known = min(known, value)
-            yield Choice(tasks, end, value)
+            yield CutChoice(tasks, end, value)
         shared = service is ServiceOrder.FIRST_COME and len({task.source for task in tasks}) < len(tasks)
         if shared or len(tasks) > MAX_RANKED:
             continue
         steps = int(STEPS_PER_SECOND * share)
         found = fairest(tasks, service, measure, steps=steps, known=known, allowed=allowed)
         if found.choice is not None:
-            yield Choice(tasks, found.choice, found.value)
+            yield CutChoice(tasks, found.choice, found.value)
 
 
-def _scored(model: Arrivals | QueueSnapshot, measure: FairnessMeasure) -> Score:
+def _scored(model: ArrivalDelays | QueueSnapshot, measure: FairnessMeasure) -> Score:
     return lambda chosen: _aggregate(model.delays_ms(chosen), measure)
 
 
 def _simulated_best(
-    costs: CostModel, choices: Sequence[Choice], measure: FairnessMeasure, seed: int, jobs: int
-) -> Choice:
+    costs: CostModel, choices: Sequence[CutChoice], measure: FairnessMeasure, seed: int, jobs: int
+) -> CutChoice:
     """Return where changes of one or two tasks lead from the best choice, with simulated delays.
 
     Half of the jobs that may be simulated compare choices, the best in the server's model first.
@@ -142,8 +144,8 @@ def _simulated_best(
             best, best_value = choice, value
     score, allowed = _score(costs, best.tasks, measure), fits(costs, best.tasks)
     cuts = [len(task.routes) for task in best.tasks]
-    end, value = pairwise(cuts, best.cuts, score, allowed, jobs // 2 // count, seed, chunk=1)
-    return Choice(best.tasks, end, value)
+    end, value = improve_by_exchange(cuts, best.cuts, score, allowed, jobs // 2 // count, seed, chunk=1)
+    return CutChoice(best.tasks, end, value)
 
 
 def _score(costs: CostModel, tasks: Sequence[Offload], measure: FairnessMeasure) -> Score:

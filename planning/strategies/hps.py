@@ -8,13 +8,13 @@ from itertools import product
 from planning.cost.cost_model import CostModel
 from planning.problem.plan import Infeasible, Plan, Route
 from planning.problem.problem import Problem
-from planning.scheduling.burst_planning import Curve, burst_curves, grouped_plan
+from planning.scheduling.burst_planning import BurstCurve, burst_curves, grouped_plan
+from planning.scheduling.flow_shop import JobTimes, groups_makespan_ms, johnson_key
 from planning.scheduling.identical_jobs import best_cuts, jps_cuts, pareto_cuts
-from planning.scheduling.johnson import Job, groups_makespan_ms, johnson_key
 from planning.search.device_network import DeviceNetwork, network_of
 from planning.search.infeasibility import diagnose, no_split
 from planning.search.result import make_plan
-from planning.search.two_device_splits import one_cuts
+from planning.search.two_device_splits import split_table
 
 MOVES_PER_SECOND = 100_000
 """How many jobs may be put in order per second of time budget, all changes of cuts together."""
@@ -42,7 +42,7 @@ class Hps:
     def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
         """Return the best burst of all streams together."""
         network = network_of(problem, self.network)
-        curves = [burst_curves(one_cuts(problem, stream, network)) for stream in problem.streams]
+        curves = [burst_curves(split_table(problem, stream, network)) for stream in problem.streams]
         for stream, curve in zip(problem.streams, curves, strict=True):
             if not curve:
                 reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
@@ -59,7 +59,7 @@ class Hps:
             return plans[0] if plans else answers[0]
         return min(plans, key=lambda plan: costs.makespan_ms(plan.streams, plan.disciplines, plan.turns))
 
-    def _with_helper(self, costs: CostModel, curves: Sequence[Curve], moves: int) -> Plan | Infeasible:
+    def _with_helper(self, costs: CostModel, curves: Sequence[BurstCurve], moves: int) -> Plan | Infeasible:
         problem = costs.problem
         kept = [pareto_cuts(curve.jobs) if self.joint else curve.blocks() for curve in curves]
         useful = [[curve.jobs[place] for place in own] for curve, own in zip(curves, kept, strict=True)]
@@ -78,7 +78,7 @@ class Hps:
         return make_plan(problem, self.name, plans, turns=turns, costs=costs)
 
 
-def _busiest(curves: Sequence[Mapping[str, Curve]], most: int) -> list[str]:
+def _busiest(curves: Sequence[Mapping[str, BurstCurve]], most: int) -> list[str]:
     """Return at most so many helpers: those that most streams can use, and that serve a stream best, first."""
     rank: dict[str, tuple[int, float]] = {}
     for curve in curves:
@@ -88,7 +88,9 @@ def _busiest(curves: Sequence[Mapping[str, Curve]], most: int) -> list[str]:
     return sorted(rank, key=lambda helper: (-rank[helper][0], rank[helper][1]))[:most]
 
 
-def _improved(problem: Problem, curves: Sequence[Sequence[Job]], cuts: list[list[int]], moves: int) -> list[list[int]]:
+def _improved(
+    problem: Problem, curves: Sequence[Sequence[JobTimes]], cuts: list[list[int]], moves: int
+) -> list[list[int]]:
     """Give single jobs another cut as long as the makespan of the union falls; jobs of a source share its machines.
 
     Ends when ``moves`` jobs have been put in order.
@@ -127,6 +129,6 @@ def _by_source(problem: Problem) -> list[list[int]]:
     return list(places.values())
 
 
-def _union_ms(places: Sequence[int], curves: Sequence[Sequence[Job]], cuts: Sequence[Sequence[int]]) -> float:
+def _union_ms(places: Sequence[int], curves: Sequence[Sequence[JobTimes]], cuts: Sequence[Sequence[int]]) -> float:
     counts = Counter(curves[place][cut] for place in places for cut in cuts[place])
     return groups_makespan_ms((job, counts[job]) for job in sorted(counts, key=johnson_key))

@@ -15,7 +15,7 @@ from planning.search.cost_tables import build_tables, latency_measure, spans_ms
 from planning.search.device_network import DeviceNetwork, network_of
 from planning.search.infeasibility import diagnose, no_split
 from planning.search.result import make_plan, same_route_for_all
-from planning.search.two_device_splits import SplitTable, one_cuts
+from planning.search.two_device_splits import SplitTable, split_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def every_cut(problem: Problem, stream: Stream) -> list[int]:
 def _groups(network: DeviceNetwork, stream: Stream, cuts: Sequence[int]) -> Iterator[_Timed]:
     """Yield the best of every group, in the order of preference: less and less at the source, one helper before two."""
     problem = network.problem
-    found = one_cuts(problem, stream, network)
+    found = split_table(problem, stream, network)
     blocks = cuts[-1]
     latency_ms = np.where(found.allowed, found.latency_ms, np.inf)
     yield from _best_of(found, np.where(found.helper < 0, latency_ms, np.inf))

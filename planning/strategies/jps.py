@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem
-from planning.scheduling.burst_planning import Curve, solve_bursts
+from planning.scheduling.burst_planning import BurstCurve, solve_bursts
 from planning.scheduling.identical_jobs import best_uniform, jps_cuts
 from planning.search.device_network import DeviceNetwork, network_of
 
@@ -31,7 +31,7 @@ class Jps:
         """Return the best burst over all servers, for every stream."""
         return solve_bursts(network_of(problem, self.network), self.name, self._choose, time_budget_s)
 
-    def _choose(self, curve: Curve, jobs: int) -> list[list[int]]:
+    def _choose(self, curve: BurstCurve, jobs: int) -> list[list[int]]:
         kept = curve.blocks()
         useful = [curve.jobs[place] for place in kept]
         mixed = [jps_cuts(useful, jobs, floor_ratio=self.floor_ratio)]

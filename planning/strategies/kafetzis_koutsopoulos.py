@@ -11,10 +11,10 @@ import numpy as np
 from planning.cost.cost_model import CostModel
 from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem
-from planning.scheduling.pairwise_exchange import pairwise
+from planning.scheduling.pairwise_exchange import improve_by_exchange
 from planning.scheduling.shared_server import (
     MAX_TASKS,
-    Choice,
+    CutChoice,
     Offload,
     Offloads,
     QueueSnapshot,
@@ -95,10 +95,10 @@ class KafetzisKoutsopoulos:
             for start in starts(tasks, self.start, seed):
                 if self.pairs:
                     cuts = [len(task.routes) for task in tasks]
-                    end = pairwise(cuts, start, score, fits(costs, tasks), evaluations, seed)[0]
+                    end = improve_by_exchange(cuts, start, score, fits(costs, tasks), evaluations, seed)[0]
                 else:
                     end = greedy(tasks, start, score, evaluations)
-                choices.append(Choice(tasks, end, float(score(np.array([end]))[0])))
+                choices.append(CutChoice(tasks, end, float(score(np.array([end]))[0])))
         jobs = int(JOBS_PER_SECOND * time_budget_s)
         if self.event_driven and choices:
             choices = [_refined(costs, min(choices, key=lambda choice: choice.value), jobs)]
@@ -110,7 +110,7 @@ def _aggregate(delays_ms: Array, objective: Objective) -> Array:
     return np.asarray(delays_ms.var(axis=1) if objective is Objective.DELAY_VARIANCE else delays_ms.sum(axis=1))
 
 
-def _refined(costs: CostModel, choice: Choice, jobs: int) -> Choice:
+def _refined(costs: CostModel, choice: CutChoice, jobs: int) -> CutChoice:
     """Return where the greedy descent leads from ``choice`` if delays are simulated."""
     objective = costs.problem.policy.objective
     delays, allowed = (
@@ -126,7 +126,7 @@ def _refined(costs: CostModel, choice: Choice, jobs: int) -> Choice:
         return values
 
     end = greedy(choice.tasks, choice.cuts, score, jobs // len(choice.tasks))
-    return Choice(choice.tasks, end, choice.value)
+    return CutChoice(choice.tasks, end, choice.value)
 
 
 def greedy(tasks: Sequence[Offload], start: Sequence[int], score: Score, evaluations: int) -> list[int]:

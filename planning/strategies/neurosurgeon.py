@@ -9,7 +9,7 @@ from planning.problem.problem import Problem
 from planning.search.device_network import DeviceNetwork, network_of
 from planning.search.infeasibility import diagnose, no_split
 from planning.search.result import make_plan, same_route_for_all
-from planning.search.two_device_splits import SplitTable, best_route, one_cuts
+from planning.search.two_device_splits import SplitTable, cheapest_split, split_table
 from shared.policy import Objective
 
 
@@ -36,7 +36,7 @@ class Neurosurgeon:
         network = network_of(problem, self.network)
         plans: dict[str, StreamPlan] = {}
         for stream in problem.streams:
-            route = self._best(one_cuts(problem, stream, network))
+            route = self._best(split_table(problem, stream, network))
             if route is None:
                 reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
                 return Infeasible(self.name, problem.policy.objective, reasons)
@@ -49,4 +49,4 @@ class Neurosurgeon:
         if problem.policy.objective is not Objective.ENERGY and not self.server_load_aware:
             load = np.array([*(problem.devices[name].load_factor for name in cuts.helpers), 1.0])[cuts.helper]
             seen = seen + cuts.blocks_ms / load - cuts.blocks_ms
-        return best_route(cuts, seen)
+        return cheapest_split(cuts, seen)

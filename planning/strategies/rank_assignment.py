@@ -8,7 +8,7 @@ from scipy.optimize import linear_sum_assignment
 
 from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem
-from planning.scheduling.shared_server import Choice, Offload, Offloads, best_choice, no_offload
+from planning.scheduling.shared_server import CutChoice, Offload, Offloads, best_choice, no_offload
 from planning.search.device_network import DeviceNetwork, network_of
 from planning.search.result import unsupported
 from shared.policy import QueueDiscipline
@@ -44,7 +44,7 @@ class RankAssignment:
             return unsupported(problem, self.name, f"{count} jobs, more than {MAX_RANKED}")
         network = network_of(problem, self.network)
         everywhere = Offloads(network).everywhere()[: max(1, int(RANKED_PER_SECOND * time_budget_s / count**2))]
-        choices = [Choice(tasks, *assign(tasks, problem.policy.queue)) for tasks in everywhere]
+        choices = [CutChoice(tasks, *assign(tasks, problem.policy.queue)) for tasks in everywhere]
         answer = best_choice(network.costs, self.name, choices, int(JOBS_PER_SECOND * time_budget_s))
         return answer or no_offload(problem, self.name, time_budget_s)
 

@@ -9,7 +9,7 @@ from planning.problem.problem import Problem
 from planning.search.device_network import DeviceNetwork, network_of
 from planning.search.infeasibility import diagnose, no_split
 from planning.search.result import make_plan, same_route_for_all
-from planning.search.two_device_splits import best_route, one_cuts
+from planning.search.two_device_splits import cheapest_split, split_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class RemoteOnly:
         network = network_of(problem, self.network)
         plans: dict[str, StreamPlan] = {}
         for stream in problem.streams:
-            cuts = one_cuts(problem, stream, network)
-            route = best_route(cuts, np.where(cuts.cut == 0, cuts.latency_ms, np.inf))
+            cuts = split_table(problem, stream, network)
+            route = cheapest_split(cuts, np.where(cuts.cut == 0, cuts.latency_ms, np.inf))
             if route is None or route.stages[0].device == stream.source:
                 reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
                 return Infeasible(self.name, problem.policy.objective, reasons)

@@ -24,7 +24,7 @@ from planning.search.cost_tables import (
 )
 from planning.search.device_network import DeviceNetwork, network_of
 from planning.search.infeasibility import diagnose
-from planning.search.label_search import Found, search
+from planning.search.label_search import SearchOutcome, search_labels
 from planning.search.limits import Limits, limits_of
 from planning.search.result import make_plan, same_route_for_all, unsupported
 from shared.policy import Objective
@@ -142,7 +142,9 @@ class _Searcher:
         self._taken: dict[tuple[str, Work], float] = {}
         self._counted = 0
 
-    def solve(self, stream: Stream, plans: dict[str, StreamPlan], held: dict[str, float]) -> tuple[Tables, Found]:
+    def solve(
+        self, stream: Stream, plans: dict[str, StreamPlan], held: dict[str, float]
+    ) -> tuple[Tables, SearchOutcome]:
         """Return the best path for one stream, given the plans of earlier ones and the memory that is held."""
         problem, network = self._problem, self._network
         quickest = self._objective in _QUICKEST
@@ -159,10 +161,10 @@ class _Searcher:
         measure = _measure(tables, self._objective, latency, limits)
         path = cheapest_path(measure, togo if measure is latency else None)
         if path is None:
-            return tables, Found(None, True, float("inf"))
+            return tables, SearchOutcome(None, True, float("inf"))
         if self._within(tables, path, limits):
-            return tables, Found(path, True, path.cost)
-        return tables, search(tables, measure, None if measure is latency else latency, limits)
+            return tables, SearchOutcome(path, True, path.cost)
+        return tables, search_labels(tables, measure, None if measure is latency else latency, limits)
 
     def _latency(self, tables: Tables) -> tuple[CostMeasure, Array]:
         key = tables.stream.model, tables.nodes, tables.sink

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from planning.problem.plan import Route
-from planning.scheduling.delay_bounds import Arrivals
+from planning.scheduling.arrival_delays import ArrivalDelays
 from planning.scheduling.fair_branch_and_bound import FairnessMeasure, ServiceOrder, fairest
 from planning.scheduling.shared_server import Offload, QueueSnapshot
 from planning.search.arrays import Array
@@ -19,7 +19,7 @@ CASES = 40
 MODELS = {
     ServiceOrder.SHORTEST: lambda tasks: QueueSnapshot(tasks, QueueDiscipline.SHORTEST_JOB_FIRST),
     ServiceOrder.SHARED: lambda tasks: QueueSnapshot(tasks, QueueDiscipline.ROUND_ROBIN),
-    ServiceOrder.FIRST_COME: lambda tasks: Arrivals(tasks, QueueDiscipline.FIFO),
+    ServiceOrder.FIRST_COME: lambda tasks: ArrivalDelays(tasks, QueueDiscipline.FIFO),
 }
 MEASURES = {
     FairnessMeasure.VARIANCE: lambda delays: delays.var(axis=1),

@@ -3,6 +3,7 @@ from itertools import combinations_with_replacement
 
 import pytest
 
+from planning.scheduling.flow_shop import JobTimes
 from planning.scheduling.identical_jobs import (
     best_cuts,
     best_uniform,
@@ -12,10 +13,9 @@ from planning.scheduling.identical_jobs import (
     ordered_makespan_ms,
     virtual_blocks,
 )
-from planning.scheduling.johnson import Job
 
 
-def _curve(rng: random.Random, cuts: int) -> list[Job]:
+def _curve(rng: random.Random, cuts: int) -> list[JobTimes]:
     f = [0.0, *sorted(rng.uniform(0, 9) for _ in range(cuts - 1))]
     g = [*sorted((rng.uniform(0, 9) for _ in range(cuts - 1)), reverse=True), 0.0]
     return list(zip(f, g, strict=True))

@@ -6,7 +6,7 @@ from itertools import combinations, product
 
 import numpy as np
 
-from planning.scheduling.pairwise_exchange import pairwise
+from planning.scheduling.pairwise_exchange import improve_by_exchange
 from planning.search.arrays import Array, Index
 
 CUTS = (3, 4, 2, 5)
@@ -22,7 +22,9 @@ def _descend(
     def score(choices: Index) -> Array:
         return np.array([table[tuple(choice)] for choice in choices.tolist()])
 
-    return pairwise(CUTS, start, score, lambda choice: tuple(choice) in allowed, evaluations, seed=1, chunk=7)
+    return improve_by_exchange(
+        CUTS, start, score, lambda choice: tuple(choice) in allowed, evaluations, seed=1, chunk=7
+    )
 
 
 def _near(choice: Sequence[int]) -> set[tuple[int, ...]]:
@@ -63,7 +65,7 @@ def test_no_more_is_scored_than_there_are_evaluations() -> None:
         return np.asarray(choices.sum(axis=1, dtype=float))
 
     start = [cuts - 1 for cuts in CUTS]
-    end, value = pairwise(CUTS, start, score, lambda choice: True, 25, seed=0)
+    end, value = improve_by_exchange(CUTS, start, score, lambda choice: True, 25, seed=0)
     assert scored <= 1 + 25
     assert 0 < value < sum(start)
     assert sum(end) == value

@@ -2,11 +2,11 @@ import random
 
 import pytest
 
+from benchmarks.min_cut import cheapest_division
 from planning.problem.plan import Plan
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
 from planning.scheduling.identical_jobs import crossing, virtual_blocks
-from planning.scheduling.path_expansion import MAX_PATHS, mix, path_cuts
-from planning.search.min_cut import cheapest_division
+from planning.scheduling.path_expansion import MAX_PATHS, mix_local_sets, path_cuts
 from planning.strategies.jps import Jps
 from shared.policy import Objective, Policy
 
@@ -89,7 +89,7 @@ def test_chains_are_cut_by_algorithm_2() -> None:
     curve = [(0.0, 1000.0), (6.7, 27.2), (9.8, 9.5), (16.5, 6.4), (66.5, 0.0)]
     star = virtual_blocks(curve)[crossing(curve)]
     assert {entry.prefix for entry in sets} == {star - 1, star}
-    assert {sets[index].prefix for index in mix(sets, 3)} == {2}
+    assert {sets[index].prefix for index in mix_local_sets(sets, 3)} == {2}
 
 
 @pytest.mark.parametrize("jobs", [1, 4, 25])
@@ -117,7 +117,7 @@ def test_mix_balances_computing_and_sending() -> None:
     problem = inception(4, mbps=16.0)
     sets = path_cuts(problem, problem.streams[0], "cloud")
     jobs = 100
-    chosen = [sets[index] for index in mix(sets, jobs)]
+    chosen = [sets[index] for index in mix_local_sets(sets, jobs)]
     computing, sending = sum(s.computing_ms for s in chosen), sum(s.sending_ms for s in chosen)
     single = max(abs(s.computing_ms - s.sending_ms) for s in chosen)
     assert abs(computing - sending) <= single

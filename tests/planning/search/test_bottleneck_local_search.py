@@ -8,7 +8,7 @@ from planning.cost.constraints import violations
 from planning.cost.cost_model import CostModel
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
 from planning.search.arrays import Array, Index
-from planning.search.bottleneck_local_search import Polish
+from planning.search.bottleneck_local_search import BottleneckLocalSearch
 from planning.search.chain_path import Path
 from planning.search.cost_tables import build_tables
 from planning.search.limits import limits_of
@@ -24,7 +24,7 @@ def test_ranks_are_the_bottlenecks_of_the_cost_model(make_problem: Callable[...,
         problem = make_problem(rng, Objective.THROUGHPUT, constrained=index % 2 == 0)
         stream, costs = problem.streams[0], CostModel(problem)
         tables = build_tables(problem, stream)
-        polish = Polish(tables, limits_of(problem, tables, 1.0), (0.0,) * (2 * len(tables.nodes)), 1.0)
+        polish = BottleneckLocalSearch(tables, limits_of(problem, tables, 1.0), (0.0,) * (2 * len(tables.nodes)), 1.0)
         devices = np.array([[rng.randrange(len(tables.nodes)) for _ in range(tables.blocks)] for _ in range(8)])
         for row, worst_ms in zip(devices.tolist(), polish.ranks(devices)[0].tolist(), strict=True):
             route = tables.route(row, [0] * tables.blocks, 1)
@@ -50,12 +50,12 @@ def test_improving_never_makes_it_worse_and_stops_when_the_work_is_used_up(
         start = Path(local.cost, [tables.source] * tables.blocks, [0] * tables.blocks)
         for budget_s in (0.0, 1.0):
             limits = limits_of(problem, tables, budget_s)
-            end = Polish(tables, limits, (0.0,) * (2 * len(tables.nodes)), 1.0).improve(start)
+            end = BottleneckLocalSearch(tables, limits, (0.0,) * (2 * len(tables.nodes)), 1.0).improve(start)
             assert end.cost <= start.cost
             assert budget_s or end == start
 
 
-class _Counting(Polish):
+class _Counting(BottleneckLocalSearch):
     """Notes how many blocks of neighbouring routes were held at once."""
 
     held = 0

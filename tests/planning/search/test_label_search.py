@@ -6,7 +6,7 @@ import pytest
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
 from planning.search.chain_path import cheapest_path
 from planning.search.cost_tables import build_tables, latency_measure
-from planning.search.label_search import search
+from planning.search.label_search import search_labels
 from planning.search.limits import limits_of
 from shared.policy import Policy
 
@@ -25,7 +25,7 @@ def test_without_limits_it_is_the_shortest_path() -> None:
     problem = _problem(None)
     tables = build_tables(problem, problem.streams[0])
     measure = latency_measure(tables)
-    found, plain = search(tables, measure, None, limits_of(problem, tables, 1.0)), cheapest_path(measure)
+    found, plain = search_labels(tables, measure, None, limits_of(problem, tables, 1.0)), cheapest_path(measure)
     assert found.path is not None
     assert plain is not None
     assert found.proved
@@ -36,7 +36,10 @@ def test_when_labels_run_out_a_beam_still_finds_a_path_and_the_bound_holds() -> 
     problem = _problem(2)
     tables = build_tables(problem, problem.streams[0])
     measure, limits = latency_measure(tables), limits_of(problem, tables, 1.0)
-    exact, cut = search(tables, measure, None, limits), search(tables, measure, None, replace(limits, label_limit=3))
+    exact, cut = (
+        search_labels(tables, measure, None, limits),
+        search_labels(tables, measure, None, replace(limits, label_limit=3)),
+    )
     assert exact.proved
     assert not cut.proved
     assert exact.path is not None

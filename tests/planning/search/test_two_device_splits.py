@@ -15,7 +15,7 @@ from planning.problem.crossings import allowed_encodings
 from planning.problem.plan import Constraint
 from planning.problem.problem import Problem
 from planning.search.result import same_route_for_all
-from planning.search.two_device_splits import leading_memory_bytes, one_cuts
+from planning.search.two_device_splits import leading_memory_bytes, split_table
 from shared.policy import Objective
 from shared.segment_memory import segment_memory_bytes
 
@@ -26,7 +26,7 @@ def test_every_number_is_that_of_the_cost_model(make_problem: Callable[..., Prob
     for index in range(150):
         problem = make_problem(rng, Objective.ENERGY, constrained=index % 2 == 0, codecs=index % 3 != 0, most_devices=4)
         stream, costs = problem.streams[0], CostModel(problem)
-        cuts = one_cuts(problem, stream)
+        cuts = split_table(problem, stream)
         for place in range(len(cuts.cut)):
             route = cuts.route(place)
             assert cuts.latency_ms[place] == pytest.approx(costs.latency_ms(stream, route))
@@ -54,7 +54,7 @@ def test_all_cuts_and_encodings_are_there(make_problem: Callable[..., Problem]) 
         helpers = [name for name in able if name in returns - {stream.source} and costs.linked(stream.source, name)]
         inner = range(1, len(model.blocks)) if stream.source in able else ()
         per_helper = 1 + sum(len(allowed_encodings(model, cut, problem.policy)) for cut in inner)
-        assert len(one_cuts(problem, stream).cut) == len(helpers) * per_helper + (stream.source in returns)
+        assert len(split_table(problem, stream).cut) == len(helpers) * per_helper + (stream.source in returns)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e12), st.floats(0, 1e12)), min_size=1, max_size=20))

@@ -6,13 +6,13 @@ import pytest
 from planning.files.problem_file import read_problem
 from planning.problem.plan import Route
 from planning.problem.problem import Link, Problem, Stream
-from planning.search.two_device_splits import one_cuts
+from planning.search.two_device_splits import split_table
 from planning.sensitivity.envelope import critical_envelope, latency_at_ms
 from tests.support.shared_paths import INSTANCES
 
 
 def _one_cut_routes(problem: Problem, stream: Stream) -> list[Route]:
-    cuts = one_cuts(problem, stream)
+    cuts = split_table(problem, stream)
     return [cuts.route(index) for index in range(len(cuts.cut))]
 
 

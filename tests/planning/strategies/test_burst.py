@@ -9,7 +9,7 @@ from planning.cost.cost_model import CostModel
 from planning.problem.plan import Plan
 from planning.problem.problem import Block, CodecProfile, Device, Link, Model, Problem, Stream
 from planning.scheduling.burst_planning import burst_curves, ordered_burst
-from planning.search.two_device_splits import one_cuts
+from planning.search.two_device_splits import split_table
 from planning.strategies.burst import Burst
 from planning.strategies.dads import Dads
 from planning.strategies.jps import Jps
@@ -63,7 +63,7 @@ def test_close_to_brute_force_over_all_mixes() -> None:
     for _ in range(60):
         problem = _problem(rng, 4, 4)
         stream, costs = problem.streams[0], CostModel(problem)
-        (curve,) = burst_curves(one_cuts(problem, stream)).values()
+        (curve,) = burst_curves(split_table(problem, stream)).values()
         mixes = combinations_with_replacement(range(len(curve.jobs)), stream.jobs)
         best_ms = min(costs.makespan_ms({"s": ordered_burst(curve, mix)}) for mix in mixes)
         burst = Burst().solve(problem, seed=0, time_budget_s=1.0)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.min_cut import cheapest_division
 from planning.files.problem_file import read_problem
 from planning.problem.plan import Plan
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
-from planning.search.min_cut import cheapest_division
 from planning.strategies.dads import Dads
 from planning.strategies.neurosurgeon import Neurosurgeon
 from tests.support.shared_paths import INSTANCES as INSTANCES_FOLDER

@@ -9,7 +9,7 @@ from planning.search.arrays import Array, Index
 from shared.policy import QueueDiscipline
 
 
-class Arrivals:
+class ArrivalDelays:
     """Sources, their links and the server's queue, for many choices at once: O(K N^2).
 
     It is the common simulation's where only parts of the tasks work at the server and results stay there, if devices

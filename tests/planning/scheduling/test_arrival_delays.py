@@ -8,7 +8,7 @@ import pytest
 
 from planning.cost.cost_model import CostModel
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
-from planning.scheduling.delay_bounds import Arrivals
+from planning.scheduling.arrival_delays import ArrivalDelays
 from planning.scheduling.shared_server import offloads, task_plans
 from planning.search.result import policy_queues
 from shared.policy import Objective, Policy, QueueDiscipline
@@ -42,7 +42,7 @@ def test_delays_are_the_simulation_s(queue: QueueDiscipline, jobs: int) -> None:
         assert tasks is not None
         every = list(product(*(range(len(task.routes)) for task in tasks)))
         choices = np.array(rng.sample(every, 30))
-        delays = Arrivals(tasks, queue).delays_ms(choices)
+        delays = ArrivalDelays(tasks, queue).delays_ms(choices)
         for choice, ours in zip(choices.tolist(), delays, strict=True):
             plans = task_plans(problem, tasks, choice)
             theirs = costs.delays_ms(plans, policy_queues(problem, plans))

@@ -6,15 +6,15 @@
 import heapq
 from collections.abc import Sequence
 
-from planning.scheduling.johnson import Job, johnson_key, makespan_ms
+from planning.scheduling.flow_shop import JobTimes, johnson_key, makespan_ms
 
 
-def sequence_ms(jobs: Sequence[Job], order: Sequence[int]) -> float:
+def sequence_ms(jobs: Sequence[JobTimes], order: Sequence[int]) -> float:
     """Return the makespan of ``jobs`` in ``order``."""
     return makespan_ms([jobs[index] for index in order])
 
 
-def schedule_by_sinks(jobs: Sequence[Job], parents: Sequence[int]) -> list[int]:
+def schedule_by_sinks(jobs: Sequence[JobTimes], parents: Sequence[int]) -> list[int]:
     """Return the order of Duan & Wu's algorithm 4: the current leaves in Johnson's order go before what is ordered.
 
     Respects precedence; not optimal.
@@ -29,13 +29,13 @@ def schedule_by_sinks(jobs: Sequence[Job], parents: Sequence[int]) -> list[int]:
     return order
 
 
-def schedule_by_merging(jobs: Sequence[Job], parents: Sequence[int]) -> list[int]:
+def schedule_by_merging(jobs: Sequence[JobTimes], parents: Sequence[int]) -> list[int]:
     """Return the order of Duan & Wu's algorithm 5 for trees, as printed.
 
     Children's lists are merged by comparing heads with Johnson's rule; then the parent is added to the first element,
     whose times are summed up. Optimal according to theorem 4, which is false: the sum of the times hides a group's lag.
     """
-    lists: dict[int, list[tuple[Job, list[int]]]] = {}
+    lists: dict[int, list[tuple[JobTimes, list[int]]]] = {}
     children = _children(parents)
     for index in _leaves_first(parents):
         merged = _merge([lists.pop(child) for child in children[index]])
@@ -47,14 +47,14 @@ def schedule_by_merging(jobs: Sequence[Job], parents: Sequence[int]) -> list[int
     return [index for _, members in _merge([lists[root] for root in children[-1]]) for index in members]
 
 
-def schedule_by_composition(jobs: Sequence[Job], parents: Sequence[int]) -> list[int]:
+def schedule_by_composition(jobs: Sequence[JobTimes], parents: Sequence[int]) -> list[int]:
     """Return an order with the least makespan; O(n log n) comparisons plus merging, exact for out-trees.
 
     Sidney's and Monma's composite jobs: u followed by w behaves like one job with times
     a_u + max(0, a_w - b_u) and b_w + max(0, b_u - a_w). While a parent's key is worse than its first child's, they are
     composed (Sidney 1979; Monma & Sidney, Mathematics of Operations Research 4, 1979).
     """
-    lists: dict[int, list[tuple[Job, list[int]]]] = {}
+    lists: dict[int, list[tuple[JobTimes, list[int]]]] = {}
     children = _children(parents)
     for index in _leaves_first(parents):
         merged = _merge([lists.pop(child) for child in children[index]])
@@ -66,16 +66,16 @@ def schedule_by_composition(jobs: Sequence[Job], parents: Sequence[int]) -> list
     return [index for _, members in _merge([lists[root] for root in children[-1]]) for index in members]
 
 
-def compose(job: Job, follower: Job) -> Job:
+def compose(job: JobTimes, follower: JobTimes) -> JobTimes:
     """Return the one job that behaves like ``job`` directly followed by ``follower``."""
     return job[0] + max(0.0, follower[0] - job[1]), follower[1] + max(0.0, job[1] - follower[0])
 
 
-def _merge(lists: Sequence[list[tuple[Job, list[int]]]]) -> list[tuple[Job, list[int]]]:
+def _merge(lists: Sequence[list[tuple[JobTimes, list[int]]]]) -> list[tuple[JobTimes, list[int]]]:
     """Merge lists by their heads, each list's own order kept."""
     heads = [(johnson_key(entries[0][0]), place, 0) for place, entries in enumerate(lists) if entries]
     heapq.heapify(heads)
-    merged: list[tuple[Job, list[int]]] = []
+    merged: list[tuple[JobTimes, list[int]]] = []
     while heads:
         _, place, position = heapq.heappop(heads)
         merged.append(lists[place][position])

@@ -3,14 +3,14 @@ from itertools import permutations
 
 import pytest
 
-from planning.scheduling.johnson import johnson_order, makespan_ms
-from planning.scheduling.precedence import (
+from benchmarks.precedence import (
     compose,
     schedule_by_composition,
     schedule_by_merging,
     schedule_by_sinks,
     sequence_ms,
 )
+from planning.scheduling.flow_shop import johnson_order, makespan_ms
 
 
 def _brute_force_ms(jobs: list[tuple[float, float]], parents: list[int]) -> float:
