@@ -27,12 +27,12 @@ import services.cli.data as demo_data
 from benchmarks.encoding_map import BANDWIDTHS_MBPS, SPEEDS, Cell, MeasuredModel, cells, count_wins
 from services.cli.calibration import MeasureSettings, SampleSet, measure, read_samples
 from services.cli.support.manifest import Preset, build_manifest
-from services.executor.segments.block_costs import IdleProfile
-from services.executor.segments.block_timing import Profiler
 from services.executor.segments.coding import Coder
-from services.executor.segments.compute import Processor
 from services.executor.segments.engine import EngineSettings
+from services.executor.segments.idle_profile import IdleProfile
 from services.executor.segments.prepare import prepare
+from services.executor.segments.processor import Processor
+from services.executor.segments.profiler import Profiler
 from shared.codecs import load_registry
 from shared.link_time import transmission_ms
 from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration

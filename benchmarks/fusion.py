@@ -21,7 +21,7 @@ from benchmarks.encodings import DATA, subjects
 from benchmarks.report import RESULTS, write
 from services.cli.calibration import read_samples
 from services.cli.support.manifest import build_manifest
-from services.executor import frames
+from services.executor.feature_maps import decode_feature_map, encode_feature_map, encode_tensors
 from services.executor.pipeline import StageJob
 from services.executor.segments.coding import Coder
 from services.executor.segments.engine import EngineSettings
@@ -98,7 +98,7 @@ def measure_cut(
         keys = (plain_key, SegmentKey(manifest.model, 0, cut, representation_of(codec)))
         plain, fused = build_segments(file, manifest, keys, ENGINE).values()
         header = header_of(manifest, cut, codec)
-        pieces = frames.encode(header, frames.encode_tensors({REQUEST_TENSOR: request}, RAW, coder))
+        pieces = encode_feature_map(header, encode_tensors({REQUEST_TENSOR: request}, RAW, coder))
         frame = joined(pieces)
         outside, inside = (sender(segment, header, frame, coder) for segment in (plain, fused))
         if joined(outside()) != joined(inside()):
@@ -147,8 +147,8 @@ def sender(segment: Segment, header: FeatureMapHeader, frame: bytes, coder: Code
     """Return what a device does with a frame until the next one is ready to be sent."""
 
     def work() -> list[Buffer]:
-        job = StageJob(segment, frames.decode(frame, coder.registry), coder, "b", "a")
-        return frames.encode(header, job().encoded)
+        job = StageJob(segment, decode_feature_map(frame, coder.registry), coder, "b", "a")
+        return encode_feature_map(header, job().encoded)
 
     return work
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 
 from services.executor.segments.engine import EngineSettings
-from services.executor.source.events import SourceLimits
+from services.executor.source.source_events import SourceLimits
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.messages.devices import Capabilities

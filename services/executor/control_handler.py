@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.executor.outbox import Outbox, Publication
-from services.executor.segments.holder import SegmentHolder
-from services.executor.segments.pace import Pace
-from services.executor.segments.profile_publisher import ProfileKeeper
+from services.executor.segments.device_speed import DeviceSpeed
+from services.executor.segments.profile_publisher import ProfilePublisher
+from services.executor.segments.segment_pool import SegmentPool
 from services.executor.source.sources import Sources
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
@@ -21,7 +21,7 @@ from shared.messages.models import Manifest
 from shared.messages.requests import JSON_CONTENT, Confirmation, Outcome
 from shared.messages.streams import CommittedPlan, StreamDeclaration
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -35,9 +35,9 @@ class ControlHandler:
 
     presence: Presence
     sources: Sources
-    holder: SegmentHolder
-    profiles: ProfileKeeper
-    pace: Pace
+    holder: SegmentPool
+    profiles: ProfilePublisher
+    pace: DeviceSpeed
     ledger: TransferLedger
     outbox: Outbox
     emulate: Callable[[Emulation], None]
@@ -126,7 +126,7 @@ class ControlHandler:
             # The last will of a connection that this process has replaced: it is here.
             await self.outbox.put(Publication(topics.presence(name), self.presence.encode(), retain=True))
         elif presence.boot_id != self.presence.boot_id:
-            LOGGER.warning("another executor calls itself %s too", name)
+            _LOGGER.warning("another executor calls itself %s too", name)
 
     async def _receipt(self, receipt: Receipt) -> None:
         if receipt.refused is not None:

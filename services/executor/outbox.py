@@ -14,7 +14,7 @@ from shared.messages.devices import ComputeObservation, TransferObservation
 from shared.messages.events import Event, EventKind
 from shared.messages.reject_counter import RejectCounter
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 _PUBLISHERS = 4
 _MAX_QUEUED = 1024
@@ -73,7 +73,7 @@ class Outbox:
         try:
             await self.connection.publish(topic, payload, qos=0)
         except BusError as error:
-            LOGGER.debug("not mentioned: %s", error)
+            _LOGGER.debug("not mentioned: %s", error)
 
     async def observe(self, observation: ComputeObservation | TransferObservation) -> None:
         """Tell this device's monitor what was measured, unless it has just been told the like."""
@@ -88,7 +88,7 @@ class Outbox:
     async def note_bad_message(self, topic: str, reason: str) -> None:
         """Count a message that does not decode; the first of a cause is logged and reported."""
         if self._rejects.add(topic, reason):
-            LOGGER.warning("dropped a message on %s: %s", topic, reason)
+            _LOGGER.warning("dropped a message on %s: %s", topic, reason)
             await self.report(EventKind.BAD_MESSAGE, f"dropped a message on {topic}: {reason}", device=self.device)
 
     @property
@@ -113,6 +113,6 @@ class Outbox:
                     absolute=item.absolute,
                 )
             except (BusError, ValueError) as error:  # ValueError: a topic that an application gave and that is none.
-                LOGGER.warning("%s", error)
+                _LOGGER.warning("%s", error)
             finally:
                 self._queue.task_done()

@@ -8,20 +8,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from services.executor import frames
 from services.executor.errors import BadInput, CannotPrepare, ExecutionFailed, TransferDamaged
-from services.executor.frames import FeatureMap
+from services.executor.feature_maps import FeatureMap, encode_tensors
 from services.executor.outbox import Outbox, Publication
-from services.executor.results import Result, encode_outcome, error_of, make_result, outcome_of
+from services.executor.results import ModelResult, encode_outcome, error_of, make_result, outcome_of
 from services.executor.segments.coding import Coder
-from services.executor.segments.compute import Done, Processor
-from services.executor.segments.holder import SegmentHolder
+from services.executor.segments.compute_queue import Ticket, discipline_called
+from services.executor.segments.device_speed import DeviceSpeed
 from services.executor.segments.lifecycle import EpochKey, SegmentKey
-from services.executor.segments.pace import Pace
-from services.executor.segments.queueing import Ticket, discipline_called
+from services.executor.segments.processor import Processor, ProcessorResult
 from services.executor.segments.segment import Segment
-from services.executor.segments.shadow import SentStage, ShadowCheck
-from services.executor.sending import Attempts, Sender
+from services.executor.segments.segment_pool import SegmentPool
+from services.executor.segments.shadow_check import SentStage, ShadowCheck
+from services.executor.sender import AttemptTracker, Sender
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
 from shared.bus.properties import Properties
@@ -38,18 +37,18 @@ from shared.messages.requests import (
 )
 from shared.messages.streams import PlanStage
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 TRACEPARENT_PROPERTY = "traceparent"
 
 
 @dataclass(frozen=True, slots=True)
-class Computed:
+class StageOutput:
     """What one stage made: arrays, encoded as well if another device is next, or a result."""
 
     encoded: Mapping[str, EncodedTensor] = field(default_factory=dict)
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
-    result: Result | None = None
+    result: ModelResult | None = None
 
 
 @dataclass(slots=True)
@@ -69,7 +68,7 @@ class StageJob:
     """Whether what is sent encoded is wanted as it was computed, too."""
     codec_ms: float = 0.0
 
-    def __call__(self) -> Computed:
+    def __call__(self) -> StageOutput:
         started_s = time.monotonic()
         try:
             arrays = self.feature_map.arrays(self.coder, limit_bytes=self.segment.largest_input_bytes)
@@ -79,13 +78,13 @@ class StageJob:
             self.codec_ms = 1000 * (time.monotonic() - started_s)
         header = self.feature_map.header
         if self.next_device is None:
-            return Computed(result=make_result(self.segment.run(arrays), self.segment.manifest, header.accept))
+            return StageOutput(result=make_result(self.segment.run(arrays), self.segment.manifest, header.accept))
         if self.next_device == self.device:
-            return Computed(arrays=self.segment.run(arrays))
+            return StageOutput(arrays=self.segment.run(arrays))
         codec = header.stages[header.stage].codec
         return self._encoded_inside(arrays, codec) or self._encoded_outside(arrays, codec)
 
-    def _encoded_inside(self, arrays: Mapping[str, np.ndarray], codec: str) -> Computed | None:
+    def _encoded_inside(self, arrays: Mapping[str, np.ndarray], codec: str) -> StageOutput | None:
         """Let the segment's graph encode; none if it does not, or if a tensor cannot be encoded and travels raw."""
         encoder = self.segment.encoder_for(codec)
         if encoder is None:
@@ -97,15 +96,15 @@ class StageJob:
         except CodecError:
             return None
         self.codec_ms += encoder.operators_ms + 1000 * (time.monotonic() - computed_s)
-        return Computed(encoded, {name: made[name] for name in encoder.outputs} if self.keeps_arrays else {})
+        return StageOutput(encoded, {name: made[name] for name in encoder.outputs} if self.keeps_arrays else {})
 
-    def _encoded_outside(self, arrays: Mapping[str, np.ndarray], codec: str) -> Computed:
+    def _encoded_outside(self, arrays: Mapping[str, np.ndarray], codec: str) -> StageOutput:
         outputs = self.segment.run(arrays)
         computed_s = time.monotonic()
-        encoded = frames.encode_tensors(outputs, codec, self.coder)
+        encoded = encode_tensors(outputs, codec, self.coder)
         if any(tensor.codec != RAW for tensor in encoded.values()):
             self.codec_ms += 1000 * (time.monotonic() - computed_s)
-        return Computed(encoded, outputs)
+        return StageOutput(encoded, outputs)
 
 
 class Pipeline:
@@ -119,12 +118,12 @@ class Pipeline:
         self,
         device: str,
         *,
-        holder: SegmentHolder,
+        holder: SegmentPool,
         processor: Processor,
         transport: FeatureMapTransport,
         outbox: Outbox,
         ledger: TransferLedger,
-        pace: Pace,
+        pace: DeviceSpeed,
         coder: Coder,
         max_tasks: int,
         max_task_bytes: int,
@@ -143,7 +142,7 @@ class Pipeline:
         self._tasks = 0
         self._task_bytes = 0
         self._room = asyncio.Condition()
-        self._attempts = Attempts()
+        self._attempts = AttemptTracker()
         self._sender = Sender(device, transport, ledger, outbox, self._attempts)
         self._group = asyncio.TaskGroup()
         self.on_computed: Callable[[ComputeObservation], Awaitable[None]] | None = None
@@ -205,15 +204,15 @@ class Pipeline:
         except TransferDamaged as error:
             await self._refuse(header, str(error))
         except (ExecutionFailed, CodecError) as error:
-            LOGGER.warning("request %s failed: %s", header.request_id, error)
+            _LOGGER.warning("request %s failed: %s", header.request_id, error)
             await self._publish(header, error_of(header, ErrorCause.EXECUTION, str(error), header.trace, time.time()))
         except (CannotPrepare, MemoryError) as error:
             # Not the request's fault: another device may do better, so its source tries again.
             text = f"request {header.request_id} cannot go on here: {error}"
-            LOGGER.warning("%s", text)
+            _LOGGER.warning("%s", text)
             await self._outbox.report(EventKind.FAILURE, text, stream=header.stream, device=self.device)
         except Exception as error:  # Whatever one request does must not end the device.
-            LOGGER.exception("request %s failed", header.request_id)
+            _LOGGER.exception("request %s failed", header.request_id)
             text = f"{type(error).__name__}: {error}"
             await self._publish(header, error_of(header, ErrorCause.EXECUTION, text, header.trace, time.time()))
 
@@ -250,7 +249,7 @@ class Pipeline:
 
     async def _compute(
         self, feature_map: FeatureMap, segment: Segment, stage: PlanStage, following: PlanStage | None
-    ) -> tuple[Done[Computed], float]:
+    ) -> tuple[ProcessorResult[StageOutput], float]:
         """Run the stage; return what it made and what codecs took of the time."""
         header = feature_map.header
         next_device = following.device if following else None
@@ -266,7 +265,7 @@ class Pipeline:
         return done, job.codec_ms * self._pace.factor
 
     async def _pass_on(
-        self, header: FeatureMapHeader, made: Computed, trace: StageTrace, following: PlanStage | None
+        self, header: FeatureMapHeader, made: StageOutput, trace: StageTrace, following: PlanStage | None
     ) -> None:
         if made.result is not None:
             await self._publish(header, outcome_of(header, made.result, (*header.trace, trace), time.time()))
@@ -290,7 +289,7 @@ class Pipeline:
             await self.admit(feature_map)
             return
         self._attempts.note(header)
-        encoded = frames.encode_tensors(feature_map.arrays(self._coder), RAW, self._coder)
+        encoded = encode_tensors(feature_map.arrays(self._coder), RAW, self._coder)
         await self._sender.put(header, encoded)
 
     async def _publish(self, header: FeatureMapHeader, outcome: Outcome) -> None:

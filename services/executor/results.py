@@ -27,7 +27,7 @@ MSGPACK_OUTPUT_LIMIT_BYTES = 7 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ModelResult:
     """What the last segment makes of a request, before it becomes an Outcome."""
 
     top: tuple[ClassScore, ...] = ()
@@ -36,7 +36,7 @@ class Result:
     """What was left out, and why."""
 
 
-def make_result(outputs: Mapping[str, np.ndarray], manifest: Manifest, accept: str) -> Result:
+def make_result(outputs: Mapping[str, np.ndarray], manifest: Manifest, accept: str) -> ModelResult:
     """Say what the outputs mean.
 
     Args:
@@ -49,16 +49,16 @@ def make_result(outputs: Mapping[str, np.ndarray], manifest: Manifest, accept: s
     top = _top(next(iter(ordered.values())), manifest) if classifier else ()
     wants_all = accept == MSGPACK_CONTENT
     if classifier and not wants_all:
-        return Result(top)
+        return ModelResult(top)
     size_bytes = sum(array.nbytes for array in ordered.values())
     limit_bytes = MSGPACK_OUTPUT_LIMIT_BYTES if wants_all else JSON_OUTPUT_LIMIT_BYTES
     if size_bytes > limit_bytes:
         advice = "" if wants_all else f"; ask for them with the user property accept={MSGPACK_CONTENT}"
-        return Result(top, note=f"outputs of {size_bytes} bytes are left out (limit {limit_bytes}){advice}")
-    return Result(top, tuple(_tensor(name, array) for name, array in ordered.items()))
+        return ModelResult(top, note=f"outputs of {size_bytes} bytes are left out (limit {limit_bytes}){advice}")
+    return ModelResult(top, tuple(_tensor(name, array) for name, array in ordered.items()))
 
 
-def outcome_of(header: FeatureMapHeader, result: Result, trace: Sequence[StageTrace], now_s: float) -> Outcome:
+def outcome_of(header: FeatureMapHeader, result: ModelResult, trace: Sequence[StageTrace], now_s: float) -> Outcome:
     """Make the outcome of a request that went well. `Outcome.error` holds the note when outputs were left out."""
     return _outcome(header, trace, now_s).model_copy(
         update={"top": result.top, "outputs": result.outputs, "error": result.note}

@@ -9,20 +9,20 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from services.executor import frames
 from services.executor.config import ExecutorConfig, Watch
 from services.executor.control_handler import ControlHandler
+from services.executor.feature_maps import decode_feature_map
 from services.executor.outbox import Outbox, Publication
 from services.executor.pipeline import Pipeline
-from services.executor.segments.block_timing import Profiler
 from services.executor.segments.coding import Coder
-from services.executor.segments.compute import Processor
-from services.executor.segments.holder import SegmentHolder
-from services.executor.segments.lifecycle import Lifecycle
-from services.executor.segments.model_cache import ModelStore
-from services.executor.segments.pace import Pace
-from services.executor.segments.profile_publisher import ProfileKeeper
-from services.executor.segments.shadow import ShadowCheck
+from services.executor.segments.device_speed import DeviceSpeed
+from services.executor.segments.lifecycle import SegmentLifecycle
+from services.executor.segments.model_cache import ModelCache
+from services.executor.segments.processor import Processor
+from services.executor.segments.profile_publisher import ProfilePublisher
+from services.executor.segments.profiler import Profiler
+from services.executor.segments.segment_pool import SegmentPool
+from services.executor.segments.shadow_check import ShadowCheck
 from services.executor.source.journal_thread import JournalThread
 from services.executor.source.sources import Sources
 from services.executor.source.watch import watch_directory
@@ -42,7 +42,7 @@ from shared.messages.devices import Emulation, Presence, Receipt, State
 from shared.messages.requests import REQUEST_ID_PROPERTY
 from shared.service_runtime import lock_directory, new_boot_id, segue_version
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 _TICK_S = 0.05
 _SLOW_TICK_S = 1.0
@@ -83,10 +83,10 @@ class _Announcer:
 
     def __init__(self, presence: Presence) -> None:
         self.presence = presence
-        self._profiles: ProfileKeeper | None = None
+        self._profiles: ProfilePublisher | None = None
         self._sources: Sources | None = None
 
-    async def begin(self, connection: Connection, profiles: ProfileKeeper, sources: Sources) -> None:
+    async def begin(self, connection: Connection, profiles: ProfilePublisher, sources: Sources) -> None:
         """The device is subscribed to everything: announce it, now and after every reconnect."""
         self._profiles, self._sources = profiles, sources
         await self.announce(connection)
@@ -112,11 +112,11 @@ class _Executor:
     bulk: BrokerTransport
     journal: JournalThread
     outbox: Outbox
-    holder: SegmentHolder
-    profiles: ProfileKeeper
+    holder: SegmentPool
+    profiles: ProfilePublisher
     pipeline: Pipeline
     ledger: TransferLedger
-    pace: Pace
+    pace: DeviceSpeed
     coder: Coder
     announcer: _Announcer
     shaped: ShapedTransport | None
@@ -155,12 +155,12 @@ class _Executor:
                 await self.announcer.begin(self.control, self.profiles, sources)
             except (SubscriptionFailed, PublishFailed) as error:
                 # The broker went away in between; it hears all of it when it is back.
-                LOGGER.warning("%s", error)
+                _LOGGER.warning("%s", error)
             inbox = group.create_task(self._receive(), name="inbox")
             group.create_task(self._tick(sources), name="tick")
             for watch in self.config.watches:
                 group.create_task(self._watch(sources, watch), name=f"watch {watch.stream}")
-            LOGGER.info("executor %s is ready", self.config.device)
+            _LOGGER.info("executor %s is ready", self.config.device)
             try:
                 await asyncio.get_running_loop().create_future()
             except asyncio.CancelledError:
@@ -176,19 +176,19 @@ class _Executor:
                 await self.pipeline.idle()
                 await self.outbox.drain()
         except TimeoutError:
-            LOGGER.warning("requests are left under way; their sources try them again")
+            _LOGGER.warning("requests are left under way; their sources try them again")
         offline = self.presence.model_copy(update={"state": State.OFFLINE})
         try:
             topic = topics.presence(self.config.device)
             await self.control.publish(topic, offline.encode(), retain=True, timeout_s=_FAREWELL_S)
         except BusError as error:
-            LOGGER.info("leaving without a goodbye: %s", error)
+            _LOGGER.info("leaving without a goodbye: %s", error)
 
     async def _receive(self) -> None:
         """Take feature maps in; each is acknowledged to its sender before it has to wait for room."""
         async for delivery in self.bulk:
             try:
-                feature_map = frames.decode(delivery.buffer, self.coder.registry)
+                feature_map = decode_feature_map(delivery.buffer, self.coder.registry)
                 header = feature_map.header
                 if header.stages[header.stage].device != self.config.device:
                     raise MessageError(f"a feature map for {header.stages[header.stage].device}")
@@ -259,10 +259,10 @@ async def _assembled(config: ExecutorConfig, presence: Presence) -> AsyncIterato
         )
         shaped = ShapedTransport(bulk, {}, LinkRate(math.inf)) if config.emulated else None
         outbox = Outbox(device, control)
-        store = ModelStore(config.models_dir, device, settings)
-        lifecycle = Lifecycle(config.memory_limit_bytes)
-        holder = SegmentHolder(device, store, config.engine, lifecycle, partial(_answer, outbox, device))
-        pace = Pace(config.emulated)
+        store = ModelCache(config.models_dir, device, settings)
+        lifecycle = SegmentLifecycle(config.memory_limit_bytes)
+        holder = SegmentPool(device, store, config.engine, lifecycle, partial(_answer, outbox, device))
+        pace = DeviceSpeed(config.emulated)
         ledger = TransferLedger(device)
         coder = Coder(await asyncio.to_thread(load_registry), config.engine)
         profiler = Profiler(config.profiles_dir, config.engine, processor, config.lock_path)
@@ -274,7 +274,7 @@ async def _assembled(config: ExecutorConfig, presence: Presence) -> AsyncIterato
             journal=journal,
             outbox=outbox,
             holder=holder,
-            profiles=ProfileKeeper(device, store, profiler, pace, outbox),
+            profiles=ProfilePublisher(device, store, profiler, pace, outbox),
             pipeline=Pipeline(
                 device,
                 holder=holder,

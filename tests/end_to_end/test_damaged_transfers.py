@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.executor import frames
+from services.executor.feature_maps import decode_feature_map, encode_feature_map, encode_tensors
 from services.executor.segments.coding import Coder
 from services.executor.segments.engine import EngineSettings
 from services.executor.segments.lifecycle import SegmentKey
@@ -40,12 +40,12 @@ async def middle(world: World, is_damaged: Callable[[int], bool]) -> AsyncIterat
 
         async def work() -> None:
             async for delivery in transport:
-                received = frames.decode(delivery.buffer, coder.registry)
-                encoded = frames.encode_tensors(segment.run(received.arrays(coder)), CODEC, coder)
+                received = decode_feature_map(delivery.buffer, coder.registry)
+                encoded = encode_tensors(segment.run(received.arrays(coder)), CODEC, coder)
                 if is_damaged(received.header.attempt):
                     encoded = {name: damaged(tensor) for name, tensor in encoded.items()}
                 header = received.header.model_copy(update={"stage": 1, "sender": "middle"})
-                await transport.send("second", frames.encode(header, encoded))
+                await transport.send("second", encode_feature_map(header, encoded))
 
         task = group.create_task(work())
         yield

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.executor import frames
+from services.executor.feature_maps import encode_tensors
 from services.executor.segments.coding import Coder
 from services.executor.segments.engine import EngineSettings
 from services.executor.segments.lifecycle import SegmentKey
@@ -34,7 +34,7 @@ async def test_the_answer_is_that_of_encoding_outside(world: World, codec: str) 
     keys = (SegmentKey(model, 0, CUT), SegmentKey(model, CUT, last))
     head, tail = build_segments(world.model_path, world.manifest, keys, EngineSettings()).values()
     crossing = head.run({REQUEST_TENSOR: np.frombuffer(tensor.tobytes(), np.uint8)})
-    encoded = frames.encode_tensors(crossing, codec, coder)
+    encoded = encode_tensors(crossing, codec, coder)
     assert outcome.trace[0].output_bytes == sum(each.size_bytes for each in encoded.values())
     decoded = {
         name: coder.decode(each.codec, each.spec.dtype.name, each.spec.shape, each.payload())

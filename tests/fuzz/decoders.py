@@ -15,14 +15,14 @@ import atheris
 from tests.support.shared_paths import GOLDEN
 
 with atheris.instrument_imports(
-    include=["shared", *(f"services.executor.{name}" for name in ("frames", "coding", "prepare", "intake"))]
+    include=["shared", *(f"services.executor.{name}" for name in ("feature_maps", "coding", "prepare", "intake"))]
 ):
-    from services.executor import frames
     from services.executor.errors import BadInput
+    from services.executor.feature_maps import decode_feature_map, encode_feature_map
     from services.executor.segments.coding import Coder
     from services.executor.segments.engine import EngineSettings
     from services.executor.segments.prepare import prepare
-    from services.executor.source.stream_source import read_request
+    from services.executor.source.stream_source import parse_request
     from shared.asyncapi import CHANNELS
     from shared.bus.chunks import Reassembler, decode_chunk, split
     from shared.bus.errors import DecodeError
@@ -142,7 +142,7 @@ def fuzz_message(data: bytes) -> None:
 def fuzz_feature_map(data: bytes) -> None:
     """Read a feature map as an executor does; what it accepts is no larger than what came, decompressed."""
     try:
-        feature_map = frames.decode(data, REGISTRY)
+        feature_map = decode_feature_map(data, REGISTRY)
     except (DecodeError, MessageError):
         return
     assert len(feature_map.tensors) <= len(feature_map.header.tensors)
@@ -183,7 +183,7 @@ def fuzz_properties(data: bytes) -> None:
     text = [provider.ConsumeUnicodeNoSurrogates(provider.ConsumeIntInRange(0, 200)) for _ in range(3)]
     user = {REQUEST_ID_PROPERTY: text[0], ACCEPT_PROPERTY: text[1]}
     correlation = provider.ConsumeBytes(provider.remaining_bytes())
-    request = read_request(b"", Properties(correlation_data=correlation, response_topic=text[2], user=user), 0.0)
+    request = parse_request(b"", Properties(correlation_data=correlation, response_topic=text[2], user=user), 0.0)
     assert 0 < len(request.request_id) <= 128
     assert not set(request.request_id) & set("/+#")
 
@@ -246,7 +246,7 @@ def seeds() -> Iterator[bytes]:
     header = header.model_copy(update={"stages": (PlanStage(start=0, stop=2, device="pi"),), "stage": 0})
     tensor = np.maximum(rng.normal(size=(1, 2, 4, 4)), 0).astype(np.float32)
     for codec in REGISTRY.values():
-        pieces = frames.encode(header, {"x": encode_tensor(tensor, codec)})
+        pieces = encode_feature_map(header, {"x": encode_tensor(tensor, codec)})
         yield bytes([6]) + b"".join(bytes(piece) for piece in pieces)
     graph_tensor = np.maximum(rng.normal(size=GRAPH_SHAPE), 0).astype(np.float32)
     for code, codec in enumerate(REGISTRY.values()):

@@ -17,9 +17,9 @@ from PIL import Image
 from broker.embedded import EmbeddedBroker
 from services.cli.support.manifest import build_manifest
 from services.cli.support.operations import add_model, declare_stream, operator, set_policy
-from services.executor.segments.block_costs import IdleProfile
-from services.executor.segments.block_timing import keep_profile, profile_path
 from services.executor.segments.engine import EngineSettings
+from services.executor.segments.idle_profile import IdleProfile
+from services.executor.segments.profiler import keep_profile, profile_path
 from services.planner.config import PlannerConfig
 from services.planner.service import serve
 from shared.bus import topics

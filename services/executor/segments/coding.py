@@ -31,7 +31,7 @@ from shared.model.onnx_file.codec_graph import (
     part_shapes,
 )
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 GRAPH_ELEMENTS: Final = 4096
 """For smaller tensors numpy is as fast."""
@@ -87,7 +87,7 @@ class Coder:
         try:
             return self.encode(tensor, codec)
         except CodecError as error:
-            LOGGER.debug("a %s tensor travels raw instead of as %s: %s", tensor.shape, codec, error)
+            _LOGGER.debug("a %s tensor travels raw instead of as %s: %s", tensor.shape, codec, error)
             return encode_tensor(tensor, self.registry.find(RAW))
 
     def decode(

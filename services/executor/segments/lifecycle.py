@@ -13,7 +13,7 @@ from shared.messages.control import RejectionCause
 from shared.segment_memory import segment_memory_bytes
 
 
-class EpochPhase(Enum):
+class LocalEpochPhase(Enum):
     """Where an epoch of a stream stands on this device."""
 
     PREPARING = auto()
@@ -35,18 +35,18 @@ class SegmentStep(Enum):
     EXPIRE = auto()
 
 
-TRANSITIONS: dict[tuple[EpochPhase, SegmentStep], EpochPhase] = {
-    (EpochPhase.PREPARING, SegmentStep.ASK): EpochPhase.PREPARING,
-    (EpochPhase.READY, SegmentStep.ASK): EpochPhase.PREPARING,
-    (EpochPhase.RELEASED, SegmentStep.ASK): EpochPhase.PREPARING,
-    (EpochPhase.PREPARING, SegmentStep.BUILT): EpochPhase.READY,
-    (EpochPhase.PREPARING, SegmentStep.FAILED): EpochPhase.GONE,
-    (EpochPhase.PREPARING, SegmentStep.RELEASE): EpochPhase.RELEASED,
-    (EpochPhase.READY, SegmentStep.RELEASE): EpochPhase.RELEASED,
-    (EpochPhase.READY, SegmentStep.FAILED): EpochPhase.READY,
-    (EpochPhase.RELEASED, SegmentStep.RELEASE): EpochPhase.RELEASED,
-    (EpochPhase.RELEASED, SegmentStep.FAILED): EpochPhase.RELEASED,
-    (EpochPhase.RELEASED, SegmentStep.EXPIRE): EpochPhase.GONE,
+TRANSITIONS: dict[tuple[LocalEpochPhase, SegmentStep], LocalEpochPhase] = {
+    (LocalEpochPhase.PREPARING, SegmentStep.ASK): LocalEpochPhase.PREPARING,
+    (LocalEpochPhase.READY, SegmentStep.ASK): LocalEpochPhase.PREPARING,
+    (LocalEpochPhase.RELEASED, SegmentStep.ASK): LocalEpochPhase.PREPARING,
+    (LocalEpochPhase.PREPARING, SegmentStep.BUILT): LocalEpochPhase.READY,
+    (LocalEpochPhase.PREPARING, SegmentStep.FAILED): LocalEpochPhase.GONE,
+    (LocalEpochPhase.PREPARING, SegmentStep.RELEASE): LocalEpochPhase.RELEASED,
+    (LocalEpochPhase.READY, SegmentStep.RELEASE): LocalEpochPhase.RELEASED,
+    (LocalEpochPhase.READY, SegmentStep.FAILED): LocalEpochPhase.READY,
+    (LocalEpochPhase.RELEASED, SegmentStep.RELEASE): LocalEpochPhase.RELEASED,
+    (LocalEpochPhase.RELEASED, SegmentStep.FAILED): LocalEpochPhase.RELEASED,
+    (LocalEpochPhase.RELEASED, SegmentStep.EXPIRE): LocalEpochPhase.GONE,
 }
 
 
@@ -178,14 +178,14 @@ Command = Build | Drop | AnswerReady | AnswerRejected
 
 @dataclass(slots=True)
 class _Epoch:
-    phase: EpochPhase
+    phase: LocalEpochPhase
     wanted: dict[SegmentKey, SegmentNeed]
     requests: int = 0
     last_use_s: float = 0.0
 
 
 @dataclass(slots=True)
-class Lifecycle:
+class SegmentLifecycle:
     """The epochs and segments of one device.
 
     Attributes:
@@ -200,10 +200,10 @@ class Lifecycle:
     _building: set[SegmentKey] = field(default_factory=set, init=False)
     _over: dict[str, int] = field(default_factory=dict, init=False)
 
-    def phase(self, epoch: EpochKey) -> EpochPhase:
+    def phase(self, epoch: EpochKey) -> LocalEpochPhase:
         """Return where an epoch stands; GONE for one that is not known."""
         known = self._epochs.get(epoch)
-        return known.phase if known else EpochPhase.GONE
+        return known.phase if known else LocalEpochPhase.GONE
 
     @property
     def loaded(self) -> frozenset[SegmentKey]:
@@ -255,7 +255,7 @@ class Lifecycle:
         if refusal is not None:
             return [AnswerRejected(asked.epoch, RejectionCause.MEMORY, refusal)]
         wanted = {need.key: need for need in asked.needs}
-        known = self._epochs.setdefault(asked.epoch, _Epoch(EpochPhase.PREPARING, {}, last_use_s=now_s))
+        known = self._epochs.setdefault(asked.epoch, _Epoch(LocalEpochPhase.PREPARING, {}, last_use_s=now_s))
         known.phase = _after(known.phase, SegmentStep.ASK)
         # The planner may ask for other segments under the same number, after somebody has rejected the first choice.
         known.wanted = {**known.wanted, **wanted} if known.requests else wanted
@@ -270,7 +270,7 @@ class Lifecycle:
         needs = {need.key: need for need in asked.needs}
         for stream in {epoch.stream for epoch in self._epochs} - {asked.epoch.stream}:
             newest = max((epoch for epoch in self._epochs if epoch.stream == stream), key=lambda each: each.epoch)
-            if self._epochs[newest].phase is not EpochPhase.RELEASED:
+            if self._epochs[newest].phase is not LocalEpochPhase.RELEASED:
                 needs |= self._epochs[newest].wanted
         total_bytes = _memory_bytes(needs.values())
         if self.memory_limit_bytes is not None and total_bytes > self.memory_limit_bytes:
@@ -285,7 +285,7 @@ class Lifecycle:
         known = self._epochs.get(epoch)
         if known is None:
             over = epoch.epoch <= self._over.get(epoch.stream, -1)
-            known = _Epoch(EpochPhase.RELEASED if over else EpochPhase.READY, {})
+            known = _Epoch(LocalEpochPhase.RELEASED if over else LocalEpochPhase.READY, {})
             self._epochs[epoch] = known
         known.wanted[need.key] = need
         known.requests += 1
@@ -300,7 +300,7 @@ class Lifecycle:
     def _answer_ready(self) -> list[Command]:
         commands: list[Command] = []
         for epoch, known in self._epochs.items():
-            if known.phase is EpochPhase.PREPARING and known.wanted.keys() <= self._loaded:
+            if known.phase is LocalEpochPhase.PREPARING and known.wanted.keys() <= self._loaded:
                 known.phase = _after(known.phase, SegmentStep.BUILT)
                 commands.append(AnswerReady(epoch))
         return commands
@@ -311,11 +311,11 @@ class Lifecycle:
         for epoch, known in tuple(self._epochs.items()):
             if key not in known.wanted:
                 continue
-            if known.phase is EpochPhase.PREPARING:
+            if known.phase is LocalEpochPhase.PREPARING:
                 commands.append(AnswerRejected(epoch, cause, reason))
             del known.wanted[key]
             known.phase = _after(known.phase, SegmentStep.FAILED)
-            if known.phase is EpochPhase.GONE:
+            if known.phase is LocalEpochPhase.GONE:
                 self._put_away(epoch)
         return [*commands, *self._drop_unwanted()]
 
@@ -323,7 +323,7 @@ class Lifecycle:
         """Forget a rejected epoch, or keep it as released while feature maps of it are at work here."""
         known = self._epochs[epoch]
         if known.requests:
-            known.phase = EpochPhase.RELEASED
+            known.phase = LocalEpochPhase.RELEASED
         else:
             del self._epochs[epoch]
 
@@ -332,7 +332,7 @@ class Lifecycle:
             self._over[stream] = max(through_epoch, self._over.get(stream, -1))
         for epoch, known in self._epochs.items():
             if epoch.stream == stream and (through_epoch is None or epoch.epoch <= through_epoch):
-                if known.phase is not EpochPhase.RELEASED:
+                if known.phase is not LocalEpochPhase.RELEASED:
                     known.last_use_s = now_s
                 known.phase = _after(known.phase, SegmentStep.RELEASE)
         return []
@@ -340,7 +340,7 @@ class Lifecycle:
     def _expire(self, now_s: float) -> list[Command]:
         for epoch, known in tuple(self._epochs.items()):
             idle = known.requests == 0 and now_s - known.last_use_s >= self.linger_s
-            if known.phase is EpochPhase.RELEASED and idle:
+            if known.phase is LocalEpochPhase.RELEASED and idle:
                 known.phase = _after(known.phase, SegmentStep.EXPIRE)
                 del self._epochs[epoch]
         return self._drop_unwanted()
@@ -352,7 +352,7 @@ class Lifecycle:
         return [Drop(key) for key in unwanted]
 
 
-def _after(phase: EpochPhase, step: SegmentStep) -> EpochPhase:
+def _after(phase: LocalEpochPhase, step: SegmentStep) -> LocalEpochPhase:
     try:
         return TRANSITIONS[phase, step]
     except KeyError:

@@ -13,11 +13,11 @@ from shared.bus.settings import BusSettings
 from shared.messages.control import RejectionCause
 from shared.messages.models import Manifest
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class ModelStore:
+class ModelCache:
     """A folder of model files. One fetch per model at a time; a file is verified once per life of the process.
 
     Attributes:
@@ -51,5 +51,5 @@ class ModelStore:
             except BusError as error:
                 raise CannotPrepare(RejectionCause.MODEL_MISSING, str(error)) from error
             self._verified.add(manifest.model)
-            LOGGER.info("model %s is here (%d bytes)", manifest.name, manifest.size_bytes)
+            _LOGGER.info("model %s is here (%d bytes)", manifest.name, manifest.size_bytes)
             return path

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 from services.executor.errors import CannotPrepare, ExecutorError
 from services.executor.outbox import Outbox, Publication
-from services.executor.segments.block_timing import Profiler
-from services.executor.segments.model_cache import ModelStore
-from services.executor.segments.pace import Pace
+from services.executor.segments.device_speed import DeviceSpeed
+from services.executor.segments.model_cache import ModelCache
+from services.executor.segments.profiler import Profiler
 from shared.bus import topics
 from shared.messages.control import ProfileFailed, RejectionCause
 from shared.messages.devices import Profile
 from shared.messages.models import Manifest
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 _MAX_QUEUED = 256
 
@@ -27,7 +27,7 @@ class _Order:
 
 
 @dataclass(slots=True)
-class ProfileKeeper:
+class ProfilePublisher:
     """Answers the planner's wish for a profile, and remembers those of former lives.
 
     A retained profile that this machine has not measured is that of another machine which had the device's name before:
@@ -42,9 +42,9 @@ class ProfileKeeper:
     """
 
     device: str
-    store: ModelStore
+    store: ModelCache
     profiler: Profiler
-    pace: Pace
+    pace: DeviceSpeed
     outbox: Outbox
     _orders: asyncio.Queue[_Order] = field(default_factory=lambda: asyncio.Queue(_MAX_QUEUED), init=False)
     _manifests: dict[str, Manifest] = field(default_factory=dict, init=False)
@@ -61,7 +61,7 @@ class ProfileKeeper:
             except (ExecutorError, MemoryError) as error:
                 await self._fail(order.manifest, RejectionCause.ERROR, str(error))
             except Exception as error:  # Whatever one model does must not end the device.
-                LOGGER.exception("profiling %s failed", order.manifest.name)
+                _LOGGER.exception("profiling %s failed", order.manifest.name)
                 await self._fail(order.manifest, RejectionCause.ERROR, f"{type(error).__name__}: {error}")
 
     async def measure(self, manifest: Manifest) -> None:
@@ -123,6 +123,6 @@ class ProfileKeeper:
         )
 
     async def _fail(self, manifest: Manifest, cause: RejectionCause, reason: str) -> None:
-        LOGGER.warning("no profile of %s: %s", manifest.name, reason)
+        _LOGGER.warning("no profile of %s: %s", manifest.name, reason)
         failed = ProfileFailed(device=self.device, model=manifest.model, cause=cause, reason=reason)
         await self.outbox.put(Publication(topics.reports(self.device), failed.encode()))

@@ -20,7 +20,7 @@ from shared.model.model import PartitionedModel
 from shared.model.onnx_file import extract_segment, load_model
 from shared.model.onnx_file.codec_graph import with_encoder
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 REQUEST_TENSOR = "request"
 """Name of the one tensor before block 0: the request's own bytes."""
@@ -135,7 +135,7 @@ def _load(key: SegmentKey, manifest: Manifest, data: bytes, engine: EngineSettin
         try:
             fused, outputs = with_encoder(data, key.encoding)
         except UnsupportedModelError as error:
-            LOGGER.info("the outputs of blocks [%d, %d) are encoded apart: %s", key.start, key.stop, error)
+            _LOGGER.info("the outputs of blocks [%d, %d) are encoded apart: %s", key.start, key.stop, error)
         else:
             encoder = Encoder(key.encoding, outputs, operators_ms(outputs, key.encoding, engine))
             return Segment(key, manifest, load_session(fused, engine), encoder)

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import msgpack
 
-from services.executor.source.events import Request, RestoredOutcome, RestoredRequest
+from services.executor.source.source_events import Request, RestoredOutcome, RestoredRequest
 from shared.database import move_aside
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 _SCHEMA_VERSION = 1
 _BUSY_TIMEOUT_S = 5.0
@@ -206,7 +206,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _set_aside(path: Path, reason: str) -> None:
     aside = move_aside(path)
-    LOGGER.error("the journal %s is damaged (%s): moved to %s, beginning a new one", path, reason, aside.name)
+    _LOGGER.error("the journal %s is damaged (%s): moved to %s, beginning a new one", path, reason, aside.name)
 
 
 def _pack(request: Request) -> bytes:

@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 from services.executor.source.journal import Journal
 from shared.service_runtime import InputError
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
@@ -52,7 +52,7 @@ class JournalThread:
         try:
             return await self._call(query)
         except sqlite3.Error as error:
-            LOGGER.error("the journal cannot be read: %s", error)
+            _LOGGER.error("the journal cannot be read: %s", error)
             return None
 
     async def write(self, change: Callable[[Journal], None]) -> None:
@@ -67,7 +67,7 @@ class JournalThread:
                 return await self._call(lambda journal: _in_transaction(journal, change))
             except sqlite3.OperationalError as error:
                 if not told:
-                    LOGGER.error("the journal cannot be written, trying again every second: %s", error)
+                    _LOGGER.error("the journal cannot be written, trying again every second: %s", error)
                 told = True
                 await asyncio.sleep(_RETRY_S)
             except sqlite3.DatabaseError as error:

@@ -29,7 +29,7 @@ class _Side(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Switch:
+class RouteSwitch:
     """Take these routes from the next request on; `text` says why."""
 
     routes: tuple[PlanRoute, ...]
@@ -77,7 +77,7 @@ _Key = tuple[ThresholdQuantity, str | None]
 
 
 @dataclass(slots=True)
-class Reflex:
+class RouteSwitcher:
     """The thresholds of the plan in force, and what a source's own measurements say of them."""
 
     device: str
@@ -107,7 +107,7 @@ class Reflex:
         """Take the thresholds of a plan."""
         self._known = alternatives
 
-    def observed(self, seen: TransferObservation | ComputeObservation, now_s: float) -> Switch | None:
+    def observed(self, seen: TransferObservation | ComputeObservation, now_s: float) -> RouteSwitch | None:
         """Take what this device has measured of itself."""
         match seen:
             case TransferObservation():
@@ -121,33 +121,33 @@ class Reflex:
 
     def transferred(
         self, target: str, size_bytes: int, elapsed_ms: float, *, finished: bool, now_s: float
-    ) -> Switch | None:
+    ) -> RouteSwitch | None:
         """Take one transfer of this device: from the first byte to the receipt, or until it was overdue."""
         threshold = self._threshold(ThresholdQuantity.BANDWIDTH, target)
         if threshold is None or size_bytes <= 0:
             return None
         return self._take(_transfer_reading(threshold, size_bytes, elapsed_ms, finished), now_s)
 
-    def computed(self, measured_ms: float, idle_ms: float, *, now_s: float) -> Switch | None:
+    def computed(self, measured_ms: float, idle_ms: float, *, now_s: float) -> RouteSwitch | None:
         """Take one segment that this device has computed: what it took, encoding aside, and what it takes idle."""
         threshold = self._threshold(ThresholdQuantity.LOAD, None)
         if threshold is None or measured_ms <= 0 or idle_ms <= 0:
             return None
         return self._take(_compute_reading(threshold, measured_ms, idle_ms), now_s)
 
-    def tick(self, now_s: float) -> Switch | None:
+    def tick(self, now_s: float) -> RouteSwitch | None:
         """Go back if the planner has not confirmed in time."""
         if self._chosen is None or now_s < self._back_at_s:
             return None
         return self._return("the planner has not confirmed")
 
-    def lost(self, device: str) -> Switch | None:
+    def lost(self, device: str) -> RouteSwitch | None:
         """Go back if the route that the source has chosen leads over a device that is lost."""
         if self._chosen is None or device not in {stage.device for stage in self._chosen.stages}:
             return None
         return self._return(f"{device} is lost")
 
-    def _take(self, reading: _Reading, now_s: float) -> Switch | None:
+    def _take(self, reading: _Reading, now_s: float) -> RouteSwitch | None:
         threshold, side = reading.threshold, reading.side
         key = threshold.quantity, threshold.target
         if side is None:
@@ -171,12 +171,12 @@ class Reflex:
         is_worse = (side is _Side.BELOW) == (threshold.quantity is ThresholdQuantity.BANDWIDTH)
         limit = threshold.leave_below if side is _Side.BELOW else threshold.leave_above
         text = f"{reading.text}, {'worse' if is_worse else 'better'} than {limit:.3g}: switched to {route_text(route)}"
-        return Switch((route,), text)
+        return RouteSwitch((route,), text)
 
-    def _return(self, reason: str) -> Switch:
+    def _return(self, reason: str) -> RouteSwitch:
         chosen, self._chosen, self._is_spent = self._chosen, None, True
         self._crossings.clear()
-        return Switch(self.routes, f"{reason}: back from {route_text(chosen) if chosen else ''} to the plan")
+        return RouteSwitch(self.routes, f"{reason}: back from {route_text(chosen) if chosen else ''} to the plan")
 
     @property
     def _cooldown_s(self) -> float:

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from services.executor.source.events import RestoredOutcome, SourceLimits
+from services.executor.source.source_events import RestoredOutcome, SourceLimits
 
 _MAX_ANNOUNCED_AT_ONCE = 32
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from services.executor.source.events import Request
+from services.executor.source.source_events import Request
 from shared.messages.streams import PlanRoute
 
 

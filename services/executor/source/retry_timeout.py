@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from services.executor.source.events import SourceLimits
+from services.executor.source.source_events import SourceLimits
 from shared.messages.streams import CommittedPlan, PlanRoute
 
 _SMOOTHING = 0.3

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from services.executor.outbox import Outbox
-from services.executor.source.events import (
+from services.executor.source.journal_thread import JournalThread
+from services.executor.source.source_events import (
     AlternativesKnown,
     AttemptRefused,
     BusChanged,
@@ -21,7 +22,6 @@ from services.executor.source.events import (
     SourceLimits,
     StreamWithdrawn,
 )
-from services.executor.source.journal_thread import JournalThread
 from services.executor.source.state import SourceState
 from services.executor.source.stream_source import Forward, StreamSource
 from shared.bus import topics
@@ -40,7 +40,7 @@ from shared.messages.devices import (
 from shared.messages.requests import Confirmation, Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsage
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 COLLECTOR_ROLE = "collector"
 
@@ -190,7 +190,7 @@ class Sources:
             try:
                 await connection.subscribe(topic)
             except BusError as error:
-                LOGGER.warning("%s", error)
+                _LOGGER.warning("%s", error)
 
     async def _tell_all(self, event: Event) -> None:
         for source in tuple(self._streams.values()):

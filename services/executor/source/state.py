@@ -13,7 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from services.executor.source.events import (
+from services.executor.source.local_switching import RouteSwitch, RouteSwitcher
+from services.executor.source.outcome_memory import OutcomeMemory
+from services.executor.source.pending_request import PendingRequest, RequestPhase
+from services.executor.source.retry_timeout import RetryTimeout
+from services.executor.source.route_scheduler import RouteScheduler
+from services.executor.source.source_events import (
     Accept,
     Acknowledge,
     AlternativesKnown,
@@ -44,11 +49,6 @@ from services.executor.source.events import (
     StreamWithdrawn,
     Undispatchable,
 )
-from services.executor.source.local_switching import Reflex, Switch
-from services.executor.source.outcome_memory import OutcomeMemory
-from services.executor.source.pending_request import PendingRequest, RequestPhase
-from services.executor.source.retry_timeout import RetryTimeout
-from services.executor.source.route_scheduler import RouteScheduler
 from shared.messages.requests import ErrorCause
 from shared.messages.streams import CommittedPlan, PlanRoute
 
@@ -80,13 +80,13 @@ class SourceState:
     _outcomes: OutcomeMemory = field(init=False)
     _housekeeping_s: float = field(default=0.0, init=False)
     _boots: dict[str, str | None] = field(default_factory=dict, init=False)
-    _reflex: Reflex = field(init=False)
+    _reflex: RouteSwitcher = field(init=False)
     _wheel: RouteScheduler = field(default_factory=RouteScheduler, init=False)
     _patience: RetryTimeout = field(init=False)
 
     def __post_init__(self) -> None:
         self._outcomes = OutcomeMemory(self.limits)
-        self._reflex = Reflex(self.device)
+        self._reflex = RouteSwitcher(self.device)
         self._patience = RetryTimeout(self.limits)
 
     @property
@@ -188,7 +188,7 @@ class SourceState:
         superseded = self._supersede(now_s, keep=1) if plan.live else []
         return [*superseded, *self._pump(now_s)]
 
-    def _switch(self, switch: Switch | None) -> list[Command]:
+    def _switch(self, switch: RouteSwitch | None) -> list[Command]:
         if switch is None:
             return []
         self._wheel.turn_to(switch.routes)

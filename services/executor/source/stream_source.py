@@ -11,13 +11,16 @@ from typing import Protocol
 
 import numpy as np
 
-from services.executor.frames import FeatureMap
+from services.executor.feature_maps import FeatureMap
 from services.executor.outbox import Outbox, Publication
 from services.executor.pipeline import TRACEPARENT_PROPERTY, publish_outcome, user_properties
 from services.executor.results import encode_outcome
 from services.executor.segments.segment import REQUEST_TENSOR
 from services.executor.source.arrival_stats import ArrivalStats
-from services.executor.source.events import (
+from services.executor.source.journal import Journal, StoredOutcome
+from services.executor.source.journal_thread import JournalThread
+from services.executor.source.payload_cache import PayloadCache
+from services.executor.source.source_events import (
     Accept,
     Acknowledge,
     Command,
@@ -36,9 +39,6 @@ from services.executor.source.events import (
     StoreOutcome,
     Undispatchable,
 )
-from services.executor.source.journal import Journal, StoredOutcome
-from services.executor.source.journal_thread import JournalThread
-from services.executor.source.payload_cache import PayloadCache
 from services.executor.source.state import SourceState
 from shared.bus import topics
 from shared.bus.connection import Connection, Received
@@ -57,7 +57,7 @@ from shared.messages.requests import (
     given_request_id,
 )
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 _TICK_S = 0.1
 _MAX_EVENTS = 1024
@@ -116,7 +116,7 @@ class StreamSource:
         restored = await self._journal.read(lambda journal: journal.restore(self.stream, time.time()))
         requests, outcomes = restored or ((), ())
         if requests:
-            LOGGER.info("%s: %d accepted requests of a former life go on", self.stream, len(requests))
+            _LOGGER.info("%s: %d accepted requests of a former life go on", self.stream, len(requests))
         async with self._group as group:
             await self._perform(self._state.handle(JournalRestored(requests, outcomes), time.monotonic()))
             group.create_task(self._handle_events(), name=f"source {self.stream}")
@@ -138,7 +138,7 @@ class StreamSource:
         self._arriving[token] = ReceivedRequest(payload, acknowledge)
         self._update_room()
         self.usage.add(len(payload), time.monotonic())
-        await self._events.put(RequestArrived(read_request(payload, properties, time.time()), token))
+        await self._events.put(RequestArrived(parse_request(payload, properties, time.time()), token))
 
     async def _take_in(self) -> None:
         while True:
@@ -163,10 +163,10 @@ class StreamSource:
     async def _subscribe(self, connection: Connection) -> None:
         try:
             await connection.subscribe(topics.requests(self.stream))
-            LOGGER.info("taking requests of stream %s", self.stream)
+            _LOGGER.info("taking requests of stream %s", self.stream)
         except BusError as error:
             # If it was only late, it is tried again after the next reconnect.
-            LOGGER.error("%s", error)
+            _LOGGER.error("%s", error)
 
     async def _read(self, connection: Connection) -> None:
         async for received in connection:
@@ -318,7 +318,7 @@ class StreamSource:
         known = command.request_id
         stored = await self._journal.read(lambda journal: journal.outcome(self.stream, known))
         if stored is None:
-            LOGGER.debug("the outcome of %s is not in the journal any more", known)
+            _LOGGER.debug("the outcome of %s is not in the journal any more", known)
             return
         properties = Properties(
             correlation_data=command.correlation_data,
@@ -336,7 +336,7 @@ class StreamSource:
             self._has_room.clear()
 
 
-def read_request(payload: bytes, properties: Properties, now_at_s: float) -> Request:
+def parse_request(payload: bytes, properties: Properties, now_at_s: float) -> Request:
     """Read what travels beside a request's bytes; without an id (`given_request_id`) it gets one here."""
     accept = properties.user.get(ACCEPT_PROPERTY, JSON_CONTENT)
     return Request(

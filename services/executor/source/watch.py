@@ -13,7 +13,7 @@ from pathlib import Path
 from services.executor.source.journal import Journal
 from services.executor.source.journal_thread import JournalThread
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 Submit = Callable[[str, bytes], Awaitable[None]]
 """Brings a request: its id and its bytes. Waits while the source has no room."""
@@ -66,7 +66,7 @@ async def watch_directory(directory: Path, stream: str, journal: JournalThread, 
         submit: takes a request over durably before it returns, or soon after.
     """
     state = DirectoryState(await journal.read(lambda book: book.watched(stream)) or {})
-    LOGGER.info("watching %s for stream %s", directory, stream)
+    _LOGGER.info("watching %s for stream %s", directory, stream)
     while True:
         seen = await asyncio.to_thread(list_files, directory)
         fresh, gone = state.look(seen)
@@ -95,7 +95,7 @@ def list_files(directory: Path) -> set[Sighting]:
                     status = entry.stat()
                     found.add(Sighting(entry.name, f"{status.st_mtime_ns}-{status.st_size}"))
     except OSError as error:
-        LOGGER.debug("%s cannot be read: %s", directory, error)
+        _LOGGER.debug("%s cannot be read: %s", directory, error)
     return found
 
 
@@ -117,9 +117,9 @@ def _forget(stream: str, names: list[str], journal: Journal) -> None:
 def _read(path: Path) -> bytes | None:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
-            LOGGER.warning("%s is larger than %d bytes and left out", path, _MAX_FILE_BYTES)
+            _LOGGER.warning("%s is larger than %d bytes and left out", path, _MAX_FILE_BYTES)
             return None
         return path.read_bytes()
     except OSError as error:
-        LOGGER.warning("%s cannot be read: %s", path, error)
+        _LOGGER.warning("%s cannot be read: %s", path, error)
         return None

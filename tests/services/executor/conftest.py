@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.cli.support.manifest import build_manifest
-from services.executor.segments.model_cache import ModelStore
+from services.executor.segments.model_cache import ModelCache
 from shared.bus.settings import BusSettings
 from shared.messages.models import Manifest, OutputKind, Preprocessing
 from shared.model.architectures import build
@@ -25,6 +25,6 @@ def manifest(tmp_path: Path) -> Manifest:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ModelStore:
+def store(tmp_path: Path) -> ModelCache:
     """The store; its broker is never needed as long as the file is there."""
-    return ModelStore(tmp_path / "models", "d", BusSettings(port=1))
+    return ModelCache(tmp_path / "models", "d", BusSettings(port=1))

@@ -10,20 +10,19 @@ import numpy as np
 import pytest
 
 from broker.embedded import EmbeddedBroker
-from services.executor import frames
-from services.executor.frames import FeatureMap, Payload
+from services.executor.feature_maps import EncodedPayload, FeatureMap, decode_feature_map
 from services.executor.outbox import Outbox, Publication
 from services.executor.pipeline import Pipeline
-from services.executor.segments.block_costs import IdleProfile
-from services.executor.segments.block_timing import sample_request
 from services.executor.segments.coding import Coder
-from services.executor.segments.compute import Processor
+from services.executor.segments.device_speed import DeviceSpeed
 from services.executor.segments.engine import EngineSettings
-from services.executor.segments.holder import SegmentHolder
-from services.executor.segments.lifecycle import Lifecycle
-from services.executor.segments.model_cache import ModelStore
-from services.executor.segments.pace import Pace
+from services.executor.segments.idle_profile import IdleProfile
+from services.executor.segments.lifecycle import SegmentLifecycle
+from services.executor.segments.model_cache import ModelCache
+from services.executor.segments.processor import Processor
+from services.executor.segments.profiler import sample_request
 from services.executor.segments.segment import REQUEST_TENSOR
+from services.executor.segments.segment_pool import SegmentPool
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
 from shared.bus.connection import Connection, Received
@@ -78,7 +77,7 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(manifest: Manifest, store: ModelStore) -> AsyncIterator[Bench]:
+async def bench(manifest: Manifest, store: ModelCache) -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(EmbeddedBroker())
         settings = broker.settings
@@ -94,9 +93,9 @@ async def bench(manifest: Manifest, store: ModelStore) -> AsyncIterator[Bench]:
         async def answer(report: Ready | Rejected) -> None:
             await outbox.put(Publication(topics.reports("me"), report.encode()))
 
-        holder = SegmentHolder("me", store, EngineSettings(), Lifecycle(), answer)
+        holder = SegmentPool("me", store, EngineSettings(), SegmentLifecycle(), answer)
         holder.know(manifest)
-        pace = Pace()
+        pace = DeviceSpeed()
         pace.learn(manifest.model, IdleProfile((1.0,) * len(manifest.blocks), 0.5))
         coder = Coder(load_registry(), EngineSettings())
         pipeline = Pipeline(
@@ -142,7 +141,7 @@ async def test_the_next_device_gets_the_cut(bench: Bench) -> None:
     last = len(bench.manifest.blocks)
     await bench.pipeline.forward(bench.request((0, 2, "me"), (2, last, "peer")))
     delivery = await anext(bench.peer)
-    received = frames.decode(delivery.buffer, bench.coder.registry)
+    received = decode_feature_map(delivery.buffer, bench.coder.registry)
     assert (received.header.stage, received.header.sender) == (1, "me")
     assert received.header.transfer_id
     assert received.size_bytes == bench.manifest.blocks[1].output_bytes
@@ -154,7 +153,7 @@ async def test_the_next_device_gets_the_cut(bench: Bench) -> None:
 async def test_a_request_whose_first_stage_is_elsewhere_travels_as_it_came(bench: Bench) -> None:
     last = len(bench.manifest.blocks)
     await bench.pipeline.forward(bench.request((0, last, "peer")))
-    received = frames.decode((await anext(bench.peer)).buffer, bench.coder.registry)
+    received = decode_feature_map((await anext(bench.peer)).buffer, bench.coder.registry)
     assert received.arrays(bench.coder)[REQUEST_TENSOR].tobytes() == sample_request(bench.manifest)
 
 
@@ -196,7 +195,7 @@ async def test_a_tensor_that_does_not_decode_is_counted_and_its_source_told(benc
     tensor = Coder(load_registry(), EngineSettings()).encode(np.ones((1, 8, 8, 8), np.float32), "uint8")
     header = TensorHeader(name="x", dtype="float32", shape=(1, 8, 8, 8), codec="uint8", size_bytes=tensor.size_bytes)
     payload = bytes(tensor.payload()).replace(bytes(tensor.pieces[1]), bytes(len(tensor.pieces[1])), 1)
-    await bench.pipeline.admit(FeatureMap(request.header, {"x": Payload(header, memoryview(payload), 2048)}))
+    await bench.pipeline.admit(FeatureMap(request.header, {"x": EncodedPayload(header, memoryview(payload), 2048)}))
     receipt = Receipt.decode((await bench.hear(topics.receipts("elsewhere"))).payload)
     assert (receipt.transfer_id, receipt.receiver) == ("t", "me")
     assert receipt.refused == DamageReport(stream="s", request_id="r", attempt=2, reason="a channel's scale is zero")

@@ -8,7 +8,7 @@ from blockbuster import blockbuster_ctx
 
 from broker.embedded import EmbeddedBroker
 from services.executor.config import ExecutorConfig
-from services.executor.segments.block_timing import sample_request
+from services.executor.segments.profiler import sample_request
 from services.executor.service import serve
 from shared.bus import topics
 from shared.bus.connection import Connection

@@ -8,8 +8,7 @@ import pytest
 
 import services.cli.data
 from services.cli.support.manifest import build_manifest
-from services.executor import frames
-from services.executor.frames import FeatureMap
+from services.executor.feature_maps import FeatureMap, encode_tensors
 from services.executor.pipeline import StageJob
 from services.executor.segments.coding import Coder
 from services.executor.segments.engine import EngineSettings
@@ -110,7 +109,7 @@ def test_a_fused_segment_makes_the_same_bytes(model: tuple[Path, Manifest], shar
             assert encoder.operators_ms > 0
             made = fused.run(request, encoded=True, plain=False)
             assert not made.keys() & expected.keys()
-            outside = frames.encode_tensors(expected, codec, coder)
+            outside = encode_tensors(expected, codec, coder)
             for name, spec in encoder.outputs.items():
                 inside = coder.pack(made, name, spec, codec)
                 assert inside.codec == outside[name].codec == codec
@@ -162,7 +161,7 @@ def test_a_stage_counts_its_encoding_and_keeps_what_a_check_wants(
     expected = plain.run(request)
     kept = {name: array.tobytes() for name, array in made.arrays.items()}
     assert kept == ({name: array.tobytes() for name, array in expected.items()} if keeps_arrays else {})
-    outside = frames.encode_tensors(expected, "uint8+zstd", coder)
+    outside = encode_tensors(expected, "uint8+zstd", coder)
     assert {name: bytes(each.payload()) for name, each in made.encoded.items()} == {
         name: bytes(each.payload()) for name, each in outside.items()
     }

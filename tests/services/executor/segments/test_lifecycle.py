@@ -12,13 +12,13 @@ from services.executor.segments.lifecycle import (
     Command,
     Drop,
     EpochKey,
-    EpochPhase,
     EpochsOver,
     Event,
-    Lifecycle,
+    LocalEpochPhase,
     PrepareAsked,
     ReleaseTick,
     SegmentKey,
+    SegmentLifecycle,
     SegmentNeed,
     SegmentReturned,
     SegmentWanted,
@@ -34,51 +34,51 @@ def need(key: SegmentKey, parameter_bytes: int = 0, activation_bytes: int = 0) -
     return SegmentNeed(key, parameter_bytes, activation_bytes)
 
 
-def ready(lifecycle: Lifecycle, epoch: EpochKey, *keys: SegmentKey) -> None:
+def ready(lifecycle: SegmentLifecycle, epoch: EpochKey, *keys: SegmentKey) -> None:
     for command in lifecycle.handle(PrepareAsked(epoch, tuple(need(key) for key in keys)), 0.0):
         if isinstance(command, Build):
             lifecycle.handle(BuildSucceeded(command.key), 0.0)
-    assert lifecycle.phase(epoch) is EpochPhase.READY
+    assert lifecycle.phase(epoch) is LocalEpochPhase.READY
 
 
 def test_an_epoch_is_ready_when_all_its_segments_are_built() -> None:
-    lifecycle = Lifecycle()
+    lifecycle = SegmentLifecycle()
     assert lifecycle.handle(PrepareAsked(ONE, (need(A), need(B))), 0.0) == [Build(A), Build(B)]
     assert lifecycle.handle(BuildSucceeded(A), 0.0) == []
-    assert lifecycle.phase(ONE) is EpochPhase.PREPARING
+    assert lifecycle.phase(ONE) is LocalEpochPhase.PREPARING
     assert lifecycle.handle(BuildSucceeded(B), 0.0) == [AnswerReady(ONE)]
 
 
 def test_what_is_loaded_is_not_built_again() -> None:
-    lifecycle = Lifecycle()
+    lifecycle = SegmentLifecycle()
     ready(lifecycle, ONE, A, B)
     assert lifecycle.handle(PrepareAsked(TWO, (need(B),)), 0.0) == [AnswerReady(TWO)]
 
 
 def test_a_repeated_command_is_answered_again() -> None:
-    lifecycle = Lifecycle()
+    lifecycle = SegmentLifecycle()
     ready(lifecycle, ONE, A)
     assert lifecycle.handle(PrepareAsked(ONE, (need(A),)), 0.0) == [AnswerReady(ONE)]
 
 
 def test_another_choice_under_the_same_number_replaces_the_first() -> None:
-    lifecycle = Lifecycle()
+    lifecycle = SegmentLifecycle()
     ready(lifecycle, ONE, A)
     assert lifecycle.handle(PrepareAsked(ONE, (need(B),)), 0.0) == [Build(B)]
     assert lifecycle.handle(BuildSucceeded(B), 0.0) == [AnswerReady(ONE), Drop(A)]
 
 
 def test_a_failed_build_rejects_the_epoch_with_its_reason() -> None:
-    lifecycle = Lifecycle()
+    lifecycle = SegmentLifecycle()
     lifecycle.handle(PrepareAsked(ONE, (need(A), need(B))), 0.0)
     lifecycle.handle(BuildSucceeded(A), 0.0)
     failed = BuildFailed(B, RejectionCause.DISK, "the disk is full")
     assert lifecycle.handle(failed, 0.0) == [AnswerRejected(ONE, RejectionCause.DISK, "the disk is full"), Drop(A)]
-    assert lifecycle.phase(ONE) is EpochPhase.GONE
+    assert lifecycle.phase(ONE) is LocalEpochPhase.GONE
 
 
 def test_segments_of_the_epoch_before_stay_until_its_last_request_is_through() -> None:
-    lifecycle = Lifecycle(linger_s=5.0)
+    lifecycle = SegmentLifecycle(linger_s=5.0)
     ready(lifecycle, ONE, A)
     ready(lifecycle, TWO, B)
     lifecycle.handle(SegmentWanted(ONE, need(A)), 0.0)
@@ -91,7 +91,7 @@ def test_segments_of_the_epoch_before_stay_until_its_last_request_is_through() -
 
 
 def test_a_segment_that_another_stream_uses_is_kept() -> None:
-    lifecycle = Lifecycle(linger_s=0.0)
+    lifecycle = SegmentLifecycle(linger_s=0.0)
     ready(lifecycle, ONE, A)
     ready(lifecycle, OTHER, A)
     lifecycle.handle(EpochsOver("s", None), 0.0)
@@ -101,7 +101,7 @@ def test_a_segment_that_another_stream_uses_is_kept() -> None:
 
 
 def test_a_feature_map_has_its_segment_built_on_demand() -> None:
-    lifecycle = Lifecycle()
+    lifecycle = SegmentLifecycle()
     assert lifecycle.handle(SegmentWanted(ONE, need(A)), 0.0) == [Build(A)]
     assert lifecycle.handle(SegmentWanted(ONE, need(A)), 0.0) == []
     assert lifecycle.handle(BuildSucceeded(A), 0.0) == []
@@ -109,7 +109,7 @@ def test_a_feature_map_has_its_segment_built_on_demand() -> None:
 
 
 def test_a_late_feature_map_of_a_released_epoch_does_not_bring_it_back() -> None:
-    lifecycle = Lifecycle(linger_s=5.0)
+    lifecycle = SegmentLifecycle(linger_s=5.0)
     lifecycle.handle(EpochsOver("s", 1), 0.0)
     lifecycle.handle(SegmentWanted(ONE, need(A)), 0.0)
     lifecycle.handle(BuildSucceeded(A), 0.0)
@@ -118,14 +118,14 @@ def test_a_late_feature_map_of_a_released_epoch_does_not_bring_it_back() -> None
 
 
 def test_a_build_that_fails_on_demand_rejects_nothing() -> None:
-    lifecycle = Lifecycle()
+    lifecycle = SegmentLifecycle()
     lifecycle.handle(SegmentWanted(ONE, need(A)), 0.0)
     assert lifecycle.handle(BuildFailed(A, RejectionCause.ERROR, "no"), 0.0) == []
     assert lifecycle.handle(SegmentWanted(ONE, need(A)), 0.0) == [Build(A)]
 
 
 def test_a_segment_built_for_an_epoch_that_is_gone_is_dropped() -> None:
-    lifecycle = Lifecycle(linger_s=0.0)
+    lifecycle = SegmentLifecycle(linger_s=0.0)
     lifecycle.handle(PrepareAsked(ONE, (need(A),)), 0.0)
     lifecycle.handle(EpochsOver("s", None), 0.0)
     lifecycle.handle(ReleaseTick(), 1.0)
@@ -133,7 +133,7 @@ def test_a_segment_built_for_an_epoch_that_is_gone_is_dropped() -> None:
 
 
 def test_the_limit_counts_the_newest_epoch_of_every_stream() -> None:
-    lifecycle = Lifecycle(memory_limit_bytes=2 * 2**20)
+    lifecycle = SegmentLifecycle(memory_limit_bytes=2 * 2**20)
     asked = PrepareAsked(ONE, (need(A, 2**20, 2**19),))
     assert lifecycle.handle(asked, 0.0) == [Build(A)]
     (rejected,) = lifecycle.handle(PrepareAsked(OTHER, (need(B, 2**20, 1),)), 0.0)
@@ -143,7 +143,7 @@ def test_the_limit_counts_the_newest_epoch_of_every_stream() -> None:
 
 
 def test_only_what_is_not_loaded_needs_free_memory() -> None:
-    lifecycle = Lifecycle()
+    lifecycle = SegmentLifecycle()
     ready(lifecycle, ONE, A)
     asked = PrepareAsked(TWO, (need(A, 2**30), need(B, 10, 10)), available_bytes=20)
     assert lifecycle.handle(asked, 0.0) == [Build(B)]
@@ -153,8 +153,8 @@ def test_only_what_is_not_loaded_needs_free_memory() -> None:
 
 
 def test_gone_is_the_end() -> None:
-    assert all(phase is not EpochPhase.GONE for phase, _ in TRANSITIONS)
-    assert {phase for phase, _ in TRANSITIONS} == set(EpochPhase) - {EpochPhase.GONE}
+    assert all(phase is not LocalEpochPhase.GONE for phase, _ in TRANSITIONS)
+    assert {phase for phase, _ in TRANSITIONS} == set(LocalEpochPhase) - {LocalEpochPhase.GONE}
 
 
 KEYS = st.sampled_from([A, B, C])
@@ -174,7 +174,7 @@ STEPS = st.one_of(
 
 @given(st.lists(st.tuples(STEPS, st.floats(0, 10)), min_size=10, max_size=50))
 def test_builds_and_drops_balance_and_everything_goes_in_the_end(steps: list[tuple[Event | str, float]]) -> None:
-    lifecycle = Lifecycle(linger_s=1.0)
+    lifecycle = SegmentLifecycle(linger_s=1.0)
     now_s = 0.0
     building: list[SegmentKey] = []
     loaded: set[SegmentKey] = set()
@@ -220,4 +220,4 @@ def test_builds_and_drops_balance_and_everything_goes_in_the_end(steps: list[tup
 
 def test_returning_what_was_not_borrowed_is_a_broken_contract() -> None:
     with pytest.raises(KeyError):
-        Lifecycle().handle(SegmentReturned(ONE), 0.0)
+        SegmentLifecycle().handle(SegmentReturned(ONE), 0.0)

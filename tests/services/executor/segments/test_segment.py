@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from services.executor.errors import CannotPrepare
-from services.executor.segments.block_timing import sample_request
 from services.executor.segments.engine import EngineSettings
 from services.executor.segments.lifecycle import SegmentKey
-from services.executor.segments.model_cache import ModelStore
+from services.executor.segments.model_cache import ModelCache
+from services.executor.segments.profiler import sample_request
 from services.executor.segments.segment import REQUEST_TENSOR, build_segments, need_of
 from shared.messages.control import RejectionCause
 from shared.messages.models import Manifest
@@ -15,7 +15,7 @@ from shared.messages.models import Manifest
 ENGINE = EngineSettings()
 
 
-async def test_every_chain_of_segments_gives_the_whole(manifest: Manifest, store: ModelStore) -> None:
+async def test_every_chain_of_segments_gives_the_whole(manifest: Manifest, store: ModelCache) -> None:
     path = await store.path(manifest)
     last = len(manifest.blocks)
     request = {REQUEST_TENSOR: np.frombuffer(sample_request(manifest), np.uint8)}
@@ -31,7 +31,7 @@ async def test_every_chain_of_segments_gives_the_whole(manifest: Manifest, store
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)
 
 
-async def test_prepare_alone_needs_no_session(manifest: Manifest, store: ModelStore) -> None:
+async def test_prepare_alone_needs_no_session(manifest: Manifest, store: ModelCache) -> None:
     key = SegmentKey(manifest.model, 0, 1)
     segment = build_segments(Path("nowhere"), manifest, (key,), ENGINE)[key]
     assert segment.session is None
@@ -41,14 +41,14 @@ async def test_prepare_alone_needs_no_session(manifest: Manifest, store: ModelSt
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 99), (3, 3), (-1, 2)])
 async def test_blocks_that_do_not_exist_are_refused(
-    manifest: Manifest, store: ModelStore, start: int, stop: int
+    manifest: Manifest, store: ModelCache, start: int, stop: int
 ) -> None:
     path = await store.path(manifest)
     with pytest.raises(CannotPrepare, match="has blocks"):
         build_segments(path, manifest, (SegmentKey(manifest.model, start, stop),), ENGINE)
 
 
-async def test_a_manifest_of_another_cut_is_refused(manifest: Manifest, store: ModelStore) -> None:
+async def test_a_manifest_of_another_cut_is_refused(manifest: Manifest, store: ModelCache) -> None:
     path = await store.path(manifest)
     other = manifest.model_copy(update={"blocks": manifest.blocks[:-1]})
     with pytest.raises(CannotPrepare, match="versions differ"):

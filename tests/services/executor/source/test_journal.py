@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from services.executor.source.events import Request
 from services.executor.source.journal import Journal, StoredOutcome
+from services.executor.source.source_events import Request
 from tests.support.shared_paths import REPOSITORY
 
 FULL = Request(
@@ -130,7 +130,7 @@ def test_what_was_committed_survives_sigkill(path: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"
         "from services.executor.source.journal import Journal\n"
-        "from services.executor.source.events import Request\n"
+        "from services.executor.source.source_events import Request\n"
         "journal = Journal.open(Path(sys.argv[1]))\n"
         "with journal.transaction(): journal.accept('s', Request('r', 1, 0.0), b'x' * 100_000)\n"
         "sys.stdout.write('committed'); sys.stdout.flush(); sys.stdin.read()\n"

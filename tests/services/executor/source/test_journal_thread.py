@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from services.executor.source.events import Request
 from services.executor.source.journal import Journal
 from services.executor.source.journal_thread import JournalThread
+from services.executor.source.source_events import Request
 from shared.service_runtime import InputError
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.executor.source.local_switching import CONFIRM_S, Reflex, Switch
+from services.executor.source.local_switching import CONFIRM_S, RouteSwitch, RouteSwitcher
 from shared.messages.alternatives import Alternatives, Threshold, ThresholdQuantity
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
 
@@ -42,7 +42,7 @@ def alternatives(epoch: int = 1, cooldown_ms: float = 0.0, **changes: Any) -> Al
     return Alternatives(stream="s", epoch=epoch, cooldown_ms=cooldown_ms, thresholds=(threshold,))
 
 
-class TimedReflex(Reflex):
+class TimedReflex(RouteSwitcher):
     """Measurements for which a test tells no time come a second after the one before."""
 
     clock_s = 0.0
@@ -70,7 +70,7 @@ def test_two_slow_transfers_in_a_row_switch_at_once() -> None:
     made = reflex()
     assert send(made, 4.0) is None
     switch = send(made, 4.0)
-    assert switch == Switch((LOCAL,), switch.text)
+    assert switch == RouteSwitch((LOCAL,), switch.text)
     assert switch.text == "link me->server has 4 Mbps, worse than 10: switched to me[0,5)"
     assert made.routes == (LOCAL,)
 
@@ -190,7 +190,7 @@ def local_reflex(*thresholds: Threshold, cooldown_ms: float = 0.0) -> TimedRefle
     return made
 
 
-def compute(made: TimedReflex, load: float, now_s: float | None = None) -> Switch | None:
+def compute(made: TimedReflex, load: float, now_s: float | None = None) -> RouteSwitch | None:
     return made.computed(load * IDLE_MS, IDLE_MS, now_s=made.at(now_s))
 
 

@@ -1,5 +1,5 @@
-from services.executor.source.events import RestoredOutcome, SourceLimits
 from services.executor.source.outcome_memory import OutcomeMemory
+from services.executor.source.source_events import RestoredOutcome, SourceLimits
 
 LIMITS = SourceLimits(
     republish_interval_s=5.0,

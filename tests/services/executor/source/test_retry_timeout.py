@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.executor.source.events import SourceLimits
 from services.executor.source.retry_timeout import RetryTimeout
+from services.executor.source.source_events import SourceLimits
 from shared.messages.streams import CommittedPlan, PlanRoute
 
 LIMITS = SourceLimits(minimum_timeout_s=1.0, unpredicted_timeout_s=10.0)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.executor.source.events import (
+from services.executor.source.source_events import (
     Accept,
     Acknowledge,
     AlternativesKnown,

@@ -15,7 +15,7 @@ from shared.messages.requests import FeatureMapHeader, TensorHeader
 
 
 @dataclass(frozen=True, slots=True)
-class Payload:
+class EncodedPayload:
     """A tensor as it came: checked against its header, not decoded."""
 
     header: TensorHeader
@@ -28,7 +28,7 @@ class FeatureMap:
     """A header and the tensors it speaks of, some still encoded."""
 
     header: FeatureMapHeader
-    tensors: Mapping[str, np.ndarray | Payload]
+    tensors: Mapping[str, np.ndarray | EncodedPayload]
 
     @property
     def size_bytes(self) -> int:
@@ -40,7 +40,9 @@ class FeatureMap:
     @property
     def is_encoded(self) -> bool:
         """Whether a tensor came in an encoding other than raw."""
-        return any(isinstance(tensor, Payload) and tensor.header.codec != RAW for tensor in self.tensors.values())
+        return any(
+            isinstance(tensor, EncodedPayload) and tensor.header.codec != RAW for tensor in self.tensors.values()
+        )
 
     def arrays(self, coder: Coder, *, limit_bytes: int = MAX_TENSOR_BYTES) -> dict[str, np.ndarray]:
         """Decode what is encoded. Takes the processor.
@@ -63,7 +65,7 @@ def encode_tensors(tensors: Mapping[str, np.ndarray], codec: str, coder: Coder) 
     return {name: coder.encode_or_raw(np.ascontiguousarray(array), codec) for name, array in tensors.items()}
 
 
-def encode(header: FeatureMapHeader, tensors: Mapping[str, EncodedTensor]) -> list[Buffer]:
+def encode_feature_map(header: FeatureMapHeader, tensors: Mapping[str, EncodedTensor]) -> list[Buffer]:
     """Return the pieces of a frame; `header.tensors` is made from `tensors`, whose bytes are not copied."""
     headers = tuple(
         TensorHeader(
@@ -79,7 +81,7 @@ def encode(header: FeatureMapHeader, tensors: Mapping[str, EncodedTensor]) -> li
     return encode_frame(document, [tensor.payload() for tensor in tensors.values()])
 
 
-def decode(buffer: Buffer, registry: CodecRegistry) -> FeatureMap:
+def decode_feature_map(buffer: Buffer, registry: CodecRegistry) -> FeatureMap:
     """Read a frame. Its tensors are checked against the header, neither copied nor decoded.
 
     Raises:
@@ -102,11 +104,11 @@ def decode(buffer: Buffer, registry: CodecRegistry) -> FeatureMap:
     return FeatureMap(header, tensors)
 
 
-def _checked(spec: TensorHeader, view: memoryview, registry: CodecRegistry) -> Payload:
+def _checked(spec: TensorHeader, view: memoryview, registry: CodecRegistry) -> EncodedPayload:
     received = open_tensor(spec.codec, spec.dtype, spec.shape, view, registry)
-    return Payload(spec, view, received.spec.size_bytes)
+    return EncodedPayload(spec, view, received.spec.size_bytes)
 
 
-def _decoded(tensor: Payload, coder: Coder, limit_bytes: int) -> np.ndarray:
+def _decoded(tensor: EncodedPayload, coder: Coder, limit_bytes: int) -> np.ndarray:
     header = tensor.header
     return coder.decode(header.codec, header.dtype, header.shape, tensor.payload, limit_bytes=limit_bytes)

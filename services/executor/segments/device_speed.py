@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from services.executor.segments.block_costs import IdleProfile
+from services.executor.segments.idle_profile import IdleProfile
 from shared.messages.devices import Emulation
 from shared.messages.models import Manifest
 
@@ -12,7 +12,7 @@ _GUESSED_FLOPS_PER_MS = 5e6
 
 
 @dataclass(slots=True)
-class Pace:
+class DeviceSpeed:
     """Idle profiles of the machine by model, and what the emulation makes of them."""
 
     emulated: bool = False

@@ -21,23 +21,23 @@ from services.executor.segments.lifecycle import (
     Command,
     Drop,
     EpochKey,
-    EpochPhase,
     EpochsOver,
     Event,
-    Lifecycle,
+    LocalEpochPhase,
     PrepareAsked,
     ReleaseTick,
     SegmentKey,
+    SegmentLifecycle,
     SegmentNeed,
     SegmentReturned,
     SegmentWanted,
 )
-from services.executor.segments.model_cache import ModelStore
+from services.executor.segments.model_cache import ModelCache
 from services.executor.segments.segment import Segment, build_segments, need_of
 from shared.messages.control import Prepare, Ready, Rejected, RejectionCause, SegmentRange
 from shared.messages.models import Manifest
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 _MAX_QUEUED_BUILDS = 256
 
@@ -46,7 +46,7 @@ Answer = Callable[[Ready | Rejected], Awaitable[None]]
 
 
 @dataclass(slots=True)
-class SegmentHolder:
+class SegmentPool:
     """Holds the segments that epochs and feature maps ask for.
 
     Attributes:
@@ -59,9 +59,9 @@ class SegmentHolder:
     """
 
     device: str
-    store: ModelStore
+    store: ModelCache
     engine: EngineSettings
-    lifecycle: Lifecycle
+    lifecycle: SegmentLifecycle
     answer: Answer
     build_timeout_s: float = 120.0
     _manifests: dict[str, Manifest] = field(default_factory=dict, init=False)
@@ -79,7 +79,7 @@ class SegmentHolder:
             try:
                 segment = await self._build(key)
             except CannotPrepare as error:
-                LOGGER.warning("blocks [%d, %d) cannot be made ready: %s", key.start, key.stop, error.reason)
+                _LOGGER.warning("blocks [%d, %d) cannot be made ready: %s", key.start, key.stop, error.reason)
                 self._settle(key, error)
                 await self.handle(BuildFailed(key, error.cause, error.reason))
             else:
@@ -105,7 +105,7 @@ class SegmentHolder:
 
     def is_prepared(self, stream: str, epoch: int) -> bool:
         """Whether an epoch was asked for, by the planner or by a feature map."""
-        return self.lifecycle.phase(EpochKey(stream, epoch)) is not EpochPhase.GONE
+        return self.lifecycle.phase(EpochKey(stream, epoch)) is not LocalEpochPhase.GONE
 
     def know(self, manifest: Manifest) -> None:
         """Remember a model's manifest."""
@@ -152,12 +152,12 @@ class SegmentHolder:
                     self._waiters.setdefault(key, asyncio.get_running_loop().create_future())
                     await self._builds.put(key)
                 case Drop(key):
-                    LOGGER.info("dropping blocks [%d, %d)", key.start, key.stop)
+                    _LOGGER.info("dropping blocks [%d, %d)", key.start, key.stop)
                     self._segments.pop(key, None)
                 case AnswerReady(epoch):
                     await self.answer(Ready(device=self.device, stream=epoch.stream, epoch=epoch.epoch))
                 case AnswerRejected(epoch, cause, reason):
-                    LOGGER.warning("epoch %d of %s is rejected: %s", epoch.epoch, epoch.stream, reason)
+                    _LOGGER.warning("epoch %d of %s is rejected: %s", epoch.epoch, epoch.stream, reason)
                     await self.answer(
                         Rejected(device=self.device, stream=epoch.stream, epoch=epoch.epoch, cause=cause, reason=reason)
                     )
@@ -171,10 +171,10 @@ class SegmentHolder:
         except CannotPrepare:
             raise
         except Exception as error:  # Whatever one model's file does to the parser must not end the device.
-            LOGGER.exception("building blocks [%d, %d) of %s failed", key.start, key.stop, manifest.name)
+            _LOGGER.exception("building blocks [%d, %d) of %s failed", key.start, key.stop, manifest.name)
             raise CannotPrepare(RejectionCause.ERROR, f"{type(error).__name__}: {error}") from error
         took_s = time.monotonic() - started_s
-        LOGGER.info("%s [%d, %d) is ready after %.2f s", manifest.name, key.start, key.stop, took_s)
+        _LOGGER.info("%s [%d, %d) is ready after %.2f s", manifest.name, key.start, key.stop, took_s)
         return built[key]
 
     async def _wait(self, key: SegmentKey) -> Segment:

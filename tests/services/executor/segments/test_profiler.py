@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from services.executor.errors import CannotPrepare
-from services.executor.segments.block_timing import Profiler, sample_request
-from services.executor.segments.compute import Processor
 from services.executor.segments.engine import EngineSettings
-from services.executor.segments.model_cache import ModelStore
+from services.executor.segments.model_cache import ModelCache
 from services.executor.segments.prepare import prepare
+from services.executor.segments.processor import Processor
+from services.executor.segments.profiler import Profiler, sample_request
 from shared.messages.models import Manifest, Preprocessing, TensorDescription
 
 
@@ -19,7 +19,7 @@ def profiler(tmp_path: Path, processor: Processor, threads: int = 1) -> Profiler
 
 
 async def test_every_block_is_measured_and_the_result_kept(
-    manifest: Manifest, store: ModelStore, tmp_path: Path
+    manifest: Manifest, store: ModelCache, tmp_path: Path
 ) -> None:
     path = await store.path(manifest)
     async with Processor.open() as processor:
@@ -32,7 +32,7 @@ async def test_every_block_is_measured_and_the_result_kept(
         assert await again.profile(manifest, Path("nowhere")) == found
 
 
-async def test_another_engine_is_measured_anew(manifest: Manifest, store: ModelStore, tmp_path: Path) -> None:
+async def test_another_engine_is_measured_anew(manifest: Manifest, store: ModelCache, tmp_path: Path) -> None:
     path = await store.path(manifest)
     async with Processor.open() as processor:
         await profiler(tmp_path, processor).profile(manifest, path)
@@ -41,7 +41,7 @@ async def test_another_engine_is_measured_anew(manifest: Manifest, store: ModelS
 
 @pytest.mark.parametrize("text", ["no json", "[]", '{"block_ms": "x", "segment_overhead_ms": 0}', '{"block_ms": [1]}'])
 async def test_a_damaged_file_is_measured_again(
-    manifest: Manifest, store: ModelStore, tmp_path: Path, text: str
+    manifest: Manifest, store: ModelCache, tmp_path: Path, text: str
 ) -> None:
     path = await store.path(manifest)
     async with Processor.open() as processor:
@@ -53,7 +53,7 @@ async def test_a_damaged_file_is_measured_again(
     assert len(again.block_ms) == len(found.block_ms)
 
 
-async def test_executors_of_one_machine_take_turns(manifest: Manifest, store: ModelStore, tmp_path: Path) -> None:
+async def test_executors_of_one_machine_take_turns(manifest: Manifest, store: ModelCache, tmp_path: Path) -> None:
     path = await store.path(manifest)
     descriptor = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -34,7 +34,7 @@ class _Entry(Generic[Item]):
     item: Item
 
 
-class OrderedQueue(Generic[Item]):
+class ComputeQueue(Generic[Item]):
     """Jobs that wait for the processor; ties go to the one that came first.
 
     The discipline may change at any time: it decides at `pop`, in time linear in the number of waiting jobs, which the

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.executor import frames
+from services.executor.feature_maps import FeatureMap, decode_feature_map, encode_feature_map, encode_tensors
 from services.executor.segments.coding import Coder
 from services.executor.segments.engine import EngineSettings
 from shared.bus.errors import DecodeError
@@ -41,12 +41,12 @@ TENSORS = {
 
 def wire(tensors: dict[str, np.ndarray], codec: str = "raw", **changes: Any) -> bytes:
     header = HEADER.model_copy(update=changes)
-    return b"".join(bytes(piece) for piece in frames.encode(header, frames.encode_tensors(tensors, codec, CODER)))
+    return b"".join(bytes(piece) for piece in encode_feature_map(header, encode_tensors(tensors, codec, CODER)))
 
 
 @pytest.mark.parametrize("codec", ["raw", "raw+zstd"])
 def test_what_is_sent_raw_arrives_as_it_was(codec: str) -> None:
-    received = frames.decode(wire(TENSORS, codec), CODER.registry)
+    received = decode_feature_map(wire(TENSORS, codec), CODER.registry)
     assert received.header.model_copy(update={"tensors": ()}) == HEADER
     arrays = received.arrays(CODER)
     assert arrays.keys() == TENSORS.keys()
@@ -58,7 +58,7 @@ def test_what_is_sent_raw_arrives_as_it_was(codec: str) -> None:
 
 
 def test_a_codec_takes_what_it_can_and_leaves_the_rest_raw() -> None:
-    received = frames.decode(wire(TENSORS, "float16"), CODER.registry)
+    received = decode_feature_map(wire(TENSORS, "float16"), CODER.registry)
     assert {spec.name: spec.codec for spec in received.header.tensors} == {
         "x": "float16",
         "mask": "raw",
@@ -69,30 +69,30 @@ def test_a_codec_takes_what_it_can_and_leaves_the_rest_raw() -> None:
 
 
 def test_a_codec_that_is_not_known_here_travels_raw() -> None:
-    received = frames.decode(wire(TENSORS, "of-a-newer-version"), CODER.registry)
+    received = decode_feature_map(wire(TENSORS, "of-a-newer-version"), CODER.registry)
     assert {spec.codec for spec in received.header.tensors} == {"raw"}
     assert not received.is_encoded
-    assert not frames.FeatureMap(HEADER, TENSORS).is_encoded
+    assert not FeatureMap(HEADER, TENSORS).is_encoded
 
 
 def test_tensors_that_do_not_lie_in_one_piece_are_sent_all_the_same() -> None:
     crooked = {"x": TENSORS["x"].transpose(0, 2, 3, 1)}
-    assert np.array_equal(frames.decode(wire(crooked), CODER.registry).arrays(CODER)["x"], crooked["x"])
+    assert np.array_equal(decode_feature_map(wire(crooked), CODER.registry).arrays(CODER)["x"], crooked["x"])
 
 
 def test_headers_that_cannot_be_are_refused() -> None:
     with pytest.raises(MessageError, match="stage 2 of a route of 2"):
-        frames.decode(wire(TENSORS, stage=2), CODER.registry)
+        decode_feature_map(wire(TENSORS, stage=2), CODER.registry)
     with pytest.raises(MessageError, match="attempt"):
-        frames.decode(wire(TENSORS, attempt=0), CODER.registry)
+        decode_feature_map(wire(TENSORS, attempt=0), CODER.registry)
     document = HEADER.model_dump(mode="python")
     with pytest.raises(MessageError, match="1 tensors came and 0 are described"):
-        frames.decode(b"".join(bytes(piece) for piece in encode_frame(document, [b"x"])), CODER.registry)
+        decode_feature_map(b"".join(bytes(piece) for piece in encode_frame(document, [b"x"])), CODER.registry)
     described = {"name": "x", "dtype": "float32", "shape": [2], "codec": "raw", "size_bytes": 8}
     for spec in (described, described | {"dtype": "object"}, described | {"codec": "none-such"}):
         buffer = b"".join(bytes(piece) for piece in encode_frame(document | {"tensors": [spec]}, [b"1234"]))
         with pytest.raises(MessageError):
-            frames.decode(buffer, CODER.registry)
+            decode_feature_map(buffer, CODER.registry)
 
 
 @given(st.binary(max_size=500), st.integers(0, 2000))
@@ -100,6 +100,6 @@ def test_any_bytes_are_a_feature_map_or_refused(noise: bytes, cut: int) -> None:
     whole = wire(TENSORS)
     for buffer in (noise, whole[:cut], whole[:cut] + noise + whole[cut + len(noise) :]):
         try:
-            frames.decode(buffer, CODER.registry)
+            decode_feature_map(buffer, CODER.registry)
         except (MessageError, DecodeError):
             continue

@@ -11,19 +11,19 @@ import numpy as np
 from services.executor.errors import CannotPrepare, ExecutionFailed
 from services.executor.outbox import Outbox
 from services.executor.segments.coding import Coder
-from services.executor.segments.compute import Processor
-from services.executor.segments.holder import SegmentHolder
+from services.executor.segments.compute_queue import Ticket
+from services.executor.segments.device_speed import DeviceSpeed
 from services.executor.segments.lifecycle import EpochKey, SegmentKey
-from services.executor.segments.pace import Pace
-from services.executor.segments.queueing import Ticket
+from services.executor.segments.processor import Processor
 from services.executor.segments.segment import Segment
+from services.executor.segments.segment_pool import SegmentPool
 from shared.bus import topics
 from shared.codecs import CodecError, EncodedTensor
 from shared.codecs.effect import Effect, effect_on
 from shared.messages.calibration import ShadowReport
 from shared.messages.requests import FeatureMapHeader
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 _TICKET = Ticket("shadow check")
 
@@ -71,10 +71,10 @@ class ShadowCheck:
         device: str,
         share: float,
         *,
-        holder: SegmentHolder,
+        holder: SegmentPool,
         processor: Processor,
         coder: Coder,
-        pace: Pace,
+        pace: DeviceSpeed,
         outbox: Outbox,
     ) -> None:
         """Check `share` of the feature maps, 0 to 1; 0 checks none."""
@@ -112,7 +112,7 @@ class ShadowCheck:
             try:
                 await self._check(sent)
             except (CannotPrepare, CodecError, ExecutionFailed, MemoryError) as error:
-                LOGGER.info("no shadow check of request %s: %s", sent.header.request_id, error)
+                _LOGGER.info("no shadow check of request %s: %s", sent.header.request_id, error)
 
     async def _check(self, sent: SentStage) -> None:
         header = sent.header

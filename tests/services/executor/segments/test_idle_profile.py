@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.executor.segments.block_costs import IdleProfile, is_enough, make_profile
+from services.executor.segments.idle_profile import IdleProfile, is_enough, make_profile
 
 MS = st.floats(0.001, 1000, allow_nan=False)
 

@@ -6,9 +6,9 @@ import pytest
 
 from services.executor.errors import CannotPrepare
 from services.executor.segments.engine import EngineSettings
-from services.executor.segments.holder import SegmentHolder
-from services.executor.segments.lifecycle import EpochKey, Lifecycle, SegmentKey
-from services.executor.segments.model_cache import ModelStore
+from services.executor.segments.lifecycle import EpochKey, SegmentKey, SegmentLifecycle
+from services.executor.segments.model_cache import ModelCache
+from services.executor.segments.segment_pool import SegmentPool
 from shared.messages.control import Prepare, Ready, Rejected, RejectionCause, SegmentRange
 from shared.messages.models import Manifest
 
@@ -17,10 +17,10 @@ EPOCH = EpochKey("s", 1)
 
 @asynccontextmanager
 async def running(
-    store: ModelStore, limit_bytes: int | None = None
-) -> AsyncIterator[tuple[SegmentHolder, asyncio.Queue[Ready | Rejected]]]:
+    store: ModelCache, limit_bytes: int | None = None
+) -> AsyncIterator[tuple[SegmentPool, asyncio.Queue[Ready | Rejected]]]:
     answers: asyncio.Queue[Ready | Rejected] = asyncio.Queue()
-    holder = SegmentHolder("d", store, EngineSettings(), Lifecycle(limit_bytes, linger_s=0.0), answers.put)
+    holder = SegmentPool("d", store, EngineSettings(), SegmentLifecycle(limit_bytes, linger_s=0.0), answers.put)
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         task = group.create_task(holder.run())
         yield holder, answers
@@ -32,7 +32,7 @@ def asked(manifest: Manifest, *ranges: tuple[int, int], epoch: int = 1) -> Prepa
     return Prepare(stream="s", epoch=epoch, manifest=manifest, segments=segments)
 
 
-async def test_an_epoch_is_prepared_used_and_dropped(manifest: Manifest, store: ModelStore) -> None:
+async def test_an_epoch_is_prepared_used_and_dropped(manifest: Manifest, store: ModelCache) -> None:
     async with running(store) as (holder, answers):
         await holder.prepare(asked(manifest, (0, 2), (2, 4)))
         assert await answers.get() == Ready(device="d", stream="s", epoch=1)
@@ -46,7 +46,7 @@ async def test_an_epoch_is_prepared_used_and_dropped(manifest: Manifest, store: 
         assert not holder.lifecycle.loaded
 
 
-async def test_what_was_never_prepared_is_built_for_all_who_wait(manifest: Manifest, store: ModelStore) -> None:
+async def test_what_was_never_prepared_is_built_for_all_who_wait(manifest: Manifest, store: ModelCache) -> None:
     key = SegmentKey(manifest.model, 1, 3)
 
     async def use() -> int:
@@ -58,7 +58,7 @@ async def test_what_was_never_prepared_is_built_for_all_who_wait(manifest: Manif
         assert len(set(await asyncio.gather(*(use() for _ in range(5))))) == 1
 
 
-async def test_a_model_nobody_knows_cannot_be_borrowed(store: ModelStore) -> None:
+async def test_a_model_nobody_knows_cannot_be_borrowed(store: ModelCache) -> None:
     async with running(store) as (holder, _):
         with pytest.raises(CannotPrepare, match="no manifest"):
             async with holder.borrow(EPOCH, SegmentKey("0" * 64, 0, 1)):
@@ -66,7 +66,7 @@ async def test_a_model_nobody_knows_cannot_be_borrowed(store: ModelStore) -> Non
 
 
 async def test_blocks_that_do_not_exist_are_rejected_and_all_who_wait_are_told(
-    manifest: Manifest, store: ModelStore
+    manifest: Manifest, store: ModelCache
 ) -> None:
     key = SegmentKey(manifest.model, 1, 99)
 
@@ -83,7 +83,7 @@ async def test_blocks_that_do_not_exist_are_rejected_and_all_who_wait_are_told(
         assert answer.cause is RejectionCause.ERROR
 
 
-async def test_too_much_is_rejected_without_being_built(manifest: Manifest, store: ModelStore) -> None:
+async def test_too_much_is_rejected_without_being_built(manifest: Manifest, store: ModelCache) -> None:
     async with running(store, limit_bytes=10) as (holder, answers):
         await holder.prepare(asked(manifest, (0, 3)))
         answer = await answers.get()
@@ -96,7 +96,7 @@ def encoded(manifest: Manifest, codec: str, epoch: int) -> Prepare:
     return Prepare(stream="s", epoch=epoch, manifest=manifest, segments=(SegmentRange(start=0, stop=2, codec=codec),))
 
 
-async def test_one_session_serves_an_epoch_whatever_travels(manifest: Manifest, store: ModelStore) -> None:
+async def test_one_session_serves_an_epoch_whatever_travels(manifest: Manifest, store: ModelCache) -> None:
     plain = SegmentKey(manifest.model, 0, 2)
     async with running(store) as (holder, answers):
         await holder.prepare(encoded(manifest, "uint8+zstd", 1))
@@ -109,7 +109,7 @@ async def test_one_session_serves_an_epoch_whatever_travels(manifest: Manifest, 
         assert {key.encoding for key in holder.lifecycle.loaded} == {"uint8"}
 
 
-async def test_another_encoding_is_another_session_and_the_old_one_goes(manifest: Manifest, store: ModelStore) -> None:
+async def test_another_encoding_is_another_session_and_the_old_one_goes(manifest: Manifest, store: ModelCache) -> None:
     plain = SegmentKey(manifest.model, 0, 2)
     async with running(store) as (holder, answers):
         for epoch, codec in ((1, "uint8"), (2, "float16"), (3, "raw")):
@@ -122,7 +122,7 @@ async def test_another_encoding_is_another_session_and_the_old_one_goes(manifest
             assert len(holder.lifecycle.loaded) == 1
 
 
-async def test_a_feature_map_of_an_unknown_epoch_takes_what_is_loaded(manifest: Manifest, store: ModelStore) -> None:
+async def test_a_feature_map_of_an_unknown_epoch_takes_what_is_loaded(manifest: Manifest, store: ModelCache) -> None:
     async with running(store) as (holder, answers):
         await holder.prepare(encoded(manifest, "uint8", 1))
         assert isinstance(await answers.get(), Ready)

@@ -19,17 +19,17 @@ from pathlib import Path
 import msgpack
 import numpy as np
 
-from services.executor.segments.block_costs import IdleProfile, is_enough, make_profile
-from services.executor.segments.compute import Processor
+from services.executor.segments.compute_queue import Ticket
 from services.executor.segments.engine import EngineSettings, SegmentSession, load_session
+from services.executor.segments.idle_profile import IdleProfile, is_enough, make_profile
 from services.executor.segments.prepare import prepare
-from services.executor.segments.queueing import Ticket
+from services.executor.segments.processor import Processor
 from services.executor.segments.segment import open_model
 from shared.messages.models import Manifest
 from shared.model.model import PartitionedModel
 from shared.model.onnx_file import extract_segment
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 _TICKET = Ticket("profiling")
 _LOCK_POLL_S = 0.05
@@ -73,7 +73,7 @@ class Profiler:
                 return cached
             started_s = time.monotonic()
             profile = await self._measure(manifest, model_path)
-            LOGGER.info("profiled %s in %.1f s", manifest.name, time.monotonic() - started_s)
+            _LOGGER.info("profiled %s in %.1f s", manifest.name, time.monotonic() - started_s)
         await asyncio.to_thread(keep_profile, path, profile)
         return profile
 
@@ -147,7 +147,7 @@ async def _turn(path: Path, timeout_s: float) -> AsyncIterator[None]:
     descriptor = await asyncio.to_thread(os.open, path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if not await _acquire(descriptor, timeout_s):
-            LOGGER.warning("no turn at %s within %g s: measuring all the same", path, timeout_s)
+            _LOGGER.warning("no turn at %s within %g s: measuring all the same", path, timeout_s)
         yield
     finally:
         os.close(descriptor)
@@ -171,7 +171,7 @@ def _read(path: Path, block_count: int) -> IdleProfile | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        LOGGER.warning("the profile %s does not read, it is measured again: %s", path.name, error)
+        _LOGGER.warning("the profile %s does not read, it is measured again: %s", path.name, error)
         return None
     return profile if len(profile.block_ms) == block_count else None
 
@@ -185,4 +185,4 @@ def keep_profile(path: Path, profile: IdleProfile) -> None:
         temporary.write_text(json.dumps(document))
         temporary.replace(path)
     except OSError as error:
-        LOGGER.warning("the profile is not kept: %s", error)
+        _LOGGER.warning("the profile is not kept: %s", error)

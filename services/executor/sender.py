@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from services.executor import frames
+from services.executor.feature_maps import encode_feature_map
 from services.executor.outbox import Outbox
 from services.executor.transfers import TransferLedger
 from shared.bus.errors import BusError
@@ -19,14 +19,14 @@ from shared.codecs import EncodedTensor
 from shared.messages.events import EventKind
 from shared.messages.requests import FeatureMapHeader
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 _MAX_OUTGOING: Final = 16
 _SHORTEST_SEND_TIMEOUT_S: Final = 15.0
 _REMEMBERED_ATTEMPTS: Final = 4096
 
 
-class Attempts:
+class AttemptTracker:
     """The newest attempts at requests that have been here. Pure."""
 
     def __init__(self) -> None:
@@ -63,7 +63,12 @@ class Sender:
     """
 
     def __init__(
-        self, device: str, transport: FeatureMapTransport, ledger: TransferLedger, outbox: Outbox, attempts: Attempts
+        self,
+        device: str,
+        transport: FeatureMapTransport,
+        ledger: TransferLedger,
+        outbox: Outbox,
+        attempts: AttemptTracker,
     ) -> None:
         """Put the parts together; `run` makes them work."""
         self._device = device
@@ -111,7 +116,7 @@ class Sender:
         if trace and trace[-1].device == self._device:
             trace = (*trace[:-1], trace[-1].model_copy(update={"sent_at_s": time.time()}))
         stamped = header.model_copy(update={"transfer_id": transfer_id, "sender": self._device, "trace": trace})
-        pieces = frames.encode(stamped, outgoing.tensors)
+        pieces = encode_feature_map(stamped, outgoing.tensors)
         size_bytes = frame_size_bytes(pieces)
         self._ledger.started(transfer_id, target, size_bytes, time.monotonic())
         timeout_s = max(_SHORTEST_SEND_TIMEOUT_S, 5 * self._ledger.overdue_after_ms(target, size_bytes) / 1000)
@@ -124,7 +129,7 @@ class Sender:
             if outgoing.is_answered:
                 return
             text = f"request {header.request_id} was not sent to {target}: {error or 'timeout'}"
-            LOGGER.warning("%s", text)
+            _LOGGER.warning("%s", text)
             await self._outbox.report(EventKind.FAILURE, text, stream=header.stream, device=self._device)
         finally:
             outgoing.timeout = None

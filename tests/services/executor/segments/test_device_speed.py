@@ -1,7 +1,7 @@
 import pytest
 
-from services.executor.segments.block_costs import IdleProfile
-from services.executor.segments.pace import Pace
+from services.executor.segments.device_speed import DeviceSpeed
+from services.executor.segments.idle_profile import IdleProfile
 from shared.messages.devices import Emulation
 from shared.messages.models import Manifest, ManifestBlock
 
@@ -17,7 +17,7 @@ MANIFEST = Manifest(
 
 
 def test_a_real_device_pretends_nothing() -> None:
-    pace = Pace(emulated=False)
+    pace = DeviceSpeed(emulated=False)
     assert not pace.emulate(Emulation(device="d", slowdown=9.0))
     pace.learn("m", PROFILE)
     assert pace.idle("m") == PROFILE
@@ -26,7 +26,7 @@ def test_a_real_device_pretends_nothing() -> None:
 
 
 def test_an_emulated_device_takes_slowdown_times_load_times_the_profile() -> None:
-    pace = Pace(emulated=True)
+    pace = DeviceSpeed(emulated=True)
     pace.learn("m", PROFILE)
     assert pace.emulate(Emulation(device="d", slowdown=4.0, load_factor=3.0))
     nominal = pace.nominal("m", 1, 3, lambda: 2.0)
@@ -36,13 +36,13 @@ def test_an_emulated_device_takes_slowdown_times_load_times_the_profile() -> Non
 
 
 def test_load_does_not_change_the_profile() -> None:
-    pace = Pace(emulated=True)
+    pace = DeviceSpeed(emulated=True)
     pace.emulate(Emulation(device="d", slowdown=4.0))
     assert not pace.emulate(Emulation(device="d", slowdown=4.0, load_factor=2.0))
 
 
 def test_without_a_profile_the_time_it_took_is_stretched() -> None:
-    pace = Pace(emulated=True)
+    pace = DeviceSpeed(emulated=True)
     pace.emulate(Emulation(device="d", slowdown=2.0, load_factor=2.0))
     nominal = pace.nominal("m", 0, 1, lambda: 0.0)
     assert nominal is not None
@@ -50,7 +50,7 @@ def test_without_a_profile_the_time_it_took_is_stretched() -> None:
 
 
 def test_unprofiled_segments_are_ranked_by_their_operations() -> None:
-    pace = Pace()
+    pace = DeviceSpeed()
     assert pace.expected_ms(MANIFEST, 0, 2) < pace.expected_ms(MANIFEST, 2, 3)
     pace.learn(MANIFEST.model, PROFILE)
     assert pace.expected_ms(MANIFEST, 0, 2) == pytest.approx(3.5)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from broker.embedded import EmbeddedBroker
-from services.executor import frames
+from services.executor.feature_maps import decode_feature_map, encode_tensors
 from services.executor.outbox import Outbox
 from services.executor.segments.coding import Coder
 from services.executor.segments.engine import EngineSettings
-from services.executor.sending import Attempts, Sender
+from services.executor.sender import AttemptTracker, Sender
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
 from shared.bus.connection import Connection
@@ -53,11 +53,11 @@ class Link:
     peer: BrokerTransport
 
     async def put(self, name: str, size_bytes: int, attempt: int = 1) -> None:
-        tensors = frames.encode_tensors({"x": np.zeros(size_bytes, np.uint8)}, RAW, CODER)
+        tensors = encode_tensors({"x": np.zeros(size_bytes, np.uint8)}, RAW, CODER)
         await self.sender.put(header(name, attempt), tensors)
 
     async def arrived(self) -> str:
-        return frames.decode((await anext(self.peer)).buffer, CODER.registry).header.request_id
+        return decode_feature_map((await anext(self.peer)).buffer, CODER.registry).header.request_id
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ async def link() -> AsyncIterator[Link]:
         peer = await stack.enter_async_context(BrokerTransport.open(settings, "peer"))
         transport = ShapedTransport(inner, {"peer": LinkRate(bandwidth_mbps=1.0)})
         outbox = Outbox("me", control)
-        sender = Sender("me", transport, TransferLedger("me"), outbox, Attempts())
+        sender = Sender("me", transport, TransferLedger("me"), outbox, AttemptTracker())
         async with asyncio.TaskGroup() as group:
             task = group.create_task(sender.run())
             yield Link(sender, ear, peer)
@@ -97,7 +97,7 @@ async def test_another_request_s_answer_stops_nothing(link: Link) -> None:
 
 
 def test_an_attempt_is_stale_once_a_newer_one_was_here() -> None:
-    attempts = Attempts()
+    attempts = AttemptTracker()
     attempts.note(header("a", attempt=2))
     attempts.note(header("a", attempt=1))
     assert attempts.is_stale(header("a", attempt=1))

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeVar
 
-from services.executor.segments.queueing import OrderedQueue, Ticket
+from services.executor.segments.compute_queue import ComputeQueue, Ticket
 from shared.policy import QueueDiscipline
 
 Value = TypeVar("Value")
@@ -18,7 +18,7 @@ _STOP_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Done(Generic[Value]):
+class ProcessorResult(Generic[Value]):
     """What a job made, and when.
 
     Attributes:
@@ -36,7 +36,7 @@ class Done(Generic[Value]):
 class _Job:
     work: Callable[[], Any]
     nominal_ms: Callable[[float], float] | None
-    future: "asyncio.Future[Done[Any]]"
+    future: "asyncio.Future[ProcessorResult[Any]]"
     queued_s: float
     abandoned: bool = False
 
@@ -45,7 +45,7 @@ class _Job:
 class Processor:
     """Computes one job at a time, off the event loop. Open it with `Processor.open`."""
 
-    _queue: OrderedQueue[_Job] = field(default_factory=OrderedQueue, init=False)
+    _queue: ComputeQueue[_Job] = field(default_factory=ComputeQueue, init=False)
     _change: threading.Condition = field(default_factory=threading.Condition, init=False)
     _stopping: threading.Event = field(default_factory=threading.Event, init=False)
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop, init=False)
@@ -77,7 +77,7 @@ class Processor:
         *,
         discipline: QueueDiscipline | None = None,
         nominal_ms: Callable[[float], float] | None = None,
-    ) -> Done[Value]:
+    ) -> ProcessorResult[Value]:
         """Queue a job and wait for it. The caller bounds how many wait.
 
         Args:
@@ -93,7 +93,7 @@ class Processor:
             self._queue.push(job, ticket)
             self._change.notify()
         try:
-            done: Done[Value] = await job.future
+            done: ProcessorResult[Value] = await job.future
         finally:
             job.abandoned = True
         return done
@@ -121,9 +121,9 @@ class Processor:
             end_s = started_s + job.nominal_ms(1000 * (time.monotonic() - started_s)) / 1000
             self._stopping.wait(max(0.0, end_s - time.monotonic()))
         compute_ms = 1000 * (time.monotonic() - started_s)
-        self._tell(job, Done(value, 1000 * (started_s - job.queued_s), compute_ms), None)
+        self._tell(job, ProcessorResult(value, 1000 * (started_s - job.queued_s), compute_ms), None)
 
-    def _tell(self, job: _Job, done: Done[Any] | None, error: BaseException | None) -> None:
+    def _tell(self, job: _Job, done: ProcessorResult[Any] | None, error: BaseException | None) -> None:
         def settle() -> None:
             if job.future.done():
                 return

@@ -1,12 +1,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.executor.segments.queueing import OrderedQueue, Ticket, discipline_called
+from services.executor.segments.compute_queue import ComputeQueue, Ticket, discipline_called
 from shared.policy import QueueDiscipline
 
 
 def order(discipline: QueueDiscipline, *tickets: Ticket) -> list[int]:
-    queue: OrderedQueue[int] = OrderedQueue()
+    queue: ComputeQueue[int] = ComputeQueue()
     queue.discipline = discipline
     for number, ticket in enumerate(tickets):
         queue.push(number, ticket)
@@ -39,7 +39,7 @@ def test_earliest_deadline_first_leaves_those_without_for_last() -> None:
 
 
 def test_the_discipline_may_change_while_jobs_wait() -> None:
-    queue: OrderedQueue[str] = OrderedQueue()
+    queue: ComputeQueue[str] = ComputeQueue()
     queue.push("long", Ticket("a", 9))
     queue.push("short", Ticket("a", 1))
     queue.discipline = QueueDiscipline.SHORTEST_JOB_FIRST

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from services.executor.segments.compute import Processor
-from services.executor.segments.queueing import Ticket
+from services.executor.segments.compute_queue import Ticket
+from services.executor.segments.processor import Processor
 from shared.policy import QueueDiscipline
 
 T = Ticket("s")
