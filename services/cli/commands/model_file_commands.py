@@ -1,6 +1,5 @@
 """Look at model files and split them, offline: `segue model inspect` and `segue split`."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -60,31 +59,22 @@ def split(
     DIR gets segment_0.onnx, segment_1.onnx, ... and split.json, which says what goes in and out of each of them, and
     how far the chain of segments is from the whole model.
     """
-    from shared.model.onnx_file import extract_segment, load_model, verify_chain
-    from shared.model.segments import segment_bounds
+    from shared.model.onnx_file import split as split_file
 
-    loaded = load_model(model, input_shapes=read_shapes(input_shape), max_cut_tensors=max_cut_tensors)
-    bounds = segment_bounds(loaded, _cuts(at))
-    segments = [extract_segment(loaded, start, stop) for start, stop in bounds]
-    report = verify_chain(model, segments, loaded.analysis.input, seed=seed)
-    described = [
-        {
-            "file": f"segment_{index}.onnx",
-            "inputs": loaded.partition.boundary(start),
-            "outputs": loaded.partition.boundary(stop),
-            "blocks": [start, stop],
-            "size_bytes": len(segments[index]),
-        }
-        for index, (start, stop) in enumerate(bounds)
-    ]
-    result = {"model": {"file": model.name, "sha256": loaded.sha256}, "segments": described, **asdict(report)}
-    _write(out, segments, result)
-    if report.max_rel_error > _TOLERANCE:
-        notes().print(f"warning: the chain of segments is not the whole model: it is off by {report.max_abs_error:.3g}")
+    parts = split_file(
+        model, _cuts(at), input_shapes=read_shapes(input_shape), max_cut_tensors=max_cut_tensors, seed=seed
+    )
+    try:
+        parts.write(out)
+    except OSError as exc:
+        raise InputError(f"cannot write to {out}: {exc.strerror or exc}") from exc
+    if parts.report.max_rel_error > _TOLERANCE:
+        error = parts.report.max_abs_error
+        notes().print(f"warning: the chain of segments is not the whole model: it is off by {error:.3g}")
     if as_json:
-        print_json(result)
+        print_json(parts.describe())
     else:
-        _show_split(result, out)
+        _show_split(parts.describe(), out)
 
 
 def read_shapes(options: list[str] | None) -> dict[str, tuple[int, ...]]:
@@ -110,16 +100,6 @@ def _cuts(text: str) -> tuple[int, ...]:
         return tuple(int(cut) for cut in text.split(","))
     except ValueError:
         raise InputError(f"--at {text!r} is not of the form 3,7") from None
-
-
-def _write(folder: Path, segments: list[bytes], result: dict[str, Any]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for description, data in zip(result["segments"], segments, strict=True):
-            (folder / description["file"]).write_bytes(data)
-        (folder / "split.json").write_text(json.dumps(result, indent=2) + "\n")
-    except OSError as exc:
-        raise InputError(f"cannot write to {folder}: {exc.strerror or exc}") from exc
 
 
 def _inspection(analysis: ModelAnalysis) -> dict[str, Any]:

@@ -1,7 +1,18 @@
-"""The one package of `shared` that reads, writes and runs ONNX files."""
+"""ONNX files: the only package of `shared` that reads, writes and runs them."""
 
 from shared.model.onnx_file.reading import load_model
+from shared.model.onnx_file.splitting import ModelSplit, split
 from shared.model.onnx_file.verification import ChainReport, Verifier, verify_chain
 from shared.model.onnx_file.writing import extract_segment, to_bytes, write_onnx
 
-__all__ = ["ChainReport", "Verifier", "extract_segment", "load_model", "to_bytes", "verify_chain", "write_onnx"]
+__all__ = [
+    "ChainReport",
+    "ModelSplit",
+    "Verifier",
+    "extract_segment",
+    "load_model",
+    "split",
+    "to_bytes",
+    "verify_chain",
+    "write_onnx",
+]
