@@ -1,11 +1,15 @@
-"""What a monitor is told when it starts: one frozen value."""
+"""Configuration of a monitor, one frozen value."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from services.monitor.link_prober import ProbeSettings
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.service_runtime import InputError
+
+# The service name of a monitor is this prefix and the name of its device.
+MONITOR_PREFIX: Final = "monitor-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,15 +18,15 @@ class MonitorConfig:
 
     Attributes:
         device: name of the device, the same as its executor's.
-        broker: where the broker is.
-        emulated: obey the `Emulation` of this device.
+        broker: address and credentials of the broker.
+        emulated: whether the monitor applies the `Emulation` of this device.
         threads: threads that segments use on this device.
         sample_interval_s: pause between samples of the device.
-        observation_age_s: without an observation of the executor for so long, the load factor is probed.
+        observation_age_s: the load factor is probed after so long without an observation of the executor.
         change_threshold: relative change of an estimate that is published.
-        heartbeat_s: longest silence.
-        probing: when and how much links are probed.
-        connect_timeout_s: bound on the first connection; none to keep trying.
+        heartbeat_s: longest time between two publications.
+        probing: when links are probed, and with how many bytes.
+        connect_timeout_s: limit of the first connection attempt; none for no limit.
     """
 
     device: str
@@ -47,7 +51,3 @@ class MonitorConfig:
     def service_name(self) -> str:
         """The name under which the monitor's presence is published."""
         return f"{MONITOR_PREFIX}{self.device}"
-
-
-MONITOR_PREFIX = "monitor-"
-"""A monitor's service name is this and its device."""

@@ -1,4 +1,4 @@
-"""Emulated conditions: probes are held back as the emulated link would, computations stretched as the load would."""
+"""Emulated conditions of a device: delays of its links and its load factor."""
 
 import asyncio
 import math
@@ -11,7 +11,10 @@ _UNLIMITED = LinkRate(math.inf)
 
 
 class EmulatedConditions:
-    """What the device pretends. A real device, or one that has not been told, holds nothing back."""
+    """The emulation in force for one device; without any, messages are not delayed.
+
+    Invariant: a link keeps its schedule while its rate changes, so that messages on it stay in order.
+    """
 
     def __init__(self) -> None:
         """Begin without limits."""
@@ -21,7 +24,7 @@ class EmulatedConditions:
         self._clock = asyncio.get_running_loop()
 
     def obey(self, emulation: Emulation) -> None:
-        """Pretend this from now on; links that are not mentioned have no limit."""
+        """Apply an emulation from now on; links that it does not list have no limit."""
         self.load_factor = emulation.load_factor
         rates = {link.target: LinkRate(link.bandwidth_mbps, link.latency_ms) for link in emulation.links}
         now_s = self._clock.time()
@@ -34,15 +37,16 @@ class EmulatedConditions:
         self._changed.ring()
 
     async def until_delivered(self, target: str, size_bytes: int, timeout_s: float) -> bool:
-        """Wait until a message would be at the other end of the link; follow the link's changes meanwhile.
+        """Wait as long as the emulated link delays a message, following changes of the link.
 
         Returns:
-            Whether it would be there within `timeout_s`; otherwise it is lost.
+            Whether the message arrives within `timeout_s`; otherwise it is lost.
         """
         schedule = self._links.get(target)
         if schedule is None:
             return True
         deadline_s = self._clock.time() + timeout_s
+        # `change` moves the delivery times of bookings, so the loop reads this one again after every wake-up.
         booking = schedule.book(self._clock.time(), size_bytes)
         try:
             while (now_s := self._clock.time()) < booking.deliver_at_s:

@@ -1,4 +1,4 @@
-"""What a monitor hears, decoded once at the boundary. Pure."""
+"""Messages that a monitor receives, decoded once at the boundary."""
 
 from shared.bus import topics
 from shared.messages.base import MessageError
@@ -17,18 +17,20 @@ Inbound = Presence | ServicePresence | ComputeObservation | TransferObservation 
 
 
 def subscriptions(device: str, *, emulated: bool) -> dict[str, int]:
-    """Return the topic filters of a monitor's control connection and their quality of service."""
-    found = {topics.ANY_PRESENCE: 1, topics.ANY_SERVICE: 1, topics.observations(device): 1}
+    """Return the topic filters of a monitor's control connection, each with its MQTT quality of service."""
+    filters = {topics.ANY_PRESENCE: 1, topics.ANY_SERVICE: 1, topics.observations(device): 1}
     if emulated:
-        found[topics.emulation(device)] = 1
-    return found
+        filters[topics.emulation(device)] = 1
+    return filters
 
 
 def decode(topic: str, payload: bytes | memoryview) -> Inbound | None:
-    """Return what has been heard; none for a cleared retained message that means nothing.
+    """Return the message on a topic; none for a cleared retained message without a meaning.
+
+    An empty payload clears a retained message: a cleared presence means offline, a cleared emulation means no limits.
 
     Raises:
-        MessageError: it is none of the messages that a monitor hears.
+        MessageError: the payload is malformed, or a monitor does not receive this topic.
     """
     parts = topic.split("/")
     match parts:
@@ -43,4 +45,4 @@ def decode(topic: str, payload: bytes | memoryview) -> Inbound | None:
             return Emulation.decode(payload) if payload else Emulation(device=parts[1])
         case ["devices", _, "probes"]:
             return Probe.decode(payload)
-    raise MessageError("a topic that a monitor does not know")
+    raise MessageError("a monitor does not receive this topic")

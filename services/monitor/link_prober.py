@@ -1,34 +1,39 @@
-"""What a monitor knows of its links, and when it probes them: events in, probes to send out. Pure."""
+"""Decides which link of a device is probed when, and keeps the estimates of its links.
+
+A state machine without input and output: methods take events and return the probe to send.
+"""
 
 import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
-from services.monitor.estimate import LinkEstimator
+from services.monitor.link_estimator import LinkEstimator
 from shared.link_time import bytes_within, transmission_ms
 from shared.messages.devices import LinkEstimate, TransferObservation
 
-MAX_PEERS = 256
+# Bounds memory however many device names appear on the broker.
+MAX_PEERS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeSettings:
-    """When links are probed, and how much.
+    """When links are probed, and with how many bytes.
 
     Attributes:
         idle_s: a link without transfers for so long is probed.
-        doubt_s: pause between probes of a link that is new or has just contradicted its estimate.
-        share: greatest part of a link's time that probes may take; slow links are probed less often for it.
-        target_ms: a padded probe should be under way so long: well above what scheduling adds.
+        doubt_s: pause between probes of a link that is new or whose last sample deviated.
+        share: largest part of a link's time that probes may take; slow links are probed less often.
+        target_ms: desired transmission time of a padded probe, well above the jitter of the scheduler.
         least_bytes: smallest padded probe.
         most_bytes: largest padded probe.
-        first_bytes: padded probe of an unknown link.
-        repeats: padded probes one after the other, of which the fastest counts; one is enough if it says nothing new.
-        timeout_s: a tiny probe without an echo is lost then; a padded one is given up at four times that.
+        first_bytes: padded probe of a link without an estimate.
+        repeats: padded probes in a row, of which the fastest counts; one is enough if it confirms the estimate.
+        timeout_s: a tiny probe without an echo is lost after this; a padded one after four times this.
         losses: consecutive lost probes after which a link counts as down.
-        jitter: pauses are longer or shorter by up to this part, at random, so that monitors that began together do not
-            probe each other at the same moments for ever.
+        jitter: pauses vary at random by up to this part, so that monitors that began together do not keep probing
+            each other at the same moments.
         yield_s: longest wait for a peer that is probing this device.
     """
 
@@ -48,12 +53,12 @@ class ProbeSettings:
 
 @dataclass(frozen=True, slots=True)
 class SendProbe:
-    """Send a probe now.
+    """A probe to send now.
 
     Attributes:
-        target: to the monitor of this device.
-        probe_id: comes back in the echo.
-        padding_bytes: 0 for a tiny one.
+        target: device whose monitor echoes the probe.
+        probe_id: returned in the echo.
+        padding_bytes: 0 for a tiny probe.
     """
 
     target: str
@@ -63,44 +68,65 @@ class SendProbe:
 
 @dataclass(slots=True)
 class _Outstanding:
+    """A probe without an echo so far.
+
+    Attributes:
+        fastest_ms: shortest round trip of the padded probes before it in its row.
+        left: padded probes that follow it in its row.
+    """
+
     padding_bytes: int = 0
     probe_id: str = ""
     sent_s: float = 0.0
     is_overdue: bool = False
     fastest_ms: float = math.inf
-    """Round trip of those before it."""
     left: int = 0
-    """Padded probes that follow it."""
 
 
 @dataclass(slots=True)
 class _Peer:
+    """A device that is online, and the link to it.
+
+    Attributes:
+        boot_id: of its executor; another one means a restart.
+        due_s: when the next probe is due.
+        transfer_s: when the last transfer was observed; none before the first.
+        probing_until_s: estimated end of its probes of this device.
+        outstanding: the only probe under way to it.
+        lost: consecutive lost probes.
+    """
+
     boot_id: str = ""
     link: LinkEstimator = field(default_factory=LinkEstimator)
     due_s: float = 0.0
     transfer_s: float | None = None
     probing_until_s: float = -math.inf
-    """Until then it is probably probing this device."""
     outstanding: _Outstanding | None = None
     lost: int = 0
 
 
 class LinkProber:
-    """The links from this device to every other that is online. Times are monotonic seconds.
+    """The links from this device to every other device that is online. Times are monotonic seconds.
 
-    A tiny message, whose round trip is twice the latency, is followed by padded ones, whose round trip is longer by
-    what the padding takes; the fastest counts, because whatever disturbs them makes them slower. Only one link is
-    probed at a time, because all of them may share one cable. And of two devices only one probes the other at a time,
-    because an echo that waits behind a padded probe, or a padded probe behind an echo, makes the link seem slower. If
-    both begin at the same moment, the one whose name comes first goes on.
+    One round of probes starts with a tiny message, whose round trip is twice the latency. Padded messages follow, whose
+    round trip is longer by the transmission time of the padding. The fastest counts, since disturbances only delay.
+
+    Rules:
+        - One link is probed at a time, because all links may share one cable.
+        - Of two devices only one probes the other at a time. An echo that queues behind a padded probe, or a padded
+          probe behind an echo, would make the link look slower.
+        - If both begin at the same moment, the device whose name sorts first continues.
+        - A link with enough observed transfers is not probed with padding.
+
+    Invariant: a peer has at most one probe outstanding, and an echo counts only if its `probe_id` is that probe's.
     """
 
     def __init__(self, device: str, settings: ProbeSettings | None = None) -> None:
         """Begin without peers.
 
         Args:
-            device: this device.
-            settings: when and how much to probe.
+            device: name of this device.
+            settings: none for the defaults.
         """
         self._device = device
         self._settings = settings or ProbeSettings()
@@ -110,7 +136,7 @@ class LinkProber:
         self._random = random.Random(device)
 
     def device_online(self, device: str, boot_id: str, now_s: float) -> None:
-        """A device is there. One that has started anew is measured anew."""
+        """Add a device; a restarted one (another `boot_id`) loses its estimates."""
         if device == self._device or (device not in self._peers and len(self._peers) >= MAX_PEERS):
             return
         known = self._peers.get(device)
@@ -118,11 +144,11 @@ class LinkProber:
             self._peers[device] = _Peer(boot_id=boot_id, due_s=now_s)
 
     def device_offline(self, device: str) -> None:
-        """A device is gone, and its link with it."""
+        """Remove a device and the estimates of its link."""
         self._peers.pop(device, None)
 
     def monitor_online(self, device: str, now_s: float) -> None:
-        """A device's monitor is there to echo probes."""
+        """Record that a device's monitor can echo probes."""
         if len(self._monitors) < MAX_PEERS:
             self._monitors.add(device)
         if (peer := self._peers.get(device)) is not None:
@@ -130,14 +156,14 @@ class LinkProber:
             peer.due_s = min(peer.due_s, now_s)
 
     def monitor_offline(self, device: str) -> None:
-        """A device's monitor is gone: what is known of the link stays, until transfers say otherwise."""
+        """Record that a device's monitor is gone; the estimates of the link stay and follow transfers only."""
         self._monitors.discard(device)
         if (peer := self._peers.get(device)) is not None:
             peer.outstanding = None
             peer.lost = 0
 
     def observed(self, transfer: TransferObservation, now_s: float) -> bool:
-        """Take what the executor saw of a transfer; return whether it says something of a known link."""
+        """Take an observed transfer of the executor; return whether its target is a known device."""
         peer = self._peers.get(transfer.target)
         if peer is None:
             return False
@@ -149,14 +175,15 @@ class LinkProber:
         return True
 
     def probed(self, sender: str, now_s: float) -> None:
-        """A probe of another device has come in; its next one may follow."""
+        """Record a probe of another device, and estimate when its round of probes ends."""
         if (peer := self._peers.get(sender)) is not None:
             padded_ms = peer.link.expected_ms(self._padding_bytes(peer)) or self._settings.target_ms
+            # The padded probe that follows: a round trip, half as long again as expected, and 20 ms of scheduling.
             following_s = (2 * (peer.link.latency_ms or 0.0) + 1.5 * padded_ms + 20.0) / 1000
             peer.probing_until_s = now_s + min(following_s, self._settings.yield_s)
 
     def echoed(self, sender: str, probe_id: str, now_s: float) -> SendProbe | None:
-        """Take an echo; return the padded probe that follows, if one does."""
+        """Take an echo; return the padded probe that follows in the same round, if any."""
         peer = self._peers.get(sender)
         if peer is None or peer.outstanding is None or peer.outstanding.probe_id != probe_id:
             return None
@@ -164,6 +191,7 @@ class LinkProber:
         round_trip_ms = 1000 * (now_s - probe.sent_s)
         if not probe.padding_bytes:
             peer.link.add_round_trip(round_trip_ms)
+            # Both devices have begun a round: this one yields if the other's name sorts first.
             if peer.probing_until_s > now_s and sender < self._device:
                 peer.due_s = peer.probing_until_s
                 return None
@@ -176,13 +204,14 @@ class LinkProber:
             if probe.left and not is_enough:
                 again = _Outstanding(probe.padding_bytes, fastest_ms=fastest_ms, left=probe.left - 1)
                 return self._send(sender, peer, again, now_s)
+            # An overdue probe has bounded the estimate already; its own time replaces the bound.
             measured_ms = round_trip_ms if probe.is_overdue else fastest_ms
             peer.link.add_probe(probe.padding_bytes, measured_ms, ended_s=now_s)
         self._plan_next(peer, now_s)
         return None
 
     def tick(self, now_s: float) -> SendProbe | None:
-        """Give up probes that are lost, and return the probe to send now, if any."""
+        """Drop lost probes; return the probe to send now, if any."""
         for peer in self._peers.values():
             self._expire(peer, now_s)
         if any(self._blocks_others(peer, now_s) for peer in self._peers.values()):
@@ -201,7 +230,7 @@ class LinkProber:
         return max(now_s + 0.01, min(times))
 
     def estimates(self) -> tuple[LinkEstimate, ...]:
-        """Return what is known of every link that is up, by target."""
+        """Return the estimate of every link that is up, by target."""
         return tuple(
             LinkEstimate(
                 target=name,
@@ -236,10 +265,11 @@ class LinkProber:
         )
 
     def _is_busy(self, peer: _Peer, now_s: float) -> bool:
-        """Whether transfers tell enough of the link."""
+        """Return whether observed transfers make padded probes unnecessary."""
         return peer.transfer_s is not None and now_s - peer.transfer_s < self._settings.idle_s and peer.link.is_settled
 
     def _plan_next(self, peer: _Peer, now_s: float) -> None:
+        """Set when the link is probed next: rarely once settled, and never more than `share` of a slow link's time."""
         settings, bandwidth_mbps = self._settings, peer.link.bandwidth_mbps
         pause_s = settings.idle_s if peer.link.is_settled else settings.doubt_s
         if bandwidth_mbps is not None:
@@ -249,6 +279,7 @@ class LinkProber:
         peer.due_s = now_s + pause_s * self._random.uniform(1 - settings.jitter, 1 + settings.jitter)
 
     def _expire(self, peer: _Peer, now_s: float) -> None:
+        """Treat a probe past its deadline: a padded one is overdue first, then lost; a tiny one is lost."""
         probe = peer.outstanding
         if probe is None or now_s < self._deadline_s(peer):
             return
@@ -262,6 +293,7 @@ class LinkProber:
         peer.due_s = now_s + (self._settings.doubt_s if peer.lost < self._settings.losses else self._settings.idle_s)
 
     def _deadline_s(self, peer: _Peer) -> float:
+        """Return when the outstanding probe is next overdue or lost."""
         probe = peer.outstanding
         if probe is None:
             return 0.0
@@ -273,9 +305,11 @@ class LinkProber:
         expected_ms = peer.link.expected_ms(probe.padding_bytes)
         if expected_ms is None:
             return probe.sent_s + timeout_s
+        # Three times the expected time and 50 ms exceed every ordinary disturbance.
         overdue_s = (3 * expected_ms + 2 * (peer.link.latency_ms or 0.0) + 50.0) / 1000
         return probe.sent_s + min(max(overdue_s, 0.1), timeout_s)
 
     def _blocks_others(self, peer: _Peer, now_s: float) -> bool:
         probe = peer.outstanding
+        # A probe that is probably lost must not stop the probes of all other links.
         return probe is not None and now_s - probe.sent_s < self._settings.timeout_s / 3

@@ -1,4 +1,4 @@
-"""The monitor: samples its device, measures its links, and publishes what has changed."""
+"""The monitor service: samples its device, measures its links, and publishes changes."""
 
 import asyncio
 import logging
@@ -8,15 +8,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import assert_never
+from typing import Final, assert_never
 
 from services.monitor.change_detector import ChangeDetector, MonitoredQuantity
 from services.monitor.config import MONITOR_PREFIX, MonitorConfig
-from services.monitor.device_sample import DeviceSample, DeviceSampler
+from services.monitor.device_sampler import DeviceSample, DeviceSampler
 from services.monitor.emulated_conditions import EmulatedConditions
-from services.monitor.estimate import LoadEstimator
 from services.monitor.inbound import Inbound, decode, subscriptions
 from services.monitor.link_prober import LinkProber, SendProbe
+from services.monitor.load_estimator import LoadEstimator
 from shared.bus import topics
 from shared.bus.connection import Connection, Received, Will
 from shared.bus.errors import BusError
@@ -37,35 +37,41 @@ from shared.messages.devices import (
 from shared.messages.reject_counter import RejectCounter
 from shared.service_runtime import new_boot_id, segue_version
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
-_FAREWELL_S = 2.0
-_RETRY_S = 1.0
-_DOUBT_PAUSE_S = 0.1
-_MAX_SENDING = 64
-"""Probes and echoes under way at the same time; more are dropped, as a network would."""
-_LATENCY_FLOOR_MS = 2.0
-"""Changes of a latency below this are no news."""
+# Limit of the last publication while the service stops.
+_FAREWELL_S: Final = 2.0
+_RETRY_S: Final = 1.0
+# Pause between samples while the last one deviated from the load estimate.
+_DOUBT_PAUSE_S: Final = 0.1
+# Probes and echoes under way at the same time; more are dropped, as on a congested network.
+_MAX_SENDING: Final = 64
+# Changes of a latency below this are not published.
+_LATENCY_FLOOR_MS: Final = 2.0
 
 
 async def serve(config: MonitorConfig) -> None:
     """Run the monitor of a device until it is cancelled.
 
     Raises:
-        BusError: the broker is not reached in time, or refuses access.
+        BusError: the broker is unreachable or refuses access.
         InputError: another process monitors a device of this name.
     """
     await Monitor(config).run()
 
 
 class Monitor:
-    """One device's monitor: the shell around `LinkProber`, `LoadEstimator` and `ChangeDetector`."""
+    """The monitor of one device: the shell around `LinkProber`, `LoadEstimator` and `ChangeDetector`.
+
+    One task per duty runs on the event loop. Tasks share the estimators and wake each other through the `_dirty`
+    events. An event is cleared before its state is read, so that no change between the two is lost.
+    """
 
     def __init__(self, config: MonitorConfig) -> None:
-        """Prepare; nothing is connected yet. Call it in the event loop that runs it."""
+        """Prepare without connecting. Call it in the event loop that runs the monitor."""
         self._config = config
         self._clock: Callable[[], float] = asyncio.get_running_loop().time
-        self._book = LinkProber(config.device, config.probing)
+        self._prober = LinkProber(config.device, config.probing)
         self._load = LoadEstimator()
         self._conditions = EmulatedConditions()
         self._sampler = DeviceSampler(self._clock, threads=config.threads, emulated=config.emulated)
@@ -78,18 +84,18 @@ class Monitor:
         self._links_dirty = asyncio.Event()
         self._load_dirty = asyncio.Event()
         self._probes_dirty = asyncio.Event()
-        # Random, because what carries it may compress; made once, because that takes longer than sending it.
+        # Random, because a carrier may compress it. Made once, because making it takes longer than sending it.
         self._padding = os.urandom(max(config.probing.most_bytes, config.probing.first_bytes))
         self._sending = 0
         self._is_announced = False
 
     async def run(self) -> None:
-        """Connect, measure and publish until cancelled; then say goodbye."""
+        """Connect, measure and publish until cancelled; then publish that the monitor is offline."""
         config = self._config
         async with AsyncExitStack() as stack:
             claim = NameClaim.of_service(self._presence(State.ONLINE), "give this device a name of its own, --device")
             await stack.enter_async_context(hold_name(config.broker, claim, config.connect_timeout_s))
-            # Probes have a connection of their own, so that control never waits behind padding.
+            # Probes have a separate connection, so that control messages never queue behind padding.
             probes = await stack.enter_async_context(
                 Connection.open(
                     config.broker,
@@ -111,7 +117,7 @@ class Monitor:
                 await self._announce(control)
                 await self._measure(control, probes)
             finally:
-                await self._say_goodbye(control)
+                await self._publish_offline(control)
 
     async def _measure(self, control: Connection, probes: Connection) -> None:
         async with asyncio.TaskGroup() as group:
@@ -127,17 +133,20 @@ class Monitor:
             await self._announce(control)
 
     async def _announce(self, control: Connection) -> None:
-        """Listen first, so that who hears of this monitor can talk to it; then say what it owns."""
+        """Subscribe, then publish presence and estimates.
+
+        The order matters: a peer that sees the presence may send at once.
+        """
         self._is_announced = True
         for topic_filter, qos in subscriptions(self._config.device, emulated=self._config.emulated).items():
             await control.subscribe(topic_filter, qos)
         await control.publish(
             topics.service(self._config.service_name), self._presence(State.ONLINE).encode(), retain=True, qos=1
         )
-        if estimates := self._book.estimates():
+        if estimates := self._prober.estimates():
             await self._send_links(control, estimates)
 
-    async def _say_goodbye(self, control: Connection) -> None:
+    async def _publish_offline(self, control: Connection) -> None:
         try:
             await control.publish(
                 topics.service(self._config.service_name),
@@ -146,7 +155,7 @@ class Monitor:
                 timeout_s=_FAREWELL_S,
             )
         except BusError as error:
-            LOGGER.debug("could not say goodbye: %s", error)
+            _LOGGER.debug("the monitor's absence is not published: %s", error)
 
     def _presence(self, state: State) -> ServicePresence:
         return ServicePresence(
@@ -168,7 +177,7 @@ class Monitor:
             return decode(received.topic, received.payload)
         except MessageError as error:
             if self._rejects.add(received.topic, str(error)):
-                LOGGER.warning("dropped a message on %s: %s", received.topic, error)
+                _LOGGER.warning("dropped a message on %s: %s", received.topic, error)
             return None
 
     def _handle(self, message: Inbound) -> None:
@@ -176,36 +185,36 @@ class Monitor:
         match message:
             case Presence():
                 if message.state is State.ONLINE:
-                    self._book.device_online(message.device, message.boot_id, now_s)
+                    self._prober.device_online(message.device, message.boot_id, now_s)
                 else:
-                    self._book.device_offline(message.device)
+                    self._prober.device_offline(message.device)
                 self._links_dirty.set()
             case ServicePresence():
-                self._hear_of_service(message, now_s)
+                self._service_changed(message, now_s)
             case ComputeObservation():
                 self._observed_s = now_s
                 self._load.add(message.measured_ms, message.idle_ms)
                 self._load_dirty.set()
             case TransferObservation():
-                if self._book.observed(message, now_s):
+                if self._prober.observed(message, now_s):
                     self._links_dirty.set()
             case Emulation():
                 if self._config.emulated:
                     self._conditions.obey(message)
             case Probe():
-                LOGGER.debug("a probe that came in on the control connection is ignored")
+                _LOGGER.debug("ignored a probe on the control connection")
             case _:
                 assert_never(message)
         self._probes_dirty.set()
 
-    def _hear_of_service(self, service: ServicePresence, now_s: float) -> None:
+    def _service_changed(self, service: ServicePresence, now_s: float) -> None:
         if service.role != "monitor" or not service.name.startswith(MONITOR_PREFIX):
             return
         device = service.name.removeprefix(MONITOR_PREFIX)
         if service.state is State.ONLINE:
-            self._book.monitor_online(device, now_s)
+            self._prober.monitor_online(device, now_s)
         else:
-            self._book.monitor_offline(device)
+            self._prober.monitor_offline(device)
 
     async def _listen_to_probes(self, probes: Connection, group: asyncio.TaskGroup) -> None:
         async for received in probes:
@@ -214,11 +223,11 @@ class Monitor:
             if not isinstance(message, Probe) or message.sender == self._config.device:
                 continue
             if message.kind == "probe":
-                self._book.probed(message.sender, now_s)
+                self._prober.probed(message.sender, now_s)
                 echo = message.model_copy(update={"kind": "echo", "sender": self._config.device, "padding": b""})
                 self._begin_sending(group, probes, message.sender, echo)
                 continue
-            follower = self._book.echoed(message.sender, message.probe_id, now_s)
+            follower = self._prober.echoed(message.sender, message.probe_id, now_s)
             if follower is not None:
                 self._begin_probe(group, probes, follower)
             self._links_dirty.set()
@@ -227,13 +236,13 @@ class Monitor:
     async def _probe_links(self, probes: Connection, group: asyncio.TaskGroup) -> None:
         while True:
             self._probes_dirty.clear()
-            before = self._book.estimates()
-            probe = self._book.tick(self._clock())
+            before = self._prober.estimates()
+            probe = self._prober.tick(self._clock())
             if probe is not None:
                 self._begin_probe(group, probes, probe)
-            if self._book.estimates() != before:
+            if self._prober.estimates() != before:
                 self._links_dirty.set()
-            await _until(self._probes_dirty, self._book.next_tick_s(self._clock()) - self._clock())
+            await _until(self._probes_dirty, self._prober.next_tick_s(self._clock()) - self._clock())
 
     def _begin_probe(self, group: asyncio.TaskGroup, probes: Connection, probe: SendProbe) -> None:
         message = Probe(
@@ -254,23 +263,25 @@ class Monitor:
     async def _send_probe(self, probes: Connection, target: str, message: Probe) -> None:
         try:
             payload = message.encode()
+            # After four timeouts the sender has given the probe up.
             if await self._conditions.until_delivered(target, len(payload), self._config.probing.timeout_s * 4):
                 await probes.publish(topics.probes(target), payload, qos=0)
         except BusError as error:
-            LOGGER.debug("a probe to %s was lost: %s", target, error)
+            _LOGGER.debug("a probe to %s was lost: %s", target, error)
         finally:
             self._sending -= 1
 
     async def _sample_device(self) -> None:
-        """Sample on one thread; the load factor only while the executor tells nothing of it."""
+        """Sample on one thread; include the load factor only without recent observations of the executor."""
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1, thread_name_prefix="sample") as pool:
             while True:
-                is_told = self._observed_s is not None and (
+                is_observed = self._observed_s is not None and (
                     self._clock() - self._observed_s < self._config.observation_age_s
                 )
-                sample = await loop.run_in_executor(pool, partial(self._sampler.sample, with_load=not is_told))
+                sample = await loop.run_in_executor(pool, partial(self._sampler.sample, with_load=not is_observed))
                 if sample.load is not None:
+                    # The emulated load slows segments down, but not the probe's own computation.
                     self._load.add(sample.load.measured_ms * self._conditions.load_factor, sample.load.idle_ms)
                 self._sample = sample
                 self._load_dirty.set()
@@ -281,14 +292,14 @@ class Monitor:
         while True:
             await _until(self._links_dirty, self._silence_left_s(self._link_changes))
             self._links_dirty.clear()
-            estimates = self._book.estimates()
+            estimates = self._prober.estimates()
             quantities = _link_quantities(estimates)
             if self._link_changes.examine(quantities, self._clock()) is None:
                 continue
             try:
                 await self._send_links(control, estimates)
             except BusError as error:
-                LOGGER.warning("links are not published: %s", error)
+                _LOGGER.warning("links are not published: %s", error)
                 await asyncio.sleep(_RETRY_S)
                 continue
             self._link_changes.published(quantities, self._clock())
@@ -311,7 +322,7 @@ class Monitor:
                     topics.telemetry(self._config.device), self._telemetry(self._sample).encode(), qos=0
                 )
             except BusError as error:
-                LOGGER.warning("telemetry is not published: %s", error)
+                _LOGGER.warning("telemetry is not published: %s", error)
                 await asyncio.sleep(_RETRY_S)
                 continue
             self._load_changes.published(quantities, self._clock())
@@ -320,15 +331,12 @@ class Monitor:
         return Telemetry(
             device=self._config.device,
             sent_at_s=time.time(),
-            cpu_percent=sample.cpu_percent,
-            memory_used_bytes=sample.memory.used_bytes,
-            memory_total_bytes=sample.memory.total_bytes,
-            temperature_c=sample.temperature_c,
-            power_w=sample.power_w,
             load_factor=self._load.load_factor,
+            **sample.readings,
         )
 
     def _silence_left_s(self, changes: ChangeDetector) -> float:
+        """Return the time until the heartbeat is due."""
         due_s = changes.next_heartbeat_s()
         return self._config.heartbeat_s if due_s is None else max(0.0, due_s - self._clock())
 
@@ -342,6 +350,7 @@ def _link_quantities(estimates: tuple[LinkEstimate, ...]) -> dict[str, Monitored
 
 
 async def _until(event: asyncio.Event, timeout_s: float) -> None:
+    """Wait for an event, at most `timeout_s`."""
     try:
         async with asyncio.timeout(max(0.0, timeout_s)):
             await event.wait()

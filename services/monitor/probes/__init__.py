@@ -1,1 +1,1 @@
-"""One file per measured quantity."""
+"""Sensors of the device, one file per measured quantity."""

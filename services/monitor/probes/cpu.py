@@ -1,15 +1,17 @@
-"""How busy the processor is."""
+"""Utilisation of the processor."""
 
 import psutil
 
+from services.monitor.probes.device_probe import Readings
+
 
 class CpuProbe:
-    """Use of all cores together since the last sample."""
+    """Utilisation of all cores together since the last sample, in percent (0 to 100)."""
 
     def __init__(self) -> None:
-        """Begin: the first sample tells what happened since now."""
+        """Start the first interval, which the first sample ends."""
         psutil.cpu_percent(interval=None)
 
-    def sample(self) -> float:
-        """Return the use in percent, 0 to 100."""
-        return psutil.cpu_percent(interval=None)
+    def sample(self, now_s: float) -> Readings:
+        """Return `cpu_percent`."""
+        return {"cpu_percent": psutil.cpu_percent(interval=None)}

@@ -1,7 +1,7 @@
-"""How much slower than idle the device computes when no segment runs that would tell.
+"""Slowdown of a fixed computation, measured while no segment runs that would show it.
 
-A short computation alone sees a throttled clock, but not a full run queue: the scheduler lets a task that has slept go
-first (2 ms took 2 ms beside six busy loops on two cores). So the runnable tasks are counted as well.
+A short computation shows a throttled clock but not a full run queue, because the scheduler prefers a task that has
+slept: 2 ms of work took 2 ms beside six busy loops on two cores. The probe therefore counts the runnable tasks too.
 """
 
 import hashlib
@@ -9,21 +9,23 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-LOADAVG = Path("/proc/loadavg")
-_BLOCK = bytes(64 * 1024)
-_TARGET_MS = 2.0
-_COUNTS = 5
-_COUNT_PAUSE_S = 0.01
+LOADAVG: Final = Path("/proc/loadavg")
+_BLOCK: Final = bytes(64 * 1024)
+_TARGET_MS: Final = 2.0
+# The run queue changes within milliseconds: one count says little, so several are averaged.
+_COUNTS: Final = 5
+_COUNT_PAUSE_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class LoadSample:
-    """The fixed computation, then and now.
+    """The fixed computation now and on the idle device.
 
     Attributes:
-        measured_ms: what it takes now, or would take with its turn in the run queue.
-        idle_ms: the least it ever took.
+        measured_ms: time that it takes now, the wait in the run queue included.
+        idle_ms: the shortest time so far.
     """
 
     measured_ms: float
@@ -31,16 +33,16 @@ class LoadSample:
 
 
 class LoadProbe:
-    """A fixed computation of about two milliseconds. Blocking: to be called from a thread, always the same."""
+    """A fixed computation of about two milliseconds. It blocks: call it from a thread, always the same."""
 
     def __init__(self, *, threads: int = 1, emulated: bool = False, loadavg: Path = LOADAVG) -> None:
         """Make a probe that calibrates itself with its first sample.
 
         Args:
             threads: threads that a segment would use.
-            emulated: other processes of this machine are not the device's load, so only the probe's own
-                processor time counts.
-            loadavg: where the kernel says how many tasks are runnable.
+            emulated: whether other emulated devices share the machine; only the probe's own processor time counts
+                then.
+            loadavg: file in which the kernel counts the runnable tasks.
         """
         self._threads = threads
         self._emulated = emulated
@@ -72,18 +74,19 @@ class LoadProbe:
         return max(1000 * (clock() - started_s), 1e-3)
 
     def _run_queue(self) -> float:
-        """Return how often the cores are wanted at the same time if a segment ran as well, at least 1."""
+        """Return the demand for cores over their number if a segment ran as well, at least 1."""
         others: list[int] = []
         for _ in range(_COUNTS):
             if (runnable := runnable_tasks(self._loadavg)) is None:
                 return 1.0
+            # The kernel counts this thread too.
             others.append(max(0, runnable - 1))
             time.sleep(_COUNT_PAUSE_S)
         return max(1.0, (sum(others) / len(others) + self._threads) / self._cores)
 
 
 def runnable_tasks(loadavg: Path = LOADAVG) -> int | None:
-    """Return how many tasks run or wait for a core now, the caller included; none where the kernel does not say."""
+    """Return the number of tasks that run or wait for a core, the caller included; none if the file has none."""
     try:
         return int(loadavg.read_text(encoding="ascii").split()[3].partition("/")[0])
     except (OSError, ValueError, IndexError):

@@ -1,24 +1,14 @@
-"""How much memory is in use."""
-
-from dataclasses import dataclass
+"""Physical memory of the device."""
 
 import psutil
 
-
-@dataclass(frozen=True, slots=True)
-class MemorySample:
-    """Physical memory of the device.
-
-    Attributes:
-        used_bytes: what cannot be had without swapping.
-        total_bytes: what there is.
-    """
-
-    used_bytes: int
-    total_bytes: int
+from services.monitor.probes.device_probe import Readings
 
 
-def sample_memory() -> MemorySample:
-    """Return the present use of memory."""
-    memory = psutil.virtual_memory()
-    return MemorySample(used_bytes=memory.total - memory.available, total_bytes=memory.total)
+class MemoryProbe:
+    """Physical memory in bytes: the total, and the part that is not available without swapping."""
+
+    def sample(self, now_s: float) -> Readings:
+        """Return `memory_used_bytes` and `memory_total_bytes`."""
+        memory = psutil.virtual_memory()
+        return {"memory_used_bytes": memory.total - memory.available, "memory_total_bytes": memory.total}

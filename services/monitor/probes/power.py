@@ -1,21 +1,29 @@
-"""What the device draws, where the kernel knows: RAPL energy counters, hwmon and INA power monitors, batteries."""
+"""Electrical power of the device, from RAPL energy counters, hwmon and INA power monitors, or a battery."""
 
 import contextlib
 from pathlib import Path
+from typing import Final
 
-SYSFS = Path("/sys")
-_MICRO = 1e-6
-_LONGEST_GAP_S = 60.0
+from services.monitor.probes.device_probe import Readings
+
+SYSFS: Final = Path("/sys")
+_MICRO: Final = 1e-6
+# An energy counter may wrap around more than once in a longer gap.
+_LONGEST_GAP_S: Final = 60.0
 
 
 class PowerProbe:
-    """Reads whichever source the device has; the first that answers is kept."""
+    """Power of the device in watts; none without a source.
+
+    Power monitors come first, since they measure the whole board. RAPL counters see the processor only, and a battery
+    only discharges while the device is unplugged.
+    """
 
     def __init__(self, sysfs: Path = SYSFS) -> None:
         """Look for sources.
 
         Args:
-            sysfs: where the kernel's view of the devices is mounted.
+            sysfs: mount point of the kernel's device tree.
         """
         self._rapl = _rapl_packages(sysfs)
         self._hwmon = sysfs / "class" / "hwmon"
@@ -23,34 +31,32 @@ class PowerProbe:
         self._energy: dict[Path, int] = {}
         self._read_s: float | None = None
 
-    def sample(self, now_s: float) -> float | None:
-        """Return the power in watts; none if nothing tells, and at the first sample of energy counters.
-
-        Args:
-            now_s: monotonic seconds.
-        """
-        for watts in (self._from_hwmon(), self._from_rapl(now_s), self._from_battery()):
-            if watts is not None:
-                return watts
-        return None
+    def sample(self, now_s: float) -> Readings:
+        """Return `power_w`; none also at the first sample of energy counters."""
+        # Every source is read every time: RAPL needs its previous counters even while another source comes first.
+        sources_w = (self._from_hwmon(), self._from_rapl(now_s), self._from_battery())
+        return {"power_w": next((power_w for power_w in sources_w if power_w is not None), None)}
 
     def _from_hwmon(self) -> float | None:
-        """Add up what power monitors report: `power*_input`, or voltage times current as INA3221 gives them."""
-        total_w, found = 0.0, False
+        """Return the sum of all power monitors: `power*_input`, or voltage times current (INA3221)."""
+        total_w, has_monitor = 0.0, False
         for chip in sorted(self._hwmon.glob("hwmon*")):
             for file in sorted([*chip.glob("power*_input"), *chip.glob("power*_average")]):
                 if (value := _number(file)) is not None:
-                    total_w, found = total_w + value * _MICRO, True
-            if any(chip.glob("power*")):
+                    total_w, has_monitor = total_w + value * _MICRO, True
+            # A chip with power registers derives them from the same voltages and currents. Every chip also has a
+            # directory `power` (run-time power management), which says nothing.
+            if any(chip.glob("power[0-9]*")):
                 continue
             for current_file in sorted(chip.glob("curr*_input")):
                 voltage_file = current_file.with_name(current_file.name.replace("curr", "in"))
                 current_ma, voltage_mv = _number(current_file), _number(voltage_file)
                 if current_ma is not None and voltage_mv is not None:
-                    total_w, found = total_w + current_ma * voltage_mv * _MICRO, True
-        return total_w if found else None
+                    total_w, has_monitor = total_w + current_ma * voltage_mv * _MICRO, True
+        return total_w if has_monitor else None
 
     def _from_rapl(self, now_s: float) -> float | None:
+        """Return the energy used since the last sample over the time passed."""
         energy = {package: value for package in self._rapl if (value := _number(package / "energy_uj")) is not None}
         before, before_s = self._energy, self._read_s
         self._energy, self._read_s = energy, now_s
@@ -59,6 +65,7 @@ class PowerProbe:
         used_uj = 0
         for package, value in energy.items():
             used = value - before.get(package, value)
+            # A negative difference is a counter that has wrapped around; without a known range it counts as 0.
             used_uj += used if used >= 0 else used + (_number(package / "max_energy_range_uj") or -used)
         return used_uj * _MICRO / (now_s - before_s)
 
@@ -75,7 +82,7 @@ class PowerProbe:
 
 
 def _rapl_packages(sysfs: Path) -> tuple[Path, ...]:
-    """Return the packages' counters: sub-zones (`intel-rapl:0:1`) are contained in them."""
+    """Return the counters of the packages, which include their sub-zones (`intel-rapl:0:1`)."""
     zones = sorted((sysfs / "class" / "powercap").glob("*-rapl:*"))
     return tuple(zone for zone in zones if zone.name.count(":") == 1 and _number(zone / "energy_uj") is not None)
 

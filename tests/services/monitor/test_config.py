@@ -1,5 +1,7 @@
 """A monitor's configuration says what is wrong with it."""
 
+from collections.abc import Callable
+
 import pytest
 
 from services.monitor.config import MonitorConfig
@@ -15,10 +17,19 @@ def test_a_device_needs_a_name_that_fits_into_topics(device: str) -> None:
         MonitorConfig(device, BROKER)
 
 
-@pytest.mark.parametrize("field", ["sample_interval_s", "heartbeat_s", "change_threshold", "threads"])
-def test_intervals_are_positive(field: str) -> None:
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: MonitorConfig("pi", BROKER, sample_interval_s=0),
+        lambda: MonitorConfig("pi", BROKER, observation_age_s=0),
+        lambda: MonitorConfig("pi", BROKER, heartbeat_s=0),
+        lambda: MonitorConfig("pi", BROKER, change_threshold=0),
+        lambda: MonitorConfig("pi", BROKER, threads=0),
+    ],
+)
+def test_intervals_are_positive(make: Callable[[], MonitorConfig]) -> None:
     with pytest.raises(InputError, match="positive"):
-        MonitorConfig("pi", BROKER, **{field: 0})
+        make()
 
 
 def test_the_service_is_named_after_its_device() -> None:

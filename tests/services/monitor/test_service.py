@@ -1,16 +1,18 @@
-"""Monitors on a real broker: what they measure is what is emulated, and they say so when it changes."""
+"""Monitors on a real broker measure the emulated conditions and publish their changes."""
 
 import asyncio
 import sys
 
 import pytest
 
+from broker.embedded import EmbeddedBroker
 from services.monitor.config import MonitorConfig
 from services.monitor.service import serve
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.errors import BrokerUnreachable
 from shared.messages.devices import ComputeObservation, Links, Probe, State, TransferObservation
+from tests.support.monitor_world import MonitoredFleet, RunMonitors
 
 TOLERANCE = 0.1
 
@@ -24,14 +26,16 @@ def is_near(value: float, expected: float) -> bool:
 
 
 def is_measured(links: Links, bandwidth_mbps: float, least_latency_ms: float, most_latency_ms: float) -> bool:
-    """Whether the server's link is known from several probes, as it is."""
+    """Return whether the server's link has an estimate from several probes, and the right one."""
     if not is_near(bandwidth(links, "server"), bandwidth_mbps):
         return False
     link = links.links[0]
     return link.samples >= 6 and least_latency_ms <= link.latency_ms <= most_latency_ms
 
 
-async def test_probes_measure_the_emulated_link_within_ten_percent_and_follow_its_drop(fleet, run_monitors) -> None:
+async def test_probes_measure_the_emulated_link_within_ten_percent_and_follow_its_drop(
+    fleet: MonitoredFleet, run_monitors: RunMonitors
+) -> None:
     await fleet.online("pi", "server")
     await fleet.emulate("pi", server=(20.0, 5.0))
     async with run_monitors("pi", "server", heartbeat_s=0.5):
@@ -43,7 +47,9 @@ async def test_probes_measure_the_emulated_link_within_ten_percent_and_follow_it
         await fleet.until_links("pi", lambda links: not links.links)
 
 
-async def test_emulation_of_the_link_is_measured_in_separate_processes(broker, fleet) -> None:
+async def test_emulation_of_the_link_is_measured_in_separate_processes(
+    broker: EmbeddedBroker, fleet: MonitoredFleet
+) -> None:
     await fleet.online("pi", "server")
     await fleet.emulate("pi", server=(20.0, 5.0))
     await fleet.emulate("server", pi=(20.0, 5.0))
@@ -69,7 +75,7 @@ async def test_emulation_of_the_link_is_measured_in_separate_processes(broker, f
             await process.wait()
 
 
-async def test_observed_transfers_come_before_probes(fleet, run_monitors) -> None:
+async def test_observed_transfers_come_before_probes(fleet: MonitoredFleet, run_monitors: RunMonitors) -> None:
     await fleet.online("pi", "server")
     async with run_monitors("pi"):
         await fleet.until_service("monitor-pi", State.ONLINE)
@@ -79,7 +85,9 @@ async def test_observed_transfers_come_before_probes(fleet, run_monitors) -> Non
         assert bandwidth(links, "server") == pytest.approx(20.0)
 
 
-async def test_the_load_factor_follows_the_executors_observations(fleet, run_monitors) -> None:
+async def test_the_load_factor_follows_the_executors_observations(
+    fleet: MonitoredFleet, run_monitors: RunMonitors
+) -> None:
     async with run_monitors("pi", sample_interval_s=0.05):
         await fleet.until_telemetry("pi", lambda telemetry: telemetry.memory_total_bytes > 0)
         for _ in range(10):
@@ -89,7 +97,9 @@ async def test_the_load_factor_follows_the_executors_observations(fleet, run_mon
         assert telemetry.load_factor == pytest.approx(3.0)
 
 
-async def test_without_observations_the_emulated_load_is_measured_by_the_fixed_computation(fleet, run_monitors) -> None:
+async def test_without_observations_the_emulated_load_is_measured_by_the_fixed_computation(
+    fleet: MonitoredFleet, run_monitors: RunMonitors
+) -> None:
     async with run_monitors("pi", sample_interval_s=0.05, observation_age_s=0.1):
         await fleet.until_telemetry("pi", lambda telemetry: telemetry.load_factor < 1.5)
         await fleet.emulate("pi", load_factor=4.0)
@@ -100,7 +110,7 @@ async def test_without_observations_the_emulated_load_is_measured_by_the_fixed_c
 
 
 async def test_links_are_retained_and_published_again_after_the_broker_came_back_empty(
-    broker, fleet, run_monitors
+    broker: EmbeddedBroker, fleet: MonitoredFleet, run_monitors: RunMonitors
 ) -> None:
     await fleet.online("pi", "server")
     async with run_monitors("pi", heartbeat_s=3600.0):
@@ -119,14 +129,16 @@ async def test_links_are_retained_and_published_again_after_the_broker_came_back
             assert bandwidth(Links.decode(received.payload), "server") == pytest.approx(20.0)
 
 
-async def test_a_heartbeat_follows_without_changes(fleet, run_monitors) -> None:
+async def test_a_heartbeat_follows_without_changes(fleet: MonitoredFleet, run_monitors: RunMonitors) -> None:
     async with run_monitors("pi", heartbeat_s=0.2):
         first = await fleet.until_links("pi", lambda _: True)
         second = await fleet.until_links("pi", lambda links: links.sent_at_s > first.sent_at_s)
         assert second.links == first.links == ()
 
 
-async def test_malformed_messages_are_logged_once_per_cause_and_dropped(fleet, run_monitors, caplog) -> None:
+async def test_malformed_messages_are_logged_once_per_cause_and_dropped(
+    fleet: MonitoredFleet, run_monitors: RunMonitors, caplog: pytest.LogCaptureFixture
+) -> None:
     await fleet.online("pi", "server")
     async with run_monitors("pi"):
         await fleet.until_service("monitor-pi", State.ONLINE)
@@ -141,7 +153,9 @@ async def test_malformed_messages_are_logged_once_per_cause_and_dropped(fleet, r
     assert len(dropped) == 3
 
 
-async def test_an_echo_has_the_size_of_a_probe_but_not_its_padding(broker, fleet, run_monitors) -> None:
+async def test_an_echo_has_the_size_of_a_probe_but_not_its_padding(
+    broker: EmbeddedBroker, fleet: MonitoredFleet, run_monitors: RunMonitors
+) -> None:
     async with run_monitors("server"), Connection.open(broker.settings) as prober:
         await fleet.until_service("monitor-server", State.ONLINE)
         await prober.subscribe(topics.probes("pi"), qos=0)
@@ -153,7 +167,7 @@ async def test_an_echo_has_the_size_of_a_probe_but_not_its_padding(broker, fleet
         assert echo.padding == b""
 
 
-async def test_it_says_goodbye(fleet, run_monitors) -> None:
+async def test_it_says_goodbye(fleet: MonitoredFleet, run_monitors: RunMonitors) -> None:
     async with run_monitors("pi"):
         online = await fleet.until_service("monitor-pi", State.ONLINE)
         assert (online.role, online.name) == ("monitor", "monitor-pi")
@@ -161,7 +175,7 @@ async def test_it_says_goodbye(fleet, run_monitors) -> None:
     await fleet.until_service("monitor-pi", State.OFFLINE)
 
 
-async def test_a_broker_out_of_reach_is_an_error(broker) -> None:
+async def test_a_broker_out_of_reach_is_an_error(broker: EmbeddedBroker) -> None:
     await broker.stop()
     with pytest.raises(BrokerUnreachable):
         await serve(MonitorConfig("pi", broker.settings, connect_timeout_s=0.3))

@@ -7,4 +7,6 @@ def test_use_is_a_percentage_that_sees_work() -> None:
     probe = CpuProbe()
     # Enough work for the kernel's clock ticks to see it.
     sum(number * number for number in range(2_000_000))
-    assert 0.0 < probe.sample() <= 100.0
+    cpu_percent = probe.sample(0.0)["cpu_percent"]
+    assert cpu_percent is not None
+    assert 0.0 < cpu_percent <= 100.0

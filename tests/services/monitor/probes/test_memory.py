@@ -1,8 +1,11 @@
 """Memory of this machine."""
 
-from services.monitor.probes.memory import sample_memory
+from services.monitor.probes.memory import MemoryProbe
 
 
 def test_used_memory_is_a_part_of_all() -> None:
-    sample = sample_memory()
-    assert 0 < sample.used_bytes < sample.total_bytes
+    readings = MemoryProbe().sample(0.0)
+    used_bytes, total_bytes = readings["memory_used_bytes"], readings["memory_total_bytes"]
+    assert used_bytes is not None
+    assert total_bytes is not None
+    assert 0 < used_bytes < total_bytes

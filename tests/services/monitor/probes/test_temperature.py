@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from services.monitor.probes.temperature import hottest, sample_temperature
+from services.monitor.probes.temperature import TemperatureProbe, hottest
 
 
 def readings(*values: float) -> list[SimpleNamespace]:
@@ -24,5 +24,5 @@ def test_implausible_readings_are_ignored() -> None:
 
 
 def test_this_machine_says_something_plausible_or_nothing() -> None:
-    value = sample_temperature()
+    value = TemperatureProbe().sample(0.0)["temperature_c"]
     assert value is None or -40 < value < 150
