@@ -28,8 +28,8 @@ from benchmarks.report import RESULTS, console, percentile, write
 from benchmarks.running import RunningFleet, demo_fleet, running_fleet
 from benchmarks.stand import problem_of
 from planning.cost.cost_model import CostModel
-from planning.cost.operations import Work
 from planning.problem.problem import Link, Problem
+from planning.queueing.operations import Work
 from services.cli.testbed import command_lines
 from services.planner.decisions.committed_routes import to_route
 from shared.messages.requests import Outcome

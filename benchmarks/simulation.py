@@ -22,8 +22,8 @@ from planning.files.plan_file import read_plan
 from planning.files.problem_file import read_problem
 from planning.problem.plan import StreamPlan, sequential_route
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
+from planning.queueing.event_loop import Rules
 from planning.simulation.arrivals import Poisson
-from planning.simulation.event_loop import Rules
 from planning.simulation.scenario import LoadChange
 from planning.simulation.simulation import simulate
 from shared.policy import QueueDiscipline

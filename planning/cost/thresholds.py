@@ -11,9 +11,9 @@ from functools import cache
 from math import inf
 
 from planning.cost.cost_model import CostModel
-from planning.cost.operations import Operation
 from planning.problem.plan import Route
 from planning.problem.problem import Link, Problem, Stream, link_table
+from planning.queueing.operations import Operation
 from shared.link_time import transmission_ms
 from shared.policy import Objective
 

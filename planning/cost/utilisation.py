@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from planning.cost.cost_model import CostModel
-from planning.cost.operations import Work
 from planning.problem.plan import StreamPlan
 from planning.problem.problem import Problem
+from planning.queueing.operations import Work
 from shared.policy import Objective
 
 Resource = tuple[str, Work]

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from planning.cost.operations import Work
 from planning.problem.problem import Problem
+from planning.queueing.operations import Work
 from planning.scheduling.column_generation import RouteMix
 from planning.search.arrays import Array
 from planning.search.chain_path import cost_to_go, follow_path

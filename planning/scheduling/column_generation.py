@@ -11,9 +11,9 @@ import numpy as np
 from scipy.optimize import linprog
 
 from planning.cost.cost_model import CostModel
-from planning.cost.operations import Work
 from planning.problem.plan import Route
 from planning.problem.problem import Problem
+from planning.queueing.operations import Work
 from planning.search.arrays import Array
 from planning.search.cached_costs import CachedCosts
 from planning.search.chain_path import cost_to_go, follow_path

@@ -14,7 +14,7 @@ from operator import mul
 
 import numpy as np
 
-from planning.cost.operations import Work
+from planning.queueing.operations import Work
 from planning.search.arrays import Array, Index
 from planning.search.beam import Front, Steps, search_beam
 from planning.search.bottleneck_local_search import BottleneckLocalSearch

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import inf, isnan, nan
 
-from planning.cost.cost_model import LONG_BURST, in_arrays
 from planning.problem.plan import CostPrediction, Plan, StreamPlan
 from planning.problem.problem import Problem, Stream
+from planning.queueing.completion_times import LONG_BURST, worth_arrays
+from planning.queueing.feed_forward import feeds_forward
 from planning.search.cached_costs import CachedCosts
-from planning.simulation.feed_forward import feeds_forward
 from shared.policy import Objective, QueueDiscipline
 
 EVENTS_PER_SECOND = 400_000
@@ -111,7 +111,7 @@ class BoundedCosts(CachedCosts):
         events = float(sum(plans[name].routes[place].jobs * len(kind) for (name, place), kind in kinds.items()))
         if any(discipline is not QueueDiscipline.FIFO for discipline in disciplines.values()):
             events *= SHARED
-        elif in_arrays(jobs, len(kinds)) and feeds_forward(list(kinds.values())):
+        elif worth_arrays(jobs, len(kinds)) and feeds_forward(list(kinds.values())):
             events *= IN_ARRAYS
         if events > self._left:
             return False

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from math import inf
 
-from planning.cost.cost_model import CostModel, RouteCost
-from planning.cost.operations import Operation
+from planning.cost.cost_model import CostModel
+from planning.cost.route_costs import RouteCost
 from planning.problem.crossings import Encoding
 from planning.problem.plan import CostPrediction, Route, Stage, StreamPlan
 from planning.problem.problem import Problem, Stream
+from planning.queueing.operations import Operation
 from shared.policy import QueueDiscipline
 
 Asked = tuple[tuple[tuple[str, tuple[Route, ...], tuple[int, ...]], ...], tuple[object, ...], tuple[str, ...]]

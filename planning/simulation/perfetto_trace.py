@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from planning.cost.operations import Work
+from planning.queueing.operations import Work
 from planning.simulation.simulation import Activity, Timeline
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from planning.cost.operations import Work
 from planning.problem.problem import Problem, link_table
+from planning.queueing.event_loop import RateChange
+from planning.queueing.operations import Work
 from planning.simulation.arrivals import Recorded
-from planning.simulation.event_loop import RateChange
 
 
 class UnknownPlaceError(LookupError):

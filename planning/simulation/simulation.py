@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from math import inf
 
-from planning.cost.cost_model import CostModel, start_places
-from planning.cost.operations import Operation, Work
+from planning.cost.cost_model import CostModel
+from planning.problem.job_order import start_places
 from planning.problem.plan import Plan, StreamPlan
 from planning.problem.problem import Problem
+from planning.queueing.event_loop import RateChange, Rules, SimulatedJob, simulate_jobs
+from planning.queueing.operations import Operation, Work
 from planning.simulation.arrivals import AllAtOnce, Arrivals, Recorded, arrival_times_ms
-from planning.simulation.event_loop import RateChange, Rules, SimulatedJob, run
 from planning.simulation.scenario import Change, rate_changes
 
 
@@ -186,7 +187,7 @@ def _turns(plan: Plan | Mapping[str, StreamPlan]) -> Sequence[str]:
 
 
 def _timeline(jobs: Sequence[tuple[str, int, SimulatedJob]], rules: Rules, changes: Sequence[RateChange]) -> Timeline:
-    outcome = run([job for _, _, job in jobs], rules, changes)
+    outcome = simulate_jobs([job for _, _, job in jobs], rules, changes)
     activities = tuple(
         Activity(*jobs[span.job][:2], jobs[span.job][2].operations[span.operation], span.start_ms, span.end_ms)
         for span in outcome.spans

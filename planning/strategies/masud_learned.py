@@ -10,11 +10,11 @@ import numpy as np
 
 from planning.cost.constraints import violations
 from planning.cost.cost_model import CostModel
-from planning.cost.operations import Work
 from planning.learned.arena import Held, arena_of, soonest_encodings
 from planning.learned.episode import Episodes, Views
 from planning.problem.plan import Constraint, Infeasible, Plan, Route, StreamPlan, Violation
 from planning.problem.problem import Problem, Stream
+from planning.queueing.operations import Work
 from planning.search.cost_tables import build_tables, table_size
 from planning.search.device_network import DeviceNetwork
 from planning.search.infeasibility import diagnose

@@ -6,9 +6,9 @@ from math import inf
 import numpy as np
 
 from planning.cost.constraints import SLACK
-from planning.cost.operations import Work
 from planning.problem.plan import Constraint, Infeasible, Plan, StreamPlan, Violation
 from planning.problem.problem import Problem, Stream
+from planning.queueing.operations import Work
 from planning.search.arrays import Array
 from planning.search.chain_path import cheapest_path
 from planning.search.cost_tables import (

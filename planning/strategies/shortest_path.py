@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from planning.cost.constraints import memory_bytes, memory_violations
-from planning.cost.operations import Work
 from planning.problem.plan import Constraint, Infeasible, Plan, StreamPlan, Violation
 from planning.problem.problem import Problem, Stream
+from planning.queueing.operations import Work
 from planning.scheduling.column_generation import mix_routes, rounds_of
 from planning.search.arrays import Array
 from planning.search.bottleneck_search import search_bottleneck

@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from planning.cost.operations import Operation, Work
 from planning.problem.crossings import Encoding
 from planning.problem.plan import RAW, Route
 from planning.problem.problem import Model, Problem, Stream
+from planning.queueing.operations import Operation, Work
 from planning.tiles.rows import RowRange
 from planning.tiles.tiling import Share, layout
 

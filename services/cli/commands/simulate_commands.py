@@ -16,8 +16,8 @@ from planning.files.problem_file import InvalidDocumentError
 from planning.files.scenario_file import read_scenario
 from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem, link_table
+from planning.queueing.event_loop import Rules
 from planning.simulation.arrivals import AllAtOnce, Arrivals, Periodic, Poisson
-from planning.simulation.event_loop import Rules
 from planning.simulation.perfetto_trace import chrome_trace
 from planning.simulation.scenario import Change, Scenario
 from planning.simulation.simulation import Timeline

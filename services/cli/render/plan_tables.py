@@ -7,9 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from planning.cost.cost_model import CostModel
-from planning.cost.operations import Operation
 from planning.problem.plan import RAW, Infeasible, Plan, Route
 from planning.problem.problem import Problem, Stream
+from planning.queueing.operations import Operation
 from planning.sensitivity.comparison import Binding, Change
 from planning.simulation.simulation import Timeline
 from planning.strategies.strategy import Strategy

@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from planning.cost.operations import Work
 from planning.problem.plan import Infeasible, Plan, Route
 from planning.problem.problem import Problem
+from planning.queueing.operations import Work
 from planning.sensitivity.envelope import Envelope, critical_envelope, latency_at_ms
 from planning.simulation.simulation import Activity, Timeline, simulate
 from services.cli.render.plan_values import route_text

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations, pairwise, permutations
 
-from planning.cost.cost_model import CostModel, NoLinkError
+from planning.cost.cost_model import CostModel
+from planning.cost.route_costs import NoLinkError
 from planning.problem.crossings import allowed_encodings
 from planning.problem.plan import RAW, Route, Stage, Tile
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from planning.cost.cost_model import NoLinkError
+from planning.cost.route_costs import NoLinkError
 from planning.problem.problem import Link, Problem, link_table
 from services.planner.decisions.committed_routes import StreamRoutes, devices_of, joint_cost
 from services.planner.problems.snapshot import FleetSnapshot, differs

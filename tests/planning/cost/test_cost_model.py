@@ -2,10 +2,11 @@
 
 import pytest
 
-from planning.cost.cost_model import CostModel, NoLinkError
-from planning.cost.operations import Work
+from planning.cost.cost_model import CostModel
+from planning.cost.route_costs import NoLinkError
 from planning.problem.plan import StreamPlan, sequential_route
 from planning.problem.problem import Block, CodecProfile, Device, Link, Model, Problem, Stream
+from planning.queueing.operations import Work
 from shared.policy import Objective
 
 STREAM = Stream("s", "m", "a")

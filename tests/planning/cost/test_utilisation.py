@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from planning.cost.cost_model import CostModel
-from planning.cost.operations import Work
 from planning.cost.utilisation import busiest, describe, rate_doubt, utilisation
 from planning.problem.plan import StreamPlan, sequential_route
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
+from planning.queueing.operations import Work
 from shared.policy import Objective, Policy
 
 PROBLEM = Problem(

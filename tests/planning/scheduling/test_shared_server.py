@@ -9,9 +9,9 @@ import pytest
 
 from planning.problem.plan import Plan, Route
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
+from planning.queueing.event_loop import Rules
 from planning.scheduling.shared_server import Offload, QueueSnapshot, offloads
 from planning.search.arrays import Array, Index
-from planning.simulation.event_loop import Rules
 from planning.simulation.simulation import simulate
 from planning.strategies.kafetzis_koutsopoulos import KafetzisKoutsopoulos, greedy, starts
 from planning.strategies.rank_assignment import RankAssignment, assign

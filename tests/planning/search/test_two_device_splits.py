@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from planning.cost.constraints import violations
 from planning.cost.cost_model import CostModel
-from planning.cost.operations import Work
 from planning.problem.crossings import allowed_encodings
 from planning.problem.plan import Constraint
 from planning.problem.problem import Problem
+from planning.queueing.operations import Work
 from planning.search.result import same_route_for_all
 from planning.search.two_device_splits import leading_memory_bytes, split_table
 from shared.policy import Objective

@@ -7,12 +7,12 @@ from math import inf
 
 import pytest
 
-from planning.cost.operations import Work
 from planning.files.problem_file import read_problem
 from planning.problem.plan import Route, Stage, StreamPlan, Tile, sequential_route
 from planning.problem.problem import Block, Device, Link, Model, Problem, RowProfile, Stream
+from planning.queueing.event_loop import RateChange, Rules
+from planning.queueing.operations import Work
 from planning.simulation.arrivals import Poisson
-from planning.simulation.event_loop import RateChange, Rules
 from planning.simulation.scenario import BandwidthChange, Change, LoadChange, UnknownPlaceError, rate_changes
 from planning.simulation.simulation import Timeline, simulate
 from shared.policy import QueueDiscipline

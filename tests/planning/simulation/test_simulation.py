@@ -4,12 +4,12 @@ from dataclasses import replace
 import pytest
 
 from planning.cost.cost_model import CostModel
-from planning.cost.operations import Work
 from planning.files.problem_file import read_problem
 from planning.problem.plan import Route, Stage, StreamPlan, Tile, sequential_route
 from planning.problem.problem import Block, Device, Link, Model, Problem, RowProfile, Stream
+from planning.queueing.event_loop import Rules
+from planning.queueing.operations import Work
 from planning.simulation.arrivals import Periodic, Poisson, Recorded
-from planning.simulation.event_loop import Rules
 from planning.simulation.simulation import simulate
 from shared.policy import QueueDiscipline
 from tests.support.shared_paths import INSTANCES

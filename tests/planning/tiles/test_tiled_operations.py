@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from planning.cost.cost_model import CostModel, NoLinkError
-from planning.cost.operations import Operation, Work
+from planning.cost.cost_model import CostModel
+from planning.cost.route_costs import NoLinkError
 from planning.problem.plan import Route, Stage, StreamPlan, Tile, sequential_route
 from planning.problem.problem import Block, CodecProfile, Device, Link, Model, Problem, RowProfile, Stream
+from planning.queueing.operations import Operation, Work
 from planning.tiles.rows import UntileableError
 from shared.policy import Objective
 

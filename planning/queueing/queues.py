@@ -1,7 +1,8 @@
-"""What a device does with the work that waits for it: one class per kind of queue discipline.
+"""Servers of the event simulation: one class per kind of queue discipline.
 
-A server is a state machine: it takes arrivals, says when something will happen next, and tells what has finished. Its
-rate may change at any time; what is under way goes on at the new rate, so that times are exact.
+A server is a state machine without a clock of its own. The event loop calls it in this order at every instant:
+``advance`` (finish), ``set_rate``, ``arrive``, ``settle`` (start), ``next_ms``. Work under way continues at a new rate,
+so times stay exact.
 """
 
 import heapq
@@ -31,7 +32,7 @@ class Task(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """A stretch of time in which a server works on a task."""
+    """An interval in which a server works on a task."""
 
     ticket: int
     start_ms: float
@@ -39,28 +40,32 @@ class Slice(NamedTuple):
 
 
 class Server(Protocol):
-    """What every queue discipline offers."""
+    """One resource with its queue."""
 
     def arrive(self, task: Task, now_ms: float) -> None:
-        """Take a task in."""
+        """Add a task to the queue."""
 
     def next_ms(self) -> float:
-        """Return when the next task or slice ends; inf if the server is idle or stands still."""
+        """Return when the next task or slice ends, in ms; inf if the server is idle or paused."""
 
     def advance(self, now_ms: float) -> tuple[list[int], list[Slice]]:
         """Work until ``now_ms`` (at most ``next_ms()``); return the tickets finished and the slices worked."""
 
     def settle(self, now_ms: float) -> None:
-        """Start the next task if the server is free, once all arrivals of this instant are in."""
+        """Start the next task if the server is free, after all arrivals of this instant."""
 
     def set_rate(self, rate: float, now_ms: float, link: str | None = None) -> None:
-        """From now on do ``rate`` ms of work per ms, of tasks with this link; at 0 they stand still."""
+        """Do ``rate`` ms of work per ms from now on, of tasks with this link; at 0 they are paused."""
 
 
 class QueueServer:
-    """One task at a time to its end: first come, shortest job, or earliest deadline first.
+    """Server of one task at a time, to its end: first come, shortest job, or earliest deadline first.
 
-    Background processes take their equal share of the processor meanwhile. A task at rate 0 holds up those behind it.
+    Each background process takes an equal share of the processor meanwhile, so a task takes 1 + background times as
+    long. A paused task blocks those behind it.
+
+    Invariant: of the present task, ``_fixed_ms`` (latency) and ``_work_ms`` were left at ``_since_ms``, and it ends at
+    ``_end_ms`` if the rate stays. ``_end_ms`` is inf exactly if there is no task or its rate is 0.
     """
 
     def __init__(self, discipline: QueueDiscipline, background: int = 0) -> None:
@@ -84,7 +89,7 @@ class QueueServer:
         heapq.heappush(self._waiting, (key, self._arrivals, task))
 
     def next_ms(self) -> float:
-        """Return when the present task ends."""
+        """Return when the present task ends, in ms."""
         return self._end_ms
 
     def advance(self, now_ms: float) -> tuple[list[int], list[Slice]]:
@@ -103,15 +108,17 @@ class QueueServer:
             self._start_ms = self._since_ms = now_ms
             self._fixed_ms, self._work_ms = task.fixed_ms, task.duration_ms - task.fixed_ms
             rate = self._rates.get(task.link, 1.0) if self._rates else 1.0
+            # At the usual rate the sum of both parts would round differently than the duration itself.
             self._end_ms = now_ms + task.duration_ms * self._slowdown if rate == 1.0 else self._end(rate)
 
     def set_rate(self, rate: float, now_ms: float, link: str | None = None) -> None:
-        """Go on with the present task at the new rate."""
+        """Continue the present task at the new rate."""
         before = self._rates.get(link, 1.0)
         self._rates[link] = rate
         if self._task is None or self._task.link != link or rate == before:
             return
         if before > 0:
+            # Subtract what was done at the old rate: first the latency, which no rate shortens, then work.
             elapsed_ms = now_ms - self._since_ms
             fixed_ms = min(self._fixed_ms, elapsed_ms)
             self._fixed_ms -= fixed_ms
@@ -129,7 +136,10 @@ class SlottedServer:
     """Round robin in slots of ``quantum_ms``; a task's last slot may be shorter. Background processes never end.
 
     The first task of a busy period is served before the background (Kafetzis & Koutsopoulos, section III). A slot is
-    as long at any rate, but less is done in it; at rate 0 the round stands still.
+    as long at any rate, but less work is done in it. At rate 0 the round is paused.
+
+    Invariant: ``_round`` holds the tasks that wait with their remaining work; a background process is None with
+    infinite work. ``_task`` has the present slot exactly while ``_busy``. The round is empty when ``_tasks`` is 0.
     """
 
     def __init__(self, quantum_ms: float, background: int = 0) -> None:
@@ -142,7 +152,7 @@ class SlottedServer:
         self._end_ms, self._rate = inf, 1.0
 
     def arrive(self, task: Task, now_ms: float) -> None:
-        """Put a task at the end of the round."""
+        """Append a task to the round."""
         first = self._tasks == 0
         self._tasks += 1
         self._round.append((task, task.duration_ms))
@@ -150,7 +160,7 @@ class SlottedServer:
             self._round.extend([(None, inf)] * self._background)
 
     def next_ms(self) -> float:
-        """Return when the present slot ends."""
+        """Return when the present slot ends, in ms."""
         return self._end_ms
 
     def advance(self, now_ms: float) -> tuple[list[int], list[Slice]]:
@@ -180,7 +190,7 @@ class SlottedServer:
             self._plan()
 
     def set_rate(self, rate: float, now_ms: float, link: str | None = None) -> None:
-        """Go on with the present slot at the new rate."""
+        """Continue the present slot at the new rate."""
         if self._busy and rate != self._rate:
             if self._rate > 0:
                 self._slot_ms -= now_ms - self._since_ms
@@ -190,18 +200,24 @@ class SlottedServer:
         self._rate = rate
 
     def _plan(self) -> None:
-        """Set the end of the slot and what will be left of the task."""
+        """Set the end of the slot and the work that will be left of the task."""
         if self._rate <= 0:
             self._end_ms = inf
             return
         slot_ms = max(0.0, min(self._work_ms / self._rate, self._slot_ms))
         self._end_ms = self._since_ms + slot_ms
+        # What rounding leaves of a finished task is no work: it would cost another slot.
         rest_ms = self._work_ms - slot_ms * self._rate
         self._rest_ms = rest_ms if rest_ms > 1e-12 * slot_ms * self._rate else 0.0
 
 
 class ProcessorSharingQueue:
-    """Round robin in infinitely small slots: every task gets an equal share of the processor."""
+    """Processor sharing, the limit of round robin in infinitely small slots: every task gets an equal share.
+
+    Every task gains service at the same speed, so one number describes all: ``_attained_ms``, the service that a task
+    present since the start would have by ``_clock_ms``. A task ends when it reaches its own mark, ``_attained_ms`` at
+    its arrival + its duration. The heap ``_ends`` is ordered by these marks, so arrivals change no entry.
+    """
 
     def __init__(self, background: int = 0) -> None:
         """Start idle."""
@@ -211,7 +227,7 @@ class ProcessorSharingQueue:
         self._ends: list[tuple[float, int, float]] = []
 
     def arrive(self, task: Task, now_ms: float) -> None:
-        """Share the processor with one task more."""
+        """Share the processor with one more task."""
         self._serve(now_ms)
         heapq.heappush(self._ends, (self._attained_ms + task.duration_ms, task.ticket, now_ms))
 
@@ -223,7 +239,7 @@ class ProcessorSharingQueue:
         return self._clock_ms + max(0.0, left_ms) * (len(self._ends) + self._background) / self._rate
 
     def advance(self, now_ms: float) -> tuple[list[int], list[Slice]]:
-        """Finish every task that has got its share."""
+        """Finish every task that has reached its mark."""
         if self.next_ms() > now_ms:
             return [], []
         level = self._ends[0][0]
@@ -235,21 +251,22 @@ class ProcessorSharingQueue:
         return [entry.ticket for entry in slices], slices
 
     def settle(self, now_ms: float) -> None:
-        """Nothing waits."""
+        """Do nothing: no task waits."""
 
     def set_rate(self, rate: float, now_ms: float, link: str | None = None) -> None:
-        """Share out the new rate."""
+        """Divide the new rate among the tasks."""
         self._serve(now_ms)
         self._rate = rate
 
     def _serve(self, now_ms: float) -> None:
+        """Bring the attained service up to ``now_ms``."""
         if self._ends:
             self._attained_ms += (now_ms - self._clock_ms) * self._rate / (len(self._ends) + self._background)
         self._clock_ms = now_ms
 
 
 def make_server(discipline: QueueDiscipline, *, quantum_ms: float | None = None, background: int = 0) -> Server:
-    """Return a server; round robin is fluid unless a quantum is given."""
+    """Return an idle server; round robin is processor sharing unless a quantum is given."""
     if discipline is QueueDiscipline.ROUND_ROBIN:
         return ProcessorSharingQueue(background) if quantum_ms is None else SlottedServer(quantum_ms, background)
     return QueueServer(discipline, background)

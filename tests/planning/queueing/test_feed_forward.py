@@ -3,11 +3,12 @@ import random
 import numpy as np
 import pytest
 
-from planning.cost.cost_model import LONG_BURST, CostModel
-from planning.cost.operations import Operation, Work, ends_ms
+from planning.cost.cost_model import CostModel
 from planning.problem.plan import StreamPlan, sequential_route
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
-from planning.simulation.feed_forward import feed_forward_ms, feeds_forward
+from planning.queueing.completion_times import LONG_BURST, chain_ends_ms
+from planning.queueing.feed_forward import feed_forward_ms, feeds_forward
+from planning.queueing.operations import Operation, Work
 
 
 def _operation(device: str, duration_ms: float, work: Work = Work.COMPUTE) -> Operation:
@@ -36,7 +37,7 @@ def test_arrays_say_what_the_events_say(whole: bool) -> None:
         used = [kinds[kind] for kind in sorted(set(which.tolist()))]
         assert (found is not None) == feeds_forward(used)
         if found is not None:
-            assert found.tolist() == pytest.approx(ends_ms(kinds, which.tolist()), rel=1e-12)
+            assert found.tolist() == pytest.approx(chain_ends_ms(kinds, which.tolist()), rel=1e-12)
             compared += 1
     assert compared > 200
 
@@ -53,7 +54,7 @@ def test_a_first_visit_is_over_before_a_second_begins() -> None:
     job = _operation("a", 1.0), _operation("b", 1.0), _operation("a", 1.0)
     found = feed_forward_ms([job], np.zeros(3, dtype=np.int64))
     assert found is not None
-    assert found.tolist() == [4.0, 5.0, 6.0] == ends_ms([job], [0, 0, 0])
+    assert found.tolist() == [4.0, 5.0, 6.0] == chain_ends_ms([job], [0, 0, 0])
 
 
 def test_work_without_duration_is_left_to_the_events() -> None:
@@ -74,5 +75,5 @@ def test_the_cost_of_a_long_burst_is_that_of_its_events() -> None:
     rng.shuffle(order)
     costs = CostModel(problem)
     kinds = [costs.operations(stream, route) for route in routes]
-    expected = ends_ms(kinds, [place // LONG_BURST for place in order])
+    expected = chain_ends_ms(kinds, [place // LONG_BURST for place in order])
     assert costs.delays_ms({"s": StreamPlan(routes, tuple(order))}) == pytest.approx(expected, rel=1e-9)

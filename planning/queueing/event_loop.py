@@ -1,4 +1,9 @@
-"""The event loop of the simulation: jobs of operations over computing and sending servers."""
+"""Discrete-event simulation of jobs: the reference for when operations start and end.
+
+Every resource (a device's computing, or its sending) is a server with a queue discipline. The loop goes from one
+instant at which something happens to the next. The agenda is a heap of ``(time, server)``; an entry is valid only
+while it equals the server's present wake-up time, so an entry that a rate change has moved is skipped when it comes up.
+"""
 
 import heapq
 from collections import defaultdict
@@ -7,16 +12,17 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
-from planning.cost.operations import Operation, Order, Work, is_chain
-from planning.simulation.queues import Server, Task, make_server
+from planning.queueing.operations import Operation, OperationGraph, Resource, Work, is_chain
+from planning.queueing.queues import Server, Task, make_server
 from shared.policy import QueueDiscipline
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedJob:
-    """A request to simulate: what it does, and when it arrives. ``deadline_ms`` is absolute.
+    """A request to simulate: its operations, and when it arrives.
 
-    Operations are done in order, or as soon as those they name are done (`Operation.needs`).
+    Operations are done in order, or as soon as those that they need are done (`Operation.needs`). ``deadline_ms`` is
+    a time of the simulation's clock, not a duration.
     """
 
     operations: tuple[Operation, ...]
@@ -26,11 +32,11 @@ class SimulatedJob:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How devices treat their queues.
+    """Queue disciplines of devices, and the load that competes with jobs.
 
     Attributes:
         disciplines: queue discipline of a device's computing; devices not named are FIFO. Sending is always FIFO.
-        quantum_ms: slot of round robin; None: infinitely small.
+        quantum_ms: slot of round robin; None: infinitely small slots, which is processor sharing.
         background: number of endless processes per device that compete for its processor.
     """
 
@@ -41,9 +47,10 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class RateChange:
-    """From ``at_ms`` on a device computes, or sends to ``target``, at ``rate`` times its first speed; 0: not at all.
+    """A new speed, ``rate`` times the first one, of a device's computing or of its sending to ``target``.
 
-    What is under way goes on at the new rate. A link's latency takes as long at any rate but 0.
+    It holds from ``at_ms`` on, also for work under way. At rate 0 work is paused. A link's latency takes as long at
+    any other rate.
     """
 
     at_ms: float
@@ -54,7 +61,7 @@ class RateChange:
 
 
 class Span(NamedTuple):
-    """A stretch in which a device computes or sends for a job's operation."""
+    """An interval in which a device computes or sends for an operation of a job."""
 
     job: int
     operation: int
@@ -64,12 +71,12 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SimulationRun:
-    """What happened.
+    """The outcome of a simulation.
 
     Attributes:
-        end_ms: when every job ended; inf if it never did, because a device or link stands still for good.
-        steps: when each operation of a job arrived and ended; inf, inf if it never ended.
-        spans: every stretch of work that ended, in the order in which they did.
+        end_ms: when every job ended; inf if it never did, because a device or link stays paused.
+        steps: when each operation of a job arrived and ended, in ms; inf, inf if it never ended.
+        spans: every interval of work that ended, in the order in which they did.
     """
 
     end_ms: tuple[float, ...]
@@ -77,34 +84,47 @@ class SimulationRun:
     spans: tuple[Span, ...]
 
 
-def run(jobs: Sequence[SimulatedJob], rules: Rules, changes: Sequence[RateChange] = ()) -> SimulationRun:
+def simulate_jobs(jobs: Sequence[SimulatedJob], rules: Rules, changes: Sequence[RateChange] = ()) -> SimulationRun:
     """Simulate ``jobs``; deterministic.
 
-    At one instant, what ends there is finished first; then rates change, jobs and operations arrive (in job order,
-    those of a job in the order of its operations), and idle servers start.
+    At one instant the loop first finishes what ends there. Then rates change, then jobs and operations arrive: in job
+    order, those of one job in the order of its operations. Idle servers start last, so they choose among all arrivals
+    of the instant.
 
-    O(n log n) for n operations (or slots), with changes O(c) more per change for c tasks under way.
+    O(n log n) for n operations (or slots of round robin), plus O(c) per change for c tasks under way.
+
+    Args:
+        jobs: the requests; the same tuple of operations may serve many of them.
+        rules: queue disciplines and background load.
+        changes: of rates, in any order.
+
+    Raises:
+        ValueError: if an operation needs one that does not come before it.
     """
     return _Engine(jobs, rules, changes).run()
 
 
 class _Engine:
-    """The state of one simulation. A task's ticket is job x widest + operation."""
+    """The state of one simulation.
+
+    Tasks are numbered ``job x _wide + operation``; ``divmod`` by ``_wide`` gives both back.
+    """
 
     def __init__(self, jobs: Sequence[SimulatedJob], rules: Rules, changes: Sequence[RateChange]) -> None:
         self._jobs, self._rules = jobs, rules
         self._wide = 1 + max((len(job.operations) for job in jobs), default=0)
         self._changes = sorted(changes, key=lambda change: change.at_ms)
-        self._rates: defaultdict[tuple[str, Work], dict[str | None, float]] = defaultdict(dict)
+        self._rates: defaultdict[Resource, dict[str | None, float]] = defaultdict(dict)
         self._servers: list[Server] = []
-        self._numbers: dict[tuple[str, Work], int] = {}
+        self._numbers: dict[Resource, int] = {}
         self._agenda: list[tuple[float, int]] = []
         self._wake_ms: list[float] = []
         self._releases = sorted(range(len(jobs)), key=lambda index: jobs[index].release_ms)
         distinct = {id(job.operations): job.operations for job in jobs}
-        orders = {key: None if is_chain(operations) else Order(operations) for key, operations in distinct.items()}
-        self._orders = [orders[id(job.operations)] for job in jobs]
-        self._waiting = [None if order is None else list(order.needs) for order in self._orders]
+        # Jobs share their operations, so one graph per distinct tuple is enough; chains need none.
+        graphs = {key: None if is_chain(own) else OperationGraph(own) for key, own in distinct.items()}
+        self._graphs = [graphs[id(job.operations)] for job in jobs]
+        self._waiting = [None if graph is None else list(graph.needs) for graph in self._graphs]
         self._left = [len(job.operations) for job in jobs]
         self._end_ms = [inf if job.operations else job.release_ms for job in jobs]
         self._steps = [[(inf, inf)] * len(job.operations) for job in jobs]
@@ -120,6 +140,7 @@ class _Engine:
             now_ms = agenda[0][0] if agenda else inf
             if released < len(releases):
                 now_ms = min(now_ms, jobs[releases[released]].release_ms)
+            # A change matters only while there is work left; otherwise it would keep the loop running.
             if changed < len(self._changes) and (agenda or released < len(releases) or self._arrived_ms):
                 now_ms = min(now_ms, self._changes[changed].at_ms)
             if now_ms == inf:
@@ -152,7 +173,7 @@ class _Engine:
         return SimulationRun(tuple(self._end_ms), tuple(map(tuple, self._steps)), tuple(self._spans))
 
     def _finish(self, server: Server, now_ms: float, arrivals: list[tuple[int, int]]) -> None:
-        """Take what a server has done, and find what may be done next."""
+        """Record the work that a server has done, and append the operations that may start now to ``arrivals``."""
         finished, slices = server.advance(now_ms)
         for entry in slices:
             self._spans.append(Span(*divmod(entry.ticket, self._wide), entry.start_ms, entry.end_ms))
@@ -162,12 +183,12 @@ class _Engine:
             self._left[job] -= 1
             if not self._left[job]:
                 self._end_ms[job] = now_ms
-            order, waiting = self._orders[job], self._waiting[job]
-            if order is None or waiting is None:
+            graph, waiting = self._graphs[job], self._waiting[job]
+            if graph is None or waiting is None:
                 if self._left[job]:
                     arrivals.append((job, step + 1))
                 continue
-            for follower in order.followers[step]:
+            for follower in graph.followers[step]:
                 waiting[follower] -= 1
                 if not waiting[follower]:
                     arrivals.append((job, follower))
@@ -180,7 +201,7 @@ class _Engine:
             arrivals.append((index, 0))
 
     def _admit(self, index: int, step: int, now_ms: float) -> int:
-        """Hand an operation to its server; return the server's number."""
+        """Add an operation to its server's queue; return the server's number."""
         job = self._jobs[index]
         operation, ticket = job.operations[step], index * self._wide + step
         self._arrived_ms[ticket] = now_ms
@@ -199,6 +220,7 @@ class _Engine:
             touched.append(number)
 
     def _number(self, operation: Operation, now_ms: float) -> int:
+        """Return the number of the operation's server, which is made at its first operation."""
         resource = operation.device, operation.work
         number = self._numbers.get(resource)
         if number is None:

@@ -3,9 +3,9 @@ from math import inf
 
 import pytest
 
-from planning.cost.operations import Operation, Work
-from planning.simulation.event_loop import Rules, SimulatedJob, run
-from planning.simulation.queues import ProcessorSharingQueue, SlottedServer, Task, make_server
+from planning.queueing.event_loop import Rules, SimulatedJob, simulate_jobs
+from planning.queueing.operations import Operation, Work
+from planning.queueing.queues import ProcessorSharingQueue, SlottedServer, Task, make_server
 from shared.policy import QueueDiscipline
 
 
@@ -22,7 +22,7 @@ def _delays(
         SimulatedJob((Operation(Work.COMPUTE, "d", size, 0),), release, deadline)
         for size, release, deadline in zip(sizes, releases or [0.0] * count, deadlines or [inf] * count, strict=True)
     ]
-    return list(run(jobs, Rules({"d": discipline}, **rules)).end_ms)
+    return list(simulate_jobs(jobs, Rules({"d": discipline}, **rules)).end_ms)
 
 
 def test_shortest_job_first_adds_up_what_is_ranked_before() -> None:

@@ -1,0 +1,56 @@
+"""The formula of every objective."""
+
+from collections.abc import Callable, Sequence
+
+from planning.problem.plan import CostPrediction
+from shared.policy import Objective
+
+
+def objective_cost(
+    objective: Objective,
+    predicted: CostPrediction,
+    *,
+    ends_ms: Callable[[], Sequence[float]],
+    off_source_blocks: Callable[[], float],
+) -> float:
+    """Return the number that strategies minimise for ``objective``. It is `Plan.cost`, and what `auto` ranks by.
+
+    All jobs of a burst arrive at 0, so the delay of a job is when it ends, e_i, for i = 1..n over all streams.
+
+    ================  ==================================================================  ======
+    objective         formula                                                             unit
+    ================  ==================================================================  ======
+    latency           mean over the n jobs of the latency of a request alone              ms
+    throughput        largest busy time of a processor or a sending, per job              ms
+    energy            mean over the n jobs of the energy above idling                     J
+    makespan          max e_i                                                             ms
+    deadline          mean over the n jobs of the number of blocks off the source         blocks
+    total_delay       sum of e_i                                                          ms
+    delay_variance    sum of (e_i - mean e)^2 / n                                         ms^2
+    ================  ==================================================================  ======
+
+    Deadline is the objective of Hu & Mishra: keep work at the source as far as the deadline, a constraint, allows.
+
+    Args:
+        objective: the policy's objective.
+        predicted: the cost prediction of the whole plan.
+        ends_ms: returns when each job ends, in ms; called only where the formula needs it, because it simulates.
+        off_source_blocks: returns the mean number of blocks that run off the source.
+    """
+    match objective:
+        case Objective.LATENCY:
+            return predicted.latency_ms
+        case Objective.THROUGHPUT:
+            return 0.0 if predicted.throughput_hz is None else 1000 / predicted.throughput_hz
+        case Objective.ENERGY:
+            return predicted.energy_j
+        case Objective.MAKESPAN:
+            return predicted.makespan_ms
+        case Objective.DEADLINE:
+            return off_source_blocks()
+        case Objective.TOTAL_DELAY:
+            return sum(ends_ms())
+        case Objective.DELAY_VARIANCE:
+            times_ms = ends_ms()
+            mean_ms = sum(times_ms) / len(times_ms)
+            return sum((time_ms - mean_ms) ** 2 for time_ms in times_ms) / len(times_ms)

@@ -1,0 +1,1 @@
+"""Operations of requests, the queues of devices, and when jobs end."""
