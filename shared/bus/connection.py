@@ -9,12 +9,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
 
-from paho.mqtt.client import MQTTMessage
-
 from shared.bus.errors import AccessRefused, BrokerUnreachable, BusError, PublishFailed, SubscriptionFailed
+from shared.bus.paho_driver import SessionLost
 from shared.bus.properties import Properties
 from shared.bus.receive_queue import Received, ReceiveQueue
-from shared.bus.session import MqttSession, SessionLost, SessionOptions, Will
+from shared.bus.session import MqttSession, SessionOptions, Will
 from shared.bus.settings import BusSettings
 
 __all__ = ["Connection", "Counters", "Properties", "Received", "Will", "unique_client_id"]
@@ -69,7 +68,6 @@ class Connection:
         self._options = options
         self._manual_ack = manual_ack
         self._on_connected = on_connected
-        self._root_length = len(settings.root) + 1
         self._intake = ReceiveQueue(settings.queue_limit, 2 * max(options.receive_maximum, _BROKER_WINDOW))
         self._outstanding = asyncio.Semaphore(settings.max_outstanding)
         self._subscriptions: dict[str, int] = {}
@@ -274,6 +272,7 @@ class Connection:
                 self.settings,
                 self._options,
                 on_received=self._take_in,
+                on_undecodable=self._note_undecodable,
                 on_resumed=self._intake.discard_unacknowledged,
             )
             try:
@@ -350,12 +349,10 @@ class Connection:
                 return False
             await self._connected_session()
 
-    def _take_in(self, session: MqttSession, message: MQTTMessage) -> None:
-        try:
-            received = session.received(message, self._root_length)
-        except UnicodeDecodeError:
-            self.counters.dropped_undecodable += 1
-            return
+    def _note_undecodable(self) -> None:
+        self.counters.dropped_undecodable += 1
+
+    def _take_in(self, received: Received) -> None:
         self.counters.received += 1
         self.counters.received_bytes += len(received.payload)
         self._intake.put(received)

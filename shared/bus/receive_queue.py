@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from shared.bus.properties import NO_PROPERTIES, Properties
 
 
-def _nothing() -> None:
-    """Nothing to acknowledge."""
+def nothing_to_acknowledge() -> None:
+    """Do nothing: messages of QoS 0 have no acknowledgement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Received:
     properties: Properties = NO_PROPERTIES
     retain: bool = False
     qos: int = 0
-    on_acknowledge: Callable[[], None] = field(default=_nothing, repr=False, compare=False)
+    on_acknowledge: Callable[[], None] = field(default=nothing_to_acknowledge, repr=False, compare=False)
 
     @property
     def user(self) -> Mapping[str, str]:

@@ -1,52 +1,49 @@
-"""One MQTT 5 connection from CONNECT until it is lost. No other module uses aiomqtt, or calls paho's client."""
+"""One MQTT 5 session of this process at the broker, from CONNECT until the connection is lost.
+
+`PahoDriver` moves the packets. This module decides what stands in them: will, session expiry, receive maximum, the
+order of acknowledgements, and which refusals of the broker are errors of which kind.
+"""
 
 import asyncio
-import contextlib
 import logging
-import socket
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Final
 
-import aiomqtt
-from paho.mqtt.client import (
-    MQTT_ERR_NO_CONN,
-    MQTT_ERR_SUCCESS,
-    ConnectFlags,
-    DisconnectFlags,
-    MQTTMessage,
-    error_string,
-)
 from paho.mqtt.client import Client as PahoClient
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties as PahoProperties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from shared.bus.acknowledgements import AcknowledgementOrder
 from shared.bus.errors import AccessRefused, BrokerUnreachable, BusError, PublishFailed
+from shared.bus.paho_driver import HandshakeClosed, PahoDriver
 from shared.bus.properties import Properties, from_paho, to_paho
-from shared.bus.receive_queue import Received
+from shared.bus.receive_queue import Received, nothing_to_acknowledge
 from shared.bus.settings import BusSettings
 from shared.bus.tls import ClientContext, client_context
 
-_REFUSALS = frozenset({0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C})
-_FIRST_FAILURE = 0x80
-_CLOSE_TIMEOUT_S = 2.0
-_PACKET_OVERHEAD_BYTES = 1024
+_LOGGER = logging.getLogger(__name__)
 
+# paho reports at level ERROR what the operating system said about a lost connection, and much noise below.
+_PAHO_LOGGER = _LOGGER.getChild("paho")
+_PAHO_LOGGER.setLevel(logging.ERROR)
 
-class _HandshakeClosed(aiomqtt.MqttError):
-    """The broker hung up instead of answering the CONNECT packet."""
-
-
-class SessionLost(BusError):
-    """The connection is gone. Never leaves `shared.bus`: `Connection` turns it into a retry."""
+# CONNACK reason codes that another attempt does not change (MQTT 5.0, 3.2.2.2): unsupported protocol version, client
+# identifier not valid, bad user name or password, not authorized, banned, bad authentication method.
+_REFUSALS: Final = frozenset({0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C})
+# Reason codes from here on report a failure (MQTT 5.0, 2.4).
+_FIRST_FAILURE: Final = 0x80
+_CLOSE_TIMEOUT_S: Final = 2.0
+# Room for fixed header, topic and properties beside the payload, when a packet is compared with the broker's maximum.
+_PACKET_OVERHEAD_BYTES: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Will:
-    """What the broker publishes when this client vanishes without saying goodbye.
+    """The message that the broker publishes when this client vanishes without DISCONNECT.
 
     Attributes:
         topic: below the root.
@@ -78,17 +75,15 @@ class SessionOptions:
     receive_maximum: int
 
 
-@dataclass(slots=True)
-class _Granted:
-    max_packet_bytes: int | None = None
-    subscribed: set[str] = field(default_factory=set)
-
-
-class MqttSession(aiomqtt.Client):
-    """aiomqtt's client, with what Segue needs beyond it.
+class MqttSession:
+    """An MQTT 5 session over one network connection; not to be used again once the connection is lost.
 
     Publications fail at once when the connection is lost, and report the broker's refusals. Messages of QoS 1 are
-    acknowledged when they are released, in order. A closed handshake is an error instead of a timeout.
+    acknowledged when the application releases them, in the order in which they came.
+
+    Attributes:
+        subscribed: topic filters, with root, that the broker has granted on this connection. Changed only by
+            `request_subscription` and `cancel_subscription`.
     """
 
     def __init__(
@@ -96,7 +91,8 @@ class MqttSession(aiomqtt.Client):
         settings: BusSettings,
         options: SessionOptions,
         *,
-        on_received: Callable[["MqttSession", MQTTMessage], None],
+        on_received: Callable[[Received], None],
+        on_undecodable: Callable[[], None],
         on_resumed: Callable[[], None],
     ) -> None:
         """Describe a connection; `open` makes it.
@@ -105,89 +101,63 @@ class MqttSession(aiomqtt.Client):
             settings: where the broker is.
             options: how to present this client.
             on_received: called with every message that comes in.
-            on_resumed: called, before any message, when the broker still knows this client's session.
+            on_undecodable: called for every message whose topic is not UTF-8.
+            on_resumed: called, before any message, when the broker has kept this client's session.
         """
+        self.subscribed: set[str] = set()
         self._settings = settings
+        self._options = options
         self._on_received = on_received
+        self._on_undecodable = on_undecodable
         self._on_resumed = on_resumed
-        self._tls: ClientContext | None = None
-        self._loop_thread = threading.get_ident()
+        self._root_length = len(settings.root) + 1
+        self._max_packet_bytes: int | None = None
         self._acknowledgements = AcknowledgementOrder()
-        self._unconfirmed: dict[int, asyncio.Future[ReasonCode | None]] = {}
-        self._granted = _Granted()
-        super().__init__(
-            settings.host,
-            settings.port,
-            username=settings.username,
-            password=settings.password,
-            identifier=options.client_id,
-            protocol=aiomqtt.ProtocolVersion.V5,
-            will=_paho_will(settings, options.will),
-            timeout=settings.attempt_timeout_s,
-            keepalive=settings.keepalive_s,
-            clean_start=not options.persistent,
-            properties=_connect_properties(settings, options),
-            tls_insecure=True if settings.tls and settings.tls_insecure else None,
-            socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
-            max_inflight_messages=settings.max_outstanding,
-        )
-        self._client.manual_ack_set(True)
-        self._client.connect_timeout = settings.attempt_timeout_s
-        self._logger = logging.getLogger(f"{__name__}.paho")
-        self._logger.setLevel(logging.ERROR)
-        self._client.enable_logger(self._logger)
-
-    @property
-    def subscribed(self) -> set[str]:
-        """Topic filters that this connection has subscribed to."""
-        return self._granted.subscribed
+        self._tls: ClientContext | None = None
+        self._paho = _paho_client(settings, options)
+        self._driver = PahoDriver(self._paho, on_connected=self._connected, on_message=self._take_in)
 
     @property
     def is_lost(self) -> bool:
-        """The connection has ended."""
-        return self._disconnected.done()
+        """Whether the connection has ended."""
+        return self._driver.is_lost
 
     async def open(self) -> None:
         """Connect.
 
         Raises:
-            BrokerUnreachable: nobody there, or nobody who speaks MQTT 5 over these settings.
-            AccessRefused: the broker says no.
+            BrokerUnreachable: no broker there, or none that speaks MQTT 5 over these settings.
+            AccessRefused: the broker refuses this client.
         """
-        if self._settings.tls:
-            try:
-                self._tls = await asyncio.to_thread(client_context, self._settings)
-            except OSError as exc:
-                raise BrokerUnreachable(self._settings.address, f"TLS certificates: {exc}") from exc
-            self._client.tls_set_context(self._tls)
-        opening = asyncio.ensure_future(self.__aenter__())
+        await self._load_certificates()
+        settings = self._settings
         try:
-            await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            # The connecting thread cannot be interrupted. It ends within the attempt's timeout; only then is there a
-            # socket to take away.
-            await asyncio.wait({opening})
-            self._abandon(opening)
+            reason = await self._driver.connect(
+                settings.host,
+                settings.port,
+                keepalive_s=settings.keepalive_s,
+                clean_start=not self._options.persistent,
+                properties=_connect_properties(settings, self._options),
+                timeout_s=settings.attempt_timeout_s,
+            )
+            if reason.value >= _FIRST_FAILURE:
+                raise self._refusal(reason)
+        except BaseException as error:
+            self._abandon()
+            if (translated := self._translated(error)) is not None:
+                raise translated from None
             raise
-        except aiomqtt.MqttError as exc:
-            self._abandon(opening)
-            raise self._translated(exc) from None
 
     async def lost(self) -> str:
-        """Wait until the connection has ended, and say why."""
-        await asyncio.wait({self._disconnected})
-        error = self._disconnected.exception()
-        return "closed" if error is None else str(error)
+        """Wait until the connection has ended and return the reason."""
+        return await self._driver.lost()
 
     async def close(self) -> None:
-        """Disconnect, politely if possible, and free the socket."""
+        """Disconnect, politely if the broker takes what is queued in time, and free the socket."""
         try:
-            with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
-                async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                    await self.__aexit__(None, None, None)
+            await self._driver.disconnect(_CLOSE_TIMEOUT_S)
         finally:
-            self._fail_unconfirmed()
-            self._close_socket()
+            self._driver.close()
 
     async def send(
         self, topic: str, payload: bytes | bytearray, qos: int, retain: bool, properties: Properties | None
@@ -195,27 +165,14 @@ class MqttSession(aiomqtt.Client):
         """Publish, and wait until the broker has confirmed it (QoS 1) or it is written to the socket (QoS 0).
 
         Raises:
-            SessionLost: the connection ended first; the message may or may not have arrived.
+            SessionLost: the connection ended first. The message may or may not have arrived.
             PublishFailed: the broker rejected it, or it is larger than the broker accepts.
         """
-        limit = self._granted.max_packet_bytes
+        limit = self._max_packet_bytes
         if limit is not None and len(payload) + _PACKET_OVERHEAD_BYTES > limit:
+            # The broker would disconnect this client for it (MQTT 5.0, 3.2.2.3.6).
             raise PublishFailed(topic, f"{len(payload)} bytes, the broker accepts packets of at most {limit} bytes")
-        if self.is_lost:
-            raise SessionLost("not connected")
-        info = self._client.publish(topic, payload, qos, retain, to_paho(properties))
-        if info.rc == MQTT_ERR_NO_CONN:
-            raise SessionLost("not connected")
-        if info.rc != MQTT_ERR_SUCCESS:
-            raise PublishFailed(topic, f"not sent: {error_string(info.rc)}")
-        if qos == 0 and info.is_published():
-            return
-        confirmation: asyncio.Future[ReasonCode | None] = self._loop.create_future()
-        self._unconfirmed[info.mid] = confirmation
-        try:
-            reason = await confirmation
-        finally:
-            self._unconfirmed.pop(info.mid, None)
+        reason = await self._driver.publish(topic, payload, qos, retain, to_paho(properties))
         if reason is not None and reason.value >= _FIRST_FAILURE:
             raise PublishFailed(topic, f"the broker rejected it: {reason}")
 
@@ -226,8 +183,8 @@ class MqttSession(aiomqtt.Client):
             SessionLost: the connection ended first, or the broker did not answer in time.
             AccessRefused: the broker does not allow it.
         """
-        reasons = await self._or_lost(self.subscribe(topic_filter, qos))
-        refused = [reason for reason in reasons if getattr(reason, "value", reason) >= _FIRST_FAILURE]
+        reasons = await self._driver.subscribe(topic_filter, qos, self._settings.attempt_timeout_s)
+        refused = [reason for reason in reasons if reason.value >= _FIRST_FAILURE]
         if refused:
             raise AccessRefused(self._settings.address, f"no subscription to {topic_filter}: {refused[0]}")
         self.subscribed.add(topic_filter)
@@ -239,145 +196,105 @@ class MqttSession(aiomqtt.Client):
             SessionLost: the connection ended first, or the broker did not answer in time.
         """
         self.subscribed.discard(topic_filter)
-        await self._or_lost(self.unsubscribe(topic_filter))
+        await self._driver.unsubscribe(topic_filter, self._settings.attempt_timeout_s)
 
-    def received(self, message: MQTTMessage, root_length: int) -> Received:
-        """The message as the application sees it."""
-        release = (lambda packet_id=message.mid: self._release(packet_id)) if message.qos else None
-        fields: dict[str, Any] = {} if release is None else {"on_acknowledge": release}
+    def _connected(self, session_present: bool, properties: PahoProperties | None) -> None:
+        if session_present:
+            self._on_resumed()
+        self._max_packet_bytes = getattr(properties, "MaximumPacketSize", None)
+
+    def _take_in(self, message: MQTTMessage) -> None:
+        if message.qos:
+            self._acknowledgements.received(message.mid)
+        try:
+            received = self._received(message)
+        except UnicodeDecodeError:
+            # Left unacknowledged it would hold back the acknowledgements of all messages after it.
+            self._release(message.mid)
+            self._on_undecodable()
+            return
+        self._on_received(received)
+
+    def _received(self, message: MQTTMessage) -> Received:
+        packet_id = message.mid
         return Received(
-            topic=message.topic[root_length:],
+            topic=message.topic[self._root_length :],
             payload=bytes(message.payload),
             properties=from_paho(message.properties),
             retain=message.retain,
             qos=message.qos,
-            **fields,
+            on_acknowledge=(lambda: self._release(packet_id)) if message.qos else nothing_to_acknowledge,
         )
 
     def _release(self, packet_id: int) -> None:
+        # After a reconnect the packet identifier means another message, or none.
         if self.is_lost:
             return
         for ready in self._acknowledgements.acknowledge(packet_id):
-            self._client.ack(ready, 1)
+            self._driver.acknowledge(ready)
 
-    async def _or_lost(self, call: Any) -> Any:
-        task = asyncio.ensure_future(call)
-        try:
-            await asyncio.wait({task, self._disconnected}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not task.done():
-                task.cancel()
-        if not task.done():
-            raise SessionLost("connection lost")
-        try:
-            return task.result()
-        except aiomqtt.MqttError as exc:
-            raise SessionLost(str(exc)) from None
-
-    def _on_connect(
-        self,
-        client: PahoClient,
-        userdata: Any,
-        flags: ConnectFlags,
-        reason_code: ReasonCode,
-        properties: PahoProperties | None = None,
-    ) -> None:
-        if getattr(flags, "session_present", False):
-            self._on_resumed()
-        self._granted.max_packet_bytes = getattr(properties, "MaximumPacketSize", None)
-        super()._on_connect(client, userdata, flags, reason_code, properties)
-
-    def _on_disconnect(
-        self,
-        client: PahoClient,
-        userdata: Any,
-        flags: DisconnectFlags,
-        reason_code: ReasonCode,
-        properties: PahoProperties | None = None,
-    ) -> None:
-        if not self._connected.done():
-            # Called from the thread that connects if the very first packet cannot be written.
-            self._loop.call_soon_threadsafe(self._fail_handshake, str(reason_code))
-            return
-        super()._on_disconnect(client, userdata, flags, reason_code, properties)
-        self._fail_unconfirmed()
-
-    def _fail_handshake(self, reason: str) -> None:
-        if not self._connected.done():
-            self._connected.set_exception(_HandshakeClosed(reason))
-
-    def _on_message(self, client: PahoClient, userdata: Any, message: MQTTMessage) -> None:
-        if message.qos:
-            self._acknowledgements.received(message.mid)
-        self._on_received(self, message)
-
-    def _on_publish(
-        self, client: PahoClient, userdata: Any, mid: int, reason_code: ReasonCode, properties: PahoProperties
-    ) -> None:
-        confirmation = self._unconfirmed.get(mid)
-        if confirmation is not None and not confirmation.done():
-            confirmation.set_result(reason_code)
-
-    def _on_socket_register_write(self, client: PahoClient, userdata: Any, sock: Any) -> None:
-        if threading.get_ident() != self._loop_thread:
-            super()._on_socket_register_write(client, userdata, sock)
-            return
-        # aiomqtt wakes the loop through its self-pipe and then waits for the socket; it is nearly always writable now.
-        self._loop.call_soon(self._write, sock)
-
-    def _write(self, sock: Any) -> None:
-        if self.is_lost or sock.fileno() < 0:
+    async def _load_certificates(self) -> None:
+        if not self._settings.tls:
             return
         try:
-            self._client.loop_write()
-        except OSError as exc:
-            self._disconnected.set_exception(aiomqtt.MqttError(str(exc)))
-            self._fail_unconfirmed()
-            return
-        if sock.fileno() >= 0 and self._client.want_write():
-            self._loop.add_writer(sock.fileno(), self._write, sock)
+            self._tls = await asyncio.to_thread(client_context, self._settings)
+        except OSError as error:
+            raise BrokerUnreachable(self._settings.address, f"TLS certificates: {error}") from error
+        self._paho.tls_set_context(self._tls)
+        if self._settings.tls_insecure:
+            # paho compares the host name by itself unless it is told not to.
+            self._paho.tls_insecure_set(True)
 
-    def _fail_unconfirmed(self) -> None:
-        for confirmation in self._unconfirmed.values():
-            if not confirmation.done():
-                confirmation.set_exception(SessionLost("connection lost"))
-
-    def _abandon(self, opening: "asyncio.Future[Any]") -> None:
-        if opening.done() and not opening.cancelled():
-            opening.exception()
-        self._close_socket()
+    def _abandon(self) -> None:
+        self._driver.close()
         if self._tls is not None:
             self._tls.close_latest()
 
-    def _close_socket(self) -> None:
-        if self._misc_task is not None:
-            self._misc_task.cancel()
-        self._client._sock_close()
-        if self._disconnected.done() and not self._disconnected.cancelled():
-            self._disconnected.exception()
-        if self._connected.done() and not self._connected.cancelled():
-            self._connected.exception()
-
-    def _translated(self, error: aiomqtt.MqttError) -> BusError:
+    def _translated(self, error: BaseException) -> BusError | None:
+        """Return what the application is told of a failed attempt; None for errors that are not the bus's."""
         address = self._settings.address
-        if isinstance(error, _HandshakeClosed):
-            reason = "it hung up without an answer, as some brokers do for a wrong password, or for MQTT 5"
-            return AccessRefused(address, reason, is_certain=False)
-        code = getattr(getattr(error, "rc", None), "value", None)
-        if code in _REFUSALS:
-            return AccessRefused(address, str(getattr(error, "rc", error)))
-        return BrokerUnreachable(address, str(error) or "no answer")
+        match error:
+            case HandshakeClosed():
+                reason = "it hung up without an answer, as some brokers do for a wrong password, or for MQTT 5"
+                return AccessRefused(address, reason, is_certain=False)
+            case TimeoutError():
+                return BrokerUnreachable(address, str(error) or "no answer in time")
+            case OSError():
+                return BrokerUnreachable(address, str(error) or type(error).__name__)
+            case UnicodeError():
+                return BrokerUnreachable(address, f"the host name is not valid: {error}")
+            case _:
+                return None
+
+    def _refusal(self, reason: ReasonCode) -> BusError:
+        if reason.value in _REFUSALS:
+            return AccessRefused(self._settings.address, str(reason))
+        return BrokerUnreachable(self._settings.address, f"the broker answered CONNECT with {reason}")
 
 
-def _paho_will(settings: BusSettings, will: Will | None) -> aiomqtt.Will | None:
-    if will is None:
-        return None
-    return aiomqtt.Will(f"{settings.root}/{will.topic}", will.payload, will.qos, will.retain)
+def _paho_client(settings: BusSettings, options: SessionOptions) -> PahoClient:
+    client = PahoClient(
+        CallbackAPIVersion.VERSION2,
+        options.client_id,
+        protocol=MQTTProtocolVersion.MQTTv5,
+        reconnect_on_failure=False,
+        manual_ack=True,
+    )
+    client.enable_logger(_PAHO_LOGGER)
+    client.connect_timeout = settings.attempt_timeout_s
+    client.max_inflight_messages = settings.max_outstanding
+    if settings.username is not None:
+        client.username_pw_set(settings.username, settings.password)
+    if options.will is not None:
+        will = options.will
+        client.will_set(f"{settings.root}/{will.topic}", will.payload, will.qos, will.retain)
+    return client
 
 
 def _connect_properties(settings: BusSettings, options: SessionOptions) -> PahoProperties:
     properties = PahoProperties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.ReceiveMaximum = options.receive_maximum
     if options.persistent:
+        # Without it the session ends with the connection (MQTT 5.0, 3.1.2.11.2).
         properties.SessionExpiryInterval = settings.session_expiry_s
     return properties

@@ -19,7 +19,7 @@ LEAST_PYTHON: Final = (3, 11)
 LEAST_DISK_BYTES: Final = 500 * 10**6
 MOST_SKEW_S: Final = 1.0
 
-REQUIRED: Final = ("aiomqtt", "msgpack", "numpy", "pydantic", "rich", "typer")
+REQUIRED: Final = ("msgpack", "numpy", "paho-mqtt", "pydantic", "rich", "typer")
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "executor": ("onnx", "onnxruntime", "pillow", "zstandard"),
     "planner": ("highspy", "networkx", "scipy"),

@@ -16,7 +16,7 @@ from tests.support.shared_paths import INSTANCES, REPOSITORY
 
 FLEET = REPOSITORY / "examples" / "fleet.toml"
 INSTANCE = INSTANCES / "alexnet_pi_cloud_wifi.json"
-HEAVY = ("onnx", "onnxruntime", "numpy", "scipy", "aiomqtt", "paho", "PIL", "pydantic")
+HEAVY = ("onnx", "onnxruntime", "numpy", "scipy", "paho", "PIL", "pydantic")
 
 
 def segue(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:

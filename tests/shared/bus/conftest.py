@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from _pytest.mark.structures import ParameterSet
 
 from broker.embedded import EmbeddedBroker, EmbeddedBrokerConfig
 from broker.mosquitto import MosquittoBroker, find_mosquitto
@@ -50,15 +51,15 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 def make_broker(kind: BrokerKind, certificates: Certificates) -> BrokerProcess:
-    account = {"username": USERNAME, "password": PASSWORD} if kind.is_secure else {}
-    tls = {"tls_cert": certificates.cert, "tls_key": certificates.key} if kind.is_secure else {}
-    trusted_ca = certificates.ca if kind.is_secure else None
+    username, password = (USERNAME, PASSWORD) if kind.is_secure else (None, None)
+    cert, key, ca = (certificates.cert, certificates.key, certificates.ca) if kind.is_secure else (None, None, None)
     if kind.is_mosquitto:
-        return MosquittoBroker(**account, **tls, trusted_ca=trusted_ca)
-    return EmbeddedBroker(EmbeddedBrokerConfig(port=free_port(), **account, **tls), trusted_ca=trusted_ca)
+        return MosquittoBroker(username=username, password=password, tls_cert=cert, tls_key=key, trusted_ca=ca)
+    config = EmbeddedBrokerConfig(port=free_port(), username=username, password=password, tls_cert=cert, tls_key=key)
+    return EmbeddedBroker(config, trusted_ca=ca)
 
 
-def broker_parameters(*kinds: BrokerKind) -> list[object]:
+def broker_parameters(*kinds: BrokerKind) -> list[ParameterSet]:
     missing = pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is missing: apt-get install mosquitto")
     marks = {kind: [pytest.mark.mosquitto, missing] if kind.is_mosquitto else [] for kind in kinds}
     return [pytest.param(kind, id=kind.value, marks=marks[kind]) for kind in kinds]

@@ -1,0 +1,256 @@
+"""The driver of paho's client against a peer that is written byte by byte."""
+
+import ast
+import asyncio
+import inspect
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from paho.mqtt.client import Client as PahoClient
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties as PahoProperties
+
+from shared.bus import paho_driver
+from shared.bus.paho_driver import HandshakeClosed, PahoDriver, SessionLost
+from tests.shared.bus.scripted_peer import (
+    DISCONNECT,
+    PINGREQ,
+    PUBACK,
+    PUBLISH,
+    SUBSCRIBE,
+    Peer,
+    publish_packet,
+    scripted_peer,
+)
+
+
+class Client:
+    """A driver, its paho client, and what it has received."""
+
+    def __init__(self) -> None:
+        self.messages: list[MQTTMessage] = []
+        self.arrival = asyncio.Event()
+        self.paho = PahoClient(
+            CallbackAPIVersion.VERSION2,
+            "test",
+            protocol=MQTTProtocolVersion.MQTTv5,
+            manual_ack=True,
+            reconnect_on_failure=False,
+        )
+        self.driver = PahoDriver(self.paho, on_connected=lambda *_: None, on_message=self.take)
+
+    def take(self, message: MQTTMessage) -> None:
+        self.messages.append(message)
+        self.arrival.set()
+
+
+@asynccontextmanager
+async def connected(port: int, keepalive_s: int = 30) -> AsyncIterator[Client]:
+    client = Client()
+    try:
+        await client.driver.connect(
+            "127.0.0.1",
+            port,
+            keepalive_s=keepalive_s,
+            clean_start=True,
+            properties=PahoProperties(PacketTypes.CONNECT),  # type: ignore[no-untyped-call]
+            timeout_s=5.0,
+        )
+        yield client
+    finally:
+        client.driver.close()
+
+
+async def until_end(peer: Peer) -> list[int]:
+    """Return the types of all packets before the connection ends."""
+    kinds = []
+    try:
+        while True:
+            kinds.append((await peer.read_packet())[0])
+    except asyncio.IncompleteReadError:
+        return kinds
+
+
+async def test_the_socket_sends_small_packets_at_once() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await until_end(peer)
+
+    async with scripted_peer(script) as port, connected(port) as client:
+        sock = client.paho.socket()
+        assert isinstance(sock, socket.socket)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+
+async def test_a_publication_waits_for_its_own_puback() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await peer.expect(PUBLISH)
+        await peer.expect(PUBLISH)
+        for packet_id, reason in ((2, 0x87), (1, 0x00)):
+            peer.writer.write(bytes([PUBACK, 4, 0, packet_id, reason, 0]))
+        await until_end(peer)
+
+    async with scripted_peer(script) as port, connected(port) as client:
+        first, second = await asyncio.gather(*(client.driver.publish("t", b"x", 1, False, None) for _ in range(2)))
+        assert first is not None
+        assert second is not None
+        assert (first.value, second.value) == (0, 0x87)
+
+
+async def test_a_peer_that_does_not_read_delays_the_sender_and_not_the_loop() -> None:
+    payload = b"x" * 30_000_000
+    read_on = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await read_on.wait()
+        assert (await peer.expect(PUBLISH)).endswith(payload)
+        await until_end(peer)
+
+    async with scripted_peer(script) as port, connected(port) as client:
+        sending = asyncio.create_task(client.driver.publish("t", payload, 0, False, None))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert client.paho.want_write()
+        assert not sending.done()
+        read_on.set()
+        await sending
+        assert not client.paho.want_write()
+
+
+async def test_a_cancelled_publication_leaves_its_puback_without_effect() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await peer.expect(PUBLISH)
+        await peer.expect(PUBLISH)
+        peer.writer.write(bytes([PUBACK, 2, 0, 1, PUBACK, 2, 0, 2]))
+        await until_end(peer)
+
+    async with scripted_peer(script) as port, connected(port) as client:
+        cancelled = asyncio.create_task(client.driver.publish("t", b"x", 1, False, None))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        await client.driver.publish("t", b"y", 1, False, None)
+        assert not client.driver.is_lost
+
+
+async def test_messages_are_acknowledged_when_asked_for() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        peer.writer.write(publish_packet(7, b"t", b"hello"))
+        assert await peer.expect(PUBACK) == b"\0\x07"
+
+    async with scripted_peer(script) as port, connected(port) as client:
+        await client.arrival.wait()
+        assert [bytes(message.payload) for message in client.messages] == [b"hello"]
+        client.driver.acknowledge(7)
+        await client.driver.lost()
+
+
+async def test_subscribe_returns_the_reason_codes_or_says_that_there_was_no_answer() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await peer.expect(SUBSCRIBE)
+        peer.writer.write(bytes([0x90, 4, 0, 1, 0, 0x8F]))
+        await until_end(peer)
+
+    async with scripted_peer(script) as port, connected(port) as client:
+        assert [reason.value for reason in await client.driver.subscribe("t", 1, 5.0)] == [0x8F]
+        with pytest.raises(SessionLost, match=r"no answer within 0\.01 s"):
+            await client.driver.unsubscribe("t", 0.01)
+
+
+async def test_disconnect_comes_after_what_was_queued() -> None:
+    kinds: list[int] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        kinds.extend(await until_end(peer))
+
+    async with scripted_peer(script) as port, connected(port) as client:
+        sending = asyncio.create_task(client.driver.publish("t", b"x", 0, False, None))
+        await asyncio.sleep(0)
+        await client.driver.disconnect(5.0)
+        await sending
+        assert client.driver.is_lost
+    assert kinds == [PUBLISH, DISCONNECT]
+
+
+async def test_close_ends_everything_that_waits() -> None:
+    kinds: list[int] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        kinds.extend(await until_end(peer))
+
+    async with scripted_peer(script) as port, connected(port) as client:
+        waiting = asyncio.create_task(client.driver.publish("t", b"x", 1, False, None))
+        await asyncio.sleep(0)
+        client.driver.close()
+        with pytest.raises(SessionLost, match="connection lost"):
+            await waiting
+        with pytest.raises(SessionLost, match="not connected"):
+            await client.driver.publish("t", b"x", 1, False, None)
+        with pytest.raises(SessionLost, match="not connected"):
+            await client.driver.subscribe("t", 1, 5.0)
+        assert await client.driver.lost() == "closed"
+    assert DISCONNECT not in kinds
+
+
+@pytest.mark.parametrize(
+    ("packets", "reason"),
+    [
+        (b"", "connection broke"),
+        (bytes([DISCONNECT, 2, 0x8E, 0]), "the broker ended it: Session taken over"),
+        (bytes([0xF0, 0]), "Protocol error"),
+        (bytes([0x32, 2, 0, 9]), ""),
+    ],
+    ids=["hang-up", "DISCONNECT", "unknown packet", "malformed PUBLISH"],
+)
+async def test_the_reason_of_a_lost_connection_is_returned(packets: bytes, reason: str) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.accept(bytes([0x20, 3, 0, 0, 0]) + packets)
+
+    async with scripted_peer(script) as port, connected(port) as client:
+        assert reason in await client.driver.lost()
+        assert client.driver.is_lost
+
+
+async def test_a_broker_that_hangs_up_on_connect_is_told_apart() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.read_packet()
+
+    async with scripted_peer(script) as port:
+        with pytest.raises(HandshakeClosed):
+            async with connected(port):
+                pass
+
+
+async def test_a_silent_broker_is_pinged_and_then_given_up() -> None:
+    kinds: list[int] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        kinds.extend(await until_end(peer))
+
+    async with scripted_peer(script) as port, connected(port, keepalive_s=1) as client:
+        assert "Keep alive timeout" in await client.driver.lost()
+    assert kinds == [PINGREQ]
+
+
+def test_no_private_name_of_paho_is_used() -> None:
+    tree = ast.parse(inspect.getsource(paho_driver))
+    private = {
+        f"{ast.unparse(node.value)}.{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and ast.unparse(node.value) != "self"
+        and node.attr.startswith("_")
+        and not node.attr.endswith("__")
+    }
+    assert private == set()
