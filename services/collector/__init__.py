@@ -1,1 +1,1 @@
-"""Gathers results, traces and events."""
+"""The collector: stores results, traces, events and samples, and answers queries about them."""

@@ -1,14 +1,15 @@
-"""What a collector is told when it starts: one frozen value."""
+"""Configuration of a collector, one frozen value."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from services.collector.outcome_store import StoreLimits
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.service_runtime import InputError
 
-DATABASE = "collector.sqlite"
+DATABASE: Final = "collector.sqlite"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,17 +17,17 @@ class CollectorConfig:
     """A collector's configuration.
 
     Attributes:
-        broker: where the broker is.
-        data_dir: where the database is kept.
+        broker: address and credentials of the broker.
+        data_dir: folder of the database.
         name: of the service; collectors with different names each store everything.
-        limits: how much is kept.
+        limits: bounds of the database.
         metrics_host: address of the Prometheus endpoint.
         metrics_port: its TCP port; 0 for any free one, none for no endpoint.
-        watch_requests: also listen to the requests themselves, so that those without an outcome are known. Each
-            request's bytes then travel to the collector too.
-        batch_messages: messages stored in one transaction at most.
-        batch_s: how long the first of them waits for the others.
-        connect_timeout_s: bound on the first connection; none to keep trying.
+        watch_requests: whether to subscribe to the requests too, which reveals those without an outcome. The payload
+            of every request then travels to the collector as well.
+        batch_messages: largest number of messages in one transaction.
+        batch_s: longest time that the first message of a batch waits for others.
+        connect_timeout_s: limit of the first connection attempt; none for no limit.
     """
 
     broker: BusSettings
@@ -46,7 +47,7 @@ class CollectorConfig:
         if self.metrics_port is not None and not 0 <= self.metrics_port <= 65535:
             raise InputError(f"port {self.metrics_port} is not within 0..65535")
         if self.batch_messages < 1 or not 0 <= self.batch_s <= 1:
-            raise InputError("a batch has at least one message and waits for at most a second")
+            raise InputError("a batch has at least one message and waits for one second at most")
 
     @property
     def database(self) -> Path:

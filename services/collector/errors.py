@@ -1,17 +1,17 @@
-"""What can go wrong in a collector.
+"""Errors of the collector.
 
 CollectorError
-├── NoRecords           there is no database to read: no collector has run here
-└── StoreUnavailable    the database cannot be written now (disk full, say); what waits is kept and tried again
+├── NoRecords           the database to read does not exist, or is unreadable
+└── StoreUnavailable    the database cannot be written now (a full disk, for example); the batch is tried again
 """
 
 
 class CollectorError(Exception):
-    """The root of the collector's errors."""
+    """Root of the collector's errors."""
 
 
 class NoRecords(CollectorError):
-    """There is no database, or none that can be read."""
+    """The database does not exist, or is unreadable."""
 
 
 class StoreUnavailable(CollectorError):

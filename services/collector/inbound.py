@@ -1,7 +1,7 @@
-"""What a collector hears, decoded once at the boundary. Pure."""
+"""Messages that a collector receives, decoded once at the boundary."""
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
@@ -18,11 +18,11 @@ _Message = TypeVar("_Message", Outcome, CommittedPlan)
 
 @dataclass(frozen=True, slots=True)
 class RequestSeen:
-    """A request was published.
+    """A published request.
 
     Attributes:
         stream: its stream.
-        request_id: the id that its application gave it.
+        request_id: as its application chose it.
     """
 
     stream: str
@@ -31,7 +31,7 @@ class RequestSeen:
 
 @dataclass(frozen=True, slots=True)
 class RerouteSeen:
-    """The event of a reroute, and what it says."""
+    """The event of a reroute, with its decoded data."""
 
     event: Event
     reroute: Reroute
@@ -39,32 +39,32 @@ class RerouteSeen:
 
 Record = Outcome | Event | RerouteSeen | Telemetry | Links | Presence | ServicePresence | CommittedPlan | RequestSeen
 
-DURABLE = {topics.ANY_RESULT: 1, topics.EVENTS: 1}
-"""Heard on a persistent session, acknowledged when stored."""
+# Topic filters and quality of service of the persistent session, whose messages are acknowledged once stored.
+DURABLE: Final = {topics.ANY_RESULT: 1, topics.EVENTS: 1}
 
-CONTROL = {
+# Filters of the session that starts clean, so that the broker sends retained messages at every connection.
+CONTROL: Final = {
     topics.ANY_PRESENCE: 1,
     topics.ANY_SERVICE: 1,
     topics.ANY_TELEMETRY: 0,
     topics.ANY_LINKS: 1,
     topics.ANY_PLAN: 1,
 }
-"""Heard on a session that starts clean, so that retained messages come every time."""
 
-REQUESTS = topics.requests("+")
-"""Heard with quality of service 0, if asked for."""
+# Subscribed with quality of service 0, and only if requests are watched.
+REQUESTS: Final = topics.requests("+")
 
 
 def ingest(topic: str, payload: bytes | memoryview, properties: Properties = NO_PROPERTIES) -> Record | None:
-    """Return what has been heard; none for what says nothing: a cleared retained message, a request without an id.
+    """Return the record in a message; none for a cleared retained message and for a request without an id.
 
     Args:
-        topic: below the root.
+        topic: relative to the root of all topics.
         payload: msgpack or JSON.
-        properties: of the message; a request's id is among them.
+        properties: of the message; they carry a request's id.
 
     Raises:
-        MessageError: it is none of the messages that a collector hears.
+        MessageError: the payload is malformed, or a collector does not receive this topic.
     """
     parts = topic.split("/")
     match parts:
@@ -85,11 +85,11 @@ def ingest(topic: str, payload: bytes | memoryview, properties: Properties = NO_
         case ["streams", stream, "requests"]:
             request_id = given_request_id(properties.user, properties.correlation_data)
             return RequestSeen(stream, request_id) if request_id else None
-    raise MessageError("a topic that a collector does not know")
+    raise MessageError("a collector does not receive this topic")
 
 
 def topic_kind(topic: str) -> str:
-    """Return the last level of a topic that may appear as a label of a metric; of unknown topics `other`."""
+    """Return the last level of a topic as a metric's label; `other` for unknown topics, which bounds the labels."""
     kind = topic.rpartition("/")[2]
     return kind if kind in ("results", "events", "presence", "telemetry", "links", "plan", "requests") else "other"
 

@@ -1,32 +1,38 @@
-"""The Prometheus endpoint, with a registry of its own."""
+"""The collector's Prometheus metrics and their HTTP endpoint."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 
 from services.collector.inbound import Record, RequestSeen, RerouteSeen
-from services.collector.outcome_store import StoreOutcomeKind
+from services.collector.outcome_store import WriteResult
 from shared.messages.devices import Links, Presence, State, Telemetry
 from shared.messages.requests import Outcome
 from shared.service_runtime import InputError
 
-_BUCKETS_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0)
-_MAX_LABELS = 256
-_OTHER = "other"
+_BUCKETS_S: Final = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0)
+# Every label value is a time series of its own in Prometheus.
+_MAX_LABELS: Final = 256
+_OTHER: Final = "other"
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where the metrics are served."""
+class MetricsEndpoint:
+    """Address at which the metrics are served."""
 
     host: str
     port: int
 
 
 class Metrics:
-    """What a collector tells Prometheus. Labels from outside are bounded: streams and devices past 256 are `other`."""
+    """The metrics of one collector, in a registry of their own.
+
+    Names of streams and devices come from outside. After 256 distinct names, further ones share the label `other`.
+    Only the event loop's thread changes the metrics; the endpoint's thread reads them.
+    """
 
     def __init__(self) -> None:
         """Make the metrics, all at zero."""
@@ -53,24 +59,24 @@ class Metrics:
         self._known: set[str] = set()
         self._targets: dict[str, set[str]] = {}
 
-    def stored(self, record: Record, verdict: StoreOutcomeKind) -> None:
-        """Count a record that the store has taken."""
+    def stored(self, record: Record, result: WriteResult) -> None:
+        """Count a record that the store has handled."""
         match record:
             case Outcome():
-                self._count_outcome(record, verdict)
+                self._count_outcome(record, result)
             case RerouteSeen(_, reroute):
                 self._reroutes.labels(self._label(reroute.stream), reroute.cause.value).inc()
             case RequestSeen(stream, _):
                 self._seen.labels(self._label(stream)).inc()
             case Presence():
-                self._see_device(record)
+                self._device_changed(record)
             case Telemetry():
                 device = self._label(record.device)
                 self._load.labels(device).set(record.load_factor)
                 self._cpu.labels(device).set(record.cpu_percent)
                 self._memory.labels(device).set(record.memory_used_bytes)
             case Links():
-                self._see_links(record)
+                self._links_changed(record)
             case _:
                 pass
 
@@ -79,35 +85,39 @@ class Metrics:
         self._bad.labels(topic_kind).inc()
 
     def connection(self, name: str, connected: bool) -> None:
-        """Tell whether a connection is there."""
+        """Set whether a connection of the collector is established."""
         self._connected.labels(name).set(connected)
 
     def waiting(self, count: int) -> None:
-        """Tell how many messages wait to be stored."""
+        """Set the number of messages that wait to be stored."""
         self._waiting.set(count)
 
     @contextmanager
-    def serve(self, host: str, port: int) -> Iterator[Endpoint]:
-        """Serve the metrics from a thread for the time of the block.
+    def serve(self, host: str, port: int) -> Iterator[MetricsEndpoint]:
+        """Serve the metrics from a thread while the context lasts.
+
+        Args:
+            host: address to listen on.
+            port: TCP port; 0 for any free one.
 
         Raises:
-            InputError: the port is taken, or the address is not this machine's.
+            InputError: the port is taken, or the address does not belong to this machine.
         """
         try:
             server, thread = start_http_server(port, addr=host, registry=self.registry)
         except OSError as error:
             raise InputError(f"metrics cannot be served at {host}:{port}: {error.strerror or error}") from error
         try:
-            yield Endpoint(host, server.server_port)
+            yield MetricsEndpoint(host, server.server_port)
         finally:
             server.shutdown()
             server.server_close()
             thread.join(5.0)
 
-    def _count_outcome(self, outcome: Outcome, verdict: StoreOutcomeKind) -> None:
+    def _count_outcome(self, outcome: Outcome, result: WriteResult) -> None:
         stream = self._label(outcome.stream)
-        match verdict:
-            case StoreOutcomeKind.RESULT:
+        match result:
+            case WriteResult.RESULT:
                 self._results.labels(stream).inc()
                 for histogram, begin_s in (
                     (self._latency, outcome.accepted_at_s),
@@ -115,28 +125,28 @@ class Metrics:
                 ):
                     if begin_s > 0:
                         histogram.labels(stream).observe(max(0.0, outcome.completed_at_s - begin_s))
-            case StoreOutcomeKind.ERROR:
+            case WriteResult.ERROR:
                 self._errors.labels(stream, outcome.cause.value if outcome.cause else "unknown").inc()
-            case StoreOutcomeKind.DUPLICATE:
+            case WriteResult.DUPLICATE:
                 self._duplicates.labels(stream).inc()
-            case StoreOutcomeKind.REDELIVERED:
+            case WriteResult.REDELIVERED:
                 self._redelivered.labels(stream).inc()
-            case StoreOutcomeKind.LATE_ERROR | StoreOutcomeKind.LATE_RESULT:
+            case WriteResult.LATE_ERROR | WriteResult.LATE_RESULT:
                 self._late.labels(stream).inc()
             case _:
                 pass
 
-    def _see_device(self, presence: Presence) -> None:
+    def _device_changed(self, presence: Presence) -> None:
         device = self._label(presence.device)
         self._online.labels(device).set(presence.state is State.ONLINE)
         if presence.state is State.OFFLINE:
-            # What was measured of a device that has gone is no present value.
+            # A gauge shows the present value, and a device that is gone has none.
             for gauge in (self._load, self._cpu, self._memory):
                 with suppress(KeyError):
                     gauge.remove(device)
-            self._see_links(Links(device=presence.device, sent_at_s=0.0))
+            self._links_changed(Links(device=presence.device, sent_at_s=0.0))
 
-    def _see_links(self, links: Links) -> None:
+    def _links_changed(self, links: Links) -> None:
         device = self._label(links.device)
         present = {self._label(link.target) for link in links.links}
         for gone in self._targets.get(device, set()) - present:

@@ -1,4 +1,4 @@
-"""The collector's memory in SQLite: each outcome once, bounded, and safe from SIGKILL. Blocking: for one thread."""
+"""The collector's SQLite store: each outcome once, bounded in size, durable against SIGKILL and power cuts."""
 
 import contextlib
 import json
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from services.collector.errors import StoreUnavailable
 from services.collector.inbound import Record, RequestSeen, RerouteSeen
@@ -19,26 +19,29 @@ from shared.messages.events import Event
 from shared.messages.requests import Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
-_MAX_TEXT = 4000
-_MAX_DATA = 64 * 1024
-_PRUNE_EVERY = 2000
-_PRUNED_AT_ONCE = 20_000
+# Longest texts of messages that are stored, in characters. Longer error texts and labels are truncated.
+_MAX_TEXT: Final = 4000
+_MAX_DATA: Final = 64 * 1024
+# Records between two prunings. More than that accumulate only between prunings.
+_PRUNE_EVERY: Final = 2000
+# Bounds the time of one pruning, and with it the wait of the next batch.
+_PRUNED_AT_ONCE: Final = 20_000
 
-DEVICE_ROLE = "executor"
-"""The role under which devices are remembered beside services."""
+# Role of devices in the table of members, beside the roles of services.
+DEVICE_ROLE: Final = "executor"
 
 
 @dataclass(frozen=True, slots=True)
 class StoreLimits:
-    """How much is kept; the oldest goes first. Totals are kept for ever.
+    """Bounds of the database. The oldest rows are deleted first; totals are never deleted.
 
     Attributes:
-        outcomes: rows, each with its trace.
-        samples: rows of telemetry, and of links.
-        events: rows of events, of reroutes, of plans, and of requests without an outcome.
-        age_s: of everything.
+        outcomes: rows of outcomes, each with its trace.
+        samples: rows of telemetry, and as many of links.
+        events: rows of events, and as many of reroutes, of plans, and of requests without an outcome.
+        age_s: greatest age of any row.
     """
 
     outcomes: int = 500_000
@@ -49,39 +52,49 @@ class StoreLimits:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRecord:
-    """A record and when it came in, wall clock."""
+    """A record and its time of receipt, wall clock of the collector."""
 
     record: Record
     received_at_s: float
 
 
-class StoreOutcomeKind(StrEnum):
-    """What became of a record. The values of outcomes are the names of the totals."""
+class WriteResult(StrEnum):
+    """What the store did with a record. The values of outcomes are the names of the totals."""
 
     STORED = "stored"
-    """Anything but an outcome."""
+    """The record is no outcome, and is stored."""
     RESULT = "results"
     ERROR = "errors"
     REDELIVERED = "redelivered"
-    """The very outcome that is stored already: the bus or the source sent it again."""
+    """The same outcome is stored already: the broker or the source sent it again."""
     DUPLICATE = "duplicates"
     """The request was computed twice; the first outcome stays."""
     LATE_ERROR = "late_errors"
-    """An error behind a result; the result stays."""
+    """An error after a result; the result stays."""
     LATE_RESULT = "late_results"
-    """A result behind an error; the error stays."""
+    """A result after an error; the error stays."""
     REFUSED = "refused"
-    """It does not fit into the database: a number beyond 64 bits, say."""
+    """The record does not fit into the database, for example because of a number beyond 64 bits."""
 
 
 class OutcomeStore:
-    """The open database. `write` is one transaction; what it returned for is on disk."""
+    """The open database. All methods block; one thread uses them.
+
+    Invariants:
+        - A request (stream and id) has one outcome at most: the first one stays, later ones are only counted.
+        - `write` is one transaction. Once it returns, its records survive SIGKILL and a power cut.
+        - `totals` counts every outcome ever received, including those whose rows were pruned.
+    """
 
     def __init__(self, path: Path, limits: StoreLimits | None = None) -> None:
-        """Open or make the database at `path`; a damaged one is moved aside.
+        """Open or make a database; a damaged one is moved aside.
+
+        Args:
+            path: of the database file.
+            limits: none for the defaults.
 
         Raises:
-            StoreUnavailable: it cannot be opened.
+            StoreUnavailable: the database cannot be opened.
         """
         self.path = path
         self._limits = limits or StoreLimits()
@@ -96,29 +109,34 @@ class OutcomeStore:
         """Close the database."""
         self._database.close()
 
-    def write(self, batch: Sequence[ReceivedRecord]) -> tuple[StoreOutcomeKind, ...]:
+    def write(self, batch: Sequence[ReceivedRecord]) -> tuple[WriteResult, ...]:
         """Store a batch in one transaction; on return it is on disk.
 
         Returns:
-            What became of each record, in the same order.
+            One result for each record, in the same order.
 
         Raises:
-            StoreUnavailable: nothing of the batch is stored; try again later.
+            StoreUnavailable: no record of the batch is stored; the caller may try again.
         """
         try:
             return self._write(batch)
         except sqlite3.OperationalError as error:
             raise StoreUnavailable(f"the database {self.path} cannot be written: {error}") from error
         except sqlite3.DatabaseError as error:
+            # A damaged file raises DatabaseError itself. Its subclasses report faults of the statement or the values.
             if type(error) is not sqlite3.DatabaseError:
                 raise
             self._database.close()
             _set_aside(self.path, str(error))
             self._database = open_for_writing(self.path)
-            raise StoreUnavailable(f"the database {self.path} was damaged and begun anew") from error
+            raise StoreUnavailable(f"the database {self.path} was damaged and replaced by a new one") from error
 
     def prune(self, now_at_s: float) -> int:
-        """Delete what is beyond the limits, a bounded part of it; return how many rows."""
+        """Delete rows beyond the limits, a bounded number at a time; return the number of deleted rows.
+
+        Args:
+            now_at_s: present time, wall clock.
+        """
         limits, deleted = self._limits, 0
         bounds = {"outcomes": limits.outcomes, "telemetry": limits.samples, "links": limits.samples}
         bounds |= dict.fromkeys(("events", "reroutes", "plans", "requests"), limits.events)
@@ -126,6 +144,7 @@ class OutcomeStore:
         try:
             for table, rows in bounds.items():
                 deleted += self._prune_table(table, rows, now_at_s - limits.age_s)
+            # A trace belongs to its outcome, and outcomes are deleted from the lowest position up.
             self._database.execute(
                 "DELETE FROM stages WHERE outcome < (SELECT COALESCE(MIN(position), 1 << 62) FROM outcomes)"
             )
@@ -140,7 +159,11 @@ class OutcomeStore:
             self._database.execute("ROLLBACK")
 
     def _prune_table(self, table: str, rows: int, oldest_at_s: float) -> int:
-        """Delete a table's oldest rows. Positions only grow, so their difference bounds the number of rows."""
+        """Delete a table's oldest rows.
+
+        Positions only grow (AUTOINCREMENT), so the difference of two positions bounds the rows between them. That
+        spares counting the table.
+        """
         cursor = self._database.execute(
             f"""DELETE FROM {table} WHERE position IN (
                     SELECT position FROM {table} ORDER BY position LIMIT {_PRUNED_AT_ONCE})
@@ -149,10 +172,10 @@ class OutcomeStore:
         )
         return cursor.rowcount
 
-    def _write(self, batch: Sequence[ReceivedRecord]) -> tuple[StoreOutcomeKind, ...]:
+    def _write(self, batch: Sequence[ReceivedRecord]) -> tuple[WriteResult, ...]:
         self._database.execute("BEGIN IMMEDIATE")
         try:
-            verdicts = tuple(self._put_safely(arrival) for arrival in batch)
+            results = tuple(self._put_safely(arrival) for arrival in batch)
             self._database.execute("COMMIT")
         except BaseException:
             self._roll_back()
@@ -163,22 +186,22 @@ class OutcomeStore:
             try:
                 self.prune(batch[-1].received_at_s)
             except sqlite3.OperationalError as error:
-                LOGGER.warning("the database %s could not be pruned: %s", self.path, error)
-        return verdicts
+                _LOGGER.warning("the database %s could not be pruned: %s", self.path, error)
+        return results
 
-    def _put_safely(self, arrival: ReceivedRecord) -> StoreOutcomeKind:
-        """Store one record, or nothing of it."""
+    def _put_safely(self, arrival: ReceivedRecord) -> WriteResult:
+        """Store one record whole, or leave it out and keep the rest of the batch."""
         self._database.execute("SAVEPOINT record")
         try:
-            verdict = self._put(arrival.record, arrival.received_at_s)
+            result = self._put(arrival.record, arrival.received_at_s)
         except (OverflowError, UnicodeEncodeError, sqlite3.IntegrityError, sqlite3.ProgrammingError) as error:
-            LOGGER.warning("a %s does not fit into the database: %s", type(arrival.record).__name__, error)
+            _LOGGER.warning("a %s does not fit into the database: %s", type(arrival.record).__name__, error)
             self._database.execute("ROLLBACK TO record")
-            verdict = StoreOutcomeKind.REFUSED
+            result = WriteResult.REFUSED
         self._database.execute("RELEASE record")
-        return verdict
+        return result
 
-    def _put(self, record: Record, received_at_s: float) -> StoreOutcomeKind:
+    def _put(self, record: Record, received_at_s: float) -> WriteResult:
         match record:
             case Outcome():
                 return self._put_outcome(record, received_at_s)
@@ -220,29 +243,28 @@ class OutcomeStore:
                 self._put_request(stream, request_id, received_at_s)
             case _:
                 assert_never(record)
-        return StoreOutcomeKind.STORED
+        return WriteResult.STORED
 
-    def _put_outcome(self, outcome: Outcome, received_at_s: float) -> StoreOutcomeKind:
+    def _put_outcome(self, outcome: Outcome, received_at_s: float) -> WriteResult:
         known = self._database.execute(
             "SELECT status, attempt, completed_at_s FROM outcomes WHERE stream = ? AND request_id = ?",
             (outcome.stream, outcome.request_id),
         ).fetchone()
         if known is None:
             self._insert_outcome(outcome, received_at_s)
-            verdict = StoreOutcomeKind.RESULT if outcome.status is OutcomeStatus.OK else StoreOutcomeKind.ERROR
+            result = WriteResult.RESULT if outcome.status is OutcomeStatus.OK else WriteResult.ERROR
+        # Attempt and completion time identify one computation of a request.
         elif known == (outcome.status, outcome.attempt, outcome.completed_at_s):
-            verdict = StoreOutcomeKind.REDELIVERED
+            result = WriteResult.REDELIVERED
         elif known[0] == outcome.status:
-            verdict = StoreOutcomeKind.DUPLICATE
+            result = WriteResult.DUPLICATE
         else:
-            verdict = (
-                StoreOutcomeKind.LATE_ERROR if outcome.status is OutcomeStatus.ERROR else StoreOutcomeKind.LATE_RESULT
-            )
+            result = WriteResult.LATE_ERROR if outcome.status is OutcomeStatus.ERROR else WriteResult.LATE_RESULT
         self._database.execute(
             "INSERT INTO totals VALUES (?, ?, 1) ON CONFLICT (stream, name) DO UPDATE SET value = value + 1",
-            (outcome.stream, verdict),
+            (outcome.stream, result),
         )
-        return verdict
+        return result
 
     def _insert_outcome(self, outcome: Outcome, received_at_s: float) -> None:
         best = outcome.top[0] if outcome.top else None
@@ -267,7 +289,7 @@ class OutcomeStore:
         )
 
     def _put_request(self, stream: str, request_id: str, received_at_s: float) -> None:
-        """Remember a request until its outcome comes, unless it came first."""
+        """Store a request until its outcome arrives, unless the outcome arrived first."""
         self._database.execute(
             """INSERT OR IGNORE INTO requests (stream, request_id, received_at_s) SELECT ?, ?, ?
                WHERE NOT EXISTS (SELECT 1 FROM outcomes WHERE stream = ? AND request_id = ?)""",
@@ -300,7 +322,10 @@ class OutcomeStore:
         )
 
     def _insert(self, table: str, /, **values: Any) -> int:
-        """Insert a row unless it is there; column names are this module's own, never from outside."""
+        """Insert a row unless it exists; return its position.
+
+        The statement is built from names, so tables and columns must be constants of this package.
+        """
         columns, marks = ", ".join(values), ", ".join("?" * len(values))
         cursor = self._database.execute(
             f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})", tuple(values.values())
@@ -310,4 +335,4 @@ class OutcomeStore:
 
 def _set_aside(path: Path, reason: str) -> None:
     aside = move_aside(path)
-    LOGGER.error("the database %s is damaged (%s); it was moved to %s and a new one begun", path, reason, aside)
+    _LOGGER.error("the database %s is damaged (%s); it was moved to %s and replaced by a new one", path, reason, aside)

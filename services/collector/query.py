@@ -1,34 +1,35 @@
-"""Questions to a collector's database: what dashboards, summaries and `segue top` read. Blocking, read-only."""
+"""Read-only queries to a collector's database. They block."""
 
 import contextlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
-from services.collector.query_answers import (
+from services.collector.query_results import (
     EVERYTHING,
-    Counts,
     DeviceSummary,
     Latencies,
     LinkSummary,
     MeasuredReroute,
     MemberState,
+    OutcomeCounts,
     StageTimes,
     StoredEvent,
     Window,
-    percentile,
-    summarise,
+    nearest_rank_percentile,
+    summarise_latencies,
 )
 from services.collector.schema import open_for_reading
 from shared.messages.events import Reroute
 
-_CHUNK = 500
+# SQLite limits the parameters of one statement.
+_CHUNK: Final = 500
 
 
 class Records:
-    """An open database. Use it on the thread that opened it."""
+    """An open database, for the thread that opened it."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         """Wrap a database opened for reading."""
@@ -43,7 +44,7 @@ class Records:
             path: `CollectorConfig.database`.
 
         Raises:
-            NoRecords: there is none.
+            NoRecords: it does not exist, or is unreadable.
         """
         database = open_for_reading(path)
         try:
@@ -52,17 +53,17 @@ class Records:
             database.close()
 
     def streams(self) -> tuple[str, ...]:
-        """Return the streams of which outcomes, requests or plans are known."""
+        """Return the names of all streams with outcomes, requests or plans, in order."""
         union = " UNION ".join(f"SELECT stream FROM {table}" for table in ("totals", "requests", "plans"))
         return tuple(stream for (stream,) in self._rows(f"{union} ORDER BY 1"))
 
-    def counts(self, stream: str | None = None) -> Counts:
-        """Count what became of requests, of one stream or all."""
+    def counts(self, stream: str | None = None) -> OutcomeCounts:
+        """Count requests by their outcome, of one stream or of all."""
         condition, values = ("stream = ?", (stream,)) if stream is not None else ("1", ())
         totals = dict(self._rows(f"SELECT name, SUM(value) FROM totals WHERE {condition} GROUP BY name", values))
         ((lost,),) = self._rows(f"SELECT COUNT(*) FROM requests WHERE {condition}", values)
         results, errors = totals.get("results", 0), totals.get("errors", 0)
-        return Counts(
+        return OutcomeCounts(
             requests=results + errors + lost,
             results=results,
             errors=errors,
@@ -73,44 +74,44 @@ class Records:
         )
 
     def missing(self, stream: str, request_ids: Iterable[str]) -> tuple[str, ...]:
-        """Return those of the given requests that have no outcome here, in the given order."""
-        wanted = list(dict.fromkeys(request_ids))
+        """Return the given requests without a stored outcome, in the given order and each once."""
+        unique_ids = list(dict.fromkeys(request_ids))
         known: set[str] = set()
-        for begin in range(0, len(wanted), _CHUNK):
-            chunk = wanted[begin : begin + _CHUNK]
+        for begin in range(0, len(unique_ids), _CHUNK):
+            chunk = unique_ids[begin : begin + _CHUNK]
             marks = ", ".join("?" * len(chunk))
             statement = f"SELECT request_id FROM outcomes WHERE stream = ? AND request_id IN ({marks})"
             known.update(request_id for (request_id,) in self._rows(statement, (stream, *chunk)))
-        return tuple(request_id for request_id in wanted if request_id not in known)
+        return tuple(request_id for request_id in unique_ids if request_id not in known)
 
     def latencies(self, window: Window = EVERYTHING) -> Latencies:
-        """Measure the results of a window."""
+        """Summarise the latencies of a window's results, in milliseconds."""
         return Latencies(
-            accepted=summarise(self._latencies_ms("accepted_at_s", window)),
-            dispatched=summarise(self._latencies_ms("dispatched_at_s", window)),
+            accepted=summarise_latencies(self._latencies_ms("accepted_at_s", window)),
+            dispatched=summarise_latencies(self._latencies_ms("dispatched_at_s", window)),
         )
 
     def reroutes(
         self, stream: str | None = None, *, limit: int = 100, before_count: int = 5, after_count: int = 20
     ) -> tuple[MeasuredReroute, ...]:
-        """Return reroutes with what was measured around them, oldest first.
+        """Return the newest reroutes with the latencies before and after them, oldest first.
 
         Args:
             stream: one stream; none for all.
-            limit: the newest so many.
-            before_count: results before each that are measured.
-            after_count: results after each that are measured.
+            limit: largest number of reroutes.
+            before_count: largest number of results measured before each.
+            after_count: largest number of results measured after each.
         """
         condition, values = ("stream = ?", [stream]) if stream is not None else ("1", [])
         statement = f"SELECT document FROM reroutes WHERE {condition} ORDER BY position DESC LIMIT ?"
         documents = [document for (document,) in self._rows(statement, [*values, limit])]
-        found = (Reroute.model_validate_json(document) for document in reversed(documents))
-        return tuple(self._measure(reroute, before_count, after_count) for reroute in found)
+        reroutes = (Reroute.model_validate_json(document) for document in reversed(documents))
+        return tuple(self._measure(reroute, before_count, after_count) for reroute in reroutes)
 
     def events(
         self, *, limit: int = 100, kind: str | None = None, stream: str | None = None
     ) -> tuple[StoredEvent, ...]:
-        """Return the newest events, newest first."""
+        """Return at most `limit` events, the newest first."""
         clauses: list[str] = ["1"]
         values: list[Any] = []
         for column, value in (("kind", kind), ("stream", stream)):
@@ -125,7 +126,7 @@ class Records:
         )
 
     def devices(self) -> tuple[DeviceSummary, ...]:
-        """Return every device that was ever heard of, by name."""
+        """Return every device whose presence was ever received, by name."""
         statement = """SELECT m.name, m.state = 'online', m.version, m.changed_at_s, t.load_factor, t.cpu_percent,
                 t.memory_used_bytes, t.memory_total_bytes, t.temperature_c, t.power_w, t.sent_at_s
             FROM members m LEFT JOIN telemetry t ON t.position =
@@ -134,17 +135,17 @@ class Records:
         return tuple(self._device(*row) for row in self._rows(statement))
 
     def services(self) -> tuple[MemberState, ...]:
-        """Return every planner, collector and monitor that was ever heard of."""
+        """Return every planner, collector and monitor whose presence was ever received."""
         statement = """SELECT role, name, state = 'online', version, changed_at_s FROM members
                        WHERE role != 'executor' ORDER BY role, name"""
         return tuple(MemberState(role, name, bool(on), *rest) for role, name, on, *rest in self._rows(statement))
 
     def stages(self, window: Window = EVERYTHING, *, limit: int = 1000) -> tuple[StageTimes, ...]:
-        """Say where the time of the newest results of a window went, by stage.
+        """Return the times of the newest results, by stage in the order of their blocks.
 
         Args:
-            window: which results.
-            limit: the newest so many.
+            window: restricts the results.
+            limit: largest number of results.
         """
         condition, values = window.condition()
         statement = f"""SELECT s.device, s.start, s.stop, s.codec, s.queue_ms, s.compute_ms, s.output_bytes,
@@ -166,7 +167,8 @@ class Records:
         return [latency_ms for (latency_ms,) in self._rows(statement, values)]
 
     def _measure(self, reroute: Reroute, before_count: int, after_count: int) -> MeasuredReroute:
-        # Epochs may begin anew after a planner lost its disk, so what came before the trigger is not counted.
+        # A planner that lost its disk counts epochs from the start again. Results before the trigger may thus have the
+        # epoch of this reroute, and are left out.
         ((first_s,),) = self._rows(
             "SELECT MIN(dispatched_at_s) FROM outcomes WHERE stream = ? AND epoch = ? AND dispatched_at_s >= ?",
             (reroute.stream, reroute.epoch, reroute.trigger_at_s),
@@ -183,8 +185,8 @@ class Records:
         )
         return MeasuredReroute(
             reroute,
-            before=summarise([latency_ms for (latency_ms,) in before]),
-            after=summarise([latency_ms for (latency_ms,) in after]),
+            before=summarise_latencies([latency_ms for (latency_ms,) in before]),
+            after=summarise_latencies([latency_ms for (latency_ms,) in after]),
             first_dispatch_s=first_s,
             reaction_ms=None if first_s is None else 1000 * (first_s - reroute.trigger_at_s),
         )
@@ -202,7 +204,7 @@ class Records:
         return DeviceSummary(name, bool(online), links=self._links(name), **values)
 
     def _links(self, device: str) -> tuple[LinkSummary, ...]:
-        """Return what the newest message on the device's links says."""
+        """Return the links in the newest message of the device's monitor."""
         statement = """SELECT target, bandwidth_mbps, latency_ms, sent_at_s FROM links
             WHERE device = ? AND sent_at_s = (SELECT sent_at_s FROM links WHERE position =
                 (SELECT MAX(position) FROM links WHERE device = ?)) ORDER BY target, position"""
@@ -220,8 +222,8 @@ def _stage_times(key: tuple[str, int, int, str], rows: Sequence[tuple[Any, ...]]
     return StageTimes(
         *key,
         requests=len(rows),
-        queue_ms=percentile(queue_ms, 50),
-        compute_ms=percentile(compute_ms, 50),
-        transfer_ms=percentile(transfer_ms, 50) if transfer_ms else None,
-        output_bytes=percentile(output_bytes, 50),
+        queue_ms=nearest_rank_percentile(queue_ms, 50),
+        compute_ms=nearest_rank_percentile(compute_ms, 50),
+        transfer_ms=nearest_rank_percentile(transfer_ms, 50) if transfer_ms else None,
+        output_bytes=nearest_rank_percentile(output_bytes, 50),
     )

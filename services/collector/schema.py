@@ -1,17 +1,19 @@
-"""The collector's tables, and how a database file is opened."""
+"""Schema of the collector's database, and how its file is opened."""
 
 import sqlite3
 from pathlib import Path
+from typing import Final
 
 from services.collector.errors import NoRecords, StoreUnavailable
 
-SCHEMA_VERSION = 1
-_BUSY_TIMEOUT_S = 5.0
-_WAL_LIMIT_BYTES = 64 * 1024 * 1024
-_CHECKED_BYTES = 64 * 1024 * 1024
-"""Larger files are not read as a whole when they are opened; their damage shows when it is met."""
+DATABASE_VERSION: Final = 1
+_BUSY_TIMEOUT_S: Final = 5.0
+_WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
+# Checking reads the whole file. Damage in larger files shows only when a query meets it.
+_CHECKED_BYTES: Final = 64 * 1024 * 1024
 
-_TABLES = """
+# AUTOINCREMENT never reuses a position, even after its row was deleted. Pruning depends on that.
+_TABLES: Final = """
 CREATE TABLE IF NOT EXISTS outcomes (
     position INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT NOT NULL, request_id TEXT NOT NULL,
     status TEXT NOT NULL, model TEXT NOT NULL, epoch INTEGER NOT NULL, attempt INTEGER NOT NULL,
@@ -59,11 +61,11 @@ CREATE TABLE IF NOT EXISTS members (
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
-    """Open or make the database, and check that it is whole.
+    """Open or make the database, and check its integrity.
 
     Raises:
-        StoreUnavailable: it cannot be opened, or was written by a newer Segue.
-        sqlite3.DatabaseError: it is damaged, or no database; not its subclass OperationalError.
+        StoreUnavailable: it cannot be opened, or a newer Segue has written it.
+        sqlite3.DatabaseError: it is damaged, or no database. Its subclass OperationalError is never raised.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,10 +84,10 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """Open the database of a collector that may run at the same time, in another process.
+    """Open the database of a collector that may run at the same time in another process.
 
     Raises:
-        NoRecords: there is none.
+        NoRecords: it does not exist, or is unreadable.
     """
     if not path.is_file():
         raise NoRecords(f"there is no collector's database at {path}")
@@ -99,15 +101,16 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 
 def _prepare(path: Path, database: sqlite3.Connection) -> None:
     (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version > SCHEMA_VERSION:
+    if version > DATABASE_VERSION:
         raise StoreUnavailable(f"the database {path} was written by a newer Segue (schema {version})")
     if 0 < path.stat().st_size <= _CHECKED_BYTES:
         (finding,) = database.execute("PRAGMA quick_check(1)").fetchone()
         if finding != "ok":
             raise sqlite3.DatabaseError(finding)
+    # With a write-ahead log, readers in other processes do not block the writer.
     database.execute("PRAGMA journal_mode = WAL")
-    # Confirmed outcomes are forgotten by their sources, so they must survive a power cut as well.
+    # Sources forget confirmed outcomes, so those must survive a power cut as well.
     database.execute("PRAGMA synchronous = FULL")
     database.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
     database.executescript(_TABLES)
-    database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    database.execute(f"PRAGMA user_version = {DATABASE_VERSION}")

@@ -1,4 +1,4 @@
-"""The collector: stores every outcome before it confirms and acknowledges it; keeps traces, events and samples."""
+"""The collector service: stores every outcome before it confirms and acknowledges it."""
 
 import asyncio
 import contextlib
@@ -7,13 +7,14 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Final
 
 from services.collector.config import CollectorConfig
 from services.collector.errors import StoreUnavailable
 from services.collector.inbound import CONTROL, DURABLE, REQUESTS, Record, ingest, topic_kind
 from services.collector.metrics import Metrics
-from services.collector.outcome_store import ReceivedRecord, StoreOutcomeKind
-from services.collector.outcome_store_thread import StoreThread
+from services.collector.outcome_store import ReceivedRecord, WriteResult
+from services.collector.outcome_store_thread import OutcomeStoreThread
 from shared.bus import topics
 from shared.bus.connection import Connection, Received, Will
 from shared.bus.errors import BusError, SubscriptionFailed
@@ -24,21 +25,23 @@ from shared.messages.reject_counter import RejectCounter
 from shared.messages.requests import Confirmation, Outcome
 from shared.service_runtime import InputError, lock_directory, new_boot_id, segue_version
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
-_RECEIVE_MAXIMUM = 500
-_QUEUE_LIMIT = 2000
-_CONFIRMED_AT_ONCE = 500
-_FAREWELL_S = 2.0
-_RETRY_S = 1.0
-_GAUGE_INTERVAL_S = 1.0
+# Unacknowledged messages that the broker may send, two batches and more.
+_RECEIVE_MAXIMUM: Final = 500
+_QUEUE_LIMIT: Final = 2000
+_CONFIRMED_AT_ONCE: Final = 500
+# Limit of the last publication while the service stops.
+_FAREWELL_S: Final = 2.0
+_RETRY_S: Final = 1.0
+_GAUGE_INTERVAL_S: Final = 1.0
 
 
 async def serve(config: CollectorConfig) -> None:
     """Run a collector until it is cancelled.
 
     Raises:
-        BusError: the broker is not reached in time, or refuses access.
+        BusError: the broker is unreachable or refuses access.
         InputError: the database cannot be used, another process uses it, another collector has the name, or the
             metrics' port is taken.
     """
@@ -48,17 +51,22 @@ async def serve(config: CollectorConfig) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A record on its way to the disk, and the message to acknowledge then."""
+    """A record to store, and the message to acknowledge afterwards."""
 
     arrival: ReceivedRecord
     received: Received
 
 
 class Collector:
-    """The shell around `ingest`, `Store` and `Metrics`."""
+    """The shell around `ingest`, `OutcomeStore` and `Metrics`.
+
+    A message passes four steps in order: decode, store, confirm to the source, acknowledge to the broker. A crash
+    after any step loses nothing. Before the last step the broker delivers the message again, and the store recognises
+    it. The source repeats an outcome until it is confirmed, since it deletes a confirmed outcome.
+    """
 
     def __init__(self, config: CollectorConfig) -> None:
-        """Prepare; nothing is connected yet."""
+        """Prepare without connecting."""
         self._config = config
         self._metrics = Metrics()
         self._rejects = RejectCounter()
@@ -68,16 +76,16 @@ class Collector:
         self._stored: asyncio.Queue[_Waiting] = asyncio.Queue(_QUEUE_LIMIT)
 
     async def run(self) -> None:
-        """Connect, store and confirm until cancelled; then say goodbye."""
+        """Connect, store and confirm until cancelled; then publish that the collector is offline."""
         config = self._config
         async with AsyncExitStack() as stack:
             try:
-                store = await stack.enter_async_context(StoreThread.open(config.database, config.limits))
+                store = await stack.enter_async_context(OutcomeStoreThread.open(config.database, config.limits))
             except StoreUnavailable as error:
                 raise InputError(str(error)) from error
             if config.metrics_port is not None:
                 endpoint = stack.enter_context(self._metrics.serve(config.metrics_host, config.metrics_port))
-                LOGGER.info("metrics at http://%s:%d/metrics", endpoint.host, endpoint.port)
+                _LOGGER.info("metrics at http://%s:%d/metrics", endpoint.host, endpoint.port)
             claim = NameClaim.of_service(self._presence(State.ONLINE), "give this one a name of its own, --name")
             await stack.enter_async_context(hold_name(config.broker, claim, config.connect_timeout_s))
             durable = await stack.enter_async_context(
@@ -90,7 +98,7 @@ class Collector:
                     connect_timeout_s=config.connect_timeout_s,
                 )
             )
-            # A resumed session of the embedded broker gets no retained messages, hence the second connection.
+            # The embedded broker sends no retained messages to a resumed session, hence the second connection.
             control = await stack.enter_async_context(
                 Connection.open(
                     config.broker,
@@ -103,16 +111,17 @@ class Collector:
             try:
                 await self._collect(store, durable, control)
             finally:
-                await self._say_goodbye(control)
+                await self._publish_offline(control)
 
-    async def _collect(self, store: StoreThread, durable: Connection, control: Connection) -> None:
+    async def _collect(self, store: OutcomeStoreThread, durable: Connection, control: Connection) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listen(durable), name="listen to outcomes")
             group.create_task(self._listen(control), name="listen to control")
             group.create_task(self._store(store), name="store")
             group.create_task(self._confirm(control), name="confirm")
             group.create_task(self._gauge(durable, control), name="gauge")
-            # Only now: a broker that resumes a session may send what waits before it answers a subscription.
+            # A broker that resumes a session may deliver queued messages before it answers a subscription. The tasks
+            # that take them must therefore run already.
             await _subscribe_durably(durable)
             self._durable = durable
             await self._announce(control)
@@ -124,18 +133,18 @@ class Collector:
             await self._announce(control)
 
     async def _announce(self, control: Connection) -> None:
-        """Listen first; sources that hear of this collector send again what it has not confirmed."""
+        """Subscribe, then publish presence, upon which sources repeat their unconfirmed outcomes."""
         filters = {**CONTROL, REQUESTS: 0} if self._config.watch_requests else CONTROL
         for topic_filter, qos in filters.items():
             await control.subscribe(topic_filter, qos)
         await control.publish(topics.service(self._config.name), self._presence(State.ONLINE).encode(), retain=True)
 
-    async def _say_goodbye(self, control: Connection) -> None:
+    async def _publish_offline(self, control: Connection) -> None:
         topic, presence = topics.service(self._config.name), self._presence(State.OFFLINE).encode()
         try:
             await control.publish(topic, presence, retain=True, timeout_s=_FAREWELL_S)
         except BusError as error:
-            LOGGER.debug("could not say goodbye: %s", error)
+            _LOGGER.debug("the collector's absence is not published: %s", error)
 
     def _presence(self, state: State) -> ServicePresence:
         return ServicePresence(
@@ -147,7 +156,7 @@ class Collector:
         )
 
     async def _listen(self, connection: Connection) -> None:
-        """Queue what comes in; a full queue holds the broker back."""
+        """Queue records; a full queue delays acknowledgements, so that the broker sends no more."""
         async for received in connection:
             record = self._ingest(received)
             if record is None:
@@ -165,52 +174,55 @@ class Collector:
     def _reject(self, topic: str, reason: str) -> None:
         self._metrics.bad_message(topic_kind(topic))
         if self._rejects.add(topic, reason):
-            LOGGER.warning("dropped a message on %s: %s", topic, reason)
+            _LOGGER.warning("dropped a message on %s: %s", topic, reason)
 
-    async def _store(self, store: StoreThread) -> None:
+    async def _store(self, store: OutcomeStoreThread) -> None:
         while True:
             batch = await self._next_batch()
-            verdicts = await self._write(store, batch)
-            for waiting, verdict in zip(batch, verdicts, strict=True):
-                if verdict is StoreOutcomeKind.REFUSED:
-                    self._reject(waiting.received.topic, "it does not fit into the database")
-                self._metrics.stored(waiting.arrival.record, verdict)
+            results = await self._write(store, batch)
+            for waiting, result in zip(batch, results, strict=True):
+                if result is WriteResult.REFUSED:
+                    self._reject(waiting.received.topic, "the record does not fit into the database")
+                self._metrics.stored(waiting.arrival.record, result)
                 await self._stored.put(waiting)
 
     async def _next_batch(self) -> Sequence[_Waiting]:
-        """Wait for a record, then for those that follow within the batch's time."""
+        """Wait for a record, then for others that follow within the batch's time."""
         batch = [await self._to_store.get()]
         try:
             async with asyncio.timeout(self._config.batch_s):
                 while len(batch) < self._config.batch_messages:
                     batch.append(await self._to_store.get())
         except TimeoutError:
-            LOGGER.debug("stored %d messages after waiting for more", len(batch))
+            _LOGGER.debug("stored %d messages after waiting for more", len(batch))
         return batch
 
-    async def _write(self, store: StoreThread, batch: Sequence[_Waiting]) -> tuple[StoreOutcomeKind, ...]:
-        """Store a batch, however long it takes; nothing is acknowledged meanwhile, so that nothing is lost."""
+    async def _write(self, store: OutcomeStoreThread, batch: Sequence[_Waiting]) -> tuple[WriteResult, ...]:
+        """Store a batch, and try again until it succeeds; meanwhile nothing is acknowledged."""
         arrivals = [waiting.arrival for waiting in batch]
-        is_known = False
+        is_reported = False
         while True:
             try:
                 return await store.write(arrivals)
             except StoreUnavailable as error:
-                LOGGER.log(logging.DEBUG if is_known else logging.ERROR, "%s; trying again", error)
-                is_known = True
+                _LOGGER.log(logging.DEBUG if is_reported else logging.ERROR, "%s; trying again", error)
+                is_reported = True
                 await asyncio.sleep(_RETRY_S)
 
     async def _confirm(self, control: Connection) -> None:
-        """Tell the sources what is on disk, and only then the broker: whoever dies between, all is confirmed."""
+        """Confirm stored outcomes to their sources, then acknowledge them to the broker.
+
+        In this order a crash between the two repeats a confirmation. The reverse order would lose it.
+        """
         while True:
-            done = [await self._stored.get()]
-            while len(done) < _CONFIRMED_AT_ONCE and not self._stored.empty():
-                done.append(self._stored.get_nowait())
-            outcomes = (waiting.arrival.record for waiting in done)
+            stored = [await self._stored.get()]
+            while len(stored) < _CONFIRMED_AT_ONCE and not self._stored.empty():
+                stored.append(self._stored.get_nowait())
+            records = (waiting.arrival.record for waiting in stored)
             await self._publish_confirmation(
-                control, [each.request_id for each in outcomes if isinstance(each, Outcome)]
+                control, [record.request_id for record in records if isinstance(record, Outcome)]
             )
-            for waiting in done:
+            for waiting in stored:
                 waiting.received.acknowledge()
 
     async def _publish_confirmation(self, control: Connection, request_ids: Sequence[str]) -> None:
@@ -220,7 +232,7 @@ class Collector:
         try:
             await control.publish(topics.CONFIRMATIONS, confirmation.encode())
         except BusError as error:
-            LOGGER.warning("outcomes are not confirmed, their sources will send them again: %s", error)
+            _LOGGER.warning("outcomes are not confirmed; their sources will send them again: %s", error)
 
     async def _gauge(self, durable: Connection, control: Connection) -> None:
         while True:
@@ -231,6 +243,6 @@ class Collector:
 
 
 async def _subscribe_durably(durable: Connection) -> None:
-    """Return once the broker holds outcomes for this collector; after a restart it may have forgotten to."""
+    """Subscribe to outcomes and events. A restarted broker forgets sessions, so every reconnection repeats this."""
     for topic_filter, qos in DURABLE.items():
         await durable.subscribe(topic_filter, qos)

@@ -1,5 +1,6 @@
-"""Outcomes, events and samples as a fleet would publish them."""
+"""Outcomes, events and samples as a fleet publishes them."""
 
+from services.collector.inbound import Record
 from services.collector.outcome_store import ReceivedRecord
 from shared.messages.events import Event, EventKind, Reroute, RerouteCause
 from shared.messages.requests import ClassScore, ErrorCause, Outcome, OutcomeStatus, StageTrace
@@ -19,7 +20,7 @@ def result(
     attempt: int = 1,
     trace: tuple[StageTrace, ...] = (),
 ) -> Outcome:
-    """A result that completed at `at_s`."""
+    """Return a result that completed at `at_s`."""
     dispatched_at_s = at_s - latency_ms / 1000
     return Outcome(
         request_id=request_id,
@@ -76,5 +77,12 @@ def reroute_event(*, epoch: int = 2, trigger_at_s: float = START_S, stream: str 
     )
 
 
-def arrivals(*records: object, at_s: float = START_S) -> list[ReceivedRecord]:
-    return [ReceivedRecord(record, at_s) for record in records]
+def arrivals(*records: Record | None, at_s: float = START_S) -> list[ReceivedRecord]:
+    """Return the records as received at `at_s`; each must be one (`ingest` may return none)."""
+    return [ReceivedRecord(present(record), at_s) for record in records]
+
+
+def present(record: Record | None) -> Record:
+    """Return the record, which must not be none."""
+    assert record is not None
+    return record

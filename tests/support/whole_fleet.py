@@ -21,7 +21,7 @@ from services.cli.testbed.processes import Processes
 from services.cli.testbed.request_load import LoadSettings, RequestLoad
 from services.cli.testbed.run_record import CollectorCounts, RequestRecord
 from services.cli.testbed.workload import Workload, read_workload
-from services.collector.query_answers import Counts
+from services.collector.query_results import OutcomeCounts
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.client import Client
@@ -218,7 +218,7 @@ class WholeFleet:
         """Count what became of the requests of a stream, at the client, on the bus and at the collector."""
         folder = self.run_dir / command_lines.COLLECTOR
         names = [record.request_id for record in records]
-        stored = await await_outcomes(folder, stream, names, Counts(), _COLLECT_S)
+        stored = await await_outcomes(folder, stream, names, OutcomeCounts(), _COLLECT_S)
         return tally(records, self.watcher.outcomes[stream], stored, await read_counts(folder, stream))
 
 
@@ -253,7 +253,9 @@ async def open_fleet(broker: BrokerProcess, run_dir: Path) -> AsyncIterator[Whol
             listening.cancel()
 
 
-def tally(records: Sequence[RequestRecord], heard: Sequence[Outcome], stored: CollectorCounts, counts: Counts) -> Tally:
+def tally(
+    records: Sequence[RequestRecord], heard: Sequence[Outcome], stored: CollectorCounts, counts: OutcomeCounts
+) -> Tally:
     """Hold what the client, the bus and the collector know against each other."""
     outcomes = [record.outcome for record in records if record.outcome is not None]
     results = [outcome for outcome in outcomes if outcome.status is OutcomeStatus.OK]

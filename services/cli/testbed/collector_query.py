@@ -9,18 +9,18 @@ from services.cli.testbed.run_record import CollectorCounts
 from services.collector.config import DATABASE
 from services.collector.errors import NoRecords
 from services.collector.query import Records
-from services.collector.query_answers import Counts
+from services.collector.query_results import OutcomeCounts
 
 _POLL_S = 0.2
 
 
-async def read_counts(folder: Path, stream: str) -> Counts:
+async def read_counts(folder: Path, stream: str) -> OutcomeCounts:
     """Return the collector's counts of a stream; zeros if it has none yet."""
     return await asyncio.to_thread(_counts, folder / DATABASE, stream)
 
 
 async def await_outcomes(
-    folder: Path, stream: str, request_ids: Sequence[str], before: Counts, timeout_s: float
+    folder: Path, stream: str, request_ids: Sequence[str], before: OutcomeCounts, timeout_s: float
 ) -> CollectorCounts:
     """Wait until the collector has stored the outcomes of all these requests, or the time is up.
 
@@ -46,12 +46,12 @@ async def await_outcomes(
     )
 
 
-def _counts(database: Path, stream: str) -> Counts:
+def _counts(database: Path, stream: str) -> OutcomeCounts:
     try:
         with Records.open(database) as records:
             return records.counts(stream)
     except NoRecords:
-        return Counts()
+        return OutcomeCounts()
 
 
 def _missing(database: Path, stream: str, request_ids: Sequence[str]) -> int:

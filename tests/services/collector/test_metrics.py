@@ -7,15 +7,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from services.collector.inbound import RequestSeen, ingest
 from services.collector.metrics import Metrics
-from services.collector.outcome_store import StoreOutcomeKind
+from services.collector.outcome_store import WriteResult
 from shared.bus import topics
 from shared.messages.devices import LinkEstimate, Links, Presence, State, Telemetry
 from shared.service_runtime import InputError
-from tests.support.collector_world import failure, reroute_event, result
+from tests.support.collector_world import failure, present, reroute_event, result
 
 
 def scrape(metrics: Metrics) -> dict[tuple[str, ...], float]:
-    """Samples by name and values of the labels (by the labels' names), as an HTTP client sees them."""
+    """Return samples by name and values of the labels (ordered by the labels' names), as an HTTP client sees them."""
     with (
         metrics.serve("127.0.0.1", 0) as endpoint,
         urllib.request.urlopen(f"http://127.0.0.1:{endpoint.port}/metrics", timeout=10) as response,
@@ -30,17 +30,17 @@ def scrape(metrics: Metrics) -> dict[tuple[str, ...], float]:
 
 def test_outcomes_reroutes_devices_and_links_are_told() -> None:
     metrics = Metrics()
-    metrics.stored(RequestSeen("camera", "r1"), StoreOutcomeKind.STORED)
-    metrics.stored(result("r1", latency_ms=40.0, waited_ms=100.0), StoreOutcomeKind.RESULT)
-    metrics.stored(result("r1", attempt=2), StoreOutcomeKind.DUPLICATE)
-    metrics.stored(result("r1"), StoreOutcomeKind.REDELIVERED)
-    metrics.stored(failure("r1"), StoreOutcomeKind.LATE_ERROR)
-    metrics.stored(failure("r2"), StoreOutcomeKind.ERROR)
-    metrics.stored(ingest(topics.EVENTS, reroute_event().encode()), StoreOutcomeKind.STORED)
-    metrics.stored(Presence(device="pi", state=State.ONLINE), StoreOutcomeKind.STORED)
-    metrics.stored(Telemetry(device="pi", sent_at_s=1.0, load_factor=2.5), StoreOutcomeKind.STORED)
+    metrics.stored(RequestSeen("camera", "r1"), WriteResult.STORED)
+    metrics.stored(result("r1", latency_ms=40.0, waited_ms=100.0), WriteResult.RESULT)
+    metrics.stored(result("r1", attempt=2), WriteResult.DUPLICATE)
+    metrics.stored(result("r1"), WriteResult.REDELIVERED)
+    metrics.stored(failure("r1"), WriteResult.LATE_ERROR)
+    metrics.stored(failure("r2"), WriteResult.ERROR)
+    metrics.stored(present(ingest(topics.EVENTS, reroute_event().encode())), WriteResult.STORED)
+    metrics.stored(Presence(device="pi", state=State.ONLINE), WriteResult.STORED)
+    metrics.stored(Telemetry(device="pi", sent_at_s=1.0, load_factor=2.5), WriteResult.STORED)
     link = LinkEstimate(target="server", bandwidth_mbps=20.0, latency_ms=5.0)
-    metrics.stored(Links(device="pi", sent_at_s=1.0, links=(link,)), StoreOutcomeKind.STORED)
+    metrics.stored(Links(device="pi", sent_at_s=1.0, links=(link,)), WriteResult.STORED)
     metrics.bad_message("results")
     metrics.connection("results", True)
     page = scrape(metrics)
@@ -64,11 +64,11 @@ def test_outcomes_reroutes_devices_and_links_are_told() -> None:
 
 def test_a_device_that_has_gone_leaves_no_stale_values() -> None:
     metrics = Metrics()
-    metrics.stored(Telemetry(device="pi", sent_at_s=1.0, load_factor=2.5), StoreOutcomeKind.STORED)
+    metrics.stored(Telemetry(device="pi", sent_at_s=1.0, load_factor=2.5), WriteResult.STORED)
     link = LinkEstimate(target="server", bandwidth_mbps=20.0, latency_ms=5.0)
-    metrics.stored(Links(device="pi", sent_at_s=1.0, links=(link,)), StoreOutcomeKind.STORED)
-    metrics.stored(Presence(device="pi", state=State.OFFLINE), StoreOutcomeKind.STORED)
-    metrics.stored(Presence(device="stranger", state=State.OFFLINE), StoreOutcomeKind.STORED)
+    metrics.stored(Links(device="pi", sent_at_s=1.0, links=(link,)), WriteResult.STORED)
+    metrics.stored(Presence(device="pi", state=State.OFFLINE), WriteResult.STORED)
+    metrics.stored(Presence(device="stranger", state=State.OFFLINE), WriteResult.STORED)
     page = scrape(metrics)
     assert page["segue_device_online", "pi"] == 0
     assert ("segue_device_load_factor", "pi") not in page
@@ -78,7 +78,7 @@ def test_a_device_that_has_gone_leaves_no_stale_values() -> None:
 def test_labels_from_outside_are_bounded() -> None:
     metrics = Metrics()
     for number in range(1000):
-        metrics.stored(result(f"r{number}", stream=f"s{number}"), StoreOutcomeKind.RESULT)
+        metrics.stored(result(f"r{number}", stream=f"s{number}"), WriteResult.RESULT)
     page = scrape(metrics)
     assert sum(name[0] == "segue_results_total" for name in page) <= 257
     assert page["segue_results_total", "other"] >= 1000 - 256

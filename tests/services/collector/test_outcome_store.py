@@ -10,7 +10,7 @@ import pytest
 
 from services.collector.errors import StoreUnavailable
 from services.collector.inbound import RequestSeen, ingest
-from services.collector.outcome_store import OutcomeStore, ReceivedRecord, StoreLimits, StoreOutcomeKind
+from services.collector.outcome_store import OutcomeStore, ReceivedRecord, StoreLimits, WriteResult
 from services.collector.query import Records
 from shared.bus import topics
 from shared.messages.devices import LinkEstimate, Links, Telemetry
@@ -21,6 +21,7 @@ from tests.support.collector_world import START_S, arrivals, failure, reroute_ev
 
 def rows(path: Path, table: str) -> int:
     with sqlite3.connect(path) as database:
+        count: int
         (count,) = database.execute(f"SELECT COUNT(*) FROM {table}").fetchone()
     database.close()
     return count
@@ -29,13 +30,13 @@ def rows(path: Path, table: str) -> int:
 def test_outcomes_are_stored_once_and_the_rest_is_told_apart(store: OutcomeStore) -> None:
     first, again = result("r1"), result("r1", attempt=2, at_s=START_S + 1)
     assert store.write(arrivals(first, first, again, failure("r1"), failure("r2"))) == (
-        StoreOutcomeKind.RESULT,
-        StoreOutcomeKind.REDELIVERED,
-        StoreOutcomeKind.DUPLICATE,
-        StoreOutcomeKind.LATE_ERROR,
-        StoreOutcomeKind.ERROR,
+        WriteResult.RESULT,
+        WriteResult.REDELIVERED,
+        WriteResult.DUPLICATE,
+        WriteResult.LATE_ERROR,
+        WriteResult.ERROR,
     )
-    assert store.write(arrivals(result("r2"))) == (StoreOutcomeKind.LATE_RESULT,)
+    assert store.write(arrivals(result("r2"))) == (WriteResult.LATE_RESULT,)
     with Records.open(store.path) as records:
         counts = records.counts()
     assert (counts.requests, counts.results, counts.errors) == (2, 1, 1)
@@ -44,7 +45,7 @@ def test_outcomes_are_stored_once_and_the_rest_is_told_apart(store: OutcomeStore
 
 def test_the_same_id_on_two_streams_is_two_requests(store: OutcomeStore) -> None:
     batch = arrivals(result("r1"), result("r1", stream="other"))
-    assert store.write(batch) == (StoreOutcomeKind.RESULT, StoreOutcomeKind.RESULT)
+    assert store.write(batch) == (WriteResult.RESULT, WriteResult.RESULT)
 
 
 def test_a_request_seen_is_lost_until_its_outcome_comes(store: OutcomeStore) -> None:
@@ -59,11 +60,11 @@ def test_a_request_seen_is_lost_until_its_outcome_comes(store: OutcomeStore) -> 
 
 def test_a_record_that_does_not_fit_is_refused_alone(store: OutcomeStore) -> None:
     huge = result("r1").model_copy(update={"epoch": 2**70})
-    assert store.write(arrivals(huge, result("r2"))) == (StoreOutcomeKind.REFUSED, StoreOutcomeKind.RESULT)
+    assert store.write(arrivals(huge, result("r2"))) == (WriteResult.REFUSED, WriteResult.RESULT)
     trace = (StageTrace(device="pi", start=0, stop=2**70, received_at_s=0.0),)
     assert store.write(arrivals(result("r3", trace=trace), result("r4"))) == (
-        StoreOutcomeKind.REFUSED,
-        StoreOutcomeKind.RESULT,
+        WriteResult.REFUSED,
+        WriteResult.RESULT,
     )
     assert rows(store.path, "outcomes") == 2
 
@@ -128,7 +129,7 @@ def test_a_damaged_file_is_moved_aside_and_told(path: Path, content: bytes, capl
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     store = OutcomeStore(path)
-    assert store.write(arrivals(result("r1"))) == (StoreOutcomeKind.RESULT,)
+    assert store.write(arrivals(result("r1"))) == (WriteResult.RESULT,)
     store.close()
     (aside,) = path.parent.glob("*.damaged-*")
     assert aside.read_bytes() == content
@@ -180,21 +181,23 @@ def test_a_database_that_is_locked_refuses_the_whole_batch_and_takes_it_later(
         store.write(arrivals(result("r1")))
     other.execute("ROLLBACK")
     other.close()
-    assert store.write(arrivals(result("r1"))) == (StoreOutcomeKind.RESULT,)
+    assert store.write(arrivals(result("r1"))) == (WriteResult.RESULT,)
 
 
 def test_what_was_written_survives_sigkill(path: Path) -> None:
     program = (
         "import os, signal, sys; from pathlib import Path; "
-        "from services.collector.outcome_store import Arrival, Store; from shared.messages.requests import Outcome; "
-        "store = Store(Path(sys.argv[1])); "
-        "[store.write([Arrival(Outcome(request_id=f'r{n}', stream='camera', status='ok'), 1.0)]) for n in range(50)]; "
+        "from services.collector.outcome_store import OutcomeStore, ReceivedRecord; "
+        "from shared.messages.requests import Outcome; "
+        "store = OutcomeStore(Path(sys.argv[1])); "
+        "outcomes = [Outcome(request_id=f'r{n}', stream='camera', status='ok') for n in range(50)]; "
+        "[store.write([ReceivedRecord(outcome, 1.0)]) for outcome in outcomes]; "
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     killed = subprocess.run([sys.executable, "-c", program, str(path)], timeout=60)
     assert killed.returncode == -signal.SIGKILL
     store = OutcomeStore(path)
     again = Outcome(request_id="r49", stream="camera", status=OutcomeStatus.OK)
-    assert store.write(arrivals(again)) == (StoreOutcomeKind.REDELIVERED,)
+    assert store.write(arrivals(again)) == (WriteResult.REDELIVERED,)
     store.close()
     assert rows(path, "outcomes") == 50

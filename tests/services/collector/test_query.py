@@ -4,35 +4,17 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from services.collector.errors import NoRecords
 from services.collector.inbound import ingest
 from services.collector.outcome_store import OutcomeStore
 from services.collector.query import Records
-from services.collector.query_answers import Window, percentile, summarise
+from services.collector.query_results import Window
 from shared.bus import topics
 from shared.messages.devices import LinkEstimate, Links, Presence, ServicePresence, State, Telemetry
 from shared.messages.events import Event, EventKind
-from shared.messages.requests import StageTrace
+from shared.messages.requests import Outcome, StageTrace
 from tests.support.collector_world import START_S, arrivals, failure, reroute_event, result
-
-
-def test_percentiles_by_nearest_rank() -> None:
-    ordered = [10.0, 20.0, 30.0, 40.0]
-    assert [percentile(ordered, percent) for percent in (1, 25, 50, 75, 95, 100)] == [10, 10, 20, 30, 40, 40]
-    assert summarise([]).p50_ms is None
-    latency = summarise([30.0, 10.0, 20.0])
-    assert (latency.count, latency.mean_ms, latency.p50_ms, latency.min_ms, latency.max_ms) == (3, 20, 20, 10, 30)
-
-
-@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=200), st.floats(0.5, 100))
-def test_a_percentile_is_the_smallest_value_with_enough_below(values: list[float], percent: float) -> None:
-    ordered = sorted(values)
-    found = percentile(ordered, percent)
-    assert sum(value <= found for value in ordered) >= len(ordered) * percent / 100 - 1e-9
-    assert sum(value < found for value in ordered) < len(ordered) * percent / 100 + 1e-9
 
 
 def test_latencies_by_stream_epoch_and_time(store: OutcomeStore) -> None:
@@ -67,8 +49,9 @@ def test_a_reroute_is_joined_with_what_was_measured_around_it(store: OutcomeStor
         (found,) = records.reroutes("camera")
         assert records.reroutes("other") == ()
     assert found.reroute.reason == "the link to server fell to 2 Mbps"
-    assert (found.before.count, found.before.p50_ms) == (5, pytest.approx(400.0, abs=0.01))
-    assert (found.after.count, found.after.p50_ms) == (20, pytest.approx(120.0, abs=0.01))
+    assert (found.before.count, found.after.count) == (5, 20)
+    assert found.before.p50_ms == pytest.approx(400.0, abs=0.01)
+    assert found.after.p50_ms == pytest.approx(120.0, abs=0.01)
     assert found.reaction_ms == pytest.approx(500.0 - 120.0, abs=0.01)
 
 
@@ -116,7 +99,7 @@ def test_devices_with_their_newest_telemetry_and_links(store: OutcomeStore) -> N
 
 
 def test_where_the_time_went_by_stage(store: OutcomeStore) -> None:
-    def traced(number: int) -> object:
+    def traced(number: int) -> Outcome:
         trace = (
             StageTrace(
                 device="pi",

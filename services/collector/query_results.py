@@ -1,22 +1,22 @@
-"""What is asked of a collector's database, and what it answers. Pure."""
+"""Values that the collector's queries take and return, and percentiles of latencies."""
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from shared.messages.events import Reroute
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which outcomes a question is about; everything by default.
+    """Restricts a query to some outcomes; all of them by default.
 
     Attributes:
         stream: one stream; none for all.
-        epoch: of the plan they ran on; none for all.
-        since_s: completed at or after this wall clock.
-        until_s: completed before it.
+        epoch: epoch of the plan that the requests ran on; none for all.
+        since_s: earliest completion, wall clock in seconds.
+        until_s: end of the window, exclusive.
     """
 
     stream: str | None = None
@@ -35,22 +35,22 @@ class Window:
         return " AND ".join(clauses), parameters
 
 
-EVERYTHING = Window()
+EVERYTHING: Final = Window()
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """What became of requests, since the database began.
+class OutcomeCounts:
+    """Numbers of requests by their outcome, since the database was made.
 
     Attributes:
-        requests: known ones: with an outcome, or seen on the way.
+        requests: requests with an outcome, and watched requests without one.
         results: outcomes that are results.
         errors: outcomes that are errors.
-        duplicates: outcomes of requests that had one already, computed a second time.
-        redelivered: outcomes that came again unchanged.
-        late: errors behind a result, and results behind an error; the first stays.
-        lost: requests that were seen and have no outcome: those under way included, so ask when all is quiet. Only
-            collectors that watch requests know of them.
+        duplicates: outcomes of requests that were computed a second time.
+        redelivered: outcomes received again unchanged.
+        late: errors after a result, and results after an error; the first stays.
+        lost: watched requests without an outcome. Those under way count too, so the number is final only once all
+            streams are idle. It is 0 if the collector does not watch requests.
     """
 
     requests: int = 0
@@ -64,16 +64,16 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class LatencyPercentiles:
-    """Latencies of results in milliseconds; percentiles by nearest rank, none without results.
+    """Summary of latencies in milliseconds; percentiles by nearest rank, none without results.
 
     Attributes:
-        count: results.
-        mean_ms: their mean.
-        p50_ms: their median.
-        p95_ms: what 95 in 100 stay below or reach.
-        p99_ms: what 99 in 100 stay below or reach.
-        min_ms: the fastest.
-        max_ms: the slowest.
+        count: number of results.
+        mean_ms: arithmetic mean.
+        p50_ms: median.
+        p95_ms: 95th percentile.
+        p99_ms: 99th percentile.
+        min_ms: shortest latency.
+        max_ms: longest latency.
     """
 
     count: int = 0
@@ -87,11 +87,11 @@ class LatencyPercentiles:
 
 @dataclass(frozen=True, slots=True)
 class Latencies:
-    """Of the same results, measured from two moments.
+    """Latencies of the same results, measured from two moments.
 
     Attributes:
-        accepted: from acceptance at the source to completion: waiting for a turn included.
-        dispatched: from the last dispatch to completion: the route alone.
+        accepted: from acceptance at the source to completion; includes the wait in the source's queue.
+        dispatched: from the last dispatch to completion; the route alone.
     """
 
     accepted: LatencyPercentiles
@@ -100,13 +100,13 @@ class Latencies:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredReroute:
-    """A reroute, and what came of it.
+    """A reroute and its measured effect.
 
     Attributes:
-        reroute: what the planner said.
-        before: route latency of the last results of earlier epochs.
-        after: route latency of the first results of the new epoch.
-        first_dispatch_s: when the first request went out on the new route, wall clock of the source; none if none has.
+        reroute: as the planner published it.
+        before: route latencies of the last results of earlier epochs.
+        after: route latencies of the first results of the new epoch.
+        first_dispatch_s: first dispatch on the new route, wall clock of the source; none before it.
         reaction_ms: from the message that caused the reroute to that dispatch.
     """
 
@@ -119,7 +119,7 @@ class MeasuredReroute:
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event; `data` as its sender gave it."""
+    """A stored event; `data` is as its sender wrote it."""
 
     kind: str
     at_s: float
@@ -142,14 +142,14 @@ class LinkSummary:
 
 @dataclass(frozen=True, slots=True)
 class DeviceSummary:
-    """What is known of a device now.
+    """Present state of a device.
 
     Attributes:
-        online: by its executor's presence.
-        changed_at_s: when that last changed, wall clock of the collector.
+        online: whether its executor is present.
+        changed_at_s: last change of the presence, wall clock of the collector.
         load_factor: from the newest telemetry; none before the first.
-        sent_at_s: of that telemetry.
-        links: that leave it.
+        sent_at_s: time of that telemetry, wall clock of the device.
+        links: links from this device to others.
     """
 
     device: str
@@ -168,7 +168,7 @@ class DeviceSummary:
 
 @dataclass(frozen=True, slots=True)
 class MemberState:
-    """A service's presence."""
+    """Presence of a service."""
 
     role: str
     name: str
@@ -179,12 +179,14 @@ class MemberState:
 
 @dataclass(frozen=True, slots=True)
 class StageTimes:
-    """Where time went on one stage: medians over its requests.
+    """Times of one stage: medians over its requests.
 
     Attributes:
-        transfer_ms: from the beginning of the transfer to the next device until it had arrived, by two devices' clocks;
-            none if nothing was sent on.
-        codec: of what was sent on.
+        start: first block of the segment.
+        stop: end of the segment, exclusive.
+        codec: of the feature maps sent to the next stage.
+        transfer_ms: from the start of the transfer until its arrival at the next device, by the clocks of both; none
+            if the stage is the last.
     """
 
     device: str
@@ -198,24 +200,24 @@ class StageTimes:
     output_bytes: float
 
 
-def summarise(latencies_ms: Iterable[float]) -> LatencyPercentiles:
-    """Sum up latencies."""
+def summarise_latencies(latencies_ms: Iterable[float]) -> LatencyPercentiles:
+    """Summarise latencies given in any order."""
     ordered = sorted(latencies_ms)
     if not ordered:
         return LatencyPercentiles()
     return LatencyPercentiles(
         count=len(ordered),
         mean_ms=math.fsum(ordered) / len(ordered),
-        p50_ms=percentile(ordered, 50),
-        p95_ms=percentile(ordered, 95),
-        p99_ms=percentile(ordered, 99),
+        p50_ms=nearest_rank_percentile(ordered, 50),
+        p95_ms=nearest_rank_percentile(ordered, 95),
+        p99_ms=nearest_rank_percentile(ordered, 99),
         min_ms=ordered[0],
         max_ms=ordered[-1],
     )
 
 
-def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Return the nearest-rank percentile: the smallest value that at least `percent` in 100 do not exceed.
+def nearest_rank_percentile(ordered: Sequence[float], percent: float) -> float:
+    """Return the nearest-rank percentile: the smallest value that at least `percent` % of the values do not exceed.
 
     Args:
         ordered: values in ascending order, at least one.
