@@ -21,8 +21,8 @@ from shared.model.architectures import ARCHITECTURES, build
 from shared.model.cuts import all_cuts
 from shared.model.graph import Graph
 from shared.model.materialise import materialise_weights, without_softmax
-from shared.model.model import PartitionedModel
 from shared.model.onnx_file import Verifier, extract_segment, load_model, to_bytes
+from shared.model.partitioned_model import PartitionedModel
 
 SEED = 7
 QUICK_MODELS = ("tiny", "squeezenet", "mobilenetv2", "light_squeezenet", "light_shufflenet", "light_inception_v1")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from planning.problem.problem import BlockAnalysis, Model
 from shared.model.analysis import BlockAnalysis as ModelBlock
 from shared.model.architectures import build
-from shared.model.model import build_model
+from shared.model.partitioned_model import build_model
 
 
 def layers(name: str) -> Sequence[ModelBlock]:

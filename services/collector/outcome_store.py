@@ -24,7 +24,7 @@ _LOGGER = logging.getLogger(__name__)
 # Longest texts of messages that are stored, in characters. Longer error texts and labels are truncated.
 _MAX_TEXT: Final = 4000
 _MAX_DATA: Final = 64 * 1024
-# Records between two prunings. More than that accumulate only between prunings.
+# CollectorRecords between two prunings. More than that accumulate only between prunings.
 _PRUNE_EVERY: Final = 2000
 # Bounds the time of one pruning, and with it the wait of the next batch.
 _PRUNED_AT_ONCE: Final = 20_000

@@ -28,7 +28,7 @@ from shared.messages.events import Reroute
 _CHUNK: Final = 500
 
 
-class Records:
+class CollectorRecords:
     """An open database, for the thread that opened it."""
 
     def __init__(self, database: sqlite3.Connection) -> None:

@@ -12,10 +12,10 @@ from services.cli.calibration.samples import SampleSet
 from services.executor.segments.coding import Coder
 from services.executor.segments.engine import EngineSettings, SegmentSession, load_session
 from shared.codecs import RAW, Array, CodecError, EncodedTensor, TensorSpec
-from shared.codecs.effect import Effect, effect_on, is_classification, overall
+from shared.codecs.encoding_effect import EncodingEffect, effect_on, is_classification, overall_effect
 from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration
-from shared.model.model import PartitionedModel
 from shared.model.onnx_file import extract_segment
+from shared.model.partitioned_model import PartitionedModel
 
 Tensors = Mapping[str, Array]
 OnSample = Callable[[int, int], None]
@@ -138,7 +138,7 @@ def _measure_block(
 ) -> BlockCalibration:
     """Measure behind one block: `head` computes its output from the model's inputs, `tail` the answer from that."""
     sizes: dict[str, list[int]] = {codec: [] for codec in coder.registry}
-    effects: dict[str, list[Effect]] = {}
+    effects: dict[str, list[EncodingEffect]] = {}
     timed: list[Tensors] = []
     for tensors, plain in zip(inputs, reference, strict=True):
         value = tensors if head is None else head.run(tensors)
@@ -153,7 +153,7 @@ def _measure_block(
             if len(seen) < len(sizes[codec]):
                 seen.append(_effect(plain, value, encoded, tail, coder))
         progress()
-    worst = {kind: overall(seen) for kind, seen in effects.items()}
+    worst = {kind: overall_effect(seen) for kind, seen in effects.items()}
     return BlockCalibration(
         block=block,
         raw_bytes=sum(TensorSpec.of(tensor).size_bytes for tensor in timed[0].values()),
@@ -179,10 +179,10 @@ def _encodings(
 
 def _effect(
     plain: Tensors, value: Tensors, encoded: Mapping[str, EncodedTensor], tail: SegmentSession, coder: Coder
-) -> Effect:
+) -> EncodingEffect:
     """Return what it does to the answer `plain` that the receiver has what was encoded."""
     if all(coder.registry.distortion(tensor.codec) == RAW for tensor in encoded.values()):
-        return Effect(top1_agreement=1.0, top5_agreement=1.0) if is_classification(plain) else Effect()
+        return EncodingEffect(top1_agreement=1.0, top5_agreement=1.0) if is_classification(plain) else EncodingEffect()
     return effect_on(plain, tail.run({**value, **_decode(coder, encoded)}))
 
 
@@ -190,7 +190,7 @@ def _size_bytes(encoded: Mapping[str, EncodedTensor]) -> int:
     return sum(tensor.size_bytes for tensor in encoded.values())
 
 
-def _codec_calibration(codec: str, sizes: Sequence[int], timing: _Timing, effect: Effect) -> CodecCalibration:
+def _codec_calibration(codec: str, sizes: Sequence[int], timing: _Timing, effect: EncodingEffect) -> CodecCalibration:
     return CodecCalibration(
         codec=codec,
         size_bytes=round(statistics.median(sizes)),

@@ -8,7 +8,7 @@ from pathlib import Path
 from services.cli.testbed.run_record import CollectorCounts
 from services.collector.config import DATABASE
 from services.collector.errors import NoRecords
-from services.collector.query import Records
+from services.collector.query import CollectorRecords
 from services.collector.query_results import OutcomeCounts
 
 _POLL_S = 0.2
@@ -48,7 +48,7 @@ async def await_outcomes(
 
 def _counts(database: Path, stream: str) -> OutcomeCounts:
     try:
-        with Records.open(database) as records:
+        with CollectorRecords.open(database) as records:
             return records.counts(stream)
     except NoRecords:
         return OutcomeCounts()
@@ -56,7 +56,7 @@ def _counts(database: Path, stream: str) -> OutcomeCounts:
 
 def _missing(database: Path, stream: str, request_ids: Sequence[str]) -> int:
     try:
-        with Records.open(database) as records:
+        with CollectorRecords.open(database) as records:
             return len(records.missing(stream, request_ids))
     except NoRecords:
         return len(request_ids)

@@ -7,7 +7,7 @@ import numpy as np
 
 from services.cli.render.fleet_view import is_encoded
 from services.executor.segments.prepare import prepare
-from shared.codecs.effect import effect_on
+from shared.codecs.encoding_effect import effect_on
 from shared.messages.models import Manifest
 from shared.messages.requests import Outcome, OutcomeStatus
 from shared.model.onnx_file.runtime import ModelSession

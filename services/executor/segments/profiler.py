@@ -26,8 +26,8 @@ from services.executor.segments.prepare import prepare
 from services.executor.segments.processor import Processor
 from services.executor.segments.segment import open_model
 from shared.messages.models import Manifest
-from shared.model.model import PartitionedModel
 from shared.model.onnx_file import extract_segment
+from shared.model.partitioned_model import PartitionedModel
 
 _LOGGER = logging.getLogger(__name__)
 

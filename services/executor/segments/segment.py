@@ -16,9 +16,9 @@ from shared.codecs import MAX_TENSOR_BYTES
 from shared.messages.control import RejectionCause
 from shared.messages.models import Manifest
 from shared.model.errors import CutError, ModelError, UnsupportedModelError
-from shared.model.model import PartitionedModel
 from shared.model.onnx_file import extract_segment, load_model
 from shared.model.onnx_file.codec_graph import with_encoder
+from shared.model.partitioned_model import PartitionedModel
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from services.executor.segments.segment import Segment
 from services.executor.segments.segment_pool import SegmentPool
 from shared.bus import topics
 from shared.codecs import CodecError, EncodedTensor
-from shared.codecs.effect import Effect, effect_on
+from shared.codecs.encoding_effect import EncodingEffect, effect_on
 from shared.messages.calibration import ShadowReport
 from shared.messages.requests import FeatureMapHeader
 
@@ -51,7 +51,7 @@ class _Job:
     sent: SentStage
     coder: Coder
 
-    def __call__(self) -> Effect:
+    def __call__(self) -> EncodingEffect:
         decoded = {
             name: self.coder.decode(each.codec, each.spec.dtype.name, each.spec.shape, each.payload())
             for name, each in self.sent.encoded.items()

@@ -1,6 +1,6 @@
 """AlexNet in one tower (Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014)."""
 
-from shared.model.architectures.builder import Builder
+from shared.model.architectures.builder import GraphBuilder
 from shared.model.graph import Graph
 
 _CONVOLUTIONS = (
@@ -14,7 +14,7 @@ _CONVOLUTIONS = (
 
 def alexnet(seed: int) -> Graph:
     """Build AlexNet for 224 x 224 images, layer for layer torchvision's."""
-    b = Builder("alexnet", seed, (1, 3, 224, 224))
+    b = GraphBuilder("alexnet", seed, (1, 3, 224, 224))
     x = b.input
     for index, (channels, kernel, stride, padding, pool) in enumerate(_CONVOLUTIONS, start=1):
         x = b.relu(b.conv(x, f"conv{index}", channels, kernel, stride=stride, padding=padding))

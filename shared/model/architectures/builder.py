@@ -14,7 +14,7 @@ _RESIDUAL_SCALE = Uniform(0.1, 0.3)
 Size = int | tuple[int, int]
 
 
-class Builder:
+class GraphBuilder:
     """Collects nodes, shapes and seeded weights; batch 1, single precision."""
 
     def __init__(self, name: str, seed: int, input_shape: tuple[int, int, int, int]) -> None:

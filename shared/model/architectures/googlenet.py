@@ -1,6 +1,6 @@
 """GoogLeNet (Szegedy et al., "Going deeper with convolutions", 2015, table 1), with batch normalisation."""
 
-from shared.model.architectures.builder import Builder
+from shared.model.architectures.builder import GraphBuilder
 from shared.model.graph import Graph
 
 _MODULES = {
@@ -21,7 +21,7 @@ def googlenet(seed: int) -> Graph:
 
     As there, the third branch of a module has 3 x 3 kernels where the paper has 5 x 5.
     """
-    b = Builder("googlenet", seed, (1, 3, 224, 224))
+    b = GraphBuilder("googlenet", seed, (1, 3, 224, 224))
     x = b.conv_bn_relu(b.input, "conv1", 64, 7, stride=2, padding=3)
     x = b.max_pool(x, "pool1", 3, 2, ceil=True)
     x = b.conv_bn_relu(x, "conv2", 64, 1)
@@ -36,7 +36,7 @@ def googlenet(seed: int) -> Graph:
     return b.finish(b.linear(b.flatten(b.global_pool(x, "pool5")), "fc", 1000))
 
 
-def _inception(b: Builder, x: str, name: str, widths: tuple[int, ...]) -> str:
+def _inception(b: GraphBuilder, x: str, name: str, widths: tuple[int, ...]) -> str:
     one, reduce2, two, reduce3, three, four = widths
     branch1 = b.conv_bn_relu(x, f"{name}.branch1", one, 1)
     branch2 = b.conv_bn_relu(x, f"{name}.branch2.reduce", reduce2, 1)

@@ -1,6 +1,6 @@
 """Inception v3 (Szegedy et al., "Rethinking the inception architecture for computer vision", 2016)."""
 
-from shared.model.architectures.builder import Builder, Size
+from shared.model.architectures.builder import GraphBuilder, Size
 from shared.model.graph import Graph
 
 _Layer = tuple[int, Size]
@@ -8,7 +8,7 @@ _Layer = tuple[int, Size]
 
 def inceptionv3(seed: int) -> Graph:
     """Build Inception v3 for 299 x 299 images: torchvision's, without the classifier that only training needs."""
-    b = Builder("inceptionv3", seed, (1, 3, 299, 299))
+    b = GraphBuilder("inceptionv3", seed, (1, 3, 299, 299))
     x = _stem(b)
     for name, pool in (("5b", 32), ("5c", 64), ("5d", 64)):
         x = _module_a(b, x, f"mixed{name}", pool)
@@ -21,7 +21,7 @@ def inceptionv3(seed: int) -> Graph:
     return b.finish(b.linear(b.flatten(b.global_pool(x, "pool")), "fc", 1000))
 
 
-def _stem(b: Builder) -> str:
+def _stem(b: GraphBuilder) -> str:
     x = b.conv_bn_relu(b.input, "conv1a", 32, 3, stride=2)
     x = b.conv_bn_relu(x, "conv2a", 32, 3)
     x = b.conv_bn_relu(x, "conv2b", 64, 3, padding=1)
@@ -31,7 +31,7 @@ def _stem(b: Builder) -> str:
     return b.max_pool(x, "pool2", 3, 2)
 
 
-def _same(b: Builder, x: str, name: str, *layers: _Layer) -> str:
+def _same(b: GraphBuilder, x: str, name: str, *layers: _Layer) -> str:
     """Add convolutions that keep rows and columns."""
     for index, (channels, kernel) in enumerate(layers, start=1):
         rows, columns = (kernel, kernel) if isinstance(kernel, int) else kernel
@@ -39,11 +39,11 @@ def _same(b: Builder, x: str, name: str, *layers: _Layer) -> str:
     return x
 
 
-def _pooled(b: Builder, x: str, name: str, channels: int) -> str:
+def _pooled(b: GraphBuilder, x: str, name: str, channels: int) -> str:
     return _same(b, b.average_pool(x, f"{name}.pool", 3, 1, padding=1), name, (channels, 1))
 
 
-def _module_a(b: Builder, x: str, name: str, pool: int) -> str:
+def _module_a(b: GraphBuilder, x: str, name: str, pool: int) -> str:
     branches = (
         _same(b, x, f"{name}.branch1", (64, 1)),
         _same(b, x, f"{name}.branch5", (48, 1), (64, 5)),
@@ -53,7 +53,7 @@ def _module_a(b: Builder, x: str, name: str, pool: int) -> str:
     return b.concat(branches, f"{name}.concat")
 
 
-def _reduction_b(b: Builder, x: str, name: str) -> str:
+def _reduction_b(b: GraphBuilder, x: str, name: str) -> str:
     double = _same(b, x, f"{name}.branch3double", (64, 1), (96, 3))
     branches = (
         b.conv_bn_relu(x, f"{name}.branch3", 384, 3, stride=2),
@@ -63,7 +63,7 @@ def _reduction_b(b: Builder, x: str, name: str) -> str:
     return b.concat(branches, f"{name}.concat")
 
 
-def _module_c(b: Builder, x: str, name: str, width: int) -> str:
+def _module_c(b: GraphBuilder, x: str, name: str, width: int) -> str:
     row, column = (1, 7), (7, 1)
     branches = (
         _same(b, x, f"{name}.branch1", (192, 1)),
@@ -74,7 +74,7 @@ def _module_c(b: Builder, x: str, name: str, width: int) -> str:
     return b.concat(branches, f"{name}.concat")
 
 
-def _reduction_d(b: Builder, x: str, name: str) -> str:
+def _reduction_d(b: GraphBuilder, x: str, name: str) -> str:
     three = _same(b, x, f"{name}.branch3", (192, 1))
     seven = _same(b, x, f"{name}.branch7", (192, 1), (192, (1, 7)), (192, (7, 1)))
     branches = (
@@ -85,7 +85,7 @@ def _reduction_d(b: Builder, x: str, name: str) -> str:
     return b.concat(branches, f"{name}.concat")
 
 
-def _module_e(b: Builder, x: str, name: str) -> str:
+def _module_e(b: GraphBuilder, x: str, name: str) -> str:
     three = _same(b, x, f"{name}.branch3", (384, 1))
     double = _same(b, x, f"{name}.branch3double", (448, 1), (384, 3))
     branches = (

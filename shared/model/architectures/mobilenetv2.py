@@ -1,6 +1,6 @@
 """MobileNetV2 (Sandler et al., "MobileNetV2: inverted residuals and linear bottlenecks", 2018, table 2)."""
 
-from shared.model.architectures.builder import Builder
+from shared.model.architectures.builder import GraphBuilder
 from shared.model.graph import Graph
 
 _STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -8,7 +8,7 @@ _STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3
 
 def mobilenetv2(seed: int) -> Graph:
     """Build MobileNetV2 for 224 x 224 images, layer for layer torchvision's."""
-    b = Builder("mobilenetv2", seed, (1, 3, 224, 224))
+    b = GraphBuilder("mobilenetv2", seed, (1, 3, 224, 224))
     x = _conv_bn_relu6(b, b.input, "stem", 32, 3, stride=2)
     for stage, (expansion, channels, depth, stride) in enumerate(_STAGES, start=1):
         for index in range(depth):
@@ -18,13 +18,13 @@ def mobilenetv2(seed: int) -> Graph:
 
 
 def _conv_bn_relu6(
-    b: Builder, x: str, name: str, channels: int, kernel: int, *, stride: int = 1, groups: int = 1
+    b: GraphBuilder, x: str, name: str, channels: int, kernel: int, *, stride: int = 1, groups: int = 1
 ) -> str:
     x = b.conv(x, f"{name}.conv", channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False)
     return b.relu6(b.batch_norm(x, f"{name}.bn"))
 
 
-def _inverted_residual(b: Builder, x: str, name: str, expansion: int, channels: int, stride: int) -> str:
+def _inverted_residual(b: GraphBuilder, x: str, name: str, expansion: int, channels: int, stride: int) -> str:
     inner = b.shape(x)[1] * expansion
     y = x if expansion == 1 else _conv_bn_relu6(b, x, f"{name}.expand", inner, 1)
     y = _conv_bn_relu6(b, y, f"{name}.depthwise", inner, 3, stride=stride, groups=inner)

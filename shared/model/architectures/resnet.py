@@ -2,23 +2,23 @@
 
 from collections.abc import Callable
 
-from shared.model.architectures.builder import Builder
+from shared.model.architectures.builder import GraphBuilder
 from shared.model.graph import Graph
 
-_Block = Callable[[Builder, str, str, int, int], str]
+_Block = Callable[[GraphBuilder, str, str, int, int], str]
 
 
 def resnet18(seed: int) -> Graph:
     """Build ResNet18 for 224 x 224 images, layer for layer torchvision's."""
-    return _resnet(Builder("resnet18", seed, (1, 3, 224, 224)), _basic, (2, 2, 2, 2))
+    return _resnet(GraphBuilder("resnet18", seed, (1, 3, 224, 224)), _basic, (2, 2, 2, 2))
 
 
 def resnet50(seed: int) -> Graph:
     """Build ResNet50 for 224 x 224 images, layer for layer torchvision's (stride in the 3 x 3 convolution)."""
-    return _resnet(Builder("resnet50", seed, (1, 3, 224, 224)), _bottleneck, (3, 4, 6, 3))
+    return _resnet(GraphBuilder("resnet50", seed, (1, 3, 224, 224)), _bottleneck, (3, 4, 6, 3))
 
 
-def _resnet(b: Builder, block: _Block, depths: tuple[int, ...]) -> Graph:
+def _resnet(b: GraphBuilder, block: _Block, depths: tuple[int, ...]) -> Graph:
     x = b.conv_bn_relu(b.input, "stem", 64, 7, stride=2, padding=3)
     x = b.max_pool(x, "stem.pool", 3, 2, padding=1)
     for stage, depth in enumerate(depths, start=1):
@@ -28,20 +28,20 @@ def _resnet(b: Builder, block: _Block, depths: tuple[int, ...]) -> Graph:
     return b.finish(b.linear(b.flatten(b.global_pool(x, "pool")), "fc", 1000))
 
 
-def _basic(b: Builder, x: str, name: str, channels: int, stride: int) -> str:
+def _basic(b: GraphBuilder, x: str, name: str, channels: int, stride: int) -> str:
     y = b.conv_bn_relu(x, f"{name}.1", channels, 3, stride=stride, padding=1)
     y = b.conv(y, f"{name}.2.conv", channels, 3, padding=1, bias=False)
     return _join(b, x, b.batch_norm(y, f"{name}.2.bn", ends_residual=True), name, stride)
 
 
-def _bottleneck(b: Builder, x: str, name: str, channels: int, stride: int) -> str:
+def _bottleneck(b: GraphBuilder, x: str, name: str, channels: int, stride: int) -> str:
     y = b.conv_bn_relu(x, f"{name}.1", channels, 1)
     y = b.conv_bn_relu(y, f"{name}.2", channels, 3, stride=stride, padding=1)
     y = b.conv(y, f"{name}.3.conv", 4 * channels, 1, bias=False)
     return _join(b, x, b.batch_norm(y, f"{name}.3.bn", ends_residual=True), name, stride)
 
 
-def _join(b: Builder, x: str, y: str, name: str, stride: int) -> str:
+def _join(b: GraphBuilder, x: str, y: str, name: str, stride: int) -> str:
     """Add the shortcut to the block's own path; a projection makes the shapes agree where they do not."""
     channels = b.shape(y)[1]
     if stride > 1 or b.shape(x)[1] != channels:

@@ -1,6 +1,6 @@
 """SqueezeNet 1.1 (Iandola et al., "SqueezeNet", 2016; version 1.1 of the authors' repository)."""
 
-from shared.model.architectures.builder import Builder
+from shared.model.architectures.builder import GraphBuilder
 from shared.model.graph import Graph
 
 _FIRES = {2: (16, 64), 3: (16, 64), 4: (32, 128), 5: (32, 128), 6: (48, 192), 7: (48, 192), 8: (64, 256), 9: (64, 256)}
@@ -9,7 +9,7 @@ _POOL_BEFORE = (2, 4, 6)
 
 def squeezenet(seed: int) -> Graph:
     """Build SqueezeNet 1.1 for 224 x 224 images, layer for layer torchvision's."""
-    b = Builder("squeezenet", seed, (1, 3, 224, 224))
+    b = GraphBuilder("squeezenet", seed, (1, 3, 224, 224))
     x = b.relu(b.conv(b.input, "conv1", 64, 3, stride=2))
     for index, (squeeze, expand) in _FIRES.items():
         if index in _POOL_BEFORE:

@@ -1,12 +1,12 @@
 """A very small convolutional network, for tests and first steps."""
 
-from shared.model.architectures.builder import Builder
+from shared.model.architectures.builder import GraphBuilder
 from shared.model.graph import Graph
 
 
 def tiny(seed: int) -> Graph:
     """Build a network for 32 x 32 images: a stem, a pool, one residual block, a pool, a classifier of ten classes."""
-    b = Builder("tiny", seed, (1, 3, 32, 32))
+    b = GraphBuilder("tiny", seed, (1, 3, 32, 32))
     x = b.conv_bn_relu(b.input, "stem", 8, 3, padding=1)
     x = b.max_pool(x, "pool1", 2, 2)
     y = b.conv_bn_relu(x, "residual.1", 8, 3, padding=1)

@@ -1,6 +1,6 @@
 """VGG16 (Simonyan & Zisserman, "Very deep convolutional networks", 2015, configuration D)."""
 
-from shared.model.architectures.builder import Builder
+from shared.model.architectures.builder import GraphBuilder
 from shared.model.graph import Graph
 
 _STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
@@ -8,7 +8,7 @@ _STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 def vgg16(seed: int) -> Graph:
     """Build VGG16 for 224 x 224 images, layer for layer torchvision's."""
-    b = Builder("vgg16", seed, (1, 3, 224, 224))
+    b = GraphBuilder("vgg16", seed, (1, 3, 224, 224))
     x = b.input
     for stage, (channels, depth) in enumerate(_STAGES, start=1):
         for index in range(1, depth + 1):

@@ -1,6 +1,6 @@
 """YOLOv2 (Redmon & Farhadi, "YOLO9000: better, faster, stronger", 2017) for the 80 classes of COCO."""
 
-from shared.model.architectures.builder import Builder
+from shared.model.architectures.builder import GraphBuilder
 from shared.model.graph import Graph
 
 _STAGES = (
@@ -17,7 +17,7 @@ _OUTPUTS = 5 * (5 + 80)
 
 def yolov2(seed: int) -> Graph:
     """Build YOLOv2 for 416 x 416 images: Darknet-19, the passthrough from its fifth stage, and the detector."""
-    b = Builder("yolov2", seed, (1, 3, 416, 416))
+    b = GraphBuilder("yolov2", seed, (1, 3, 416, 416))
     x = passthrough = b.input
     for stage, layers in enumerate(_STAGES, start=1):
         if stage > 1:
@@ -33,6 +33,6 @@ def yolov2(seed: int) -> Graph:
     return b.finish(b.conv(x, "output", _OUTPUTS, 1))
 
 
-def _layer(b: Builder, x: str, name: str, channels: int, kernel: int) -> str:
+def _layer(b: GraphBuilder, x: str, name: str, channels: int, kernel: int) -> str:
     x = b.conv(x, f"{name}.conv", channels, kernel, padding=kernel // 2, bias=False)
     return b.leaky_relu(b.batch_norm(x, f"{name}.bn"), 0.1)

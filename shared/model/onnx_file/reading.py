@@ -10,9 +10,9 @@ from onnx import external_data_helper, inliner
 
 from shared.model.errors import ExternalDataError, ModelFileError, UnsupportedModelError
 from shared.model.graph import Graph
-from shared.model.model import PartitionedModel, build_model
 from shared.model.onnx_file.protos import read_node, read_weight
 from shared.model.onnx_file.shapes import fix_inputs, resolve
+from shared.model.partitioned_model import PartitionedModel, build_model
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.model.model import PartitionedModel
 from shared.model.onnx_file.reading import load_model
 from shared.model.onnx_file.verification import ChainReport, verify_chain
 from shared.model.onnx_file.writing import extract_segment
-from shared.model.segments import segment_bounds
+from shared.model.partitioned_model import PartitionedModel
+from shared.model.segment_graph import segment_bounds
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from onnx import helper
 
 from shared.model.errors import UnsupportedModelError
 from shared.model.graph import Graph
-from shared.model.model import PartitionedModel
 from shared.model.onnx_file.protos import write_graph
-from shared.model.segments import segment_graph
+from shared.model.partitioned_model import PartitionedModel
+from shared.model.segment_graph import segment_graph
 
 _MAX_BYTES = 2**31 - 2**20
 _MIN_IR_VERSION = 4

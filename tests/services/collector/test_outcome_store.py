@@ -11,7 +11,7 @@ import pytest
 from services.collector.errors import StoreUnavailable
 from services.collector.inbound import RequestSeen, ingest
 from services.collector.outcome_store import OutcomeStore, ReceivedRecord, StoreLimits, WriteResult
-from services.collector.query import Records
+from services.collector.query import CollectorRecords
 from shared.bus import topics
 from shared.messages.devices import LinkEstimate, Links, Telemetry
 from shared.messages.events import Event, EventKind
@@ -37,7 +37,7 @@ def test_outcomes_are_stored_once_and_the_rest_is_told_apart(store: OutcomeStore
         WriteResult.ERROR,
     )
     assert store.write(arrivals(result("r2"))) == (WriteResult.LATE_RESULT,)
-    with Records.open(store.path) as records:
+    with CollectorRecords.open(store.path) as records:
         counts = records.counts()
     assert (counts.requests, counts.results, counts.errors) == (2, 1, 1)
     assert (counts.duplicates, counts.redelivered, counts.late, counts.lost) == (1, 1, 2, 0)
@@ -50,10 +50,10 @@ def test_the_same_id_on_two_streams_is_two_requests(store: OutcomeStore) -> None
 
 def test_a_request_seen_is_lost_until_its_outcome_comes(store: OutcomeStore) -> None:
     store.write(arrivals(RequestSeen("camera", "r1"), RequestSeen("camera", "r1"), RequestSeen("camera", "r2")))
-    with Records.open(store.path) as records:
+    with CollectorRecords.open(store.path) as records:
         assert (records.counts().requests, records.counts().lost) == (2, 2)
     store.write(arrivals(result("r1"), RequestSeen("camera", "r1")))
-    with Records.open(store.path) as records:
+    with CollectorRecords.open(store.path) as records:
         assert (records.counts("camera").requests, records.counts("camera").lost) == (2, 1)
         assert records.missing("camera", ["r2", "r1", "r2", "r3"]) == ("r2", "r3")
 
@@ -79,7 +79,7 @@ def test_events_and_plans_that_come_again_are_stored_once(store: OutcomeStore) -
 def test_data_that_is_not_json_is_written_as_text(store: OutcomeStore) -> None:
     event = Event(kind=EventKind.FAILURE, at_s=1.0, origin="pi", text="x" * 10_000, data={"raw": b"\xff", "n": 1})
     store.write(arrivals(event))
-    with Records.open(store.path) as records:
+    with CollectorRecords.open(store.path) as records:
         (stored,) = records.events()
     assert stored.data == {"raw": "b'\\xff'", "n": 1}
     assert len(stored.text) == 4000
@@ -101,7 +101,7 @@ def test_rows_are_bounded_and_the_oldest_go_first_with_their_traces(path: Path) 
     store.prune(START_S)
     counts = {table: rows(path, table) for table in ("outcomes", "stages", "telemetry", "links", "events", "requests")}
     assert counts == {"outcomes": 10, "stages": 10, "telemetry": 5, "links": 5, "events": 3, "requests": 3}
-    with Records.open(path) as records:
+    with CollectorRecords.open(path) as records:
         assert records.missing("camera", ["r39", "r40", "r49"]) == ("r39",)
         assert records.counts().results == 50
     store.close()
@@ -111,7 +111,7 @@ def test_old_rows_go(path: Path) -> None:
     store = OutcomeStore(path, StoreLimits(age_s=100.0))
     store.write([ReceivedRecord(result("old"), START_S), ReceivedRecord(result("new"), START_S + 90.0)])
     store.prune(START_S + 101.0)
-    with Records.open(path) as records:
+    with CollectorRecords.open(path) as records:
         assert records.missing("camera", ["old", "new"]) == ("old",)
     store.close()
 

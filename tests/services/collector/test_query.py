@@ -8,7 +8,7 @@ import pytest
 from services.collector.errors import NoRecords
 from services.collector.inbound import ingest
 from services.collector.outcome_store import OutcomeStore
-from services.collector.query import Records
+from services.collector.query import CollectorRecords
 from services.collector.query_results import Window
 from shared.bus import topics
 from shared.messages.devices import LinkEstimate, Links, Presence, ServicePresence, State, Telemetry
@@ -27,7 +27,7 @@ def test_latencies_by_stream_epoch_and_time(store: OutcomeStore) -> None:
             failure("e"),
         )
     )
-    with Records.open(store.path) as records:
+    with CollectorRecords.open(store.path) as records:
         camera = records.latencies(Window(stream="camera"))
         assert camera.dispatched.count == 3
         assert camera.dispatched.p50_ms == pytest.approx(60.0, abs=0.01)
@@ -45,7 +45,7 @@ def test_a_reroute_is_joined_with_what_was_measured_around_it(store: OutcomeStor
     after = [result(f"a{n}", epoch=2, at_s=trigger + 0.5 + 0.1 * n, latency_ms=120.0) for n in range(30)]
     event = ingest(topics.EVENTS, reroute_event(trigger_at_s=trigger).encode())
     store.write(arrivals(*before, *slow, event, *after))
-    with Records.open(store.path) as records:
+    with CollectorRecords.open(store.path) as records:
         (found,) = records.reroutes("camera")
         assert records.reroutes("other") == ()
     assert found.reroute.reason == "the link to server fell to 2 Mbps"
@@ -57,7 +57,7 @@ def test_a_reroute_is_joined_with_what_was_measured_around_it(store: OutcomeStor
 
 def test_a_reroute_without_requests_has_no_measurements(store: OutcomeStore) -> None:
     store.write(arrivals(ingest(topics.EVENTS, reroute_event().encode())))
-    with Records.open(store.path) as records:
+    with CollectorRecords.open(store.path) as records:
         (found,) = records.reroutes()
     assert (found.before.count, found.after.count, found.reaction_ms) == (0, 0, None)
 
@@ -68,7 +68,7 @@ def test_the_newest_events_come_first(store: OutcomeStore) -> None:
         for n in range(10)
     ]
     store.write(arrivals(*events))
-    with Records.open(store.path) as records:
+    with CollectorRecords.open(store.path) as records:
         assert [event.text for event in records.events(limit=3)] == ["e9", "e8", "e7"]
         assert [event.text for event in records.events(limit=2, kind="failure")] == ["e9", "e7"]
         assert records.events(stream="camera") == ()
@@ -88,7 +88,7 @@ def test_devices_with_their_newest_telemetry_and_links(store: OutcomeStore) -> N
     )
     store.write(arrivals(Presence(device="server", state=State.OFFLINE), at_s=START_S + 5))
     store.write(arrivals(Presence(device="pi", state=State.ONLINE, version="1", boot_id="a"), at_s=START_S + 9))
-    with Records.open(store.path) as records:
+    with CollectorRecords.open(store.path) as records:
         pi, server = records.devices()
         (planner,) = records.services()
     assert (pi.device, pi.online, pi.load_factor, pi.temperature_c) == ("pi", True, 3.0, 61.0)
@@ -116,7 +116,7 @@ def test_where_the_time_went_by_stage(store: OutcomeStore) -> None:
         return result(f"r{number}", trace=trace)
 
     store.write(arrivals(*(traced(number) for number in range(3))))
-    with Records.open(store.path) as records:
+    with CollectorRecords.open(store.path) as records:
         first, second = records.stages(Window(stream="camera", epoch=1))
         assert records.stages(Window(epoch=7)) == ()
     assert (first.device, first.start, first.stop, first.requests) == ("pi", 0, 4, 3)
@@ -126,20 +126,20 @@ def test_where_the_time_went_by_stage(store: OutcomeStore) -> None:
 
 
 def test_a_reader_writes_nothing(store: OutcomeStore) -> None:
-    with Records.open(store.path) as records, pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with CollectorRecords.open(store.path) as records, pytest.raises(sqlite3.OperationalError, match="readonly"):
         records._database.execute("DELETE FROM outcomes")
 
 
 def test_a_reader_sees_what_is_written_meanwhile(store: OutcomeStore) -> None:
-    with Records.open(store.path) as records:
+    with CollectorRecords.open(store.path) as records:
         assert records.counts().results == 0
         store.write(arrivals(result("r1")))
         assert records.counts().results == 1
 
 
 def test_no_database_is_said_clearly(tmp_path: Path) -> None:
-    with pytest.raises(NoRecords, match="no collector's database"), Records.open(tmp_path / "missing.sqlite"):
+    with pytest.raises(NoRecords, match="no collector's database"), CollectorRecords.open(tmp_path / "missing.sqlite"):
         pass
     (tmp_path / "garbage").write_bytes(b"garbage" * 1000)
-    with pytest.raises(NoRecords, match="cannot be read"), Records.open(tmp_path / "garbage"):
+    with pytest.raises(NoRecords, match="cannot be read"), CollectorRecords.open(tmp_path / "garbage"):
         pass

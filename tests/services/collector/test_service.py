@@ -12,7 +12,7 @@ import pytest
 from broker.embedded import EmbeddedBroker
 from broker.process import free_port
 from services.collector.config import CollectorConfig
-from services.collector.query import Records
+from services.collector.query import CollectorRecords
 from services.collector.query_results import OutcomeCounts
 from services.collector.service import serve
 from shared.bus import topics
@@ -84,18 +84,18 @@ async def running(config: CollectorConfig) -> AsyncIterator[None]:
             raise outcome
 
 
-async def until(config: CollectorConfig, accept: Callable[[Records], bool]) -> None:
+async def until(config: CollectorConfig, accept: Callable[[CollectorRecords], bool]) -> None:
     """Ask the database until it accepts; for messages that the collector stores but does not confirm."""
     async with asyncio.timeout(WAIT_S):
         while True:
-            with Records.open(config.database) as records:
+            with CollectorRecords.open(config.database) as records:
                 if accept(records):
                     return
             await asyncio.sleep(0.02)
 
 
 def counts(config: CollectorConfig) -> OutcomeCounts:
-    with Records.open(config.database) as records:
+    with CollectorRecords.open(config.database) as records:
         return records.counts()
 
 
@@ -155,7 +155,7 @@ async def test_sigkill_loses_nothing_and_stores_nothing_twice(
         if process.returncode is None:
             process.kill()
         await process.wait()
-    with Records.open(config.database) as records:
+    with CollectorRecords.open(config.database) as records:
         assert records.missing("camera", ids) == ()
         assert (records.counts().results, records.counts().duplicates) == (600, 0)
 
@@ -172,7 +172,7 @@ async def test_what_was_published_while_it_was_away_is_stored(
     async with running(config):
         # Events and outcomes share a session and are stored in order, so the event is on disk with the outcome.
         await source.until_confirmed("r1")
-        with Records.open(config.database) as records:
+        with CollectorRecords.open(config.database) as records:
             assert len(records.reroutes()) == 1
 
 
@@ -234,7 +234,7 @@ async def test_watched_requests_without_outcome_are_lost(
             await source.connection.publish(topics.requests("camera"), b"jpeg", properties=properties)
         await source.publish(result("r1"))
         await until(config, lambda records: (records.counts().requests, records.counts().lost) == (2, 1))
-        with Records.open(config.database) as records:
+        with CollectorRecords.open(config.database) as records:
             assert records.missing("camera", ["r1", "r2"]) == ("r2",)
 
 

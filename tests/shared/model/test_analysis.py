@@ -1,5 +1,5 @@
 from shared.model.architectures import build
-from shared.model.model import build_model
+from shared.model.partitioned_model import build_model
 
 
 def test_input_bytes() -> None:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from shared.model.architectures.builder import Builder
+from shared.model.architectures.builder import GraphBuilder
 from shared.model.onnx_file import load_model, to_bytes
 from shared.model.onnx_file.runtime import ModelSession
 
@@ -11,7 +11,7 @@ from shared.model.onnx_file.runtime import ModelSession
 @given(st.integers(4, 20), st.integers(1, 4), st.integers(1, 3), st.integers(0, 2), st.booleans())
 def test_pooling_has_the_shape_that_the_runtime_gives_it(rows, kernel, stride, padding, ceil) -> None:
     assume(padding < kernel)
-    b = Builder("pool", 0, (1, 2, rows, rows + 1))
+    b = GraphBuilder("pool", 0, (1, 2, rows, rows + 1))
     graph = b.finish(b.max_pool(b.input, "pool", kernel, stride, padding=padding, ceil=ceil))
     (result,) = ModelSession(to_bytes(graph)).run({"input": np.zeros((1, 2, rows, rows + 1), np.float32)}).values()
     assert result.shape == graph.tensors["pool"].shape
@@ -33,13 +33,13 @@ def test_pooling_has_the_shape_that_the_runtime_gives_it(rows, kernel, stride, p
     ],
 )
 def test_layers_have_the_shapes_that_onnx_infers(layer) -> None:
-    b = Builder("layer", 0, (1, 4, 8, 10))
+    b = GraphBuilder("layer", 0, (1, 4, 8, 10))
     graph = b.finish(layer(b))
     assert load_model(to_bytes(graph)).graph.tensors == graph.tensors
 
 
 def test_relu6_ends_at_six() -> None:
-    b = Builder("clip", 0, (1, 1, 1, 3))
+    b = GraphBuilder("clip", 0, (1, 1, 1, 3))
     graph = b.finish(b.relu6(b.input))
     result = ModelSession(to_bytes(graph)).run({"input": np.array([[[[-1, 3, 9]]]], np.float32)})
     assert result["input.relu6"].ravel().tolist() == [0, 3, 6]

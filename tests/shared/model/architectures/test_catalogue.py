@@ -2,9 +2,9 @@ import pytest
 
 from shared.model.architectures import ARCHITECTURES, build
 from shared.model.errors import UnknownArchitectureError
-from shared.model.model import build_model
 from shared.model.node_cost import parameter_count
 from shared.model.onnx_file import load_model, to_bytes
+from shared.model.partitioned_model import build_model
 
 
 def analysis(name):

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from shared.model.architectures import build
-from shared.model.model import build_model
+from shared.model.partitioned_model import build_model
 
 
 def analysis(name, **options):
@@ -47,7 +47,8 @@ def test_cuts_lie_before_their_block() -> None:
 
 
 def test_analysis_needs_no_onnx() -> None:
-    modules = "shared.model.model, shared.model.segments, shared.model.materialise, shared.model.architectures"
+    names = ("partitioned_model", "segment_graph", "materialise", "architectures")
+    modules = ", ".join(f"shared.model.{name}" for name in names)
     program = f"import sys, {modules}; print(sorted({{'onnx', 'onnxruntime', 'google.protobuf'}} & sys.modules.keys()))"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert run.stdout.strip() == "[]"

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from shared.model.architectures import build
 from shared.model.errors import CutError
-from shared.model.model import build_model
 from shared.model.onnx_file import load_model
-from shared.model.segments import segment_bounds, segment_graph
+from shared.model.partitioned_model import build_model
+from shared.model.segment_graph import segment_bounds, segment_graph
 from tests.support.graphs import random_graph
 from tests.support.onnx_texts import onnx_bytes
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from shared.codecs.effect import Effect, effect_on, is_classification, overall
+from shared.codecs.encoding_effect import EncodingEffect, effect_on, is_classification, overall_effect
 
 
 def scores(*values):
@@ -12,7 +12,7 @@ def scores(*values):
 
 def test_equal_outputs_have_no_error_and_agree() -> None:
     outputs = scores(0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
-    assert effect_on(outputs, outputs) == Effect(0.0, 0.0, 1.0, 1.0)
+    assert effect_on(outputs, outputs) == EncodingEffect(0.0, 0.0, 1.0, 1.0)
 
 
 def test_errors_are_the_largest_and_relative_to_the_largest_value() -> None:
@@ -44,20 +44,20 @@ def test_outputs_that_are_not_finite_are_the_largest_error() -> None:
 def test_a_feature_map_is_no_classification() -> None:
     outputs = {"mask": np.zeros((1, 1, 8, 8), np.float32)}
     assert not is_classification(outputs)
-    assert effect_on(outputs, outputs) == Effect()
+    assert effect_on(outputs, outputs) == EncodingEffect()
     assert not is_classification(scores(1, 2))
     assert not is_classification({**outputs, **scores(1, 2, 3, 4, 5, 6)})
 
 
 def test_errors_against_an_output_of_zeros_are_whole() -> None:
     zeros, ones = {"y": np.zeros((2, 2))}, {"y": np.full((2, 2), 0.5)}
-    assert effect_on(zeros, ones) == Effect(0.5, 1.0)
-    assert effect_on({"y": np.zeros((0, 2))}, {"y": np.zeros((0, 2))}) == Effect()
+    assert effect_on(zeros, ones) == EncodingEffect(0.5, 1.0)
+    assert effect_on({"y": np.zeros((0, 2))}, {"y": np.zeros((0, 2))}) == EncodingEffect()
 
 
 def test_over_several_samples_errors_are_the_worst_and_agreement_the_mean() -> None:
-    samples = [Effect(0.1, 0.2, 1.0, 0.8), Effect(0.3, 0.1, 0.0, 1.0)]
-    assert overall(samples) == Effect(0.3, 0.2, 0.5, 0.9)
-    assert overall([Effect(0.1, 0.2)]) == Effect(0.1, 0.2)
+    samples = [EncodingEffect(0.1, 0.2, 1.0, 0.8), EncodingEffect(0.3, 0.1, 0.0, 1.0)]
+    assert overall_effect(samples) == EncodingEffect(0.3, 0.2, 0.5, 0.9)
+    assert overall_effect([EncodingEffect(0.1, 0.2)]) == EncodingEffect(0.1, 0.2)
     with pytest.raises(ValueError, match="no samples"):
-        overall([])
+        overall_effect([])

@@ -5,7 +5,7 @@ from itertools import pairwise
 from shared.model.errors import CutError
 from shared.model.graph import Graph
 from shared.model.liveness import constant_nodes
-from shared.model.model import PartitionedModel
+from shared.model.partitioned_model import PartitionedModel
 
 
 def segment_graph(model: PartitionedModel, start: int, stop: int) -> Graph:

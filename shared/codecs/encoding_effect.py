@@ -12,7 +12,7 @@ TOP: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class EncodingEffect:
     """The effect on one input's outputs, or the worst and the mean over several.
 
     Attributes:
@@ -36,7 +36,7 @@ def is_classification(outputs: Mapping[str, Array]) -> bool:
     return scores.size > TOP and scores.size == max(scores.shape) and scores.dtype.kind == "f"
 
 
-def effect_on(reference: Mapping[str, Array], outputs: Mapping[str, Array]) -> Effect:
+def effect_on(reference: Mapping[str, Array], outputs: Mapping[str, Array]) -> EncodingEffect:
     """Compare one input's outputs with those of the plain run.
 
     A value that is not finite where the reference's is counts as an error of the largest float.
@@ -54,13 +54,13 @@ def effect_on(reference: Mapping[str, Array], outputs: Mapping[str, Array]) -> E
         absolute = max(absolute, error)
         relative = max(relative, error / scale if scale > 0 else float(error > 0))
     if not is_classification(reference):
-        return Effect(_bounded(absolute), _bounded(relative))
+        return EncodingEffect(_bounded(absolute), _bounded(relative))
     best, found = (ranking(values) for values in (reference, outputs))
     shared = len(set(best[:TOP].tolist()) & set(found[:TOP].tolist())) / TOP
-    return Effect(_bounded(absolute), _bounded(relative), float(best[0] == found[0]), shared)
+    return EncodingEffect(_bounded(absolute), _bounded(relative), float(best[0] == found[0]), shared)
 
 
-def overall(effects: Iterable[Effect]) -> Effect:
+def overall_effect(effects: Iterable[EncodingEffect]) -> EncodingEffect:
     """Return the largest errors and the mean agreements of several samples.
 
     Raises:
@@ -69,7 +69,7 @@ def overall(effects: Iterable[Effect]) -> Effect:
     samples = tuple(effects)
     if not samples:
         raise ValueError("no samples to aggregate")
-    return Effect(
+    return EncodingEffect(
         max(sample.max_abs_error for sample in samples),
         max(sample.max_relative_error for sample in samples),
         _mean(sample.top1_agreement for sample in samples),
