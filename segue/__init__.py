@@ -8,8 +8,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from planning.files.json_document import InvalidDocumentError
     from planning.files.plan_file import read_plan, write_answer
-    from planning.files.problem_file import InvalidDocumentError, read_problem, write_problem
+    from planning.files.problem_file import read_problem, write_problem
     from planning.files.scenario_file import read_scenario
     from planning.problem.plan import Infeasible, Plan
     from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
@@ -30,7 +31,7 @@ _MODULES = {
     "ClientTimeout": "shared.client",
     "Device": "planning.problem.problem",
     "Infeasible": "planning.problem.plan",
-    "InvalidDocumentError": "planning.files.problem_file",
+    "InvalidDocumentError": "planning.files.json_document",
     "Link": "planning.problem.problem",
     "Model": "planning.problem.problem",
     "ModelError": "shared.model.errors",

@@ -1,9 +1,10 @@
-"""The formula of every objective."""
+"""The formula of every objective, and a warning where an objective has no figures."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from planning.problem.plan import CostPrediction
-from shared.policy import Objective
+from shared.policy import Objective, Policy
 
 
 def objective_cost(
@@ -54,3 +55,40 @@ def objective_cost(
             times_ms = ends_ms()
             mean_ms = sum(times_ms) / len(times_ms)
             return sum((time_ms - mean_ms) ** 2 for time_ms in times_ms) / len(times_ms)
+
+
+class PowerFigures(Protocol):
+    """Power that a device takes, in watts; 0 where it is not known."""
+
+    @property
+    def power_idle_w(self) -> float:
+        """Power without work."""
+
+    @property
+    def power_active_w(self) -> float:
+        """Power while computing."""
+
+    @property
+    def power_tx_w(self) -> float:
+        """Power that sending takes beside it."""
+
+    @property
+    def power_rx_w(self) -> float:
+        """Power that receiving takes beside it."""
+
+
+def missing_power_warning(policy: Policy, devices: Mapping[str, PowerFigures]) -> str | None:
+    """Return the warning that energy cannot be planned because no device has power figures; None if it can.
+
+    It is enough that some device has figures: the energy of a cloud is often nobody's concern.
+    """
+    if policy.objective is not Objective.ENERGY or not devices or any(map(_has_power, devices.values())):
+        return None
+    return (
+        "energy: no device has power figures, so every plan costs 0 J and none is better: give power_active_w, "
+        "power_idle_w, power_tx_w and power_rx_w of the devices (segue executor --power-active-w and so on)"
+    )
+
+
+def _has_power(device: PowerFigures) -> bool:
+    return any((device.power_idle_w, device.power_active_w, device.power_tx_w, device.power_rx_w))

@@ -1,4 +1,4 @@
-"""How busy a plan keeps devices and their sending at the rates at which requests come. Pure."""
+"""Utilisation of devices and their sending by a plan, at the rates of its streams."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -6,45 +6,45 @@ from collections.abc import Mapping
 from planning.cost.cost_model import CostModel
 from planning.problem.plan import StreamPlan
 from planning.problem.problem import Problem
-from planning.queueing.operations import Work
+from planning.queueing.operations import Resource, Work
 from shared.policy import Objective
-
-Resource = tuple[str, Work]
 
 
 def utilisation(
     costs: CostModel, plans: Mapping[str, StreamPlan], rates_hz: Mapping[str, float]
 ) -> dict[Resource, float]:
-    """Return the share of its time that every device computes and sends: above 1 requests queue without end.
+    """Return the share of time that every device computes and sends: rate x busy time per request / 1000.
+
+    Above 1 requests queue without end.
 
     Args:
         costs: of the problem.
         plans: routes by stream; a stream's requests take them in proportion to their jobs.
         rates_hz: requests per second by stream; a stream without a rate counts nothing.
     """
-    found: defaultdict[Resource, float] = defaultdict(float)
+    shares: defaultdict[Resource, float] = defaultdict(float)
     for name, plan in plans.items():
         stream, rate_hz = costs.problem.stream(name), rates_hz.get(name, 0.0)
         jobs = sum(route.jobs for route in plan.routes)
         for route in plan.routes:
             for resource, busy_ms in costs.busy_ms(stream, route).items():
-                found[resource] += rate_hz * route.jobs / jobs * busy_ms / 1000
-    return dict(found)
+                shares[resource] += rate_hz * route.jobs / jobs * busy_ms / 1000
+    return dict(shares)
 
 
 def busiest(shares: Mapping[Resource, float]) -> tuple[Resource, float] | None:
-    """Return what is busy for the largest share of its time; None if nothing is."""
-    return max(shares.items(), key=lambda each: each[1], default=None)
+    """Return the resource with the largest share, and the share; None if there is none."""
+    return max(shares.items(), key=lambda item: item[1], default=None)
 
 
 def describe(resource: Resource) -> str:
-    """Return a resource as people read it."""
+    """Return a resource in words."""
     device, work = resource
     return f"device {device}" if work is Work.COMPUTE else f"sending from {device}"
 
 
-def rate_doubt(problem: Problem, plans: Mapping[str, StreamPlan]) -> str | None:
-    """Say what a plan does not keep up with at the steady rates of its streams; None if it keeps up."""
+def overload_warning(problem: Problem, plans: Mapping[str, StreamPlan]) -> str | None:
+    """Return the warning that a plan is too slow for the steady rates of its streams; None if it is not."""
     rates_hz = {stream.name: stream.rate_hz for stream in problem.streams if stream.rate_hz and stream.jobs == 1}
     found = busiest(utilisation(CostModel(problem), plans, rates_hz))
     if found is None or found[1] <= 1:

@@ -1,4 +1,4 @@
-"""The answer of a planner as JSON (design, section 5), and back."""
+"""Plan files: the answer of a strategy to JSON, and a plan back."""
 
 import json
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from planning.files.problem_file import Fault, InvalidDocumentError, faults_of
+from planning.files.json_document import Fault, InvalidDocumentError, faults_of
 from planning.problem.plan import RAW, Constraint, CostPrediction, Infeasible, Plan, Route, Stage, StreamPlan, Tile
 from planning.tiles.tiling import tile_faults
 from shared.fields import Count, Index

@@ -1,4 +1,4 @@
-"""Scenario files: changes around a running plan and recorded arrivals as JSON, with every fault named by its path."""
+"""Scenario files: changes during a run and recorded arrivals, read from JSON."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from planning.files.problem_file import (
+from planning.files.json_document import (
     Fault,
     InvalidDocumentError,
     faults_of,
@@ -62,7 +62,7 @@ def read_scenario(document: str | bytes, problem: Problem) -> Scenario:
     """Read a scenario for ``problem`` from its JSON text.
 
     Raises:
-        InvalidDocumentError: with every fault; so are devices, links and streams that the problem does not have.
+        InvalidDocumentError: with every fault; a device, link or stream that the problem does not have is one.
     """
     values = json_values(document)
     if not isinstance(values, dict):

@@ -14,10 +14,11 @@ from typing import Annotated, Final
 
 import typer
 
-from planning.cost.power_figures import power_doubt
-from planning.cost.utilisation import rate_doubt
+from planning.cost.objective import missing_power_warning
+from planning.cost.utilisation import overload_warning
+from planning.files.json_document import MAX_FILE_BYTES, InvalidDocumentError
 from planning.files.plan_file import plan_schema, write_answer
-from planning.files.problem_file import MAX_FILE_BYTES, InvalidDocumentError, problem_schema, read_problem
+from planning.files.problem_file import problem_schema, read_problem
 from planning.files.scenario_file import scenario_schema
 from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem
@@ -203,13 +204,13 @@ def load_problem(path: Path | None, strategy: str | None = None, objective: Obje
 
 def note_doubts(problem: Problem) -> None:
     """Say on standard error what makes the answer worth little, though it is one."""
-    doubt = power_doubt(problem.policy, problem.devices)
+    doubt = missing_power_warning(problem.policy, problem.devices)
     if doubt is not None:
         notes().print(f"note: {doubt}", soft_wrap=True)
 
 
 def _note_overload(problem: Problem, answer: Plan | Infeasible) -> None:
-    doubt = rate_doubt(problem, answer.streams) if isinstance(answer, Plan) else None
+    doubt = overload_warning(problem, answer.streams) if isinstance(answer, Plan) else None
     if doubt is not None:
         notes().print(f"note: {doubt}", soft_wrap=True, markup=False)
 

@@ -11,8 +11,8 @@ import typer
 
 from planning.cost.constraints import violations
 from planning.cost.cost_model import CostModel
+from planning.files.json_document import InvalidDocumentError
 from planning.files.plan_file import read_plan, write_answer
-from planning.files.problem_file import InvalidDocumentError
 from planning.files.scenario_file import read_scenario
 from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem, link_table

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgpack
 from pydantic import ValidationError
 
-from planning.cost.power_figures import power_doubt
+from planning.cost.objective import missing_power_warning
 from planning.problem.crossings import INTEGER_BASES
 from services.planner.problems.snapshot import FleetSnapshot
 from shared.policy import CodecMode, Policy, policy_document, read_policy
@@ -112,7 +112,7 @@ def _contradictions(policy: Policy, stream: str, snapshot: FleetSnapshot, strate
 def reservations(policy: Policy, snapshot: FleetSnapshot) -> tuple[str, ...]:
     """Return what somebody should know of a policy that is accepted all the same."""
     online = {name: state.capabilities for name, state in snapshot.devices.items() if state.online}
-    doubt = power_doubt(policy, online)
+    doubt = missing_power_warning(policy, online)
     return () if doubt is None else (doubt,)
 
 

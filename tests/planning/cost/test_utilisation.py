@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from planning.cost.cost_model import CostModel
-from planning.cost.utilisation import busiest, describe, rate_doubt, utilisation
+from planning.cost.utilisation import busiest, describe, overload_warning, utilisation
 from planning.problem.plan import StreamPlan, sequential_route
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
 from planning.queueing.operations import Work
@@ -52,12 +52,12 @@ def test_resources_have_words() -> None:
 
 
 def test_a_plan_that_does_not_keep_up_is_told() -> None:
-    doubt = rate_doubt(PROBLEM, {"right": SPLIT})
+    doubt = overload_warning(PROBLEM, {"right": SPLIT})
     assert doubt is not None
     assert "sending from pi would be busy 200% of the time" in doubt
     assert "objective" in doubt
     for_rate = replace(PROBLEM, policy=Policy(objective=Objective.THROUGHPUT))
-    assert "objective" not in (rate_doubt(for_rate, {"right": SPLIT}) or "objective")
-    assert rate_doubt(PROBLEM, {"left": SPLIT}) is None, "whose rate nobody has told"
+    assert "objective" not in (overload_warning(for_rate, {"right": SPLIT}) or "objective")
+    assert overload_warning(PROBLEM, {"left": SPLIT}) is None, "whose rate is not known"
     slower = replace(PROBLEM, streams=(replace(PROBLEM.streams[1], rate_hz=10.0),))
-    assert rate_doubt(slower, {"right": SPLIT}) is None, "just enough"
+    assert overload_warning(slower, {"right": SPLIT}) is None, "just enough"

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
+from planning.files.json_document import InvalidDocumentError
 from planning.files.plan_file import answer_values, read_plan, write_answer
-from planning.files.problem_file import InvalidDocumentError
 from planning.problem.plan import (
     Constraint,
     CostPrediction,

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planning.files.problem_file import InvalidDocumentError, read_problem
+from planning.files.json_document import InvalidDocumentError
+from planning.files.problem_file import read_problem
 from planning.files.scenario_file import read_scenario, scenario_schema
 from planning.simulation.arrivals import Recorded
 from planning.simulation.scenario import BandwidthChange, LoadChange, Scenario, rate_changes
