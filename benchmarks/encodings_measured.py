@@ -207,7 +207,7 @@ async def running_fleet(manifest: Manifest, file: Path, folder: Path) -> AsyncIt
         broker = await stack.enter_async_context(EmbeddedBroker())
         library = await stack.enter_async_context(Connection.open(broker.settings))
         connection = await stack.enter_async_context(Connection.open(broker.settings))
-        for topic in (topics.ANY_PRESENCE, topics.ANY_REPORT, topics.ANY_RESULT, topics.ANY_PROFILE):
+        for topic in (topics.presence.any, topics.reports.any, topics.results.any, topics.profiles.any):
             await connection.subscribe(topic)
         await connection.publish(topics.manifest(manifest.model), manifest.encode(), retain=True)
         fleet = Fleet(connection, manifest)

@@ -78,7 +78,7 @@ class Stand:
             asyncio.TaskGroup() as group,
         ):
             stand = cls(connection, stream)
-            for topic in (*FILTERS, topics.ANY_REPORT, topics.commands("+")):
+            for topic in (*FILTERS, topics.reports.any, topics.commands("+")):
                 await connection.subscribe(topic)
             tasks = [group.create_task(stand._listen(), name="listen")]
             if files is not None:

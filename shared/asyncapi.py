@@ -1,324 +1,70 @@
-"""The AsyncAPI 3.0 document of the bus, generated from the message classes."""
+"""The AsyncAPI 3.0 document of the bus, generated from the topics and the message classes.
 
+Address, direction, quality of service and purpose of a channel come from `shared.bus.topics`. Its messages are the
+classes of `shared.messages` whose `TOPIC` it is. Nothing about a single topic or message stands here, except that the
+payloads of policies and requests are no message classes.
+"""
+
+import importlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+import pkgutil
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
-from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+import shared.messages
 from shared.bus import topics
 from shared.bus.settings import DEFAULT_ROOT
-from shared.messages import alternatives, calibration, control, devices, events, explanations, models, requests, streams
-from shared.messages.base import SCHEMA_VERSION
+from shared.bus.topic import Topic
+from shared.messages.base import SCHEMA_VERSION, Message
 from shared.policy import policy_schema
 
+_SCHEMAS: Final = "#/components/schemas/"
 
-@dataclass(frozen=True, slots=True)
-class Channel:
-    """One topic: who sends what to whom, and how."""
-
-    name: str
-    address: str
-    messages: tuple[type[BaseModel], ...]
-    sender: str
-    receivers: str
-    retained: bool
-    qos: int
-    summary: str
-
-
-CHANNELS: tuple[Channel, ...] = (
-    Channel(
-        "presence",
-        topics.presence("{device}"),
-        (devices.Presence,),
-        "executor",
-        "all",
-        True,
-        1,
-        "A device's executor comes or goes; offline is its last will, or the planner's word for one that is silent.",
-    ),
-    Channel(
-        "servicePresence",
-        topics.service("{name}"),
-        (devices.ServicePresence,),
-        "planner, collector, monitor",
-        "all",
-        True,
-        1,
-        "A service comes or goes; offline is its last will.",
-    ),
-    Channel(
-        "telemetry",
-        topics.telemetry("{device}"),
-        (devices.Telemetry,),
-        "monitor",
-        "planner, collector",
-        False,
-        0,
-        "Processor, memory, temperature, power and load factor of a device.",
-    ),
-    Channel(
-        "links",
-        topics.links("{device}"),
-        (devices.Links,),
-        "monitor",
-        "planner, collector",
-        True,
-        1,
-        "Bandwidth and latency of the links that leave a device.",
-    ),
-    Channel(
-        "profiles",
-        topics.profile("{device}", "{model}"),
-        (devices.Profile,),
-        "executor",
-        "planner and the device itself",
-        True,
-        1,
-        "Measured cost of a model's blocks on a device.",
-    ),
-    Channel(
-        "observations",
-        topics.observations("{device}"),
-        (devices.ComputeObservation, devices.TransferObservation),
-        "executor",
-        "monitor of the same device",
-        False,
-        0,
-        "What segments and transfers really took.",
-    ),
-    Channel(
-        "receipts",
-        topics.receipts("{device}"),
-        (devices.Receipt,),
-        "receiving executor",
-        "sending executor",
-        False,
-        0,
-        "A transfer has arrived whole.",
-    ),
-    Channel(
-        "probes", topics.probes("{device}"), (devices.Probe,), "monitor", "monitor", False, 0, "Measures an idle link."
-    ),
-    Channel(
-        "emulation",
-        topics.emulation("{device}"),
-        (devices.Emulation,),
-        "demo",
-        "executor and monitor",
-        True,
-        1,
-        "What an emulated device pretends; real devices ignore it.",
-    ),
-    Channel(
-        "commands",
-        topics.commands("{device}"),
-        (control.ProfileModel, control.Prepare, control.Release),
-        "planner",
-        "executor",
-        False,
-        1,
-        "Profile a model, prepare an epoch, release epochs.",
-    ),
-    Channel(
-        "reports",
-        topics.reports("{device}"),
-        (control.Preparing, control.Ready, control.Rejected, control.ProfileFailed),
-        "executor",
-        "planner",
-        False,
-        1,
-        "Answers to commands.",
-    ),
-    Channel(
-        "inbox",
-        topics.inbox("{device}"),
-        (requests.FeatureMapHeader,),
-        "executor",
-        "executor",
-        False,
-        1,
-        "Feature maps in chunks; put together, a msgpack header followed by the tensors (docs/wire.md).",
-    ),
-    Channel("manifest", topics.manifest("{model}"), (models.Manifest,), "planner", "all", True, 1, "What a model is."),
-    Channel(
-        "calibration",
-        topics.calibration("{model}"),
-        (calibration.Calibration,),
-        "whoever calibrates",
-        "planner",
-        True,
-        1,
-        "What encodings of a model's feature maps cost, and what they do to its answer.",
-    ),
-    Channel(
-        "shadow",
-        topics.shadow("{model}"),
-        (calibration.ShadowReport,),
-        "executor",
-        "planner",
-        False,
-        0,
-        "What an encoding did to one answer in the field.",
-    ),
-    Channel(
-        "offer",
-        topics.offer("{model}"),
-        (models.Offer,),
-        "publisher",
-        "planner",
-        False,
-        1,
-        "A model for the fleet's library.",
-    ),
-    Channel(
-        "pulls",
-        topics.pulls("{model}", "{provider}"),
-        (models.Pull,),
-        "receiver",
-        "provider",
-        False,
-        1,
-        "Asks for some of a model's bytes.",
-    ),
-    Channel(
-        "modelChunks",
-        topics.model_chunks("{model}", "{receiver}"),
-        (models.ModelChunk,),
-        "provider",
-        "receiver",
-        False,
-        1,
-        "Some of a model's bytes, checked.",
-    ),
-    Channel(
-        "stream",
-        topics.stream("{stream}"),
-        (streams.StreamDeclaration,),
-        "application",
-        "planner",
-        True,
-        1,
-        "One flow of requests: model, source device, rate.",
-    ),
-    Channel(
-        "plan",
-        topics.plan("{stream}"),
-        (streams.CommittedPlan,),
-        "planner",
-        "executors, collector",
-        True,
-        1,
-        "The plan in force.",
-    ),
-    Channel(
-        "status",
-        topics.status("{stream}"),
-        (streams.StreamStatus,),
-        "planner",
-        "people",
-        True,
-        1,
-        "What the planner makes of a stream and its policy.",
-    ),
-    Channel(
-        "usage",
-        topics.usage("{stream}"),
-        (streams.StreamUsage,),
-        "source executor",
-        "planner",
-        True,
-        1,
-        "The size and rate of a stream's requests.",
-    ),
-    Channel(
-        "alternatives",
-        topics.alternatives("{stream}"),
-        (alternatives.Alternatives,),
-        "planner",
-        "source executor, people",
-        True,
-        1,
-        "Within which bandwidths and loads the plan stays the best, and which route is next.",
-    ),
-    Channel(
-        "questions",
-        topics.questions("{stream}"),
-        (explanations.Question,),
-        "people",
-        "planner",
-        False,
-        1,
-        "Asks for the present problem of a stream.",
-    ),
-    Channel(
-        "explanations",
-        topics.explanation("{stream}", "{asker}"),
-        (explanations.Explanation,),
-        "planner",
-        "whoever has asked",
-        False,
-        1,
-        "The present problem of a stream, or what it waits for, and its last reroutes.",
-    ),
-    Channel(
-        "results",
-        topics.results("{stream}"),
-        (requests.Outcome,),
-        "last executor, or the source for errors",
-        "application, source, collector",
-        False,
-        1,
-        "The one result or the one error of a request: JSON, or msgpack when asked.",
-    ),
-    Channel(
-        "confirmations",
-        topics.CONFIRMATIONS,
-        (requests.Confirmation,),
-        "collector",
-        "source executors",
-        False,
-        1,
-        "These outcomes are stored.",
-    ),
-    Channel(
-        "events",
-        topics.EVENTS,
-        (events.Event,),
-        "any",
-        "collector, people",
-        False,
-        1,
-        "Reroutes with their reason, rejections, failures.",
-    ),
+# A policy is a document that people write, a request the application's own bytes: the classes of neither are messages.
+_OTHER_MESSAGES: Final[Mapping[str, str]] = MappingProxyType(
+    {topics.policy.name: "Policy", topics.requests.name: "Request"}
 )
-"""Every topic with a message class of its own; policies and requests are added below."""
+
+
+def all_topics() -> tuple[Topic[...], ...]:
+    """Return every topic of the bus, in the order of their definition."""
+    return tuple(value for value in vars(topics).values() if isinstance(value, Topic))
+
+
+def message_classes() -> tuple[type[Message], ...]:
+    """Return every message class, in the order of their definition module by module.
+
+    Messages without a topic are included: they travel inside others.
+    """
+    found = []
+    for module_info in pkgutil.iter_modules(shared.messages.__path__, f"{shared.messages.__name__}."):
+        module = importlib.import_module(module_info.name)
+        found += [
+            value
+            for value in vars(module).values()
+            if isinstance(value, type) and issubclass(value, Message) and value.__module__ == module.__name__
+        ]
+    return tuple(kind for kind in found if kind is not Message)
+
+
+def messages_on(topic: Topic[...]) -> tuple[type[Message], ...]:
+    """Return the message classes that travel on a topic. None for policies and requests."""
+    return tuple(kind for kind in message_classes() if kind.TOPIC is topic)
 
 
 def bus_document() -> dict[str, Any]:
-    """Return the AsyncAPI document of the bus under the usual root."""
-    classes = list(dict.fromkeys(message for channel in CHANNELS for message in channel.messages))
-    _, schema = models_json_schema(
-        [(message, "serialization") for message in classes], ref_template="#/components/schemas/{model}"
-    )
+    """Return the AsyncAPI document of the bus under the usual root, as plain JSON values."""
+    classes = [kind for kind in message_classes() if kind.TOPIC is not None]
+    _, schema = models_json_schema([(kind, "serialization") for kind in classes], ref_template=f"{_SCHEMAS}{{model}}")
     schemas = dict(schema.get("$defs", {}))
-    policy = json.loads(json.dumps(policy_schema()).replace("#/$defs/", "#/components/schemas/"))
+    policy = json.loads(json.dumps(policy_schema()).replace("#/$defs/", _SCHEMAS))
     schemas |= policy.pop("$defs", {}) | {"Policy": policy}
-    channels = {channel.name: _channel(channel) for channel in CHANNELS}
-    channels["policy"] = _special(
-        "policy", topics.policy("{stream}"), "Policy", "A stream's policy, JSON or msgpack (retained)."
-    )
-    channels["requests"] = _special(
-        "request",
-        topics.requests("{stream}"),
-        None,
-        "The bytes of a JPEG, a PNG or the input tensor. User properties: request_id, accept.",
-    )
-    messages = {message.__name__: _message(message) for message in classes}
-    messages["Policy"] = {"contentType": "application/json", "payload": {"$ref": "#/components/schemas/Policy"}}
+    channels = {_camel_case(topic.name): _channel(topic) for topic in all_topics()}
+    messages = {kind.__name__: _message(kind) for kind in classes}
+    messages["Policy"] = {"contentType": "application/json", "payload": {"$ref": f"{_SCHEMAS}Policy"}}
     messages["Request"] = {"contentType": "image/jpeg", "payload": {"type": "string", "format": "binary"}}
     return {
         "asyncapi": "3.0.0",
@@ -337,36 +83,28 @@ def bus_document() -> dict[str, Any]:
     }
 
 
-def _channel(channel: Channel) -> dict[str, Any]:
-    return _entry(
-        f"{DEFAULT_ROOT}/{channel.address}",
-        f"{channel.summary} From {channel.sender} to {channel.receivers}.",
-        (message.__name__ for message in channel.messages),
-        channel.retained,
-        channel.qos,
-    )
-
-
-def _special(name: str, address: str, message: str | None, summary: str) -> dict[str, Any]:
-    return _entry(f"{DEFAULT_ROOT}/{address}", summary, [message or name.capitalize()], name == "policy", 1)
-
-
-def _entry(address: str, description: str, messages: Iterable[str], retained: bool, qos: int) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "address": address,
-        "description": description,
-        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
+def _channel(topic: Topic[...]) -> dict[str, Any]:
+    other = _OTHER_MESSAGES.get(topic.name)
+    names: Iterable[str] = [other] if other else [kind.__name__ for kind in messages_on(topic)]
+    channel: dict[str, Any] = {
+        "address": f"{DEFAULT_ROOT}/{topic.template}",
+        "description": f"{topic.summary} From {topic.sender} to {topic.receivers}.",
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
         "bindings": {"mqtt": {"bindingVersion": "0.2.0"}},
-        "x-mqtt": {"qos": qos, "retain": retained},
+        "x-mqtt": {"qos": topic.qos, "retain": topic.retained},
     }
-    parameters = [part[1:-1] for part in address.split("/") if part.startswith("{")]
-    if parameters:
-        entry["parameters"] = {name: {"description": f"Name of the {name}."} for name in parameters}
-    return entry
+    if topic.parameters:
+        channel["parameters"] = {name: {"description": f"Name of the {name}."} for name in topic.parameters}
+    return channel
 
 
-def _message(message: type[BaseModel]) -> dict[str, Any]:
+def _message(kind: type[Message]) -> dict[str, Any]:
     return {
-        "summary": (message.__doc__ or "").strip().splitlines()[0],
-        "payload": {"$ref": f"#/components/schemas/{message.__name__}"},
+        "summary": (kind.__doc__ or "").strip().splitlines()[0],
+        "payload": {"$ref": f"{_SCHEMAS}{kind.__name__}"},
     }
+
+
+def _camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)

@@ -79,7 +79,7 @@ class NameClaim:
     def of_service(cls, presence: ServicePresence, advice: str) -> "NameClaim":
         """Return the claim of a planner, a collector or a monitor; `advice` says how to give it another name."""
         taken = f"another {presence.role} is called {presence.name} already: stop it, or {advice}"
-        return cls(presence, presence.name, topics.service(presence.name), taken)
+        return cls(presence, presence.name, topics.service_presence(presence.name), taken)
 
 
 @contextlib.asynccontextmanager

@@ -61,7 +61,7 @@ class DeviceRule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The user's wishes for a stream (design, section 7).
+    """The user's requirements for a stream: objective, constraints and strategy.
 
     Attributes:
         objective: what is optimised.

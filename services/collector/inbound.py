@@ -40,16 +40,12 @@ class RerouteSeen:
 Record = Outcome | Event | RerouteSeen | Telemetry | Links | Presence | ServicePresence | CommittedPlan | RequestSeen
 
 # Topic filters and quality of service of the persistent session, whose messages are acknowledged once stored.
-DURABLE: Final = {topics.ANY_RESULT: 1, topics.EVENTS: 1}
+DURABLE: Final = topics.subscriptions(topics.results, topics.events)
 
 # Filters of the session that starts clean, so that the broker sends retained messages at every connection.
-CONTROL: Final = {
-    topics.ANY_PRESENCE: 1,
-    topics.ANY_SERVICE: 1,
-    topics.ANY_TELEMETRY: 0,
-    topics.ANY_LINKS: 1,
-    topics.ANY_PLAN: 1,
-}
+CONTROL: Final = topics.subscriptions(
+    topics.presence, topics.service_presence, topics.telemetry, topics.links, topics.plan
+)
 
 # Subscribed with quality of service 0, and only if requests are watched.
 REQUESTS: Final = topics.requests("+")

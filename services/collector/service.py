@@ -103,7 +103,7 @@ class Collector:
                 Connection.open(
                     config.broker,
                     client_id=config.name,
-                    will=Will(topics.service(config.name), self._presence(State.OFFLINE).encode()),
+                    will=Will(topics.service_presence(config.name), self._presence(State.OFFLINE).encode()),
                     on_connected=self._announce_again,
                     connect_timeout_s=config.connect_timeout_s,
                 )
@@ -137,10 +137,12 @@ class Collector:
         filters = {**CONTROL, REQUESTS: 0} if self._config.watch_requests else CONTROL
         for topic_filter, qos in filters.items():
             await control.subscribe(topic_filter, qos)
-        await control.publish(topics.service(self._config.name), self._presence(State.ONLINE).encode(), retain=True)
+        await control.publish(
+            topics.service_presence(self._config.name), self._presence(State.ONLINE).encode(), retain=True
+        )
 
     async def _publish_offline(self, control: Connection) -> None:
-        topic, presence = topics.service(self._config.name), self._presence(State.OFFLINE).encode()
+        topic, presence = topics.service_presence(self._config.name), self._presence(State.OFFLINE).encode()
         try:
             await control.publish(topic, presence, retain=True, timeout_s=_FAREWELL_S)
         except BusError as error:
@@ -230,7 +232,7 @@ class Collector:
             return
         confirmation = Confirmation(collector=self._config.name, request_ids=tuple(dict.fromkeys(request_ids)))
         try:
-            await control.publish(topics.CONFIRMATIONS, confirmation.encode())
+            await control.publish(topics.confirmations(), confirmation.encode())
         except BusError as error:
             _LOGGER.warning("outcomes are not confirmed; their sources will send them again: %s", error)
 

@@ -47,14 +47,14 @@ class ControlHandler:
         device = self.presence.device
         mine = (topics.commands, topics.receipts, topics.links, topics.emulation)
         everybody = (
-            topics.ANY_PRESENCE,
-            topics.ANY_SERVICE,
-            topics.ANY_MANIFEST,
-            topics.ANY_PLAN,
-            topics.ANY_STREAM,
-            topics.ANY_ALTERNATIVES,
+            topics.presence.any,
+            topics.service_presence.any,
+            topics.manifest.any,
+            topics.plan.any,
+            topics.stream.any,
+            topics.alternatives.any,
         )
-        for topic in (*(of(device) for of in mine), topics.profile(device, "+"), *everybody):
+        for topic in (*(of(device) for of in mine), topics.profiles(device, "+"), *everybody):
             await connection.subscribe(topic)
 
     async def run(self, connection: Connection) -> None:

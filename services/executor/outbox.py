@@ -83,7 +83,7 @@ class Outbox:
     async def report(self, kind: EventKind, text: str, *, stream: str | None = None, device: str | None = None) -> None:
         """Tell people and the collector that something has happened."""
         event = Event(kind=kind, at_s=time.time(), origin=self.device, text=text, stream=stream, device=device)
-        await self.put(Publication(topics.EVENTS, event.encode()))
+        await self.put(Publication(topics.events(), event.encode()))
 
     async def note_bad_message(self, topic: str, reason: str) -> None:
         """Count a message that does not decode; the first of a cause is logged and reported."""

@@ -97,7 +97,7 @@ class _Announcer:
         device = self.presence.device
         await connection.publish(topics.presence(device), self.presence.encode(), retain=True)
         for profile in self._profiles.messages():
-            await connection.publish(topics.profile(device, profile.model), profile.encode(), retain=True)
+            await connection.publish(topics.profiles(device, profile.model), profile.encode(), retain=True)
         for usage in self._sources.usages(time.monotonic(), changed_only=False):
             await connection.publish(topics.usage(usage.stream), usage.encode(), retain=True)
 

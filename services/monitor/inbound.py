@@ -18,7 +18,7 @@ Inbound = Presence | ServicePresence | ComputeObservation | TransferObservation 
 
 def subscriptions(device: str, *, emulated: bool) -> dict[str, int]:
     """Return the topic filters of a monitor's control connection, each with its MQTT quality of service."""
-    filters = {topics.ANY_PRESENCE: 1, topics.ANY_SERVICE: 1, topics.observations(device): 1}
+    filters = {topics.presence.any: 1, topics.service_presence.any: 1, topics.observations(device): 1}
     if emulated:
         filters[topics.emulation(device)] = 1
     return filters

@@ -108,7 +108,7 @@ class Monitor:
                 Connection.open(
                     config.broker,
                     client_id=config.service_name,
-                    will=Will(topics.service(config.service_name), self._presence(State.OFFLINE).encode()),
+                    will=Will(topics.service_presence(config.service_name), self._presence(State.OFFLINE).encode()),
                     on_connected=self._announce_again,
                     connect_timeout_s=config.connect_timeout_s,
                 )
@@ -141,7 +141,10 @@ class Monitor:
         for topic_filter, qos in subscriptions(self._config.device, emulated=self._config.emulated).items():
             await control.subscribe(topic_filter, qos)
         await control.publish(
-            topics.service(self._config.service_name), self._presence(State.ONLINE).encode(), retain=True, qos=1
+            topics.service_presence(self._config.service_name),
+            self._presence(State.ONLINE).encode(),
+            retain=True,
+            qos=1,
         )
         if estimates := self._prober.estimates():
             await self._send_links(control, estimates)
@@ -149,7 +152,7 @@ class Monitor:
     async def _publish_offline(self, control: Connection) -> None:
         try:
             await control.publish(
-                topics.service(self._config.service_name),
+                topics.service_presence(self._config.service_name),
                 self._presence(State.OFFLINE).encode(),
                 retain=True,
                 timeout_s=_FAREWELL_S,

@@ -16,22 +16,22 @@ from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsag
 
 _Decoded = TypeVar("_Decoded")
 
-SUBSCRIPTIONS: Mapping[str, int] = {
-    topics.ANY_PRESENCE: 1,
-    topics.ANY_TELEMETRY: 0,
-    topics.ANY_LINKS: 1,
-    topics.ANY_PROFILE: 1,
-    topics.ANY_REPORT: 1,
-    topics.ANY_MANIFEST: 1,
-    topics.ANY_OFFER: 1,
-    topics.ANY_CALIBRATION: 1,
-    topics.ANY_SHADOW: 0,
-    topics.ANY_STREAM: 1,
-    topics.ANY_POLICY: 1,
-    topics.ANY_PLAN: 1,
-    topics.ANY_USAGE: 1,
-    topics.ANY_QUESTION: 1,
-}
+SUBSCRIPTIONS: Mapping[str, int] = topics.subscriptions(
+    topics.presence,
+    topics.telemetry,
+    topics.links,
+    topics.profiles,
+    topics.reports,
+    topics.manifest,
+    topics.offer,
+    topics.calibration,
+    topics.shadow,
+    topics.stream,
+    topics.policy,
+    topics.plan,
+    topics.usage,
+    topics.questions,
+)
 """Topic filters and their quality of service."""
 
 

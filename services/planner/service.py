@@ -79,7 +79,7 @@ class _Planner:
         """Serve for ever."""
         self._core.restore(await asyncio.to_thread(self._store.documents), time.time())
         config = self._config
-        will = Will(topics.service(config.name), self._presence(State.OFFLINE).encode())
+        will = Will(topics.service_presence(config.name), self._presence(State.OFFLINE).encode())
         claim = NameClaim.of_service(self._presence(State.ONLINE), "let that one do the work: a fleet has one planner")
         async with (
             hold_name(config.broker, claim, config.connect_timeout_s),
@@ -114,7 +114,9 @@ class _Planner:
     async def _say_hello(self, connection: Connection) -> None:
         """Say that the planner is there: the first time only when it is sure to say goodbye as well."""
         self._is_announced = True
-        await connection.publish(topics.service(self._config.name), self._presence(State.ONLINE).encode(), retain=True)
+        await connection.publish(
+            topics.service_presence(self._config.name), self._presence(State.ONLINE).encode(), retain=True
+        )
 
     async def _listen(self, connection: Connection) -> None:
         async for received in connection:
@@ -211,7 +213,7 @@ class _Planner:
     async def _say_goodbye(self, connection: Connection) -> None:
         with contextlib.suppress(BusError):
             await connection.publish(
-                topics.service(self._config.name),
+                topics.service_presence(self._config.name),
                 self._presence(State.OFFLINE).encode(),
                 retain=True,
                 timeout_s=_GOODBYE_TIMEOUT_S,

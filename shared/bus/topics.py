@@ -1,173 +1,337 @@
-"""Every topic under the root, and nowhere else (design section 3)."""
+"""Every topic of the bus, below the root. No topic is spelled anywhere else.
+
+A message class names the topic that it travels on (`TOPIC`), the AsyncAPI document is generated from both.
+"""
 
 import re
 from typing import Final
 
+from shared.bus.topic import Topic, defined, subscriptions
+
+__all__ = ["Topic", "is_name", "subscriptions"]
+
+# Names are single levels of topics. Without `/`, `+`, `#` and `$` in them no name can reach another topic.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
-
-EVENTS: Final = "events"
-CONFIRMATIONS: Final = "collector/confirmations"
-
-ANY_PRESENCE: Final = "devices/+/presence"
-ANY_TELEMETRY: Final = "devices/+/telemetry"
-ANY_LINKS: Final = "devices/+/links"
-ANY_PROFILE: Final = "devices/+/profiles/+"
-ANY_REPORT: Final = "devices/+/reports"
-ANY_SERVICE: Final = "services/+/presence"
-ANY_MANIFEST: Final = "models/+"
-ANY_CALIBRATION: Final = "models/+/calibration"
-ANY_SHADOW: Final = "models/+/shadow"
-ANY_OFFER: Final = "models/+/offer"
-ANY_STREAM: Final = "streams/+"
-ANY_POLICY: Final = "streams/+/policy"
-ANY_PLAN: Final = "streams/+/plan"
-ANY_STATUS: Final = "streams/+/status"
-ANY_USAGE: Final = "streams/+/usage"
-ANY_ALTERNATIVES: Final = "streams/+/alternatives"
-ANY_QUESTION: Final = "streams/+/questions"
-ANY_RESULT: Final = "streams/+/results"
 
 
 def is_name(text: str) -> bool:
-    """Whether `text` may name a device, a stream or a service: 1 to 64 of letters, digits, `_`, `.` and `-`."""
+    """Return whether `text` may name a device, stream or service: 1 to 64 of letters, digits, `_`, `.` and `-`."""
     return _NAME.match(text) is not None
 
 
+@defined(
+    sender="executor",
+    receivers="all",
+    summary="A device's executor comes or goes. Offline is its last will. For a silent one the planner publishes it.",
+    retained=True,
+)
 def presence(device: str) -> str:
-    """Return the topic of a device's presence (retained, and its last will)."""
+    """Return the topic of a device's presence, which is also its last will."""
     return f"devices/{device}/presence"
 
 
+@defined(
+    sender="planner, collector, monitor",
+    receivers="all",
+    summary="A service comes or goes. Offline is its last will.",
+    retained=True,
+)
+def service_presence(name: str) -> str:
+    """Return the topic of the presence of a planner, collector or monitor, which is also its last will."""
+    return f"services/{name}/presence"
+
+
+@defined(
+    sender="monitor",
+    receivers="planner, collector",
+    summary="Processor, memory, temperature, power and load factor of a device.",
+    qos=0,
+)
 def telemetry(device: str) -> str:
     """Return the topic of a device's telemetry."""
     return f"devices/{device}/telemetry"
 
 
+@defined(
+    sender="monitor",
+    receivers="planner, collector",
+    summary="Bandwidth and latency of the links that leave a device.",
+    retained=True,
+)
 def links(device: str) -> str:
-    """Return the topic of the links that leave a device (retained)."""
+    """Return the topic of the links that leave a device."""
     return f"devices/{device}/links"
 
 
-def profile(device: str, model: str) -> str:
-    """Return the topic of a device's measured profile of a model (retained)."""
+@defined(
+    sender="executor",
+    receivers="planner and the device itself",
+    summary="The measured cost of a model's blocks on a device.",
+    retained=True,
+)
+def profiles(device: str, model: str) -> str:
+    """Return the topic of the profile of a model that a device has measured."""
     return f"devices/{device}/profiles/{model}"
 
 
-def commands(device: str) -> str:
-    """Return the topic of the planner's commands to a device."""
-    return f"devices/{device}/commands"
-
-
-def reports(device: str) -> str:
-    """Return the topic of a device's answers to commands."""
-    return f"devices/{device}/reports"
-
-
+@defined(
+    sender="executor",
+    receivers="monitor of the same device",
+    summary="What segments and transfers took.",
+    qos=0,
+)
 def observations(device: str) -> str:
-    """Return the topic on which an executor tells its own monitor what it measured."""
+    """Return the topic of an executor's measurements for the monitor of its device."""
     return f"devices/{device}/observations"
 
 
-def inbox(device: str) -> str:
-    """Return the topic of the feature maps sent to a device, in chunks."""
-    return f"devices/{device}/inbox"
-
-
+@defined(
+    sender="receiving executor",
+    receivers="sending executor",
+    summary="A transfer has arrived whole.",
+    qos=0,
+)
 def receipts(device: str) -> str:
-    """Return the topic on which receivers acknowledge transfers from a device."""
+    """Return the topic on which receivers acknowledge the transfers of a device."""
     return f"devices/{device}/receipts"
 
 
+@defined(
+    sender="monitor",
+    receivers="monitor",
+    summary="Measures an idle link.",
+    qos=0,
+)
 def probes(device: str) -> str:
     """Return the topic of the link probes sent to a device's monitor, and of the echoes that come back to it."""
     return f"devices/{device}/probes"
 
 
+@defined(
+    sender="demo",
+    receivers="executor and monitor",
+    summary="How an emulated device shall behave. Real devices ignore it.",
+    retained=True,
+)
 def emulation(device: str) -> str:
-    """Return the topic that shapes an emulated device (retained; ignored by real ones)."""
+    """Return the topic that shapes an emulated device."""
     return f"devices/{device}/emulation"
 
 
-def service(name: str) -> str:
-    """Return the topic of a planner's, collector's or monitor's presence (retained, and its last will)."""
-    return f"services/{name}/presence"
+@defined(
+    sender="planner",
+    receivers="executor",
+    summary="Profile a model, prepare an epoch, release epochs.",
+)
+def commands(device: str) -> str:
+    """Return the topic of the planner's commands to a device."""
+    return f"devices/{device}/commands"
 
 
+@defined(
+    sender="executor",
+    receivers="planner",
+    summary="Answers to commands.",
+)
+def reports(device: str) -> str:
+    """Return the topic of a device's answers to commands."""
+    return f"devices/{device}/reports"
+
+
+@defined(
+    sender="executor",
+    receivers="executor",
+    summary="Feature maps in chunks. Reassembled, a msgpack header followed by the tensors (docs/wire.md).",
+)
+def inbox(device: str) -> str:
+    """Return the topic of the feature maps sent to a device, in chunks."""
+    return f"devices/{device}/inbox"
+
+
+@defined(
+    sender="planner",
+    receivers="all",
+    summary="What a model consists of.",
+    retained=True,
+)
 def manifest(model: str) -> str:
-    """Return the topic of a model's manifest (retained)."""
+    """Return the topic of a model's manifest."""
     return f"models/{model}"
 
 
+@defined(
+    sender="whoever calibrates",
+    receivers="planner",
+    summary="What encodings of a model's feature maps cost, and what they change in its answer.",
+    retained=True,
+)
 def calibration(model: str) -> str:
-    """Return the topic of what a model's encodings cost and do to the answer (retained)."""
+    """Return the topic of a model's calibration."""
     return f"models/{model}/calibration"
 
 
+@defined(
+    sender="executor",
+    receivers="planner",
+    summary="What an encoding changed in one answer in the field.",
+    qos=0,
+)
 def shadow(model: str) -> str:
-    """Return the topic of what encodings of a model do to the answers in the field."""
+    """Return the topic of reports on a model's encodings in the field."""
     return f"models/{model}/shadow"
 
 
+@defined(
+    sender="publisher",
+    receivers="planner",
+    summary="A model for the fleet's library.",
+)
 def offer(model: str) -> str:
-    """Return the topic on which a publisher offers a model's bytes to the planner's library."""
+    """Return the topic of offers of a model to the planner's library."""
     return f"models/{model}/offer"
 
 
+@defined(
+    sender="receiver",
+    receivers="provider",
+    summary="Requests some of a model's bytes.",
+)
 def pulls(model: str, provider: str) -> str:
-    """Return the topic on which chunks of a model are asked from a provider."""
+    """Return the topic on which chunks of a model are requested from a provider."""
     return f"models/{model}/pulls/{provider}"
 
 
+@defined(
+    sender="provider",
+    receivers="receiver",
+    summary="Some of a model's bytes, with a CRC-32.",
+)
 def model_chunks(model: str, receiver: str) -> str:
-    """Return the topic of the chunks of a model on their way to a receiver."""
+    """Return the topic of a model's chunks for a receiver."""
     return f"models/{model}/chunks/{receiver}"
 
 
-def stream(name: str) -> str:
-    """Return the topic of a stream's declaration (retained)."""
-    return f"streams/{name}"
+@defined(
+    sender="application",
+    receivers="planner",
+    summary="One flow of requests: model, source device, rate.",
+    retained=True,
+)
+def stream(stream: str) -> str:
+    """Return the topic of a stream's declaration."""
+    return f"streams/{stream}"
 
 
-def policy(stream_name: str) -> str:
-    """Return the topic of a stream's policy (retained)."""
-    return f"streams/{stream_name}/policy"
+@defined(
+    sender="operator",
+    receivers="planner",
+    summary="A stream's policy, JSON or msgpack.",
+    retained=True,
+)
+def policy(stream: str) -> str:
+    """Return the topic of a stream's policy."""
+    return f"streams/{stream}/policy"
 
 
-def plan(stream_name: str) -> str:
-    """Return the topic of a stream's committed plan (retained)."""
-    return f"streams/{stream_name}/plan"
+@defined(
+    sender="planner",
+    receivers="executors, collector",
+    summary="The plan in force.",
+    retained=True,
+)
+def plan(stream: str) -> str:
+    """Return the topic of a stream's committed plan."""
+    return f"streams/{stream}/plan"
 
 
-def status(stream_name: str) -> str:
-    """Return the topic of what the planner says of a stream and its policy (retained)."""
-    return f"streams/{stream_name}/status"
+@defined(
+    sender="planner",
+    receivers="people",
+    summary="The planner's state of a stream and its policy.",
+    retained=True,
+)
+def status(stream: str) -> str:
+    """Return the topic of the state of a stream and its policy."""
+    return f"streams/{stream}/status"
 
 
-def usage(stream_name: str) -> str:
-    """Return the topic of the request size and rate that a source sees (retained)."""
-    return f"streams/{stream_name}/usage"
+@defined(
+    sender="source executor",
+    receivers="planner",
+    summary="The size and rate of a stream's requests.",
+    retained=True,
+)
+def usage(stream: str) -> str:
+    """Return the topic of the size and rate of a stream's requests."""
+    return f"streams/{stream}/usage"
 
 
-def alternatives(stream_name: str) -> str:
-    """Return the topic of the ranges in which a stream's plan stays the best, and of what is next (retained)."""
-    return f"streams/{stream_name}/alternatives"
+@defined(
+    sender="planner",
+    receivers="source executor, people",
+    summary="The bandwidths and loads within which the plan stays the best, and the next best routes.",
+    retained=True,
+)
+def alternatives(stream: str) -> str:
+    """Return the topic of a plan's thresholds and next best routes."""
+    return f"streams/{stream}/alternatives"
 
 
-def questions(stream_name: str) -> str:
-    """Return the topic on which the planner is asked for a stream's present problem."""
-    return f"streams/{stream_name}/questions"
+@defined(
+    sender="people",
+    receivers="planner",
+    summary="Asks for the present problem of a stream.",
+)
+def questions(stream: str) -> str:
+    """Return the topic of questions about a stream's present problem."""
+    return f"streams/{stream}/questions"
 
 
-def explanation(stream_name: str, asker: str) -> str:
-    """Return the topic of the planner's answer to whoever has asked."""
-    return f"streams/{stream_name}/explanations/{asker}"
+@defined(
+    sender="planner",
+    receivers="whoever has asked",
+    summary="The present problem of a stream, or what it waits for, and its last reroutes.",
+)
+def explanations(stream: str, asker: str) -> str:
+    """Return the topic of the planner's answers to one asker."""
+    return f"streams/{stream}/explanations/{asker}"
 
 
-def requests(stream_name: str) -> str:
+@defined(
+    sender="application",
+    receivers="source executor",
+    summary="The bytes of a JPEG, a PNG or the input tensor. User properties: request_id, accept.",
+)
+def requests(stream: str) -> str:
     """Return the topic of a stream's requests."""
-    return f"streams/{stream_name}/requests"
+    return f"streams/{stream}/requests"
 
 
-def results(stream_name: str) -> str:
+@defined(
+    sender="last executor, or the source for errors",
+    receivers="application, source, collector",
+    summary="The one result or the one error of a request: JSON, or msgpack on demand.",
+)
+def results(stream: str) -> str:
     """Return the topic of a stream's results."""
-    return f"streams/{stream_name}/results"
+    return f"streams/{stream}/results"
+
+
+@defined(
+    sender="collector",
+    receivers="source executors",
+    summary="These outcomes are stored.",
+)
+def confirmations() -> str:
+    """Return the topic of the collector's confirmations."""
+    return "collector/confirmations"
+
+
+@defined(
+    sender="any",
+    receivers="collector, people",
+    summary="Reroutes with their reason, rejections, failures.",
+)
+def events() -> str:
+    """Return the topic of events."""
+    return "events"

@@ -1,10 +1,11 @@
 """What lies beside the plan in force: within which ranges it stays the best, and which route is next beyond them."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from shared.bus import topics
 from shared.messages.base import Message, Name, Part
 from shared.messages.streams import PlanRoute
 
@@ -46,6 +47,8 @@ class Threshold(Part):
 
 class Alternatives(Message):
     """The thresholds of a committed plan (`streams/{stream}/alternatives`, retained)."""
+
+    TOPIC: ClassVar = topics.alternatives
 
     stream: Name
     epoch: int

@@ -3,10 +3,12 @@
 import json
 import re
 from functools import cache
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import msgpack
 from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+
+from shared.bus.topic import Topic
 
 SCHEMA_VERSION = 1
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
@@ -41,7 +43,9 @@ class Part(BaseModel):
 
 
 class Message(Part):
-    """A control message, whole: what travels on a topic."""
+    """A whole message: it travels on `TOPIC`, or is part of messages that do."""
+
+    TOPIC: ClassVar[Topic[...] | None] = None
 
     schema_version: int = SCHEMA_VERSION
 

@@ -1,9 +1,10 @@
 """What encodings of feature maps cost and what they do to the answer, per model (`models/{model}/calibration`)."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
+from shared.bus import topics
 from shared.messages.base import Message, ModelId, Name
 
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -44,6 +45,8 @@ class BlockCalibration(Message):
 class ShadowReport(Message):
     """What an encoding did to the answer of one request in the field (`models/{model}/shadow`)."""
 
+    TOPIC: ClassVar = topics.shadow
+
     device: Name
     model: ModelId
     stream: Name
@@ -69,6 +72,8 @@ class InputSize(Message):
 
 class Calibration(Message):
     """The encodings of a model's feature maps (`models/{model}/calibration`, retained)."""
+
+    TOPIC: ClassVar = topics.calibration
 
     model: ModelId
     blocks: Annotated[tuple[BlockCalibration, ...], Field(max_length=10_000)] = ()

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from shared.bus import topics
 from shared.messages.base import Message, ModelId, Name, Part, Union
 from shared.messages.models import Manifest
 from shared.messages.streams import PlanStage
@@ -34,12 +35,16 @@ def ranges_of(stages: Iterable[PlanStage]) -> tuple[SegmentRange, ...]:
 class ProfileModel(Message):
     """Fetch a model and measure its blocks; answered by a retained Profile or by ProfileFailed."""
 
+    TOPIC: ClassVar = topics.commands
+
     kind: Literal["profile"] = "profile"
     manifest: Manifest
 
 
 class Prepare(Message):
     """Make ready to run these segments in epoch `epoch`; answered by Preparing at once, then by Ready or Rejected."""
+
+    TOPIC: ClassVar = topics.commands
 
     kind: Literal["prepare"] = "prepare"
     stream: Name
@@ -50,6 +55,8 @@ class Prepare(Message):
 
 class Release(Message):
     """Epochs of `stream` up to `through_epoch` are over: drop what only they need, once their requests are through."""
+
+    TOPIC: ClassVar = topics.commands
 
     kind: Literal["release"] = "release"
     stream: Name
@@ -74,6 +81,8 @@ class RejectionCause(StrEnum):
 class Preparing(Message):
     """The device has heard and gets ready, which may take a while; without this it is taken for gone."""
 
+    TOPIC: ClassVar = topics.reports
+
     kind: Literal["preparing"] = "preparing"
     device: Name
     stream: Name
@@ -83,6 +92,8 @@ class Preparing(Message):
 class Ready(Message):
     """The device can run the epoch's segments."""
 
+    TOPIC: ClassVar = topics.reports
+
     kind: Literal["ready"] = "ready"
     device: Name
     stream: Name
@@ -91,6 +102,8 @@ class Ready(Message):
 
 class Rejected(Message):
     """The device cannot run the epoch's segments; the planner plans again without that choice."""
+
+    TOPIC: ClassVar = topics.reports
 
     kind: Literal["rejected"] = "rejected"
     device: Name
@@ -102,6 +115,8 @@ class Rejected(Message):
 
 class ProfileFailed(Message):
     """The device cannot fetch or measure the model."""
+
+    TOPIC: ClassVar = topics.reports
 
     kind: Literal["profile_failed"] = "profile_failed"
     device: Name

@@ -1,10 +1,11 @@
 """What a device says of itself: presence, telemetry, links, and what its executor observed."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from shared.bus import topics
 from shared.messages.base import Message, ModelId, Name, Part, RequestId, Union
 
 
@@ -33,6 +34,8 @@ class Capabilities(Part):
 class Presence(Message):
     """A device's executor comes or goes (`devices/{device}/presence`; offline is its last will)."""
 
+    TOPIC: ClassVar = topics.presence
+
     device: Name
     state: State
     version: str = ""
@@ -45,6 +48,8 @@ class Presence(Message):
 class ServicePresence(Message):
     """A planner, collector or monitor comes or goes (`services/{name}/presence`)."""
 
+    TOPIC: ClassVar = topics.service_presence
+
     name: Name
     role: str
     state: State
@@ -54,6 +59,8 @@ class ServicePresence(Message):
 
 class Telemetry(Message):
     """A sample of a device, published on change and as a heartbeat (`devices/{device}/telemetry`)."""
+
+    TOPIC: ClassVar = topics.telemetry
 
     device: Name
     sent_at_s: float
@@ -79,6 +86,8 @@ class LinkEstimate(Part):
 class Links(Message):
     """The links that leave a device (`devices/{device}/links`, retained)."""
 
+    TOPIC: ClassVar = topics.links
+
     device: Name
     sent_at_s: float
     links: tuple[LinkEstimate, ...] = ()
@@ -86,6 +95,8 @@ class Links(Message):
 
 class Profile(Message):
     """What a model's blocks cost on a device, measured idle (`devices/{device}/profiles/{model}`, retained)."""
+
+    TOPIC: ClassVar = topics.profiles
 
     device: Name
     model: ModelId
@@ -100,6 +111,8 @@ class Profile(Message):
 class ComputeObservation(Message):
     """A segment has run: what it took, and what the idle profile says of it."""
 
+    TOPIC: ClassVar = topics.observations
+
     kind: Literal["compute"] = "compute"
     device: Name
     model: ModelId
@@ -111,6 +124,8 @@ class ComputeObservation(Message):
 
 class TransferObservation(Message):
     """A transfer has been received by its target, or is overdue: an upper bound on the bandwidth then."""
+
+    TOPIC: ClassVar = topics.observations
 
     kind: Literal["transfer"] = "transfer"
     device: Name
@@ -138,6 +153,8 @@ class DamageReport(Part):
 class Receipt(Message):
     """A transfer has arrived (`devices/{sender}/receipts`)."""
 
+    TOPIC: ClassVar = topics.receipts
+
     transfer_id: str
     receiver: Name
     refused: DamageReport | None = None
@@ -146,6 +163,8 @@ class Receipt(Message):
 
 class Probe(Message):
     """A small message between monitors that measures an idle link (`devices/{device}/probes`)."""
+
+    TOPIC: ClassVar = topics.probes
 
     kind: Literal["probe", "echo"]
     probe_id: str
@@ -165,6 +184,8 @@ class EmulatedLink(Part):
 
 class Emulation(Message):
     """What an emulated device pretends (`devices/{device}/emulation`, retained)."""
+
+    TOPIC: ClassVar = topics.emulation
 
     device: Name
     slowdown: Annotated[float, Field(ge=1)] = 1.0

@@ -1,10 +1,11 @@
 """Events for people and the collector (`events`)."""
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
+from shared.bus import topics
 from shared.messages.base import Message, Name, Part
 from shared.messages.streams import PlanRoute
 
@@ -44,6 +45,8 @@ class RerouteCause(StrEnum):
 
 class Event(Message):
     """Something people may want to know."""
+
+    TOPIC: ClassVar = topics.events
 
     kind: EventKind
     at_s: float

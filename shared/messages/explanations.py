@@ -1,15 +1,18 @@
 """What the planner makes of a stream at this moment, for whoever asks."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from shared.bus import topics
 from shared.messages.base import Message, Name
 from shared.messages.events import Reroute
 
 
 class Question(Message):
     """Asks the planner for the present problem of a stream (`streams/{stream}/questions`)."""
+
+    TOPIC: ClassVar = topics.questions
 
     stream: Name
     asker: Name
@@ -18,6 +21,8 @@ class Question(Message):
 
 class Explanation(Message):
     """The planner's answer to a question (`streams/{stream}/explanations/{asker}`)."""
+
+    TOPIC: ClassVar = topics.explanations
 
     stream: Name
     asker: Name

@@ -1,10 +1,11 @@
 """Models on the bus: the manifest, and how the bytes are offered, pulled and sent."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from shared.bus import topics
 from shared.messages.base import Message, ModelId, Name, Part
 
 
@@ -66,6 +67,8 @@ class OutputKind(StrEnum):
 class Manifest(Message):
     """What everybody needs to know of a model (`models/{model}`, retained)."""
 
+    TOPIC: ClassVar = topics.manifest
+
     model: ModelId
     name: str
     size_bytes: int
@@ -84,12 +87,16 @@ class Manifest(Message):
 class Offer(Message):
     """A publisher has a model for the fleet's library (`models/{model}/offer`)."""
 
+    TOPIC: ClassVar = topics.offer
+
     manifest: Manifest
     provider: Name
 
 
 class Pull(Message):
     """A receiver asks a provider for some of a model's bytes (`models/{model}/pulls/{provider}`)."""
+
+    TOPIC: ClassVar = topics.pulls
 
     model: ModelId
     receiver: Name
@@ -99,6 +106,8 @@ class Pull(Message):
 
 class ModelChunk(Message):
     """Some of a model's bytes (`models/{model}/chunks/{receiver}`)."""
+
+    TOPIC: ClassVar = topics.model_chunks
 
     model: ModelId
     offset: Annotated[int, Field(ge=0)]

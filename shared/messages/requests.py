@@ -4,10 +4,11 @@ import hashlib
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from shared.bus import topics
 from shared.messages.base import REQUEST_ID_PATTERN, Message, ModelId, Name, Part, RequestId
 from shared.messages.streams import PlanStage
 
@@ -74,6 +75,8 @@ class TensorHeader(Part):
 class FeatureMapHeader(Message):
     """What travels before the tensors (`devices/{device}/inbox`). It carries its route, so a device needs no plan."""
 
+    TOPIC: ClassVar = topics.inbox
+
     transfer_id: str
     sender: Name
     request_id: RequestId
@@ -136,6 +139,8 @@ class OutputTensor(Part):
 class Outcome(Message):
     """The one result or the one error of a request (`streams/{stream}/results`)."""
 
+    TOPIC: ClassVar = topics.results
+
     request_id: RequestId
     stream: Name
     status: OutcomeStatus
@@ -157,6 +162,8 @@ class Outcome(Message):
 
 class Confirmation(Message):
     """The collector has stored these outcomes; their sources may forget them (`collector/confirmations`)."""
+
+    TOPIC: ClassVar = topics.confirmations
 
     collector: Name
     request_ids: tuple[RequestId, ...]

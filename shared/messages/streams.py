@@ -1,15 +1,18 @@
 """Streams: declaration, committed plan, status and usage."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from shared.bus import topics
 from shared.messages.base import Message, ModelId, Name, Part
 
 
 class StreamDeclaration(Message):
     """One flow of requests (`streams/{stream}`, retained). An empty `model` withdraws the stream."""
+
+    TOPIC: ClassVar = topics.stream
 
     stream: Name
     model: str
@@ -47,6 +50,8 @@ def route_text(route: PlanRoute) -> str:
 class CommittedPlan(Message):
     """The plan in force for a stream (`streams/{stream}/plan`, retained)."""
 
+    TOPIC: ClassVar = topics.plan
+
     stream: Name
     epoch: int
     model: ModelId
@@ -81,6 +86,8 @@ class StreamState(StrEnum):
 class StreamStatus(Message):
     """What the planner says of a stream and its policy (`streams/{stream}/status`, retained)."""
 
+    TOPIC: ClassVar = topics.status
+
     stream: Name
     state: StreamState
     reasons: tuple[str, ...] = ()
@@ -95,6 +102,8 @@ class StreamStatus(Message):
 
 class StreamUsage(Message):
     """What a source sees of its stream (`streams/{stream}/usage`, retained)."""
+
+    TOPIC: ClassVar = topics.usage
 
     stream: Name
     input_bytes: Annotated[int, Field(gt=0)]

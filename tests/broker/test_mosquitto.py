@@ -72,7 +72,7 @@ async def test_the_shipped_access_rules_hold() -> None:
             Connection.open(accounts["pi"], client_id="pi") as pi,
             Connection.open(accounts["door-camera"], client_id="app") as app,
         ):
-            await planner.subscribe(topics.ANY_PRESENCE)
+            await planner.subscribe(topics.presence.any)
             await pi.subscribe(topics.commands("pi"))
             await pi.publish(topics.presence("pi"), b"online", retain=True)
             assert (await anext(planner)).payload == b"online"
@@ -99,10 +99,10 @@ async def test_a_device_hears_of_services_under_the_shipped_rules() -> None:
     async with broker, asyncio.timeout(WAIT_S):
         collector = replace(broker.settings, username="collector", password="y")
         async with Connection.open(broker.settings) as pi, Connection.open(collector) as other:
-            await pi.subscribe(topics.ANY_SERVICE)
-            await pi.publish(topics.service("monitor-pi"), b"mine")
+            await pi.subscribe(topics.service_presence.any)
+            await pi.publish(topics.service_presence("monitor-pi"), b"mine")
             assert (await anext(pi)).payload == b"mine"
-            await other.publish(topics.service("collector"), b"here")
+            await other.publish(topics.service_presence("collector"), b"here")
             assert (await anext(pi)).payload == b"here"
 
 

@@ -91,7 +91,7 @@ class Fleet:
         return [outcome for outcome in found if request_id in (None, outcome.request_id)]
 
     def events(self, kind: EventKind) -> list[Event]:
-        return [event for event in self.on(topics.EVENTS, Event.decode) if event.kind is kind]
+        return [event for event in self.on(topics.events(), Event.decode) if event.kind is kind]
 
     def presences(self, device: str) -> list[Presence]:
         return self.on(topics.presence(device), Presence.decode)
@@ -216,11 +216,11 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
         connection = await stack.enter_async_context(Connection.open(broker.settings))
         fleet = Fleet(broker.settings, tmp_path / "data", model_path, manifest, connection, broker)
         for topic in (
-            topics.ANY_PRESENCE,
-            topics.ANY_REPORT,
-            topics.ANY_RESULT,
-            topics.ANY_PROFILE,
-            topics.EVENTS,
+            topics.presence.any,
+            topics.reports.any,
+            topics.results.any,
+            topics.profiles.any,
+            topics.events(),
             "devices/+/observations",
         ):
             await connection.subscribe(topic)
@@ -429,7 +429,7 @@ async def test_profiles_are_measured_and_scaled_by_the_emulation(fleet: Fleet) -
     await fleet.start("slow", "--emulated")
     command = ProfileModel(manifest=fleet.manifest)
     await fleet.connection.publish(topics.commands("slow"), command.encode())
-    topic = topics.profile("slow", fleet.manifest.model)
+    topic = topics.profiles("slow", fleet.manifest.model)
     (profile,) = await fleet.until(lambda: fleet.on(topic, Profile.decode))
     assert len(profile.block_ms) == len(fleet.manifest.blocks)
     assert min(profile.block_ms) >= 0 < sum(profile.block_ms)
@@ -447,7 +447,7 @@ async def test_profiles_are_measured_and_scaled_by_the_emulation(fleet: Fleet) -
 async def test_the_profile_of_another_machine_of_this_name_is_replaced(fleet: Fleet) -> None:
     blocks = len(fleet.manifest.blocks)
     former = Profile(device="alone", model=fleet.manifest.model, block_ms=(1e6,) * blocks)
-    topic = topics.profile("alone", fleet.manifest.model)
+    topic = topics.profiles("alone", fleet.manifest.model)
     await fleet.connection.publish(topic, former.encode(), retain=True)
     await fleet.connection.publish(topics.manifest(fleet.manifest.model), fleet.manifest.encode(), retain=True)
     await fleet.start("alone")
@@ -464,13 +464,13 @@ async def test_unconfirmed_outcomes_survive_and_confirmed_ones_are_quiet(fleet: 
         await fleet.submit(request_id, photograph())
         await fleet.outcome(request_id)
     confirmation = Confirmation(collector="store", request_ids=("a",))
-    await fleet.connection.publish(topics.CONFIRMATIONS, confirmation.encode())
+    await fleet.connection.publish(topics.confirmations(), confirmation.encode())
     # The next request's outcome follows the confirmation on the same connection.
     await fleet.submit("c", photograph())
     await fleet.outcome("c")
     await fleet.kill("alone")
     collector = ServicePresence(name="store", role="collector", state=State.ONLINE)
-    await fleet.connection.publish(topics.service("store"), collector.encode(), retain=True)
+    await fleet.connection.publish(topics.service_presence("store"), collector.encode(), retain=True)
     await fleet.start("alone")
     await fleet.until(lambda: len(fleet.outcomes("b")) == 2 and len(fleet.outcomes("c")) == 2, "announced again")
     assert len(fleet.outcomes("a")) == 1
@@ -500,7 +500,7 @@ async def test_a_broker_that_dies_and_comes_back_empty_loses_no_accepted_request
     await fleet.until(lambda: len(fleet.presences("first")) > before, "announced again")
     # The outcome may be published before this test hears again: a collector makes the source repeat it.
     collector = ServicePresence(name="store", role="collector", state=State.ONLINE)
-    await fleet.connection.publish(topics.service("store"), collector.encode(), retain=True)
+    await fleet.connection.publish(topics.service_presence("store"), collector.encode(), retain=True)
     await fleet.connection.publish(topics.manifest(fleet.manifest.model), fleet.manifest.encode(), retain=True)
     await fleet.declare("first")
     await fleet.connection.publish(topics.plan(STREAM), plan.encode(), retain=True)
@@ -567,7 +567,7 @@ async def test_transfers_take_as_long_as_the_emulated_link(fleet: Fleet) -> None
 
 async def test_no_request_is_lost_while_source_and_server_are_killed_again_and_again(fleet: Fleet) -> None:
     collector = ServicePresence(name="store", role="collector", state=State.ONLINE)
-    await fleet.connection.publish(topics.service("store"), collector.encode(), retain=True)
+    await fleet.connection.publish(topics.service_presence("store"), collector.encode(), retain=True)
     await fleet.start("first")
     await fleet.start("second")
     last = len(fleet.manifest.blocks)

@@ -45,14 +45,14 @@ async def fleet(tmp_path: Path) -> AsyncIterator[PlannedExecutors]:
 async def level(fleet: PlannedExecutors, model: str) -> None:
     """Have the cameras as much slower than the server as they pretend to be, however busy this machine was."""
     async with Connection.open(fleet.settings) as connection, asyncio.timeout(WAIT_S):
-        await connection.subscribe(topics.profile(SERVER, model))
+        await connection.subscribe(topics.profiles(SERVER, model))
         server = Profile.decode((await anext(aiter(connection))).payload)
         ratio = CAMERA_SLOWDOWN / SERVER_SLOWDOWN
         block_ms = tuple(ratio * each for each in server.block_ms)
         overhead_ms = ratio * server.segment_overhead_ms
         for camera in CAMERAS:
             profile = Profile(device=camera, model=model, block_ms=block_ms, segment_overhead_ms=overhead_ms)
-            await connection.publish(topics.profile(camera, model), profile.encode(), retain=True)
+            await connection.publish(topics.profiles(camera, model), profile.encode(), retain=True)
 
 
 def routes(fleet: PlannedExecutors) -> StreamRoutes:

@@ -41,14 +41,14 @@ async def online(ear: Connection) -> ServicePresence:
 async def test_the_second_service_of_a_name_leaves_it_to_the_first(role: str, tmp_path: Path) -> None:
     name, begin = SERVICES[role]
     async with asyncio.timeout(60), EmbeddedBroker() as broker, Connection.open(broker.settings) as ear:
-        await ear.subscribe(topics.service(name))
+        await ear.subscribe(topics.service_presence(name))
         async with asyncio.TaskGroup() as group:
             first = group.create_task(begin(broker.settings, tmp_path / "first"))
             there = await online(ear)
             with pytest.raises(InputError, match=f"another {role} is called {name} already: stop it, or"):
                 await begin(broker.settings, tmp_path / "second")
-            await ear.unsubscribe(topics.service(name))
-            await ear.subscribe(topics.service(name))
+            await ear.unsubscribe(topics.service_presence(name))
+            await ear.subscribe(topics.service_presence(name))
             while (await online(ear)).boot_id != there.boot_id:
                 pass
             assert not first.done()

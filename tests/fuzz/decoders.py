@@ -23,7 +23,7 @@ with atheris.instrument_imports(
     from services.executor.segments.engine import EngineSettings
     from services.executor.segments.prepare import prepare
     from services.executor.source.stream_source import parse_request
-    from shared.asyncapi import CHANNELS
+    from shared.asyncapi import message_classes
     from shared.bus.chunks import Reassembler, decode_chunk, split
     from shared.bus.errors import DecodeError
     from shared.bus.frame import decode_frame, encode_frame
@@ -47,7 +47,7 @@ REGISTRY = make_registry()
 CODECS = tuple(REGISTRY)
 SHAPES = ((), (7,), (3, 9), (1, 3, 5, 7), (1, 2, 4, 4), (2, 16, 6, 6), (0, 4), (1, 33, 1, 16))
 DTYPES = ("float32", "float16", "float64", "int8", "bool")
-MESSAGES = tuple(message for channel in CHANNELS for message in channel.messages)
+MESSAGES = tuple(kind for kind in message_classes() if kind.TOPIC is not None)
 CODER = Coder(REGISTRY, EngineSettings())
 GRAPH_SHAPE = (1, 4, 32, 32)
 """Large enough for the executor to decode in a graph."""

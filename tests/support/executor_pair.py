@@ -123,7 +123,7 @@ async def pair_of_executors(folder: Path) -> AsyncIterator[World]:
         broker = await stack.enter_async_context(EmbeddedBroker())
         library = await stack.enter_async_context(Connection.open(broker.settings))
         connection = await stack.enter_async_context(Connection.open(broker.settings))
-        for each in (topics.ANY_PRESENCE, topics.ANY_REPORT, topics.ANY_RESULT, topics.ANY_SHADOW, topics.EVENTS):
+        for each in (topics.presence.any, topics.reports.any, topics.results.any, topics.shadow.any, topics.events()):
             await connection.subscribe(each)
         await connection.publish(topics.manifest(manifest.model), manifest.encode(), retain=True)
         declaration = StreamDeclaration(stream=STREAM, model=manifest.model, source="first")

@@ -61,7 +61,7 @@ class MonitoredFleet:
     async def until_service(self, name: str, state: State) -> ServicePresence:
         async with asyncio.timeout(WAIT_S):
             async for received in self.connection:
-                if received.topic == topics.service(name):
+                if received.topic == topics.service_presence(name):
                     presence = ServicePresence.decode(received.payload)
                     if presence.state is state:
                         return presence

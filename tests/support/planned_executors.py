@@ -57,8 +57,8 @@ class PlannedExecutors:
 
     async def listen(self) -> None:
         filters = (
-            *(topics.ANY_PRESENCE, topics.ANY_PLAN, topics.ANY_ALTERNATIVES, topics.ANY_RESULT, topics.EVENTS),
-            *("devices/+/commands", topics.ANY_REPORT),
+            *(topics.presence.any, topics.plan.any, topics.alternatives.any, topics.results.any, topics.events()),
+            *("devices/+/commands", topics.reports.any),
         )
         for topic in filters:
             await self.connection.subscribe(topic)

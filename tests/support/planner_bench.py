@@ -94,7 +94,7 @@ def commands(effects: list[Effect]) -> list[tuple[str, object]]:
 
 
 def events(effects: list[Effect]) -> list[Event]:
-    return [Event.decode(payload) for payload in published(effects, topics.EVENTS)]
+    return [Event.decode(payload) for payload in published(effects, topics.events())]
 
 
 def plans(effects: list[Effect], stream: str = "camera") -> list[CommittedPlan]:

@@ -66,8 +66,8 @@ class Watcher:
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def run(self) -> None:
-        filters = (topics.ANY_PLAN, topics.ANY_STATUS, topics.EVENTS, topics.ANY_MANIFEST, topics.commands("+"))
-        for topic_filter in (*filters, topics.ANY_SERVICE):
+        filters = (topics.plan.any, topics.status.any, topics.events(), topics.manifest.any, topics.commands("+"))
+        for topic_filter in (*filters, topics.service_presence.any):
             await self.connection.subscribe(topic_filter)
         async for received in self.connection:
             if not received.payload:
@@ -177,7 +177,7 @@ class Device:
 
     async def profile(self, model: str) -> None:
         message = Profile(device=self.name, model=model, block_ms=self.block_ms)
-        await self.say(topics.profile(self.name, model), message, retain=True)
+        await self.say(topics.profiles(self.name, model), message, retain=True)
 
     async def obey(self, command: ProfileModel | Prepare | Release) -> None:
         self.commands.append(command)

@@ -99,7 +99,11 @@ def forget(
 
 async def _kept(connection: Connection, device: str) -> list[str]:
     """Return the topics on which the broker keeps something of a device, once none has come for a while."""
-    for topic_filter in (f"devices/{device}/+", f"devices/{device}/profiles/+", topics.service(_monitor(device))):
+    for topic_filter in (
+        f"devices/{device}/+",
+        f"devices/{device}/profiles/+",
+        topics.service_presence(_monitor(device)),
+    ):
         await connection.subscribe(topic_filter)
     found: set[str] = set()
     while True:

@@ -211,7 +211,7 @@ async def ask_planner(connection: Connection, stream: str, *, timeout_s: float) 
         FleetSilent: no answer in time.
     """
     asker = unique_client_id("explain")
-    answer_topic = topics.explanation(stream, asker)
+    answer_topic = topics.explanations(stream, asker)
     await connection.subscribe(answer_topic)
     await connection.publish(topics.questions(stream), Question(stream=stream, asker=asker).encode())
     try:

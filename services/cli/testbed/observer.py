@@ -64,7 +64,7 @@ class Observer:
     async def _follow(self, connection: Connection) -> None:
         async for received in connection:
             self.view.handle(received.topic, received.payload, time.time())
-            if received.topic == topics.EVENTS:
+            if received.topic == topics.events():
                 self._take_event(received.payload)
             self._news.set()
 

@@ -106,7 +106,7 @@ class ProfilePublisher:
     async def _publish(self, model: str) -> None:
         message = self._message(model)
         if message is not None:
-            await self.outbox.put(Publication(topics.profile(self.device, model), message.encode(), retain=True))
+            await self.outbox.put(Publication(topics.profiles(self.device, model), message.encode(), retain=True))
 
     def _message(self, model: str) -> Profile | None:
         idle = self.pace.idle(model)

@@ -186,7 +186,7 @@ class Sources:
         return [usage for usage in found if usage is not None]
 
     async def _listen(self, connection: Connection, stream: str) -> None:
-        for topic in (topics.results(stream), topics.CONFIRMATIONS):
+        for topic in (topics.results(stream), topics.confirmations()):
             try:
                 await connection.subscribe(topic)
             except BusError as error:

@@ -228,7 +228,7 @@ class Coordinator:
             case Question(stream=stream, asker=asker):
                 problem = self.streams.problem(stream, self.snapshot, now_s)
                 answer = explain(message, self.streams.records.get(stream), problem)
-                return [command(topics.explanation(stream, asker), answer)]
+                return [command(topics.explanations(stream, asker), answer)]
         return []
 
     def _presence(self, presence: Presence, now_s: float, how_lost: str = "is gone") -> list[Effect]:

@@ -115,7 +115,7 @@ class StreamRecords:
     def event(self, kind: EventKind, text: str, now_s: float, **details: object) -> Publish:
         """Return an event to publish, logged as well."""
         logger.info("%s", text)
-        return command(topics.EVENTS, Event(kind=kind, at_s=now_s, origin=self.name, text=text, **details))
+        return command(topics.events(), Event(kind=kind, at_s=now_s, origin=self.name, text=text, **details))
 
     def expire_exclusions(self, now_s: float) -> None:
         """Drop exclusions whose time is over; their streams are planned again."""

@@ -16,9 +16,9 @@ from tests.support.collector_world import reroute_event, result
 
 TOPICS = [
     topics.results("camera"),
-    topics.EVENTS,
+    topics.events(),
     topics.presence("pi"),
-    topics.service("planner"),
+    topics.service_presence("planner"),
     topics.telemetry("pi"),
     topics.links("pi"),
     topics.plan("camera"),
@@ -45,7 +45,7 @@ def test_a_result_on_the_topic_of_another_stream_is_refused() -> None:
 
 
 def test_a_reroute_is_read_with_what_it_says() -> None:
-    seen = ingest(topics.EVENTS, reroute_event(epoch=7).encode())
+    seen = ingest(topics.events(), reroute_event(epoch=7).encode())
     assert isinstance(seen, RerouteSeen)
     assert seen.reroute.epoch == 7
     assert seen.reroute.chosen[0].stages[0].device == "pi"
@@ -54,12 +54,12 @@ def test_a_reroute_is_read_with_what_it_says() -> None:
 def test_a_reroute_that_says_nothing_is_refused() -> None:
     event = Event(kind=EventKind.REROUTE, at_s=1.0, origin="planner", text="x", data={"epoch": "many"})
     with pytest.raises(MessageError, match=r"data: .*epoch"):
-        ingest(topics.EVENTS, event.encode())
+        ingest(topics.events(), event.encode())
 
 
 def test_cleared_retained_messages() -> None:
     assert ingest(topics.presence("pi"), b"") == Presence(device="pi", state=State.OFFLINE)
-    for topic in (topics.links("pi"), topics.plan("camera"), topics.service("planner")):
+    for topic in (topics.links("pi"), topics.plan("camera"), topics.service_presence("planner")):
         assert ingest(topic, b"") is None
 
 

@@ -36,7 +36,7 @@ def test_outcomes_reroutes_devices_and_links_are_told() -> None:
     metrics.stored(result("r1"), WriteResult.REDELIVERED)
     metrics.stored(failure("r1"), WriteResult.LATE_ERROR)
     metrics.stored(failure("r2"), WriteResult.ERROR)
-    metrics.stored(present(ingest(topics.EVENTS, reroute_event().encode())), WriteResult.STORED)
+    metrics.stored(present(ingest(topics.events(), reroute_event().encode())), WriteResult.STORED)
     metrics.stored(Presence(device="pi", state=State.ONLINE), WriteResult.STORED)
     metrics.stored(Telemetry(device="pi", sent_at_s=1.0, load_factor=2.5), WriteResult.STORED)
     link = LinkEstimate(target="server", bandwidth_mbps=20.0, latency_ms=5.0)

@@ -70,7 +70,7 @@ def test_a_record_that_does_not_fit_is_refused_alone(store: OutcomeStore) -> Non
 
 
 def test_events_and_plans_that_come_again_are_stored_once(store: OutcomeStore) -> None:
-    seen = ingest(topics.EVENTS, reroute_event().encode())
+    seen = ingest(topics.events(), reroute_event().encode())
     store.write(arrivals(seen, seen))
     store.write(arrivals(seen))
     assert (rows(store.path, "events"), rows(store.path, "reroutes")) == (1, 1)

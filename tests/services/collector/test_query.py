@@ -43,7 +43,7 @@ def test_a_reroute_is_joined_with_what_was_measured_around_it(store: OutcomeStor
     before = [result(f"b{n}", epoch=1, at_s=START_S + n, latency_ms=50.0) for n in range(10)]
     slow = [result(f"s{n}", epoch=1, at_s=trigger + 0.01 * n, latency_ms=400.0) for n in range(5)]
     after = [result(f"a{n}", epoch=2, at_s=trigger + 0.5 + 0.1 * n, latency_ms=120.0) for n in range(30)]
-    event = ingest(topics.EVENTS, reroute_event(trigger_at_s=trigger).encode())
+    event = ingest(topics.events(), reroute_event(trigger_at_s=trigger).encode())
     store.write(arrivals(*before, *slow, event, *after))
     with CollectorRecords.open(store.path) as records:
         (found,) = records.reroutes("camera")
@@ -56,7 +56,7 @@ def test_a_reroute_is_joined_with_what_was_measured_around_it(store: OutcomeStor
 
 
 def test_a_reroute_without_requests_has_no_measurements(store: OutcomeStore) -> None:
-    store.write(arrivals(ingest(topics.EVENTS, reroute_event().encode())))
+    store.write(arrivals(ingest(topics.events(), reroute_event().encode())))
     with CollectorRecords.open(store.path) as records:
         (found,) = records.reroutes()
     assert (found.before.count, found.after.count, found.reaction_ms) == (0, 0, None)

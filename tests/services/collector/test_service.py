@@ -58,7 +58,7 @@ class Source:
 
     async def _hear(self) -> ServicePresence | None:
         received = await anext(self.connection)
-        if received.topic == topics.CONFIRMATIONS:
+        if received.topic == topics.confirmations():
             self.confirmed.update(Confirmation.decode(received.payload).request_ids)
             return None
         return ServicePresence.decode(received.payload)
@@ -67,8 +67,8 @@ class Source:
 @pytest.fixture
 async def source(broker: EmbeddedBroker) -> AsyncIterator[Source]:
     async with Connection.open(broker.settings) as connection:
-        await connection.subscribe(topics.CONFIRMATIONS)
-        await connection.subscribe(topics.ANY_SERVICE)
+        await connection.subscribe(topics.confirmations())
+        await connection.subscribe(topics.service_presence.any)
         yield Source(connection)
 
 
@@ -167,7 +167,7 @@ async def test_what_was_published_while_it_was_away_is_stored(
     async with running(config):
         await source.until_presence(State.ONLINE)
     await source.until_presence(State.OFFLINE)
-    await source.connection.publish(topics.EVENTS, reroute_event().encode())
+    await source.connection.publish(topics.events(), reroute_event().encode())
     await source.publish(result("r1"))
     async with running(config):
         # Events and outcomes share a session and are stored in order, so the event is on disk with the outcome.

@@ -83,7 +83,7 @@ async def bench(manifest: Manifest, store: ModelCache) -> AsyncIterator[Bench]:
         settings = broker.settings
         ear = await stack.enter_async_context(Connection.open(settings))
         control = await stack.enter_async_context(Connection.open(settings))
-        for topic in (topics.results("s"), topics.EVENTS, topics.observations("me")):
+        for topic in (topics.results("s"), topics.events(), topics.observations("me")):
             await ear.subscribe(topic)
         processor = await stack.enter_async_context(Processor.open())
         transport = await stack.enter_async_context(BrokerTransport.open(settings, "me"))
@@ -183,7 +183,7 @@ async def test_tensors_of_another_cut_are_an_execution_error(bench: Bench) -> No
 
 async def test_a_device_that_lacks_the_model_leaves_the_request_to_its_source(bench: Bench) -> None:
     await bench.pipeline.admit(bench.request((0, 2, "me"), model="0" * 64))
-    event = Event.decode((await bench.hear(topics.EVENTS)).payload)
+    event = Event.decode((await bench.hear(topics.events())).payload)
     assert event.kind is EventKind.FAILURE
     assert "no manifest" in event.text
 

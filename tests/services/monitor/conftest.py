@@ -19,7 +19,7 @@ async def broker() -> AsyncIterator[EmbeddedBroker]:
 @pytest.fixture
 async def fleet(broker: EmbeddedBroker) -> AsyncIterator[MonitoredFleet]:
     async with Connection.open(broker.settings) as connection:
-        for topic_filter in (topics.ANY_LINKS, topics.ANY_TELEMETRY, topics.ANY_SERVICE):
+        for topic_filter in (topics.links.any, topics.telemetry.any, topics.service_presence.any):
             await connection.subscribe(topic_filter)
         yield MonitoredFleet(connection)
 

@@ -13,7 +13,7 @@ from shared.messages.devices import Emulation, Presence, State, TransferObservat
 
 TOPICS = [
     topics.presence("pi"),
-    topics.service("monitor-pi"),
+    topics.service_presence("monitor-pi"),
     topics.observations("pi"),
     topics.emulation("pi"),
     topics.probes("pi"),
@@ -35,7 +35,7 @@ def test_messages_come_back() -> None:
 def test_cleared_retained_messages_mean_absence() -> None:
     assert decode(topics.presence("pi"), b"") == Presence(device="pi", state=State.OFFLINE)
     assert decode(topics.emulation("pi"), b"") == Emulation(device="pi")
-    assert decode(topics.service("monitor-pi"), b"") is None
+    assert decode(topics.service_presence("monitor-pi"), b"") is None
 
 
 def test_only_emulated_devices_listen_to_emulation() -> None:

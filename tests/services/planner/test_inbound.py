@@ -22,7 +22,7 @@ HEARD: list[tuple[str, Message]] = [
     (topics.presence("pi"), presence("pi")),
     (topics.telemetry("pi"), load("pi", 2.0)),
     (topics.links("pi"), link("pi", "server", 5.0)),
-    (topics.profile("pi", MODEL), profile("pi", (1.0,))),
+    (topics.profiles("pi", MODEL), profile("pi", (1.0,))),
     (topics.reports("pi"), READY),
     (topics.manifest(MODEL), manifest_of()),
     (topics.offer(MODEL), Offer(manifest=manifest_of(), provider="cli")),
@@ -65,7 +65,7 @@ def test_cleared_messages() -> None:
     for topic in ("presence", "links"):
         assert decode(f"devices/pi/{topic}", b"") is None
     for topic in (
-        topics.profile("pi", MODEL),
+        topics.profiles("pi", MODEL),
         topics.plan("camera"),
         topics.usage("camera"),
         topics.calibration(MODEL),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.asyncapi import CHANNELS
+from shared.asyncapi import message_classes
 from shared.messages.base import MAX_MESSAGE_BYTES, Message, MessageError
 from shared.messages.control import COMMANDS, REPORTS, Ready
 from shared.messages.devices import OBSERVATIONS, Links, Presence, State, Telemetry
@@ -13,7 +13,7 @@ from shared.messages.requests import Outcome, OutcomeStatus, OutputTensor
 from shared.messages.streams import StreamUsage
 from tests.support.message_strategies import messages
 
-CLASSES = sorted({message for channel in CHANNELS for message in channel.messages}, key=lambda kind: kind.__name__)
+CLASSES = [kind for kind in message_classes() if kind.TOPIC is not None]
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)

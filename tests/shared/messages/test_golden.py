@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from shared.asyncapi import CHANNELS
+from shared.asyncapi import message_classes
 from shared.messages.base import Message
 from tests.support.shared_paths import GOLDEN as GOLDEN_FOLDER
 
 GOLDEN = GOLDEN_FOLDER / "messages"
-CLASSES = {message.__name__: message for channel in CHANNELS for message in channel.messages}
+CLASSES = {kind.__name__: kind for kind in message_classes() if kind.TOPIC is not None}
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES))

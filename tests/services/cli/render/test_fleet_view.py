@@ -58,15 +58,15 @@ def whole() -> FleetView:
         (topics.presence("tv"), Presence(device="tv", state=State.OFFLINE)),
         (topics.telemetry("pi"), Telemetry(device="pi", sent_at_s=NOW_S, load_factor=2.5, cpu_percent=40.0)),
         (topics.links("pi"), links),
-        (topics.profile("pi", MODEL), Profile(device="pi", model=MODEL, block_ms=(1.0,))),
-        (topics.service("planner"), ServicePresence(name="planner", role="planner", state=State.ONLINE)),
+        (topics.profiles("pi", MODEL), Profile(device="pi", model=MODEL, block_ms=(1.0,))),
+        (topics.service_presence("planner"), ServicePresence(name="planner", role="planner", state=State.ONLINE)),
         (topics.manifest(MODEL), manifest),
         (topics.stream("s"), StreamDeclaration(stream="s", model=MODEL, source="pi")),
         (topics.plan("s"), plan),
         (topics.status("s"), StreamStatus(stream="s", state=StreamState.RUNNING)),
         (topics.usage("s"), StreamUsage(stream="s", input_bytes=1000)),
         (topics.results("s"), outcome),
-        (topics.EVENTS, event),
+        (topics.events(), event),
     ):
         told(view, topic, message.encode())
     return view
@@ -91,7 +91,7 @@ def test_every_kind_of_message_finds_its_place() -> None:
 def test_removed_messages_are_forgotten() -> None:
     view = whole()
     told(view, topics.manifest(MODEL), b"")
-    told(view, topics.profile("pi", MODEL), b"")
+    told(view, topics.profiles("pi", MODEL), b"")
     told(view, topics.plan("s"), b"")
     told(view, topics.stream("s"), StreamDeclaration(stream="s", model="", source="pi").encode())
     assert (view.model_name(MODEL), view.devices["pi"].profiles) == (MODEL[:12], {})
@@ -117,7 +117,7 @@ def test_a_live_screen_fits_and_shows_the_newest_events(height: int) -> None:
     view = whole()
     for number in range(20):
         event = Event(kind=EventKind.REROUTE, at_s=1.0, origin="planner", text=f"event {number} {'long ' * 30}end")
-        told(view, topics.EVENTS, event.encode())
+        told(view, topics.events(), event.encode())
     console = Console(width=80, height=height, force_terminal=True, color_system=None)
     with console.capture() as captured:
         console.print(fleet_screen(view, NOW_S, height=height))

@@ -21,7 +21,7 @@ def bad(view: FleetView) -> dict[str, Finding]:
 
 
 def service(role: str, version: str = segue_version()) -> tuple[str, Message]:
-    return topics.service(role), ServicePresence(name=role, role=role, state=State.ONLINE, version=version)
+    return topics.service_presence(role), ServicePresence(name=role, role=role, state=State.ONLINE, version=version)
 
 
 def device(name: str, state: State = State.ONLINE) -> tuple[str, Message]:
@@ -53,7 +53,7 @@ def test_a_device_without_executor_or_monitor_is_named() -> None:
 
 def test_a_monitor_that_is_there_may_be_silent_for_a_while() -> None:
     presence = ServicePresence(name="monitor-nas", role="monitor", state=State.ONLINE)
-    view = view_of(*GOOD, device("nas"), (topics.service("monitor-nas"), presence))
+    view = view_of(*GOOD, device("nas"), (topics.service_presence("monitor-nas"), presence))
     assert bad(view) == {}
     assert any("its monitor said nothing" in finding.text for finding in fleet_findings(view, NOW_S))
 

@@ -29,7 +29,7 @@ async def address(tmp_path: Path) -> AsyncIterator[str]:
         environment = {"SEGUE_BROKER": broker.settings.address, "OMP_NUM_THREADS": "1"}
         async with Processes(tmp_path, environment) as processes, operator(broker.settings) as connection:
             await connection.subscribe(topics.presence("pi"))
-            await connection.subscribe(topics.service("planner"))
+            await connection.subscribe(topics.service_presence("planner"))
             await processes.start("planner", ("planner", "--data-dir", str(tmp_path / "planner")))
             await processes.start("executor", ("executor", "--device", "pi", "--data-dir", str(tmp_path / "pi")))
             await processes.start("monitor", ("monitor", "--device", "pi"))

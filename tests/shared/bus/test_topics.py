@@ -1,0 +1,59 @@
+"""Every topic of the bus, as other programs see it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.asyncapi import all_topics
+from shared.bus import topics
+from shared.bus.topics import is_name
+
+SPELLED = {
+    "devices/{device}/presence": (1, True),
+    "services/{name}/presence": (1, True),
+    "devices/{device}/telemetry": (0, False),
+    "devices/{device}/links": (1, True),
+    "devices/{device}/profiles/{model}": (1, True),
+    "devices/{device}/observations": (0, False),
+    "devices/{device}/receipts": (0, False),
+    "devices/{device}/probes": (0, False),
+    "devices/{device}/emulation": (1, True),
+    "devices/{device}/commands": (1, False),
+    "devices/{device}/reports": (1, False),
+    "devices/{device}/inbox": (1, False),
+    "models/{model}": (1, True),
+    "models/{model}/calibration": (1, True),
+    "models/{model}/shadow": (0, False),
+    "models/{model}/offer": (1, False),
+    "models/{model}/pulls/{provider}": (1, False),
+    "models/{model}/chunks/{receiver}": (1, False),
+    "streams/{stream}": (1, True),
+    "streams/{stream}/policy": (1, True),
+    "streams/{stream}/plan": (1, True),
+    "streams/{stream}/status": (1, True),
+    "streams/{stream}/usage": (1, True),
+    "streams/{stream}/alternatives": (1, True),
+    "streams/{stream}/questions": (1, False),
+    "streams/{stream}/explanations/{asker}": (1, False),
+    "streams/{stream}/requests": (1, False),
+    "streams/{stream}/results": (1, False),
+    "collector/confirmations": (1, False),
+    "events": (1, False),
+}
+
+
+def test_the_topics_are_those_that_other_programs_use() -> None:
+    """Accounts, access rules and applications depend on them: a change is a new version of the root."""
+    assert {topic.template: (topic.qos, topic.retained) for topic in all_topics()} == SPELLED
+
+
+def test_no_two_topics_can_meet() -> None:
+    filters = [topic.any for topic in all_topics()]
+    assert len(set(filters)) == len(filters)
+
+
+@given(st.text(max_size=70))
+def test_no_name_reaches_another_topic(text: str) -> None:
+    if is_name(text):
+        assert 1 <= len(text) <= 64
+        assert topics.presence(text).split("/") == ["devices", text, "presence"]
+        assert not set("/+#$\0") & set(text)
