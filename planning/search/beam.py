@@ -63,7 +63,7 @@ def search_beam(
     late = latency.first + latency.start + latency.run[:, 0]
     idle = np.zeros((count, count))
     empty = Front(np.arange(count), late, idle, idle, idle > 0)
-    possible = _in_time(limits, late + late_togo[1]) & _room(empty, limits, 0)[0]
+    possible = limits.in_time(late + late_togo[1]) & _room(empty, limits, 0)[0]
     begin = np.where(possible, judge.start(), np.inf)
     nodes = np.argsort(begin, kind="stable")[:width]
     nodes = nodes[np.isfinite(begin[nodes])]
@@ -89,7 +89,7 @@ def _advance(
     sent[rows, 0, front.node] = 0.0
     late = front.latency_ms[:, None, None] + sent + latency.run[:, done]
     score, tie = judge.ways(done, front)
-    possible = _in_time(limits, late + late_togo[done + 1]) & _room(front, limits, done)[:, None, :]
+    possible = limits.in_time(late + late_togo[done + 1]) & _room(front, limits, done)[:, None, :]
     score = np.where(possible, score, np.inf).ravel()
     many = 4 * width
     near = np.argpartition(score, many)[:many] if many < len(score) else np.arange(len(score))
@@ -105,14 +105,13 @@ def _ended(
     latency: CostMeasure, limits: Limits, judge: Judge, keep: int, front: Front, trail: Sequence[Steps]
 ) -> list[Path]:
     late = front.latency_ms[:, None] + latency.finish[:, front.node].T
-    cost = np.where(_in_time(limits, late), judge.ends(front), np.inf)
+    cost = np.where(limits.in_time(late), judge.ends(front), np.inf)
     codec = cost.argmin(axis=1)
     least = cost.min(axis=1)
-    found = []
-    for row in np.argsort(least, kind="stable")[:keep].tolist():
-        if np.isfinite(least[row]):
-            found.append(_followed(float(least[row]), trail, row, int(codec[row])))
-    return found
+    rows = np.argsort(least, kind="stable")[:keep]
+    return [
+        _followed(float(least[row]), trail, row, int(codec[row])) for row in rows[np.isfinite(least[rows])].tolist()
+    ]
 
 
 def _followed(cost: float, trail: Sequence[Steps], row: int, codec: int) -> Path:
@@ -124,10 +123,6 @@ def _followed(cost: float, trail: Sequence[Steps], row: int, codec: int) -> Path
         codecs.append(int(steps.codec[row]))
         row = int(steps.origin[row])
     return Path(cost, devices[::-1], codecs[-2::-1])
-
-
-def _in_time(limits: Limits, late: Array) -> Flags:
-    return np.isfinite(late) if limits.deadline_ms is None else late <= limits.deadline_ms
 
 
 def _room(front: Front, limits: Limits, block: int) -> Flags:

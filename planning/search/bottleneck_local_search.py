@@ -18,7 +18,7 @@ MAX_SHIFT = 3
 class BottleneckLocalSearch:
     """Looks at all neighbours of a route at once, by the definitions of the cost model."""
 
-    def __init__(self, tables: Tables, limits: Limits, busy: Sequence[float], weight: float) -> None:
+    def __init__(self, tables: Tables, limits: Limits, busy: Array, weight: float) -> None:
         """Prepare for routes of one stream.
 
         Args:
@@ -27,7 +27,7 @@ class BottleneckLocalSearch:
             busy: [2 D] busy times that other streams already cause.
             weight: jobs per round of the stream.
         """
-        self._tables, self._limits, self._busy, self._weight = tables, limits, np.array(busy), weight
+        self._tables, self._limits, self._busy, self._weight = tables, limits, busy, weight
         self._left = limits.polish_limit
         factor = tables.codec_factor
         encode = tables.encode_ms[:, :, None, None] * factor[:, None]

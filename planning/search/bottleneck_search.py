@@ -1,47 +1,32 @@
 """Best-first search for the largest throughput: the busiest device or sender per request decides.
 
 Revisits are part of the search space, so a device's busy time is summed over all its segments, as the definition of
-throughput says. That makes the problem NP-hard (it contains scheduling on unrelated machines); the search is exact when
-it ends, and otherwise returns the best plan of a beam together with the least bound that is still open.
+throughput says. That makes the problem NP-hard (it contains scheduling on unrelated machines). The search is exact when
+it ends. Otherwise it returns the best plan of a beam, and the least bound that is still open.
 """
 
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
-from math import inf, isfinite
-from operator import mul
+from math import inf
 
 import numpy as np
 
 from planning.queueing.operations import Work
 from planning.search.arrays import Array, Index
 from planning.search.beam import Front, Steps, search_beam
+from planning.search.bottleneck_bounds import BottleneckBounds
 from planning.search.bottleneck_local_search import BottleneckLocalSearch
+from planning.search.busy_times import BusyTimes, BusyWays
 from planning.search.chain_path import Path, cost_to_go
 from planning.search.coarsening import coarsened
-from planning.search.cost_tables import CostMeasure, Tables, busy_measure, latency_measure
-from planning.search.label_search import SearchOutcome
+from planning.search.cost_tables import CostMeasure, Tables, latency_measure
+from planning.search.labels import Frontier, Holdings, Label, SearchOutcome, traced_path
 from planning.search.limits import Limits
-from planning.search.pareto import Frontier
 
-POLISHED = 6
-"""How many routes of the beam are improved by local search."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Label:
-    """A partial route. ``busy`` holds computing of every node, then sending of every node, in ms per request."""
-
-    done: int
-    node: int
-    worst_ms: float
-    latency_ms: float
-    used: int
-    busy: tuple[float, ...]
-    memory: tuple[float, ...]
-    parent: "_Label | None"
-    codec: int
+# How many routes of the beam are improved by local search.
+IMPROVED_ROUTES = 6
 
 
 def search_bottleneck(
@@ -52,149 +37,97 @@ def search_bottleneck(
     busy: tuple[float, ...] | None = None,
     weights: Mapping[tuple[str, Work], float] | None = None,
 ) -> SearchOutcome:
-    """Return the path with the least bottleneck, in ms per request, within ``limits``.
+    """Return the path with the least bottleneck, in ms per round, within ``limits``.
+
+    A round is one request, or with ``busy`` all jobs of the stream. A* over labels under `BottleneckBounds`: a label is
+    dropped when another at the same block and node is no worse in latency, every busy time, memory and devices used.
+    Exponential in the worst case, hence the label limit.
 
     Args:
         tables: the stream's arrays.
         latency: its latency measure.
-        late_togo: [B + 1, D] latency to go.
+        late_togo: [B + 1, D] latency to go, in ms.
         limits: side constraints; the label limit ends the search early.
-        busy: [2 D] busy times that other streams already cause.
-        weights: multipliers of the busy times that add up to 1 (from the best fractional mix of routes); the weighted
-            sum of busy times plus the cheapest weighted rest bounds the bottleneck.
+        busy: [2 D] busy times in ms that other streams already cause.
+        weights: multipliers of the busy times that add up to 1, from the best fractional mix of routes.
     """
-    return _Search(tables, latency, late_togo, limits, busy, weights or {}).run()
-
-
-class _Bounds:
-    """What the rest of a route adds at least to its bottleneck."""
-
-    def __init__(
-        self, tables: Tables, latency: CostMeasure, weight: float, weights: Mapping[tuple[str, Work], float]
-    ) -> None:
-        self.weight = weight
-        self.piece = _largest_piece_to_go(tables, latency, weight)
-        self.computing = np.array([weights.get((name, Work.COMPUTE), 0.0) for name in tables.nodes])
-        self.sending = np.array([weights.get((name, Work.SEND), 0.0) for name in tables.nodes])
-        self.weighted: Array = np.zeros((tables.blocks + 1, len(tables.nodes)))
-        if weights:
-            self.weighted = weight * cost_to_go(busy_measure(tables, self.computing, self.sending))
-        runs = np.isfinite(tables.run_ms)
-        least = np.where(runs, tables.run_ms, np.inf).min(axis=0)
-        self.work_left: Array = np.array([*(weight * np.cumsum(least[::-1])[::-1]), 0.0, 0.0])
-        self.workers = np.flatnonzero(runs.any(axis=1))
+    return _BottleneckSearch(tables, latency, late_togo, limits, busy, weights or {}).run()
 
 
 class BottleneckJudge:
-    """Judges a beam by the bottleneck so far and what bounds the rest; see `beam.Judge`."""
+    """Judges a beam by the bounds of the bottleneck; see `beam.Judge`."""
 
-    def __init__(self, tables: Tables, bounds: _Bounds, busy: Array) -> None:
-        """Start with the busy times [2 D] that other streams already cause."""
-        self._tables, self._bounds, self._initial = tables, bounds, busy
-        self._busy: Array = busy[None, :]
-        self._known: tuple[Front, tuple[Array, Array, Array]] | None = None
+    def __init__(self, bounds: BottleneckBounds, times: BusyTimes) -> None:
+        """Start with nothing placed."""
+        self._bounds, self._times = bounds, times
+        self._busy: Array = times.begin()
+        self._known: tuple[Front, BusyWays] | None = None
 
     def start(self) -> Array:
-        """Return a score of beginning on every node."""
-        count = len(self._tables.nodes)
-        busy = np.stack([self._begun(node) for node in range(count)])
-        return self._score(1, busy.max(axis=1), self._sums(busy), np.arange(count))
+        """Return the bound of beginning on every node."""
+        return self._bounds.of_routes(1, np.arange(self._times.nodes), self._busy)
 
     def ways(self, done: int, front: Front) -> tuple[Array, Array]:
-        """Return what bounds every way on, ties broken by all busy times together."""
-        sent, encode, work = self._added(done, front)
-        rows, count = np.arange(len(front.node)), len(self._tables.nodes)
-        here = front.node
-        worst = np.maximum(
-            self._busy.max(axis=1)[:, None, None],
-            np.maximum(
-                (self._busy[rows, count + here])[:, None, None] + sent,
-                np.maximum(self._busy[rows, here][:, None, None] + encode, self._busy[:, None, :count] + work),
-            ),
-        )
-        stay = self._busy[rows, here] + work[rows, 0, here]
-        worst[rows, 0, here] = np.maximum(self._busy.max(axis=1), stay)
-        bounds = self._bounds
-        computed, weighted, total = self._sums(self._busy)
-        weighted = weighted[:, None, None] + bounds.sending[here][:, None, None] * np.where(np.isfinite(sent), sent, 0)
-        weighted = weighted + bounds.computing[here][:, None, None] * encode
-        weighted = weighted + bounds.computing * np.where(np.isfinite(work), work, 0)
-        computed = computed[:, None, None] + encode + work
-        total = total[:, None, None] + sent + encode + work
-        score = self._score(done + 1, worst, (computed, weighted, total), np.arange(count))
-        return score, total
+        """Return the bound of every way on; of equal ones the least sum of all busy times is better."""
+        ways, shape = self._ways(done, front), (len(front.node), -1, self._times.nodes)
+        bound = self._bounds.of_ways(done, front.node, self._busy, ways)
+        total = self._busy.sum(axis=1)[:, None] + ways.sent + ways.encoded + ways.worked
+        return bound.reshape(shape), total.reshape(shape)
 
     def ends(self, front: Front) -> Array:
         """Return the bottleneck of finished routes."""
-        sink, done = self._tables.sink, self._tables.blocks
-        codecs, count = self._tables.transfer_ms.shape[1], len(self._tables.nodes)
-        cost = np.full((len(front.node), codecs), np.inf)
-        for row, node in enumerate(front.node.tolist()):
-            if sink is None or sink == node:
-                cost[row, 0] = self._busy[row].max()
-                continue
-            for codec in range(codecs):
-                busy = self._busy[row].copy()
-                _send(self._tables, busy, count, self._bounds.weight, done, codec, node, sink)
-                cost[row, codec] = busy.max()
-        return cost
+        return self._times.finish_ms(self._busy, front.node)
 
     def take(self, done: int, front: Front | None, steps: Steps) -> None:
         """Keep the busy times of the chosen ways."""
         if front is None:
-            self._busy = np.stack([self._begun(node) for node in steps.node.tolist()])
-            return
-        sent, encode, work = self._added(done, front)
-        count, rows = len(self._tables.nodes), np.arange(len(steps.node))
-        here = front.node[steps.origin]
-        moves = here != steps.node
-        busy = self._busy[steps.origin].copy()
-        busy[rows, count + here] += np.where(moves, sent[steps.origin, steps.codec, steps.node], 0.0)
-        busy[rows, here] += np.where(moves, encode[steps.origin, steps.codec, steps.node], 0.0)
-        busy[rows, steps.node] += work[steps.origin, steps.codec, steps.node]
-        self._busy = busy
+            self._busy = self._busy[steps.node]
+        else:
+            chosen = steps.codec * self._times.nodes + steps.node
+            self._busy = self._times.advance(self._busy, front.node, self._ways(done, front), steps.origin, chosen)
 
-    def _begun(self, node: int) -> Array:
-        tables, busy = self._tables, self._initial.copy()
-        if node != tables.source:
-            _send(tables, busy, len(tables.nodes), self._bounds.weight, 0, 0, tables.source, node)
-        busy[node] += self._bounds.weight * (tables.run_ms[node, 0] + tables.start_ms[node])
-        return busy
-
-    def _added(self, done: int, front: Front) -> tuple[Array, Array, Array]:
-        """Return sending and encoding where a route is, and what the next node computes; [W, E, D], staying codec 0."""
-        if self._known is not None and self._known[0] is front:
-            return self._known[1]
-        tables, weight = self._tables, self._bounds.weight
-        rows, here = np.arange(len(front.node)), front.node
-        sent = weight * tables.transfer_ms[done][:, here, :].transpose(1, 0, 2)
-        encode = weight * tables.encode_ms[done][None, :, None] * tables.codec_factor[here][:, None, None]
-        encode = np.broadcast_to(encode, sent.shape).copy()
-        decode = tables.decode_ms[done][:, None] * tables.codec_factor
-        work = weight * (decode + tables.start_ms + tables.run_ms[:, done])
-        work = np.broadcast_to(work, sent.shape).copy()
-        sent[rows, 0, here] = 0.0
-        encode[rows, 0, here] = 0.0
-        work[rows, 0, here] = weight * tables.run_ms[here, done]
-        self._known = front, (sent, encode, work)
-        return sent, encode, work
-
-    def _sums(self, busy: Array) -> tuple[Array, Array, Array]:
-        """Return all computing, the weighted sum, and the plain sum of busy times, [W] each."""
-        bounds, count = self._bounds, len(self._tables.nodes)
-        finite = np.where(np.isfinite(busy), busy, 0.0)
-        weighted = finite[:, :count] @ bounds.computing + finite[:, count:] @ bounds.sending
-        return busy[:, bounds.workers].sum(axis=1), weighted, busy.sum(axis=1)
-
-    def _score(self, done: int, worst: Array, sums: tuple[Array, Array, Array], nodes: Index) -> Array:
-        bounds = self._bounds
-        shared = (sums[0] + bounds.work_left[done]) / max(1, len(bounds.workers))
-        weighted = sums[1] + bounds.weighted[done, nodes]
-        return np.asarray(np.maximum(np.maximum(worst, bounds.piece[done, nodes]), np.maximum(shared, weighted)))
+    def _ways(self, done: int, front: Front) -> BusyWays:
+        """Return the ways on of a front; `take` asks again for those of `ways`."""
+        if self._known is None or self._known[0] is not front:
+            self._known = front, self._times.ways(done, front.node)
+        return self._known[1]
 
 
-class _Search:
-    """The state of one search."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _BusyLabel(Label):
+    """A label whose cost is its bound: of a whole route the bottleneck. Without a deadline its latency is 0.
+
+    Attributes:
+        busy: [2 D] its busy times.
+    """
+
+    busy: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ways:
+    """The K possible ways on from all labels at one block and node.
+
+    Attributes:
+        node, codec: [K] where the next block runs, and the encoding in which its input travels.
+        added: [K, 2 D] added to the busy times, in ms per round.
+        latency_ms: [K] added to the latency.
+        late_togo_ms: [K] least latency after that.
+    """
+
+    node: Index
+    codec: Index
+    added: Array
+    latency_ms: Array
+    late_togo_ms: Array
+
+
+class _BottleneckSearch:
+    """The state of one search.
+
+    Invariant: ``_open`` holds every label, with its bound, that may still lead to a route below ``_roof`` and that no
+    settled label dominates. So the least bound of ``_open`` bounds all routes below the roof.
+    """
 
     def __init__(
         self,
@@ -205,183 +138,139 @@ class _Search:
         busy: tuple[float, ...] | None,
         weights: Mapping[tuple[str, Work], float],
     ) -> None:
-        self._tables, self._latency, self._late, self._limits = tables, latency, late_togo, limits
+        self._tables, self._latency, self._late_togo, self._limits = tables, latency, late_togo, limits
         self._nodes, self._blocks = tables.run_ms.shape
         self._weight = float(tables.stream.jobs) if busy is not None else 1.0
-        self._busy = busy or (0.0,) * (2 * self._nodes)
+        self._initial = np.array(busy or (0.0,) * (2 * self._nodes))
         self._multipliers = weights
-        self._bounds = _Bounds(tables, latency, self._weight, weights)
-        self._weights = (*self._bounds.computing.tolist(), *self._bounds.sending.tolist())
-        self._workers: list[int] = self._bounds.workers.tolist()
-        self._kept: dict[tuple[int, int], Frontier] = {}
+        self._times = BusyTimes(tables, self._weight, self._initial)
+        self._bounds = BottleneckBounds(tables, latency, self._times, weights)
+        self._known: dict[tuple[int, int], _Ways] = {}
+        self._settled: dict[tuple[int, int], Frontier] = {}
+        self._open: list[tuple[float, int, int, _BusyLabel]] = []
         self._ticket = count()
+        self._roof = inf
 
     def run(self) -> SearchOutcome:
-        starts = self._coarse_starts() or self._starts_of(self._tables, self._latency, self._late, self._limits)
-        polish = BottleneckLocalSearch(self._tables, self._limits, self._busy, self._weight)
-        best = min((polish.improve(path) for path in starts), key=lambda path: path.cost, default=None)
-        roof = inf if best is None else best.cost
-        heap = [(self._bound(label), -label.done, next(self._ticket), label) for label in self._starts()]
-        heapq.heapify(heap)
+        best = self._beam_route()
+        self._roof = inf if best is None else best.cost
+        self._begin()
         settled = 0
-        while heap:
-            bound, _, _, label = heapq.heappop(heap)
-            if bound >= roof:
+        while self._open:
+            bound, _, _, label = heapq.heappop(self._open)
+            if bound >= self._roof:
                 break
             if label.done > self._blocks:
-                return SearchOutcome(_path(label), True, label.worst_ms)
-            values = (label.latency_ms, *label.busy, *label.memory)
-            rivals = self._kept.setdefault((label.done, label.node), Frontier(len(values)))
-            if not rivals.admit(values, label.used):
+                return SearchOutcome(traced_path(label), True, label.cost)
+            if not self._settle(label):
                 continue
             settled += 1
             if settled > self._limits.label_limit:
                 return SearchOutcome(best, False, bound)
-            for successor in self._successors(label):
-                bound = self._bound(successor)
-                if bound < roof:
-                    heapq.heappush(heap, (bound, -successor.done, next(self._ticket), successor))
-        return SearchOutcome(best, True, roof)
+            if label.done == self._blocks:
+                self._finish(label)
+            else:
+                self._extend(label)
+        return SearchOutcome(best, True, self._roof)
 
-    def _coarse_starts(self) -> list[Path]:
+    def _beam_route(self) -> Path | None:
+        """Return the best route of a beam after local search: the first roof."""
+        starts = self._coarse_routes()
+        if not starts:
+            starts = self._beam_routes(self._tables, self._limits, self._bounds, self._times)
+        local_search = BottleneckLocalSearch(self._tables, self._limits, self._initial, self._weight)
+        return min((local_search.improve(path) for path in starts), key=lambda path: path.cost, default=None)
+
+    def _coarse_routes(self) -> list[Path]:
         """Return routes of runs of blocks where the chain is too long for a beam; none where there are none."""
         if self._blocks <= self._limits.beam_steps:
             return []
         coarse = coarsened(self._tables, self._limits, self._limits.beam_steps)
-        latency = latency_measure(coarse.tables)
-        starts = self._starts_of(coarse.tables, latency, cost_to_go(latency), coarse.limits)
-        polish = BottleneckLocalSearch(coarse.tables, coarse.limits, self._busy, self._weight)
-        return [coarse.fine(polish.improve(path)) for path in starts]
+        times = BusyTimes(coarse.tables, self._weight, self._initial)
+        bounds = BottleneckBounds(coarse.tables, latency_measure(coarse.tables), times, self._multipliers)
+        starts = self._beam_routes(coarse.tables, coarse.limits, bounds, times)
+        local_search = BottleneckLocalSearch(coarse.tables, coarse.limits, self._initial, self._weight)
+        return [coarse.fine(local_search.improve(path)) for path in starts]
 
-    def _starts_of(self, tables: Tables, latency: CostMeasure, late_togo: Array, limits: Limits) -> list[Path]:
+    def _beam_routes(self, tables: Tables, limits: Limits, bounds: BottleneckBounds, times: BusyTimes) -> list[Path]:
         """Return the best routes of a beam, before local search."""
-        bounds = self._bounds
+        latency, late_togo = self._latency, self._late_togo
         if tables is not self._tables:
-            bounds = _Bounds(tables, latency, self._weight, self._multipliers)
-        judge = BottleneckJudge(tables, bounds, np.array(self._busy))
-        return search_beam(tables, latency, late_togo, limits, judge, limits.beam_width, POLISHED)
+            latency = latency_measure(tables)
+            late_togo = cost_to_go(latency)
+        judge = BottleneckJudge(bounds, times)
+        return search_beam(tables, latency, late_togo, limits, judge, limits.beam_width, IMPROVED_ROUTES)
 
-    def _bound(self, label: _Label) -> float:
-        if label.done > self._blocks:
-            return label.worst_ms
-        bounds = self._bounds
-        computing = sum(label.busy[node] for node in self._workers) + float(bounds.work_left[label.done])
-        piece_ms = float(bounds.piece[label.done, label.node])
-        weighted_ms: float = sum(map(mul, self._weights, label.busy)) + float(bounds.weighted[label.done, label.node])
-        shared_ms: float = computing / max(1, len(self._workers))
-        return max(label.worst_ms, piece_ms, shared_ms, weighted_ms)
+    def _settle(self, label: _BusyLabel) -> bool:
+        """Return whether no settled label at the same block and node is at least as good everywhere."""
+        held = label.holdings
+        values = (label.latency_ms, *label.busy.tolist(), *held.parameter_bytes, *held.working_bytes)
+        rivals = self._settled.setdefault((label.done, label.node), Frontier(len(values)))
+        return rivals.admit(values, held.used)
 
-    def _starts(self) -> list[_Label]:
-        """Return the labels after the first block."""
-        tables = self._tables
-        root = _Label(0, tables.source, max(self._busy), 0.0, 0, self._busy, (0.0,) * (2 * self._nodes), None, 0)
-        found = (self._enter(root, node, 0) for node in np.flatnonzero(tables.allowed_first).tolist())
-        return [label for label in found if label is not None]
+    def _begin(self) -> None:
+        """Open the labels of the first block on every node."""
+        late = self._latency.first + self._latency.start + self._latency.run[:, 0]
+        busy = self._times.begin()
+        bounds = self._bounds.of_routes(1, np.arange(self._nodes), busy)
+        possible = self._limits.in_time(late + self._late_togo[1])
+        for node in np.flatnonzero(possible).tolist():
+            self._place(None, node, 0, float(late[node]), busy[node], float(bounds[node]))
 
-    def _successors(self, label: _Label) -> list[_Label]:
-        if label.done == self._blocks:
-            return [end for codec in range(self._codecs()) if (end := self._end(label, codec)) is not None]
-        found = [self._enter(label, label.node, 0)]
-        for node in range(self._nodes):
-            if node != label.node:
-                found += [self._enter(label, node, codec) for codec in range(self._codecs())]
-        return [successor for successor in found if successor is not None]
+    def _extend(self, label: _BusyLabel) -> None:
+        """Open the labels with one more block."""
+        ways, deadline_ms = self._ways(label.done, label.node), self._limits.deadline_ms
+        busy = label.busy + ways.added
+        bounds = self._bounds.of_routes(label.done + 1, ways.node, busy)
+        possible = bounds < self._roof
+        if deadline_ms is not None:
+            possible &= label.latency_ms + ways.latency_ms + ways.late_togo_ms <= deadline_ms
+        for way in np.flatnonzero(possible).tolist():
+            latency_ms = label.latency_ms + float(ways.latency_ms[way])
+            self._place(label, int(ways.node[way]), int(ways.codec[way]), latency_ms, busy[way], float(bounds[way]))
 
-    def _codecs(self) -> int:
-        return int(self._tables.transfer_ms.shape[1])
+    def _ways(self, done: int, node: int) -> _Ways:
+        """Return the possible ways on from a block on ``node``.
 
-    def _end(self, label: _Label, codec: int) -> _Label | None:
-        sink = self._tables.sink
-        if sink is None or sink == label.node:
-            ended = label if codec == 0 else None
-        else:
-            ended = self._sent(label, sink, codec)
-        if ended is None or self._late_by(ended.latency_ms):
-            return None
-        used, memory = label.used, label.memory
-        return _Label(
-            label.done + 1, label.node, max(ended.busy), ended.latency_ms, used, ended.busy, memory, label, codec
-        )
+        Staying comes first, then node by node: of labels with equal bounds the first to open is settled first.
+        """
+        known = self._known.get((done, node))
+        if known is None:
+            ways = self._times.ways(done, np.array([node]))
+            latency_ms = self._latency.move[done, :, node, :] + self._latency.start
+            latency_ms[0, node] = 0.0
+            latency_ms = (latency_ms + self._latency.run[:, done]).ravel()
+            late_togo_ms = self._late_togo[done + 1, ways.node]
+            order = np.lexsort((ways.codec, ways.node, ways.node != node))
+            order = order[np.isfinite(latency_ms + late_togo_ms)[order]]
+            known = self._known[done, node] = _Ways(
+                ways.node[order],
+                ways.codec[order],
+                self._times.vectors(node, ways)[order],
+                latency_ms[order],
+                late_togo_ms[order],
+            )
+        return known
 
-    def _sent(self, label: _Label, node: int, codec: int) -> _Label | None:
-        """Return ``label`` with what sending its output to ``node`` adds, encoding and decoding included."""
-        tables, sender = self._tables, label.node
-        transfer_ms = float(tables.transfer_ms[label.done, codec, sender, node])
-        if not isfinite(transfer_ms):
-            return None
-        encode_ms = float(tables.encode_ms[label.done, codec] * tables.codec_factor[sender])
-        decode_ms = float(tables.decode_ms[label.done, codec] * tables.codec_factor[node])
-        busy = list(label.busy)
-        busy[self._nodes + sender] += self._weight * transfer_ms
-        busy[sender] += self._weight * encode_ms
-        busy[node] += self._weight * decode_ms
-        latency_ms = label.latency_ms + transfer_ms + encode_ms + decode_ms
-        return _Label(label.done, node, 0.0, latency_ms, label.used, tuple(busy), label.memory, label, codec)
+    def _place(
+        self, parent: _BusyLabel | None, node: int, codec: int, latency_ms: float, busy: Array, bound: float
+    ) -> None:
+        """Open the label of the next block on ``node``, unless that breaks memory or the number of devices."""
+        done = 0 if parent is None else parent.done
+        holdings = (Holdings() if parent is None else parent.holdings).with_block(self._limits, node, done)
+        if holdings is not None:
+            latency_ms = 0.0 if self._limits.deadline_ms is None else latency_ms
+            self._push(_BusyLabel(done + 1, node, bound, latency_ms, holdings, parent, codec, busy))
 
-    def _enter(self, parent: _Label, node: int, codec: int) -> _Label | None:
-        """Put the next block on ``node``."""
-        run_ms = float(self._tables.run_ms[node, parent.done])
-        moved = parent if node == parent.node else self._sent(parent, node, codec)
-        if moved is None or not isfinite(run_ms):
-            return None
-        fresh = parent.done == 0 or node != parent.node
-        run_ms += float(self._tables.start_ms[node]) if fresh else 0.0
-        latency_ms = moved.latency_ms + run_ms
-        used = parent.used | 1 << node if self._limits.max_devices is not None else 0
-        done, memory = parent.done + 1, self._hold(parent.memory, node, parent.done)
-        most, room = self._limits.max_devices, self._limits.memory_bytes
-        if self._late_by(latency_ms + float(self._late[done, node])) or (most and used.bit_count() > most):
-            return None
-        if room is not None and memory[2 * node] + memory[2 * node + 1] > room[node]:
-            return None
-        busy = list(moved.busy)
-        busy[node] += self._weight * run_ms
-        above = parent if parent.done else None
-        latency_ms = 0.0 if self._limits.deadline_ms is None else latency_ms
-        return _Label(done, node, max(busy), latency_ms, used, tuple(busy), memory, above, codec)
+    def _finish(self, label: _BusyLabel) -> None:
+        """Open the whole routes that end with ``label``, one per encoding of the result."""
+        costs = self._times.finish_ms(label.busy[None, :], np.array([label.node]))[0]
+        late = label.latency_ms + self._latency.finish[:, label.node]
+        for codec in np.flatnonzero(self._limits.in_time(late) & (costs < self._roof)).tolist():
+            cost, latency_ms = float(costs[codec]), float(late[codec])
+            end = _BusyLabel(label.done + 1, label.node, cost, latency_ms, label.holdings, label, codec, label.busy)
+            self._push(end)
 
-    def _late_by(self, latency_ms: float) -> bool:
-        return not isfinite(latency_ms) or (
-            self._limits.deadline_ms is not None and latency_ms > self._limits.deadline_ms
-        )
-
-    def _hold(self, memory: tuple[float, ...], node: int, block: int) -> tuple[float, ...]:
-        if self._limits.memory_bytes is None:
-            return memory
-        parameters = memory[2 * node] + self._limits.parameter_bytes[block]
-        working = max(memory[2 * node + 1], self._limits.working_bytes[block])
-        return (*memory[: 2 * node], parameters, working, *memory[2 * node + 2 :])
-
-
-def _largest_piece_to_go(tables: Tables, latency: CostMeasure, weight: float) -> Array:
-    """Return [B + 1, D]: the least possible largest single piece of what is left."""
-    blocks, nodes = tables.blocks, len(tables.nodes)
-    togo = np.zeros((blocks + 1, nodes))
-    togo[-1] = np.where(np.isfinite(latency.finish.min(axis=0)), 0.0, np.inf)
-    if tables.sink is not None:
-        sent = tables.transfer_ms[-1, :, :, tables.sink].min(axis=0)
-        sent[tables.sink] = 0.0
-        togo[-1] = sent * weight
-    for done in range(blocks - 1, 0, -1):
-        enter = np.maximum(tables.run_ms[:, done] * weight, togo[done + 1])
-        sent = tables.transfer_ms[done].min(axis=0) * weight
-        np.fill_diagonal(sent, 0.0)
-        togo[done] = np.maximum(sent, enter[None, :]).min(axis=1)
-    return togo
-
-
-def _send(tables: Tables, busy: Array, count: int, weight: float, cut: int, codec: int, here: int, to: int) -> None:
-    """Add to ``busy`` what sending at a cut takes both ends."""
-    busy[count + here] += weight * tables.transfer_ms[cut, codec, here, to]
-    busy[here] += weight * tables.encode_ms[cut, codec] * tables.codec_factor[here]
-    busy[to] += weight * tables.decode_ms[cut, codec] * tables.codec_factor[to]
-
-
-def _path(label: _Label) -> Path:
-    cost, codecs, devices = label.worst_ms, [label.codec], []
-    step = label.parent
-    while step is not None:
-        devices.append(step.node)
-        codecs.append(step.codec)
-        step = step.parent
-    return Path(cost, devices[::-1], codecs[-2::-1])
+    def _push(self, label: _BusyLabel) -> None:
+        """Open a label. Of equal bounds the one with more blocks done comes first, then the earlier one."""
+        heapq.heappush(self._open, (label.cost, -label.done, next(self._ticket), label))

@@ -1,7 +1,6 @@
 """Best-first label-setting search: exact where side constraints make plain dynamic programming wrong."""
 
 import heapq
-from dataclasses import dataclass
 from itertools import count
 from math import inf, isfinite
 
@@ -9,33 +8,10 @@ import numpy as np
 
 from planning.search.arrays import Array, Index
 from planning.search.beam import Front, Steps, search_beam
-from planning.search.chain_path import Path, cost_to_go
+from planning.search.chain_path import cost_to_go
 from planning.search.cost_tables import CostMeasure, Tables
+from planning.search.labels import Frontier, Holdings, Label, SearchOutcome, traced_path
 from planning.search.limits import Limits
-from planning.search.pareto import Frontier
-
-
-@dataclass(frozen=True, slots=True)
-class SearchOutcome:
-    """The best path within the limits (None: there is none), whether that is proved, and a bound of the cost."""
-
-    path: Path | None
-    proved: bool
-    bound: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Label:
-    """A partial route: blocks [0, done) are placed, the last of them on ``node``."""
-
-    done: int
-    node: int
-    cost: float
-    latency_ms: float
-    used: int
-    memory: tuple[float, ...]
-    parent: "_Label | None"
-    codec: int
 
 
 class AdditiveJudge:
@@ -76,9 +52,11 @@ class AdditiveJudge:
 def search_labels(tables: Tables, measure: CostMeasure, latency: CostMeasure | None, limits: Limits) -> SearchOutcome:
     """Return the cheapest path within ``limits``.
 
-    A* over labels: the cost to go without side constraints is an exact, consistent bound. A label is dropped when
-    another at the same block and node is no worse in cost, latency, devices used and memory. Exponential in the worst
-    case, hence the label limit; when it is reached, a beam search gives what it finds.
+    A* over labels (Hart, Nilsson & Raphael, IEEE Trans. Systems Science and Cybernetics 4(2), 1968). The cost to go
+    without side constraints is a consistent bound: constraints only remove paths. A label is dropped when another at
+    the same block and node is no worse in cost, latency, memory and devices used, because whatever continues the one
+    continues the other. Exponential in the worst case, hence the label limit. When it is reached, a beam search returns
+    what it finds.
 
     Args:
         tables: the stream's arrays.
@@ -87,49 +65,52 @@ def search_labels(tables: Tables, measure: CostMeasure, latency: CostMeasure | N
             the latency itself, None: the deadline then bounds the cost.
         limits: the side constraints.
     """
-    return _Search(tables, measure, latency, limits).run()
+    return _LabelSearch(tables, measure, latency, limits).run()
 
 
-class _Search:
-    """The state of one search."""
+class _LabelSearch:
+    """The state of one search.
+
+    Invariant: every path within the limits continues a label of ``_open``, or one that a settled label dominates. So
+    the least bound of ``_open`` bounds all paths, and the first whole path that is popped is the cheapest.
+    """
 
     def __init__(self, tables: Tables, measure: CostMeasure, latency: CostMeasure | None, limits: Limits) -> None:
         self._tables, self._measure, self._latency, self._limits = tables, measure, latency or measure, limits
         self._nodes, self._blocks = measure.run.shape
         self._togo = cost_to_go(measure)
-        self._late = self._togo if latency is None else cost_to_go(latency)
-        self._kept: dict[tuple[int, int], Frontier] = {}
-        self._heap: list[tuple[float, int, _Label]] = []
+        self._late_togo = self._togo if latency is None else cost_to_go(latency)
+        self._settled: dict[tuple[int, int], Frontier] = {}
+        self._open: list[tuple[float, int, Label]] = []
         self._ticket = count()
 
     def run(self) -> SearchOutcome:
         nodes = np.arange(self._nodes)
         self._enter(None, nodes, nodes * 0, self._measure.first, self._latency.first)
         settled = 0
-        while self._heap:
-            bound, _, label = heapq.heappop(self._heap)
+        while self._open:
+            bound, _, label = heapq.heappop(self._open)
             if label.done > self._blocks:
-                return SearchOutcome(_path(label), True, label.cost)
-            values = (label.cost, label.latency_ms, *label.memory)
-            rivals = self._kept.setdefault((label.done, label.node), Frontier(len(values)))
-            if not rivals.admit(values, label.used):
+                return SearchOutcome(traced_path(label), True, label.cost)
+            held = label.holdings
+            values = (label.cost, label.latency_ms, *held.parameter_bytes, *held.working_bytes)
+            rivals = self._settled.setdefault((label.done, label.node), Frontier(len(values)))
+            if not rivals.admit(values, held.used):
                 continue
             settled += 1
             if settled > self._limits.label_limit:
                 judge = AdditiveJudge(self._measure, self._togo)
                 width = self._limits.beam_width
-                paths = search_beam(self._tables, self._latency, self._late, self._limits, judge, width, 1)
+                paths = search_beam(self._tables, self._latency, self._late_togo, self._limits, judge, width, 1)
                 return SearchOutcome(paths[0] if paths else None, False, bound)
-            self._expand(label)
+            if label.done == self._blocks:
+                self._finish(label)
+            else:
+                self._extend(label)
         return SearchOutcome(None, True, inf)
 
-    def _expand(self, label: _Label) -> None:
-        if label.done == self._blocks:
-            for codec in range(self._measure.finish.shape[0]):
-                cost = label.cost + float(self._measure.finish[codec, label.node])
-                late = label.latency_ms + float(self._latency.finish[codec, label.node])
-                self._push(_Label(label.done + 1, label.node, cost, late, label.used, label.memory, label, codec), 0, 0)
-            return
+    def _extend(self, label: Label) -> None:
+        """Open the labels with one more block, first on the same node, then on others."""
         here, nothing = np.array([label.node]), np.zeros(1)
         self._enter(label, here, here * 0, nothing, nothing)
         sent = self._measure.move[label.done, :, label.node, :]
@@ -138,11 +119,27 @@ class _Search:
             label, nodes, codecs, sent[codecs, nodes], self._latency.move[label.done, codecs, label.node, nodes]
         )
 
-    def _enter(self, parent: _Label | None, nodes: Index, codecs: Index, costs: Array, lates: Array) -> None:
-        """Put the next block on each of ``nodes``, after sending at the given costs and latencies."""
+    def _finish(self, label: Label) -> None:
+        """Open the whole paths that end with ``label``, one per encoding of the result."""
+        for codec in range(self._measure.finish.shape[0]):
+            cost = label.cost + float(self._measure.finish[codec, label.node])
+            late = label.latency_ms + float(self._latency.finish[codec, label.node])
+            self._push(Label(label.done + 1, label.node, cost, late, label.holdings, label, codec), 0.0, 0.0)
+
+    def _enter(self, parent: Label | None, nodes: Index, codecs: Index, costs: Array, lates: Array) -> None:
+        """Open the labels of the next block on each of ``nodes``, [K].
+
+        Args:
+            parent: the label that they continue; None for the first block.
+            nodes: where the block runs.
+            codecs: the encoding in which its input travels.
+            costs: what sending the input costs.
+            lates: how long sending the input takes, in ms.
+        """
         done = 0 if parent is None else parent.done
         costs = costs + self._measure.run[nodes, done]
         lates = lates + self._latency.run[nodes, done]
+        # A segment starts with the first block and wherever the node changes.
         starting = np.full(len(nodes), True) if parent is None else nodes != parent.node
         costs = costs + starting * self._measure.start[nodes]
         lates = lates + starting * self._latency.start[nodes]
@@ -150,47 +147,17 @@ class _Search:
             costs, lates = costs + parent.cost, lates + parent.latency_ms
         possible = np.isfinite(costs + self._togo[done + 1, nodes])
         if self._limits.deadline_ms is not None:
-            possible &= lates + self._late[done + 1, nodes] <= self._limits.deadline_ms
+            possible &= lates + self._late_togo[done + 1, nodes] <= self._limits.deadline_ms
+        before = Holdings() if parent is None else parent.holdings
         for place in np.flatnonzero(possible).tolist():
-            node = int(nodes[place])
-            self._place(parent, node, int(codecs[place]), float(costs[place]), float(lates[place]))
+            node, cost, late = int(nodes[place]), float(costs[place]), float(lates[place])
+            holdings = before.with_block(self._limits, node, done)
+            if holdings is not None:
+                label = Label(done + 1, node, cost, late, holdings, parent, int(codecs[place]))
+                self._push(label, float(self._togo[done + 1, node]), float(self._late_togo[done + 1, node]))
 
-    def _place(self, parent: _Label | None, node: int, codec: int, cost: float, late: float) -> None:
-        done = 0 if parent is None else parent.done
-        used = 0
-        if self._limits.max_devices is not None:
-            used = (0 if parent is None else parent.used) | 1 << node
-            if used.bit_count() > self._limits.max_devices:
-                return
-        memory: tuple[float, ...] = ()
-        if self._limits.memory_bytes is not None:
-            held = (0.0,) * (2 * self._nodes) if parent is None else parent.memory
-            memory = self._hold(held, node, done)
-            if memory[2 * node] + memory[2 * node + 1] > self._limits.memory_bytes[node]:
-                return
-        label = _Label(done + 1, node, cost, late, used, memory, parent, codec)
-        self._push(label, float(self._togo[done + 1, node]), float(self._late[done + 1, node]))
-
-    def _hold(self, memory: tuple[float, ...], node: int, block: int) -> tuple[float, ...]:
-        """Add a block's parameters, and keep the largest activation, in the pair of numbers of ``node``."""
-        parameters = memory[2 * node] + self._limits.parameter_bytes[block]
-        working = max(memory[2 * node + 1], self._limits.working_bytes[block])
-        return (*memory[: 2 * node], parameters, working, *memory[2 * node + 2 :])
-
-    def _push(self, label: _Label, togo: float, late: float) -> None:
-        deadline = self._limits.deadline_ms
-        bound = label.cost + togo
-        if not isfinite(bound) or (deadline is not None and label.latency_ms + late > deadline):
-            return
-        heapq.heappush(self._heap, (bound, next(self._ticket), label))
-
-
-def _path(label: _Label) -> Path:
-    """Read the path backwards from the label that has reached the sink."""
-    cost, codecs, devices = label.cost, [label.codec], []
-    step = label.parent
-    while step is not None:
-        devices.append(step.node)
-        codecs.append(step.codec)
-        step = step.parent
-    return Path(cost, devices[::-1], codecs[-2::-1])
+    def _push(self, label: Label, togo: float, late_togo: float) -> None:
+        """Open a label, unless its bound says that no path within the limits continues it."""
+        bound, deadline_ms = label.cost + togo, self._limits.deadline_ms
+        if isfinite(bound) and (deadline_ms is None or label.latency_ms + late_togo <= deadline_ms):
+            heapq.heappush(self._open, (bound, next(self._ticket), label))

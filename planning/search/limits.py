@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 
+import numpy as np
+
 from planning.cost.constraints import SLACK
 from planning.problem.problem import Problem
+from planning.search.arrays import Array, Flags
 from planning.search.cost_tables import Tables
 from shared.segment_memory import segment_memory_bytes
 
@@ -53,6 +56,10 @@ class Limits:
     beam_width: int
     beam_steps: int
     polish_limit: int
+
+    def in_time(self, latency_ms: Array) -> Flags:
+        """Return which latencies, of any shape, are finite and keep the deadline."""
+        return np.isfinite(latency_ms) if self.deadline_ms is None else latency_ms <= self.deadline_ms
 
 
 def limits_of(

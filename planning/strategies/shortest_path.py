@@ -24,7 +24,8 @@ from planning.search.cost_tables import (
 )
 from planning.search.device_network import DeviceNetwork, network_of
 from planning.search.infeasibility import diagnose
-from planning.search.label_search import SearchOutcome, search_labels
+from planning.search.label_search import search_labels
+from planning.search.labels import SearchOutcome
 from planning.search.limits import Limits, limits_of
 from planning.search.result import make_plan, same_route_for_all, unsupported
 from shared.policy import Objective

@@ -24,7 +24,7 @@ def test_ranks_are_the_bottlenecks_of_the_cost_model(make_problem: Callable[...,
         problem = make_problem(rng, Objective.THROUGHPUT, constrained=index % 2 == 0)
         stream, costs = problem.streams[0], CostModel(problem)
         tables = build_tables(problem, stream)
-        polish = BottleneckLocalSearch(tables, limits_of(problem, tables, 1.0), (0.0,) * (2 * len(tables.nodes)), 1.0)
+        polish = BottleneckLocalSearch(tables, limits_of(problem, tables, 1.0), np.zeros(2 * len(tables.nodes)), 1.0)
         devices = np.array([[rng.randrange(len(tables.nodes)) for _ in range(tables.blocks)] for _ in range(8)])
         for row, worst_ms in zip(devices.tolist(), polish.ranks(devices)[0].tolist(), strict=True):
             route = tables.route(row, [0] * tables.blocks, 1)
@@ -50,7 +50,7 @@ def test_improving_never_makes_it_worse_and_stops_when_the_work_is_used_up(
         start = Path(local.cost, [tables.source] * tables.blocks, [0] * tables.blocks)
         for budget_s in (0.0, 1.0):
             limits = limits_of(problem, tables, budget_s)
-            end = BottleneckLocalSearch(tables, limits, (0.0,) * (2 * len(tables.nodes)), 1.0).improve(start)
+            end = BottleneckLocalSearch(tables, limits, np.zeros(2 * len(tables.nodes)), 1.0).improve(start)
             assert end.cost <= start.cost
             assert budget_s or end == start
 
@@ -73,7 +73,7 @@ def test_no_more_neighbours_are_held_than_work_is_left_for() -> None:
     problem = Problem({"m": Model(1000, blocks)}, devices, links, (Stream("s", "m", "a"),), Policy())
     tables = build_tables(problem, problem.streams[0])
     limits = limits_of(problem, tables, 0.1)
-    polish = _Counting(tables, limits, (0.0,) * 6, 1.0)
+    polish = _Counting(tables, limits, np.zeros(6), 1.0)
     start = Path(float("inf"), [index % 3 for index in range(300)], [0] * 300)
     assert polish.improve(start).cost < start.cost
     assert 0 < polish.held <= limits.polish_limit < 13_500_000
