@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from planning.cost.operations import Work
+from planning.queueing.operations import Work
 from planning.search.arrays import Array, Index
 from planning.search.busy_times import BusyTimes, BusyWays
 from planning.search.chain_path import cost_to_go

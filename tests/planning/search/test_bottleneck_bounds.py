@@ -7,8 +7,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from planning.cost.operations import Work
 from planning.problem.problem import Problem
+from planning.queueing.operations import Work
 from planning.search.bottleneck_bounds import BottleneckBounds
 from planning.search.busy_times import BusyTimes
 from planning.search.cost_tables import build_tables, latency_measure

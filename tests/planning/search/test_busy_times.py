@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from planning.cost.cost_model import CostModel
-from planning.cost.operations import Work
 from planning.problem.problem import Problem
+from planning.queueing.operations import Work
 from planning.search.busy_times import BusyTimes
 from planning.search.cost_tables import Tables, build_tables
 from shared.policy import Objective
