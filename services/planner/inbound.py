@@ -43,24 +43,18 @@ class PolicyDocument:
     payload: bytes
 
 
+DeviceMessage = (
+    Presence | Telemetry | Links | Profile | StreamUsage | ShadowReport | Preparing | Ready | Rejected | ProfileFailed
+)
 Inbound = (
-    Presence
-    | Telemetry
-    | Links
-    | Profile
-    | Preparing
-    | Ready
-    | Rejected
-    | ProfileFailed
+    DeviceMessage
     | Manifest
     | ModelWithdrawn
     | Offer
     | Calibration
-    | ShadowReport
     | StreamDeclaration
     | PolicyDocument
     | CommittedPlan
-    | StreamUsage
     | Question
 )
 

@@ -23,7 +23,6 @@ from shared.bus.errors import BusError
 from shared.duplicate_names import NameClaim, hold_name
 from shared.messages.base import MessageError
 from shared.messages.devices import ServicePresence, State
-from shared.messages.events import EventKind
 from shared.messages.models import Manifest
 from shared.messages.reject_counter import RejectCounter
 from shared.service_runtime import InputError, lock_directory, new_boot_id, segue_version
@@ -132,7 +131,7 @@ class _Planner:
                 return ()
             text = f"a message on {received.topic} was dropped: {error}"
             logger.warning("%s", text)
-            return (self._core.streams.event(EventKind.BAD_MESSAGE, text, now_s),)
+            return self._core.message_dropped(text, now_s)
         if message is None:
             return ()
         own = received.user.get(ORIGIN_PROPERTY) == self._config.name
@@ -144,7 +143,7 @@ class _Planner:
             await self._put(self._core.tick(now_s))
             if now_s >= self._republish_at_s:
                 self._republish_at_s = float("inf")
-                await self._put(self._core.retained())
+                await self._put(self._core.republished())
             if self._core.due_at_s <= now_s:
                 self._news.set()
             await asyncio.sleep(_TICK_S)
@@ -202,8 +201,7 @@ class _Planner:
         self._news.set()
 
     async def _model_failed(self, manifest: Manifest, reason: str) -> None:
-        text = f"model {manifest.name} is not in the library: {reason}"
-        await self._put((self._core.streams.event(EventKind.FAILURE, text, time.time()),))
+        await self._put(self._core.model_failed(manifest, reason, time.time()))
 
     def _presence(self, state: State) -> ServicePresence:
         return ServicePresence(

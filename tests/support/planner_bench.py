@@ -1,6 +1,8 @@
 """The planner's core on a bench: messages in, effects out, without a bus or a clock."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem
@@ -8,21 +10,66 @@ from planning.strategies import solve, strategies
 from services.planner.coordination.coordinator import Coordinator
 from services.planner.coordination.effects import DeleteDocument, Effect, Persist, Publish
 from services.planner.coordination.planner_store import Document, Kind
+from services.planner.decisions.switching_ranges import Survey
 from services.planner.inbound import Inbound
-from services.planner.problems.planning_jobs import run_job
+from services.planner.problems.planning_jobs import Answer, PlanningJob, run_job
 from shared.bus import topics
+from shared.messages.alternatives import Alternatives
 from shared.messages.control import COMMANDS, Prepare, Ready
 from shared.messages.events import Event
+from shared.messages.models import Manifest
 from shared.messages.streams import CommittedPlan, StreamStatus
 from tests.support.planner_fleet import manifest_of
 from tests.support.planner_world import PI_MS, SERVER_MS, declaration, link, presence, profile
+
+_Result = TypeVar("_Result")
+
+
+class CheckedCoordinator(Coordinator):
+    """A core that checks its invariants after every event."""
+
+    def restore(self, documents: Iterable[Document], now_s: float) -> None:
+        super().restore(documents, now_s)
+        self.validate()
+
+    def handle(self, message: Inbound, now_s: float, *, own: bool = False) -> list[Effect]:
+        return self._checked(super().handle(message, now_s, own=own))
+
+    def tick(self, now_s: float) -> list[Effect]:
+        return self._checked(super().tick(now_s))
+
+    def next_job(self, now_s: float) -> tuple[list[Effect], PlanningJob | None]:
+        return self._checked(super().next_job(now_s))
+
+    def answered(self, job: PlanningJob, answer: Answer, now_s: float) -> list[Effect]:
+        return self._checked(super().answered(job, answer, now_s))
+
+    def failed(self, job: PlanningJob, reason: str, now_s: float) -> list[Effect]:
+        return self._checked(super().failed(job, reason, now_s))
+
+    def next_survey(self, now_s: float) -> Survey | None:
+        return self._checked(super().next_survey(now_s))
+
+    def surveyed(self, survey: Survey, alternatives: Alternatives, now_s: float) -> list[Effect]:
+        return self._checked(super().surveyed(survey, alternatives, now_s))
+
+    def model_stored(self, manifest: Manifest, now_s: float) -> list[Effect]:
+        return self._checked(super().model_stored(manifest, now_s))
+
+    def _checked(self, result: _Result) -> _Result:
+        self.validate()
+        return result
+
+
+def new_core(now_s: float = 0.0) -> CheckedCoordinator:
+    return CheckedCoordinator("planner", strategies().keys(), now_s)
 
 
 @dataclass
 class Bench:
     """A core whose strategies answer at once and whose devices are ready when `obey` is called."""
 
-    core: Coordinator = field(default_factory=lambda: Coordinator("planner", strategies().keys(), 0.0))
+    core: Coordinator = field(default_factory=new_core)
     now_s: float = 10.0
     effects: list[Effect] = field(default_factory=list)
     solved: list[Problem] = field(default_factory=list)
@@ -75,7 +122,7 @@ class Bench:
 
     def reborn(self) -> "Bench":
         """Return what starts after a kill: nothing but the documents."""
-        later = Bench(Coordinator("planner", strategies().keys(), self.now_s), self.now_s)
+        later = Bench(new_core(self.now_s), self.now_s)
         later.documents = dict(self.documents)
         later.core.restore([Document(kind, key, value) for (kind, key), value in self.documents.items()], self.now_s)
         return later

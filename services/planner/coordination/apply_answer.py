@@ -1,69 +1,132 @@
-"""What follows from the answer to a planning job: for every stream of the problem whether, and how, it moves."""
+"""Consequences of the answer to a planning job: first decided for every stream, then carried out by their states."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-from planning.problem.plan import Plan
+from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem
-from services.planner.coordination import epochs as ep
-from services.planner.coordination.effects import Effect
-from services.planner.coordination.stream_record import StreamRecord, in_force_of, plan_message, subjects
-from services.planner.coordination.stream_records import StreamRecords
-from services.planner.coordination.threshold_jobs import without_thresholds
+from services.planner.coordination.effects import Effect, Replan, Step
+from services.planner.coordination.planning_view import PlanningView
+from services.planner.coordination.stream_states import StreamStates
 from services.planner.decisions.candidates import Candidate, Contender, States
-from services.planner.decisions.causes import Cause
 from services.planner.decisions.committed_routes import TiledRouteError, devices_of, to_message
 from services.planner.decisions.overload import overload
 from services.planner.decisions.replan import Decision, Hold, Keep, RerouteDecision, decide
 from services.planner.problems.planning_jobs import Answer, PlanningJob
 from services.planner.problems.problem_from_snapshot import own_problem
 from services.planner.problems.sharing import present_rate_hz
-from services.planner.problems.snapshot import FleetSnapshot
-from shared.messages.events import EventKind, RerouteCause
+from shared.messages.models import Manifest
 from shared.messages.streams import PlanRoute
 
 
-def conclude(
-    streams: StreamRecords, job: PlanningJob, answer: Answer, snapshot: FleetSnapshot, now_s: float
-) -> list[Effect]:
-    """Act on the answer to a job under the policies in force."""
-    streams.record(job.stream).solved = (job.problem, answer)
-    if _is_overtaken(streams, job, snapshot):
-        for stream in job.streams:
-            if stream in snapshot.streams:
-                streams.mark(stream, now_s)
-        return []
-    if any(streams.record(stream).epochs.proposal is not None for stream in job.streams):
-        return []
-    effects = [effect for stream in job.streams for effect in _note_feasibility(streams, stream, answer, now_s)]
+@dataclass(frozen=True, slots=True)
+class StreamMove:
+    """Decision about one stream.
+
+    Attributes:
+        candidate: its part of the answer.
+        decision: whether it takes the candidate's routes.
+        problem: of all streams planned together, with every choice open.
+        manifest: of its model.
+        overload: the device that does not keep up with the requests then, as a sentence; empty if every device does.
+    """
+
+    candidate: Candidate
+    decision: Decision
+    problem: Problem
+    manifest: Manifest
+    overload: str
+
+    @property
+    def stream(self) -> str:
+        """Name of the stream."""
+        return self.candidate.problem.streams[0].name
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """Consequences of an answer.
+
+    Attributes:
+        feasibility: constraints that cannot be met, by stream; None for a stream whose constraints can all be met.
+        unusable: why executors cannot run the plan, by stream.
+        moves: of the streams that have a plan.
+        replan: streams whose problem has changed while it was solved.
+    """
+
+    feasibility: Mapping[str, Infeasible | None] = field(default_factory=dict)
+    unusable: Mapping[str, str] = field(default_factory=dict)
+    moves: tuple[StreamMove, ...] = ()
+    replan: tuple[str, ...] = ()
+
+
+def conclude(job: PlanningJob, answer: Answer, view: PlanningView) -> Conclusion:
+    """Decide what an answer means for the streams of its job, under the policies in force.
+
+    An answer to a problem that is no longer the present one has no consequence but to plan again. Nor has one that
+    comes while a stream of the job has a proposal: when that ends, the stream is planned from the newest state.
+    """
+    if _is_outdated(job, view):
+        return Conclusion(replan=tuple(stream for stream in job.streams if stream in view.snapshot.streams))
+    if any(view.states[stream].epochs.proposal is not None for stream in job.streams):
+        return Conclusion()
+    feasibility = {stream: answer.infeasible(stream) for stream in job.streams}
     plan = answer.plan
     if plan is None:
-        return effects
+        return Conclusion(feasibility)
     solved = job.problem if answer.fallback is None else answer.fallback.problem
     try:
         routes = _routes(solved, plan)
     except TiledRouteError as error:
-        for stream in plan.streams:
-            streams.record(stream).infeasible = (f"strategy {plan.strategy}: {error}",)
-        return effects
-    if not all(snapshot.device(device).online for own in routes.values() for device in devices_of(own)):
-        streams.mark(job.stream, now_s)
-        return effects
+        return Conclusion(feasibility, unusable=dict.fromkeys(plan.streams, f"strategy {plan.strategy}: {error}"))
+    if not all(view.snapshot.device(device).online for own in routes.values() for device in devices_of(own)):
+        return Conclusion(feasibility, replan=(job.stream,))
     contenders = []
     for stream in routes:
-        record, live = streams.record(stream), snapshot.streams[stream].live
+        state, live = view.states[stream], view.snapshot.streams[stream].live
         candidate = Candidate(own_problem(solved, stream), job.policies[stream], routes[stream], plan.strategy, live)
-        contenders.append(Contender(record.in_force, candidate, record.departures))
-    states = States(solved, _likewise(job.open_problem, solved))
-    return effects + _act(streams, contenders, states, snapshot, now_s)
+        contenders.append(Contender(state.in_force, candidate, state.departures))
+    states = States(solved, _restricted(job.open_problem, solved))
+    decisions = decide(contenders, states, view.snapshot, view.now_s)
+    moves = tuple(_move(each, decisions[each.stream], states.whole, view) for each in contenders)
+    return Conclusion(feasibility, moves=moves)
 
 
-def _is_overtaken(streams: StreamRecords, job: PlanningJob, snapshot: FleetSnapshot) -> bool:
-    """Say whether another problem would be solved now: a stream has gone or come, or a policy has changed."""
+def carry_out(conclusion: Conclusion, streams: StreamStates, now_s: float) -> list[Effect]:
+    """Tell every stream what was decided about it, and return the effects in order."""
+    effects: list[Effect] = []
+    for stream, outcome in conclusion.feasibility.items():
+        rejected = [f"{each.device}: {each.reason}" for each in streams.exclusions if each.stream == stream]
+        effects += streams[stream].findings.feasibility_found(outcome, rejected, now_s)
+    for stream, reason in conclusion.unusable.items():
+        streams[stream].findings.strategy_failed(reason)
+    for move in conclusion.moves:
+        if len(conclusion.moves) > 1:
+            effects += streams[move.stream].thresholds.withdraw()
+        streams[move.stream].findings.overload_found(move.overload)
+        effects += streams.perform(_steps(move, streams, now_s), now_s)
+    return effects + streams.perform([Replan(stream, now_s) for stream in conclusion.replan], now_s)
+
+
+def _steps(move: StreamMove, streams: StreamStates, now_s: float) -> list[Step]:
+    state = streams[move.stream]
+    match move.decision:
+        case Keep():
+            return state.keep(move.candidate, move.problem)
+        case Hold(until_s, cause):
+            return state.postpone(cause, until_s)
+        case RerouteDecision():
+            return state.propose(move.candidate, move.decision, move.problem, move.manifest, now_s)
+
+
+def _is_outdated(job: PlanningJob, view: PlanningView) -> bool:
+    """Return whether another problem would be solved now: a stream, a model or a policy has gone or changed."""
     for stream in job.streams:
-        if stream not in snapshot.streams or streams.record(stream).pending is not None:
+        if own_problem(job.problem, stream).streams[0].model not in view.snapshot.manifests:
             return True
-        if job.policies[stream] != snapshot.policy(stream):
+        if stream not in view.snapshot.streams or view.states[stream].policy.request is not None:
+            return True
+        if job.policies[stream] != view.snapshot.policy(stream):
             return True
     return False
 
@@ -78,86 +141,24 @@ def _routes(problem: Problem, plan: Plan) -> dict[str, tuple[PlanRoute, ...]]:
     return {name: to_message(own_problem(problem, name), plan.streams[name]) for name in names}
 
 
-def _likewise(problem: Problem, solved: Problem) -> Problem:
+def _restricted(problem: Problem, solved: Problem) -> Problem:
     """Return a problem with those streams, deadlines and that policy for which a strategy has found a plan."""
-    kept = {stream.name: stream for stream in solved.streams}
+    planned = {stream.name: stream for stream in solved.streams}
     streams = tuple(
-        replace(stream, deadline_ms=kept[stream.name].deadline_ms) for stream in problem.streams if stream.name in kept
+        replace(stream, deadline_ms=planned[stream.name].deadline_ms)
+        for stream in problem.streams
+        if stream.name in planned
     )
     return replace(problem, streams=streams, policy=solved.policy)
 
 
-def _act(
-    streams: StreamRecords, contenders: Sequence[Contender], states: States, snapshot: FleetSnapshot, now_s: float
-) -> list[Effect]:
-    decisions = decide(contenders, states, snapshot, now_s)
-    effects: list[Effect] = []
-    for each in contenders:
-        record = streams.record(each.stream)
-        if len(contenders) > 1:
-            effects += without_thresholds(record)
-        decision = decisions[each.stream]
-        _note_overload(record, each.candidate, decision, snapshot)
-        effects += _enact(streams, record, each.candidate, decision, states, snapshot, now_s)
-    return effects
-
-
-def _note_overload(record: StreamRecord, candidate: Candidate, decision: Decision, snapshot: FleetSnapshot) -> None:
-    present = () if record.in_force is None else record.in_force.routes
+def _move(contender: Contender, decision: Decision, problem: Problem, view: PlanningView) -> StreamMove:
+    candidate, stream = contender.candidate, contender.stream
+    present = () if contender.present is None else contender.present.routes
     routes = decision.routes if isinstance(decision, RerouteDecision) else present
-    rate_hz = present_rate_hz(record.epochs.stream, snapshot)
-    record.overload = overload(candidate.problem, routes, rate_hz, already=bool(record.overload)) if routes else ""
-
-
-def _enact(
-    streams: StreamRecords,
-    record: StreamRecord,
-    candidate: Candidate,
-    decision: Decision,
-    states: States,
-    snapshot: FleetSnapshot,
-    now_s: float,
-) -> list[Effect]:
-    match decision:
-        case Keep():
-            record.held, record.rejection = None, ""
-            if record.in_force is not None:
-                basis = record.in_force.problem or states.whole
-                record.in_force = replace(record.in_force, policy=candidate.policy, problem=basis)
-            return []
-        case Hold(until_s, cause):
-            record.held = record.held or cause
-            streams.mark(record.epochs.stream, until_s)
-            return []
-        case RerouteDecision():
-            reroute = _with_history(decision, record)
-            manifest = snapshot.manifests[candidate.problem.streams[0].model]
-            plan = plan_message(candidate, reroute, now_s)
-            record.next_in_force = in_force_of(plan, candidate, states.whole)
-            return streams.advance(record, ep.Propose(plan, manifest, reroute), snapshot, now_s)
-
-
-def _note_feasibility(streams: StreamRecords, stream: str, answer: Answer, now_s: float) -> list[Effect]:
-    record, outcome = streams.record(stream), answer.infeasible(stream)
-    if outcome is None:
-        record.infeasible, record.infeasible_subjects = (), frozenset()
-        return []
-    rejected = [f"{each.device}: {each.reason}" for each in streams.exclusions if each.stream == stream]
-    record.infeasible = (*(violation.message for violation in outcome.reasons), *rejected)
-    known, record.infeasible_subjects = record.infeasible_subjects, subjects(outcome)
-    if known == record.infeasible_subjects:
-        return []
-    text = f"stream {stream}: no plan is possible: {'; '.join(record.infeasible)}"
-    data = {"reasons": list(record.infeasible)}
-    return [streams.event(EventKind.INFEASIBLE, text, now_s, stream=stream, data=data)]
-
-
-def _with_history(reroute: RerouteDecision, record: StreamRecord) -> RerouteDecision:
-    """Return the reroute with the cause that was there first: a rejection, or what the cooldown has held back."""
-    cause = reroute.cause
-    if record.rejection:
-        rejected = Cause(RerouteCause.REJECTED, record.rejection, cause.at_s)
-        return replace(reroute, cause=rejected, reason=f"{record.rejection}; {reroute.reason}")
-    if record.held is not None and record.held.cause is cause.cause:
-        return replace(reroute, cause=replace(cause, at_s=record.held.at_s))
-    return reroute
+    text = ""
+    if routes:
+        rate_hz = present_rate_hz(stream, view.snapshot)
+        text = overload(candidate.problem, routes, rate_hz, already=view.states[stream].findings.has_overload)
+    manifest = view.snapshot.manifests[candidate.problem.streams[0].model]
+    return StreamMove(candidate, decision, problem, manifest, text)

@@ -1,59 +1,116 @@
-"""The planner's core: takes what is heard and returns what to do. No I/O, no clock, no tasks."""
+"""Core of the planner: takes events and returns effects. It has no clock, no tasks, and does no I/O.
+
+Each event goes to the owner of the state that it changes: `FleetState` (devices, links, models), one `StreamState`
+(declaration, policy, epochs, plan in force), or `StreamStates` (due times, rejected choices, answers owed). The owners
+return effects, which the service performs in order. "Plan x" below means that x becomes due: `next_job` poses its
+problem, unless that problem has been solved before.
+
+    event                    state change                                effects
+    -----------------------  ------------------------------------------  ------------------------------------------
+    Presence online          device online; plan all                     event DEVICE_BACK; Release to a holder;
+                                                                         Prepare again to a silent device
+    Presence offline         device offline; end proposals that use it   event DEVICE_LOST
+                             and those of groups that lost it; plan all
+    Telemetry, Links         load, links; plan all                       -
+    Profile                  profile; plan all                           -
+    StreamUsage              rate and size of requests; plan all         -
+    Preparing                device owes no answer                       -
+    Ready                    device is ready; the last one commits:      Persist plan; plan; event REROUTE;
+                             proposal -> in force; plan all              Release of earlier epochs
+    Rejected                 proposal and those of its group end;        event REJECTION
+                             choice excluded for a while; plan it
+    ProfileFailed            first plans do not wait for it; plan all    event FAILURE
+    Manifest                 model known; plan all                       -
+    ModelWithdrawn           model gone; plan all                        DeleteDocument if it was in the library
+    Offer                    -                                           FetchModel
+    model_stored             model in the library; plan all              Persist manifest; manifest
+    Calibration              encodings; old field records void;          Persist calibration; DeleteDocument of records
+                             plan all
+    ShadowReport             field record; plan streams that lose an     event CODEC_WITHDRAWN; Persist record
+                             encoding
+    StreamDeclaration        declared; proposal ends; plan all           Persist declaration
+    StreamDeclaration empty  state starts again with its last epoch      DeleteDocument; plan, policy and status
+                                                                         cleared; Release to every holder
+    PolicyDocument           waits to be judged; plan it                 -
+    ... that is unsound      refused; plan it                            policy in force; event POLICY_REFUSED
+    PolicyDocument empty     default policy; proposal ends; plan all     DeleteDocument
+    CommittedPlan, newer     in force, or only its epoch is given out    Persist epoch and plan
+    Question                 -                                           Explanation
+    answered, policy judged  in force, answer kept, proposal ends; plan  Persist policy; event POLICY_ACCEPTED,
+                             all - or refused; plan it                   or as for an unsound policy
+    answered                 kept, postponed or proposed (epoch + 1);    event INFEASIBLE; Persist epoch; Prepare
+                             outdated: plan again
+    failed                   reason noted, plan it after a pause; a      event FAILURE
+                             policy that was judged is refused
+    surveyed                 thresholds noted                            thresholds; Prepare of warm segments
+    tick                     timeouts of proposals, answers, exclusions  Prepare again; event REJECTION, DEVICE_LOST;
+                             and pauses; all streams every 5 s           ProfileModel; Persist field records
+
+After each event the statuses that have changed are published.
+"""
 
 from collections.abc import Collection, Iterable
 
 from services.planner.coordination import epochs as ep
-from services.planner.coordination.apply_answer import conclude
-from services.planner.coordination.device_answers import epoch_event
+from services.planner.coordination.apply_answer import carry_out, conclude
 from services.planner.coordination.effects import (
     DeleteDocument,
     Effect,
     FetchModel,
     Persist,
-    Publish,
+    announcement,
     cleared,
     command,
     retained,
 )
-from services.planner.coordination.explaining import explain
+from services.planner.coordination.fleet_state import FleetState
 from services.planner.coordination.planner_store import Document, Kind
-from services.planner.coordination.republishing import owned
+from services.planner.coordination.planning_view import PlanningView
+from services.planner.coordination.policy_judgement import PolicyJudge
 from services.planner.coordination.restore import adopted, restore
-from services.planner.coordination.shadow_reports import FieldRecordKeeper, withdrawn
-from services.planner.coordination.stream_record import PolicyVerdict, StreamRecord
-from services.planner.coordination.stream_records import RETRY_AFTER_S, StreamRecords
-from services.planner.coordination.threshold_jobs import next_survey, surveyed
-from services.planner.decisions.committed_routes import TILED, devices_of, is_tiled
+from services.planner.coordination.shadow_reports import withdrawn
+from services.planner.coordination.stream_state import StreamState
+from services.planner.coordination.stream_states import StreamStates
+from services.planner.coordination.threshold_jobs import next_survey, thresholds_found
+from services.planner.decisions.committed_routes import devices_of
 from services.planner.decisions.switching_ranges import Survey
-from services.planner.inbound import Inbound, PolicyDocument
-from services.planner.problems import profile_requests
+from services.planner.inbound import DeviceMessage, Inbound, PolicyDocument
 from services.planner.problems.groups import group_of
 from services.planner.problems.planning_jobs import Answer, PlanningJob
-from services.planner.problems.policies import PolicyRefusal, read_request, request_document, reservations
-from services.planner.problems.snapshot import FieldRecordRestored, FleetSnapshot, ModelWithdrawn, PolicySet, apply
+from services.planner.problems.policies import PolicyRefusal
+from services.planner.problems.readiness import Waiting
+from services.planner.problems.snapshot import FleetSnapshot, ModelWithdrawn
 from shared.bus import topics
 from shared.messages.alternatives import Alternatives
 from shared.messages.calibration import Calibration, ShadowReport
-from shared.messages.control import Preparing, ProfileFailed, ProfileModel, Ready, Rejected
+from shared.messages.control import Preparing, ProfileFailed, Ready, Rejected
 from shared.messages.devices import Links, Presence, Profile, State, Telemetry
 from shared.messages.events import EventKind
 from shared.messages.explanations import Question
 from shared.messages.models import Manifest, Offer
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsage
 
+# Retained messages arrive right after a connection; nothing is planned or published again before they have.
 SETTLE_S = 0.5
-"""After connecting, retained messages come first; nothing is planned or published again before."""
-RESTORE_PATIENCE_S = 10.0
-"""How long a plan of an earlier life is left alone while its devices have not been heard of."""
+# A plan from before a restart is left alone for that long while its devices have not published their presence.
+RESTORE_GRACE_S = 10.0
+# Period after which every stream is planned even if no message has come: telemetry goes stale, cooldowns end.
 REVIEW_EVERY_S = 5.0
-"""Streams are looked at that often even if nothing is heard: telemetry goes stale, patience ends."""
+# Pause after a strategy has raised an exception.
+RETRY_AFTER_S = 5.0
 
 
 class Coordinator:
-    """The state of the planner, and how it changes. Every method returns effects to be performed in order."""
+    """Router of events to the owners of the planner's state. Every public method returns effects in order.
+
+    Attributes:
+        name: of the planner.
+        fleet: devices, links and models.
+        streams: every stream.
+    """
 
     def __init__(self, name: str, strategies: Collection[str], started_at_s: float) -> None:
-        """Know nothing yet.
+        """Start with an empty state.
 
         Args:
             name: of the planner; origin of events, provider of models.
@@ -61,41 +118,46 @@ class Coordinator:
             started_at_s: wall clock.
         """
         self.name = name
-        self.snapshot = FleetSnapshot()
-        self.streams = StreamRecords(name)
-        self._strategies = strategies
+        self.fleet = FleetState()
+        self.streams = StreamStates(name)
+        self._policies = PolicyJudge(self.fleet, self.streams, strategies)
         self._started_at_s = started_at_s
         self._settled_at_s = started_at_s
         self._reviewed_at_s = started_at_s
-        self._measurements: profile_requests.Measurements = {}
-        self._library: set[str] = set()
-        self._field = FieldRecordKeeper()
+
+    @property
+    def snapshot(self) -> FleetSnapshot:
+        """The present view of devices, links, models, streams and policies."""
+        return self.fleet.snapshot
 
     @property
     def due_at_s(self) -> float:
-        """When `tick` and `next_job` have something to do, if nothing is heard before."""
-        planning = max(self._settled_at_s, min(self.streams.due.values(), default=float("inf")))
-        planning = min(planning, self.streams.silence.due_at_s)
-        return min(planning, profile_requests.next_due_s(self._measurements), self._reviewed_at_s + REVIEW_EVERY_S)
+        """Time of the next `tick` or `next_job` that has something to do, if no message comes before."""
+        planning_at_s = max(self._settled_at_s, self.streams.next_due_at_s)
+        review_at_s = self._reviewed_at_s + REVIEW_EVERY_S
+        return min(planning_at_s, self.streams.responses.due_at_s, self.fleet.next_request_at_s, review_at_s)
 
     def restore(self, documents: Iterable[Document], now_s: float) -> None:
-        """Take back what an earlier life has kept."""
-        restored = restore(documents)
+        """Take the state that was written before a restart."""
+        restored = restore(documents, self.name)
         for change in restored.changes:
-            if isinstance(change, FieldRecordRestored):
-                self._field.restored(change)
-            self.snapshot = apply(self.snapshot, change, now_s)
-        self._library |= restored.library
-        self.streams.records.update(restored.records)
-        self.streams.mark_all(now_s)
+            self.fleet.restore(change, now_s)
+        self.streams.restore(restored.states.values())
+        self.streams.replan_all(now_s)
 
     def connected(self, now_s: float) -> None:
-        """Hear retained messages before planning."""
+        """Wait for retained messages before the next job."""
         self._settled_at_s = now_s + SETTLE_S
 
-    def retained(self) -> list[Effect]:
-        """Publish everything that this planner owns on the bus."""
-        return owned(self.snapshot, self._library, self.streams.records)
+    def republished(self) -> list[Effect]:
+        """Return every retained message that this planner owns."""
+        effects = self.fleet.republished()
+        for state in self.streams:
+            declaration = self.snapshot.streams.get(state.name)
+            if declaration is not None:
+                effects.append(retained(topics.stream(state.name), declaration))
+            effects += state.republished()
+        return effects
 
     def handle(self, message: Inbound, now_s: float, *, own: bool = False) -> list[Effect]:
         """Take a message.
@@ -103,203 +165,199 @@ class Coordinator:
         Args:
             message: as decoded.
             now_s: wall clock.
-            own: the planner has published it itself, perhaps in an earlier life.
+            own: the planner has published it itself, perhaps before a restart.
         """
-        effects = self._handle(message, now_s, own)
-        return effects + self.streams.statuses()
+        return self._handle(message, now_s, own) + self.streams.changed_statuses()
 
     def tick(self, now_s: float) -> list[Effect]:
-        """Let time pass: timeouts, measurements that are missing, a look at everything now and then."""
-        effects = self._field.take_due(self.snapshot, now_s)
-        for record in self.streams.records.values():
-            effects += self.streams.advance(record, ep.EpochTicked(), self.snapshot, now_s)
-        for device in self.streams.silence.take_due(now_s):
-            gone = Presence(device=device, state=State.OFFLINE, boot_id=self.snapshot.device(device).boot_id)
-            effects += [retained(topics.presence(device), gone), *self._presence(gone, now_s, "does not answer")]
+        """Take the passing of time: timeouts, requests for profiles, and the periodic review."""
+        effects = self.fleet.write_field_records(now_s)
+        effects += self.streams.advance_all(ep.EpochTicked(), now_s)
+        for device in self.streams.responses.take_due(now_s):
+            offline = Presence(device=device, state=State.OFFLINE, boot_id=self.snapshot.device(device).boot_id)
+            effects += [retained(topics.presence(device), offline), *self._presence(offline, now_s, "does not answer")]
         self.streams.expire_exclusions(now_s)
         if now_s >= self._reviewed_at_s + REVIEW_EVERY_S:
             self._reviewed_at_s = now_s
-            self.streams.mark_all(now_s)
-        self._measurements, due = profile_requests.take_due(self._measurements, now_s)
-        for device, model in due:
-            effects.append(command(topics.commands(device), ProfileModel(manifest=self.snapshot.manifests[model])))
-        return effects + self.streams.statuses()
+            self.streams.replan_all(now_s)
+        effects += self.fleet.request_profiles(now_s)
+        return effects + self.streams.changed_statuses()
 
     def next_job(self, now_s: float) -> tuple[list[Effect], PlanningJob | None]:
-        """Return what is to be solved next, if anything; answers that are known already are acted on at once."""
+        """Return the next problem to solve, if any. Answers that are kept already are concluded at once."""
         effects: list[Effect] = []
         if now_s < self._settled_at_s:
             return effects, None
-        for stream in [stream for stream, at_s in self.streams.due.items() if at_s <= now_s]:
-            if self.streams.due.pop(stream, None) is None:
-                continue
+        for stream in self.streams.take_due(now_s):
             job = self._job(stream, now_s)
-            answer = None if job is None else self.streams.solved_before(job)
-            if job is not None and answer is None:
-                return effects + self.streams.statuses(), job
-            if job is not None and answer is not None:
-                effects += conclude(self.streams, job, answer, self.snapshot, now_s)
-            elif self.streams.records[stream].pending is not None:
-                effects += self._accept(stream, now_s)
-        return effects + self.streams.statuses(), None
+            if job is None:
+                # A policy of a stream that cannot be planned yet cannot be judged either: it is taken as it is.
+                effects += self._policies.accept(stream, now_s)
+                continue
+            answer = self.streams[job.stream].answer_to(job.problem) if job.request is None else None
+            if answer is None:
+                return effects + self.streams.changed_statuses(), job
+            effects += self._conclude(job, answer, now_s)
+        return effects + self.streams.changed_statuses(), None
 
     def answered(self, job: PlanningJob, answer: Answer, now_s: float) -> list[Effect]:
         """Take the answer to a job."""
-        record, plan = self.streams.record(job.stream), answer.plan
-        infeasible = answer.infeasible(job.stream)
         if job.request is None:
-            effects = conclude(self.streams, job, answer, self.snapshot, now_s)
-        elif job.request is not record.pending:
-            effects = []
-        elif infeasible is not None:
-            reasons = tuple(violation.message for violation in infeasible.reasons)
-            effects = self._refuse(job.stream, PolicyRefusal(job.request.revision, reasons), now_s)
-        elif plan is not None and is_tiled(plan):
-            reason = f"strategy {plan.strategy}: {TILED}"
-            effects = self._refuse(job.stream, PolicyRefusal(job.request.revision, (reason,)), now_s)
+            effects = self._conclude(job, answer, now_s)
         else:
-            # The problem with the policy in force is the one that was judged: its answer need not be found again.
-            self.streams.record(job.streams[0]).solved = (job.problem, answer)
-            effects = self._accept(job.stream, now_s)
-        return effects + self.streams.statuses()
+            effects = self._policies.answered(job, answer, now_s)
+        return effects + self.streams.changed_statuses()
 
     def failed(self, job: PlanningJob, reason: str, now_s: float) -> list[Effect]:
-        """A strategy has raised instead of answering."""
+        """Take the exception that a strategy has raised instead of an answer."""
         text = f"stream {', '.join(job.streams)}: strategy {job.policy.strategy} failed: {reason}"
-        effects: list[Effect] = [self.streams.event(EventKind.FAILURE, text, now_s, stream=job.stream)]
-        record = self.streams.record(job.stream)
-        if job.request is not None and job.request is record.pending:
-            effects += self._refuse(job.stream, PolicyRefusal(job.request.revision, (text,)), now_s)
+        effects: list[Effect] = [self._event(EventKind.FAILURE, text, now_s, stream=job.stream)]
+        if job.request is not None and job.request is self.streams[job.stream].policy.request:
+            effects += self._policies.refuse(job.stream, PolicyRefusal(job.request.revision, (text,)), now_s)
         else:
             for stream in job.streams:
-                self.streams.record(stream).infeasible = (text,)
-            self.streams.mark(job.stream, now_s + RETRY_AFTER_S)
-        return effects + self.streams.statuses()
+                self.streams[stream].findings.strategy_failed(text)
+            self.streams.replan(job.stream, now_s + RETRY_AFTER_S)
+        return effects + self.streams.changed_statuses()
 
     def next_survey(self, now_s: float) -> Survey | None:
-        """Return a plan whose thresholds are to be computed, when there is nothing to plan."""
-        return next_survey(self.streams, self.snapshot, now_s) if now_s >= self._settled_at_s else None
+        """Return a plan whose thresholds are to be computed. Called when there is nothing to plan."""
+        return next_survey(self._view(now_s)) if now_s >= self._settled_at_s else None
 
-    def surveyed(self, asked: Survey, found: Alternatives, now_s: float) -> list[Effect]:
+    def surveyed(self, survey: Survey, alternatives: Alternatives, now_s: float) -> list[Effect]:
         """Take the thresholds of a plan."""
-        return surveyed(self.streams, asked, found, self.snapshot, now_s)
+        return self.streams.perform(thresholds_found(survey, alternatives, self._view(now_s)), now_s)
 
     def model_stored(self, manifest: Manifest, now_s: float) -> list[Effect]:
-        """A model's file is in the library: it can be pulled from here."""
-        self._library.add(manifest.model)
-        self.snapshot = apply(self.snapshot, manifest, now_s)
-        self._models_changed(now_s)
-        document = Document(Kind.MANIFEST, manifest.model, manifest.encode())
-        return [Persist(document), retained(topics.manifest(manifest.model), manifest), *self.streams.statuses()]
+        """Take a model whose file has arrived in the library."""
+        effects = self.fleet.model_stored(manifest, now_s)
+        self.streams.replan_all(now_s)
+        return effects + self.streams.changed_statuses()
+
+    def model_failed(self, manifest: Manifest, reason: str, now_s: float) -> list[Effect]:
+        """Announce that a model could not be fetched into the library."""
+        return [self._event(EventKind.FAILURE, f"model {manifest.name} is not in the library: {reason}", now_s)]
+
+    def message_dropped(self, text: str, now_s: float) -> list[Effect]:
+        """Announce that a message could not be decoded."""
+        return [self._event(EventKind.BAD_MESSAGE, text, now_s)]
+
+    def validate(self) -> None:
+        """Check the invariants of all owners, which their classes list. Tests call it after every event.
+
+        Raises:
+            InvariantError: one is broken.
+        """
+        self.fleet.validate()
+        self.streams.validate(self.snapshot)
 
     def _handle(self, message: Inbound, now_s: float, own: bool) -> list[Effect]:
         match message:
-            case Presence():
-                self.streams.silence.heard(message.device)
-                return self._presence(message, now_s)
-            case Preparing() | Ready() | Rejected():
-                self.streams.silence.heard(message.device)
-                return self._answer(message, now_s)
-            case ProfileFailed(device=device, model=model, reason=reason):
-                self._measurements = profile_requests.failed(self._measurements, (device, model), reason)
-                self.streams.mark_all(now_s)
-                text = f"device {device} cannot measure model {model[:12]}: {reason}"
-                return [self.streams.event(EventKind.FAILURE, text, now_s, device=device)]
-            case Telemetry() | Links():
-                self.snapshot = apply(self.snapshot, message, now_s)
-                self.streams.mark_all(now_s)
-            case Profile() | StreamUsage():
-                self.snapshot = apply(self.snapshot, message, now_s)
-                self._models_changed(now_s)
             case Calibration():
-                return self._calibration(message, now_s, own)
-            case ShadowReport():
-                return self._shadow(message, now_s)
+                self.streams.replan_all(now_s)
+                return self.fleet.calibration_seen(message, now_s, own=own)
             case Manifest() | ModelWithdrawn():
-                return self._manifest(message, now_s, own)
+                effects = self.fleet.manifest_seen(message, now_s, own=own)
+                if effects is not None:
+                    self.streams.replan_all(now_s)
+                return effects or []
             case Offer(manifest=manifest, provider=provider):
                 return [FetchModel(manifest.model_copy(update={"provider": self.name}), provider)]
             case StreamDeclaration():
                 return self._declaration(message, now_s, own)
             case PolicyDocument():
-                return self._policy(message, now_s, own)
-            case CommittedPlan():
-                return self._plan_seen(message, now_s)
+                return self._policies.requested(message, now_s, own=own)
+            case CommittedPlan(stream=stream):
+                basis = adopted(message, self.snapshot.policy(stream))
+                return self.streams.perform(self.streams.of(stream).plan_seen(message, basis, now_s), now_s)
             case Question(stream=stream, asker=asker):
-                problem = self.streams.problem(stream, self.snapshot, now_s)
-                answer = explain(message, self.streams.records.get(stream), problem)
-                return [command(topics.explanations(stream, asker), answer)]
-        return []
+                return [command(topics.explanations(stream, asker), self._view(now_s).explanation(message))]
+            case _:
+                return self._from_device(message, now_s)
+
+    def _from_device(self, message: DeviceMessage, now_s: float) -> list[Effect]:
+        match message:
+            case Presence():
+                self.streams.responses.received(message.device)
+                return self._presence(message, now_s)
+            case Preparing() | Ready() | Rejected():
+                self.streams.responses.received(message.device)
+                return self._report(message, now_s)
+            case ProfileFailed(device=device, model=model, reason=reason):
+                self.fleet.profile_failed(device, model, reason)
+                self.streams.replan_all(now_s)
+                text = f"device {device} cannot measure model {model[:12]}: {reason}"
+                return [self._event(EventKind.FAILURE, text, now_s, device=device)]
+            case Telemetry() | Links() | Profile() | StreamUsage():
+                self.fleet.apply(message, now_s)
+                self.streams.replan_all(now_s)
+                return []
+            case ShadowReport():
+                return self._shadow(message, now_s)
 
     def _presence(self, presence: Presence, now_s: float, how_lost: str = "is gone") -> list[Effect]:
         name = presence.device
         before = self.snapshot.devices.get(name)
-        self.snapshot = apply(self.snapshot, presence, now_s)
+        self.fleet.apply(presence, now_s)
         after = self.snapshot.device(name)
         effects: list[Effect] = []
         event: ep.EpochEvent = ep.DeviceLost(name)
         if after.online:
             restarted = before is not None and before.boot_id not in ("", after.boot_id)
             event = ep.DeviceOnline(name, restarted)
+            # A device of which only the monitor was heard before has not been away.
             if before is not None and before.presence_changed_at_s is not None and (restarted or not before.online):
                 text = f"device {name} {'was restarted' if restarted else 'is back'}"
-                effects.append(self.streams.event(EventKind.DEVICE_BACK, text, now_s, device=name))
+                effects.append(self._event(EventKind.DEVICE_BACK, text, now_s, device=name))
         elif before is not None and before.online:
-            effects.append(self.streams.event(EventKind.DEVICE_LOST, f"device {name} {how_lost}", now_s, device=name))
-        for record in self.streams.records.values():
-            effects += self.streams.advance(record, event, self.snapshot, now_s)
+            effects.append(self._event(EventKind.DEVICE_LOST, f"device {name} {how_lost}", now_s, device=name))
+        effects += self.streams.advance_all(event, now_s)
         if not after.online:
-            effects += self.streams.abandon_on(name, self.snapshot, now_s)
-        self._models_changed(now_s)
+            effects += self.streams.abandon_users_of(name, self.snapshot, now_s)
+        self.streams.replan_all(now_s)
         return effects
 
+    def _report(self, report: Preparing | Ready | Rejected, now_s: float) -> list[Effect]:
+        state = self.streams.get(report.stream)
+        event: ep.EpochEvent
+        match report:
+            case Preparing():
+                return []
+            case Ready(device=device, epoch=epoch):
+                event = ep.ReadyFrom(device, epoch)
+            case Rejected(device=device, epoch=epoch, cause=cause, reason=reason):
+                event = ep.RejectedBy(device, epoch, cause, reason)
+        return [] if state is None else self.streams.perform(state.advance(event, now_s), now_s)
+
     def _shadow(self, report: ShadowReport, now_s: float) -> list[Effect]:
-        before, self.snapshot = self.snapshot, apply(self.snapshot, report, now_s)
-        effects: list[Effect] = []
+        before = self.snapshot
+        self.fleet.apply(report, now_s)
+        events: list[Effect] = []
         for stream, text in withdrawn(before, self.snapshot, report):
-            effects.append(self.streams.event(EventKind.CODEC_WITHDRAWN, text, now_s, stream=stream))
-            self.streams.mark(stream, now_s)
-        self._field.note(report, now_s, is_urgent=bool(effects))
-        return self._field.take_due(self.snapshot, now_s) + effects
-
-    def _calibration(self, calibration: Calibration, now_s: float, own: bool) -> list[Effect]:
-        model = calibration.model
-        known, self.snapshot = self.snapshot.shadows, apply(self.snapshot, calibration, now_s)
-        self.streams.mark_all(now_s)
-        effects = self._field.forget(model) if model in known and model not in self.snapshot.shadows else []
-        return effects if own else [*effects, Persist(Document(Kind.CALIBRATION, model, calibration.encode()))]
-
-    def _manifest(self, message: Manifest | ModelWithdrawn, now_s: float, own: bool) -> list[Effect]:
-        in_library = message.model in self._library
-        if isinstance(message, Manifest) and in_library:
-            return []
-        if isinstance(message, ModelWithdrawn) and own:
-            return []
-        self.snapshot = apply(self.snapshot, message, now_s)
-        self._models_changed(now_s)
-        self._library.discard(message.model)
-        return [DeleteDocument(Kind.MANIFEST, message.model)] if in_library else []
+            events.append(self._event(EventKind.CODEC_WITHDRAWN, text, now_s, stream=stream))
+            self.streams.replan(stream, now_s)
+        return self.fleet.shadow_reported(report, now_s, is_urgent=bool(events)) + events
 
     def _declaration(self, message: StreamDeclaration, now_s: float, own: bool) -> list[Effect]:
         stream = message.stream
         known = self.snapshot.streams.get(stream)
+        # An own declaration is news only after the database was lost; the own removal of one never is.
         if (own and (known is not None or not message.model)) or message == known:
             return []
         if not message.model:
-            return self._withdraw(stream, now_s) if known is not None else []
-        record = self.streams.record(stream)
-        record.declared = True
-        self.snapshot = apply(self.snapshot, message, now_s)
-        self._models_changed(now_s)
+            return self._withdraw(message, now_s) if known is not None else []
+        state = self.streams.of(stream)
+        state.declare()
+        self.fleet.apply(message, now_s)
+        self.streams.replan_all(now_s)
         effects: list[Effect] = [Persist(Document(Kind.STREAM, stream, message.encode()))]
-        return effects + self._abandon(record, now_s)
+        return effects + self.streams.perform(state.abandon(now_s), now_s)
 
-    def _withdraw(self, stream: str, now_s: float) -> list[Effect]:
-        record = self.streams.record(stream)
-        self.snapshot = apply(self.snapshot, StreamDeclaration(stream=stream, model="", source="none"), now_s)
-        effects = self.streams.advance(record, ep.Withdraw(), self.snapshot, now_s)
-        self.streams.replace(StreamRecord(ep.Epochs(stream, record.epochs.last_epoch)))
-        self._models_changed(now_s)
+    def _withdraw(self, message: StreamDeclaration, now_s: float) -> list[Effect]:
+        stream = message.stream
+        self.fleet.apply(message, now_s)
+        effects = self.streams.withdraw(stream, now_s)
+        self.streams.replan_all(now_s)
         return [
             DeleteDocument(Kind.STREAM, stream),
             DeleteDocument(Kind.POLICY, stream),
@@ -307,95 +365,40 @@ class Coordinator:
             *(cleared(topic(stream)) for topic in (topics.stream, topics.policy, topics.status)),
         ]
 
-    def _policy(self, message: PolicyDocument, now_s: float, own: bool) -> list[Effect]:
-        stream = message.stream
-        record = self.streams.records.get(stream)
-        if own and (record is not None or not message.payload):
-            return []
-        if not message.payload:
-            return self._reset_policy(stream, now_s) if record is not None and record.policy_document else []
-        request = read_request(message.payload, stream, self.snapshot, self._strategies)
-        if isinstance(request, PolicyRefusal):
-            return self._refuse(stream, request, now_s)
-        record = self.streams.record(stream)
-        if record.policy_document == request_document(request) and record.verdict.revision == request.revision:
-            return []
-        record.pending = request
-        self.streams.mark(stream, now_s)
-        return []
-
-    def _reset_policy(self, stream: str, now_s: float) -> list[Effect]:
-        record = self.streams.record(stream)
-        record.policy_document, record.pending, record.verdict = b"", None, PolicyVerdict()
-        self.snapshot = apply(self.snapshot, PolicySet(stream, None), now_s)
-        self._models_changed(now_s)
-        return [DeleteDocument(Kind.POLICY, stream), *self._abandon(record, now_s)]
-
-    def _accept(self, stream: str, now_s: float) -> list[Effect]:
-        record = self.streams.record(stream)
-        request, record.pending = record.pending, None
-        if request is None:
-            return []
-        changed = request.policy != self.snapshot.policy(stream)
-        record.policy_document = request_document(request)
-        record.verdict = PolicyVerdict(request.revision, reasons=reservations(request.policy, self.snapshot))
-        self.snapshot = apply(self.snapshot, PolicySet(stream, request.policy), now_s)
-        self._models_changed(now_s)
-        text = f"stream {stream}: policy {request.revision} is in force".replace("  ", " ")
-        return [
-            Persist(Document(Kind.POLICY, stream, record.policy_document)),
-            self.streams.event(EventKind.POLICY_ACCEPTED, text, now_s, stream=stream),
-            *(self._abandon(record, now_s) if changed else ()),
-        ]
-
-    def _refuse(self, stream: str, refusal: PolicyRefusal, now_s: float) -> list[Effect]:
-        record = self.streams.record(stream)
-        record.pending = None
-        record.verdict = PolicyVerdict(refusal.revision, accepted=False, reasons=refusal.reasons)
-        self.streams.mark(stream, now_s)
-        text = f"stream {stream}: policy refused, the previous one stays: {'; '.join(refusal.reasons)}"
-        data = {"revision": refusal.revision, "reasons": list(refusal.reasons)}
-        return [
-            Publish(topics.policy(stream), record.policy_document, retain=True),
-            self.streams.event(EventKind.POLICY_REFUSED, text, now_s, stream=stream, data=data),
-        ]
-
-    def _plan_seen(self, plan: CommittedPlan, now_s: float) -> list[Effect]:
-        record = self.streams.record(plan.stream)
-        known = record.epochs.last_epoch
-        if plan.epoch <= known:
-            return []
-        effects = self.streams.advance(record, ep.PlanSeen(plan), self.snapshot, now_s)
-        effects.append(Persist(Document(Kind.EPOCH, plan.stream, str(record.epochs.last_epoch).encode())))
-        if record.epochs.committed is plan:
-            record.in_force = adopted(plan, self.snapshot.policy(plan.stream))
-            effects.append(Persist(Document(Kind.PLAN, plan.stream, plan.encode())))
-            self.streams.mark(plan.stream, now_s)
-        return effects
-
-    def _answer(self, answer: Preparing | Ready | Rejected, now_s: float) -> list[Effect]:
-        record, event = self.streams.records.get(answer.stream), epoch_event(answer)
-        return [] if record is None or event is None else self.streams.advance(record, event, self.snapshot, now_s)
+    def _conclude(self, job: PlanningJob, answer: Answer, now_s: float) -> list[Effect]:
+        self.streams[job.stream].solved(job.problem, answer)
+        return carry_out(conclude(job, answer, self._view(now_s)), self.streams, now_s)
 
     def _job(self, stream: str, now_s: float) -> PlanningJob | None:
-        fellows = group_of(stream, self.snapshot) if self.streams.records[stream].pending is None else (stream,)
-        if any(self._devices_unheard(self.streams.record(fellow), now_s) for fellow in fellows):
-            self.streams.mark(stream, now_s + SETTLE_S)
+        """Return the job that plans a stream; None if it has to wait (its findings say why), or has a proposal."""
+        state = self.streams[stream]
+        group = (stream,) if state.policy.request is not None else group_of(stream, self.snapshot)
+        if any(self._awaits_devices(self.streams[member], now_s) for member in group):
+            self.streams.replan(stream, now_s + SETTLE_S)
             return None
-        return self.streams.job(stream, self.snapshot, self._measurements, now_s)
+        posed = self._view(now_s).job(stream)
+        state.findings.readiness_found(posed.reasons if isinstance(posed, Waiting) else ())
+        if not isinstance(posed, PlanningJob):
+            return None
+        if posed.request is None:
+            self.streams.planned(posed.streams)
+        return posed
 
-    def _devices_unheard(self, record: StreamRecord, now_s: float) -> bool:
-        present = record.in_force
-        if present is None or present.problem is not None or record.pending is not None:
+    def _awaits_devices(self, state: StreamState, now_s: float) -> bool:
+        """Return whether devices of a restored plan have not been heard of yet, shortly after the planner's start.
+
+        Their retained presence may still be on its way. Without them the plan would be replaced for nothing.
+        """
+        present = state.in_force
+        if present is None or present.problem is not None or state.policy.request is not None:
             return False
         unheard = {present.source, *devices_of(present.routes)} - self.snapshot.devices.keys()
-        return bool(unheard) and now_s < self._started_at_s + RESTORE_PATIENCE_S
+        return bool(unheard) and now_s < self._started_at_s + RESTORE_GRACE_S
 
-    def _abandon(self, record: StreamRecord, now_s: float) -> list[Effect]:
-        if record.epochs.proposal is None:
-            return []
-        return self.streams.advance(record, ep.Abandon(), self.snapshot, now_s)
+    def _view(self, now_s: float) -> PlanningView:
+        return PlanningView(
+            self.streams.by_name(), self.streams.exclusions, self.snapshot, self.fleet.measurements, now_s
+        )
 
-    def _models_changed(self, now_s: float) -> None:
-        self._measurements = profile_requests.update(self._measurements, self.snapshot, now_s)
-        self.streams.mark_all(now_s)
+    def _event(self, kind: EventKind, text: str, now_s: float, **details: object) -> Effect:
+        return announcement(self.name, kind, text, now_s, **details)

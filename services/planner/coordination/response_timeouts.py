@@ -1,38 +1,40 @@
-"""Devices that are asked and say nothing: the planner takes them for gone, and says so in their place. Pure.
+"""Devices that were sent a command and have not answered in time.
 
-Presence is retained. A device that dies together with a broker that keeps its retained messages is said to be online
-for ever, since nobody was there to publish its last will. If it is there after all, it hears that it is said to be
-gone, and contradicts.
+Presence is retained by the broker. A device that dies together with such a broker stays "online" there, because no
+connection is left that could publish its last will. The planner therefore declares a silent device offline. A device
+that is alive sees this on its own presence topic and publishes that it is online again.
 """
 
-from dataclasses import dataclass, field
-
+# A device acknowledges a command to prepare at once (`Preparing`), however long the preparation takes.
 ANSWER_WITHIN_S = 4.0
-"""A device says at once that it has heard a command to prepare, however long the preparation takes."""
 
 
-@dataclass(slots=True)
-class Silence:
-    """Who owes an answer since when (planner's clock)."""
+class ResponseTimeouts:
+    """Devices that owe an answer, each with the time of the oldest unanswered command (planner's clock).
 
-    _asked_s: dict[str, float] = field(default_factory=dict, init=False)
+    Only the methods change it. A device is listed from its first unanswered command until any answer or the timeout.
+    """
+
+    def __init__(self) -> None:
+        """Start without any command under way."""
+        self._asked_at_s: dict[str, float] = {}
 
     @property
     def due_at_s(self) -> float:
-        """When the next device will have been silent for too long; infinity if none owes an answer."""
-        return min(self._asked_s.values(), default=float("inf")) + ANSWER_WITHIN_S
+        """Time of the next timeout; infinity if no device owes an answer."""
+        return min(self._asked_at_s.values(), default=float("inf")) + ANSWER_WITHIN_S
 
-    def asked(self, device: str, now_s: float) -> None:
-        """A command has been sent that is answered at once."""
-        self._asked_s.setdefault(device, now_s)
+    def expect(self, device: str, now_s: float) -> None:
+        """Note that a device has been sent a command."""
+        self._asked_at_s.setdefault(device, now_s)
 
-    def heard(self, device: str) -> None:
-        """The device has said something."""
-        self._asked_s.pop(device, None)
+    def received(self, device: str) -> None:
+        """Note that a device has sent a message."""
+        self._asked_at_s.pop(device, None)
 
     def take_due(self, now_s: float) -> list[str]:
-        """Return the devices that have just been silent for too long; they owe nothing any more."""
-        due = [device for device, since_s in self._asked_s.items() if now_s - since_s >= ANSWER_WITHIN_S]
+        """Return the devices whose time is over, and forget them."""
+        due = [device for device, asked_at_s in self._asked_at_s.items() if now_s - asked_at_s >= ANSWER_WITHIN_S]
         for device in due:
-            del self._asked_s[device]
+            del self._asked_at_s[device]
         return due

@@ -1,13 +1,12 @@
-"""From the documents of an earlier life to what a planner knows. Pure."""
+"""State of the planner read from the documents that it wrote before it was restarted."""
 
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from services.planner.coordination import epochs as ep
 from services.planner.coordination.planner_store import Document, Kind
 from services.planner.coordination.shadow_reports import read_record
-from services.planner.coordination.stream_record import PolicyVerdict, StreamRecord
+from services.planner.coordination.stream_state import StreamState
 from services.planner.decisions.candidates import InForce
 from services.planner.problems.policies import PolicyRefusal, parse_request
 from services.planner.problems.snapshot import Change, PolicySet
@@ -17,54 +16,62 @@ from shared.messages.models import Manifest
 from shared.messages.streams import CommittedPlan, StreamDeclaration
 from shared.policy import Policy, QueueDiscipline
 
-logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
+# A calibration replaces records of shadow checks, so it comes before them. A plan is judged under its stream's policy,
+# and takes over an epoch that is not used yet, so it comes between the two.
 _ORDER = (Kind.MANIFEST, Kind.CALIBRATION, Kind.SHADOW, Kind.STREAM, Kind.POLICY, Kind.PLAN, Kind.EPOCH)
 
 
 @dataclass(slots=True)
 class RestoredState:
-    """What an earlier life has kept.
+    """Everything that the documents hold.
 
     Attributes:
-        changes: to be applied to an empty snapshot, in order.
-        library: models whose files are in the library.
-        records: of streams, with plans in force and epochs given out.
+        origin: name of the planner.
+        changes: to be applied to an empty fleet, in order.
+        states: of streams, with policies, plans in force and epochs.
+        policies: in force, by stream.
     """
 
+    origin: str
     changes: list[Change] = field(default_factory=list)
-    library: set[str] = field(default_factory=set)
-    records: dict[str, StreamRecord] = field(default_factory=dict)
+    states: dict[str, StreamState] = field(default_factory=dict)
+    policies: dict[str, Policy] = field(default_factory=dict)
 
-    def record(self, stream: str) -> StreamRecord:
-        """Return a stream's record, made if need be."""
-        return self.records.setdefault(stream, StreamRecord(ep.Epochs(stream)))
+    def state(self, stream: str) -> StreamState:
+        """Return a stream's state, made if its name is new."""
+        return self.states.setdefault(stream, StreamState(stream, self.origin))
 
 
-def restore(documents: Iterable[Document]) -> RestoredState:
-    """Read documents; what cannot be read any more is logged and left out."""
-    restored = RestoredState()
-    policies: dict[str, Policy] = {}
+def restore(documents: Iterable[Document], origin: str) -> RestoredState:
+    """Read documents; those that cannot be read are logged and left out.
+
+    Args:
+        documents: in any order.
+        origin: name of the planner, for the events of the restored streams.
+    """
+    restored = RestoredState(origin)
     for document in sorted(documents, key=lambda each: _ORDER.index(each.kind)):
         try:
-            _read(document, restored, policies)
+            _read(document, restored)
         except (MessageError, ValueError) as error:
-            logger.error("%s %s on disk cannot be read and is left out: %s", document.kind, document.key, error)
+            _LOGGER.error("%s %s on disk cannot be read and is left out: %s", document.kind, document.key, error)
     return restored
 
 
 def adopted(plan: CommittedPlan, policy: Policy) -> InForce:
-    """Return a plan of an earlier life as the one in force; for which problem it was chosen is not known.
+    """Return a plan of an earlier process as the one in force; the problem for which it was chosen is lost.
 
     Args:
         plan: as committed.
-        policy: of its stream, now. The plan counts as judged under it but for the settings that it carries itself: an
-            earlier life may have ended between a new policy and the plan that follows from it.
+        policy: of its stream, now. The plan counts as judged under it, except for the settings that the plan carries
+            itself: the earlier process may have stopped after a new policy and before the plan that follows from it.
     """
-    known = {discipline.value: discipline for discipline in QueueDiscipline}
+    disciplines = {discipline.value: discipline for discipline in QueueDiscipline}
     judged = replace(
         policy,
-        queue=known.get(plan.queue, policy.queue),
+        queue=disciplines.get(plan.queue, policy.queue),
         max_in_flight=plan.max_in_flight,
         retry_limit=plan.retry_limit,
         deadline_ms=plan.deadline_ms,
@@ -72,32 +79,27 @@ def adopted(plan: CommittedPlan, policy: Policy) -> InForce:
     return InForce(plan.epoch, plan.model, plan.source, plan.live, plan.routes, judged, jobs=plan.jobs)
 
 
-def _read(document: Document, restored: RestoredState, policies: dict[str, Policy]) -> None:
+def _read(document: Document, restored: RestoredState) -> None:
     key, value = document.key, document.value
     match document.kind:
         case Kind.MANIFEST:
             restored.changes.append(Manifest.decode(value))
-            restored.library.add(key)
         case Kind.CALIBRATION:
             restored.changes.append(Calibration.decode(value))
         case Kind.SHADOW:
             restored.changes.append(read_record(value))
         case Kind.STREAM:
             restored.changes.append(StreamDeclaration.decode(value))
-            restored.record(key).declared = True
+            restored.state(key).declare()
         case Kind.POLICY:
             request = parse_request(value)
             if isinstance(request, PolicyRefusal):
                 raise ValueError("; ".join(request.reasons))
-            record = restored.record(key)
-            record.policy_document, record.verdict = value, PolicyVerdict(request.revision)
-            policies[key] = request.policy
+            restored.state(key).policy.restored(request.revision, value)
+            restored.policies[key] = request.policy
             restored.changes.append(PolicySet(key, request.policy))
         case Kind.PLAN:
             plan = CommittedPlan.decode(value)
-            record = restored.record(key)
-            record.epochs, _ = ep.advance(record.epochs, ep.PlanSeen(plan), 0.0)
-            record.in_force = adopted(plan, policies.get(key, Policy()))
+            restored.state(key).plan_restored(plan, adopted(plan, restored.policies.get(key, Policy())), 0.0)
         case Kind.EPOCH:
-            record = restored.record(key)
-            record.epochs = record.epochs.at_least(int(value))
+            restored.state(key).epoch_restored(int(value))

@@ -1,61 +1,48 @@
-"""Thresholds of plans in force: when they are computed, and what follows from them. No I/O, no clock."""
+"""Jobs that compute the thresholds of plans in force, and the effects of their results."""
 
 from planning.problem.problem import Problem
 from services.planner.coordination import epochs as ep
-from services.planner.coordination.effects import Effect, retained
-from services.planner.coordination.stream_record import StreamRecord
-from services.planner.coordination.stream_records import StreamRecords
+from services.planner.coordination.effects import Step
+from services.planner.coordination.planning_view import PlanningView
+from services.planner.coordination.stream_state import StreamState
 from services.planner.decisions.damping import recent
-from services.planner.decisions.switching_ranges import Survey, is_news, warm_segments
-from services.planner.problems.snapshot import FleetSnapshot
-from shared.bus import topics
+from services.planner.decisions.switching_ranges import Survey, warm_segments
 from shared.messages.alternatives import Alternatives
 
-SURVEY_EVERY_S = 2.0
-"""Pause between two computations of a plan's thresholds."""
 
-
-def next_survey(streams: StreamRecords, snapshot: FleetSnapshot, now_s: float) -> Survey | None:
-    """Return a plan whose thresholds are to be computed: one in force since its problem has changed.
+def next_survey(view: PlanningView) -> Survey | None:
+    """Start the survey of a plan in force whose problem has changed since its last survey.
 
     Streams that are planned together have none: where one route pays depends on those of the others.
     """
-    for stream, record in streams.records.items():
-        if record.epochs.phase is not ep.EpochPhase.RUNNING or now_s < record.survey_at_s:
+    for state in view.states.values():
+        if state.epochs.phase is not ep.EpochPhase.RUNNING or not state.thresholds.is_due(view.now_s):
             continue
-        problem, plan = streams.problem(stream, snapshot, now_s), record.epochs.committed
-        if not isinstance(problem, Problem) or len(problem.streams) > 1:
-            continue
-        if plan is None or plan.model != problem.streams[0].model:
-            continue
-        busy_shares = streams.circumstances(stream, snapshot, now_s).busy_shares
-        wanted = Survey(plan, problem, busy_shares, recent(record.departures, now_s))
-        if wanted != record.surveyed:
-            record.surveyed, record.survey_at_s = wanted, now_s + SURVEY_EVERY_S
-            return wanted
+        survey = _survey_of(state, view)
+        if survey is not None and state.thresholds.start(survey, view.now_s):
+            return survey
     return None
 
 
-def surveyed(
-    streams: StreamRecords, asked: Survey, alternatives: Alternatives, snapshot: FleetSnapshot, now_s: float
-) -> list[Effect]:
-    """Publish the thresholds of a plan if they are news, and have the next likely segments kept ready."""
-    record = streams.records[asked.plan.stream]
-    manifest = snapshot.manifests.get(asked.plan.model)
-    if record.epochs.committed is not asked.plan or record.epochs.proposal is not None or manifest is None:
+def thresholds_found(survey: Survey, alternatives: Alternatives, view: PlanningView) -> list[Step]:
+    """Publish thresholds that have moved, and keep the segments of the nearest alternatives loaded.
+
+    Thresholds of a plan that is no longer in force, or about to be replaced, are dropped.
+    """
+    state = view.states[survey.plan.stream]
+    manifest = view.snapshot.manifests.get(survey.plan.model)
+    is_current = state.epochs.committed is survey.plan and state.epochs.proposal is None
+    if not is_current or manifest is None:
         return []
-    warm = warm_segments(asked.plan, alternatives, manifest, asked.problem)
-    effects = streams.advance(record, ep.KeepWarm(warm, manifest), snapshot, now_s)
-    if not is_news(record.alternatives, alternatives):
-        return effects
-    record.alternatives = alternatives
-    return [*effects, retained(topics.alternatives(asked.plan.stream), alternatives)]
+    warm = warm_segments(survey.plan, alternatives, manifest, survey.problem)
+    return [*state.advance(ep.KeepWarm(warm, manifest), view.now_s), *state.thresholds.found(alternatives)]
 
 
-def without_thresholds(record: StreamRecord) -> list[Effect]:
-    """Take back the thresholds of a stream that is planned together with others from now on."""
-    known, record.surveyed = record.alternatives, None
-    if known is None or not known.thresholds:
-        return []
-    record.alternatives = known.model_copy(update={"thresholds": ()})
-    return [retained(topics.alternatives(record.epochs.stream), record.alternatives)]
+def _survey_of(state: StreamState, view: PlanningView) -> Survey | None:
+    problem, plan = view.problem(state.name), state.epochs.committed
+    if not isinstance(problem, Problem) or len(problem.streams) > 1:
+        return None
+    if plan is None or plan.model != problem.streams[0].model:
+        return None
+    busy_shares = view.circumstances((state.name,)).busy_shares
+    return Survey(plan, problem, busy_shares, recent(state.departures, view.now_s))

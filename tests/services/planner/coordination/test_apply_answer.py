@@ -11,12 +11,13 @@ from services.planner.decisions.committed_routes import joint_cost
 from services.planner.inbound import PolicyDocument
 from services.planner.problems.planning_jobs import PlanningJob, run_job
 from services.planner.problems.problem_from_snapshot import own_problem
+from services.planner.problems.snapshot import ModelWithdrawn
 from shared.messages.control import Prepare, Ready, Rejected, RejectionCause
 from shared.messages.devices import State
 from shared.messages.events import EventKind, Reroute, RerouteCause
 from shared.messages.streams import PlanRoute
 from tests.support.planner_bench import Bench, commands, events, plans
-from tests.support.planner_fleet import manifest_of
+from tests.support.planner_fleet import MODEL, manifest_of
 from tests.support.planner_world import CAMERAS, PI_MS, SHARED_MS, declaration, link, load, presence, profile
 
 TOTAL = {"objective": "total_delay", "cooldown_ms": 0}
@@ -38,7 +39,7 @@ def demand(bench: Bench, stream: str, policy: object, revision: str = "") -> lis
 
 
 def routes(bench: Bench) -> dict[str, tuple[PlanRoute, ...]]:
-    found = {name: bench.core.streams.records[name].epochs.committed for name in CAMERAS}
+    found = {name: bench.core.streams[name].epochs.committed for name in CAMERAS}
     return {name: plan.routes for name, plan in found.items() if plan is not None}
 
 
@@ -121,7 +122,7 @@ def test_a_rejection_ends_the_proposals_of_all_and_they_are_planned_again_withou
     bench.hear(
         Rejected(device=device, stream=prepare.stream, epoch=prepare.epoch, cause=RejectionCause.ERROR, reason="broken")
     )
-    assert all(bench.core.streams.records[name].epochs.proposal is None for name in CAMERAS)
+    assert all(bench.core.streams[name].epochs.proposal is None for name in CAMERAS)
     done = bench.obey()
     problem = bench.solved[-1]
     assert own_problem(problem, prepare.stream).devices[device].block_ms == {}
@@ -193,7 +194,7 @@ def test_a_deadline_that_one_stream_cannot_keep_any_more_is_told_of_it_alone(ben
     bench.hear(load("server", 20.0))
     bench.obey()
     assert "past the deadline of 150 ms" in bench.status("east").reasons[0]
-    assert bench.core.streams.records["west"].status().reasons == ()
+    assert bench.core.streams["west"].status().reasons == ()
     assert devices(bench) == {name: name for name in CAMERAS}
 
 
@@ -202,7 +203,7 @@ def test_the_queue_discipline_of_the_policy_reaches_every_plan(bench: Bench) -> 
         demand(bench, name, {**TOTAL, "queue": "shortest_job_first"})
     bench.obey()
     for name in CAMERAS:
-        plan = bench.core.streams.records[name].epochs.committed
+        plan = bench.core.streams[name].epochs.committed
         assert plan is not None
         assert plan.queue == "shortest_job_first"
 
@@ -233,7 +234,7 @@ def test_milp_by_policy_shares_the_servers_memory(bench: Bench) -> None:
     assert [stream.name for stream in problem.streams] == list(CAMERAS)
     assert problem.devices["server"].memory_bytes == 4_700_000
     assert sorted(device == "server" for device in devices(bench).values()) == [False, False, True]
-    assert all(bench.core.streams.records[name].status().reasons == () for name in CAMERAS)
+    assert all(bench.core.streams[name].status().reasons == () for name in CAMERAS)
 
 
 def test_a_plan_in_tiles_is_told_of_every_stream(bench: Bench) -> None:
@@ -279,11 +280,11 @@ def test_a_device_that_is_lost_ends_the_proposals_of_streams_planned_with_its_us
     for name in others:
         bench.hear(link(name, "helper", 200.0))
     bench.plan()
-    proposing = [name for name in CAMERAS if bench.core.streams.records[name].epochs.proposal is not None]
+    proposing = [name for name in CAMERAS if bench.core.streams[name].epochs.proposal is not None]
     assert proposing
     assert used not in proposing
     bench.hear(presence("server", State.OFFLINE))
-    assert all(bench.core.streams.records[name].epochs.proposal is None for name in CAMERAS)
+    assert all(bench.core.streams[name].epochs.proposal is None for name in CAMERAS)
     bench.obey()
     assert devices(bench)[used] == used
 
@@ -305,3 +306,15 @@ def test_an_accepted_policy_of_a_group_is_solved_once(bench: Bench) -> None:
     bench.plan()
     assert bench.status("west").policy_revision == "r"
     assert [tuple(stream.name for stream in problem.streams) for problem in bench.solved].count(CAMERAS) == 1
+
+
+def test_an_answer_for_a_model_that_has_been_withdrawn_is_dropped(bench: Bench) -> None:
+    bench.now_s += 100.0
+    bench.hear(load("server", 20.0))
+    _, job = bench.core.next_job(bench.now_s)
+    assert isinstance(job, PlanningJob)
+    answer = run_job(job, bench.solve)
+    bench.hear(ModelWithdrawn(MODEL))
+    assert commands(bench.take(bench.core.answered(job, answer, bench.now_s))) == []
+    bench.plan()
+    assert all("is not in the library" in bench.status(name).reasons[0] for name in CAMERAS)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.planner.coordination.coordinator import RESTORE_PATIENCE_S, SETTLE_S
+from services.planner.coordination.coordinator import RESTORE_GRACE_S, SETTLE_S
 from services.planner.coordination.effects import DeleteDocument, FetchModel, Persist, Publish
 from services.planner.coordination.planner_store import Document, Kind
 from services.planner.coordination.response_timeouts import ANSWER_WITHIN_S
@@ -178,7 +178,7 @@ def test_a_killed_planner_knows_everything_again(running: Bench) -> None:
     running.hear(PolicyDocument("camera", b'{"retry_limit": 5, "revision": "r"}'), Calibration(model=MODEL, samples=1))
     running.obey()
     later = running.reborn()
-    republished = later.take(later.core.retained())
+    republished = later.take(later.core.republished())
     by_topic = {each.topic: each.payload for each in republished if isinstance(each, Publish) and each.retain}
     assert CommittedPlan.decode(by_topic[topics.plan("camera")]).epoch == 2
     expected = {topics.manifest(MODEL), topics.calibration(MODEL), topics.stream("camera"), topics.policy("camera")}
@@ -196,7 +196,7 @@ def test_a_restored_plan_waits_for_its_devices_but_not_for_ever(running: Bench) 
     later = running.reborn()
     later.hear(presence("pi"), profile("pi", PI_MS), manifest_of())
     assert later.obey() == [] or plans(later.effects) == []
-    later.now_s += RESTORE_PATIENCE_S + 1
+    later.now_s += RESTORE_GRACE_S + 1
     assert [stage.device for stage in plans(later.obey())[-1].routes[0].stages] == ["pi"]
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from services.planner.coordination.effects import Effect
-from services.planner.coordination.threshold_jobs import SURVEY_EVERY_S
+from services.planner.coordination.stream_thresholds import SURVEY_EVERY_S
 from services.planner.decisions.switching_ranges import survey
 from services.planner.inbound import PolicyDocument
 from shared.bus import topics

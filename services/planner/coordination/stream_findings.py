@@ -1,0 +1,90 @@
+"""Findings of planning for one stream: what is missing, which constraints cannot be met, what is overloaded."""
+
+from collections.abc import Sequence
+
+from planning.problem.plan import Infeasible
+from services.planner.coordination.effects import Effect, announcement
+from services.planner.coordination.invariants import require
+from shared.messages.events import EventKind
+from shared.messages.streams import StreamState
+
+
+class StreamFindings:
+    """The reasons that the status of one stream gives. Only the methods change them.
+
+    A missing precondition hides constraints that cannot be met, and these hide an overload.
+    """
+
+    def __init__(self, stream: str, origin: str) -> None:
+        """Start without findings.
+
+        Args:
+            stream: name of the stream.
+            origin: name of the planner, for events.
+        """
+        self._stream = stream
+        self._origin = origin
+        self._waiting: tuple[str, ...] = ()
+        self._infeasible: tuple[str, ...] = ()
+        # Kinds and subjects of broken constraints, without figures: noise in a figure causes no second event.
+        self._infeasible_kinds: frozenset[tuple[str, str]] = frozenset()
+        self._overload = ""
+
+    @property
+    def has_overload(self) -> bool:
+        """A device was found not to keep up with the requests."""
+        return bool(self._overload)
+
+    def state(self, *, is_running: bool) -> StreamState:
+        """Return the state that the status gives."""
+        if self._waiting:
+            return StreamState.WAITING
+        if self._infeasible:
+            return StreamState.INFEASIBLE
+        return StreamState.RUNNING if is_running else StreamState.PLANNING
+
+    def reasons(self, *, is_running: bool) -> tuple[str, ...]:
+        """Return the reasons that the status gives."""
+        overload = (self._overload,) if self._overload and is_running else ()
+        return self._waiting or self._infeasible or overload
+
+    def readiness_found(self, reasons: tuple[str, ...]) -> None:
+        """Note what is missing before the stream can be planned; nothing if it can be planned."""
+        self._waiting = reasons
+
+    def strategy_failed(self, reason: str) -> None:
+        """Note that a strategy raised an exception, or returned a plan that executors cannot run."""
+        self._infeasible = (reason,)
+
+    def feasibility_found(self, outcome: Infeasible | None, rejected: Sequence[str], now_s: float) -> list[Effect]:
+        """Note which constraints cannot be met, and announce them if their kinds are new.
+
+        Args:
+            outcome: the strategy's reasons; None if every constraint can be met.
+            rejected: choices that devices have rejected, as text.
+            now_s: planner's clock.
+        """
+        if outcome is None:
+            self._infeasible, self._infeasible_kinds = (), frozenset()
+            return []
+        self._infeasible = (*(violation.message for violation in outcome.reasons), *rejected)
+        known_kinds = self._infeasible_kinds
+        self._infeasible_kinds = frozenset((each.constraint.value, each.subject) for each in outcome.reasons)
+        if known_kinds == self._infeasible_kinds:
+            return []
+        text = f"stream {self._stream}: no plan is possible: {'; '.join(self._infeasible)}"
+        data = {"reasons": list(self._infeasible)}
+        return [announcement(self._origin, EventKind.INFEASIBLE, text, now_s, stream=self._stream, data=data)]
+
+    def overload_found(self, text: str) -> None:
+        """Note which device does not keep up with the requests; nothing if every device does."""
+        self._overload = text
+
+    def validate(self) -> None:
+        """Check that kinds of constraints are noted only together with their texts.
+
+        Raises:
+            InvariantError: they are not.
+        """
+        has_texts = bool(self._infeasible) or not self._infeasible_kinds
+        require(has_texts, f"stream {self._stream}", "constraint kinds are noted with their texts")
