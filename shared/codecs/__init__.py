@@ -1,4 +1,4 @@
-"""Encodings of feature maps: what crosses the network instead of the raw tensor."""
+"""Codecs: encodings in which feature maps travel instead of raw tensors."""
 
 from shared.codecs.codec import Codec
 from shared.codecs.errors import CodecError

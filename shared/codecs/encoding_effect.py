@@ -1,4 +1,4 @@
-"""What an encoding does to the answer: outputs of a run with encoded feature maps against those of the plain run."""
+"""Effect of an encoding on a model's outputs, compared with a run with raw feature maps."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,18 +8,19 @@ import numpy as np
 
 from shared.codecs.spec import Array
 
+# Number of best classes that are compared.
 TOP: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class EncodingEffect:
-    """The effect on one input's outputs, or the worst and the mean over several.
+    """The effect on the outputs for one input, or the worst errors and mean agreements over several inputs.
 
     Attributes:
         max_abs_error: largest difference of an output value.
         max_relative_error: largest difference divided by the largest value (absolute) of that output.
-        top1_agreement: share of the samples that keep their best class; None if the model is no classifier.
-        top5_agreement: mean share of the five best classes that stay among the five best.
+        top1_agreement: share of the inputs that keep their best class; none unless the model is a classifier.
+        top5_agreement: mean share of the five best classes that stay among the five best; none likewise.
     """
 
     max_abs_error: float = 0.0
@@ -29,7 +30,7 @@ class EncodingEffect:
 
 
 def is_classification(outputs: Mapping[str, Array]) -> bool:
-    """Whether the outputs look like a classifier's: one tensor, one row of more numbers than `TOP`."""
+    """Return whether the outputs are those of a classifier: one tensor with one row of more than `TOP` numbers."""
     if len(outputs) != 1:
         return False
     (scores,) = outputs.values()
@@ -37,20 +38,25 @@ def is_classification(outputs: Mapping[str, Array]) -> bool:
 
 
 def effect_on(reference: Mapping[str, Array], outputs: Mapping[str, Array]) -> EncodingEffect:
-    """Compare one input's outputs with those of the plain run.
+    """Compare the outputs for one input with those of the run with raw feature maps.
 
-    A value that is not finite where the reference's is counts as an error of the largest float.
+    A value that is not finite where the reference is finite counts as an error of the largest float.
+
+    Args:
+        reference: outputs of the raw run, by name.
+        outputs: outputs of the encoded run, of the same names and shapes.
     """
     absolute = relative = 0.0
     for name, expected in reference.items():
         if expected.size == 0:
             continue
-        wanted = expected.astype(np.float64)
+        exact = expected.astype(np.float64)
         with np.errstate(invalid="ignore"):
-            difference = np.abs(outputs[name].astype(np.float64) - wanted)
+            difference = np.abs(outputs[name].astype(np.float64) - exact)
         difference[np.isnan(difference)] = np.finfo(np.float64).max
+        # Equal infinities differ by NaN, which the line above has turned into an error.
         difference[outputs[name] == expected] = 0
-        error, scale = float(difference.max()), float(np.abs(wanted).max())
+        error, scale = float(difference.max()), float(np.abs(exact).max())
         absolute = max(absolute, error)
         relative = max(relative, error / scale if scale > 0 else float(error > 0))
     if not is_classification(reference):
@@ -61,10 +67,10 @@ def effect_on(reference: Mapping[str, Array], outputs: Mapping[str, Array]) -> E
 
 
 def overall_effect(effects: Iterable[EncodingEffect]) -> EncodingEffect:
-    """Return the largest errors and the mean agreements of several samples.
+    """Return the largest errors and the mean agreements over several inputs.
 
     Raises:
-        ValueError: there are no samples.
+        ValueError: `effects` is empty.
     """
     samples = tuple(effects)
     if not samples:
@@ -78,7 +84,10 @@ def overall_effect(effects: Iterable[EncodingEffect]) -> EncodingEffect:
 
 
 def ranking(outputs: Mapping[str, Array]) -> Array:
-    """Return a classifier's classes, best first; equal scores in the order of the classes, what is no number last."""
+    """Return the classes of a classifier, best first: an array of indices [classes].
+
+    Equal scores keep the order of the classes; NaN comes last.
+    """
     (scores,) = outputs.values()
     flat = scores.reshape(-1).astype(np.float64)
     order: Array = np.argsort(-np.nan_to_num(flat, nan=-np.inf), kind="stable")
@@ -91,5 +100,5 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def _bounded(value: float) -> float:
-    """Keep a number that JSON and messages can hold."""
+    """Return a finite number, which JSON and messages can hold."""
     return min(value, float(np.finfo(np.float64).max))

@@ -1,5 +1,5 @@
-"""The one error of the codecs."""
+"""The error of the codecs."""
 
 
 class CodecError(ValueError):
-    """A tensor that a codec cannot carry, or a payload that is not what its header claims: why, in one line."""
+    """A codec cannot encode the tensor, or a payload does not fit its header; the message is one line."""

@@ -1,4 +1,4 @@
-"""The codecs that a process knows, by their names on the wire."""
+"""Registry of codecs by their names on the wire: built-in ones, and those of installed packages."""
 
 import logging
 import re
@@ -11,21 +11,22 @@ from shared.codecs.errors import CodecError
 from shared.codecs.staged import ZSTD_SUFFIX, StagedCodec, ZstdCodec, builtin_codecs
 from shared.codecs.zstd import Zstd
 
-logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP: Final = "segue.codecs"
 RAW: Final = "raw"
+# Bounds the preamble, whose length of the name is one byte, and keeps names free of separators.
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}(\+[a-z0-9_-]{1,20}){0,2}\Z")
 
 
 class CodecRegistry(Mapping[str, Codec]):
-    """A read-only map from names to codecs."""
+    """An immutable map from names to codecs, in the order of registration."""
 
     def __init__(self, codecs: Iterable[Codec]) -> None:
         """Make a registry of `codecs`.
 
         Raises:
-            ValueError: a name is taken twice, or cannot go on the wire.
+            ValueError: two codecs share a name, or a name is not valid on the wire.
         """
         table: dict[str, Codec] = {}
         for codec in codecs:
@@ -45,14 +46,14 @@ class CodecRegistry(Mapping[str, Codec]):
         return iter(self._table)
 
     def __len__(self) -> int:
-        """Number of codecs."""
+        """Return the number of codecs."""
         return len(self._table)
 
     def find(self, name: str) -> Codec:
         """Return the codec called `name`.
 
         Raises:
-            CodecError: there is none.
+            CodecError: no codec has this name.
         """
         codec = self._table.get(name)
         if codec is None:
@@ -60,10 +61,12 @@ class CodecRegistry(Mapping[str, Codec]):
         return codec
 
     def distortion(self, name: str) -> str:
-        """Name what decides a codec's effect on the answer: codecs with the same distortion restore the same numbers.
+        """Return the name of a codec's distortion; codecs with the same distortion restore the same numbers.
+
+        Calibration and shadow checks measure each distortion once, since the packing of the numbers has no effect.
 
         Raises:
-            CodecError: there is no such codec.
+            CodecError: no codec has this name.
         """
         codec = self.find(name)
         if codec.lossless:
@@ -74,10 +77,10 @@ class CodecRegistry(Mapping[str, Codec]):
 
 
 def make_registry(extra: Iterable[Codec] = ()) -> CodecRegistry:
-    """Return the built-in codecs and `extra`, each of which is there with zstd behind it as well.
+    """Return a registry of the built-in codecs and of `extra`, each also with the suffix `+zstd`.
 
     Raises:
-        ValueError: a name is taken twice, or cannot go on the wire.
+        ValueError: two codecs share a name, or a name is not valid on the wire.
     """
     zstd = Zstd()
     added = [codec for plain in extra for codec in (plain, ZstdCodec(plain, zstd))]
@@ -85,10 +88,13 @@ def make_registry(extra: Iterable[Codec] = ()) -> CodecRegistry:
 
 
 def load_registry(points: Iterable[EntryPoint] | None = None) -> CodecRegistry:
-    """Return the built-in codecs and those that installed packages offer as entry points `segue.codecs`.
+    """Return a registry of the built-in codecs and of those that installed packages offer.
 
-    An entry point names a function without arguments, or a class, that makes a codec. One that cannot be loaded, is
-    no codec, or whose name is taken is reported and left out.
+    A package offers a codec as an entry point of the group `segue.codecs`, which names a class or a function without
+    arguments that makes it. A codec that cannot be loaded, is no `Codec`, or has a name in use is logged and left out.
+
+    Args:
+        points: entry points to load; none for those of all installed packages.
     """
     extra: list[Codec] = []
     taken = {codec.name for codec in builtin_codecs()}
@@ -96,14 +102,14 @@ def load_registry(points: Iterable[EntryPoint] | None = None) -> CodecRegistry:
         try:
             codec = point.load()()
         except Exception:
-            logger.exception("the codec %s of %s cannot be loaded", point.name, point.value)
+            _LOGGER.exception("the codec %s of %s cannot be loaded", point.name, point.value)
             continue
         if (
             not isinstance(codec, Codec)
             or not _NAME.match(codec.name)
             or {codec.name, codec.name + ZSTD_SUFFIX} & taken
         ):
-            logger.error("the codec %s of %s is no codec, or its name is taken", point.name, point.value)
+            _LOGGER.error("the codec %s of %s is no codec, or its name is taken", point.name, point.value)
             continue
         taken |= {codec.name, codec.name + ZSTD_SUFFIX}
         extra.append(codec)

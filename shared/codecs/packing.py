@@ -1,7 +1,11 @@
-"""How the parts of a represented tensor become bytes: dense, two to a byte, or without their zeros."""
+"""Packings of a represented tensor into bytes: dense, two values to a byte, or without zeros.
+
+All numbers are little-endian, and elements are in row-major order. Unpacking checks every field before it allocates
+the elements: it refuses scales that make values infinite, zero points beyond the largest integer, and padding bits.
+"""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -9,12 +13,13 @@ from shared.codecs.errors import CodecError
 from shared.codecs.representation import check_halves, check_scales
 from shared.codecs.spec import Array, Buffer, TensorSpec, as_bytes
 
-_SCALE_BYTES = 2
-_ZERO_BYTES = 1
+# A scale travels as bfloat16: the upper half of a float32, with 8 bits of exponent and 7 of mantissa.
+_SCALE_BYTES: Final = 2
+_ZERO_BYTES: Final = 1
 
 
 class Packing(Protocol):
-    """Parts to bytes and back, exactly."""
+    """A reversible mapping from the parts of a representation to bytes."""
 
     def pack(self, parts: Sequence[Array], spec: TensorSpec) -> list[Buffer]:
         """Return the pieces of the body."""
@@ -23,21 +28,22 @@ class Packing(Protocol):
         """Return the least and the largest size of a body, in bytes."""
 
     def unpack(self, body: memoryview, spec: TensorSpec) -> tuple[Array, ...]:
-        """Return the parts; `body` keeps to `size_bounds`.
+        """Return the parts of a body whose size is within `size_bounds`.
 
         Raises:
-            CodecError: the body is not one that `pack` could have made.
+            CodecError: `pack` cannot have made this body.
         """
 
 
 class Dense:
-    """One part, its elements one after the other, in the type `dtype`, or the tensor's own.
+    """One part, its elements in sequence, of the type `dtype` or of the tensor's own.
 
-    Halves that stand for other numbers are finite; a tensor of halves may hold what it wants.
+    Halves that represent another type are finite, because the representation refuses other values. A tensor of type
+    float16 may hold infinities and NaN.
     """
 
     def __init__(self, dtype: np.dtype[Any] | None = None) -> None:
-        """Pack elements of `dtype`; None means the tensor's own type."""
+        """Pack elements of `dtype`; none for the tensor's own type."""
         self._dtype = dtype
 
     def pack(self, parts: Sequence[Array], spec: TensorSpec) -> list[Buffer]:
@@ -45,7 +51,7 @@ class Dense:
         return [as_bytes(parts[0])]
 
     def size_bounds(self, spec: TensorSpec) -> tuple[int, int]:
-        """Exactly the elements."""
+        """Return the size of the elements, twice."""
         size_bytes = spec.elements * (self._dtype or spec.dtype).itemsize
         return size_bytes, size_bytes
 
@@ -53,7 +59,7 @@ class Dense:
         """Return a view of the elements.
 
         Raises:
-            CodecError: a truth value is neither 0 nor 1, or a half that stands for another number is not finite.
+            CodecError: a boolean is neither 0 nor 1, or a half that represents another type is not finite.
         """
         dtype = self._dtype or spec.dtype
         values = np.frombuffer(body, dtype=np.uint8 if dtype == np.bool_ else dtype.newbyteorder("<"))
@@ -67,17 +73,17 @@ class Dense:
 
 
 class Bytewise:
-    """Scales (bfloat16), zero points (uint8), integers (uint8)."""
+    """Scales [channels] (bfloat16), zero points [channels] (uint8), integers [elements] (uint8)."""
 
     largest = 255
 
     def pack(self, parts: Sequence[Array], spec: TensorSpec) -> list[Buffer]:
-        """Return the parts one after the other."""
+        """Return the parts in sequence."""
         scales, zeros, integers = parts
         return [pack_scales(scales), as_bytes(zeros), as_bytes(integers)]
 
     def size_bounds(self, spec: TensorSpec) -> tuple[int, int]:
-        """Three bytes per channel, one per element."""
+        """Return three bytes per channel and one per element, twice."""
         size_bytes = scale_block_bytes(spec) + spec.elements
         return size_bytes, size_bytes
 
@@ -88,12 +94,19 @@ class Bytewise:
 
 
 class Nibbles:
-    """Scales, zero points, and integers of four bits: byte k holds element k below, element k + half above."""
+    """Scales and zero points as in `Bytewise`, and integers of four bits, two to a byte.
+
+    Byte k holds element k in its lower half and element k + ceil(elements / 2) in its upper half. Each half of the
+    tensor is thus one contiguous array operation.
+    """
 
     largest = 15
 
     def pack(self, parts: Sequence[Array], spec: TensorSpec) -> list[Buffer]:
-        """Return the parts one after the other; integers past 15 become 15."""
+        """Return the parts in sequence; integers above 15 become 15.
+
+        An ONNX graph quantises to eight bits only, and leaves this limit to the packing.
+        """
         scales, zeros, integers = parts
         half = (spec.elements + 1) // 2
         flat = np.minimum(integers.reshape(-1), np.uint8(self.largest))
@@ -102,7 +115,7 @@ class Nibbles:
         return [pack_scales(scales), as_bytes(np.minimum(zeros, np.uint8(self.largest))), as_bytes(packed)]
 
     def size_bounds(self, spec: TensorSpec) -> tuple[int, int]:
-        """Three bytes per channel, one per two elements."""
+        """Return three bytes per channel and one per two elements, twice."""
         size_bytes = scale_block_bytes(spec) + (spec.elements + 1) // 2
         return size_bytes, size_bytes
 
@@ -120,19 +133,22 @@ class Nibbles:
 
 
 class Sparse:
-    """Scales, zero points, a bit per element that is set where the integer is not its zero point, and the rest."""
+    """Scales and zero points as in `Bytewise`, a bitmap of the elements that are not zero, and their integers.
+
+    A bit is set where the integer differs from the zero point of its channel; the first element is the highest bit.
+    """
 
     largest = 255
 
     def pack(self, parts: Sequence[Array], spec: TensorSpec) -> list[Buffer]:
-        """Return the parts one after the other, without the integers that stand for zero."""
+        """Return the parts in sequence, without the integers that represent zero."""
         scales, zeros, integers = parts
         grouped = integers.reshape(spec.grouped_shape)
         present = grouped != zeros[:, None]
         return [pack_scales(scales), as_bytes(zeros), as_bytes(np.packbits(present)), as_bytes(grouped[present])]
 
     def size_bounds(self, spec: TensorSpec) -> tuple[int, int]:
-        """Three bytes per channel, a bit per element, up to a byte per element."""
+        """Return three bytes per channel and one bit per element, without and with one byte per element."""
         least = scale_block_bytes(spec) + (spec.elements + 7) // 8
         return least, least + spec.elements
 
@@ -154,20 +170,20 @@ class Sparse:
 
 
 def scale_block_bytes(spec: TensorSpec) -> int:
-    """Size of the scales and zero points of a tensor."""
+    """Return the size of the scales and zero points of a tensor, in bytes."""
     return spec.channels * (_SCALE_BYTES + _ZERO_BYTES)
 
 
 def pack_scales(scales: Array) -> memoryview:
-    """Return the upper halves of float32 scales that are bfloat16 values."""
+    """Return float32 scales, whose values bfloat16 represents exactly, as the bytes of bfloat16 numbers."""
     return as_bytes((scales.view(np.uint32) >> np.uint32(16)).astype(np.uint16))
 
 
 def unpack_scales(body: memoryview, spec: TensorSpec, largest: int) -> tuple[Array, Array, memoryview]:
-    """Return scales, zero points, and what follows them.
+    """Return scales float32 [channels], zero points uint8 [channels], and the rest of the body.
 
     Raises:
-        CodecError: a scale is not finite, not positive or too large, or a zero point is.
+        CodecError: a scale is not finite, not positive or too large, or a zero point exceeds `largest`.
     """
     channels = spec.channels
     split, stop = channels * _SCALE_BYTES, scale_block_bytes(spec)

@@ -1,49 +1,53 @@
-"""What lossy codecs do to numbers: a tensor becomes parts, in numpy here or in an ONNX graph of the same meaning."""
+"""Representations of a tensor's values as parts that a packing turns into bytes.
 
-from typing import Protocol
+This is the reference in numpy. `shared.model.onnx_file.codec_graph` does the same in ONNX operators, bit for bit.
+"""
+
+from typing import Final, Protocol
 
 import numpy as np
 
 from shared.codecs.errors import CodecError
 from shared.codecs.spec import Array, TensorSpec
 
-TINY_SCALE = np.float32(2.0**-100)
-"""A channel whose values span less than this many steps of 255 (15) is encoded as zeros."""
-HEADROOM = np.float32(1 + 2.0**-8)
-"""Scales grow by this before they are rounded, so that rounding makes none too small for its channel."""
-_BFLOAT16_BITS = np.uint32(0xFFFF0000)
+# A channel whose range is less than 255 (15) times this is encoded as zeros.
+TINY_SCALE: Final = np.float32(2.0**-100)
+# bfloat16 has 8 significant bits, so rounding lowers a scale by a factor of 1 + 2^-8 at most. Scales grow by this
+# factor first, so that no rounded scale is too small for the range of its channel.
+HEADROOM: Final = np.float32(1 + 2.0**-8)
+_BFLOAT16_BITS: Final = np.uint32(0xFFFF0000)
 
 
 class Representation(Protocol):
-    """How the numbers of a tensor are represented. What a codec does to the answer depends on this alone."""
+    """A representation of a tensor's values. It alone decides a codec's effect on a model's outputs."""
 
     @property
     def name(self) -> str:
-        """The name, as in a codec's name."""
+        """Name, the first part of a codec's name."""
 
     @property
     def lossless(self) -> bool:
-        """Whether `restore` gives back the very same tensor."""
+        """Whether `restore` returns exactly the same tensor."""
 
     def supports(self, spec: TensorSpec) -> bool:
-        """Whether tensors like this can be represented."""
+        """Return whether tensors of this type can be represented."""
 
     def represent(self, tensor: Array) -> tuple[Array, ...]:
-        """Turn a tensor into parts.
+        """Return the parts of a tensor.
 
         Raises:
-            CodecError: it has values that cannot be represented.
+            CodecError: the tensor has values that cannot be represented.
         """
 
     def accept(self, computed: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Check what a graph computed in place of `represent`, and return the parts.
+        """Check the outputs of a graph that replaces `represent`, and return the parts.
 
         Raises:
             CodecError: the tensor has values that cannot be represented.
         """
 
     def restore(self, parts: tuple[Array, ...], spec: TensorSpec) -> Array:
-        """Turn parts into a tensor."""
+        """Return the tensor that the parts represent."""
 
 
 class Identity:
@@ -53,7 +57,7 @@ class Identity:
     lossless = True
 
     def supports(self, spec: TensorSpec) -> bool:
-        """Every tensor."""
+        """Return true for every tensor."""
         return True
 
     def represent(self, tensor: Array) -> tuple[Array, ...]:
@@ -70,20 +74,24 @@ class Identity:
 
 
 class HalfPrecision:
-    """IEEE 754 binary16, rounded to nearest even. Relative error up to 2^-11, absolute up to 2^-25 near zero."""
+    """IEEE 754 binary16 (11 significant bits), rounded to nearest even.
+
+    The relative error is 2^-11 at most. Below 2^-14, where numbers are subnormal multiples of 2^-24, the absolute error
+    is 2^-25 at most.
+    """
 
     name = "float16"
     lossless = False
 
     def supports(self, spec: TensorSpec) -> bool:
-        """Floating-point tensors."""
+        """Return true for floating-point tensors."""
         return spec.is_float
 
     def represent(self, tensor: Array) -> tuple[Array, ...]:
-        """Return the values as binary16.
+        """Return the values as binary16, in the shape of the tensor.
 
         Raises:
-            CodecError: a value is not finite, or beyond 65504.
+            CodecError: a value is not finite, or its magnitude exceeds 65504.
         """
         with np.errstate(over="ignore"):
             halves = tensor.astype(np.float16)
@@ -93,7 +101,7 @@ class HalfPrecision:
         """Check and return the halves.
 
         Raises:
-            CodecError: a value is not finite, or beyond 65504.
+            CodecError: a value is not finite, or its magnitude exceeds 65504.
         """
         check_halves(computed[0])
         return computed
@@ -106,9 +114,11 @@ class HalfPrecision:
 class Quantised:
     """Unsigned integers with a scale and a zero point per channel: value = scale x (integer - zero point).
 
-    The range of a channel always includes zero, which is represented exactly. A scale is the range / 255 (15), up to
-    1/128 larger: a bfloat16 number, which costs two bytes. An error is at most one step, that is the scale. These
-    are the operators QuantizeLinear and DequantizeLinear of ONNX, so that a graph computes the same bytes.
+    The range of a channel always includes zero, which is represented exactly. A scale is the range / 255 (15), at most
+    1/128 larger, and a bfloat16 number. The error of a value is one step (the scale) at most. The formulas are those of
+    the ONNX operators QuantizeLinear and DequantizeLinear, so that a graph computes the same bytes. The scheme is the
+    affine quantisation of Jacob et al., "Quantization and training of neural networks for efficient
+    integer-arithmetic-only inference", CVPR 2018, equation 1.
     """
 
     lossless = False
@@ -124,14 +134,14 @@ class Quantised:
         return (1 << self.bits) - 1
 
     def supports(self, spec: TensorSpec) -> bool:
-        """Floating-point tensors."""
+        """Return true for floating-point tensors."""
         return spec.is_float
 
     def represent(self, tensor: Array) -> tuple[Array, ...]:
         """Return scales float32 [channels], zero points uint8 [channels] and integers uint8 [shape].
 
         Raises:
-            CodecError: a value is not finite, or the range is too wide for float32.
+            CodecError: a value is not finite, or the range of a channel exceeds float32.
         """
         spec = TensorSpec.of(tensor)
         with np.errstate(over="ignore"):
@@ -143,8 +153,10 @@ class Quantised:
         with np.errstate(over="ignore"):
             scales = to_bfloat16((high - low) / np.float32(self.largest) * HEADROOM)
         check_scales(scales, self.largest)
+        # A step of 1 turns all values of such a channel to zero.
         scales[scales < TINY_SCALE] = 1
         zeros = np.clip(np.rint(-low / scales), 0, self.largest).astype(np.uint8)
+        # In place, since feature maps are large: round(value / scale) + zero point, clipped, as QuantizeLinear does.
         levels = values / scales[:, None]
         np.rint(levels, out=levels)
         levels += zeros[:, None]
@@ -152,12 +164,12 @@ class Quantised:
         return scales, zeros, levels.astype(np.uint8).reshape(spec.shape)
 
     def accept(self, computed: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Check scales, zero points, integers and the sum of each channel, and return all but the sums.
+        """Check scales, zero points, integers and the sum of each channel; return all but the sums.
 
-        The sums tell whether every value was finite.
+        A sum is not finite if one of its values is not, which the integers alone would hide.
 
         Raises:
-            CodecError: a value is not finite, or the range is too wide for float32.
+            CodecError: a value is not finite, or the range of a channel exceeds float32.
         """
         scales, zeros, integers, sums = computed
         check_finite(sums)
@@ -170,6 +182,7 @@ class Quantised:
         values = integers.reshape(spec.grouped_shape).astype(np.float32)
         values -= zeros[:, None]
         values *= scales[:, None]
+        # A step may exceed the largest half, and must not make it infinite.
         if spec.dtype == np.float16:
             bound = np.finfo(np.float16).max
             np.clip(values, -bound, bound, out=values)
@@ -177,34 +190,39 @@ class Quantised:
 
 
 def to_bfloat16(values: Array) -> Array:
-    """Round finite or infinite float32 values to the nearest even bfloat16 value, still as float32."""
+    """Round float32 values, NaN excepted, to bfloat16 (nearest, ties to even); the result is float32.
+
+    A bfloat16 number is the upper half of a float32. Adding 0x7FFF, and one more if the lowest kept bit is 1, carries
+    into the upper half exactly where rounding is upwards; cutting the lower half off completes it.
+    """
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
     rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
     return (rounded & _BFLOAT16_BITS).view(np.float32)
 
 
 def check_finite(values: Array) -> None:
-    """Refuse what no integer and no half can represent.
+    """Check that all values are finite.
 
     Raises:
-        CodecError: a value is infinite or not a number.
+        CodecError: a value is infinite or NaN.
     """
     if not np.isfinite(values).all():
         raise CodecError("the tensor has values that are not finite")
 
 
 def check_halves(halves: Array) -> None:
-    """Refuse binary16 values that are not finite.
+    """Check that all binary16 values are finite.
 
     Raises:
-        CodecError: there is one.
+        CodecError: a value is infinite or NaN.
     """
+    # Infinities and NaN have all bits of the exponent (10 to 14) set. Comparing integers is faster than isfinite.
     if halves.size and (halves.view(np.uint16) & np.uint16(0x7FFF)).max() >= 0x7C00:
         raise CodecError("the tensor has values that are not finite in float16")
 
 
 def check_scales(scales: Array, largest: int) -> None:
-    """Refuse scales with which an integer could become infinite.
+    """Check that every scale times `largest` is finite and not negative.
 
     Raises:
         CodecError: a scale is not finite, is negative, or is too large.

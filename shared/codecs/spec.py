@@ -1,4 +1,4 @@
-"""A tensor's description as a header gives it, checked before any memory is allocated for it."""
+"""Descriptions of tensors from headers, checked before memory is allocated."""
 
 import math
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from shared.codecs.errors import CodecError
 Array = NDArray[Any]
 Buffer = bytes | bytearray | memoryview
 
+# Largest raw size of a tensor, unless a caller sets another limit.
 MAX_TENSOR_BYTES: Final = 512 * 1024 * 1024
-"""No tensor may be larger, unless the caller says so."""
 MAX_RANK: Final = 16
 CHANNEL_AXIS: Final = 1
+# With fewer elements per channel, separate scales would take more bytes than their precision is worth.
 MIN_CHANNEL_ELEMENTS: Final = 16
-"""With fewer elements per channel, a scale for each channel would cost more than it gives."""
 
 _DTYPES: Final = (
     *("float64", "float32", "float16"),
@@ -36,12 +36,12 @@ class TensorSpec:
 
     @classmethod
     def read(cls, dtype: str, shape: Sequence[int], *, limit_bytes: int = MAX_TENSOR_BYTES) -> "TensorSpec":
-        """Check what a header says of a tensor.
+        """Return the description in a header, after checking it.
 
         Args:
             dtype: numpy's name of the element type.
-            shape: dimensions, none negative.
-            limit_bytes: largest raw size that is accepted.
+            shape: sizes of the dimensions, not negative.
+            limit_bytes: largest accepted raw size.
 
         Raises:
             CodecError: the element type is unknown, or the shape is malformed or too large.
@@ -51,13 +51,14 @@ class TensorSpec:
         if len(shape) > MAX_RANK or any(type(size) is not int or size < 0 for size in shape):
             raise CodecError(f"{str(list(shape[:MAX_RANK]))[:200]} is no shape")
         spec = cls(np.dtype(dtype), tuple(shape))
+        # A dimension of 0 makes the size 0, so the dimensions are bounded separately.
         if spec.size_bytes > limit_bytes or any(size > limit_bytes for size in shape):
             raise CodecError(f"a tensor of {spec.size_bytes} bytes is declared; at most {limit_bytes} are accepted")
         return spec
 
     @classmethod
     def of(cls, tensor: Array) -> "TensorSpec":
-        """Describe `tensor`.
+        """Return the description of `tensor`.
 
         Raises:
             CodecError: no codec carries its element type.
@@ -66,12 +67,12 @@ class TensorSpec:
 
     @property
     def elements(self) -> int:
-        """Number of elements; 1 for a tensor of no dimensions."""
+        """Number of elements; 1 for a tensor without dimensions."""
         return math.prod(self.shape)
 
     @property
     def size_bytes(self) -> int:
-        """Size of the raw tensor."""
+        """Size of the raw tensor in bytes."""
         return self.elements * self.dtype.itemsize
 
     @property
@@ -81,9 +82,9 @@ class TensorSpec:
 
     @property
     def channels(self) -> int:
-        """How many scales the tensor has: one per index of axis 1 of a feature map, otherwise one in all.
+        """Number of scales of the tensor: one for each index of axis 1 of a feature map, and one for other tensors.
 
-        A feature map has at least three dimensions, and at least `MIN_CHANNEL_ELEMENTS` elements per channel.
+        A feature map has three dimensions or more, and at least `MIN_CHANNEL_ELEMENTS` elements per channel.
         """
         if len(self.shape) < 3:
             return 1
@@ -92,18 +93,18 @@ class TensorSpec:
 
     @property
     def grouped_shape(self) -> tuple[int, int, int]:
-        """The shape with everything before and after the channels flattened: (outer, channels, inner)."""
+        """The shape with the axes before and after the channels flattened: (outer, channels, inner)."""
         channels = self.channels
         outer = self.shape[0] if channels > 1 else 1
         return outer, channels, self.elements // (outer * channels) if outer else 0
 
 
 def as_bytes(array: Array) -> memoryview:
-    """View the elements of a contiguous array as bytes, little-endian; only other byte orders are copied."""
+    """Return the elements as little-endian bytes; copies only other byte orders and arrays that are not contiguous."""
     ordered = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     return ordered.reshape(-1).view(np.uint8).data
 
 
 def gather(pieces: Sequence[Buffer]) -> bytes:
-    """Join buffers of single bytes into one."""
+    """Concatenate buffers of single bytes."""
     return b"".join(pieces)

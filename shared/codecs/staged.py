@@ -1,4 +1,4 @@
-"""The built-in codecs: a representation of the numbers, and a packing of its parts."""
+"""The built-in codecs, each a representation of the values and a packing of its parts."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -15,21 +15,21 @@ ZSTD_SUFFIX: Final = "+zstd"
 
 
 class StagedCodec:
-    """A codec whose numerical part may as well be done by an ONNX graph: `pack` and `unpack` do the rest."""
+    """A codec in two stages. An ONNX graph may replace the first one; `pack` and `unpack` are the second."""
 
     def __init__(self, name: str, representation: Representation, packing: Packing) -> None:
-        """Name the codec and its two stages."""
+        """Combine two stages under a name."""
         self.name = name
         self.representation = representation
         self.packing = packing
 
     @property
     def lossless(self) -> bool:
-        """Whether decoding gives back the very same tensor: the representation decides."""
+        """Whether decoding restores exactly the same tensor, as the representation determines."""
         return self.representation.lossless
 
     def supports(self, spec: TensorSpec) -> bool:
-        """Whether the representation does."""
+        """Return whether the representation supports such tensors."""
         return self.representation.supports(spec)
 
     def encode(self, tensor: Array) -> list[Buffer]:
@@ -41,7 +41,7 @@ class StagedCodec:
         return self.pack(self.representation.represent(tensor), TensorSpec.of(tensor))
 
     def pack(self, parts: tuple[Array, ...], spec: TensorSpec) -> list[Buffer]:
-        """Return the pieces of the body of a tensor like `spec` that is represented already."""
+        """Return the pieces of the body of a represented tensor."""
         return self.packing.pack(parts, spec)
 
     def size_bounds(self, spec: TensorSpec) -> tuple[int, int]:
@@ -49,10 +49,10 @@ class StagedCodec:
         return self.packing.size_bounds(spec)
 
     def unpack(self, body: memoryview, spec: TensorSpec) -> tuple[Array, ...]:
-        """Return the parts of the represented tensor, checked.
+        """Return the parts of the represented tensor, after checking them.
 
         Raises:
-            CodecError: the body is not one that `pack` could have made.
+            CodecError: `pack` cannot have made this body.
         """
         return self.packing.unpack(body, spec)
 
@@ -60,16 +60,16 @@ class StagedCodec:
         """Unpack, then restore.
 
         Raises:
-            CodecError: the body is not one that `encode` could have made.
+            CodecError: `encode` cannot have made this body.
         """
         return self.representation.restore(self.unpack(body, spec), spec)
 
 
 class ZstdPacking:
-    """Another packing, followed by zstd."""
+    """A packing followed by zstd."""
 
     def __init__(self, inner: Packing, zstd: Zstd) -> None:
-        """Compress what `inner` packs."""
+        """Compress the bodies of `inner`."""
         self._inner = inner
         self._zstd = zstd
 
@@ -78,34 +78,34 @@ class ZstdPacking:
         return [self._zstd.compress(self._inner.pack(parts, spec))]
 
     def size_bounds(self, spec: TensorSpec) -> tuple[int, int]:
-        """Return what zstd may make of the inner body."""
+        """Return the bounds of a frame around the inner body, in bytes."""
         return self._zstd.size_bounds(self._inner.size_bounds(spec))
 
     def unpack(self, body: memoryview, spec: TensorSpec) -> tuple[Array, ...]:
         """Decompress, then unpack.
 
         Raises:
-            CodecError: the body is not one zstd frame of an inner body.
+            CodecError: the body is not exactly one zstd frame with an inner body.
         """
         return self._inner.unpack(self._zstd.decompress(body, self._inner.size_bounds(spec)), spec)
 
 
 class ZstdCodec:
-    """Any codec, followed by zstd."""
+    """A codec followed by zstd."""
 
     def __init__(self, inner: Codec, zstd: Zstd) -> None:
-        """Compress what `inner` encodes."""
+        """Compress the bodies of `inner`."""
         self._inner = inner
         self._zstd = zstd
         self.name = inner.name + ZSTD_SUFFIX
 
     @property
     def lossless(self) -> bool:
-        """Whether the inner codec is."""
+        """Whether the inner codec is lossless."""
         return self._inner.lossless
 
     def supports(self, spec: TensorSpec) -> bool:
-        """Whether the inner codec does."""
+        """Return whether the inner codec supports such tensors."""
         return self._inner.supports(spec)
 
     def encode(self, tensor: Array) -> list[Buffer]:
@@ -117,20 +117,20 @@ class ZstdCodec:
         return [self._zstd.compress(self._inner.encode(tensor))]
 
     def size_bounds(self, spec: TensorSpec) -> tuple[int, int]:
-        """Return what zstd may make of the inner body."""
+        """Return the bounds of a frame around the inner body, in bytes."""
         return self._zstd.size_bounds(self._inner.size_bounds(spec))
 
     def decode(self, body: memoryview, spec: TensorSpec) -> Array:
         """Decompress, then decode.
 
         Raises:
-            CodecError: the body is not one zstd frame of an inner body.
+            CodecError: the body is not exactly one zstd frame with an inner body.
         """
         return self._inner.decode(self._zstd.decompress(body, self._inner.size_bounds(spec)), spec)
 
 
 def builtin_codecs() -> tuple[Codec, ...]:
-    """Return the codecs that every device has."""
+    """Return the codecs that every device has; a built-in codec is registered by a line here."""
     zstd = Zstd()
     plain: tuple[tuple[str, Representation, Packing], ...] = (
         ("raw", Identity(), Dense()),

@@ -1,11 +1,14 @@
-"""Encoded tensors on the wire: a preamble that names the codec, and its body; raw tensors travel bare.
+"""Encoded tensors on the wire: a preamble that names the codec, and the body; raw tensors have no preamble.
 
     payload  = body                                            (codec "raw")
              | preamble body                                   (any other)
     preamble = "SGC" version:uint8 length:uint8 name zero*     (`length` ASCII letters, padded to whole 16 bytes)
 
-The element type and shape stand in the header before the payload (`TensorHeader`). The body of each built-in codec
-is described in docs/codecs.md.
+The element type and shape are in the header before the payload (`TensorHeader`). docs/codecs.md describes the body of
+each built-in codec.
+
+A receiver bounds everything before it allocates: the header's shape against a limit, the length of the body against
+the codec's bounds for that shape, and the declared content of a zstd frame against the same bounds.
 """
 
 from collections.abc import Sequence
@@ -19,21 +22,27 @@ from shared.codecs.spec import MAX_TENSOR_BYTES, Array, Buffer, TensorSpec, gath
 
 VERSION: Final = 1
 _MAGIC: Final = b"SGC"
+# Whole multiples of 16 bytes keep the elements of the body aligned, so that numpy can view them without a copy.
 _ALIGNMENT_BYTES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedTensor:
-    """A tensor ready for the wire."""
+    """An encoded tensor, ready to send.
+
+    Attributes:
+        codec: name of the codec.
+        spec: type and shape of the tensor.
+        pieces: payload, in buffers of single bytes.
+    """
 
     codec: str
     spec: TensorSpec
     pieces: tuple[Buffer, ...]
-    """Buffers of single bytes."""
 
     @property
     def size_bytes(self) -> int:
-        """Bytes on the wire."""
+        """Size of the payload in bytes."""
         return sum(len(piece) for piece in self.pieces)
 
     def payload(self) -> Buffer:
@@ -43,23 +52,23 @@ class EncodedTensor:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedTensor:
-    """A payload whose preamble and size fit its header; nothing has been allocated for it."""
+    """A payload whose preamble and size fit its header; no memory has been allocated for the tensor."""
 
     codec: Codec
     spec: TensorSpec
     body: memoryview
 
     def decode(self) -> Array:
-        """Return the tensor; a raw one refers to the payload's memory.
+        """Return the tensor; a raw one shares the payload's memory.
 
         Raises:
-            CodecError: the body is not one that the codec could have made.
+            CodecError: the codec cannot have made this body.
         """
         return self.codec.decode(self.body, self.spec)
 
 
 def seal(codec: Codec, spec: TensorSpec, body: Sequence[Buffer]) -> EncodedTensor:
-    """Put the preamble before a body."""
+    """Return the encoded tensor with a given body, preceded by the preamble."""
     lead: tuple[Buffer, ...] = () if codec.name == RAW else (_preamble(codec.name),)
     return EncodedTensor(codec.name, spec, (*lead, *body))
 
@@ -68,7 +77,7 @@ def encode_tensor(tensor: Array, codec: Codec) -> EncodedTensor:
     """Encode a tensor.
 
     Raises:
-        CodecError: the codec carries no such tensors, or cannot represent a value of this one.
+        CodecError: the codec supports no such tensors, or cannot represent a value of this one.
     """
     spec = TensorSpec.of(tensor)
     if not codec.supports(spec):
@@ -85,18 +94,18 @@ def open_tensor(
     *,
     limit_bytes: int = MAX_TENSOR_BYTES,
 ) -> ReceivedTensor:
-    """Check a payload against its header, before any memory is allocated for it.
+    """Check a payload against its header, before memory is allocated for the tensor.
 
     Args:
-        codec: the codec's name, from the header.
-        dtype: the element type, from the header.
-        shape: the shape, from the header.
+        codec: name of the codec, from the header.
+        dtype: element type, from the header.
+        shape: shape, from the header.
         payload: preamble and body; a buffer of single bytes.
-        registry: the codecs that are known here.
-        limit_bytes: largest raw size that is accepted.
+        registry: known codecs.
+        limit_bytes: largest accepted raw size.
 
     Raises:
-        CodecError: the codec is unknown, the description impossible, or the payload does not fit it.
+        CodecError: the codec is unknown, the description is invalid, or the payload does not fit it.
     """
     spec = TensorSpec.read(dtype, shape, limit_bytes=limit_bytes)
     found = registry.find(codec)
@@ -123,7 +132,7 @@ def decode_tensor(
     """Check a payload as `open_tensor` does, and decode it.
 
     Raises:
-        CodecError: the payload is not what its header says.
+        CodecError: the payload does not fit its header, or does not decode.
     """
     return open_tensor(codec, dtype, shape, payload, registry, limit_bytes=limit_bytes).decode()
 

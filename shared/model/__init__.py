@@ -1,1 +1,1 @@
-"""The ONNX graph as data: blocks, cuts, segments, reference architectures."""
+"""Neural networks as data: graphs, blocks, cuts, segments and reference architectures."""

@@ -1,4 +1,4 @@
-"""What a planner needs to know about a model: its blocks and the cuts between them."""
+"""Description of a model for planning: its blocks and the cuts between them."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,16 @@ from shared.model.tensor import Tensor
 
 @dataclass(frozen=True)
 class BlockAnalysis:
-    """The graph between two neighbouring useful cuts: the smallest thing that is placed on a device.
+    """The part of a graph between two neighbouring useful cuts: the smallest unit placed on a device.
 
-    `flops` counts 2 per multiply-accumulate; `parameter_bytes` are the constants that its operators read;
-    `peak_activation_bytes` is the most that is alive at once while it runs node by node, its inputs included;
-    `tileable` says whether horizontal slices of its output can be computed apart.
+    Attributes:
+        name: name of its most expensive node, unique in the model.
+        output_bytes: raw size of the tensors that cross behind it.
+        flops: floating-point operations, 2 for each multiply-accumulate.
+        parameter_bytes: size of the constants that its operators read.
+        peak_activation_bytes: largest total size of live tensors while it runs node by node, its inputs included.
+        tileable: whether horizontal slices of its output can be computed separately.
+        operators: operator types of its nodes, in topological order.
     """
 
     name: str
@@ -25,7 +30,7 @@ class BlockAnalysis:
 
 @dataclass(frozen=True)
 class Cut:
-    """The tensors that cross before block `index`, 1 <= index < number of blocks, and their raw size."""
+    """The tensors that cross before block `index`, 1 <= index < number of blocks, and their total raw size."""
 
     index: int
     tensors: tuple[Tensor, ...]
@@ -34,7 +39,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class ModelAnalysis:
-    """A model as the planner sees it; `sha256` is that of the bytes of its file."""
+    """A model as the planner sees it; `sha256` is the digest of its file, in hexadecimal."""
 
     sha256: str
     input: tuple[Tensor, ...]
@@ -44,5 +49,5 @@ class ModelAnalysis:
 
     @property
     def input_bytes(self) -> int:
-        """Raw size of the model's inputs."""
+        """Raw size of the model's inputs together."""
         return sum(tensor.size_bytes for tensor in self.input)

@@ -1,4 +1,4 @@
-"""Where a graph can be cut, and which cuts are useful."""
+"""Finds the positions at which a graph can be cut, and keeps the useful ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +13,11 @@ from shared.model.operators import LIGHT
 class Partition:
     """The useful cuts of a graph.
 
-    Block i is `active.nodes[positions[i]:positions[i + 1]]`; cut i lies at `positions[i]`, where
-    `live[positions[i]]` has to cross. The first and the last position are the two ends of the graph.
+    Attributes:
+        active: the graph without constant subgraphs and dead ends.
+        live: names of the live tensors at each position, `len(active.nodes) + 1` entries.
+        positions: ascending; block i is `active.nodes[positions[i]:positions[i + 1]]`, and `live[positions[i]]`
+            crosses at cut i. The first and the last position are the ends of the graph.
     """
 
     active: ActiveGraph
@@ -29,8 +32,9 @@ class Partition:
     def boundary(self, index: int) -> tuple[str, ...]:
         """Return the names of the tensors that cross before block `index`.
 
-        At the ends they are the model's inputs and outputs, in their declared order. Between the ends they come in the
-        order in which the model makes them: its inputs first, in their declared order, then as the nodes write them.
+        At the ends these are the model's inputs and outputs, in their declared order. Elsewhere the inputs come first,
+        in their declared order, and the others follow in the order in which nodes write them. Sender and receiver
+        depend on this order.
         """
         if index == 0:
             return self.active.graph.inputs
@@ -39,26 +43,31 @@ class Partition:
         return self.live[self.positions[index]]
 
     def size_bytes(self, position: int) -> int:
-        """Return the raw size of what crosses before node `position`, in bytes."""
+        """Return the total raw size of the tensors live before node `position`, in bytes."""
         return sum(self.active.graph.tensor(name).size_bytes for name in self.live[position])
 
 
 def all_cuts(live: Sequence[tuple[str, ...]], max_tensors: int) -> tuple[int, ...]:
-    """Find the positions inside the graph where at most `max_tensors` tensors cross."""
+    """Return the inner positions at which 1 to `max_tensors` tensors are live.
+
+    Args:
+        live: names of the live tensors at each position, as `live_sets` returns them.
+        max_tensors: largest number of tensors that may cross.
+    """
     return tuple(position for position in range(1, len(live) - 1) if 0 < len(live[position]) <= max_tensors)
 
 
 def find_partition(active: ActiveGraph, max_tensors: int = 1) -> Partition:
     """Cut the graph wherever at most `max_tensors` tensors cross and the cut is useful.
 
-    A cut is not useful next to a light operator (activation, normalisation, reshape, padding, ...) if
-    the other side of that operator is no more expensive to send: so no cut lies inside convolution, batch
-    normalisation, activation, where it would also cost the runtime its fused kernels.
+    A cut next to a light operator (activation, normalisation, reshape, padding) is useless if the other side of that
+    operator is no more expensive to send. So no cut separates a convolution from its batch normalisation and
+    activation, where it would also prevent the runtime from fusing their kernels.
 
     Raises:
         CutError: `max_tensors` is less than 1.
-        UnsupportedModelError: Nothing in the graph leads from an input to an output.
-        ShapeError: The size of a tensor is not known.
+        UnsupportedModelError: No path leads from an input to an output of the graph.
+        ShapeError: The size of a tensor is unknown.
     """
     if max_tensors < 1:
         raise CutError(f"a cut needs at least 1 tensor, not {max_tensors}")
@@ -71,7 +80,11 @@ def find_partition(active: ActiveGraph, max_tensors: int = 1) -> Partition:
 
 
 def _merge_light(partition: Partition) -> tuple[int, ...]:
-    """Merge blocks of light operators into the neighbour on their more expensive side, until none is left to merge."""
+    """Merge blocks of light operators into the neighbour on their more expensive side, until none is left to merge.
+
+    The weight of a position is its size in bytes, then its number of tensors. A stack of kept positions makes one
+    pass enough: a new position removes all earlier ones that it dominates across light nodes.
+    """
     light = [node.op_type in LIGHT for node in partition.active.nodes]
     weight = {p: (partition.size_bytes(p), len(partition.live[p])) for p in partition.positions}
     kept: list[int] = []
@@ -83,7 +96,7 @@ def _merge_light(partition: Partition) -> tuple[int, ...]:
 
 
 def _merge_growing(kept: list[int], light: list[bool], weight: dict[int, tuple[int, int]]) -> list[int]:
-    """Drop each cut behind a light block that has more to send after it than before it."""
+    """Drop each cut behind a light block that has no fewer bytes to send than the cut before the block."""
     result = kept[:1]
     for start, stop in pairwise(kept):
         last = stop == kept[-1]

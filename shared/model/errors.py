@@ -1,18 +1,18 @@
-"""What can be wrong with a model: one error tree.
+"""Errors of models.
 
 ModelError
 ├── ModelFileError            the file cannot be read as an ONNX model
 │   └── ExternalDataError     weights stored beside the file are missing
 ├── UnsupportedModelError     the model is valid ONNX, but Segue cannot cut it
 │   └── ShapeError            a shape stays unknown, or a given input shape does not fit
-├── CutError                  a cut or a range of blocks that the model does not have
+├── CutError                  the model has no such cut or range of blocks
 ├── UnknownArchitectureError  no reference architecture has this name
-└── RuntimeFailureError       the runtime refused to load or run a model
+└── RuntimeFailureError       ONNX Runtime refuses to load or to run a model
 """
 
 
 class ModelError(Exception):
-    """Something is wrong with a model; the message is one line that says what, where and what to do."""
+    """Root of the errors; the message is one line with the cause, the place and, where there is one, the remedy."""
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
@@ -35,7 +35,7 @@ class ShapeError(UnsupportedModelError):
 
 
 class CutError(ModelError):
-    """A cut or a range of blocks that the model does not have."""
+    """The model has no such cut or range of blocks."""
 
 
 class UnknownArchitectureError(ModelError):
@@ -43,4 +43,4 @@ class UnknownArchitectureError(ModelError):
 
 
 class RuntimeFailureError(ModelError):
-    """The runtime refused to load or to run a model."""
+    """ONNX Runtime refuses to load or to run a model."""

@@ -1,4 +1,4 @@
-"""The graph of a neural network as plain, frozen data."""
+"""The graph of a neural network as immutable data."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from shared.model.weights import Array, Weight
 
 @dataclass(frozen=True)
 class Opaque:
-    """An attribute that only its writer understands (a subgraph, say), as serialised bytes."""
+    """An attribute that is passed on without being interpreted, such as a subgraph, as serialised bytes."""
 
     data: bytes
 
@@ -22,8 +22,14 @@ Attribute = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str,
 class Node:
     """One operator.
 
-    An optional input or output that is absent is an empty string. `captures` are the tensors that
-    subgraphs among the attributes read from this graph.
+    Attributes:
+        name: may be empty; ONNX does not require names.
+        op_type: operator, such as `Conv`.
+        inputs: names of tensors; an empty string stands for an absent optional input.
+        outputs: names of tensors; an empty string stands for an absent optional output.
+        attributes: by name.
+        domain: of the operator; empty for ONNX's own.
+        captures: tensors of this graph that subgraphs among the attributes read.
     """
 
     name: str
@@ -36,12 +42,12 @@ class Node:
 
     @property
     def label(self) -> str:
-        """How to name this node to people: its name, or its operator and first output."""
+        """Name for messages: the node's own, or else its operator and first output."""
         return self.name or f"{self.op_type}({self.written[0] if self.written else ''})"
 
     @property
     def reads(self) -> Iterator[str]:
-        """Names of the tensors that it reads."""
+        """Names of the tensors that it reads, those of its subgraphs included."""
         yield from (name for name in self.inputs if name)
         yield from self.captures
 
@@ -68,10 +74,16 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A model: `nodes` in topological order, every shape static.
+    """A model with static shapes.
 
-    `tensors` describes inputs, weights and everything that nodes write and other nodes need.
-    `opsets` maps an operator domain to its version.
+    Attributes:
+        name: of the graph, for messages.
+        nodes: in topological order.
+        inputs: names of the inputs, weights excluded, in their declared order.
+        outputs: names of the outputs, in their declared order.
+        tensors: descriptions of inputs, weights and every tensor that a node needs.
+        weights: constants by the name of their tensor.
+        opsets: version of each operator domain.
     """
 
     name: str
@@ -86,7 +98,7 @@ class Graph:
         """Return the description of a tensor.
 
         Raises:
-            ShapeError: Its element type or shape is not known.
+            ShapeError: Its element type or shape is unknown.
         """
         try:
             return self.tensors[name]
@@ -97,6 +109,6 @@ class Graph:
         """Return the descriptions of several tensors.
 
         Raises:
-            ShapeError: The element type or shape of one of them is not known.
+            ShapeError: The element type or shape of one of them is unknown.
         """
         return tuple(self.tensor(name) for name in names)

@@ -1,23 +1,27 @@
-"""Which tensors are alive where: the base of every cut."""
+"""Liveness of tensors at each position of a graph, the basis of every cut."""
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from shared.model.graph import Graph, Node
 
-_RANDOM = frozenset(
+# Operators without inputs that are not constant, because each run draws other numbers.
+_RANDOM: Final = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 )
 
 
 @dataclass(frozen=True, eq=False)
 class ActiveGraph:
-    """What remains of a graph without its constant parts and its dead ends.
+    """A graph without its constant subgraphs and dead ends.
 
-    `nodes` depend on an input and lead to an output, in topological order. `producers` maps each
-    tensor that a constant-only subgraph makes to the node that makes it: such subgraphs are not cut but repeated
-    in every segment that reads them.
+    Attributes:
+        graph: the whole graph.
+        nodes: nodes on a path from an input to an output, in topological order.
+        producers: node that writes each tensor of a constant subgraph. Such subgraphs are not cut: every segment that
+            reads them repeats them.
     """
 
     graph: Graph
@@ -25,12 +29,12 @@ class ActiveGraph:
     producers: dict[str, Node]
 
     def is_constant(self, tensor: str) -> bool:
-        """True if the tensor is a weight or made from weights only."""
+        """Return whether the tensor is a weight or computed from weights only."""
         return tensor in self.graph.weights or tensor in self.producers
 
 
 def activate(graph: Graph) -> ActiveGraph:
-    """Separate the active nodes of `graph` from constant-only subgraphs, and drop dead ends."""
+    """Separate the nodes that depend on an input from constant subgraphs, and drop dead ends."""
     producers: dict[str, Node] = {}
     varying: list[Node] = []
     for node in graph.nodes:
@@ -51,14 +55,17 @@ def activate(graph: Graph) -> ActiveGraph:
 def live_sets(active: ActiveGraph) -> list[tuple[str, ...]]:
     """Find the live tensors before each active node, and after the last one.
 
-    A tensor is live from where it is made to its last reader; a tensor that the model returns is live to the end,
-    because a later segment may be the one that returns it. Entry p is what has to cross between node p - 1 and
-    node p, in the order in which the tensors are made (the model's inputs first, in their declared order). A set of
-    size one does not depend on the topological order: all before it leads to it, all after it depends on it.
+    A tensor is live from the node that writes it to its last reader. An output of the model is live to the end,
+    because a later segment may return it. Entry p holds the tensors that cross between nodes p - 1 and p, in the order
+    in which they are written (the model's inputs first, in their declared order).
+
+    A set of size one is the same for every topological order: all nodes before it lead to this tensor, and all nodes
+    after it depend on it.
 
     Returns:
-        One tuple of tensor names per position, len(active.nodes) + 1 of them.
+        One tuple of tensor names for each of the len(active.nodes) + 1 positions.
     """
+    # Readers of each tensor that are still to come. A set per node, because a node may read a tensor twice.
     remaining = Counter(name for node in active.nodes for name in set(node.reads))
     remaining.update(active.graph.outputs)
     live = dict.fromkeys(name for name in active.graph.inputs if remaining[name])
@@ -74,11 +81,11 @@ def live_sets(active: ActiveGraph) -> list[tuple[str, ...]]:
 
 
 def constant_nodes(active: ActiveGraph, names: Iterable[str]) -> tuple[Node, ...]:
-    """Collect the constant-only nodes that the tensors `names` depend on, in topological order."""
+    """Return the nodes of constant subgraphs that the tensors `names` depend on, in topological order."""
     needed = set(names)
-    found: list[Node] = []
+    nodes: list[Node] = []
     for node in reversed(dict.fromkeys(active.producers.values())):
         if needed.intersection(node.written):
             needed.update(node.reads)
-            found.append(node)
-    return tuple(reversed(found))
+            nodes.append(node)
+    return tuple(reversed(nodes))

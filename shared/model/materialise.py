@@ -1,24 +1,32 @@
-"""Give weights to a model that only has placeholders for them."""
+"""Replaces the placeholder weights of a model by seeded random ones."""
 
 from dataclasses import replace
+from typing import Final
 
 from shared.model.graph import Graph, Node
 from shared.model.tensor import Tensor
 from shared.model.weights import Normal, Recipe, Uniform, Weight, he_normal
 
-_SHIFT = Normal(0.05)
-_SCALE = Uniform(0.5, 1.5)
-_SCALES = {("BatchNormalization", 1), ("BatchNormalization", 4), ("Mul", 0), ("Mul", 1)}
-_KERNELS = {("Conv", 1), ("Gemm", 1), ("MatMul", 1)}
-_TRANSPARENT = frozenset({"Unsqueeze", "Squeeze", "Reshape", "Identity"})
+_SHIFT: Final = Normal(0.05)
+_SCALE: Final = Uniform(0.5, 1.5)
+# Inputs (operator, position) that multiply or divide: gain and variance of batch normalisations, factors.
+_SCALES: Final = {("BatchNormalization", 1), ("BatchNormalization", 4), ("Mul", 0), ("Mul", 1)}
+# Inputs that are kernels or matrices.
+_KERNELS: Final = {("Conv", 1), ("Gemm", 1), ("MatMul", 1)}
+# Operators that change the shape of a tensor but not its values.
+_TRANSPARENT: Final = frozenset({"Unsqueeze", "Squeeze", "Reshape", "Identity"})
 
 
 def materialise_weights(graph: Graph, seed: int) -> Graph:
     """Replace placeholder weights by seeded random ones.
 
-    Test files often fill weights with one number (ConstantOfShape) to stay small. Here convolutions and
-    matrix products get He-initialised weights, batch normalisations a positive variance. The numbers are
-    recipes: nothing large is allocated.
+    Test files often fill weights with one number (ConstantOfShape) to stay small. Convolutions and matrix products
+    get He-initialised weights, and batch normalisations a positive variance. The weights are recipes, so no large
+    array is allocated.
+
+    Args:
+        graph: the model; nodes that make placeholders are removed.
+        seed: of the random numbers.
     """
     placeholders = {
         node.outputs[0]: graph.tensors[node.outputs[0]]
@@ -47,7 +55,7 @@ def _first_readers(graph: Graph) -> dict[str, tuple[Node, int]]:
 
 
 def _distribution(name: str, tensor: Tensor, readers: dict[str, tuple[Node, int]]) -> Normal | Uniform:
-    """Choose a distribution by what first reads the tensor."""
+    """Choose a distribution by the first operator that reads the tensor's values."""
     if name not in readers:
         return _SHIFT
     node, position = readers[name]
@@ -66,7 +74,10 @@ def _fan_in(node: Node, tensor: Tensor) -> int:
 
 
 def without_softmax(graph: Graph) -> Graph:
-    """End a classifier before its softmax, which random weights saturate, so that it would hide differences."""
+    """Remove the softmax at the end of a classifier.
+
+    Random weights saturate a softmax, which then hides differences between two runs.
+    """
     last = graph.nodes[-1]
     if last.op_type != "Softmax" or graph.outputs != last.outputs:
         return graph

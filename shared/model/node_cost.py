@@ -1,12 +1,14 @@
-"""What a node costs: floating-point operations, parameters, memory."""
+"""Costs of a node: floating-point operations, parameters and bytes."""
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from shared.model.graph import Graph, Node
 from shared.model.tensor import Tensor
 
-_RUNNING_STATISTICS = (3, 4)
+# Inputs of a batch normalisation that hold mean and variance, which training does not learn.
+_RUNNING_STATISTICS: Final = (3, 4)
 
 
 def _shape(graph: Graph, node: Node, position: int) -> tuple[int, ...]:
@@ -18,10 +20,13 @@ def _output(graph: Graph, node: Node) -> Tensor:
 
 
 def _convolution(weight: int) -> Callable[[Graph, Node], int]:
+    # Every output element takes one product per element of its kernel. Input `weight` holds the kernels, in the shape
+    # [out, channels / groups, rows, columns].
     return lambda graph, node: _output(graph, node).elements * math.prod(_shape(graph, node, weight)[1:])
 
 
 def _transposed_convolution(graph: Graph, node: Node) -> int:
+    # Every input element is multiplied with one kernel [out / groups, rows, columns].
     return math.prod(_shape(graph, node, 0)) * math.prod(_shape(graph, node, 1)[1:])
 
 
@@ -35,11 +40,14 @@ def _matrix_product(graph: Graph, node: Node) -> int:
 
 
 def _recurrent(graph: Graph, node: Node) -> int:
+    # Inputs: X [steps, batch, inputs], W [directions, gates x hidden, inputs], R [directions, gates x hidden, hidden].
     steps, batch = _shape(graph, node, 0)[:2]
     return steps * batch * (math.prod(_shape(graph, node, 1)) + math.prod(_shape(graph, node, 2)))
 
 
 def _einsum(graph: Graph, node: Node) -> int:
+    # Every output element is a sum over the indices that the output lacks. Sizes are matched from the right, because
+    # an ellipsis stands for leading axes.
     left, arrow, right = node.text("equation", "").replace(" ", "").replace(".", "").partition("->")
     sizes: dict[str, int] = {}
     for position, term in enumerate(left.split(",")):
@@ -69,22 +77,29 @@ _MULTIPLY_ACCUMULATES: dict[str, Callable[[Graph, Node], int]] = {
 
 
 def flops(graph: Graph, node: Node) -> int:
-    """Count 2 operations per multiply-accumulate of convolutions and matrix products; all else counts 0.
+    """Return the floating-point operations of a node: 2 for each multiply-accumulate.
+
+    Convolutions and matrix products count, without their bias; all other operators count 0. The convention is that of
+    Molchanov et al., "Pruning convolutional neural networks for resource efficient inference", ICLR 2017, appendix A.1.
+    Papers that report multiply-adds (MACs) give half of these numbers.
 
     Raises:
-        ShapeError: A shape that is needed is not known.
+        ShapeError: A required shape is unknown.
     """
     count = _MULTIPLY_ACCUMULATES.get(node.op_type)
     return 2 * count(graph, node) if count else 0
 
 
 def total_bytes(tensors: Iterable[Tensor]) -> int:
-    """Add up the raw sizes of tensors, in bytes."""
+    """Return the total raw size of tensors, in bytes."""
     return sum(tensor.size_bytes for tensor in tensors)
 
 
 def parameter_count(graph: Graph) -> int:
-    """Count trainable parameters: floating-point weights, but no scalars and no statistics of batch normalisation."""
+    """Return the number of trainable parameters.
+
+    Floating-point weights count, except scalars and the running statistics of batch normalisations.
+    """
     statistics = {
         node.inputs[position]
         for node in graph.nodes

@@ -1,6 +1,7 @@
-"""What kinds of operators there are: light ones that are not worth a cut, and those that work row by row."""
+"""Classes of operators: light ones next to which no cut is useful, and those that work row by row."""
 
 from collections.abc import Callable
+from typing import Final
 
 from shared.model.graph import Node
 from shared.model.liveness import ActiveGraph
@@ -25,17 +26,18 @@ _REARRANGEMENTS = _names(
 )
 _ELEMENTWISE = _ACTIVATIONS | _ARITHMETIC
 
-LIGHT = _ACTIVATIONS | _ARITHMETIC | _NORMALISATIONS | _QUANTISATION | _REARRANGEMENTS
-"""Operators that cost little next to moving their tensors, so that only the cheaper side of them is worth a cut."""
+# Operators that take little time beside moving their tensors. Only the smaller side of them is worth a cut.
+LIGHT: Final = _ACTIVATIONS | _ARITHMETIC | _NORMALISATIONS | _QUANTISATION | _REARRANGEMENTS
 
-_ROWS = 2
+# Axis of the rows in an image [batch, channels, rows, columns].
+_ROWS: Final = 2
 
 
 def works_by_rows(active: ActiveGraph, node: Node) -> bool:
-    """Tell whether horizontal slices of the node's output can be made from horizontal slices of its inputs.
+    """Return whether horizontal slices of the node's output can be computed from horizontal slices of its inputs.
 
-    Every varying tensor has to be an image (batch, channels, rows, columns): what needs all rows at once (flatten,
-    fully connected, global pooling) ends a tiled segment.
+    Every varying tensor has to be an image [batch, channels, rows, columns]. Operators that need all rows at once
+    (flatten, fully connected, global pooling) end a tiled segment.
     """
     varying = [name for name in node.reads if not active.is_constant(name)]
     images = [active.graph.tensor(name).shape for name in (*varying, node.outputs[0])]
@@ -48,6 +50,7 @@ def works_by_rows(active: ActiveGraph, node: Node) -> bool:
 
 
 def _constants_ignore_rows(active: ActiveGraph, node: Node) -> bool:
+    """Return whether every constant operand is broadcast along the rows."""
     shapes = [active.graph.tensor(name).shape for name in node.reads if active.is_constant(name)]
     return all(len(shape) < 2 or shape[-2] == 1 for shape in shapes)
 
@@ -57,11 +60,14 @@ def _convolution(active: ActiveGraph, node: Node) -> bool:
 
 
 def _pooling(active: ActiveGraph, node: Node) -> bool:
+    # With both attributes the runtime averages the last window over a size of its own. A second output holds indices
+    # into the whole image.
     ragged = node.integer("ceil_mode", 0) and node.integer("count_include_pad", 0)
     return not ragged and len(node.written) == 1
 
 
 def _batch_normalisation(active: ActiveGraph, node: Node) -> bool:
+    # Training computes the statistics over all rows.
     return not node.integer("training_mode", 0)
 
 
@@ -70,10 +76,12 @@ def _along_axis(active: ActiveGraph, node: Node) -> bool:
 
 
 def _softmax(active: ActiveGraph, node: Node) -> bool:
+    # Before opset 13, softmax flattened all axes from `axis` on, the rows among them.
     return active.graph.opsets.get("", 0) >= 13 and node.integer("axis", -1) % 4 != _ROWS
 
 
 def _padding(active: ActiveGraph, node: Node) -> bool:
+    # The other modes copy rows from elsewhere in the image; a fourth input pads chosen axes.
     known = len(node.inputs) == 1 or node.inputs[1] in active.graph.weights
     return known and node.text("mode", "constant") == "constant" and len(node.inputs) < 4
 

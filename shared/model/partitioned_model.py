@@ -1,4 +1,4 @@
-"""A model ready to be cut: its graph, its partition, its analysis."""
+"""A model that is divided into blocks: its graph, its partition and its analysis."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from shared.model.operators import works_by_rows
 
 @dataclass(frozen=True, eq=False)
 class PartitionedModel:
-    """A graph, where it can be cut, and what its blocks cost."""
+    """A graph with its useful cuts and the costs of its blocks."""
 
     graph: Graph
     partition: Partition
@@ -26,10 +26,15 @@ class PartitionedModel:
 
 
 def build_model(graph: Graph, *, sha256: str, max_cut_tensors: int = 1) -> PartitionedModel:
-    """Find the blocks of `graph`, which are separated by cuts of at most `max_cut_tensors` tensors.
+    """Divide a graph into blocks and compute their costs.
+
+    Args:
+        graph: of the whole model.
+        sha256: digest of the model's file, in hexadecimal.
+        max_cut_tensors: largest number of tensors that may cross a cut.
 
     Raises:
-        ShapeError: The shape of a tensor is not known.
+        ShapeError: The shape of a tensor is unknown.
         CutError: `max_cut_tensors` is less than 1.
     """
     partition = find_partition(activate(graph), max_cut_tensors)
@@ -77,6 +82,7 @@ def _has_rows(partition: Partition, index: int) -> bool:
 
 
 def _peak_activation_bytes(partition: Partition, index: int) -> int:
+    """Return the largest total size of a node's live inputs and outputs, over the nodes of a block."""
     graph = partition.active.graph
     peak = 0
     for position in range(partition.positions[index], partition.positions[index + 1]):
@@ -87,12 +93,13 @@ def _peak_activation_bytes(partition: Partition, index: int) -> int:
 
 
 def _block_name(graph: Graph, nodes: tuple[Node, ...]) -> str:
-    """Name a block after its most expensive node: by flops, else the first that is there."""
+    """Name a block after the first of its nodes with the most floating-point operations."""
     costliest = max(nodes, key=lambda node: flops(graph, node))
     return costliest.name or costliest.written[0]
 
 
 def _unique(names: list[str]) -> list[str]:
+    """Append `_2`, `_3`, ... to repeated names."""
     seen: Counter[str] = Counter()
     result = []
     for name in names:

@@ -1,4 +1,4 @@
-"""Small stored networks that only score what is seen; onnxruntime is imported when the first one is loaded."""
+"""Runs small stored networks on one thread; imports onnxruntime when the first one is loaded."""
 
 from collections.abc import Callable
 
@@ -9,9 +9,13 @@ Scorer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def load_scorer(model: bytes) -> Scorer:
-    """Return the ONNX model with one input and one output as a function, on one thread.
+    """Return an ONNX model with one input and one output as a function.
 
-    Apart from `shared.model.onnx_file`, which needs onnx as well, so that a planner with onnxruntime alone can use it.
+    The function is not in `shared.model.onnx_file`, because that package needs onnx as well. A planner with onnxruntime
+    alone can use this module.
+
+    Args:
+        model: bytes of the ONNX file.
 
     Raises:
         ModuleNotFoundError: onnxruntime is not installed.
@@ -21,10 +25,10 @@ def load_scorer(model: bytes) -> Scorer:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    given, made = session.get_inputs()[0].name, session.get_outputs()[0].name
+    input_name, output_name = session.get_inputs()[0].name, session.get_outputs()[0].name
 
     def score(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = session.run([made], {given: values})[0]
-        return found
+        scores: NDArray[np.float32] = session.run([output_name], {input_name: values})[0]
+        return scores
 
     return score

@@ -1,4 +1,4 @@
-"""Segments: any range of blocks as a graph of its own."""
+"""Extracts segments, contiguous ranges of blocks, as graphs."""
 
 from itertools import pairwise
 
@@ -11,9 +11,9 @@ from shared.model.partitioned_model import PartitionedModel
 def segment_graph(model: PartitionedModel, start: int, stop: int) -> Graph:
     """Extract blocks [start, stop).
 
-    Its inputs are what crosses before block `start`, its outputs what crosses before block `stop`, both in
-    the order of `Partition.boundary`; a tensor that only passes through is an input and an output. Constant-only
-    subgraphs that it reads are repeated, weights that it does not read are left out.
+    Inputs are the tensors that cross before block `start`, outputs those that cross before block `stop`, both in the
+    order of `Partition.boundary`. A tensor that only passes through is both. Constant subgraphs that the segment reads
+    are repeated in it, and weights that it does not read are left out.
 
     Raises:
         CutError: The model has no such range of blocks.
@@ -41,7 +41,7 @@ def segment_graph(model: PartitionedModel, start: int, stop: int) -> Graph:
 
 
 def segment_bounds(model: PartitionedModel, cuts: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    """Turn cuts into segments: (3, 7) becomes [0, 3), [3, 7), [7, B) for a model of B blocks.
+    """Return the segments between cuts: (3, 7) becomes [0, 3), [3, 7), [7, B) for a model of B blocks.
 
     Raises:
         CutError: The cuts are not ascending, or the model does not have one of them.

@@ -1,4 +1,4 @@
-"""Tensors by description: name, element type, shape and size on the wire."""
+"""Descriptions of tensors: name, element type, shape and size."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class DType(Enum):
-    """Element types of dense tensors; the value is the name that numpy (or ml_dtypes) gives them."""
+    """Element types of dense tensors; the value is the name in numpy or ml_dtypes."""
 
     FLOAT64 = "float64"
     FLOAT32 = "float32"
@@ -33,19 +33,20 @@ class DType(Enum):
         """Width of one element in bits."""
         if self is DType.BOOL:
             return 8
+        # The names of these types end in the widths of exponent and mantissa.
         if self.name.startswith("FLOAT8"):
             return 8
         return int(self.value.lstrip("abcdefghijklmnopqrstuvwxyz"))
 
     @property
     def is_float(self) -> bool:
-        """True for real floating-point types."""
+        """Whether this is a real floating-point type."""
         return "FLOAT" in self.name
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A dense tensor without its numbers; `shape` is static, `()` for a scalar."""
+    """A dense tensor without its values; `shape` is static, `()` for a scalar."""
 
     name: str
     dtype: DType

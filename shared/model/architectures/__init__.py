@@ -1,4 +1,4 @@
-"""The architectures of the papers, with seeded weights, so that every experiment runs offline."""
+"""Reference architectures of the published experiments, with seeded weights."""
 
 from shared.model.architectures.catalogue import ARCHITECTURES, build
 

@@ -1,21 +1,27 @@
-"""Write architectures layer by layer: every method adds a layer and returns the name of its output."""
+"""Builds graphs layer by layer."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from shared.model.graph import Attribute, Graph, Node
 from shared.model.tensor import DType, Tensor
 from shared.model.weights import Normal, Recipe, Uniform, Weight, he_normal
 
-_OPSET = 13
-_BIAS = Normal(0.05)
-_SCALE = Uniform(0.5, 1.5)
-_RESIDUAL_SCALE = Uniform(0.1, 0.3)
+_OPSET: Final = 13
+_BIAS: Final = Normal(0.05)
+_SCALE: Final = Uniform(0.5, 1.5)
+# Small gains at the end of residual branches keep the activations of deep networks from growing.
+_RESIDUAL_SCALE: Final = Uniform(0.1, 0.3)
 
 Size = int | tuple[int, int]
 
 
 class GraphBuilder:
-    """Collects nodes, shapes and seeded weights; batch 1, single precision."""
+    """A graph under construction, batch 1, single precision.
+
+    Every method for a layer appends it and returns the name of its output, which is the input `x` of later layers.
+    Images have the shape [1, channels, rows, columns]. Names of layers are those of their outputs and unique.
+    """
 
     def __init__(self, name: str, seed: int, input_shape: tuple[int, int, int, int]) -> None:
         """Start a model with one image input, called `input`."""
@@ -75,27 +81,27 @@ class GraphBuilder:
         return self._node("BatchNormalization", name, inputs, self.shape(x), epsilon=1e-5)
 
     def relu(self, x: str) -> str:
-        """Add a rectifier."""
+        """Add a rectified linear unit."""
         return self._node("Relu", f"{x}.relu", [x], self.shape(x))
 
     def relu6(self, x: str) -> str:
-        """Add a rectifier that ends at 6."""
+        """Add a rectified linear unit with the upper limit 6."""
         name = f"{x}.relu6"
         limits = [self._weight(f"{name}.{end}", (), Uniform(value, value)) for end, value in (("min", 0), ("max", 6))]
         return self._node("Clip", name, [x, *limits], self.shape(x))
 
     def leaky_relu(self, x: str, slope: float) -> str:
-        """Add a rectifier that lets `slope` of what is negative through."""
+        """Add a leaky rectified linear unit; `slope` is the factor of negative values."""
         return self._node("LeakyRelu", f"{x}.leaky", [x], self.shape(x), alpha=slope)
 
     def max_pool(self, x: str, name: str, kernel: int, stride: int, *, padding: int = 0, ceil: bool = False) -> str:
-        """Add a maximum pooling; `ceil` rounds its output's size up."""
+        """Add a maximum pooling; `ceil` rounds the output's size up."""
         size = self._window(x, _pair(kernel), stride, _pair(padding), ceil)
         window = _window_attributes(_pair(kernel), stride, _pair(padding))
         return self._node("MaxPool", name, [x], (*self.shape(x)[:2], *size), ceil_mode=int(ceil), **window)
 
     def average_pool(self, x: str, name: str, kernel: int, stride: int, *, padding: int = 0) -> str:
-        """Add an average pooling that counts its padding, as torchvision's does."""
+        """Add an average pooling that counts its padding, as in torchvision."""
         size = self._window(x, _pair(kernel), stride, _pair(padding), ceil=False)
         window = _window_attributes(_pair(kernel), stride, _pair(padding))
         return self._node("AveragePool", name, [x], (*self.shape(x)[:2], *size), count_include_pad=1, **window)
@@ -120,17 +126,17 @@ class GraphBuilder:
         return self._node("Gemm", name, inputs, (1, features), transB=1)
 
     def add(self, a: str, b: str, name: str) -> str:
-        """Add two outputs up."""
+        """Add an element-wise sum of two outputs."""
         return self._node("Add", name, [a, b], self.shape(a))
 
     def concat(self, parts: Sequence[str], name: str) -> str:
-        """Put outputs one behind the other along their channels."""
+        """Concatenate outputs along their channels."""
         _, _, rows, columns = self.shape(parts[0])
         channels = sum(self.shape(part)[1] for part in parts)
         return self._node("Concat", name, parts, (1, channels, rows, columns), axis=1)
 
     def space_to_depth(self, x: str, name: str, block: int) -> str:
-        """Move squares of block x block pixels into the channels."""
+        """Move squares of block x block pixels into the channels: [1, C, R, W] becomes [1, C b^2, R / b, W / b]."""
         _, channels, rows, columns = self.shape(x)
         shape = (1, channels * block * block, rows // block, columns // block)
         return self._node("SpaceToDepth", name, [x], shape, blocksize=block)
@@ -138,7 +144,7 @@ class GraphBuilder:
     def conv_bn_relu(
         self, x: str, name: str, channels: int, kernel: Size, *, stride: int = 1, padding: Size = 0
     ) -> str:
-        """Add a convolution without bias, its batch normalisation and a rectifier."""
+        """Add a convolution without bias, a batch normalisation and a rectified linear unit."""
         x = self.conv(x, f"{name}.conv", channels, kernel, stride=stride, padding=padding, bias=False)
         return self.relu(self.batch_norm(x, f"{name}.bn"))
 
@@ -173,7 +179,10 @@ def _window_attributes(kernel: tuple[int, int], stride: int, padding: tuple[int,
 
 
 def _window_count(size: int, kernel: int, stride: int, padding: int, ceil: bool) -> int:
-    """Count the positions of a window; when rounding up, none starts in the padding behind the image."""
+    """Return the number of positions of a window along one axis.
+
+    When rounding up, no window starts in the padding behind the image (as in PyTorch and ONNX).
+    """
     reach = size + 2 * padding - kernel
     if not ceil:
         return reach // stride + 1

@@ -1,4 +1,4 @@
-"""Reference architectures by name."""
+"""Catalogue of reference architectures, by name."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from shared.model.architectures.yolov2 import yolov2
 from shared.model.errors import UnknownArchitectureError
 from shared.model.graph import Graph
 
+# Functions from a seed to the graph, by name.
 ARCHITECTURES: Mapping[str, Callable[[int], Graph]] = MappingProxyType(
     {
         function.__name__: function
@@ -32,14 +33,13 @@ ARCHITECTURES: Mapping[str, Callable[[int], Graph]] = MappingProxyType(
         )
     }
 )
-"""A function from a seed to the graph, for each name."""
 
 
 def build(name: str, seed: int = 0) -> Graph:
-    """Build a reference architecture; its weights are recipes, so nothing large is allocated here.
+    """Build a reference architecture; its weights are recipes, so no large array is allocated.
 
     Raises:
-        UnknownArchitectureError: There is none of that name.
+        UnknownArchitectureError: No architecture has this name.
     """
     try:
         return ARCHITECTURES[name](seed)

@@ -1,4 +1,4 @@
-"""ONNX files: the only package of `shared` that reads, writes and runs them."""
+"""Reads, writes, splits and verifies ONNX files; the only package of `shared` that imports onnx."""
 
 from shared.model.onnx_file.reading import load_model
 from shared.model.onnx_file.splitting import ModelSplit, split

@@ -1,8 +1,8 @@
-"""The numerical half of codecs as ONNX operators: beside a segment's own, or as a small model of its own.
+"""The representations of codecs as ONNX operators, inside a segment's graph or as a separate small model.
 
-ONNX Runtime converts to float16 some 60 times as fast as numpy, and quantises about 1.5 times as fast; behind a
-segment's own operators the raw feature map is not even copied out. The numbers are those of
-`shared.codecs.representation`, bit for bit.
+ONNX Runtime converts to float16 some 60 times as fast as numpy, and quantises about 1.5 times as fast. Inside a
+segment's graph the raw feature map is not copied out at all. The results are those of `shared.codecs.representation`,
+bit for bit.
 """
 
 from collections.abc import Sequence
@@ -16,22 +16,25 @@ from shared.codecs.representation import HEADROOM, TINY_SCALE
 from shared.codecs.spec import CHANNEL_AXIS, Array, TensorSpec
 from shared.model.errors import UnsupportedModelError
 
+# The oldest opset with quantisation per channel and bfloat16. Segments of older models are encoded outside their graph.
 FUSED_OPSET: Final = 13
-"""The oldest operators that quantise per channel and know bfloat16: segments of older models are encoded outside."""
+# From this opset on, axes of reductions are an input; before, they were an attribute.
 _AXES_ARE_INPUTS: Final = 18
 _OWN_OPSET: Final = 18
 _OWN_IR_VERSION: Final = 8
 _LARGEST: Final = {"uint8": 255, "uint4": 15}
+# Outputs of an encoder for each tensor, in the order of `Representation.represent`.
 _PARTS: Final = {
     "float16": ("halves",),
     "uint8": ("scales", "zeros", "integers"),
     "uint4": ("scales", "zeros", "integers"),
 }
+# Further outputs by which the executor sees whether every value was finite.
 _CHECKS: Final = {"float16": (), "uint8": ("sums",), "uint4": ("sums",)}
 
 
 def is_fusible(spec: TensorSpec, representation: str) -> bool:
-    """Whether a graph can represent such a tensor: float32, not empty, in a representation that ONNX has."""
+    """Return whether a graph can represent such a tensor: float32 and not empty, as float16, uint8 or uint4."""
     return representation in _PARTS and spec.dtype == np.float32 and spec.elements > 0
 
 
@@ -46,12 +49,12 @@ def decoded_names(tensor: str, representation: str) -> tuple[str, ...]:
 
 
 def part_shapes(spec: TensorSpec, representation: str) -> tuple[tuple[int, ...], ...]:
-    """Return the shapes in which a decoder takes the parts of a tensor; an encoder gives them likewise."""
+    """Return the shapes of the parts of a tensor, as an encoder writes and a decoder reads them."""
     return (spec.shape,) if representation == "float16" else ((spec.channels,), (spec.channels,), spec.grouped_shape)
 
 
 def encoder_model(tensor: str, spec: TensorSpec, representation: str) -> bytes:
-    """Make a model from the float32 input `tensor` to `encoded_names`.
+    """Return a model from the float32 input `tensor` to the outputs `encoded_names`.
 
     Raises:
         UnsupportedModelError: the tensor is not fusible.
@@ -64,7 +67,7 @@ def encoder_model(tensor: str, spec: TensorSpec, representation: str) -> bytes:
 
 
 def decoder_model(tensor: str, spec: TensorSpec, representation: str) -> bytes:
-    """Make a model from `decoded_names` to the float32 output `tensor`.
+    """Return a model from the inputs `decoded_names` to the float32 output `tensor`.
 
     Raises:
         UnsupportedModelError: the tensor is not fusible.
@@ -77,17 +80,17 @@ def decoder_model(tensor: str, spec: TensorSpec, representation: str) -> bytes:
 
 
 def with_encoder(segment: bytes, representation: str) -> tuple[bytes, dict[str, TensorSpec]]:
-    """Let a segment encode its outputs: `encoded_names` of each are there beside it.
+    """Add the outputs `encoded_names` of every output to a segment.
 
     Args:
         segment: an ONNX model whose outputs are float32 and of known shape.
         representation: `float16`, `uint8` or `uint4`.
 
     Returns:
-        The model, and what it encodes.
+        The model, and the description of each encoded output.
 
     Raises:
-        UnsupportedModelError: an output is not fusible, or the model's operators are older than `FUSED_OPSET`.
+        UnsupportedModelError: an output is not fusible, or the model's opset is older than `FUSED_OPSET`.
     """
     model = onnx.load_from_string(segment)
     builder = _Builder(model.graph, _opset(model))
@@ -98,14 +101,14 @@ def with_encoder(segment: bytes, representation: str) -> tuple[bytes, dict[str, 
 
 
 class _Builder:
-    """Appends operators to a graph. Every name begins with that of the tensor, and `::`."""
+    """Appends operators to a graph. Every new name begins with that of the tensor and `::`, and so is unique."""
 
     def __init__(self, graph: onnx.GraphProto, opset: int) -> None:
         self._graph = graph
         self._axes_are_inputs = opset >= _AXES_ARE_INPUTS
 
     def encode(self, tensor: str, spec: TensorSpec, representation: str) -> None:
-        """Append what represents `tensor`, and declare it as outputs."""
+        """Append the operators that represent `tensor`, and declare its parts as outputs."""
         if representation == "float16":
             self._node("Cast", [tensor], f"{tensor}::halves", to=TensorProto.FLOAT16)
         else:
@@ -115,7 +118,7 @@ class _Builder:
             self._graph.output.append(helper.make_tensor_value_info(name, _element_type(name), shape))
 
     def decode(self, tensor: str, spec: TensorSpec, representation: str) -> None:
-        """Append what restores `tensor`, and declare its parts as inputs."""
+        """Append the operators that restore `tensor`, and declare its parts as inputs."""
         names = decoded_names(tensor, representation)
         for name, shape in zip(names, part_shapes(spec, representation), strict=True):
             self._graph.input.append(helper.make_tensor_value_info(name, _element_type(name), shape))
@@ -128,7 +131,10 @@ class _Builder:
         self._node("Reshape", [grouped, self._constant(f"{tensor}::shape", np.array(spec.shape, np.int64))], tensor)
 
     def _quantise(self, tensor: str, spec: TensorSpec, largest: int) -> None:
-        """Append the operators of `Quantised.represent`, and a sum per channel that is finite if all values are."""
+        """Append the operators of `Quantised.represent`, and the sum of each channel.
+
+        A sum is not finite if one of its values is not, which quantised integers would hide.
+        """
 
         def name(part: str) -> str:
             return f"{tensor}::{part}"
@@ -140,23 +146,26 @@ class _Builder:
         grouped = self._node(
             "Reshape", [tensor, constant("grouped_shape", np.array(spec.grouped_shape, np.int64))], name("grouped")
         )
+        # The range includes 0, so that 0 has an exact representation.
         high = self._node("Max", [self._reduce("ReduceMax", grouped, name("max")), nothing], name("high"))
         low = self._node("Min", [self._reduce("ReduceMin", grouped, name("min")), nothing], name("low"))
         self._reduce("ReduceSum", grouped, name("sums"))
         span = self._node("Sub", [high, low], name("span"))
         step = self._node("Div", [span, constant("largest", np.array(largest, np.float32))], name("step"))
         roomy = self._node("Mul", [step, constant("headroom", np.array(HEADROOM))], name("roomy"))
+        # Through bfloat16 and back: the scale that the receiver reads.
         short = self._node("Cast", [roomy], name("short"), to=TensorProto.BFLOAT16)
         rounded = self._node("Cast", [short], name("rounded"), to=TensorProto.FLOAT)
         tiny = self._node("Less", [rounded, constant("tiniest", np.array(TINY_SCALE))], name("tiny"))
         scales = self._node("Where", [tiny, constant("one", np.array(1, np.float32)), rounded], name("scales"))
+        # The zero point is -low / scale, rounded and clipped: quantisation with zero points of 0 computes that.
         minus_low = self._node("Neg", [low], name("minus_low"))
         no_zeros = constant("no_zeros", np.zeros(spec.channels, np.uint8))
         zeros = self._node("QuantizeLinear", [minus_low, scales, no_zeros], name("zeros"), axis=0)
         self._node("QuantizeLinear", [grouped, scales, zeros], name("integers"), axis=CHANNEL_AXIS)
 
     def _reduce(self, operator: str, tensor: str, output: str) -> str:
-        """Reduce all axes but the channels'."""
+        """Reduce all axes except the channels."""
         if self._axes_are_inputs or operator == "ReduceSum":
             axes = self._constant(f"{output}_axes", np.array([0, 2], np.int64))
             return self._node(operator, [tensor, axes], output, keepdims=0)

@@ -1,4 +1,4 @@
-"""Compute constant-only subgraphs."""
+"""Evaluates constant subgraphs with ONNX Runtime."""
 
 from collections.abc import Mapping
 
@@ -12,8 +12,8 @@ from shared.model.onnx_file.runtime import ModelSession
 from shared.model.weights import Array
 
 
-def evaluate(active: ActiveGraph, names: tuple[str, ...]) -> Mapping[str, Array]:
-    """Compute tensors that constant-only subgraphs make; none of them if the runtime does not know an operator."""
+def evaluate_constants(active: ActiveGraph, names: tuple[str, ...]) -> Mapping[str, Array]:
+    """Return the values of tensors of constant subgraphs; an empty map if the runtime lacks one of the operators."""
     graph = active.graph
     nodes = constant_nodes(active, names)
     used = {name for node in nodes for name in node.reads}

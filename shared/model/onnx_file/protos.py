@@ -1,4 +1,4 @@
-"""Between ONNX's protocol buffers and the graph."""
+"""Converts between ONNX's protocol buffers and `Graph`."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -21,7 +21,7 @@ _KINDS = onnx.AttributeProto
 
 
 def read_tensor(info: onnx.ValueInfoProto) -> Tensor | None:
-    """Describe a value, or return None if it is no dense tensor of static shape."""
+    """Return the description of a value; none unless it is a dense tensor of static shape."""
     kind = info.type.tensor_type
     dims = kind.shape.dim
     known = info.type.HasField("tensor_type") and kind.HasField("shape") and kind.elem_type in _DTYPES
@@ -31,7 +31,7 @@ def read_tensor(info: onnx.ValueInfoProto) -> Tensor | None:
 
 
 def write_tensor(tensor: Tensor) -> onnx.ValueInfoProto:
-    """Describe a value to ONNX."""
+    """Return a tensor's description as a protocol buffer."""
     return helper.make_tensor_value_info(tensor.name, _ELEMENT_TYPES[tensor.dtype], tensor.shape)
 
 
@@ -39,7 +39,7 @@ def read_weight(proto: onnx.TensorProto) -> Weight:
     """Read an initializer.
 
     Raises:
-        UnsupportedModelError: Its elements are of a kind that Segue does not know.
+        UnsupportedModelError: Segue does not support the type of its elements.
     """
     if proto.data_type not in _DTYPES:
         kind = onnx.TensorProto.DataType.Name(proto.data_type)
@@ -51,7 +51,7 @@ def read_weight(proto: onnx.TensorProto) -> Weight:
 
 
 def write_weight(weight: Weight, proto: onnx.TensorProto) -> None:
-    """Write an initializer into `proto`, in place because it may be large; a recipe is turned into numbers here."""
+    """Write an initializer into `proto`, in place because it may be large; a recipe generates its values here."""
     tensor, values = weight.tensor, weight.values()
     if tensor.dtype.bits < 8:
         proto.CopyFrom(numpy_helper.from_array(values, tensor.name))
@@ -122,7 +122,7 @@ def _write_attribute(name: str, value: Attribute) -> onnx.AttributeProto:
 
 
 def _captures(proto: onnx.NodeProto) -> Iterator[str]:
-    """Find the tensors that the subgraphs of a node read from around it."""
+    """Yield the tensors of the surrounding graph that the subgraphs of a node read."""
     for attribute in proto.attribute:
         for graph in (attribute.g, *attribute.graphs) if attribute.type in (_KINDS.GRAPH, _KINDS.GRAPHS) else ():
             own = {value.name for value in (*graph.input, *graph.initializer)}
@@ -133,7 +133,7 @@ def _captures(proto: onnx.NodeProto) -> Iterator[str]:
 
 
 def write_graph(graph: Graph, proto: onnx.GraphProto) -> None:
-    """Write a whole graph into `proto`, with the shapes of everything it knows."""
+    """Write a graph into `proto`, with the shapes of all its tensors."""
     ends = {*graph.inputs, *graph.outputs, *graph.weights}
     proto.name = graph.name
     proto.input.extend(map(write_tensor, graph.describe(graph.inputs)))

@@ -1,4 +1,4 @@
-"""From an ONNX file to a model."""
+"""Loads ONNX files as partitioned models."""
 
 import hashlib
 from collections.abc import Mapping
@@ -20,13 +20,13 @@ Shapes = Mapping[str, tuple[int, ...]]
 def load_model(
     source: Path | str | bytes, *, input_shapes: Shapes | None = None, max_cut_tensors: int = 1
 ) -> PartitionedModel:
-    """Load an ONNX file and find where it can be cut.
+    """Load an ONNX file and divide it into blocks.
 
     Args:
         source: The path of the file, or its bytes.
-        input_shapes: Shapes for inputs whose shape is dynamic. A batch dimension, if it is the only dynamic
-            one of an input, needs none: it is 1.
-        max_cut_tensors: How many tensors may cross a cut.
+        input_shapes: Shapes of inputs that the file leaves open. A dynamic batch dimension that is the only dynamic
+            one of an input becomes 1 without being given.
+        max_cut_tensors: Largest number of tensors that may cross a cut.
 
     Raises:
         ModelFileError: The file is missing or not a valid ONNX model; ExternalDataError if its weights are missing.
@@ -59,7 +59,7 @@ def _parse(data: bytes) -> onnx.ModelProto:
 
 
 def _load_external_data(proto: onnx.ModelProto, folder: Path | None) -> bool:
-    """Put weights from other files in place, and tell whether there were any."""
+    """Load weights that are stored in other files; return whether there were any."""
     outside = [t for t in proto.graph.initializer if external_data_helper.uses_external_data(t)]
     for tensor in outside:
         location = external_data_helper.ExternalDataInfo(tensor).location
@@ -96,6 +96,7 @@ def _to_graph(proto: onnx.ModelProto, input_shapes: Shapes) -> Graph:
         name = proto.graph.sparse_initializer[0].values.name
         raise UnsupportedModelError(f"initializer {name!r} is sparse: save the model with dense weights")
     weights = {tensor.name: read_weight(tensor) for tensor in proto.graph.initializer}
+    # Before version 4 of the format, initializers had to be listed among the inputs.
     inputs = [value for value in proto.graph.input if value.name not in weights]
     del proto.graph.input[:], proto.graph.initializer[:]
     proto.graph.input.extend(inputs)

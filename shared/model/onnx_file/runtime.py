@@ -1,31 +1,36 @@
-"""ONNX Runtime, as little of it as loading and verifying need."""
+"""Sessions of ONNX Runtime for folding and verification."""
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from typing import Final
 
 import onnxruntime
 
 from shared.model.errors import RuntimeFailureError
 from shared.model.weights import Array
 
-_FATAL = 4
+# Log severity. Errors are raised as exceptions too, so their log lines would only repeat them.
+_FATAL: Final = 4
 
 
 class Optimisation(Enum):
-    """How much the runtime rearranges a graph: with ALL its kernels depend on the processor and on their neighbours."""
+    """Graph optimisation level of the runtime.
+
+    With ALL, kernels depend on the processor and on the neighbours of a node in the graph.
+    """
 
     EXTENDED = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     ALL = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
 
 
 class ModelSession:
-    """One loaded model."""
+    """A loaded model."""
 
     def __init__(self, model: bytes | str, optimisation: Optimisation = Optimisation.ALL) -> None:
         """Load a model from its bytes or its path.
 
         Raises:
-            RuntimeFailureError: The runtime refuses it.
+            RuntimeFailureError: ONNX Runtime refuses the model.
         """
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = optimisation.value
@@ -39,10 +44,14 @@ class ModelSession:
         self.outputs = tuple(value.name for value in self._session.get_outputs())
 
     def run(self, values: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
-        """Run the model; of `values` it takes those that are inputs.
+        """Run the model.
+
+        Args:
+            values: by name; those that are no inputs are ignored.
+            outputs: names of the outputs to compute; none for all.
 
         Raises:
-            RuntimeFailureError: The runtime fails.
+            RuntimeFailureError: ONNX Runtime fails.
         """
         names = tuple(outputs or self.outputs)
         try:

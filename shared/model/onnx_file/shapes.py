@@ -1,8 +1,8 @@
-"""Make every shape of a model static: fix its inputs, infer, fold what is constant, and infer again."""
+"""Makes every shape of a model static: fixes its inputs, then infers shapes and folds constants in turns."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -11,23 +11,28 @@ from onnx import helper, shape_inference
 from shared.model.errors import ShapeError, UnsupportedModelError
 from shared.model.graph import Graph, Node
 from shared.model.liveness import ActiveGraph, activate
-from shared.model.onnx_file.folding import evaluate
+from shared.model.onnx_file.folding import evaluate_constants
 from shared.model.onnx_file.protos import read_tensor, write_node, write_tensor, write_weight
 from shared.model.tensor import DType, Tensor
 from shared.model.weights import Array, Weight
 
-_SMALL = 1024
-_SHAPE_OPERATORS = frozenset({"Shape", "Size"})
+# Largest number of elements of a constant that shape inference may need. Larger weights are left out of its copy.
+_SMALL: Final = 1024
+_SHAPE_OPERATORS: Final = frozenset({"Shape", "Size"})
 
 
 def fix_inputs(proto: onnx.GraphProto, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Give the inputs of a graph, in place, the shapes asked for; a lone dynamic batch dimension becomes 1.
+    """Set the shapes of a graph's inputs, in place; a dynamic batch dimension that is the only one becomes 1.
+
+    Args:
+        proto: the graph.
+        shapes: requested shapes by the name of the input.
 
     Returns:
-        True if more than batch dimensions was dynamic, so that the shapes may not suit the model.
+        Whether dimensions other than the batch were dynamic, so that the shapes may not suit the model.
 
     Raises:
-        ShapeError: A shape does not fit its input, no input has that name, or a dimension stays dynamic.
+        ShapeError: A shape does not fit its input, no input has such a name, or a dimension stays dynamic.
         UnsupportedModelError: An input is not a dense tensor.
     """
     names = [value.name for value in proto.input]
@@ -64,16 +69,17 @@ def _fix_input(value: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> boo
 
 
 def resolve(graph: Graph, proto: onnx.ModelProto, *, strict: bool) -> Graph:
-    """Find the shape of every tensor that matters, and fold shape computations into constants.
+    """Infer the shape of every tensor that a node needs, and fold shape computations into constants.
 
     Args:
         graph: The graph as read, without descriptions of its tensors.
-        proto: The model it was read from, with static inputs and without initializers.
-        strict: Take every complaint of shape inference for an error (someone has chosen the input's shape).
+        proto: The model that it was read from, with static inputs and without initializers.
+        strict: Whether every complaint of shape inference is an error, because the caller chose the input's shape.
 
     Raises:
-        ShapeError: A shape cannot be found or contradicts an operator; the message names the node.
+        ShapeError: A shape cannot be inferred or conflicts with an operator; the message names the node.
     """
+    # Every round folds at least one more constant, or ends: so the loop terminates.
     while True:
         inferred = _infer(graph, proto, strict)
         tensors = {**inferred.tensors, **{name: weight.tensor for name, weight in graph.weights.items()}}
@@ -96,7 +102,7 @@ class _Inferred:
 
 
 def _infer(graph: Graph, proto: onnx.ModelProto, strict: bool) -> _Inferred:
-    """Run ONNX's shape inference on a copy that holds only small weights."""
+    """Run ONNX's shape inference on a copy without large weights, whose values shapes do not depend on."""
     light = onnx.ModelProto(ir_version=max(4, proto.ir_version))
     light.opset_import.extend(proto.opset_import)
     light.graph.name = graph.name or "graph"
@@ -108,6 +114,7 @@ def _infer(graph: Graph, proto: onnx.ModelProto, strict: bool) -> _Inferred:
             write_weight(weight, light.graph.initializer.add())
         else:
             light.graph.input.append(write_tensor(weight.tensor))
+    # Inference has no rules for foreign domains; the shapes that the file declares for them are taken over.
     foreign = {name for node in graph.nodes if node.domain for name in node.written}
     light.graph.value_info.extend(value for value in proto.graph.value_info if value.name in foreign)
     complaint = ""
@@ -117,6 +124,7 @@ def _infer(graph: Graph, proto: onnx.ModelProto, strict: bool) -> _Inferred:
         complaint = str(exc)
         if strict:
             raise ShapeError(f"the input's shape does not suit the model: {complaint}") from exc
+        # A complaint about an unused branch does not matter. A shape that stays unknown is reported with the complaint.
         result = shape_inference.infer_shapes(light, data_prop=True)
     values = (*result.graph.input, *result.graph.value_info, *result.graph.output)
     tensors = {tensor.name: tensor for tensor in map(read_tensor, values) if tensor is not None}
@@ -124,7 +132,7 @@ def _infer(graph: Graph, proto: onnx.ModelProto, strict: bool) -> _Inferred:
 
 
 def _with_constants(graph: Graph, values: Mapping[str, Array]) -> Graph:
-    """Put numbers in place of the nodes that compute them."""
+    """Replace nodes whose outputs are all known by constants."""
     tensors = {name: Tensor(name, DType(array.dtype.name), array.shape) for name, array in values.items()}
     return replace(
         graph,
@@ -135,7 +143,7 @@ def _with_constants(graph: Graph, values: Mapping[str, Array]) -> Graph:
 
 
 def _fold_shapes(graph: Graph) -> Graph:
-    """Replace the shapes of static tensors by numbers."""
+    """Replace `Shape` and `Size` of tensors of static shape by constants."""
     values: dict[str, Array] = {}
     for node in graph.nodes:
         if node.op_type in _SHAPE_OPERATORS and not node.domain and node.inputs[0] in graph.tensors:
@@ -147,21 +155,22 @@ def _fold_shapes(graph: Graph) -> Graph:
 
 
 def _fold_constants(graph: Graph) -> Graph:
-    """Replace the small constants that shapes may depend on by numbers."""
+    """Evaluate the small constant subgraphs that shapes may depend on."""
     active = activate(graph)
-    wanted: dict[str, None] = {}
+    folded: dict[str, None] = {}
     for node in active.nodes:
         unknown = any(name not in graph.tensors for name in node.written)
         for name in node.reads:
             tensor = graph.tensors.get(name)
+            # Integers are shapes, axes or indices. A float matters only where the node's output is still unknown.
             shaping = tensor is None or (tensor.elements <= _SMALL and (unknown or not tensor.dtype.is_float))
             if name in active.producers and shaping:
-                wanted.update(dict.fromkeys(active.producers[name].written))
-    return _with_constants(graph, evaluate(active, tuple(wanted))) if wanted else graph
+                folded.update(dict.fromkeys(active.producers[name].written))
+    return _with_constants(graph, evaluate_constants(active, tuple(folded))) if folded else graph
 
 
 def _missing(active: ActiveGraph) -> Iterator[tuple[Node, str]]:
-    """Find tensors of unknown shape that matter, with the first node that touches them."""
+    """Yield the needed tensors of unknown shape, each with a node that reads or writes it."""
     needed = {name for node in active.nodes for name in node.reads} | set(active.graph.outputs)
     for node in active.nodes:
         for name in (*node.reads, *(name for name in node.written if name in needed)):
@@ -180,6 +189,7 @@ def _explain(active: ActiveGraph, missing: tuple[Node, str], complaint: str) -> 
 
 
 def _check_channels(active: ActiveGraph) -> None:
+    """Check that inputs and kernels of convolutions agree, which ONNX's inference does not."""
     for node in active.nodes:
         if node.op_type != "Conv" or node.domain:
             continue

@@ -1,4 +1,4 @@
-"""Hold a chain of segments against the whole model."""
+"""Compares the outputs of a chain of segments with those of the whole model."""
 
 import math
 import sys
@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -13,16 +14,20 @@ from shared.model.onnx_file.runtime import ModelSession, Optimisation
 from shared.model.tensor import DType, Tensor
 from shared.model.weights import Array
 
-_ENDS = {DType.UINT8: 256}
+# Exclusive upper bounds of random integers: bytes are pixels, other integers are indices that must stay small.
+_ENDS: Final = {DType.UINT8: 256}
 
 
 @dataclass(frozen=True)
 class ChainReport:
-    """How far a chain of segments is from the whole model, over all outputs.
+    """Difference between a chain of segments and the whole model, over all outputs.
 
-    `max_rel_error` is the largest error divided by the largest absolute value of the same output. The runtime's
-    default optimisation (ALL) may choose other kernels for a segment than for the whole; `bit_exact_extended` tells
-    whether the numbers agree bit for bit one level lower, where it does not.
+    Attributes:
+        max_abs_error: largest absolute difference of a value.
+        max_rel_error: largest difference divided by the largest absolute value of the same output.
+        bit_exact: whether all outputs are equal bit for bit at the runtime's default optimisation (ALL), which may
+            choose other kernels for a segment than for the whole.
+        bit_exact_extended: the same one level lower, where kernels do not depend on the neighbours of a node.
     """
 
     max_abs_error: float
@@ -32,8 +37,8 @@ class ChainReport:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """How far two sets of outputs are apart."""
+class OutputDifference:
+    """Difference of two sets of outputs, with the fields of `ChainReport`."""
 
     max_abs_error: float
     max_rel_error: float
@@ -46,19 +51,19 @@ def verify_chain(
     """Run a chain of segments and the whole model on the same seeded random inputs, and compare their outputs.
 
     Args:
-        whole: The whole model, its bytes or its path.
+        whole: Bytes or path of the whole model.
         segments: The segments in order, as `extract_segment` writes them.
         inputs: The model's inputs (`ModelAnalysis.input`).
         seed: Seed of the random inputs.
 
     Raises:
-        RuntimeFailureError: The runtime refuses one of the models.
+        RuntimeFailureError: ONNX Runtime refuses one of the models.
     """
     return Verifier(whole, inputs, seed=seed).verify(segments)
 
 
 class Verifier:
-    """The whole model's outputs for seeded random inputs, to hold any number of chains against."""
+    """The outputs of the whole model for seeded random inputs, with which any number of chains is compared."""
 
     def __init__(self, whole: bytes | Path, inputs: Sequence[Tensor], *, seed: int = 0) -> None:
         """Run the whole model; arguments and errors are those of `verify_chain`."""
@@ -67,10 +72,10 @@ class Verifier:
         self._expected = {level: ModelSession(model, level).run(self._values) for level in Optimisation}
 
     def verify(self, segments: Sequence[bytes]) -> ChainReport:
-        """Run a chain of segments and compare.
+        """Run a chain of segments and compare its outputs.
 
         Raises:
-            RuntimeFailureError: The runtime refuses a segment.
+            RuntimeFailureError: ONNX Runtime refuses a segment.
         """
         default = self._compare_at(Optimisation.ALL, segments)
         extended = self._compare_at(Optimisation.EXTENDED, segments)
@@ -78,7 +83,7 @@ class Verifier:
             default.max_abs_error, default.max_rel_error, default.bit_exact, bit_exact_extended=extended.bit_exact
         )
 
-    def _compare_at(self, level: Optimisation, segments: Sequence[bytes]) -> Difference:
+    def _compare_at(self, level: Optimisation, segments: Sequence[bytes]) -> OutputDifference:
         crossing: Mapping[str, Array] = self._values
         for segment in segments:
             crossing = ModelSession(segment, level).run(crossing)
@@ -86,7 +91,7 @@ class Verifier:
 
 
 def random_inputs(inputs: Sequence[Tensor], seed: int) -> dict[str, Array]:
-    """Make one random array per input: standard normal floats, bytes as of an image, other integers 0 or 1."""
+    """Return one random array for each input: standard normal floats, bytes 0 to 255, other integers 0 or 1."""
     values: dict[str, Array] = {}
     for tensor in inputs:
         rng = np.random.default_rng((seed, zlib.crc32(tensor.name.encode())))
@@ -99,8 +104,8 @@ def random_inputs(inputs: Sequence[Tensor], seed: int) -> dict[str, Array]:
     return values
 
 
-def compare(expected: Mapping[str, Array], actual: Mapping[str, Array]) -> Difference:
-    """Compare outputs by name; NaN agrees with NaN, and with nothing else."""
+def compare(expected: Mapping[str, Array], actual: Mapping[str, Array]) -> OutputDifference:
+    """Compare outputs by name; NaN equals NaN and no other value."""
     absolute = [0.0]
     relative = [0.0]
     for name, whole in expected.items():
@@ -108,7 +113,7 @@ def compare(expected: Mapping[str, Array], actual: Mapping[str, Array]) -> Diffe
         absolute.append(error)
         relative.append(error / (_largest(np.abs(whole.astype(np.float64))) or 1.0))
     exact = all(values.tobytes() == actual[name].tobytes() for name, values in expected.items())
-    return Difference(max(absolute), max(relative), exact)
+    return OutputDifference(max(absolute), max(relative), exact)
 
 
 def _largest_error(whole: Array, part: Array) -> float:

@@ -1,6 +1,7 @@
-"""From a graph to the bytes of an ONNX file."""
+"""Writes graphs and segments as ONNX files."""
 
 from pathlib import Path
+from typing import Final
 
 import onnx
 from onnx import helper
@@ -11,12 +12,14 @@ from shared.model.onnx_file.protos import write_graph
 from shared.model.partitioned_model import PartitionedModel
 from shared.model.segment_graph import segment_graph
 
-_MAX_BYTES = 2**31 - 2**20
-_MIN_IR_VERSION = 4
+# A protocol buffer holds 2 GiB. One MiB remains for everything but the weights.
+_MAX_BYTES: Final = 2**31 - 2**20
+# The oldest version of the format whose initializers need not be inputs as well.
+_MIN_IR_VERSION: Final = 4
 
 
 def to_bytes(graph: Graph) -> bytes:
-    """Write a graph as a standalone ONNX model; its initializers are not among its inputs.
+    """Return the bytes of a graph as a standalone ONNX model, whose initializers are not among its inputs.
 
     Raises:
         UnsupportedModelError: The file would be larger than the 2 GiB that protocol buffers allow.
@@ -45,10 +48,10 @@ def write_onnx(graph: Graph, path: Path) -> None:
 
 
 def extract_segment(model: PartitionedModel, start: int, stop: int) -> bytes:
-    """Write blocks [start, stop) of a model as a standalone ONNX model.
+    """Return blocks [start, stop) of a model as the bytes of a standalone ONNX model.
 
-    Inputs and outputs are what crosses before block `start` and before block `stop`, in the order of the cuts in
-    the model's analysis; at the ends they are the model's own, in their declared order.
+    Inputs and outputs are the tensors that cross before blocks `start` and `stop`, in the order of the cuts in the
+    model's analysis. At the ends they are the model's own, in their declared order.
 
     Raises:
         CutError: The model has no such range of blocks.
@@ -57,6 +60,6 @@ def extract_segment(model: PartitionedModel, start: int, stop: int) -> bytes:
 
 
 def _ir_version(opsets: list[onnx.OperatorSetIdProto]) -> int:
-    """Choose the version of the format: the oldest that the operators need, so that old runtimes read it too."""
+    """Return the oldest version of the format that the operators allow, which old runtimes can read as well."""
     needed = helper.find_min_ir_version_for(opsets, ignore_unknown=True)
     return max(_MIN_IR_VERSION, needed)

@@ -2,7 +2,7 @@ import numpy as np
 
 from shared.model.liveness import activate
 from shared.model.onnx_file import load_model
-from shared.model.onnx_file.folding import evaluate
+from shared.model.onnx_file.folding import evaluate_constants
 from tests.support.onnx_texts import onnx_bytes
 
 
@@ -11,11 +11,11 @@ def test_constant_subgraphs_are_computed() -> None:
         w = ConstantOfShape <value = float[1] {0.5}> (s) v = Add(w, b) y = MatMul(x, v)
         }"""
     model = load_model(onnx_bytes(text, s=np.array([4, 4]), b=np.arange(4, dtype=np.float32)))
-    values = evaluate(activate(model.graph), ("v",))
+    values = evaluate_constants(activate(model.graph), ("v",))
     assert np.array_equal(values["v"], np.tile(np.arange(4) + 0.5, (4, 1)))
 
 
 def test_what_the_runtime_does_not_know_stays() -> None:
     text = "g (float[1,4] x) => (float[1,4] y) <float[4] v> {v = com.example.Mystery(w) y = Add(x, v)}"
     model = load_model(onnx_bytes(text, w=np.ones(4, np.float32)))
-    assert evaluate(activate(model.graph), ("v",)) == {}
+    assert evaluate_constants(activate(model.graph), ("v",)) == {}
