@@ -1,8 +1,25 @@
-"""Two processes of one name: the broker lets each throw the other out for ever, unless one of them stops."""
+"""Detects two processes that use one name on the bus, and stops exactly one of them.
+
+Client identifiers are made of names. When a client connects with an identifier that is in use, the broker disconnects
+the older client (MQTT 5.0, 3.1.4, [MQTT-3.1.4-3]). Both reconnect by themselves, so two processes of one name would
+disconnect each other forever. After every connect a process publishes its presence with its boot id, which is new at
+every start. This module observes these boot ids on a connection of its own, which nobody takes over, and decides:
+
+1. A boot id that was observed before this process' own is that of a predecessor. Its process may be dead: the broker
+   retains the last presence. A retained message comes once, a living predecessor publishes whenever it has been
+   disconnected. After `PREDECESSOR_OBSERVATIONS` this process stops.
+2. A boot id that was first observed after this process' own is that of a peer. Usually it is a newcomer, which stops by
+   rule 1. If both subscribed before either published, each is the other's peer. After `PEER_OBSERVATIONS` the process
+   with the larger boot id stops.
+
+`PEER_OBSERVATIONS` exceeds `PREDECESSOR_OBSERVATIONS` so far that a newcomer stops before the older process could. The
+watch ends after a minute: a process that has held its name for so long is the older one for whoever comes later.
+"""
 
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
@@ -14,97 +31,105 @@ from shared.messages.base import MessageError
 from shared.messages.devices import Presence, ServicePresence, State
 from shared.service_runtime import InputError
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
-NEWCOMER_PATIENCE: Final = 3
-"""How often a newcomer hears of the process that was there before it stops."""
-EQUAL_PATIENCE: Final = 10
-"""The same for processes of which none was clearly there before; the one whose boot id is the larger stops."""
-_WATCHED_S: Final = 60.0
+# Observations of a predecessor after which it is alive, and not only retained by the broker.
+PREDECESSOR_OBSERVATIONS: Final = 3
+# Observations of a peer after which the larger boot id gives way.
+PEER_OBSERVATIONS: Final = 10
+_WATCH_S: Final = 60.0
 
 
 class DuplicateDetector:
-    """Counts how often other processes of this one's name say that they are there. Pure.
+    """Counts the boot ids that are published under one name, and applies the rules of this module.
 
-    A process that is gone is heard once at most, from what the broker keeps of it. One that is alive is heard whenever
-    it has come back and thrown this one out. Who heard the other before hearing itself came later.
+    Invariants. A boot id is a predecessor's or a peer's from its first observation on. Of two living processes that
+    observe the same messages at most one stops.
     """
 
     def __init__(self, boot_id: str) -> None:
-        """Know only the own boot id."""
-        self._boot_id = boot_id
-        self._newcomer = True
-        self._earlier: set[str] = set()
-        self._heard: dict[str, int] = {}
+        """Start with nothing observed.
 
-    def must_stop(self, boot_id: str) -> bool:
-        """Take a process's word that it is there; say whether this one has to leave the name to it."""
+        Args:
+            boot_id: of this process.
+        """
+        self._boot_id = boot_id
+        self._own_observed = False
+        self._predecessors: set[str] = set()
+        self._observations: Counter[str] = Counter()
+
+    def observe(self, boot_id: str) -> bool:
+        """Take in the boot id of a presence that says "online", and return whether this process must stop."""
         if boot_id == self._boot_id:
-            self._newcomer = False
+            self._own_observed = True
             return False
-        if self._newcomer:
-            self._earlier.add(boot_id)
-        times = self._heard[boot_id] = self._heard.get(boot_id, 0) + 1
-        if boot_id in self._earlier:
-            return times >= NEWCOMER_PATIENCE
-        return times >= EQUAL_PATIENCE and self._boot_id > boot_id
+        if not self._own_observed:
+            self._predecessors.add(boot_id)
+        self._observations[boot_id] += 1
+        if boot_id in self._predecessors:
+            return self._observations[boot_id] >= PREDECESSOR_OBSERVATIONS
+        return self._observations[boot_id] >= PEER_OBSERVATIONS and self._boot_id > boot_id
 
 
 @dataclass(frozen=True, slots=True)
 class NameClaim:
-    """A name that a process will take on the bus.
+    """A name that a process is about to use on the bus.
 
     Attributes:
-        presence: what the process says when it is there.
-        name: whose client ids are taken.
-        topic: where everybody of this name says so.
-        taken: the complaint if another process has the name, with what to do.
+        presence: what the process publishes when it is online.
+        name: the name; client identifiers are made of it.
+        topic: where every process of this name publishes its presence.
+        complaint: error text if another process has the name, with advice.
     """
 
     presence: Presence | ServicePresence
     name: str
     topic: str
-    taken: str
+    complaint: str
 
     @classmethod
     def of_device(cls, presence: Presence) -> "NameClaim":
         """Return the claim of an executor."""
-        taken = (
+        complaint = (
             f"another executor is device {presence.device} already: stop it, or give this one a name of its own, "
             "--device"
         )
-        return cls(presence, presence.device, topics.presence(presence.device), taken)
+        return cls(presence, presence.device, topics.presence(presence.device), complaint)
 
     @classmethod
     def of_service(cls, presence: ServicePresence, advice: str) -> "NameClaim":
-        """Return the claim of a planner, a collector or a monitor; `advice` says how to give it another name."""
-        taken = f"another {presence.role} is called {presence.name} already: stop it, or {advice}"
-        return cls(presence, presence.name, topics.service_presence(presence.name), taken)
+        """Return the claim of a planner, a collector or a monitor.
+
+        Args:
+            presence: of the service.
+            advice: how to give it another name, as the end of a sentence.
+        """
+        complaint = f"another {presence.role} is called {presence.name} already: stop it, or {advice}"
+        return cls(presence, presence.name, topics.service_presence(presence.name), complaint)
 
 
 @contextlib.asynccontextmanager
 async def hold_name(settings: BusSettings, claim: NameClaim, connect_timeout_s: float | None) -> AsyncIterator[None]:
-    """Take a name for the time of the block; for the first minute, leave it again to whoever has it already.
+    """Use a name for the time of the block; for the first minute, give it up if another process has it.
 
-    It is listened for others on a connection that nobody throws out. A process should connect under its name only
-    within the block, when all that others say will be heard.
+    Connect under the name within the block only: the detector must be subscribed before this process publishes.
 
     Args:
         settings: where the broker is.
-        claim: the name, and who takes it.
-        connect_timeout_s: how long the broker may take to appear; None for no limit.
+        claim: the name, and who uses it.
+        connect_timeout_s: bound on the first connection; None to wait until there is a broker.
 
     Raises:
-        InputError: another process has the name; the block is cancelled.
+        InputError: another process has the name. The block is cancelled.
         BusError: the broker is out of reach.
     """
-    listening = asyncio.Event()
+    subscribed = asyncio.Event()
     try:
         async with asyncio.TaskGroup() as group:
-            watching = group.create_task(_watch(settings, claim, listening, connect_timeout_s), name="watch the name")
-            await listening.wait()
+            watch = group.create_task(_watch(settings, claim, subscribed, connect_timeout_s), name="watch the name")
+            await subscribed.wait()
             yield
-            watching.cancel()
+            watch.cancel()
     except BaseExceptionGroup as errors:
         if len(errors.exceptions) > 1:
             raise
@@ -112,24 +137,26 @@ async def hold_name(settings: BusSettings, claim: NameClaim, connect_timeout_s: 
 
 
 async def _watch(
-    settings: BusSettings, claim: NameClaim, listening: asyncio.Event, connect_timeout_s: float | None
+    settings: BusSettings, claim: NameClaim, subscribed: asyncio.Event, connect_timeout_s: float | None
 ) -> None:
-    rivals = DuplicateDetector(claim.presence.boot_id)
+    detector = DuplicateDetector(claim.presence.boot_id)
     client_id = unique_client_id(f"segue-name-{claim.name}")
     async with Connection.open(settings, client_id=client_id, connect_timeout_s=connect_timeout_s) as connection:
         await connection.subscribe(claim.topic)
-        listening.set()
+        subscribed.set()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_WATCHED_S):
+            async with asyncio.timeout(_WATCH_S):
                 async for received in connection:
-                    seen = _read(claim, bytes(received.payload))
-                    if seen is not None and seen.state is State.ONLINE and rivals.must_stop(seen.boot_id):
-                        raise InputError(claim.taken)
+                    presence = _read(claim, bytes(received.payload))
+                    if presence is None or presence.state is not State.ONLINE:
+                        continue
+                    if detector.observe(presence.boot_id):
+                        raise InputError(claim.complaint)
 
 
 def _read(claim: NameClaim, payload: bytes) -> Presence | ServicePresence | None:
     try:
         return type(claim.presence).decode(payload) if payload else None
     except MessageError as error:
-        LOGGER.debug("a presence does not decode: %s", error)
+        _LOGGER.debug("dropped a presence on %s: %s", claim.topic, error)
         return None

@@ -1,87 +1,43 @@
-"""How every service starts, logs, and stops."""
+"""Life of a service's process: identity, logging, signals and exit status."""
 
 import asyncio
 import contextlib
-import fcntl
 import logging
-import os
 import signal
 import sys
-import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from enum import IntEnum
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from rich.console import Console
 from rich.logging import RichHandler
 
 from shared.bus.errors import BusError, SettingsError
 
-LOGGER = logging.getLogger(__name__)
-
-_LOCK_PATIENCE_S = 5.0
-_LOCK_POLL_S = 0.05
+_LOGGER = logging.getLogger(__name__)
 
 
 class ExitStatus(IntEnum):
-    """What a command's exit status says (design section 8)."""
+    """Exit status of every command and service."""
 
     DONE = 0
     FAILED = 1
+    """Something went wrong that is neither of the following."""
     INPUT_WRONG = 2
+    """An option, a file or a name was wrong; the message says what to change."""
     INFEASIBLE = 3
+    """No plan satisfies the constraints."""
     OUT_OF_REACH = 4
+    """The broker, or a service behind it, does not answer."""
 
 
 class InputError(Exception):
-    """What the user gave is wrong; the text says what to do."""
-
-
-@contextlib.asynccontextmanager
-async def lock_directory(folder: Path, *, patience_s: float = _LOCK_PATIENCE_S) -> AsyncIterator[None]:
-    """Make a folder and keep it from other processes for the time of the block; the system frees it if this one dies.
-
-    Args:
-        folder: where a service keeps what only one process may write.
-        patience_s: how long a process that is just ending may still hold it.
-
-    Raises:
-        InputError: the folder cannot be used, or another process goes on using it.
-    """
-    try:
-        descriptor = await asyncio.to_thread(_open_lock, folder)
-    except OSError as error:
-        raise InputError(f"the data directory {folder} cannot be used: {error.strerror or error}") from error
-    try:
-        await _lock(descriptor, folder, patience_s)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _open_lock(folder: Path) -> int:
-    folder.mkdir(parents=True, exist_ok=True)
-    return os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-
-
-async def _lock(descriptor: int, folder: Path, patience_s: float) -> None:
-    end_s = time.monotonic() + patience_s
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= end_s:
-                raise InputError(
-                    f"another process uses {folder}: is this service running already? Stop it, or choose another "
-                    "name or data directory"
-                ) from None
-            await asyncio.sleep(_LOCK_POLL_S)
+    """An option, a file or a name that the user gave is wrong. The text says what to change."""
 
 
 def segue_version() -> str:
-    """Return the version of the installed distribution."""
+    """Return the version of the installed distribution, "0" if there is none."""
     try:
         return version("segue")
     except PackageNotFoundError:
@@ -89,12 +45,16 @@ def segue_version() -> str:
 
 
 def new_boot_id() -> str:
-    """Return an id that differs after every start of a process."""
+    """Return an id that differs after every start of a process: 12 hexadecimal digits."""
     return uuid.uuid4().hex[:12]
 
 
 def configure_logging(level: str = "INFO") -> None:
-    """Log to standard error: coloured on a terminal, one plain line per record elsewhere."""
+    """Log to standard error: coloured on a terminal, one plain line per record elsewhere.
+
+    Raises:
+        ValueError: for a level that `logging` does not know.
+    """
     if sys.stderr.isatty():
         handler: logging.Handler = RichHandler(console=Console(stderr=True), show_path=False)
         handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
@@ -105,23 +65,25 @@ def configure_logging(level: str = "INFO") -> None:
 
 
 def run(service: Callable[[], Awaitable[None]], *, log_level: str = "INFO") -> ExitStatus:
-    """Run `service` until it ends or SIGINT or SIGTERM cancels it; say what failed in one line.
+    """Run a service until it ends, or until SIGINT or SIGTERM cancels it. Log expected errors in one line each.
 
     Args:
-        service: makes the coroutine to run; its clean-up must not need longer than ten seconds.
+        service: makes the coroutine to run. Its clean-up must not take longer than ten seconds.
         log_level: name of the lowest level to log.
 
     Returns:
-        The exit status for the process.
+        The exit status for the process. Unexpected errors propagate.
     """
     configure_logging(log_level)
     status = ExitStatus.DONE
     try:
         asyncio.run(_until_signalled(service))
+    # A service is a tree of task groups: its errors arrive in groups. SettingsError is a BusError as well, and comes
+    # first because the remedy is in the user's hands.
     except* (InputError, SettingsError) as group:
-        status = _say(group, ExitStatus.INPUT_WRONG)
+        status = _logged(group, ExitStatus.INPUT_WRONG)
     except* BusError as group:
-        status = _say(group, ExitStatus.OUT_OF_REACH)
+        status = _logged(group, ExitStatus.OUT_OF_REACH)
     return status
 
 
@@ -134,14 +96,14 @@ async def _until_signalled(service: Callable[[], Awaitable[None]]) -> None:
         await task
 
 
-def _say(group: BaseExceptionGroup[BaseException], status: ExitStatus) -> ExitStatus:
+def _logged(group: BaseExceptionGroup[BaseException], status: ExitStatus) -> ExitStatus:
     for error in _leaves(group):
-        LOGGER.error("%s", error)
+        _LOGGER.error("%s", error)
     return status
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
+    leaves: list[BaseException] = []
     for error in group.exceptions:
-        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    return found
+        leaves.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return leaves

@@ -13,7 +13,7 @@ from typing import Any, Final, assert_never
 from services.collector.errors import StoreUnavailable
 from services.collector.inbound import Record, RequestSeen, RerouteSeen
 from services.collector.schema import open_for_writing
-from shared.database import move_aside
+from shared.data_directory import move_aside
 from shared.messages.devices import Links, Presence, ServicePresence, Telemetry
 from shared.messages.events import Event
 from shared.messages.requests import Outcome, OutcomeStatus

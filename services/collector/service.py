@@ -18,12 +18,13 @@ from services.collector.outcome_store_thread import OutcomeStoreThread
 from shared.bus import topics
 from shared.bus.connection import Connection, Received, Will
 from shared.bus.errors import BusError, SubscriptionFailed
+from shared.data_directory import lock_directory
 from shared.duplicate_names import NameClaim, hold_name
 from shared.messages.base import MessageError
 from shared.messages.devices import ServicePresence, State
 from shared.messages.reject_counter import RejectCounter
 from shared.messages.requests import Confirmation, Outcome
-from shared.service_runtime import InputError, lock_directory, new_boot_id, segue_version
+from shared.service_runtime import InputError, new_boot_id, segue_version
 
 _LOGGER = logging.getLogger(__name__)
 

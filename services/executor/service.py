@@ -35,12 +35,13 @@ from shared.bus.malloc_tuning import keep_large_buffers
 from shared.bus.properties import Properties
 from shared.bus.transport import BrokerTransport
 from shared.codecs import load_registry
+from shared.data_directory import lock_directory
 from shared.duplicate_names import NameClaim, hold_name
 from shared.messages.base import MessageError
 from shared.messages.control import Ready, Rejected
 from shared.messages.devices import Emulation, Presence, Receipt, State
 from shared.messages.requests import REQUEST_ID_PROPERTY
-from shared.service_runtime import lock_directory, new_boot_id, segue_version
+from shared.service_runtime import new_boot_id, segue_version
 
 _LOGGER = logging.getLogger(__name__)
 

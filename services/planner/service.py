@@ -20,12 +20,13 @@ from services.planner.problems.planning_jobs import PlanningJob, run_job
 from shared.bus import topics
 from shared.bus.connection import Connection, Properties, Received, Will
 from shared.bus.errors import BusError
+from shared.data_directory import lock_directory
 from shared.duplicate_names import NameClaim, hold_name
 from shared.messages.base import MessageError
 from shared.messages.devices import ServicePresence, State
 from shared.messages.models import Manifest
 from shared.messages.reject_counter import RejectCounter
-from shared.service_runtime import InputError, lock_directory, new_boot_id, segue_version
+from shared.service_runtime import InputError, new_boot_id, segue_version
 
 logger = logging.getLogger(__name__)
 

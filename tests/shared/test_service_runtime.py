@@ -1,49 +1,78 @@
+"""A service's process: it logs expected errors, ends at a signal, and returns the right status."""
+
 import asyncio
-import sys
-from pathlib import Path
+import logging
+import os
+import signal
+from collections.abc import Iterator
 
 import pytest
 
-from shared.service_runtime import InputError, lock_directory
-
-HOLDER = """
-import asyncio, sys
-from pathlib import Path
-from shared.service_runtime import sole_user
-
-async def hold():
-    async with sole_user(Path(sys.argv[1])):
-        print("held", flush=True)
-        await asyncio.Event().wait()
-
-asyncio.run(hold())
-"""
+from shared.bus.errors import BrokerUnreachable, SettingsError
+from shared.service_runtime import ExitStatus, InputError, new_boot_id, run, segue_version
 
 
-async def test_a_folder_has_one_user_until_its_process_is_killed(tmp_path: Path) -> None:
-    folder = tmp_path / "deep" / "folder"
-    command = (sys.executable, "-c", HOLDER, str(folder))
-    holder = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    assert holder.stdout is not None
-    async with asyncio.timeout(30):
-        assert await holder.stdout.readline() == b"held\n"
-        with pytest.raises(InputError, match=r"another process uses .*folder"):
-            async with lock_directory(folder, patience_s=0.0):
-                pass
-        holder.kill()
-        await holder.wait()
-        async with lock_directory(folder):
-            pass
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
-async def test_a_folder_can_be_taken_again_in_one_process(tmp_path: Path) -> None:
-    for _ in range(2):
-        async with lock_directory(tmp_path, patience_s=0.0):
-            pass
+@pytest.mark.parametrize(
+    ("errors", "status"),
+    [
+        ([], ExitStatus.DONE),
+        ([InputError("no such file")], ExitStatus.INPUT_WRONG),
+        ([SettingsError("no such port")], ExitStatus.INPUT_WRONG),
+        ([BrokerUnreachable("mqtt://h:1", "timed out")], ExitStatus.OUT_OF_REACH),
+        ([ExceptionGroup("", [InputError("one"), ExceptionGroup("", [InputError("two")])])], ExitStatus.INPUT_WRONG),
+    ],
+)
+def test_expected_errors_are_one_line_each_and_a_status(
+    errors: list[Exception], status: ExitStatus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def service() -> None:
+        for error in errors:
+            raise error
+
+    assert run(service) is status
+    lines = capsys.readouterr().err.splitlines()
+    assert "Traceback" not in "".join(lines)
+    assert len(lines) == sum(2 if isinstance(error, ExceptionGroup) else 1 for error in errors)
 
 
-async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be used"):
-        async with lock_directory(tmp_path / "file" / "folder"):
-            pass
+def test_unexpected_errors_propagate() -> None:
+    async def service() -> None:
+        raise LookupError("a mistake")
+
+    with pytest.raises(LookupError, match="a mistake"):
+        run(service)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_service_after_its_clean_up(number: signal.Signals) -> None:
+    cleaned_up = False
+
+    async def service() -> None:
+        nonlocal cleaned_up
+        os.kill(os.getpid(), number)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned_up = True
+
+    assert run(service) is ExitStatus.DONE
+    assert cleaned_up
+
+
+def test_every_start_has_a_boot_id_of_its_own() -> None:
+    first, second = new_boot_id(), new_boot_id()
+    assert first != second
+    assert len(first) == len(second) == 12
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert segue_version()[0].isdigit()

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgpack
 
 from services.executor.source.source_events import Request, RestoredOutcome, RestoredRequest
-from shared.database import move_aside
+from shared.data_directory import move_aside
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from shared.database import move_aside
+from shared.data_directory import move_aside
 
 logger = logging.getLogger(__name__)
 
