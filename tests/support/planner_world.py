@@ -3,7 +3,7 @@
 from planning.problem.plan import Plan
 from planning.problem.problem import Problem
 from planning.strategies import solve
-from services.planner.decisions.candidates import Candidate, InForce
+from services.planner.decisions.candidates import Candidate, PlanInForce
 from services.planner.decisions.committed_routes import burst_jobs, to_message
 from services.planner.problems.problem_from_snapshot import Circumstances, build_problem
 from services.planner.problems.snapshot import Change, FleetSnapshot, PolicySet, apply
@@ -70,10 +70,10 @@ def candidate_of(problem: Problem, *, live: bool = False) -> Candidate:
     return Candidate(problem, problem.policy, routes, plan.strategy, live)
 
 
-def in_force_for(problem: Problem, routes: tuple[PlanRoute, ...] | None = None, epoch: int = 1) -> InForce:
+def in_force_for(problem: Problem, routes: tuple[PlanRoute, ...] | None = None, epoch: int = 1) -> PlanInForce:
     stream = problem.streams[0]
     chosen = candidate_of(problem).routes if routes is None else routes
-    return InForce(epoch, stream.model, stream.source, False, chosen, problem.policy, problem, burst_jobs(problem))
+    return PlanInForce(epoch, stream.model, stream.source, False, chosen, problem.policy, problem, burst_jobs(problem))
 
 
 def route(*stages: tuple[int, int, str], weight: int = 1) -> PlanRoute:

@@ -8,7 +8,7 @@ from planning.problem.problem import Problem
 from services.planner.coordination.effects import Effect, Replan, Step
 from services.planner.coordination.planning_view import PlanningView
 from services.planner.coordination.stream_states import StreamStates
-from services.planner.decisions.candidates import Candidate, Contender, States
+from services.planner.decisions.candidates import Candidate
 from services.planner.decisions.committed_routes import TiledRouteError, devices_of, to_message
 from services.planner.decisions.overload import overload
 from services.planner.decisions.replan import Decision, Hold, Keep, RerouteDecision, decide
@@ -40,7 +40,7 @@ class StreamMove:
     @property
     def stream(self) -> str:
         """Name of the stream."""
-        return self.candidate.problem.streams[0].name
+        return self.candidate.stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +81,21 @@ def conclude(job: PlanningJob, answer: Answer, view: PlanningView) -> Conclusion
         return Conclusion(feasibility, unusable=dict.fromkeys(plan.streams, f"strategy {plan.strategy}: {error}"))
     if not all(view.snapshot.device(device).online for own in routes.values() for device in devices_of(own)):
         return Conclusion(feasibility, replan=(job.stream,))
-    contenders = []
-    for stream in routes:
-        state, live = view.states[stream], view.snapshot.streams[stream].live
-        candidate = Candidate(own_problem(solved, stream), job.policies[stream], routes[stream], plan.strategy, live)
-        contenders.append(Contender(state.in_force, candidate, state.departures))
-    states = States(solved, _restricted(job.open_problem, solved))
-    decisions = decide(contenders, states, view.snapshot, view.now_s)
-    moves = tuple(_move(each, decisions[each.stream], states.whole, view) for each in contenders)
+    whole = _restricted(job.open_problem, solved)
+    candidates = [
+        Candidate(
+            own_problem(solved, stream),
+            job.policies[stream],
+            own,
+            plan.strategy,
+            view.snapshot.streams[stream].live,
+            view.states[stream].in_force,
+            view.states[stream].departures,
+        )
+        for stream, own in routes.items()
+    ]
+    decisions = decide(candidates, solved, whole, view.snapshot, view.now_s)
+    moves = tuple(_move(each, decisions[each.stream], whole, view) for each in candidates)
     return Conclusion(feasibility, moves=moves)
 
 
@@ -152,13 +159,11 @@ def _restricted(problem: Problem, solved: Problem) -> Problem:
     return replace(problem, streams=streams, policy=solved.policy)
 
 
-def _move(contender: Contender, decision: Decision, problem: Problem, view: PlanningView) -> StreamMove:
-    candidate, stream = contender.candidate, contender.stream
-    present = () if contender.present is None else contender.present.routes
+def _move(candidate: Candidate, decision: Decision, whole: Problem, view: PlanningView) -> StreamMove:
+    stream, text = candidate.stream, ""
+    present = () if candidate.present is None else candidate.present.routes
     routes = decision.routes if isinstance(decision, RerouteDecision) else present
-    text = ""
     if routes:
         rate_hz = present_rate_hz(stream, view.snapshot)
         text = overload(candidate.problem, routes, rate_hz, already=view.states[stream].findings.has_overload)
-    manifest = view.snapshot.manifests[candidate.problem.streams[0].model]
-    return StreamMove(candidate, decision, problem, manifest, text)
+    return StreamMove(candidate, decision, whole, view.snapshot.manifests[candidate.problem.streams[0].model], text)

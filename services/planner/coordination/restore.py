@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from services.planner.coordination.planner_store import Document, Kind
 from services.planner.coordination.shadow_reports import read_record
 from services.planner.coordination.stream_state import StreamState
-from services.planner.decisions.candidates import InForce
+from services.planner.decisions.candidates import PlanInForce
 from services.planner.problems.policies import PolicyRefusal, parse_request
 from services.planner.problems.snapshot import Change, PolicySet
 from shared.messages.base import MessageError
@@ -60,7 +60,7 @@ def restore(documents: Iterable[Document], origin: str) -> RestoredState:
     return restored
 
 
-def adopted(plan: CommittedPlan, policy: Policy) -> InForce:
+def adopted(plan: CommittedPlan, policy: Policy) -> PlanInForce:
     """Return a plan of an earlier process as the one in force; the problem for which it was chosen is lost.
 
     Args:
@@ -76,7 +76,7 @@ def adopted(plan: CommittedPlan, policy: Policy) -> InForce:
         retry_limit=plan.retry_limit,
         deadline_ms=plan.deadline_ms,
     )
-    return InForce(plan.epoch, plan.model, plan.source, plan.live, plan.routes, judged, jobs=plan.jobs)
+    return PlanInForce(plan.epoch, plan.model, plan.source, plan.live, plan.routes, judged, jobs=plan.jobs)
 
 
 def _read(document: Document, restored: RestoredState) -> None:

@@ -26,7 +26,7 @@ from services.planner.coordination.planner_store import Document, Kind
 from services.planner.coordination.stream_findings import StreamFindings
 from services.planner.coordination.stream_policy import PolicyVerdict, StreamPolicy
 from services.planner.coordination.stream_thresholds import StreamThresholds
-from services.planner.decisions.candidates import Candidate, InForce
+from services.planner.decisions.candidates import Candidate, PlanInForce
 from services.planner.decisions.causes import Cause
 from services.planner.decisions.committed_routes import devices_of
 from services.planner.decisions.damping import Departure, is_return, remember
@@ -77,8 +77,8 @@ class StreamState:
         self._epochs = ep.Epochs(stream, last_epoch)
         self._is_declared = False
         # The plans in force and proposed, each with the problem and the policy for which it was chosen.
-        self._in_force: InForce | None = None
-        self._proposed: InForce | None = None
+        self._in_force: PlanInForce | None = None
+        self._proposed: PlanInForce | None = None
         self._departures: tuple[Departure, ...] = ()
         # The next reroute gets an earlier cause if the cooldown has held it back, or if a device has rejected a plan.
         self._held_cause: Cause | None = None
@@ -104,7 +104,7 @@ class StreamState:
         return self._is_declared
 
     @property
-    def in_force(self) -> InForce | None:
+    def in_force(self) -> PlanInForce | None:
         """The committed plan with the problem for which it was chosen."""
         return self._in_force
 
@@ -133,7 +133,7 @@ class StreamState:
         """Never give out ``epoch`` or a lower one again."""
         self._epochs = self._epochs.at_least(epoch)
 
-    def plan_restored(self, plan: CommittedPlan, basis: InForce, now_s: float) -> bool:
+    def plan_restored(self, plan: CommittedPlan, basis: PlanInForce, now_s: float) -> bool:
         """Take a retained or stored plan as the one in force; return whether it is.
 
         During a proposal only its epoch counts, and a plan with an epoch that is known already counts for nothing.
@@ -144,7 +144,7 @@ class StreamState:
         self._in_force = basis
         return True
 
-    def plan_seen(self, plan: CommittedPlan, basis: InForce, now_s: float) -> list[Step]:
+    def plan_seen(self, plan: CommittedPlan, basis: PlanInForce, now_s: float) -> list[Step]:
         """Take a retained plan that another planner has committed, or this one before it lost its database."""
         if plan.epoch <= self._epochs.last_epoch:
             return []
@@ -192,7 +192,7 @@ class StreamState:
         """
         decision = self._with_earlier_cause(decision)
         plan = proposed_plan(candidate, decision, now_s)
-        self._proposed = InForce(
+        self._proposed = PlanInForce(
             plan.epoch, plan.model, plan.source, plan.live, plan.routes, candidate.policy, problem, plan.jobs
         )
         return self.advance(ep.Propose(plan, manifest, decision), now_s)

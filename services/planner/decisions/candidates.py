@@ -1,4 +1,4 @@
-"""What a stream runs and what it could run, between which is decided; and what its user has changed meanwhile. Pure."""
+"""Candidate of one stream: what it could run, beside what it runs, and what its user has changed since."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ from shared.messages.events import RerouteCause
 from shared.messages.streams import PlanRoute
 from shared.policy import Policy
 
+# The strategy that stands for whichever plans best.
 AUTO = "auto"
-"""The strategy that stands for whichever plans best."""
 
 
 @dataclass(frozen=True, slots=True)
-class InForce:
-    """The plan that a stream runs, and what it was chosen for.
+class PlanInForce:
+    """A plan that a stream runs or prepares, and what it was chosen for.
 
     Attributes:
-        epoch: its number.
+        epoch: its number; 0 until it is committed.
         model: SHA-256 of the model.
-        source: where requests arise.
+        source: device at which requests arise.
         live: as committed.
         routes: as committed.
         policy: under which it was last judged.
-        problem: for which it was chosen; None if that was before the planner's last start.
+        problem: for which it was chosen, of all streams planned together; None if that was before the planner's start.
         jobs: as committed.
     """
 
@@ -42,21 +42,23 @@ class InForce:
 
     @property
     def together(self) -> tuple[str, ...]:
-        """The streams that it was planned together with, itself included, as far as that is known."""
+        """The streams that were planned together, itself included; empty if that is not known."""
         return () if self.problem is None else tuple(stream.name for stream in self.problem.streams)
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A strategy's answer for one stream in the present state, ready to run.
+    """One stream's part of a strategy's answer, beside the plan that it would replace.
 
     Attributes:
         problem: of the stream alone, as it was solved: without choices that devices have rejected, and perhaps without
             a deadline that cannot be met.
-        policy: the stream's policy, as the user wants it.
-        routes: what the strategy chose.
-        strategy: its name.
+        policy: of the stream, as its user has set it.
+        routes: the strategy's choice.
+        strategy: name of the strategy.
         live: as the stream is declared.
+        present: the plan in force; None for a stream without a plan.
+        departures: routes that the stream has left lately.
     """
 
     problem: Problem
@@ -64,44 +66,23 @@ class Candidate:
     routes: tuple[PlanRoute, ...]
     strategy: str
     live: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """A stream about which is decided: what it runs (None: nothing yet), what it could run, what it has left lately."""
-
-    present: InForce | None
-    candidate: Candidate
+    present: PlanInForce | None = None
     departures: Sequence[Departure] = ()
 
     @property
     def stream(self) -> str:
-        """Its name."""
-        return self.candidate.problem.streams[0].name
+        """Name of the stream."""
+        return self.problem.streams[0].name
 
     @property
     def moves(self) -> bool:
-        """Its requests would run in another way than now."""
-        in_order = burst_jobs(self.candidate.problem) > 1
-        present, routes = self.present, self.candidate.routes
-        return present is None or not same_routes(present.routes, routes, in_order=in_order)
+        """Requests would run in another way than now."""
+        in_order = burst_jobs(self.problem) > 1
+        return self.present is None or not same_routes(self.present.routes, self.routes, in_order=in_order)
 
 
-@dataclass(frozen=True, slots=True)
-class States:
-    """The present state twice, with the same streams and the same policy.
-
-    Attributes:
-        solved: without choices that devices have rejected: what the candidates were chosen for.
-        whole: with every choice open: what the present routes are judged by.
-    """
-
-    solved: Problem
-    whole: Problem
-
-
-def user_change(present: InForce, candidate: Candidate) -> Cause | None:
-    """Return what the user has changed since the plan in force was judged."""
+def user_change(present: PlanInForce, candidate: Candidate) -> Cause | None:
+    """Return what the user has changed since the plan in force was judged; None if nothing."""
     stream = candidate.problem.streams[0]
     if present.model != stream.model:
         return Cause(RerouteCause.STREAM_CHANGED, f"the stream's model is {stream.model[:12]} now")
@@ -114,14 +95,15 @@ def user_change(present: InForce, candidate: Candidate) -> Cause | None:
     return None
 
 
-def strategy_chosen(each: Contender) -> bool:
-    """Say whether the user now wants what a certain strategy plans, even if another would plan better."""
-    return each.present is not None and each.candidate.policy.strategy not in (AUTO, each.present.policy.strategy)
+def strategy_chosen(candidate: Candidate) -> bool:
+    """Return whether the user now asks for a strategy by name, whose plan counts even if another would be better."""
+    present = candidate.present
+    return present is not None and candidate.policy.strategy not in (AUTO, present.policy.strategy)
 
 
-def settings_changed(each: Contender) -> bool:
-    """Say whether the committed plan carries settings that are no longer wanted."""
-    present, candidate = each.present, each.candidate
+def settings_changed(candidate: Candidate) -> bool:
+    """Return whether settings that the committed plan carries have changed."""
+    present = candidate.present
     if present is None:
         return False
     old, new = present.policy, candidate.policy
@@ -144,8 +126,12 @@ def settings_changed(each: Contender) -> bool:
     )
 
 
-def is_late(each: Contender, states: States) -> bool:
-    """Say whether the present routes break a constraint that they can go on with: a deadline."""
-    return each.present is not None and bool(
-        broken_constraints(own_problem(states.whole, each.stream), each.present.routes)
-    )
+def is_late(candidate: Candidate, whole: Problem) -> bool:
+    """Return whether the present routes miss the deadline, the only constraint that they can break and go on.
+
+    Args:
+        candidate: of the stream.
+        whole: the present problem, with every choice open.
+    """
+    present = candidate.present
+    return present is not None and bool(broken_constraints(own_problem(whole, candidate.stream), present.routes))

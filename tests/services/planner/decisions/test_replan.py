@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from planning.problem.plan import Plan
 from planning.problem.problem import Problem
 from planning.strategies import solve
-from services.planner.decisions.candidates import Candidate, Contender, InForce, States
+from services.planner.decisions.candidates import Candidate, PlanInForce
 from services.planner.decisions.committed_routes import joint_cost, to_message
 from services.planner.decisions.damping import Departure, is_return, remember
 from services.planner.decisions.replan import Decision, Hold, Keep, RerouteDecision, decide
@@ -44,15 +44,15 @@ SERVER, PI = (route((0, 5, "server")),), (route((0, 5, "pi")),)
 
 
 def judged(
-    present: InForce | None,
+    present: PlanInForce | None,
     snapshot: FleetSnapshot,
     departures: tuple[Departure, ...] = (),
     now_s: float = 100.0,
     live: bool = False,
 ) -> Decision:
     problem = problem_of(snapshot, now_s=now_s)
-    contender = Contender(present, candidate_of(problem, live=live), departures)
-    return decide([contender], States(problem, problem), snapshot, now_s)["camera"]
+    candidate = replace(candidate_of(problem, live=live), present=present, departures=departures)
+    return decide([candidate], problem, problem, snapshot, now_s)["camera"]
 
 
 def left(at_s: float, *, returned: bool = False) -> Departure:
@@ -201,8 +201,8 @@ def reroutes_under_noise(seed: int, noise: float, mbps: float, seconds: int) -> 
         )
         problem = problem_of(snapshot, now_s=now_s)
         candidate = candidate_of(problem)
-        contender = Contender(present, candidate, departures)
-        decision = decide([contender], States(problem, problem), snapshot, now_s)["camera"]
+        candidate = replace(candidate, present=present, departures=departures)
+        decision = decide([candidate], problem, problem, snapshot, now_s)["camera"]
         if isinstance(decision, RerouteDecision):
             returned = is_return(candidate.routes, departures, now_s)
             departures = remember(departures, Departure(now_s, present.routes, returned))
@@ -249,21 +249,28 @@ def answers(snapshot: FleetSnapshot, now_s: float = 100.0) -> dict[str, Candidat
     return found
 
 
-def runs(problem: Problem, routes: Mapping[str, tuple[PlanRoute, ...]], policy: Policy = TOTAL) -> dict[str, InForce]:
+def runs(
+    problem: Problem, routes: Mapping[str, tuple[PlanRoute, ...]], policy: Policy = TOTAL
+) -> dict[str, PlanInForce]:
     return {
-        name: InForce(1, MODEL, name, False, own, policy, problem) for name, own in routes.items() if name in CAMERAS
+        name: PlanInForce(1, MODEL, name, False, own, policy, problem)
+        for name, own in routes.items()
+        if name in CAMERAS
     }
 
 
 def judged_together(
-    present: Mapping[str, InForce],
+    present: Mapping[str, PlanInForce],
     snapshot: FleetSnapshot,
     departures: Mapping[str, tuple[Departure, ...]] | None = None,
     now_s: float = 100.0,
 ) -> dict[str, Decision]:
     problem, candidates = joint(snapshot, now_s), answers(snapshot, now_s)
-    contenders = [Contender(present.get(name), candidates[name], (departures or {}).get(name, ())) for name in CAMERAS]
-    return decide(contenders, States(problem, problem), snapshot, now_s)
+    compared = [
+        replace(candidates[name], present=present.get(name), departures=(departures or {}).get(name, ()))
+        for name in CAMERAS
+    ]
+    return decide(compared, problem, problem, snapshot, now_s)
 
 
 def chosen_for(snapshot: FleetSnapshot) -> dict[str, tuple[PlanRoute, ...]]:
@@ -393,10 +400,10 @@ def test_more_than_a_few_streams_are_counted() -> None:
     names = tuple(f"camera{number}" for number in range(6))
     snapshot = cameras(TOTAL, *names)
     problem = build_problem(snapshot, names, Circumstances(100.0, {}))
-    contenders = []
+    candidates = []
     for name in names:
         own = own_problem(problem, name)
-        contenders.append(Contender(None, Candidate(own, TOTAL, (route((0, 5, name)),), "auto", False)))
-    (decision, *_) = decide(contenders, States(problem, problem), snapshot, 100.0).values()
+        candidates.append(Candidate(own, TOTAL, (route((0, 5, name)),), "auto", False))
+    (decision, *_) = decide(candidates, problem, problem, snapshot, 100.0).values()
     assert isinstance(decision, RerouteDecision)
     assert decision.reason.endswith("together with 5 other streams")
