@@ -22,12 +22,12 @@ from benchmarks.report import RESULTS, write
 from services.cli.calibration import read_samples
 from services.cli.support.manifest import build_manifest
 from services.executor.feature_maps import decode_feature_map, encode_feature_map, encode_tensors
-from services.executor.pipeline import StageJob
 from services.executor.segments.coding import Coder
 from services.executor.segments.engine import EngineSettings
 from services.executor.segments.fusion import representation_of
 from services.executor.segments.lifecycle import SegmentKey
 from services.executor.segments.segment import REQUEST_TENSOR, Segment, build_segments
+from services.executor.stage_runner import StageJob
 from shared.codecs import RAW, Buffer, load_registry
 from shared.messages.models import Manifest
 from shared.messages.requests import FeatureMapHeader

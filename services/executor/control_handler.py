@@ -1,10 +1,11 @@
-"""What each control message does: decoded once, here, and handed to whom it concerns."""
+"""Handles the messages on the control connection of a device: decodes each once and calls the part it concerns."""
 
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
 from services.executor.segments.device_speed import DeviceSpeed
 from services.executor.segments.profile_publisher import ProfilePublisher
@@ -24,29 +25,41 @@ from shared.messages.streams import CommittedPlan, StreamDeclaration
 _LOGGER = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class ControlHandler:
-    """Reads the control connection of a device.
+    """Reads the control connection of a device and calls its parts, one message at a time.
 
     Attributes:
-        presence: this device as it is online.
-        emulate: what an emulation changes in the transport.
+        presence: presence of this device while it is online.
+        sources: the streams that begin here.
+        pool: the segments of this device.
+        profiles: measures and publishes profiles.
+        speed: emulated speed of this device.
+        ledger: transfers that await their receipt.
+        outbox: outgoing messages.
+        observations: measurements of this device.
+        emulate_links: applies an emulation to the links.
     """
 
     presence: Presence
     sources: Sources
-    holder: SegmentPool
+    pool: SegmentPool
     profiles: ProfilePublisher
-    pace: DeviceSpeed
+    speed: DeviceSpeed
     ledger: TransferLedger
     outbox: Outbox
-    emulate: Callable[[Emulation], None]
+    observations: ObservationFeed
+    emulate_links: Callable[[Emulation], None]
 
     async def subscribe(self, connection: Connection) -> None:
-        """Ask for everything that concerns a device."""
+        """Subscribe to everything that concerns a device.
+
+        Raises:
+            SubscriptionFailed: the broker was lost or refuses a subscription.
+        """
         device = self.presence.device
-        mine = (topics.commands, topics.receipts, topics.links, topics.emulation)
-        everybody = (
+        own = (topics.commands, topics.receipts, topics.links, topics.emulation)
+        of_all = (
             topics.presence.any,
             topics.service_presence.any,
             topics.manifest.any,
@@ -54,11 +67,11 @@ class ControlHandler:
             topics.stream.any,
             topics.alternatives.any,
         )
-        for topic in (*(of(device) for of in mine), topics.profiles(device, "+"), *everybody):
+        for topic in (*(make_topic(device) for make_topic in own), topics.profiles(device, "+"), *of_all):
             await connection.subscribe(topic)
 
     async def run(self, connection: Connection) -> None:
-        """Handle messages for ever; what does not decode is counted and dropped."""
+        """Handle messages until cancelled; a message that does not decode is counted and dropped."""
         async for received in connection:
             try:
                 await self._handle(received)
@@ -66,67 +79,79 @@ class ControlHandler:
                 await self.outbox.note_bad_message(received.topic, str(error))
 
     async def _handle(self, received: Received) -> None:
-        device = self.presence.device
         payload = bytes(received.payload)
         match received.topic.split("/"):
-            case ["devices", name, "presence"]:
-                await self._presence(name, payload)
-            case ["devices", name, "commands"] if name == device:
-                await self._command(COMMANDS.decode(payload))
-            case ["devices", name, "receipts"] if name == device:
-                await self._receipt(Receipt.decode(payload))
-            case ["devices", name, "links"] if name == device and payload:
-                self.ledger.learn(Links.decode(payload).links)
-            case ["devices", name, "emulation"] if name == device and payload:
-                await self._emulation(Emulation.decode(payload))
-            case ["devices", name, "profiles", model] if name == device and payload:
-                await self.profiles.found(model)
+            case ["devices", device, "presence"]:
+                await self._presence(device, payload)
+            case ["devices", device, *rest] if device == self.presence.device:
+                await self._own_message(rest, payload)
+            case ["streams", stream, *rest]:
+                await self._stream_message(stream, rest, payload, received)
             case ["models", _] if payload:
                 manifest = Manifest.decode(payload)
-                self.holder.know(manifest)
+                self.pool.know(manifest)
                 await self.profiles.recall(manifest)
-            case ["streams", stream]:
-                declaration = StreamDeclaration.decode(payload) if payload else None
-                await self.sources.declared(stream, declaration)
-            case ["streams", stream, "plan"]:
-                await self._plan(stream, CommittedPlan.decode(payload) if payload else None)
-            case ["streams", _, "alternatives"] if payload:
-                await self.sources.alternatives_known(Alternatives.decode(payload))
-            case ["streams", _, "results"]:
-                outcome = Outcome.decode(payload)
-                content_type = received.properties.content_type or JSON_CONTENT
-                await self.sources.outcome_seen(outcome, payload, content_type)
             case ["services", _, "presence"] if payload:
                 await self.sources.service_seen(ServicePresence.decode(payload))
             case ["collector", "confirmations"]:
                 await self.sources.confirmed(Confirmation.decode(payload))
 
+    async def _own_message(self, topic: list[str], payload: bytes) -> None:
+        """Handle a message on a topic below this device's own."""
+        match topic:
+            case ["commands"]:
+                await self._command(COMMANDS.decode(payload))
+            case ["receipts"]:
+                await self._receipt(Receipt.decode(payload))
+            case ["links"] if payload:
+                self.ledger.learn(Links.decode(payload).links)
+            case ["emulation"] if payload:
+                await self._emulation(Emulation.decode(payload))
+            case ["profiles", model] if payload:
+                await self.profiles.found(model)
+
+    async def _stream_message(self, stream: str, topic: list[str], payload: bytes, received: Received) -> None:
+        """Handle a message on a topic of a stream; an empty payload removes what was retained there."""
+        match topic:
+            case []:
+                await self.sources.declared(stream, StreamDeclaration.decode(payload) if payload else None)
+            case ["plan"]:
+                await self._plan(stream, CommittedPlan.decode(payload) if payload else None)
+            case ["alternatives"] if payload:
+                await self.sources.alternatives_known(Alternatives.decode(payload))
+            case ["results"]:
+                outcome = Outcome.decode(payload)
+                content_type = received.properties.content_type or JSON_CONTENT
+                await self.sources.outcome_seen(outcome, payload, content_type)
+
     async def _command(self, command: ProfileModel | Prepare | Release) -> None:
         match command:
             case ProfileModel(manifest=manifest):
-                self.holder.know(manifest)
+                self.pool.know(manifest)
                 await self.profiles.measure(manifest)
             case Prepare(stream=stream, epoch=epoch):
-                heard = Preparing(device=self.presence.device, stream=stream, epoch=epoch)
-                await self.outbox.put(Publication(topics.reports(heard.device), heard.encode()))
-                await self.holder.prepare(command)
+                # Answered before the work begins: the planner distinguishes a slow device from one that is gone.
+                preparing = Preparing(device=self.presence.device, stream=stream, epoch=epoch)
+                await self.outbox.put(Publication(topics.reports(preparing.device), preparing.encode()))
+                await self.pool.prepare(command)
             case Release(stream=stream, through_epoch=through_epoch):
-                await self.holder.release(stream, through_epoch)
+                await self.pool.release(stream, through_epoch)
 
-    async def _presence(self, name: str, payload: bytes) -> None:
+    async def _presence(self, device: str, payload: bytes) -> None:
         if not payload:
-            await self.sources.device_seen(Presence(device=name, state=State.OFFLINE))
+            await self.sources.device_seen(Presence(device=device, state=State.OFFLINE))
             return
         presence = Presence.decode(payload)
-        if presence.device != name:
-            raise MessageError(f"the presence of {presence.device} on the topic of {name}")
-        if name != self.presence.device:
+        if presence.device != device:
+            raise MessageError(f"the presence of {presence.device} on the topic of {device}")
+        if device != self.presence.device:
             await self.sources.device_seen(presence)
         elif presence.state is State.OFFLINE:
-            # The last will of a connection that this process has replaced: it is here.
-            await self.outbox.put(Publication(topics.presence(name), self.presence.encode(), retain=True))
+            # The last will of an earlier connection of this process, which the broker noticed late. It has replaced
+            # the retained presence, so that is published again.
+            await self.outbox.put(Publication(topics.presence(device), self.presence.encode(), retain=True))
         elif presence.boot_id != self.presence.boot_id:
-            _LOGGER.warning("another executor calls itself %s too", name)
+            _LOGGER.warning("another executor uses the device name %s too", device)
 
     async def _receipt(self, receipt: Receipt) -> None:
         if receipt.refused is not None:
@@ -134,25 +159,25 @@ class ControlHandler:
             return
         observation = self.ledger.received(receipt.transfer_id, receipt.receiver, time.monotonic())
         if observation is not None:
-            await self.sources.observed(observation)
-            await self.outbox.observe(observation)
+            await self.observations.publish(observation)
 
     async def _emulation(self, emulation: Emulation) -> None:
         if emulation.device != self.presence.device or not self.presence.capabilities.emulated:
             return
-        self.emulate(emulation)
-        if self.pace.emulate(emulation):
+        self.emulate_links(emulation)
+        if self.speed.emulate(emulation):
             await self.profiles.publish_all()
 
     async def _plan(self, stream: str, plan: CommittedPlan | None) -> None:
         await self.sources.planned(stream, plan)
-        await self.holder.release(stream, plan.epoch - 1 if plan else None)
+        # Make before break: segments of earlier epochs may go only now that requests take the new routes.
+        await self.pool.release(stream, plan.epoch - 1 if plan else None)
         if plan is None:
             return
         device = self.presence.device
         stages = [stage for route in plan.routes for stage in route.stages if stage.device == device]
-        manifest = self.holder.manifest(plan.model)
-        if stages and manifest is not None and not self.holder.is_prepared(stream, plan.epoch):
-            # This process was started after the epoch was prepared.
-            asked = Prepare(stream=stream, epoch=plan.epoch, manifest=manifest, segments=ranges_of(stages))
-            await self.holder.prepare(asked)
+        manifest = self.pool.manifest(plan.model)
+        if stages and manifest is not None and not self.pool.is_prepared(stream, plan.epoch):
+            # This process was started after the epoch was prepared, so it prepares from the retained plan.
+            prepare = Prepare(stream=stream, epoch=plan.epoch, manifest=manifest, segments=ranges_of(stages))
+            await self.pool.prepare(prepare)

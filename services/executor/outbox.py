@@ -1,21 +1,23 @@
-"""Control messages on their way out: bounded, patient while the broker is away, and never an error for the sender."""
+"""Bounded queue of outgoing control messages; waits out broker outages and never raises in the caller."""
 
 import asyncio
 import logging
 import time
 from dataclasses import dataclass, field
 
-from services.executor.observation_throttle import ObservationThrottle
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.errors import BusError
 from shared.bus.properties import Properties
-from shared.messages.devices import ComputeObservation, TransferObservation
 from shared.messages.events import Event, EventKind
 from shared.messages.reject_counter import RejectCounter
+from shared.messages.requests import REQUEST_ID_PROPERTY
 
 _LOGGER = logging.getLogger(__name__)
 
+TRACEPARENT_PROPERTY = "traceparent"
+
+# Tasks that publish: so many messages may await their confirmation by the broker at the same time.
 _PUBLISHERS = 4
 _MAX_QUEUED = 1024
 
@@ -25,11 +27,11 @@ class Publication:
     """A message for the broker.
 
     Attributes:
-        topic: below the root, or a whole one if `absolute`.
+        topic: below the root, or a complete topic if `absolute`.
         payload: its bytes.
         properties: its MQTT 5 properties.
         retain: whether the broker keeps it.
-        absolute: the topic is given by an application.
+        absolute: whether the topic was given by an application.
     """
 
     topic: str
@@ -41,11 +43,16 @@ class Publication:
 
 @dataclass(slots=True)
 class Outbox:
-    """Publishes on the control connection.
+    """Publishes messages on the control connection.
 
-    `put` queues for QoS 1: while the broker is away messages wait, and past the bound their senders do. `mention`
-    is QoS 0, for what is worthless later. A message that is not confirmed within `patience_s` is dropped and logged:
-    whatever matters is published again by whoever owns it.
+    `put` queues a message of QoS 1; when the queue is full its callers wait. `publish_best_effort` sends QoS 0, for
+    messages that are worthless later. A message that is not confirmed within `patience_s` is dropped and logged: the
+    owner of important state publishes it again (sources their outcomes, the service its retained messages).
+
+    Attributes:
+        device: name of this device.
+        connection: the control connection.
+        patience_s: bound on the publication of one message, reconnects included.
     """
 
     device: str
@@ -53,51 +60,45 @@ class Outbox:
     patience_s: float = 60.0
     _queue: asyncio.Queue[Publication] = field(init=False)
     _rejects: RejectCounter = field(default_factory=RejectCounter, init=False)
-    _sparing: ObservationThrottle = field(default_factory=ObservationThrottle, init=False)
 
     def __post_init__(self) -> None:
         self._queue = asyncio.Queue(_MAX_QUEUED)
 
     async def run(self) -> None:
-        """Publish what is queued, for ever."""
+        """Publish queued messages until cancelled."""
         async with asyncio.TaskGroup() as group:
             for number in range(_PUBLISHERS):
                 group.create_task(self._publish(), name=f"outbox {number}")
 
     async def put(self, publication: Publication) -> None:
-        """Queue a message of QoS 1."""
+        """Queue a message of QoS 1; waits for room in the queue."""
         await self._queue.put(publication)
 
-    async def mention(self, topic: str, payload: bytes) -> None:
-        """Publish a message of QoS 0; dropped if there is no connection."""
+    async def publish_best_effort(self, topic: str, payload: bytes) -> None:
+        """Publish a message of QoS 0; it is dropped if there is no connection."""
         try:
             await self.connection.publish(topic, payload, qos=0)
         except BusError as error:
-            _LOGGER.debug("not mentioned: %s", error)
-
-    async def observe(self, observation: ComputeObservation | TransferObservation) -> None:
-        """Tell this device's monitor what was measured, unless it has just been told the like."""
-        if self._sparing.is_worth(observation, time.monotonic()):
-            await self.mention(topics.observations(self.device), observation.encode())
+            _LOGGER.debug("dropped a message on %s: %s", topic, error)
 
     async def report(self, kind: EventKind, text: str, *, stream: str | None = None, device: str | None = None) -> None:
-        """Tell people and the collector that something has happened."""
+        """Queue an event for operators and the collector."""
         event = Event(kind=kind, at_s=time.time(), origin=self.device, text=text, stream=stream, device=device)
         await self.put(Publication(topics.events(), event.encode()))
 
     async def note_bad_message(self, topic: str, reason: str) -> None:
-        """Count a message that does not decode; the first of a cause is logged and reported."""
+        """Count a message that does not decode; the first of each reason is logged and reported."""
         if self._rejects.add(topic, reason):
             _LOGGER.warning("dropped a message on %s: %s", topic, reason)
             await self.report(EventKind.BAD_MESSAGE, f"dropped a message on {topic}: {reason}", device=self.device)
 
     @property
     def bad_messages(self) -> int:
-        """How many messages did not decode."""
+        """Number of messages that did not decode."""
         return self._rejects.count
 
     async def drain(self) -> None:
-        """Wait until everything queued is published or given up."""
+        """Wait until every queued message is published or dropped."""
         await self._queue.join()
 
     async def _publish(self) -> None:
@@ -112,7 +113,26 @@ class Outbox:
                     timeout_s=self.patience_s,
                     absolute=item.absolute,
                 )
-            except (BusError, ValueError) as error:  # ValueError: a topic that an application gave and that is none.
+            except (BusError, ValueError) as error:  # ValueError: an application gave an invalid response topic.
                 _LOGGER.warning("%s", error)
             finally:
                 self._queue.task_done()
+
+
+def outcome_properties(
+    request_id: str, content_type: str, correlation_data: bytes | None, traceparent: str | None = None
+) -> Properties:
+    """Return the MQTT properties of an outcome."""
+    user = {REQUEST_ID_PROPERTY: request_id}
+    if traceparent:
+        user[TRACEPARENT_PROPERTY] = traceparent
+    return Properties(correlation_data=correlation_data, content_type=content_type, user=user)
+
+
+async def publish_outcome(
+    outbox: Outbox, stream: str, payload: bytes, properties: Properties, response_topic: str | None
+) -> None:
+    """Queue an outcome for the stream's results topic, and for the requester's own topic if there is one."""
+    await outbox.put(Publication(topics.results(stream), payload, properties))
+    if response_topic:
+        await outbox.put(Publication(response_topic, payload, properties, absolute=True))

@@ -1,4 +1,4 @@
-"""From the model's outputs to what the application gets."""
+"""Outcomes of requests, from a model's outputs or from an error, and their encoding."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,30 +18,38 @@ from shared.messages.requests import (
     StageTrace,
 )
 
+# Number of classes in the outcome of a classifier.
 TOP = 5
+# Largest total size of the outputs in a JSON outcome (as base64), for models other than classifiers.
 JSON_OUTPUT_LIMIT_BYTES = 64 * 1024
-"""Outputs of other models than classifiers appear in JSON (as base64) up to this size, all of them together."""
-
+# Largest total size of the outputs in a msgpack outcome; the message has to stay below `MAX_MESSAGE_BYTES`.
 MSGPACK_OUTPUT_LIMIT_BYTES = 7 * 1024 * 1024
-"""Whole outputs appear in msgpack up to this size: a message has to stay below `MAX_MESSAGE_BYTES`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelResult:
-    """What the last segment makes of a request, before it becomes an Outcome."""
+    """Result of a model for one request.
+
+    Attributes:
+        top: best classes of a classifier.
+        outputs: output tensors.
+        note: which outputs were left out, and why.
+    """
 
     top: tuple[ClassScore, ...] = ()
     outputs: tuple[OutputTensor, ...] = ()
     note: str = ""
-    """What was left out, and why."""
 
 
 def make_result(outputs: Mapping[str, np.ndarray], manifest: Manifest, accept: str) -> ModelResult:
-    """Say what the outputs mean.
+    """Read a model's outputs.
+
+    A classifier gives its best classes, and its outputs only in msgpack. Other models give their outputs. Outputs
+    beyond the limit of the content type are left out, and `ModelResult.note` says so.
 
     Args:
         outputs: the model's outputs by name.
-        manifest: how the first output is to be read.
+        manifest: kind and labels of the first output.
         accept: content type of the result, `JSON_CONTENT` or `MSGPACK_CONTENT`.
     """
     ordered = _ordered(outputs, manifest)
@@ -58,24 +66,24 @@ def make_result(outputs: Mapping[str, np.ndarray], manifest: Manifest, accept: s
     return ModelResult(top, tuple(_tensor(name, array) for name, array in ordered.items()))
 
 
-def outcome_of(header: FeatureMapHeader, result: ModelResult, trace: Sequence[StageTrace], now_s: float) -> Outcome:
-    """Make the outcome of a request that went well. `Outcome.error` holds the note when outputs were left out."""
+def make_outcome(header: FeatureMapHeader, result: ModelResult, trace: Sequence[StageTrace], now_s: float) -> Outcome:
+    """Return the outcome of a computed request. `Outcome.error` holds the note when outputs were left out."""
     return _outcome(header, trace, now_s).model_copy(
         update={"top": result.top, "outputs": result.outputs, "error": result.note}
     )
 
 
-def error_of(
+def make_error_outcome(
     header: FeatureMapHeader, cause: ErrorCause, text: str, trace: Sequence[StageTrace], now_s: float
 ) -> Outcome:
-    """Make the outcome of a request that cannot be computed."""
+    """Return the outcome of a request that cannot be computed."""
     return _outcome(header, trace, now_s).model_copy(
         update={"status": OutcomeStatus.ERROR, "cause": cause, "error": text}
     )
 
 
 def encode_outcome(outcome: Outcome, accept: str) -> tuple[bytes, str]:
-    """Return the bytes of an outcome and their content type: msgpack when asked for, JSON otherwise."""
+    """Return the bytes of an outcome and their content type: msgpack if `accept` is, else JSON."""
     if accept == MSGPACK_CONTENT:
         return outcome.encode(), MSGPACK_CONTENT
     return outcome.encode_json(), JSON_CONTENT
@@ -105,8 +113,10 @@ def _ordered(outputs: Mapping[str, np.ndarray], manifest: Manifest) -> dict[str,
 def _top(scores: np.ndarray, manifest: Manifest) -> tuple[ClassScore, ...]:
     flat = np.asarray(scores, dtype=np.float64).reshape(-1)
     if manifest.apply_softmax:
+        # Shifted by the maximum, so that exp never overflows; the quotient is the same.
         shifted = np.exp(flat - np.max(flat))
         flat = shifted / np.sum(shifted)
+    # JSON has no NaN or infinity.
     if not np.all(np.isfinite(flat)):
         flat = np.nan_to_num(flat, nan=0.0, posinf=0.0, neginf=0.0)
     best = np.argsort(-flat, kind="stable")[:TOP]
@@ -121,5 +131,5 @@ def _label(index: int, labels: Sequence[str]) -> str:
 
 
 def _tensor(name: str, array: np.ndarray) -> OutputTensor:
-    little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
-    return OutputTensor(name=name, dtype=array.dtype.name, shape=array.shape, data=little.tobytes())
+    little_endian = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
+    return OutputTensor(name=name, dtype=array.dtype.name, shape=array.shape, data=little_endian.tobytes())

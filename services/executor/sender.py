@@ -1,4 +1,4 @@
-"""What a device sends to others: feature maps, one after the other, as long as somebody waits for them."""
+"""Sends feature maps to other devices one at a time; drops those whose request is finished."""
 
 import asyncio
 import logging
@@ -22,44 +22,50 @@ from shared.messages.requests import FeatureMapHeader
 _LOGGER = logging.getLogger(__name__)
 
 _MAX_OUTGOING: Final = 16
-_SHORTEST_SEND_TIMEOUT_S: Final = 15.0
+_MIN_SEND_TIMEOUT_S: Final = 15.0
+# A send is given up after this multiple of the time after which it is overdue.
+_SEND_TIMEOUT_FACTOR: Final = 5
 _REMEMBERED_ATTEMPTS: Final = 4096
 
 
 class AttemptTracker:
-    """The newest attempts at requests that have been here. Pure."""
+    """Newest attempts of the requests that have been on this device, the last few thousand of them.
+
+    A source that retries a request awaits the outcome of any attempt, but work for an older one is wasted.
+    """
 
     def __init__(self) -> None:
-        """Know of none."""
+        """Create a tracker without attempts."""
         self._newest: OrderedDict[tuple[str, str], int] = OrderedDict()
 
     def note(self, header: FeatureMapHeader) -> None:
-        """An attempt is here."""
+        """Record an attempt that is here."""
         key = (header.stream, header.request_id)
         self._newest[key] = max(header.attempt, self._newest.pop(key, 0))
         if len(self._newest) > _REMEMBERED_ATTEMPTS:
             self._newest.popitem(last=False)
 
     def is_stale(self, header: FeatureMapHeader) -> bool:
-        """Whether a newer attempt at the same request has been here: nobody waits for this one."""
+        """Return whether a newer attempt of the same request has been here."""
         return self._newest.get((header.stream, header.request_id), 0) > header.attempt
 
 
 @dataclass(eq=False, slots=True)
 class _Outgoing:
-    """A feature map on its way out; `timeout` is there while it is sent."""
+    """A feature map to send; `timeout` is set while it is being sent."""
 
     header: FeatureMapHeader
     tensors: Mapping[str, EncodedTensor]
-    is_answered: bool = False
+    is_cancelled: bool = False
     timeout: asyncio.Timeout | None = None
 
 
 class Sender:
-    """A device's sends: they go out one after the other, and end when their request does.
+    """Queue of the feature maps that leave this device.
 
-    A request too large for its link is given up after a while; were the rest of it still sent, it would hold up
-    everything behind it.
+    They are sent one at a time: on a shared radio link parallel transfers finish no earlier, and each would measure a
+    fraction of the bandwidth. A send is given up after its timeout, or when its request has its outcome (`cancel`), so
+    that a request too large for its link does not hold up those behind it.
     """
 
     def __init__(
@@ -70,42 +76,44 @@ class Sender:
         outbox: Outbox,
         attempts: AttemptTracker,
     ) -> None:
-        """Put the parts together; `run` makes them work."""
+        """Create a sender that works while `run` does."""
         self._device = device
         self._transport = transport
         self._ledger = ledger
         self._outbox = outbox
         self._attempts = attempts
         self._queue: asyncio.Queue[_Outgoing] = asyncio.Queue(_MAX_OUTGOING)
-        self._here: list[_Outgoing] = []
+        # Queued feature maps, the one being sent, and those whose `put` waits for room.
+        self._pending: list[_Outgoing] = []
 
     async def put(self, header: FeatureMapHeader, tensors: Mapping[str, EncodedTensor]) -> None:
-        """Send a feature map to the device of its stage, after those before it; waits for room in the queue."""
+        """Queue a feature map for the device of its stage; waits for room in the queue."""
         outgoing = _Outgoing(header, tensors)
-        self._here.append(outgoing)
+        self._pending.append(outgoing)
         await self._queue.put(outgoing)
 
-    def answered(self, stream: str, request_id: str) -> None:
-        """A request has its outcome: send nothing more of it, not even the rest of what is on its way."""
-        for outgoing in self._here:
+    def cancel(self, stream: str, request_id: str) -> None:
+        """Send nothing more of a request, not even the rest of a feature map that is being sent."""
+        for outgoing in self._pending:
             if (outgoing.header.stream, outgoing.header.request_id) == (stream, request_id):
-                outgoing.is_answered = True
+                outgoing.is_cancelled = True
                 if outgoing.timeout is not None:
+                    # Ends the send at the next pass of the event loop, without cancelling the task that sends.
                     outgoing.timeout.reschedule(asyncio.get_running_loop().time())
 
-    async def sent(self) -> None:
-        """Wait until nothing is to be sent."""
+    async def drain(self) -> None:
+        """Wait until nothing is left to send."""
         await self._queue.join()
 
     async def run(self) -> None:
-        """Send for ever."""
+        """Send queued feature maps until cancelled."""
         while True:
             outgoing = await self._queue.get()
             try:
-                if not outgoing.is_answered and not self._attempts.is_stale(outgoing.header):
+                if not outgoing.is_cancelled and not self._attempts.is_stale(outgoing.header):
                     await self._send(outgoing)
             finally:
-                self._here.remove(outgoing)
+                self._pending.remove(outgoing)
                 self._queue.task_done()
 
     async def _send(self, outgoing: _Outgoing) -> None:
@@ -118,15 +126,17 @@ class Sender:
         stamped = header.model_copy(update={"transfer_id": transfer_id, "sender": self._device, "trace": trace})
         pieces = encode_feature_map(stamped, outgoing.tensors)
         size_bytes = frame_size_bytes(pieces)
+        # Before the send: the receipt travels on another connection and may arrive before `send` returns.
         self._ledger.started(transfer_id, target, size_bytes, time.monotonic())
-        timeout_s = max(_SHORTEST_SEND_TIMEOUT_S, 5 * self._ledger.overdue_after_ms(target, size_bytes) / 1000)
+        overdue_s = self._ledger.overdue_after_ms(target, size_bytes) / 1000
+        timeout_s = max(_MIN_SEND_TIMEOUT_S, _SEND_TIMEOUT_FACTOR * overdue_s)
         try:
             async with asyncio.timeout(timeout_s) as outgoing.timeout:
                 sent = await self._transport.send(target, pieces)
             self._ledger.began(transfer_id, sent.started_at_s)
         except (BusError, TimeoutError) as error:
             self._ledger.abandoned(transfer_id)
-            if outgoing.is_answered:
+            if outgoing.is_cancelled:
                 return
             text = f"request {header.request_id} was not sent to {target}: {error or 'timeout'}"
             _LOGGER.warning("%s", text)

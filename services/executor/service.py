@@ -1,4 +1,4 @@
-"""The executor as a service: its connections, its tasks, how it begins and how it ends."""
+"""The executor as a service: opens its connections, builds and runs its parts, and leaves in order."""
 
 import asyncio
 import logging
@@ -7,13 +7,14 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 
+from services.executor.announcer import Announcer
 from services.executor.config import ExecutorConfig, Watch
 from services.executor.control_handler import ControlHandler
-from services.executor.feature_maps import decode_feature_map
+from services.executor.inbox import Inbox
+from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
-from services.executor.pipeline import Pipeline
+from services.executor.pipeline import Admission, Pipeline
 from services.executor.segments.coding import Coder
 from services.executor.segments.device_speed import DeviceSpeed
 from services.executor.segments.lifecycle import SegmentLifecycle
@@ -23,50 +24,55 @@ from services.executor.segments.profile_publisher import ProfilePublisher
 from services.executor.segments.profiler import Profiler
 from services.executor.segments.segment_pool import SegmentPool
 from services.executor.segments.shadow_check import ShadowCheck
+from services.executor.sender import AttemptTracker, Sender
+from services.executor.source.directory_watch import watch_directory
 from services.executor.source.journal_thread import JournalThread
 from services.executor.source.sources import Sources
-from services.executor.source.watch import watch_directory
+from services.executor.stage_runner import StageRunner
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
 from shared.bus.connection import Connection, Will
 from shared.bus.emulation import LinkRate, ShapedTransport
-from shared.bus.errors import BusError, DecodeError, PublishFailed, SubscriptionFailed
+from shared.bus.errors import BusError, PublishFailed, SubscriptionFailed
 from shared.bus.malloc_tuning import keep_large_buffers
 from shared.bus.properties import Properties
 from shared.bus.transport import BrokerTransport
-from shared.codecs import load_registry
+from shared.codecs import CodecRegistry, load_registry
 from shared.data_directory import lock_directory
 from shared.duplicate_names import NameClaim, hold_name
-from shared.messages.base import MessageError
 from shared.messages.control import Ready, Rejected
-from shared.messages.devices import Emulation, Presence, Receipt, State
+from shared.messages.devices import Emulation, Presence, State
 from shared.messages.requests import REQUEST_ID_PROPERTY
 from shared.service_runtime import new_boot_id, segue_version
 
 _LOGGER = logging.getLogger(__name__)
 
+# Fast enough that a source reacts to an overdue transfer or a lost broker well within its retry timeouts.
 _TICK_S = 0.05
 _SLOW_TICK_S = 1.0
+# How long requests on this device may take to finish when it leaves.
 _FINISH_S = 3.0
-_FAREWELL_S = 2.0
+_OFFLINE_TIMEOUT_S = 2.0
 
 
 async def serve(config: ExecutorConfig) -> None:
-    """Run an executor until it is cancelled; what is under way gets a few seconds to end.
+    """Run an executor until it is cancelled; requests on this device then get a few seconds to finish.
 
     Raises:
-        InputError: the data directory cannot be used, or another process uses it for this device, or has its name.
+        InputError: the data directory cannot be used, another process uses it, or the device's name is taken.
         BrokerUnreachable: the broker cannot be reached at the start.
         AccessRefused: the broker refuses this device.
     """
     keep_large_buffers()
     presence = await asyncio.to_thread(_presence, config)
+    announcer = Announcer(presence)
     async with (
         lock_directory(config.journal_path.parent),
         hold_name(config.broker, NameClaim.of_device(presence), config.connect_timeout_s),
-        _assembled(config, presence) as executor,
+        _open_resources(config, announcer) as resources,
+        asyncio.TaskGroup() as group,
     ):
-        await executor.run()
+        await Executor(config, announcer, resources, group).run()
 
 
 def _presence(config: ExecutorConfig) -> Presence:
@@ -79,170 +85,22 @@ def _presence(config: ExecutorConfig) -> Presence:
     )
 
 
-class _Announcer:
-    """Publishes what this device has retained, after every connect, as soon as it hears what that brings about."""
+@dataclass(frozen=True, slots=True)
+class _Resources:
+    """Everything of an executor that is opened, and closed in the opposite order."""
 
-    def __init__(self, presence: Presence) -> None:
-        self.presence = presence
-        self._profiles: ProfilePublisher | None = None
-        self._sources: Sources | None = None
-
-    async def begin(self, connection: Connection, profiles: ProfilePublisher, sources: Sources) -> None:
-        """The device is subscribed to everything: announce it, now and after every reconnect."""
-        self._profiles, self._sources = profiles, sources
-        await self.announce(connection)
-
-    async def announce(self, connection: Connection) -> None:
-        if self._profiles is None or self._sources is None:
-            return
-        device = self.presence.device
-        await connection.publish(topics.presence(device), self.presence.encode(), retain=True)
-        for profile in self._profiles.messages():
-            await connection.publish(topics.profiles(device, profile.model), profile.encode(), retain=True)
-        for usage in self._sources.usages(time.monotonic(), changed_only=False):
-            await connection.publish(topics.usage(usage.stream), usage.encode(), retain=True)
-
-
-@dataclass(slots=True)
-class _Executor:
-    """The parts of a running executor."""
-
-    config: ExecutorConfig
-    presence: Presence
+    journal: JournalThread
+    processor: Processor
     control: Connection
     bulk: BrokerTransport
-    journal: JournalThread
-    outbox: Outbox
-    holder: SegmentPool
-    profiles: ProfilePublisher
-    pipeline: Pipeline
-    ledger: TransferLedger
-    pace: DeviceSpeed
-    coder: Coder
-    announcer: _Announcer
-    shaped: ShapedTransport | None
-
-    async def run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            sources = Sources(
-                device=self.config.device,
-                settings=self.config.broker,
-                limits=self.config.limits,
-                journal=self.journal,
-                outbox=self.outbox,
-                forward=self.pipeline.forward,
-                answered=self.pipeline.answered,
-                group=group,
-            )
-            self.pipeline.on_computed = sources.observed
-            desk = ControlHandler(
-                self.presence,
-                sources,
-                self.holder,
-                self.profiles,
-                self.pace,
-                self.ledger,
-                self.outbox,
-                self._shape,
-            )
-            group.create_task(self.outbox.run(), name="outbox")
-            group.create_task(self.pipeline.run(), name="pipeline")
-            group.create_task(self.holder.run(), name="segments")
-            group.create_task(self.profiles.run(), name="profiles")
-            await sources.resume()
-            group.create_task(desk.run(self.control), name="control")
-            try:
-                await desk.subscribe(self.control)
-                await self.announcer.begin(self.control, self.profiles, sources)
-            except (SubscriptionFailed, PublishFailed) as error:
-                # The broker went away in between; it hears all of it when it is back.
-                _LOGGER.warning("%s", error)
-            inbox = group.create_task(self._receive(), name="inbox")
-            group.create_task(self._tick(sources), name="tick")
-            for watch in self.config.watches:
-                group.create_task(self._watch(sources, watch), name=f"watch {watch.stream}")
-            _LOGGER.info("executor %s is ready", self.config.device)
-            try:
-                await asyncio.get_running_loop().create_future()
-            except asyncio.CancelledError:
-                inbox.cancel()
-                await self._finish(sources)
-                raise
-
-    async def _finish(self, sources: Sources) -> None:
-        """Let what is under way here end, then say goodbye."""
-        try:
-            async with asyncio.timeout(_FINISH_S):
-                await sources.pause()
-                await self.pipeline.idle()
-                await self.outbox.drain()
-        except TimeoutError:
-            _LOGGER.warning("requests are left under way; their sources try them again")
-        offline = self.presence.model_copy(update={"state": State.OFFLINE})
-        try:
-            topic = topics.presence(self.config.device)
-            await self.control.publish(topic, offline.encode(), retain=True, timeout_s=_FAREWELL_S)
-        except BusError as error:
-            _LOGGER.info("leaving without a goodbye: %s", error)
-
-    async def _receive(self) -> None:
-        """Take feature maps in; each is acknowledged to its sender before it has to wait for room."""
-        async for delivery in self.bulk:
-            try:
-                feature_map = decode_feature_map(delivery.buffer, self.coder.registry)
-                header = feature_map.header
-                if header.stages[header.stage].device != self.config.device:
-                    raise MessageError(f"a feature map for {header.stages[header.stage].device}")
-            except (MessageError, DecodeError) as error:
-                await self.outbox.note_bad_message(topics.inbox(self.config.device), str(error))
-                continue
-            receipt = Receipt(transfer_id=header.transfer_id, receiver=self.config.device)
-            if topics.is_name(header.sender):
-                await self.outbox.mention(topics.receipts(header.sender), receipt.encode())
-            await self.pipeline.admit(feature_map)
-
-    async def _tick(self, sources: Sources) -> None:
-        slow_s = 0.0
-        undecodable = 0
-        while True:
-            await asyncio.sleep(_TICK_S)
-            now_s = time.monotonic()
-            await sources.bus_changed(self.control.is_connected and self.bulk.connection.is_connected)
-            for observation in self.ledger.overdue(now_s):
-                await sources.observed(observation)
-                await self.outbox.mention(topics.observations(self.config.device), observation.encode())
-            if now_s < slow_s:
-                continue
-            slow_s = now_s + _SLOW_TICK_S
-            await self.holder.tick()
-            while undecodable < self.bulk.counters.undecodable:
-                undecodable += 1
-                await self.outbox.note_bad_message(topics.inbox(self.config.device), "bytes that are no chunk")
-            for usage in sources.usages(now_s, changed_only=True):
-                await self.outbox.put(Publication(topics.usage(usage.stream), usage.encode(), retain=True))
-
-    async def _watch(self, sources: Sources, watch: Watch) -> None:
-        source = await sources.begin(watch.stream)
-
-        async def submit(request_id: str, payload: bytes) -> None:
-            accepted = asyncio.Event()
-            await source.submit(payload, Properties(user={REQUEST_ID_PROPERTY: request_id}), accepted.set)
-            await accepted.wait()
-
-        await watch_directory(watch.directory, watch.stream, self.journal, submit)
-
-    def _shape(self, emulation: Emulation) -> None:
-        if self.shaped is not None:
-            for link in emulation.links:
-                self.shaped.set_link(link.target, LinkRate(link.bandwidth_mbps or 0.0, link.latency_ms))
+    codecs: CodecRegistry
 
 
 @asynccontextmanager
-async def _assembled(config: ExecutorConfig, presence: Presence) -> AsyncIterator[_Executor]:
-    """Open what has to be opened, in the order in which it is needed."""
+async def _open_resources(config: ExecutorConfig, announcer: Announcer) -> AsyncIterator[_Resources]:
+    """Open journal, processor and connections."""
     device, settings = config.device, config.broker
-    announcer = _Announcer(presence)
-    offline = presence.model_copy(update={"state": State.OFFLINE})
+    offline = announcer.presence.model_copy(update={"state": State.OFFLINE})
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(JournalThread.open(config.journal_path))
         processor = await stack.enter_async_context(Processor.open())
@@ -258,52 +116,165 @@ async def _assembled(config: ExecutorConfig, presence: Presence) -> AsyncIterato
         bulk = await stack.enter_async_context(
             BrokerTransport.open(settings, device, connect_timeout_s=config.connect_timeout_s)
         )
-        shaped = ShapedTransport(bulk, {}, LinkRate(math.inf)) if config.emulated else None
-        outbox = Outbox(device, control)
-        store = ModelCache(config.models_dir, device, settings)
+        yield _Resources(journal, processor, control, bulk, await asyncio.to_thread(load_registry))
+
+
+class Executor:
+    """A running executor.
+
+    The constructor builds the parts in the order in which they depend on each other; nothing is connected later. A
+    part gets what it uses as an argument, so that the list below is the object graph of the process.
+    """
+
+    def __init__(
+        self, config: ExecutorConfig, announcer: Announcer, resources: _Resources, group: asyncio.TaskGroup
+    ) -> None:
+        """Build the parts; `run` starts them in `group`."""
+        device, processor = config.device, resources.processor
+        self._config = config
+        self._announcer = announcer
+        self._group = group
+        self._control = resources.control
+        self._bulk = resources.bulk
+        self._journal = resources.journal
+        self._shaped = ShapedTransport(resources.bulk, {}, LinkRate(math.inf)) if config.emulated else None
+        self._ledger = TransferLedger(device)
+        self._outbox = Outbox(device, resources.control)
+        observations = ObservationFeed(self._outbox)
+        # Models and segments.
+        speed = DeviceSpeed(config.emulated)
+        models = ModelCache(config.models_dir, device, config.broker)
+        coder = Coder(resources.codecs, config.engine)
         lifecycle = SegmentLifecycle(config.memory_limit_bytes)
-        holder = SegmentPool(device, store, config.engine, lifecycle, partial(_answer, outbox, device))
-        pace = DeviceSpeed(config.emulated)
-        ledger = TransferLedger(device)
-        coder = Coder(await asyncio.to_thread(load_registry), config.engine)
+        self._pool = SegmentPool(device, models, config.engine, lifecycle, self._answer_planner)
         profiler = Profiler(config.profiles_dir, config.engine, processor, config.lock_path)
-        yield _Executor(
-            config=config,
-            presence=presence,
-            control=control,
-            bulk=bulk,
-            journal=journal,
-            outbox=outbox,
-            holder=holder,
-            profiles=ProfilePublisher(device, store, profiler, pace, outbox),
-            pipeline=Pipeline(
+        self._profiles = ProfilePublisher(device, models, profiler, speed, self._outbox)
+        # The way of a request through the device.
+        attempts = AttemptTracker()
+        self._pipeline = Pipeline(
+            device,
+            stages=StageRunner(device, self._pool, processor, speed, coder),
+            sender=Sender(device, self._shaped or resources.bulk, self._ledger, self._outbox, attempts),
+            attempts=attempts,
+            admission=Admission(config.max_tasks, config.max_task_bytes),
+            shadow=ShadowCheck(
                 device,
-                holder=holder,
+                config.shadow_share,
+                pool=self._pool,
                 processor=processor,
-                transport=shaped or bulk,
-                outbox=outbox,
-                ledger=ledger,
-                pace=pace,
                 coder=coder,
-                shadow=ShadowCheck(
-                    device,
-                    config.shadow_share,
-                    holder=holder,
-                    processor=processor,
-                    coder=coder,
-                    pace=pace,
-                    outbox=outbox,
-                ),
-                max_tasks=config.max_tasks,
-                max_task_bytes=config.max_task_bytes,
+                speed=speed,
+                outbox=self._outbox,
             ),
-            ledger=ledger,
-            pace=pace,
-            coder=coder,
-            announcer=announcer,
-            shaped=shaped,
+            outbox=self._outbox,
+            observations=observations,
         )
+        self._inbox = Inbox(device, resources.bulk, resources.codecs, self._outbox, self._pipeline)
+        # Streams that begin here, and the messages that concern the device.
+        self._sources = Sources(
+            device=device,
+            settings=config.broker,
+            limits=config.limits,
+            journal=resources.journal,
+            outbox=self._outbox,
+            pipeline=self._pipeline,
+            observations=observations,
+            group=group,
+        )
+        self._control_handler = ControlHandler(
+            presence=announcer.presence,
+            sources=self._sources,
+            pool=self._pool,
+            profiles=self._profiles,
+            speed=speed,
+            ledger=self._ledger,
+            outbox=self._outbox,
+            observations=observations,
+            emulate_links=self._emulate_links,
+        )
+        self._observations = observations
 
+    async def run(self) -> None:
+        """Run all parts until cancelled.
 
-async def _answer(outbox: Outbox, device: str, answer: Ready | Rejected) -> None:
-    await outbox.put(Publication(topics.reports(device), answer.encode()))
+        The order of the start excludes races: sources are restored before control messages reach them, and the device
+        announces itself only when it is subscribed. Feature maps are taken from the broker last.
+        """
+        group = self._group
+        group.create_task(self._outbox.run(), name="outbox")
+        group.create_task(self._pipeline.run(), name="pipeline")
+        group.create_task(self._pool.run(), name="segments")
+        group.create_task(self._profiles.run(), name="profiles")
+        await self._sources.resume()
+        group.create_task(self._control_handler.run(self._control), name="control")
+        try:
+            await self._control_handler.subscribe(self._control)
+            await self._announcer.begin(self._control, self._profiles, self._sources)
+        except (SubscriptionFailed, PublishFailed) as error:
+            # The broker was lost in between; after the reconnect all of it is done again.
+            _LOGGER.warning("%s", error)
+        inbox = group.create_task(self._inbox.run(), name="inbox")
+        group.create_task(self._tick(), name="tick")
+        for watched in self._config.watches:
+            group.create_task(self._watch(watched), name=f"watch {watched.stream}")
+        _LOGGER.info("executor %s is ready", self._config.device)
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            inbox.cancel()
+            await self._finish()
+            raise
+
+    async def _finish(self) -> None:
+        """Drain the queues in the direction of the flow, then publish that the device is offline."""
+        try:
+            async with asyncio.timeout(_FINISH_S):
+                await self._sources.pause()
+                await self._pipeline.drain()
+                await self._outbox.drain()
+        except TimeoutError:
+            _LOGGER.warning("some requests are not finished; their sources will try them again")
+        offline = self._announcer.presence.model_copy(update={"state": State.OFFLINE})
+        try:
+            topic = topics.presence(self._config.device)
+            await self._control.publish(topic, offline.encode(), retain=True, timeout_s=_OFFLINE_TIMEOUT_S)
+        except BusError as error:
+            # The broker publishes the last will instead.
+            _LOGGER.info("the device's presence was not withdrawn: %s", error)
+
+    async def _tick(self) -> None:
+        slow_s = 0.0
+        undecodable = 0
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now_s = time.monotonic()
+            await self._sources.bus_changed(self._control.is_connected and self._bulk.connection.is_connected)
+            for observation in self._ledger.overdue(now_s):
+                await self._observations.publish(observation)
+            if now_s < slow_s:
+                continue
+            slow_s = now_s + _SLOW_TICK_S
+            await self._pool.tick()
+            while undecodable < self._bulk.counters.undecodable:
+                undecodable += 1
+                await self._outbox.note_bad_message(topics.inbox(self._config.device), "bytes that are no chunk")
+            for usage in self._sources.usages(now_s, changed_only=True):
+                await self._outbox.put(Publication(topics.usage(usage.stream), usage.encode(), retain=True))
+
+    async def _watch(self, watched: Watch) -> None:
+        source = await self._sources.begin(watched.stream)
+
+        async def submit(request_id: str, payload: bytes) -> None:
+            accepted = asyncio.Event()
+            await source.submit(payload, Properties(user={REQUEST_ID_PROPERTY: request_id}), accepted.set)
+            await accepted.wait()
+
+        await watch_directory(watched.directory, watched.stream, self._journal, submit)
+
+    async def _answer_planner(self, answer: Ready | Rejected) -> None:
+        await self._outbox.put(Publication(topics.reports(self._config.device), answer.encode()))
+
+    def _emulate_links(self, emulation: Emulation) -> None:
+        if self._shaped is not None:
+            for link in emulation.links:
+                self._shaped.set_link(link.target, LinkRate(link.bandwidth_mbps or 0.0, link.latency_ms))

@@ -78,6 +78,6 @@ async def test_what_always_arrives_damaged_ends_with_one_error_that_says_why(wor
         await world.until(lambda: [each for each in world.events if each.kind is EventKind.REQUEST_FAILED])
     assert (outcome.status, outcome.cause) == (OutcomeStatus.ERROR, ErrorCause.RETRIES_EXHAUSTED)
     assert outcome.attempt == RETRY_LIMIT + 1
-    assert "second could not use what came: a channel's scale is not finite" in outcome.error
+    assert "second could not decode a feature map: a channel's scale is not finite" in outcome.error
     assert len([each for each in world.events if each.kind is EventKind.REQUEST_RETRIED]) == RETRY_LIMIT
     assert len(world.outcomes) == 1

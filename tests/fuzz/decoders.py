@@ -22,7 +22,7 @@ with atheris.instrument_imports(
     from services.executor.segments.coding import Coder
     from services.executor.segments.engine import EngineSettings
     from services.executor.segments.prepare import prepare
-    from services.executor.source.stream_source import parse_request
+    from services.executor.source.intake import parse_request
     from shared.asyncapi import message_classes
     from shared.bus.chunks import Reassembler, decode_chunk, split
     from shared.bus.errors import DecodeError

@@ -1,4 +1,4 @@
-"""How fast this device computes: its idle profiles, and, emulated, the pace it pretends. No I/O."""
+"""Computing speed of this device: idle profiles of its models, and the slowdown of an emulated device."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,13 +7,19 @@ from services.executor.segments.idle_profile import IdleProfile
 from shared.messages.devices import Emulation
 from shared.messages.models import Manifest
 
-_GUESSED_FLOPS_PER_MS = 5e6
-"""Five GFLOPS: only ranks jobs whose model is not profiled yet."""
+# 5 GFLOPS. Only ranks the jobs of models without a profile, so the absolute value hardly matters.
+_ASSUMED_FLOPS_PER_MS = 5e6
 
 
 @dataclass(slots=True)
 class DeviceSpeed:
-    """Idle profiles of the machine by model, and what the emulation makes of them."""
+    """Idle profiles of this machine by model, scaled by the emulation.
+
+    Profiles are stored as measured on the machine; everything that leaves this class is scaled.
+
+    Attributes:
+        emulated: whether the device obeys emulations.
+    """
 
     emulated: bool = False
     _emulation: Emulation | None = field(default=None, init=False)
@@ -30,7 +36,7 @@ class DeviceSpeed:
         return self._emulation.slowdown * self._emulation.load_factor if self._emulation else 1.0
 
     def emulate(self, emulation: Emulation) -> bool:
-        """Pretend this from now on; say whether the published profiles change. Real devices ignore it."""
+        """Obey an emulation and return whether the published profiles change; a real device ignores it."""
         if not self.emulated:
             return False
         before = self.slowdown
@@ -38,7 +44,7 @@ class DeviceSpeed:
         return self.slowdown != before
 
     def learn(self, model: str, profile: IdleProfile) -> None:
-        """Take over what was measured on this machine."""
+        """Store the profile of a model, as measured on this machine."""
         self._profiles[model] = profile
 
     def models(self) -> tuple[str, ...]:
@@ -46,33 +52,35 @@ class DeviceSpeed:
         return tuple(self._profiles)
 
     def idle(self, model: str) -> IdleProfile | None:
-        """Return a model's profile as the fleet sees it: this machine's, times the slowdown."""
+        """Return a model's profile as published: that of this machine times the slowdown."""
         profile = self._profiles.get(model)
         return profile.scaled(self.slowdown) if profile else None
 
     def expected_ms(self, manifest: Manifest, start: int, stop: int) -> float:
-        """Return what a segment takes idle, or a guess that ranks segments of unprofiled models."""
+        """Return the idle time of blocks `[start, stop)`, in ms; an estimate from FLOPs without a profile."""
         idle = self.idle(manifest.model)
         if idle is not None:
             return idle.segment_ms(start, stop)
-        return sum(block.flops for block in manifest.blocks[start:stop]) / _GUESSED_FLOPS_PER_MS
+        return sum(block.flops for block in manifest.blocks[start:stop]) / _ASSUMED_FLOPS_PER_MS
 
     def nominal(
         self, model: str, start: int, stop: int, extra_ms: Callable[[], float]
     ) -> Callable[[float], float] | None:
-        """Return how long a segment shall take, given how long it took; none on a real device.
+        """Return a function from the measured to the emulated time of a segment, in ms; None on a real device.
+
+        With a profile the emulated time does not depend on the measured one, so that it has no noise of this machine.
 
         Args:
             model: SHA-256 of the file.
             start: first block.
             stop: the block behind the last.
-            extra_ms: what was measured beside the segment (codecs), asked when it is over.
+            extra_ms: returns the measured time of the codecs; called when the segment has run.
         """
         if not self.emulated:
             return None
         profile = self._profiles.get(model)
         factor = self.factor
         if profile is None:
-            return lambda took_ms: factor * took_ms
+            return lambda measured_ms: factor * measured_ms
         segment_ms = profile.segment_ms(start, stop)
-        return lambda took_ms: factor * (segment_ms + extra_ms())
+        return lambda measured_ms: factor * (segment_ms + extra_ms())

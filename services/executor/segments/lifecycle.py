@@ -137,7 +137,7 @@ class ReleaseTick:
     """Time has passed."""
 
 
-Event = PrepareAsked | SegmentWanted | SegmentReturned | BuildSucceeded | BuildFailed | EpochsOver | ReleaseTick
+SegmentEvent = PrepareAsked | SegmentWanted | SegmentReturned | BuildSucceeded | BuildFailed | EpochsOver | ReleaseTick
 
 
 # Commands
@@ -173,7 +173,7 @@ class AnswerRejected:
     reason: str
 
 
-Command = Build | Drop | AnswerReady | AnswerRejected
+SegmentCommand = Build | Drop | AnswerReady | AnswerRejected
 
 
 @dataclass(slots=True)
@@ -225,7 +225,7 @@ class SegmentLifecycle:
         blocks = (key.model, key.start, key.stop)
         return next((each for each in held if (each.model, each.start, each.stop) == blocks), key)
 
-    def handle(self, event: Event, now_s: float) -> list[Command]:
+    def handle(self, event: SegmentEvent, now_s: float) -> list[SegmentCommand]:
         """Take what has happened at `now_s` (monotonic seconds) and return what to do."""
         match event:
             case PrepareAsked():
@@ -250,7 +250,7 @@ class SegmentLifecycle:
             case _ as never:
                 assert_never(never)
 
-    def _prepare(self, asked: PrepareAsked, now_s: float) -> list[Command]:
+    def _prepare(self, asked: PrepareAsked, now_s: float) -> list[SegmentCommand]:
         refusal = self._too_much(asked)
         if refusal is not None:
             return [AnswerRejected(asked.epoch, RejectionCause.MEMORY, refusal)]
@@ -281,7 +281,7 @@ class SegmentLifecycle:
             return f"{_mib(fresh_bytes)} more are needed and {_mib(asked.available_bytes)} are free"
         return None
 
-    def _want(self, epoch: EpochKey, need: SegmentNeed, now_s: float) -> list[Command]:
+    def _want(self, epoch: EpochKey, need: SegmentNeed, now_s: float) -> list[SegmentCommand]:
         known = self._epochs.get(epoch)
         if known is None:
             over = epoch.epoch <= self._over.get(epoch.stream, -1)
@@ -292,22 +292,22 @@ class SegmentLifecycle:
         known.last_use_s = now_s
         return self._build([need.key])
 
-    def _build(self, keys: Iterable[SegmentKey]) -> list[Command]:
+    def _build(self, keys: Iterable[SegmentKey]) -> list[SegmentCommand]:
         fresh = [key for key in keys if key not in self._loaded and key not in self._building]
         self._building.update(fresh)
         return [Build(key) for key in fresh]
 
-    def _answer_ready(self) -> list[Command]:
-        commands: list[Command] = []
+    def _answer_ready(self) -> list[SegmentCommand]:
+        commands: list[SegmentCommand] = []
         for epoch, known in self._epochs.items():
             if known.phase is LocalEpochPhase.PREPARING and known.wanted.keys() <= self._loaded:
                 known.phase = _after(known.phase, SegmentStep.BUILT)
                 commands.append(AnswerReady(epoch))
         return commands
 
-    def _failed(self, key: SegmentKey, cause: RejectionCause, reason: str) -> list[Command]:
+    def _failed(self, key: SegmentKey, cause: RejectionCause, reason: str) -> list[SegmentCommand]:
         self._building.discard(key)
-        commands: list[Command] = []
+        commands: list[SegmentCommand] = []
         for epoch, known in tuple(self._epochs.items()):
             if key not in known.wanted:
                 continue
@@ -327,7 +327,7 @@ class SegmentLifecycle:
         else:
             del self._epochs[epoch]
 
-    def _release(self, stream: str, through_epoch: int | None, now_s: float) -> list[Command]:
+    def _release(self, stream: str, through_epoch: int | None, now_s: float) -> list[SegmentCommand]:
         if through_epoch is not None:
             self._over[stream] = max(through_epoch, self._over.get(stream, -1))
         for epoch, known in self._epochs.items():
@@ -337,7 +337,7 @@ class SegmentLifecycle:
                 known.phase = _after(known.phase, SegmentStep.RELEASE)
         return []
 
-    def _expire(self, now_s: float) -> list[Command]:
+    def _expire(self, now_s: float) -> list[SegmentCommand]:
         for epoch, known in tuple(self._epochs.items()):
             idle = known.requests == 0 and now_s - known.last_use_s >= self.linger_s
             if known.phase is LocalEpochPhase.RELEASED and idle:
@@ -345,7 +345,7 @@ class SegmentLifecycle:
                 del self._epochs[epoch]
         return self._drop_unwanted()
 
-    def _drop_unwanted(self) -> list[Command]:
+    def _drop_unwanted(self) -> list[SegmentCommand]:
         wanted = {key for known in self._epochs.values() for key in known.wanted}
         unwanted = sorted(self._loaded - wanted)
         self._loaded.difference_update(unwanted)

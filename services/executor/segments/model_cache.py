@@ -1,4 +1,4 @@
-"""The models on this device's disk, by the SHA-256 of their bytes; what is missing is pulled over the bus."""
+"""Model files on this device's disk, named by the SHA-256 of their bytes, and fetched over the bus if missing."""
 
 import asyncio
 import logging
@@ -18,12 +18,12 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class ModelCache:
-    """A folder of model files. One fetch per model at a time; a file is verified once per life of the process.
+    """A folder of model files. One fetch runs per model at a time; a file is verified once per process.
 
     Attributes:
-        folder: where the files lie, as `SHA256.onnx`.
-        device: who asks for models; part of the names of partial files, so that executors may share the folder.
-        settings: where the broker is.
+        folder: contains the files, named `SHA256.onnx`.
+        device: name of this device. It is part of the names of partial files, so that executors may share the folder.
+        settings: address of the broker.
     """
 
     folder: Path
@@ -33,10 +33,10 @@ class ModelCache:
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
 
     async def path(self, manifest: Manifest) -> Path:
-        """Return the path of a model's file, fetched and verified.
+        """Return the path of a model's file, after it is fetched and verified.
 
         Raises:
-            CannotPrepare: the disk is full, nobody provides the model, or its bytes are wrong.
+            CannotPrepare: the disk is full, no service provides the model, or its bytes are wrong.
         """
         path = self.folder / f"{manifest.model}.onnx"
         async with self._locks.setdefault(manifest.model, asyncio.Lock()):
@@ -51,5 +51,5 @@ class ModelCache:
             except BusError as error:
                 raise CannotPrepare(RejectionCause.MODEL_MISSING, str(error)) from error
             self._verified.add(manifest.model)
-            _LOGGER.info("model %s is here (%d bytes)", manifest.name, manifest.size_bytes)
+            _LOGGER.info("model %s is available (%d bytes)", manifest.name, manifest.size_bytes)
             return path

@@ -1,4 +1,4 @@
-"""Profiles of this device: found on disk or measured, one model at a time, and published."""
+"""Profiles of this device: read from disk or measured, one model at a time, and published."""
 
 import asyncio
 import logging
@@ -17,41 +17,47 @@ from shared.messages.models import Manifest
 
 _LOGGER = logging.getLogger(__name__)
 
+# Bound of the order queue. The control handler waits when it is full: more models than this announced at once.
 _MAX_QUEUED = 256
 
 
 @dataclass(frozen=True, slots=True)
 class _Order:
+    """A model whose profile is asked for; without `measure` only a profile on disk is published."""
+
     manifest: Manifest
     measure: bool
 
 
 @dataclass(slots=True)
 class ProfilePublisher:
-    """Answers the planner's wish for a profile, and remembers those of former lives.
+    """Publishes profiles when the planner asks for them, and those on disk without being asked.
 
-    A retained profile that this machine has not measured is that of another machine which had the device's name before:
-    it is replaced by a measured one, without a wish.
+    Retained profiles not measured here belong to a previous owner of the device name; they are measured again without
+    being asked for.
 
     Attributes:
-        device: this device's name.
-        store: where model files come from.
-        profiler: what measures.
-        pace: what is told of the profiles, and what scales them for an emulated device.
-        outbox: where profiles are published.
+        device: name of this device.
+        models: provides model files.
+        profiler: measures.
+        speed: stores the profiles, and scales them for an emulated device.
+        outbox: publishes profiles.
     """
 
     device: str
-    store: ModelCache
+    models: ModelCache
     profiler: Profiler
-    pace: DeviceSpeed
+    speed: DeviceSpeed
     outbox: Outbox
     _orders: asyncio.Queue[_Order] = field(default_factory=lambda: asyncio.Queue(_MAX_QUEUED), init=False)
+    # Manifests of models without a profile yet.
     _manifests: dict[str, Manifest] = field(default_factory=dict, init=False)
+    # Models with a retained profile that this process has not published. Profile and manifest arrive in any order, so
+    # whichever comes second orders the measurement.
     _inherited: set[str] = field(default_factory=set, init=False)
 
     async def run(self) -> None:
-        """Work off the orders, for ever."""
+        """Work off the orders until cancelled."""
         while True:
             order = await self._orders.get()
             try:
@@ -60,36 +66,36 @@ class ProfilePublisher:
                 await self._fail(order.manifest, error.cause, error.reason)
             except (ExecutorError, MemoryError) as error:
                 await self._fail(order.manifest, RejectionCause.ERROR, str(error))
-            except Exception as error:  # Whatever one model does must not end the device.
+            except Exception as error:  # One model must not end the device.
                 _LOGGER.exception("profiling %s failed", order.manifest.name)
                 await self._fail(order.manifest, RejectionCause.ERROR, f"{type(error).__name__}: {error}")
 
     async def measure(self, manifest: Manifest) -> None:
-        """Publish the model's profile, measured if need be; ProfileFailed if it cannot be."""
+        """Order a model's profile, measured if it is not on disk; ProfileFailed is published if that fails."""
         await self._orders.put(_Order(manifest, measure=True))
 
     async def recall(self, manifest: Manifest) -> None:
-        """Publish the model's profile if a former life has measured it, or if it has to replace an inherited one."""
-        if self.pace.idle(manifest.model) is None:
+        """Order a model's profile if it is on disk, or if it has to replace an inherited one."""
+        if self.speed.idle(manifest.model) is None:
             self._manifests[manifest.model] = manifest
             await self._orders.put(_Order(manifest, measure=manifest.model in self._inherited))
 
     async def found(self, model: str) -> None:
-        """A profile under this device's name is on the bus: its own, or inherited."""
-        if self.pace.idle(model) is not None or model in self._inherited:
+        """Take note of a retained profile under this device's name: its own, or inherited."""
+        if self.speed.idle(model) is not None or model in self._inherited:
             return
         self._inherited.add(model)
         if (manifest := self._manifests.get(model)) is not None:
             await self._orders.put(_Order(manifest, measure=True))
 
     async def publish_all(self) -> None:
-        """Publish every profile again: the device's pace has changed."""
-        for model in self.pace.models():
+        """Publish every profile again, after the emulated slowdown has changed."""
+        for model in self.speed.models():
             await self._publish(model)
 
     def messages(self) -> list[Profile]:
-        """Return the profiles as the fleet sees them."""
-        return [profile for model in self.pace.models() if (profile := self._message(model))]
+        """Return the profiles as published."""
+        return [profile for model in self.speed.models() if (profile := self._message(model))]
 
     async def _fulfil(self, order: _Order) -> None:
         manifest = order.manifest
@@ -97,9 +103,9 @@ class ProfilePublisher:
         if profile is None and not order.measure:
             return
         if profile is None:
-            path = await self.store.path(manifest)
+            path = await self.models.path(manifest)
             profile = await self.profiler.profile(manifest, path)
-        self.pace.learn(manifest.model, profile)
+        self.speed.learn(manifest.model, profile)
         self._manifests.pop(manifest.model, None)
         await self._publish(manifest.model)
 
@@ -109,7 +115,7 @@ class ProfilePublisher:
             await self.outbox.put(Publication(topics.profiles(self.device, model), message.encode(), retain=True))
 
     def _message(self, model: str) -> Profile | None:
-        idle = self.pace.idle(model)
+        idle = self.speed.idle(model)
         if idle is None:
             return None
         return Profile(

@@ -1,4 +1,7 @@
-"""The segments of this device: builds them in the background, hands them out, drops them. The shell of `lifecycle`."""
+"""Segments of this device: built in the background, lent to feature maps, and dropped.
+
+`SegmentPool` performs the commands of the state machine in `lifecycle`.
+"""
 
 import asyncio
 import logging
@@ -18,14 +21,14 @@ from services.executor.segments.lifecycle import (
     Build,
     BuildFailed,
     BuildSucceeded,
-    Command,
     Drop,
     EpochKey,
     EpochsOver,
-    Event,
     LocalEpochPhase,
     PrepareAsked,
     ReleaseTick,
+    SegmentCommand,
+    SegmentEvent,
     SegmentKey,
     SegmentLifecycle,
     SegmentNeed,
@@ -39,30 +42,31 @@ from shared.messages.models import Manifest
 
 _LOGGER = logging.getLogger(__name__)
 
+# Bound of the build queue. Whoever asks for one more segment waits; segments queued already are not queued again.
 _MAX_QUEUED_BUILDS = 256
-
-Answer = Callable[[Ready | Rejected], Awaitable[None]]
-"""Tells the planner."""
 
 
 @dataclass(slots=True)
 class SegmentPool:
-    """Holds the segments that epochs and feature maps ask for.
+    """Builds, lends and drops the segments that epochs and feature maps ask for.
+
+    Invariant: the keys of `_segments` are `lifecycle.loaded`, except between a build and its BuildSucceeded, and every
+    segment that is being built has a waiter. Only `run` adds segments, so at most one is built at a time.
 
     Attributes:
-        device: this device's name.
-        store: where model files come from.
+        device: name of this device.
+        models: provides model files.
         engine: how sessions compute.
-        lifecycle: what decides.
-        answer: how the planner is told.
+        lifecycle: decides what to build and to drop.
+        answer: sends the answer to a Prepare to the planner.
         build_timeout_s: how long a feature map waits for a segment that is being fetched and built.
     """
 
     device: str
-    store: ModelCache
+    models: ModelCache
     engine: EngineSettings
     lifecycle: SegmentLifecycle
-    answer: Answer
+    answer: Callable[[Ready | Rejected], Awaitable[None]]
     build_timeout_s: float = 120.0
     _manifests: dict[str, Manifest] = field(default_factory=dict, init=False)
     _segments: dict[SegmentKey, Segment] = field(default_factory=dict, init=False)
@@ -73,7 +77,7 @@ class SegmentPool:
         self._builds = asyncio.Queue(_MAX_QUEUED_BUILDS)
 
     async def run(self) -> None:
-        """Build what is asked for, one segment after the other: sessions of large models take much memory to make."""
+        """Build segments until cancelled, one at a time: loading a large model takes much memory for a moment."""
         while True:
             key = await self._builds.get()
             try:
@@ -83,43 +87,44 @@ class SegmentPool:
                 self._settle(key, error)
                 await self.handle(BuildFailed(key, error.cause, error.reason))
             else:
+                # Stored before the lifecycle learns of it, which may answer Ready or drop it at once.
                 self._segments[key] = segment
                 self._settle(key, segment)
                 await self.handle(BuildSucceeded(key))
 
     async def prepare(self, asked: Prepare) -> None:
-        """Make an epoch ready; the planner is answered when it is, or cannot be."""
+        """Make an epoch ready; the answer to the planner follows when it is ready, or cannot be."""
         self.know(asked.manifest)
         epoch = EpochKey(asked.stream, asked.epoch)
-        needs = tuple(self._need(epoch, asked.manifest, each) for each in asked.segments)
+        needs = tuple(self._need(epoch, asked.manifest, segment_range) for segment_range in asked.segments)
         available_bytes = psutil.virtual_memory().available
         await self.handle(PrepareAsked(epoch, needs, available_bytes))
 
     async def release(self, stream: str, through_epoch: int | None) -> None:
-        """Let go of a stream's epochs, all of them if `through_epoch` is none."""
+        """Release a stream's epochs up to `through_epoch`, or all of them (None)."""
         await self.handle(EpochsOver(stream, through_epoch))
 
     async def tick(self) -> None:
-        """Drop what is not needed any more."""
+        """Drop the segments that no epoch needs any longer."""
         await self.handle(ReleaseTick())
 
     def is_prepared(self, stream: str, epoch: int) -> bool:
-        """Whether an epoch was asked for, by the planner or by a feature map."""
+        """Return whether the planner or a feature map has asked for an epoch."""
         return self.lifecycle.phase(EpochKey(stream, epoch)) is not LocalEpochPhase.GONE
 
     def know(self, manifest: Manifest) -> None:
-        """Remember a model's manifest."""
+        """Store a model's manifest."""
         self._manifests[manifest.model] = manifest
 
     def manifest(self, model: str) -> Manifest | None:
-        """Return a model's manifest, if it is known."""
+        """Return a model's manifest; None if it has not arrived."""
         return self._manifests.get(model)
 
     @asynccontextmanager
     async def borrow(self, epoch: EpochKey, key: SegmentKey) -> AsyncIterator[Segment]:
-        """Hand out a segment for one feature map; it is built first if it is not there.
+        """Lend a segment for one feature map; it is built first if it is not loaded.
 
-        Of a segment that is there, it does not matter what it encodes.
+        A loaded segment of the same blocks serves whatever it encodes: its graph has the plain outputs as well.
 
         Raises:
             CannotPrepare: it cannot be built, or not in time.
@@ -135,17 +140,17 @@ class SegmentPool:
             await self.handle(SegmentReturned(epoch))
 
     def _need(self, epoch: EpochKey, manifest: Manifest, asked: SegmentRange) -> SegmentNeed:
-        """Say what a range takes. An epoch that has it already goes on with what it has, whatever that encodes."""
+        """Return the memory needs of a range. An epoch that has the range keeps its segment, whatever that encodes."""
         encoding = fused_encoding(asked.codec, manifest, asked.start, asked.stop, self.engine)
         key = SegmentKey(manifest.model, asked.start, asked.stop, encoding)
         own = self.lifecycle.variant(epoch, key, own_only=True)
         return need_of(manifest, asked.start, asked.stop, own.encoding)
 
-    async def handle(self, event: Event) -> None:
-        """Let the lifecycle decide, and do what it says."""
+    async def handle(self, event: SegmentEvent) -> None:
+        """Pass an event to the lifecycle and perform its commands."""
         await self._perform(self.lifecycle.handle(event, time.monotonic()))
 
-    async def _perform(self, commands: Iterable[Command]) -> None:
+    async def _perform(self, commands: Iterable[SegmentCommand]) -> None:
         for command in commands:
             match command:
                 case Build(key):
@@ -164,13 +169,13 @@ class SegmentPool:
 
     async def _build(self, key: SegmentKey) -> Segment:
         manifest = self._manifests[key.model]
-        path = await self.store.path(manifest)
+        path = await self.models.path(manifest)
         started_s = time.monotonic()
         try:
             built = await asyncio.to_thread(build_segments, path, manifest, (key,), self.engine)
         except CannotPrepare:
             raise
-        except Exception as error:  # Whatever one model's file does to the parser must not end the device.
+        except Exception as error:  # One model's file must not end the device.
             _LOGGER.exception("building blocks [%d, %d) of %s failed", key.start, key.stop, manifest.name)
             raise CannotPrepare(RejectionCause.ERROR, f"{type(error).__name__}: {error}") from error
         took_s = time.monotonic() - started_s
@@ -183,6 +188,7 @@ class SegmentPool:
             raise CannotPrepare(RejectionCause.ERROR, "the segment has just been dropped")
         try:
             async with asyncio.timeout(self.build_timeout_s):
+                # Shielded: several feature maps may await one build, and a timeout of one must not cancel it.
                 return await asyncio.shield(waiter)
         except TimeoutError:
             text = f"the segment was not built within {self.build_timeout_s:g} s"
@@ -196,4 +202,4 @@ class SegmentPool:
             waiter.set_result(result)
         else:
             waiter.set_exception(result)
-            waiter.exception()  # Marks it as seen: there may be nobody waiting.
+            waiter.exception()  # Marks it as retrieved: there may be no feature map waiting.

@@ -1,4 +1,4 @@
-"""The shadow check: now and then a device that has time sees what the encoding of what it sent does to the answer."""
+"""Shadow checks: the effect of a lossy encoding on the model's answer, measured on an idle device."""
 
 import asyncio
 import logging
@@ -30,12 +30,12 @@ _TICKET = Ticket("shadow check")
 
 @dataclass(frozen=True, slots=True)
 class SentStage:
-    """What a stage has sent on.
+    """Output of a stage that was sent on.
 
     Attributes:
-        header: of the request, as it came to the stage.
-        arrays: the outputs of the stage as they were computed.
-        encoded: the same as they were sent.
+        header: header of the request, as it arrived at the stage.
+        arrays: tensors as computed.
+        encoded: the same tensors as sent.
     """
 
     header: FeatureMapHeader
@@ -45,7 +45,7 @@ class SentStage:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """Runs the rest of the model twice: on what was computed, and on what a receiver decodes."""
+    """Runs the rest of the model twice: on the tensors as computed, and as a receiver decodes them."""
 
     tail: Segment
     sent: SentStage
@@ -53,8 +53,8 @@ class _Job:
 
     def __call__(self) -> EncodingEffect:
         decoded = {
-            name: self.coder.decode(each.codec, each.spec.dtype.name, each.spec.shape, each.payload())
-            for name, each in self.sent.encoded.items()
+            name: self.coder.decode(tensor.codec, tensor.spec.dtype.name, tensor.spec.shape, tensor.payload())
+            for name, tensor in self.sent.encoded.items()
         }
         return effect_on(self.tail.run(self.sent.arrays), self.tail.run(decoded))
 
@@ -62,8 +62,8 @@ class _Job:
 class ShadowCheck:
     """Checks a share of the feature maps that leave this device in a lossy encoding.
 
-    One at a time, and only while nothing waits for the processor: a check takes the time of two runs of the blocks
-    that the device does not compute itself. It holds their segment as long as their epoch lasts.
+    Checks run one at a time, and begin only while nothing waits for the processor: a check takes the time of two runs
+    of the blocks behind the cut. It borrows their segment, which stays loaded as long as the epoch does.
     """
 
     def __init__(
@@ -71,44 +71,46 @@ class ShadowCheck:
         device: str,
         share: float,
         *,
-        holder: SegmentPool,
+        pool: SegmentPool,
         processor: Processor,
         coder: Coder,
-        pace: DeviceSpeed,
+        speed: DeviceSpeed,
         outbox: Outbox,
     ) -> None:
         """Check `share` of the feature maps, 0 to 1; 0 checks none."""
         self.device = device
         self._share = share
-        self._holder = holder
+        self._pool = pool
         self._processor = processor
         self._coder = coder
-        self._pace = pace
+        self._speed = speed
         self._outbox = outbox
+        # Accumulated share; a check is due at 1.
         self._due = 0.0
-        self._news: asyncio.Queue[SentStage] = asyncio.Queue(1)
+        # At most one feature map waits; while it does, others are not checked (`_has_time`).
+        self._queue: asyncio.Queue[SentStage] = asyncio.Queue(1)
 
     def is_due(self, codec: str) -> bool:
-        """Count a feature map that will be sent as `codec`; say whether what was computed is wanted for a check."""
+        """Count a feature map that will be sent as `codec`; return whether to keep its tensors for a check."""
         if self._share <= 0 or self._is_lossless(codec):
             return False
         self._due = min(1.0, self._due + self._share)
         return self._has_time
 
     def offer(self, sent: SentStage) -> None:
-        """Take a feature map for a check if one is due and there is time; never waits."""
-        if self._has_time and not all(self._is_lossless(each.codec) for each in sent.encoded.values()):
+        """Check a feature map if a check is due and the device has time; never waits."""
+        if self._has_time and not all(self._is_lossless(tensor.codec) for tensor in sent.encoded.values()):
             self._due = 0.0
-            self._news.put_nowait(sent)
+            self._queue.put_nowait(sent)
 
     @property
     def _has_time(self) -> bool:
-        return self._due >= 1.0 and not self._processor.waiting and self._news.empty()
+        return self._due >= 1.0 and not self._processor.waiting and self._queue.empty()
 
     async def run(self) -> None:
-        """Check for ever."""
+        """Check until cancelled."""
         while True:
-            sent = await self._news.get()
+            sent = await self._queue.get()
             try:
                 await self._check(sent)
             except (CannotPrepare, CodecError, ExecutionFailed, MemoryError) as error:
@@ -117,13 +119,13 @@ class ShadowCheck:
     async def _check(self, sent: SentStage) -> None:
         header = sent.header
         cut = header.stages[header.stage].stop
-        manifest = self._holder.manifest(header.model)
+        manifest = self._pool.manifest(header.model)
         if manifest is None:
             return
         key = SegmentKey(header.model, cut, len(manifest.blocks))
-        factor = self._pace.factor
-        async with self._holder.borrow(EpochKey(header.stream, header.epoch), key) as tail:
-            nominal = (lambda took_ms: factor * took_ms) if self._pace.emulated else None
+        factor = self._speed.factor
+        async with self._pool.borrow(EpochKey(header.stream, header.epoch), key) as tail:
+            nominal = (lambda took_ms: factor * took_ms) if self._speed.emulated else None
             done = await self._processor.run(_Job(tail, sent, self._coder), _TICKET, nominal_ms=nominal)
         effect = done.value
         report = ShadowReport(
@@ -138,8 +140,8 @@ class ShadowCheck:
             top5_agreement=effect.top5_agreement,
             measured_at_s=time.time(),
         )
-        await self._outbox.mention(topics.shadow(header.model), report.encode())
+        await self._outbox.publish_best_effort(topics.shadow(header.model), report.encode())
 
     def _is_lossless(self, codec: str) -> bool:
-        found = self._coder.registry.get(codec)
-        return found is not None and found.lossless
+        known = self._coder.registry.get(codec)
+        return known is not None and known.lossless

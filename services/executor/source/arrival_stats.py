@@ -1,4 +1,4 @@
-"""What a source sees of its stream: how large requests are and how often they come. Pure."""
+"""Size and rate of the requests that arrive at a stream's source."""
 
 import statistics
 from collections import deque
@@ -8,23 +8,28 @@ from shared.messages.streams import StreamUsage
 
 _SAMPLES = 64
 _WINDOW_S = 30.0
+# Relative change from which a new figure is published.
 _TOLERANCE = 0.2
 
 
 @dataclass(slots=True)
 class ArrivalStats:
-    """Medians and rates over the last requests of a stream."""
+    """Median size and mean rate of the last requests of a stream.
+
+    Attributes:
+        stream: name of the stream.
+    """
 
     stream: str
     _arrivals: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_SAMPLES), init=False)
     _published: StreamUsage | None = field(default=None, init=False)
 
     def add(self, size_bytes: int, now_s: float) -> None:
-        """Count a request."""
+        """Count a request that arrives at `now_s` (monotonic seconds)."""
         self._arrivals.append((now_s, max(1, size_bytes)))
 
     def usage(self, now_s: float) -> StreamUsage | None:
-        """Return what is seen; none before the first request."""
+        """Return the current figures; None before the first request, no rate with fewer than two recent ones."""
         if not self._arrivals:
             return None
         size_bytes = round(statistics.median(size for _, size in self._arrivals))
@@ -34,7 +39,7 @@ class ArrivalStats:
         return StreamUsage(stream=self.stream, input_bytes=size_bytes, rate_hz=rate_hz)
 
     def change(self, now_s: float) -> StreamUsage | None:
-        """Return what is seen if it differs by more than a fifth from what was last returned here."""
+        """Return the current figures if they differ by more than a fifth from those last returned here."""
         usage = self.usage(now_s)
         if usage is None or not _differs(usage, self._published):
             return None

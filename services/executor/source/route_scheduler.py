@@ -1,4 +1,4 @@
-"""Which route the next request takes: smooth weighted round robin, or a burst's own order. Pure."""
+"""Choice of the next request's route: smooth weighted round robin, or the order of a burst."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -8,45 +8,48 @@ from shared.messages.streams import PlanRoute
 
 @dataclass(slots=True)
 class RouteScheduler:
-    """Spreads requests over routes in proportion to their weights, without bursts.
+    """Spreads requests over routes in proportion to their weights, as evenly as possible.
 
     Smooth weighted round robin as in nginx (ngx_http_upstream_round_robin): every usable route's credit grows by its
-    weight, the richest is taken and pays the sum of the weights. Routes of weights 5, 1, 1 come as A A B A C A A.
+    weight, the route with the most credit is taken and pays the sum of the weights. Weights 5, 1, 1 give the order
+    A A B A C A A.
 
-    In order, routes are those of a burst: the first `weight` requests take the first, and so on; after the last it
-    begins anew. A burst that goes on while its routes change goes on at the same place.
+    In order (`in_order`), the routes are those of a burst: the first `weight` requests take the first route, the next
+    ones the second, and so on; after the last route the order begins again. A burst that continues while its routes
+    change continues at the same place, because the new routes were planned for the whole burst.
     """
 
     _routes: tuple[PlanRoute, ...] = ()
     _credits: list[int] = field(default_factory=list)
     _in_order: bool = False
+    # Number of requests of the current burst that have had their first attempt.
     _place: int = 0
 
-    def turn_to(self, routes: Sequence[PlanRoute], *, in_order: bool = False) -> None:
-        """Use these routes from now on; credits stay if they are the same routes as before."""
+    def set_routes(self, routes: Sequence[PlanRoute], *, in_order: bool = False) -> None:
+        """Use these routes for later requests; credits stay if the routes are the same as before."""
         self._in_order = in_order
         if tuple(routes) != self._routes:
             self._routes = tuple(routes)
             self._credits = [0] * len(self._routes)
 
-    def begin(self) -> None:
-        """The next request is the first of a burst."""
+    def begin_burst(self) -> None:
+        """Make the next request the first of a burst."""
         self._place = 0
 
-    def next(self, is_usable: Callable[[PlanRoute], bool], *, again: bool = False) -> PlanRoute | None:
-        """Return the route of the next request, none if no route is usable.
+    def next(self, is_usable: Callable[[PlanRoute], bool], *, is_retry: bool = False) -> PlanRoute | None:
+        """Return the route of the next request, None if no route is usable.
 
         Args:
-            is_usable: says whether a route can be taken.
-            again: the request is tried again; it has had its place in the burst.
+            is_usable: returns whether a route can be taken.
+            is_retry: the request has had its place in the burst; a retry takes none.
         """
-        if self._in_order and not again and self._routes:
+        if self._in_order and not is_retry and self._routes:
             route = self._route_at(self._place)
             if is_usable(route):
                 self._place += 1
                 return route
         spread = self._spread(is_usable)
-        if spread is not None and not again:
+        if spread is not None and not is_retry:
             self._place += 1
         return spread
 
@@ -65,5 +68,6 @@ class RouteScheduler:
         for index in usable:
             self._credits[index] += self._routes[index].weight
         best = max(usable, key=lambda index: self._credits[index])
+        # The usable weights only: credits keep their sum of zero while some routes are unusable.
         self._credits[best] -= sum(self._routes[index].weight for index in usable)
         return self._routes[best]

@@ -1,4 +1,4 @@
-"""What a source is told (events) and what it asks for (commands)."""
+"""Events that a stream's source reacts to, and the commands with which it answers."""
 
 from dataclasses import dataclass
 
@@ -13,17 +13,17 @@ class SourceLimits:
     """Bounds and intervals of a source.
 
     Attributes:
-        max_waiting: accepted requests that wait; past it the intake stops.
-        max_waiting_bytes: their payloads together.
-        retry_limit: retries while no plan says otherwise.
+        max_waiting: largest number of waiting requests; at this number the intake stops.
+        max_waiting_bytes: largest total payload of the waiting requests.
+        retry_limit: retries per request while no plan gives a limit.
         minimum_timeout_s: shortest wait for an outcome.
-        unpredicted_timeout_s: the wait when neither a prediction nor a deadline is known.
-        patience_s: how long a request may wait for a usable route before it fails.
-        republish_interval_s: first pause before an unconfirmed outcome is announced again.
+        unpredicted_timeout_s: wait for an outcome when the plan has neither a prediction nor a deadline.
+        patience_s: how long a request waits for a usable route before it fails.
+        republish_interval_s: first pause before an unconfirmed outcome is published again.
         republish_ceiling_s: longest such pause.
-        max_outcomes: outcomes kept for announcing and for repeated requests.
-        max_confirmed_outcomes: confirmed ones among them.
-        max_outcome_bytes: their size together.
+        max_outcomes: largest number of outcomes kept for republishing and for repeated requests.
+        max_confirmed_outcomes: largest number of confirmed outcomes among them.
+        max_outcome_bytes: largest total size of the outcomes.
         outcome_age_s: how long an outcome is kept.
     """
 
@@ -46,12 +46,12 @@ class Request:
     """A request without its payload.
 
     Attributes:
-        request_id: identifies it for ever.
-        size_bytes: of the payload.
+        request_id: identifies the request permanently; a repeated request has the same id.
+        size_bytes: size of the payload.
         accepted_at_s: wall clock.
-        accept: content type wanted for the result.
-        response_topic: whole topic, with root, on which the requester wants the result too.
-        correlation_data: given back with the result.
+        accept: content type of the result.
+        response_topic: complete topic, root included, on which the requester expects the result too.
+        correlation_data: returned unchanged with the result.
         traceparent: W3C trace context.
     """
 
@@ -66,7 +66,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class RestoredRequest:
-    """A request that a former life of this source accepted."""
+    """An unfinished request that the source accepted before it was restarted."""
 
     request: Request
     age_s: float
@@ -75,7 +75,7 @@ class RestoredRequest:
 
 @dataclass(frozen=True, slots=True)
 class RestoredOutcome:
-    """An outcome that the journal keeps."""
+    """An outcome that the journal holds."""
 
     request_id: str
     size_bytes: int
@@ -88,7 +88,7 @@ class RestoredOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RequestArrived:
-    """A request came in; `token` names what has to be acknowledged."""
+    """A request arrived; `token` identifies the delivery to acknowledge."""
 
     request: Request
     token: int
@@ -103,12 +103,12 @@ class PlanCommitted:
 
 @dataclass(frozen=True, slots=True)
 class PlanRevoked:
-    """No plan is in force any more: requests wait for the next."""
+    """No plan is in force; requests wait for the next."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutcomeSeen:
-    """An outcome was published, by whoever."""
+    """An outcome was published by any device of the route, this one included."""
 
     request_id: str
     attempt: int
@@ -119,7 +119,7 @@ class OutcomeSeen:
 
 @dataclass(frozen=True, slots=True)
 class Undispatchable:
-    """The request cannot be dispatched: its bytes are gone, or the route does not take it."""
+    """The request cannot be sent: its payload is missing."""
 
     request_id: str
     text: str
@@ -127,7 +127,7 @@ class Undispatchable:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRefused:
-    """A device of the route could not use what came to it of this attempt."""
+    """A device of the route could not decode a feature map of this attempt."""
 
     request_id: str
     attempt: int
@@ -136,7 +136,7 @@ class AttemptRefused:
 
 @dataclass(frozen=True, slots=True)
 class DeviceSeen:
-    """A device is online with this `boot_id`, or offline (none)."""
+    """A device is online with this `boot_id`, or offline (None)."""
 
     device: str
     boot_id: str | None
@@ -144,14 +144,14 @@ class DeviceSeen:
 
 @dataclass(frozen=True, slots=True)
 class BusChanged:
-    """The connection to the broker came back or was lost."""
+    """The connection to the broker was restored or lost."""
 
     online: bool
 
 
 @dataclass(frozen=True, slots=True)
 class CollectorsChanged:
-    """Some collector is online, or none."""
+    """At least one collector is online, or none is."""
 
     online: bool
 
@@ -165,12 +165,12 @@ class Confirmed:
 
 @dataclass(frozen=True, slots=True)
 class StreamWithdrawn:
-    """The stream is over: what waits fails, what is under way may end."""
+    """The stream is withdrawn: waiting requests fail, those in flight may finish."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalRestored:
-    """What the journal held at the start, in the order of arrival."""
+    """Content of the journal at the start, in the order of arrival."""
 
     requests: tuple[RestoredRequest, ...]
     outcomes: tuple[RestoredOutcome, ...]
@@ -178,24 +178,24 @@ class JournalRestored:
 
 @dataclass(frozen=True, slots=True)
 class AlternativesKnown:
-    """The planner says what is next beyond which thresholds."""
+    """The planner published the thresholds of a plan and the route beyond each."""
 
     alternatives: Alternatives
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """This device has computed a segment, or a transfer of it has arrived or is overdue."""
+    """This device has computed a segment, or one of its transfers has arrived or is overdue."""
 
     observation: TransferObservation | ComputeObservation
 
 
 @dataclass(frozen=True, slots=True)
 class RetryTick:
-    """Time has passed."""
+    """Time has passed; sent ten times a second."""
 
 
-Event = (
+SourceEvent = (
     RequestArrived
     | PlanCommitted
     | PlanRevoked
@@ -227,14 +227,14 @@ class Accept:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledge:
-    """The request needs no journal: acknowledge `token`."""
+    """Acknowledge `token`; the request is in the journal already."""
 
     token: int
 
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """Note the attempt, then send the request to the first stage of `route`."""
+    """Write the number of the attempt to the journal, then send the request to the first stage of `route`."""
 
     request: Request
     attempt: int
@@ -264,7 +264,7 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Republish:
-    """Publish a known outcome again, also to the repeated request's own response topic."""
+    """Publish a stored outcome again, also on the response topic of a repeated request."""
 
     request_id: str
     response_topic: str | None = None
@@ -287,7 +287,7 @@ class DeleteOutcomes:
 
 @dataclass(frozen=True, slots=True)
 class ReportRetry:
-    """Tell people that a request is tried again, and why."""
+    """Publish an event: the request is tried again, with the reason."""
 
     request_id: str
     attempt: int
@@ -296,12 +296,12 @@ class ReportRetry:
 
 @dataclass(frozen=True, slots=True)
 class ReportSwitch:
-    """Tell people that the source takes another route by itself, and why."""
+    """Publish an event: the source has switched routes by itself, with the reason."""
 
     text: str
 
 
-Command = (
+SourceCommand = (
     Accept
     | Acknowledge
     | Dispatch

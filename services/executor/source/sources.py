@@ -1,10 +1,10 @@
-"""Which streams have their source on this device; tells each what concerns it."""
+"""Sources of the streams that begin on this device, and the distribution of events to them."""
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from services.executor.observations import Observation, ObservationFeed
 from services.executor.outbox import Outbox
 from services.executor.source.journal_thread import JournalThread
 from services.executor.source.source_events import (
@@ -14,63 +14,73 @@ from services.executor.source.source_events import (
     CollectorsChanged,
     Confirmed,
     DeviceSeen,
-    Event,
     Observed,
     OutcomeSeen,
     PlanCommitted,
     PlanRevoked,
+    SourceEvent,
     SourceLimits,
     StreamWithdrawn,
 )
 from services.executor.source.state import SourceState
-from services.executor.source.stream_source import Forward, StreamSource
+from services.executor.source.stream_source import RequestPipeline, StreamSource
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.errors import BusError
 from shared.bus.settings import BusSettings
 from shared.messages.alternatives import Alternatives
-from shared.messages.devices import (
-    ComputeObservation,
-    DamageReport,
-    Presence,
-    ServicePresence,
-    State,
-    TransferObservation,
-)
+from shared.messages.devices import DamageReport, Presence, ServicePresence, State
 from shared.messages.requests import Confirmation, Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsage
 
 _LOGGER = logging.getLogger(__name__)
 
-COLLECTOR_ROLE = "collector"
+_COLLECTOR_ROLE = "collector"
 
 
 @dataclass(slots=True)
 class Sources:
-    """The streams of this device, each begun when its declaration, its plan, or the journal names it."""
+    """The sources of this device, each created when a declaration, a plan or the journal names its stream.
+
+    Retained messages (plans, alternatives, presence) arrive in any order, and often before the stream is known. So the
+    newest of each is kept here and given to a source when it is created.
+
+    Attributes:
+        device: name of this device.
+        settings: address of the broker, for the intakes.
+        limits: bounds of each source.
+        journal: the journal of all sources.
+        outbox: outgoing control messages.
+        pipeline: computes and sends requests.
+        observations: measurements of this device.
+        group: runs the sources.
+    """
 
     device: str
     settings: BusSettings
     limits: SourceLimits
     journal: JournalThread
     outbox: Outbox
-    forward: Forward
-    answered: Callable[[str, str], None]
+    pipeline: RequestPipeline
+    observations: ObservationFeed
     group: asyncio.TaskGroup
     _streams: dict[str, StreamSource] = field(default_factory=dict, init=False)
     _plans: dict[str, CommittedPlan] = field(default_factory=dict, init=False)
     _alternatives: dict[str, Alternatives] = field(default_factory=dict, init=False)
     _boots: dict[str, str | None] = field(default_factory=dict, init=False)
     _collectors: set[str] = field(default_factory=set, init=False)
-    _online: bool = field(default=True, init=False)
+    _is_online: bool = field(default=True, init=False)
+
+    def __post_init__(self) -> None:
+        self.observations.subscribe(self._observed)
 
     async def resume(self) -> None:
-        """Go on with the streams that the journal knows."""
+        """Create the sources of the streams in the journal."""
         for stream in await self.journal.read(lambda journal: journal.streams()) or ():
             await self.begin(stream)
 
     async def begin(self, stream: str) -> StreamSource:
-        """Return the source of a stream, made if it is not there."""
+        """Return the source of a stream, created and started if there is none."""
         source = self._streams.get(stream)
         if source is not None:
             return source
@@ -80,118 +90,127 @@ class Sources:
             settings=self.settings,
             journal=self.journal,
             outbox=self.outbox,
-            forward=self.forward,
+            pipeline=self.pipeline,
         )
+        # Registered before the first await, so that a concurrent call finds it, and subscribed to its outcomes before
+        # it can dispatch anything.
         self._streams[stream] = source
-        await self._listen(self.outbox.connection, stream)
+        await self._subscribe(self.outbox.connection, stream)
         for device, boot_id in self._boots.items():
-            await source.tell(DeviceSeen(device, boot_id))
-        await source.tell(BusChanged(self._online))
-        await source.tell(CollectorsChanged(bool(self._collectors)))
+            await source.post(DeviceSeen(device, boot_id))
+        await source.post(BusChanged(self._is_online))
+        await source.post(CollectorsChanged(bool(self._collectors)))
         if stream in self._plans:
-            await source.tell(PlanCommitted(self._plans[stream]))
+            await source.post(PlanCommitted(self._plans[stream]))
         if stream in self._alternatives:
-            await source.tell(AlternativesKnown(self._alternatives[stream]))
+            await source.post(AlternativesKnown(self._alternatives[stream]))
         self.group.create_task(source.run(), name=f"stream {stream}")
         return source
 
     async def declared(self, stream: str, declaration: StreamDeclaration | None) -> None:
-        """A stream was declared, or (none, or no model) withdrawn."""
+        """Begin a stream that is declared with this device as its source; end it if it is withdrawn or moved.
+
+        A stream is withdrawn if it has no declaration (None), or one without a model.
+        """
         if declaration is not None and declaration.model and declaration.source == self.device:
             source = await self.begin(stream)
-            source.want_intake(True)
+            source.set_intake(True)
         elif stream in self._streams:
-            self._streams[stream].want_intake(False)
+            self._streams[stream].set_intake(False)
             if declaration is None or not declaration.model:
-                await self._streams[stream].tell(StreamWithdrawn())
+                await self._streams[stream].post(StreamWithdrawn())
 
     async def planned(self, stream: str, plan: CommittedPlan | None) -> None:
-        """A plan was committed, or (none) revoked."""
+        """Put a committed plan in force, or revoke the plan (None)."""
         if plan is None:
             self._plans.pop(stream, None)
             self._alternatives.pop(stream, None)
             if stream in self._streams:
-                await self._streams[stream].tell(PlanRevoked())
+                await self._streams[stream].post(PlanRevoked())
             return
         self._plans[stream] = plan
         if stream in self._streams:
-            await self._streams[stream].tell(PlanCommitted(plan))
+            await self._streams[stream].post(PlanCommitted(plan))
         elif plan.source == self.device:
             source = await self.begin(stream)
-            source.want_intake(True)
+            source.set_intake(True)
 
     async def alternatives_known(self, alternatives: Alternatives) -> None:
-        """The planner says when a stream's source may switch by itself."""
+        """Store the thresholds beyond which a source may switch routes by itself."""
         self._alternatives[alternatives.stream] = alternatives
         if alternatives.stream in self._streams:
-            await self._streams[alternatives.stream].tell(AlternativesKnown(alternatives))
-
-    async def observed(self, observation: TransferObservation | ComputeObservation) -> None:
-        """This device has computed a segment, or a transfer of it has arrived or is overdue."""
-        await self._tell_all(Observed(observation))
+            await self._streams[alternatives.stream].post(AlternativesKnown(alternatives))
 
     async def device_seen(self, presence: Presence) -> None:
-        """A device's executor came or went."""
+        """Store whether a device's executor is online, and which process it is."""
         boot_id = presence.boot_id if presence.state is State.ONLINE else None
         self._boots[presence.device] = boot_id
-        await self._tell_all(DeviceSeen(presence.device, boot_id))
+        await self._post_to_all(DeviceSeen(presence.device, boot_id))
 
     async def attempt_refused(self, receiver: str, refused: DamageReport) -> None:
-        """A device could not use what came to it of a request."""
+        """Pass on that a device could not decode a feature map of a request."""
         source = self._streams.get(refused.stream)
         if source is not None:
-            reason = f"{receiver} could not use what came: {refused.reason}"
-            await source.tell(AttemptRefused(refused.request_id, refused.attempt, reason))
+            reason = f"{receiver} could not decode a feature map: {refused.reason}"
+            await source.post(AttemptRefused(refused.request_id, refused.attempt, reason))
 
     async def service_seen(self, presence: ServicePresence) -> None:
-        """A service came or went; collectors matter here."""
-        if presence.role != COLLECTOR_ROLE:
+        """Store whether a collector is online; other services are ignored."""
+        if presence.role != _COLLECTOR_ROLE:
             return
         if presence.state is State.ONLINE:
             self._collectors.add(presence.name)
         else:
             self._collectors.discard(presence.name)
-        await self._tell_all(CollectorsChanged(bool(self._collectors)))
+        await self._post_to_all(CollectorsChanged(bool(self._collectors)))
 
     async def confirmed(self, confirmation: Confirmation) -> None:
-        """A collector has stored outcomes."""
-        await self._tell_all(Confirmed(confirmation.request_ids))
+        """Pass on which outcomes a collector has stored; a source ignores those of other streams."""
+        await self._post_to_all(Confirmed(confirmation.request_ids))
 
     async def outcome_seen(self, outcome: Outcome, payload: bytes, content_type: str) -> None:
-        """An outcome was published on a results topic: nothing more of its request is sent from here."""
-        self.answered(outcome.stream, outcome.request_id)
+        """Take an outcome from a results topic; this device sends nothing more of its request.
+
+        The sends are cancelled at once and not through the source's queue: until then they occupy a link.
+        """
+        self.pipeline.cancel_sends(outcome.stream, outcome.request_id)
         source = self._streams.get(outcome.stream)
         if source is not None:
             ok = outcome.status is OutcomeStatus.OK
-            await source.tell(OutcomeSeen(outcome.request_id, outcome.attempt, ok, payload, content_type))
+            await source.post(OutcomeSeen(outcome.request_id, outcome.attempt, ok, payload, content_type))
 
-    async def bus_changed(self, online: bool) -> None:
-        """The broker came back or was lost."""
-        if online != self._online:
-            self._online = online
-            await self._tell_all(BusChanged(online))
+    async def bus_changed(self, is_online: bool) -> None:
+        """Pass on that the broker connection was lost or restored; repeated calls with one value do nothing."""
+        if is_online != self._is_online:
+            self._is_online = is_online
+            await self._post_to_all(BusChanged(is_online))
 
     async def pause(self) -> None:
-        """Take no more requests and send none off: the device is about to leave."""
+        """Accept and dispatch no more requests: the device is about to leave."""
         for source in self._streams.values():
-            source.want_intake(False)
-        await self._tell_all(BusChanged(False))
+            source.set_intake(False)
+        await self._post_to_all(BusChanged(False))
 
     def usages(self, now_s: float, *, changed_only: bool) -> list[StreamUsage]:
-        """Return what the sources see of their streams."""
-        found = (
+        """Return size and rate of the streams' requests, of all streams or of those with changed figures."""
+        usages = (
             source.usage.change(now_s) if changed_only else source.usage.usage(now_s)
             for source in self._streams.values()
         )
-        return [usage for usage in found if usage is not None]
+        return [usage for usage in usages if usage is not None]
 
-    async def _listen(self, connection: Connection, stream: str) -> None:
+    async def _observed(self, observation: Observation) -> None:
+        await self._post_to_all(Observed(observation))
+
+    async def _subscribe(self, connection: Connection, stream: str) -> None:
         for topic in (topics.results(stream), topics.confirmations()):
             try:
                 await connection.subscribe(topic)
             except BusError as error:
+                # Not fatal: the connection subscribes again after its next reconnect.
                 _LOGGER.warning("%s", error)
 
-    async def _tell_all(self, event: Event) -> None:
+    async def _post_to_all(self, event: SourceEvent) -> None:
+        # A copy: a source may be created while this waits for room in a queue.
         for source in tuple(self._streams.values()):
-            await source.tell(event)
+            await source.post(event)

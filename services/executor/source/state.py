@@ -1,22 +1,53 @@
-"""What a source decides: which requests it takes, when and where they go, and how each ends exactly once. Pure.
+"""State machine of a stream's source: which requests it accepts, when and where they go, and how each one ends.
 
-`SourceState` takes an event and the time and returns commands; `intake` performs them. A request is
+`SourceState.handle` takes an event and the time and returns commands; `StreamSource` performs them in this order.
+It does no I/O and reads no clock.
 
-    waiting -> in flight -> finished -> forgotten
-       ^-- retry --'            `- announced again until a collector confirms it
+    RequestArrived: Accept           Dispatch                     OutcomeSeen: StoreOutcome
+    ------------------------> WAITING --------> IN_FLIGHT ----------------------------------> FINISHED
+                               |    <--------       |                                         |     |
+                               |   ReportRetry      | retries exhausted: Fail                 |     | RetryTick:
+                               |                    `---------------------------------------->|     | DeleteOutcomes
+                               `-- withdrawn, superseded, past its deadline, no route: Fail ->|     v
+                                                                                              | (forgotten)
+                                                      Republish until a collector confirms it |
 
-and every accepted request leaves by exactly one `StoreOutcome` or one `Fail`.
+What an event does to a request, by the request's phase (an empty cell: nothing):
+
+    Event              | unknown or forgotten | WAITING              | IN_FLIGHT            | FINISHED
+    -------------------|----------------------|----------------------|----------------------|------------------------
+    RequestArrived     | Accept -> WAITING    | Acknowledge          | Acknowledge          | Republish, Acknowledge
+    JournalRestored    | WAITING or FINISHED  |                      |                      |
+    PlanCommitted      |                      | live: Fail, not last |                      |
+    PlanRevoked        |                      | waits for a plan     |                      |
+    StreamWithdrawn    |                      | Fail -> FINISHED     |                      |
+    OutcomeSeen        |                      | StoreOutcome -> FIN. | StoreOutcome -> FIN. |
+    Undispatchable     |                      | Fail -> FINISHED     | Fail -> FINISHED     |
+    AttemptRefused     |                      |                      | retry (newest only)  |
+    DeviceSeen, gone   |                      |                      | retry (on its route) |
+    BusChanged, online |                      | wait begins again    | timeout begins again |
+    RetryTick          |                      | Fail after a bound   | retry after timeout  | Republish, Delete...
+    Confirmed          |                      |                      |                      | Confirm, once
+    CollectorsChanged  |                      |                      |                      | Republish on or off
+
+"retry" is ReportRetry -> WAITING, at the head of the queue, or Fail -> FINISHED if the attempts are used up. After most
+events waiting requests are dispatched (`_pump`) as far as there is a plan, a usable route, a connection to the broker,
+and less than `max_in_flight` in flight. AlternativesKnown and Observed change the routes of later attempts only.
+
+Rules that hold for every sequence of events:
+
+- Every accepted request ends by exactly one StoreOutcome or Fail.
+- Every RequestArrived is answered by exactly one Accept or Acknowledge, which acknowledges the delivery to the broker.
+- The attempts of a request are numbered 1, 2, 3, ...; receivers drop older attempts when they meet a newer one.
 """
 
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import assert_never
 
 from services.executor.source.local_switching import RouteSwitch, RouteSwitcher
 from services.executor.source.outcome_memory import OutcomeMemory
-from services.executor.source.pending_request import PendingRequest, RequestPhase
-from services.executor.source.retry_timeout import RetryTimeout
+from services.executor.source.pending_requests import PendingRequest, PendingRequests, RequestPhase, RetryTimeout
 from services.executor.source.route_scheduler import RouteScheduler
 from services.executor.source.source_events import (
     Accept,
@@ -25,13 +56,11 @@ from services.executor.source.source_events import (
     AttemptRefused,
     BusChanged,
     CollectorsChanged,
-    Command,
     Confirm,
     Confirmed,
     DeleteOutcomes,
     DeviceSeen,
     Dispatch,
-    Event,
     Fail,
     JournalRestored,
     Observed,
@@ -44,6 +73,8 @@ from services.executor.source.source_events import (
     Request,
     RequestArrived,
     RetryTick,
+    SourceCommand,
+    SourceEvent,
     SourceLimits,
     StoreOutcome,
     StreamWithdrawn,
@@ -53,66 +84,82 @@ from shared.messages.requests import ErrorCause
 from shared.messages.streams import CommittedPlan, PlanRoute
 
 _HOUSEKEEPING_INTERVAL_S = 1.0
+# Approximate size of an error outcome, counted before it is encoded.
 _ERROR_BYTES = 512
-"""What an error outcome takes, about."""
 
 
 @dataclass(slots=True)
 class SourceState:
-    """The requests of one stream at its source.
+    """The requests of one stream at its source; changed through `handle` only.
 
     Attributes:
-        device: the source device's own name: the one whose absence is never an obstacle.
+        device: name of the source device. Its own presence is irrelevant: this code runs on it.
         limits: bounds and intervals.
+        plan: the plan in force, if any.
     """
 
     device: str
     limits: SourceLimits = field(default_factory=SourceLimits)
     plan: CommittedPlan | None = field(default=None, init=False)
-    _live: bool = field(default=False, init=False)
-    _withdrawn: bool = field(default=False, init=False)
-    _online: bool = field(default=True, init=False)
-    _collectors: bool = field(default=False, init=False)
-    _active: dict[str, PendingRequest] = field(default_factory=dict, init=False)
-    _waiting: deque[str] = field(default_factory=deque, init=False)
-    _waiting_bytes: int = field(default=0, init=False)
-    _in_flight: int = field(default=0, init=False)
+    # Kept from the last plan while none is in force: a live stream stays live.
+    _is_live: bool = field(default=False, init=False)
+    _is_withdrawn: bool = field(default=False, init=False)
+    _is_online: bool = field(default=True, init=False)
+    _has_collector: bool = field(default=False, init=False)
+    _pending: PendingRequests = field(init=False)
     _outcomes: OutcomeMemory = field(init=False)
     _housekeeping_s: float = field(default=0.0, init=False)
+    # The boot id of every device seen; None for a device that is offline.
     _boots: dict[str, str | None] = field(default_factory=dict, init=False)
-    _reflex: RouteSwitcher = field(init=False)
-    _wheel: RouteScheduler = field(default_factory=RouteScheduler, init=False)
-    _patience: RetryTimeout = field(init=False)
+    _switcher: RouteSwitcher = field(init=False)
+    _scheduler: RouteScheduler = field(default_factory=RouteScheduler, init=False)
 
     def __post_init__(self) -> None:
+        self._pending = PendingRequests(RetryTimeout(self.limits))
         self._outcomes = OutcomeMemory(self.limits)
-        self._reflex = RouteSwitcher(self.device)
-        self._patience = RetryTimeout(self.limits)
+        self._switcher = RouteSwitcher(self.device)
 
     @property
     def has_room(self) -> bool:
-        """Whether another request may be taken over; live streams always take the newest."""
-        return self._live or (
-            len(self._waiting) < self.limits.max_waiting and self._waiting_bytes < self.limits.max_waiting_bytes
+        """Whether another request may be accepted; a live stream always accepts the newest."""
+        return self._is_live or (
+            self._pending.waiting_count < self.limits.max_waiting
+            and self._pending.waiting_bytes < self.limits.max_waiting_bytes
         )
 
     @property
     def waiting(self) -> int:
-        """Accepted requests that wait for their turn, retries included."""
-        return len(self._waiting)
+        """Number of accepted requests that wait, retries included."""
+        return self._pending.waiting_count
 
     @property
     def in_flight(self) -> int:
-        """Requests under way."""
-        return self._in_flight
+        """Number of requests in flight."""
+        return self._pending.in_flight_count
 
     @property
     def is_idle(self) -> bool:
         """Whether no accepted request is left."""
-        return not self._active
+        return not self._pending
 
-    def handle(self, event: Event, now_s: float) -> list[Command]:
-        """Take what has happened at `now_s` (monotonic seconds) and return what to do, in this order."""
+    def phase(self, request_id: str) -> RequestPhase | None:
+        """Return where a request stands; None if it is unknown or forgotten."""
+        if (pending := self._pending.get(request_id)) is not None:
+            return pending.phase
+        return RequestPhase.FINISHED if request_id in self._outcomes else None
+
+    def validate(self) -> None:
+        """Check the invariants, for tests.
+
+        Raises:
+            AssertionError: one does not hold.
+        """
+        self._pending.validate()
+        both = [pending.request_id for pending in self._pending if pending.request_id in self._outcomes]
+        assert not both, f"{both} are pending and finished"
+
+    def handle(self, event: SourceEvent, now_s: float) -> list[SourceCommand]:
+        """Take an event at `now_s` (monotonic seconds) and return the commands, to be performed in this order."""
         match event:
             case RequestArrived(request, token):
                 return self._arrived(request, token, now_s)
@@ -122,258 +169,220 @@ class SourceState:
                 self.plan = None
                 return []
             case OutcomeSeen():
-                return self._seen(event, now_s)
+                return self._outcome_seen(event, now_s)
             case Undispatchable(request_id, text):
-                return self._lost(request_id, text, now_s)
+                return self._undispatchable(request_id, text, now_s)
             case AttemptRefused():
-                return self._refused(event, now_s)
+                return self._attempt_refused(event, now_s)
             case DeviceSeen(device, boot_id):
-                return self._device(device, boot_id, now_s)
-            case BusChanged(online):
-                return self._bus(online, now_s)
+                return self._device_seen(device, boot_id, now_s)
+            case BusChanged(is_online):
+                return self._bus_changed(is_online, now_s)
             case RetryTick():
-                switched = self._switch(self._reflex.tick(now_s))
+                switched = self._switch(self._switcher.tick(now_s))
                 return [*switched, *self._expire(now_s), *self._pump(now_s), *self._keep_house(now_s)]
             case AlternativesKnown(alternatives):
-                self._reflex.learn(alternatives)
+                self._switcher.learn(alternatives)
                 return []
             case Observed(observation):
-                return self._switch(self._reflex.observed(observation, now_s))
-            case CollectorsChanged(online):
-                self._collectors = online
+                return self._switch(self._switcher.observed(observation, now_s))
+            case CollectorsChanged(is_online):
+                self._has_collector = is_online
                 return []
             case Confirmed(request_ids):
-                news = self._outcomes.confirm(request_ids)
-                return [Confirm(news)] if news else []
+                newly_confirmed = self._outcomes.confirm(request_ids)
+                return [Confirm(newly_confirmed)] if newly_confirmed else []
             case StreamWithdrawn():
-                self._withdrawn, self.plan = True, None
+                self._is_withdrawn, self.plan = True, None
                 return self._pump(now_s)
             case JournalRestored():
                 return self._restored(event, now_s)
             case _ as never:
                 assert_never(never)
 
-    def _arrived(self, request: Request, token: int, now_s: float) -> list[Command]:
-        known = request.request_id
-        if known in self._active:
-            self._active[known].asked_again = request
+    def _arrived(self, request: Request, token: int, now_s: float) -> list[SourceCommand]:
+        request_id = request.request_id
+        if (pending := self._pending.get(request_id)) is not None:
+            pending.repetition = request
             return [Acknowledge(token)]
-        if known in self._outcomes:
-            return [Republish(known, request.response_topic, request.correlation_data), Acknowledge(token)]
-        if not self._active:
-            self._wheel.begin()
-        self._active[known] = PendingRequest(request, now_s, waiting_since_s=now_s)
-        commands: list[Command] = [Accept(request, token)]
-        if self._live:
-            commands += self._supersede(now_s)
-        self._wait(known)
-        return commands + self._pump(now_s)
+        if request_id in self._outcomes:
+            return [Republish(request_id, request.response_topic, request.correlation_data), Acknowledge(token)]
+        if not self._pending:
+            # The source was idle: a new burst begins, whose routes are taken from the first.
+            self._scheduler.begin_burst()
+        self._pending.add(request, now_s, now_s)
+        superseded = self._supersede(now_s) if self._is_live else []
+        return [Accept(request, token), *superseded, *self._pump(now_s)]
 
-    def _supersede(self, now_s: float, *, keep: int = 0) -> list[Command]:
-        """End what waits in a live stream and was never dispatched, but for the newest `keep` frames."""
-        fresh = [known for known in self._waiting if self._active[known].attempt == 0]
-        older = fresh[: len(fresh) - keep]
-        return [self._fail(known, ErrorCause.SUPERSEDED, "a newer frame came first", now_s) for known in older]
+    def _supersede(self, now_s: float) -> list[SourceCommand]:
+        """Fail the never dispatched requests of a live stream, except the newest."""
+        fresh = [pending for pending in self._pending.waiting if pending.attempt == 0]
+        return [self._fail(old, ErrorCause.SUPERSEDED, "a newer frame came first", now_s) for old in fresh[:-1]]
 
-    def _committed(self, plan: CommittedPlan, now_s: float) -> list[Command]:
+    def _committed(self, plan: CommittedPlan, now_s: float) -> list[SourceCommand]:
         current = self.plan
+        # A delayed older plan is ignored. A lower epoch that was committed later comes from a planner that has lost
+        # its data and counts from the start again.
         if current and plan.epoch < current.epoch and plan.committed_at_s <= current.committed_at_s:
             return []
         if current is None or plan.epoch != current.epoch:
-            self._patience.forget()
-        self._withdrawn = False
-        self.plan, self._live = plan, plan.live
-        self._reflex.committed(plan, now_s)
-        self._wheel.turn_to(self._reflex.routes, in_order=plan.jobs > 1)
-        superseded = self._supersede(now_s, keep=1) if plan.live else []
+            self._pending.timeouts.forget()
+        self._is_withdrawn = False
+        self.plan, self._is_live = plan, plan.live
+        self._switcher.committed(plan, now_s)
+        self._scheduler.set_routes(self._switcher.routes, in_order=plan.jobs > 1)
+        superseded = self._supersede(now_s) if plan.live else []
         return [*superseded, *self._pump(now_s)]
 
-    def _switch(self, switch: RouteSwitch | None) -> list[Command]:
+    def _switch(self, switch: RouteSwitch | None) -> list[SourceCommand]:
         if switch is None:
             return []
-        self._wheel.turn_to(switch.routes)
+        self._scheduler.set_routes(switch.routes)
         return [ReportSwitch(switch.text)]
 
-    def _seen(self, outcome: OutcomeSeen, now_s: float) -> list[Command]:
-        active = self._active.get(outcome.request_id)
-        if active is None:
+    def _outcome_seen(self, outcome: OutcomeSeen, now_s: float) -> list[SourceCommand]:
+        pending = self._pending.get(outcome.request_id)
+        if pending is None:
             return []
-        if active.phase is RequestPhase.IN_FLIGHT and outcome.ok and outcome.attempt == active.attempt:
-            self._patience.observe(1000 * (now_s - active.dispatched_s), active.request.size_bytes)
-        self._finish(outcome.request_id, len(outcome.payload), now_s)
-        commands: list[Command] = [StoreOutcome(outcome.request_id, outcome.payload, outcome.content_type)]
-        if (again := active.asked_again) is not None:
+        # The outcome of an older attempt says nothing about the latency of the newest one.
+        is_newest = pending.phase is RequestPhase.IN_FLIGHT and outcome.attempt == pending.attempt
+        if is_newest and outcome.ok:
+            self._pending.timeouts.observe(1000 * (now_s - pending.dispatched_s), pending.request.size_bytes)
+        self._finish(pending, len(outcome.payload), now_s)
+        commands: list[SourceCommand] = [StoreOutcome(outcome.request_id, outcome.payload, outcome.content_type)]
+        if (again := pending.repetition) is not None:
             commands.append(Republish(again.request_id, again.response_topic, again.correlation_data))
         return [*commands, *self._pump(now_s)]
 
-    def _lost(self, known: str, text: str, now_s: float) -> list[Command]:
-        if known not in self._active:
+    def _undispatchable(self, request_id: str, text: str, now_s: float) -> list[SourceCommand]:
+        pending = self._pending.get(request_id)
+        if pending is None:
             return []
-        return [self._fail(known, ErrorCause.EXECUTION, text, now_s), *self._pump(now_s)]
+        return [self._fail(pending, ErrorCause.EXECUTION, text, now_s), *self._pump(now_s)]
 
-    def _refused(self, refused: AttemptRefused, now_s: float) -> list[Command]:
-        active = self._active.get(refused.request_id)
-        if active is None or active.phase is not RequestPhase.IN_FLIGHT or active.attempt != refused.attempt:
+    def _attempt_refused(self, refused: AttemptRefused, now_s: float) -> list[SourceCommand]:
+        pending = self._pending.get(refused.request_id)
+        if pending is None or pending.phase is not RequestPhase.IN_FLIGHT or pending.attempt != refused.attempt:
             return []
-        return [*self._retry([refused.request_id], refused.reason, now_s), *self._pump(now_s)]
+        return [*self._retry([pending], refused.reason, now_s), *self._pump(now_s)]
 
-    def _device(self, device: str, boot_id: str | None, now_s: float) -> list[Command]:
+    def _device_seen(self, device: str, boot_id: str | None, now_s: float) -> list[SourceCommand]:
         if device == self.device:
             return []
-        known = device in self._boots
+        is_known = device in self._boots
         before = self._boots.get(device)
         self._boots[device] = boot_id
-        lost = boot_id is None or (known and before is not None and before != boot_id)
-        if not lost or (known and before is None):
+        # A new boot id without an offline message in between is a quick restart, which loses requests as well.
+        is_restarted = before is not None and before != boot_id
+        is_lost = boot_id is None or is_restarted
+        if not is_lost or (is_known and before is None):
             return self._pump(now_s)
-        switched = self._switch(self._reflex.lost(device))
+        switched = self._switch(self._switcher.lost(device))
         reason = f"{device} went offline" if boot_id is None else f"{device} was restarted"
-        hit = [
-            active.request.request_id
-            for active in self._active.values()
-            if active.phase is RequestPhase.IN_FLIGHT and active.route and device in _devices(active.route)
-        ]
+        hit = [pending for pending in self._pending.in_flight() if pending.route and device in _devices(pending.route)]
         return [*switched, *self._retry(hit, reason, now_s), *self._pump(now_s)]
 
-    def _bus(self, online: bool, now_s: float) -> list[Command]:
-        self._online = online
-        if online:
-            # What was under way may have been lost with the broker: the timeout starts again.
-            for active in self._active.values():
-                active.due_s = max(active.due_s, now_s + active.timeout_s)
-                active.waiting_since_s = now_s
-        return self._pump(now_s) if online else []
-
-    def _expire(self, now_s: float) -> list[Command]:
-        if not self._online:
+    def _bus_changed(self, is_online: bool, now_s: float) -> list[SourceCommand]:
+        self._is_online = is_online
+        if not is_online:
             return []
-        late = [
-            active.request.request_id
-            for active in self._active.values()
-            if active.phase is RequestPhase.IN_FLIGHT and now_s >= active.due_s
-        ]
+        self._pending.restart_clocks(now_s)
+        return self._pump(now_s)
+
+    def _expire(self, now_s: float) -> list[SourceCommand]:
+        """Retry attempts past their timeout; fail requests that have waited too long for a usable route."""
+        if not self._is_online:
+            return []
+        late = [pending for pending in self._pending.in_flight() if now_s >= pending.due_s]
         commands = self._retry(late, "no outcome in time", now_s)
-        for known in tuple(self._waiting):
-            waited_s = now_s - self._active[known].waiting_since_s
+        for pending in self._pending.waiting:
+            waited_s = now_s - pending.waiting_since_s
             if waited_s >= self.limits.patience_s:
                 text = f"no usable route for {waited_s:.0f} s"
-                commands.append(self._fail(known, ErrorCause.RETRIES_EXHAUSTED, text, now_s))
+                commands.append(self._fail(pending, ErrorCause.RETRIES_EXHAUSTED, text, now_s))
         return commands
 
-    def _retry(self, request_ids: Iterable[str], reason: str, now_s: float) -> list[Command]:
+    def _retry(self, attempts: Iterable[PendingRequest], reason: str, now_s: float) -> list[SourceCommand]:
         limit = self.plan.retry_limit if self.plan else self.limits.retry_limit
-        commands: list[Command] = []
-        again: list[str] = []
-        for known in request_ids:
-            active = self._active[known]
-            if active.attempt > limit:
-                text = f"given up after {active.attempt} attempts: {reason}"
-                commands.append(self._fail(known, ErrorCause.RETRIES_EXHAUSTED, text, now_s))
-                continue
-            active.phase, active.route, active.waiting_since_s = RequestPhase.WAITING, None, now_s
-            self._in_flight -= 1
-            again.append(known)
-            commands.append(ReportRetry(known, active.attempt, reason))
-        for known in reversed(again):
-            self._wait(known, first=True)
+        commands: list[SourceCommand] = []
+        retries: list[PendingRequest] = []
+        for pending in attempts:
+            if pending.attempt > limit:
+                text = f"given up after {pending.attempt} attempts: {reason}"
+                commands.append(self._fail(pending, ErrorCause.RETRIES_EXHAUSTED, text, now_s))
+            else:
+                retries.append(pending)
+                commands.append(ReportRetry(pending.request_id, pending.attempt, reason))
+        self._pending.requeue(retries, now_s)
         return commands
 
-    def _pump(self, now_s: float) -> list[Command]:
-        """Dispatch what may go, in the order of arrival, retries first."""
-        commands: list[Command] = []
-        if self._withdrawn:
+    def _pump(self, now_s: float) -> list[SourceCommand]:
+        """Dispatch waiting requests as far as possible, in the order of arrival, retries first."""
+        if self._is_withdrawn:
             text = "the stream was withdrawn"
-            return [self._fail(known, ErrorCause.EXECUTION, text, now_s) for known in tuple(self._waiting)]
+            return [self._fail(pending, ErrorCause.EXECUTION, text, now_s) for pending in self._pending.waiting]
         plan = self.plan
         if plan is None:
             return []
-        commands += self._past_deadline(plan, now_s)
-        while self._online and self._waiting and self._in_flight < plan.max_in_flight:
-            known = self._waiting[0]
-            attempts = self._active[known].attempt
-            route = self._wheel.next(self._is_usable, again=attempts > 0)
+        commands = self._fail_past_deadline(plan, now_s)
+        while self._is_online and self._pending.in_flight_count < plan.max_in_flight:
+            pending = self._pending.next_waiting
+            if pending is None:
+                break
+            route = self._scheduler.next(self._is_usable, is_retry=pending.attempt > 0)
             if route is None:
                 break
-            if attempts > plan.retry_limit:
-                # It was under way whenever its source died: it may be the cause.
-                text = f"given up after {attempts} attempts"
-                commands.append(self._fail(known, ErrorCause.RETRIES_EXHAUSTED, text, now_s))
+            if pending.attempt > plan.retry_limit:
+                # A restored request that was in flight at every crash of its source: it may be the cause.
+                text = f"given up after {pending.attempt} attempts"
+                commands.append(self._fail(pending, ErrorCause.RETRIES_EXHAUSTED, text, now_s))
                 continue
-            commands.append(self._dispatch(known, plan, route, now_s))
+            self._pending.start(pending, plan, route, now_s)
+            commands.append(Dispatch(pending.request, pending.attempt, plan, route))
         return commands
 
-    def _past_deadline(self, plan: CommittedPlan, now_s: float) -> list[Command]:
+    def _fail_past_deadline(self, plan: CommittedPlan, now_s: float) -> list[SourceCommand]:
         if plan.deadline_ms is None:
             return []
         late = [
-            known
-            for known in self._waiting
-            if self._active[known].attempt == 0 and 1000 * (now_s - self._active[known].accepted_s) > plan.deadline_ms
+            pending
+            for pending in self._pending.waiting
+            if pending.attempt == 0 and 1000 * (now_s - pending.accepted_s) > plan.deadline_ms
         ]
         text = f"not dispatched within its deadline of {plan.deadline_ms:g} ms"
-        return [self._fail(known, ErrorCause.DEADLINE, text, now_s) for known in late]
-
-    def _dispatch(self, known: str, plan: CommittedPlan, route: PlanRoute, now_s: float) -> Command:
-        active = self._active[known]
-        self._unwait(known)
-        self._in_flight += 1
-        active.phase, active.route, active.epoch = RequestPhase.IN_FLIGHT, route, plan.epoch
-        active.attempt += 1
-        active.dispatched_s = now_s
-        size_bytes = active.request.size_bytes
-        active.timeout_s = self._patience.timeout_s(plan, route, active.attempt, self._in_flight, size_bytes)
-        active.due_s = now_s + active.timeout_s
-        return Dispatch(active.request, active.attempt, plan, route)
+        return [self._fail(pending, ErrorCause.DEADLINE, text, now_s) for pending in late]
 
     def _is_usable(self, route: PlanRoute) -> bool:
+        # A device that was never seen counts as online: its presence may not have arrived yet.
         return all(device == self.device or self._boots.get(device, "") is not None for device in _devices(route))
 
-    def _fail(self, known: str, cause: ErrorCause, text: str, now_s: float) -> Command:
-        active = self._active[known]
-        self._finish(known, _ERROR_BYTES, now_s)
-        return Fail(active.request, cause, text, active.attempt, active.epoch)
+    def _fail(self, pending: PendingRequest, cause: ErrorCause, text: str, now_s: float) -> SourceCommand:
+        self._finish(pending, _ERROR_BYTES, now_s)
+        return Fail(pending.request, cause, text, pending.attempt, pending.epoch)
 
-    def _finish(self, known: str, size_bytes: int, now_s: float) -> None:
-        active = self._active[known]
-        if active.phase is RequestPhase.WAITING:
-            self._unwait(known)
-        else:
-            self._in_flight -= 1
-        del self._active[known]
-        self._outcomes.add(known, size_bytes, now_s)
+    def _finish(self, pending: PendingRequest, size_bytes: int, now_s: float) -> None:
+        # The only way out of `_pending`, and each caller returns one StoreOutcome or Fail: exactly one outcome.
+        self._pending.remove(pending)
+        self._outcomes.add(pending.request_id, size_bytes, now_s)
 
-    def _wait(self, known: str, *, first: bool = False) -> None:
-        self._waiting_bytes += self._active[known].request.size_bytes
-        if first:
-            self._waiting.appendleft(known)
-        else:
-            self._waiting.append(known)
-
-    def _unwait(self, known: str) -> None:
-        self._waiting.remove(known)
-        self._waiting_bytes -= self._active[known].request.size_bytes
-
-    def _keep_house(self, now_s: float) -> list[Command]:
+    def _keep_house(self, now_s: float) -> list[SourceCommand]:
+        """Republish unconfirmed outcomes and forget old ones, once a second."""
         if now_s < self._housekeeping_s:
             return []
         self._housekeeping_s = now_s + _HOUSEKEEPING_INTERVAL_S
-        commands: list[Command] = []
-        if self._collectors and self._online:
-            commands += [Republish(known) for known in self._outcomes.due(now_s)]
-        gone = self._outcomes.trim(now_s)
-        return [*commands, DeleteOutcomes(gone)] if gone else commands
+        commands: list[SourceCommand] = []
+        if self._has_collector and self._is_online:
+            commands += [Republish(request_id) for request_id in self._outcomes.due(now_s)]
+        forgotten = self._outcomes.trim(now_s)
+        return [*commands, DeleteOutcomes(forgotten)] if forgotten else commands
 
-    def _restored(self, restored: JournalRestored, now_s: float) -> list[Command]:
+    def _restored(self, restored: JournalRestored, now_s: float) -> list[SourceCommand]:
         for outcome in restored.outcomes:
             self._outcomes.restore(outcome, now_s)
         for record in restored.requests:
-            known = record.request.request_id
-            if known in self._active or known in self._outcomes:
-                continue
-            self._active[known] = PendingRequest(
-                record.request, now_s - record.age_s, attempt=record.attempt, waiting_since_s=now_s
-            )
-            self._wait(known)
+            request_id = record.request.request_id
+            if request_id not in self._pending and request_id not in self._outcomes:
+                self._pending.add(record.request, now_s - record.age_s, now_s, attempt=record.attempt)
         return self._pump(now_s)
 
 

@@ -1,88 +1,130 @@
-"""The source of one stream: takes requests over, sends them off, owns their outcomes. The shell of `state`."""
+"""Source of one stream: performs the commands of its state machine with journal, pipeline and outbox.
+
+Durability rests on one order, kept by `StreamSource._perform` for every batch of commands:
+
+1. All changes of the batch are written to the journal, in one transaction.
+2. Only then the actions of the batch run, in the order of the commands: acknowledgements to the broker, dispatches,
+   publications.
+
+So a request is acknowledged only when a crash can no longer lose it, an attempt is numbered durably before it is sent,
+and an error outcome is durable before it is published. A crash between 1 and 2 repeats work but loses nothing: the
+broker delivers an unacknowledged request again, and its id is found in the journal.
+"""
 
 import asyncio
 import itertools
 import logging
 import time
-import uuid
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, assert_never
 
 import numpy as np
 
 from services.executor.feature_maps import FeatureMap
-from services.executor.outbox import Outbox, Publication
-from services.executor.pipeline import TRACEPARENT_PROPERTY, publish_outcome, user_properties
+from services.executor.outbox import Outbox, outcome_properties, publish_outcome
 from services.executor.results import encode_outcome
 from services.executor.segments.segment import REQUEST_TENSOR
 from services.executor.source.arrival_stats import ArrivalStats
+from services.executor.source.intake import MAX_UNACKNOWLEDGED, RequestIntake, parse_request
 from services.executor.source.journal import Journal, StoredOutcome
 from services.executor.source.journal_thread import JournalThread
-from services.executor.source.payload_cache import PayloadCache
 from services.executor.source.source_events import (
     Accept,
     Acknowledge,
-    Command,
     Confirm,
     DeleteOutcomes,
     Dispatch,
-    Event,
     Fail,
     JournalRestored,
     ReportRetry,
     ReportSwitch,
     Republish,
-    Request,
     RequestArrived,
     RetryTick,
+    SourceCommand,
+    SourceEvent,
     StoreOutcome,
     Undispatchable,
 )
 from services.executor.source.state import SourceState
-from shared.bus import topics
-from shared.bus.connection import Connection, Received
-from shared.bus.errors import BusError
 from shared.bus.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.events import EventKind
-from shared.messages.requests import (
-    ACCEPT_PROPERTY,
-    JSON_CONTENT,
-    MSGPACK_CONTENT,
-    ErrorCause,
-    FeatureMapHeader,
-    Outcome,
-    OutcomeStatus,
-    given_request_id,
-)
+from shared.messages.requests import ErrorCause, FeatureMapHeader, Outcome, OutcomeStatus
 
 _LOGGER = logging.getLogger(__name__)
 
 _TICK_S = 0.1
+# Bound of the event queue; senders of events wait for room.
 _MAX_EVENTS = 1024
-_MAX_ARRIVING = 64
+# Events handled together, so that their journal changes share one transaction.
 _MAX_BATCH = 64
+_PAYLOAD_CACHE_BYTES = 64 * 1024 * 1024
 
 
-class Forward(Protocol):
-    """Sends a request to the first stage of its route."""
+class RequestPipeline(Protocol):
+    """The part of the device's pipeline that sources use."""
 
-    async def __call__(self, feature_map: FeatureMap) -> None:
-        """Return when it is on its way."""
+    async def dispatch(self, feature_map: FeatureMap) -> None:
+        """Begin a request at the first stage of its route; return when it is admitted or queued for sending."""
+        ...
+
+    def cancel_sends(self, stream: str, request_id: str) -> None:
+        """Send nothing more of a request, which has its outcome."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class ReceivedRequest:
-    """A request's bytes, and how its bringer is told that it is taken over."""
+class _Delivery:
+    """A request's payload, and the call that acknowledges its delivery."""
 
     payload: bytes
     acknowledge: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Effect of one command: a change of the journal, and an action after the change is durable."""
+
+    change: Callable[[Journal], None] | None = None
+    action: Callable[[], Awaitable[None]] | None = None
+
+
+@dataclass(slots=True)
+class PayloadCache:
+    """Payloads of pending requests in memory, up to a total size; the journal has all of them.
+
+    Attributes:
+        limit_bytes: largest total size; a payload beyond it is not cached.
+    """
+
+    limit_bytes: int = _PAYLOAD_CACHE_BYTES
+    _payloads: dict[str, bytes] = field(default_factory=dict, init=False)
+    _size_bytes: int = field(default=0, init=False)
+
+    def put(self, request_id: str, payload: bytes) -> None:
+        """Cache a payload if it fits."""
+        if self._size_bytes + len(payload) <= self.limit_bytes:
+            self.drop(request_id)
+            self._payloads[request_id] = payload
+            self._size_bytes += len(payload)
+
+    def get(self, request_id: str) -> bytes | None:
+        """Return a cached payload."""
+        return self._payloads.get(request_id)
+
+    def drop(self, request_id: str) -> None:
+        """Remove a payload, if it is cached."""
+        self._size_bytes -= len(self._payloads.pop(request_id, b""))
+
+
 class StreamSource:
-    """One stream at its source."""
+    """The source of one stream.
+
+    One task (`_handle_events`) changes the state and performs its commands, so that batches never interleave.
+    """
 
     def __init__(
         self,
@@ -92,93 +134,57 @@ class StreamSource:
         settings: BusSettings,
         journal: JournalThread,
         outbox: Outbox,
-        forward: Forward,
+        pipeline: RequestPipeline,
     ) -> None:
-        """Put the parts together; `run` makes them work."""
+        """Create a source that takes no requests before `run` and `set_intake`."""
         self.stream = stream
         self.usage = ArrivalStats(stream)
         self._state = state
-        self._settings = settings
         self._journal = journal
         self._outbox = outbox
-        self._forward = forward
-        self._events: asyncio.Queue[Event] = asyncio.Queue(_MAX_EVENTS)
-        self._arriving: dict[int, ReceivedRequest] = {}
+        self._pipeline = pipeline
+        self._events: asyncio.Queue[SourceEvent] = asyncio.Queue(_MAX_EVENTS)
+        # Submitted requests, by token, until they are acknowledged.
+        self._arriving: dict[int, _Delivery] = {}
         self._tokens = itertools.count()
         self._payloads = PayloadCache()
         self._has_room = asyncio.Event()
-        self._intake_wanted = asyncio.Event()
-        self._intake_unwanted = asyncio.Event()
+        self._intake = RequestIntake(stream, device=state.device, settings=settings, outbox=outbox, submit=self.submit)
         self._group = asyncio.TaskGroup()
 
     async def run(self) -> None:
-        """Work for ever; first the journal is read."""
+        """Restore the requests in the journal, then handle events until cancelled."""
         restored = await self._journal.read(lambda journal: journal.restore(self.stream, time.time()))
         requests, outcomes = restored or ((), ())
         if requests:
-            _LOGGER.info("%s: %d accepted requests of a former life go on", self.stream, len(requests))
+            _LOGGER.info("%s: resuming %d accepted requests from the journal", self.stream, len(requests))
         async with self._group as group:
             await self._perform(self._state.handle(JournalRestored(requests, outcomes), time.monotonic()))
             group.create_task(self._handle_events(), name=f"source {self.stream}")
-            group.create_task(self._take_in(), name=f"intake {self.stream}")
+            group.create_task(self._intake.run(), name=f"intake {self.stream}")
 
-    def want_intake(self, wanted: bool) -> None:
-        """Take requests from the broker, or stop it."""
-        (self._intake_wanted if wanted else self._intake_unwanted).set()
-        (self._intake_unwanted if wanted else self._intake_wanted).clear()
+    def set_intake(self, enabled: bool) -> None:
+        """Start or stop taking requests from the broker."""
+        self._intake.set_enabled(enabled)
 
-    async def tell(self, event: Event) -> None:
-        """Let the source know what has happened."""
+    async def post(self, event: SourceEvent) -> None:
+        """Queue an event; waits for room in the queue."""
         await self._events.put(event)
 
     async def submit(self, payload: bytes, properties: Properties, acknowledge: Callable[[], None]) -> None:
-        """Bring a request; waits while the source has no room."""
+        """Queue a request; waits while the source has no room.
+
+        Args:
+            payload: the request's bytes.
+            properties: the MQTT properties that describe it.
+            acknowledge: called once the request is durable, or was accepted before.
+        """
         await self._has_room.wait()
         token = next(self._tokens)
-        self._arriving[token] = ReceivedRequest(payload, acknowledge)
+        self._arriving[token] = _Delivery(payload, acknowledge)
         self._update_room()
         self.usage.add(len(payload), time.monotonic())
         await self._events.put(RequestArrived(parse_request(payload, properties, time.time()), token))
-
-    async def _take_in(self) -> None:
-        while True:
-            await self._intake_wanted.wait()
-            async with Connection.open(
-                self._settings,
-                client_id=f"segue-intake-{self._state.device}-{self.stream}",
-                persistent_session=True,
-                manual_ack=True,
-                receive_maximum=_MAX_ARRIVING,
-                connect_timeout_s=None,
-            ) as connection:
-                async with asyncio.TaskGroup() as group:
-                    # First of all: a broker that resumes a session may send what waits, and want it acknowledged,
-                    # before it answers a subscription.
-                    reader = group.create_task(self._read(connection), name=f"read {self.stream}")
-                    await self._subscribe(connection)
-                    await self._intake_unwanted.wait()
-                    reader.cancel()
-                await connection.unsubscribe(topics.requests(self.stream))
-
-    async def _subscribe(self, connection: Connection) -> None:
-        try:
-            await connection.subscribe(topics.requests(self.stream))
-            _LOGGER.info("taking requests of stream %s", self.stream)
-        except BusError as error:
-            # If it was only late, it is tried again after the next reconnect.
-            _LOGGER.error("%s", error)
-
-    async def _read(self, connection: Connection) -> None:
-        async for received in connection:
-            await self._take(received)
-
-    async def _take(self, received: Received) -> None:
-        if received.retain:
-            # A retained request would be computed again after every start of the source.
-            received.acknowledge()
-            await self._outbox.note_bad_message(received.topic, "a request must not be retained")
-            return
-        await self.submit(bytes(received.payload), received.properties, received.acknowledge)
 
     async def _handle_events(self) -> None:
         tick_s = time.monotonic()
@@ -190,8 +196,8 @@ class StreamSource:
                 events.append(RetryTick())
             await self._perform([command for event in events for command in self._state.handle(event, now_s)])
 
-    async def _next_events(self, timeout_s: float) -> list[Event]:
-        """Wait for an event; take what else is there, so that one transaction serves them all."""
+    async def _next_events(self, timeout_s: float) -> list[SourceEvent]:
+        """Wait for an event and return it with those that are queued, so that one transaction serves them all."""
         try:
             async with asyncio.timeout(timeout_s):
                 events = [await self._events.get()]
@@ -201,90 +207,84 @@ class StreamSource:
             events.append(self._events.get_nowait())
         return events
 
-    async def _perform(self, commands: Sequence[Command]) -> None:
-        """Write to the journal first what must not be forgotten, then do the rest."""
-        failures = {
-            command.request.request_id: self._failure(command) for command in commands if isinstance(command, Fail)
-        }
-        changes = [change for command in commands for change in self._changes(command, failures)]
+    async def _perform(self, commands: Sequence[SourceCommand]) -> None:
+        """Make all journal changes of the commands durable, then take their actions in order."""
+        steps = [self._step(command) for command in commands]
+        changes = [step.change for step in steps if step.change is not None]
         if changes:
-            await self._journal.write(lambda journal: _apply(journal, changes))
-        for command in commands:
-            await self._act(command, failures)
+            await self._journal.write(partial(_apply, changes))
+        for step in steps:
+            if step.action is not None:
+                await step.action()
         self._update_room()
 
-    def _changes(self, command: Command, failures: dict[str, StoredOutcome]) -> Iterable[Callable[[Journal], None]]:
+    def _step(self, command: SourceCommand) -> _Step:
+        """Return what a command does. Nothing outside this object is changed before the step is performed."""
         stream = self.stream
         match command:
             case Accept(request, token):
                 payload = self._arriving[token].payload
                 self._payloads.put(request.request_id, payload)
-                yield lambda journal: journal.accept(stream, request, payload)
+                return _Step(
+                    lambda journal: journal.accept(stream, request, payload), partial(self._acknowledge, token)
+                )
+            case Acknowledge(token):
+                return _Step(action=partial(self._acknowledge, token))
             case Dispatch(request, attempt):
-                yield lambda journal: journal.note_attempt(stream, request.request_id, attempt)
+                return _Step(
+                    lambda journal: journal.note_attempt(stream, request.request_id, attempt),
+                    partial(self._start_dispatch, command),
+                )
             case StoreOutcome(request_id, payload, content_type):
-                stored, now_at_s = StoredOutcome(payload, content_type), time.time()
-                yield lambda journal: journal.finish(stream, request_id, stored, now_at_s)
+                outcome = StoredOutcome(payload, content_type)
+                return _Step(self._finish(request_id, outcome), partial(self._drop_payload, request_id))
             case Fail(request):
-                failure, now_at_s = failures[request.request_id], time.time()
-                yield lambda journal: journal.finish(stream, request.request_id, failure, now_at_s)
-            case Confirm(request_ids):
-                yield lambda journal: journal.confirm(stream, request_ids)
-            case DeleteOutcomes(request_ids):
-                yield lambda journal: journal.forget(stream, request_ids)
-
-    async def _act(self, command: Command, failures: dict[str, StoredOutcome]) -> None:
-        match command:
-            case Accept(_, token) | Acknowledge(token):
-                self._arriving.pop(token).acknowledge()
-            case Dispatch():
-                self._group.create_task(self._dispatch(command), name=f"dispatch {command.request.request_id}")
-            case StoreOutcome(request_id):
-                self._payloads.drop(request_id)
-            case Fail():
-                await self._publish_failure(command, failures[command.request.request_id])
+                failure = self._error_outcome(command)
+                return _Step(
+                    self._finish(request.request_id, failure), partial(self._publish_failure, command, failure)
+                )
             case Republish():
-                await self._republish(command)
+                return _Step(action=partial(self._republish, command))
+            case Confirm(request_ids):
+                return _Step(lambda journal: journal.confirm(stream, request_ids))
+            case DeleteOutcomes(request_ids):
+                return _Step(lambda journal: journal.forget(stream, request_ids))
             case ReportRetry(request_id, attempt, reason):
                 text = f"request {request_id} is tried again after attempt {attempt}: {reason}"
-                await self._outbox.report(EventKind.REQUEST_RETRIED, text, stream=self.stream)
+                return _Step(action=partial(self._outbox.report, EventKind.REQUEST_RETRIED, text, stream=stream))
             case ReportSwitch(text):
-                await self._outbox.report(EventKind.SWITCHED, f"stream {self.stream}: {text}", stream=self.stream)
+                report = partial(self._outbox.report, EventKind.SWITCHED, f"stream {stream}: {text}", stream=stream)
+                return _Step(action=report)
+            case _ as never:
+                assert_never(never)
+
+    def _finish(self, request_id: str, outcome: StoredOutcome) -> Callable[[Journal], None]:
+        now_at_s = time.time()
+        return lambda journal: journal.finish(self.stream, request_id, outcome, now_at_s)
+
+    async def _acknowledge(self, token: int) -> None:
+        self._arriving.pop(token).acknowledge()
+
+    async def _drop_payload(self, request_id: str) -> None:
+        self._payloads.drop(request_id)
+
+    async def _start_dispatch(self, command: Dispatch) -> None:
+        # In a task of its own: a pipeline without room must not hold up events, which may end this very request. The
+        # number of such tasks is bounded by the plan's `max_in_flight`.
+        self._group.create_task(self._dispatch(command), name=f"dispatch {command.request.request_id}")
 
     async def _dispatch(self, command: Dispatch) -> None:
-        request, plan = command.request, command.plan
+        request = command.request
         payload = self._payloads.get(request.request_id)
         if payload is None:
             payload = await self._journal.read(lambda journal: journal.payload(self.stream, request.request_id))
         if payload is None:
-            await self.tell(Undispatchable(request.request_id, "its bytes were lost with a damaged journal"))
+            await self.post(Undispatchable(request.request_id, "its bytes were lost with a damaged journal"))
             return
-        deadline_at_s = None if plan.deadline_ms is None else request.accepted_at_s + plan.deadline_ms / 1000
-        header = FeatureMapHeader(
-            transfer_id="",
-            sender=self._state.device,
-            request_id=request.request_id,
-            stream=self.stream,
-            model=plan.model,
-            epoch=plan.epoch,
-            attempt=command.attempt,
-            stages=command.route.stages,
-            stage=0,
-            tensors=(),
-            source=self._state.device,
-            accepted_at_s=request.accepted_at_s,
-            dispatched_at_s=time.time(),
-            deadline_at_s=deadline_at_s,
-            queue=plan.queue,
-            accept=request.accept,
-            response_topic=request.response_topic,
-            correlation_data=request.correlation_data,
-            traceparent=request.traceparent,
-            input_bytes=request.size_bytes,
-        )
-        await self._forward(FeatureMap(header, {REQUEST_TENSOR: np.frombuffer(payload, np.uint8)}))
+        header = _first_header(command, self.stream, self._state.device)
+        await self._pipeline.dispatch(FeatureMap(header, {REQUEST_TENSOR: np.frombuffer(payload, np.uint8)}))
 
-    def _failure(self, command: Fail) -> StoredOutcome:
+    def _error_outcome(self, command: Fail) -> StoredOutcome:
         request = command.request
         outcome = Outcome(
             request_id=request.request_id,
@@ -304,57 +304,58 @@ class StreamSource:
     async def _publish_failure(self, command: Fail, failure: StoredOutcome) -> None:
         request = command.request
         self._payloads.drop(request.request_id)
-        properties = Properties(
-            correlation_data=request.correlation_data,
-            content_type=failure.content_type,
-            user=user_properties(request.request_id, request.traceparent),
+        properties = outcome_properties(
+            request.request_id, failure.content_type, request.correlation_data, request.traceparent
         )
         await publish_outcome(self._outbox, self.stream, failure.payload, properties, request.response_topic)
+        # A live stream supersedes frames all the time: that is its policy, not a failure to report.
         if command.cause is not ErrorCause.SUPERSEDED:
             text = f"request {request.request_id} failed: {command.text}"
             await self._outbox.report(EventKind.REQUEST_FAILED, text, stream=self.stream)
 
     async def _republish(self, command: Republish) -> None:
-        known = command.request_id
-        stored = await self._journal.read(lambda journal: journal.outcome(self.stream, known))
+        request_id = command.request_id
+        stored = await self._journal.read(lambda journal: journal.outcome(self.stream, request_id))
         if stored is None:
-            _LOGGER.debug("the outcome of %s is not in the journal any more", known)
+            _LOGGER.debug("the outcome of %s is no longer in the journal", request_id)
             return
-        properties = Properties(
-            correlation_data=command.correlation_data,
-            content_type=stored.content_type,
-            user=user_properties(known, None),
-        )
-        await self._outbox.put(Publication(topics.results(self.stream), stored.payload, properties))
-        if command.response_topic:
-            await self._outbox.put(Publication(command.response_topic, stored.payload, properties, absolute=True))
+        properties = outcome_properties(request_id, stored.content_type, command.correlation_data)
+        await publish_outcome(self._outbox, self.stream, stored.payload, properties, command.response_topic)
 
     def _update_room(self) -> None:
-        if self._state.has_room and len(self._arriving) < _MAX_ARRIVING:
+        if self._state.has_room and len(self._arriving) < MAX_UNACKNOWLEDGED:
             self._has_room.set()
         else:
             self._has_room.clear()
 
 
-def parse_request(payload: bytes, properties: Properties, now_at_s: float) -> Request:
-    """Read what travels beside a request's bytes; without an id (`given_request_id`) it gets one here."""
-    accept = properties.user.get(ACCEPT_PROPERTY, JSON_CONTENT)
-    return Request(
-        request_id=given_request_id(properties.user, properties.correlation_data) or uuid.uuid4().hex,
-        size_bytes=len(payload),
-        accepted_at_s=now_at_s,
-        accept=accept if accept == MSGPACK_CONTENT else JSON_CONTENT,
-        response_topic=_usable_topic(properties.response_topic),
-        correlation_data=properties.correlation_data,
-        traceparent=properties.user.get(TRACEPARENT_PROPERTY),
+def _first_header(command: Dispatch, stream: str, device: str) -> FeatureMapHeader:
+    """Return the header of an attempt before its first stage."""
+    request, plan = command.request, command.plan
+    return FeatureMapHeader(
+        transfer_id="",
+        sender=device,
+        request_id=request.request_id,
+        stream=stream,
+        model=plan.model,
+        epoch=plan.epoch,
+        attempt=command.attempt,
+        stages=command.route.stages,
+        stage=0,
+        tensors=(),
+        source=device,
+        accepted_at_s=request.accepted_at_s,
+        dispatched_at_s=time.time(),
+        deadline_at_s=None if plan.deadline_ms is None else request.accepted_at_s + plan.deadline_ms / 1000,
+        queue=plan.queue,
+        accept=request.accept,
+        response_topic=request.response_topic,
+        correlation_data=request.correlation_data,
+        traceparent=request.traceparent,
+        input_bytes=request.size_bytes,
     )
 
 
-def _usable_topic(topic: str | None) -> str | None:
-    """Return a response topic that can be published to; one with wildcards cannot."""
-    return topic if topic and not set(topic) & set("+#\0") else None
-
-
-def _apply(journal: Journal, changes: Iterable[Callable[[Journal], None]]) -> None:
+def _apply(changes: Iterable[Callable[[Journal], None]], journal: Journal) -> None:
     for change in changes:
         change(journal)

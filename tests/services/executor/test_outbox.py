@@ -38,7 +38,7 @@ async def test_messages_wait_for_a_broker_that_is_away(pair: tuple[Outbox, Conne
     await broker.kill()
     # Retained, because the ear may come back after the outbox.
     await outbox.put(Publication("some/topic", b"x", retain=True))
-    await outbox.mention("some/topic", b"worthless later")
+    await outbox.publish_best_effort("some/topic", b"worthless later")
     await broker.start()
     assert bytes((await anext(ear)).payload) == b"x"
 

@@ -11,8 +11,9 @@ import pytest
 
 from broker.embedded import EmbeddedBroker
 from services.executor.feature_maps import EncodedPayload, FeatureMap, decode_feature_map
+from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
-from services.executor.pipeline import Pipeline
+from services.executor.pipeline import Admission, Pipeline
 from services.executor.segments.coding import Coder
 from services.executor.segments.device_speed import DeviceSpeed
 from services.executor.segments.engine import EngineSettings
@@ -23,6 +24,9 @@ from services.executor.segments.processor import Processor
 from services.executor.segments.profiler import sample_request
 from services.executor.segments.segment import REQUEST_TENSOR
 from services.executor.segments.segment_pool import SegmentPool
+from services.executor.segments.shadow_check import ShadowCheck
+from services.executor.sender import AttemptTracker, Sender
+from services.executor.stage_runner import StageRunner
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
 from shared.bus.connection import Connection, Received
@@ -93,25 +97,24 @@ async def bench(manifest: Manifest, store: ModelCache) -> AsyncIterator[Bench]:
         async def answer(report: Ready | Rejected) -> None:
             await outbox.put(Publication(topics.reports("me"), report.encode()))
 
-        holder = SegmentPool("me", store, EngineSettings(), SegmentLifecycle(), answer)
-        holder.know(manifest)
-        pace = DeviceSpeed()
-        pace.learn(manifest.model, IdleProfile((1.0,) * len(manifest.blocks), 0.5))
+        pool = SegmentPool("me", store, EngineSettings(), SegmentLifecycle(), answer)
+        pool.know(manifest)
+        speed = DeviceSpeed()
+        speed.learn(manifest.model, IdleProfile((1.0,) * len(manifest.blocks), 0.5))
         coder = Coder(load_registry(), EngineSettings())
+        attempts = AttemptTracker()
         pipeline = Pipeline(
             "me",
-            holder=holder,
-            processor=processor,
-            transport=transport,
+            stages=StageRunner("me", pool, processor, speed, coder),
+            sender=Sender("me", transport, TransferLedger("me"), outbox, attempts),
+            attempts=attempts,
+            admission=Admission(max_tasks=2, max_bytes=10**6),
+            shadow=ShadowCheck("me", 0.0, pool=pool, processor=processor, coder=coder, speed=speed, outbox=outbox),
             outbox=outbox,
-            ledger=TransferLedger("me"),
-            pace=pace,
-            coder=coder,
-            max_tasks=2,
-            max_task_bytes=10**6,
+            observations=ObservationFeed(outbox),
         )
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-            tasks = [group.create_task(each.run()) for each in (outbox, holder, pipeline)]
+            tasks = [group.create_task(each.run()) for each in (outbox, pool, pipeline)]
             await asyncio.sleep(0)
             yield Bench(pipeline, manifest, ear, peer, outbox, coder)
             for task in tasks:
@@ -125,7 +128,7 @@ async def test_more_requests_than_fit_wait_and_all_are_answered(bench: Bench) ->
     outcomes = [await bench.outcome() for _ in range(6)]
     assert {each.request_id for each in outcomes} == {f"r{number}" for number in range(6)}
     assert all(each.status is OutcomeStatus.OK for each in outcomes)
-    await bench.pipeline.idle()
+    await bench.pipeline.drain()
 
 
 async def test_what_was_computed_is_observed_against_the_profile(bench: Bench) -> None:
@@ -139,7 +142,7 @@ async def test_what_was_computed_is_observed_against_the_profile(bench: Bench) -
 
 async def test_the_next_device_gets_the_cut(bench: Bench) -> None:
     last = len(bench.manifest.blocks)
-    await bench.pipeline.forward(bench.request((0, 2, "me"), (2, last, "peer")))
+    await bench.pipeline.dispatch(bench.request((0, 2, "me"), (2, last, "peer")))
     delivery = await anext(bench.peer)
     received = decode_feature_map(delivery.buffer, bench.coder.registry)
     assert (received.header.stage, received.header.sender) == (1, "me")
@@ -152,7 +155,7 @@ async def test_the_next_device_gets_the_cut(bench: Bench) -> None:
 
 async def test_a_request_whose_first_stage_is_elsewhere_travels_as_it_came(bench: Bench) -> None:
     last = len(bench.manifest.blocks)
-    await bench.pipeline.forward(bench.request((0, last, "peer")))
+    await bench.pipeline.dispatch(bench.request((0, last, "peer")))
     received = decode_feature_map((await anext(bench.peer)).buffer, bench.coder.registry)
     assert received.arrays(bench.coder)[REQUEST_TENSOR].tobytes() == sample_request(bench.manifest)
 
@@ -164,7 +167,7 @@ async def test_an_older_attempt_is_dropped_once_a_newer_was_here(bench: Bench) -
     await bench.pipeline.admit(bench.request((0, last, "me"), name="after"))
     outcomes = [await bench.outcome() for _ in range(2)]
     assert {(each.request_id, each.attempt) for each in outcomes} == {("r", 2), ("after", 1)}
-    await bench.pipeline.idle()
+    await bench.pipeline.drain()
 
 
 async def test_a_route_that_ends_before_the_model_is_an_execution_error(bench: Bench) -> None:
@@ -200,4 +203,4 @@ async def test_a_tensor_that_does_not_decode_is_counted_and_its_source_told(benc
     assert (receipt.transfer_id, receipt.receiver) == ("t", "me")
     assert receipt.refused == DamageReport(stream="s", request_id="r", attempt=2, reason="a channel's scale is zero")
     assert bench.outbox.bad_messages == 1
-    await bench.pipeline.idle()
+    await bench.pipeline.drain()

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.executor.results import encode_outcome, error_of, make_result, outcome_of
+from services.executor.results import encode_outcome, make_error_outcome, make_outcome, make_result
 from shared.messages.models import Manifest, ManifestBlock, OutputKind, TensorDescription
 from shared.messages.requests import (
     JSON_CONTENT,
@@ -69,7 +69,7 @@ def test_logits_become_probabilities() -> None:
 
 def test_scores_that_are_no_numbers_still_make_a_message() -> None:
     result = make_result({"y": np.float32([[np.nan, np.inf, 1.0]])}, manifest(), JSON_CONTENT)
-    payload, _ = encode_outcome(outcome_of(HEADER, result, TRACE, 4.0), JSON_CONTENT)
+    payload, _ = encode_outcome(make_outcome(HEADER, result, TRACE, 4.0), JSON_CONTENT)
     assert Outcome.decode(payload).top[0].index == 2
 
 
@@ -77,7 +77,7 @@ def test_whole_outputs_when_asked_for() -> None:
     result = make_result(LOGITS, manifest(), MSGPACK_CONTENT)
     (tensor,) = result.outputs
     assert np.array_equal(np.frombuffer(tensor.data, tensor.dtype).reshape(tensor.shape), LOGITS["y"])
-    payload, content_type = encode_outcome(outcome_of(HEADER, result, TRACE, 4.0), MSGPACK_CONTENT)
+    payload, content_type = encode_outcome(make_outcome(HEADER, result, TRACE, 4.0), MSGPACK_CONTENT)
     assert content_type == MSGPACK_CONTENT
     assert Outcome.decode(payload).outputs == result.outputs
 
@@ -85,7 +85,7 @@ def test_whole_outputs_when_asked_for() -> None:
 def test_small_tensors_are_in_json_too_and_large_ones_are_not() -> None:
     plain = manifest(output_kind=OutputKind.TENSOR)
     small = make_result({"y": np.zeros(100, np.float32)}, plain, JSON_CONTENT)
-    payload, content_type = encode_outcome(outcome_of(HEADER, small, TRACE, 4.0), JSON_CONTENT)
+    payload, content_type = encode_outcome(make_outcome(HEADER, small, TRACE, 4.0), JSON_CONTENT)
     assert content_type == JSON_CONTENT
     assert payload.startswith(b"{")
     assert Outcome.decode(payload).outputs[0].data == bytes(400)
@@ -110,7 +110,7 @@ def test_outputs_come_in_the_manifests_order_without_the_rest() -> None:
 
 
 def test_an_outcome_tells_of_its_request() -> None:
-    outcome = error_of(HEADER, ErrorCause.BAD_INPUT, "no image", TRACE, 4.0)
+    outcome = make_error_outcome(HEADER, ErrorCause.BAD_INPUT, "no image", TRACE, 4.0)
     assert (outcome.request_id, outcome.stream, outcome.epoch, outcome.attempt) == ("r", "s", 3, 2)
     assert (outcome.status, outcome.cause, outcome.error) == (OutcomeStatus.ERROR, ErrorCause.BAD_INPUT, "no image")
     assert (outcome.accepted_at_s, outcome.dispatched_at_s, outcome.completed_at_s) == (1.0, 2.0, 4.0)

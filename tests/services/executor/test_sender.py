@@ -84,15 +84,15 @@ async def test_what_is_answered_does_not_hold_up_what_comes_after_it(link: Link)
     await link.put("small", 100)
     async with asyncio.timeout(30):
         await anext(link.ear)
-        link.sender.answered("s", "large")
+        link.sender.cancel("s", "large")
         assert await link.arrived() == "small"
-        await link.sender.sent()
+        await link.sender.drain()
 
 
 async def test_another_request_s_answer_stops_nothing(link: Link) -> None:
     await link.put("a", 100)
-    link.sender.answered("s", "b")
-    link.sender.answered("t", "a")
+    link.sender.cancel("s", "b")
+    link.sender.cancel("t", "a")
     assert await link.arrived() == "a"
 
 

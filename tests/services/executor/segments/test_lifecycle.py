@@ -9,14 +9,14 @@ from services.executor.segments.lifecycle import (
     Build,
     BuildFailed,
     BuildSucceeded,
-    Command,
     Drop,
     EpochKey,
     EpochsOver,
-    Event,
     LocalEpochPhase,
     PrepareAsked,
     ReleaseTick,
+    SegmentCommand,
+    SegmentEvent,
     SegmentKey,
     SegmentLifecycle,
     SegmentNeed,
@@ -173,14 +173,14 @@ STEPS = st.one_of(
 
 
 @given(st.lists(st.tuples(STEPS, st.floats(0, 10)), min_size=10, max_size=50))
-def test_builds_and_drops_balance_and_everything_goes_in_the_end(steps: list[tuple[Event | str, float]]) -> None:
+def test_builds_and_drops_balance_and_everything_goes_in_the_end(steps: list[tuple[SegmentEvent | str, float]]) -> None:
     lifecycle = SegmentLifecycle(linger_s=1.0)
     now_s = 0.0
     building: list[SegmentKey] = []
     loaded: set[SegmentKey] = set()
     borrowed: list[EpochKey] = []
 
-    def perform(commands: list[Command]) -> None:
+    def perform(commands: list[SegmentCommand]) -> None:
         for command in commands:
             if isinstance(command, Build):
                 assert command.key not in building
@@ -189,7 +189,7 @@ def test_builds_and_drops_balance_and_everything_goes_in_the_end(steps: list[tup
             elif isinstance(command, Drop):
                 loaded.remove(command.key)
 
-    def tell(event: Event) -> None:
+    def tell(event: SegmentEvent) -> None:
         if isinstance(event, BuildSucceeded):
             loaded.add(event.key)
         perform(lifecycle.handle(event, now_s))

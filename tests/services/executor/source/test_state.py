@@ -1,11 +1,12 @@
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.executor.source.pending_requests import RequestPhase
 from services.executor.source.source_events import (
     Accept,
     Acknowledge,
@@ -13,13 +14,11 @@ from services.executor.source.source_events import (
     AttemptRefused,
     BusChanged,
     CollectorsChanged,
-    Command,
     Confirm,
     Confirmed,
     DeleteOutcomes,
     DeviceSeen,
     Dispatch,
-    Event,
     Fail,
     JournalRestored,
     Observed,
@@ -34,6 +33,8 @@ from services.executor.source.source_events import (
     RestoredOutcome,
     RestoredRequest,
     RetryTick,
+    SourceCommand,
+    SourceEvent,
     SourceLimits,
     StoreOutcome,
     StreamWithdrawn,
@@ -82,15 +83,16 @@ class Source:
     """Drives a state and collects what it asks for."""
 
     state: SourceState = field(default_factory=lambda: SourceState("me", LIMITS))
-    commands: list[Command] = field(default_factory=list)
+    commands: list[SourceCommand] = field(default_factory=list)
 
-    def tell(self, event: Event, now_s: float = 0.0) -> list[Command]:
+    def post(self, event: SourceEvent, now_s: float = 0.0) -> list[SourceCommand]:
         made = self.state.handle(event, now_s)
+        self.state.validate()
         self.commands += made
         return made
 
-    def arrive(self, name: str, now_s: float = 0.0, size_bytes: int = 10) -> list[Command]:
-        return self.tell(RequestArrived(request(name, size_bytes), token=len(self.commands)), now_s)
+    def arrive(self, name: str, now_s: float = 0.0, size_bytes: int = 10) -> list[SourceCommand]:
+        return self.post(RequestArrived(request(name, size_bytes), token=len(self.commands)), now_s)
 
     def all(self, kind: type[Kind]) -> list[Kind]:
         return [command for command in self.commands if isinstance(command, kind)]
@@ -102,7 +104,7 @@ def source() -> Source:
 
 
 def test_a_request_is_journalled_before_it_is_dispatched(source: Source) -> None:
-    source.tell(plan())
+    source.post(plan())
     accept, dispatch = source.arrive("a")
     assert accept == Accept(request("a"), 0)
     assert isinstance(dispatch, Dispatch)
@@ -111,7 +113,7 @@ def test_a_request_is_journalled_before_it_is_dispatched(source: Source) -> None
 
 def test_requests_wait_for_the_first_plan(source: Source) -> None:
     assert source.arrive("a") == [Accept(request("a"), 0)]
-    (dispatch,) = source.tell(plan())
+    (dispatch,) = source.post(plan())
     assert isinstance(dispatch, Dispatch)
 
 
@@ -125,31 +127,31 @@ def lengths(source: Source) -> list[tuple[str, int]]:
 
 
 def test_a_burst_is_started_in_the_order_of_the_plan(source: Source) -> None:
-    source.tell(burst())
+    source.post(burst())
     for name in "abcd":
         source.arrive(name)
     assert lengths(source) == [("a", 2), ("b", 1), ("c", 1), ("d", 2)]
 
 
 def test_a_burst_with_fewer_requests_than_planned_leaves_the_next_its_first_route(source: Source) -> None:
-    source.tell(burst())
+    source.post(burst())
     source.arrive("a")
     source.arrive("b")
-    source.tell(outcome("a"))
-    source.tell(outcome("b"))
+    source.post(outcome("a"))
+    source.post(outcome("b"))
     source.arrive("c")
     source.arrive("d")
     assert lengths(source) == [("a", 2), ("b", 1), ("c", 2), ("d", 1)]
 
 
 def test_a_retry_does_not_move_the_rest_of_a_burst(source: Source) -> None:
-    source.tell(DeviceSeen("other", "boot1"))
-    source.tell(burst(max_in_flight=2))
+    source.post(DeviceSeen("other", "boot1"))
+    source.post(burst(max_in_flight=2))
     for name in "abc":
         source.arrive(name)
-    source.tell(DeviceSeen("other", None))
+    source.post(DeviceSeen("other", None))
     assert lengths(source) == [("a", 2), ("b", 1), ("a", 1)]
-    source.tell(outcome("a", attempt=2))
+    source.post(outcome("a", attempt=2))
     assert lengths(source)[3:] == [("c", 1)]
 
 
@@ -168,38 +170,38 @@ def next_best(epoch: int = 1) -> AlternativesKnown:
 
 
 def test_a_source_switches_by_itself_and_keeps_what_is_under_way_where_it_is(source: Source) -> None:
-    source.tell(plan(max_in_flight=4))
-    source.tell(next_best())
+    source.post(plan(max_in_flight=4))
+    source.post(next_best())
     source.arrive("a")
-    (report,) = source.tell(slow_uplink(), 1.0)
+    (report,) = source.post(slow_uplink(), 1.0)
     assert isinstance(report, ReportSwitch)
     assert "switched to me[0,1)" in report.text
     source.arrive("b", 1.0)
-    source.tell(plan(max_in_flight=4), 1.1)
+    source.post(plan(max_in_flight=4), 1.1)
     source.arrive("c", 1.1)
     assert lengths(source) == [("a", 2), ("b", 1), ("c", 1)]
-    source.tell(plan(2, max_in_flight=4), 1.2)
+    source.post(plan(2, max_in_flight=4), 1.2)
     source.arrive("d", 1.2)
     assert lengths(source)[3:] == [("d", 2)]
 
 
 def test_a_switch_that_the_planner_does_not_confirm_is_taken_back(source: Source) -> None:
-    source.tell(plan(max_in_flight=4))
-    source.tell(next_best())
-    source.tell(slow_uplink(), 1.0)
-    source.tell(RetryTick(), 100.0)
+    source.post(plan(max_in_flight=4))
+    source.post(next_best())
+    source.post(slow_uplink(), 1.0)
+    source.post(RetryTick(), 100.0)
     source.arrive("a", 100.0)
     assert [each.text for each in source.all(ReportSwitch)][1].startswith("the planner has not confirmed")
     assert lengths(source) == [("a", 2)]
 
 
 def test_no_more_than_max_in_flight_and_in_order(source: Source) -> None:
-    source.tell(plan())
+    source.post(plan())
     for name in "abcd":
         source.arrive(name)
     assert [each.request.request_id for each in source.all(Dispatch)] == ["a", "b"]
-    source.tell(outcome("b"))
-    source.tell(outcome("a"))
+    source.post(outcome("b"))
+    source.post(outcome("a"))
     assert [each.request.request_id for each in source.all(Dispatch)] == ["a", "b", "c", "d"]
 
 
@@ -215,155 +217,155 @@ def test_room_is_bounded_by_number_and_bytes(source: Source) -> None:
 
 
 def test_an_outcome_is_stored_once(source: Source) -> None:
-    source.tell(plan())
+    source.post(plan())
     source.arrive("a")
-    assert source.tell(outcome("a")) == [StoreOutcome("a", b"{}", "application/json")]
-    assert source.tell(outcome("a", attempt=2)) == []
+    assert source.post(outcome("a")) == [StoreOutcome("a", b"{}", "application/json")]
+    assert source.post(outcome("a", attempt=2)) == []
     assert source.state.is_idle
 
 
 def test_a_repeated_request_under_way_gets_the_outcome_once_more(source: Source) -> None:
-    source.tell(plan())
+    source.post(plan())
     source.arrive("a")
     again = Request("a", 10, 0.0, response_topic="mine", correlation_data=b"2")
-    assert source.tell(RequestArrived(again, 77)) == [Acknowledge(77)]
+    assert source.post(RequestArrived(again, 77)) == [Acknowledge(77)]
     stored = StoreOutcome("a", b"{}", "application/json")
-    assert source.tell(outcome("a")) == [stored, Republish("a", "mine", b"2")]
+    assert source.post(outcome("a")) == [stored, Republish("a", "mine", b"2")]
 
 
 def test_a_repeated_request_that_is_finished_gets_its_outcome_again(source: Source) -> None:
-    source.tell(plan())
+    source.post(plan())
     source.arrive("a")
-    source.tell(outcome("a"))
+    source.post(outcome("a"))
     again = Request("a", 10, 0.0, response_topic="mine", correlation_data=b"2")
-    assert source.tell(RequestArrived(again, 78)) == [Republish("a", "mine", b"2"), Acknowledge(78)]
+    assert source.post(RequestArrived(again, 78)) == [Republish("a", "mine", b"2"), Acknowledge(78)]
 
 
 def test_an_offline_device_has_its_requests_tried_again_elsewhere(source: Source) -> None:
-    source.tell(DeviceSeen("other", "boot"))
-    source.tell(plan(1, route("me", "other"), route("me", weight=1)))
+    source.post(DeviceSeen("other", "boot"))
+    source.post(plan(1, route("me", "other"), route("me", weight=1)))
     source.arrive("a")
     assert source.all(Dispatch)[0].route == route("me", "other")
-    retry, dispatch = source.tell(DeviceSeen("other", None))
+    retry, dispatch = source.post(DeviceSeen("other", None))
     assert retry == ReportRetry("a", 1, "other went offline")
     assert isinstance(dispatch, Dispatch)
     assert (dispatch.attempt, dispatch.route) == (2, route("me"))
 
 
 def test_a_quick_restart_is_a_loss_too(source: Source) -> None:
-    source.tell(DeviceSeen("other", "boot"))
-    source.tell(plan())
+    source.post(DeviceSeen("other", "boot"))
+    source.post(plan())
     source.arrive("a")
-    assert source.tell(DeviceSeen("other", "boot")) == []
-    retry, dispatch = source.tell(DeviceSeen("other", "another boot"))
+    assert source.post(DeviceSeen("other", "boot")) == []
+    retry, dispatch = source.post(DeviceSeen("other", "another boot"))
     assert retry == ReportRetry("a", 1, "other was restarted")
     assert isinstance(dispatch, Dispatch)
 
 
 def test_the_first_sight_of_a_device_is_no_loss(source: Source) -> None:
-    source.tell(plan())
+    source.post(plan())
     source.arrive("a")
-    assert source.tell(DeviceSeen("other", "boot")) == []
+    assert source.post(DeviceSeen("other", "boot")) == []
 
 
 def test_the_sources_own_absence_is_no_obstacle(source: Source) -> None:
-    source.tell(plan(1, route("me")))
+    source.post(plan(1, route("me")))
     source.arrive("a")
-    assert source.tell(DeviceSeen("me", None)) == []
+    assert source.post(DeviceSeen("me", None)) == []
     source.arrive("b")
     assert len(source.all(Dispatch)) == 2
 
 
 def test_without_a_usable_route_a_request_waits_for_the_next_plan(source: Source) -> None:
-    source.tell(DeviceSeen("other", "boot"))
-    source.tell(plan())
+    source.post(DeviceSeen("other", "boot"))
+    source.post(plan())
     source.arrive("a")
-    assert source.tell(DeviceSeen("other", None)) == [ReportRetry("a", 1, "other went offline")]
-    (dispatch,) = source.tell(plan(2, route("me")))
+    assert source.post(DeviceSeen("other", None)) == [ReportRetry("a", 1, "other went offline")]
+    (dispatch,) = source.post(plan(2, route("me")))
     assert isinstance(dispatch, Dispatch)
     assert (dispatch.attempt, dispatch.plan.epoch) == (2, 2)
 
 
 def test_a_device_that_comes_back_is_used_again(source: Source) -> None:
-    source.tell(DeviceSeen("other", None))
-    source.tell(plan())
+    source.post(DeviceSeen("other", None))
+    source.post(plan())
     source.arrive("a")
     assert source.all(Dispatch) == []
-    (dispatch,) = source.tell(DeviceSeen("other", "boot"))
+    (dispatch,) = source.post(DeviceSeen("other", "boot"))
     assert isinstance(dispatch, Dispatch)
 
 
 def test_timeouts_double_and_end_in_an_error(source: Source) -> None:
-    source.tell(plan(1, route("me", predicted_ms=100.0), retry_limit=2))
+    source.post(plan(1, route("me", predicted_ms=100.0), retry_limit=2))
     source.arrive("a")
-    assert source.tell(RetryTick(), 0.9) == []
-    assert ReportRetry("a", 1, "no outcome in time") in source.tell(RetryTick(), 1.0)
-    assert source.tell(RetryTick(), 2.9) == []
-    source.tell(RetryTick(), 3.0)
-    assert source.tell(RetryTick(), 6.9) == []
-    (fail,) = source.tell(RetryTick(), 7.0)
+    assert source.post(RetryTick(), 0.9) == []
+    assert ReportRetry("a", 1, "no outcome in time") in source.post(RetryTick(), 1.0)
+    assert source.post(RetryTick(), 2.9) == []
+    source.post(RetryTick(), 3.0)
+    assert source.post(RetryTick(), 6.9) == []
+    (fail,) = source.post(RetryTick(), 7.0)
     assert isinstance(fail, Fail)
     assert (fail.cause, fail.attempt) == (ErrorCause.RETRIES_EXHAUSTED, 3)
     assert source.state.is_idle
 
 
 def test_timeouts_follow_the_prediction_and_what_is_under_way(source: Source) -> None:
-    source.tell(plan(1, route("me", predicted_ms=2000.0), max_in_flight=3))
+    source.post(plan(1, route("me", predicted_ms=2000.0), max_in_flight=3))
     source.arrive("a")
     source.arrive("b")
-    assert source.tell(RetryTick(), 7.9) == []
-    assert ReportRetry("a", 1, "no outcome in time") in source.tell(RetryTick(), 8.0)
-    assert ReportRetry("b", 1, "no outcome in time") in source.tell(RetryTick(), 16.0)
+    assert source.post(RetryTick(), 7.9) == []
+    assert ReportRetry("a", 1, "no outcome in time") in source.post(RetryTick(), 8.0)
+    assert ReportRetry("b", 1, "no outcome in time") in source.post(RetryTick(), 16.0)
 
 
 def test_timeouts_follow_what_was_observed(source: Source) -> None:
-    source.tell(plan(1, route("me", predicted_ms=10.0), max_in_flight=1))
+    source.post(plan(1, route("me", predicted_ms=10.0), max_in_flight=1))
     source.arrive("a")
-    source.tell(outcome("a"), 0.9)
+    source.post(outcome("a"), 0.9)
     source.arrive("b", 1.0)
-    assert source.tell(RetryTick(), 1.0 + 3.5) == []
-    assert ReportRetry("b", 1, "no outcome in time") in source.tell(RetryTick(), 1.0 + 3.6)
+    assert source.post(RetryTick(), 1.0 + 3.5) == []
+    assert ReportRetry("b", 1, "no outcome in time") in source.post(RetryTick(), 1.0 + 3.6)
 
 
 def test_without_a_prediction_the_deadline_gives_the_timeout(source: Source) -> None:
-    source.tell(plan(1, route("me", predicted_ms=None), deadline_ms=2000.0))
+    source.post(plan(1, route("me", predicted_ms=None), deadline_ms=2000.0))
     source.arrive("a")
-    assert source.tell(RetryTick(), 3.9) == []
-    assert source.tell(RetryTick(), 4.0) != []
+    assert source.post(RetryTick(), 3.9) == []
+    assert source.post(RetryTick(), 4.0) != []
 
 
 def test_no_timeouts_while_the_broker_is_away_and_a_fresh_one_afterwards(source: Source) -> None:
-    source.tell(plan())
+    source.post(plan())
     source.arrive("a")
-    source.tell(BusChanged(False), 0.5)
-    assert source.tell(RetryTick(), 100.0) == []
+    source.post(BusChanged(False), 0.5)
+    assert source.post(RetryTick(), 100.0) == []
     source.arrive("b", 100.0)
     assert len(source.all(Dispatch)) == 1
-    source.tell(BusChanged(True), 101.0)
+    source.post(BusChanged(True), 101.0)
     assert [each.request.request_id for each in source.all(Dispatch)] == ["a", "b"]
-    assert source.tell(RetryTick(), 101.9) == []
-    assert ReportRetry("a", 1, "no outcome in time") in source.tell(RetryTick(), 102.0)
+    assert source.post(RetryTick(), 101.9) == []
+    assert ReportRetry("a", 1, "no outcome in time") in source.post(RetryTick(), 102.0)
 
 
 def test_a_request_past_its_deadline_is_not_begun(source: Source) -> None:
-    source.tell(plan(max_in_flight=1, deadline_ms=500.0))
+    source.post(plan(max_in_flight=1, deadline_ms=500.0))
     source.arrive("a")
     source.arrive("b")
-    (fail,) = source.tell(RetryTick(), 0.6)
+    (fail,) = source.post(RetryTick(), 0.6)
     assert isinstance(fail, Fail)
     assert (fail.request.request_id, fail.cause) == ("b", ErrorCause.DEADLINE)
 
 
 def test_patience_ends(source: Source) -> None:
     source.arrive("a")
-    assert source.tell(RetryTick(), 49.0) == []
-    (fail,) = source.tell(RetryTick(), 50.0)
+    assert source.post(RetryTick(), 49.0) == []
+    (fail,) = source.post(RetryTick(), 50.0)
     assert isinstance(fail, Fail)
     assert fail.cause is ErrorCause.RETRIES_EXHAUSTED
 
 
 def test_live_streams_keep_the_newest_frame(source: Source) -> None:
-    source.tell(plan(max_in_flight=1, live=True))
+    source.post(plan(max_in_flight=1, live=True))
     for name in "abcd":
         source.arrive(name)
         assert source.state.has_room
@@ -372,114 +374,165 @@ def test_live_streams_keep_the_newest_frame(source: Source) -> None:
         ("b", ErrorCause.SUPERSEDED),
         ("c", ErrorCause.SUPERSEDED),
     ]
-    source.tell(outcome("a"))
+    source.post(outcome("a"))
     assert [each.request.request_id for each in source.all(Dispatch)] == ["a", "d"]
 
 
 def test_a_live_plan_supersedes_what_waited_for_it(source: Source) -> None:
     for name in "abc":
         source.arrive(name)
-    source.tell(plan(max_in_flight=1, live=True))
+    source.post(plan(max_in_flight=1, live=True))
     assert [each.request.request_id for each in source.all(Fail)] == ["a", "b"]
     assert [each.request.request_id for each in source.all(Dispatch)] == ["c"]
 
 
 def test_a_withdrawn_stream_fails_what_waits_and_lets_the_rest_end(source: Source) -> None:
-    source.tell(plan(max_in_flight=1))
+    source.post(plan(max_in_flight=1))
     source.arrive("a")
     source.arrive("b")
-    (fail,) = source.tell(StreamWithdrawn())
+    (fail,) = source.post(StreamWithdrawn())
     assert isinstance(fail, Fail)
     assert fail.request.request_id == "b"
-    assert isinstance(source.tell(outcome("a"))[0], StoreOutcome)
+    assert isinstance(source.post(outcome("a"))[0], StoreOutcome)
 
 
 def test_a_revoked_plan_makes_requests_wait(source: Source) -> None:
-    source.tell(plan())
-    source.tell(PlanRevoked())
+    source.post(plan())
+    source.post(PlanRevoked())
     source.arrive("a")
     assert source.all(Dispatch) == []
-    source.tell(plan(2))
+    source.post(plan(2))
     assert len(source.all(Dispatch)) == 1
 
 
 def test_an_older_plan_that_comes_late_is_ignored(source: Source) -> None:
-    source.tell(plan(5))
-    source.tell(plan(4))
+    source.post(plan(5))
+    source.post(plan(4))
     assert source.state.plan is not None
     assert source.state.plan.epoch == 5
-    source.tell(plan(1, committed_at_s=99.0))
+    source.post(plan(1, committed_at_s=99.0))
     assert source.state.plan.epoch == 1
 
 
 def test_lost_bytes_end_in_an_error(source: Source) -> None:
-    source.tell(plan())
+    source.post(plan())
     source.arrive("a")
-    (fail,) = source.tell(Undispatchable("a", "gone"))
+    (fail,) = source.post(Undispatchable("a", "gone"))
     assert isinstance(fail, Fail)
     assert fail.cause is ErrorCause.EXECUTION
-    assert source.tell(Undispatchable("a", "gone")) == []
+    assert source.post(Undispatchable("a", "gone")) == []
 
 
 def test_an_attempt_that_arrived_damaged_goes_again_at_once(source: Source) -> None:
-    source.tell(plan())
+    source.post(plan())
     source.arrive("a")
-    retry, again = source.tell(AttemptRefused("a", 1, "a hole"), 0.5)
+    retry, again = source.post(AttemptRefused("a", 1, "a hole"), 0.5)
     assert retry == ReportRetry("a", 1, "a hole")
     assert isinstance(again, Dispatch)
     assert again.attempt == 2
-    assert source.tell(AttemptRefused("a", 1, "late news"), 0.6) == []
-    assert source.tell(AttemptRefused("b", 1, "unknown"), 0.6) == []
+    assert source.post(AttemptRefused("a", 1, "late news"), 0.6) == []
+    assert source.post(AttemptRefused("b", 1, "unknown"), 0.6) == []
 
 
 def test_what_always_arrives_damaged_is_given_up_with_the_reason(source: Source) -> None:
-    source.tell(plan(retry_limit=1))
+    source.post(plan(retry_limit=1))
     source.arrive("a")
-    source.tell(AttemptRefused("a", 1, "a hole"))
-    (fail,) = source.tell(AttemptRefused("a", 2, "a hole"))
+    source.post(AttemptRefused("a", 1, "a hole"))
+    (fail,) = source.post(AttemptRefused("a", 2, "a hole"))
     assert isinstance(fail, Fail)
     assert (fail.cause, fail.text) == (ErrorCause.RETRIES_EXHAUSTED, "given up after 2 attempts: a hole")
     assert source.state.is_idle
 
 
 def test_unconfirmed_outcomes_are_announced_while_a_collector_is_there(source: Source) -> None:
-    source.tell(plan())
+    source.post(plan())
     source.arrive("a")
-    source.tell(outcome("a"))
-    assert source.tell(RetryTick(), 10.0) == []
-    source.tell(CollectorsChanged(True))
-    assert source.tell(RetryTick(), 11.1) == [Republish("a")]
-    assert source.tell(Confirmed(("a", "stranger"))) == [Confirm(("a",))]
-    assert source.tell(RetryTick(), 1000.0) == []
+    source.post(outcome("a"))
+    assert source.post(RetryTick(), 10.0) == []
+    source.post(CollectorsChanged(True))
+    assert source.post(RetryTick(), 11.1) == [Republish("a")]
+    assert source.post(Confirmed(("a", "stranger"))) == [Confirm(("a",))]
+    assert source.post(RetryTick(), 1000.0) == []
 
 
 def test_outcomes_are_forgotten_when_they_are_old(source: Source) -> None:
-    source.tell(plan())
+    source.post(plan())
     source.arrive("a")
-    source.tell(outcome("a"))
-    assert source.tell(RetryTick(), LIMITS.outcome_age_s + 1) == [DeleteOutcomes(("a",))]
+    source.post(outcome("a"))
+    assert source.post(RetryTick(), LIMITS.outcome_age_s + 1) == [DeleteOutcomes(("a",))]
 
 
 def test_a_restart_goes_on_where_the_journal_stood(source: Source) -> None:
-    source.tell(
+    source.post(
         JournalRestored(
             (RestoredRequest(request("a"), age_s=3.0, attempt=1), RestoredRequest(request("b"), 2.0, attempt=0)),
             (RestoredOutcome("c", 5, age_s=9.0, confirmed=False),),
         )
     )
-    first, second = source.tell(plan())
+    first, second = source.post(plan())
     assert isinstance(first, Dispatch)
     assert isinstance(second, Dispatch)
     assert (first.request.request_id, first.attempt) == ("a", 2)
     assert (second.request.request_id, second.attempt) == ("b", 1)
-    assert source.tell(RequestArrived(request("c"), 9)) == [Republish("c"), Acknowledge(9)]
+    assert source.post(RequestArrived(request("c"), 9)) == [Republish("c"), Acknowledge(9)]
 
 
 def test_a_request_that_kills_its_source_fails_in_the_end(source: Source) -> None:
-    source.tell(JournalRestored((RestoredRequest(request("poison"), 0.0, attempt=3),), ()))
-    (fail,) = source.tell(plan(retry_limit=2))
+    source.post(JournalRestored((RestoredRequest(request("poison"), 0.0, attempt=3),), ()))
+    (fail,) = source.post(plan(retry_limit=2))
     assert isinstance(fail, Fail)
     assert fail.cause is ErrorCause.RETRIES_EXHAUSTED
+
+
+WAITING, IN_FLIGHT, FINISHED = RequestPhase.WAITING, RequestPhase.IN_FLIGHT, RequestPhase.FINISHED
+
+# For each event: the phase of request "a" afterwards, if it was unknown, waiting, in flight, or finished before. It is
+# the table in the docstring of `services.executor.source.state`, without what depends on time.
+TABLE: list[tuple[SourceEvent, RequestPhase | None, RequestPhase, RequestPhase, RequestPhase]] = [
+    (RequestArrived(request("a"), 9), WAITING, WAITING, IN_FLIGHT, FINISHED),
+    (JournalRestored((RestoredRequest(request("a"), 1.0, 0),), ()), WAITING, WAITING, IN_FLIGHT, FINISHED),
+    (JournalRestored((), (RestoredOutcome("b", 1, 1.0, False),)), None, WAITING, IN_FLIGHT, FINISHED),
+    (plan(2), None, IN_FLIGHT, IN_FLIGHT, FINISHED),
+    (PlanRevoked(), None, WAITING, IN_FLIGHT, FINISHED),
+    (StreamWithdrawn(), None, FINISHED, IN_FLIGHT, FINISHED),
+    (outcome("a"), None, FINISHED, FINISHED, FINISHED),
+    (Undispatchable("a", "gone"), None, FINISHED, FINISHED, FINISHED),
+    (AttemptRefused("a", 1, "a hole"), None, WAITING, WAITING, FINISHED),
+    (AttemptRefused("a", 2, "a hole"), None, WAITING, IN_FLIGHT, FINISHED),
+    (DeviceSeen("other", None), None, WAITING, WAITING, FINISHED),
+    (DeviceSeen("stranger", None), None, WAITING, IN_FLIGHT, FINISHED),
+    (BusChanged(True), None, WAITING, IN_FLIGHT, FINISHED),
+    (BusChanged(False), None, WAITING, IN_FLIGHT, FINISHED),
+    (RetryTick(), None, WAITING, IN_FLIGHT, FINISHED),
+    (Confirmed(("a",)), None, WAITING, IN_FLIGHT, FINISHED),
+    (CollectorsChanged(True), None, WAITING, IN_FLIGHT, FINISHED),
+    (next_best(), None, WAITING, IN_FLIGHT, FINISHED),
+    (slow_uplink(), None, WAITING, IN_FLIGHT, FINISHED),
+]
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: type(row[0]).__name__)
+@pytest.mark.parametrize("before", [None, WAITING, IN_FLIGHT, FINISHED], ids=str)
+def test_an_event_moves_a_request_as_the_table_says(
+    source: Source,
+    before: RequestPhase | None,
+    row: tuple[SourceEvent, RequestPhase | None, RequestPhase, RequestPhase, RequestPhase],
+) -> None:
+    event, *after = row
+    if before is not None:
+        source.arrive("a")
+    if before in (IN_FLIGHT, FINISHED):
+        source.post(plan())
+        source.post(PlanRevoked())
+    if before is FINISHED:
+        source.post(outcome("a"))
+    assert source.state.phase("a") is before
+    source.post(event)
+    assert source.state.phase("a") is after[[None, WAITING, IN_FLIGHT, FINISHED].index(before)]
+
+
+def test_every_event_has_a_row_in_the_table() -> None:
+    assert {type(event) for event, *_ in TABLE} == set(get_args(SourceEvent))
 
 
 NAMES = st.sampled_from([f"r{number}" for number in range(8)])
@@ -516,23 +569,23 @@ LIVES = st.lists(st.tuples(EVENTS, st.floats(0, 3)), min_size=30, max_size=60)
 
 @settings(max_examples=300)
 @given(LIVES)
-def test_whatever_happens_every_accepted_request_ends_exactly_once(events: list[tuple[Event, float]]) -> None:
+def test_whatever_happens_every_accepted_request_ends_exactly_once(events: list[tuple[SourceEvent, float]]) -> None:
     source = Source()
     now_s = 0.0
     for token, (event, passed_s) in enumerate(events):
         now_s += passed_s
         if isinstance(event, RequestArrived):
             event = RequestArrived(event.request, token)
-        source.tell(event, now_s)
+        source.post(event, now_s)
         current = source.state.plan
         assert source.state.in_flight >= 0
         assert source.state.in_flight + source.state.waiting == 0 or not source.state.is_idle
         if current and source.state.waiting and isinstance(event, RetryTick):
             assert source.state.in_flight <= max(current.max_in_flight, 3)
-    source.tell(BusChanged(True), now_s)
+    source.post(BusChanged(True), now_s)
     for _ in range(40):
         now_s += 200.0
-        source.tell(RetryTick(), now_s)
+        source.post(RetryTick(), now_s)
     accepted = [each.request.request_id for each in source.all(Accept)]
     ended = [each.request_id for each in source.all(StoreOutcome)]
     ended += [each.request.request_id for each in source.all(Fail)]
@@ -544,12 +597,12 @@ def test_whatever_happens_every_accepted_request_ends_exactly_once(events: list[
 
 
 @given(LIVES)
-def test_attempts_of_a_request_only_rise(events: list[tuple[Event, float]]) -> None:
+def test_attempts_of_a_request_only_rise(events: list[tuple[SourceEvent, float]]) -> None:
     source = Source()
     now_s = 0.0
     for event, passed_s in events:
         now_s += passed_s
-        source.tell(event, now_s)
+        source.post(event, now_s)
     attempts: dict[str, int] = {}
     for command in source.commands:
         if isinstance(command, Dispatch):

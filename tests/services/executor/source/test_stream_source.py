@@ -1,110 +1,189 @@
+"""A source between a real journal and a real broker; the test plays the pipeline."""
+
 import asyncio
-import re
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from broker.embedded import EmbeddedBroker
 from services.executor.feature_maps import FeatureMap
 from services.executor.outbox import Outbox
+from services.executor.segments.segment import REQUEST_TENSOR
 from services.executor.source.journal_thread import JournalThread
-from services.executor.source.source_events import PlanCommitted
+from services.executor.source.source_events import AttemptRefused, PlanCommitted, StreamWithdrawn
 from services.executor.source.state import SourceState
-from services.executor.source.stream_source import StreamSource, parse_request
+from services.executor.source.stream_source import PayloadCache, StreamSource
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.properties import Properties
-from shared.messages.requests import JSON_CONTENT, MSGPACK_CONTENT
+from shared.messages.requests import ErrorCause, Outcome
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}\Z")
+# How long nothing must happen while the journal cannot be written.
+BLOCKED_S = 0.3
 
 
-def test_what_travels_beside_a_request_is_read() -> None:
-    properties = Properties(
-        correlation_data=b"c",
-        response_topic="segue/v1/answers",
-        user={"request_id": "r:1", "accept": MSGPACK_CONTENT, "traceparent": "00-ab"},
-    )
-    request = parse_request(b"1234", properties, 7.0)
-    assert (request.request_id, request.size_bytes, request.accepted_at_s) == ("r:1", 4, 7.0)
-    assert (request.accept, request.response_topic) == (MSGPACK_CONTENT, "segue/v1/answers")
-    assert (request.correlation_data, request.traceparent) == (b"c", "00-ab")
-
-
-def test_the_id_is_the_property_then_the_correlation_then_made_here() -> None:
-    assert parse_request(b"", Properties(b"abc"), 0.0).request_id == "abc"
-    assert parse_request(b"", Properties(b"\x00\xff"), 0.0).request_id == "00ff"
-    assert parse_request(b"", Properties(b"abc", user={"request_id": "no good"}), 0.0).request_id == "abc"
-    first, second = (parse_request(b"", Properties(), 0.0).request_id for _ in range(2))
-    assert first != second
-
-
-def test_only_known_content_types_are_promised() -> None:
-    assert parse_request(b"", Properties(user={"accept": "text/html"}), 0.0).accept == JSON_CONTENT
-
-
-def test_a_response_topic_with_wildcards_is_no_topic() -> None:
-    assert parse_request(b"", Properties(response_topic="a/#"), 0.0).response_topic is None
-
-
-@given(st.binary(max_size=200), st.text(max_size=200))
-def test_every_request_gets_an_id_that_messages_take(correlation: bytes, given_id: str) -> None:
-    properties = Properties(correlation, user={"request_id": given_id})
-    first, second = (parse_request(b"", properties, 0.0).request_id for _ in range(2))
-    assert REQUEST_ID.match(first)
-    if correlation:
-        assert first == second
-
-
-async def test_more_requests_than_the_broker_sends_at_once_are_taken_over_after_a_restart(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The embedded broker sends 100 unacknowledged messages of a resumed session, and only then answers."""
-    count = 150
-    dispatched: asyncio.Queue[str] = asyncio.Queue()
-    stage = PlanStage(start=0, stop=1, device="d")
-    plan = CommittedPlan(
-        stream="s",
-        epoch=1,
-        model="a" * 64,
-        source="d",
-        strategy="test",
-        routes=(PlanRoute(stages=(stage,)),),
-        max_in_flight=count,
+def plan(max_in_flight: int = 1) -> PlanCommitted:
+    return PlanCommitted(
+        CommittedPlan(
+            stream="s",
+            epoch=1,
+            model="a" * 64,
+            source="d",
+            strategy="test",
+            routes=(PlanRoute(stages=(PlanStage(start=0, stop=1, device="d"),)),),
+            max_in_flight=max_in_flight,
+        )
     )
 
-    async def forward(feature_map: FeatureMap) -> None:
-        await dispatched.put(feature_map.header.request_id)
 
-    async with (
-        asyncio.timeout(60),
-        EmbeddedBroker() as broker,
-        Connection.open(broker.settings) as connection,
-        JournalThread.open(tmp_path / "journal.db") as journal,
-        asyncio.TaskGroup() as group,
-    ):
-        intake = "segue-intake-d-s"
-        async with Connection.open(
-            broker.settings, client_id=intake, persistent_session=True, manual_ack=True
-        ) as former_life:
-            await former_life.subscribe(topics.requests("s"))
-        names = [f"r{number}" for number in range(count)]
-        for name in names:
-            await connection.publish(topics.requests("s"), b"x", properties=Properties(user={"request_id": name}))
+@dataclass
+class RecordingPipeline:
+    """Takes what a source dispatches."""
+
+    dispatched: asyncio.Queue[FeatureMap] = field(default_factory=asyncio.Queue)
+
+    async def dispatch(self, feature_map: FeatureMap) -> None:
+        await self.dispatched.put(feature_map)
+
+    def cancel_sends(self, stream: str, request_id: str) -> None: ...
+
+
+@dataclass
+class Bench:
+    """A running source, its pipeline, and a connection that hears its results."""
+
+    source: StreamSource
+    pipeline: RecordingPipeline
+    broker: EmbeddedBroker
+    ear: Connection
+    journal_path: Path
+
+    async def submit(self, request_id: str) -> asyncio.Event:
+        acknowledged = asyncio.Event()
+        properties = Properties(user={"request_id": request_id})
+        await self.source.submit(request_id.encode(), properties, acknowledged.set)
+        return acknowledged
+
+    @contextmanager
+    def journal_blocked(self) -> Iterator[None]:
+        """Hold the database's write lock, so that nothing can be written to the journal."""
+        with closing(sqlite3.connect(self.journal_path, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            yield
+            database.execute("ROLLBACK")
+
+    def attempts(self, request_id: str) -> list[int]:
+        """Return the number of attempts on disk; empty if the request is not there."""
+        with closing(sqlite3.connect(self.journal_path)) as database:
+            rows = database.execute("SELECT attempt FROM requests WHERE request_id = ?", (request_id,)).fetchall()
+        return [row[0] for row in rows]
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    path = tmp_path / "journal.db"
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(EmbeddedBroker())
+        connection = await stack.enter_async_context(Connection.open(broker.settings))
+        ear = await stack.enter_async_context(Connection.open(broker.settings))
+        await ear.subscribe(topics.results("s"))
+        journal = await stack.enter_async_context(JournalThread.open(path))
+        outbox, pipeline = Outbox("d", connection), RecordingPipeline()
         source = StreamSource(
             "s",
             state=SourceState("d"),
             settings=broker.settings,
             journal=journal,
-            outbox=Outbox("d", connection),
-            forward=forward,
+            outbox=outbox,
+            pipeline=pipeline,
         )
-        running = group.create_task(source.run())
-        await source.tell(PlanCommitted(plan))
-        source.want_intake(True)
-        assert [await dispatched.get() for _ in names] == names
-        running.cancel()
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            tasks = [group.create_task(source.run()), group.create_task(outbox.run())]
+            yield Bench(source, pipeline, broker, ear, path)
+            for task in tasks:
+                task.cancel()
+
+
+async def test_a_request_is_acknowledged_and_dispatched_only_once_the_journal_has_it(bench: Bench) -> None:
+    await bench.source.post(plan())
+    with bench.journal_blocked():
+        acknowledged = await bench.submit("a")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(BLOCKED_S):
+                await acknowledged.wait()
+        assert bench.pipeline.dispatched.empty()
+    await acknowledged.wait()
+    sent = await bench.pipeline.dispatched.get()
+    assert (sent.header.request_id, sent.header.attempt) == ("a", 1)
+    assert sent.tensors[REQUEST_TENSOR].tobytes() == b"a"  # type: ignore[union-attr]
+    assert bench.attempts("a") == [1]
+
+
+async def test_a_retry_goes_out_only_once_the_journal_counts_it(bench: Bench) -> None:
+    await bench.source.post(plan())
+    await bench.submit("a")
+    await bench.pipeline.dispatched.get()
+    with bench.journal_blocked():
+        await bench.source.post(AttemptRefused("a", 1, "a hole"))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(BLOCKED_S):
+                await bench.pipeline.dispatched.get()
+    assert (await bench.pipeline.dispatched.get()).header.attempt == 2
+    assert bench.attempts("a") == [2]
+
+
+async def test_an_error_outcome_is_published_only_once_the_journal_has_it(bench: Bench) -> None:
+    await (await bench.submit("a")).wait()
+    with bench.journal_blocked():
+        await bench.source.post(StreamWithdrawn())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(BLOCKED_S):
+                await anext(bench.ear)
+        assert bench.attempts("a") == [0]
+    outcome = Outcome.decode((await anext(bench.ear)).payload)
+    assert (outcome.request_id, outcome.cause) == ("a", ErrorCause.EXECUTION)
+    assert bench.attempts("a") == []
+
+
+async def test_a_repeated_request_is_acknowledged_and_its_outcome_published_again(bench: Bench) -> None:
+    await (await bench.submit("a")).wait()
+    await bench.source.post(StreamWithdrawn())
+    first = await anext(bench.ear)
+    await (await bench.submit("a")).wait()
+    assert bytes((await anext(bench.ear)).payload) == bytes(first.payload)
+
+
+async def test_more_requests_than_the_broker_sends_at_once_are_taken_over_after_a_restart(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The embedded broker sends 100 unacknowledged messages of a resumed session, and only then answers."""
+    names = [f"r{number}" for number in range(150)]
+    settings = bench.broker.settings
+    async with Connection.open(
+        settings, client_id="segue-intake-d-s", persistent_session=True, manual_ack=True
+    ) as earlier:
+        await earlier.subscribe(topics.requests("s"))
+    async with Connection.open(settings) as application:
+        for name in names:
+            await application.publish(topics.requests("s"), b"x", properties=Properties(user={"request_id": name}))
+    await bench.source.post(plan(max_in_flight=len(names)))
+    bench.source.set_intake(True)
+    sent = [await bench.pipeline.dispatched.get() for _ in names]
+    assert [feature_map.header.request_id for feature_map in sent] == names
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_the_payload_cache_is_bounded() -> None:
+    cache = PayloadCache(limit_bytes=10)
+    cache.put("a", b"123456")
+    cache.put("b", b"123456")
+    assert (cache.get("a"), cache.get("b")) == (b"123456", None)
+    cache.drop("a")
+    cache.drop("a")
+    cache.put("b", b"123456")
+    assert cache.get("b") == b"123456"

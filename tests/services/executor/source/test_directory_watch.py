@@ -1,8 +1,8 @@
 import asyncio
 from pathlib import Path
 
+from services.executor.source.directory_watch import DirectoryState, Sighting, list_files, request_id, watch_directory
 from services.executor.source.journal_thread import JournalThread
-from services.executor.source.watch import DirectoryState, Sighting, list_files, request_id, watch_directory
 
 A, B = Sighting("a.jpg", "1"), Sighting("b.jpg", "1")
 

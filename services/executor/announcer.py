@@ -1,0 +1,40 @@
+"""Retained messages of this device, published after every connect: presence, profiles, usage of streams."""
+
+import time
+
+from services.executor.segments.profile_publisher import ProfilePublisher
+from services.executor.source.sources import Sources
+from shared.bus import topics
+from shared.bus.connection import Connection
+from shared.messages.devices import Presence
+
+
+class Announcer:
+    """Publishes the device's retained messages when it is ready, and again after every reconnect.
+
+    The connection that it announces on is opened first, because most parts of the device need it. So the callback for
+    connects (`announce`) exists before the profiles and sources do, and does nothing until `begin`. That order also
+    excludes a race: the planner reacts to a presence at once, and its commands must meet a device that is subscribed.
+    """
+
+    def __init__(self, presence: Presence) -> None:
+        """Create an announcer that publishes nothing before `begin`."""
+        self.presence = presence
+        self._parts: tuple[ProfilePublisher, Sources] | None = None
+
+    async def begin(self, connection: Connection, profiles: ProfilePublisher, sources: Sources) -> None:
+        """Announce the device, which is subscribed to everything, now and after every reconnect."""
+        self._parts = (profiles, sources)
+        await self.announce(connection)
+
+    async def announce(self, connection: Connection) -> None:
+        """Publish all retained messages of the device."""
+        if self._parts is None:
+            return
+        profiles, sources = self._parts
+        device = self.presence.device
+        await connection.publish(topics.presence(device), self.presence.encode(), retain=True)
+        for profile in profiles.messages():
+            await connection.publish(topics.profiles(device, profile.model), profile.encode(), retain=True)
+        for usage in sources.usages(time.monotonic(), changed_only=False):
+            await connection.publish(topics.usage(usage.stream), usage.encode(), retain=True)

@@ -1,0 +1,54 @@
+"""Receives feature maps of other devices, acknowledges each to its sender, and admits them to the pipeline."""
+
+from dataclasses import dataclass
+
+from services.executor.feature_maps import FeatureMap, decode_feature_map
+from services.executor.outbox import Outbox
+from services.executor.pipeline import Pipeline
+from shared.bus import topics
+from shared.bus.errors import DecodeError
+from shared.bus.transport import FeatureMapTransport
+from shared.codecs import CodecRegistry
+from shared.messages.base import MessageError
+from shared.messages.devices import Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """The receiving end of this device's transport.
+
+    Attributes:
+        device: name of this device.
+        transport: delivers frames.
+        registry: codecs that tensors may have.
+        outbox: publishes receipts.
+        pipeline: admits feature maps.
+    """
+
+    device: str
+    transport: FeatureMapTransport
+    registry: CodecRegistry
+    outbox: Outbox
+    pipeline: Pipeline
+
+    async def run(self) -> None:
+        """Receive until cancelled; a frame that is no feature map for this device is counted and dropped."""
+        async for delivery in self.transport:
+            try:
+                feature_map = self._decode(delivery.buffer)
+            except (MessageError, DecodeError) as error:
+                await self.outbox.note_bad_message(topics.inbox(self.device), str(error))
+                continue
+            header = feature_map.header
+            # The receipt goes out before the feature map waits for room: its sender measures the link, not the queue.
+            if topics.is_name(header.sender):
+                receipt = Receipt(transfer_id=header.transfer_id, receiver=self.device)
+                await self.outbox.publish_best_effort(topics.receipts(header.sender), receipt.encode())
+            await self.pipeline.admit(feature_map)
+
+    def _decode(self, buffer: memoryview) -> FeatureMap:
+        feature_map = decode_feature_map(buffer, self.registry)
+        target = feature_map.header.stages[feature_map.header.stage].device
+        if target != self.device:
+            raise MessageError(f"a feature map for {target}")
+        return feature_map

@@ -1,0 +1,110 @@
+"""Intake of a stream's requests from the broker."""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+
+from services.executor.outbox import TRACEPARENT_PROPERTY, Outbox
+from services.executor.source.source_events import Request
+from shared.bus import topics
+from shared.bus.connection import Connection, Received
+from shared.bus.errors import BusError
+from shared.bus.properties import Properties
+from shared.bus.settings import BusSettings
+from shared.messages.requests import ACCEPT_PROPERTY, JSON_CONTENT, MSGPACK_CONTENT, given_request_id
+
+_LOGGER = logging.getLogger(__name__)
+
+# Requests that the broker may deliver before the first of them is acknowledged (MQTT 5 Receive Maximum).
+MAX_UNACKNOWLEDGED = 64
+
+Submit = Callable[[bytes, Properties, Callable[[], None]], Awaitable[None]]
+
+
+class RequestIntake:
+    """Takes the requests of one stream from the broker while it is enabled.
+
+    The connection has a persistent session and manual acknowledgements. So a request stays with the broker until the
+    source has written it to its journal, and requests that arrive while the device is off are delivered later.
+
+    `run` is the only task that opens connections; `set_enabled` may be called at any time.
+    """
+
+    def __init__(self, stream: str, *, device: str, settings: BusSettings, outbox: Outbox, submit: Submit) -> None:
+        """Create a disabled intake that passes payload, properties and acknowledgement of each request to `submit`."""
+        self._stream = stream
+        self._device = device
+        self._settings = settings
+        self._outbox = outbox
+        self._submit = submit
+        self._enabled = asyncio.Event()
+        self._disabled = asyncio.Event()
+
+    def set_enabled(self, enabled: bool) -> None:
+        """Start or stop taking requests."""
+        (self._enabled if enabled else self._disabled).set()
+        (self._disabled if enabled else self._enabled).clear()
+
+    async def run(self) -> None:
+        """Take requests until cancelled."""
+        while True:
+            await self._enabled.wait()
+            async with Connection.open(
+                self._settings,
+                client_id=f"segue-intake-{self._device}-{self._stream}",
+                persistent_session=True,
+                manual_ack=True,
+                receive_maximum=MAX_UNACKNOWLEDGED,
+                connect_timeout_s=None,
+            ) as connection:
+                async with asyncio.TaskGroup() as group:
+                    # The reader starts before the subscription is sent: a broker that resumes a session may send its
+                    # queued messages first, and expect acknowledgements, before it answers the subscription.
+                    reader = group.create_task(self._read(connection), name=f"read {self._stream}")
+                    await self._subscribe(connection)
+                    await self._disabled.wait()
+                    reader.cancel()
+                await connection.unsubscribe(topics.requests(self._stream))
+
+    async def _subscribe(self, connection: Connection) -> None:
+        try:
+            await connection.subscribe(topics.requests(self._stream))
+            _LOGGER.info("taking requests of stream %s", self._stream)
+        except BusError as error:
+            # Not fatal: the connection subscribes again after its next reconnect.
+            _LOGGER.error("%s", error)
+
+    async def _read(self, connection: Connection) -> None:
+        async for received in connection:
+            await self._take(received)
+
+    async def _take(self, received: Received) -> None:
+        if received.retain:
+            # The broker would deliver a retained request after every start of the source, to be computed again.
+            received.acknowledge()
+            await self._outbox.note_bad_message(received.topic, "a request must not be retained")
+            return
+        await self._submit(bytes(received.payload), received.properties, received.acknowledge)
+
+
+def parse_request(payload: bytes, properties: Properties, now_at_s: float) -> Request:
+    """Return the request that a payload and its MQTT properties describe.
+
+    Its id is the one given by the sender (`given_request_id`), else a random one.
+    """
+    accept = properties.user.get(ACCEPT_PROPERTY, JSON_CONTENT)
+    return Request(
+        request_id=given_request_id(properties.user, properties.correlation_data) or uuid.uuid4().hex,
+        size_bytes=len(payload),
+        accepted_at_s=now_at_s,
+        accept=accept if accept == MSGPACK_CONTENT else JSON_CONTENT,
+        response_topic=_usable_topic(properties.response_topic),
+        correlation_data=properties.correlation_data,
+        traceparent=properties.user.get(TRACEPARENT_PROPERTY),
+    )
+
+
+def _usable_topic(topic: str | None) -> str | None:
+    """Return a response topic that can be published to; None for one with wildcards."""
+    return topic if topic and not set(topic) & set("+#\0") else None

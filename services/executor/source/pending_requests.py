@@ -1,0 +1,229 @@
+"""Accepted requests of a stream that have no outcome yet, and the timeouts of their attempts."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from services.executor.source.source_events import Request, SourceLimits
+from shared.messages.streams import CommittedPlan, PlanRoute
+
+# Weight of the newest sample in the exponentially smoothed latency and size.
+_SMOOTHING = 0.3
+# An attempt is given up after this multiple of its expected latency.
+_TIMEOUT_FACTOR = 4.0
+_MAX_TIMEOUT_S = 120.0
+# Doublings of the timeout; 2^10 times the minimum of one second is beyond `_MAX_TIMEOUT_S` already.
+_MAX_DOUBLINGS = 10
+
+
+class RequestPhase(Enum):
+    """Where a request of a source stands."""
+
+    WAITING = auto()
+    """Accepted, not dispatched, or to be tried again."""
+    IN_FLIGHT = auto()
+    """Dispatched; its outcome is awaited until the attempt's timeout."""
+    FINISHED = auto()
+    """Has its outcome, which is remembered."""
+
+
+@dataclass(eq=False, slots=True)
+class PendingRequest:
+    """A request without an outcome. All times are monotonic seconds; only `PendingRequests` changes the phase.
+
+    Attributes:
+        request: the request as accepted.
+        accepted_s: when it was accepted.
+        phase: WAITING or IN_FLIGHT.
+        attempt: number of attempts, those before a restart included.
+        waiting_since_s: start of the current wait for a usable route.
+        dispatched_s: start of the newest attempt.
+        timeout_s: timeout of the newest attempt.
+        due_s: when the newest attempt is given up.
+        epoch: plan epoch of the newest attempt.
+        route: route of the newest attempt; None while the request waits.
+        repetition: newest repeated delivery of the request. Its sender may have missed an outcome that is published
+            but has not arrived here yet.
+    """
+
+    request: Request
+    accepted_s: float
+    phase: RequestPhase = RequestPhase.WAITING
+    attempt: int = 0
+    waiting_since_s: float = 0.0
+    dispatched_s: float = 0.0
+    timeout_s: float = 0.0
+    due_s: float = 0.0
+    epoch: int = 0
+    route: PlanRoute | None = None
+    repetition: Request | None = None
+
+    @property
+    def request_id(self) -> str:
+        """The id of the request."""
+        return self.request.request_id
+
+
+@dataclass(slots=True)
+class RetryTimeout:
+    """Timeouts of attempts, from predicted and recently observed latencies."""
+
+    limits: SourceLimits
+    _observed_ms: float | None = field(default=None, init=False)
+    _usual_bytes: float | None = field(default=None, init=False)
+
+    def forget(self) -> None:
+        """Forget observed latencies, which belong to the former plan; payload sizes do not depend on a plan."""
+        self._observed_ms = None
+
+    def observe(self, latency_ms: float, size_bytes: int) -> None:
+        """Record the time from dispatch to outcome of a request with this payload size."""
+        self._observed_ms = _smoothed(self._observed_ms, latency_ms)
+        self._usual_bytes = _smoothed(self._usual_bytes, size_bytes)
+
+    def timeout_s(
+        self, plan: CommittedPlan, route: PlanRoute, attempt: int, in_flight: int, size_bytes: int = 0
+    ) -> float:
+        """Return four times the expected latency, doubled with every attempt.
+
+        The expected latency is the larger of the prediction times the requests in flight, which may all queue at one
+        device, and the observed latency. Without the latter an overloaded route would be loaded further by retries.
+        It grows in proportion for payloads larger than usual.
+
+        Args:
+            plan: gives the deadline, which bounds the wait if nothing is predicted or observed.
+            route: gives the predicted latency.
+            attempt: number of this attempt, from 1.
+            in_flight: requests in flight, this one included.
+            size_bytes: payload of the request.
+        """
+        predicted_ms = (route.predicted_ms or 0.0) * max(1, in_flight)
+        expected_ms = max(predicted_ms, self._observed_ms or 0.0)
+        if self._usual_bytes:
+            expected_ms *= max(1.0, size_bytes / self._usual_bytes)
+        if expected_ms > 0:
+            base_s = max(self.limits.minimum_timeout_s, _TIMEOUT_FACTOR * expected_ms / 1000)
+        elif plan.deadline_ms is not None:
+            base_s = max(self.limits.minimum_timeout_s, 2 * plan.deadline_ms / 1000)
+        else:
+            base_s = self.limits.unpredicted_timeout_s
+        return float(min(_MAX_TIMEOUT_S, base_s * 2 ** min(attempt - 1, _MAX_DOUBLINGS)))
+
+
+@dataclass(slots=True)
+class PendingRequests:
+    """The pending requests of one stream: a queue of those that wait, and those in flight.
+
+    Invariant (`validate`): a pending request is WAITING, is in the queue once and has no route, or is IN_FLIGHT, is
+    not in the queue and has a route. `waiting_bytes` is the total payload of the queue. `SourceState` is the only
+    caller of the methods that change anything.
+
+    Attributes:
+        timeouts: gives every attempt its timeout.
+        waiting_bytes: total payload of the waiting requests.
+    """
+
+    timeouts: RetryTimeout
+    waiting_bytes: int = field(default=0, init=False)
+    _requests: dict[str, PendingRequest] = field(default_factory=dict, init=False)
+    _queue: deque[PendingRequest] = field(default_factory=deque, init=False)
+
+    def __len__(self) -> int:
+        """Return the number of pending requests."""
+        return len(self._requests)
+
+    def __contains__(self, request_id: str) -> bool:
+        """Return whether a request is pending."""
+        return request_id in self._requests
+
+    def __iter__(self) -> Iterator[PendingRequest]:
+        """Iterate over all pending requests in the order of arrival."""
+        return iter(self._requests.values())
+
+    def get(self, request_id: str) -> PendingRequest | None:
+        """Return a pending request; None if there is none with this id."""
+        return self._requests.get(request_id)
+
+    @property
+    def waiting(self) -> tuple[PendingRequest, ...]:
+        """The waiting requests in the order of dispatch."""
+        return tuple(self._queue)
+
+    @property
+    def next_waiting(self) -> PendingRequest | None:
+        """The request at the head of the queue."""
+        return self._queue[0] if self._queue else None
+
+    @property
+    def waiting_count(self) -> int:
+        """Number of waiting requests, retries included."""
+        return len(self._queue)
+
+    @property
+    def in_flight_count(self) -> int:
+        """Number of requests in flight."""
+        return len(self._requests) - len(self._queue)
+
+    def in_flight(self) -> list[PendingRequest]:
+        """Return the requests in flight in the order of arrival."""
+        return [pending for pending in self if pending.phase is RequestPhase.IN_FLIGHT]
+
+    def add(self, request: Request, accepted_s: float, now_s: float, *, attempt: int = 0) -> None:
+        """Append a request to the queue."""
+        pending = PendingRequest(request, accepted_s, attempt=attempt, waiting_since_s=now_s)
+        self._requests[request.request_id] = pending
+        self._queue.append(pending)
+        self.waiting_bytes += request.size_bytes
+
+    def start(self, pending: PendingRequest, plan: CommittedPlan, route: PlanRoute, now_s: float) -> None:
+        """Begin the next attempt of a waiting request, with its timeout."""
+        self._dequeue(pending)
+        pending.phase, pending.route, pending.epoch = RequestPhase.IN_FLIGHT, route, plan.epoch
+        pending.attempt += 1
+        pending.dispatched_s = now_s
+        pending.timeout_s = self.timeouts.timeout_s(
+            plan, route, pending.attempt, self.in_flight_count, pending.request.size_bytes
+        )
+        pending.due_s = now_s + pending.timeout_s
+
+    def requeue(self, retries: Sequence[PendingRequest], now_s: float) -> None:
+        """Put requests in flight back at the head of the queue, in the order given."""
+        for pending in reversed(retries):
+            pending.phase, pending.route, pending.waiting_since_s = RequestPhase.WAITING, None, now_s
+            self._queue.appendleft(pending)
+            self.waiting_bytes += pending.request.size_bytes
+
+    def remove(self, pending: PendingRequest) -> None:
+        """Remove a request that has its outcome."""
+        if pending.phase is RequestPhase.WAITING:
+            self._dequeue(pending)
+        del self._requests[pending.request_id]
+
+    def restart_clocks(self, now_s: float) -> None:
+        """Begin all waits and timeouts again: the broker was away, and with it perhaps what was in flight."""
+        for pending in self:
+            pending.due_s = max(pending.due_s, now_s + pending.timeout_s)
+            pending.waiting_since_s = now_s
+
+    def validate(self) -> None:
+        """Check the invariant.
+
+        Raises:
+            AssertionError: it does not hold.
+        """
+        queued = [pending.request_id for pending in self._queue]
+        waiting = {pending.request_id for pending in self if pending.phase is RequestPhase.WAITING}
+        assert len(queued) == len(waiting) and set(queued) == waiting, "the queue holds each waiting request once"
+        assert self.waiting_bytes == sum(pending.request.size_bytes for pending in self._queue)
+        for pending in self:
+            is_waiting = pending.phase is RequestPhase.WAITING
+            assert (pending.route is None) == is_waiting, f"{pending.request_id} has a route if and only if in flight"
+
+    def _dequeue(self, pending: PendingRequest) -> None:
+        self._queue.remove(pending)  # O(1) for the head; a superseded or late request may stand further back.
+        self.waiting_bytes -= pending.request.size_bytes
+
+
+def _smoothed(before: float | None, value: float) -> float:
+    return value if before is None else (1 - _SMOOTHING) * before + _SMOOTHING * value

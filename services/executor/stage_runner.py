@@ -1,0 +1,205 @@
+"""Computation of one stage of a request: decode, run the segment, encode for the next device or read the result."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from services.executor.errors import ExecutionFailed, TransferDamaged
+from services.executor.feature_maps import FeatureMap, encode_tensors
+from services.executor.results import ModelResult, make_result
+from services.executor.segments.coding import Coder
+from services.executor.segments.compute_queue import Ticket, discipline_called
+from services.executor.segments.device_speed import DeviceSpeed
+from services.executor.segments.lifecycle import EpochKey, SegmentKey
+from services.executor.segments.processor import Processor, ProcessorResult
+from services.executor.segments.segment import Segment
+from services.executor.segments.segment_pool import SegmentPool
+from shared.codecs import RAW, CodecError, EncodedTensor
+from shared.messages.devices import ComputeObservation
+from shared.messages.requests import StageTrace
+
+
+@dataclass(frozen=True, slots=True)
+class StageOutput:
+    """Output of a stage: the model's result after the last one, else the tensors that cross the cut.
+
+    Attributes:
+        encoded: tensors for another device; empty if the next stage runs here.
+        arrays: tensors as computed, for the next stage here or for a shadow check.
+        result: result of the model.
+    """
+
+    encoded: Mapping[str, EncodedTensor] = field(default_factory=dict)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    result: ModelResult | None = None
+
+
+@dataclass(slots=True)
+class StageJob:
+    """The work of one stage on the compute thread.
+
+    Raw tensors are handed on without a copy. The few microseconds that takes are not counted as codec time, because an
+    emulated device would stretch their noise.
+
+    Attributes:
+        segment: the blocks to run.
+        feature_map: input of the stage.
+        coder: decodes the input and encodes the output.
+        next_device: device of the next stage; None after the last.
+        device: this device.
+        keeps_arrays: whether an encoded output is kept as computed, too.
+        codec_ms: time that decoding and encoding took, known after the call.
+    """
+
+    segment: Segment
+    feature_map: FeatureMap
+    coder: Coder
+    next_device: str | None
+    device: str
+    keeps_arrays: bool = False
+    codec_ms: float = 0.0
+
+    def __call__(self) -> StageOutput:
+        """Run the stage. Takes the processor.
+
+        Raises:
+            TransferDamaged: a tensor of the input does not decode.
+            BadInput: the request is no input of the model.
+            ExecutionFailed: the engine fails.
+        """
+        started_s = time.monotonic()
+        try:
+            arrays = self.feature_map.arrays(self.coder, limit_bytes=self.segment.largest_input_bytes)
+        except CodecError as error:
+            raise TransferDamaged(str(error)) from error
+        if self.feature_map.is_encoded:
+            self.codec_ms = 1000 * (time.monotonic() - started_s)
+        header = self.feature_map.header
+        if self.next_device is None:
+            return StageOutput(result=make_result(self.segment.run(arrays), self.segment.manifest, header.accept))
+        if self.next_device == self.device:
+            return StageOutput(arrays=self.segment.run(arrays))
+        codec = header.stages[header.stage].codec
+        return self._encoded_inside(arrays, codec) or self._encoded_outside(arrays, codec)
+
+    def _encoded_inside(self, arrays: Mapping[str, np.ndarray], codec: str) -> StageOutput | None:
+        """Let the segment's graph encode; None if it has no such encoder, or a tensor has to travel raw."""
+        encoder = self.segment.encoder_for(codec)
+        if encoder is None:
+            return None
+        made = self.segment.run(arrays, encoded=True, plain=self.keeps_arrays)
+        computed_s = time.monotonic()
+        try:
+            encoded = {name: self.coder.pack(made, name, spec, codec) for name, spec in encoder.outputs.items()}
+        except CodecError:
+            return None
+        self.codec_ms += encoder.operators_ms + 1000 * (time.monotonic() - computed_s)
+        return StageOutput(encoded, {name: made[name] for name in encoder.outputs} if self.keeps_arrays else {})
+
+    def _encoded_outside(self, arrays: Mapping[str, np.ndarray], codec: str) -> StageOutput:
+        outputs = self.segment.run(arrays)
+        computed_s = time.monotonic()
+        encoded = encode_tensors(outputs, codec, self.coder)
+        if any(tensor.codec != RAW for tensor in encoded.values()):
+            self.codec_ms += 1000 * (time.monotonic() - computed_s)
+        return StageOutput(encoded, outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedStage:
+    """A stage that was computed.
+
+    Attributes:
+        output: its output.
+        trace: its times, for the outcome.
+        observation: its time without codecs beside the idle time; None for a model without a profile.
+    """
+
+    output: StageOutput
+    trace: StageTrace
+    observation: ComputeObservation | None
+
+
+@dataclass(frozen=True, slots=True)
+class StageRunner:
+    """Runs stages of requests on this device.
+
+    Attributes:
+        device: name of this device.
+        pool: lends the segments.
+        processor: computes, one job at a time.
+        speed: expected and emulated computing times.
+        coder: decodes inputs and encodes outputs.
+    """
+
+    device: str
+    pool: SegmentPool
+    processor: Processor
+    speed: DeviceSpeed
+    coder: Coder
+
+    async def run(
+        self, feature_map: FeatureMap, *, received_at_s: float, received_s: float, keeps_arrays: bool
+    ) -> FinishedStage:
+        """Compute the stage that a feature map has reached.
+
+        Args:
+            feature_map: input of the stage.
+            received_at_s: when it arrived here, wall clock.
+            received_s: when it arrived here, monotonic seconds.
+            keeps_arrays: whether an encoded output is kept as computed, too.
+
+        Raises:
+            CannotPrepare: the segment is not here and cannot be built.
+            BadInput: the request is no input of the model.
+            TransferDamaged: a tensor does not decode.
+            ExecutionFailed: the engine fails, or the route does not fit the model.
+        """
+        header = feature_map.header
+        stage = header.stages[header.stage]
+        next_device = header.stages[header.stage + 1].device if header.stage + 1 < len(header.stages) else None
+        key = SegmentKey(header.model, stage.start, stage.stop)
+        async with self.pool.borrow(EpochKey(header.stream, header.epoch), key) as segment:
+            if segment.is_last != (next_device is None):
+                raise ExecutionFailed(f"the route's stage {header.stage} does not end where the model does")
+            job = StageJob(segment, feature_map, self.coder, next_device, self.device, keeps_arrays=keeps_arrays)
+            done = await self._compute(job)
+        trace = StageTrace(
+            device=self.device,
+            start=stage.start,
+            stop=stage.stop,
+            received_at_s=received_at_s,
+            queue_ms=max(0.0, 1000 * (time.monotonic() - received_s) - done.compute_ms),
+            compute_ms=done.compute_ms,
+        )
+        measured_ms = done.compute_ms - job.codec_ms * self.speed.factor
+        return FinishedStage(done.value, trace, self._observation(key, measured_ms))
+
+    async def _compute(self, job: StageJob) -> ProcessorResult[StageOutput]:
+        header, segment = job.feature_map.header, job.segment
+        key = segment.key
+        return await self.processor.run(
+            job,
+            Ticket(
+                header.stream,
+                self.speed.expected_ms(segment.manifest, key.start, key.stop),
+                header.deadline_at_s,
+            ),
+            discipline=discipline_called(header.queue),
+            nominal_ms=self.speed.nominal(key.model, key.start, key.stop, lambda: job.codec_ms),
+        )
+
+    def _observation(self, key: SegmentKey, measured_ms: float) -> ComputeObservation | None:
+        idle = self.speed.idle(key.model)
+        if idle is None:
+            return None
+        return ComputeObservation(
+            device=self.device,
+            model=key.model,
+            start=key.start,
+            stop=key.stop,
+            measured_ms=max(0.0, measured_ms),
+            idle_ms=idle.segment_ms(key.start, key.stop),
+        )
