@@ -113,13 +113,16 @@ class _Engine:
     def __init__(self, jobs: Sequence[SimulatedJob], rules: Rules, changes: Sequence[RateChange]) -> None:
         self._jobs, self._rules = jobs, rules
         self._wide = 1 + max((len(job.operations) for job in jobs), default=0)
-        self._changes = sorted(changes, key=lambda change: change.at_ms)
         self._rates: defaultdict[Resource, dict[str | None, float]] = defaultdict(dict)
         self._servers: list[Server] = []
         self._numbers: dict[Resource, int] = {}
         self._agenda: list[tuple[float, int]] = []
         self._wake_ms: list[float] = []
-        self._releases = sorted(range(len(jobs)), key=lambda index: jobs[index].release_ms)
+        # Both are popped from the end, so the next one stands last; its time is at hand in a field of its own.
+        self._releases = sorted(range(len(jobs)), key=lambda index: jobs[index].release_ms)[::-1]
+        self._changes = sorted(changes, key=lambda change: change.at_ms)[::-1]
+        self._next_release_ms = jobs[self._releases[-1]].release_ms if jobs else inf
+        self._next_change_ms = self._changes[-1].at_ms if changes else inf
         distinct = {id(job.operations): job.operations for job in jobs}
         # Jobs share their operations, so one graph per distinct tuple is enough; chains need none.
         graphs = {key: None if is_chain(own) else OperationGraph(own) for key, own in distinct.items()}
@@ -132,45 +135,55 @@ class _Engine:
         self._spans: list[Span] = []
 
     def run(self) -> SimulationRun:
-        agenda, wake_ms, servers = self._agenda, self._wake_ms, self._servers
-        jobs, releases, released, changed = self._jobs, self._releases, 0, 0
-        while True:
-            while agenda and agenda[0][0] != wake_ms[agenda[0][1]]:
-                heapq.heappop(agenda)
-            now_ms = agenda[0][0] if agenda else inf
-            if released < len(releases):
-                now_ms = min(now_ms, jobs[releases[released]].release_ms)
-            # A change matters only while there is work left; otherwise it would keep the loop running.
-            if changed < len(self._changes) and (agenda or released < len(releases) or self._arrived_ms):
-                now_ms = min(now_ms, self._changes[changed].at_ms)
-            if now_ms == inf:
-                break
+        """Go from instant to instant until nothing more happens; see `simulate_jobs` for the order within one."""
+        while (now_ms := self._next_instant_ms()) < inf:
             touched: list[int] = []
             arrivals: list[tuple[int, int]] = []
-            while agenda and agenda[0][0] <= now_ms:
-                time_ms, number = heapq.heappop(agenda)
-                if time_ms == wake_ms[number]:
-                    wake_ms[number] = inf
-                    touched.append(number)
-                    self._finish(servers[number], now_ms, arrivals)
-            while changed < len(self._changes) and self._changes[changed].at_ms <= now_ms:
-                self._change(self._changes[changed], now_ms, touched)
-                changed += 1
-            while released < len(releases) and jobs[releases[released]].release_ms <= now_ms:
-                self._release(releases[released], arrivals)
-                released += 1
+            self._finish_due(now_ms, touched, arrivals)
+            while self._next_change_ms <= now_ms:
+                self._change(now_ms, touched)
+            while self._next_release_ms <= now_ms:
+                self._release(arrivals)
             if len(arrivals) > 1:
                 arrivals.sort()
             for index, step in arrivals:
                 touched.append(self._admit(index, step, now_ms))
-            for number in touched:
-                server = servers[number]
-                server.settle(now_ms)
-                if (next_ms := server.next_ms()) != wake_ms[number]:
-                    wake_ms[number] = next_ms
-                    if next_ms < inf:
-                        heapq.heappush(agenda, (next_ms, number))
+            self._settle(now_ms, touched)
         return SimulationRun(tuple(self._end_ms), tuple(map(tuple, self._steps)), tuple(self._spans))
+
+    def _next_instant_ms(self) -> float:
+        """Return when something happens next; inf if nothing does."""
+        agenda, wake_ms = self._agenda, self._wake_ms
+        while agenda and agenda[0][0] != wake_ms[agenda[0][1]]:
+            heapq.heappop(agenda)
+        next_ms = self._next_release_ms
+        if agenda and agenda[0][0] < next_ms:
+            next_ms = agenda[0][0]
+        # A change matters only while there is work left; otherwise changes alone would keep the loop running.
+        if self._next_change_ms < next_ms and (next_ms < inf or self._arrived_ms):
+            next_ms = self._next_change_ms
+        return next_ms
+
+    def _finish_due(self, now_ms: float, touched: list[int], arrivals: list[tuple[int, int]]) -> None:
+        """Finish what ends at this instant."""
+        agenda, wake_ms = self._agenda, self._wake_ms
+        while agenda and agenda[0][0] <= now_ms:
+            time_ms, number = heapq.heappop(agenda)
+            if time_ms == wake_ms[number]:
+                wake_ms[number] = inf
+                touched.append(number)
+                self._finish(self._servers[number], now_ms, arrivals)
+
+    def _settle(self, now_ms: float, touched: list[int]) -> None:
+        """Start idle servers, and put the next event of each touched one on the agenda."""
+        servers, wake_ms = self._servers, self._wake_ms
+        for number in touched:
+            server = servers[number]
+            server.settle(now_ms)
+            if (next_ms := server.next_ms()) != wake_ms[number]:
+                wake_ms[number] = next_ms
+                if next_ms < inf:
+                    heapq.heappush(self._agenda, (next_ms, number))
 
     def _finish(self, server: Server, now_ms: float, arrivals: list[tuple[int, int]]) -> None:
         """Record the work that a server has done, and append the operations that may start now to ``arrivals``."""
@@ -193,7 +206,10 @@ class _Engine:
                 if not waiting[follower]:
                     arrivals.append((job, follower))
 
-    def _release(self, index: int, arrivals: list[tuple[int, int]]) -> None:
+    def _release(self, arrivals: list[tuple[int, int]]) -> None:
+        """Append the operations with which the next job begins to ``arrivals``."""
+        index = self._releases.pop()
+        self._next_release_ms = self._jobs[self._releases[-1]].release_ms if self._releases else inf
         waiting = self._waiting[index]
         if waiting is not None:
             arrivals += [(index, step) for step, needs in enumerate(waiting) if not needs]
@@ -211,7 +227,10 @@ class _Engine:
         )
         return number
 
-    def _change(self, change: RateChange, now_ms: float, touched: list[int]) -> None:
+    def _change(self, now_ms: float, touched: list[int]) -> None:
+        """Apply the next change of a rate."""
+        change = self._changes.pop()
+        self._next_change_ms = self._changes[-1].at_ms if self._changes else inf
         resource = change.device, change.work
         self._rates[resource][change.target] = change.rate
         number = self._numbers.get(resource)
