@@ -1,4 +1,4 @@
-"""Which constraints a plan breaks, and by how much."""
+"""Constraints that a plan breaks, and by how much."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -11,8 +11,8 @@ from planning.tiles.rows import RowRange, segment_fault, tile_rows
 from planning.tiles.tiling import layout, stage_fault
 from shared.segment_memory import segment_memory_bytes
 
+# Relative rounding error by which a value may exceed a limit without breaking it.
 SLACK = 1e-9
-"""Relative rounding error that no constraint is broken by."""
 
 
 def violations(costs: CostModel, plans: Mapping[str, StreamPlan]) -> tuple[Violation, ...]:
@@ -23,6 +23,7 @@ def violations(costs: CostModel, plans: Mapping[str, StreamPlan]) -> tuple[Viola
         for route in plan.routes:
             broken = tuple(_route_violations(costs, stream, route))
             found += broken
+            # A route that cannot run, for want of a link say, has no latency to compare.
             if not broken:
                 found += _deadline_violations(costs, stream, route)
         found += _max_devices_violations(costs.problem, stream, plan)
@@ -31,15 +32,16 @@ def violations(costs: CostModel, plans: Mapping[str, StreamPlan]) -> tuple[Viola
 
 
 def exceeds(value: float, limit: float) -> bool:
-    """Say whether ``value`` is more than ``limit``, beyond rounding."""
+    """Return whether ``value`` is more than ``limit``, beyond rounding."""
     return value > limit + SLACK * max(1.0, abs(limit))
 
 
 def memory_bytes(problem: Problem, plans: Mapping[str, StreamPlan]) -> dict[str, float]:
-    """Return what every device must hold: the parameters of its segments plus the largest activation, in bytes.
+    """Return the memory that every device needs, in bytes: `segment_memory_bytes` of its segments.
 
-    A segment that several routes or streams share is held once. A tile holds all parameters of its blocks, and of
-    each activation the share of the rows that it computes; two tiles with other rows of the same blocks are two.
+    A segment that several routes or streams share is held once. A tile holds all parameters of its blocks, and of each
+    activation the share of the rows that it computes. Two tiles of the same blocks with different rows are two
+    segments.
     """
     segments: defaultdict[str, set[tuple[str, int, int, RowRange | None]]] = defaultdict(set)
     models = {stream.name: stream.model for stream in reversed(problem.streams)}
@@ -61,7 +63,10 @@ def memory_bytes(problem: Problem, plans: Mapping[str, StreamPlan]) -> dict[str,
 
 
 def _working_bytes(model: Model, start: int, stop: int, rows: RowRange | None) -> Iterator[float]:
-    """Yield the activations of a segment, or of a tile of it; whole ones where the segment cannot be tiled."""
+    """Yield the activation of every block of a segment, or of a tile of it, in bytes.
+
+    The activations are whole if the segment cannot be tiled, which is a violation of its own.
+    """
     blocks = model.blocks[start:stop]
     if rows is None or segment_fault(model, start, stop) is not None:
         yield from (block.working_bytes for block in blocks)
@@ -72,7 +77,7 @@ def _working_bytes(model: Model, start: int, stop: int, rows: RowRange | None) -
 
 
 def memory_violations(problem: Problem, plans: Mapping[str, StreamPlan]) -> tuple[Violation, ...]:
-    """Return the devices whose segments do not fit."""
+    """Return a violation for every device whose segments do not fit into its memory."""
     if all(device.memory_bytes is None for device in problem.devices.values()):
         return ()
     found: list[Violation] = []
@@ -125,7 +130,7 @@ def _route_violations(costs: CostModel, stream: Stream, route: Route) -> Iterato
 
 
 def _hops(model: Model, stream: Stream, route: Route) -> list[list[tuple[str, str]]]:
-    """Return who sends to whom before every stage, and after the last."""
+    """Return ``(sender, receiver)`` of every transfer, before each stage and after the last."""
     if route.tiled:
         passed = layout(model, stream, route).shares
         return [[(share.sender, share.receiver) for share in shares if share.sent] for shares in passed]

@@ -194,20 +194,22 @@ class RouteCostModel:
         return dict(busy)
 
     def energy_j(self, stream: Stream, route: Route) -> float:
-        """Return the energy of one request above idling, in joules.
-
-        Computing takes (active - idle) watts at its device; sending takes tx watts at the sender and rx watts at the
-        receiver.
-        """
+        """Return the energy of one request above idling, in joules: sum of power x time / 1000 over its operations."""
         energy_mj = 0.0
         for operation in self.operations(stream, route):
-            device = self.problem.devices[operation.device]
-            if operation.target is None:
-                energy_mj += (device.power_active_w - device.power_idle_w) * operation.duration_ms
-            else:
-                receiver = self.problem.devices[operation.target]
-                energy_mj += (device.power_tx_w + receiver.power_rx_w) * operation.duration_ms
+            energy_mj += self.power_w(operation) * operation.duration_ms
         return energy_mj / 1000
+
+    def power_w(self, operation: Operation) -> float:
+        """Return the power that an operation takes above idling, in watts.
+
+        Computing takes active - idle watts of its device. Sending takes tx watts of the sender and rx watts of the
+        receiver.
+        """
+        device = self.problem.devices[operation.device]
+        if operation.target is None:
+            return device.power_active_w - device.power_idle_w
+        return device.power_tx_w + self.problem.devices[operation.target].power_rx_w
 
     def source_share(self, stream: Stream, route: Route) -> float:
         """Return the share of the model's blocks that the source computes, 0 to 1.

@@ -1,8 +1,8 @@
 """Exact ranges of one bandwidth or one load in which each route is the best: lower envelopes of lines.
 
 The latency and the energy of a request are lines in 1 / bandwidth of a link, and in the load factor of a device. The
-period of a pipeline is the largest of several lines; its envelopes take an exact search for a bottleneck at every step
-(a tenth of a second and more), so they are not computed.
+throughput of a pipeline is not: its period is the maximum of several lines. Its envelope would take an exact search for
+a bottleneck at every step (a tenth of a second and more), so it is not computed.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,18 +17,19 @@ from planning.queueing.operations import Operation
 from shared.link_time import transmission_ms
 from shared.policy import Objective
 
+# Returns the route that costs least; None if there is none, or it is not proved. The ranges are exact if it is.
 BestRoute = Callable[[Problem, Stream], Route | None]
-"""Finds the route that costs least; exact, so that the ranges are. None if there is none, or it is not proved."""
 
+# The objectives whose costs are lines.
 LINEAR = frozenset({Objective.LATENCY, Objective.ENERGY})
-"""The objectives whose costs are lines."""
 
+# Relative rounding error.
 _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A cost that depends on one quantity x: intercept + slope x."""
+    """A cost over one quantity x: intercept + slope x."""
 
     intercept: float
     slope: float
@@ -38,17 +39,20 @@ class Line:
         return self.intercept + self.slope * x
 
     def times(self, factor: float) -> "Line":
-        """Return the line with all values multiplied."""
+        """Return the line with all values multiplied by ``factor``."""
         return Line(self.intercept * factor, self.slope * factor)
 
     def reaches(self, value: float) -> float:
-        """Return the x beyond which a line that does not fall exceeds a value; infinite if it never does."""
+        """Return the x beyond which a line that does not fall exceeds ``value``.
+
+        It is infinite if the line never does, and minus infinite if it always does.
+        """
         if self.slope <= 0:
             return inf if self.intercept <= value * (1 + _ROUNDING) else -inf
         return (value - self.intercept) / self.slope
 
     def meets(self, other: "Line") -> float | None:
-        """Return where two lines cross; None if they are parallel."""
+        """Return the x at which two lines cross; None if they are parallel."""
         if self.slope == other.slope:
             return None
         return (other.intercept - self.intercept) / (self.slope - other.slope)
@@ -56,7 +60,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """From ``low`` to ``high`` of the quantity, ``route`` is the best."""
+    """Values from ``low`` to ``high`` of a quantity, at which ``route`` is the best."""
 
     low: float
     high: float
@@ -65,12 +69,12 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One quantity of a problem that may change, everything else as it is: a link's bandwidth, or a device's load.
+    """A quantity of a problem that varies while all others stay: a link's bandwidth, or a device's load factor.
 
     Attributes:
-        problem: as it is.
-        link: whose bandwidth; None for a load. A link that is given in one direction only changes in both.
-        device: whose load; None for a bandwidth.
+        problem: the problem with the present value.
+        link: the link whose bandwidth varies; None for a load. A link that is listed once varies in both directions.
+        device: the device whose load varies; None for a bandwidth.
     """
 
     problem: Problem
@@ -79,7 +83,7 @@ class Parameter:
 
     @property
     def value(self) -> float:
-        """The present value, Mbps or load factor."""
+        """The present bandwidth in Mbps, or load factor."""
         if self.link is not None:
             return self.link.bandwidth_mbps
         return self.problem.devices[self.device or ""].load_factor
@@ -94,22 +98,25 @@ class Parameter:
         return replace(problem, devices={**problem.devices, name: replace(problem.devices[name], load_factor=value)})
 
     def x(self, value: float) -> float:
-        """Return the quantity in which costs are lines; its own inverse."""
+        """Return the quantity in which costs are lines: 1 / bandwidth, or the load factor. It is its own inverse."""
         return value if self.link is None else 1 / value
 
     def line(self, stream: Stream, route: Route, objective: Objective) -> Line:
-        """Return a route's cost over x.
+        """Return the cost of a request over x, in ms or joules.
+
+        The slope of a sending over the link that varies is its transmission time at 1 Mbps. The slope of computing on
+        the device that varies is its time at load factor 1. All other operations are constant.
 
         Args:
-            stream: whose request.
-            route: a single route.
+            stream: the stream of the request.
+            route: a route without tiles.
             objective: one of `LINEAR`; the cost is that of `CostModel.cost`.
         """
-        lines = []
-        for operation in CostModel(self.problem).operations(stream, route):
+        lines, costs = [], CostModel(self.problem)
+        for operation in costs.operations(stream, route):
             slope = self._slope(operation)
             line = Line(operation.duration_ms - slope * self.x(self.value), slope)
-            lines.append(line if objective is Objective.LATENCY else line.times(self._watts(operation) / 1000))
+            lines.append(line if objective is Objective.LATENCY else line.times(costs.power_w(operation) / 1000))
         return Line(sum(line.intercept for line in lines), sum(line.slope for line in lines))
 
     def _slope(self, operation: Operation) -> float:
@@ -117,18 +124,11 @@ class Parameter:
             return operation.duration_ms / self.value if operation.device == self.device else 0.0
         if link_table(self.problem.links)[operation.device, operation.target] != self.link:
             return 0.0
-        # At 1 Mbps the transmission time is the slope of the line in 1 / bandwidth.
         return transmission_ms(operation.size_bytes, 1.0)
 
-    def _watts(self, operation: Operation) -> float:
-        device = self.problem.devices[operation.device]
-        if operation.target is None:
-            return device.power_active_w - device.power_idle_w
-        return device.power_tx_w + self.problem.devices[operation.target].power_rx_w
 
-
-def bandwidth_dial(problem: Problem, ends: tuple[str, str]) -> Parameter:
-    """Return the bandwidth of the link between two devices as what changes.
+def bandwidth_parameter(problem: Problem, ends: tuple[str, str]) -> Parameter:
+    """Return the bandwidth of the link between two devices as the parameter.
 
     Raises:
         KeyError: there is no such link.
@@ -136,8 +136,8 @@ def bandwidth_dial(problem: Problem, ends: tuple[str, str]) -> Parameter:
     return Parameter(problem, link=link_table(problem.links)[ends])
 
 
-def load_dial(problem: Problem, device: str) -> Parameter:
-    """Return the load of a device as what changes.
+def load_parameter(problem: Problem, device: str) -> Parameter:
+    """Return the load factor of a device as the parameter.
 
     Raises:
         KeyError: there is no such device.
@@ -148,28 +148,33 @@ def load_dial(problem: Problem, device: str) -> Parameter:
 
 
 def ranges(
-    dial: Parameter, stream: Stream, objective: Objective, best: BestRoute, *, low: float, high: float
+    parameter: Parameter, stream: Stream, objective: Objective, best: BestRoute, *, low: float, high: float
 ) -> tuple[Range, ...]:
-    """Return which route is the best at which value, ascending; none if it cannot be said.
+    """Return the best route at every value of a parameter, as ascending ranges without gaps.
+
+    The result is empty if ``best`` returns None at ``low`` or ``high``.
 
     Args:
-        dial: what changes.
-        stream: whose requests.
+        parameter: the quantity that varies.
+        stream: the stream of the requests.
         objective: one of `LINEAR`.
-        best: finds the best route; not under a deadline, because what it leaves changes with the quantity.
-        low: where to begin; positive.
-        high: where to end.
+        best: returns the best route. It must not apply a deadline, because the routes that meet one vary with the
+            quantity, and the envelope would not be that of fixed lines.
+        low: first value; positive.
+        high: last value.
     """
 
     @cache
     def line(route: Route) -> Line:
-        return dial.line(stream, route, objective)
+        return parameter.line(stream, route, objective)
 
     def search(x: float) -> Route | None:
-        return best(dial.at(dial.x(x)), stream)
+        return best(parameter.at(parameter.x(x)), stream)
 
-    pieces = _envelope(search, line, *sorted((dial.x(low), dial.x(high))))
-    return pieces if dial.link is None else tuple(Range(1 / own.high, 1 / own.low, own.route) for own in pieces[::-1])
+    pieces = _envelope(search, line, *sorted((parameter.x(low), parameter.x(high))))
+    if parameter.link is None:
+        return pieces
+    return tuple(Range(1 / own.high, 1 / own.low, own.route) for own in pieces[::-1])
 
 
 def _envelope(
@@ -177,8 +182,9 @@ def _envelope(
 ) -> tuple[Range, ...]:
     """Return the lower envelope between ``low`` and ``high``.
 
-    Where two lines that are best at the ends of an interval meet, either they are the best there too, and the interval
-    has one breakpoint, or another line lies below, and splits it. 2 n + 1 searches for n pieces.
+    Consider the two lines that are best at the ends of an interval, and where they meet. If no line lies below them
+    there, the interval has this one breakpoint: a lower envelope of lines is concave. Otherwise the lower line splits
+    the interval in two. It takes 2 n + 1 searches for n pieces.
     """
     first, last = best(low), best(high)
     if first is None or last is None:

@@ -37,7 +37,7 @@ def busiest(shares: Mapping[Resource, float]) -> tuple[Resource, float] | None:
     return max(shares.items(), key=lambda item: item[1], default=None)
 
 
-def describe(resource: Resource) -> str:
+def describe_resource(resource: Resource) -> str:
     """Return a resource in words."""
     device, work = resource
     return f"device {device}" if work is Work.COMPUTE else f"sending from {device}"
@@ -52,6 +52,6 @@ def overload_warning(problem: Problem, plans: Mapping[str, StreamPlan]) -> str |
     resource, share = found
     advice = "" if problem.policy.objective is Objective.THROUGHPUT else " (the objective throughput asks for that)"
     return (
-        f"at the streams' rate_hz {describe(resource)} would be busy {share:.0%} of the time, so requests queue "
+        f"at the streams' rate_hz {describe_resource(resource)} would be busy {share:.0%} of the time, so requests queue "
         f"without end: fewer requests, or a plan that takes more{advice}"
     )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from planning.cost.thresholds import Parameter, Range, bandwidth_dial, load_dial, ranges
+from planning.cost.thresholds import Parameter, Range, bandwidth_parameter, load_parameter, ranges
 from planning.problem.plan import Constraint, Plan, Route
 from planning.problem.problem import Problem, Stream
 from planning.search.infeasibility import fastest, relaxations, without_deadlines
@@ -68,11 +68,11 @@ def changes(problem: Problem, stream: Stream) -> tuple[Change, ...]:
     """Return, for every link and every device, in which range of its bandwidth or load the fastest route stays so."""
     found: list[Change] = []
     for link in problem.links:
-        dial = bandwidth_dial(problem, (link.source, link.target))
+        dial = bandwidth_parameter(problem, (link.source, link.target))
         pieces = ranges_around(dial, stream, Objective.LATENCY)
         found += _around(f"bandwidth {link.source} - {link.target}", "Mbps", dial.value, pieces)
     for name in problem.devices:
-        dial = load_dial(problem, name)
+        dial = load_parameter(problem, name)
         pieces = ranges_around(dial, stream, Objective.LATENCY)
         found += _around(f"load factor of {name}", "", dial.value, pieces)
     return tuple(found)

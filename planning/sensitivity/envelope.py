@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from math import inf, log
 
 from planning.cost.cost_model import CostModel
-from planning.cost.thresholds import Range, bandwidth_dial
+from planning.cost.thresholds import Range, bandwidth_parameter
 from planning.problem.plan import Route
 from planning.problem.problem import Link, Problem, Stream, link_table
 from planning.sensitivity.comparison import SPAN, fastest_route, ranges_around
@@ -84,7 +84,7 @@ def latency_at_ms(
 
 
 def _ranges(problem: Problem, stream: Stream) -> list[tuple[Link, tuple[Range, ...]]]:
-    dials = [(link, bandwidth_dial(problem, (link.source, link.target))) for link in problem.links]
+    dials = [(link, bandwidth_parameter(problem, (link.source, link.target))) for link in problem.links]
     return [(link, ranges_around(dial, stream, Objective.LATENCY)) for link, dial in dials]
 
 

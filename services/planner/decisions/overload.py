@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from planning.cost.cost_model import CostModel
-from planning.cost.utilisation import busiest, describe, utilisation
+from planning.cost.utilisation import busiest, describe_resource, utilisation
 from planning.problem.problem import Problem
 from services.planner.decisions.committed_routes import broken_constraints, burst_jobs, to_plan
 from shared.messages.streams import PlanRoute
@@ -30,7 +30,7 @@ def overload(problem: Problem, routes: Sequence[PlanRoute], rate_hz: float, *, a
     found = busiest(utilisation(CostModel(problem), to_plan(problem, routes), {name: rate_hz}))
     if found is None or found[1] <= (_ENDS if already else _BEGINS):
         return ""
-    text = f"requests come faster than {describe(found[0])} can take them, so they wait: send fewer"
+    text = f"requests come faster than {describe_resource(found[0])} can take them, so they wait: send fewer"
     if problem.policy.objective is Objective.THROUGHPUT:
         return text
     return f"{text}, or try the objective throughput (segue policy set {name} --objective throughput)"

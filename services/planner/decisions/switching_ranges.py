@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from planning.cost.cost_model import CostModel
-from planning.cost.thresholds import LINEAR, Line, Parameter, bandwidth_dial, load_dial
+from planning.cost.thresholds import LINEAR, Line, Parameter, bandwidth_parameter, load_parameter
 from planning.problem.plan import Route, StreamPlan
 from planning.problem.problem import Problem, link_table
 from planning.sensitivity.comparison import SPAN, best_route, fastest_route, ranges_around
@@ -161,7 +161,7 @@ def _thresholds(asked: Survey, route: PlanRoute) -> Iterator[Threshold]:
         ends += [hop for hop in table if hop[0] == source]
     for hop in dict.fromkeys(ends):
         if hop in table:
-            sides = _Walk(bandwidth_dial(problem, hop), route, asked.departures).sides()
+            sides = _Walk(bandwidth_parameter(problem, hop), route, asked.departures).sides()
             yield Threshold(
                 quantity=ThresholdQuantity.BANDWIDTH,
                 device=hop[0],
@@ -171,7 +171,7 @@ def _thresholds(asked: Survey, route: PlanRoute) -> Iterator[Threshold]:
             )
     for device in devices_of((route,)):
         sharing = slowdown(asked.busy_shares.get(device, 0.0))
-        sides = _Walk(load_dial(problem, device), route, asked.departures).sides()
+        sides = _Walk(load_parameter(problem, device), route, asked.departures).sides()
         yield Threshold(quantity=ThresholdQuantity.LOAD, device=device, sharing=sharing, **sides)
 
 

@@ -4,7 +4,7 @@ from itertools import accumulate, groupby, pairwise, product
 import pytest
 
 from planning.cost.cost_model import CostModel
-from planning.cost.thresholds import Range, bandwidth_dial, load_dial, ranges
+from planning.cost.thresholds import Range, bandwidth_parameter, load_parameter, ranges
 from planning.problem.plan import Route, sequential_route
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
 from shared.policy import Objective
@@ -17,12 +17,12 @@ def _routes(problem: Problem) -> list[Route]:
 
 
 def over_bandwidth(problem: Problem, low: float, high: float) -> tuple[Range, ...]:
-    dial = bandwidth_dial(problem, ("a", "b"))
-    return ranges(dial, problem.streams[0], Objective.LATENCY, _best, low=low, high=high)
+    parameter = bandwidth_parameter(problem, ("a", "b"))
+    return ranges(parameter, problem.streams[0], Objective.LATENCY, _best, low=low, high=high)
 
 
 def over_load(problem: Problem, low: float, high: float) -> tuple[Range, ...]:
-    return ranges(load_dial(problem, "b"), problem.streams[0], Objective.LATENCY, _best, low=low, high=high)
+    return ranges(load_parameter(problem, "b"), problem.streams[0], Objective.LATENCY, _best, low=low, high=high)
 
 
 def _best(problem: Problem, stream: Stream) -> Route:
@@ -123,27 +123,27 @@ def _least_energy(problem: Problem, stream: Stream) -> Route:
 def test_in_every_range_its_route_takes_the_least_energy(seed: int, device: str | None) -> None:
     """Of all 243 placements of five blocks on three devices."""
     problem = _three(random.Random(seed))
-    dial = bandwidth_dial(problem, ("a", "b")) if device is None else load_dial(problem, device)
-    stream, low, high = problem.streams[0], dial.value / 30, dial.value * 30
-    pieces = ranges(dial, stream, Objective.ENERGY, _least_energy, low=low, high=high)
+    parameter = bandwidth_parameter(problem, ("a", "b")) if device is None else load_parameter(problem, device)
+    stream, low, high = problem.streams[0], parameter.value / 30, parameter.value * 30
+    pieces = ranges(parameter, stream, Objective.ENERGY, _least_energy, low=low, high=high)
     assert (pieces[0].low, pieces[-1].high) == pytest.approx((low, high))
     assert all(before.high == after.low and before.route != after.route for before, after in pairwise(pieces))
     for piece in pieces:
         for share in (0.0, 0.03, 0.5, 0.97, 1.0):
-            there = dial.at(piece.low + share * (piece.high - piece.low))
+            there = parameter.at(piece.low + share * (piece.high - piece.low))
             least = CostModel(there).energy_j(stream, _least_energy(there, stream))
             assert CostModel(there).energy_j(stream, piece.route) == pytest.approx(least)
 
 
 def test_a_search_that_proves_nothing_gives_no_ranges() -> None:
     problem = _three(random.Random(0))
-    dial = load_dial(problem, "a")
-    assert ranges(dial, problem.streams[0], Objective.ENERGY, lambda *_: None, low=0.1, high=10.0) == ()
+    parameter = load_parameter(problem, "a")
+    assert ranges(parameter, problem.streams[0], Objective.ENERGY, lambda *_: None, low=0.1, high=10.0) == ()
 
 
 def test_what_is_not_there_cannot_change() -> None:
     problem = _three(random.Random(0))
     with pytest.raises(KeyError):
-        bandwidth_dial(problem, ("a", "nobody"))
+        bandwidth_parameter(problem, ("a", "nobody"))
     with pytest.raises(KeyError):
-        load_dial(problem, "nobody")
+        load_parameter(problem, "nobody")

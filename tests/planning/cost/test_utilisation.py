@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from planning.cost.cost_model import CostModel
-from planning.cost.utilisation import busiest, describe, overload_warning, utilisation
+from planning.cost.utilisation import busiest, describe_resource, overload_warning, utilisation
 from planning.problem.plan import StreamPlan, sequential_route
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
 from planning.queueing.operations import Work
@@ -47,8 +47,8 @@ def test_a_stream_without_a_rate_counts_nothing() -> None:
 
 
 def test_resources_have_words() -> None:
-    assert describe(("pi", Work.COMPUTE)) == "device pi"
-    assert describe(("pi", Work.SEND)) == "sending from pi"
+    assert describe_resource(("pi", Work.COMPUTE)) == "device pi"
+    assert describe_resource(("pi", Work.SEND)) == "sending from pi"
 
 
 def test_a_plan_that_does_not_keep_up_is_told() -> None:
