@@ -1,4 +1,4 @@
-"""What the user wants from a stream: objective, constraints, strategy."""
+"""The policy of a stream: objective, constraints and strategy."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +10,7 @@ from shared.fields import DOCUMENT, CodecChoice, Count, Flag, Index, Name, NonNe
 
 
 class Objective(StrEnum):
-    """What a plan makes small (throughput: what it makes large)."""
+    """The quantity that a plan minimises (throughput: maximises)."""
 
     LATENCY = "latency"
     THROUGHPUT = "throughput"
@@ -22,7 +22,7 @@ class Objective(StrEnum):
 
 
 class CodecMode(StrEnum):
-    """Which encodings feature maps may travel in, besides names of encodings.
+    """Choice of the encodings of feature maps, besides names of encodings.
 
     ``lossless`` allows raw and losslessly compressed tensors; ``auto`` leaves the choice to the planner, within
     ``min_top1_agreement`` and ``max_relative_error``. Any other text names an encoding, which is demanded wherever a
@@ -37,7 +37,7 @@ class CodecMode(StrEnum):
 
 
 class QueueDiscipline(StrEnum):
-    """In which order a device computes what waits for it."""
+    """The order in which a device computes what waits for it."""
 
     FIFO = "fifo"
     SHORTEST_JOB_FIRST = "shortest_job_first"
@@ -55,7 +55,7 @@ class DeviceRule:
     deny: tuple[Name, ...] = ()
 
     def permits(self, device: str) -> bool:
-        """Say whether ``device`` may compute."""
+        """Return whether ``device`` may compute."""
         return (self.allow is None or device in self.allow) and device not in self.deny
 
 

@@ -52,6 +52,6 @@ def overload_warning(problem: Problem, plans: Mapping[str, StreamPlan]) -> str |
     resource, share = found
     advice = "" if problem.policy.objective is Objective.THROUGHPUT else " (the objective throughput asks for that)"
     return (
-        f"at the streams' rate_hz {describe_resource(resource)} would be busy {share:.0%} of the time, so requests queue "
-        f"without end: fewer requests, or a plan that takes more{advice}"
+        f"at the streams' rate_hz {describe_resource(resource)} would be busy {share:.0%} of the time, so requests "
+        f"queue without end: fewer requests, or a plan that takes more{advice}"
     )

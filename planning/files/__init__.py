@@ -1,1 +1,1 @@
-"""Problem, plan and scenario files: JSON read and written."""
+"""Problem, plan and scenario files as JSON."""

@@ -1,4 +1,4 @@
-"""What crosses a cut of a model: sizes and encodings, for chains and for branching models."""
+"""Tensors that cross a cut of a model, and the encodings in which they may be sent."""
 
 import re
 from dataclasses import dataclass
@@ -8,14 +8,18 @@ from planning.problem.plan import RAW
 from planning.problem.problem import Model
 from shared.policy import CodecMode, Policy
 
+# Encodings that the policy's ``int8`` allows.
 INTEGER_BASES: Final = frozenset({"int8", "uint8", "sparse8"})
-"""What a policy's ``int8`` stands for."""
+# Encodings after which tensors are equal bit for bit.
 LOSSLESS_BASES: Final = frozenset({"raw", "lossless", "zstd", "lz4", "deflate", "zlib", "blosc"})
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """One way to send what crosses a cut; times are those of a device of codec speed 1."""
+    """An encoding of all tensors that cross a cut; times are those of a device of codec speed 1.
+
+    ``relative_error`` and ``top1_agreement`` are the effect on the model's output; None if it was not measured.
+    """
 
     codec: str
     size_bytes: float
@@ -26,20 +30,20 @@ class Encoding:
 
     @property
     def base(self) -> str:
-        """The name without what follows ``-``, ``+``, ``_``, ``.`` or ``:``."""
+        """The name up to the first ``-``, ``+``, ``_``, ``.`` or ``:``."""
         return re.split(r"[-+_.:]", self.codec, maxsplit=1)[0]
 
     @property
     def is_lossless(self) -> bool:
-        """Whether the name says that tensors come back bit for bit."""
+        """Whether tensors are equal bit for bit after decoding, by the encoding's name."""
         return self.base in LOSSLESS_BASES
 
 
 def crossing_blocks(model: Model, cut: int) -> tuple[tuple[int, float], ...]:
-    """Return ``(block, bytes)`` of every tensor that crosses ``cut``: made before it, needed at or after it.
+    """Return ``(block, bytes)`` of every tensor that crosses ``cut``: made before it, and read at or after it.
 
-    The model's input counts as block -1; at the last cut the model's results cross. A tensor with several readers
-    crosses once.
+    The model's input counts as block -1. The model's results cross the last cut. A tensor with several readers crosses
+    once.
     """
     if cut == 0:
         return ((-1, model.input_bytes),)
@@ -52,6 +56,7 @@ def crossing_blocks(model: Model, cut: int) -> tuple[tuple[int, float], ...]:
     for source, target, size_bytes in model.edges:
         if source < cut <= target:
             crossing[source] = max(crossing.get(source, 0.0), size_bytes)
+    # A block that reads no other block reads the model's input, which then crosses too.
     fed = {target for _, target, _ in model.edges}
     if any(index not in fed for index in range(cut, len(model.blocks))):
         crossing[-1] = model.input_bytes
@@ -59,7 +64,11 @@ def crossing_blocks(model: Model, cut: int) -> tuple[tuple[int, float], ...]:
 
 
 def encodings(model: Model, cut: int) -> tuple[Encoding, ...]:
-    """Return raw, and every encoding that all tensors across ``cut`` offer; the input offers none."""
+    """Return raw, and every encoding that all tensors across ``cut`` offer; the input offers none.
+
+    Sizes, times and errors add up; so do the shares of inputs that lose their best class. Both sums are upper bounds
+    of the joint effect.
+    """
     crossing = crossing_blocks(model, cut)
     found = [Encoding(RAW, sum(size_bytes for _, size_bytes in crossing))]
     if any(block < 0 for block, _ in crossing):
@@ -85,9 +94,9 @@ def encodings(model: Model, cut: int) -> tuple[Encoding, ...]:
 
 
 def allowed_encodings(model: Model, cut: int, policy: Policy) -> tuple[Encoding, ...]:
-    """Return the encodings the policy allows at ``cut``, raw first where it is among them.
+    """Return the encodings that the policy allows at ``cut``, raw first if it is allowed.
 
-    A mode that names an encoding demands it wherever it is offered; elsewhere tensors travel raw.
+    A policy that names an encoding demands it wherever it is offered. Elsewhere tensors are sent raw.
     """
     offered = encodings(model, cut)
     allowed = tuple(encoding for encoding in offered if permits(policy, encoding))
@@ -95,7 +104,7 @@ def allowed_encodings(model: Model, cut: int, policy: Policy) -> tuple[Encoding,
 
 
 def permits(policy: Policy, encoding: Encoding) -> bool:
-    """Say whether the policy allows an encoding, wherever it is offered."""
+    """Return whether the policy allows an encoding, wherever it is offered."""
     match policy.codec:
         case CodecMode.LOSSLESS:
             return encoding.is_lossless

@@ -1,4 +1,4 @@
-"""The output of a strategy: routes for every stream and what they are predicted to cost, or why there are none."""
+"""The answer of a strategy: a plan with its predicted cost, or the reasons why there is none."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -6,13 +6,13 @@ from enum import StrEnum
 
 from shared.policy import Objective, QueueDiscipline
 
+# The encoding that changes nothing.
 RAW = "raw"
-"""The name of the encoding that changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """The share of a stage that one device computes: rows ``[top, bottom)`` of its output, None for all."""
+    """The part of a stage that one device computes: rows ``[top, bottom)`` of its output, None for all."""
 
     device: str
     rows: tuple[int, int] | None = None
@@ -22,7 +22,7 @@ class Tile:
 class Stage:
     """Blocks ``[start, stop)``, zero-based, computed by one or more tiles, each on a device of its own.
 
-    ``codec`` is the encoding of this stage's output when it is sent on, of each tile's rows for themselves.
+    ``codec`` is the encoding of the stage's output when it is sent. The rows of each tile are encoded on their own.
     """
 
     start: int
@@ -32,7 +32,7 @@ class Stage:
 
     @property
     def tiled(self) -> bool:
-        """Whether several devices share it."""
+        """Whether several devices share the stage."""
         return len(self.tiles) > 1
 
     @property
@@ -49,19 +49,19 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The stages in order, from a stream's source to its sink, and how many of its jobs take this route."""
+    """The stages in order, from a stream's source to its sink, and the number of jobs that take this route."""
 
     stages: tuple[Stage, ...]
     jobs: int = 1
 
     @property
     def tiled(self) -> bool:
-        """Whether any of its stages is."""
+        """Whether any stage is tiled."""
         return any(len(stage.tiles) > 1 for stage in self.stages)
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """Every device that computes, once, in order of first use."""
+        """Every device that computes, once each, in order of first use."""
         return tuple(dict.fromkeys(tile.device for stage in self.stages for tile in stage.tiles))
 
 
@@ -72,15 +72,15 @@ def sequential_route(stages: Iterable[tuple[int, int, str, str]], jobs: int = 1)
 
 @dataclass(frozen=True, slots=True)
 class CostPrediction:
-    """What a plan costs.
+    """The predicted cost of a plan.
 
     Attributes:
         latency_ms: mean over the requests, each alone in the system.
         throughput_hz: steady state; None if nothing takes any time.
         energy_j: mean per request, joules.
         makespan_ms: from the start of the burst to its last result.
-        source_share: share of the blocks that sources compute themselves, mean over the requests (what Hu & Mishra call
-            the utilisation of the edge); a stage in tiles counts where one of them is at the source.
+        source_share: share of the blocks that sources compute themselves, mean over the requests. Hu & Mishra call it
+            the utilisation of the edge. A tiled stage counts if one of its tiles is at the source.
     """
 
     latency_ms: float
@@ -92,7 +92,10 @@ class CostPrediction:
 
 @dataclass(frozen=True, slots=True)
 class StreamPlan:
-    """A stream's weighted routes; ``order`` indexes the list of routes, each repeated ``jobs`` times."""
+    """Routes of one stream, and the order in which its jobs start.
+
+    ``order`` holds indices into the list of routes in which each is repeated ``jobs`` times.
+    """
 
     routes: tuple[Route, ...]
     order: tuple[int, ...] = (0,)
@@ -113,14 +116,14 @@ class Plan:
     """A feasible answer.
 
     Attributes:
-        cost: what the objective makes small; for throughput the busy time of the bottleneck per request, in ms.
-        lower_bound: no plan costs less; None if no bound is known.
-        optimal: true only where it is proved.
-        solve_ms: time to plan, filled in by the caller: strategies know no clock.
+        cost: the number that the objective minimises; `planning.cost.objective` has formulas and units.
+        lower_bound: proved bound, below which no plan's cost is; None if none is known.
+        optimal: whether it is proved that no plan costs less.
+        solve_ms: time to plan; the caller measures it, because strategies have no clock.
         disciplines: queue discipline per device.
-        turns: stream names in the order in which a burst's jobs start, where streams share a source; empty: the
-            streams take turns one by one.
-        left_out: strategies that might have found a better plan, and for which the time budget did not suffice.
+        turns: stream names in the order in which the jobs of a burst start, if streams share a source. Empty: one job
+            of each stream at a time.
+        left_out: strategies that might have found a better plan, but did not fit into the time budget.
     """
 
     strategy: str
@@ -137,7 +140,7 @@ class Plan:
 
 
 class Constraint(StrEnum):
-    """What can make a problem infeasible."""
+    """A kind of constraint that can make a problem infeasible."""
 
     ROUTE = "route"
     DEADLINE = "deadline"
@@ -152,7 +155,15 @@ class Constraint(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A constraint that cannot be met: of what, the limit, and the best value that was possible."""
+    """A constraint that cannot be met.
+
+    Attributes:
+        constraint: its kind.
+        subject: the device, stream or strategy that it is about.
+        message: a sentence for people.
+        limit: the limit, if it is a number.
+        value: the best value that was possible, in the unit of ``limit``.
+    """
 
     constraint: Constraint
     subject: str
@@ -162,13 +173,13 @@ class Violation:
 
     @property
     def excess(self) -> float | None:
-        """By how much the limit is exceeded, where that is a number."""
+        """The amount by which the limit is exceeded; None if it is no number."""
         return None if self.limit is None or self.value is None else self.value - self.limit
 
 
 @dataclass(frozen=True, slots=True)
 class Infeasible:
-    """No plan: every constraint that stands in the way, and by how much."""
+    """No plan: every constraint that cannot be met, and by how much."""
 
     strategy: str
     objective: Objective

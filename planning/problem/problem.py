@@ -1,4 +1,4 @@
-"""The frozen, self-contained input of a strategy: models, devices, links, streams, policy."""
+"""The input of a strategy: models, devices, links, streams and a policy, as frozen data."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ class CodecProfile:
 
 @dataclass(frozen=True, slots=True)
 class RowProfile:
-    """What tiling needs to know of a block: rows of its output, and which rows of its input one of them needs.
+    """The rows of a block's output, and the rows of its input that one of them needs; for tiles.
 
     Row r of the output needs the rows ``[r stride - padding, r stride - padding + kernel)`` of the input, as far as
     they exist. ``bytes_per_row`` is what one row of the output takes on the wire; None means ``output_bytes`` shared
@@ -49,7 +49,7 @@ class RowProfile:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The smallest thing the planner places.
+    """The smallest part of a model that a strategy places.
 
     Attributes:
         name: for people.
@@ -96,13 +96,13 @@ class Model:
     ] = None
 
 
+# Measured times of a block by rows of its output: ``(rows, ms)``, rows ascending.
 RowTable = tuple[tuple[Count, NonNegative], ...]
-"""Measured times of a block by rows of its output: ``(rows, ms)``, rows ascending."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """What a device costs: time per block of every model it can run, load, memory, power.
+    """A device: time per block of every model it can run, load, memory and power.
 
     A device without ``block_ms`` for a model cannot run that model. ``row_ms`` holds, per model, one table per block
     of what some of its rows cost, for blocks whose time is not proportional to their rows; None or an empty table is
@@ -158,7 +158,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Everything a strategy may know (design, section 5)."""
+    """Everything that a strategy may use: it has no clock, and reads nothing else."""
 
     __pydantic_config__ = DOCUMENT
 
@@ -187,7 +187,7 @@ class Problem:
 
 
 def link_table(links: Iterable[Link]) -> dict[tuple[str, str], Link]:
-    """Map every direction ``(sender, receiver)`` to its link; a link given one way only serves both."""
+    """Map every direction ``(sender, receiver)`` to its link; a link listed in one direction serves both."""
     table = {(link.source, link.target): link for link in links}
     for (source, target), link in list(table.items()):
         table.setdefault((target, source), link)

@@ -1,1 +1,1 @@
-"""Event-driven simulation of a plan."""
+"""Simulation of a running plan: arrivals, changes, and the timeline of every request."""

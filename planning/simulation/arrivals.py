@@ -1,4 +1,4 @@
-"""When requests arrive: all at once, periodically, at random, or as recorded."""
+"""Arrival times of requests: all at once, periodic, random, or recorded."""
 
 import random
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ class AllAtOnce:
 
 @dataclass(frozen=True, slots=True)
 class Periodic:
-    """A request every 1000 / ``rate_hz`` ms, the first at 0."""
+    """One request every 1000 / ``rate_hz`` ms, the first at 0."""
 
     rate_hz: float
 
 
 @dataclass(frozen=True, slots=True)
 class Poisson:
-    """Independent, exponentially distributed gaps with a mean of 1000 / ``rate_hz`` ms, also before the first."""
+    """Independent, exponentially distributed gaps with a mean of 1000 / ``rate_hz`` ms, one before each request."""
 
     rate_hz: float
 
@@ -36,7 +36,7 @@ Arrivals = AllAtOnce | Periodic | Poisson | Recorded
 
 
 def arrival_times_ms(arrivals: Arrivals, count: int, rng: random.Random) -> tuple[float, ...]:
-    """Return the arrival times of ``count`` requests (of a recording: at most that many), in ms.
+    """Return the ascending arrival times of ``count`` requests (of a recording: at most that many), in ms.
 
     Raises:
         ValueError: if a rate is not positive or a recording is not ascending.

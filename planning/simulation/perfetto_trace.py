@@ -1,4 +1,4 @@
-"""Timelines for people, as Perfetto and chrome://tracing read them."""
+"""Timelines in the Trace Event Format, which Perfetto and chrome://tracing display."""
 
 from typing import Any
 
@@ -7,29 +7,30 @@ from planning.simulation.simulation import Activity, Timeline
 
 
 def chrome_trace(timeline: Timeline) -> dict[str, Any]:
-    """Return the timeline in the Trace Event Format of Perfetto and chrome://tracing, in microseconds."""
+    """Return the timeline as trace events, in microseconds: a process per device, a thread per kind of work."""
     devices = sorted({activity.operation.device for activity in timeline.activities})
     numbers = {device: number for number, device in enumerate(devices, start=1)}
     threads = {Work.COMPUTE: 1, Work.SEND: 2}
     events: list[dict[str, Any]] = []
     for device, number in numbers.items():
         events.append({"ph": "M", "name": "process_name", "pid": number, "args": {"name": device}})
-        for work, thread in threads.items():
-            names = {"name": work.value}
-            events.append({"ph": "M", "name": "thread_name", "pid": number, "tid": thread, "args": names})
-    for activity in timeline.activities:
-        events.append(
-            {
-                "ph": "X",
-                "name": _label(activity),
-                "cat": activity.operation.work.value,
-                "pid": numbers[activity.operation.device],
-                "tid": threads[activity.operation.work],
-                "ts": activity.start_ms * 1000,
-                "dur": (activity.end_ms - activity.start_ms) * 1000,
-                "args": _arguments(activity),
-            }
-        )
+        events += [
+            {"ph": "M", "name": "thread_name", "pid": number, "tid": thread, "args": {"name": work.value}}
+            for work, thread in threads.items()
+        ]
+    events += [
+        {
+            "ph": "X",
+            "name": _label(activity),
+            "cat": activity.operation.work.value,
+            "pid": numbers[activity.operation.device],
+            "tid": threads[activity.operation.work],
+            "ts": activity.start_ms * 1000,
+            "dur": (activity.end_ms - activity.start_ms) * 1000,
+            "args": _arguments(activity),
+        }
+        for activity in timeline.activities
+    ]
     return {"displayTimeUnit": "ms", "traceEvents": events}
 
 

@@ -1,4 +1,4 @@
-"""What happens around a running plan: loads and bandwidths that change, devices and links that go and come back."""
+"""Changes during a run: loads and bandwidths, and devices and links that go and come back."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,12 +10,12 @@ from planning.simulation.arrivals import Recorded
 
 
 class UnknownPlaceError(LookupError):
-    """A change names a device or a link that the problem does not have."""
+    """A change names a device or a link that is not in the problem."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadChange:
-    """From ``at_ms`` on a device has this load factor; None: it is gone, until a later change names a load again."""
+    """A device's load factor from ``at_ms`` on; None: it is gone until a later change gives it a load factor."""
 
     at_ms: float
     device: str
@@ -24,7 +24,7 @@ class LoadChange:
 
 @dataclass(frozen=True, slots=True)
 class BandwidthChange:
-    """From ``at_ms`` on a link has this bandwidth; None: it is gone, until a later change names a bandwidth again.
+    """A link's bandwidth from ``at_ms`` on; None: the link is gone until a later change gives it a bandwidth.
 
     A link that the problem lists in one direction only changes in both.
     """
@@ -40,20 +40,20 @@ Change = LoadChange | BandwidthChange
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A story to run a plan through: changes, and the recorded arrivals of streams, in ms."""
+    """Conditions of a run: changes, and the recorded arrivals of streams, in ms."""
 
     changes: tuple[Change, ...] = ()
     arrivals: Mapping[str, Recorded] = field(default_factory=dict)
 
 
 def rate_changes(problem: Problem, changes: Iterable[Change]) -> tuple[RateChange, ...]:
-    """Return how fast the devices of ``problem`` compute and send after each change, relative to before the first.
+    """Return the changes of computing and sending rates, relative to the loads and bandwidths of ``problem``.
 
-    What is under way stands still while its device, its link or its receiver is gone; nothing is lost. Changes of the
-    same instant take effect in the order given. Latencies of links stay.
+    Work is paused while its device, its link or its receiver is gone; nothing is lost. Changes of the same instant take
+    effect in the order given. Latencies of links do not change.
 
     Raises:
-        UnknownPlaceError: for a device or link that there is none of.
+        UnknownPlaceError: if a device or link is not in the problem.
     """
     state = _State(problem)
     ordered = sorted(changes, key=lambda change: change.at_ms)
@@ -61,7 +61,7 @@ def rate_changes(problem: Problem, changes: Iterable[Change]) -> tuple[RateChang
 
 
 class _State:
-    """Present loads and bandwidths, None where gone."""
+    """Present loads and bandwidths; None where the device or link is gone."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
@@ -72,7 +72,7 @@ class _State:
         }
 
     def apply(self, change: Change) -> Iterator[RateChange]:
-        """Take a change in; yield the rates that follow from it."""
+        """Apply a change; yield the rates that follow from it."""
         match change:
             case LoadChange(at_ms, device, load_factor):
                 if device not in self._loads:

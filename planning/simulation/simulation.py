@@ -1,4 +1,9 @@
-"""What happens when a plan runs: an event-driven simulation with the rules of the design, section 5."""
+"""Simulation of a plan: the timeline of every request.
+
+A tile starts when every row that it needs has arrived. A device computes one thing at a time, in the order of its queue
+discipline, and its sends go out one after the other. Computing, sending and receiving overlap. The event loop is that
+of `planning.queueing.event_loop`.
+"""
 
 import random
 from collections import defaultdict
@@ -19,7 +24,7 @@ from planning.simulation.scenario import Change, rate_changes
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """A stretch of time in which a device computes or sends for a request."""
+    """An interval in which a device computes or sends for a request."""
 
     stream: str
     request: int
@@ -30,13 +35,14 @@ class Activity:
 
 @dataclass(frozen=True, slots=True)
 class RequestTimes:
-    """What a request went through; of a request that never ended, what has ended of it.
+    """Times of a request, in ms; of a request that never ended, those of its operations that have.
 
     Attributes:
-        end_ms: when its last operation ended; inf if a device or link that it needs stands still for good.
+        end_ms: when its last operation ended; inf if a device or link that it needs stays paused.
+        deadline_ms: its deadline, as a time of the run; inf for none.
         waited_ms: time in queues.
         computed_ms: time from the start to the end of its computing (under round robin, sharing included).
-        sent_ms: time on links. Of tiles, which work side by side, all three are added up.
+        sent_ms: time on links. Tiles work in parallel; all three are sums over them.
     """
 
     stream: str
@@ -50,12 +56,12 @@ class RequestTimes:
 
     @property
     def latency_ms(self) -> float:
-        """Time from arrival to result."""
+        """Time from arrival to result, in ms."""
         return self.end_ms - self.arrival_ms
 
     @property
     def finished(self) -> bool:
-        """Whether it ever ended."""
+        """Whether it ended."""
         return self.end_ms < inf
 
     @property
@@ -66,19 +72,19 @@ class RequestTimes:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The outcome of a simulation: every request, and every stretch of work."""
+    """The outcome of a simulation: every request, and every interval of work."""
 
     requests: tuple[RequestTimes, ...]
     activities: tuple[Activity, ...]
 
     @property
     def makespan_ms(self) -> float:
-        """When the last request ends; inf if one never does."""
+        """When the last request ends, in ms; inf if one never does."""
         return max((request.end_ms for request in self.requests), default=0.0)
 
     @property
     def total_delay_ms(self) -> float:
-        """All latencies added up."""
+        """Sum of all latencies, in ms."""
         return sum(request.latency_ms for request in self.requests)
 
     @property
@@ -100,7 +106,7 @@ class Timeline:
         return 1000 * (len(ends) - 1) / (ends[-1] - ends[0])
 
     def latency_percentile_ms(self, percent: float) -> float:
-        """Return the least latency that ``percent`` of the requests do not exceed, in ms.
+        """Return the least latency that ``percent`` % of the requests do not exceed (nearest rank), in ms.
 
         Raises:
             ValueError: if there are no requests.
@@ -112,14 +118,14 @@ class Timeline:
         return ranked[max(0, int(rank) - 1)]
 
     def busy_ms(self) -> dict[tuple[str, Work], float]:
-        """Return how long every device computed and every device sent, in ms."""
+        """Return the time that every device computed and sent, in ms."""
         busy: defaultdict[tuple[str, Work], float] = defaultdict(float)
         for activity in self.activities:
             busy[activity.operation.resource] += activity.end_ms - activity.start_ms
         return dict(busy)
 
     def link_ms(self) -> dict[tuple[str, str], float]:
-        """Return how long every directed link carried something, in ms."""
+        """Return the time that every directed link carried something, in ms."""
         busy: defaultdict[tuple[str, str], float] = defaultdict(float)
         for activity in self.activities:
             if activity.operation.target is not None:
@@ -137,21 +143,18 @@ def simulate(
     rules: Rules | None = None,
     changes: Sequence[Change] = (),
 ) -> Timeline:
-    """Run a plan; the same seed gives the same timeline.
-
-    A tile starts when every row it needs has arrived. A device computes one thing at a time, in the order of its queue
-    discipline, and its sends go out one after the other; computing, sending and receiving overlap.
+    """Return the timeline of a plan's requests; the same seed gives the same timeline.
 
     Args:
-        problem: what the plan was made for.
+        problem: the problem that the plan answers.
         plan: the plan, or only its routes per stream.
         seed: of random arrivals.
         arrivals: of every stream, or one for all; default: all at once.
-        requests: per stream; default: its jobs, or all of a recording. Requests beyond its jobs take the routes over
+        requests: number per stream; default: its jobs, or all of a recording. Requests beyond its jobs take the routes
             again, in order.
         rules: queue disciplines and background; default: those of the plan.
-        changes: of load factors and bandwidths during the run, in any order. What is under way goes on at the new
-            rate; the plan stays as it is.
+        changes: of load factors and bandwidths during the run, in any order. Work under way continues at the new
+            rate; the plan does not change.
 
     Raises:
         NoLinkError: if the plan sends over a link that does not exist.
@@ -164,6 +167,8 @@ def simulate(
     rng = random.Random(seed)
     costs = CostModel(problem)
     ranked: list[tuple[float, tuple[int, int], int, str, SimulatedJob]] = []
+    # Requests that arrive at the same instant start in the order of the plan's jobs. Each lap through a stream's jobs
+    # ranks behind the lap before it.
     places = {name: own.tolist() for name, own in start_places(streams, _turns(plan)).items()}
     per_lap = 1 + max(map(max, places.values()))
     for position, (name, stream_plan) in enumerate(streams.items()):
@@ -192,6 +197,7 @@ def _timeline(jobs: Sequence[tuple[str, int, SimulatedJob]], rules: Rules, chang
         Activity(*jobs[span.job][:2], jobs[span.job][2].operations[span.operation], span.start_ms, span.end_ms)
         for span in outcome.spans
     )
+    # Round robin gives an operation several spans; its waiting ends with the first.
     first_ms: dict[tuple[int, int], float] = {}
     for span in outcome.spans:
         first_ms.setdefault((span.job, span.operation), span.start_ms)

@@ -1,8 +1,10 @@
-"""Which rows a tile computes and needs: ranges of rows, backward through a segment.
+"""Rows that a tile computes and needs, propagated backward through a segment.
 
-Equations 1 and 2 of DistrEdge (Hou et al., IPDPS 2022) leave out padding and borders, so that they can ask for more
-rows than there are (VGG16 in one piece: 404 of 224). Here ranges are cut off at the true borders, and padding is only
-there: rows [a, b) of a block need rows [max(0, a S - P), min(H, (b - 1) S - P + F)) of an input of H rows.
+Rows [a, b) of a block's output need rows [max(0, a S - P), min(H, (b - 1) S - P + F)) of its input of H rows, for a
+kernel of F rows, stride S and padding P. Padding exists at the true borders only.
+
+Equations 1 and 2 of DistrEdge (Hou et al., IPDPS 2022) leave out padding and borders, so they can ask for more rows
+than there are (VGG16 in one piece: 404 of 224).
 """
 
 from dataclasses import dataclass
@@ -10,23 +12,23 @@ from dataclasses import dataclass
 from planning.problem.crossings import crossing_blocks
 from planning.problem.problem import Block, Model, RowProfile, RowTable
 
+# Rows ``[top, bottom)``; empty if bottom <= top.
 RowRange = tuple[int, int]
-"""Rows ``[top, bottom)``; nothing if bottom is not below top."""
 
 NOTHING: RowRange = (0, 0)
 
 
 class UntileableError(ValueError):
-    """A segment cannot be split into tiles, or not into these; the text says why."""
+    """A segment cannot be split into tiles, or not into these; the text gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class TileRows:
-    """What a tile computes and needs.
+    """Rows that a tile computes and needs.
 
     Attributes:
         computed: rows of every block of the segment's output, halo included.
-        needed: rows of what enters the segment.
+        needed: rows of the segment's input.
     """
 
     computed: tuple[RowRange, ...]
@@ -34,7 +36,7 @@ class TileRows:
 
 
 def input_range(rows: RowRange, profile: RowProfile, input_rows: int) -> RowRange:
-    """Return which of ``input_rows`` rows of a block's input its output ``rows`` need; nothing for nothing."""
+    """Return the rows of a block's input, of ``input_rows`` in all, that its output ``rows`` need; none for none."""
     top, bottom = rows
     if bottom <= top:
         return NOTHING
@@ -44,7 +46,7 @@ def input_range(rows: RowRange, profile: RowProfile, input_rows: int) -> RowRang
 
 
 def convex_union(one: RowRange, other: RowRange) -> RowRange:
-    """Return the least range that holds both."""
+    """Return the smallest range that contains both."""
     if one[1] <= one[0]:
         return other
     if other[1] <= other[0]:
@@ -53,13 +55,13 @@ def convex_union(one: RowRange, other: RowRange) -> RowRange:
 
 
 def intersection(one: RowRange, other: RowRange) -> RowRange:
-    """Return the rows that both ranges have."""
+    """Return the rows that are in both ranges."""
     top, bottom = max(one[0], other[0]), min(one[1], other[1])
     return (top, bottom) if top < bottom else NOTHING
 
 
 def output_rows(model: Model, start: int, stop: int) -> int:
-    """Return the rows of the output of blocks ``[start, stop)``.
+    """Return the number of rows of the output of blocks ``[start, stop)``.
 
     Raises:
         UntileableError: if the segment cannot be tiled.
@@ -71,10 +73,13 @@ def output_rows(model: Model, start: int, stop: int) -> int:
 
 
 def rows_at(model: Model, cut: int) -> int:
-    """Return the rows of what crosses ``cut``, at which a tiled segment begins or ends.
+    """Return the number of rows of the tensor that crosses ``cut``, at which a tiled segment begins or ends.
 
-    Without row data of its maker (the model's input, a block that is never tiled) it is the least height from which
-    the block behind the cut can make its rows: (output_rows - 1) stride + kernel - 2 padding.
+    The model's input, and the output of a block that is never tiled, may have no row data. Then it is the least height
+    from which the block behind the cut can make its rows: (output_rows - 1) stride + kernel - 2 padding.
+
+    Raises:
+        UntileableError: if neither side of the cut has row data.
     """
     if cut == 0 and model.input_rows is not None:
         return model.input_rows
@@ -85,7 +90,10 @@ def rows_at(model: Model, cut: int) -> int:
 
 
 def segment_fault(model: Model, start: int, stop: int) -> str | None:
-    """Return why blocks ``[start, stop)`` cannot be tiled: no row data, or several tensors across an end."""
+    """Return the reason why blocks ``[start, stop)`` cannot be tiled; None if they can.
+
+    Every block needs row data, and at each end of the segment only the output of the block before it may cross.
+    """
     for index in range(start, stop):
         if model.blocks[index].rows is None:
             return f"block {index} ({model.blocks[index].name}) has no row data, so no tile can hold it"
@@ -97,9 +105,9 @@ def segment_fault(model: Model, start: int, stop: int) -> str | None:
 
 
 def tile_rows(model: Model, start: int, stop: int, rows: RowRange) -> TileRows:
-    """Return what a tile of blocks ``[start, stop)`` computes for its ``rows`` of the output, and what it needs.
+    """Return the rows that a tile of blocks ``[start, stop)`` computes and needs for its ``rows`` of the output.
 
-    Where branches meet, a block computes one range that holds what each reader needs.
+    A block with several readers computes one range that contains the rows of each.
 
     Raises:
         UntileableError: if the segment cannot be tiled.
@@ -110,6 +118,7 @@ def tile_rows(model: Model, start: int, stop: int, rows: RowRange) -> TileRows:
     computed[-1] = rows
     needed = NOTHING
     makers = _makers(model, start, stop)
+    # Blocks are in running order, so every reader of a block has added its rows before the block's turn comes.
     for index in range(stop - 1, start - 1, -1):
         own, profile = computed[index - start], _profile(model.blocks[index])
         for maker in makers[index - start]:
@@ -122,9 +131,10 @@ def tile_rows(model: Model, start: int, stop: int, rows: RowRange) -> TileRows:
 
 
 def share_ms(whole_ms: float, table: RowTable | None, rows: int, of: int) -> float:
-    """Return what ``rows`` of a block's ``of`` rows cost a device, in ms.
+    """Return the time of ``rows`` of a block's ``of`` rows, in ms.
 
-    Piecewise linear through (0, 0), the points of ``table`` and (``of``, ``whole_ms``); without a table proportional.
+    It is piecewise linear through (0, 0), the points of ``table`` and (``of``, ``whole_ms``). Without a table it is
+    proportional to the rows.
     """
     if rows >= of:
         return whole_ms
@@ -137,7 +147,7 @@ def share_ms(whole_ms: float, table: RowTable | None, rows: int, of: int) -> flo
 
 
 def _makers(model: Model, start: int, stop: int) -> list[list[int]]:
-    """Return for every block of the segment whose outputs it reads; one before ``start`` is what enters."""
+    """Return the blocks whose outputs each block of the segment reads; one before ``start`` is the segment's input."""
     if model.edges is None:
         return [[index - 1] for index in range(start, stop)]
     makers: list[list[int]] = [[] for _ in range(start, stop)]

@@ -1,4 +1,4 @@
-"""What a request does on a route with tiles: who computes which rows, who sends which to whom, what waits for what."""
+"""Operations of a request on a route with tiles: computings and sendings of rows, and what each waits for."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -12,22 +12,22 @@ from planning.tiles.rows import RowRange
 from planning.tiles.tiling import Share, layout
 
 
-class Prices(Protocol):
-    """What single pieces of work cost."""
+class OperationCosts(Protocol):
+    """Costs of single computings and sendings; `RouteCostModel` has them."""
 
     problem: Problem
 
     def compute_ms(self, device: str, model: str, start: int, stop: int) -> float:
-        """Return what whole blocks cost, in ms."""
+        """Return the time of whole blocks, in ms."""
 
     def tile_ms(self, device: str, model: str, start: int, computed: Sequence[RowRange]) -> float:
-        """Return what these rows of the blocks from ``start`` on cost, in ms."""
+        """Return the time of these rows of the blocks from ``start`` on, in ms."""
 
     def codec_ms(self, device: str, work_ms: float) -> float:
-        """Return what encoding or decoding costs, in ms."""
+        """Return the time of encoding or decoding, in ms."""
 
     def encoding(self, model: str, cut: int, codec: str) -> Encoding:
-        """Return an encoding of what crosses a cut."""
+        """Return an encoding of the tensors that cross a cut."""
 
     def send(
         self,
@@ -38,29 +38,33 @@ class Prices(Protocol):
         needs: tuple[int, ...] | None = None,
         rows: RowRange | None = None,
     ) -> Operation:
-        """Return a sending of rows that waits for other operations."""
+        """Return the sending of rows, with the operations that it waits for."""
 
 
-def tiled_operations(prices: Prices, stream: Stream, route: Route) -> tuple[Operation, ...]:
-    """Return the operations of a request, each with what it needs, stage by stage: sendings, then computings.
+def tiled_operations(costs: OperationCosts, stream: Stream, route: Route) -> tuple[Operation, ...]:
+    """Return the operations of a request, each with those that it waits for.
+
+    They stand stage by stage: first the sendings of what its tiles need, then the computings.
 
     Raises:
         NoLinkError: if rows have to pass between devices without a link.
         KeyError: if a device cannot run the model, or an encoding is not offered.
         UntileableError: if a stage with several tiles lacks row data.
     """
-    return _Builder(prices, stream, route).build()
+    return _Builder(costs, stream, route).build()
 
 
 class _Builder:
-    def __init__(self, prices: Prices, stream: Stream, route: Route) -> None:
-        self._prices, self._stream, self._route = prices, stream, route
-        self._model = prices.problem.models[stream.model]
+    """Appends the operations of one request to ``_found``; the place of an operation is its index there."""
+
+    def __init__(self, costs: OperationCosts, stream: Stream, route: Route) -> None:
+        self._costs, self._stream, self._route = costs, stream, route
+        self._model = costs.problem.models[stream.model]
         self._layout = layout(self._model, stream, route)
         cuts = (0, *(stage.stop for stage in route.stages))
         codecs = (RAW, *(stage.codec for stage in route.stages))
         self._encodings = [
-            prices.encoding(stream.model, cut, codec if any(share.sent for share in passed) else RAW)
+            costs.encoding(stream.model, cut, codec if any(share.sent for share in passed) else RAW)
             for cut, codec, passed in zip(cuts, codecs, self._layout.shares, strict=True)
         ]
         self._found: list[Operation] = []
@@ -73,12 +77,12 @@ class _Builder:
         arrived = self._send(last, makers)
         decode_ms = _coded_ms(self._encodings[last].decode_ms, self._layout.shares[last])
         if decode_ms and (sink := self._stream.sink) is not None:
-            duration_ms = self._prices.codec_ms(sink, decode_ms)
+            duration_ms = self._costs.codec_ms(sink, decode_ms)
             self._found.append(Operation(Work.COMPUTE, sink, duration_ms, last, needs=tuple(arrived[0])))
         return tuple(self._found)
 
     def _send(self, index: int, makers: Sequence[int | None]) -> dict[int, list[int]]:
-        """Send what passes before stage ``index``; return what each of its tiles has to wait for."""
+        """Append the sendings before stage ``index``; return the operations that each of its tiles waits for."""
         arrived: defaultdict[int, list[int]] = defaultdict(list)
         for share in self._layout.shares[index]:
             maker = makers[share.holder]
@@ -86,28 +90,28 @@ class _Builder:
             if share.sent:
                 arrived[share.reader].append(len(self._found))
                 size_bytes = _size_bytes(self._model, self._cut(index), self._encodings[index], share)
-                sending = self._prices.send(share.sender, share.receiver, size_bytes, index - 1, needs, share.range)
+                sending = self._costs.send(share.sender, share.receiver, size_bytes, index - 1, needs, share.range)
                 self._found.append(sending)
             else:
                 arrived[share.reader] += needs
         return arrived
 
     def _compute(self, index: int, arrived: dict[int, list[int]]) -> list[int | None]:
-        """Compute the tiles of stage ``index``; return the place of each one's operation."""
+        """Append the computings of the tiles of stage ``index``; return the place of each one's operation."""
         stage, tiles = self._route.stages[index], self._layout.tiles[index]
         decode_ms, encode_ms = self._encodings[index].decode_ms, self._encodings[index + 1].encode_ms
         before, after = self._layout.shares[index], self._layout.shares[index + 1]
         makers: list[int | None] = []
         for place, tile in enumerate(stage.tiles):
             if tiles is None:
-                duration_ms = self._prices.compute_ms(tile.device, self._stream.model, stage.start, stage.stop)
+                duration_ms = self._costs.compute_ms(tile.device, self._stream.model, stage.start, stage.stop)
             else:
                 computed = tiles[place].computed
-                duration_ms = self._prices.tile_ms(tile.device, self._stream.model, stage.start, computed)
+                duration_ms = self._costs.tile_ms(tile.device, self._stream.model, stage.start, computed)
             if decode_ms or encode_ms:
                 coding_ms = _coded_ms(decode_ms, [share for share in before if share.reader == place])
                 coding_ms += _coded_ms(encode_ms, [share for share in after if share.holder == place])
-                duration_ms += self._prices.codec_ms(tile.device, coding_ms)
+                duration_ms += self._costs.codec_ms(tile.device, coding_ms)
             makers.append(len(self._found))
             needs = tuple(sorted(arrived.get(place, ())))
             rows = None if tiles is None else tile.rows
@@ -119,7 +123,7 @@ class _Builder:
 
 
 def _size_bytes(model: Model, cut: int, encoding: Encoding, share: Share) -> float:
-    """Return what a share takes on the wire: its rows' part of the encoded size; raw rows as the block says."""
+    """Return the encoded size of a share: its rows' part of the whole; raw rows by the block's ``bytes_per_row``."""
     rows = model.blocks[cut - 1].rows if cut else None
     if share.range is not None and encoding.codec == RAW and rows is not None and rows.bytes_per_row is not None:
         return rows.bytes_per_row * share.rows
@@ -127,5 +131,5 @@ def _size_bytes(model: Model, cut: int, encoding: Encoding, share: Share) -> flo
 
 
 def _coded_ms(whole_ms: float, shares: Iterable[Share]) -> float:
-    """Return what encoding or decoding the sent shares takes on a device of speed 1, in ms."""
+    """Return the time of encoding or decoding the sent shares on a device of speed 1, in ms."""
     return sum(whole_ms * share.rows / share.of for share in shares if share.sent)

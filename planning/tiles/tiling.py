@@ -1,4 +1,4 @@
-"""Tiled stages: whether tiles make a whole, and which device sends which rows to whom between two stages."""
+"""Layout of tiled routes: the rows of every tile, and the rows that pass between devices."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,13 +20,15 @@ from planning.tiles.rows import (
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What passes from a holder of rows to a reader between two stages; nothing is sent within a device.
+    """Rows that pass from a tile that holds them to a tile that reads them, between two stages.
+
+    Nothing is sent within a device.
 
     Attributes:
         holder: place of the tile that made the rows, among the tiles of its stage; 0 for a stream's source.
         reader: place of the tile that needs them; 0 for a sink.
-        range: the rows; None: the whole tensor, where no tile is involved.
-        of: how many rows the whole tensor has.
+        range: the rows; None: the whole tensor, if no tile is involved.
+        of: number of rows of the whole tensor.
     """
 
     holder: int
@@ -38,7 +40,7 @@ class Share:
 
     @property
     def rows(self) -> int:
-        """How many of the rows pass."""
+        """Number of rows that pass."""
         return self.of if self.range is None else self.range[1] - self.range[0]
 
     @property
@@ -49,14 +51,19 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A route's rows: per stage its tiles' (None: not tiled), and what passes before every stage and after the last."""
+    """Rows of a route.
+
+    Attributes:
+        tiles: [stages] the rows of each tile; None: the stage is not tiled.
+        shares: [stages + 1] the rows that pass before each stage, and after the last.
+    """
 
     tiles: tuple[tuple[TileRows, ...] | None, ...]
     shares: tuple[tuple[Share, ...], ...]
 
 
 def tile_faults(tiles: Sequence[Tile]) -> Iterator[tuple[int, str]]:
-    """Yield ``(tile, what is wrong with it)``, as far as it can be told without the model."""
+    """Yield ``(tile, fault)`` for every fault of a stage's tiles that is one for any model."""
     if len(tiles) == 1 and tiles[0].rows is None:
         return
     seen: set[str] = set()
@@ -80,7 +87,7 @@ def tile_faults(tiles: Sequence[Tile]) -> Iterator[tuple[int, str]]:
 
 
 def stage_fault(model: Model, stage: Stage) -> str | None:
-    """Return why a stage cannot be split as it is; None if it can, or is not split."""
+    """Return the reason why a stage cannot be split into its tiles; None if it can, or is not split."""
     if len(stage.tiles) == 1 and stage.tiles[0].rows is None:
         return None
     for index, message in tile_faults(stage.tiles):
@@ -97,7 +104,7 @@ def stage_fault(model: Model, stage: Stage) -> str | None:
 
 
 def tiles_of(model: Model, stage: Stage) -> tuple[TileRows, ...]:
-    """Return what every tile of a tiled stage computes and needs.
+    """Return the rows that every tile of a tiled stage computes and needs.
 
     Raises:
         UntileableError: if the segment cannot be tiled.
@@ -107,10 +114,10 @@ def tiles_of(model: Model, stage: Stage) -> tuple[TileRows, ...]:
 
 
 def layout(model: Model, stream: Stream, route: Route) -> Layout:
-    """Return what every tile of a route computes, and which rows pass between which devices.
+    """Return the rows that every tile of a route computes, and the rows that pass between devices.
 
-    A tile gets from every holder the rows that it needs and does not hold; what is not tiled needs all. Each row has
-    one holder: the tile that made it for the stage's output, not one that computed it as halo.
+    A tile receives the rows that it needs and does not hold; a stage without tiles needs all. Each row has one holder:
+    the tile that made it for the stage's output, not a tile that computed it as halo.
 
     Raises:
         UntileableError: if a tiled segment lacks row data.
@@ -135,7 +142,10 @@ def _shares(
     held: Sequence[tuple[str, RowRange | None]],
     needed: Sequence[tuple[str, RowRange | None]],
 ) -> Iterator[Share]:
-    """Yield what passes from holders to readers; rows None are all, and where all pass whole no rows are counted."""
+    """Yield the rows that pass from holders to readers; rows None are all.
+
+    A tensor that passes whole, from one device to another, has no rows: its blocks may lack row data.
+    """
     if all(rows is None for _, rows in (*held, *needed)):
         for reader, (receiver, _) in enumerate(needed):
             yield Share(0, held[0][0], reader, receiver)
