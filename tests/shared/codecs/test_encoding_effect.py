@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from shared.codecs import Array
 from shared.codecs.encoding_effect import EncodingEffect, effect_on, is_classification, overall_effect
 
 
-def scores(*values):
+def scores(*values: float) -> dict[str, Array]:
     return {"prob": np.array([values], np.float32)}
 
 

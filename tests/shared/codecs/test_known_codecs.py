@@ -1,11 +1,25 @@
 """Names on the wire, and codecs that users add."""
 
+import re
 from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from shared.codecs import Codec, CodecError, CodecRegistry, decode_tensor, encode_tensor, load_registry, make_registry
+from shared.codecs import (
+    Array,
+    Buffer,
+    Codec,
+    CodecError,
+    CodecRegistry,
+    TensorSpec,
+    decode_tensor,
+    encode_tensor,
+    load_registry,
+    make_registry,
+)
 
 BUILT_IN = ["raw", "float16", "uint8", "sparse8", "uint4"]
 
@@ -16,17 +30,17 @@ class Signs:
     name = "signs"
     lossless = False
 
-    def supports(self, spec):
+    def supports(self, spec: TensorSpec) -> bool:
         return spec.is_float
 
-    def encode(self, tensor):
+    def encode(self, tensor: Array) -> list[Buffer]:
         return [np.packbits(tensor > 0).tobytes()]
 
-    def size_bounds(self, spec):
+    def size_bounds(self, spec: TensorSpec) -> tuple[int, int]:
         size_bytes = (spec.elements + 7) // 8
         return size_bytes, size_bytes
 
-    def decode(self, body, spec):
+    def decode(self, body: memoryview, spec: TensorSpec) -> Array:
         bits = np.unpackbits(np.frombuffer(body, np.uint8), count=spec.elements)
         return np.where(bits, 1, -1).astype(spec.dtype).reshape(spec.shape)
 
@@ -39,11 +53,11 @@ class Impostor:
     supports = encode = size_bounds = decode = lambda self, *_: None
 
 
-def not_a_codec():
+def not_a_codec() -> object:
     return object()
 
 
-def entry(name, attribute):
+def entry(name: str, attribute: str) -> EntryPoint:
     return EntryPoint(name=name, value=f"{__name__}:{attribute}", group="segue.codecs")
 
 
@@ -66,7 +80,7 @@ def test_codecs_with_the_same_numbers_share_their_distortion() -> None:
 
 
 @pytest.mark.parametrize("name", ["signs", "signs+zstd"])
-def test_a_users_codec_goes_over_the_wire(name) -> None:
+def test_a_users_codec_goes_over_the_wire(name: str) -> None:
     registry = make_registry([Signs()])
     tensor = np.array([[1.5, -2.0, 3.0]], np.float32)
     payload = encode_tensor(tensor, registry[name]).payload()
@@ -76,7 +90,9 @@ def test_a_users_codec_goes_over_the_wire(name) -> None:
         decode_tensor(name, "float32", (1, 3000), payload, registry)
 
 
-def test_entry_points_add_codecs_and_a_broken_one_harms_nobody(caplog, monkeypatch) -> None:
+def test_entry_points_add_codecs_and_a_broken_one_harms_nobody(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
         EntryPoint, "load", lambda self: {"Signs": Signs, "Impostor": Impostor, "no": not_a_codec}[self.attr]
     )
@@ -94,3 +110,17 @@ def test_names_must_be_unique_and_fit_the_wire() -> None:
         codec.name = name
         with pytest.raises(ValueError, match="cannot name a codec"):
             CodecRegistry([codec])
+
+
+def test_the_codec_of_the_documentation_goes_over_the_wire() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "codecs.md").read_text()
+    example = re.search(r"## Adding a codec.*?```python\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    namespace: dict[str, Any] = {}
+    exec(example[1], namespace)
+    (codec,) = (value() for value in namespace.values() if getattr(value, "name", "") == "signs")
+    registry = make_registry([codec])
+    tensor = np.array([[1.5, -2.0, 3.0]], np.float32)
+    for name in ("signs", "signs+zstd"):
+        payload = encode_tensor(tensor, registry[name]).payload()
+        assert decode_tensor(name, "float32", (1, 3), payload, registry).tolist() == [[1, -1, 1]]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
 from shared.model.architectures import build
 from shared.model.cuts import all_cuts, find_partition
@@ -19,8 +20,8 @@ SQUARE = np.zeros((4, 4), np.float32)
 IMAGE = "(float[1,4,8,8] x)"
 
 
-def operators(text, max_tensors=1, **initializers):
-    graph = load_model(onnx_bytes(text, **initializers)).graph
+def operators(text: str, max_tensors: int = 1, **initializers: ArrayLike) -> list[list[str]]:
+    graph = load_model(onnx_bytes(text, initializers)).graph
     partition = find_partition(activate(graph), max_tensors)
     types = [node.op_type for node in partition.active.nodes]
     ends = partition.positions
@@ -41,7 +42,7 @@ def operators(text, max_tensors=1, **initializers):
         ("tiny", 11, 6),
     ],
 )
-def test_numbers_of_cuts(name, every, useful) -> None:
+def test_numbers_of_cuts(name: str, every: int, useful: int) -> None:
     active = activate(build(name))
     assert len(all_cuts(live_sets(active), 1)) == every
     assert find_partition(active).block_count - 1 == useful
@@ -91,7 +92,7 @@ def test_more_tensors_allow_cuts_between_branches() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "googlenet"])
-def test_more_tensors_only_add_cuts(name) -> None:
+def test_more_tensors_only_add_cuts(name: str) -> None:
     active = activate(build(name))
     one, two, three = (set(all_cuts(live_sets(active), k)) for k in (1, 2, 3))
     assert one < two <= three
@@ -117,7 +118,7 @@ def separates(graph: Graph, tensor: str) -> bool:
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_single_tensor_cuts_are_exactly_the_separators(seed) -> None:
+def test_single_tensor_cuts_are_exactly_the_separators(seed: int) -> None:
     active = activate(random_graph(seed))
     sets = live_sets(active)
     found = {sets[position][0] for position in all_cuts(sets, 1)}
@@ -127,7 +128,7 @@ def test_single_tensor_cuts_are_exactly_the_separators(seed) -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
-def test_what_is_live_is_what_is_made_before_and_needed_after(seed, k) -> None:
+def test_what_is_live_is_what_is_made_before_and_needed_after(seed: int, k: int) -> None:
     active = activate(random_graph(seed))
     sets = live_sets(active)
     for position in all_cuts(sets, k):

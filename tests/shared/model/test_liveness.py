@@ -1,16 +1,17 @@
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from shared.model.architectures import build
-from shared.model.liveness import activate, constant_nodes, live_sets
+from shared.model.liveness import ActiveGraph, activate, constant_nodes, live_sets
 from shared.model.onnx_file import load_model
 from tests.support.onnx_texts import onnx_bytes
 
 SQUARE = np.eye(4, dtype=np.float32)
 
 
-def active(text, **initializers):
-    return activate(load_model(onnx_bytes(text, **initializers)).graph)
+def active(text: str, **initializers: ArrayLike) -> ActiveGraph:
+    return activate(load_model(onnx_bytes(text, initializers)).graph)
 
 
 def test_a_chain_has_one_live_tensor_everywhere() -> None:
@@ -64,7 +65,7 @@ def test_constants_and_dead_ends_are_set_aside() -> None:
 
 
 @pytest.mark.parametrize("operator", ["RandomNormal", "RandomUniform"])
-def test_random_numbers_are_no_constants(operator) -> None:
+def test_random_numbers_are_no_constants(operator: str) -> None:
     graph = active(f"g (float[1,4] x) => (float[1,4] y) {{n = {operator} <shape = [1, 4]> () y = Add(x, n)}}")
     assert [node.op_type for node in graph.nodes] == [operator, "Add"]
 

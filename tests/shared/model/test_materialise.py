@@ -1,15 +1,16 @@
 import numpy as np
 import pytest
 
+from shared.model.graph import Graph
 from shared.model.materialise import materialise_weights, without_softmax
 from shared.model.onnx_file import load_model
 from tests.support.onnx_texts import onnx_bytes
 
 
-def placeholders(body, **shapes):
+def placeholders(body: str, **shapes: tuple[int, ...]) -> Graph:
     constants = " ".join(f"{name} = ConstantOfShape <value = float[1] {{0.02}}> (shape_{name})" for name in shapes)
     sizes = {f"shape_{name}": np.array(shape) for name, shape in shapes.items()}
-    return load_model(onnx_bytes(f"g (float[1,8,8,8] x) => (float[1,c,h,w] y) {{{constants} {body}}}", **sizes)).graph
+    return load_model(onnx_bytes(f"g (float[1,8,8,8] x) => (float[1,c,h,w] y) {{{constants} {body}}}", sizes)).graph
 
 
 def test_convolutions_get_he_initialised_weights() -> None:
@@ -20,7 +21,7 @@ def test_convolutions_get_he_initialised_weights() -> None:
 
 
 @pytest.mark.parametrize(("attribute", "shape"), [("", (512, 64)), ("<transB = 1>", (64, 512))])
-def test_matrix_products_get_he_initialised_weights(attribute, shape) -> None:
+def test_matrix_products_get_he_initialised_weights(attribute: str, shape: tuple[int, ...]) -> None:
     graph = placeholders(f"f = Flatten(x) y = Gemm {attribute} (f, k)", k=shape)
     assert materialise_weights(graph, seed=1).weights["k"].values().var() == pytest.approx(2 / 512, rel=0.05)
 

@@ -5,11 +5,12 @@ from shared.model.architectures import build
 from shared.model.node_cost import flops, parameter_count, total_bytes
 from shared.model.onnx_file import load_model
 from shared.model.tensor import DType, Tensor
+from shared.model.weights import Array
 from tests.support.onnx_texts import onnx_bytes
 
 
-def zeros(*shape, dtype=np.float32):
-    return np.zeros(shape, dtype)
+def zeros(*shape: int) -> Array:
+    return np.zeros(shape, np.float32)
 
 
 @pytest.mark.parametrize(
@@ -31,8 +32,10 @@ def zeros(*shape, dtype=np.float32):
         ("g (float[1,4,8,8] x) => (float[1,4,4,4] y) {y = MaxPool <kernel_shape = [2,2], strides = [2,2]> (x)}", {}, 0),
     ],
 )  # fmt: skip
-def test_two_operations_per_multiply_accumulate(text, weights, multiply_accumulates) -> None:
-    graph = load_model(onnx_bytes(text, **weights)).graph
+def test_two_operations_per_multiply_accumulate(
+    text: str, weights: dict[str, Array], multiply_accumulates: int
+) -> None:
+    graph = load_model(onnx_bytes(text, weights)).graph
     assert flops(graph, graph.nodes[0]) == 2 * multiply_accumulates
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from shared.model.liveness import activate
 from shared.model.onnx_file import load_model
@@ -10,8 +11,8 @@ IMAGE = "g (float[1,4,8,8] x) => (float[1,c,h,w] y)"
 KERNEL = np.zeros((4, 4, 3, 3), np.float32)
 
 
-def by_rows(body, **initializers):
-    graph = activate(load_model(onnx_bytes(f"{IMAGE} {{{body}}}", **initializers)).graph)
+def by_rows(body: str, **initializers: ArrayLike) -> list[bool]:
+    graph = activate(load_model(onnx_bytes(f"{IMAGE} {{{body}}}", initializers)).graph)
     return [works_by_rows(graph, node) for node in graph.nodes]
 
 
@@ -36,8 +37,8 @@ def by_rows(body, **initializers):
         "y = QuantizeLinear(x, scalar)",
     ],
 )
-def test_operators_that_work_by_rows(body) -> None:
-    constants = {
+def test_operators_that_work_by_rows(body: str) -> None:
+    constants: dict[str, ArrayLike] = {
         "kernel": KERNEL,
         "scalar": np.float32(1),
         "vector": np.ones(4, np.float32),
@@ -65,7 +66,7 @@ def test_operators_that_work_by_rows(body) -> None:
         "y = Resize(x, , scales)",
     ],
 )
-def test_operators_that_need_more_than_their_rows(body) -> None:
+def test_operators_that_need_more_than_their_rows(body: str) -> None:
     constants = {
         "vector": np.ones(4, np.float32),
         "rows": np.ones((8, 1), np.float32),

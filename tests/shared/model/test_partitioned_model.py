@@ -3,12 +3,13 @@ import sys
 
 import pytest
 
+from shared.model.analysis import ModelAnalysis
 from shared.model.architectures import build
 from shared.model.partitioned_model import build_model
 
 
-def analysis(name, **options):
-    return build_model(build(name), sha256="f" * 64, **options).analysis
+def analysis(name: str, max_cut_tensors: int = 1) -> ModelAnalysis:
+    return build_model(build(name), sha256="f" * 64, max_cut_tensors=max_cut_tensors).analysis
 
 
 def test_blocks_of_a_small_network() -> None:
@@ -60,7 +61,7 @@ def test_names_of_blocks_are_unique() -> None:
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
-def test_costs_do_not_depend_on_the_number_of_cuts(k) -> None:
+def test_costs_do_not_depend_on_the_number_of_cuts(k: int) -> None:
     one, many = analysis("resnet18"), analysis("resnet18", max_cut_tensors=k)
     assert sum(block.flops for block in one.blocks) == sum(block.flops for block in many.blocks)
     assert sum(block.parameter_bytes for block in one.blocks) == sum(block.parameter_bytes for block in many.blocks)

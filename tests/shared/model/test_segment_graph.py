@@ -16,7 +16,7 @@ TINY = build_model(build("tiny"), sha256="")
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 0), (3, 2), (-1, 3), (0, 8), (7, 8)])
-def test_ranges_that_do_not_exist(start, stop) -> None:
+def test_ranges_that_do_not_exist(start: int, stop: int) -> None:
     with pytest.raises(CutError, match=r"blocks \[0, 7\)"):
         segment_graph(TINY, start, stop)
 
@@ -52,18 +52,18 @@ def test_shared_constants_are_repeated() -> None:
     ("cuts", "bounds"),
     [((), ((0, 7),)), ((3,), ((0, 3), (3, 7))), ((1, 2, 6), ((0, 1), (1, 2), (2, 6), (6, 7)))],
 )
-def test_cuts_to_segments(cuts, bounds) -> None:
+def test_cuts_to_segments(cuts: tuple[int, ...], bounds: tuple[tuple[int, int], ...]) -> None:
     assert segment_bounds(TINY, cuts) == bounds
 
 
 @pytest.mark.parametrize("cuts", [(0,), (7,), (-1,), (2, 9)])
-def test_cuts_that_do_not_exist(cuts) -> None:
+def test_cuts_that_do_not_exist(cuts: tuple[int, ...]) -> None:
     with pytest.raises(CutError, match="has cuts 1 to 6"):
         segment_bounds(TINY, cuts)
 
 
 @pytest.mark.parametrize("cuts", [(3, 3), (4, 2)])
-def test_cuts_have_to_ascend(cuts) -> None:
+def test_cuts_have_to_ascend(cuts: tuple[int, ...]) -> None:
     with pytest.raises(CutError, match="ascend"):
         segment_bounds(TINY, cuts)
 
@@ -75,7 +75,7 @@ def test_a_model_without_cuts_says_so() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
-def test_segments_of_random_graphs_fit_together(seed, k) -> None:
+def test_segments_of_random_graphs_fit_together(seed: int, k: int) -> None:
     graph = random_graph(seed)
     model = build_model(graph, sha256="", max_cut_tensors=k)
     count = model.partition.block_count

@@ -7,14 +7,14 @@ from shared.model.tensor import DType, Tensor
 @pytest.mark.parametrize(
     "dtype", [d for d in DType if "FLOAT8" not in d.name and d.bits >= 8 and d is not DType.BFLOAT16]
 )
-def test_bits_are_those_of_numpy(dtype) -> None:
+def test_bits_are_those_of_numpy(dtype: DType) -> None:
     assert dtype.bits == np.dtype(dtype.value).itemsize * 8
 
 
 @pytest.mark.parametrize(
     ("dtype", "bits"), [(DType.BFLOAT16, 16), (DType.FLOAT8E4M3FN, 8), (DType.FLOAT8E5M2, 8), (DType.INT4, 4)]
 )
-def test_bits_of_types_that_numpy_lacks(dtype, bits) -> None:
+def test_bits_of_types_that_numpy_lacks(dtype: DType, bits: int) -> None:
     assert dtype.bits == bits
 
 
@@ -28,7 +28,7 @@ def test_bits_of_types_that_numpy_lacks(dtype, bits) -> None:
         (DType.BOOL, (5,), 5),
     ],
 )
-def test_size_in_bytes(dtype, shape, size_bytes) -> None:
+def test_size_in_bytes(dtype: DType, shape: tuple[int, ...], size_bytes: int) -> None:
     assert Tensor("t", dtype, shape).size_bytes == size_bytes
 
 

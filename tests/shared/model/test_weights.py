@@ -5,7 +5,7 @@ from shared.model.tensor import DType, Tensor
 from shared.model.weights import Normal, Recipe, Uniform, Weight, he_normal
 
 
-def tensor(name="w", shape=(64, 64), dtype=DType.FLOAT32):
+def tensor(name: str = "w", shape: tuple[int, ...] = (64, 64), dtype: DType = DType.FLOAT32) -> Tensor:
     return Tensor(name, dtype, shape)
 
 
@@ -16,7 +16,7 @@ def test_a_recipe_repeats_itself_whatever_else_is_made() -> None:
 
 
 @pytest.mark.parametrize(("seed", "name"), [(4, "w"), (3, "v")])
-def test_seed_and_name_change_the_numbers(seed, name) -> None:
+def test_seed_and_name_change_the_numbers(seed: int, name: str) -> None:
     assert not np.array_equal(Recipe(3, Normal(1.0)).make(tensor()), Recipe(seed, Normal(1.0)).make(tensor(name)))
 
 

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -9,7 +11,9 @@ from shared.model.onnx_file.runtime import ModelSession
 
 
 @given(st.integers(4, 20), st.integers(1, 4), st.integers(1, 3), st.integers(0, 2), st.booleans())
-def test_pooling_has_the_shape_that_the_runtime_gives_it(rows, kernel, stride, padding, ceil) -> None:
+def test_pooling_has_the_shape_that_the_runtime_gives_it(
+    rows: int, kernel: int, stride: int, padding: int, ceil: bool
+) -> None:
     assume(padding < kernel)
     b = GraphBuilder("pool", 0, (1, 2, rows, rows + 1))
     graph = b.finish(b.max_pool(b.input, "pool", kernel, stride, padding=padding, ceil=ceil))
@@ -32,7 +36,7 @@ def test_pooling_has_the_shape_that_the_runtime_gives_it(rows, kernel, stride, p
         lambda b: b.add(b.input, b.input, "y"),
     ],
 )
-def test_layers_have_the_shapes_that_onnx_infers(layer) -> None:
+def test_layers_have_the_shapes_that_onnx_infers(layer: Callable[[GraphBuilder], str]) -> None:
     b = GraphBuilder("layer", 0, (1, 4, 8, 10))
     graph = b.finish(layer(b))
     assert load_model(to_bytes(graph)).graph.tensors == graph.tensors

@@ -1,13 +1,15 @@
 import pytest
 
+from shared.model.analysis import ModelAnalysis
 from shared.model.architectures import ARCHITECTURES, build
 from shared.model.errors import UnknownArchitectureError
 from shared.model.node_cost import parameter_count
 from shared.model.onnx_file import load_model, to_bytes
 from shared.model.partitioned_model import build_model
+from shared.model.weights import Recipe, Uniform
 
 
-def analysis(name):
+def analysis(name: str) -> ModelAnalysis:
     return build_model(build(name), sha256="").analysis
 
 
@@ -24,7 +26,7 @@ def analysis(name):
         ("inceptionv3", 23_834_568),
     ],
 )
-def test_parameters_are_as_many_as_torchvisions(name, parameters) -> None:
+def test_parameters_are_as_many_as_torchvisions(name: str, parameters: int) -> None:
     assert parameter_count(build(name)) == parameters
 
 
@@ -46,7 +48,7 @@ def test_yolov2_has_as_many_numbers_as_darknets_weights_file() -> None:
         ("yolov2", 14.73208),
     ],
 )
-def test_multiply_accumulates(name, giga_multiply_accumulates) -> None:
+def test_multiply_accumulates(name: str, giga_multiply_accumulates: float) -> None:
     flops = sum(block.flops for block in analysis(name).blocks)
     assert flops / 2e9 == pytest.approx(giga_multiply_accumulates, abs=1e-5)
 
@@ -59,7 +61,7 @@ def test_multiply_accumulates(name, giga_multiply_accumulates) -> None:
                    462.42, 462.42, 462.42, 0, 102.76, 16.78, 4.10]),
     ],
 )  # fmt: skip
-def test_one_block_per_layer(name, mega_multiply_accumulates) -> None:
+def test_one_block_per_layer(name: str, mega_multiply_accumulates: list[float]) -> None:
     found = [block.flops / 2e6 for block in analysis(name).blocks]
     assert found == pytest.approx(mega_multiply_accumulates, abs=0.005)
 
@@ -71,15 +73,18 @@ def test_sizes_of_feature_maps_of_vgg16() -> None:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_variances_are_positive(name) -> None:
+def test_variances_are_positive(name: str) -> None:
     graph = build(name)
     for node in graph.nodes:
         if node.op_type == "BatchNormalization":
-            assert graph.weights[node.inputs[4]].source.distribution.low > 0
+            source = graph.weights[node.inputs[4]].source
+            assert isinstance(source, Recipe)
+            assert isinstance(source.distribution, Uniform)
+            assert source.distribution.low > 0
 
 
 @pytest.mark.parametrize("name", ["tiny", "squeezenet", "mobilenetv2", "googlenet"])
-def test_shapes_agree_with_onnx(name) -> None:
+def test_shapes_agree_with_onnx(name: str) -> None:
     graph = build(name)
     loaded = load_model(to_bytes(graph))
     assert loaded.graph.tensors == graph.tensors

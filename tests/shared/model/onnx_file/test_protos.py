@@ -13,11 +13,11 @@ from shared.model.onnx_file.protos import (
     write_weight,
 )
 from shared.model.tensor import DType, Tensor
-from shared.model.weights import Weight
+from shared.model.weights import Array, Weight
 
 
 @pytest.mark.parametrize("dtype", DType)
-def test_element_types_go_both_ways(dtype) -> None:
+def test_element_types_go_both_ways(dtype: DType) -> None:
     tensor = Tensor("t", dtype, (1, 2))
     assert read_tensor(write_tensor(tensor)) == tensor
     number = write_tensor(tensor).type.tensor_type.elem_type
@@ -25,7 +25,7 @@ def test_element_types_go_both_ways(dtype) -> None:
 
 
 @pytest.mark.parametrize("shape", [None, ("N", 3), (None, 3)])
-def test_a_tensor_that_is_not_static_is_not_described(shape) -> None:
+def test_a_tensor_that_is_not_static_is_not_described(shape: tuple[int | str | None, ...] | None) -> None:
     assert read_tensor(helper.make_tensor_value_info("t", TensorProto.FLOAT, shape)) is None
 
 
@@ -40,12 +40,13 @@ def test_a_tensor_that_is_not_static_is_not_described(shape) -> None:
         ("texts", ["a", "b"]),
         ("bytes", b"\xff\xfe"),
         ("array", numpy_helper.from_array(np.arange(6, dtype=np.int64).reshape(2, 3))),
-        ("named", numpy_helper.from_array(np.float32(2), "with a name")),
+        ("named", numpy_helper.from_array(np.array(2, np.float32), "with a name")),
         ("type", helper.make_tensor_type_proto(TensorProto.FLOAT, [1])),
     ],
 )
-def test_nodes_go_both_ways(name, value) -> None:
-    proto = helper.make_node("Op", ["a", ""], ["y"], name="n", domain="com.example", **{name: value})
+def test_nodes_go_both_ways(name: str, value: object) -> None:
+    proto = helper.make_node("Op", ["a", ""], ["y"], name="n", domain="com.example")
+    proto.attribute.append(helper.make_attribute(name, value))
     assert write_node(read_node(proto)) == proto
 
 
@@ -61,7 +62,7 @@ def test_subgraphs_are_carried_along_and_show_what_they_capture() -> None:
         "branch",
         [],
         [helper.make_tensor_value_info("r", TensorProto.FLOAT, [1]), helper.make_tensor_value_info("direct", 1, [1])],
-        [numpy_helper.from_array(np.float32(1), "own")],
+        [numpy_helper.from_array(np.array(1, np.float32), "own")],
     )
     middle = helper.make_graph(
         [helper.make_node("If", ["c2"], ["r2"], then_branch=inner, else_branch=inner)], "middle", [], []
@@ -84,7 +85,7 @@ def test_subgraphs_are_carried_along_and_show_what_they_capture() -> None:
         np.arange(12, dtype=np.float64).reshape(3, 4).T,
     ],
 )
-def test_weights_go_both_ways(values) -> None:
+def test_weights_go_both_ways(values: Array) -> None:
     values = np.asarray(values)
     weight = read_weight(numpy_helper.from_array(values.astype(values.dtype.name, order="C"), "w"))
     proto = TensorProto()
@@ -93,7 +94,7 @@ def test_weights_go_both_ways(values) -> None:
 
 
 @pytest.mark.parametrize("kind", [TensorProto.BFLOAT16, TensorProto.FLOAT8E4M3FN, TensorProto.INT4])
-def test_weights_of_types_that_numpy_lacks(kind) -> None:
+def test_weights_of_types_that_numpy_lacks(kind: int) -> None:
     original = numpy_helper.from_array(np.arange(5).astype(helper.tensor_dtype_to_np_dtype(kind)), "w")
     proto = TensorProto()
     write_weight(read_weight(original), proto)

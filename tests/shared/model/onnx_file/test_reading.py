@@ -1,4 +1,5 @@
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ SQUARE = np.linspace(-1, 1, 16, dtype=np.float32).reshape(4, 4)
 CHAIN = "g (float[1,4] x) => (float[1,4] y) {a = MatMul(x, w) s = Softmax(a) y = MatMul(s, w)}"
 
 
-def test_a_model_is_known_by_the_hash_of_its_bytes(tmp_path) -> None:
+def test_a_model_is_known_by_the_hash_of_its_bytes(tmp_path: Path) -> None:
     data = onnx_bytes(CHAIN, w=SQUARE)
     (tmp_path / "m.onnx").write_bytes(data)
     sha256 = hashlib.sha256(data).hexdigest()
@@ -21,7 +22,7 @@ def test_a_model_is_known_by_the_hash_of_its_bytes(tmp_path) -> None:
     assert load_model(str(tmp_path / "m.onnx")).analysis == load_model(data).analysis
 
 
-def test_a_file_that_is_not_there(tmp_path) -> None:
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"cannot read .*gone\.onnx"):
         load_model(tmp_path / "gone.onnx")
 
@@ -29,7 +30,7 @@ def test_a_file_that_is_not_there(tmp_path) -> None:
 @pytest.mark.parametrize(
     "data", [b"", b"hello world", b"\x89PNG\r\n\x1a\n\0\0\0", onnx.ModelProto().SerializeToString()]
 )
-def test_bytes_that_are_no_model(data) -> None:
+def test_bytes_that_are_no_model(data: bytes) -> None:
     with pytest.raises(ModelFileError, match="not an ONNX file"):
         load_model(data)
 
@@ -42,7 +43,7 @@ def test_bytes_that_are_no_model(data) -> None:
         ("y = Relu(x) y = Exp(x)", "y"),
     ],
 )
-def test_models_that_are_not_valid(body, reason) -> None:
+def test_models_that_are_not_valid(body: str, reason: str) -> None:
     with pytest.raises(ModelFileError, match=f"not a valid ONNX model: .*{reason}") as error:
         load_model(onnx_bytes(f"g (float[1,4] x) => (float[1,4] y) {{{body}}}"))
     assert "\n" not in str(error.value)
@@ -61,14 +62,14 @@ def test_initializers_among_the_inputs_are_no_inputs() -> None:
     assert verify_chain(data, segments, model.analysis.input).bit_exact
 
 
-def external_model(folder):
+def external_model(folder: Path) -> Path:
     model = onnx.load_model_from_string(onnx_bytes(CHAIN, w=SQUARE))
     external_data_helper.convert_model_to_external_data(model, location="weights.bin", size_threshold=0)
     onnx.save_model(model, folder / "m.onnx")
     return folder / "m.onnx"
 
 
-def test_weights_are_read_from_the_file_beside_the_model(tmp_path) -> None:
+def test_weights_are_read_from_the_file_beside_the_model(tmp_path: Path) -> None:
     path = external_model(tmp_path)
     model = load_model(path)
     assert np.array_equal(model.graph.weights["w"].values(), SQUARE)
@@ -76,14 +77,14 @@ def test_weights_are_read_from_the_file_beside_the_model(tmp_path) -> None:
     assert verify_chain(path, segments, model.analysis.input).bit_exact
 
 
-def test_weights_that_are_missing_are_named(tmp_path) -> None:
+def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
     path = external_model(tmp_path)
     (tmp_path / "weights.bin").unlink()
     with pytest.raises(ExternalDataError, match=r"'w' .*weights\.bin"):
         load_model(path)
 
 
-def test_bytes_have_no_file_beside_them(tmp_path) -> None:
+def test_bytes_have_no_file_beside_them(tmp_path: Path) -> None:
     data = external_model(tmp_path).read_bytes()
     with pytest.raises(ExternalDataError, match=r"'weights\.bin' beside the model"):
         load_model(data)

@@ -9,7 +9,7 @@ DATA = onnx_bytes("g (float[2] x) => (float[2] y, float[2] z) {y = Relu(x) z = N
 
 
 @pytest.mark.parametrize("optimisation", Optimisation)
-def test_a_session_takes_what_it_needs_and_names_what_it_gives(optimisation) -> None:
+def test_a_session_takes_what_it_needs_and_names_what_it_gives(optimisation: Optimisation) -> None:
     session = ModelSession(DATA, optimisation)
     assert (session.inputs, session.outputs) == (("x",), ("y", "z"))
     result = session.run({"x": np.array([-1, 1], np.float32), "other": np.zeros(1)})

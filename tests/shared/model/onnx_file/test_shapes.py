@@ -1,6 +1,7 @@
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import ArrayLike
 
 from shared.model.errors import ShapeError
 from shared.model.onnx_file import extract_segment, load_model, verify_chain
@@ -10,9 +11,9 @@ KERNEL = np.linspace(-1, 1, 4 * 3 * 9, dtype=np.float32).reshape(4, 3, 3, 3)
 IMAGE = "g (float[N,3,H,W] x) => (float[N,4,h,w] y) {a = Conv(x, k) y = Relu(a)}"
 
 
-def blocks_agree(data, **options):
-    """Tell whether the chain of single blocks gives the numbers of the whole."""
-    model = load_model(data, **options)
+def blocks_agree(data: bytes) -> tuple[int, bool]:
+    """Return the number of blocks, and whether the chain of single blocks computes the same numbers as the whole."""
+    model = load_model(data)
     count = model.partition.block_count
     segments = [extract_segment(model, index, index + 1) for index in range(count)]
     return count, verify_chain(data, segments, model.analysis.input).bit_exact
@@ -25,7 +26,7 @@ def test_a_lone_batch_dimension_is_one() -> None:
 
 
 @pytest.mark.parametrize("size", [0, -1])
-def test_exporters_that_write_a_dynamic_dimension_as_a_number(size) -> None:
+def test_exporters_that_write_a_dynamic_dimension_as_a_number(size: int) -> None:
     model = onnx.load_model_from_string(
         onnx_bytes("g (float[N,3,8,8] x) => (float[N,4,6,6] y) {y = Conv(x, k)}", k=KERNEL)
     )
@@ -47,7 +48,7 @@ def test_other_dynamic_dimensions_have_to_be_given() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 8, 8), (3, 8, 8), (1, 3, 0, 8), (1, 3, -1, 8)])
-def test_shapes_that_do_not_fit(shape) -> None:
+def test_shapes_that_do_not_fit(shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError, match="does not fit input 'x', which is"):
         load_model(onnx_bytes(IMAGE, k=KERNEL), input_shapes={"x": shape})
 
@@ -78,7 +79,7 @@ def test_a_shape_that_does_not_suit_the_weights() -> None:
         ("a = Tanh(x) c = com.example.Mystery(a) y = NonZero(c)", "Mystery", "c"),
     ],
 )
-def test_shapes_that_only_a_run_can_tell(body, node, tensor) -> None:
+def test_shapes_that_only_a_run_can_tell(body: str, node: str, tensor: str) -> None:
     with pytest.raises(ShapeError, match=rf"{node}.* tensor '{tensor}' cannot be found"):
         load_model(onnx_bytes(f"g (float[1,4] x) => (int64[2,n] y) {{{body}}}"))
 
@@ -95,8 +96,8 @@ def test_shape_computations_become_constants() -> None:
         s = Shape(a) n = Gather(s, zero) u = Unsqueeze(n, first) t = Concat <axis = 0> (u, rest)
         r = Reshape(a, t) y = MatMul(r, w)
         }"""
-    weights = {"zero": np.int64(0), "first": np.array([0]), "rest": np.array([-1])}
-    data = onnx_bytes(text, **weights, w=np.ones((27, 5), np.float32))
+    weights: dict[str, ArrayLike] = {"zero": np.int64(0), "first": np.array([0]), "rest": np.array([-1])}
+    data = onnx_bytes(text, weights, w=np.ones((27, 5), np.float32))
     assert blocks_agree(data) == (2, True)
     assert load_model(data).graph.weights["t"].values().tolist() == [1, -1]
 

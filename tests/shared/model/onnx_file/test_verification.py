@@ -7,11 +7,12 @@ from shared.model.architectures import build
 from shared.model.onnx_file import extract_segment, load_model, to_bytes, verify_chain
 from shared.model.onnx_file.verification import compare, random_inputs
 from shared.model.tensor import DType, Tensor
+from shared.model.weights import Array
 
 TINY = to_bytes(build("tiny"))
 
 
-def arrays(*values):
+def arrays(*values: float) -> dict[str, Array]:
     return {"y": np.array(values, np.float32)}
 
 
@@ -29,7 +30,7 @@ def test_errors_are_relative_to_the_largest_output() -> None:
 
 
 @pytest.mark.parametrize("other", [arrays(1, np.nan), arrays(1, np.inf), arrays(1), {"y": np.zeros(2)}])
-def test_incomparable_outputs_have_the_largest_error(other) -> None:
+def test_incomparable_outputs_have_the_largest_error(other: dict[str, Array]) -> None:
     difference = compare(arrays(1, 2), other)
     assert not difference.bit_exact
     assert difference.max_abs_error == sys.float_info.max

@@ -1,4 +1,5 @@
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -20,7 +21,7 @@ from tests.support.onnx_texts import onnx_bytes, read_back
 SQUARE = np.linspace(-1, 1, 16, dtype=np.float32).reshape(4, 4)
 
 
-def check_blocks(data, max_cut_tensors=1):
+def check_blocks(data: bytes, max_cut_tensors: int = 1) -> list[list[str]]:
     """Verify the chain of single blocks, and that every block is a valid, standalone model; return its cuts."""
     model = load_model(data, max_cut_tensors=max_cut_tensors)
     segments = [extract_segment(model, index, index + 1) for index in range(model.partition.block_count)]
@@ -31,7 +32,7 @@ def check_blocks(data, max_cut_tensors=1):
 
 
 @pytest.mark.parametrize("ends", list(combinations(range(8), 2)))
-def test_every_range_of_blocks_gives_what_the_whole_has_there(ends) -> None:
+def test_every_range_of_blocks_gives_what_the_whole_has_there(ends: tuple[int, int]) -> None:
     model = load_model(to_bytes(build("tiny")))
     start, stop = ends
     values = random_inputs(model.analysis.input, 0)
@@ -87,7 +88,7 @@ def test_several_tensors_cross_in_the_order_in_which_they_are_made() -> None:
     ],
     ids=["early output", "late input", "input as output", "weight as output"],
 )  # fmt: skip
-def test_unusual_ends(text, cuts) -> None:
+def test_unusual_ends(text: str, cuts: list[list[str]]) -> None:
     assert check_blocks(onnx_bytes(text, w=SQUARE), 2) == cuts
 
 
@@ -107,7 +108,7 @@ def test_subgraphs_get_what_they_capture() -> None:
 
 @settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3))
-def test_chains_of_random_graphs_are_exact(seed, k) -> None:
+def test_chains_of_random_graphs_are_exact(seed: int, k: int) -> None:
     data = to_bytes(random_graph(seed))
     model = load_model(data, max_cut_tensors=k)
     segments = [extract_segment(model, index, index + 1) for index in range(model.partition.block_count)]
@@ -116,7 +117,7 @@ def test_chains_of_random_graphs_are_exact(seed, k) -> None:
     assert report.bit_exact_extended
 
 
-def test_writing_to_a_file(tmp_path) -> None:
+def test_writing_to_a_file(tmp_path: Path) -> None:
     write_onnx(build("tiny"), tmp_path / "tiny.onnx")
     assert load_model(tmp_path / "tiny.onnx").analysis.sha256 == load_model(to_bytes(build("tiny"))).sha256
 
