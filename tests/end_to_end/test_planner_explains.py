@@ -67,10 +67,8 @@ async def test_streams_that_are_planned_together_are_explained_together(fleet: F
     for stream in ("camera", "door"):
         await fleet.declare(stream)
         await fleet.set_policy(json.dumps({"objective": "total_delay", "revision": "r"}), stream)
-        await fleet.watcher.plan(lambda plan, stream=stream: plan.stream == stream)
-        await fleet.watcher.status(
-            lambda status, stream=stream: (status.stream, status.policy_revision) == (stream, "r")
-        )
+        await fleet.watcher.plan_of(stream)
+        await fleet.watcher.judged(stream, "r")
     status, out, errors = await segue(fleet, "explain", "--stream", "door", "--json", "--time-budget-s", "0.1")
     assert status == 0, errors
     told = json.loads(out)

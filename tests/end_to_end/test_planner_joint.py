@@ -53,9 +53,7 @@ async def demand(fleet: Fleet, **policy: object) -> None:
     for stream in STREAMS:
         await fleet.set_policy(json.dumps({**policy, "cooldown_ms": 0, "revision": "r"}), stream)
     for stream in STREAMS:
-        await fleet.watcher.status(
-            lambda status, stream=stream: (status.stream, status.policy_revision) == (stream, "r")
-        )
+        await fleet.watcher.judged(stream, "r")
 
 
 async def joint_reroute(fleet: Fleet) -> Reroute:

@@ -39,7 +39,7 @@ def manifest_of(model: str = MODEL, name: str = "net", blocks: int = 5, **fields
     return Manifest(
         model=model,
         name=name,
-        size_bytes=fields.pop("size_bytes", 1000),  # type: ignore[arg-type]
+        size_bytes=fields.pop("size_bytes", 1000),
         inputs=(TensorDescription(name="x", shape=(1, 3, 224, 224), dtype="float32"),),
         outputs=(TensorDescription(name="y", shape=(1, 1000), dtype="float32"),),
         blocks=tuple(
@@ -47,7 +47,7 @@ def manifest_of(model: str = MODEL, name: str = "net", blocks: int = 5, **fields
             for index, size in enumerate(sizes)
         ),
         preprocessing=Preprocessing(kind="image", height=224, width=224),
-        **fields,  # type: ignore[arg-type]
+        **fields,
     )
 
 
@@ -114,6 +114,13 @@ class Watcher:
     async def status(self, wanted: Callable[[StreamStatus], bool]) -> StreamStatus:
         return await self.until(lambda: next((each for each in self.statuses if wanted(each)), None), "status")
 
+    async def plan_of(self, stream: str) -> CommittedPlan:
+        return await self.plan(lambda plan: plan.stream == stream)
+
+    async def judged(self, stream: str, revision: str) -> StreamStatus:
+        """Wait until the policy with this revision was judged."""
+        return await self.status(lambda status: (status.stream, status.policy_revision) == (stream, revision))
+
     async def command(self, device: str, kind: type[_Command]) -> _Command:
         """Wait until a device has been told something of this kind."""
         return await self.until(
@@ -141,6 +148,10 @@ class Device:
     load_factor: float = 1.0
     link_mbps: dict[str, float] = field(default_factory=dict)
     commands: list[ProfileModel | Prepare | Release] = field(default_factory=list)
+
+    def full(self, prepare: Prepare) -> Rejected:
+        """Reject whatever is asked, with a reason that names the device."""
+        return rejection(prepare, self.name, reason=f"{self.name} is full")
 
     async def say(self, topic: str, message: Message, *, retain: bool = False) -> None:
         await self.connection.publish(topic, message.encode(), retain=retain)
@@ -213,8 +224,8 @@ class Fleet:
         return self.devices["server"]
 
     async def run(self) -> None:
-        for device in self.devices:
-            await self.connection.subscribe(topics.commands(device))
+        for name in self.devices:
+            await self.connection.subscribe(topics.commands(name))
         async for received in self.connection:
             device = self.devices[received.topic.split("/")[1]]
             await device.obey(COMMANDS.decode(received.payload))
@@ -229,7 +240,7 @@ class Fleet:
         await self.connection.publish(topics.manifest(manifest.model), foreign.encode(), retain=True)
 
     async def declare(self, stream: str = "camera", **fields: object) -> None:
-        declaration = StreamDeclaration(**{"stream": stream, "model": "net", "source": "pi", **fields})  # type: ignore[arg-type]
+        declaration = StreamDeclaration(**{"stream": stream, "model": "net", "source": "pi", **fields})
         await self.connection.publish(topics.stream(stream), declaration.encode(), retain=True)
 
     async def set_policy(self, document: bytes | str, stream: str = "camera") -> None:

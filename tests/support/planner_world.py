@@ -17,7 +17,7 @@ SERVER_MS = (1.0, 5.0, 5.0, 5.0, 5.0)
 
 
 def presence(device: str, state: State = State.ONLINE, boot_id: str = "boot1", **capabilities: object) -> Presence:
-    return Presence(device=device, state=state, boot_id=boot_id, capabilities=Capabilities(**capabilities))  # type: ignore[arg-type]
+    return Presence(device=device, state=state, boot_id=boot_id, capabilities=Capabilities(**capabilities))
 
 
 def profile(device: str, block_ms: tuple[float, ...], model: str = MODEL) -> Profile:
@@ -34,7 +34,7 @@ def load(device: str, factor: float, at_s: float = 100.0) -> Telemetry:
 
 
 def declaration(stream: str = "camera", **fields: object) -> StreamDeclaration:
-    return StreamDeclaration(**{"stream": stream, "model": "net", "source": "pi", **fields})  # type: ignore[arg-type]
+    return StreamDeclaration(**{"stream": stream, "model": "net", "source": "pi", **fields})
 
 
 def after(snapshot: FleetSnapshot, *changes: Change, now_s: float = 100.0) -> FleetSnapshot:

@@ -51,7 +51,7 @@ After each event the statuses that have changed are published.
 
 from collections.abc import Collection, Iterable
 
-from services.planner.coordination import epochs as ep
+from services.planner.coordination import epoch_events as ev
 from services.planner.coordination.apply_answer import carry_out, conclude
 from services.planner.coordination.effects import (
     DeleteDocument,
@@ -172,7 +172,7 @@ class Coordinator:
     def tick(self, now_s: float) -> list[Effect]:
         """Take the passing of time: timeouts, requests for profiles, and the periodic review."""
         effects = self.fleet.write_field_records(now_s)
-        effects += self.streams.advance_all(ep.EpochTicked(), now_s)
+        effects += self.streams.advance_all(ev.EpochTicked(), now_s)
         for device in self.streams.responses.take_due(now_s):
             offline = Presence(device=device, state=State.OFFLINE, boot_id=self.snapshot.device(device).boot_id)
             effects += [retained(topics.presence(device), offline), *self._presence(offline, now_s, "does not answer")]
@@ -301,10 +301,10 @@ class Coordinator:
         self.fleet.apply(presence, now_s)
         after = self.snapshot.device(name)
         effects: list[Effect] = []
-        event: ep.EpochEvent = ep.DeviceLost(name)
+        event: ev.EpochEvent = ev.DeviceLost(name)
         if after.online:
             restarted = before is not None and before.boot_id not in ("", after.boot_id)
-            event = ep.DeviceOnline(name, restarted)
+            event = ev.DeviceOnline(name, restarted)
             # A device of which only the monitor was heard before has not been away.
             if before is not None and before.presence_changed_at_s is not None and (restarted or not before.online):
                 text = f"device {name} {'was restarted' if restarted else 'is back'}"
@@ -319,14 +319,14 @@ class Coordinator:
 
     def _report(self, report: Preparing | Ready | Rejected, now_s: float) -> list[Effect]:
         state = self.streams.get(report.stream)
-        event: ep.EpochEvent
+        event: ev.EpochEvent
         match report:
             case Preparing():
                 return []
             case Ready(device=device, epoch=epoch):
-                event = ep.ReadyFrom(device, epoch)
+                event = ev.ReadyFrom(device, epoch)
             case Rejected(device=device, epoch=epoch, cause=cause, reason=reason):
-                event = ep.RejectedBy(device, epoch, cause, reason)
+                event = ev.RejectedBy(device, epoch, cause, reason)
         return [] if state is None else self.streams.perform(state.advance(event, now_s), now_s)
 
     def _shadow(self, report: ShadowReport, now_s: float) -> list[Effect]:

@@ -1,7 +1,24 @@
-"""Make before break: the epochs of a stream as a state machine that returns what to send. Pure.
+"""Epochs of a stream as a state machine: make before break.
 
-A proposal is sent to every device in it; when all are ready it is committed and earlier epochs are released. A
-rejection, a silence or the loss of a device ends the proposal, and the plan in force stays.
+A plan is proposed to every device in it. When all are ready, it is committed, and earlier epochs are released. A
+rejection, a timeout or the loss of a device ends the proposal, and the plan in force stays. So a request always finds
+a complete route, and no device drops a segment before the next plan runs.
+
+    phase       event                                   next phase
+    ----------  --------------------------------------  -------------------------------------------------------------
+    IDLE        Propose                                 PROPOSING
+                PlanSeen with a newer epoch             RUNNING
+    PROPOSING   ReadyFrom the last device               RUNNING
+                RejectedBy, timeout, Abandon, or        IDLE
+                DeviceLost of a device in the proposal
+                PlanSeen                                PROPOSING, with a higher last epoch
+    RUNNING     Propose                                 REROUTING
+                KeepWarm                                RUNNING
+                PlanSeen with a newer epoch             RUNNING, under that plan
+    REROUTING   as PROPOSING                            RUNNING: under the new plan if it was committed, else the old
+    every       Withdraw                                IDLE
+
+Every other report leaves the phase as it is. A pair that `_TABLE` does not list raises `IllegalTransitionError`.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,6 +26,27 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
+from services.planner.coordination.epoch_events import (
+    Abandon,
+    ClearPlan,
+    Commit,
+    DeviceLost,
+    DeviceOnline,
+    EpochCommand,
+    EpochEvent,
+    EpochTicked,
+    Exclude,
+    KeepWarm,
+    PlanAgain,
+    PlanSeen,
+    Propose,
+    ReadyFrom,
+    RejectedBy,
+    ReserveEpoch,
+    SendPrepare,
+    SendRelease,
+    Withdraw,
+)
 from services.planner.decisions.committed_routes import segments_of
 from services.planner.decisions.replan import RerouteDecision
 from services.planner.problems.problem_from_snapshot import Exclusion
@@ -17,40 +55,42 @@ from shared.messages.models import Manifest
 from shared.messages.streams import CommittedPlan
 from shared.segment_memory import segment_memory_bytes
 
+# Bound on the preparation. A device does not fetch the model meanwhile: it has it, since it has measured a profile.
 READY_TIMEOUT_S = 30.0
-"""How long a device may take to get ready. It has the model already, since it has a profile."""
+# Period after which a silent device is sent its command again. A command is lost if the device was reconnecting.
 RESEND_AFTER_S = 2.0
+# Time during which a rejected choice is not proposed again.
 EXCLUDE_FOR_S = 120.0
 
 
 class IllegalTransitionError(RuntimeError):
-    """An event that cannot happen in this phase: a fault of the planner."""
+    """An event came in a phase for which the table does not list it, which is a fault of the planner."""
 
 
 class EpochPhase(Enum):
-    """Where a stream stands."""
+    """Phase of a stream, by what is in force and what is proposed."""
 
     IDLE = auto()
     """Nothing in force, nothing proposed."""
     PROPOSING = auto()
-    """The first plan is being made ready."""
+    """Devices prepare the first plan."""
     RUNNING = auto()
     """A plan is in force."""
     REROUTING = auto()
-    """A plan is in force and the next one is being made ready."""
+    """A plan is in force and devices prepare the next one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A plan whose devices are getting ready.
+    """A plan that devices prepare.
 
     Attributes:
         plan: to be committed.
         manifest: of its model.
-        reroute: why.
-        ready: devices that have said so.
+        reroute: the decision with its reason.
         proposed_at_s: planner's clock.
-        asked_at_s: when silent devices were last asked.
+        asked_at_s: time of the last command to silent devices.
+        ready: devices that have reported that they can run the plan.
     """
 
     plan: CommittedPlan
@@ -62,16 +102,16 @@ class Proposal:
 
     @property
     def segments(self) -> dict[str, tuple[SegmentRange, ...]]:
-        """What every device must hold."""
+        """The segments that every device must hold."""
         return segments_of(self.plan.routes)
 
     @property
     def silent(self) -> tuple[str, ...]:
-        """Devices that have not answered."""
+        """Devices that have not reported that they are ready."""
         return tuple(device for device in self.segments if device not in self.ready)
 
     def prepare(self, device: str) -> "SendPrepare":
-        """Return the command that asks a device to get ready."""
+        """Return the command that asks a device to prepare its segments."""
         plan = self.plan
         message = Prepare(stream=plan.stream, epoch=plan.epoch, manifest=self.manifest, segments=self.segments[device])
         return SendPrepare(device, message)
@@ -79,15 +119,15 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Epochs:
-    """The epochs of a stream.
+    """The epochs of a stream, immutable; `advance` returns the next value.
 
     Attributes:
         stream: its name.
-        last_epoch: the highest number ever given out; kept on disk, so that none is used twice.
+        last_epoch: the highest number ever given out; kept on disk, so that no number is used twice.
         committed: the plan in force.
-        proposal: the plan that is getting ready.
+        proposal: the plan that devices prepare.
         holders: devices that were asked to prepare an epoch which is not released yet.
-        warm: what devices were asked to hold for the epoch in force besides its plan, everything listed.
+        warm: all segments that devices were asked to hold under the epoch in force beyond its plan, by device.
     """
 
     stream: str
@@ -99,7 +139,7 @@ class Epochs:
 
     @property
     def phase(self) -> EpochPhase:
-        """Where the stream stands."""
+        """The phase, which follows from plan and proposal."""
         if self.proposal is None:
             return EpochPhase.IDLE if self.committed is None else EpochPhase.RUNNING
         return EpochPhase.PROPOSING if self.committed is None else EpochPhase.REROUTING
@@ -109,151 +149,13 @@ class Epochs:
         return replace(self, last_epoch=max(self.last_epoch, epoch))
 
 
-@dataclass(frozen=True, slots=True)
-class Propose:
-    """Plan and reason are decided; ``plan.epoch`` is filled in here."""
-
-    plan: CommittedPlan
-    manifest: Manifest
-    reroute: RerouteDecision
+Transition = tuple[Epochs, list[EpochCommand]]
 
 
-@dataclass(frozen=True, slots=True)
-class ReadyFrom:
-    """A device can run an epoch."""
+def advance(epochs: Epochs, event: EpochEvent, now_s: float) -> Transition:
+    """Return the next state, and the commands to carry out in order.
 
-    device: str
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class RejectedBy:
-    """A device cannot run an epoch."""
-
-    device: str
-    epoch: int
-    cause: RejectionCause
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class EpochTicked:
-    """Time has passed."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceLost:
-    """A device went offline."""
-
-    device: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceOnline:
-    """A device has connected, again or anew; what was sent meanwhile is lost."""
-
-    device: str
-    restarted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Abandon:
-    """Stream or policy changed: the proposal is not wanted any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlanSeen:
-    """A retained plan of an earlier life, found on the broker."""
-
-    plan: CommittedPlan
-
-
-@dataclass(frozen=True, slots=True)
-class Withdraw:
-    """The stream is no more."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeepWarm:
-    """The plan in force may soon be left: have all of these segments ready, its own included, under its number."""
-
-    segments: Mapping[str, tuple[SegmentRange, ...]]
-    manifest: Manifest
-
-
-EpochEvent = (
-    KeepWarm
-    | Propose
-    | ReadyFrom
-    | RejectedBy
-    | EpochTicked
-    | DeviceLost
-    | DeviceOnline
-    | Abandon
-    | PlanSeen
-    | Withdraw
-)
-
-
-@dataclass(frozen=True, slots=True)
-class ReserveEpoch:
-    """Write the number to disk before anything else happens."""
-
-    epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class SendPrepare:
-    """Ask a device to get ready."""
-
-    device: str
-    prepare: Prepare
-
-
-@dataclass(frozen=True, slots=True)
-class SendRelease:
-    """Tell a device which epochs are over."""
-
-    device: str
-    release: Release
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """Put the plan in force; ``previous`` was before."""
-
-    plan: CommittedPlan
-    reroute: RerouteDecision
-    previous: CommittedPlan | None
-
-
-@dataclass(frozen=True, slots=True)
-class Exclude:
-    """Plan without this choice for a while."""
-
-    exclusion: Exclusion
-    cause: RejectionCause | None
-    """None for a device that did not answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlanAgain:
-    """The proposal is over; plan from the newest state."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClearPlan:
-    """Take the plan in force back."""
-
-
-EpochCommand = ReserveEpoch | SendPrepare | SendRelease | Commit | Exclude | PlanAgain | ClearPlan
-Step = tuple[Epochs, list[EpochCommand]]
-
-
-def advance(epochs: Epochs, event: EpochEvent, now_s: float) -> Step:
-    """Return the next state and what to do, in this order.
-
-    Reports on epochs that are not proposed any more change nothing.
+    Reports on epochs that are no longer proposed change nothing: they may have been on their way.
 
     Raises:
         IllegalTransitionError: the table does not list the event for this phase.
@@ -264,7 +166,7 @@ def advance(epochs: Epochs, event: EpochEvent, now_s: float) -> Step:
     return handler(epochs, event, now_s)
 
 
-def _propose(epochs: Epochs, event: Propose, now_s: float) -> Step:
+def _propose(epochs: Epochs, event: Propose, now_s: float) -> Transition:
     epoch = epochs.last_epoch + 1
     plan = event.plan.model_copy(update={"epoch": epoch})
     proposal = Proposal(plan, event.manifest, event.reroute, now_s, now_s)
@@ -273,7 +175,7 @@ def _propose(epochs: Epochs, event: Propose, now_s: float) -> Step:
     return replace(epochs, last_epoch=epoch, proposal=proposal, holders=holders), commands
 
 
-def _ready(epochs: Epochs, event: ReadyFrom, now_s: float) -> Step:
+def _ready(epochs: Epochs, event: ReadyFrom, now_s: float) -> Transition:
     proposal = epochs.proposal
     if proposal is None or event.epoch != proposal.plan.epoch or event.device not in proposal.segments:
         return epochs, []
@@ -284,15 +186,18 @@ def _ready(epochs: Epochs, event: ReadyFrom, now_s: float) -> Step:
     release = Release(stream=epochs.stream, through_epoch=plan.epoch - 1)
     commands: list[EpochCommand] = [Commit(plan, proposal.reroute, epochs.committed)]
     if release.through_epoch > 0:
+        # Only now: until the commit, requests still run on the previous epoch.
         commands += [SendRelease(device, release) for device in sorted(epochs.holders)]
+    # Devices outside the new plan have been sent the release of everything that they hold.
     holders = frozenset(proposal.segments)
     return replace(epochs, committed=plan, proposal=None, holders=holders, warm={}), commands
 
 
-def _keep_warm(epochs: Epochs, event: KeepWarm, now_s: float) -> Step:
+def _keep_warm(epochs: Epochs, event: KeepWarm, now_s: float) -> Transition:
     plan = epochs.committed
     if plan is None:
         return epochs, []
+    # A device that was sent the same list before is not asked again.
     fresh = {device: ranges for device, ranges in event.segments.items() if epochs.warm.get(device) != ranges}
     asked = Prepare(stream=plan.stream, epoch=plan.epoch, manifest=event.manifest, segments=())
     commands: list[EpochCommand] = [
@@ -301,16 +206,17 @@ def _keep_warm(epochs: Epochs, event: KeepWarm, now_s: float) -> Step:
     return replace(epochs, warm={**epochs.warm, **fresh}, holders=epochs.holders | fresh.keys()), commands
 
 
-def _rejected(epochs: Epochs, event: RejectedBy, now_s: float) -> Step:
+def _rejected(epochs: Epochs, event: RejectedBy, now_s: float) -> Transition:
     proposal = epochs.proposal
     if proposal is None or event.epoch != proposal.plan.epoch or event.device not in proposal.segments:
         return epochs, []
-    memory = _need_bytes(proposal, event.device) if event.cause is RejectionCause.MEMORY else None
-    exclusion = _exclusion(proposal, event.device, event.reason, now_s, memory)
+    # A device that lacks memory may still take a smaller part; one that fails otherwise is left out altogether.
+    memory_bytes = _need_bytes(proposal, event.device) if event.cause is RejectionCause.MEMORY else None
+    exclusion = _exclusion(proposal, event.device, event.reason, now_s, memory_bytes)
     return replace(epochs, proposal=None), [Exclude(exclusion, event.cause), PlanAgain()]
 
 
-def _ticked(epochs: Epochs, event: EpochTicked, now_s: float) -> Step:
+def _ticked(epochs: Epochs, event: EpochTicked, now_s: float) -> Transition:
     proposal = epochs.proposal
     if proposal is None:
         return epochs, []
@@ -324,14 +230,15 @@ def _ticked(epochs: Epochs, event: EpochTicked, now_s: float) -> Step:
     return epochs, []
 
 
-def _lost(epochs: Epochs, event: DeviceLost, now_s: float) -> Step:
+def _lost(epochs: Epochs, event: DeviceLost, now_s: float) -> Transition:
     if epochs.proposal is None or event.device not in epochs.proposal.segments:
         return epochs, []
     return replace(epochs, proposal=None), [PlanAgain()]
 
 
-def _online(epochs: Epochs, event: DeviceOnline, now_s: float) -> Step:
+def _online(epochs: Epochs, event: DeviceOnline, now_s: float) -> Transition:
     commands: list[EpochCommand] = []
+    # A release may have been lost while the device was away. A new process holds nothing to release.
     if epochs.committed is not None and event.device in epochs.holders and not event.restarted:
         release = Release(stream=epochs.stream, through_epoch=epochs.committed.epoch - 1)
         commands.append(SendRelease(event.device, release))
@@ -348,22 +255,24 @@ def _online(epochs: Epochs, event: DeviceOnline, now_s: float) -> Step:
     return replace(epochs, proposal=proposal), commands
 
 
-def _abandon(epochs: Epochs, event: Abandon, now_s: float) -> Step:
+def _abandon(epochs: Epochs, event: Abandon, now_s: float) -> Transition:
     return replace(epochs, proposal=None), [PlanAgain()]
 
 
-def _adopt(epochs: Epochs, event: PlanSeen, now_s: float) -> Step:
+def _adopt(epochs: Epochs, event: PlanSeen, now_s: float) -> Transition:
     if event.plan.epoch <= epochs.last_epoch:
         return epochs, []
     holders = epochs.holders.union(stage.device for route in event.plan.routes for stage in route.stages)
     return replace(epochs, last_epoch=event.plan.epoch, committed=event.plan, holders=holders, warm={}), []
 
 
-def _outnumber(epochs: Epochs, event: PlanSeen, now_s: float) -> Step:
+def _outnumber(epochs: Epochs, event: PlanSeen, now_s: float) -> Transition:
+    # The proposal goes on under its own number; the next one gets a number above the foreign plan's.
     return epochs.at_least(event.plan.epoch), []
 
 
-def _withdraw(epochs: Epochs, event: Withdraw, now_s: float) -> Step:
+def _withdraw(epochs: Epochs, event: Withdraw, now_s: float) -> Transition:
+    # Everything up to the last number given out is over, a proposal included.
     release = Release(stream=epochs.stream, through_epoch=epochs.last_epoch)
     commands: list[EpochCommand] = [ClearPlan()]
     commands += [SendRelease(device, release) for device in sorted(epochs.holders)]
@@ -371,6 +280,7 @@ def _withdraw(epochs: Epochs, event: Withdraw, now_s: float) -> Step:
 
 
 def _need_bytes(proposal: Proposal, device: str) -> float:
+    """Return the memory that a device needs for its segments of a proposal, which run one at a time."""
     blocks = [
         block
         for segment in proposal.segments[device]
@@ -385,7 +295,8 @@ def _exclusion(
     return Exclusion(proposal.plan.stream, device, proposal.plan.model, now_s + EXCLUDE_FOR_S, reason, memory_bytes)
 
 
-_Handler = Callable[[Epochs, Any, float], Step]
+# Rows of the table in the module's docstring. Handlers get the event of their row, which the type cannot express.
+_Handler = Callable[[Epochs, Any, float], Transition]
 _EVERYWHERE: Mapping[type, _Handler] = {
     ReadyFrom: _ready,
     RejectedBy: _rejected,

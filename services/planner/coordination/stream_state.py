@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from planning.problem.problem import Problem
+from services.planner.coordination import epoch_events as ev
 from services.planner.coordination import epochs as ep
 from services.planner.coordination.effects import (
     AbandonProposals,
@@ -127,7 +128,7 @@ class StreamState:
     def withdraw(self, now_s: float) -> list[Step]:
         """Release every device. `StreamStates` then starts a new state with the same last epoch."""
         self._is_declared = False
-        return self.advance(ep.Withdraw(), now_s)
+        return self.advance(ev.Withdraw(), now_s)
 
     def epoch_restored(self, epoch: int) -> None:
         """Never give out ``epoch`` or a lower one again."""
@@ -138,7 +139,7 @@ class StreamState:
 
         During a proposal only its epoch counts, and a plan with an epoch that is known already counts for nothing.
         """
-        self._epochs, _ = ep.advance(self._epochs, ep.PlanSeen(plan), now_s)
+        self._epochs, _ = ep.advance(self._epochs, ev.PlanSeen(plan), now_s)
         if self._epochs.committed is not plan:
             return False
         self._in_force = basis
@@ -195,15 +196,15 @@ class StreamState:
         self._proposed = PlanInForce(
             plan.epoch, plan.model, plan.source, plan.live, plan.routes, candidate.policy, problem, plan.jobs
         )
-        return self.advance(ep.Propose(plan, manifest, decision), now_s)
+        return self.advance(ev.Propose(plan, manifest, decision), now_s)
 
     # Epochs
 
     def abandon(self, now_s: float) -> list[Step]:
         """End the proposal, if there is one."""
-        return [] if self._epochs.proposal is None else self.advance(ep.Abandon(), now_s)
+        return [] if self._epochs.proposal is None else self.advance(ev.Abandon(), now_s)
 
-    def advance(self, event: ep.EpochEvent, now_s: float) -> list[Step]:
+    def advance(self, event: ev.EpochEvent, now_s: float) -> list[Step]:
         """Feed an event to the epochs, and translate their commands into steps.
 
         Raises:
@@ -274,30 +275,30 @@ class StreamState:
         require(is_sorted([each.epoch for each in self._reroutes]), subject, "reroutes are ordered")
         require(is_sorted([each.at_s for each in self._departures]), subject, "departures are ordered")
 
-    def _steps_of(self, each: ep.EpochCommand, now_s: float) -> list[Step]:
+    def _steps_of(self, each: ev.EpochCommand, now_s: float) -> list[Step]:
         match each:
-            case ep.ReserveEpoch(epoch):
+            case ev.ReserveEpoch(epoch):
                 return [Persist(Document(Kind.EPOCH, self.name, str(epoch).encode()))]
-            case ep.SendPrepare(device, prepare):
+            case ev.SendPrepare(device, prepare):
                 return [AwaitResponse(device), command(topics.commands(device), prepare)]
-            case ep.SendRelease(device, release):
+            case ev.SendRelease(device, release):
                 return [command(topics.commands(device), release)]
-            case ep.Commit():
+            case ev.Commit():
                 return self._commit(each, now_s)
-            case ep.Exclude():
+            case ev.Exclude():
                 return self._exclude(each, now_s)
-            case ep.PlanAgain():
+            case ev.PlanAgain():
                 # Streams planned together were to move together: without this one, their routes may not fit.
                 together = () if self._proposed is None else self._proposed.together
                 self._proposed = None
                 return [Replan(self.name, now_s), AbandonProposals(together)]
-            case ep.ClearPlan():
+            case ev.ClearPlan():
                 self._in_force = self._proposed = None
                 self.thresholds.clear()
                 cleared_topics = (topics.plan(self.name), topics.alternatives(self.name))
                 return [DeleteDocument(Kind.PLAN, self.name), *map(cleared, cleared_topics)]
 
-    def _commit(self, commit: ep.Commit, now_s: float) -> list[Step]:
+    def _commit(self, commit: ev.Commit, now_s: float) -> list[Step]:
         plan, reroute, chosen = commit.plan, commit.reroute, self._proposed
         if chosen is None:
             raise RuntimeError(f"stream {plan.stream}: epoch {plan.epoch} was committed and never proposed")
@@ -317,7 +318,7 @@ class StreamState:
             announcement(self._origin, EventKind.REROUTE, text, now_s, stream=plan.stream, data=data),
         ]
 
-    def _exclude(self, exclude: ep.Exclude, now_s: float) -> list[Step]:
+    def _exclude(self, exclude: ev.Exclude, now_s: float) -> list[Step]:
         device, reason = exclude.exclusion.device, exclude.exclusion.reason
         self._rejection = f"{device} rejected a plan before ({reason})"
         text = f"stream {self.name}: {device} cannot get ready: {reason}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from services.planner.coordination import epoch_events as ev
 from services.planner.coordination import epochs as ep
 from services.planner.coordination.effects import (
     AbandonProposals,
@@ -115,7 +116,7 @@ class StreamStates:
         self._exclusions = [exclusion for exclusion in self._exclusions if exclusion.stream != stream]
         return effects
 
-    def advance_all(self, event: ep.EpochEvent, now_s: float) -> list[Effect]:
+    def advance_all(self, event: ev.EpochEvent, now_s: float) -> list[Effect]:
         """Feed an event to the epochs of every stream."""
         return [effect for state in self for effect in self.perform(state.advance(event, now_s), now_s)]
 

@@ -1,6 +1,7 @@
 """Jobs that compute the thresholds of plans in force, and the effects of their results."""
 
 from planning.problem.problem import Problem
+from services.planner.coordination import epoch_events as ev
 from services.planner.coordination import epochs as ep
 from services.planner.coordination.effects import Step
 from services.planner.coordination.planning_view import PlanningView
@@ -35,7 +36,7 @@ def thresholds_found(survey: Survey, alternatives: Alternatives, view: PlanningV
     if not is_current or manifest is None:
         return []
     warm = warm_segments(survey.plan, alternatives, manifest, survey.problem)
-    return [*state.advance(ep.KeepWarm(warm, manifest), view.now_s), *state.thresholds.found(alternatives)]
+    return [*state.advance(ev.KeepWarm(warm, manifest), view.now_s), *state.thresholds.found(alternatives)]
 
 
 def _survey_of(state: StreamState, view: PlanningView) -> Survey | None:

@@ -6,10 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.planner.coordination.epochs import (
-    EXCLUDE_FOR_S,
-    READY_TIMEOUT_S,
-    RESEND_AFTER_S,
+from services.planner.coordination.epoch_events import (
     Abandon,
     ClearPlan,
     Commit,
@@ -17,11 +14,8 @@ from services.planner.coordination.epochs import (
     DeviceOnline,
     EpochCommand,
     EpochEvent,
-    EpochPhase,
-    Epochs,
     EpochTicked,
     Exclude,
-    IllegalTransitionError,
     KeepWarm,
     PlanAgain,
     PlanSeen,
@@ -32,6 +26,14 @@ from services.planner.coordination.epochs import (
     SendPrepare,
     SendRelease,
     Withdraw,
+)
+from services.planner.coordination.epochs import (
+    EXCLUDE_FOR_S,
+    READY_TIMEOUT_S,
+    RESEND_AFTER_S,
+    EpochPhase,
+    Epochs,
+    IllegalTransitionError,
     advance,
 )
 from services.planner.decisions.causes import Cause
@@ -59,7 +61,8 @@ def propose(*routes: PlanRoute) -> Propose:
 
 def play(*events: EpochEvent, epochs: Epochs | None = None, now_s: float = 10.0) -> tuple[Epochs, list[EpochCommand]]:
     """Return the state after all events, and the commands of the last."""
-    state, commands = epochs or Epochs("camera"), []
+    state = epochs or Epochs("camera")
+    commands: list[EpochCommand] = []
     for event in events:
         state, commands = advance(state, event, now_s)
     return state, commands
@@ -135,7 +138,9 @@ def test_what_may_come_next_is_kept_warm_under_the_number_of_the_plan_in_force()
     assert play(ReadyFrom("server", 1), epochs=warm) == (warm, [])
     assert play(RejectedBy("server", 1, RejectionCause.MEMORY, "full"), epochs=warm) == (warm, [])
     again, _ = play(DeviceOnline("server", restarted=True), epochs=warm)
-    assert [each.device for each in play(KeepWarm(segments, manifest_of()), epochs=again)[1]] == ["server"]
+    asked_again = play(KeepWarm(segments, manifest_of()), epochs=again)[1]
+    assert [each.device for each in asked_again if isinstance(each, SendPrepare)] == ["server"]
+    assert len(asked_again) == 1
     rerouted, commands = play(propose(ALONE), ReadyFrom("pi", 2), epochs=warm)
     assert {each.device for each in commands if isinstance(each, SendRelease)} == {"pi", "server"}
     assert rerouted.warm == {}

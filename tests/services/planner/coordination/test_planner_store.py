@@ -60,7 +60,7 @@ def test_one_planner_at_a_time(store: PlannerStore, tmp_path: Path, monkeypatch:
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError):
+    with pytest.raises(NotADirectoryError):
         PlannerStore(tmp_path / "file" / "data")
 
 

@@ -108,7 +108,11 @@ def test_where_nobody_is_to_blame_nobody_is_planned() -> None:
     scarce = [profile(name, ()) for name in CAMERAS]
     small = [presence("server", memory_bytes=4_700_000)]
     other = manifest_of("b" * 64, "other")
-    own = [other, profile("server", SHARED_MS, other.model), declaration("west", source="west", model="other")]
+    own: list[Change] = [
+        other,
+        profile("server", SHARED_MS, other.model),
+        declaration("west", source="west", model="other"),
+    ]
     answer = run_job(joint_job(*scarce, *small, *own), solve)
     assert isinstance(answer.outcome, Infeasible)
     assert answer.plan is None

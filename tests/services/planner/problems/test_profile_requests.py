@@ -31,7 +31,8 @@ def test_missing_profiles_of_streams_that_are_wanted() -> None:
 def test_a_device_is_asked_after_a_grace_and_again_with_growing_pauses() -> None:
     waiting = profile_requests.update({}, fresh(), 100.0)
     assert profile_requests.take_due(waiting, 100.0 + GRACE_S - 0.1)[1] == ()
-    moments, now_s = [], 100.0
+    moments: list[float] = []
+    now_s = 100.0
     while len(moments) < 6:
         now_s = profile_requests.next_due_s(waiting)
         waiting, due = profile_requests.take_due(waiting, now_s)
