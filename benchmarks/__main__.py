@@ -3,7 +3,7 @@
     python -m benchmarks [NAME...]
 
 Each runs in a process of its own and prints its tables; its results go to benchmarks/results/quick/NAME.json, so that
-those of full runs stay. At the end all headlines stand side by side, in benchmarks/results/quick/headlines.json too.
+those of full runs stay. At the end all headlines appear side by side, in benchmarks/results/quick/headlines.json too.
 """
 
 import argparse

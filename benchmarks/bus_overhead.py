@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from benchmarks.fleet_harness import FleetHarness
 from benchmarks.report import RESULTS, console, percentile, spread, write
-from benchmarks.stand import Stand
 from broker.embedded import EmbeddedBroker
 from broker.mosquitto import MosquittoBroker, find_mosquitto
 from broker.process import BrokerProcess
@@ -39,7 +39,7 @@ from services.executor.segments.segment import REQUEST_TENSOR, build_segments
 from shared.messages.models import Manifest
 from shared.messages.requests import Outcome
 from shared.messages.streams import PlanRoute, PlanStage
-from shared.model.architectures.builder import Builder
+from shared.model.architectures.builder import GraphBuilder
 from shared.model.onnx_file import write_onnx
 
 OUT = RESULTS / "bus_overhead.json"
@@ -68,7 +68,7 @@ while True:
 
 def write_model(channels: int, folder: Path) -> tuple[Manifest, Path]:
     """Write a model that expands a small tensor to 56 x 56 x `channels`, and reduces it again."""
-    b = Builder(f"boundary{channels}", 1, (1, 1, 56, 56))
+    b = GraphBuilder(f"boundary{channels}", 1, (1, 1, 56, 56))
     pooled = b.global_pool(b.relu(b.conv(b.input, "expand", channels, 1)), "pool")
     path = folder / f"boundary{channels}.onnx"
     write_onnx(b.finish(b.linear(b.flatten(pooled), "fc", 10)), path)
@@ -142,15 +142,15 @@ async def measure_broker(
         for device in (FIRST, SECOND):
             await processes.start(device, ("executor", "--device", device, "--data-dir", str(folder)))
         for manifest, _, payload in models:
-            async with Stand.open(broker.settings, f"s-{manifest.name}", files) as stand:
-                await stand.begin(manifest, FIRST, (FIRST, SECOND))
-                epoch = await stand.commit(manifest, FIRST, [route_of(manifest)])
-                await stand.reach(payload, epoch)
+            async with FleetHarness.open(broker.settings, f"s-{manifest.name}", files) as harness:
+                await harness.begin(manifest, FIRST, (FIRST, SECOND))
+                epoch = await harness.commit(manifest, FIRST, [route_of(manifest)])
+                await harness.reach(payload, epoch)
                 with TcpYardstick.open(manifest.blocks[CUT - 1].output_bytes) as yardstick:
                     await asyncio.to_thread(yardstick.measure, count // 2)
                     for _ in range(WARM_UP):
-                        await stand.ask(payload)
-                    outcomes = [await stand.ask(payload) for _ in range(count)]
+                        await harness.ask(payload)
+                    outcomes = [await harness.ask(payload) for _ in range(count)]
                     await asyncio.to_thread(yardstick.measure, count - count // 2)
             found.append((outcomes, yardstick.times_ms))
     return found

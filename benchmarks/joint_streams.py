@@ -22,9 +22,9 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmarks.emulated_fleet import RunningFleet, demo_fleet, running_fleet
+from benchmarks.fleet_harness import BenchmarkFailed, FleetHarness
 from benchmarks.report import RESULTS, console, write
-from benchmarks.running import RunningFleet, demo_fleet, running_fleet
-from benchmarks.stand import BenchmarkFailed, Stand
 from planning.files.problem_file import read_problem
 from planning.problem.problem import Problem
 from services.cli.support.operations import ask_planner, operator, set_policy
@@ -79,12 +79,12 @@ class Shared:
     """The running fleet with all of its streams."""
 
     running: RunningFleet
-    stands: Mapping[str, Stand]
+    harnesses: Mapping[str, FleetHarness]
     forced: int = 0
 
     def plans(self) -> dict[str, CommittedPlan]:
         """Return the plans in force."""
-        streams = self.running.stand.view.streams
+        streams = self.running.harness.view.streams
         found = {camera: streams[camera].plan for camera in CAMERAS if camera in streams}
         return {camera: plan for camera, plan in found.items() if plan is not None}
 
@@ -97,7 +97,7 @@ class Shared:
         self.forced += 1
         retry_limit = 10 + self.forced
         document = {**policy, "min_gain": 1.0, "cooldown_ms": 600_000.0, "codec": "lossless"}
-        settings = self.running.stand.connection.settings
+        settings = self.running.harness.connection.settings
         for camera in CAMERAS:
             async with operator(settings) as connection:
                 verdict = await set_policy(
@@ -106,13 +106,13 @@ class Shared:
             if not verdict.policy_accepted:
                 raise BenchmarkFailed(f"policy {policy}: {'; '.join(verdict.policy_reasons)}")
         wanted = [retry_limit] * len(CAMERAS)
-        await self.running.stand.until(
+        await self.running.harness.until(
             lambda: [plan.retry_limit for plan in self.plans().values()] == wanted, f"plans under {policy}", _WAIT_S
         )
 
     async def problem(self) -> Problem:
         """Return the joint problem as the planner poses it now."""
-        async with operator(self.running.stand.connection.settings) as connection:
+        async with operator(self.running.harness.connection.settings) as connection:
             answer = await ask_planner(connection, CAMERAS[0], timeout_s=_WAIT_S)
         problem = read_problem(answer.problem)
         if len(problem.streams) != len(CAMERAS):
@@ -122,15 +122,15 @@ class Shared:
     async def total_delay_ms(self) -> float:
         """Have every camera send a photograph at once; return the sum of their delays."""
         payload = self.running.workload.payloads[0]
-        request_ids = {camera: await stand.submit(payload) for camera, stand in self.stands.items()}
-        outcomes = [await self.stands[camera].outcome(request_id) for camera, request_id in request_ids.items()]
+        request_ids = {camera: await harness.submit(payload) for camera, harness in self.harnesses.items()}
+        outcomes = [await self.harnesses[camera].outcome(request_id) for camera, request_id in request_ids.items()]
         return sum(1000 * (outcome.completed_at_s - outcome.accepted_at_s) for outcome in outcomes)
 
     async def measure(self, rounds: int) -> list[float]:
         """Return the total delay of every round, once all sources run the plans in force."""
         payload = self.running.workload.payloads[0]
-        for camera, stand in self.stands.items():
-            await stand.reach(payload, self.plans()[camera].epoch)
+        for camera, harness in self.harnesses.items():
+            await harness.reach(payload, self.plans()[camera].epoch)
         return [await self.total_delay_ms() for _ in range(rounds)]
 
 
@@ -141,14 +141,14 @@ async def measure_all(rounds: int) -> list[Row]:
     async with AsyncExitStack() as stack:
         run_dir = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         running = await stack.enter_async_context(running_fleet(shared_server(demo), folder, run_dir))
-        settings = running.stand.connection.settings
-        stands = {CAMERAS[0]: running.stand}
+        settings = running.harness.connection.settings
+        harnesses = {CAMERAS[0]: running.harness}
         for camera in CAMERAS[1:]:
             declaration = StreamDeclaration(stream=camera, model=running.workload.manifest.model, source=camera)
-            await running.stand.connection.publish(topics.stream(camera), declaration.encode(), retain=True)
-            stands[camera] = await stack.enter_async_context(Stand.open(settings, camera))
-        shared = Shared(running, stands)
-        await running.stand.until(lambda: len(shared.plans()) == len(CAMERAS), "first plans", _WAIT_S)
+            await running.harness.connection.publish(topics.stream(camera), declaration.encode(), retain=True)
+            harnesses[camera] = await stack.enter_async_context(FleetHarness.open(settings, camera))
+        shared = Shared(running, harnesses)
+        await running.harness.until(lambda: len(shared.plans()) == len(CAMERAS), "first plans", _WAIT_S)
         problems = []
         for case, policy in CASES.items():
             await shared.force(CASES[ALONE])

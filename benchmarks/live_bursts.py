@@ -22,9 +22,9 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmarks.emulated_fleet import RunningFleet, demo_fleet, running_fleet
+from benchmarks.fleet_harness import BenchmarkFailed, problem_of, true_links
 from benchmarks.report import RESULTS, console, write
-from benchmarks.running import RunningFleet, demo_fleet, running_fleet
-from benchmarks.stand import BenchmarkFailed, problem_of, true_links
 from planning.problem.problem import Problem
 from services.planner.decisions.committed_routes import joint_cost
 from shared.bus import topics
@@ -56,10 +56,10 @@ class Row:
 
 def true_problem(running: RunningFleet, jobs: int) -> Problem:
     """Return the problem under the conditions as they are emulated."""
-    workload, stand = running.workload, running.stand
+    workload, harness = running.workload, running.harness
     problem = problem_of(
         workload.manifest,
-        stand.profiles(workload.manifest),
+        harness.profiles(workload.manifest),
         true_links(running.conditions),
         running.conditions.load,
         running.fleet.stream.source,
@@ -71,16 +71,16 @@ def true_problem(running: RunningFleet, jobs: int) -> Problem:
 
 async def burst_ms(running: RunningFleet, jobs: int) -> float:
     """Submit a burst and return its makespan."""
-    stand, payloads = running.stand, running.workload.payloads
-    request_ids = [await stand.submit(payloads[number % len(payloads)]) for number in range(jobs)]
-    outcomes = [await stand.outcome(request_id) for request_id in request_ids]
+    harness, payloads = running.harness, running.workload.payloads
+    request_ids = [await harness.submit(payloads[number % len(payloads)]) for number in range(jobs)]
+    outcomes = [await harness.outcome(request_id) for request_id in request_ids]
     began_s = min(outcome.accepted_at_s for outcome in outcomes)
     return 1000 * (max(outcome.completed_at_s for outcome in outcomes) - began_s)
 
 
 async def measure(running: RunningFleet, case: str, strategy: str, jobs: int, repeats: int) -> Row:
     """Put a strategy in force and time its bursts."""
-    stand = running.stand
+    harness = running.harness
     # Noise must not change the routes while they are measured.
     document = {
         "objective": "makespan",
@@ -94,15 +94,15 @@ async def measure(running: RunningFleet, case: str, strategy: str, jobs: int, re
     except BenchmarkFailed as failure:
         return Row(case, strategy, (), reason=str(failure).partition("}: ")[2])
     plan = running.plan
-    await stand.until(lambda: plan.epoch in stand.reroutes, "the reason for the plan")
-    await stand.reach(running.workload.payloads[0], plan.epoch)
+    await harness.until(lambda: plan.epoch in harness.reroutes, "the reason for the plan")
+    await harness.reach(running.workload.payloads[0], plan.epoch)
     took_ms = [await burst_ms(running, jobs) for _ in range(repeats)]
     problem = true_problem(running, jobs)
     return Row(
         case,
         strategy,
         tuple(f"{route.weight} x {route_text(route)}" for route in plan.routes),
-        stand.reroutes[plan.epoch].predicted_after,
+        harness.reroutes[plan.epoch].predicted_after,
         joint_cost(problem, {problem.streams[0].name: _named(plan.routes)}),
         statistics.median(took_ms),
         min(took_ms),
@@ -127,8 +127,10 @@ async def measure_all(jobs: int, repeats: int) -> list[Row]:
             declaration = StreamDeclaration(
                 stream=fleet.stream.name, model=running.workload.manifest.model, source=fleet.stream.source, jobs=jobs
             )
-            await running.stand.connection.publish(topics.stream(fleet.stream.name), declaration.encode(), retain=True)
-            await running.stand.until(lambda: running.plan.jobs == jobs, "a plan for bursts")
+            await running.harness.connection.publish(
+                topics.stream(fleet.stream.name), declaration.encode(), retain=True
+            )
+            await running.harness.until(lambda: running.plan.jobs == jobs, "a plan for bursts")
             for case in CASES:
                 for strategy in STRATEGIES:
                     rows.append(await measure(running, case, strategy, jobs, repeats))

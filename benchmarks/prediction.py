@@ -24,9 +24,9 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmarks.emulated_fleet import RunningFleet, demo_fleet, running_fleet
+from benchmarks.fleet_harness import problem_of
 from benchmarks.report import RESULTS, console, percentile, write
-from benchmarks.running import RunningFleet, demo_fleet, running_fleet
-from benchmarks.stand import problem_of
 from planning.cost.cost_model import CostModel
 from planning.problem.problem import Link, Problem
 from planning.queueing.operations import Work
@@ -95,7 +95,7 @@ class Row:
 
 def true_problem(running: RunningFleet, input_bytes: float) -> Problem:
     """Return the problem under the conditions as they are emulated."""
-    profiles = running.stand.profiles(running.workload.manifest)
+    profiles = running.harness.profiles(running.workload.manifest)
     conditions = running.conditions
     links = [Link(*pair, link.bandwidth_mbps, link.latency_ms) for pair, link in conditions.links.items()]
     source = running.fleet.stream.source
@@ -104,7 +104,7 @@ def true_problem(running: RunningFleet, input_bytes: float) -> Problem:
 
 def estimated_problem(running: RunningFleet, input_bytes: float) -> Problem:
     """Return the problem as the monitors describe it."""
-    devices = running.stand.view.devices.values()
+    devices = running.harness.view.devices.values()
     links = [
         Link(device.name, link.target, link.bandwidth_mbps, link.latency_ms)
         for device in devices
@@ -113,7 +113,7 @@ def estimated_problem(running: RunningFleet, input_bytes: float) -> Problem:
         if link.bandwidth_mbps > 0
     ]
     load = {device.name: device.load_factor for device in devices}
-    profiles = running.stand.profiles(running.workload.manifest)
+    profiles = running.harness.profiles(running.workload.manifest)
     return problem_of(running.workload.manifest, profiles, links, load, running.fleet.stream.source, input_bytes)
 
 
@@ -143,14 +143,14 @@ def transfers_ms(outcome: Outcome, source: str) -> float:
 
 async def measure_route(running: RunningFleet, forced_by: str, route: PlanRoute, epoch: int, requests: int) -> Row:
     """Send requests along a route, one at a time."""
-    stand, payloads = running.stand, running.workload.payloads
-    await stand.reach(payloads[0], epoch)
+    harness, payloads = running.harness, running.workload.payloads
+    await harness.reach(payloads[0], epoch)
     end_s = asyncio.get_running_loop().time() + SETTLE_S
     while asyncio.get_running_loop().time() < end_s:
-        await stand.ask(payloads[0])
+        await harness.ask(payloads[0])
     input_bytes = statistics.median(map(len, payloads))
     true, estimated = true_problem(running, input_bytes), estimated_problem(running, input_bytes)
-    outcomes = [await stand.ask(payloads[number % len(payloads)]) for number in range(requests)]
+    outcomes = [await harness.ask(payloads[number % len(payloads)]) for number in range(requests)]
     if {outcome.epoch for outcome in outcomes} != {epoch}:
         raise RouteChanged(forced_by)
     took_ms = [1000 * (outcome.completed_at_s - outcome.accepted_at_s) for outcome in outcomes]
@@ -201,7 +201,7 @@ async def measure_committed(running: RunningFleet, requests: int, known: Sequenc
         route = PlanRoute(stages=tuple(PlanStage(start=a, stop=b, device=device) for a, b, device in stages))
         if route_text(route) in {row.route for row in known}:
             continue
-        epoch = await running.stand.commit(manifest, source, [route])
+        epoch = await running.harness.commit(manifest, source, [route])
         rows.append(await measure_route(running, "committed", route, epoch, requests))
         print(line(rows[-1]), flush=True)
     return rows

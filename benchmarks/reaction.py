@@ -23,9 +23,9 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmarks.emulated_fleet import RunningFleet, demo_fleet, running_fleet
+from benchmarks.fleet_harness import BenchmarkFailed
 from benchmarks.report import RESULTS, console, spread, write
-from benchmarks.running import RunningFleet, demo_fleet, running_fleet
-from benchmarks.stand import BenchmarkFailed
 from services.cli.testbed.conditions import Conditions, device_in_use, usual_conditions
 from services.planner.decisions.committed_routes import describe_routes
 from shared.messages.requests import Outcome
@@ -112,7 +112,7 @@ class Flow:
 
     async def _submit(self, payload: bytes, under_way: asyncio.Semaphore) -> None:
         try:
-            outcome = await self._running.stand.ask(payload)
+            outcome = await self._running.harness.ask(payload)
         finally:
             under_way.release()
         known = self._first.get(outcome.epoch)
@@ -139,21 +139,21 @@ async def react(running: RunningFleet, flow: Flow, change: str, conditions: Cond
     A reroute that was held back until the cooldown was over and only comes now answers an earlier message: it is
     passed over.
     """
-    stand, changed_at_s = running.stand, time.time()
+    harness, changed_at_s = running.harness, time.time()
     await running.emulate(conditions)
 
     def answers() -> list[int]:
-        return [epoch for epoch, reroute in stand.reroutes.items() if reroute.trigger_at_s > changed_at_s]
+        return [epoch for epoch, reroute in harness.reroutes.items() if reroute.trigger_at_s > changed_at_s]
 
     try:
-        await stand.until(lambda: bool(answers()), "reroute", REROUTE_S)
+        await harness.until(lambda: bool(answers()), "reroute", REROUTE_S)
     except BenchmarkFailed:
         return None
     epoch = min(answers())
-    reroute = stand.reroutes[epoch]
+    reroute = harness.reroutes[epoch]
     first = await flow.first(epoch, REROUTE_S)
     trigger_s, committed_s = reroute.trigger_at_s, reroute.committed_at_s
-    planned_s = stand.prepared_at_s[epoch]
+    planned_s = harness.prepared_at_s[epoch]
     return Reaction(
         change=change,
         route=describe_routes(reroute.chosen),

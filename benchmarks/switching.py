@@ -22,9 +22,9 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmarks.emulated_fleet import RunningFleet, demo_fleet, running_fleet
+from benchmarks.fleet_harness import BenchmarkFailed
 from benchmarks.report import RESULTS, console, spread, write
-from benchmarks.running import RunningFleet, demo_fleet, running_fleet
-from benchmarks.stand import BenchmarkFailed
 from services.cli.testbed.conditions import Conditions, usual_conditions
 from services.cli.testbed.fleet_file import LinkDescription
 
@@ -75,7 +75,7 @@ class Requests:
     async def _ask_all(self, number: int) -> None:
         payloads = self._running.workload.payloads
         while True:
-            await self._running.stand.ask(payloads[number % len(payloads)])
+            await self._running.harness.ask(payloads[number % len(payloads)])
             number += IN_FLIGHT
 
 
@@ -89,13 +89,13 @@ async def escape(running: RunningFleet, change: str) -> Escape:
         plan, changed_at_s = running.plan, time.time()
         await running.emulate(after)
         try:
-            await running.stand.until(lambda: running.epoch > plan.epoch, "a plan", REROUTE_S)
+            await running.harness.until(lambda: running.epoch > plan.epoch, "a plan", REROUTE_S)
         except BenchmarkFailed:
             committed_ms = None
         else:
             committed_ms = 1000 * (running.plan.committed_at_s - changed_at_s)
         await asyncio.sleep(1.0)
-    switched_ms = [1000 * (at_s - changed_at_s) for at_s in running.stand.switched_at_s if at_s > changed_at_s]
+    switched_ms = [1000 * (at_s - changed_at_s) for at_s in running.harness.switched_at_s if at_s > changed_at_s]
     is_first = bool(switched_ms) and (committed_ms is None or switched_ms[0] < committed_ms)
     return Escape(change, switched_ms[0] if is_first else None, committed_ms)
 

@@ -21,9 +21,9 @@ from typing import Any
 
 from rich.table import Table
 
+from benchmarks.emulated_fleet import demo_fleet
+from benchmarks.fleet_harness import BenchmarkFailed, FleetHarness, problem_of, true_links
 from benchmarks.report import RESULTS, console, write
-from benchmarks.running import demo_fleet
-from benchmarks.stand import BenchmarkFailed, Stand, problem_of, true_links
 from broker.embedded import EmbeddedBroker
 from planning.problem.plan import Infeasible
 from planning.problem.problem import Problem
@@ -82,33 +82,33 @@ def best_routes(problem: Problem, allow: tuple[str, ...] | None) -> tuple[tuple[
     return to_message(problem, plan.streams["stream"]), plan.predicted.throughput_hz
 
 
-async def rate_hz(stand: Stand, workload: Workload, epoch: int, requests: int) -> tuple[float, int]:
+async def rate_hz(harness: FleetHarness, workload: Workload, epoch: int, requests: int) -> tuple[float, int]:
     """Submit requests all at once.
 
     Returns:
         The rate of completions, those at the start and the end of the run aside, and how many were tried again.
     """
-    await stand.reach(workload.payloads[0], epoch)
+    await harness.reach(workload.payloads[0], epoch)
     payloads = workload.payloads
-    submitted = [await stand.submit(payloads[number % len(payloads)]) for number in range(requests)]
-    outcomes = [await stand.outcome(request_id) for request_id in submitted]
+    submitted = [await harness.submit(payloads[number % len(payloads)]) for number in range(requests)]
+    outcomes = [await harness.outcome(request_id) for request_id in submitted]
     completed_s = sorted(outcome.completed_at_s for outcome in outcomes)
     aside = min(IN_FLIGHT, requests // 5)
     rate = (requests - 2 * aside - 1) / (completed_s[-aside - 1] - completed_s[aside])
     return rate, sum(outcome.attempt > 1 for outcome in outcomes)
 
 
-async def bus_ms(stand: Stand, workload: Workload, fleet: Fleet) -> float:
+async def bus_ms(harness: FleetHarness, workload: Workload, fleet: Fleet) -> float:
     """Return what a feature map takes beyond what its emulated link does, ms: the median of single requests."""
     manifest, source = workload.manifest, fleet.stream.source
     link = next(each for each in true_links(usual_conditions(fleet)) if each.source == source)
     middle = len(manifest.blocks) // 2
     stages = ((0, middle, source), (middle, len(manifest.blocks), link.target))
     route = PlanRoute(stages=tuple(PlanStage(start=a, stop=b, device=device) for a, b, device in stages))
-    await stand.reach(workload.payloads[0], await stand.commit(manifest, source, (route,)))
+    await harness.reach(workload.payloads[0], await harness.commit(manifest, source, (route,)))
     found = []
     for number in range(SINGLE_REQUESTS):
-        sender, receiver = (await stand.ask(workload.payloads[number % len(workload.payloads)])).trace
+        sender, receiver = (await harness.ask(workload.payloads[number % len(workload.payloads)])).trace
         if sender.sent_at_s is None:
             raise BenchmarkFailed(f"no transfer from {source} to {link.target}")
         sending_ms = transfer_ms(sender.output_bytes, link.latency_ms, link.bandwidth_mbps)
@@ -116,34 +116,34 @@ async def bus_ms(stand: Stand, workload: Workload, fleet: Fleet) -> float:
     return max(0.0, statistics.median(found))
 
 
-async def measure_fleet(stand: Stand, workload: Workload, name: str, fleet: Fleet, requests: int) -> list[Row]:
+async def measure_fleet(harness: FleetHarness, workload: Workload, name: str, fleet: Fleet, requests: int) -> list[Row]:
     """Measure every device alone, and what `auto` makes of all of them."""
     conditions = usual_conditions(fleet)
     for emulation in emulations(fleet, conditions):
-        await stand.connection.publish(topics.emulation(emulation.device), emulation.encode(), retain=True)
+        await harness.connection.publish(topics.emulation(emulation.device), emulation.encode(), retain=True)
     source, manifest = fleet.stream.source, workload.manifest
-    await stand.until(lambda: slowdowns_are_seen(stand, workload, fleet), "profiles of the emulated devices")
+    await harness.until(lambda: slowdowns_are_seen(harness, workload, fleet), "profiles of the emulated devices")
     input_bytes = statistics.fmean(map(len, workload.payloads))
-    added_ms = await bus_ms(stand, workload, fleet)
+    added_ms = await bus_ms(harness, workload, fleet)
     print(f"{name}: the bus adds {added_ms:.1f} ms to a transfer", flush=True)
     links = [replace(link, latency_ms=link.latency_ms + added_ms) for link in true_links(conditions)]
-    problem = problem_of(manifest, stand.profiles(manifest), links, conditions.load, source, input_bytes)
+    problem = problem_of(manifest, harness.profiles(manifest), links, conditions.load, source, input_bytes)
     rows = []
     for way, allow in (*((f"{device} alone", (device,)) for device in fleet.devices), (AUTO, None)):
         best = best_routes(problem, allow)
         if best is None:
             continue
         routes, bound_hz = best
-        epoch = await stand.commit(manifest, source, routes, max_in_flight=IN_FLIGHT)
-        measured_hz, retried = await rate_hz(stand, workload, epoch, requests)
+        epoch = await harness.commit(manifest, source, routes, max_in_flight=IN_FLIGHT)
+        measured_hz, retried = await rate_hz(harness, workload, epoch, requests)
         rows.append(Row(name, way, describe_routes(routes), bound_hz, measured_hz, retried))
         print(line(rows[-1]), flush=True)
     return rows
 
 
-def slowdowns_are_seen(stand: Stand, workload: Workload, fleet: Fleet) -> bool:
+def slowdowns_are_seen(harness: FleetHarness, workload: Workload, fleet: Fleet) -> bool:
     """Say whether the profiles that were heard stand in the proportion of the devices' slowdowns."""
-    profiles = stand.profiles(workload.manifest)
+    profiles = harness.profiles(workload.manifest)
     own_ms = [sum(profiles[name].block_ms) / device.slowdown for name, device in fleet.devices.items()]
     return max(own_ms) <= 1.001 * min(own_ms)
 
@@ -157,14 +157,16 @@ async def measure(requests: int) -> list[Row]:
         async with (
             EmbeddedBroker() as broker,
             Processes(Path(run_dir), command_lines.environment(broker.settings.address)) as processes,
-            Stand.open(broker.settings, demo.stream.name, {workload.manifest.model: workload.model_file}) as stand,
+            FleetHarness.open(
+                broker.settings, demo.stream.name, {workload.manifest.model: workload.model_file}
+            ) as harness,
         ):
             for device in demo.devices:
                 data = ("--data-dir", str(Path(run_dir) / "executors"))
                 await processes.start(device, ("executor", "--device", device, *data, "--emulated"))
-            await stand.begin(workload.manifest, demo.stream.source, tuple(demo.devices))
+            await harness.begin(workload.manifest, demo.stream.source, tuple(demo.devices))
             for name, fleet in fleets():
-                rows += await measure_fleet(stand, workload, name, fleet, requests)
+                rows += await measure_fleet(harness, workload, name, fleet, requests)
     return rows
 
 

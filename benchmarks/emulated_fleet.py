@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import services.cli.data
-from benchmarks.stand import BenchmarkFailed, Stand
+from benchmarks.fleet_harness import BenchmarkFailed, FleetHarness
 from broker.embedded import EmbeddedBroker
 from services.cli.support.operations import add_model, declare_stream, operator, set_policy
 from services.cli.testbed import command_lines
@@ -34,13 +34,13 @@ class RunningFleet:
     """A fleet under way.
 
     Attributes:
-        stand: hears it.
+        harness: hears it.
         conditions: as they are emulated now.
     """
 
     fleet: Fleet
     workload: Workload
-    stand: Stand
+    harness: FleetHarness
     processes: Processes
     conditions: Conditions
     _forced: int = 0
@@ -52,22 +52,22 @@ class RunningFleet:
         Raises:
             BenchmarkFailed: there is none.
         """
-        stream = self.stand.view.streams.get(self.stand.stream)
+        stream = self.harness.view.streams.get(self.harness.stream)
         if stream is None or stream.plan is None:
-            raise BenchmarkFailed(f"stream {self.stand.stream} has no plan")
+            raise BenchmarkFailed(f"stream {self.harness.stream} has no plan")
         return stream.plan
 
     @property
     def epoch(self) -> int:
         """The epoch of the plan in force; 0 if there is none."""
-        stream = self.stand.view.streams.get(self.stand.stream)
+        stream = self.harness.view.streams.get(self.harness.stream)
         return 0 if stream is None or stream.plan is None else stream.plan.epoch
 
     async def emulate(self, conditions: Conditions) -> None:
         """Tell every device what to pretend from now on."""
         self.conditions = conditions
         for emulation in emulations(self.fleet, conditions):
-            await self.stand.connection.publish(topics.emulation(emulation.device), emulation.encode(), retain=True)
+            await self.harness.connection.publish(topics.emulation(emulation.device), emulation.encode(), retain=True)
 
     async def force(self, policy: Mapping[str, Any]) -> None:
         """Put a policy in force (a document) and wait for its plan.
@@ -78,14 +78,14 @@ class RunningFleet:
         Raises:
             BenchmarkFailed: the planner refuses it, or finds no route.
         """
-        stand, epoch = self.stand, self.epoch
+        harness, epoch = self.harness, self.epoch
         self._forced += 1
         policy = {**policy, "retry_limit": 3 + self._forced}
-        async with operator(stand.connection.settings) as connection:
-            verdict = await set_policy(connection, stand.stream, policy, timeout_s=_ROUTE_S)
+        async with operator(harness.connection.settings) as connection:
+            verdict = await set_policy(connection, harness.stream, policy, timeout_s=_ROUTE_S)
         if not verdict.policy_accepted:
             raise BenchmarkFailed(f"policy {policy}: {'; '.join(verdict.policy_reasons)}")
-        await stand.until(lambda: self.epoch > epoch, f"a plan under policy {policy}", _ROUTE_S)
+        await harness.until(lambda: self.epoch > epoch, f"a plan under policy {policy}", _ROUTE_S)
 
 
 @asynccontextmanager
@@ -101,11 +101,11 @@ async def running_fleet(fleet: Fleet, folder: Path, run_dir: Path) -> AsyncItera
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(EmbeddedBroker())
         environment = command_lines.environment(broker.settings.address)
-        stand = await stack.enter_async_context(Stand.open(broker.settings, fleet.stream.name))
+        harness = await stack.enter_async_context(FleetHarness.open(broker.settings, fleet.stream.name))
         running = RunningFleet(
             fleet,
             workload,
-            stand,
+            harness,
             await stack.enter_async_context(Processes(run_dir, environment)),
             usual_conditions(fleet),
         )
@@ -113,9 +113,9 @@ async def running_fleet(fleet: Fleet, folder: Path, run_dir: Path) -> AsyncItera
         for name, arguments in command_lines.services(fleet, run_dir).items():
             if name != command_lines.COLLECTOR:
                 await running.processes.start(name, arguments)
-        view = stand.view
-        await stand.until(
-            lambda: all(map(stand.is_online, fleet.devices)) and len(view.services) > len(fleet.devices),
+        view = harness.view
+        await harness.until(
+            lambda: all(map(harness.is_online, fleet.devices)) and len(view.services) > len(fleet.devices),
             "the fleet is there",
             _START_S,
         )
@@ -123,6 +123,6 @@ async def running_fleet(fleet: Fleet, folder: Path, run_dir: Path) -> AsyncItera
         declaration = StreamDeclaration(
             stream=fleet.stream.name, model=workload.manifest.model, source=fleet.stream.source
         )
-        await declare_stream(stand.connection, declaration)
+        await declare_stream(harness.connection, declaration)
         await running.force(policy_document(fleet.policy))
         yield running

@@ -1,4 +1,4 @@
-"""A test stand: a connection that hears a whole fleet, and may play its planner, its operator and its applications."""
+"""A test harness: a connection that hears a whole fleet, and may play its planner, its operator and its applications."""
 
 import asyncio
 import time
@@ -36,7 +36,7 @@ class BenchmarkFailed(RuntimeError):
 
 
 @dataclass(slots=True)
-class Stand:
+class FleetHarness:
     """What was heard of a fleet with one stream, with the time at which it was heard (wall clock).
 
     Attributes:
@@ -64,7 +64,7 @@ class Stand:
     @asynccontextmanager
     async def open(
         cls, settings: BusSettings, stream: str, files: Mapping[str, Path] | None = None
-    ) -> AsyncIterator["Stand"]:
+    ) -> AsyncIterator["FleetHarness"]:
         """Hear the fleet for the time of the block.
 
         Args:
@@ -77,14 +77,14 @@ class Stand:
             Connection.open(settings) as library,
             asyncio.TaskGroup() as group,
         ):
-            stand = cls(connection, stream)
+            harness = cls(connection, stream)
             for topic in (*FILTERS, topics.reports.any, topics.commands("+")):
                 await connection.subscribe(topic)
-            tasks = [group.create_task(stand._listen(), name="listen")]
+            tasks = [group.create_task(harness._listen(), name="listen")]
             if files is not None:
                 tasks.append(group.create_task(serve_models(library, "planner", files.get), name="serve models"))
             try:
-                yield stand
+                yield harness
             finally:
                 for task in tasks:
                     task.cancel()

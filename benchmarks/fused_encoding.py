@@ -1,6 +1,6 @@
 """Encoding in a segment's graph against encoding outside it: a sender from frame in to frame out.
 
-    python -m benchmarks.fusion [--models DIR] [--only NAME] [--seconds S]
+    python -m benchmarks.fused_encoding [--models DIR] [--only NAME] [--seconds S]
 
 For the cuts behind which less crosses than behind any before. Both ways take turns, each after a pause and with caches
 that hold something else, and must make the same bytes. Reported is the median of the pairs' differences, with the
@@ -33,7 +33,7 @@ from shared.messages.models import Manifest
 from shared.messages.requests import FeatureMapHeader
 from shared.messages.streams import PlanStage
 
-OUT = RESULTS / "fusion.json"
+OUT = RESULTS / "fused_encoding.json"
 CODECS = ("float16", "uint8", "uint8+zstd", "sparse8+zstd", "uint4")
 ENGINE = EngineSettings()
 LEAST_PAIRS, MOST_PAIRS = 15, 150
