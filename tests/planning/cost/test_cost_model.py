@@ -1,61 +1,20 @@
-"""Hand-computed costs, term by term."""
+"""Hand-computed costs of plans, term by term."""
+
+import random
 
 import pytest
 
 from planning.cost.cost_model import CostModel
-from planning.cost.route_costs import NoLinkError
 from planning.problem.plan import StreamPlan, sequential_route
-from planning.problem.problem import Block, CodecProfile, Device, Link, Model, Problem, Stream
+from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
+from planning.queueing.completion_times import LONG_BURST, chain_ends_ms
 from planning.queueing.operations import Work
 from shared.policy import Objective
-
-STREAM = Stream("s", "m", "a")
-
-
-def _problem(**changes: object) -> Problem:
-    blocks = (
-        Block("x", 2000, codecs={"int8": CodecProfile(500, encode_ms=3.0, decode_ms=4.0)}),
-        Block("y", 1000),
-    )
-    a = Device({"m": (10.0, 20.0)}, 2.0, 1.0, None, 1.0, 5.0, 0.5, 0.25)
-    b = Device({"m": (1.0, 2.0)}, 1.0, 0.5, None, 2.0, 12.0, 0.7, 0.3, codec_speed=2.0)
-    settings = {"streams": (STREAM,), **changes}
-    return Problem({"m": Model(4000, blocks)}, {"a": a, "b": b}, (Link("a", "b", 8.0, 1.5),), **settings)
-
-
-def test_compute_is_load_times_blocks_plus_overhead() -> None:
-    costs = CostModel(_problem())
-    assert costs.compute_ms("a", "m", 0, 2) == 2 * (30 + 1)
-    assert costs.compute_ms("a", "m", 1, 2) == 2 * (20 + 1)
-    assert costs.compute_ms("b", "m", 0, 1) == 1.5
-
-
-def test_transfer_is_latency_plus_bits_over_bandwidth_both_ways() -> None:
-    costs = CostModel(_problem())
-    assert costs.transfer_ms("a", "b", 2000) == costs.transfer_ms("b", "a", 2000) == 1.5 + 2.0
-    assert costs.transfer_ms("a", "a", 2000) == 0
-
-
-def test_a_link_given_in_both_directions_keeps_both() -> None:
-    costs = CostModel(
-        Problem(
-            {"m": Model(1, (Block("x", 1),))},
-            {"a": Device(), "b": Device()},
-            (Link("a", "b", 8.0), Link("b", "a", 4.0)),
-            (STREAM,),
-        )
-    )
-    assert (costs.transfer_ms("a", "b", 1000), costs.transfer_ms("b", "a", 1000)) == (1.0, 2.0)
-
-
-def test_missing_link() -> None:
-    costs = CostModel(Problem({}, {"a": Device(), "b": Device()}, (), (STREAM,)))
-    with pytest.raises(NoLinkError):
-        costs.transfer_ms("a", "b", 1)
+from tests.support.two_device_problem import STREAM, two_device_problem
 
 
 def test_split_route_raw() -> None:
-    costs = CostModel(_problem())
+    costs = CostModel(two_device_problem())
     route = sequential_route([(0, 1, "a", "raw"), (1, 2, "b", "raw")])
     assert costs.latency_ms(STREAM, route) == 2 * 11 + 3.5 + 2.5
     assert costs.busy_ms(STREAM, route) == {("a", Work.COMPUTE): 22.0, ("a", Work.SEND): 3.5, ("b", Work.COMPUTE): 2.5}
@@ -66,36 +25,9 @@ def test_split_route_raw() -> None:
     assert predicted.source_share == 0.5
 
 
-def test_codec_time_grows_sender_and_receiver() -> None:
-    costs = CostModel(_problem())
-    route = sequential_route([(0, 1, "a", "int8"), (1, 2, "b", "raw")])
-    assert costs.latency_ms(STREAM, route) == (22 + 2 * 3.0) + (1.5 + 0.5) + (2.5 + 4.0 / 2)
-
-
-def test_input_and_result_travel_when_they_must() -> None:
-    stream = Stream("s", "m", "a", sink="a")
-    costs = CostModel(_problem(streams=(stream,)))
-    route = sequential_route([(0, 2, "b", "raw")])
-    assert costs.latency_ms(stream, route) == (1.5 + 4.0) + 3.5 + (1.5 + 1.0)
-    assert costs.energy_j(stream, route) == pytest.approx((0.8 * 5.5 + 10 * 3.5 + (0.7 + 0.25) * 2.5) / 1000)
-
-
-def test_codec_is_ignored_where_nothing_is_sent() -> None:
-    costs = CostModel(_problem())
-    assert costs.latency_ms(STREAM, sequential_route([(0, 2, "a", "int8")])) == 62
-
-
-def test_a_device_visited_twice_is_busy_twice() -> None:
-    costs = CostModel(_problem(streams=(Stream("s", "m", "b"),)))
-    stream = costs.problem.streams[0]
-    route = sequential_route([(0, 1, "a", "raw"), (1, 2, "b", "raw")])
-    assert costs.busy_ms(stream, route)[("b", Work.SEND)] == 5.5
-    assert costs.busy_ms(stream, route)[("a", Work.SEND)] == 3.5
-
-
 def test_weighted_routes() -> None:
     stream = Stream("s", "m", "a", jobs=3)
-    costs = CostModel(_problem(streams=(stream,)))
+    costs = CostModel(two_device_problem(stream))
     local, split = (
         sequential_route([(0, 2, "a", "raw")], 1),
         sequential_route([(0, 1, "a", "raw"), (1, 2, "b", "raw")], 2),
@@ -113,3 +45,21 @@ def test_free_work_has_no_throughput_bound() -> None:
     problem = Problem({"m": Model(0, (Block("x", 0),))}, {"a": Device({"m": (0.0,)})}, (), (STREAM,))
     predicted = CostModel(problem).predict({"s": StreamPlan((sequential_route([(0, 1, "a", "raw")]),))})
     assert predicted.throughput_hz is None
+
+
+def test_the_cost_of_a_long_burst_is_that_of_its_events() -> None:
+    rng = random.Random("long burst")
+    model = Model(1e5, tuple(Block(f"b{index}", rng.uniform(1e3, 1e5)) for index in range(4)))
+    devices = {name: Device({"m": tuple(rng.uniform(1, 9) for _ in range(4))}) for name in ("a", "b")}
+    stream = Stream("s", "m", "a", jobs=2 * LONG_BURST)
+    problem = Problem({"m": model}, devices, (Link("a", "b", 20.0),), (stream,))
+    routes = (
+        sequential_route([(0, 2, "a", "raw"), (2, 4, "b", "raw")], LONG_BURST),
+        sequential_route([(0, 4, "a", "raw")], LONG_BURST),
+    )
+    order = list(range(stream.jobs))
+    rng.shuffle(order)
+    costs = CostModel(problem)
+    kinds = [costs.operations(stream, route) for route in routes]
+    expected = chain_ends_ms(kinds, [place // LONG_BURST for place in order])
+    assert costs.delays_ms({"s": StreamPlan(routes, tuple(order))}) == pytest.approx(expected, rel=1e-9)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planning.files.json_document import InvalidDocumentError
+from planning.files.json_document import Fault, InvalidDocumentError
 from planning.files.problem_file import read_problem
 from planning.files.scenario_file import read_scenario, scenario_schema
 from planning.simulation.arrivals import Recorded
@@ -100,9 +100,11 @@ VALUES = st.recursive(
 
 @given(st.fixed_dictionaries({}, optional={"changes": st.lists(VALUES, max_size=3), "arrivals_ms": VALUES}))
 def test_any_values_read_or_are_refused_with_a_path(values: dict[str, Any]) -> None:
+    faults: tuple[Fault, ...] = ()
     try:
         found = read_scenario(json.dumps(values), PROBLEM)
     except InvalidDocumentError as error:
-        assert all(fault.path.startswith("$") for fault in error.faults)
+        faults = error.faults
     else:
         rate_changes(PROBLEM, found.changes)
+    assert all(fault.path.startswith("$") for fault in faults)

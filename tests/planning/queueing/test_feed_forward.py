@@ -3,10 +3,7 @@ import random
 import numpy as np
 import pytest
 
-from planning.cost.cost_model import CostModel
-from planning.problem.plan import StreamPlan, sequential_route
-from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
-from planning.queueing.completion_times import LONG_BURST, chain_ends_ms
+from planning.queueing.completion_times import chain_ends_ms
 from planning.queueing.feed_forward import feed_forward_ms, feeds_forward
 from planning.queueing.operations import Operation, Work
 
@@ -59,21 +56,3 @@ def test_a_first_visit_is_over_before_a_second_begins() -> None:
 
 def test_work_without_duration_is_left_to_the_events() -> None:
     assert feed_forward_ms([(_operation("a", 0.0),)], np.array([0])) is None
-
-
-def test_the_cost_of_a_long_burst_is_that_of_its_events() -> None:
-    rng = random.Random("long burst")
-    model = Model(1e5, tuple(Block(f"b{index}", rng.uniform(1e3, 1e5)) for index in range(4)))
-    devices = {name: Device({"m": tuple(rng.uniform(1, 9) for _ in range(4))}) for name in ("a", "b")}
-    stream = Stream("s", "m", "a", jobs=2 * LONG_BURST)
-    problem = Problem({"m": model}, devices, (Link("a", "b", 20.0),), (stream,))
-    routes = (
-        sequential_route([(0, 2, "a", "raw"), (2, 4, "b", "raw")], LONG_BURST),
-        sequential_route([(0, 4, "a", "raw")], LONG_BURST),
-    )
-    order = list(range(stream.jobs))
-    rng.shuffle(order)
-    costs = CostModel(problem)
-    kinds = [costs.operations(stream, route) for route in routes]
-    expected = chain_ends_ms(kinds, [place // LONG_BURST for place in order])
-    assert costs.delays_ms({"s": StreamPlan(routes, tuple(order))}) == pytest.approx(expected, rel=1e-9)

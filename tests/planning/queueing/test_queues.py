@@ -1,4 +1,5 @@
 import random
+from collections.abc import Mapping
 from math import inf
 
 import pytest
@@ -14,7 +15,8 @@ def _delays(
     discipline: QueueDiscipline,
     releases: list[float] | None = None,
     deadlines: list[float] | None = None,
-    **rules: object,
+    quantum_ms: float | None = None,
+    background: Mapping[str, int] | None = None,
 ) -> list[float]:
     """When each task ends on one device."""
     count = len(sizes)
@@ -22,7 +24,7 @@ def _delays(
         SimulatedJob((Operation(Work.COMPUTE, "d", size, 0),), release, deadline)
         for size, release, deadline in zip(sizes, releases or [0.0] * count, deadlines or [inf] * count, strict=True)
     ]
-    return list(simulate_jobs(jobs, Rules({"d": discipline}, **rules)).end_ms)
+    return list(simulate_jobs(jobs, Rules({"d": discipline}, quantum_ms, background or {})).end_ms)
 
 
 def test_shortest_job_first_adds_up_what_is_ranked_before() -> None:

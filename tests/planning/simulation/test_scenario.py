@@ -80,7 +80,7 @@ def test_what_is_gone_stands_still_until_it_is_back(gone: Change) -> None:
 
 
 def test_a_device_that_comes_back_finds_the_bandwidth_of_that_time() -> None:
-    changes = [LoadChange(25, "b", None), BandwidthChange(50, "b", "a", 2.0), LoadChange(75, "b", 3.0)]
+    changes: list[Change] = [LoadChange(25, "b", None), BandwidthChange(50, "b", "a", 2.0), LoadChange(75, "b", 3.0)]
     assert _ends(*changes) == pytest.approx([75 + 4 * 4 + 18])
 
 
@@ -134,7 +134,7 @@ def _tiled() -> tuple[Problem, dict[str, StreamPlan]]:
     devices = {
         name: Device({"m": (time_ms, 2 * time_ms)}) for name, time_ms in zip("abc", (6.0, 9.0, 4.0), strict=True)
     }
-    links = tuple(Link(*ends, mbps) for ends, mbps in (("ab", 1.0), ("ac", 2.0), ("bc", 0.5)))
+    links = tuple(Link(*ends, mbps) for ends, mbps in ((("a", "b"), 1.0), (("a", "c"), 2.0), (("b", "c"), 0.5)))
     problem = Problem({"m": Model(2400, (block, block), None, 12)}, devices, links, (Stream("s", "m", "a", "a"),))
     stages = (
         Stage(0, 1, (Tile("a", (0, 5)), Tile("b", (5, 8)), Tile("c", (8, 12)))),
@@ -165,7 +165,7 @@ def test_a_change_at_the_start_is_another_problem(discipline: QueueDiscipline, q
             devices={name: replace(device, load_factor=loads[name]) for name, device in CAMERAS.devices.items()},
             links=tuple(replace(link, bandwidth_mbps=new) for link, new in zip(CAMERAS.links, mbps, strict=True)),
         )
-        changes = [
+        changes: list[Change] = [
             *(LoadChange(0, name, load) for name, load in loads.items()),
             *(BandwidthChange(0, own.source, own.target, new) for own, new in zip(CAMERAS.links, mbps, strict=True)),
         ]

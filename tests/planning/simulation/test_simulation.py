@@ -1,17 +1,21 @@
 import random
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from planning.cost.cost_model import CostModel
 from planning.files.problem_file import read_problem
-from planning.problem.plan import Route, Stage, StreamPlan, Tile, sequential_route
+from planning.problem.plan import CostPrediction, Plan, Route, Stage, StreamPlan, Tile, sequential_route
 from planning.problem.problem import Block, Device, Link, Model, Problem, RowProfile, Stream
+from planning.queueing.completion_times import LONG_BURST
 from planning.queueing.event_loop import Rules
 from planning.queueing.operations import Work
 from planning.simulation.arrivals import Periodic, Poisson, Recorded
 from planning.simulation.simulation import simulate
-from shared.policy import QueueDiscipline
+from shared.policy import Objective, QueueDiscipline
 from tests.support.shared_paths import INSTANCES
 
 PROBLEM = Problem(
@@ -110,7 +114,7 @@ def _tiled_problem() -> tuple[Problem, dict[str, StreamPlan], float]:
     """Two convolutions on two devices, a stage each, gathered by a third: and the time that a request takes alone."""
     block = Block("conv", 1000, rows=RowProfile(10, 3, 1, 1))
     devices = {name: Device({"m": (10.0, 20.0, time_ms)}) for name, time_ms in (("a", 1.0), ("b", 1.0), ("c", 4.0))}
-    links = tuple(Link(*ends, 8.0) for ends in ("ab", "ac", "bc"))
+    links = tuple(Link(*ends, 8.0) for ends in (("a", "b"), ("a", "c"), ("b", "c")))
     problem = Problem(
         {"m": Model(1000, (block, block, Block("fc", 10)), None, 10)}, devices, links, (Stream("s", "m", "a"),)
     )
@@ -132,6 +136,7 @@ def test_a_request_with_tiles_takes_its_latency() -> None:
 def test_tiles_keep_up_with_what_their_busiest_device_can_do() -> None:
     problem, plans, latency_ms = _tiled_problem()
     rate_hz = CostModel(problem).predict(plans).throughput_hz
+    assert rate_hz is not None
     assert rate_hz == pytest.approx(1000 / 15)
     calm = simulate(problem, plans, arrivals=Periodic(0.9 * rate_hz), requests=300)
     assert calm.latency_percentile_ms(100) < 2 * latency_ms
@@ -149,3 +154,57 @@ def test_of_tiles_too_cost_model_and_simulation_agree(discipline: QueueDisciplin
     timeline = simulate(problem, plans, rules=Rules(disciplines))
     assert timeline.makespan_ms == pytest.approx(CostModel(problem).makespan_ms(plans, disciplines))
     assert timeline.total_delay_ms == pytest.approx(sum(CostModel(problem).delays_ms(plans, disciplines)))
+
+
+def _random_bursts(rng: random.Random, jobs: int, least: int = 0) -> tuple[Problem, dict[str, StreamPlan], list[str]]:
+    """Two streams on three devices, each with some random routes, in a random order."""
+    names = ("a", "b", "c")
+    # Whole numbers make many events fall on one instant; blocks without duration let several follow within one.
+    times_ms = {name: tuple(float(rng.randint(least, 3)) for _ in range(4)) for name in names}
+    problem = Problem(
+        {"m": Model(1000, tuple(Block(f"b{index}", float(rng.randint(least, 3000))) for index in range(4)))},
+        {name: Device({"m": times_ms[name]}) for name in names},
+        tuple(Link(*ends, 8.0, rng.choice([0.0, 1.0])) for ends in (("a", "b"), ("b", "c"), ("c", "a"))),
+        (Stream("s", "m", "a", jobs=jobs), Stream("t", "m", "b", rng.choice([None, "c"]), jobs=jobs)),
+    )
+    plans = {stream.name: StreamPlan(_random_routes(rng, jobs), _shuffled(rng, jobs)) for stream in problem.streams}
+    return problem, plans, [rng.choice("st") for _ in range(rng.randint(0, 2 * jobs))]
+
+
+def _random_routes(rng: random.Random, jobs: int) -> tuple[Route, ...]:
+    first = rng.randint(1, jobs)
+    counts = (first, jobs - first) if first < jobs else (jobs,)
+    routes = []
+    for count in counts:
+        cuts = [0, *sorted(rng.sample(range(1, 4), rng.randint(0, 2))), 4]
+        routes.append(
+            sequential_route([(start, stop, rng.choice("abc"), "raw") for start, stop in pairwise(cuts)], count)
+        )
+    return tuple(routes)
+
+
+def _shuffled(rng: random.Random, jobs: int) -> tuple[int, ...]:
+    return tuple(rng.sample(range(jobs), jobs))
+
+
+def _assert_predicted(
+    problem: Problem, plans: dict[str, StreamPlan], turns: list[str], disciplines: dict[str, QueueDiscipline]
+) -> None:
+    predicted = CostPrediction(0.0, None, 0.0, 0.0)
+    plan = Plan("any", Objective.MAKESPAN, plans, predicted, 0.0, disciplines=disciplines, turns=tuple(turns))
+    found = [request.end_ms for request in simulate(problem, plan).requests]
+    assert found == pytest.approx(CostModel(problem).delays_ms(plans, disciplines, turns), rel=1e-9)
+    assert max(found) == pytest.approx(CostModel(problem).makespan_ms(plans, disciplines, turns), rel=1e-9)
+
+
+@given(st.randoms(use_true_random=False), st.sampled_from(QueueDiscipline))
+def test_the_cost_model_predicts_what_the_simulation_gives(rng: random.Random, discipline: QueueDiscipline) -> None:
+    problem, plans, turns = _random_bursts(rng, rng.randint(1, 8))
+    _assert_predicted(problem, plans, turns, {name: discipline for name in "abc" if rng.random() < 0.7})
+
+
+@settings(max_examples=25)
+@given(st.randoms(use_true_random=False))
+def test_long_bursts_in_arrays_are_what_the_simulation_gives(rng: random.Random) -> None:
+    problem, plans, turns = _random_bursts(rng, LONG_BURST // 2, least=1)
+    _assert_predicted(problem, plans, turns, {})

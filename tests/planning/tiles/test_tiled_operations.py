@@ -1,5 +1,6 @@
 """What routes with tiles cost: closed forms, and an example computed by hand."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -16,18 +17,18 @@ ENDLESS_MBPS = 1e15
 HALF = (Tile("a", (0, 5)), Tile("b", (5, 10)))
 
 
-def _two_devices(*blocks: Block, bandwidth_mbps: float = ENDLESS_MBPS, **device: object) -> Problem:
+def _two_devices(*blocks: Block, bandwidth_mbps: float = ENDLESS_MBPS) -> Problem:
     times = {"m": (100.0,) * len(blocks)}
     return Problem(
         {"m": Model(1000, blocks, None, 10)},
-        {name: Device(times, power_active_w=5.0, power_tx_w=1.0, power_rx_w=2.0, **device) for name in "ab"},
+        {name: Device(times, power_active_w=5.0, power_tx_w=1.0, power_rx_w=2.0) for name in "ab"},
         (Link("a", "b", bandwidth_mbps),),
         (Stream("s", "m", "a"),),
     )
 
 
-def _conv(output_bytes: float = 1000, **fields: object) -> Block:
-    return Block("conv", output_bytes, rows=RowProfile(10, 3, 1, 1), **fields)
+def _conv(output_bytes: float = 1000, codecs: Mapping[str, CodecProfile] | None = None) -> Block:
+    return Block("conv", output_bytes, codecs=codecs or {}, rows=RowProfile(10, 3, 1, 1))
 
 
 def _latency_ms(problem: Problem, *stages: Stage) -> float:
@@ -48,7 +49,9 @@ def test_two_devices_without_network_take_half_the_time_and_the_overlap() -> Non
 
 
 def test_overhead_and_load_count_for_every_tile() -> None:
-    problem = _two_devices(_conv(), _conv(), segment_overhead_ms=7.0, load_factor=2.0)
+    problem = _two_devices(_conv(), _conv())
+    loaded = {name: replace(own, segment_overhead_ms=7.0, load_factor=2.0) for name, own in problem.devices.items()}
+    problem = replace(problem, devices=loaded)
     assert _latency_ms(problem, Stage(0, 2, HALF)) == pytest.approx(2 * (110 + 7))
 
 
