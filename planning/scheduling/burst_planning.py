@@ -8,13 +8,13 @@ import numpy as np
 
 from planning.cost.cost_model import CostModel
 from planning.problem.plan import Infeasible, Plan, Route, StreamPlan
+from planning.problem.problem import Stream
 from planning.scheduling.flow_shop import JobTimes, johnson_key
 from planning.scheduling.identical_jobs import coarse_bound_ms, virtual_blocks
 from planning.scheduling.path_expansion import mix_local_sets, path_cuts
 from planning.search.arrays import Array, Index
-from planning.search.device_network import DeviceNetwork, Kind, kind_of
-from planning.search.infeasibility import diagnose, no_split
-from planning.search.result import make_plan
+from planning.search.planning_context import PlanningContext
+from planning.search.stream_by_stream import plan_each_stream
 from planning.search.two_device_splits import SplitTable, split_table
 
 _WEIGHTS = [(near / 4, sent / 4) for near in range(5) for sent in range(5 - near)]
@@ -62,24 +62,17 @@ class BurstCurve:
         return self.cuts.route(self.chosen[place])
 
 
-def solve_bursts(network: DeviceNetwork, name: str, choose: Chooser, time_budget_s: float) -> Plan | Infeasible:
+def solve_bursts(context: PlanningContext, name: str, choose: Chooser, time_budget_s: float) -> Plan | Infeasible:
     """Return the burst with the least predicted makespan over all servers, for every stream on its own.
 
     Algorithm 3's mixes of branching models are candidates too.
     """
-    problem, costs = network.problem, network.costs
-    plans: dict[str, StreamPlan] = {}
-    alike: dict[Kind, StreamPlan | None] = {}
-    for stream in problem.streams:
-        kind = kind_of(stream)
-        if kind not in alike:
-            alike[kind] = best_burst(costs, split_table(problem, stream, network), choose)
-        plan = alike[kind]
-        if plan is None:
-            reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, name),)
-            return Infeasible(name, problem.policy.objective, reasons)
-        plans[stream.name] = plan
-    return make_plan(problem, name, plans, costs=costs)
+    costs, network = context.costs, context.network
+
+    def best(stream: Stream) -> StreamPlan | None:
+        return best_burst(costs, split_table(context.problem, stream, network), choose)
+
+    return plan_each_stream(context, name, best, time_budget_s)
 
 
 def burst_curves(cuts: SplitTable) -> dict[str, BurstCurve]:

@@ -55,7 +55,7 @@ def mix_routes(
     Each round solves a small linear programme (duals: how scarce every device's computing and sending is) and prices
     new routes with the cheapest path under those duals. The bound holds after any number of rounds.
     """
-    costs = costs or CachedCosts(problem)
+    costs = costs or CachedCosts(CostModel(problem))
     places = {
         resource: place for place, resource in enumerate((name, work) for name in problem.devices for work in Work)
     }

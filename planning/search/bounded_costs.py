@@ -1,47 +1,97 @@
-"""The common cost prediction as far as it tells candidates apart, within an allowance of simulated work."""
+"""A cost model that predicts only as much as a comparison of candidates needs, within a budget of simulations."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import inf, isnan, nan
 
-from planning.problem.plan import CostPrediction, Plan, StreamPlan
-from planning.problem.problem import Problem, Stream
+from planning.cost.cost_model import CostModel
+from planning.cost.route_costs import RouteCost
+from planning.problem.crossings import Encoding
+from planning.problem.plan import CostPrediction, Plan, Route, StreamPlan
+from planning.problem.problem import Stream
 from planning.queueing.completion_times import LONG_BURST, worth_arrays
 from planning.queueing.feed_forward import feeds_forward
+from planning.queueing.operations import Operation
 from planning.search.cached_costs import CachedCosts
 from shared.policy import Objective, QueueDiscipline
 
+# Ends of operations of long bursts that may be simulated per second of time budget, all candidates together.
 EVENTS_PER_SECOND = 400_000
-"""How many ends of operations of long bursts may be simulated per second of time budget, all candidates together."""
 
+# Weight of an operation whose queue is computed in an array.
 IN_ARRAYS = 0.1
-"""What an operation counts whose queue is computed in an array."""
 
+# Weight of an operation where queues are not first come, first served.
 SHARED = 5.0
-"""What an operation counts where queues are not first come, first served."""
 
+# The end of a job whose simulation was skipped. No simulated job has it, and it ranks a plan behind all others.
+SKIPPED_MS = inf
+
+# A figure that does not rank plans, and is not predicted before `BoundedCosts.completed`.
+NOT_PREDICTED = nan
+
+# Objectives whose cost is a simulation's.
 _SIMULATED = (Objective.MAKESPAN, Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE)
-"""Objectives whose cost is a simulation's."""
 
-_UNTOLD = CostPrediction(nan, None, nan, nan, nan)
+_NO_PREDICTION = CostPrediction(NOT_PREDICTED, None, NOT_PREDICTED, NOT_PREDICTED, NOT_PREDICTED)
 
 
-class BoundedCosts(CachedCosts):
-    """Predicts what `CostModel` does, but leaves out what does not rank a plan until `completed` is asked for it.
+@dataclass(slots=True)
+class SimulationBudget:
+    """The simulated work that is left, and how often it did not suffice.
 
-    Left out (NaN) are predictions for single streams, and the makespan where the objective is not one of simulated
-    times. A long burst whose simulation is more than what is left of the allowance is taken never to end (inf).
+    Only `take` changes a budget.
 
     Attributes:
-        skipped: whether that has happened.
+        events: ends of operations that may still be simulated, weighted.
+        skipped: number of simulations that were too large for what was left.
     """
 
-    def __init__(self, problem: Problem, time_budget_s: float) -> None:
-        """Start with the allowance of ``time_budget_s``."""
-        super().__init__(problem)
-        self.skipped = False
-        self._left = EVENTS_PER_SECOND * time_budget_s
-        self._whole = False
+    events: float
+    skipped: int = 0
+
+    @classmethod
+    def of_seconds(cls, time_budget_s: float) -> "SimulationBudget":
+        """Return the budget of a search that may last for ``time_budget_s``."""
+        return cls(EVENTS_PER_SECOND * time_budget_s)
+
+    def take(self, events: float) -> bool:
+        """Take the work of a simulation out of the budget; return False, and count a skip, if too little is left."""
+        if events > self.events:
+            self.skipped += 1
+            return False
+        self.events -= events
+        return True
+
+
+class BoundedCosts(CostModel):
+    """The predictions of ``exact`` that rank plans; `completed` adds the rest to the plan that is chosen.
+
+    Left out (`NOT_PREDICTED`) are predictions for single streams, and the makespan where the objective is not one of
+    simulated times. The jobs of a long burst end at `SKIPPED_MS` where ``budget`` does not suffice for its simulation.
+
+    Attributes:
+        exact: the cost model without limits, which also remembers for this one.
+        budget: the simulations of long bursts that are left.
+    """
+
+    def __init__(self, exact: CachedCosts, budget: SimulationBudget) -> None:
+        """Predict what ``exact`` does, within ``budget``."""
+        super().__init__(exact.problem)
+        self.exact = exact
+        self.budget = budget
+
+    def operations(self, stream: Stream, route: Route) -> tuple[Operation, ...]:
+        """Return the operations of a request on ``route``, in order; see `CostModel.operations`."""
+        return self.exact.operations(stream, route)
+
+    def route_cost(self, stream: Stream, route: Route) -> RouteCost:
+        """Return the costs of one request on ``route``; see `CostModel.route_cost`."""
+        return self.exact.route_cost(stream, route)
+
+    def allowed(self, model: str, cut: int) -> tuple[Encoding, ...]:
+        """Return the encodings that the policy allows at a cut of ``model``."""
+        return self.exact.allowed(model, cut)
 
     def predict(
         self,
@@ -49,27 +99,31 @@ class BoundedCosts(CachedCosts):
         disciplines: Mapping[str, QueueDiscipline] | None = None,
         turns: Sequence[str] = (),
     ) -> CostPrediction:
-        """Return what a whole plan costs; see the class for what is left out."""
-        if self._whole or self.problem.policy.objective in _SIMULATED:
+        """Return the costs of a whole plan, without the makespan where it does not rank plans."""
+        if self.problem.policy.objective in _SIMULATED:
             return super().predict(plans, disciplines, turns)
-        return self.predict_means(plans, nan)
+        return self.predict_means(plans, NOT_PREDICTED)
 
     def predict_stream(self, stream: Stream, plan: StreamPlan) -> CostPrediction:
-        """Return nothing yet; see the class."""
-        return super().predict_stream(stream, plan) if self._whole else _UNTOLD
+        """Return a prediction without figures: those of single streams rank no plan."""
+        return _NO_PREDICTION
 
-    def simulated_ms(
+    def delays_ms(
         self,
         plans: Mapping[str, StreamPlan],
-        disciplines: Mapping[str, QueueDiscipline] | None,
-        turns: Sequence[str],
+        disciplines: Mapping[str, QueueDiscipline] | None = None,
+        turns: Sequence[str] = (),
     ) -> tuple[float, ...]:
-        """Return when each job ends, inf where that would take too long."""
+        """Return when each job ends, in ms; `SKIPPED_MS` for all where the budget does not suffice."""
         jobs = sum(len(plan.order) for plan in plans.values())
-        if jobs < LONG_BURST or self._whole or self._affords(plans, disciplines or {}, jobs):
-            return super().simulated_ms(plans, disciplines, turns)
-        self.skipped = True
-        return (inf,) * jobs
+
+        def simulate() -> tuple[float, ...] | None:
+            if jobs < LONG_BURST or self.budget.take(self._events(plans, disciplines or {}, jobs)):
+                return self.exact.simulated_ms(plans, disciplines, turns)
+            return None
+
+        ends_ms = self.exact.remembered_ms(plans, disciplines, turns, simulate)
+        return (SKIPPED_MS,) * jobs if ends_ms is None else ends_ms
 
     def cost(
         self,
@@ -79,30 +133,32 @@ class BoundedCosts(CachedCosts):
         disciplines: Mapping[str, QueueDiscipline] | None = None,
         turns: Sequence[str] = (),
     ) -> float:
-        """Return the number that ``objective`` makes small; see `CostModel.cost`."""
+        """Return the number that ``objective`` makes small; `SKIPPED_MS` if its simulation was skipped."""
         value = super().cost(objective, plans, predicted, disciplines, turns)
-        return inf if isnan(value) else value
+        # The variance of jobs that all end at SKIPPED_MS is not a number.
+        return SKIPPED_MS if isnan(value) else value
 
     def completed(self, plan: Plan) -> Plan:
-        """Return ``plan`` with all that it is predicted to cost, whatever that takes."""
-        told = [plan.predicted, *(own.predicted for own in plan.streams.values())]
-        if plan.cost < inf and all(each is not None and not isnan(each.makespan_ms) for each in told):
+        """Return ``plan`` with all that ``exact`` predicts, however long that takes."""
+        predictions = [plan.predicted, *(own.predicted for own in plan.streams.values())]
+        skipped = plan.cost == SKIPPED_MS
+        if not skipped and all(each is not None and not isnan(each.makespan_ms) for each in predictions):
             return plan
-        self._whole = True
-        predicted = self.predict(plan.streams, plan.disciplines, plan.turns)
+        exact = self.exact
+        predicted = exact.predict(plan.streams, plan.disciplines, plan.turns)
         streams = {
-            name: replace(own, predicted=predicted if len(plan.streams) == 1 else self._of_stream(name, own))
+            name: replace(
+                own, predicted=predicted if len(plan.streams) == 1 else exact.predict_stream(self.stream(name), own)
+            )
             for name, own in plan.streams.items()
         }
         cost = plan.cost
-        if cost == inf:
-            cost = self.cost(plan.objective, plan.streams, predicted, plan.disciplines, plan.turns)
+        if skipped:
+            cost = exact.cost(plan.objective, plan.streams, predicted, plan.disciplines, plan.turns)
         return replace(plan, streams=streams, predicted=predicted, cost=cost)
 
-    def _of_stream(self, name: str, plan: StreamPlan) -> CostPrediction:
-        return self.predict_stream(self.stream(name), plan)
-
-    def _affords(self, plans: Mapping[str, StreamPlan], disciplines: Mapping[str, QueueDiscipline], jobs: int) -> bool:
+    def _events(self, plans: Mapping[str, StreamPlan], disciplines: Mapping[str, QueueDiscipline], jobs: int) -> float:
+        """Return the work of a simulation: its operations, weighted by the effort that each of them takes."""
         kinds = {
             (name, place): self.operations(self.stream(name), route)
             for name, plan in plans.items()
@@ -110,10 +166,7 @@ class BoundedCosts(CachedCosts):
         }
         events = float(sum(plans[name].routes[place].jobs * len(kind) for (name, place), kind in kinds.items()))
         if any(discipline is not QueueDiscipline.FIFO for discipline in disciplines.values()):
-            events *= SHARED
-        elif worth_arrays(jobs, len(kinds)) and feeds_forward(list(kinds.values())):
-            events *= IN_ARRAYS
-        if events > self._left:
-            return False
-        self._left -= events
-        return True
+            return events * SHARED
+        if worth_arrays(jobs, len(kinds)) and feeds_forward(list(kinds.values())):
+            return events * IN_ARRAYS
+        return events

@@ -1,4 +1,4 @@
-"""Who can compute what and send to whom, looked up once for all streams of a problem."""
+"""Look-ups of a problem that its streams share: devices that can run a model, links, and encodings."""
 
 from collections.abc import Sequence
 
@@ -7,25 +7,25 @@ import numpy as np
 from planning.problem.crossings import Encoding, allowed_encodings
 from planning.problem.problem import Link, Problem, Stream, link_table
 from planning.search.arrays import Array
-from planning.search.cached_costs import CachedCosts
 from shared.link_time import transmission_ms
 
+# Everything of a stream but its name.
 Kind = tuple[str, str, str | None, int, float | None, float | None]
-"""All of a stream but its name."""
 
 
 class DeviceNetwork:
     """A problem's devices by model, links by sender, and encodings by cut.
 
+    Answers are computed once and never change. Searches keep arrays of their own in ``built`` and ``cuts``.
+
     Attributes:
         problem: the problem.
-        costs: the cost model of the problem.
         built: arrays that streams of one model over the same devices share, by model and devices.
         cuts: routes with one cut, by kind of stream.
     """
 
-    def __init__(self, problem: Problem, costs: CachedCosts | None = None) -> None:
-        """Index the links of ``problem``; ``costs`` is its cost model, if there is one already."""
+    def __init__(self, problem: Problem) -> None:
+        """Index the links of ``problem``."""
         self.problem = problem
         self._rank = {name: rank for rank, name in enumerate(problem.devices)}
         self._links: dict[str, dict[str, Link]] = {}
@@ -34,7 +34,6 @@ class DeviceNetwork:
         self._able: dict[str, tuple[str, ...]] = {}
         self._able_sets: dict[str, frozenset[str]] = {}
         self._useful: dict[str, tuple[str, ...]] = {}
-        self.costs = costs or CachedCosts(problem)
         self.built: dict[tuple[str, tuple[str, ...]], object] = {}
         self.cuts: dict[Kind, object] = {}
         self._offers: dict[str, tuple[tuple[Encoding, ...], ...]] = {}
@@ -55,17 +54,18 @@ class DeviceNetwork:
         return found
 
     def can_run(self, device: str, model: str) -> bool:
-        """Say whether ``device`` is among `able`."""
+        """Return whether ``device`` is among `able`."""
         found = self._able_sets.get(model)
         if found is None:
             found = self._able_sets[model] = frozenset(self.able(model))
         return device in found
 
     def useful(self, model: str) -> tuple[str, ...]:
-        """Return those of `able` that a quickest route of a foreign stream may need.
+        """Return those of `able` that the quickest route of a stream with another source and sink may need.
 
-        Not needed is a leaf of the network whose only neighbour runs every block and starts a segment no slower, and
-        holds the whole model: what it would do is done no later where its input comes from.
+        A leaf of the network can be skipped if its only neighbour runs every block and starts a segment at least as
+        fast, and has memory for the whole model. Routing through the leaf never ends earlier, because its input and
+        its output pass through that neighbour.
         """
         found = self._useful.get(model)
         if found is None:
@@ -122,10 +122,10 @@ class DeviceNetwork:
 
 
 def kind_of(stream: Stream) -> Kind:
-    """Return all of a stream but its name: two of one kind may take the same routes at the same cost."""
+    """Return everything of a stream but its name: two of one kind may take the same routes at the same cost."""
     return stream.model, stream.source, stream.sink, stream.jobs, stream.rate_hz, stream.deadline_ms
 
 
 def network_of(problem: Problem, known: DeviceNetwork | None) -> DeviceNetwork:
-    """Return what is ``known`` if it is of this very problem, otherwise a new network."""
+    """Return ``known`` if it belongs to this very problem, otherwise a new network."""
     return known if known is not None and known.problem is problem else DeviceNetwork(problem)

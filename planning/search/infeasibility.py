@@ -1,4 +1,4 @@
-"""Why a stream has no plan: which constraints stand in the way, and by how much."""
+"""Diagnosis of streams without a plan: the constraints that exclude every route, and by how much."""
 
 from dataclasses import replace
 
@@ -13,16 +13,21 @@ from planning.search.limits import limits_of
 from planning.search.result import same_route_for_all
 from shared.policy import DeviceRule, Policy
 
+# Share of the time budget for each search for a reason.
 SHARE = 0.1
-"""Of the time budget, what each of the searches for a reason may take."""
 
 
 def diagnose(problem: Problem, stream: Stream, time_budget_s: float) -> tuple[Violation, ...]:
     """Return the constraints that keep ``stream`` from having a plan.
 
-    First that the policy leaves no device at all. Then the deadline: the least latency within all other constraints
-    says by how much it is missed. Otherwise each constraint whose removal alone would help, and if there is none, all
-    that the fastest unconstrained route breaks. Empty if the stream does have a plan.
+    The first of these that applies:
+
+    1. Nothing, if the stream does have a plan.
+    2. The policy permits none of the devices that can run the model.
+    3. The deadline, with the least latency within all other constraints.
+    4. Every constraint whose removal alone would give the stream a plan.
+    5. All constraints that the fastest unconstrained route breaks.
+    6. There is no route at all.
     """
     time_budget_s *= SHARE
     if fastest(problem, stream.name, time_budget_s) is not None:
@@ -51,7 +56,7 @@ def diagnose(problem: Problem, stream: Stream, time_budget_s: float) -> tuple[Vi
 
 
 def fastest_within(problem: Problem, stream: Stream, time_budget_s: float) -> Route | None:
-    """Return the quickest route that keeps the constraints, other streams left aside; None if none is found."""
+    """Return the quickest route that keeps the constraints without the other streams; None if none is found."""
     plan = fastest(problem, stream.name, time_budget_s * SHARE / len(problem.streams))
     return None if plan is None else Route(plan.routes[0].stages)
 
@@ -59,12 +64,13 @@ def fastest_within(problem: Problem, stream: Stream, time_budget_s: float) -> Ro
 def fastest(problem: Problem, name: str, time_budget_s: float) -> StreamPlan | None:
     """Return a stream's quickest route within its constraints, for all of its jobs; None if none is found.
 
-    Exact while the shortest path keeps the constraints; beyond that the label search may end before it has proved it.
+    The result is exact while the shortest path keeps the constraints. Otherwise the label search may end before it has
+    a proof.
 
     Args:
-        problem: whose other streams are left aside.
-        name: the stream's.
-        time_budget_s: for the label search.
+        problem: the problem; its other streams do not count.
+        name: the stream's name.
+        time_budget_s: time for the label search in seconds.
     """
     stream = problem.stream(name)
     tables = build_tables(problem, stream)
@@ -79,7 +85,7 @@ def fastest(problem: Problem, name: str, time_budget_s: float) -> StreamPlan | N
 
 
 def relaxations(problem: Problem) -> list[tuple[Constraint, Problem]]:
-    """Return the problem without each of its constraints in turn, the deadline excepted."""
+    """Return the problem without each of its constraints in turn, except for the deadline."""
     policy = problem.policy
     relaxed = [
         (Constraint.DEVICES, _with_policy(problem, replace(policy, devices=DeviceRule()))),
@@ -132,6 +138,6 @@ def _unreachable(problem: Problem, stream: Stream) -> Violation:
 
 
 def no_split(stream: Stream, strategy: str) -> Violation:
-    """Return the reason of an algorithm that finds no plan of its shape although there may be others."""
+    """Return the reason of an algorithm that finds no plan of its shape, although there may be others."""
     message = f"stream {stream.name}: no plan of the shape that {strategy} considers keeps the constraints"
     return Violation(Constraint.ROUTE, stream.name, message)

@@ -1,4 +1,4 @@
-"""How an algorithm ends: in a plan with its predicted cost, or in the reasons why there is none."""
+"""The answers of algorithms: a plan with its predicted cost, or the reasons why there is none."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -10,8 +10,8 @@ from planning.problem.problem import Problem
 from planning.search.cached_costs import CachedCosts
 from shared.policy import QueueDiscipline
 
+# Relative rounding error by which a plan may seem to beat a bound.
 BOUND_SLACK = 1e-9
-"""Relative rounding error by which a plan may seem to beat a bound."""
 
 
 def same_route_for_all(route: Route, jobs: int) -> StreamPlan:
@@ -37,7 +37,7 @@ def make_plan(
 ) -> Plan | Infeasible:
     """Return the plan with its predicted cost, or the constraints that it breaks.
 
-    Proofs and bounds are about stages that are not split; where a stage could be, none is told.
+    Proofs and bounds hold for stages that are not split into tiles. Where a stage could be split, there are none.
 
     Args:
         problem: the problem that was solved.
@@ -46,10 +46,10 @@ def make_plan(
         optimal: whether it is proved that no plan costs less.
         lower_bound: a proved bound of the cost, if one is known.
         turns: the order in which the jobs of several streams start.
-        costs: the cost model of the problem, if there is one already.
+        costs: the cost model of the problem; without it a new one is made.
     """
     objective = problem.policy.objective
-    costs = costs or CachedCosts(problem)
+    costs = costs or CachedCosts(CostModel(problem))
     broken = violations(costs, plans)
     if broken:
         return Infeasible(strategy, objective, broken)
@@ -73,7 +73,10 @@ def make_plan(
 
 
 def may_split(problem: Problem) -> bool:
-    """Say whether a stage of some stream could be computed in tiles by several devices, which no strategy looks at."""
+    """Return whether a stage of some stream could be computed in tiles by several devices.
+
+    No strategy considers such plans, so that its proofs do not cover them.
+    """
     for name in {stream.model for stream in problem.streams}:
         able = sum(name in device.block_ms for device in problem.devices.values())
         rows = (block.rows for block in problem.models[name].blocks)

@@ -1,4 +1,4 @@
-"""Routes of the simple shapes that published algorithms choose among: one cut between the source and one helper."""
+"""Routes of the shapes that published algorithms choose among: one cut between the source and one helper."""
 
 from collections.abc import Sequence
 
@@ -20,8 +20,13 @@ def split_route(
 ) -> Route:
     """Return the route with blocks [0, cut) on the source and the rest on ``helper``.
 
-    What crosses the cut travels as ``codec``, without one in the plainest encoding that the policy allows; ``offers``,
-    the allowed encodings by cut, save looking them up.
+    Args:
+        problem: the problem.
+        stream: one of its streams.
+        helper: the device of the blocks after the cut.
+        cut: number of blocks at the source.
+        codec: encoding of what crosses the cut; without one, the plainest encoding that the policy allows.
+        offers: the allowed encodings by cut, if they are known already.
     """
     model = problem.models[stream.model]
     blocks = len(model.blocks)
@@ -43,5 +48,8 @@ def local_route(problem: Problem, stream: Stream, costs: CostModel) -> Route | N
 
 
 def keeps_constraints(problem: Problem, stream: Stream, route: Route, costs: CostModel | None = None) -> bool:
-    """Say whether all jobs of ``stream`` may take ``route``, other streams left aside; ``costs`` saves indexing."""
+    """Return whether all jobs of ``stream`` may take ``route``, without the other streams.
+
+    ``costs`` is the cost model of the problem, if there is one already.
+    """
     return not violations(costs or CostModel(problem), {stream.name: same_route_for_all(route, stream.jobs)})

@@ -6,7 +6,7 @@ from planning.cost.thresholds import Parameter, Range, bandwidth_parameter, load
 from planning.problem.plan import Constraint, Plan, Route
 from planning.problem.problem import Problem, Stream
 from planning.search.infeasibility import fastest, relaxations, without_deadlines
-from planning.strategies.auto import Auto
+from planning.strategies.registry import solve, with_strategy
 from planning.strategies.shortest_path import ShortestPath
 from shared.policy import Objective, Policy
 
@@ -58,7 +58,7 @@ def binding_constraints(problem: Problem, plan: Plan, time_budget_s: float) -> t
     for constraint, relaxed in lifted:
         if relaxed == problem:
             continue
-        answer = Auto().solve(relaxed, seed=0, time_budget_s=time_budget_s)
+        answer = solve(with_strategy(relaxed, plain.strategy), time_budget_s=time_budget_s)
         if isinstance(answer, Plan) and answer.cost < plan.cost * (1 - 1e-9):
             found.append(Binding(constraint, answer.cost))
     return tuple(sorted(found, key=lambda entry: entry.cost))

@@ -1,5 +1,12 @@
-"""Algorithms from Problem to Plan, one file each, named after the publication."""
+"""Planning algorithms, one file each, named after the publication.
 
-from planning.strategies.registry import known_strategies, solve, strategies
+`solve` runs the strategy that a problem's policy names. `known_strategies` returns all of them by name, and `register`
+adds one. A strategy is any object with the members of `Strategy`; its `Traits` and its `Trial` tell ``auto``, the
+planner and the command line what it is for.
+"""
 
-__all__ = ["known_strategies", "solve", "strategies"]
+from planning.strategies.registry import known_strategies, register, solve, strategies, traits_of
+from planning.strategies.strategy import Strategy
+from planning.strategies.traits import Traits, Trial
+
+__all__ = ["Strategy", "Traits", "Trial", "known_strategies", "register", "solve", "strategies", "traits_of"]

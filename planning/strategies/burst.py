@@ -1,6 +1,7 @@
-"""A burst of identical jobs with any mix of cuts: what JPS approximates, nearly exactly."""
+"""Bursts of identical jobs with any mix of cuts: nearly the optimum that JPS approximates."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -9,32 +10,47 @@ from planning.problem.problem import Problem
 from planning.scheduling.burst_planning import BurstCurve, solve_bursts
 from planning.scheduling.flow_shop import improve_cuts
 from planning.scheduling.identical_jobs import best_cuts, best_uniform, jps_cuts, pareto_cuts
-from planning.search.device_network import DeviceNetwork, network_of
+from planning.search.planning_context import PlanningContext, context_of
+from planning.strategies.traits import CROWD_PER_SECOND, BudgetLimit, CostClass, Traits, Trial
+from shared.policy import Objective
 
+# Number of the best uniform cuts that are simulated.
 UNIFORM = 3
-"""How many of the best uniform cuts are simulated."""
 
+# Jobs that may pass through the flow shop per second of time budget, all servers together.
 MOVES_PER_SECOND = 100_000
-"""How many jobs may be put through the flow shop per second of time budget, all servers together."""
+
+
+def single_job_streams(problem: Problem) -> int:
+    """Return the number of streams if each of them has one job, otherwise 0.
+
+    A crowd with real bursts is worth this strategy's time; a crowd of single jobs is not.
+    """
+    streams = len(problem.streams)
+    return streams if all(stream.jobs == 1 for stream in problem.streams) else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Burst:
     """Any cut for the first and the last job, the best proportion of any two cuts between them, Johnson's order.
 
-    The cuts are those that no other beats in computing and sending, encodings and the input among them, so that the
-    curve is monotone even where the chain is not. All combinations are compared where there are few; O(k^4) for k
-    useful cuts otherwise. Then single jobs change their cut as long as that helps, the server's computing and sending
-    counted as machines of their own. JPS's mixes and the best uniform cuts are candidates as well, so that a burst to
-    one server is never slower than theirs.
+    The cuts are those that no other beats in computing and sending. Encodings and the input are among them, so that
+    the curve is monotone even where the chain is not. All combinations are compared where there are few. Otherwise the
+    search takes O(k^4) for k useful cuts. Then single jobs change their cut as long as that helps; here the server's
+    computing and sending count as machines of their own. JPS's mixes and the best uniform cuts are candidates as well,
+    so that a burst to one server is never slower than theirs.
     """
+
+    traits: ClassVar[Traits] = Traits(objectives=frozenset({Objective.MAKESPAN}), cost_class=CostClass.PER_STREAM)
 
     name: str = "burst"
     description: str = "burst of jobs to one server: head cut, tail cut and two middle cuts, Johnson's order"
     citation: str = "this project, on proposition 1 of Duan & Wu, Optimizing job offloading schedule"
-    network: DeviceNetwork | None = field(default=None, repr=False, compare=False)
+    trial: Trial | None = field(default=Trial(turn=60, limits=(BudgetLimit(single_job_streams, CROWD_PER_SECOND),)))
 
-    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+    def solve(
+        self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
+    ) -> Plan | Infeasible:
         """Return the best burst over all servers, for every stream."""
         streams, servers = len(problem.streams), max(1, len(problem.devices) - 1)
         moves = int(MOVES_PER_SECOND * time_budget_s / (streams * servers))
@@ -42,20 +58,24 @@ class Burst:
         def choose(curve: BurstCurve, jobs: int) -> list[list[int]]:
             return burst_mixes(curve, jobs, moves)
 
-        return solve_bursts(network_of(problem, self.network), self.name, choose, time_budget_s)
+        return solve_bursts(context_of(problem, context), self.name, choose, time_budget_s)
 
 
 def burst_mixes(curve: BurstCurve, jobs: int, moves: int) -> list[list[int]]:
     """Return candidates for a burst, each with one place in the curve per job.
 
-    In this order: algorithm 2 of Duan & Wu, with the exact and with the floored ratio, and the best single cut, all on
-    their virtual blocks; the best mix in Johnson's order (`best_cuts`); the single cuts that are the fastest through
-    all machines; and what changing single jobs makes of that mix and of the fastest single cut (`improve_cuts`).
+    The candidates, in this order:
+
+    - algorithm 2 of Duan & Wu with the exact and with the floored ratio, and the best single cut, all on their virtual
+      blocks;
+    - the best mix in Johnson's order (`best_cuts`);
+    - the single cuts that are the fastest through all machines;
+    - that mix and the fastest single cut, improved by changes of single jobs (`improve_cuts`).
 
     Args:
         curve: the cuts to one server.
-        jobs: of the burst.
-        moves: how many jobs may be put through the machines, to improve.
+        jobs: number of jobs of the burst.
+        moves: number of jobs that may pass through the machines during the improvement.
     """
     kept, useful = curve.blocks(), pareto_cuts(curve.jobs)
     virtual, pareto = [curve.jobs[place] for place in kept], [curve.jobs[place] for place in useful]

@@ -1,9 +1,10 @@
-"""The oracle: every assignment of blocks to devices and every encoding, one route per stream."""
+"""An oracle for small problems: every assignment of blocks to devices and every encoding, one route per stream."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from math import prod
+from typing import ClassVar
 
 from planning.cost.constraints import violations
 from planning.cost.cost_model import CostModel
@@ -12,28 +13,38 @@ from planning.problem.plan import Constraint, Infeasible, Plan, Route, StreamPla
 from planning.problem.problem import Problem, Stream
 from planning.search.cached_costs import CachedCosts
 from planning.search.infeasibility import diagnose, no_split
+from planning.search.planning_context import PlanningContext
 from planning.search.result import make_plan, policy_queues, same_route_for_all
+from planning.strategies.traits import ALL_OBJECTIVES, CostClass, Joint, Traits, Trial
 from shared.policy import Objective
 
+# Plans per second of time budget, for USUAL_JOBS jobs or fewer; more jobs take longer to simulate.
 PLANS_PER_SECOND = 3_000
-"""How many plans a second of time budget buys, for USUAL_JOBS jobs or fewer."""
 
 USUAL_JOBS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Exhaustive:
-    """Compares all plans with one route per stream by the common cost prediction; exponential, and says when too large.
+    """Comparison of all plans with one route per stream by the common cost prediction.
 
-    Exact for latency and energy, for throughput and deadline where every stream has one job, and for the other
-    objectives with a single job: several may start in more orders than one.
+    The work is exponential; problems beyond the time budget are unsupported. The result is exact for latency and
+    energy, for throughput and deadline where every stream has one job, and for the other objectives with a single job.
+    Several jobs may start in more orders than the one that is tried.
     """
+
+    traits: ClassVar[Traits] = Traits(
+        objectives=ALL_OBJECTIVES, cost_class=CostClass.SEARCH, exact=True, joint=Joint.IN_A_PROBLEM
+    )
 
     name: str = "exhaustive"
     description: str = "compares every assignment of blocks and encodings; small problems only"
     citation: str = "brute force"
+    trial: Trial | None = field(default=Trial(turn=230))
 
-    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+    def solve(
+        self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
+    ) -> Plan | Infeasible:
         """Return the best of all plans."""
         objective = problem.policy.objective
         jobs = sum(stream.jobs for stream in problem.streams)
@@ -42,7 +53,8 @@ class Exhaustive:
         if size > limit:
             message = f"exhaustive would compare about {size:.3g} plans, more than the {limit} of its time budget"
             return Infeasible(self.name, objective, (Violation(Constraint.SUPPORT, self.name, message, limit, size),))
-        costs = CachedCosts(problem)
+        # Of the oracle's own: the cost model of a context may leave out simulations.
+        costs = CachedCosts(CostModel(problem))
         best: tuple[float, float, dict[str, StreamPlan]] | None = None
         choices = [
             [same_route_for_all(route, stream.jobs) for route in every_route(problem, stream)]
@@ -67,7 +79,7 @@ class Exhaustive:
 
 
 def search_size(problem: Problem) -> float:
-    """Return an upper bound of the number of plans: devices, linked or not, and encodings of every cut between two."""
+    """Return an upper bound of the number of plans, as if all devices were linked."""
     sizes: dict[tuple[str, bool], float] = {}
     for stream in problem.streams:
         key = stream.model, stream.sink is not None

@@ -1,8 +1,9 @@
-"""Fairness among tasks that share a server: least variance of the delays, or least largest delay."""
+"""Fair plans for tasks that share a server: least variance of the delays, or least largest delay."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from typing import ClassVar
 
 import numpy as np
 
@@ -24,31 +25,32 @@ from planning.scheduling.shared_server import (
     task_plans,
 )
 from planning.search.arrays import Array
-from planning.search.device_network import DeviceNetwork, network_of
+from planning.search.planning_context import PlanningContext, context_of
 from planning.search.result import make_plan, unsupported
 from planning.strategies.kafetzis_koutsopoulos import Start, starts
+from planning.strategies.traits import CostClass, Joint, Traits, Trial
 from shared.policy import Objective, QueueDiscipline
 
+# Largest number of jobs; beyond it, changes of two jobs at once take too long.
 MAX_TASKS = 100
-"""Above so many jobs, changing two at once takes too long."""
 
+# Largest number of jobs for branch and bound; beyond it the search is far from its end, and only local search runs.
 MAX_RANKED = 12
-"""Above so many jobs branch and bound is far from its end, and local search has to do."""
 
+# Pairs of partial choice and cut that may be examined per second of time budget, all servers together.
 STEPS_PER_SECOND = 4_000_000
-"""How many pairs of partial choice and cut may be looked at per second of time budget, all servers together."""
 
+# Pairs of tasks that may be ordered per second of time budget, all choices, servers and starts together.
 PAIRS_PER_SECOND = 4_000_000
-"""How many pairs of tasks may be put in order per second of time budget, all choices, servers and starts together."""
 
+# Jobs that may be simulated per second of time budget.
 JOBS_PER_SECOND = 600
-"""How many jobs may be simulated per second of time budget."""
 
+# Pairs of task and server that may be examined per second of time budget; at least one server always is.
 SERVERS_PER_SECOND = 60
-"""How many pairs of task and server may be looked at per second of time budget; at least one server is."""
 
+# Rounds of changes of one task that the budget must allow for every start of the local search beyond two.
 ROUNDS = 10
-"""A start of the local search more than two has to be worth so many rounds of changes of one task."""
 
 _SNAPSHOTS = {
     QueueDiscipline.ROUND_ROBIN: ServiceOrder.SHARED,
@@ -61,21 +63,30 @@ _MEASURES = {Objective.DELAY_VARIANCE: FairnessMeasure.VARIANCE, Objective.MAKES
 class FairRanks:
     """Cuts for all tasks of one server by branch and bound over the ranks in its queue, then by simulation.
 
-    Changes of one or two tasks, from the greedy's starts and random ones, lead to a first choice, branch and bound
-    (`fairest`, for up to 12 tasks) to the best: exact within a second of time budget for up to 8 tasks with 12 cuts,
-    often for 10, and above that the best found. Exact is meant for one server (several share the budget), and in a
-    model: parts come when they do and are served in that order, each from a source of its own; under shortest job first
-    and round robin another half of the budget is for the snapshot, in which all are there at time 0. The best choices
-    are simulated, changes of one or two tasks go on from the best of them with simulated delays, and the cost told is
-    the common prediction. Nothing is proved about that cost: other servers and routes of several cuts might be fairer.
+    1. Changes of one or two tasks, from the greedy's starts and random ones, lead to a first choice.
+    2. For up to 12 tasks, branch and bound (`fairest`) leads to the best choice in a model of the server. A second of
+       time budget suffices for 8 tasks with 12 cuts, and often for 10. With less budget the best choice so far is used.
+    3. The best choices are simulated, and changes of one or two tasks continue from the best of them with simulated
+       delays.
+
+    The second step is exact for one server (several share the budget) and within its model: every part arrives at its
+    true time, parts are served in that order, and each task has a source of its own. Under shortest job first and
+    round robin another half of the budget is spent on the snapshot, in which all parts are at the server at time 0.
+    Nothing is proved about the predicted cost: other servers and routes of several cuts might be fairer.
     """
+
+    traits: ClassVar[Traits] = Traits(
+        objectives=frozenset(_MEASURES), cost_class=CostClass.SEARCH, joint=Joint.ON_A_FLEET
+    )
 
     name: str = "fair_ranks"
     description: str = "least variance of delays, or least largest delay, of all streams that share a server"
     citation: str = "this project; problem: Kafetzis & Koutsopoulos"
-    network: DeviceNetwork | None = field(default=None, repr=False, compare=False)
+    trial: Trial | None = field(default=Trial(turn=120, objectives=frozenset(_MEASURES)))
 
-    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+    def solve(
+        self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
+    ) -> Plan | Infeasible:
         """Return the fairest choice over all servers."""
         objective, count = problem.policy.objective, sum(stream.jobs for stream in problem.streams)
         measure = _MEASURES.get(objective)
@@ -83,14 +94,15 @@ class FairRanks:
             return unsupported(problem, self.name, f"objective {objective.value} is not fairness")
         if count > MAX_TASKS:
             return unsupported(problem, self.name, f"{count} jobs, more than {MAX_TASKS}")
-        network = network_of(problem, self.network)
-        everywhere = Offloads(network).everywhere()[: max(1, int(SERVERS_PER_SECOND * time_budget_s / count))]
+        context = context_of(problem, context)
+        costs = context.costs
+        everywhere = Offloads(context.network).everywhere()[: max(1, int(SERVERS_PER_SECOND * time_budget_s / count))]
         if not everywhere:
             return no_offload(problem, self.name, time_budget_s)
         share = time_budget_s / len(everywhere)
-        choices = [choice for tasks in everywhere for choice in _choices(network.costs, tasks, measure, seed, share)]
-        best = _simulated_best(network.costs, choices, measure, seed, int(JOBS_PER_SECOND * time_budget_s))
-        return make_plan(problem, self.name, task_plans(problem, best.tasks, best.cuts), costs=network.costs)
+        choices = [choice for tasks in everywhere for choice in _choices(costs, tasks, measure, seed, share)]
+        best = _simulated_best(costs, choices, measure, seed, int(JOBS_PER_SECOND * time_budget_s))
+        return make_plan(problem, self.name, task_plans(problem, best.tasks, best.cuts), costs=costs)
 
 
 def _aggregate(delays_ms: Array, measure: FairnessMeasure) -> Array:
@@ -100,7 +112,7 @@ def _aggregate(delays_ms: Array, measure: FairnessMeasure) -> Array:
 def _choices(
     costs: CostModel, tasks: Sequence[Offload], measure: FairnessMeasure, seed: int, time_budget_s: float
 ) -> Iterator[CutChoice]:
-    """Yield the fairest choice at one server and the ends of local search."""
+    """Yield the ends of local search at one server, and the fairest choice where branch and bound finds it."""
     queue, allowed, cuts = costs.problem.policy.queue, fits(costs, tasks), [len(task.routes) for task in tasks]
     models: list[tuple[ArrivalDelays | QueueSnapshot, ServiceOrder]] = [
         (ArrivalDelays(tasks, queue), ServiceOrder.FIRST_COME)
@@ -132,9 +144,9 @@ def _scored(model: ArrivalDelays | QueueSnapshot, measure: FairnessMeasure) -> S
 def _simulated_best(
     costs: CostModel, choices: Sequence[CutChoice], measure: FairnessMeasure, seed: int, jobs: int
 ) -> CutChoice:
-    """Return where changes of one or two tasks lead from the best choice, with simulated delays.
+    """Return the end of changes of one or two tasks from the best choice, with simulated delays.
 
-    Half of the jobs that may be simulated compare choices, the best in the server's model first.
+    Half of the jobs that may be simulated serve to compare choices, the best in the server's model first.
     """
     count, best, best_value = len(choices[0].tasks), choices[0], inf
     distinct = {(id(choice.tasks), tuple(choice.cuts)): choice for choice in choices}

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from typing import ClassVar
 
 from planning.cost.cost_model import CostModel
 from planning.problem.plan import Infeasible, Plan, Route
@@ -11,43 +12,52 @@ from planning.problem.problem import Problem
 from planning.scheduling.burst_planning import BurstCurve, burst_curves, grouped_plan
 from planning.scheduling.flow_shop import JobTimes, groups_makespan_ms, johnson_key
 from planning.scheduling.identical_jobs import best_cuts, jps_cuts, pareto_cuts
-from planning.search.device_network import DeviceNetwork, network_of
-from planning.search.infeasibility import diagnose, no_split
+from planning.search.planning_context import PlanningContext, context_of
 from planning.search.result import make_plan
+from planning.search.stream_by_stream import no_plan_for
 from planning.search.two_device_splits import split_table
+from planning.strategies.traits import CostClass, Joint, Traits, Trial
+from shared.policy import Objective
 
+# Jobs that may be put in order per second of time budget, all changes of cuts together.
 MOVES_PER_SECOND = 100_000
-"""How many jobs may be put in order per second of time budget, all changes of cuts together."""
 
+# Pairs of stream and helper that may be examined per second of time budget.
 HELPERS_PER_SECOND = 100
-"""How many pairs of stream and helper may be looked at per second of time budget."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hps:
     """Per stream the cuts of algorithm 2 (Duan & Wu), then Johnson's order over the union of all jobs.
 
-    For chains the union of the jobs has no precedence, and algorithms 4 and 5 reduce to Johnson's rule;
-    ``precedence`` has them, and the exact rule, for trees. With ``joint`` (this project) the cuts start from the best
-    burst of every stream and single jobs change theirs as long as the makespan of the union falls. O(n log n) per
-    evaluation. The jobs of all streams go to the helper that serves the first best.
+    For chains the union of the jobs has no precedence, and algorithms 4 and 5 reduce to Johnson's rule. With ``joint``
+    (this project) the cuts start from the best burst of every stream, and single jobs change theirs as long as the
+    makespan of the union falls. An evaluation takes O(n log n). The jobs of all streams go to one helper. The helpers
+    that most streams can use, and that serve a stream best, are tried.
     """
+
+    # Joint in a problem only: the turns of several streams say which job starts first, and sources do not keep an order
+    # among each other.
+    traits: ClassVar[Traits] = Traits(
+        objectives=frozenset({Objective.MAKESPAN}), cost_class=CostClass.JOB_SEQUENCE, joint=Joint.IN_A_PROBLEM
+    )
 
     name: str = "hps"
     description: str = "bursts of different models from one source: JPS cuts, one Johnson's order over all jobs"
     citation: str = "Duan & Wu, Optimizing job offloading schedule for collaborative DNN inference, section 5"
+    trial: Trial | None = field(default=Trial(turn=70))
     joint: bool = False
-    network: DeviceNetwork | None = field(default=None, repr=False, compare=False)
 
-    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+    def solve(
+        self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
+    ) -> Plan | Infeasible:
         """Return the best burst of all streams together."""
-        network = network_of(problem, self.network)
+        context = context_of(problem, context)
+        network, costs = context.network, context.costs
         curves = [burst_curves(split_table(problem, stream, network)) for stream in problem.streams]
         for stream, curve in zip(problem.streams, curves, strict=True):
             if not curve:
-                reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
-                return Infeasible(self.name, problem.policy.objective, reasons)
-        costs = network.costs
+                return no_plan_for(problem, stream, self.name, time_budget_s)
         helpers = _busiest(curves, max(1, int(HELPERS_PER_SECOND * time_budget_s / len(curves))))
         moves = int(MOVES_PER_SECOND * time_budget_s / len(helpers)) if self.joint else 0
         answers = [
@@ -79,7 +89,7 @@ class Hps:
 
 
 def _busiest(curves: Sequence[Mapping[str, BurstCurve]], most: int) -> list[str]:
-    """Return at most so many helpers: those that most streams can use, and that serve a stream best, first."""
+    """Return up to ``most`` helpers: first those that most streams can use, of these the quickest for a stream."""
     rank: dict[str, tuple[int, float]] = {}
     for curve in curves:
         for helper, own in curve.items():
@@ -91,7 +101,9 @@ def _busiest(curves: Sequence[Mapping[str, BurstCurve]], most: int) -> list[str]
 def _improved(
     problem: Problem, curves: Sequence[Sequence[JobTimes]], cuts: list[list[int]], moves: int
 ) -> list[list[int]]:
-    """Give single jobs another cut as long as the makespan of the union falls; jobs of a source share its machines.
+    """Give single jobs another cut as long as the makespan of the union falls.
+
+    The jobs of one source share its machines, so each source has a union of its own.
 
     Ends when ``moves`` jobs have been put in order.
     """
@@ -132,3 +144,13 @@ def _by_source(problem: Problem) -> list[list[int]]:
 def _union_ms(places: Sequence[int], curves: Sequence[Sequence[JobTimes]], cuts: Sequence[Sequence[int]]) -> float:
     counts = Counter(curves[place][cut] for place in places for cut in cuts[place])
     return groups_makespan_ms((job, counts[job]) for job in sorted(counts, key=johnson_key))
+
+
+VARIANTS = (
+    Hps(
+        name="hps:joint",
+        description="cuts of all streams improved together (this project)",
+        trial=Trial(turn=180),
+        joint=True,
+    ),
+)

@@ -4,50 +4,56 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
+from typing import ClassVar
 
 import numpy as np
 
 from planning.cost.constraints import SLACK, exceeds
-from planning.problem.plan import Infeasible, Plan, Route, StreamPlan
+from planning.problem.plan import Infeasible, Plan, Route
 from planning.problem.problem import Problem, Stream
 from planning.search.arrays import Array, Flags
 from planning.search.cost_tables import build_tables, latency_measure, spans_ms
-from planning.search.device_network import DeviceNetwork, network_of
-from planning.search.infeasibility import diagnose, no_split
-from planning.search.result import make_plan, same_route_for_all
+from planning.search.device_network import DeviceNetwork
+from planning.search.planning_context import PlanningContext, context_of
+from planning.search.stream_by_stream import plan_each_stream
 from planning.search.two_device_splits import SplitTable, split_table
+from planning.strategies.traits import CostClass, Traits, Trial
+from shared.policy import Objective
 
 
 @dataclass(frozen=True, slots=True)
 class HuMishra:
     """Algorithm 1 of Hu & Mishra: the largest local part whose latency keeps the deadline; O(D^2 P^2).
 
-    P are the cuts after pooling layers (blocks with "pool" in their name) and the two ends; all cuts where a model has
-    no pooling, and with ``all_cuts``. Resolutions: the printed loop has no break, so the smallest feasible local part
-    would survive; the first one from the top is returned instead, as the text says, unless ``as_printed``. Layer b is
-    not counted twice and each cut has its own transfer times. Without a feasible cut the plan of least latency is
-    tried, which misses the deadline: the answer then is infeasible and says by how much. Without a deadline everything
-    stays local. One helper is tried before two, the faster one first. The server's load is its load factor.
+    P are the cuts after pooling layers (blocks with "pool" in their name) and the two ends. They are all cuts where a
+    model has no pooling, and with ``all_cuts``. Where the paper leaves a choice:
+
+    - The printed loop has no break, so the smallest feasible local part would survive. The first one from the top is
+      returned instead, as the text says, unless ``as_printed``.
+    - Layer b is not counted twice, and each cut has its own transfer times.
+    - Without a feasible cut, the plan of least latency is tried. It misses the deadline, and the answer gives by how
+      much.
+    - Without a deadline everything stays local.
+    - One helper is tried before two, the faster one first.
+    - The server's load is its load factor.
     """
+
+    traits: ClassVar[Traits] = Traits(objectives=frozenset({Objective.DEADLINE}), cost_class=CostClass.PER_STREAM)
 
     name: str = "hu_mishra"
     description: str = "most layers at the source within the deadline, the rest on one or two helpers"
     citation: str = "Hu & Mishra, A dynamic distributed scheduler for DNN inference on the edge, algorithm 1"
+    trial: Trial | None = field(default=Trial(turn=80))
     as_printed: bool = False
     all_cuts: bool = False
-    network: DeviceNetwork | None = field(default=None, repr=False, compare=False)
 
-    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+    def solve(
+        self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
+    ) -> Plan | Infeasible:
         """Return the plan of algorithm 1 for every stream on its own."""
-        network = network_of(problem, self.network)
-        plans: dict[str, StreamPlan] = {}
-        for stream in problem.streams:
-            route = self._route(network, stream)
-            if route is None:
-                reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
-                return Infeasible(self.name, problem.policy.objective, reasons)
-            plans[stream.name] = same_route_for_all(route, stream.jobs)
-        return make_plan(problem, self.name, plans, costs=network.costs)
+        context = context_of(problem, context)
+        network = context.network
+        return plan_each_stream(context, self.name, lambda stream: self._route(network, stream), time_budget_s)
 
     def _route(self, network: DeviceNetwork, stream: Stream) -> Route | None:
         deadline_ms = network.problem.deadline_ms(stream) or inf
@@ -75,9 +81,10 @@ class _Timed:
 
 
 def pool_cuts(problem: Problem, stream: Stream) -> list[int]:
-    """Return the cuts that Hu & Mishra consider: after pooling layers, and the two ends; ascending.
+    """Return the cuts that Hu & Mishra consider, ascending: after pooling layers, and the two ends.
 
-    A pooling layer is a block with "pool" in its name, and cut n is before block n. Every cut where there is none.
+    A pooling layer is a block with "pool" in its name, and cut n is before block n. A model without pooling layers has
+    all cuts.
     """
     blocks = problem.models[stream.model].blocks
     pools = [index + 1 for index, block in enumerate(blocks) if "pool" in block.name.lower()]
@@ -90,7 +97,10 @@ def every_cut(problem: Problem, stream: Stream) -> list[int]:
 
 
 def _groups(network: DeviceNetwork, stream: Stream, cuts: Sequence[int]) -> Iterator[_Timed]:
-    """Yield the best of every group, in the order of preference: less and less at the source, one helper before two."""
+    """Yield the best route of every group in the order of preference.
+
+    Groups have less and less at the source. Of the same local part, one helper comes before two.
+    """
     problem = network.problem
     found = split_table(problem, stream, network)
     blocks = cuts[-1]
@@ -109,7 +119,7 @@ def _best_of(cuts: SplitTable, latency_ms: Array) -> Iterator[_Timed]:
 
 
 class _Pairs:
-    """Routes over the source and two helpers; what is sent travels in the encoding that is there soonest."""
+    """Routes over the source and two helpers; every transfer has the encoding that arrives soonest."""
 
     def __init__(self, network: DeviceNetwork, stream: Stream) -> None:
         self._tables = tables = build_tables(network.problem, stream, network)
@@ -129,7 +139,7 @@ class _Pairs:
         self._distinct = ~np.eye(nodes, dtype=np.bool_)
 
     def quickest(self, cut: int, seconds: Sequence[int]) -> Iterator[_Timed]:
-        """Yield the quickest pair for every second cut; nothing where no pair keeps the constraints."""
+        """Yield the quickest pair of helpers for every second cut at which a pair keeps the constraints."""
         tables, policy = self._tables, self._policy
         most = policy.max_devices
         if not seconds or (cut == 0 and policy.raw_input_stays_on_source):
@@ -165,6 +175,22 @@ class _Pairs:
         return tables.route([tables.source] * cut + [near] * (second - cut) + [far] * (blocks - second), codecs, 1)
 
     def _fits(self, start: int, stop: int) -> Flags:
-        """Say which nodes can hold blocks [start, stop) in their memory, [D]."""
+        """Return which nodes can hold blocks [start, stop) in their memory, [D]."""
         need = self._parameters[stop] - self._parameters[start] + self._working[start:stop].max()
         return np.asarray(need <= self._room)
+
+
+VARIANTS = (
+    HuMishra(
+        name="hu_mishra:all_cuts",
+        description="every cut is a candidate, not only those after pooling layers",
+        trial=Trial(turn=150),
+        all_cuts=True,
+    ),
+    HuMishra(
+        name="hu_mishra:as_printed",
+        description="the printed loop without break: the smallest local part",
+        trial=Trial(turn=150),
+        as_printed=True,
+    ),
+)

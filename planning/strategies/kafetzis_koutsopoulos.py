@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
 from random import Random
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,25 +26,32 @@ from planning.scheduling.shared_server import (
     simulated,
 )
 from planning.search.arrays import Array, Index
-from planning.search.device_network import DeviceNetwork, network_of
+from planning.search.planning_context import PlanningContext, context_of
 from planning.search.result import unsupported
+from planning.strategies.traits import BudgetLimit, CostClass, Joint, ProblemSize, Traits, Trial
 from shared.policy import Objective
 
+# Objectives that the paper poses: sums over all tasks that share a server.
+DELAY_OBJECTIVES = frozenset({Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE})
+
+# Pairs of job and device per second of time budget up to which ``auto`` tries all variants.
+VARIANT_PAIRS_PER_SECOND = 60
+
+# Delays of the snapshot that may be computed per second of time budget, all servers and starts together.
 TASKS_PER_SECOND = 600_000
-"""How many delays of the snapshot may be computed per second of time budget, all servers and starts together."""
 
+# Jobs that may be simulated per second of time budget.
 JOBS_PER_SECOND = 600
-"""How many jobs may be simulated per second of time budget."""
 
+# Pairs of task and server that may be examined per second of time budget; at least one server always is.
 SERVERS_PER_SECOND = 1_000
-"""How many pairs of task and server may be looked at per second of time budget; at least one server is."""
 
+# Random starts of the multistart, besides the four usual ones.
 RANDOM_STARTS = 20
-"""Of the multistart, besides the four usual ones."""
 
 
 class Start(StrEnum):
-    """Where the greedy descent begins: the paper's two choices, this project's four, or random ones as well."""
+    """The starts of the greedy descent: the paper's two choices, this project's four, or random ones as well."""
 
     ONES = "ones"
     HALF = "half"
@@ -55,34 +63,43 @@ class Start(StrEnum):
 class KafetzisKoutsopoulos:
     """Greedy single steps of the cuts, largest decrease of total delay or variance first.
 
-    2 N evaluations per round, O(N log N) each, all of a round at once. Resolutions: the stop test is "no decrease"
-    (printed as a strict increase); p = 0 (everything offloaded) is allowed; local computing has no background processes
-    beyond the load factor; tasks start with one local stage, with half, with all, and with none, and the best end is
-    kept, unless ``start`` asks for one of the first two (the paper's choices) or for random starts as well. With
-    ``pairs`` (this project) any task, or any two, change to any cuts instead of one task by one stage. Delays are
-    those of the paper's snapshot (all offloaded parts at the server at time 0) unless ``event_driven``, which goes on
-    from the snapshot's best end with simulated delays; the answer's cost is always the common prediction. The
-    discipline is the policy's; all but round robin count as shortest job first in the snapshot. Variance is minimised
-    for the objective ``delay_variance``, total delay otherwise.
+    A round has 2 N evaluations of O(N log N), computed at once. Where the paper leaves a choice:
+
+    - The stop test is "no decrease" (printed as a strict increase).
+    - p = 0 (everything offloaded) is allowed.
+    - Local computing has no background processes beyond the load factor.
+    - Tasks start with one local stage, with half, with all, and with none, and the best end is kept. ``start`` selects
+      one of the first two (the paper's choices), or adds random starts.
+    - With ``pairs`` (this project) any task, or any two, change to any cuts, instead of one task by one stage.
+    - Delays are those of the paper's snapshot, in which all offloaded parts are at the server at time 0. With
+      ``event_driven`` the descent continues from the snapshot's best end with simulated delays.
+    - The discipline is the policy's. All but round robin count as shortest job first in the snapshot.
+
+    Variance is minimised for the objective ``delay_variance``, total delay otherwise. The answer's cost is always the
+    common prediction.
     """
+
+    traits: ClassVar[Traits] = Traits(objectives=DELAY_OBJECTIVES, cost_class=CostClass.SEARCH, joint=Joint.ON_A_FLEET)
 
     name: str = "kafetzis_koutsopoulos"
     description: str = "greedy cuts for all streams that share a server, for total delay or its variance"
     citation: str = (
         "Kafetzis & Koutsopoulos, DNN partitioning and inference task offloading in 6G resource-constrained networks"
     )
+    trial: Trial | None = field(default=Trial(turn=110))
     event_driven: bool = False
     pairs: bool = False
     start: Start = Start.USUAL
-    network: DeviceNetwork | None = field(default=None, repr=False, compare=False)
 
-    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+    def solve(
+        self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
+    ) -> Plan | Infeasible:
         """Return the best end of the greedy descent over all servers and starts."""
         if (count := sum(stream.jobs for stream in problem.streams)) > MAX_TASKS:
             return unsupported(problem, self.name, f"{count} jobs, more than {MAX_TASKS}")
-        network, objective = network_of(problem, self.network), problem.policy.objective
-        costs = network.costs
-        everywhere = Offloads(network).everywhere()[: max(1, int(SERVERS_PER_SECOND * time_budget_s / count))]
+        context, objective = context_of(problem, context), problem.policy.objective
+        costs = context.costs
+        everywhere = Offloads(context.network).everywhere()[: max(1, int(SERVERS_PER_SECOND * time_budget_s / count))]
         searches = _most_starts(self.start) * max(1, len(everywhere))
         evaluations = int(TASKS_PER_SECOND * time_budget_s / (count * searches))
         choices = []
@@ -111,7 +128,7 @@ def _aggregate(delays_ms: Array, objective: Objective) -> Array:
 
 
 def _refined(costs: CostModel, choice: CutChoice, jobs: int) -> CutChoice:
-    """Return where the greedy descent leads from ``choice`` if delays are simulated."""
+    """Return the end of the greedy descent from ``choice`` with simulated delays."""
     objective = costs.problem.policy.objective
     delays, allowed = (
         simulated(costs, choice.tasks, lambda delays_ms: _aggregate(delays_ms, objective)),
@@ -130,10 +147,16 @@ def _refined(costs: CostModel, choice: CutChoice, jobs: int) -> CutChoice:
 
 
 def greedy(tasks: Sequence[Offload], start: Sequence[int], score: Score, evaluations: int) -> list[int]:
-    """Return where single steps of largest decrease lead from ``start``; one index of a route per task.
+    """Return the end of the descent in single steps of largest decrease: one index of a route per task.
 
-    A step gives one task one stage more or one less at its source.
-    Ends when a round would need more than what is left of ``evaluations``.
+    A step gives one task one stage more or one less at its source. The descent ends where no step decreases the score,
+    or when a round would need more than what is left of ``evaluations``.
+
+    Args:
+        tasks: the tasks of one server.
+        start: index of a route per task.
+        score: values of many choices at once, [K, N] -> [K].
+        evaluations: number of choices that may be scored.
     """
     choice: Index = np.array(start)
     last = np.array([len(task.routes) - 1 for task in tasks])
@@ -159,7 +182,7 @@ def _most_starts(start: Start) -> int:
 def starts(tasks: Sequence[Offload], start: Start = Start.USUAL, seed: int = 0) -> Iterator[list[int]]:
     """Yield one local stage, half of the stages, all local, none local (as far as each task's cuts go).
 
-    With another ``start`` than `USUAL` the first or the second alone, or all four and RANDOM_STARTS random ones.
+    `ONES` and `HALF` yield the first or the second alone, `MULTISTART` all four and RANDOM_STARTS random ones.
     """
     last = [len(task.routes) - 1 for task in tasks]
     candidates = [[min(1, most) for most in last], [most // 2 for most in last], last, [0] * len(last)]
@@ -171,3 +194,47 @@ def starts(tasks: Sequence[Offload], start: Start = Start.USUAL, seed: int = 0) 
         random = Random(seed)
         candidates += [[random.randint(0, most) for most in last] for _ in range(RANDOM_STARTS)]
     yield from (list(start) for start in dict.fromkeys(map(tuple, candidates)))
+
+
+_MANY_VARIANTS = Trial(
+    turn=190,
+    objectives=DELAY_OBJECTIVES,
+    limits=(BudgetLimit(ProblemSize.JOB_DEVICE_PAIRS, VARIANT_PAIRS_PER_SECOND, least_s=0.0),),
+)
+
+VARIANTS = (
+    KafetzisKoutsopoulos(
+        name="kafetzis_koutsopoulos:from_ones",
+        description="greedy from one local stage each (as offered)",
+        trial=_MANY_VARIANTS,
+        start=Start.ONES,
+    ),
+    KafetzisKoutsopoulos(
+        name="kafetzis_koutsopoulos:from_half",
+        description="greedy from half of the stages (as offered)",
+        trial=_MANY_VARIANTS,
+        start=Start.HALF,
+    ),
+    KafetzisKoutsopoulos(
+        name="kafetzis_koutsopoulos:multistart",
+        description="greedy from random starts as well",
+        trial=_MANY_VARIANTS,
+        start=Start.MULTISTART,
+    ),
+    KafetzisKoutsopoulos(
+        name="kafetzis_koutsopoulos:event_driven",
+        description="steps judged by the simulation, not the snapshot",
+        trial=_MANY_VARIANTS,
+        event_driven=True,
+    ),
+    KafetzisKoutsopoulos(
+        name="kafetzis_koutsopoulos:pairwise",
+        description="one or two tasks change to any cuts, from random starts as well (this project)",
+        trial=_MANY_VARIANTS,
+        start=Start.MULTISTART,
+        pairs=True,
+    ),
+)
+
+# Tried by ``auto`` on larger problems than the variants, under the name of the strategy.
+SIMULATED = KafetzisKoutsopoulos(trial=Trial(turn=115, objectives=DELAY_OBJECTIVES), event_driven=True)

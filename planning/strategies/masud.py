@@ -1,40 +1,49 @@
-"""Masud: an adaptive heuristic that weighs latency against the bottleneck and energy under the present load."""
+"""Masud: an adaptive heuristic that weighs latency, the bottleneck and energy under the present load."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
 from planning.cost.cost_model import CostModel
-from planning.problem.plan import Infeasible, Plan, Route, StreamPlan
+from planning.problem.plan import Infeasible, Plan, Route
 from planning.problem.problem import Problem, Stream
 from planning.search.arrays import Index
 from planning.search.cost_tables import Tables, build_tables, latency_measure, spans_ms, with_source
-from planning.search.device_network import DeviceNetwork, Kind, kind_of, network_of
-from planning.search.infeasibility import diagnose, no_split
-from planning.search.result import make_plan, same_route_for_all, unsupported
+from planning.search.planning_context import PlanningContext, context_of
+from planning.search.result import unsupported
 from planning.search.simple_routes import keeps_constraints
+from planning.search.stream_by_stream import plan_each_stream
+from planning.strategies.traits import CostClass, Traits, Trial
+from shared.policy import Objective
 
+# Largest number of devices; beyond it, chains over all of them take too long.
 MAX_DEVICES = 300
-"""Above so many devices, chains over all of them take too long."""
 
+# Largest number of segments (devices x blocks squared): about a second and 240 MB.
 MAX_SPANS = 10_000_000
-"""Up to how many segments (devices x blocks squared) are compared: about a second and 240 MB."""
 
+# Bounds of the slowest stage that are tried, beside none.
 LEVELS = 24
-"""How many bounds of the slowest stage are tried between the tightest and none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Masud:
     """Contiguous segments that minimise latency_weight x latency + (1 - latency_weight) x slowest stage.
 
-    The proposal describes monitoring, a load-aware heuristic and a learned partitioner in prose only; this is the
-    heuristic made concrete. Block times are divided by the idle share of a device, which is what a load factor says.
-    For each of LEVELS bounds of the slowest stage, the quickest chain of segments that keeps it, by dynamic
-    programming over cuts and devices, O(LEVELS B^2 D^2); the best weighted sum wins. ``energy_weight_ms_per_j`` adds
-    energy. Hysteresis (a gain of 10 % for three samples, every 5 s at most) is the policy's min_gain and cooldown.
+    The proposal describes monitoring, a load-aware heuristic and a learned partitioner in prose only. This is the
+    heuristic made concrete. Block times are divided by the idle share of a device: multiplied by its load factor.
+    For each of LEVELS bounds of the slowest stage, dynamic programming over cuts and devices finds the quickest chain
+    of segments that keeps it, O(LEVELS B^2 D^2). The best weighted sum wins. ``energy_weight_ms_per_j`` adds energy.
+    The proposal's hysteresis (a gain of 10 % for three samples, every 5 s at most) is the policy's min_gain and
+    cooldown.
     """
+
+    traits: ClassVar[Traits] = Traits(
+        objectives=frozenset({Objective.LATENCY, Objective.THROUGHPUT, Objective.ENERGY}),
+        cost_class=CostClass.PER_STREAM,
+    )
 
     name: str = "masud"
     description: str = "load-aware chain of segments: weighted latency, slowest stage and energy"
@@ -42,14 +51,16 @@ class Masud:
         "Masud, Optimizing distributed DNN inference for low latency and energy efficiency on edge devices; "
         "measured later as ParetoPipe (arXiv 2601.08025)"
     )
+    trial: Trial | None = field(default=Trial(turn=40))
     latency_weight: float = 0.5
     energy_weight_ms_per_j: float = 0.0
-    network: DeviceNetwork | None = field(default=None, repr=False, compare=False)
 
-    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+    def solve(
+        self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
+    ) -> Plan | Infeasible:
         """Return the best weighted chain for every stream on its own."""
-        network = network_of(problem, self.network)
-        costs = network.costs
+        context = context_of(problem, context)
+        network, costs = context.network, context.costs
         devices = max(len(network.able(stream.model)) for stream in problem.streams)
         if devices > MAX_DEVICES:
             return unsupported(problem, self.name, f"{devices} devices, more than {MAX_DEVICES}")
@@ -59,25 +70,18 @@ class Masud:
         )
         if spans > MAX_SPANS:
             return unsupported(problem, self.name, f"{spans} segments to compare, more than {MAX_SPANS}")
-        plans: dict[str, StreamPlan] = {}
+        # Streams of one model over the same devices share the dynamic programme, wherever they start.
         shared: dict[tuple[str, tuple[str, ...], int | None], _Chains] = {}
-        alike: dict[Kind, Route] = {}
-        for stream in problem.streams:
-            if (known := alike.get(kind_of(stream))) is not None:
-                plans[stream.name] = same_route_for_all(known, stream.jobs)
-                continue
+
+        def choose(stream: Stream) -> Route | None:
             tables = build_tables(problem, stream, network)
             key = stream.model, tables.nodes, tables.sink
             chains = shared.get(key)
             if chains is None:
                 chains = shared[key] = _Chains(tables)
-            route = self._best(costs, stream, chains.quickest(tables))
-            if route is None:
-                reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
-                return Infeasible(self.name, problem.policy.objective, reasons)
-            alike[kind_of(stream)] = route
-            plans[stream.name] = same_route_for_all(route, stream.jobs)
-        return make_plan(problem, self.name, plans, costs=costs)
+            return self._best(costs, stream, chains.quickest(tables))
+
+        return plan_each_stream(context, self.name, choose, time_budget_s)
 
     def _best(self, costs: CostModel, stream: Stream, routes: Sequence[Route]) -> Route | None:
         best: tuple[tuple[float, float], Route] | None = None
@@ -94,7 +98,7 @@ class Masud:
 
 
 class _Chains:
-    """Chains of segments over one stream's tables; what is sent travels in the encoding that is there soonest."""
+    """Chains of segments over one stream's tables; every transfer has the encoding that arrives soonest."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -108,7 +112,7 @@ class _Chains:
         self._decide()
 
     def _levels(self) -> list[float]:
-        """Return bounds from the largest single piece that cannot be avoided up to none."""
+        """Return ascending bounds of the slowest stage in ms, from the largest unavoidable block up to none."""
         least = float(self._tables.run_ms.min(axis=0).max())
         whole = float(np.where(np.isfinite(self._span[:, 0, -1]), self._span[:, 0, -1], 0.0).max())
         if not np.isfinite(least) or whole <= 0:
@@ -160,3 +164,14 @@ class _Chains:
             codecs += [int(codec)] * (stop - cut)
             node, cut = following, stop
         return self._tables.route(devices, codecs, 1)
+
+
+VARIANTS = (
+    Masud(name="masud:latency", description="weighs latency alone", trial=Trial(turn=200), latency_weight=1.0),
+    Masud(
+        name="masud:bottleneck",
+        description="weighs the slowest stage alone",
+        trial=Trial(turn=200),
+        latency_weight=0.0,
+    ),
+)

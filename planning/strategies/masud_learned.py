@@ -1,10 +1,11 @@
-"""Masud's learned partitioner: a small network, trained by REINFORCE, places block after block."""
+"""Masud's learned partitioner: a small network, trained by REINFORCE, that places block after block."""
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,13 +19,23 @@ from planning.queueing.operations import Work
 from planning.search.cost_tables import build_tables, table_size
 from planning.search.device_network import DeviceNetwork
 from planning.search.infeasibility import diagnose
+from planning.search.planning_context import PlanningContext, context_of
 from planning.search.result import make_plan, same_route_for_all, unsupported
+from planning.strategies.traits import BudgetLimit, CostClass, Joint, ProblemSize, Traits, Trial
 from shared.model.scoring import Scorer, load_scorer
+from shared.policy import Objective
 
 POLICY = "masud_policy.onnx"
 
+# Largest number of transfers in the arrays of all streams: 20 blocks and 1000 devices of one stream.
 MAX_TRANSFERS = 25_000_000
-"""Up to how many transfers the arrays of all streams may hold: 20 blocks and 1000 devices of one stream."""
+
+# A rollout calls the network once per block, so that `auto` tries it on small problems only. It comes last: onnxruntime
+# may not be installed.
+_ROLLOUTS = (
+    BudgetLimit(ProblemSize.STREAMS, 16, least_s=0.0),
+    BudgetLimit(ProblemSize.BLOCKS, 1_000, least_s=1.0),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +44,28 @@ class MasudLearned:
 
     State, action, mask and reward as in SplitRL, which fixes two devices and six models; here for any:
 
-    - State, of every device: the block's work and what is left, the size of what crosses the cut, the time to send it,
-      the device's load and memory so far, whether it ran the block before, its utilisation and its link's bandwidth.
-      The one-hot of six models is replaced by a window over the next blocks' work and transfers; FLOPs are told as
-      time. Times are relative to an ideal share of the model, so that fast and slow fleets look alike.
+    - State, of every device: the work of the block and of the remaining blocks, the size of what crosses the cut, the
+      time to send it, the device's load and memory so far, whether it ran the block before, its utilisation and its
+      link's bandwidth. The one-hot of six models is replaced by a window over the next blocks' work and transfers.
+      FLOPs are expressed as time. Times are relative to an ideal share of the model, so that fast and slow fleets look
+      alike.
     - Action: the device of the next block. The network scores each device by itself (with sums and minima over the
       others), so that the order of devices does not matter and one network serves any number of them.
-    - Mask: what does not fit into memory, has no link, exceeds the policy's number of devices, leads to nowhere, or
-      was left before. The first block runs at the source; where that is `prepare`, the source decodes its photographs
-      and never sends them on as they are. A source that cannot run the first block has no plan.
+    - Mask: devices whose memory is too small, without a link, beyond the policy's number of devices, from which no
+      device can run the next block, or that the route has left before. The first block runs at the source: where it is
+      `prepare`, the source decodes its photographs and never sends them on as they are. A source that cannot run the
+      first block has no plan.
     - Reward: -max(P1, P2, net) becomes minus the busiest computing or sending of all devices, whatever the objective.
 
-    Trained on random chains of 4 to 28 blocks and 2 to 6 devices (`python -m benchmarks.train_masud`). Several streams
-    are placed one after the other, each sees what those before it load and hold. A rollout that ends in a dead end or
-    misses the deadline is the answer ``Infeasible``, although other strategies may have a plan.
+    The policy is trained on random chains of 4 to 28 blocks and 2 to 6 devices (`python -m benchmarks.train_masud`).
+    Several streams are placed one after the other, and each counts the load and the memory of those before it. The
+    answer is ``Infeasible`` where a rollout ends in a dead end or misses the deadline, although other strategies may
+    have a plan.
     """
+
+    traits: ClassVar[Traits] = Traits(
+        objectives=frozenset({Objective.THROUGHPUT}), cost_class=CostClass.SEARCH, joint=Joint.IN_A_PROBLEM
+    )
 
     name: str = "masud_learned"
     description: str = "block after block by a network that REINFORCE trained on the slowest stage (segue[learned])"
@@ -55,14 +73,17 @@ class MasudLearned:
         "Masud, Optimizing distributed DNN inference for low latency and energy efficiency on edge devices; SplitRL "
         "(github.com/riwaj666/SplitRL_V1); Williams, Simple statistical gradient-following algorithms, ML 8, 1992"
     )
+    trial: Trial | None = field(default=Trial(turn=240, limits=_ROLLOUTS))
 
-    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
-        """Return the placement of the stored policy for every stream; without onnxruntime, what to install."""
+    def solve(
+        self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
+    ) -> Plan | Infeasible:
+        """Return the placement of the stored policy for every stream; without onnxruntime, the package to install."""
         try:
             policy = stored_policy()
         except ModuleNotFoundError:
             return unsupported(problem, self.name, "its policy runs with onnxruntime: pip install 'segue[learned]'")
-        costs, network = CostModel(problem), DeviceNetwork(problem)
+        costs, network = CostModel(problem), context_of(problem, context).network
         size = sum(table_size(network, stream, len(network.able(stream.model)) + 2) for stream in problem.streams)
         if size > MAX_TRANSFERS:
             return unsupported(problem, self.name, f"{size} transfers to look at, more than {MAX_TRANSFERS}")
@@ -97,7 +118,7 @@ def place(network: DeviceNetwork, stream: Stream, policy: Scorer, held: Held) ->
         network: the problem's network.
         stream: one of the problem's streams.
         policy: [D, FEATURES] -> [D] scores.
-        held: what earlier streams take.
+        held: time and memory that earlier streams take of every device.
     """
     problem = network.problem
     tables = build_tables(problem, stream, network)
@@ -122,7 +143,7 @@ def place(network: DeviceNetwork, stream: Stream, policy: Scorer, held: Held) ->
 
 
 def _held(costs: CostModel, plans: Mapping[str, StreamPlan], stream: Stream) -> Held:
-    """Return what ``plans`` take of every device, times per request of ``stream``."""
+    """Return the time and the memory that ``plans`` take of every device, times per request of ``stream``."""
     computing: defaultdict[str, float] = defaultdict(float)
     sending: defaultdict[str, float] = defaultdict(float)
     parameters: defaultdict[str, float] = defaultdict(float)

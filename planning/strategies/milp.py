@@ -1,7 +1,8 @@
-"""All streams at once, exactly: a mixed-integer linear programme over blocks, devices and encodings."""
+"""Exact plans for all streams at once: a mixed-integer linear programme over blocks, devices and encodings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,39 +24,49 @@ from planning.search.cost_tables import (
 from planning.search.device_network import DeviceNetwork
 from planning.search.infeasibility import diagnose
 from planning.search.milp_model import Programme, Solution
+from planning.search.planning_context import PlanningContext, context_of
 from planning.search.result import make_plan, same_route_for_all, unsupported
+from planning.strategies.traits import ROUTE_OBJECTIVES, CostClass, Joint, Traits, Trial
 from shared.policy import Objective
 
+# Nodes of the search tree per second of time budget, for problems of EASY_SIZE variables or fewer.
 NODES_PER_SECOND = 500
-"""How many nodes of the search tree a second of time budget buys, for problems of EASY_SIZE variables or fewer."""
 
 EASY_SIZE = 500
 
+# Variables per second of time budget up to which a search is worthwhile; problems of EASY_SIZE variables always are.
 VARIABLES_PER_SECOND = 1_000
-"""Up to how many variables a second of time budget is worth a search; problems of EASY_SIZE always are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Milp:
-    """One route per stream, jointly: memory and busy times that streams share are exact here.
+    """One route per stream, all of them in one programme: memory and busy times that streams share are exact.
 
-    Binary variables place block i of a stream on device d; arcs between neighbouring blocks carry transfers, encodings
+    Binary variables place block i of a stream on device d. Arcs between neighbouring blocks carry transfers, encodings
     and segment starts. Deadlines, memory (parameters plus the largest activation), the number of devices and the
-    source rule are linear. For throughput the largest busy time is minimised. Exponential in the worst case; bounded
-    by a node limit, and exact when the search ends within it. Segments that streams share count once per stream.
+    source rule are linear. For throughput the largest busy time is minimised. The search is exponential in the worst
+    case, bounded by a node limit, and exact when it ends within it. Segments that streams share count once per stream.
     """
+
+    traits: ClassVar[Traits] = Traits(
+        objectives=ROUTE_OBJECTIVES, cost_class=CostClass.ONE_ROUTE_SEARCH, exact=True, joint=Joint.ON_A_FLEET
+    )
 
     name: str = "milp"
     description: str = "all streams at once by mixed-integer programming: shared memory, joint throughput"
     citation: str = "this project; solver: Huangfu & Hall, HiGHS, Mathematical Programming Computation 10, 2018"
+    trial: Trial | None = field(default=Trial(turn=20, objectives=ROUTE_OBJECTIVES))
     max_variables: int | None = None
 
-    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+    def solve(
+        self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
+    ) -> Plan | Infeasible:
         """Return the best joint plan."""
         objective = problem.policy.objective
-        if objective not in (Objective.LATENCY, Objective.ENERGY, Objective.THROUGHPUT, Objective.DEADLINE):
+        if objective not in ROUTE_OBJECTIVES:
             return unsupported(problem, self.name, f"objective {objective.value} is not linear")
-        network = DeviceNetwork(problem)
+        context = context_of(problem, context)
+        network = context.network
         size = sum(_variables(network, stream) for stream in problem.streams)
         limit = self.max_variables or max(EASY_SIZE, int(VARIABLES_PER_SECOND * time_budget_s))
         if size > limit:
@@ -75,17 +86,23 @@ class Milp:
         for own in placed:
             route = own.tables.route(*own.read(solution.values), 1)
             plans[own.tables.stream.name] = same_route_for_all(route, own.tables.stream.jobs)
-        return self._concluded(problem, plans, solution)
+        return self._proved_plan(context, plans, solution)
 
-    def _concluded(self, problem: Problem, plans: dict[str, StreamPlan], solution: Solution) -> Plan | Infeasible:
+    def _proved_plan(
+        self, context: PlanningContext, plans: dict[str, StreamPlan], solution: Solution
+    ) -> Plan | Infeasible:
+        problem = context.problem
         jobs = sum(stream.jobs for stream in problem.streams)
         objective = problem.policy.objective
+        # For throughput, several routes side by side may serve the jobs of a stream better than its single route here.
         whole = objective is not Objective.THROUGHPUT or jobs == len(problem.streams)
+        # The programme counts a segment that two streams share twice, so plans that fit may be missing from it.
         shared = len({stream.model for stream in problem.streams}) < len(problem.streams)
         shared = shared and any(device.memory_bytes is not None for device in problem.devices.values())
         exact = whole and not shared
         bound = solution.bound if exact and objective is not Objective.DEADLINE else None
-        return make_plan(problem, self.name, plans, optimal=exact and solution.proved, lower_bound=bound)
+        proved = exact and solution.proved
+        return make_plan(problem, self.name, plans, optimal=proved, lower_bound=bound, costs=context.costs)
 
     def _none(self, problem: Problem, solution: Solution, time_budget_s: float) -> Infeasible:
         reasons = tuple(reason for stream in problem.streams for reason in diagnose(problem, stream, time_budget_s))

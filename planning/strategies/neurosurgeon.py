@@ -1,52 +1,69 @@
 """Neurosurgeon: the one cut between the source and a server with the least latency or energy."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
-from planning.problem.plan import Infeasible, Plan, Route, StreamPlan
+from planning.problem.plan import Infeasible, Plan, Route
 from planning.problem.problem import Problem
-from planning.search.device_network import DeviceNetwork, network_of
-from planning.search.infeasibility import diagnose, no_split
-from planning.search.result import make_plan, same_route_for_all
+from planning.search.planning_context import PlanningContext, context_of
+from planning.search.stream_by_stream import plan_each_stream
 from planning.search.two_device_splits import SplitTable, cheapest_split, split_table
+from planning.strategies.traits import CostClass, Traits, Trial
 from shared.policy import Objective
 
 
 @dataclass(frozen=True, slots=True)
 class Neurosurgeon:
-    """Scan of all cuts, O(B) per server.
+    """A scan of all cuts, O(B) per server.
 
-    Resolutions: profile tables instead of regressions; with several servers the best pair; the server's load factor K
-    is taken as 1 unless ``server_load_aware``, as in the original's first variant; the energy variant is used for the
-    objective energy, latency for every other. Cuts that break a constraint are not considered. Every
-    encoding that the policy allows at a cut counts as a cut of its own.
+    Where the paper leaves a choice, or assumes a single server:
+
+    - Times come from profile tables instead of regressions.
+    - With several servers, the best pair of server and cut is taken.
+    - The server's load factor K counts as 1 unless ``server_load_aware``, as in the original's first variant.
+    - The energy variant is used for the objective energy, the latency variant for every other.
+    - Cuts that break a constraint are left out.
+    - Every encoding that the policy allows at a cut is a candidate of its own.
     """
+
+    traits: ClassVar[Traits] = Traits(
+        objectives=frozenset({Objective.LATENCY, Objective.ENERGY}), cost_class=CostClass.SEARCH
+    )
 
     name: str = "neurosurgeon"
     description: str = "best single cut between source and one server, for latency or energy"
     citation: str = (
         "Kang et al., Neurosurgeon: collaborative intelligence between the cloud and mobile edge, ASPLOS 2017"
     )
+    trial: Trial | None = field(default=Trial(turn=130))
     server_load_aware: bool = False
-    network: DeviceNetwork | None = field(default=None, repr=False, compare=False)
 
-    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
-        """Return the best pair and cut for every stream."""
-        network = network_of(problem, self.network)
-        plans: dict[str, StreamPlan] = {}
-        for stream in problem.streams:
-            route = self._best(split_table(problem, stream, network))
-            if route is None:
-                reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
-                return Infeasible(self.name, problem.policy.objective, reasons)
-            plans[stream.name] = same_route_for_all(route, stream.jobs)
-        return make_plan(problem, self.name, plans, costs=network.costs)
+    def solve(
+        self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
+    ) -> Plan | Infeasible:
+        """Return the best pair of server and cut for every stream."""
+        context = context_of(problem, context)
+        network = context.network
+        return plan_each_stream(
+            context, self.name, lambda stream: self._best(split_table(problem, stream, network)), time_budget_s
+        )
 
-    def _best(self, cuts: SplitTable) -> Route | None:
-        problem = cuts.problem
-        seen = cuts.energy_j if problem.policy.objective is Objective.ENERGY else cuts.latency_ms
+    def _best(self, splits: SplitTable) -> Route | None:
+        problem = splits.problem
+        price = splits.energy_j if problem.policy.objective is Objective.ENERGY else splits.latency_ms
         if problem.policy.objective is not Objective.ENERGY and not self.server_load_aware:
-            load = np.array([*(problem.devices[name].load_factor for name in cuts.helpers), 1.0])[cuts.helper]
-            seen = seen + cuts.blocks_ms / load - cuts.blocks_ms
-        return cheapest_split(cuts, seen)
+            load = np.array([*(problem.devices[name].load_factor for name in splits.helpers), 1.0])[splits.helper]
+            price = price + splits.blocks_ms / load - splits.blocks_ms
+        return cheapest_split(splits, price)
+
+
+VARIANTS = (
+    Neurosurgeon(
+        name="neurosurgeon:load_aware",
+        description="knows the load of the server (the original's factor K)",
+        trial=Trial(turn=140),
+        server_load_aware=True,
+    ),
+)

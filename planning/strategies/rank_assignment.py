@@ -1,7 +1,8 @@
-"""Total delay of tasks that share a server, exactly: an assignment of tasks to ranks in the server's queue."""
+"""Least total delay of tasks that share a server: an assignment of tasks to ranks in the server's queue."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -9,43 +10,51 @@ from scipy.optimize import linear_sum_assignment
 from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem
 from planning.scheduling.shared_server import CutChoice, Offload, Offloads, best_choice, no_offload
-from planning.search.device_network import DeviceNetwork, network_of
+from planning.search.planning_context import PlanningContext, context_of
 from planning.search.result import unsupported
-from shared.policy import QueueDiscipline
+from planning.strategies.traits import CostClass, Joint, Traits, Trial
+from shared.policy import Objective, QueueDiscipline
 
+# Largest number of jobs; beyond it the assignment takes too long.
 MAX_RANKED = 2000
-"""Above so many jobs the assignment takes too long."""
 
+# Pairs of task and rank that may be priced per second of time budget, all servers together; at least one server is.
 RANKED_PER_SECOND = 1_000_000
-"""How many pairs of task and rank may be priced per second of time budget, all servers together; at least one is."""
 
+# Jobs that may be simulated per second of time budget, to compare servers.
 JOBS_PER_SECOND = 1_000
-"""How many jobs may be simulated per second of time budget, to compare servers."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankAssignment:
-    """The problem that Kafetzis & Koutsopoulos call hard is linear assignment: O(N^2 S + N^3), exact.
+    """The problem that Kafetzis & Koutsopoulos call hard, solved as linear assignment in O(N^2 S + N^3).
 
     A task of rank r among N adds its time at the server w_r times to the total: w_r = N - r + 1 under shortest job
-    first, 2 (N - r) + 1 under fluid round robin. The best assignment ranks by size on its own (rearrangement), so it
-    is what the discipline does. Exact for the snapshot in which all offloaded parts are at the server at time 0; the
-    answer's cost is the common prediction, where parts arrive when they do.
+    first, 2 (N - r) + 1 under fluid round robin. By the rearrangement inequality the best assignment ranks tasks by
+    their size, which is the order of the discipline. The result is exact for the snapshot in which all offloaded parts
+    are at the server at time 0. The answer's cost is the common prediction with the true arrival times, for which
+    nothing is proved.
     """
+
+    traits: ClassVar[Traits] = Traits(
+        objectives=frozenset({Objective.TOTAL_DELAY}), cost_class=CostClass.PER_STREAM, joint=Joint.ON_A_FLEET
+    )
 
     name: str = "rank_assignment"
     description: str = "least total delay of all streams that share a server, by linear assignment"
     citation: str = "this project; problem: Kafetzis & Koutsopoulos; method: Kuhn, Naval Research Logistics 2, 1955"
-    network: DeviceNetwork | None = field(default=None, repr=False, compare=False)
+    trial: Trial | None = field(default=Trial(turn=100))
 
-    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+    def solve(
+        self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
+    ) -> Plan | Infeasible:
         """Return the best assignment over all servers."""
         if (count := sum(stream.jobs for stream in problem.streams)) > MAX_RANKED:
             return unsupported(problem, self.name, f"{count} jobs, more than {MAX_RANKED}")
-        network = network_of(problem, self.network)
-        everywhere = Offloads(network).everywhere()[: max(1, int(RANKED_PER_SECOND * time_budget_s / count**2))]
+        context = context_of(problem, context)
+        everywhere = Offloads(context.network).everywhere()[: max(1, int(RANKED_PER_SECOND * time_budget_s / count**2))]
         choices = [CutChoice(tasks, *assign(tasks, problem.policy.queue)) for tasks in everywhere]
-        answer = best_choice(network.costs, self.name, choices, int(JOBS_PER_SECOND * time_budget_s))
+        answer = best_choice(context.costs, self.name, choices, int(JOBS_PER_SECOND * time_budget_s))
         return answer or no_offload(problem, self.name, time_budget_s)
 
 
@@ -53,8 +62,8 @@ def assign(tasks: Sequence[Offload], discipline: QueueDiscipline) -> tuple[list[
     """Return a route per task with the least total snapshot delay, and that total in ms.
 
     Args:
-        tasks: of one server; per route what is before it and what it takes there, in ms.
-        discipline: of the server; all but round robin are taken for shortest job first.
+        tasks: the tasks of one server; per route the time before the server and the time at it, in ms.
+        discipline: the server's; all but round robin count as shortest job first.
     """
     count = len(tasks)
     ahead = np.arange(count - 1, -1, -1)

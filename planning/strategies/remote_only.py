@@ -1,35 +1,41 @@
-"""Everything on one other device."""
+"""The baseline that computes everything on one other device."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
-from planning.problem.plan import Infeasible, Plan, StreamPlan
-from planning.problem.problem import Problem
-from planning.search.device_network import DeviceNetwork, network_of
-from planning.search.infeasibility import diagnose, no_split
-from planning.search.result import make_plan, same_route_for_all
+from planning.problem.plan import Infeasible, Plan, Route
+from planning.problem.problem import Problem, Stream
+from planning.search.device_network import DeviceNetwork
+from planning.search.planning_context import PlanningContext, context_of
+from planning.search.stream_by_stream import plan_each_stream
 from planning.search.two_device_splits import cheapest_split, split_table
+from planning.strategies.traits import CostClass, Traits, Trial
+from shared.policy import Objective
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteOnly:
-    """The baseline that uploads every input (CO in Duan & Wu): the helper with the least latency; O(D B)."""
+    """The baseline that uploads every input (CO in Duan & Wu): the helper with the least latency; O(D B) per stream."""
+
+    traits: ClassVar[Traits] = Traits(objectives=frozenset({Objective.LATENCY}), cost_class=CostClass.PER_STREAM)
 
     name: str = "remote_only"
     description: str = "every block on the one other device with the least latency"
     citation: str = "baseline CO in Duan & Wu, Optimizing job offloading schedule for collaborative DNN inference"
-    network: DeviceNetwork | None = field(default=None, repr=False, compare=False)
+    trial: Trial | None = field(default=Trial(turn=220))
 
-    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+    def solve(
+        self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
+    ) -> Plan | Infeasible:
         """Return the remote plan."""
-        network = network_of(problem, self.network)
-        plans: dict[str, StreamPlan] = {}
-        for stream in problem.streams:
-            cuts = split_table(problem, stream, network)
-            route = cheapest_split(cuts, np.where(cuts.cut == 0, cuts.latency_ms, np.inf))
-            if route is None or route.stages[0].device == stream.source:
-                reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, self.name),)
-                return Infeasible(self.name, problem.policy.objective, reasons)
-            plans[stream.name] = same_route_for_all(route, stream.jobs)
-        return make_plan(problem, self.name, plans, costs=network.costs)
+        context = context_of(problem, context)
+        network = context.network
+        return plan_each_stream(context, self.name, lambda stream: _remote_route(network, stream), time_budget_s)
+
+
+def _remote_route(network: DeviceNetwork, stream: Stream) -> Route | None:
+    splits = split_table(network.problem, stream, network)
+    route = cheapest_split(splits, np.where(splits.cut == 0, splits.latency_ms, np.inf))
+    return None if route is None or route.stages[0].device == stream.source else route

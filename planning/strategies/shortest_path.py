@@ -1,7 +1,8 @@
-"""Exact plans for chains over any number of devices: the cheapest path through blocks x devices x encodings."""
+"""Exact plans over any number of devices: the cheapest path through blocks x devices x encodings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from planning.cost.constraints import memory_bytes, memory_violations
 from planning.problem.plan import Constraint, Infeasible, Plan, StreamPlan, Violation
@@ -22,54 +23,72 @@ from planning.search.cost_tables import (
     table_size,
     with_source,
 )
-from planning.search.device_network import DeviceNetwork, network_of
+from planning.search.device_network import DeviceNetwork
 from planning.search.infeasibility import diagnose
 from planning.search.label_search import search_labels
 from planning.search.labels import SearchOutcome
 from planning.search.limits import Limits, limits_of
+from planning.search.planning_context import PlanningContext, context_of
 from planning.search.result import make_plan, same_route_for_all, unsupported
+from planning.strategies.traits import BURST_OBJECTIVES, ROUTE_OBJECTIVES, BudgetLimit, CostClass, Traits, Trial
 from shared.policy import Objective
 
 _ADDITIVE = (Objective.LATENCY, Objective.ENERGY, Objective.DEADLINE)
 
+# Objectives for which slower leaves of the network are never needed.
 _QUICKEST = (Objective.LATENCY, Objective.DEADLINE)
-"""What a slower leaf of the network is never needed for."""
 
+# Largest number of transfers in the arrays of several streams.
 MAX_TRANSFERS = 40_000_000
-"""Up to how many transfers the arrays of several streams may hold."""
+
+# Pairs of stream and device per second of time budget up to which ``auto`` balances the routes of several streams.
+BALANCED_PAIRS_PER_SECOND = 200
+
+
+def balanced_pairs(problem: Problem) -> int:
+    """Return the pairs of stream and device that a balance of several streams weighs; 0 for a single stream."""
+    return len(problem.streams) * len(problem.devices) if len(problem.streams) > 1 else 0
 
 
 @dataclass(frozen=True, slots=True)
 class ShortestPath:
     """Least latency, energy or off-source work, or largest throughput, of one route per stream.
 
-    Latency, energy: dynamic programming, O(B E D^2), exact; a device may be visited again. With constraints that
-    dynamic programming cannot see (memory, number of devices, deadline of another objective), and for throughput, a
-    label-setting search, exact while it stays within the time budget. Several streams are planned each for itself; if
-    their segments do not fit together, one after the other in the order given, which proves nothing.
+    For latency and energy, dynamic programming is exact in O(B E D^2); a device may be visited again. For throughput,
+    and under constraints that dynamic programming cannot see (memory, number of devices, deadline of another
+    objective), a label-setting search is exact while it stays within the time budget. Several streams are planned each
+    for itself. If their segments do not fit together, they are planned one after the other in the order given, which
+    proves nothing.
 
-    For makespan, total delay and delay variance the route that is best for ``route_objective`` (without it: latency,
-    which is exact for one job) is taken for all jobs.
+    For makespan, total delay and delay variance all jobs take the route that is best for ``route_objective``. Without
+    it this is the route of least latency, which is exact for one job.
     """
+
+    traits: ClassVar[Traits] = Traits(
+        objectives=ROUTE_OBJECTIVES, cost_class=CostClass.PER_STREAM, exact=True, proves_infeasibility=True
+    )
 
     name: str = "shortest_path"
     description: str = "exact cheapest path over blocks, devices and encodings; throughput by label-setting search"
     citation: str = (
         "Bellman, On a routing problem, 1958; for pipelines PipeEdge (arXiv 2110.14895), EdgeShard (2405.14371)"
     )
+    trial: Trial | None = field(default=Trial(turn=10))
     route_objective: Objective | None = None
-    network: DeviceNetwork | None = field(default=None, repr=False, compare=False)
 
-    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+    def solve(
+        self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
+    ) -> Plan | Infeasible:
         """Return the cheapest plan; see the class."""
-        network, searched = network_of(problem, self.network), self._searched(problem)
+        context, searched = context_of(problem, context), self._searched(problem)
+        network = context.network
         size = _size(network, searched)
         if len(problem.streams) > 1 and size > MAX_TRANSFERS:
             return unsupported(problem, self.name, f"{size} transfers to look at, more than {MAX_TRANSFERS}")
-        joint = _solve_streams(network, searched, time_budget_s / 2, in_turn=False)
+        joint = _solve_streams(context, searched, time_budget_s / 2, in_turn=False)
         bound = joint.bound
         if not joint.missing and memory_violations(problem, joint.plans):
-            joint = _solve_streams(network, searched, time_budget_s / 2, in_turn=True)
+            joint = _solve_streams(context, searched, time_budget_s / 2, in_turn=True)
         if joint.missing:
             return Infeasible(self.name, problem.policy.objective, _reasons(problem, joint, time_budget_s))
         plans, proved = joint.plans, joint.proved
@@ -82,7 +101,7 @@ class ShortestPath:
         known = bound / jobs if (simple and objective is not Objective.DEADLINE) or alone else None
         if own and objective is Objective.TOTAL_DELAY:
             known = bound
-        return make_plan(problem, self.name, plans, optimal=optimal, lower_bound=known, costs=network.costs)
+        return make_plan(problem, self.name, plans, optimal=optimal, lower_bound=known, costs=context.costs)
 
     def _searched(self, problem: Problem) -> Objective:
         return self.route_objective or _searched(problem.policy.objective)
@@ -107,13 +126,13 @@ def _size(network: DeviceNetwork, objective: Objective) -> int:
     return size
 
 
-def _solve_streams(network: DeviceNetwork, objective: Objective, time_budget_s: float, *, in_turn: bool) -> _Joint:
+def _solve_streams(context: PlanningContext, objective: Objective, time_budget_s: float, *, in_turn: bool) -> _Joint:
     """Plan every stream for itself, or, ``in_turn``, within the memory that the earlier ones leave.
 
     For throughput the busy times of earlier streams count either way. The streams share the time budget.
     """
-    problem = network.problem
-    searcher = _Searcher(network, objective, time_budget_s / len(problem.streams))
+    problem = context.problem
+    searcher = _Searcher(context, objective, time_budget_s / len(problem.streams))
     plans: dict[str, StreamPlan] = {}
     proved, bound = not in_turn, 0.0
     for stream in problem.streams:
@@ -135,10 +154,10 @@ def _searched(objective: Objective) -> Objective:
 class _Searcher:
     """Plans stream after stream. Streams of one model over the same devices share the dynamic programme."""
 
-    def __init__(self, network: DeviceNetwork, objective: Objective, time_budget_s: float) -> None:
-        self._network, self._problem = network, network.problem
+    def __init__(self, context: PlanningContext, objective: Objective, time_budget_s: float) -> None:
+        self._network, self._problem = context.network, context.problem
         self._objective, self._time_budget_s = objective, time_budget_s
-        self._costs = network.costs
+        self._costs = context.costs
         self._shared: dict[tuple[str, tuple[str, ...], int | None], tuple[CostMeasure, Array]] = {}
         self._taken: dict[tuple[str, Work], float] = {}
         self._counted = 0
@@ -176,7 +195,7 @@ class _Searcher:
         return with_source(found[0], tables), found[1]
 
     def _within(self, tables: Tables, path: Path, limits: Limits) -> bool:
-        """Say whether a path of the plain dynamic programme keeps the constraints it did not know of."""
+        """Return whether a path of the plain dynamic programme keeps the constraints that it ignores."""
         if limits.max_devices is not None and len(set(path.devices)) > limits.max_devices:
             return False
         if limits.deadline_ms is None and limits.memory_bytes is None:
@@ -224,3 +243,14 @@ def _reasons(problem: Problem, joint: _Joint, time_budget_s: float) -> tuple[Vio
         return reasons
     message = f"stream {joint.missing.name}: no plan found within the time budget, beside the other streams"
     return (*reasons, Violation(Constraint.SUPPORT, joint.missing.name, message))
+
+
+# Tried by ``auto`` for bursts, under the name of the strategy: the route of largest throughput for all jobs.
+BALANCED = ShortestPath(
+    trial=Trial(
+        turn=15,
+        objectives=BURST_OBJECTIVES,
+        limits=(BudgetLimit(balanced_pairs, BALANCED_PAIRS_PER_SECOND, least_s=1.0),),
+    ),
+    route_objective=Objective.THROUGHPUT,
+)

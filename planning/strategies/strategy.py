@@ -1,19 +1,28 @@
-"""What a planning algorithm is."""
+"""The interface of planning algorithms."""
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem
+from planning.search.planning_context import PlanningContext
+from planning.strategies.traits import Traits, Trial
 
 
 class Strategy(Protocol):
-    """A planning algorithm: pure, and the same for the same seed.
+    """A planning algorithm: without side effects, and with the same answer for the same seed.
+
+    A class may have several instances with other settings and names. A name of two parts, ``strategy:setting``, is a
+    variant: policies may name it, but comparisons of all strategies leave it out.
 
     Attributes:
-        name: how policies and the command line call it.
-        description: what it does, in one line.
-        citation: where it was published.
+        traits: what holds for all instances of the class.
+        name: name in policies, on the command line and in answers.
+        description: one line about the algorithm.
+        citation: the publication.
+        trial: when ``auto`` tries this instance; None if never.
     """
+
+    traits: ClassVar[Traits]
 
     @property
     def name(self) -> str: ...
@@ -24,13 +33,19 @@ class Strategy(Protocol):
     @property
     def citation(self) -> str: ...
 
-    def solve(self, problem: Problem, *, seed: int, time_budget_s: float) -> Plan | Infeasible:
+    @property
+    def trial(self) -> Trial | None: ...
+
+    def solve(
+        self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
+    ) -> Plan | Infeasible:
         """Return a plan, or every constraint that cannot be met.
 
         Args:
-            problem: all that may be known.
-            seed: of all randomness.
-            time_budget_s: roughly how long a search may last; turned into a number of steps, so that the answer
-                does not depend on the machine.
+            problem: the problem.
+            seed: seed of all randomness.
+            time_budget_s: rough duration of a search in seconds. It is converted to a number of steps, so that the
+                answer does not depend on the machine.
+            context: look-ups of ``problem`` that several strategies share; without it they are made here.
         """
         ...

@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from planning.cost.cost_model import CostModel
 from planning.problem.plan import Route
 from planning.problem.problem import Problem, Stream
 from planning.scheduling.burst_bounds import burst_bound
@@ -23,7 +24,7 @@ CASES = 200
 
 def _least(problem: Problem) -> tuple[float, float]:
     """Return the least makespan and the least total delay of all plans."""
-    costs, streams = CachedCosts(problem), problem.streams
+    costs, streams = CachedCosts(CostModel(problem)), problem.streams
     jobs = [stream for stream in streams for _ in range(stream.jobs)]
     turns = {tuple(order) for order in _orders([stream.name for stream in jobs])}
     makespan_ms = total_ms = float("inf")

@@ -1,17 +1,22 @@
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from math import inf, isnan
+from math import isnan
 
 import pytest
 
 from planning.cost.cost_model import CostModel
 from planning.problem.plan import Plan, Route, StreamPlan
 from planning.problem.problem import Problem
-from planning.search.bounded_costs import BoundedCosts
+from planning.search.bounded_costs import SKIPPED_MS, BoundedCosts, SimulationBudget
+from planning.search.cached_costs import CachedCosts
 from planning.search.result import make_plan, same_route_for_all
 from planning.strategies.exhaustive import every_route
 from shared.policy import Objective
+
+
+def _bounded(problem: Problem, time_budget_s: float) -> BoundedCosts:
+    return BoundedCosts(CachedCosts(CostModel(problem)), SimulationBudget.of_seconds(time_budget_s))
 
 
 @pytest.mark.parametrize("objective", list(Objective))
@@ -22,7 +27,7 @@ def test_plans_are_ranked_as_by_the_cost_model_and_completed_to_the_same(
     compared = 0
     for _ in range(12):
         problem = make_problem(rng, objective, codecs=True, most_blocks=3)
-        ranking, stream = BoundedCosts(problem, 1.0), problem.streams[0]
+        ranking, stream = _bounded(problem, 1.0), problem.streams[0]
         for route in every_route(problem, stream):
             plans = {"s": same_route_for_all(route, stream.jobs)}
             brief = make_plan(problem, "any", plans, costs=ranking)
@@ -30,7 +35,7 @@ def test_plans_are_ranked_as_by_the_cost_model_and_completed_to_the_same(
             if isinstance(brief, Plan) and isinstance(whole, Plan):
                 assert brief.cost == whole.cost
                 assert brief.predicted.latency_ms == whole.predicted.latency_ms
-                assert BoundedCosts(problem, 1.0).completed(brief) == whole
+                assert _bounded(problem, 1.0).completed(brief) == whole
                 compared += 1
     assert compared > 20
 
@@ -51,10 +56,10 @@ def test_a_burst_beyond_the_allowance_is_not_simulated_before_it_is_chosen(
     make_problem: Callable[..., Problem],
 ) -> None:
     problem, plans = _long_burst(make_problem)
-    costs = BoundedCosts(problem, 0.0)
+    costs = _bounded(problem, 0.0)
     answer = make_plan(problem, "any", plans, costs=costs)
     assert isinstance(answer, Plan)
-    assert (answer.cost, costs.skipped) == (inf, True)
+    assert (answer.cost, costs.budget.skipped) == (SKIPPED_MS, 1)
     exact = CostModel(problem).makespan_ms(plans)
     found = costs.completed(answer)
     assert (found.cost, found.predicted.makespan_ms) == (exact, exact)
@@ -62,12 +67,27 @@ def test_a_burst_beyond_the_allowance_is_not_simulated_before_it_is_chosen(
 
 def test_a_burst_within_the_allowance_costs_what_it_costs(make_problem: Callable[..., Problem]) -> None:
     problem, plans = _long_burst(make_problem)
-    costs = BoundedCosts(problem, 1.0)
+    costs = _bounded(problem, 1.0)
     assert costs.makespan_ms(plans) == CostModel(problem).makespan_ms(plans)
-    assert not costs.skipped
+    assert costs.budget.skipped == 0
 
 
 def test_what_does_not_rank_a_plan_is_left_out(make_problem: Callable[..., Problem]) -> None:
     problem = make_problem(random.Random("brief"), Objective.ENERGY, most_blocks=2)
     plans = {"s": same_route_for_all(next(every_route(problem, problem.streams[0])), 1)}
-    assert isnan(BoundedCosts(problem, 1.0).predict(plans).makespan_ms)
+    assert isnan(_bounded(problem, 1.0).predict(plans).makespan_ms)
+
+
+def test_a_simulation_that_is_known_takes_nothing_from_the_budget(make_problem: Callable[..., Problem]) -> None:
+    problem, plans = _long_burst(make_problem)
+    costs = _bounded(problem, 1.0)
+    ends_ms = costs.delays_ms(plans)
+    left = costs.budget.events
+    assert costs.delays_ms(plans) == ends_ms
+    assert costs.budget.events == left < SimulationBudget.of_seconds(1.0).events
+
+
+def test_a_budget_counts_what_it_cannot_pay() -> None:
+    budget = SimulationBudget(10.0)
+    assert [budget.take(events) for events in (6.0, 6.0, 4.0, 1.0)] == [True, False, True, False]
+    assert (budget.events, budget.skipped) == (0.0, 2)

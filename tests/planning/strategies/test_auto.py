@@ -9,8 +9,8 @@ from planning.cost.cost_model import CostModel
 from planning.files.problem_file import read_problem
 from planning.problem.plan import Plan
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
-from planning.strategies.auto import CROWD_PER_SECOND, SEQUENCED_PER_SECOND
 from planning.strategies.registry import known_strategies, solve, with_strategy
+from planning.strategies.traits import CROWD_PER_SECOND, SEQUENCED_PER_SECOND
 from shared.policy import Objective, Policy
 from tests.support.shared_paths import INSTANCES
 

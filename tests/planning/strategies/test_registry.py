@@ -1,19 +1,36 @@
-"""Every strategy solves the same instances; a shared validator checks each answer from outside."""
+"""Every strategy solves the same instances; a shared validator checks each answer. A new strategy is known at once."""
 
+import json
 import random
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from planning.cost.constraints import violations
 from planning.cost.cost_model import CostModel
 from planning.files.plan_file import answer_values, read_plan, write_answer
 from planning.files.problem_file import read_problem
 from planning.problem.plan import Infeasible, Plan, StreamPlan
-from planning.problem.problem import Problem
-from planning.strategies.registry import known_strategies, solve, with_strategy
+from planning.problem.problem import Block, Device, Model, Problem, Stream
+from planning.search.planning_context import PlanningContext, context_of
+from planning.search.simple_routes import local_route
+from planning.search.stream_by_stream import plan_each_stream
+from planning.strategies.registry import (
+    known_strategies,
+    register,
+    solve,
+    strategies,
+    traits_of,
+    unregister,
+    with_strategy,
+)
+from planning.strategies.traits import ALL_OBJECTIVES, CostClass, Traits, Trial
+from services.cli.commands import plan_commands
 from shared.policy import Objective, Policy
 from tests.support.shared_paths import INSTANCES as INSTANCES_FOLDER
 
@@ -127,3 +144,92 @@ def test_streams_that_compete_for_memory() -> None:
     assert roomy.optimal
     assert answer.lower_bound == pytest.approx(roomy.cost)
     assert answer.cost > roomy.cost
+
+
+@dataclass(frozen=True, slots=True)
+class Toy:
+    """A strategy outside of the tree: everything at the source, and it notes the problems that it is given."""
+
+    traits: ClassVar[Traits] = Traits(objectives=ALL_OBJECTIVES, cost_class=CostClass.PER_STREAM)
+
+    name: str = "toy"
+    description: str = "everything at the source"
+    citation: str = "this test"
+    trial: Trial | None = field(default=Trial(turn=0))
+    asked: list[Problem] = field(default_factory=list, compare=False)
+
+    def solve(
+        self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
+    ) -> Plan | Infeasible:
+        """Return the local plan."""
+        self.asked.append(problem)
+        context = context_of(problem, context)
+        costs = context.costs
+        return plan_each_stream(context, self.name, lambda stream: local_route(problem, stream, costs), time_budget_s)
+
+
+@pytest.fixture
+def toy() -> Iterator[Toy]:
+    strategy = Toy()
+    register(strategy)
+    yield strategy
+    unregister(strategy.name)
+
+
+def _single_device() -> Problem:
+    """A problem with one plan, so that of equal answers the one of the first turn wins."""
+    model = Model(1e5, (Block("only", 1e3),))
+    stream = Stream("s", "m", "camera", jobs=2)
+    return Problem({"m": model}, {"camera": Device({"m": (5.0,)})}, (), (stream,), Policy(Objective.DELAY_VARIANCE))
+
+
+def test_one_registration_makes_a_strategy_known_everywhere(toy: Toy) -> None:
+    problem = _single_device()
+    answer = solve(with_strategy(problem, "toy"))
+    assert isinstance(answer, Plan)
+    assert answer.strategy == "toy"
+    assert strategies()["toy"] is known_strategies()["toy"] is toy
+    assert traits_of("toy") is Toy.traits
+    best = solve(problem)
+    assert isinstance(best, Plan)
+    assert (best.strategy, best.cost) == ("toy", answer.cost)
+    assert toy.asked[-1] is problem
+    command_line = typer.Typer()
+    command_line.command()(plan_commands.plan)
+    listed = CliRunner().invoke(command_line, ["--list-strategies", "--json"])
+    assert {"name": "toy", "description": toy.description, "citation": toy.citation} in json.loads(listed.stdout)
+
+
+def test_a_variant_is_known_to_policies_and_auto_but_not_compared() -> None:
+    variant = Toy(name="toy:other", trial=Trial(turn=0, objectives=frozenset({Objective.ENERGY})))
+    register(variant)
+    try:
+        assert "toy:other" not in strategies()
+        assert known_strategies()["toy:other"] is variant
+        solve(_single_device())
+        assert not variant.asked
+        solve(replace(_single_device(), policy=Policy(Objective.ENERGY)))
+        assert variant.asked
+    finally:
+        unregister("toy:other")
+
+
+def test_names_are_registered_once(toy: Toy) -> None:
+    with pytest.raises(ValueError, match="there is a strategy toy already"):
+        register(Toy())
+    assert traits_of("no such strategy") is None
+
+
+@pytest.mark.parametrize("name", list(known_strategies()))
+def test_traits_agree_with_answers(name: str, make_problem: Callable[..., Problem]) -> None:
+    """Only exact strategies prove optimality, and every strategy answers the objectives that it optimises."""
+    strategy, rng = known_strategies()[name], random.Random(f"traits {name}")
+    unanswered = set(strategy.traits.objectives)
+    for objective in Objective:
+        for _ in range(10):
+            problem = make_problem(rng, objective, most_blocks=3)
+            answer = strategy.solve(problem, seed=0, time_budget_s=0.05)
+            if isinstance(answer, Plan):
+                assert strategy.traits.exact or not answer.optimal
+                unanswered.discard(objective)
+    assert not unanswered

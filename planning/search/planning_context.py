@@ -1,0 +1,32 @@
+"""Look-ups of one problem that strategies share."""
+
+from dataclasses import dataclass
+
+from planning.cost.cost_model import CostModel
+from planning.problem.problem import Problem
+from planning.search.cached_costs import CachedCosts
+from planning.search.device_network import DeviceNetwork
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlanningContext:
+    """The network and the cost model of one problem.
+
+    Both remember what they have computed, so that strategies that solve the same problem compute it once.
+
+    Attributes:
+        problem: the problem.
+        network: its devices, links and encodings.
+        costs: its cost model.
+    """
+
+    problem: Problem
+    network: DeviceNetwork
+    costs: CostModel
+
+
+def context_of(problem: Problem, known: PlanningContext | None = None) -> PlanningContext:
+    """Return ``known`` if it belongs to this very problem, otherwise a new context."""
+    if known is not None and known.problem is problem:
+        return known
+    return PlanningContext(problem, DeviceNetwork(problem), CachedCosts(CostModel(problem)))
