@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from planning.problem.problem import Problem
+from planning.strategies.registry import traits_of
 from services.planner.decisions.causes import Cause
 from services.planner.decisions.committed_routes import broken_constraints, burst_jobs, same_routes
 from services.planner.decisions.damping import Departure
@@ -11,9 +12,6 @@ from services.planner.problems.problem_from_snapshot import own_problem
 from shared.messages.events import RerouteCause
 from shared.messages.streams import PlanRoute
 from shared.policy import Policy
-
-# The strategy that stands for whichever plans best.
-AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +95,11 @@ def user_change(present: PlanInForce, candidate: Candidate) -> Cause | None:
 
 def strategy_chosen(candidate: Candidate) -> bool:
     """Return whether the user now asks for a strategy by name, whose plan counts even if another would be better."""
-    present = candidate.present
-    return present is not None and candidate.policy.strategy not in (AUTO, present.policy.strategy)
+    present, name = candidate.present, candidate.policy.strategy
+    if present is None or name == present.policy.strategy:
+        return False
+    traits = traits_of(name)
+    return traits is None or not traits.picks_among_others
 
 
 def settings_changed(candidate: Candidate) -> bool:

@@ -16,6 +16,7 @@ from planning.cost.thresholds import LINEAR, Line, Parameter, bandwidth_paramete
 from planning.problem.plan import Route, StreamPlan
 from planning.problem.problem import Problem, link_table
 from planning.sensitivity.comparison import SPAN, best_route, fastest_route, ranges_around
+from planning.strategies.registry import traits_of
 from services.planner.decisions.committed_routes import (
     broken_constraints,
     burst_jobs,
@@ -40,8 +41,6 @@ MAX_WARM = 2
 """Alternatives whose segments are kept ready: the nearest ones."""
 WARM_SHARE = 0.5
 """Of a device's memory: the rest is for other streams."""
-EXACT = frozenset({"auto", "shortest_path", "milp", "exhaustive"})
-"""Strategies that take the best route, as the thresholds do; a source does not leave what another one wants."""
 
 _STRICTLY = 1 + 1e-9
 """A route that is better by less is as good."""
@@ -125,8 +124,13 @@ def nearest(alternatives: Alternatives) -> list[PlanRoute]:
 
 
 def _is_known(problem: Problem) -> bool:
-    """Say whether thresholds of single routes are known, and are those of the policy's own strategy."""
-    return problem.policy.strategy in EXACT and (problem.policy.objective in LINEAR or _is_bounded(problem))
+    """Return whether thresholds of single routes are known, and are those of the policy's own strategy.
+
+    Thresholds lead to the best route. Only exact strategies choose it; a source keeps to what another strategy chooses.
+    """
+    traits = traits_of(problem.policy.strategy)
+    is_exact = traits is not None and traits.exact
+    return is_exact and (problem.policy.objective in LINEAR or _is_bounded(problem))
 
 
 def _is_bounded(problem: Problem) -> bool:

@@ -3,23 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from planning.strategies.registry import traits_of
+from planning.strategies.traits import Joint
 from services.planner.problems.snapshot import FleetSnapshot
 from shared.policy import Objective, Policy
 
 JOINT_OBJECTIVES = frozenset({Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE})
 """Sums over all streams that share a server: planned one by one they mean something else."""
-JOINT_STRATEGIES = frozenset({"milp", "kafetzis_koutsopoulos", "rank_assignment", "fair_ranks"})
-"""Strategies that weigh streams against each other whatever the objective.
-
-`hps` does as well, but starts the jobs of several streams in an order that sources do not keep among each other.
-"""
 
 _INDIFFERENT = Policy()
 
 
 def is_joint(policy: Policy) -> bool:
-    """Say whether a stream with this policy is planned together with others of the same terms."""
-    return policy.objective in JOINT_OBJECTIVES or policy.strategy in JOINT_STRATEGIES
+    """Return whether a stream with this policy is planned together with others of the same terms."""
+    traits = traits_of(policy.strategy)
+    return policy.objective in JOINT_OBJECTIVES or (traits is not None and traits.joint is Joint.ON_A_FLEET)
 
 
 def terms(policy: Policy) -> Policy:

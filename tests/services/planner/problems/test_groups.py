@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from planning.strategies import strategies
-from services.planner.problems.groups import JOINT_OBJECTIVES, JOINT_STRATEGIES, group_of, is_joint, joint_policy, terms
+from planning.strategies import known_strategies
+from planning.strategies.traits import Joint
+from services.planner.problems.groups import JOINT_OBJECTIVES, group_of, is_joint, joint_policy, terms
 from services.planner.problems.snapshot import PolicySet
 from shared.policy import CodecMode, DeviceRule, Objective, Policy, QueueDiscipline
 from tests.support.planner_world import CAMERAS, after, cameras, declaration
@@ -13,8 +14,20 @@ from tests.support.planner_world import CAMERAS, after, cameras, declaration
 TOTAL = Policy(objective=Objective.TOTAL_DELAY)
 
 
-def test_joint_strategies_are_strategies() -> None:
-    assert strategies().keys() >= JOINT_STRATEGIES
+def test_strategies_that_are_joint_on_a_fleet_ask_for_it_with_all_their_variants() -> None:
+    joint = {name for name in known_strategies() if is_joint(Policy(strategy=name))}
+    assert joint == {name for name, each in known_strategies().items() if each.traits.joint is Joint.ON_A_FLEET}
+    assert {name.partition(":")[0] for name in joint} == {
+        "milp",
+        "kafetzis_koutsopoulos",
+        "rank_assignment",
+        "fair_ranks",
+    }
+    assert "kafetzis_koutsopoulos:pairwise" in joint
+
+
+def test_a_strategy_that_is_not_known_is_not_joint() -> None:
+    assert not is_joint(Policy(strategy="from a newer release"))
 
 
 @pytest.mark.parametrize("objective", list(Objective))
