@@ -1,4 +1,4 @@
-"""For applications: submit images or tensors to a stream and get exactly one outcome for each."""
+"""The Python client for applications: submits requests to streams and returns exactly one outcome for each."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Final, Self
 
 from shared.bus import topics
 from shared.bus.connection import Connection, Properties, unique_client_id
@@ -14,14 +14,17 @@ from shared.bus.settings import BusSettings
 from shared.messages.base import MessageError
 from shared.messages.requests import ACCEPT_PROPERTY, MSGPACK_CONTENT, REQUEST_ID_PROPERTY, Outcome
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
-_REPEAT_FIRST_S = 3.0
-_REPEAT_MOST_S = 30.0
+# Pauses before a request without an outcome is published again: doubled from the first to the longest.
+_FIRST_PAUSE_S: Final = 3.0
+_LONGEST_PAUSE_S: Final = 30.0
 
 
 class ClientTimeout(TimeoutError):
-    """No outcome in time. The fleet may still be at work on the request; submit it again under the same id to find out.
+    """There was no outcome in time. The fleet may still work on the request.
+
+    Submit it again under the same `request_id` to get its outcome: it is not computed twice.
 
     Attributes:
         stream: the stream it was submitted to.
@@ -36,7 +39,7 @@ class ClientTimeout(TimeoutError):
 
 @dataclass(slots=True)
 class _Pending:
-    """A request under way: `wake` is set when its outcome is there, or when it should be published again."""
+    """A request without an outcome. `wake` is set when the outcome has come, or to publish the request again."""
 
     stream: str
     outcome: Outcome | None = None
@@ -44,52 +47,70 @@ class _Pending:
 
 
 class Client:
-    """An application's way into the fleet; open it with `Client.open`.
+    """Submits requests to the streams of a running fleet. Open it with `Client.open`.
 
-    Every request has an id, under which it is published again after a reconnect and whenever its outcome is long in
-    coming; its source accepts an id once, and publishes a known outcome again. Outcomes that arrive twice are dropped.
+    Requests are safe to repeat. Each has an id, under which the client publishes it again after a reconnect and
+    whenever its outcome is overdue. The source accepts an id once, and publishes a known outcome again. The client
+    drops outcomes that arrive twice.
+
+    A client belongs to the event loop that opened it. Any number of its tasks may submit at the same time.
 
     Example:
-        >>> async with Client.open("mqtt://localhost:1883") as client:
-        ...     outcome = await client.submit("camera", Path("cat.jpg").read_bytes())
+        Submit one photograph, then several side by side::
+
+            import asyncio
+
+            from segue import Client, ClientTimeout
+
+
+            async def main(photographs: list[bytes]) -> None:
+                async with Client.open("mqtt://localhost:1883") as client:
+                    outcome = await client.submit("camera", photographs[0], timeout_s=10.0)
+                    print(outcome.status, [(score.label, score.score) for score in outcome.top])
+                    for result in await client.submit_many("camera", photographs):
+                        print("late" if isinstance(result, ClientTimeout) else result.status)
     """
 
-    def __init__(self, connection: Connection, in_flight: int) -> None:
+    def __init__(self, connection: Connection, in_flight: int, pending: dict[str, _Pending]) -> None:
         self._connection = connection
         self._in_flight = in_flight
         self._slots = asyncio.Semaphore(in_flight)
-        self._pending: dict[str, _Pending] = {}
+        self._pending = pending
 
     @classmethod
     @asynccontextmanager
     async def open(
         cls, broker: BusSettings | str, *, in_flight: int = 16, connect_timeout_s: float = 10.0
     ) -> AsyncIterator[Self]:
-        """Connect to the broker; requests without an outcome are given up at the end of the block.
+        """Connect to the broker. Requests without an outcome are given up at the end of the block.
 
         Args:
-            broker: where it is, as settings or as an address such as `mqtt://localhost:1883`.
-            in_flight: requests under way at most; `submit` waits for a free place.
-            connect_timeout_s: how long the first connection may take.
+            broker: settings, or an address such as `mqtt://localhost:1883` or `mqtts://user:password@host?ca=FILE`.
+            in_flight: largest number of requests without an outcome. Beyond it `submit` waits.
+            connect_timeout_s: bound on the first connection. Later ones are made again without a bound.
+
+        Yields:
+            The client, connected.
 
         Raises:
-            BusError: not connected in time, or refused.
+            BrokerUnreachable: not connected in time.
+            AccessRefused: the broker refuses this client.
+            SettingsError: the address is malformed.
         """
         settings = BusSettings.from_address(broker) if isinstance(broker, str) else broker
-        clients: list[Self] = []
+        pending: dict[str, _Pending] = {}
 
-        async def resume(_: Connection) -> None:
-            for client in clients:
-                client._publish_again()
+        async def publish_again(_: Connection) -> None:
+            for request in pending.values():
+                request.wake.set()
 
         async with Connection.open(
             settings,
             client_id=unique_client_id("segue-client"),
-            on_connected=resume,
+            on_connected=publish_again,
             connect_timeout_s=connect_timeout_s,
         ) as connection:
-            client = cls(connection, in_flight)
-            clients.append(client)
+            client = cls(connection, in_flight, pending)
             try:
                 async with asyncio.TaskGroup() as group:
                     reader = group.create_task(client._read_outcomes(), name="client outcomes")
@@ -116,14 +137,18 @@ class Client:
         Args:
             stream: the stream's name.
             payload: the bytes of a JPEG or PNG, or of the input tensor (little-endian, in C order).
-            timeout_s: bound on everything, the wait for a free place included.
-            whole_outputs: the outcome carries the output tensors, not only the best classes.
-            request_id: to ask again for a request that timed out; made if not given.
+            timeout_s: bound on the whole call, the wait below `in_flight` included.
+            whole_outputs: return the output tensors, not only the best five classes.
+            request_id: id of an earlier request, to get its outcome. None for a new id.
+
+        Returns:
+            The outcome. A failed request is an outcome too: see its `status`, `cause` and `error`.
 
         Raises:
             ClientTimeout: no outcome in time.
-            BusError: the request cannot be published: it is too large, say, or the broker forbids it.
-            ValueError: a request of this id is under way in this client.
+            PublishFailed: the request is too large, or the broker forbids it.
+            AccessRefused: the broker forbids the subscription to the stream's results.
+            ValueError: this client already waits for a request of this id.
         """
         identity = request_id or uuid.uuid4().hex
         try:
@@ -135,21 +160,26 @@ class Client:
     async def submit_many(
         self, stream: str, payloads: Iterable[bytes], *, timeout_s: float = 30.0, whole_outputs: bool = False
     ) -> list[Outcome | ClientTimeout]:
-        """Submit requests side by side, as many as may be in flight, and return their outcomes in the same order.
+        """Submit requests side by side, up to `in_flight` at a time.
 
         Args:
             stream: the stream's name.
-            payloads: taken one at a time, when there is a free place.
-            timeout_s: bound on each request, from when it is taken.
-            whole_outputs: the outcomes carry the output tensors.
+            payloads: as for `submit`; iterated lazily, as earlier requests get their outcome.
+            timeout_s: bound on each request, from when its payload is taken.
+            whole_outputs: return the output tensors, not only the best five classes.
+
+        Returns:
+            Per payload, in order, the outcome, or the error of a request that had none in time.
 
         Raises:
-            BusError: a request cannot be published.
+            PublishFailed: a request is too large, or the broker forbids it.
+            AccessRefused: the broker forbids the subscription to the stream's results.
         """
+        # All workers draw from one iterator: each payload goes to whoever is free next.
         remaining = enumerate(payloads)
         outcomes: dict[int, Outcome | ClientTimeout] = {}
 
-        async def work() -> None:
+        async def submit_remaining() -> None:
             for index, payload in remaining:
                 try:
                     outcomes[index] = await self.submit(
@@ -161,7 +191,7 @@ class Client:
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(self._in_flight):
-                    group.create_task(work(), name=f"submit {number}")
+                    group.create_task(submit_remaining(), name=f"submit {number}")
         except BaseExceptionGroup as error:
             raise error.exceptions[0] from None
         return [outcomes[index] for index in sorted(outcomes)]
@@ -173,8 +203,9 @@ class Client:
             raise ValueError(f"request {identity} is under way already")
         user = {REQUEST_ID_PROPERTY: identity} | ({ACCEPT_PROPERTY: MSGPACK_CONTENT} if whole_outputs else {})
         pending = self._pending[identity] = _Pending(stream)
-        pause_s = _REPEAT_FIRST_S
+        pause_s = _FIRST_PAUSE_S
         try:
+            # Before the request: the outcome of a fast fleet would come too early otherwise.
             await self._connection.subscribe(topics.results(stream), timeout_s=timeout_s)
             while pending.outcome is None:
                 pending.wake.clear()
@@ -183,7 +214,7 @@ class Client:
                 )
                 if pending.outcome is None:
                     await _wait(pending.wake, pause_s)
-                    pause_s = min(2 * pause_s, _REPEAT_MOST_S)
+                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             return pending.outcome
         finally:
             del self._pending[identity]
@@ -193,16 +224,12 @@ class Client:
             try:
                 outcome = Outcome.decode(received.payload)
             except MessageError as error:
-                LOGGER.warning("a message on %s is no outcome: %s", received.topic, error)
+                _LOGGER.warning("dropped a message on %s that is no outcome: %s", received.topic, error)
                 continue
             pending = self._pending.get(outcome.request_id)
             if pending is not None and pending.outcome is None and pending.stream == outcome.stream:
                 pending.outcome = outcome
                 pending.wake.set()
-
-    def _publish_again(self) -> None:
-        for pending in self._pending.values():
-            pending.wake.set()
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:

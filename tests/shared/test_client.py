@@ -1,6 +1,11 @@
+"""The client of applications against a stand-in for a fleet, on a real broker."""
+
 import asyncio
+import inspect
+import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -173,3 +178,12 @@ async def test_an_id_is_not_under_way_twice() -> None:
             return_exceptions=True,
         )
     assert {type(each) for each in results} == {ClientTimeout, ValueError}
+
+
+async def test_the_example_of_the_client_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    _, _, indented = inspect.cleandoc(Client.__doc__ or "").partition("::\n")
+    names: dict[str, Any] = {}
+    async with EmbeddedBroker() as broker, source(broker, answer_once):
+        exec(textwrap.dedent(indented).replace("mqtt://localhost:1883", broker.settings.address), names)
+        await names["main"]([b"dog", b"fox"])
+    assert capsys.readouterr().out.splitlines() == ["ok [('dog', 0.5)]", "ok", "ok"]
