@@ -32,8 +32,9 @@ from services.executor.stage_runner import StageRunner
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
 from shared.bus.connection import Connection, Will
-from shared.bus.emulation import LinkRate, ShapedTransport
+from shared.bus.emulation import ShapedTransport
 from shared.bus.errors import BusError, PublishFailed, SubscriptionFailed
+from shared.bus.link_schedule import LinkRate
 from shared.bus.malloc_tuning import keep_large_buffers
 from shared.bus.properties import Properties
 from shared.bus.transport import BrokerTransport

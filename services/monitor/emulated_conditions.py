@@ -3,7 +3,7 @@
 import asyncio
 import math
 
-from shared.bus.emulation import LinkRate, LinkSchedule
+from shared.bus.link_schedule import LinkRate, LinkSchedule
 from shared.bus.timer import WakeableTimer
 from shared.messages.devices import Emulation
 
@@ -34,7 +34,7 @@ class EmulatedConditions:
                 self._links[target].change(now_s, rate)
             else:
                 self._links[target] = LinkSchedule(rate)
-        self._changed.ring()
+        self._changed.wake()
 
     async def until_delivered(self, target: str, size_bytes: int, timeout_s: float) -> bool:
         """Wait as long as the emulated link delays a message, following changes of the link.

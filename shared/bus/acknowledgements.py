@@ -1,37 +1,39 @@
-"""Which received messages may be acknowledged to the broker, and in which order. Pure."""
+"""The order in which received messages are acknowledged to the broker."""
 
 from collections import OrderedDict
 
 
 class AcknowledgementOrder:
-    """Lets acknowledgements out in the order in which the messages came.
+    """Releases acknowledgements in the order in which the messages arrived.
 
-    MQTT wants that order (5.0, [MQTT-4.6.0-2]), and rumqttd disconnects a client that breaks it. The application may
-    finish in any order: an acknowledgement waits here until all earlier ones have been given. After a crash the
-    messages that waited are delivered again, which "at least once" allows.
+    MQTT requires that order (5.0, 4.6, [MQTT-4.6.0-2]), and rumqttd disconnects a client that breaks it. The
+    application may finish in any order. An acknowledgement waits here until the application has given all earlier
+    ones. After a crash the broker delivers the messages that waited again, as "at least once" allows.
+
+    Invariant: the first entry, if any, is a message that the application has not finished.
     """
 
     def __init__(self) -> None:
-        self._given: OrderedDict[int, bool] = OrderedDict()
+        self._finished: OrderedDict[int, bool] = OrderedDict()
 
     def __len__(self) -> int:
-        """Messages received and not yet acknowledged to the broker."""
-        return len(self._given)
+        """Return the number of messages received and not yet acknowledged to the broker."""
+        return len(self._finished)
 
     def received(self, packet_id: int) -> None:
-        """A message of QoS 1 has come in. One that is delivered again keeps its place."""
-        self._given.setdefault(packet_id, False)
+        """Take in a message of QoS 1. One that is delivered again keeps its place."""
+        self._finished.setdefault(packet_id, False)
 
     def acknowledge(self, packet_id: int) -> list[int]:
-        """The application is done with a message.
+        """Take in that the application has finished with a message.
 
         Returns:
             Packet ids to acknowledge to the broker now, in order. Empty for an id that is not waiting.
         """
-        if packet_id not in self._given:
+        if packet_id not in self._finished:
             return []
-        self._given[packet_id] = True
+        self._finished[packet_id] = True
         ready: list[int] = []
-        while self._given and self._given[next(iter(self._given))]:
-            ready.append(self._given.popitem(last=False)[0])
+        while self._finished and self._finished[next(iter(self._finished))]:
+            ready.append(self._finished.popitem(last=False)[0])
         return ready

@@ -1,8 +1,8 @@
-"""Large messages in chunks: split on the way out, put together on the way in. Pure.
+"""Transfers of large messages in chunks: splitting by the sender, reassembly by the receiver.
 
-A chunk is itself a frame (`shared.bus.frame`): a small header that says which part of which transfer it is, and one
-tensor, the slice. TCP and TLS already protect the bytes, so a chunk carries no checksum of its own; what is checked is
-that the slices of a transfer agree with each other and cover it exactly once.
+A chunk is a frame (`shared.bus.frame`). Its header states transfer, offset and total size, its only tensor is the
+slice. TCP and TLS protect the bytes, so a chunk has no checksum. The receiver checks that the slices of a transfer
+agree about its size and sender, and cover it exactly once.
 """
 
 import bisect
@@ -13,11 +13,14 @@ from dataclasses import dataclass, field
 from shared.bus.errors import DecodeError
 from shared.bus.frame import Buffer, decode_frame, encode_frame
 
+# Measured with mosquitto: 12.8 MB take 8 ms instead of 25 ms whole, and a small message of another connection waits
+# 0.5 ms instead of 5 to 11 ms (median). Smaller chunks cost more messages, larger ones more memory in the broker.
 CHUNK_BYTES = 512 * 1024
 _VERSION = 1
 _MAX_ID_BYTES = 64
 _MAX_SENDER_CHARACTERS = 256
 _MAX_CHUNKS = 8192
+# Ids of finished transfers that are remembered: their late duplicates must not begin them again.
 _REMEMBERED_IDS = 1024
 
 
@@ -42,17 +45,17 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Complete:
-    """A transfer of which every byte has arrived.
+    """A transfer whose bytes have all arrived.
 
     Attributes:
         transfer_id: as sent.
         sender: as sent.
-        buffer: the whole. A view into the only chunk if there was one; otherwise the buffer it was put together in.
+        buffer: the message, read-only. A view into the chunk if there was only one.
         first_chunk_at_s: when the first chunk was accepted.
         completed_at_s: when the last chunk was accepted.
         size_bytes: size of the whole.
-        first_chunk_bytes: size of the chunk that came first: `size_bytes - first_chunk_bytes` took
-            `completed_at_s - first_chunk_at_s`, which is what a bandwidth estimate needs.
+        first_chunk_bytes: size of the chunk that arrived first. For a bandwidth estimate: `size_bytes -
+            first_chunk_bytes` bytes took `completed_at_s - first_chunk_at_s`.
     """
 
     transfer_id: bytes
@@ -66,14 +69,14 @@ class Complete:
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """A transfer that was given up before it was complete.
+    """A transfer that the receiver gave up before it was complete.
 
     Attributes:
         transfer_id: as sent.
         sender: as sent.
-        received_bytes: what had arrived.
-        total_bytes: what was announced.
-        reason: why it was given up.
+        received_bytes: bytes that had arrived.
+        total_bytes: announced size of the message.
+        reason: the cause.
     """
 
     transfer_id: bytes
@@ -86,19 +89,19 @@ class Expired:
 def split(
     transfer_id: bytes, buffers: Sequence[Buffer], chunk_bytes: int = CHUNK_BYTES, *, sender: str = ""
 ) -> Iterator[bytes]:
-    """Cut a message into the payloads of its chunks.
+    """Split a message into the payloads of its chunks.
 
     Args:
         transfer_id: unique per transfer, 1 to 64 bytes.
-        buffers: the message, as the pieces that `encode_frame` returns; together at least one byte.
-        chunk_bytes: size of a slice; a chunk's payload is some 80 bytes more.
+        buffers: the message in pieces, as `encode_frame` returns it; at least one byte together.
+        chunk_bytes: size of a slice. A payload has some 80 bytes more.
         sender: who sends it.
 
     Yields:
-        Payloads in ascending order of offset. Each is one copy of its slice.
+        Payloads in ascending order of offset. Each copies its slice once.
 
     Raises:
-        ValueError: for an empty message, or one that needs more than 8192 chunks.
+        ValueError: the message is empty or needs more than 8192 chunks, or the id is too short or too long.
     """
     views = [memoryview(buffer).cast("B") for buffer in buffers]
     total_bytes = sum(view.nbytes for view in views)
@@ -114,10 +117,10 @@ def split(
 
 
 def decode_chunk(payload: Buffer) -> Chunk:
-    """Read one chunk's payload without copying its slice.
+    """Decode the payload of a chunk without copying its slice.
 
     Raises:
-        DecodeError: if it is not a chunk.
+        DecodeError: the payload is not a chunk.
     """
     header, tensors = decode_frame(payload)
     version, transfer_id, sender = header.get("v"), header.get("transfer"), header.get("sender", "")
@@ -138,6 +141,11 @@ def decode_chunk(payload: Buffer) -> Chunk:
 
 @dataclass(slots=True)
 class _Transfer:
+    """A transfer under way.
+
+    Invariant: the received slices `[starts[i], stops[i])` are disjoint and ascending, and add up to `received_bytes`.
+    """
+
     sender: str
     buffer: bytearray
     first_chunk_at_s: float
@@ -151,10 +159,10 @@ class _Transfer:
         """Copy the slice into its place.
 
         Returns:
-            False if it was there already.
+            False if the same slice had arrived before.
 
         Raises:
-            DecodeError: if the chunk contradicts what came before.
+            DecodeError: the chunk does not fit to those before.
         """
         start, stop = chunk.offset, chunk.offset + len(chunk.data)
         if chunk.total_bytes != len(self.buffer) or chunk.sender != self.sender:
@@ -175,11 +183,14 @@ class _Transfer:
 
 
 class Reassembler:
-    """Puts transfers together from chunks in any order, within a bound on memory.
+    """Reassembles transfers from chunks in any order, within bounds on memory and on their number.
 
-    A state machine without clock and I/O. Duplicates are ignored, also those of transfers already complete. Chunks of
-    one transfer that overlap or contradict each other end that transfer. When a new transfer does not fit beside those
-    under way, those that have been without progress for longest are given up: their senders' retries cover them.
+    A state machine without clock and I/O. Duplicates are ignored, also those of finished transfers. Chunks of one
+    transfer that overlap or do not agree end that transfer. A new transfer that does not fit evicts the transfers that
+    have been without progress longest. Their senders retry.
+
+    Invariants. `_transfers` is in ascending order of the last progress, so that the first is the next to expire or to
+    be evicted. `_held_bytes` is the sum of the announced sizes in `_transfers` and at most `max_bytes`.
     """
 
     def __init__(self, max_bytes: int = 256 * 1024 * 1024, max_transfers: int = 64, timeout_s: float = 30.0) -> None:
@@ -188,7 +199,7 @@ class Reassembler:
         Args:
             max_bytes: bound on the announced sizes of all transfers under way together.
             max_transfers: bound on the number of transfers under way.
-            timeout_s: a transfer without progress for this long expires.
+            timeout_s: a transfer expires after this time without progress.
         """
         self._max_bytes = max_bytes
         self._max_transfers = max_transfers
@@ -196,29 +207,30 @@ class Reassembler:
         self._transfers: OrderedDict[bytes, _Transfer] = OrderedDict()
         self._held_bytes = 0
         self._finished: OrderedDict[bytes, None] = OrderedDict()
+        # Bounded by `max_transfers`, in case nobody calls `expire`.
         self._evicted: list[Expired] = []
 
     @property
     def held_bytes(self) -> int:
-        """Memory held for transfers under way."""
+        """Memory reserved for transfers under way, in bytes."""
         return self._held_bytes
 
     def __len__(self) -> int:
-        """Number of transfers under way."""
+        """Return the number of transfers under way."""
         return len(self._transfers)
 
     def accept(self, payload: Buffer, now_s: float) -> Complete | None:
         """Take in one chunk.
 
         Args:
-            payload: the chunk as it came; must not be changed afterwards, as a single-chunk message stays in it.
-            now_s: the present, on any monotonic clock.
+            payload: the chunk. Must not change afterwards: a message of a single chunk stays in it.
+            now_s: the time on a monotonic clock.
 
         Returns:
-            The transfer, when this chunk completes it.
+            The transfer if this chunk completes it.
 
         Raises:
-            DecodeError: if the payload is not a chunk, is too large, or contradicts earlier ones of its transfer.
+            DecodeError: the payload is not a chunk, is too large, or does not fit to earlier ones of its transfer.
         """
         chunk = decode_chunk(payload)
         if chunk.transfer_id in self._finished:
@@ -254,7 +266,7 @@ class Reassembler:
         )
 
     def expire(self, now_s: float) -> list[Expired]:
-        """Give up transfers without progress, and report these and those that had to make room since the last call."""
+        """Give up transfers without progress; return them and those that were evicted since the last call."""
         expired, self._evicted = self._evicted, []
         while self._transfers:
             transfer_id, transfer = next(iter(self._transfers.items()))
@@ -264,6 +276,7 @@ class Reassembler:
         return expired
 
     def _begin(self, chunk: Chunk, now_s: float) -> _Transfer:
+        # The whole buffer is allocated at the first chunk, so the announced size counts, not what has arrived.
         while self._transfers and (
             self._held_bytes + chunk.total_bytes > self._max_bytes or len(self._transfers) >= self._max_transfers
         ):
@@ -280,7 +293,7 @@ class Reassembler:
         return Expired(transfer_id, transfer.sender, transfer.received_bytes, len(transfer.buffer), reason)
 
     def _drop(self, transfer_id: bytes) -> None:
-        """Forget a transfer's bytes and remember its id, so that late chunks do not begin it again."""
+        """Free a transfer's buffer and remember its id, so that late chunks do not begin it again."""
         self._held_bytes -= len(self._transfers.pop(transfer_id).buffer)
         self._remember(transfer_id)
 
@@ -311,5 +324,6 @@ def _encode_chunk(
     transfer_id: bytes, sender: str, offset: int, total_bytes: int, pieces: list[memoryview], size_bytes: int
 ) -> bytes:
     header = {"v": _VERSION, "transfer": transfer_id, "sender": sender, "offset": offset, "total_bytes": total_bytes}
+    # The frame of an empty tensor, with the real length in its last four bytes: the pieces are joined only once.
     lead = encode_frame(header, [b""])[0]
     return b"".join([lead[:-4], size_bytes.to_bytes(4, "big"), *pieces])

@@ -1,4 +1,8 @@
-"""An MQTT 5 connection that comes back by itself: subscriptions, publications and presence survive the broker."""
+"""A connection to the broker that is made again by itself, with its subscriptions and unconfirmed publications.
+
+One `MqttSession` after the other serves it. What must outlive a session is here: topic filters, messages that wait for
+the application, publications that wait for their confirmation, counters.
+"""
 
 import asyncio
 import logging
@@ -7,8 +11,9 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
+from shared.bus.backoff import Backoff
 from shared.bus.errors import AccessRefused, BrokerUnreachable, BusError, PublishFailed, SubscriptionFailed
 from shared.bus.paho_driver import SessionLost
 from shared.bus.properties import Properties
@@ -18,29 +23,29 @@ from shared.bus.settings import BusSettings
 
 __all__ = ["Connection", "Counters", "Properties", "Received", "Will", "unique_client_id"]
 
-logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
-_STABLE_AFTER_S = 5.0
-_HANG_UPS_THAT_REFUSE = 3
-_BROKER_WINDOW = 100
-"""Unacknowledged messages that rumqttd sends whatever the receive maximum says."""
+# rumqttd has so many messages of QoS 1 unacknowledged, whatever receive maximum the client states.
+_RUMQTTD_WINDOW: Final = 100
 
 
 def unique_client_id(prefix: str) -> str:
-    """A client id for programs of which several may run at once, such as command-line tools."""
+    """Return a client id for programs of which several may run at once, such as command-line tools."""
     return f"{prefix}-{secrets.token_hex(4)}"
 
 
 @dataclass(slots=True)
 class Counters:
-    """What went through a connection, and what did not.
+    """Messages that went through a connection, and messages that were dropped.
+
+    Changed only by the connection, and only upwards.
 
     Attributes:
         published: messages handed to the broker (QoS 1: confirmed).
         published_bytes: their payloads.
         received: messages that came in.
         received_bytes: their payloads.
-        reconnects: times the connection came back after a loss.
+        reconnects: times the connection was made again after a loss.
         dropped_offline: publications of QoS 0 dropped because there was no connection.
         dropped_undecodable: messages dropped because their topic is not text.
     """
@@ -58,7 +63,12 @@ OnConnected = Callable[["Connection"], Awaitable[None]]
 
 
 class Connection:
-    """A client of the bus. Open it with `Connection.open`; topics are given and seen without the root."""
+    """A client of the bus. Open it with `Connection.open`. Topics are given and returned without the root.
+
+    Invariants. Only the task that `open` starts replaces `_session`. `_online` is set exactly while `_session` serves
+    and every filter in `_subscriptions` has been requested on it. `_ready` is set once, when the first connection and
+    its `on_connected` are through.
+    """
 
     def __init__(
         self, settings: BusSettings, options: SessionOptions, manual_ack: bool, on_connected: OnConnected | None
@@ -68,7 +78,8 @@ class Connection:
         self._options = options
         self._manual_ack = manual_ack
         self._on_connected = on_connected
-        self._intake = ReceiveQueue(settings.queue_limit, 2 * max(options.receive_maximum, _BROKER_WINDOW))
+        # Twice the window: a resumed session may deliver again what the application has not yet taken.
+        self._incoming = ReceiveQueue(settings.queue_limit, 2 * max(options.receive_maximum, _RUMQTTD_WINDOW))
         self._outstanding = asyncio.Semaphore(settings.max_outstanding)
         self._subscriptions: dict[str, int] = {}
         self._session: MqttSession | None = None
@@ -90,21 +101,21 @@ class Connection:
         on_connected: OnConnected | None = None,
         connect_timeout_s: float | None = 10.0,
     ) -> AsyncIterator[Self]:
-        """Connect, stay connected, and disconnect at the end of the block. Leaving publishes nothing.
+        """Connect, stay connected, and disconnect at the end of the block, without publishing the will.
 
         Args:
             settings: where the broker is.
-            client_id: used as it is. A service whose id is stable takes over from its own dead connection at once;
-                two programs with the same id keep throwing each other out. None for a random one.
+            client_id: used unchanged. With a stable id a service replaces its own dead connection at once; two
+                programs with the same id disconnect each other. None for a random id.
             will: published by the broker if this client vanishes.
-            persistent_session: the broker keeps what it could not deliver while this client is away. With rumqttd, a
-                resumed session does not see retained messages again.
-            manual_ack: messages of QoS 1 stay the broker's until `Received.acknowledge()`.
-            receive_maximum: how many of those at once; None for the settings' value.
-            on_connected: called after every connect, when subscriptions are in force again: the place to publish what
-                this program has retained. It may publish and subscribe. A `BusError` in it is logged, anything else
-                ends the connection.
-            connect_timeout_s: how long the first connection may take, `on_connected` included; None to keep trying.
+            persistent_session: the broker stores messages of QoS 1 for this client while it is away. With rumqttd, a
+                resumed session does not receive retained messages again.
+            manual_ack: the broker delivers a message of QoS 1 again unless `Received.acknowledge()` was called.
+            receive_maximum: bound on unacknowledged messages; None for the value in the settings.
+            on_connected: called after every connect, once the subscriptions are in force again. Publish retained
+                messages there: the broker may have lost them. It may publish and subscribe. A `BusError` in it is
+                logged, any other error ends the connection.
+            connect_timeout_s: bound on the first connection, `on_connected` included; None to keep trying.
 
         Yields:
             The connection, connected.
@@ -136,23 +147,23 @@ class Connection:
 
     @property
     def client_id(self) -> str:
-        """The id under which the broker knows this client."""
+        """The client identifier."""
         return self._options.client_id
 
     @property
     def is_connected(self) -> bool:
-        """Connected, and all subscriptions are in force."""
+        """Whether it is connected and all subscriptions are in force."""
         return self._online.is_set()
 
     @property
     def dropped_incoming(self) -> int:
-        """Messages dropped because the application took too long."""
-        return self._intake.dropped
+        """Number of messages dropped because the application was too slow."""
+        return self._incoming.dropped
 
     @property
     def waiting(self) -> int:
-        """Messages that have come in and wait for the application."""
-        return len(self._intake)
+        """Number of received messages that wait for the application."""
+        return len(self._incoming)
 
     async def wait_connected(self, timeout_s: float) -> None:
         """Wait until there is a connection.
@@ -179,17 +190,17 @@ class Connection:
     ) -> None:
         """Publish a message.
 
-        QoS 1 waits for a connection and for the broker's confirmation, and tries again after a reconnect: the message
-        may then arrive twice. QoS 0 is dropped, and counted, when there is no connection.
+        A message of QoS 1 waits for a connection and for PUBACK. After a reconnect it is sent again, and may then
+        arrive twice. A message of QoS 0 is dropped, and counted, if there is no connection.
 
         Args:
             topic: below the root.
             payload: the bytes; text is encoded as UTF-8.
             qos: 0 or 1.
-            retain: the broker keeps it for later subscribers; an empty payload removes it.
+            retain: the broker keeps it for later subscribers; an empty payload removes the retained message.
             properties: correlation data, response topic and the like.
-            timeout_s: bound on all of it.
-            absolute: the topic is a whole one, not below the root: a response topic, for example.
+            timeout_s: bound on the whole call.
+            absolute: `topic` includes the root, as a response topic does.
 
         Raises:
             PublishFailed: not confirmed in time, too large, or rejected by the broker.
@@ -213,11 +224,11 @@ class Connection:
             raise PublishFailed(topic, f"{state} within {timeout_s:g} s") from None
 
     async def subscribe(self, topic_filter: str, qos: int = 1, *, timeout_s: float = 10.0) -> None:
-        """Subscribe, now and after every reconnect.
+        """Subscribe, now and after every reconnect, and wait for SUBACK.
 
         Raises:
-            SubscriptionFailed: the broker did not confirm in time; the subscription stays remembered.
-            AccessRefused: the broker does not allow it; it is not remembered.
+            SubscriptionFailed: no SUBACK in time. The subscription is requested again after a reconnect.
+            AccessRefused: the broker does not allow it. It is not requested again.
         """
         self._subscriptions[topic_filter] = qos
         whole = f"{self.settings.root}/{topic_filter}"
@@ -228,7 +239,7 @@ class Connection:
                     if whole in session.subscribed:
                         return
                     try:
-                        return await session.request_subscription(whole, qos)
+                        await session.request_subscription(whole, qos)
                     except SessionLost:
                         await asyncio.sleep(0)
         except TimeoutError:
@@ -238,21 +249,22 @@ class Connection:
             raise
 
     async def unsubscribe(self, topic_filter: str) -> None:
-        """End a subscription. Messages that have already come in are still delivered."""
+        """End a subscription. Messages that were received before are still delivered."""
         if self._subscriptions.pop(topic_filter, None) is None or self._session is None:
             return
         try:
             await self._session.cancel_subscription(f"{self.settings.root}/{topic_filter}")
         except SessionLost:
-            logger.debug("connection lost while unsubscribing from %s", topic_filter)
+            _LOGGER.debug("connection lost while unsubscribing from %s", topic_filter)
 
     def __aiter__(self) -> AsyncIterator[Received]:
-        """Messages in order of arrival, across reconnects, without end."""
+        """Iterate over messages in order of arrival, across reconnects, without end."""
         return self
 
     async def __anext__(self) -> Received:
-        """The next message. Safe to cancel: a message that was not returned stays."""
-        received = await self._intake.get()
+        """Return the next message. Safe to cancel: a message that was not returned stays in the queue."""
+        received = await self._incoming.get()
+        # Only now: while the application is slow, the broker holds back what exceeds the receive maximum.
         if not self._manual_ack:
             received.acknowledge()
         return received
@@ -266,39 +278,40 @@ class Connection:
 
     async def _stay_connected(self, refusal_is_final: bool) -> None:
         clock = asyncio.get_running_loop()
-        attempt = refusals = 0
+        backoff = Backoff(self.settings.reconnect_min_s, self.settings.reconnect_max_s)
+        rng = random.Random()
         while True:
             session = MqttSession(
                 self.settings,
                 self._options,
                 on_received=self._take_in,
                 on_undecodable=self._note_undecodable,
-                on_resumed=self._intake.discard_unacknowledged,
+                on_resumed=self._incoming.discard_unacknowledged,
             )
             try:
                 await session.open()
             except BusError as error:
-                refusals = refusals + 1 if isinstance(error, AccessRefused) else 0
-                if refusal_is_final and not self._ready.is_set() and _is_refusal(error, refusals):
+                is_refusal = backoff.attempt_failed(error)
+                # Later a refusal may be an account that is being changed: keep trying.
+                if is_refusal and refusal_is_final and not self._ready.is_set():
                     raise
                 self._note(error)
             else:
-                refusals = 0
                 opened_at_s = clock.time()
                 await self._serve(session)
-                attempt = 0 if clock.time() - opened_at_s >= _STABLE_AFTER_S else attempt
-            await asyncio.sleep(_pause_s(self.settings, attempt))
-            attempt += 1
+                backoff.connection_ended(clock.time() - opened_at_s)
+            await asyncio.sleep(backoff.next_pause_s(rng))
 
     async def _serve(self, session: MqttSession) -> None:
-        """Use one session from its first moment to its last."""
+        """Use one session until it is lost."""
         try:
+            # Before publications are let through: a request must not overtake the subscription to its result.
             await self._resubscribe(session)
             self._session = session
             self._online.set()
             self._failure = None
             self.counters.reconnects += self._ready.is_set()
-            logger.info("connected to %s as %s", self.settings.address, self.client_id)
+            _LOGGER.info("connected to %s as %s", self.settings.address, self.client_id)
             async with asyncio.TaskGroup() as group:
                 announcement = group.create_task(self._announce(), name=f"on_connected {self.client_id}")
                 reason = await session.lost()
@@ -316,14 +329,14 @@ class Connection:
             try:
                 await session.request_subscription(f"{self.settings.root}/{topic_filter}", qos)
             except AccessRefused as error:
-                logger.error("%s", error)
+                _LOGGER.error("%s", error)
 
     async def _announce(self) -> None:
         if self._on_connected is not None:
             try:
                 await self._on_connected(self)
             except BusError as error:
-                logger.warning("what should be published after connecting was not: %s", error)
+                _LOGGER.warning("on_connected could not publish everything: %s", error)
         self._ready.set()
 
     async def _connected_session(self) -> MqttSession:
@@ -331,12 +344,14 @@ class Connection:
             await self._online.wait()
             if self._session is not None and not self._session.is_lost:
                 return self._session
+            # The session is lost and the task that serves it has not run yet: let it clear `_online`.
             await asyncio.sleep(0)
 
     async def _send_until_confirmed(
         self, topic: str, data: bytes | bytearray, qos: int, retain: bool, properties: Properties | None
     ) -> bool:
         while True:
+            # Not held while offline: the publications of `on_connected`, which come first, need places too.
             async with self._outstanding:
                 session = self._session if self.is_connected else None
                 if session is not None:
@@ -355,27 +370,16 @@ class Connection:
     def _take_in(self, received: Received) -> None:
         self.counters.received += 1
         self.counters.received_bytes += len(received.payload)
-        self._intake.put(received)
+        self._incoming.put(received)
 
     def _note(self, error: BusError) -> None:
-        """Remember the present cause, and log it once as long as it stays the same."""
+        """Keep the cause of the outage, and log it unless it is the one that was logged last."""
         if self._failure is None or str(self._failure) != str(error):
-            logger.warning("%s", error)
+            _LOGGER.warning("%s", error)
         self._failure = error
 
     def _unreachable(self, timeout_s: float) -> BusError:
         return self._failure or BrokerUnreachable(self.settings.address, f"no answer within {timeout_s:g} s")
-
-
-def _is_refusal(error: BusError, times: int) -> bool:
-    """Whether trying again is of no use: the broker said no, or hung up several times in a row."""
-    return isinstance(error, AccessRefused) and (error.is_certain or times >= _HANG_UPS_THAT_REFUSE)
-
-
-def _pause_s(settings: BusSettings, attempt: int) -> float:
-    """Exponential backoff with jitter, so that a fleet does not come back all at once."""
-    longest = min(settings.reconnect_max_s, settings.reconnect_min_s * 2.0 ** min(attempt, 16))
-    return longest * random.uniform(0.5, 1.0)
 
 
 def _as_bytes(payload: bytes | bytearray | memoryview | str) -> bytes | bytearray:
@@ -385,7 +389,7 @@ def _as_bytes(payload: bytes | bytearray | memoryview | str) -> bytes | bytearra
 
 
 def _innermost(error: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one error in a group of one; the group itself if it holds several."""
+    """Return the one error in a group of one; the group itself if it holds several."""
     if len(error.exceptions) != 1:
         return error
     only = error.exceptions[0]

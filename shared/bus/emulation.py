@@ -1,141 +1,33 @@
-"""Emulated links: messages arrive as late as they would over a link of a given bandwidth and latency.
+"""A transport over emulated links: sends take as long as over links of a given bandwidth and latency.
 
-The schedule is pure: a transfer takes the time of `shared.link_time`, and a link carries one transfer at a time. The
-wrapper around a transport only waits as it says.
+`shared.bus.link_schedule` computes the times. The transport here waits for them, and corrects for its own lateness.
 """
 
 import asyncio
 import math
-from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from shared.bus.frame import Buffer, frame_size_bytes
+from shared.bus.link_schedule import Booking, LinkRate, LinkSchedule
 from shared.bus.timer import WakeableTimer
 from shared.bus.transport import Delivery, FeatureMapTransport, Pace, SentMessage
-from shared.link_time import bytes_within, transmission_ms
 
-_MADE_UP_S = 0.1
-"""Longest wake-up that is made up for."""
-_CONFIRMATION_S = 0.01
-"""Longest confirmation that is made up for."""
-
-
-@dataclass(frozen=True, slots=True)
-class LinkRate:
-    """What a link can do.
-
-    Attributes:
-        bandwidth_mbps: 10^6 bits per second; 0 for a link that is down, infinity for one without limit.
-        latency_ms: added to every transfer.
-    """
-
-    bandwidth_mbps: float
-    latency_ms: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.bandwidth_mbps >= 0 or not 0 <= self.latency_ms < math.inf:
-            raise ValueError(f"a link of {self.bandwidth_mbps} Mbps and {self.latency_ms} ms cannot be")
-
-    def bytes_s(self, size_bytes: float) -> float:
-        """Time that bytes take at this bandwidth, in seconds, without latency."""
-        if size_bytes <= 0:
-            return 0.0
-        return transmission_ms(size_bytes, self.bandwidth_mbps) / 1000
-
-
-class Booking:
-    """A transfer's place on a link. Its times move when the link changes."""
-
-    def __init__(self, size_bytes: int) -> None:
-        self.size_bytes = size_bytes
-        self._begun_at_s = 0.0
-        self._rate = LinkRate(math.inf)
-        self._waiting_s = 0.0
-        self._passed_bytes = 0.0
-
-    @property
-    def deliver_at_s(self) -> float:
-        """When the last byte is there; infinity while the link is down."""
-        return self.passed_at_s(self.size_bytes)
-
-    def passed_at_s(self, size_bytes: float) -> float:
-        """When so many of the bytes are there, if the link stays as it is."""
-        left = min(size_bytes, self.size_bytes) - self._passed_bytes
-        return self._begun_at_s + self._waiting_s + self._rate.bytes_s(left)
-
-    def _begin(self, at_s: float, rate: LinkRate) -> None:
-        self._begun_at_s, self._rate, self._waiting_s = at_s, rate, rate.latency_ms / 1000
-
-    def _change(self, now_s: float, rate: LinkRate) -> None:
-        """Keep what has passed by now; the rest goes at the new rate. The latency counts once, as it was."""
-        if now_s <= self._begun_at_s:
-            self._begin(self._begun_at_s, rate)
-            return
-        moving_s = now_s - self._begun_at_s - self._waiting_s
-        if moving_s > 0 and self._rate.bandwidth_mbps > 0:
-            passed = bytes_within(1000 * moving_s, self._rate.bandwidth_mbps)
-            self._passed_bytes = min(self.size_bytes, self._passed_bytes + passed)
-        self._waiting_s = max(0.0, -moving_s)
-        self._begun_at_s, self._rate = now_s, rate
-
-
-class LinkSchedule:
-    """When transfers over one link arrive. Pure: the caller brings the time, which must not go backwards."""
-
-    def __init__(self, rate: LinkRate) -> None:
-        self._rate = rate
-        self._bookings: deque[Booking] = deque()
-
-    @property
-    def rate(self) -> LinkRate:
-        """What the link can do at present."""
-        return self._rate
-
-    def book(self, now_s: float, size_bytes: int) -> Booking:
-        """Put a transfer behind those already booked."""
-        self._forget_past(now_s)
-        booking = Booking(size_bytes)
-        free_at_s = self._bookings[-1].deliver_at_s if self._bookings else now_s
-        booking._begin(max(now_s, free_at_s), self._rate)
-        self._bookings.append(booking)
-        return booking
-
-    def change(self, now_s: float, rate: LinkRate) -> None:
-        """From now on the link can do something else. The transfer under way keeps what has passed."""
-        self._forget_past(now_s)
-        self._rate = rate
-        self._rebook(now_s)
-
-    def cancel(self, now_s: float, booking: Booking) -> None:
-        """Give a transfer's place up; those behind it move forward."""
-        self._forget_past(now_s)
-        if booking in self._bookings:
-            self._bookings.remove(booking)
-            self._rebook(now_s)
-
-    def _rebook(self, now_s: float) -> None:
-        free_at_s = now_s
-        for position, booking in enumerate(self._bookings):
-            if position == 0 and booking._begun_at_s <= now_s:
-                booking._change(now_s, self._rate)
-            else:
-                booking._begin(free_at_s, self._rate)
-            free_at_s = booking.deliver_at_s
-
-    def _forget_past(self, now_s: float) -> None:
-        while self._bookings and self._bookings[0].deliver_at_s <= now_s:
-            self._bookings.popleft()
+# Bounds on the corrections of `FinishedSend`: a delayed wake-up of the process, a confirmation by the broker. Whatever
+# else takes long must not be made up for by a burst.
+_LONGEST_WAKE_UP_S: Final = 0.1
+_LONGEST_CONFIRMATION_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedSend:
-    """A send that is over, as far as the next one is concerned. Pure.
+    """Timing of the previous send, from which the start of the next one follows.
 
     Attributes:
-        due_s: when its last byte was there, by the schedule.
-        late_s: how late the last byte was released because the emulation woke up late.
-        ended_s: when the next send could begin, the confirmation of this one included.
+        due_s: arrival of its last byte, by the schedule.
+        late_s: delay of the release of its last byte, because the process woke up late.
+        ended_s: when the next send could begin, after the confirmation of this one.
     """
 
     due_s: float = 0.0
@@ -143,13 +35,16 @@ class FinishedSend:
     ended_s: float = 0.0
 
     def next_start_s(self, asked_at_s: float) -> float:
-        """Return when a send that is asked for at some time begins on the link.
+        """Return when a send that was requested at `asked_at_s` begins on the emulated link.
 
-        One that waited begins when the link was free: neither the lateness nor the confirmation is the link's. One
-        that is asked for right after the end would have been asked for that much earlier. Both within bounds, so that
-        whatever else takes long is not made up for in a burst.
+        A send that waited for the previous one begins when the link became free. Lateness and confirmation are the
+        emulation's and not the link's. A send requested right after the previous one ended is moved back by the same
+        time: without the emulation's delay it would have been requested that much earlier. Both corrections are
+        bounded.
         """
-        held_up_s = min(max(0.0, self.ended_s - self.due_s), min(self.late_s, _MADE_UP_S) + _CONFIRMATION_S)
+        held_up_s = min(
+            max(0.0, self.ended_s - self.due_s), min(self.late_s, _LONGEST_WAKE_UP_S) + _LONGEST_CONFIRMATION_S
+        )
         if asked_at_s < self.ended_s:
             return max(asked_at_s, self.ended_s - held_up_s)
         return asked_at_s - held_up_s if asked_at_s - self.ended_s <= held_up_s else asked_at_s
@@ -158,13 +53,15 @@ class FinishedSend:
 class ShapedTransport:
     """A transport whose sends take as long as they would over emulated links.
 
-    Chunks are released one by one as their last byte would have passed, so that a long transfer feels a change of the
-    link at once, and the receiver sees the first chunk early, as over a real link. One send at a time, whatever the
-    receiver: a device's sends go out one after the other.
+    A chunk is released when its last byte would have passed the link. So a change of the link takes effect within a
+    long transfer, and the receiver gets the first chunk early, as over a real link. Sends to all receivers go one at a
+    time, as from a device with one network interface.
 
-    The schedule is absolute: the link is free again when a send should have ended, not when the emulation woke up for
-    it and the broker had confirmed it (`FinishedSend`). A busy machine delays single transfers but does not slow the
-    link down. `SentMessage.started_at_s` is the scheduled start: no transfer is measured as faster than its link.
+    The schedule is absolute: the link becomes free when a send should have ended, not when the process woke up and the
+    broker had confirmed it (`FinishedSend`). A busy machine delays single transfers but does not slow down the link.
+    `SentMessage.started_at_s` is the scheduled start, so no transfer appears faster than its link.
+
+    Invariant: a schedule holds a booking only while its send is under way.
     """
 
     def __init__(
@@ -173,9 +70,9 @@ class ShapedTransport:
         """Wrap a transport.
 
         Args:
-            transport: what really carries the frames.
+            transport: carries the frames.
             links: rate per receiving device.
-            default: rate towards all others; None for no delay.
+            default: rate towards all other devices; None for no delay.
         """
         self._transport = transport
         self._default = default or LinkRate(math.inf)
@@ -186,22 +83,22 @@ class ShapedTransport:
         self._clock = asyncio.get_running_loop()
 
     def set_link(self, device: str, rate: LinkRate) -> None:
-        """Change the link to a device, also under a transfer."""
+        """Change the link to a device, with effect on a transfer under way."""
         self._schedule(device).change(self._clock.time(), rate)
-        self._changed.ring()
+        self._changed.wake()
 
     def link(self, device: str) -> LinkRate:
-        """What the link to a device can do at present."""
+        """Return the present rate of the link to a device."""
         schedule = self._schedules.get(device)
         return self._default if schedule is None else schedule.rate
 
     async def send(self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None) -> SentMessage:
-        """Send one frame as slowly as the emulated link does.
+        """Send one frame in the time that the emulated link takes.
 
-        While the link is down this waits, until the link changes or the caller gives up.
+        While the link is down this waits until the link changes or the caller cancels it.
 
         Raises:
-            PublishFailed: the transport could not hand it over.
+            PublishFailed: the transport could not send it.
         """
         asked_at_s = self._clock.time()
         async with self._sending:
@@ -227,15 +124,15 @@ class ShapedTransport:
             return SentMessage(sent.size_bytes, started_at_s, sent.completed_at_s)
 
     def __aiter__(self) -> AsyncIterator[Delivery]:
-        """Frames that arrive, as the wrapped transport delivers them."""
+        """Iterate over the frames that the wrapped transport delivers."""
         return self
 
     async def __anext__(self) -> Delivery:
-        """The next frame that arrives."""
+        """Return the next frame that arrives."""
         return await anext(self._transport)
 
     async def _until_passed(self, booking: Booking, passed_bytes: int, late_s: float) -> float:
-        """Wait until so many bytes have passed; return how late that is because of this wake-up or the last one."""
+        """Wait until so many bytes have passed; return the lateness that is due to this wake-up or the previous one."""
         while self._clock.time() < (due_s := booking.passed_at_s(passed_bytes)):
             await self._changed.wait_until(due_s)
             late_s = math.inf

@@ -1,25 +1,26 @@
-"""The errors of the bus, one tree.
+"""Errors of the bus.
 
 BusError
-├── BrokerUnreachable     nobody answers at the address (or not in MQTT 5, or not over this TLS)
-├── AccessRefused         the broker answers and says no: account, password, or access rule
+├── BrokerUnreachable     no MQTT 5 broker answers at the address, over this TLS
+├── AccessRefused         the broker refuses the account, the password, or the access
 ├── PublishFailed         a message was not confirmed in time, is too large, or was rejected
 ├── SubscriptionFailed    a subscription was not confirmed in time
-├── SettingsError         an address or a setting that cannot be right
-└── DecodeError           bytes from outside that are not what they claim to be: the peer's fault
+├── ModelTransferError    a model file could not be fetched (shared.bus.model_transfer)
+├── SettingsError         an address or a setting is invalid (also a ValueError)
+└── DecodeError           received bytes are malformed: the fault of their sender (also a ValueError)
 """
 
 
 class BusError(Exception):
-    """Anything that goes wrong on the message bus."""
+    """Base class of all errors of the message bus."""
 
 
 class BrokerUnreachable(BusError):
     """No MQTT 5 broker answers at an address.
 
     Attributes:
-        address: where it was looked for, never with a password.
-        reason: what the operating system, TLS or the handshake said.
+        address: without the password.
+        reason: text of the operating system, of TLS or of the handshake.
     """
 
     def __init__(self, address: str, reason: str) -> None:
@@ -29,12 +30,13 @@ class BrokerUnreachable(BusError):
 
 
 class AccessRefused(BusError):
-    """The broker refuses this client: wrong account or password, or no permission.
+    """The broker refuses this client because of its account, its password or its access rules.
 
     Attributes:
-        address: the broker, never with a password.
+        address: of the broker, without the password.
         reason: the broker's reason.
-        is_certain: the broker said so. False if it only hung up, as rumqttd does for a wrong password.
+        is_certain: the broker stated the reason. False if it only closed the connection, as rumqttd does for a
+            wrong password.
     """
 
     def __init__(self, address: str, reason: str, *, is_certain: bool = True) -> None:
@@ -49,7 +51,7 @@ class PublishFailed(BusError):
 
     Attributes:
         topic: the topic below the root.
-        reason: why not.
+        reason: the cause.
     """
 
     def __init__(self, topic: str, reason: str) -> None:
@@ -59,7 +61,12 @@ class PublishFailed(BusError):
 
 
 class SubscriptionFailed(BusError):
-    """A subscription was not confirmed in time; it stays remembered and is tried again on every reconnect."""
+    """A subscription was not confirmed in time. It is requested again on every reconnect.
+
+    Attributes:
+        topic_filter: the filter below the root.
+        reason: the cause.
+    """
 
     def __init__(self, topic_filter: str, reason: str) -> None:
         self.topic_filter = topic_filter
@@ -68,11 +75,11 @@ class SubscriptionFailed(BusError):
 
 
 class SettingsError(BusError, ValueError):
-    """An address or setting of the bus that cannot be right."""
+    """An address or a setting of the bus is invalid."""
 
 
 class DecodeError(BusError, ValueError):
-    """Bytes from outside that do not decode. The only error that decoding raises."""
+    """Received bytes are malformed. Decoders raise no other error for them."""
 
 
 def _advice(reason: str) -> str:

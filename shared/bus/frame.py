@@ -1,6 +1,6 @@
-"""The wire format of feature maps: a msgpack header and raw tensors, decoded without copying them.
+"""Wire format of feature maps: a msgpack header and raw tensors, decoded without copying them.
 
-A frame is a legal msgpack sequence: one map, then one bin per tensor. Any msgpack reader can read it:
+A frame is a sequence of msgpack objects, one map and then one bin per tensor. Any msgpack reader can read it:
 
     frame  = header tensor*
     header = map {str: any}; the key "_pad" holds filler, so that the first tensor's bytes begin at a multiple of 16
@@ -19,10 +19,14 @@ Buffer = bytes | bytearray | memoryview
 
 MAX_HEADER_BYTES = 1024 * 1024
 MAX_TENSORS = 1024
+# Received tensors are used where they lie in the buffer: aligned for vector instructions of 16 bytes.
 ALIGNMENT_BYTES = 16
 _PAD_KEY = "_pad"
+# Headers are small: most are decoded from the first piece, and a tensor is never fed to the unpacker.
 _FIRST_READ_BYTES = 4096
+# Bound on the elements of an array or a map in a header: five bytes may declare 2**32 of them.
 _MAX_ELEMENTS = 8192
+# First byte and length of a msgpack bin 32; below, the length fields of bin 8, bin 16 and bin 32.
 _BIN32 = struct.Struct(">BI")
 _BIN_LENGTHS: Mapping[int, struct.Struct] = {
     0xC4: struct.Struct(">B"),
@@ -32,17 +36,18 @@ _BIN_LENGTHS: Mapping[int, struct.Struct] = {
 
 
 def encode_frame(header: Mapping[str, Any], tensors: Sequence[Buffer]) -> list[Buffer]:
-    """Make the pieces of a frame. The tensors' bytes are referred to, not copied.
+    """Encode a frame as pieces. The tensors are referenced, not copied.
 
     Args:
-        header: what msgpack can write, with text keys; the key "_pad" is reserved.
-        tensors: contiguous buffers; what they hold is described by the header.
+        header: anything that msgpack encodes, with text keys. The key "_pad" is reserved.
+        tensors: contiguous buffers. The header describes their contents.
 
     Returns:
-        Buffers that make up the frame when written one after the other.
+        Buffers that form the frame when they are written one after the other.
 
     Raises:
-        ValueError: if the header is larger than `MAX_HEADER_BYTES` or cannot be written, or a tensor is 4 GiB or more.
+        ValueError: the header is larger than `MAX_HEADER_BYTES`, or a tensor is 4 GiB or more.
+        TypeError: msgpack cannot encode the header.
     """
     if _PAD_KEY in header:
         raise ValueError(f"the header key {_PAD_KEY!r} is reserved for alignment")
@@ -50,6 +55,7 @@ def encode_frame(header: Mapping[str, Any], tensors: Sequence[Buffer]) -> list[B
         raise ValueError(f"{len(tensors)} tensors in one frame; at most {MAX_TENSORS}")
     plain: bytes = msgpack.packb({**header, _PAD_KEY: b""})
     lead = len(plain) + _BIN32.size
+    # Filler shorter than 16 bytes does not change the width of its own length field, so one correction is enough.
     filler = bytes(-lead % ALIGNMENT_BYTES)
     packed = plain if not filler else msgpack.packb({**header, _PAD_KEY: filler})
     if len(packed) > MAX_HEADER_BYTES:
@@ -67,7 +73,7 @@ def encode_frame(header: Mapping[str, Any], tensors: Sequence[Buffer]) -> list[B
 
 
 def decode_frame(buffer: Buffer) -> tuple[dict[str, Any], list[memoryview]]:
-    """Take a frame apart without copying its tensors.
+    """Decode a frame without copying its tensors.
 
     Args:
         buffer: the whole frame.
@@ -76,7 +82,7 @@ def decode_frame(buffer: Buffer) -> tuple[dict[str, Any], list[memoryview]]:
         The header, and one read-only view into `buffer` per tensor.
 
     Raises:
-        DecodeError: for anything that `encode_frame`, or another msgpack writer, could not have written.
+        DecodeError: the buffer is not a frame, or exceeds a bound.
     """
     view = memoryview(buffer).cast("B").toreadonly()
     header, position = _decode_header(view)
@@ -91,7 +97,7 @@ def decode_frame(buffer: Buffer) -> tuple[dict[str, Any], list[memoryview]]:
 
 
 def frame_size_bytes(pieces: Sequence[Buffer]) -> int:
-    """Number of bytes of a frame, as it goes on the wire."""
+    """Return the number of bytes of a frame on the wire."""
     return sum(memoryview(piece).nbytes for piece in pieces)
 
 

@@ -1,4 +1,4 @@
-"""What travels beside a payload in MQTT 5: correlation, response topic, content type, user properties."""
+"""The MQTT 5 properties of a message: correlation data, response topic, content type, user properties."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,10 +15,10 @@ class Properties:
     """The MQTT 5 properties of a message that Segue uses.
 
     Attributes:
-        correlation_data: ties a response to its request.
-        response_topic: where the answer is wanted: a whole topic, with root.
+        correlation_data: identifies the request that a response belongs to.
+        response_topic: where the response is expected; a whole topic, with root.
         content_type: media type of the payload.
-        user: user properties, such as `traceparent`; of a name that occurs twice the last counts.
+        user: user properties, such as `traceparent`. Of a name that occurs twice the last value counts.
     """
 
     correlation_data: bytes | None = None
@@ -31,7 +31,7 @@ NO_PROPERTIES = Properties()
 
 
 def to_paho(properties: Properties | None) -> PahoProperties | None:
-    """The same properties as paho wants them for a PUBLISH packet, None if there are none."""
+    """Return the properties in paho's form for a PUBLISH packet; None if there are none."""
     if properties is None or properties == NO_PROPERTIES:
         return None
     paho = PahoProperties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
@@ -47,7 +47,7 @@ def to_paho(properties: Properties | None) -> PahoProperties | None:
 
 
 def from_paho(paho: PahoProperties | None) -> Properties:
-    """The properties of a PUBLISH packet that came in."""
+    """Return the properties of a received PUBLISH packet."""
     if paho is None or paho.isEmpty():  # type: ignore[no-untyped-call]
         return NO_PROPERTIES
     return Properties(

@@ -1,4 +1,4 @@
-"""Messages that have come in and wait for the application: bounded, and says what it dropped."""
+"""The bounded queue of received messages between the network and the application."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -14,14 +14,15 @@ def nothing_to_acknowledge() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message that came in.
+    """A message that was received.
 
     Attributes:
         topic: without the root.
-        payload: the bytes, not to be changed.
+        payload: the bytes. Treat them as read-only.
         properties: the MQTT 5 properties.
-        retain: it is a retained message that was there before the subscription.
+        retain: the broker had retained it before the subscription.
         qos: 0 or 1, as delivered.
+        on_acknowledge: called by `acknowledge`.
     """
 
     topic: str
@@ -37,20 +38,27 @@ class Received:
         return self.properties.user
 
     def acknowledge(self) -> None:
-        """Tell the broker that this message needs no redelivery. Harmless if repeated, or after a reconnect.
+        """Acknowledge the message to the broker, which then does not deliver it again.
 
-        Only needed on connections opened with `manual_ack`; elsewhere a message is acknowledged when the application
-        takes it from the iterator. May be called in any order; acknowledgements go out in the order of arrival.
+        Only needed on connections opened with `manual_ack`. Elsewhere a message is acknowledged when the application
+        takes it from the iterator. Call it in any order: acknowledgements leave in the order of arrival. Without
+        effect if repeated, or after a reconnect.
         """
         self.on_acknowledge()
 
 
 class ReceiveQueue:
-    """A queue with one bound per quality of service.
+    """A first-in first-out queue with one bound per quality of service. Beyond it the oldest message is dropped.
 
-    QoS 0: past the bound the oldest is dropped. QoS 1: the broker holds back by itself (receive maximum, acknowledged
-    only when the application has taken the message), so its bound is reached only by leftovers of lost connections or
-    by a broker that ignores the receive maximum; then too the oldest goes.
+    For QoS 0 dropping is the only flow control. For QoS 1 the broker holds back by itself: it sends no more than the
+    receive maximum (MQTT 5.0, 3.3.4), and a message is acknowledged when the application takes it. That bound is only
+    reached by leftovers of lost connections, or with a broker that ignores the receive maximum.
+
+    Invariants. `_waiting` maps arrival numbers to messages in ascending order. `_order[q]` holds the numbers of the
+    waiting messages of quality of service q, in the same order.
+
+    Attributes:
+        dropped: number of messages dropped so far.
     """
 
     def __init__(self, qos0_limit: int, qos1_limit: int) -> None:
@@ -62,14 +70,15 @@ class ReceiveQueue:
         self.dropped = 0
 
     def __len__(self) -> int:
-        """Messages waiting."""
+        """Return the number of waiting messages."""
         return len(self._waiting)
 
     def put(self, received: Received) -> None:
-        """Queue a message, dropping the oldest of its kind if there is no room."""
+        """Queue a message. If the queue is full, drop the oldest of the same quality of service."""
         kind = min(received.qos, 1)
         order = self._order[kind]
         if len(order) >= self._limits[kind]:
+            # A dropped message must not hold back the acknowledgements of those after it.
             self._waiting.pop(order.popleft()).acknowledge()
             self.dropped += 1
         self._waiting[self._next] = received
@@ -78,7 +87,7 @@ class ReceiveQueue:
         self._arrival.set()
 
     async def get(self) -> Received:
-        """Wait for the next message, in order of arrival. Safe to cancel: nothing is lost."""
+        """Return the next message in order of arrival. Safe to cancel: no message is lost."""
         while not self._waiting:
             self._arrival.clear()
             await self._arrival.wait()
@@ -87,6 +96,6 @@ class ReceiveQueue:
         return received
 
     def discard_unacknowledged(self) -> None:
-        """Forget waiting messages of QoS 1, because a resumed session delivers them again."""
+        """Drop the waiting messages of QoS 1. A resumed session delivers them again (MQTT 5.0, 4.4)."""
         while self._order[1]:
             del self._waiting[self._order[1].popleft()]

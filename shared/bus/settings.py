@@ -1,4 +1,4 @@
-"""Where the broker is and how to talk to it: one frozen value, readable from an address."""
+"""Settings of a connection to the broker, as one frozen value that can be read from an address."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,28 +22,28 @@ _QUERY_FIELDS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class BusSettings:
-    """How to reach the broker.
+    """Address of the broker, account, TLS, and bounds of a connection.
 
     Attributes:
         host: name or address of the broker.
         port: TCP port of its MQTT 5 listener.
-        username: account, or None for an open broker.
-        password: never part of the representation, an address, or a log line.
-        tls: speak TLS.
-        tls_ca: file with the certificate authority, None for the system's.
-        tls_cert: file with the client's certificate, if the broker wants one.
+        username: account; None for a broker without accounts.
+        password: excluded from `repr`, `address` and log lines.
+        tls: use TLS.
+        tls_ca: file with the certificate authority; None for the system's.
+        tls_cert: file with the client's certificate, for brokers that require one.
         tls_key: file with the client's private key.
-        tls_insecure: do not verify the broker's certificate. For experiments only.
+        tls_insecure: accept any certificate of the broker. For experiments only.
         root: prefix of every topic.
-        keepalive_s: the broker declares a silent client dead after one and a half times this.
-        receive_maximum: messages of QoS 1 that the broker may send ahead of their acknowledgement.
-        queue_limit: messages of QoS 0 that wait for the application before the oldest is dropped.
-        max_payload_bytes: largest payload that is published.
-        max_outstanding: publications that wait for their confirmation at the same time.
-        session_expiry_s: how long the broker keeps a persistent session.
+        keepalive_s: the broker closes a silent connection after 1.5 times this (MQTT 5.0, 3.1.2.10).
+        receive_maximum: bound on unacknowledged messages of QoS 1 that the broker may send.
+        queue_limit: bound on messages of QoS 0 that wait for the application; beyond it the oldest is dropped.
+        max_payload_bytes: largest payload that may be published.
+        max_outstanding: bound on publications that wait for PUBACK at the same time.
+        session_expiry_s: how long the broker stores a persistent session without a connection.
         attempt_timeout_s: bound on one attempt to connect.
-        reconnect_min_s: first pause between attempts to reconnect.
-        reconnect_max_s: longest pause between attempts to reconnect.
+        reconnect_min_s: shortest pause between attempts to connect.
+        reconnect_max_s: longest pause between attempts to connect.
     """
 
     host: str = "localhost"
@@ -72,6 +72,7 @@ class BusSettings:
         if not 1 <= self.port <= 65535:
             raise SettingsError(f"port {self.port} is not within 1..65535")
         if not 1 <= self.keepalive_s <= 65535:
+            # MQTT allows 0 for "no keep-alive", but a dead peer would then go unnoticed.
             raise SettingsError(f"keepalive_s {self.keepalive_s} is not within 1..65535 (0 would hide dead peers)")
         if not 1 <= self.receive_maximum <= 65535:
             raise SettingsError(f"receive_maximum {self.receive_maximum} is not within 1..65535")
@@ -95,7 +96,7 @@ class BusSettings:
             **overrides: fields that take precedence over the address.
 
         Raises:
-            SettingsError: if the address cannot be understood. The text never contains the password.
+            SettingsError: the address is malformed. The text does not contain the password.
         """
         parts = urlsplit(address if "://" in address else f"mqtt://{address}")
         if parts.scheme not in ("mqtt", "mqtts"):
@@ -118,7 +119,7 @@ class BusSettings:
 
     @property
     def address(self) -> str:
-        """The address without the password, for people and logs."""
+        """The address without the password, for messages and logs."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         user = f"{self.username}@" if self.username else ""
         return f"{'mqtts' if self.tls else 'mqtt'}://{user}{host}:{self.port}"

@@ -1,7 +1,8 @@
-"""Waits that end when they should. asyncio's own timers are rounded up to the next millisecond; the kernel's are not.
+"""A timer with the kernel's resolution, which can be woken early.
 
-The rounding is no noise: a wait of 10.2 ms always takes 11, one of 10.9 also takes 11, so that an emulated link would
-be slower for some sizes than for others.
+asyncio rounds its timers up to the next millisecond (the resolution of `epoll_wait`). The rounding is a bias and not
+noise: waits of 10.2 ms and of 10.9 ms both take 11 ms. An emulated link would be slower for some sizes than for others.
+On Linux a timerfd wakes the event loop instead.
 """
 
 import asyncio
@@ -14,20 +15,20 @@ from functools import cache, partial
 
 
 class WakeableTimer:
-    """Somebody waits for a time, or until the bell is rung. To be used in one event loop."""
+    """Waits for a time or for `wake`, whichever comes first. Belongs to the event loop in which it was made."""
 
     def __init__(self) -> None:
-        """Nobody waits yet. Call it in the event loop."""
+        """Make a timer. Call it in the event loop."""
         self._loop = asyncio.get_running_loop()
         self._waiting: set[asyncio.Future[None]] = set()
 
-    def ring(self) -> None:
-        """End all waits of this moment."""
+    def wake(self) -> None:
+        """End all waits that have begun."""
         for waiting in self._waiting:
             _settle(waiting)
 
     async def wait_until(self, at_s: float) -> None:
-        """Wait until a time on the event loop's clock, infinity for no such time, or until the bell is rung."""
+        """Wait until a time on the event loop's clock (infinity for none), or until `wake` is called."""
         delay_s = at_s - self._loop.time()
         if delay_s <= 0:
             return
@@ -47,7 +48,7 @@ def _settle(waiting: "asyncio.Future[None]") -> None:
 
 
 def _arm(loop: asyncio.AbstractEventLoop, delay_s: float, call: Callable[[], None]) -> Callable[[], None]:
-    """Have something called after a while; return what calls it off."""
+    """Arrange for a call after a delay, and return the function that cancels it."""
     if math.isinf(delay_s):
         return lambda: None
     descriptor = _kernel_timer(delay_s)
@@ -80,13 +81,14 @@ def _timer_calls() -> tuple[Callable[..., int], Callable[..., int]] | None:
 
 
 def _kernel_timer(delay_s: float) -> int | None:
-    """Return a descriptor that becomes readable after a while; none where there is no timerfd (other than Linux)."""
+    """Return a descriptor that becomes readable after a delay; None where there is no timerfd (other than Linux)."""
     if (calls := _timer_calls()) is None:
         return None
     create, start = calls
     descriptor: int = create(time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
     if descriptor < 0:
         return None
+    # A value of zero would disarm the timer: timerfd_settime(2).
     seconds, nanoseconds = divmod(max(1, math.ceil(delay_s * 1e9)), 10**9)
     setting = _TimerSpec(_Timespec(0, 0), _Timespec(seconds, nanoseconds))
     if start(descriptor, 0, ctypes.byref(setting), None) != 0:

@@ -1,4 +1,4 @@
-"""TLS towards the broker."""
+"""TLS contexts for connections to the broker."""
 
 import ssl
 from typing import Any
@@ -7,12 +7,15 @@ from shared.bus.settings import BusSettings
 
 
 class ClientContext(ssl.SSLContext):
-    """A context that can close the socket of a handshake that failed, which paho leaves open."""
+    """A context that can close the socket of a failed handshake.
+
+    paho keeps no reference to that socket and leaves it open until the garbage collector finds it.
+    """
 
     _latest: ssl.SSLSocket | None = None
 
     def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
-        """Wrap a socket, and remember it."""
+        """Wrap a socket and keep a reference to it."""
         self._latest = super().wrap_socket(*args, **kwargs)
         return self._latest
 
@@ -24,13 +27,14 @@ class ClientContext(ssl.SSLContext):
 
 
 def client_context(settings: BusSettings) -> ClientContext:
-    """The context that the settings ask for. Reads files.
+    """Return the context that the settings describe. Reads files, so call it off the event loop.
 
     Raises:
         OSError: a file cannot be read, or holds no certificate or key.
     """
     context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
     if settings.tls_insecure:
+        # In this order: `ssl` refuses to verify no certificate while it checks host names.
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     elif settings.tls_ca is not None:

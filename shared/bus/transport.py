@@ -1,4 +1,4 @@
-"""How feature maps get from device to device: a small interface, and the way through the broker."""
+"""Transport of feature maps between devices: the interface, and the implementation over the broker."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from shared.bus import topics
 from shared.bus.chunks import CHUNK_BYTES, Complete, Reassembler, split
@@ -16,27 +16,28 @@ from shared.bus.frame import Buffer, frame_size_bytes
 from shared.bus.settings import BusSettings
 from shared.messages.reject_counter import RejectCounter
 
-logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
+# Waits until so many bytes of the message may have been sent. Called before each chunk with the offset of its end.
 Pace = Callable[[int], Awaitable[None]]
-"""Waits until so many bytes of the message may be on their way. Called before each chunk with where it ends."""
 
-_WINDOW = 4
-_ID_BYTES = 12
-_SWEEP_INTERVAL_S = 1.0
+# Unconfirmed chunks per direction: enough to hide the round trip to the broker, and a bound on its memory.
+_WINDOW: Final = 4
+_ID_BYTES: Final = 12
+_SWEEP_INTERVAL_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message that has arrived whole.
+    """A frame that has arrived whole.
 
     Attributes:
         buffer: the frame, read-only.
         sender: the device that sent it.
-        first_chunk_at_s: when its first chunk was here, on the event loop's clock.
-        completed_at_s: when its last chunk was here.
+        first_chunk_at_s: arrival of its first chunk, on the event loop's clock.
+        completed_at_s: arrival of its last chunk.
         size_bytes: its size.
-        first_chunk_bytes: size of the chunk that came first.
+        first_chunk_bytes: size of the chunk that arrived first.
     """
 
     buffer: memoryview
@@ -49,12 +50,12 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class SentMessage:
-    """A message that was handed over.
+    """A frame that the transport has taken over.
 
     Attributes:
         size_bytes: its size.
-        started_at_s: when its first chunk was offered, on the event loop's clock.
-        completed_at_s: when its last chunk was confirmed.
+        started_at_s: start of its first chunk, on the event loop's clock.
+        completed_at_s: confirmation of its last chunk.
     """
 
     size_bytes: int
@@ -64,15 +65,15 @@ class SentMessage:
 
 @dataclass(slots=True)
 class TransportCounters:
-    """What a transport has done.
+    """Frames that went through a transport, and faults. Changed only by the transport, and only upwards.
 
     Attributes:
-        sent: messages handed over.
-        sent_bytes: their sizes.
-        delivered: messages that arrived whole.
-        delivered_bytes: their sizes.
-        undecodable: chunks that were no chunks, or contradicted their transfer.
-        expired: transfers given up incomplete.
+        sent: frames sent.
+        sent_bytes: sum of their sizes.
+        delivered: frames that arrived whole.
+        delivered_bytes: sum of their sizes.
+        undecodable: chunks that were malformed or did not fit to their transfer.
+        expired: transfers given up before they were complete.
     """
 
     sent: int = 0
@@ -84,30 +85,30 @@ class TransportCounters:
 
 
 class FeatureMapTransport(Protocol):
-    """Carries frames between devices, each whole or not at all, possibly twice."""
+    """Delivers frames from device to device: each whole or not at all, possibly twice."""
 
     async def send(self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None) -> SentMessage:
-        """Send one frame to a device. One after the other: a second call waits for the first.
+        """Send one frame to a device. Frames go one at a time: a second call waits for the first.
 
         Raises:
-            PublishFailed: it could not be handed over in time.
+            PublishFailed: the frame could not be sent in time.
         """
         ...
 
     def __aiter__(self) -> AsyncIterator[Delivery]:
-        """Frames that arrive for this device, without end."""
+        """Iterate over the frames that arrive for this device, without end."""
         ...
 
     async def __anext__(self) -> Delivery:
-        """The next frame that arrives for this device."""
+        """Return the next frame that arrives for this device."""
         ...
 
 
 class BrokerTransport:
-    """Frames through the broker: chunks of QoS 1 on a connection of their own, so that control never waits behind bulk.
+    """Sends frames through the broker, in chunks of QoS 1 on a connection of its own.
 
-    At most four chunks are unconfirmed at a time, on the way out as on the way in: that is the memory it takes in the
-    broker per receiver, besides the transfers under way.
+    With a connection of their own, chunks do not delay control messages. At most four chunks are unconfirmed at a
+    time, sent or received, which bounds the memory that the broker needs per receiver.
     """
 
     def __init__(
@@ -135,15 +136,18 @@ class BrokerTransport:
         send_timeout_s: float = 30.0,
         connect_timeout_s: float | None = 10.0,
     ) -> AsyncIterator[Self]:
-        """Open the device's inbox.
+        """Connect and subscribe to the device's inbox.
 
         Args:
             settings: where the broker is.
             device: this device's name.
-            chunk_bytes: size of the chunks that are sent.
-            reassembler: bounds on what is received.
-            send_timeout_s: bound on one chunk's way to the broker, waits for a reconnect included.
+            chunk_bytes: size of sent chunks.
+            reassembler: reassembles received chunks within its bounds; None for the usual bounds.
+            send_timeout_s: bound on the confirmation of one chunk, waits for a reconnect included.
             connect_timeout_s: bound on the first connection; None to keep trying.
+
+        Yields:
+            The transport, connected and subscribed.
 
         Raises:
             BrokerUnreachable: not connected in time.
@@ -162,7 +166,7 @@ class BrokerTransport:
 
     @property
     def connection(self) -> Connection:
-        """The connection the chunks travel on."""
+        """The connection that carries the chunks."""
         return self._connection
 
     async def send(self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None) -> SentMessage:
@@ -170,11 +174,11 @@ class BrokerTransport:
 
         Args:
             device: the receiver.
-            buffers: the frame's pieces, not to be changed until this returns.
-            pace: holds each chunk back until it may go.
+            buffers: the frame in pieces. They must not change until this returns.
+            pace: delays each chunk until it may be sent.
 
         Raises:
-            PublishFailed: a chunk was not confirmed in time. The receiver drops the rest after a while.
+            PublishFailed: a chunk was not confirmed in time. The receiver drops the others when the transfer expires.
         """
         size_bytes = frame_size_bytes(buffers)
         async with self._sending:
@@ -185,11 +189,11 @@ class BrokerTransport:
         return SentMessage(size_bytes, started_at_s, self._clock.time())
 
     def __aiter__(self) -> AsyncIterator[Delivery]:
-        """Frames that arrive in this device's inbox, without end."""
+        """Iterate over the frames that arrive in this device's inbox, without end."""
         return self
 
     async def __anext__(self) -> Delivery:
-        """The next frame. Safe to cancel: chunks taken in so far are kept."""
+        """Return the next frame. Safe to cancel: chunks of incomplete frames are kept."""
         while True:
             try:
                 async with asyncio.timeout(_SWEEP_INTERVAL_S):
@@ -208,6 +212,7 @@ class BrokerTransport:
 
     async def _send_chunks(self, topic: str, buffers: Sequence[Buffer], size_bytes: int, pace: Pace | None) -> None:
         chunks = split(secrets.token_bytes(_ID_BYTES), buffers, self._chunk_bytes, sender=self.device)
+        # Most frames of small models are one chunk: no task and no semaphore for them.
         if size_bytes <= self._chunk_bytes:
             if pace is not None:
                 await pace(size_bytes)
@@ -224,6 +229,7 @@ class BrokerTransport:
                         await pace(stop)
                     group.create_task(self._publish(topic, chunk, window), name=f"chunk to {topic}")
         except ExceptionGroup as failures:
+            # One chunk that fails cancels the others: without it the frame is worthless.
             raise failures.exceptions[0] from None
 
     async def _publish(self, topic: str, chunk: bytes, window: asyncio.Semaphore | None = None) -> None:
@@ -248,7 +254,7 @@ class BrokerTransport:
     def _sweep(self) -> None:
         for expired in self._reassembler.expire(self._clock.time()):
             self.counters.expired += 1
-            logger.warning(
+            _LOGGER.warning(
                 "gave up a message from %s after %d of %d bytes: %s",
                 expired.sender or "an unknown sender",
                 expired.received_bytes,
@@ -259,4 +265,4 @@ class BrokerTransport:
     def _note_fault(self, topic: str, reason: str) -> None:
         self.counters.undecodable += 1
         if self._rejects.add(topic, reason):
-            logger.warning("dropped a message on %s: %s", topic, reason)
+            _LOGGER.warning("dropped a message on %s: %s", topic, reason)

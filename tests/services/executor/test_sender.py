@@ -17,7 +17,8 @@ from services.executor.sender import AttemptTracker, Sender
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.bus.emulation import LinkRate, ShapedTransport
+from shared.bus.emulation import ShapedTransport
+from shared.bus.link_schedule import LinkRate
 from shared.bus.transport import BrokerTransport
 from shared.codecs import RAW, load_registry
 from shared.messages.requests import FeatureMapHeader

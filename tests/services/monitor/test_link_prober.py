@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 
 from services.monitor.link_prober import LinkProber, ProbeSettings, SendProbe
-from shared.bus.emulation import LinkRate, LinkSchedule
+from shared.bus.link_schedule import LinkRate, LinkSchedule
 from shared.messages.devices import TransferObservation
 
 SETTINGS = ProbeSettings()

@@ -9,9 +9,10 @@ from broker.process import BrokerProcess
 from shared.bus import topics
 from shared.bus.chunks import Reassembler, split
 from shared.bus.connection import Connection
-from shared.bus.emulation import LinkRate, ShapedTransport
+from shared.bus.emulation import ShapedTransport
 from shared.bus.errors import PublishFailed
 from shared.bus.frame import encode_frame
+from shared.bus.link_schedule import LinkRate
 from shared.bus.transport import BrokerTransport, Delivery
 
 WAIT_S = 20.0
