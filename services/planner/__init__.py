@@ -1,1 +1,1 @@
-"""Snapshot to problem to strategy to plan."""
+"""Planner service: snapshot of the fleet, problems, decisions, and the coordination of streams."""

@@ -1,4 +1,4 @@
-"""What a planner is told when it starts: one frozen value."""
+"""Configuration of the planner service."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,12 @@ class PlannerConfig:
     """A planner's configuration.
 
     Attributes:
-        broker: where the broker is.
-        data_dir: the database and the library of models; of one planner only.
+        broker: address of the broker, and how to connect.
+        data_dir: folder of the database and of the library of models; no other planner may use it.
         name: of the service, and of the library from which models are pulled.
-        time_budget_s: how long a strategy may search, roughly.
+        time_budget_s: approximate bound on the search of a strategy.
         seed: of all randomness in strategies.
-        connect_timeout_s: bound on the first connection; none to keep trying.
+        connect_timeout_s: bound on the first connection; None to keep trying.
     """
 
     broker: BusSettings
@@ -32,7 +32,7 @@ class PlannerConfig:
         """Check the values.
 
         Raises:
-            InputError: one of them cannot be right.
+            InputError: a value is not valid.
         """
         if not topics.is_name(self.name):
             raise InputError(f"{self.name!r} is no service name: 1 to 64 letters, digits, '_', '.', '-'")
@@ -41,5 +41,5 @@ class PlannerConfig:
 
     @property
     def library_dir(self) -> Path:
-        """Where model files are kept."""
+        """Folder of the model files."""
         return self.data_dir / "library"

@@ -1,4 +1,4 @@
-"""What the planner hears, decoded once at the boundary. Pure."""
+"""Topics that the planner subscribes to, and the decoding of their messages."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsag
 
 _Decoded = TypeVar("_Decoded")
 
+# Topic filters with their quality of service.
 SUBSCRIPTIONS: Mapping[str, int] = topics.subscriptions(
     topics.presence,
     topics.telemetry,
@@ -32,20 +33,22 @@ SUBSCRIPTIONS: Mapping[str, int] = topics.subscriptions(
     topics.usage,
     topics.questions,
 )
-"""Topic filters and their quality of service."""
+_UNKNOWN_TOPIC = "the planner does not read this topic"
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyDocument:
-    """A policy as it came, not read yet; empty to go back to the default."""
+    """A policy that is not read yet; an empty payload asks for the default policy."""
 
     stream: str
     payload: bytes
 
 
+# Messages of devices, and of the executors that run on them.
 DeviceMessage = (
     Presence | Telemetry | Links | Profile | StreamUsage | ShadowReport | Preparing | Ready | Rejected | ProfileFailed
 )
+# Every message that `Coordinator.handle` takes.
 Inbound = (
     DeviceMessage
     | Manifest
@@ -60,42 +63,66 @@ Inbound = (
 
 
 def decode(topic: str, payload: bytes | memoryview) -> Inbound | None:
-    """Return what has been heard; None for a retained message that has been cleared and means nothing.
+    """Return the message; None for the removal of a retained message that has no meaning for the planner.
 
     Raises:
-        MessageError: the payload is no message of this topic, or speaks for somebody else than the topic.
+        MessageError: the payload is no message of this topic, or its sender is not the one that the topic names.
     """
     match topic.split("/"):
-        case ["devices", device, "presence"]:
+        case ["devices", device, *kind]:
+            return _of_device(device, kind, payload)
+        case ["models", model, *kind]:
+            return _of_model(model, kind, payload)
+        case ["streams", stream, *kind]:
+            return _of_stream(stream, kind, payload)
+        case _:
+            raise MessageError(_UNKNOWN_TOPIC)
+
+
+def _of_device(device: str, kind: list[str], payload: bytes | memoryview) -> Inbound | None:
+    match kind:
+        case ["presence"]:
             return _device(Presence.decode, device, payload) if payload else None
-        case ["devices", device, "telemetry"]:
+        case ["telemetry"]:
             return _device(Telemetry.decode, device, payload)
-        case ["devices", device, "links"]:
+        case ["links"]:
             return _device(Links.decode, device, payload) if payload else None
-        case ["devices", device, "profiles", model]:
+        case ["profiles", model]:
             return _profile(device, model, payload) if payload else None
-        case ["devices", device, "reports"]:
+        case ["reports"]:
             return _device(_report, device, payload)
-        case ["models", model]:
+        case _:
+            raise MessageError(_UNKNOWN_TOPIC)
+
+
+def _of_model(model: str, kind: list[str], payload: bytes | memoryview) -> Inbound | None:
+    match kind:
+        case []:
             return _same(Manifest.decode(payload), "model", model) if payload else ModelWithdrawn(model)
-        case ["models", model, "offer"]:
+        case ["offer"]:
             return _offer(model, payload)
-        case ["models", model, "calibration"]:
+        case ["calibration"]:
             return _same(Calibration.decode(payload), "model", model) if payload else None
-        case ["models", model, "shadow"]:
+        case ["shadow"]:
             return _same(ShadowReport.decode(payload), "model", model)
-        case ["streams", stream]:
+        case _:
+            raise MessageError(_UNKNOWN_TOPIC)
+
+
+def _of_stream(stream: str, kind: list[str], payload: bytes | memoryview) -> Inbound | None:
+    match kind:
+        case []:
             return _stream(stream, payload)
-        case ["streams", stream, "policy"]:
+        case ["policy"]:
             return PolicyDocument(_name(stream), bytes(payload))
-        case ["streams", stream, "plan"]:
+        case ["plan"]:
             return _same(CommittedPlan.decode(payload), "stream", stream) if payload else None
-        case ["streams", stream, "usage"]:
+        case ["usage"]:
             return _same(StreamUsage.decode(payload), "stream", stream) if payload else None
-        case ["streams", stream, "questions"]:
+        case ["questions"]:
             return _same(Question.decode(payload), "stream", stream)
         case _:
-            raise MessageError("nobody publishes that for the planner")
+            raise MessageError(_UNKNOWN_TOPIC)
 
 
 def _device(decoder: Callable[[bytes | memoryview], _Decoded], device: str, payload: bytes | memoryview) -> _Decoded:
@@ -124,9 +151,14 @@ def _stream(stream: str, payload: bytes | memoryview) -> StreamDeclaration:
 
 
 def _same(message: _Decoded, field: str, expected: str) -> _Decoded:
-    said = getattr(message, field)
-    if said != expected:
-        raise MessageError(f"{field} {said!r} is not the topic's")
+    """Return the message if its field agrees with the topic.
+
+    The broker's access rules allow a device to publish on its own topics only. Without this check it could still name
+    another device in the payload.
+    """
+    value = getattr(message, field)
+    if value != expected:
+        raise MessageError(f"{field} {value!r} is not the topic's")
     return message
 
 

@@ -1,4 +1,4 @@
-"""The fleet's library: model files by SHA-256, taken from publishers and served to devices."""
+"""Library of model files by SHA-256, fetched from publishers and served to devices."""
 
 import asyncio
 import logging
@@ -12,27 +12,33 @@ from shared.bus.model_exchange import fetch_model, serve_models
 from shared.bus.settings import BusSettings
 from shared.messages.models import Manifest
 
-logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 _MAX_WAITING = 32
 _PARALLEL_FETCHES = 2
 
+# Called with the manifest of a model whose file has arrived and was verified.
 OnStored = Callable[[Manifest], Awaitable[None]]
+# Called with the manifest of a model that could not be fetched, and the reason.
 OnFailed = Callable[[Manifest, str], Awaitable[None]]
 
 
 class Library:
-    """Model files in a folder, and the traffic to and from it on connections of its own."""
+    """Model files in a folder, and their transfers on connections of their own.
+
+    A large file on the planner's own connection would delay its control messages. ``_offers`` holds exactly the models
+    that wait in ``_wanted`` or are being fetched.
+    """
 
     def __init__(self, folder: Path, broker: BusSettings, name: str, on_stored: OnStored, on_failed: OnFailed) -> None:
         """Keep files in `folder`.
 
         Args:
-            folder: made when the first model comes.
-            broker: where the broker is.
-            name: under which models are pulled from here.
-            on_stored: told when a model's file is here, verified.
-            on_failed: told when one could not be fetched, and why.
+            folder: made with the first model.
+            broker: address of the broker, and how to connect.
+            name: of the provider, under which devices pull models from here.
+            on_stored: called when a model's file has arrived and was verified.
+            on_failed: called with the reason when a model could not be fetched.
         """
         self._folder = folder
         self._broker = broker
@@ -43,16 +49,16 @@ class Library:
         self._offers: dict[str, FetchModel] = {}
 
     def path(self, model: str) -> Path:
-        """Return where a model's file is or would be."""
+        """Return the path of a model's file, whether or not it exists."""
         return self._folder / f"{model}.onnx"
 
     def locate(self, model: str) -> Path | None:
-        """Return a model's file if it is here."""
+        """Return the path of a model's file; None if it is not in the library."""
         path = self.path(model)
         return path if path.is_file() else None
 
     async def fetch(self, offer: FetchModel) -> None:
-        """Have an offered model fetched; the newest offer of a model counts, and too many at once are refused."""
+        """Queue an offered model; a later offer of the same model replaces it, and a full queue refuses it."""
         model = offer.manifest.model
         known = model in self._offers
         self._offers[model] = offer
@@ -65,7 +71,7 @@ class Library:
             await self._on_failed(offer.manifest, f"{_MAX_WAITING} models are waiting already")
 
     async def run(self) -> None:
-        """Fetch what is wanted and serve what is here, for ever."""
+        """Fetch queued models and serve stored ones, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._serve(), name="serve the library")
             for number in range(_PARALLEL_FETCHES):
@@ -89,5 +95,5 @@ class Library:
                 await self._on_failed(manifest, str(error))
                 continue
             newest = self._offers.pop(model)
-            logger.info("model %s (%s) is in the library", manifest.name, model[:12])
+            _LOGGER.info("model %s (%s) is in the library", manifest.name, model[:12])
             await self._on_stored(newest.manifest)

@@ -1,4 +1,4 @@
-"""The planner as a service: the I/O around its core."""
+"""Planner service: connection, clock, disk and worker threads around the coordinator."""
 
 import asyncio
 import contextlib
@@ -28,12 +28,13 @@ from shared.messages.models import Manifest
 from shared.messages.reject_counter import RejectCounter
 from shared.service_runtime import InputError, new_boot_id, segue_version
 
-logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
+# User property of every message of a planner, by which it recognises its own retained messages.
 ORIGIN_PROPERTY = "origin"
-"""User property of everything a planner publishes, by which it knows its own retained messages."""
 
 _TICK_S = 0.25
+# A full queue stops reading from the broker and planning, until effects have been performed.
 _MAX_EFFECTS = 4096
 _GOODBYE_TIMEOUT_S = 2.0
 
@@ -43,7 +44,7 @@ async def serve(config: PlannerConfig) -> None:
 
     Raises:
         InputError: the data folder cannot be used, or another planner has the name.
-        BusError: the broker is out of reach, or refuses.
+        BusError: the broker cannot be reached, or refuses the connection.
     """
     async with lock_directory(config.data_dir):
         try:
@@ -58,7 +59,12 @@ async def serve(config: PlannerConfig) -> None:
 
 
 class _Planner:
-    """Feeds the core with messages and time, and performs what it asks for, in order."""
+    """The tasks of the service. All share one event loop, on which the core is called; none awaits inside a call.
+
+    Effects go through one queue and are performed by one task, so that their order on disk and bus is the core's. A
+    strategy runs in a worker thread on immutable values. Events that come meanwhile change the core, which compares
+    the answer with its present state.
+    """
 
     def __init__(self, config: PlannerConfig, store: PlannerStore, version: str) -> None:
         self._config = config
@@ -69,14 +75,14 @@ class _Planner:
         self._solve = functools.partial(solve, seed=config.seed, time_budget_s=config.time_budget_s)
         self._properties = Properties(user={ORIGIN_PROPERTY: config.name})
         self._effects: asyncio.Queue[Effect] = asyncio.Queue(_MAX_EFFECTS)
-        self._news = asyncio.Event()
+        self._is_changed = asyncio.Event()
         self._rejects = RejectCounter()
         self._republish_at_s = float("inf")
         self._boot_id = new_boot_id()
         self._is_announced = False
 
     async def run(self) -> None:
-        """Serve for ever."""
+        """Serve until cancelled."""
         self._core.restore(await asyncio.to_thread(self._store.documents), time.time())
         config = self._config
         will = Will(topics.service_presence(config.name), self._presence(State.OFFLINE).encode())
@@ -92,7 +98,7 @@ class _Planner:
             ) as connection,
         ):
             try:
-                await self._say_hello(connection)
+                await self._publish_online(connection)
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._perform(connection), name="perform")
                     group.create_task(self._listen(connection), name="listen")
@@ -100,7 +106,7 @@ class _Planner:
                     group.create_task(self._plan(), name="plan")
                     group.create_task(self._library.run(), name="library")
             finally:
-                await asyncio.shield(self._say_goodbye(connection))
+                await asyncio.shield(self._publish_offline(connection))
 
     async def _connected(self, connection: Connection) -> None:
         now_s = time.time()
@@ -109,10 +115,13 @@ class _Planner:
         for topic_filter, qos in SUBSCRIPTIONS.items():
             await connection.subscribe(topic_filter, qos)
         if self._is_announced:
-            await self._say_hello(connection)
+            await self._publish_online(connection)
 
-    async def _say_hello(self, connection: Connection) -> None:
-        """Say that the planner is there: the first time only when it is sure to say goodbye as well."""
+    async def _publish_online(self, connection: Connection) -> None:
+        """Publish that the planner is online.
+
+        A reconnect before the first call publishes nothing: only `run` makes sure that `_publish_offline` follows.
+        """
         self._is_announced = True
         await connection.publish(
             topics.service_presence(self._config.name), self._presence(State.ONLINE).encode(), retain=True
@@ -120,10 +129,10 @@ class _Planner:
 
     async def _listen(self, connection: Connection) -> None:
         async for received in connection:
-            await self._put(self._heard(received))
-            self._news.set()
+            await self._put(self._handle(received))
+            self._is_changed.set()
 
-    def _heard(self, received: Received) -> Sequence[Effect]:
+    def _handle(self, received: Received) -> Sequence[Effect]:
         now_s = time.time()
         try:
             message = decode(received.topic, received.payload)
@@ -131,7 +140,7 @@ class _Planner:
             if not self._rejects.add(received.topic, str(error)):
                 return ()
             text = f"a message on {received.topic} was dropped: {error}"
-            logger.warning("%s", text)
+            _LOGGER.warning("%s", text)
             return self._core.message_dropped(text, now_s)
         if message is None:
             return ()
@@ -146,13 +155,16 @@ class _Planner:
                 self._republish_at_s = float("inf")
                 await self._put(self._core.republished())
             if self._core.due_at_s <= now_s:
-                self._news.set()
+                self._is_changed.set()
             await asyncio.sleep(_TICK_S)
 
     async def _plan(self) -> None:
-        """Solve one problem at a time, off the event loop; while it is solved, news pile up into the next one."""
+        """Solve one problem at a time in a worker thread; changes that come meanwhile are part of the next one.
+
+        Thresholds are computed only when no problem waits.
+        """
         while True:
-            self._news.clear()
+            self._is_changed.clear()
             effects, job = self._core.next_job(time.time())
             await self._put(effects)
             if job is not None:
@@ -161,13 +173,13 @@ class _Planner:
                 found = await asyncio.to_thread(survey, asked)
                 await self._put(self._core.surveyed(asked, found, time.time()))
             else:
-                await self._news.wait()
+                await self._is_changed.wait()
 
     async def _answer(self, job: PlanningJob) -> Sequence[Effect]:
         try:
             answer = await asyncio.to_thread(run_job, job, self._solve)
         except Exception as error:
-            logger.exception("strategy %s failed on stream %s", job.policy.strategy, job.stream)
+            _LOGGER.exception("strategy %s failed on stream %s", job.policy.strategy, job.stream)
             return self._core.failed(job, f"{type(error).__name__}: {error}", time.time())
         return self._core.answered(job, answer, time.time())
 
@@ -191,15 +203,18 @@ class _Planner:
                     assert_never(never)
 
     async def _publish(self, connection: Connection, topic: str, payload: bytes, retain: bool) -> None:
-        """Publish; what is retained is published again after the next connect, and commands are repeated."""
+        """Publish, and log a failure.
+
+        Nothing is lost for good: retained messages are published again after a reconnect, and commands are repeated.
+        """
         try:
             await connection.publish(topic, payload, retain=retain, properties=self._properties)
         except BusError as error:
-            logger.warning("%s", error)
+            _LOGGER.warning("%s", error)
 
     async def _model_stored(self, manifest: Manifest) -> None:
         await self._put(self._core.model_stored(manifest, time.time()))
-        self._news.set()
+        self._is_changed.set()
 
     async def _model_failed(self, manifest: Manifest, reason: str) -> None:
         await self._put(self._core.model_failed(manifest, reason, time.time()))
@@ -209,7 +224,7 @@ class _Planner:
             name=self._config.name, role="planner", state=state, version=self._version, boot_id=self._boot_id
         )
 
-    async def _say_goodbye(self, connection: Connection) -> None:
+    async def _publish_offline(self, connection: Connection) -> None:
         with contextlib.suppress(BusError):
             await connection.publish(
                 topics.service_presence(self._config.name),

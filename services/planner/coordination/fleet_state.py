@@ -128,8 +128,8 @@ class FleetState:
             InvariantError: one is broken.
         """
         snapshot = self._snapshot
-        wanted = profile_requests.wanted_profiles(snapshot)
-        require(self._measurements.keys() == wanted, "profile requests", "they are for the profiles that are missing")
+        missing = profile_requests.missing_profiles(snapshot)
+        require(self._measurements.keys() == missing, "profile requests", "they are for missing profiles")
         require(self._library <= snapshot.manifests.keys(), "library", "its models have a manifest")
         known = {(model, place) for model, records in snapshot.shadows.items() for place in records}
         require(self._field_records.kept.keys() <= known, "shadow records", "those on disk are in the snapshot")

@@ -1,1 +1,1 @@
-"""From what is known to what is to be solved: the snapshot of the fleet, problems, policies, groups of streams."""
+"""Snapshot of the fleet, policies and groups of streams, and the planning problems built from them."""

@@ -1,4 +1,4 @@
-"""Which encodings strategies may choose, and what the field says of them. Pure."""
+"""Encodings that strategies may choose, with the effects that calibration and shadow checks have measured."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -11,26 +11,29 @@ from planning.problem.problem import CodecProfile
 from shared.messages.calibration import Calibration, CodecCalibration, ShadowReport
 from shared.policy import CodecMode, Policy
 
+# Least top-1 agreement of an encoding for a classifier whose policy sets no bound.
 DEFAULT_TOP1_AGREEMENT = 0.99
-"""Least agreement of an encoding that the planner chooses for a classifier and a policy that names no bound."""
+# Largest relative error of the output for a model that is no classifier and whose policy sets no bound.
 DEFAULT_RELATIVE_ERROR = 0.01
-"""The same for models that are no classifiers: the largest error of the output."""
+# Number of reports kept per place.
 REMEMBERED_REPORTS = 500
+# Two-sided 95 % quantile of the normal distribution.
 _Z95 = 1.959964
 
+# A block, and the rounding of its output. Encodings that restore the same numbers share a place, because lossless
+# packing after the rounding has no effect on the model's output.
 Place = tuple[int, str]
-"""A block, and what is done to the numbers of its output: encodings that restore the same numbers share it."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldRecord:
-    """What shadow checks have reported of one place: the newest `REMEMBERED_REPORTS`, oldest first."""
+    """Reports of shadow checks on one place: the newest `REMEMBERED_REPORTS`, oldest first."""
 
     agreements: tuple[float, ...] = ()
     errors: tuple[float, ...] = ()
 
     def and_then(self, report: ShadowReport) -> "FieldRecord":
-        """Return the record with one report more."""
+        """Return the record with one more report."""
         agreed = () if report.top1_agreement is None else (report.top1_agreement,)
         return FieldRecord(
             (*self.agreements, *agreed)[-REMEMBERED_REPORTS:],
@@ -39,9 +42,9 @@ class FieldRecord:
 
     @property
     def plausible_agreement(self) -> float:
-        """The largest agreement that the reports leave plausible: upper end of the 95 % interval (Wilson 1927).
+        """Upper end of the 95 % score interval of the agreement (Wilson 1927); 1 without reports.
 
-        So a single disagreement condemns nothing, and several out of few do.
+        A single disagreement therefore withdraws no encoding, while several out of few do.
         """
         count = len(self.agreements)
         if count == 0:
@@ -52,12 +55,12 @@ class FieldRecord:
 
     @property
     def largest_error(self) -> float:
-        """Largest relative error of the output that was reported."""
+        """Largest reported relative error of the output; 0 without reports."""
         return max(self.errors, default=0.0)
 
 
 def place_of(block: int, codec: str) -> Place:
-    """Return where reports on this encoding of this block's output are kept."""
+    """Return the place under which reports on this encoding of this block's output are kept."""
     base = codec.split("+", 1)[0]
     return block, "uint8" if base in INTEGER_BASES else base
 
@@ -65,10 +68,15 @@ def place_of(block: int, codec: str) -> Place:
 def offered(
     calibration: Calibration, policy: Policy, records: Mapping[Place, FieldRecord] | None = None
 ) -> dict[int, dict[str, CodecProfile]]:
-    """Return the encodings of every block, with the effect that calibration and field together say they have.
+    """Return the encodings of every block by name, each with the worse of its calibrated and its reported effect.
 
-    A policy that leaves the choice open and gives no bound is taken to ask for `DEFAULT_TOP1_AGREEMENT`, or for
-    `DEFAULT_RELATIVE_ERROR` of a model that is no classifier.
+    For a policy that leaves the choice open and gives no bound, the bound is `DEFAULT_TOP1_AGREEMENT`, or
+    `DEFAULT_RELATIVE_ERROR` for a model that is no classifier.
+
+    Args:
+        calibration: of the model.
+        policy: of the stream.
+        records: of shadow checks on the model.
     """
     bounded = policy.min_top1_agreement is not None or policy.max_relative_error is not None
     open_choice = policy.codec == CodecMode.AUTO and not bounded
@@ -86,9 +94,14 @@ def offered(
 
 
 def worthwhile(profiles: Mapping[str, CodecProfile], raw_bytes: float, policy: Policy) -> dict[str, CodecProfile]:
-    """Leave out what no strategy would choose: another encoding, or none, is as small and as quick, and better in one.
+    """Drop dominated encodings: no smaller, and no faster to encode or decode, than another one or than raw.
 
-    Only where the policy leaves the choice; the plans that are left are no worse, and found sooner.
+    The best plan stays the same, and the search is faster. A policy that demands an encoding is left its choice.
+
+    Args:
+        profiles: encodings of one block by name.
+        raw_bytes: size of the block's output without encoding.
+        policy: of the stream.
     """
     if policy.codec not in (CodecMode.AUTO, CodecMode.LOSSLESS):
         return dict(profiles)
@@ -111,7 +124,7 @@ def withdrawals(
     before: Mapping[Place, FieldRecord],
     after: Mapping[Place, FieldRecord],
 ) -> Iterator[tuple[int, str]]:
-    """Yield the blocks and encodings that the policy allowed before and does not allow any more."""
+    """Yield the blocks and encodings that the policy allows under the old records and not under the new ones."""
     earlier, later = offered(calibration, policy, before), offered(calibration, policy, after)
     for block, profiles in earlier.items():
         for name, profile in profiles.items():

@@ -1,4 +1,4 @@
-"""Which streams are planned together: those whose policies ask for one joint answer in the same terms. Pure."""
+"""Groups of streams that are planned together: their policies ask for a joint plan on the same terms."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,10 +8,10 @@ from planning.strategies.traits import Joint
 from services.planner.problems.snapshot import FleetSnapshot
 from shared.policy import Objective, Policy
 
+# Objectives over all streams that share a server. Minimised stream by stream, they are not minimal in sum.
 JOINT_OBJECTIVES = frozenset({Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE})
-"""Sums over all streams that share a server: planned one by one they mean something else."""
 
-_INDIFFERENT = Policy()
+_DEFAULT = Policy()
 
 
 def is_joint(policy: Policy) -> bool:
@@ -21,30 +21,31 @@ def is_joint(policy: Policy) -> bool:
 
 
 def terms(policy: Policy) -> Policy:
-    """Return what of a policy has to agree: everything that one problem has only once.
+    """Return the part of a policy on which streams of one problem have to agree: a problem has it only once.
 
-    Deadlines are of a stream; gain, cooldown, requests in flight and retries are not the strategy's business.
+    The rest is set to its default: deadlines belong to a stream, and strategies do not use gain, cooldown, requests in
+    flight and retries.
     """
     return replace(
         policy,
         deadline_ms=None,
-        min_gain=_INDIFFERENT.min_gain,
-        cooldown_ms=_INDIFFERENT.cooldown_ms,
-        max_in_flight=_INDIFFERENT.max_in_flight,
-        retry_limit=_INDIFFERENT.retry_limit,
+        min_gain=_DEFAULT.min_gain,
+        cooldown_ms=_DEFAULT.cooldown_ms,
+        max_in_flight=_DEFAULT.max_in_flight,
+        retry_limit=_DEFAULT.retry_limit,
     )
 
 
 def group_of(stream: str, snapshot: FleetSnapshot) -> tuple[str, ...]:
     """Return the declared streams that are planned together with ``stream``, itself included, by name."""
-    wanted = snapshot.policy(stream)
-    if not is_joint(wanted):
+    policy = snapshot.policy(stream)
+    if not is_joint(policy):
         return (stream,)
-    agreed = terms(wanted)
-    fellows = {other for other in snapshot.streams if terms(snapshot.policy(other)) == agreed}
-    return tuple(sorted({stream, *fellows}))
+    agreed = terms(policy)
+    others = {other for other in snapshot.streams if terms(snapshot.policy(other)) == agreed}
+    return tuple(sorted({stream, *others}))
 
 
 def joint_policy(policies: Sequence[Policy]) -> Policy:
-    """Return the policy of the problem of streams that agree: the only one's own, or the common terms."""
+    """Return the policy of a problem: that of its only stream, or the terms on which its streams agree."""
     return policies[0] if len(policies) == 1 else terms(policies[0])

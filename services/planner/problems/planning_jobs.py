@@ -1,4 +1,4 @@
-"""A piece of planning that runs off the event loop: pure in, pure out."""
+"""Planning jobs and their answers, with fallbacks for problems that have no solution."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,13 +14,13 @@ Solve = Callable[[Problem], Plan | Infeasible]
 
 @dataclass(frozen=True, slots=True)
 class PlanningJob:
-    """A problem to solve.
+    """A problem to solve, immutable, so that a worker thread can solve it.
 
     Attributes:
-        stream: whose policy is judged, or the first of those that are planned.
+        stream: the one whose policy is judged, or the first one of the problem.
         problem: without choices that devices have rejected.
-        open_problem: with every choice open: what the plans in force are judged by.
-        policies: of the problem's streams, as the users want them.
+        open_problem: with every choice open, by which the plans in force are judged.
+        policies: of the problem's streams, as their users have set them.
         request: the policy that is judged; None to plan under the policies in force.
     """
 
@@ -43,7 +43,7 @@ class PlanningJob:
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """What can be planned although the whole cannot: the problem that was solved instead, and its plan."""
+    """Plan for a part of a problem that has no solution, and the problem that was solved instead."""
 
     problem: Problem
     plan: Plan
@@ -51,13 +51,13 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What planning gave.
+    """Result of a planning job.
 
     Attributes:
         outcome: the strategy's answer to the job's problem.
-        fallback: without the deadlines that cannot be met, and without the streams that cannot be planned at all; None
-            if there is none.
-        culprits: the streams that stand in the way of an answer for all, and why each cannot be planned even alone.
+        fallback: plan without the deadlines that cannot be met, and without the streams that cannot be planned at all;
+            None if there is none.
+        culprits: streams that cannot be planned even alone, with the reasons.
     """
 
     outcome: Plan | Infeasible
@@ -66,13 +66,13 @@ class Answer:
 
     @property
     def plan(self) -> Plan | None:
-        """What can be put in force."""
+        """The plan to put in force; None if there is none."""
         if isinstance(self.outcome, Plan):
             return self.outcome
         return None if self.fallback is None else self.fallback.plan
 
     def infeasible(self, stream: str) -> Infeasible | None:
-        """Return what cannot be met for one of the job's streams; None if all can."""
+        """Return the constraints that cannot be met for one of the job's streams; None if all can be met."""
         if isinstance(self.outcome, Plan):
             return None
         if stream in self.culprits:
@@ -81,10 +81,14 @@ class Answer:
 
 
 def run_job(job: PlanningJob, solve: Solve) -> Answer:
-    """Solve the job's problem; where that cannot be, look for what can.
+    """Solve the job's problem; if it has no solution, solve the part that has one.
 
-    A stream whose deadline alone cannot be met is planned without it. Of several streams those that could not even be
-    planned alone are left out. A policy that is judged has to be met as it is.
+    A stream that fails by its deadline only is planned without it. Of several streams, those that cannot be planned
+    even alone are left out. For a policy that is judged, a stream planned alone keeps its deadline.
+
+    Args:
+        job: the problem.
+        solve: the strategy of the problem's policy.
     """
     outcome = solve(job.problem)
     if isinstance(outcome, Plan):
@@ -99,7 +103,7 @@ def run_job(job: PlanningJob, solve: Solve) -> Answer:
 
 
 def _what_remains(job: PlanningJob, outcome: Infeasible, solve: Solve) -> Answer:
-    """Take away what is impossible in itself, stream by stream, until the rest can be planned or nothing is found."""
+    """Remove deadlines and streams that cannot be met even alone, until the rest has a plan or none is left."""
     rest, answer = job.problem, outcome
     culprits: dict[str, Infeasible] = {}
     while found := _culprits(rest, answer, solve):
@@ -116,7 +120,7 @@ def _what_remains(job: PlanningJob, outcome: Infeasible, solve: Solve) -> Answer
 
 
 def _culprits(problem: Problem, answer: Infeasible, solve: Solve) -> dict[str, Infeasible]:
-    """Return the streams that could not even be planned alone; those first that the answer names."""
+    """Return the streams that cannot be planned even alone; only those that the answer names, if there are any."""
     subjects = {reason.subject for reason in answer.reasons}
     named = [stream.name for stream in problem.streams if stream.name in subjects]
     others = [stream.name for stream in problem.streams if stream.name not in subjects]
@@ -137,7 +141,7 @@ def _relaxed(stream: Stream, culprits: Mapping[str, Infeasible]) -> Stream:
 
 
 def _without_deadline(policy: Policy, culprits: Mapping[str, Infeasible]) -> Policy:
-    """Return the policy under which streams without their deadline can be planned with the others."""
+    """Return the policy for streams of which some have lost their deadline, so that it is no objective any longer."""
     relaxes = any(map(_only_deadlines, culprits.values()))
     if policy.objective is Objective.DEADLINE and relaxes:
         return replace(policy, objective=Objective.LATENCY, strategy="auto")

@@ -1,4 +1,4 @@
-"""Policy messages: read, and refused with every reason. Pure."""
+"""Policy messages: reading, and refusal with every reason."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -13,15 +13,15 @@ from services.planner.problems.snapshot import FleetSnapshot
 from shared.policy import CodecMode, Policy, policy_document, read_policy
 from shared.suggestions import closest_name
 
+# Extra key of the document. The stream's status repeats it, so that a sender can tell which policy was judged.
 REVISION_KEY = "revision"
-"""An extra key of the document, repeated in the stream's status, so that a sender knows which policy was judged."""
 _MAX_REVISION_CHARACTERS = 128
 _MAX_POLICY_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyRequest:
-    """A policy that is sound in itself; whether it can be met is not said."""
+    """A policy that is valid by itself; planning decides whether it can be met."""
 
     revision: str
     policy: Policy
@@ -29,7 +29,7 @@ class PolicyRequest:
 
 @dataclass(frozen=True, slots=True)
 class PolicyRefusal:
-    """A policy that cannot be: every reason, for people."""
+    """A policy that is not valid or cannot be met, with every reason as text."""
 
     revision: str
     reasons: tuple[str, ...]
@@ -42,8 +42,8 @@ def read_request(
 
     Args:
         payload: the document; its key `revision` is no part of the policy.
-        stream: whose policy it shall be.
-        snapshot: the devices and the stream's source.
+        stream: name of the stream.
+        snapshot: source of the known devices and of the stream's declaration.
         strategies: names that a policy may ask for.
     """
     request = parse_request(payload)
@@ -54,7 +54,7 @@ def read_request(
 
 
 def parse_request(payload: bytes | memoryview) -> PolicyRequest | PolicyRefusal:
-    """Read a policy from JSON or msgpack, whatever fleet it is for."""
+    """Read a policy from JSON or msgpack, without regard to any fleet."""
     try:
         document = _document(bytes(payload))
     except ValueError as error:
@@ -65,7 +65,7 @@ def parse_request(payload: bytes | memoryview) -> PolicyRequest | PolicyRefusal:
     except ValidationError as error:
         return PolicyRefusal(revision, tuple(_faults(error)))
     except (TypeError, ValueError) as error:
-        return PolicyRefusal(revision, (f"the policy holds what JSON cannot say: {error}",))
+        return PolicyRefusal(revision, (f"the policy has a value that JSON cannot express: {error}",))
 
 
 def _document(payload: bytes) -> dict[str, object]:
@@ -110,14 +110,14 @@ def _contradictions(policy: Policy, stream: str, snapshot: FleetSnapshot, strate
 
 
 def reservations(policy: Policy, snapshot: FleetSnapshot) -> tuple[str, ...]:
-    """Return what somebody should know of a policy that is accepted all the same."""
+    """Return warnings about a policy that is accepted."""
     online = {name: state.capabilities for name, state in snapshot.devices.items() if state.online}
     doubt = missing_power_warning(policy, online)
     return () if doubt is None else (doubt,)
 
 
 def _unknown_codec(policy: Policy, stream: str, snapshot: FleetSnapshot) -> Iterator[str]:
-    """Say that no feature map of the stream's model is offered in the encoding that the policy demands."""
+    """Yield why the encoding that the policy demands is not offered for the stream's model."""
     declaration = snapshot.streams.get(stream)
     manifest = None if declaration is None else snapshot.resolve(declaration.model)
     if manifest is None or policy.codec in (CodecMode.AUTO, CodecMode.LOSSLESS):
@@ -133,7 +133,7 @@ def _unknown_codec(policy: Policy, stream: str, snapshot: FleetSnapshot) -> Iter
 
 
 def request_document(request: PolicyRequest) -> bytes:
-    """Return the policy as it is kept and published again: JSON, with its revision."""
+    """Return the policy with its revision as JSON, the form in which it is stored and published."""
     document = policy_document(request.policy)
     if request.revision:
         document[REVISION_KEY] = request.revision

@@ -1,4 +1,4 @@
-"""From a snapshot to the problem that a strategy solves: one stream's, or that of several together. Pure."""
+"""Problem that a strategy solves, built from a snapshot for one stream or for several together."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,21 +14,22 @@ from services.planner.problems.stream_models import input_bytes, model_of
 from shared.messages.models import Manifest
 from shared.messages.streams import StreamDeclaration
 
+# Separator in model keys: `<sha256>/<stream>`. A model is listed again for a stream whose requests have another size,
+# or whose segments a device has rejected.
 VARIANT = "/"
-"""Between the SHA-256 of a model and the stream for which it is listed once more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """A choice that a device has rejected, for a while.
+    """A choice that a device has rejected, and that is not proposed again for a while.
 
     Attributes:
-        stream: whose plan it was.
-        device: who rejected it.
+        stream: of the rejected plan.
+        device: that rejected it.
         model: SHA-256 of the model.
-        until_s: planner's clock at which it may be tried again.
-        reason: the device's, for people.
-        memory_bytes: the rejected segments' memory, of which the device has less; None excludes the device.
+        until_s: planner's clock at which it may be proposed again.
+        reason: as the device gives it.
+        memory_bytes: memory of the rejected segments, more than the device has; None excludes the device.
     """
 
     stream: str
@@ -41,7 +42,7 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What else bears on a problem.
+    """Influences on a problem that are not in the snapshot.
 
     Attributes:
         now_s: planner's clock.
@@ -60,7 +61,7 @@ class Circumstances:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A stream of the problem: ``key`` is its model's, ``excluded`` the devices that have rejected to run it."""
+    """A stream of the problem, with the key of its model and the devices that refuse to run it."""
 
     declaration: StreamDeclaration
     manifest: Manifest
@@ -70,19 +71,19 @@ class _Entry:
 
 
 def build_problem(snapshot: FleetSnapshot, streams: Sequence[str], circumstances: Circumstances) -> Problem:
-    """Return the problem of streams that are planned together; most often it is one.
+    """Return the problem of streams that are planned together; mostly it is one stream.
 
-    Offline devices leave the problem, and with them their links. Memory that other streams' segments hold is
-    subtracted, and the time they compute slows a device down. The present segments of the streams themselves are not:
-    while a route changes, a device may hold both, and rejects the new one if it cannot.
+    Offline devices and their links are left out. Memory that segments of other streams hold is subtracted, and the time
+    that they compute slows a device down. Memory of the streams' own present segments is not subtracted: while a route
+    changes, a device may have to hold both, and rejects the new segments if it cannot.
 
-    Streams of one model share it, unless their requests differ in size or a device has rejected one of them: then the
-    model is there once more, under its SHA-256 followed by ``/`` and the stream's name.
+    Streams of one model share it, unless their requests differ in size or a device has rejected one of them. Then the
+    model is listed again, with its SHA-256, ``/`` and the stream's name as the key.
 
     Args:
-        snapshot: has the streams, and all that each needs (`readiness.missing`).
+        snapshot: source of the streams; `readiness.missing` finds nothing missing for any of them.
         streams: names, at least one; their policies agree (`groups.terms`).
-        circumstances: what other streams take, and what was rejected.
+        circumstances: memory and time that other streams take, and rejected choices.
     """
     policy = joint_policy([snapshot.policy(name) for name in streams])
     rejected = [
@@ -122,7 +123,7 @@ def build_problem(snapshot: FleetSnapshot, streams: Sequence[str], circumstances
 
 
 def own_problem(problem: Problem, stream: str) -> Problem:
-    """Return the problem of one stream of ``problem`` alone, its model under its SHA-256."""
+    """Return the part of a problem that concerns one stream, with the plain SHA-256 as the key of its model."""
     own = problem.stream(stream)
     if len(problem.streams) == 1:
         return problem
@@ -189,8 +190,9 @@ def _device(
 ) -> Device:
     """Return a device as strategies see it.
 
-    Encodings are calibrated on one machine, which counts as fast as the fastest device of the fleet. Of several models
-    the mean counts, as for the overhead of a segment.
+    Encodings are calibrated on one machine, which is assumed to be as fast as the fastest device of the fleet: a device
+    that runs the model n times slower also encodes n times slower. For several models, the mean counts, as it does for
+    the overhead of a segment.
     """
     capabilities = state.capabilities
     known = [entry for entry in entries if profile_fault(state, entry.manifest) is None]
@@ -212,20 +214,21 @@ def _device(
 
 
 def _memory(name: str, state: DeviceState, rejected: Sequence[Exclusion], circumstances: Circumstances) -> float | None:
-    """Return what the problem's streams may hold together on a device; None if there is no bound."""
+    """Return the memory that the problem's streams may hold together on a device; None if there is no bound."""
     total = state.capabilities.memory_bytes
     bounds = [] if total is None else [total - circumstances.held_bytes.get(name, 0.0)]
     for exclusion in rejected:
         if exclusion.device == name and exclusion.memory_bytes is not None:
-            fellows = (held for stream, held in circumstances.members_bytes.items() if stream != exclusion.stream)
-            bounds.append(exclusion.memory_bytes - 1 + sum(held.get(name, 0.0) for held in fellows))
+            # The rejected segments did not fit beside those of the other streams: the bound is less than both.
+            others = (held for stream, held in circumstances.members_bytes.items() if stream != exclusion.stream)
+            bounds.append(exclusion.memory_bytes - 1 + sum(held.get(name, 0.0) for held in others))
     return max(0.0, min(bounds)) if bounds else None
 
 
 def _links(online: Mapping[str, DeviceState]) -> Iterator[Link]:
-    """Return the links between online devices; one that is dead in a direction is dead in both.
+    """Yield the links between online devices. A link that is dead in one direction is dead in both.
 
-    A link given one way serves both (design section 5), so its dead direction alone cannot be left out.
+    In a problem, a link that is given in one direction serves both, so a dead direction alone cannot be left out.
     """
     dead = {
         frozenset((source, target))

@@ -1,4 +1,4 @@
-"""Which devices are asked to measure which models, and when again. Pure."""
+"""Requests to devices for missing profiles: which model each is to measure, and when it is asked again."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 from services.planner.problems.readiness import profile_fault
 from services.planner.problems.snapshot import FleetSnapshot
 
+# Pause before the first request: the retained profile of a device that has just connected may be on its way.
 GRACE_S = 0.5
-"""A device that has just connected may have its profile on the way."""
+# Pauses before a device is asked again; each is twice as long as the one before.
 FIRST_REPEAT_S = 60.0
 LONGEST_REPEAT_S = 900.0
-PATIENCE_S = 120.0
-"""How long a first plan waits for a device that measures."""
+# Time for which a first plan waits for a device that measures.
+FIRST_PLAN_WAITS_S = 120.0
 
+# Device, and SHA-256 of the model.
 Pair = tuple[str, str]
-"""Device, and SHA-256 of the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +23,15 @@ class Measurement:
     """A profile that is missing.
 
     Attributes:
-        boot_id: of the device when it was first asked.
-        wanted_since_s: when it was first missed.
-        next_at_s: when the device is to be asked, or asked again.
-        asked: how often it was.
-        failure: what the device said when it could not; empty if it did not.
+        boot_id: process of the device's executor when the profile was first missing.
+        missing_since_s: planner's clock.
+        next_at_s: time of the next request.
+        asked: number of requests so far.
+        failure: reason of the device if it cannot measure; empty otherwise.
     """
 
     boot_id: str
-    wanted_since_s: float
+    missing_since_s: float
     next_at_s: float
     asked: int = 0
     failure: str = ""
@@ -39,26 +40,26 @@ class Measurement:
 Measurements = Mapping[Pair, Measurement]
 
 
-def wanted_profiles(snapshot: FleetSnapshot) -> frozenset[Pair]:
-    """Return what is missing: of every stream's model, on every online device that its policy permits."""
-    wanted: set[Pair] = set()
+def missing_profiles(snapshot: FleetSnapshot) -> frozenset[Pair]:
+    """Return the missing profiles: of every stream's model, on every online device that its policy permits."""
+    missing: set[Pair] = set()
     for name, declaration in snapshot.streams.items():
         manifest = snapshot.resolve(declaration.model)
         if manifest is None:
             continue
         permits = snapshot.policy(name).devices.permits
-        wanted |= {
+        missing |= {
             (device, manifest.model)
             for device, state in snapshot.devices.items()
             if state.online and permits(device) and profile_fault(state, manifest) is not None
         }
-    return frozenset(wanted)
+    return frozenset(missing)
 
 
 def update(measurements: Measurements, snapshot: FleetSnapshot, now_s: float) -> Measurements:
-    """Return the measurements that are missing now; a device that was restarted is asked afresh."""
+    """Return the measurements that are missing now; for a device that was restarted, the pauses start again."""
     current: dict[Pair, Measurement] = {}
-    for device, model in wanted_profiles(snapshot):
+    for device, model in missing_profiles(snapshot):
         known = measurements.get((device, model))
         boot_id = snapshot.device(device).boot_id
         if known is None or known.boot_id != boot_id:
@@ -68,29 +69,29 @@ def update(measurements: Measurements, snapshot: FleetSnapshot, now_s: float) ->
 
 
 def take_due(measurements: Measurements, now_s: float) -> tuple[Measurements, tuple[Pair, ...]]:
-    """Return the measurements after asking those that are due, and which these are."""
+    """Return the measurements after the due requests, and the pairs to request."""
     due = tuple(sorted(pair for pair, each in measurements.items() if each.next_at_s <= now_s))
     asked = {pair: _asked(measurements[pair], now_s) for pair in due}
     return {**measurements, **asked}, due
 
 
 def failed(measurements: Measurements, pair: Pair, reason: str) -> Measurements:
-    """Return the measurements after a device has said that it cannot."""
+    """Return the measurements after a device has reported that it cannot measure a model."""
     known = measurements.get(pair)
     return measurements if known is None else {**measurements, pair: replace(known, failure=reason)}
 
 
 def measuring(measurements: Measurements, model: str, now_s: float) -> Collection[str]:
-    """Return the devices whose profile of ``model`` a first plan should wait for."""
+    """Return the devices for whose profile of ``model`` a first plan waits."""
     return [
         device
-        for (device, wanted), each in measurements.items()
-        if wanted == model and not each.failure and now_s - each.wanted_since_s < PATIENCE_S
+        for (device, missing), each in measurements.items()
+        if missing == model and not each.failure and now_s - each.missing_since_s < FIRST_PLAN_WAITS_S
     ]
 
 
 def next_due_s(measurements: Measurements) -> float:
-    """Return when somebody is to be asked next; infinity if nobody."""
+    """Return the time of the next request; infinity if no profile is missing."""
     return min((each.next_at_s for each in measurements.values()), default=float("inf"))
 
 

@@ -1,4 +1,4 @@
-"""What is missing before a stream can be planned. Pure."""
+"""Preconditions of planning a stream, and the reasons of those that are not met."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from shared.messages.models import Manifest
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A stream cannot be planned yet: every reason, for people."""
+    """A stream cannot be planned yet; every reason is given as text."""
 
     reasons: tuple[str, ...]
 
 
 def missing(snapshot: FleetSnapshot, stream: str, measuring: Collection[str] = ()) -> Waiting | None:
-    """Return what a stream waits for; None if it can be planned.
+    """Return the preconditions that are missing; None if the stream can be planned.
 
     Args:
-        snapshot: has the stream.
-        stream: its name.
-        measuring: devices that are measuring the stream's model and are worth waiting for.
+        snapshot: of the fleet.
+        stream: name of a declared stream.
+        measuring: devices that measure the stream's model, and for which it waits.
 
     Raises:
         KeyError: the snapshot has no such stream.
@@ -30,7 +30,7 @@ def missing(snapshot: FleetSnapshot, stream: str, measuring: Collection[str] = (
 
 
 def profile_fault(state: DeviceState, manifest: Manifest) -> str | None:
-    """Say why the device cannot be planned for the model; None if it can."""
+    """Return why the device cannot run the model in a plan; None if it can."""
     profile = state.profiles.get(manifest.model)
     if profile is None:
         return "its profile is missing"

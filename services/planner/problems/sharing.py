@@ -1,4 +1,4 @@
-"""What streams take from each other on devices they share: memory, and time to compute. Pure."""
+"""Memory and computing time that streams take from each other on shared devices."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -8,12 +8,12 @@ from shared.messages.models import Manifest
 from shared.messages.streams import CommittedPlan, PlanRoute
 from shared.segment_memory import segment_memory_bytes
 
+# Largest busy share of other streams: a stream is assumed to get at least 1 - this, since estimates may be too high.
 LARGEST_SHARE = 0.8
-"""However busy others keep a device, a stream is taken to get the rest of this."""
 
 
 def held_bytes(plans: Iterable[tuple[Manifest, Sequence[PlanRoute]]]) -> dict[str, float]:
-    """Return what the segments of these plans hold on every device; one that plans or routes share counts once."""
+    """Return the memory that the segments of plans hold, by device; a segment that routes share counts once."""
     segments = {
         (stage.device, manifest.model, stage.start, stage.stop): manifest
         for manifest, routes in plans
@@ -33,9 +33,14 @@ def segment_bytes(manifest: Manifest, start: int, stop: int) -> float:
 
 
 def busy_shares(plans: Iterable[CommittedPlan], snapshot: FleetSnapshot, now_s: float) -> dict[str, float]:
-    """Return the share of its time that every device computes for these plans.
+    """Return the share of its time that each device computes for plans, by device.
 
-    A stream without a known rate, or without its source, takes none.
+    A stream of unknown rate, or with an offline source, takes no time.
+
+    Args:
+        plans: committed plans of streams outside the problem.
+        snapshot: source of rates, profiles and loads.
+        now_s: planner's clock.
     """
     shares: defaultdict[str, float] = defaultdict(float)
     for plan in plans:
@@ -54,13 +59,17 @@ def busy_shares(plans: Iterable[CommittedPlan], snapshot: FleetSnapshot, now_s: 
 
 
 def slowdown(share: float) -> float:
-    """Return how many times longer computing takes on a device that is busy for others: processor sharing."""
+    """Return the factor by which computing slows down on a device that others use: 1 / (1 - share).
+
+    This is the mean slowdown of M/G/1 processor sharing at utilisation ``share`` (Kleinrock, Queueing Systems,
+    volume 2, 1976, chapter 4).
+    """
     return 1 / (1 - min(share, LARGEST_SHARE))
 
 
 def present_rate_hz(stream: str, snapshot: FleetSnapshot) -> float:
-    """Return the requests per second that the stream's source sees, else those declared; 0 if neither is known."""
+    """Return the requests per second that the stream's source reports, else the declared rate, else 0."""
     usage, declaration = snapshot.usage.get(stream), snapshot.streams.get(stream)
-    seen = None if usage is None else usage.rate_hz
+    reported = None if usage is None else usage.rate_hz
     declared = None if declaration is None else declaration.rate_hz
-    return seen or declared or 0.0
+    return reported or declared or 0.0

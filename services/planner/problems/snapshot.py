@@ -1,4 +1,4 @@
-"""The planner's present view of the fleet: devices, links, profiles, models, streams, policies. Pure."""
+"""Snapshot of the fleet: devices, links, profiles, models, streams and policies; immutable."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,10 +11,10 @@ from shared.messages.models import Manifest
 from shared.messages.streams import StreamDeclaration, StreamUsage
 from shared.policy import Policy
 
+# Age at which a load factor is no longer used: the device then counts as idle.
 TELEMETRY_STALE_AFTER_S = 60.0
-"""A load factor that old says nothing any more: the device counts as idle."""
+# Relative change below which a measured value counts as unchanged when the cause of a reroute is sought.
 NOISE = 0.02
-"""Relative change below which a measured value counts as unchanged when a cause is looked for."""
 
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
@@ -22,7 +22,7 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """One directed link as its sender's monitor sees it; ``changed_at_s`` is the monitor's clock."""
+    """One directed link as the sender's monitor has measured it; ``changed_at_s`` is the monitor's clock."""
 
     bandwidth_mbps: float
     latency_ms: float
@@ -31,18 +31,18 @@ class LinkState:
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
-    """What is known of a device.
+    """State of a device.
 
     Attributes:
-        online: its executor is there.
-        presence_changed_at_s: planner's clock when it last came or went.
+        online: its executor is connected.
+        presence_changed_at_s: planner's clock at the last change of ``online``; None if only its monitor was heard.
         boot_id: of its executor's process.
         capabilities: of its executor.
-        load_factor: how many times slower than idle, as last heard.
-        load_heard_at_s: planner's clock of the last telemetry; None if there was none.
-        load_changed_at_s: the monitor's clock of the telemetry that last changed the load factor.
-        links: what leaves it, by target.
-        profiles: measured costs, by model.
+        load_factor: computing time relative to an idle device, from the last telemetry.
+        load_heard_at_s: planner's clock at the last telemetry; None if there was none.
+        load_changed_at_s: monitor's clock at the telemetry that last changed the load factor.
+        links: from this device, by target.
+        profiles: measured computing times, by model.
     """
 
     online: bool = False
@@ -56,7 +56,7 @@ class DeviceState:
     profiles: Mapping[str, Profile] = field(default_factory=dict)
 
     def present_load_factor(self, now_s: float) -> float:
-        """Return the load factor, 1 if it has not been heard of for `TELEMETRY_STALE_AFTER_S`."""
+        """Return the load factor; 1 if the last telemetry is older than `TELEMETRY_STALE_AFTER_S`."""
         if self.load_heard_at_s is None or now_s - self.load_heard_at_s > TELEMETRY_STALE_AFTER_S:
             return 1.0
         return self.load_factor
@@ -79,13 +79,14 @@ class PolicySet:
 
 @dataclass(frozen=True, slots=True)
 class FieldRecordRestored:
-    """What shadow checks had reported of a place before the planner started anew."""
+    """The record of shadow checks on one place, as it was stored before a restart."""
 
     model: str
     place: Place
     record: FieldRecord
 
 
+# Everything that changes a snapshot: messages, and decisions of the planner itself.
 Change = (
     Presence
     | Telemetry
@@ -100,12 +101,11 @@ Change = (
     | StreamUsage
     | PolicySet
 )
-"""What changes a snapshot: messages as they come, and the planner's own decisions."""
 
 
 @dataclass(frozen=True, slots=True)
 class FleetSnapshot:
-    """Everything the planner knows at a moment. Later manifests of a name come later in ``manifests``."""
+    """The fleet at one moment. Of manifests with one name, the newest comes last in ``manifests``."""
 
     devices: Mapping[str, DeviceState] = field(default_factory=dict)
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
@@ -116,15 +116,15 @@ class FleetSnapshot:
     usage: Mapping[str, StreamUsage] = field(default_factory=dict)
 
     def device(self, name: str) -> DeviceState:
-        """Return what is known of a device, which may be nothing."""
+        """Return the state of a device; that of an offline one if its name is unknown."""
         return self.devices.get(name, DeviceState())
 
     def policy(self, stream: str) -> Policy:
-        """Return the policy in force for a stream."""
+        """Return the policy in force for a stream; the default policy if none was set."""
         return self.policies.get(stream, Policy())
 
     def resolve(self, model: str) -> Manifest | None:
-        """Return the manifest of a SHA-256, or the newest one of that name."""
+        """Return the manifest of a SHA-256, else the newest manifest of that name, else None."""
         exact = self.manifests.get(model)
         if exact is not None:
             return exact
@@ -132,35 +132,30 @@ class FleetSnapshot:
 
 
 def apply(snapshot: FleetSnapshot, change: Change, now_s: float) -> FleetSnapshot:
-    """Return the snapshot after `change`, heard at ``now_s`` (planner's wall clock, seconds).
+    """Return the snapshot after a change; unchanged parts are shared with the previous one.
 
-    Pure: ``snapshot`` stays as it is, and what does not change is in both.
+    Args:
+        snapshot: the previous one.
+        change: a message, or a decision of the planner.
+        now_s: planner's wall clock at which the change came.
     """
     match change:
-        case Presence():
-            return _with_device(snapshot, change.device, _present(snapshot.device(change.device), change, now_s))
-        case Telemetry():
-            return _with_device(snapshot, change.device, _loaded(snapshot.device(change.device), change, now_s))
-        case Links():
-            return _with_device(snapshot, change.device, _linked(snapshot.device(change.device), change))
-        case Profile():
-            device = snapshot.device(change.device)
-            profiled = replace(device, profiles=_put(device.profiles, change.model, change))
-            return _with_device(snapshot, change.device, profiled)
+        case Presence() | Telemetry() | Links() | Profile():
+            device = _changed(snapshot.device(change.device), change, now_s)
+            return replace(snapshot, devices=_put(snapshot.devices, change.device, device))
         case Manifest():
+            # Removed first, so that a manifest that is published again comes last, as the newest of its name.
             return replace(snapshot, manifests=_put(_without(snapshot.manifests, change.model), change.model, change))
         case ModelWithdrawn():
             return replace(snapshot, manifests=_without(snapshot.manifests, change.model))
         case Calibration():
             return _calibrated(snapshot, change)
         case ShadowReport():
-            records = snapshot.shadows.get(change.model, {})
             place = place_of(change.block, change.codec)
-            record = records.get(place, FieldRecord()).and_then(change)
-            return replace(snapshot, shadows=_put(snapshot.shadows, change.model, _put(records, place, record)))
+            record = snapshot.shadows.get(change.model, {}).get(place, FieldRecord()).and_then(change)
+            return _recorded(snapshot, change.model, place, record)
         case FieldRecordRestored(model, place, record):
-            records = snapshot.shadows.get(model, {})
-            return replace(snapshot, shadows=_put(snapshot.shadows, model, _put(records, place, record)))
+            return _recorded(snapshot, model, place, record)
         case StreamDeclaration():
             return _declared(snapshot, change)
         case StreamUsage():
@@ -170,10 +165,23 @@ def apply(snapshot: FleetSnapshot, change: Change, now_s: float) -> FleetSnapsho
             return replace(snapshot, policies=others if policy is None else _put(others, stream, policy))
 
 
+def _changed(device: DeviceState, change: Presence | Telemetry | Links | Profile, now_s: float) -> DeviceState:
+    match change:
+        case Presence():
+            return _present(device, change, now_s)
+        case Telemetry():
+            return _loaded(device, change, now_s)
+        case Links():
+            return _linked(device, change)
+        case Profile():
+            return replace(device, profiles=_put(device.profiles, change.model, change))
+
+
 def _present(device: DeviceState, presence: Presence, now_s: float) -> DeviceState:
     online = presence.state is State.ONLINE
     if not online and presence.boot_id and device.online and presence.boot_id != device.boot_id:
-        return device  # the last will of a process that has been replaced
+        # The last will of a process that has been replaced comes after the presence of the new one.
+        return device
     changed_at_s = device.presence_changed_at_s if online == device.online else now_s
     if not online:
         return replace(device, online=False, presence_changed_at_s=changed_at_s)
@@ -212,7 +220,7 @@ def _linked(device: DeviceState, links: Links) -> DeviceState:
 
 
 def _calibrated(snapshot: FleetSnapshot, calibration: Calibration) -> FleetSnapshot:
-    """Take over a calibration; a new one makes what the field said of the old one void."""
+    """Take a calibration; a new one voids the shadow checks that were made under the old one."""
     before = snapshot.calibrations.get(calibration.model)
     calibrations = _put(snapshot.calibrations, calibration.model, calibration)
     if before is None or before == calibration:
@@ -231,8 +239,9 @@ def _declared(snapshot: FleetSnapshot, stream: StreamDeclaration) -> FleetSnapsh
     )
 
 
-def _with_device(snapshot: FleetSnapshot, name: str, device: DeviceState) -> FleetSnapshot:
-    return replace(snapshot, devices=_put(snapshot.devices, name, device))
+def _recorded(snapshot: FleetSnapshot, model: str, place: Place, record: FieldRecord) -> FleetSnapshot:
+    records = _put(snapshot.shadows.get(model, {}), place, record)
+    return replace(snapshot, shadows=_put(snapshot.shadows, model, records))
 
 
 def _put(mapping: Mapping[_Key, _Value], key: _Key, value: _Value) -> Mapping[_Key, _Value]:
@@ -244,5 +253,5 @@ def _without(mapping: Mapping[str, _Value], key: str) -> Mapping[str, _Value]:
 
 
 def differs(before: float, after: float) -> bool:
-    """Say whether a measured value has changed by more than noise."""
+    """Return whether a measured value has changed by more than `NOISE`."""
     return abs(before - after) > NOISE * max(abs(before), abs(after))

@@ -1,4 +1,4 @@
-"""A stream's model as strategies see it: blocks, encodings, and the bytes of a request. Pure."""
+"""Model of a stream in a planning problem: blocks, encodings, and the bytes of a request."""
 
 import math
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from shared.messages.models import Manifest, Preprocessing
 from shared.messages.streams import StreamDeclaration
 from shared.policy import Policy
 
+# Assumed size of a request with a photograph until the source reports the sizes that it receives.
 DEFAULT_PHOTOGRAPH_BYTES = 100_000
-"""Taken for the size of a request with a photograph until the source reports what it sees."""
 
 _BYTES_PER_VALUE: Mapping[str, int] = {"float64": 8, "int64": 8, "float16": 2, "uint8": 1, "int8": 1, "bool": 1}
 
@@ -24,10 +24,14 @@ def model_of(
     policy: Policy | None = None,
     records: Mapping[Place, FieldRecord] | None = None,
 ) -> Model:
-    """Return the model as strategies see it: block 0 is `prepare`, its input the request's own bytes.
+    """Return the model for a problem. Its block 0 is `prepare`, whose input is the request as it arrives.
 
-    Encodings come from the calibration, as far as the policy allows their effect (`encodings.offered`) and `records`
-    of the field do not speak against it.
+    Args:
+        manifest: of the model.
+        request_bytes: size of a request.
+        calibration: measured encodings; None for a model without.
+        policy: bounds on the effect of encodings; None for the default policy.
+        records: reports of shadow checks, which can rule out calibrated encodings.
     """
     codecs = {} if calibration is None else offered(calibration, policy or Policy(), records)
     blocks = tuple(
@@ -45,7 +49,7 @@ def model_of(
 
 
 def input_bytes(snapshot: FleetSnapshot, declaration: StreamDeclaration, manifest: Manifest) -> float:
-    """Return the bytes of a request: as the source sees them, else a photograph's, else the input tensor's."""
+    """Return the bytes of a request: as the source reports them, else of a photograph, else of the input tensors."""
     usage = snapshot.usage.get(declaration.stream)
     if usage is not None:
         return usage.input_bytes

@@ -80,7 +80,7 @@ def test_every_contradiction_is_named() -> None:
         (b"{", "neither JSON nor msgpack"),
         (b"\x05", "a policy is a map, not int"),
         (b"{" + b" " * 70_000, "more than a policy may have"),
-        (msgpack.packb({"strategy": b"\xff"}), "holds what JSON cannot say"),
+        (msgpack.packb({"strategy": b"\xff"}), "has a value that JSON cannot express"),
         (msgpack.packb({1: 2}), "neither JSON nor msgpack"),
     ],
 )

@@ -3,7 +3,7 @@
 import itertools
 
 from services.planner.problems import profile_requests
-from services.planner.problems.profile_requests import FIRST_REPEAT_S, GRACE_S, LONGEST_REPEAT_S, PATIENCE_S
+from services.planner.problems.profile_requests import FIRST_PLAN_WAITS_S, FIRST_REPEAT_S, GRACE_S, LONGEST_REPEAT_S
 from services.planner.problems.snapshot import FleetSnapshot, PolicySet
 from shared.messages.devices import State
 from shared.policy import DeviceRule, Policy
@@ -18,14 +18,14 @@ def fresh() -> FleetSnapshot:
 
 
 def test_missing_profiles_of_streams_that_are_wanted() -> None:
-    assert profile_requests.wanted_profiles(fresh()) == {NEW}
-    assert profile_requests.wanted_profiles(after(fresh(), presence("new", State.OFFLINE))) == set()
-    assert profile_requests.wanted_profiles(after(fresh(), declaration(model=""))) == set()
+    assert profile_requests.missing_profiles(fresh()) == {NEW}
+    assert profile_requests.missing_profiles(after(fresh(), presence("new", State.OFFLINE))) == set()
+    assert profile_requests.missing_profiles(after(fresh(), declaration(model=""))) == set()
     denied = PolicySet("camera", Policy(devices=DeviceRule(deny=("new",))))
-    assert profile_requests.wanted_profiles(after(fresh(), denied)) == set()
-    assert profile_requests.wanted_profiles(after(fresh(), profile("new", (1.0,)))) == {NEW}
-    assert profile_requests.wanted_profiles(after(fresh(), profile("new", SERVER_MS))) == set()
-    assert profile_requests.wanted_profiles(after(fresh(), manifest_of("b" * 64))) >= {("pi", "b" * 64)}
+    assert profile_requests.missing_profiles(after(fresh(), denied)) == set()
+    assert profile_requests.missing_profiles(after(fresh(), profile("new", (1.0,)))) == {NEW}
+    assert profile_requests.missing_profiles(after(fresh(), profile("new", SERVER_MS))) == set()
+    assert profile_requests.missing_profiles(after(fresh(), manifest_of("b" * 64))) >= {("pi", "b" * 64)}
 
 
 def test_a_device_is_asked_after_a_grace_and_again_with_growing_pauses() -> None:
@@ -55,7 +55,7 @@ def test_a_first_plan_waits_only_so_long_and_not_for_a_failure() -> None:
     waiting = profile_requests.update({}, fresh(), 100.0)
     assert profile_requests.measuring(waiting, MODEL, 100.0) == ["new"]
     assert profile_requests.measuring(waiting, "b" * 64, 100.0) == []
-    assert profile_requests.measuring(waiting, MODEL, 100.0 + PATIENCE_S) == []
+    assert profile_requests.measuring(waiting, MODEL, 100.0 + FIRST_PLAN_WAITS_S) == []
     assert profile_requests.measuring(profile_requests.failed(waiting, NEW, "no disk"), MODEL, 100.0) == []
     assert profile_requests.failed(waiting, ("other", MODEL), "who") == waiting
 
