@@ -1,4 +1,7 @@
-"""A breadth-first pass that keeps the most promising partial routes of every block, all of them at once in arrays."""
+"""Beam search: a breadth-first pass that keeps the most promising partial routes of every block, in arrays.
+
+Shapes: W partial routes, E encodings, D nodes, B blocks.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +22,7 @@ class Front:
     Attributes:
         node: [W] where the last block runs.
         latency_ms: [W] latency so far.
-        parameters, working: [W, D] bytes held on every node, and its largest activation.
+        parameters, working: [W, D] bytes of parameters on every node, and bytes of its largest activation.
         used: [W, D] whether a node computes.
     """
 
@@ -32,7 +35,7 @@ class Front:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Steps:
-    """Chosen ways on: partial route, codec and node of each; [W] each."""
+    """Chosen ways on: the partial route, the encoding and the node of each, by index; [W] each."""
 
     origin: Index
     codec: Index
@@ -40,29 +43,42 @@ class Steps:
 
 
 class Judge(Protocol):
-    """What a beam search makes small. It carries its own sums along with the front."""
+    """The cost that a beam search minimises, with its own sums along the front.
+
+    `search_beam` calls ``start`` and ``take`` once, then ``ways`` and ``take`` for every further block, then ``ends``.
+    """
 
     def start(self) -> Array:
         """Return the score of beginning on every node, [D]."""
 
     def ways(self, done: int, front: Front) -> tuple[Array, Array]:
-        """Return score and tie-breaker of putting block ``done`` on every node, [W, E, D]; staying has codec 0."""
+        """Return score and tie-breaker of putting block ``done`` on every node, [W, E, D]; staying has encoding 0."""
 
     def ends(self, front: Front) -> Array:
         """Return the cost of finished routes, [W, E]."""
 
     def take(self, done: int, front: Front | None, steps: Steps) -> None:
-        """Go along ``steps`` and put block ``done`` on their nodes."""
+        """Follow ``steps``: put block ``done`` on their nodes. ``front`` is None for the first block."""
 
 
 def search_beam(
     tables: Tables, latency: CostMeasure, late_togo: Array, limits: Limits, judge: Judge, width: int, keep: int
 ) -> list[Path]:
-    """Return up to ``keep`` routes within ``limits``, the best first; O(B W E D) numbers are looked at."""
+    """Return up to ``keep`` routes within ``limits``, the best first; O(B W E D) time.
+
+    Args:
+        tables: the stream's arrays.
+        latency: its latency measure.
+        late_togo: [B + 1, D] latency to go, in ms.
+        limits: the side constraints. Every route that is returned keeps them.
+        judge: scores partial routes and routes.
+        width: partial routes kept per block.
+        keep: routes returned at most.
+    """
     count = len(tables.nodes)
     late = latency.first + latency.start + latency.run[:, 0]
-    idle = np.zeros((count, count))
-    empty = Front(np.arange(count), late, idle, idle, idle > 0)
+    nothing = np.zeros((count, count))
+    empty = Front(np.arange(count), late, nothing, nothing, nothing > 0)
     possible = limits.in_time(late + late_togo[1]) & _room(empty, limits, 0)[0]
     begin = np.where(possible, judge.start(), np.inf)
     nodes = np.argsort(begin, kind="stable")[:width]
@@ -83,6 +99,7 @@ def search_beam(
 def _advance(
     latency: CostMeasure, late_togo: Array, limits: Limits, judge: Judge, width: int, done: int, front: Front
 ) -> tuple[Front, Steps]:
+    """Return the front with block ``done`` placed, and the steps that lead there."""
     rows = np.arange(len(front.node))
     sent = latency.move[done][:, front.node, :].transpose(1, 0, 2) + latency.start
     sent[rows, :, front.node] = np.inf
@@ -91,6 +108,8 @@ def _advance(
     score, tie = judge.ways(done, front)
     possible = limits.in_time(late + late_togo[done + 1]) & _room(front, limits, done)[:, None, :]
     score = np.where(possible, score, np.inf).ravel()
+    # Sorting by score, tie-breaker and index costs more than finding the smallest scores first. Four times the width
+    # leaves room for ties. Among more equal scores than that the partition decides, without the tie-breaker.
     many = 4 * width
     near = np.argpartition(score, many)[:many] if many < len(score) else np.arange(len(score))
     near = near[np.isfinite(score[near])]
@@ -104,6 +123,7 @@ def _advance(
 def _ended(
     latency: CostMeasure, limits: Limits, judge: Judge, keep: int, front: Front, trail: Sequence[Steps]
 ) -> list[Path]:
+    """Return the best routes of the last front, each with the encoding of its result that costs least."""
     late = front.latency_ms[:, None] + latency.finish[:, front.node].T
     cost = np.where(limits.in_time(late), judge.ends(front), np.inf)
     codec = cost.argmin(axis=1)
@@ -122,13 +142,15 @@ def _followed(cost: float, trail: Sequence[Steps], row: int, codec: int) -> Path
         devices.append(int(steps.node[row]))
         codecs.append(int(steps.codec[row]))
         row = int(steps.origin[row])
+    # The first step has no encoding: the input travels raw.
     return Path(cost, devices[::-1], codecs[-2::-1])
 
 
 def _room(front: Front, limits: Limits, block: int) -> Flags:
-    """Say for every partial route and node whether ``block`` may run there, [W, D]."""
+    """Return for every partial route and node whether memory and the number of devices let ``block`` run there."""
     allowed = np.ones(front.used.shape, dtype=np.bool_)
     if limits.max_devices is not None:
+        # A node that computes already adds no device.
         allowed &= front.used.sum(axis=1)[:, None] + ~front.used <= limits.max_devices
     if limits.memory_bytes is not None:
         largest = np.maximum(front.working, limits.working_bytes[block])
@@ -147,6 +169,7 @@ def _selected(front: Front, rows: Index) -> Front:
 
 
 def _placed(front: Front, limits: Limits, block: int, node: Index) -> Front:
+    """Put ``block`` on ``node``, [W]; changes the arrays of ``front``, which no other front may share."""
     rows = np.arange(len(node))
     front.parameters[rows, node] += limits.parameter_bytes[block]
     front.working[rows, node] = np.maximum(front.working[rows, node], limits.working_bytes[block])

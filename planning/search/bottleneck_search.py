@@ -183,9 +183,9 @@ class _BottleneckSearch:
 
     def _coarse_routes(self) -> list[Path]:
         """Return routes of runs of blocks where the chain is too long for a beam; none where there are none."""
-        if self._blocks <= self._limits.beam_steps:
+        if self._blocks <= self._limits.beam_blocks:
             return []
-        coarse = coarsened(self._tables, self._limits, self._limits.beam_steps)
+        coarse = coarsened(self._tables, self._limits, self._limits.beam_blocks)
         times = BusyTimes(coarse.tables, self._weight, self._initial)
         bounds = BottleneckBounds(coarse.tables, latency_measure(coarse.tables), times, self._multipliers)
         starts = self._beam_routes(coarse.tables, coarse.limits, bounds, times)

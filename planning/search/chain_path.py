@@ -1,4 +1,12 @@
-"""The cheapest path through blocks x devices x encodings: exact for every additive cost without side constraints."""
+"""The cheapest path through blocks x devices x encodings, exact for every additive cost without side constraints.
+
+The recurrence (Bellman, Quarterly of Applied Mathematics 16, 1958), with V(i, d) the least cost of what is left once
+blocks [0, i) are done, the last of them on d:
+
+    V(B, d) = min over e of finish(e, d)
+    V(i, d) = min(run(d, i) + V(i + 1, d),
+                  min over e, d' of move(i, e, d, d') + start(d') + run(d', i) + V(i + 1, d'))
+"""
 
 from dataclasses import dataclass
 
@@ -10,7 +18,13 @@ from planning.search.cost_tables import CostMeasure
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """A node for every block and an encoding for every cut after a block."""
+    """A node for every block and an encoding for every cut after a block.
+
+    Attributes:
+        cost: the cost of the whole path, in the unit of its search.
+        devices: [B] node of every block, by index.
+        codecs: [B] encoding at the cut after every block, by index; 0 where nothing is sent.
+    """
 
     cost: float
     devices: list[int]
@@ -18,13 +32,14 @@ class Path:
 
 
 def cost_to_go(measure: CostMeasure) -> Array:
-    """Return [B + 1, D]: the least cost of what is left once blocks [0, i) are done, the last of them on d.
+    """Return V of the module's recurrence, [B + 1, D], in the unit of ``measure``; inf where there is no way.
 
     Row 0 has no meaning. O(B E D^2) time, vectorised over devices and encodings.
     """
     nodes, blocks = measure.run.shape
     togo = np.full((blocks + 1, nodes), np.inf)
     togo[blocks] = measure.finish.min(axis=0)
+    # [B + 1, D, D]: the best encoding of a cut depends on sender and receiver only.
     cheapest = measure.move.min(axis=1)
     for done in range(blocks - 1, 0, -1):
         enter = measure.run[:, done] + togo[done + 1]
@@ -36,15 +51,18 @@ def cost_to_go(measure: CostMeasure) -> Array:
 def cheapest_path(measure: CostMeasure, togo: Array | None = None) -> Path | None:
     """Return the cheapest path, or None if there is none. A device may be visited again later.
 
-    Ties are broken in favour of staying on the device, then of the first device and encoding.
+    Of equal costs staying on the device comes first, then the first encoding, then the first device.
     """
     return follow_path(measure, cost_to_go(measure) if togo is None else togo, measure.first)
 
 
 def follow_path(measure: CostMeasure, togo: Array, first: Array) -> Path | None:
-    """Return the cheapest path for a source from which the input's way costs ``first``, [D]; None if there is none.
+    """Return the cheapest path from one source by its cost to go; None if there is none.
 
-    ``measure`` may be that of another source.
+    Args:
+        measure: the additive cost; its source may be another one, because only ``first`` depends on the source.
+        togo: [B + 1, D] its cost to go.
+        first: [D] cost of the input's way from the source to every node; inf where there is none.
     """
     blocks = measure.run.shape[1]
     begin = first + measure.start + measure.run[:, 0] + togo[1]

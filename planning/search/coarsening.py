@@ -1,4 +1,4 @@
-"""Chains that are too long for their time: neighbouring blocks taken as one, cut where least is sent."""
+"""Shorter chains for searches that cannot afford every block: runs of blocks, cut where least is sent."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -13,12 +13,14 @@ from planning.search.limits import Limits
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Coarse:
-    """A shorter chain whose blocks are runs of blocks of another.
+    """A shorter chain whose blocks are runs of blocks of a longer one.
+
+    A route of the shorter chain costs the same in the longer one, because blocks of a run stay on one node.
 
     Attributes:
         tables: its arrays.
         limits: its side constraints.
-        stops: [blocks] where every run ends, in blocks of the other.
+        stops: [number of runs] block of the longer chain at which every run ends, ascending.
     """
 
     tables: Tables
@@ -34,13 +36,22 @@ class Coarse:
 
 
 def coarsened(tables: Tables, limits: Limits, most: int) -> Coarse:
-    """Return a chain of at most ``most`` blocks; each cut is the one of its stretch that may send least."""
+    """Return a chain of at most ``most`` blocks.
+
+    The cuts 1..B-1 are divided into stretches of equal length. The cut with the smallest encoding stays of each.
+
+    Args:
+        tables: the arrays of the longer chain.
+        limits: its side constraints. Half of the work of local search is left for the longer chain.
+        most: number of blocks.
+    """
     blocks = tables.blocks
-    sizes = np.array([min(encoding.size_bytes for encoding in offer) for offer in tables.offers])
+    smallest_bytes = np.array([min(encoding.size_bytes for encoding in offer) for offer in tables.offers])
     edges = np.unique(np.linspace(1, blocks, max(1, most)).round().astype(np.int64)).tolist()
-    inner = [start + int(sizes[start:stop].argmin()) for start, stop in pairwise(edges)]
+    inner = [start + int(smallest_bytes[start:stop].argmin()) for start, stop in pairwise(edges)]
     stops = np.array([*dict.fromkeys(inner), blocks])
     begins, cuts = np.concatenate([[0], stops[:-1]]), np.concatenate([[0], stops])
+    # A run takes the sum of its blocks' times and parameters, and the largest of their activations.
     shorter = replace(
         tables,
         run_ms=np.add.reduceat(tables.run_ms, begins, axis=1),
@@ -53,6 +64,6 @@ def coarsened(tables: Tables, limits: Limits, most: int) -> Coarse:
         limits,
         parameter_bytes=tuple(np.add.reduceat(np.array(limits.parameter_bytes), begins).tolist()),
         working_bytes=tuple(np.maximum.reduceat(np.array(limits.working_bytes), begins).tolist()),
-        polish_limit=limits.polish_limit // 2,
+        local_search_limit=limits.local_search_limit // 2,
     )
     return Coarse(shorter, held, stops)

@@ -1,4 +1,8 @@
-"""A stream's costs as arrays, for the exact searches. Built from the same definitions as the cost model."""
+"""A stream's costs as arrays for the exact searches, by the definitions of the cost model.
+
+Shapes: B blocks, E encodings (the most of any cut), D nodes. Cut i lies before block i; cut 0 has the input and cut B
+the result.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,17 +23,20 @@ class Tables:
     """A stream's costs over its nodes: every device that may compute, its source and its sink.
 
     Attributes:
-        nodes: device names; D of them.
+        stream: whose costs they are.
+        nodes: [D] device names.
         run_ms: [D, B] time of each block under load; inf where it may not run or does not fit.
         start_ms: [D] overhead of a segment under load.
-        codec_factor: [D] load factor / codec speed.
-        offers: for every cut 1..B the allowed encodings.
-        transfer_ms: [B + 1, E, D, D] from row to column; inf where there is no link, no such encoding, or no
-            sending because it is the same device. Cut 0 has the input, raw.
-        encode_ms: [B + 1, E] at speed 1; decode_ms likewise.
+        codec_factor: [D] load factor / codec speed: what encoding and decoding take, relative to speed 1.
+        offers: [B + 1] the allowed encodings of every cut; the input travels raw.
+        transfer_ms: [B + 1, E, D, D] from row to column; inf where there is no link or no such encoding, and on the
+            diagonal.
+        encode_ms, decode_ms: [B + 1, E] at speed 1.
         source: index of the source.
-        sink: index of the sink, or None.
+        sink: index of the sink; None if the result may stay where it is made.
         allowed_first: [D] whether the first block may run there.
+        active_w: [D] power of computing above idle.
+        tx_w, rx_w: [D] power of sending and of receiving.
     """
 
     stream: Stream
@@ -57,9 +64,9 @@ class Tables:
         """Return the route that runs block i on node ``devices[i]``.
 
         Args:
-            devices: [B] node of every block.
-            codecs: [B] index of the encoding at cut i + 1; used only where something is sent.
-            jobs: how many jobs take it.
+            devices: [B] node of every block, by index.
+            codecs: [B] encoding at the cut after every block, by index; used only where something is sent.
+            jobs: the number of jobs that take the route.
         """
         stages: list[tuple[int, int, str, str]] = []
         start = 0
@@ -76,14 +83,17 @@ class Tables:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CostMeasure:
-    """An additive cost of a route, in any unit.
+    """An additive cost of a route, in any unit: ms, joules, or a weighted sum.
+
+    The cost of a route is ``first`` of the first node, ``start`` of every segment, ``run`` of every block, ``move`` of
+    every cut at which the node changes, and ``finish`` of the last node.
 
     Attributes:
         first: [D] cost of the input's way to the device that runs the first block; inf where it may not.
         start: [D] cost of starting a segment.
         run: [D, B] cost of each block.
         move: [B + 1, E, D, D] cost of sending on at a cut, encoding and decoding included; inf where impossible.
-        finish: [E, D] cost of the result's way to the sink.
+        finish: [E, D] cost of the result's way to the sink; inf where there is none.
     """
 
     first: Array
@@ -94,7 +104,7 @@ class CostMeasure:
 
 
 def build_tables(problem: Problem, stream: Stream, network: DeviceNetwork | None = None) -> Tables:
-    """Return the arrays of one stream of ``problem``; O(B E D^2). With many streams, share ``network``."""
+    """Return the arrays of one stream of ``problem``; O(B E D^2) time and memory. Streams can share ``network``."""
     network = network or DeviceNetwork(problem)
     return _tables(network, stream, network.able(stream.model))
 
@@ -105,7 +115,7 @@ def latency_tables(network: DeviceNetwork, stream: Stream) -> Tables:
 
 
 def table_size(network: DeviceNetwork, stream: Stream, devices: int) -> int:
-    """Return how many transfers the arrays of a stream hold: blocks x encodings x devices squared."""
+    """Return the number of transfers that the arrays of a stream hold: cuts x encodings x devices squared."""
     offers = network.offers(stream.model)
     return len(offers) * max(len(offer) for offer in offers) * devices**2
 
@@ -164,12 +174,13 @@ def _tables(network: DeviceNetwork, stream: Stream, usable: Sequence[str]) -> Ta
 
 
 def spans_ms(tables: Tables) -> Array:
-    """Return what every device takes for blocks [i, j), the start of the segment included, [D, B, B + 1]; inf if not.
+    """Return the time in ms of blocks [i, j) on every node, the start of the segment included: [D, B, B + 1].
 
-    Numbers for j <= i have no meaning.
+    inf where a block of the segment cannot run. Numbers for j <= i have no meaning.
     """
     nodes = len(tables.nodes)
     runs = np.isfinite(tables.run_ms)
+    # Differences of prefix sums. Blocks that cannot run are counted apart, because inf - inf is no number.
     sums = np.concatenate([np.zeros((nodes, 1)), np.cumsum(np.where(runs, tables.run_ms, 0.0), axis=1)], axis=1)
     missing = np.concatenate([np.zeros((nodes, 1)), np.cumsum(~runs, axis=1)], axis=1)
     spans = sums[:, None, :] - sums[:, :-1, None]
@@ -184,7 +195,7 @@ def latency_measure(tables: Tables) -> CostMeasure:
 
 
 def with_source(measure: CostMeasure, tables: Tables) -> CostMeasure:
-    """Return the measure of another stream that differs from that of ``tables`` only in its source."""
+    """Return ``measure`` for the source of ``tables``, which differ in nothing else from those of ``measure``."""
     return replace(measure, first=_first(measure.move, tables))
 
 
@@ -194,12 +205,20 @@ def energy_measure(tables: Tables) -> CostMeasure:
 
 
 def busy_measure(tables: Tables, compute_weight: Array, send_weight: Array) -> CostMeasure:
-    """Return the measure that weighs every ms of computing and of sending by the device that is busy; [D] each."""
+    """Return the measure that weighs every ms of computing and of sending by the device that is busy.
+
+    Args:
+        tables: the stream's arrays.
+        compute_weight: [D] cost per ms of computing.
+        send_weight: [D] cost per ms of sending.
+    """
     return _measure(tables, compute_weight, send_weight[:, None])
 
 
 def off_source_measure(tables: Tables, latency: CostMeasure, scale_ms: float) -> CostMeasure:
     """Return the measure that counts blocks off the source, ties broken by latency.
+
+    A latency weighs at most half a block, so that it never outweighs one.
 
     Args:
         tables: the stream's arrays.
@@ -218,7 +237,7 @@ def off_source_measure(tables: Tables, latency: CostMeasure, scale_ms: float) ->
 
 
 def _measure(tables: Tables, per_ms: Array, per_transfer_ms: Array) -> CostMeasure:
-    """Weigh computing per device and sending per pair of devices."""
+    """Return the measure with [D] cost per ms of computing, and [D, D] (or broadcast to it) per ms of sending."""
     weights = np.broadcast_to(per_transfer_ms, tables.transfer_ms.shape[2:])
     possible = np.isfinite(tables.transfer_ms)
     encode = tables.encode_ms[:, :, None, None] * (tables.codec_factor * per_ms)[:, None]
@@ -238,6 +257,7 @@ def _measure(tables: Tables, per_ms: Array, per_transfer_ms: Array) -> CostMeasu
 
 
 def _first(move: Array, tables: Tables) -> Array:
+    """Return the cost of the input's way from the source, [D]: raw, and free for the source itself."""
     first: Array = move[0, 0, tables.source].copy()
     first[tables.source] = 0.0
     first[~tables.allowed_first] = np.inf
@@ -245,7 +265,11 @@ def _first(move: Array, tables: Tables) -> Array:
 
 
 def encoding_arrays(offers: Sequence[Sequence[Encoding]]) -> tuple[Array, Array, Array, Flags]:
-    """Return size, encoding and decoding time at speed 1, and whether there is one; [B + 1, E] each."""
+    """Return size (bytes), encoding and decoding time at speed 1 (ms), and whether there is one; [B + 1, E] each.
+
+    Args:
+        offers: [B + 1] the allowed encodings of every cut, of any number each.
+    """
     shape = len(offers), max(len(offer) for offer in offers)
     size, encode_ms, decode_ms = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     offered = np.zeros(shape, dtype=np.bool_)

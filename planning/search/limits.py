@@ -12,23 +12,26 @@ from planning.search.arrays import Array, Flags
 from planning.search.cost_tables import Tables
 from shared.segment_memory import segment_memory_bytes
 
-STEPS_PER_SECOND = 8_000
-"""How many ways on a label search may look at per second of time budget: partial routes x encodings x devices."""
+# The time budget of a search is an amount of work, so that its result does not depend on the machine. The constants
+# turn seconds into counts. They stand here because the searches share the budget of one stream.
 
-BEAM_PER_SECOND = 1_000_000
-"""How many numbers a beam search may look at per second of time budget."""
+# Label search: ways on per second, counted as partial routes x encodings x devices.
+LABEL_WAYS_PER_SECOND = 8_000
 
-MOST_WIDE = 64
-"""How many partial routes a beam keeps per block at most."""
+# Beam search: numbers per second, counted as partial routes x blocks x encodings x devices.
+BEAM_NUMBERS_PER_SECOND = 1_000_000
 
-BEAM_STEPS_PER_SECOND = 3_000
-"""How many blocks a beam search may place per second of time budget; of longer chains runs of blocks are placed."""
+# Partial routes that a beam keeps per block at most.
+MAX_BEAM_WIDTH = 64
 
-LEAST_STEPS = 8
-"""A chain of so many blocks is never too long."""
+# Beam search: blocks placed per second, however narrow the beam. Of longer chains it places runs of blocks.
+BEAM_BLOCKS_PER_SECOND = 3_000
 
-POLISHED_PER_SECOND = 800_000
-"""How many blocks of neighbouring routes a local search may look at per second of time budget."""
+# A chain of so many blocks is never too long for a beam.
+MIN_BEAM_BLOCKS = 8
+
+# Local search: blocks of neighbouring routes per second.
+LOCAL_SEARCH_BLOCKS_PER_SECOND = 800_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +39,15 @@ class Limits:
     """Side constraints of a search, and its share of work.
 
     Attributes:
-        deadline_ms: bound of the latency.
-        max_devices: bound of the number of devices that compute.
-        memory_bytes: what is left on every node; None if all fits anyway.
-        parameter_bytes: of every block.
-        working_bytes: largest activation of every block.
-        label_limit: a label search gives up after so many labels.
-        beam_width: how many partial routes a beam search keeps per block.
-        beam_steps: how many blocks a chain may have for a beam search.
-        polish_limit: local search looks at so many blocks of neighbouring routes.
+        deadline_ms: bound of the latency, rounding allowed for; None if there is none.
+        max_devices: bound of the number of devices that compute; None if no route can exceed it.
+        memory_bytes: [D] memory that is left on every node, rounding allowed for; None if any route fits.
+        parameter_bytes: [B] parameters of every block.
+        working_bytes: [B] largest activation of every block.
+        label_limit: labels that a label search settles before it gives up.
+        beam_width: partial routes that a beam search keeps per block.
+        beam_blocks: blocks that a chain may have for a beam search.
+        local_search_limit: blocks of neighbouring routes that a local search looks at.
     """
 
     deadline_ms: float | None
@@ -54,8 +57,8 @@ class Limits:
     working_bytes: tuple[float, ...]
     label_limit: int
     beam_width: int
-    beam_steps: int
-    polish_limit: int
+    beam_blocks: int
+    local_search_limit: int
 
     def in_time(self, latency_ms: Array) -> Flags:
         """Return which latencies, of any shape, are finite and keep the deadline."""
@@ -65,27 +68,37 @@ class Limits:
 def limits_of(
     problem: Problem, tables: Tables, time_budget_s: float, held: Mapping[str, float] | None = None
 ) -> Limits:
-    """Return the side constraints of the stream of ``tables``; ``held`` bytes of memory are already taken."""
+    """Return the side constraints of the stream of ``tables``, and its share of work.
+
+    Args:
+        problem: the problem.
+        tables: the stream's arrays.
+        time_budget_s: of this stream's search.
+        held: memory in bytes that other streams already take, by device.
+    """
     model = problem.models[tables.stream.model]
     parameters = tuple(block.parameter_bytes for block in model.blocks)
     working = tuple(block.working_bytes for block in model.blocks)
-    need = segment_memory_bytes(parameters, working)
-    room = []
+    whole_bytes = segment_memory_bytes(parameters, working)
+    room_bytes = []
     for name in tables.nodes:
         limit = problem.devices[name].memory_bytes
-        room.append(inf if limit is None else limit + SLACK * max(1.0, limit) - (held or {}).get(name, 0.0))
-    deadline = problem.deadline_ms(tables.stream)
-    most = problem.policy.max_devices
+        room_bytes.append(inf if limit is None else limit + SLACK * max(1.0, limit) - (held or {}).get(name, 0.0))
+    deadline_ms = problem.deadline_ms(tables.stream)
+    max_devices = problem.policy.max_devices
+    # A constraint that no route can break is dropped: a label that carries it is dominated less often.
+    if max_devices is not None and max_devices >= min(len(tables.nodes), tables.blocks):
+        max_devices = None
     ways = len(tables.nodes) * tables.transfer_ms.shape[1]
-    width = int(BEAM_PER_SECOND * time_budget_s) // (ways * tables.blocks)
+    width = int(BEAM_NUMBERS_PER_SECOND * time_budget_s) // (ways * tables.blocks)
     return Limits(
-        None if deadline is None else deadline + SLACK * max(1.0, deadline),
-        None if most is None or most >= min(len(tables.nodes), tables.blocks) else most,
-        None if min(room) >= need else tuple(room),
-        parameters,
-        working,
-        4 + int(STEPS_PER_SECOND * time_budget_s) // ways,
-        min(MOST_WIDE, max(4, width)),
-        max(LEAST_STEPS, int(BEAM_STEPS_PER_SECOND * time_budget_s)),
-        int(POLISHED_PER_SECOND * time_budget_s),
+        deadline_ms=None if deadline_ms is None else deadline_ms + SLACK * max(1.0, deadline_ms),
+        max_devices=max_devices,
+        memory_bytes=None if min(room_bytes) >= whole_bytes else tuple(room_bytes),
+        parameter_bytes=parameters,
+        working_bytes=working,
+        label_limit=4 + int(LABEL_WAYS_PER_SECOND * time_budget_s) // ways,
+        beam_width=min(MAX_BEAM_WIDTH, max(4, width)),
+        beam_blocks=max(MIN_BEAM_BLOCKS, int(BEAM_BLOCKS_PER_SECOND * time_budget_s)),
+        local_search_limit=int(LOCAL_SEARCH_BLOCKS_PER_SECOND * time_budget_s),
     )

@@ -1,4 +1,4 @@
-"""A mixed-integer linear programme, built row by row."""
+"""A mixed-integer linear programme that is built row by row and solved by HiGHS."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,13 +10,19 @@ from scipy.sparse import csr_array
 
 from planning.search.arrays import Array
 
+# Variables, by index, with their coefficients.
 Terms = Iterable[tuple[int, float]]
-"""Variables with their coefficients."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Solution:
-    """Values of the variables (None if none were found), the proved bound, and whether the search ended."""
+    """The result of the search.
+
+    Attributes:
+        values: [variables] the best values; None if none were found.
+        bound: a proved lower bound of the cost; -inf if there is none.
+        proved: whether the search has ended: the values are optimal, or there are none.
+    """
 
     values: Array | None
     bound: float
@@ -25,7 +31,11 @@ class Solution:
 
 @dataclass(slots=True)
 class Programme:
-    """Minimises the sum of cost x value over non-negative variables, subject to ranges of linear sums."""
+    """Minimises the sum of cost x value over non-negative variables, subject to ranges of linear sums.
+
+    Variables and rows are only added. The lists are columns of the standard form: of the variables ``costs``, ``upper``
+    and ``integral``; of the rows ``low`` and ``high``; ``entries`` holds (row, variable, coefficient).
+    """
 
     costs: list[float] = field(default_factory=list)
     upper: list[float] = field(default_factory=list)
@@ -42,7 +52,7 @@ class Programme:
         return len(self.costs) - 1
 
     def restrict(self, terms: Terms, low: float, high: float) -> None:
-        """Demand that the sum of the terms lies between ``low`` and ``high``."""
+        """Add the constraint that the sum of the terms lies between ``low`` and ``high``, inclusive."""
         row = len(self.low)
         self.low.append(low)
         self.high.append(high)
@@ -50,6 +60,7 @@ class Programme:
 
     def solve(self, *, node_limit: int) -> Solution:
         """Solve with HiGHS; ``node_limit`` bounds the search, so that the result does not depend on the machine."""
+        # HiGHS has absolute tolerances, so that costs far from 1 would be rounded away.
         costs = np.array(self.costs)
         scale = float(np.abs(costs).max()) or 1.0
         rows, columns, factors = zip(*self.entries, strict=True)
@@ -63,4 +74,5 @@ class Programme:
         )
         bound = -inf if found.mip_dual_bound is None else found.mip_dual_bound * scale
         values = None if found.x is None else np.asarray(found.x)
+        # Status 0: optimal. Status 2: infeasible. Every other one ends the search early.
         return Solution(values, float(bound), found.status in (0, 2))

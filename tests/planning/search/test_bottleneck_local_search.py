@@ -76,4 +76,4 @@ def test_no_more_neighbours_are_held_than_work_is_left_for() -> None:
     polish = _Counting(tables, limits, np.zeros(6), 1.0)
     start = Path(float("inf"), [index % 3 for index in range(300)], [0] * 300)
     assert polish.improve(start).cost < start.cost
-    assert 0 < polish.held <= limits.polish_limit < 13_500_000
+    assert 0 < polish.held <= limits.local_search_limit < 13_500_000

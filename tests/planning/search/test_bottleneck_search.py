@@ -43,7 +43,7 @@ def test_finds_the_least_bottleneck_of_all_routes(make_problem: Callable[..., Pr
         latency = latency_measure(tables)
         limits = limits_of(problem, tables, 1.0)
         if is_beam_blind:
-            limits = replace(limits, beam_width=1, polish_limit=0)
+            limits = replace(limits, beam_width=1, local_search_limit=0)
         outcome = search_bottleneck(tables, latency, cost_to_go(latency), limits)
         expected_ms = _least_bottleneck_ms(problem, tables)
         assert outcome.proved
@@ -63,7 +63,9 @@ def test_the_bound_holds_when_labels_run_out(make_problem: Callable[..., Problem
         latency = latency_measure(tables)
         togo, limits = cost_to_go(latency), limits_of(problem, tables, 1.0)
         exact = search_bottleneck(tables, latency, togo, limits)
-        hasty = search_bottleneck(tables, latency, togo, replace(limits, label_limit=2, beam_width=1, polish_limit=0))
+        hasty = search_bottleneck(
+            tables, latency, togo, replace(limits, label_limit=2, beam_width=1, local_search_limit=0)
+        )
         if exact.path is None or not exact.proved:
             continue
         assert hasty.bound <= exact.path.cost * (1 + 1e-9)

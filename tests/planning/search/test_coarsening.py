@@ -57,9 +57,9 @@ def test_a_chain_too_long_for_a_beam_still_gets_a_route(make_problem: Callable[.
         stream, costs = problem.streams[0], CostModel(problem)
         tables = build_tables(problem, stream)
         latency = latency_measure(tables)
-        limits = replace(limits_of(problem, tables, 0.1), beam_steps=4, label_limit=4)
+        limits = replace(limits_of(problem, tables, 0.1), beam_blocks=4, label_limit=4)
         short = search_bottleneck(tables, latency, cost_to_go(latency), limits)
-        whole = search_bottleneck(tables, latency, cost_to_go(latency), replace(limits, beam_steps=100))
+        whole = search_bottleneck(tables, latency, cost_to_go(latency), replace(limits, beam_blocks=100))
         assert (short.path is None) == (whole.path is None)
         if short.path is not None:
             route = tables.route(short.path.devices, short.path.codecs, 1)
