@@ -13,7 +13,7 @@ from benchmarks.report import console
 from planning.scheduling.fair_branch_and_bound import FairnessMeasure, ServiceOrder, fairest
 from planning.scheduling.pairwise_exchange import improve_by_exchange
 from planning.scheduling.shared_server import Offload, QueueSnapshot, Score
-from planning.search.arrays import Array
+from planning.search.arrays import Array, Index
 from planning.strategies.fair_ranks import STEPS_PER_SECOND
 from planning.strategies.kafetzis_koutsopoulos import TASKS_PER_SECOND, Start, greedy, starts
 from planning.strategies.rank_assignment import assign
@@ -36,7 +36,7 @@ def ends(tasks: Sequence[Offload], what: str) -> dict[str, float]:
     """Return the value that each method ends with in the snapshot; the last is exact."""
     snapshot, aggregate = QueueSnapshot(tasks, SHORTEST), AGGREGATES[what]
 
-    def score(choices: Array) -> Array:
+    def score(choices: Index) -> Array:
         return aggregate(snapshot.delays_ms(choices))
 
     found = {

@@ -1,6 +1,7 @@
-"""The fairest cuts at one server against every choice there is."""
+"""Branch and bound finds the fairest of all choices of cuts at one server."""
 
 import random
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import numpy as np
@@ -13,17 +14,17 @@ from planning.scheduling.shared_server import Offload, QueueSnapshot
 from planning.search.arrays import Array
 from shared.policy import QueueDiscipline
 
+# Per service and measure.
 CASES = 40
-"""Per service: with two measures 240 cases in all."""
 
-MODELS = {
+MODELS: dict[ServiceOrder, Callable[[Sequence[Offload]], QueueSnapshot | ArrivalDelays]] = {
     ServiceOrder.SHORTEST: lambda tasks: QueueSnapshot(tasks, QueueDiscipline.SHORTEST_JOB_FIRST),
     ServiceOrder.SHARED: lambda tasks: QueueSnapshot(tasks, QueueDiscipline.ROUND_ROBIN),
     ServiceOrder.FIRST_COME: lambda tasks: ArrivalDelays(tasks, QueueDiscipline.FIFO),
 }
-MEASURES = {
-    FairnessMeasure.VARIANCE: lambda delays: delays.var(axis=1),
-    FairnessMeasure.LARGEST: lambda delays: delays.max(axis=1),
+MEASURES: dict[FairnessMeasure, Callable[[Array], Array]] = {
+    FairnessMeasure.VARIANCE: lambda delays: np.asarray(delays.var(axis=1)),
+    FairnessMeasure.LARGEST: lambda delays: np.asarray(delays.max(axis=1)),
 }
 
 
@@ -34,8 +35,11 @@ def _tasks(rng: random.Random) -> list[Offload]:
         if found and rng.random() < 0.2:
             found.append(found[-1])
             continue
-        cuts = rng.randint(2, 6)
-        draw = rng.choice([lambda most: rng.uniform(0, most), lambda most: float(rng.randint(0, int(most)))])
+        cuts, is_whole = rng.randint(2, 6), rng.random() < 0.5
+
+        def draw(most: int, is_whole: bool = is_whole) -> float:
+            return float(rng.randint(0, most)) if is_whole else rng.uniform(0, most)
+
         local = np.cumsum([draw(9) for _ in range(cuts)])
         sent = np.array([*(draw(5) for _ in range(cuts - 1)), 0.0])
         server = np.array([*np.cumsum([draw(4) for _ in range(cuts - 1)])[::-1], 0.0])
@@ -47,7 +51,7 @@ def _tasks(rng: random.Random) -> list[Offload]:
 
 def _values(tasks: list[Offload], service: ServiceOrder, measure: FairnessMeasure) -> dict[tuple[int, ...], float]:
     choices = np.array(list(product(*(range(len(task.routes)) for task in tasks))))
-    delays: Array = MODELS[service](_apart(tasks)).delays_ms(choices)
+    delays = MODELS[service](_apart(tasks)).delays_ms(choices)
     return dict(zip(map(tuple, choices.tolist()), MEASURES[measure](delays).tolist(), strict=True))
 
 
@@ -81,13 +85,11 @@ def test_what_is_not_allowed_is_never_taken(service: ServiceOrder) -> None:
         tasks = _tasks(rng)
         values = _values(_apart(tasks), service, FairnessMeasure.VARIANCE)
         allowed = {choice for choice in values if rng.random() < 0.3}
-        found = fairest(
-            _apart(tasks),
-            service,
-            FairnessMeasure.VARIANCE,
-            steps=10_000_000,
-            allowed=lambda choice, allowed=allowed: tuple(choice) in allowed,
-        )
+
+        def may(choice: Sequence[int], allowed: set[tuple[int, ...]] = allowed) -> bool:
+            return tuple(choice) in allowed
+
+        found = fairest(_apart(tasks), service, FairnessMeasure.VARIANCE, steps=10_000_000, allowed=may)
         assert found.proved
         assert (found.choice is None) == (not allowed)
         if found.choice is not None:

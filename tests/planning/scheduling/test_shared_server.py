@@ -68,7 +68,7 @@ def test_greedy_ends_where_no_single_step_helps(discipline: QueueDiscipline) -> 
             return float(_delays_ms(tasks, choice, discipline).sum())
 
         def score(choices: Index, tasks: list[Offload] = tasks) -> Array:
-            return QueueSnapshot(tasks, discipline).delays_ms(choices).sum(axis=1)
+            return np.asarray(QueueSnapshot(tasks, discipline).delays_ms(choices).sum(axis=1))
 
         ends = [value(greedy(tasks, start, score, 10_000)) for start in starts(tasks)]
         assert exact <= min(ends) + 1e-9
