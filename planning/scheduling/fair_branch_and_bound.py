@@ -1,4 +1,11 @@
-"""The fairest cuts of tasks that share a server, exactly: branch and bound over the order in which it serves them."""
+"""The fairest cuts of tasks that share a server, exactly: branch and bound over the order in which it serves them.
+
+Kafetzis & Koutsopoulos minimise the variance of the tasks' delays by a greedy. Here tasks are placed in the order of
+service: the delay of a task then depends on the tasks before it only, and is final once it is placed. Every choice of
+cuts has exactly one order, so that the tree of partial orders has every choice once.
+
+Shapes: K partial choices, N tasks, S cuts of the task that has the most.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,15 +17,18 @@ import numpy as np
 from planning.scheduling.shared_server import ASKED, Offload
 from planning.search.arrays import Array, Flags, Index
 
+# Partial choices that are expanded together.
 CHUNK = 512
-"""How many partial choices are looked at together."""
+
+# A choice has to be better than the best one by this share, so that rounding errors do not count as progress.
+_MIN_GAIN = 1e-9
 
 
 class ServiceOrder(StrEnum):
-    """When a task's part is done at the server.
+    """The order in which the server works on the tasks' parts, and when a part is done.
 
     The first two are the snapshot, in which all parts are there at time 0: ``SHORTEST`` job first, or ``SHARED`` in
-    infinitely small slots. ``FIRST_COME`` serves parts in the order in which they arrive, when they do.
+    infinitely small slots. ``FIRST_COME`` serves parts in the order of their arrival, from then on.
     """
 
     SHORTEST = "shortest"
@@ -27,7 +37,7 @@ class ServiceOrder(StrEnum):
 
 
 class FairnessMeasure(StrEnum):
-    """What is made small: the variance of all delays, or the largest."""
+    """The measure that is minimised: the variance of all delays, or the largest delay."""
 
     VARIANCE = "variance"
     LARGEST = "largest"
@@ -35,7 +45,13 @@ class FairnessMeasure(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FairChoice:
-    """A cut per task, or None if nothing is below what was known; its value; whether all have been ruled out."""
+    """The result of the search.
+
+    Attributes:
+        choice: a cut per task; None if no choice is better than the known one.
+        value: the variance (ms^2) or the largest delay (ms) of ``choice``, or the known value.
+        proved: whether all other choices have been ruled out.
+    """
 
     choice: list[int] | None
     value: float
@@ -44,7 +60,16 @@ class FairChoice:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Partial:
-    """Partial choices: the tasks that are served first. ``value`` is the sum of squares, or the largest delay."""
+    """K partial choices with the same number of tasks placed: those that are served first.
+
+    Attributes:
+        cuts: [K, N] the cut of every task; -1 if it is not placed.
+        clock_ms: [K] when the server has done the placed parts.
+        key: [K] the sort key of the task placed last.
+        task: [K] the index of the task placed last.
+        mean_ms: [K] mean delay of the placed tasks.
+        value: [K] sum of squared deviations from that mean (ms^2), or the largest delay (ms).
+    """
 
     cuts: Index
     clock_ms: Array
@@ -75,24 +100,21 @@ def fairest(
 ) -> FairChoice:
     """Return the choice of least variance, or of the least largest delay.
 
-    Tasks are placed in the order of service, so that the delays of those placed are final, and every choice of cuts
-    has one order. Variance: with k tasks placed around mean m, whatever follows costs at least the least of
-    k t^2 + sum of (e_j - t)^2 over those of e_j > t, where e_j is how far every delay that task j may still get is from
-    m. Exponential; depth first, most promising first.
+    Exponential time. Depth first, the most promising partial choice first.
 
     Args:
-        tasks: with what each takes at every cut.
+        tasks: the tasks, with their times at every cut.
         service: how the server treats its queue.
-        measure: what is made small.
-        steps: how many pairs of partial choice and cut may be looked at.
-        known: the value of a choice that is known; only better ones are looked for.
+        measure: what is minimised.
+        steps: bound of the work, in pairs of partial choice and cut.
+        known: the value of a known choice; only better ones are looked for.
         allowed: whether a choice may be taken; asked only of those that would be.
     """
-    return _Search(tasks, service, measure).run(known, steps, allowed)
+    return _FairSearch(tasks, service, measure).run(known, steps, allowed)
 
 
-class _Search:
-    """The tasks' times as arrays, [N, S], and the best choice so far."""
+class _FairSearch:
+    """The tasks' times as arrays, [N, S] with inf or 0 beyond a task's cuts, and the search over them."""
 
     def __init__(self, tasks: Sequence[Offload], service: ServiceOrder, measure: FairnessMeasure) -> None:
         self._count, widest = len(tasks), max(len(task.routes) for task in tasks)
@@ -104,9 +126,11 @@ class _Search:
             self._before_ms[row, columns], self._server_ms[row, columns] = task.before_ms, task.server_ms
             self._arrival_ms[row, columns] = task.source_ms + task.send_ms
         self._remote = self._server_ms > 0
+        # The order of service: by arrival, or by size. Both disciplines of the snapshot finish small parts first.
         self._key = self._arrival_ms if service is ServiceOrder.FIRST_COME else self._server_ms
         self._most_ms = self._server_ms.max(axis=1)
-        # of equal tasks the first is placed first; a task without an equal before it follows "none", which is placed
+        # Symmetry breaking: of identical tasks the one with the lowest index is placed first. ``_twin`` is the previous
+        # identical task, or the sentinel column ``count``, which always counts as placed.
         self._twin = np.array(
             [
                 max((other for other in range(row) if tasks[other] is tasks[row]), default=self._count)
@@ -115,13 +139,14 @@ class _Search:
         )
 
     def run(self, known: float, steps: int, allowed: Callable[[Sequence[int]], bool]) -> FairChoice:
+        # Variances are compared as sums of squares.
         best = known * self._count if self._measure is FairnessMeasure.VARIANCE else known
         choice: list[int] | None = None
         none, zero = np.full((1, self._count), -1), np.zeros(1)
         stack = [_Partial(none, zero, np.full(1, -inf), np.full(1, -1), zero, zero)]
         while stack and steps >= 0:
             partial = stack.pop()
-            partial = partial.take(np.flatnonzero(partial.value < best * (1 - 1e-9)))
+            partial = partial.take(np.flatnonzero(partial.value < best * (1 - _MIN_GAIN)))
             steps -= len(partial.cuts) * self._before_ms.size
             if not len(partial.cuts) or steps < 0:
                 continue
@@ -129,6 +154,7 @@ class _Search:
             following = self._expand(partial, depth, best)
             if not len(following.cuts):
                 continue
+            # Descending: the last chunk, with the least values, is popped first.
             order = np.argsort(-following.value, kind="stable")
             if depth + 1 == self._count:
                 leaves = following.take(order[::-1])
@@ -142,22 +168,27 @@ class _Search:
         return FairChoice(choice, value, steps >= 0)
 
     def _expand(self, partial: _Partial, depth: int, best: float) -> _Partial:
-        """Return what a task more makes of every partial choice that may still be below ``best``."""
+        """Return the partial choices with one more task that may still be below ``best``.
+
+        Args:
+            partial: the partial choices.
+            depth: the number of tasks that they place.
+            best: the value to beat.
+        """
         free = partial.cuts < 0
         clock_ms, delay_ms = self._served(partial.clock_ms, depth)
+        # [K, N, S]: what may still be served, now or later. Keys never fall along an order.
         later = free[:, :, None] & (self._key >= partial.key[:, None, None]) & np.isfinite(self._before_ms)
-        bound = self._bound(partial, depth, free, later, delay_ms)
-        placed = np.concatenate([~free, np.ones((len(free), 1), dtype=np.bool_)], axis=1)
+        bound = self._completion_bound(partial, depth, later, delay_ms)
+        value = self._next_value(partial, depth, later, delay_ms)
+        if self._measure is FairnessMeasure.LARGEST:
+            value = np.maximum(value, bound[:, None, None])
+        # Of equal keys the lower index is served first, so that every choice of cuts has one order only.
         index = np.arange(self._count)[:, None]
         follows = (self._key > partial.key[:, None, None]) | (index > partial.task[:, None, None])
-        if self._measure is FairnessMeasure.VARIANCE:
-            gap_ms = np.where(later, delay_ms - partial.mean_ms[:, None, None], 0.0)
-            value = partial.value[:, None, None] + depth / (depth + 1) * gap_ms**2
-        else:
-            value = np.maximum(partial.value[:, None, None], delay_ms)
-        value = np.maximum(value, bound[:, None, None]) if self._measure is FairnessMeasure.LARGEST else value
-        kept = later & follows & placed[:, self._twin][:, :, None] & (value < best * (1 - 1e-9))
-        kept &= (bound < best * (1 - 1e-9))[:, None, None]
+        placed = np.concatenate([~free, np.ones((len(free), 1), dtype=np.bool_)], axis=1)
+        kept = later & follows & placed[:, self._twin][:, :, None] & (value < best * (1 - _MIN_GAIN))
+        kept &= (bound < best * (1 - _MIN_GAIN))[:, None, None]
         row, task, cut = np.nonzero(kept)
         cuts = partial.cuts[row]
         cuts[np.arange(len(row)), task] = cut
@@ -165,8 +196,19 @@ class _Search:
         mean_ms = partial.mean_ms[row] + (delays_ms - partial.mean_ms[row]) / (depth + 1)
         return _Partial(cuts, clock_ms[row, task, cut], self._key[task, cut], task, mean_ms, value[row, task, cut])
 
+    def _next_value(self, partial: _Partial, depth: int, later: Flags, delay_ms: Array) -> Array:
+        """Return the value with each task at each cut served next, [K, N, S].
+
+        The sum of squares follows Welford's recurrence (Technometrics 4(3), 1962): the delay d of a further task adds
+        k / (k + 1) (d - m)^2 to that of k tasks with mean m.
+        """
+        if self._measure is FairnessMeasure.LARGEST:
+            return np.maximum(partial.value[:, None, None], delay_ms)
+        gap_ms = np.where(later, delay_ms - partial.mean_ms[:, None, None], 0.0)
+        return np.asarray(partial.value[:, None, None] + depth / (depth + 1) * gap_ms**2)
+
     def _served(self, clock_ms: Array, depth: int) -> tuple[Array, Array]:
-        """Return the server's clock and the delay, [K, N, S], of each task at each cut if it is served next."""
+        """Return the server's clock and the delay, [K, N, S] each, of each task at each cut if it is served next."""
         clock = clock_ms[:, None, None]
         before_ms, server_ms = self._before_ms, self._server_ms
         if self._service is ServiceOrder.FIRST_COME:
@@ -174,31 +216,79 @@ class _Search:
             waited_ms = np.maximum(clock - self._arrival_ms, 0.0) * self._remote
             return np.where(self._remote, started + server_ms, clock), before_ms + waited_ms + server_ms
         ends = clock + server_ms
+        # In slots, all tasks that are not done have had as much of the server as this one when it ends.
         own = clock + (self._count - depth) * server_ms if self._service is ServiceOrder.SHARED else ends
         return ends, before_ms + np.where(self._remote, own, 0.0)
 
-    def _bound(self, partial: _Partial, depth: int, free: Flags, later: Flags, next_ms: Array) -> Array:
-        """Return what no way to go on can be below, [K]; ``next_ms`` is a task's delay if it is served next."""
-        low_ms = high_ms = next_ms
+    def _completion_bound(self, partial: _Partial, depth: int, later: Flags, next_ms: Array) -> Array:
+        """Return a value that no completion of each partial choice is below, [K].
+
+        Args:
+            partial: the partial choices.
+            depth: the number of tasks that they place.
+            later: [K, N, S] what may still be served.
+            next_ms: [K, N, S] the delay of each task at each cut if it is served next.
+        """
+        low_ms, high_ms = self._delay_range_ms(partial, depth, next_ms)
+        if self._measure is FairnessMeasure.LARGEST:
+            return self._largest_bound(partial, later, low_ms)
+        return self._variance_bound(partial, depth, later, low_ms, high_ms)
+
+    def _delay_range_ms(self, partial: _Partial, depth: int, next_ms: Array) -> tuple[Array, Array]:
+        """Return the least and the largest delay that each task at each cut may still get, [K, N, S] each.
+
+        With c the server's clock, s the task's part, n the number of other tasks that are not placed, and x a part that
+        is served before it:
+
+        - Shortest first: the delay is least if the task is next. Each x adds x, and x <= s, so that all others add at
+          most n s, nor more than the sum of their largest parts.
+        - In slots: the delay is largest if the task is next, c + (n + 1) s, because each x takes s - x off. It is least
+          if all others are served before it; each x is at least the key of the task placed last.
+        - First come: the delay is least if the task is next. All others add at most the sum of their largest parts.
+        """
+        free, others = partial.cuts < 0, self._count - depth - 1
         others_ms = (free * self._most_ms).sum(axis=1)[:, None] - self._most_ms
         if self._service is ServiceOrder.SHARED:
-            ahead_ms = (self._count - depth - 1) * np.maximum(partial.key, 0.0) + partial.clock_ms
-            low_ms = self._before_ms + np.where(self._remote, ahead_ms[:, None, None] + self._server_ms, 0.0)
-        elif self._service is ServiceOrder.FIRST_COME:
-            high_ms = next_ms + np.where(self._remote, others_ms[:, :, None], 0.0)
-        else:
-            behind_ms = np.minimum(others_ms[:, :, None], (self._count - depth - 1) * self._server_ms)
-            high_ms = next_ms + np.where(self._remote, behind_ms, 0.0)
-        if self._measure is FairnessMeasure.LARGEST:
-            least_ms = np.where(later, low_ms, inf).min(axis=2)
-            return np.asarray(np.maximum(partial.value, np.where(free, least_ms, -inf).max(axis=1)))
+            ahead_ms = others * np.maximum(partial.key, 0.0) + partial.clock_ms
+            least_ms = np.where(self._remote, ahead_ms[:, None, None] + self._server_ms, 0.0)
+            return self._before_ms + least_ms, next_ms
+        if self._service is ServiceOrder.FIRST_COME:
+            return next_ms, next_ms + np.where(self._remote, others_ms[:, :, None], 0.0)
+        added_ms = np.minimum(others_ms[:, :, None], others * self._server_ms)
+        return next_ms, next_ms + np.where(self._remote, added_ms, 0.0)
+
+    def _largest_bound(self, partial: _Partial, later: Flags, low_ms: Array) -> Array:
+        """Return the largest delay of now, or of the task whose least possible delay is largest, [K]."""
+        least_ms = np.where(later, low_ms, inf).min(axis=2)
+        free = partial.cuts < 0
+        return np.asarray(np.maximum(partial.value, np.where(free, least_ms, -inf).max(axis=1)))
+
+    def _variance_bound(self, partial: _Partial, depth: int, later: Flags, low_ms: Array, high_ms: Array) -> Array:
+        """Return a sum of squares that no completion is below, [K].
+
+        Let k tasks be placed, with mean m and sum of squares Q, and let e(j) >= 0 be how far all delays that task j may
+        still get are from m. If the mean of all tasks is t away from m, the placed ones have Q + k t^2 around it, and
+        task j adds at least max(e(j) - t, 0)^2. So the sum of squares is at least
+
+            Q + min over t of F(t),  F(t) = k t^2 + sum over j of max(e(j) - t, 0)^2.
+
+        Let the e be descending, and G(t) the same with the first n of them only, so that F >= G. Without the maximum,
+        G would have its minimum at t(n) = (e(1) + ... + e(n)) / (k + n), with the value
+
+            e(1)^2 + ... + e(n)^2 - (e(1) + ... + e(n))^2 / (k + n).
+
+        If t(n) <= e(n), no maximum is in effect there, and t(n) is the minimum of G, which is convex. So every such n
+        gives a bound, and the largest holds. A task that can get no delay at all makes the bound infinite.
+        """
         if not depth:
             return partial.value
         mean_ms = partial.mean_ms[:, None, None]
-        away_ms = np.where(later, np.maximum(np.maximum(low_ms - mean_ms, mean_ms - high_ms), 0.0), inf).min(axis=2)
-        away_ms = -np.sort(-np.where(free, away_ms, 0.0), axis=1)
+        away_ms = np.maximum(np.maximum(low_ms - mean_ms, mean_ms - high_ms), 0.0)
+        away_ms = np.where(later, away_ms, inf).min(axis=2)
+        away_ms = -np.sort(-np.where(partial.cuts < 0, away_ms, 0.0), axis=1)
         dead = np.isinf(away_ms[:, 0])
         away_ms[dead] = 0.0
-        total, size = away_ms.cumsum(axis=1), depth + 1 + np.arange(self._count)
-        least = np.where(total / size <= away_ms, (away_ms**2).cumsum(axis=1) - total**2 / size, 0.0).max(axis=1)
+        sums, members = away_ms.cumsum(axis=1), depth + 1 + np.arange(self._count)
+        by_members = (away_ms**2).cumsum(axis=1) - sums**2 / members
+        least = np.where(sums / members <= away_ms, by_members, 0.0).max(axis=1)
         return np.asarray(np.where(dead, inf, partial.value + least))
