@@ -17,18 +17,18 @@ SLACK = 1e-9
 
 def violations(costs: CostModel, plans: Mapping[str, StreamPlan]) -> tuple[Violation, ...]:
     """Return every broken constraint of the problem's policy, streams and devices."""
-    found: list[Violation] = []
+    violated: list[Violation] = []
     for name, plan in plans.items():
         stream = costs.stream(name)
         for route in plan.routes:
             broken = tuple(_route_violations(costs, stream, route))
-            found += broken
+            violated += broken
             # A route that cannot run, for want of a link say, has no latency to compare.
             if not broken:
-                found += _deadline_violations(costs, stream, route)
-        found += _max_devices_violations(costs.problem, stream, plan)
-    found += memory_violations(costs.problem, plans)
-    return tuple(dict.fromkeys(found))
+                violated += _deadline_violations(costs, stream, route)
+        violated += _max_devices_violations(costs.problem, stream, plan)
+    violated += memory_violations(costs.problem, plans)
+    return tuple(dict.fromkeys(violated))
 
 
 def exceeds(value: float, limit: float) -> bool:
@@ -53,8 +53,8 @@ def memory_bytes(problem: Problem, plans: Mapping[str, StreamPlan]) -> dict[str,
                     rows = tile.rows if stage.tiled else None
                     segments[tile.device].add((model, stage.start, stage.stop, rows))
     held: dict[str, float] = {}
-    for device, found in segments.items():
-        parts = [(problem.models[name], start, stop, rows) for name, start, stop, rows in found]
+    for device, on_device in segments.items():
+        parts = [(problem.models[name], start, stop, rows) for name, start, stop, rows in on_device]
         held[device] = segment_memory_bytes(
             (block.parameter_bytes for own, start, stop, _ in parts for block in own.blocks[start:stop]),
             (size_bytes for part in parts for size_bytes in _working_bytes(*part)),
@@ -80,13 +80,13 @@ def memory_violations(problem: Problem, plans: Mapping[str, StreamPlan]) -> tupl
     """Return a violation for every device whose segments do not fit into its memory."""
     if all(device.memory_bytes is None for device in problem.devices.values()):
         return ()
-    found: list[Violation] = []
+    too_small: list[Violation] = []
     for device, need in memory_bytes(problem, plans).items():
         limit = problem.devices[device].memory_bytes
         if limit is not None and exceeds(need, limit):
             message = f"device {device} needs {need:.0f} bytes of memory, {need - limit:.0f} more than it has"
-            found.append(Violation(Constraint.MEMORY, device, message, limit, need))
-    return tuple(found)
+            too_small.append(Violation(Constraint.MEMORY, device, message, limit, need))
+    return tuple(too_small)
 
 
 def deadline_violation(stream: Stream, limit: float, value: float) -> Violation:

@@ -128,12 +128,12 @@ class RouteCostModel:
         """
         if route.tiled:
             return tiled_operations(self, stream, route)
-        found: list[Operation] = []
+        steps: list[Operation] = []
         model = self.problem.models[stream.model]
         here, decode_ms = stream.source, 0.0
         first = route.stages[0].device
         if first != here:
-            found.append(self.send(here, first, model.input_bytes, -1))
+            steps.append(self.send(here, first, model.input_bytes, -1))
         for index, stage in enumerate(route.stages):
             here = stage.device
             receiver = route.stages[index + 1].device if index + 1 < len(route.stages) else stream.sink
@@ -141,14 +141,14 @@ class RouteCostModel:
             encoding = self.encoding(stream.model, stage.stop, stage.codec if sends else RAW)
             duration_ms = self.compute_ms(here, stream.model, stage.start, stage.stop) + self.codec_ms(here, decode_ms)
             duration_ms += self.codec_ms(here, encoding.encode_ms)
-            found.append(Operation(Work.COMPUTE, here, duration_ms, index))
+            steps.append(Operation(Work.COMPUTE, here, duration_ms, index))
             decode_ms = encoding.decode_ms
             if receiver is not None and sends:
-                found.append(self.send(here, receiver, encoding.size_bytes, index))
+                steps.append(self.send(here, receiver, encoding.size_bytes, index))
         if decode_ms and stream.sink is not None:
             decoding_ms = self.codec_ms(stream.sink, decode_ms)
-            found.append(Operation(Work.COMPUTE, stream.sink, decoding_ms, len(route.stages)))
-        return tuple(found)
+            steps.append(Operation(Work.COMPUTE, stream.sink, decoding_ms, len(route.stages)))
+        return tuple(steps)
 
     def send(
         self,

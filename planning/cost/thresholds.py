@@ -92,7 +92,7 @@ class Parameter:
         """Return the problem with another value."""
         problem = self.problem
         if self.link is not None:
-            links = (replace(each, bandwidth_mbps=value) if each == self.link else each for each in problem.links)
+            links = (replace(link, bandwidth_mbps=value) if link == self.link else link for link in problem.links)
             return replace(problem, links=tuple(links))
         name = self.device or ""
         return replace(problem, devices={**problem.devices, name: replace(problem.devices[name], load_factor=value)})
@@ -189,7 +189,7 @@ def _envelope(
     first, last = best(low), best(high)
     if first is None or last is None:
         return ()
-    found: list[Range] = []
+    best_ranges: list[Range] = []
     stack = [(low, first, high, last)]
     while stack:
         left, near, right, far = stack.pop()
@@ -197,19 +197,20 @@ def _envelope(
         meet, width = near_line.meets(far_line), (right - left) * _ROUNDING
         if meet is None or not left + width < meet < right - width:
             is_near = near_line.at(right) <= far_line.at(right) + _ROUNDING * abs(far_line.at(right))
-            found.append(Range(left, right, near if is_near else far))
+            best_ranges.append(Range(left, right, near if is_near else far))
             continue
         middle, least = best(meet), near_line.at(meet)
         if middle is None or line(middle).at(meet) >= least - _ROUNDING * abs(least):
-            found += [Range(left, meet, near), Range(meet, right, far)]
+            best_ranges += [Range(left, meet, near), Range(meet, right, far)]
             continue
         stack += [(meet, middle, right, far), (left, near, meet, middle)]
-    return _merged(found)
+    return _merged(best_ranges)
 
 
-def _merged(found: Iterable[Range]) -> tuple[Range, ...]:
+def _merged(pieces: Iterable[Range]) -> tuple[Range, ...]:
+    """Return the ranges with neighbours of the same route joined, and without empty ones."""
     merged: list[Range] = []
-    for piece in found:
+    for piece in pieces:
         if merged and merged[-1].route == piece.route:
             merged[-1] = Range(merged[-1].low, piece.high, piece.route)
         elif piece.high > piece.low:

@@ -46,10 +46,10 @@ def describe_resource(resource: Resource) -> str:
 def overload_warning(problem: Problem, plans: Mapping[str, StreamPlan]) -> str | None:
     """Return the warning that a plan is too slow for the steady rates of its streams; None if it is not."""
     rates_hz = {stream.name: stream.rate_hz for stream in problem.streams if stream.rate_hz and stream.jobs == 1}
-    found = busiest(utilisation(CostModel(problem), plans, rates_hz))
-    if found is None or found[1] <= 1:
+    bottleneck = busiest(utilisation(CostModel(problem), plans, rates_hz))
+    if bottleneck is None or bottleneck[1] <= 1:
         return None
-    resource, share = found
+    resource, share = bottleneck
     advice = "" if problem.policy.objective is Objective.THROUGHPUT else " (the objective throughput asks for that)"
     return (
         f"at the streams' rate_hz {describe_resource(resource)} would be busy {share:.0%} of the time, so requests "

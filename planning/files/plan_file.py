@@ -155,23 +155,23 @@ def read_plan(document: str | bytes) -> Plan:
         InvalidDocumentError: with every fault; an infeasible answer is one.
     """
     try:
-        found = _ADAPTER.validate_json(document)
+        content = _ADAPTER.validate_json(document)
     except ValidationError as exc:
         raise InvalidDocumentError(faults_of(exc)) from exc
-    if not found.feasible or found.predicted is None or found.cost is None:
+    if not content.feasible or content.predicted is None or content.cost is None:
         raise InvalidDocumentError((Fault("$.feasible", "the answer holds no plan"),))
     return Plan(
-        strategy=found.strategy,
-        objective=found.objective,
-        streams={name: _stream_plan(name, plan) for name, plan in found.streams.items()},
-        predicted=_prediction(found.predicted),
-        cost=found.cost,
-        optimal=found.optimal,
-        lower_bound=found.lower_bound,
-        solve_ms=found.solve_ms,
-        disciplines=found.disciplines,
-        turns=found.turns,
-        left_out=found.left_out,
+        strategy=content.strategy,
+        objective=content.objective,
+        streams={name: _stream_plan(name, plan) for name, plan in content.streams.items()},
+        predicted=_prediction(content.predicted),
+        cost=content.cost,
+        optimal=content.optimal,
+        lower_bound=content.lower_bound,
+        solve_ms=content.solve_ms,
+        disciplines=content.disciplines,
+        turns=content.turns,
+        left_out=content.left_out,
     )
 
 

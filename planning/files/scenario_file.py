@@ -68,14 +68,14 @@ def read_scenario(document: str | bytes, problem: Problem) -> Scenario:
     if not isinstance(values, dict):
         raise InvalidDocumentError((Fault("$", "expected an object with changes, arrivals_ms or both"),))
     try:
-        found = _ADAPTER.validate_python(without_remarks(values))
+        content = _ADAPTER.validate_python(without_remarks(values))
     except ValidationError as exc:
         raise InvalidDocumentError(faults_of(exc)) from exc
-    faults = tuple(_faults(found, problem))
+    faults = tuple(_faults(content, problem))
     if faults:
         raise InvalidDocumentError(faults)
-    arrivals = {name: Recorded(times_ms) for name, times_ms in found.arrivals_ms.items()}
-    return Scenario(tuple(map(_change, found.changes)), arrivals)
+    arrivals = {name: Recorded(times_ms) for name, times_ms in content.arrivals_ms.items()}
+    return Scenario(tuple(map(_change, content.changes)), arrivals)
 
 
 def _change(document: ChangeDocument) -> Change:

@@ -1,11 +1,12 @@
 """Tensors that cross a cut of a model, and the encodings in which they may be sent."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from planning.problem.plan import RAW
-from planning.problem.problem import Model
+from planning.problem.problem import CodecProfile, Model
 from shared.policy import CodecMode, Policy
 
 # Encodings that the policy's ``int8`` allows.
@@ -66,31 +67,39 @@ def crossing_blocks(model: Model, cut: int) -> tuple[tuple[int, float], ...]:
 def encodings(model: Model, cut: int) -> tuple[Encoding, ...]:
     """Return raw, and every encoding that all tensors across ``cut`` offer; the input offers none.
 
-    Sizes, times and errors add up; so do the shares of inputs that lose their best class. Both sums are upper bounds
-    of the joint effect.
+    Sizes and times add up. Effects on the output are measured for one tensor at a time. Their joint effect is estimated
+    by sums: of the errors, and of the shares of inputs that lose their best class.
     """
     crossing = crossing_blocks(model, cut)
-    found = [Encoding(RAW, sum(size_bytes for _, size_bytes in crossing))]
+    offered = [Encoding(RAW, sum(size_bytes for _, size_bytes in crossing))]
     if any(block < 0 for block, _ in crossing):
-        return tuple(found)
+        return tuple(offered)
     offers = [model.blocks[block].codecs for block, _ in crossing]
     for codec in offers[0] if offers else ():
         if codec == RAW or not all(codec in offer for offer in offers):
             continue
         profiles = [offer[codec] for offer in offers]
-        errors = [profile.relative_error for profile in profiles]
-        agreements = [profile.top1_agreement for profile in profiles]
-        found.append(
+        offered.append(
             Encoding(
                 codec,
                 sum(profile.size_bytes for profile in profiles),
                 sum(profile.encode_ms for profile in profiles),
                 sum(profile.decode_ms for profile in profiles),
-                None if None in errors else sum(error for error in errors if error is not None),
-                None if None in agreements else max(0.0, 1 - sum(1 - each for each in agreements if each is not None)),
+                _joint_error(profiles),
+                _joint_agreement(profiles),
             )
         )
-    return tuple(found)
+    return tuple(offered)
+
+
+def _joint_error(profiles: Sequence[CodecProfile]) -> float | None:
+    errors = [profile.relative_error for profile in profiles if profile.relative_error is not None]
+    return sum(errors) if len(errors) == len(profiles) else None
+
+
+def _joint_agreement(profiles: Sequence[CodecProfile]) -> float | None:
+    lost = [1 - profile.top1_agreement for profile in profiles if profile.top1_agreement is not None]
+    return max(0.0, 1 - sum(lost)) if len(lost) == len(profiles) else None
 
 
 def allowed_encodings(model: Model, cut: int, policy: Policy) -> tuple[Encoding, ...]:

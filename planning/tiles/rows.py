@@ -154,7 +154,7 @@ def _makers(model: Model, start: int, stop: int) -> list[list[int]]:
     for source, target, _ in model.edges:
         if start <= target < stop:
             makers[target - start].append(source)
-    return [found or [-1] for found in makers]
+    return [read or [-1] for read in makers]
 
 
 def _profile(block: Block) -> RowProfile:

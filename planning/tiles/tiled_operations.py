@@ -55,7 +55,7 @@ def tiled_operations(costs: OperationCosts, stream: Stream, route: Route) -> tup
 
 
 class _Builder:
-    """Appends the operations of one request to ``_found``; the place of an operation is its index there."""
+    """Appends the operations of one request to ``_operations``; the place of an operation is its index there."""
 
     def __init__(self, costs: OperationCosts, stream: Stream, route: Route) -> None:
         self._costs, self._stream, self._route = costs, stream, route
@@ -67,7 +67,7 @@ class _Builder:
             costs.encoding(stream.model, cut, codec if any(share.sent for share in passed) else RAW)
             for cut, codec, passed in zip(cuts, codecs, self._layout.shares, strict=True)
         ]
-        self._found: list[Operation] = []
+        self._operations: list[Operation] = []
 
     def build(self) -> tuple[Operation, ...]:
         makers: list[int | None] = [None]
@@ -78,8 +78,8 @@ class _Builder:
         decode_ms = _coded_ms(self._encodings[last].decode_ms, self._layout.shares[last])
         if decode_ms and (sink := self._stream.sink) is not None:
             duration_ms = self._costs.codec_ms(sink, decode_ms)
-            self._found.append(Operation(Work.COMPUTE, sink, duration_ms, last, needs=tuple(arrived[0])))
-        return tuple(self._found)
+            self._operations.append(Operation(Work.COMPUTE, sink, duration_ms, last, needs=tuple(arrived[0])))
+        return tuple(self._operations)
 
     def _send(self, index: int, makers: Sequence[int | None]) -> dict[int, list[int]]:
         """Append the sendings before stage ``index``; return the operations that each of its tiles waits for."""
@@ -88,10 +88,10 @@ class _Builder:
             maker = makers[share.holder]
             needs = () if maker is None else (maker,)
             if share.sent:
-                arrived[share.reader].append(len(self._found))
+                arrived[share.reader].append(len(self._operations))
                 size_bytes = _size_bytes(self._model, self._cut(index), self._encodings[index], share)
                 sending = self._costs.send(share.sender, share.receiver, size_bytes, index - 1, needs, share.range)
-                self._found.append(sending)
+                self._operations.append(sending)
             else:
                 arrived[share.reader] += needs
         return arrived
@@ -112,10 +112,10 @@ class _Builder:
                 coding_ms = _coded_ms(decode_ms, [share for share in before if share.reader == place])
                 coding_ms += _coded_ms(encode_ms, [share for share in after if share.holder == place])
                 duration_ms += self._costs.codec_ms(tile.device, coding_ms)
-            makers.append(len(self._found))
+            makers.append(len(self._operations))
             needs = tuple(sorted(arrived.get(place, ())))
             rows = None if tiles is None else tile.rows
-            self._found.append(Operation(Work.COMPUTE, tile.device, duration_ms, index, needs=needs, rows=rows))
+            self._operations.append(Operation(Work.COMPUTE, tile.device, duration_ms, index, needs=needs, rows=rows))
         return makers
 
     def _cut(self, index: int) -> int:

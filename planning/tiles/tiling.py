@@ -152,7 +152,7 @@ def _shares(
         return
     height = rows_at(model, cut)
     for holder, (sender, own) in enumerate(held):
-        for reader, (receiver, wanted) in enumerate(needed):
-            rows = intersection(own or (0, height), wanted or (0, height))
+        for reader, (receiver, needs) in enumerate(needed):
+            rows = intersection(own or (0, height), needs or (0, height))
             if rows != NOTHING:
                 yield Share(holder, sender, reader, receiver, rows, height)
