@@ -27,7 +27,9 @@ def violations(costs: CostModel, plans: Mapping[str, StreamPlan]) -> tuple[Viola
             if not broken:
                 violated += _deadline_violations(costs, stream, route)
         violated += _max_devices_violations(costs.problem, stream, plan)
+    # Memory is a constraint of all streams together.
     violated += memory_violations(costs.problem, plans)
+    # Routes that share a device break the same constraint of it; it counts once.
     return tuple(dict.fromkeys(violated))
 
 
@@ -43,7 +45,8 @@ def memory_bytes(problem: Problem, plans: Mapping[str, StreamPlan]) -> dict[str,
     activation the share of the rows that it computes. Two tiles of the same blocks with different rows are two
     segments.
     """
-    segments: defaultdict[str, set[tuple[str, int, int, RowRange | None]]] = defaultdict(set)
+    # Dictionaries as ordered sets: sums in another order would round differently from process to process.
+    segments: defaultdict[str, dict[tuple[str, int, int, RowRange | None], None]] = defaultdict(dict)
     models = {stream.name: stream.model for stream in reversed(problem.streams)}
     for name, plan in plans.items():
         model = models[name]
@@ -51,7 +54,7 @@ def memory_bytes(problem: Problem, plans: Mapping[str, StreamPlan]) -> dict[str,
             for stage in route.stages:
                 for tile in stage.tiles:
                     rows = tile.rows if stage.tiled else None
-                    segments[tile.device].add((model, stage.start, stage.stop, rows))
+                    segments[tile.device][model, stage.start, stage.stop, rows] = None
     held: dict[str, float] = {}
     for device, on_device in segments.items():
         parts = [(problem.models[name], start, stop, rows) for name, start, stop, rows in on_device]
@@ -116,6 +119,7 @@ def _route_violations(costs: CostModel, stream: Stream, route: Route) -> Iterato
     for stage, fault in faults:
         message = f"stream {stream.name}: blocks [{stage.start}, {stage.stop}) cannot be split so: {fault}"
         yield Violation(Constraint.TILES, stream.name, message)
+    # Without a layout of its rows a route has no transfers to check.
     if faults:
         return
     hops = _hops(model, stream, route)
@@ -123,6 +127,7 @@ def _route_violations(costs: CostModel, stream: Stream, route: Route) -> Iterato
         if not costs.linked(sender, receiver):
             yield Violation(Constraint.ROUTE, sender, f"there is no link from {sender} to {receiver}")
     for stage, passed in zip(route.stages, hops[1:], strict=True):
+        # An encoding counts only where something is sent.
         allowed = costs.allowed(stream.model, stage.stop) if passed else ()
         if passed and stage.codec not in {encoding.codec for encoding in allowed}:
             message = f"stream {stream.name}: encoding {stage.codec} is not allowed at cut {stage.stop}"

@@ -77,6 +77,7 @@ class CostModel(RouteCostModel):
         turns: Sequence[str] = (),
     ) -> float:
         """Return when the last of all jobs ends if every stream's burst arrives at 0, in ms."""
+        # One route of one stream is a permutation flow shop of identical jobs, which has a closed form.
         if len(plans) == 1 and _first_come(disciplines):
             ((name, plan),) = plans.items()
             if len(plan.routes) == 1:
@@ -137,6 +138,7 @@ class CostModel(RouteCostModel):
         places = start_places(plans, turns)
         for name, plan in plans.items():
             stream = self.stream(name)
+            # [jobs] the kind of each job before ordering, then in the stream's own order.
             own = np.repeat(np.arange(len(kinds), len(kinds) + len(plan.routes)), [route.jobs for route in plan.routes])
             names += [name] * len(plan.routes)
             kinds += [self.operations(stream, route) for route in plan.routes]

@@ -38,6 +38,7 @@ class RouteCostModel:
         """Index the links of ``problem``."""
         self.problem = problem
         self._links = link_table(problem.links)
+        # Of streams with the same name the first counts, as in `Problem.stream`.
         self._streams = {stream.name: stream for stream in reversed(problem.streams)}
 
     def stream(self, name: str) -> Stream:
@@ -130,6 +131,8 @@ class RouteCostModel:
             return tiled_operations(self, stream, route)
         steps: list[Operation] = []
         model = self.problem.models[stream.model]
+        # A device decodes what it receives, and encodes what it sends, as part of its computing. So decoding is carried
+        # over to the next stage, and to the sink behind the last one.
         here, decode_ms = stream.source, 0.0
         first = route.stages[0].device
         if first != here:

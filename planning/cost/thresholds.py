@@ -171,6 +171,7 @@ def ranges(
     def search(x: float) -> Route | None:
         return best(parameter.at(parameter.x(x)), stream)
 
+    # In 1 / bandwidth the order of values is reversed.
     pieces = _envelope(search, line, *sorted((parameter.x(low), parameter.x(high))))
     if parameter.link is None:
         return pieces
@@ -195,11 +196,14 @@ def _envelope(
         left, near, right, far = stack.pop()
         near_line, far_line = line(near), line(far)
         meet, width = near_line.meets(far_line), (right - left) * _ROUNDING
+        # Lines that do not meet inside the interval leave no breakpoint there. The line that is lower at its right end
+        # is lower throughout.
         if meet is None or not left + width < meet < right - width:
             is_near = near_line.at(right) <= far_line.at(right) + _ROUNDING * abs(far_line.at(right))
             best_ranges.append(Range(left, right, near if is_near else far))
             continue
         middle, least = best(meet), near_line.at(meet)
+        # Rounding must not pass for a lower line: the interval would be split without end.
         if middle is None or line(middle).at(meet) >= least - _ROUNDING * abs(least):
             best_ranges += [Range(left, meet, near), Range(meet, right, far)]
             continue

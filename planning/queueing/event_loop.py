@@ -129,6 +129,7 @@ class _Engine:
         self._graphs = [graphs[id(job.operations)] for job in jobs]
         self._waiting = [None if graph is None else list(graph.needs) for graph in self._graphs]
         self._left = [len(job.operations) for job in jobs]
+        # A job without operations ends when it arrives; all others end with the last of their operations.
         self._end_ms = [inf if job.operations else job.release_ms for job in jobs]
         self._steps = [[(inf, inf)] * len(job.operations) for job in jobs]
         self._arrived_ms: dict[int, float] = {}
@@ -144,6 +145,7 @@ class _Engine:
                 self._change(now_ms, touched)
             while self._next_release_ms <= now_ms:
                 self._release(arrivals)
+            # The order of arrivals at one instant must not depend on the order in which servers finished.
             if len(arrivals) > 1:
                 arrivals.sort()
             for index, step in arrivals:
@@ -248,6 +250,7 @@ class _Engine:
                 discipline = self._rules.disciplines.get(operation.device, discipline)
                 background = self._rules.background.get(operation.device, 0)
             server = make_server(discipline, quantum_ms=self._rules.quantum_ms, background=background)
+            # Rates may have changed before the server was made.
             for target, rate in self._rates[resource].items():
                 server.set_rate(rate, now_ms, target)
             number = self._numbers[resource] = len(self._servers)

@@ -177,6 +177,7 @@ class SlottedServer:
             self._round.append((task, self._rest_ms))
             return [], slices
         self._tasks -= 1
+        # Without tasks only background is left in the round; the next task starts a new busy period ahead of it.
         if self._tasks == 0:
             self._round.clear()
         return [task.ticket], slices
@@ -242,6 +243,7 @@ class ProcessorSharingQueue:
         """Finish every task that has reached its mark."""
         if self.next_ms() > now_ms:
             return [], []
+        # The first mark is reached exactly: adding up the service since the last event would round.
         level = self._ends[0][0]
         self._clock_ms, self._attained_ms = now_ms, level
         slices = []

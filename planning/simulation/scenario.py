@@ -79,8 +79,10 @@ class _State:
                     raise UnknownPlaceError(f"there is no device {device}")
                 was_gone = self._loads[device] is None
                 self._loads[device] = load_factor
+                # Durations of operations are those at the problem's load, so rates are relative to it.
                 first = self._problem.devices[device].load_factor
                 yield RateChange(at_ms, device, Work.COMPUTE, 0.0 if load_factor is None else first / load_factor)
+                # A device that goes or comes back also pauses or resumes all transfers from and to it.
                 if was_gone != (load_factor is None):
                     for ends in self._mbps:
                         if device in ends:
@@ -90,6 +92,7 @@ class _State:
                 if link is None:
                     raise UnknownPlaceError(f"there is no link from {source} to {target}")
                 for ends in ((source, target), (target, source)):
+                    # The other direction may be another link, with a bandwidth of its own.
                     if self._links.get(ends) is link:
                         self._mbps[ends] = bandwidth_mbps
                         yield self._sending(at_ms, *ends)

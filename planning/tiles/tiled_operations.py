@@ -61,6 +61,7 @@ class _Builder:
         self._costs, self._stream, self._route = costs, stream, route
         self._model = costs.problem.models[stream.model]
         self._layout = layout(self._model, stream, route)
+        # Entry i is about the cut before stage i, the last one about that of the results. The input is sent raw.
         cuts = (0, *(stage.stop for stage in route.stages))
         codecs = (RAW, *(stage.codec for stage in route.stages))
         self._encodings = [
@@ -70,6 +71,7 @@ class _Builder:
         self._operations: list[Operation] = []
 
     def build(self) -> tuple[Operation, ...]:
+        # The source's input is made by no operation.
         makers: list[int | None] = [None]
         for index in range(len(self._route.stages)):
             makers = self._compute(index, self._send(index, makers))
@@ -92,6 +94,7 @@ class _Builder:
                 size_bytes = _size_bytes(self._model, self._cut(index), self._encodings[index], share)
                 sending = self._costs.send(share.sender, share.receiver, size_bytes, index - 1, needs, share.range)
                 self._operations.append(sending)
+            # Rows that the reader's device holds itself are there when their tile has made them.
             else:
                 arrived[share.reader] += needs
         return arrived
@@ -108,6 +111,7 @@ class _Builder:
             else:
                 computed = tiles[place].computed
                 duration_ms = self._costs.tile_ms(tile.device, self._stream.model, stage.start, computed)
+            # A device decodes what it receives, and encodes what it sends, as part of its computing.
             if decode_ms or encode_ms:
                 coding_ms = _coded_ms(decode_ms, [share for share in before if share.reader == place])
                 coding_ms += _coded_ms(encode_ms, [share for share in after if share.holder == place])

@@ -79,6 +79,7 @@ def tile_faults(tiles: Sequence[Tile]) -> Iterator[tuple[int, str]]:
         else:
             ranges.append((*tile.rows, index))
     ranges.sort()
+    # Sorted ranges must follow each other without gap or overlap, the first from row 0 on.
     for (_, bottom, _), (top, _, index) in pairwise([(0, 0, -1), *ranges]):
         if top > bottom:
             yield index, f"rows [{bottom}, {top}) belong to no tile"
@@ -123,6 +124,7 @@ def layout(model: Model, stream: Stream, route: Route) -> Layout:
         UntileableError: if a tiled segment lacks row data.
     """
     tiles = tuple(tiles_of(model, stage) if stage.tiled else None for stage in route.stages)
+    # Devices with the rows that each holds of the present cut; None: all rows.
     held: Sequence[tuple[str, RowRange | None]] = [(stream.source, None)]
     passed = []
     for index, stage in enumerate(route.stages):
