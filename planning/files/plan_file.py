@@ -12,6 +12,7 @@ from planning.tiles.tiling import tile_faults
 from shared.fields import Count, Index
 from shared.policy import Objective, QueueDiscipline
 
+# A later version may write more keys, so unknown ones are ignored.
 _LENIENT = ConfigDict(extra="ignore", allow_inf_nan=False)
 
 
@@ -45,7 +46,7 @@ class RouteDocument:
 
 @dataclass(frozen=True, config=_LENIENT)
 class PredictionDocument:
-    """What a plan is predicted to cost."""
+    """The predicted cost of a plan."""
 
     latency_ms: float
     throughput_hz: float | None
