@@ -12,7 +12,8 @@ from broker.embedded import EmbeddedBroker
 from services.cli.support.operations import add_model, declare_stream, operator, set_policy
 from services.cli.testbed import command_lines
 from services.cli.testbed.conditions import Conditions, emulations, usual_conditions
-from services.cli.testbed.fleet_file import Fleet, read_fleet
+from services.cli.testbed.fleet_description import Fleet
+from services.cli.testbed.fleet_file import read_fleet
 from services.cli.testbed.processes import Processes
 from services.cli.testbed.workload import Workload, read_workload
 from shared.bus import topics
@@ -110,7 +111,7 @@ async def running_fleet(fleet: Fleet, folder: Path, run_dir: Path) -> AsyncItera
             usual_conditions(fleet),
         )
         await running.emulate(running.conditions)
-        for name, arguments in command_lines.services(fleet, run_dir).items():
+        for name, arguments in command_lines.service_arguments(fleet, run_dir).items():
             if name != command_lines.COLLECTOR:
                 await running.processes.start(name, arguments)
         view = harness.view

@@ -26,7 +26,7 @@ from benchmarks.emulated_fleet import RunningFleet, demo_fleet, running_fleet
 from benchmarks.fleet_harness import BenchmarkFailed
 from benchmarks.report import RESULTS, console, spread, write
 from services.cli.testbed.conditions import Conditions, usual_conditions
-from services.cli.testbed.fleet_file import LinkDescription
+from services.cli.testbed.fleet_description import LinkDescription
 
 OUT = RESULTS / "switching.json"
 REPETITIONS, QUICK_REPETITIONS = 8, 2

@@ -30,7 +30,7 @@ from planning.problem.problem import Problem
 from planning.strategies import solve
 from services.cli.testbed import command_lines
 from services.cli.testbed.conditions import emulations, usual_conditions
-from services.cli.testbed.fleet_file import DeviceDescription, Fleet, LinkDescription
+from services.cli.testbed.fleet_description import DeviceDescription, Fleet, LinkDescription
 from services.cli.testbed.processes import Processes
 from services.cli.testbed.workload import Workload, read_workload
 from services.planner.decisions.committed_routes import describe_routes, to_message

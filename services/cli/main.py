@@ -1,138 +1,98 @@
-"""The `segue` command."""
+"""The `segue` command: its groups, its help, and the exit status of errors."""
 
 import errno
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from services.cli.support.interrupts import INTERRUPTED, interrupt_once
+from services.cli.support.command_runner import INTERRUPTED, interrupt_once
 from services.cli.support.lazy_groups import Entry, lazy_app
 
-_TRY = "Try it"
-_FLEET = "A running fleet"
-_OFFLINE = "Offline: models and plans"
-_SERVICES = "Services, one process each"
+_TRY: Final = "Try it"
+_FLEET: Final = "A running fleet"
+_OFFLINE: Final = "Offline: models and plans"
+_SERVICES: Final = "Services, one process each"
 
-_HELP = (
+_HELP: Final = (
     "Run neural networks across several small computers, and move their segments while they run.\n\n"
-    "Start with `segue demo`: a whole fleet on this machine. With your own model, describe a fleet in a FLEET.toml "
+    "Start with `segue demo`: a whole fleet on this machine. For your own model, describe a fleet in a FLEET.toml "
     "and run `segue up FLEET.toml`. On several machines, start `segue broker`, `planner` and `collector` on one of "
     "them, `executor` and `monitor` on every device; then `segue model add`, `segue stream add`, `segue submit`.\n\n"
-    "Exit status: 0 done, 2 the input is wrong, 3 infeasible, 4 the fleet or its broker is out of reach."
+    "Exit status: 0 done, 1 failed, 2 the input is wrong, 3 infeasible, 4 the fleet or its broker is out of reach."
 )
+
+
+def _entry(name: str, target: str, help_line: str, panel: str | None = None) -> Entry:
+    module, _, function = target.partition(":")
+    return Entry(name, f"services.cli.commands.{module}_commands:{function}", help_line, panel)
+
 
 MODEL_APP = lazy_app(
     (
-        Entry(
-            "inspect",
-            "services.cli.commands.model_file_commands:inspect",
-            "Show where a model can be cut, and what its blocks cost.",
-        ),
-        Entry(
-            "calibrate", "services.cli.commands.calibrate_commands:calibrate", "Measure encodings of its feature maps."
-        ),
-        Entry("add", "services.cli.commands.model_commands:add", "Give a model to the fleet."),
-        Entry("list", "services.cli.commands.model_commands:list_models", "List the fleet's models."),
+        _entry("inspect", "model_file:inspect_command", "Show the blocks of a model and the cuts between them."),
+        _entry("calibrate", "calibrate:calibrate_command", "Measure encodings of its feature maps."),
+        _entry("add", "model:add_model_command", "Give a model to the fleet."),
+        _entry("list", "model:list_models_command", "List the fleet's models."),
     ),
-    help="Look into model files; give models to the fleet.",
+    help="Inspect model files; give models to the fleet.",
 )
 
 STREAM_APP = lazy_app(
     (
-        Entry("add", "services.cli.commands.stream_commands:add", "Declare a stream and wait until it is routed."),
-        Entry("list", "services.cli.commands.stream_commands:list_streams", "List streams with their routes."),
-        Entry("remove", "services.cli.commands.stream_commands:remove", "Withdraw a stream."),
+        _entry("add", "stream:add_stream_command", "Declare a stream and wait until it is routed."),
+        _entry("list", "stream:list_streams_command", "List streams with their routes."),
+        _entry("remove", "stream:remove_stream_command", "Withdraw a stream."),
     ),
     help="Streams: flows of requests from a source device through a model.",
 )
 
 DEVICE_APP = lazy_app(
     (
-        Entry("list", "services.cli.commands.device_commands:list_devices", "List the devices that the fleet knows."),
-        Entry("forget", "services.cli.commands.device_commands:forget", "Forget a device that is gone for good."),
+        _entry("list", "device:list_devices_command", "List the devices of the fleet."),
+        _entry("forget", "device:forget_device_command", "Forget a device that is gone for good."),
     ),
-    help="Devices: what the fleet knows of them.",
+    help="Devices: their state, links and profiles on the bus.",
 )
 
 POLICY_APP = lazy_app(
     (
-        Entry(
-            "set",
-            "services.cli.commands.policy_commands:set_policy",
-            "Publish a policy and wait for the planner's verdict.",
-        ),
-        Entry(
-            "show", "services.cli.commands.policy_commands:show", "Show a stream's policy and the planner's verdict."
-        ),
+        _entry("set", "policy:set_policy_command", "Publish a policy and wait for the planner's answer."),
+        _entry("show", "policy:show_policy_command", "Show a stream's policy and the planner's answer."),
     ),
-    help="Policies: what is wanted from a stream. They may change at any time.",
+    help="Policies: objective and constraints of a stream. They may change at any time.",
 )
 
 APP = lazy_app(
     (
-        Entry(
-            "demo",
-            "services.cli.commands.fleet_commands:demo",
-            "The whole system on this machine, with disturbances.",
-            _TRY,
-        ),
-        Entry("up", "services.cli.commands.fleet_commands:up", "The same for your own fleet, model and images.", _TRY),
-        Entry(
-            "doctor",
-            "services.cli.commands.doctor_commands:doctor",
-            "Find out what is wrong with an installation.",
-            _TRY,
-        ),
-        Entry("model", "services.cli.main:MODEL_APP", "Look into model files; give models to the fleet.", _FLEET),
+        _entry("demo", "fleet:demo_command", "Run the whole system on this machine, with disturbances.", _TRY),
+        _entry("up", "fleet:up_command", "Run your own fleet, model and images on this machine.", _TRY),
+        _entry("doctor", "doctor:doctor_command", "Check an installation and its fleet.", _TRY),
+        Entry("model", "services.cli.main:MODEL_APP", "Inspect model files; give models to the fleet.", _FLEET),
         Entry("device", "services.cli.main:DEVICE_APP", "List devices; forget those that are gone.", _FLEET),
         Entry("stream", "services.cli.main:STREAM_APP", "Declare, list and remove streams.", _FLEET),
-        Entry("policy", "services.cli.main:POLICY_APP", "Say what is wanted from a stream.", _FLEET),
-        Entry(
-            "submit",
-            "services.cli.commands.submit_commands:submit",
-            "Send files to a stream and print the results.",
-            _FLEET,
-        ),
-        Entry("top", "services.cli.commands.top_commands:top", "Watch the fleet live.", _FLEET),
-        Entry(
-            "split",
-            "services.cli.commands.model_file_commands:split",
-            "Write a model's segments as ONNX files.",
-            _OFFLINE,
-        ),
-        Entry("plan", "services.cli.commands.plan_commands:plan", "Solve a problem file.", _OFFLINE),
-        Entry(
-            "explain", "services.cli.commands.plan_commands:explain", "Compare the candidates for a problem.", _OFFLINE
-        ),
-        Entry(
-            "simulate",
-            "services.cli.commands.simulate_commands:simulate",
-            "Run a plan through the simulation.",
-            _OFFLINE,
-        ),
-        Entry("schema", "services.cli.commands.plan_commands:schema", "Print the JSON Schema of a document.", _OFFLINE),
-        Entry("broker", "services.cli.commands.broker_commands:broker", "The embedded MQTT broker.", _SERVICES),
-        Entry("planner", "services.cli.commands.service_commands:planner", "Decides where segments run.", _SERVICES),
-        Entry("executor", "services.cli.commands.service_commands:executor", "Runs segments on a device.", _SERVICES),
-        Entry(
-            "monitor", "services.cli.commands.service_commands:monitor", "Watches a device and its links.", _SERVICES
-        ),
-        Entry(
-            "collector",
-            "services.cli.commands.service_commands:collector",
-            "Stores outcomes, traces, reroutes.",
-            _SERVICES,
-        ),
+        Entry("policy", "services.cli.main:POLICY_APP", "Set and show objectives and constraints of streams.", _FLEET),
+        _entry("submit", "submit:submit_command", "Send files to a stream and print the results.", _FLEET),
+        _entry("top", "top:top_command", "Watch the fleet live.", _FLEET),
+        _entry("split", "model_file:split_command", "Write a model's segments as ONNX files.", _OFFLINE),
+        _entry("plan", "plan:plan_command", "Solve a problem file.", _OFFLINE),
+        _entry("explain", "explain:explain_command", "Compare the strategies on a problem.", _OFFLINE),
+        _entry("simulate", "simulate:simulate_command", "Run a plan through the simulation.", _OFFLINE),
+        _entry("schema", "plan:schema_command", "Print the JSON Schema of a document.", _OFFLINE),
+        _entry("broker", "broker:broker_command", "Run the embedded MQTT broker.", _SERVICES),
+        _entry("planner", "service:planner_command", "Decide where segments run.", _SERVICES),
+        _entry("executor", "service:executor_command", "Run segments on a device.", _SERVICES),
+        _entry("monitor", "service:monitor_command", "Watch a device and its links.", _SERVICES),
+        _entry("collector", "service:collector_command", "Store outcomes, traces and reroutes.", _SERVICES),
     ),
     help=_HELP,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_given: bool) -> None:
+    if is_given:
         from shared.service_runtime import segue_version
 
         typer.echo(f"segue {segue_version()}")
@@ -149,7 +109,7 @@ def root(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and end the process with its exit status; errors of users are lines, not tracebacks."""
+    """Run the command line and end the process with its exit status. Errors of users are lines, not tracebacks."""
     try:
         interrupt_once()
         typer.main.get_command(APP)(args=arguments, prog_name="segue")
@@ -160,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         sys.exit(f"error: {error.strerror}")
     except Exception as error:
+        # Imported here: `segue --help` must not load the bus and the messages.
         from services.cli.support.errors import report
 
         sys.exit(report(error))

@@ -14,12 +14,18 @@ from broker.process import BrokerProcess
 from services.cli.render.fleet_view import FILTERS, FleetView
 from services.cli.support.operations import add_model, declare_stream, withdraw_stream
 from services.cli.testbed import command_lines
-from services.cli.testbed.collector_query import await_outcomes, read_counts
+from services.cli.testbed.collector_counts import CollectorCounts, await_outcomes, read_counts
 from services.cli.testbed.conditions import emulations, usual_conditions
-from services.cli.testbed.fleet_file import DeviceDescription, Fleet, LinkDescription, ModelDescription, StreamSetup
+from services.cli.testbed.fleet_description import (
+    DeviceDescription,
+    Fleet,
+    LinkDescription,
+    ModelDescription,
+    StreamSetup,
+)
 from services.cli.testbed.processes import Processes
 from services.cli.testbed.request_load import LoadSettings, RequestLoad
-from services.cli.testbed.run_record import CollectorCounts, RequestRecord
+from services.cli.testbed.run_record import RequestRecord
 from services.cli.testbed.workload import Workload, read_workload
 from services.collector.query_results import OutcomeCounts
 from shared.bus import topics
@@ -55,7 +61,7 @@ FLEET = Fleet(
 )
 """Each device is faster than the one before, and the way to the last leads through the middle one."""
 
-EVERYTHING = (BROKER, *command_lines.services(FLEET, Path()))
+EVERYTHING = (BROKER, *command_lines.service_arguments(FLEET, Path()))
 """Names of all parts that can be killed."""
 
 WAIT_S = 60.0
@@ -242,7 +248,7 @@ async def open_fleet(broker: BrokerProcess, run_dir: Path) -> AsyncIterator[Whol
         for topic in (*FILTERS, topics.receipts("+"), topics.commands("+"), topics.requests("+")):
             await ear.subscribe(topic)
         listening = group.create_task(watcher.run(ear), name="watcher")
-        for name, arguments in command_lines.services(FLEET, run_dir).items():
+        for name, arguments in command_lines.service_arguments(FLEET, run_dir).items():
             await processes.start(name, arguments)
         fleet = WholeFleet(broker, run_dir, processes, workload, control, watcher)
         await fleet.until_whole()

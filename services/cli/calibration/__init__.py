@@ -1,17 +1,17 @@
-"""What encodings of feature maps cost, and what they do to the answer: measured over a set of inputs."""
+"""Measurement of encodings of feature maps: their sizes, their times, and their effect on the model's output."""
 
-from services.cli.calibration.kept_calibration import SHIPPED, calibrate_model, calibrate_once, kept_calibrations
+from services.cli.calibration.calibration_cache import cached_calibration, calibrations_folder
 from services.cli.calibration.measure import MeasureSettings, measure
-from services.cli.calibration.samples import SampleSet, read_samples, sample_kind
+from services.cli.calibration.model_calibration import calibrate_model
+from services.cli.calibration.samples import SampleSet, calibration_images, read_samples
 
 __all__ = [
-    "SHIPPED",
     "MeasureSettings",
     "SampleSet",
+    "cached_calibration",
     "calibrate_model",
-    "calibrate_once",
-    "kept_calibrations",
+    "calibration_images",
+    "calibrations_folder",
     "measure",
     "read_samples",
-    "sample_kind",
 ]

@@ -1,4 +1,4 @@
-"""Runs a model block by block over the calibration set, and lets every codec carry every feature map."""
+"""Measurement of every codec on every feature map of a model over a calibration set."""
 
 import itertools
 import statistics
@@ -18,27 +18,28 @@ from shared.model.onnx_file import extract_segment
 from shared.model.partitioned_model import PartitionedModel
 
 Tensors = Mapping[str, Array]
+
+# Receives the number of runs that are done and their total. Each sample runs once whole and once per block.
 OnSample = Callable[[int, int], None]
-"""Is told how many samples are done, once plain and once per block, and how many there will be."""
 
 
 @dataclass(frozen=True, slots=True)
 class MeasureSettings:
-    """How carefully to measure.
+    """Extent and conditions of the measurement.
 
     Attributes:
-        engine: how encodings are timed; times are of one thread unless it says otherwise.
-        threads: threads that run the model's segments, to see what encodings do to the answer.
-        only_useful: leave out the blocks behind which every encoding takes as much as behind some earlier block, or
-            more (virtual blocks, Duan & Wu 2021, section 3.2, with encodings).
-        timed_samples: samples whose encoding is timed, and which decide what is useful.
-        repetitions: how often each of them is timed; medians count.
-        pause_s: before each timing.
+        engine: engine of the timed encodings, with one thread by default.
+        threads: threads that run the model's segments to measure the effect of encodings.
+        only_useful: skip a block if no encoding of its output is smaller than after every earlier block (virtual
+            blocks, Duan & Wu 2021, section 3.2, extended to encodings).
+        timed_samples: samples whose encoding is timed, and which decide which blocks are useful.
+        repetitions: timings per timed sample; the median of all counts.
+        pause_s: pause before each timing.
         scratch_bytes: memory that is written before each timing.
-
-    In the field a codec runs after a segment has filled the caches, or after a pause; in a loop of its own it seems to
-    take a third of that. So it is timed after a pause, with caches that hold something else.
     """
+
+    # In a fleet a codec runs after a segment has filled the caches, or after a pause. In a tight loop it takes a third
+    # of that time. So each timing follows a pause and a write of `scratch_bytes`, which evicts the codec's data.
 
     engine: EngineSettings = field(default_factory=EngineSettings)
     threads: int = 1
@@ -63,13 +64,13 @@ def measure(
     *,
     on_sample: OnSample | None = None,
 ) -> Calibration:
-    """Measure every codec of `coder` behind every block but the last, and behind `prepare`.
+    """Measure every codec of `coder` after the block `prepare` and after every other block but the last.
 
-    A codec that cannot carry a feature map of some sample is left out there: it would travel raw. Memory holds the
-    inputs of all samples, and feature maps of a few.
+    A codec that cannot carry the feature map of some sample is left out at that block: the map would travel raw.
+    Memory holds the inputs and the outputs of all samples, and the feature maps of `timed_samples`.
 
     Raises:
-        CannotPrepare: the engine does not take the model.
+        CannotPrepare: the engine refuses the model.
     """
     count = len(model.analysis.blocks)
     chosen = _useful_blocks(model, samples, coder, settings) if settings.only_useful else tuple(range(count))
@@ -93,16 +94,16 @@ def measure(
     )
 
 
-def _counter(tell: OnSample | None, total: int) -> Callable[[], None]:
-    """Return a function that tells how often it has been called, of `total` times."""
+def _counter(on_sample: OnSample | None, total: int) -> Callable[[], None]:
+    """Return a function that reports the number of its calls, out of `total`."""
     done = itertools.count(1)
-    return lambda: None if tell is None else tell(next(done), total)
+    return lambda: None if on_sample is None else on_sample(next(done), total)
 
 
 def _useful_blocks(
     model: PartitionedModel, samples: SampleSet, coder: Coder, settings: MeasureSettings
 ) -> tuple[int, ...]:
-    """Return the blocks behind which some codec takes fewer bytes than it does behind every earlier block."""
+    """Return the blocks after which some codec takes fewer bytes than after every earlier block."""
     values: Sequence[Tensors] = samples.inputs[: settings.timed_samples]
     least: dict[str, float] = {}
     useful = []
@@ -136,7 +137,7 @@ def _measure_block(
     settings: MeasureSettings,
     progress: Callable[[], None],
 ) -> BlockCalibration:
-    """Measure behind one block: `head` computes its output from the model's inputs, `tail` the answer from that."""
+    """Measure after one block. `head` computes its output from the inputs, `tail` the model's output from that."""
     sizes: dict[str, list[int]] = {codec: [] for codec in coder.registry}
     effects: dict[str, list[EncodingEffect]] = {}
     timed: list[Tensors] = []
@@ -169,7 +170,7 @@ def _measure_block(
 def _encodings(
     coder: Coder, value: Tensors, codecs: Sequence[str]
 ) -> Iterator[tuple[str, dict[str, EncodedTensor] | None]]:
-    """Yield what crosses a cut in every codec; None where it cannot be carried."""
+    """Yield the encoded tensors of a cut for every codec; None if the codec cannot carry them."""
     for codec in codecs:
         try:
             yield codec, _encode(coder, value, codec)
@@ -180,7 +181,8 @@ def _encodings(
 def _effect(
     plain: Tensors, value: Tensors, encoded: Mapping[str, EncodedTensor], tail: SegmentSession, coder: Coder
 ) -> EncodingEffect:
-    """Return what it does to the answer `plain` that the receiver has what was encoded."""
+    """Return the difference between the output `plain` and the output from decoded tensors."""
+    # A bit-exact encoding changes nothing, so the tail need not run.
     if all(coder.registry.distortion(tensor.codec) == RAW for tensor in encoded.values()):
         return EncodingEffect(top1_agreement=1.0, top5_agreement=1.0) if is_classification(plain) else EncodingEffect()
     return effect_on(plain, tail.run({**value, **_decode(coder, encoded)}))
@@ -213,12 +215,12 @@ def _time(coder: Coder, values: Sequence[Tensors], codec: str, settings: Measure
         for _ in range(settings.repetitions):
             _disturb(scratch, settings.pause_s)
             begun = time.perf_counter()
-            payloads = {name: (each, each.payload()) for name, each in _encode(coder, tensors, codec).items()}
+            payloads = [(tensor, tensor.payload()) for tensor in _encode(coder, tensors, codec).values()]
             encode_s.append(time.perf_counter() - begun)
             _disturb(scratch, settings.pause_s)
             begun = time.perf_counter()
-            for each, payload in payloads.values():
-                coder.decode(codec, each.spec.dtype.name, each.spec.shape, payload)
+            for tensor, payload in payloads:
+                coder.decode(codec, tensor.spec.dtype.name, tensor.spec.shape, payload)
             decode_s.append(time.perf_counter() - begun)
     return _Timing(_median_ms(encode_s), _median_ms(decode_s))
 
@@ -229,7 +231,7 @@ def _disturb(scratch: Array, pause_s: float) -> None:
 
 
 def _encode(coder: Coder, tensors: Tensors, codec: str) -> dict[str, EncodedTensor]:
-    """Encode what crosses a cut.
+    """Encode the tensors of a cut.
 
     Raises:
         CodecError: a tensor cannot be carried.
@@ -239,8 +241,8 @@ def _encode(coder: Coder, tensors: Tensors, codec: str) -> dict[str, EncodedTens
 
 def _decode(coder: Coder, encoded: Mapping[str, EncodedTensor]) -> dict[str, Array]:
     return {
-        name: coder.decode(each.codec, each.spec.dtype.name, each.spec.shape, each.payload())
-        for name, each in encoded.items()
+        name: coder.decode(tensor.codec, tensor.spec.dtype.name, tensor.spec.shape, tensor.payload())
+        for name, tensor in encoded.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""The calibration set: photographs, and what is cut from them, as inputs of a model."""
+"""The calibration set: photographs and variants of them, or tensors, as inputs of a model."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,10 +17,16 @@ from shared.messages.calibration import InputSize
 from shared.messages.models import Manifest, Preprocessing
 from shared.service_runtime import InputError
 
-VARIANTS: Final = 6
-"""Inputs per photograph: whole, mirrored, two closer crops, darker, brighter. They are related, and said to be."""
-ENOUGH: Final = 100
-"""Inputs that tell an agreement of 99 % from one of 97 %."""
+# Calibration set that ships with Segue.
+SHIPPED_IMAGES: Final = Path(__file__).parents[1] / "data" / "calibration"
+
+# Inputs per photograph: whole, mirrored, two closer crops, darker, brighter. They are correlated, so a calibration
+# states the number of photographs beside the number of inputs.
+MAX_VARIANTS: Final = 6
+
+# Number of inputs that distinguishes an agreement of 99 % from one of 97 %.
+SUFFICIENT_SAMPLES: Final = 100
+
 _IMAGES: Final = (".jpg", ".jpeg", ".png")
 _TENSORS: Final = (".npy",)
 _NAMED_TENSORS: Final = (NAMED_TENSORS,)
@@ -29,12 +35,12 @@ _QUALITIES: Final = (75, 95)
 
 @dataclass(frozen=True, slots=True)
 class SampleSet:
-    """Inputs of a model.
+    """Inputs with which a model is calibrated.
 
     Attributes:
         inputs: the input tensors of every sample, by name.
-        photographs: how many different files they come from.
-        input_sizes: what the same pictures take as JPEG and PNG, in the size that the model takes.
+        photographs: number of files that the inputs come from.
+        input_sizes: median sizes of the same pictures as JPEG and PNG, in the model's height and width.
     """
 
     inputs: tuple[Mapping[str, Array], ...]
@@ -43,19 +49,20 @@ class SampleSet:
 
 
 def read_samples(folder: Path, manifest: Manifest, *, variants: int | None = None) -> SampleSet:
-    """Make a calibration set of the photographs (JPEG, PNG) or tensors (.npy, .npz for several inputs) in a folder.
+    """Return the calibration set of a folder with photographs (JPEG, PNG) or tensors (.npy; .npz for several inputs).
 
     Args:
-        folder: where they are.
-        manifest: what the model takes.
-        variants: inputs per photograph, 1 to `VARIANTS`; None for as many as make `ENOUGH`. A tensor is one input.
+        folder: the folder.
+        manifest: the description of the model.
+        variants: inputs per photograph, 1 to `MAX_VARIANTS`; None for as many as give `SUFFICIENT_SAMPLES`. A tensor
+            is one input.
 
     Raises:
-        InputError: the folder has none, or one of them is no input of the model.
+        InputError: the folder has none of them, or one is no input of the model.
     """
     files = sample_files(folder, manifest)
     inputs: list[Mapping[str, Array]] = []
-    per_file = variants or min(VARIANTS, -(-ENOUGH // len(files)))
+    per_file = variants or min(MAX_VARIANTS, -(-SUFFICIENT_SAMPLES // len(files)))
     for file in files:
         try:
             inputs.extend(prepare(payload, manifest) for payload in _payloads(file, per_file))
@@ -66,25 +73,42 @@ def read_samples(folder: Path, manifest: Manifest, *, variants: int | None = Non
 
 
 def sample_files(folder: Path, manifest: Manifest) -> list[Path]:
-    """Return the photographs, or the tensors, of a folder: what the model takes, by name.
+    """Return the photographs or the tensors in a folder, whichever the model takes, by name.
 
     Raises:
-        InputError: it is no folder, cannot be read, or has none.
+        InputError: the folder cannot be read or has none.
     """
-    kind, wanted = sample_kind(manifest)
+    kind, suffixes = _sample_kind(manifest)
     try:
-        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in wanted)
+        files = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
     except OSError as error:
         raise InputError(f"cannot read the folder {folder}: {error.strerror}") from error
     if not files:
         raise InputError(
-            f"the model takes {kind}, and {folder} has none: give another folder, with {', '.join(wanted)}"
+            f"the model takes {kind}, and {folder} has none: give another folder, with {', '.join(suffixes)}"
         )
     return files
 
 
-def sample_kind(manifest: Manifest) -> tuple[str, Sequence[str]]:
-    """Return what a model is calibrated with, and how the names of such files end."""
+def calibration_images(manifest: Manifest, folder: Path | None, advice: str) -> Path:
+    """Return the given calibration set, or by default the one that ships.
+
+    Args:
+        manifest: the description of the model.
+        folder: the given set, if any.
+        advice: how to give a folder; part of the error.
+
+    Raises:
+        InputError: no folder is given for a model of tensors, for which no set ships.
+    """
+    if folder is not None or manifest.preprocessing.kind == "image":
+        return SHIPPED_IMAGES if folder is None else folder
+    kind, suffixes = _sample_kind(manifest)
+    raise InputError(f"the model takes {kind}: {advice} with {', '.join(suffixes)} files of them")
+
+
+def _sample_kind(manifest: Manifest) -> tuple[str, Sequence[str]]:
+    """Return the kind of files with which a model is calibrated, and their suffixes."""
     if manifest.preprocessing.kind == "image":
         return "photographs", _IMAGES
     return "tensors", _TENSORS if len(manifest.inputs) == 1 else _NAMED_TENSORS
@@ -119,11 +143,11 @@ def _input_sizes(inputs: Sequence[Mapping[str, Array]], steps: Preprocessing) ->
         for quality in _QUALITIES
     }
     sizes["png"] = [len(_encode(picture, "PNG")) for picture in pictures]
-    return tuple(InputSize(encoding=name, size_bytes=round(float(np.median(each)))) for name, each in sizes.items())
+    return tuple(InputSize(encoding=name, size_bytes=round(float(np.median(of_all)))) for name, of_all in sizes.items())
 
 
 def _picture(tensor: Array, steps: Preprocessing) -> Image.Image:
-    """Undo the arithmetic of `prepare`: the picture as the model sees it."""
+    """Return the picture in an input tensor: the inverse of the arithmetic of `prepare`."""
     pixels = tensor[0] if steps.layout == "NHWC" else tensor[0].transpose(1, 2, 0)
     pixels = pixels * np.asarray(steps.scale, np.float32) + np.asarray(steps.mean, np.float32)
     if steps.channel_order == "BGR":

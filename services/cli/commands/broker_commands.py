@@ -9,13 +9,12 @@ import typer
 
 from broker.embedded import EmbeddedBrokerConfig, serve
 from shared.bus.settings import BusSettings
+from shared.service_runtime import ExitStatus
 
-logger = logging.getLogger(__name__)
-
-_INPUT_IS_WRONG = 2
+_LOGGER = logging.getLogger(__name__)
 
 
-def broker(
+def broker_command(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every interface.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port of the MQTT 5 listener.")] = 1883,
     username: Annotated[str | None, typer.Option(help="The account clients must use.")] = None,
@@ -27,11 +26,11 @@ def broker(
 ) -> None:
     """Run the embedded MQTT broker until SIGTERM or Ctrl-C.
 
-    It needs no installation and is meant for one machine, trials and demonstrations. It keeps nothing across restarts
-    and has no access rules: for a real fleet run mosquitto with broker/mosquitto.conf.
+    It needs no installation and serves trials and demonstrations on one machine. It stores nothing across restarts
+    and has no access rules. For a real fleet, run mosquitto with broker/mosquitto.conf.
     """
     try:
-        number = _number_of(host)
+        number = _numeric_address(host)
         config = EmbeddedBrokerConfig(
             host=number,
             port=port,
@@ -41,26 +40,30 @@ def broker(
             tls_key=tls_key,
         )
     except ValueError as exc:
-        typer.echo(f"segue broker: {exc}", err=True)
-        raise typer.Exit(_INPUT_IS_WRONG) from None
+        raise _refusal(str(exc)) from None
     if username is None and not ip_address(number).is_loopback:
-        logger.warning("anyone who reaches %s:%d may use this broker: give it --username and a password", host, port)
+        _LOGGER.warning("anyone who reaches %s:%d may use this broker: give it --username and a password", host, port)
     address = BusSettings(host, port, tls=bool(tls_cert)).address
     try:
         serve(config, lambda: typer.echo(f"MQTT 5 broker on {address} (Ctrl-C ends it)", err=True))
     except (OSError, RuntimeError, ValueError) as exc:
-        typer.echo(f"segue broker: cannot start: {exc}", err=True)
-        raise typer.Exit(_INPUT_IS_WRONG) from None
+        raise _refusal(f"cannot start: {exc}") from None
 
 
-def _number_of(host: str) -> str:
-    """Return the address that a host name stands for: the broker listens on addresses only.
+def _refusal(reason: str) -> typer.Exit:
+    typer.echo(f"segue broker: {reason}", err=True)
+    return typer.Exit(ExitStatus.INPUT_WRONG)
+
+
+def _numeric_address(host: str) -> str:
+    """Return the address of a host name, IPv4 if it has one: the broker accepts numeric addresses only.
 
     Raises:
-        ValueError: nobody knows the name.
+        ValueError: the name cannot be resolved.
     """
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         raise ValueError(f"--host {host}: {getattr(error, 'strerror', None) or error}") from None
-    return str(sorted(found, key=lambda each: each[0] is not socket.AF_INET)[0][4][0])
+    # False sorts before True: IPv4 addresses come first.
+    return str(min(found, key=lambda info: info[0] is not socket.AF_INET)[4][0])

@@ -1,29 +1,28 @@
 """`segue device list` and `segue device forget`."""
 
-import asyncio
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from services.cli.render.fleet_view import DeviceView, FleetView
+from services.cli.render.console import notes_console, print_json, results_console
+from services.cli.render.fleet_view import DeviceView, FleetView, monitor_name
 from services.cli.support.command_runner import run_command
-from services.cli.support.operations import look, operator
-from services.cli.support.options import DEFAULT_BROKER, Broker, Json, notes, output, print_json, settings
-from services.monitor.config import MONITOR_PREFIX
+from services.cli.support.operations import look, operator, retained_topics
+from services.cli.support.options import DEFAULT_BROKER, Broker, Json, broker_settings
 from shared.bus import topics
-from shared.bus.connection import Connection
-from shared.messages.devices import State
+from shared.bus.settings import BusSettings
 from shared.service_runtime import InputError
 
-_FILTERS = ("devices/+/presence", "devices/+/links", "devices/+/profiles/+", "services/+/presence", "models/+")
-_QUIET_S = 0.4
+_FILTERS: Final = ("devices/+/presence", "devices/+/links", "devices/+/profiles/+", "services/+/presence", "models/+")
+
+DeviceArgument = Annotated[str, typer.Argument(metavar="DEVICE", help="The device's name.", show_default=False)]
 
 
-def list_devices(broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None:
-    """List the devices that the fleet knows, those included that are gone."""
-    address = settings(broker)
+def list_devices_command(broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None:
+    """List the devices that are known on the bus, including those that are gone."""
+    address = broker_settings(broker)
 
     async def gather() -> FleetView:
         async with operator(address) as connection:
@@ -35,7 +34,7 @@ def list_devices(broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None
         print_json([_document(device, view) for device in devices])
         return
     if not devices:
-        notes().print("The fleet has no device yet: segue executor --device NAME, segue monitor --device NAME")
+        notes_console().print("The fleet has no device yet: segue executor --device NAME, segue monitor --device NAME")
         return
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("device", "executor", "monitor", "links to", "models measured"):
@@ -44,93 +43,68 @@ def list_devices(broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None
         links = () if device.links is None else device.links.links
         table.add_row(
             device.name,
-            "online" if device.is_online else "offline",
-            "online" if _is_monitored(device.name, view) else "offline",
+            _state(device.is_online),
+            _state(view.is_monitored(device.name)),
             ", ".join(link.target for link in links),
             ", ".join(view.model_name(model) for model in device.profiles),
         )
-    output().print(table)
+    results_console().print(table)
 
 
-def forget(
-    device: Annotated[str, typer.Argument(metavar="DEVICE", help="The device's name.", show_default=False)],
-    broker: Broker = DEFAULT_BROKER,
-) -> None:
-    """Forget a device that is gone for good, or whose name was mistyped.
-
-    Clears what the broker keeps of it: presence, links, profiles, emulation. A device that is there is refused: stop
-    its executor and its monitor first. One that comes back is known again.
-    """
-    if not topics.is_name(device):
-        raise InputError(f"{device!r} is no name of a device")
-    address = settings(broker)
-
-    async def clear() -> tuple[list[str], list[str]]:
-        async with operator(address) as connection:
-            view = await look(connection, (*_FILTERS, "streams/+"))
-            here = [
-                role
-                for role, online in (
-                    ("executor", device in view.devices and view.devices[device].is_online),
-                    ("monitor", _is_monitored(device, view)),
-                )
-                if online
-            ]
-            if here:
-                raise InputError(f"device {device} is there: stop its {' and its '.join(here)} first")
-        async with operator(address) as connection:
-            kept = await _kept(connection, device)
-            for topic in kept:
-                await connection.publish(topic, b"", qos=1, retain=True)
-        sources = [
-            stream.name
-            for stream in view.streams.values()
-            if stream.declaration is not None and stream.declaration.source == device
-        ]
-        return kept, sources
-
-    kept, sources = run_command(clear)
-    if not kept:
-        raise InputError(f"the fleet knows no device {device}; `segue device list` shows those that it knows")
-    output().print(f"{device} is forgotten: {', '.join(kept)}", soft_wrap=True)
-    for stream in sources:
-        notes().print(f"stream {stream} still begins there: segue stream remove {stream}", soft_wrap=True)
-
-
-async def _kept(connection: Connection, device: str) -> list[str]:
-    """Return the topics on which the broker keeps something of a device, once none has come for a while."""
-    for topic_filter in (
-        f"devices/{device}/+",
-        f"devices/{device}/profiles/+",
-        topics.service_presence(_monitor(device)),
-    ):
-        await connection.subscribe(topic_filter)
-    found: set[str] = set()
-    while True:
-        try:
-            async with asyncio.timeout(_QUIET_S):
-                received = await anext(connection)
-        except TimeoutError:
-            return sorted(found)
-        if received.payload:
-            found.add(received.topic)
-
-
-def _monitor(device: str) -> str:
-    return f"{MONITOR_PREFIX}{device}"
-
-
-def _is_monitored(device: str, view: FleetView) -> bool:
-    monitor = view.services.get(_monitor(device))
-    return monitor is not None and monitor.state is State.ONLINE
+def _state(online: bool) -> str:
+    return "online" if online else "offline"
 
 
 def _document(device: DeviceView, view: FleetView) -> dict[str, object]:
     return {
         "device": device.name,
-        "executor": "online" if device.is_online else "offline",
-        "monitor": "online" if _is_monitored(device.name, view) else "offline",
+        "executor": _state(device.is_online),
+        "monitor": _state(view.is_monitored(device.name)),
         "presence": None if device.presence is None else device.presence.model_dump(mode="json"),
         "links": None if device.links is None else device.links.model_dump(mode="json"),
         "models": sorted(device.profiles),
     }
+
+
+def forget_device_command(device: DeviceArgument, broker: Broker = DEFAULT_BROKER) -> None:
+    """Forget a device that is gone for good, or whose name was mistyped.
+
+    Clears the device's retained messages: presence, links, profiles, emulation. A device that is online is refused:
+    stop its executor and its monitor first. A device that comes back announces itself again.
+    """
+    if not topics.is_name(device):
+        raise InputError(f"{device!r} is no name of a device")
+    address = broker_settings(broker)
+    cleared, sources = run_command(lambda: _forget(address, device))
+    if not cleared:
+        raise InputError(f"the fleet knows no device {device}; `segue device list` shows those that it knows")
+    results_console().print(f"{device} is forgotten: {', '.join(cleared)}", soft_wrap=True)
+    for stream in sources:
+        notes_console().print(f"stream {stream} still begins there: segue stream remove {stream}", soft_wrap=True)
+
+
+async def _forget(address: BusSettings, device: str) -> tuple[list[str], list[str]]:
+    """Clear what is retained of a device; return the cleared topics and the streams whose source it is.
+
+    Raises:
+        InputError: the device is online.
+    """
+    async with operator(address) as connection:
+        view = await look(connection, (*_FILTERS, "streams/+"))
+    is_executing = device in view.devices and view.devices[device].is_online
+    roles = {"executor": is_executing, "monitor": view.is_monitored(device)}
+    online = [role for role, is_online in roles.items() if is_online]
+    if online:
+        raise InputError(f"device {device} is there: stop its {' and its '.join(online)} first")
+    # A second connection: the first one's subscriptions would mix other devices' topics in.
+    async with operator(address) as connection:
+        filters = (f"devices/{device}/+", f"devices/{device}/profiles/+", topics.service_presence(monitor_name(device)))
+        cleared = await retained_topics(connection, filters)
+        for topic in cleared:
+            await connection.publish(topic, b"", qos=1, retain=True)
+    sources = [
+        stream.name
+        for stream in view.streams.values()
+        if stream.declaration is not None and stream.declaration.source == device
+    ]
+    return cleared, sources

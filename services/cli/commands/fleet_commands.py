@@ -1,4 +1,4 @@
-"""`segue demo` and `segue up`."""
+"""`segue demo` and `segue up`: a whole fleet on this machine."""
 
 import asyncio
 import shutil
@@ -8,69 +8,79 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from services.cli.calibration import kept_calibrations
+from services.cli.calibration import calibrations_folder
+from services.cli.render.console import notes_console, print_json, results_console
 from services.cli.render.fleet_view import FleetView
-from services.cli.render.summary_tables import print_summary
-from services.cli.support.command_runner import on_signals, quiet_logging
-from services.cli.support.interrupts import INTERRUPTED
-from services.cli.support.options import Json, notes, output, print_json
+from services.cli.support.command_runner import INTERRUPTED, on_signals, quiet_logging
+from services.cli.support.options import Json
 from services.cli.support.output_files import make_folder
-from services.cli.testbed.fleet_file import Fleet, read_fleet
+from services.cli.testbed.fleet_description import Fleet
+from services.cli.testbed.fleet_file import read_fleet
 from services.cli.testbed.fleet_run import FleetRun, RunSettings
-from services.cli.testbed.reporting import reporting
 from services.cli.testbed.run_record import RunRecord
-from services.cli.testbed.run_summary import Summary, summarise, to_document
+from services.cli.testbed.run_reporter import run_reporter
+from services.cli.testbed.run_summary import RunSummary, summarise
+from services.cli.testbed.summary_document import summary_document
+from services.cli.testbed.summary_tables import print_summary
 from shared.service_runtime import ExitStatus, InputError
 
 RunDir = Annotated[
     Path | None,
-    typer.Option(help="Where logs, models and databases go, to be kept; else a folder that goes after a good run."),
+    typer.Option(
+        "--run-dir",
+        help="Folder for logs, models and databases. If not given, a temporary one, deleted after a good run.",
+    ),
 ]
-PhaseSeconds = Annotated[
-    float | None, typer.Option("--phase-s", min=1.0, help="Let every phase last so long, in seconds.")
+PhaseSeconds = Annotated[float | None, typer.Option("--phase-s", min=1.0, help="Duration of every phase, in seconds.")]
+FleetFile = Annotated[Path, typer.Argument(metavar="FLEET.toml", help="The fleet.", show_default=False)]
+Duration = Annotated[
+    float | None,
+    typer.Option(
+        "--duration-s", min=1.0, help="Duration of a fleet without phases, in seconds; Ctrl-C ends it if not given."
+    ),
+]
+Requests = Annotated[int | None, typer.Option("--requests", min=1, help="Stop after this number of requests.")]
+Calibrate = Annotated[
+    bool | None,
+    typer.Option(
+        "--calibrate/--no-calibrate",
+        help="Measure encodings of feature maps first, so that the planner can choose them; else as FLEET.toml says.",
+        show_default=False,
+    ),
 ]
 
 
-def demo(as_json: Json = False, phase_s: PhaseSeconds = None, run_dir: RunDir = None) -> None:
-    """See the whole system at work on this machine, in under two minutes.
+def demo_command(as_json: Json = False, phase_s: PhaseSeconds = None, run_dir: RunDir = None) -> None:
+    """Run the whole system on this machine, with disturbances, in under two minutes.
 
-    An MQTT broker, three emulated devices (a monitor process and an executor process each; how slow they and their
-    links are is emulated), planner and collector; SqueezeNet on photographs. On the way a link loses most of its
-    bandwidth, a device gets loaded, and one is killed with SIGKILL and comes back. The summary says what was rerouted
-    and why, what it was good for, and that every request has exactly one outcome, equal to the whole model's.
+    Starts an MQTT broker, planner, collector, and three devices. Each device is a monitor process and an executor
+    process whose speed and links are emulated. SqueezeNet classifies photographs. During the run a link loses most of
+    its bandwidth, a device gets a load, and a device is killed with SIGKILL and started again. The summary shows every
+    reroute with its reason and its effect. It checks that every request has exactly one outcome, equal to that of the
+    whole model.
 
-    Exit status 1 if a request was lost, a result differs, or a disturbance changed no route.
+    Exit status 1 if a request is lost, a result differs, or a disturbance changes no route.
     """
     with resources.as_file(resources.files("services.cli.data")) as folder:
         fleet = read_fleet(folder / "demo.toml")
         _run(fleet if phase_s is None else fleet.with_phase_s(phase_s), folder, run_dir, as_json)
 
 
-def up(
-    description: Annotated[Path, typer.Argument(metavar="FLEET.toml", help="The fleet.", show_default=False)],
-    duration_s: Annotated[
-        float | None, typer.Option(min=1.0, help="Stop after so long (a fleet without phases); else Ctrl-C stops it.")
-    ] = None,
-    requests: Annotated[int | None, typer.Option(min=1, help="Stop after so many requests.")] = None,
+def up_command(
+    description: FleetFile,
+    duration_s: Duration = None,
+    requests: Requests = None,
     phase_s: PhaseSeconds = None,
-    calibrate: Annotated[
-        bool | None,
-        typer.Option(
-            "--calibrate/--no-calibrate",
-            help="Measure encodings of feature maps first, so that they may be chosen; else as FLEET.toml says.",
-            show_default=False,
-        ),
-    ] = None,
+    calibrate: Calibrate = None,
     run_dir: RunDir = None,
     as_json: Json = False,
 ) -> None:
-    """Run your own fleet, model and images on this machine, and see what Segue makes of it.
+    """Run your own fleet, model and images on this machine, and print a summary.
 
-    FLEET.toml names the model, the images, the devices with their slowdown, the links, the policy, and phases if
-    things shall change on the way; examples/fleet.toml explains every key. On several machines the services are
-    started one by one instead: `segue broker`, `planner`, `collector`, `executor`, `monitor`.
+    FLEET.toml names the model, the images, the devices with their slowdowns, the links, the policy, and phases with
+    disturbances. The file examples/fleet.toml explains every key. On several machines, start the services one by one
+    instead: `segue broker`, `planner`, `collector`, `executor`, `monitor`.
     """
     fleet = read_fleet(description)
     if fleet.phases and duration_s is not None:
@@ -94,29 +104,35 @@ def _run(
     requests: int | None = None,
 ) -> None:
     make_folder("--run-dir", run_dir)
-    kept = run_dir if run_dir is not None else Path(tempfile.mkdtemp(prefix="segue-"))
-    settings = RunSettings(folder, kept, kept_calibrations(), duration_s=duration_s, requests=requests)
+    run_folder = _RunFolder(run_dir)
+    settings = RunSettings(folder, run_folder.path, calibrations_folder(), duration_s=duration_s, requests=requests)
     quiet_logging()
     try:
-        record, interrupted = asyncio.run(_record(fleet, settings, notes()))
+        record, interrupted = asyncio.run(_record(fleet, settings))
     except Exception:
-        _keep(kept, temporary=run_dir is None)
+        run_folder.keep_logs()
         raise
     if record is None:
-        _forget(kept, temporary=run_dir is None)
+        run_folder.delete_temporary()
         raise typer.Exit(INTERRUPTED)
     summary = summarise(record)
-    if as_json:
-        print_json(to_document(summary))
-    else:
-        print_summary(output(), summary)
-    _finish(summary, kept, temporary=run_dir is None, interrupted=interrupted and bool(fleet.phases))
+    _show(summary, as_json)
+    if summary.problems:
+        run_folder.keep_logs()
+        raise typer.Exit(ExitStatus.FAILED)
+    run_folder.delete_temporary()
+    # Ctrl-C is the usual end of a fleet without phases.
+    if interrupted and fleet.phases:
+        raise typer.Exit(INTERRUPTED)
 
 
-async def _record(fleet: Fleet, settings: RunSettings, console: Console) -> tuple[RunRecord | None, bool]:
-    """Run the fleet; the first Ctrl-C ends it in order, one before it runs, or a second one, at once."""
+async def _record(fleet: Fleet, settings: RunSettings) -> tuple[RunRecord | None, bool]:
+    """Run the fleet; return its record, None if it was cancelled, and whether Ctrl-C was pressed.
+
+    The first Ctrl-C while requests flow ends the run in order. An earlier or a second one cancels it.
+    """
     view = FleetView()
-    with reporting(view, console) as reporter:
+    with run_reporter(view, notes_console()) as reporter:
         run = FleetRun(fleet, settings, reporter, view)
         task = asyncio.ensure_future(run.run())
         interrupted = asyncio.Event()
@@ -135,24 +151,29 @@ async def _record(fleet: Fleet, settings: RunSettings, console: Console) -> tupl
                 return None, True
 
 
-def _finish(summary: Summary, kept: Path, *, temporary: bool, interrupted: bool) -> None:
-    if summary.problems:
-        _keep(kept, temporary=temporary)
-        raise typer.Exit(ExitStatus.FAILED)
-    _forget(kept, temporary=temporary)
-    if interrupted:
-        raise typer.Exit(INTERRUPTED)
-
-
-def _keep(kept: Path, *, temporary: bool) -> None:
-    """Say where the logs are; a run that wrote none leaves nothing behind."""
-    logs = kept / "logs"
-    if logs.is_dir() and any(logs.iterdir()):
-        notes().print(f"the logs are in {logs}", soft_wrap=True)
+def _show(summary: RunSummary, as_json: bool) -> None:
+    if as_json:
+        print_json(summary_document(summary))
     else:
-        _forget(kept, temporary=temporary)
+        print_summary(results_console(), summary)
 
 
-def _forget(kept: Path, *, temporary: bool) -> None:
-    if temporary:
-        shutil.rmtree(kept, ignore_errors=True)
+class _RunFolder:
+    """The folder of a run: the given one, or a temporary one that is deleted unless its logs are needed."""
+
+    def __init__(self, given: Path | None) -> None:
+        self._is_temporary = given is None
+        self.path = Path(tempfile.mkdtemp(prefix="segue-")) if given is None else given
+
+    def keep_logs(self) -> None:
+        """Print where the logs are. Without logs a temporary folder is deleted."""
+        logs = self.path / "logs"
+        if logs.is_dir() and any(logs.iterdir()):
+            notes_console().print(f"the logs are in {logs}", soft_wrap=True)
+        else:
+            self.delete_temporary()
+
+    def delete_temporary(self) -> None:
+        """Delete the folder if it is temporary."""
+        if self._is_temporary:
+            shutil.rmtree(self.path, ignore_errors=True)

@@ -1,101 +1,91 @@
 """`segue model add` and `segue model list`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from services.cli.commands.model_file_commands import InputShapes, read_shapes
+from services.cli.render.console import notes_console, print_json, results_console
 from services.cli.support.command_runner import run_command
-from services.cli.support.options import DEFAULT_BROKER, Broker, Json, notes, output, print_json, settings
+from services.cli.support.options import DEFAULT_BROKER, Broker, InputShapes, Json, broker_settings, read_input_shapes
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.messages.models import Manifest, OutputKind
 from shared.service_runtime import InputError
 
-_FILTERS = ("models/+",)
+_FILTERS: Final = ("models/+",)
+
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX file.", show_default=False)]
+Alias = Annotated[str, typer.Option("--name", help="Alias of the model; the file's name if not given.")]
+Labels = Annotated[Path | None, typer.Option("--labels", help="Class names: a JSON list, or one per line.")]
+PreprocessingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocessing",
+        help="How photographs become the input: imagenet (the usual mean and deviation), unit (0 to 1), raw (0 to "
+        "255), tensor (no photographs), or a JSON or TOML file with fields such as mean, scale, channel_order, "
+        "resize, crop_fraction. Not given: imagenet if the input looks like an image in colour.",
+        show_default=False,
+    ),
+]
+OutputOption = Annotated[
+    OutputKind | None, typer.Option("--output", help="What the output means; classification if there are labels.")
+]
+Softmax = Annotated[bool, typer.Option("--softmax", help="The outputs are logits: scores are their softmax.")]
+Rename = Annotated[
+    bool, typer.Option("--rename", help="If the fleet has this file under another name, give it the new one.")
+]
+Stall = Annotated[
+    float, typer.Option("--stall-s", min=1.0, help="Give up if the planner asks for no bytes for so long.")
+]
 
 
-def add(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX file.", show_default=False)],
-    name: Annotated[str, typer.Option(help="Alias of the model; the file's name if not given.")] = "",
-    labels: Annotated[Path | None, typer.Option(help="Class names: a JSON list, or one per line.")] = None,
-    preprocessing: Annotated[
-        str | None,
-        typer.Option(
-            help="How photographs become the input: imagenet (the usual mean and deviation), unit (0 to 1), raw (0 to "
-            "255), tensor (no photographs), or a JSON or TOML file with fields such as mean, scale, channel_order, "
-            "resize, crop_fraction. Not given: imagenet if the input looks like an image in colour.",
-            show_default=False,
-        ),
-    ] = None,
-    output_kind: Annotated[
-        OutputKind | None, typer.Option("--output", help="What the output means; classification if there are labels.")
-    ] = None,
-    softmax: Annotated[
-        bool, typer.Option("--softmax", help="The outputs are logits: scores are their softmax.")
-    ] = False,
+def add_model_command(
+    model: ModelFile,
+    name: Alias = "",
+    labels: Labels = None,
+    preprocessing: PreprocessingOption = None,
+    output_kind: OutputOption = None,
+    softmax: Softmax = False,
     input_shape: InputShapes = None,
-    rename: Annotated[
-        bool, typer.Option("--rename", help="The fleet has this file under another name: give it the new one.")
-    ] = False,
-    stall_s: Annotated[float, typer.Option(min=1.0, help="Give up when nobody asks for bytes for so long.")] = 30.0,
+    rename: Rename = False,
+    stall_s: Stall = 30.0,
     broker: Broker = DEFAULT_BROKER,
     as_json: Json = False,
 ) -> None:
     """Give a model to the fleet.
 
-    The file is analysed here and its bytes are sent over the bus to the planner's library, from which devices take
-    what they need. It is known by the SHA-256 of its bytes and has one name, an alias: streams that were declared by
-    the name that --rename takes away do not find it any more.
+    The file is analysed here. Its bytes go over the bus to the planner's library, from which devices fetch them.
+    A model is identified by the SHA-256 of its bytes and has one name, an alias. Streams that were declared with the
+    name that --rename replaces no longer find the model.
     """
     from services.cli.support.manifest import build_manifest, read_preprocessing
-    from services.cli.support.operations import add_model
 
-    address = settings(broker)
-    wish = None if preprocessing is None else read_preprocessing(preprocessing)
+    address = broker_settings(broker)
     manifest = build_manifest(
         model,
         name=name,
         labels=labels,
-        preprocessing=wish,
+        preprocessing=None if preprocessing is None else read_preprocessing(preprocessing),
         output=output_kind,
         softmax=softmax,
-        input_shapes=read_shapes(input_shape),
+        input_shapes=read_input_shapes(input_shape),
     )
     if not topics.is_name(manifest.name):
         raise InputError(f"{manifest.name!r} is no name: give --name with letters, digits, '_', '.', '-'")
     if not rename:
-        run_command(lambda: _check_names(address, manifest))
-    with _progress() as progress:
-        task = progress.add_task(manifest.name, total=manifest.size_bytes)
-        added = run_command(
-            lambda: add_model(
-                address,
-                manifest,
-                model,
-                on_progress=lambda sent, whole: progress.update(task, completed=sent, total=whole),
-                stall_s=stall_s,
-            )
-        )
+        run_command(lambda: _check_alias(address, manifest))
+    added = _upload(address, manifest, model, stall_s)
     if as_json:
         print_json(_document(added))
     else:
-        steps = added.preprocessing
-        kind = (
-            f"photographs, {steps.width} x {steps.height} {steps.channel_order}" if steps.kind == "image" else "tensors"
-        )
-        output().print(
-            f"{added.name} is in the fleet's library: {len(added.blocks)} blocks, requests are {kind}, "
-            f"{len(added.labels)} labels\n{added.model}",
-            soft_wrap=True,
-        )
+        _show_added(added)
 
 
-async def _check_names(address: BusSettings, manifest: Manifest) -> None:
-    """Refuse to take a name from a model without being told to.
+async def _check_alias(address: BusSettings, manifest: Manifest) -> None:
+    """Check that adding a model takes no name away from it.
 
     Raises:
         InputError: the fleet has the same file under another name.
@@ -111,11 +101,39 @@ async def _check_names(address: BusSettings, manifest: Manifest) -> None:
         )
 
 
-def list_models(broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None:
-    """List the models that the fleet knows."""
+def _upload(address: BusSettings, manifest: Manifest, file: Path, stall_s: float) -> Manifest:
+    """Add a model with a progress bar on standard error; return its manifest as the library publishes it."""
+    from services.cli.support.operations import add_model
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=notes_console()) as progress:
+        task = progress.add_task(manifest.name, total=manifest.size_bytes)
+        return run_command(
+            lambda: add_model(
+                address,
+                manifest,
+                file,
+                on_progress=lambda sent, total: progress.update(task, completed=sent, total=total),
+                stall_s=stall_s,
+            )
+        )
+
+
+def _show_added(manifest: Manifest) -> None:
+    steps = manifest.preprocessing
+    kind = f"photographs, {steps.width} x {steps.height} {steps.channel_order}" if steps.kind == "image" else "tensors"
+    results_console().print(
+        f"{manifest.name} is in the fleet's library: {len(manifest.blocks)} blocks, requests are {kind}, "
+        f"{len(manifest.labels)} labels\n{manifest.model}",
+        soft_wrap=True,
+    )
+
+
+def list_models_command(broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None:
+    """List the models in the fleet's library."""
     from services.cli.support.operations import look, operator
 
-    address = settings(broker)
+    address = broker_settings(broker)
 
     async def gather() -> list[Manifest]:
         async with operator(address) as connection:
@@ -127,7 +145,7 @@ def list_models(broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None:
         print_json([_document(manifest) for manifest in manifests])
         return
     if not manifests:
-        notes().print("The fleet has no model yet: segue model add MODEL.onnx")
+        notes_console().print("The fleet has no model yet: segue model add MODEL.onnx")
         return
     table = Table()
     for heading in ("name", "SHA-256", "MB", "blocks", "input", "labels"):
@@ -138,15 +156,9 @@ def list_models(broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None:
         table.add_row(
             manifest.name, manifest.model[:12], size, str(len(manifest.blocks)), inputs, str(len(manifest.labels))
         )
-    output().print(table)
+    results_console().print(table)
 
 
 def _document(manifest: Manifest) -> dict[str, object]:
     document: dict[str, object] = manifest.model_dump(mode="json", exclude={"schema_version"})
     return document
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=notes()
-    )

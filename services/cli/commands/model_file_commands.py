@@ -1,51 +1,45 @@
-"""Look at model files and split them, offline: `segue model inspect` and `segue split`."""
+"""`segue model inspect` and `segue split`: show and split model files, offline."""
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.table import Table
 
-from services.cli.support.options import Json, notes, output, print_json
+from services.cli.render.console import notes_console, print_json, results_console
+from services.cli.support.options import InputShapes, Json, read_input_shapes
 from shared.model.analysis import ModelAnalysis
+from shared.model.tensor import Tensor
 from shared.service_runtime import InputError
 
-_TOLERANCE = 1e-5
-"""Relative error up to which the runtime's choice of kernels explains a difference."""
+# Relative error up to which different kernels of the runtime explain a difference of the outputs.
+_TOLERANCE: Final = 1e-5
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX file.", show_default=False)]
 MaxCutTensors = Annotated[
     int, typer.Option("--max-cut-tensors", min=1, help="How many tensors may cross a cut; branching models need more.")
 ]
-InputShapes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--input-shape",
-        metavar="NAME=1,3,224,224",
-        help="Shape of an input whose shape the file leaves open; repeat it for more inputs.",
-        show_default=False,
-    ),
-]
 
 
-def inspect(
+def inspect_command(
     model: ModelFile, as_json: Json = False, max_cut_tensors: MaxCutTensors = 1, input_shape: InputShapes = None
 ) -> None:
     """Show the blocks of a model and the cuts between them.
 
-    Cut I lies before block I; `segue split --at 3,7` makes segments of the blocks 0 to 2, 3 to 6 and 7 to the end.
+    Cut I lies before block I. For example, `segue split --at 3,7` makes segments of the blocks 0 to 2, 3 to 6, and 7
+    to the end.
     """
     from shared.model.onnx_file import load_model
 
-    analysis = load_model(model, input_shapes=read_shapes(input_shape), max_cut_tensors=max_cut_tensors).analysis
+    analysis = load_model(model, input_shapes=read_input_shapes(input_shape), max_cut_tensors=max_cut_tensors).analysis
     if as_json:
         print_json(_inspection(analysis))
     else:
         _show_inspection(analysis, model.name)
 
 
-def split(
+def split_command(
     model: ModelFile,
     at: Annotated[str, typer.Option("--at", metavar="CUT[,CUT...]", help="Numbers of cuts, ascending.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Directory to write to; it is made if need be.")],
@@ -54,15 +48,15 @@ def split(
     input_shape: InputShapes = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random input that verifies.")] = 0,
 ) -> None:
-    """Write the segments of a model as ONNX files, and verify them against the whole.
+    """Write the segments of a model as ONNX files, and verify them against the whole model.
 
-    DIR gets segment_0.onnx, segment_1.onnx, ... and split.json, which says what goes in and out of each of them, and
-    how far the chain of segments is from the whole model.
+    DIR gets segment_0.onnx, segment_1.onnx, ... and split.json. That file lists the inputs and outputs of each segment
+    and the error of the chain of segments against the whole model.
     """
     from shared.model.onnx_file import split as split_file
 
     parts = split_file(
-        model, _cuts(at), input_shapes=read_shapes(input_shape), max_cut_tensors=max_cut_tensors, seed=seed
+        model, _cuts(at), input_shapes=read_input_shapes(input_shape), max_cut_tensors=max_cut_tensors, seed=seed
     )
     try:
         parts.write(out)
@@ -70,29 +64,11 @@ def split(
         raise InputError(f"cannot write to {out}: {exc.strerror or exc}") from exc
     if parts.report.max_rel_error > _TOLERANCE:
         error = parts.report.max_abs_error
-        notes().print(f"warning: the chain of segments is not the whole model: it is off by {error:.3g}")
+        notes_console().print(f"warning: the chain of segments is not the whole model: it is off by {error:.3g}")
     if as_json:
         print_json(parts.describe())
     else:
         _show_split(parts.describe(), out)
-
-
-def read_shapes(options: list[str] | None) -> dict[str, tuple[int, ...]]:
-    """Read values of `--input-shape`.
-
-    Raises:
-        InputError: one is not of the form name=1,3,224,224.
-    """
-    shapes = {}
-    for option in options or ():
-        name, equals, sizes = option.rpartition("=")
-        try:
-            shapes[name] = tuple(int(size) for size in sizes.split(","))
-        except ValueError:
-            equals = ""
-        if not equals or not name:
-            raise InputError(f"--input-shape {option!r} is not of the form name=1,3,224,224")
-    return shapes
 
 
 def _cuts(text: str) -> tuple[int, ...]:
@@ -105,14 +81,18 @@ def _cuts(text: str) -> tuple[int, ...]:
 def _inspection(analysis: ModelAnalysis) -> dict[str, Any]:
     return {
         "sha256": analysis.sha256,
-        "input": [{"name": t.name, "shape": t.shape, "dtype": t.dtype.value} for t in analysis.input],
+        "input": [_tensor(spec) for spec in analysis.input],
         "blocks": [asdict(block) for block in analysis.blocks],
         "cuts": [
-            {"index": cut.index, "tensors": [t.name for t in cut.tensors], "size_bytes": cut.size_bytes}
+            {"index": cut.index, "tensors": [spec.name for spec in cut.tensors], "size_bytes": cut.size_bytes}
             for cut in analysis.cuts
         ],
-        "outputs": [{"name": t.name, "shape": t.shape, "dtype": t.dtype.value} for t in analysis.outputs],
+        "outputs": [_tensor(spec) for spec in analysis.outputs],
     }
+
+
+def _tensor(spec: Tensor) -> dict[str, Any]:
+    return {"name": spec.name, "shape": spec.shape, "dtype": spec.dtype.value}
 
 
 def _show_inspection(analysis: ModelAnalysis, name: str) -> None:
@@ -136,7 +116,7 @@ def _show_inspection(analysis: ModelAnalysis, name: str) -> None:
             _mib(block.peak_activation_bytes),
             "yes" if block.tileable else "",
         )
-    output().print(table)
+    results_console().print(table)
 
 
 def _mib(size_bytes: int) -> str:
@@ -151,7 +131,7 @@ def _show_split(result: dict[str, Any], folder: Path) -> None:
         start, stop = segment["blocks"]
         names = [", ".join(segment[key]) for key in ("inputs", "outputs")]
         table.add_row(segment["file"], f"[{start}, {stop})", f"{segment['size_bytes']:,}", *names)
-    console = output()
+    console = results_console()
     console.print(table)
     if result["bit_exact"]:
         console.print("The chain of segments agrees with the whole model bit for bit.")

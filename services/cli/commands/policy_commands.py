@@ -2,73 +2,83 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
-from services.cli.commands.stream_commands import StreamName, check_name
+from services.cli.render.console import notes_console, print_json, results_console
 from services.cli.render.fleet_view import StreamView
 from services.cli.support.command_runner import run_command
 from services.cli.support.config_files import read_json
 from services.cli.support.errors import InfeasibleProblem
-from services.cli.support.operations import look, operator
-from services.cli.support.operations import set_policy as publish_policy
-from services.cli.support.options import DEFAULT_BROKER, Broker, Json, Timeout, notes, output, print_json, settings
-from services.cli.support.strategy_names import strategy_fault
+from services.cli.support.operations import look, operator, set_policy
+from services.cli.support.options import DEFAULT_BROKER, Broker, Json, StreamName, Timeout, broker_settings, check_name
+from services.cli.support.policy_checks import check_policy
 from shared.bus import topics
+from shared.bus.settings import BusSettings
 from shared.messages.streams import StreamStatus
-from shared.policy import Objective, Policy, policy_document, read_policy
-from shared.service_runtime import InputError
+from shared.policy import Objective, Policy, policy_document
+from shared.service_runtime import ExitStatus, InputError
 
-_REVISION = "revision"
+# Key of the revision in a published policy; `set_policy` adds it and the planner's answer repeats it.
+_REVISION: Final = "revision"
+
+PolicyFile = Annotated[
+    Path | None, typer.Argument(metavar="[POLICY.json]", help="The policy as JSON; - for standard input.")
+]
+ObjectiveOption = Annotated[Objective | None, typer.Option("--objective", help="What is optimised.")]
+StrategyOption = Annotated[
+    str | None, typer.Option("--strategy", help="Algorithm; `segue plan --list-strategies` lists them.")
+]
+Deadline = Annotated[float | None, typer.Option("--deadline-ms", help="Largest latency of a request.")]
+Allow = Annotated[list[str] | None, typer.Option("--allow", help="Only these devices may compute; repeat it.")]
+Deny = Annotated[list[str] | None, typer.Option("--deny", help="These devices may not compute; repeat it.")]
+RawInputStays = Annotated[
+    bool | None,
+    typer.Option("--raw-input-stays/--raw-input-may-leave", help="Photographs do not leave the source."),
+]
+MaxDevices = Annotated[int | None, typer.Option("--max-devices", help="Largest number of devices that compute.")]
+Codec = Annotated[str | None, typer.Option("--codec", help="Encoding of feature maps: a name, lossless or auto.")]
+MinTop1 = Annotated[
+    float | None,
+    typer.Option("--min-top1-agreement", help="With auto: share of best classes that an encoding keeps."),
+]
+MaxError = Annotated[
+    float | None, typer.Option("--max-relative-error", help="With auto: largest relative error of the output.")
+]
+MaxInFlight = Annotated[int | None, typer.Option("--max-in-flight", help="Largest number of requests under way.")]
 
 
-def set_policy(
+def set_policy_command(
     stream: StreamName,
-    file: Annotated[
-        Path | None, typer.Argument(metavar="[POLICY.json]", help="The policy as JSON; - for standard input.")
-    ] = None,
-    objective: Annotated[Objective | None, typer.Option(help="What is optimised.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="Algorithm; `segue plan --list-strategies`.")] = None,
-    deadline_ms: Annotated[float | None, typer.Option(help="Largest latency of a request.")] = None,
-    allow: Annotated[list[str] | None, typer.Option(help="Only these devices may compute; repeat it.")] = None,
-    deny: Annotated[list[str] | None, typer.Option(help="These devices may not compute; repeat it.")] = None,
-    raw_input_stays: Annotated[
-        bool | None,
-        typer.Option("--raw-input-stays/--raw-input-may-leave", help="Photographs do not leave the source."),
-    ] = None,
-    max_devices: Annotated[int | None, typer.Option(help="At most so many devices compute.")] = None,
-    codec: Annotated[str | None, typer.Option(help="Encoding of feature maps: a name, lossless or auto.")] = None,
-    min_top1_agreement: Annotated[
-        float | None, typer.Option(help="With auto: share of best classes that an encoding keeps.")
-    ] = None,
-    max_relative_error: Annotated[
-        float | None, typer.Option(help="With auto: largest relative error of the output.")
-    ] = None,
-    max_in_flight: Annotated[int | None, typer.Option(help="At most so many requests under way.")] = None,
+    file: PolicyFile = None,
+    objective: ObjectiveOption = None,
+    strategy: StrategyOption = None,
+    deadline_ms: Deadline = None,
+    allow: Allow = None,
+    deny: Deny = None,
+    raw_input_stays: RawInputStays = None,
+    max_devices: MaxDevices = None,
+    codec: Codec = None,
+    min_top1_agreement: MinTop1 = None,
+    max_relative_error: MaxError = None,
+    max_in_flight: MaxInFlight = None,
     timeout_s: Timeout = 15.0,
     broker: Broker = DEFAULT_BROKER,
     as_json: Json = False,
 ) -> None:
-    """Publish a stream's policy and wait for the planner's verdict.
+    """Publish a stream's policy and wait for the planner's answer.
 
-    The policy is the file, with the options on top; without a file, the options on top of the defaults. A policy that
-    cannot be met is refused with every reason (exit status 3), and the one before stays in force.
+    The policy is the file, or the default policy without one. Options override single keys of it.
+    The planner refuses a policy that cannot be met and gives every reason (exit status 3).
+    The previous policy then stays in force.
     """
     check_name(stream)
-    document = {} if file is None else _read(file)
-    rule = document.get("devices", {})
-    if not isinstance(rule, dict):
-        raise InputError("devices: a map with allow and deny")
-    devices = {**rule, **_given({"allow": allow, "deny": deny})}
     options = _given(
         {
             "objective": None if objective is None else objective.value,
             "strategy": strategy,
             "deadline_ms": deadline_ms,
-            "devices": devices or None,
             "raw_input_stays_on_source": raw_input_stays,
             "max_devices": max_devices,
             "codec": codec,
@@ -77,31 +87,49 @@ def set_policy(
             "max_in_flight": max_in_flight,
         }
     )
-    wanted = {**document, **options}
-    _check(wanted)
-    address = settings(broker)
+    document = _merged({} if file is None else _read(file), options, _given({"allow": allow, "deny": deny}))
+    check_policy(document)
+    address = broker_settings(broker)
+    status, declared = run_command(lambda: _publish(address, stream, document, timeout_s))
+    _report(stream, status, declared=declared, as_json=as_json)
 
-    async def publish() -> tuple[StreamStatus, bool]:
-        async with operator(address) as connection:
-            status = await publish_policy(connection, stream, wanted, timeout_s=timeout_s)
-            seen = (await look(connection, (topics.stream(stream),))).streams.get(stream)
-            return status, seen is not None and seen.declaration is not None
 
-    status, declared = run_command(publish)
+def _merged(document: dict[str, Any], options: dict[str, Any], devices: dict[str, Any]) -> dict[str, Any]:
+    """Return a policy document with options on top, the lists of its rule for devices included."""
+    rule = document.get("devices", {})
+    if not isinstance(rule, dict):
+        raise InputError("devices: a map with allow and deny")
+    merged_rule = {**rule, **devices}
+    return {**document, **options, **({"devices": merged_rule} if merged_rule else {})}
+
+
+async def _publish(
+    address: BusSettings, stream: str, document: dict[str, Any], timeout_s: float
+) -> tuple[StreamStatus, bool]:
+    """Return the planner's answer to a policy, and whether its stream is declared."""
+    async with operator(address) as connection:
+        status = await set_policy(connection, stream, document, timeout_s=timeout_s)
+        seen = (await look(connection, (topics.stream(stream),))).streams.get(stream)
+        return status, seen is not None and seen.declaration is not None
+
+
+def _report(stream: str, status: StreamStatus, *, declared: bool, as_json: bool) -> None:
     if as_json:
         print_json({"accepted": status.policy_accepted, "reasons": list(status.policy_reasons)})
-        raise typer.Exit(0 if status.policy_accepted else 3)
+        raise typer.Exit(ExitStatus.DONE if status.policy_accepted else ExitStatus.INFEASIBLE)
     if not status.policy_accepted:
         raise InfeasibleProblem("\n".join(status.policy_reasons) or "the planner refuses the policy")
     for reason in status.policy_reasons:
-        notes().print(f"note: {reason}", soft_wrap=True)
-    output().print("accepted" if declared else f"accepted, but there is no stream {stream} yet: segue stream add")
+        notes_console().print(f"note: {reason}", soft_wrap=True)
+    results_console().print(
+        "accepted" if declared else f"accepted, but there is no stream {stream} yet: segue stream add"
+    )
 
 
-def show(stream: StreamName, broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None:
-    """Show a stream's policy, and what the planner says of it."""
+def show_policy_command(stream: StreamName, broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None:
+    """Show a stream's policy and the planner's answer to it."""
     check_name(stream)
-    address = settings(broker)
+    address = broker_settings(broker)
 
     async def gather() -> StreamView | None:
         filters = (topics.stream(stream), topics.policy(stream), topics.status(stream))
@@ -111,18 +139,19 @@ def show(stream: StreamName, broker: Broker = DEFAULT_BROKER, as_json: Json = Fa
     seen = run_command(gather)
     if seen is None:
         raise InputError(f"nothing is known of a stream {stream}; `segue stream list` shows those there are")
-    policy = _decode(seen.policy)
+    policy = published_policy(seen.policy)
     if as_json:
         print_json({"policy": policy, "status": None if seen.status is None else seen.status.model_dump(mode="json")})
         return
-    output().print(json.dumps(policy, indent=2))
+    results_console().print(json.dumps(policy, indent=2))
     if seen.status is not None:
         for reason in seen.status.policy_reasons:
-            output().print(f"{'note' if seen.status.policy_accepted else 'refused'}: {reason}", soft_wrap=True)
+            answer = "note" if seen.status.policy_accepted else "refused"
+            results_console().print(f"{answer}: {reason}", soft_wrap=True)
 
 
-def _decode(payload: bytes | None) -> dict[str, Any]:
-    """Return the policy on the bus, or the default one; the planner publishes JSON."""
+def published_policy(payload: bytes | None) -> dict[str, Any]:
+    """Return the policy in a payload of the bus, JSON or msgpack, without its revision; the default one for None."""
     if payload is None:
         return policy_document(Policy())
     import msgpack
@@ -136,29 +165,6 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InputError(f"{file}: a policy is a map")
     return document
-
-
-def _check(document: dict[str, Any]) -> None:
-    """Refuse what is no policy before anything is published, with every fault.
-
-    Raises:
-        InputError: one line per fault.
-    """
-    try:
-        policy = read_policy(json.dumps(document))
-    except ValidationError as error:
-        raise InputError("\n".join(map(_fault, error.errors()))) from error
-    fault = strategy_fault(policy)
-    if fault is not None:
-        raise InputError(f"strategy: {fault}")
-
-
-def _fault(fault: ErrorDetails) -> str:
-    place = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "string_pattern_mismatch":
-        return f"{place}: {fault['input']!r} cannot be a name: small letters, digits, '_', '+', '-'"
-    unknown = fault["type"] in ("unexpected_keyword_argument", "extra_forbidden")
-    return f"{place or 'policy'}: {'unknown key' if unknown else fault['msg']}"
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""`segue simulate`: a plan for a problem file, event by event, through a scenario of arrivals and changes."""
+"""`segue simulate`: run a plan through arrivals and changes, event by event."""
 
 import json
 import sys
-from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,34 +13,35 @@ from planning.cost.constraints import violations
 from planning.cost.cost_model import CostModel
 from planning.files.json_document import InvalidDocumentError
 from planning.files.plan_file import read_plan, write_answer
-from planning.files.scenario_file import read_scenario
 from planning.problem.plan import Infeasible, Plan
-from planning.problem.problem import Problem, link_table
+from planning.problem.problem import Problem
 from planning.queueing.event_loop import Rules
 from planning.simulation.arrivals import AllAtOnce, Arrivals, Periodic, Poisson
 from planning.simulation.perfetto_trace import chrome_trace
-from planning.simulation.scenario import Change, Scenario
-from planning.simulation.simulation import Timeline
-from planning.simulation.simulation import simulate as run_simulation
-from services.cli.commands.plan_commands import (
-    EXIT_INFEASIBLE,
+from planning.simulation.scenario import Scenario
+from planning.simulation.simulation import Timeline, simulate
+from services.cli.render.console import print_json, results_console
+from services.cli.render.plan_tables import reasons_table, simulation_tables
+from services.cli.render.plan_values import simulation_values
+from services.cli.support.output_files import check_file
+from services.cli.support.plot_option import check_plot, save_gantt
+from services.cli.support.problem_files import (
+    DOCUMENT_INDENT,
     BudgetOption,
     JsonOption,
     ObjectiveOption,
     ProblemArgument,
     SeedOption,
+    SolveOptions,
     StrategyOption,
+    invalid_file,
     load_problem,
-    print_json,
-    read_bytes,
+    read_document,
     solve_timed,
     wrong_input,
 )
-from services.cli.render.plan_tables import reasons_table, simulation_tables
-from services.cli.render.plan_values import simulation_values
-from services.cli.render.plot_option import check_plot, save_gantt
-from services.cli.support.options import output
-from services.cli.support.output_files import check_file
+from services.cli.support.scenario_options import load_scenario
+from shared.service_runtime import ExitStatus
 
 
 class ArrivalKind(StrEnum):
@@ -51,40 +52,73 @@ class ArrivalKind(StrEnum):
     POISSON = "poisson"
 
 
-def simulate(
+PlanFile = Annotated[Path | None, typer.Option("--plan", help="An answer of `segue plan --json` to run.")]
+ArrivalsOption = Annotated[ArrivalKind, typer.Option("--arrivals", help="How requests arrive.")]
+Rate = Annotated[
+    float | None, typer.Option("--rate-hz", min=1e-6, help="Requests per second; default: each stream's own rate.")
+]
+Requests = Annotated[
+    int | None,
+    typer.Option("--requests", min=1, max=1_000_000, help="Requests per stream; default: its jobs, or recording."),
+]
+ScenarioFile = Annotated[
+    Path | None,
+    typer.Option("--scenario", help="Changes during the run and recorded arrivals (JSON; segue schema scenario)."),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--change",
+        help="MS:DEVICE=LOAD_FACTOR or MS:FROM,TO=MBPS or =gone: from that time on; repeatable, beside --scenario.",
+    ),
+]
+Quantum = Annotated[
+    float | None, typer.Option("--quantum-ms", min=1e-6, help="Slot of round robin; default: infinitely small.")
+]
+Background = Annotated[
+    list[str] | None, typer.Option("--background", help="DEVICE=N endless processes beside the work; repeatable.")
+]
+TraceFile = Annotated[Path | None, typer.Option("--trace", help="Write a trace for Perfetto or chrome://tracing.")]
+GanttFile = Annotated[Path | None, typer.Option("--plot", help="Draw the Gantt chart: .png, .svg, .html.")]
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationOptions:
+    """How requests arrive and how devices serve them.
+
+    Attributes:
+        arrivals: kind of arrivals of streams without a recording.
+        rate_hz: rate of every stream; None for each stream's own.
+        requests: requests per stream; None for its jobs or its recording.
+        quantum_ms: slot of round robin; None for an infinitely small one.
+        background: values of --background.
+        scenario: changes during the run, and recorded arrivals.
+        seed: of random arrivals.
+    """
+
+    arrivals: ArrivalKind
+    rate_hz: float | None
+    requests: int | None
+    quantum_ms: float | None
+    background: tuple[str, ...]
+    scenario: Scenario
+    seed: int
+
+
+def simulate_command(
     problem_file: ProblemArgument = None,
-    plan_file: Annotated[Path | None, typer.Option("--plan", help="An answer of `segue plan --json` to run.")] = None,
+    plan_file: PlanFile = None,
     strategy: StrategyOption = None,
     objective: ObjectiveOption = None,
-    arrivals: Annotated[ArrivalKind, typer.Option("--arrivals", help="How requests arrive.")] = ArrivalKind.BURST,
-    rate_hz: Annotated[
-        float | None, typer.Option("--rate-hz", min=1e-6, help="Requests per second; default: each stream's own rate.")
-    ] = None,
-    requests: Annotated[
-        int | None,
-        typer.Option("--requests", min=1, max=1_000_000, help="Requests per stream; default: its jobs, or recording."),
-    ] = None,
-    scenario_file: Annotated[
-        Path | None,
-        typer.Option("--scenario", help="Changes during the run and recorded arrivals (JSON; segue schema scenario)."),
-    ] = None,
-    change: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--change",
-            help="MS:DEVICE=LOAD_FACTOR or MS:FROM,TO=MBPS or =gone: from that time on; repeatable, beside --scenario.",
-        ),
-    ] = None,
-    quantum_ms: Annotated[
-        float | None, typer.Option("--quantum-ms", min=1e-6, help="Slot of round robin; default: infinitely small.")
-    ] = None,
-    background: Annotated[
-        list[str] | None, typer.Option("--background", help="DEVICE=N endless processes beside the work; repeatable.")
-    ] = None,
-    trace: Annotated[
-        Path | None, typer.Option("--trace", help="Write a trace for Perfetto or chrome://tracing.")
-    ] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the Gantt chart: .png, .svg, .html.")] = None,
+    arrivals: ArrivalsOption = ArrivalKind.BURST,
+    rate_hz: Rate = None,
+    requests: Requests = None,
+    scenario_file: ScenarioFile = None,
+    change: Changes = None,
+    quantum_ms: Quantum = None,
+    background: Background = None,
+    trace: TraceFile = None,
+    plot: GanttFile = None,
     as_json: JsonOption = False,
     seed: SeedOption = 0,
     time_budget_s: BudgetOption = 1.0,
@@ -92,8 +126,8 @@ def simulate(
     """Run a plan for a PROBLEM file event by event, with queues, tiles and shared links.
 
     Solves the problem first, unless --plan names an answer. Prints latency percentiles, throughput, and how busy every
-    device and link was. Loads and bandwidths may change on the way: what is under way goes on at the new rate, the
-    plan stays as it is. What is gone stands still until a later change; requests that need it wait.
+    device and link is. Loads and bandwidths may change during the run. Work under way continues at the new rate,
+    and the plan stays the same. Work on a device or link that is gone is paused until a later change.
 
     \b
     segue simulate problem.json --requests 100
@@ -105,54 +139,36 @@ def simulate(
     check_plot(plot)
     check_file("--trace", trace)
     problem = load_problem(problem_file, strategy, objective)
-    scenario = _scenario(problem, scenario_file, change or [])
-    answer = _planned(problem, plan_file, seed, time_budget_s)
+    scenario = load_scenario(problem, scenario_file, change or ())
+    answer = _planned(problem, plan_file, SolveOptions(seed, time_budget_s))
     if isinstance(answer, Infeasible):
-        if as_json:
-            sys.stdout.write(write_answer(answer) + "\n")
-        else:
-            output().print(reasons_table(answer))
-        raise typer.Exit(EXIT_INFEASIBLE)
-    timeline = run_simulation(
-        problem,
-        answer,
-        seed=seed,
-        arrivals={
-            stream.name: scenario.arrivals.get(stream.name)
-            or _arrivals(arrivals, rate_hz or stream.rate_hz, stream.name)
-            for stream in problem.streams
-        },
-        requests=requests,
-        rules=Rules(answer.disciplines, quantum_ms, _background(problem, background or [])),
-        changes=scenario.changes,
-    )
+        _show_infeasible(answer, as_json)
+        raise typer.Exit(ExitStatus.INFEASIBLE)
+    options = SimulationOptions(arrivals, rate_hz, requests, quantum_ms, tuple(background or ()), scenario, seed)
+    timeline = _simulate(problem, answer, options)
     if trace is not None:
         _write_trace(trace, timeline)
     if plot is not None:
         save_gantt(plot, problem, answer, timeline)
-    if as_json:
-        print_json({"strategy": answer.strategy, **simulation_values(timeline)})
-    else:
-        for table in simulation_tables(answer, timeline):
-            output().print(table)
+    _show_timeline(answer, timeline, as_json)
 
 
-def _planned(problem: Problem, plan_file: Path | None, seed: int, time_budget_s: float) -> Plan | Infeasible:
+def _planned(problem: Problem, plan_file: Path | None, options: SolveOptions) -> Plan | Infeasible:
     """Return the plan of the file, or solve the problem."""
     if plan_file is None:
-        return solve_timed(problem, problem.policy.strategy, seed, time_budget_s)
+        return solve_timed(problem, problem.policy.strategy, options)
     try:
-        answer = read_plan(read_bytes(plan_file))
+        answer = read_plan(read_document(plan_file))
     except InvalidDocumentError as exc:
-        raise wrong_input(*(f"{plan_file}: {fault}" for fault in exc.faults)) from exc
-    faults = _misfits(problem, answer)
+        raise invalid_file(plan_file, exc.faults) from exc
+    faults = plan_misfits(problem, answer)
     if faults:
-        raise wrong_input(*(f"{plan_file}: {fault}" for fault in faults))
+        raise invalid_file(plan_file, faults)
     return answer
 
 
-def _misfits(problem: Problem, answer: Plan) -> list[str]:
-    """Return why a plan cannot run on this problem."""
+def plan_misfits(problem: Problem, answer: Plan) -> list[str]:
+    """Return the reasons for which a plan cannot run on a problem."""
     faults: list[str] = []
     names = {stream.name for stream in problem.streams}
     faults += [f"$.streams.{name}: the problem has no such stream" for name in answer.streams if name not in names]
@@ -162,12 +178,30 @@ def _misfits(problem: Problem, answer: Plan) -> list[str]:
         blocks = len(problem.models[problem.stream(name).model].blocks)
         for index, route in enumerate(stream_plan.routes):
             path = f"$.streams.{name}.routes[{index}]"
+            # 0, start, stop, ..., start, stop, blocks: the pairs are equal if every stage starts where the last stops.
             bounds = [0, *(stop for stage in route.stages for stop in (stage.start, stage.stop)), blocks]
             if bounds[::2] != bounds[1::2] or any(stage.start >= stage.stop for stage in route.stages):
                 faults.append(f"{path}: its stages do not run the blocks [0, {blocks}) in order")
             if any(device not in problem.devices for device in route.devices):
                 faults.append(f"{path}: it uses a device that the problem does not have")
     return faults or [violation.message for violation in violations(CostModel(problem), answer.streams)]
+
+
+def _simulate(problem: Problem, answer: Plan, options: SimulationOptions) -> Timeline:
+    scenario = options.scenario
+    return simulate(
+        problem,
+        answer,
+        seed=options.seed,
+        arrivals={
+            stream.name: scenario.arrivals.get(stream.name)
+            or _arrivals(options.arrivals, options.rate_hz or stream.rate_hz, stream.name)
+            for stream in problem.streams
+        },
+        requests=options.requests,
+        rules=Rules(answer.disciplines, options.quantum_ms, _background(problem, options.background)),
+        changes=scenario.changes,
+    )
 
 
 def _arrivals(kind: ArrivalKind, rate_hz: float | None, stream: str) -> Arrivals:
@@ -178,51 +212,15 @@ def _arrivals(kind: ArrivalKind, rate_hz: float | None, stream: str) -> Arrivals
     return Periodic(rate_hz) if kind is ArrivalKind.PERIODIC else Poisson(rate_hz)
 
 
-def _background(problem: Problem, entries: list[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
+def _background(problem: Problem, entries: tuple[str, ...]) -> dict[str, int]:
+    """Return the number of background processes by device."""
+    processes: dict[str, int] = {}
     for entry in entries:
         device, _, number = entry.partition("=")
         if device not in problem.devices or not number.isdigit():
             raise wrong_input(f"--background {entry}: expected DEVICE=N with a device of the problem")
-        found[device] = int(number)
-    return found
-
-
-def _scenario(problem: Problem, path: Path | None, entries: Sequence[str]) -> Scenario:
-    """Return what the file tells, and after it the changes of the command line."""
-    found = Scenario()
-    if path is not None:
-        try:
-            found = read_scenario(read_bytes(path), problem)
-        except InvalidDocumentError as exc:
-            raise wrong_input(*(f"{path}: {fault}" for fault in exc.faults)) from exc
-    changes = tuple(_change(problem, entry) for entry in entries)
-    return Scenario((*found.changes, *changes), found.arrivals)
-
-
-def _change(problem: Problem, entry: str) -> Change:
-    """Read MS:DEVICE=LOAD_FACTOR or MS:FROM,TO=MBPS, where gone may stand for the number."""
-    time_ms, _, rest = entry.partition(":")
-    place, _, value = rest.rpartition("=")
-    try:
-        at_ms, number = float(time_ms), None if value == "gone" else float(value)
-    except ValueError as exc:
-        shape = "MS:DEVICE=LOAD_FACTOR or MS:FROM,TO=MBPS, or gone for the number"
-        raise wrong_input(f"--change {entry}: expected {shape}") from exc
-    links = {f"{sender},{receiver}": (sender, receiver) for sender, receiver in link_table(problem.links)}
-    values: dict[str, Any] = {"at_ms": at_ms}
-    if place in problem.devices:
-        values |= {"device": place, **({"gone": True} if number is None else {"load_factor": number})}
-    elif place in links:
-        sender, receiver = links[place]
-        values |= {"from": sender, "to": receiver}
-        values |= {"gone": True} if number is None else {"bandwidth_mbps": number}
-    else:
-        raise wrong_input(f"--change {entry}: {place!r} is no device and no link (FROM,TO) of the problem")
-    try:
-        return read_scenario(json.dumps({"changes": [values]}), problem).changes[0]
-    except InvalidDocumentError as exc:
-        raise wrong_input(*(f"--change {entry}: {fault.message}" for fault in exc.faults)) from exc
+        processes[device] = int(number)
+    return processes
 
 
 def _write_trace(path: Path, timeline: Timeline) -> None:
@@ -230,3 +228,18 @@ def _write_trace(path: Path, timeline: Timeline) -> None:
         path.write_text(json.dumps(chrome_trace(timeline)))
     except OSError as exc:
         raise wrong_input(f"{path}: {exc.strerror or exc}") from exc
+
+
+def _show_infeasible(answer: Infeasible, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(write_answer(answer) + "\n")
+    else:
+        results_console().print(reasons_table(answer))
+
+
+def _show_timeline(answer: Plan, timeline: Timeline, as_json: bool) -> None:
+    if as_json:
+        print_json({"strategy": answer.strategy, **simulation_values(timeline)}, indent=DOCUMENT_INDENT)
+        return
+    for table in simulation_tables(answer, timeline):
+        results_console().print(table)

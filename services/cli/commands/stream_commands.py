@@ -1,4 +1,4 @@
-"""`segue stream add`, `list` and `remove`."""
+"""`segue stream add`, `segue stream list` and `segue stream remove`."""
 
 from typing import Annotated
 
@@ -6,74 +6,116 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from services.cli.render.console import notes_console, print_json, results_console
 from services.cli.render.fleet_view import StreamView
+from services.cli.render.route_text import committed_routes_text
 from services.cli.support.command_runner import run_command
 from services.cli.support.errors import InfeasibleProblem
 from services.cli.support.operations import declare_stream, look, operator, until_running, withdraw_stream
-from services.cli.support.options import DEFAULT_BROKER, Broker, Json, Timeout, notes, output, print_json, settings
-from services.cli.testbed.conditions import route_text
+from services.cli.support.options import (
+    DEFAULT_BROKER,
+    Broker,
+    Json,
+    StreamName,
+    Timeout,
+    broker_settings,
+    check_name,
+    no_such_stream,
+)
 from shared.bus import topics
 from shared.bus.connection import Connection
+from shared.bus.settings import BusSettings
 from shared.messages.streams import StreamDeclaration, StreamState, StreamStatus
 from shared.service_runtime import InputError
 
 _FILTERS = ("models/+", "streams/+", "streams/+/plan", "streams/+/status", "streams/+/usage")
 
-StreamName = Annotated[str, typer.Argument(metavar="STREAM", help="The stream's name.", show_default=False)]
+ModelName = Annotated[str, typer.Option("--model", help="The model's name, or its SHA-256.", show_default=False)]
+Source = Annotated[str, typer.Option("--source", help="The device at which requests arise.", show_default=False)]
+Sink = Annotated[str | None, typer.Option("--sink", help="The device that needs the results; any device if not given.")]
+Rate = Annotated[float | None, typer.Option("--rate-hz", min=0.0, help="Requests per second, if known.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Requests that come at once: the size of a burst.")]
+Live = Annotated[bool, typer.Option("--live", help="When too many wait, keep the newest only.")]
+Wait = Annotated[
+    bool | None,
+    typer.Option(
+        "--wait/--no-wait",
+        help="--wait: wait for the model as well as for the route. --no-wait: wait for neither.",
+        show_default=False,
+    ),
+]
 
 
-def add(
+def add_stream_command(
     stream: StreamName,
-    model: Annotated[str, typer.Option(help="The model's name, or its SHA-256.", show_default=False)],
-    source: Annotated[str, typer.Option(help="The device at which requests arise.", show_default=False)],
-    sink: Annotated[str | None, typer.Option(help="The device that wants the results, if it matters.")] = None,
-    rate_hz: Annotated[float | None, typer.Option(min=0.0, help="Requests per second, if known.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Requests that come at once: the size of a burst.")] = 1,
-    live: Annotated[bool, typer.Option("--live", help="When too many wait, keep the newest only.")] = False,
-    wait: Annotated[
-        bool | None,
-        typer.Option(
-            "--wait/--no-wait",
-            help="Wait for a model that is not there yet, too; or do not even wait until the stream is routed.",
-            show_default=False,
-        ),
-    ] = None,
+    model: ModelName,
+    source: Source,
+    sink: Sink = None,
+    rate_hz: Rate = None,
+    jobs: Jobs = 1,
+    live: Live = False,
+    wait: Wait = None,
     timeout_s: Timeout = 120.0,
     broker: Broker = DEFAULT_BROKER,
 ) -> None:
     """Declare a stream and wait until the planner has routed it.
 
-    Adding a stream again changes it. Devices that have not yet measured the model do so first. A model that the fleet
-    does not have is refused, unless --wait or --no-wait say that it will come.
+    Adding a stream again changes it. Devices that have no profile of the model measure it first.
+    A model that the fleet does not have is refused, unless --wait or --no-wait is given.
     """
     for name in (stream, source, *([sink] if sink else [])):
         check_name(name)
     declaration = StreamDeclaration(
         stream=stream, model=model, source=source, sink=sink, rate_hz=rate_hz, jobs=jobs, live=live
     )
-    address = settings(broker)
-
-    async def declare() -> tuple[StreamStatus | None, StreamView | None]:
-        async with operator(address) as connection:
-            if wait is None:
-                await _check_model(connection, model)
-            await declare_stream(connection, declaration)
-            if wait is False:
-                return None, None
-            status = await until_running(connection, stream, timeout_s=timeout_s, on_status=_say)
-            view = await look(connection, _FILTERS)
-            return status, view.streams.get(stream)
-
-    status, view = run_command(declare)
+    address = broker_settings(broker)
+    status, view = run_command(lambda: _declare(address, declaration, wait, timeout_s))
     if status is not None and status.state is StreamState.INFEASIBLE:
         raise InfeasibleProblem("\n".join(status.reasons) or f"stream {stream} cannot be routed")
     if view is not None and view.plan is not None:
-        output().print(f"{stream}: {route_text(view.plan.routes)} ({view.plan.reason})", soft_wrap=True)
+        routes = committed_routes_text(view.plan.routes)
+        results_console().print(f"{stream}: {routes} ({view.plan.reason})", soft_wrap=True)
 
 
-def list_streams(broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None:
+async def _declare(
+    address: BusSettings, declaration: StreamDeclaration, wait: bool | None, timeout_s: float
+) -> tuple[StreamStatus | None, StreamView | None]:
+    """Return the status and the view of a stream once it is declared and routed; None for both without waiting."""
+    async with operator(address) as connection:
+        if wait is None:
+            await _check_model(connection, declaration.model)
+        await declare_stream(connection, declaration)
+        if wait is False:
+            return None, None
+        status = await until_running(connection, declaration.stream, timeout_s=timeout_s, on_status=_show_status)
+        view = await look(connection, _FILTERS)
+        return status, view.streams.get(declaration.stream)
+
+
+async def _check_model(connection: Connection, model: str) -> None:
+    """Check that the fleet has a model.
+
+    Raises:
+        InputError: it does not; the text has the models that there are.
+    """
+    manifests = (await look(connection, ("models/+",))).manifests
+    names = sorted(manifest.name for manifest in manifests.values())
+    if model not in manifests and model not in names:
+        there = f"there are {', '.join(names)}" if names else "it has none"
+        raise InputError(f"the fleet has no model {model}, {there}: segue model add MODEL.onnx, or wait for it: --wait")
+
+
+def _show_status(status: StreamStatus) -> None:
+    if status.state is not StreamState.RUNNING:
+        reasons = "; ".join(status.reasons)
+        notes_console().print(
+            f"{status.stream} is {status.state.value}{': ' if reasons else ''}{reasons}", soft_wrap=True
+        )
+
+
+def list_streams_command(broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None:
     """List the streams with their routes."""
-    address = settings(broker)
+    address = broker_settings(broker)
 
     async def gather() -> list[tuple[StreamView, str]]:
         async with operator(address) as connection:
@@ -89,61 +131,27 @@ def list_streams(broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None
         print_json([_document(stream) for stream, _ in streams])
         return
     if not streams:
-        notes().print("The fleet has no stream yet: segue stream add NAME --model MODEL --source DEVICE")
+        notes_console().print("The fleet has no stream yet: segue stream add NAME --model MODEL --source DEVICE")
         return
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("stream", "model", "source", "state", "ms", "route, or what it waits for"):
+    for heading in ("stream", "model", "source", "state", "ms", "route, or reason for its absence"):
         table.add_column(heading, overflow="fold", justify="right" if heading == "ms" else "left")
     for stream, model in streams:
         table.add_row(*_cells(stream, model))
-    output().print(table)
-
-
-def remove(stream: StreamName, broker: Broker = DEFAULT_BROKER, timeout_s: Timeout = 10.0) -> None:
-    """Withdraw a stream; requests under way still get their outcomes."""
-    check_name(stream)
-    address = settings(broker)
-
-    async def withdraw() -> None:
-        async with operator(address) as connection:
-            view = await look(connection, (topics.stream(stream),))
-            seen = view.streams.get(stream)
-            if seen is None or seen.declaration is None:
-                raise InputError(f"there is no stream {stream}; `segue stream list` shows those there are")
-            await withdraw_stream(connection, stream, seen.declaration.source)
-
-    run_command(withdraw)
-
-
-async def _check_model(connection: Connection, model: str) -> None:
-    """Refuse a model that the fleet does not have.
-
-    Raises:
-        InputError: with those that it has.
-    """
-    manifests = (await look(connection, ("models/+",))).manifests
-    names = sorted(manifest.name for manifest in manifests.values())
-    if model not in manifests and model not in names:
-        there = f"there are {', '.join(names)}" if names else "it has none"
-        raise InputError(f"the fleet has no model {model}, {there}: segue model add MODEL.onnx, or wait for it: --wait")
-
-
-def _say(status: StreamStatus) -> None:
-    if status.state is not StreamState.RUNNING:
-        reasons = "; ".join(status.reasons)
-        notes().print(f"{status.stream} is {status.state.value}{': ' if reasons else ''}{reasons}", soft_wrap=True)
+    results_console().print(table)
 
 
 def _cells(stream: StreamView, model: str) -> tuple[str, ...]:
     plan, status, declaration = stream.plan, stream.status, stream.declaration
-    predicted = None if plan is None else plan.routes[0].predicted_ms
+    predicted_ms = None if plan is None else plan.routes[0].predicted_ms
+    routes = [] if plan is None else [committed_routes_text(plan.routes)]
     return (
         stream.name,
         model,
         "" if declaration is None else declaration.source,
         "unknown" if status is None else status.state.value,
-        "" if predicted is None else f"{predicted:.1f}",
-        "\n".join([*([] if plan is None else [route_text(plan.routes)]), *(() if status is None else status.reasons)]),
+        "" if predicted_ms is None else f"{predicted_ms:.1f}",
+        "\n".join([*routes, *(() if status is None else status.reasons)]),
     )
 
 
@@ -157,11 +165,17 @@ def _document(stream: StreamView) -> dict[str, object]:
     }
 
 
-def check_name(name: str) -> None:
-    """Refuse what cannot be a name on the bus.
+def remove_stream_command(stream: StreamName, broker: Broker = DEFAULT_BROKER, timeout_s: Timeout = 10.0) -> None:
+    """Withdraw a stream. Requests under way still get their outcomes."""
+    check_name(stream)
+    address = broker_settings(broker)
 
-    Raises:
-        InputError: with what names are.
-    """
-    if not topics.is_name(name):
-        raise InputError(f"{name!r} is no name: 1 to 64 letters, digits, '_', '.', '-', the first a letter or digit")
+    async def withdraw() -> None:
+        async with operator(address) as connection:
+            view = await look(connection, (topics.stream(stream),))
+            seen = view.streams.get(stream)
+            if seen is None or seen.declaration is None:
+                raise no_such_stream(stream)
+            await withdraw_stream(connection, stream, seen.declaration.source)
+
+    run_command(withdraw)

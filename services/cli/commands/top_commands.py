@@ -1,38 +1,39 @@
-"""`segue top`: the fleet, live."""
+"""`segue top`: a live picture of the fleet."""
 
 import asyncio
-import contextlib
 import time
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.live import Live
 from rich.text import Text
 
+from services.cli.render.console import print_json, results_console
 from services.cli.render.fleet_view import FleetView
 from services.cli.render.live_screen import fleet_screen
 from services.cli.support.command_runner import run_command
-from services.cli.support.operations import follow, operator
-from services.cli.support.options import DEFAULT_BROKER, Broker, Json, output, print_json, settings
+from services.cli.support.operations import follow, listen, operator
+from services.cli.support.options import DEFAULT_BROKER, Broker, Json, broker_settings
 from shared.bus.settings import BusSettings
 
-_REFRESH_S = 0.25
+_REFRESH_S: Final = 0.25
+_LISTEN_S: Final = 2.0
 
 
-def top(
+def top_command(
     once: Annotated[bool, typer.Option("--once", help="Print the present state and exit.")] = False,
-    duration_s: Annotated[float | None, typer.Option(min=0.1, help="Stop after so long.")] = None,
+    duration_s: Annotated[float | None, typer.Option(min=0.1, help="Stop after this time, in seconds.")] = None,
     broker: Broker = DEFAULT_BROKER,
     as_json: Json = False,
 ) -> None:
     """Watch devices, links, routes, latency and events. Ctrl-C ends it.
 
-    Where the output is no terminal, or with --json, the present state is printed once.
+    With --json, or if the output is no terminal, the present state is printed once.
     """
-    address = settings(broker)
-    console = output()
+    address = broker_settings(broker)
+    console = results_console()
     if once or as_json or not console.is_terminal:
-        view = run_command(lambda: _gather(address, duration_s or 2.0))
+        view = run_command(lambda: listen(address, duration_s or _LISTEN_S))
         if as_json:
             print_json(_document(view))
         else:
@@ -41,18 +42,8 @@ def top(
     run_command(lambda: _watch(address, duration_s))
 
 
-async def _gather(address: BusSettings, patience_s: float) -> FleetView:
-    """Return the retained state, and what else comes in within `patience_s`."""
-    view = FleetView()
-    async with operator(address) as connection:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience_s):
-                await follow(connection, view)
-    return view
-
-
 async def _watch(address: BusSettings, duration_s: float | None) -> None:
-    view, console = FleetView(), output()
+    view, console = FleetView(), results_console()
     heading = Text(f"Segue at {address.address}    Ctrl-C ends", style="bold")
     async with operator(address) as connection:
         following = asyncio.create_task(follow(connection, view), name="follow the fleet")

@@ -1,4 +1,4 @@
-"""What the bus tells about a fleet, kept as a picture for people. Pure: takes messages and the time."""
+"""The state of a fleet as its messages on the bus describe it."""
 
 import logging
 import re
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+from services.monitor.config import MONITOR_PREFIX
 from shared.messages.base import Message, MessageError
 from shared.messages.devices import Links, Presence, Profile, ServicePresence, State, Telemetry
 from shared.messages.events import Event
@@ -14,10 +15,11 @@ from shared.messages.models import Manifest
 from shared.messages.requests import Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamStatus, StreamUsage
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 _SHA256: Final = re.compile("[0-9a-f]{64}")
 
+# Topic filters of all messages that a `FleetView` handles, below the root topic.
 FILTERS: Final = (
     "devices/+/presence",
     "devices/+/telemetry",
@@ -33,20 +35,19 @@ FILTERS: Final = (
     "streams/+/results",
     "events",
 )
-"""What to subscribe to, below the root."""
 
+# Encodings that restore tensors bit for bit.
 LOSSLESS: Final = frozenset({"raw", "raw+zstd"})
-"""Encodings from which tensors come back bit for bit."""
 
 _M = TypeVar("_M", bound=Message)
 
-_EVENTS_KEPT = 200
-_LATENCIES_KEPT = 240
+_MAX_EVENTS: Final = 200
+_MAX_LATENCIES: Final = 240
 
 
 @dataclass(slots=True)
 class DeviceView:
-    """A device as it is seen on the bus."""
+    """The messages of one device."""
 
     name: str
     presence: Presence | None = None
@@ -57,18 +58,18 @@ class DeviceView:
 
     @property
     def is_online(self) -> bool:
-        """Whether its executor is there."""
+        """Whether its executor is online."""
         return self.presence is not None and self.presence.state is State.ONLINE
 
     @property
     def load_factor(self) -> float:
-        """How many times slower than idle it computes."""
+        """Slowdown against the idle device; 1 if unknown."""
         return 1.0 if self.telemetry is None else self.telemetry.load_factor
 
 
 @dataclass(slots=True)
 class StreamView:
-    """A stream as it is seen on the bus."""
+    """The messages of one stream."""
 
     name: str
     declaration: StreamDeclaration | None = None
@@ -79,35 +80,44 @@ class StreamView:
     results: int = 0
     errors: int = 0
     last: Outcome | None = None
-    latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_LATENCIES_KEPT))
+    latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_LATENCIES))
 
 
 class FleetView:
-    """Feed it every message of `FILTERS`; read its fields."""
+    """The latest message of every device, service, model and stream.
+
+    Only `handle` changes the fields. A device or a stream that was seen once stays in its map, with None in place of
+    messages that were cleared. Services and models leave their maps when their retained message is cleared.
+    """
 
     def __init__(self) -> None:
-        """Know nothing yet."""
+        """Start without any message."""
         self.devices: dict[str, DeviceView] = {}
         self.services: dict[str, ServicePresence] = {}
         self.manifests: dict[str, Manifest] = {}
         self.streams: dict[str, StreamView] = {}
-        self.events: deque[Event] = deque(maxlen=_EVENTS_KEPT)
+        self.events: deque[Event] = deque(maxlen=_MAX_EVENTS)
         self.undecodable = 0
 
     def handle(self, topic: str, payload: bytes | memoryview, now_s: float) -> None:
-        """Take a message that came in at `now_s` (wall clock); what does not decode is counted and dropped."""
+        """Take a message that arrived at `now_s` (wall clock). Malformed messages are counted and dropped."""
         try:
             self._handle(topic.split("/"), payload, now_s)
         except MessageError as error:
             self.undecodable += 1
-            LOGGER.debug("%s: %s", topic, error)
+            _LOGGER.debug("%s: %s", topic, error)
 
     def model_name(self, model: str) -> str:
-        """Return the alias of a model that is told by its SHA-256 or its alias, or the beginning of the SHA-256."""
+        """Return the alias of a model given by SHA-256 or alias; the first digits of an unknown SHA-256."""
         manifest = self.manifests.get(model)
         if manifest is not None:
             return manifest.name
         return model[:12] if _SHA256.fullmatch(model) else model
+
+    def is_monitored(self, device: str) -> bool:
+        """Return whether the monitor of a device is online."""
+        monitor = self.services.get(monitor_name(device))
+        return monitor is not None and monitor.state is State.ONLINE
 
     def _handle(self, levels: list[str], payload: bytes | memoryview, now_s: float) -> None:
         match levels:
@@ -151,13 +161,18 @@ class FleetView:
                 _count(stream, Outcome.decode(payload))
 
 
+def monitor_name(device: str) -> str:
+    """Return the service name of a device's monitor."""
+    return f"{MONITOR_PREFIX}{device}"
+
+
 def latency_ms(outcome: Outcome) -> float:
     """Return the time from the source's acceptance of a request to its result, in ms."""
     return 1000 * (outcome.completed_at_s - outcome.accepted_at_s)
 
 
 def is_encoded(outcome: Outcome) -> bool:
-    """Say whether a feature map of a request travelled in a lossy encoding."""
+    """Return whether a feature map of a request travelled in a lossy encoding."""
     return any(trace.codec not in LOSSLESS for trace in outcome.trace)
 
 

@@ -1,4 +1,4 @@
-"""The live view of a fleet: devices, links, the present cut, latency, predictions, events. Pure but for the console."""
+"""A live screen of a fleet: devices, links, present routes, latencies, predictions and events."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -38,13 +38,13 @@ _STYLES: Final = {
 def fleet_screen(
     view: FleetView, now_s: float, heading: RenderableType | None = None, *, height: int | None = None
 ) -> RenderableType:
-    """Lay out everything that is known of a fleet.
+    """Return a layout of a fleet's state.
 
     Args:
-        view: what is known.
+        view: the state.
         now_s: wall clock.
-        heading: what to put on top.
-        height: lines that there are; the newest events take what the rest leaves of them. None for no limit.
+        heading: shown on top.
+        height: lines of the terminal; the newest events fill the lines that the rest leaves. None for no limit.
     """
     colours = device_colours(view.devices)
     parts: list[RenderableType] = [] if heading is None else [heading]
@@ -55,19 +55,22 @@ def fleet_screen(
 
 @dataclass(frozen=True, slots=True)
 class _Screen:
-    """Everything but the events, and below it as many lines of events as fit, the newest last."""
+    """All panels, and below them as many lines of events as fit, the newest last."""
 
     upper: RenderableType
     events: RenderableType
     height: int | None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        free = options.update(height=None)
-        above = console.render_lines(self.upper, free, pad=False)
-        within = console.render_lines(self.events, free.update(width=options.max_width - _FRAME_COLUMNS), pad=False)
+        # Both parts are rendered first: a panel above may wrap, so its height is known only then.
+        unlimited = options.update(height=None)
+        above = console.render_lines(self.upper, unlimited, pad=False)
+        within = console.render_lines(
+            self.events, unlimited.update(width=options.max_width - _FRAME_COLUMNS), pad=False
+        )
         if self.height is not None:
-            room = self.height - len(above) - _FRAME_LINES
-            within = within[-room:] if room > 0 else []
+            free_lines = self.height - len(above) - _FRAME_LINES
+            within = within[-free_lines:] if free_lines > 0 else []
         for line in above:
             yield from line
             yield Segment.line()
@@ -77,7 +80,7 @@ class _Screen:
 
 @dataclass(frozen=True, slots=True)
 class _Lines:
-    """Lines that are rendered already."""
+    """Lines of segments that are already rendered."""
 
     lines: Sequence[Sequence[Segment]]
 
@@ -88,12 +91,12 @@ class _Lines:
 
 
 def device_colours(devices: Iterable[str]) -> dict[str, str]:
-    """Give every device a colour."""
+    """Return a colour per device; they repeat after six devices."""
     return {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(sorted(devices))}
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """Draw values as a line of bars, from zero to the largest."""
+    """Return values as a line of bars, scaled from zero to the largest."""
     top = max(values, default=0.0)
     if top <= 0:
         return ""
@@ -101,12 +104,12 @@ def sparkline(values: Sequence[float]) -> str:
 
 
 def event_line(event: Event) -> Text:
-    """Write an event as one line."""
+    """Return an event as one line."""
     return Text.assemble((f"{event.kind.value:<16}", _STYLES.get(event.kind, "dim")), " ", event.text)
 
 
 def cut_bar(plan: CommittedPlan, colours: dict[str, str]) -> Text:
-    """Draw the weightiest route: one cell per block, in its device's colour."""
+    """Return the route with the largest weight: one cell per block, in its device's colour."""
     route = max(plan.routes, key=lambda candidate: candidate.weight)
     text = Text()
     for index, stage in enumerate(route.stages):
@@ -120,12 +123,12 @@ def cut_bar(plan: CommittedPlan, colours: dict[str, str]) -> Text:
 
 def _devices(view: FleetView, now_s: float, colours: dict[str, str]) -> RenderableType:
     table = Table(expand=True, box=None, pad_edge=False)
-    for heading in ("device", "executor", "load", "cpu", "memory", "heard", "links as measured"):
+    for heading in ("device", "executor", "load", "cpu", "memory", "last seen", "links as measured"):
         table.add_column(heading, header_style="dim")
     for name in sorted(view.devices):
         table.add_row(*_device_cells(view.devices[name], now_s, colours[name]))
     services = Text("services: ", style="dim")
-    for service in sorted(view.services.values(), key=lambda each: each.name):
+    for service in sorted(view.services.values(), key=lambda service: service.name):
         online = service.state is State.ONLINE
         services.append(service.name if online else f"{service.name} DOWN", "green" if online else "bold red")
         services.append("  ")
@@ -173,7 +176,7 @@ def _stream(view: FleetView, stream: StreamView, colours: dict[str, str]) -> Ren
             )
         )
     if stream.last is not None:
-        best = "   ".join(f"{each.label} {each.score:.2f}" for each in stream.last.top[:3])
+        best = "   ".join(f"{score.label} {score.score:.2f}" for score in stream.last.top[:3])
         lines.append(Text(best or stream.last.error or "a result without labels", style="bold"))
     model = "" if stream.declaration is None else view.model_name(stream.declaration.model)
     return Panel(Group(*lines), title=Text(f"stream {stream.name}: {model}"), title_align="left")

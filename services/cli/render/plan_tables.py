@@ -1,8 +1,8 @@
-"""Plans, comparisons and simulations as tables for people."""
+"""Plans, comparisons and simulations as tables."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from rich.console import JustifyMethod
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -13,13 +13,13 @@ from planning.queueing.operations import Operation
 from planning.sensitivity.comparison import Binding, Change
 from planning.simulation.simulation import Timeline
 from planning.strategies.strategy import Strategy
-from services.cli.render.plan_values import applies, best_bound, gap, route_text, simulation_values
-from services.cli.support.options import output
+from services.cli.render.plan_values import applies, best_bound, gap, simulation_values
+from services.cli.render.route_text import planned_route_text
 
 
-def show_plan(problem: Problem, answer: Plan) -> None:
-    """Print the routes with where the time goes, what is predicted, and what is proved."""
-    console, costs = output(), CostModel(problem)
+def show_plan(console: Console, problem: Problem, answer: Plan) -> None:
+    """Print the routes of a plan with the time of every step, the predicted figures, and the proved bound."""
+    costs = CostModel(problem)
     for name, stream_plan in answer.streams.items():
         for index, route in enumerate(stream_plan.routes):
             console.print(_route_table(costs, problem.stream(name), route, index, len(stream_plan.routes)))
@@ -30,18 +30,20 @@ def show_plan(problem: Problem, answer: Plan) -> None:
         f"energy {predicted.energy_j:.3f} J, makespan {predicted.makespan_ms:.2f} ms, "
         f"{predicted.source_share:.0%} of the blocks at the source"
     )
-    if answer.optimal:
-        proof = "proved optimal"
-    elif answer.lower_bound is None:
-        proof = "no bound known"
-    else:
-        proof = f"no plan costs less than {answer.lower_bound:.4g}"
     console.print(
-        f"{answer.strategy} for {answer.objective.value}: cost {answer.cost:.4g}, {proof}, "
+        f"{answer.strategy} for {answer.objective.value}: cost {answer.cost:.4g}, {_proof(answer)}, "
         f"planned in {answer.solve_ms or 0.0:.1f} ms"
     )
     if answer.left_out:
         console.print(f"left out for lack of time (--time-budget-s): {', '.join(answer.left_out)}")
+
+
+def _proof(answer: Plan) -> str:
+    if answer.optimal:
+        return "proved optimal"
+    if answer.lower_bound is None:
+        return "no bound known"
+    return f"no plan costs less than {answer.lower_bound:.4g}"
 
 
 def _route_table(costs: CostModel, stream: Stream, route: Route, index: int, routes: int) -> Table:
@@ -58,7 +60,8 @@ def _route_table(costs: CostModel, stream: Stream, route: Route, index: int, rou
 
 
 def _step(problem: Problem, stream: Stream, route: Route, operation: Operation) -> tuple[str, str]:
-    """Return where an operation happens and what it does, in words."""
+    """Return the place and the description of an operation."""
+    # Stage -1 is the source's input; the stage after the last one decodes the result at the sink.
     rows = "" if operation.rows is None else f", rows [{operation.rows[0]}, {operation.rows[1]})"
     if operation.target is not None:
         codec = RAW if operation.stage < 0 else route.stages[operation.stage].codec
@@ -75,7 +78,7 @@ def _step(problem: Problem, stream: Stream, route: Route, operation: Operation) 
 
 
 def reasons_table(answer: Infeasible) -> Table:
-    """Return every constraint that stands in the way."""
+    """Return the constraints that no plan keeps."""
     table = Table(title=f"No plan ({answer.strategy}, {answer.objective.value})")
     _add_columns(table, constraint="left", why="left")
     for violation in answer.reasons:
@@ -84,7 +87,7 @@ def reasons_table(answer: Infeasible) -> Table:
 
 
 def strategies_table(found: Sequence[Strategy]) -> Table:
-    """Return what every strategy does and where it was published."""
+    """Return the description and the publication of every strategy."""
     table = Table(title="Strategies", show_lines=True)
     for heading in ("strategy", "what it does, where it was published"):
         table.add_column(heading, overflow="fold")
@@ -114,7 +117,7 @@ def comparison_table(answers: Mapping[str, Plan | Infeasible]) -> Table:
 
 
 def decision_tables(binding: Sequence[Binding], overturning: Mapping[str, Sequence[Change]]) -> Iterator[Table]:
-    """Yield what the constraints cost, and from where on another route is the fastest."""
+    """Yield the cost of the binding constraints, and the thresholds beyond which another route is the fastest."""
     if binding:
         table = Table(title="What the constraints cost")
         table.add_column("constraint", overflow="fold")
@@ -130,14 +133,14 @@ def decision_tables(binding: Sequence[Binding], overturning: Mapping[str, Sequen
         for change in entries:
             now = f"{change.value:g} {change.unit}".strip()
             if change.below is not None:
-                table.add_row(change.quantity, now, f"below {change.low:.4g}", route_text(change.below))
+                table.add_row(change.quantity, now, f"below {change.low:.4g}", planned_route_text(change.below))
             if change.above is not None:
-                table.add_row(change.quantity, now, f"above {change.high:.4g}", route_text(change.above))
+                table.add_row(change.quantity, now, f"above {change.high:.4g}", planned_route_text(change.above))
         yield table
 
 
 def simulation_tables(answer: Plan, timeline: Timeline) -> Iterator[Table]:
-    """Yield latencies, and how busy devices and links were."""
+    """Yield the latencies, and the busy time of devices and links."""
     values = simulation_values(timeline)
     table = Table(title=f"{values['requests']} request{'s' if values['requests'] != 1 else ''}, {answer.strategy}")
     _add_columns(table, what="left", value="right")
@@ -169,11 +172,11 @@ def _routes_text(answer: Plan) -> str:
         for route in stream_plan.routes:
             jobs = f"{route.jobs} x " if len(stream_plan.routes) > 1 else ""
             prefix = f"{name}: " if len(answer.streams) > 1 else ""
-            lines.append(f"{prefix}{jobs}{route_text(route)}")
+            lines.append(f"{prefix}{jobs}{planned_route_text(route)}")
     return "\n".join(lines)
 
 
 def _add_columns(table: Table, **columns: JustifyMethod) -> None:
-    """Add columns of numbers, right, that stay whole, and of words, left, that go on in the next line."""
+    """Add right-aligned columns of numbers, which do not wrap, and left-aligned columns of words, which do."""
     for name, justify in columns.items():
         table.add_column(name, justify=justify, overflow="fold", no_wrap=justify == "right")

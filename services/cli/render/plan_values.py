@@ -1,54 +1,38 @@
-"""Comparisons and simulations as plain JSON values."""
+"""Comparisons and simulations as JSON values."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 
 from planning.files.plan_file import answer_values
-from planning.problem.plan import Constraint, Infeasible, Plan, Route, Tile
+from planning.problem.plan import Constraint, Infeasible, Plan
 from planning.sensitivity.comparison import Binding, Change
 from planning.simulation.simulation import Timeline
+from services.cli.render.route_text import planned_route_text
 
-PERCENTILES = (50, 95, 99)
+PERCENTILES: Final = (50, 95, 99)
 
 
 def best_bound(answers: Mapping[str, Plan | Infeasible]) -> float | None:
-    """Return the largest proved bound of the cost."""
+    """Return the largest proved lower bound of the cost; None if none is proved."""
     bounds = [plan.lower_bound for plan in answers.values() if isinstance(plan, Plan) and plan.lower_bound is not None]
     return max(bounds, default=None)
 
 
 def gap(cost: float, bound: float | None) -> float | None:
-    """Return by which share a cost exceeds a bound; None without a useful bound."""
+    """Return (cost - bound) / bound, at least 0; None without a positive bound."""
     return None if bound is None or bound <= 0 else max(0.0, cost / bound - 1)
 
 
 def applies(answer: Plan | Infeasible) -> bool:
-    """Say whether a strategy handles this kind of problem at all."""
+    """Return whether a strategy supports this kind of problem."""
     return isinstance(answer, Plan) or any(
         violation.constraint is not Constraint.SUPPORT for violation in answer.reasons
     )
 
 
-def route_text(route: Route) -> str:
-    """Return a route in one line: ``[0,4) pi > [4,9) server``, with the encoding where it is not raw.
-
-    Tiles are told with their rows: ``[0,4) pi:0-28+server:28-56``.
-    """
-    parts = []
-    for stage in route.stages:
-        devices = "+".join(_tile_text(tile) for tile in stage.tiles)
-        codec = "" if stage.codec == "raw" else f" {stage.codec}"
-        parts.append(f"[{stage.start},{stage.stop}) {devices}{codec}")
-    return " > ".join(parts)
-
-
-def _tile_text(tile: Tile) -> str:
-    return tile.device if tile.rows is None else f"{tile.device}:{tile.rows[0]}-{tile.rows[1]}"
-
-
 def comparison_values(answers: Mapping[str, Plan | Infeasible]) -> dict[str, Any]:
-    """Return every strategy's answer with its gap to the best bound."""
+    """Return the answer of every strategy with its gap to the best bound."""
     bound = best_bound(answers)
     rows = []
     for name, answer in answers.items():
@@ -59,7 +43,7 @@ def comparison_values(answers: Mapping[str, Plan | Infeasible]) -> dict[str, Any
 
 
 def decision_values(binding: Sequence[Binding], overturning: Mapping[str, Sequence[Change]]) -> dict[str, Any]:
-    """Return what the best plan pays for its constraints, and what would change the fastest route."""
+    """Return the cost of the binding constraints, and the changes that make another route the fastest."""
     return {
         "binding": [{"constraint": entry.constraint.value, "cost_without": entry.cost} for entry in binding],
         "changes": {
@@ -69,8 +53,8 @@ def decision_values(binding: Sequence[Binding], overturning: Mapping[str, Sequen
                     "value": change.value,
                     "low": change.low,
                     "high": change.high,
-                    "below": None if change.below is None else route_text(change.below),
-                    "above": None if change.above is None else route_text(change.above),
+                    "below": None if change.below is None else planned_route_text(change.below),
+                    "above": None if change.above is None else planned_route_text(change.above),
                 }
                 for change in entries
             ]
@@ -80,7 +64,7 @@ def decision_values(binding: Sequence[Binding], overturning: Mapping[str, Sequen
 
 
 def simulation_values(timeline: Timeline) -> dict[str, Any]:
-    """Return what a simulation shows, requests in order of arrival; null is the time of what never ends."""
+    """Return the figures of a simulation. Requests are in order of arrival; times of unfinished ones are None."""
     late = sum(request.late for request in timeline.requests)
     span_ms = max((activity.end_ms for activity in timeline.activities), default=0.0)
     return {
@@ -117,7 +101,7 @@ def simulation_values(timeline: Timeline) -> dict[str, Any]:
 
 
 def _latencies(timeline: Timeline) -> dict[str, float | None]:
-    """Return mean, percentiles and largest latency; nothing of no requests."""
+    """Return mean, percentiles and largest latency in ms; empty without requests."""
     if not timeline.requests:
         return {}
     return {

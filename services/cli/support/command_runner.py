@@ -1,21 +1,23 @@
-"""How commands that talk to a fleet run: asyncio, Ctrl-C and SIGTERM."""
+"""Running of commands that talk to a fleet: asyncio, Ctrl-C and SIGTERM."""
 
-import asyncio
+# asyncio is imported where it is used: `segue --help` imports this module and must stay quick.
 import contextlib
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
 import typer
 
-from services.cli.support.interrupts import INTERRUPTED
+# Exit status after Ctrl-C: 128 + SIGINT, as shells report it.
+INTERRUPTED: Final = 130
 
 _T = TypeVar("_T")
 
 
 def run_command(work: Callable[[], Awaitable[_T]]) -> _T:
-    """Run `work` to its end; Ctrl-C and SIGTERM cancel it and end the command with status 130."""
+    """Run `work` to its end. Ctrl-C and SIGTERM cancel it and end the command with status 130."""
+    import asyncio
 
     async def cancellable() -> _T:
         task = asyncio.ensure_future(work())
@@ -30,13 +32,15 @@ def run_command(work: Callable[[], Awaitable[_T]]) -> _T:
 
 
 def quiet_logging() -> None:
-    """Keep log records off the terminal: what a user should know is said by the command itself."""
+    """Keep log records off the terminal: the command itself prints what its user needs."""
     logging.getLogger().addHandler(logging.NullHandler())
 
 
 @contextlib.contextmanager
 def on_signals(handle: Callable[[], object]) -> Iterator[None]:
     """Call `handle` on SIGINT and SIGTERM, in the running loop, for the time of the block."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
@@ -44,6 +48,21 @@ def on_signals(handle: Callable[[], object]) -> Iterator[None]:
     try:
         yield
     finally:
+        # `remove_signal_handler` installs the default handler, not the one from before.
         for number, handler in before.items():
             loop.remove_signal_handler(number)
             signal.signal(number, handler)
+
+
+def interrupt_once() -> None:
+    """Let the first Ctrl-C raise `KeyboardInterrupt` and ignore later ones, which would cut the clean-up off.
+
+    A handler that is already in place stays: a shell's background job ignores SIGINT, for example.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Documents of users, JSON and TOML: read, or refused with the file's name."""
+"""Readers of users' JSON and TOML files that name the file in every error."""
 
 import json
 import sys
@@ -13,10 +13,10 @@ STANDARD_INPUT: Final = Path("-")
 
 
 def read_text(path: Path) -> str:
-    """Return a file's text, or that of the standard input for -.
+    """Return the text of a file, or of the standard input for `-`.
 
     Raises:
-        InputError: it cannot be read, or is no text.
+        InputError: the file cannot be read or is not UTF-8 text.
     """
     try:
         return sys.stdin.read() if path == STANDARD_INPUT else path.read_text(encoding="utf-8")
@@ -27,28 +27,33 @@ def read_text(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file says.
+    """Return the value of a JSON file.
 
     Raises:
-        InputError: it cannot be read, or is not JSON.
+        InputError: the file cannot be read or is not JSON.
     """
     return parse(read_text(path), json.loads, f"{path} is not JSON")
 
 
 def read_toml(path: Path) -> Any:
-    """Return what a TOML file says.
+    """Return the tables of a TOML file.
 
     Raises:
-        InputError: it cannot be read, or is not TOML.
+        InputError: the file cannot be read or is not TOML.
     """
     return parse(read_text(path), tomllib.loads, f"{path} is not TOML")
 
 
 def parse(text: str, parser: Callable[[str], Any], complaint: str) -> Any:
-    """Return what `parser` makes of a text.
+    """Return the value that `parser` reads from a text.
+
+    Args:
+        text: the document.
+        parser: raises ValueError for a malformed document.
+        complaint: beginning of the error message.
 
     Raises:
-        InputError: it is malformed, or nested too deeply.
+        InputError: the text is malformed or nested too deeply.
     """
     try:
         return parser(text)

@@ -1,22 +1,22 @@
-"""From what went wrong to lines on standard error and an exit status."""
+"""Error lines on standard error and the exit status that belongs to an exception."""
 
 from rich.text import Text
 
-from services.cli.render.console import make_console, told
+from services.cli.render.console import fault_lines, make_console
 from shared.bus.errors import BusError, DecodeError, SettingsError
 from shared.messages.base import MessageError
 from shared.model.errors import ModelError
 from shared.service_runtime import ExitStatus, InputError
 
-_OWN_PACKAGES = ("shared", "services", "broker")
+_OWN_PACKAGES = ("planning", "shared", "services", "broker")
 
 
 class InfeasibleProblem(Exception):
-    """What is wanted cannot be met; one line per reason."""
+    """No plan keeps the constraints; the text has one line per reason."""
 
 
 class MissingPackage(Exception):
-    """A part of Segue is used whose packages are not installed."""
+    """An optional package that the command needs is not installed."""
 
     def __init__(self, package: str) -> None:
         super().__init__(
@@ -26,10 +26,10 @@ class MissingPackage(Exception):
 
 
 def report(error: BaseException) -> ExitStatus:
-    """Print an error that a user can do something about, and return the exit status.
+    """Print an error that the user can correct, one line per fault, and return the exit status.
 
     Raises:
-        BaseException: `error` itself, if it is none of these: a fault of Segue's, which needs its traceback.
+        BaseException: `error` itself if it is a fault of Segue, which needs its traceback.
     """
     if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         return report(error.exceptions[0])
@@ -39,13 +39,13 @@ def report(error: BaseException) -> ExitStatus:
     if status is None:
         raise error
     console = make_console(stderr=True, soft_wrap=True)
-    for line in told(str(error).splitlines() or [type(error).__name__]):
+    for line in fault_lines(str(error).splitlines() or [type(error).__name__]):
         console.print(Text.assemble(("error: ", "bold red"), line))
     return status
 
 
 def exit_status(error: BaseException) -> ExitStatus | None:
-    """Return the status of an error that is the user's or the fleet's; None for any other."""
+    """Return the status of an error of the user or of the fleet; None for any other."""
     match error:
         case InputError() | ModelError() | SettingsError():
             return ExitStatus.INPUT_WRONG

@@ -1,4 +1,4 @@
-"""What may be wrong with an installation or a fleet, and what to do about it."""
+"""Checks of an installation and of a fleet, with advice for every fault."""
 
 import shutil
 import subprocess
@@ -10,14 +10,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
-from services.cli.render.fleet_view import DeviceView, FleetView
+from services.cli.render.fleet_view import DeviceView, FleetView, StreamView
 from shared.messages.devices import State
 from shared.messages.streams import StreamState
 from shared.service_runtime import segue_version
 
-LEAST_PYTHON: Final = (3, 11)
-LEAST_DISK_BYTES: Final = 500 * 10**6
-MOST_SKEW_S: Final = 1.0
+MIN_PYTHON: Final = (3, 11)
+MIN_FREE_BYTES: Final = 500 * 10**6
+MAX_CLOCK_SKEW_S: Final = 1.0
 
 REQUIRED: Final = ("msgpack", "numpy", "paho-mqtt", "pydantic", "rich", "typer")
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -29,23 +29,23 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """Severity of a finding."""
 
     GOOD = "good"
     HINT = "hint"
-    """Nothing is wrong, but something could be missed."""
+    """Not a fault, but a part is missing or could surprise."""
     BAD = "bad"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        level: how bad it is.
-        subject: what was looked at.
-        text: what is the case.
-        advice: what to do; empty if nothing.
+        level: severity.
+        subject: the part that was checked.
+        text: its state.
+        advice: the remedy; empty if there is nothing to do.
     """
 
     level: Level
@@ -55,9 +55,9 @@ class Finding:
 
 
 def installation_findings(data_dir: Path) -> Iterator[Finding]:
-    """Look at this machine: Python, packages, Mosquitto, disk."""
+    """Check this machine: Python, packages, Mosquitto, free disk space."""
     python = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info >= LEAST_PYTHON:
+    if sys.version_info >= MIN_PYTHON:
         yield Finding(Level.GOOD, "python", python)
     else:
         yield Finding(Level.BAD, "python", python, "Segue needs Python 3.11 or newer")
@@ -68,7 +68,7 @@ def installation_findings(data_dir: Path) -> Iterator[Finding]:
 
 
 def fleet_findings(view: FleetView, now_s: float) -> Iterator[Finding]:
-    """Look at what is known of a fleet at `now_s` (wall clock). Pure."""
+    """Check the state of a fleet at `now_s` (wall clock)."""
     yield from _service_findings(view)
     if not view.devices:
         advice = "start `segue executor --device NAME` and `segue monitor --device NAME` on every device"
@@ -78,17 +78,21 @@ def fleet_findings(view: FleetView, now_s: float) -> Iterator[Finding]:
     if not view.manifests:
         yield Finding(Level.HINT, "models", "the fleet has none", "segue model add MODEL.onnx")
     for stream in view.streams.values():
-        if stream.declaration is None:
-            continue
-        if stream.status is None:
-            yield Finding(Level.BAD, f"stream {stream.name}", "no planner has taken it", "start `segue planner`")
-        elif stream.status.state is StreamState.RUNNING:
-            yield Finding(Level.GOOD, f"stream {stream.name}", f"runs, epoch {stream.status.epoch}")
-            for reason in stream.status.reasons:
-                yield Finding(Level.HINT, f"stream {stream.name}", reason)
-        else:
-            reasons = "; ".join(stream.status.reasons) or "no reason given"
-            yield Finding(Level.BAD, f"stream {stream.name}", f"{stream.status.state.value}: {reasons}")
+        if stream.declaration is not None:
+            yield from _stream_findings(stream)
+
+
+def _stream_findings(stream: StreamView) -> Iterator[Finding]:
+    subject, status = f"stream {stream.name}", stream.status
+    if status is None:
+        yield Finding(Level.BAD, subject, "no planner has taken it", "start `segue planner`")
+    elif status.state is StreamState.RUNNING:
+        yield Finding(Level.GOOD, subject, f"runs, epoch {status.epoch}")
+        for reason in status.reasons:
+            yield Finding(Level.HINT, subject, reason)
+    else:
+        reasons = "; ".join(status.reasons) or "no reason given"
+        yield Finding(Level.BAD, subject, f"{status.state.value}: {reasons}")
 
 
 def _package_findings() -> Iterator[Finding]:
@@ -114,14 +118,14 @@ def _version(package: str) -> str | None:
 def _mosquitto_finding() -> Finding:
     path = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
     if path is None:
-        advice = "a fleet of several machines wants a real broker: apt install mosquitto, with broker/mosquitto.conf"
+        advice = "a fleet of several machines needs a real broker: apt install mosquitto, with broker/mosquitto.conf"
         return Finding(Level.HINT, "mosquitto", "not installed", advice)
     try:
-        told = subprocess.run([path, "-h"], capture_output=True, text=True, timeout=5, check=False).stdout
+        help_text = subprocess.run([path, "-h"], capture_output=True, text=True, timeout=5, check=False).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
         return Finding(Level.HINT, "mosquitto", f"{path} does not run: {error}")
-    first = told.splitlines()[0] if told else path
-    return Finding(Level.GOOD, "mosquitto", first)
+    # Mosquitto prints its version in the first line of its help.
+    return Finding(Level.GOOD, "mosquitto", help_text.splitlines()[0] if help_text else path)
 
 
 def _disk_finding(data_dir: Path) -> Finding:
@@ -130,9 +134,9 @@ def _disk_finding(data_dir: Path) -> Finding:
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     text = f"{free / 1e9:.1f} GB free at {folder}"
-    if free < LEAST_DISK_BYTES:
+    if free < MIN_FREE_BYTES:
         return Finding(
-            Level.BAD, "disk", text, "models and journals need room: free some, or choose another --data-dir"
+            Level.BAD, "disk", text, "models and journals need space: free some, or choose another --data-dir"
         )
     return Finding(Level.GOOD, "disk", text)
 
@@ -140,7 +144,7 @@ def _disk_finding(data_dir: Path) -> Finding:
 def _service_findings(view: FleetView) -> Iterator[Finding]:
     by_role = {service.role: service for service in view.services.values() if service.state is State.ONLINE}
     needs = {
-        "planner": "nothing is routed anew without it: segue planner",
+        "planner": "no stream is routed without it: segue planner",
         "collector": "outcomes are not stored without it: segue collector",
     }
     for role, need in needs.items():
@@ -157,17 +161,16 @@ def _device_findings(device: DeviceView, view: FleetView, now_s: float) -> Itera
         yield Finding(Level.BAD, subject, "its executor is not there", f"segue executor --device {device.name}")
         return
     yield _versioned(subject, "" if device.presence is None else device.presence.version)
-    monitor = view.services.get(f"monitor-{device.name}")
-    if device.telemetry is None and monitor is not None and monitor.state is State.ONLINE:
-        yield Finding(Level.HINT, subject, "its monitor said nothing for so long", "listen longer: --listen-s 12")
+    if device.telemetry is None and view.is_monitored(device.name):
+        yield Finding(Level.HINT, subject, "its monitor sent nothing in this time", "listen longer: --listen-s 12")
         return
     if device.telemetry is None or device.telemetry_at_s is None:
         advice = f"segue monitor --device {device.name}; without it neither load nor links are known"
-        yield Finding(Level.BAD, subject, "nothing was heard from its monitor", advice)
+        yield Finding(Level.BAD, subject, "its monitor is not there", advice)
         return
     skew_s = device.telemetry.sent_at_s - device.telemetry_at_s
-    if abs(skew_s) > MOST_SKEW_S:
-        advice = "times in traces and reaction times will be off: set its clock, with chrony for example"
+    if abs(skew_s) > MAX_CLOCK_SKEW_S:
+        advice = "times in traces and reaction times are wrong: set its clock, with chrony for example"
         yield Finding(Level.BAD, subject, f"its clock is {skew_s:+.1f} s off this machine's", advice)
     if not device.profiles and view.streams:
         yield Finding(Level.HINT, subject, "has measured no model yet")

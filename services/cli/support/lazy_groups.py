@@ -1,4 +1,4 @@
-"""Groups of commands that import a command's module only when it is called, so that `segue --help` is quick."""
+"""Command groups that import a command's module only when it is called, so that `segue --help` stays quick."""
 
 import importlib
 import inspect
@@ -12,13 +12,13 @@ from typer.core import TyperCommand, TyperGroup
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A command that is loaded when it is called.
+    """A command whose module is imported when it is called.
 
     Attributes:
-        name: as it is typed.
-        target: `module:attribute`; the attribute is a function for typer, or a `typer.Typer` with commands of its own.
+        name: the word on the command line.
+        target: `module:attribute`; the attribute is a function for typer, or a `typer.Typer` with further commands.
         help: one line for the list of commands.
-        panel: heading under which it is listed.
+        panel: heading above it in that list.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Entry:
 
 
 def lazy_app(entries: Iterable[Entry], **settings: Any) -> typer.Typer:
-    """Return an application whose commands are `entries`.
+    """Return an application with the commands `entries`.
 
     Args:
         entries: the commands, in the order in which help lists them.
@@ -39,6 +39,7 @@ def lazy_app(entries: Iterable[Entry], **settings: Any) -> typer.Typer:
     class LazyGroup(TyperGroup):
         def __init__(self, **attributes: Any) -> None:
             super().__init__(**{**attributes, "commands": {}})
+            # Help lists these stubs; `resolve_command` replaces the one that is called.
             for entry in known.values():
                 stub = TyperCommand(entry.name, help=entry.help, rich_help_panel=entry.panel)
                 self.add_command(stub, entry.name)
@@ -53,7 +54,7 @@ def lazy_app(entries: Iterable[Entry], **settings: Any) -> typer.Typer:
 
 
 def load(entry: Entry) -> Any:
-    """Import a command and return it as typer runs it."""
+    """Import a command; return it as a click command."""
     module, _, attribute = entry.target.partition(":")
     target = getattr(importlib.import_module(module), attribute)
     if not isinstance(target, typer.Typer):
@@ -66,10 +67,10 @@ def load(entry: Entry) -> Any:
 
 
 def _reflowed(text: str) -> str:
-    """Join the lines of every paragraph, but of those that are kept as they are (marked by a backspace)."""
+    """Join the lines of every paragraph. A paragraph with a backspace keeps its lines, as click has it."""
     paragraphs = text.split("\n\n")
-    return "\n\n".join(each if "\b" in each else " ".join(each.split()) for each in paragraphs)
+    return "\n\n".join(text if "\b" in text else " ".join(text.split()) for text in paragraphs)
 
 
 def _no_options() -> None:
-    """Hold the commands."""
+    """Hold the commands: typer needs a callback for a group without options."""

@@ -1,4 +1,4 @@
-"""From an ONNX file to the manifest that describes it to the fleet."""
+"""Manifests of ONNX files: the description of a model that the fleet gets."""
 
 import json
 import math
@@ -22,22 +22,24 @@ from shared.model.analysis import ModelAnalysis
 from shared.model.errors import ExternalDataError, ModelError, ModelFileError
 from shared.service_runtime import InputError
 
+# Name of block 0, which turns the payload of a request into the model's input tensors.
 PREPARE_BLOCK = "prepare"
 
 
 class Preset(StrEnum):
-    """Usual ways from the pixels of a photograph, 0 to 255, to numbers."""
+    """Named preprocessings of a photograph's pixels, which are 0 to 255."""
 
     IMAGENET = "imagenet"
-    """RGB, less the mean of ImageNet, divided by its standard deviation: what torchvision's models expect."""
+    """RGB minus the mean of ImageNet, divided by its standard deviation, as torchvision's models expect."""
     UNIT = "unit"
     """RGB, from 0 to 1."""
     RAW = "raw"
     """RGB, from 0 to 255."""
     TENSOR = "tensor"
-    """No photographs: requests are tensors."""
+    """Requests are tensors, not photographs."""
 
 
+# Mean and scale per channel: (pixel - mean) / scale. Those of ImageNet are its usual figures times 255.
 _SCALES: dict[Preset, tuple[tuple[float, ...], tuple[float, ...]]] = {
     Preset.IMAGENET: ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     Preset.UNIT: ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
@@ -55,20 +57,20 @@ def build_manifest(
     softmax: bool = False,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Manifest:
-    """Analyse an ONNX file and describe it.
+    """Return the manifest of an ONNX file.
 
     Args:
         file: the ONNX file.
         name: alias of the model; the file's name without its ending if empty.
         labels: file with the class names, a JSON list or one per line.
-        preprocessing: from a photograph to the input; a height and width of 0 are read off the model's input. None
-            for `Preset.IMAGENET` where the input looks like an image in colour, and `Preset.TENSOR` elsewhere.
-        output: what the first output means; None for a classification if there is a label for every number of it.
-        softmax: the first output are logits.
-        input_shapes: of inputs whose shape the file leaves open.
+        preprocessing: from a photograph to the input; a height and width of 0 are taken from the model's input. None
+            means `Preset.IMAGENET` if the input looks like an image in colour, else `Preset.TENSOR`.
+        output: meaning of the first output; None means a classification if there are labels, else a tensor.
+        softmax: whether the first output are logits.
+        input_shapes: shapes of inputs whose shape the file leaves open.
 
     Raises:
-        ModelError: the file is no model that Segue can cut.
+        ModelError: Segue cannot cut the model.
         InputError: labels or preprocessing do not fit the model.
     """
     analysis = _analyse(file, input_shapes)
@@ -108,9 +110,10 @@ def build_manifest(
 
 
 def _analyse(file: Path, input_shapes: Mapping[str, tuple[int, ...]] | None) -> ModelAnalysis:
-    """Analyse the bytes of the file alone: they are what the fleet gets. Errors name the file."""
+    """Return the analysis of a file. Errors name the file."""
     from shared.model.onnx_file import load_model
 
+    # The bytes are analysed, not the path: the fleet gets these bytes only, so weights in other files are an error.
     try:
         return load_model(file.read_bytes(), input_shapes=input_shapes).analysis
     except OSError as error:
@@ -121,35 +124,35 @@ def _analyse(file: Path, input_shapes: Mapping[str, tuple[int, ...]] | None) -> 
         raise type(error)(f"{file}: {error}") from error
 
 
-def fit_preprocessing(wish: Preprocessing | Preset | None, inputs: Sequence[TensorDescription]) -> Preprocessing:
-    """Complete what the user wants with what the model's input says.
+def fit_preprocessing(chosen: Preprocessing | Preset | None, inputs: Sequence[TensorDescription]) -> Preprocessing:
+    """Return the preprocessing that the user chose, completed with size and layout of the model's input.
 
     Raises:
-        InputError: photographs are wanted, and the model does not take one image in colour.
+        InputError: photographs are chosen, and the input is not one image in colour of the chosen size.
     """
     layout = _image_layout(inputs)
-    if wish is None:
-        wish = Preset.TENSOR if layout is None else Preset.IMAGENET
-    if wish is Preset.TENSOR or (isinstance(wish, Preprocessing) and wish.kind == "tensor"):
+    if chosen is None:
+        chosen = Preset.TENSOR if layout is None else Preset.IMAGENET
+    if chosen is Preset.TENSOR or (isinstance(chosen, Preprocessing) and chosen.kind == "tensor"):
         return Preprocessing()
     if layout is None:
         shapes = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in inputs)
         raise InputError(f"the model does not take one image in colour ({shapes}): use the preprocessing `tensor`")
     name, height, width = layout
-    if isinstance(wish, Preset):
-        mean, scale = _SCALES[wish]
+    if isinstance(chosen, Preset):
+        mean, scale = _SCALES[chosen]
         return Preprocessing(kind="image", height=height, width=width, layout=name, mean=mean, scale=scale)
-    size = (wish.height or height, wish.width or width)
+    size = (chosen.height or height, chosen.width or width)
     if size != (height, width):
         raise InputError(f"the preprocessing makes {size[0]} x {size[1]} pixels, the model takes {height} x {width}")
-    return wish.model_copy(update={"height": height, "width": width, "layout": name})
+    return chosen.model_copy(update={"height": height, "width": width, "layout": name})
 
 
 def read_preprocessing(text: str) -> Preprocessing | Preset:
-    """Read the name of a preset, or a JSON or TOML file with the fields of `Preprocessing`.
+    """Return the preset of a name, or the preprocessing in a JSON or TOML file.
 
     Raises:
-        InputError: it is neither.
+        InputError: the text is neither a preset nor a valid file.
     """
     if text in list(Preset):
         return Preset(text)
@@ -166,10 +169,10 @@ def read_preprocessing(text: str) -> Preprocessing | Preset:
 
 
 def parse_preprocessing(document: Any) -> Preprocessing:
-    """Check a user's preprocessing; unlike on the bus, an unknown field is a fault.
+    """Return the preprocessing in a user's table of fields. Unlike on the bus, an unknown field is a fault.
 
     Raises:
-        ValueError: with the reason; `pydantic.ValidationError` is one.
+        ValueError: the table is invalid. `pydantic.ValidationError` is a subclass.
     """
     if not isinstance(document, dict):
         raise ValueError("a preprocessing is a table of fields")
@@ -181,7 +184,7 @@ def parse_preprocessing(document: Any) -> Preprocessing:
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Read class names, in order: a JSON list, or one per line.
+    """Return the class names of a file in order. It is a JSON list, or has one name per line.
 
     Raises:
         InputError: the file cannot be read, or its JSON is no list of texts.
@@ -196,21 +199,10 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def _image_layout(inputs: Sequence[TensorDescription]) -> tuple[str, int, int] | None:
-    """Return layout, height and width of the one input that is one image in colour; None if there is none."""
+    """Return layout, height and width of the input if it is one image in colour; else None."""
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[0] != 1:
         return None
     _, first, second, last = inputs[0].shape
     if first == 3:
         return "NCHW", second, last
     return ("NHWC", first, second) if last == 3 else None
-
-
-__all__ = [
-    "PREPARE_BLOCK",
-    "Preset",
-    "build_manifest",
-    "fit_preprocessing",
-    "parse_preprocessing",
-    "read_labels",
-    "read_preprocessing",
-]

@@ -1,45 +1,48 @@
-"""What an operator does with a running fleet: add models, declare streams, set policies, look around."""
+"""An operator's actions on a running fleet: add models, declare streams, set policies, read its state."""
 
 import asyncio
+import contextlib
 import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from services.cli.render.fleet_view import FILTERS, FleetView
 from shared.bus import topics
 from shared.bus.connection import Connection, unique_client_id
 from shared.bus.errors import BusError
 from shared.bus.model_exchange import serve_models
+from shared.bus.receive_queue import Received
 from shared.bus.settings import BusSettings
 from shared.messages.calibration import Calibration
 from shared.messages.explanations import Explanation, Question
 from shared.messages.models import Manifest, Offer
 from shared.messages.streams import StreamDeclaration, StreamState, StreamStatus
 
-LIBRARY = "planner"
-"""The provider of models that the fleet has taken over."""
+# Provider of the models that the planner's library has taken over.
+LIBRARY: Final = "planner"
 
-CONNECT_TIMEOUT_S = 5.0
-"""How long a command waits for the broker."""
+# How long a command waits for the broker.
+CONNECT_TIMEOUT_S: Final = 5.0
 
-_OFFER_AGAIN_S = 5.0
-_RETAINED_S = 0.5
+_OFFER_INTERVAL_S: Final = 5.0
+_POLL_S: Final = 0.1
+_RETAINED_S: Final = 0.5
+_QUIET_S: Final = 0.4
 
+# Receives the bytes sent so far and the bytes of the whole model.
 OnProgress = Callable[[int, int], None]
-"""Is told the bytes sent and the bytes of the whole."""
 
 OnStatus = Callable[[StreamStatus], None]
 
 
 class FleetSilent(BusError):
-    """The broker is there, but nobody answers: no planner, say."""
+    """The broker is connected, but the expected service does not answer."""
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def operator(settings: BusSettings, *, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> AsyncIterator[Connection]:
     """Connect as an operator, for the time of a command."""
     async with Connection.open(
@@ -48,22 +51,44 @@ async def operator(settings: BusSettings, *, connect_timeout_s: float = CONNECT_
         yield connection
 
 
-async def look(connection: Connection, filters: Iterable[str] = FILTERS, *, quiet_s: float = 0.4) -> FleetView:
-    """Return what retained messages tell, once none has come for `quiet_s`."""
+async def look(connection: Connection, filters: Iterable[str] = FILTERS) -> FleetView:
+    """Return the state in the retained messages of some topics."""
     view = FleetView()
+    async for received in _until_quiet(connection, filters):
+        view.handle(received.topic, received.payload, time.time())
+    return view
+
+
+async def retained_topics(connection: Connection, filters: Iterable[str]) -> list[str]:
+    """Return the topics that hold a retained message, in alphabetical order."""
+    return sorted({received.topic async for received in _until_quiet(connection, filters) if received.payload})
+
+
+async def _until_quiet(connection: Connection, filters: Iterable[str]) -> AsyncIterator[Received]:
+    # MQTT does not mark the last retained message, so a pause is taken for the end of them.
     for topic_filter in filters:
         await connection.subscribe(topic_filter)
     while True:
         try:
-            async with asyncio.timeout(quiet_s):
+            async with asyncio.timeout(_QUIET_S):
                 received = await anext(connection)
         except TimeoutError:
-            return view
-        view.handle(received.topic, received.payload, time.time())
+            return
+        yield received
+
+
+async def listen(settings: BusSettings, duration_s: float) -> FleetView:
+    """Return the retained state of the fleet, updated by all messages within `duration_s`."""
+    view = FleetView()
+    async with operator(settings) as connection:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(duration_s):
+                await follow(connection, view)
+    return view
 
 
 async def follow(connection: Connection, view: FleetView, filters: Iterable[str] = FILTERS) -> None:
-    """Keep `view` up to date for ever."""
+    """Keep `view` up to date until cancelled."""
     for topic_filter in filters:
         await connection.subscribe(topic_filter)
     async for received in connection:
@@ -78,20 +103,20 @@ async def add_model(
     on_progress: OnProgress | None = None,
     stall_s: float = 30.0,
 ) -> Manifest:
-    """Offer a model to the fleet's library, and serve its bytes until the library has it.
+    """Offer a model to the planner's library, and serve its bytes until the library has it.
 
     Args:
         settings: where the broker is.
         manifest: from `build_manifest`.
         file: the ONNX file.
-        on_progress: told from time to time.
-        stall_s: give up when nothing has been asked for so long.
+        on_progress: called with the progress.
+        stall_s: longest time without a request for bytes.
 
     Returns:
         The manifest as the library publishes it.
 
     Raises:
-        FleetSilent: no planner takes the model.
+        FleetSilent: no planner fetches the model.
         BusError: the broker is out of reach.
     """
     provider = unique_client_id("cli")
@@ -104,16 +129,16 @@ async def add_model(
             name="serve the model",
         )
         try:
-            return await _until_taken(control, bulk, offer, on_progress, stall_s)
+            return await _until_in_library(control, bulk, offer, on_progress, stall_s)
         finally:
             serving.cancel()
             await asyncio.wait([serving])
 
 
-async def _until_taken(
+async def _until_in_library(
     control: Connection, bulk: Connection, offer: Offer, on_progress: OnProgress | None, stall_s: float
 ) -> Manifest:
-    wanted, size_bytes = offer.manifest, offer.manifest.size_bytes
+    offered, size_bytes = offer.manifest, offer.manifest.size_bytes
     sent_bytes, moved_at_s, offered_at_s = -1, time.monotonic(), float("-inf")
     while True:
         now_s = time.monotonic()
@@ -122,38 +147,40 @@ async def _until_taken(
             if on_progress is not None:
                 on_progress(min(sent_bytes, size_bytes), size_bytes)
         if now_s - moved_at_s > stall_s:
-            raise FleetSilent(f"nobody takes model {wanted.name}: is a planner running? `segue doctor` tells")
-        if now_s - offered_at_s > _OFFER_AGAIN_S and (now_s - moved_at_s > _OFFER_AGAIN_S or sent_bytes == 0):
-            await control.publish(topics.offer(wanted.model), offer.encode())
+            raise FleetSilent(f"nobody takes model {offered.name}: is a planner running? `segue doctor` tells")
+        # An offer is not retained: a planner that starts later gets the next one.
+        is_stalled = sent_bytes == 0 or now_s - moved_at_s > _OFFER_INTERVAL_S
+        if is_stalled and now_s - offered_at_s > _OFFER_INTERVAL_S:
+            await control.publish(topics.offer(offered.model), offer.encode())
             offered_at_s = now_s
         try:
-            async with asyncio.timeout(0.1):
+            async with asyncio.timeout(_POLL_S):
                 received = await anext(control)
         except TimeoutError:
             continue
         published = Manifest.decode(received.payload) if received.payload else None
-        if published is not None and _same(published, wanted):
+        if published is not None and _is_in_library(published, offered):
             if on_progress is not None:
                 on_progress(size_bytes, size_bytes)
             return published
 
 
-def _same(published: Manifest, wanted: Manifest) -> bool:
-    return published.provider == LIBRARY and published == wanted.model_copy(update={"provider": LIBRARY})
+def _is_in_library(published: Manifest, offered: Manifest) -> bool:
+    return published.provider == LIBRARY and published == offered.model_copy(update={"provider": LIBRARY})
 
 
 async def declare_stream(connection: Connection, declaration: StreamDeclaration) -> None:
-    """Publish a stream."""
+    """Publish a stream's declaration."""
     await connection.publish(topics.stream(declaration.stream), declaration.encode(), retain=True)
 
 
 async def publish_calibration(connection: Connection, calibration: Calibration) -> None:
-    """Share a calibration with the fleet, those to come included."""
+    """Publish a calibration, retained for services that start later."""
     await connection.publish(topics.calibration(calibration.model), calibration.encode(), qos=1, retain=True)
 
 
 async def declaration_of(connection: Connection, stream: str) -> StreamDeclaration | None:
-    """Return a stream's declaration, None if it has none: what is retained is there at once."""
+    """Return a stream's retained declaration; None if it has none."""
     topic = topics.stream(stream)
     await connection.subscribe(topic)
     try:
@@ -167,7 +194,8 @@ async def declaration_of(connection: Connection, stream: str) -> StreamDeclarati
 
 
 async def withdraw_stream(connection: Connection, name: str, source: str) -> None:
-    """Withdraw a stream: nothing routes it any more."""
+    """Withdraw a stream, so that the planner no longer routes it."""
+    # A declaration without a model marks a withdrawal.
     declaration = StreamDeclaration(stream=name, model="", source=source)
     await connection.publish(topics.stream(name), declaration.encode(), retain=True)
 
@@ -175,23 +203,23 @@ async def withdraw_stream(connection: Connection, name: str, source: str) -> Non
 async def set_policy(
     connection: Connection, stream: str, document: Mapping[str, Any], *, timeout_s: float
 ) -> StreamStatus:
-    """Publish a policy and wait for the planner's verdict.
+    """Publish a policy and wait for the planner's answer.
 
     Args:
         connection: an operator's.
-        stream: whose policy it is.
-        document: the policy as JSON values; it goes out with a fresh `revision`, which the verdict repeats.
-        timeout_s: how long to wait for the verdict.
+        stream: the stream of the policy.
+        document: the policy as JSON values. A new `revision` is added, which the planner's answer repeats.
+        timeout_s: how long to wait for the answer.
 
     Raises:
-        FleetSilent: no verdict in time.
+        FleetSilent: no answer in time.
     """
     revision = uuid.uuid4().hex
     await connection.subscribe(topics.status(stream))
     await connection.publish(
         topics.policy(stream), json.dumps({**document, "revision": revision}).encode(), retain=True
     )
-    return await _status(
+    return await _next_status(
         connection,
         lambda status: status.policy_revision == revision,
         f"no planner judges the policy of stream {stream} within {timeout_s:g} s",
@@ -200,7 +228,7 @@ async def set_policy(
 
 
 async def ask_planner(connection: Connection, stream: str, *, timeout_s: float) -> Explanation:
-    """Ask the planner for the present problem of a stream.
+    """Return the planner's present problem of a stream.
 
     Args:
         connection: an operator's.
@@ -227,7 +255,7 @@ async def ask_planner(connection: Connection, stream: str, *, timeout_s: float) 
 async def until_running(
     connection: Connection, stream: str, *, timeout_s: float, on_status: OnStatus | None = None
 ) -> StreamStatus:
-    """Wait until the planner routes a stream, or says that it cannot.
+    """Wait until the planner routes a stream or declares it infeasible.
 
     Raises:
         FleetSilent: neither in time; the text holds the last reasons.
@@ -242,7 +270,9 @@ async def until_running(
         return status.state in (StreamState.RUNNING, StreamState.INFEASIBLE)
 
     try:
-        return await _status(connection, settled, f"no planner takes stream {stream} within {timeout_s:g} s", timeout_s)
+        return await _next_status(
+            connection, settled, f"no planner takes stream {stream} within {timeout_s:g} s", timeout_s
+        )
     except FleetSilent:
         if last:
             reasons = "; ".join(last[0].reasons) or "no reason given"
@@ -250,15 +280,15 @@ async def until_running(
         raise
 
 
-async def _status(
-    connection: Connection, wanted: Callable[[StreamStatus], bool], complaint: str, timeout_s: float
+async def _next_status(
+    connection: Connection, is_awaited: Callable[[StreamStatus], bool], complaint: str, timeout_s: float
 ) -> StreamStatus:
     try:
         async with asyncio.timeout(timeout_s):
             async for received in connection:
                 if received.topic.endswith("/status") and received.payload:
                     status = StreamStatus.decode(received.payload)
-                    if wanted(status):
+                    if is_awaited(status):
                         return status
     except TimeoutError:
         raise FleetSilent(f"{complaint}: is it running? `segue doctor` tells") from None

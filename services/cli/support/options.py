@@ -1,12 +1,12 @@
-"""Options that several commands have, and how they print."""
+"""Command-line options that several commands share."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from services.cli.render.console import make_console
+from shared.bus import topics
 from shared.bus.settings import BusSettings
+from shared.service_runtime import InputError
 
 DEFAULT_BROKER = "mqtt://localhost:1883"
 
@@ -22,29 +22,65 @@ Broker = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, for programs.")]
 Timeout = Annotated[float, typer.Option("--timeout-s", min=0.1, help="How long to wait, in seconds.")]
+StreamName = Annotated[str, typer.Argument(metavar="STREAM", help="The stream's name.", show_default=False)]
+InputShapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-shape",
+        metavar="NAME=1,3,224,224",
+        help="Shape of an input whose shape the file leaves open; repeat it for more inputs.",
+        show_default=False,
+    ),
+]
 
 
-def settings(broker: str) -> BusSettings:
-    """Read the broker's address.
+def broker_settings(broker: str) -> BusSettings:
+    """Return the settings for a broker's address.
 
     Raises:
-        SettingsError: it cannot be understood.
+        SettingsError: the address is malformed.
     """
     return BusSettings.from_address(broker)
 
 
-def output() -> Console:
-    """Return the console for results: standard output. Names of users are printed as they are."""
-    return make_console()
+def check_name(name: str) -> None:
+    """Check that a text can be a name on the bus.
+
+    Raises:
+        InputError: it cannot; the text states the rule.
+    """
+    if not topics.is_name(name):
+        raise InputError(f"{name!r} is no name: 1 to 64 letters, digits, '_', '.', '-', the first a letter or digit")
 
 
-def notes() -> Console:
-    """Return the console for what is said on the way: standard error."""
-    return make_console(stderr=True)
+def check_stream_name(stream: str) -> None:
+    """Check that a text can be the name of a stream.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if not topics.is_name(stream):
+        raise InputError(f"{stream!r} is no stream name")
 
 
-def print_json(document: Any) -> None:
-    """Print one JSON document on standard output."""
-    import json
+def no_such_stream(stream: str) -> InputError:
+    """Return the error for a stream that is not declared."""
+    return InputError(f"there is no stream {stream}; `segue stream list` shows those there are")
 
-    typer.echo(json.dumps(document, indent=2, allow_nan=False))
+
+def read_input_shapes(options: list[str] | None) -> dict[str, tuple[int, ...]]:
+    """Return the shapes that `--input-shape` gives, by input name.
+
+    Raises:
+        InputError: an option is not of the form name=1,3,224,224.
+    """
+    shapes = {}
+    for option in options or ():
+        name, equals, sizes = option.rpartition("=")
+        try:
+            shapes[name] = tuple(int(size) for size in sizes.split(","))
+        except ValueError:
+            equals = ""
+        if not equals or not name:
+            raise InputError(f"--input-shape {option!r} is not of the form name=1,3,224,224")
+    return shapes

@@ -1,4 +1,4 @@
-"""Files that a command will write: looked at before the long work whose result they shall hold."""
+"""Checks of output paths before the long work whose result they receive."""
 
 import os
 from pathlib import Path
@@ -7,10 +7,10 @@ from shared.service_runtime import InputError
 
 
 def check_file(option: str, path: Path | None) -> None:
-    """Say at once if a file cannot be written; without one there is nothing to say.
+    """Check that a file can be written; None is always fine.
 
     Raises:
-        InputError: with the option's name and what to do.
+        InputError: it cannot; the text has the option's name and the remedy.
     """
     if path is None:
         return
@@ -26,10 +26,10 @@ def check_file(option: str, path: Path | None) -> None:
 
 
 def make_folder(option: str, path: Path | None) -> None:
-    """Make a folder for what a command will write; without one there is nothing to make.
+    """Make an output folder if there is none; None is always fine.
 
     Raises:
-        InputError: with the option's name and why that cannot be.
+        InputError: the folder cannot be made or written to; the text has the option's name.
     """
     if path is None:
         return

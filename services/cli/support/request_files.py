@@ -1,24 +1,36 @@
-"""Files as requests carry them."""
+"""Files as payloads of requests."""
 
 import zipfile
 from pathlib import Path
 
 from shared.service_runtime import InputError
 
+# Suffix of files that hold one named tensor per input.
 NAMED_TENSORS = ".npz"
-"""The ending of files with a tensor for each of several inputs."""
 
 
 def read_payload(file: Path) -> bytes:
-    """Return a file as a request carries it: its bytes; of a .npz file, its tensors as a msgpack map by name.
+    """Return a file's bytes as a payload. A .npz file becomes a msgpack map of its tensors by name.
 
     Raises:
-        InputError: it cannot be read, or is no .npz file of tensors though it is called one.
+        InputError: the file cannot be read, or a .npz file holds no tensors.
     """
     try:
         return _named_tensors(file) if file.suffix.lower() == NAMED_TENSORS else file.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror or error}") from error
+
+
+def read_limited_payload(file: Path, max_bytes: int) -> bytes:
+    """Return a file as a payload of at most `max_bytes`.
+
+    Raises:
+        InputError: the file cannot be read or is too large.
+    """
+    payload = read_payload(file)
+    if len(payload) > max_bytes:
+        raise InputError(f"{file} has {len(payload)} bytes; a request has at most {max_bytes}")
+    return payload
 
 
 def _named_tensors(file: Path) -> bytes:

@@ -1,1 +1,1 @@
-"""A whole fleet on this machine: described, started, disturbed, watched, summed up."""
+"""The testbed of `segue demo` and `segue up`: a whole fleet on this machine, with disturbances and a summary."""

@@ -1,50 +1,33 @@
-"""What other plans would have cost, predicted with the planner's own cost model under given conditions. Pure."""
+"""Baselines of a run: the best single device of each phase, and the best plan that never changes."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import combinations, pairwise, permutations
+from math import inf
+from typing import Final
 
 from planning.cost.cost_model import CostModel
 from planning.cost.route_costs import NoLinkError
 from planning.problem.crossings import allowed_encodings
 from planning.problem.plan import RAW, Route, Stage, Tile
-from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
-from services.cli.testbed.conditions import Conditions, stage_text
-from services.planner.problems.allowed_encodings import offered
-from shared.messages.calibration import Calibration
-from shared.messages.devices import Profile
-from shared.messages.models import Manifest
-from shared.messages.streams import PlanRoute
-from shared.policy import Policy
+from services.cli.render.route_text import committed_stage_text
+from services.cli.testbed.conditions import Conditions
+from services.cli.testbed.predictions import (
+    MODEL_KEY,
+    PredictionBasis,
+    cost_model,
+    planning_model,
+    route_latency_ms,
+)
 
-_MODEL = "model"
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What is known of the fleet whatever the conditions.
-
-    Attributes:
-        manifest: the model.
-        profiles: what its blocks cost on every device, idle.
-        source: where requests arise.
-        input_bytes: median size of a request as it arises, a JPEG say.
-        policy: what no plan may break.
-        calibration: encodings of feature maps; None if all travel raw.
-    """
-
-    manifest: Manifest
-    profiles: Mapping[str, Profile]
-    source: str
-    input_bytes: int
-    policy: Policy = field(default_factory=Policy)
-    calibration: Calibration | None = None
+# Longest route of the fixed plan. The search grows with the factorial of it.
+_MAX_DEVICES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Alternative:
-    """A plan that was not chosen and its predicted latency; None where it cannot run."""
+class BaselinePlan:
+    """A plan for comparison and its predicted latency; None if it cannot run."""
 
     route: str
     predicted_ms: float | None
@@ -52,164 +35,126 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Baselines:
-    """For every phase: the best single device in hindsight, and the one plan that is best over all phases."""
+    """The baselines by phase.
 
-    single: tuple[Alternative, ...]
-    fixed: tuple[Alternative, ...]
+    Attributes:
+        single: the best single device of each phase, chosen in hindsight.
+        fixed: the plan that is best over all phases.
+    """
+
+    single: tuple[BaselinePlan, ...]
+    fixed: tuple[BaselinePlan, ...]
 
 
-def predict_ms(ground: Ground, conditions: Conditions, route: PlanRoute) -> float | None:
-    """Return the predicted latency of a request that is alone, in ms; None if the route cannot run."""
-    stages = tuple(Stage(s.start, s.stop, (Tile(s.device),), s.codec) for s in route.stages)
-    return _latency_ms(_cost_model(ground, conditions), Route(stages))
+def find_baselines(basis: PredictionBasis, phases: Sequence[Conditions]) -> Baselines:
+    """Search all sequential plans within the policy, cut at the cuts that can pay.
 
-
-def baselines(ground: Ground, phases: Sequence[Conditions], max_devices: int = 3) -> Baselines:
-    """Search all sequential plans of at most `max_devices` devices, cut at the cuts that can pay, within the policy.
-
-    A single device away from the source receives the request as it arises (the JPEG). The fixed plan is the one with
-    the least mean over the phases among those that can run in all of them; at every cut it sends
-    in the encoding that is best for it.
+    A single device away from the source receives the payload of the request (a JPEG for example). The fixed plan has
+    the smallest mean latency over the phases among the plans that run in all of them. At every cut it sends in the
+    best encoding for that cut and link.
 
     Args:
-        ground: model, profiles, source, policy, calibration.
+        basis: model, profiles, source, policy, calibration.
         phases: the true conditions of each phase.
-        max_devices: longest route.
     """
-    models = [_cost_model(ground, conditions) for conditions in phases]
-    devices = [device for device in ground.profiles if _allows(ground, (device,))]
-    singles = [[_alternative(model, _single(ground, device)) for device in devices] for model in models]
-    best_total, best_route = float("inf"), _single(ground, ground.source)
-    for route in _routes(ground, models, max_devices):
-        total = 0.0
-        for model in models:
-            latency_ms = _latency_ms(model, route)
-            total += float("inf") if latency_ms is None else latency_ms
-            if total >= best_total:
-                break
-        if total < best_total:
-            best_total, best_route = total, route
+    models = [cost_model(basis, conditions) for conditions in phases]
+    singles = [_whole_model_on(basis, device) for device in basis.profiles if _is_allowed(basis, (device,))]
+    fixed, fixed_ms = _whole_model_on(basis, basis.source), inf
+    for route in _routes(basis, models):
+        total_ms = _total_ms(models, route, limit_ms=fixed_ms)
+        if total_ms < fixed_ms:
+            fixed, fixed_ms = route, total_ms
     return Baselines(
-        single=tuple(min(each, key=_cost, default=Alternative("", None)) for each in singles),
-        fixed=tuple(_alternative(model, best_route) for model in models),
+        single=tuple(
+            min((_plan(model, route) for route in singles), key=_predicted_ms, default=BaselinePlan("", None))
+            for model in models
+        ),
+        fixed=tuple(_plan(model, fixed) for model in models),
     )
 
 
-def _allows(ground: Ground, devices: Sequence[str]) -> bool:
-    policy = ground.policy
+def _is_allowed(basis: PredictionBasis, devices: Sequence[str]) -> bool:
+    policy = basis.policy
     return (
         all(map(policy.devices.permits, devices))
         and (policy.max_devices is None or len(devices) <= policy.max_devices)
-        and (not policy.raw_input_stays_on_source or devices[0] == ground.source)
+        and (not policy.raw_input_stays_on_source or devices[0] == basis.source)
     )
 
 
-def _model(ground: Ground) -> Model:
-    codecs = {} if ground.calibration is None else offered(ground.calibration, ground.policy)
-    blocks = tuple(
-        Block(
-            name=block.name,
-            output_bytes=block.output_bytes,
-            flops=block.flops,
-            parameter_bytes=block.parameter_bytes,
-            activation_bytes=block.activation_bytes,
-            codecs=codecs.get(index, {}),
-        )
-        for index, block in enumerate(ground.manifest.blocks)
-    )
-    return Model(input_bytes=ground.input_bytes, blocks=blocks)
+def _whole_model_on(basis: PredictionBasis, device: str) -> Route:
+    return Route((Stage(0, len(basis.manifest.blocks), (Tile(device),)),))
 
 
-def _cost_model(ground: Ground, conditions: Conditions) -> CostModel:
-    own_ms = {name: sum(profile.block_ms) for name, profile in ground.profiles.items()}
-    fastest_ms = min(own_ms.values())
-    devices = {
-        name: Device(
-            block_ms={_MODEL: profile.block_ms},
-            load_factor=conditions.load.get(name, 1.0),
-            segment_overhead_ms=profile.segment_overhead_ms,
-            codec_speed=fastest_ms / own_ms[name] if fastest_ms > 0 else 1.0,
-        )
-        for name, profile in ground.profiles.items()
-        if name not in conditions.dead
-    }
-    links = tuple(
-        Link(link.between[0], link.between[1], link.bandwidth_mbps, link.latency_ms)
-        for pair, link in conditions.links.items()
-        if pair[0] in devices and pair[1] in devices
-    )
-    stream = Stream(name="stream", model=_MODEL, source=ground.source)
-    problem = Problem(
-        models={_MODEL: _model(ground)}, devices=devices, links=links, streams=(stream,), policy=ground.policy
-    )
-    return CostModel(problem)
-
-
-def _latency_ms(model: CostModel, route: Route) -> float | None:
-    try:
-        return model.latency_ms(model.problem.streams[0], route)
-    except (NoLinkError, KeyError):
-        return None
-
-
-def _single(ground: Ground, device: str) -> Route:
-    return Route((Stage(0, len(ground.manifest.blocks), (Tile(device),)),))
-
-
-def _routes(ground: Ground, models: Sequence[CostModel], max_devices: int) -> Iterator[Route]:
-    stop = len(ground.manifest.blocks)
-    codecs = _paying_cuts(ground)
-    best = {
+def _routes(basis: PredictionBasis, models: Sequence[CostModel]) -> Iterator[Route]:
+    """Yield the allowed routes of up to `_MAX_DEVICES` different devices."""
+    stop = len(basis.manifest.blocks)
+    codecs = _paying_cuts(basis)
+    # The cost of a transfer depends on cut, sender and receiver only, so its best encoding is chosen once for each.
+    best_codec = {
         (cut, sender, receiver): min(codecs[cut], key=partial(_sending_ms, models, cut, sender, receiver))
         for cut in codecs
-        for sender, receiver in permutations(ground.profiles, 2)
+        for sender, receiver in permutations(basis.profiles, 2)
     }
-    for count in range(1, min(max_devices, len(ground.profiles)) + 1):
-        for devices in permutations(ground.profiles, count):
-            if not _allows(ground, devices):
+    for count in range(1, min(_MAX_DEVICES, len(basis.profiles)) + 1):
+        for devices in permutations(basis.profiles, count):
+            if not _is_allowed(basis, devices):
                 continue
-            for chosen in combinations(codecs, count - 1):
-                bounds = (0, *chosen, stop)
-                sent = [best[cut, *ends] for cut, ends in zip(chosen, pairwise(devices), strict=True)]
+            for cuts in combinations(codecs, count - 1):
+                bounds = (0, *cuts, stop)
+                sent = [best_codec[cut, *ends] for cut, ends in zip(cuts, pairwise(devices), strict=True)]
                 stages = zip(pairwise(bounds), devices, (*sent, RAW), strict=True)
                 yield Route(tuple(Stage(*blocks, (Tile(device),), codec) for blocks, device, codec in stages))
 
 
-def _sending_ms(models: Sequence[CostModel], cut: int, sender: str, receiver: str, codec: str) -> float:
-    """Return what it takes to send what crosses a cut, over all phases; infinite where it is not possible in one."""
-    total = 0.0
-    for model in models:
-        encoding = model.encoding(_MODEL, cut, codec)
-        try:
-            total += model.codec_ms(sender, encoding.encode_ms) + model.codec_ms(receiver, encoding.decode_ms)
-            total += model.transfer_ms(sender, receiver, encoding.size_bytes)
-        except (NoLinkError, KeyError):
-            return float("inf")
-    return total
+def _paying_cuts(basis: PredictionBasis) -> dict[int, tuple[str, ...]]:
+    """Return the cuts that transfer fewer bytes than every earlier one, with the codecs that the policy allows.
 
-
-def _paying_cuts(ground: Ground) -> dict[int, tuple[str, ...]]:
-    """Return the cuts behind which fewer bytes cross than behind every earlier one, with the codecs that may be used.
-
-    After Duan & Wu (2021, section 3.2), the smallest allowed encoding counting. For the longest routes other cuts
-    might pay too; they are left out so that the search stays short.
+    After Duan & Wu (2021, section 3.2), with the smallest allowed encoding as the size of a cut. For the longest routes
+    other cuts might pay as well. They are left out to keep the search short.
     """
-    model = _model(ground)
-    kept: dict[int, tuple[str, ...]] = {}
-    smallest = float("inf")
+    model = planning_model(basis)
+    cuts: dict[int, tuple[str, ...]] = {}
+    smallest = inf
     for cut in range(1, len(model.blocks)):
-        allowed = allowed_encodings(model, cut, ground.policy)
+        allowed = allowed_encodings(model, cut, basis.policy)
         least = min((encoding.size_bytes for encoding in allowed), default=smallest)
         if least < smallest:
             smallest = least
-            kept[cut] = tuple(encoding.codec for encoding in allowed)
-    return kept
+            cuts[cut] = tuple(encoding.codec for encoding in allowed)
+    return cuts
 
 
-def _alternative(model: CostModel, route: Route) -> Alternative:
-    text = " > ".join(stage_text(stage.device, stage.start, stage.stop, stage.codec) for stage in route.stages)
-    return Alternative(text, _latency_ms(model, route))
+def _sending_ms(models: Sequence[CostModel], cut: int, sender: str, receiver: str, codec: str) -> float:
+    """Return the time to send the tensors of a cut, summed over all phases; infinite if a phase has no such link."""
+    total_ms = 0.0
+    for model in models:
+        encoding = model.encoding(MODEL_KEY, cut, codec)
+        try:
+            total_ms += model.codec_ms(sender, encoding.encode_ms) + model.codec_ms(receiver, encoding.decode_ms)
+            total_ms += model.transfer_ms(sender, receiver, encoding.size_bytes)
+        except (NoLinkError, KeyError):
+            return inf
+    return total_ms
 
 
-def _cost(alternative: Alternative) -> float:
-    return float("inf") if alternative.predicted_ms is None else alternative.predicted_ms
+def _total_ms(models: Sequence[CostModel], route: Route, *, limit_ms: float) -> float:
+    """Return the latency of a route summed over all phases; infinite if it cannot run in one or reaches the limit."""
+    total_ms = 0.0
+    for model in models:
+        latency_ms = route_latency_ms(model, route)
+        if latency_ms is None or total_ms + latency_ms >= limit_ms:
+            return inf
+        total_ms += latency_ms
+    return total_ms
+
+
+def _plan(model: CostModel, route: Route) -> BaselinePlan:
+    text = " > ".join(
+        committed_stage_text(stage.device, stage.start, stage.stop, stage.codec) for stage in route.stages
+    )
+    return BaselinePlan(text, route_latency_ms(model, route))
+
+
+def _predicted_ms(plan: BaselinePlan) -> float:
+    return inf if plan.predicted_ms is None else plan.predicted_ms

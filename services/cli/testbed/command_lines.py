@@ -1,10 +1,10 @@
-"""The command lines of a fleet's processes. Pure."""
+"""Command lines and environment of a fleet's processes."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from services.cli.testbed.fleet_file import DeviceDescription, Fleet
+from services.cli.testbed.fleet_description import DeviceDescription, Fleet
 
 BROKER: Final = "broker"
 COLLECTOR: Final = "collector"
@@ -12,36 +12,34 @@ PLANNER: Final = "planner"
 
 
 def environment(address: str) -> Mapping[str, str]:
-    """Return what every process finds in its environment: the broker, its account included, and no threads of its own.
-
-    Several executors share this machine: none may take all cores behind the others' backs.
-    """
+    """Return the environment of every process: the broker's address with its account, and one thread for OpenMP."""
+    # Numerical libraries would start a thread per core in every process, and the executors share this machine.
     return {"SEGUE_BROKER": address, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def broker(port: int) -> tuple[str, ...]:
-    """Return the arguments for `segue` of the embedded broker."""
+def broker_arguments(port: int) -> tuple[str, ...]:
+    """Return the arguments of `segue` for the embedded broker."""
     return ("broker", "--port", str(port))
 
 
-def services(fleet: Fleet, run_dir: Path) -> dict[str, tuple[str, ...]]:
-    """Return the arguments for `segue` of every process but the broker, by name, in the order of their start.
+def service_arguments(fleet: Fleet, run_dir: Path) -> dict[str, tuple[str, ...]]:
+    """Return the arguments of `segue` for every process but the broker, by name, in the order of their start.
 
     Args:
         fleet: the fleet.
-        run_dir: where the services keep their data. Devices share a folder, so that this machine is measured once.
+        run_dir: folder of the services' data. Executors share one folder, so that this machine is measured once.
     """
-    found: dict[str, tuple[str, ...]] = {
+    arguments: dict[str, tuple[str, ...]] = {
         COLLECTOR: ("collector", "--data-dir", str(run_dir / COLLECTOR)),
         PLANNER: ("planner", "--data-dir", str(run_dir / PLANNER)),
     }
-    pretends = ("--emulated",) if fleet.emulated else ()
+    emulated = ("--emulated",) if fleet.emulated else ()
     for name, device in fleet.devices.items():
         executor, monitor = device_processes(name)
         data = ("--data-dir", str(run_dir / "executors"), "--threads", str(device.threads))
-        found[executor] = ("executor", "--device", name, *data, *_power(device), *pretends)
-        found[monitor] = ("monitor", "--device", name, *pretends)
-    return found
+        arguments[executor] = ("executor", "--device", name, *data, *_power(device), *emulated)
+        arguments[monitor] = ("monitor", "--device", name, *emulated)
+    return arguments
 
 
 def _power(device: DeviceDescription) -> tuple[str, ...]:

@@ -1,21 +1,20 @@
-"""Phases and their conditions: what is true of links, load and devices, and how emulated devices are told. Pure."""
+"""Conditions of a phase: the true state of links, loads and devices, and the emulation that produces it."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from planning.problem.plan import RAW
-from services.cli.testbed.fleet_file import IN_USE, Fleet, LinkDescription, PhaseDescription
+from services.cli.testbed.fleet_description import IN_USE, Fleet, LinkDescription, PhaseDescription
 from shared.messages.devices import EmulatedLink, Emulation, Links
-from shared.messages.streams import CommittedPlan, PlanRoute
+from shared.messages.streams import CommittedPlan
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What is true during a phase.
+    """The true state of the fleet during a phase.
 
     Attributes:
         links: by their two ends in alphabetical order.
-        load: how many times slower than idle a device computes; 1 where it is not listed.
+        load: slowdown by device against the idle device; 1 for a device that is not listed.
         dead: devices whose processes do not run.
     """
 
@@ -25,12 +24,12 @@ class Conditions:
 
 
 def usual_conditions(fleet: Fleet) -> Conditions:
-    """Return the conditions outside every phase: as the fleet is described."""
+    """Return the conditions that the description of the fleet sets for every phase."""
     return Conditions(links={link.pair: link for link in fleet.links})
 
 
 def phase_conditions(fleet: Fleet, phase: PhaseDescription, in_use: str) -> Conditions:
-    """Return the conditions of `phase`, with `in_use` as the device that `in-use` stands for."""
+    """Return the conditions of a phase. `in_use` is the device that replaces the placeholder `in-use`."""
     usual = usual_conditions(fleet)
     return Conditions(
         links={**usual.links, **{link.pair: link for link in phase.links}},
@@ -40,27 +39,27 @@ def phase_conditions(fleet: Fleet, phase: PhaseDescription, in_use: str) -> Cond
 
 
 def measured_conditions(links: Iterable[Links], load: Mapping[str, float], dead: frozenset[str]) -> Conditions:
-    """Return what monitors say, for devices that are real: the truth as well as it is known.
+    """Return the conditions of real devices as their monitors measure them.
 
     Args:
-        links: of every device; of the two directions of a link the slower counts.
+        links: the links of every device; the slower direction of a link counts.
         load: load factors by device.
         dead: devices whose processes do not run.
     """
-    known: dict[tuple[str, str], LinkDescription] = {}
+    slower: dict[tuple[str, str], LinkDescription] = {}
     for sender in links:
         for link in sender.links:
             if link.bandwidth_mbps <= 0:
                 continue
             described = LinkDescription((sender.device, link.target), link.bandwidth_mbps, link.latency_ms)
-            other = known.get(described.pair)
+            other = slower.get(described.pair)
             if other is None or described.bandwidth_mbps < other.bandwidth_mbps:
-                known[described.pair] = described
-    return Conditions(links=known, load=dict(load), dead=dead)
+                slower[described.pair] = described
+    return Conditions(links=slower, load=dict(load), dead=dead)
 
 
 def emulations(fleet: Fleet, conditions: Conditions) -> tuple[Emulation, ...]:
-    """Return what every device of the fleet must pretend under `conditions`."""
+    """Return the emulation of every device of the fleet under `conditions`."""
     return tuple(
         Emulation(
             device=name,
@@ -80,14 +79,14 @@ def _pair(one: str, other: str) -> tuple[str, str]:
 
 
 def _towards(peer: str, link: LinkDescription | None) -> EmulatedLink:
-    """Return the emulated link to a peer; without a described one nothing passes."""
+    """Return the emulated link to a peer; one with bandwidth 0, which carries nothing, if none is described."""
     if link is None:
         return EmulatedLink(target=peer, bandwidth_mbps=0.0)
     return EmulatedLink(target=peer, bandwidth_mbps=link.bandwidth_mbps, latency_ms=link.latency_ms)
 
 
 def device_in_use(plan: CommittedPlan) -> str:
-    """Return the device that computes most blocks away from the source on the weightiest route; else the source."""
+    """Return the device other than the source with most blocks on the route of largest weight; else the source."""
     route = max(plan.routes, key=lambda candidate: candidate.weight)
     blocks: dict[str, int] = {}
     for stage in route.stages:
@@ -97,7 +96,7 @@ def device_in_use(plan: CommittedPlan) -> str:
 
 
 def describe_conditions(fleet: Fleet, conditions: Conditions) -> str:
-    """Say in one line in what `conditions` differ from the usual."""
+    """Return one line with the differences between `conditions` and the usual ones."""
     usual = usual_conditions(fleet)
     parts = [
         f"link {pair[0]} - {pair[1]} at {link.bandwidth_mbps:g} of {usual.links[pair].bandwidth_mbps:g} Mbps"
@@ -107,20 +106,3 @@ def describe_conditions(fleet: Fleet, conditions: Conditions) -> str:
     parts += [f"{device} {factor:g} times slower" for device, factor in conditions.load.items() if factor != 1]
     parts += [f"{device} killed" for device in sorted(conditions.dead)]
     return ", ".join(parts) or "as described"
-
-
-def route_text(routes: Iterable[PlanRoute]) -> str:
-    """Write routes for people: `camera[0,9) uint8 > server[9,23)`, with encodings but raw, several with weights."""
-    alternatives = tuple(routes)
-    texts = [
-        " > ".join(stage_text(stage.device, stage.start, stage.stop, stage.codec) for stage in route.stages)
-        for route in alternatives
-    ]
-    if len(texts) == 1:
-        return texts[0]
-    return " | ".join(f"{route.weight}x {text}" for route, text in zip(alternatives, texts, strict=True))
-
-
-def stage_text(device: str, start: int, stop: int, codec: str) -> str:
-    """Write a stage for people: its blocks, and the encoding in which it sends on, if that is not raw."""
-    return f"{device}[{start},{stop})" + ("" if codec == RAW else f" {codec}")

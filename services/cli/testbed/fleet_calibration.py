@@ -1,52 +1,51 @@
-"""Measures encodings of feature maps before a fleet starts, so that its planner may choose among them."""
+"""The calibration of a fleet's model before its start, off the event loop, with reports of the progress."""
 
 import asyncio
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
-from services.cli.calibration import SHIPPED, calibrate_once, sample_kind
+from services.cli.calibration import cached_calibration, calibration_images
 from services.cli.testbed.workload import Workload
 from shared.messages.calibration import Calibration
-from shared.service_runtime import InputError
 
-_PERCENT_TOLD = 10
-
-
-class _Stopped(Exception):
-    """Nobody waits for the measuring any more."""
+_REPORTED_PERCENT: Final = 10
 
 
-async def calibrate(workload: Workload, images: Path | None, folder: Path, say: Callable[[str], None]) -> Calibration:
-    """Return what encodings of the workload's model cost, as kept in `folder`, or measured now.
+class _Cancelled(Exception):
+    """The run ended before the measurement."""
+
+
+async def calibrate_workload(
+    workload: Workload, images: Path | None, folder: Path, report: Callable[[str], None]
+) -> Calibration:
+    """Return the calibration of the workload's model, stored in `folder` or measured now.
 
     Args:
         workload: the model.
         images: the calibration set; the one that ships if None.
-        folder: where calibrations are kept.
-        say: told how far it is.
+        folder: where calibrations are stored.
+        report: receives a line for every tenth of the progress.
 
     Raises:
-        InputError: the folder has no inputs of the model, or none is named for a model of tensors.
+        InputError: the folder has no inputs of the model, or a model of tensors has no calibration set.
     """
-    if images is None and workload.manifest.preprocessing.kind != "image":
-        kind, endings = sample_kind(workload.manifest)
-        raise InputError(
-            f"model.calibration_images: the model takes {kind}: name a folder with {', '.join(endings)} files"
-        )
-    loop, stopped, told = asyncio.get_running_loop(), threading.Event(), [-1]
+    images = calibration_images(workload.manifest, images, "model.calibration_images: name a folder")
+    loop, cancelled, reported = asyncio.get_running_loop(), threading.Event(), [-1]
 
-    def tell(done: int, count: int) -> None:
-        if stopped.is_set():
-            raise _Stopped
-        share = 100 * done // count // _PERCENT_TOLD * _PERCENT_TOLD
-        if share != told[0]:
-            told[0] = share
-            loop.call_soon_threadsafe(say, f"measuring encodings of feature maps: {share} %")
+    # Runs in the measuring thread, which cannot be cancelled: an exception ends it when the run does.
+    def on_sample(done: int, count: int) -> None:
+        if cancelled.is_set():
+            raise _Cancelled
+        percent = 100 * done // count // _REPORTED_PERCENT * _REPORTED_PERCENT
+        if percent != reported[0]:
+            reported[0] = percent
+            loop.call_soon_threadsafe(report, f"measuring encodings of feature maps: {percent} %")
 
     try:
         return await asyncio.to_thread(
-            calibrate_once, workload.model_file, workload.manifest, images or SHIPPED, folder, on_sample=tell
+            cached_calibration, workload.model_file, workload.manifest, images, folder, on_sample=on_sample
         )
     finally:
-        stopped.set()
+        cancelled.set()

@@ -1,27 +1,37 @@
-"""The processes of a fleet on this machine: started, killed, started again, stopped; none is left behind."""
+"""Child processes of a fleet on this machine, which never outlive the process that started them.
+
+Run as a program, this module is the child: `PARENT_PID COMMAND [ARGUMENTS...]` runs one `segue` command.
+"""
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Final, Self
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
-_STOP_S = 8.0
-_KILL_S = 5.0
-_TAIL_BYTES = 2000
+_STOP_S: Final = 8.0
+_KILL_S: Final = 5.0
+_TAIL_BYTES: Final = 2000
+_PARENT_POLL_S: Final = 0.5
+
+# Option of Linux's prctl(2): the signal that the kernel sends to this process when its parent dies.
+_PR_SET_PDEATHSIG: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """A process that has ended although nobody asked it to.
+    """A process that ended without being killed or stopped.
 
     Attributes:
         name: of the process.
@@ -33,9 +43,16 @@ class Died:
     status: int
     tail: str
 
+    def __str__(self) -> str:
+        """Return one line with the last line of its log."""
+        last = self.tail.splitlines()[-1] if self.tail else "it wrote nothing"
+        return f"process {self.name} ended with status {self.status}: {last}"
+
 
 class Processes:
-    """`segue` commands as child processes, each in a process group of its own, with a log file each.
+    """`segue` commands as child processes, each with its own process group and log file.
+
+    Only the methods change which processes run. A process that was killed or stopped is no longer watched.
 
     Example:
         >>> async with Processes(Path("run")) as processes:
@@ -43,7 +60,7 @@ class Processes:
     """
 
     def __init__(self, run_dir: Path, environment: Mapping[str, str] | None = None) -> None:
-        """Describe where logs go.
+        """Start nothing yet.
 
         Args:
             run_dir: logs are `run_dir/logs/NAME.log`.
@@ -67,7 +84,7 @@ class Processes:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the processes that should be running."""
+        """Names of the processes that were started and not killed or stopped."""
         return tuple(self._running)
 
     def pid(self, name: str) -> int:
@@ -87,7 +104,7 @@ class Processes:
             self._running[name] = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "services.cli.testbed.child_process",
+                "services.cli.testbed.processes",
                 str(os.getpid()),
                 *arguments,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -105,11 +122,11 @@ class Processes:
             await process.wait()
 
     async def restart(self, name: str) -> None:
-        """Start a process again with the arguments that it had."""
+        """Start a killed process again with its former arguments."""
         await self.start(name, self._commands[name])
 
     def died(self) -> Died | None:
-        """Return a process that has ended although nobody killed or stopped it, once; None if there is none."""
+        """Return a process that ended by itself; None if there is none. Each is returned once."""
         for name, process in tuple(self._running.items()):
             if process.returncode is not None:
                 del self._running[name]
@@ -117,20 +134,21 @@ class Processes:
         return None
 
     async def death(self) -> Died:
-        """Wait until a process ends that nobody kills or stops; processes that start meanwhile are not waited for."""
+        """Wait until a process ends by itself. Processes that start during the wait are not watched."""
         while True:
             waiting = [asyncio.ensure_future(process.wait()) for process in self._running.values()]
             try:
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for each in waiting:
-                    each.cancel()
+                for task in waiting:
+                    task.cancel()
             died = self.died()
             if died is not None:
                 return died
 
     async def stop_all(self) -> None:
-        """Stop every process; the one that was started first, the broker, when the others have said goodbye."""
+        """Stop every process, the one that was started first after all others."""
+        # The first one is the broker: the others publish that they are offline while they stop.
         first, *others = tuple(self._running.values()) or (None,)
         self._running.clear()
         await _stop(others)
@@ -143,8 +161,15 @@ class Processes:
             return log.read().decode(errors="replace").strip()
 
 
+async def cancel_all(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait until they have ended, whatever their results."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
 async def _stop(processes: Sequence[asyncio.subprocess.Process]) -> None:
-    """Stop processes together: SIGTERM, and SIGKILL for those that do not end in time, and for their children."""
+    """Stop processes together: SIGTERM first, then SIGKILL for their whole groups."""
     if not processes:
         return
     for process in processes:
@@ -152,13 +177,45 @@ async def _stop(processes: Sequence[asyncio.subprocess.Process]) -> None:
     waiting = [asyncio.ensure_future(process.wait()) for process in processes]
     _, late = await asyncio.wait(waiting, timeout=_STOP_S)
     if late:
-        LOGGER.warning("%d processes did not stop within %g s and are killed", len(late), _STOP_S)
+        _LOGGER.warning("%d processes did not stop within %g s; killing them", len(late), _STOP_S)
     for process in processes:
         _signal_group(process, signal.SIGKILL)
     await asyncio.wait(waiting, timeout=_KILL_S)
 
 
 def _signal_group(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    """Signal a process's group; it may have ended, and its children with it or not."""
+    """Signal a process's group, if any process of it still runs."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
+
+
+def tie_to_parent(parent_pid: int) -> None:
+    """Arrange that this process is killed when its parent dies, even by SIGKILL.
+
+    On Linux the kernel does it. Elsewhere a thread polls the parent's id.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:
+        threading.Thread(target=_watch_parent, args=(parent_pid,), name="watch the parent", daemon=True).start()
+    # The parent may have died before the call above, which then has no effect.
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+def _watch_parent(parent_pid: int) -> None:
+    while os.getppid() == parent_pid:
+        time.sleep(_PARENT_POLL_S)
+    os._exit(1)
+
+
+def run_child(arguments: Sequence[str]) -> None:
+    """Run `PARENT_PID COMMAND [ARGUMENTS...]` as a child of a fleet."""
+    tie_to_parent(int(arguments[0]))
+    from services.cli.main import main
+
+    main(arguments[1:])
+
+
+if __name__ == "__main__":
+    run_child(sys.argv[1:])

@@ -1,7 +1,8 @@
-"""The whole model run in one piece: what every result is held against."""
+"""Reference outputs of the whole model, with which every result is compared."""
 
 import hashlib
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -12,24 +13,26 @@ from shared.messages.models import Manifest
 from shared.messages.requests import Outcome, OutcomeStatus
 from shared.model.onnx_file.runtime import ModelSession
 
-RELATIVE_TOLERANCE = 1e-5
-ABSOLUTE_TOLERANCE = 1e-6
-ENCODED_TOLERANCE = 0.05
-"""Of an output's largest value, where feature maps travelled in a lossy encoding and no best class is compared."""
+# Differences that other kernels of the runtime explain.
+RELATIVE_TOLERANCE: Final = 1e-5
+ABSOLUTE_TOLERANCE: Final = 1e-6
+
+# Largest error, relative to an output's largest value, for lossy encodings of models without classes.
+ENCODED_TOLERANCE: Final = 0.05
 
 
-class Reference:
-    """Runs the whole model once per payload and remembers the outputs."""
+class ReferenceOutputs:
+    """The outputs of the whole model, computed once per payload."""
 
     def __init__(self, manifest: Manifest, file: Path) -> None:
         """Load the model.
 
         Raises:
-            ModelError: the runtime refuses it.
+            ModelError: the runtime refuses the model.
         """
         self._manifest = manifest
         self._session = ModelSession(str(file))
-        self._known: dict[bytes, dict[str, np.ndarray]] = {}
+        self._outputs: dict[bytes, dict[str, np.ndarray]] = {}
 
     def outputs(self, payload: bytes) -> dict[str, np.ndarray]:
         """Return the whole model's outputs for a request's payload, by name.
@@ -38,16 +41,16 @@ class Reference:
             BadInput: the payload is no input of the model.
         """
         key = hashlib.sha256(payload).digest()
-        if key not in self._known:
-            self._known[key] = self._session.run(prepare(payload, self._manifest))
-        return self._known[key]
+        if key not in self._outputs:
+            self._outputs[key] = self._session.run(prepare(payload, self._manifest))
+        return self._outputs[key]
 
     def differs(self, payload: bytes, outcome: Outcome) -> bool:
-        """Say whether a result is another than the whole model's: an output is missing, of another shape, or off.
+        """Return whether a result differs from the whole model's. An error is no result and does not differ.
 
-        Off is more than 1e-5 of the value plus 1e-6. Where feature maps travelled in a lossy encoding, which changes
-        every number a little, it is another best class, or without classes more than `ENCODED_TOLERANCE`. Errors are
-        no results and do not differ.
+        An output differs if it is missing, has another shape, or deviates by more than 1e-5 of the value plus 1e-6.
+        A lossy encoding changes every number a little. Then the best class must be the same, or the error of a model
+        without classes at most `ENCODED_TOLERANCE`.
         """
         if outcome.status is not OutcomeStatus.OK:
             return False

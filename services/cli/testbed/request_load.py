@@ -1,4 +1,4 @@
-"""A steady flow of requests, each written down with its outcome."""
+"""A steady load of requests, recorded with their outcomes."""
 
 import asyncio
 import itertools
@@ -12,21 +12,22 @@ from services.cli.testbed.run_record import RequestRecord
 from shared.client import Client, ClientTimeout
 from shared.messages.requests import Outcome
 
-LOGGER = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
+# Returns whether the outcome of a payload differs from the expected one.
 Differs = Callable[[bytes, Outcome], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class LoadSettings:
-    """How requests come.
+    """Rate and extent of a load.
 
     Attributes:
-        stream: where they go.
+        stream: the stream of the requests.
         in_flight: requests under way at most.
-        rate_hz: requests per second; None for the next as soon as one is through.
-        limit: stop after so many; None for no limit.
-        timeout_s: after which a request without an outcome counts as lost.
+        rate_hz: requests per second; None for the next one as soon as one has its outcome.
+        limit: number of requests; None for no limit.
+        timeout_s: time after which a request without an outcome counts as lost.
     """
 
     stream: str
@@ -37,7 +38,10 @@ class LoadSettings:
 
 
 class RequestLoad:
-    """Submits payloads in turn until it is stopped; what is under way then still gets its outcome."""
+    """Submits payloads in turn until it is stopped. Requests under way at that time still get their outcomes.
+
+    `records` grows by one record per request, in the order of the outcomes. Only the workers append to it.
+    """
 
     def __init__(self, client: Client, payloads: Sequence[bytes], settings: LoadSettings, differs: Differs) -> None:
         """Prepare to submit `payloads`, the first again after the last.
@@ -45,8 +49,8 @@ class RequestLoad:
         Args:
             client: connected.
             payloads: at least one.
-            settings: how requests come.
-            differs: says whether a result is wrong; called off the event loop.
+            settings: rate and extent.
+            differs: compares an outcome with the expected one; called off the event loop.
         """
         self.records: list[RequestRecord] = []
         self._client = client
@@ -80,7 +84,7 @@ class RequestLoad:
             self.records.append(await self._submit(payload))
 
     async def _wait_for_turn(self) -> None:
-        """Keep the rate: a turn that comes late does not make the next ones come early."""
+        """Wait for the next turn. A late turn delays all later ones, so that there are no bursts."""
         if self._settings.rate_hz is None:
             return
         async with self._pace:
@@ -106,7 +110,7 @@ class RequestLoad:
                 request_id=request_id,
             )
         except ClientTimeout as error:
-            LOGGER.warning("%s", error)
+            _LOGGER.warning("%s", error)
             return RequestRecord(request_id, submitted_at_s, time.time(), None)
         finished_at_s = time.time()
         mismatch = await asyncio.to_thread(self._differs, payload, outcome)

@@ -1,23 +1,25 @@
-"""What is written down while a fleet runs: the ground on which the summary stands."""
+"""The record of a run: its phases, requests and reroutes, from which the summary is computed."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from services.cli.testbed.baselines import Ground
+from services.cli.render.fleet_view import is_encoded
+from services.cli.testbed.collector_counts import CollectorCounts
 from services.cli.testbed.conditions import Conditions
+from services.cli.testbed.predictions import PredictionBasis
 from shared.messages.events import Reroute
 from shared.messages.requests import Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """A request as the application saw it; wall clock.
+    """A request as the client saw it; times are wall clock.
 
     Attributes:
         request_id: its id.
         submitted_at_s: when it was given to the client library.
-        finished_at_s: when its outcome was there, or when the wait for it was given up.
-        outcome: None if it is lost.
-        mismatch: its outputs differ from the whole model's.
+        finished_at_s: when its outcome arrived, or when the client stopped waiting.
+        outcome: None if the request is lost.
+        mismatch: whether its outputs differ from the whole model's.
     """
 
     request_id: str
@@ -26,10 +28,23 @@ class RequestRecord:
     outcome: Outcome | None
     mismatch: bool = False
 
+    @property
+    def is_encoded_mismatch(self) -> bool:
+        """Whether its outputs differ and a feature map travelled in a lossy encoding."""
+        return self.mismatch and self.outcome is not None and is_encoded(self.outcome)
+
 
 @dataclass(frozen=True, slots=True)
 class PhaseRecord:
-    """A phase as it was; wall clock."""
+    """A phase as it was run; times are wall clock.
+
+    Attributes:
+        name: of the phase.
+        condition: description of its conditions.
+        conditions: its true conditions.
+        started_at_s, ended_at_s: its bounds, the end exclusive.
+        expect_reroute: whether the run fails without a reroute in it.
+    """
 
     name: str
     condition: str
@@ -38,22 +53,9 @@ class PhaseRecord:
     ended_at_s: float
     expect_reroute: bool = False
 
-
-@dataclass(frozen=True, slots=True)
-class CollectorCounts:
-    """What the collector knows of the run's requests.
-
-    Attributes:
-        stored: requests of which it has the outcome.
-        missing: requests with an outcome that it does not have.
-        computed_twice: requests that were retried although the first attempt came through; it keeps one outcome.
-        contradicted: requests of which it saw a result and an error.
-    """
-
-    stored: int
-    missing: int = 0
-    computed_twice: int = 0
-    contradicted: int = 0
+    def contains(self, at_s: float) -> bool:
+        """Return whether a time lies within the phase."""
+        return self.started_at_s <= at_s < self.ended_at_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +64,16 @@ class RunRecord:
 
     Attributes:
         phases: in order.
-        requests: every one that was submitted, in order.
-        reroutes: as the planner's events told them, in order.
-        ground: None if the fleet never came to run.
-        collector: None if there was no asking it.
+        requests: all that were submitted, in order.
+        reroutes: all reroutes of the stream, in order of their epochs.
+        basis: the figures for predictions; None if the source has no profile of the model.
+        collector: None if the collector was not asked.
+        notes: faults of the run itself, such as processes that ended.
     """
 
     phases: tuple[PhaseRecord, ...]
     requests: tuple[RequestRecord, ...]
     reroutes: tuple[Reroute, ...] = ()
-    ground: Ground | None = None
+    basis: PredictionBasis | None = None
     collector: CollectorCounts | None = None
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What a fleet works on: the model, described and run in one piece, and the images."""
+"""The workload of a fleet: the model, the payloads of its requests, and the reference outputs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,8 +6,9 @@ from pathlib import Path
 
 from services.cli.support.manifest import build_manifest
 from services.cli.support.request_files import read_payload
-from services.cli.testbed.fleet_file import Fleet, image_files
-from services.cli.testbed.reference_outputs import Reference
+from services.cli.testbed.fleet_description import Fleet
+from services.cli.testbed.fleet_file import image_files
+from services.cli.testbed.reference_outputs import ReferenceOutputs
 from services.executor.errors import BadInput
 from shared.messages.models import Manifest
 from shared.service_runtime import InputError
@@ -20,21 +21,21 @@ class Workload:
     Attributes:
         manifest: the model's description.
         model_file: its file.
-        payloads: the requests, taken in turn.
-        reference: the model in one piece; it knows the answers to all payloads.
+        payloads: the payloads of requests, sent in turn.
+        reference: the outputs of the whole model for all payloads.
     """
 
     manifest: Manifest
     model_file: Path
     payloads: Sequence[bytes]
-    reference: Reference
+    reference: ReferenceOutputs
 
 
 def read_workload(fleet: Fleet, folder: Path) -> Workload:
-    """Read what `fleet` names, relative to `folder`, and run the whole model on every image.
+    """Read the files that `fleet` names, relative to `folder`, and run the whole model on every image.
 
     Raises:
-        ModelError: the file is no model that Segue can cut.
+        ModelError: Segue cannot cut the model.
         InputError: labels, preprocessing or an image do not fit the model, or a file cannot be read.
     """
     described = fleet.model
@@ -48,7 +49,7 @@ def read_workload(fleet: Fleet, folder: Path) -> Workload:
         softmax=described.softmax,
         input_shapes=described.input_shapes,
     )
-    reference = Reference(manifest, model_file)
+    reference = ReferenceOutputs(manifest, model_file)
     payloads: list[bytes] = []
     for image in image_files(fleet, folder):
         try:

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from services.cli.calibration import SHIPPED, MeasureSettings, measure, read_samples
-from services.cli.commands.calibrate_commands import calibrate
+from services.cli.calibration import MeasureSettings, measure, read_samples
+from services.cli.calibration.samples import SHIPPED_IMAGES
+from services.cli.commands.calibrate_commands import calibrate_command
 from services.cli.support.lazy_groups import Entry, lazy_app
 from services.cli.support.manifest import Preset, build_manifest
 from services.executor.segments.coding import Coder
@@ -76,14 +77,14 @@ def test_the_message_survives_the_bus(calibration) -> None:
 def test_few_photographs_make_a_hundred_inputs_and_many_make_one_each(model_file, photographs) -> None:
     manifest = build_manifest(model_file, preprocessing=Preset.UNIT)
     assert len(read_samples(photographs, manifest).inputs) == 12
-    shipped = read_samples(SHIPPED, manifest)
+    shipped = read_samples(SHIPPED_IMAGES, manifest)
     assert shipped.photographs >= 30
     assert 100 <= len(shipped.inputs) < 100 + shipped.photographs
 
 
 def test_every_photograph_that_ships_is_in_the_notice() -> None:
     notice = (REPOSITORY / "NOTICE").read_text()
-    assert [file.name for file in SHIPPED.glob("*.jpg") if f"{file.name}:" not in notice] == []
+    assert [file.name for file in SHIPPED_IMAGES.glob("*.jpg") if f"{file.name}:" not in notice] == []
 
 
 def test_only_useful_blocks_are_the_smallest_of_some_codec_so_far(model_file, photographs, calibration) -> None:
@@ -133,7 +134,7 @@ def test_a_model_with_several_inputs_is_calibrated_with_npz_files(tmp_path) -> N
     graph = onnx.helper.make_graph(nodes, "two", [left, right], [answer])
     opsets = [onnx.helper.make_opsetid("", 17)]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "two.onnx")
-    app = lazy_app([Entry("calibrate", "services.cli.commands.calibrate_commands:calibrate", "")])
+    app = lazy_app([Entry("calibrate", "services.cli.commands.calibrate_commands:calibrate_command", "")])
     arguments = ["calibrate", str(tmp_path / "two.onnx")]
     none_given = CliRunner().invoke(app, arguments)
     assert isinstance(none_given.exception, InputError)
@@ -153,8 +154,8 @@ def test_what_is_no_folder_is_not_said_to_be_empty(model_file, tmp_path) -> None
 
 
 def test_the_command_prints_json_and_writes_the_file(model_file, photographs, tmp_path) -> None:
-    app = lazy_app([Entry("calibrate", "services.cli.commands.calibrate_commands:calibrate", "")])
-    assert calibrate.__doc__
+    app = lazy_app([Entry("calibrate", "services.cli.commands.calibrate_commands:calibrate_command", "")])
+    assert calibrate_command.__doc__
     out = tmp_path / "calibration.json"
     arguments = ["calibrate", str(model_file), "--images", str(photographs), "--preprocess", "unit", "--variants", "1"]
     chosen = ["--codec", "uint8+zstd", "--codec", "float16", "--out", str(out)]

@@ -7,18 +7,20 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from services.cli.commands import plan_commands
-from services.cli.commands.simulate_commands import simulate
+from services.cli.commands.explain_commands import explain_command
+from services.cli.commands.plan_commands import plan_command, schema_command
+from services.cli.commands.simulate_commands import simulate_command
+from services.cli.support.problem_files import solver_output_on_stderr
 from tests.support.shared_paths import INSTANCES
 
 
 @pytest.fixture
 def app() -> typer.Typer:
     app = typer.Typer()
-    app.command()(plan_commands.plan)
-    app.command()(plan_commands.schema)
-    app.command()(plan_commands.explain)
-    app.command()(simulate)
+    app.command("plan")(plan_command)
+    app.command("schema")(schema_command)
+    app.command("explain")(explain_command)
+    app.command("simulate")(simulate_command)
     return app
 
 
@@ -172,7 +174,7 @@ def test_explain_of_the_infeasible_is_status_3(app: typer.Typer) -> None:
 
 def test_what_a_library_prints_past_python_stays_off_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
     library = ctypes.CDLL(None)
-    with plan_commands._solver_chatter_on_stderr():
+    with solver_output_on_stderr():
         library.puts(b"chatter")
     library.fflush(None)
     captured = capfd.readouterr()

@@ -7,7 +7,7 @@ from shared.service_runtime import InputError
 
 
 def test_bounds_given_as_options_are_checked_before_anything_is_published() -> None:
-    app = lazy_app([Entry("set", "services.cli.commands.policy_commands:set_policy", "")])
+    app = lazy_app([Entry("set", "services.cli.commands.policy_commands:set_policy_command", "")])
     bounds = ["--codec", "auto", "--min-top1-agreement", "2", "--max-relative-error", "-1"]
     refused = CliRunner().invoke(app, ["set", "door", *bounds])
     assert isinstance(refused.exception, InputError)

@@ -8,17 +8,17 @@ import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
-from services.cli.commands import plan_commands
-from services.cli.commands.simulate_commands import simulate
+from services.cli.commands.plan_commands import plan_command, schema_command
+from services.cli.commands.simulate_commands import simulate_command
 from tests.support.shared_paths import INSTANCES, REPOSITORY
 
 
 @pytest.fixture
 def app() -> typer.Typer:
     app = typer.Typer()
-    app.command()(plan_commands.plan)
-    app.command()(plan_commands.schema)
-    app.command()(simulate)
+    app.command("plan")(plan_command)
+    app.command("schema")(schema_command)
+    app.command("simulate")(simulate_command)
     return app
 
 

@@ -1,20 +1,8 @@
-"""What `segue submit` makes sure of before it sends anything, and what it says of a burst."""
+"""The text of `segue submit` about a burst."""
 
-from pathlib import Path
-
-import pytest
-
-from services.cli.commands.submit_commands import burst_text, sendable
+from services.cli.commands.submit_commands import burst_text
 from shared.client import ClientTimeout
 from shared.messages.requests import Outcome, OutcomeStatus
-from shared.service_runtime import InputError
-
-
-def test_a_request_too_large_for_the_bus_is_not_sent(tmp_path: Path) -> None:
-    file = tmp_path / "large.jpg"
-    file.write_bytes(bytes(101))
-    with pytest.raises(InputError, match="has 101 bytes; a request has at most 100"):
-        sendable(file, 100)
 
 
 def _outcome(accepted_at_s: float, completed_at_s: float) -> Outcome:
@@ -36,4 +24,4 @@ def test_a_burst_tells_which_time_it_tells() -> None:
     assert burst_text([none, first, none]).endswith(
         "500.0 ms from the first to the last of the 1 that have an outcome; 2 requests have none"
     )
-    assert burst_text([none]) == "burst of 1: no request has an outcome, so there is no time to tell"
+    assert burst_text([none]) == "burst of 1: no request has an outcome, so its duration is unknown"

@@ -4,7 +4,7 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from services.cli.render.console import MOST_TOLD, make_console, told, visible
+from services.cli.render.console import MAX_FAULT_LINES, fault_lines, make_console, visible
 from services.cli.support.errors import report
 from shared.service_runtime import ExitStatus, InputError
 
@@ -32,10 +32,10 @@ def test_nothing_that_is_printed_steers_the_terminal(monkeypatch: pytest.MonkeyP
 
 
 def test_many_faults_are_told_as_some_and_a_number(capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(told(["x"] * MOST_TOLD)) == ["x"] * MOST_TOLD
+    assert list(fault_lines(["x"] * MAX_FAULT_LINES)) == ["x"] * MAX_FAULT_LINES
     faults = [f"fault {number}\x1b" for number in range(10_000)]
     assert report(InputError("\n".join(faults))) is ExitStatus.INPUT_WRONG
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == MOST_TOLD + 1
+    assert len(lines) == MAX_FAULT_LINES + 1
     assert lines[0] == "error: fault 0\\x1b"
-    assert lines[-1] == f"error: and {10_000 - MOST_TOLD} more"
+    assert lines[-1] == f"error: and {10_000 - MAX_FAULT_LINES} more"

@@ -10,7 +10,8 @@ from PIL import Image
 
 from planning.files.problem_file import read_problem
 from planning.strategies.registry import strategies
-from services.cli.render.plotting import MAX_BARS, draw
+from services.cli.render.gantt_chart import MAX_BARS
+from services.cli.render.plotting import decision_figure
 from tests.support.shared_paths import INSTANCES
 
 
@@ -73,6 +74,6 @@ def test_long_bursts_are_clipped() -> None:
     problem = read_problem((INSTANCES / "alexnet_burst_4g.json").read_bytes())
     problem = replace(problem, streams=(replace(problem.streams[0], jobs=MAX_BARS),))
     plan = strategies()["jps"].solve(problem, seed=0, time_budget_s=0.1)
-    figure = draw(problem, plan, {"auto": plan}, 0)
+    figure = decision_figure(problem, plan, {"auto": plan}, 0)
     assert f"the first {MAX_BARS} steps" in figure.axes[0].get_title(loc="left")
     assert len(figure.axes[0].patches) <= MAX_BARS

@@ -55,7 +55,7 @@ def test_a_monitor_that_is_there_may_be_silent_for_a_while() -> None:
     presence = ServicePresence(name="monitor-nas", role="monitor", state=State.ONLINE)
     view = view_of(*GOOD, device("nas"), (topics.service_presence("monitor-nas"), presence))
     assert bad(view) == {}
-    assert any("its monitor said nothing" in finding.text for finding in fleet_findings(view, NOW_S))
+    assert any("its monitor sent nothing" in finding.text for finding in fleet_findings(view, NOW_S))
 
 
 def test_a_clock_that_is_off_is_named_with_its_difference() -> None:

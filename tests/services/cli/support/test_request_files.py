@@ -6,7 +6,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from services.cli.support.request_files import read_payload
+from services.cli.support.request_files import read_limited_payload, read_payload
 from shared.service_runtime import InputError
 
 
@@ -32,3 +32,11 @@ def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "o.npz", o=np.array([{}], dtype=object))
     with pytest.raises(InputError, match=r"is no \.npz file"):
         read_payload(tmp_path / "o.npz")
+
+
+def test_a_request_too_large_for_the_bus_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "large.jpg"
+    file.write_bytes(bytes(101))
+    assert read_limited_payload(file, 101) == bytes(101)
+    with pytest.raises(InputError, match="has 101 bytes; a request has at most 100"):
+        read_limited_payload(file, 100)

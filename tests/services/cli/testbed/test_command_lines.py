@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from services.cli.testbed.command_lines import services
+from services.cli.testbed.command_lines import service_arguments
 from services.cli.testbed.fleet_file import parse_fleet
 
 FLEET = {
@@ -11,7 +11,7 @@ FLEET = {
 
 
 def test_every_device_is_two_processes_that_are_told_what_it_is() -> None:
-    found = services(parse_fleet(FLEET, origin="F"), Path("run"))
+    found = service_arguments(parse_fleet(FLEET, origin="F"), Path("run"))
     assert list(found) == ["collector", "planner", "executor-a", "monitor-a", "executor-b", "monitor-b"]
     words = " ".join(found["executor-a"])
     assert "--device a" in words

@@ -6,10 +6,10 @@ from services.cli.testbed.conditions import (
     emulations,
     measured_conditions,
     phase_conditions,
-    route_text,
     usual_conditions,
 )
-from services.cli.testbed.fleet_file import Fleet, parse_fleet
+from services.cli.testbed.fleet_description import Fleet
+from services.cli.testbed.fleet_file import parse_fleet
 from shared.messages.devices import EmulatedLink, Emulation, LinkEstimate, Links
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
 
@@ -104,8 +104,3 @@ def test_the_device_in_use_computes_most_away_from_the_source() -> None:
     assert device_in_use(plan(route(("a", 0, 8), ("b", 8, 9), ("c", 9, 12)))) == "c"
     assert device_in_use(plan(route(("b", 0, 12)), route(("c", 0, 12), weight=3))) == "c"
     assert device_in_use(plan(route(("a", 0, 12)))) == "a"
-
-
-def test_routes_are_written_for_people() -> None:
-    assert route_text([route(("a", 0, 4), ("b", 4, 9))]) == "a[0,4) > b[4,9)"
-    assert route_text([route(("a", 0, 9)), route(("b", 0, 9), weight=2)]) == "1x a[0,9) | 2x b[0,9)"

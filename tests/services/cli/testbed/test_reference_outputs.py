@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 
 from services.cli.support.manifest import Preset, build_manifest
-from services.cli.testbed.reference_outputs import Reference
+from services.cli.testbed.reference_outputs import ReferenceOutputs
 from shared.messages.requests import Outcome, OutcomeStatus, OutputTensor, StageTrace
 from shared.model.architectures import build
 from shared.model.onnx_file import write_onnx
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+def reference(tmp_path_factory: pytest.TempPathFactory) -> ReferenceOutputs:
     file: Path = tmp_path_factory.mktemp("model") / "tiny.onnx"
     write_onnx(build("tiny"), file)
-    return Reference(build_manifest(file, preprocessing=Preset.TENSOR), file)
+    return ReferenceOutputs(build_manifest(file, preprocessing=Preset.TENSOR), file)
 
 
 @pytest.fixture
-def payload(reference: Reference) -> bytes:
+def payload(reference: ReferenceOutputs) -> bytes:
     shape = reference._manifest.inputs[0].shape
     return np.random.default_rng(3).normal(size=shape).astype(np.float32).tobytes()
 
@@ -36,7 +36,7 @@ def answer(output: np.ndarray, name: str, codec: str, **changes: object) -> Outc
     return Outcome(**(fields | changes))  # type: ignore[arg-type]
 
 
-def test_lossless_results_are_compared_number_by_number(reference: Reference, payload: bytes) -> None:
+def test_lossless_results_are_compared_number_by_number(reference: ReferenceOutputs, payload: bytes) -> None:
     ((name, output),) = reference.outputs(payload).items()
     slightly = (output * 1.001 + 0.001).astype(np.float32)
     for codec in ("raw", "raw+zstd"):
@@ -44,7 +44,7 @@ def test_lossless_results_are_compared_number_by_number(reference: Reference, pa
         assert reference.differs(payload, answer(slightly, name, codec))
 
 
-def test_encoded_results_differ_when_their_best_class_does(reference: Reference, payload: bytes) -> None:
+def test_encoded_results_differ_when_their_best_class_does(reference: ReferenceOutputs, payload: bytes) -> None:
     ((name, output),) = reference.outputs(payload).items()
     slightly = (output * 1.001 + 0.001).astype(np.float32)
     other = np.roll(output, 1, axis=-1)
@@ -53,7 +53,7 @@ def test_encoded_results_differ_when_their_best_class_does(reference: Reference,
         assert reference.differs(payload, answer(other, name, codec))
 
 
-def test_a_missing_output_differs_and_an_error_does_not(reference: Reference, payload: bytes) -> None:
+def test_a_missing_output_differs_and_an_error_does_not(reference: ReferenceOutputs, payload: bytes) -> None:
     ((name, output),) = reference.outputs(payload).items()
     assert reference.differs(payload, answer(output, "other", "uint8"))
     assert reference.differs(payload, answer(output.reshape(-1), name, "uint8"))

@@ -7,7 +7,7 @@ import pytest
 
 from broker.embedded import EmbeddedBroker
 from services.cli.support.manifest import build_manifest, parse_preprocessing, read_labels
-from services.cli.testbed.reference_outputs import Reference
+from services.cli.testbed.reference_outputs import ReferenceOutputs
 from services.cli.testbed.request_load import LoadSettings, RequestLoad
 from shared.bus import topics
 from shared.bus.connection import Connection
@@ -94,13 +94,13 @@ async def test_stopping_ends_a_paced_flow_without_a_limit_at_once() -> None:
 
 
 @pytest.fixture(scope="module")
-def reference() -> Reference:
+def reference() -> ReferenceOutputs:
     file = DATA / "squeezenet1.1.onnx"
     steps = parse_preprocessing({"channel_order": "BGR", "mean": [104.0, 117.0, 123.0]})
-    return Reference(build_manifest(file, preprocessing=steps), file)
+    return ReferenceOutputs(build_manifest(file, preprocessing=steps), file)
 
 
-def test_a_result_is_held_against_the_whole_model(reference: Reference) -> None:
+def test_a_result_is_held_against_the_whole_model(reference: ReferenceOutputs) -> None:
     photo = (DATA / "photos" / "coffee.jpg").read_bytes()
     whole = reference.outputs(photo)["prob"]
     labels = read_labels(DATA / "imagenet_labels.json")

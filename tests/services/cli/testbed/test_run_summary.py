@@ -5,12 +5,15 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from services.cli.render.summary_tables import print_summary, render
-from services.cli.testbed.baselines import Alternative, Ground, baselines, predict_ms
+from services.cli.testbed.baselines import BaselinePlan, find_baselines
+from services.cli.testbed.collector_counts import CollectorCounts
 from services.cli.testbed.conditions import Conditions
-from services.cli.testbed.fleet_file import LinkDescription
-from services.cli.testbed.run_record import CollectorCounts, PhaseRecord, RequestRecord, RunRecord
-from services.cli.testbed.run_summary import percentile, summarise, to_document
+from services.cli.testbed.fleet_description import LinkDescription
+from services.cli.testbed.predictions import PredictionBasis, predict_ms
+from services.cli.testbed.run_record import PhaseRecord, RequestRecord, RunRecord
+from services.cli.testbed.run_summary import nearest_rank, summarise
+from services.cli.testbed.summary_document import summary_document
+from services.cli.testbed.summary_tables import print_summary, summary_view
 from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration
 from shared.messages.devices import Profile
 from shared.messages.events import Reroute, RerouteCause
@@ -28,7 +31,7 @@ DEAD = Conditions(links={PAIR: LINK}, dead=frozenset(["server"]))
 BLOCKS = tuple(
     ManifestBlock(name=name, output_bytes=size) for name, size in (("prepare", 600_000), ("a", 5000), ("b", 40))
 )
-GROUND = Ground(
+BASIS = PredictionBasis(
     manifest=Manifest(model=MODEL, name="m", size_bytes=1, inputs=(), outputs=(), blocks=BLOCKS),
     profiles={
         "camera": Profile(device="camera", model=MODEL, block_ms=(20.0, 20.0, 60.0)),
@@ -114,54 +117,54 @@ def record(**changes: object) -> RunRecord:
             reroute(1, 99.0, None, REMOTE, RerouteCause.FIRST_PLAN),
             reroute(2, 110.5, REMOTE, LOCAL, RerouteCause.LINK_CHANGED),
         ),
-        "ground": GROUND,
+        "basis": BASIS,
         "collector": CollectorCounts(stored=18),
     }
     return RunRecord(**{**fields, **changes})  # type: ignore[arg-type]
 
 
 def test_predictions_follow_the_cost_model() -> None:
-    assert predict_ms(GROUND, USUAL, REMOTE) == pytest.approx(2 + 20 + 11)
-    assert predict_ms(GROUND, SLOW, REMOTE) == pytest.approx(2 + 200 + 11)
-    assert predict_ms(GROUND, USUAL, route(("camera", 0, 2), ("server", 2, 3))) == pytest.approx(40 + 2 + 5 + 7)
-    assert predict_ms(GROUND, Conditions(USUAL.links, {"server": 3.0}), REMOTE) == pytest.approx(22 + 33)
-    assert predict_ms(GROUND, DEAD, REMOTE) is None
-    assert predict_ms(GROUND, Conditions(links={}), REMOTE) is None
+    assert predict_ms(BASIS, USUAL, [REMOTE]) == pytest.approx(2 + 20 + 11)
+    assert predict_ms(BASIS, SLOW, [REMOTE]) == pytest.approx(2 + 200 + 11)
+    assert predict_ms(BASIS, USUAL, [route(("camera", 0, 2), ("server", 2, 3))]) == pytest.approx(40 + 2 + 5 + 7)
+    assert predict_ms(BASIS, Conditions(USUAL.links, {"server": 3.0}), [REMOTE]) == pytest.approx(22 + 33)
+    assert predict_ms(BASIS, DEAD, [REMOTE]) is None
+    assert predict_ms(BASIS, Conditions(links={}), [REMOTE]) is None
 
 
 def test_the_best_single_device_is_chosen_for_each_phase_and_the_fixed_plan_for_all() -> None:
-    found = baselines(GROUND, [USUAL, SLOW, DEAD])
+    found = find_baselines(BASIS, [USUAL, SLOW, DEAD])
     assert [(each.route, each.predicted_ms) for each in found.single] == [
         ("server[0,3)", pytest.approx(33)),
         ("camera[0,3)", pytest.approx(100)),
         ("camera[0,3)", pytest.approx(100)),
     ]
     assert {each.route for each in found.fixed} == {"camera[0,3)"}
-    assert {each.route for each in baselines(GROUND, [USUAL, SLOW]).fixed} == {"camera[0,2) > server[2,3)"}
+    assert {each.route for each in find_baselines(BASIS, [USUAL, SLOW]).fixed} == {"camera[0,2) > server[2,3)"}
 
 
 def test_other_plans_keep_the_policy_and_send_in_the_best_encoding_that_it_allows() -> None:
-    stays = replace(GROUND, policy=Policy(raw_input_stays_on_source=True), calibration=CALIBRATION)
-    found = baselines(stays, [USUAL])
+    stays = replace(BASIS, policy=Policy(raw_input_stays_on_source=True), calibration=CALIBRATION)
+    found = find_baselines(stays, [USUAL])
     assert [each.route for each in found.single] == ["camera[0,3)"]
     # prepare, to encode (ten times as slow as the server), latency and transfer, to decode, the rest and its overhead
     assert [(each.route, each.predicted_ms) for each in found.fixed] == [
         ("camera[0,1) uint8+zstd > server[1,3)", pytest.approx(20 + 5 + 2 + 8 + 1 + 9))
     ]
     alone = replace(stays, policy=Policy(raw_input_stays_on_source=True, max_devices=1))
-    assert {each.route for each in baselines(alone, [USUAL]).fixed} == {"camera[0,3)"}
+    assert {each.route for each in find_baselines(alone, [USUAL]).fixed} == {"camera[0,3)"}
     raw = replace(stays, policy=Policy(raw_input_stays_on_source=True, codec="raw"))
-    assert {each.route for each in baselines(raw, [USUAL]).fixed} == {"camera[0,2) > server[2,3)"}
+    assert {each.route for each in find_baselines(raw, [USUAL]).fixed} == {"camera[0,2) > server[2,3)"}
     nowhere = replace(stays, policy=Policy(devices=DeviceRule(allow=("server",)), raw_input_stays_on_source=True))
-    assert [each.predicted_ms for each in baselines(nowhere, [USUAL]).single] == [None]
+    assert [each.predicted_ms for each in find_baselines(nowhere, [USUAL]).single] == [None]
 
 
 def test_encodings_may_change_as_many_answers_as_the_policy_allows() -> None:
     trace = (StageTrace(device="camera", start=0, stop=2, received_at_s=0.0, codec="uint8+zstd"),)
     encoded = [request(i, 101.0 + i / 100, 33.0, 1, trace=trace) for i in range(100)]
     changed = [replace(each, mismatch=True) for each in encoded[:2]]
-    allows = replace(GROUND, policy=Policy(min_top1_agreement=0.98))
-    kept = summarise(record(requests=(*encoded[2:], *changed), ground=allows))
+    allows = replace(BASIS, policy=Policy(min_top1_agreement=0.98))
+    kept = summarise(record(requests=(*encoded[2:], *changed), basis=allows))
     assert (kept.encoded, kept.mismatches, kept.encoded_mismatches, kept.problems[1:]) == (100, 2, 2, ())
     broken = summarise(record(requests=(*encoded[2:], *changed)))
     assert "2 of 100 encoded results differ from the whole model's: more than 1.00%" in broken.problems
@@ -177,15 +180,15 @@ def test_a_good_run_has_no_problems() -> None:
     assert summary.phases[1].latency.p95 == pytest.approx(200)
     assert summary.phases[1].settled.p95 == pytest.approx(101)
     assert summary.phases[1].predicted_ms == pytest.approx(100)
-    held = summary.phases[1].held
-    assert held is not None
-    assert (held.route, held.predicted_ms) == ("server[0,3)", pytest.approx(213))
+    first = summary.phases[1].first
+    assert first is not None
+    assert (first.route, first.predicted_ms) == ("server[0,3)", pytest.approx(213))
 
 
 def test_a_stage_is_not_broken_in_a_terminal_of_80_columns() -> None:
     summary = summarise(record())
-    split, wide = "camera[0,14) uint8+zstd > server[14,24)", Alternative("camera[0,14) > server[14,24)", 183.0)
-    phases = [replace(each, route=split, single=wide, fixed=wide, held=wide) for each in summary.phases]
+    split, wide = "camera[0,14) uint8+zstd > server[14,24)", BaselinePlan("camera[0,14) > server[14,24)", 183.0)
+    phases = [replace(each, route=split, single=wide, fixed=wide, first=wide) for each in summary.phases]
     written = io.StringIO()
     print_summary(Console(width=80, file=written), replace(summary, phases=tuple(phases), reroutes=()))
     words = written.getvalue().split()
@@ -230,7 +233,7 @@ def test_what_is_lost_differs_or_comes_twice_is_a_problem() -> None:
 
 
 def test_the_document_has_the_keys_of_the_design_and_is_json() -> None:
-    document = json.loads(json.dumps(to_document(summarise(record())), allow_nan=False))
+    document = json.loads(json.dumps(summary_document(summarise(record())), allow_nan=False))
     assert {"requests", "results", "errors", "lost", "duplicates", "mismatches"} <= document.keys()
     assert document["latency_ms"].keys() == {"p50", "p95"}
     assert {"name", "condition", "latency_ms", "route"} <= document["phases"][0].keys()
@@ -240,14 +243,14 @@ def test_the_document_has_the_keys_of_the_design_and_is_json() -> None:
 def test_a_run_that_never_began_can_be_told() -> None:
     summary = summarise(RunRecord(phases=(), requests=()))
     assert summary.problems == ("no request was submitted", "the collector was not asked")
-    assert to_document(summary)["latency_ms"] == {"p50": None, "p95": None}
-    assert render(summary) is not None
+    assert summary_document(summary)["latency_ms"] == {"p50": None, "p95": None}
+    assert summary_view(summary) is not None
 
 
 @pytest.mark.parametrize(("fraction", "expected"), [(0.0, 1.0), (0.5, 3.0), (0.95, 4.0), (1.0, 4.0)])
 def test_percentile_takes_the_nearest_rank(fraction: float, expected: float) -> None:
-    assert percentile([4.0, 2.0, 1.0, 3.0], fraction) == expected
+    assert nearest_rank([4.0, 2.0, 1.0, 3.0], fraction) == expected
 
 
 def test_there_is_no_percentile_of_nothing() -> None:
-    assert percentile([], 0.5) is None
+    assert nearest_rank([], 0.5) is None

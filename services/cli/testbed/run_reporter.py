@@ -1,10 +1,10 @@
-"""How a run is shown while it goes on: a live screen on a terminal, lines elsewhere."""
+"""Progress of a run: a live screen on a terminal, one line per event elsewhere."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -14,13 +14,22 @@ from services.cli.render.fleet_view import FleetView
 from services.cli.render.live_screen import event_line, fleet_screen
 from shared.messages.events import Event, EventKind
 
-_REFRESH_HZ = 4
-_QUIET = frozenset({EventKind.REQUEST_RETRIED, EventKind.BAD_MESSAGE})
+_REFRESH_HZ: Final = 4
+
+# Events without a line of their own: a phase with a killed device may have hundreds of them.
+_QUIET: Final = frozenset({EventKind.REQUEST_RETRIED, EventKind.BAD_MESSAGE})
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseStart:
-    """A phase begins."""
+    """The start of a phase.
+
+    Attributes:
+        index, count: its number, from 1, and the number of phases.
+        name: of the phase.
+        condition: description of its conditions.
+        duration_s: None for a phase that lasts until it is stopped.
+    """
 
     index: int
     count: int
@@ -30,20 +39,20 @@ class PhaseStart:
 
 
 class Reporter(Protocol):
-    """Is told what a run does."""
+    """Receiver of a run's progress."""
 
     def step(self, text: str) -> None:
-        """Say what is being done on the way to the first phase, or after the last."""
+        """Report a step before the first phase or after the last."""
 
     def phase(self, phase: PhaseStart) -> None:
-        """Say that a phase begins."""
+        """Report the start of a phase."""
 
     def event(self, event: Event) -> None:
-        """Pass on an event of the fleet."""
+        """Report an event of the fleet."""
 
 
 class LineReporter:
-    """One line for everything; for files, pipes and logs."""
+    """A reporter of lines, for files, pipes and logs."""
 
     def __init__(self, console: Console) -> None:
         """Print to `console`."""
@@ -60,7 +69,7 @@ class LineReporter:
         self._print(f"phase {phase.index}/{phase.count} {phase.name}: {phase.condition}{lasts}")
 
     def event(self, event: Event) -> None:
-        """Print the event, unless there may be very many of its kind."""
+        """Print the event, unless its kind is in `_QUIET`."""
         if event.kind not in _QUIET:
             self._print(event_line(event).plain)
 
@@ -71,10 +80,10 @@ class LineReporter:
 
 
 class ScreenReporter:
-    """A screen that is drawn again a few times a second."""
+    """A reporter whose screen is drawn several times a second."""
 
     def __init__(self, view: FleetView, console: Console) -> None:
-        """Show `view`, which somebody else keeps up to date, on `console`."""
+        """Show `view`, which the observer updates, on `console`."""
         self._view = view
         self._console = console
         self._heading = Text("starting")
@@ -91,10 +100,10 @@ class ScreenReporter:
         self._phase, self._began_s = phase, time.monotonic()
 
     def event(self, event: Event) -> None:
-        """Do nothing: the view has the event."""
+        """Do nothing: the screen shows the events of the view."""
 
     def __rich__(self) -> RenderableType:
-        """Draw the present state."""
+        """Return the present state."""
         return fleet_screen(self._view, time.time(), Group(self._title(), Text()), height=self._console.height)
 
     def _title(self) -> Text:
@@ -108,8 +117,8 @@ class ScreenReporter:
 
 
 @contextmanager
-def reporting(view: FleetView, console: Console) -> Iterator[Reporter]:
-    """Show a run on `console` for the time of the block."""
+def run_reporter(view: FleetView, console: Console) -> Iterator[Reporter]:
+    """Show a run's progress on `console` for the time of the block."""
     if not console.is_terminal:
         yield LineReporter(console)
         return

@@ -1,39 +1,42 @@
-"""The summary of a run as tables for people."""
+"""The summary of a run as tables and text."""
+
+from typing import Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from services.cli.testbed.baselines import Alternative
-from services.cli.testbed.run_summary import PhaseSummary, Summary
+from services.cli.testbed.baselines import BaselinePlan
+from services.cli.testbed.run_summary import PhaseSummary, RunSummary
 
-_LEGEND = (
-    "Measured: p50, p95, and settled, the p50 after the last reroute of the phase. Predicted by the cost model under "
-    "the phase's true conditions: the route at its end; the best single device, chosen in hindsight for the phase (the "
-    "request travels as it is, a JPEG say); the best plan that never changes and can always run; the first plan kept."
+_LEGEND: Final = (
+    "Measured: p50 and p95 over the phase; settled: p50 after the last reroute of the phase.\n"
+    "Predicted by the cost model for the true conditions of the phase: chosen: the route at its end; best single: the "
+    "best device alone, which receives the payload as it is (a JPEG for example); best fixed: the best plan that "
+    "never changes and runs in every phase; first kept: the plan of the first phase, never changed."
 )
 
 
-def render(summary: Summary) -> RenderableType:
-    """Lay the summary out: phases, reroutes, the count of requests, and what went wrong."""
+def summary_view(summary: RunSummary) -> RenderableType:
+    """Return the summary: phases, reroutes, counts of requests, and faults."""
     parts: list[RenderableType] = [_phase_table(summary), Text(_LEGEND, style="dim"), Text()]
     if summary.reroutes:
-        parts += [_reroutes(summary)]
-    parts.append(_verdict(summary))
+        parts.append(_reroutes(summary))
+    parts.append(_counts(summary))
     return Group(*parts)
 
 
-def print_summary(console: Console, summary: Summary) -> None:
+def print_summary(console: Console, summary: RunSummary) -> None:
     """Print the summary."""
     console.print()
-    console.print(render(summary))
+    console.print(summary_view(summary))
 
 
-def _phase_table(summary: Summary) -> Table:
+def _phase_table(summary: RunSummary) -> Table:
     size = "" if summary.input_bytes is None else f", requests of {summary.input_bytes / 1000:.0f} kB"
     table = Table(
-        title=f"Latency in ms, phase by phase{size}",
+        title=f"Latency in ms by phase{size}",
         title_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
@@ -41,7 +44,7 @@ def _phase_table(summary: Summary) -> Table:
         show_edge=False,
     )
     table.add_column("phase, condition,\nroute at its end", ratio=1, overflow="fold")
-    for heading in ("p50", "p95", "settled", "route", "best\nsingle", "best\nfixed", "first\nkept"):
+    for heading in ("p50", "p95", "settled", "chosen", "best\nsingle", "best\nfixed", "first\nkept"):
         table.add_column(heading, justify="right", overflow="fold")
     for phase in summary.phases:
         table.add_row(*_phase_cells(phase))
@@ -56,27 +59,27 @@ def _phase_cells(phase: PhaseSummary) -> tuple[RenderableType, ...]:
         _ms(phase.latency.p95),
         _ms(phase.settled.p50),
         _ms(phase.predicted_ms),
-        _alternative(phase.single),
-        _alternative(phase.fixed),
-        _alternative(phase.held),
+        _baseline(phase.single),
+        _baseline(phase.fixed),
+        _baseline(phase.first),
     )
 
 
-def _reroutes(summary: Summary) -> RenderableType:
+def _reroutes(summary: RunSummary) -> RenderableType:
     text = Text("Reroutes\n", style="italic")
     for reroute in summary.reroutes:
         text.append(f"{reroute.phase}: ", style="not italic bold")
         text.append(f"{reroute.reason}\n", style="not italic")
         text.append(f"    {reroute.previous}  ->  {reroute.chosen}\n", style="not italic cyan")
         text.append(
-            f"    predicted {_change(reroute.predicted_ms)} ms, measured {_change(reroute.measured_ms)} ms\n"
+            f"    latency predicted {_change(reroute.predicted_ms)} ms, measured {_change(reroute.measured_ms)} ms\n"
             f"    first request on the new route after {_ms(reroute.reaction_ms)} ms\n",
             style="not italic dim",
         )
     return text
 
 
-def _verdict(summary: Summary) -> Text:
+def _counts(summary: RunSummary) -> Text:
     text = Text()
     text.append(
         f"{summary.requests} requests: {summary.results} results, {summary.errors} errors, {summary.lost} lost, "
@@ -87,18 +90,17 @@ def _verdict(summary: Summary) -> Text:
         for problem in summary.problems:
             text.append(f"problem: {problem}\n", style="bold red")
     else:
-        text.append(f"Every request has exactly one outcome, and {_same(summary)}.", style="bold green")
+        text.append(f"Every request has exactly one outcome. {_agreement(summary)}", style="bold green")
     return text
 
 
-def _same(summary: Summary) -> str:
-    """Say in what results are the whole model's: number by number, or the answer where encodings change numbers."""
+def _agreement(summary: RunSummary) -> str:
     if not summary.encoded:
-        return "every result is the whole model's"
-    kept = summary.encoded - summary.encoded_mismatches
+        return "Every result equals the whole model's."
+    same = summary.encoded - summary.encoded_mismatches
     return (
-        f"every result is the whole model's; of {summary.encoded} whose feature maps travelled in a lossy encoding, "
-        f"{kept} have its answer (the best class; else numbers within 5 %)"
+        f"Every result agrees with the whole model's. Of {summary.encoded} results from lossy encodings of feature "
+        f"maps, {same} have the same best class (or numbers within 5 %, for models without classes)."
     )
 
 
@@ -111,10 +113,11 @@ def _change(values: tuple[float | None, float | None]) -> str:
     return f"{'(impossible)' if before is None else _ms(before)} -> {_ms(after)}"
 
 
-def _alternative(alternative: Alternative | None) -> str:
-    if alternative is None:
+def _baseline(plan: BaselinePlan | None) -> str:
+    if plan is None:
         return "-"
-    if alternative.predicted_ms is None:
+    if plan.predicted_ms is None:
         return "cannot run"
-    devices = "\n> ".join(stage.split("[")[0] for stage in alternative.route.split(" > "))
-    return f"{alternative.predicted_ms:.0f}\n{devices}"
+    # Devices only, one a line: whole stages would not fit into a terminal of 80 columns.
+    devices = "\n> ".join(stage.split("[")[0] for stage in plan.route.split(" > "))
+    return f"{plan.predicted_ms:.0f}\n{devices}"

@@ -1,4 +1,4 @@
-"""The option --plot: checked before a long search, matplotlib imported only if it is used."""
+"""The option --plot: its check before a long search, and the drawing of files."""
 
 from collections.abc import Mapping
 from io import StringIO
@@ -19,19 +19,19 @@ from shared.service_runtime import InputError
 PlotOption = Annotated[
     Path | None, typer.Option("--plot", help="Draw the plan's Gantt chart and the routes' envelope: .png, .svg, .html.")
 ]
-_FORMS: Final = frozenset({".png", ".svg", ".html"})
+_SUFFIXES: Final = frozenset({".png", ".svg", ".html"})
 _PAGE_COLUMNS: Final = 130
 
 
 def check_plot(path: Path | None) -> None:
-    """Say at once if a picture cannot be drawn.
+    """Check that a picture can be drawn; None is always fine.
 
     Raises:
-        InputError: the name ends in no known form, matplotlib is missing, or the file cannot be written.
+        InputError: the suffix is unknown, matplotlib is missing, or the file cannot be written.
     """
     if path is None:
         return
-    if path.suffix.lower() not in _FORMS:
+    if path.suffix.lower() not in _SUFFIXES:
         raise InputError(f"--plot {path}: the name has to end in .png, .svg or .html")
     try:
         from services.cli.render import plotting  # noqa: F401
@@ -43,7 +43,7 @@ def check_plot(path: Path | None) -> None:
 
 
 def save_plot(path: Path, problem: Problem, answers: Mapping[str, Plan | Infeasible], seed: int) -> None:
-    """Draw the decision of ``auto``; a page also has the table of all strategies.
+    """Draw the decision of ``auto``. A page (.html) also has the table of all strategies.
 
     Raises:
         InputError: the file cannot be written.
@@ -53,15 +53,15 @@ def save_plot(path: Path, problem: Problem, answers: Mapping[str, Plan | Infeasi
     plan = answers["auto"]
     if isinstance(plan, Infeasible):
         return
-    figure = plotting.draw(problem, plan, answers, seed)
+    figure = plotting.decision_figure(problem, plan, answers, seed)
     try:
-        plotting.write(figure, path, _title(problem), _as_text(comparison_table(answers)))
+        plotting.write_figure(figure, path, _title(problem), _as_text(comparison_table(answers)))
     except OSError as exc:
         raise InputError(f"--plot {path}: {exc.strerror or exc}") from exc
 
 
 def save_gantt(path: Path, problem: Problem, plan: Plan, timeline: Timeline) -> None:
-    """Draw what a simulation of a plan shows; a page also has its tables.
+    """Draw the Gantt chart of a simulation. A page (.html) also has its tables.
 
     Raises:
         InputError: the file cannot be written.
@@ -69,8 +69,8 @@ def save_gantt(path: Path, problem: Problem, plan: Plan, timeline: Timeline) -> 
     from services.cli.render import plotting
 
     try:
-        figure = plotting.draw_gantt(plan, timeline)
-        plotting.write(figure, path, _title(problem), _as_text(*simulation_tables(plan, timeline)))
+        figure = plotting.gantt_figure(plan, timeline)
+        plotting.write_figure(figure, path, _title(problem), _as_text(*simulation_tables(plan, timeline)))
     except OSError as exc:
         raise InputError(f"--plot {path}: {exc.strerror or exc}") from exc
 

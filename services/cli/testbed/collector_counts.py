@@ -1,17 +1,35 @@
-"""What the collector knows of a run: asked through its query interface."""
+"""The collector's counts of a run's requests, read from its database."""
 
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from services.cli.testbed.run_record import CollectorCounts
 from services.collector.config import DATABASE
 from services.collector.errors import NoRecords
 from services.collector.query import CollectorRecords
 from services.collector.query_results import OutcomeCounts
 
-_POLL_S = 0.2
+_POLL_S: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorCounts:
+    """Counts of the run's requests at the collector.
+
+    Attributes:
+        stored: requests whose outcome it has.
+        missing: requests with an outcome that it does not have.
+        computed_twice: requests that were retried although the first attempt succeeded; it keeps one outcome.
+        contradicted: requests with both a result and an error.
+    """
+
+    stored: int
+    missing: int = 0
+    computed_twice: int = 0
+    contradicted: int = 0
 
 
 async def read_counts(folder: Path, stream: str) -> OutcomeCounts:
@@ -26,10 +44,10 @@ async def await_outcomes(
 
     Args:
         folder: the collector's data.
-        stream: whose requests they are.
-        request_ids: of every request that has an outcome.
-        before: its counts before the run.
-        timeout_s: how long to wait.
+        stream: the requests' stream.
+        request_ids: ids of all requests that have an outcome.
+        before: the counts before the run, which are subtracted.
+        timeout_s: longest wait.
     """
     end_s = time.monotonic() + timeout_s
     while True:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.support.interrupts import INTERRUPTED
+from services.cli.support.command_runner import INTERRUPTED
 
 
 @pytest.mark.parametrize("arguments", [("plan",), ("model", "inspect"), ("model", "calibrate")])

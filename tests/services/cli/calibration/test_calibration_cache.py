@@ -1,8 +1,7 @@
 import pytest
 from PIL import Image
 
-from services.cli.calibration import calibrate_once
-from services.cli.calibration.kept_calibration import calibration_key
+from services.cli.calibration.calibration_cache import cached_calibration, calibration_key
 from services.cli.support.manifest import Preset, build_manifest
 from shared.model.architectures.catalogue import build
 from shared.model.onnx_file import write_onnx
@@ -29,7 +28,7 @@ def test_a_calibration_is_measured_once_for_a_set_and_again_for_another(model_fi
     kept, told = tmp_path / "kept", []
 
     def calibration():
-        return calibrate_once(model_file, manifest, images, kept, on_sample=lambda done, count: told.append(done))
+        return cached_calibration(model_file, manifest, images, kept, on_sample=lambda done, count: told.append(done))
 
     first = calibration()
     assert first.model == manifest.model
@@ -59,4 +58,4 @@ def test_a_folder_that_cannot_be_written_costs_the_memory_only(model_file, image
     manifest = build_manifest(model_file, preprocessing=Preset.UNIT)
     blocked = tmp_path / "file"
     blocked.write_text("no folder")
-    assert calibrate_once(model_file, manifest, images, blocked).samples == 6
+    assert cached_calibration(model_file, manifest, images, blocked).samples == 6

@@ -1,0 +1,143 @@
+"""Problem files of the offline commands: options, reading, and solving."""
+
+import ctypes
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from planning.cost.objective import missing_power_warning
+from planning.cost.utilisation import overload_warning
+from planning.files.json_document import MAX_FILE_BYTES, InvalidDocumentError
+from planning.files.problem_file import read_problem
+from planning.problem.plan import Infeasible, Plan
+from planning.problem.problem import Problem
+from planning.strategies.registry import known_strategies
+from services.cli.render.console import fault_lines, notes_console
+from services.cli.support.config_files import STANDARD_INPUT
+from shared.policy import Objective
+from shared.service_runtime import ExitStatus
+from shared.suggestions import closest_name
+
+# Indentation of the JSON documents of the planning library, in files and on standard output alike.
+DOCUMENT_INDENT: Final = 1
+
+ProblemArgument = Annotated[Path | None, typer.Argument(help="The problem file (JSON); - reads standard input.")]
+StrategyOption = Annotated[str | None, typer.Option("--strategy", help="Overrides the policy's strategy.")]
+ObjectiveOption = Annotated[Objective | None, typer.Option("--objective", help="Overrides the policy's objective.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs, and nothing else.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of all randomness.")]
+BudgetOption = Annotated[
+    float, typer.Option("--time-budget-s", min=0.0, max=3600.0, help="Roughly how long a search may last.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SolveOptions:
+    """How to search for a plan.
+
+    Attributes:
+        seed: of all randomness.
+        time_budget_s: how long the search may last.
+    """
+
+    seed: int
+    time_budget_s: float
+
+
+def load_problem(path: Path | None, strategy: str | None = None, objective: Objective | None = None) -> Problem:
+    """Read a problem file and apply the overrides of the command line.
+
+    Raises:
+        typer.Exit: with status 2, after one line per fault on standard error.
+    """
+    names = known_strategies()
+    if path is None:
+        raise wrong_input("no problem file given; try --help")
+    if strategy is not None and strategy not in names:
+        near = closest_name(strategy, names)
+        raise wrong_input(f"--strategy: there is no strategy {strategy}{near}; known: {', '.join(sorted(names))}")
+    try:
+        problem = read_problem(read_document(path), strategies=names)
+    except InvalidDocumentError as exc:
+        raise wrong_input(*map(str, exc.faults)) from exc
+    policy = problem.policy
+    policy = replace(policy, strategy=strategy or policy.strategy, objective=objective or policy.objective)
+    problem = replace(problem, policy=policy)
+    note_missing_power(problem)
+    return problem
+
+
+def read_document(path: Path) -> bytes:
+    """Return the bytes of a file, or of standard input for -.
+
+    Raises:
+        typer.Exit: with status 2, if the file cannot be read.
+    """
+    # One byte more than the limit is enough for the parser to refuse a document that is too large.
+    try:
+        if path == STANDARD_INPUT:
+            return sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        with path.open("rb") as stream:
+            return stream.read(MAX_FILE_BYTES + 1)
+    except OSError as exc:
+        raise wrong_input(f"{path}: {exc.strerror or exc}") from exc
+
+
+def invalid_file(path: Path, faults: Iterable[object]) -> typer.Exit:
+    """Print the faults of a file, a line each; return the exception that ends the command with status 2."""
+    return wrong_input(*(f"{path}: {fault}" for fault in faults))
+
+
+def wrong_input(*lines: str) -> typer.Exit:
+    """Print faults on standard error, a line each; return the exception that ends the command with status 2."""
+    for line in fault_lines(lines):
+        sys.stderr.write(line + "\n")
+    return typer.Exit(ExitStatus.INPUT_WRONG)
+
+
+def note_missing_power(problem: Problem) -> None:
+    """Print a note if the objective is energy and the devices have no power figures."""
+    _note(missing_power_warning(problem.policy, problem.devices))
+
+
+def note_overload(problem: Problem, answer: Plan | Infeasible) -> None:
+    """Print a note if a plan does not keep up with the streams' rates."""
+    if isinstance(answer, Plan):
+        _note(overload_warning(problem, answer.streams))
+
+
+def _note(text: str | None) -> None:
+    if text is not None:
+        notes_console().print(f"note: {text}", soft_wrap=True)
+
+
+def solve_timed(problem: Problem, strategy: str, options: SolveOptions) -> Plan | Infeasible:
+    """Return the answer of the named strategy, with the time that it took."""
+    started_s = time.perf_counter()
+    with solver_output_on_stderr():
+        answer = known_strategies()[strategy].solve(problem, seed=options.seed, time_budget_s=options.time_budget_s)
+    return replace(answer, solve_ms=(time.perf_counter() - started_s) * 1000)
+
+
+@contextmanager
+def solver_output_on_stderr() -> Iterator[None]:
+    """Keep standard output for the answer for the time of the block."""
+    # The solver's library prints through C's stdio, so replacing `sys.stdout` would not help: file descriptor 1 is
+    # redirected instead, and C's buffer is flushed before it is restored.
+    sys.stdout.flush()
+    library = ctypes.CDLL(None)
+    standard_output = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        library.fflush(None)
+        os.dup2(standard_output, 1)
+        os.close(standard_output)

@@ -1,0 +1,22 @@
+"""Folders of the user in which commands keep data, by the platform's conventions."""
+
+import os
+import platform
+from pathlib import Path
+
+
+def user_data_folder() -> Path:
+    """Return the folder for data that must survive: models, plans, journals, databases."""
+    return _folder("XDG_DATA_HOME", Path(".local", "share"), Path("Library", "Application Support"))
+
+
+def user_cache_folder() -> Path:
+    """Return the folder for data that can be made again."""
+    return _folder("XDG_CACHE_HOME", Path(".cache"), Path("Library", "Caches"))
+
+
+def _folder(variable: str, usual: Path, on_macos: Path) -> Path:
+    if platform.system() == "Darwin":
+        return Path.home() / on_macos / "segue"
+    base = os.environ.get(variable)
+    return (Path(base) if base else Path.home() / usual) / "segue"
