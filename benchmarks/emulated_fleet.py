@@ -9,7 +9,7 @@ from typing import Any
 import services.cli.data
 from benchmarks.fleet_harness import BenchmarkFailed, FleetHarness
 from broker.embedded import EmbeddedBroker
-from services.cli.support.operations import add_model, declare_stream, operator, set_policy
+from services.cli.support.fleet_operations import add_model, declare_stream, operator, set_policy
 from services.cli.testbed import command_lines
 from services.cli.testbed.conditions import Conditions, emulations, usual_conditions
 from services.cli.testbed.fleet_description import Fleet

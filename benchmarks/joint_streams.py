@@ -27,7 +27,7 @@ from benchmarks.fleet_harness import BenchmarkFailed, FleetHarness
 from benchmarks.report import RESULTS, console, write
 from planning.files.problem_file import read_problem
 from planning.problem.problem import Problem
-from services.cli.support.operations import ask_planner, operator, set_policy
+from services.cli.support.fleet_operations import ask_planner, operator, set_policy
 from services.cli.testbed.fleet_description import DeviceDescription, Fleet, LinkDescription
 from services.planner.decisions.committed_routes import StreamRoutes, joint_cost
 from shared.bus import topics

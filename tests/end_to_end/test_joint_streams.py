@@ -10,7 +10,7 @@ from planning.files.problem_file import read_problem
 from planning.problem.plan import Plan
 from planning.problem.problem import Problem
 from planning.strategies import strategies
-from services.cli.support.operations import ask_planner, operator
+from services.cli.support.fleet_operations import ask_planner, operator
 from services.planner.decisions.committed_routes import StreamRoutes, joint_cost
 from shared.bus import topics
 from shared.bus.connection import Connection

@@ -11,7 +11,7 @@ from broker.embedded import EmbeddedBroker
 from planning.files.problem_file import read_problem
 from planning.problem.plan import Plan
 from planning.strategies import strategies
-from services.cli.support.operations import ask_planner, operator
+from services.cli.support.fleet_operations import ask_planner, operator
 from services.planner.config import PlannerConfig
 from services.planner.service import serve
 from shared.messages.control import Prepare, Rejected, RejectionCause

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.cli.calibration import MeasureSettings, measure, read_samples
-from services.cli.support.operations import add_model
+from services.cli.support.fleet_operations import add_model
 from services.executor.segments.coding import Coder
 from shared.bus import topics
 from shared.codecs import load_registry

@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from broker.embedded import EmbeddedBroker
+from services.cli.support.fleet_operations import add_model, declare_stream, operator, set_policy
 from services.cli.support.manifest import build_manifest
-from services.cli.support.operations import add_model, declare_stream, operator, set_policy
 from services.executor.segments.engine import EngineSettings
 from services.executor.segments.idle_profile import IdleProfile
 from services.executor.segments.profiler import keep_profile, profile_path

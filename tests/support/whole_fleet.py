@@ -12,7 +12,7 @@ from pathlib import Path
 
 from broker.process import BrokerProcess
 from services.cli.render.fleet_view import FILTERS, FleetView
-from services.cli.support.operations import add_model, declare_stream, withdraw_stream
+from services.cli.support.fleet_operations import add_model, declare_stream, withdraw_stream
 from services.cli.testbed import command_lines
 from services.cli.testbed.collector_counts import CollectorCounts, await_outcomes, read_counts
 from services.cli.testbed.conditions import emulations, usual_conditions

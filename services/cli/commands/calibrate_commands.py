@@ -122,14 +122,14 @@ def _write(calibration: Calibration, file: Path) -> None:
 
 async def _check_broker(broker: str, timeout_s: float) -> None:
     """Connect once, so that an unreachable broker is reported before minutes of measuring."""
-    from services.cli.support.operations import operator
+    from services.cli.support.fleet_operations import operator
 
     async with operator(broker_settings(broker), connect_timeout_s=timeout_s):
         pass
 
 
 async def _publish(calibration: Calibration, broker: str, timeout_s: float) -> None:
-    from services.cli.support.operations import operator, publish_calibration
+    from services.cli.support.fleet_operations import operator, publish_calibration
 
     async with operator(broker_settings(broker), connect_timeout_s=timeout_s) as connection:
         await publish_calibration(connection, calibration)

@@ -9,7 +9,7 @@ from rich.table import Table
 from services.cli.render.console import notes_console, print_json, results_console
 from services.cli.render.fleet_view import DeviceView, FleetView, monitor_name
 from services.cli.support.command_runner import run_command
-from services.cli.support.operations import look, operator, retained_topics
+from services.cli.support.fleet_operations import look, operator, retained_topics
 from services.cli.support.options import DEFAULT_BROKER, Broker, Json, broker_settings
 from shared.bus import topics
 from shared.bus.settings import BusSettings

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from services.cli.render.console import print_json, results_console
 from services.cli.support.command_runner import run_command
+from services.cli.support.fleet_operations import listen
 from services.cli.support.health_checks import Finding, Level, fleet_findings, installation_findings
-from services.cli.support.operations import listen
 from services.cli.support.options import DEFAULT_BROKER, Broker, Json, broker_settings
 from shared.bus.errors import BusError
 from shared.bus.settings import BusSettings

@@ -18,7 +18,7 @@ from services.cli.render.plan_values import comparison_values, decision_values
 from services.cli.render.route_text import committed_routes_text
 from services.cli.support.command_runner import run_command
 from services.cli.support.errors import InfeasibleProblem
-from services.cli.support.operations import ask_planner, declaration_of, operator
+from services.cli.support.fleet_operations import ask_planner, declaration_of, operator
 from services.cli.support.options import (
     DEFAULT_BROKER,
     Broker,

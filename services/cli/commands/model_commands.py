@@ -90,7 +90,7 @@ async def _check_alias(address: BusSettings, manifest: Manifest) -> None:
     Raises:
         InputError: the fleet has the same file under another name.
     """
-    from services.cli.support.operations import look, operator
+    from services.cli.support.fleet_operations import look, operator
 
     async with operator(address) as connection:
         known = (await look(connection, _FILTERS)).manifests
@@ -103,7 +103,7 @@ async def _check_alias(address: BusSettings, manifest: Manifest) -> None:
 
 def _upload(address: BusSettings, manifest: Manifest, file: Path, stall_s: float) -> Manifest:
     """Add a model with a progress bar on standard error; return its manifest as the library publishes it."""
-    from services.cli.support.operations import add_model
+    from services.cli.support.fleet_operations import add_model
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=notes_console()) as progress:
@@ -131,7 +131,7 @@ def _show_added(manifest: Manifest) -> None:
 
 def list_models_command(broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None:
     """List the models in the fleet's library."""
-    from services.cli.support.operations import look, operator
+    from services.cli.support.fleet_operations import look, operator
 
     address = broker_settings(broker)
 

@@ -11,7 +11,7 @@ from services.cli.render.fleet_view import StreamView
 from services.cli.support.command_runner import run_command
 from services.cli.support.config_files import read_json
 from services.cli.support.errors import InfeasibleProblem
-from services.cli.support.operations import look, operator, set_policy
+from services.cli.support.fleet_operations import look, operator, set_policy
 from services.cli.support.options import DEFAULT_BROKER, Broker, Json, StreamName, Timeout, broker_settings, check_name
 from services.cli.support.policy_checks import check_policy
 from shared.bus import topics

@@ -11,7 +11,7 @@ from services.cli.render.fleet_view import StreamView
 from services.cli.render.route_text import committed_routes_text
 from services.cli.support.command_runner import run_command
 from services.cli.support.errors import InfeasibleProblem
-from services.cli.support.operations import declare_stream, look, operator, until_running, withdraw_stream
+from services.cli.support.fleet_operations import declare_stream, look, operator, until_running, withdraw_stream
 from services.cli.support.options import (
     DEFAULT_BROKER,
     Broker,

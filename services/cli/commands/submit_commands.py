@@ -10,7 +10,7 @@ import typer
 from services.cli.render.console import notes_console, print_json, results_console
 from services.cli.render.fleet_view import latency_ms
 from services.cli.support.command_runner import run_command
-from services.cli.support.operations import CONNECT_TIMEOUT_S, declaration_of, operator
+from services.cli.support.fleet_operations import CONNECT_TIMEOUT_S, declaration_of, operator
 from services.cli.support.options import (
     DEFAULT_BROKER,
     Broker,

@@ -12,7 +12,7 @@ from services.cli.render.console import print_json, results_console
 from services.cli.render.fleet_view import FleetView
 from services.cli.render.live_screen import fleet_screen
 from services.cli.support.command_runner import run_command
-from services.cli.support.operations import follow, listen, operator
+from services.cli.support.fleet_operations import follow, listen, operator
 from services.cli.support.options import DEFAULT_BROKER, Broker, Json, broker_settings
 from shared.bus.settings import BusSettings
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from broker.process import free_port
 from services.cli.render.fleet_view import FleetView
-from services.cli.support.operations import withdraw_stream
+from services.cli.support.fleet_operations import withdraw_stream
 from services.cli.testbed import command_lines
 from services.cli.testbed.collector_counts import CollectorCounts, await_outcomes, read_counts
 from services.cli.testbed.fleet_calibration import calibrate_workload

@@ -8,7 +8,7 @@ from typing import Final
 
 from services.cli.render.fleet_view import FleetView
 from services.cli.support.errors import InfeasibleProblem
-from services.cli.support.operations import (
+from services.cli.support.fleet_operations import (
     FleetSilent,
     add_model,
     declare_stream,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from broker.embedded import EmbeddedBroker
-from services.cli.support.operations import operator
+from services.cli.support.fleet_operations import operator
 from services.cli.testbed.processes import Processes
 from shared.bus import topics
 from shared.bus.settings import BusSettings
