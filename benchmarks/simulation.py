@@ -1,4 +1,4 @@
-"""How many steps per second the simulation takes, by what it simulates.
+"""Speed of the simulation in steps per second, by what it simulates.
 
     python -m benchmarks.simulation [--quick] [--out FILE]
 

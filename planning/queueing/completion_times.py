@@ -27,7 +27,7 @@ JOBS_PER_ROUTE = 20
 
 
 def fifo_ends_ms(kinds: Sequence[Sequence[Operation]], kind_of_job: NDArray[np.int64]) -> tuple[float, ...]:
-    """Return when each job ends, [N] in ms, in the fastest of the ways that give its exact value.
+    """Return when each job ends, [N] in ms, by the fastest of the three ways that applies.
 
     Arrivals at the same instant are served in job order, those of one job in the order of its operations.
 
