@@ -1,1 +1,34 @@
-"""Holds models, runs segments, passes feature maps on."""
+"""Executor service: runs segments of models on a device, passes feature maps on, and owns the streams that begin there.
+
+Layers, each importing only those below it:
+
+    service, announcer     opens connections, builds the parts, leaves in order
+    control_handler        messages of planner, monitors, collectors and other devices
+    source                 streams that begin here: intake, journal, request states, switching
+    inbox                  feature maps of other devices
+    pipeline               admit, compute, send on or publish
+    stage_runner, sender   computing of a stage; sending of a feature map
+    feature_maps, results, transfers
+    segments               models: segments, compute thread, codecs, profiles
+    observations, outbox   outgoing messages
+
+Queues. Each has a bound, and past it the caller waits; so load is held back up to the broker and the applications.
+
+    Queue                     Bound                   When full                    Drained by
+    ------------------------  ----------------------  ---------------------------  -------------------------------
+    StreamSource._arriving    64 requests             the intake stops reading     StreamSource._handle_events
+    SourceState (waiting)     256, 256 MiB            the intake stops reading;    dispatch, in the order of arrival
+                              (`SourceLimits`)        a live stream drops old ones
+    StreamSource._events      1,024 events            the caller waits             StreamSource._handle_events
+    Admission                 64, 512 MiB             inbox and dispatch wait      Pipeline, one task per request
+                              (`ExecutorConfig`)
+    ComputeQueue              by Admission            -                            Processor, the compute thread
+    Sender._queue             16 feature maps         the stage's task waits       Sender.run
+    Outbox._queue             1,024 messages          the caller waits             Outbox.run, four tasks
+    SegmentPool._builds       256 segments            the caller waits             SegmentPool.run
+    ProfilePublisher._orders  256 models              the control handler waits    ProfilePublisher.run
+    ShadowCheck._queue        1 feature map           no check                     ShadowCheck.run
+
+At the end the queues on the way of a request are drained in the direction of the flow: `Sources.pause`, then
+`Pipeline.drain` (admission and sender), then `Outbox.drain`. The others are cancelled; their work is done again.
+"""

@@ -1,4 +1,4 @@
-"""What an executor is told when it starts: one frozen value."""
+"""Configuration of an executor."""
 
 import os
 import platform
@@ -18,27 +18,27 @@ from shared.service_runtime import InputError
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A directory whose images become requests of a stream."""
+    """A watched directory: its images and tensors become requests of a stream."""
 
     stream: str
     directory: Path
 
     @classmethod
     def parse(cls, text: str) -> "Watch":
-        """Read `STREAM=DIRECTORY`.
+        """Parse `STREAM=DIRECTORY`.
 
         Raises:
-            InputError: it is not of this form.
+            InputError: the text has another form.
         """
         stream, separator, directory = text.partition("=")
         if not separator or not topics.is_name(stream) or not directory:
-            raise InputError(f"a watched directory is given as STREAM=DIRECTORY, not {text!r}")
+            raise InputError(f"a watched directory has the form STREAM=DIRECTORY, not {text!r}")
         return cls(stream, Path(directory))
 
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """What the device draws, in watts; zero where it is not known."""
+    """Power of the device in watts; zero for an unknown figure."""
 
     idle_w: float = 0.0
     active_w: float = 0.0
@@ -47,7 +47,7 @@ class Power:
 
 
 def default_data_dir() -> Path:
-    """Return where models, profiles and journals are kept: the platform's folder for a user's data."""
+    """Return the default directory of models, profiles and journals: the platform's folder for user data."""
     if platform.system() == "Darwin":
         return Path.home() / "Library" / "Application Support" / "segue"
     base = os.environ.get("XDG_DATA_HOME")
@@ -60,19 +60,19 @@ class ExecutorConfig:
 
     Attributes:
         device: name of the device, unique in the fleet.
-        broker: where the broker is.
-        data_dir: models, profiles and the journal; executors of one machine may share it.
-        engine: provider and threads.
-        emulated: obey the `Emulation` of this device.
-        memory_limit_bytes: what segments may take; none for what the machine has.
-        power: figures for energy plans.
-        watches: directories whose images become requests.
+        broker: address of the broker.
+        data_dir: contains models, profiles and the journal; executors of one machine may share it.
+        engine: execution provider and threads.
+        emulated: whether the device obeys its `Emulation`.
+        memory_limit_bytes: bound on the memory of segments; None for the memory of the machine.
+        power: power figures for energy plans.
+        watches: watched directories.
         limits: bounds of this device's streams.
-        max_tasks: feature maps that are here at the same time; past it the broker holds back.
-        max_task_bytes: their tensors together.
-        lock_path: file on which the executors of a machine take turns to measure.
-        shadow_share: share of the feature maps that leave in a lossy encoding whose effect on the answer is checked.
-        connect_timeout_s: bound on the first connection; none to keep trying.
+        max_tasks: largest number of feature maps on the device; at this number the broker delivers no more.
+        max_task_bytes: largest total size of their tensors.
+        lock_path: lock file for measuring, shared by the executors of the machine.
+        shadow_share: share of the lossily encoded feature maps whose effect on the answer is checked, from 0 to 1.
+        connect_timeout_s: bound on the first connection; None to keep trying.
     """
 
     device: str
@@ -94,27 +94,27 @@ class ExecutorConfig:
         if not topics.is_name(self.device):
             raise InputError(f"{self.device!r} is no device name: 1 to 64 letters, digits, '_', '.', '-'")
         if not 0 <= self.shadow_share <= 1:
-            raise InputError("shadow_share is a share: from 0 to 1")
+            raise InputError("shadow_share must be from 0 to 1")
         if self.engine.threads < 1 or self.max_tasks < 1:
             raise InputError("threads and max_tasks must be at least 1")
 
     @property
     def models_dir(self) -> Path:
-        """Where model files are kept."""
+        """Directory of the model files."""
         return self.data_dir / "models"
 
     @property
     def profiles_dir(self) -> Path:
-        """Where measured profiles are kept."""
+        """Directory of the measured profiles."""
         return self.data_dir / "profiles"
 
     @property
     def journal_path(self) -> Path:
-        """Where this device's accepted requests are kept."""
+        """Path of this device's journal."""
         return self.data_dir / "devices" / self.device / "journal.sqlite"
 
     def capabilities(self) -> Capabilities:
-        """Return what the device tells the fleet of itself."""
+        """Return the capabilities that the device publishes in its presence."""
         return Capabilities(
             cores=os.cpu_count() or 1,
             memory_bytes=self.memory_limit_bytes or psutil.virtual_memory().total,

@@ -1,17 +1,17 @@
-"""What can go wrong in an executor.
+"""Errors of an executor.
 
 ExecutorError
 ├── BadInput            the request's bytes are no input of the model: the application's fault
-├── ExecutionFailed     the engine failed on a proper input
-├── TransferDamaged     a feature map does not decode: its request has to come again
-└── CannotPrepare       the device cannot hold or fetch a segment: carries the cause that the planner is told
+├── ExecutionFailed     the engine failed on a valid input
+├── TransferDamaged     a feature map does not decode: its source sends the request again
+└── CannotPrepare       the device cannot fetch, load or hold a segment; has the cause for the planner
 """
 
 from shared.messages.control import RejectionCause
 
 
 class ExecutorError(Exception):
-    """The root of the executor's errors."""
+    """Root of the executor's errors."""
 
 
 class BadInput(ExecutorError):
@@ -19,18 +19,18 @@ class BadInput(ExecutorError):
 
 
 class ExecutionFailed(ExecutorError):
-    """The engine failed on a proper input."""
+    """The engine failed on a valid input."""
 
 
 class TransferDamaged(ExecutorError):
-    """A feature map fits its header and does not decode."""
+    """A feature map fits its header but does not decode."""
 
 
 class CannotPrepare(ExecutorError):
     """The device cannot make a segment ready."""
 
     def __init__(self, cause: RejectionCause, reason: str) -> None:
-        """Say why, for the planner (`cause`) and for people (`reason`)."""
+        """Create the error with a cause for the planner and a reason for people."""
         super().__init__(reason)
         self.cause = cause
         self.reason = reason

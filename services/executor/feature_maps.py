@@ -1,4 +1,4 @@
-"""Between feature maps on the wire and tensors in memory."""
+"""Feature maps in memory, and their encoding to and from frames on the wire."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,13 @@ from shared.messages.requests import FeatureMapHeader, TensorHeader
 
 @dataclass(frozen=True, slots=True)
 class EncodedPayload:
-    """A tensor as it came: checked against its header, not decoded."""
+    """A received tensor: checked against its header, not decoded.
+
+    Attributes:
+        header: name, type, shape and codec.
+        payload: the encoded bytes.
+        raw_bytes: size when decoded.
+    """
 
     header: TensorHeader
     payload: memoryview
@@ -25,34 +31,39 @@ class EncodedPayload:
 
 @dataclass(frozen=True, slots=True)
 class FeatureMap:
-    """A header and the tensors it speaks of, some still encoded."""
+    """A header and its tensors, some of them still encoded.
+
+    Attributes:
+        header: the request, its route, and the stage that comes next.
+        tensors: the tensors by name; arrays if they were made on this device.
+    """
 
     header: FeatureMapHeader
     tensors: Mapping[str, np.ndarray | EncodedPayload]
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the tensors, decoded."""
+        """Total size of the decoded tensors."""
         return sum(
             tensor.nbytes if isinstance(tensor, np.ndarray) else tensor.raw_bytes for tensor in self.tensors.values()
         )
 
     @property
     def is_encoded(self) -> bool:
-        """Whether a tensor came in an encoding other than raw."""
+        """Whether a tensor has an encoding other than raw."""
         return any(
             isinstance(tensor, EncodedPayload) and tensor.header.codec != RAW for tensor in self.tensors.values()
         )
 
     def arrays(self, coder: Coder, *, limit_bytes: int = MAX_TENSOR_BYTES) -> dict[str, np.ndarray]:
-        """Decode what is encoded. Takes the processor.
+        """Return the tensors, decoded. Runs on the compute thread if any is encoded.
 
         Args:
-            coder: what decodes.
-            limit_bytes: largest tensor, decoded; for a larger one no memory is allocated.
+            coder: decodes.
+            limit_bytes: largest decoded tensor; for a larger one no memory is allocated.
 
         Raises:
-            CodecError: a tensor is larger than that, or a body is not one that its codec could have made.
+            CodecError: a tensor is larger than the limit, or its codec cannot have made its payload.
         """
         return {
             name: tensor if isinstance(tensor, np.ndarray) else _decoded(tensor, coder, limit_bytes)
@@ -61,12 +72,12 @@ class FeatureMap:
 
 
 def encode_tensors(tensors: Mapping[str, np.ndarray], codec: str, coder: Coder) -> dict[str, EncodedTensor]:
-    """Encode what crosses a cut. Takes the processor. A tensor that the codec does not carry travels raw."""
+    """Encode the tensors that cross a cut; a tensor that the codec cannot represent stays raw."""
     return {name: coder.encode_or_raw(np.ascontiguousarray(array), codec) for name, array in tensors.items()}
 
 
 def encode_feature_map(header: FeatureMapHeader, tensors: Mapping[str, EncodedTensor]) -> list[Buffer]:
-    """Return the pieces of a frame; `header.tensors` is made from `tensors`, whose bytes are not copied."""
+    """Return the pieces of a frame; `header.tensors` is filled from `tensors`, whose bytes are not copied."""
     headers = tuple(
         TensorHeader(
             name=name,
@@ -82,11 +93,11 @@ def encode_feature_map(header: FeatureMapHeader, tensors: Mapping[str, EncodedTe
 
 
 def decode_feature_map(buffer: Buffer, registry: CodecRegistry) -> FeatureMap:
-    """Read a frame. Its tensors are checked against the header, neither copied nor decoded.
+    """Decode a frame. Its tensors are checked against the header, neither copied nor decoded.
 
     Raises:
-        MessageError: it is no feature map, or its tensors are not what the header says.
-        DecodeError: it is no frame.
+        MessageError: the frame contains no feature map, or its tensors do not fit their headers.
+        DecodeError: the bytes are no frame.
     """
     document, views = decode_frame(buffer)
     try:
@@ -96,7 +107,7 @@ def decode_feature_map(buffer: Buffer, registry: CodecRegistry) -> FeatureMap:
     if header.stage >= len(header.stages):
         raise MessageError(f"stage {header.stage} of a route of {len(header.stages)}")
     if len(views) != len(header.tensors):
-        raise MessageError(f"{len(views)} tensors came and {len(header.tensors)} are described")
+        raise MessageError(f"{len(views)} tensors arrived and {len(header.tensors)} are described")
     try:
         tensors = {spec.name: _checked(spec, view, registry) for spec, view in zip(header.tensors, views, strict=True)}
     except CodecError as error:

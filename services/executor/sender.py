@@ -64,8 +64,8 @@ class Sender:
     """Queue of the feature maps that leave this device.
 
     They are sent one at a time: on a shared radio link parallel transfers finish no earlier, and each would measure a
-    fraction of the bandwidth. A send is given up after its timeout, or when its request has its outcome (`cancel`), so
-    that a request too large for its link does not hold up those behind it.
+    fraction of the bandwidth. A send is given up after its timeout, or when its request has its outcome (`cancel`).
+    Otherwise a request too large for its link would hold up those behind it.
     """
 
     def __init__(

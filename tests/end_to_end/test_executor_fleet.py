@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,11 +160,9 @@ class Fleet:
         return [each for each in self.reports() if isinstance(each, Ready) and each.epoch == epoch]
 
     def reports(self) -> list[Any]:
-        found = []
-        for received in self.heard:
-            if received.topic.endswith("/reports"):
-                found.append(REPORTS.decode(bytes(received.payload)))
-        return found
+        return [
+            REPORTS.decode(bytes(received.payload)) for received in self.heard if received.topic.endswith("/reports")
+        ]
 
     def verdicts(self) -> list[Any]:
         return [each for each in self.reports() if not isinstance(each, Preparing)]
@@ -579,6 +578,9 @@ async def test_no_request_is_lost_while_source_and_server_are_killed_again_and_a
     def done() -> set[str]:
         return {outcome.request_id for outcome in fleet.outcomes()}
 
+    def has_done(count: int) -> bool:
+        return len(done()) >= count
+
     async with asyncio.TaskGroup() as group:
 
         async def publish() -> None:
@@ -587,7 +589,7 @@ async def test_no_request_is_lost_while_source_and_server_are_killed_again_and_a
 
         group.create_task(publish())
         for count, victim in ((5, "first"), (20, "second"), (35, "first"), (45, "second")):
-            await fleet.until(lambda count=count: len(done()) >= count, f"{count} outcomes")
+            await fleet.until(partial(has_done, count), f"{count} outcomes")
             await fleet.kill(victim)
             await fleet.start(victim)
     await fleet.until(lambda: done() == set(names), "all outcomes")

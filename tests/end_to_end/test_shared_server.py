@@ -52,10 +52,10 @@ async def rush(fleet: PlannedExecutors, queue: str) -> list[Served]:
         await fleet.demand(stream, strategy="remote_only", queue=queue, max_in_flight=JOBS, codec="lossless")
     await fleet.until(lambda: all(fleet.plans[stream].queue == queue for stream in STREAMS))
     payload = photograph()
-    wanted = []
+    request_ids: list[str] = []
     for stream in ("long", "short"):
-        wanted += await fleet.submit(stream, payload, *(f"{queue}-{stream}-{number}" for number in range(JOBS)))
-    outcomes = [await fleet.outcome(request_id) for request_id in wanted]
+        request_ids += await fleet.submit(stream, payload, *(f"{queue}-{stream}-{number}" for number in range(JOBS)))
+    outcomes = [await fleet.outcome(request_id) for request_id in request_ids]
     assert all(outcome.status is OutcomeStatus.OK for outcome in outcomes)
     jobs = [_job(outcome.stream, outcome.trace[-1]) for outcome in outcomes]
     return sorted(jobs, key=lambda job: job.started_s)

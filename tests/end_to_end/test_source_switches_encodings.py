@@ -101,7 +101,8 @@ async def test_cut_and_encoding_change_together_before_the_planner_knows(fleet: 
     assert threshold.leave_below is not None
     before, after = plan.routes[0].stages[0], threshold.below.stages[0]
     assert before.device == after.device == CAMERA
-    assert before.stop < after.stop and before.codec != after.codec, "cut and encoding change together"
+    assert before.stop < after.stop, "cut and encoding change together"
+    assert before.codec != after.codec, "cut and encoding change together"
     below = threshold.below
     await fleet.until(lambda: all(fleet.holds(STREAM, plan.epoch, stage) for stage in below.stages))
     # No monitor runs: nobody tells the planner.

@@ -109,8 +109,8 @@ class World:
 
     async def ask(self, request_id: str, payload: bytes | None = None) -> Outcome:
         await self.submit(request_id, payload)
-        found = await self.until(lambda: [each for each in self.outcomes if each.request_id == request_id])
-        return found[0]
+        await self.until(lambda: any(outcome.request_id == request_id for outcome in self.outcomes))
+        return next(outcome for outcome in self.outcomes if outcome.request_id == request_id)
 
 
 @asynccontextmanager

@@ -176,16 +176,13 @@ async def open_planned(folder: Path, devices: Sequence[str]) -> AsyncIterator[Pl
             asyncio.create_task(serve(PlannerConfig(broker.settings, folder / "planner", time_budget_s=0.1))),
             asyncio.create_task(fleet.listen()),
         ]
-        processes = []
         try:
-            for device in devices:
-                processes.append(await _executor(broker.settings, device, folder / "data"))
-            await fleet.until(lambda: fleet.online >= set(devices))
-            yield fleet
+            async with AsyncExitStack() as running:
+                for device in devices:
+                    await running.enter_async_context(_executor(broker.settings, device, folder / "data"))
+                await fleet.until(lambda: fleet.online >= set(devices))
+                yield fleet
         finally:
-            for process in processes:
-                process.kill()
-                await process.wait()
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=10.0)
@@ -199,10 +196,16 @@ def photograph(height: int = 48, width: int = 64) -> bytes:
     return buffer.getvalue()
 
 
-async def _executor(settings: BusSettings, device: str, folder: Path) -> asyncio.subprocess.Process:
+@asynccontextmanager
+async def _executor(settings: BusSettings, device: str, folder: Path) -> AsyncIterator[None]:
     arguments = ("executor", "--device", device, "--data-dir", str(folder), "--emulated", "--log-level", "warning")
-    return await asyncio.create_subprocess_exec(
+    process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "from services.cli.main import main; main()", *arguments),
         *("--broker", settings.address),
         env=os.environ | {"PYTHONWARNINGS": "default"},
     )
+    try:
+        yield
+    finally:
+        process.kill()
+        await process.wait()

@@ -1,1 +1,1 @@
-"""Models on this device: sessions of segments, their arithmetic, queue, profiles, and shadow checks."""
+"""Models on this device: segments and their states, the compute thread, encoding, profiles, and shadow checks."""

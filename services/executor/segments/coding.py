@@ -1,4 +1,4 @@
-"""Feature maps to payloads and back: the numerical half of a codec runs in a small ONNX graph where that is faster."""
+"""Encoding and decoding of tensors, with the numerical half of a codec in a small ONNX graph where that is faster."""
 
 import logging
 import threading
@@ -33,18 +33,22 @@ from shared.model.onnx_file.codec_graph import (
 
 _LOGGER = logging.getLogger(__name__)
 
+# Tensors with fewer elements are encoded by numpy, which is as fast for them.
 GRAPH_ELEMENTS: Final = 4096
-"""For smaller tensors numpy is as fast."""
+# Number of graphs in the cache; each takes about 100 kB.
 MAX_GRAPHS: Final = 64
-"""How many graphs are kept; each takes some 100 kB."""
 _TENSOR: Final = "x"
 
 
 class Coder:
-    """Encodes and decodes with every codec of a registry. Threads may share it."""
+    """Encodes and decodes with every codec of a registry. Threads may share it: `_lock` guards the cache of graphs.
+
+    Attributes:
+        registry: the codecs.
+    """
 
     def __init__(self, registry: CodecRegistry, engine: EngineSettings, *, max_graphs: int = MAX_GRAPHS) -> None:
-        """Make a coder whose graphs compute with `engine`'s threads, on the processor."""
+        """Create a coder whose graphs run on the CPU, with the threads of `engine`."""
         self.registry = registry
         self._engine = replace(engine, provider="CPUExecutionProvider")
         self._max_graphs = max_graphs
@@ -52,26 +56,26 @@ class Coder:
         self._lock = threading.Lock()
 
     def encode(self, tensor: Array, codec: str) -> EncodedTensor:
-        """Encode a tensor. Takes the processor.
+        """Encode a tensor. Computes, so never call it on the event loop for large tensors.
 
         Raises:
             CodecError: there is no such codec, or it cannot represent the tensor.
         """
         spec = TensorSpec.of(tensor)
         found = self.registry.find(codec)
-        if not isinstance(found, StagedCodec) or not _wants_graph(spec, found):
+        if not isinstance(found, StagedCodec) or not _uses_graph(spec, found):
             return encode_tensor(tensor, found)
         kind = found.representation.name
         results = self._graph(True, spec, kind).run({_TENSOR: tensor})
         return _packed(found, spec, tuple(results[name] for name in encoded_names(_TENSOR, kind)))
 
     def pack(self, results: Mapping[str, Array], tensor: str, spec: TensorSpec, codec: str) -> EncodedTensor:
-        """Finish what a segment has encoded in its own graph (`with_encoder`). Takes the processor.
+        """Return the payload of a tensor whose numerical half a segment's graph has encoded (`with_encoder`).
 
         Args:
             results: the segment's outputs by name.
-            tensor: name of the output that was encoded.
-            spec: what it is.
+            tensor: name of the encoded output.
+            spec: type and shape of that output.
             codec: a codec of the segment's representation.
 
         Raises:
@@ -83,7 +87,7 @@ class Coder:
         return _packed(found, spec, tuple(results[name] for name in encoded_names(tensor, found.representation.name)))
 
     def encode_or_raw(self, tensor: Array, codec: str) -> EncodedTensor:
-        """Encode a tensor, raw if the codec cannot: a wrong answer would be worse than a slow one."""
+        """Encode a tensor, or leave it raw if the codec cannot represent it: slower, but not wrong."""
         try:
             return self.encode(tensor, codec)
         except CodecError as error:
@@ -99,14 +103,14 @@ class Coder:
         *,
         limit_bytes: int = MAX_TENSOR_BYTES,
     ) -> Array:
-        """Decode a payload that came with a header of `codec`, `dtype` and `shape`. Takes the processor.
+        """Decode a payload that arrived with a header of `codec`, `dtype` and `shape`.
 
         Raises:
-            CodecError: the payload is not what its header says, or is larger than `limit_bytes` when decoded.
+            CodecError: the payload does not fit its header, or is larger than `limit_bytes` when decoded.
         """
         received = open_tensor(codec, dtype, shape, payload, self.registry, limit_bytes=limit_bytes)
         spec, found = received.spec, received.codec
-        if not isinstance(found, StagedCodec) or not _wants_graph(spec, found):
+        if not isinstance(found, StagedCodec) or not _uses_graph(spec, found):
             return received.decode()
         kind = found.representation.name
         parts = zip(found.unpack(received.body, spec), part_shapes(spec, kind), strict=True)
@@ -121,6 +125,7 @@ class Coder:
             if session is not None:
                 self._graphs.move_to_end(key)
                 return session
+        # Loaded outside the lock: other threads go on encoding. Two threads may load the same graph; one is kept.
         make = encoder_model if encodes else decoder_model
         session = load_session(make(_TENSOR, spec, kind), self._engine)
         with self._lock:
@@ -134,5 +139,5 @@ def _packed(codec: StagedCodec, spec: TensorSpec, parts: tuple[Array, ...]) -> E
     return seal(codec, spec, codec.pack(codec.representation.accept(parts), spec))
 
 
-def _wants_graph(spec: TensorSpec, codec: StagedCodec) -> bool:
+def _uses_graph(spec: TensorSpec, codec: StagedCodec) -> bool:
     return spec.elements >= GRAPH_ELEMENTS and is_fusible(spec, codec.representation.name)

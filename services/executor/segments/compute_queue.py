@@ -1,4 +1,4 @@
-"""The order in which a device computes: a pure queue with the disciplines that a policy may ask for."""
+"""Queue of the jobs that wait for the processor, with the disciplines of a policy."""
 
 import itertools
 from collections.abc import Callable
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 
 
 def discipline_called(text: str) -> QueueDiscipline:
-    """Return the discipline called `text`; first in, first out for a name of a newer version."""
+    """Return the discipline of this name; FIFO for a name that a newer version may have added."""
     try:
         return QueueDiscipline(text)
     except ValueError:
@@ -20,7 +20,13 @@ def discipline_called(text: str) -> QueueDiscipline:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What the disciplines look at."""
+    """Properties of a job that the disciplines compare.
+
+    Attributes:
+        stream: stream of the request, for ROUND_ROBIN.
+        expected_ms: expected computing time, for SHORTEST_JOB_FIRST.
+        deadline_at_s: wall clock, for EARLIEST_DEADLINE_FIRST; a job without a deadline comes last.
+    """
 
     stream: str
     expected_ms: float = 0.0
@@ -35,14 +41,17 @@ class _Entry(Generic[Item]):
 
 
 class ComputeQueue(Generic[Item]):
-    """Jobs that wait for the processor; ties go to the one that came first.
+    """Jobs that wait for the processor; ties go to the job that came first.
 
-    The discipline may change at any time: it decides at `pop`, in time linear in the number of waiting jobs, which the
-    caller bounds.
+    The discipline may change at any time, because it decides at `pop`. That takes time linear in the number of waiting
+    jobs, which the admission of feature maps bounds. Not thread-safe: `Processor` guards it with a lock.
+
+    Attributes:
+        discipline: order of the jobs.
     """
 
     def __init__(self) -> None:
-        """Make an empty queue, first in, first out."""
+        """Create an empty FIFO queue."""
         self.discipline = QueueDiscipline.FIFO
         self._arrivals = itertools.count()
         self._turns = itertools.count(1)
@@ -50,18 +59,18 @@ class ComputeQueue(Generic[Item]):
         self._last_turn: dict[str, int] = {}
 
     def __len__(self) -> int:
-        """Return how many jobs wait."""
+        """Return the number of waiting jobs."""
         return len(self._entries)
 
     def push(self, item: Item, ticket: Ticket) -> None:
-        """Let `item` wait."""
+        """Append a job."""
         self._entries.append(_Entry(next(self._arrivals), ticket, item))
 
     def pop(self) -> Item:
-        """Take the next job.
+        """Remove and return the next job.
 
         Raises:
-            IndexError: none waits.
+            IndexError: the queue is empty.
         """
         if not self._entries:
             raise IndexError("no job waits")
@@ -69,6 +78,7 @@ class ComputeQueue(Generic[Item]):
         self._entries.remove(entry)
         stream = entry.ticket.stream
         self._last_turn[stream] = next(self._turns)
+        # Turns of streams without waiting jobs are dropped now and then, so that the dictionary stays bounded.
         waiting = {other.ticket.stream for other in self._entries}
         if len(self._last_turn) > 2 * len(waiting) + 64:
             self._last_turn = {

@@ -1,4 +1,4 @@
-"""The inference engine: the only importer of onnxruntime among the services."""
+"""Adapter of the inference engine, the only importer of onnxruntime among the services."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,15 +9,13 @@ import onnxruntime as ort
 from services.executor.errors import CannotPrepare, ExecutionFailed
 from shared.messages.control import RejectionCause
 
-Tensors = Mapping[str, np.ndarray]
-"""Tensors by name; contiguous, little-endian."""
-
+# Phrases in error messages of onnxruntime, which has no exception class for this.
 _OUT_OF_MEMORY = ("bad_alloc", "failed to allocate", "out of memory", "cannot allocate")
 
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """How sessions compute.
+    """Execution provider and threads of sessions.
 
     Attributes:
         provider: onnxruntime's name of the execution provider.
@@ -29,43 +27,48 @@ class EngineSettings:
 
 
 class SegmentSession:
-    """One segment, loaded and ready. `run` is called by one thread at a time."""
+    """A loaded segment. `run` is called by one thread at a time.
+
+    Attributes:
+        inputs: names of the input tensors.
+        outputs: names of the output tensors.
+    """
 
     def __init__(self, session: ort.InferenceSession) -> None:
-        """Wrap a session of the engine."""
+        """Wrap an onnxruntime session."""
         self._session = session
         self.inputs: tuple[str, ...] = tuple(node.name for node in session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(node.name for node in session.get_outputs())
 
-    def run(self, tensors: Tensors, outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """Compute from `tensors`, which may hold more than the inputs.
+    def run(self, tensors: Mapping[str, np.ndarray], outputs: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """Run the segment and return its outputs by name.
 
         Args:
-            tensors: by name.
-            outputs: which to return, none for all: those that are left out are not copied.
+            tensors: contiguous little-endian tensors by name; may contain more than the inputs.
+            outputs: names of the outputs to return, None for all; others are not copied out of the engine.
 
         Raises:
-            ExecutionFailed: an input is missing, or has a shape or type that the model does not take.
+            ExecutionFailed: an input is missing, or its shape or type does not fit the model.
             MemoryError: the device has run out of memory.
         """
         missing = [name for name in self.inputs if name not in tensors]
         if missing:
             raise ExecutionFailed(f"the segment's input {missing[0]!r} did not arrive")
-        wanted = list(self.outputs if outputs is None else outputs)
+        names = list(self.outputs if outputs is None else outputs)
         try:
-            values = self._session.run(wanted, {name: tensors[name] for name in self.inputs})
+            values = self._session.run(names, {name: tensors[name] for name in self.inputs})
         except Exception as error:
             if _is_out_of_memory(error):
                 raise MemoryError(f"the engine ran out of memory: {_one_line(error)}") from error
             raise ExecutionFailed(_one_line(error)) from error
-        return dict(zip(wanted, values, strict=True))
+        return dict(zip(names, values, strict=True))
 
 
 def load_session(model: bytes, settings: EngineSettings) -> SegmentSession:
-    """Make a session of an ONNX model's bytes. Takes from 10 ms to seconds: never on the event loop.
+    """Load a session from the bytes of an ONNX model. Takes 10 ms to seconds, so never call it on the event loop.
 
     Raises:
-        CannotPrepare: the engine does not take the model, has no such provider, or runs out of memory.
+        CannotPrepare: the engine does not load the model, has no such provider, or runs out of memory.
     """
     if settings.provider not in ort.get_available_providers():
         offered = ", ".join(ort.get_available_providers())
@@ -73,7 +76,7 @@ def load_session(model: bytes, settings: EngineSettings) -> SegmentSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
-    # Spinning threads would take the processor from the other work of a small device between two requests.
+    # Spinning threads would keep the cores of a small device busy between two requests.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     providers = [settings.provider] if "CPU" in settings.provider else [settings.provider, "CPUExecutionProvider"]

@@ -1,16 +1,16 @@
-"""Which segments encode their outputs in their own graph.
+"""Fusion of encoders into segments: which segments encode their outputs in their own graph.
 
-Measured from frame in to frame out (docs/codecs.md): behind useful cuts that saves 0.05 to 0.15 ms of the sender's 1 to
-8 ms, whatever the encoding and the tensor's size, because the raw tensor is neither copied out of the engine nor into
-another session. So it is done wherever the operators allow it, with three exceptions:
+Measured from frame in to frame out (docs/codecs.md), fusion behind useful cuts saves 0.05 to 0.15 ms of the sender's
+1 to 8 ms, for every encoding and tensor size: the raw tensor is not copied out of the engine and into another session.
+So encoders are fused wherever the operators allow it, with three exceptions:
 
-- tensors below `GRAPH_ELEMENTS`: numpy encodes those as fast;
-- segments with more weights than `MAX_FUSED_PARAMETER_BYTES`: a plan that changes only the encoding would load them
-  again, beside those in use, to save a thousandth of their time;
-- other processors than the CPU: their numbers may differ in the last bit.
+- Tensors below `GRAPH_ELEMENTS`: numpy is as fast for them.
+- Segments with more weights than `MAX_FUSED_PARAMETER_BYTES`: a plan that changes only the encoding would load them
+  again, beside those in use, to save a thousandth of their time.
+- Providers other than the CPU: their numbers may differ in the last bit.
 
-Decoding stays outside: in a receiver's 4 to 40 ms it saves less than can be told from noise, and its session could
-not take a tensor that travels raw after all.
+Decoders are not fused: in a receiver's 4 to 40 ms the gain is below the noise. Besides, a tensor that its codec cannot
+represent travels raw, and a session with a decoder could not take it.
 """
 
 import statistics
@@ -38,12 +38,12 @@ _REPRESENTATIONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """What a segment's graph encodes.
+    """Encoder in a segment's graph.
 
     Attributes:
-        representation: in which.
+        representation: name of the representation of the encoded outputs.
         outputs: the segment's own outputs, each of which is encoded.
-        operators_ms: what the encoding takes of a run, about.
+        operators_ms: approximate time of the encoding in a run.
     """
 
     representation: str
@@ -62,14 +62,14 @@ def representation_of(codec: str) -> str:
 
 
 def fused_encoding(codec: str, manifest: Manifest, start: int, stop: int, engine: EngineSettings) -> str:
-    """Return the representation in which blocks `[start, stop)` shall encode their outputs; empty for none. Pure.
+    """Return the representation in which blocks `[start, stop)` encode their outputs; empty for none.
 
     Args:
-        codec: what a plan says that the outputs travel in.
-        manifest: of the model.
+        codec: codec of the outputs according to the plan.
+        manifest: manifest of the model.
         start: first block.
         stop: the block behind the last.
-        engine: how segments compute.
+        engine: provider of the segments.
     """
     representation = representation_of(codec)
     blocks = manifest.blocks[start:stop]
@@ -82,12 +82,13 @@ def fused_encoding(codec: str, manifest: Manifest, start: int, stop: int, engine
 
 
 def operators_ms(outputs: Mapping[str, TensorSpec], representation: str, engine: EngineSettings) -> float:
-    """Measure what the operators that encode take of a segment's time, in sessions of their own.
+    """Return the time of the encoding operators, in ms, measured in sessions of their own.
 
-    What a run took says how loaded the device is only when this is subtracted: profiles know no encodings.
+    Profiles contain no encodings. So this time is subtracted from that of a run, before it is compared with the
+    profile to estimate the load of the device.
 
     Raises:
-        CannotPrepare: the engine does not take the operators.
+        CannotPrepare: the engine does not load the operators.
     """
     total_s = 0.0
     for name, spec in outputs.items():
@@ -95,8 +96,8 @@ def operators_ms(outputs: Mapping[str, TensorSpec], representation: str, engine:
         values = {name: np.zeros(spec.shape, spec.dtype)}
         times_s = []
         for _ in range(_TIMED_RUNS):
-            begun_s = time.perf_counter()
+            started_s = time.perf_counter()
             session.run(values)
-            times_s.append(time.perf_counter() - begun_s)
+            times_s.append(time.perf_counter() - started_s)
         total_s += statistics.median(times_s)
     return 1000 * total_s

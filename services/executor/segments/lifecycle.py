@@ -1,7 +1,23 @@
-"""Which segments a device builds, keeps and drops as epochs come and go. Pure.
+"""State machine of the segments on a device: which are built, kept and dropped as epochs begin and end.
 
-An epoch of a stream on this device goes through the table `TRANSITIONS`; a segment is kept as long as an epoch that is
-not gone wants it. Make before break: the segments of the epoch before stay until its last request is through.
+`SegmentLifecycle.handle` takes an event and the time and returns commands; `SegmentPool` performs them. It does no I/O.
+An epoch of a stream on this device moves through `TRANSITIONS`:
+
+                        BUILT               RELEASE              EXPIRE
+    GONE -> PREPARING ----------> READY --------------> RELEASED -------> GONE
+              |  ^                  |  ASK                 |  ASK
+              |  `------------------'----------------------'
+              | FAILED: GONE (or RELEASED while feature maps are at work)
+              ` RELEASE: RELEASED
+
+Rules:
+
+- A segment stays loaded as long as an epoch that is not GONE wants it.
+- Make before break: a RELEASED epoch keeps its segments until `linger_s` after its last feature map has returned them.
+  Until then more feature maps of it may be on their way to this device.
+- An epoch that is PREPARING is answered by AnswerReady or AnswerRejected, unless it is released first.
+- A feature map may come before its epoch is prepared, or after it was released. It gets its segment anyway, and the
+  epoch begins as READY, or as RELEASED if it is known to be over.
 """
 
 from collections.abc import Iterable
@@ -14,19 +30,19 @@ from shared.segment_memory import segment_memory_bytes
 
 
 class LocalEpochPhase(Enum):
-    """Where an epoch of a stream stands on this device."""
+    """Phase of an epoch of a stream on this device."""
 
     PREPARING = auto()
-    """Asked for by the planner; not all its segments are built."""
+    """Asked for by the planner; some of its segments are not built yet."""
     READY = auto()
-    """All its segments are built, or it was begun by a feature map."""
+    """All its segments are built, or a feature map has begun it."""
     RELEASED = auto()
-    """Over: kept for the requests that are still on their way."""
+    """Over; kept for requests that are still on their way."""
     GONE = auto()
 
 
 class SegmentStep(Enum):
-    """What may happen to an epoch."""
+    """Step that changes the phase of an epoch."""
 
     ASK = auto()
     BUILT = auto()
@@ -51,12 +67,12 @@ TRANSITIONS: dict[tuple[LocalEpochPhase, SegmentStep], LocalEpochPhase] = {
 
 
 class LifecycleError(Exception):
-    """An epoch was asked to do what its phase does not allow: a broken contract."""
+    """A step that the phase of an epoch does not allow: an error in this program."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class SegmentKey:
-    """Blocks `[start, stop)` of a model, and the representation in which its graph encodes its outputs as well."""
+    """Blocks `[start, stop)` of a model, and the representation in which the segment's graph encodes its outputs."""
 
     model: str
     start: int
@@ -66,7 +82,7 @@ class SegmentKey:
 
 @dataclass(frozen=True, slots=True)
 class SegmentNeed:
-    """A segment and the memory it takes, from the manifest."""
+    """A segment and its memory according to the manifest."""
 
     key: SegmentKey
     parameter_bytes: int = 0
@@ -86,7 +102,7 @@ class EpochKey:
 
 @dataclass(frozen=True, slots=True)
 class PrepareAsked:
-    """The planner wants these segments for an epoch; `available_bytes` is what the machine has free now."""
+    """The planner asks for these segments for an epoch; `available_bytes` is the free memory of the machine."""
 
     epoch: EpochKey
     needs: tuple[SegmentNeed, ...]
@@ -95,7 +111,7 @@ class PrepareAsked:
 
 @dataclass(frozen=True, slots=True)
 class SegmentWanted:
-    """A feature map of this epoch asks for a segment, prepared or not. `SegmentReturned` follows in any case."""
+    """A feature map of this epoch needs a segment, prepared or not; `SegmentReturned` always follows."""
 
     epoch: EpochKey
     need: SegmentNeed
@@ -103,7 +119,7 @@ class SegmentWanted:
 
 @dataclass(frozen=True, slots=True)
 class SegmentReturned:
-    """The feature map is through."""
+    """A feature map is done with its segment."""
 
     epoch: EpochKey
 
@@ -126,7 +142,7 @@ class BuildFailed:
 
 @dataclass(frozen=True, slots=True)
 class EpochsOver:
-    """The epochs of a stream up to `through_epoch` are over (all of them: none)."""
+    """The epochs of a stream up to `through_epoch` are over; None for all of them."""
 
     stream: str
     through_epoch: int | None
@@ -145,7 +161,7 @@ SegmentEvent = PrepareAsked | SegmentWanted | SegmentReturned | BuildSucceeded |
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """Load this segment, in the background; answered by BuildSucceeded or BuildFailed."""
+    """Load this segment in the background; BuildSucceeded or BuildFailed follows."""
 
     key: SegmentKey
 
@@ -159,14 +175,14 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class AnswerReady:
-    """Tell the planner that the epoch can run here."""
+    """Answer the planner: the epoch can run here."""
 
     epoch: EpochKey
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerRejected:
-    """Tell the planner that the epoch cannot run here, and why."""
+    """Answer the planner: the epoch cannot run here, with the reason."""
 
     epoch: EpochKey
     cause: RejectionCause
@@ -186,11 +202,14 @@ class _Epoch:
 
 @dataclass(slots=True)
 class SegmentLifecycle:
-    """The epochs and segments of one device.
+    """The epochs and segments of one device; changed through `handle` only.
+
+    Invariant: `_loaded` and `_building` are disjoint, and every key that an epoch wants is in one of them, from the
+    command Build to Drop or BuildFailed.
 
     Attributes:
-        memory_limit_bytes: what the newest epochs of all streams may take together; none for what the machine has.
-        linger_s: how long a released epoch is kept after its last request, for those still on their way to here.
+        memory_limit_bytes: bound on the memory of the newest epochs of all streams; None for no bound of its own.
+        linger_s: how long a released epoch is kept after its last feature map.
     """
 
     memory_limit_bytes: int | None = None
@@ -198,10 +217,11 @@ class SegmentLifecycle:
     _epochs: dict[EpochKey, _Epoch] = field(default_factory=dict, init=False)
     _loaded: set[SegmentKey] = field(default_factory=set, init=False)
     _building: set[SegmentKey] = field(default_factory=set, init=False)
+    # The newest epoch of each stream that is known to be over.
     _over: dict[str, int] = field(default_factory=dict, init=False)
 
     def phase(self, epoch: EpochKey) -> LocalEpochPhase:
-        """Return where an epoch stands; GONE for one that is not known."""
+        """Return the phase of an epoch; GONE for an unknown one."""
         known = self._epochs.get(epoch)
         return known.phase if known else LocalEpochPhase.GONE
 
@@ -210,23 +230,34 @@ class SegmentLifecycle:
         """The segments that are loaded."""
         return frozenset(self._loaded)
 
-    def variant(self, epoch: EpochKey, key: SegmentKey, *, own_only: bool = False) -> SegmentKey:
-        """Return the segment of the same blocks that an epoch wants, or that is loaded for another; else `key`.
+    def validate(self) -> None:
+        """Check the invariant, for tests.
 
-        Whatever it encodes, a segment gives its plain outputs as well.
+        Raises:
+            AssertionError: it does not hold.
+        """
+        assert not self._loaded & self._building, "a loaded segment is being built again"
+        wanted = {key for known in self._epochs.values() for key in known.wanted}
+        assert wanted <= self._loaded | self._building, "an epoch waits for a segment that is not being built"
+
+    def variant(self, epoch: EpochKey, key: SegmentKey, *, own_only: bool = False) -> SegmentKey:
+        """Return a key of the same blocks that the epoch wants already, or that is loaded; else `key`.
+
+        A segment that encodes its outputs gives the plain ones as well, so that a second copy of the blocks in memory
+        is never worth its size.
 
         Args:
-            epoch: which.
-            key: the blocks, and the encoding wanted.
-            own_only: whether those of other epochs do not count.
+            epoch: the epoch that asks.
+            key: the blocks, and the preferred encoding.
+            own_only: whether to ignore the segments of other epochs.
         """
         known = self._epochs.get(epoch)
         held = (*(known.wanted if known else ()), *(() if own_only else sorted(self._loaded)))
         blocks = (key.model, key.start, key.stop)
-        return next((each for each in held if (each.model, each.start, each.stop) == blocks), key)
+        return next((other for other in held if (other.model, other.start, other.stop) == blocks), key)
 
     def handle(self, event: SegmentEvent, now_s: float) -> list[SegmentCommand]:
-        """Take what has happened at `now_s` (monotonic seconds) and return what to do."""
+        """Take an event at `now_s` (monotonic seconds) and return the commands."""
         match event:
             case PrepareAsked():
                 return self._prepare(event, now_s)
@@ -257,19 +288,20 @@ class SegmentLifecycle:
         wanted = {need.key: need for need in asked.needs}
         known = self._epochs.setdefault(asked.epoch, _Epoch(LocalEpochPhase.PREPARING, {}, last_use_s=now_s))
         known.phase = _after(known.phase, SegmentStep.ASK)
-        # The planner may ask for other segments under the same number, after somebody has rejected the first choice.
+        # The planner may ask for other segments under the same epoch, after a device has rejected the first choice.
+        # Those of the first choice stay while feature maps use them.
         known.wanted = {**known.wanted, **wanted} if known.requests else wanted
         return [*self._build(wanted), *self._answer_ready()]
 
     def _too_much(self, asked: PrepareAsked) -> str | None:
-        """Say why the needs do not fit.
+        """Return why the needs do not fit into memory; None if they do.
 
-        The limit bounds what the newest epochs take once the change is over; what the machine has free bounds what is
-        loaded now, beside the epochs that are still in use.
+        The configured limit bounds the newest epochs of all streams, when the change is over. The free memory of the
+        machine bounds the segments to load now, beside those of epochs that are still in use.
         """
         needs = {need.key: need for need in asked.needs}
         for stream in {epoch.stream for epoch in self._epochs} - {asked.epoch.stream}:
-            newest = max((epoch for epoch in self._epochs if epoch.stream == stream), key=lambda each: each.epoch)
+            newest = max((epoch for epoch in self._epochs if epoch.stream == stream), key=lambda epoch: epoch.epoch)
             if self._epochs[newest].phase is not LocalEpochPhase.RELEASED:
                 needs |= self._epochs[newest].wanted
         total_bytes = _memory_bytes(needs.values())
@@ -316,11 +348,11 @@ class SegmentLifecycle:
             del known.wanted[key]
             known.phase = _after(known.phase, SegmentStep.FAILED)
             if known.phase is LocalEpochPhase.GONE:
-                self._put_away(epoch)
+                self._remove_rejected(epoch)
         return [*commands, *self._drop_unwanted()]
 
-    def _put_away(self, epoch: EpochKey) -> None:
-        """Forget a rejected epoch, or keep it as released while feature maps of it are at work here."""
+    def _remove_rejected(self, epoch: EpochKey) -> None:
+        """Remove a rejected epoch, or keep it as RELEASED while feature maps use its segments."""
         known = self._epochs[epoch]
         if known.requests:
             known.phase = LocalEpochPhase.RELEASED

@@ -1,4 +1,4 @@
-"""Block 0: from the bytes of a request (JPEG, PNG, or a tensor) to the model's input tensors."""
+"""Block 0 of a model: decodes the bytes of a request (JPEG, PNG, or a tensor) into the model's input tensors."""
 
 import io
 import math
@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 from services.executor.errors import BadInput
 from shared.messages.models import Manifest, Preprocessing, ResizeMode, TensorDescription
 
+# Larger images are refused before they are decoded: a malicious file of a few kB decodes to gigabytes.
 MAX_PIXELS = 64_000_000
-"""Larger images are refused before they are decoded (a bomb of a few kB decodes to gigabytes)."""
 
 _FORMATS = ("JPEG", "PNG")
 _IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
@@ -22,22 +22,25 @@ _NUMPY_MAGIC = b"\x93NUMPY"
 
 
 def prepare(data: bytes, manifest: Manifest, *, max_pixels: int = MAX_PIXELS) -> dict[str, np.ndarray]:
-    """Make the model's input tensors of a request's payload.
+    """Decode a request's payload into the model's input tensors.
 
-    Accepted are, told apart by their first bytes and their size: a JPEG or PNG if the manifest describes images;
-    NumPy's `.npy`; the raw little-endian bytes of the one input; a msgpack map `{"dtype", "shape", "data"}`, or, for
-    several inputs, a map from input names to such maps.
+    The format is recognised by the first bytes and the size:
+
+    - JPEG or PNG, if the manifest describes images;
+    - NumPy's `.npy`;
+    - the raw little-endian bytes of the only input;
+    - a msgpack map `{"dtype", "shape", "data"}`, or a map from input names to such maps for several inputs.
 
     Args:
         data: the request's bytes.
-        manifest: what the model takes.
+        manifest: inputs of the model and their preprocessing.
         max_pixels: largest image that is decoded.
 
     Returns:
         The inputs by name, in the manifest's shapes and types.
 
     Raises:
-        BadInput: it is none of these, or not of the model's size; the text says what was expected.
+        BadInput: the payload has none of these formats, or not the model's shape; the text names what was expected.
     """
     if not data:
         raise BadInput("the request is empty")
@@ -82,10 +85,10 @@ def _decode(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def _resize(image: Image.Image, steps: Preprocessing, max_pixels: int) -> Image.Image:
-    """Bring `image` to the input's size; bilinear with antialiasing, the same on every device.
+    """Resize `image` to the input's size, bilinearly with antialiasing, with the same pixels on every device.
 
     Raises:
-        BadInput: its short side cannot be brought to the input's size because the long one would become too long.
+        BadInput: the image is so long and narrow that scaling its short side exceeds the largest image.
     """
     target = (steps.width, steps.height)
     if steps.resize is ResizeMode.STRETCH:
@@ -105,7 +108,7 @@ def _read_npy(data: bytes, spec: TensorDescription) -> np.ndarray:
         version = np.lib.format.read_magic(stream)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read_header(stream)
-        # NumPy allocates what the header declares before it looks whether the data is there.
+        # NumPy allocates the declared size before it checks whether the data is there.
         if math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
             raise ValueError(f"{len(data) - stream.tell()} bytes follow a header of {dtype} {list(shape)}"[:200])
         stream.seek(0)
@@ -148,12 +151,12 @@ def _dimensions(shape: Any) -> Sequence[int]:
 
 
 def _fit(array: np.ndarray, spec: TensorDescription) -> np.ndarray:
-    wanted = np.dtype(spec.dtype)
-    if array.size != math.prod(spec.shape) or array.dtype.newbyteorder("=") != wanted:
+    dtype = np.dtype(spec.dtype)
+    if array.size != math.prod(spec.shape) or array.dtype.newbyteorder("=") != dtype:
         raise BadInput(
-            f"the input {spec.name!r} is {array.dtype} {list(array.shape)}, the model takes {wanted} {list(spec.shape)}"
+            f"the input {spec.name!r} is {array.dtype} {list(array.shape)}, the model takes {dtype} {list(spec.shape)}"
         )
-    return np.ascontiguousarray(array.reshape(spec.shape), dtype=wanted)
+    return np.ascontiguousarray(array.reshape(spec.shape), dtype=dtype)
 
 
 def _size_bytes(spec: TensorDescription) -> int:

@@ -1,4 +1,4 @@
-"""The one thread that computes: jobs in the order of the queue discipline, and, emulated, as slow as the device is."""
+"""The compute thread of a device: runs jobs in the order of the queue discipline, slowed down if emulated."""
 
 import asyncio
 import contextlib
@@ -19,12 +19,12 @@ _STOP_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ProcessorResult(Generic[Value]):
-    """What a job made, and when.
+    """Return value and times of a job.
 
     Attributes:
-        value: what it returned.
-        queue_ms: how long it waited.
-        compute_ms: how long it took, the pause of an emulated device included.
+        value: return value.
+        queue_ms: waiting time.
+        compute_ms: computing time, the pause of an emulated device included.
     """
 
     value: Value
@@ -43,7 +43,11 @@ class _Job:
 
 @dataclass(slots=True)
 class Processor:
-    """Computes one job at a time, off the event loop. Open it with `Processor.open`."""
+    """Computes one job at a time, off the event loop. Open it with `Processor.open`.
+
+    One thread, because the engine parallelises inside a job: two jobs at once would take turns on the same cores, and
+    neither could be timed. `_change` guards the queue, which the event loop fills and the thread empties.
+    """
 
     _queue: ComputeQueue[_Job] = field(default_factory=ComputeQueue, init=False)
     _change: threading.Condition = field(default_factory=threading.Condition, init=False)
@@ -53,7 +57,7 @@ class Processor:
     @classmethod
     @asynccontextmanager
     async def open(cls) -> AsyncIterator[Self]:
-        """Start the thread; at the end of the block the job at work is waited for, waiting ones are dropped."""
+        """Start the thread; at the end of the block wait for the running job and drop those that wait."""
         processor = cls()
         thread = threading.Thread(target=processor._work, name="compute", daemon=True)
         thread.start()
@@ -67,7 +71,7 @@ class Processor:
 
     @property
     def waiting(self) -> int:
-        """Jobs that wait."""
+        """Number of waiting jobs."""
         return len(self._queue)
 
     async def run(
@@ -78,13 +82,13 @@ class Processor:
         discipline: QueueDiscipline | None = None,
         nominal_ms: Callable[[float], float] | None = None,
     ) -> ProcessorResult[Value]:
-        """Queue a job and wait for it. The caller bounds how many wait.
+        """Queue a job, wait for it, and return its value. The caller bounds the number of waiting jobs.
 
         Args:
-            work: what to compute; its exceptions come out here.
-            ticket: what the queue discipline looks at.
-            discipline: the device's discipline from now on; none leaves it.
-            nominal_ms: emulation: given what the job took, how long it shall have taken.
+            work: the job; its exceptions are raised here.
+            ticket: properties that the queue discipline compares.
+            discipline: discipline of the device from now on; None to keep the present one.
+            nominal_ms: emulation: maps the measured computing time to the emulated one, in ms.
         """
         job = _Job(work, nominal_ms, self._loop.create_future(), time.monotonic())
         with self._change:
@@ -95,6 +99,7 @@ class Processor:
         try:
             done: ProcessorResult[Value] = await job.future
         finally:
+            # A cancelled job that still waits is skipped; one that runs cannot be interrupted.
             job.abandoned = True
         return done
 
@@ -114,16 +119,16 @@ class Processor:
         try:
             value = job.work()
         except BaseException as error:
-            self._tell(job, None, error)
+            self._settle(job, None, error)
             return
         if job.nominal_ms is not None:
-            # A sleep to the nominal end is precise to 0.1 ms; quotas and priorities are not.
+            # A sleep to the nominal end is precise to 0.1 ms; CPU quotas and priorities are not.
             end_s = started_s + job.nominal_ms(1000 * (time.monotonic() - started_s)) / 1000
             self._stopping.wait(max(0.0, end_s - time.monotonic()))
         compute_ms = 1000 * (time.monotonic() - started_s)
-        self._tell(job, ProcessorResult(value, 1000 * (started_s - job.queued_s), compute_ms), None)
+        self._settle(job, ProcessorResult(value, 1000 * (started_s - job.queued_s), compute_ms), None)
 
-    def _tell(self, job: _Job, done: ProcessorResult[Any] | None, error: BaseException | None) -> None:
+    def _settle(self, job: _Job, done: ProcessorResult[Any] | None, error: BaseException | None) -> None:
         def settle() -> None:
             if job.future.done():
                 return
@@ -132,5 +137,5 @@ class Processor:
             elif done is not None:
                 job.future.set_result(done)
 
-        with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits any more.
+        with contextlib.suppress(RuntimeError):  # The loop is closed: the caller is gone.
             self._loop.call_soon_threadsafe(settle)

@@ -1,4 +1,4 @@
-"""Measures a model's blocks on this machine, once, idle, and keeps the result on disk. The shell of `profile`."""
+"""Measurement of idle profiles on this machine, with the results kept on disk."""
 
 import asyncio
 import fcntl
@@ -34,8 +34,8 @@ _LOGGER = logging.getLogger(__name__)
 _TICKET = Ticket("profiling")
 _LOCK_POLL_S = 0.05
 _SAMPLE = "sample.jpg"
+# Part of the file names; incremented when the way of measuring changes, so that all models are measured again.
 _VERSION = 1
-"""Counted up when the way of measuring changes, so that old files are measured again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,11 @@ class Profiler:
     """Measures models with one engine on one processor.
 
     Attributes:
-        folder: where profiles are kept.
-        engine: how sessions compute.
-        processor: where they run.
-        lock_path: file on which the executors of one machine take turns.
-        lock_timeout_s: after this long without a turn it measures anyway.
+        folder: contains the profiles.
+        engine: provider and threads of the sessions.
+        processor: runs the sessions.
+        lock_path: lock file that the executors of one machine share, so that they never measure at the same time.
+        lock_timeout_s: after this time without the lock the measurement begins anyway.
     """
 
     folder: Path
@@ -78,17 +78,19 @@ class Profiler:
         return profile
 
     async def cached(self, manifest: Manifest) -> IdleProfile | None:
-        """Return what an earlier life measured."""
+        """Return the profile on disk; None if there is none."""
         path = profile_path(self.folder, manifest.model, self.engine)
         return await asyncio.to_thread(_read, path, len(manifest.blocks))
 
     async def _measure(self, manifest: Manifest, model_path: Path) -> IdleProfile:
+        # The blocks run on the processor of the requests, one run per job: requests wait for one block at most, and
+        # no request disturbs a run.
         model = await asyncio.to_thread(open_model, model_path, manifest)
         request = await asyncio.to_thread(sample_request, manifest)
         prepare_ms, inputs = await self._median(partial(prepare, request, manifest))
         whole = await self._load(model, 0, len(model.analysis.blocks))
         whole_ms, _ = await self._median(partial(whole.run, inputs))
-        del whole
+        del whole  # Frees its memory before the blocks are loaded.
         block_ms: list[float] = []
         values: Mapping[str, np.ndarray] = inputs
         for block in range(len(model.analysis.blocks)):
@@ -102,7 +104,7 @@ class Profiler:
         return await asyncio.to_thread(load_session, data, self.engine)
 
     async def _median(self, work: "partial[dict[str, np.ndarray]]") -> tuple[float, dict[str, np.ndarray]]:
-        """Run `work` once to warm up, then until it is enough; requests may come in between."""
+        """Run `work` once to warm up, then until `is_enough`; return the median, in ms, and the last values."""
         values = (await self.processor.run(work, _TICKET)).value
         times_ms: list[float] = []
         while not is_enough(times_ms):
@@ -111,15 +113,15 @@ class Profiler:
 
 
 def profile_path(folder: Path, model: str, engine: EngineSettings) -> Path:
-    """Return the file in `folder` that keeps what this machine has measured of a model with this engine."""
+    """Return the path of a model's profile, measured by this machine with this engine."""
     machine = f"{_VERSION} {platform.node()} {platform.machine()} {engine.provider} {engine.threads}"
     return folder / f"{model}-{hashlib.sha256(machine.encode()).hexdigest()[:12]}.json"
 
 
 def sample_request(manifest: Manifest) -> bytes:
-    """Return a request like those of the field: the sample photograph, or a seeded tensor.
+    """Return a typical request of a model: a photograph, or a tensor from a fixed seed.
 
-    A model with several inputs gets a msgpack map of them.
+    The request of a model with several inputs is a msgpack map of tensors.
     """
     if manifest.preprocessing.kind == "image":
         return resources.files("services.executor").joinpath("data", _SAMPLE).read_bytes()
@@ -143,11 +145,11 @@ def _random(generator: np.random.Generator, shape: tuple[int, ...], dtype: np.dt
 
 @asynccontextmanager
 async def _turn(path: Path, timeout_s: float) -> AsyncIterator[None]:
-    """Hold the machine's lock file, so that two executors never measure at once."""
+    """Hold the machine's lock file."""
     descriptor = await asyncio.to_thread(os.open, path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         if not await _acquire(descriptor, timeout_s):
-            _LOGGER.warning("no turn at %s within %g s: measuring all the same", path, timeout_s)
+            _LOGGER.warning("%s was not free within %g s: measuring without the lock", path, timeout_s)
         yield
     finally:
         os.close(descriptor)
@@ -171,13 +173,14 @@ def _read(path: Path, block_count: int) -> IdleProfile | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        _LOGGER.warning("the profile %s does not read, it is measured again: %s", path.name, error)
+        _LOGGER.warning("the profile %s cannot be read and is measured again: %s", path.name, error)
         return None
     return profile if len(profile.block_ms) == block_count else None
 
 
 def keep_profile(path: Path, profile: IdleProfile) -> None:
-    """Write a profile where `profile_path` says; a full disk is logged, and the next life measures again."""
+    """Write a profile to its `profile_path`; an error is logged, and the profile is measured again after a restart."""
+    # Replaced atomically: executors share the folder and may read at any time.
     temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
     document = {"block_ms": profile.block_ms, "segment_overhead_ms": profile.segment_overhead_ms}
     try:
@@ -185,4 +188,4 @@ def keep_profile(path: Path, profile: IdleProfile) -> None:
         temporary.write_text(json.dumps(document))
         temporary.replace(path)
     except OSError as error:
-        _LOGGER.warning("the profile is not kept: %s", error)
+        _LOGGER.warning("the profile could not be written: %s", error)

@@ -1,4 +1,4 @@
-"""A segment ready to run: decoding, inference and reading of the result, as far as its blocks ask for them."""
+"""Segments of a model that are ready to run, and their construction from a model file."""
 
 import logging
 from collections.abc import Mapping
@@ -22,44 +22,49 @@ from shared.model.partitioned_model import PartitionedModel
 
 _LOGGER = logging.getLogger(__name__)
 
+# Name of the only tensor before block 0: the bytes of the request.
 REQUEST_TENSOR = "request"
-"""Name of the one tensor before block 0: the request's own bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Blocks `[start, stop)` of a model, ready to run; block 0 is `prepare`, block k is block k-1 of the file."""
+    """Blocks `[start, stop)` of a model, ready to run; block 0 is `prepare`, block k is block k-1 of the file.
+
+    Attributes:
+        key: the blocks, and the encoding of the outputs.
+        manifest: manifest of the model.
+        session: the loaded graph; None for a segment that is `prepare` alone.
+        encoder: encoder in the graph, if there is one.
+    """
 
     key: SegmentKey
     manifest: Manifest
     session: SegmentSession | None
-    """None where the segment is `prepare` alone."""
     encoder: Encoder | None = None
-    """What the graph encodes beside its outputs."""
 
     @property
     def largest_input_bytes(self) -> int:
-        """Size of what crosses the cut before the segment: no tensor that comes is larger than all of them together."""
+        """Total size of the tensors that cross the cut before the segment, and so a bound on each of them."""
         return self.manifest.blocks[self.key.start - 1].output_bytes if self.key.start else MAX_TENSOR_BYTES
 
     @property
     def is_last(self) -> bool:
-        """Whether its outputs are the model's."""
+        """Whether the segment ends where the model does."""
         return self.key.stop == len(self.manifest.blocks)
 
     def encoder_for(self, codec: str) -> Encoder | None:
-        """Return the encoder of the segment's graph if it does the numerical half of `codec`."""
+        """Return the encoder in the graph if it does the numerical half of `codec`, else None."""
         return self.encoder if self.encoder and self.encoder.representation == representation_of(codec) else None
 
     def run(
         self, tensors: Mapping[str, np.ndarray], *, encoded: bool = False, plain: bool = True
     ) -> dict[str, np.ndarray]:
-        """Compute the tensors that cross the cut behind the segment. Takes the processor; one call at a time.
+        """Return the tensors that cross the cut behind the segment. Runs on the compute thread, one call at a time.
 
         Args:
-            tensors: what crossed the cut before it, or the request.
-            encoded: whether to return what the encoder makes.
-            plain: whether to return the tensors themselves.
+            tensors: tensors that crossed the cut before the segment, or the request.
+            encoded: whether to return the outputs of the encoder.
+            plain: whether to return the tensors themselves; always true without an encoder.
 
         Raises:
             BadInput: the request's bytes are no input of the model.
@@ -73,17 +78,17 @@ class Segment:
             return dict(values)
         if self.encoder is None:
             return self.session.run(values)
-        wanted = (*(self.encoder.outputs if plain else ()), *(self.encoder.names if encoded else ()))
-        return self.session.run(values, wanted)
+        names = (*(self.encoder.outputs if plain else ()), *(self.encoder.names if encoded else ()))
+        return self.session.run(values, names)
 
 
 def build_segments(
     path: Path, manifest: Manifest, keys: tuple[SegmentKey, ...], engine: EngineSettings
 ) -> dict[SegmentKey, Segment]:
-    """Cut segments out of a model's file and load them. Takes up to seconds: never on the event loop.
+    """Extract segments from a model file and load them. Takes up to seconds, so never call it on the event loop.
 
     Raises:
-        CannotPrepare: the file is no such model, has no such blocks, or the engine does not take them.
+        CannotPrepare: the file does not fit the manifest, has no such blocks, or the engine does not load them.
     """
     model: PartitionedModel | None = None
     built: dict[SegmentKey, Segment] = {}
@@ -100,10 +105,10 @@ def build_segments(
 
 
 def open_model(path: Path, manifest: Manifest) -> PartitionedModel:
-    """Read a model's file and see that it has the manifest's blocks.
+    """Read a model file and check that it has the blocks of the manifest.
 
     Raises:
-        CannotPrepare: it is missing, is no such model, or does not fit into memory.
+        CannotPrepare: the file is missing or no valid model, or does not fit into memory.
     """
     shapes = {spec.name: spec.shape for spec in manifest.inputs}
     try:
@@ -130,12 +135,12 @@ def need_of(manifest: Manifest, start: int, stop: int, encoding: str = "") -> Se
 
 
 def _load(key: SegmentKey, manifest: Manifest, data: bytes, engine: EngineSettings) -> Segment:
-    """Load a segment, with its encoder as far as the operators are there for that."""
+    """Load a segment, with an encoder if the operators of its key's encoding exist."""
     if key.encoding:
         try:
             fused, outputs = with_encoder(data, key.encoding)
         except UnsupportedModelError as error:
-            _LOGGER.info("the outputs of blocks [%d, %d) are encoded apart: %s", key.start, key.stop, error)
+            _LOGGER.info("the outputs of blocks [%d, %d) are encoded outside the graph: %s", key.start, key.stop, error)
         else:
             encoder = Encoder(key.encoding, outputs, operators_ms(outputs, key.encoding, engine))
             return Segment(key, manifest, load_session(fused, engine), encoder)

@@ -1,1 +1,1 @@
-"""Where requests arise: intake, journal, the state machine that owes every request one outcome, and its reflex."""
+"""Streams that begin on this device: intake, journal, state machine of requests, and route switching."""

@@ -1,4 +1,4 @@
-"""A directory whose files, images and tensors, become requests, each once, also across restarts."""
+"""Watched directories: images and tensors become requests, each once, also across restarts."""
 
 import asyncio
 import hashlib
@@ -15,18 +15,16 @@ from services.executor.source.journal_thread import JournalThread
 
 _LOGGER = logging.getLogger(__name__)
 
-Submit = Callable[[str, bytes], Awaitable[None]]
-"""Brings a request: its id and its bytes. Waits while the source has no room."""
-
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".npy", ".msgpack", ".bin"})
 _INTERVAL_S = 0.5
 _MAX_FILE_BYTES = 64 * 1024 * 1024
+# Characters that a request id may not have.
 _UNFIT = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Sighting:
-    """A file as it was seen; `stamp` differs when it was written again."""
+    """A file with the time and size of its last change (`stamp`)."""
 
     name: str
     stamp: str
@@ -34,47 +32,54 @@ class Sighting:
 
 @dataclass(slots=True)
 class DirectoryState:
-    """Which files of a directory are new and whole. Pure.
+    """Finds the files of a directory that are new and complete.
 
-    A file is taken when two looks in a row find it the same: until then it may still be written.
+    A file counts as complete when two scans in a row find it unchanged; until then it may still be written.
+
+    Attributes:
+        taken: stamps of the submitted files by name.
     """
 
     taken: dict[str, str]
     _before: set[Sighting] = field(default_factory=set, init=False)
 
-    def look(self, seen: set[Sighting]) -> tuple[list[Sighting], list[str]]:
-        """Take what is there now; return the files to submit, by name, and the names of taken files that are gone."""
-        fresh = sorted(each for each in seen & self._before if self.taken.get(each.name) != each.stamp)
+    def scan(self, seen: set[Sighting]) -> tuple[list[Sighting], list[str]]:
+        """Take the files that exist now; return those to submit, by name, and the names of submitted files now gone."""
+        fresh = sorted(file for file in seen & self._before if self.taken.get(file.name) != file.stamp)
         self._before = seen
-        gone = sorted(self.taken.keys() - {each.name for each in seen})
+        gone = sorted(self.taken.keys() - {file.name for file in seen})
         for name in gone:
             del self.taken[name]
         return fresh, gone
 
     def take(self, sighting: Sighting) -> None:
-        """Note that a file was submitted."""
+        """Record that a file was submitted."""
         self.taken[sighting.name] = sighting.stamp
 
 
-async def watch_directory(directory: Path, stream: str, journal: JournalThread, submit: Submit) -> None:
-    """Submit the images and tensors of `directory` for ever, those that are there already first, by their names.
+async def watch_directory(
+    directory: Path, stream: str, journal: JournalThread, submit: Callable[[str, bytes], Awaitable[None]]
+) -> None:
+    """Submit the images and tensors of `directory` until cancelled, in the order of their names.
 
     Args:
-        directory: looked at twice a second; files in it stay as they are.
-        stream: whose requests they become.
-        journal: remembers which were taken.
-        submit: takes a request over durably before it returns, or soon after.
+        directory: scanned twice a second; the files in it are not changed.
+        stream: stream of the requests.
+        journal: records the submitted files.
+        submit: takes the id and the payload of a request; returns when the request is accepted durably.
     """
-    state = DirectoryState(await journal.read(lambda book: book.watched(stream)) or {})
+    state = DirectoryState(await journal.read(lambda opened: opened.watched(stream)) or {})
     _LOGGER.info("watching %s for stream %s", directory, stream)
     while True:
         seen = await asyncio.to_thread(list_files, directory)
-        fresh, gone = state.look(seen)
+        fresh, gone = state.scan(seen)
         for sighting in fresh:
             payload = await asyncio.to_thread(_read, directory / sighting.name)
             if payload is None:
-                state.take(sighting)  # Said once; it is looked at again when it was written again.
+                state.take(sighting)  # Logged once; tried again only after another change of the file.
                 continue
+            # Recorded after it is accepted. A crash in between submits the file again, under the same id, and the
+            # source recognises the repetition.
             await submit(request_id(sighting), payload)
             state.take(sighting)
             await journal.write(partial(_note, stream, sighting))
@@ -84,8 +89,8 @@ async def watch_directory(directory: Path, stream: str, journal: JournalThread, 
 
 
 def list_files(directory: Path) -> set[Sighting]:
-    """Return the images and tensors of a directory, hidden files left out; nothing if it cannot be read."""
-    found = set()
+    """Return the images and tensors of a directory, without hidden files; empty if it cannot be read."""
+    files = set()
     try:
         with os.scandir(directory) as entries:
             for entry in entries:
@@ -93,14 +98,14 @@ def list_files(directory: Path) -> set[Sighting]:
                     continue
                 if entry.is_file():
                     status = entry.stat()
-                    found.add(Sighting(entry.name, f"{status.st_mtime_ns}-{status.st_size}"))
+                    files.add(Sighting(entry.name, f"{status.st_mtime_ns}-{status.st_size}"))
     except OSError as error:
         _LOGGER.debug("%s cannot be read: %s", directory, error)
-    return found
+    return files
 
 
 def request_id(sighting: Sighting) -> str:
-    """Return the same id for the same file in the same state, readable where its name allows it."""
+    """Return the request id of a file: the same for an unchanged file, and readable if its name allows it."""
     stem = _UNFIT.sub("_", Path(sighting.name).stem)[:64].lstrip("_.-") or "file"
     digest = hashlib.sha256(f"{sighting.name}\0{sighting.stamp}".encode(errors="surrogatepass")).hexdigest()
     return f"{stem}-{digest[:12]}"
@@ -117,7 +122,7 @@ def _forget(stream: str, names: list[str], journal: Journal) -> None:
 def _read(path: Path) -> bytes | None:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
-            _LOGGER.warning("%s is larger than %d bytes and left out", path, _MAX_FILE_BYTES)
+            _LOGGER.warning("%s is larger than %d bytes and is not submitted", path, _MAX_FILE_BYTES)
             return None
         return path.read_bytes()
     except OSError as error:

@@ -1,8 +1,8 @@
-"""What a source must not forget: accepted requests with their bytes, and outcomes until they are confirmed.
+"""Journal of a device's sources: accepted requests with their payloads, and outcomes until they are confirmed.
 
-SQLite with a write-ahead log: a transaction that was committed survives SIGKILL of the process; nothing is synced to
-the platter per request, so a power cut may cost the last moments. All calls come from one thread at a time, never the
-event loop's.
+SQLite with a write-ahead log. A committed transaction survives SIGKILL of the process. The disk is not synchronised per
+transaction (`synchronous = NORMAL`), so a power cut may lose the last moments. All calls come from one thread at a
+time, never from the event loop.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from shared.data_directory import move_aside
 _LOGGER = logging.getLogger(__name__)
 
 _SCHEMA_VERSION = 1
+# How long a call waits for a lock that another process holds on the file.
 _BUSY_TIMEOUT_S = 5.0
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 _SCHEMA = """
@@ -40,14 +41,18 @@ CREATE TABLE IF NOT EXISTS watched (
 
 @dataclass(frozen=True, slots=True)
 class StoredOutcome:
-    """An outcome's bytes as they were published, and their content type."""
+    """An outcome as published: its bytes and their content type."""
 
     payload: bytes
     content_type: str
 
 
 class Journal:
-    """The journal of one device, all its streams. Open it with `Journal.open`."""
+    """The journal of one device, with all its streams. Open it with `Journal.open`.
+
+    Invariant: a request is in `requests` and `payloads` from `accept` to `finish`, and in `outcomes` from `finish` to
+    `forget`. `finish` moves it in one transaction, so that it is in exactly one of them at any time.
+    """
 
     def __init__(self, path: Path, database: sqlite3.Connection) -> None:
         """Wrap an open database."""
@@ -56,10 +61,10 @@ class Journal:
 
     @classmethod
     def open(cls, path: Path) -> "Journal":
-        """Open or make the journal. A file that is no journal is moved aside, and a new one begun.
+        """Open or create the journal. A file that is no journal is moved aside and replaced by a new one.
 
         Raises:
-            OSError: the folder cannot be made.
+            OSError: the folder cannot be created.
             sqlite3.OperationalError: the file cannot be opened (rights, disk full).
         """
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,8 +76,8 @@ class Journal:
             _set_aside(path, str(error))
             return cls(path, _connect(path))
 
-    def begin_anew(self, reason: str) -> None:
-        """Move a journal that turned out to be damaged aside and go on with an empty one."""
+    def replace_damaged(self, reason: str) -> None:
+        """Move a damaged journal aside and go on with an empty one."""
         with contextlib.suppress(sqlite3.Error):
             self._database.close()
         _set_aside(self.path, reason)
@@ -84,7 +89,7 @@ class Journal:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Make everything written in the block durable at its end, or nothing of it."""
+        """Make all changes of the block durable at its end, or none if it raises."""
         self._database.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -94,7 +99,7 @@ class Journal:
         self._database.execute("COMMIT")
 
     def accept(self, stream: str, request: Request, payload: bytes) -> None:
-        """Write an accepted request. One that is there already stays as it is."""
+        """Write an accepted request, unless it is in the journal already."""
         key = (stream, request.request_id)
         self._database.execute(
             "INSERT OR IGNORE INTO requests (stream, request_id, accepted_at_s, request) VALUES (?, ?, ?, ?)",
@@ -103,13 +108,13 @@ class Journal:
         self._database.execute("INSERT OR IGNORE INTO payloads VALUES (?, ?, ?)", (*key, payload))
 
     def note_attempt(self, stream: str, request_id: str, attempt: int) -> None:
-        """Remember how often a request was dispatched: one that kills its source must not do so for ever."""
+        """Write the number of attempts, by which a request that crashes its source is given up in the end."""
         self._database.execute(
             "UPDATE requests SET attempt = ? WHERE stream = ? AND request_id = ?", (attempt, stream, request_id)
         )
 
     def finish(self, stream: str, request_id: str, outcome: StoredOutcome, finished_at_s: float) -> None:
-        """Write an outcome and drop the request. An outcome that is there already stays as it is."""
+        """Write an outcome, unless the request has one already, and delete the request."""
         key = (stream, request_id)
         self._database.execute(
             "INSERT OR IGNORE INTO outcomes (stream, request_id, finished_at_s, size_bytes, content_type, payload)"
@@ -134,7 +139,7 @@ class Journal:
         )
 
     def payload(self, stream: str, request_id: str) -> bytes | None:
-        """Return the bytes of an accepted request that has no outcome yet."""
+        """Return the payload of an accepted request that has no outcome yet."""
         query = "SELECT payload FROM payloads WHERE stream = ? AND request_id = ?"
         row = self._database.execute(query, (stream, request_id)).fetchone()
         return row[0] if row else None
@@ -146,15 +151,15 @@ class Journal:
         return StoredOutcome(row[0], row[1]) if row else None
 
     def streams(self) -> tuple[str, ...]:
-        """Return the streams of which the journal knows something."""
+        """Return the streams that have a request or an outcome in the journal."""
         rows = self._database.execute("SELECT stream FROM requests UNION SELECT stream FROM outcomes ORDER BY 1")
         return tuple(row[0] for row in rows)
 
     def restore(self, stream: str, now_at_s: float) -> tuple[tuple[RestoredRequest, ...], tuple[RestoredOutcome, ...]]:
-        """Return a stream's unfinished requests and its outcomes, each in the order of their arrival.
+        """Return a stream's unfinished requests and its outcomes, both in the order of arrival.
 
         Args:
-            stream: which.
+            stream: name of the stream.
             now_at_s: wall clock, for their ages.
         """
         requests = self._database.execute(
@@ -170,15 +175,15 @@ class Journal:
         )
 
     def watched(self, stream: str) -> dict[str, str]:
-        """Return the files of a watched directory that were taken: name to stamp."""
+        """Return the submitted files of a stream's watched directory: name to stamp."""
         return dict(self._database.execute("SELECT name, stamp FROM watched WHERE stream = ?", (stream,)))
 
     def note_watched(self, stream: str, name: str, stamp: str) -> None:
-        """Remember that a file of a watched directory was taken."""
+        """Record that a file of a watched directory was submitted."""
         self._database.execute("INSERT OR REPLACE INTO watched VALUES (?, ?, ?)", (stream, name, stamp))
 
     def forget_watched(self, stream: str, names: Iterable[str]) -> None:
-        """Forget files that are gone."""
+        """Remove the records of files that no longer exist."""
         self._database.executemany(
             "DELETE FROM watched WHERE stream = ? AND name = ?", [(stream, name) for name in names]
         )
@@ -190,12 +195,12 @@ def _connect(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         database.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
-        (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(str(verdict))
+        (check,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        if check != "ok":
+            raise sqlite3.DatabaseError(str(check))
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version not in (0, _SCHEMA_VERSION):
-            raise sqlite3.DatabaseError(f"its version is {version}, this program knows {_SCHEMA_VERSION}")
+            raise sqlite3.DatabaseError(f"its version is {version}, this program reads {_SCHEMA_VERSION}")
         database.executescript(_SCHEMA)
         database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
     except sqlite3.Error:

@@ -1,4 +1,4 @@
-"""The journal on a thread of its own: the event loop never waits for the disk."""
+"""Journal on a thread of its own, so that the event loop never waits for the disk."""
 
 import asyncio
 import logging
@@ -15,13 +15,13 @@ from shared.service_runtime import InputError
 
 _LOGGER = logging.getLogger(__name__)
 
-Value = TypeVar("Value")
+_Value = TypeVar("_Value")
 
 _RETRY_S = 1.0
 
 
 class JournalThread:
-    """One thread, one journal: calls run in the order in which they are made."""
+    """One thread with one journal; calls run in the order in which they are made."""
 
     def __init__(self, journal: Journal, pool: ThreadPoolExecutor) -> None:
         """Wrap an open journal and the one thread that may use it."""
@@ -34,7 +34,7 @@ class JournalThread:
         """Open the journal at `path`; it is closed at the end of the block.
 
         Raises:
-            InputError: the file cannot be opened or made.
+            InputError: the file cannot be opened or created.
         """
         loop = asyncio.get_running_loop()
         pool = ThreadPoolExecutor(1, thread_name_prefix="journal")
@@ -47,8 +47,8 @@ class JournalThread:
         finally:
             pool.shutdown(wait=False)
 
-    async def read(self, query: Callable[[Journal], Value]) -> Value | None:
-        """Ask the journal; none if it cannot be read."""
+    async def read(self, query: Callable[[Journal], _Value]) -> _Value | None:
+        """Return the value of a query; None if the journal cannot be read."""
         try:
             return await self._call(query)
         except sqlite3.Error as error:
@@ -56,24 +56,24 @@ class JournalThread:
             return None
 
     async def write(self, change: Callable[[Journal], None]) -> None:
-        """Make a change durable, as one transaction.
+        """Make a change durable in one transaction; return when it is.
 
-        A full disk is waited for: until the change is written nothing that depends on it happens. A damaged file is
-        moved aside and the change written to a new one.
+        While the disk is full or the file is locked this waits, and everything that depends on the change waits too. A
+        damaged file is moved aside, and the change is written to a new one.
         """
-        told = False
+        is_logged = False
         while True:
             try:
                 return await self._call(lambda journal: _in_transaction(journal, change))
             except sqlite3.OperationalError as error:
-                if not told:
+                if not is_logged:
                     _LOGGER.error("the journal cannot be written, trying again every second: %s", error)
-                told = True
+                is_logged = True
                 await asyncio.sleep(_RETRY_S)
             except sqlite3.DatabaseError as error:
-                await self._call(partial(Journal.begin_anew, reason=str(error)))
+                await self._call(partial(Journal.replace_damaged, reason=str(error)))
 
-    async def _call(self, work: Callable[[Journal], Value]) -> Value:
+    async def _call(self, work: Callable[[Journal], _Value]) -> _Value:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, self._journal)
 
 

@@ -1,13 +1,26 @@
-"""When a source leaves the committed route by itself, before the planner has heard of anything. Pure.
+"""Source-side switching: a source leaves the committed route by itself when its own measurements cross a threshold.
 
-The planner says within which bandwidths and loads its plan stays the best (`Alternatives`); the source measures its own
-transfers and its own computing. Two in a row that were too slow (or too fast) for the plan, beyond what noise adds, are
-a crossing; so is one transfer that is overdue, since its link is at most as fast as it tells. One outlier is not, and
-measurements that were taken at the same time count once, for the same hiccup may have met them all. The planner
-confirms with its next plan; if none comes, the source goes back and trusts the plan until its next.
+Why it exists: a source reacts within two requests, the planner after monitors have smoothed their measurements and a
+new plan is prepared. And it works while the planner is gone.
 
-An alternative is the best if everything else is as it was. So where two thresholds seem to be crossed at a time and
-lead to different routes the source stays until one of them is not, or the planner, which sees both, has decided.
+When it acts: with each plan the planner publishes `Alternatives`, the ranges of bandwidth and load within which the
+plan stays best, and the best route beyond each end. The source compares its own transfers and computing times with
+them. A range is left if its end is exceeded by more than noise
+
+- in `CONFIRMATIONS` measurements in a row. Measurements that overlap in time count as one, because one hiccup may have
+  delayed them all; or
+- by one overdue transfer that should take at least `CONCLUSIVE_MS`. Its link is at most as fast as its size and the
+  time so far tell.
+
+The source then takes the alternative, with three exceptions:
+
+- It has switched during this plan already.
+- The policy's cooldown since the plan has not passed.
+- Another threshold is crossed as well and leads elsewhere. An alternative is best only if everything else is
+  unchanged, so the planner, which sees all measurements, decides.
+
+When it ends: the next plan replaces the source's choice. If none comes within `CONFIRM_S` and the cooldown, or a device
+of the alternative is lost, the source returns to the committed routes. It stays there until the next plan.
 """
 
 from dataclasses import dataclass, field, replace
@@ -19,8 +32,8 @@ from shared.messages.alternatives import Alternatives, Threshold, ThresholdQuant
 from shared.messages.devices import ComputeObservation, TransferObservation
 from shared.messages.streams import CommittedPlan, PlanRoute, route_text
 
+# How long the planner may take to confirm a switch, beyond the policy's cooldown. A crossing counts as long.
 CONFIRM_S = 10.0
-"""How long the planner may take to confirm, beyond the policy's cooldown; and how long a crossing counts."""
 
 
 class _Side(Enum):
@@ -30,7 +43,7 @@ class _Side(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RouteSwitch:
-    """Take these routes from the next request on; `text` says why."""
+    """Routes for the next requests, and the reason for people."""
 
     routes: tuple[PlanRoute, ...]
     text: str
@@ -38,22 +51,23 @@ class RouteSwitch:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What one measurement says of a threshold.
+    """One measurement compared with a threshold.
 
     Attributes:
-        side: beyond which end of the range it was; None if within.
-        took_ms: how long the measurement lasted.
-        text: what was seen of what.
-        is_sure: it needs no second one.
-        is_whole: it may also say that all is well again.
+        threshold: the threshold.
+        side: the end of the range beyond which the measurement lies; None if it lies within.
+        took_ms: duration of the measurement.
+        text: the measured quantity and its value.
+        is_conclusive: whether it needs no confirmation by a second one.
+        is_complete: whether it may end a crossing; an overdue transfer, still under way, may not.
     """
 
     threshold: Threshold
     side: _Side | None
     took_ms: float
     text: str
-    is_sure: bool = False
-    is_whole: bool = True
+    is_conclusive: bool = False
+    is_complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +75,11 @@ class _Crossing:
     """Measurements in a row beyond one end of a range.
 
     Attributes:
-        count: how many, of those that were taken at the same time one.
-        counted_s: when the last of these was taken.
-        seen_s: when any was seen last.
+        side: the end of the range.
+        route: the route beyond it; None if the planner gave none.
+        count: number of measurements, those that overlap in time counted once.
+        counted_s: when the last counted measurement was taken.
+        seen_s: when the last measurement was taken.
     """
 
     side: _Side
@@ -78,7 +94,14 @@ _Key = tuple[ThresholdQuantity, str | None]
 
 @dataclass(slots=True)
 class RouteSwitcher:
-    """The thresholds of the plan in force, and what a source's own measurements say of them."""
+    """Thresholds of the plan in force, and the crossings that the source has measured; `SourceState` feeds it.
+
+    Invariant: `_chosen` is None, or the route of a crossing during the plan in force. `_is_spent` is set once the
+    source has returned from such a route, and ends switching until the next plan.
+
+    Attributes:
+        device: name of the source device, whose measurements count.
+    """
 
     device: str
     _plan: CommittedPlan | None = field(default=None, init=False)
@@ -91,24 +114,24 @@ class RouteSwitcher:
 
     @property
     def routes(self) -> tuple[PlanRoute, ...]:
-        """What requests shall take now."""
+        """Routes of the next requests."""
         if self._plan is None:
             return ()
         return self._plan.routes if self._chosen is None else (self._chosen,)
 
     def committed(self, plan: CommittedPlan, now_s: float) -> None:
-        """Take a plan; of a new epoch, it ends whatever the source had decided by itself."""
+        """Put a plan in force; one of a new epoch ends the source's own choice."""
         if self._plan is None or self._plan.epoch != plan.epoch:
             self._chosen, self._since_s, self._is_spent = None, now_s, False
             self._crossings.clear()
         self._plan = plan
 
     def learn(self, alternatives: Alternatives) -> None:
-        """Take the thresholds of a plan."""
+        """Store the thresholds of a plan."""
         self._known = alternatives
 
     def observed(self, seen: TransferObservation | ComputeObservation, now_s: float) -> RouteSwitch | None:
-        """Take what this device has measured of itself."""
+        """Compare a measurement of this device with the thresholds; return the switch that it causes."""
         match seen:
             case TransferObservation():
                 return self.transferred(
@@ -122,27 +145,27 @@ class RouteSwitcher:
     def transferred(
         self, target: str, size_bytes: int, elapsed_ms: float, *, finished: bool, now_s: float
     ) -> RouteSwitch | None:
-        """Take one transfer of this device: from the first byte to the receipt, or until it was overdue."""
+        """Compare a transfer, from the first byte to the receipt or until it was overdue, with its link's threshold."""
         threshold = self._threshold(ThresholdQuantity.BANDWIDTH, target)
         if threshold is None or size_bytes <= 0:
             return None
         return self._take(_transfer_reading(threshold, size_bytes, elapsed_ms, finished), now_s)
 
     def computed(self, measured_ms: float, idle_ms: float, *, now_s: float) -> RouteSwitch | None:
-        """Take one segment that this device has computed: what it took, encoding aside, and what it takes idle."""
+        """Compare a segment's computing time, codecs excluded, and its idle time with the load threshold."""
         threshold = self._threshold(ThresholdQuantity.LOAD, None)
         if threshold is None or measured_ms <= 0 or idle_ms <= 0:
             return None
         return self._take(_compute_reading(threshold, measured_ms, idle_ms), now_s)
 
     def tick(self, now_s: float) -> RouteSwitch | None:
-        """Go back if the planner has not confirmed in time."""
+        """Return to the plan if the planner has not confirmed the switch in time."""
         if self._chosen is None or now_s < self._back_at_s:
             return None
         return self._return("the planner has not confirmed")
 
     def lost(self, device: str) -> RouteSwitch | None:
-        """Go back if the route that the source has chosen leads over a device that is lost."""
+        """Return to the plan if a device of the chosen route is lost."""
         if self._chosen is None or device not in {stage.device for stage in self._chosen.stages}:
             return None
         return self._return(f"{device} is lost")
@@ -151,7 +174,7 @@ class RouteSwitcher:
         threshold, side = reading.threshold, reading.side
         key = threshold.quantity, threshold.target
         if side is None:
-            if reading.is_whole:
+            if reading.is_complete:
                 self._crossings.pop(key, None)
             return None
         route = threshold.below if side is _Side.BELOW else threshold.above
@@ -159,12 +182,13 @@ class RouteSwitcher:
         if before is None or before.side is not side:
             crossing = _Crossing(side, route, 1, now_s, now_s)
         elif now_s - reading.took_ms / 1000 < before.counted_s:
+            # It began before the last counted one ended: the two may have met the same hiccup.
             crossing = replace(before, seen_s=now_s)
         else:
             crossing = _Crossing(side, route, before.count + 1, now_s, now_s)
         self._crossings[key] = crossing
-        is_sure = reading.is_sure or crossing.count >= CONFIRMATIONS
-        if route is None or not is_sure or not self._is_free(now_s) or self._is_disputed(crossing):
+        is_confirmed = reading.is_conclusive or crossing.count >= CONFIRMATIONS
+        if route is None or not is_confirmed or not self._is_free(now_s) or self._is_disputed(crossing):
             return None
         self._chosen = route
         self._back_at_s = now_s + CONFIRM_S + self._cooldown_s
@@ -183,11 +207,11 @@ class RouteSwitcher:
         return self._known.cooldown_ms / 1000 if self._known else 0.0
 
     def _is_free(self, now_s: float) -> bool:
-        """Say whether the source may decide: once per plan, and not within the policy's cooldown."""
+        """Return whether the source may switch: once per plan, and after the policy's cooldown."""
         return not self._is_spent and self._chosen is None and now_s >= self._since_s + self._cooldown_s
 
     def _is_disputed(self, crossing: _Crossing) -> bool:
-        """Say whether another threshold is, or may be, crossed as well and leads elsewhere."""
+        """Return whether a recent measurement beyond another threshold leads to another route."""
         return any(
             other.route != crossing.route and crossing.seen_s - other.seen_s < CONFIRM_S
             for other in self._crossings.values()
@@ -196,14 +220,15 @@ class RouteSwitcher:
     def _threshold(self, quantity: ThresholdQuantity, target: str | None) -> Threshold | None:
         if self._known is None or self._plan is None or self._known.epoch != self._plan.epoch:
             return None
-        for each in self._known.thresholds:
-            if (each.quantity, each.device, each.target) == (quantity, self.device, target):
-                return each
+        for threshold in self._known.thresholds:
+            if (threshold.quantity, threshold.device, threshold.target) == (quantity, self.device, target):
+                return threshold
         return None
 
 
 def _transfer_reading(threshold: Threshold, size_bytes: int, elapsed_ms: float, finished: bool) -> _Reading:
-    """Judge a transfer; one that is overdue can only be slow."""
+    """Return the reading of a transfer; an overdue one can only be too slow."""
+    # A time below the link's latency is jitter; a tenth of it keeps the bandwidth finite.
     on_link_ms = max(elapsed_ms - threshold.latency_ms, elapsed_ms / 10)
     low, high = threshold.leave_below, threshold.leave_above
     side = None
@@ -213,12 +238,15 @@ def _transfer_reading(threshold: Threshold, size_bytes: int, elapsed_ms: float, 
         side = _Side.ABOVE
     mbps = bandwidth_of_mbps(size_bytes, on_link_ms)
     text = f"link {threshold.device}->{threshold.target} has {'' if finished else 'less than '}{mbps:.3g} Mbps"
-    is_sure = not finished and transmission_ms(size_bytes, threshold.value) >= CONCLUSIVE_MS
-    return _Reading(threshold, side, elapsed_ms, text, is_sure=is_sure, is_whole=finished)
+    is_conclusive = not finished and transmission_ms(size_bytes, threshold.value) >= CONCLUSIVE_MS
+    return _Reading(threshold, side, elapsed_ms, text, is_conclusive=is_conclusive, is_complete=finished)
 
 
 def _compute_reading(threshold: Threshold, measured_ms: float, idle_ms: float) -> _Reading:
-    """Judge a segment; what other streams compute in between counts as load, but is not in its time."""
+    """Return the reading of a segment.
+
+    Computing of other streams counts as load, but is not part of the segment's own time: `sharing` adds it.
+    """
     shared_ms = measured_ms * threshold.sharing
     low, high = threshold.leave_below, threshold.leave_above
     side = None

@@ -214,7 +214,7 @@ class PendingRequests:
         """
         queued = [pending.request_id for pending in self._queue]
         waiting = {pending.request_id for pending in self if pending.phase is RequestPhase.WAITING}
-        assert len(queued) == len(waiting) and set(queued) == waiting, "the queue holds each waiting request once"
+        assert sorted(queued) == sorted(waiting), "the queue holds each waiting request once"
         assert self.waiting_bytes == sum(pending.request.size_bytes for pending in self._queue)
         for pending in self:
             is_waiting = pending.phase is RequestPhase.WAITING

@@ -195,23 +195,20 @@ class RetryTick:
     """Time has passed; sent ten times a second."""
 
 
-SourceEvent = (
-    RequestArrived
-    | PlanCommitted
+# Events of single requests, and time.
+RequestEvent = RequestArrived | OutcomeSeen | Undispatchable | AttemptRefused | Confirmed | JournalRestored | RetryTick
+# Events that change the circumstances of all requests: plan, devices, broker, collectors, measurements.
+ContextEvent = (
+    PlanCommitted
     | PlanRevoked
-    | OutcomeSeen
-    | Undispatchable
-    | AttemptRefused
+    | StreamWithdrawn
     | DeviceSeen
     | BusChanged
     | CollectorsChanged
-    | Confirmed
-    | StreamWithdrawn
-    | JournalRestored
     | AlternativesKnown
     | Observed
-    | RetryTick
 )
+SourceEvent = RequestEvent | ContextEvent
 
 
 # Commands

@@ -58,6 +58,7 @@ from services.executor.source.source_events import (
     CollectorsChanged,
     Confirm,
     Confirmed,
+    ContextEvent,
     DeleteOutcomes,
     DeviceSeen,
     Dispatch,
@@ -160,43 +161,50 @@ class SourceState:
 
     def handle(self, event: SourceEvent, now_s: float) -> list[SourceCommand]:
         """Take an event at `now_s` (monotonic seconds) and return the commands, to be performed in this order."""
+        if isinstance(event, ContextEvent):
+            return self._context_changed(event, now_s)
         match event:
             case RequestArrived(request, token):
                 return self._arrived(request, token, now_s)
-            case PlanCommitted(plan):
-                return self._committed(plan, now_s)
-            case PlanRevoked():
-                self.plan = None
-                return []
             case OutcomeSeen():
                 return self._outcome_seen(event, now_s)
             case Undispatchable(request_id, text):
                 return self._undispatchable(request_id, text, now_s)
             case AttemptRefused():
                 return self._attempt_refused(event, now_s)
+            case Confirmed(request_ids):
+                newly_confirmed = self._outcomes.confirm(request_ids)
+                return [Confirm(newly_confirmed)] if newly_confirmed else []
+            case JournalRestored():
+                return self._restored(event, now_s)
+            case RetryTick():
+                switched = self._switch(self._switcher.tick(now_s))
+                return [*switched, *self._expire(now_s), *self._pump(now_s), *self._keep_house(now_s)]
+            case _ as never:
+                assert_never(never)
+
+    def _context_changed(self, event: ContextEvent, now_s: float) -> list[SourceCommand]:
+        match event:
+            case PlanCommitted(plan):
+                return self._committed(plan, now_s)
+            case PlanRevoked():
+                self.plan = None
+                return []
+            case StreamWithdrawn():
+                self._is_withdrawn, self.plan = True, None
+                return self._pump(now_s)
             case DeviceSeen(device, boot_id):
                 return self._device_seen(device, boot_id, now_s)
             case BusChanged(is_online):
                 return self._bus_changed(is_online, now_s)
-            case RetryTick():
-                switched = self._switch(self._switcher.tick(now_s))
-                return [*switched, *self._expire(now_s), *self._pump(now_s), *self._keep_house(now_s)]
+            case CollectorsChanged(is_online):
+                self._has_collector = is_online
+                return []
             case AlternativesKnown(alternatives):
                 self._switcher.learn(alternatives)
                 return []
             case Observed(observation):
                 return self._switch(self._switcher.observed(observation, now_s))
-            case CollectorsChanged(is_online):
-                self._has_collector = is_online
-                return []
-            case Confirmed(request_ids):
-                newly_confirmed = self._outcomes.confirm(request_ids)
-                return [Confirm(newly_confirmed)] if newly_confirmed else []
-            case StreamWithdrawn():
-                self._is_withdrawn, self.plan = True, None
-                return self._pump(now_s)
-            case JournalRestored():
-                return self._restored(event, now_s)
             case _ as never:
                 assert_never(never)
 

@@ -6,7 +6,7 @@ Durability rests on one order, kept by `StreamSource._perform` for every batch o
 2. Only then the actions of the batch run, in the order of the commands: acknowledgements to the broker, dispatches,
    publications.
 
-So a request is acknowledged only when a crash can no longer lose it, an attempt is numbered durably before it is sent,
+So a request is acknowledged only when a crash can no longer lose it. An attempt is numbered durably before it is sent,
 and an error outcome is durable before it is published. A crash between 1 and 2 repeats work but loses nothing: the
 broker delivers an unacknowledged request again, and its id is found in the journal.
 """

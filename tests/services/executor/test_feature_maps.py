@@ -86,7 +86,7 @@ def test_headers_that_cannot_be_are_refused() -> None:
     with pytest.raises(MessageError, match="attempt"):
         decode_feature_map(wire(TENSORS, attempt=0), CODER.registry)
     document = HEADER.model_dump(mode="python")
-    with pytest.raises(MessageError, match="1 tensors came and 0 are described"):
+    with pytest.raises(MessageError, match="1 tensors arrived and 0 are described"):
         decode_feature_map(b"".join(bytes(piece) for piece in encode_frame(document, [b"x"])), CODER.registry)
     described = {"name": "x", "dtype": "float32", "shape": [2], "codec": "raw", "size_bytes": 8}
     for spec in (described, described | {"dtype": "object"}, described | {"codec": "none-such"}):

@@ -47,7 +47,7 @@ HEADER = FeatureMapHeader(
     input_bytes=9,
 )
 TRACE = (StageTrace(device="d", start=0, stop=1, received_at_s=1.0),)
-LOGITS = {"y": np.float32([[0, 3, 1, 2, -1, 5]])}
+LOGITS = {"y": np.array([[0, 3, 1, 2, -1, 5]], np.float32)}
 
 
 def test_the_best_five_with_their_labels() -> None:
@@ -63,12 +63,12 @@ def test_the_best_five_with_their_labels() -> None:
 
 
 def test_logits_become_probabilities() -> None:
-    result = make_result({"y": np.float32([[1000.0, 1000.0]])}, manifest(apply_softmax=True), JSON_CONTENT)
+    result = make_result({"y": np.array([[1000.0, 1000.0]], np.float32)}, manifest(apply_softmax=True), JSON_CONTENT)
     assert [each.score for each in result.top] == pytest.approx([0.5, 0.5])
 
 
 def test_scores_that_are_no_numbers_still_make_a_message() -> None:
-    result = make_result({"y": np.float32([[np.nan, np.inf, 1.0]])}, manifest(), JSON_CONTENT)
+    result = make_result({"y": np.array([[np.nan, np.inf, 1.0]], np.float32)}, manifest(), JSON_CONTENT)
     payload, _ = encode_outcome(make_outcome(HEADER, result, TRACE, 4.0), JSON_CONTENT)
     assert Outcome.decode(payload).top[0].index == 2
 

@@ -124,7 +124,8 @@ def test_a_segment_encodes_for_its_own_representation_only(tmp_path: Path, coder
     assert fused.encoder_for("uint8+zstd") is fused.encoder_for("sparse8") is fused.encoder
     assert fused.encoder_for("float16") is None
     assert fused.encoder_for("raw") is None
-    ((name, spec),) = fused.encoder.outputs.items() if fused.encoder else ()
+    assert fused.encoder is not None
+    ((name, spec),) = fused.encoder.outputs.items()
     made = fused.run({"input": np.full((1, 3, 32, 32), np.nan, np.float32)}, encoded=True)
     with pytest.raises(CodecError, match="not finite"):
         coder.pack(made, name, spec, "uint8")

@@ -31,7 +31,7 @@ def test_scaling() -> None:
 
 @pytest.mark.parametrize("times", [([], 1.0), ([-1.0], 1.0), ([1.0], -1.0)])
 def test_impossible_times_are_refused(times: tuple[list[float], float]) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="at least one block, and no time is negative"):
         make_profile(0.0, *times)
 
 

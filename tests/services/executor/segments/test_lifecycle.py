@@ -1,3 +1,5 @@
+from dataclasses import dataclass, field
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -172,50 +174,60 @@ STEPS = st.one_of(
 )
 
 
+@dataclass
+class Device:
+    """Performs the commands of a lifecycle, and lends and builds segments when a test says so."""
+
+    lifecycle: SegmentLifecycle = field(default_factory=lambda: SegmentLifecycle(linger_s=1.0))
+    now_s: float = 0.0
+    building: list[SegmentKey] = field(default_factory=list)
+    loaded: set[SegmentKey] = field(default_factory=set)
+    borrowed: list[EpochKey] = field(default_factory=list)
+
+    def post(self, event: SegmentEvent) -> None:
+        if isinstance(event, SegmentWanted):
+            self.borrowed.append(event.epoch)
+        if isinstance(event, BuildSucceeded):
+            self.loaded.add(event.key)
+        for command in self.lifecycle.handle(event, self.now_s):
+            self.perform(command)
+        self.lifecycle.validate()
+        assert self.lifecycle.loaded == self.loaded
+
+    def perform(self, command: SegmentCommand) -> None:
+        if isinstance(command, Build):
+            assert command.key not in self.building
+            assert command.key not in self.loaded
+            self.building.append(command.key)
+        elif isinstance(command, Drop):
+            self.loaded.remove(command.key)
+
+    def step(self, step: SegmentEvent | str) -> None:
+        if not isinstance(step, str):
+            self.post(step)
+        elif step == "return" and self.borrowed:
+            self.post(SegmentReturned(self.borrowed.pop()))
+        elif step == "built" and self.building:
+            self.post(BuildSucceeded(self.building.pop(0)))
+        elif step == "failed" and self.building:
+            self.post(BuildFailed(self.building.pop(0), RejectionCause.ERROR, "no"))
+
+
 @given(st.lists(st.tuples(STEPS, st.floats(0, 10)), min_size=10, max_size=50))
 def test_builds_and_drops_balance_and_everything_goes_in_the_end(steps: list[tuple[SegmentEvent | str, float]]) -> None:
-    lifecycle = SegmentLifecycle(linger_s=1.0)
-    now_s = 0.0
-    building: list[SegmentKey] = []
-    loaded: set[SegmentKey] = set()
-    borrowed: list[EpochKey] = []
-
-    def perform(commands: list[SegmentCommand]) -> None:
-        for command in commands:
-            if isinstance(command, Build):
-                assert command.key not in building
-                assert command.key not in loaded
-                building.append(command.key)
-            elif isinstance(command, Drop):
-                loaded.remove(command.key)
-
-    def tell(event: SegmentEvent) -> None:
-        if isinstance(event, BuildSucceeded):
-            loaded.add(event.key)
-        perform(lifecycle.handle(event, now_s))
-        assert lifecycle.loaded == loaded
-
+    device = Device()
     for step, passed_s in steps:
-        now_s += passed_s
-        if isinstance(step, SegmentWanted):
-            borrowed.append(step.epoch)
-        if not isinstance(step, str):
-            tell(step)
-        elif step == "return" and borrowed:
-            tell(SegmentReturned(borrowed.pop()))
-        elif step == "built" and building:
-            tell(BuildSucceeded(building.pop(0)))
-        elif step == "failed" and building:
-            tell(BuildFailed(building.pop(0), RejectionCause.ERROR, "no"))
-    while borrowed:
-        tell(SegmentReturned(borrowed.pop()))
-    while building:
-        tell(BuildSucceeded(building.pop(0)))
+        device.now_s += passed_s
+        device.step(step)
+    while device.borrowed:
+        device.step("return")
+    while device.building:
+        device.step("built")
     for stream in "st":
-        tell(EpochsOver(stream, None))
-    now_s += 1.001
-    tell(ReleaseTick())
-    assert not loaded
+        device.post(EpochsOver(stream, None))
+    device.now_s += 1.001
+    device.post(ReleaseTick())
+    assert not device.loaded
 
 
 def test_returning_what_was_not_borrowed_is_a_broken_contract() -> None:

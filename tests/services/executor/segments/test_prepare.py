@@ -38,7 +38,7 @@ def encoded(pixels: np.ndarray, form: str = "PNG", **options: Any) -> bytes:
 
 
 def uniform(height: int, width: int, colour: tuple[int, int, int] = (10, 20, 30)) -> np.ndarray:
-    return np.broadcast_to(np.uint8(colour), (height, width, 3)).copy()
+    return np.broadcast_to(np.array(colour, np.uint8), (height, width, 3)).copy()
 
 
 def test_pixels_become_numbers_per_channel() -> None:
@@ -140,10 +140,10 @@ def test_a_tensor_of_another_size_or_type_is_refused() -> None:
 
 
 def test_several_inputs_come_as_a_map() -> None:
-    a, b = np.float32([1, 2]), np.int64([3])
+    arrays: dict[str, np.ndarray] = {"a": np.array([1, 2], np.float32), "b": np.array([3], np.int64)}
     document = {
         name: {"dtype": array.dtype.name, "shape": list(array.shape), "data": array.tobytes()}
-        for name, array in {"a": a, "b": b}.items()
+        for name, array in arrays.items()
     }
     tensors = prepare(msgpack.packb(document), PAIR)
     assert tensors["a"].tolist() == [1, 2]
@@ -203,6 +203,6 @@ def test_descriptions_that_numpy_stumbles_over_are_refused(dtype: str, shape: li
 
 def test_one_npy_is_not_enough_for_several_inputs() -> None:
     npy = io.BytesIO()
-    np.save(npy, np.float32([1, 2]))
+    np.save(npy, np.array([1, 2], np.float32))
     with pytest.raises(BadInput, match="a msgpack map from input names"):
         prepare(npy.getvalue(), PAIR)

@@ -1,6 +1,7 @@
 import asyncio
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -50,7 +51,7 @@ async def test_the_discipline_decides_among_those_that_wait() -> None:
         for name, expected_ms in (("long", 9.0), ("short", 1.0), ("middle", 5.0)):
             group.create_task(
                 processor.run(
-                    lambda name=name: order.append(name),
+                    partial(order.append, name),
                     Ticket("s", expected_ms),
                     discipline=QueueDiscipline.SHORTEST_JOB_FIRST,
                 )

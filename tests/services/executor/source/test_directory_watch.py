@@ -9,24 +9,24 @@ A, B = Sighting("a.jpg", "1"), Sighting("b.jpg", "1")
 
 def test_a_file_is_taken_when_it_has_stopped_changing() -> None:
     state = DirectoryState({})
-    assert state.look({A}) == ([], [])
-    assert state.look({Sighting("a.jpg", "2")}) == ([], [])
-    assert state.look({Sighting("a.jpg", "2")}) == ([Sighting("a.jpg", "2")], [])
+    assert state.scan({A}) == ([], [])
+    assert state.scan({Sighting("a.jpg", "2")}) == ([], [])
+    assert state.scan({Sighting("a.jpg", "2")}) == ([Sighting("a.jpg", "2")], [])
 
 
 def test_a_file_is_taken_once_and_again_when_it_was_rewritten() -> None:
     state = DirectoryState({})
-    state.look({A})
+    state.scan({A})
     state.take(A)
-    assert state.look({A}) == ([], [])
-    state.look({Sighting("a.jpg", "2")})
-    assert state.look({Sighting("a.jpg", "2")})[0] == [Sighting("a.jpg", "2")]
+    assert state.scan({A}) == ([], [])
+    state.scan({Sighting("a.jpg", "2")})
+    assert state.scan({Sighting("a.jpg", "2")})[0] == [Sighting("a.jpg", "2")]
 
 
 def test_what_was_taken_before_a_restart_stays_taken_until_it_is_gone() -> None:
     state = DirectoryState({"a.jpg": "1", "z.jpg": "1"})
-    assert state.look({A, B}) == ([], ["z.jpg"])
-    assert state.look({A, B}) == ([B], [])
+    assert state.scan({A, B}) == ([], ["z.jpg"])
+    assert state.scan({A, B}) == ([B], [])
 
 
 def test_ids_are_readable_stable_and_tell_files_apart() -> None:

@@ -71,9 +71,14 @@ def test_confirmed_and_forgotten(path: Path) -> None:
 
 def test_a_transaction_that_fails_leaves_nothing(path: Path) -> None:
     journal = Journal.open(path)
-    with pytest.raises(RuntimeError), journal.transaction():
-        journal.accept("s", FULL, b"abc")
-        raise RuntimeError
+
+    def accept_and_fail() -> None:
+        with journal.transaction():
+            journal.accept("s", FULL, b"abc")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        accept_and_fail()
     assert journal.restore("s", 0.0) == ((), ())
 
 
@@ -108,11 +113,11 @@ def test_a_journal_of_a_newer_version_is_moved_aside(path: Path) -> None:
     assert len(list(path.parent.glob("journal.sqlite.damaged-*"))) >= 1
 
 
-def test_begin_anew(path: Path) -> None:
+def test_replace_damaged(path: Path) -> None:
     journal = Journal.open(path)
     with journal.transaction():
         journal.accept("s", FULL, b"abc")
-    journal.begin_anew("for the test")
+    journal.replace_damaged("for the test")
     assert journal.streams() == ()
 
 
