@@ -1,8 +1,9 @@
 """Discrete-event simulation of jobs: the reference for when operations start and end.
 
 Every resource (a device's computing, or its sending) is a server with a queue discipline. The loop goes from one
-instant at which something happens to the next. The agenda is a heap of ``(time, server)``; an entry is valid only
-while it equals the server's present wake-up time, so an entry that a rate change has moved is skipped when it comes up.
+instant at which something happens to the next. The agenda is a heap of ``(time, server)``. A rate change moves the
+next event of a server, which leaves an outdated entry in the heap. Entries that differ from the server's present
+wake-up time are therefore skipped.
 """
 
 import heapq
@@ -108,6 +109,10 @@ class _Engine:
     """The state of one simulation.
 
     Tasks are numbered ``job x _wide + operation``; ``divmod`` by ``_wide`` gives both back.
+
+    Invariants between two instants: ``_wake_ms`` is the next event of every server, inf if it has none. ``_waiting``
+    counts, per operation, those that it still waits for (None for chains), and ``_left``, per job, those that have not
+    ended. ``_arrived_ms`` holds exactly the tasks that are queued or under way.
     """
 
     def __init__(self, jobs: Sequence[SimulatedJob], rules: Rules, changes: Sequence[RateChange]) -> None:

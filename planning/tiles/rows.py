@@ -1,10 +1,11 @@
 """Rows that a tile computes and needs, propagated backward through a segment.
 
-Rows [a, b) of a block's output need rows [max(0, a S - P), min(H, (b - 1) S - P + F)) of its input of H rows, for a
-kernel of F rows, stride S and padding P. Padding exists at the true borders only.
+A block with a kernel of F rows, stride S, padding P and an input of H rows needs, for rows [a, b) of its output, the rows
 
-Equations 1 and 2 of DistrEdge (Hou et al., IPDPS 2022) leave out padding and borders, so they can ask for more rows
-than there are (VGG16 in one piece: 404 of 224).
+    [max(0, a S - P), min(H, (b - 1) S - P + F))
+
+of its input. Padding exists at the true borders only. Equations 1 and 2 of DistrEdge (Hou et al., IPDPS 2022) leave out
+padding and borders. They can therefore ask for more rows than there are (VGG16 in one piece: 404 of 224).
 """
 
 from dataclasses import dataclass
