@@ -1,6 +1,6 @@
 """Rows that a tile computes and needs, propagated backward through a segment.
 
-A block with a kernel of F rows, stride S, padding P and an input of H rows needs, for rows [a, b) of its output, the rows
+A block has a kernel of F rows, stride S, padding P and an input of H rows. Rows [a, b) of its output need the rows
 
     [max(0, a S - P), min(H, (b - 1) S - P + F))
 

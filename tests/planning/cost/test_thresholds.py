@@ -1,10 +1,11 @@
 import random
 from itertools import accumulate, groupby, pairwise, product
+from math import inf
 
 import pytest
 
 from planning.cost.cost_model import CostModel
-from planning.cost.thresholds import Range, bandwidth_parameter, load_parameter, ranges
+from planning.cost.thresholds import Line, Range, bandwidth_parameter, load_parameter, ranges
 from planning.problem.plan import Route, sequential_route
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
 from shared.policy import Objective
@@ -147,3 +148,10 @@ def test_what_is_not_there_cannot_change() -> None:
         bandwidth_parameter(problem, ("a", "nobody"))
     with pytest.raises(KeyError):
         load_parameter(problem, "nobody")
+
+
+def test_lines() -> None:
+    rising, flat = Line(1.0, 2.0), Line(5.0, 0.0)
+    assert (rising.at(3.0), rising.times(2.0)) == (7.0, Line(2.0, 4.0))
+    assert (rising.meets(flat), rising.meets(Line(0.0, 2.0))) == (2.0, None)
+    assert (rising.reaches(7.0), flat.reaches(5.0), flat.reaches(4.0)) == (3.0, inf, -inf)
