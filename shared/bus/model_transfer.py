@@ -1,30 +1,36 @@
-"""A model's bytes over the bus: a receiver that resumes and verifies, and a provider that answers pulls. Pure.
+"""Transfer of a model file over the bus: the receiver's state machine and the provider's answers, without I/O.
 
-The receiver asks for 256 kB at a time, four at a time; every chunk has a CRC-32, the whole has the SHA-256 that is the
-model's name. `shared.bus.model_exchange` does the waiting and the writing.
+The receiver pulls chunks of 256 kB, four at a time. Every chunk has a CRC-32, and the file has the SHA-256 that names
+the model. `shared.bus.model_exchange` waits, writes and publishes.
+
+    PULLING --every byte received--> VERIFYING --SHA-256 right--> DONE
+       ^                                 |
+       +------- SHA-256 wrong, once -----+-- twice --> FAILED
+    PULLING --refused, or ATTEMPT_LIMIT stalls or damaged chunks in a row--> FAILED
 """
 
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import assert_never
+from typing import Final, assert_never
 
 from shared.bus.errors import BusError
 from shared.messages.models import ModelChunk, Pull
 
-CHUNK_BYTES = 256 * 1024
-MAX_PULL_BYTES = 1024 * 1024
-"""No provider sends more at once, whatever is asked."""
-WINDOW = 4
-STALL_S = 10.0
-"""How long nothing may come before what is outstanding is asked for again."""
-ATTEMPT_LIMIT = 6
-"""How often in a row a stall or a damaged chunk is borne."""
+PULL_BYTES: Final = 256 * 1024
+# Largest chunk that a provider sends, whatever length a pull has.
+MAX_PULL_BYTES: Final = 1024 * 1024
+# Outstanding pulls: enough to keep the provider busy during a round trip.
+WINDOW: Final = 4
+# Time without a chunk after which outstanding pulls are repeated: pulls and chunks may be lost with a broker.
+STALL_S: Final = 10.0
+# Stalls or damaged chunks in a row that end the transfer.
+ATTEMPT_LIMIT: Final = 6
 
 
 class ModelTransferError(BusError):
-    """A model could not be fetched: no answer, no such model, wrong bytes, or a full disk."""
+    """A model file could not be fetched: no answer, no such model, wrong bytes, or a full disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,7 @@ class ByteRange:
 
 @dataclass(frozen=True, slots=True)
 class SendPull:
-    """Ask the provider for these bytes."""
+    """Publish this pull."""
 
     pull: Pull
 
@@ -52,22 +58,22 @@ class WriteChunk:
 
 @dataclass(frozen=True, slots=True)
 class VerifyFile:
-    """Every byte is there: compute the SHA-256 and say what it is (`Verified`)."""
+    """Every byte was received: compute the SHA-256 of the file and report it with `Verified`."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiscardFile:
-    """The partial file is worthless: empty it."""
+    """Empty the partial file: its SHA-256 is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The file is whole and verified."""
+    """The file is complete and verified."""
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The transfer has failed, for this reason."""
+    """The transfer has failed for this reason."""
 
     reason: str
 
@@ -77,12 +83,12 @@ TransferCommand = SendPull | WriteChunk | VerifyFile | DiscardFile | Finish | Gi
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The receiver is ready to ask."""
+    """The receiver has subscribed to the chunks and can pull."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A chunk has come."""
+    """A chunk was received."""
 
     chunk: ModelChunk
 
@@ -103,7 +109,7 @@ TransferEvent = Started | Arrived | TransferTicked | Verified
 
 
 class TransferPhase(Enum):
-    """Where a download stands."""
+    """State of a download; the module's docstring draws the transitions."""
 
     PULLING = auto()
     VERIFYING = auto()
@@ -113,17 +119,20 @@ class TransferPhase(Enum):
 
 @dataclass(slots=True)
 class ModelDownload:
-    """The receiver's state machine: takes an event and the time, returns what to do.
+    """The receiver's state machine: takes an event and the time, returns the commands to perform.
+
+    Changed by `handle` only. Invariants. `received` and the outstanding pulls are disjoint. Once started, at least one
+    and at most `window` pulls are outstanding while `PULLING`, and none otherwise.
 
     Attributes:
         model: SHA-256 of the file, in hexadecimal.
-        receiver: who asks; part of the topic on which chunks come.
+        receiver: name of the receiver; part of the topic of the chunks.
         size_bytes: size of the file.
-        received: what the partial file already holds, from an earlier attempt.
-        window: pulls that are outstanding at the same time.
-        chunk_bytes: size of a pull.
-        stall_s: how long nothing may come before outstanding pulls are repeated.
-        attempt_limit: stalls or damaged chunks in a row before giving up.
+        received: byte ranges that the partial file holds, at first from an earlier attempt.
+        window: largest number of outstanding pulls.
+        pull_bytes: length of a pull.
+        stall_s: time without a chunk after which outstanding pulls are repeated.
+        attempt_limit: stalls or damaged chunks in a row that end the transfer.
     """
 
     model: str
@@ -131,7 +140,7 @@ class ModelDownload:
     size_bytes: int
     received: tuple[ByteRange, ...] = ()
     window: int = WINDOW
-    chunk_bytes: int = CHUNK_BYTES
+    pull_bytes: int = PULL_BYTES
     stall_s: float = STALL_S
     attempt_limit: int = ATTEMPT_LIMIT
     phase: TransferPhase = field(default=TransferPhase.PULLING, init=False)
@@ -145,16 +154,16 @@ class ModelDownload:
 
     @property
     def received_bytes(self) -> int:
-        """Bytes that are in the partial file, not yet verified as a whole."""
+        """Number of bytes in the partial file, not yet verified as a whole."""
         return sum(piece.stop - piece.start for piece in self.received)
 
     @property
     def due_at_s(self) -> float:
-        """When the next `TransferTicked` is of use."""
+        """Time of the next `TransferTicked`, in monotonic seconds."""
         return self._progress_at_s + self.stall_s
 
     def handle(self, event: TransferEvent, now_s: float) -> list[TransferCommand]:
-        """Take what has happened at ``now_s`` (monotonic seconds) and return what to do, in this order.
+        """Take in an event at ``now_s`` (monotonic seconds) and return the commands to perform, in order.
 
         Raises:
             ValueError: for `Verified` when nothing is being verified.
@@ -183,6 +192,7 @@ class ModelDownload:
             return self._fail(chunk.error)
         length = self._outstanding.get(chunk.offset)
         if length is None:
+            # A second answer to a pull that was repeated.
             return []
         if len(chunk.data) != length or zlib.crc32(chunk.data) != chunk.crc32:
             return self._failed_once(f"chunk at byte {chunk.offset} arrives damaged") or [self._pull(chunk.offset)]
@@ -205,10 +215,10 @@ class ModelDownload:
         taken = [ByteRange(offset, offset + length) for offset, length in self._outstanding.items()]
         commands: list[TransferCommand] = []
         for gap in missing_ranges((*self.received, *taken), self.size_bytes):
-            for offset in range(gap.start, gap.stop, self.chunk_bytes):
+            for offset in range(gap.start, gap.stop, self.pull_bytes):
                 if len(self._outstanding) >= self.window:
                     return commands
-                self._outstanding[offset] = min(self.chunk_bytes, gap.stop - offset)
+                self._outstanding[offset] = min(self.pull_bytes, gap.stop - offset)
                 commands.append(self._pull(offset))
         if not self._outstanding:
             self.phase = TransferPhase.VERIFYING
@@ -222,6 +232,7 @@ class ModelDownload:
         if sha256 == self.model:
             self.phase = TransferPhase.DONE
             return [Finish()]
+        # Once, the partial file of an earlier attempt may be to blame. Twice, the provider's file is another one.
         if self._restarted:
             return self._fail("the bytes do not have the model's SHA-256, twice")
         self._restarted = True
@@ -242,7 +253,7 @@ class ModelDownload:
 
 
 def merge_ranges(ranges: Iterable[ByteRange]) -> tuple[ByteRange, ...]:
-    """Return the same bytes as ascending ranges that do not touch."""
+    """Return the union of byte ranges as ascending ranges that do not touch."""
     merged: list[ByteRange] = []
     for piece in sorted(ranges, key=lambda each: each.start):
         if piece.start >= piece.stop:
@@ -268,11 +279,11 @@ def missing_ranges(ranges: Iterable[ByteRange], size_bytes: int) -> tuple[ByteRa
 
 
 def chunk_for(pull: Pull, data: bytes) -> ModelChunk:
-    """Answer a pull with the bytes that lie at its offset: the provider's whole wisdom.
+    """Build the chunk that answers a pull.
 
     Args:
-        pull: what is asked.
-        data: at most `MAX_PULL_BYTES` from the offset on; empty past the end of the file, which is an error.
+        pull: the pull.
+        data: at most `MAX_PULL_BYTES` from the pull's offset on. Empty past the end of the file: a refusal.
     """
     if not data:
         return refusal_for(pull, f"the model has no byte {pull.offset}")
@@ -280,7 +291,7 @@ def chunk_for(pull: Pull, data: bytes) -> ModelChunk:
 
 
 def refusal_for(pull: Pull, reason: str) -> ModelChunk:
-    """Answer a pull that cannot be served."""
+    """Build the chunk that refuses a pull."""
     return ModelChunk(model=pull.model, offset=pull.offset, crc32=0, data=b"", error=reason)
 
 

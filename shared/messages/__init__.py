@@ -1,1 +1,1 @@
-"""One module per direction of flow; validated at the boundary, frozen inside."""
+"""Messages of the bus, one module per subject. They are validated when they are decoded and frozen afterwards."""

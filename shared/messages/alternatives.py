@@ -1,4 +1,4 @@
-"""What lies beside the plan in force: within which ranges it stays the best, and which route is next beyond them."""
+"""Alternatives to a committed plan: the ranges in which it stays the best, and the next best routes."""
 
 from enum import StrEnum
 from typing import Annotated, ClassVar
@@ -11,7 +11,7 @@ from shared.messages.streams import PlanRoute
 
 
 class ThresholdQuantity(StrEnum):
-    """What may change."""
+    """A quantity that a source can measure."""
 
     BANDWIDTH = "bandwidth"
     """Of the link between `device` and `target`, Mbps."""
@@ -20,21 +20,21 @@ class ThresholdQuantity(StrEnum):
 
 
 class Threshold(Part):
-    """One quantity, everything else as it is: from `low` to `high` no route is better than the committed one.
+    """The range of one quantity, all others unchanged, in which the committed route stays the best.
 
-    Beyond that others are, and from `leave_below` down and `leave_above` up they are so by the policy's `min_gain`, or
-    the committed one misses the deadline; there `below` and `above` are the best. None where no other route gains as
-    much. Under a deadline that bounds the objective's choice, the side on which it is kept ends at `value`.
+    From `low` to `high` no route is better. At `leave_below` and less, and at `leave_above` and more, another route
+    gains the policy's `min_gain`, or the committed one misses the deadline. The best routes there are `below` and
+    `above`. They are None where no other route gains as much. If a deadline bounds the choice, the range ends at
+    `value` on the side where the deadline is met.
     """
 
     quantity: ThresholdQuantity
     device: Name
     target: Name | None = None
     value: Annotated[float, Field(gt=0)]
-    """At present, as far as the planner knows."""
+    """The planner's present estimate."""
     sharing: Annotated[float, Field(ge=1)] = 1.0
-    """How many times of a load the computing of other streams accounts for: the device's own segments do not show it.
-    """
+    """Factor of the load that is due to other streams. The device's own segments do not show it."""
     latency_ms: Annotated[float, Field(ge=0)] = 0.0
     """Of the link."""
     low: float
@@ -52,7 +52,7 @@ class Alternatives(Message):
 
     stream: Name
     epoch: int
-    """Of the plan; for another one they mean nothing."""
+    """Epoch of the plan to which the thresholds belong."""
     cooldown_ms: Annotated[float, Field(ge=0)] = 0.0
-    """The policy's: the source does not switch sooner after it has taken the plan."""
+    """The policy's cooldown. The source does not switch sooner after it has adopted the plan."""
     thresholds: tuple[Threshold, ...] = ()

@@ -1,41 +1,41 @@
-"""What every control message has in common: frozen, versioned, msgpack on the wire, decoded once."""
+"""Base of all messages: frozen, versioned, msgpack or JSON on the wire, decoded and validated in one step."""
 
 import json
 import re
 from functools import cache
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Self, TypeVar
 
 import msgpack
 from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
 from shared.bus.topic import Topic
 
-SCHEMA_VERSION = 1
-MAX_MESSAGE_BYTES = 8 * 1024 * 1024
-_MAX_DIGITS = 20
-_LONG_NUMBER = re.compile(rb"\d{19}")
-"""Shorter integers fit 64 bits: only where there is such a one the document is read twice."""
+SCHEMA_VERSION: Final = 1
+MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
+_MAX_DIGITS: Final = 20
+# Integers of fewer digits fit into 64 bits. Only a document with a longer one has to be parsed twice.
+_LONG_NUMBER: Final = re.compile(rb"\d{19}")
 
+# Name of a device, stream or service: one level of a topic (`topics.is_name`).
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-"""The name of a device, stream or service."""
 
+# SHA-256 of a model file's bytes, in hexadecimal.
 ModelId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-"""The SHA-256 of a model file's bytes, in hexadecimal."""
 
-REQUEST_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$"
+# Id of a request, given by the application or made by the source.
+REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$"
 RequestId = Annotated[str, StringConstraints(pattern=REQUEST_ID_PATTERN)]
-"""What identifies a request: given by the application, or made by the source."""
 
 
 _Decoded = TypeVar("_Decoded")
 
 
 class MessageError(ValueError):
-    """A payload that is no message: what is wrong with it, in one line."""
+    """A payload is not a valid message. The text states the faults in one line."""
 
 
 class Part(BaseModel):
-    """A part of messages. Readers ignore unknown fields; new fields have defaults."""
+    """A part of messages. To mix versions, readers ignore unknown fields, and new fields have defaults."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", allow_inf_nan=False, ser_json_bytes="base64", val_json_bytes="base64"
@@ -43,7 +43,7 @@ class Part(BaseModel):
 
 
 class Message(Part):
-    """A whole message: it travels on `TOPIC`, or is part of messages that do."""
+    """A message that is sent on `TOPIC`, or inside a message that is."""
 
     TOPIC: ClassVar[Topic[...] | None] = None
 
@@ -55,34 +55,34 @@ class Message(Part):
         return packed
 
     def encode_json(self) -> bytes:
-        """Return the message as JSON, for people and programs without msgpack; bytes become base64."""
+        """Return the message as JSON, with bytes in base64."""
         return self.model_dump_json().encode()
 
     @classmethod
     def decode(cls, payload: bytes | bytearray | memoryview) -> Self:
-        """Read a message from msgpack, or from JSON as people write it.
+        """Decode a message from msgpack or JSON.
 
         Raises:
-            MessageError: the payload is too large, is neither, or does not validate.
+            MessageError: the payload is too large, is neither of both, or does not validate.
         """
         adapter: TypeAdapter[Self] = _adapter(cls)
         return validate(adapter, payload)
 
 
-class Union:
-    """A tagged union of messages that travel on one topic, told apart by their `kind`."""
+class MessageUnion:
+    """A union of the messages that are sent on one topic, distinguished by their field `kind`."""
 
     __slots__ = ("_adapter",)
 
     def __init__(self, union: Any) -> None:
-        """Make the union of `union`, an `Annotated[A | B, Field(discriminator="kind")]`."""
+        """Make a decoder of `union`, an `Annotated[A | B, Field(discriminator="kind")]`."""
         self._adapter: TypeAdapter[Any] = TypeAdapter(union)
 
     def decode(self, payload: bytes | bytearray | memoryview) -> Any:
-        """Read whichever member the payload is.
+        """Decode a payload as the member that its `kind` names.
 
         Raises:
-            MessageError: the payload is none of them.
+            MessageError: the payload is not a valid message of any member.
         """
         return validate(self._adapter, payload)
 
@@ -93,7 +93,7 @@ def _adapter(kind: type[Message]) -> TypeAdapter[Any]:
 
 
 def validate(adapter: TypeAdapter[_Decoded], payload: bytes | bytearray | memoryview) -> _Decoded:
-    """Decode `payload` once, at the boundary.
+    """Decode a payload of msgpack or JSON and validate it.
 
     Raises:
         MessageError: the payload is too large, is neither msgpack nor JSON, or does not validate.
@@ -101,6 +101,7 @@ def validate(adapter: TypeAdapter[_Decoded], payload: bytes | bytearray | memory
     if len(payload) > MAX_MESSAGE_BYTES:
         raise MessageError(f"{len(payload)} bytes are more than a control message may have ({MAX_MESSAGE_BYTES})")
     try:
+        # In msgpack this byte is the integer 123: no map begins with it.
         if bytes(payload[:1]) == b"{":
             text = bytes(payload)
             if _LONG_NUMBER.search(text):
@@ -119,14 +120,14 @@ def validate(adapter: TypeAdapter[_Decoded], payload: bytes | bytearray | memory
 
 
 def _integer(digits: str) -> int:
-    """Read an integer of a JSON document, which must fit msgpack as well: what is read may have to be written again."""
+    """Parse an integer of a JSON document. It must fit msgpack as well: the message may be encoded again."""
     if len(digits) > _MAX_DIGITS or not -(2**63) <= int(digits) < 2**64:
         raise MessageError(f"the integer {digits[:_MAX_DIGITS]} does not fit 64 bits")
     return int(digits)
 
 
 def describe(error: ValidationError) -> str:
-    """Say in one line what does not validate, and where."""
+    """Return the faults of a validation error in one line, each with its place."""
     faults = (
         f"{'.'.join(str(part) for part in fault['loc']) or 'message'}: {fault['msg']}" for fault in error.errors()
     )

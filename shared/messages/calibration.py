@@ -1,4 +1,4 @@
-"""What encodings of feature maps cost and what they do to the answer, per model (`models/{model}/calibration`)."""
+"""Cost of the encodings of feature maps, and their effect on the model's answer."""
 
 from typing import Annotated, ClassVar
 
@@ -13,7 +13,7 @@ CodecName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_+-]{0,79
 
 
 class CodecCalibration(Message):
-    """One encoding of one block's output, over a calibration set."""
+    """One encoding of one block's output, measured over a calibration set."""
 
     codec: CodecName
     size_bytes: Annotated[int, Field(ge=0)]
@@ -24,7 +24,7 @@ class CodecCalibration(Message):
     """Median, one thread, on the device that measured: the device of speed 1."""
     decode_ms: _NonNegative = 0.0
     max_abs_error: _NonNegative = 0.0
-    """Largest difference of any output value of the model from the unencoded run's."""
+    """Largest difference of any output value of the model from the run without encoding."""
     max_relative_error: _NonNegative = 0.0
     """Largest difference of an output value divided by the largest value of that output (absolute)."""
     top1_agreement: _Share | None = None
@@ -43,7 +43,7 @@ class BlockCalibration(Message):
 
 
 class ShadowReport(Message):
-    """What an encoding did to the answer of one request in the field (`models/{model}/shadow`)."""
+    """The effect of an encoding on the answer of one request in the field (`models/{model}/shadow`)."""
 
     TOPIC: ClassVar = topics.shadow
 
@@ -51,7 +51,7 @@ class ShadowReport(Message):
     model: ModelId
     stream: Name
     block: Annotated[int, Field(ge=0)]
-    """Whose output was encoded; counted as in `BlockCalibration`."""
+    """The block whose output was encoded, counted as in `BlockCalibration`."""
     codec: CodecName
     max_abs_error: _NonNegative = 0.0
     max_relative_error: _NonNegative = 0.0
@@ -62,7 +62,7 @@ class ShadowReport(Message):
 
 
 class InputSize(Message):
-    """What an input takes as an application might send it."""
+    """Size of an input in an encoding that applications use."""
 
     encoding: CodecName
     """`jpeg75` (quality 75), `jpeg95`, `png`, ..."""
@@ -77,13 +77,13 @@ class Calibration(Message):
 
     model: ModelId
     blocks: Annotated[tuple[BlockCalibration, ...], Field(max_length=10_000)] = ()
-    """The blocks whose output can be sent encoded; the last block's output is the result, which is not."""
+    """The blocks whose output can be sent encoded. The output of the last block is the result, which is not encoded."""
     samples: Annotated[int, Field(ge=1)]
-    """How many inputs the calibration set has."""
+    """Number of inputs in the calibration set."""
     photographs: Annotated[int, Field(ge=0)] = 0
-    """How many different photographs the inputs were cut from."""
+    """Number of photographs from which the inputs were cut."""
     input_sizes: tuple[InputSize, ...] = ()
     """The same inputs, before `prepare`."""
     device: str = ""
-    """Where it was measured, for people."""
+    """Description of the measuring device."""
     measured_at_s: float = 0.0

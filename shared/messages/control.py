@@ -1,4 +1,4 @@
-"""Planner and executors: commands, and the reports that answer them."""
+"""Commands of the planner to executors, and their reports."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from shared.bus import topics
-from shared.messages.base import Message, ModelId, Name, Part, Union
+from shared.messages.base import Message, MessageUnion, ModelId, Name, Part
 from shared.messages.models import Manifest
 from shared.messages.streams import PlanStage
 
@@ -18,11 +18,11 @@ class SegmentRange(Part):
     start: Annotated[int, Field(ge=0)]
     stop: Annotated[int, Field(gt=0)]
     codec: str = "raw"
-    """What their output travels in: a device may prepare for it, and has to do without."""
+    """Encoding of their output, as a hint: a device may prepare for it, but must serve any other."""
 
 
 def ranges_of(stages: Iterable[PlanStage]) -> tuple[SegmentRange, ...]:
-    """Return what runs these stages, each range once; with its codec if all its stages have the same."""
+    """Return the ranges of these stages, each once, with its codec if all stages of the range have the same."""
     codecs: dict[tuple[int, int], set[str]] = {}
     for stage in stages:
         codecs.setdefault((stage.start, stage.stop), set()).add(stage.codec)
@@ -33,7 +33,7 @@ def ranges_of(stages: Iterable[PlanStage]) -> tuple[SegmentRange, ...]:
 
 
 class ProfileModel(Message):
-    """Fetch a model and measure its blocks; answered by a retained Profile or by ProfileFailed."""
+    """Fetch a model and measure its blocks. Answered by a retained Profile, or by ProfileFailed."""
 
     TOPIC: ClassVar = topics.commands
 
@@ -42,7 +42,7 @@ class ProfileModel(Message):
 
 
 class Prepare(Message):
-    """Make ready to run these segments in epoch `epoch`; answered by Preparing at once, then by Ready or Rejected."""
+    """Prepare to run these segments in epoch `epoch`. Answered by Preparing at once, then by Ready or Rejected."""
 
     TOPIC: ClassVar = topics.commands
 
@@ -54,7 +54,7 @@ class Prepare(Message):
 
 
 class Release(Message):
-    """Epochs of `stream` up to `through_epoch` are over: drop what only they need, once their requests are through."""
+    """Release the epochs of `stream` up to `through_epoch`: drop their segments once their requests have ended."""
 
     TOPIC: ClassVar = topics.commands
 
@@ -64,12 +64,12 @@ class Release(Message):
 
 
 Command = Annotated[ProfileModel | Prepare | Release, Field(discriminator="kind")]
-COMMANDS = Union(Command)
-"""What travels on `devices/{device}/commands`."""
+# Decodes the messages of `topics.commands`.
+COMMANDS = MessageUnion(Command)
 
 
 class RejectionCause(StrEnum):
-    """Why a device cannot get ready."""
+    """Cause of a device's rejection."""
 
     MEMORY = "memory"
     MODEL_MISSING = "model_missing"
@@ -79,7 +79,7 @@ class RejectionCause(StrEnum):
 
 
 class Preparing(Message):
-    """The device has heard and gets ready, which may take a while; without this it is taken for gone."""
+    """The device has received the command and prepares. Without this message the planner treats it as offline."""
 
     TOPIC: ClassVar = topics.reports
 
@@ -101,7 +101,7 @@ class Ready(Message):
 
 
 class Rejected(Message):
-    """The device cannot run the epoch's segments; the planner plans again without that choice."""
+    """The device cannot run the epoch's segments. The planner plans again without that choice."""
 
     TOPIC: ClassVar = topics.reports
 
@@ -126,5 +126,5 @@ class ProfileFailed(Message):
 
 
 Report = Annotated[Preparing | Ready | Rejected | ProfileFailed, Field(discriminator="kind")]
-REPORTS = Union(Report)
-"""What travels on `devices/{device}/reports`."""
+# Decodes the messages of `topics.reports`.
+REPORTS = MessageUnion(Report)

@@ -1,4 +1,4 @@
-"""What a device says of itself: presence, telemetry, links, and what its executor observed."""
+"""State of devices and services: presence, telemetry, links, profiles, observations, receipts and probes."""
 
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
@@ -6,18 +6,18 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from shared.bus import topics
-from shared.messages.base import Message, ModelId, Name, Part, RequestId, Union
+from shared.messages.base import Message, MessageUnion, ModelId, Name, Part, RequestId
 
 
 class State(StrEnum):
-    """Whether somebody is there."""
+    """Presence of a device or service."""
 
     ONLINE = "online"
     OFFLINE = "offline"
 
 
 class Capabilities(Part):
-    """What an executor can do."""
+    """Hardware and settings of an executor."""
 
     cores: int = 1
     memory_bytes: int | None = None
@@ -32,7 +32,7 @@ class Capabilities(Part):
 
 
 class Presence(Message):
-    """A device's executor comes or goes (`devices/{device}/presence`; offline is its last will)."""
+    """A device's executor comes or goes (`devices/{device}/presence`, retained). Offline is its last will."""
 
     TOPIC: ClassVar = topics.presence
 
@@ -40,13 +40,13 @@ class Presence(Message):
     state: State
     version: str = ""
     boot_id: str = ""
-    """Differs after every start of the process, so that a quick restart is seen."""
+    """New at every start of the process. A restart is noticed even if the process was never offline."""
     capabilities: Capabilities = Capabilities()
     transports: tuple[str, ...] = ("mqtt",)
 
 
 class ServicePresence(Message):
-    """A planner, collector or monitor comes or goes (`services/{name}/presence`)."""
+    """A planner, collector or monitor comes or goes (`services/{name}/presence`, retained)."""
 
     TOPIC: ClassVar = topics.service_presence
 
@@ -71,11 +71,11 @@ class Telemetry(Message):
     temperature_c: float | None = None
     power_w: float | None = None
     load_factor: Annotated[float, Field(gt=0)] = 1.0
-    """How many times slower than idle the device computes at present."""
+    """Compute time at present divided by the compute time when idle."""
 
 
 class LinkEstimate(Part):
-    """One directed link as its sender sees it."""
+    """The sender's estimate of one directed link."""
 
     target: Name
     bandwidth_mbps: Annotated[float, Field(ge=0)]
@@ -94,7 +94,7 @@ class Links(Message):
 
 
 class Profile(Message):
-    """What a model's blocks cost on a device, measured idle (`devices/{device}/profiles/{model}`, retained)."""
+    """Cost of a model's blocks on an idle device (`devices/{device}/profiles/{model}`, retained)."""
 
     TOPIC: ClassVar = topics.profiles
 
@@ -109,7 +109,7 @@ class Profile(Message):
 
 
 class ComputeObservation(Message):
-    """A segment has run: what it took, and what the idle profile says of it."""
+    """Measured time of a segment, and its time by the idle profile."""
 
     TOPIC: ClassVar = topics.observations
 
@@ -123,7 +123,7 @@ class ComputeObservation(Message):
 
 
 class TransferObservation(Message):
-    """A transfer has been received by its target, or is overdue: an upper bound on the bandwidth then."""
+    """Time of a transfer that was received, or that is overdue and so bounds the bandwidth from above."""
 
     TOPIC: ClassVar = topics.observations
 
@@ -137,8 +137,8 @@ class TransferObservation(Message):
 
 
 Observation = Annotated[ComputeObservation | TransferObservation, Field(discriminator="kind")]
-OBSERVATIONS = Union(Observation)
-"""What travels on `devices/{device}/observations`, from an executor to its own monitor."""
+# Decodes the messages of `topics.observations`.
+OBSERVATIONS = MessageUnion(Observation)
 
 
 class DamageReport(Part):
@@ -158,11 +158,11 @@ class Receipt(Message):
     transfer_id: str
     receiver: Name
     refused: DamageReport | None = None
-    """Its tensors did not decode. This goes to the request's source, which tries again; another receipt went before."""
+    """Set if its tensors did not decode. This receipt goes to the request's source, which retries."""
 
 
 class Probe(Message):
-    """A small message between monitors that measures an idle link (`devices/{device}/probes`)."""
+    """A message between monitors that measures an idle link (`devices/{device}/probes`)."""
 
     TOPIC: ClassVar = topics.probes
 
@@ -170,7 +170,7 @@ class Probe(Message):
     probe_id: str
     sender: Name
     size_bytes: int = 0
-    """Bytes of the probe, its padding included; an echo repeats it."""
+    """Size of the probe with its padding. An echo repeats the number."""
     padding: bytes = b""
 
 
@@ -183,13 +183,13 @@ class EmulatedLink(Part):
 
 
 class Emulation(Message):
-    """What an emulated device pretends (`devices/{device}/emulation`, retained)."""
+    """Behaviour of an emulated device (`devices/{device}/emulation`, retained)."""
 
     TOPIC: ClassVar = topics.emulation
 
     device: Name
     slowdown: Annotated[float, Field(ge=1)] = 1.0
-    """How many times slower than this machine the device is when idle."""
+    """Compute time of the idle device divided by that of this machine."""
     load_factor: Annotated[float, Field(ge=1)] = 1.0
-    """How many times slower than idle it is now."""
+    """Compute time at present divided by the compute time when idle."""
     links: tuple[EmulatedLink, ...] = ()

@@ -1,4 +1,4 @@
-"""Events for people and the collector (`events`)."""
+"""Events for operators and the collector."""
 
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from shared.messages.streams import PlanRoute
 
 
 class EventKind(StrEnum):
-    """What has happened."""
+    """Kind of an event."""
 
     REROUTE = "reroute"
     REJECTION = "rejection"
@@ -23,14 +23,14 @@ class EventKind(StrEnum):
     REQUEST_FAILED = "request_failed"
     REQUEST_RETRIED = "request_retried"
     SWITCHED = "switched"
-    """A source takes another route by itself, or goes back."""
+    """A source has switched to another route by itself, or back."""
     CODEC_WITHDRAWN = "codec_withdrawn"
     BAD_MESSAGE = "bad_message"
     FAILURE = "failure"
 
 
 class RerouteCause(StrEnum):
-    """Why the planner changed a route."""
+    """Cause of a change of routes by the planner."""
 
     FIRST_PLAN = "first_plan"
     LINK_CHANGED = "link_changed"
@@ -44,23 +44,23 @@ class RerouteCause(StrEnum):
 
 
 class Event(Message):
-    """Something people may want to know."""
+    """Something that operators may need to know."""
 
     TOPIC: ClassVar = topics.events
 
     kind: EventKind
     at_s: float
     origin: Name
-    """The service or device that says so."""
+    """The service or device that reports it."""
     text: str
-    """One line for people."""
+    """One line for operators."""
     stream: Name | None = None
     device: Name | None = None
     data: dict[str, Any] = Field(default_factory=dict)
 
 
 class Reroute(Part):
-    """The `data` of a reroute event: why, from what, to what, and what was predicted."""
+    """The `data` of a reroute event: cause, previous and chosen routes, and predictions."""
 
     stream: Name
     epoch: int
@@ -70,11 +70,10 @@ class Reroute(Part):
     chosen: tuple[PlanRoute, ...]
     objective: str
     predicted_before: float | None
-    """Predicted objective of the previous routes in the new state; none when they cannot run any more."""
+    """Predicted objective of the previous routes in the new state; None if they cannot run any more."""
     predicted_after: float
     together: tuple[Name, ...] = ()
-    """The streams that are planned together, this one included, whose joint objective is predicted; empty for one that
-    is planned for itself."""
+    """The streams that are planned together, this one included, and share the objective. Empty for a single stream."""
     trigger_at_s: float
     """Wall clock of the message that caused it."""
     committed_at_s: float

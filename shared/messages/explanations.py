@@ -1,4 +1,4 @@
-"""What the planner makes of a stream at this moment, for whoever asks."""
+"""Questions to the planner about a stream, and its answers."""
 
 from typing import Annotated, ClassVar
 
@@ -10,13 +10,13 @@ from shared.messages.events import Reroute
 
 
 class Question(Message):
-    """Asks the planner for the present problem of a stream (`streams/{stream}/questions`)."""
+    """A question for the present problem of a stream (`streams/{stream}/questions`)."""
 
     TOPIC: ClassVar = topics.questions
 
     stream: Name
     asker: Name
-    """Names the topic on which the answer is awaited."""
+    """Last level of the topic on which the answer is expected."""
 
 
 class Explanation(Message):
@@ -31,6 +31,6 @@ class Explanation(Message):
     problem: str = ""
     """The present problem in the format of problem files, JSON; empty if there is none."""
     reasons: tuple[Annotated[str, Field(max_length=4096)], ...] = ()
-    """Why there is no problem: what the stream waits for."""
+    """What the stream waits for, if there is no problem."""
     reroutes: tuple[Reroute, ...] = ()
-    """The last ones, oldest first."""
+    """The last reroutes, oldest first."""

@@ -1,4 +1,4 @@
-"""Models on the bus: the manifest, and how the bytes are offered, pulled and sent."""
+"""Manifests of models, and the messages that offer, pull and carry their bytes."""
 
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
@@ -18,11 +18,11 @@ class TensorDescription(Part):
 
 
 class ManifestBlock(Part):
-    """A block of the model as planners see it."""
+    """A block of the model, with the sizes that planning needs."""
 
     name: str
     output_bytes: int
-    """Bytes of the cut behind the block, raw."""
+    """Bytes of the cut after the block, without encoding."""
     flops: int = 0
     parameter_bytes: int = 0
     activation_bytes: int = 0
@@ -30,12 +30,12 @@ class ManifestBlock(Part):
 
     @property
     def working_bytes(self) -> int:
-        """Largest activation while the block runs; the output's size where a manifest does not state it."""
+        """Largest activation while the block runs; the output's size if the manifest does not state it."""
         return self.activation_bytes or self.output_bytes
 
 
 class ResizeMode(StrEnum):
-    """How a photograph is brought to the input's size."""
+    """Method of resizing a photograph to the input's size."""
 
     STRETCH = "stretch"
     """Resized to exactly the input's height and width."""
@@ -44,7 +44,7 @@ class ResizeMode(StrEnum):
 
 
 class Preprocessing(Part):
-    """From the bytes of a JPEG or PNG to the input tensor: (pixel - mean) / scale, per channel."""
+    """Conversion of a JPEG or PNG to the input tensor: (pixel - mean) / scale, per channel."""
 
     kind: Literal["image", "tensor"] = "tensor"
     height: int = 0
@@ -58,14 +58,14 @@ class Preprocessing(Part):
 
 
 class OutputKind(StrEnum):
-    """What a model's first output means."""
+    """Meaning of a model's first output."""
 
     TENSOR = "tensor"
     CLASSIFICATION = "classification"
 
 
 class Manifest(Message):
-    """What everybody needs to know of a model (`models/{model}`, retained)."""
+    """Description of a model: blocks, inputs, outputs and preprocessing (`models/{model}`, retained)."""
 
     TOPIC: ClassVar = topics.manifest
 
@@ -81,11 +81,11 @@ class Manifest(Message):
     apply_softmax: bool = False
     labels: tuple[str, ...] = ()
     provider: Name = "planner"
-    """Whose library the bytes are pulled from."""
+    """The library from which the bytes are pulled."""
 
 
 class Offer(Message):
-    """A publisher has a model for the fleet's library (`models/{model}/offer`)."""
+    """A publisher offers a model to the planner's library (`models/{model}/offer`)."""
 
     TOPIC: ClassVar = topics.offer
 
@@ -94,7 +94,7 @@ class Offer(Message):
 
 
 class Pull(Message):
-    """A receiver asks a provider for some of a model's bytes (`models/{model}/pulls/{provider}`)."""
+    """A receiver requests some of a model's bytes (`models/{model}/pulls/{provider}`)."""
 
     TOPIC: ClassVar = topics.pulls
 
@@ -114,4 +114,4 @@ class ModelChunk(Message):
     crc32: int
     data: bytes
     error: str = ""
-    """Why the provider cannot serve; then `data` is empty."""
+    """The provider's reason for a refusal; then `data` is empty."""

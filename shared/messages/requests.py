@@ -1,10 +1,10 @@
-"""A request's way: the feature-map header, the trace, the outcome, and the collector's confirmation."""
+"""Messages about a request: the header of its feature maps, its trace, outcome and confirmation."""
 
 import hashlib
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from pydantic import Field
 
@@ -12,27 +12,28 @@ from shared.bus import topics
 from shared.messages.base import REQUEST_ID_PATTERN, Message, ModelId, Name, Part, RequestId
 from shared.messages.streams import PlanStage
 
-REQUEST_ID_PROPERTY = "request_id"
-"""MQTT 5 user property of a request; without it the correlation data, else an id made by the source."""
+# MQTT 5 user property with the id of a request (`given_request_id`).
+REQUEST_ID_PROPERTY: Final = "request_id"
 
-JSON_CONTENT = "application/json"
-MSGPACK_CONTENT = "application/msgpack"
-ACCEPT_PROPERTY = "accept"
-"""MQTT 5 user property of a request: the content type wanted for its result (JSON unless asked)."""
+JSON_CONTENT: Final = "application/json"
+MSGPACK_CONTENT: Final = "application/msgpack"
+# MQTT 5 user property of a request: the content type of its result, JSON if it is absent.
+ACCEPT_PROPERTY: Final = "accept"
 
-_REQUEST_ID = re.compile(REQUEST_ID_PATTERN)
-_LONGEST_SPELLED_BYTES = 64
+_REQUEST_ID: Final = re.compile(REQUEST_ID_PATTERN)
+# An id has at most 128 characters: so many bytes fit in hexadecimal.
+_LONGEST_HEX_BYTES: Final = 64
 
 
 def given_request_id(user: Mapping[str, str], correlation_data: bytes | None) -> str | None:
-    """Return the id that an application gave its request; none if it gave none, and the source makes one.
+    """Return the id that an application gave its request; None if the source has to make one.
 
-    It is the user property; else the correlation data, as text if it may be an id, else in hexadecimal (of long data:
-    its SHA-256).
+    The id is the user property `request_id`. Without it, it is the correlation data: as text if that is a valid id,
+    otherwise in hexadecimal, and of more than 64 bytes the SHA-256.
 
     Args:
         user: the user properties of the message.
-        correlation_data: of the message.
+        correlation_data: the correlation data of the message.
     """
     given = user.get(REQUEST_ID_PROPERTY, "")
     if _REQUEST_ID.fullmatch(given):
@@ -42,12 +43,12 @@ def given_request_id(user: Mapping[str, str], correlation_data: bytes | None) ->
     text = correlation_data.decode("ascii", errors="replace")
     if _REQUEST_ID.fullmatch(text):
         return text
-    spelled = len(correlation_data) <= _LONGEST_SPELLED_BYTES
-    return correlation_data.hex() if spelled else hashlib.sha256(correlation_data).hexdigest()
+    fits = len(correlation_data) <= _LONGEST_HEX_BYTES
+    return correlation_data.hex() if fits else hashlib.sha256(correlation_data).hexdigest()
 
 
 class StageTrace(Part):
-    """Where a request's time went on one stage. Wall clocks are the device's own."""
+    """Time of a request on one stage. Wall-clock times are of the stage's device."""
 
     device: Name
     start: int
@@ -56,13 +57,13 @@ class StageTrace(Part):
     queue_ms: float = 0.0
     compute_ms: float = 0.0
     sent_at_s: float | None = None
-    """When the output's transfer to the next device began; none on the last stage or on the same device."""
+    """Start of the output's transfer to the next device; None on the last stage, or if the device is the same."""
     output_bytes: int = 0
     codec: str = "raw"
 
 
 class TensorHeader(Part):
-    """One tensor behind a header."""
+    """One tensor after a header."""
 
     name: str
     dtype: str
@@ -73,7 +74,7 @@ class TensorHeader(Part):
 
 
 class FeatureMapHeader(Message):
-    """What travels before the tensors (`devices/{device}/inbox`). It carries its route, so a device needs no plan."""
+    """The header of a feature map (`devices/{device}/inbox`). It states the route, so that a device needs no plan."""
 
     TOPIC: ClassVar = topics.inbox
 
@@ -86,7 +87,7 @@ class FeatureMapHeader(Message):
     attempt: Annotated[int, Field(ge=1)]
     stages: tuple[PlanStage, ...]
     stage: Annotated[int, Field(ge=0)]
-    """Index in `stages` of the stage to compute next. Before block 0 the tensor is the request's own bytes."""
+    """Index in `stages` of the stage to compute next. Before block 0 the tensor holds the bytes of the request."""
     tensors: tuple[TensorHeader, ...]
     source: Name
     accepted_at_s: float
@@ -102,20 +103,20 @@ class FeatureMapHeader(Message):
 
 
 class OutcomeStatus(StrEnum):
-    """How a request ended."""
+    """Result or error."""
 
     OK = "ok"
     ERROR = "error"
 
 
 class ErrorCause(StrEnum):
-    """Why a request failed."""
+    """Cause of a request's failure."""
 
     BAD_INPUT = "bad_input"
     DEADLINE = "deadline"
     RETRIES_EXHAUSTED = "retries_exhausted"
     SUPERSEDED = "superseded"
-    """A live source took a newer frame instead."""
+    """The stream is live, and its source took a newer frame."""
     EXECUTION = "execution"
 
 
@@ -128,7 +129,7 @@ class ClassScore(Part):
 
 
 class OutputTensor(Part):
-    """An output of the model, its values little-endian."""
+    """An output of the model, in little-endian byte order."""
 
     name: str
     dtype: str
@@ -161,7 +162,7 @@ class Outcome(Message):
 
 
 class Confirmation(Message):
-    """The collector has stored these outcomes; their sources may forget them (`collector/confirmations`)."""
+    """The collector has stored these outcomes. Their sources may delete them (`collector/confirmations`)."""
 
     TOPIC: ClassVar = topics.confirmations
 

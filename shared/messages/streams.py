@@ -1,4 +1,4 @@
-"""Streams: declaration, committed plan, status and usage."""
+"""Messages about a stream: declaration, committed plan, status and usage."""
 
 from enum import StrEnum
 from typing import Annotated, ClassVar
@@ -10,7 +10,7 @@ from shared.messages.base import Message, ModelId, Name, Part
 
 
 class StreamDeclaration(Message):
-    """One flow of requests (`streams/{stream}`, retained). An empty `model` withdraws the stream."""
+    """A stream of requests (`streams/{stream}`, retained). An empty `model` withdraws it."""
 
     TOPIC: ClassVar = topics.stream
 
@@ -22,11 +22,11 @@ class StreamDeclaration(Message):
     rate_hz: Annotated[float, Field(gt=0)] | None = None
     jobs: Annotated[int, Field(gt=0)] = 1
     live: bool = False
-    """Keep the newest frame instead of waiting when too many are in flight."""
+    """Drop older frames instead of queueing them when too many are in flight."""
 
 
 class PlanStage(Part):
-    """Blocks `[start, stop)` on one device; `codec` encodes what it sends on."""
+    """Blocks `[start, stop)` on one device. `codec` encodes the output that it sends."""
 
     start: Annotated[int, Field(ge=0)]
     stop: Annotated[int, Field(gt=0)]
@@ -35,7 +35,7 @@ class PlanStage(Part):
 
 
 class PlanRoute(Part):
-    """A route with its share of the stream's requests (of a burst: how many take it) and its predicted latency."""
+    """A route with its weight among the stream's routes (of a burst: its number of requests) and predicted latency."""
 
     stages: tuple[PlanStage, ...]
     weight: Annotated[int, Field(gt=0)] = 1
@@ -43,7 +43,7 @@ class PlanRoute(Part):
 
 
 def route_text(route: PlanRoute) -> str:
-    """Return a route as people read it: ``pi[0,4) > server[4,9)``."""
+    """Return a route as text, such as ``pi[0,4) > server[4,9)``."""
     return " > ".join(f"{stage.device}[{stage.start},{stage.stop})" for stage in route.stages)
 
 
@@ -65,43 +65,43 @@ class CommittedPlan(Message):
     deadline_ms: float | None = None
     live: bool = False
     jobs: Annotated[int, Field(gt=0)] = 1
-    """Requests of a burst. Above 1 `routes` are in the order in which the source starts them: the first `weight`
-    requests of a burst take the first route, and so on. At 1 requests are spread over the routes by weight."""
+    """Requests of a burst. Above 1, the first `weight` requests of a burst take the first of `routes`, and so on. At 1,
+    requests are spread over the routes by weight."""
     reason: str = ""
     committed_at_s: float = 0.0
     trigger_at_s: float | None = None
-    """Wall clock of the message that caused the reroute."""
+    """Wall-clock time of the message that caused the reroute."""
 
 
 class StreamState(StrEnum):
-    """What the planner makes of a stream."""
+    """State of a stream in the planner."""
 
     WAITING = "waiting"
-    """For its source, a model or profiles: `reasons` says which."""
+    """Waits for its source, its model or profiles: see `reasons`."""
     PLANNING = "planning"
     RUNNING = "running"
     INFEASIBLE = "infeasible"
 
 
 class StreamStatus(Message):
-    """What the planner says of a stream and its policy (`streams/{stream}/status`, retained)."""
+    """The planner's state of a stream and its policy (`streams/{stream}/status`, retained)."""
 
     TOPIC: ClassVar = topics.status
 
     stream: Name
     state: StreamState
     reasons: tuple[str, ...] = ()
-    """Why it does not run; of one that runs, what its routes do not keep up with."""
+    """Reasons why it does not run, or overloads of the routes of a stream that runs."""
     epoch: int = 0
     policy_revision: str = ""
-    """The revision of the policy last judged."""
+    """Revision of the policy that was checked last."""
     policy_accepted: bool = True
     policy_reasons: tuple[str, ...] = ()
-    """Why it is refused; of a policy that is accepted, reasons to think again."""
+    """Reasons for a refusal, or warnings about an accepted policy."""
 
 
 class StreamUsage(Message):
-    """What a source sees of its stream (`streams/{stream}/usage`, retained)."""
+    """Size and rate of a stream's requests, measured by the source (`streams/{stream}/usage`, retained)."""
 
     TOPIC: ClassVar = topics.usage
 

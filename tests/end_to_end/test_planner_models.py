@@ -17,14 +17,14 @@ from services.planner.service import serve
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.model_exchange import fetch_model, serve_models
-from shared.bus.model_transfer import CHUNK_BYTES, ModelTransferError, chunk_for
+from shared.bus.model_transfer import PULL_BYTES, ModelTransferError, chunk_for
 from shared.messages.events import EventKind
 from shared.messages.models import Manifest, Offer, Pull
 from tests.support.planner_fleet import Fleet, manifest_of, open_fleet
 from tests.support.shared_paths import RUN_PLANNER
 
 SCRIPT = RUN_PLANNER
-DATA = random.Random(1).randbytes(9 * CHUNK_BYTES + 12_345)
+DATA = random.Random(1).randbytes(9 * PULL_BYTES + 12_345)
 SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
@@ -102,7 +102,7 @@ async def in_library(fleet: Fleet) -> Manifest:
 async def test_an_offered_model_is_taken_and_served_to_several_devices(broker: EmbeddedBroker, tmp_path: Path) -> None:
     async with open_fleet(broker.settings) as fleet, provider(broker) as publisher, planner(broker, tmp_path):
         await fleet.watcher.planner()
-        publisher.damaged = {0, 3 * CHUNK_BYTES}
+        publisher.damaged = {0, 3 * PULL_BYTES}
         await offer(fleet)
         taken = await in_library(fleet)
         assert taken == manifest()
@@ -193,7 +193,7 @@ async def test_a_receiver_that_is_cancelled_resumes(broker: EmbeddedBroker, tmp_
         assert len({pull.offset for pull in publisher.pulls}) < 10
         assert progress == sorted(progress)
         assert progress[-1] == len(DATA)
-        assert progress[0] > 2 * CHUNK_BYTES
+        assert progress[0] > 2 * PULL_BYTES
 
 
 async def test_a_provider_that_is_gone_is_an_error_of_one_line(broker: EmbeddedBroker, tmp_path: Path) -> None:

@@ -1,89 +1,87 @@
-"""A partial file: written in any order, noted at once, resumed, discarded, kept."""
+"""Model files travel between a library and its receivers through a real broker."""
 
+import asyncio
 import hashlib
 import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from shared.bus.model_exchange import PartialFile
-from shared.bus.model_transfer import ByteRange
+from broker.process import BrokerProcess
+from shared.bus import topics
+from shared.bus.connection import Connection
+from shared.bus.model_exchange import fetch_model, serve_models
+from shared.bus.model_transfer import PULL_BYTES, ModelTransferError
+from shared.messages.models import Manifest
 
-DATA = random.Random(2).randbytes(1000)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "models" / "net.onnx"
-
-
-def test_pieces_in_any_order_make_the_file(path: Path) -> None:
-    partial = PartialFile.open(path, "pi", len(DATA))
-    for offset in (700, 0, 350):
-        partial.write(offset, DATA[offset : offset + 350])
-    assert partial.received == (ByteRange(0, 1000),)
-    assert partial.digest() == hashlib.sha256(DATA).hexdigest()
-    partial.keep(path)
-    partial.close()
-    assert path.read_bytes() == DATA
-    assert list(path.parent.iterdir()) == [path]
+DATA = random.Random(3).randbytes(3 * PULL_BYTES + 5)
+MODEL = hashlib.sha256(DATA).hexdigest()
+MANIFEST = Manifest(model=MODEL, name="net", size_bytes=len(DATA), inputs=(), outputs=(), blocks=(), provider="library")
 
 
-def test_what_was_written_is_noted_without_closing(path: Path) -> None:
-    killed = PartialFile.open(path, "pi", len(DATA))
-    killed.write(0, DATA[:300])
-    killed.write(600, DATA[600:800])
-    resumed = PartialFile.open(path, "pi", len(DATA))
-    assert resumed.received == (ByteRange(0, 300), ByteRange(600, 800))
-    other = PartialFile.open(path, "server", len(DATA))
-    assert other.received == ()
-    for partial in (killed, resumed, other):
-        partial.close()
+@asynccontextmanager
+async def library(broker: BrokerProcess, locate: Callable[[str], Path | None]) -> AsyncIterator[Connection]:
+    async with Connection.open(broker.settings) as connection:
+        serving = asyncio.create_task(serve_models(connection, "library", locate))
+        try:
+            yield connection
+        finally:
+            serving.cancel()
+            await asyncio.wait([serving])
 
 
-@pytest.mark.parametrize("note", ["", "nonsense", "[[1]]", '{"a": 1}', "[[0, null]]"])
-def test_a_note_that_cannot_be_read_means_nothing_is_there(path: Path, note: str) -> None:
-    first = PartialFile.open(path, "pi", len(DATA))
-    first.write(0, DATA)
-    first.close()
-    first.note.write_text(note)
-    again = PartialFile.open(path, "pi", len(DATA))
-    assert again.received == ()
-    again.close()
+async def test_a_model_is_fetched_verified_and_not_fetched_again(embedded: BrokerProcess, tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(DATA)
+    target, progress = tmp_path / "cache" / "net.onnx", []
+    async with (
+        asyncio.timeout(30),
+        library(embedded, lambda model: tmp_path / "net.onnx" if model == MODEL else None),
+        Connection.open(embedded.settings) as stranger,
+    ):
+        await stranger.publish(topics.pulls(MODEL, "library"), b"no pull")
+        for _ in range(2):
+            fetched = await fetch_model(
+                embedded.settings,
+                MANIFEST,
+                receiver="pi",
+                path=target,
+                on_progress=lambda received, size: progress.append((received, size)),
+            )
+            assert fetched == target
+    assert target.read_bytes() == DATA
+    assert len(progress) == 4
+    assert progress[-1] == (len(DATA), len(DATA))
+    assert list(target.parent.iterdir()) == [target]
 
 
-def test_a_note_without_its_file_means_nothing_is_there(path: Path) -> None:
-    first = PartialFile.open(path, "pi", len(DATA))
-    first.write(0, DATA)
-    first.close()
-    first.path.unlink()
-    again = PartialFile.open(path, "pi", len(DATA))
-    assert again.received == ()
-    again.close()
+async def test_a_model_that_the_library_lacks_is_refused(embedded: BrokerProcess, tmp_path: Path) -> None:
+    async with asyncio.timeout(30), library(embedded, lambda _: None):
+        with pytest.raises(ModelTransferError, match=r"fetch model net from library: .*does not have this model"):
+            await fetch_model(embedded.settings, MANIFEST, receiver="pi", path=tmp_path / "net.onnx")
 
 
-def test_discarding_forgets_everything(path: Path) -> None:
-    partial = PartialFile.open(path, "pi", len(DATA))
-    partial.write(0, DATA)
-    partial.discard()
-    assert partial.received == ()
-    assert partial.path.stat().st_size == 0
-    partial.close()
-    again = PartialFile.open(path, "pi", len(DATA))
-    assert again.received == ()
-    again.close()
+async def test_a_file_of_the_library_that_cannot_be_read_is_refused(embedded: BrokerProcess, tmp_path: Path) -> None:
+    async with asyncio.timeout(30), library(embedded, lambda _: tmp_path / "gone.onnx"):
+        with pytest.raises(ModelTransferError, match="cannot read the model"):
+            await fetch_model(embedded.settings, MANIFEST, receiver="pi", path=tmp_path / "net.onnx")
 
 
-def test_a_write_that_comes_late_does_nothing(path: Path) -> None:
-    """A cancelled transfer's thread may still be on its way."""
-    partial = PartialFile.open(path, "pi", len(DATA))
-    partial.close()
-    partial.write(0, DATA)
-    partial.close()
-    assert partial.received == ()
-    assert partial.path.stat().st_size == 0
+async def test_a_file_with_other_bytes_is_refused(embedded: BrokerProcess, tmp_path: Path) -> None:
+    (tmp_path / "other.onnx").write_bytes(DATA[::-1])
+    async with asyncio.timeout(30), library(embedded, lambda _: tmp_path / "other.onnx"):
+        with pytest.raises(ModelTransferError, match="SHA-256, twice"):
+            await fetch_model(embedded.settings, MANIFEST, receiver="pi", path=tmp_path / "net.onnx")
 
 
-def test_more_than_the_disk_has_is_refused_at_once(path: Path) -> None:
-    with pytest.raises(OSError, match="bytes are needed and"):
-        PartialFile.open(path, "pi", 10**18)
+async def test_a_silent_provider_is_given_up(embedded: BrokerProcess, tmp_path: Path) -> None:
+    async with asyncio.timeout(30):
+        with pytest.raises(ModelTransferError, match="has not answered"):
+            await fetch_model(embedded.settings, MANIFEST, receiver="pi", path=tmp_path / "net.onnx", stall_s=0.05)
+
+
+async def test_a_folder_that_cannot_be_written_is_reported(embedded: BrokerProcess, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ModelTransferError, match="cannot store model net"):
+        await fetch_model(embedded.settings, MANIFEST, receiver="pi", path=tmp_path / "file" / "net.onnx")

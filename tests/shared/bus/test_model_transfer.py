@@ -57,7 +57,7 @@ class Peer:
 
 
 def download_of(data: bytes, **options: object) -> ModelDownload:
-    return ModelDownload(hashlib.sha256(data).hexdigest(), "jetson", len(data), chunk_bytes=100, **options)  # type: ignore[arg-type]
+    return ModelDownload(hashlib.sha256(data).hexdigest(), "jetson", len(data), pull_bytes=100, **options)  # type: ignore[arg-type]
 
 
 @given(st.integers(1, 2000), st.integers(1, 6), st.randoms(use_true_random=False))
