@@ -64,7 +64,7 @@ def configure_logging(level: str = "INFO") -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
-def run(service: Callable[[], Awaitable[None]], *, log_level: str = "INFO") -> ExitStatus:
+def run_service(service: Callable[[], Awaitable[None]], *, log_level: str = "INFO") -> ExitStatus:
     """Run a service until it ends, or until SIGINT or SIGTERM cancels it. Log expected errors in one line each.
 
     Args:

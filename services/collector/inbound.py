@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from shared.bus import topics
 from shared.bus.properties import NO_PROPERTIES, Properties
-from shared.messages.base import MessageError, describe
+from shared.messages.base import MessageError, describe_faults
 from shared.messages.devices import Links, Presence, ServicePresence, State, Telemetry
 from shared.messages.events import Event, EventKind, Reroute
 from shared.messages.requests import Outcome, given_request_id
@@ -103,4 +103,4 @@ def _event(payload: bytes | memoryview) -> Event | RerouteSeen:
     try:
         return RerouteSeen(event, Reroute.model_validate(event.data))
     except ValidationError as error:
-        raise MessageError(f"data: {describe(error)}") from error
+        raise MessageError(f"data: {describe_faults(error)}") from error

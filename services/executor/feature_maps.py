@@ -9,8 +9,7 @@ from pydantic import ValidationError
 from services.executor.segments.coding import Coder
 from shared.bus.frame import Buffer, decode_frame, encode_frame
 from shared.codecs import MAX_TENSOR_BYTES, RAW, CodecError, CodecRegistry, EncodedTensor, open_tensor
-from shared.messages.base import MessageError
-from shared.messages.base import describe as describe_faults
+from shared.messages.base import MessageError, describe_faults
 from shared.messages.requests import FeatureMapHeader, TensorHeader
 
 

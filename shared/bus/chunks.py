@@ -86,7 +86,7 @@ class Expired:
     reason: str
 
 
-def split(
+def split_message(
     transfer_id: bytes, buffers: Sequence[Buffer], chunk_bytes: int = CHUNK_BYTES, *, sender: str = ""
 ) -> Iterator[bytes]:
     """Split a message into the payloads of its chunks.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
 from shared.bus import topics
-from shared.bus.chunks import CHUNK_BYTES, Complete, Reassembler, split
+from shared.bus.chunks import CHUNK_BYTES, Complete, Reassembler, split_message
 from shared.bus.connection import Connection, unique_client_id
 from shared.bus.errors import DecodeError
 from shared.bus.frame import Buffer, frame_size_bytes
@@ -211,7 +211,7 @@ class BrokerTransport:
                 return self._delivery(complete)
 
     async def _send_chunks(self, topic: str, buffers: Sequence[Buffer], size_bytes: int, pace: Pace | None) -> None:
-        chunks = split(secrets.token_bytes(_ID_BYTES), buffers, self._chunk_bytes, sender=self.device)
+        chunks = split_message(secrets.token_bytes(_ID_BYTES), buffers, self._chunk_bytes, sender=self.device)
         # Most frames of small models are one chunk: no task and no semaphore for them.
         if size_bytes <= self._chunk_bytes:
             if pace is not None:

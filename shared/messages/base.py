@@ -66,7 +66,7 @@ class Message(Part):
             MessageError: the payload is too large, is neither of both, or does not validate.
         """
         adapter: TypeAdapter[Self] = _adapter(cls)
-        return validate(adapter, payload)
+        return decode_message(adapter, payload)
 
 
 class MessageUnion:
@@ -84,7 +84,7 @@ class MessageUnion:
         Raises:
             MessageError: the payload is not a valid message of any member.
         """
-        return validate(self._adapter, payload)
+        return decode_message(self._adapter, payload)
 
 
 @cache
@@ -92,7 +92,7 @@ def _adapter(kind: type[Message]) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def validate(adapter: TypeAdapter[_Decoded], payload: bytes | bytearray | memoryview) -> _Decoded:
+def decode_message(adapter: TypeAdapter[_Decoded], payload: bytes | bytearray | memoryview) -> _Decoded:
     """Decode a payload of msgpack or JSON and validate it.
 
     Raises:
@@ -112,7 +112,7 @@ def validate(adapter: TypeAdapter[_Decoded], payload: bytes | bytearray | memory
             raise MessageError(f"a message is a map, not {type(document).__name__}")
         return adapter.validate_python(document)
     except ValidationError as error:
-        raise MessageError(describe(error)) from error
+        raise MessageError(describe_faults(error)) from error
     except (ValueError, TypeError, msgpack.exceptions.UnpackException, RecursionError) as error:
         if isinstance(error, MessageError):
             raise
@@ -126,7 +126,7 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
-def describe(error: ValidationError) -> str:
+def describe_faults(error: ValidationError) -> str:
     """Return the faults of a validation error in one line, each with its place."""
     faults = (
         f"{'.'.join(str(part) for part in fault['loc']) or 'message'}: {fault['msg']}" for fault in error.errors()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shared.bus import topics
-from shared.bus.chunks import split
+from shared.bus.chunks import split_message
 from shared.bus.frame import encode_frame
 from shared.messages.events import EventKind
 from shared.messages.requests import FeatureMapHeader, OutcomeStatus, TensorHeader
@@ -66,7 +66,7 @@ async def test_a_payload_that_is_not_what_it_says_is_counted_and_harms_nobody(
         accepted_at_s=0.0,
         dispatched_at_s=0.0,
     )
-    for chunk in split(b"forged", encode_frame(header.model_dump(mode="python"), [payload]), sender="first"):
+    for chunk in split_message(b"forged", encode_frame(header.model_dump(mode="python"), [payload]), sender="first"):
         await world.connection.publish(topics.inbox("second"), chunk)
     event = await world.until(lambda: [each for each in world.events if each.kind is EventKind.BAD_MESSAGE])
     assert "inbox" in event[0].text
@@ -91,7 +91,7 @@ async def test_a_tensor_larger_than_the_cut_is_refused_before_it_is_decoded(worl
         accepted_at_s=0.0,
         dispatched_at_s=0.0,
     )
-    for chunk in split(b"forged", encode_frame(header.model_dump(mode="python"), [raw]), sender="first"):
+    for chunk in split_message(b"forged", encode_frame(header.model_dump(mode="python"), [raw]), sender="first"):
         await world.connection.publish(topics.inbox("second"), chunk)
     event = await world.until(lambda: [each for each in world.events if each.kind is EventKind.BAD_MESSAGE])
     assert "are accepted" in event[0].text

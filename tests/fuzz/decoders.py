@@ -24,7 +24,7 @@ with atheris.instrument_imports(
     from services.executor.segments.prepare import prepare
     from services.executor.source.intake import parse_request
     from shared.asyncapi import message_classes
-    from shared.bus.chunks import Reassembler, decode_chunk, split
+    from shared.bus.chunks import Reassembler, decode_chunk, split_message
     from shared.bus.errors import DecodeError
     from shared.bus.frame import decode_frame, encode_frame
     from shared.bus.properties import Properties
@@ -238,7 +238,7 @@ def seeds() -> Iterator[bytes]:
             yield bytes([1, code, which]) + payload[16:]
     frame = b"".join(bytes(piece) for piece in encode_frame({"request_id": "r1", "stage": 0}, [b"abc" * 9, b""]))
     yield bytes([3]) + frame
-    chunks = tuple(split(b"t" * 8, [frame], 24, sender="pi"))
+    chunks = tuple(split_message(b"t" * 8, [frame], 24, sender="pi"))
     yield bytes([4]) + b"".join(bytes([0, len(chunk)]) + chunk for chunk in chunks)
     yield bytes([4]) + b"".join(bytes([1, len(chunk)]) + chunk for chunk in reversed(chunks))
     golden = GOLDEN / "messages"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from shared.bus.errors import BrokerUnreachable, SettingsError
-from shared.service_runtime import ExitStatus, InputError, new_boot_id, run, segue_version
+from shared.service_runtime import ExitStatus, InputError, new_boot_id, run_service, segue_version
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def test_expected_errors_are_one_line_each_and_a_status(
         for error in errors:
             raise error
 
-    assert run(service) is status
+    assert run_service(service) is status
     lines = capsys.readouterr().err.splitlines()
     assert "Traceback" not in "".join(lines)
     assert len(lines) == sum(2 if isinstance(error, ExceptionGroup) else 1 for error in errors)
@@ -49,7 +49,7 @@ def test_unexpected_errors_propagate() -> None:
         raise LookupError("a mistake")
 
     with pytest.raises(LookupError, match="a mistake"):
-        run(service)
+        run_service(service)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -64,7 +64,7 @@ def test_a_signal_ends_the_service_after_its_clean_up(number: signal.Signals) ->
         finally:
             cleaned_up = True
 
-    assert run(service) is ExitStatus.DONE
+    assert run_service(service) is ExitStatus.DONE
     assert cleaned_up
 
 

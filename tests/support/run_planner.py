@@ -7,11 +7,11 @@ from pathlib import Path
 from services.planner.config import PlannerConfig
 from services.planner.service import serve
 from shared.bus.settings import BusSettings
-from shared.service_runtime import run
+from shared.service_runtime import run_service
 
 if __name__ == "__main__":
     address, folder, *timeout_s = sys.argv[1:]
     config = PlannerConfig(
         BusSettings.from_address(address), Path(folder), connect_timeout_s=float(timeout_s[0]) if timeout_s else 10.0
     )
-    sys.exit(run(functools.partial(serve, config)))
+    sys.exit(run_service(functools.partial(serve, config)))

@@ -9,7 +9,7 @@ import typer
 
 from services.cli.support.options import DEFAULT_BROKER, Broker, broker_settings
 from services.cli.support.user_folders import user_data_folder
-from shared.service_runtime import ExitStatus, InputError, run
+from shared.service_runtime import ExitStatus, InputError, run_service
 
 if TYPE_CHECKING:
     from services.executor.config import Watch
@@ -280,7 +280,7 @@ def _run(service: Callable[[], Awaitable[None]], log_level: str) -> None:
     # `service` builds its configuration inside `run`, which reports wrong input as one line.
     if log_level.lower() not in ("debug", "info", "warning", "error"):
         raise InputError(f"log level {log_level!r}: use debug, info, warning or error")
-    status = run(service, log_level=log_level)
+    status = run_service(service, log_level=log_level)
     if status is not ExitStatus.DONE:
         raise typer.Exit(status)
 

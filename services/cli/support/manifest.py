@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from services.cli.support.config_files import parse, read_json, read_text, read_toml
-from shared.messages.base import describe
+from shared.messages.base import describe_faults
 from shared.messages.models import (
     Manifest,
     ManifestBlock,
@@ -163,7 +163,7 @@ def read_preprocessing(text: str) -> Preprocessing | Preset:
     try:
         return parse_preprocessing(document)
     except ValidationError as error:
-        raise InputError(f"{path}: {describe(error)}") from error
+        raise InputError(f"{path}: {describe_faults(error)}") from error
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
 

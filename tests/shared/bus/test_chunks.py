@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.bus.chunks import Complete, Reassembler, decode_chunk, split
+from shared.bus.chunks import Complete, Reassembler, decode_chunk, split_message
 from shared.bus.errors import DecodeError
 from shared.bus.frame import encode_frame
 from tests.support.shared_paths import GOLDEN as GOLDEN_FOLDER
@@ -26,7 +26,7 @@ def payload(**changes: object) -> bytes:
 def test_golden_chunks_both_ways(vector: dict) -> None:
     buffers = [bytes.fromhex(buffer) for buffer in vector["buffers"]]
     transfer_id = bytes.fromhex(vector["transfer_id"])
-    payloads = list(split(transfer_id, buffers, vector["chunk_bytes"], sender=vector["sender"]))
+    payloads = list(split_message(transfer_id, buffers, vector["chunk_bytes"], sender=vector["sender"]))
     assert [payload.hex() for payload in payloads] == vector["payloads"]
     reassembler = Reassembler()
     *pending, complete = [reassembler.accept(payload, now_s=0.0) for payload in payloads]
@@ -46,7 +46,7 @@ def test_golden_chunks_both_ways(vector: dict) -> None:
 def test_chunks_in_any_order_with_duplicates_make_the_whole(
     buffers: list[bytes], chunk_bytes: int, rng: random.Random
 ) -> None:
-    payloads = list(split(ID, buffers, chunk_bytes, sender="pi"))
+    payloads = list(split_message(ID, buffers, chunk_bytes, sender="pi"))
     shuffled = payloads * 2
     rng.shuffle(shuffled)
     reassembler = Reassembler()
@@ -92,7 +92,7 @@ def test_arbitrary_bytes_are_a_chunk_or_the_one_error(data: bytes) -> None:
 
 
 def test_a_single_chunk_is_not_copied() -> None:
-    (only,) = split(ID, [b"x" * 100], 1000)
+    (only,) = split_message(ID, [b"x" * 100], 1000)
     part = bytearray(only)
     complete = Reassembler().accept(part, 0.0)
     assert complete is not None
@@ -101,7 +101,7 @@ def test_a_single_chunk_is_not_copied() -> None:
 
 
 def test_times_and_sizes_allow_a_bandwidth_estimate() -> None:
-    first, second, third = split(ID, [bytes(25)], 10)
+    first, second, third = split_message(ID, [bytes(25)], 10)
     reassembler = Reassembler()
     assert reassembler.accept(first, 1.0) is None
     assert reassembler.accept(second, 1.5) is None
@@ -187,7 +187,7 @@ def test_the_transfer_that_waits_longest_makes_room() -> None:
 
 def test_late_duplicates_of_a_finished_transfer_change_nothing() -> None:
     reassembler = Reassembler()
-    first, second = split(ID, [b"abcd"], 2)
+    first, second = split_message(ID, [b"abcd"], 2)
     reassembler.accept(first, 0.0)
     assert isinstance(reassembler.accept(second, 0.0), Complete)
     assert reassembler.accept(first, 1.0) is None
@@ -200,4 +200,4 @@ def test_late_duplicates_of_a_finished_transfer_change_nothing() -> None:
 )
 def test_what_cannot_be_split_is_said_at_once(transfer_id: bytes, buffers: list[bytes], chunk_bytes: int) -> None:
     with pytest.raises(ValueError, match=r"transfer id|cannot send"):
-        next(split(transfer_id, buffers, chunk_bytes))
+        next(split_message(transfer_id, buffers, chunk_bytes))

@@ -7,7 +7,7 @@ import pytest
 
 from broker.process import BrokerProcess
 from shared.bus import topics
-from shared.bus.chunks import Reassembler, split
+from shared.bus.chunks import Reassembler, split_message
 from shared.bus.connection import Connection
 from shared.bus.emulation import ShapedTransport
 from shared.bus.errors import PublishFailed
@@ -109,9 +109,9 @@ async def test_incomplete_messages_are_given_up(embedded: BrokerProcess) -> None
         BrokerTransport.open(embedded.settings, "server", reassembler=Reassembler(timeout_s=0.0)) as server,
         Connection.open(embedded.settings) as stranger,
     ):
-        first, *_ = split(b"id", [bytes(100)], 10, sender="pi")
+        first, *_ = split_message(b"id", [bytes(100)], 10, sender="pi")
         await stranger.publish(topics.inbox("server"), first)
-        whole = next(split(b"other", [b"whole"], 10))
+        whole = next(split_message(b"other", [b"whole"], 10))
         await stranger.publish(topics.inbox("server"), whole)
         assert (await next_of(server)).buffer == b"whole"
         assert server.counters.expired == 1
