@@ -1,4 +1,4 @@
-"""What no plan can beat when several jobs share devices and links, whatever its routes and its order."""
+"""Lower bounds of makespan, total delay and throughput, over all routes and orders of the jobs."""
 
 from collections.abc import Sequence
 
@@ -12,51 +12,85 @@ from planning.search.chain_path import cost_to_go, follow_path
 from planning.search.cost_tables import Tables, latency_measure, with_source
 from shared.policy import Objective
 
+# Times in ms, by device and kind of work.
 Times = dict[tuple[str, Work], float]
 
 
 def burst_bound(problem: Problem, tables: Sequence[Tables], mix: RouteMix) -> float | None:
-    """Return what no plan can beat in throughput (ms per job), makespan or total delay (ms); None for other objectives.
+    """Return a lower bound of the objective over all plans; None for objectives without one.
 
-    Take the first k jobs that end, the last of them at t, and multipliers of the resources that add up to 1. A resource
-    that they use works for them within t, and not before a job can have reached it (`idle_ms`), nor after the last one
-    leaves it, for all that is left. So t is at least the k cheapest weighted routes plus the weighted idle times, where
-    an unused resource is idle for t, which is at least the k-th smallest latency. Every multiplier that the mix was
-    priced with gives a bound; the largest holds.
+    The bound is in ms per job for throughput, in ms for makespan and total delay. Throughput takes that of the mix. The
+    other two follow from a bound of the time at which the k-th job ends.
+
+    Lemma. Let the first k jobs that end have ended at t(k). Then, for all multipliers w(r) >= 0 that add up to 1,
+
+        t(k) >= sum of the k smallest V(j) + sum over r of w(r) min(before(r) + after(r), L(k)), where
+
+    - r: a resource: the computing or the sending of a device
+    - V(j): the least weighted busy time of a route of job j, sum over r of w(r) x (ms that r works for the route)
+    - before(r): how long r is idle before a first job can have reached it
+    - after(r): how long it is idle after the last of the k jobs has left it, because that job still has to end
+    - L(k): the k-th smallest of the jobs' least latencies
+
+    Proof. A resource that works c(r) ms for the k jobs is idle before and after, so that t(k) is at least
+    c(r) + before(r) + after(r). One that does not work for them has c(r) = 0 and is idle until t(k), which is at least
+    L(k). Either way t(k) >= c(r) + min(before(r) + after(r), L(k)). The weighted sum of these inequalities is the
+    lemma, because the weighted busy time of a job is at least its V, and k of the V add up to at least the k smallest.
+
+    Every set of multipliers that the mix was priced with gives a bound; the largest holds.
+
+    Args:
+        problem: the problem.
+        tables: the arrays of every stream.
+        mix: the best fractional mix of their routes.
     """
     objective = problem.policy.objective
     if objective is Objective.THROUGHPUT:
         return mix.bound_ms / sum(stream.jobs for stream in problem.streams)
     if objective not in (Objective.MAKESPAN, Objective.TOTAL_DELAY):
         return None
-    latencies: list[float] = []
-    jobs: list[int] = []
+    latencies_ms, idle = _latencies_and_idle_ms(tables)
+    if latencies_ms is None:
+        return None
+    jobs = [entry.stream.jobs for entry in tables]
+    # [K] L(k) of the lemma, for all K jobs; t(k) is at least that, too.
+    latency_ms = np.sort(np.repeat(latencies_ms, jobs))
+    ends_ms = latency_ms
+    # [K, R] min(before(r) + after(r), L(k))
+    idle_ms = np.minimum(np.array(list(idle.values())), latency_ms[:, None])
+    for weights, values in mix.priced:
+        cheapest_ms = np.sort(np.repeat(values, jobs))
+        weighted_idle_ms = idle_ms @ np.array([weights.get(resource, 0.0) for resource in idle])
+        ends_ms = np.maximum(ends_ms, np.cumsum(cheapest_ms) + weighted_idle_ms)
+    # A makespan is t of the last job; a total delay is the sum of all t.
+    return float(ends_ms[-1] if objective is Objective.MAKESPAN else ends_ms.sum())
+
+
+def _latencies_and_idle_ms(tables: Sequence[Tables]) -> tuple[list[float] | None, Times]:
+    """Return the least latency of every stream, None if one has no route; and before(r) + after(r) of every resource.
+
+    Streams that differ in their source only share one dynamic programme.
+    """
+    groups: dict[tuple[str, tuple[str, ...], int | None], list[int]] = {}
+    for index, entry in enumerate(tables):
+        groups.setdefault((entry.stream.model, entry.nodes, entry.sink), []).append(index)
+    latencies_ms = [0.0] * len(tables)
     before: Times = {}
     after: Times = {}
-    groups: dict[tuple[str, tuple[str, ...], int | None], list[Tables]] = {}
-    for entry in tables:
-        groups.setdefault((entry.stream.model, entry.nodes, entry.sink), []).append(entry)
-    for entries in groups.values():
+    for members in groups.values():
+        entries = [tables[index] for index in members]
         latency = latency_measure(entries[0])
         togo = cost_to_go(latency)
         firsts = [with_source(latency, entry).first for entry in entries]
-        for entry, first in zip(entries, firsts, strict=True):
+        for index, first in zip(members, firsts, strict=True):
             fastest = follow_path(latency, togo, first)
             if fastest is None:
-                return None
-            latencies.append(fastest.cost)
-            jobs.append(entry.stream.jobs)
+                return None, {}
+            latencies_ms[index] = fastest.cost
+        # A resource is idle for sure only as long as all groups leave it idle.
         for known, own in zip((before, after), idle_ms(entries, firsts, togo), strict=True):
             known |= {resource: min(time_ms, known.get(resource, np.inf)) for resource, time_ms in own.items()}
-    least = np.sort(np.repeat(latencies, jobs))
-    ends = least
-    idle = np.array([before[resource] + after[resource] for resource in before])
-    unused = np.minimum(idle, least[:, None])
-    for weights, values in mix.priced:
-        routes = np.sort(np.repeat(values, [entry.stream.jobs for entry in tables]))
-        spare = unused @ np.array([weights.get(resource, 0.0) for resource in before])
-        ends = np.maximum(ends, np.cumsum(routes) + spare)
-    return float(ends[-1] if objective is Objective.MAKESPAN else ends.sum())
+    return latencies_ms, {resource: before[resource] + after[resource] for resource in before}
 
 
 def idle_ms(tables: Sequence[Tables], firsts: Sequence[Array], togo: Array) -> tuple[Times, Times]:
@@ -65,25 +99,35 @@ def idle_ms(tables: Sequence[Tables], firsts: Sequence[Array], togo: Array) -> t
     Args:
         tables: the arrays of streams that differ in their source at most.
         firsts: per stream, [D] latency of the input's way to every node.
-        togo: [B + 1, D] latency to go.
+        togo: [B + 1, D] latency to go, in ms.
     """
-    found: list[Times] = []
-    for computing, sending in (_before_ms(tables, firsts), _after_ms(tables, togo)):
-        times = {
-            (name, Work.COMPUTE): time_ms for name, time_ms in zip(tables[0].nodes, computing.tolist(), strict=True)
-        }
-        times |= {(name, Work.SEND): time_ms for name, time_ms in zip(tables[0].nodes, sending.tolist(), strict=True)}
-        found.append(times)
-    return found[0], found[1]
+    nodes = tables[0].nodes
+    computing_before, sending_before = _before_ms(tables, firsts)
+    computing_after, sending_after = _after_ms(tables, togo)
+    return _by_resource(nodes, computing_before, sending_before), _by_resource(nodes, computing_after, sending_after)
+
+
+def _by_resource(nodes: Sequence[str], computing: Array, sending: Array) -> Times:
+    times = {(name, Work.COMPUTE): time_ms for name, time_ms in zip(nodes, computing.tolist(), strict=True)}
+    return times | {(name, Work.SEND): time_ms for name, time_ms in zip(nodes, sending.tolist(), strict=True)}
 
 
 def _before_ms(alike: Sequence[Tables], firsts: Sequence[Array]) -> tuple[Array, Array]:
-    """Return the earliest time at which every node can begin to compute, and to send, [D] each."""
+    """Return the earliest time in ms at which every node can begin to compute, and to send, [D] each.
+
+    Forward over the cuts: ``arrives`` is when the input of a block can be at a node, ``done`` when the block before the
+    cut can be done there. Decoding is left out, which only makes times earlier.
+
+    Args:
+        alike: the arrays of streams that differ in their source at most.
+        firsts: per stream, [D] latency of the input's way to every node.
+    """
     tables = alike[0]
     blocks, nodes = tables.blocks, len(tables.nodes)
     arrives: Array = np.minimum.reduce(firsts)
     computes, sends = arrives.copy(), np.full(nodes, np.inf)
     for entry in alike:
+        # A source sends its input at once, if the first block may run elsewhere.
         if entry.allowed_first[np.arange(nodes) != entry.source].any():
             sends[entry.source] = 0.0
     done = np.asarray(arrives + tables.start_ms + tables.run_ms[:, 0])
@@ -101,7 +145,15 @@ def _before_ms(alike: Sequence[Tables], firsts: Sequence[Array]) -> tuple[Array,
 
 
 def _after_ms(alike: Sequence[Tables], togo: Array) -> tuple[Array, Array]:
-    """Return the least time from the end of every node's last computing, and last sending, to the result, [D] each."""
+    """Return the least time in ms from the end of a node's last computing, and last sending, to the result, [D] each.
+
+    Over the cuts that can follow that work: ``rest`` is what is left once the block after the cut starts on a node.
+    Encoding and decoding are left out, which only makes times shorter.
+
+    Args:
+        alike: the arrays of streams that differ in their source at most.
+        togo: [B + 1, D] latency to go, in ms.
+    """
     tables = alike[0]
     blocks, nodes = tables.blocks, len(tables.nodes)
     computed, sent = np.full(nodes, np.inf), np.full(nodes, np.inf)
@@ -119,6 +171,7 @@ def _after_ms(alike: Sequence[Tables], togo: Array) -> tuple[Array, Array]:
             rows = np.isin(np.arange(nodes), [entry.source for entry in alike])
             sent[rows] = np.minimum(sent[rows], (linked[rows] + rest).min(axis=1))
         else:
+            # After its last computing a node only sends: the next block runs elsewhere.
             computed = np.minimum(computed, (transfer + rest).min(axis=1))
             sent = np.minimum(sent, (linked + rest).min(axis=1))
     return computed, sent
