@@ -1,4 +1,4 @@
-"""Bursts of identical jobs with one cut each: the curves of a stream's servers, and plans along them."""
+"""Bursts of identical jobs with one cut each: the curve of cuts to every server, and plans along it."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,20 +17,21 @@ from planning.search.planning_context import PlanningContext
 from planning.search.stream_by_stream import plan_each_stream
 from planning.search.two_device_splits import SplitTable, split_table
 
+# Weights of the source's computing and sending in a bound, in steps of 1/4; the rest up to 1 is for the server.
 _WEIGHTS = [(near / 4, sent / 4) for near in range(5) for sent in range(5 - near)]
-"""By how much computing and sending at the source count in a bound; the rest is for the server."""
 
+# From the cuts to one server and the number of jobs to candidate mixes, each a list of one cut per job.
 Chooser = Callable[["BurstCurve", int], list[list[int]]]
-"""From the cuts to one server and the number of jobs to candidate lists of cuts, one per job."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BurstCurve:
-    """The cuts to one server that keep the constraints.
+    """The cuts to one server that keep the constraints. A place is an index into ``chosen`` and ``jobs``.
 
     Attributes:
         cuts: all routes of the stream with one cut.
-        chosen: which of them, by index, ascending in the cut; the last one computes everything at the source.
+        chosen: the routes to this server, by index into ``cuts``, ascending in the cut. The last one computes
+            everything at the source, if the source can.
         jobs: (f, g) of each: the source's computing and its sending, in ms.
     """
 
@@ -39,18 +40,27 @@ class BurstCurve:
     jobs: Sequence[JobTimes]
 
     def blocks(self) -> list[int]:
-        """Return the cuts that Duan & Wu's virtual blocks leave, as places in ``jobs``."""
+        """Return the places of the cuts that Duan & Wu's virtual blocking leaves."""
         return virtual_blocks(self.jobs)
 
     def uniform_ms(self, jobs: int) -> Array:
-        """Return the makespan of every cut if all jobs take it, [cuts]; where no device works twice for a job."""
+        """Return the makespan in ms of every cut if all jobs take it, [cuts].
+
+        The first job takes its latency, and each further job ends one time of the slowest stage later. That is exact
+        where no device works twice for a job.
+        """
         cuts, chosen = self.cuts, list(self.chosen)
         stages = [cuts.source_ms, cuts.send_ms, cuts.helper_ms, cuts.return_ms, cuts.sink_ms]
         slowest_ms: Array = np.maximum.reduce(stages)[chosen]
         return np.asarray(cuts.latency_ms[chosen] + (jobs - 1) * slowest_ms)
 
     def bound_ms(self, jobs: int) -> float:
-        """Return a makespan that no mix of these cuts can beat."""
+        """Return a lower bound in ms of the makespan over all mixes of these cuts.
+
+        The largest of three: that of the source alone (`coarse_bound_ms`); the least latency; and, because the busiest
+        of computing, sending and server is at least as busy as any weighted mean of them, the jobs times the least
+        weighted mean of a cut, for the best of a few weights.
+        """
         cuts, chosen = self.cuts, list(self.chosen)
         f, g, far = cuts.source_ms[chosen], cuts.send_ms[chosen], cuts.helper_ms[chosen]
         near, sent = np.array(_WEIGHTS).T[:, :, None]
@@ -65,7 +75,13 @@ class BurstCurve:
 def solve_bursts(context: PlanningContext, name: str, choose: Chooser, time_budget_s: float) -> Plan | Infeasible:
     """Return the burst with the least predicted makespan over all servers, for every stream on its own.
 
-    Algorithm 3's mixes of branching models are candidates too.
+    For branching models the mixes of Duan & Wu's algorithm 3 are candidates, too.
+
+    Args:
+        context: the problem, its devices and links, and its costs.
+        name: of the strategy.
+        choose: the candidates of one server.
+        time_budget_s: for the reasons, if a stream has no plan.
     """
     costs, network = context.costs, context.network
 
@@ -76,19 +92,22 @@ def solve_bursts(context: PlanningContext, name: str, choose: Chooser, time_budg
 
 
 def burst_curves(cuts: SplitTable) -> dict[str, BurstCurve]:
-    """Return the curve of every server. Running everything locally belongs to every server's curve."""
-    found: dict[str, BurstCurve] = cuts.curves
-    if found:
-        return found
+    """Return the curve of every server. Running everything locally belongs to every server's curve.
+
+    Without any server the only curve is that of the source. The curves are cached in ``cuts``.
+    """
+    curves: dict[str, BurstCurve] = cuts.curves
+    if curves:
+        return curves
     kept = cuts.kept
     local = np.flatnonzero(kept & (cuts.helper < 0))
     for place, helper in enumerate(cuts.helpers):
         own = np.flatnonzero(kept & (cuts.helper == place))
         if len(own):
-            found[helper] = _curve(cuts, np.concatenate([own, local]))
-    if not found and len(local):
-        found[cuts.stream.source] = _curve(cuts, local)
-    return found
+            curves[helper] = _curve(cuts, np.concatenate([own, local]))
+    if not curves and len(local):
+        curves[cuts.stream.source] = _curve(cuts, local)
+    return curves
 
 
 def _curve(cuts: SplitTable, chosen: Index) -> BurstCurve:
@@ -98,6 +117,7 @@ def _curve(cuts: SplitTable, chosen: Index) -> BurstCurve:
 
 def sequence_plan(routes: Sequence[Route]) -> StreamPlan:
     """Return the plan whose jobs take ``routes`` in exactly this order."""
+    # Hashing a route takes longer than a look-up by identity, and many jobs share one object.
     known: dict[int, int] = {}
     places: dict[Route, int] = {}
     taken: list[int] = []
@@ -110,7 +130,10 @@ def sequence_plan(routes: Sequence[Route]) -> StreamPlan:
 
 
 def indexed_plan(routes: Sequence[Route], taken: Sequence[int]) -> StreamPlan:
-    """Return the plan whose jobs take ``routes[taken[0]]``, ``routes[taken[1]]``, ...; the routes are distinct."""
+    """Return the plan whose jobs take ``routes[taken[0]]``, ``routes[taken[1]]``, ...; the routes are distinct.
+
+    A plan numbers jobs route by route: ``order[i]`` is the number of the job that starts as the i-th.
+    """
     used = {place: number for number, place in enumerate(dict.fromkeys(taken))}
     numbers = np.array([used[place] for place in taken])
     order = np.empty(len(taken), dtype=np.int64)
@@ -123,7 +146,12 @@ def indexed_plan(routes: Sequence[Route], taken: Sequence[int]) -> StreamPlan:
 def best_burst(costs: CostModel, cuts: SplitTable, choose: Chooser) -> StreamPlan | None:
     """Return the burst with the least predicted makespan over all servers, or None if there is none.
 
-    Servers whose bound is above the best are left out.
+    Servers are tried by the makespan of their best single cut. Those whose bound exceeds the best burst are left out.
+
+    Args:
+        costs: the cost model.
+        cuts: the routes of the stream with one cut.
+        choose: the candidates of one server.
     """
     stream, branching = cuts.stream, costs.problem.models[cuts.stream.model].edges is not None
     best: tuple[float, StreamPlan] | None = None
@@ -133,7 +161,7 @@ def best_burst(costs: CostModel, cuts: SplitTable, choose: Chooser) -> StreamPla
             continue
         mixes = choose(curve, stream.jobs)
         if branching and helper != stream.source:
-            mixes = mixes + expanded(curve, helper)
+            mixes = mixes + expanded_mixes(curve, helper)
         for chosen in dict.fromkeys(map(tuple, mixes)):
             plan = ordered_burst(curve, chosen)
             total_ms = costs.makespan_ms({stream.name: plan})
@@ -143,20 +171,24 @@ def best_burst(costs: CostModel, cuts: SplitTable, choose: Chooser) -> StreamPla
 
 
 def ordered_burst(curve: BurstCurve, chosen: Sequence[int]) -> StreamPlan:
-    """Return the plan whose jobs have these cuts, in Johnson's order."""
+    """Return the plan whose jobs have the cuts at these places, in Johnson's order."""
     counts = Counter(chosen)
     places = sorted(counts, key=lambda place: johnson_key(curve.jobs[place]))
     return grouped_plan([(curve.route(place), counts[place]) for place in places])
 
 
 def grouped_plan(groups: Sequence[tuple[Route, int]]) -> StreamPlan:
-    """Return the plan whose jobs take each of these distinct routes so many times in a row."""
+    """Return the plan whose jobs take distinct routes, each given with its number of jobs in a row."""
     jobs = sum(count for _, count in groups)
     return StreamPlan(tuple(Route(route.stages, count) for route, count in groups), tuple(range(jobs)))
 
 
-def expanded(curve: BurstCurve, helper: str) -> list[list[int]]:
-    """Return algorithm 3's mix along the cuts of the block order; nothing where a constraint forbids one of them."""
+def expanded_mixes(curve: BurstCurve, helper: str) -> list[list[int]]:
+    """Return the mix of Duan & Wu's algorithm 3, as places; nothing where a constraint forbids one of its cuts.
+
+    Algorithm 3 cuts a branching model into local sets. A route can only cut along the order of blocks, so that each set
+    becomes the shortest prefix that contains it.
+    """
     problem, stream = curve.cuts.problem, curve.cuts.stream
     if stream.model not in problem.devices[stream.source].block_ms:
         return []

@@ -1,11 +1,21 @@
 """The best fractional mix of routes: a linear programme over all routes, solved by column generation.
 
-Its optimum bounds the busy time of the bottleneck from below for every plan, with one route or many, any number of
-devices, encodings and revisits; its columns are good routes.
+With x(s, p) jobs of stream s on route p, b(r, p) the busy time of resource r (the computing or the sending of a device)
+for a job on p, and n(s) jobs of stream s, the master programme is
+
+    minimise T  subject to  sum over s, p of b(r, p) x(s, p) <= T  for every r,
+                            sum over p of x(s, p) = n(s)           for every s,  x >= 0.
+
+Every plan is a point of it, with one route or many, any number of devices, encodings and revisits. For multipliers
+w(r) >= 0 that add up to 1, weak duality gives T >= sum over s of n(s) v(s), where v(s) is the least weighted busy time
+of a route of s: a shortest path. So the bound holds for any multipliers and after any round. Multipliers come from the
+duals of the programme over the routes known so far; the routes of their shortest paths join it (Dantzig & Wolfe,
+Operations Research 8(1), 1960; Gilmore & Gomory, Operations Research 9(6), 1961). It ends when no new route appears.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from scipy.optimize import linprog
@@ -19,86 +29,85 @@ from planning.search.cached_costs import CachedCosts
 from planning.search.chain_path import cost_to_go, follow_path
 from planning.search.cost_tables import Tables, busy_measure, with_source
 
-ROUNDS = 40
-"""After so many rounds of pricing the bound is taken as it is."""
+# Rounds of pricing after which the bound is taken as it is.
+MAX_ROUNDS = 40
 
-PRICED_PER_SECOND = 300
-"""How many routes may be priced per second of time budget, for USUAL_BLOCKS blocks or fewer."""
-
+# Routes that may be priced per second of time budget, of USUAL_BLOCKS blocks or fewer. Longer ones count in proportion.
+PRICED_ROUTES_PER_SECOND = 300
 USUAL_BLOCKS = 20
+
+# Relative gap between bound and programme at which the mix counts as optimal.
+_GAP = 1e-9
+
+# Jobs of a share that is not rounding.
+_MIN_SHARE = 1e-9
+
+# Multipliers of the busy times, by device and kind of work; they add up to 1.
+Multipliers = Mapping[tuple[str, Work], float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RouteMix:
-    """The outcome.
+    """The best fractional mix of routes, its bound, and the routes that were found on the way.
 
     Attributes:
-        bound_ms: no plan keeps its bottleneck busy for less, in ms for all jobs together.
+        bound_ms: a lower bound of the busy time of the bottleneck, in ms for all jobs together; inf if a stream has no
+            route.
         shares: per stream, jobs (fractional) per route; empty if a stream has no route.
         routes: per stream, every route that was priced.
-        weights: the multipliers that prove the bound, per device and kind of work; they add up to 1.
-        priced: all multipliers that were tried, with the cost of the cheapest route of every stream, in ms.
+        weights: the multipliers that prove the bound.
+        priced: all multipliers that were tried, with the least weighted busy time of a job of every stream, in ms.
     """
 
     bound_ms: float
     shares: Mapping[str, Mapping[Route, float]]
     routes: Mapping[str, tuple[Route, ...]]
-    weights: Mapping[tuple[str, Work], float]
-    priced: Sequence[tuple[Mapping[tuple[str, Work], float], tuple[float, ...]]] = ()
+    weights: Multipliers
+    priced: Sequence[tuple[Multipliers, tuple[float, ...]]] = ()
 
 
 def mix_routes(
-    problem: Problem, tables: Sequence[Tables], rounds: int = ROUNDS, costs: CostModel | None = None
+    problem: Problem, tables: Sequence[Tables], rounds: int = MAX_ROUNDS, costs: CostModel | None = None
 ) -> RouteMix:
     """Return the best fractional mix of routes for all streams of ``tables``, side constraints left aside.
 
-    Each round solves a small linear programme (duals: how scarce every device's computing and sending is) and prices
-    new routes with the cheapest path under those duals. The bound holds after any number of rounds.
+    Args:
+        problem: the problem.
+        tables: the arrays of every stream.
+        rounds: rounds of pricing at most; the bound holds after any number of them.
+        costs: the cost model of the problem; None makes one.
     """
-    costs = costs or CachedCosts(CostModel(problem))
-    places = {
-        resource: place for place, resource in enumerate((name, work) for name in problem.devices for work in Work)
-    }
-    uniform = np.full(len(places), 1 / len(places))
+    master = _MasterProgramme(problem, tables, costs or CachedCosts(CostModel(problem)))
     pricing = Pricing(tables)
-    columns: dict[tuple[int, Route], Array] = {}
-    bound_ms, best_weights, weights = 0.0, uniform, uniform
-    solution: Array = np.empty(0)
-    tried: list[tuple[Mapping[tuple[str, Work], float], tuple[float, ...]]] = []
+    weights = best_weights = master.uniform
+    bound_ms, shares = 0.0, np.empty(0)
+    priced: list[tuple[Multipliers, tuple[float, ...]]] = []
     for _ in range(rounds):
-        by_resource = dict(zip(places, weights.tolist(), strict=True))
-        value_ms, fresh = 0.0, False
-        values: list[float] = []
-        for index, found in enumerate(pricing.routes(by_resource)):
-            if found is None:
-                return RouteMix(float("inf"), {}, {}, dict(zip(places, uniform.tolist(), strict=True)))
-            route, cost = found
-            values.append(cost)
-            value_ms += tables[index].stream.jobs * cost
-            if (index, route) not in columns:
-                fresh, times_ms = True, np.zeros(len(places))
-                for resource, busy_ms in costs.busy_ms(tables[index].stream, route).items():
-                    times_ms[places[resource]] = busy_ms
-                columns[index, route] = times_ms
-        tried.append((by_resource, tuple(values)))
-        if value_ms > bound_ms:
-            bound_ms, best_weights = value_ms, weights
-        if not fresh:
+        by_resource = master.by_resource(weights)
+        values, is_fresh = list[float](), False
+        for index, cheapest in enumerate(pricing.routes(by_resource)):
+            if cheapest is None:
+                return RouteMix(inf, {}, {}, master.by_resource(master.uniform))
+            route, value_ms = cheapest
+            values.append(value_ms)
+            is_fresh |= master.add(index, route)
+        priced.append((by_resource, tuple(values)))
+        total_ms = sum(entry.stream.jobs * value_ms for entry, value_ms in zip(tables, values, strict=True))
+        if total_ms > bound_ms:
+            bound_ms, best_weights = total_ms, weights
+        solution = master.solve() if is_fresh else None
+        if solution is None:
             break
-        master = _master(columns, [entry.stream.jobs for entry in tables], len(places))
-        if master is None:
+        shares, bottleneck_ms, weights = solution
+        if bound_ms >= bottleneck_ms * (1 - _GAP):
             break
-        solution, total_ms, weights = master
-        if bound_ms >= total_ms * (1 - 1e-9):
-            break
-    proof = dict(zip(places, best_weights.tolist(), strict=True))
-    return RouteMix(bound_ms, _shares(tables, columns, solution), _routes(tables, columns), proof, tried)
+    return RouteMix(bound_ms, master.shares(shares), master.routes(), master.by_resource(best_weights), priced)
 
 
 def rounds_of(tables: Sequence[Tables], time_budget_s: float) -> int:
-    """Return after how many rounds of pricing a mix is good enough for the time budget."""
+    """Return the number of rounds of pricing that the time budget pays for: from 2 to MAX_ROUNDS."""
     size = max(1.0, max(entry.blocks for entry in tables) / USUAL_BLOCKS)
-    return max(2, min(ROUNDS, int(PRICED_PER_SECOND * time_budget_s / (size * len(tables)))))
+    return max(2, min(MAX_ROUNDS, int(PRICED_ROUTES_PER_SECOND * time_budget_s / (size * len(tables)))))
 
 
 class Pricing:
@@ -111,9 +120,9 @@ class Pricing:
         for index, entry in enumerate(tables):
             self._groups.setdefault((entry.stream.model, entry.nodes, entry.sink), []).append(index)
 
-    def routes(self, weights: Mapping[tuple[str, Work], float]) -> list[tuple[Route, float] | None]:
-        """Return for every stream the route whose weighted busy time is least, and that time in ms."""
-        found: list[tuple[Route, float] | None] = [None] * len(self._tables)
+    def routes(self, weights: Multipliers) -> list[tuple[Route, float] | None]:
+        """Return the route of least weighted busy time, and that time in ms, for every stream; None without a route."""
+        cheapest: list[tuple[Route, float] | None] = [None] * len(self._tables)
         for members in self._groups.values():
             lead = self._tables[members[0]]
             computing = np.array([weights[name, Work.COMPUTE] for name in lead.nodes])
@@ -124,51 +133,79 @@ class Pricing:
                 own = self._tables[index]
                 path = follow_path(measure, togo, with_source(measure, own).first)
                 if path is not None:
-                    found[index] = own.route(path.devices, path.codecs, 1), path.cost
-        return found
+                    cheapest[index] = own.route(path.devices, path.codecs, 1), path.cost
+        return cheapest
 
 
-def _master(
-    columns: Mapping[tuple[int, Route], Array], jobs: Sequence[int], resources: int
-) -> tuple[Array, float, Array] | None:
-    """Return the shares, the bottleneck and the duals of the present columns: min T, busy <= T, shares = jobs.
+class _MasterProgramme:
+    """The linear programme over the routes known so far: its columns, [R] busy times by resource.
 
-    None where the numbers are too far apart for the solver; the bound does not depend on it.
+    Columns are only added, and keep their order: a solution has one share per column of the time when it was solved.
     """
-    count = len(columns)
-    busy = np.zeros((resources, count + 1))
-    busy[:, :-1] = np.stack(list(columns.values()), axis=1)
-    equal = np.zeros((len(jobs), count + 1))
-    equal[[index for index, _ in columns], np.arange(count)] = 1.0
-    scale = float(busy.max()) or 1.0
-    busy /= scale
-    busy[:, -1] = -1.0
-    objective = np.zeros(count + 1)
-    objective[-1] = 1.0
-    used = busy[:, :-1].any(axis=1)
-    found = linprog(objective, A_ub=busy[used], b_ub=np.zeros(int(used.sum())), A_eq=equal, b_eq=jobs, method="highs")
-    if found.x is None or found.ineqlin.marginals is None:
-        return None
-    duals = np.zeros(resources)
-    duals[used] = np.maximum(0.0, -found.ineqlin.marginals)
-    total = duals.sum()
-    duals = duals / total if total > 0 else np.full(resources, 1 / resources)
-    shares = np.asarray(found.x)
-    return shares[:-1], float(shares[-1]) * scale, duals
 
+    def __init__(self, problem: Problem, tables: Sequence[Tables], costs: CostModel) -> None:
+        self._tables, self._costs = tables, costs
+        resources = [(name, work) for name in problem.devices for work in Work]
+        self._places = {resource: place for place, resource in enumerate(resources)}
+        self._columns: dict[tuple[int, Route], Array] = {}
+        self.uniform: Array = np.full(len(resources), 1 / len(resources))
 
-def _shares(
-    tables: Sequence[Tables], columns: Mapping[tuple[int, Route], Array], solution: Array
-) -> dict[str, dict[Route, float]]:
-    shares: dict[str, dict[Route, float]] = {entry.stream.name: {} for entry in tables}
-    for (index, route), share in zip(columns, solution.tolist(), strict=False):
-        if share > 1e-9:
-            shares[tables[index].stream.name][route] = share
-    return shares
+    def by_resource(self, weights: Array) -> dict[tuple[str, Work], float]:
+        """Return multipliers, [R], by resource."""
+        return dict(zip(self._places, weights.tolist(), strict=True))
 
+    def add(self, index: int, route: Route) -> bool:
+        """Add a route of stream ``index`` and return whether it is new."""
+        if (index, route) in self._columns:
+            return False
+        times_ms = np.zeros(len(self._places))
+        for resource, busy_ms in self._costs.busy_ms(self._tables[index].stream, route).items():
+            times_ms[self._places[resource]] = busy_ms
+        self._columns[index, route] = times_ms
+        return True
 
-def _routes(tables: Sequence[Tables], columns: Mapping[tuple[int, Route], Array]) -> dict[str, tuple[Route, ...]]:
-    pools: dict[str, list[Route]] = {entry.stream.name: [] for entry in tables}
-    for index, route in columns:
-        pools[tables[index].stream.name].append(route)
-    return {name: tuple(pool) for name, pool in pools.items()}
+    def solve(self) -> tuple[Array, float, Array] | None:
+        """Return the shares of the columns, the bottleneck in ms and the multipliers, [R].
+
+        None where the numbers are too far apart for the solver; the bound does not depend on it.
+        """
+        count, resources = len(self._columns), len(self._places)
+        # Variables: the shares, then T. Rows: busy - T <= 0, and the shares of a stream add up to its jobs.
+        busy = np.zeros((resources, count + 1))
+        busy[:, :-1] = np.stack(list(self._columns.values()), axis=1)
+        equal = np.zeros((len(self._tables), count + 1))
+        equal[[index for index, _ in self._columns], np.arange(count)] = 1.0
+        jobs = [entry.stream.jobs for entry in self._tables]
+        # T in units of the largest busy time keeps the coefficients near 1.
+        scale = float(busy.max()) or 1.0
+        busy /= scale
+        busy[:, -1] = -1.0
+        objective = np.zeros(count + 1)
+        objective[-1] = 1.0
+        used = busy[:, :-1].any(axis=1)
+        bounds = np.zeros(int(used.sum()))
+        result = linprog(objective, A_ub=busy[used], b_ub=bounds, A_eq=equal, b_eq=jobs, method="highs")
+        if result.x is None or result.ineqlin.marginals is None:
+            return None
+        duals = np.zeros(resources)
+        duals[used] = np.maximum(0.0, -result.ineqlin.marginals)
+        # In exact arithmetic the duals add up to 1, because T has cost 1 and is in every row.
+        total = duals.sum()
+        weights = duals / total if total > 0 else self.uniform
+        values = np.asarray(result.x)
+        return values[:-1], float(values[-1]) * scale, weights
+
+    def shares(self, solution: Array) -> dict[str, dict[Route, float]]:
+        """Return the jobs per route of every stream; routes found after the solution have none."""
+        shares: dict[str, dict[Route, float]] = {entry.stream.name: {} for entry in self._tables}
+        for (index, route), share in zip(self._columns, solution.tolist(), strict=False):
+            if share > _MIN_SHARE:
+                shares[self._tables[index].stream.name][route] = share
+        return shares
+
+    def routes(self) -> dict[str, tuple[Route, ...]]:
+        """Return all routes of every stream, in the order in which they were found."""
+        routes: dict[str, list[Route]] = {entry.stream.name: [] for entry in self._tables}
+        for index, route in self._columns:
+            routes[self._tables[index].stream.name].append(route)
+        return {name: tuple(own) for name, own in routes.items()}

@@ -11,21 +11,27 @@ from planning.search.arrays import Array
 # Time of a job on the first and on the second machine, in ms.
 JobTimes = tuple[float, float]
 
+# A makespan has to be smaller by this share to count as better.
+_MIN_GAIN = 1e-9
+
 
 def johnson_key(job: JobTimes) -> tuple[int, float]:
-    """Return the key by which Johnson's rule sorts: first f < g by ascending f, then the rest by descending g."""
+    """Return the sort key of Johnson's rule: first jobs with f < g by ascending f, then the rest by descending g."""
     first, second = job
     return (0, first) if first < second else (1, -second)
 
 
 def johnson_order(jobs: Sequence[JobTimes]) -> list[int]:
-    """Return the order with the least makespan; O(n log n), exact (Johnson 1954; Duan & Wu, algorithm 1)."""
+    """Return the order with the least makespan on two machines, by index; O(n log n), exact.
+
+    Johnson, Naval Research Logistics Quarterly 1(1), 1954; Duan & Wu, algorithm 1.
+    """
     keys = {job: johnson_key(job) for job in jobs}
     return sorted(range(len(jobs)), key=[keys[job] for job in jobs].__getitem__)
 
 
 def makespan_ms(jobs: Sequence[JobTimes]) -> float:
-    """Return when the last job leaves the second machine, in the order given."""
+    """Return when the last job leaves the second machine, in ms; the jobs pass in the order given."""
     first_ms = second_ms = 0.0
     for first, second in jobs:
         first_ms += first
@@ -34,25 +40,32 @@ def makespan_ms(jobs: Sequence[JobTimes]) -> float:
 
 
 def groups_makespan_ms(groups: Iterable[tuple[JobTimes, int]]) -> float:
-    """Return when the last of all jobs leaves the second machine; each group is so many identical jobs in a row.
+    """Return when the last of all jobs leaves the second machine, in ms; O(1) per group.
 
-    What the second machine waits for is the group before, or the first or the last job of the group.
+    The longest path to the end of a group of n jobs (f, g) changes to the second machine at its first or its last job:
+    after the j-th job it is j f + (n - j + 1) g, which is linear in j. Or it stays on the second machine throughout.
+
+    Args:
+        groups: identical jobs in a row, as their times and their number.
     """
     first_ms = second_ms = 0.0
     for (first, second), count in groups:
-        waits = max(second_ms + count * second, first_ms + first + count * second)
+        changes_early = max(second_ms + count * second, first_ms + first + count * second)
         first_ms += count * first
-        second_ms = max(waits, first_ms + second)
+        second_ms = max(changes_early, first_ms + second)
     return second_ms
 
 
 def makespans_ms(machines: Array, choices: Sequence[Sequence[int]]) -> Array:
-    """Return the makespan of every sequence of cuts, [N].
+    """Return the makespan of every sequence of cuts, [N], in ms.
+
+    A job starts on a machine once it has left the machine before and the job before it has left this one.
 
     Args:
-        machines: [M, cuts] time of every cut on every machine; a job passes the machines in order.
+        machines: [M, cuts] time in ms of every cut on every machine; a job passes the machines in order.
         choices: N sequences of cuts, all of the same length, in starting order.
     """
+    # [M, N, jobs]; clock[m + 1] is when machine m has done the jobs so far, and clock[0] stays 0.
     times = machines[:, np.array(choices)]
     clock = np.zeros((len(machines) + 1, times.shape[1]))
     for job in range(times.shape[2]):
@@ -69,9 +82,14 @@ def in_order(machines: Array, cuts: Sequence[int]) -> list[int]:
 
 
 def improve_cuts(machines: Array, cuts: Sequence[int], moves: int) -> list[int]:
-    """Give single jobs another cut as long as the makespan falls and ``moves`` jobs have not been put through.
+    """Give single jobs another cut as long as the makespan falls; return a cut per job, in starting order.
 
-    Jobs start in Johnson's order of the first two machines.
+    Jobs start in Johnson's order of the first two machines. Every round takes the best change of one job.
+
+    Args:
+        machines: [M, cuts] time in ms of every cut on every machine.
+        cuts: a cut per job, to begin with.
+        moves: bound of the work, in jobs that pass the machines.
     """
     best, best_ms = in_order(machines, cuts), inf
     while True:
@@ -91,7 +109,7 @@ def improve_cuts(machines: Array, cuts: Sequence[int], moves: int) -> list[int]:
             break
         times_ms = makespans_ms(machines, options)
         least = int(times_ms.argmin())
-        if times_ms[least] >= best_ms * (1 - 1e-9):
+        if times_ms[least] >= best_ms * (1 - _MIN_GAIN):
             break
         best, best_ms = options[least], float(times_ms[least])
     return best

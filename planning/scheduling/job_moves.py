@@ -1,4 +1,4 @@
-"""Bursts that get better one job at a time: another route for one of them, and the order anew."""
+"""Local search over bursts: moves single jobs to other routes and puts the jobs in order again."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,15 +13,21 @@ from planning.scheduling.burst_planning import indexed_plan
 from planning.scheduling.flow_shop import johnson_order
 from planning.search.result import policy_queues
 
+# A cost has to be lower by this share to count as better.
+_MIN_GAIN = 1e-9
+
 
 def ordered_plan(costs: CostModel, stream: Stream, routes: Sequence[Route], taken: Sequence[int]) -> StreamPlan:
-    """Return the better of two orders, by makespan: Johnson's (first operation against the rest), and evenly spread.
+    """Return the better of two orders by makespan: Johnson's, and all routes evenly spread.
+
+    Johnson's rule takes the first operation of a route for the first machine and the rest for the second, which is
+    exact for two operations. Spreading keeps jobs of one route from queueing for its slowest device.
 
     Args:
         costs: the cost model.
-        stream: whose jobs they are.
+        stream: the stream of the jobs.
         routes: distinct routes.
-        taken: the place of every job's route.
+        taken: per job, the index of its route.
     """
     if len(taken) == 1:
         return indexed_plan(routes, taken)
@@ -31,6 +37,7 @@ def ordered_plan(costs: CostModel, stream: Stream, routes: Sequence[Route], take
         own = [step.duration_ms for step in costs.operations(stream, routes[place])]
         times[place] = sum(own[:1]), sum(own[1:])
     johnson = [taken[index] for index in johnson_order([times[place] for place in taken])]
+    # The i-th of n jobs on a route goes to the fraction (i - 1/2) / n of the burst.
     number = np.empty(len(taken))
     for place, count in counts.items():
         number[np.array(johnson) == place] = (np.arange(1, count + 1) - 0.5) / count
@@ -44,13 +51,15 @@ def ordered_plan(costs: CostModel, stream: Stream, routes: Sequence[Route], take
 def moved_jobs(
     costs: CostModel, plans: Mapping[str, StreamPlan], pools: Mapping[str, Sequence[Route]], jobs: int
 ) -> dict[str, StreamPlan]:
-    """Move single jobs to other routes as long as that helps and no more than ``jobs`` jobs have been simulated.
+    """Return the plans after moving single jobs to other routes as long as that lowers the predicted cost.
+
+    Takes the first move that helps, then begins again.
 
     Args:
         costs: the cost model.
-        plans: by stream, to begin with.
+        plans: the plan to begin with, by stream.
         pools: routes that jobs may take, by stream.
-        jobs: bound on the work.
+        jobs: bound of the work, in simulated jobs.
     """
     best = dict(plans)
     everyone = sum(len(plan.order) for plan in plans.values())
@@ -59,9 +68,10 @@ def moved_jobs(
     while improving and left > 0:
         improving = False
         for name, candidate in _neighbours(costs, best, pools):
+            # All jobs are simulated once for the cost, and those of the stream twice for its order.
             left -= everyone + 2 * len(best[name].order)
             cost = _cost(costs, candidate)
-            if cost < best_cost * (1 - 1e-9):
+            if cost < best_cost * (1 - _MIN_GAIN):
                 best, best_cost, improving = candidate, cost, True
                 break
             if left <= 0:
@@ -72,6 +82,10 @@ def moved_jobs(
 def _neighbours(
     costs: CostModel, plans: Mapping[str, StreamPlan], pools: Mapping[str, Sequence[Route]]
 ) -> Iterator[tuple[str, dict[str, StreamPlan]]]:
+    """Yield the stream that changes, and all plans, for every move of one job of a route to another route.
+
+    Jobs of one route are alike, so that moving the first of them stands for moving any.
+    """
     for name, plan in plans.items():
         stream, routes = costs.stream(name), [Route(route.stages) for route in plan.routes]
         distinct = [*routes, *(route for route in pools[name] if route not in routes)]

@@ -1,4 +1,4 @@
-"""Local search over the cuts of all tasks: any task to any cut, any two tasks to any two cuts."""
+"""Local search over the cuts of all tasks: changes of one task, then of any two tasks at once."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
@@ -10,8 +10,11 @@ import numpy as np
 from planning.scheduling.shared_server import ASKED, Score
 from planning.search.arrays import Index
 
+# Pairs of changes that are scored together; the best of them is taken.
 CHUNK = 2_000
-"""How many pairs of changes are looked at together; the best of them is taken."""
+
+# A value has to be lower by this share to count as better.
+_MIN_GAIN = 1e-12
 
 
 def improve_by_exchange(
@@ -23,19 +26,20 @@ def improve_by_exchange(
     seed: int,
     chunk: int = CHUNK,
 ) -> tuple[list[int], float]:
-    """Return where changes of one or two tasks lead from ``start``, and its value: inf if it is not allowed.
+    """Return the choice to which changes of one or two tasks lead from ``start``, and its value.
 
-    The best change of one task is taken as long as one helps; then pairs in an order drawn from ``seed``. Ends where no
-    pair helps, or where the evaluations do: O(N^2 S^2) of them to know that none does.
+    The best change of one task is taken as long as one helps, then pairs in an order drawn from ``seed``. The search
+    ends where no pair helps, which takes O(N^2 S^2) evaluations to find out for N tasks with S cuts. The value is inf
+    if ``start`` is not allowed and nothing else was found.
 
     Args:
-        cuts: how many each task has.
-        start: a cut per task.
-        score: what is made small; never negative.
+        cuts: [N] number of cuts of every task.
+        start: [N] a cut per task.
+        score: the value that is minimised; never negative.
         allowed: whether a choice may be taken; asked only of those that would be.
-        evaluations: how many choices may be scored; one that turns out not to be allowed counts as `ASKED`.
+        evaluations: choices that may be scored; one that turns out not to be allowed counts as `ASKED`.
         seed: of the order of pairs.
-        chunk: how many pairs of changes are scored together.
+        chunk: pairs of changes that are scored together.
     """
     choice: Index = np.array(start)
     value = float(score(choice[None, :])[0]) if allowed(start) else inf
@@ -49,8 +53,9 @@ def improve_by_exchange(
             if not len(changed):
                 break
             values = score(changed)
-            better = np.flatnonzero(values < value * (1 - 1e-12))
+            better = np.flatnonzero(values < value * (1 - _MIN_GAIN))
             ranked = better[np.argsort(values[better], kind="stable")]
+            # Whether a choice is allowed takes as long as many evaluations, so that only the best few are asked about.
             for place in ranked.tolist()[: 1 + max(0, evaluations) // ASKED]:
                 if allowed(changed[place].tolist()):
                     choice, value, improved = changed[place], float(values[place]), True
@@ -62,11 +67,12 @@ def improve_by_exchange(
 
 
 def _changes(cuts: Sequence[int], choice: Index, random: Random, chunk: int) -> Iterator[Index]:
-    """Yield the changes of one task, all together, then those of two tasks, about ``chunk`` at a time."""
+    """Yield the changes of one task, all together, then those of two tasks, about ``chunk`` at a time: [K, N] each."""
     tasks = range(len(cuts))
     others = [np.array([cut for cut in range(cuts[task]) if cut != choice[task]], dtype=np.int64) for task in tasks]
     count = sum(map(len, others))
     if count:
+        # Row by row: the first task to each of its other cuts, then the second, and so on.
         single = np.repeat(choice[None, :], count, axis=0)
         single[np.arange(count), np.repeat(tasks, list(map(len, others)))] = np.concatenate(others)
         yield single
@@ -74,6 +80,7 @@ def _changes(cuts: Sequence[int], choice: Index, random: Random, chunk: int) -> 
     random.shuffle(pairs)
     waiting: list[Index] = []
     for one, two in pairs:
+        # Every other cut of the one with every other cut of the other.
         both = np.repeat(choice[None, :], len(others[one]) * len(others[two]), axis=0)
         both[:, one] = np.repeat(others[one], len(others[two]))
         both[:, two] = np.tile(others[two], len(others[one]))
