@@ -1,4 +1,7 @@
-"""Delays of many choices at once if each offloaded part reaches the server when it does."""
+"""Delays of many choices at once, with each offloaded part at the server from its arrival on.
+
+Shapes: K choices, N tasks.
+"""
 
 from collections.abc import Sequence
 
@@ -10,11 +13,11 @@ from shared.policy import QueueDiscipline
 
 
 class ArrivalDelays:
-    """Sources, their links and the server's queue, for many choices at once: O(K N^2).
+    """Sources, their links and the server's queue, for many choices at once; O(K N^2) time.
 
-    It is the common simulation's where only parts of the tasks work at the server and results stay there, if devices
-    are first come, first served; or round robin or shortest job first, where every task has a source to itself.
-    Elsewhere it is near. Earliest deadline first is taken as first come, first served.
+    The delays equal those of the common simulation if results stay at the server, nothing else works there, and devices
+    are first come, first served. With round robin or shortest job first every task also needs a source of its own.
+    Elsewhere they are an approximation. Earliest deadline first is taken as first come, first served.
     """
 
     def __init__(self, tasks: Sequence[Offload], discipline: QueueDiscipline) -> None:
@@ -30,7 +33,7 @@ class ArrivalDelays:
         self._discipline = discipline
 
     def delays_ms(self, choices: Index) -> Array:
-        """Return the delays of every choice, [K, N] as the choices."""
+        """Return the delays in ms of every choice, [K, N] as the choices."""
         columns = np.arange(choices.shape[1])
         arrival_ms, sizes_ms = self._arrival_ms(choices), self._server[columns, choices]
         if self._discipline is QueueDiscipline.ROUND_ROBIN:
@@ -40,14 +43,17 @@ class ArrivalDelays:
         return np.asarray(ends_ms + self._after[columns, choices])
 
     def _arrival_ms(self, choices: Index) -> Array:
-        """Return when each task has left its source, [K, N]: computed and sent after those that started before it."""
+        """Return when each task has left its source, [K, N] in ms.
+
+        A source computes and sends its tasks one at a time, in starting order. It is a two-machine flow shop.
+        """
         columns = np.arange(choices.shape[1])
         source, send = self._source[columns, choices], self._send[columns, choices]
         arrival = np.empty_like(source)
         for own in self._order:
             computed, sent = np.zeros(len(choices)), np.zeros(len(choices))
+            # All jobs start at time 0, so that those which need no computing queue for the link before all others.
             for task in own:
-                # what needs no computing is sent at once
                 raw = source[:, task] == 0
                 sent = np.where(raw, sent + send[:, task], sent)
                 arrival[:, task] = sent
@@ -61,11 +67,18 @@ class ArrivalDelays:
 
 
 def _queued_ms(arrival_ms: Array, sizes_ms: Array, shortest_first: bool) -> Array:
-    """Return when each part ends at a server that works on one at a time, [K, N]; where there is none, its arrival."""
+    """Return when each part ends at a server that works on one at a time, [K, N]; without a part, its arrival.
+
+    Args:
+        arrival_ms: [K, N] when each part is at the server.
+        sizes_ms: [K, N] its time there; 0 if there is no part.
+        shortest_first: whether the server takes the shortest part of those that are there, otherwise the earliest.
+    """
     ends_ms, rows = arrival_ms.copy(), np.arange(len(arrival_ms))
     waiting = np.where(sizes_ms > 0, arrival_ms, np.inf)
     clock = np.zeros(len(arrival_ms))
     for _ in range(arrival_ms.shape[1]):
+        # An idle server waits for the next arrival. Of the parts that are there then, one is served to its end.
         first = waiting.min(axis=1)
         clock = np.where(np.isfinite(first), np.maximum(clock, first), clock)
         here = waiting <= clock[:, None]
@@ -80,7 +93,15 @@ def _queued_ms(arrival_ms: Array, sizes_ms: Array, shortest_first: bool) -> Arra
 
 
 def _shared_ms(arrival_ms: Array, sizes_ms: Array) -> Array:
-    """Return when each part ends at a server that works on all that are there, [K, N]; else its arrival."""
+    """Return when each part ends at a server that shares its time equally, [K, N]; without a part, its arrival.
+
+    With n parts there, each has 1 / n of the server until the next event: an arrival, or the end of the part with the
+    least left. Every part arrives once and ends once, so that 2 N events are enough.
+
+    Args:
+        arrival_ms: [K, N] when each part is at the server.
+        sizes_ms: [K, N] its time there with the server to itself; 0 if there is no part.
+    """
     ends_ms, left_ms = arrival_ms.copy(), sizes_ms.copy()
     clock = np.zeros((len(arrival_ms), 1))
     for _ in range(2 * arrival_ms.shape[1]):
@@ -99,7 +120,7 @@ def _shared_ms(arrival_ms: Array, sizes_ms: Array) -> Array:
 
 
 def starting_order(tasks: Sequence[Offload]) -> list[list[int]]:
-    """Return the tasks of every source in the order in which they start: streams take turns."""
+    """Return the tasks of every source, by index, in the order in which they start: streams take turns."""
     turns: dict[str, int] = {}
     ranked: dict[str, list[tuple[int, int]]] = {}
     for place, task in enumerate(tasks):

@@ -14,7 +14,7 @@ from math import inf
 
 import numpy as np
 
-from planning.scheduling.shared_server import ASKED, Offload
+from planning.scheduling.shared_server import EVALUATIONS_PER_CHECK, Offload
 from planning.search.arrays import Array, Flags, Index
 
 # Partial choices that are expanded together.
@@ -161,7 +161,7 @@ class _FairSearch:
                 asked = next((at for at, cuts in enumerate(leaves.cuts.tolist()) if allowed(cuts)), None)
                 if asked is not None:
                     best, choice = float(leaves.value[asked]), leaves.cuts[asked].tolist()
-                steps -= ASKED * self._before_ms.size * (len(order) if asked is None else asked)
+                steps -= EVALUATIONS_PER_CHECK * self._before_ms.size * (len(order) if asked is None else asked)
                 continue
             stack += [following.take(order[at : at + CHUNK]) for at in range(0, len(order), CHUNK)]
         value = best / self._count if self._measure is FairnessMeasure.VARIANCE else best

@@ -7,7 +7,7 @@ from random import Random
 
 import numpy as np
 
-from planning.scheduling.shared_server import ASKED, Score
+from planning.scheduling.shared_server import EVALUATIONS_PER_CHECK, Score
 from planning.search.arrays import Index
 
 # Pairs of changes that are scored together; the best of them is taken.
@@ -37,7 +37,7 @@ def improve_by_exchange(
         start: [N] a cut per task.
         score: the value that is minimised; never negative.
         allowed: whether a choice may be taken; asked only of those that would be.
-        evaluations: choices that may be scored; one that turns out not to be allowed counts as `ASKED`.
+        evaluations: choices that may be scored; one that turns out not to be allowed counts as `EVALUATIONS_PER_CHECK`.
         seed: of the order of pairs.
         chunk: pairs of changes that are scored together.
     """
@@ -56,11 +56,11 @@ def improve_by_exchange(
             better = np.flatnonzero(values < value * (1 - _MIN_GAIN))
             ranked = better[np.argsort(values[better], kind="stable")]
             # Whether a choice is allowed takes as long as many evaluations, so that only the best few are asked about.
-            for place in ranked.tolist()[: 1 + max(0, evaluations) // ASKED]:
+            for place in ranked.tolist()[: 1 + max(0, evaluations) // EVALUATIONS_PER_CHECK]:
                 if allowed(changed[place].tolist()):
                     choice, value, improved = changed[place], float(values[place]), True
                     break
-                evaluations -= ASKED
+                evaluations -= EVALUATIONS_PER_CHECK
             if improved:
                 break
     return [int(cut) for cut in choice], value

@@ -1,4 +1,8 @@
-"""Many devices, one server: what each task costs at every cut, and what it waits for (Kafetzis & Koutsopoulos)."""
+"""Many devices that offload to one server: the times of each task at every cut, and the waiting in the server's queue.
+
+The model of Kafetzis & Koutsopoulos: a task takes D = D_L (at its device) + D_tr (transfer) + D_R (in the queue and at
+the server). Shapes: K choices, N tasks, S cuts of a task.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,25 +22,25 @@ from planning.search.result import make_plan, policy_queues
 from planning.search.two_device_splits import SplitTable, split_table
 from shared.policy import QueueDiscipline
 
+# From choices, [K, N], to their values, [K].
 Score = Callable[[Index], Array]
-"""From choices, [K, N], to their values, [K]."""
 
-ASKED = 30
-"""How many choices can be scored while memory is looked at for one; see `fits`."""
+# Choices that can be scored in the time of one check of memory; see `memory_check`.
+EVALUATIONS_PER_CHECK = 30
 
+# With more jobs than that, choosing a cut for every single one takes too long.
 MAX_TASKS = 400
-"""Above so many jobs, choosing a cut for every single one takes too long."""
 
 
 class CutRoutes(Sequence[Route]):
-    """Chosen routes of `SplitTable`, made when they are asked for."""
+    """Some routes of a `SplitTable`, made on first access."""
 
     def __init__(self, cuts: SplitTable, chosen: Sequence[int]) -> None:
-        """Offer the routes ``chosen``, by index."""
+        """Start with the routes ``chosen``, by index into ``cuts``."""
         self._cuts, self._chosen = cuts, chosen
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of routes."""
         return len(self._chosen)
 
     @overload
@@ -54,16 +58,16 @@ class CutRoutes(Sequence[Route]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Offload:
-    """One task, per allowed cut, ascending.
+    """One task, with a route and times per allowed cut, ascending in the cut.
 
     Attributes:
-        stream: whose job it is.
-        source: where it starts.
-        routes: the route.
-        before_ms: all time but that at the server.
-        server_ms: the time there.
-        source_ms: what of the time before the source computes.
-        send_ms: what of it the source sends.
+        stream: the stream of the job.
+        source: the device where it starts.
+        routes: [S] its routes.
+        before_ms: [S] all time but that at the server; a part of it may follow the server.
+        server_ms: [S] computing of the server; 0 where the task stays at its source.
+        source_ms: [S] of ``before_ms`` the computing of the source.
+        send_ms: [S] of ``before_ms`` the sending of the source.
     """
 
     stream: str
@@ -79,7 +83,7 @@ class Offloads:
     """The tasks of a problem at any server: one per job of every stream."""
 
     def __init__(self, network: DeviceNetwork) -> None:
-        """Look at every stream's cuts once."""
+        """Make the table of every stream's cuts once."""
         self.problem = problem = network.problem
         self.network = network
         self._cuts = [split_table(problem, stream, self.network) for stream in problem.streams]
@@ -112,7 +116,13 @@ def offloads(problem: Problem, server: str) -> list[Offload] | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CutChoice:
-    """A cut for every task at one server, and what the snapshot says of it."""
+    """A cut for every task at one server.
+
+    Attributes:
+        tasks: [N] the tasks.
+        cuts: [N] a cut per task, by index into its routes.
+        value: its value in a model of the server's queue.
+    """
 
     tasks: Sequence[Offload]
     cuts: Sequence[int]
@@ -120,13 +130,15 @@ class CutChoice:
 
 
 def best_choice(costs: CostModel, name: str, choices: Sequence[CutChoice], jobs: int) -> Plan | Infeasible | None:
-    """Return the plan of the choice that costs least; only the first in the snapshot's order are simulated.
+    """Return the plan of the choice that costs least; None without choices.
+
+    Choices are simulated in ascending order of their value, as long as the work lasts.
 
     Args:
         costs: the cost model of the problem.
         name: of the strategy.
-        choices: what to choose from.
-        jobs: how many jobs may be simulated; at least one choice is.
+        choices: the choices.
+        jobs: bound of the work, in simulated jobs; at least one choice is simulated.
     """
     best: Plan | None = None
     failure: Infeasible | None = None
@@ -143,7 +155,7 @@ def best_choice(costs: CostModel, name: str, choices: Sequence[CutChoice], jobs:
 
 
 def servers(problem: Problem, network: DeviceNetwork | None = None) -> list[str]:
-    """Return the devices that at least one stream can use as a helper, those that most can use first."""
+    """Return the devices that streams can use as a helper, those that most can use first; else the first source."""
     network = network or DeviceNetwork(problem)
     votes: dict[str, int] = {}
     for stream in problem.streams:
@@ -162,10 +174,15 @@ def task_plans(problem: Problem, tasks: Sequence[Offload], choice: Sequence[int]
 
 
 class QueueSnapshot:
-    """Delays of many choices at once if all offloaded parts are at the server at time 0, in ms.
+    """Delays of many choices at once if all offloaded parts are at the server at time 0.
 
-    Round robin is fluid: the k-th smallest of m ends after the sum of the smaller ones plus (m - k + 1) times its own.
-    Every other discipline is taken as shortest job first: the sum of what is ranked before plus its own, ties by index.
+    With s(1) <= ... <= s(m) the parts in ms, ties by index, the k-th of them ends
+
+    - shortest job first: at s(1) + ... + s(k) (Kafetzis & Koutsopoulos, equation 2).
+    - round robin, in infinitely small slots: at s(1) + ... + s(k - 1) + (m - k + 1) s(k). Until then each of the
+      m - k + 1 parts that are not done has had s(k) of the server's time.
+
+    Every other discipline is taken as shortest job first.
     """
 
     def __init__(self, tasks: Sequence[Offload], discipline: QueueDiscipline) -> None:
@@ -178,12 +195,13 @@ class QueueSnapshot:
         self._fluid = discipline is QueueDiscipline.ROUND_ROBIN
 
     def delays_ms(self, choices: Index) -> Array:
-        """Return the delays of every choice, [K, N] as the choices."""
+        """Return the delays in ms of every choice, [K, N] as the choices."""
         rows = np.arange(choices.shape[1])
         before, sizes = self._before[rows, choices], self._server[rows, choices]
         order = np.argsort(sizes, axis=1, kind="stable")
         ranked = np.take_along_axis(sizes, order, axis=1)
         ends = np.cumsum(ranked, axis=1)
+        # Parts of size 0 come first and take no time, so that they may be counted among the m.
         if self._fluid:
             ends += np.arange(len(rows) - 1, -1, -1) * ranked
         waiting = np.empty_like(ends)
@@ -191,16 +209,22 @@ class QueueSnapshot:
         return np.asarray(before + np.where(sizes > 0, waiting, 0.0))
 
 
-def fits(costs: CostModel, tasks: Sequence[Offload]) -> Callable[[Sequence[int]], bool]:
-    """Return a function that says of a choice whether memory suffices."""
+def memory_check(costs: CostModel, tasks: Sequence[Offload]) -> Callable[[Sequence[int]], bool]:
+    """Return a function from a choice, [N], to whether the memory of all devices suffices."""
     problem = costs.problem
     if all(device.memory_bytes is None for device in problem.devices.values()):
         return lambda choice: True
     return lambda choice: not memory_violations(problem, task_plans(problem, tasks, choice))
 
 
-def simulated(costs: CostModel, tasks: Sequence[Offload], aggregate: Callable[[Array], Array]) -> Score:
-    """Return what ``aggregate`` makes of the simulated delays, [K, N]."""
+def simulated_score(costs: CostModel, tasks: Sequence[Offload], aggregate: Callable[[Array], Array]) -> Score:
+    """Return the score of a choice by simulation.
+
+    Args:
+        costs: the cost model of the problem.
+        tasks: the tasks.
+        aggregate: from delays in ms, [K, N], to values, [K].
+    """
     problem = costs.problem
 
     def score(choices: Index) -> Array:
@@ -215,6 +239,6 @@ def simulated(costs: CostModel, tasks: Sequence[Offload], aggregate: Callable[[A
 
 
 def no_offload(problem: Problem, name: str, time_budget_s: float) -> Infeasible:
-    """Return why some stream can neither run at its source nor use a server."""
+    """Return the reasons why some stream can neither run at its source nor use a server."""
     reasons = tuple(reason for stream in problem.streams for reason in diagnose(problem, stream, time_budget_s))
     return Infeasible(name, problem.policy.objective, reasons or (no_split(problem.streams[0], name),))

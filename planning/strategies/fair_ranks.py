@@ -19,9 +19,9 @@ from planning.scheduling.shared_server import (
     Offloads,
     QueueSnapshot,
     Score,
-    fits,
+    memory_check,
     no_offload,
-    simulated,
+    simulated_score,
     task_plans,
 )
 from planning.search.arrays import Array
@@ -113,7 +113,7 @@ def _choices(
     costs: CostModel, tasks: Sequence[Offload], measure: FairnessMeasure, seed: int, time_budget_s: float
 ) -> Iterator[CutChoice]:
     """Yield the ends of local search at one server, and the fairest choice where branch and bound finds it."""
-    queue, allowed, cuts = costs.problem.policy.queue, fits(costs, tasks), [len(task.routes) for task in tasks]
+    queue, allowed, cuts = costs.problem.policy.queue, memory_check(costs, tasks), [len(task.routes) for task in tasks]
     models: list[tuple[ArrivalDelays | QueueSnapshot, ServiceOrder]] = [
         (ArrivalDelays(tasks, queue), ServiceOrder.FIRST_COME)
     ]
@@ -154,11 +154,11 @@ def _simulated_best(
         value = float(_score(costs, choice.tasks, measure)(np.array([choice.cuts]))[0])
         if value < best_value and choice.value < inf:
             best, best_value = choice, value
-    score, allowed = _score(costs, best.tasks, measure), fits(costs, best.tasks)
+    score, allowed = _score(costs, best.tasks, measure), memory_check(costs, best.tasks)
     cuts = [len(task.routes) for task in best.tasks]
     end, value = improve_by_exchange(cuts, best.cuts, score, allowed, jobs // 2 // count, seed, chunk=1)
     return CutChoice(best.tasks, end, value)
 
 
 def _score(costs: CostModel, tasks: Sequence[Offload], measure: FairnessMeasure) -> Score:
-    return simulated(costs, tasks, lambda delays_ms: _aggregate(delays_ms, measure))
+    return simulated_score(costs, tasks, lambda delays_ms: _aggregate(delays_ms, measure))

@@ -21,9 +21,9 @@ from planning.scheduling.shared_server import (
     QueueSnapshot,
     Score,
     best_choice,
-    fits,
+    memory_check,
     no_offload,
-    simulated,
+    simulated_score,
 )
 from planning.search.arrays import Array, Index
 from planning.search.planning_context import PlanningContext, context_of
@@ -112,7 +112,7 @@ class KafetzisKoutsopoulos:
             for start in starts(tasks, self.start, seed):
                 if self.pairs:
                     cuts = [len(task.routes) for task in tasks]
-                    end = improve_by_exchange(cuts, start, score, fits(costs, tasks), evaluations, seed)[0]
+                    end = improve_by_exchange(cuts, start, score, memory_check(costs, tasks), evaluations, seed)[0]
                 else:
                     end = greedy(tasks, start, score, evaluations)
                 choices.append(CutChoice(tasks, end, float(score(np.array([end]))[0])))
@@ -131,8 +131,8 @@ def _refined(costs: CostModel, choice: CutChoice, jobs: int) -> CutChoice:
     """Return the end of the greedy descent from ``choice`` with simulated delays."""
     objective = costs.problem.policy.objective
     delays, allowed = (
-        simulated(costs, choice.tasks, lambda delays_ms: _aggregate(delays_ms, objective)),
-        fits(costs, choice.tasks),
+        simulated_score(costs, choice.tasks, lambda delays_ms: _aggregate(delays_ms, objective)),
+        memory_check(costs, choice.tasks),
     )
 
     def score(chosen: Index) -> Array:
