@@ -1,9 +1,9 @@
-"""Most benchmarks in their quick form, one after the other, with a headline each: `make bench`.
+"""Runs most benchmarks in their quick form, one after the other: `make bench`.
 
     python -m benchmarks [NAME...]
 
-Each runs in a process of its own and prints its tables; its results go to benchmarks/results/quick/NAME.json, so that
-those of full runs stay. At the end all headlines appear side by side, in benchmarks/results/quick/headlines.json too.
+Each benchmark runs in a separate process and prints its tables. Results go to benchmarks/results/quick/NAME.json, which
+leaves those of full runs alone. At the end all headlines are printed together and written to headlines.json there.
 """
 
 import argparse
@@ -14,49 +14,37 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.table import Table
 
 from benchmarks.report import RESULTS, console, write
 
-QUICK = RESULTS / "quick"
-LONGEST_S = 600.0
+QUICK: Final = RESULTS / "quick"
+LONGEST_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """One benchmark.
+    """A benchmark that runs as a module.
 
     Attributes:
+        name: of the module, without the package.
         arguments: of its quick form.
-        headline: what its results say, in one line.
-        prints_json: it prints its results instead of writing them.
+        headline: from its results to one line; none if the results have a `headline`.
     """
 
     name: str
-    arguments: tuple[str, ...]
-    headline: Callable[[Any], str]
-    prints_json: bool = False
+    arguments: tuple[str, ...] = ("--quick",)
+    headline: Callable[[Any], str] | None = None
 
-
-def own_headline(results: Any) -> str:
-    """Return the headline that a benchmark has written itself."""
-    return str(results["headline"])
-
-
-def cutting(results: Any) -> str:
-    """Sum up exactness."""
-    cuts = [cut for model in results["models"] for cut in model["cuts"]]
-    worst = max(cut["max_rel_error"] for cut in cuts)
-    exact = sum(cut["bit_exact"] for cut in cuts)
-    return (
-        f"{exact} of {len(cuts)} cuts of {len(results['models'])} models bit-exact, largest relative error {worst:.0e}"
-    )
+    def summarise(self, results: Any) -> str:
+        """Return the results in one line."""
+        return str(results["headline"]) if self.headline is None else self.headline(results)
 
 
 def planning(results: Any) -> str:
-    """Sum up planning time and quality."""
+    """Summarise planning time and quality."""
     (median_ms,) = (
         row["median_ms"]
         for row in results["speed"]
@@ -69,44 +57,22 @@ def planning(results: Any) -> str:
     )
 
 
-def encodings(results: Any) -> str:
-    """Sum up what encoded splits gain."""
-    cells: dict[tuple[Any, ...], dict[str, float]] = {}
-    for row in results:
-        cell = cells.setdefault((row["speed"], row["bandwidth_mbps"], row["jpeg"]), {})
-        cell[row["way"]] = row["measured_ms"]
-    gains = [min(cell["local"], cell["remote"]) / cell["encoded"] for cell in cells.values()]
-    errors = [abs(row["measured_ms"] / row["predicted_ms"] - 1) for row in results]
-    return (
-        f"encoded splits are more than 5 % faster than local and remote in {sum(gain > 1.05 for gain in gains)} of "
-        f"{len(gains)} cells (best {max(gains):.2f} x); prediction off by {sum(errors) / len(errors):.1%} on average"
-    )
-
-
-def monitor_footprint(results: Any) -> str:
-    """Sum up what a monitor takes."""
-    return (
-        f"an idle monitor holds {results['monitor_resident_mib']:.0f} MiB (a bare interpreter "
-        f"{results['interpreter_resident_mib']:.0f} MiB) and takes {results['cpu_percent_of_one_core']:.1f} % of a core"
-    )
-
-
-BENCHMARKS = (
-    Benchmark("cutting", ("--quick",), cutting),
+BENCHMARKS: Final = (
+    Benchmark("cutting"),
     Benchmark("planning", ("--repeats", "1", "--time-budget-s", "0.05"), planning),
-    Benchmark("simulation", ("--quick",), own_headline),
-    Benchmark("claims", (), own_headline),
-    Benchmark("branching", ("--quick",), own_headline),
-    Benchmark("masud_gap", ("--quick",), own_headline),
-    Benchmark("bus_overhead", ("--quick",), own_headline),
-    Benchmark("prediction", ("--quick",), own_headline),
-    Benchmark("reaction", ("--quick",), own_headline),
-    Benchmark("switching", ("--quick",), own_headline),
-    Benchmark("throughput", ("--quick",), own_headline),
-    Benchmark("live_bursts", ("--repeats", "1"), own_headline),
-    Benchmark("joint_streams", ("--rounds", "5"), own_headline),
-    Benchmark("encodings_measured", ("--requests", "3", "--burst", "8"), encodings),
-    Benchmark("monitor_footprint", ("--seconds", "10"), monitor_footprint, prints_json=True),
+    Benchmark("simulation"),
+    Benchmark("claims", ()),
+    Benchmark("branching"),
+    Benchmark("masud_gap"),
+    Benchmark("bus_overhead"),
+    Benchmark("prediction"),
+    Benchmark("reaction"),
+    Benchmark("switching"),
+    Benchmark("throughput"),
+    Benchmark("live_bursts"),
+    Benchmark("joint_streams"),
+    Benchmark("encodings_measured"),
+    Benchmark("monitor_footprint"),
 )
 
 
@@ -114,50 +80,46 @@ def run(benchmark: Benchmark, folder: Path) -> Any:
     """Run one benchmark and return its results.
 
     Raises:
-        subprocess.SubprocessError: it failed, or took too long.
+        subprocess.SubprocessError: it fails, or takes longer than `LONGEST_S`.
     """
-    command = [sys.executable, "-m", f"benchmarks.{benchmark.name}", *benchmark.arguments]
     path = folder / f"{benchmark.name}.json"
-    if benchmark.prints_json:
-        found = subprocess.run(command, check=True, timeout=LONGEST_S, stdout=subprocess.PIPE, text=True)
-        path.write_text(found.stdout, encoding="utf-8")
-    else:
-        subprocess.run([*command, "--out", str(path)], check=True, timeout=LONGEST_S)
+    command = [sys.executable, "-m", f"benchmarks.{benchmark.name}", *benchmark.arguments, "--out", str(path)]
+    subprocess.run(command, check=True, timeout=LONGEST_S)
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def run_all(benchmarks: Sequence[Benchmark], folder: Path) -> list[tuple[str, str, float]]:
-    """Run benchmarks one after the other; return names, headlines, and how many seconds each took."""
+    """Run benchmarks one after the other; return the name, headline and duration (s) of each."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = []
+    runs = []
     for benchmark in benchmarks:
         console().rule(benchmark.name)
         started_s = time.monotonic()
         try:
-            headline = benchmark.headline(run(benchmark, folder))
-        except (subprocess.SubprocessError, OSError, ValueError) as error:
+            headline = benchmark.summarise(run(benchmark, folder))
+        except (subprocess.SubprocessError, OSError, ValueError, KeyError) as error:
             headline = f"FAILED: {error}"
-        found.append((benchmark.name, headline, time.monotonic() - started_s))
+        runs.append((benchmark.name, headline, time.monotonic() - started_s))
         console().print(headline)
-    return found
+    return runs
 
 
 def main() -> None:
-    """Run what is asked for, and print all headlines."""
+    """Run the named benchmarks, or all, and print their headlines."""
     parser = argparse.ArgumentParser(
         prog="benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    names = [each.name for each in BENCHMARKS]
+    names = [benchmark.name for benchmark in BENCHMARKS]
     parser.add_argument("names", nargs="*", choices=[*names, []], default=[], help="all if none is given")
     options = parser.parse_args()
-    chosen = [each for each in BENCHMARKS if not options.names or each.name in options.names]
-    found = run_all(chosen, QUICK)
+    chosen = [benchmark for benchmark in BENCHMARKS if not options.names or benchmark.name in options.names]
+    runs = run_all(chosen, QUICK)
     table = Table("benchmark", "headline", "s", title="side by side", show_lines=True)
-    for name, headline, elapsed_s in found:
+    for name, headline, elapsed_s in runs:
         table.add_row(name, headline, f"{elapsed_s:.0f}")
     console().print(table)
-    write(QUICK / "headlines.json", {"headlines": {name: headline for name, headline, _ in found}})
-    if any(headline.startswith("FAILED") for _, headline, _ in found):
+    write(QUICK / "headlines.json", {"headlines": {name: headline for name, headline, _ in runs}})
+    if any(headline.startswith("FAILED") for _, headline, _ in runs):
         raise SystemExit(1)
 
 

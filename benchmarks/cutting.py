@@ -1,22 +1,23 @@
-"""Cutting is exact: every useful cut of eighteen architectures, two segments against the whole.
+"""Exactness of cuts: outputs of two segments compared with the whole model, at every useful cut of 18 architectures.
 
-`python -m benchmarks.cutting [--quick] [--out FILE] [NAME...]`
+    python -m benchmarks.cutting [--quick] [--out FILE] [NAME...]
+
+Reported per cut: size in bytes, largest absolute and relative error of an output value, and whether all outputs are
+equal bit for bit.
 """
 
-import argparse
 import hashlib
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import onnx
 import onnxruntime
-from rich.console import Console
 from rich.table import Table
 
+from benchmarks.report import argument_parser, console, write
 from shared.model.architectures import ARCHITECTURES, build
 from shared.model.cuts import all_cuts
 from shared.model.graph import Graph
@@ -24,18 +25,25 @@ from shared.model.materialise import materialise_weights, without_softmax
 from shared.model.onnx_file import Verifier, extract_segment, load_model, to_bytes
 from shared.model.partitioned_model import PartitionedModel
 
-SEED = 7
-QUICK_MODELS = ("tiny", "squeezenet", "mobilenetv2", "light_squeezenet", "light_shufflenet", "light_inception_v1")
-QUICK_CUTS = 3
-RESULTS = Path(__file__).parent / "results" / "cutting.json"
-LIGHT_MODELS = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+SEED: Final = 7
+QUICK_MODELS: Final = (
+    "tiny",
+    "squeezenet",
+    "mobilenetv2",
+    "light_squeezenet",
+    "light_shufflenet",
+    "light_inception_v1",
+)
+QUICK_CUTS: Final = 3
+# Models that the onnx package ships, with placeholders for weights.
+LIGHT_MODELS: Final = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 
 
 @dataclass(frozen=True)
 class CutResult:
-    """One cut: its two segments against the whole model.
+    """Difference between the two segments of one cut and the whole model.
 
-    Errors are those at the runtime's default optimisation (ALL); relative ones refer to the largest output.
+    Errors are those at the runtime's default optimisation (ALL). Relative errors refer to the largest output value.
     """
 
     index: int
@@ -48,8 +56,8 @@ class CutResult:
 
 
 @dataclass(frozen=True)
-class ModelResult:
-    """All cuts of one model, and the chain of all its blocks."""
+class ModelCuts:
+    """Results of all cuts of one model, and of the chain of all its blocks."""
 
     name: str
     sha256: str
@@ -61,7 +69,7 @@ class ModelResult:
 
 
 def models(names: Sequence[str]) -> Iterator[tuple[str, Graph]]:
-    """Make the models asked for, one at a time; classifiers end before their softmax, which would hide differences."""
+    """Yield the named models; classifiers end before their softmax, which would hide differences."""
     for name in names:
         if name in ARCHITECTURES:
             yield name, build(name, SEED)
@@ -70,8 +78,8 @@ def models(names: Sequence[str]) -> Iterator[tuple[str, Graph]]:
             yield name, without_softmax(materialise_weights(placeholders, SEED))
 
 
-def measure(name: str, graph: Graph, *, most_cuts: int | None) -> ModelResult:
-    """Verify the cuts of one model, at most `most_cuts` of them, evenly spread."""
+def measure(name: str, graph: Graph, *, most_cuts: int | None) -> ModelCuts:
+    """Verify the cuts of one model; at most `most_cuts`, evenly spread, if it is given."""
     started = time.perf_counter()
     whole = to_bytes(graph)
     model = load_model(whole)
@@ -80,7 +88,7 @@ def measure(name: str, graph: Graph, *, most_cuts: int | None) -> ModelResult:
     step = max(1, -(-(count - 1) // most_cuts)) if most_cuts else 1
     cuts = tuple(measure_cut(model, verifier, index) for index in range(1, count, step))
     blocks = [extract_segment(model, index, index + 1) for index in range(count)]
-    return ModelResult(
+    return ModelCuts(
         name=name,
         sha256=hashlib.sha256(whole).hexdigest(),
         single_tensor_cuts=len(all_cuts(model.partition.live, 1)),
@@ -92,16 +100,16 @@ def measure(name: str, graph: Graph, *, most_cuts: int | None) -> ModelResult:
 
 
 def measure_cut(model: PartitionedModel, verifier: Verifier, index: int) -> CutResult:
-    """Verify the two segments that one cut makes."""
+    """Verify the two segments at one cut."""
     cut = model.analysis.cuts[index - 1]
     segments = [extract_segment(model, 0, index), extract_segment(model, index, model.partition.block_count)]
     return CutResult(index, cut.tensors[0].name, cut.size_bytes, **asdict(verifier.verify(segments)))
 
 
-def table(results: Sequence[ModelResult]) -> Table:
-    """Sum up: one row per model."""
+def table(results: Sequence[ModelCuts]) -> Table:
+    """Return a table with one row for each model."""
     result = Table(
-        title="two segments against the whole, at every cut",
+        title="two segments compared with the whole, at every cut",
         caption="exact: cuts without any difference, at optimisation ALL and EXTENDED. Largest error at ALL, "
         "absolute and relative to the largest output",
     )
@@ -121,34 +129,39 @@ def table(results: Sequence[ModelResult]) -> Table:
     return result
 
 
+def headline(results: Sequence[ModelCuts]) -> str:
+    """Summarise the results in one line."""
+    cuts = [cut for result in results for cut in result.cuts]
+    exact = sum(cut.bit_exact for cut in cuts)
+    worst = max(cut.max_rel_error for cut in cuts)
+    return f"{exact} of {len(cuts)} cuts of {len(results)} models bit-exact, largest relative error {worst:.0e}"
+
+
 def main() -> None:
-    """Measure, print a table and write the results as JSON, after every model."""
+    """Measure and print; write the results after every model, since a full run takes long."""
     known = [*ARCHITECTURES, *sorted(path.stem for path in LIGHT_MODELS.glob("*.onnx"))]
-    parser = argparse.ArgumentParser(prog="benchmarks.cutting", description=__doc__)
+    parser = argument_parser("cutting", __doc__, quick="six small models, three cuts each")
     parser.add_argument("names", nargs="*", choices=[*known, []], default=[], help="models; all if none is given")
-    parser.add_argument("--quick", action="store_true", help="six small models, three cuts each")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where to write the results")
     options = parser.parse_args()
     names = options.names or (QUICK_MODELS if options.quick else known)
-    console = Console()
-    results: list[ModelResult] = []
+    results: list[ModelCuts] = []
     for name, graph in models(names):
         results.append(measure(name, graph, most_cuts=QUICK_CUTS if options.quick else None))
-        console.print(f"{name}: {len(results[-1].cuts)} cuts in {results[-1].elapsed_s:.0f} s")
-        write(options.out, results)
-    console.print(table(results))
+        console().print(f"{name}: {len(results[-1].cuts)} cuts in {results[-1].elapsed_s:.0f} s")
+        write(options.out, document(results))
+    console().print(table(results))
+    console().print(headline(results))
 
 
-def write(path: Path, results: Sequence[ModelResult]) -> None:
-    """Write the results with what they depend on."""
-    document = {
+def document(results: Sequence[ModelCuts]) -> dict[str, Any]:
+    """Return the content of the results file: versions, seed, and the cuts of every model."""
+    return {
+        "headline": headline(results),
         "onnx": onnx.__version__,
         "onnxruntime": onnxruntime.__version__,
         "seed": SEED,
         "models": [asdict(result) for result in results],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A whole fleet on this machine, as `segue up` starts it, for the time of a benchmark."""
+"""Runs a whole emulated fleet on this machine, as `segue up` does."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,18 +25,21 @@ _ROUTE_S = 90.0
 
 
 def demo_fleet() -> tuple[Fleet, Path]:
-    """Return the fleet of `segue demo`, and what its paths are relative to."""
+    """Return the fleet of `segue demo` and the folder to which its paths are relative."""
     folder = Path(services.cli.data.__file__).parent
     return read_fleet(folder / "demo.toml"), folder
 
 
 @dataclass(slots=True)
 class RunningFleet:
-    """A fleet under way.
+    """A running fleet.
 
     Attributes:
-        harness: hears it.
-        conditions: as they are emulated now.
+        fleet: its description.
+        workload: the model and its requests.
+        harness: receives its messages.
+        processes: its services.
+        conditions: emulated at present.
     """
 
     fleet: Fleet
@@ -51,7 +54,7 @@ class RunningFleet:
         """The plan in force.
 
         Raises:
-            BenchmarkFailed: there is none.
+            BenchmarkFailed: no plan is in force.
         """
         stream = self.harness.view.streams.get(self.harness.stream)
         if stream is None or stream.plan is None:
@@ -60,43 +63,43 @@ class RunningFleet:
 
     @property
     def epoch(self) -> int:
-        """The epoch of the plan in force; 0 if there is none."""
+        """The epoch of the plan in force; 0 without a plan."""
         stream = self.harness.view.streams.get(self.harness.stream)
         return 0 if stream is None or stream.plan is None else stream.plan.epoch
 
     async def emulate(self, conditions: Conditions) -> None:
-        """Tell every device what to pretend from now on."""
+        """Publish new conditions to every device."""
         self.conditions = conditions
         for emulation in emulations(self.fleet, conditions):
             await self.harness.connection.publish(topics.emulation(emulation.device), emulation.encode(), retain=True)
 
     async def force(self, policy: Mapping[str, Any]) -> None:
-        """Put a policy in force (a document) and wait for its plan.
+        """Put a policy document in force and wait for its plan.
 
-        A planner keeps a route that is cheaper than the one that the new policy asks for, unless settings of the plan
-        itself change too: `retry_limit` goes up by one every time, which has no other effect here.
+        A planner keeps a cheaper route under a new policy, unless settings of the plan itself change too. So
+        `retry_limit` grows by one every time, which has no other effect here.
 
         Raises:
-            BenchmarkFailed: the planner refuses it, or finds no route.
+            BenchmarkFailed: the planner refuses the policy, or finds no route.
         """
         harness, epoch = self.harness, self.epoch
         self._forced += 1
         policy = {**policy, "retry_limit": 3 + self._forced}
         async with operator(harness.connection.settings) as connection:
-            verdict = await set_policy(connection, harness.stream, policy, timeout_s=_ROUTE_S)
-        if not verdict.policy_accepted:
-            raise BenchmarkFailed(f"policy {policy}: {'; '.join(verdict.policy_reasons)}")
+            answer = await set_policy(connection, harness.stream, policy, timeout_s=_ROUTE_S)
+        if not answer.policy_accepted:
+            raise BenchmarkFailed(f"policy {policy}: {'; '.join(answer.policy_reasons)}")
         await harness.until(lambda: self.epoch > epoch, f"a plan under policy {policy}", _ROUTE_S)
 
 
 @asynccontextmanager
 async def running_fleet(fleet: Fleet, folder: Path, run_dir: Path) -> AsyncIterator[RunningFleet]:
-    """Start broker, planner, and an executor and a monitor for every device; give them the model and the stream.
+    """Start a broker, a planner, and an executor and a monitor for every device; add the model and the stream.
 
     Args:
-        fleet: as described; its phases are not run.
-        folder: what its paths are relative to.
-        run_dir: logs, caches and databases.
+        fleet: its description; phases are not run.
+        folder: to which its paths are relative.
+        run_dir: for logs, caches and databases.
     """
     workload = read_workload(fleet, folder)
     async with AsyncExitStack() as stack:
@@ -117,7 +120,7 @@ async def running_fleet(fleet: Fleet, folder: Path, run_dir: Path) -> AsyncItera
         view = harness.view
         await harness.until(
             lambda: all(map(harness.is_online, fleet.devices)) and len(view.services) > len(fleet.devices),
-            "the fleet is there",
+            "the fleet is online",
             _START_S,
         )
         await add_model(broker.settings, workload.manifest, workload.model_file)

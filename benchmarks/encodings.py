@@ -1,17 +1,15 @@
-"""Encodings of feature maps: bytes, times, effect on the answer, and who wins where with them.
+"""Encodings of feature maps: bytes, milliseconds, effect on the outputs, and predicted costs of encoded splits.
 
-    python -m benchmarks.encodings [--models DIR] [--only NAME]
+    python -m benchmarks.encodings [--quick] [--out FILE] [--models DIR] [--only NAME]
 
-Trained models: the demo's SqueezeNet 1.1, and EfficientNet-Lite0 if `DIR/efficientnet_lite0.onnx` is there, over the
-calibration set. AlexNet, ResNet18 and VGG16 have seeded He weights: their sizes say little about trained ones, and
-their agreement nothing, so the map allows them all encodings but those of 4 bits, and the demo's few photographs do.
-Tables go to standard output, everything to benchmarks/results/encodings.json.
+Trained models are the demo's SqueezeNet 1.1, and EfficientNet-Lite0 if `DIR/efficientnet_lite0.onnx` exists. They run
+on the calibration set. AlexNet, ResNet18 and VGG16 have seeded He weights and run on the demo's few photographs. The
+sizes of their feature maps say little about trained models, and their agreement nothing. They may therefore use every
+encoding except those of 4 bits.
 """
 
-import argparse
 import asyncio
 import io
-import json
 import os
 import statistics
 import tempfile
@@ -19,12 +17,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from PIL import Image
 
 import services.cli.data as demo_data
-from benchmarks.encoding_map import BANDWIDTHS_MBPS, SPEEDS, Cell, MeasuredModel, cells, count_wins
+from benchmarks.encoding_map import BANDWIDTHS_MBPS, SPEEDS, EncodingCell, MeasuredModel, count_wins, encoding_cells
+from benchmarks.report import argument_parser, write
 from services.cli.calibration import MeasureSettings, SampleSet, measure, read_samples
 from services.cli.support.manifest import Preset, build_manifest
 from services.executor.segments.coding import Coder
@@ -40,18 +40,26 @@ from shared.messages.models import Manifest, Preprocessing
 from shared.model.architectures.catalogue import build
 from shared.model.onnx_file import load_model, write_onnx
 
-RESULTS = Path(__file__).parent / "results" / "encodings.json"
-DATA = Path(demo_data.__file__).parent
-LINKS_MBPS = (5, 20, 50, 200)
-SHOWN = ("raw", "raw+zstd", "float16", "uint8", "uint8+zstd", "sparse8+zstd", "uint4+zstd")
-SQUEEZENET = Preprocessing(kind="image", channel_order="BGR", mean=(104.0, 117.0, 123.0))
-EFFICIENTNET = Preprocessing(kind="image", crop_fraction=0.875, mean=(127.0,) * 3, scale=(128.0,) * 3)
-HE_WEIGHTS = ("alexnet", "resnet18", "vgg16")
+DATA: Final = Path(demo_data.__file__).parent
+LINKS_MBPS: Final = (5, 20, 50, 200)
+SHOWN: Final = ("raw", "raw+zstd", "float16", "uint8", "uint8+zstd", "sparse8+zstd", "uint4+zstd")
+SQUEEZENET: Final = Preprocessing(kind="image", channel_order="BGR", mean=(104.0, 117.0, 123.0))
+EFFICIENTNET: Final = Preprocessing(kind="image", crop_fraction=0.875, mean=(127.0,) * 3, scale=(128.0,) * 3)
+HE_WEIGHTS: Final = ("alexnet", "resnet18", "vgg16")
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """A model to measure, and the photographs that it is worth."""
+class MeasuredSubject:
+    """A model to measure.
+
+    Attributes:
+        name: for tables.
+        file: its ONNX file.
+        preprocessing: of its photographs.
+        trained: whether its weights are trained.
+        photographs: folder of its photographs, within the demo's data.
+        variants: inputs made of each photograph; none for all.
+    """
 
     name: str
     file: Path
@@ -63,23 +71,24 @@ class Subject:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser("encodings", __doc__, quick="only SqueezeNet 1.1, over the demo's few photographs")
     parser.add_argument("--models", type=Path, help="folder with efficientnet_lite0.onnx")
-    parser.add_argument("--only", action="append", help="names of models; repeat it")
-    parser.add_argument("--min-top1-agreement", type=float, default=0.99)
+    parser.add_argument("--only", action="append", help="name of a model; may be repeated")
+    parser.add_argument("--min-top1-agreement", type=float, default=0.99, help="of trained models (default: 0.99)")
     options = parser.parse_args()
     results = []
     with tempfile.TemporaryDirectory() as folder:
-        for subject in subjects(options.models, Path(folder)):
+        for subject in subjects(options.models, Path(folder), quick=options.quick):
             if options.only and subject.name not in options.only:
                 continue
             measured, calibration = measure_subject(subject, Path(folder))
             print_encodings(subject, measured, calibration)
             if subject.trained:
-                found = list(cells(measured, min_top1_agreement=options.min_top1_agreement))
+                cells = list(encoding_cells(measured, min_top1_agreement=options.min_top1_agreement))
             else:
-                found = list(cells(replace(measured, calibration=without_uint4(calibration)), min_top1_agreement=0.0))
-            print_map(found)
+                lenient = replace(measured, calibration=without_uint4(calibration))
+                cells = list(encoding_cells(lenient, min_top1_agreement=0.0))
+            print_map(cells)
             results.append(
                 {
                     "model": subject.name,
@@ -87,27 +96,35 @@ def main() -> None:
                     "profile": {"block_ms": measured.block_ms, "overhead_ms": measured.overhead_ms},
                     "jpeg": {"size_bytes": measured.jpeg_bytes, "prepare_ms": measured.jpeg_ms},
                     "calibration": calibration.model_dump(mode="json"),
-                    "cells": [asdict(cell) for cell in found],
+                    "cells": [asdict(cell) for cell in cells],
                 }
             )
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, separators=(",", ":")) + "\n")
+    write(options.out, {"models": results})
 
 
-def subjects(models: Path | None, folder: Path) -> Iterator[Subject]:
-    """Yield the models there are; those with seeded weights are written to `folder`."""
-    yield Subject("squeezenet1.1", DATA / "squeezenet1.1.onnx", SQUEEZENET, True, "calibration")
+def subjects(models: Path | None, folder: Path, *, quick: bool = False) -> Iterator[MeasuredSubject]:
+    """Yield the models to measure; those with seeded weights are written to `folder`.
+
+    Args:
+        models: folder that may hold efficientnet_lite0.onnx.
+        folder: for generated models.
+        quick: whether to yield SqueezeNet only, with few photographs.
+    """
+    if quick:
+        yield MeasuredSubject("squeezenet1.1", DATA / "squeezenet1.1.onnx", SQUEEZENET, True, "photos", 1)
+        return
+    yield MeasuredSubject("squeezenet1.1", DATA / "squeezenet1.1.onnx", SQUEEZENET, True, "calibration")
     efficientnet = (models or Path()) / "efficientnet_lite0.onnx"
     if efficientnet.is_file():
-        yield Subject("efficientnet_lite0", efficientnet, EFFICIENTNET, True, "calibration")
+        yield MeasuredSubject("efficientnet_lite0", efficientnet, EFFICIENTNET, True, "calibration")
     for name in HE_WEIGHTS:
         file = folder / f"{name}.onnx"
         write_onnx(build(name), file)
-        yield Subject(name, file, Preset.IMAGENET, False, "photos", 2)
+        yield MeasuredSubject(name, file, Preset.IMAGENET, False, "photos", 2)
 
 
-def measure_subject(subject: Subject, folder: Path) -> tuple[MeasuredModel, Calibration]:
-    """Profile a model, and calibrate its encodings."""
+def measure_subject(subject: MeasuredSubject, folder: Path) -> tuple[MeasuredModel, Calibration]:
+    """Profile a model and calibrate its encodings."""
     manifest = build_manifest(subject.file, preprocessing=subject.preprocessing)
     model = load_model(subject.file)
     samples = read_samples(DATA / subject.photographs, manifest, variants=subject.variants)
@@ -135,7 +152,7 @@ async def _profile(manifest: Manifest, file: Path, folder: Path) -> IdleProfile:
 
 
 def jpeg_of(samples: SampleSet, steps: Preprocessing) -> bytes:
-    """Return the first sample as a JPEG of the input's size, quality 95."""
+    """Return the first sample as a JPEG of quality 95 and of the input's size."""
     pixels = next(iter(samples.inputs[0].values()))[0].transpose(1, 2, 0)
     pixels = pixels * np.asarray(steps.scale) + np.asarray(steps.mean)
     buffer = io.BytesIO()
@@ -154,16 +171,16 @@ def _prepare_ms(payload: bytes, manifest: Manifest) -> float:
 
 
 def without_uint4(calibration: Calibration) -> Calibration:
-    """Return the calibration of what any classifier may be expected to bear."""
+    """Return a calibration without the encodings of 4 bits."""
     blocks = tuple(
-        block.model_copy(update={"codecs": tuple(each for each in block.codecs if not each.codec.startswith("uint4"))})
+        block.model_copy(update={"codecs": tuple(c for c in block.codecs if not c.codec.startswith("uint4"))})
         for block in calibration.blocks
     )
     return calibration.model_copy(update={"blocks": blocks})
 
 
 def useful(calibration: Calibration) -> Iterator[BlockCalibration]:
-    """Yield the blocks behind which an encoding is smaller than that encoding was behind any block before."""
+    """Yield the blocks behind which some encoding is smaller than the same encoding behind every earlier block."""
     least: dict[str, int] = {}
     for block in calibration.blocks:
         shrinks = False
@@ -174,8 +191,8 @@ def useful(calibration: Calibration) -> Iterator[BlockCalibration]:
             yield block
 
 
-def print_encodings(subject: Subject, measured: MeasuredModel, calibration: Calibration) -> None:
-    """Print bytes, times and effect for every useful cut."""
+def print_encodings(subject: MeasuredSubject, measured: MeasuredModel, calibration: Calibration) -> None:
+    """Print bytes, times and effect on the outputs for every useful cut."""
     weights = "trained" if subject.trained else "seeded He weights"
     print(f"\n## {subject.name} ({weights}), {sum(measured.block_ms[1:]):.1f} ms here")
     print(f"{calibration.samples} inputs of {calibration.photographs} photographs; ", end="")
@@ -199,14 +216,14 @@ def _line(block: BlockCalibration, codec: CodecCalibration, measured: MeasuredMo
         f"{block.block:3} {codec.codec:13}{codec.size_bytes / 1000:8.1f}{codec.worst_size_bytes / 1000:8.1f}"
         f"{codec.size_bytes / block.raw_bytes:6.0%}{codec.size_bytes / measured.output_bytes[0]:7.1%}"
         f"{codec.size_bytes / measured.jpeg_bytes:7.2f}{codec.encode_ms:8.2f}{codec.decode_ms:8.2f}"
-        f"{''.join(f'{each:9.2f}' for each in saved)}{codec.max_relative_error:9.1e}{top}"
+        f"{''.join(f'{saved_ms:9.2f}' for saved_ms in saved)}{codec.max_relative_error:9.1e}{top}"
     )
 
 
-def print_map(found: Sequence[Cell]) -> None:
-    """Print who wins where, and how often."""
+def print_map(cells: Sequence[EncodingCell]) -> None:
+    """Print the costs of every cell, and the number of cells that raw and encoded splits win."""
     for jpeg in (False, True):
-        chosen = [cell for cell in found if cell.jpeg is jpeg]
+        chosen = [cell for cell in cells if cell.jpeg is jpeg]
         print(f"\nrequests as {'JPEG' if jpeg else 'tensor'}: ms; gain over the better of local and remote")
         print(f"{'source':>7}{'Mbps':>6}{'local':>9}{'remote':>9}{'raw':>9}{'encoded':>9}{'gain':>7}  route", end="")
         print(f"{'':24}{'raw Hz':>8}{'enc. Hz':>8}{'gain':>7}{'gain':>7}")

@@ -1,4 +1,4 @@
-"""A test harness: a connection that hears a whole fleet, and may play its planner, its operator and its applications."""
+"""Harness for a fleet: receives all its messages, and acts as its planner, operator and applications."""
 
 import asyncio
 import time
@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
 from services.cli.render.fleet_view import FILTERS, FleetView
@@ -23,29 +24,30 @@ from shared.messages.models import Manifest
 from shared.messages.requests import REQUEST_ID_PROPERTY, Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan, PlanRoute, StreamDeclaration
 
-MODEL = "model"
-"""What the model is called in problems."""
+# Name of the model in planning problems.
+MODEL: Final = "model"
 
-_WAIT_S = 60.0
-_REPEAT_S = 2.0
-_REPEATS = 5
+_WAIT_S: Final = 60.0
+# A source that has just subscribed may miss a request, so requests are repeated.
+_REPEAT_S: Final = 2.0
+_REPEATS: Final = 5
 
 
 class BenchmarkFailed(RuntimeError):
-    """A request was not answered, or a device cannot do what it should: there is nothing to measure."""
+    """A request got no answer in time, or a device refused a command."""
 
 
 @dataclass(slots=True)
 class FleetHarness:
-    """What was heard of a fleet with one stream, with the time at which it was heard (wall clock).
+    """The messages received from a fleet with one stream; times are wall clock.
 
     Attributes:
-        connection: hears everything; publishes what the benchmark says.
-        stream: the stream's name.
-        view: devices, links, profiles, the plan in force.
+        connection: receives all messages; publishes those of the benchmark.
+        stream: name of the stream.
+        view: devices, links, profiles and plans in force.
         reroutes: by epoch.
-        switched_at_s: when sources told that they had left a plan's route by themselves.
-        prepared_at_s: when the planner's first Prepare of an epoch was heard.
+        switched_at_s: times at which sources reported that they had left a plan's route by themselves.
+        prepared_at_s: time of the planner's first `Prepare`, by epoch.
     """
 
     connection: Connection
@@ -56,7 +58,7 @@ class FleetHarness:
     prepared_at_s: dict[int, float] = field(default_factory=dict)
     _ready: set[tuple[str, int]] = field(default_factory=set)
     _outcomes: dict[str, Outcome] = field(default_factory=dict)
-    _news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _received: asyncio.Condition = field(default_factory=asyncio.Condition)
     _requests: int = 0
     _epoch: int = 0
 
@@ -65,12 +67,12 @@ class FleetHarness:
     async def open(
         cls, settings: BusSettings, stream: str, files: Mapping[str, Path] | None = None
     ) -> AsyncIterator["FleetHarness"]:
-        """Hear the fleet for the time of the block.
+        """Subscribe to the fleet while the context lasts.
 
         Args:
-            settings: where the broker is.
-            stream: the stream's name.
-            files: model files by SHA-256, served in the planner's place; None where a planner runs.
+            settings: address and credentials of the broker.
+            stream: name of the stream.
+            files: model files by SHA-256, served instead of a planner; none where a planner runs.
         """
         async with (
             Connection.open(settings) as connection,
@@ -90,19 +92,24 @@ class FleetHarness:
                     task.cancel()
 
     async def until(self, condition: Callable[[], bool], what: str, timeout_s: float = _WAIT_S) -> None:
-        """Wait until what was heard meets a condition.
+        """Wait until a condition on the received messages holds.
+
+        Args:
+            condition: evaluated after every message.
+            what: names the condition in the error.
+            timeout_s: longest wait.
 
         Raises:
-            BenchmarkFailed: not in time.
+            BenchmarkFailed: the condition does not hold in time.
         """
         try:
-            async with asyncio.timeout(timeout_s), self._news:
-                await self._news.wait_for(condition)
+            async with asyncio.timeout(timeout_s), self._received:
+                await self._received.wait_for(condition)
         except TimeoutError:
             raise BenchmarkFailed(f"{what}: not within {timeout_s:g} s") from None
 
     async def begin(self, manifest: Manifest, source: str, devices: Sequence[str]) -> None:
-        """Play the planner: wait for executors, have the model measured one after the other, declare the stream."""
+        """Act as the planner: wait for executors, let each in turn measure the model, and declare the stream."""
         await self.connection.publish(topics.manifest(manifest.model), manifest.encode(), retain=True)
         for name in devices:
             await self.until(partial(self.is_online, name), f"{name} is there")
@@ -112,22 +119,22 @@ class FleetHarness:
         await self.connection.publish(topics.stream(self.stream), declaration.encode(), retain=True)
 
     def is_online(self, device: str) -> bool:
-        """Say whether a device's executor is there."""
+        """Return whether a device's executor is online."""
         seen = self.view.devices.get(device)
         return seen is not None and seen.is_online
 
     def profiles(self, manifest: Manifest) -> dict[str, Profile]:
-        """Return the profiles of all devices that have one."""
+        """Return the profiles of a model, by device."""
         known = {name: device.profiles.get(manifest.model) for name, device in self.view.devices.items()}
         return {name: profile for name, profile in known.items() if profile is not None}
 
     async def commit(
         self, manifest: Manifest, source: str, routes: Sequence[PlanRoute], *, max_in_flight: int = 1
     ) -> int:
-        """Play the planner: make routes ready and put them in force.
+        """Act as the planner: prepare routes on their devices and put them in force.
 
         Returns:
-            The epoch.
+            The epoch of the plan.
         """
         plan = self.view.streams[self.stream].plan if self.stream in self.view.streams else None
         self._epoch = epoch = max(self._epoch, 0 if plan is None else plan.epoch) + 1
@@ -151,7 +158,7 @@ class FleetHarness:
         return epoch
 
     async def submit(self, payload: bytes) -> str:
-        """Play the application: submit a request and return its id."""
+        """Act as the application: submit a request and return its id."""
         self._requests += 1
         request_id = f"r{self._requests}"
         await self._publish(request_id, payload)
@@ -161,7 +168,7 @@ class FleetHarness:
         """Wait for the outcome of a request.
 
         Raises:
-            BenchmarkFailed: none in time, or an error.
+            BenchmarkFailed: there is none in time, or it is an error.
         """
         await self.until(lambda: request_id in self._outcomes, f"outcome of {request_id}")
         outcome = self._outcomes.pop(request_id)
@@ -170,7 +177,7 @@ class FleetHarness:
         return outcome
 
     async def ask(self, payload: bytes) -> Outcome:
-        """Submit a request and wait for its outcome; submit it again if a source that has just begun missed it."""
+        """Submit a request and wait for its outcome; repeat the request if its source may have missed it."""
         request_id = await self.submit(payload)
         for _ in range(_REPEATS):
             try:
@@ -182,7 +189,7 @@ class FleetHarness:
         return await self.outcome(request_id)
 
     async def reach(self, payload: bytes, epoch: int) -> None:
-        """Submit requests until one goes along the routes of this epoch: a source takes a new plan for its next one."""
+        """Submit requests until one runs in this epoch, since a source applies a new plan to its next request."""
         while (await self.ask(payload)).epoch < epoch:
             pass
 
@@ -195,11 +202,11 @@ class FleetHarness:
 
     async def _listen(self) -> None:
         async for received in self.connection:
-            async with self._news:
-                self._note(received.topic, bytes(received.payload), time.time())
-                self._news.notify_all()
+            async with self._received:
+                self._record(received.topic, bytes(received.payload), time.time())
+                self._received.notify_all()
 
-    def _note(self, topic: str, payload: bytes, now_s: float) -> None:
+    def _record(self, topic: str, payload: bytes, now_s: float) -> None:
         self.view.handle(topic, payload, now_s)
         match topic.split("/"):
             case ["devices", _, "commands"]:
@@ -232,7 +239,16 @@ def problem_of(
     source: str,
     input_bytes: float,
 ) -> Problem:
-    """Return the planning problem of a stream whose feature maps travel raw, as the planner would pose it."""
+    """Return the planning problem of one stream whose feature maps travel raw.
+
+    Args:
+        manifest: of the model.
+        profiles: by device.
+        links: directed links between the devices.
+        load: load factors by device; 1 where there is none.
+        source: device of the stream's source.
+        input_bytes: size of a request.
+    """
     blocks = tuple(
         Block(block.name, block.output_bytes, block.flops, block.parameter_bytes, block.activation_bytes or None)
         for block in manifest.blocks
@@ -250,5 +266,5 @@ def problem_of(
 
 
 def true_links(conditions: Conditions) -> tuple[Link, ...]:
-    """Return links as they are emulated."""
+    """Return the links with their emulated bandwidth and latency."""
     return tuple(Link(*pair, link.bandwidth_mbps, link.latency_ms) for pair, link in conditions.links.items())

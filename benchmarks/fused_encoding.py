@@ -1,24 +1,25 @@
-"""Encoding in a segment's graph against encoding outside it: a sender from frame in to frame out.
+"""Time saved by encoding inside a segment's graph instead of outside it, in milliseconds per sent frame.
 
-    python -m benchmarks.fused_encoding [--models DIR] [--only NAME] [--seconds S]
+    python -m benchmarks.fused_encoding [--quick] [--out FILE] [--models DIR] [--only NAME] [--seconds S]
 
-For the cuts behind which less crosses than behind any before. Both ways take turns, each after a pause and with caches
-that hold something else, and must make the same bytes. Reported is the median of the pairs' differences, with the
-interval that holds the true median in 95 of 100 cases (order statistics).
+Measured at the cuts whose raw size is below that of all earlier cuts, from frame in to frame out of a sender. Both ways
+take turns, each after a pause and with other data in the caches, and must produce the same bytes. Reported is the
+median of the differences of all pairs. Its interval contains the true median with a confidence of 95 % (order
+statistics).
 """
 
-import argparse
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from benchmarks.encodings import DATA, subjects
-from benchmarks.report import RESULTS, write
+from benchmarks.report import argument_parser, write
 from services.cli.calibration import read_samples
 from services.cli.support.manifest import build_manifest
 from services.executor.feature_maps import decode_feature_map, encode_feature_map, encode_tensors
@@ -28,22 +29,29 @@ from services.executor.segments.fusion import representation_of
 from services.executor.segments.lifecycle import SegmentKey
 from services.executor.segments.segment import REQUEST_TENSOR, Segment, build_segments
 from services.executor.stage_runner import StageJob
-from shared.codecs import RAW, Buffer, load_registry
+from shared.codecs import RAW, Array, Buffer, load_registry
 from shared.messages.models import Manifest
 from shared.messages.requests import FeatureMapHeader
 from shared.messages.streams import PlanStage
 
-OUT = RESULTS / "fused_encoding.json"
-CODECS = ("float16", "uint8", "uint8+zstd", "sparse8+zstd", "uint4")
-ENGINE = EngineSettings()
+CODECS: Final = ("float16", "uint8", "uint8+zstd", "sparse8+zstd", "uint4")
+ENGINE: Final = EngineSettings()
 LEAST_PAIRS, MOST_PAIRS = 15, 150
-SCRATCH_BYTES = 16 * 1024 * 1024
-PAUSE_S = 0.001
+# Larger than the caches: writing it evicts everything else.
+SCRATCH_BYTES: Final = 16 * 1024 * 1024
+PAUSE_S: Final = 0.001
+QUICK_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One cut and encoding; milliseconds from frame in to frame out."""
+class FusionRow:
+    """One cut and encoding; times in milliseconds from frame in to frame out.
+
+    Attributes:
+        saved_ms: median of outside less inside, over all pairs.
+        saved_low_ms: lower end of its 95 % interval.
+        saved_high_ms: upper end of it.
+    """
 
     model: str
     cut: int
@@ -59,28 +67,29 @@ class Row:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser("fused_encoding", __doc__, quick="only SqueezeNet 1.1, 0.2 s per cut and encoding")
     parser.add_argument("--models", type=Path, help="folder with efficientnet_lite0.onnx")
-    parser.add_argument("--only", action="append", help="names of models; repeat it")
+    parser.add_argument("--only", action="append", help="name of a model; may be repeated")
     parser.add_argument("--seconds", type=float, default=1.5, help="per cut and encoding (default: %(default)s)")
     options = parser.parse_args()
+    seconds = QUICK_SECONDS if options.quick else options.seconds
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for subject in subjects(options.models, Path(folder)):
+        for subject in subjects(options.models, Path(folder), quick=options.quick):
             if options.only and subject.name not in options.only:
                 continue
             manifest = build_manifest(subject.file, preprocessing=subject.preprocessing)
             samples = read_samples(DATA / "photos", manifest, variants=1)
-            request = np.frombuffer(b"".join(each.tobytes() for each in samples.inputs[0].values()), np.uint8)
+            request = np.frombuffer(b"".join(values.tobytes() for values in samples.inputs[0].values()), np.uint8)
             for cut in useful_cuts(manifest):
-                for row in measure_cut(subject.name, subject.file, manifest, cut, request, options.seconds):
+                for row in measure_cut(subject.name, subject.file, manifest, cut, request, seconds):
                     rows.append(row)
                     print(line(row), flush=True)
-    write(OUT, {"rows": [asdict(row) for row in rows]})
+    write(options.out, {"rows": [asdict(row) for row in rows]})
 
 
 def useful_cuts(manifest: Manifest) -> Iterator[int]:
-    """Yield the cuts, the last block and `prepare` alone aside, that are smaller than all before."""
+    """Yield the cuts that are smaller than all earlier ones, except those after `prepare` and before the last block."""
     least = 1 << 62
     for index, block in enumerate(manifest.blocks[1:-1], start=1):
         if block.output_bytes < least:
@@ -89,8 +98,8 @@ def useful_cuts(manifest: Manifest) -> Iterator[int]:
 
 
 def measure_cut(
-    name: str, file: Path, manifest: Manifest, cut: int, request: np.ndarray, seconds: float
-) -> Iterator[Row]:
+    name: str, file: Path, manifest: Manifest, cut: int, request: Array, seconds: float
+) -> Iterator[FusionRow]:
     """Measure every encoding behind blocks `[0, cut)`."""
     coder = Coder(load_registry(), ENGINE)
     plain_key = SegmentKey(manifest.model, 0, cut)
@@ -105,8 +114,9 @@ def measure_cut(
             raise AssertionError(f"{name}, cut {cut}, {codec}: the bytes differ")
         pairs = take_turns(outside, inside, seconds)
         saved = sorted(first - second for first, second in pairs)
+        # Ranks n / 2 -+ 0.98 sqrt(n): the normal approximation of the binomial distribution, 1.96 standard deviations.
         reach = 0.98 * len(saved) ** 0.5
-        yield Row(
+        yield FusionRow(
             model=name,
             cut=cut,
             raw_bytes=manifest.blocks[cut - 1].output_bytes,
@@ -121,7 +131,7 @@ def measure_cut(
 
 
 def header_of(manifest: Manifest, cut: int, codec: str) -> FeatureMapHeader:
-    """Return the header of a request whose first stage is measured."""
+    """Return the header of a request with the measured segment as its first stage."""
     stages = (
         PlanStage(start=0, stop=cut, device="a", codec=codec),
         PlanStage(start=cut, stop=len(manifest.blocks), device="b"),
@@ -144,7 +154,7 @@ def header_of(manifest: Manifest, cut: int, codec: str) -> FeatureMapHeader:
 
 
 def sender(segment: Segment, header: FeatureMapHeader, frame: bytes, coder: Coder) -> Callable[[], list[Buffer]]:
-    """Return what a device does with a frame until the next one is ready to be sent."""
+    """Return the work of a device from a received frame to the next frame, ready to send."""
 
     def work() -> list[Buffer]:
         job = StageJob(segment, decode_feature_map(frame, coder.registry), coder, "b", "a")
@@ -156,7 +166,7 @@ def sender(segment: Segment, header: FeatureMapHeader, frame: bytes, coder: Code
 def take_turns(
     first: Callable[[], object], second: Callable[[], object], seconds: float
 ) -> Sequence[tuple[float, float]]:
-    """Return pairs of times in milliseconds; who begins alternates."""
+    """Return pairs of times in milliseconds; the order within a pair alternates."""
     scratch = np.zeros(SCRATCH_BYTES, np.uint8)
     pairs: list[tuple[float, float]] = []
     until_s = time.monotonic() + seconds
@@ -169,8 +179,8 @@ def take_turns(
     return pairs
 
 
-def cold_ms(work: Callable[[], object], scratch: np.ndarray) -> float:
-    """Time one call after a pause, with caches that hold something else."""
+def cold_ms(work: Callable[[], object], scratch: Array) -> float:
+    """Return the time of one call in milliseconds, after a pause and with other data in the caches."""
     scratch += 1
     time.sleep(PAUSE_S)
     begun_s = time.perf_counter()
@@ -179,12 +189,12 @@ def cold_ms(work: Callable[[], object], scratch: np.ndarray) -> float:
 
 
 def joined(pieces: Sequence[Buffer]) -> bytes:
-    """Return a frame in one piece."""
+    """Return the pieces of a frame as one."""
     return b"".join(bytes(piece) for piece in pieces)
 
 
-def line(row: Row) -> str:
-    """Say how one encoding did behind one cut."""
+def line(row: FusionRow) -> str:
+    """Return the results of one encoding behind one cut as a line of text."""
     saved = f"{row.saved_ms:+.3f} [{row.saved_low_ms:+.3f}, {row.saved_high_ms:+.3f}]"
     return (
         f"{row.model:20}{row.cut:3}{row.raw_bytes / 1000:9.1f} kB  {row.codec:13}"

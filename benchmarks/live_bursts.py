@@ -1,16 +1,15 @@
-"""A burst on the running fleet: what every strategy promises, and how long the burst takes.
+"""Makespan (ms) of bursts on a running fleet, by strategy; predicted and measured.
 
-    python -m benchmarks.live_bursts [--jobs N] [--repeats N] [--out FILE]
+    python -m benchmarks.live_bursts [--quick] [--out FILE] [--jobs N] [--repeats N]
 
-The fleet of `segue demo` runs whole: broker, planner, three emulated devices with monitor and executor each. Its stream
-is declared to have bursts of `jobs` photographs, the objective is the makespan, and one strategy after the other is put
-in force by policy, once freely and once with the raw photographs bound to stay on the camera. Every burst is submitted
-at once. Predicted is the makespan that the planner gives as its reason for the plan, from what monitors and executors
-report, and the same under the conditions as they are emulated; measured is from the first request's acceptance at the
-source to the last result, the median of the bursts.
+The fleet of `segue demo` runs whole: a broker, a planner, and three emulated devices with a monitor and an executor
+each. Its stream declares bursts of `jobs` photographs and the objective makespan. A policy puts one strategy after the
+other in force: once without restrictions, and once with raw photographs bound to the camera. Each burst is submitted at
+once. One prediction is the planner's, from the reports of monitors and executors, and another is computed under the
+emulated conditions. Measured is the time from the first acceptance at the source to the last result; the table shows
+the median of the bursts.
 """
 
-import argparse
 import asyncio
 import statistics
 import tempfile
@@ -18,29 +17,33 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.table import Table
 
 from benchmarks.emulated_fleet import RunningFleet, demo_fleet, running_fleet
 from benchmarks.fleet_harness import BenchmarkFailed, problem_of, true_links
-from benchmarks.report import RESULTS, console, write
+from benchmarks.report import argument_parser, console, write
 from planning.problem.problem import Problem
 from services.planner.decisions.committed_routes import joint_cost
 from shared.bus import topics
 from shared.messages.streams import PlanRoute, StreamDeclaration, route_text
 from shared.policy import Objective, Policy
 
-OUT = RESULTS / "live_bursts.json"
-STRATEGIES = ("auto", "jps", "burst", "dads", "hu_mishra", "local_only", "remote_only")
+STRATEGIES: Final = ("auto", "jps", "burst", "dads", "hu_mishra", "local_only", "remote_only")
 CASES: Mapping[str, Mapping[str, Any]] = {"free": {}, "photographs stay": {"raw_input_stays_on_source": True}}
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A strategy's bursts, ms; the numbers are None where the policy was refused, and `reason` says why.
+class BurstRow:
+    """Bursts of one strategy, in ms; the numbers are none where the planner refused the policy.
 
-    `routes` are runs of jobs in the order in which they start.
+    Attributes:
+        routes: runs of jobs with one route, in the order of their start.
+        predicted_ms: makespan by the planner.
+        true_ms: makespan by the cost model under the emulated conditions.
+        measured_ms: median makespan.
+        reason: of the refusal.
     """
 
     case: str
@@ -54,8 +57,8 @@ class Row:
     reason: str = ""
 
 
-def true_problem(running: RunningFleet, jobs: int) -> Problem:
-    """Return the problem under the conditions as they are emulated."""
+def burst_problem(running: RunningFleet, jobs: int) -> Problem:
+    """Return the planning problem under the emulated conditions."""
     workload, harness = running.workload, running.harness
     problem = problem_of(
         workload.manifest,
@@ -70,7 +73,7 @@ def true_problem(running: RunningFleet, jobs: int) -> Problem:
 
 
 async def burst_ms(running: RunningFleet, jobs: int) -> float:
-    """Submit a burst and return its makespan."""
+    """Submit a burst; return its makespan."""
     harness, payloads = running.harness, running.workload.payloads
     request_ids = [await harness.submit(payloads[number % len(payloads)]) for number in range(jobs)]
     outcomes = [await harness.outcome(request_id) for request_id in request_ids]
@@ -78,10 +81,10 @@ async def burst_ms(running: RunningFleet, jobs: int) -> float:
     return 1000 * (max(outcome.completed_at_s for outcome in outcomes) - began_s)
 
 
-async def measure(running: RunningFleet, case: str, strategy: str, jobs: int, repeats: int) -> Row:
-    """Put a strategy in force and time its bursts."""
+async def measure(running: RunningFleet, case: str, strategy: str, jobs: int, repeats: int) -> BurstRow:
+    """Put a strategy in force and measure its bursts."""
     harness = running.harness
-    # Noise must not change the routes while they are measured.
+    # A large gain and a long cooldown keep the routes while they are measured.
     document = {
         "objective": "makespan",
         "strategy": strategy,
@@ -92,36 +95,36 @@ async def measure(running: RunningFleet, case: str, strategy: str, jobs: int, re
     try:
         await running.force({**document, "min_gain": 1.0, "cooldown_ms": 600_000.0})
     except BenchmarkFailed as failure:
-        return Row(case, strategy, (), reason=str(failure).partition("}: ")[2])
+        return BurstRow(case, strategy, (), reason=str(failure).partition("}: ")[2])
     plan = running.plan
     await harness.until(lambda: plan.epoch in harness.reroutes, "the reason for the plan")
     await harness.reach(running.workload.payloads[0], plan.epoch)
     took_ms = [await burst_ms(running, jobs) for _ in range(repeats)]
-    problem = true_problem(running, jobs)
-    return Row(
+    problem = burst_problem(running, jobs)
+    return BurstRow(
         case,
         strategy,
         tuple(f"{route.weight} x {route_text(route)}" for route in plan.routes),
         harness.reroutes[plan.epoch].predicted_after,
-        joint_cost(problem, {problem.streams[0].name: _named(plan.routes)}),
+        joint_cost(problem, {problem.streams[0].name: _raw_routes(plan.routes)}),
         statistics.median(took_ms),
         min(took_ms),
         max(took_ms),
     )
 
 
-def _named(routes: Sequence[PlanRoute]) -> tuple[PlanRoute, ...]:
-    """Return routes without encodings, which the problem under true conditions does not have."""
+def _raw_routes(routes: Sequence[PlanRoute]) -> tuple[PlanRoute, ...]:
+    """Return routes without encodings, which the problem under emulated conditions does not have."""
     return tuple(
         route.model_copy(update={"stages": tuple(s.model_copy(update={"codec": "raw"}) for s in route.stages)})
         for route in routes
     )
 
 
-async def measure_all(jobs: int, repeats: int) -> list[Row]:
+async def measure_bursts(jobs: int, repeats: int) -> list[BurstRow]:
     """Measure every strategy in every case."""
     fleet, folder = demo_fleet()
-    rows: list[Row] = []
+    rows: list[BurstRow] = []
     with tempfile.TemporaryDirectory() as run_dir:
         async with running_fleet(fleet, folder, Path(run_dir)) as running:
             declaration = StreamDeclaration(
@@ -138,8 +141,8 @@ async def measure_all(jobs: int, repeats: int) -> list[Row]:
     return rows
 
 
-def table(rows: Sequence[Row]) -> Table:
-    """Return the rows as people read them."""
+def table(rows: Sequence[BurstRow]) -> Table:
+    """Return the rows as a table."""
     made = Table()
     for heading in ("case", "strategy", "predicted ms", "under true conditions", "measured ms", "spread", "routes"):
         made.add_column(heading, overflow="fold", justify="right" if "ms" in heading or "true" in heading else "left")
@@ -153,7 +156,7 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def totals(routes: Sequence[str]) -> list[str]:
-    """Return how many jobs take every route, without the order: `20 x server[0,24)`."""
+    """Return the number of jobs on each route, whatever their order: `20 x server[0,24)`."""
     jobs: Counter[str] = Counter()
     for route in routes:
         number, _, path = route.partition(" x ")
@@ -161,26 +164,26 @@ def totals(routes: Sequence[str]) -> list[str]:
     return [f"{number} x {path}" for path, number in jobs.items()]
 
 
-def headline(jobs: int, rows: Sequence[Row]) -> str:
-    """Sum up what bursts took, and how far off the planner's predictions were."""
-    seen = {row.strategy: row.measured_ms for row in rows if row.case == "free" and row.measured_ms is not None}
+def headline(jobs: int, rows: Sequence[BurstRow]) -> str:
+    """Summarise measured makespans and the planner's prediction errors in one line."""
+    measured = {row.strategy: row.measured_ms for row in rows if row.case == "free" and row.measured_ms is not None}
     errors = [abs(row.predicted_ms / row.measured_ms - 1) for row in rows if row.predicted_ms and row.measured_ms]
-    took = ", ".join(f"{strategy} {measured_ms:.0f}" for strategy, measured_ms in seen.items())
+    took = ", ".join(f"{strategy} {measured_ms:.0f}" for strategy, measured_ms in measured.items())
     return f"a burst of {jobs} photographs, ms: {took}; predictions off by {statistics.mean(errors):.1%} on average"
 
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=24, help="photographs in a burst")
-    parser.add_argument("--repeats", type=int, default=3, help="bursts per strategy")
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser = argument_parser("live_bursts", __doc__, quick="one burst per strategy")
+    parser.add_argument("--jobs", type=int, default=24, help="photographs in a burst (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="bursts per strategy (default: %(default)s)")
     options = parser.parse_args()
-    rows = asyncio.run(measure_all(options.jobs, options.repeats))
+    repeats = 1 if options.quick else options.repeats
+    rows = asyncio.run(measure_bursts(options.jobs, repeats))
     console().print(table(rows))
     summary = headline(options.jobs, rows)
     console().print(summary)
-    results = {"jobs": options.jobs, "repeats": options.repeats, "rows": [asdict(row) for row in rows]}
+    results = {"jobs": options.jobs, "repeats": repeats, "rows": [asdict(row) for row in rows]}
     write(options.out, {"headline": summary, **results})
 
 

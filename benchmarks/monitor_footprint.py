@@ -1,25 +1,27 @@
-"""What an idle monitor costs: resident memory and processor time of real monitor processes that probe each other.
+"""Resident memory (MiB) and processor time (percent of one core) of idle monitors that probe each other.
 
-    python benchmarks/monitor_footprint.py [--seconds 30] [--devices 3]
+    python -m benchmarks.monitor_footprint [--quick] [--out FILE] [--seconds S] [--devices N]
 
-Prints JSON: per monitor the resident memory, beside that of a bare interpreter and of one that only holds the bus
-client, and the processor's share in percent of one core.
+Values are medians over the monitors. For comparison, the results have the memory of a bare interpreter, and of one that
+has imported the bus client.
 """
 
-import argparse
 import asyncio
-import json
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import psutil
 
+from benchmarks.report import argument_parser, console, write
 from broker.embedded import EmbeddedBroker
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.messages.devices import Presence, State
+
+SECONDS, QUICK_SECONDS = 30.0, 10.0
 
 _MONITOR = (
     "import asyncio, sys; from services.monitor.config import MonitorConfig; "
@@ -28,6 +30,7 @@ _MONITOR = (
 )
 _BARE = "import sys; sys.stdin.read()"
 _BUS = "import sys; import asyncio, shared.bus.connection, shared.messages.devices; sys.stdin.read()"
+# A monitor that maps one of these imports too much.
 _HEAVY = ("numpy", "onnx", "onnxruntime", "scipy", "PIL")
 _WARM_UP_S = 5.0
 _MIB = 1024 * 1024
@@ -47,7 +50,7 @@ async def _stop(processes: Sequence[asyncio.subprocess.Process]) -> None:
 
 
 async def _resident_mib(program: str) -> float:
-    """Return what a program holds that has imported what it needs and waits."""
+    """Return the resident memory of a program after its imports."""
     process = await _start(program)
     try:
         await asyncio.sleep(2.0)
@@ -57,13 +60,13 @@ async def _resident_mib(program: str) -> float:
 
 
 def _unique_mib(pid: int) -> tuple[float, float]:
-    """Return resident memory, and the part of it that no other process shares."""
+    """Return resident memory and the part of it that no other process shares, in MiB."""
     memory = psutil.Process(pid).memory_full_info()
     return memory.rss / _MIB, getattr(memory, "uss", memory.rss) / _MIB
 
 
-async def measure(devices: int, duration_s: float) -> dict[str, object]:
-    """Run monitors of devices that are online and idle, and measure them."""
+async def measure(devices: int, duration_s: float) -> dict[str, Any]:
+    """Run monitors of idle devices that are online, and measure them for `duration_s`."""
     async with EmbeddedBroker() as broker, Connection.open(broker.settings) as connection:
         names = [f"device{number}" for number in range(devices)]
         for name in names:
@@ -73,16 +76,16 @@ async def measure(devices: int, duration_s: float) -> dict[str, object]:
         try:
             await asyncio.sleep(_WARM_UP_S)
             watched = [psutil.Process(process.pid) for process in processes]
-            before = [sum(each.cpu_times()[:2]) for each in watched]
+            before_s = [sum(process.cpu_times()[:2]) for process in watched]
             began_s = time.perf_counter()
             await asyncio.sleep(duration_s)
             elapsed_s = time.perf_counter() - began_s
             shares = [
-                100 * (sum(each.cpu_times()[:2]) - earlier) / elapsed_s
-                for each, earlier in zip(watched, before, strict=True)
+                100 * (sum(process.cpu_times()[:2]) - earlier_s) / elapsed_s
+                for process, earlier_s in zip(watched, before_s, strict=True)
             ]
-            memory = [_unique_mib(each.pid) for each in watched]
-            loaded = sorted({name for each in watched for name in _HEAVY if _has_loaded(each, name)})
+            memory = [_unique_mib(process.pid) for process in watched]
+            loaded = sorted({name for process in watched for name in _HEAVY if _has_loaded(process, name)})
         finally:
             await _stop(processes)
     return {
@@ -101,13 +104,25 @@ def _has_loaded(process: psutil.Process, library: str) -> bool:
     return any(f"/{library}/" in region.path for region in process.memory_maps())
 
 
+def headline(results: Mapping[str, Any]) -> str:
+    """Summarise the results in one line."""
+    return (
+        f"an idle monitor holds {results['monitor_resident_mib']:.0f} MiB (a bare interpreter "
+        f"{results['interpreter_resident_mib']:.0f} MiB) and takes {results['cpu_percent_of_one_core']:.1f} % of a core"
+    )
+
+
 def main() -> None:
-    """Read the arguments and print the measurement."""
-    parser = argparse.ArgumentParser(description="Measure what an idle monitor costs.")
-    parser.add_argument("--seconds", type=float, default=30.0, help="how long to measure (default: %(default)s)")
-    parser.add_argument("--devices", type=int, default=3, help="monitors that probe each other (default: %(default)s)")
+    """Measure, print, write."""
+    parser = argument_parser("monitor_footprint", __doc__, quick=f"{QUICK_SECONDS:g} seconds")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="duration (default: %(default)s)")
+    parser.add_argument("--devices", type=int, default=3, help="number of monitors (default: %(default)s)")
     options = parser.parse_args()
-    print(json.dumps(asyncio.run(measure(options.devices, options.seconds)), indent=2))
+    seconds = QUICK_SECONDS if options.quick else options.seconds
+    results = asyncio.run(measure(options.devices, seconds))
+    console().print(results)
+    console().print(headline(results))
+    write(options.out, {"headline": headline(results), **results})
 
 
 if __name__ == "__main__":

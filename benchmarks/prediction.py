@@ -1,18 +1,17 @@
-"""Prediction against reality: routes of the demo's fleet, what the cost model says they take, what they take.
+"""Predicted against measured latency (ms) of routes on the demo's fleet.
 
-    python -m benchmarks.prediction [--requests N] [--quick] [--out FILE]
+    python -m benchmarks.prediction [--quick] [--out FILE] [--requests N]
 
-The fleet of `segue demo` runs whole: broker, planner, three emulated devices with monitor and executor each. Routes are
-forced by policy first (allowed devices, strategy, objective, raw input stays on the source), the planner choosing under
-them; then the planner is stopped, and the benchmark commits routes that no policy asks for, cut in the middle of the
-model and over two and three devices. One request is in flight at a time; a request is one of the demo's photographs.
+The fleet of `segue demo` runs whole: a broker, a planner, and three emulated devices with a monitor and an executor
+each. First, policies make the planner choose routes (allowed devices, strategy, objective, raw input stays on the
+source). Then the planner is stopped, and the benchmark commits further routes, cut in the middle of the model and over
+two and three devices. One request is in flight at a time, and each is one of the demo's photographs.
 
-Two predictions are compared with the median latency, from acceptance at the source to the result: `true`, from the
-executors' idle profiles and the conditions as they are emulated; and `estimated`, from the same profiles and what the
-monitors say of links and load when the route begins to be measured.
+The median latency, from acceptance at the source to the result, is compared with two predictions from the executors'
+idle profiles: `true` under the emulated conditions, and `estimated` from the monitors' links and loads at the begin of
+the measurement.
 """
 
-import argparse
 import asyncio
 import statistics
 import tempfile
@@ -20,13 +19,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.table import Table
 
 from benchmarks.emulated_fleet import RunningFleet, demo_fleet, running_fleet
 from benchmarks.fleet_harness import problem_of
-from benchmarks.report import RESULTS, console, percentile, write
+from benchmarks.report import argument_parser, console, percentile, write
 from planning.cost.cost_model import CostModel
 from planning.problem.problem import Link, Problem
 from planning.queueing.operations import Work
@@ -35,11 +34,11 @@ from services.planner.decisions.committed_routes import to_route
 from shared.messages.requests import Outcome
 from shared.messages.streams import PlanRoute, PlanStage, route_text
 
-OUT = RESULTS / "prediction.json"
 REQUESTS, QUICK_REQUESTS = 25, 10
-SETTLE_S = 4.0
-"""Monitors get so long to see a new route's links and devices before their estimates are read."""
+# Time in which monitors observe the transfers of a new route before their estimates are read.
+SETTLE_S: Final = 4.0
 
+# Name and document. Policies that lead to a route measured before are skipped.
 POLICIES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("none", {}),
     ("local_only", {"strategy": "local_only"}),
@@ -53,8 +52,7 @@ POLICIES: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("neurosurgeon, not camera", {"strategy": "neurosurgeon", "devices": {"deny": ["camera"]}}),
     ("not server", {"devices": {"deny": ["server"]}}),
 )
-"""Name and document; policies that lead to a route measured before are passed over."""
-
+# Routes that the benchmark commits in place of the planner: first block, end and device of each stage.
 COMMITTED: tuple[tuple[tuple[int, int, str], ...], ...] = (
     ((0, 3, "camera"), (3, 24, "server")),
     ((0, 8, "camera"), (8, 24, "server")),
@@ -63,12 +61,15 @@ COMMITTED: tuple[tuple[tuple[int, int, str], ...], ...] = (
     ((0, 5, "camera"), (5, 13, "helper"), (13, 24, "server")),
     ((0, 1, "camera"), (1, 8, "helper"), (8, 17, "server"), (17, 24, "camera")),
 )
-"""Routes that the benchmark commits in the planner's place."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A route: what it should take and what it took, ms; the parts are medians of measured less predicted (true)."""
+class PredictionRow:
+    """Predicted and measured latencies of one route, in ms.
+
+    The excesses are medians of measured less predicted (true) time: of computing, of transfers, before the dispatch at
+    the source, and of everything else.
+    """
 
     forced_by: str
     route: str
@@ -84,17 +85,17 @@ class Row:
 
     @property
     def error(self) -> float:
-        """Return by which part the prediction under true conditions is off, of what was measured."""
+        """Return the relative error of the prediction under true conditions."""
         return abs(self.true_ms - self.measured_ms) / self.measured_ms
 
     @property
     def estimated_error(self) -> float:
-        """Return the same for the prediction from the monitors' estimates."""
+        """Return the relative error of the prediction from the monitors' estimates."""
         return abs(self.estimated_ms - self.measured_ms) / self.measured_ms
 
 
 def true_problem(running: RunningFleet, input_bytes: float) -> Problem:
-    """Return the problem under the conditions as they are emulated."""
+    """Return the planning problem under the emulated conditions."""
     profiles = running.harness.profiles(running.workload.manifest)
     conditions = running.conditions
     links = [Link(*pair, link.bandwidth_mbps, link.latency_ms) for pair, link in conditions.links.items()]
@@ -103,7 +104,7 @@ def true_problem(running: RunningFleet, input_bytes: float) -> Problem:
 
 
 def estimated_problem(running: RunningFleet, input_bytes: float) -> Problem:
-    """Return the problem as the monitors describe it."""
+    """Return the planning problem with the monitors' links and loads."""
     devices = running.harness.view.devices.values()
     links = [
         Link(device.name, link.target, link.bandwidth_mbps, link.latency_ms)
@@ -117,20 +118,20 @@ def estimated_problem(running: RunningFleet, input_bytes: float) -> Problem:
     return problem_of(running.workload.manifest, profiles, links, load, running.fleet.stream.source, input_bytes)
 
 
-def latency_ms(problem: Problem, route: PlanRoute) -> float:
-    """Return the predicted latency."""
+def predicted_latency_ms(problem: Problem, route: PlanRoute) -> float:
+    """Return the predicted latency of a route."""
     return CostModel(problem).latency_ms(problem.streams[0], to_route(route))
 
 
 def parts_ms(problem: Problem, route: PlanRoute) -> tuple[float, float]:
-    """Return the predicted computing and sending times."""
+    """Return the predicted computing time and sending time of a route."""
     operations = CostModel(problem).operations(problem.streams[0], to_route(route))
-    compute_ms = sum(each.duration_ms for each in operations if each.work is Work.COMPUTE)
-    return compute_ms, sum(each.duration_ms for each in operations) - compute_ms
+    compute_ms = sum(operation.duration_ms for operation in operations if operation.work is Work.COMPUTE)
+    return compute_ms, sum(operation.duration_ms for operation in operations) - compute_ms
 
 
 def transfers_ms(outcome: Outcome, source: str) -> float:
-    """Return the time between a stage's last computing and the next one's arrival, where that is another device."""
+    """Return the total time between the end of a stage and the arrival at another device, in ms."""
     total_s = 0.0
     if outcome.trace[0].device != source:
         total_s += outcome.trace[0].received_at_s - outcome.dispatched_at_s
@@ -141,8 +142,14 @@ def transfers_ms(outcome: Outcome, source: str) -> float:
     return 1000 * total_s
 
 
-async def measure_route(running: RunningFleet, forced_by: str, route: PlanRoute, epoch: int, requests: int) -> Row:
-    """Send requests along a route, one at a time."""
+async def measure_route(
+    running: RunningFleet, forced_by: str, route: PlanRoute, epoch: int, requests: int
+) -> PredictionRow:
+    """Send requests along a route, one at a time.
+
+    Raises:
+        RouteChanged: the planner changes the route meanwhile.
+    """
     harness, payloads = running.harness, running.workload.payloads
     await harness.reach(payloads[0], epoch)
     end_s = asyncio.get_running_loop().time() + SETTLE_S
@@ -159,12 +166,12 @@ async def measure_route(running: RunningFleet, forced_by: str, route: PlanRoute,
     sent_ms = [transfers_ms(outcome, running.fleet.stream.source) for outcome in outcomes]
     waited_ms = [1000 * (outcome.dispatched_at_s - outcome.accepted_at_s) for outcome in outcomes]
     parts = zip(took_ms, computed_ms, sent_ms, waited_ms, strict=True)
-    return Row(
+    return PredictionRow(
         forced_by=forced_by,
         route=route_text(route),
         requests=requests,
-        true_ms=latency_ms(true, route),
-        estimated_ms=latency_ms(estimated, route),
+        true_ms=predicted_latency_ms(true, route),
+        estimated_ms=predicted_latency_ms(estimated, route),
         measured_ms=statistics.median(took_ms),
         measured_p95_ms=percentile(took_ms, 0.95),
         compute_excess_ms=statistics.median(computed_ms) - compute_ms,
@@ -175,14 +182,14 @@ async def measure_route(running: RunningFleet, forced_by: str, route: PlanRoute,
 
 
 class RouteChanged(RuntimeError):
-    """The planner changed the route while it was measured."""
+    """The planner has changed the route during its measurement."""
 
 
-async def measure_policies(running: RunningFleet, requests: int) -> list[Row]:
-    """Measure what the planner chooses under every policy, each route once."""
-    rows: list[Row] = []
+async def measure_policies(running: RunningFleet, requests: int) -> list[PredictionRow]:
+    """Measure the routes that the planner chooses under the policies, each route once."""
+    rows: list[PredictionRow] = []
     for name, document in POLICIES:
-        # Noise must not change the route while it is measured.
+        # A large gain and a long cooldown keep the route while it is measured.
         await running.force({**document, "codec": "lossless", "min_gain": 1.0, "cooldown_ms": 600_000.0})
         plan = running.plan
         if len(plan.routes) > 1 or route_text(plan.routes[0]) in {row.route for row in rows}:
@@ -192,10 +199,12 @@ async def measure_policies(running: RunningFleet, requests: int) -> list[Row]:
     return rows
 
 
-async def measure_committed(running: RunningFleet, requests: int, known: Sequence[Row]) -> list[Row]:
-    """Measure routes that the benchmark commits; the planner is stopped."""
+async def measure_committed(
+    running: RunningFleet, requests: int, known: Sequence[PredictionRow]
+) -> list[PredictionRow]:
+    """Stop the planner and measure routes that the benchmark commits."""
     await running.processes.kill(command_lines.PLANNER)
-    rows: list[Row] = []
+    rows: list[PredictionRow] = []
     source, manifest = running.fleet.stream.source, running.workload.manifest
     for stages in COMMITTED:
         route = PlanRoute(stages=tuple(PlanStage(start=a, stop=b, device=device) for a, b, device in stages))
@@ -207,8 +216,8 @@ async def measure_committed(running: RunningFleet, requests: int, known: Sequenc
     return rows
 
 
-def line(row: Row) -> str:
-    """Say how a route did."""
+def line(row: PredictionRow) -> str:
+    """Return the results of one route as a line of text."""
     return (
         f"{row.forced_by:45.45}{row.true_ms:8.1f}{row.estimated_ms:8.1f}{row.measured_ms:8.1f}{row.error:7.1%}"
         f"{row.estimated_error:7.1%}  {row.compute_excess_ms:+.1f} {row.transfer_excess_ms:+.1f} "
@@ -216,7 +225,7 @@ def line(row: Row) -> str:
     )
 
 
-async def measure(requests: int) -> list[Row]:
+async def measure(requests: int) -> list[PredictionRow]:
     """Measure every route."""
     fleet, folder = demo_fleet()
     with tempfile.TemporaryDirectory() as run_dir:
@@ -225,8 +234,8 @@ async def measure(requests: int) -> list[Row]:
             return rows + await measure_committed(running, requests, rows)
 
 
-def table(rows: Sequence[Row]) -> Table:
-    """Show the figures."""
+def table(rows: Sequence[PredictionRow]) -> Table:
+    """Return the rows as a table."""
     result = Table(
         title="latency of one request alone, ms: predicted and measured",
         caption="excess: median of measured less predicted of computing, transfers, before the dispatch, and elsewhere",
@@ -258,8 +267,8 @@ def table(rows: Sequence[Row]) -> Table:
     return result
 
 
-def summary(rows: Sequence[Row]) -> dict[str, Any]:
-    """Sum up."""
+def summary(rows: Sequence[PredictionRow]) -> dict[str, Any]:
+    """Return numbers of routes, mean errors and worst errors."""
     return {
         "routes": len(rows),
         "forced_by_policy": sum(row.forced_by != "committed" for row in rows),
@@ -270,26 +279,25 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def headline(found: dict[str, Any]) -> str:
-    """Say it in one line."""
+def headline(results: dict[str, Any]) -> str:
+    """Summarise the errors in one line."""
     return (
-        f"{found['routes']} routes ({found['forced_by_policy']} by policy): mean absolute error "
-        f"{found['mape_true']:.1%} under the true conditions, {found['mape_estimated']:.1%} from monitors' estimates"
+        f"{results['routes']} routes ({results['forced_by_policy']} by policy): mean absolute error "
+        f"{results['mape_true']:.1%} under the true conditions, "
+        f"{results['mape_estimated']:.1%} from monitors' estimates"
     )
 
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser("prediction", __doc__, quick=f"{QUICK_REQUESTS} requests per route")
     parser.add_argument("--requests", type=int, default=REQUESTS, help="per route (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_REQUESTS} requests")
-    parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     rows = asyncio.run(measure(QUICK_REQUESTS if options.quick else options.requests))
-    found = summary(rows)
+    results = summary(rows)
     console().print(table(rows))
-    console().print(headline(found))
-    write(options.out, {"rows": [asdict(row) for row in rows], **found, "headline": headline(found)})
+    console().print(headline(results))
+    write(options.out, {"rows": [asdict(row) for row in rows], **results, "headline": headline(results)})
 
 
 if __name__ == "__main__":

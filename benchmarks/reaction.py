@@ -1,17 +1,16 @@
-"""How fast the fleet reacts: from a monitor's message to the first request on the new route.
+"""Reaction time (ms) of the fleet: from a monitor's message to the first request on the new route.
 
-    python -m benchmarks.reaction [--repetitions N] [--quick] [--out FILE]
+    python -m benchmarks.reaction [--quick] [--out FILE] [--repetitions N]
 
-The fleet of `segue demo` runs whole under its load of four requests per second, and as densely as requests are
-answered (the demo's rate makes the wait for the next request a part of the reaction, at random up to 250 ms). Again
-and again the link that carries the route loses most of its bandwidth and gets it back, and the device that carries the
-route gets busy and idle again. A reaction is broken down into: planned (the planner has decided and asks devices to
-prepare), ready (the last device has answered, and the plan is committed), and dispatched (the first request of the
-new epoch leaves its source). Before all that comes the monitor's own noticing, from the change to its message; that is
-no part of the reaction and is reported beside it. All times are wall clock, on one machine.
+The fleet of `segue demo` runs whole under a load of four requests per second, and in turns under the densest load that
+it answers. At the demo's rate, the wait for the next request is a random part of the reaction, up to 250 ms. The link
+on the route repeatedly loses most of its bandwidth and recovers, and the device on the route becomes busy and idle.
+
+A reaction has three parts: planned (the planner has decided and asks devices to prepare), ready (the last device has
+answered, and the plan is committed), and dispatched (the first request of the new epoch leaves its source). The time
+from the change to the monitor's message is reported separately as `noticed`. All times are wall clock of one machine.
 """
 
-import argparse
 import asyncio
 import tempfile
 import time
@@ -19,41 +18,40 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.table import Table
 
 from benchmarks.emulated_fleet import RunningFleet, demo_fleet, running_fleet
 from benchmarks.fleet_harness import BenchmarkFailed
-from benchmarks.report import RESULTS, console, spread, write
+from benchmarks.report import argument_parser, console, spread, write
 from services.cli.testbed.conditions import Conditions, device_in_use, usual_conditions
 from services.planner.decisions.committed_routes import describe_routes
 from shared.messages.requests import Outcome
 
-OUT = RESULTS / "reaction.json"
 REPETITIONS, QUICK_REPETITIONS = 10, 2
-RATE_HZ = 4.0
-SAGGING_MBPS = 1.5
-BUSY = 6.0
-REROUTE_S = 15.0
-"""A reroute that has not come by then does not come."""
-CALM_S = 1.5
-"""Between two changes: longer than the demo's cooldown."""
+RATE_HZ: Final = 4.0
+SAGGING_MBPS: Final = 1.5
+BUSY: Final = 6.0
+# Longest wait for a reroute.
+REROUTE_S: Final = 15.0
+# Pause between two changes, longer than the demo's cooldown.
+CALM_S: Final = 1.5
 LINK_SAGS, LINK_BACK, BUSY_DEVICE, IDLE_DEVICE = "link sags", "link is back", "device gets busy", "device is idle again"
-PARTS = ("planned", "ready", "dispatched")
+PARTS: Final = ("planned", "ready", "dispatched")
 
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """One reroute, ms.
+    """One reroute, in ms.
 
     Attributes:
-        change: what was done to the fleet.
+        change: of the fleet.
         noticed_ms: from the change to the monitor's message.
-        planned_ms: from there to the planner's commands.
-        ready_ms: from there to the committed plan, for which all devices have to answer.
-        dispatched_ms: from there to the first request.
-        waited_ms: of the last, how long there was no request to send.
+        planned_ms: from the message to the planner's commands.
+        ready_ms: from the commands to the committed plan, which needs the answers of all devices.
+        dispatched_ms: from the committed plan to the first request.
+        waited_ms: part of `dispatched_ms` without a request to send.
     """
 
     change: str
@@ -70,18 +68,18 @@ class Reaction:
         return self.planned_ms + self.ready_ms + self.dispatched_ms
 
 
-class Flow:
-    """Requests at a steady rate, or one after the other; the first outcome of every epoch is kept."""
+class RequestFlow:
+    """Requests at a fixed rate, or two at a time without a pause; keeps the first outcome of every epoch."""
 
     def __init__(self, running: RunningFleet, rate_hz: float | None) -> None:
         self._running = running
         self._rate_hz = rate_hz
         self._first: dict[int, Outcome] = {}
-        self._news = asyncio.Event()
+        self._received = asyncio.Event()
 
     @asynccontextmanager
     async def flowing(self) -> AsyncIterator[None]:
-        """Keep requests coming for the time of the block."""
+        """Submit requests while the context lasts."""
         async with asyncio.TaskGroup() as group:
             task = group.create_task(self._submit_all(group), name="requests")
             try:
@@ -90,11 +88,15 @@ class Flow:
                 task.cancel()
 
     async def first(self, epoch: int, timeout_s: float) -> Outcome:
-        """Wait for the outcome of the first request of an epoch."""
+        """Return the outcome of the first request of an epoch.
+
+        Raises:
+            TimeoutError: there is none within `timeout_s`.
+        """
         async with asyncio.timeout(timeout_s):
             while epoch not in self._first:
-                self._news.clear()
-                await self._news.wait()
+                self._received.clear()
+                await self._received.wait()
         return self._first[epoch]
 
     async def _submit_all(self, group: asyncio.TaskGroup) -> None:
@@ -118,11 +120,11 @@ class Flow:
         known = self._first.get(outcome.epoch)
         if known is None or outcome.dispatched_at_s < known.dispatched_at_s:
             self._first[outcome.epoch] = outcome
-        self._news.set()
+        self._received.set()
 
 
-def changes(running: RunningFleet) -> Iterator[tuple[str, Conditions]]:
-    """Yield what happens to the fleet in one round, with the conditions from then on."""
+def fleet_changes(running: RunningFleet) -> Iterator[tuple[str, Conditions]]:
+    """Yield the changes of one round, each with the new conditions."""
     usual = usual_conditions(running.fleet)
     used, source = device_in_use(running.plan), running.fleet.stream.source
     pair = (min(used, source), max(used, source))
@@ -133,11 +135,10 @@ def changes(running: RunningFleet) -> Iterator[tuple[str, Conditions]]:
     yield IDLE_DEVICE, usual
 
 
-async def react(running: RunningFleet, flow: Flow, change: str, conditions: Conditions) -> Reaction | None:
-    """Change the fleet and follow what comes of it; None if the route stays.
+async def react(running: RunningFleet, flow: RequestFlow, change: str, conditions: Conditions) -> Reaction | None:
+    """Change the fleet and return the reaction; none if the route stays.
 
-    A reroute that was held back until the cooldown was over and only comes now answers an earlier message: it is
-    passed over.
+    A reroute that the cooldown has delayed answers an earlier message, and is ignored.
     """
     harness, changed_at_s = running.harness, time.time()
     await running.emulate(conditions)
@@ -166,30 +167,30 @@ async def react(running: RunningFleet, flow: Flow, change: str, conditions: Cond
 
 
 async def measure(repetitions: int) -> tuple[list[Reaction], int]:
-    """Go through all changes again and again; return the reactions, and how many changes had none."""
+    """Repeat all changes; return the reactions and the number of changes without one."""
     fleet, folder = demo_fleet()
-    # Damping doubles the gain that a return needs with each of them; here nothing but returns happens.
+    # Damping doubles the gain that each return to an earlier route needs, and here every second change is a return.
     policy = replace(fleet.policy, min_gain=0.001, max_in_flight=2)
-    found: list[Reaction] = []
+    reactions: list[Reaction] = []
     without = 0
     with tempfile.TemporaryDirectory() as run_dir:
         async with running_fleet(replace(fleet, policy=policy), folder, Path(run_dir)) as running:
             for number in range(repetitions):
-                flow = Flow(running, RATE_HZ if number % 2 == 0 else None)
+                flow = RequestFlow(running, RATE_HZ if number % 2 == 0 else None)
                 async with flow.flowing():
                     await asyncio.sleep(CALM_S)
-                    for change, conditions in changes(running):
+                    for change, conditions in fleet_changes(running):
                         reaction = await react(running, flow, change, conditions)
                         without += reaction is None
                         if reaction is not None:
-                            found.append(reaction)
+                            reactions.append(reaction)
                             print(line(reaction), flush=True)
                         await asyncio.sleep(CALM_S)
-    return found, without
+    return reactions, without
 
 
 def line(reaction: Reaction) -> str:
-    """Say how one reaction went."""
+    """Return one reaction as a line of text."""
     parts = " ".join(f"{part} {asdict(reaction)[f'{part}_ms']:.0f}" for part in PARTS)
     return (
         f"{reaction.change:21} noticed {reaction.noticed_ms:5.0f}; total {reaction.total_ms:5.0f} ms: {parts} "
@@ -198,25 +199,26 @@ def line(reaction: Reaction) -> str:
 
 
 def summary(reactions: Sequence[Reaction]) -> dict[str, dict[str, Any]]:
-    """Sum up by kind of change, and all together."""
+    """Return percentiles by kind of change, and of all changes together."""
     kinds = {
-        kind: [each for each in reactions if each.change == kind] for kind in dict.fromkeys(r.change for r in reactions)
+        kind: [reaction for reaction in reactions if reaction.change == kind]
+        for kind in dict.fromkeys(r.change for r in reactions)
     }
     return {
         kind: {
             "count": len(chosen),
-            "total_ms": spread([each.total_ms for each in chosen], 0.95),
-            "without_waiting_ms": spread([each.total_ms - each.waited_ms for each in chosen], 0.95),
-            "noticed_ms": spread([each.noticed_ms for each in chosen], 0.95),
-            **{f"{part}_ms": spread([asdict(each)[f"{part}_ms"] for each in chosen], 0.95) for part in PARTS},
+            "total_ms": spread([reaction.total_ms for reaction in chosen], 0.95),
+            "without_waiting_ms": spread([reaction.total_ms - reaction.waited_ms for reaction in chosen], 0.95),
+            "noticed_ms": spread([reaction.noticed_ms for reaction in chosen], 0.95),
+            **{f"{part}_ms": spread([asdict(reaction)[f"{part}_ms"] for reaction in chosen], 0.95) for part in PARTS},
         }
         for kind, chosen in {**kinds, "all": list(reactions)}.items()
         if chosen
     }
 
 
-def table(found: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Show the figures."""
+def table(results: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return the summary as a table."""
     result = Table(
         title="from a monitor's message to the first request on the new route, ms (p50 / p95)",
         caption="without waiting: less the time in which there was no request to send. noticed: from the change to "
@@ -225,15 +227,15 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> Table:
     keys = ("total", "without_waiting", *PARTS, "noticed")
     for heading in ("change", "count", *keys):
         result.add_column(heading.replace("_", " "), justify="left" if heading == "change" else "right")
-    for kind, row in found.items():
+    for kind, row in results.items():
         cells = [" / ".join(f"{value:.0f}" for value in row[f"{key}_ms"].values()) for key in keys]
         result.add_row(kind, str(row["count"]), *cells)
     return result
 
 
-def headline(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """Say it in one line."""
-    whole = found["all"]
+def headline(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Summarise the reactions in one line."""
+    whole = results["all"]
     return (
         f"{whole['count']} reroutes: {whole['total_ms']['p50']:.0f} ms (p50), {whole['total_ms']['p95']:.0f} ms (p95) "
         f"from a monitor's message to the first request on the new route"
@@ -242,19 +244,19 @@ def headline(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser("reaction", __doc__, quick=f"{QUICK_REPETITIONS} repetitions")
     parser.add_argument("--repetitions", type=int, default=REPETITIONS, help="of all changes (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_REPETITIONS} repetitions")
-    parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     reactions, without = asyncio.run(measure(QUICK_REPETITIONS if options.quick else options.repetitions))
     if not reactions:
         raise SystemExit("no change led to a reroute")
-    found = summary(reactions)
-    console().print(table(found))
-    console().print(headline(found))
-    rows = [{**asdict(each), "total_ms": each.total_ms} for each in reactions]
-    write(options.out, {"reactions": rows, "without_reroute": without, "summary": found, "headline": headline(found)})
+    results = summary(reactions)
+    console().print(table(results))
+    console().print(headline(results))
+    rows = [{**asdict(reaction), "total_ms": reaction.total_ms} for reaction in reactions]
+    write(
+        options.out, {"reactions": rows, "without_reroute": without, "summary": results, "headline": headline(results)}
+    )
 
 
 if __name__ == "__main__":

@@ -1,19 +1,40 @@
-"""What every benchmark of the running system shares: percentiles, and results with the machine they were seen on."""
+"""Options, percentiles and result files that all benchmarks share."""
 
+import argparse
 import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS: Final = Path(__file__).parent / "results"
+
+
+def argument_parser(name: str, description: str | None, *, quick: str) -> argparse.ArgumentParser:
+    """Return a parser with the options that every benchmark has: `--quick` and `--out`.
+
+    Args:
+        name: module of the benchmark, without its package.
+        description: docstring of that module.
+        quick: help text of `--quick`, which says how the quick form differs.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m benchmarks.{name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS / f"{name}.json", help="file for the results (default: %(default)s)"
+    )
+    return parser
 
 
 def percentile(values: Sequence[float], fraction: float) -> float:
-    """Return the value at `fraction` of the ordered values, between two of them linearly."""
+    """Return the value at `fraction` (0 to 1) of the ordered values, interpolated linearly between two of them."""
     ordered = sorted(values)
     position = fraction * (len(ordered) - 1)
     below = int(position)
@@ -22,17 +43,20 @@ def percentile(values: Sequence[float], fraction: float) -> float:
 
 
 def spread(values: Sequence[float], upper: float = 0.99) -> dict[str, float]:
-    """Return the median and an upper percentile, by name, rounded to the microsecond if they are milliseconds."""
+    """Return the median and an upper percentile, by name, rounded to three decimals."""
     return {"p50": round(percentile(values, 0.5), 3), f"p{upper * 100:.0f}": round(percentile(values, upper), 3)}
 
 
 def console() -> Console:
-    """Return a console on which tables are not squeezed."""
+    """Return a console of at least 130 columns, so that tables keep their columns."""
     return Console(width=max(130, Console().width))
 
 
 def machine() -> dict[str, Any]:
-    """Return what is to be known of this machine, its present load included: on a busy one all times are longer."""
+    """Return processor, cores, system, Python version and load average of this machine.
+
+    The load tells how far to trust the times, since a busy machine makes all of them longer.
+    """
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -43,7 +67,7 @@ def machine() -> dict[str, Any]:
 
 
 def write(path: Path, results: Mapping[str, Any]) -> None:
-    """Write results as JSON, with the machine they were seen on."""
+    """Write results as JSON, with a description of this machine under `machine`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"machine": machine(), **results}, indent=1) + "\n", encoding="utf-8")
 

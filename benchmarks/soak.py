@@ -1,11 +1,11 @@
-"""Kills random parts of a whole fleet at random moments, and counts what becomes of the requests.
+"""Kills random parts of a whole fleet at random moments and counts the outcomes of requests.
 
     python -m benchmarks.soak [--minutes 5] [--seed 1] [--broker embedded|mosquitto] [--run-dir DIR]
 
-Runs from the top of the repository. In rounds of half a minute a client keeps four requests under way while broker,
-planner, collector, executors and monitors get SIGKILL, sometimes several at once, and come back after a while. Prints
-a line for every round. The exit status is 1 if a request was lost, ended twice or ended wrong, or a process died that
-nobody had killed.
+It runs from the top of the repository. In rounds of half a minute, a client keeps four requests in flight. Meanwhile
+broker, planner, collector, executors and monitors get SIGKILL, sometimes several at once, and restart after a while.
+Each round prints a line. The exit status is 1 if a request was lost, ended twice or ended wrong, or if a process ended
+without being killed.
 """
 
 import argparse
@@ -27,14 +27,14 @@ _ROUND_S = 30.0
 _QUIET_S = (0.2, 3.0)
 _DOWN_S = (0.0, 3.0)
 _PARTS_AT_ONCE = (1, 1, 1, 2, 2, 3)
+# A request without an outcome for so long is lost. All retries together take less.
 _OUTCOME_S = 240.0
-"""A request without an outcome for so long is lost: longer than all retries take."""
 _COLUMNS = ("accepted", "results", "errors", "lost", "duplicates", "mismatches", "retried", "computed_twice")
 _BROKERS = {"embedded": EmbeddedBroker, "mosquitto": MosquittoBroker}
 
 
 async def soak(fleet: WholeFleet, duration_s: float, chance: random.Random) -> bool:
-    """Kill for so long; return whether nothing went wrong."""
+    """Kill processes for `duration_s`; return whether no fault occurred."""
     end_s = time.monotonic() + duration_s
     total: Counter[str] = Counter()
     killed: Counter[str] = Counter()
@@ -58,7 +58,7 @@ async def soak(fleet: WholeFleet, duration_s: float, chance: random.Random) -> b
         _print_row(f"{number}", kills.total(), figures, f"{tally.gap_s:9.1f} s")
         died = fleet.processes.died()
         if died is not None:
-            print(f"{died.name} ended by itself with status {died.status}: {died.tail}")
+            print(f"{died.name} ended without being killed, with status {died.status}: {died.tail}")
             faulty = True
             break
     _print_row("all", killed.total(), total, "")
@@ -89,14 +89,15 @@ async def _run(minutes: float, seed: int, broker: str, run_dir: Path) -> bool:
 
 
 def main() -> int:
-    """Read the arguments and run."""
+    """Run and return the exit status."""
     parser = argparse.ArgumentParser(description="Kill random parts of a whole fleet for a while.")
     parser.add_argument("--minutes", type=float, default=5.0, help="how long (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of what is killed and when (default: %(default)s)")
     parser.add_argument("--broker", choices=_BROKERS, default="embedded", help="(default: %(default)s)")
     parser.add_argument("--run-dir", type=Path, help="where logs and databases stay (default: a temporary folder)")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.CRITICAL)  # Lost connections are no news here.
+    # Every kill makes clients log lost connections.
+    logging.basicConfig(level=logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="segue-soak-") as folder:
         run_dir = options.run_dir or Path(folder)
         return 0 if asyncio.run(_run(options.minutes, options.seed, options.broker, run_dir)) else 1

@@ -1,16 +1,15 @@
-"""How long a slow route lasts: a source that switches by itself against the planner's next plan.
+"""Time (ms) until a slow route is left: by its source alone, and by the planner's next plan.
 
-    python -m benchmarks.switching [--repetitions N] [--quick] [--out FILE]
+    python -m benchmarks.switching [--quick] [--out FILE] [--repetitions N]
 
-The fleet of `segue demo` runs whole, monitors included, and requests follow each other without a pause. Again and again
-the link to the server sags, or, with links so slow that the camera computes itself, the camera gets busy. Counted from
-the change are the source's own switch (it has measured two slow transfers or two slow segments, or one transfer is
-overdue; its next request takes the other route), and the planner's plan (a monitor has noticed, the planner has
-decided, devices are ready). Segments of two requests that wait for each other take long on a busy camera: it needs two
-of them to be sure, as its monitor does. All times are wall clock, on one machine.
+The fleet of `segue demo` runs whole, monitors included, and requests follow each other without a pause. Repeatedly the
+link to the server loses bandwidth, or, with links so slow that the camera computes alone, the camera becomes busy.
+Two times are measured from the change. The source switches after two slow transfers, two slow segments or one overdue
+transfer, with its next request. The planner commits a plan after a monitor has noticed, the planner has decided, and
+devices are ready. Two requests wait for each other on a busy camera, whose segments then take long; source and monitor
+both need two of them. All times are wall clock of one machine.
 """
 
-import argparse
 import asyncio
 import tempfile
 import time
@@ -18,36 +17,36 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.table import Table
 
 from benchmarks.emulated_fleet import RunningFleet, demo_fleet, running_fleet
 from benchmarks.fleet_harness import BenchmarkFailed
-from benchmarks.report import RESULTS, console, spread, write
+from benchmarks.report import argument_parser, console, spread, write
 from services.cli.testbed.conditions import Conditions, usual_conditions
 from services.cli.testbed.fleet_description import LinkDescription
 
-OUT = RESULTS / "switching.json"
 REPETITIONS, QUICK_REPETITIONS = 8, 2
 SAGGING_MBPS, SLOW_MBPS, BUSY = 1.5, 1.5, 6.0
-REROUTE_S = 20.0
-"""A plan that has not come by then does not come."""
-CALM_S = 6.0
-"""Before each change: the planner has told thresholds of its plan, and the cooldown is over."""
-IN_FLIGHT = 2
-REMOTE = "server"
-"""The demo's fastest device: with usual links all is computed there."""
+# Longest wait for a plan.
+REROUTE_S: Final = 20.0
+# Pause before each change, in which the planner publishes the thresholds of its plan and the cooldown ends.
+CALM_S: Final = 6.0
+IN_FLIGHT: Final = 2
+# The demo's fastest device. With usual links it computes everything.
+REMOTE: Final = "server"
 LINK_SAGS, SOURCE_BUSY = "link sags", "source gets busy"
 
 
 @dataclass(frozen=True, slots=True)
 class Escape:
-    """What ended one slow route, ms from the change.
+    """End of one slow route, in ms after the change.
 
     Attributes:
-        switched_ms: the source has told of its own decision; none if the plan was first.
-        committed_ms: the planner's next plan; none if it keeps the old one.
+        change: of the fleet.
+        switched_ms: report of the source's own switch; none if the plan was first.
+        committed_ms: commit of the planner's next plan; none if it keeps the old one.
     """
 
     change: str
@@ -55,15 +54,15 @@ class Escape:
     committed_ms: float | None
 
 
-class Requests:
-    """As many requests as may be in flight, without a pause."""
+class SteadyRequests:
+    """SteadyRequests without a pause, as many in flight as the policy allows."""
 
     def __init__(self, running: RunningFleet) -> None:
         self._running = running
 
     @asynccontextmanager
     async def flowing(self) -> AsyncIterator[None]:
-        """Keep requests coming for the time of the block."""
+        """Submit requests while the context lasts."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._ask_all(number), name=f"requests {number}") for number in range(IN_FLIGHT)]
             try:
@@ -80,10 +79,10 @@ class Requests:
 
 
 async def escape(running: RunningFleet, change: str) -> Escape:
-    """Change the fleet once it is calm, and follow what comes of it."""
+    """Change the fleet after a pause; return how its slow route ends."""
     before, after = conditions(running, change)
     await running.emulate(before)
-    requests = Requests(running)
+    requests = SteadyRequests(running)
     async with requests.flowing():
         await asyncio.sleep(CALM_S)
         plan, changed_at_s = running.plan, time.time()
@@ -101,7 +100,7 @@ async def escape(running: RunningFleet, change: str) -> Escape:
 
 
 def conditions(running: RunningFleet, change: str) -> tuple[Conditions, Conditions]:
-    """Return what is true before a change, and after it."""
+    """Return the conditions before and after a change."""
     usual, source = usual_conditions(running.fleet), running.fleet.stream.source
     if change == LINK_SAGS:
         used = tuple(sorted((source, REMOTE)))
@@ -115,42 +114,42 @@ def _at(link: LinkDescription, mbps: float, is_changed: bool) -> LinkDescription
 
 
 async def measure(repetitions: int) -> list[Escape]:
-    """Go through all changes again and again."""
+    """Repeat all changes."""
     fleet, folder = demo_fleet()
-    # Damping doubles the gain that a return needs with each of them; here nothing but returns happens.
+    # Damping doubles the gain that each return to an earlier route needs, and here every second change is a return.
     policy = replace(fleet.policy, cooldown_ms=0.0, max_in_flight=IN_FLIGHT, min_gain=0.001)
-    found: list[Escape] = []
+    escapes: list[Escape] = []
     with tempfile.TemporaryDirectory() as run_dir:
         async with running_fleet(replace(fleet, policy=policy), folder, Path(run_dir)) as running:
             for _ in range(repetitions):
                 for change in (LINK_SAGS, SOURCE_BUSY):
-                    found.append(await escape(running, change))
-                    print(found[-1], flush=True)
-    return found
+                    escapes.append(await escape(running, change))
+                    print(escapes[-1], flush=True)
+    return escapes
 
 
 def summary(escapes: Sequence[Escape]) -> dict[str, dict[str, Any]]:
-    """Sum up by kind of change."""
-    found: dict[str, dict[str, Any]] = {}
-    for kind in dict.fromkeys(each.change for each in escapes):
-        chosen = [each for each in escapes if each.change == kind]
-        switched = [each.switched_ms for each in chosen if each.switched_ms is not None]
-        committed = [each.committed_ms for each in chosen if each.committed_ms is not None]
-        found[kind] = {
+    """Return numbers and percentiles by kind of change."""
+    results: dict[str, dict[str, Any]] = {}
+    for kind in dict.fromkeys(one.change for one in escapes):
+        chosen = [one for one in escapes if one.change == kind]
+        switched = [one.switched_ms for one in chosen if one.switched_ms is not None]
+        committed = [one.committed_ms for one in chosen if one.committed_ms is not None]
+        results[kind] = {
             "count": len(chosen),
             "source_first": len(switched),
             "switched_ms": spread(switched, 0.95) if switched else None,
             "committed_ms": spread(committed, 0.95) if committed else None,
         }
-    return found
+    return results
 
 
-def table(found: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Show the figures."""
+def table(results: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return the summary as a table."""
     result = Table(title="from the change to the end of the slow route, ms (p50 / p95)")
     for heading in ("change", "count", "source first", "source switches", "planner commits"):
         result.add_column(heading, justify="left" if heading == "change" else "right")
-    for kind, row in found.items():
+    for kind, row in results.items():
         cells = [
             "-" if row[key] is None else " / ".join(f"{value:.0f}" for value in row[key].values())
             for key in ("switched_ms", "committed_ms")
@@ -159,14 +158,14 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> Table:
     return result
 
 
-def headline(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """Say it in one line."""
+def headline(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Summarise the times in one line."""
     parts = []
-    for kind, row in found.items():
+    for kind, row in results.items():
         own, planned = (None if row[key] is None else row[key]["p50"] for key in ("switched_ms", "committed_ms"))
-        told = "never" if own is None else f"after {own:.0f} ms"
+        when = "never" if own is None else f"after {own:.0f} ms"
         parts.append(
-            f"{kind}: the source switches {told} ({row['source_first']} of {row['count']}), "
+            f"{kind}: the source switches {when} ({row['source_first']} of {row['count']}), "
             f"the plan comes {'never' if planned is None else f'after {planned:.0f} ms'}"
         )
     return "; ".join(parts)
@@ -174,16 +173,14 @@ def headline(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser("switching", __doc__, quick=f"{QUICK_REPETITIONS} repetitions")
     parser.add_argument("--repetitions", type=int, default=REPETITIONS, help="of all changes (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_REPETITIONS} repetitions")
-    parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     escapes = asyncio.run(measure(QUICK_REPETITIONS if options.quick else options.repetitions))
-    found = summary(escapes)
-    console().print(table(found))
-    console().print(headline(found))
-    write(options.out, {"escapes": [asdict(each) for each in escapes], "summary": found, "headline": headline(found)})
+    results = summary(escapes)
+    console().print(table(results))
+    console().print(headline(results))
+    write(options.out, {"escapes": [asdict(one) for one in escapes], "summary": results, "headline": headline(results)})
 
 
 if __name__ == "__main__":

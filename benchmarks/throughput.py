@@ -1,29 +1,29 @@
-"""Sustained rate of pipelines, against the bottleneck's bound and against the best single device.
+"""Sustained rate (requests per second) of pipelines, against the bottleneck's bound and the best single device.
 
-    python -m benchmarks.throughput [--requests N] [--quick] [--out FILE]
+    python -m benchmarks.throughput [--quick] [--out FILE] [--requests N]
 
-Emulated devices (slow ones sleep, so that two cores carry a fleet) run SqueezeNet 1.1 behind the embedded broker. The
-benchmark plays the planner: it solves the problem (measured profiles, emulated conditions, objective throughput) with
-`auto` and commits the answer; the same with every device alone. Photographs are submitted all at once, the source keeps
-enough in flight, and the rate is that between two completions in the middle of the run. The bound is 1000 / the largest
-busy time per request of any device's computing or sending, by the planner's cost model. What the bus adds to a transfer
-is measured beforehand and counts as latency of the links, as a monitor would report it.
+Emulated devices run SqueezeNet 1.1 behind the embedded broker. Slow ones sleep, so that two cores carry a fleet. The
+benchmark acts as the planner: it solves the problem (measured profiles, emulated conditions, objective throughput) with
+`auto` and commits the answer, and does the same with every device alone. All photographs are submitted at once. The
+rate is between two completions in the middle of the run.
+
+The bound is 1000 / the longest busy time (ms) per request of any device's computing or sending, by the cost model. The
+additional time of the bus is measured first and counts as latency of the links, as a monitor would report it.
 """
 
-import argparse
 import asyncio
 import statistics
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.table import Table
 
 from benchmarks.emulated_fleet import demo_fleet
 from benchmarks.fleet_harness import BenchmarkFailed, FleetHarness, problem_of, true_links
-from benchmarks.report import RESULTS, console, write
+from benchmarks.report import argument_parser, console, write
 from broker.embedded import EmbeddedBroker
 from planning.problem.plan import Infeasible
 from planning.problem.problem import Problem
@@ -39,17 +39,16 @@ from shared.link_time import transfer_ms
 from shared.messages.streams import PlanRoute, PlanStage
 from shared.policy import DeviceRule, Objective, Policy
 
-OUT = RESULTS / "throughput.json"
 REQUESTS, QUICK_REQUESTS = 150, 50
-IN_FLIGHT = 16
-SINGLE_REQUESTS = 20
-AUTO = "auto"
-PAIRS = (("camera", "helper"), ("camera", "server"), ("helper", "server"))
+IN_FLIGHT: Final = 16
+SINGLE_REQUESTS: Final = 20
+AUTO: Final = "auto"
+PAIRS: Final = (("camera", "helper"), ("camera", "server"), ("helper", "server"))
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One way to run in one fleet; rates per second, and how many requests were tried again."""
+class ThroughputRow:
+    """One way to run in one fleet: rates in requests per second, and the number of retried requests."""
 
     fleet: str
     way: str
@@ -60,7 +59,7 @@ class Row:
 
 
 def fleets() -> tuple[tuple[str, Fleet], ...]:
-    """Return the demo's fleet, one of three equal devices, and two equal ones on a slow link."""
+    """Return the demo's fleet, and one of three equal devices with fast and with slow links."""
     demo, _ = demo_fleet()
     equal = {name: DeviceDescription(slowdown=16.0) for name in demo.devices}
     fast = tuple(LinkDescription(pair, 200.0, 1.0) for pair in PAIRS)
@@ -73,7 +72,7 @@ def fleets() -> tuple[tuple[str, Fleet], ...]:
 
 
 def best_routes(problem: Problem, allow: tuple[str, ...] | None) -> tuple[tuple[PlanRoute, ...], float] | None:
-    """Return the routes with the best sustained rate over the devices allowed, and that rate; None if none can run."""
+    """Return the routes with the best sustained rate on the allowed devices, and that rate; none without a route."""
     policy = Policy(objective=Objective.THROUGHPUT, devices=DeviceRule(allow=allow))
     problem = replace(problem, policy=policy)
     plan = solve(problem)
@@ -86,7 +85,7 @@ async def rate_hz(harness: FleetHarness, workload: Workload, epoch: int, request
     """Submit requests all at once.
 
     Returns:
-        The rate of completions, those at the start and the end of the run aside, and how many were tried again.
+        The rate of completions, without those at the start and the end of the run, and the number of retried requests.
     """
     await harness.reach(workload.payloads[0], epoch)
     payloads = workload.payloads
@@ -99,25 +98,27 @@ async def rate_hz(harness: FleetHarness, workload: Workload, epoch: int, request
 
 
 async def bus_ms(harness: FleetHarness, workload: Workload, fleet: Fleet) -> float:
-    """Return what a feature map takes beyond what its emulated link does, ms: the median of single requests."""
+    """Return the median time of a feature map's transfer beyond that of its emulated link, in ms."""
     manifest, source = workload.manifest, fleet.stream.source
-    link = next(each for each in true_links(usual_conditions(fleet)) if each.source == source)
+    link = next(link for link in true_links(usual_conditions(fleet)) if link.source == source)
     middle = len(manifest.blocks) // 2
     stages = ((0, middle, source), (middle, len(manifest.blocks), link.target))
     route = PlanRoute(stages=tuple(PlanStage(start=a, stop=b, device=device) for a, b, device in stages))
     await harness.reach(workload.payloads[0], await harness.commit(manifest, source, (route,)))
-    found = []
+    added_ms = []
     for number in range(SINGLE_REQUESTS):
         sender, receiver = (await harness.ask(workload.payloads[number % len(workload.payloads)])).trace
         if sender.sent_at_s is None:
             raise BenchmarkFailed(f"no transfer from {source} to {link.target}")
         sending_ms = transfer_ms(sender.output_bytes, link.latency_ms, link.bandwidth_mbps)
-        found.append(1000 * (receiver.received_at_s - sender.sent_at_s) - sending_ms)
-    return max(0.0, statistics.median(found))
+        added_ms.append(1000 * (receiver.received_at_s - sender.sent_at_s) - sending_ms)
+    return max(0.0, statistics.median(added_ms))
 
 
-async def measure_fleet(harness: FleetHarness, workload: Workload, name: str, fleet: Fleet, requests: int) -> list[Row]:
-    """Measure every device alone, and what `auto` makes of all of them."""
+async def measure_fleet(
+    harness: FleetHarness, workload: Workload, name: str, fleet: Fleet, requests: int
+) -> list[ThroughputRow]:
+    """Measure every device alone, and the routes of `auto` over all of them."""
     conditions = usual_conditions(fleet)
     for emulation in emulations(fleet, conditions):
         await harness.connection.publish(topics.emulation(emulation.device), emulation.encode(), retain=True)
@@ -136,23 +137,23 @@ async def measure_fleet(harness: FleetHarness, workload: Workload, name: str, fl
         routes, bound_hz = best
         epoch = await harness.commit(manifest, source, routes, max_in_flight=IN_FLIGHT)
         measured_hz, retried = await rate_hz(harness, workload, epoch, requests)
-        rows.append(Row(name, way, describe_routes(routes), bound_hz, measured_hz, retried))
+        rows.append(ThroughputRow(name, way, describe_routes(routes), bound_hz, measured_hz, retried))
         print(line(rows[-1]), flush=True)
     return rows
 
 
 def slowdowns_are_seen(harness: FleetHarness, workload: Workload, fleet: Fleet) -> bool:
-    """Say whether the profiles that were heard stand in the proportion of the devices' slowdowns."""
+    """Return whether the received profiles are in proportion to the slowdowns of the devices."""
     profiles = harness.profiles(workload.manifest)
     own_ms = [sum(profiles[name].block_ms) / device.slowdown for name, device in fleet.devices.items()]
     return max(own_ms) <= 1.001 * min(own_ms)
 
 
-async def measure(requests: int) -> list[Row]:
-    """Measure every fleet, on the same three executors."""
+async def measure(requests: int) -> list[ThroughputRow]:
+    """Measure every fleet on the same three executors."""
     demo, folder = demo_fleet()
     workload = await asyncio.to_thread(read_workload, demo, folder)
-    rows: list[Row] = []
+    rows: list[ThroughputRow] = []
     with tempfile.TemporaryDirectory() as run_dir:
         async with (
             EmbeddedBroker() as broker,
@@ -170,20 +171,20 @@ async def measure(requests: int) -> list[Row]:
     return rows
 
 
-def line(row: Row) -> str:
-    """Say how one way did."""
+def line(row: ThroughputRow) -> str:
+    """Return the results of one way as a line of text."""
     rates = f"{row.measured_hz:7.1f} of {row.bound_hz:6.1f} Hz {row.measured_hz / row.bound_hz:5.0%}"
     return f"{row.fleet:32}{row.way:14}{rates}  {row.route} ({row.retried} retried)"
 
 
-def summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Compare, fleet by fleet, with the best single device."""
-    found = []
+def summary(rows: Sequence[ThroughputRow]) -> list[dict[str, Any]]:
+    """Compare `auto` with the best single device, fleet by fleet."""
+    results = []
     for fleet in dict.fromkeys(row.fleet for row in rows):
         chosen = [row for row in rows if row.fleet == fleet]
         (auto,) = (row for row in chosen if row.way == AUTO)
         single = max((row for row in chosen if row.way != AUTO), key=lambda row: row.measured_hz)
-        found.append(
+        results.append(
             {
                 "fleet": fleet,
                 "measured_hz": auto.measured_hz,
@@ -194,43 +195,41 @@ def summary(rows: Sequence[Row]) -> list[dict[str, Any]]:
                 "over_best_single": auto.measured_hz / single.measured_hz,
             }
         )
-    return found
+    return results
 
 
-def table(rows: Sequence[Row], found: Sequence[dict[str, Any]]) -> Table:
-    """Show the figures."""
-    over = {each["fleet"]: each["over_best_single"] for each in found}
-    result = Table(title="sustained rate, requests per second", caption="single: over the best single device, measured")
+def table(rows: Sequence[ThroughputRow], results: Sequence[dict[str, Any]]) -> Table:
+    """Return the rows as a table."""
+    over = {result["fleet"]: result["over_best_single"] for result in results}
+    made = Table(title="sustained rate, requests per second", caption="single: over the best single device, measured")
     for heading in ("fleet", "way", "bound", "measured", "of bound", "single", "retried", "route"):
-        result.add_column(heading, justify="left" if heading in ("fleet", "way", "route") else "right")
+        made.add_column(heading, justify="left" if heading in ("fleet", "way", "route") else "right")
     for row in rows:
         ratio = f"{over[row.fleet]:.2f} x" if row.way == AUTO else ""
         rates = (f"{row.bound_hz:.1f}", f"{row.measured_hz:.1f}", f"{row.measured_hz / row.bound_hz:.0%}")
-        result.add_row(row.fleet, row.way, *rates, ratio, str(row.retried), row.route)
-    return result
+        made.add_row(row.fleet, row.way, *rates, ratio, str(row.retried), row.route)
+    return made
 
 
-def headline(found: Sequence[dict[str, Any]]) -> str:
-    """Say it in one line."""
-    parts = [
-        f"{each['fleet']}: {each['of_bound']:.0%} of the bound, {each['over_best_single']:.2f} x the best single device"
-        for each in found
-    ]
+def headline(results: Sequence[dict[str, Any]]) -> str:
+    """Summarise the rates in one line."""
+    parts = []
+    for result in results:
+        of_bound, over_single = result["of_bound"], result["over_best_single"]
+        parts.append(f"{result['fleet']}: {of_bound:.0%} of the bound, {over_single:.2f} x the best single device")
     return "; ".join(parts)
 
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser("throughput", __doc__, quick=f"{QUICK_REQUESTS} requests per route")
     parser.add_argument("--requests", type=int, default=REQUESTS, help="per route (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_REQUESTS} requests")
-    parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     rows = asyncio.run(measure(QUICK_REQUESTS if options.quick else options.requests))
-    found = summary(rows)
-    console().print(table(rows, found))
-    console().print(headline(found))
-    write(options.out, {"rows": [asdict(row) for row in rows], "fleets": found, "headline": headline(found)})
+    results = summary(rows)
+    console().print(table(rows, results))
+    console().print(headline(results))
+    write(options.out, {"rows": [asdict(row) for row in rows], "fleets": results, "headline": headline(results)})
 
 
 if __name__ == "__main__":
