@@ -1,6 +1,6 @@
 """The planner's core on a bench: messages in, effects out, without a bus or a clock."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -128,11 +128,11 @@ class Bench:
         return later
 
 
-def published(effects: list[Effect], topic: str) -> list[bytes]:
+def published(effects: Sequence[Effect], topic: str) -> list[bytes]:
     return [each.payload for each in effects if isinstance(each, Publish) and each.topic == topic]
 
 
-def commands(effects: list[Effect]) -> list[tuple[str, object]]:
+def commands(effects: Sequence[Effect]) -> list[tuple[str, object]]:
     return [
         (each.topic.split("/")[1], COMMANDS.decode(each.payload))
         for each in effects
@@ -140,9 +140,9 @@ def commands(effects: list[Effect]) -> list[tuple[str, object]]:
     ]
 
 
-def events(effects: list[Effect]) -> list[Event]:
+def events(effects: Sequence[Effect]) -> list[Event]:
     return [Event.decode(payload) for payload in published(effects, topics.events())]
 
 
-def plans(effects: list[Effect], stream: str = "camera") -> list[CommittedPlan]:
+def plans(effects: Sequence[Effect], stream: str = "camera") -> list[CommittedPlan]:
     return [CommittedPlan.decode(payload) for payload in published(effects, topics.plan(stream)) if payload]

@@ -2,17 +2,14 @@
 
 import pytest
 
-from services.planner.coordination.coordinator import RESTORE_GRACE_S, SETTLE_S
-from services.planner.coordination.effects import DeleteDocument, FetchModel, Persist, Publish
-from services.planner.coordination.planner_store import Document, Kind
+from services.planner.coordination.coordinator import SETTLE_S
+from services.planner.coordination.effects import FetchModel, Persist, Publish
 from services.planner.coordination.response_timeouts import ANSWER_WITHIN_S
-from services.planner.coordination.shadow_reports import KEEP_EVERY_S
 from services.planner.inbound import PolicyDocument
 from services.planner.problems.planning_jobs import PlanningJob, run_job
 from services.planner.problems.snapshot import ModelWithdrawn
 from shared.bus import topics
-from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration, ShadowReport
-from shared.messages.control import Prepare, Preparing, ProfileFailed, ProfileModel, Ready, Rejected, RejectionCause
+from shared.messages.control import Prepare, Preparing, Ready, Rejected, RejectionCause
 from shared.messages.devices import Presence, State, Telemetry
 from shared.messages.events import EventKind
 from shared.messages.models import Offer
@@ -61,21 +58,6 @@ def test_nothing_is_planned_before_retained_messages_have_come(bench: Bench) -> 
     assert bench.core.next_job(bench.now_s + SETTLE_S)[1] is not None
 
 
-def test_a_missing_profile_is_asked_for(bench: Bench) -> None:
-    bench.hear(presence("pi"), manifest_of(), declaration())
-    bench.plan()
-    assert bench.status().state is StreamState.WAITING
-    assert commands(bench.take(bench.core.tick(bench.now_s))) == []
-    bench.now_s += 1.0
-    ((device, command),) = commands(bench.take(bench.core.tick(bench.now_s)))
-    assert device == "pi"
-    assert isinstance(command, ProfileModel)
-    assert command.manifest == manifest_of()
-    assert commands(bench.core.tick(bench.now_s + 1.0)) == []
-    failed = bench.hear(ProfileFailed(device="pi", model=MODEL, cause=RejectionCause.DISK, reason="disk full"))
-    assert "disk full" in events(failed)[0].text
-
-
 def test_a_stream_says_what_its_route_does_not_keep_up_with_while_it_lasts(running: Bench) -> None:
     running.hear(StreamUsage(stream="camera", input_bytes=100, rate_hz=1000.0))
     running.plan()
@@ -96,15 +78,6 @@ def test_a_strategy_that_raises_is_told_and_tried_again_later(bench: Bench) -> N
     assert "oh" in bench.status().reasons[0]
     assert bench.core.next_job(bench.now_s)[1] is None
     assert bench.core.next_job(bench.now_s + 5.0)[1] is not None
-
-
-def test_a_strategy_that_raises_on_a_new_policy_refuses_it(running: Bench) -> None:
-    running.hear(PolicyDocument("camera", b'{"retry_limit": 9, "revision": "r"}'))
-    _, job = running.core.next_job(running.now_s)
-    assert isinstance(job, PlanningJob)
-    assert job.request is not None
-    running.take(running.core.failed(job, "oh", running.now_s))
-    assert (running.status().policy_accepted, running.status().policy_revision) == (False, "r")
 
 
 def test_an_answer_that_has_been_overtaken_is_dropped(running: Bench) -> None:
@@ -128,17 +101,6 @@ def test_an_answer_with_a_device_that_has_just_gone_is_dropped(bench: Bench) -> 
     assert {device for device, _ in commands(bench.obey())} == {"pi"}
 
 
-def test_only_the_newest_of_several_policies_is_judged(running: Bench) -> None:
-    running.hear(PolicyDocument("camera", b'{"retry_limit": 1, "revision": "one"}'))
-    _, job = running.core.next_job(running.now_s)
-    assert isinstance(job, PlanningJob)
-    running.hear(PolicyDocument("camera", b'{"retry_limit": 2, "revision": "two"}'))
-    assert running.take(running.core.answered(job, run_job(job, running.solve), running.now_s)) == []
-    running.obey()
-    assert running.status().policy_revision == "two"
-    assert running.core.snapshot.policy("camera").retry_limit == 2
-
-
 def test_the_planners_own_retained_messages_change_nothing(running: Bench) -> None:
     documents = dict(running.documents)
     assert running.hear(declaration(rate_hz=5.0), own=True) == []
@@ -149,78 +111,9 @@ def test_the_planners_own_retained_messages_change_nothing(running: Bench) -> No
     assert running.documents == documents
 
 
-def test_a_refused_policy_is_overwritten_on_the_broker_by_the_one_in_force(running: Bench) -> None:
-    running.hear(PolicyDocument("camera", b'{"retry_limit": 5, "revision": "good"}'))
-    running.obey()
-    effects = running.hear(PolicyDocument("camera", b'{"strategy": "magic", "revision": "bad"}'))
-    (payload,) = published(effects, topics.policy("camera"))
-    assert b'"revision": "good"' in payload
-    assert running.status().policy_revision == "bad"
-    assert not running.status().policy_accepted
-    assert running.reborn().core.snapshot.policy("camera").retry_limit == 5
-
-
-def test_a_policy_for_energy_is_accepted_and_told_that_no_device_has_power_figures(running: Bench) -> None:
-    running.hear(PolicyDocument("camera", b'{"objective": "energy", "revision": "r"}'))
-    running.obey()
-    assert running.status().policy_accepted
-    (reason,) = running.status().policy_reasons
-    assert "no device has power figures" in reason
-    running.hear(presence("pi", power_active_w=6.4))
-    running.hear(PolicyDocument("camera", b'{"objective": "energy", "revision": "s"}'))
-    running.obey()
-    assert (running.status().policy_revision, running.status().policy_reasons) == ("s", ())
-
-
-def test_a_killed_planner_knows_everything_again(running: Bench) -> None:
-    running.core.model_stored(manifest_of(), running.now_s)
-    running.take(running.core.model_stored(manifest_of(), running.now_s))
-    running.hear(PolicyDocument("camera", b'{"retry_limit": 5, "revision": "r"}'), Calibration(model=MODEL, samples=1))
-    running.obey()
-    later = running.reborn()
-    republished = later.take(later.core.republished())
-    by_topic = {each.topic: each.payload for each in republished if isinstance(each, Publish) and each.retain}
-    assert CommittedPlan.decode(by_topic[topics.plan("camera")]).epoch == 2
-    expected = {topics.manifest(MODEL), topics.calibration(MODEL), topics.stream("camera"), topics.policy("camera")}
-    assert expected < by_topic.keys()
-    assert later.status().policy_revision == "r"
-    later.fleet()
-    later.obey()
-    assert plans(later.effects)[1:] == []
-    later.now_s += 10.0
-    later.hear(link("pi", "server", 1.0))
-    assert plans(later.obey())[-1].epoch == 3
-
-
-def test_a_restored_plan_waits_for_its_devices_but_not_for_ever(running: Bench) -> None:
-    later = running.reborn()
-    later.hear(presence("pi"), profile("pi", PI_MS), manifest_of())
-    assert later.obey() == [] or plans(later.effects) == []
-    later.now_s += RESTORE_GRACE_S + 1
-    assert [stage.device for stage in plans(later.obey())[-1].routes[0].stages] == ["pi"]
-
-
-def test_documents_that_cannot_be_read_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
-    bench = Bench()
-    damaged = [
-        Document(kind, "camera", b"\xc1nonsense")
-        for kind in (Kind.STREAM, Kind.PLAN, Kind.EPOCH, Kind.MANIFEST, Kind.POLICY, Kind.CALIBRATION)
-    ]
-    bench.core.restore([*damaged, Document(Kind.STREAM, "good", declaration("good").encode())], 0.0)
-    assert set(bench.core.snapshot.streams) == {"good"}
-    assert len(caplog.records) == len(damaged)
-
-
 def test_an_offer_is_fetched_for_the_planners_own_library(bench: Bench) -> None:
     offer = Offer(manifest=manifest_of().model_copy(update={"provider": "cli-1"}), provider="cli-1")
     assert bench.hear(offer) == [FetchModel(manifest_of(), "cli-1")]
-
-
-def test_the_librarys_manifest_is_not_overruled(bench: Bench) -> None:
-    bench.take(bench.core.model_stored(manifest_of(), bench.now_s))
-    bench.hear(manifest_of().model_copy(update={"name": "other", "provider": "elsewhere"}))
-    assert bench.core.snapshot.manifests[MODEL].name == "net"
-    assert bench.hear(ModelWithdrawn(MODEL)) == [DeleteDocument(Kind.MANIFEST, MODEL)]
 
 
 def test_a_device_that_comes_and_goes_is_told_once_each(running: Bench) -> None:
@@ -323,59 +216,3 @@ def test_a_rejected_device_is_tried_again_after_a_while(bench: Bench) -> None:
     bench.now_s += 121.0
     bench.take(bench.core.tick(bench.now_s))
     assert [stage.device for stage in plans(bench.obey())[-1].routes[0].stages] == ["server"]
-
-
-def calibrated(measured_at_s: float = 1.0) -> Calibration:
-    codec = CodecCalibration(codec="uint8", size_bytes=1000, worst_size_bytes=1000, top1_agreement=1.0)
-    block = BlockCalibration(block=1, raw_bytes=400_000, codecs=(codec,))
-    return Calibration(model=MODEL, blocks=(block,), samples=30, measured_at_s=measured_at_s)
-
-
-def disagreement() -> ShadowReport:
-    return ShadowReport(device="pi", model=MODEL, stream="camera", block=1, codec="uint8", top1_agreement=0.0)
-
-
-def offered(bench: Bench) -> bool:
-    bench.hear(load("server", 1.0 + len(bench.solved) / 10))
-    bench.plan()
-    return "uint8" in bench.solved[-1].models[MODEL].blocks[1].codecs
-
-
-def test_a_withdrawn_encoding_stays_withdrawn_after_a_restart(running: Bench) -> None:
-    running.hear(calibrated())
-    assert offered(running)
-    running.hear(disagreement())
-    assert [each.kind for each in events(running.effects)][-1] is EventKind.CODEC_WITHDRAWN
-    assert not offered(running)
-    later = running.reborn()
-    later.fleet()
-    later.hear(calibrated(), own=True)
-    assert not offered(later)
-    later.hear(disagreement())
-    assert EventKind.CODEC_WITHDRAWN not in [each.kind for each in events(later.effects)]
-    later.hear(calibrated(measured_at_s=2.0))
-    assert offered(later)
-    assert not [kind for kind, _ in later.documents if kind is Kind.SHADOW]
-    last = later.reborn()
-    last.fleet()
-    assert offered(last)
-
-
-def test_reports_are_written_with_the_time_not_with_every_message(running: Bench) -> None:
-    running.hear(calibrated())
-    fine = disagreement().model_copy(update={"top1_agreement": 1.0})
-    for _ in range(50):
-        assert not [each for each in running.hear(fine) if isinstance(each, Persist)]
-        running.now_s += 0.1
-        assert not [each for each in running.core.tick(running.now_s) if isinstance(each, Persist)]
-    written = running.take(running.core.tick(running.now_s + KEEP_EVERY_S))
-    assert [each.document.kind for each in written if isinstance(each, Persist)] == [Kind.SHADOW]
-
-
-def test_an_accepted_policy_is_solved_once(running: Bench) -> None:
-    running.solved.clear()
-    running.hear(PolicyDocument("camera", b'{"devices": {"deny": ["server"]}, "revision": "r"}'))
-    done = running.obey()
-    assert running.status().policy_revision == "r"
-    assert [stage.device for stage in plans(done)[-1].routes[0].stages] == ["pi"]
-    assert len(running.solved) == 1
