@@ -1,12 +1,12 @@
-"""What cutting along the order of operators loses against the minimum cut of a branching model.
+"""Loss of cutting along the order of operators against the minimum cut of a branching model.
 
     python -m benchmarks.branching [--quick] [--out FILE]
 
-A route's segments are contiguous in the order of operators (`docs/decisions.md`). A minimum cut may also divide between
-parallel branches so that no order of the file has it. For the branching reference architectures, at the granularity of
-single operators: the minimum cut over all closed sets (DADS, light load), the best cut along the order, and the best of
-those that Segue offers (useful cuts of one tensor, and of up to four), predicted for a source of 15 GMAC/s and 20 us an
-operator (roughly a Raspberry Pi 4, see ncnn's published figures).
+A route's segments are contiguous in the order of operators. A minimum cut may also divide between parallel branches in
+a way that no order of the file has. The benchmark compares three latencies, for the branching reference architectures
+at the granularity of single operators: of the minimum cut over all closed sets (DADS, light load), of the best cut
+along the order, and of the best cut that Segue offers (useful cuts of one tensor, and of up to four). They are
+predicted for a source of 15 GMAC/s and 20 us an operator: roughly a Raspberry Pi 4 by ncnn's published figures.
 """
 
 import argparse
@@ -38,9 +38,13 @@ SAME = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One model under one condition: latencies in ms, of the minimum cut and of the best cuts that are contiguous.
+    """One model under one condition: latencies of the minimum cut and of the best cuts along the order.
 
     Attributes:
+        model: name of the architecture.
+        speedup: speed of the helper relative to the source.
+        bandwidth_mbps: of the link.
+        is_jpeg: whether the input is a JPEG file instead of a tensor.
         minimum_ms: of the minimum cut over all closed sets of operators.
         ordered_ms: of the best cut in the order of operators, whatever crosses.
         four_ms: of the best useful cut that at most four tensors cross.
@@ -76,14 +80,14 @@ def cells(name: str) -> Iterator[Cell]:
     active = activate(build(name))
     near_ms = tuple(flops(active.graph, node) / SOURCE_FLOP_PER_MS + OPERATOR_MS for node in active.nodes)
     offered = {count: find_partition(active, count).positions for count in (1, 4)}
-    tensor_bytes = float(sum(active.graph.tensor(each).size_bytes for each in active.graph.inputs))
+    tensor_bytes = float(sum(active.graph.tensor(tensor).size_bytes for tensor in active.graph.inputs))
     for is_jpeg, input_bytes in ((False, tensor_bytes), (True, float(JPEG_BYTES))):
         model = operator_model(active, input_bytes)
         for speedup in SPEEDUPS:
             for mbps in BANDWIDTHS_MBPS:
                 devices = {
                     "source": Device({"m": near_ms}),
-                    "server": Device({"m": tuple(each / speedup for each in near_ms)}),
+                    "server": Device({"m": tuple(time_ms / speedup for time_ms in near_ms)}),
                 }
                 stream = Stream("s", "m", "source")
                 problem = Problem({"m": model}, devices, (Link("source", "server", mbps, 2.0),), (stream,))

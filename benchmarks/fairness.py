@@ -1,4 +1,4 @@
-"""How fair the greedy, its variants and branch and bound are, against every choice of cuts there is."""
+"""Fairness of the greedy, its variants, and branch and bound, compared with every choice of cuts."""
 
 import statistics
 import time
@@ -21,8 +21,8 @@ from shared.policy import QueueDiscipline
 
 COUNTS = range(3, 7)
 SEEDS = range(5)
+# Speed of the server relative to a device.
 RATIOS = (1.0, 10.0, 100.0)
-"""How many times as fast as a device the server is."""
 
 LARGER = (8, 10, 12)
 SHORTEST = QueueDiscipline.SHORTEST_JOB_FIRST
@@ -33,7 +33,7 @@ AGGREGATES: dict[str, Callable[[Array], Array]] = {
 
 
 def ends(tasks: Sequence[Offload], what: str) -> dict[str, float]:
-    """Return the value that each method ends with in the snapshot; the last is exact."""
+    """Return the value of each method's choice in the snapshot; the last is exact."""
     snapshot, aggregate = QueueSnapshot(tasks, SHORTEST), AGGREGATES[what]
 
     def score(choices: Index) -> Array:
@@ -57,14 +57,14 @@ def ends(tasks: Sequence[Offload], what: str) -> dict[str, float]:
 
 
 def changed(tasks: Sequence[Offload], score: Score) -> float:
-    """Return where changes of one or two tasks lead from all starts."""
+    """Return the least value to which changes of one or two tasks lead from all starts."""
     cuts, begins = [len(task.routes) for task in tasks], list(starts(tasks, Start.MULTISTART))
     evaluations = TASKS_PER_SECOND // (len(tasks) * len(begins))
     return min(improve_by_exchange(cuts, begin, score, lambda choice: True, evaluations, seed=0)[1] for begin in begins)
 
 
 def gaps() -> Table:
-    """Return how far above exhaustive search each method ends."""
+    """Return the gap between each method and exhaustive search."""
     table = Table("what", "tasks", "method", "exact in", "median", "worst", title="Above exhaustive search (snapshot)")
     for what, count in product(AGGREGATES, COUNTS):
         over: dict[str, list[float]] = {}
@@ -81,7 +81,7 @@ def gaps() -> Table:
 
 
 def sizes() -> Table:
-    """Return how often branch and bound ends within a second of time budget, and in what processor time."""
+    """Return how often branch and bound ends within a second of time budget, and its processor time."""
     table = Table("measure", "tasks", "proved", "median s", "worst s", title="Branch and bound (snapshot, 11 stages)")
     for measure, count in product(FairnessMeasure, (*COUNTS, *LARGER)):
         proved, took_s = 0, []
@@ -90,8 +90,8 @@ def sizes() -> Table:
             started_s = time.process_time()
             proved += fairest(tasks, ServiceOrder.SHORTEST, measure, steps=STEPS_PER_SECOND).proved
             took_s.append(time.process_time() - started_s)
-        told = f"{proved} of {len(took_s)}"
-        table.add_row(measure.value, str(count), told, f"{statistics.median(took_s):.3f}", f"{max(took_s):.3f}")
+        share = f"{proved} of {len(took_s)}"
+        table.add_row(measure.value, str(count), share, f"{statistics.median(took_s):.3f}", f"{max(took_s):.3f}")
     return table
 
 

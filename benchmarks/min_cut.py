@@ -12,9 +12,12 @@ _SOURCE, _TARGET, _INPUT = "source", "target", "input"
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """The blocks that stay at the source, and the latency of the whole, in ms.
+    """A division of a model between two devices.
 
-    ``blocks`` is closed: with a block, all it depends on stays too. It need not be contiguous in block order.
+    Attributes:
+        blocks: those that stay at the source. With a block, all that it depends on stays, too. They need not be
+            contiguous in block order.
+        latency_ms: latency of the whole.
     """
 
     blocks: frozenset[int]
@@ -24,9 +27,15 @@ class Division:
 def cheapest_division(problem: Problem, stream: Stream, helper: str) -> Division:
     """Return the division between source and ``helper`` with the least latency, over all closed sets; exact.
 
-    The construction of DADS for light load: capacity source-to-block is its time on the helper, block-to-target its
-    time at the source; a tensor with several readers has a vertex of its own, so that it is sent once; infinite arcs
-    forbid a return. The result's way to a sink is left out. Max-flow, O(V^2 E).
+    The construction of DADS for light load (Hu et al., INFOCOM 2019). The arc from the source to a block has the
+    block's time on the helper as capacity, and the arc from a block to the target its time at the source. A cut through
+    one of them places the block on the other side. A tensor has a vertex of its own, so that it is sent once to all its
+    readers. Arcs without capacity limit forbid a return. The result's way to a sink is left out.
+
+    Args:
+        problem: the problem.
+        stream: the stream whose model is divided.
+        helper: the device that computes the rest.
     """
     costs, model = CostModel(problem), problem.models[stream.model]
     near, far = problem.devices[stream.source], problem.devices[helper]

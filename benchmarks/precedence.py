@@ -1,4 +1,4 @@
-"""Two-machine flow shops whose jobs must follow their parents: the schedules of HPS, and the exact one for trees.
+"""Two-machine flow shops whose jobs must follow their parents: the schedules of HPS, and an exact one for trees.
 
 ``parents`` holds the parent of every job, -1 for none: a forest in which parents come first (out-trees).
 """
@@ -15,9 +15,9 @@ def sequence_ms(jobs: Sequence[JobTimes], order: Sequence[int]) -> float:
 
 
 def schedule_by_sinks(jobs: Sequence[JobTimes], parents: Sequence[int]) -> list[int]:
-    """Return the order of Duan & Wu's algorithm 4: the current leaves in Johnson's order go before what is ordered.
+    """Return the order of Duan & Wu's algorithm 4, which respects precedence and is not optimal.
 
-    Respects precedence; not optimal.
+    The current leaves, in Johnson's order, go before the jobs that are ordered already.
     """
     left = set(range(len(jobs)))
     order: list[int] = []
@@ -32,8 +32,9 @@ def schedule_by_sinks(jobs: Sequence[JobTimes], parents: Sequence[int]) -> list[
 def schedule_by_merging(jobs: Sequence[JobTimes], parents: Sequence[int]) -> list[int]:
     """Return the order of Duan & Wu's algorithm 5 for trees, as printed.
 
-    Children's lists are merged by comparing heads with Johnson's rule; then the parent is added to the first element,
-    whose times are summed up. Optimal according to theorem 4, which is false: the sum of the times hides a group's lag.
+    Children's lists are merged by comparing heads with Johnson's rule. Then the parent is added to the first element,
+    whose times are summed up. Theorem 4 says that the order is optimal, which is false: the sum of the times hides that
+    the second machine can start before a group has left the first.
     """
     lists: dict[int, list[tuple[JobTimes, list[int]]]] = {}
     children = _children(parents)

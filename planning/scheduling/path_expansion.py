@@ -1,4 +1,13 @@
-"""Cuts of branching models for bursts: Duan & Wu's algorithm 3, expanded block by block, and repaired."""
+"""Cuts of branching models for bursts: Duan & Wu's algorithm 3, expanded region by region, and repaired.
+
+Algorithm 3 expands a model into its independent paths, cuts each by algorithm 2, and orders the paths by Johnson's
+rule. As printed it has two defects, which are resolved here:
+
+- The number of paths is exponential: GoogLeNet has 4^9. The model is a series of regions between blocks that every
+  path runs through, so that regions are expanded one by one: 36 paths.
+- The cuts of several paths together may compute a block at the source without what it depends on, or send a tensor
+  twice. So the set is closed under dependencies, and every tensor that leaves it is sent once.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,17 +17,23 @@ from planning.cost.cost_model import CostModel
 from planning.problem.problem import Model, Problem, Stream
 from planning.scheduling.identical_jobs import crossing, jps_cuts, virtual_blocks
 
+# Paths of one region that are looked at. The paths of a whole model are the product over its regions.
 MAX_PATHS = 4096
-"""How many paths of one region are looked at; the paths of a whole model are the product over its regions."""
 
+# The input counts as a block before the first one.
 _INPUT = -1
 
 
 @dataclass(frozen=True, slots=True)
 class LocalSet:
-    """What a job computes at the source, closed under dependencies, and what that costs.
+    """The blocks that a job computes at the source.
 
-    ``computing_ms`` is the source's computing; ``sending_ms`` sends every tensor that leaves the set once.
+    Invariant: with a block, all that it depends on is in the set.
+
+    Attributes:
+        blocks: the blocks, by index.
+        computing_ms: computing of the source.
+        sending_ms: sending of the source: every tensor that leaves the set, once.
     """
 
     blocks: frozenset[int]
@@ -27,23 +42,21 @@ class LocalSet:
 
     @property
     def prefix(self) -> int:
-        """The first cut in block order before which the whole set lies; equal to it if the set is contiguous."""
+        """The first cut in block order after the whole set; the set is all blocks before it if it is contiguous."""
         return max(self.blocks, default=_INPUT) + 1
 
 
 def path_cuts(problem: Problem, stream: Stream, helper: str) -> list[LocalSet]:
     """Return the local sets that a burst of jobs may mix, by algorithm 3; `mix_local_sets` chooses among them.
 
-    The model is a series of regions between blocks that every path runs through. Algorithm 2 on that chain finds where
-    computing overtakes sending. In each region there every path is a chain of its own, cut by algorithm 2: one set has
-    all paths cut at the crossing, one a step before it. Resolutions: regions are expanded instead of whole paths
-    (GoogLeNet has 4^9 of these, 36 of those); the paths' cuts together may send from both sides of a dependency, so
-    the set is closed under dependencies and every crossing tensor is sent once.
+    The blocks between regions are a chain. Algorithm 2 on that chain finds the cut at which computing overtakes
+    sending, and with it the regions in which the best cuts lie. In each of these regions every path is a chain of its
+    own, cut by algorithm 2. One set has all paths cut at the crossing, one has them cut a step before it.
 
     Args:
         problem: the problem.
-        stream: of a model with edges, or of a chain.
-        helper: who computes the rest.
+        stream: a stream of any model, branching or not.
+        helper: the device that computes the rest.
     """
     graph = _Graph(problem, stream, helper)
     series = graph.series()
@@ -53,6 +66,7 @@ def path_cuts(problem: Problem, stream: Stream, helper: str) -> list[LocalSet]:
     star = crossing([(chain[place].computing_ms, chain[place].sending_ms) for place in kept])
     if star == 0 or chain[kept[star]].computing_ms < chain[kept[star]].sending_ms:
         return [chain[kept[star]]]
+    # The regions between the last chain cut that sends more than it computes, and the first that does not.
     sets = [chain[kept[star - 1]]]
     bounds = [*series, graph.count]
     for start, end in pairwise(bounds[kept[star - 1] : kept[star] + 1]):
@@ -66,7 +80,7 @@ def path_cuts(problem: Problem, stream: Stream, helper: str) -> list[LocalSet]:
 
 
 def mix_local_sets(sets: Sequence[LocalSet], jobs: int) -> list[int]:
-    """Return an index of ``sets`` per job: the two sets around the crossing of f and g, in the balancing ratio."""
+    """Return an index of ``sets`` per job: the two sets around the crossing of f and g, mixed as in algorithm 2."""
     order = sorted(range(len(sets)), key=lambda index: (sets[index].computing_ms, -sets[index].sending_ms))
     curve = [(sets[index].computing_ms, sets[index].sending_ms) for index in order]
     kept = virtual_blocks(curve)
@@ -74,7 +88,7 @@ def mix_local_sets(sets: Sequence[LocalSet], jobs: int) -> list[int]:
 
 
 class _Graph:
-    """A model's blocks, what they take at the source, and what their tensors take on the way to the helper."""
+    """A model's blocks with their times at the source, and its tensors with their times on the link to the helper."""
 
     def __init__(self, problem: Problem, stream: Stream, helper: str) -> None:
         model, source = problem.models[stream.model], problem.devices[stream.source]
@@ -94,7 +108,11 @@ class _Graph:
         }
 
     def series(self) -> list[int]:
-        """Return the input and the inner blocks that every path runs through, ascending."""
+        """Return the input and the inner blocks that every path runs through, ascending.
+
+        Blocks are in topological order. A path passes by a block only along an edge from before it to after it, so that
+        the block is on all paths if ``reach``, the furthest reader of all blocks before it, is not after it.
+        """
         points, reach = [], _INPUT
         for block in range(_INPUT, self.count - 1):
             if reach <= block:
@@ -114,7 +132,10 @@ class _Graph:
                 yield from self._walk(reader, end, (*passed, reader))
 
     def path_curve(self, start: int, path: Sequence[int]) -> list[tuple[float, float]]:
-        """Return (f, g) before the path's first block and after each, as if it were alone; all is computed before."""
+        """Return (f, g) before the path's first block and after each of its blocks, as if it were the only path.
+
+        All blocks up to ``start`` are computed at the source in any case.
+        """
         computed_ms = self.local_set(range(start + 1)).computing_ms
         curve = [(computed_ms, self._delay_ms + self._send_ms[start])]
         for block in path:
@@ -124,14 +145,15 @@ class _Graph:
 
     def closed(self, blocks: Iterable[int]) -> set[int]:
         """Return the blocks and all that they depend on."""
-        found = set(blocks)
+        inside = set(blocks)
+        # Backwards in topological order, so that one pass is enough.
         for block in range(self.count - 1, _INPUT - 1, -1):
-            if self._readers[block] & found:
-                found.add(block)
-        return found - {_INPUT}
+            if self._readers[block] & inside:
+                inside.add(block)
+        return inside - {_INPUT}
 
     def local_set(self, blocks: Iterable[int]) -> LocalSet:
-        """Return what a closed set costs."""
+        """Return a closed set with its times."""
         inside = frozenset(blocks) - {_INPUT}
         computing_ms = sum(self._near_ms[block] for block in sorted(inside)) + (self._start_ms if inside else 0.0)
         sent = [maker for maker in (_INPUT, *sorted(inside)) if self._readers[maker] - inside]
@@ -140,7 +162,7 @@ class _Graph:
 
 
 def _edges(model: Model) -> list[tuple[int, int, float]]:
-    """Return every edge, those of the input included; a chain's too."""
+    """Return every edge as (maker, reader, bytes), with those of the input; a chain has one between neighbours."""
     if model.edges is None:
         inner = [(index, index + 1, block.output_bytes) for index, block in enumerate(model.blocks[:-1])]
     else:
