@@ -8,10 +8,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from services.cli.main import APP, MODEL_APP, POLICY_APP, STREAM_APP
-from services.cli.support.errors import InfeasibleProblem, exit_status, report
-from shared.bus.errors import BrokerUnreachable, SettingsError
-from shared.model.errors import ModelFileError
-from shared.service_runtime import ExitStatus, InputError
+from shared.service_runtime import ExitStatus
 from tests.support.shared_paths import INSTANCES, REPOSITORY
 
 FLEET = REPOSITORY / "examples" / "fleet.toml"
@@ -155,54 +152,6 @@ def test_a_full_disk_is_one_line() -> None:
         )
     assert done.returncode == ExitStatus.FAILED
     assert done.stderr == "error: No space left on device\n"
-
-
-def test_paragraphs_of_help_are_not_broken_where_the_source_is() -> None:
-    shown = get_command(APP)
-    context = shown.make_context("segue", [], resilient_parsing=True)
-    _, command, _ = shown.resolve_command(context, ["plan"])  # type: ignore[attr-defined]
-    paragraphs = command.help.split("\n\n")
-    assert all("\n" not in each for each in paragraphs if "\b" not in each)
-    assert "\nsegue plan problem.json\n" in command.help
-
-
-def test_doctor_tells_of_this_machine_without_a_broker(tmp_path: Path) -> None:
-    done = segue("doctor", "--offline", "--json", "--data-dir", str(tmp_path / "not" / "there"))
-    findings = {each["subject"]: each for each in json.loads(done.stdout)}
-    assert done.returncode == 0
-    assert {"python", "segue", "executor", "planner", "mosquitto", "disk"} <= findings.keys()
-    assert findings["python"]["level"] == "good"
-
-
-def test_doctor_says_that_the_broker_is_out_of_reach(unused_tcp_port: int) -> None:
-    done = segue("doctor", "--broker", f"mqtt://127.0.0.1:{unused_tcp_port}")
-    assert done.returncode == ExitStatus.OUT_OF_REACH
-    assert "is a broker running there?" in " ".join(done.stdout.split())
-
-
-@pytest.mark.parametrize(
-    ("error", "status"),
-    [
-        (InputError("x"), ExitStatus.INPUT_WRONG),
-        (ModelFileError("x"), ExitStatus.INPUT_WRONG),
-        (SettingsError("x"), ExitStatus.INPUT_WRONG),
-        (InfeasibleProblem("x"), ExitStatus.INFEASIBLE),
-        (BrokerUnreachable("mqtt://h", "refused"), ExitStatus.OUT_OF_REACH),
-        (ZeroDivisionError(), None),
-    ],
-)
-def test_errors_have_their_exit_status(error: Exception, status: ExitStatus | None) -> None:
-    assert exit_status(error) is status
-
-
-def test_a_fault_of_segue_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError):
-        report(ZeroDivisionError())
-
-
-def test_every_line_of_an_error_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
-    assert report(ExceptionGroup("wrapped", [InputError("one\n[two]")])) is ExitStatus.INPUT_WRONG
-    assert capsys.readouterr().err == "error: one\nerror: [two]\n"
 
 
 def test_help_of_a_command_teaches() -> None:

@@ -1,6 +1,8 @@
 import pytest
 
-from services.cli.support.errors import InfeasibleProblem, report
+from services.cli.support.errors import InfeasibleProblem, exit_status, report
+from shared.bus.errors import BrokerUnreachable, SettingsError
+from shared.model.errors import ModelFileError
 from shared.service_runtime import ExitStatus, InputError
 
 
@@ -23,3 +25,28 @@ def test_the_only_error_of_a_group_is_reported(capsys: pytest.CaptureFixture[str
 
 def test_what_cannot_be_met_has_a_status_of_its_own() -> None:
     assert report(InfeasibleProblem("the deadline")) is ExitStatus.INFEASIBLE
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (InputError("x"), ExitStatus.INPUT_WRONG),
+        (ModelFileError("x"), ExitStatus.INPUT_WRONG),
+        (SettingsError("x"), ExitStatus.INPUT_WRONG),
+        (InfeasibleProblem("x"), ExitStatus.INFEASIBLE),
+        (BrokerUnreachable("mqtt://h", "refused"), ExitStatus.OUT_OF_REACH),
+        (ZeroDivisionError(), None),
+    ],
+)
+def test_errors_have_their_exit_status(error: Exception, status: ExitStatus | None) -> None:
+    assert exit_status(error) is status
+
+
+def test_a_fault_of_segue_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        report(ZeroDivisionError())
+
+
+def test_every_line_of_an_error_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(ExceptionGroup("wrapped", [InputError("one\n[two]")])) is ExitStatus.INPUT_WRONG
+    assert capsys.readouterr().err == "error: one\nerror: [two]\n"

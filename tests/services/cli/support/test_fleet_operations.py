@@ -13,8 +13,7 @@ from broker.embedded import EmbeddedBroker
 from services.cli.support.fleet_operations import operator
 from services.cli.testbed.processes import Processes
 from shared.bus import topics
-from shared.bus.settings import BusSettings
-from shared.messages.devices import Presence, State
+from shared.messages.devices import State
 from shared.service_runtime import ExitStatus
 from tests.support.shared_paths import DEMO_DATA
 
@@ -114,24 +113,3 @@ async def test_a_session_from_the_first_model_to_the_last_stream(address: str) -
     assert json.loads(left.stdout) == []
     again = await segue(address, "stream", "remove", "door")
     assert again.returncode == ExitStatus.INPUT_WRONG
-
-
-async def test_a_device_that_is_gone_is_forgotten_and_one_that_is_there_is_not(address: str) -> None:
-    refused = await segue(address, "device", "forget", "pi")
-    assert refused.returncode == ExitStatus.INPUT_WRONG
-    assert "device pi is there: stop its executor" in refused.stderr
-
-    async with operator(BusSettings.from_address(address)) as connection:
-        gone = Presence(device="tpyo", state=State.OFFLINE)
-        await connection.publish(topics.presence("tpyo"), gone.encode(), qos=1, retain=True)
-        await connection.publish(topics.emulation("tpyo"), b"x", qos=1, retain=True)
-    listed = json.loads((await segue(address, "device", "list", "--json")).stdout)
-    assert [(device["device"], device["executor"]) for device in listed] == [("pi", "online"), ("tpyo", "offline")]
-    forgotten = await segue(address, "device", "forget", "tpyo")
-    assert forgotten.returncode == 0, forgotten.stderr
-    assert "devices/tpyo/emulation, devices/tpyo/presence" in forgotten.stdout
-    listed = json.loads((await segue(address, "device", "list", "--json")).stdout)
-    assert [device["device"] for device in listed] == ["pi"]
-    again = await segue(address, "device", "forget", "tpyo")
-    assert again.returncode == ExitStatus.INPUT_WRONG
-    assert "the fleet knows no device tpyo" in again.stderr

@@ -1,0 +1,56 @@
+"""`segue device list` and `segue device forget` on a broker with retained messages."""
+
+import json
+
+from services.cli.support.fleet_operations import operator
+from shared.bus import topics
+from shared.bus.settings import BusSettings
+from shared.messages.devices import Presence, ServicePresence, State
+from shared.messages.streams import StreamDeclaration
+from shared.service_runtime import ExitStatus
+from tests.support.segue_command import SegueOnBus
+
+
+async def retain(bus: BusSettings, **payloads: bytes) -> None:
+    async with operator(bus) as connection:
+        for topic, payload in payloads.items():
+            await connection.publish(topic, payload, qos=1, retain=True)
+
+
+async def test_a_device_that_is_gone_is_forgotten_and_one_that_is_there_is_not(
+    bus: BusSettings, segue_on_bus: SegueOnBus
+) -> None:
+    monitor = ServicePresence(name="monitor-pi", role="monitor", state=State.ONLINE)
+    door = StreamDeclaration(stream="door", model="m", source="tpyo")
+    retained = {
+        topics.presence("pi"): Presence(device="pi", state=State.ONLINE).encode(),
+        topics.service_presence("monitor-pi"): monitor.encode(),
+        topics.presence("tpyo"): Presence(device="tpyo", state=State.OFFLINE).encode(),
+        topics.emulation("tpyo"): b"x",
+        topics.stream("door"): door.encode(),
+    }
+    await retain(bus, **retained)
+    refused = await segue_on_bus("device", "forget", "pi")
+    assert refused.returncode == ExitStatus.INPUT_WRONG
+    assert "device pi is there: stop its executor and its monitor first" in refused.stderr
+
+    listed = json.loads((await segue_on_bus("device", "list", "--json")).stdout)
+    assert [(device["device"], device["executor"], device["monitor"]) for device in listed] == [
+        ("pi", "online", "online"),
+        ("tpyo", "offline", "offline"),
+    ]
+    forgotten = await segue_on_bus("device", "forget", "tpyo")
+    assert forgotten.returncode == 0, forgotten.stderr
+    assert "devices/tpyo/emulation, devices/tpyo/presence" in forgotten.stdout
+    assert "segue stream remove door" in forgotten.stderr
+    listed = json.loads((await segue_on_bus("device", "list", "--json")).stdout)
+    assert [device["device"] for device in listed] == ["pi"]
+    again = await segue_on_bus("device", "forget", "tpyo")
+    assert again.returncode == ExitStatus.INPUT_WRONG
+    assert "the fleet knows no device tpyo" in again.stderr
+
+
+async def test_a_fleet_without_devices_is_told_how_to_get_one(segue_on_bus: SegueOnBus) -> None:
+    listed = await segue_on_bus("device", "list")
+    assert (listed.returncode, listed.stdout) == (0, "")
+    assert "segue executor --device NAME" in listed.stderr

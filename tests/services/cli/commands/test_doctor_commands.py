@@ -1,0 +1,36 @@
+"""`segue doctor` with and without a broker."""
+
+import json
+from pathlib import Path
+
+from services.cli.support.fleet_operations import operator
+from shared.bus import topics
+from shared.bus.settings import BusSettings
+from shared.messages.devices import Presence, State
+from shared.service_runtime import ExitStatus
+from tests.support.segue_command import SegueOnBus, run_segue
+
+
+def test_it_checks_this_machine_without_a_broker(tmp_path: Path) -> None:
+    done = run_segue("doctor", "--offline", "--json", "--data-dir", str(tmp_path / "not" / "there"))
+    findings = {finding["subject"]: finding for finding in json.loads(done.stdout)}
+    assert done.returncode == 0
+    assert {"python", "segue", "executor", "planner", "mosquitto", "disk"} <= findings.keys()
+    assert findings["python"]["level"] == "good"
+
+
+def test_a_broker_out_of_reach_is_a_finding_and_a_status(unused_tcp_port: int) -> None:
+    done = run_segue("doctor", "--broker", f"mqtt://127.0.0.1:{unused_tcp_port}")
+    assert done.returncode == ExitStatus.OUT_OF_REACH
+    assert "is a broker running there?" in " ".join(done.stdout.split())
+
+
+async def test_a_fleet_with_faults_fails_with_advice(bus: BusSettings, segue_on_bus: SegueOnBus) -> None:
+    async with operator(bus) as connection:
+        offline = Presence(device="pi", state=State.OFFLINE)
+        await connection.publish(topics.presence("pi"), offline.encode(), qos=1, retain=True)
+    done = await segue_on_bus("doctor", "--json", "--listen-s", "0.5")
+    findings = {finding["subject"]: finding for finding in json.loads(done.stdout)}
+    assert done.returncode == ExitStatus.FAILED
+    assert findings["broker"]["level"] == "good"
+    assert findings["device pi"]["advice"] == "segue executor --device pi"
