@@ -16,7 +16,7 @@ from shared.messages.devices import (
 Inbound = Presence | ServicePresence | ComputeObservation | TransferObservation | Emulation | Probe
 
 
-def subscriptions(device: str, *, emulated: bool) -> dict[str, int]:
+def control_filters(device: str, *, emulated: bool) -> dict[str, int]:
     """Return the topic filters of a monitor's control connection, each with its MQTT quality of service."""
     filters = {topics.presence.any: 1, topics.service_presence.any: 1, topics.observations(device): 1}
     if emulated:

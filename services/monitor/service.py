@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +13,10 @@ from services.monitor.change_detector import ChangeDetector, MonitoredQuantity
 from services.monitor.config import MONITOR_PREFIX, MonitorConfig
 from services.monitor.device_sampler import DeviceSample, DeviceSampler
 from services.monitor.emulated_conditions import EmulatedConditions
-from services.monitor.inbound import Inbound, decode, subscriptions
-from services.monitor.link_prober import LinkProber, SendProbe
+from services.monitor.inbound import Inbound, control_filters, decode
+from services.monitor.link_prober import LinkProber
 from services.monitor.load_estimator import LoadEstimator
+from services.monitor.probe_sender import ProbeSender
 from shared.bus import topics
 from shared.bus.connection import Connection, Received, Will
 from shared.bus.errors import BusError
@@ -44,8 +44,6 @@ _FAREWELL_S: Final = 2.0
 _RETRY_S: Final = 1.0
 # Pause between samples while the last one deviated from the load estimate.
 _DOUBT_PAUSE_S: Final = 0.1
-# Probes and echoes under way at the same time; more are dropped, as on a congested network.
-_MAX_SENDING: Final = 64
 # Changes of a latency below this are not published.
 _LATENCY_FLOOR_MS: Final = 2.0
 
@@ -74,6 +72,7 @@ class Monitor:
         self._prober = LinkProber(config.device, config.probing)
         self._load = LoadEstimator()
         self._conditions = EmulatedConditions()
+        self._sender = ProbeSender(config.device, config.probing, self._conditions)
         self._sampler = DeviceSampler(self._clock, threads=config.threads, emulated=config.emulated)
         self._sample: DeviceSample | None = None
         self._observed_s: float | None = None
@@ -84,9 +83,6 @@ class Monitor:
         self._links_dirty = asyncio.Event()
         self._load_dirty = asyncio.Event()
         self._probes_dirty = asyncio.Event()
-        # Random, because a carrier may compress it. Made once, because making it takes longer than sending it.
-        self._padding = os.urandom(max(config.probing.most_bytes, config.probing.first_bytes))
-        self._sending = 0
         self._is_announced = False
 
     async def run(self) -> None:
@@ -138,7 +134,7 @@ class Monitor:
         The order matters: a peer that sees the presence may send at once.
         """
         self._is_announced = True
-        for topic_filter, qos in subscriptions(self._config.device, emulated=self._config.emulated).items():
+        for topic_filter, qos in control_filters(self._config.device, emulated=self._config.emulated).items():
             await control.subscribe(topic_filter, qos)
         await control.publish(
             topics.service_presence(self._config.service_name),
@@ -227,12 +223,11 @@ class Monitor:
                 continue
             if message.kind == "probe":
                 self._prober.probed(message.sender, now_s)
-                echo = message.model_copy(update={"kind": "echo", "sender": self._config.device, "padding": b""})
-                self._begin_sending(group, probes, message.sender, echo)
+                self._sender.echo(group, probes, message)
                 continue
             follower = self._prober.echoed(message.sender, message.probe_id, now_s)
             if follower is not None:
-                self._begin_probe(group, probes, follower)
+                self._sender.send(group, probes, follower)
             self._links_dirty.set()
             self._probes_dirty.set()
 
@@ -242,37 +237,10 @@ class Monitor:
             before = self._prober.estimates()
             probe = self._prober.tick(self._clock())
             if probe is not None:
-                self._begin_probe(group, probes, probe)
+                self._sender.send(group, probes, probe)
             if self._prober.estimates() != before:
                 self._links_dirty.set()
             await _until(self._probes_dirty, self._prober.next_tick_s(self._clock()) - self._clock())
-
-    def _begin_probe(self, group: asyncio.TaskGroup, probes: Connection, probe: SendProbe) -> None:
-        message = Probe(
-            kind="probe",
-            probe_id=probe.probe_id,
-            sender=self._config.device,
-            size_bytes=probe.padding_bytes,
-            padding=self._padding[: probe.padding_bytes],
-        )
-        self._begin_sending(group, probes, probe.target, message)
-
-    def _begin_sending(self, group: asyncio.TaskGroup, probes: Connection, target: str, message: Probe) -> None:
-        if self._sending >= _MAX_SENDING:
-            return
-        self._sending += 1
-        group.create_task(self._send_probe(probes, target, message), name=f"{message.kind} to {target}")
-
-    async def _send_probe(self, probes: Connection, target: str, message: Probe) -> None:
-        try:
-            payload = message.encode()
-            # After four timeouts the sender has given the probe up.
-            if await self._conditions.until_delivered(target, len(payload), self._config.probing.timeout_s * 4):
-                await probes.publish(topics.probes(target), payload, qos=0)
-        except BusError as error:
-            _LOGGER.debug("a probe to %s was lost: %s", target, error)
-        finally:
-            self._sending -= 1
 
     async def _sample_device(self) -> None:
         """Sample on one thread; include the load factor only without recent observations of the executor."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.monitor.inbound import decode, subscriptions
+from services.monitor.inbound import control_filters, decode
 from shared.bus import topics
 from shared.messages.base import MessageError
 from shared.messages.devices import Emulation, Presence, State, TransferObservation
@@ -39,8 +39,8 @@ def test_cleared_retained_messages_mean_absence() -> None:
 
 
 def test_only_emulated_devices_listen_to_emulation() -> None:
-    assert topics.emulation("pi") in subscriptions("pi", emulated=True)
-    assert topics.emulation("pi") not in subscriptions("pi", emulated=False)
+    assert topics.emulation("pi") in control_filters("pi", emulated=True)
+    assert topics.emulation("pi") not in control_filters("pi", emulated=False)
 
 
 def test_an_unknown_topic_is_refused() -> None:

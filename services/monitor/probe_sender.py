@@ -1,0 +1,73 @@
+"""Sends probes and echoes to other monitors, delayed as the emulated link delays them."""
+
+import asyncio
+import logging
+import os
+from typing import Final
+
+from services.monitor.emulated_conditions import EmulatedConditions
+from services.monitor.link_prober import ProbeSettings, SendProbe
+from shared.bus import topics
+from shared.bus.connection import Connection
+from shared.bus.errors import BusError
+from shared.messages.devices import Probe
+
+_LOGGER = logging.getLogger(__name__)
+
+# Probes and echoes under way at the same time; more are dropped, as on a congested network.
+MAX_SENDING: Final = 64
+
+
+class ProbeSender:
+    """Probes and echoes of one device; each is sent by a task of its own.
+
+    Losses are normal: the prober repeats what gets no echo. So nothing here raises or waits for confirmation.
+    """
+
+    def __init__(self, device: str, settings: ProbeSettings, conditions: EmulatedConditions) -> None:
+        """Prepare the padding.
+
+        Args:
+            device: name of this device.
+            settings: bound the padding and the time that a message may take.
+            conditions: delays of the emulated links.
+        """
+        self._device = device
+        self._conditions = conditions
+        # After four timeouts the prober has given up even a padded probe.
+        self._lost_s = 4 * settings.timeout_s
+        # Random, because a carrier may compress it. Made once, because making it takes longer than sending it.
+        self._padding = os.urandom(max(settings.most_bytes, settings.first_bytes))
+        self._sending = 0
+
+    def send(self, group: asyncio.TaskGroup, connection: Connection, probe: SendProbe) -> None:
+        """Begin to send a probe."""
+        message = Probe(
+            kind="probe",
+            probe_id=probe.probe_id,
+            sender=self._device,
+            size_bytes=probe.padding_bytes,
+            padding=self._padding[: probe.padding_bytes],
+        )
+        self._begin(group, connection, probe.target, message)
+
+    def echo(self, group: asyncio.TaskGroup, connection: Connection, probe: Probe) -> None:
+        """Begin to send a probe back, without its padding."""
+        message = probe.model_copy(update={"kind": "echo", "sender": self._device, "padding": b""})
+        self._begin(group, connection, probe.sender, message)
+
+    def _begin(self, group: asyncio.TaskGroup, connection: Connection, target: str, message: Probe) -> None:
+        if self._sending >= MAX_SENDING:
+            return
+        self._sending += 1
+        group.create_task(self._deliver(connection, target, message), name=f"{message.kind} to {target}")
+
+    async def _deliver(self, connection: Connection, target: str, message: Probe) -> None:
+        try:
+            payload = message.encode()
+            if await self._conditions.until_delivered(target, len(payload), self._lost_s):
+                await connection.publish(topics.probes(target), payload, qos=0)
+        except BusError as error:
+            _LOGGER.debug("a probe to %s was lost: %s", target, error)
+        finally:
+            self._sending -= 1
