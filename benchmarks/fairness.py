@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 from rich.table import Table
 
-from benchmarks.claims.kafetzis import alexnet_tasks, every_choice, value_of
+from benchmarks.claims.kafetzis_claims import alexnet_tasks, every_choice, value_of
 from benchmarks.report import console
 from planning.scheduling.fair_branch_and_bound import FairnessMeasure, ServiceOrder, fairest
 from planning.scheduling.pairwise_exchange import improve_by_exchange

@@ -1,9 +1,9 @@
-"""How far the learned partitioner stays behind the best placement, and how long one decision takes.
+"""Benchmark of the learned partitioner: its gap to the best placement, and the time of a decision.
 
     python -m benchmarks.masud_gap [--quick]
 
-On random chains that it was not trained on, and on the published split profiles of a Raspberry Pi 4 with another and
-with a GPU. The best placement is that of the same shape: first block at the source, no device twice.
+The problems are random chains that it was not trained on, and the published split profiles of a Raspberry Pi 4 with
+another one and with a GPU. The best placement has the same shape: first block at the source, no device twice.
 """
 
 import argparse
@@ -27,14 +27,14 @@ from planning.strategies.masud_learned import MasudLearned
 from planning.strategies.registry import strategies
 from shared.policy import Objective
 
+# Splits whose rates differ by less than this share are equally good: profiles have blocks that take no time.
 TIE = 0.01
-"""Splits whose rates differ by less are equally good: profiles have blocks of no time."""
 
 
 def best_ms(problem: Problem) -> float:
     """Return the least bottleneck of a placement with the first block at the source and no device twice, in ms.
 
-    By dynamic programming over (block, devices used, device), O(B^2 2^D D^2); encodings and memory left aside.
+    By dynamic programming over (block, devices used, device), O(B^2 2^D D^2). Encodings and memory do not count.
     """
     tables = build_tables(problem, problem.streams[0])
     count, blocks = tables.run_ms.shape
@@ -85,7 +85,7 @@ def gaps(problems: list[Problem]) -> dict[str, Any]:
 
 
 def chains(quick: bool) -> dict[str, dict[str, Any]]:
-    """Return gaps on chains of several sizes, none of which was trained on."""
+    """Return gaps on chains of several sizes, without those of the training."""
     count = 8 if quick else 40
 
     def ours(blocks: int, devices: int, count: int = count) -> list[Problem]:
@@ -138,7 +138,7 @@ def _rate_hz(problem: Problem, split: int) -> float:
 
 
 def decision_ms(repeats: int) -> list[float]:
-    """Return how long it takes to plan 20 blocks on 4 devices, the policy loaded, in ms."""
+    """Return the times of planning 20 blocks on 4 devices with the policy loaded, in ms."""
     problems = [random_problem(seed, 20, 4, Objective.THROUGHPUT) for seed in range(10)]
     strategy = MasudLearned()
     strategy.solve(problems[0], seed=0, time_budget_s=1.0)

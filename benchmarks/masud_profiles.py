@@ -1,10 +1,10 @@
-"""Split profiles of a Raspberry Pi 4, alone and with a GPU, on which Masud's partitioners were measured.
+"""Published split profiles of a Raspberry Pi 4, alone and with a GPU, on which Masud's partitioners were measured.
 
 Times are those of ParetoPipe (arXiv 2601.08025) and SplitRL (github.com/riwaj666/SplitRL_V1), batch 8, ms per image:
 head times on the Pi by split, tail times on the GPU by split, median of the whole model on one Pi. A split counts
-torchvision's ``features`` items or blocks. They are noisy by a tenth and more; a head that takes less time than a
-shorter one, and a tail that takes more than a longer one, is taken to take as long. Sizes are those of torchvision's
-feature maps, 32 bits, 224 x 224 (Inception 299 x 299).
+torchvision's ``features`` items or blocks. The times are noisy by a tenth and more: a head that takes less time than a
+shorter one counts as long as that one, and so does a tail that takes more than a longer one. Sizes are those of
+torchvision's feature maps, 32 bits, 224 x 224 (Inception 299 x 299).
 """
 
 from collections.abc import Iterator
@@ -14,19 +14,19 @@ from itertools import accumulate, pairwise
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
 from shared.policy import Objective, Policy
 
+# Payload rate of a link of 939 Mbps in the published runs.
 BANDWIDTH_MBPS = 800.0
-"""What a link of 939 Mbps carries in the published runs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class SplitProfile:
     """One model: times in ms per image, elements of the feature map behind every split, bytes of the input.
 
     Attributes:
-        whole_ms: on one Pi.
-        head_ms: of the first 1, 2, ... blocks on the Pi.
-        tail_ms: of what follows them on the GPU.
-        elements: of what crosses there.
+        whole_ms: time of the whole model on one Pi.
+        head_ms: times of the first 1, 2, ... blocks on the Pi.
+        tail_ms: times of the blocks after them on the GPU.
+        elements: elements of the feature map after them.
         best_on_two_pis: the split with the highest published throughput.
         side: rows and columns of the input.
     """
@@ -45,14 +45,14 @@ def _maps(*shapes: tuple[int, int, int]) -> tuple[int, ...]:
 
 
 PROFILES = {
-    "AlexNet": Profile(
+    "AlexNet": SplitProfile(
         107,
         (12, 12, 15, 31, 31, 32, 40, 40, 54, 52, 60, 62),
         (2.4, 2.6, 2.4, 2.1, 2.1, 2.0, 1.8, 1.8, 1.2, 1.6, 1.4, 1.3),
         _maps((2, 64, 55), (1, 64, 27), (2, 192, 27), (1, 192, 13), (2, 384, 13), (4, 256, 13)),
         10,
     ),
-    "VGG16": Profile(
+    "VGG16": SplitProfile(
         1642,
         (
             *(110, 123, 345, 357, 371, 462, 470, 628, 636, 691, 720, 720, 862, 852, 993, 982, 1008, 1083, 1102),
@@ -68,21 +68,21 @@ PROFILES = {
         ),
         13,
     ),
-    "ResNet18": Profile(
+    "ResNet18": SplitProfile(
         208,
         (32, 34, 37, 46, 102, 139, 197, 208),
         (2.4, 2.3, 1.8, 1.6, 1.1, 0.9, 0.5, 0.1),
         _maps((2, 64, 56), (2, 128, 28), (2, 256, 14), (2, 512, 7)),
         2,
     ),
-    "ResNet50": Profile(
+    "ResNet50": SplitProfile(
         674,
         (126, 181, 228, 304, 335, 378, 404, 463, 486, 509, 535, 553, 583, 631, 634, 675, 674, 662),
         (7.9, 8.0, 7.2, 5.9, 5.5, 4.9, 3.7, 3.5, 3.4, 3.0, 2.4, 2.1, 1.8, 1.0, 0.6, 0.1, 0.1, 0.1),
         _maps((1, 64, 56), (3, 256, 56), (4, 512, 28), (6, 1024, 14), (3, 2048, 7), (1, 2048, 1)),
         6,
     ),
-    "MobileNetV2": Profile(
+    "MobileNetV2": SplitProfile(
         150,
         (10, 23, 72, 91, 88, 92, 109, 113, 116, 143, 137, 157, 157, 131, 139, 142, 144, 148),
         (5.8, 5.9, 3.3, 2.2, 1.9, 2.4, 2.0, 1.6, 1.7, 1.5, 1.5, 1.4, 1.0, 0.7, 0.5, 0.4, 0.4, 0.2),
@@ -92,7 +92,7 @@ PROFILES = {
         ),
         3,
     ),
-    "InceptionV3": Profile(
+    "InceptionV3": SplitProfile(
         697,
         (28, 63, 135, 148, 163, 218, 236, 279, 348, 346, 401, 443, 488, 528, 588, 621, 648, 696, 691),
         (
@@ -110,7 +110,10 @@ PROFILES = {
 
 
 def problems() -> Iterator[tuple[str, str, Problem]]:
-    """Yield every model's name, ``Pi + Pi`` or ``Pi + GPU``, and the problem; the last block is what follows."""
+    """Yield every model's name, ``Pi + Pi`` or ``Pi + GPU``, and the problem.
+
+    The last block stands for everything behind the last split.
+    """
     for name, profile in PROFILES.items():
         head_ms = list(accumulate(profile.head_ms, max))
         whole_ms = max(profile.whole_ms, head_ms[-1])

@@ -1,4 +1,4 @@
-"""REINFORCE for Masud's learned partitioner: a small network with its gradient written out, Adam, and the updates."""
+"""REINFORCE for Masud's learned partitioner: a small network with its gradient written out, Adam and the updates."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from planning.search.arrays import Array, Flags, Index
 
 Floats = NDArray[np.float32]
 
+# Cost of an episode that ends in a dead end, as a multiple of the mean of the complete episodes of its instance.
 DEAD_END = 3.0
-"""An episode without end counts as so many times the mean of those of its instance that end."""
 
+# Least standard deviation of the costs of an instance, as a share of their mean, by which advantages are scaled.
 LEAST_SPREAD = 0.02
-"""Costs of an instance that differ by less than this share of their mean teach less."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,13 +65,13 @@ def fresh_network(hidden: int, rng: np.random.Generator) -> ScorerNetwork:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long and how fast is learned; section B.12's values where it has them.
+    """Length and rates of the training, with the values of section B.12 where it has them.
 
     Attributes:
         updates: number of updates.
-        instances: instances per update; the published one learns of one model at a time.
-        episodes: episodes of every instance per update; their mean is its baseline.
-        learning_rate: of Adam; it falls linearly to a tenth.
+        instances: instances per update; the published training has one model at a time.
+        episodes: episodes of every instance per update; their mean is the baseline.
+        learning_rate: learning rate of Adam; it falls linearly to a tenth.
         first_entropy: weight of the entropy at the beginning; it falls geometrically to ``last_entropy``.
         hidden: units per layer.
     """
@@ -86,7 +86,10 @@ class Schedule:
 
 
 class Adam:
-    """Kingma & Ba, Adam: a method for stochastic optimization, ICLR 2015, algorithm 1, with their constants."""
+    """The optimiser of Kingma & Ba, Adam: a method for stochastic optimization, ICLR 2015, algorithm 1.
+
+    Its constants are those of the paper. Only `step` changes the moments and ``network``.
+    """
 
     def __init__(self, network: ScorerNetwork) -> None:
         """Start at ``network`` with moments of zero."""
@@ -110,12 +113,12 @@ class Adam:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingStep:
-    """What was seen and chosen for one block in R episodes that go on.
+    """The states and choices for one block in R episodes that are not over.
 
     Attributes:
         rows: [R] the episodes.
-        mask: [R, N] what was allowed.
-        state: [A, FEATURES] what was seen of all that was allowed, row after row.
+        mask: [R, N] the allowed devices.
+        state: [A, FEATURES] the states of all allowed devices, row after row.
         chances: [R, N] the policy's probabilities.
         picks: [R] the devices chosen.
     """
@@ -129,7 +132,12 @@ class TrainingStep:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Played:
-    """Episodes after their end: [E] the busiest computing or sending in units, nan after a dead end; and all steps."""
+    """Episodes after their end.
+
+    Attributes:
+        cost: [E] the busiest computing or sending in units; nan after a dead end.
+        steps: the choices, block after block.
+    """
 
     cost: Array
     steps: tuple[TrainingStep, ...]
@@ -138,7 +146,7 @@ class Played:
 def play(
     network: ScorerNetwork, arena: Arena, views: Views, instances: Index, rng: np.random.Generator | None
 ) -> Played:
-    """Play an episode of each of ``instances`` [E], always the device of the highest score if there is no ``rng``."""
+    """Play an episode of each of ``instances`` [E]; without ``rng`` always on the device of the highest score."""
     episodes = Episodes(arena, views, instances)
     steps: list[TrainingStep] = []
     while episodes.alive.any():
@@ -162,13 +170,13 @@ def play(
 
 
 def train(arena: Arena, schedule: Schedule, seed: int, progress: Callable[[int, ScorerNetwork], None]) -> ScorerNetwork:
-    """Return the network that REINFORCE makes of the arena's instances; the same for the same seed.
+    """Return the network after training by REINFORCE on the arena's instances; the same for the same seed.
 
     Args:
-        arena: instances that all have a first block that their source can run.
-        schedule: how.
-        seed: of weights, instances and actions.
-        progress: told of every update's number and the network after it.
+        arena: instances whose sources can run the first block.
+        schedule: length and rates.
+        seed: seed of weights, instances and actions.
+        progress: called after every update with its number and the network.
     """
     rng = np.random.default_rng(seed)
     views, adam = Views(arena), Adam(fresh_network(schedule.hidden, rng))

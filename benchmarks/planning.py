@@ -1,4 +1,4 @@
-"""How good and how fast every strategy plans: gaps to proved bounds, and planning times."""
+"""Benchmark of all strategies: gaps to proved bounds, and planning times."""
 
 import argparse
 import random
@@ -19,31 +19,34 @@ from planning.scheduling.shared_server import offloads
 from planning.strategies.rank_assignment import assign
 from planning.strategies.registry import strategies
 from planning.strategies.strategy import Strategy
+from planning.strategies.traits import Joint
 from shared.policy import Objective, Policy
 
 RESULTS = Path(__file__).parent / "results" / "planning.json"
 INSTANCES = Path(__file__).parent.parent / "tests" / "instances"
+# Blocks and devices of the chains whose planning is timed.
 SIZES = ((10, 4), (20, 16), (30, 16), (100, 16))
-SHARED = ((50, ("rank_assignment", "kafetzis_koutsopoulos", "auto")), (1000, ("rank_assignment", "local_only", "auto")))
-"""How many streams share a server, and which strategies plan them."""
 
+# Numbers of streams that share a server.
+SHARED = (50, 1000)
+
+# Numbers of streams, and of jobs of each, that ``auto`` plans over LARGE_DEVICES devices and LARGE_BLOCKS blocks.
 CROWDS = ((1, 1), (1, 30), (6, 5), (16, 1), (50, 2))
-"""How many streams, of how many jobs each, ``auto`` plans over LARGE_DEVICES devices and LARGE_BLOCKS blocks."""
 
 LARGE_BLOCKS, LARGE_DEVICES = 30, 16
 
+# Blocks, devices and jobs of long chains and long bursts that ``auto`` plans, one stream each.
 LONG = ((10_000, 2, 1), (10_000, 4, 1), (12, 4, 10_000), (12, 4, 100_000), (12, 4, 1_000_000))
-"""Blocks, devices and jobs of long chains and long bursts that ``auto`` plans, one stream each."""
 
+# Time budget of `budget`.
 BUDGET_S = 1.0
-"""Time budget of `budget`."""
 
+# Number of tasks beyond which plans are timed once.
 MANY_TASKS = 100
-"""Above so many, plans are timed once."""
 
 
 def random_problem(seed: int, blocks: int, devices: int, objective: Objective, jobs: int = 1) -> Problem:
-    """A chain whose tensors shrink on average, on devices of mixed speed that are all linked."""
+    """Return a chain whose tensors shrink on average, on devices of mixed speed that are all linked."""
     rng = random.Random(seed)
     names = [f"d{index}" for index in range(devices)]
     model = Model(
@@ -162,7 +165,7 @@ def speed(repeats: int) -> list[dict[str, Any]]:
 
 
 def budget(seeds: int = 3) -> list[dict[str, Any]]:
-    """Return how much of its time budget ``auto`` takes for large problems, in processor time."""
+    """Return the processor time that ``auto`` takes of its time budget for large problems."""
     rows = []
     for streams, jobs in CROWDS:
         for objective in (Objective.THROUGHPUT, Objective.MAKESPAN, Objective.TOTAL_DELAY):
@@ -180,7 +183,7 @@ def budget(seeds: int = 3) -> list[dict[str, Any]]:
 
 
 def long_problems() -> list[dict[str, Any]]:
-    """Return what ``auto`` takes for long chains and long bursts under BUDGET_S, in processor time."""
+    """Return the processor time that ``auto`` takes for long chains and long bursts under BUDGET_S."""
     rows = []
     for blocks, devices, jobs in LONG:
         for objective in (Objective.THROUGHPUT, Objective.MAKESPAN):
@@ -193,7 +196,7 @@ def long_problems() -> list[dict[str, Any]]:
 
 
 def shared_server_problem(seed: int, tasks: int, blocks: int = 12) -> Problem:
-    """Many sources of mixed speed, one task each, around one server ten times as fast as the mean source."""
+    """Return many sources of mixed speed, one task each, around a server ten times as fast as the mean source."""
     rng = random.Random(seed)
     model = random_problem(seed, blocks, 2, Objective.TOTAL_DELAY).models["m"]
     work_ms = [rng.uniform(0.2, 3.0) for _ in range(blocks)]
@@ -208,10 +211,21 @@ def shared_server_problem(seed: int, tasks: int, blocks: int = 12) -> Problem:
     return Problem({"m": model}, devices, tuple(links), tuple(streams), policy)
 
 
+def weighed_for_a_server() -> dict[str, Strategy]:
+    """Return the strategies that weigh streams for their total delay, beside ``auto`` and the plain baseline."""
+    chosen = {}
+    for name, strategy in strategies().items():
+        traits = strategy.traits
+        weighs = traits.joint is Joint.ON_A_FLEET and Objective.TOTAL_DELAY in traits.objectives
+        if weighs or traits.picks_among_others or not traits.objectives:
+            chosen[name] = strategy
+    return chosen
+
+
 def shared_server(repeats: int) -> list[dict[str, Any]]:
-    """Return what total delay on one server takes: the assignment alone, and whole plans."""
+    """Return the planning times for total delay on one server: the assignment alone, and whole plans."""
     rows: list[dict[str, Any]] = []
-    for tasks, names in SHARED:
+    for tasks in SHARED:
         problem = shared_server_problem(1, tasks)
         times_ms = []
         ready = offloads(problem, "server") or []
@@ -220,8 +234,8 @@ def shared_server(repeats: int) -> list[dict[str, Any]]:
             assign(ready, problem.policy.queue)
             times_ms.append((time.process_time() - started_s) * 1000)
         rows.append({"tasks": tasks, "what": "exact assignment alone", "median_ms": statistics.median(times_ms)})
-        for name in names:
-            answer, times_ms = timed(strategies()[name], problem, 1 if tasks > MANY_TASKS else repeats, 1.0)
+        for name, strategy in weighed_for_a_server().items():
+            answer, times_ms = timed(strategy, problem, 1 if tasks > MANY_TASKS else repeats, 1.0)
             cost = answer.cost if isinstance(answer, Plan) else None
             rows.append({"tasks": tasks, "what": name, "median_ms": statistics.median(times_ms), "cost_ms": cost})
     return rows

@@ -1,8 +1,8 @@
-"""Trains the learned partitioner on random problems, and writes the network that the planner runs.
+"""Training of the learned partitioner on random problems; writes the network that the planner runs.
 
     python -m benchmarks.train_masud [--updates N] [--seed N] [--out FILE.onnx]
 
-How good it is says `python -m benchmarks.masud_gap`.
+`python -m benchmarks.masud_gap` measures the result.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 
 from benchmarks.masud_training import Schedule, ScorerNetwork, play, train
 from benchmarks.report import console
-from planning.learned.arena import Held, stacked
+from planning.learned.arena import Occupancy, stacked
 from planning.learned.episode import FEATURES, Views
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
 from planning.strategies import masud_learned
@@ -83,14 +83,14 @@ def training_problems(count: int, seed: int) -> list[Problem]:
     return [training_problem(rng) for _ in range(count)]
 
 
-def training_loads(problems: Sequence[Problem], seed: int) -> list[Held]:
-    """Return, for one problem in five, what other streams take of its devices; of the others nothing."""
+def training_loads(problems: Sequence[Problem], seed: int) -> list[Occupancy]:
+    """Return the share of devices that other streams take: of one problem in five something, of the others nothing."""
     rng, found = random.Random(seed), []
     for problem in problems:
         busy = [name for name in problem.devices if rng.random() < 0.5] if rng.random() < 0.2 else []
         times_ms = {name: sum(problem.devices[name].block_ms["m"]) * rng.random() for name in busy}
         held_bytes = {name: rng.random() * (problem.devices[name].memory_bytes or 0.0) for name in busy}
-        found.append(Held(times_ms, {name: rng.random() * times_ms[name] for name in busy}, held_bytes, {}))
+        found.append(Occupancy(times_ms, {name: rng.random() * times_ms[name] for name in busy}, held_bytes, {}))
     return found
 
 

@@ -1,1 +1,1 @@
-"""What the papers claim, computed again with this project's strategies, cost prediction and simulation."""
+"""Published claims, computed again with this project's strategies, cost prediction and simulation."""

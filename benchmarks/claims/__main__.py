@@ -1,4 +1,4 @@
-"""Published claims against what this project computes.
+"""Comparison of published claims with the results of this project.
 
 python -m benchmarks.claims [--paper NAME...] [--out FILE]
 """
@@ -10,15 +10,15 @@ from pathlib import Path
 
 from rich.table import Table
 
-from benchmarks.claims import duan_wu, hu_mishra, kafetzis, masud
+from benchmarks.claims import duan_wu_claims, hu_mishra_claims, kafetzis_claims, masud_claims
 from benchmarks.claims.claim import Claims
 from benchmarks.report import RESULTS, console, write
 
 PAPERS: Mapping[str, Claims] = {
-    "hu_mishra": hu_mishra.claims,
-    "masud": masud.claims,
-    "kafetzis": kafetzis.claims,
-    "duan_wu": duan_wu.claims,
+    "hu_mishra": hu_mishra_claims.claims,
+    "masud": masud_claims.claims,
+    "kafetzis": kafetzis_claims.claims,
+    "duan_wu": duan_wu_claims.claims,
 }
 
 

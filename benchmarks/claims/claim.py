@@ -1,4 +1,4 @@
-"""A published claim, and what was seen of it."""
+"""A published claim beside the result of this project."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ class Claim:
 
     Attributes:
         source: paper, and its table, figure or section.
-        claim: what it says.
+        claim: the statement.
         published: its figures.
-        seen: ours.
-        holds: whether ours agree with what it says, not whether the figures are the same.
+        seen: the figures of this project.
+        holds: whether the figures of this project agree with the statement; they may differ from the published ones.
     """
 
     source: str

@@ -1,1 +1,1 @@
-"""How the learned partitioner sees a problem, and how it is trained."""
+"""Masud's learned partitioner: problems as arrays, and episodes that place block after block."""

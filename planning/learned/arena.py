@@ -1,4 +1,4 @@
-"""The problems that Masud's learned partitioner plays, as arrays of one size, so that many are played in step."""
+"""Problems as arrays of one size, for the learned partitioner: many of them are placed in step."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -14,8 +14,8 @@ from planning.search.cost_tables import Tables, build_tables, latency_measure
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What earlier streams already take of every device, by its name; times in ms per request of the next stream."""
+class Occupancy:
+    """Time and memory that earlier streams take of every device, by its name; times per request of the next stream."""
 
     computing_ms: Mapping[str, float]
     sending_ms: Mapping[str, float]
@@ -23,34 +23,36 @@ class Held:
     working_bytes: Mapping[str, float]
 
 
-NOTHING_HELD = Held({}, {}, {}, {})
+NO_OCCUPANCY = Occupancy({}, {}, {}, {})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arena:
-    """M instances of at most N devices and B blocks; missing devices can do nothing, missing blocks are not played.
+    """M problem instances of at most N devices and B blocks.
 
-    Times are in units of `unit_ms`: what a request would take if every block were shared by all devices in
-    proportion to their speed, so that instances of any speed look alike.
+    Smaller instances are filled up with devices that cannot run any block, and with blocks that are never placed.
+    Times are in units of `unit_ms`: the time of a request if all devices shared every block in proportion to their
+    speed. So instances of any speed look alike.
 
     Attributes:
         unit_ms: [M].
         blocks: [M] number of blocks.
         source: [M] index of the source.
         sink: [M] index of the sink, -1 without one.
-        most_devices: [M] bound of the number of devices.
+        most_devices: [M] largest number of devices of a route.
         run: [M, B, N] time of a block under the present load; inf where it may not run or does not fit.
         start: [M, N] overhead of a segment.
-        move: [M, B + 1, N, N] time of sending on at a cut, in the encoding in which it is there soonest; 0 to itself.
-        encode: [M, B + 1, N, N] what that encoding costs the sender; decode likewise the receiver.
+        move: [M, B + 1, N, N] time of a transfer at a cut, in the encoding that arrives soonest; 0 to itself.
+        encode: [M, B + 1, N, N] the sender's time for that encoding; decode likewise the receiver's.
         utilisation: [M, N] share of a device that others use: 1 - 1 / load factor.
         bandwidth: [M, N, N] log10 of the link's Mbps.
         size: [M, B + 1] log of the raw bytes that cross a cut, relative to the largest.
         parameters: [M, B] bytes of weights; working likewise the largest activation.
         room: [M, N] bytes of memory; inf without a limit.
         held_parameters: [M, N] bytes that earlier streams hold; held_working, computing, sending likewise.
-        ahead: [M, B, N] whether the rest can be run if this block runs here, memory of several blocks left aside.
-        alone: [M, B, N] whether this device can run all of the rest.
+        ahead: [M, B, N] whether the remaining blocks find devices along links if this block runs here. The memory of
+            several blocks on one device does not count.
+        alone: [M, B, N] whether this device can run all remaining blocks.
     """
 
     unit_ms: Array
@@ -78,11 +80,11 @@ class Arena:
 
 
 def soonest_encodings(tables: Tables) -> Index:
-    """Return [B + 1, D, D]: the encoding in which what crosses a cut is at the receiver soonest."""
+    """Return [B + 1, D, D]: the encoding of a cut's tensors that arrives at the receiver soonest."""
     return np.asarray(latency_measure(tables).move.argmin(axis=1))
 
 
-def arena_of(problem: Problem, stream: Stream, tables: Tables, held: Held = NOTHING_HELD) -> Arena:
+def arena_of(problem: Problem, stream: Stream, tables: Tables, held: Occupancy = NO_OCCUPANCY) -> Arena:
     """Return the arena with the one instance ``stream`` of ``problem``; O(B D^2)."""
     model, profiles = problem.models[stream.model], [problem.devices[name] for name in tables.nodes]
     count, blocks = tables.run_ms.shape
@@ -139,11 +141,11 @@ def arena_of(problem: Problem, stream: Stream, tables: Tables, held: Held = NOTH
     return Arena(**{field.name: getattr(one, field.name)[None] for field in fields(Arena)})
 
 
-def stacked(problems: Sequence[Problem], held: Sequence[Held] = ()) -> Arena:
-    """Return the arena of every problem's first stream, after what is ``held`` there, if it is given."""
+def stacked(problems: Sequence[Problem], held: Sequence[Occupancy] = ()) -> Arena:
+    """Return the arena of every problem's first stream, with the occupancy ``held`` of each problem if it is given."""
     arenas = [
         arena_of(problem, problem.streams[0], build_tables(problem, problem.streams[0]), taken)
-        for problem, taken in zip(problems, held or [NOTHING_HELD] * len(problems), strict=True)
+        for problem, taken in zip(problems, held or [NO_OCCUPANCY] * len(problems), strict=True)
     ]
     missing = {"run": np.inf, "move": np.inf}
     return Arena(

@@ -1,4 +1,4 @@
-"""Episodes of Masud's learned partitioner: the state after every block, what may be done, and what it costs."""
+"""Episodes of the learned partitioner: the state after every block, the allowed devices and the costs."""
 
 from typing import Final
 
@@ -8,28 +8,28 @@ from numpy.typing import NDArray
 from planning.learned.arena import Arena
 from planning.search.arrays import Array, Flags, Index
 
+# Numbers of blocks ahead for which the state shows work and transfers.
 LOOK_AHEAD: Final = (1, 2, 3, 4, 6, 8)
-"""How many blocks ahead the state shows work and transfers."""
 
 FIXED: Final = 6 + len(LOOK_AHEAD)
 TIMES: Final = 1 + len(LOOK_AHEAD) + 8
+# Features per device: those that are fixed during an episode, times so far and to come, and others.
 FEATURES: Final = FIXED + TIMES + 5
-"""Numbers per device: what never changes during an episode, times so far and to come, and others."""
 
+# Time in units that stands for what is impossible.
 _FAR: Final = 2000.0
-"""What is impossible looks like so many units of time."""
 
+# Time in units from about which on times count by their logarithm.
 _NEAR: Final = 0.05
-"""Times look logarithmic from about here on."""
 
 
 class Views:
-    """What of the state never changes during an episode, for every block of every instance of an arena.
+    """The features that are fixed during an episode, for every block of every instance of an arena.
 
     Attributes:
-        fixed: [M, B, N, FIXED] the model ahead of every block: share of the blocks left, what it takes if all share
-            it, the block's part of that ("FLOPs", told as time), what crosses the cut before it; the device's
-            utilisation; and the quickest sending from it behind each of the next blocks.
+        fixed: [M, B, N, FIXED] the model ahead of every block: share of the blocks left, their time if all devices
+            share it, the block's part of that time (in place of FLOPs), and the size of what crosses the cut before
+            it. Then the device's utilisation, and the quickest transfer from it after each of the next blocks.
         rest: [M, B, N] time of all blocks from here on.
         work: [M, B, N, 1 + len(LOOK_AHEAD)] time of the next blocks, and of all.
         rest_parameters: [M, B] bytes of weights from here on.
@@ -67,19 +67,21 @@ class Views:
 
 
 class Episodes:
-    """E episodes that are played in step, block after block; the first block runs at the source.
+    """E episodes in step, block after block; the first block runs at the source.
+
+    Only `step` changes the arrays. Episodes that are not alive keep theirs.
 
     Attributes:
-        allowed: [E, N] where the next block may run: never where the stream has been before, never more than fits into
-            memory or than the policy's number of devices, and only from where devices and links lead on to the end.
-        here: [E] the device of the block before.
-        alive: [E] whether the episode goes on; False at its end and in a dead end.
-        done: [E] whether all blocks found a device.
-        placed: [E] number of blocks that did.
+        allowed: [E, N] devices that may run the next block. It has to fit into the memory and into the policy's number
+            of devices, the route must not have left the device before, and devices and links must lead on to the end.
+        here: [E] the device of the previous block.
+        alive: [E] whether the episode continues; False at its end and in a dead end.
+        done: [E] whether all blocks have a device.
+        placed: [E] number of blocks with a device.
     """
 
     def __init__(self, arena: Arena, views: Views, instances: Index) -> None:
-        """Start an episode of each of ``instances`` [E], with the first block at its source if that can run it."""
+        """Start an episode of each of ``instances`` [E], with the first block at a source that can run it."""
         self._arena, self._views, self._of = arena, views, instances
         count, nodes = len(instances), arena.start.shape[1]
         self._rows, self._nodes, self._block = np.arange(count), np.arange(nodes), 0
@@ -98,7 +100,7 @@ class Episodes:
         self._place()
 
     def state(self) -> NDArray[np.float32]:
-        """Return [E, N, FEATURES]: what is seen of every device before the next block is placed."""
+        """Return [E, N, FEATURES]: the features of every device before the next block is placed."""
         arena, views, of, block, allowed = self._arena, self._views, self._of, self._block, self.allowed
         away = ~self._stays
         computing, rows = self._computing, self._rows
@@ -133,7 +135,7 @@ class Episodes:
         return seen
 
     def step(self, chosen: Index) -> None:
-        """Place the next block on ``chosen`` [E], which must be allowed; what is not alive stays as it is."""
+        """Place the next block on ``chosen`` [E], which must be allowed, in the episodes that are alive."""
         arena, block = self._arena, self._block
         rows = np.flatnonzero(self.alive & (chosen != self.here))
         if rows.size:
@@ -151,7 +153,7 @@ class Episodes:
         return np.asarray(np.maximum(self._computing.max(axis=1), self._sending.max(axis=1)))
 
     def _place(self) -> None:
-        """Run the next block where the episodes are; send the result to the sink after the last one."""
+        """Add the next block's work to the device of every episode, and after the last one the transfer to the sink."""
         arena, block = self._arena, self._block
         rows = np.flatnonzero(self.alive)
         of, here = self._of[rows], self.here[rows]
@@ -178,7 +180,7 @@ class Episodes:
         self._computing[rows, sink] += arena.decode[of, block, here, sink]
 
     def _look(self) -> None:
-        """Find out where the next block may run, and what sending there takes."""
+        """Compute which devices may run the next block, and the time of the transfer to them."""
         arena, of, block = self._arena, self._of, self._block
         self._stays: Flags = self._nodes == self.here[:, None]
         sent = arena.move[of, block, self.here]
@@ -192,5 +194,5 @@ class Episodes:
 
 
 def _seen(times: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return times as features: from -1.5 for nothing to 3.8 for what is impossible."""
+    """Return times as features: from -1.5 for no time to 3.8 for what is impossible."""
     return np.asarray(np.log(np.minimum(times, _FAR) + _NEAR) / 2)

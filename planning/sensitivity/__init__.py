@@ -1,1 +1,1 @@
-"""What would change a decision: constraints that bind, and envelopes of bandwidth and load."""
+"""Sensitivity of plans: constraints that bind them, and bandwidths and loads at which another route takes over."""

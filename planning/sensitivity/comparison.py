@@ -1,4 +1,4 @@
-"""What to tell about a decision: which constraints bind it, and which changes would overturn it."""
+"""Explanations of a decision: the constraints that bind it, and the changes that would overturn it."""
 
 from dataclasses import dataclass, replace
 
@@ -10,15 +10,15 @@ from planning.strategies.registry import solve, with_strategy
 from planning.strategies.shortest_path import ShortestPath
 from shared.policy import Objective, Policy
 
+# Bandwidths and loads are varied from a hundredth to a hundred times their present value.
 SPAN = 100.0
-"""Bandwidths and loads are varied from a hundredth to a hundred times their present value."""
+# Time budget in seconds of each search of an envelope that is not a dynamic programme.
 SEARCH_BUDGET_S = 0.05
-"""For each of the searches of an envelope that are not dynamic programmes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Without this constraint the cost would fall to ``cost``; ``constraint`` is what was lifted."""
+    """A constraint without which the cost would fall to ``cost``."""
 
     constraint: Constraint
     cost: float
@@ -26,9 +26,9 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A quantity, its present value, the range in which the present route stays the fastest, and what comes after.
+    """A quantity, its present value, the range in which the present route stays the fastest, and the routes beyond.
 
-    ``below`` and ``above`` are the routes that take over at the ends of the range; None where none does.
+    ``below`` and ``above`` are the routes that take over at the ends of the range; None where no route does.
     """
 
     quantity: str
@@ -41,7 +41,13 @@ class Change:
 
 
 def binding_constraints(problem: Problem, plan: Plan, time_budget_s: float) -> tuple[Binding, ...]:
-    """Return the constraints without which the plan would cost less, the most expensive first."""
+    """Return the constraints without which the plan would cost less, the one with the largest gain first.
+
+    Args:
+        problem: the problem.
+        plan: its plan.
+        time_budget_s: time in seconds for each problem without one of the constraints, which ``auto`` solves.
+    """
     found = []
     lifted = list(relaxations(problem))
     plain = Policy()
@@ -64,8 +70,8 @@ def binding_constraints(problem: Problem, plan: Plan, time_budget_s: float) -> t
     return tuple(sorted(found, key=lambda entry: entry.cost))
 
 
-def changes(problem: Problem, stream: Stream) -> tuple[Change, ...]:
-    """Return, for every link and every device, in which range of its bandwidth or load the fastest route stays so."""
+def overturning_changes(problem: Problem, stream: Stream) -> tuple[Change, ...]:
+    """Return, for every link and device, the range of its bandwidth or load in which the fastest route stays so."""
     found: list[Change] = []
     for link in problem.links:
         dial = bandwidth_parameter(problem, (link.source, link.target))
@@ -79,20 +85,20 @@ def changes(problem: Problem, stream: Stream) -> tuple[Change, ...]:
 
 
 def ranges_around(dial: Parameter, stream: Stream, objective: Objective) -> tuple[Range, ...]:
-    """Return which single route is the best from a hundredth to a hundred times the present value."""
+    """Return the best single routes from a hundredth to a hundred times the present value."""
     best = fastest_route if objective is Objective.LATENCY else best_route
     return ranges(dial, stream, objective, best, low=dial.value / SPAN, high=dial.value * SPAN)
 
 
 def best_route(problem: Problem, stream: Stream) -> Route | None:
-    """Return the single route that the policy's objective makes the best, within all constraints; None if unproved."""
+    """Return the best single route for the policy's objective within all constraints; None without a proof."""
     alone = replace(problem, streams=(replace(stream, jobs=1),))
     answer = ShortestPath().solve(alone, seed=0, time_budget_s=SEARCH_BUDGET_S)
     return answer.streams[stream.name].routes[0] if isinstance(answer, Plan) and answer.optimal else None
 
 
 def fastest_route(problem: Problem, stream: Stream) -> Route | None:
-    """Return the route of least latency within the constraints other than the deadline, as `fastest` finds it."""
+    """Return the route of least latency within the constraints other than the deadline, by `fastest`."""
     plan = fastest(without_deadlines(problem), stream.name, time_budget_s=1.0)
     return None if plan is None else Route(plan.routes[0].stages)
 

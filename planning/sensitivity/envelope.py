@@ -1,4 +1,4 @@
-"""The latency of candidate routes over the bandwidth of the link that matters most, and who is fastest where."""
+"""The latency of candidate routes over the bandwidth of the link that matters most, and the fastest route by range."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -11,21 +11,22 @@ from planning.problem.problem import Link, Problem, Stream, link_table
 from planning.sensitivity.comparison import SPAN, fastest_route, ranges_around
 from shared.policy import Objective
 
+# Factor by which the drawn bandwidths reach beyond the present one and the thresholds.
 MARGIN = 4.0
-"""How far the drawn bandwidths reach beyond the present one and the thresholds, as a factor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What a change of one link's bandwidth does to a stream.
+    """The effect of one link's bandwidth on the routes of a stream.
 
     Attributes:
+        stream: the stream.
         ends: the two devices that the link joins.
-        now_mbps: its present bandwidth.
-        low_mbps: where it becomes dull on the slow side.
-        high_mbps: where it becomes dull on the fast side.
-        ranges: which route is the fastest where, by bandwidth; empty if none is possible.
-        candidates: the routes worth drawing, each once, the fastest ones first.
+        now_mbps: the link's present bandwidth.
+        low_mbps: the lowest bandwidth that is worth drawing.
+        high_mbps: the highest bandwidth that is worth drawing.
+        ranges: the fastest route by range of bandwidth, ascending; empty if no route is possible.
+        candidates: the routes that are worth drawing, each once, the fastest ones first.
     """
 
     stream: Stream
@@ -45,13 +46,13 @@ class Envelope:
 def critical_envelope(problem: Problem, stream: Stream, routes: Iterable[Route]) -> Envelope | None:
     """Return the envelope over the link whose bandwidth overturns the decision soonest; None without links.
 
-    Soonest is the smallest factor between the present bandwidth and a threshold. If no link overturns anything within
-    a factor of SPAN, it is the link over which the fastest route sends the longest.
+    This is the link with the smallest factor between its present bandwidth and a threshold. If no link overturns the
+    decision within a factor of SPAN, it is the link over which the fastest route sends the longest.
 
     Args:
         problem: the problem.
-        stream: whose routes.
-        routes: other routes worth drawing beside those of the envelope; the number of their jobs does not matter.
+        stream: the stream whose routes are drawn.
+        routes: routes to draw beside those of the envelope; the number of their jobs does not matter.
     """
     envelopes = [(_factor(link, ranges), link, ranges) for link, ranges in _ranges(problem, stream)]
     if not envelopes:

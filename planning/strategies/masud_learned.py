@@ -11,7 +11,7 @@ import numpy as np
 
 from planning.cost.constraints import violations
 from planning.cost.cost_model import CostModel
-from planning.learned.arena import Held, arena_of, soonest_encodings
+from planning.learned.arena import Occupancy, arena_of, soonest_encodings
 from planning.learned.episode import Episodes, Views
 from planning.problem.plan import Constraint, Infeasible, Plan, Route, StreamPlan, Violation
 from planning.problem.problem import Problem, Stream
@@ -111,7 +111,7 @@ def stored_policy() -> Scorer:
     return load_scorer(resources.files("planning.strategies").joinpath(POLICY).read_bytes())
 
 
-def place(network: DeviceNetwork, stream: Stream, policy: Scorer, held: Held) -> Route | Violation:
+def place(network: DeviceNetwork, stream: Stream, policy: Scorer, held: Occupancy) -> Route | Violation:
     """Return the route on which every block runs where ``policy`` scores best among what the mask allows.
 
     Args:
@@ -142,7 +142,7 @@ def place(network: DeviceNetwork, stream: Stream, policy: Scorer, held: Held) ->
     return tables.route(devices, codecs, 1)
 
 
-def _held(costs: CostModel, plans: Mapping[str, StreamPlan], stream: Stream) -> Held:
+def _held(costs: CostModel, plans: Mapping[str, StreamPlan], stream: Stream) -> Occupancy:
     """Return the time and the memory that ``plans`` take of every device, times per request of ``stream``."""
     computing: defaultdict[str, float] = defaultdict(float)
     sending: defaultdict[str, float] = defaultdict(float)
@@ -159,4 +159,4 @@ def _held(costs: CostModel, plans: Mapping[str, StreamPlan], stream: Stream) -> 
                 segment = blocks[stage.start : stage.stop]
                 parameters[stage.device] += sum(block.parameter_bytes for block in segment)
                 working[stage.device] = max(working[stage.device], *(block.working_bytes for block in segment))
-    return Held(computing, sending, parameters, working)
+    return Occupancy(computing, sending, parameters, working)

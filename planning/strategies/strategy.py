@@ -15,26 +15,30 @@ class Strategy(Protocol):
     variant: policies may name it, but comparisons of all strategies leave it out.
 
     Attributes:
-        traits: what holds for all instances of the class.
-        name: name in policies, on the command line and in answers.
-        description: one line about the algorithm.
-        citation: the publication.
-        trial: when ``auto`` tries this instance; None if never.
+        traits: properties of all instances of the class.
     """
 
     traits: ClassVar[Traits]
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Return the name in policies, on the command line and in answers."""
+        ...
 
     @property
-    def description(self) -> str: ...
+    def description(self) -> str:
+        """Return one line about the algorithm."""
+        ...
 
     @property
-    def citation(self) -> str: ...
+    def citation(self) -> str:
+        """Return the publication."""
+        ...
 
     @property
-    def trial(self) -> Trial | None: ...
+    def trial(self) -> Trial | None:
+        """Return when ``auto`` tries this instance; None if never."""
+        ...
 
     def solve(
         self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None

@@ -10,7 +10,7 @@ import typer
 from planning.files.problem_file import read_problem
 from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem
-from planning.sensitivity.comparison import Binding, Change, binding_constraints, changes
+from planning.sensitivity.comparison import Binding, Change, binding_constraints, overturning_changes
 from planning.strategies.registry import known_strategies, strategies
 from services.cli.render.console import print_json, results_console
 from services.cli.render.plan_tables import comparison_table, decision_tables, reasons_table
@@ -129,7 +129,7 @@ def _compare(problem: Problem, names: Sequence[str], options: SolveOptions) -> _
     return _Comparison(
         answers,
         binding_constraints(problem, best, options.time_budget_s) if isinstance(best, Plan) else (),
-        {stream.name: changes(problem, stream) for stream in problem.streams},
+        {stream.name: overturning_changes(problem, stream) for stream in problem.streams},
     )
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from planning.problem.plan import Constraint, Plan
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
-from planning.sensitivity.comparison import binding_constraints, changes
+from planning.sensitivity.comparison import binding_constraints, overturning_changes
 from planning.strategies.registry import solve
 from shared.policy import DeviceRule, Policy
 
@@ -18,7 +18,7 @@ PROBLEM = Problem(
 
 def test_changes_by_hand() -> None:
     """Remote takes 1 + 8 / B at load 1 and L + 1 at 8 Mbps; local 5 L."""
-    found = {change.quantity: change for change in changes(PROBLEM, PROBLEM.streams[0])}
+    found = {change.quantity: change for change in overturning_changes(PROBLEM, PROBLEM.streams[0])}
     bandwidth = found["bandwidth a - b"]
     assert bandwidth.low == pytest.approx(2.0)
     assert bandwidth.above is None

@@ -10,7 +10,7 @@ import pytest
 from planning.cost.constraints import violations
 from planning.cost.cost_model import CostModel
 from planning.files.problem_file import read_problem
-from planning.learned.arena import NOTHING_HELD, Held, arena_of, soonest_encodings
+from planning.learned.arena import NO_OCCUPANCY, Occupancy, arena_of, soonest_encodings
 from planning.learned.episode import FEATURES, Episodes, Views
 from planning.problem.plan import Constraint, Infeasible, Plan, Route, StreamPlan
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
@@ -176,14 +176,14 @@ def test_what_other_streams_load_or_hold_is_left_to_them() -> None:
     streams = tuple(Stream(name, "m", "camera") for name in ("first", "second"))
     problem = Problem({"m": Model(100, blocks)}, devices, links, streams, Policy(objective=Objective.THROUGHPUT))
 
-    def helpers(held: Held) -> set[str]:
+    def helpers(held: Occupancy) -> set[str]:
         route = place(DeviceNetwork(problem), streams[1], stored_policy(), held)
         assert isinstance(route, Route)
         return set(route.devices) - {"camera"}
 
-    assert helpers(NOTHING_HELD) == {"one", "two"}
-    assert helpers(Held({"one": 500.0}, {}, {}, {})) == {"two"}
-    assert helpers(Held({}, {}, {"two": 600.0}, {})) == {"one"}
+    assert helpers(NO_OCCUPANCY) == {"one", "two"}
+    assert helpers(Occupancy({"one": 500.0}, {}, {}, {})) == {"two"}
+    assert helpers(Occupancy({}, {}, {"two": 600.0}, {})) == {"one"}
     plan = _plan(problem)
     assert plan.cost == pytest.approx(1000 / CostModel(problem).predict(plan.streams).throughput_hz)
     both = [{stage.device for stage in plan.streams[name].routes[0].stages} for name in ("first", "second")]

@@ -1,4 +1,4 @@
-"""Masud's proposal, with the measurements that were published later (ParetoPipe)."""
+"""Claims of Masud's proposal, with the measurements that were published later (ParetoPipe)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ def claims() -> Iterator[Claim]:
 
 
 def best_splits() -> Claim:
-    """The split with the highest rate is where the slowest stage is fastest."""
+    """Compare the measured best splits with those of the fastest slowest stage."""
     near, told = 0, []
     for name, published in PI4_BEST_SPLIT.items():
         split = _best_cut(_two_pis(name, Objective.THROUGHPUT)).streams["camera"].routes[0].stages[0].stop
@@ -42,7 +42,10 @@ def best_splits() -> Claim:
 
 
 def pipelining() -> Claim:
-    """Overlapping two balanced stages nearly doubles the rate; what was published beyond that is the baseline's."""
+    """Compare the gain of overlapping two stages.
+
+    Two balanced stages nearly double the rate. The rest of the published gain comes from the baseline.
+    """
     answer = _best_cut(_two_pis("mobilenetv2", Objective.THROUGHPUT))
     gain = (answer.predicted.throughput_hz or 0.0) * answer.predicted.latency_ms / 1000
     return Claim(
@@ -55,7 +58,7 @@ def pipelining() -> Claim:
 
 
 def adaptivity() -> Claim:
-    """Adapting beats the best fixed cut once conditions change."""
+    """Compare adaptive cuts with the best fixed cut under changing conditions."""
     means = []
     for name in ("alexnet", "resnet18", "mobilenetv2"):
         base = _two_pis(name, Objective.LATENCY, speedup=20.0)
@@ -97,7 +100,7 @@ def _two_pis(name: str, objective: Objective, speedup: float = 1.0) -> Problem:
 
 
 def _steps(heads: Sequence[float], whole_ms: float) -> list[float]:
-    """Return the time of every part; where noise makes a longer head faster, none."""
+    """Return the time of every part in ms; 0 where noise makes a longer head faster."""
     rising, high = [], 0.0
     for head in (*heads, whole_ms):
         rising.append(max(0.0, head - high))

@@ -15,7 +15,7 @@ from planning.scheduling.shared_server import Offload, QueueSnapshot, Score, off
 from planning.search.arrays import Index
 from planning.strategies.kafetzis_koutsopoulos import Start, greedy, starts
 from planning.strategies.rank_assignment import assign
-from shared.model.analysis import BlockAnalysis as ModelBlock
+from shared.model.analysis import BlockAnalysis
 from shared.policy import QueueDiscipline
 
 SOURCE = "paper: Kafetzis & Koutsopoulos"
@@ -36,7 +36,7 @@ def claims() -> Iterator[Claim]:
 
 
 def variance_against_devices() -> Claim:
-    """Figure 3A: with equally fast server and devices the gain shrinks as more share the server."""
+    """Compare the gain by the number of devices that are as fast as the server (figure 3A)."""
     found = {
         count: [_variance_gain(alexnet_tasks(seed, count, 1.0, is_merged=True)) for seed in range(SEEDS)]
         for count in (10, 30, 50)
@@ -53,7 +53,7 @@ def variance_against_devices() -> Claim:
 
 
 def variance_against_speed() -> Claim:
-    """Figure 3C: the gain grows with the server's speed."""
+    """Compare the gain by the server's speed (figure 3C)."""
     gains = [
         mean(_variance_gain(alexnet_tasks(seed, 10, ratio, is_merged=True))[0] for seed in range(SEEDS))
         for ratio in (1, 5, 50, 1000)
@@ -68,7 +68,7 @@ def variance_against_speed() -> Claim:
 
 
 def greedy_variance() -> Claim:
-    """Figure 5: the greedy's variance against exhaustive search."""
+    """Compare the greedy's variance with exhaustive search (figure 5)."""
     gaps = []
     for seed in range(SEEDS):
         tasks = alexnet_tasks(seed, 3, 1.0, is_merged=True)
@@ -86,7 +86,7 @@ def greedy_variance() -> Claim:
 
 
 def greedy_delay() -> Claim:
-    """Total delay of the greedy from ones against the exact assignment."""
+    """Compare the greedy's total delay from ones with the exact assignment."""
     gaps: dict[float, list[float]] = {1.0: [], 10.0: [], 100.0: []}
     for ratio, seed, count in product(gaps, range(SEEDS), (10, 30, 50)):
         tasks = alexnet_tasks(seed, count, ratio, is_merged=True)
@@ -105,7 +105,7 @@ def greedy_delay() -> Claim:
 
 
 def assignment_is_exact() -> Claim:
-    """What the paper calls hard is an assignment."""
+    """Compare linear assignment with exhaustive search on the problem that the paper calls hard."""
     worst, cases = 0.0, 0
     for seed, discipline in product(range(10), (SHORTEST, ROBIN)):
         tasks = alexnet_tasks(seed, 3, 3.0)
@@ -123,7 +123,7 @@ def assignment_is_exact() -> Claim:
 
 
 def disciplines() -> Claim:
-    """Shortest job first never delays more in total than round robin."""
+    """Compare the total delay of shortest job first with that of round robin."""
     rng = Random(0)
     worse = 0
     for seed in range(200):
@@ -137,8 +137,8 @@ def disciplines() -> Claim:
 def alexnet_tasks(seed: int, count: int, ratio: float, *, is_merged: bool = False) -> list[Offload]:
     """Return one AlexNet task per device; the server is so many times as fast as a device.
 
-    Merged, the 8 stages end before the next convolution or fully connected layer; otherwise every one of the 11 layers
-    is a stage.
+    If merged, there are 8 stages, which end before the next convolution or fully connected layer. Otherwise every one
+    of the 11 layers is a stage.
     """
     rng = Random(seed)
     blocks = layers("alexnet")
@@ -160,7 +160,7 @@ def alexnet_tasks(seed: int, count: int, ratio: float, *, is_merged: bool = Fals
     return found
 
 
-def _is_computing(blocks: Sequence[ModelBlock], index: int) -> bool:
+def _is_computing(blocks: Sequence[BlockAnalysis], index: int) -> bool:
     return not blocks[index].name.startswith("pool")
 
 

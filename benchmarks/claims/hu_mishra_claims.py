@@ -39,14 +39,14 @@ def claims() -> Iterator[Claim]:
 
 
 def sizes() -> Claim:
-    """Table I: output sizes of VGG16."""
+    """Compare the output sizes of VGG16 (table I)."""
     ours = {"input": 602_112, **{block.name: block.output_bytes for block in layers("vgg16")}}
     worst = max(abs(ours[name] / 2**20 / mib - 1) for name, mib in VGG16_MIB.items())
     return Claim(f"{SOURCE}, table I", "output sizes of VGG16 in FP32", "7 sizes", f"within {worst:.1%}", worst < 0.005)
 
 
 def server_times() -> Claim:
-    """Table III: times on the server are affine in the work."""
+    """Compare the server's times with an affine function of the work (table III)."""
     macs = np.cumsum([block.flops / 2e9 for block in layers("vgg16")])
     names = [block.name for block in layers("vgg16")]
     work = np.array([macs[names.index(name)] for name in VGG16_SERVER_MS])
@@ -64,7 +64,7 @@ class _Outcome:
 
 
 def success() -> Iterator[Claim]:
-    """Tables IV and V: deadline met, and share of the layers at the source, against Neurosurgeon."""
+    """Compare deadlines met and layers at the source with Neurosurgeon (tables IV and V)."""
     ours, theirs = _run(HuMishra(), BUSY_SHARE), _run(Neurosurgeon(), BUSY_SHARE)
     yield Claim(
         f"{SOURCE}, table IV",
@@ -91,7 +91,7 @@ def success() -> Iterator[Claim]:
 
 
 def utilisation_as_printed() -> Claim:
-    """Algorithm 1 as printed has no break."""
+    """Compare algorithm 1 as printed, which has no break, with its description."""
     problem = _problem(FAST_MBPS, 1.0)
     shares = []
     for deadline_ms in (700.0, 800.0, 900.0, 1000.0):
@@ -109,7 +109,7 @@ def utilisation_as_printed() -> Claim:
 
 
 def three_devices() -> Iterator[Claim]:
-    """Figure 4: success falls with the helper's load, and falls less with a server behind it."""
+    """Compare the success under the helper's load without and with a server behind it (figure 4)."""
     loads = (1.0, 2.0, 3.0, 4.0, 5.0)
     without, behind = ([_three(load, with_server=flag) for load in loads] for flag in (False, True))
     yield Claim(
@@ -132,8 +132,8 @@ def three_devices() -> Iterator[Claim]:
 def _run(strategy: Strategy, busy_share: float, *, is_stale: bool = True) -> _Outcome:
     """Return how often the deadline is kept, and how many layers stay at the source on average.
 
-    Neurosurgeon knows no load and plans with the bandwidth of the request before, unless its view is not stale; Hu &
-    Mishra's scheduler sees both.
+    Hu & Mishra's scheduler plans with the present load and bandwidth. Neurosurgeon plans without the load, and if its
+    view is stale with the bandwidth of the previous request.
     """
     met, shares = 0, []
     for seed in range(SEEDS):

@@ -55,7 +55,7 @@ def claims() -> Iterator[Claim]:
 
 
 def example() -> Claim:
-    """The worked example of section 3."""
+    """Compare the worked example of section 3."""
     f, g = EXAMPLE_CUTS[4]
     same = makespan_ms([(f, g)] * 3)
     mixed = makespan_ms([EXAMPLE_CUTS[3], EXAMPLE_CUTS[6], EXAMPLE_CUTS[6]])
@@ -70,7 +70,7 @@ def example() -> Claim:
 
 
 def johnson() -> Claim:
-    """Johnson's rule against all orders."""
+    """Compare Johnson's rule with all orders."""
     rng = Random(1)
     wrong = 0
     for _ in range(300):
@@ -87,7 +87,7 @@ def johnson() -> Claim:
 
 
 def mixing() -> Claim:
-    """From how many jobs on one job at the earlier cut pays."""
+    """Compare the number of jobs from which on one job at the earlier cut pays."""
     (f3, g3), (f4, g4) = EXAMPLE_CUTS[3], EXAMPLE_CUTS[4]
     predicted = ceil((f3 + g3 - 2 * g4) / (f4 - g4))
     curve: list[JobTimes] = [EXAMPLE_CUTS[3], EXAMPLE_CUTS[4]]
@@ -106,7 +106,7 @@ def mixing() -> Claim:
 
 
 def cloud_over_3g() -> Claim:
-    """Sending the FP32 input over 3G."""
+    """Compare the time of sending the FP32 input over 3G."""
     times = [_answer("remote_only", name, "3G", 1).predicted.latency_ms for name in FITTED]
     return Claim(
         f"{SOURCE}, figure 16a",
@@ -118,7 +118,7 @@ def cloud_over_3g() -> Claim:
 
 
 def never_worse() -> Claim:
-    """JPS against its baselines everywhere."""
+    """Compare JPS with its baselines for all models and networks."""
     beaten = cells = 0
     for name in PI4_FIT_MS:
         for network in NETWORKS_MBPS:
@@ -136,7 +136,7 @@ def never_worse() -> Claim:
 
 
 def table_1() -> Iterator[Claim]:
-    """Table 1: reductions against all local."""
+    """Compare the reductions against all local (table 1)."""
     for name in FITTED:
         texts, errors = [], []
         for network, published in REDUCTIONS_PERCENT[name].items():
@@ -154,7 +154,7 @@ def table_1() -> Iterator[Claim]:
 
 
 def googlenet_over_3g() -> Claim:
-    """Table 1's 52.83 % for GoogLeNet over 3G is beyond any cut, of any set of operators."""
+    """Compare the 52.83 % for GoogLeNet over 3G (table 1) with a bound for any cuts of any sets of operators."""
     caps = [_cap_percent(whole_ms) for whole_ms in (764.0, 2000.0)]
     return Claim(
         f"{SOURCE}, table 1, googlenet",
@@ -166,7 +166,7 @@ def googlenet_over_3g() -> Claim:
 
 
 def gain_falls_with_bandwidth() -> Claim:
-    """Figure 17: where JPS gains over PO."""
+    """Compare the gain of JPS over PO by bandwidth (figure 17)."""
     gains = []
     for mbps in (1.1, 5.85, 18.88, 50.0, 200.0):
         po, jps = (_solved(each, _problem("alexnet", mbps, JOBS)).cost for each in ("dads", "jps"))
@@ -181,7 +181,7 @@ def gain_falls_with_bandwidth() -> Claim:
 
 
 def mixed_models() -> Claim:
-    """Figure 19: the union of jobs of several models."""
+    """Compare strategies on the union of jobs of several models (figure 19)."""
     problem = _mix(("alexnet", "mobilenetv2", "googlenet"), NETWORKS_MBPS["4G"], 10)
     costs = [_solved(name, problem).cost / 1000 for name in ("hps", "jps", "dads")]
     return Claim(
@@ -194,7 +194,7 @@ def mixed_models() -> Claim:
 
 
 def trees() -> Claim:
-    """Theorem 4: algorithm 5 is not optimal on trees."""
+    """Compare algorithm 5 with composite jobs on random trees (theorem 4)."""
     rng = Random(2)
     totals, beaten, cases = [0.0, 0.0, 0.0], 0, 2000
     for _ in range(cases):
