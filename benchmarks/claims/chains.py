@@ -18,7 +18,9 @@ def chain(blocks: Sequence[BlockAnalysis], input_bytes: float = 602_112) -> Mode
     return Model(input_bytes, tuple(Block(each.name, each.output_bytes, each.flops) for each in blocks))
 
 
-def by_flops(blocks: Sequence[BlockAnalysis], whole_ms: float, shares: Mapping[str, float] | None = None) -> list[float]:
+def by_flops(
+    blocks: Sequence[BlockAnalysis], whole_ms: float, shares: Mapping[str, float] | None = None
+) -> list[float]:
     """Return block times in proportion to FLOPs.
 
     Args:

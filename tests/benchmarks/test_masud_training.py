@@ -68,7 +68,7 @@ def _objective(network: ScorerNetwork, played: Played, advantage: np.ndarray, en
 def test_the_gradient_is_that_of_the_objective() -> None:
     rng = np.random.default_rng(0)
     arena, small = _pipelines(4, seed=5), fresh_network(6, rng)
-    network = ScorerNetwork(tuple(value.astype(np.float64) for value in small.parameters))  # type: ignore[arg-type]
+    network = ScorerNetwork(tuple(value.astype(np.float64) for value in small.parameters))
     played = play(network, arena, Views(arena), np.repeat(np.arange(4), 3), rng)
     advantage = rng.normal(size=12)
     gradient = reinforce(network, played, advantage, 0.3)

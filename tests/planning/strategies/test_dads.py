@@ -1,4 +1,5 @@
 import random
+from collections.abc import Callable
 from itertools import chain, combinations
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from planning.problem.plan import Plan
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
 from planning.strategies.dads import Dads
 from planning.strategies.neurosurgeon import Neurosurgeon
+from planning.strategies.registry import solve, with_strategy
+from shared.policy import Objective
 from tests.support.shared_paths import INSTANCES as INSTANCES_FOLDER
 
 INSTANCES = sorted(INSTANCES_FOLDER.glob("alexnet_pi_cloud_*.json"))
@@ -122,3 +125,15 @@ def test_dads_has_the_minimum_cut_wherever_blocks_in_order_can_express_it() -> N
             expressible += 1
             assert answer.predicted.latency_ms == pytest.approx(found.latency_ms)
     assert expressible > 100
+
+
+def test_both_loads_of_dads_can_be_asked_for(make_problem: Callable[..., Problem]) -> None:
+    rng = random.Random(8)
+    differ = 0
+    for _ in range(40):
+        problem = make_problem(rng, Objective.LATENCY)
+        light, heavy = (solve(with_strategy(problem, f"dads:{load}_load")) for load in ("light", "heavy"))
+        if isinstance(light, Plan) and isinstance(heavy, Plan):
+            assert light.cost <= heavy.cost * (1 + 1e-9)
+            differ += light.streams != heavy.streams
+    assert differ

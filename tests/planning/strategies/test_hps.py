@@ -9,6 +9,7 @@ from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
 from planning.simulation.simulation import simulate
 from planning.strategies.hps import Hps
 from planning.strategies.jps import Jps
+from planning.strategies.strategy import Strategy
 from shared.policy import Objective, Policy
 
 
@@ -24,7 +25,7 @@ def _mix(rng: random.Random, jobs: int) -> Problem:
     return Problem(models, devices, (Link("phone", "cloud", 8.0),), streams, Policy(objective=Objective.MAKESPAN))
 
 
-def _solve(strategy: Hps | Jps, problem: Problem) -> Plan:
+def _solve(strategy: Strategy, problem: Problem) -> Plan:
     answer = strategy.solve(problem, seed=0, time_budget_s=1.0)
     assert isinstance(answer, Plan)
     return answer
@@ -46,7 +47,8 @@ def test_on_average_hps_beats_jps_per_stream_and_joint_cuts_beat_hps() -> None:
     totals = [0.0, 0.0, 0.0]
     for _ in range(20):
         problem = _mix(rng, 5)
-        for index, strategy in enumerate((Jps(), Hps(), Hps(joint=True))):
+        strategies: tuple[Strategy, ...] = (Jps(), Hps(), Hps(joint=True))
+        for index, strategy in enumerate(strategies):
             totals[index] += _solve(strategy, problem).cost
     assert totals[0] > totals[1] > totals[2]
 

@@ -22,8 +22,8 @@ def _cuts(answer: Plan | Infeasible) -> list[tuple[int, str]]:
     return [(stage.stop, stage.device) for stage in answer.streams["headset"].routes[0].stages]
 
 
-def _solve(problem: Problem, **options: bool) -> Plan | Infeasible:
-    return HuMishra(**options).solve(problem, seed=0, time_budget_s=1.0)
+def _solve(problem: Problem, *, as_printed: bool = False, all_cuts: bool = False) -> Plan | Infeasible:
+    return HuMishra(as_printed=as_printed, all_cuts=all_cuts).solve(problem, seed=0, time_budget_s=1.0)
 
 
 def test_candidates_are_pooling_layers_and_ends() -> None:
@@ -85,3 +85,9 @@ def test_missed_deadline_says_by_how_much() -> None:
     assert isinstance(answer, Infeasible)
     assert answer.reasons[0].limit == 10.0
     assert (answer.reasons[0].value or 0) > 100
+
+
+def test_more_cuts_keep_more_blocks_at_the_source() -> None:
+    problem = read_problem((INSTANCES / "vgg16_three_devices_deadline.json").read_bytes())
+    pooled, every = (_cuts(_solve(problem, all_cuts=each))[0][0] for each in (False, True))
+    assert pooled <= every

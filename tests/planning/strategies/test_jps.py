@@ -8,6 +8,7 @@ from planning.strategies.burst import Burst
 from planning.strategies.jps import Jps
 from planning.strategies.local_only import LocalOnly
 from planning.strategies.neurosurgeon import Neurosurgeon
+from planning.strategies.registry import solve, with_strategy
 from planning.strategies.remote_only import RemoteOnly
 from shared.policy import Objective, Policy
 from tests.support.shared_paths import INSTANCES
@@ -50,3 +51,13 @@ def test_order_of_a_sequence() -> None:
     plan = sequence_plan([b, a, b])
     assert [route.stages for route in plan.jobs_in_order()] == [b.stages, a.stages, b.stages]
     assert [route.jobs for route in plan.routes] == [2, 1]
+
+
+def test_as_printed_the_floored_ratio_forgets_the_mix() -> None:
+    problem = read_problem((INSTANCES / "alexnet_burst_4g.json").read_bytes())
+    costs = {}
+    for name in ("jps", "jps:as_printed", "jps:brute_force"):
+        answer = solve(with_strategy(problem, name))
+        assert isinstance(answer, Plan)
+        costs[name] = answer.cost
+    assert costs["jps:brute_force"] <= costs["jps"] <= costs["jps:as_printed"]

@@ -44,8 +44,9 @@ def _stages(plan: Plan) -> list[tuple[int, str]]:
 
 
 def test_weights_decide_between_latency_bottleneck_and_energy() -> None:
-    def solve(**weights: float) -> Plan:
-        return _plan(Masud(**weights).solve(_pipeline(), seed=0, time_budget_s=1.0))
+    def solve(latency_weight: float, energy_weight_ms_per_j: float = 0.0) -> Plan:
+        strategy = Masud(latency_weight=latency_weight, energy_weight_ms_per_j=energy_weight_ms_per_j)
+        return _plan(strategy.solve(_pipeline(), seed=0, time_budget_s=1.0))
 
     quickest = solve(latency_weight=1.0)
     assert _stages(quickest) == [(6, "a")]

@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from planning.problem.plan import Infeasible, Plan
-from planning.problem.problem import Problem, link_table
+from planning.problem.problem import Problem, Stream, link_table
 from planning.strategies.shortest_path import ShortestPath
 from shared.policy import CodecMode, Objective
 
@@ -23,7 +23,30 @@ def _offers(problem: Problem, block: int) -> list[tuple[float, float, float]]:
         case CodecMode.LOSSLESS:
             return [raw]
         case mode:
-            return [coded.get(mode.value, raw)]
+            return [coded.get(str(mode), raw)]
+
+
+def _fits_memory(problem: Problem, assignment: tuple[str, ...]) -> bool:
+    """Every device holds the parameters of its blocks and the largest activation among them."""
+    for name in set(assignment):
+        own = [block for block, device in zip(problem.models["m"].blocks, assignment, strict=True) if device == name]
+        need = sum(block.parameter_bytes for block in own)
+        need += max(b.output_bytes if b.activation_bytes is None else b.activation_bytes for b in own)
+        if need > (problem.devices[name].memory_bytes or float("inf")):
+            return False
+    return True
+
+
+def _hops(stream: Stream, assignment: tuple[str, ...]) -> list[tuple[int, str, str]]:
+    """Block before the transfer (-1 for the input), sender and receiver of every transfer."""
+    count = len(assignment)
+    sends = [i for i in range(count - 1) if assignment[i] != assignment[i + 1]]
+    hops = [(i, assignment[i], assignment[i + 1]) for i in sends]
+    if stream.sink is not None and stream.sink != assignment[-1]:
+        hops.append((count - 1, assignment[-1], stream.sink))
+    if assignment[0] != stream.source:
+        hops.insert(0, (-1, stream.source, assignment[0]))
+    return hops
 
 
 def _costs(problem: Problem) -> Iterator[tuple[float, float, float, int]]:
@@ -36,20 +59,9 @@ def _costs(problem: Problem) -> Iterator[tuple[float, float, float, int]]:
             continue
         if policy.max_devices and len(set(assignment)) > policy.max_devices:
             continue
-        held = {name: [model.blocks[i] for i in range(count) if assignment[i] == name] for name in set(assignment)}
-        need = {
-            name: sum(b.parameter_bytes for b in blocks)
-            + max(b.output_bytes if b.activation_bytes is None else b.activation_bytes for b in blocks)
-            for name, blocks in held.items()
-        }
-        if any(need[name] > (problem.devices[name].memory_bytes or float("inf")) for name in need):
+        if not _fits_memory(problem, assignment):
             continue
-        sends = [i for i in range(count - 1) if assignment[i] != assignment[i + 1]]
-        hops = [(i, assignment[i], assignment[i + 1]) for i in sends]
-        if stream.sink not in (None, assignment[-1]):
-            hops.append((count - 1, assignment[-1], stream.sink))
-        if assignment[0] != stream.source:
-            hops.insert(0, (-1, stream.source, assignment[0]))
+        hops = _hops(stream, assignment)
         if any((a, b) not in links for _, a, b in hops):
             continue
         for choice in product(*([(model.input_bytes, 0.0, 0.0)] if i < 0 else _offers(problem, i) for i, _, _ in hops)):
