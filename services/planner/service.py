@@ -13,7 +13,7 @@ from services.planner.config import PlannerConfig
 from services.planner.coordination.coordinator import SETTLE_S, Coordinator
 from services.planner.coordination.effects import DeleteDocument, Effect, FetchModel, Persist, Publish
 from services.planner.coordination.planner_store import PlannerStore
-from services.planner.decisions.switching_ranges import survey
+from services.planner.decisions.switching_ranges import find_thresholds
 from services.planner.inbound import SUBSCRIPTIONS, decode
 from services.planner.library import Library
 from services.planner.problems.planning_jobs import PlanningJob, run_job
@@ -169,9 +169,9 @@ class _Planner:
             await self._put(effects)
             if job is not None:
                 await self._put(await self._answer(job))
-            elif (asked := self._core.next_survey(time.time())) is not None:
-                found = await asyncio.to_thread(survey, asked)
-                await self._put(self._core.surveyed(asked, found, time.time()))
+            elif (threshold_job := self._core.next_threshold_job(time.time())) is not None:
+                alternatives = await asyncio.to_thread(find_thresholds, threshold_job)
+                await self._put(self._core.thresholds_found(threshold_job, alternatives, time.time()))
             else:
                 await self._is_changed.wait()
 

@@ -10,7 +10,7 @@ from planning.strategies import solve, strategies
 from services.planner.coordination.coordinator import Coordinator
 from services.planner.coordination.effects import DeleteDocument, Effect, Persist, Publish
 from services.planner.coordination.planner_store import Document, Kind
-from services.planner.decisions.switching_ranges import Survey
+from services.planner.decisions.switching_ranges import ThresholdJob
 from services.planner.inbound import Inbound
 from services.planner.problems.planning_jobs import Answer, PlanningJob, run_job
 from shared.bus import topics
@@ -47,11 +47,11 @@ class CheckedCoordinator(Coordinator):
     def failed(self, job: PlanningJob, reason: str, now_s: float) -> list[Effect]:
         return self._checked(super().failed(job, reason, now_s))
 
-    def next_survey(self, now_s: float) -> Survey | None:
-        return self._checked(super().next_survey(now_s))
+    def next_threshold_job(self, now_s: float) -> ThresholdJob | None:
+        return self._checked(super().next_threshold_job(now_s))
 
-    def surveyed(self, survey: Survey, alternatives: Alternatives, now_s: float) -> list[Effect]:
-        return self._checked(super().surveyed(survey, alternatives, now_s))
+    def thresholds_found(self, job: ThresholdJob, alternatives: Alternatives, now_s: float) -> list[Effect]:
+        return self._checked(super().thresholds_found(job, alternatives, now_s))
 
     def model_stored(self, manifest: Manifest, now_s: float) -> list[Effect]:
         return self._checked(super().model_stored(manifest, now_s))

@@ -1,1 +1,1 @@
-"""What every stream runs and is about to run: epochs, records, what follows from answers, what outlives the planner."""
+"""Coordination of the streams: events, the owners of the state that they change, epochs, and stored documents."""

@@ -42,7 +42,7 @@ problem, unless that problem has been solved before.
                              outdated: plan again
     failed                   reason noted, plan it after a pause; a      event FAILURE
                              policy that was judged is refused
-    surveyed                 thresholds noted                            thresholds; Prepare of warm segments
+    thresholds_found         thresholds noted                            thresholds; Prepare of warm segments
     tick                     timeouts of proposals, answers, exclusions  Prepare again; event REJECTION, DEVICE_LOST;
                              and pauses; all streams every 5 s           ProfileModel; Persist field records
 
@@ -71,9 +71,9 @@ from services.planner.coordination.restore import adopted, restore
 from services.planner.coordination.shadow_reports import withdrawn
 from services.planner.coordination.stream_state import StreamState
 from services.planner.coordination.stream_states import StreamStates
-from services.planner.coordination.threshold_jobs import next_survey, thresholds_found
+from services.planner.coordination.threshold_jobs import next_threshold_job, thresholds_found
 from services.planner.decisions.committed_routes import devices_of
-from services.planner.decisions.switching_ranges import Survey
+from services.planner.decisions.switching_ranges import ThresholdJob
 from services.planner.inbound import DeviceMessage, Inbound, PolicyDocument
 from services.planner.problems.groups import group_of
 from services.planner.problems.planning_jobs import Answer, PlanningJob
@@ -220,13 +220,13 @@ class Coordinator:
             self.streams.replan(job.stream, now_s + RETRY_AFTER_S)
         return effects + self.streams.changed_statuses()
 
-    def next_survey(self, now_s: float) -> Survey | None:
+    def next_threshold_job(self, now_s: float) -> ThresholdJob | None:
         """Return a plan whose thresholds are to be computed. Called when there is nothing to plan."""
-        return next_survey(self._view(now_s)) if now_s >= self._settled_at_s else None
+        return next_threshold_job(self._view(now_s)) if now_s >= self._settled_at_s else None
 
-    def surveyed(self, survey: Survey, alternatives: Alternatives, now_s: float) -> list[Effect]:
+    def thresholds_found(self, job: ThresholdJob, alternatives: Alternatives, now_s: float) -> list[Effect]:
         """Take the thresholds of a plan."""
-        return self.streams.perform(thresholds_found(survey, alternatives, self._view(now_s)), now_s)
+        return self.streams.perform(thresholds_found(job, alternatives, self._view(now_s)), now_s)
 
     def model_stored(self, manifest: Manifest, now_s: float) -> list[Effect]:
         """Take a model whose file has arrived in the library."""

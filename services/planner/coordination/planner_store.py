@@ -1,4 +1,4 @@
-"""What the planner must not forget, in SQLite: streams, policies, epochs, plans, models and their encodings."""
+"""Documents on disk, in SQLite: streams, policies, epochs, plans, models, encodings and shadow records."""
 
 import logging
 import sqlite3
@@ -9,14 +9,14 @@ from pathlib import Path
 
 from shared.data_directory import move_aside
 
-logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 _FILE = "planner.db"
 _LOCK_TIMEOUT_S = 5.0
 
 
 class Kind(StrEnum):
-    """What a document is."""
+    """Kind of a document."""
 
     STREAM = "stream"
     POLICY = "policy"
@@ -29,7 +29,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document under its key."""
+    """A document, unique by kind and key."""
 
     kind: Kind
     key: str
@@ -37,9 +37,10 @@ class Document:
 
 
 class PlannerStore:
-    """Documents by kind and key. Every call is one transaction, blocks, and may come from any thread.
+    """Documents by kind and key. Every call is one transaction; it blocks, and may come from any thread.
 
-    SIGKILL loses nothing; a file that is no database any more is moved aside.
+    A call that has returned survives SIGKILL and power loss (write-ahead log, synchronous FULL). A damaged file is
+    moved aside, and the planner starts with an empty database: it learns plans and epochs from retained messages.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -55,11 +56,11 @@ class PlannerStore:
             self._database = _open(path)
         except sqlite3.DatabaseError as error:
             aside = move_aside(path)
-            logger.error("%s is damaged (%s); it is kept as %s and the planner starts afresh", path, error, aside.name)
+            _LOGGER.error("%s is damaged (%s); it is kept as %s and the planner starts afresh", path, error, aside.name)
             self._database = _open(path)
 
     def put(self, document: Document) -> None:
-        """Write a document; one that replaces another counts as newest."""
+        """Write a document. It counts as the newest, even if it replaces an older one."""
         with self._lock, self._database:
             self._delete(document.kind, document.key)
             self._database.execute(

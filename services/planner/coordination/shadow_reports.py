@@ -1,4 +1,7 @@
-"""Encodings that turn out worse in the field than a stream's policy allows, and how that is remembered. Pure."""
+"""Reports of shadow checks: encodings that they withdraw from streams, and the records on disk.
+
+A shadow check runs the rest of a model on a feature map with and without its lossy encoding, and compares the outputs.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,8 +14,8 @@ from services.planner.problems.allowed_encodings import FieldRecord, Place, plac
 from services.planner.problems.snapshot import FieldRecordRestored, FleetSnapshot
 from shared.messages.calibration import ShadowReport
 
+# Shortest time between two writes of the same record, however often reports come.
 KEEP_EVERY_S = 10.0
-"""However often reports come, the record of a place is written to disk no more often."""
 
 _RECORD = TypeAdapter(FieldRecordRestored)
 
@@ -21,9 +24,9 @@ def withdrawn(before: FleetSnapshot, after: FleetSnapshot, report: ShadowReport)
     """Yield every stream from which the report withdraws encodings, and one line for people.
 
     Args:
-        before: without the report.
-        after: with it.
-        report: what a device found.
+        before: snapshot without the report.
+        after: snapshot with it.
+        report: of a device.
     """
     calibration = after.calibrations.get(report.model)
     if calibration is None:
@@ -41,12 +44,14 @@ def withdrawn(before: FleetSnapshot, after: FleetSnapshot, report: ShadowReport)
 
 @dataclass(slots=True)
 class FieldRecordKeeper:
-    """Which records of the field have changed since they were written to disk.
+    """Records of shadow checks on disk, and those that have changed since they were written. Only methods change it.
+
+    ``due_at_s`` is finite exactly while a record that was noted is not written.
 
     Attributes:
-        kept: as they are on disk, by model and place.
-        changed: of which reports have come since.
-        due_at_s: when those are to be written; infinity if nothing has changed.
+        kept: records as they are on disk, by model and place.
+        changed: keys of records on which reports have come since.
+        due_at_s: time of the next write; infinity if no report has come.
     """
 
     kept: dict[tuple[str, Place], FieldRecord] = field(default_factory=dict)
@@ -54,16 +59,16 @@ class FieldRecordKeeper:
     due_at_s: float = float("inf")
 
     def restored(self, change: FieldRecordRestored) -> None:
-        """Note a record that is on disk already."""
+        """Note a record that was read from disk."""
         self.kept[change.model, change.place] = change.record
 
     def note(self, report: ShadowReport, now_s: float, *, is_urgent: bool) -> None:
-        """Note that a record has changed; one that withdraws an encoding is written with the next `take_due`."""
+        """Note a change of a record. A report that withdraws an encoding is urgent: the next `take_due` writes it."""
         self.changed.add((report.model, place_of(report.block, report.codec)))
         self.due_at_s = min(self.due_at_s, now_s if is_urgent else now_s + KEEP_EVERY_S)
 
     def take_due(self, snapshot: FleetSnapshot, now_s: float) -> list[Effect]:
-        """Return what is to be written now."""
+        """Return the writes that are due."""
         if now_s < self.due_at_s:
             return []
         effects: list[Effect] = []
@@ -78,7 +83,7 @@ class FieldRecordKeeper:
         return effects
 
     def forget(self, model: str) -> list[Effect]:
-        """Return what a new calibration makes void."""
+        """Return the removal of a model's records, which a new calibration voids."""
         gone = [(known, place) for known, place in self.kept if known == model]
         self.changed = {each for each in self.changed if each[0] != model}
         for each in gone:
@@ -87,10 +92,10 @@ class FieldRecordKeeper:
 
 
 def read_record(document: bytes) -> FieldRecordRestored:
-    """Read what was written.
+    """Read a record from its document.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the document is no such record.
     """
     try:
         return _RECORD.validate_json(document)

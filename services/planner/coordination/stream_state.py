@@ -54,7 +54,7 @@ class StreamState:
     - Every device of both plans is a holder, so that it is told when an epoch is over.
     - A proposal waits for at least one device; when the last one is ready, it is committed.
     - Only a declared stream has a proposal. (A retained plan can arrive before the declaration.)
-    - Warm segments, a survey and thresholds exist only beside a committed plan.
+    - Warm segments, a threshold job and thresholds exist only beside a committed plan.
     - Reroutes and departures are ordered from old to new.
 
     Attributes:

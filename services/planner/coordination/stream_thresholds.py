@@ -1,23 +1,23 @@
 """Thresholds of the plan that one stream runs: when they are computed, and what was published."""
 
 from services.planner.coordination.effects import Effect, retained
-from services.planner.decisions.switching_ranges import Survey, is_news
+from services.planner.decisions.switching_ranges import ThresholdJob, is_noteworthy
 from shared.bus import topics
 from shared.messages.alternatives import Alternatives
 
 # Pause between two computations of a plan's thresholds.
-SURVEY_EVERY_S = 2.0
+THRESHOLDS_EVERY_S = 2.0
 
 
 class StreamThresholds:
-    """The last survey of one stream's plan and the thresholds that followed. Only the methods change them."""
+    """The last threshold job of one stream's plan, and its published result. Only the methods change them."""
 
     def __init__(self, stream: str) -> None:
         """Start without thresholds."""
         self._stream = stream
-        self._surveyed: Survey | None = None
+        self._last_job: ThresholdJob | None = None
         self._published: Alternatives | None = None
-        self._next_survey_at_s = 0.0
+        self._next_job_at_s = 0.0
 
     @property
     def published(self) -> Alternatives | None:
@@ -26,30 +26,30 @@ class StreamThresholds:
 
     @property
     def is_empty(self) -> bool:
-        """Neither a survey nor thresholds belong to the plan in force."""
-        return self._surveyed is None and self._published is None
+        """There is neither a job nor a result."""
+        return self._last_job is None and self._published is None
 
     def is_due(self, now_s: float) -> bool:
-        """Return whether the pause since the last survey is over."""
-        return now_s >= self._next_survey_at_s
+        """Return whether the pause since the last job is over."""
+        return now_s >= self._next_job_at_s
 
-    def start(self, survey: Survey, now_s: float) -> bool:
-        """Note a survey as started; return False if it is the same as the last one."""
-        if survey == self._surveyed:
+    def start(self, job: ThresholdJob, now_s: float) -> bool:
+        """Note a job as started; return False if plan and problem are those of the last one."""
+        if job == self._last_job:
             return False
-        self._surveyed, self._next_survey_at_s = survey, now_s + SURVEY_EVERY_S
+        self._last_job, self._next_job_at_s = job, now_s + THRESHOLDS_EVERY_S
         return True
 
     def found(self, alternatives: Alternatives) -> list[Effect]:
         """Publish thresholds that have moved."""
-        if not is_news(self._published, alternatives):
+        if not is_noteworthy(self._published, alternatives):
             return []
         self._published = alternatives
         return [retained(topics.alternatives(self._stream), alternatives)]
 
     def withdraw(self) -> list[Effect]:
         """Publish an empty list: the best route of a stream planned with others depends on theirs."""
-        self._surveyed = None
+        self._last_job = None
         if self._published is None or not self._published.thresholds:
             return []
         self._published = self._published.model_copy(update={"thresholds": ()})
@@ -57,4 +57,4 @@ class StreamThresholds:
 
     def clear(self) -> None:
         """Forget everything about a plan that is no longer in force."""
-        self._surveyed = self._published = None
+        self._last_job = self._published = None

@@ -1,1 +1,1 @@
-"""Whether a better plan is worth a reroute, why, and within which bandwidths and loads a plan stays the best."""
+"""Decisions about reroutes, their causes, and the ranges of bandwidth and load within which a plan stays the best."""

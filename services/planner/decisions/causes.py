@@ -1,4 +1,4 @@
-"""Why a route is no longer the best: which change of the fleet makes the difference, in one line. Pure."""
+"""Cause of a reroute: the change of the fleet that accounts for most of the gain."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,12 +12,12 @@ from shared.messages.events import RerouteCause
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What has changed.
+    """A change of the fleet, a stream or a policy.
 
     Attributes:
         cause: its kind.
         text: one line for people.
-        at_s: wall clock of the message that said so; None if no monitor's message did.
+        at_s: wall clock of the message that reported it; None if no monitor reported it.
     """
 
     cause: RerouteCause
@@ -27,6 +27,8 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class _Difference:
+    """One change between two problems, and the later problem without it."""
+
     cause: Cause
     undone: Problem
 
@@ -34,22 +36,23 @@ class _Difference:
 def find_cause(
     before: Problem, after: Problem, present: StreamRoutes, chosen: StreamRoutes, snapshot: FleetSnapshot
 ) -> Cause:
-    """Return the change between two problems that speaks most for ``chosen`` against ``present``.
+    """Return the change between two problems that accounts for most of the gain of ``chosen`` over ``present``.
 
-    A device that left comes first. Otherwise each change is undone in turn, and the one without which the gain would be
-    smallest is the cause.
+    A lost device of the present routes comes first. Otherwise each change is undone in turn, in the later problem: the
+    cause is the change without which the gain would be smallest. One evaluation of both routes per change is enough for
+    an explanation. Changes that matter only together are not found.
 
     Args:
         before: the problem for which the present routes were chosen.
-        after: the problem now.
+        after: the present problem.
         present: the routes in force, by stream of ``after``.
-        chosen: the routes that shall replace them.
-        snapshot: says when monitors reported what.
+        chosen: the routes that replace them.
+        snapshot: source of the times at which monitors reported changes.
     """
     lost = [device for own in present.values() for device in devices_of(own) if device not in after.devices]
     if lost:
-        heard_at_s = snapshot.device(lost[0]).presence_changed_at_s
-        return Cause(RerouteCause.DEVICE_LOST, f"device {lost[0]} is gone", heard_at_s)
+        reported_at_s = snapshot.device(lost[0]).presence_changed_at_s
+        return Cause(RerouteCause.DEVICE_LOST, f"device {lost[0]} is gone", reported_at_s)
     differences = [*_differences(before, after, snapshot)]
     if not differences:
         return Cause(RerouteCause.STREAM_CHANGED, "a better route was found")
@@ -57,7 +60,10 @@ def find_cause(
 
 
 def _gain(problem: Problem, present: StreamRoutes, chosen: StreamRoutes) -> float:
-    """Return by how much ``chosen`` is cheaper for the problem's streams; minus infinity where it cannot run."""
+    """Return the cost of ``present`` minus that of ``chosen``, over the problem's streams.
+
+    It is minus infinity if ``chosen`` cannot run, and infinity if only ``present`` cannot.
+    """
     names = {stream.name for stream in problem.streams} & present.keys()
     try:
         after = joint_cost(problem, {name: chosen[name] for name in names})
@@ -79,6 +85,7 @@ def _link_differences(before: Problem, after: Problem, snapshot: FleetSnapshot) 
     old, new = link_table(before.links), link_table(after.links)
     for (source, target), link in new.items():
         known = old.get((source, target))
+        # A link of a device that was not there before comes with the device.
         if known is None and (source not in before.devices or target not in before.devices):
             continue
         if known is not None and not differs(known.bandwidth_mbps, link.bandwidth_mbps):
@@ -92,7 +99,7 @@ def _link_differences(before: Problem, after: Problem, snapshot: FleetSnapshot) 
         undone = tuple(each for pair, each in new.items() if pair != (source, target) and each is not link)
         undone = undone if known is None else (*undone, replace(known, source=source, target=target))
         yield _Difference(
-            Cause(RerouteCause.LINK_CHANGED, text, _heard_at_s(link, snapshot)), replace(after, links=undone)
+            Cause(RerouteCause.LINK_CHANGED, text, _reported_at_s(link, snapshot)), replace(after, links=undone)
         )
     for (source, target), link in old.items():
         if (source, target) in new or source not in after.devices or target not in after.devices:
@@ -105,7 +112,7 @@ def _link_differences(before: Problem, after: Problem, snapshot: FleetSnapshot) 
             yield _Difference(cause, replace(after, links=undone))
 
 
-def _heard_at_s(link: Link, snapshot: FleetSnapshot) -> float | None:
+def _reported_at_s(link: Link, snapshot: FleetSnapshot) -> float | None:
     state = snapshot.device(link.source).links.get(link.target)
     return None if state is None else state.changed_at_s
 
@@ -116,8 +123,8 @@ def _device_differences(before: Problem, after: Problem, snapshot: FleetSnapshot
         if known is None:
             without = {other: each for other, each in after.devices.items() if other != name}
             if without:
-                heard_at_s = snapshot.device(name).presence_changed_at_s
-                cause = Cause(RerouteCause.DEVICE_BACK, f"device {name} is there", heard_at_s)
+                reported_at_s = snapshot.device(name).presence_changed_at_s
+                cause = Cause(RerouteCause.DEVICE_BACK, f"device {name} is there", reported_at_s)
                 yield _Difference(cause, replace(after, devices=without))
             continue
         if differs(known.load_factor, device.load_factor):
@@ -147,7 +154,7 @@ def _stream_differences(before: Problem, after: Problem) -> Iterator[_Difference
 
 
 def _member_differences(before: Problem, after: Problem) -> Iterator[_Difference]:
-    """Yield streams that have changed, that are planned together with the others since, and that are not any more."""
+    """Yield streams that have changed, that have joined the others, and that are no longer planned with them."""
     known, now = ({stream.name: stream for stream in problem.streams} for problem in (before, after))
     for name, stream in now.items():
         others = tuple(each for each in after.streams if each.name != name)

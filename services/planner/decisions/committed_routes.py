@@ -1,4 +1,4 @@
-"""Between the routes of strategies and the routes on the bus; and what routes cost. Pure."""
+"""Routes on the bus: conversion from and to the routes of strategies, costs, and broken constraints."""
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -23,40 +23,38 @@ _UNITS = {
     Objective.DELAY_VARIANCE: "ms²",
 }
 
-
+# Bound on the runs of equal routes in a burst. A burst with more runs is started route by route, out of order.
 MAX_RUNS = 64
-"""Runs of equal routes that the order of a burst may have; one with more is started route by route."""
 
 TILED = "the strategy splits a stage into tiles, which executors cannot run"
 
-
+# Routes by stream.
 StreamRoutes = Mapping[str, Sequence[PlanRoute]]
-"""Routes by stream."""
 
 
 class TiledRouteError(ValueError):
-    """A strategy has split a stage over several devices, which executors cannot run."""
+    """A plan splits a stage over several devices, which executors cannot run."""
 
 
 def burst_jobs(problem: Problem) -> int:
-    """Return how many requests of the problem's only stream come at once, and are started in the plan's order.
+    """Return the number of requests that the problem's only stream starts at once, in the order of the plan.
 
-    A stream without `jobs` has no bursts; nor has one whose objective is what it can sustain.
+    It is 1 for the objective throughput, which is about a steady rate.
     """
     return 1 if problem.policy.objective is Objective.THROUGHPUT else problem.streams[0].jobs
 
 
 def is_tiled(plan: Plan) -> bool:
-    """Say whether a stage is split over several devices, which executors cannot run."""
+    """Return whether a stage is split over several devices, which executors cannot run."""
     stages = (stage for each in plan.streams.values() for route in each.routes for stage in route.stages)
     return any(len(stage.tiles) != 1 for stage in stages)
 
 
 def to_message(problem: Problem, plan: StreamPlan) -> tuple[PlanRoute, ...]:
-    """Return a strategy's routes as they travel, with the latency predicted per route.
+    """Return a strategy's routes in the form of messages, with the predicted latency of each.
 
-    Those of a burst come in the order in which its jobs start, a route once for every run of jobs that take it. Others
-    come with weights that have no common factor.
+    The routes of a burst are in the order in which its jobs start, with one entry per run of jobs on the same route.
+    Other routes have weights without a common factor.
 
     Raises:
         TiledRouteError: a stage is split over several devices.
@@ -80,7 +78,7 @@ def to_message(problem: Problem, plan: StreamPlan) -> tuple[PlanRoute, ...]:
 
 
 def _runs(plan: StreamPlan) -> tuple[Route, ...]:
-    """Return the routes of a burst in the order in which its jobs start, jobs that follow each other put together."""
+    """Return the routes of a burst in the order in which its jobs start, successive jobs of a route as one entry."""
     runs = [Route(route.stages, sum(1 for _ in same)) for route, same in groupby(plan.jobs_in_order())]
     if len(runs) <= MAX_RUNS:
         return tuple(runs)
@@ -92,17 +90,17 @@ def _runs(plan: StreamPlan) -> tuple[Route, ...]:
 
 
 def to_route(route: PlanRoute, jobs: int = 1) -> Route:
-    """Return a route from the bus as strategies and the cost model take it, of so many jobs."""
+    """Return a route from the bus in the form of strategies and the cost model, for that many jobs."""
     return sequential_route(((stage.start, stage.stop, stage.device, stage.codec) for stage in route.stages), jobs)
 
 
 def to_plan(problem: Problem, routes: Sequence[PlanRoute]) -> dict[str, StreamPlan]:
-    """Return routes from the bus as a plan for the problem's only stream, as many jobs as the stream has."""
+    """Return routes from the bus as a plan for the problem's only stream, scaled to its number of jobs."""
     return to_joint_plan(problem, {problem.streams[0].name: routes})
 
 
 def to_joint_plan(problem: Problem, routes: StreamRoutes) -> dict[str, StreamPlan]:
-    """Return the routes of several streams as a plan, as many jobs as each stream has.
+    """Return the routes of several streams as a plan, scaled to the number of jobs of each stream.
 
     Raises:
         KeyError: the problem has no such stream.
@@ -116,9 +114,9 @@ def to_joint_plan(problem: Problem, routes: StreamRoutes) -> dict[str, StreamPla
 
 
 def joint_cost(problem: Problem, routes: StreamRoutes) -> float:
-    """Return what the problem's objective makes small, for these routes of its streams together.
+    """Return the cost of these routes of all streams together, by the problem's objective and in its unit.
 
-    Devices compute in the order that the policy asks for.
+    Devices serve their queues by the discipline of the policy.
 
     Raises:
         KeyError: a device is not in the problem or cannot run the model, or the problem has no such stream.
@@ -131,7 +129,7 @@ def joint_cost(problem: Problem, routes: StreamRoutes) -> float:
 
 
 def broken_constraints(problem: Problem, routes: Sequence[PlanRoute]) -> tuple[Violation, ...]:
-    """Return every constraint that these routes break, devices that are gone included."""
+    """Return every constraint that routes of the problem's only stream break; a lost device is one, too."""
     model = problem.streams[0].model
     blocks = len(problem.models[model].blocks)
     gone = [
@@ -147,12 +145,12 @@ def broken_constraints(problem: Problem, routes: Sequence[PlanRoute]) -> tuple[V
 
 
 def devices_of(routes: Sequence[PlanRoute]) -> tuple[str, ...]:
-    """Return every device that computes on these routes, once, in order of first use."""
+    """Return the devices that compute on these routes, each once, in order of first use."""
     return tuple(dict.fromkeys(stage.device for route in routes for stage in route.stages))
 
 
 def segments_of(routes: Sequence[PlanRoute]) -> dict[str, tuple[SegmentRange, ...]]:
-    """Return what every device must hold for these routes, each segment once."""
+    """Return the segments that each device must hold for these routes, each once."""
     found: dict[str, list[PlanStage]] = {}
     for route in routes:
         for stage in route.stages:
@@ -161,19 +159,19 @@ def segments_of(routes: Sequence[PlanRoute]) -> dict[str, tuple[SegmentRange, ..
 
 
 def same_routes(first: Sequence[PlanRoute], second: Sequence[PlanRoute], *, in_order: bool = False) -> bool:
-    """Say whether requests would run in the same way, whatever was predicted.
+    """Return whether requests run in the same way on both; predicted latencies do not count.
 
     Args:
-        first: some routes.
-        second: others.
-        in_order: the routes of a burst, whose order matters.
+        first: routes of a stream.
+        second: routes of the same stream.
+        in_order: the order of the routes matters, as it does for a burst.
     """
     mine, others = ([(route.stages, route.weight) for route in routes] for routes in (first, second))
     return mine == others if in_order else set(mine) == set(others)
 
 
 def describe_routes(routes: Sequence[PlanRoute]) -> str:
-    """Return routes as people read them: ``pi[0,4) > server[4,9)``."""
+    """Return routes as text, such as ``pi[0,4) > server[4,9)``."""
     return " | ".join(map(route_text, routes))
 
 

@@ -1,4 +1,7 @@
-"""How hard it is to come back: damping against flapping between routes. Pure."""
+"""Route flap damping: each return to routes that were left lately doubles the gain that a reroute must promise.
+
+Compare RFC 2439, section 4. There a penalty decays; here a return counts fully until it is out of the window.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,15 +10,17 @@ from services.planner.decisions.committed_routes import same_routes
 from shared.messages.streams import PlanRoute
 from shared.policy import Policy
 
+# Time for which routes that were left are remembered.
 DAMPING_WINDOW_S = 60.0
-"""How long a route that was left is remembered."""
+# Bound on the required gain: a reroute that saves more than a third of the cost is never damped away.
 LARGEST_REQUIRED_GAIN = 0.5
+# Gain from which damping doubles if the policy's own is smaller: doubling 0 would damp nothing.
 LEAST_DAMPED_GAIN = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """Routes that were left, when, and whether the reroute led back to routes left shortly before."""
+    """Routes that were left, the time, and whether the reroute led back to routes left within the window."""
 
     at_s: float
     routes: tuple[PlanRoute, ...]
@@ -23,7 +28,7 @@ class Departure:
 
 
 def required_gain(policy: Policy, routes: Sequence[PlanRoute], departures: Sequence[Departure], now_s: float) -> float:
-    """Return the relative gain that a reroute to ``routes`` must promise."""
+    """Return the relative gain (0.05 for 5 %) that a reroute to ``routes`` must promise."""
     returns = sum(departure.returned for departure in recent(departures, now_s))
     doublings = returns + is_return(routes, departures, now_s)
     if not doublings:
@@ -33,7 +38,7 @@ def required_gain(policy: Policy, routes: Sequence[PlanRoute], departures: Seque
 
 
 def is_return(routes: Sequence[PlanRoute], departures: Sequence[Departure], now_s: float) -> bool:
-    """Say whether ``routes`` were left within the damping window."""
+    """Return whether ``routes`` were left within the damping window."""
     return any(
         now_s - departure.at_s <= DAMPING_WINDOW_S and same_routes(departure.routes, routes) for departure in departures
     )
@@ -50,5 +55,5 @@ def remember(departures: Sequence[Departure], departure: Departure) -> tuple[Dep
 
 
 def last_departure_s(departures: Sequence[Departure]) -> float:
-    """Return when routes were left last; minus infinity if never."""
+    """Return the time of the last departure; minus infinity if there is none."""
     return departures[-1].at_s if departures else float("-inf")

@@ -1,4 +1,7 @@
-"""Whether a stream's routes keep up with the requests that come; the objectives of one request do not ask. Pure."""
+"""Overload of a stream: requests come faster than its routes can serve them.
+
+Objectives of a single request, such as latency, do not take the rate of requests into account.
+"""
 
 from collections.abc import Sequence
 
@@ -9,20 +12,20 @@ from services.planner.decisions.committed_routes import broken_constraints, burs
 from shared.messages.streams import PlanRoute
 from shared.policy import Objective
 
+# Utilisations at which an overload begins and ends. They differ because measured rates are noisy.
 _BEGINS, _ENDS = 1.05, 0.95
-"""Utilisations at which an overload is said to begin and to end: measured rates are noisy."""
 
 
 def overload(problem: Problem, routes: Sequence[PlanRoute], rate_hz: float, *, already: bool) -> str:
-    """Say which device cannot keep up; nothing if all do.
+    """Return the busiest resource if it does not keep up, as a sentence without figures; empty if all keep up.
 
-    Without figures, so that noise is not news.
+    A figure would change with every measurement, and each time publish the status again.
 
     Args:
         problem: of the stream alone, in the present state.
         routes: in force.
         rate_hz: requests per second; 0 if not known.
-        already: that was said before.
+        already: an overload was found before and has not ended.
     """
     if rate_hz <= 0 or burst_jobs(problem) > 1 or broken_constraints(problem, routes):
         return ""

@@ -201,7 +201,7 @@ def _choices(
     moved = [each for each in free if each.moves]
     is_named = any(map(strategy_chosen, free))
     if changes and moved and (is_named or outlook.after < outlook.before):
-        # A stream that moves because another one was changed says so.
+        # The reason of a stream that moves because of a change of another stream names that stream.
         stream, cause = next(iter(changes.items()))
         foreign = replace(cause, text=f"stream {stream}: {cause.text}")
         for each in moved:

@@ -1,8 +1,8 @@
-"""Within which bandwidths and loads the plan in force stays the best, and what comes beyond. Pure.
+"""Ranges of bandwidth and load within which the plan in force stays the best, and the routes beyond them.
 
-For one route. Latency and energy are lines in the load of a device and in one over the bandwidth of a link, so that
-what is best is an envelope of lines (`planning.cost.thresholds`). Under Hu & Mishra's objective, and for energy under a
-deadline, only what is urgent is looked for: where the deadline is missed, and which route then takes over.
+Known for plans of one route. Latency and energy are linear in the load of a device, and in 1 / bandwidth of a link, so
+the best cost is the lower envelope of lines (`planning.cost.thresholds`). Under the objective deadline (Hu & Mishra),
+and for energy under a deadline, only the end of the range is sought at which the deadline is missed.
 """
 
 import math
@@ -33,30 +33,29 @@ from shared.messages.models import Manifest
 from shared.messages.streams import CommittedPlan, PlanRoute
 from shared.policy import Objective
 
+# Relative change of a threshold below which it is not published again.
 NOTEWORTHY = 0.05
-"""Thresholds that have moved by less than this share are no news."""
+# Size of a fleet above which only the links of the route are examined, not all links of the source.
 MAX_DEVICES = 16
-"""In a larger fleet only the links on the route are looked at."""
+# Number of alternatives, nearest first, whose segments are kept loaded.
 MAX_WARM = 2
-"""Alternatives whose segments are kept ready: the nearest ones."""
+# Share of a device's memory for the segments of a plan and its alternatives. The rest is for other streams.
 WARM_SHARE = 0.5
-"""Of a device's memory: the rest is for other streams."""
 
+# Factors that keep rounding errors from deciding: a route counts as better, or a deadline as missed, only beyond them.
 _STRICTLY = 1 + 1e-9
-"""A route that is better by less is as good."""
 _JUST_BEYOND = 1 + 1e-6
-"""Where a deadline that is missed from some value on is missed for certain."""
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
-    """What is to be looked at.
+class ThresholdJob:
+    """A plan whose thresholds are to be computed, immutable, so that a worker thread can do it.
 
     Attributes:
-        plan: the one in force.
-        problem: the present one.
-        busy_shares: how busy others keep its devices.
-        departures: routes left within the damping window: to come back to one has to gain more.
+        plan: in force.
+        problem: of its stream at present.
+        busy_shares: share of its time that a device computes for other streams, by device.
+        departures: routes left within the damping window, to which a return has to gain more.
     """
 
     plan: CommittedPlan
@@ -65,24 +64,24 @@ class Survey:
     departures: tuple[Departure, ...] = ()
 
 
-def survey(asked: Survey) -> Alternatives:
+def find_thresholds(job: ThresholdJob) -> Alternatives:
     """Return the thresholds of the plan.
 
-    None where they are not known (bursts, several routes, other objectives, strategies that are not exact), where the
-    plan cannot run any more, or where another gains enough already: then the planner holds the reroute back, and so
-    shall the source.
+    There are none where they are not known: for bursts, several routes, other objectives, and strategies that are not
+    exact. Nor are there any if the plan can no longer run, or if another route gains enough already. In this case a
+    cooldown holds the reroute back, and the source is not to switch before it either.
     """
-    plan, problem = asked.plan, asked.problem
+    plan, problem = job.plan, job.problem
     policy = problem.policy
     found: tuple[Threshold, ...] = ()
     is_known = _is_known(problem) and len(plan.routes) == 1 and burst_jobs(problem) == 1
     if is_known and not broken_constraints(problem, plan.routes) and not _is_overdue(problem, plan.routes[0]):
-        found = tuple(_thresholds(asked, plan.routes[0]))
+        found = tuple(_thresholds(job, plan.routes[0]))
     return Alternatives(stream=plan.stream, epoch=plan.epoch, cooldown_ms=policy.cooldown_ms, thresholds=found)
 
 
-def is_news(before: Alternatives | None, after: Alternatives) -> bool:
-    """Say whether thresholds or what lies beyond them have changed enough to be told."""
+def is_noteworthy(before: Alternatives | None, after: Alternatives) -> bool:
+    """Return whether thresholds, or the routes beyond them, have changed enough to be published."""
     if before is None:
         return bool(after.thresholds)
     if (before.epoch, before.cooldown_ms, len(before.thresholds)) != (
@@ -97,24 +96,24 @@ def is_news(before: Alternatives | None, after: Alternatives) -> bool:
 def warm_segments(
     plan: CommittedPlan, alternatives: Alternatives, manifest: Manifest, problem: Problem
 ) -> dict[str, tuple[SegmentRange, ...]]:
-    """Return what devices shall hold besides the plan's own segments: those of the nearest alternatives that fit.
+    """Return the devices that shall hold segments of the nearest alternatives, each with all its segments.
 
-    A device is listed with everything that it shall hold for the plan then.
+    An alternative is left out if its segments do not fit on one of its devices beside those of the plan.
     """
     held = segments_of(plan.routes)
-    wanted = dict(held)
+    warm = dict(held)
     for route in nearest(alternatives)[:MAX_WARM]:
         more = {
-            device: tuple({(each.start, each.stop): each for each in (*ranges, *wanted.get(device, ()))}.values())
+            device: tuple({(each.start, each.stop): each for each in (*ranges, *warm.get(device, ()))}.values())
             for device, ranges in segments_of((route,)).items()
         }
         if all(_fits(problem, device, manifest, ranges) for device, ranges in more.items()):
-            wanted |= more
-    return {device: ranges for device, ranges in wanted.items() if ranges != held.get(device)}
+            warm |= more
+    return {device: ranges for device, ranges in warm.items() if ranges != held.get(device)}
 
 
 def nearest(alternatives: Alternatives) -> list[PlanRoute]:
-    """Return the alternatives, the one first that the smallest relative change leads to."""
+    """Return the alternatives, each once, ordered by the relative change that leads to them."""
     ranked: list[tuple[float, PlanRoute]] = []
     for each in alternatives.thresholds:
         for leave, route in ((each.leave_below, each.below), (each.leave_above, each.above)):
@@ -134,16 +133,17 @@ def _is_known(problem: Problem) -> bool:
 
 
 def _is_bounded(problem: Problem) -> bool:
-    """Say whether a deadline bounds what the objective may choose from, so that only its end is looked for.
+    """Return whether a deadline bounds the choice of the objective, so that only the end of the range is sought.
 
-    What the deadline leaves changes with every quantity. Under the objective latency the fastest route is what it is.
+    The routes that keep the deadline change with every quantity, so the best of them is not an envelope of lines. Under
+    the objective latency, the deadline changes nothing: the fastest route is the best with and without it.
     """
     deadline_ms = problem.deadline_ms(problem.streams[0])
     return deadline_ms is not None and problem.policy.objective in (Objective.DEADLINE, Objective.ENERGY)
 
 
 def _is_overdue(problem: Problem, route: PlanRoute) -> bool:
-    """Say whether another route gains more than the policy asks for as things are."""
+    """Return whether another route gains more at present than the policy requires."""
     stream = problem.streams[0]
     best = fastest_route(problem, stream) if problem.policy.objective is Objective.LATENCY else None
     best = best or best_route(problem, stream)
@@ -155,8 +155,8 @@ def _cost(problem: Problem, route: Route) -> float:
     return costs.cost(problem.policy.objective, plans, costs.predict(plans))
 
 
-def _thresholds(asked: Survey, route: PlanRoute) -> Iterator[Threshold]:
-    problem = asked.problem
+def _thresholds(job: ThresholdJob, route: PlanRoute) -> Iterator[Threshold]:
+    problem = job.problem
     source = problem.streams[0].source
     places = [source, *(stage.device for stage in route.stages)]
     ends = [hop for hop in pairwise(places) if hop[0] != hop[1]]
@@ -165,7 +165,7 @@ def _thresholds(asked: Survey, route: PlanRoute) -> Iterator[Threshold]:
         ends += [hop for hop in table if hop[0] == source]
     for hop in dict.fromkeys(ends):
         if hop in table:
-            sides = _Walk(bandwidth_parameter(problem, hop), route, asked.departures).sides()
+            sides = _OutwardSearch(bandwidth_parameter(problem, hop), route, job.departures).sides()
             yield Threshold(
                 quantity=ThresholdQuantity.BANDWIDTH,
                 device=hop[0],
@@ -174,14 +174,20 @@ def _thresholds(asked: Survey, route: PlanRoute) -> Iterator[Threshold]:
                 **sides,
             )
     for device in devices_of((route,)):
-        sharing = slowdown(asked.busy_shares.get(device, 0.0))
-        sides = _Walk(load_parameter(problem, device), route, asked.departures).sides()
+        sharing = slowdown(job.busy_shares.get(device, 0.0))
+        sides = _OutwardSearch(load_parameter(problem, device), route, job.departures).sides()
         yield Threshold(quantity=ThresholdQuantity.LOAD, device=device, sharing=sharing, **sides)
 
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One side of the present value: up to ``end`` no route is better, beyond ``leave`` this one is by enough."""
+    """One side of the present value.
+
+    Attributes:
+        end: up to here, no other route is better.
+        leave: from here on, another route is better by the required gain; None if none is.
+        route: that other route.
+    """
 
     end: float
     leave: float | None = None
@@ -189,22 +195,29 @@ class _Side:
 
 
 @dataclass(frozen=True, slots=True)
-class _Walk:
-    """Looks from the present value outwards for where other routes than the one in force are better."""
+class _OutwardSearch:
+    """Search from the present value of a parameter outwards for the values at which other routes are better.
 
-    dial: Parameter
+    Attributes:
+        parameter: bandwidth of a link, or load of a device. Costs are lines in its ``x``, not in its value.
+        route: in force.
+        departures: routes left within the damping window.
+    """
+
+    parameter: Parameter
     route: PlanRoute
     departures: tuple[Departure, ...]
 
     def sides(self) -> dict[str, Any]:
-        """Return the fields of a threshold that say what is where."""
-        problem, value = self.dial.problem, self.dial.value
+        """Return the fields of a threshold that describe both sides."""
+        problem, value = self.parameter.problem, self.parameter.value
         if _is_bounded(problem):
+            # A deadline is missed with less bandwidth or with more load.
             below, above = _Side(value), _Side(value)
             worse = self._deadline_missed()
-            below, above = (below, worse) if self.dial.link is None else (worse, above)
+            below, above = (below, worse) if self.parameter.link is None else (worse, above)
         else:
-            pieces = ranges_around(self.dial, problem.streams[0], problem.policy.objective)
+            pieces = ranges_around(self.parameter, problem.streams[0], problem.policy.objective)
             below = self._side(
                 [_Piece(min(own.high, value), own.low, own.route) for own in pieces if own.low < value][::-1]
             )
@@ -222,60 +235,61 @@ class _Walk:
     def _side(self, pieces: Sequence["_Piece"]) -> _Side:
         end = self._left(pieces, lambda _: _STRICTLY)
         leave = self._left(pieces, self._worthwhile)
-        last = pieces[-1].far if pieces else self.dial.value
+        last = pieces[-1].far if pieces else self.parameter.value
         return _Side(end[0] if end else last, leave and leave[0], leave and self._message(*leave))
 
     def _worthwhile(self, route: Route) -> float:
-        """Return how many times as much as another the route in force has to cost, as the planner sees it."""
-        found = (self._message(self.dial.value, route),)
+        """Return the ratio of costs from which the planner would leave the route in force for this one."""
+        alternative = (self._message(self.parameter.value, route),)
         newest_s = max((departure.at_s for departure in self.departures), default=0.0)
-        return 1 + required_gain(self.dial.problem.policy, found, self.departures, newest_s)
+        return 1 + required_gain(self.parameter.problem.policy, alternative, self.departures, newest_s)
 
-    def _left(self, pieces: Sequence["_Piece"], wanted: Callable[[Route], float]) -> tuple[float, Route] | None:
-        """Return where the route in force first costs more than ``wanted`` times the best one, and which that is.
+    def _left(self, pieces: Sequence["_Piece"], ratio: Callable[[Route], float]) -> tuple[float, Route] | None:
+        """Return the first value at which the route in force costs more than ``ratio`` times the best, and the best.
 
-        A route that misses the deadline, where the best does not, costs too much.
+        A route that misses the deadline where the best one keeps it costs too much.
         """
         own, limit = self._line(to_route(self.route)), self._limit(to_route(self.route))
         for piece in pieces:
-            best = self._line(piece.route).times(wanted(piece.route))
-            start, stop = self.dial.x(piece.near), self.dial.x(piece.far)
+            best = self._line(piece.route).times(ratio(piece.route))
+            start, stop = self.parameter.x(piece.near), self.parameter.x(piece.far)
             bends = [x for x in (own.meets(best), limit) if x is not None and min(start, stop) < x < max(start, stop)]
+            # Between two bends neither line crosses the other, nor the deadline: the middle decides for the whole.
             for here, there in pairwise([start, *sorted(bends, reverse=start > stop), stop]):
                 middle = (here + there) / 2
                 is_missed = limit < middle <= self._limit(piece.route)
                 if is_missed or own.at(middle) > best.at(middle):
-                    return self.dial.x(here), piece.route
+                    return self.parameter.x(here), piece.route
         return None
 
     def _deadline_missed(self) -> _Side:
-        """Return where the route in force misses the deadline, and which route does not just there."""
+        """Return the side on which the route in force misses the deadline, with the route that keeps it just beyond."""
         limit = self._limit(to_route(self.route))
-        furthest = self.dial.x(self.dial.value) * SPAN
+        furthest = self.parameter.x(self.parameter.value) * SPAN
         if limit >= furthest:
-            return _Side(self.dial.x(furthest))
-        route = best_route(self.dial.at(self.dial.x(limit * _JUST_BEYOND)), self.dial.problem.streams[0])
-        leave = self.dial.x(limit)
+            return _Side(self.parameter.x(furthest))
+        route = best_route(self.parameter.at(self.parameter.x(limit * _JUST_BEYOND)), self.parameter.problem.streams[0])
+        leave = self.parameter.x(limit)
         return _Side(leave) if route is None else _Side(leave, leave, self._message(leave, route))
 
     def _line(self, route: Route) -> Line:
-        return self.dial.line(self.dial.problem.streams[0], route, self.dial.problem.policy.objective)
+        return self.parameter.line(self.parameter.problem.streams[0], route, self.parameter.problem.policy.objective)
 
     def _limit(self, route: Route) -> float:
         """Return the x beyond which a route misses the deadline."""
-        problem = self.dial.problem
+        problem = self.parameter.problem
         deadline_ms = problem.deadline_ms(problem.streams[0])
         if deadline_ms is None:
             return math.inf
-        return self.dial.line(problem.streams[0], route, Objective.LATENCY).reaches(deadline_ms)
+        return self.parameter.line(problem.streams[0], route, Objective.LATENCY).reaches(deadline_ms)
 
     def _message(self, value: float, route: Route) -> PlanRoute:
-        return to_message(self.dial.at(value), StreamPlan((Route(route.stages),)))[0]
+        return to_message(self.parameter.at(value), StreamPlan((Route(route.stages),)))[0]
 
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A range that leads away from the present value."""
+    """A range of values in which one route is the best, from the near end to the far one."""
 
     near: float
     far: float

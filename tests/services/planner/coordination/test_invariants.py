@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from services.planner.coordination.effects import Effect
 from services.planner.coordination.invariants import InvariantError, is_sorted, require
 from services.planner.coordination.stream_state import StreamState
-from services.planner.decisions.switching_ranges import Survey, survey
+from services.planner.decisions.switching_ranges import ThresholdJob, find_thresholds
 from services.planner.inbound import Inbound, PolicyDocument
 from services.planner.problems.planning_jobs import PlanningJob, run_job
 from services.planner.problems.snapshot import ModelWithdrawn
@@ -52,7 +52,7 @@ class PlannerMachine(RuleBasedStateMachine):
         self.boots = dict.fromkeys(SPEEDS_MS, 1)
         self.asked: list[tuple[str, Prepare]] = []
         self.job: PlanningJob | None = None
-        self.survey: Survey | None = None
+        self.threshold_job: ThresholdJob | None = None
 
     @property
     def now_s(self) -> float:
@@ -177,16 +177,18 @@ class PlannerMachine(RuleBasedStateMachine):
 
     @rule()
     def look_for_thresholds(self) -> None:
-        if self.survey is None:
-            self.survey = self.bench.core.next_survey(self.now_s)
+        if self.threshold_job is None:
+            self.threshold_job = self.bench.core.next_threshold_job(self.now_s)
         else:
-            self.take(self.bench.core.surveyed(self.survey, survey(self.survey), self.now_s))
-            self.survey = None
+            self.take(
+                self.bench.core.thresholds_found(self.threshold_job, find_thresholds(self.threshold_job), self.now_s)
+            )
+            self.threshold_job = None
 
     @rule()
     def restart(self) -> None:
         self.bench = self.bench.reborn()
-        self.job = self.survey = None
+        self.job = self.threshold_job = None
         self.asked.clear()
         self.take(self.bench.core.republished())
 

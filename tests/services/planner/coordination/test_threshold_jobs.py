@@ -5,8 +5,8 @@ import json
 import pytest
 
 from services.planner.coordination.effects import Effect
-from services.planner.coordination.stream_thresholds import SURVEY_EVERY_S
-from services.planner.decisions.switching_ranges import survey
+from services.planner.coordination.stream_thresholds import THRESHOLDS_EVERY_S
+from services.planner.decisions.switching_ranges import find_thresholds
 from services.planner.inbound import PolicyDocument
 from shared.bus import topics
 from shared.messages.alternatives import Alternatives
@@ -29,10 +29,10 @@ def bench() -> Bench:
 
 def look(bench: Bench) -> list[Effect]:
     """Compute every threshold that is wanted."""
-    bench.now_s += SURVEY_EVERY_S
+    bench.now_s += THRESHOLDS_EVERY_S
     done: list[Effect] = []
-    while (asked := bench.core.next_survey(bench.now_s)) is not None:
-        done += bench.take(bench.core.surveyed(asked, survey(asked), bench.now_s))
+    while (asked := bench.core.next_threshold_job(bench.now_s)) is not None:
+        done += bench.take(bench.core.thresholds_found(asked, find_thresholds(asked), bench.now_s))
     return done
 
 

@@ -11,7 +11,13 @@ from planning.problem.problem import Problem
 from planning.strategies import solve
 from services.planner.decisions.committed_routes import joint_cost, to_route
 from services.planner.decisions.damping import Departure
-from services.planner.decisions.switching_ranges import Survey, is_news, nearest, survey, warm_segments
+from services.planner.decisions.switching_ranges import (
+    ThresholdJob,
+    find_thresholds,
+    is_noteworthy,
+    nearest,
+    warm_segments,
+)
 from services.planner.problems.snapshot import PolicySet
 from shared.messages.alternatives import Alternatives, Threshold, ThresholdQuantity
 from shared.messages.streams import CommittedPlan
@@ -25,8 +31,8 @@ def committed(problem: Problem, epoch: int = 1) -> CommittedPlan:
     return CommittedPlan(stream="camera", epoch=epoch, model=MODEL, source="pi", strategy="auto", routes=routes)
 
 
-def surveyed(problem: Problem) -> Alternatives:
-    return survey(Survey(committed(problem), problem))
+def thresholds_of(problem: Problem) -> Alternatives:
+    return find_thresholds(ThresholdJob(committed(problem), problem))
 
 
 def on(found: Alternatives, quantity: ThresholdQuantity, device: str) -> Threshold:
@@ -35,7 +41,7 @@ def on(found: Alternatives, quantity: ThresholdQuantity, device: str) -> Thresho
 
 def test_ranges_are_exact() -> None:
     """The server needs 23 + 800 / mbps ms and 16 of its 21 ms more for every load; the pi needs 165 ms."""
-    found = surveyed(problem_of(world()))
+    found = thresholds_of(problem_of(world()))
     bandwidth = on(found, ThresholdQuantity.BANDWIDTH, "pi")
     assert (bandwidth.target, bandwidth.value, bandwidth.latency_ms) == ("server", 50.0, 2.0)
     assert bandwidth.low == pytest.approx(800 / (165 - 23))
@@ -55,7 +61,7 @@ def test_the_planner_agrees_on_either_side_of_a_threshold(step: float) -> None:
     problem = problem_of(world(mbps=8.0))
     plan = committed(problem)
     judged = 0
-    for each in survey(Survey(plan, problem)).thresholds:
+    for each in find_thresholds(ThresholdJob(plan, problem)).thresholds:
         for leave, outside in ((each.leave_below, step < 1), (each.leave_above, step > 1)):
             if leave is None or each.quantity is not ThresholdQuantity.BANDWIDTH:
                 continue
@@ -71,26 +77,31 @@ def test_the_planner_agrees_on_either_side_of_a_threshold(step: float) -> None:
 def test_a_plan_that_is_kept_though_another_gains_a_little_has_no_range() -> None:
     good = problem_of(world())
     now = problem_of(world(link("pi", "server", 5.5)))
-    bandwidth = on(survey(Survey(committed(good), now)), ThresholdQuantity.BANDWIDTH, "pi")
+    bandwidth = on(find_thresholds(ThresholdJob(committed(good), now)), ThresholdQuantity.BANDWIDTH, "pi")
     assert bandwidth.low == bandwidth.high == 5.5
     assert bandwidth.leave_below == pytest.approx(800 / (1.05 * 165 - 23))
 
 
 def test_a_plan_whose_reroute_is_held_back_has_none() -> None:
-    assert survey(Survey(committed(problem_of(world())), problem_of(world(link("pi", "server", 2.0))))).thresholds == ()
+    assert (
+        find_thresholds(
+            ThresholdJob(committed(problem_of(world())), problem_of(world(link("pi", "server", 2.0))))
+        ).thresholds
+        == ()
+    )
 
 
 @pytest.mark.parametrize("objective", [Objective.THROUGHPUT, Objective.MAKESPAN, Objective.TOTAL_DELAY])
 def test_other_objectives_have_no_thresholds(objective: Objective) -> None:
-    assert surveyed(problem_of(world(PolicySet("camera", Policy(objective=objective))))).thresholds == ()
+    assert thresholds_of(problem_of(world(PolicySet("camera", Policy(objective=objective))))).thresholds == ()
 
 
 @pytest.mark.parametrize("strategy", ["remote_only", "neurosurgeon", "masud"])
 def test_a_source_does_not_leave_what_a_strategy_that_is_not_exact_wants(strategy: str) -> None:
     problem = problem_of(world())
     named = replace(problem, policy=replace(problem.policy, strategy=strategy))
-    assert surveyed(problem).thresholds
-    assert survey(Survey(committed(problem), named)).thresholds == ()
+    assert thresholds_of(problem).thresholds
+    assert find_thresholds(ThresholdJob(committed(problem), named)).thresholds == ()
 
 
 def powered(problem: Problem, **policy: Any) -> Problem:
@@ -107,7 +118,7 @@ def powered(problem: Problem, **policy: Any) -> Problem:
 def test_energy_is_a_line_as_well() -> None:
     """The pi takes 165 ms at 4 W: 0.66 J. The server takes 21 ms at 20 W, and sending 2 + 800 / mbps ms at 1.5 W."""
     problem = powered(problem_of(world()), objective=Objective.ENERGY)
-    found = surveyed(problem)
+    found = thresholds_of(problem)
     bandwidth = on(found, ThresholdQuantity.BANDWIDTH, "pi")
     assert [stage.device for stage in committed(problem).routes[0].stages] == ["server"]
     assert bandwidth.low == pytest.approx(800 / ((660 - 420) / 1.5 - 2))
@@ -121,7 +132,7 @@ def test_energy_is_a_line_as_well() -> None:
 def test_a_deadline_that_a_change_would_break_is_left_at_once() -> None:
     """The server takes 23 + 800 / mbps ms, the pi 165 ms: the one misses 168 ms before the other gains 5 %."""
     problem = problem_of(world(PolicySet("camera", Policy(deadline_ms=168.0))))
-    bandwidth = on(surveyed(problem), ThresholdQuantity.BANDWIDTH, "pi")
+    bandwidth = on(thresholds_of(problem), ThresholdQuantity.BANDWIDTH, "pi")
     assert bandwidth.leave_below == pytest.approx(800 / (168 - 23))
     assert bandwidth.low == pytest.approx(800 / (165 - 23))
     assert bandwidth.below is not None
@@ -138,7 +149,7 @@ def bounded(objective: Objective) -> Problem:
 @pytest.mark.parametrize("objective", [Objective.DEADLINE, Objective.ENERGY])
 def test_what_a_deadline_bounds_is_left_where_the_deadline_is_missed(objective: Objective) -> None:
     problem = bounded(objective)
-    plan, found, stream = committed(problem), surveyed(problem), problem.streams[0]
+    plan, found, stream = committed(problem), thresholds_of(problem), problem.streams[0]
     own = to_route(plan.routes[0])
     assert len(own.devices) == 2
     led_elsewhere = 0
@@ -177,50 +188,54 @@ def changed(problem: Problem, threshold: Threshold, value: float) -> Problem:
 def test_to_come_back_needs_as_much_more_gain_as_the_planner_asks_for() -> None:
     """The server needs 23 + 800 / mbps ms, the pi 165: left lately, it has to gain 10 % instead of 5."""
     problem = problem_of(world())
-    found = surveyed(problem)
+    found = thresholds_of(problem)
     below = on(found, ThresholdQuantity.BANDWIDTH, "pi").below
     assert below is not None
     for returned, gain in ((False, 0.1), (True, 0.2)):
         left = Departure(at_s=5.0, routes=(below,), returned=returned)
-        damped = on(survey(Survey(committed(problem), problem, {}, (left,))), ThresholdQuantity.BANDWIDTH, "pi")
+        damped = on(
+            find_thresholds(ThresholdJob(committed(problem), problem, {}, (left,))), ThresholdQuantity.BANDWIDTH, "pi"
+        )
         assert damped.leave_below == pytest.approx(800 / ((1 + gain) * 165 - 23))
         assert damped.low == on(found, ThresholdQuantity.BANDWIDTH, "pi").low
 
 
 def test_what_others_compute_is_told_with_a_load() -> None:
     problem = problem_of(world())
-    found = survey(Survey(committed(problem), problem, {"server": 0.5}))
+    found = find_thresholds(ThresholdJob(committed(problem), problem, {"server": 0.5}))
     assert on(found, ThresholdQuantity.LOAD, "server").sharing == 2.0
     assert on(found, ThresholdQuantity.BANDWIDTH, "pi").sharing == 1.0
 
 
 def test_bursts_and_plans_that_cannot_run_have_none() -> None:
-    assert surveyed(problem_of(world(declaration(jobs=3)))).thresholds == ()
+    assert thresholds_of(problem_of(world(declaration(jobs=3)))).thresholds == ()
     problem = problem_of(world())
     devices = {name: device for name, device in problem.devices.items() if name == "pi"}
-    assert survey(Survey(committed(problem), replace(problem, devices=devices, links=()))).thresholds == ()
+    assert (
+        find_thresholds(ThresholdJob(committed(problem), replace(problem, devices=devices, links=()))).thresholds == ()
+    )
 
 
 def test_thresholds_are_news_when_they_move_or_lead_elsewhere() -> None:
-    found = surveyed(problem_of(world()))
-    assert is_news(None, found)
-    assert not is_news(found, found)
-    assert not is_news(None, found.model_copy(update={"thresholds": ()}))
-    assert is_news(found, found.model_copy(update={"epoch": 2}))
+    found = thresholds_of(problem_of(world()))
+    assert is_noteworthy(None, found)
+    assert not is_noteworthy(found, found)
+    assert not is_noteworthy(None, found.model_copy(update={"thresholds": ()}))
+    assert is_noteworthy(found, found.model_copy(update={"epoch": 2}))
     first, *others = found.thresholds
     assert first.leave_below is not None
     assert first.below is not None
     for factor, expected in ((1.04, False), (1.06, True)):
         moved = first.model_copy(update={"leave_below": first.leave_below * factor})
-        assert is_news(found, found.model_copy(update={"thresholds": (moved, *others)})) is expected
+        assert is_noteworthy(found, found.model_copy(update={"thresholds": (moved, *others)})) is expected
     elsewhere = first.below.model_copy(update={"stages": ()})
     other = first.model_copy(update={"below": elsewhere})
-    assert is_news(found, found.model_copy(update={"thresholds": (other, *others)}))
+    assert is_noteworthy(found, found.model_copy(update={"thresholds": (other, *others)}))
 
 
 def test_the_nearest_alternatives_are_kept_warm_if_they_fit() -> None:
     problem = problem_of(world())
-    plan, found = committed(problem), surveyed(problem)
+    plan, found = committed(problem), thresholds_of(problem)
     (only,) = nearest(found)
     assert [stage.device for stage in only.stages] == ["pi"]
     warm = warm_segments(plan, found, manifest_of(), problem)
@@ -234,7 +249,7 @@ def test_what_is_kept_warm_includes_what_the_plan_needs_of_the_device() -> None:
     problem = problem_of(world(profile("pi", (1.0, 1.0, 1.0, 1.0, 200.0)), stays, mbps=20.0))
     plan = committed(problem)
     assert len(plan.routes[0].stages) == 2
-    warm = warm_segments(plan, survey(Survey(plan, problem)), manifest_of(), problem)
+    warm = warm_segments(plan, find_thresholds(ThresholdJob(plan, problem)), manifest_of(), problem)
     own = {stage.device: (stage.start, stage.stop) for stage in plan.routes[0].stages}
     assert warm
     for device, ranges in warm.items():
