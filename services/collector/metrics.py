@@ -149,6 +149,7 @@ class Metrics:
     def _links_changed(self, links: Links) -> None:
         device = self._label(links.device)
         present = {self._label(link.target) for link in links.links}
+        # A link that the message no longer lists is down, and has no present value.
         for gone in self._targets.get(device, set()) - present:
             self._bandwidth.remove(device, gone)
             self._link_latency.remove(device, gone)

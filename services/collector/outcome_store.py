@@ -155,6 +155,7 @@ class OutcomeStore:
         return deleted
 
     def _roll_back(self) -> None:
+        # SQLite itself rolls back after some errors (a full disk, for example), and then refuses another ROLLBACK.
         with contextlib.suppress(sqlite3.Error):
             self._database.execute("ROLLBACK")
 
@@ -173,6 +174,7 @@ class OutcomeStore:
         return cursor.rowcount
 
     def _write(self, batch: Sequence[ReceivedRecord]) -> tuple[WriteResult, ...]:
+        # IMMEDIATE takes the write lock at the start: a busy database fails here, before anything is computed.
         self._database.execute("BEGIN IMMEDIATE")
         try:
             results = tuple(self._put_safely(arrival) for arrival in batch)
@@ -183,6 +185,7 @@ class OutcomeStore:
         self._since_pruned += len(batch)
         if self._since_pruned >= _PRUNE_EVERY:
             self._since_pruned = 0
+            # The batch is on disk: a failure to prune must not make the caller store it again.
             try:
                 self.prune(batch[-1].received_at_s)
             except sqlite3.OperationalError as error:
@@ -246,6 +249,7 @@ class OutcomeStore:
         return WriteResult.STORED
 
     def _put_outcome(self, outcome: Outcome, received_at_s: float) -> WriteResult:
+        # Only one transaction writes at a time, so no other outcome can come between look-up and insert.
         known = self._database.execute(
             "SELECT status, attempt, completed_at_s FROM outcomes WHERE stream = ? AND request_id = ?",
             (outcome.stream, outcome.request_id),
@@ -284,6 +288,7 @@ class OutcomeStore:
         for number, stage in enumerate(outcome.trace):
             values = stage.model_dump()
             self._insert("stages", outcome=position, stage=number, **values)
+        # The request has its outcome, and no longer counts as lost.
         self._database.execute(
             "DELETE FROM requests WHERE stream = ? AND request_id = ?", (outcome.stream, outcome.request_id)
         )
@@ -311,6 +316,7 @@ class OutcomeStore:
         )
 
     def _put_member(self, role: str, name: str, member: Presence | ServicePresence, received_at_s: float) -> None:
+        # A repeated presence keeps its time of change. Some presences lack a version: a will, or a cleared one.
         self._database.execute(
             """INSERT INTO members VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (role, name) DO UPDATE SET
                changed_at_s = IIF(state = excluded.state AND boot_id = excluded.boot_id,

@@ -148,6 +148,7 @@ class CollectorRecords:
             limit: largest number of results.
         """
         condition, values = window.condition()
+        # A transfer ends when the next stage has received it, so each stage is joined with its successor `n`.
         statement = f"""SELECT s.device, s.start, s.stop, s.codec, s.queue_ms, s.compute_ms, s.output_bytes,
                 1000 * (n.received_at_s - s.sent_at_s)
             FROM (SELECT position FROM outcomes WHERE status = 'ok' AND {condition}
@@ -174,6 +175,7 @@ class CollectorRecords:
             (reroute.stream, reroute.epoch, reroute.trigger_at_s),
         )
         begin_s = reroute.committed_at_s if first_s is None else max(first_s, reroute.trigger_at_s)
+        # The last results of older epochs that were dispatched before the first request on the new route.
         latency = "1000 * (completed_at_s - dispatched_at_s) FROM outcomes WHERE status = 'ok' AND stream = ?"
         before = self._rows(
             f"SELECT {latency} AND epoch < ? AND dispatched_at_s BETWEEN 1 AND ? ORDER BY completed_at_s DESC LIMIT ?",
@@ -205,6 +207,7 @@ class CollectorRecords:
 
     def _links(self, device: str) -> tuple[LinkSummary, ...]:
         """Return the links in the newest message of the device's monitor."""
+        # All links of one message have the same time of sending; a target may appear twice, and its last row counts.
         statement = """SELECT target, bandwidth_mbps, latency_ms, sent_at_s FROM links
             WHERE device = ? AND sent_at_s = (SELECT sent_at_s FROM links WHERE position =
                 (SELECT MAX(position) FROM links WHERE device = ?)) ORDER BY target, position"""

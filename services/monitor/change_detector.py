@@ -63,6 +63,7 @@ class ChangeDetector:
             quantities: by name; one that appears or disappears is a change.
             now_s: monotonic seconds.
         """
+        # A link that appears or disappears changes what the planner may use, so it does not wait for confirmation.
         if self._published is None or self._published.keys() != quantities.keys():
             return Occasion.CHANGE
         change = max(

@@ -145,11 +145,13 @@ class LinkEstimator:
             self._bound(crossing)
             return
         self.samples += 1
+        # A finished crossing is better evidence than the bound of an overdue one, whatever it says.
         if known_mbps is None or self._is_bound:
             self._bandwidth.reseed(crossing)
             self._is_bound = False
             return
         rate_mbps, expected_ms = self._rate_mbps(crossing), transmission_ms(size_bytes, known_mbps)
+        # An error of the latency estimate shifts the rate, so noise grows with the latency and with its jitter.
         noise_ms = max(NOISE_MS, (known_ms or 0.0) / 4, self._jitter_ms())
         difference_ms = transmission_ms(size_bytes, rate_mbps) - expected_ms
         deviation = Deviation.of(rate_mbps / known_mbps, difference_ms, noise_ms)
@@ -181,6 +183,7 @@ class LinkEstimator:
     def _bound(self, crossing: _Crossing) -> None:
         """Take an overdue crossing, whose rate so far is an upper bound of the bandwidth."""
         known_mbps, rate_mbps = self.bandwidth_mbps, self._rate_mbps(crossing)
+        # A bound above the estimate says nothing.
         if known_mbps is not None and rate_mbps >= known_mbps:
             return
         is_small = known_mbps is not None and transmission_ms(crossing.size_bytes, known_mbps) < CONCLUSIVE_MS

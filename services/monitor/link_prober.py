@@ -133,6 +133,7 @@ class LinkProber:
         self._peers: dict[str, _Peer] = {}
         self._monitors: set[str] = set()
         self._serial = 0
+        # Seeded by name: pauses differ between devices, and a simulation repeats exactly.
         self._random = random.Random(device)
 
     def device_online(self, device: str, boot_id: str, now_s: float) -> None:
@@ -149,6 +150,7 @@ class LinkProber:
 
     def monitor_online(self, device: str, now_s: float) -> None:
         """Record that a device's monitor can echo probes."""
+        # A monitor may appear before its executor, so it is kept apart from the peers.
         if len(self._monitors) < MAX_PEERS:
             self._monitors.add(device)
         if (peer := self._peers.get(device)) is not None:
@@ -169,6 +171,7 @@ class LinkProber:
             return False
         peer.link.add_transfer(transfer.size_bytes, transfer.elapsed_ms, finished=transfer.finished, ended_s=now_s)
         peer.transfer_s = now_s
+        # A finished transfer proves that the link is up, whatever became of the probes.
         if transfer.finished:
             peer.lost = 0
         self._plan_next(peer, now_s)
@@ -189,25 +192,32 @@ class LinkProber:
             return None
         probe, peer.outstanding, peer.lost = peer.outstanding, None, 0
         round_trip_ms = 1000 * (now_s - probe.sent_s)
-        if not probe.padding_bytes:
+        if probe.padding_bytes:
+            following = self._padded_echoed(peer, probe, round_trip_ms, now_s)
+        else:
             peer.link.add_round_trip(round_trip_ms)
             # Both devices have begun a round: this one yields if the other's name sorts first.
             if peer.probing_until_s > now_s and sender < self._device:
                 peer.due_s = peer.probing_until_s
                 return None
-            if not self._is_busy(peer, now_s):
-                padded = _Outstanding(padding_bytes=self._padding_bytes(peer), left=self._settings.repeats - 1)
-                return self._send(sender, peer, padded, now_s)
-        else:
-            fastest_ms = min(probe.fastest_ms, round_trip_ms)
-            is_enough = probe.is_overdue or peer.link.is_confirmed_by(probe.padding_bytes, round_trip_ms)
-            if probe.left and not is_enough:
-                again = _Outstanding(probe.padding_bytes, fastest_ms=fastest_ms, left=probe.left - 1)
-                return self._send(sender, peer, again, now_s)
-            # An overdue probe has bounded the estimate already; its own time replaces the bound.
-            measured_ms = round_trip_ms if probe.is_overdue else fastest_ms
-            peer.link.add_probe(probe.padding_bytes, measured_ms, ended_s=now_s)
+            is_busy = self._is_busy(peer, now_s)
+            following = None if is_busy else _Outstanding(self._padding_bytes(peer), left=self._settings.repeats - 1)
+        if following is not None:
+            return self._send(sender, peer, following, now_s)
         self._plan_next(peer, now_s)
+        return None
+
+    def _padded_echoed(
+        self, peer: _Peer, probe: _Outstanding, round_trip_ms: float, now_s: float
+    ) -> _Outstanding | None:
+        """Take the echo of a padded probe; return the next one of its row, or none at the end of the row."""
+        fastest_ms = min(probe.fastest_ms, round_trip_ms)
+        is_enough = probe.is_overdue or peer.link.is_confirmed_by(probe.padding_bytes, round_trip_ms)
+        if probe.left and not is_enough:
+            return _Outstanding(probe.padding_bytes, fastest_ms=fastest_ms, left=probe.left - 1)
+        # An overdue probe has bounded the estimate already; its own time replaces the bound.
+        measured_ms = round_trip_ms if probe.is_overdue else fastest_ms
+        peer.link.add_probe(probe.padding_bytes, measured_ms, ended_s=now_s)
         return None
 
     def tick(self, now_s: float) -> SendProbe | None:
@@ -219,6 +229,7 @@ class LinkProber:
         waiting = [(peer.due_s, name) for name, peer in self._probeable() if self._due_s(peer) <= now_s]
         if not waiting:
             return None
+        # The longest overdue goes first, so that no link starves behind others.
         name = min(waiting)[1]
         return self._send(name, self._peers[name], _Outstanding(), now_s)
 
@@ -227,6 +238,7 @@ class LinkProber:
         times = [now_s + self._settings.idle_s]
         times += [self._due_s(peer) for _, peer in self._probeable()]
         times += [self._deadline_s(peer) for peer in self._peers.values() if peer.outstanding is not None]
+        # A link that is due may have to wait for another one; without a minimum the caller would spin meanwhile.
         return max(now_s + 0.01, min(times))
 
     def estimates(self) -> tuple[LinkEstimate, ...]:
@@ -275,6 +287,7 @@ class LinkProber:
         if bandwidth_mbps is not None:
             probe_s = settings.repeats * transmission_ms(self._padding_bytes(peer), bandwidth_mbps) / 1000
             slow_s = probe_s / settings.share if peer.link.is_settled else probe_s
+            # Even the slowest link is probed now and then, or its recovery would go unnoticed.
             pause_s = max(pause_s, min(slow_s, 10 * settings.idle_s))
         peer.due_s = now_s + pause_s * self._random.uniform(1 - settings.jitter, 1 + settings.jitter)
 
@@ -288,6 +301,7 @@ class LinkProber:
             probe.is_overdue = True
             peer.link.add_probe(probe.padding_bytes, elapsed_ms, finished=False, ended_s=now_s)
             return
+        # After a loss the link is probed again soon; once it counts as down, only as often as an idle link.
         peer.outstanding = None
         peer.lost += 1
         peer.due_s = now_s + (self._settings.doubt_s if peer.lost < self._settings.losses else self._settings.idle_s)

@@ -238,6 +238,7 @@ class Monitor:
             probe = self._prober.tick(self._clock())
             if probe is not None:
                 self._sender.send(group, probes, probe)
+            # A tick may bound the estimate of an overdue probe, or take a link down.
             if self._prober.estimates() != before:
                 self._links_dirty.set()
             await _until(self._probes_dirty, self._prober.next_tick_s(self._clock()) - self._clock())
@@ -267,6 +268,7 @@ class Monitor:
             quantities = _link_quantities(estimates)
             if self._link_changes.examine(quantities, self._clock()) is None:
                 continue
+            # A failed publication is not recorded, so the next examination finds the same change again.
             try:
                 await self._send_links(control, estimates)
             except BusError as error:

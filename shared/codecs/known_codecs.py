@@ -101,6 +101,7 @@ def load_registry(points: Iterable[EntryPoint] | None = None) -> CodecRegistry:
     for point in entry_points(group=ENTRY_POINT_GROUP) if points is None else points:
         try:
             codec = point.load()()
+        # Code of another package may raise anything, and must not keep an executor from starting.
         except Exception:
             _LOGGER.exception("the codec %s of %s cannot be loaded", point.name, point.value)
             continue

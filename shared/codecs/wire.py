@@ -111,6 +111,7 @@ def open_tensor(
     found = registry.find(codec)
     if not found.supports(spec):
         raise CodecError(f"{found.name} does not carry {spec.dtype.name} tensors")
+    # Read-only, because a raw tensor shares the payload's memory.
     view = memoryview(payload).toreadonly()
     body = view if found.name == RAW else view[_preamble_length(view, found.name) :]
     least, largest = found.size_bounds(spec)
@@ -143,6 +144,7 @@ def _preamble(name: str) -> bytes:
 
 
 def _preamble_length(view: memoryview, name: str) -> int:
+    # The preamble repeats the codec's name: a payload that was mixed up with another header does not decode silently.
     expected = _preamble(name)
     found = bytes(view[: len(expected)])
     if found == expected:

@@ -52,6 +52,7 @@ class Zstd:
             declared = zstandard.get_frame_parameters(frame).content_size
             if not least <= declared <= largest:
                 raise CodecError(f"a zstd frame declares {declared} bytes; {least} to {largest} fit the tensor")
+            # A limit of 0 means no limit to the decompressor.
             if declared == 0:
                 return memoryview(b"")
             decompressor = getattr(self._local, "decompressor", None)

@@ -89,6 +89,7 @@ def _merge_light(partition: Partition) -> tuple[int, ...]:
     weight = {p: (partition.size_bytes(p), len(partition.live[p])) for p in partition.positions}
     kept: list[int] = []
     for position in partition.positions:
+        # Across light nodes only, and not dearer than the cut before: that cut is useless, as it saves no computing.
         while len(kept) >= 2 and all(light[kept[-1] : position]) and weight[position] <= weight[kept[-1]]:
             kept.pop()
         kept.append(position)
@@ -99,6 +100,7 @@ def _merge_growing(kept: list[int], light: list[bool], weight: dict[int, tuple[i
     """Drop each cut behind a light block that has no fewer bytes to send than the cut before the block."""
     result = kept[:1]
     for start, stop in pairwise(kept):
+        # The end of the graph stays, whatever its weight.
         last = stop == kept[-1]
         if last or not all(light[start:stop]) or weight[stop] < weight[start]:
             result.append(stop)

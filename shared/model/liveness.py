@@ -38,11 +38,13 @@ def activate(graph: Graph) -> ActiveGraph:
     producers: dict[str, Node] = {}
     varying: list[Node] = []
     for node in graph.nodes:
+        # Nodes are in topological order, so the producers of all inputs are known here.
         constant = all(name in graph.weights or name in producers for name in node.reads)
         if constant and node.op_type not in _RANDOM:
             producers.update((name, node) for name in node.written)
         else:
             varying.append(node)
+    # Backwards: a node is needed if one of its outputs is, and then so are its inputs.
     needed = set(graph.outputs)
     alive: list[Node] = []
     for node in reversed(varying):

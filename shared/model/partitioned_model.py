@@ -64,6 +64,7 @@ def _nodes(partition: Partition, index: int) -> tuple[Node, ...]:
 def _block(partition: Partition, index: int, name: str) -> BlockAnalysis:
     active, graph = partition.active, partition.active.graph
     nodes = _nodes(partition, index)
+    # A weight that several nodes of the block read is loaded once.
     parameters = dict.fromkeys(name for node in nodes for name in node.reads if active.is_constant(name))
     return BlockAnalysis(
         name=name,
@@ -87,6 +88,7 @@ def _peak_activation_bytes(partition: Partition, index: int) -> int:
     peak = 0
     for position in range(partition.positions[index], partition.positions[index + 1]):
         written = partition.active.nodes[position].written
+        # The inputs of a node are live until it has written its outputs.
         alive = dict.fromkeys((*partition.live[position], *(name for name in written if name in graph.tensors)))
         peak = max(peak, total_bytes(graph.describe(tuple(alive))))
     return peak

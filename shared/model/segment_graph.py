@@ -24,6 +24,7 @@ def segment_graph(model: PartitionedModel, start: int, stop: int) -> Graph:
     partition = model.partition
     nodes = partition.active.nodes[partition.positions[start] : partition.positions[stop]]
     outputs = partition.boundary(stop)
+    # An output may be a constant, or pass through from the inputs, without any node of the segment that writes it.
     read = (*outputs, *(name for node in nodes for name in node.reads))
     nodes = (*constant_nodes(partition.active, read), *nodes)
     inputs = partition.boundary(start)

@@ -53,6 +53,7 @@ def read_weight(proto: onnx.TensorProto) -> Weight:
 def write_weight(weight: Weight, proto: onnx.TensorProto) -> None:
     """Write an initializer into `proto`, in place because it may be large; a recipe generates its values here."""
     tensor, values = weight.tensor, weight.values()
+    # ONNX packs two 4-bit elements into a byte; numpy does not.
     if tensor.dtype.bits < 8:
         proto.CopyFrom(numpy_helper.from_array(values, tensor.name))
         return
@@ -90,6 +91,7 @@ def _read_attribute(proto: onnx.AttributeProto) -> Attribute:
             return int(proto.i)
         case _KINDS.FLOAT:
             return float(proto.f)
+        # An empty list would lose its element type, so it stays opaque.
         case _KINDS.INTS if proto.ints:
             return tuple(proto.ints)
         case _KINDS.FLOATS if proto.floats:
@@ -125,6 +127,7 @@ def _captures(proto: onnx.NodeProto) -> Iterator[str]:
     """Yield the tensors of the surrounding graph that the subgraphs of a node read."""
     for attribute in proto.attribute:
         for graph in (attribute.g, *attribute.graphs) if attribute.type in (_KINDS.GRAPH, _KINDS.GRAPHS) else ():
+            # Names of the subgraph hide those of the surrounding graph from their definition on.
             own = {value.name for value in (*graph.input, *graph.initializer)}
             for node in graph.node:
                 yield from (name for name in (*node.input, *_captures(node)) if name and name not in own)

@@ -119,6 +119,7 @@ def compare(expected: Mapping[str, Array], actual: Mapping[str, Array]) -> Outpu
 def _largest_error(whole: Array, part: Array) -> float:
     if whole.shape != part.shape or whole.dtype != part.dtype:
         return sys.float_info.max
+    # The only values unequal to themselves are NaN.
     same = (whole == part) | ((whole != whole) & (part != part))
     with np.errstate(invalid="ignore"):
         error = np.abs(whole.astype(np.float64) - part.astype(np.float64))
