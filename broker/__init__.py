@@ -1,1 +1,1 @@
-"""The embedded broker, and the configuration of real ones."""
+"""MQTT 5 brokers as child processes: the embedded one and mosquitto."""

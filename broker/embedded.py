@@ -1,49 +1,51 @@
 """The embedded broker: rumqttd from the iotcore wheel, with a bounded log, in a process of its own.
 
-For one machine, tests and demonstrations. What it does not do is in broker/README.md.
+It is meant for one machine, tests and demonstrations. broker/README.md lists its limits.
 """
 
 import argparse
-import contextlib
 import json
 import logging
 import os
 import signal
-import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
-from broker.process import BrokerProcess, free_port
+from broker.process import BrokerProcess, free_port, write_private
+from broker.tcp_nodelay import set_tcp_nodelay_on_listeners
 from shared.bus.malloc_tuning import keep_large_buffers
 from shared.bus.settings import BusSettings
 
-logger = logging.getLogger(__name__)
+_LOGGER = logging.getLogger(__name__)
 
-_MIB = 1024 * 1024
-_LISTENER_POLL_S = 0.005
+_MIB: Final = 1024 * 1024
+_LISTENER_POLL_S: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedBrokerConfig:
-    """What the embedded broker listens on, and how much it may hold.
+    """Listener, account, TLS and bounds of the embedded broker.
 
     Attributes:
         host: address to bind.
         port: TCP port of the MQTT 5 listener.
-        username: the only account; None leaves the broker open.
+        username: the only account; None for a broker without accounts.
         password: its password.
         tls_cert: file with the server's certificate chain; None for no TLS.
         tls_key: file with its private key.
-        segment_bytes: rumqttd keeps a log per topic filter; size of one of its segments.
-        segment_count: segments per filter, so a filter holds at most `segment_bytes * segment_count`. Subscribers
-            that fall further behind lose the oldest messages.
-        max_payload_bytes: largest packet that is accepted.
-        max_connections: clients at the same time.
+        segment_bytes: size of a segment of the log that rumqttd keeps per topic filter.
+        segment_count: segments per topic filter. Subscribers that are more than `segment_bytes * segment_count`
+            behind lose the oldest messages.
+        max_payload_bytes: largest accepted packet.
+        max_connections: largest number of clients.
+
+    Raises:
+        ValueError: half of an account, or half of a TLS identity.
     """
 
     host: str = "127.0.0.1"
@@ -64,9 +66,10 @@ class EmbeddedBrokerConfig:
             raise ValueError("TLS needs both a certificate and its key")
 
     def to_toml(self) -> str:
-        """The configuration as rumqttd reads it."""
+        """Return the configuration in rumqttd's format."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         lines = [
+            # The tables `v4` and `ws` are absent: only the MQTT 5 listener is started.
             "id = 0",
             "[router]",
             "id = 0",
@@ -96,7 +99,7 @@ class EmbeddedBrokerConfig:
 
 
 class EmbeddedBroker(BrokerProcess):
-    """The embedded broker in a child process, which ends when this process does.
+    """The embedded broker in a child process, which ends with this process.
 
     Example:
         async with EmbeddedBroker() as broker, Connection.open(broker.settings) as connection: ...
@@ -109,25 +112,25 @@ class EmbeddedBroker(BrokerProcess):
         trusted_ca: str | None = None,
         start_timeout_s: float = 15.0,
     ) -> None:
-        """Describe a broker; entering it starts it.
+        """Describe a broker. Entering it starts it.
 
         Args:
-            config: what to listen on; None for any free port of the loopback interface.
-            trusted_ca: for TLS, the authority with which clients (also the one that waits for the start) verify it.
-            start_timeout_s: bound on starting.
+            config: its configuration; None for a free port of the loopback interface.
+            trusted_ca: file with the authority with which clients verify it; one client waits for its start.
+            start_timeout_s: bound on its start.
         """
         self.config = config or EmbeddedBrokerConfig(port=free_port())
         super().__init__(client_settings(self.config, trusted_ca), start_timeout_s)
 
     def prepare(self, directory: Path) -> Sequence[str]:
-        """Write the configuration, readable for this user only, and return the command."""
+        """Write the configuration, readable by this user only, and return the command."""
         path = directory / "rumqttd.toml"
-        _write_private(path, self.config.to_toml())
+        write_private(path, self.config.to_toml())
         return (sys.executable, "-m", "broker.embedded", "--config", str(path), "--stop-with-stdin")
 
 
 def client_settings(config: EmbeddedBrokerConfig, trusted_ca: str | None = None) -> BusSettings:
-    """How a client on the same machine reaches a broker with this configuration."""
+    """Return the settings with which a client on the same machine reaches a broker of this configuration."""
     any_address = {"0.0.0.0": "127.0.0.1", "::": "::1"}
     return BusSettings(
         host=any_address.get(config.host, config.host),
@@ -140,36 +143,33 @@ def client_settings(config: EmbeddedBrokerConfig, trusted_ca: str | None = None)
 
 
 def serve(config: EmbeddedBrokerConfig, on_listening: Callable[[], None]) -> NoReturn:
-    """Run the broker in this process until SIGTERM or SIGINT, and then end the process with status 0.
+    """Run the broker in this process until SIGTERM or SIGINT, then end the process with status 0.
 
-    It does not return, because rumqttd's threads cannot be stopped in any other way.
+    It does not return: rumqttd's threads end with their process only.
 
     Args:
-        config: what to listen on.
-        on_listening: called once clients can connect.
+        config: its configuration.
+        on_listening: called when clients can connect.
 
     Raises:
-        OSError: the port is taken, or the configuration was not accepted.
+        OSError: the port is in use, or rumqttd rejects the configuration.
     """
-    with tempfile.TemporaryDirectory(prefix="segue-broker-") as directory:
-        path = Path(directory) / "rumqttd.toml"
-        _write_private(path, config.to_toml())
-        _serve_file(path, _stop_on_signals(), on_listening)
+    _serve_config(config, _stop_on_signals(), on_listening)
     _leave()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m broker.embedded`: run the broker in this process.
+    """Run `python -m broker.embedded`: the broker in this process.
 
     Returns:
-        The exit status 2, if it cannot start. Otherwise it ends the process itself, with status 0.
+        The exit status 2 if it cannot start. Otherwise it ends the process with status 0 and does not return.
     """
     parser = argparse.ArgumentParser(
         prog="python -m broker.embedded", description="Run Segue's embedded MQTT 5 broker."
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s)")
     parser.add_argument("--port", type=int, default=1883, help="TCP port (default: %(default)s)")
-    parser.add_argument("--config", type=Path, help="a complete rumqttd TOML file instead")
+    parser.add_argument("--config", type=Path, help="use this rumqttd TOML file instead")
     parser.add_argument("--stop-with-stdin", action="store_true", help="also stop when standard input closes")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -177,14 +177,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.stop_with_stdin:
         threading.Thread(target=_set_at_end_of_input, args=(stop,), name="parent watch", daemon=True).start()
     try:
-        _serve_file(options.config, stop)
+        if options.config is None:
+            _serve_config(EmbeddedBrokerConfig(host=options.host, port=options.port), stop)
+        else:
+            _serve_file(options.config, stop)
     except (OSError, RuntimeError, ValueError) as exc:
-        logger.error("the broker cannot start: %s", exc)
-        return 2
-    _leave()
+        _LOGGER.error("the broker cannot start: %s", exc)
+    else:
+        _leave()
+    return 2
+
+
+def _serve_config(
+    config: EmbeddedBrokerConfig, stop: threading.Event, on_listening: Callable[[], None] = lambda: None
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="segue-broker-") as directory:
+        path = Path(directory) / "rumqttd.toml"
+        write_private(path, config.to_toml())
+        _serve_file(path, stop, on_listening)
 
 
 def _serve_file(path: Path, stop: threading.Event, on_listening: Callable[[], None] = lambda: None) -> None:
+    # Imported here: the wheel is an optional extra, and the parent process needs only the class above.
     from iotcore import IotCoreBroker
 
     # rumqttd logs every packet as an error-level span.
@@ -193,44 +207,12 @@ def _serve_file(path: Path, stop: threading.Event, on_listening: Callable[[], No
     native = IotCoreBroker(config_path=str(path))
     native.check_ports()
     native.start()
-    wanted = len(native.listeners())
-    while switch_off_nagle() < wanted and not stop.wait(_LISTENER_POLL_S):
+    # rumqttd's threads open the listeners some time after `start` has returned.
+    expected = len(native.listeners())
+    while set_tcp_nodelay_on_listeners() < expected and not stop.wait(_LISTENER_POLL_S):
         pass
     on_listening()
     stop.wait()
-
-
-def switch_off_nagle() -> int:
-    """Set TCP_NODELAY on every listening socket of this process: connections accepted from them inherit it.
-
-    rumqttd does not set it, and small messages then wait up to 40 ms for a delayed acknowledgement. Linux only,
-    elsewhere nothing happens.
-
-    Returns:
-        Number of listening sockets found.
-    """
-    found = 0
-    for listener in _listening_sockets():
-        with listener:
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            found += 1
-    return found
-
-
-def _listening_sockets() -> Iterator[socket.socket]:
-    directory = Path("/proc/self/fd")
-    if not directory.is_dir():
-        return
-    for name in os.listdir(directory):
-        with contextlib.suppress(OSError):
-            if not os.readlink(directory / name).startswith("socket:"):
-                continue
-            candidate = socket.socket(fileno=os.dup(int(name)))
-            is_tcp = candidate.family in (socket.AF_INET, socket.AF_INET6) and candidate.type == socket.SOCK_STREAM
-            if is_tcp and candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                yield candidate
-            else:
-                candidate.close()
 
 
 def _leave() -> NoReturn:
@@ -254,14 +236,8 @@ def _set_at_end_of_input(stop: threading.Event) -> None:
     stop.set()
 
 
-def _write_private(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-
-
 def _quoted(text: str) -> str:
-    """A TOML basic string; JSON's escapes are a subset of TOML's."""
+    """Return a TOML basic string. The escapes of JSON are a subset of those of TOML."""
     return json.dumps(text, ensure_ascii=True)
 
 

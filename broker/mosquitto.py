@@ -1,4 +1,4 @@
-"""Debian's mosquitto in a child process, on a free port: for tests and for one machine."""
+"""Mosquitto in a child process, for tests and for one machine."""
 
 import getpass
 import os
@@ -6,23 +6,25 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
-from broker.process import BrokerFailed, BrokerProcess, free_port
+from broker.process import BrokerFailed, BrokerProcess, free_port, write_private
 from shared.bus.settings import BusSettings
 
-_SYSTEM_DIRECTORIES = ("/usr/sbin", "/usr/local/sbin")
-_HOW_TO_GET_IT = "mosquitto is not installed: apt-get install mosquitto"
+# Debian installs it where the PATH of ordinary users does not lead.
+_SYSTEM_DIRECTORIES: Final = ("/usr/sbin", "/usr/local/sbin")
+_NOT_INSTALLED = "mosquitto is not installed: apt-get install mosquitto"
 
 
 def find_mosquitto() -> str | None:
-    """Path of the mosquitto server, None if it is not installed. Debian puts it where users' PATH does not look."""
+    """Return the path of the mosquitto server; None if it is not installed."""
     return _find("mosquitto")
 
 
 class MosquittoBroker(BrokerProcess):
     """Mosquitto with the settings of broker/mosquitto.conf, on the loopback interface.
 
-    What it keeps (retained messages, persistent sessions) survives `kill` and `start`, not the end of the block.
+    Retained messages and persistent sessions survive `kill` and `start`, but not the end of the block.
     """
 
     def __init__(
@@ -38,18 +40,21 @@ class MosquittoBroker(BrokerProcess):
         acl_file: Path | None = None,
         start_timeout_s: float = 15.0,
     ) -> None:
-        """Describe a broker; entering it starts it.
+        """Describe a broker. Entering it starts it.
 
         Args:
             port: TCP port; None for a free one.
-            username: the account that `settings` uses; None for an open broker.
+            username: the account in `settings`; None for a broker without accounts.
             password: its password.
             tls_cert: file with the server's certificate; None for no TLS.
             tls_key: file with its private key.
-            trusted_ca: the authority with which clients verify it.
+            trusted_ca: file with the authority with which clients verify it.
             other_accounts: further user names and their passwords.
-            acl_file: access rules, as broker/mosquitto.acl.example.
-            start_timeout_s: bound on starting.
+            acl_file: access rules, such as broker/mosquitto.acl.example.
+            start_timeout_s: bound on its start.
+
+        Raises:
+            ValueError: half of an account, or half of a TLS identity.
         """
         if (username is None) != (password is None) or (tls_cert is None) != (tls_key is None):
             raise ValueError("user name and password, certificate and key come in pairs")
@@ -70,11 +75,11 @@ class MosquittoBroker(BrokerProcess):
         """Write configuration and password file, and return the command."""
         server = find_mosquitto()
         if server is None:
-            raise BrokerFailed(_HOW_TO_GET_IT)
+            raise BrokerFailed(_NOT_INSTALLED)
         lines = [
             f"listener {self.settings.port} {self.settings.host}",
             f"allow_anonymous {'false' if self._accounts else 'true'}",
-            # Started by root it would become another user, who may not read this directory.
+            # Started by root, mosquitto changes to another user, who cannot read this directory.
             f"user {getpass.getuser()}",
             "set_tcp_nodelay true",
             "max_packet_size 268435455",
@@ -99,24 +104,22 @@ class MosquittoBroker(BrokerProcess):
         return (server, "-c", str(configuration))
 
     def environment(self) -> dict[str, str]:
-        """The allocator's tuning that large messages need (glibc)."""
+        """Return the environment with the malloc tuning for large messages (`shared.bus.malloc_tuning`)."""
         tuning = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
         return {**super().environment(), **tuning, "MALLOC_TOP_PAD_": str(16 << 20)}
 
 
 def write_passwords(path: Path, accounts: Mapping[str, str]) -> None:
-    """Write a password file as mosquitto reads it, readable for this user only.
+    """Write a password file in mosquitto's format, readable by this user only.
 
     Raises:
         BrokerFailed: mosquitto is not installed.
     """
     tool = _find("mosquitto_passwd")
     if tool is None:
-        raise BrokerFailed(_HOW_TO_GET_IT)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.writelines(f"{username}:{password}\n" for username, password in accounts.items())
-    # -U hashes the file in place, so the password is on no command line.
+        raise BrokerFailed(_NOT_INSTALLED)
+    write_private(path, "".join(f"{username}:{password}\n" for username, password in accounts.items()))
+    # -U hashes the file in place, so that no password is on a command line.
     subprocess.run([tool, "-U", str(path)], check=True, capture_output=True, timeout=10)
 
 

@@ -1,4 +1,4 @@
-"""A broker as a child process: start it, wait until it serves MQTT 5, stop it, kill it, start it again."""
+"""A broker as a child process that can be started, stopped, killed and started again."""
 
 import asyncio
 import contextlib
@@ -9,23 +9,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from shared.bus.connection import Connection
 from shared.bus.errors import BusError
 from shared.bus.settings import BusSettings
 
-_STOP_TIMEOUT_S = 5.0
-_LOG_TAIL_BYTES = 2000
-_POLL_INTERVAL_S = 0.02
+_STOP_TIMEOUT_S: Final = 5.0
+# Bytes of the broker's own output in an error message.
+_LOG_TAIL_BYTES: Final = 2000
+_POLL_INTERVAL_S: Final = 0.02
 
 
 class BrokerFailed(RuntimeError):
-    """The broker's process did not come up."""
+    """The broker's process did not start, or does not serve."""
 
 
 def free_port() -> int:
-    """A TCP port of this machine that nobody listens on at this moment."""
+    """Return a TCP port of this machine on which nothing listens at the moment."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", 0))
@@ -33,11 +34,20 @@ def free_port() -> int:
         return port
 
 
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only this user can read: it holds passwords."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
 class BrokerProcess(ABC):
-    """A broker in a child process, as an async context manager.
+    """A broker in a child process, as an async context manager. Subclasses state configuration and command.
+
+    Invariant: `_directory` exists exactly within the block, so that a restart finds the files of the run before.
 
     Attributes:
-        settings: how clients reach it. The same after a restart.
+        settings: the clients' settings. They stay the same after a restart.
     """
 
     def __init__(self, settings: BusSettings, start_timeout_s: float = 15.0) -> None:
@@ -48,11 +58,11 @@ class BrokerProcess(ABC):
 
     @abstractmethod
     def prepare(self, directory: Path) -> Sequence[str]:
-        """Write the configuration into an empty private directory, and return the command that runs the broker."""
+        """Write the configuration into a private directory, and return the command that runs the broker."""
 
     @property
     def pid(self) -> int | None:
-        """Process id while it runs."""
+        """Process id; None while it does not run."""
         running = self._process is not None and self._process.returncode is None
         return self._process.pid if running and self._process is not None else None
 
@@ -69,14 +79,14 @@ class BrokerProcess(ABC):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Stop it and remove what it wrote."""
+        """Stop it and remove its files."""
         await self._clean_up()
 
     async def start(self) -> None:
         """Start the process and wait until it serves MQTT 5.
 
         Raises:
-            BrokerFailed: it ended, or did not answer in time; with the end of what it wrote.
+            BrokerFailed: it ended or did not answer in time. The text contains the end of its output.
         """
         if self._directory is None:
             raise BrokerFailed("a broker is started by entering it: async with ...")
@@ -84,14 +94,14 @@ class BrokerProcess(ABC):
         command = await asyncio.to_thread(self.prepare, directory)
         log = await asyncio.to_thread((directory / "broker.log").open, "ab")
         with log:
-            # A child that watches its standard input ends with this process, however that ends: the pipe closes.
+            # The pipe closes when this process ends, however it ends. A child that reads it ends as well.
             self._process = await asyncio.create_subprocess_exec(
                 *command, stdin=asyncio.subprocess.PIPE, stdout=log, stderr=log, env=self.environment()
             )
         await self._wait_until_serving(directory)
 
     async def stop(self) -> None:
-        """End the process politely, and by force if it does not follow."""
+        """End the process with SIGTERM, and with SIGKILL if it does not follow in time."""
         process = self._process
         if process is None:
             return
@@ -106,7 +116,7 @@ class BrokerProcess(ABC):
         self._forget()
 
     async def kill(self) -> None:
-        """End the process at once, as a power cut would (SIGKILL)."""
+        """End the process at once with SIGKILL, as a power cut would."""
         process = self._process
         if process is None:
             return
@@ -118,7 +128,7 @@ class BrokerProcess(ABC):
         self._forget()
 
     def environment(self) -> dict[str, str]:
-        """Environment of the child process."""
+        """Return the environment of the child process."""
         return dict(os.environ)
 
     async def _wait_until_serving(self, directory: Path) -> None:

@@ -6,10 +6,11 @@ import socket
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from broker.embedded import EmbeddedBroker, EmbeddedBrokerConfig, client_settings, main, switch_off_nagle
+from broker.embedded import EmbeddedBroker, EmbeddedBrokerConfig, client_settings, main
 from broker.process import BrokerFailed, free_port
 from shared.bus.connection import Connection
 from shared.bus.errors import PublishFailed
@@ -34,7 +35,7 @@ def test_awkward_passwords_and_addresses_survive_the_configuration() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"username": "a"}, {"password": "b"}, {"tls_cert": "c"}, {"tls_key": "d"}])
-def test_half_an_account_or_half_of_tls_is_refused(changes: dict) -> None:
+def test_half_an_account_or_half_of_tls_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="needs both"):
         EmbeddedBrokerConfig(**changes)
 
@@ -62,11 +63,13 @@ async def test_a_packet_beyond_the_bound_is_not_confirmed() -> None:
             await connection.publish("events", bytes(110_000), timeout_s=0.5)
 
 
-async def test_sigterm_ends_it_with_status_0(tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_file", [True, False], ids=["file", "options"])
+async def test_sigterm_ends_it_with_status_0(tmp_path: Path, with_file: bool) -> None:
     path = tmp_path / "rumqttd.toml"
     config = EmbeddedBrokerConfig(port=free_port())
     path.write_text(config.to_toml(), encoding="utf-8")
-    child = await asyncio.create_subprocess_exec(sys.executable, "-m", "broker.embedded", "--config", str(path))
+    options = ("--config", str(path)) if with_file else ("--port", str(config.port))
+    child = await asyncio.create_subprocess_exec(sys.executable, "-m", "broker.embedded", *options)
     try:
         async with Connection.open(client_settings(config), connect_timeout_s=WAIT_S):
             child.send_signal(signal.SIGTERM)
@@ -87,13 +90,3 @@ def test_a_configuration_that_is_none_is_refused(tmp_path: Path) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="sockets are found through /proc, which only Linux has")
-def test_accepted_connections_inherit_that_nagle_is_off() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        assert switch_off_nagle() >= 1
-        with socket.create_connection(server.getsockname()):
-            accepted, _ = server.accept()
-            with accepted:
-                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0

@@ -4,6 +4,7 @@ import asyncio
 import getpass
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,6 +149,6 @@ def test_passwords_are_hashed_and_private(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("half", [{"username": "a"}, {"password": "b"}, {"tls_cert": "c"}, {"tls_key": "d"}])
-def test_half_an_account_or_half_of_tls_is_refused(half: dict) -> None:
+def test_half_an_account_or_half_of_tls_is_refused(half: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="in pairs"):
         MosquittoBroker(**half)
