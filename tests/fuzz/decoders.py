@@ -15,7 +15,13 @@ import atheris
 from tests.support.shared_paths import GOLDEN
 
 with atheris.instrument_imports(
-    include=["shared", *(f"services.executor.{name}" for name in ("feature_maps", "coding", "prepare", "intake"))]
+    include=[
+        "shared",
+        "services.executor.feature_maps",
+        "services.executor.segments.coding",
+        "services.executor.segments.prepare",
+        "services.executor.source.intake",
+    ]
 ):
     from services.executor.errors import BadInput
     from services.executor.feature_maps import decode_feature_map, encode_feature_map
@@ -28,10 +34,9 @@ with atheris.instrument_imports(
     from shared.bus.errors import DecodeError
     from shared.bus.frame import decode_frame, encode_frame
     from shared.bus.properties import Properties
-    from shared.codecs import CodecError, TensorDescription, decode_tensor, encode_tensor, make_registry, seal
+    from shared.codecs import CodecError, TensorSpec, decode_tensor, encode_tensor, make_registry, seal
     from shared.messages.base import MessageError
-    from shared.messages.models import Manifest, ManifestBlock, Preprocessing
-    from shared.messages.models import TensorDescription as InputSpec
+    from shared.messages.models import Manifest, ManifestBlock, Preprocessing, TensorDescription
     from shared.messages.requests import ACCEPT_PROPERTY, REQUEST_ID_PROPERTY, FeatureMapHeader
     from shared.messages.streams import PlanStage
 
@@ -54,7 +59,7 @@ GRAPH_SHAPE = (1, 4, 32, 32)
 MAX_PIXELS = 1 << 20
 
 
-def model(kind: str, *inputs: InputSpec) -> Manifest:
+def model(kind: str, *inputs: TensorDescription) -> Manifest:
     """Return the manifest of a model with small inputs."""
     return Manifest(
         model="0" * 64,
@@ -68,9 +73,13 @@ def model(kind: str, *inputs: InputSpec) -> Manifest:
 
 
 MODELS = (
-    model("image", InputSpec(name="x", shape=(1, 3, 4, 6), dtype="float32")),
-    model("tensor", InputSpec(name="x", shape=(1, 7), dtype="float32")),
-    model("tensor", InputSpec(name="a", shape=(2,), dtype="int64"), InputSpec(name="b", shape=(3,), dtype="float16")),
+    model("image", TensorDescription(name="x", shape=(1, 3, 4, 6), dtype="float32")),
+    model("tensor", TensorDescription(name="x", shape=(1, 7), dtype="float32")),
+    model(
+        "tensor",
+        TensorDescription(name="a", shape=(2,), dtype="int64"),
+        TensorDescription(name="b", shape=(3,), dtype="float16"),
+    ),
 )
 
 
@@ -88,7 +97,7 @@ def fuzz_body(data: bytes) -> None:
         return
     name, shape = CODECS[data[0] % len(CODECS)], SHAPES[data[1] % len(SHAPES)]
     body = framed(data[2:]) if name.endswith("+zstd") and data[0] & 0x80 else data[2:]
-    spec = TensorDescription(np.dtype(np.float32), shape)
+    spec = TensorSpec(np.dtype(np.float32), shape)
     check_tensor(name, "float32", shape, b"".join(seal(REGISTRY[name], spec, [body]).pieces))
 
 
@@ -153,7 +162,7 @@ def fuzz_graph(data: bytes) -> None:
     if not data:
         return
     name = CODECS[data[0] % len(CODECS)]
-    spec = TensorDescription(np.dtype(np.float32), GRAPH_SHAPE)
+    spec = TensorSpec(np.dtype(np.float32), GRAPH_SHAPE)
     body = framed(data[1:]) if name.endswith("+zstd") and data[0] & 0x80 else data[1:]
     payload = b"".join(seal(REGISTRY[name], spec, [body]).pieces)
     try:

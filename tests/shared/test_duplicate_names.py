@@ -74,13 +74,17 @@ def test_whoever_came_first_one_of_two_that_alternate_stops(seen_from: int, smal
 async def test_a_name_in_use_cancels_the_block_with_advice() -> None:
     mine = Presence(device="pi", state=State.ONLINE, boot_id="mine")
     other = Presence(device="pi", state=State.ONLINE, boot_id="other")
+
+    async def hold_beside(rival: Connection) -> None:
+        async with hold_name(rival.settings, NameClaim.of_device(mine), 10.0):
+            for _ in range(PREDECESSOR_OBSERVATIONS):
+                await rival.publish(topics.presence("pi"), other.encode(), retain=True)
+            await asyncio.Event().wait()
+
     async with asyncio.timeout(30), EmbeddedBroker() as broker, Connection.open(broker.settings) as rival:
         await rival.publish(topics.presence("pi"), b"\xff no presence")
         with pytest.raises(InputError, match=r"another executor is device pi already: stop it, or .*--device"):
-            async with hold_name(broker.settings, NameClaim.of_device(mine), 10.0):
-                for _ in range(PREDECESSOR_OBSERVATIONS):
-                    await rival.publish(topics.presence("pi"), other.encode(), retain=True)
-                await asyncio.Event().wait()
+            await hold_beside(rival)
 
 
 async def test_a_free_name_can_be_held() -> None:

@@ -44,10 +44,10 @@ def _type(annotation: Any, metadata: tuple[Any, ...] = ()) -> st.SearchStrategy[
 
 def _scalar(annotation: Any, metadata: tuple[Any, ...]) -> st.SearchStrategy[Any]:
     flat = [item for part in metadata for item in (getattr(part, "metadata", None) or [part])]
-    low = next((item.ge for item in flat if isinstance(item, Ge)), None)
-    above = next((item.gt for item in flat if isinstance(item, Gt)), None)
-    high = next((item.le for item in flat if isinstance(item, Le)), None)
-    pattern = next((item.pattern for item in flat if isinstance(item, StringConstraints)), None)
+    low: Any = next((item.ge for item in flat if isinstance(item, Ge)), None)
+    above: Any = next((item.gt for item in flat if isinstance(item, Gt)), None)
+    high: Any = next((item.le for item in flat if isinstance(item, Le)), None)
+    pattern = next((str(item.pattern) for item in flat if isinstance(item, StringConstraints) and item.pattern), None)
     if annotation is bool:
         return st.booleans()
     if annotation is int:

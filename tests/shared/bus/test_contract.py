@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import pytest
@@ -20,8 +21,10 @@ from shared.bus.transport import BrokerTransport, Delivery
 
 WAIT_S = 20.0
 
+_Item = TypeVar("_Item", Received, Delivery)
 
-async def next_of(messages: AsyncIterator[Received] | AsyncIterator[Delivery]):
+
+async def next_of(messages: AsyncIterator[_Item]) -> _Item:
     async with asyncio.timeout(WAIT_S):
         return await anext(messages)
 
@@ -168,7 +171,7 @@ async def test_feature_maps_arrive_unchanged(broker: BrokerProcess, size_bytes: 
 
 async def test_unacknowledged_messages_come_again_after_a_reconnect(broker: BrokerProcess) -> None:
     async with Connection.open(broker.settings) as publisher:
-        intake = {"client_id": "source", "persistent_session": True, "manual_ack": True}
+        intake: dict[str, Any] = {"client_id": "source", "persistent_session": True, "manual_ack": True}
         async with Connection.open(broker.settings, **intake) as first:
             await first.subscribe("streams/a/requests")
             for payload in (b"one", b"two", b"three"):

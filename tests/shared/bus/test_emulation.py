@@ -126,7 +126,8 @@ def test_late_wake_ups_do_not_slow_a_busy_link_down(
     late_ms: list[float], confirmation_ms: float, waiting: bool
 ) -> None:
     """Every send takes 25 ms by the schedule; all of them together take that many times 25 ms, and not less."""
-    schedule, before, now_s, starts = LinkSchedule(LinkRate(20.0)), FinishedSend(), 100.0, []
+    schedule, before, now_s = LinkSchedule(LinkRate(20.0)), FinishedSend(), 100.0
+    starts: list[float] = []
     for late in late_ms:
         start_s = before.next_start_s(0.0 if waiting and starts else now_s)
         starts.append(start_s)
@@ -187,5 +188,5 @@ async def test_the_pace_of_a_caller_is_kept_as_well() -> None:
 async def test_deliveries_pass_through() -> None:
     shaped = ShapedTransport(NotingTransport(1), {})
     async for delivery in shaped:
-        assert delivery.buffer == b"x"
+        assert bytes(delivery.buffer) == b"x"
         break

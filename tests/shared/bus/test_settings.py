@@ -1,5 +1,7 @@
 """Addresses of brokers, right and wrong, and the secrecy of passwords."""
 
+from typing import Any
+
 import pytest
 
 from shared.bus.errors import SettingsError
@@ -66,7 +68,7 @@ def test_a_wrong_address_says_what_is_wrong(address: str, fault: str) -> None:
         {"reconnect_min_s": 2.0, "reconnect_max_s": 1.0},
     ],
 )
-def test_impossible_settings_are_refused(changes: dict) -> None:
+def test_impossible_settings_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(SettingsError):
         BusSettings(**changes)
 
