@@ -125,8 +125,8 @@ class _Ways:
 class _BottleneckSearch:
     """The state of one search.
 
-    Invariant: ``_open`` holds every label, with its bound, that may still lead to a route below ``_roof`` and that no
-    settled label dominates. So the least bound of ``_open`` bounds all routes below the roof.
+    Invariant: every route below the incumbent, the best bottleneck known, continues a label of ``_open`` or one that a
+    settled label dominates. So the least bound of ``_open`` bounds all of them.
     """
 
     def __init__(
@@ -149,16 +149,16 @@ class _BottleneckSearch:
         self._settled: dict[tuple[int, int], Frontier] = {}
         self._open: list[tuple[float, int, int, _BusyLabel]] = []
         self._ticket = count()
-        self._roof = inf
+        self._incumbent_ms = inf
 
     def run(self) -> SearchOutcome:
         best = self._beam_route()
-        self._roof = inf if best is None else best.cost
+        self._incumbent_ms = inf if best is None else best.cost
         self._begin()
         settled = 0
         while self._open:
             bound, _, _, label = heapq.heappop(self._open)
-            if bound >= self._roof:
+            if bound >= self._incumbent_ms:
                 break
             if label.done > self._blocks:
                 return SearchOutcome(traced_path(label), True, label.cost)
@@ -171,35 +171,32 @@ class _BottleneckSearch:
                 self._finish(label)
             else:
                 self._extend(label)
-        return SearchOutcome(best, True, self._roof)
+        return SearchOutcome(best, True, self._incumbent_ms)
 
     def _beam_route(self) -> Path | None:
-        """Return the best route of a beam after local search: the first roof."""
+        """Return the best route of a beam after local search: the first incumbent."""
         starts = self._coarse_routes()
         if not starts:
-            starts = self._beam_routes(self._tables, self._limits, self._bounds, self._times)
+            judge = BottleneckJudge(self._bounds, self._times)
+            width = self._limits.beam_width
+            starts = search_beam(
+                self._tables, self._latency, self._late_togo, self._limits, judge, width, IMPROVED_ROUTES
+            )
         local_search = BottleneckLocalSearch(self._tables, self._limits, self._initial, self._weight)
         return min((local_search.improve(path) for path in starts), key=lambda path: path.cost, default=None)
 
     def _coarse_routes(self) -> list[Path]:
-        """Return routes of runs of blocks where the chain is too long for a beam; none where there are none."""
+        """Return improved routes of runs of blocks where the chain is too long for a beam; else none."""
         if self._blocks <= self._limits.beam_blocks:
             return []
         coarse = coarsened(self._tables, self._limits, self._limits.beam_blocks)
+        latency = latency_measure(coarse.tables)
         times = BusyTimes(coarse.tables, self._weight, self._initial)
-        bounds = BottleneckBounds(coarse.tables, latency_measure(coarse.tables), times, self._multipliers)
-        starts = self._beam_routes(coarse.tables, coarse.limits, bounds, times)
+        judge = BottleneckJudge(BottleneckBounds(coarse.tables, latency, times, self._multipliers), times)
+        late_togo, width = cost_to_go(latency), coarse.limits.beam_width
+        starts = search_beam(coarse.tables, latency, late_togo, coarse.limits, judge, width, IMPROVED_ROUTES)
         local_search = BottleneckLocalSearch(coarse.tables, coarse.limits, self._initial, self._weight)
         return [coarse.fine(local_search.improve(path)) for path in starts]
-
-    def _beam_routes(self, tables: Tables, limits: Limits, bounds: BottleneckBounds, times: BusyTimes) -> list[Path]:
-        """Return the best routes of a beam, before local search."""
-        latency, late_togo = self._latency, self._late_togo
-        if tables is not self._tables:
-            latency = latency_measure(tables)
-            late_togo = cost_to_go(latency)
-        judge = BottleneckJudge(bounds, times)
-        return search_beam(tables, latency, late_togo, limits, judge, limits.beam_width, IMPROVED_ROUTES)
 
     def _settle(self, label: _BusyLabel) -> bool:
         """Return whether no settled label at the same block and node is at least as good everywhere."""
@@ -222,7 +219,7 @@ class _BottleneckSearch:
         ways, deadline_ms = self._ways(label.done, label.node), self._limits.deadline_ms
         busy = label.busy + ways.added
         bounds = self._bounds.of_routes(label.done + 1, ways.node, busy)
-        possible = bounds < self._roof
+        possible = bounds < self._incumbent_ms
         if deadline_ms is not None:
             possible &= label.latency_ms + ways.latency_ms + ways.late_togo_ms <= deadline_ms
         for way in np.flatnonzero(possible).tolist():
@@ -266,7 +263,7 @@ class _BottleneckSearch:
         """Open the whole routes that end with ``label``, one per encoding of the result."""
         costs = self._times.finish_ms(label.busy[None, :], np.array([label.node]))[0]
         late = label.latency_ms + self._latency.finish[:, label.node]
-        for codec in np.flatnonzero(self._limits.in_time(late) & (costs < self._roof)).tolist():
+        for codec in np.flatnonzero(self._limits.in_time(late) & (costs < self._incumbent_ms)).tolist():
             cost, latency_ms = float(costs[codec]), float(late[codec])
             end = _BusyLabel(label.done + 1, label.node, cost, latency_ms, label.holdings, label, codec, label.busy)
             self._push(end)

@@ -1,4 +1,4 @@
-"""Best-first label-setting search: exact where side constraints make plain dynamic programming wrong."""
+"""Best-first label-setting search for additive costs, exact where side constraints break dynamic programming."""
 
 import heapq
 from itertools import count
@@ -18,7 +18,7 @@ class AdditiveJudge:
     """Judges a beam by an additive cost and its cost to go; see `beam.Judge`."""
 
     def __init__(self, measure: CostMeasure, togo: Array) -> None:
-        """Start with nothing placed; ``togo`` is [B + 1, D]."""
+        """Start with nothing placed; ``togo`` is the cost to go of ``measure``, [B + 1, D]."""
         self._measure, self._togo = measure, togo
         self._cost: Array = np.empty(0)
 
@@ -43,6 +43,7 @@ class AdditiveJudge:
             self._cost = self._costs(done, front)[steps.origin, steps.codec, steps.node]
 
     def _costs(self, done: int, front: Front) -> Array:
+        """Return the cost after every way on, [W, E, D]."""
         rows = np.arange(len(front.node))
         sent = self._measure.move[done][:, front.node, :].transpose(1, 0, 2) + self._measure.start
         sent[rows, 0, front.node] = 0.0
