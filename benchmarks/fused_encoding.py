@@ -2,8 +2,8 @@
 
     python -m benchmarks.fused_encoding [--quick] [--out FILE] [--models DIR] [--only NAME] [--seconds S]
 
-Measured at the cuts whose raw size is below that of all earlier cuts, from frame in to frame out of a sender. Both ways
-take turns, each after a pause and with other data in the caches, and must produce the same bytes. Reported is the
+The work of a sender from frame in to frame out is measured at the cuts that are smaller than all earlier ones. The two
+ways take turns, each after a pause and with other data in the caches, and must produce the same bytes. Reported is the
 median of the differences of all pairs. Its interval contains the true median with a confidence of 95 % (order
 statistics).
 """

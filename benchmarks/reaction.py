@@ -6,9 +6,14 @@ The fleet of `segue demo` runs whole under a load of four requests per second, a
 it answers. At the demo's rate, the wait for the next request is a random part of the reaction, up to 250 ms. The link
 on the route repeatedly loses most of its bandwidth and recovers, and the device on the route becomes busy and idle.
 
-A reaction has three parts: planned (the planner has decided and asks devices to prepare), ready (the last device has
-answered, and the plan is committed), and dispatched (the first request of the new epoch leaves its source). The time
-from the change to the monitor's message is reported separately as `noticed`. All times are wall clock of one machine.
+A reaction has three parts:
+
+    planned     the planner has decided and asks devices to prepare
+    ready       the last device has answered, and the plan is committed
+    dispatched  the first request of the new epoch leaves its source
+
+The time from the change to the monitor's message is reported separately as `noticed`. All times are wall clock of one
+machine.
 """
 
 import asyncio

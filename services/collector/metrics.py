@@ -38,23 +38,31 @@ class Metrics:
         """Make the metrics, all at zero."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._seen = self._counter("segue_requests_seen", "Requests seen on their way (if they are watched).", "stream")
+        self._seen = self._counter("segue_requests_seen", "Requests published, if they are watched.", "stream")
         self._results = self._counter("segue_results", "Requests that ended with a result.", "stream")
         self._errors = self._counter("segue_errors", "Requests that ended with an error.", "stream", "cause")
-        self._duplicates = self._counter("segue_duplicates", "Outcomes of requests computed twice.", "stream")
-        self._redelivered = self._counter("segue_redelivered", "Outcomes that came again unchanged.", "stream")
-        self._late = self._counter("segue_late_outcomes", "Outcomes that contradict the one before.", "stream")
+        self._duplicates = self._counter("segue_duplicates", "Outcomes of requests that were computed again.", "stream")
+        self._redelivered = self._counter("segue_redelivered", "Outcomes received again unchanged.", "stream")
+        self._late = self._counter(
+            "segue_late_outcomes", "Errors after a result, and results after an error.", "stream"
+        )
         self._latency = self._histogram("segue_request_latency_seconds", "From acceptance to the result.")
         self._route_latency = self._histogram("segue_route_latency_seconds", "From dispatch to the result.")
-        self._reroutes = self._counter("segue_reroutes", "Routes changed.", "stream", "cause")
-        self._online = self._gauge("segue_device_online", "Whether a device's executor is there.", "device")
-        self._load = self._gauge("segue_device_load_factor", "How many times slower than idle it computes.", "device")
-        self._cpu = self._gauge("segue_device_cpu_percent", "Use of all cores.", "device")
+        self._reroutes = self._counter("segue_reroutes", "Changes of routes.", "stream", "cause")
+        self._online = self._gauge("segue_device_online", "1 if the executor of the device is online.", "device")
+        self._load = self._gauge("segue_device_load_factor", "Computing time over that of the idle device.", "device")
+        self._cpu = self._gauge("segue_device_cpu_percent", "Utilisation of all cores together.", "device")
         self._memory = self._gauge("segue_device_memory_used_bytes", "Memory in use.", "device")
         self._bandwidth = self._gauge("segue_link_bandwidth_mbps", "Estimated bandwidth.", "device", "target")
         self._link_latency = self._gauge("segue_link_latency_ms", "Estimated latency, one way.", "device", "target")
-        self._bad = self._counter("segue_bad_messages", "Messages dropped: they do not decode or fit.", "topic")
-        self._connected = self._gauge("segue_collector_connected", "Whether the broker is there.", "connection")
+        self._bad = self._counter(
+            "segue_bad_messages",
+            "Messages dropped because they do not decode or do not fit into the database.",
+            "topic",
+        )
+        self._connected = self._gauge(
+            "segue_collector_connected", "1 if the connection to the broker is established.", "connection"
+        )
         self._waiting = self._gauge("segue_collector_waiting_messages", "Messages that wait to be stored.")
         self._known: set[str] = set()
         self._targets: dict[str, set[str]] = {}

@@ -59,7 +59,7 @@ class ReceivedRecord:
 
 
 class WriteResult(StrEnum):
-    """What the store did with a record. The values of outcomes are the names of the totals."""
+    """Result of storing a record. The values of outcomes are the names of the totals."""
 
     STORED = "stored"
     """The record is no outcome, and is stored."""

@@ -145,7 +145,7 @@ class LinkEstimator:
             self._bound(crossing)
             return
         self.samples += 1
-        # A finished crossing is better evidence than the bound of an overdue one, whatever it says.
+        # A finished crossing is better evidence than the bound of an overdue one, even if it is slower.
         if known_mbps is None or self._is_bound:
             self._bandwidth.reseed(crossing)
             self._is_bound = False
@@ -183,7 +183,7 @@ class LinkEstimator:
     def _bound(self, crossing: _Crossing) -> None:
         """Take an overdue crossing, whose rate so far is an upper bound of the bandwidth."""
         known_mbps, rate_mbps = self.bandwidth_mbps, self._rate_mbps(crossing)
-        # A bound above the estimate says nothing.
+        # A bound above the estimate carries no information.
         if known_mbps is not None and rate_mbps >= known_mbps:
             return
         is_small = known_mbps is not None and transmission_ms(crossing.size_bytes, known_mbps) < CONCLUSIVE_MS

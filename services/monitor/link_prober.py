@@ -19,7 +19,7 @@ MAX_PEERS: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class ProbeSettings:
-    """When links are probed, and with how many bytes.
+    """Times and sizes of probes.
 
     Attributes:
         idle_s: a link without transfers for so long is probed.

@@ -5,7 +5,7 @@ from typing import Final
 from services.monitor.resetting_median import Deviation, ResettingMedian
 from shared.link_time import NOISE_MS
 
-# Shorter computations consist mostly of overhead and say nothing about the load.
+# Shorter computations consist mostly of overhead, which does not scale with the load.
 _LEAST_IDLE_MS: Final = 0.2
 _LEAST_LOAD_FACTOR: Final = 0.05
 

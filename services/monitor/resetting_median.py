@@ -19,7 +19,7 @@ Sample = TypeVar("Sample")
 
 
 class Deviation(Enum):
-    """Where a sample lies, seen from the present estimate."""
+    """Position of a sample relative to the present estimate."""
 
     NONE = auto()
     ABOVE = auto()

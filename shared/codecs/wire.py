@@ -7,8 +7,8 @@
 The element type and shape are in the header before the payload (`TensorHeader`). docs/codecs.md describes the body of
 each built-in codec.
 
-A receiver bounds everything before it allocates: the header's shape against a limit, the length of the body against
-the codec's bounds for that shape, and the declared content of a zstd frame against the same bounds.
+A receiver bounds everything before it allocates. The header's shape has a limit. The length of the body has to be
+within the codec's bounds for that shape, and so has the declared content of a zstd frame.
 """
 
 from collections.abc import Sequence

@@ -14,7 +14,7 @@ from typing import Final
 LOADAVG: Final = Path("/proc/loadavg")
 _BLOCK: Final = bytes(64 * 1024)
 _TARGET_MS: Final = 2.0
-# The run queue changes within milliseconds: one count says little, so several are averaged.
+# The run queue changes within milliseconds, so several counts are averaged.
 _COUNTS: Final = 5
 _COUNT_PAUSE_S: Final = 0.01
 

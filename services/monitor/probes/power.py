@@ -45,7 +45,7 @@ class PowerProbe:
                 if (value := _number(file)) is not None:
                     total_w, has_monitor = total_w + value * _MICRO, True
             # A chip with power registers derives them from the same voltages and currents. Every chip also has a
-            # directory `power` (run-time power management), which says nothing.
+            # directory `power`, for run-time power management.
             if any(chip.glob("power[0-9]*")):
                 continue
             for current_file in sorted(chip.glob("curr*_input")):
