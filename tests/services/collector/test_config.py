@@ -1,4 +1,4 @@
-"""A collector's configuration says what is wrong with it."""
+"""Invalid configurations of a collector are refused with their reason."""
 
 from collections.abc import Callable
 from pathlib import Path

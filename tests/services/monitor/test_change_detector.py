@@ -59,13 +59,13 @@ def test_changes_among_values_below_the_floor_are_none() -> None:
 
 
 def test_a_slow_drift_is_published_step_by_step() -> None:
-    detector, news = published(), 0
+    detector, publications = published(), 0
     for step in range(1, 201):
         value = one(1.01**step)
         if detector.examine(value, step / 1000) is not None:
             detector.published(value, step / 1000)
-            news += 1
-    assert 10 <= news <= 20
+            publications += 1
+    assert 10 <= publications <= 20
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -1,4 +1,4 @@
-"""A monitor's configuration says what is wrong with it."""
+"""Invalid configurations of a monitor are refused with their reason."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Which links are probed when, and what is said of them."""
+"""Order and time of probes in simulated networks, and the estimates that result."""
 
 import heapq
 from collections.abc import Callable
@@ -20,9 +20,9 @@ class Network:
         self.bandwidth_mbps, self.latency_ms = bandwidth_mbps, latency_ms
         self.now_s = 0.0
         self.sent: list[tuple[float, SendProbe]] = []
-        self.book = LinkProber("pi")
-        self.book.device_online("server", "b1", 0.0)
-        self.book.monitor_online("server", 0.0)
+        self.prober = LinkProber("pi")
+        self.prober.device_online("server", "b1", 0.0)
+        self.prober.monitor_online("server", 0.0)
 
     def answer(self, probe: SendProbe) -> None:
         """Bring the echo of a probe, and of the padded one that follows it."""
@@ -30,30 +30,30 @@ class Network:
         while following is not None:
             self.sent.append((self.now_s, following))
             self.now_s += (2 * self.latency_ms + 8 * following.padding_bytes / (1000 * self.bandwidth_mbps)) / 1000
-            following = self.book.echoed(following.target, following.probe_id, self.now_s)
+            following = self.prober.echoed(following.target, following.probe_id, self.now_s)
 
     def run_until(self, end_s: float, *, answering: bool = True) -> None:
         while self.now_s < end_s:
-            probe = self.book.tick(self.now_s)
+            probe = self.prober.tick(self.now_s)
             if probe is not None and answering:
                 self.answer(probe)
             elif probe is not None:
                 self.sent.append((self.now_s, probe))
-            self.now_s = self.book.next_tick_s(self.now_s)
+            self.now_s = self.prober.next_tick_s(self.now_s)
 
     def transfer(self, size_bytes: int = 60_000, *, finished: bool = True, elapsed_ms: float | None = None) -> bool:
         elapsed_ms = elapsed_ms or self.latency_ms + 8 * size_bytes / (1000 * self.bandwidth_mbps)
         observation = TransferObservation(
             device="pi", target="server", size_bytes=size_bytes, elapsed_ms=elapsed_ms, finished=finished
         )
-        return self.book.observed(observation, self.now_s)
+        return self.prober.observed(observation, self.now_s)
 
 
 @pytest.mark.parametrize("bandwidth_mbps", [0.5, 2.0, 20.0, 200.0])
 def test_an_idle_link_is_measured_by_probes(bandwidth_mbps: float) -> None:
     network = Network(bandwidth_mbps)
     network.run_until(10.0)
-    (link,) = network.book.estimates()
+    (link,) = network.prober.estimates()
     assert link.target == "server"
     assert link.bandwidth_mbps == pytest.approx(bandwidth_mbps, rel=0.01)
     assert link.latency_ms == pytest.approx(5.0)
@@ -95,7 +95,7 @@ def test_a_drop_is_found_by_probes_within_two_periods() -> None:
     network.run_until(10.0)
     network.bandwidth_mbps = 2.0
     network.run_until(10.0 + 2 * SETTINGS.idle_s)
-    assert network.book.estimates()[0].bandwidth_mbps == pytest.approx(2.0, rel=0.01)
+    assert network.prober.estimates()[0].bandwidth_mbps == pytest.approx(2.0, rel=0.01)
 
 
 def test_an_overdue_padded_probe_lowers_the_estimate_before_its_echo() -> None:
@@ -103,12 +103,12 @@ def test_an_overdue_padded_probe_lowers_the_estimate_before_its_echo() -> None:
     network.run_until(10.0)
     network.run_until(12.5, answering=False)
     tiny = network.sent[-1][1]
-    padded = network.book.echoed("server", tiny.probe_id, network.now_s + 0.01)
+    padded = network.prober.echoed("server", tiny.probe_id, network.now_s + 0.01)
     assert padded is not None
     assert padded.padding_bytes
-    overdue_s = network.book.next_tick_s(network.now_s)
-    network.book.tick(overdue_s + 1.0)
-    assert network.book.estimates()[0].bandwidth_mbps < 2.0
+    overdue_s = network.prober.next_tick_s(network.now_s)
+    network.prober.tick(overdue_s + 1.0)
+    assert network.prober.estimates()[0].bandwidth_mbps < 2.0
 
 
 def test_an_overdue_transfer_is_probed_at_once() -> None:
@@ -116,89 +116,89 @@ def test_an_overdue_transfer_is_probed_at_once() -> None:
     network.run_until(10.0)
     before = len(network.sent)
     network.transfer(finished=False, elapsed_ms=500.0)
-    assert network.book.estimates()[0].bandwidth_mbps < 1.0
+    assert network.prober.estimates()[0].bandwidth_mbps < 1.0
     network.run_until(network.now_s + 2 * SETTINGS.doubt_s)
     assert len(network.sent) > before
-    assert network.book.estimates()[0].bandwidth_mbps == pytest.approx(20.0, rel=0.01)
+    assert network.prober.estimates()[0].bandwidth_mbps == pytest.approx(20.0, rel=0.01)
 
 
 def test_a_link_whose_probes_are_lost_is_down_until_one_comes_back() -> None:
     network = Network()
     network.run_until(5.0)
     network.run_until(25.0, answering=False)
-    assert network.book.estimates() == ()
+    assert network.prober.estimates() == ()
     network.run_until(35.0)
-    assert len(network.book.estimates()) == 1
+    assert len(network.prober.estimates()) == 1
 
 
 def test_without_a_monitor_to_answer_the_estimate_stays() -> None:
     network = Network()
     network.run_until(5.0)
-    before = network.book.estimates()
-    network.book.monitor_offline("server")
+    before = network.prober.estimates()
+    network.prober.monitor_offline("server")
     network.run_until(60.0, answering=False)
-    assert network.book.estimates() == before
+    assert network.prober.estimates() == before
 
 
 def test_a_device_that_has_gone_is_forgotten_and_measured_anew() -> None:
     network = Network(20.0)
     network.run_until(5.0)
-    network.book.device_offline("server")
-    assert network.book.estimates() == ()
-    assert network.book.tick(network.now_s) is None
+    network.prober.device_offline("server")
+    assert network.prober.estimates() == ()
+    assert network.prober.tick(network.now_s) is None
     network.bandwidth_mbps = 5.0
-    network.book.device_online("server", "b2", network.now_s)
+    network.prober.device_online("server", "b2", network.now_s)
     network.run_until(network.now_s + 2.0)
-    assert network.book.estimates()[0].bandwidth_mbps == pytest.approx(5.0, rel=0.01)
+    assert network.prober.estimates()[0].bandwidth_mbps == pytest.approx(5.0, rel=0.01)
 
 
 def test_presence_that_is_merely_repeated_forgets_nothing() -> None:
     network = Network()
     network.run_until(5.0)
-    before = network.book.estimates()
-    network.book.device_online("server", "b1", network.now_s)
-    assert network.book.estimates() == before
+    before = network.prober.estimates()
+    network.prober.device_online("server", "b1", network.now_s)
+    assert network.prober.estimates() == before
 
 
 def test_only_one_link_is_probed_at_a_time() -> None:
-    book = LinkProber("pi")
+    prober = LinkProber("pi")
     for peer in ("a", "b", "c"):
-        book.device_online(peer, "1", 0.0)
-        book.monitor_online(peer, 0.0)
-    assert book.tick(0.0) is not None
-    assert book.tick(0.1) is None
-    assert book.tick(1.5) is not None
+        prober.device_online(peer, "1", 0.0)
+        prober.monitor_online(peer, 0.0)
+    assert prober.tick(0.0) is not None
+    assert prober.tick(0.1) is None
+    assert prober.tick(1.5) is not None
 
 
 def test_a_device_has_no_link_to_itself_and_none_to_strangers() -> None:
-    book = LinkProber("pi")
-    book.device_online("pi", "1", 0.0)
-    book.monitor_online("pi", 0.0)
-    assert book.tick(1.0) is None
+    prober = LinkProber("pi")
+    prober.device_online("pi", "1", 0.0)
+    prober.monitor_online("pi", 0.0)
+    assert prober.tick(1.0) is None
     stranger = TransferObservation(device="pi", target="ghost", size_bytes=10, elapsed_ms=1.0)
-    assert not book.observed(stranger, 0.0)
-    assert book.estimates() == ()
+    assert not prober.observed(stranger, 0.0)
+    assert prober.estimates() == ()
 
 
 def test_a_forged_or_repeated_echo_is_ignored() -> None:
     network = Network()
-    probe = network.book.tick(0.0)
+    probe = network.prober.tick(0.0)
     assert probe is not None
-    assert network.book.echoed("server", "other", 0.01) is None
-    assert network.book.echoed("stranger", probe.probe_id, 0.01) is None
-    assert network.book.echoed("server", probe.probe_id, 0.01) is not None
-    assert network.book.echoed("server", probe.probe_id, 0.02) is None
+    assert network.prober.echoed("server", "other", 0.01) is None
+    assert network.prober.echoed("stranger", probe.probe_id, 0.01) is None
+    assert network.prober.echoed("server", probe.probe_id, 0.01) is not None
+    assert network.prober.echoed("server", probe.probe_id, 0.02) is None
 
 
 def test_unbounded_numbers_of_devices_are_not_remembered() -> None:
-    book = LinkProber("pi")
+    prober = LinkProber("pi")
     for number in range(1000):
-        book.device_online(f"d{number}", "1", 0.0)
-        book.monitor_online(f"d{number}", 0.0)
-        probe = book.tick(10.0 * number)
+        prober.device_online(f"d{number}", "1", 0.0)
+        prober.monitor_online(f"d{number}", 0.0)
+        probe = prober.tick(10.0 * number)
         while probe is not None:
-            probe = book.echoed(probe.target, probe.probe_id, 10.0 * number + 0.01)
-    assert len(book.estimates()) <= 256
+            probe = prober.echoed(probe.target, probe.probe_id, 10.0 * number + 0.01)
+    assert len(prober.estimates()) <= 256
 
 
 class TwoMonitors:
@@ -216,22 +216,22 @@ class TwoMonitors:
         self._links = {"pi": LinkSchedule(there), "server": LinkSchedule(back)}
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
-        self.books = {name: LinkProber(name) for name in self._links}
-        for name, book in self.books.items():
+        self.probers = {name: LinkProber(name) for name in self._links}
+        for name, prober in self.probers.items():
             at_s = apart_s if name == "server" else 0.0
-            book.device_online(self._other(name), "b1", at_s)
-            book.monitor_online(self._other(name), at_s)
+            prober.device_online(self._other(name), "b1", at_s)
+            prober.monitor_online(self._other(name), at_s)
 
     def bandwidth_mbps(self, name: str) -> float:
-        return self.books[name].estimates()[0].bandwidth_mbps
+        return self.probers[name].estimates()[0].bandwidth_mbps
 
     def run_until(self, end_s: float) -> None:
         while self.now_s < end_s:
-            for name, book in self.books.items():
-                if (probe := book.tick(self.now_s)) is not None:
+            for name, prober in self.probers.items():
+                if (probe := prober.tick(self.now_s)) is not None:
                     self.rounds[name].append(self.now_s)
                     self._probe(name, probe)
-            next_s = min(book.next_tick_s(self.now_s) for book in self.books.values())
+            next_s = min(prober.next_tick_s(self.now_s) for prober in self.probers.values())
             if self._events and self._events[0][0] <= next_s:
                 self.now_s, _, happen = heapq.heappop(self._events)
                 happen()
@@ -245,13 +245,13 @@ class TwoMonitors:
         receiver = self._other(sender)
 
         def arrive() -> None:
-            self.books[receiver].probed(sender, self.now_s)
+            self.probers[receiver].probed(sender, self.now_s)
             self._send(receiver, 0, lambda: self._echo(sender, probe.probe_id))
 
         self._send(sender, probe.padding_bytes, arrive)
 
     def _echo(self, prober: str, probe_id: str) -> None:
-        follower = self.books[prober].echoed(self._other(prober), probe_id, self.now_s)
+        follower = self.probers[prober].echoed(self._other(prober), probe_id, self.now_s)
         if follower is not None:
             self._probe(prober, follower)
 
@@ -277,20 +277,20 @@ def test_monitors_that_began_together_do_not_disturb_each_other(
 
 
 def test_of_two_that_probe_each_other_at_the_same_moment_the_first_by_name_goes_on() -> None:
-    books = {name: LinkProber(name) for name in ("pi", "server")}
+    probers = {name: LinkProber(name) for name in ("pi", "server")}
     tiny = {}
     for name, other in (("pi", "server"), ("server", "pi")):
-        books[name].device_online(other, "b1", 0.0)
-        books[name].monitor_online(other, 0.0)
-        tiny[name] = books[name].tick(0.0)
+        probers[name].device_online(other, "b1", 0.0)
+        probers[name].monitor_online(other, 0.0)
+        tiny[name] = probers[name].tick(0.0)
     assert tiny["pi"] is not None
     assert tiny["server"] is not None
-    books["pi"].probed("server", 0.006)
-    books["server"].probed("pi", 0.006)
-    assert books["pi"].echoed("server", tiny["pi"].probe_id, 0.012) is not None
-    assert books["server"].echoed("pi", tiny["server"].probe_id, 0.012) is None
-    assert books["server"].tick(0.05) is None
-    assert books["server"].tick(0.006 + SETTINGS.yield_s) is not None
+    probers["pi"].probed("server", 0.006)
+    probers["server"].probed("pi", 0.006)
+    assert probers["pi"].echoed("server", tiny["pi"].probe_id, 0.012) is not None
+    assert probers["server"].echoed("pi", tiny["server"].probe_id, 0.012) is None
+    assert probers["server"].tick(0.05) is None
+    assert probers["server"].tick(0.006 + SETTINGS.yield_s) is not None
 
 
 def test_pauses_differ_from_device_to_device_and_are_the_same_again_in_another_run() -> None:

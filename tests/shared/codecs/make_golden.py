@@ -1,4 +1,4 @@
-"""Write the golden vectors anew: only for a new codec or a new version of the wire format."""
+"""Writes golden vectors that are missing, for a new codec or a new version of the wire format."""
 
 import base64
 import json

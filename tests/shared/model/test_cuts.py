@@ -109,7 +109,7 @@ def test_a_model_that_ignores_its_input_cannot_be_cut() -> None:
 
 
 def separates(graph: Graph, tensor: str) -> bool:
-    """Tell by brute force whether every path from an input to an output leads through the tensor."""
+    """Return by brute force whether every path from an input to an output leads through the tensor."""
     reached = set(graph.inputs) - {tensor}
     for node in graph.nodes:
         if reached.intersection(node.reads):

@@ -42,8 +42,8 @@ def test_the_sign_of_zero_counts_only_for_exactness() -> None:
 
 
 def test_inputs_are_seeded_and_typed() -> None:
-    wanted = [Tensor("a", DType.FLOAT16, (3,)), Tensor("b", DType.UINT8, (50,)), Tensor("c", DType.BOOL, ())]
-    one, again, other = (random_inputs(wanted, seed) for seed in (1, 1, 2))
+    inputs = [Tensor("a", DType.FLOAT16, (3,)), Tensor("b", DType.UINT8, (50,)), Tensor("c", DType.BOOL, ())]
+    one, again, other = (random_inputs(inputs, seed) for seed in (1, 1, 2))
     assert [str(values.dtype) for values in one.values()] == ["float16", "uint8", "bool"]
     assert all(np.array_equal(one[name], again[name]) for name in one)
     assert not np.array_equal(one["b"], other["b"])
