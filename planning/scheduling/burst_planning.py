@@ -99,10 +99,10 @@ def burst_curves(cuts: SplitTable) -> dict[str, BurstCurve]:
     curves: dict[str, BurstCurve] = cuts.curves
     if curves:
         return curves
-    kept = cuts.kept
-    local = np.flatnonzero(kept & (cuts.helper < 0))
+    feasible = cuts.feasible
+    local = np.flatnonzero(feasible & (cuts.helper < 0))
     for place, helper in enumerate(cuts.helpers):
-        own = np.flatnonzero(kept & (cuts.helper == place))
+        own = np.flatnonzero(feasible & (cuts.helper == place))
         if len(own):
             curves[helper] = _curve(cuts, np.concatenate([own, local]))
     if not curves and len(local):

@@ -93,7 +93,7 @@ class Offloads:
         tasks: list[Offload] = []
         for stream, cuts in zip(self.problem.streams, self._cuts, strict=True):
             place = cuts.helpers.index(server) if server in cuts.helpers else None
-            chosen = np.flatnonzero(cuts.kept & ((cuts.helper == place) | (cuts.helper < 0)))
+            chosen = np.flatnonzero(cuts.feasible & ((cuts.helper == place) | (cuts.helper < 0)))
             if not len(chosen):
                 return None
             chosen = chosen[np.argsort(cuts.cut[chosen], kind="stable")]

@@ -120,22 +120,22 @@ class BottleneckLocalSearch:
         """Return which routes keep the side constraints, [N]; ``busy``: [N, 2 D] of one request."""
         limits = self._limits
         count, nodes = len(devices), len(self._tables.nodes)
-        kept = np.ones(count, dtype=np.bool_)
+        allowed = np.ones(count, dtype=np.bool_)
         if limits.deadline_ms is not None:
             # The operations of one request follow each other, so that its busy times add up to its latency.
-            kept &= busy.sum(axis=1) <= limits.deadline_ms
+            allowed &= busy.sum(axis=1) <= limits.deadline_ms
         rows = np.repeat(np.arange(count), devices.shape[1])
         if limits.max_devices is not None:
             used = np.zeros((count, nodes), dtype=np.bool_)
             used[rows, devices.ravel()] = True
-            kept &= used.sum(axis=1) <= limits.max_devices
+            allowed &= used.sum(axis=1) <= limits.max_devices
         if limits.memory_bytes is not None:
             parameters = np.tile(np.array(limits.parameter_bytes), count)
             held = np.bincount(rows * nodes + devices.ravel(), parameters, count * nodes).reshape(count, nodes)
             working = np.zeros((count, nodes))
             np.maximum.at(working, (rows, devices.ravel()), np.tile(np.array(limits.working_bytes), count))
-            kept &= (held + working <= np.array(limits.memory_bytes)).all(axis=1)
-        return kept
+            allowed &= (held + working <= np.array(limits.memory_bytes)).all(axis=1)
+        return allowed
 
 
 def _neighbours(devices: Sequence[int], nodes: int) -> Iterator[list[int]]:

@@ -146,6 +146,7 @@ class _BottleneckSearch:
         self._times = BusyTimes(tables, self._weight, self._initial)
         self._bounds = BottleneckBounds(tables, latency, self._times, weights)
         self._known: dict[tuple[int, int], _Ways] = {}
+        # By number of blocks and node: labels there have the same ways on, so that they can dominate each other.
         self._settled: dict[tuple[int, int], Frontier] = {}
         self._open: list[tuple[float, int, int, _BusyLabel]] = []
         self._ticket = count()
@@ -160,6 +161,7 @@ class _BottleneckSearch:
             bound, _, _, label = heapq.heappop(self._open)
             if bound >= self._incumbent_ms:
                 break
+            # A whole route comes up when nothing open has a smaller bound: it is optimal.
             if label.done > self._blocks:
                 return SearchOutcome(traced_path(label), True, label.cost)
             if not self._settle(label):
@@ -219,6 +221,7 @@ class _BottleneckSearch:
         ways, deadline_ms = self._ways(label.done, label.node), self._limits.deadline_ms
         busy = label.busy + ways.added
         bounds = self._bounds.of_routes(label.done + 1, ways.node, busy)
+        # As good as the incumbent is not better.
         possible = bounds < self._incumbent_ms
         if deadline_ms is not None:
             possible &= label.latency_ms + ways.latency_ms + ways.late_togo_ms <= deadline_ms
@@ -256,6 +259,7 @@ class _BottleneckSearch:
         done = 0 if parent is None else parent.done
         holdings = (Holdings() if parent is None else parent.holdings).with_block(self._limits, node, done)
         if holdings is not None:
+            # Without a deadline, latency would only keep labels from dominating each other.
             latency_ms = 0.0 if self._limits.deadline_ms is None else latency_ms
             self._push(_BusyLabel(done + 1, node, bound, latency_ms, holdings, parent, codec, busy))
 

@@ -12,7 +12,7 @@ import numpy as np
 from planning.cost.constraints import SLACK
 from planning.problem.crossings import Encoding
 from planning.problem.plan import Route, sequential_route
-from planning.problem.problem import Problem, Stream
+from planning.problem.problem import Device, Model, Problem, Stream
 from planning.search.arrays import Array, Flags
 from planning.search.device_network import DeviceNetwork
 from shared.segment_memory import segment_memory_bytes
@@ -125,27 +125,19 @@ def _tables(network: DeviceNetwork, stream: Stream, usable: Sequence[str]) -> Ta
     model = problem.models[stream.model]
     ends = [stream.source] if stream.sink is None else [stream.source, stream.sink]
     usable = tuple(dict.fromkeys([*usable, *(end for end in ends if network.can_run(end, stream.model))]))
+    # Source and sink are nodes, last, even if they cannot run the model: they send the input and receive the result.
     nodes = tuple(dict.fromkeys([*usable, *ends]))
     source = nodes.index(stream.source)
     sink = None if stream.sink is None else nodes.index(stream.sink)
     first = np.full(len(nodes), True)
     if problem.policy.raw_input_stays_on_source:
         first = np.arange(len(nodes)) == source
+    # Streams of one model over the same nodes differ in these three fields only.
     known = network.built.get((stream.model, nodes))
     if isinstance(known, Tables):
         return replace(known, stream=stream, source=source, sink=sink, allowed_first=first)
-    count, blocks = len(nodes), len(model.blocks)
     profiles = [problem.devices[name] for name in nodes]
-    run_ms = np.full((count, blocks), np.inf)
-    for index, profile in enumerate(profiles[: len(usable)]):
-        run_ms[index] = profile.block_ms[stream.model]
-    if any(profile.memory_bytes is not None for profile in profiles):
-        need_bytes = np.array(
-            [segment_memory_bytes([block.parameter_bytes], [block.working_bytes]) for block in model.blocks]
-        )
-        for index, profile in enumerate(profiles):
-            if (room := profile.memory_bytes) is not None:
-                run_ms[index, need_bytes > room + SLACK * max(1.0, room)] = np.inf
+    run_ms = _run_ms(model, [profile.block_ms[stream.model] for profile in profiles[: len(usable)]], profiles)
     load = np.array([profile.load_factor for profile in profiles])
     latency_ms, per_byte_ms = network.matrices(nodes)
     offers = network.offers(stream.model)
@@ -171,6 +163,27 @@ def _tables(network: DeviceNetwork, stream: Stream, usable: Sequence[str]) -> Ta
     )
     network.built[stream.model, nodes] = tables
     return tables
+
+
+def _run_ms(model: Model, block_ms: Sequence[Sequence[float]], profiles: Sequence[Device]) -> Array:
+    """Return the time of every block on every node without load, [D, B]; inf where it may not run or does not fit.
+
+    Args:
+        model: the model.
+        block_ms: times of the blocks on the nodes that can run it, which are the first ones.
+        profiles: [D] all nodes.
+    """
+    run_ms = np.full((len(profiles), len(model.blocks)), np.inf)
+    for index, times_ms in enumerate(block_ms):
+        run_ms[index] = times_ms
+    if any(profile.memory_bytes is not None for profile in profiles):
+        need_bytes = np.array(
+            [segment_memory_bytes([block.parameter_bytes], [block.working_bytes]) for block in model.blocks]
+        )
+        for index, profile in enumerate(profiles):
+            if (room := profile.memory_bytes) is not None:
+                run_ms[index, need_bytes > room + SLACK * max(1.0, room)] = np.inf
+    return run_ms
 
 
 def spans_ms(tables: Tables) -> Array:
@@ -239,6 +252,7 @@ def off_source_measure(tables: Tables, latency: CostMeasure, scale_ms: float) ->
 def _measure(tables: Tables, per_ms: Array, per_transfer_ms: Array) -> CostMeasure:
     """Return the measure with [D] cost per ms of computing, and [D, D] (or broadcast to it) per ms of sending."""
     weights = np.broadcast_to(per_transfer_ms, tables.transfer_ms.shape[2:])
+    # A weight of 0 times an infinite time would be no number, so that what is impossible is masked first.
     possible = np.isfinite(tables.transfer_ms)
     encode = tables.encode_ms[:, :, None, None] * (tables.codec_factor * per_ms)[:, None]
     decode = tables.decode_ms[:, :, None, None] * (tables.codec_factor * per_ms)[None, :]

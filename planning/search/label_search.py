@@ -81,6 +81,7 @@ class _LabelSearch:
         self._nodes, self._blocks = measure.run.shape
         self._togo = cost_to_go(measure)
         self._late_togo = self._togo if latency is None else cost_to_go(latency)
+        # By number of blocks and node: labels there have the same ways on, so that they can dominate each other.
         self._settled: dict[tuple[int, int], Frontier] = {}
         self._open: list[tuple[float, int, Label]] = []
         self._ticket = count()
@@ -91,6 +92,7 @@ class _LabelSearch:
         settled = 0
         while self._open:
             bound, _, label = heapq.heappop(self._open)
+            # A whole path comes up when nothing open has a smaller bound: it is optimal.
             if label.done > self._blocks:
                 return SearchOutcome(traced_path(label), True, label.cost)
             held = label.holdings
@@ -98,6 +100,7 @@ class _LabelSearch:
             rivals = self._settled.setdefault((label.done, label.node), Frontier(len(values)))
             if not rivals.admit(values, held.used):
                 continue
+            # The least open bound is that of the label that is not expanded any more.
             settled += 1
             if settled > self._limits.label_limit:
                 judge = AdditiveJudge(self._measure, self._togo)

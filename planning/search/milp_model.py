@@ -65,14 +65,14 @@ class Programme:
         scale = float(np.abs(costs).max()) or 1.0
         rows, columns, factors = zip(*self.entries, strict=True)
         matrix = csr_array((factors, (rows, columns)), shape=(len(self.low), len(self.costs)))
-        found = milp(
+        result = milp(
             costs / scale,
             integrality=np.array(self.integral, dtype=np.int64),
             bounds=Bounds(np.zeros(len(self.costs)), np.array(self.upper)),
             constraints=LinearConstraint(matrix, np.array(self.low), np.array(self.high)),
             options={"node_limit": node_limit, "mip_rel_gap": 0.0},
         )
-        bound = -inf if found.mip_dual_bound is None else found.mip_dual_bound * scale
-        values = None if found.x is None else np.asarray(found.x)
+        bound = -inf if result.mip_dual_bound is None else result.mip_dual_bound * scale
+        values = None if result.x is None else np.asarray(result.x)
         # Status 0: optimal. Status 2: infeasible. Every other one ends the search early.
-        return Solution(values, float(bound), found.status in (0, 2))
+        return Solution(values, float(bound), result.status in (0, 2))

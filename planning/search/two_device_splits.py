@@ -58,7 +58,7 @@ class SplitTable:
         in_time: [N] whether a route keeps the deadline.
         allowed: [N] whether it keeps all other constraints.
         latency_ms: [N] latency of a request without queueing.
-        kept: [N] whether a route keeps all constraints, other streams left aside.
+        feasible: [N] whether a route keeps all constraints, other streams left aside.
         made: cache of the routes that `route` has returned, by index.
         curves: cache of the bursts, by server; see `planning.scheduling.burst_planning`.
     """
@@ -80,7 +80,7 @@ class SplitTable:
     in_time: Flags
     allowed: Flags
     latency_ms: Array
-    kept: Flags
+    feasible: Flags
     made: dict[int, Route] = field(default_factory=dict)
     curves: dict[str, Any] = field(default_factory=dict)
 
@@ -112,8 +112,8 @@ def split_table(problem: Problem, stream: Stream, network: DeviceNetwork | None 
 
 def cheapest_split(cuts: SplitTable, cost: Array) -> Route | None:
     """Return the route of least ``cost``, [N], that keeps the constraints; None if none does."""
-    kept = np.flatnonzero(cuts.kept)
-    return cuts.route(int(kept[cost[kept].argmin()])) if len(kept) else None
+    feasible = np.flatnonzero(cuts.feasible)
+    return cuts.route(int(feasible[cost[feasible].argmin()])) if len(feasible) else None
 
 
 class _Builder:
@@ -155,7 +155,7 @@ class _Builder:
             helpers,
             in_time=in_time,
             latency_ms=latency_ms,
-            kept=in_time & columns.allowed,
+            feasible=in_time & columns.allowed,
             **{entry.name: getattr(columns, entry.name) for entry in fields(columns)},
         )
 

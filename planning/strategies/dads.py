@@ -56,7 +56,7 @@ class Dads:
 
 
 def _surgery(splits: SplitTable, load: LoadLevel) -> Route | None:
-    kept = np.flatnonzero(splits.kept)
+    kept = np.flatnonzero(splits.feasible)
     if not len(kept):
         return None
     stages = [splits.source_ms, splits.send_ms, splits.helper_ms, splits.return_ms, splits.sink_ms]

@@ -38,7 +38,7 @@ def test_every_number_is_that_of_the_cost_model(make_problem: Callable[..., Prob
             assert cuts.allowed[place] == (broken <= {Constraint.DEADLINE})
             if cuts.allowed[place]:
                 assert cuts.in_time[place] == (not broken)
-            seen, kept = seen + 1, kept + int(cuts.kept[place])
+            seen, kept = seen + 1, kept + int(cuts.feasible[place])
     assert seen > 800
     assert kept > 300
 
