@@ -1,10 +1,10 @@
-"""Receives feature maps of other devices, acknowledges each to its sender, and admits them to the pipeline."""
+"""Receives feature maps of other devices, and acknowledges each to its sender."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from services.executor.feature_maps import FeatureMap, decode_feature_map
 from services.executor.outbox import Outbox
-from services.executor.pipeline import Pipeline
 from shared.bus import topics
 from shared.bus.errors import DecodeError
 from shared.bus.transport import FeatureMapTransport
@@ -22,14 +22,14 @@ class Inbox:
         transport: delivers frames.
         registry: codecs that tensors may have.
         outbox: publishes receipts.
-        pipeline: admits feature maps.
+        admit: takes a feature map over; waits while the device has no room.
     """
 
     device: str
     transport: FeatureMapTransport
     registry: CodecRegistry
     outbox: Outbox
-    pipeline: Pipeline
+    admit: Callable[[FeatureMap], Awaitable[None]]
 
     async def run(self) -> None:
         """Receive until cancelled; a frame that is no feature map for this device is counted and dropped."""
@@ -44,7 +44,7 @@ class Inbox:
             if topics.is_name(header.sender):
                 receipt = Receipt(transfer_id=header.transfer_id, receiver=self.device)
                 await self.outbox.publish_best_effort(topics.receipts(header.sender), receipt.encode())
-            await self.pipeline.admit(feature_map)
+            await self.admit(feature_map)
 
     def _decode(self, buffer: memoryview) -> FeatureMap:
         feature_map = decode_feature_map(buffer, self.registry)

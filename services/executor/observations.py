@@ -56,10 +56,11 @@ class ObservationFeed:
 
     Attributes:
         outbox: publishes for the monitor.
+        throttle: selects what is published.
     """
 
     outbox: Outbox
-    _throttle: ObservationThrottle = field(default_factory=ObservationThrottle, init=False)
+    throttle: ObservationThrottle = field(default_factory=ObservationThrottle)
     _subscribers: list[Callable[[Observation], Awaitable[None]]] = field(default_factory=list, init=False)
 
     def subscribe(self, subscriber: Callable[[Observation], Awaitable[None]]) -> None:
@@ -70,6 +71,6 @@ class ObservationFeed:
         """Deliver an observation of this device."""
         for subscriber in self._subscribers:
             await subscriber(observation)
-        if self._throttle.accept(observation, time.monotonic()):
+        if self.throttle.accept(observation, time.monotonic()):
             topic = topics.observations(self.outbox.device)
             await self.outbox.publish_best_effort(topic, observation.encode())

@@ -170,7 +170,7 @@ class Executor:
             outbox=self._outbox,
             observations=observations,
         )
-        self._inbox = Inbox(device, resources.bulk, resources.codecs, self._outbox, self._pipeline)
+        self._inbox = Inbox(device, resources.bulk, resources.codecs, self._outbox, self._pipeline.admit)
         # Streams that begin here, and the messages that concern the device.
         self._sources = Sources(
             device=device,

@@ -1,7 +1,12 @@
+import asyncio
 from typing import Any
 
-from services.executor.observations import OBSERVATION_INTERVAL_S, ObservationThrottle
-from shared.messages.devices import ComputeObservation, TransferObservation
+from broker.embedded import EmbeddedBroker
+from services.executor.observations import OBSERVATION_INTERVAL_S, ObservationFeed, ObservationThrottle
+from services.executor.outbox import Outbox
+from shared.bus import topics
+from shared.bus.connection import Connection
+from shared.messages.devices import OBSERVATIONS, ComputeObservation, TransferObservation
 
 
 def computed(start: int = 0) -> ComputeObservation:
@@ -42,3 +47,25 @@ def test_a_device_with_ever_new_segments_remembers_a_bounded_number() -> None:
     throttle = ObservationThrottle()
     assert all(throttle.accept(computed(start), 0.0) for start in range(1000))
     assert not throttle.accept(computed(999), 0.0)
+
+
+async def test_the_sources_get_every_observation_and_the_monitor_a_few() -> None:
+    seen: list[ComputeObservation | TransferObservation] = []
+
+    async def subscriber(observation: ComputeObservation | TransferObservation) -> None:
+        seen.append(observation)
+
+    async with (
+        asyncio.timeout(30),
+        EmbeddedBroker() as broker,
+        Connection.open(broker.settings) as ear,
+        Connection.open(broker.settings) as control,
+    ):
+        await ear.subscribe(topics.observations("me"))
+        feed = ObservationFeed(Outbox("me", control), ObservationThrottle(interval_s=60.0))
+        feed.subscribe(subscriber)
+        for start in (0, 0, 0, 3):
+            await feed.publish(computed(start))
+        published = [OBSERVATIONS.decode((await anext(ear)).payload) for _ in range(2)]
+    assert seen == [computed(0), computed(0), computed(0), computed(3)]
+    assert published == [computed(0), computed(3)]

@@ -204,3 +204,25 @@ async def test_a_tensor_that_does_not_decode_is_counted_and_its_source_told(benc
     assert receipt.refused == DamageReport(stream="s", request_id="r", attempt=2, reason="a channel's scale is zero")
     assert bench.outbox.bad_messages == 1
     await bench.pipeline.drain()
+
+
+async def test_admission_is_bounded_by_number_and_size_but_one_always_fits() -> None:
+    admission = Admission(max_tasks=2, max_bytes=100)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        await admission.enter(1000)
+        waiting = group.create_task(admission.enter(60))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await admission.leave(1000)
+        await waiting
+        await admission.enter(40)
+        third = group.create_task(admission.enter(0))
+        drained = group.create_task(admission.drain())
+        await asyncio.sleep(0)
+        assert not third.done()
+        await admission.leave(60)
+        await third
+        await admission.leave(40)
+        assert not drained.done()
+        await admission.leave(0)
+        await drained

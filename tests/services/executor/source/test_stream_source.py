@@ -4,13 +4,12 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from broker.embedded import EmbeddedBroker
-from services.executor.feature_maps import FeatureMap
 from services.executor.outbox import Outbox
 from services.executor.segments.segment import REQUEST_TENSOR
 from services.executor.source.journal_thread import JournalThread
@@ -22,6 +21,7 @@ from shared.bus.connection import Connection
 from shared.bus.properties import Properties
 from shared.messages.requests import ErrorCause, Outcome
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
+from tests.support.recording_pipeline import RecordingPipeline
 
 # How long nothing must happen while the journal cannot be written.
 BLOCKED_S = 0.3
@@ -39,18 +39,6 @@ def plan(max_in_flight: int = 1) -> PlanCommitted:
             max_in_flight=max_in_flight,
         )
     )
-
-
-@dataclass
-class RecordingPipeline:
-    """Takes what a source dispatches."""
-
-    dispatched: asyncio.Queue[FeatureMap] = field(default_factory=asyncio.Queue)
-
-    async def dispatch(self, feature_map: FeatureMap) -> None:
-        await self.dispatched.put(feature_map)
-
-    def cancel_sends(self, stream: str, request_id: str) -> None: ...
 
 
 @dataclass

@@ -1,0 +1,107 @@
+"""Control messages to a running executor behind a real broker."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from broker.embedded import EmbeddedBroker
+from services.executor.config import ExecutorConfig
+from services.executor.service import serve
+from shared.bus import topics
+from shared.bus.connection import Connection
+from shared.messages.control import REPORTS, Prepare, Preparing, ProfileModel, Ready, Rejected, Release, SegmentRange
+from shared.messages.devices import Emulation, Presence, Profile, State
+from shared.messages.events import Event, EventKind
+from shared.messages.models import Manifest
+from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
+
+
+@dataclass
+class Bench:
+    """The running executor `d`, emulated, and a connection that plays everybody else."""
+
+    connection: Connection
+    online: Presence
+
+    async def hear(self, topic: str) -> bytes:
+        async for received in self.connection:
+            if received.topic == topic:
+                return bytes(received.payload)
+        raise AssertionError("unreachable")
+
+    async def report(self) -> object:
+        return REPORTS.decode(await self.hear(topics.reports("d")))
+
+
+@pytest.fixture
+async def bench(manifest: Manifest, tmp_path: Path) -> AsyncIterator[Bench]:
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(EmbeddedBroker())
+        connection = await stack.enter_async_context(Connection.open(broker.settings))
+        for topic in (topics.presence("d"), topics.reports("d"), topics.events(), topics.profiles("d", "+")):
+            await connection.subscribe(topic)
+        await connection.publish(topics.manifest(manifest.model), manifest.encode(), retain=True)
+        config = ExecutorConfig("d", broker.settings, tmp_path, lock_path=tmp_path / "lock", emulated=True)
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            executor = group.create_task(serve(config))
+            opened = Bench(connection, Presence(device="d", state=State.OFFLINE))
+            opened.online = Presence.decode(await opened.hear(topics.presence("d")))
+            yield opened
+            executor.cancel()
+
+
+async def test_a_late_last_will_is_answered_with_the_presence(bench: Bench) -> None:
+    offline = bench.online.model_copy(update={"state": State.OFFLINE})
+    await bench.connection.publish(topics.presence("d"), offline.encode(), retain=True)
+    assert Presence.decode(await bench.hear(topics.presence("d"))).state is State.OFFLINE
+    assert Presence.decode(await bench.hear(topics.presence("d"))) == bench.online
+
+
+async def test_a_message_that_does_not_fit_its_topic_is_reported_and_the_next_is_handled(
+    bench: Bench, manifest: Manifest
+) -> None:
+    await bench.connection.publish(topics.presence("elsewhere"), bench.online.encode())
+    event = Event.decode(await bench.hear(topics.events()))
+    assert event.kind is EventKind.BAD_MESSAGE
+    assert "the presence of d on the topic of elsewhere" in event.text
+    prepare = Prepare(stream="s", epoch=1, manifest=manifest, segments=(SegmentRange(start=0, stop=1),))
+    await bench.connection.publish(topics.commands("d"), prepare.encode())
+    assert isinstance(await bench.report(), Preparing)
+
+
+async def test_a_prepare_is_confirmed_at_once_and_answered_when_it_is_done(bench: Bench, manifest: Manifest) -> None:
+    prepare = Prepare(stream="s", epoch=1, manifest=manifest, segments=(SegmentRange(start=0, stop=2),))
+    await bench.connection.publish(topics.commands("d"), prepare.encode())
+    assert await bench.report() == Preparing(device="d", stream="s", epoch=1)
+    assert await bench.report() == Ready(device="d", stream="s", epoch=1)
+    await bench.connection.publish(topics.commands("d"), Release(stream="s", through_epoch=1).encode())
+    impossible = prepare.model_copy(update={"epoch": 2, "segments": (SegmentRange(start=0, stop=99),)})
+    await bench.connection.publish(topics.commands("d"), impossible.encode())
+    assert isinstance(await bench.report(), Preparing)
+    assert isinstance(await bench.report(), Rejected)
+
+
+async def test_a_plan_from_before_the_start_is_prepared_without_the_planner(bench: Bench, manifest: Manifest) -> None:
+    plan = CommittedPlan(
+        stream="s",
+        epoch=7,
+        model=manifest.model,
+        source="elsewhere",
+        strategy="test",
+        routes=(PlanRoute(stages=(PlanStage(start=0, stop=2, device="d"),)),),
+    )
+    await bench.connection.publish(topics.plan("s"), plan.encode(), retain=True)
+    assert await bench.report() == Ready(device="d", stream="s", epoch=7)
+
+
+async def test_an_emulated_slowdown_changes_the_published_profile(bench: Bench, manifest: Manifest) -> None:
+    topic = topics.profiles("d", manifest.model)
+    await bench.connection.publish(topics.commands("d"), ProfileModel(manifest=manifest).encode())
+    before = Profile.decode(await bench.hear(topic))
+    await bench.connection.publish(topics.emulation("d"), Emulation(device="d", slowdown=4.0).encode(), retain=True)
+    after = Profile.decode(await bench.hear(topic))
+    assert after.block_ms == pytest.approx([4 * block_ms for block_ms in before.block_ms])
