@@ -1,12 +1,12 @@
-"""What the bus costs: a route over two executors against its two segments in one process, and against raw TCP.
+"""Overhead of the bus: a route over two executors, against its two segments in one process and against raw TCP.
 
     python -m benchmarks.bus_overhead [--requests N] [--quick] [--out FILE]
 
-Nothing is emulated. A model of two cheap segments with a boundary tensor of 50 kB, 0.8 MB or 3.2 MB runs once in this
-process, with the executor's own engine, and then over two executor processes behind the embedded broker and behind
-Mosquitto, one request in flight. Added is the latency from dispatch to completion less the median of the one process.
-The hop alone, from when the first executor begins to send to when the second has the whole tensor decoded, is
-compared with the same bytes over a plain TCP connection between two processes, measured before and after in turns.
+Nothing is emulated. A model of two cheap segments has a boundary tensor of 50 kB, 0.8 MB or 3.2 MB. It runs in this
+process with the executor's own engine, and then over two executor processes, behind the embedded broker and behind
+Mosquitto, with one request in flight. "Added" is the latency from dispatch to completion less the median of the one
+process. "Hop" is the time from the start of the first executor's send to the decoded tensor in the second. It is
+compared with the same bytes over a TCP connection between two processes, half of them before and half of them after.
 """
 
 import argparse
@@ -43,8 +43,8 @@ from shared.model.architectures.builder import GraphBuilder
 from shared.model.onnx_file import write_onnx
 
 OUT = RESULTS / "bus_overhead.json"
+# Channels of the boundary tensor, each of 56 x 56 x 4 bytes: 50 kB, 0.8 MB, 3.2 MB.
 CHANNELS = (4, 64, 256)
-"""Of the boundary tensor, 56 x 56 of 4 bytes each: 50 kB, 0.8 MB, 3.2 MB."""
 CUT = 2
 FIRST, SECOND = "first", "second"
 REQUESTS, QUICK_REQUESTS = 200, 60
@@ -76,7 +76,7 @@ def write_model(channels: int, folder: Path) -> tuple[Manifest, Path]:
 
 
 def one_process_ms(manifest: Manifest, path: Path, payload: bytes, count: int) -> list[float]:
-    """Run both segments one after the other in this process."""
+    """Run both segments one after the other in this process, and return the times in ms."""
     keys = tuple(SegmentKey(manifest.model, *bounds) for bounds in ((0, CUT), (CUT, len(manifest.blocks))))
     segments = build_segments(path, manifest, keys, EngineSettings())
     request = {REQUEST_TENSOR: np.frombuffer(payload, np.uint8)}
@@ -89,7 +89,7 @@ def one_process_ms(manifest: Manifest, path: Path, payload: bytes, count: int) -
 
 
 class TcpYardstick:
-    """A process at the other end of a TCP connection that says when it has everything."""
+    """A process at the other end of a TCP connection that returns the time at which it has received everything."""
 
     def __init__(self, connection: socket.socket, size_bytes: int) -> None:
         self._connection = connection
@@ -112,7 +112,7 @@ class TcpYardstick:
                 receiver.wait(10)
 
     def measure(self, count: int) -> None:
-        """Send the bytes `count` times; one way, from before the first byte goes to when the last is there."""
+        """Send the bytes `count` times, and note the times in ms from the first byte to the arrival of the last."""
         for number in range(WARM_UP + count):
             started_s = time.monotonic()
             self._connection.sendall(self._data)
@@ -132,7 +132,7 @@ def route_of(manifest: Manifest) -> PlanRoute:
 async def measure_broker(
     broker: BrokerProcess, models: Sequence[tuple[Manifest, Path, bytes]], count: int, folder: Path
 ) -> list[tuple[list[Outcome], list[float]]]:
-    """Send requests along the route of every model; return their outcomes, and raw TCP's times."""
+    """Send requests along the route of every model, and return their outcomes and the times of raw TCP in ms."""
     found = []
     files = {manifest.model: path for manifest, path, _ in models}
     async with (
@@ -157,7 +157,7 @@ async def measure_broker(
 
 
 def row(broker: str, manifest: Manifest, alone_ms: list[float], outcomes: list[Outcome], tcp_ms: list[float]) -> Any:
-    """Put the figures of one size and broker together."""
+    """Return the figures of one size and broker."""
     base_ms = percentile(alone_ms, 0.5)
     added_ms = [1000 * (each.completed_at_s - each.dispatched_at_s) - base_ms for each in outcomes]
     hop_ms = [1000 * (each.trace[1].received_at_s - (each.trace[0].sent_at_s or 0.0)) for each in outcomes]
@@ -193,7 +193,7 @@ async def measure(count: int) -> list[dict[str, Any]]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Show the figures."""
+    """Return the figures as a table."""
     result = Table(title="a hop through the bus, ms (p50 / p99)")
     for heading in ("broker", "boundary", "one process", "added", "hop", "raw TCP", "hop / TCP"):
         result.add_column(heading, justify="left" if heading == "broker" else "right", no_wrap=True)
@@ -207,7 +207,7 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def headline(rows: Sequence[dict[str, Any]]) -> str:
-    """Say it in one line."""
+    """Return the result in one line."""
     largest = max(each["boundary_bytes"] for each in rows)
     parts = [
         f"{each['broker']} {each['added_ms']['p50']:.1f} ms ({each['hop_over_raw_tcp']:.1f} x raw TCP)"
@@ -218,7 +218,7 @@ def headline(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=REQUESTS, help="per size and broker (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_REQUESTS} requests")

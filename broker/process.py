@@ -135,6 +135,7 @@ class BrokerProcess(ABC):
         process = self._process
         if process is None:
             raise BrokerFailed("not started")
+        # A broker that ends at once is reported at once, with its output, and not after the timeout.
         connecting = asyncio.ensure_future(self._connect_once())
         ending = asyncio.ensure_future(process.wait())
         try:
@@ -151,6 +152,7 @@ class BrokerProcess(ABC):
 
     async def _connect_once(self) -> None:
         try:
+            # Polled without TLS and MQTT first: a client that meets a closed port would back off for longer.
             async with asyncio.timeout(self._start_timeout_s):
                 await _wait_for_listener(self.settings.host, self.settings.port)
             async with Connection.open(self.settings, connect_timeout_s=self._start_timeout_s):
@@ -162,6 +164,7 @@ class BrokerProcess(ABC):
 
     async def _clean_up(self) -> None:
         try:
+            # A cancelled block must not leave a broker behind.
             await asyncio.shield(self.stop())
         finally:
             if self._directory is not None:

@@ -1,1 +1,1 @@
-"""What every service speaks: model, messages, plan and bus. Imports nothing above it."""
+"""Packages that all services share: bus, messages, models and codecs. They import no package above them."""

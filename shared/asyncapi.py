@@ -60,6 +60,7 @@ def bus_document() -> dict[str, Any]:
     classes = [kind for kind in message_classes() if kind.TOPIC is not None]
     _, schema = models_json_schema([(kind, "serialization") for kind in classes], ref_template=f"{_SCHEMAS}{{model}}")
     schemas = dict(schema.get("$defs", {}))
+    # Pydantic puts the definitions of a lone schema beside it; here all are components of one document.
     policy = json.loads(json.dumps(policy_schema()).replace("#/$defs/", _SCHEMAS))
     schemas |= policy.pop("$defs", {}) | {"Policy": policy}
     channels = {_camel_case(topic.name): _channel(topic) for topic in all_topics()}

@@ -202,12 +202,14 @@ class Client:
         if identity in self._pending:
             raise ValueError(f"request {identity} is under way already")
         user = {REQUEST_ID_PROPERTY: identity} | ({ACCEPT_PROPERTY: MSGPACK_CONTENT} if whole_outputs else {})
+        # In `_pending` before the first publication: the outcome may come while `publish` still waits for PUBACK.
         pending = self._pending[identity] = _Pending(stream)
         pause_s = _FIRST_PAUSE_S
         try:
             # Before the request: the outcome of a fast fleet would come too early otherwise.
             await self._connection.subscribe(topics.results(stream), timeout_s=timeout_s)
             while pending.outcome is None:
+                # Cleared before publishing: a wake-up during the publication must not be lost.
                 pending.wake.clear()
                 await self._connection.publish(
                     topics.requests(stream), payload, properties=Properties(user=user), timeout_s=timeout_s

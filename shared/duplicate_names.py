@@ -127,6 +127,7 @@ async def hold_name(settings: BusSettings, claim: NameClaim, connect_timeout_s: 
     try:
         async with asyncio.TaskGroup() as group:
             watch = group.create_task(_watch(settings, claim, subscribed, connect_timeout_s), name="watch the name")
+            # If the watch fails before it has subscribed, the group cancels this wait.
             await subscribed.wait()
             yield
             watch.cancel()

@@ -126,11 +126,12 @@ def decode_chunk(payload: Buffer) -> Chunk:
     version, transfer_id, sender = header.get("v"), header.get("transfer"), header.get("sender", "")
     offset, total_bytes = header.get("offset"), header.get("total_bytes")
     if version != _VERSION:
-        raise DecodeError(f"a chunk of version {str(version)[:32]!r}; this reader knows {_VERSION}")
+        raise DecodeError(f"a chunk of version {str(version)[:32]!r}, and not {_VERSION}")
     if not isinstance(transfer_id, bytes) or not 1 <= len(transfer_id) <= _MAX_ID_BYTES:
         raise DecodeError("a chunk without a transfer id")
     if not isinstance(sender, str) or len(sender) > _MAX_SENDER_CHARACTERS:
         raise DecodeError("a chunk's sender is not a name")
+    # `isinstance` would let booleans through.
     if type(offset) is not int or type(total_bytes) is not int or len(tensors) != 1:
         raise DecodeError("a chunk without offset, total or slice")
     end = offset + len(tensors[0])
@@ -167,6 +168,7 @@ class _Transfer:
         start, stop = chunk.offset, chunk.offset + len(chunk.data)
         if chunk.total_bytes != len(self.buffer) or chunk.sender != self.sender:
             raise DecodeError("the chunks of a transfer disagree about its size or sender")
+        # Slices are disjoint and ascending, so only the two neighbours of the new one can overlap it.
         index = bisect.bisect_left(self.starts, start)
         if index < len(self.starts) and self.starts[index] == start and self.stops[index] == stop:
             return False
@@ -238,6 +240,7 @@ class Reassembler:
         if chunk.total_bytes > self._max_bytes:
             raise DecodeError(f"a message of {chunk.total_bytes} bytes; at most {self._max_bytes} are accepted")
         transfer = self._transfers.get(chunk.transfer_id)
+        # The common case of small messages: no buffer, no copy.
         if transfer is None and len(chunk.data) == chunk.total_bytes:
             self._remember(chunk.transfer_id)
             return Complete(
@@ -248,8 +251,10 @@ class Reassembler:
         try:
             progressed = transfer.add(chunk, now_s)
         except DecodeError:
+            # It is unknown which of the chunks is wrong. The sender repeats the transfer under another id.
             self._drop(chunk.transfer_id)
             raise
+        # A repeated duplicate is no progress: it must not keep a dead transfer alive.
         if progressed:
             self._transfers.move_to_end(chunk.transfer_id)
         if transfer.received_bytes < chunk.total_bytes:

@@ -238,6 +238,7 @@ class Connection:
                     session = await self._connected_session()
                     if whole in session.subscribed:
                         return
+                    # A session lost meanwhile is followed by one that requests the remembered filters by itself.
                     try:
                         await session.request_subscription(whole, qos)
                     except SessionLost:
@@ -245,6 +246,7 @@ class Connection:
         except TimeoutError:
             raise SubscriptionFailed(topic_filter, f"not confirmed within {timeout_s:g} s") from None
         except AccessRefused:
+            # Requested again, it would be refused after every reconnect, with an error in the log each time.
             self._subscriptions.pop(topic_filter, None)
             raise
 
@@ -312,6 +314,7 @@ class Connection:
             self._failure = None
             self.counters.reconnects += self._ready.is_set()
             _LOGGER.info("connected to %s as %s", self.settings.address, self.client_id)
+            # `on_connected` runs beside the session, which it uses, and ends with it.
             async with asyncio.TaskGroup() as group:
                 announcement = group.create_task(self._announce(), name=f"on_connected {self.client_id}")
                 reason = await session.lost()

@@ -105,6 +105,7 @@ class ShapedTransport:
             started_at_s = self._previous.next_start_s(asked_at_s)
             schedule = self._schedule(device)
             booking = schedule.book(started_at_s, frame_size_bytes(buffers))
+            # Lateness carries over from chunk to chunk until a chunk is released in time.
             late_s = 0.0
 
             async def keep_to_schedule(passed_bytes: int) -> None:
@@ -113,6 +114,7 @@ class ShapedTransport:
                     await pace(passed_bytes)
                 late_s = await self._until_passed(booking, passed_bytes, late_s)
 
+            # Infinite for a send that fails or is cancelled: it has no delivery, and nothing is corrected after it.
             due_s = math.inf
             try:
                 sent = await self._transport.send(device, buffers, pace=keep_to_schedule)

@@ -65,6 +65,7 @@ class Booking:
         if now_s <= self._begun_at_s:
             self._begin(self._begun_at_s, rate)
             return
+        # Negative while the latency has not passed: then no byte has arrived, and the rest of the latency remains.
         moving_s = now_s - self._begun_at_s - self._waiting_s
         if moving_s > 0 and self._rate.bandwidth_mbps > 0:
             passed = bytes_within(1000 * moving_s, self._rate.bandwidth_mbps)
@@ -113,6 +114,7 @@ class LinkSchedule:
     def _rebook(self, now_s: float) -> None:
         free_at_s = now_s
         for position, booking in enumerate(self._bookings):
+            # Only the first can be under way; the others have not begun and get the new rate as a whole.
             if position == 0 and booking._begun_at_s <= now_s:
                 booking._change(now_s, self._rate)
             else:

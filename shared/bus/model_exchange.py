@@ -92,6 +92,7 @@ async def fetch_model(
             try:
                 await fetch.run()
             finally:
+                # A thread may still write: it must find the file closed, not its descriptor reused.
                 await asyncio.shield(asyncio.to_thread(partial.close))
     except OSError as error:
         raise ModelTransferError(f"cannot store model {manifest.name} at {path}: {error.strerror or error}") from error

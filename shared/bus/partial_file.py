@@ -47,10 +47,12 @@ class PartialFile:
         with self._lock:
             if self._descriptor is None:
                 return
+            # `pwrite` may write less than it is given.
             view, position = memoryview(data), offset
             while view:
                 written = os.pwrite(self._descriptor, view, position)
                 position, view = position + written, view[written:]
+            # The note follows the data: a crash in between costs one chunk.
             self.received = merge_ranges((*self.received, ByteRange(offset, position)))
             self._save()
 
@@ -70,6 +72,7 @@ class PartialFile:
         """Move the complete file to its final path."""
         with self._lock:
             if self._descriptor is not None:
+                # Before the rename, or a power cut could leave an empty file under the final name.
                 os.fsync(self._descriptor)
             self.path.replace(path)
             self.note.unlink(missing_ok=True)

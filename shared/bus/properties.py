@@ -32,6 +32,7 @@ NO_PROPERTIES = Properties()
 
 def to_paho(properties: Properties | None) -> PahoProperties | None:
     """Return the properties in paho's form for a PUBLISH packet; None if there are none."""
+    # Making an empty Properties object of paho costs more than encoding the rest of a small packet.
     if properties is None or properties == NO_PROPERTIES:
         return None
     paho = PahoProperties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]

@@ -63,6 +63,7 @@ class ReceiveQueue:
 
     def __init__(self, qos0_limit: int, qos1_limit: int) -> None:
         self._limits = (qos0_limit, qos1_limit)
+        # One order for taking, one per quality of service for dropping: each in constant time.
         self._waiting: OrderedDict[int, Received] = OrderedDict()
         self._order: tuple[deque[int], deque[int]] = (deque(), deque())
         self._next = 0
@@ -88,6 +89,7 @@ class ReceiveQueue:
 
     async def get(self) -> Received:
         """Return the next message in order of arrival. Safe to cancel: no message is lost."""
+        # A loop: another task may have taken the message that set the event.
         while not self._waiting:
             self._arrival.clear()
             await self._arrival.wait()
@@ -97,5 +99,6 @@ class ReceiveQueue:
 
     def discard_unacknowledged(self) -> None:
         """Drop the waiting messages of QoS 1. A resumed session delivers them again (MQTT 5.0, 4.4)."""
+        # Without acknowledging them: their packet identifiers belong to the lost connection.
         while self._order[1]:
             del self._waiting[self._order[1].popleft()]

@@ -60,7 +60,7 @@ class Will:
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """How a client presents itself to the broker.
+    """Contents of the CONNECT packet that depend on the client.
 
     Attributes:
         client_id: the broker closes an older connection with the same id.
@@ -242,7 +242,7 @@ class MqttSession:
             raise BrokerUnreachable(self._settings.address, f"TLS certificates: {error}") from error
         self._paho.tls_set_context(self._tls)
         if self._settings.tls_insecure:
-            # paho compares the host name by itself unless it is told not to.
+            # paho checks the host name by itself, besides the context.
             self._paho.tls_insecure_set(True)
 
     def _abandon(self) -> None:
@@ -251,7 +251,7 @@ class MqttSession:
             self._tls.close_latest()
 
     def _translated(self, error: BaseException) -> BusError | None:
-        """Return what the application is told of a failed attempt; None for errors that are not the bus's."""
+        """Return the bus error for the error of an attempt; None for errors that are not of the network."""
         address = self._settings.address
         match error:
             case HandshakeClosed():

@@ -98,6 +98,7 @@ class BusSettings:
         Raises:
             SettingsError: the address is malformed. The text does not contain the password.
         """
+        # Without a scheme `urlsplit` takes "host:1883" for the scheme "host".
         parts = urlsplit(address if "://" in address else f"mqtt://{address}")
         if parts.scheme not in ("mqtt", "mqtts"):
             raise SettingsError(f"unknown scheme {parts.scheme!r}: use mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")

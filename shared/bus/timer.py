@@ -50,10 +50,12 @@ def _settle(waiting: "asyncio.Future[None]") -> None:
 def _arm(loop: asyncio.AbstractEventLoop, delay_s: float, call: Callable[[], None]) -> Callable[[], None]:
     """Arrange for a call after a delay, and return the function that cancels it."""
     if math.isinf(delay_s):
+        # Only `wake` ends such a wait.
         return lambda: None
     descriptor = _kernel_timer(delay_s)
     if descriptor is None:
         return loop.call_later(delay_s, call).cancel
+    # The descriptor stays readable until it is closed; `disarm` runs right after `call`.
     loop.add_reader(descriptor, call)
 
     def disarm() -> None:
@@ -75,6 +77,7 @@ class _TimerSpec(ctypes.Structure):
 def _timer_calls() -> tuple[Callable[..., int], Callable[..., int]] | None:
     try:
         libc = ctypes.CDLL(None)
+        # Python has `os.timerfd_create` from 3.13 on.
         return libc.timerfd_create, libc.timerfd_settime
     except (OSError, AttributeError, TypeError):
         return None

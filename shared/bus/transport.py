@@ -195,6 +195,7 @@ class BrokerTransport:
     async def __anext__(self) -> Delivery:
         """Return the next frame. Safe to cancel: chunks of incomplete frames are kept."""
         while True:
+            # Expired transfers must be given up also while nothing arrives.
             try:
                 async with asyncio.timeout(_SWEEP_INTERVAL_S):
                     received = await anext(self._connection)
