@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem
 from services.planner.coordination.effects import Effect, Replan, Step
+from services.planner.coordination.planned_streams import PlannedStreams
 from services.planner.coordination.planning_view import PlanningView
-from services.planner.coordination.stream_states import StreamStates
 from services.planner.decisions.candidates import Candidate
 from services.planner.decisions.committed_routes import TiledRouteError, devices_of, to_message
 from services.planner.decisions.overload import overload
@@ -99,7 +99,7 @@ def conclude(job: PlanningJob, answer: Answer, view: PlanningView) -> Conclusion
     return Conclusion(feasibility, moves=moves)
 
 
-def carry_out(conclusion: Conclusion, streams: StreamStates, now_s: float) -> list[Effect]:
+def carry_out(conclusion: Conclusion, streams: PlannedStreams, now_s: float) -> list[Effect]:
     """Tell every stream what was decided about it, and return the effects in order."""
     effects: list[Effect] = []
     for stream, outcome in conclusion.feasibility.items():
@@ -115,7 +115,7 @@ def carry_out(conclusion: Conclusion, streams: StreamStates, now_s: float) -> li
     return effects + streams.perform([Replan(stream, now_s) for stream in conclusion.replan], now_s)
 
 
-def _steps(move: StreamMove, streams: StreamStates, now_s: float) -> list[Step]:
+def _steps(move: StreamMove, streams: PlannedStreams, now_s: float) -> list[Step]:
     state = streams[move.stream]
     match move.decision:
         case Keep():

@@ -1,52 +1,58 @@
 """Core of the planner: takes events and returns effects. It has no clock, no tasks, and does no I/O.
 
-Each event goes to the owner of the state that it changes: `FleetState` (devices, links, models), one `StreamState`
-(declaration, policy, epochs, plan in force), or `StreamStates` (due times, rejected choices, answers owed). The owners
-return effects, which the service performs in order. "Plan x" below means that x becomes due: `next_job` poses its
-problem, unless that problem has been solved before.
+Each event goes to the owner of the state that it changes: `FleetState` (devices, links, models), one `PlannedStream`
+(declaration, policy, epochs, plan in force), or `PlannedStreams` (due times, rejected choices, answers owed). The
+owners return effects, which the service performs in order. "Plan x" below means that x becomes due: `next_job` then
+poses its problem, unless that problem has been solved before.
 
     event                    state change                                effects
-    -----------------------  ------------------------------------------  ------------------------------------------
-    Presence online          device online; plan all                     event DEVICE_BACK; Release to a holder;
-                                                                         Prepare again to a silent device
-    Presence offline         device offline; end proposals that use it   event DEVICE_LOST
-                             and those of groups that lost it; plan all
-    Telemetry, Links         load, links; plan all                       -
-    Profile                  profile; plan all                           -
+    -----------------------  ------------------------------------------  ---------------------------------------------
+    Presence online          device online, not ready for a proposal if  event DEVICE_BACK; Release to a holder; Prepare
+                             it was restarted; plan all                  again to a device that a proposal waits for
+    Presence offline         device offline; proposals that need it end, event DEVICE_LOST
+                             and those in groups of its users; plan all
+    Telemetry                load; plan all                              -
+    Links                    bandwidths and latencies; plan all          -
+    Profile                  computing times; plan all                   -
     StreamUsage              rate and size of requests; plan all         -
     Preparing                device owes no answer                       -
-    Ready                    device is ready; the last one commits:      Persist plan; plan; event REROUTE;
-                             proposal -> in force; plan all              Release of earlier epochs
-    Rejected                 proposal and those of its group end;        event REJECTION
-                             choice excluded for a while; plan it
+    Ready                    device is ready; with the last one, the     Persist plan; plan; event REROUTE; Release of
+                             proposal is in force; plan all              earlier epochs to every holder
+    Rejected                 choice excluded for a while; the proposal   event REJECTION
+                             and those of its group end; plan them
     ProfileFailed            first plans do not wait for it; plan all    event FAILURE
-    Manifest                 model known; plan all                       -
+    Manifest                 model known; plan all                       - (none at all for a model of the library)
     ModelWithdrawn           model gone; plan all                        DeleteDocument if it was in the library
     Offer                    -                                           FetchModel
-    model_stored             model in the library; plan all              Persist manifest; manifest
-    Calibration              encodings; old field records void;          Persist calibration; DeleteDocument of records
-                             plan all
-    ShadowReport             field record; plan streams that lose an     event CODEC_WITHDRAWN; Persist record
-                             encoding
+    Calibration              encodings; old shadow records void; plan    DeleteDocument of the records; Persist
+                             all                                         calibration
+    ShadowReport             shadow record; plan streams that lose an    Persist records that are due; event
+                             encoding                                    CODEC_WITHDRAWN
     StreamDeclaration        declared; proposal ends; plan all           Persist declaration
-    StreamDeclaration empty  state starts again with its last epoch      DeleteDocument; plan, policy and status
-                                                                         cleared; Release to every holder
+      with an empty model    state starts again above its last epoch;    DeleteDocument of stream, policy and plan; its
+                             plan all                                    topics cleared; Release to every holder
     PolicyDocument           waits to be judged; plan it                 -
-    ... that is unsound      refused; plan it                            policy in force; event POLICY_REFUSED
-    PolicyDocument empty     default policy; proposal ends; plan all     DeleteDocument
-    CommittedPlan, newer     in force, or only its epoch is given out    Persist epoch and plan
+      that is unsound        refused; plan it                            policy in force; event POLICY_REFUSED
+      that is empty          default policy; proposal ends; plan all     DeleteDocument of the policy
+    CommittedPlan            if its epoch is new: in force, or during a  Persist epoch; Persist plan if it is in force
+                             proposal only its epoch counts; plan it
     Question                 -                                           Explanation
-    answered, policy judged  in force, answer kept, proposal ends; plan  Persist policy; event POLICY_ACCEPTED,
-                             all - or refused; plan it                   or as for an unsound policy
-    answered                 kept, postponed or proposed (epoch + 1);    event INFEASIBLE; Persist epoch; Prepare
-                             outdated: plan again
-    failed                   reason noted, plan it after a pause; a      event FAILURE
+    model_stored             model in the library; plan all              Persist manifest; manifest
+    next_job                 no longer due; what is missing is noted;    as answered
+                             a kept answer counts as answered
+    answered, for a policy   accepted: in force, answer kept, proposal   Persist policy; event POLICY_ACCEPTED; or those
+                             ends, plan all; or refused: plan it         of an unsound policy
+    answered                 plan kept, or reroute postponed, or         event INFEASIBLE if constraints are newly
+                             proposed under the next epoch; if out of    broken; Persist epoch and Prepare for a proposal
+                             date: plan again
+    failed                   reason noted; plan it after a pause. A      event FAILURE
                              policy that was judged is refused
-    thresholds_found         thresholds noted                            thresholds; Prepare of warm segments
-    tick                     timeouts of proposals, answers, exclusions  Prepare again; event REJECTION, DEVICE_LOST;
-                             and pauses; all streams every 5 s           ProfileModel; Persist field records
+    thresholds_found         thresholds noted                            Prepare of warm segments; thresholds
+    tick                     proposals, answers owed, exclusions time    Prepare again; event REJECTION; presence and
+                             out; every 5 s: plan all                    event of a silent device; ProfileModel; Persist
+                                                                         shadow records
 
-After each event the statuses that have changed are published.
+After each event, statuses that have changed are published.
 """
 
 from collections.abc import Collection, Iterable
@@ -64,13 +70,13 @@ from services.planner.coordination.effects import (
     retained,
 )
 from services.planner.coordination.fleet_state import FleetState
+from services.planner.coordination.planned_stream import PlannedStream
+from services.planner.coordination.planned_streams import PlannedStreams
 from services.planner.coordination.planner_store import Document, Kind
 from services.planner.coordination.planning_view import PlanningView
 from services.planner.coordination.policy_judgement import PolicyJudge
 from services.planner.coordination.restore import adopted, restore
 from services.planner.coordination.shadow_reports import withdrawn
-from services.planner.coordination.stream_state import StreamState
-from services.planner.coordination.stream_states import StreamStates
 from services.planner.coordination.threshold_jobs import next_threshold_job, thresholds_found
 from services.planner.decisions.committed_routes import devices_of
 from services.planner.decisions.switching_ranges import ThresholdJob
@@ -119,7 +125,7 @@ class Coordinator:
         """
         self.name = name
         self.fleet = FleetState()
-        self.streams = StreamStates(name)
+        self.streams = PlannedStreams(name)
         self._policies = PolicyJudge(self.fleet, self.streams, strategies)
         self._started_at_s = started_at_s
         self._settled_at_s = started_at_s
@@ -384,7 +390,7 @@ class Coordinator:
             self.streams.planned(posed.streams)
         return posed
 
-    def _awaits_devices(self, state: StreamState, now_s: float) -> bool:
+    def _awaits_devices(self, state: PlannedStream, now_s: float) -> bool:
         """Return whether devices of a restored plan have not been heard of yet, shortly after the planner's start.
 
         Their retained presence may still be on its way. Without them the plan would be replaced for nothing.

@@ -88,7 +88,7 @@ class AwaitResponse:
 
 
 # A stream changes nothing but its own state. It returns what concerns the others, or the planner as a whole, as a step,
-# which `StreamStates.perform` executes in order. Effects pass through to the service.
+# which `PlannedStreams.perform` executes in order. Effects pass through to the service.
 Step = Effect | Replan | ReplanAll | AbandonProposals | AddExclusion | AwaitResponse
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from planning.files.problem_file import write_problem
 from planning.problem.problem import Problem
-from services.planner.coordination.stream_state import StreamState
+from services.planner.coordination.planned_stream import PlannedStream
 from services.planner.problems.groups import group_of
 from services.planner.problems.planning_jobs import PlanningJob
 from services.planner.problems.problem_from_snapshot import Circumstances, Exclusion, build_problem
@@ -32,7 +32,7 @@ class PlanningView:
         now_s: planner's clock.
     """
 
-    states: Mapping[str, StreamState]
+    states: Mapping[str, PlannedStream]
     exclusions: Sequence[Exclusion]
     snapshot: FleetSnapshot
     measurements: Measurements

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from services.planner.coordination.effects import Effect
 from services.planner.coordination.fleet_state import FleetState
-from services.planner.coordination.stream_states import StreamStates
+from services.planner.coordination.planned_streams import PlannedStreams
 from services.planner.decisions.committed_routes import TILED, is_tiled
 from services.planner.inbound import PolicyDocument
 from services.planner.problems.planning_jobs import Answer, PlanningJob
@@ -26,7 +26,7 @@ class PolicyJudge:
     """
 
     fleet: FleetState
-    streams: StreamStates
+    streams: PlannedStreams
     strategies: Collection[str]
 
     def requested(self, message: PolicyDocument, now_s: float, *, own: bool) -> list[Effect]:

@@ -4,11 +4,11 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from services.planner.coordination.planned_stream import PlannedStream
 from services.planner.coordination.planner_store import Document, Kind
 from services.planner.coordination.shadow_reports import read_record
-from services.planner.coordination.stream_state import StreamState
 from services.planner.decisions.candidates import PlanInForce
-from services.planner.problems.policies import PolicyRefusal, parse_request
+from services.planner.problems.policies import PolicyRefusal, parse_policy_request
 from services.planner.problems.snapshot import Change, PolicySet
 from shared.messages.base import MessageError
 from shared.messages.calibration import Calibration
@@ -36,12 +36,12 @@ class RestoredState:
 
     origin: str
     changes: list[Change] = field(default_factory=list)
-    states: dict[str, StreamState] = field(default_factory=dict)
+    states: dict[str, PlannedStream] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
 
-    def state(self, stream: str) -> StreamState:
+    def state(self, stream: str) -> PlannedStream:
         """Return a stream's state, made if its name is new."""
-        return self.states.setdefault(stream, StreamState(stream, self.origin))
+        return self.states.setdefault(stream, PlannedStream(stream, self.origin))
 
 
 def restore(documents: Iterable[Document], origin: str) -> RestoredState:
@@ -92,7 +92,7 @@ def _read(document: Document, restored: RestoredState) -> None:
             restored.changes.append(StreamDeclaration.decode(value))
             restored.state(key).declare()
         case Kind.POLICY:
-            request = parse_request(value)
+            request = parse_policy_request(value)
             if isinstance(request, PolicyRefusal):
                 raise ValueError("; ".join(request.reasons))
             restored.state(key).policy.restored(request.revision, value)

@@ -4,8 +4,8 @@ from planning.problem.problem import Problem
 from services.planner.coordination import epoch_events as ev
 from services.planner.coordination import epochs as ep
 from services.planner.coordination.effects import Step
+from services.planner.coordination.planned_stream import PlannedStream
 from services.planner.coordination.planning_view import PlanningView
-from services.planner.coordination.stream_state import StreamState
 from services.planner.decisions.damping import recent
 from services.planner.decisions.switching_ranges import ThresholdJob, warm_segments
 from shared.messages.alternatives import Alternatives
@@ -39,7 +39,7 @@ def thresholds_found(job: ThresholdJob, alternatives: Alternatives, view: Planni
     return [*state.advance(ev.KeepWarm(warm, manifest), view.now_s), *state.thresholds.found(alternatives)]
 
 
-def _job_of(state: StreamState, view: PlanningView) -> ThresholdJob | None:
+def _job_of(state: PlannedStream, view: PlanningView) -> ThresholdJob | None:
     problem, plan = view.problem(state.name), state.epochs.committed
     if not isinstance(problem, Problem) or len(problem.streams) > 1:
         return None

@@ -46,14 +46,14 @@ def read_request(
         snapshot: source of the known devices and of the stream's declaration.
         strategies: names that a policy may ask for.
     """
-    request = parse_request(payload)
+    request = parse_policy_request(payload)
     if isinstance(request, PolicyRefusal):
         return request
     reasons = tuple(_contradictions(request.policy, stream, snapshot, strategies))
     return PolicyRefusal(request.revision, reasons) if reasons else request
 
 
-def parse_request(payload: bytes | memoryview) -> PolicyRequest | PolicyRefusal:
+def parse_policy_request(payload: bytes | memoryview) -> PolicyRequest | PolicyRefusal:
     """Read a policy from JSON or msgpack, without regard to any fleet."""
     try:
         document = _document(bytes(payload))

@@ -1,11 +1,14 @@
 """The planner's core, driven message by message without a bus or a clock."""
 
+from typing import get_args
+
 import pytest
 
+from services.planner.coordination import coordinator
 from services.planner.coordination.coordinator import SETTLE_S
 from services.planner.coordination.effects import FetchModel, Persist, Publish
 from services.planner.coordination.response_timeouts import ANSWER_WITHIN_S
-from services.planner.inbound import PolicyDocument
+from services.planner.inbound import Inbound, PolicyDocument
 from services.planner.problems.planning_jobs import PlanningJob, run_job
 from services.planner.problems.snapshot import ModelWithdrawn
 from shared.bus import topics
@@ -216,3 +219,11 @@ def test_a_rejected_device_is_tried_again_after_a_while(bench: Bench) -> None:
     bench.now_s += 121.0
     bench.take(bench.core.tick(bench.now_s))
     assert [stage.device for stage in plans(bench.obey())[-1].routes[0].stages] == ["server"]
+
+
+def test_the_table_of_events_has_a_row_for_every_message_and_every_call() -> None:
+    lines = (coordinator.__doc__ or "").splitlines()
+    rows = {line.replace(",", " ").split()[0] for line in lines if line.startswith("    ") and line[4:5].isalpha()}
+    messages = {each.__name__ for each in get_args(Inbound)}
+    calls = {"tick", "next_job", "answered", "failed", "thresholds_found", "model_stored"}
+    assert rows - {"event"} == messages | calls

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from services.planner.coordination.effects import Effect
 from services.planner.coordination.invariants import InvariantError, is_sorted, require
-from services.planner.coordination.stream_state import StreamState
+from services.planner.coordination.planned_stream import PlannedStream
 from services.planner.decisions.switching_ranges import ThresholdJob, find_thresholds
 from services.planner.inbound import Inbound, PolicyDocument
 from services.planner.problems.planning_jobs import PlanningJob, run_job
@@ -201,19 +201,19 @@ TestPlannerMachine = PlannerMachine.TestCase
 TestPlannerMachine.settings = settings(max_examples=40, stateful_step_count=60, deadline=None)
 
 
-def forget_basis(state: StreamState) -> None:
+def forget_basis(state: PlannedStream) -> None:
     state._in_force = None
 
 
-def forget_holders(state: StreamState) -> None:
+def forget_holders(state: PlannedStream) -> None:
     state._epochs = type(state._epochs)(state.name, state._epochs.last_epoch, state._epochs.committed)
 
 
-def forget_epoch(state: StreamState) -> None:
+def forget_epoch(state: PlannedStream) -> None:
     state._epochs = type(state._epochs)(state.name, 0, state._epochs.committed, holders=state._epochs.holders)
 
 
-def forget_declaration(state: StreamState) -> None:
+def forget_declaration(state: PlannedStream) -> None:
     state._is_declared = False
 
 
@@ -226,7 +226,7 @@ def forget_declaration(state: StreamState) -> None:
         (forget_declaration, "snapshot and state agree on declaration"),
     ],
 )
-def test_a_damaged_state_is_found(damage: Callable[[StreamState], None], rule_text: str) -> None:
+def test_a_damaged_state_is_found(damage: Callable[[PlannedStream], None], rule_text: str) -> None:
     bench = Bench()
     bench.fleet()
     bench.obey()

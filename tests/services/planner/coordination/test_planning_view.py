@@ -8,9 +8,9 @@ import pytest
 from planning.files.problem_file import read_problem
 from planning.problem.problem import Problem
 from services.planner.coordination import planning_view
+from services.planner.coordination.planned_stream import PlannedStream
 from services.planner.coordination.planning_view import PlanningView
 from services.planner.coordination.restore import adopted
-from services.planner.coordination.stream_state import StreamState
 from services.planner.problems.planning_jobs import PlanningJob
 from services.planner.problems.policies import PolicyRequest
 from services.planner.problems.problem_from_snapshot import Exclusion
@@ -33,9 +33,9 @@ def plan(stream: str, device: str) -> CommittedPlan:
     return CommittedPlan(stream=stream, epoch=1, model=MODEL, source="east", strategy="auto", routes=routes)
 
 
-def state(stream: str, device: str | None = "server", *, is_declared: bool = True) -> StreamState:
+def state(stream: str, device: str | None = "server", *, is_declared: bool = True) -> PlannedStream:
     """Return a stream that runs on a device, or has no plan."""
-    made = StreamState(stream, "planner")
+    made = PlannedStream(stream, "planner")
     if is_declared:
         made.declare()
     if device is not None:
@@ -50,7 +50,7 @@ def view(
     *names: str,
     exclusions: Sequence[Exclusion] = (),
     measurements: Measurements | None = None,
-    **others: StreamState,
+    **others: PlannedStream,
 ) -> PlanningView:
     states = {**{name: state(name) for name in (names or CAMERAS)}, **others}
     return PlanningView(states, exclusions, snapshot, measurements or {}, 100.0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from services.planner.problems.policies import (
     PolicyRefusal,
     PolicyRequest,
-    parse_request,
+    parse_policy_request,
     read_request,
     request_document,
 )
@@ -98,7 +98,7 @@ def test_any_bytes_are_read_or_refused(payload: bytes) -> None:
 
 def test_the_document_that_is_kept_reads_the_same() -> None:
     for request in (PolicyRequest("r", Policy(retry_limit=9)), PolicyRequest("", Policy())):
-        assert parse_request(request_document(request)) == request
+        assert parse_policy_request(request_document(request)) == request
 
 
 def calibrated(*codecs: str) -> FleetSnapshot:

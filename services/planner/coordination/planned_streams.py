@@ -14,15 +14,15 @@ from services.planner.coordination.effects import (
     Step,
 )
 from services.planner.coordination.invariants import require
+from services.planner.coordination.planned_stream import PlannedStream
 from services.planner.coordination.response_timeouts import ResponseTimeouts
-from services.planner.coordination.stream_state import StreamState
 from services.planner.decisions.committed_routes import devices_of
 from services.planner.problems.groups import group_of
 from services.planner.problems.problem_from_snapshot import Exclusion
 from services.planner.problems.snapshot import FleetSnapshot
 
 
-class StreamStates:
+class PlannedStreams:
     """The state of every stream that was ever named. Only the methods change due times and exclusions.
 
     A stream changes its own state only, and returns steps for the others. `perform` executes them at once and in order:
@@ -40,30 +40,30 @@ class StreamStates:
         """
         self.responses = ResponseTimeouts()
         self._origin = origin
-        self._states: dict[str, StreamState] = {}
+        self._states: dict[str, PlannedStream] = {}
         # Absent from here are streams about which nothing has changed since they were planned.
         self._due_at_s: dict[str, float] = {}
         self._exclusions: list[Exclusion] = []
 
-    def __iter__(self) -> Iterator[StreamState]:
+    def __iter__(self) -> Iterator[PlannedStream]:
         """Iterate over the states, oldest first."""
         return iter(self._states.values())
 
-    def __getitem__(self, stream: str) -> StreamState:
+    def __getitem__(self, stream: str) -> PlannedStream:
         """Return the state of a stream that is known."""
         return self._states[stream]
 
-    def get(self, stream: str) -> StreamState | None:
+    def get(self, stream: str) -> PlannedStream | None:
         """Return the state of a stream; None if its name is new."""
         return self._states.get(stream)
 
-    def of(self, stream: str) -> StreamState:
+    def of(self, stream: str) -> PlannedStream:
         """Return the state of a stream, made if its name is new."""
         if stream not in self._states:
-            self._states[stream] = StreamState(stream, self._origin)
+            self._states[stream] = PlannedStream(stream, self._origin)
         return self._states[stream]
 
-    def by_name(self) -> Mapping[str, StreamState]:
+    def by_name(self) -> Mapping[str, PlannedStream]:
         """Return the states by name of stream."""
         return self._states
 
@@ -77,7 +77,7 @@ class StreamStates:
         """Time at which the next stream is due; infinity if none is."""
         return min(self._due_at_s.values(), default=float("inf"))
 
-    def restore(self, states: Iterable[StreamState]) -> None:
+    def restore(self, states: Iterable[PlannedStream]) -> None:
         """Take the states of a planner that was restarted."""
         self._states.update({state.name: state for state in states})
 
@@ -111,7 +111,7 @@ class StreamStates:
         """End a stream and forget everything about it but its last epoch."""
         state = self.of(stream)
         effects = self.perform(state.withdraw(now_s), now_s)
-        self._states[stream] = StreamState(stream, self._origin, state.epochs.last_epoch)
+        self._states[stream] = PlannedStream(stream, self._origin, state.epochs.last_epoch)
         self._due_at_s.pop(stream, None)
         self._exclusions = [exclusion for exclusion in self._exclusions if exclusion.stream != stream]
         return effects

@@ -41,11 +41,11 @@ from shared.messages.streams import CommittedPlan, StreamStatus
 MAX_REROUTES = 8
 
 
-class StreamState:
+class PlannedStream:
     """Everything that the planner keeps of one stream between two events.
 
     Fields are private. Only methods of this class, and of its three parts, assign to them: one method per event. A
-    method returns the steps that follow, in order: effects for the service, and steps for `StreamStates` where other
+    method returns the steps that follow, in order: effects for the service, and steps for `PlannedStreams` where other
     streams are concerned. `validate` checks what holds after every event:
 
     - A proposal exists exactly as long as its basis (`_proposed`); the committed plan as long as ``in_force``.
@@ -126,7 +126,7 @@ class StreamState:
         self._is_declared = True
 
     def withdraw(self, now_s: float) -> list[Step]:
-        """Release every device. `StreamStates` then starts a new state with the same last epoch."""
+        """Release every device. `PlannedStreams` then starts a new state with the same last epoch."""
         self._is_declared = False
         return self.advance(ev.Withdraw(), now_s)
 

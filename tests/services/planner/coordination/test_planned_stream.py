@@ -19,17 +19,16 @@ from services.planner.coordination.effects import (
 )
 from services.planner.coordination.epochs import EpochPhase
 from services.planner.coordination.invariants import InvariantError
+from services.planner.coordination.planned_stream import MAX_REROUTES, PlannedStream
 from services.planner.coordination.planner_store import Document, Kind
 from services.planner.coordination.restore import adopted
-from services.planner.coordination.stream_state import MAX_REROUTES, StreamState
 from services.planner.decisions.causes import Cause
 from services.planner.decisions.replan import RerouteDecision
 from services.planner.problems.planning_jobs import Answer
 from shared.bus import topics
 from shared.messages.control import RejectionCause
 from shared.messages.events import EventKind, RerouteCause
-from shared.messages.streams import CommittedPlan, StreamStatus
-from shared.messages.streams import StreamState as PublishedState
+from shared.messages.streams import CommittedPlan, StreamState, StreamStatus
 from shared.policy import Policy
 from tests.support.planner_bench import events
 from tests.support.planner_fleet import MODEL, manifest_of
@@ -41,7 +40,7 @@ FASTER = Cause(RerouteCause.LINK_CHANGED, "link pi->server rose", 50.0)
 SERVER, PI = (route((0, 5, "server")),), (route((0, 5, "pi")),)
 
 
-def propose(state: StreamState, cause: Cause = FIRST, device: str = "server", now_s: float = 10.0) -> list[Step]:
+def propose(state: PlannedStream, cause: Cause = FIRST, device: str = "server", now_s: float = 10.0) -> list[Step]:
     candidate = replace(candidate_of(PROBLEM), routes=(route((0, 5, device)),))
     decision = RerouteDecision(cause, f"{cause.text}: 9 ms", candidate.routes, None, 9.0)
     steps = state.propose(candidate, decision, PROBLEM, manifest_of(), now_s)
@@ -49,21 +48,21 @@ def propose(state: StreamState, cause: Cause = FIRST, device: str = "server", no
     return steps
 
 
-def ready(state: StreamState, device: str = "server", now_s: float = 11.0) -> list[Step]:
+def ready(state: PlannedStream, device: str = "server", now_s: float = 11.0) -> list[Step]:
     steps = state.advance(ev.ReadyFrom(device, state.epochs.last_epoch), now_s)
     state.validate()
     return steps
 
 
 @pytest.fixture
-def declared() -> StreamState:
-    state = StreamState("camera", "planner")
+def declared() -> PlannedStream:
+    state = PlannedStream("camera", "planner")
     state.declare()
     return state
 
 
 @pytest.fixture
-def running(declared: StreamState) -> StreamState:
+def running(declared: PlannedStream) -> PlannedStream:
     propose(declared)
     ready(declared)
     return declared
@@ -73,7 +72,7 @@ def effects_of(steps: list[Step]) -> list[Publish]:
     return [step for step in steps if isinstance(step, Publish)]
 
 
-def test_a_proposal_reserves_its_epoch_and_awaits_its_devices(declared: StreamState) -> None:
+def test_a_proposal_reserves_its_epoch_and_awaits_its_devices(declared: PlannedStream) -> None:
     reserve, expect, prepare = propose(declared)
     assert reserve == Persist(Document(Kind.EPOCH, "camera", b"1"))
     assert expect == AwaitResponse("server")
@@ -83,7 +82,7 @@ def test_a_proposal_reserves_its_epoch_and_awaits_its_devices(declared: StreamSt
     assert declared.in_force is None
 
 
-def test_a_commit_plans_everybody_again_and_explains_itself(declared: StreamState) -> None:
+def test_a_commit_plans_everybody_again_and_explains_itself(declared: PlannedStream) -> None:
     propose(declared)
     replan, persist, plan, event = ready(declared)
     assert replan == ReplanAll()
@@ -98,7 +97,7 @@ def test_a_commit_plans_everybody_again_and_explains_itself(declared: StreamStat
     assert (declared.in_force.epoch, declared.in_force.problem) == (1, PROBLEM)
 
 
-def test_a_reroute_is_remembered_as_a_departure(running: StreamState) -> None:
+def test_a_reroute_is_remembered_as_a_departure(running: PlannedStream) -> None:
     propose(running, FASTER, "pi")
     ready(running, "pi", 20.0)
     (departure,) = running.departures
@@ -112,7 +111,7 @@ def test_a_reroute_is_remembered_as_a_departure(running: StreamState) -> None:
     assert [each.epoch for each in running.reroutes] == [*range(4, 4 + MAX_REROUTES)]
 
 
-def test_a_rejection_excludes_the_choice_ends_the_group_and_is_the_next_cause(declared: StreamState) -> None:
+def test_a_rejection_excludes_the_choice_ends_the_group_and_is_the_next_cause(declared: PlannedStream) -> None:
     propose(declared)
     steps = declared.advance(ev.RejectedBy("server", 1, RejectionCause.DISK, "disk full"), 11.0)
     declared.validate()
@@ -127,7 +126,7 @@ def test_a_rejection_excludes_the_choice_ends_the_group_and_is_the_next_cause(de
     assert reroute.reason.startswith("server rejected a plan before (disk full); first plan")
 
 
-def test_a_postponed_reroute_keeps_the_first_cause(running: StreamState) -> None:
+def test_a_postponed_reroute_keeps_the_first_cause(running: PlannedStream) -> None:
     assert running.postpone(FASTER, 99.0) == [Replan("camera", 99.0)]
     running.postpone(replace(FASTER, at_s=70.0), 99.0)
     propose(running, replace(FASTER, at_s=90.0), "pi")
@@ -135,7 +134,7 @@ def test_a_postponed_reroute_keeps_the_first_cause(running: StreamState) -> None
     assert running.epochs.proposal.plan.trigger_at_s == 50.0
 
 
-def test_a_plan_that_stays_is_judged_under_the_new_policy(running: StreamState) -> None:
+def test_a_plan_that_stays_is_judged_under_the_new_policy(running: PlannedStream) -> None:
     running.postpone(FASTER, 99.0)
     policy = Policy(min_gain=0.5)
     assert running.keep(replace(candidate_of(PROBLEM), policy=policy), PROBLEM) == []
@@ -146,7 +145,7 @@ def test_a_plan_that_stays_is_judged_under_the_new_policy(running: StreamState) 
     assert running.epochs.proposal.plan.trigger_at_s == 90.0
 
 
-def test_only_a_proposal_is_abandoned(running: StreamState) -> None:
+def test_only_a_proposal_is_abandoned(running: PlannedStream) -> None:
     assert running.abandon(20.0) == []
     propose(running, FASTER, "pi")
     assert running.abandon(20.0) == [Replan("camera", 20.0), AbandonProposals(("camera",))]
@@ -154,7 +153,7 @@ def test_only_a_proposal_is_abandoned(running: StreamState) -> None:
     assert running.epochs.phase is EpochPhase.RUNNING
 
 
-def test_a_newer_foreign_plan_is_in_force_and_an_older_one_is_ignored(declared: StreamState) -> None:
+def test_a_newer_foreign_plan_is_in_force_and_an_older_one_is_ignored(declared: PlannedStream) -> None:
     plan = CommittedPlan(stream="camera", epoch=7, model=MODEL, source="pi", strategy="auto", routes=PI)
     steps = declared.plan_seen(plan, adopted(plan, Policy()), 12.0)
     declared.validate()
@@ -166,7 +165,7 @@ def test_a_newer_foreign_plan_is_in_force_and_an_older_one_is_ignored(declared: 
     assert declared.epochs.committed is plan
 
 
-def test_a_foreign_plan_during_a_proposal_counts_by_its_epoch_only(declared: StreamState) -> None:
+def test_a_foreign_plan_during_a_proposal_counts_by_its_epoch_only(declared: PlannedStream) -> None:
     propose(declared)
     plan = CommittedPlan(stream="camera", epoch=7, model=MODEL, source="pi", strategy="auto", routes=PI)
     assert declared.plan_seen(plan, adopted(plan, Policy()), 12.0) == [Persist(Document(Kind.EPOCH, "camera", b"7"))]
@@ -175,7 +174,7 @@ def test_a_foreign_plan_during_a_proposal_counts_by_its_epoch_only(declared: Str
     assert declared.epochs.last_epoch == 7
 
 
-def test_a_withdrawn_stream_clears_its_plan_and_releases_its_devices(running: StreamState) -> None:
+def test_a_withdrawn_stream_clears_its_plan_and_releases_its_devices(running: PlannedStream) -> None:
     steps = running.withdraw(20.0)
     running.validate()
     assert steps[0] == DeleteDocument(Kind.PLAN, "camera")
@@ -187,7 +186,7 @@ def test_a_withdrawn_stream_clears_its_plan_and_releases_its_devices(running: St
     assert running.in_force is None
 
 
-def test_an_answer_is_kept_for_its_problem_only(declared: StreamState) -> None:
+def test_an_answer_is_kept_for_its_problem_only(declared: PlannedStream) -> None:
     plan = solve(PROBLEM, seed=0, time_budget_s=0.1)
     answer = Answer(plan)
     declared.solved(PROBLEM, answer)
@@ -196,29 +195,29 @@ def test_an_answer_is_kept_for_its_problem_only(declared: StreamState) -> None:
 
 
 def test_a_status_is_published_when_it_changes_and_somebody_waits_for_it() -> None:
-    state = StreamState("camera", "planner")
+    state = PlannedStream("camera", "planner")
     assert state.changed_status() == []
     state.declare()
     (publish,) = state.changed_status()
     assert isinstance(publish, Publish)
-    assert StreamStatus.decode(publish.payload).state is PublishedState.PLANNING
+    assert StreamStatus.decode(publish.payload).state is StreamState.PLANNING
     assert state.changed_status() == []
     propose(state)
     ready(state)
     (publish,) = state.changed_status()
     assert isinstance(publish, Publish)
     status = StreamStatus.decode(publish.payload)
-    assert (status.state, status.epoch) == (PublishedState.RUNNING, 1)
+    assert (status.state, status.epoch) == (StreamState.RUNNING, 1)
 
 
-def test_everything_retained_is_published_again(running: StreamState) -> None:
+def test_everything_retained_is_published_again(running: PlannedStream) -> None:
     running.changed_status()
     published = [each.topic for each in running.republished() if isinstance(each, Publish)]
     assert published == [topics.plan("camera"), topics.status("camera")]
     assert running.changed_status() == []
 
 
-def test_a_proposal_without_a_basis_is_a_broken_invariant(declared: StreamState) -> None:
+def test_a_proposal_without_a_basis_is_a_broken_invariant(declared: PlannedStream) -> None:
     propose(declared)
     declared._proposed = None
     with pytest.raises(InvariantError, match="a proposal and its basis exist together"):
