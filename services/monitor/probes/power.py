@@ -38,22 +38,10 @@ class PowerProbe:
         return {"power_w": next((power_w for power_w in sources_w if power_w is not None), None)}
 
     def _from_hwmon(self) -> float | None:
-        """Return the sum of all power monitors: `power*_input`, or voltage times current (INA3221)."""
-        total_w, has_monitor = 0.0, False
-        for chip in sorted(self._hwmon.glob("hwmon*")):
-            for file in sorted([*chip.glob("power*_input"), *chip.glob("power*_average")]):
-                if (value := _number(file)) is not None:
-                    total_w, has_monitor = total_w + value * _MICRO, True
-            # A chip with power registers derives them from the same voltages and currents. Every chip also has a
-            # directory `power`, for run-time power management.
-            if any(chip.glob("power[0-9]*")):
-                continue
-            for current_file in sorted(chip.glob("curr*_input")):
-                voltage_file = current_file.with_name(current_file.name.replace("curr", "in"))
-                current_ma, voltage_mv = _number(current_file), _number(voltage_file)
-                if current_ma is not None and voltage_mv is not None:
-                    total_w, has_monitor = total_w + current_ma * voltage_mv * _MICRO, True
-        return total_w if has_monitor else None
+        """Return the sum over all chips that monitor power."""
+        chips_w = [_chip_w(chip) for chip in sorted(self._hwmon.glob("hwmon*"))]
+        known_w = [power_w for power_w in chips_w if power_w is not None]
+        return sum(known_w) if known_w else None
 
     def _from_rapl(self, now_s: float) -> float | None:
         """Return the energy used since the last sample over the time passed."""
@@ -79,6 +67,31 @@ class PowerProbe:
             if current_ua is not None and voltage_uv is not None:
                 return current_ua * voltage_uv * _MICRO * _MICRO
         return None
+
+
+def _chip_w(chip: Path) -> float | None:
+    """Return the power of all channels of a chip: `power*_input` or `_average`, or voltage times current (INA3221)."""
+    # Every chip also has a directory `power`, for run-time power management.
+    channels = {file.name.partition("_")[0] for file in chip.glob("power[0-9]*_*")}
+    if channels:
+        # Some chips report both values of a channel, which counts once.
+        readings_uw = [
+            next(
+                (value for kind in ("input", "average") if (value := _number(chip / f"{name}_{kind}")) is not None),
+                None,
+            )
+            for name in sorted(channels)
+        ]
+        # The chip derives its power registers from the same voltages and currents, so those do not count as well.
+        known_uw = [value for value in readings_uw if value is not None]
+        return sum(known_uw) * _MICRO if known_uw else None
+    products_uw = []
+    for current_file in sorted(chip.glob("curr*_input")):
+        voltage_file = current_file.with_name(current_file.name.replace("curr", "in"))
+        current_ma, voltage_mv = _number(current_file), _number(voltage_file)
+        if current_ma is not None and voltage_mv is not None:
+            products_uw.append(current_ma * voltage_mv)
+    return sum(products_uw) * _MICRO if products_uw else None
 
 
 def _rapl_packages(sysfs: Path) -> tuple[Path, ...]:

@@ -65,6 +65,14 @@ def test_a_power_monitor_is_taken_as_it_is(sysfs: Path) -> None:
     assert power_w(PowerProbe(sysfs), 0.0) == pytest.approx(6.4)
 
 
+def test_a_channel_with_a_present_and_an_average_value_counts_once(sysfs: Path) -> None:
+    chip = sysfs / "class" / "hwmon" / "hwmon0"
+    write(chip, power1_input="6400000", power1_average="6000000", power2_average="1000000")
+    assert power_w(PowerProbe(sysfs), 0.0) == pytest.approx(7.4)
+    (chip / "power1_input").write_text("n/a")
+    assert power_w(PowerProbe(sysfs), 0.0) == pytest.approx(7.0)
+
+
 def test_a_battery_tells_only_while_it_discharges(sysfs: Path) -> None:
     battery = sysfs / "class" / "power_supply" / "BAT0"
     write(battery, status="Charging\n", power_now="9000000\n")
