@@ -43,7 +43,7 @@ poses its problem, unless that problem has been solved before.
     answered, for a policy   accepted: in force, answer kept, proposal   Persist policy; event POLICY_ACCEPTED; or those
                              ends, plan all; or refused: plan it         of an unsound policy
     answered                 plan kept, or reroute postponed, or         event INFEASIBLE if constraints are newly
-                             proposed under the next epoch; if out of    broken; Persist epoch and Prepare for a proposal
+                             proposed under the next epoch; if out of    broken; Persist epoch and Prepare if proposed
                              date: plan again
     failed                   reason noted; plan it after a pause. A      event FAILURE
                              policy that was judged is refused
