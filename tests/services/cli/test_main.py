@@ -7,24 +7,14 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from services.cli.main import APP, MODEL_APP, POLICY_APP, STREAM_APP
+from services.cli.main import APP, DEVICE_APP, MODEL_APP, POLICY_APP, STREAM_APP
 from shared.service_runtime import ExitStatus
+from tests.support.segue_command import run_segue
 from tests.support.shared_paths import INSTANCES, REPOSITORY
 
 FLEET = REPOSITORY / "examples" / "fleet.toml"
 INSTANCE = INSTANCES / "alexnet_pi_cloud_wifi.json"
 HEAVY = ("onnx", "onnxruntime", "numpy", "scipy", "paho", "PIL", "pydantic")
-
-
-def segue(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "services.cli.main", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        input=stdin,
-    )
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -41,7 +31,7 @@ def test_help_imports_nothing_heavy() -> None:
         assert f" {command} " in done.stdout
 
 
-@pytest.mark.parametrize("app", [APP, MODEL_APP, STREAM_APP, POLICY_APP])
+@pytest.mark.parametrize("app", [APP, MODEL_APP, STREAM_APP, DEVICE_APP, POLICY_APP])
 def test_every_command_that_is_listed_loads_and_has_help(app: object) -> None:
     group = get_command(app)  # type: ignore[arg-type]
     context = group.make_context("segue", [], resilient_parsing=True)
@@ -52,13 +42,13 @@ def test_every_command_that_is_listed_loads_and_has_help(app: object) -> None:
 
 
 def test_version() -> None:
-    done = segue("--version")
+    done = run_segue("--version")
     assert done.returncode == 0
     assert done.stdout.startswith("segue ")
 
 
 def test_a_mistyped_command_is_answered_with_a_guess() -> None:
-    done = segue("dmo")
+    done = run_segue("dmo")
     assert done.returncode == ExitStatus.INPUT_WRONG
     assert "Did you mean 'demo'?" in done.stderr
 
@@ -72,7 +62,7 @@ def test_a_mistyped_command_is_answered_with_a_guess() -> None:
     ],
 )
 def test_a_broker_out_of_reach_is_status_4_and_one_line(arguments: tuple[str, ...], unused_tcp_port: int) -> None:
-    done = segue(*arguments, "--broker", f"mqtt://127.0.0.1:{unused_tcp_port}")
+    done = run_segue(*arguments, "--broker", f"mqtt://127.0.0.1:{unused_tcp_port}")
     assert done.returncode == ExitStatus.OUT_OF_REACH
     assert "no MQTT 5 broker reachable" in done.stderr
     assert "Traceback" not in done.stderr
@@ -81,11 +71,11 @@ def test_a_broker_out_of_reach_is_status_4_and_one_line(arguments: tuple[str, ..
 def test_a_calibration_is_for_the_fleet_of_the_environment(
     monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
 ) -> None:
-    alone = segue("model", "calibrate", "nowhere.onnx")
+    alone = run_segue("model", "calibrate", "nowhere.onnx")
     assert "give --broker to share it" in alone.stderr
     assert "cannot read nowhere.onnx" in alone.stderr
     monkeypatch.setenv("SEGUE_BROKER", f"mqtt://127.0.0.1:{unused_tcp_port}")
-    shared = segue("model", "calibrate", "nowhere.onnx", "--timeout-s", "1")
+    shared = run_segue("model", "calibrate", "nowhere.onnx", "--timeout-s", "1")
     assert shared.returncode == ExitStatus.OUT_OF_REACH
     assert "no MQTT 5 broker reachable" in shared.stderr
 
@@ -121,21 +111,21 @@ def test_a_calibration_is_for_the_fleet_of_the_environment(
     ],
 )
 def test_wrong_input_is_status_2_and_says_what_is_wrong(arguments: tuple[str, ...], expected: str) -> None:
-    done = segue(*arguments)
+    done = run_segue(*arguments)
     assert done.returncode == ExitStatus.INPUT_WRONG
     assert expected in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_every_fault_of_a_policy_is_told() -> None:
-    done = segue("policy", "set", "s", "-", stdin=json.dumps({"deadline_ms": -1, "speed": 9}))
+    done = run_segue("policy", "set", "s", "-", stdin=json.dumps({"deadline_ms": -1, "speed": 9}))
     assert done.returncode == ExitStatus.INPUT_WRONG
     assert {line.split(": ")[1] for line in done.stderr.splitlines()} == {"deadline_ms", "speed"}
 
 
 @pytest.mark.parametrize("devices", [3, [], "pi"])
 def test_a_policy_whose_devices_are_no_map_is_told(devices: object) -> None:
-    done = segue("policy", "set", "s", "-", stdin=json.dumps({"devices": devices}))
+    done = run_segue("policy", "set", "s", "-", stdin=json.dumps({"devices": devices}))
     assert done.returncode == ExitStatus.INPUT_WRONG
     assert done.stderr.startswith("error: devices: ")
 

@@ -1,4 +1,8 @@
+"""`segue model inspect` and `segue split`."""
+
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -9,29 +13,31 @@ from shared.model.architectures import build
 from shared.model.onnx_file import load_model, write_onnx
 from tests.support.onnx_texts import onnx_bytes
 
+Segue = Callable[..., tuple[int, str, str]]
+
 
 @pytest.fixture
-def tiny(tmp_path):
+def tiny(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.onnx"
     write_onnx(build("tiny"), path)
     return path
 
 
 @pytest.fixture
-def segue(capsys):
+def segue(capsys: pytest.CaptureFixture[str]) -> Segue:
     """Run the command line; return exit status, standard output and standard error."""
 
-    def run(*arguments):
+    def run(*arguments: object) -> tuple[int, str, str]:
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:
             main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
-        return end.value.code or 0, captured.out, captured.err
+        return int(end.value.code or 0), captured.out, captured.err
 
     return run
 
 
-def test_inspect_prints_the_contract(segue, tiny) -> None:
+def test_inspect_prints_the_contract(segue: Segue, tiny: Path) -> None:
     status, out, _ = segue("model", "inspect", tiny, "--json")
     document = json.loads(out)
     assert status == 0
@@ -45,19 +51,19 @@ def test_inspect_prints_the_contract(segue, tiny) -> None:
     assert len(document["cuts"]) == len(document["blocks"]) - 1
 
 
-def test_inspect_with_more_tensors_per_cut(segue, tiny) -> None:
+def test_inspect_with_more_tensors_per_cut(segue: Segue, tiny: Path) -> None:
     _, out, _ = segue("model", "inspect", tiny, "--json", "--max-cut-tensors", 2)
     assert ["pool1", "residual.1.bn.relu"] in [cut["tensors"] for cut in json.loads(out)["cuts"]]
 
 
-def test_inspect_shows_a_table(segue, tiny) -> None:
+def test_inspect_shows_a_table(segue: Segue, tiny: Path) -> None:
     status, out, _ = segue("model", "inspect", tiny)
     assert status == 0
     assert "tiny.onnx" in out
     assert "residual" in out
 
 
-def test_split_writes_segments_that_chain_to_the_whole(segue, tiny, tmp_path) -> None:
+def test_split_writes_segments_that_chain_to_the_whole(segue: Segue, tiny: Path, tmp_path: Path) -> None:
     out_dir = tmp_path / "parts" / "deep"
     status, out, _ = segue("split", tiny, "--at", "2,5", "--out", out_dir, "--json")
     document = json.loads((out_dir / "split.json").read_text())
@@ -76,7 +82,7 @@ def test_split_writes_segments_that_chain_to_the_whole(segue, tiny, tmp_path) ->
     assert np.array_equal(values["fc"], expected)
 
 
-def test_split_tells_people_too(segue, tiny, tmp_path) -> None:
+def test_split_tells_people_too(segue: Segue, tiny: Path, tmp_path: Path) -> None:
     status, out, _ = segue("split", tiny, "--at", "3", "--out", tmp_path / "parts")
     assert status == 0
     assert "bit for bit" in out
@@ -84,7 +90,7 @@ def test_split_tells_people_too(segue, tiny, tmp_path) -> None:
     assert "\\" not in out
 
 
-def test_split_of_a_model_with_an_open_shape(segue, tmp_path) -> None:
+def test_split_of_a_model_with_an_open_shape(segue: Segue, tmp_path: Path) -> None:
     path = tmp_path / "open.onnx"
     kernel = np.linspace(-1, 1, 108, dtype=np.float32).reshape(4, 3, 3, 3)
     body = "a = Conv(x, k) y = MaxPool <kernel_shape = [2,2]> (a)"
@@ -97,7 +103,7 @@ def test_split_of_a_model_with_an_open_shape(segue, tmp_path) -> None:
     assert json.loads((tmp_path / "parts" / "split.json").read_text())["bit_exact"] is True
 
 
-def test_split_warns_when_the_chain_is_another_model(segue, tmp_path) -> None:
+def test_split_warns_when_the_chain_is_another_model(segue: Segue, tmp_path: Path) -> None:
     path = tmp_path / "random.onnx"
     body = "s = Softmax(x) n = RandomNormal <shape = [1,4]> () a = Add(s, n) y = Softmax(a)"
     path.write_bytes(onnx_bytes(f"g (float[1,4] x) => (float[1,4] y) {{{body}}}"))
@@ -120,7 +126,9 @@ def test_split_warns_when_the_chain_is_another_model(segue, tmp_path) -> None:
         (["--at", "2", "--input-shape", "input=1,3,64,64"], "does not fit input 'input'"),
     ],
 )
-def test_wrong_input_is_one_line_and_status_two(segue, tiny, tmp_path, options, reason) -> None:
+def test_wrong_input_is_one_line_and_status_two(
+    segue: Segue, tiny: Path, tmp_path: Path, options: list[str], reason: str
+) -> None:
     status, out, err = segue("split", tiny, *options, "--out", tmp_path / "parts")
     assert (status, out) == (2, "")
     assert reason in err
@@ -130,7 +138,9 @@ def test_wrong_input_is_one_line_and_status_two(segue, tiny, tmp_path, options, 
 
 @pytest.mark.parametrize("command", ["model inspect", "split --at 1 --out nowhere"])
 @pytest.mark.parametrize(("content", "reason"), [(None, "cannot read"), (b"text", "not an ONNX file")])
-def test_files_that_are_no_models(segue, tmp_path, monkeypatch, command, content, reason) -> None:
+def test_files_that_are_no_models(
+    segue: Segue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, content: bytes | None, reason: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "m.onnx"
     if content is not None:
@@ -141,7 +151,7 @@ def test_files_that_are_no_models(segue, tmp_path, monkeypatch, command, content
     assert err.count("\n") == 1
 
 
-def test_a_directory_that_cannot_be_written(segue, tiny) -> None:
+def test_a_directory_that_cannot_be_written(segue: Segue, tiny: Path) -> None:
     status, _, err = segue("split", tiny, "--at", "1", "--out", tiny / "below")
     assert status == 2
     assert "cannot write to" in err

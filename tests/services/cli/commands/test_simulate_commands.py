@@ -1,54 +1,39 @@
+"""`segue simulate`."""
+
 import json
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-import typer
-from click.testing import Result
-from typer.testing import CliRunner
 
-from services.cli.commands.plan_commands import plan_command, schema_command
-from services.cli.commands.simulate_commands import simulate_command
+from tests.support.offline_commands import run_offline
 from tests.support.shared_paths import INSTANCES, REPOSITORY
 
 
-@pytest.fixture
-def app() -> typer.Typer:
-    app = typer.Typer()
-    app.command("plan")(plan_command)
-    app.command("schema")(schema_command)
-    app.command("simulate")(simulate_command)
-    return app
-
-
-def _run(app: typer.Typer, *arguments: str, text: str | None = None) -> Result:
-    return CliRunner().invoke(app, list(arguments), input=text)
-
-
-def test_simulate(app: typer.Typer, tmp_path: Path) -> None:
+def test_simulate(tmp_path: Path) -> None:
     path, trace = str(INSTANCES / "alexnet_pi_cloud_wifi.json"), tmp_path / "trace.json"
-    plan = json.loads(_run(app, "plan", path, "--json").stdout)
-    result = _run(app, "simulate", path, "--json", "--requests", "5", "--trace", str(trace))
+    plan = json.loads(run_offline("plan", path, "--json").stdout)
+    result = run_offline("simulate", path, "--json", "--requests", "5", "--trace", str(trace))
     found = json.loads(result.stdout)
     assert found["requests"] == 5
     assert found["timeline"][0]["latency_ms"] == pytest.approx(plan["predicted"]["latency_ms"])
     assert found["throughput_hz"] == pytest.approx(plan["predicted"]["throughput_hz"])
     assert json.loads(trace.read_text())["traceEvents"]
-    people = _run(app, "simulate", path, "--arrivals", "poisson", "--rate-hz", "3", "--background", "pi=1")
+    people = run_offline("simulate", path, "--arrivals", "poisson", "--rate-hz", "3", "--background", "pi=1")
     assert people.exit_code == 0
     assert "How busy" in people.stdout
 
 
-def test_simulate_a_given_plan(app: typer.Typer, tmp_path: Path) -> None:
+def test_simulate_a_given_plan(tmp_path: Path) -> None:
     path, answer = str(INSTANCES / "alexnet_pi_cloud_wifi.json"), tmp_path / "answer.json"
-    answer.write_text(_run(app, "plan", path, "--strategy", "local_only", "--json").stdout)
-    found = json.loads(_run(app, "simulate", path, "--plan", str(answer), "--json").stdout)
+    answer.write_text(run_offline("plan", path, "--strategy", "local_only", "--json").stdout)
+    found = json.loads(run_offline("simulate", path, "--plan", str(answer), "--json").stdout)
     assert (found["strategy"], found["links"]) == ("local_only", [])
     values = json.loads(answer.read_text())
     values["streams"]["camera"]["routes"][0]["stages"][0]["blocks"] = [0, 10]
     answer.write_text(json.dumps(values))
-    result = _run(app, "simulate", path, "--plan", str(answer))
+    result = run_offline("simulate", path, "--plan", str(answer))
     assert result.exit_code == 2
     assert "$.streams.camera.routes[0]" in result.stderr
 
@@ -57,23 +42,23 @@ def test_simulate_a_given_plan(app: typer.Typer, tmp_path: Path) -> None:
     "options",
     [["--arrivals", "periodic"], ["--background", "moon=1"], ["--background", "pi=x"], ["--plan", "none.json"]],
 )
-def test_simulate_refuses(app: typer.Typer, options: list[str]) -> None:
-    result = _run(app, "simulate", str(INSTANCES / "alexnet_pi_cloud_wifi.json"), *options)
+def test_simulate_refuses(options: list[str]) -> None:
+    result = run_offline("simulate", str(INSTANCES / "alexnet_pi_cloud_wifi.json"), *options)
     assert result.exit_code == 2
     assert result.stderr
 
 
-def test_simulate_the_infeasible_is_status_3(app: typer.Typer) -> None:
-    assert _run(app, "simulate", str(INSTANCES / "vgg16_too_late.json"), "--json").exit_code == 3
+def test_simulate_the_infeasible_is_status_3() -> None:
+    assert run_offline("simulate", str(INSTANCES / "vgg16_too_late.json"), "--json").exit_code == 3
 
 
 EXAMPLE = REPOSITORY / "examples" / "tiles"
 TILES = (str(EXAMPLE / "problem.json"), "--plan", str(EXAMPLE / "plan.json"))
 
 
-def test_the_example_of_tiles(app: typer.Typer, tmp_path: Path) -> None:
+def test_the_example_of_tiles(tmp_path: Path) -> None:
     trace, chart = tmp_path / "trace.json", tmp_path / "chart.svg"
-    result = _run(app, "simulate", *TILES, "--json", "--trace", str(trace), "--plot", str(chart))
+    result = run_offline("simulate", *TILES, "--json", "--trace", str(trace), "--plot", str(chart))
     found = json.loads(result.stdout)
     predicted = json.loads((EXAMPLE / "plan.json").read_text())["predicted"]
     assert found["timeline"][0]["latency_ms"] == pytest.approx(predicted["latency_ms"])
@@ -82,13 +67,13 @@ def test_the_example_of_tiles(app: typer.Typer, tmp_path: Path) -> None:
     assert sorted(tiles) == [[0, 14], [14, 28], [28, 40], [40, 56]]
     assert "0: 0-14" in chart.read_text()
     assert "nano → pi1" in chart.read_text()
-    whole = json.loads(_run(app, "simulate", TILES[0], "--strategy", "local_only", "--json").stdout)
+    whole = json.loads(run_offline("simulate", TILES[0], "--strategy", "local_only", "--json").stdout)
     assert found["makespan_ms"] < whole["makespan_ms"] / 2
 
 
-def test_the_example_of_a_scenario(app: typer.Typer) -> None:
+def test_the_example_of_a_scenario() -> None:
     scenario = EXAMPLE / "scenario.json"
-    found = json.loads(_run(app, "simulate", *TILES, "--scenario", str(scenario), "--json").stdout)
+    found = json.loads(run_offline("simulate", *TILES, "--scenario", str(scenario), "--json").stdout)
     latencies_ms = [request["latency_ms"] for request in found["timeline"]]
     assert [request["arrival_ms"] for request in found["timeline"]] == [0, 500, 1000, 1500, 2000, 2500]
     calm_ms = latencies_ms[0]
@@ -96,79 +81,44 @@ def test_the_example_of_a_scenario(app: typer.Typer) -> None:
     disturbed = [latency_ms > calm_ms + 1 for latency_ms in latencies_ms]
     assert disturbed == [False, False, True, False, True, False]
     assert [latencies_ms[place] for place in (1, 3, 5)] == pytest.approx([calm_ms] * 3)
-    schema = json.loads(_run(app, "schema", "scenario").stdout)
+    schema = json.loads(run_offline("schema", "scenario").stdout)
     jsonschema.validate(json.loads(scenario.read_text()), schema)
 
 
-def test_the_examples_fit_their_schemas(app: typer.Typer) -> None:
+def test_the_examples_fit_their_schemas() -> None:
     for kind in ("problem", "plan"):
-        schema = json.loads(_run(app, "schema", kind).stdout)
+        schema = json.loads(run_offline("schema", kind).stdout)
         jsonschema.validate(json.loads((EXAMPLE / f"{kind}.json").read_text()), schema)
 
 
-def test_changes_of_the_command_line_act_like_those_of_a_file(app: typer.Typer, tmp_path: Path) -> None:
+def test_changes_of_the_command_line_act_like_those_of_a_file(tmp_path: Path) -> None:
     changes = json.loads((EXAMPLE / "scenario.json").read_text())["changes"]
     file = tmp_path / "changes.json"
     file.write_text(json.dumps({"changes": changes}))
     rate = ("--requests", "4", "--arrivals", "periodic", "--rate-hz", "2", "--json")
-    told = _run(app, "simulate", *TILES, *rate, "--scenario", str(file)).stdout
+    told = run_offline("simulate", *TILES, *rate, "--scenario", str(file)).stdout
     options: list[str] = []
     for change in changes:
         if "device" in change:
             options += ["--change", f"{change['at_ms']}:{change['device']}={change['load_factor']}"]
         else:
             options += ["--change", f"{change['at_ms']}:{change['from']},{change['to']}={change['bandwidth_mbps']}"]
-    assert _run(app, "simulate", *TILES, *rate, *options).stdout == told
-    assert _run(app, "simulate", *TILES, *rate).stdout != told
+    assert run_offline("simulate", *TILES, *rate, *options).stdout == told
+    assert run_offline("simulate", *TILES, *rate).stdout != told
 
 
-def test_what_never_ends_is_told(app: typer.Typer) -> None:
+def test_what_never_ends_is_told() -> None:
     gone = ("--requests", "3", "--change", "250:pi2=gone")
     found = json.loads(
-        _run(app, "simulate", *TILES, "--arrivals", "periodic", "--rate-hz", "4", *gone, "--json").stdout
+        run_offline("simulate", *TILES, "--arrivals", "periodic", "--rate-hz", "4", *gone, "--json").stdout
     )
     assert (found["requests"], found["unfinished"], found["makespan_ms"]) == (3, 2, None)
     assert [request["end_ms"] is None for request in found["timeline"]] == [False, True, True]
-    people = _run(app, "simulate", *TILES, "--arrivals", "periodic", "--rate-hz", "4", *gone)
+    people = run_offline("simulate", *TILES, "--arrivals", "periodic", "--rate-hz", "4", *gone)
     assert people.exit_code == 0
     assert "never ended" in people.stdout
     back = ("--change", "250:pi2=gone", "--change", "1000:pi2=1")
-    assert json.loads(_run(app, "simulate", *TILES, *back, "--json").stdout)["unfinished"] == 0
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ("soon:pi2=3", "expected MS:DEVICE=LOAD_FACTOR"),
-        ("100:pi2", "expected MS:DEVICE=LOAD_FACTOR"),
-        ("100:pi2=busy", "expected MS:DEVICE=LOAD_FACTOR"),
-        ("100:moon=3", "'moon' is no device and no link"),
-        ("100:pi1,moon=3", "'pi1,moon' is no device and no link"),
-        ("100:pi2=0", "input should be greater than or equal to"),
-        ("nan:pi2=2", "input should be a finite number"),
-        ("-5:pi1,nano=2", "input should be greater than or equal to 0"),
-    ],
-)
-def test_a_change_that_cannot_be(app: typer.Typer, change: str, said: str) -> None:
-    result = _run(app, "simulate", *TILES, f"--change={change}")
-    (line,) = result.stderr.splitlines()
-    assert result.exit_code == 2
-    assert line.startswith(f"--change {change}: ")
-    assert said in line
-
-
-def test_faults_of_a_scenario_are_one_line_each(app: typer.Typer, tmp_path: Path) -> None:
-    file = tmp_path / "story.json"
-    file.write_text('{"changes": [{"at_ms": 5, "device": "moon", "gone": true}, {"at_ms": 5}]}')
-    result = _run(app, "simulate", *TILES, "--scenario", str(file))
-    assert result.exit_code == 2
-    assert result.stderr.splitlines() == [
-        f"{file}: $.changes[0].device: there is no device moon",
-        f"{file}: $.changes[1]: give either device with load_factor, or from and to with bandwidth_mbps",
-    ]
-    result = _run(app, "simulate", *TILES, "--scenario", str(tmp_path / "none.json"))
-    assert result.exit_code == 2
-    assert "No such file" in result.stderr
+    assert json.loads(run_offline("simulate", *TILES, *back, "--json").stdout)["unfinished"] == 0
 
 
 def _stage(values: dict[str, Any], index: int) -> dict[str, Any]:
@@ -191,14 +141,12 @@ def _stage(values: dict[str, Any], index: int) -> dict[str, Any]:
         (3, {"blocks": [14, 20]}, "do not run the blocks [0, 21) in order"),
     ],
 )
-def test_a_plan_with_wrong_tiles_is_refused(
-    app: typer.Typer, tmp_path: Path, stage: int, fields: dict[str, Any], said: str
-) -> None:
+def test_a_plan_with_wrong_tiles_is_refused(tmp_path: Path, stage: int, fields: dict[str, Any], said: str) -> None:
     values = json.loads((EXAMPLE / "plan.json").read_text())
     _stage(values, stage).update(fields)
     file = tmp_path / "plan.json"
     file.write_text(json.dumps(values))
-    result = _run(app, "simulate", TILES[0], "--plan", str(file))
+    result = run_offline("simulate", TILES[0], "--plan", str(file))
     assert result.exit_code == 2
     assert said in result.stderr
     assert "Traceback" not in result.stderr

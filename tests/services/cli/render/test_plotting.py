@@ -1,17 +1,14 @@
+"""Files with the pictures of a decision."""
+
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from planning.files.problem_file import read_problem
-from planning.strategies.registry import strategies
-from services.cli.render.gantt_chart import MAX_BARS
-from services.cli.render.plotting import decision_figure
 from tests.support.shared_paths import INSTANCES
 
 
@@ -46,34 +43,3 @@ def test_svg_is_well_formed(tmp_path: Path, instance: str) -> None:
     path = tmp_path / "decision.svg"
     assert explain(str(INSTANCES / f"{instance}.json"), "--plot", str(path)).returncode == 0
     assert ElementTree.parse(path).getroot().tag.endswith("svg")
-
-
-@pytest.mark.parametrize(
-    ("before", "file", "said"),
-    [
-        ("sys.modules['matplotlib'] = None", "a.png", "pip install 'segue[plot]'"),
-        ("", "a.pdf", "has to end in .png, .svg or .html"),
-        ("", "missing/a.png", "make it first"),
-    ],
-)
-def test_faults_are_one_line(tmp_path: Path, before: str, file: str, said: str) -> None:
-    done = explain(str(INSTANCES / "alexnet_burst_4g.json"), "--plot", str(tmp_path / file), before=before)
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert not list(tmp_path.iterdir())
-
-
-def test_nothing_is_drawn_without_a_plan(tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
-    assert explain(str(INSTANCES / "vgg16_too_late.json"), "--plot", str(path)).returncode == 3
-    assert not path.exists()
-
-
-def test_long_bursts_are_clipped() -> None:
-    problem = read_problem((INSTANCES / "alexnet_burst_4g.json").read_bytes())
-    problem = replace(problem, streams=(replace(problem.streams[0], jobs=MAX_BARS),))
-    plan = strategies()["jps"].solve(problem, seed=0, time_budget_s=0.1)
-    figure = decision_figure(problem, plan, {"auto": plan}, 0)
-    assert f"the first {MAX_BARS} steps" in figure.axes[0].get_title(loc="left")
-    assert len(figure.axes[0].patches) <= MAX_BARS

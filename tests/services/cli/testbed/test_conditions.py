@@ -1,3 +1,5 @@
+"""Conditions of phases, and the emulation that produces them."""
+
 from typing import Any
 
 from services.cli.testbed.conditions import (
@@ -92,7 +94,8 @@ def test_real_devices_are_what_their_monitors_say() -> None:
     ]
     conditions = measured_conditions(links, {"a": 1.5}, frozenset(["c"]))
     assert {pair: link.bandwidth_mbps for pair, link in conditions.links.items()} == {("a", "b"): 15.0}
-    assert (conditions.load, conditions.dead) == ({"a": 1.5}, {"c"})
+    assert conditions.load == {"a": 1.5}
+    assert conditions.dead == {"c"}
 
 
 def test_the_device_in_use_may_be_killed() -> None:

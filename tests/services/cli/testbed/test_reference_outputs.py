@@ -33,7 +33,7 @@ def answer(output: np.ndarray, name: str, codec: str, **changes: object) -> Outc
         "outputs": (OutputTensor(name=name, dtype="float32", shape=output.shape, data=output.tobytes()),),
         "trace": (StageTrace(device="pi", start=0, stop=2, received_at_s=0.0, codec=codec),),
     }
-    return Outcome(**(fields | changes))  # type: ignore[arg-type]
+    return Outcome(**(fields | changes))
 
 
 def test_lossless_results_are_compared_number_by_number(reference: ReferenceOutputs, payload: bytes) -> None:

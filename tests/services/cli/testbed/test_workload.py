@@ -1,0 +1,37 @@
+"""The workload of a fleet: model, payloads and reference outputs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.cli.support.manifest import Preset
+from services.cli.testbed.fleet_description import DeviceDescription, Fleet, ModelDescription, StreamSetup
+from services.cli.testbed.workload import read_workload
+from shared.model.architectures import build
+from shared.model.onnx_file import write_onnx
+from shared.service_runtime import InputError
+
+FLEET = Fleet(
+    model=ModelDescription("tiny.onnx", preprocessing=Preset.TENSOR),
+    stream=StreamSetup("pi", ("*.npy",)),
+    devices={"pi": DeviceDescription()},
+)
+
+
+def test_every_payload_has_its_reference_outputs(tmp_path: Path) -> None:
+    write_onnx(build("tiny"), tmp_path / "tiny.onnx")
+    for name, value in (("a.npy", 0.0), ("b.npy", 1.0)):
+        np.save(tmp_path / name, np.full((1, 3, 32, 32), value, np.float32))
+    workload = read_workload(FLEET, tmp_path)
+    assert (workload.manifest.name, workload.model_file) == ("tiny", tmp_path / "tiny.onnx")
+    first, second = (workload.reference.outputs(payload)["fc"] for payload in workload.payloads)
+    assert first.shape == second.shape
+    assert not np.array_equal(first, second)
+
+
+def test_an_image_that_is_no_input_of_the_model_is_named(tmp_path: Path) -> None:
+    write_onnx(build("tiny"), tmp_path / "tiny.onnx")
+    (tmp_path / "broken.npy").write_bytes(b"no tensor")
+    with pytest.raises(InputError, match=r"broken\.npy: "):
+        read_workload(FLEET, tmp_path)
