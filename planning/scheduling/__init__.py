@@ -1,1 +1,1 @@
-"""Jobs in order: bursts on two machines and more, tasks on a shared server, mixes of routes and their bounds."""
+"""Schedules of several jobs: flow shops, tasks on a shared server, mixes of routes, and bounds of all of them."""

@@ -147,7 +147,7 @@ def _before_ms(alike: Sequence[Tables], firsts: Sequence[Array]) -> tuple[Array,
 def _after_ms(alike: Sequence[Tables], togo: Array) -> tuple[Array, Array]:
     """Return the least time in ms from the end of a node's last computing, and last sending, to the result, [D] each.
 
-    Over the cuts that can follow that work: ``rest`` is what is left once the block after the cut starts on a node.
+    Over the cuts that can follow that work: ``rest`` is the least time from the start of the block after the cut.
     Encoding and decoding are left out, which only makes times shorter.
 
     Args:

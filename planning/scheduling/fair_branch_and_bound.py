@@ -105,7 +105,7 @@ def fairest(
     Args:
         tasks: the tasks, with their times at every cut.
         service: how the server treats its queue.
-        measure: what is minimised.
+        measure: the measure to minimise.
         steps: bound of the work, in pairs of partial choice and cut.
         known: the value of a known choice; only better ones are looked for.
         allowed: whether a choice may be taken; asked only of those that would be.
@@ -177,7 +177,7 @@ class _FairSearch:
         """
         free = partial.cuts < 0
         clock_ms, delay_ms = self._served(partial.clock_ms, depth)
-        # [K, N, S]: what may still be served, now or later. Keys never fall along an order.
+        # [K, N, S]: the cuts that may still be served, now or later. Keys never fall along an order.
         later = free[:, :, None] & (self._key >= partial.key[:, None, None]) & np.isfinite(self._before_ms)
         bound = self._completion_bound(partial, depth, later, delay_ms)
         value = self._next_value(partial, depth, later, delay_ms)
@@ -226,7 +226,7 @@ class _FairSearch:
         Args:
             partial: the partial choices.
             depth: the number of tasks that they place.
-            later: [K, N, S] what may still be served.
+            later: [K, N, S] the cuts that may still be served.
             next_ms: [K, N, S] the delay of each task at each cut if it is served next.
         """
         low_ms, high_ms = self._delay_range_ms(partial, depth, next_ms)

@@ -5,7 +5,7 @@ rule. As printed it has two defects, which are resolved here:
 
 - The number of paths is exponential: GoogLeNet has 4^9. The model is a series of regions between blocks that every
   path runs through, so that regions are expanded one by one: 36 paths.
-- The cuts of several paths together may compute a block at the source without what it depends on, or send a tensor
+- The cuts of several paths together may compute a block at the source without its dependencies, or send a tensor
   twice. So the set is closed under dependencies, and every tensor that leaves it is sent once.
 """
 

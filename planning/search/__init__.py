@@ -1,1 +1,1 @@
-"""What strategies search with: tables of costs, routes as arrays, exact and bounded searches over one stream."""
+"""Searches that strategies share: arrays of costs and routes, exact and bounded searches over one stream."""

@@ -14,8 +14,9 @@ from planning.search.cost_tables import CostMeasure, Tables, busy_measure
 class BottleneckBounds:
     """Four lower bounds of the bottleneck; the largest of them holds.
 
-    Let b(r) be the busy time of resource r so far, and c(r) >= 0 what the rest of the route adds to it. A resource is
-    the computing or the sending of a node. The bottleneck of the whole route is T = max over r of b(r) + c(r).
+    Let b(r) be the busy time of resource r so far, and c(r) >= 0 the busy time that the rest of the route adds. A
+    resource is the computing or the sending of a node. The bottleneck of the whole route is T = max over r of
+    b(r) + c(r).
 
     1. So far: T >= max of b(r), because c(r) >= 0.
     2. Piece (`piece_ms`): the rest consists of pieces, one per block and per transfer, and each keeps one resource busy
@@ -70,7 +71,7 @@ class BottleneckBounds:
         return self._largest(done, node, busy.max(axis=1), computing, weighted)
 
     def of_ways(self, done: int, node: Index, busy: Array, ways: BusyWays) -> Array:
-        """Return the bounds of every way on, [W, K]: those of `of_routes`, from what the ways add to the sums of now.
+        """Return the bounds of every way on, [W, K]: those of `of_routes`, from the sums of now and the additions.
 
         Args:
             done: the block that is placed next.
@@ -93,7 +94,7 @@ class BottleneckBounds:
         return np.asarray(np.maximum(bound, self.weighted_ms(done, node, weighted)))
 
     def piece_ms(self, done: int, node: Index) -> Array:
-        """Return the least largest piece of what is left after ``done`` blocks, the last of them on ``node``."""
+        """Return the least largest piece of the rest after ``done`` blocks, the last of them on ``node``."""
         return np.asarray(self._piece_to_go[done, node])
 
     def shared_ms(self, done: int, computing: Array) -> Array:
@@ -106,7 +107,11 @@ class BottleneckBounds:
 
 
 def _largest_piece_to_go(tables: Tables, latency: CostMeasure, weight: float) -> Array:
-    """Return [B + 1, D]: the least possible largest single piece of what is left, in ms per round."""
+    """Return the least largest piece of the rest once blocks [0, i) are done, the last of them on d: [B + 1, D].
+
+    In ms per round; inf where there is no way. Row 0 has no meaning. The recurrence is that of
+    `chain_path.cost_to_go` with the maximum in place of the sum.
+    """
     blocks, nodes = tables.blocks, len(tables.nodes)
     togo = np.zeros((blocks + 1, nodes))
     togo[-1] = np.where(np.isfinite(latency.finish.min(axis=0)), 0.0, np.inf)

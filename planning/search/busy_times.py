@@ -16,7 +16,7 @@ from planning.search.cost_tables import Tables
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BusyWays:
-    """What K ways on from each of W partial routes add to their busy times, in ms.
+    """Additions to the busy times of W partial routes by K ways on from each, in ms.
 
     Attributes:
         codec, node: [K] the encoding in which the next block's input travels, and where the block runs. Staying has
@@ -115,7 +115,12 @@ class BusyTimes:
         return after
 
     def vectors(self, node: int, ways: BusyWays) -> Array:
-        """Return what the ways on from one partial route, whose last block is on ``node``, add to it, [K, 2 D]."""
+        """Return the additions to the vector of one partial route by every way on, [K, 2 D].
+
+        Args:
+            node: where its last block runs.
+            ways: the ways on from there; W is 1.
+        """
         rows = np.arange(len(ways.node))
         added = np.zeros((len(rows), 2 * self.nodes))
         added[:, self.nodes + node] = ways.sent[0]

@@ -1,6 +1,6 @@
 """The cheapest path through blocks x devices x encodings, exact for every additive cost without side constraints.
 
-The recurrence (Bellman, Quarterly of Applied Mathematics 16, 1958), with V(i, d) the least cost of what is left once
+The recurrence (Bellman, Quarterly of Applied Mathematics 16, 1958), with V(i, d) the least cost of the rest once
 blocks [0, i) are done, the last of them on d:
 
     V(B, d) = min over e of finish(e, d)

@@ -27,7 +27,7 @@ class Tables:
         nodes: [D] device names.
         run_ms: [D, B] time of each block under load; inf where it may not run or does not fit.
         start_ms: [D] overhead of a segment under load.
-        codec_factor: [D] load factor / codec speed: what encoding and decoding take, relative to speed 1.
+        codec_factor: [D] load factor / codec speed: time of encoding and decoding relative to speed 1.
         offers: [B + 1] the allowed encodings of every cut; the input travels raw.
         transfer_ms: [B + 1, E, D, D] from row to column; inf where there is no link or no such encoding, and on the
             diagonal.
@@ -252,7 +252,7 @@ def off_source_measure(tables: Tables, latency: CostMeasure, scale_ms: float) ->
 def _measure(tables: Tables, per_ms: Array, per_transfer_ms: Array) -> CostMeasure:
     """Return the measure with [D] cost per ms of computing, and [D, D] (or broadcast to it) per ms of sending."""
     weights = np.broadcast_to(per_transfer_ms, tables.transfer_ms.shape[2:])
-    # A weight of 0 times an infinite time would be no number, so that what is impossible is masked first.
+    # A weight of 0 times an infinite time would be no number, so that impossible transfers are masked first.
     possible = np.isfinite(tables.transfer_ms)
     encode = tables.encode_ms[:, :, None, None] * (tables.codec_factor * per_ms)[:, None]
     decode = tables.decode_ms[:, :, None, None] * (tables.codec_factor * per_ms)[None, :]

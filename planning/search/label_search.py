@@ -56,8 +56,8 @@ def search_labels(tables: Tables, measure: CostMeasure, latency: CostMeasure | N
     A* over labels (Hart, Nilsson & Raphael, IEEE Trans. Systems Science and Cybernetics 4(2), 1968). The cost to go
     without side constraints is a consistent bound: constraints only remove paths. A label is dropped when another at
     the same block and node is no worse in cost, latency, memory and devices used, because whatever continues the one
-    continues the other. Exponential in the worst case, hence the label limit. When it is reached, a beam search returns
-    what it finds.
+    continues the other. Exponential in the worst case, hence the label limit. When it is reached, the path is that of a
+    beam search.
 
     Args:
         tables: the stream's arrays.
@@ -137,8 +137,8 @@ class _LabelSearch:
             parent: the label that they continue; None for the first block.
             nodes: where the block runs.
             codecs: the encoding in which its input travels.
-            costs: what sending the input costs.
-            lates: how long sending the input takes, in ms.
+            costs: the cost of sending the input.
+            lates: the time of sending the input, in ms.
         """
         done = 0 if parent is None else parent.done
         costs = costs + self._measure.run[nodes, done]

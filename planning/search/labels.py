@@ -1,4 +1,4 @@
-"""Labels of the best-first searches: partial routes, what they hold, and how they compare."""
+"""Labels of the best-first searches: partial routes, their holdings, and their dominance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class SearchOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What a partial route takes of the constrained resources. Without a constraint its part stays empty.
+    """The constrained resources that a partial route takes. Without a constraint its part stays empty.
 
     Attributes:
         used: bit d is set if node d computes.
@@ -73,7 +73,7 @@ class Label:
         node: where the last block runs.
         cost: the cost so far, in the unit of the search.
         latency_ms: latency so far.
-        holdings: what the route takes of the constrained resources.
+        holdings: the constrained resources that the route takes.
         parent: the route without its last block; None for the first block.
         codec: index of the encoding in which the input of the last block, or the result, has travelled.
     """
@@ -103,7 +103,7 @@ class Frontier:
     """A Pareto frontier: resource vectors, smaller is better, of which none is as good as an earlier one everywhere.
 
     Invariant: vectors are only added. A later vector that beats an earlier one leaves it in place: that costs a
-    comparison, never a wrong answer, because what the earlier one beats, the later one beats too.
+    comparison, never a wrong answer, because the later one beats all that the earlier one beats.
     """
 
     def __init__(self, width: int) -> None:

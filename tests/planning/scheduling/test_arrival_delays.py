@@ -1,4 +1,4 @@
-"""Delays of parts that arrive when they do, against the simulation."""
+"""Delays of parts that are at the server from their arrival on equal those of the simulation."""
 
 import random
 from itertools import product

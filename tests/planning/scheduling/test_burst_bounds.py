@@ -1,4 +1,4 @@
-"""The bound of bursts against every plan there is: all routes for every job, all orders."""
+"""No plan beats the bound of bursts: all routes for every job, in all orders, are compared."""
 
 import random
 from collections.abc import Callable

@@ -40,7 +40,7 @@ def inception(modules: int, seed: int = 0, jobs: int = 1, mbps: float = 8.0) -> 
 
 
 def _costs(problem: Problem, inside: frozenset[int]) -> tuple[float, float]:
-    """Computing, and sending every crossing tensor once, written down anew."""
+    """Return computing, and sending of every crossing tensor once, independently of the module under test."""
     model, link = problem.models["m"], problem.links[0]
     edges = [(-1, 0, model.input_bytes), *(model.edges or ())]
     sent = {a: size for a, b, size in edges if (a == -1 or a in inside) and b not in inside}

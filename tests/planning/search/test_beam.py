@@ -1,4 +1,4 @@
-"""Beam searches: wide enough they are exact, and what they return keeps the constraints and costs what they say."""
+"""A wide beam is exact, and its routes keep the constraints and have the costs that it returns."""
 
 import random
 from collections.abc import Callable

@@ -17,7 +17,7 @@ from shared.policy import Objective, Policy
 
 
 def test_ranks_are_the_bottlenecks_of_the_cost_model(make_problem: Callable[..., Problem]) -> None:
-    """Without codecs there is one encoding, so that a route is told by its devices."""
+    """Without codecs there is one encoding, so that the devices define a route."""
     rng = random.Random("polish")
     possible = 0
     for index in range(60):

@@ -1,4 +1,4 @@
-"""The search for the least bottleneck finds what comparing all routes finds."""
+"""The search for the least bottleneck agrees with comparing all routes."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The dynamic programme finds what comparing all paths finds."""
+"""The dynamic programme agrees with comparing all paths."""
 
 import random
 from collections.abc import Callable

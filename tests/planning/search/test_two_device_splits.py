@@ -1,4 +1,4 @@
-"""The arrays of one-cut routes against the common cost prediction, route by route."""
+"""The arrays of routes with one cut equal the common cost prediction, route by route."""
 
 import random
 from collections.abc import Callable
