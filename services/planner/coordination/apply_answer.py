@@ -127,13 +127,19 @@ def _steps(move: StreamMove, streams: PlannedStreams, now_s: float) -> list[Step
 
 
 def _is_outdated(job: PlanningJob, view: PlanningView) -> bool:
-    """Return whether another problem would be solved now: a stream, a model or a policy has gone or changed."""
+    """Return whether another problem would be solved now, because of its streams, not of changed measurements.
+
+    An answer to slightly older measurements is used: if they have changed much, the next job corrects it.
+    """
     for stream in job.streams:
-        if own_problem(job.problem, stream).streams[0].model not in view.snapshot.manifests:
+        declaration = view.snapshot.streams.get(stream)
+        if declaration is None or view.states[stream].policy.request is not None:
             return True
-        if stream not in view.snapshot.streams or view.states[stream].policy.request is not None:
+        manifest = view.snapshot.resolve(declaration.model)
+        posed = own_problem(job.problem, stream).streams[0]
+        if manifest is None or (posed.model, posed.source) != (manifest.model, declaration.source):
             return True
-        if job.policies[stream] != view.snapshot.policy(stream):
+        if posed.jobs != declaration.jobs or job.policies[stream] != view.snapshot.policy(stream):
             return True
     return False
 

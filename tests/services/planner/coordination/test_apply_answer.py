@@ -318,3 +318,24 @@ def test_an_answer_for_a_model_that_has_been_withdrawn_is_dropped(bench: Bench) 
     assert commands(bench.take(bench.core.answered(job, answer, bench.now_s))) == []
     bench.plan()
     assert all("is not in the library" in bench.status(name).reasons[0] for name in CAMERAS)
+
+
+@pytest.mark.parametrize("changed", [{"source": "north"}, {"jobs": 3}, {"model": "newer"}])
+def test_an_answer_for_an_older_declaration_is_dropped(changed: dict[str, object]) -> None:
+    """A plan for a source that the stream has left would be committed, and replaced at once."""
+    bench = Bench()
+    fleet(bench, ALONE)
+    newer = manifest_of("b" * 64, "newer")
+    bench.hear(newer, *(profile(name, PI_MS, newer.model) for name in CAMERAS))
+    bench.plan()
+    bench.now_s += 100.0
+    bench.hear(load("server", 20.0))
+    _, job = bench.core.next_job(bench.now_s)
+    assert isinstance(job, PlanningJob)
+    answer = run_job(job, bench.solve)
+    bench.hear(declaration(job.stream, **{"source": job.stream, **changed}))
+    assert commands(bench.take(bench.core.answered(job, answer, bench.now_s))) == []
+    (prepared,) = {
+        device for device, each in commands(bench.plan()) if isinstance(each, Prepare) and each.stream == job.stream
+    }
+    assert prepared == changed.get("source", job.stream)
