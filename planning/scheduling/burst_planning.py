@@ -136,6 +136,7 @@ def indexed_plan(routes: Sequence[Route], taken: Sequence[int]) -> StreamPlan:
     """
     used = {place: number for number, place in enumerate(dict.fromkeys(taken))}
     numbers = np.array([used[place] for place in taken])
+    # A stable sort by route numbers the jobs route by route; ``order`` is its inverse.
     order = np.empty(len(taken), dtype=np.int64)
     order[np.argsort(numbers, kind="stable")] = np.arange(len(taken))
     counts = np.bincount(numbers).tolist()
