@@ -73,8 +73,8 @@ class CommittedPlan(Message):
     """Wall-clock time of the message that caused the reroute."""
 
 
-class StreamState(StrEnum):
-    """State of a stream in the planner."""
+class StreamPhase(StrEnum):
+    """Phase of a stream in the planner."""
 
     WAITING = "waiting"
     """Waits for its source, its model or profiles: see `reasons`."""
@@ -89,7 +89,7 @@ class StreamStatus(Message):
     TOPIC: ClassVar = topics.status
 
     stream: Name
-    state: StreamState
+    state: StreamPhase
     reasons: tuple[str, ...] = ()
     """Reasons why it does not run, or overloads of the routes of a stream that runs."""
     epoch: int = 0

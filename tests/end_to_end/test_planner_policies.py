@@ -13,7 +13,7 @@ from services.planner.service import serve
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.messages.events import EventKind, RerouteCause
-from shared.messages.streams import CommittedPlan, StreamState
+from shared.messages.streams import CommittedPlan, StreamPhase
 from tests.support.planner_fleet import Fleet, manifest_of, open_fleet
 
 
@@ -65,7 +65,7 @@ async def test_a_refused_policy_changes_nothing_and_says_everything(
     status = await fleet.watcher.status(lambda status: not status.policy_accepted)
     for reason in reasons:
         assert any(reason in said for said in status.policy_reasons), status.policy_reasons
-    assert status.state is StreamState.RUNNING
+    assert status.state is StreamPhase.RUNNING
     await fleet.watcher.event(EventKind.POLICY_REFUSED)
     await fleet.pi.set_links({"server": 1.0})
     plan = await fleet.watcher.plan(lambda plan: plan.epoch > good.epoch)
@@ -90,12 +90,12 @@ async def test_a_deadline_that_the_fleet_can_no_longer_meet_is_told_and_the_fast
     plan = await fleet.watcher.plan(lambda plan: devices_of(plan) == ["pi"])
     assert plan.deadline_ms == 100
     status = await fleet.watcher.status(
-        lambda status: status.state is StreamState.INFEASIBLE and status.epoch == plan.epoch
+        lambda status: status.state is StreamPhase.INFEASIBLE and status.epoch == plan.epoch
     )
     assert "past the deadline of 100 ms" in status.reasons[0]
     fleet.watcher.statuses.clear()
     await fleet.pi.set_links({"server": 50.0})
-    await fleet.watcher.status(lambda status: status.state is StreamState.RUNNING)
+    await fleet.watcher.status(lambda status: status.state is StreamPhase.RUNNING)
 
 
 async def test_an_empty_policy_goes_back_to_the_default(fleet: Fleet) -> None:
@@ -110,7 +110,7 @@ async def test_a_policy_may_come_before_its_stream(fleet: Fleet) -> None:
     status = await fleet.watcher.status(lambda status: status.policy_revision == "early")
     assert status.stream == "later"
     assert status.policy_accepted
-    assert status.state is StreamState.WAITING
+    assert status.state is StreamPhase.WAITING
     await fleet.declare("later")
     plan = await fleet.watcher.plan(lambda plan: plan.stream == "later")
     assert devices_of(plan) == ["pi"]

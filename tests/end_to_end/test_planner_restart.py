@@ -16,7 +16,7 @@ from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.messages.control import Prepare
 from shared.messages.devices import State
-from shared.messages.streams import CommittedPlan, StreamState
+from shared.messages.streams import CommittedPlan, StreamPhase
 from shared.service_runtime import ExitStatus, InputError
 from tests.support.planner_fleet import Fleet, manifest_of, open_fleet
 from tests.support.shared_paths import RUN_PLANNER
@@ -59,7 +59,7 @@ async def test_a_killed_planner_goes_on_with_the_next_epoch(broker: EmbeddedBrok
             process.kill()
         fleet.watcher.statuses.clear()
         async with planner_process(broker, tmp_path):
-            status = await fleet.watcher.status(lambda status: status.state is StreamState.RUNNING)
+            status = await fleet.watcher.status(lambda status: status.state is StreamPhase.RUNNING)
             assert (status.epoch, status.policy_revision) == (2, "r1")
             await fleet.pi.set_links({"server": 1.0})
             third = await fleet.watcher.plan(lambda plan: plan.epoch >= 3)
@@ -114,7 +114,7 @@ async def test_a_plan_is_left_alone_until_its_devices_are_heard_of(broker: Embed
         for device in fleet.devices.values():
             await device.profile(plan.model)
         await fleet.publish_manifest(manifest_of())
-        await fleet.watcher.status(lambda status: status.state is StreamState.RUNNING)
+        await fleet.watcher.status(lambda status: status.state is StreamPhase.RUNNING)
         await fleet.pi.set_links({"server": 1.0})
         moved = await fleet.watcher.plan(lambda plan: plan.epoch > 1)
         assert moved.epoch == 2

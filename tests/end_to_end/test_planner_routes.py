@@ -12,7 +12,7 @@ from services.planner.config import PlannerConfig
 from services.planner.service import serve
 from shared.messages.control import Prepare, RejectionCause, Release
 from shared.messages.events import EventKind, Reroute, RerouteCause
-from shared.messages.streams import CommittedPlan, StreamState
+from shared.messages.streams import CommittedPlan, StreamPhase
 from tests.support.planner_fleet import MODEL, Fleet, manifest_of, open_fleet, rejection
 
 
@@ -41,7 +41,7 @@ async def test_first_plan_is_made_ready_before_it_is_committed(fleet: Fleet) -> 
     assert plan.epoch == 1
     assert devices_of(plan) == ["server"]
     assert plan.routes[0].predicted_ms == pytest.approx(2 + 16 + 21)
-    await fleet.watcher.status(lambda status: status.state is StreamState.RUNNING and status.epoch == 1)
+    await fleet.watcher.status(lambda status: status.state is StreamPhase.RUNNING and status.epoch == 1)
     order = fleet.watcher.order
     prepared = next(
         index for index, each in enumerate(order) if isinstance(each, tuple) and isinstance(each[1], Prepare)
@@ -137,7 +137,7 @@ async def test_when_nothing_is_left_the_stream_is_infeasible_with_every_reason(f
     await fleet.publish_manifest(manifest_of())
     await fleet.declare()
     status = await fleet.watcher.status(
-        lambda status: status.state is StreamState.INFEASIBLE and "pi: pi is full" in status.reasons
+        lambda status: status.state is StreamPhase.INFEASIBLE and "pi: pi is full" in status.reasons
     )
     assert "server: server is full" in status.reasons
     assert status.epoch == 0

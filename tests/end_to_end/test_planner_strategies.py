@@ -11,7 +11,7 @@ from broker.embedded import EmbeddedBroker
 from planning.strategies import strategies
 from services.planner.config import PlannerConfig
 from services.planner.service import serve
-from shared.messages.streams import CommittedPlan, StreamState, StreamStatus
+from shared.messages.streams import CommittedPlan, StreamPhase, StreamStatus
 from shared.policy import Objective
 from tests.support.planner_fleet import Fleet, manifest_of, open_fleet
 
@@ -36,7 +36,7 @@ async def judged(fleet: Fleet, **policy: object) -> StreamStatus:
     revision = json.dumps(policy)[:60]
     await fleet.set_policy(json.dumps({**policy, "revision": revision}))
     return await fleet.watcher.status(
-        lambda status: status.policy_revision == revision and status.state is StreamState.RUNNING
+        lambda status: status.policy_revision == revision and status.state is StreamPhase.RUNNING
     )
 
 

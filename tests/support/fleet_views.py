@@ -11,7 +11,7 @@ from shared.messages.streams import (
     PlanRoute,
     PlanStage,
     StreamDeclaration,
-    StreamState,
+    StreamPhase,
     StreamStatus,
     StreamUsage,
 )
@@ -62,7 +62,7 @@ def whole_view() -> FleetView:
         (topics.manifest(VIEWED_MODEL), manifest),
         (topics.stream("s"), StreamDeclaration(stream="s", model=VIEWED_MODEL, source="pi")),
         (topics.plan("s"), plan),
-        (topics.status("s"), StreamStatus(stream="s", state=StreamState.RUNNING)),
+        (topics.status("s"), StreamStatus(stream="s", state=StreamPhase.RUNNING)),
         (topics.usage("s"), StreamUsage(stream="s", input_bytes=1000)),
         (topics.results("s"), outcome),
         (topics.events(), event),

@@ -25,7 +25,7 @@ from services.cli.support.options import (
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.settings import BusSettings
-from shared.messages.streams import StreamDeclaration, StreamState, StreamStatus
+from shared.messages.streams import StreamDeclaration, StreamPhase, StreamStatus
 from shared.service_runtime import InputError
 
 _FILTERS = ("models/+", "streams/+", "streams/+/plan", "streams/+/status", "streams/+/usage")
@@ -70,7 +70,7 @@ def add_stream_command(
     )
     address = broker_settings(broker)
     status, view = run_command(lambda: _declare(address, declaration, wait, timeout_s))
-    if status is not None and status.state is StreamState.INFEASIBLE:
+    if status is not None and status.state is StreamPhase.INFEASIBLE:
         raise InfeasibleProblem("\n".join(status.reasons) or f"stream {stream} cannot be routed")
     if view is not None and view.plan is not None:
         routes = committed_routes_text(view.plan.routes)
@@ -106,7 +106,7 @@ async def _check_model(connection: Connection, model: str) -> None:
 
 
 def _show_status(status: StreamStatus) -> None:
-    if status.state is not StreamState.RUNNING:
+    if status.state is not StreamPhase.RUNNING:
         reasons = "; ".join(status.reasons)
         notes_console().print(
             f"{status.stream} is {status.state.value}{': ' if reasons else ''}{reasons}", soft_wrap=True

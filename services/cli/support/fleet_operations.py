@@ -19,7 +19,7 @@ from shared.bus.settings import BusSettings
 from shared.messages.calibration import Calibration
 from shared.messages.explanations import Explanation, Question
 from shared.messages.models import Manifest, Offer
-from shared.messages.streams import StreamDeclaration, StreamState, StreamStatus
+from shared.messages.streams import StreamDeclaration, StreamPhase, StreamStatus
 
 # Provider of the models that the planner's library has taken over.
 LIBRARY: Final = "planner"
@@ -267,7 +267,7 @@ async def until_running(
         last[:] = [status]
         if on_status is not None:
             on_status(status)
-        return status.state in (StreamState.RUNNING, StreamState.INFEASIBLE)
+        return status.state in (StreamPhase.RUNNING, StreamPhase.INFEASIBLE)
 
     try:
         return await _next_status(

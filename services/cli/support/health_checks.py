@@ -12,7 +12,7 @@ from typing import Final
 
 from services.cli.render.fleet_view import DeviceView, FleetView, StreamView
 from shared.messages.devices import State
-from shared.messages.streams import StreamState
+from shared.messages.streams import StreamPhase
 from shared.service_runtime import segue_version
 
 MIN_PYTHON: Final = (3, 11)
@@ -86,7 +86,7 @@ def _stream_findings(stream: StreamView) -> Iterator[Finding]:
     subject, status = f"stream {stream.name}", stream.status
     if status is None:
         yield Finding(Level.BAD, subject, "no planner has taken it", "start `segue planner`")
-    elif status.state is StreamState.RUNNING:
+    elif status.state is StreamPhase.RUNNING:
         yield Finding(Level.GOOD, subject, f"runs, epoch {status.epoch}")
         for reason in status.reasons:
             yield Finding(Level.HINT, subject, reason)

@@ -27,7 +27,7 @@ from shared.bus.errors import BrokerUnreachable
 from shared.bus.settings import BusSettings
 from shared.messages.calibration import Calibration
 from shared.messages.devices import State
-from shared.messages.streams import StreamDeclaration, StreamState, StreamStatus
+from shared.messages.streams import StreamDeclaration, StreamPhase, StreamStatus
 from shared.policy import policy_document
 
 BROKER_START_S: Final = 20.0
@@ -123,7 +123,7 @@ class FleetStart:
             self.reporter.step(f"policy: {reason}")
         async with operator(self.bus) as connection:
             status = await until_running(connection, stream.name, timeout_s=_ROUTE_S, on_status=self._report_status)
-        if status.state is StreamState.INFEASIBLE:
+        if status.state is StreamPhase.INFEASIBLE:
             raise InfeasibleProblem("\n".join(status.reasons) or f"stream {stream.name} cannot be routed")
 
     def _report_status(self, status: StreamStatus) -> None:

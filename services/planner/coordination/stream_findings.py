@@ -6,7 +6,7 @@ from planning.problem.plan import Infeasible
 from services.planner.coordination.effects import Effect, announcement
 from services.planner.coordination.invariants import require
 from shared.messages.events import EventKind
-from shared.messages.streams import StreamState
+from shared.messages.streams import StreamPhase
 
 
 class StreamFindings:
@@ -35,13 +35,13 @@ class StreamFindings:
         """A device was found not to keep up with the requests."""
         return bool(self._overload)
 
-    def state(self, *, is_running: bool) -> StreamState:
+    def state(self, *, is_running: bool) -> StreamPhase:
         """Return the state that the status gives."""
         if self._waiting:
-            return StreamState.WAITING
+            return StreamPhase.WAITING
         if self._infeasible:
-            return StreamState.INFEASIBLE
-        return StreamState.RUNNING if is_running else StreamState.PLANNING
+            return StreamPhase.INFEASIBLE
+        return StreamPhase.RUNNING if is_running else StreamPhase.PLANNING
 
     def reasons(self, *, is_running: bool) -> tuple[str, ...]:
         """Return the reasons that the status gives."""

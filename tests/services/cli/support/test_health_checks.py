@@ -3,7 +3,7 @@ from services.cli.support.health_checks import Finding, Level, fleet_findings
 from shared.bus import topics
 from shared.messages.base import Message
 from shared.messages.devices import Presence, ServicePresence, State, Telemetry
-from shared.messages.streams import StreamDeclaration, StreamState, StreamStatus
+from shared.messages.streams import StreamDeclaration, StreamPhase, StreamStatus
 from shared.service_runtime import segue_version
 
 NOW_S = 5000.0
@@ -71,7 +71,7 @@ def test_other_versions_are_a_hint() -> None:
 def test_a_stream_that_runs_may_not_keep_up() -> None:
     running = (
         (topics.stream("s"), StreamDeclaration(stream="s", model="m", source="pi")),
-        (topics.status("s"), StreamStatus(stream="s", state=StreamState.RUNNING, reasons=("requests come too fast",))),
+        (topics.status("s"), StreamStatus(stream="s", state=StreamPhase.RUNNING, reasons=("requests come too fast",))),
     )
     view = view_of(*GOOD, *running)
     assert bad(view) == {}
@@ -81,7 +81,7 @@ def test_a_stream_that_runs_may_not_keep_up() -> None:
 def test_a_stream_that_waits_says_for_what() -> None:
     waiting = (
         (topics.stream("s"), StreamDeclaration(stream="s", model="m", source="pi")),
-        (topics.status("s"), StreamStatus(stream="s", state=StreamState.WAITING, reasons=("the model m is unknown",))),
+        (topics.status("s"), StreamStatus(stream="s", state=StreamPhase.WAITING, reasons=("the model m is unknown",))),
         (topics.stream("t"), StreamDeclaration(stream="t", model="m", source="pi")),
     )
     found = bad(view_of(*GOOD, *waiting))

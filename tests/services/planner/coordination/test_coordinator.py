@@ -16,7 +16,7 @@ from shared.messages.control import Prepare, Preparing, Ready, Rejected, Rejecti
 from shared.messages.devices import Presence, State, Telemetry
 from shared.messages.events import EventKind
 from shared.messages.models import Offer
-from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamState, StreamUsage
+from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamPhase, StreamUsage
 from tests.support.planner_bench import Bench, commands, events, plans, published
 from tests.support.planner_fleet import MODEL, manifest_of
 from tests.support.planner_world import PI_MS, SERVER_MS, declaration, link, load, presence, profile
@@ -31,7 +31,7 @@ def bench() -> Bench:
 def running(bench: Bench) -> Bench:
     bench.fleet()
     bench.obey()
-    assert bench.status().state is StreamState.RUNNING
+    assert bench.status().state is StreamPhase.RUNNING
     bench.effects.clear()
     return bench
 
@@ -64,7 +64,7 @@ def test_nothing_is_planned_before_retained_messages_have_come(bench: Bench) -> 
 def test_a_stream_says_what_its_route_does_not_keep_up_with_while_it_lasts(running: Bench) -> None:
     running.hear(StreamUsage(stream="camera", input_bytes=100, rate_hz=1000.0))
     running.plan()
-    assert running.status().state is StreamState.RUNNING
+    assert running.status().state is StreamPhase.RUNNING
     assert "faster than device server can take them" in running.status().reasons[0]
     running.hear(StreamUsage(stream="camera", input_bytes=100, rate_hz=1.0))
     running.plan()
@@ -77,7 +77,7 @@ def test_a_strategy_that_raises_is_told_and_tried_again_later(bench: Bench) -> N
     assert isinstance(job, PlanningJob)
     effects = bench.take(bench.core.failed(job, "ZeroDivisionError: oh", bench.now_s))
     assert events(effects)[0].kind is EventKind.FAILURE
-    assert bench.status().state is StreamState.INFEASIBLE
+    assert bench.status().state is StreamPhase.INFEASIBLE
     assert "oh" in bench.status().reasons[0]
     assert bench.core.next_job(bench.now_s)[1] is None
     assert bench.core.next_job(bench.now_s + 5.0)[1] is not None
@@ -179,11 +179,11 @@ def test_a_source_that_is_offline_keeps_its_plan(running: Bench) -> None:
     running.hear(presence("pi", State.OFFLINE))
     running.obey()
     status = running.status()
-    assert (status.state, status.epoch) == (StreamState.WAITING, 1)
+    assert (status.state, status.epoch) == (StreamPhase.WAITING, 1)
     assert "source device pi is offline" in status.reasons
     running.hear(presence("pi"))
     running.obey()
-    assert running.status().state is StreamState.RUNNING
+    assert running.status().state is StreamPhase.RUNNING
     assert plans(running.effects) == []
 
 
@@ -191,7 +191,7 @@ def test_a_stream_moves_to_a_newer_model_of_the_same_name(running: Bench) -> Non
     newer = manifest_of("b" * 64)
     running.hear(newer)
     running.obey()
-    assert running.status().state is StreamState.WAITING
+    assert running.status().state is StreamPhase.WAITING
     assert plans(running.effects) == []
     running.hear(profile("pi", PI_MS, newer.model), profile("server", SERVER_MS, newer.model))
     assert plans(running.obey())[-1].model == newer.model

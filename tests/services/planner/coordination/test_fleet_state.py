@@ -9,7 +9,7 @@ from services.planner.problems.snapshot import ModelWithdrawn
 from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration, ShadowReport
 from shared.messages.control import ProfileFailed, ProfileModel, RejectionCause
 from shared.messages.events import EventKind
-from shared.messages.streams import StreamState
+from shared.messages.streams import StreamPhase
 from tests.support.planner_bench import Bench, commands, events
 from tests.support.planner_fleet import MODEL, manifest_of
 from tests.support.planner_world import declaration, load, presence
@@ -24,7 +24,7 @@ def bench() -> Bench:
 def running(bench: Bench) -> Bench:
     bench.fleet()
     bench.obey()
-    assert bench.status().state is StreamState.RUNNING
+    assert bench.status().state is StreamPhase.RUNNING
     bench.effects.clear()
     return bench
 
@@ -86,7 +86,7 @@ def test_reports_are_written_with_the_time_not_with_every_message(running: Bench
 def test_a_missing_profile_is_asked_for(bench: Bench) -> None:
     bench.hear(presence("pi"), manifest_of(), declaration())
     bench.plan()
-    assert bench.status().state is StreamState.WAITING
+    assert bench.status().state is StreamPhase.WAITING
     assert commands(bench.take(bench.core.tick(bench.now_s))) == []
     bench.now_s += 1.0
     ((device, command),) = commands(bench.take(bench.core.tick(bench.now_s)))

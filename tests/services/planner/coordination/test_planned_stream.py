@@ -28,7 +28,7 @@ from services.planner.problems.planning_jobs import Answer
 from shared.bus import topics
 from shared.messages.control import RejectionCause
 from shared.messages.events import EventKind, RerouteCause
-from shared.messages.streams import CommittedPlan, StreamState, StreamStatus
+from shared.messages.streams import CommittedPlan, StreamPhase, StreamStatus
 from shared.policy import Policy
 from tests.support.planner_bench import events
 from tests.support.planner_fleet import MODEL, manifest_of
@@ -200,14 +200,14 @@ def test_a_status_is_published_when_it_changes_and_somebody_waits_for_it() -> No
     state.declare()
     (publish,) = state.changed_status()
     assert isinstance(publish, Publish)
-    assert StreamStatus.decode(publish.payload).state is StreamState.PLANNING
+    assert StreamStatus.decode(publish.payload).state is StreamPhase.PLANNING
     assert state.changed_status() == []
     propose(state)
     ready(state)
     (publish,) = state.changed_status()
     assert isinstance(publish, Publish)
     status = StreamStatus.decode(publish.payload)
-    assert (status.state, status.epoch) == (StreamState.RUNNING, 1)
+    assert (status.state, status.epoch) == (StreamPhase.RUNNING, 1)
 
 
 def test_everything_retained_is_published_again(running: PlannedStream) -> None:

@@ -5,7 +5,7 @@ import pytest
 from services.planner.inbound import PolicyDocument
 from services.planner.problems.planning_jobs import PlanningJob, run_job
 from shared.bus import topics
-from shared.messages.streams import StreamState
+from shared.messages.streams import StreamPhase
 from tests.support.planner_bench import Bench, plans, published
 from tests.support.planner_world import presence
 
@@ -15,7 +15,7 @@ def running() -> Bench:
     bench = Bench()
     bench.fleet()
     bench.obey()
-    assert bench.status().state is StreamState.RUNNING
+    assert bench.status().state is StreamPhase.RUNNING
     bench.effects.clear()
     return bench
 

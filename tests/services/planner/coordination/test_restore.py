@@ -8,7 +8,7 @@ from services.planner.coordination.planner_store import Document, Kind
 from services.planner.inbound import PolicyDocument
 from shared.bus import topics
 from shared.messages.calibration import Calibration
-from shared.messages.streams import CommittedPlan, StreamState
+from shared.messages.streams import CommittedPlan, StreamPhase
 from tests.support.planner_bench import Bench, plans
 from tests.support.planner_fleet import MODEL, manifest_of
 from tests.support.planner_world import PI_MS, declaration, link, presence, profile
@@ -19,7 +19,7 @@ def running() -> Bench:
     bench = Bench()
     bench.fleet()
     bench.obey()
-    assert bench.status().state is StreamState.RUNNING
+    assert bench.status().state is StreamPhase.RUNNING
     bench.effects.clear()
     return bench
 

@@ -6,7 +6,7 @@ from planning.problem.plan import Constraint, Infeasible, Violation
 from services.planner.coordination.invariants import InvariantError
 from services.planner.coordination.stream_findings import StreamFindings
 from shared.messages.events import EventKind
-from shared.messages.streams import StreamState
+from shared.messages.streams import StreamPhase
 from shared.policy import Objective
 from tests.support.planner_bench import events
 
@@ -21,21 +21,21 @@ def findings() -> StreamFindings:
 
 
 def test_what_is_missing_hides_what_is_impossible_and_that_an_overload(findings: StreamFindings) -> None:
-    assert findings.state(is_running=False) is StreamState.PLANNING
-    assert findings.state(is_running=True) is StreamState.RUNNING
+    assert findings.state(is_running=False) is StreamPhase.PLANNING
+    assert findings.state(is_running=True) is StreamPhase.RUNNING
     findings.overload_found("server is too slow")
     assert findings.has_overload
     assert findings.reasons(is_running=True) == ("server is too slow",)
     assert findings.reasons(is_running=False) == ()
     findings.strategy_failed("it broke")
     assert (findings.state(is_running=True), findings.reasons(is_running=True)) == (
-        StreamState.INFEASIBLE,
+        StreamPhase.INFEASIBLE,
         ("it broke",),
     )
     findings.readiness_found(("no model",))
-    assert (findings.state(is_running=True), findings.reasons(is_running=True)) == (StreamState.WAITING, ("no model",))
+    assert (findings.state(is_running=True), findings.reasons(is_running=True)) == (StreamPhase.WAITING, ("no model",))
     findings.readiness_found(())
-    assert findings.state(is_running=True) is StreamState.INFEASIBLE
+    assert findings.state(is_running=True) is StreamPhase.INFEASIBLE
 
 
 def test_new_figures_of_a_constraint_are_no_second_event(findings: StreamFindings) -> None:
@@ -49,7 +49,7 @@ def test_new_figures_of_a_constraint_are_no_second_event(findings: StreamFinding
 def test_a_constraint_that_is_broken_again_is_announced_again(findings: StreamFindings) -> None:
     findings.feasibility_found(infeasible("9 ms > 5 ms"), [], 1.0)
     assert findings.feasibility_found(None, [], 2.0) == []
-    assert findings.state(is_running=True) is StreamState.RUNNING
+    assert findings.state(is_running=True) is StreamPhase.RUNNING
     assert len(events(findings.feasibility_found(infeasible("9 ms > 5 ms"), [], 3.0))) == 1
 
 
