@@ -34,8 +34,8 @@ from services.cli.support.manifest import Preset, build_manifest
 from services.cli.testbed import command_lines
 from services.cli.testbed.processes import Processes
 from services.executor.segments.engine import EngineSettings
-from services.executor.segments.lifecycle import SegmentKey
 from services.executor.segments.segment import REQUEST_TENSOR, build_segments
+from services.executor.segments.segment_events import SegmentKey
 from shared.messages.models import Manifest
 from shared.messages.requests import Outcome
 from shared.messages.streams import PlanRoute, PlanStage

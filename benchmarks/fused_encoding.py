@@ -26,8 +26,8 @@ from services.executor.feature_maps import decode_feature_map, encode_feature_ma
 from services.executor.segments.coding import Coder
 from services.executor.segments.engine import EngineSettings
 from services.executor.segments.fusion import representation_of
-from services.executor.segments.lifecycle import SegmentKey
 from services.executor.segments.segment import REQUEST_TENSOR, Segment, build_segments
+from services.executor.segments.segment_events import SegmentKey
 from services.executor.stage_runner import StageJob
 from shared.codecs import RAW, Array, Buffer, load_registry
 from shared.messages.models import Manifest

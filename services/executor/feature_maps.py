@@ -103,6 +103,7 @@ def decode_feature_map(buffer: Buffer, registry: CodecRegistry) -> FeatureMap:
         header = FeatureMapHeader.model_validate(document)
     except ValidationError as error:
         raise MessageError(describe_faults(error)) from error
+    # Beyond the schema: the header comes from another device and indexes into itself.
     if header.stage >= len(header.stages):
         raise MessageError(f"stage {header.stage} of a route of {len(header.stages)}")
     if len(views) != len(header.tensors):

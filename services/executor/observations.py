@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 
 from services.executor.outbox import Outbox
 from shared.bus import topics
-from shared.messages.devices import ComputeObservation, TransferObservation
-
-Observation = ComputeObservation | TransferObservation
+from shared.messages.devices import ComputeObservation, Observation
 
 # Shortest time between two published observations of one kind: a monitor follows a change after two observations, and
 # more of them at high rates carry no information.

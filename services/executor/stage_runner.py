@@ -12,9 +12,9 @@ from services.executor.results import ModelResult, make_result
 from services.executor.segments.coding import Coder
 from services.executor.segments.compute_queue import Ticket, discipline_called
 from services.executor.segments.device_speed import DeviceSpeed
-from services.executor.segments.lifecycle import EpochKey, SegmentKey
 from services.executor.segments.processor import Processor, ProcessorResult
 from services.executor.segments.segment import Segment
+from services.executor.segments.segment_events import EpochKey, SegmentKey
 from services.executor.segments.segment_pool import SegmentPool
 from shared.codecs import RAW, CodecError, EncodedTensor
 from shared.messages.devices import ComputeObservation
@@ -80,6 +80,7 @@ class StageJob:
         if self.next_device is None:
             return StageOutput(result=make_result(self.segment.run(arrays), self.segment.manifest, header.accept))
         if self.next_device == self.device:
+            # The next stage takes the arrays from memory: no codec, and nothing is lost by a lossy one.
             return StageOutput(arrays=self.segment.run(arrays))
         codec = header.stages[header.stage].codec
         return self._encoded_inside(arrays, codec) or self._encoded_outside(arrays, codec)
@@ -92,6 +93,7 @@ class StageJob:
         made = self.segment.run(arrays, encoded=True, plain=self.keeps_arrays)
         computed_s = time.monotonic()
         try:
+            # One tensor that cannot be represented makes all of them run outside, where each decides for itself.
             encoded = {name: self.coder.pack(made, name, spec, codec) for name, spec in encoder.outputs.items()}
         except CodecError:
             return None
@@ -174,6 +176,7 @@ class StageRunner:
             queue_ms=max(0.0, 1000 * (time.monotonic() - received_s) - done.compute_ms),
             compute_ms=done.compute_ms,
         )
+        # The codec time was stretched by the emulation like the rest, so it is subtracted stretched.
         measured_ms = done.compute_ms - job.codec_ms * self.speed.factor
         return FinishedStage(done.value, trace, self._observation(key, measured_ms))
 
@@ -188,6 +191,7 @@ class StageRunner:
                 header.deadline_at_s,
             ),
             discipline=discipline_called(header.queue),
+            # `codec_ms` is read through the job: it is known only when the job has run.
             nominal_ms=self.speed.nominal(key.model, key.start, key.stop, lambda: job.codec_ms),
         )
 

@@ -58,6 +58,7 @@ class TransferLedger:
 
     def started(self, transfer_id: str, target: str, size_bytes: int, now_s: float) -> None:
         """Record a transfer whose first byte is sent at `now_s` (monotonic seconds)."""
+        # Receipts are QoS 0 and may be lost, so that transfers without one would pile up.
         self._open[transfer_id] = _Transfer(target, size_bytes, now_s)
         if len(self._open) > _MAX_OPEN:
             self._open.popitem(last=False)
@@ -78,6 +79,7 @@ class TransferLedger:
             return None
         del self._open[transfer_id]
         elapsed_ms = max(0.0, 1000 * (now_s - transfer.started_s))
+        # Time per byte stands in for an estimate until the monitor has one. The latency is not separated from it.
         rate = elapsed_ms / max(1, transfer.size_bytes)
         before = self._ms_per_byte.get(receiver, rate)
         self._ms_per_byte[receiver] = (1 - _SMOOTHING) * before + _SMOOTHING * rate

@@ -10,8 +10,8 @@ import pytest
 from services.executor.feature_maps import decode_feature_map, encode_feature_map, encode_tensors
 from services.executor.segments.coding import Coder
 from services.executor.segments.engine import EngineSettings
-from services.executor.segments.lifecycle import SegmentKey
 from services.executor.segments.segment import build_segments
+from services.executor.segments.segment_events import SegmentKey
 from shared.bus.transport import BrokerTransport
 from shared.codecs import EncodedTensor, load_registry
 from shared.messages.events import EventKind

@@ -9,8 +9,8 @@ import pytest
 from services.executor.feature_maps import encode_tensors
 from services.executor.segments.coding import Coder
 from services.executor.segments.engine import EngineSettings
-from services.executor.segments.lifecycle import SegmentKey
 from services.executor.segments.segment import REQUEST_TENSOR, build_segments
+from services.executor.segments.segment_events import SegmentKey
 from shared.codecs import load_registry
 from shared.messages.requests import OutcomeStatus
 from tests.support.executor_pair import CUT, World, pair_of_executors

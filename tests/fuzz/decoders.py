@@ -28,7 +28,7 @@ with atheris.instrument_imports(
     from services.executor.segments.coding import Coder
     from services.executor.segments.engine import EngineSettings
     from services.executor.segments.prepare import prepare
-    from services.executor.source.intake import parse_request
+    from services.executor.source.intake import request_from_message
     from shared.asyncapi import message_classes
     from shared.bus.chunks import Reassembler, decode_chunk, split_message
     from shared.bus.errors import DecodeError
@@ -192,7 +192,9 @@ def fuzz_properties(data: bytes) -> None:
     text = [provider.ConsumeUnicodeNoSurrogates(provider.ConsumeIntInRange(0, 200)) for _ in range(3)]
     user = {REQUEST_ID_PROPERTY: text[0], ACCEPT_PROPERTY: text[1]}
     correlation = provider.ConsumeBytes(provider.remaining_bytes())
-    request = parse_request(b"", Properties(correlation_data=correlation, response_topic=text[2], user=user), 0.0)
+    request = request_from_message(
+        b"", Properties(correlation_data=correlation, response_topic=text[2], user=user), 0.0
+    )
     assert 0 < len(request.request_id) <= 128
     assert not set(request.request_id) & set("/+#")
 

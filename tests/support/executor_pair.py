@@ -49,13 +49,13 @@ class World:
     outcomes: list[Outcome] = field(default_factory=list)
     reports: list[ShadowReport] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def listen(self) -> None:
         async for received in self.connection:
-            async with self.news:
+            async with self.changed:
                 self.note(received.topic.split("/"), bytes(received.payload))
-                self.news.notify_all()
+                self.changed.notify_all()
 
     def note(self, topic: list[str], payload: bytes) -> None:
         match topic:
@@ -71,8 +71,8 @@ class World:
                 self.events.append(Event.decode(payload))
 
     async def until(self, found: Callable[[], Any]) -> Any:
-        async with asyncio.timeout(WAIT_S), self.news:
-            await self.news.wait_for(lambda: bool(found()))
+        async with asyncio.timeout(WAIT_S), self.changed:
+            await self.changed.wait_for(lambda: bool(found()))
             return found()
 
     async def commit(self, codec: str, *, first: str = "first") -> tuple[PlanStage, ...]:

@@ -53,7 +53,7 @@ class PlannedExecutors:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     prepares: list[tuple[str, Prepare]] = field(default_factory=list)
     readies: list[Ready] = field(default_factory=list)
-    news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def listen(self) -> None:
         filters = (
@@ -63,9 +63,9 @@ class PlannedExecutors:
         for topic in filters:
             await self.connection.subscribe(topic)
         async for received in self.connection:
-            async with self.news:
+            async with self.changed:
                 self._note(received.topic.split("/"), bytes(received.payload))
-                self.news.notify_all()
+                self.changed.notify_all()
 
     def _note(self, topic: list[str], payload: bytes) -> None:
         match topic:
@@ -101,8 +101,8 @@ class PlannedExecutors:
         return (stage.start, stage.stop) in ranges and answered >= len(mine)
 
     async def until(self, found: Callable[[], Any]) -> None:
-        async with asyncio.timeout(WAIT_S), self.news:
-            await self.news.wait_for(found)
+        async with asyncio.timeout(WAIT_S), self.changed:
+            await self.changed.wait_for(found)
 
     async def measure_links(self, first: str, second: str, mbps: float) -> None:
         """Say what the monitors of two devices would say of the link between them."""

@@ -50,6 +50,7 @@ class Coder:
     def __init__(self, registry: CodecRegistry, engine: EngineSettings, *, max_graphs: int = MAX_GRAPHS) -> None:
         """Create a coder whose graphs run on the CPU, with the threads of `engine`."""
         self.registry = registry
+        # On the CPU whatever the segments use: copies to an accelerator cost more than these small graphs.
         self._engine = replace(engine, provider="CPUExecutionProvider")
         self._max_graphs = max_graphs
         self._graphs: OrderedDict[tuple[bool, TensorSpec, str], SegmentSession] = OrderedDict()

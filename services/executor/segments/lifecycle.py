@@ -1,14 +1,14 @@
 """State machine of the segments on a device: which are built, kept and dropped as epochs begin and end.
 
 `SegmentLifecycle.handle` takes an event and the time and returns commands; `SegmentPool` performs them. It does no I/O.
-An epoch of a stream on this device moves through `TRANSITIONS`:
+An epoch of a stream on this device begins as PREPARING, or as READY or RELEASED if a feature map comes first. Then it
+moves through `TRANSITIONS`:
 
-                        BUILT               RELEASE              EXPIRE
-    GONE -> PREPARING ----------> READY --------------> RELEASED -------> GONE
-              |  ^                  |  ASK                 |  ASK
-              |  `------------------'----------------------'
-              | FAILED: GONE (or RELEASED while feature maps are at work)
-              ` RELEASE: RELEASED
+    Phase     | ASK       | BUILT | FAILED   | RELEASE  | EXPIRE
+    ----------|-----------|-------|----------|----------|-------
+    PREPARING | PREPARING | READY | GONE     | RELEASED |
+    READY     | PREPARING |       | READY    | RELEASED |
+    RELEASED  | PREPARING |       | RELEASED | RELEASED | GONE
 
 Rules:
 
@@ -25,6 +25,24 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import assert_never
 
+from services.executor.segments.segment_events import (
+    AnswerReady,
+    AnswerRejected,
+    Build,
+    BuildFailed,
+    BuildSucceeded,
+    Drop,
+    EpochKey,
+    EpochsOver,
+    PrepareAsked,
+    ReleaseTick,
+    SegmentCommand,
+    SegmentEvent,
+    SegmentKey,
+    SegmentNeed,
+    SegmentReturned,
+    SegmentWanted,
+)
 from shared.messages.control import RejectionCause
 from shared.segment_memory import segment_memory_bytes
 
@@ -68,128 +86,6 @@ TRANSITIONS: dict[tuple[LocalEpochPhase, SegmentStep], LocalEpochPhase] = {
 
 class LifecycleError(Exception):
     """A step that the phase of an epoch does not allow: an error in this program."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class SegmentKey:
-    """Blocks `[start, stop)` of a model, and the representation in which the segment's graph encodes its outputs."""
-
-    model: str
-    start: int
-    stop: int
-    encoding: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentNeed:
-    """A segment and its memory according to the manifest."""
-
-    key: SegmentKey
-    parameter_bytes: int = 0
-    activation_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class EpochKey:
-    """An epoch of a stream."""
-
-    stream: str
-    epoch: int
-
-
-# Events
-
-
-@dataclass(frozen=True, slots=True)
-class PrepareAsked:
-    """The planner asks for these segments for an epoch; `available_bytes` is the free memory of the machine."""
-
-    epoch: EpochKey
-    needs: tuple[SegmentNeed, ...]
-    available_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentWanted:
-    """A feature map of this epoch needs a segment, prepared or not; `SegmentReturned` always follows."""
-
-    epoch: EpochKey
-    need: SegmentNeed
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentReturned:
-    """A feature map is done with its segment."""
-
-    epoch: EpochKey
-
-
-@dataclass(frozen=True, slots=True)
-class BuildSucceeded:
-    """A segment is loaded."""
-
-    key: SegmentKey
-
-
-@dataclass(frozen=True, slots=True)
-class BuildFailed:
-    """A segment cannot be loaded."""
-
-    key: SegmentKey
-    cause: RejectionCause
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class EpochsOver:
-    """The epochs of a stream up to `through_epoch` are over; None for all of them."""
-
-    stream: str
-    through_epoch: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class ReleaseTick:
-    """Time has passed."""
-
-
-SegmentEvent = PrepareAsked | SegmentWanted | SegmentReturned | BuildSucceeded | BuildFailed | EpochsOver | ReleaseTick
-
-
-# Commands
-
-
-@dataclass(frozen=True, slots=True)
-class Build:
-    """Load this segment in the background; BuildSucceeded or BuildFailed follows."""
-
-    key: SegmentKey
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """Unload this segment."""
-
-    key: SegmentKey
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerReady:
-    """Answer the planner: the epoch can run here."""
-
-    epoch: EpochKey
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerRejected:
-    """Answer the planner: the epoch cannot run here, with the reason."""
-
-    epoch: EpochKey
-    cause: RejectionCause
-    reason: str
-
-
-SegmentCommand = Build | Drop | AnswerReady | AnswerRejected
 
 
 @dataclass(slots=True)
@@ -307,6 +203,7 @@ class SegmentLifecycle:
         total_bytes = _memory_bytes(needs.values())
         if self.memory_limit_bytes is not None and total_bytes > self.memory_limit_bytes:
             return f"{_mib(total_bytes)} are needed and {_mib(self.memory_limit_bytes)} are allowed"
+        # Segments that are being built count as loaded: they were checked when they were asked for.
         fresh = [need for need in asked.needs if need.key not in self._loaded | self._building]
         fresh_bytes = _memory_bytes(fresh)
         if asked.available_bytes is not None and fresh_bytes > asked.available_bytes:
@@ -316,6 +213,7 @@ class SegmentLifecycle:
     def _want(self, epoch: EpochKey, need: SegmentNeed, now_s: float) -> list[SegmentCommand]:
         known = self._epochs.get(epoch)
         if known is None:
+            # A late feature map of an epoch that is over: no release of it will come, so it begins as RELEASED.
             over = epoch.epoch <= self._over.get(epoch.stream, -1)
             known = _Epoch(LocalEpochPhase.RELEASED if over else LocalEpochPhase.READY, {})
             self._epochs[epoch] = known
@@ -345,6 +243,7 @@ class SegmentLifecycle:
                 continue
             if known.phase is LocalEpochPhase.PREPARING:
                 commands.append(AnswerRejected(epoch, cause, reason))
+            # No longer wanted, so that the invariant holds; the next feature map that needs it tries again.
             del known.wanted[key]
             known.phase = _after(known.phase, SegmentStep.FAILED)
             if known.phase is LocalEpochPhase.GONE:
@@ -364,6 +263,7 @@ class SegmentLifecycle:
             self._over[stream] = max(through_epoch, self._over.get(stream, -1))
         for epoch, known in self._epochs.items():
             if epoch.stream == stream and (through_epoch is None or epoch.epoch <= through_epoch):
+                # Repeated releases must not prolong `linger_s`: the control handler releases with every plan.
                 if known.phase is not LocalEpochPhase.RELEASED:
                     known.last_use_s = now_s
                 known.phase = _after(known.phase, SegmentStep.RELEASE)

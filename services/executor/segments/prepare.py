@@ -71,6 +71,7 @@ def _from_image(data: bytes, steps: Preprocessing, spec: TensorDescription, max_
 def _decode(data: bytes, max_pixels: int) -> Image.Image:
     try:
         with warnings.catch_warnings():
+            # Pillow warns of large images before it raises; the size is checked below.
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
             width, height = image.size

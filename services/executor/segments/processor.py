@@ -119,6 +119,7 @@ class Processor:
         try:
             value = job.work()
         except BaseException as error:
+            # Passed to the caller, whatever it is: an exception here would end the thread and with it all computing.
             self._settle(job, None, error)
             return
         if job.nominal_ms is not None:

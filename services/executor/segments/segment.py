@@ -10,8 +10,8 @@ import numpy as np
 from services.executor.errors import CannotPrepare
 from services.executor.segments.engine import EngineSettings, SegmentSession, load_session
 from services.executor.segments.fusion import Encoder, operators_ms, representation_of
-from services.executor.segments.lifecycle import SegmentKey, SegmentNeed
 from services.executor.segments.prepare import prepare
+from services.executor.segments.segment_events import SegmentKey, SegmentNeed
 from shared.codecs import MAX_TENSOR_BYTES
 from shared.messages.control import RejectionCause
 from shared.messages.models import Manifest

@@ -15,7 +15,10 @@ import psutil
 from services.executor.errors import CannotPrepare
 from services.executor.segments.engine import EngineSettings
 from services.executor.segments.fusion import fused_encoding
-from services.executor.segments.lifecycle import (
+from services.executor.segments.lifecycle import LocalEpochPhase, SegmentLifecycle
+from services.executor.segments.model_cache import ModelCache
+from services.executor.segments.segment import Segment, build_segments, need_of
+from services.executor.segments.segment_events import (
     AnswerReady,
     AnswerRejected,
     Build,
@@ -24,19 +27,15 @@ from services.executor.segments.lifecycle import (
     Drop,
     EpochKey,
     EpochsOver,
-    LocalEpochPhase,
     PrepareAsked,
     ReleaseTick,
     SegmentCommand,
     SegmentEvent,
     SegmentKey,
-    SegmentLifecycle,
     SegmentNeed,
     SegmentReturned,
     SegmentWanted,
 )
-from services.executor.segments.model_cache import ModelCache
-from services.executor.segments.segment import Segment, build_segments, need_of
 from shared.messages.control import Prepare, Ready, Rejected, RejectionCause, SegmentRange
 from shared.messages.models import Manifest
 
@@ -97,6 +96,7 @@ class SegmentPool:
         self.know(asked.manifest)
         epoch = EpochKey(asked.stream, asked.epoch)
         needs = tuple(self._need(epoch, asked.manifest, segment_range) for segment_range in asked.segments)
+        # Read now and not at the start: other processes of the machine come and go.
         available_bytes = psutil.virtual_memory().available
         await self.handle(PrepareAsked(epoch, needs, available_bytes))
 
@@ -132,6 +132,7 @@ class SegmentPool:
         manifest = self._manifests.get(key.model)
         if manifest is None:
             raise CannotPrepare(RejectionCause.MODEL_MISSING, f"no manifest of model {key.model[:12]} has come yet")
+        # The route names blocks only; the segment may encode its outputs, as the Prepare of the epoch said.
         key = self.lifecycle.variant(epoch, key)
         await self.handle(SegmentWanted(epoch, need_of(manifest, key.start, key.stop, key.encoding)))
         try:

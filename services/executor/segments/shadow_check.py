@@ -13,9 +13,9 @@ from services.executor.outbox import Outbox
 from services.executor.segments.coding import Coder
 from services.executor.segments.compute_queue import Ticket
 from services.executor.segments.device_speed import DeviceSpeed
-from services.executor.segments.lifecycle import EpochKey, SegmentKey
 from services.executor.segments.processor import Processor
 from services.executor.segments.segment import Segment
+from services.executor.segments.segment_events import EpochKey, SegmentKey
 from services.executor.segments.segment_pool import SegmentPool
 from shared.bus import topics
 from shared.codecs import CodecError, EncodedTensor

@@ -88,7 +88,7 @@ class RequestIntake:
         await self._submit(bytes(received.payload), received.properties, received.acknowledge)
 
 
-def parse_request(payload: bytes, properties: Properties, now_at_s: float) -> Request:
+def request_from_message(payload: bytes, properties: Properties, now_at_s: float) -> Request:
     """Return the request that a payload and its MQTT properties describe.
 
     Its id is the one given by the sender (`given_request_id`), else a random one.

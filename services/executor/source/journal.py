@@ -71,6 +71,7 @@ class Journal:
         try:
             return cls(path, _connect(path))
         except sqlite3.OperationalError:
+            # A subclass of DatabaseError, but the file is not to blame: it must not be moved aside.
             raise
         except sqlite3.DatabaseError as error:
             _set_aside(path, str(error))
@@ -102,6 +103,7 @@ class Journal:
         """Write an accepted request, unless it is in the journal already."""
         key = (stream, request.request_id)
         self._database.execute(
+            # IGNORE: a transaction is retried when its commit fails, perhaps after it took effect.
             "INSERT OR IGNORE INTO requests (stream, request_id, accepted_at_s, request) VALUES (?, ?, ?, ?)",
             (*key, request.accepted_at_s, _pack(request)),
         )
@@ -192,6 +194,7 @@ class Journal:
 def _connect(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
+        # Write-ahead log: one append per transaction, and readers are not blocked.
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         database.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")

@@ -43,6 +43,7 @@ class JournalThread:
             try:
                 yield cls(journal, pool)
             finally:
+                # Shielded: a cancelled service must still close the file, after the calls that are queued before it.
                 await asyncio.shield(loop.run_in_executor(pool, journal.close))
         finally:
             pool.shutdown(wait=False)
@@ -66,6 +67,7 @@ class JournalThread:
             try:
                 return await self._call(lambda journal: _in_transaction(journal, change))
             except sqlite3.OperationalError as error:
+                # Disk full, locked, or no rights: temporary, in contrast to a damaged file.
                 if not is_logged:
                     _LOGGER.error("the journal cannot be written, trying again every second: %s", error)
                 is_logged = True

@@ -174,6 +174,7 @@ class RouteSwitcher:
         threshold, side = reading.threshold, reading.side
         key = threshold.quantity, threshold.target
         if side is None:
+            # Within the range: the measurements in a row end here.
             if reading.is_complete:
                 self._crossings.pop(key, None)
             return None
@@ -190,6 +191,7 @@ class RouteSwitcher:
         is_confirmed = reading.is_conclusive or crossing.count >= CONFIRMATIONS
         if route is None or not is_confirmed or not self._is_free(now_s) or self._is_disputed(crossing):
             return None
+        # The planner needs its own measurements, a plan and a cooldown; until then the choice stands.
         self._chosen = route
         self._back_at_s = now_s + CONFIRM_S + self._cooldown_s
         is_worse = (side is _Side.BELOW) == (threshold.quantity is ThresholdQuantity.BANDWIDTH)
@@ -198,6 +200,7 @@ class RouteSwitcher:
         return RouteSwitch((route,), text)
 
     def _return(self, reason: str) -> RouteSwitch:
+        # Spent: measurements on the committed route would only cause the same switch again.
         chosen, self._chosen, self._is_spent = self._chosen, None, True
         self._crossings.clear()
         return RouteSwitch(self.routes, f"{reason}: back from {route_text(chosen) if chosen else ''} to the plan")

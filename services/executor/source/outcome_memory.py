@@ -100,6 +100,7 @@ class OutcomeMemory:
                 self._drop(request_id)
                 forgotten.append(request_id)
                 surplus -= 1
+        # Last resort: unconfirmed outcomes, when no collector has been there for long.
         while self._is_over():
             oldest = next(iter(self._outcomes))
             self._drop(oldest)

@@ -189,6 +189,7 @@ class PendingRequests:
 
     def requeue(self, retries: Sequence[PendingRequest], now_s: float) -> None:
         """Put requests in flight back at the head of the queue, in the order given."""
+        # In reverse, because each is put before the head: so retries keep their order, before requests never sent.
         for pending in reversed(retries):
             pending.phase, pending.route, pending.waiting_since_s = RequestPhase.WAITING, None, now_s
             self._queue.appendleft(pending)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 
-from services.executor.observations import Observation, ObservationFeed
+from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox
 from services.executor.source.journal_thread import JournalThread
 from services.executor.source.source_events import (
@@ -29,7 +29,7 @@ from shared.bus.connection import Connection
 from shared.bus.errors import BusError
 from shared.bus.settings import BusSettings
 from shared.messages.alternatives import Alternatives
-from shared.messages.devices import DamageReport, Presence, ServicePresence, State
+from shared.messages.devices import DamageReport, Observation, Presence, ServicePresence, State
 from shared.messages.requests import Confirmation, Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsage
 

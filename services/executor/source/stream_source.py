@@ -27,7 +27,7 @@ from services.executor.outbox import Outbox, outcome_properties, publish_outcome
 from services.executor.results import encode_outcome
 from services.executor.segments.segment import REQUEST_TENSOR
 from services.executor.source.arrival_stats import ArrivalStats
-from services.executor.source.intake import MAX_UNACKNOWLEDGED, RequestIntake, parse_request
+from services.executor.source.intake import MAX_UNACKNOWLEDGED, RequestIntake, request_from_message
 from services.executor.source.journal import Journal, StoredOutcome
 from services.executor.source.journal_thread import JournalThread
 from services.executor.source.source_events import (
@@ -184,7 +184,7 @@ class StreamSource:
         self._arriving[token] = _Delivery(payload, acknowledge)
         self._update_room()
         self.usage.add(len(payload), time.monotonic())
-        await self._events.put(RequestArrived(parse_request(payload, properties, time.time()), token))
+        await self._events.put(RequestArrived(request_from_message(payload, properties, time.time()), token))
 
     async def _handle_events(self) -> None:
         tick_s = time.monotonic()

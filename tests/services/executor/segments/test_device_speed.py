@@ -17,40 +17,40 @@ MANIFEST = Manifest(
 
 
 def test_a_real_device_pretends_nothing() -> None:
-    pace = DeviceSpeed(emulated=False)
-    assert not pace.emulate(Emulation(device="d", slowdown=9.0))
-    pace.learn("m", PROFILE)
-    assert pace.idle("m") == PROFILE
-    assert pace.nominal("m", 0, 3, lambda: 0.0) is None
-    assert pace.factor == 1.0
+    speed = DeviceSpeed(emulated=False)
+    assert not speed.emulate(Emulation(device="d", slowdown=9.0))
+    speed.learn("m", PROFILE)
+    assert speed.idle("m") == PROFILE
+    assert speed.nominal("m", 0, 3, lambda: 0.0) is None
+    assert speed.factor == 1.0
 
 
 def test_an_emulated_device_takes_slowdown_times_load_times_the_profile() -> None:
-    pace = DeviceSpeed(emulated=True)
-    pace.learn("m", PROFILE)
-    assert pace.emulate(Emulation(device="d", slowdown=4.0, load_factor=3.0))
-    nominal = pace.nominal("m", 1, 3, lambda: 2.0)
+    speed = DeviceSpeed(emulated=True)
+    speed.learn("m", PROFILE)
+    assert speed.emulate(Emulation(device="d", slowdown=4.0, load_factor=3.0))
+    nominal = speed.nominal("m", 1, 3, lambda: 2.0)
     assert nominal is not None
     assert nominal(0.1) == pytest.approx(12 * (6.5 + 2.0))
-    assert pace.idle("m") == PROFILE.scaled(4.0)
+    assert speed.idle("m") == PROFILE.scaled(4.0)
 
 
 def test_load_does_not_change_the_profile() -> None:
-    pace = DeviceSpeed(emulated=True)
-    pace.emulate(Emulation(device="d", slowdown=4.0))
-    assert not pace.emulate(Emulation(device="d", slowdown=4.0, load_factor=2.0))
+    speed = DeviceSpeed(emulated=True)
+    speed.emulate(Emulation(device="d", slowdown=4.0))
+    assert not speed.emulate(Emulation(device="d", slowdown=4.0, load_factor=2.0))
 
 
 def test_without_a_profile_the_time_it_took_is_stretched() -> None:
-    pace = DeviceSpeed(emulated=True)
-    pace.emulate(Emulation(device="d", slowdown=2.0, load_factor=2.0))
-    nominal = pace.nominal("m", 0, 1, lambda: 0.0)
+    speed = DeviceSpeed(emulated=True)
+    speed.emulate(Emulation(device="d", slowdown=2.0, load_factor=2.0))
+    nominal = speed.nominal("m", 0, 1, lambda: 0.0)
     assert nominal is not None
     assert nominal(5.0) == 20.0
 
 
 def test_unprofiled_segments_are_ranked_by_their_operations() -> None:
-    pace = DeviceSpeed()
-    assert pace.expected_ms(MANIFEST, 0, 2) < pace.expected_ms(MANIFEST, 2, 3)
-    pace.learn(MANIFEST.model, PROFILE)
-    assert pace.expected_ms(MANIFEST, 0, 2) == pytest.approx(3.5)
+    speed = DeviceSpeed()
+    assert speed.expected_ms(MANIFEST, 0, 2) < speed.expected_ms(MANIFEST, 2, 3)
+    speed.learn(MANIFEST.model, PROFILE)
+    assert speed.expected_ms(MANIFEST, 0, 2) == pytest.approx(3.5)

@@ -12,8 +12,8 @@ from services.executor.feature_maps import FeatureMap, encode_tensors
 from services.executor.segments.coding import Coder
 from services.executor.segments.engine import EngineSettings
 from services.executor.segments.fusion import MAX_FUSED_PARAMETER_BYTES, fused_encoding, representation_of
-from services.executor.segments.lifecycle import SegmentKey
 from services.executor.segments.segment import REQUEST_TENSOR, Segment, build_segments
+from services.executor.segments.segment_events import SegmentKey
 from services.executor.stage_runner import StageJob
 from shared.codecs import Array, CodecError, load_registry
 from shared.messages.models import Manifest, ManifestBlock, Preprocessing

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.executor.segments.lifecycle import (
-    TRANSITIONS,
+from services.executor.segments.lifecycle import TRANSITIONS, LocalEpochPhase, SegmentLifecycle
+from services.executor.segments.segment_events import (
     AnswerReady,
     AnswerRejected,
     Build,
@@ -14,13 +14,11 @@ from services.executor.segments.lifecycle import (
     Drop,
     EpochKey,
     EpochsOver,
-    LocalEpochPhase,
     PrepareAsked,
     ReleaseTick,
     SegmentCommand,
     SegmentEvent,
     SegmentKey,
-    SegmentLifecycle,
     SegmentNeed,
     SegmentReturned,
     SegmentWanted,

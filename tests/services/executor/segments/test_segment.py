@@ -5,10 +5,10 @@ import pytest
 
 from services.executor.errors import CannotPrepare
 from services.executor.segments.engine import EngineSettings
-from services.executor.segments.lifecycle import SegmentKey
 from services.executor.segments.model_cache import ModelCache
 from services.executor.segments.profiler import sample_request
 from services.executor.segments.segment import REQUEST_TENSOR, build_segments, need_of
+from services.executor.segments.segment_events import SegmentKey
 from shared.messages.control import RejectionCause
 from shared.messages.models import Manifest
 

@@ -6,8 +6,9 @@ import pytest
 
 from services.executor.errors import CannotPrepare
 from services.executor.segments.engine import EngineSettings
-from services.executor.segments.lifecycle import EpochKey, SegmentKey, SegmentLifecycle
+from services.executor.segments.lifecycle import SegmentLifecycle
 from services.executor.segments.model_cache import ModelCache
+from services.executor.segments.segment_events import EpochKey, SegmentKey
 from services.executor.segments.segment_pool import SegmentPool
 from shared.messages.control import Prepare, Ready, Rejected, RejectionCause, SegmentRange
 from shared.messages.models import Manifest
@@ -20,10 +21,10 @@ async def running(
     store: ModelCache, limit_bytes: int | None = None
 ) -> AsyncIterator[tuple[SegmentPool, asyncio.Queue[Ready | Rejected]]]:
     answers: asyncio.Queue[Ready | Rejected] = asyncio.Queue()
-    holder = SegmentPool("d", store, EngineSettings(), SegmentLifecycle(limit_bytes, linger_s=0.0), answers.put)
+    pool = SegmentPool("d", store, EngineSettings(), SegmentLifecycle(limit_bytes, linger_s=0.0), answers.put)
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-        task = group.create_task(holder.run())
-        yield holder, answers
+        task = group.create_task(pool.run())
+        yield pool, answers
         task.cancel()
 
 
@@ -33,35 +34,35 @@ def asked(manifest: Manifest, *ranges: tuple[int, int], epoch: int = 1) -> Prepa
 
 
 async def test_an_epoch_is_prepared_used_and_dropped(manifest: Manifest, store: ModelCache) -> None:
-    async with running(store) as (holder, answers):
-        await holder.prepare(asked(manifest, (0, 2), (2, 4)))
+    async with running(store) as (pool, answers):
+        await pool.prepare(asked(manifest, (0, 2), (2, 4)))
         assert await answers.get() == Ready(device="d", stream="s", epoch=1)
-        assert holder.is_prepared("s", 1)
-        async with holder.borrow(EPOCH, SegmentKey(manifest.model, 0, 2)) as segment:
+        assert pool.is_prepared("s", 1)
+        async with pool.borrow(EPOCH, SegmentKey(manifest.model, 0, 2)) as segment:
             assert segment.key.stop == 2
-            await holder.release("s", 1)
-            await holder.tick()
-            assert len(holder.lifecycle.loaded) == 2
-        await holder.tick()
-        assert not holder.lifecycle.loaded
+            await pool.release("s", 1)
+            await pool.tick()
+            assert len(pool.lifecycle.loaded) == 2
+        await pool.tick()
+        assert not pool.lifecycle.loaded
 
 
 async def test_what_was_never_prepared_is_built_for_all_who_wait(manifest: Manifest, store: ModelCache) -> None:
     key = SegmentKey(manifest.model, 1, 3)
 
     async def use() -> int:
-        async with holder.borrow(EPOCH, key) as segment:
+        async with pool.borrow(EPOCH, key) as segment:
             return id(segment)
 
-    async with running(store) as (holder, _):
-        holder.know(manifest)
+    async with running(store) as (pool, _):
+        pool.know(manifest)
         assert len(set(await asyncio.gather(*(use() for _ in range(5))))) == 1
 
 
 async def test_a_model_nobody_knows_cannot_be_borrowed(store: ModelCache) -> None:
-    async with running(store) as (holder, _):
+    async with running(store) as (pool, _):
         with pytest.raises(CannotPrepare, match="no manifest"):
-            async with holder.borrow(EPOCH, SegmentKey("0" * 64, 0, 1)):
+            async with pool.borrow(EPOCH, SegmentKey("0" * 64, 0, 1)):
                 raise AssertionError("it was borrowed")
 
 
@@ -71,11 +72,11 @@ async def test_blocks_that_do_not_exist_are_rejected_and_all_who_wait_are_told(
     key = SegmentKey(manifest.model, 1, 99)
 
     async def use() -> None:
-        async with holder.borrow(EPOCH, key):
+        async with pool.borrow(EPOCH, key):
             raise AssertionError("it was borrowed")
 
-    async with running(store) as (holder, answers):
-        await holder.prepare(asked(manifest, (1, 99)))
+    async with running(store) as (pool, answers):
+        await pool.prepare(asked(manifest, (1, 99)))
         results = await asyncio.gather(use(), use(), return_exceptions=True)
         assert all(isinstance(each, CannotPrepare) for each in results)
         answer = await answers.get()
@@ -84,8 +85,8 @@ async def test_blocks_that_do_not_exist_are_rejected_and_all_who_wait_are_told(
 
 
 async def test_too_much_is_rejected_without_being_built(manifest: Manifest, store: ModelCache) -> None:
-    async with running(store, limit_bytes=10) as (holder, answers):
-        await holder.prepare(asked(manifest, (0, 3)))
+    async with running(store, limit_bytes=10) as (pool, answers):
+        await pool.prepare(asked(manifest, (0, 3)))
         answer = await answers.get()
         assert isinstance(answer, Rejected)
         assert answer.cause is RejectionCause.MEMORY
@@ -98,34 +99,34 @@ def encoded(manifest: Manifest, codec: str, epoch: int) -> Prepare:
 
 async def test_one_session_serves_an_epoch_whatever_travels(manifest: Manifest, store: ModelCache) -> None:
     plain = SegmentKey(manifest.model, 0, 2)
-    async with running(store) as (holder, answers):
-        await holder.prepare(encoded(manifest, "uint8+zstd", 1))
+    async with running(store) as (pool, answers):
+        await pool.prepare(encoded(manifest, "uint8+zstd", 1))
         assert isinstance(await answers.get(), Ready)
-        async with holder.borrow(EPOCH, plain) as segment:
+        async with pool.borrow(EPOCH, plain) as segment:
             assert segment.key.encoding == "uint8"
             assert segment.encoder_for("sparse8") is not None
-        await holder.prepare(encoded(manifest, "float16", 1))
+        await pool.prepare(encoded(manifest, "float16", 1))
         assert isinstance(await answers.get(), Ready)
-        assert {key.encoding for key in holder.lifecycle.loaded} == {"uint8"}
+        assert {key.encoding for key in pool.lifecycle.loaded} == {"uint8"}
 
 
 async def test_another_encoding_is_another_session_and_the_old_one_goes(manifest: Manifest, store: ModelCache) -> None:
     plain = SegmentKey(manifest.model, 0, 2)
-    async with running(store) as (holder, answers):
+    async with running(store) as (pool, answers):
         for epoch, codec in ((1, "uint8"), (2, "float16"), (3, "raw")):
-            await holder.prepare(encoded(manifest, codec, epoch))
+            await pool.prepare(encoded(manifest, codec, epoch))
             assert isinstance(await answers.get(), Ready)
-            async with holder.borrow(EpochKey("s", epoch), plain) as segment:
+            async with pool.borrow(EpochKey("s", epoch), plain) as segment:
                 assert segment.key.encoding == codec.replace("raw", "")
-            await holder.release("s", epoch - 1)
-            await holder.tick()
-            assert len(holder.lifecycle.loaded) == 1
+            await pool.release("s", epoch - 1)
+            await pool.tick()
+            assert len(pool.lifecycle.loaded) == 1
 
 
 async def test_a_feature_map_of_an_unknown_epoch_takes_what_is_loaded(manifest: Manifest, store: ModelCache) -> None:
-    async with running(store) as (holder, answers):
-        await holder.prepare(encoded(manifest, "uint8", 1))
+    async with running(store) as (pool, answers):
+        await pool.prepare(encoded(manifest, "uint8", 1))
         assert isinstance(await answers.get(), Ready)
-        async with holder.borrow(EpochKey("other", 9), SegmentKey(manifest.model, 0, 2)) as segment:
+        async with pool.borrow(EpochKey("other", 9), SegmentKey(manifest.model, 0, 2)) as segment:
             assert segment.key.encoding == "uint8"
-        assert len(holder.lifecycle.loaded) == 1
+        assert len(pool.lifecycle.loaded) == 1

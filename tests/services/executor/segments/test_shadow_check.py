@@ -16,11 +16,12 @@ from services.executor.segments.coding import Coder
 from services.executor.segments.compute_queue import Ticket
 from services.executor.segments.device_speed import DeviceSpeed
 from services.executor.segments.engine import EngineSettings
-from services.executor.segments.lifecycle import SegmentKey, SegmentLifecycle
+from services.executor.segments.lifecycle import SegmentLifecycle
 from services.executor.segments.model_cache import ModelCache
 from services.executor.segments.processor import Processor
 from services.executor.segments.profiler import sample_request
 from services.executor.segments.segment import REQUEST_TENSOR, build_segments
+from services.executor.segments.segment_events import SegmentKey
 from services.executor.segments.segment_pool import SegmentPool
 from services.executor.segments.shadow_check import SentStage, ShadowCheck
 from shared.bus import topics

@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.executor.source.intake import parse_request
+from services.executor.source.intake import request_from_message
 from shared.bus.properties import Properties
 from shared.messages.requests import JSON_CONTENT, MSGPACK_CONTENT
 
@@ -18,32 +18,32 @@ def test_what_travels_beside_a_request_is_read() -> None:
         response_topic="segue/v1/answers",
         user={"request_id": "r:1", "accept": MSGPACK_CONTENT, "traceparent": "00-ab"},
     )
-    request = parse_request(b"1234", properties, 7.0)
+    request = request_from_message(b"1234", properties, 7.0)
     assert (request.request_id, request.size_bytes, request.accepted_at_s) == ("r:1", 4, 7.0)
     assert (request.accept, request.response_topic) == (MSGPACK_CONTENT, "segue/v1/answers")
     assert (request.correlation_data, request.traceparent) == (b"c", "00-ab")
 
 
 def test_the_id_is_the_property_then_the_correlation_then_made_here() -> None:
-    assert parse_request(b"", Properties(b"abc"), 0.0).request_id == "abc"
-    assert parse_request(b"", Properties(b"\x00\xff"), 0.0).request_id == "00ff"
-    assert parse_request(b"", Properties(b"abc", user={"request_id": "no good"}), 0.0).request_id == "abc"
-    first, second = (parse_request(b"", Properties(), 0.0).request_id for _ in range(2))
+    assert request_from_message(b"", Properties(b"abc"), 0.0).request_id == "abc"
+    assert request_from_message(b"", Properties(b"\x00\xff"), 0.0).request_id == "00ff"
+    assert request_from_message(b"", Properties(b"abc", user={"request_id": "no good"}), 0.0).request_id == "abc"
+    first, second = (request_from_message(b"", Properties(), 0.0).request_id for _ in range(2))
     assert first != second
 
 
 def test_only_known_content_types_are_promised() -> None:
-    assert parse_request(b"", Properties(user={"accept": "text/html"}), 0.0).accept == JSON_CONTENT
+    assert request_from_message(b"", Properties(user={"accept": "text/html"}), 0.0).accept == JSON_CONTENT
 
 
 def test_a_response_topic_with_wildcards_is_no_topic() -> None:
-    assert parse_request(b"", Properties(response_topic="a/#"), 0.0).response_topic is None
+    assert request_from_message(b"", Properties(response_topic="a/#"), 0.0).response_topic is None
 
 
 @given(st.binary(max_size=200), st.text(max_size=200))
 def test_every_request_gets_an_id_that_messages_take(correlation: bytes, given_id: str) -> None:
     properties = Properties(correlation, user={"request_id": given_id})
-    first, second = (parse_request(b"", properties, 0.0).request_id for _ in range(2))
+    first, second = (request_from_message(b"", properties, 0.0).request_id for _ in range(2))
     assert REQUEST_ID.match(first)
     if correlation:
         assert first == second
