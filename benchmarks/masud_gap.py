@@ -55,6 +55,7 @@ def best_ms(problem: Problem) -> float:
             for other in range(count):
                 if not used >> other & 1:
                     piece_ms = max(segment_ms, float(sends[stop, node, other]))
+                    # The bottleneck is at least this piece, so a slower one than the best so far cannot improve it.
                     if not found or piece_ms < min(found):
                         found.append(max(piece_ms, rest_ms(stop, used | 1 << other, other)))
         return min(found)

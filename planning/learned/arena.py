@@ -96,8 +96,10 @@ def arena_of(problem: Problem, stream: Stream, tables: Tables, held: Occupancy =
     decode = np.take_along_axis(tables.decode_ms, pairs, axis=1).reshape(move.shape)
     encode, decode = encode * tables.codec_factor[:, None] / unit_ms, decode * tables.codec_factor / unit_ms
     same = np.arange(count)
+    # What stays on a device is neither sent nor encoded.
     move[:, same, same] = encode[:, same, same] = decode[:, same, same] = 0.0
     size = np.array([tables.offers[cut][0].size_bytes for cut in range(blocks + 1)])
+    # The tolerance of the constraint check, so that the mask and the check agree.
     limits = [profile.memory_bytes for profile in profiles]
     room = np.array([np.inf if limit is None else limit + SLACK * max(1.0, limit) for limit in limits])
     bandwidth = np.zeros((count, count))
@@ -147,6 +149,7 @@ def stacked(problems: Sequence[Problem], held: Sequence[Occupancy] = ()) -> Aren
         arena_of(problem, problem.streams[0], build_tables(problem, problem.streams[0]), taken)
         for problem, taken in zip(problems, held or [NO_OCCUPANCY] * len(problems), strict=True)
     ]
+    # A device that only fills up can run no block and has no links.
     missing = {"run": np.inf, "move": np.inf}
     return Arena(
         **{
@@ -177,6 +180,7 @@ def _fits_alone(
     run: Array, parameters: Array, working: Array, room: Array, held_parameters: Array, held_working: Array
 ) -> Flags:
     """Return [B, D]: whether blocks from b on can all run and be held on one device."""
+    # Accumulated from the last block on: all parameters stay, of the working memory the largest counts.
     rest = np.cumsum(parameters[::-1])[::-1][:, None] + held_parameters
     most = np.maximum(np.maximum.accumulate(working[::-1])[::-1][:, None], held_working)
     able = np.logical_and.accumulate(np.isfinite(run)[::-1], axis=0)[::-1]

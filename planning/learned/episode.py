@@ -44,10 +44,12 @@ class Views:
         total = np.concatenate([np.zeros((count, 1, nodes)), run.cumsum(axis=1)], axis=1)
         rate = (1 / np.maximum(arena.run, 1e-9)).sum(axis=2)
         shared = np.where(played, 1 / np.maximum(rate, 1 / _FAR), 0.0)
+        # The quickest transfer to any other device; to itself it would always be 0.
         others = np.where(np.eye(nodes, dtype=np.bool_), np.inf, arena.move)
         leave = np.minimum(others.min(axis=3), _FAR)
         end = np.where(arena.sink[:, None] >= 0, arena.move[rows, arena.blocks, :, arena.sink], 0.0)
         leave[rows, arena.blocks] = np.minimum(end, _FAR)
+        # Beyond the last block, look-ahead stays at the end of the model.
         cuts = np.minimum(steps[:, None] + np.array([*LOOK_AHEAD, most]), arena.blocks[:, None, None])
         self.rest: Array = total[rows, arena.blocks][:, None] - total[:, :-1]
         self.work: Array = total[rows[:, None, None], cuts].swapaxes(2, 3) - total[:, :-1, :, None]
@@ -95,6 +97,7 @@ class Episodes:
         self.alive, self.done = np.ones(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
         self._look()
         self.alive &= self.allowed[self._rows, self.here]
+        # A policy of a single device needs a source that can run the whole model.
         self.alive &= arena.alone[instances, 0, self.here] | (self._most > 1)
         self._computing[self._rows, self.here] += arena.start[instances, self.here]
         self._place()
@@ -108,6 +111,7 @@ class Episodes:
         load = computing + entry
         sends = np.where(away, self._sending[rows, self.here][:, None] + self._sent, 0.0)
         worst = self.worst()[:, None]
+        # Rates of devices that share the rest of the model: of all others, and of all others with this one.
         options = allowed & away
         rate = 1 / np.maximum(computing + views.rest[of, block], 1e-3)
         open_rate = np.where(options, rate, 0.0)
@@ -188,6 +192,7 @@ class Episodes:
         parameters = self._parameters + arena.parameters[of, block][:, None]
         working = np.maximum(self._working, arena.working[of, block][:, None])
         enters = np.isfinite(sent) & ~self._left & (self._used < self._most)[:, None]
+        # The last device that the policy allows has to run all remaining blocks.
         enters &= arena.alone[of, block] | (self._used + 1 < self._most)[:, None]
         fits = arena.ahead[of, block] & (parameters + working <= self._room)
         self.allowed: Flags = (self._stays | enters) & fits & self.alive[:, None]

@@ -98,6 +98,7 @@ class DeviceNetwork:
         per_byte_ms = np.zeros((len(nodes), len(nodes)))
         for sender, row in position.items():
             links = self._links.get(sender, {})
+            # The smaller of both: a hub has many links, and a table of one stream may have few nodes.
             for receiver in links if len(links) < len(position) else position:
                 column, link = position.get(receiver), links.get(receiver)
                 if column is not None and link is not None:

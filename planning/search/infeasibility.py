@@ -79,6 +79,7 @@ def fastest(problem: Problem, name: str, time_budget_s: float) -> StreamPlan | N
     if path is None:
         return None
     plan = same_route_for_all(tables.route(path.devices, path.codecs, 1), stream.jobs)
+    # The plain path is the quickest of all routes, so a search is only needed where it breaks a constraint.
     if violations(CostModel(problem), {name: plan}):
         path = search_labels(tables, latency, None, limits_of(problem, tables, time_budget_s)).path
     return None if path is None else same_route_for_all(tables.route(path.devices, path.codecs, 1), stream.jobs)

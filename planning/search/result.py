@@ -67,6 +67,7 @@ def make_plan(
         optimal, lower_bound = False, None
     if optimal:
         lower_bound = cost
+    # Rounding may lift a bound above the cost of the plan that attains it.
     elif lower_bound is not None:
         lower_bound = min(lower_bound, cost) if isfinite(lower_bound) else None
     return Plan(strategy, objective, streams, predicted, cost, optimal, lower_bound, None, queues, tuple(turns))

@@ -30,6 +30,7 @@ def plan_each_stream(
     plans: dict[str, StreamPlan] = {}
     alike: dict[Kind, StreamPlan] = {}
     for stream in problem.streams:
+        # In a crowd, many streams run the same model from the same source.
         kind = kind_of(stream)
         plan = alike.get(kind)
         if plan is None:

@@ -92,6 +92,7 @@ def ranges_around(dial: Parameter, stream: Stream, objective: Objective) -> tupl
 
 def best_route(problem: Problem, stream: Stream) -> Route | None:
     """Return the best single route for the policy's objective within all constraints; None without a proof."""
+    # One job: thresholds are about the route of a request, not about the queues of a burst.
     alone = replace(problem, streams=(replace(stream, jobs=1),))
     answer = ShortestPath().solve(alone, seed=0, time_budget_s=SEARCH_BUDGET_S)
     return answer.streams[stream.name].routes[0] if isinstance(answer, Plan) and answer.optimal else None

@@ -72,10 +72,12 @@ class Auto:
                 tally.left_out.append(strategy.name)
             if isinstance(answer, Infeasible):
                 tally.failures.append(answer)
+                # Where no route exists, no other candidate can find one.
                 if strategy.traits.proves_infeasibility and _is_final(answer):
                     return replace(answer, strategy=self.name)
             elif answer.optimal:
                 return costs.completed(answer)
+            # The bound of an earlier candidate may prove the plan of a later one.
             elif tally.is_proved(answer.cost):
                 return replace(costs.completed(answer), optimal=True, lower_bound=answer.cost)
             else:
@@ -85,6 +87,7 @@ class Auto:
         best = min(tally.plans, key=_rank)
         best = _moved(self.name, costs, best, tally.plans, int(MOVED_PER_SECOND * time_budget_s))
         best = replace(costs.completed(best), left_out=tuple(dict.fromkeys(tally.left_out)))
+        # Nothing that was left out can be better than a plan that is proved after its moves.
         if tally.is_proved(best.cost):
             return replace(best, optimal=True, lower_bound=best.cost, left_out=())
         return replace(best, lower_bound=None if tally.bound is None else min(tally.bound, best.cost))
@@ -156,6 +159,7 @@ def _moved(strategy: str, costs: CostModel, best: Plan, answers: Sequence[Plan],
     if not 1 < problem.streams[0].jobs <= jobs // STARTS or len(stages) == 1:
         return best
     pool = [Route(each) for each in islice(stages, POOLED)]
+    # Every start gets the same share of the jobs that may be simulated.
     starts = dict.fromkeys((plan.routes, plan.order) for plan in ranked)
     for routes, order in islice(starts, STARTS):
         plans = moved_jobs(costs, {name: StreamPlan(routes, order)}, {name: pool}, jobs // STARTS)

@@ -108,6 +108,7 @@ def every_route(problem: Problem, stream: Stream) -> Iterator[Route]:
         stops = [*(cut for cut in range(1, blocks) if assignment[cut] != assignment[cut - 1]), blocks]
         starts = [0, *stops[:-1]]
         devices = [assignment[start] for start in starts]
+        # Without a sink the result stays where the last block runs, and nothing is sent.
         receivers = [*devices[1:], devices[-1] if stream.sink is None else stream.sink]
         senders = [stream.source, *devices]
         if not all(costs.linked(*pair) for pair in zip(senders, [devices[0], *receivers], strict=True)):

@@ -119,6 +119,7 @@ def _choices(
     ]
     if queue in _SNAPSHOTS:
         models.insert(0, (QueueSnapshot(tasks, queue), _SNAPSHOTS[queue]))
+    # Shortest job first and round robin have two models, which share the budget.
     share = time_budget_s / len(models)
     evaluations = int(PAIRS_PER_SECOND * share / len(tasks) ** 2)
     begins = list(starts(tasks, Start.MULTISTART, seed))[: max(2, evaluations // (ROUNDS * sum(cuts)))]
@@ -128,6 +129,7 @@ def _choices(
             end, value = improve_by_exchange(cuts, start, score, allowed, evaluations // len(begins), seed)
             known = min(known, value)
             yield CutChoice(tasks, end, value)
+        # In the model each task has a source of its own, so tasks that wait for each other at a source are not covered.
         shared = service is ServiceOrder.FIRST_COME and len({task.source for task in tasks}) < len(tasks)
         if shared or len(tasks) > MAX_RANKED:
             continue

@@ -112,6 +112,7 @@ def _improved(
     improving = True
     while improving and moves > 0:
         improving = False
+        # Sources work side by side, so only the slowest one decides the makespan.
         group = max(range(len(shared)), key=times_ms.__getitem__)
         size = sum(len(cuts[place]) for place in shared[group])
         options = []
@@ -120,6 +121,7 @@ def _improved(
                 if new != old and moves > 0:
                     changed = _with_change(cuts, place, old, new)
                     options.append((_union_ms(shared[group], curves, changed), changed))
+                    # An evaluation puts all jobs of the source in order.
                     moves -= size
         least_ms, changed = min(options, key=lambda option: option[0], default=(times_ms[group], cuts))
         if least_ms < times_ms[group] * (1 - 1e-9):

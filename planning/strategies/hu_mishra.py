@@ -127,6 +127,7 @@ class _Pairs:
         model = network.problem.models[stream.model]
         self._parameters = np.array([0.0, *(block.parameter_bytes for block in model.blocks)]).cumsum()
         self._working = np.array([block.working_bytes for block in model.blocks])
+        # The tolerance of the constraint check, so that a pair that fits here is not rejected there.
         limits = [network.problem.devices[name].memory_bytes for name in tables.nodes]
         self._room = np.array([inf if limit is None else limit + SLACK * max(1.0, limit) for limit in limits])
         latency = latency_measure(tables)
@@ -156,6 +157,8 @@ class _Pairs:
         if not np.isfinite(begin).any():
             return
         for second in seconds:
+            # total[near, far]: the way to the near helper, both segments, the transfer between them, and the way to the
+            # sink.
             near = np.where(self._fits(cut, second), begin + self._span[:, cut, second], np.inf)
             far = np.where(self._helper & self._fits(second, blocks), self._span[:, second, blocks], np.inf)
             total = near[:, None] + self._move[second] + (far + self._finish)

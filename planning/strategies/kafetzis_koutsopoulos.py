@@ -136,6 +136,7 @@ def _refined(costs: CostModel, choice: CutChoice, jobs: int) -> CutChoice:
     )
 
     def score(chosen: Index) -> Array:
+        # Only choices that fit into memory are worth a simulation.
         kept = np.array([allowed(cuts) for cuts in chosen.tolist()])
         values = np.full(len(chosen), inf)
         if kept.any():
@@ -170,6 +171,7 @@ def greedy(tasks: Sequence[Offload], start: Sequence[int], score: Score, evaluat
             return [int(cut) for cut in choice]
         values = score(steps)
         least = int(values.argmin())
+        # Rounding must not look like a decrease, or the descent might go round in circles.
         if not values[least] < value - 1e-12 * abs(value):
             return [int(cut) for cut in choice]
         choice, value = steps[least], float(values[least])

@@ -120,7 +120,7 @@ class _Chains:
         return [*np.geomspace(max(least, whole / 1000), max(whole, least), LEVELS).tolist(), np.inf]
 
     def _decide(self) -> None:
-        """Find, per level, the quickest chain in which no segment and no transfer takes longer, from every cut."""
+        """Compute, per level and from every cut, the quickest chain without longer segments or transfers."""
         blocks, nodes = self._blocks, len(self._tables.nodes)
         bound_ms = self._bound_ms[:, None, None]
         count = len(self._bound_ms)
@@ -129,6 +129,9 @@ class _Chains:
         after = np.zeros((blocks + 1, count, nodes), dtype=np.int64)
         leave = np.full((count, nodes, blocks + 1), np.inf)
         leave[:, :, blocks] = np.where(self._finish <= bound_ms[:, 0], self._finish, np.inf)
+        # Backwards over the cuts, for all levels at once. togo[c]: least time of the blocks from cut c on if the next
+        # segment starts on a node. leave[..., c]: least time after a segment on a node that stops at cut c. Both are
+        # infinite where some stage would exceed the bound of the level.
         for start in range(blocks - 1, -1, -1):
             span = self._span[:, start, start + 1 :]
             total = np.where(span <= bound_ms, span + leave[:, :, start + 1 :], np.inf)

@@ -83,6 +83,7 @@ class MasudLearned:
             policy = stored_policy()
         except ModuleNotFoundError:
             return unsupported(problem, self.name, "its policy runs with onnxruntime: pip install 'segue[learned]'")
+        # Costs of its own: one rollout needs no memory, and its plan is always predicted in full.
         costs, network = CostModel(problem), context_of(problem, context).network
         size = sum(table_size(network, stream, len(network.able(stream.model)) + 2) for stream in problem.streams)
         if size > MAX_TRANSFERS:
@@ -124,6 +125,7 @@ def place(network: DeviceNetwork, stream: Stream, policy: Scorer, held: Occupanc
     tables = build_tables(problem, stream, network)
     arena = arena_of(problem, stream, tables, held)
     episode = Episodes(arena, Views(arena), np.zeros(1, dtype=np.int64))
+    # The episode starts with the first block at the source.
     devices = [tables.source]
     while episode.alive[0]:
         scores = policy(episode.state()[0])

@@ -72,6 +72,7 @@ class Milp:
         if size > limit:
             return unsupported(problem, self.name, f"about {size} variables, more than {limit} in its time")
         tables = [build_tables(problem, stream, network) for stream in problem.streams]
+        # A stream without any route has a precise diagnosis; an infeasible programme has none.
         for entry in tables:
             if cheapest_path(latency_measure(entry)) is None:
                 return Infeasible(self.name, objective, diagnose(problem, entry.stream, time_budget_s))
@@ -135,6 +136,7 @@ class _Placed:
         ]
         codecs = [0] * self.tables.blocks
         for (cut, codec, sender, receiver), variable in self.arcs.items():
+            # An arc next to a block that runs elsewhere may carry flow of no cost, so the blocks decide.
             if sender != receiver and values[variable] > 0.5 and devices[cut - 1 : cut + 1] == [sender, receiver]:
                 codecs[cut - 1] = codec
         for (codec, node), variable in self.ends.items():
@@ -157,6 +159,7 @@ class _Builder:
         programme, latency = self.programme, latency_measure(tables)
         cost, share = self._cost(tables, latency), tables.stream.jobs / self._jobs
         nodes, count = range(len(tables.nodes)), tables.blocks
+        # With a single encoding, whole blocks force whole arcs. Parallel arcs could otherwise share the flow.
         several = latency.move.shape[1] > 1
         blocks = [[-1] * len(nodes) for _ in range(count)]
         for block in range(count):
@@ -201,6 +204,7 @@ class _Builder:
                 terms = [(bottleneck, -1.0)]
                 for entry in placed:
                     terms += self._busy_terms(entry, name, work)
+                # busy time - bottleneck <= 0; a resource that no stream can use needs no row.
                 if len(terms) > 1:
                     self.programme.restrict(terms, -inf, 0.0)
 
@@ -240,6 +244,7 @@ class _Builder:
         most = self._problem.policy.max_devices
         if most is None:
             return
+        # used[node] is 1 as soon as a block runs there.
         used = [self.programme.variable(integral=True) for _ in placed.tables.nodes]
         for row in placed.blocks:
             for node, variable in enumerate(row):
@@ -249,6 +254,7 @@ class _Builder:
 
     def _memory(self, placed: list[_Placed], name: str, limit: float) -> None:
         """Parameters of all segments, plus a variable that is at least every activation, fit in ``limit``."""
+        # Scaled to about 1, because the tolerances of the solver are absolute.
         scale = 1.0 / max(1.0, limit)
         largest = self.programme.variable(upper=inf)
         terms = [(largest, 1.0)]

@@ -64,6 +64,7 @@ class MixedRoutes:
             pool = [
                 route for route in mix.routes.get(stream.name, ()) if keeps_constraints(problem, stream, route, costs)
             ]
+            # All routes of the mix may break a constraint that the linear programme ignores.
             if not pool and (quickest := fastest_within(problem, stream, time_budget_s)) is not None:
                 pool = [quickest]
             if not pool:
@@ -87,6 +88,7 @@ def _rounded(costs: CostModel, stream: Stream, mix: RouteMix, pool: Sequence[Rou
     if total <= 0:
         shares, total = {pool[0]: 1.0}, 1.0
     scaled = {route: share * stream.jobs / total for route, share in shares.items()}
+    # A share of 2.9999999 is 3 that the solver has rounded.
     counts = {route: int(share + 1e-9) for route, share in scaled.items()}
     ranked = sorted(scaled, key=lambda route: counts[route] - scaled[route])
     for route in ranked[: stream.jobs - sum(counts.values())]:

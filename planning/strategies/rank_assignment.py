@@ -68,6 +68,7 @@ def assign(tasks: Sequence[Offload], discipline: QueueDiscipline) -> tuple[list[
     count = len(tasks)
     ahead = np.arange(count - 1, -1, -1)
     weights = 2 * ahead + 1 if discipline is QueueDiscipline.ROUND_ROBIN else ahead + 1
+    # price[i, r]: what task i adds to the total delay at rank r, on the route that is best there.
     price = np.array([(task.before_ms[:, None] + task.server_ms[:, None] * weights).min(axis=0) for task in tasks])
     rows, ranks = linear_sum_assignment(price)
     choice = [

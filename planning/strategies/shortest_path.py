@@ -85,6 +85,7 @@ class ShortestPath:
         size = _size(network, searched)
         if len(problem.streams) > 1 and size > MAX_TRANSFERS:
             return unsupported(problem, self.name, f"{size} transfers to look at, more than {MAX_TRANSFERS}")
+        # Half of the budget is for a second pass, which is needed where the streams do not fit together.
         joint = _solve_streams(context, searched, time_budget_s / 2, in_turn=False)
         bound = joint.bound
         if not joint.missing and memory_violations(problem, joint.plans):
@@ -94,11 +95,14 @@ class ShortestPath:
         plans, proved = joint.plans, joint.proved
         jobs = sum(stream.jobs for stream in problem.streams)
         objective = problem.policy.objective
+        # One route per stream is optimal where the objective is a sum over requests, or where there is one request. Of
+        # several requests, some might better take other routes, or wait less in another order.
         own = self._searched(problem) is _searched(objective)
         simple = own and (objective in _ADDITIVE or (jobs == 1 and objective is not Objective.THROUGHPUT))
         alone = own and objective is Objective.THROUGHPUT and jobs == 1
         optimal = proved and (simple or alone)
         known = bound / jobs if (simple and objective is not Objective.DEADLINE) or alone else None
+        # Each job takes at least its latency, however the queues are.
         if own and objective is Objective.TOTAL_DELAY:
             known = bound
         return make_plan(problem, self.name, plans, optimal=optimal, lower_bound=known, costs=context.costs)
@@ -212,6 +216,7 @@ class _Searcher:
         """Return the busy times on the nodes of ``tables`` that earlier streams cause; None if there are none."""
         if not plans:
             return None if len(self._problem.streams) == 1 else (0.0,) * (2 * len(tables.nodes))
+        # Plans are only ever added, so the earlier ones are counted already.
         for name, plan in [*plans.items()][self._counted :]:
             for route in plan.routes:
                 for resource, time_ms in self._costs.busy_ms(self._costs.stream(name), route).items():
