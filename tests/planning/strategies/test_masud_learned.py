@@ -1,20 +1,17 @@
 import random
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from planning.cost.constraints import violations
 from planning.cost.cost_model import CostModel
 from planning.files.problem_file import read_problem
-from planning.learned.arena import NO_OCCUPANCY, Occupancy, arena_of, soonest_encodings
-from planning.learned.episode import FEATURES, Episodes, Views
-from planning.problem.plan import Constraint, Infeasible, Plan, Route, StreamPlan
+from planning.learned.arena import NO_OCCUPANCY, Occupancy
+from planning.learned.episode import FEATURES
+from planning.problem.plan import Constraint, Infeasible, Plan, Route
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
-from planning.search.cost_tables import build_tables
 from planning.search.device_network import DeviceNetwork
 from planning.strategies.masud_learned import MasudLearned, place, stored_policy
 from planning.strategies.registry import strategies
@@ -76,46 +73,6 @@ def test_the_stored_policy_comes_close_to_the_optimum_of_chains_it_never_saw() -
     assert min(gaps) >= -1e-9
     assert sum(gaps) / len(gaps) < 0.25
     assert max(gaps) < 1.0
-
-
-def _random_episode(problem: Problem, rng: random.Random) -> tuple[Route | None, float]:
-    """Play any allowed devices; return the route, if all blocks found a device, and its bottleneck in ms."""
-    stream = problem.streams[0]
-    tables = build_tables(problem, stream)
-    arena = arena_of(problem, stream, tables)
-    episode = Episodes(arena, Views(arena), np.zeros(1, dtype=np.int64))
-    devices = [tables.source]
-    while episode.alive[0]:
-        assert np.isfinite(episode.state()).all()
-        devices.append(rng.choice(np.flatnonzero(episode.allowed[0]).tolist()))
-        episode.step(np.array(devices[-1:]))
-    if not episode.done[0]:
-        return None, 0.0
-    following = [*devices[1:], devices[-1] if tables.sink is None else tables.sink]
-    codecs = soonest_encodings(tables)[np.arange(1, len(devices) + 1), devices, following]
-    return tables.route(devices, codecs.tolist(), 1), float(episode.worst()[0] * arena.unit_ms[0])
-
-
-def test_whatever_is_chosen_the_mask_keeps_every_constraint_but_the_deadline(
-    make_problem: Callable[..., Problem],
-) -> None:
-    rng = random.Random("masks")
-    ended = split = 0
-    for _ in range(400):
-        problem = make_problem(rng, Objective.THROUGHPUT, constrained=True, codecs=True, most_devices=5, most_blocks=7)
-        route, bottleneck_ms = _random_episode(problem, rng)
-        if route is None:
-            continue
-        ended += 1
-        split += len(route.stages) > 1
-        stream, costs = problem.streams[0], CostModel(problem)
-        assert route.stages[0].device == stream.source
-        assert len({stage.device for stage in route.stages}) == len(route.stages)
-        broken = violations(costs, {"s": StreamPlan((route,), (0,))})
-        assert {violation.constraint for violation in broken} <= {Constraint.DEADLINE}
-        assert bottleneck_ms == pytest.approx(max(costs.busy_ms(stream, route).values()))
-    assert ended > 150
-    assert split > 60
 
 
 def _boards() -> Problem:
