@@ -69,6 +69,7 @@ def conclude(job: PlanningJob, answer: Answer, view: PlanningView) -> Conclusion
     if _is_outdated(job, view):
         return Conclusion(replan=tuple(stream for stream in job.streams if stream in view.snapshot.streams))
     if any(view.states[stream].epochs.proposal is not None for stream in job.streams):
+        # Its end plans the stream again, as `PlanAgain` or with the commit.
         return Conclusion()
     feasibility = {stream: answer.infeasible(stream) for stream in job.streams}
     plan = answer.plan
@@ -79,8 +80,10 @@ def conclude(job: PlanningJob, answer: Answer, view: PlanningView) -> Conclusion
         routes = _routes(solved, plan)
     except TiledRouteError as error:
         return Conclusion(feasibility, unusable=dict.fromkeys(plan.streams, f"strategy {plan.strategy}: {error}"))
+    # A device may have gone while the problem was solved: its last will came after the problem was posed.
     if not all(view.snapshot.device(device).online for own in routes.values() for device in devices_of(own)):
         return Conclusion(feasibility, replan=(job.stream,))
+    # Present routes may use a choice that was rejected since: they are judged with every choice open.
     whole = _restricted(job.open_problem, solved)
     candidates = [
         Candidate(

@@ -139,6 +139,7 @@ class Coordinator:
     @property
     def due_at_s(self) -> float:
         """Time of the next `tick` or `next_job` that has something to do, if no message comes before."""
+        # What is due before the retained messages have arrived waits for them.
         planning_at_s = max(self._settled_at_s, self.streams.next_due_at_s)
         review_at_s = self._reviewed_at_s + REVIEW_EVERY_S
         return min(planning_at_s, self.streams.responses.due_at_s, self.fleet.next_request_at_s, review_at_s)
@@ -195,6 +196,7 @@ class Coordinator:
         if now_s < self._settled_at_s:
             return effects, None
         for stream in self.streams.take_due(now_s):
+            # Heartbeats make streams due that have the same problem as before: a kept answer spares the strategy.
             job = self._job(stream, now_s)
             if job is None:
                 # A policy of a stream that cannot be planned yet cannot be judged either: it is taken as it is.
@@ -317,6 +319,8 @@ class Coordinator:
                 effects.append(self._event(EventKind.DEVICE_BACK, text, now_s, device=name))
         elif before is not None and before.online:
             effects.append(self._event(EventKind.DEVICE_LOST, f"device {name} {how_lost}", now_s, device=name))
+        # Streams that propose the lost device end their proposals themselves. Then those that run on it must be free to
+        # move: proposals of their groups would keep them waiting.
         effects += self.streams.advance_all(event, now_s)
         if not after.online:
             effects += self.streams.abandon_users_of(name, self.snapshot, now_s)

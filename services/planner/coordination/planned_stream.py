@@ -306,11 +306,13 @@ class PlannedStream:
             returned = is_return(plan.routes, self._departures, now_s)
             self._departures = remember(self._departures, Departure(now_s, self._in_force.routes, returned))
         self._in_force, self._proposed = replace(chosen, epoch=plan.epoch), None
+        # What held the previous routes, or was rejected before, explains nothing about the next reroute.
         self._held_cause, self._rejection = None, ""
         message = reroute_message(plan, reroute, commit.previous, chosen.policy.objective.value)
         self._reroutes = (*self._reroutes, message)[-MAX_REROUTES:]
         text = f"stream {plan.stream}, epoch {plan.epoch}: {reroute.reason}"
         data = message.model_dump(mode="json")
+        # Memory and time that the plan takes are missing, or free, for every other stream now.
         return [
             ReplanAll(),
             Persist(Document(Kind.PLAN, plan.stream, plan.encode())),

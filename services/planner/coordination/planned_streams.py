@@ -41,7 +41,8 @@ class PlannedStreams:
         self.responses = ResponseTimeouts()
         self._origin = origin
         self._states: dict[str, PlannedStream] = {}
-        # Absent from here are streams about which nothing has changed since they were planned.
+        # Only streams about which something has changed since they were planned are in here. Insertion order is the
+        # order of planning: a stream that waits is not overtaken by one that changes all the time.
         self._due_at_s: dict[str, float] = {}
         self._exclusions: list[Exclusion] = []
 
@@ -111,6 +112,7 @@ class PlannedStreams:
         """End a stream and forget everything about it but its last epoch."""
         state = self.of(stream)
         effects = self.perform(state.withdraw(now_s), now_s)
+        # The last epoch stays, in case a stream of the same name comes: devices take a lower epoch for an old command.
         self._states[stream] = PlannedStream(stream, self._origin, state.epochs.last_epoch)
         self._due_at_s.pop(stream, None)
         self._exclusions = [exclusion for exclusion in self._exclusions if exclusion.stream != stream]

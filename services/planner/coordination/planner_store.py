@@ -62,6 +62,7 @@ class PlannerStore:
     def put(self, document: Document) -> None:
         """Write a document. It counts as the newest, even if it replaces an older one."""
         with self._lock, self._database:
+            # Deleted first, so that the row gets a new number: `documents` returns manifests of one name newest last.
             self._delete(document.kind, document.key)
             self._database.execute(
                 "INSERT INTO documents (kind, key, value) VALUES (?, ?, ?)",
@@ -91,8 +92,10 @@ class PlannerStore:
 def _open(path: Path) -> sqlite3.Connection:
     database = _connect(path)
     try:
+        # Held until `close`: a second planner on the same folder fails here instead of giving out the same epochs.
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
         database.execute("PRAGMA journal_mode = WAL")
+        # An epoch that was given out must survive power loss, or it would be given out again.
         database.execute("PRAGMA synchronous = FULL")
         with database:
             database.execute(

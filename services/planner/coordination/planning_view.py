@@ -51,6 +51,7 @@ class PlanningView:
         request, snapshot = state.policy.request, self.snapshot
         if request is not None:
             snapshot = apply(snapshot, PolicySet(stream, request.policy), self.now_s)
+        # The group is that of the policy under judgement, which can differ from the present one.
         judged = replace(self, snapshot=snapshot)
         waiting = {name: judged._missing(name) for name in group_of(stream, snapshot)}
         own = waiting[stream]
@@ -61,6 +62,7 @@ class PlanningView:
             return None
         circumstances = judged.circumstances(ready)
         return PlanningJob(
+            # The group has one answer, kept by its first stream, whichever of its streams was due.
             stream if request is not None else ready[0],
             build_problem(snapshot, ready, circumstances),
             build_problem(snapshot, ready, replace(circumstances, exclusions=())),

@@ -100,6 +100,7 @@ def _read(document: Document, restored: RestoredState) -> None:
             restored.changes.append(PolicySet(key, request.policy))
         case Kind.PLAN:
             plan = CommittedPlan.decode(value)
+            # The epoch of the plan is given out by this; a later number that was reserved follows as its own document.
             restored.state(key).plan_restored(plan, adopted(plan, restored.policies.get(key, Policy())), 0.0)
         case Kind.EPOCH:
             restored.state(key).epoch_restored(int(value))

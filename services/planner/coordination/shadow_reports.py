@@ -74,6 +74,7 @@ class FieldRecordKeeper:
         effects: list[Effect] = []
         for model, place in sorted(self.changed):
             record = snapshot.shadows.get(model, {}).get(place)
+            # None if a new calibration has voided the record since. The newest reports may repeat the oldest.
             if record is not None and record != self.kept.get((model, place)):
                 self.kept[model, place] = record
                 value = _RECORD.dump_json(FieldRecordRestored(model, place, record))

@@ -107,6 +107,7 @@ def to_joint_plan(problem: Problem, routes: StreamRoutes) -> dict[str, StreamPla
     """
     plans: dict[str, StreamPlan] = {}
     for name, own in routes.items():
+        # Weights have no common factor; the cost model counts whole jobs.
         scale = max(1, problem.stream(name).jobs // sum(route.weight for route in own))
         plain = tuple(to_route(route, route.weight * scale) for route in own)
         plans[name] = StreamPlan(plain, tuple(range(sum(route.jobs for route in plain))))

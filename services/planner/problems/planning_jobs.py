@@ -98,6 +98,7 @@ def run_job(job: PlanningJob, solve: Solve) -> Answer:
     culprits = {job.stream: outcome}
     if job.request is not None or not _only_deadlines(outcome):
         return Answer(outcome, None, culprits)
+    # The deadline cannot be met: the fastest plan misses it by least, whatever objective it bounded.
     relaxed = replace(job.policy, deadline_ms=None, objective=Objective.LATENCY, strategy="auto")
     return Answer(outcome, _solved(replace(job.problem, policy=relaxed), solve), culprits)
 
@@ -124,6 +125,7 @@ def _culprits(problem: Problem, answer: Infeasible, solve: Solve) -> dict[str, I
     subjects = {reason.subject for reason in answer.reasons}
     named = [stream.name for stream in problem.streams if stream.name in subjects]
     others = [stream.name for stream in problem.streams if stream.name not in subjects]
+    # An answer mostly names who fails. Solving every stream alone is the expensive way out.
     for names in (named, others):
         alone = {name: solve(own_problem(problem, name)) for name in names}
         found = {name: each for name, each in alone.items() if isinstance(each, Infeasible)}

@@ -61,6 +61,7 @@ def parse_policy_request(payload: bytes | memoryview) -> PolicyRequest | PolicyR
         return PolicyRefusal("", (str(error),))
     revision = str(document.pop(REVISION_KEY, ""))[:_MAX_REVISION_CHARACTERS]
     try:
+        # Through JSON, so that both formats are validated by the same rules.
         return PolicyRequest(revision, read_policy(json.dumps(document)))
     except ValidationError as error:
         return PolicyRefusal(revision, tuple(_faults(error)))
@@ -72,6 +73,7 @@ def _document(payload: bytes) -> dict[str, object]:
     if len(payload) > _MAX_POLICY_BYTES:
         raise ValueError(f"{len(payload)} bytes are more than a policy may have ({_MAX_POLICY_BYTES})")
     try:
+        # A JSON object starts with a brace, which no msgpack map does.
         document = json.loads(payload) if payload.lstrip()[:1] == b"{" else msgpack.unpackb(payload)
     except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
         raise ValueError(f"the policy is neither JSON nor msgpack: {error}") from error

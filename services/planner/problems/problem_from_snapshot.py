@@ -100,6 +100,7 @@ def build_problem(snapshot: FleetSnapshot, streams: Sequence[str], circumstances
         if entry.key not in models:
             models[entry.key] = model_of(entry.manifest, entry.input_bytes, calibration, policy, records)
     manifests = {entry.manifest.model: entry.manifest for entry in entries}
+    # Reference for the speed of encoding, of all online devices that have a profile.
     fastest_ms = {
         model: min(_profiled_ms(state, manifest) for state in online.values()) for model, manifest in manifests.items()
     }
@@ -152,6 +153,7 @@ def _entries(snapshot: FleetSnapshot, streams: Sequence[str], rejected: Sequence
         size_bytes = input_bytes(snapshot, declaration, manifest)
         excluded = frozenset(each.device for each in rejected if each.stream == name and each.memory_bytes is None)
         alike = [entry for entry in entries if entry.manifest.model == manifest.model]
+        # The first stream of a model has the plain key, so that problems of one stream have no variants.
         key = manifest.model if not alike else f"{manifest.model}{VARIANT}{name}"
         for entry in alike:
             if entry.excluded == excluded and math.isclose(entry.input_bytes, size_bytes, rel_tol=NOISE):

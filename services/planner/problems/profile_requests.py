@@ -62,6 +62,7 @@ def update(measurements: Measurements, snapshot: FleetSnapshot, now_s: float) ->
     for device, model in missing_profiles(snapshot):
         known = measurements.get((device, model))
         boot_id = snapshot.device(device).boot_id
+        # A new process has lost the request, and its failure may have ended with the old one.
         if known is None or known.boot_id != boot_id:
             known = Measurement(boot_id, now_s, now_s + GRACE_S)
         current[device, model] = known

@@ -44,6 +44,7 @@ def busy_shares(plans: Iterable[CommittedPlan], snapshot: FleetSnapshot, now_s: 
     """
     shares: defaultdict[str, float] = defaultdict(float)
     for plan in plans:
+        # A source that is offline sends nothing, whatever rate it reported last.
         rate_hz = present_rate_hz(plan.stream, snapshot) if snapshot.device(plan.source).online else 0.0
         weights = sum(route.weight for route in plan.routes)
         for route in plan.routes:
