@@ -77,8 +77,3 @@ def defined(
         retained: the broker keeps the newest message for later subscribers.
     """
     return lambda levels: Topic(levels, sender=sender, receivers=receivers, summary=summary, qos=qos, retained=retained)
-
-
-def subscriptions(*topics: Topic[...]) -> dict[str, int]:
-    """Return the filters that match these topics whatever their names are, each with its quality of service."""
-    return {topic.any: topic.qos for topic in topics}

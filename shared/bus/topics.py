@@ -6,17 +6,22 @@ A message class names the topic that it travels on (`TOPIC`), the AsyncAPI docum
 import re
 from typing import Final
 
-from shared.bus.topic import Topic, defined, subscriptions
-
-__all__ = ["Topic", "is_name", "subscriptions"]
+from shared.bus.topic import Topic, defined
 
 # Names are single levels of topics. Without `/`, `+`, `#` and `$` in them no name can reach another topic.
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
+NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+_NAME: Final = re.compile(NAME_PATTERN)
 
 
 def is_name(text: str) -> bool:
     """Return whether `text` may name a device, stream or service: 1 to 64 of letters, digits, `_`, `.` and `-`."""
-    return _NAME.match(text) is not None
+    # `fullmatch`: in Python `$` also matches before a newline at the end.
+    return _NAME.fullmatch(text) is not None
+
+
+def subscriptions(*topics: Topic[...]) -> dict[str, int]:
+    """Return the filters that match these topics for all names, each with its quality of service."""
+    return {topic.any: topic.qos for topic in topics}
 
 
 @defined(

@@ -9,6 +9,7 @@ import msgpack
 from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
 from shared.bus.topic import Topic
+from shared.bus.topics import NAME_PATTERN
 
 SCHEMA_VERSION: Final = 1
 MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
@@ -16,8 +17,8 @@ _MAX_DIGITS: Final = 20
 # Integers of fewer digits fit into 64 bits. Only a document with a longer one has to be parsed twice.
 _LONG_NUMBER: Final = re.compile(rb"\d{19}")
 
-# Name of a device, stream or service: one level of a topic (`topics.is_name`).
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+# Name of a device, stream or service: one level of a topic.
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 
 # SHA-256 of a model file's bytes, in hexadecimal.
 ModelId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

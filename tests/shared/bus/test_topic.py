@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from shared.bus.topic import Topic, defined, subscriptions
+from shared.bus.topic import Topic, defined
 
 
 @defined(sender="a", receivers="b", summary="Chunks.", qos=0, retained=True)
@@ -31,11 +31,3 @@ def test_what_was_defined_can_be_read() -> None:
 def test_a_missing_name_is_refused() -> None:
     with pytest.raises(TypeError, match="receiver"):
         chunks("m")  # type: ignore[call-arg]
-
-
-def test_subscriptions_match_any_name_in_the_topic_s_quality_of_service() -> None:
-    @defined(sender="a", receivers="b", summary="Events.")
-    def events() -> str:
-        return "events"
-
-    assert subscriptions(chunks, events) == {"models/+/chunks/+": 0, "events": 1}

@@ -57,3 +57,16 @@ def test_no_name_reaches_another_topic(text: str) -> None:
         assert 1 <= len(text) <= 64
         assert topics.presence(text).split("/") == ["devices", text, "presence"]
         assert not set("/+#$\0") & set(text)
+
+
+def test_a_newline_at_the_end_is_no_part_of_a_name() -> None:
+    assert is_name("pi")
+    assert not is_name("pi\n")
+
+
+def test_subscriptions_match_all_names_in_the_topic_s_quality_of_service() -> None:
+    assert topics.subscriptions(topics.telemetry, topics.model_chunks, topics.events) == {
+        "devices/+/telemetry": 0,
+        "models/+/chunks/+": 1,
+        "events": 1,
+    }
