@@ -12,7 +12,7 @@ from planning.search.limits import Limits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Coarse:
+class CoarseChain:
     """A shorter chain whose blocks are runs of blocks of a longer one.
 
     A route of the shorter chain costs the same in the longer one, because blocks of a run stay on one node.
@@ -35,10 +35,10 @@ class Coarse:
         return Path(path.cost, np.repeat(path.devices, counts).tolist(), codecs.tolist())
 
 
-def coarsened(tables: Tables, limits: Limits, most: int) -> Coarse:
+def coarsened(tables: Tables, limits: Limits, most: int) -> CoarseChain:
     """Return a chain of at most ``most`` blocks.
 
-    The cuts 1..B-1 are divided into stretches of equal length. The cut with the smallest encoding stays of each.
+    The cuts 1..B-1 are divided into stretches of equal length. Each stretch keeps the cut with the smallest encoding.
 
     Args:
         tables: the arrays of the longer chain.
@@ -66,4 +66,4 @@ def coarsened(tables: Tables, limits: Limits, most: int) -> Coarse:
         working_bytes=tuple(np.maximum.reduceat(np.array(limits.working_bytes), begins).tolist()),
         local_search_limit=limits.local_search_limit // 2,
     )
-    return Coarse(shorter, held, stops)
+    return CoarseChain(shorter, held, stops)
