@@ -1,4 +1,4 @@
-"""The planner chooses encodings within their bound, and lets go of one that the field speaks against."""
+"""Encodings within the bounds of a policy, and withdrawal of one by shadow checks."""
 
 import asyncio
 import json

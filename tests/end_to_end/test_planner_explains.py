@@ -82,7 +82,7 @@ async def test_streams_that_are_planned_together_are_explained_together(fleet: F
     assert "kafetzis_koutsopoulos" in out
 
 
-async def test_a_stream_that_waits_says_for_what_and_an_unknown_one_is_wrong_input(fleet: Fleet) -> None:
+async def test_a_waiting_stream_gives_its_reasons_and_an_unknown_one_is_wrong_input(fleet: Fleet) -> None:
     await fleet.declare()
     await fleet.watcher.status(lambda status: bool(status.reasons))
     status, _, errors = await segue(fleet, "explain", "--stream", "camera")

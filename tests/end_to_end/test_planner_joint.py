@@ -21,7 +21,7 @@ from tests.support.planner_fleet import Fleet, manifest_of, open_fleet, rejectio
 
 STREAMS = ("door", "yard")
 ONE_MODEL_BYTES = 5_000_000
-"""Room for one segment with the whole model, which needs 4.6 MB."""
+"""Memory for one segment with the whole model, which needs 4.6 MB."""
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ async def test_strategies_for_a_shared_server(fleet: Fleet, strategy: str) -> No
 
 
 async def test_milp_gives_the_servers_memory_to_whom_it_helps_most(fleet: Fleet) -> None:
-    """Planned alone, who comes first takes it."""
+    """Planned alone, the first stream takes it."""
     await fleet.server.come(memory_bytes=ONE_MODEL_BYTES)
     await fleet.declare("door")
     await fleet.watcher.plan(lambda plan: plan.stream == "door")

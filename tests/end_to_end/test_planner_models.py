@@ -46,7 +46,7 @@ async def planner(broker: EmbeddedBroker, folder: Path) -> AsyncIterator[None]:
 
 @dataclass
 class Provider:
-    """Serves `DATA` by hand, so that a test may look, hold back, or damage."""
+    """Provider of `DATA` under the control of a test, which may hold chunks back or damage them."""
 
     connection: Connection
     name: str

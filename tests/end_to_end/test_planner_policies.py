@@ -1,4 +1,4 @@
-"""Policies over a real broker: accepted ones change the plan, refused ones change nothing and say why."""
+"""Policies over a real broker: accepted ones change the plan, refused ones change nothing and give reasons."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -56,7 +56,7 @@ async def test_an_accepted_policy_moves_the_route(fleet: Fleet) -> None:
         ("nonsense", ("neither JSON nor msgpack",)),
     ],
 )
-async def test_a_refused_policy_changes_nothing_and_says_everything(
+async def test_a_refused_policy_changes_nothing_and_names_every_reason(
     fleet: Fleet, document: str, reasons: tuple[str, ...]
 ) -> None:
     await fleet.set_policy('{"retry_limit": 5, "revision": "good"}')
@@ -83,7 +83,7 @@ async def test_the_deadline_that_cannot_be_met_names_what_the_best_plan_needs(fl
     assert any(reason.startswith("stream camera: 39.000 ms") for reason in status.policy_reasons)
 
 
-async def test_a_deadline_that_the_fleet_can_no_longer_meet_is_told_and_the_fastest_plan_runs(fleet: Fleet) -> None:
+async def test_a_deadline_that_can_no_longer_be_met_is_in_the_status_and_the_fastest_plan_runs(fleet: Fleet) -> None:
     await fleet.set_policy('{"deadline_ms": 100}')
     await fleet.watcher.plan(lambda plan: plan.deadline_ms == 100)
     await fleet.pi.set_links({"server": 1.0})

@@ -104,8 +104,8 @@ async def test_a_policy_is_put_in_force_although_the_planner_dies_before_the_pla
             assert (plan.epoch, plan.max_in_flight) == (3, 3)
 
 
-async def test_a_plan_is_left_alone_until_its_devices_are_heard_of(broker: EmbeddedBroker, tmp_path: Path) -> None:
-    """Broker and planner both start afresh: the planner knows its plan, and nobody has said hello yet."""
+async def test_a_plan_is_left_alone_until_its_devices_are_online(broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """Broker and planner both restart: the planner has its plan, and no device has published its presence yet."""
     async with open_fleet(broker.settings) as fleet, planner_process(broker, tmp_path):
         await first_plan(fleet)
     async with EmbeddedBroker() as empty, open_fleet(empty.settings) as fleet, planner_process(empty, tmp_path):
@@ -172,7 +172,9 @@ async def test_a_folder_in_use_is_refused_in_one_line(broker: EmbeddedBroker, tm
         database.close()
 
 
-async def test_a_planner_says_goodbye_and_its_will_speaks_for_it(broker: EmbeddedBroker, tmp_path: Path) -> None:
+async def test_a_planner_publishes_that_it_is_offline_and_so_does_its_will(
+    broker: EmbeddedBroker, tmp_path: Path
+) -> None:
     async with open_fleet(broker.settings) as fleet:
         async with planner_process(broker, tmp_path) as process:
             first = await fleet.watcher.planner()

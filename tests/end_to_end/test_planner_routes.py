@@ -54,7 +54,7 @@ async def test_first_plan_is_made_ready_before_it_is_committed(fleet: Fleet) -> 
     assert reroute.predicted_before is None
 
 
-async def test_a_link_that_sags_moves_the_route_and_says_why(fleet: Fleet) -> None:
+async def test_a_link_that_slows_down_moves_the_route_with_a_reason(fleet: Fleet) -> None:
     first = await start(fleet)
     sent_at_s = await fleet.pi.set_links({"server": 1.0})
     plan = await fleet.watcher.plan(lambda plan: plan.epoch == 2)
@@ -156,7 +156,7 @@ async def test_a_device_lost_while_it_prepares_ends_the_proposal(fleet: Fleet) -
     assert plan.epoch == 2
 
 
-async def test_waiting_says_for_what(fleet: Fleet) -> None:
+async def test_a_waiting_stream_gives_its_reasons(fleet: Fleet) -> None:
     await fleet.declare()
     await fleet.watcher.status(
         lambda status: status.reasons == ("source device pi is unknown", "model net is not in the library")
@@ -178,7 +178,7 @@ async def test_a_withdrawn_stream_leaves_nothing_behind(fleet: Fleet) -> None:
     assert (await fleet.watcher.plan(lambda plan: plan.epoch > 1)).epoch == 2
 
 
-async def test_a_malformed_message_is_told_once_and_dropped(fleet: Fleet) -> None:
+async def test_a_malformed_message_is_announced_once_and_dropped(fleet: Fleet) -> None:
     await start(fleet)
     for _ in range(3):
         await fleet.connection.publish("devices/pi/links", b"\xc1nonsense")

@@ -1,4 +1,4 @@
-"""Every strategy by policy over a real broker: what can run is put in force, what cannot says why; bursts in order."""
+"""Every strategy by policy over a real broker: in force, or refused with reasons; bursts in order."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
 
 
 async def judged(fleet: Fleet, **policy: object) -> StreamStatus:
-    """Publish a policy and return the verdict on it, once the stream has settled under it."""
+    """Publish a policy and return its status, once the stream has settled under it."""
     revision = json.dumps(policy)[:60]
     await fleet.set_policy(json.dumps({**policy, "revision": revision}))
     return await fleet.watcher.status(
@@ -45,7 +45,7 @@ def runs(plan: CommittedPlan) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("objective", [Objective.LATENCY, Objective.MAKESPAN, Objective.TOTAL_DELAY])
-async def test_every_strategy_is_in_force_or_says_why_not(fleet: Fleet, objective: Objective) -> None:
+async def test_every_strategy_is_in_force_or_refused_with_reasons(fleet: Fleet, objective: Objective) -> None:
     refused = {}
     for name in strategies():
         status = await judged(fleet, objective=objective, strategy=name)
@@ -67,7 +67,7 @@ async def test_a_burst_is_committed_in_the_order_of_johnsons_rule(fleet: Fleet) 
     assert on_pi == sorted(on_pi)
 
 
-async def test_a_burst_of_another_size_is_planned_anew(fleet: Fleet) -> None:
+async def test_a_burst_of_another_size_is_planned_again(fleet: Fleet) -> None:
     await judged(fleet, objective="makespan", strategy="local_only")
     await fleet.watcher.plan(lambda plan: runs(plan) == [("p", JOBS)])
     await fleet.declare(jobs=JOBS + 3)

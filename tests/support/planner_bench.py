@@ -1,4 +1,4 @@
-"""The planner's core on a bench: messages in, effects out, without a bus or a clock."""
+"""Driver of the planner's core: messages in, effects out, without a bus or a clock."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -105,7 +105,7 @@ class Bench:
             done += self.take(self.core.answered(job, run_job(job, self.solve), self.now_s))
 
     def obey(self) -> list[Effect]:
-        """Have every device that was asked to prepare say that it is ready."""
+        """Solve until nothing is due, and have every device that was asked report that it is ready."""
         done = self.plan()
         for device, command in commands(done):
             if isinstance(command, Prepare):
@@ -120,8 +120,8 @@ class Bench:
         found = [each for each in published(self.effects, topics.status(stream)) if each]
         return StreamStatus.decode(found[-1])
 
-    def reborn(self) -> "Bench":
-        """Return what starts after a kill: nothing but the documents."""
+    def restarted(self) -> "Bench":
+        """Return a new core with nothing but the documents, as after SIGKILL."""
         later = Bench(new_core(self.now_s), self.now_s)
         later.documents = dict(self.documents)
         later.core.restore([Document(kind, key, value) for (kind, key), value in self.documents.items()], self.now_s)

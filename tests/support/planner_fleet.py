@@ -1,4 +1,4 @@
-"""A small fleet for the planner's tests: it says what executors, monitors and applications say, over a real bus."""
+"""A small fleet for the planner's tests: publishes for executors, monitors and applications over a real bus."""
 
 import asyncio
 import time
@@ -53,7 +53,7 @@ def manifest_of(model: str = MODEL, name: str = "net", blocks: int = 5, **fields
 
 @dataclass
 class Watcher:
-    """Everything that the planner and others publish, as it comes."""
+    """Record of everything that the planner and others publish, in order."""
 
     connection: Connection
     plans: list[CommittedPlan] = field(default_factory=list)
@@ -93,7 +93,7 @@ class Watcher:
         self.order.append(what)
 
     async def until(self, find: Callable[[], _Found | None], what: str = "") -> _Found:
-        """Wait until `find` gives something."""
+        """Wait until `find` returns something."""
         try:
             async with asyncio.timeout(TIMEOUT_S), self.changed:
                 while (found := find()) is None or found is False:
@@ -103,7 +103,7 @@ class Watcher:
             raise AssertionError(f"not in time: {what}; last {self.statuses[-1:]} {self.events[-3:]}") from None
 
     async def planner(self) -> ServicePresence:
-        """Wait until the planner listens."""
+        """Wait until the planner is online."""
         return await self.until(
             lambda: next((each for each in self.services[-1:] if each.state is State.ONLINE), None), "planner"
         )
@@ -122,7 +122,7 @@ class Watcher:
         return await self.status(lambda status: (status.stream, status.policy_revision) == (stream, revision))
 
     async def command(self, device: str, kind: type[_Command]) -> _Command:
-        """Wait until a device has been told something of this kind."""
+        """Wait until a device was sent a command of this kind."""
         return await self.until(
             lambda: next((said for to, said in self.commands if to == device and isinstance(said, kind)), None),
             kind.__name__,
@@ -136,7 +136,7 @@ class Watcher:
 
 @dataclass
 class Device:
-    """An executor and its monitor, as far as the planner can tell."""
+    """Stand-in for an executor and its monitor."""
 
     connection: Connection
     name: str
@@ -150,7 +150,7 @@ class Device:
     commands: list[ProfileModel | Prepare | Release] = field(default_factory=list)
 
     def full(self, prepare: Prepare) -> Rejected:
-        """Reject whatever is asked, with a reason that names the device."""
+        """Reject a plan, with a reason that names the device."""
         return rejection(prepare, self.name, reason=f"{self.name} is full")
 
     async def say(self, topic: str, message: Message, *, retain: bool = False) -> None:
@@ -208,7 +208,7 @@ def rejection(
 
 @dataclass
 class Fleet:
-    """A slow device with a camera and a fast one, linked; and somebody who watches."""
+    """A slow device with a camera, linked to a fast one, and a watcher of the bus."""
 
     settings: BusSettings
     connection: Connection
@@ -235,7 +235,7 @@ class Fleet:
             await device.come()
 
     async def publish_manifest(self, manifest: Manifest) -> None:
-        """Say what a library elsewhere would say."""
+        """Publish a manifest of a library elsewhere."""
         foreign = manifest.model_copy(update={"provider": "elsewhere"})
         await self.connection.publish(topics.manifest(manifest.model), foreign.encode(), retain=True)
 
@@ -249,7 +249,7 @@ class Fleet:
 
 @asynccontextmanager
 async def open_fleet(settings: BusSettings, mbps: float = 50.0) -> AsyncIterator[Fleet]:
-    """Open a fleet of `pi` and `server`; nobody is online yet."""
+    """Open a fleet of `pi` and `server`, both offline."""
     async with Connection.open(settings) as connection, Connection.open(settings) as watching:
         devices = {
             "pi": Device(connection, "pi", (5.0, 40.0, 40.0, 40.0, 40.0), link_mbps={"server": mbps}),

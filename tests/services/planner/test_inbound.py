@@ -1,4 +1,4 @@
-"""What the planner hears, decoded at the boundary."""
+"""Messages to the planner, decoded at the boundary."""
 
 import pytest
 from hypothesis import given
@@ -41,7 +41,7 @@ def test_every_message_is_read_from_its_topic(topic: str, message: Message) -> N
 
 
 @pytest.mark.parametrize(("topic", "message"), HEARD, ids=[topic for topic, _ in HEARD])
-def test_nobody_speaks_for_somebody_else(topic: str, message: Message) -> None:
+def test_a_message_must_name_the_sender_of_its_topic(topic: str, message: Message) -> None:
     other = topic.replace("pi", "server").replace("camera", "other").replace(MODEL, "b" * 64)
     with pytest.raises(MessageError, match="is not the topic's"):
         decode(other, message.encode())

@@ -131,7 +131,7 @@ def test_a_rejection_ends_the_proposals_of_all_and_they_are_planned_again_withou
 
 
 def test_what_is_ready_too_late_is_not_committed(bench: Bench) -> None:
-    """Two get a proposal, one rejects: the other's is void, whoever is ready for it."""
+    """Two streams have a proposal and one is rejected: the other is void, even for devices that are ready."""
     bench.hear(link("east", "server", 50.0), link("north", "server", 50.0), link("west", "server", 50.0))
     bench.now_s += 100.0
     bench.hear(load("server", 0.1))
@@ -146,7 +146,7 @@ def test_what_is_ready_too_late_is_not_committed(bench: Bench) -> None:
     assert plans(late, second.stream) == []
 
 
-def test_a_stream_that_is_removed_or_wants_something_else_leaves_the_others_to_plan_again(bench: Bench) -> None:
+def test_the_others_are_planned_again_when_a_stream_leaves_the_group(bench: Bench) -> None:
     demand(bench, "west", ALONE)
     bench.obey()
     bench.solved.clear()
@@ -186,7 +186,7 @@ def test_a_policy_is_judged_in_the_group_that_it_would_join(bench: Bench) -> Non
     assert bench.status("west").policy_revision == "together"
 
 
-def test_a_deadline_that_one_stream_cannot_keep_any_more_is_told_of_it_alone(bench: Bench) -> None:
+def test_a_deadline_that_one_stream_can_no_longer_keep_is_in_its_status_alone(bench: Bench) -> None:
     demand(bench, "east", {**TOTAL, "deadline_ms": 150.0})
     bench.obey()
     assert devices(bench)["east"] == "server"
@@ -223,7 +223,7 @@ def test_joint_strategies_by_policy(bench: Bench, strategy: str) -> None:
 
 
 def test_milp_by_policy_shares_the_servers_memory(bench: Bench) -> None:
-    """Each stream alone would run on the server, which has room for one."""
+    """Each stream alone would run on the server, which has memory for one of them."""
     other = manifest_of("b" * 64, "other")
     bench.hear(other, profile("server", SHARED_MS, other.model), profile("west", PI_MS, other.model))
     bench.hear(presence("server", memory_bytes=4_700_000), declaration("west", source="west", model="other"))
@@ -237,7 +237,7 @@ def test_milp_by_policy_shares_the_servers_memory(bench: Bench) -> None:
     assert all(bench.core.streams[name].status().reasons == () for name in CAMERAS)
 
 
-def test_a_plan_in_tiles_is_told_of_every_stream(bench: Bench) -> None:
+def test_a_plan_in_tiles_is_in_the_status_of_every_stream(bench: Bench) -> None:
     bench.hear(load("server", 3.0))
     _, job = bench.core.next_job(bench.now_s)
     assert isinstance(job, PlanningJob)
@@ -250,7 +250,7 @@ def test_a_plan_in_tiles_is_told_of_every_stream(bench: Bench) -> None:
     assert all("tiles" in bench.status(name).reasons[0] for name in CAMERAS)
 
 
-def test_a_strategy_that_raises_is_told_of_every_stream(bench: Bench) -> None:
+def test_a_strategy_that_raises_is_in_the_status_of_every_stream(bench: Bench) -> None:
     bench.hear(load("server", 3.0))
     _, job = bench.core.next_job(bench.now_s)
     assert isinstance(job, PlanningJob)
@@ -289,8 +289,8 @@ def test_a_device_that_is_lost_ends_the_proposals_of_streams_planned_with_its_us
     assert devices(bench)[used] == used
 
 
-def test_the_planner_knows_after_a_restart_who_is_planned_together(bench: Bench) -> None:
-    later = bench.reborn()
+def test_groups_are_the_same_after_a_restart(bench: Bench) -> None:
+    later = bench.restarted()
     later.hear(presence("server"), profile("server", SHARED_MS), manifest_of())
     for name in CAMERAS:
         later.hear(presence(name), profile(name, PI_MS), link(name, "server", 50.0))
@@ -301,7 +301,7 @@ def test_the_planner_knows_after_a_restart_who_is_planned_together(bench: Bench)
 
 
 def test_an_accepted_policy_of_a_group_is_solved_once(bench: Bench) -> None:
-    """The answer belongs to the group, whichever of its streams the policy is for."""
+    """The answer belongs to the group, not only to the stream whose policy was judged."""
     demand(bench, "west", {**TOTAL, "deadline_ms": 900.0}, "r")
     bench.plan()
     assert bench.status("west").policy_revision == "r"

@@ -61,7 +61,7 @@ def test_nothing_is_planned_before_retained_messages_have_come(bench: Bench) -> 
     assert bench.core.next_job(bench.now_s + SETTLE_S)[1] is not None
 
 
-def test_a_stream_says_what_its_route_does_not_keep_up_with_while_it_lasts(running: Bench) -> None:
+def test_an_overload_is_in_the_status_while_it_lasts(running: Bench) -> None:
     running.hear(StreamUsage(stream="camera", input_bytes=100, rate_hz=1000.0))
     running.plan()
     assert running.status().state is StreamPhase.RUNNING
@@ -71,7 +71,7 @@ def test_a_stream_says_what_its_route_does_not_keep_up_with_while_it_lasts(runni
     assert running.status().reasons == ()
 
 
-def test_a_strategy_that_raises_is_told_and_tried_again_later(bench: Bench) -> None:
+def test_a_strategy_that_raises_is_announced_and_tried_again_later(bench: Bench) -> None:
     bench.fleet()
     _, job = bench.core.next_job(bench.now_s)
     assert isinstance(job, PlanningJob)
@@ -119,7 +119,7 @@ def test_an_offer_is_fetched_for_the_planners_own_library(bench: Bench) -> None:
     assert bench.hear(offer) == [FetchModel(manifest_of(), "cli-1")]
 
 
-def test_a_device_that_comes_and_goes_is_told_once_each(running: Bench) -> None:
+def test_a_device_that_comes_and_goes_is_announced_once_each(running: Bench) -> None:
     running.hear(presence("server", State.OFFLINE), presence("server", State.OFFLINE))
     running.hear(presence("server"), presence("server"), presence("server", boot_id="boot2"))
     kinds = [(each.kind, each.text) for each in events(running.effects)]
@@ -130,7 +130,7 @@ def test_a_device_that_comes_and_goes_is_told_once_each(running: Bench) -> None:
     ]
 
 
-def test_a_device_whose_monitor_is_heard_first_is_not_back(bench: Bench) -> None:
+def test_a_device_whose_telemetry_comes_first_is_not_announced_as_back(bench: Bench) -> None:
     bench.hear(Telemetry(device="fresh", sent_at_s=1.0), presence("fresh"))
     assert "device fresh is back" not in [each.text for each in events(bench.effects)]
 
@@ -144,8 +144,8 @@ def test_a_proposal_that_leads_away_from_a_lost_device_goes_on(running: Bench) -
     assert [plan.epoch for plan in plans(done)] == [asked[0][1].epoch]
 
 
-def test_a_device_that_does_not_answer_is_said_to_be_gone_until_it_contradicts(running: Bench) -> None:
-    """Whatever its retained presence says: it died together with a broker that keeps what is retained."""
+def test_a_device_that_does_not_answer_is_offline_until_it_publishes_again(running: Bench) -> None:
+    """Its retained presence is still online: it died together with the broker, which keeps retained messages."""
     running.hear(PolicyDocument("camera", b'{"raw_input_stays_on_source": true}'))
     asked = [device for device, each in commands(running.plan()) if isinstance(each, Prepare)]
     assert "server" in asked
@@ -164,7 +164,7 @@ def test_a_device_that_does_not_answer_is_said_to_be_gone_until_it_contradicts(r
     assert "server" in {device for device, each in commands(running.plan()) if isinstance(each, Prepare)}
 
 
-def test_a_device_that_has_heard_may_take_its_time(running: Bench) -> None:
+def test_a_device_that_acknowledges_has_time_to_prepare(running: Bench) -> None:
     running.hear(PolicyDocument("camera", b'{"raw_input_stays_on_source": true}'))
     asked = [device for device, each in commands(running.plan()) if isinstance(each, Prepare)]
     running.hear(*(Preparing(device=device, stream="camera", epoch=2) for device in asked))

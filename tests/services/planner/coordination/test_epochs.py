@@ -166,7 +166,7 @@ def test_a_lost_device_ends_only_a_proposal_that_needs_it() -> None:
     assert advance(state, DeviceLost("pi"), 11.0) == (replace(state, proposal=None), [PlanAgain()])
 
 
-def test_a_device_that_reconnects_hears_again_what_it_may_have_missed() -> None:
+def test_a_device_that_reconnects_is_sent_again_what_it_may_have_missed() -> None:
     running, _ = play(propose(BOTH), ReadyFrom("pi", 1), ReadyFrom("server", 1))
     state, _ = play(propose(BOTH), ReadyFrom("server", 2), epochs=running)
     _, commands = advance(state, DeviceOnline("pi", restarted=False), 11.0)
@@ -231,8 +231,8 @@ def test_what_the_table_does_not_list_is_a_fault(phase: EpochPhase, event: Epoch
 
 
 DEVICES = st.sampled_from(["pi", "server", "moon"])
+# Age of the command that a device answers, in epochs.
 BACK = st.sampled_from([0, 0, 0, 1, 2])
-"""How many epochs ago what a device answers was asked."""
 EVENTS = st.lists(
     st.one_of(
         st.builds(ReadyFrom, DEVICES, BACK),
@@ -252,7 +252,7 @@ EVENTS = st.lists(
 
 
 @given(EVENTS)
-def test_whatever_happens_no_number_is_used_twice_and_nothing_is_committed_unready(events: list[EpochEvent]) -> None:
+def test_no_number_is_used_twice_and_nothing_is_committed_unready(events: list[EpochEvent]) -> None:
     state, reserved, ready = Epochs("camera"), [0], set[tuple[str, int]]()
     for index, event in enumerate(events):
         before = state

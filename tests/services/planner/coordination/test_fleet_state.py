@@ -58,7 +58,7 @@ def test_a_withdrawn_encoding_stays_withdrawn_after_a_restart(running: Bench) ->
     running.hear(disagreement())
     assert [each.kind for each in events(running.effects)][-1] is EventKind.CODEC_WITHDRAWN
     assert not offered(running)
-    later = running.reborn()
+    later = running.restarted()
     later.fleet()
     later.hear(calibrated(), own=True)
     assert not offered(later)
@@ -67,7 +67,7 @@ def test_a_withdrawn_encoding_stays_withdrawn_after_a_restart(running: Bench) ->
     later.hear(calibrated(measured_at_s=2.0))
     assert offered(later)
     assert not [kind for kind, _ in later.documents if kind is Kind.SHADOW]
-    last = later.reborn()
+    last = later.restarted()
     last.fleet()
     assert offered(last)
 

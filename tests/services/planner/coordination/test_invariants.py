@@ -187,7 +187,7 @@ class PlannerMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        self.bench = self.bench.reborn()
+        self.bench = self.bench.restarted()
         self.job = self.threshold_job = None
         self.asked.clear()
         self.take(self.bench.core.republished())
@@ -242,7 +242,7 @@ def test_due_times_of_unknown_streams_are_found() -> None:
         bench.core.validate()
 
 
-def test_requests_for_profiles_that_nobody_needs_are_found() -> None:
+def test_missing_requests_for_profiles_are_found() -> None:
     bench = Bench()
     bench.hear(presence("pi"), manifest_of(), declaration())
     assert bench.core.fleet.measurements

@@ -1,4 +1,4 @@
-"""Messages that follow from a decision."""
+"""Messages built from a decision."""
 
 from dataclasses import replace
 

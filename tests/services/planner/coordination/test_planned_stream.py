@@ -1,4 +1,4 @@
-"""One stream, event by event: what it asks of its devices, of the other streams, and of the planner."""
+"""One stream, event by event: effects for its devices, and steps for the other streams."""
 
 from dataclasses import replace
 
@@ -194,7 +194,7 @@ def test_an_answer_is_kept_for_its_problem_only(declared: PlannedStream) -> None
     assert declared.answer_to(problem_of(world(mbps=20.0))) is None
 
 
-def test_a_status_is_published_when_it_changes_and_somebody_waits_for_it() -> None:
+def test_a_status_of_a_declared_stream_is_published_when_it_changes() -> None:
     state = PlannedStream("camera", "planner")
     assert state.changed_status() == []
     state.declare()

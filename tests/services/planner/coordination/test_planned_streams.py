@@ -67,7 +67,7 @@ def test_a_stream_is_taken_once_when_it_is_due(states: PlannedStreams) -> None:
     assert states.next_due_at_s == 30.0
 
 
-def test_streams_planned_with_an_earlier_one_are_not_due_any_more(states: PlannedStreams) -> None:
+def test_streams_planned_with_an_earlier_one_are_no_longer_due(states: PlannedStreams) -> None:
     states.replan_all(20.0)
     due = states.take_due(25.0)
     assert next(due) == "one"
@@ -113,7 +113,7 @@ def test_a_withdrawn_stream_starts_again_above_its_last_epoch(states: PlannedStr
     assert states["one"].epochs.proposal is None
 
 
-def test_every_stream_is_told_of_a_device(states: PlannedStreams) -> None:
+def test_an_event_of_a_device_reaches_every_stream(states: PlannedStreams) -> None:
     propose(states, "one")
     propose(states, "two")
     states.advance_all(ev.DeviceLost("server"), 11.0)

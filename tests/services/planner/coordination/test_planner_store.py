@@ -1,4 +1,4 @@
-"""What the planner must not forget."""
+"""Documents on disk."""
 
 import os
 import signal
@@ -38,7 +38,9 @@ def test_documents_come_back_oldest_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"this is no database" * 100, b"SQLite format 3\0" + b"\xff" * 5000])
-def test_a_damaged_file_is_kept_aside_and_said(tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_file_is_moved_aside_and_logged(
+    tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "planner.db").write_bytes(damage)
     (tmp_path / "planner.db.damaged-1").write_bytes(b"earlier")
     store = PlannerStore(tmp_path)

@@ -62,7 +62,7 @@ def posed(stream: str, seen: PlanningView) -> PlanningJob:
     return job
 
 
-def test_a_group_is_posed_once_whoever_is_due() -> None:
+def test_a_group_has_one_job_whichever_stream_is_due() -> None:
     snapshot = cameras(TOTAL)
     jobs = [posed(name, view(snapshot)) for name in CAMERAS]
     assert jobs[0] == jobs[1] == jobs[2]
@@ -85,7 +85,7 @@ def test_only_streams_outside_the_problem_take_memory_and_time() -> None:
     assert server.load_factor == 2.0
 
 
-def test_who_cannot_be_planned_yet_is_left_out() -> None:
+def test_streams_that_cannot_be_planned_yet_are_left_out() -> None:
     snapshot = after(cameras(TOTAL), presence("west", State.OFFLINE))
     assert posed("east", view(snapshot)).streams == ("east", "north")
     assert view(snapshot).job("west") == Waiting(("source device west is offline",))

@@ -39,10 +39,10 @@ def test_a_refused_policy_is_overwritten_on_the_broker_by_the_one_in_force(runni
     assert b'"revision": "good"' in payload
     assert running.status().policy_revision == "bad"
     assert not running.status().policy_accepted
-    assert running.reborn().core.snapshot.policy("camera").retry_limit == 5
+    assert running.restarted().core.snapshot.policy("camera").retry_limit == 5
 
 
-def test_a_policy_for_energy_is_accepted_and_told_that_no_device_has_power_figures(running: Bench) -> None:
+def test_a_policy_for_energy_is_accepted_with_a_warning_without_power_figures(running: Bench) -> None:
     running.hear(PolicyDocument("camera", b'{"objective": "energy", "revision": "r"}'))
     running.obey()
     assert running.status().policy_accepted

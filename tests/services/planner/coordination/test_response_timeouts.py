@@ -1,7 +1,7 @@
 from services.planner.coordination.response_timeouts import ANSWER_WITHIN_S, ResponseTimeouts
 
 
-def test_who_says_nothing_is_given_up_once() -> None:
+def test_a_silent_device_times_out_once() -> None:
     timeouts = ResponseTimeouts()
     assert timeouts.due_at_s == float("inf")
     timeouts.expect("server", 10.0)
@@ -13,7 +13,7 @@ def test_who_says_nothing_is_given_up_once() -> None:
     assert timeouts.due_at_s == float("inf")
 
 
-def test_who_answers_owes_nothing_until_it_is_asked_again() -> None:
+def test_a_device_that_answers_owes_nothing_until_the_next_command() -> None:
     timeouts = ResponseTimeouts()
     timeouts.expect("server", 10.0)
     timeouts.received("server")

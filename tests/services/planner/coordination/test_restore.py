@@ -24,12 +24,12 @@ def running() -> Bench:
     return bench
 
 
-def test_a_killed_planner_knows_everything_again(running: Bench) -> None:
+def test_a_killed_planner_restores_everything(running: Bench) -> None:
     running.core.model_stored(manifest_of(), running.now_s)
     running.take(running.core.model_stored(manifest_of(), running.now_s))
     running.hear(PolicyDocument("camera", b'{"retry_limit": 5, "revision": "r"}'), Calibration(model=MODEL, samples=1))
     running.obey()
-    later = running.reborn()
+    later = running.restarted()
     republished = later.take(later.core.republished())
     by_topic = {each.topic: each.payload for each in republished if isinstance(each, Publish) and each.retain}
     assert CommittedPlan.decode(by_topic[topics.plan("camera")]).epoch == 2
@@ -44,8 +44,8 @@ def test_a_killed_planner_knows_everything_again(running: Bench) -> None:
     assert plans(later.obey())[-1].epoch == 3
 
 
-def test_a_restored_plan_waits_for_its_devices_but_not_for_ever(running: Bench) -> None:
-    later = running.reborn()
+def test_a_restored_plan_waits_for_its_devices_for_a_while(running: Bench) -> None:
+    later = running.restarted()
     later.hear(presence("pi"), profile("pi", PI_MS), manifest_of())
     assert later.obey() == [] or plans(later.effects) == []
     later.now_s += RESTORE_GRACE_S + 1

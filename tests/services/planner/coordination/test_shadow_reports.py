@@ -1,4 +1,4 @@
-"""A report from the field withdraws an encoding from the streams whose policy it breaks."""
+"""Reports of shadow checks, and the encodings that they withdraw."""
 
 from dataclasses import replace
 
@@ -51,7 +51,7 @@ def test_without_a_calibration_there_is_nothing_to_withdraw() -> None:
     assert [*withdrawn(before, apply(before, REPORT, 1.0), REPORT)] == []
 
 
-def test_a_new_calibration_starts_anew() -> None:
+def test_a_new_calibration_voids_the_records() -> None:
     snapshot = apply(world(), REPORT, 1.0)
     assert apply(snapshot, CALIBRATION, 2.0).shadows == snapshot.shadows
     assert apply(snapshot, CALIBRATION.model_copy(update={"measured_at_s": 2.0}), 2.0).shadows == {}
@@ -61,7 +61,7 @@ def kept(effects: list[Effect]) -> list[Document]:
     return [each.document for each in effects if isinstance(each, Persist)]
 
 
-def test_reports_are_written_together_now_and_then_and_only_news() -> None:
+def test_reports_are_written_together_and_only_if_the_record_has_changed() -> None:
     keeper, snapshot = FieldRecordKeeper(), world()
     fine = REPORT.model_copy(update={"top1_agreement": 1.0})
     for second in range(5):

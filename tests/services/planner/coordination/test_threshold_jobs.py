@@ -1,4 +1,4 @@
-"""Thresholds of plans in force: computed for streams that are planned for themselves, and taken back from others."""
+"""Thresholds of plans in force: computed for streams planned alone, and withdrawn for the others."""
 
 import json
 
@@ -28,7 +28,7 @@ def bench() -> Bench:
 
 
 def look(bench: Bench) -> list[Effect]:
-    """Compute every threshold that is wanted."""
+    """Run every threshold job that is due."""
     bench.now_s += THRESHOLDS_EVERY_S
     done: list[Effect] = []
     while (asked := bench.core.next_threshold_job(bench.now_s)) is not None:

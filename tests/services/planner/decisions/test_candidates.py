@@ -31,7 +31,7 @@ def test_only_other_routes_move(candidate: Candidate) -> None:
     assert candidate.stream == "camera"
 
 
-def test_a_plan_knows_with_whom_it_was_planned() -> None:
+def test_a_plan_names_the_streams_planned_with_it() -> None:
     assert PRESENT.together == ("camera",)
     assert replace(PRESENT, problem=None).together == ()
 

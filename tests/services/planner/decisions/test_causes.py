@@ -1,4 +1,4 @@
-"""Which change is to blame for a reroute."""
+"""The change that causes a reroute."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How hard it is to come back to routes that were left."""
+"""Damping of returns to routes that were left."""
 
 from services.planner.decisions.damping import (
     DAMPING_WINDOW_S,

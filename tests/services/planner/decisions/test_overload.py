@@ -1,4 +1,4 @@
-"""Routes that requests are too many for."""
+"""Overload of routes by the rate of requests."""
 
 import pytest
 
@@ -46,7 +46,7 @@ def test_no_advice_where_it_is_taken_already() -> None:
 
 
 @pytest.mark.parametrize("routes", [(route((0, 5, "gone")),), (route((0, 4, "pi")),)])
-def test_nothing_is_said_of_routes_that_cannot_run(routes: tuple[PlanRoute, ...]) -> None:
+def test_routes_that_cannot_run_have_no_overload(routes: tuple[PlanRoute, ...]) -> None:
     assert said(100.0, routes) == ""
 
 

@@ -1,4 +1,4 @@
-"""When a better plan is worth a reroute."""
+"""Decisions whether a better plan is worth a reroute."""
 
 import random
 from collections.abc import Mapping
@@ -278,7 +278,7 @@ def chosen_for(snapshot: FleetSnapshot) -> dict[str, tuple[PlanRoute, ...]]:
     return {name: each.routes for name, each in answers(snapshot).items()}
 
 
-def test_the_first_plans_of_several_streams_are_told_with_their_joint_cost() -> None:
+def test_the_first_plans_of_several_streams_give_their_joint_cost() -> None:
     decisions = judged_together({}, cameras(TOTAL))
     cost = joint_cost(joint(cameras(TOTAL)), chosen_for(cameras(TOTAL)))
     for name, decision in decisions.items():
@@ -297,7 +297,7 @@ def test_the_joint_plan_stays_while_it_is_the_best() -> None:
 
 
 def test_those_move_whose_routes_change_for_the_sake_of_all() -> None:
-    """Alone each is best off on the server, where they wait for each other."""
+    """Planned alone, each takes the server, where their requests wait for each other."""
     snapshot = cameras(TOTAL)
     problem, chosen = joint(snapshot), chosen_for(snapshot)
     decisions = judged_together(runs(problem, ALL_REMOTE), snapshot)
@@ -378,7 +378,7 @@ def test_new_settings_of_one_stream_are_put_in_force_on_its_present_routes() -> 
     assert set(decisions.values()) == {Keep()}
 
 
-def test_streams_that_do_not_fit_together_any_more_move_at_once() -> None:
+def test_streams_that_no_longer_fit_together_move_at_once() -> None:
     other = manifest_of("b" * 64, "other")
     small = after(
         cameras(TOTAL),

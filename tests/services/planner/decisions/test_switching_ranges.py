@@ -1,4 +1,4 @@
-"""Thresholds of the plan in force: exact, told when they are news, and what is kept warm for them."""
+"""Thresholds of the plan in force: exact, published when they move, and the segments kept warm for them."""
 
 from dataclasses import replace
 from typing import Any
@@ -97,7 +97,7 @@ def test_other_objectives_have_no_thresholds(objective: Objective) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["remote_only", "neurosurgeon", "masud"])
-def test_a_source_does_not_leave_what_a_strategy_that_is_not_exact_wants(strategy: str) -> None:
+def test_strategies_that_are_not_exact_have_no_thresholds(strategy: str) -> None:
     problem = problem_of(world())
     named = replace(problem, policy=replace(problem.policy, strategy=strategy))
     assert thresholds_of(problem).thresholds
@@ -200,7 +200,7 @@ def test_to_come_back_needs_as_much_more_gain_as_the_planner_asks_for() -> None:
         assert damped.low == on(found, ThresholdQuantity.BANDWIDTH, "pi").low
 
 
-def test_what_others_compute_is_told_with_a_load() -> None:
+def test_a_load_threshold_gives_the_slowdown_by_other_streams() -> None:
     problem = problem_of(world())
     found = find_thresholds(ThresholdJob(committed(problem), problem, {"server": 0.5}))
     assert on(found, ThresholdQuantity.LOAD, "server").sharing == 2.0
@@ -216,7 +216,7 @@ def test_bursts_and_plans_that_cannot_run_have_none() -> None:
     )
 
 
-def test_thresholds_are_news_when_they_move_or_lead_elsewhere() -> None:
+def test_thresholds_are_noteworthy_when_they_move_or_lead_elsewhere() -> None:
     found = thresholds_of(problem_of(world()))
     assert is_noteworthy(None, found)
     assert not is_noteworthy(found, found)

@@ -1,4 +1,4 @@
-"""What calibration, field and policy together leave of the encodings."""
+"""Encodings that calibration, shadow checks and policy together allow."""
 
 import pytest
 
@@ -72,7 +72,7 @@ def test_without_a_bound_encodings_have_to_be_harmless() -> None:
     assert set(offered(CLASSIFIER, Policy(codec="uint4"))[1]) == {"uint8+zstd", "sparse8", "uint4"}
 
 
-def test_encodings_with_the_same_numbers_share_what_the_field_says() -> None:
+def test_encodings_that_restore_the_same_numbers_share_a_record() -> None:
     assert place_of(1, "uint8+zstd") == place_of(1, "sparse8") == place_of(1, "uint8")
     assert len({place_of(1, "uint8"), place_of(2, "uint8"), place_of(1, "uint4"), place_of(1, "float16+zstd")}) == 4
     bad = {place_of(1, "uint8"): record(*[0.0] * 10)}
@@ -90,7 +90,7 @@ def test_one_disagreement_among_many_condemns_nothing(agreements: list[float], w
     assert ("sparse8" not in offered(CLASSIFIER, Policy(), bad)[1]) is withdrawn
 
 
-def test_a_withdrawal_is_told_once() -> None:
+def test_a_withdrawal_is_yielded_once() -> None:
     before = {place_of(1, "uint8"): record(*[1.0] * 30, 0.0)}
     after = {place_of(1, "uint8"): record(*[1.0] * 30, 0.0, 0.0, 0.0, 0.0)}
     assert [*withdrawals(CLASSIFIER, Policy(), {}, before)] == []

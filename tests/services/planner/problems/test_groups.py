@@ -1,4 +1,4 @@
-"""Which streams are planned together."""
+"""Groups of streams that are planned together."""
 
 from dataclasses import replace
 

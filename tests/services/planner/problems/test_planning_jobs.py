@@ -1,4 +1,4 @@
-"""A piece of planning: the answer, and the fastest plan where only the deadline cannot be met."""
+"""Planning jobs: the answer, and fallbacks for problems without a solution."""
 
 from dataclasses import replace
 
@@ -103,8 +103,8 @@ def test_a_stream_that_cannot_run_at_all_is_left_out() -> None:
     assert answer.infeasible("north") is None
 
 
-def test_where_nobody_is_to_blame_nobody_is_planned() -> None:
-    """Every stream finds room on the server alone, and all together do not."""
+def test_without_a_culprit_no_stream_is_planned() -> None:
+    """Each stream alone fits on the server, and all of them together do not."""
     scarce = [profile(name, ()) for name in CAMERAS]
     small = [presence("server", memory_bytes=4_700_000)]
     other = manifest_of("b" * 64, "other")

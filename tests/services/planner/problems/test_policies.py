@@ -1,4 +1,4 @@
-"""Policy documents: read, or refused with every reason."""
+"""Policy documents, read or refused with every reason."""
 
 import json
 

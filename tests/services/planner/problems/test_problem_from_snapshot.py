@@ -1,4 +1,4 @@
-"""From a snapshot to a problem, of one stream or of several that are planned together."""
+"""Problems of one stream, or of several planned together, from a snapshot."""
 
 from dataclasses import replace
 
@@ -147,7 +147,7 @@ def test_a_device_that_rejects_one_stream_still_runs_the_others() -> None:
     assert own_problem(problem, "east").devices["server"].block_ms == {MODEL: SHARED_MS}
 
 
-def test_a_lack_of_memory_is_told_by_one_stream_and_bounds_all() -> None:
+def test_a_lack_of_memory_of_one_stream_bounds_all() -> None:
     rejected = exclusion(stream="north", memory_bytes=500.0)
     held = {"east": {"server": 300.0}, "north": {"server": 400.0}}
     problem = joint(cameras(TOTAL), exclusions=[rejected], members_bytes=held)

@@ -1,4 +1,4 @@
-"""Who is asked to measure what, and when again."""
+"""Requests for missing profiles."""
 
 import itertools
 
@@ -60,6 +60,6 @@ def test_a_first_plan_waits_only_so_long_and_not_for_a_failure() -> None:
     assert profile_requests.failed(waiting, ("other", MODEL), "who") == waiting
 
 
-def test_nobody_is_asked_when_nothing_is_missing() -> None:
+def test_no_device_is_asked_when_no_profile_is_missing() -> None:
     assert profile_requests.update({}, world(), 100.0) == {}
     assert profile_requests.next_due_s({}) == float("inf")

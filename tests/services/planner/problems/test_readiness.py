@@ -1,4 +1,4 @@
-"""What is missing before a stream can be planned."""
+"""Preconditions of planning a stream."""
 
 from collections.abc import Collection
 
@@ -36,7 +36,7 @@ def test_nothing_is_missing() -> None:
         ),
     ],
 )
-def test_what_is_missing_is_said(snapshot: FleetSnapshot, reason: str) -> None:
+def test_every_missing_precondition_is_named(snapshot: FleetSnapshot, reason: str) -> None:
     assert waiting(snapshot) == reason
 
 

@@ -1,4 +1,4 @@
-"""What streams take from each other."""
+"""Memory and computing time that streams take from each other."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def plan(*routes: PlanRoute) -> CommittedPlan:
 SPLIT = route((0, 2, "pi"), (2, 5, "server"))
 
 
-def test_a_segment_is_held_once_whoever_uses_it() -> None:
+def test_a_segment_that_streams_share_is_held_once() -> None:
     manifest = manifest_of()
     both = [(manifest, (SPLIT, route((0, 5, "server"))))] * 2
     held = held_bytes(both)

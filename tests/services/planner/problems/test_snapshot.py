@@ -1,4 +1,4 @@
-"""The planner's view of the fleet, message by message."""
+"""The snapshot of the fleet, message by message."""
 
 from dataclasses import replace
 

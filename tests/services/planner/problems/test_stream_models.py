@@ -1,4 +1,4 @@
-"""A model as strategies see it: the bytes of a request, and the encodings that the policy allows."""
+"""Models of streams in problems: the bytes of a request, and the encodings that the policy allows."""
 
 from collections.abc import Mapping
 
