@@ -108,7 +108,7 @@ class ControlHandler:
             case ["emulation"] if payload:
                 await self._emulation(Emulation.decode(payload))
             case ["profiles", model] if payload:
-                await self.profiles.found(model)
+                await self.profiles.note_retained(model)
 
     async def _stream_message(self, stream: str, topic: list[str], payload: bytes, received: Received) -> None:
         """Handle a message on a topic of a stream; an empty payload removes what was retained there."""

@@ -63,12 +63,12 @@ class Coder:
             CodecError: there is no such codec, or it cannot represent the tensor.
         """
         spec = TensorSpec.of(tensor)
-        found = self.registry.find(codec)
-        if not isinstance(found, StagedCodec) or not _uses_graph(spec, found):
-            return encode_tensor(tensor, found)
-        kind = found.representation.name
+        implementation = self.registry.find(codec)
+        if not isinstance(implementation, StagedCodec) or not _uses_graph(spec, implementation):
+            return encode_tensor(tensor, implementation)
+        kind = implementation.representation.name
         results = self._graph(True, spec, kind).run({_TENSOR: tensor})
-        return _packed(found, spec, tuple(results[name] for name in encoded_names(_TENSOR, kind)))
+        return _packed(implementation, spec, tuple(results[name] for name in encoded_names(_TENSOR, kind)))
 
     def pack(self, results: Mapping[str, Array], tensor: str, spec: TensorSpec, codec: str) -> EncodedTensor:
         """Return the payload of a tensor whose numerical half a segment's graph has encoded (`with_encoder`).
@@ -82,10 +82,14 @@ class Coder:
         Raises:
             CodecError: the codec cannot represent the tensor.
         """
-        found = self.registry.find(codec)
-        if not isinstance(found, StagedCodec):
+        implementation = self.registry.find(codec)
+        if not isinstance(implementation, StagedCodec):
             raise CodecError(f"no graph encodes as {codec}")
-        return _packed(found, spec, tuple(results[name] for name in encoded_names(tensor, found.representation.name)))
+        return _packed(
+            implementation,
+            spec,
+            tuple(results[name] for name in encoded_names(tensor, implementation.representation.name)),
+        )
 
     def encode_or_raw(self, tensor: Array, codec: str) -> EncodedTensor:
         """Encode a tensor, or leave it raw if the codec cannot represent it: slower, but not wrong."""
@@ -110,11 +114,11 @@ class Coder:
             CodecError: the payload does not fit its header, or is larger than `limit_bytes` when decoded.
         """
         received = open_tensor(codec, dtype, shape, payload, self.registry, limit_bytes=limit_bytes)
-        spec, found = received.spec, received.codec
-        if not isinstance(found, StagedCodec) or not _uses_graph(spec, found):
+        spec, implementation = received.spec, received.codec
+        if not isinstance(implementation, StagedCodec) or not _uses_graph(spec, implementation):
             return received.decode()
-        kind = found.representation.name
-        parts = zip(found.unpack(received.body, spec), part_shapes(spec, kind), strict=True)
+        kind = implementation.representation.name
+        parts = zip(implementation.unpack(received.body, spec), part_shapes(spec, kind), strict=True)
         shaped = (part.reshape(part_shape) for part, part_shape in parts)
         values = dict(zip(decoded_names(_TENSOR, kind), shaped, strict=True))
         return self._graph(False, spec, kind).run(values)[_TENSOR]

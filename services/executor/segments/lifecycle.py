@@ -12,7 +12,7 @@ moves through `TRANSITIONS`:
 
 Rules:
 
-- A segment stays loaded as long as an epoch that is not GONE wants it.
+- A segment stays loaded as long as an epoch that is not GONE needs it.
 - Make before break: a RELEASED epoch keeps its segments until `linger_s` after its last feature map has returned them.
   Until then more feature maps of it may be on their way to this device.
 - An epoch that is PREPARING is answered by AnswerReady or AnswerRejected, unless it is released first.
@@ -36,12 +36,12 @@ from services.executor.segments.segment_events import (
     EpochsOver,
     PrepareAsked,
     ReleaseTick,
+    SegmentBorrowed,
     SegmentCommand,
     SegmentEvent,
     SegmentKey,
     SegmentNeed,
     SegmentReturned,
-    SegmentWanted,
 )
 from shared.messages.control import RejectionCause
 from shared.segment_memory import segment_memory_bytes
@@ -91,7 +91,7 @@ class LifecycleError(Exception):
 @dataclass(slots=True)
 class _Epoch:
     phase: LocalEpochPhase
-    wanted: dict[SegmentKey, SegmentNeed]
+    needs: dict[SegmentKey, SegmentNeed]
     requests: int = 0
     last_use_s: float = 0.0
 
@@ -100,7 +100,7 @@ class _Epoch:
 class SegmentLifecycle:
     """The epochs and segments of one device; changed through `handle` only.
 
-    Invariant: `_loaded` and `_building` are disjoint, and every key that an epoch wants is in one of them, from the
+    Invariant: `_loaded` and `_building` are disjoint, and every key that an epoch needs is in one of them, from the
     command Build to Drop or BuildFailed.
 
     Attributes:
@@ -133,11 +133,11 @@ class SegmentLifecycle:
             AssertionError: it does not hold.
         """
         assert not self._loaded & self._building, "a loaded segment is being built again"
-        wanted = {key for known in self._epochs.values() for key in known.wanted}
-        assert wanted <= self._loaded | self._building, "an epoch waits for a segment that is not being built"
+        needed = {key for known in self._epochs.values() for key in known.needs}
+        assert needed <= self._loaded | self._building, "an epoch waits for a segment that is not being built"
 
     def variant(self, epoch: EpochKey, key: SegmentKey, *, own_only: bool = False) -> SegmentKey:
-        """Return a key of the same blocks that the epoch wants already, or that is loaded; else `key`.
+        """Return a key of the same blocks that the epoch needs already, or that is loaded; else `key`.
 
         A segment that encodes its outputs gives the plain ones as well, so that a second copy of the blocks in memory
         is never worth its size.
@@ -148,7 +148,7 @@ class SegmentLifecycle:
             own_only: whether to ignore the segments of other epochs.
         """
         known = self._epochs.get(epoch)
-        held = (*(known.wanted if known else ()), *(() if own_only else sorted(self._loaded)))
+        held = (*(known.needs if known else ()), *(() if own_only else sorted(self._loaded)))
         blocks = (key.model, key.start, key.stop)
         return next((other for other in held if (other.model, other.start, other.stop) == blocks), key)
 
@@ -157,8 +157,8 @@ class SegmentLifecycle:
         match event:
             case PrepareAsked():
                 return self._prepare(event, now_s)
-            case SegmentWanted(epoch, need):
-                return self._want(epoch, need, now_s)
+            case SegmentBorrowed(epoch, need):
+                return self._borrow(epoch, need, now_s)
             case SegmentReturned(epoch):
                 known = self._epochs[epoch]
                 known.requests -= 1
@@ -167,7 +167,7 @@ class SegmentLifecycle:
             case BuildSucceeded(key):
                 self._building.discard(key)
                 self._loaded.add(key)
-                return [*self._answer_ready(), *self._drop_unwanted()]
+                return [*self._answer_ready(), *self._drop_unneeded()]
             case BuildFailed(key, cause, reason):
                 return self._failed(key, cause, reason)
             case EpochsOver(stream, through_epoch):
@@ -181,13 +181,13 @@ class SegmentLifecycle:
         refusal = self._too_much(asked)
         if refusal is not None:
             return [AnswerRejected(asked.epoch, RejectionCause.MEMORY, refusal)]
-        wanted = {need.key: need for need in asked.needs}
+        needs = {need.key: need for need in asked.needs}
         known = self._epochs.setdefault(asked.epoch, _Epoch(LocalEpochPhase.PREPARING, {}, last_use_s=now_s))
         known.phase = _after(known.phase, SegmentStep.ASK)
         # The planner may ask for other segments under the same epoch, after a device has rejected the first choice.
         # Those of the first choice stay while feature maps use them.
-        known.wanted = {**known.wanted, **wanted} if known.requests else wanted
-        return [*self._build(wanted), *self._answer_ready()]
+        known.needs = {**known.needs, **needs} if known.requests else needs
+        return [*self._build(needs), *self._answer_ready()]
 
     def _too_much(self, asked: PrepareAsked) -> str | None:
         """Return why the needs do not fit into memory; None if they do.
@@ -199,7 +199,7 @@ class SegmentLifecycle:
         for stream in {epoch.stream for epoch in self._epochs} - {asked.epoch.stream}:
             newest = max((epoch for epoch in self._epochs if epoch.stream == stream), key=lambda epoch: epoch.epoch)
             if self._epochs[newest].phase is not LocalEpochPhase.RELEASED:
-                needs |= self._epochs[newest].wanted
+                needs |= self._epochs[newest].needs
         total_bytes = _memory_bytes(needs.values())
         if self.memory_limit_bytes is not None and total_bytes > self.memory_limit_bytes:
             return f"{_mib(total_bytes)} are needed and {_mib(self.memory_limit_bytes)} are allowed"
@@ -210,14 +210,14 @@ class SegmentLifecycle:
             return f"{_mib(fresh_bytes)} more are needed and {_mib(asked.available_bytes)} are free"
         return None
 
-    def _want(self, epoch: EpochKey, need: SegmentNeed, now_s: float) -> list[SegmentCommand]:
+    def _borrow(self, epoch: EpochKey, need: SegmentNeed, now_s: float) -> list[SegmentCommand]:
         known = self._epochs.get(epoch)
         if known is None:
             # A late feature map of an epoch that is over: no release of it will come, so it begins as RELEASED.
             over = epoch.epoch <= self._over.get(epoch.stream, -1)
             known = _Epoch(LocalEpochPhase.RELEASED if over else LocalEpochPhase.READY, {})
             self._epochs[epoch] = known
-        known.wanted[need.key] = need
+        known.needs[need.key] = need
         known.requests += 1
         known.last_use_s = now_s
         return self._build([need.key])
@@ -230,7 +230,7 @@ class SegmentLifecycle:
     def _answer_ready(self) -> list[SegmentCommand]:
         commands: list[SegmentCommand] = []
         for epoch, known in self._epochs.items():
-            if known.phase is LocalEpochPhase.PREPARING and known.wanted.keys() <= self._loaded:
+            if known.phase is LocalEpochPhase.PREPARING and known.needs.keys() <= self._loaded:
                 known.phase = _after(known.phase, SegmentStep.BUILT)
                 commands.append(AnswerReady(epoch))
         return commands
@@ -239,16 +239,16 @@ class SegmentLifecycle:
         self._building.discard(key)
         commands: list[SegmentCommand] = []
         for epoch, known in tuple(self._epochs.items()):
-            if key not in known.wanted:
+            if key not in known.needs:
                 continue
             if known.phase is LocalEpochPhase.PREPARING:
                 commands.append(AnswerRejected(epoch, cause, reason))
-            # No longer wanted, so that the invariant holds; the next feature map that needs it tries again.
-            del known.wanted[key]
+            # No longer needed, so that the invariant holds; the next feature map that needs it tries again.
+            del known.needs[key]
             known.phase = _after(known.phase, SegmentStep.FAILED)
             if known.phase is LocalEpochPhase.GONE:
                 self._remove_rejected(epoch)
-        return [*commands, *self._drop_unwanted()]
+        return [*commands, *self._drop_unneeded()]
 
     def _remove_rejected(self, epoch: EpochKey) -> None:
         """Remove a rejected epoch, or keep it as RELEASED while feature maps use its segments."""
@@ -275,13 +275,13 @@ class SegmentLifecycle:
             if known.phase is LocalEpochPhase.RELEASED and idle:
                 known.phase = _after(known.phase, SegmentStep.EXPIRE)
                 del self._epochs[epoch]
-        return self._drop_unwanted()
+        return self._drop_unneeded()
 
-    def _drop_unwanted(self) -> list[SegmentCommand]:
-        wanted = {key for known in self._epochs.values() for key in known.wanted}
-        unwanted = sorted(self._loaded - wanted)
-        self._loaded.difference_update(unwanted)
-        return [Drop(key) for key in unwanted]
+    def _drop_unneeded(self) -> list[SegmentCommand]:
+        needed = {key for known in self._epochs.values() for key in known.needs}
+        unneeded = sorted(self._loaded - needed)
+        self._loaded.difference_update(unneeded)
+        return [Drop(key) for key in unneeded]
 
 
 def _after(phase: LocalEpochPhase, step: SegmentStep) -> LocalEpochPhase:

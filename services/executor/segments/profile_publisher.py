@@ -80,7 +80,7 @@ class ProfilePublisher:
             self._manifests[manifest.model] = manifest
             await self._orders.put(_Order(manifest, measure=manifest.model in self._inherited))
 
-    async def found(self, model: str) -> None:
+    async def note_retained(self, model: str) -> None:
         """Take note of a retained profile under this device's name: its own, or inherited."""
         if self.speed.idle(model) is not None or model in self._inherited:
             return

@@ -117,9 +117,9 @@ def open_model(path: Path, manifest: Manifest) -> PartitionedModel:
         raise CannotPrepare(RejectionCause.MODEL_INVALID, str(error)) from error
     except MemoryError as error:
         raise CannotPrepare(RejectionCause.MEMORY, f"{manifest.name} does not fit into memory") from error
-    found, expected = len(model.analysis.blocks), len(manifest.blocks) - 1
-    if found != expected:
-        text = f"{manifest.name} has {found} blocks here and {expected} in its manifest: the versions differ"
+    count, expected = len(model.analysis.blocks), len(manifest.blocks) - 1
+    if count != expected:
+        text = f"{manifest.name} has {count} blocks here and {expected} in its manifest: the versions differ"
         raise CannotPrepare(RejectionCause.MODEL_INVALID, text)
     return model
 

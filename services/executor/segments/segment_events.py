@@ -45,7 +45,7 @@ class PrepareAsked:
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentWanted:
+class SegmentBorrowed:
     """A feature map of this epoch needs a segment, prepared or not; `SegmentReturned` always follows."""
 
     epoch: EpochKey
@@ -88,7 +88,9 @@ class ReleaseTick:
     """Time has passed."""
 
 
-SegmentEvent = PrepareAsked | SegmentWanted | SegmentReturned | BuildSucceeded | BuildFailed | EpochsOver | ReleaseTick
+SegmentEvent = (
+    PrepareAsked | SegmentBorrowed | SegmentReturned | BuildSucceeded | BuildFailed | EpochsOver | ReleaseTick
+)
 
 
 # Commands

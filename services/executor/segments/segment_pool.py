@@ -29,12 +29,12 @@ from services.executor.segments.segment_events import (
     EpochsOver,
     PrepareAsked,
     ReleaseTick,
+    SegmentBorrowed,
     SegmentCommand,
     SegmentEvent,
     SegmentKey,
     SegmentNeed,
     SegmentReturned,
-    SegmentWanted,
 )
 from shared.messages.control import Prepare, Ready, Rejected, RejectionCause, SegmentRange
 from shared.messages.models import Manifest
@@ -134,7 +134,7 @@ class SegmentPool:
             raise CannotPrepare(RejectionCause.MODEL_MISSING, f"no manifest of model {key.model[:12]} has come yet")
         # The route names blocks only; the segment may encode its outputs, as the Prepare of the epoch said.
         key = self.lifecycle.variant(epoch, key)
-        await self.handle(SegmentWanted(epoch, need_of(manifest, key.start, key.stop, key.encoding)))
+        await self.handle(SegmentBorrowed(epoch, need_of(manifest, key.start, key.stop, key.encoding)))
         try:
             yield self._segments.get(key) or await self._wait(key)
         finally:

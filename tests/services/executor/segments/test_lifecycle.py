@@ -16,12 +16,12 @@ from services.executor.segments.segment_events import (
     EpochsOver,
     PrepareAsked,
     ReleaseTick,
+    SegmentBorrowed,
     SegmentCommand,
     SegmentEvent,
     SegmentKey,
     SegmentNeed,
     SegmentReturned,
-    SegmentWanted,
 )
 from shared.messages.control import RejectionCause
 
@@ -81,7 +81,7 @@ def test_segments_of_the_epoch_before_stay_until_its_last_request_is_through() -
     lifecycle = SegmentLifecycle(linger_s=5.0)
     ready(lifecycle, ONE, A)
     ready(lifecycle, TWO, B)
-    lifecycle.handle(SegmentWanted(ONE, need(A)), 0.0)
+    lifecycle.handle(SegmentBorrowed(ONE, need(A)), 0.0)
     lifecycle.handle(EpochsOver("s", 1), 1.0)
     assert lifecycle.handle(ReleaseTick(), 100.0) == []
     lifecycle.handle(SegmentReturned(ONE), 100.0)
@@ -102,8 +102,8 @@ def test_a_segment_that_another_stream_uses_is_kept() -> None:
 
 def test_a_feature_map_has_its_segment_built_on_demand() -> None:
     lifecycle = SegmentLifecycle()
-    assert lifecycle.handle(SegmentWanted(ONE, need(A)), 0.0) == [Build(A)]
-    assert lifecycle.handle(SegmentWanted(ONE, need(A)), 0.0) == []
+    assert lifecycle.handle(SegmentBorrowed(ONE, need(A)), 0.0) == [Build(A)]
+    assert lifecycle.handle(SegmentBorrowed(ONE, need(A)), 0.0) == []
     assert lifecycle.handle(BuildSucceeded(A), 0.0) == []
     assert lifecycle.loaded == {A}
 
@@ -111,7 +111,7 @@ def test_a_feature_map_has_its_segment_built_on_demand() -> None:
 def test_a_late_feature_map_of_a_released_epoch_does_not_bring_it_back() -> None:
     lifecycle = SegmentLifecycle(linger_s=5.0)
     lifecycle.handle(EpochsOver("s", 1), 0.0)
-    lifecycle.handle(SegmentWanted(ONE, need(A)), 0.0)
+    lifecycle.handle(SegmentBorrowed(ONE, need(A)), 0.0)
     lifecycle.handle(BuildSucceeded(A), 0.0)
     lifecycle.handle(SegmentReturned(ONE), 1.0)
     assert lifecycle.handle(ReleaseTick(), 6.0) == [Drop(A)]
@@ -119,9 +119,9 @@ def test_a_late_feature_map_of_a_released_epoch_does_not_bring_it_back() -> None
 
 def test_a_build_that_fails_on_demand_rejects_nothing() -> None:
     lifecycle = SegmentLifecycle()
-    lifecycle.handle(SegmentWanted(ONE, need(A)), 0.0)
+    lifecycle.handle(SegmentBorrowed(ONE, need(A)), 0.0)
     assert lifecycle.handle(BuildFailed(A, RejectionCause.ERROR, "no"), 0.0) == []
-    assert lifecycle.handle(SegmentWanted(ONE, need(A)), 0.0) == [Build(A)]
+    assert lifecycle.handle(SegmentBorrowed(ONE, need(A)), 0.0) == [Build(A)]
 
 
 def test_a_segment_built_for_an_epoch_that_is_gone_is_dropped() -> None:
@@ -165,7 +165,7 @@ STEPS = st.one_of(
         EPOCHS,
         st.sets(KEYS, min_size=1),
     ),
-    st.builds(lambda epoch, key: SegmentWanted(epoch, need(key)), EPOCHS, KEYS),
+    st.builds(lambda epoch, key: SegmentBorrowed(epoch, need(key)), EPOCHS, KEYS),
     st.builds(EpochsOver, st.sampled_from("st"), st.none() | st.integers(1, 3)),
     st.sampled_from(["return", "built", "failed"]),
     st.just(ReleaseTick()),
@@ -183,7 +183,7 @@ class Device:
     borrowed: list[EpochKey] = field(default_factory=list)
 
     def post(self, event: SegmentEvent) -> None:
-        if isinstance(event, SegmentWanted):
+        if isinstance(event, SegmentBorrowed):
             self.borrowed.append(event.epoch)
         if isinstance(event, BuildSucceeded):
             self.loaded.add(event.key)

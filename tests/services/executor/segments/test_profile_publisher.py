@@ -78,10 +78,10 @@ async def test_an_inherited_profile_is_replaced_by_a_measured_one(
     bench: Bench, manifest: Manifest, retained_first: bool
 ) -> None:
     if retained_first:
-        await bench.publisher.found(manifest.model)
+        await bench.publisher.note_retained(manifest.model)
     await bench.publisher.recall(manifest)
     if not retained_first:
-        await bench.publisher.found(manifest.model)
+        await bench.publisher.note_retained(manifest.model)
     assert len((await bench.published()).block_ms) == len(manifest.blocks)
 
 
@@ -98,6 +98,6 @@ async def test_the_profile_s_own_echo_is_no_inherited_one(bench: Bench, manifest
     kept = bench.keep(manifest)
     await bench.publisher.measure(manifest)
     await bench.published()
-    await bench.publisher.found(manifest.model)
+    await bench.publisher.note_retained(manifest.model)
     await bench.publisher.publish_all()
     assert (await bench.published()).block_ms == kept.block_ms
