@@ -68,16 +68,16 @@ async def test_one_damaged_transfer_is_tried_again_and_answered_once(world: Worl
         assert "a channel's scale is not finite" in told[EventKind.BAD_MESSAGE]
         assert "a channel's scale is not finite" in told[EventKind.REQUEST_RETRIED]
         assert (await world.ask("r2")).status is OutcomeStatus.OK
-    assert sorted(each.request_id for each in world.outcomes) == ["r1", "r2"]
+    assert sorted(outcome.request_id for outcome in world.outcomes) == ["r1", "r2"]
 
 
 async def test_what_always_arrives_damaged_ends_with_one_error_that_says_why(world: World) -> None:
     async with middle(world, lambda attempt: True):
         await world.commit(CODEC, first="middle")
         outcome = await world.ask("r1")
-        await world.until(lambda: [each for each in world.events if each.kind is EventKind.REQUEST_FAILED])
+        await world.until(lambda: [event for event in world.events if event.kind is EventKind.REQUEST_FAILED])
     assert (outcome.status, outcome.cause) == (OutcomeStatus.ERROR, ErrorCause.RETRIES_EXHAUSTED)
     assert outcome.attempt == RETRY_LIMIT + 1
     assert "second could not decode a feature map: a channel's scale is not finite" in outcome.error
-    assert len([each for each in world.events if each.kind is EventKind.REQUEST_RETRIED]) == RETRY_LIMIT
+    assert len([event for event in world.events if event.kind is EventKind.REQUEST_RETRIED]) == RETRY_LIMIT
     assert len(world.outcomes) == 1

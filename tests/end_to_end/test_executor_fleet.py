@@ -85,7 +85,9 @@ class Fleet:
             return found()
 
     def on(self, topic: str, decode: Callable[[bytes], Any]) -> list[Any]:
-        return [decode(bytes(each.payload)) for each in self.heard if each.topic == topic and each.payload]
+        return [
+            decode(bytes(received.payload)) for received in self.heard if received.topic == topic and received.payload
+        ]
 
     def outcomes(self, request_id: str | None = None) -> list[Outcome]:
         found = self.on(topics.results(STREAM), Outcome.decode)
@@ -99,7 +101,7 @@ class Fleet:
 
     async def start(self, device: str, *options: str) -> asyncio.subprocess.Process:
         """Start an executor in a process of its own and wait until it is there."""
-        before = len([each for each in self.presences(device) if each.state is State.ONLINE])
+        before = len([presence for presence in self.presences(device) if presence.state is State.ONLINE])
         arguments = ("executor", "--device", device, "--data-dir", str(self.data_dir), "--log-level", "info")
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -114,7 +116,8 @@ class Fleet:
         )
         self.processes[device] = process
         await self.until(
-            lambda: len([each for each in self.presences(device) if each.state is State.ONLINE]) > before, device
+            lambda: len([presence for presence in self.presences(device) if presence.state is State.ONLINE]) > before,
+            device,
         )
         return process
 
@@ -157,7 +160,7 @@ class Fleet:
         await self.connection.publish(topics.commands(device), command.encode())
 
     def ready(self, epoch: int) -> list[Ready]:
-        return [each for each in self.reports() if isinstance(each, Ready) and each.epoch == epoch]
+        return [report for report in self.reports() if isinstance(report, Ready) and report.epoch == epoch]
 
     def reports(self) -> list[Any]:
         return [
@@ -165,7 +168,7 @@ class Fleet:
         ]
 
     def verdicts(self) -> list[Any]:
-        return [each for each in self.reports() if not isinstance(each, Preparing)]
+        return [report for report in self.reports() if not isinstance(report, Preparing)]
 
     async def submit(self, request_id: str, payload: bytes, **properties: Any) -> None:
         user = {REQUEST_ID_PROPERTY: request_id, ACCEPT_PROPERTY: MSGPACK_CONTENT}
@@ -250,7 +253,7 @@ async def test_one_device_answers_like_the_whole_model(fleet: Fleet) -> None:
     whole_topic = f"{fleet.settings.root}/answers/me"
     await fleet.submit("first", payload, correlation_data=b"c", response_topic=whole_topic)
     outcome = await fleet.outcome("first")
-    (answer,) = await fleet.until(lambda: [each for each in fleet.heard if each.topic == "answers/me"])
+    (answer,) = await fleet.until(lambda: [received for received in fleet.heard if received.topic == "answers/me"])
     assert answer.properties.correlation_data == b"c"
     assert Outcome.decode(answer.payload) == outcome
     np.testing.assert_allclose(values_of(outcome), fleet.whole(payload), rtol=1e-5, atol=1e-6)
@@ -277,9 +280,9 @@ async def test_two_devices_answer_like_the_whole_model(fleet: Fleet) -> None:
         assert outcome.trace[0].sent_at_s is not None
     transfers = await fleet.until(
         lambda: [
-            each
-            for each in fleet.on(topics.observations("first"), OBSERVATIONS.decode)
-            if each.kind == "transfer" and each.finished
+            observation
+            for observation in fleet.on(topics.observations("first"), OBSERVATIONS.decode)
+            if observation.kind == "transfer" and observation.finished
         ]
     )
     assert transfers[0].target == "second"
@@ -326,7 +329,9 @@ async def test_what_a_killed_device_held_is_tried_again_on_the_next_route(fleet:
     await fleet.connection.subscribe(topics.inbox("second"))
     second.send_signal(signal.SIGSTOP)
     await fleet.submit("r", photograph())
-    await fleet.until(lambda: [each for each in fleet.heard if each.topic == topics.inbox("second")], "feature map")
+    await fleet.until(
+        lambda: [received for received in fleet.heard if received.topic == topics.inbox("second")], "feature map"
+    )
     await fleet.kill("second")
     await fleet.until(lambda: fleet.events(EventKind.REQUEST_RETRIED), "retry")
     await fleet.commit((0, last, "first"))
@@ -348,7 +353,9 @@ async def test_a_source_that_was_killed_finishes_what_it_had_accepted(fleet: Fle
     second.send_signal(signal.SIGSTOP)
     payload = photograph()
     await fleet.submit("r", payload)
-    await fleet.until(lambda: [each for each in fleet.heard if each.topic == topics.inbox("second")], "feature map")
+    await fleet.until(
+        lambda: [received for received in fleet.heard if received.topic == topics.inbox("second")], "feature map"
+    )
     await fleet.kill("first")
     await fleet.kill("second")
     await fleet.start("first")
@@ -491,7 +498,9 @@ async def test_a_broker_that_dies_and_comes_back_empty_loses_no_accepted_request
     await fleet.connection.subscribe(topics.inbox("second"))
     second.send_signal(signal.SIGSTOP)
     await fleet.submit("r", photograph())
-    await fleet.until(lambda: [each for each in fleet.heard if each.topic == topics.inbox("second")], "feature map")
+    await fleet.until(
+        lambda: [received for received in fleet.heard if received.topic == topics.inbox("second")], "feature map"
+    )
     await fleet.broker.kill()
     second.send_signal(signal.SIGCONT)
     before = len(fleet.presences("first"))
@@ -533,7 +542,9 @@ async def test_a_live_source_takes_the_newest_frame(fleet: Fleet) -> None:
     # The source may hear of the first outcome after this test has: only a frame under way makes others wait.
     await fleet.connection.subscribe(topics.inbox("server"))
     await fleet.submit("a", photograph())
-    await fleet.until(lambda: [each for each in fleet.heard if each.topic == topics.inbox("server")], "feature map")
+    await fleet.until(
+        lambda: [received for received in fleet.heard if received.topic == topics.inbox("server")], "feature map"
+    )
     for name in ("b", "c", "d"):
         await fleet.submit(name, photograph())
     for name in ("b", "c"):
@@ -556,9 +567,9 @@ async def test_transfers_take_as_long_as_the_emulated_link(fleet: Fleet) -> None
     await fleet.outcome("r")
     observed, *_ = await fleet.until(
         lambda: [
-            each
-            for each in fleet.on(topics.observations("first"), OBSERVATIONS.decode)
-            if each.kind == "transfer" and each.finished
+            observation
+            for observation in fleet.on(topics.observations("first"), OBSERVATIONS.decode)
+            if observation.kind == "transfer" and observation.finished
         ]
     )
     assert observed.elapsed_ms >= link.latency_ms + 8 * observed.size_bytes / (1000 * link.bandwidth_mbps)

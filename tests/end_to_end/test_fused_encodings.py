@@ -35,10 +35,10 @@ async def test_the_answer_is_that_of_encoding_outside(world: World, codec: str) 
     head, tail = build_segments(world.model_path, world.manifest, keys, EngineSettings()).values()
     crossing = head.run({REQUEST_TENSOR: np.frombuffer(tensor.tobytes(), np.uint8)})
     encoded = encode_tensors(crossing, codec, coder)
-    assert outcome.trace[0].output_bytes == sum(each.size_bytes for each in encoded.values())
+    assert outcome.trace[0].output_bytes == sum(tensor.size_bytes for tensor in encoded.values())
     decoded = {
-        name: coder.decode(each.codec, each.spec.dtype.name, each.spec.shape, each.payload())
-        for name, each in encoded.items()
+        name: coder.decode(tensor.codec, tensor.spec.dtype.name, tensor.spec.shape, tensor.payload())
+        for name, tensor in encoded.items()
     }
     (expected,) = tail.run(decoded).values()
     assert outcome.outputs[0].data == expected.tobytes()

@@ -68,7 +68,7 @@ async def test_a_payload_that_is_not_what_it_says_is_counted_and_harms_nobody(
     )
     for chunk in split_message(b"forged", encode_frame(header.model_dump(mode="python"), [payload]), sender="first"):
         await world.connection.publish(topics.inbox("second"), chunk)
-    event = await world.until(lambda: [each for each in world.events if each.kind is EventKind.BAD_MESSAGE])
+    event = await world.until(lambda: [event for event in world.events if event.kind is EventKind.BAD_MESSAGE])
     assert "inbox" in event[0].text
     assert (await world.ask("r1")).status is OutcomeStatus.OK
 
@@ -93,7 +93,7 @@ async def test_a_tensor_larger_than_the_cut_is_refused_before_it_is_decoded(worl
     )
     for chunk in split_message(b"forged", encode_frame(header.model_dump(mode="python"), [raw]), sender="first"):
         await world.connection.publish(topics.inbox("second"), chunk)
-    event = await world.until(lambda: [each for each in world.events if each.kind is EventKind.BAD_MESSAGE])
+    event = await world.until(lambda: [event for event in world.events if event.kind is EventKind.BAD_MESSAGE])
     assert "are accepted" in event[0].text
     assert (await world.ask("r1")).status is OutcomeStatus.OK
-    assert [each.request_id for each in world.outcomes] == ["r1"]
+    assert [outcome.request_id for outcome in world.outcomes] == ["r1"]

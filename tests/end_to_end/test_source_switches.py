@@ -38,7 +38,10 @@ def threshold_of(fleet: PlannedExecutors, quantity: ThresholdQuantity) -> Thresh
     known = fleet.alternatives.get(STREAM)
     if known is None or known.epoch != fleet.plans[STREAM].epoch:
         return None
-    return next((each for each in known.thresholds if (each.quantity, each.device) == (quantity, CAMERA)), None)
+    return next(
+        (threshold for threshold in known.thresholds if (threshold.quantity, threshold.device) == (quantity, CAMERA)),
+        None,
+    )
 
 
 def uplink(fleet: PlannedExecutors) -> Threshold | None:
@@ -106,7 +109,7 @@ async def test_the_source_switches_when_its_own_computing_slows_down(fleet: Plan
     await fleet.emulate(CAMERA, SLOWDOWN, load_factor=load, server=SLOW_MBPS)
     await fleet.submit(STREAM, payload, "slow", "slower", "after")
     after = await fleet.outcome("after")
-    assert [way(fleet.outcomes[each]) for each in ("slow", "slower")] == [[CAMERA], [CAMERA]]
+    assert [way(fleet.outcomes[request_id]) for request_id in ("slow", "slower")] == [[CAMERA], [CAMERA]]
     assert way(after) == [stage.device for stage in threshold.above.stages]
     assert way(after)[-1] == SERVER
     assert after.epoch == epoch == fleet.plans[STREAM].epoch

@@ -42,7 +42,9 @@ FLOP_PER_MS, CODED_BYTES_PER_MS = 2e7, 1e6
 
 def timed(block: BlockCalibration) -> BlockCalibration:
     took_ms = block.raw_bytes / CODED_BYTES_PER_MS
-    codecs = (each.model_copy(update={"encode_ms": took_ms, "decode_ms": took_ms}) for each in block.codecs)
+    codecs = (
+        calibration.model_copy(update={"encode_ms": took_ms, "decode_ms": took_ms}) for calibration in block.codecs
+    )
     return block.model_copy(update={"codecs": tuple(codecs)})
 
 
@@ -52,7 +54,7 @@ def calibrated(manifest: Manifest) -> Calibration:
     settings = MeasureSettings(only_useful=True, timed_samples=1, repetitions=1)
     coder = Coder(load_registry(), settings.engine)
     found = measure(load_model(SQUEEZENET), replace(samples, inputs=samples.inputs[:3]), coder, settings)
-    return found.model_copy(update={"blocks": tuple(timed(each) for each in found.blocks)})
+    return found.model_copy(update={"blocks": tuple(timed(block) for block in found.blocks)})
 
 
 @pytest.fixture
@@ -83,7 +85,9 @@ def uplink(fleet: PlannedExecutors) -> Threshold | None:
     known = fleet.alternatives.get(STREAM)
     if known is None or known.epoch != fleet.plans[STREAM].epoch:
         return None
-    found = next((each for each in known.thresholds if each.quantity is ThresholdQuantity.BANDWIDTH), None)
+    found = next(
+        (threshold for threshold in known.thresholds if threshold.quantity is ThresholdQuantity.BANDWIDTH), None
+    )
     return None if found is None or found.below is None else found
 
 

@@ -123,8 +123,8 @@ async def pair_of_executors(folder: Path) -> AsyncIterator[World]:
         broker = await stack.enter_async_context(EmbeddedBroker())
         library = await stack.enter_async_context(Connection.open(broker.settings))
         connection = await stack.enter_async_context(Connection.open(broker.settings))
-        for each in (topics.presence.any, topics.reports.any, topics.results.any, topics.shadow.any, topics.events()):
-            await connection.subscribe(each)
+        for topic in (topics.presence.any, topics.reports.any, topics.results.any, topics.shadow.any, topics.events()):
+            await connection.subscribe(topic)
         await connection.publish(topics.manifest(manifest.model), manifest.encode(), retain=True)
         declaration = StreamDeclaration(stream=STREAM, model=manifest.model, source="first")
         await connection.publish(topics.stream(STREAM), declaration.encode(), retain=True)

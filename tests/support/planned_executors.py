@@ -97,7 +97,7 @@ class PlannedExecutors:
         ]
         key = (stage.device, stream, epoch)
         answered = sum((ready.device, ready.stream, ready.epoch) == key for ready in self.readies)
-        ranges = [(each.start, each.stop) for each in mine[-1].segments] if mine else []
+        ranges = [(segment.start, segment.stop) for segment in mine[-1].segments] if mine else []
         return (stage.start, stage.stop) in ranges and answered >= len(mine)
 
     async def until(self, found: Callable[[], Any]) -> None:

@@ -114,7 +114,7 @@ async def bench(manifest: Manifest, store: ModelCache) -> AsyncIterator[Bench]:
             observations=ObservationFeed(outbox),
         )
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-            tasks = [group.create_task(each.run()) for each in (outbox, pool, pipeline)]
+            tasks = [group.create_task(part.run()) for part in (outbox, pool, pipeline)]
             await asyncio.sleep(0)
             yield Bench(pipeline, manifest, ear, peer, outbox, coder)
             for task in tasks:
@@ -126,8 +126,8 @@ async def test_more_requests_than_fit_wait_and_all_are_answered(bench: Bench) ->
     for number in range(6):
         await bench.pipeline.admit(bench.request((0, last, "me"), name=f"r{number}"))
     outcomes = [await bench.outcome() for _ in range(6)]
-    assert {each.request_id for each in outcomes} == {f"r{number}" for number in range(6)}
-    assert all(each.status is OutcomeStatus.OK for each in outcomes)
+    assert {outcome.request_id for outcome in outcomes} == {f"r{number}" for number in range(6)}
+    assert all(outcome.status is OutcomeStatus.OK for outcome in outcomes)
     await bench.pipeline.drain()
 
 
@@ -166,7 +166,7 @@ async def test_an_older_attempt_is_dropped_once_a_newer_was_here(bench: Bench) -
     await bench.pipeline.admit(bench.request((0, last, "me"), attempt=1))
     await bench.pipeline.admit(bench.request((0, last, "me"), name="after"))
     outcomes = [await bench.outcome() for _ in range(2)]
-    assert {(each.request_id, each.attempt) for each in outcomes} == {("r", 2), ("after", 1)}
+    assert {(outcome.request_id, outcome.attempt) for outcome in outcomes} == {("r", 2), ("after", 1)}
     await bench.pipeline.drain()
 
 

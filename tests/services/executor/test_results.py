@@ -52,7 +52,7 @@ LOGITS = {"y": np.array([[0, 3, 1, 2, -1, 5]], np.float32)}
 
 def test_the_best_five_with_their_labels() -> None:
     result = make_result(LOGITS, manifest(labels=("a", "b", "c", "d", "e")), JSON_CONTENT)
-    assert [(each.index, each.label, each.score) for each in result.top] == [
+    assert [(score.index, score.label, score.score) for score in result.top] == [
         (5, "5", 5.0),
         (1, "b", 3.0),
         (3, "d", 2.0),
@@ -64,7 +64,7 @@ def test_the_best_five_with_their_labels() -> None:
 
 def test_logits_become_probabilities() -> None:
     result = make_result({"y": np.array([[1000.0, 1000.0]], np.float32)}, manifest(apply_softmax=True), JSON_CONTENT)
-    assert [each.score for each in result.top] == pytest.approx([0.5, 0.5])
+    assert [score.score for score in result.top] == pytest.approx([0.5, 0.5])
 
 
 def test_scores_that_are_no_numbers_still_make_a_message() -> None:

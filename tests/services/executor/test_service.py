@@ -51,7 +51,7 @@ async def test_an_executor_never_blocks_its_loop_and_says_goodbye(manifest: Mani
                 online = await presence(ear, State.ONLINE)
                 async with Client.open(broker.settings) as client:
                     outcomes = await client.submit_many("s", [photograph] * 10)
-                assert all(getattr(each, "status", None) is OutcomeStatus.OK for each in outcomes)
+                assert all(getattr(outcome, "status", None) is OutcomeStatus.OK for outcome in outcomes)
                 executor.cancel()
                 assert (await presence(ear, State.OFFLINE)).boot_id == online.boot_id
 

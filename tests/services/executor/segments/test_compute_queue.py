@@ -63,7 +63,7 @@ def test_every_job_comes_out_once(discipline: QueueDiscipline, jobs: list[tuple[
 
 @given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=40))
 def test_round_robin_never_serves_a_stream_twice_while_another_waits(streams: list[str]) -> None:
-    served = [streams[number] for number in order(QueueDiscipline.ROUND_ROBIN, *(Ticket(each) for each in streams))]
+    served = [streams[number] for number in order(QueueDiscipline.ROUND_ROBIN, *(Ticket(stream) for stream in streams))]
     for position in range(1, len(served)):
         if served[position] == served[position - 1]:
             assert set(served[position:]) == {served[position]}

@@ -103,7 +103,7 @@ def test_a_fused_segment_makes_the_same_bytes(model: tuple[Path, Manifest], shar
         assert {name: array.tobytes() for name, array in fused.run(request).items()} == {
             name: array.tobytes() for name, array in expected.items()
         }
-        for codec in (each for each in CODECS if representation_of(each) == encoding):
+        for codec in (other for other in CODECS if representation_of(other) == encoding):
             encoder = fused.encoder_for(codec)
             assert encoder is not None
             assert encoder.operators_ms > 0
@@ -163,8 +163,8 @@ def test_a_stage_counts_its_encoding_and_keeps_what_a_check_wants(
     kept = {name: array.tobytes() for name, array in made.arrays.items()}
     assert kept == ({name: array.tobytes() for name, array in expected.items()} if keeps_arrays else {})
     outside = encode_tensors(expected, "uint8+zstd", coder)
-    assert {name: bytes(each.payload()) for name, each in made.encoded.items()} == {
-        name: bytes(each.payload()) for name, each in outside.items()
+    assert {name: bytes(tensor.payload()) for name, tensor in made.encoded.items()} == {
+        name: bytes(tensor.payload()) for name, tensor in outside.items()
     }
 
 

@@ -28,7 +28,7 @@ class Gate:
 async def test_jobs_run_off_the_event_loop_one_at_a_time() -> None:
     async with Processor.open() as processor:
         done = await asyncio.gather(*(processor.run(threading.get_ident, T) for _ in range(5)))
-    assert len({each.value for each in done}) == 1
+    assert len({result.value for result in done}) == 1
     assert done[0].value != threading.get_ident()
 
 

@@ -78,7 +78,7 @@ async def test_blocks_that_do_not_exist_are_rejected_and_all_who_wait_are_told(
     async with running(store) as (pool, answers):
         await pool.prepare(asked(manifest, (1, 99)))
         results = await asyncio.gather(use(), use(), return_exceptions=True)
-        assert all(isinstance(each, CannotPrepare) for each in results)
+        assert all(isinstance(result, CannotPrepare) for result in results)
         answer = await answers.get()
         assert isinstance(answer, Rejected)
         assert answer.cause is RejectionCause.ERROR

@@ -41,7 +41,7 @@ def test_only_images_and_tensors_are_listed(tmp_path: Path) -> None:
     for name in ("a.jpg", "B.PNG", "t.npy", ".hidden.jpg", "notes.txt"):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "folder.jpg").mkdir()
-    assert {each.name for each in list_files(tmp_path)} == {"a.jpg", "B.PNG", "t.npy"}
+    assert {file.name for file in list_files(tmp_path)} == {"a.jpg", "B.PNG", "t.npy"}
     assert list_files(tmp_path / "missing") == set()
 
 

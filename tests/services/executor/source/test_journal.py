@@ -33,7 +33,7 @@ def test_accepted_requests_come_back_in_order(path: Path) -> None:
     journal.close()
     again = Journal.open(path)
     requests, outcomes = again.restore("s", 110.0)
-    assert [(each.request, each.age_s, each.attempt) for each in requests] == [
+    assert [(restored.request, restored.age_s, restored.attempt) for restored in requests] == [
         (FULL, 10.0, 2),
         (Request("q", 1, 101.0), 9.0, 0),
     ]
@@ -62,7 +62,7 @@ def test_confirmed_and_forgotten(path: Path) -> None:
         for name in "ab":
             journal.finish("s", name, OUTCOME, 0.0)
         journal.confirm("s", ["a", "unknown"])
-    assert [each.confirmed for each in journal.restore("s", 0.0)[1]] == [True, False]
+    assert [outcome.confirmed for outcome in journal.restore("s", 0.0)[1]] == [True, False]
     with journal.transaction():
         journal.forget("s", ["a"])
     assert journal.outcome("s", "a") is None

@@ -123,7 +123,7 @@ def burst(**changes: Any) -> PlanCommitted:
 
 
 def lengths(source: Source) -> list[tuple[str, int]]:
-    return [(each.request.request_id, len(each.route.stages)) for each in source.all(Dispatch)]
+    return [(dispatch.request.request_id, len(dispatch.route.stages)) for dispatch in source.all(Dispatch)]
 
 
 def test_a_burst_is_started_in_the_order_of_the_plan(source: Source) -> None:
@@ -191,7 +191,7 @@ def test_a_switch_that_the_planner_does_not_confirm_is_taken_back(source: Source
     source.post(slow_uplink(), 1.0)
     source.post(RetryTick(), 100.0)
     source.arrive("a", 100.0)
-    assert [each.text for each in source.all(ReportSwitch)][1].startswith("the planner has not confirmed")
+    assert [report.text for report in source.all(ReportSwitch)][1].startswith("the planner has not confirmed")
     assert lengths(source) == [("a", 2)]
 
 
@@ -199,10 +199,10 @@ def test_no_more_than_max_in_flight_and_in_order(source: Source) -> None:
     source.post(plan())
     for name in "abcd":
         source.arrive(name)
-    assert [each.request.request_id for each in source.all(Dispatch)] == ["a", "b"]
+    assert [dispatch.request.request_id for dispatch in source.all(Dispatch)] == ["a", "b"]
     source.post(outcome("b"))
     source.post(outcome("a"))
-    assert [each.request.request_id for each in source.all(Dispatch)] == ["a", "b", "c", "d"]
+    assert [dispatch.request.request_id for dispatch in source.all(Dispatch)] == ["a", "b", "c", "d"]
 
 
 def test_room_is_bounded_by_number_and_bytes(source: Source) -> None:
@@ -342,7 +342,7 @@ def test_no_timeouts_while_the_broker_is_away_and_a_fresh_one_afterwards(source:
     source.arrive("b", 100.0)
     assert len(source.all(Dispatch)) == 1
     source.post(BusChanged(True), 101.0)
-    assert [each.request.request_id for each in source.all(Dispatch)] == ["a", "b"]
+    assert [dispatch.request.request_id for dispatch in source.all(Dispatch)] == ["a", "b"]
     assert source.post(RetryTick(), 101.9) == []
     assert ReportRetry("a", 1, "no outcome in time") in source.post(RetryTick(), 102.0)
 
@@ -370,20 +370,20 @@ def test_live_streams_keep_the_newest_frame(source: Source) -> None:
         source.arrive(name)
         assert source.state.has_room
     failed = source.all(Fail)
-    assert [(each.request.request_id, each.cause) for each in failed] == [
+    assert [(failure.request.request_id, failure.cause) for failure in failed] == [
         ("b", ErrorCause.SUPERSEDED),
         ("c", ErrorCause.SUPERSEDED),
     ]
     source.post(outcome("a"))
-    assert [each.request.request_id for each in source.all(Dispatch)] == ["a", "d"]
+    assert [dispatch.request.request_id for dispatch in source.all(Dispatch)] == ["a", "d"]
 
 
 def test_a_live_plan_supersedes_what_waited_for_it(source: Source) -> None:
     for name in "abc":
         source.arrive(name)
     source.post(plan(max_in_flight=1, live=True))
-    assert [each.request.request_id for each in source.all(Fail)] == ["a", "b"]
-    assert [each.request.request_id for each in source.all(Dispatch)] == ["c"]
+    assert [failure.request.request_id for failure in source.all(Fail)] == ["a", "b"]
+    assert [dispatch.request.request_id for dispatch in source.all(Dispatch)] == ["c"]
 
 
 def test_a_withdrawn_stream_fails_what_waits_and_lets_the_rest_end(source: Source) -> None:
@@ -543,7 +543,7 @@ PLANS = st.builds(
         epoch, *routes, live=live, retry_limit=limit, max_in_flight=flight, deadline_ms=deadline
     ),
     st.integers(1, 5),
-    st.lists(st.lists(DEVICES, min_size=1, max_size=3).map(lambda each: route(*each)), min_size=1, max_size=3),
+    st.lists(st.lists(DEVICES, min_size=1, max_size=3).map(lambda devices: route(*devices)), min_size=1, max_size=3),
     st.booleans(),
     st.integers(0, 2),
     st.integers(1, 3),
@@ -586,9 +586,9 @@ def test_whatever_happens_every_accepted_request_ends_exactly_once(events: list[
     for _ in range(40):
         now_s += 200.0
         source.post(RetryTick(), now_s)
-    accepted = [each.request.request_id for each in source.all(Accept)]
-    ended = [each.request_id for each in source.all(StoreOutcome)]
-    ended += [each.request.request_id for each in source.all(Fail)]
+    accepted = [accept.request.request_id for accept in source.all(Accept)]
+    ended = [stored.request_id for stored in source.all(StoreOutcome)]
+    ended += [failure.request.request_id for failure in source.all(Fail)]
     assert Counter(accepted) == Counter(ended)
     assert source.state.is_idle
     arrived = [event for event, _ in events if isinstance(event, RequestArrived)]
