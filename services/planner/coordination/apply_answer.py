@@ -1,4 +1,4 @@
-"""Consequences of the answer to a planning job: first decided for every stream, then carried out by their states."""
+"""Consequences of the answer to a planning job: decided for every stream first, then carried out by the streams."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -132,4 +132,4 @@ class FleetState:
         require(self._measurements.keys() == missing, "profile requests", "they are for missing profiles")
         require(self._library <= snapshot.manifests.keys(), "library", "its models have a manifest")
         known = {(model, place) for model, records in snapshot.shadows.items() for place in records}
-        require(self._field_records.kept.keys() <= known, "shadow records", "those on disk are in the snapshot")
+        require(self._field_records.stored.keys() <= known, "shadow records", "those on disk are in the snapshot")

@@ -56,7 +56,9 @@ class PlannerStore:
             self._database = _open(path)
         except sqlite3.DatabaseError as error:
             aside = move_aside(path)
-            _LOGGER.error("%s is damaged (%s); it is kept as %s and the planner starts afresh", path, error, aside.name)
+            _LOGGER.error(
+                "%s is damaged (%s); it is kept as %s and the planner starts with an empty one", path, error, aside.name
+            )
             self._database = _open(path)
 
     def put(self, document: Document) -> None:
@@ -102,9 +104,9 @@ def _open(path: Path) -> sqlite3.Connection:
                 "CREATE TABLE IF NOT EXISTS documents (number INTEGER PRIMARY KEY AUTOINCREMENT, "
                 "kind TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, UNIQUE (kind, key))"
             )
-        (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
+        (result,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        if result != "ok":
+            raise sqlite3.DatabaseError(result)
     except sqlite3.OperationalError as error:
         database.close()
         raise OSError(f"cannot use {path} (does another planner?): {error}") from error

@@ -3,8 +3,7 @@
 A shadow check runs the rest of a model on a feature map with and without its lossy encoding, and compares the outputs.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -42,54 +41,55 @@ def withdrawn(before: FleetSnapshot, after: FleetSnapshot, report: ShadowReport)
             yield stream, f"stream {stream}: {', '.join(gone)} {place} does worse in the field than its policy allows"
 
 
-@dataclass(slots=True)
 class FieldRecordKeeper:
     """Records of shadow checks on disk, and those that have changed since they were written. Only methods change it.
 
-    ``due_at_s`` is finite exactly while a record that was noted is not written.
-
-    Attributes:
-        kept: records as they are on disk, by model and place.
-        changed: keys of records on which reports have come since.
-        due_at_s: time of the next write; infinity if no report has come.
+    A write is due exactly while a report was noted after the last write.
     """
 
-    kept: dict[tuple[str, Place], FieldRecord] = field(default_factory=dict)
-    changed: set[tuple[str, Place]] = field(default_factory=set)
-    due_at_s: float = float("inf")
+    def __init__(self) -> None:
+        """Start without records."""
+        self._stored: dict[tuple[str, Place], FieldRecord] = {}
+        self._changed: set[tuple[str, Place]] = set()
+        self._due_at_s = float("inf")
+
+    @property
+    def stored(self) -> Mapping[tuple[str, Place], FieldRecord]:
+        """The records on disk, by model and place."""
+        return self._stored
 
     def restored(self, change: FieldRecordRestored) -> None:
         """Note a record that was read from disk."""
-        self.kept[change.model, change.place] = change.record
+        self._stored[change.model, change.place] = change.record
 
     def note(self, report: ShadowReport, now_s: float, *, is_urgent: bool) -> None:
         """Note a change of a record. A report that withdraws an encoding is urgent: the next `take_due` writes it."""
-        self.changed.add((report.model, place_of(report.block, report.codec)))
-        self.due_at_s = min(self.due_at_s, now_s if is_urgent else now_s + KEEP_EVERY_S)
+        self._changed.add((report.model, place_of(report.block, report.codec)))
+        self._due_at_s = min(self._due_at_s, now_s if is_urgent else now_s + KEEP_EVERY_S)
 
     def take_due(self, snapshot: FleetSnapshot, now_s: float) -> list[Effect]:
         """Return the writes that are due."""
-        if now_s < self.due_at_s:
+        if now_s < self._due_at_s:
             return []
         effects: list[Effect] = []
-        for model, place in sorted(self.changed):
+        for model, place in sorted(self._changed):
             record = snapshot.shadows.get(model, {}).get(place)
             # None if a new calibration has voided the record since. The newest reports may repeat the oldest.
-            if record is not None and record != self.kept.get((model, place)):
-                self.kept[model, place] = record
+            if record is not None and record != self._stored.get((model, place)):
+                self._stored[model, place] = record
                 value = _RECORD.dump_json(FieldRecordRestored(model, place, record))
                 effects.append(Persist(Document(Kind.SHADOW, _key(model, place), value)))
-        self.changed.clear()
-        self.due_at_s = float("inf")
+        self._changed.clear()
+        self._due_at_s = float("inf")
         return effects
 
     def forget(self, model: str) -> list[Effect]:
         """Return the removal of a model's records, which a new calibration voids."""
-        gone = [(known, place) for known, place in self.kept if known == model]
-        self.changed = {each for each in self.changed if each[0] != model}
-        for each in gone:
-            del self.kept[each]
-        return [DeleteDocument(Kind.SHADOW, _key(*each)) for each in gone]
+        void = [key for key in self._stored if key[0] == model]
+        self._changed = {key for key in self._changed if key[0] != model}
+        for key in void:
+            del self._stored[key]
+        return [DeleteDocument(Kind.SHADOW, _key(*key)) for key in void]
 
 
 def read_record(document: bytes) -> FieldRecordRestored:

@@ -167,7 +167,7 @@ def _member_differences(before: Problem, after: Problem) -> Iterator[_Difference
             )
             yield _Difference(Cause(RerouteCause.STREAM_CHANGED, "stream changed"), replace(after, streams=undone))
     for name in sorted(known.keys() - now.keys()):
-        cause = Cause(RerouteCause.STREAM_CHANGED, f"stream {name} is not planned together with the others any more")
+        cause = Cause(RerouteCause.STREAM_CHANGED, f"stream {name} is no longer planned together with the others")
         yield _Difference(cause, after)
 
 

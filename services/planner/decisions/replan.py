@@ -74,7 +74,7 @@ def decide(
 ) -> dict[str, Decision]:
     """Decide for every stream of a problem whether it leaves its present routes; most problems have one stream.
 
-    A stream moves at once, whatever the gain, when it has no routes or they cannot run any more. The routes of the
+    A stream moves at once, whatever the gain, when it has no routes or they can no longer run. The routes of the
     others are then compared, by the objective over all streams together, with the candidates. They change
 
     - at once, if that gains at all, when the user has changed one of the streams or their policies; even for the worse

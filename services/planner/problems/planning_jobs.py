@@ -109,10 +109,10 @@ def _what_remains(job: PlanningJob, outcome: Infeasible, solve: Solve) -> Answer
     culprits: dict[str, Infeasible] = {}
     while found := _culprits(rest, answer, solve):
         culprits |= found
-        kept = tuple(_relaxed(stream, found) for stream in rest.streams if _stays(stream, found))
-        if not kept:
+        remaining = tuple(_relaxed(stream, found) for stream in rest.streams if _stays(stream, found))
+        if not remaining:
             break
-        rest = replace(rest, streams=kept, policy=_without_deadline(rest.policy, found))
+        rest = replace(rest, streams=remaining, policy=_without_deadline(rest.policy, found))
         again = solve(rest)
         if isinstance(again, Plan):
             return Answer(outcome, Fallback(rest, again), culprits)

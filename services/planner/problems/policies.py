@@ -129,8 +129,8 @@ def _unknown_codec(policy: Policy, stream: str, snapshot: FleetSnapshot) -> Iter
         yield f"codec: the encodings of {manifest.name} are not measured; `segue model calibrate` does that"
         return
     known = sorted({codec.codec for block in calibration.blocks for codec in block.codecs})
-    wanted = INTEGER_BASES if policy.codec == CodecMode.INT8 else {policy.codec}
-    if not any({name, name.split("+", 1)[0]} & wanted for name in known):
+    demanded = INTEGER_BASES if policy.codec == CodecMode.INT8 else {policy.codec}
+    if not any({name, name.split("+", 1)[0]} & demanded for name in known):
         yield f"codec: {manifest.name} is not offered as {policy.codec!r}; there are {', '.join(known) or 'none'}"
 
 

@@ -26,14 +26,14 @@ class Measurement:
         boot_id: process of the device's executor when the profile was first missing.
         missing_since_s: planner's clock.
         next_at_s: time of the next request.
-        asked: number of requests so far.
+        requests: sent so far.
         failure: reason of the device if it cannot measure; empty otherwise.
     """
 
     boot_id: str
     missing_since_s: float
     next_at_s: float
-    asked: int = 0
+    requests: int = 0
     failure: str = ""
 
 
@@ -97,5 +97,5 @@ def next_due_s(measurements: Measurements) -> float:
 
 
 def _asked(measurement: Measurement, now_s: float) -> Measurement:
-    pause_s = min(LONGEST_REPEAT_S, FIRST_REPEAT_S * 2.0 ** min(measurement.asked, 10))
-    return replace(measurement, asked=measurement.asked + 1, next_at_s=now_s + pause_s)
+    pause_s = min(LONGEST_REPEAT_S, FIRST_REPEAT_S * 2.0 ** min(measurement.requests, 10))
+    return replace(measurement, requests=measurement.requests + 1, next_at_s=now_s + pause_s)

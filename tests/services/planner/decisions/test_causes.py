@@ -125,7 +125,7 @@ def test_a_stream_that_leaves_is_the_cause() -> None:
     before, now = joint(snapshot, "east", "north", "west"), joint(snapshot, "east", "north")
     present = {name: own for name, own in routes_for(before).items() if name != "west"}
     cause = find_cause(before, now, present, routes_for(now), snapshot)
-    assert cause.text == "stream west is not planned together with the others any more"
+    assert cause.text == "stream west is no longer planned together with the others"
 
 
 def test_in_a_group_too_the_change_that_matters_is_the_cause() -> None:

@@ -8,8 +8,8 @@ from shared.messages.streams import PlanRoute
 from shared.policy import Objective, Policy
 from tests.support.planner_world import declaration, problem_of, route, world
 
+# 165 ms, so at most 6.06 requests per second.
 ON_PI = (route((0, 5, "pi")),)
-"""165 ms: 6.06 requests a second."""
 
 
 def said(rate_hz: float, routes: tuple[PlanRoute, ...] = ON_PI, *, already: bool = False) -> str:

@@ -47,7 +47,7 @@ def test_a_restarted_device_is_asked_afresh() -> None:
     same = profile_requests.update(waiting, fresh(), 102.0)
     assert same == waiting
     restarted = profile_requests.update(waiting, after(fresh(), presence("new", boot_id="boot2")), 102.0)
-    assert restarted[NEW].asked == 0
+    assert restarted[NEW].requests == 0
     assert profile_requests.next_due_s(restarted) == 102.0 + GRACE_S
 
 
