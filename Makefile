@@ -19,6 +19,8 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m tools.check_names
+	$(BIN)/python -m tools.check_mirror
 
 soak: setup
 	$(BIN)/python -m benchmarks.soak --minutes 5
@@ -27,7 +29,10 @@ bench: setup
 	$(BIN)/python -m benchmarks
 
 docs: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[all,docs]'
 	$(BIN)/segue schema bus > docs/asyncapi.json
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --quiet -b html docs build/site
+	@echo "the site is in build/site"
 
 fuzz: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[all,fuzz]'

@@ -107,7 +107,12 @@ async def test_plans_keep_running_without_a_planner_that_dies_while_it_changes_o
         await fleet.until_missed("planner")
         await until_answered(fleet, stream, len(watcher.answered(stream)) + A_FEW)
         await fleet.restart("planner")
-        await watcher.until(lambda: watcher.view.streams[stream].plan.max_in_flight == 3, "the policy in force")
+
+        def is_in_force() -> bool:
+            plan = watcher.view.streams[stream].plan
+            return plan is not None and plan.max_in_flight == 3
+
+        await watcher.until(is_in_force, "the policy in force")
         await finish(fleet, stream, load)
     await check(fleet, stream, load.records, record_property)
     await fleet.withdraw(stream)

@@ -22,7 +22,7 @@ MAX_CLOCK_SKEW_S: Final = 1.0
 REQUIRED: Final = ("msgpack", "numpy", "paho-mqtt", "pydantic", "rich", "typer")
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "executor": ("onnx", "onnxruntime", "pillow", "zstandard"),
-    "planner": ("highspy", "networkx", "scipy"),
+    "planner": ("highspy", "scipy"),
     "collector": ("prometheus-client",),
     "broker": ("iotcore",),
 }
