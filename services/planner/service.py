@@ -75,6 +75,7 @@ class _Planner:
         self._solve = functools.partial(solve, seed=config.seed, time_budget_s=config.time_budget_s)
         self._properties = Properties(user={ORIGIN_PROPERTY: config.name})
         self._effects: asyncio.Queue[Effect] = asyncio.Queue(_MAX_EFFECTS)
+        self._put_lock = asyncio.Lock()
         self._is_changed = asyncio.Event()
         self._rejects = RejectCounter()
         self._republish_at_s = float("inf")
@@ -184,8 +185,11 @@ class _Planner:
         return self._core.answered(job, answer, time.time())
 
     async def _put(self, effects: Sequence[Effect]) -> None:
-        for effect in effects:
-            await self._effects.put(effect)
+        # The lock is fair. Without it, effects of a later event could overtake those of an earlier one at a full queue,
+        # and a retained status would stay out of date.
+        async with self._put_lock:
+            for effect in effects:
+                await self._effects.put(effect)
 
     async def _perform(self, connection: Connection) -> None:
         while True:
