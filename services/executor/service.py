@@ -37,7 +37,7 @@ from shared.bus.errors import BusError, PublishFailed, SubscriptionFailed
 from shared.bus.link_schedule import LinkRate
 from shared.bus.malloc_tuning import keep_large_buffers
 from shared.bus.properties import Properties
-from shared.bus.transport import BrokerTransport
+from shared.bus.transport import BrokerTransport, FeatureMapTransport
 from shared.codecs import CodecRegistry, load_registry
 from shared.data_directory import lock_directory
 from shared.duplicate_names import NameClaim, hold_name
@@ -141,7 +141,7 @@ class Executor:
         self._shaped = ShapedTransport(resources.bulk, {}, LinkRate(math.inf)) if config.emulated else None
         self._ledger = TransferLedger(device)
         self._outbox = Outbox(device, resources.control)
-        observations = ObservationFeed(self._outbox)
+        self._observations = ObservationFeed(self._outbox)
         # Models and segments.
         speed = DeviceSpeed(config.emulated)
         models = ModelCache(config.models_dir, device, config.broker)
@@ -151,25 +151,8 @@ class Executor:
         profiler = Profiler(config.profiles_dir, config.engine, processor, config.lock_path)
         self._profiles = ProfilePublisher(device, models, profiler, speed, self._outbox)
         # The way of a request through the device.
-        attempts = AttemptTracker()
-        self._pipeline = Pipeline(
-            device,
-            stages=StageRunner(device, self._pool, processor, speed, coder),
-            sender=Sender(device, self._shaped or resources.bulk, self._ledger, self._outbox, attempts),
-            attempts=attempts,
-            admission=Admission(config.max_tasks, config.max_task_bytes),
-            shadow=ShadowCheck(
-                device,
-                config.shadow_share,
-                pool=self._pool,
-                processor=processor,
-                coder=coder,
-                speed=speed,
-                outbox=self._outbox,
-            ),
-            outbox=self._outbox,
-            observations=observations,
-        )
+        stages = StageRunner(device, self._pool, processor, speed, coder)
+        self._pipeline = self._make_pipeline(stages, self._shaped or resources.bulk)
         self._inbox = Inbox(device, resources.bulk, resources.codecs, self._outbox, self._pipeline.admit)
         # Streams that begin here, and the messages that concern the device.
         self._sources = Sources(
@@ -179,7 +162,7 @@ class Executor:
             journal=resources.journal,
             outbox=self._outbox,
             pipeline=self._pipeline,
-            observations=observations,
+            observations=self._observations,
             group=group,
         )
         self._control_handler = ControlHandler(
@@ -190,10 +173,32 @@ class Executor:
             speed=speed,
             ledger=self._ledger,
             outbox=self._outbox,
-            observations=observations,
+            observations=self._observations,
             emulate_links=self._emulate_links,
         )
-        self._observations = observations
+
+    def _make_pipeline(self, stages: StageRunner, transport: FeatureMapTransport) -> Pipeline:
+        config, device = self._config, self._config.device
+        attempts = AttemptTracker()
+        shadow = ShadowCheck(
+            device,
+            config.shadow_share,
+            pool=stages.pool,
+            processor=stages.processor,
+            coder=stages.coder,
+            speed=stages.speed,
+            outbox=self._outbox,
+        )
+        return Pipeline(
+            device,
+            stages=stages,
+            sender=Sender(device, transport, self._ledger, self._outbox, attempts),
+            attempts=attempts,
+            admission=Admission(config.max_tasks, config.max_task_bytes),
+            shadow=shadow,
+            outbox=self._outbox,
+            observations=self._observations,
+        )
 
     async def run(self) -> None:
         """Run all parts until cancelled.

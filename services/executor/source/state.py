@@ -45,6 +45,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from services.executor.source.device_presence import DevicePresence, devices_of
 from services.executor.source.local_switching import RouteSwitch, RouteSwitcher
 from services.executor.source.outcome_memory import OutcomeMemory
 from services.executor.source.pending_requests import PendingRequest, PendingRequests, RequestPhase, RetryTimeout
@@ -82,7 +83,7 @@ from services.executor.source.source_events import (
     Undispatchable,
 )
 from shared.messages.requests import ErrorCause
-from shared.messages.streams import CommittedPlan, PlanRoute
+from shared.messages.streams import CommittedPlan
 
 _HOUSEKEEPING_INTERVAL_S = 1.0
 # Approximate size of an error outcome, counted before it is encoded.
@@ -94,7 +95,7 @@ class SourceState:
     """The requests of one stream at its source; changed through `handle` only.
 
     Attributes:
-        device: name of the source device. Its own presence is irrelevant: this code runs on it.
+        device: name of the source device.
         limits: bounds and intervals.
         plan: the plan in force, if any.
     """
@@ -110,14 +111,14 @@ class SourceState:
     _pending: PendingRequests = field(init=False)
     _outcomes: OutcomeMemory = field(init=False)
     _housekeeping_s: float = field(default=0.0, init=False)
-    # The boot id of every device seen; None for a device that is offline.
-    _boots: dict[str, str | None] = field(default_factory=dict, init=False)
+    _devices: DevicePresence = field(init=False)
     _switcher: RouteSwitcher = field(init=False)
     _scheduler: RouteScheduler = field(default_factory=RouteScheduler, init=False)
 
     def __post_init__(self) -> None:
         self._pending = PendingRequests(RetryTimeout(self.limits))
         self._outcomes = OutcomeMemory(self.limits)
+        self._devices = DevicePresence(self.device)
         self._switcher = RouteSwitcher(self.device)
 
     @property
@@ -277,18 +278,15 @@ class SourceState:
     def _device_seen(self, device: str, boot_id: str | None, now_s: float) -> list[SourceCommand]:
         if device == self.device:
             return []
-        is_known = device in self._boots
-        before = self._boots.get(device)
-        self._boots[device] = boot_id
-        # A new boot id without an offline message in between is a quick restart, which loses requests as well.
-        is_restarted = before is not None and before != boot_id
-        is_lost = boot_id is None or is_restarted
-        if not is_lost or (is_known and before is None):
+        loss = self._devices.update(device, boot_id)
+        if loss is None:
+            # Perhaps a device came back whose routes requests wait for.
             return self._pump(now_s)
         switched = self._switch(self._switcher.lost(device))
-        reason = f"{device} went offline" if boot_id is None else f"{device} was restarted"
-        hit = [pending for pending in self._pending.in_flight() if pending.route and device in _devices(pending.route)]
-        return [*switched, *self._retry(hit, reason, now_s), *self._pump(now_s)]
+        hit = [
+            pending for pending in self._pending.in_flight() if pending.route and device in devices_of(pending.route)
+        ]
+        return [*switched, *self._retry(hit, loss, now_s), *self._pump(now_s)]
 
     def _bus_changed(self, is_online: bool, now_s: float) -> list[SourceCommand]:
         self._is_online = is_online
@@ -337,7 +335,7 @@ class SourceState:
             pending = self._pending.next_waiting
             if pending is None:
                 break
-            route = self._scheduler.next(self._is_usable, is_retry=pending.attempt > 0)
+            route = self._scheduler.next(self._devices.is_usable, is_retry=pending.attempt > 0)
             if route is None:
                 break
             if pending.attempt > plan.retry_limit:
@@ -359,10 +357,6 @@ class SourceState:
         ]
         text = f"not dispatched within its deadline of {plan.deadline_ms:g} ms"
         return [self._fail(pending, ErrorCause.DEADLINE, text, now_s) for pending in late]
-
-    def _is_usable(self, route: PlanRoute) -> bool:
-        # A device that was never seen counts as online: its presence may not have arrived yet.
-        return all(device == self.device or self._boots.get(device, "") is not None for device in _devices(route))
 
     def _fail(self, pending: PendingRequest, cause: ErrorCause, text: str, now_s: float) -> SourceCommand:
         self._finish(pending, _ERROR_BYTES, now_s)
@@ -392,7 +386,3 @@ class SourceState:
             if request_id not in self._pending and request_id not in self._outcomes:
                 self._pending.add(record.request, now_s - record.age_s, now_s, attempt=record.attempt)
         return self._pump(now_s)
-
-
-def _devices(route: PlanRoute) -> set[str]:
-    return {stage.device for stage in route.stages}
