@@ -14,7 +14,7 @@ from tests.support.shared_paths import INSTANCES, REPOSITORY
 
 FLEET = REPOSITORY / "examples" / "fleet.toml"
 INSTANCE = INSTANCES / "alexnet_pi_cloud_wifi.json"
-HEAVY = ("onnx", "onnxruntime", "numpy", "scipy", "paho", "PIL", "pydantic")
+HEAVY = ("asyncio", "onnx", "onnxruntime", "numpy", "scipy", "paho", "PIL", "pydantic")
 
 
 def test_help_imports_nothing_heavy() -> None:
