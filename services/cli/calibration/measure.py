@@ -124,7 +124,7 @@ def _median_sizes(coder: Coder, values: Sequence[Tensors]) -> dict[str, float]:
         for codec, encoded in _encodings(coder, tensors, tuple(coder.registry)):
             if encoded is not None:
                 sizes.setdefault(codec, []).append(_size_bytes(encoded))
-    return {codec: statistics.median(found) for codec, found in sizes.items()}
+    return {codec: statistics.median(of_codec) for codec, of_codec in sizes.items()}
 
 
 def _measure_block(
@@ -150,6 +150,7 @@ def _measure_block(
                 del sizes[codec]
                 continue
             sizes[codec].append(_size_bytes(encoded))
+            # Codecs of one distortion restore the same numbers, so the tail runs once for all of them.
             seen = effects.setdefault(coder.registry.distortion(codec), [])
             if len(seen) < len(sizes[codec]):
                 seen.append(_effect(plain, value, encoded, tail, coder))
@@ -160,9 +161,9 @@ def _measure_block(
         raw_bytes=sum(TensorSpec.of(tensor).size_bytes for tensor in timed[0].values()),
         codecs=tuple(
             _codec_calibration(
-                codec, found, _time(coder, timed, codec, settings), worst[coder.registry.distortion(codec)]
+                codec, of_codec, _time(coder, timed, codec, settings), worst[coder.registry.distortion(codec)]
             )
-            for codec, found in sizes.items()
+            for codec, of_codec in sizes.items()
         ),
     )
 

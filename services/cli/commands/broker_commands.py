@@ -62,8 +62,8 @@ def _numeric_address(host: str) -> str:
         ValueError: the name cannot be resolved.
     """
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         raise ValueError(f"--host {host}: {getattr(error, 'strerror', None) or error}") from None
     # False sorts before True: IPv4 addresses come first.
-    return str(min(found, key=lambda info: info[0] is not socket.AF_INET)[4][0])
+    return str(min(addresses, key=lambda info: info[0] is not socket.AF_INET)[4][0])

@@ -77,7 +77,7 @@ def forget_device_command(device: DeviceArgument, broker: Broker = DEFAULT_BROKE
     address = broker_settings(broker)
     cleared, sources = run_command(lambda: _forget(address, device))
     if not cleared:
-        raise InputError(f"the fleet knows no device {device}; `segue device list` shows those that it knows")
+        raise InputError(f"there is no device {device}; `segue device list` lists those there are")
     results_console().print(f"{device} is forgotten: {', '.join(cleared)}", soft_wrap=True)
     for stream in sources:
         notes_console().print(f"stream {stream} still begins there: segue stream remove {stream}", soft_wrap=True)

@@ -86,7 +86,7 @@ def up_command(
     if fleet.phases and duration_s is not None:
         raise InputError(f"--duration-s: {description} has phases, which end by themselves; --phase-s shortens them")
     if not fleet.phases and phase_s is not None:
-        raise InputError(f"--phase-s: {description} has no phases; --duration-s says when to stop")
+        raise InputError(f"--phase-s: {description} has no phases; --duration-s limits the run")
     if phase_s is not None:
         fleet = fleet.with_phase_s(phase_s)
     if calibrate is not None:
@@ -110,6 +110,7 @@ def _run(
     try:
         record, interrupted = asyncio.run(_record(fleet, settings))
     except Exception:
+        # The error names a part of the fleet; its log has the cause.
         run_folder.keep_logs()
         raise
     if record is None:

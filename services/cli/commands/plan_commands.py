@@ -79,12 +79,12 @@ def plan_command(
 
 
 def _list_strategies(as_json: bool) -> None:
-    found = tuple(known_strategies().values())
+    listed = tuple(known_strategies().values())
     if as_json:
-        values = [{"name": s.name, "description": s.description, "citation": s.citation} for s in found]
+        values = [{"name": s.name, "description": s.description, "citation": s.citation} for s in listed]
         print_json(values, indent=DOCUMENT_INDENT)
     else:
-        results_console().print(strategies_table(found))
+        results_console().print(strategies_table(listed))
 
 
 def schema_command(kind: Annotated[SchemaKind, typer.Argument(help="Which document.")] = SchemaKind.PROBLEM) -> None:

@@ -138,7 +138,7 @@ def show_policy_command(stream: StreamName, broker: Broker = DEFAULT_BROKER, as_
 
     seen = run_command(gather)
     if seen is None:
-        raise InputError(f"nothing is known of a stream {stream}; `segue stream list` shows those there are")
+        raise InputError(f"there is neither a stream nor a policy {stream}; `segue stream list` lists the streams")
     policy = published_policy(seen.policy)
     if as_json:
         print_json({"policy": policy, "status": None if seen.status is None else seen.status.model_dump(mode="json")})
@@ -156,6 +156,7 @@ def published_policy(payload: bytes | None) -> dict[str, Any]:
         return policy_document(Policy())
     import msgpack
 
+    # Programs may publish msgpack; the planner and `segue policy set` publish JSON, which starts with a brace.
     document = json.loads(payload) if payload.lstrip()[:1] == b"{" else msgpack.unpackb(payload)
     return {key: value for key, value in document.items() if key != _REVISION}
 

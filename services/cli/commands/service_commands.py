@@ -286,4 +286,5 @@ def _run(service: Callable[[], Awaitable[None]], log_level: str) -> None:
 
 
 def _device(name: str | None) -> str:
+    # Without the domain, which may change with the network.
     return name or socket.gethostname().split(".")[0]

@@ -45,7 +45,7 @@ from shared.service_runtime import ExitStatus
 
 
 class ArrivalKind(StrEnum):
-    """How requests arrive."""
+    """Kinds of arrivals."""
 
     BURST = "burst"
     PERIODIC = "periodic"
@@ -84,7 +84,7 @@ GanttFile = Annotated[Path | None, typer.Option("--plot", help="Draw the Gantt c
 
 @dataclass(frozen=True, slots=True)
 class SimulationOptions:
-    """How requests arrive and how devices serve them.
+    """Arrivals and service of the requests.
 
     Attributes:
         arrivals: kind of arrivals of streams without a recording.

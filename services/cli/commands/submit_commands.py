@@ -31,7 +31,7 @@ from shared.service_runtime import ExitStatus
 _MAX_IN_FLIGHT: Final = 256
 
 Files = Annotated[
-    list[Path], typer.Argument(metavar="FILES...", help="JPEG, PNG, .npy, raw tensors; .npz for several inputs.")
+    list[Path], typer.Argument(metavar="FILE", help="JPEG, PNG, .npy, raw tensors; .npz for several inputs.")
 ]
 StreamOption = Annotated[str, typer.Option("--stream", "-s", help="The stream's name.", show_default=False)]
 InFlight = Annotated[int, typer.Option("--in-flight", min=1, max=_MAX_IN_FLIGHT, help="Requests under way at most.")]
@@ -126,7 +126,7 @@ async def _declaration(address: BusSettings, stream: str) -> StreamDeclaration:
 def _show(files: Sequence[Path], outcomes: Sequence[Outcome | ClientTimeout], *, is_burst: bool) -> None:
     for file, outcome in zip(files, outcomes, strict=True):
         if isinstance(outcome, ClientTimeout):
-            notes_console().print(f"{file}: {outcome}; `segue doctor` tells what is missing", soft_wrap=True)
+            notes_console().print(f"{file}: {outcome}; run `segue doctor` to see what is missing", soft_wrap=True)
         elif outcome.status is OutcomeStatus.ERROR:
             cause = "" if outcome.cause is None else f"{outcome.cause.value}: "
             notes_console().print(f"{file}: error: {cause}{outcome.error}", soft_wrap=True)

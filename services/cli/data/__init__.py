@@ -1,1 +1,1 @@
-"""What `segue demo` needs: a pretrained model, its labels, photographs, and the fleet (see NOTICE)."""
+"""Data of `segue demo`: a pretrained model, its labels, photographs, and the fleet (see NOTICE)."""

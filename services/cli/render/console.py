@@ -41,7 +41,7 @@ def print_json(document: Any, *, indent: int = 2) -> None:
 
 def visible(text: str) -> str:
     r"""Return a text with its control characters escaped: `\x1b` for the one that starts terminal commands."""
-    return _CONTROL.sub(lambda found: _escaped(ord(found.group())), text)
+    return _CONTROL.sub(lambda match: _escaped(ord(match.group())), text)
 
 
 def fault_lines(lines: Sequence[str]) -> Iterator[str]:

@@ -86,12 +86,12 @@ def reasons_table(answer: Infeasible) -> Table:
     return table
 
 
-def strategies_table(found: Sequence[Strategy]) -> Table:
+def strategies_table(strategies: Sequence[Strategy]) -> Table:
     """Return the description and the publication of every strategy."""
     table = Table(title="Strategies", show_lines=True)
     for heading in ("strategy", "what it does, where it was published"):
         table.add_column(heading, overflow="fold")
-    for strategy in found:
+    for strategy in strategies:
         table.add_row(strategy.name, Text.assemble(strategy.description, "\n", (strategy.citation, "italic")))
     return table
 

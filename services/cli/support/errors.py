@@ -31,6 +31,7 @@ def report(error: BaseException) -> ExitStatus:
     Raises:
         BaseException: `error` itself if it is a fault of Segue, which needs its traceback.
     """
+    # Task groups wrap the error of their task.
     if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         return report(error.exceptions[0])
     if isinstance(error, ModuleNotFoundError) and _package(error) not in _OWN_PACKAGES:

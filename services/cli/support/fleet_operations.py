@@ -147,7 +147,7 @@ async def _until_in_library(
             if on_progress is not None:
                 on_progress(min(sent_bytes, size_bytes), size_bytes)
         if now_s - moved_at_s > stall_s:
-            raise FleetSilent(f"nobody takes model {offered.name}: is a planner running? `segue doctor` tells")
+            raise FleetSilent(f"nobody takes model {offered.name}: is a planner running? Run `segue doctor`")
         # An offer is not retained: a planner that starts later gets the next one.
         is_stalled = sent_bytes == 0 or now_s - moved_at_s > _OFFER_INTERVAL_S
         if is_stalled and now_s - offered_at_s > _OFFER_INTERVAL_S:
@@ -222,7 +222,7 @@ async def set_policy(
     return await _next_status(
         connection,
         lambda status: status.policy_revision == revision,
-        f"no planner judges the policy of stream {stream} within {timeout_s:g} s",
+        f"no planner answers the policy of stream {stream} within {timeout_s:g} s",
         timeout_s,
     )
 
@@ -249,7 +249,7 @@ async def ask_planner(connection: Connection, stream: str, *, timeout_s: float) 
                     return Explanation.decode(received.payload)
     except TimeoutError:
         pass
-    raise FleetSilent(f"no planner explains stream {stream} within {timeout_s:g} s: `segue doctor` tells more")
+    raise FleetSilent(f"no planner explains stream {stream} within {timeout_s:g} s: run `segue doctor`")
 
 
 async def until_running(
@@ -291,5 +291,5 @@ async def _next_status(
                     if is_awaited(status):
                         return status
     except TimeoutError:
-        raise FleetSilent(f"{complaint}: is it running? `segue doctor` tells") from None
+        raise FleetSilent(f"{complaint}: is it running? Run `segue doctor`") from None
     raise FleetSilent(complaint)

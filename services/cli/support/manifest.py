@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from shared.messages.models import (
 )
 from shared.model.analysis import ModelAnalysis
 from shared.model.errors import ExternalDataError, ModelError, ModelFileError
+from shared.model.tensor import Tensor
 from shared.service_runtime import InputError
 
 # Name of block 0, which turns the payload of a request into the model's input tensors.
@@ -74,34 +75,20 @@ def build_manifest(
         InputError: labels or preprocessing do not fit the model.
     """
     analysis = _analyse(file, input_shapes)
-    inputs = tuple(TensorDescription(name=t.name, shape=t.shape, dtype=t.dtype.value) for t in analysis.input)
-    outputs = tuple(TensorDescription(name=t.name, shape=t.shape, dtype=t.dtype.value) for t in analysis.outputs)
+    inputs = tuple(map(_describe_tensor, analysis.input))
+    outputs = tuple(map(_describe_tensor, analysis.outputs))
     names = () if labels is None else read_labels(labels)
     if names and math.prod(outputs[0].shape) != len(names):
         raise InputError(
             f"{labels} has {len(names)} labels, but output {outputs[0].name!r} is {list(outputs[0].shape)}"
         )
-    prepare = ManifestBlock(
-        name=PREPARE_BLOCK, output_bytes=analysis.input_bytes, activation_bytes=analysis.input_bytes
-    )
-    blocks = (
-        ManifestBlock(
-            name=block.name,
-            output_bytes=block.output_bytes,
-            flops=block.flops,
-            parameter_bytes=block.parameter_bytes,
-            activation_bytes=block.peak_activation_bytes,
-            tileable=block.tileable,
-        )
-        for block in analysis.blocks
-    )
     return Manifest(
         model=analysis.sha256,
         name=name or file.stem,
         size_bytes=file.stat().st_size,
         inputs=inputs,
         outputs=outputs,
-        blocks=(prepare, *blocks),
+        blocks=tuple(_blocks(analysis)),
         preprocessing=fit_preprocessing(preprocessing, inputs),
         output_kind=output or (OutputKind.CLASSIFICATION if names else OutputKind.TENSOR),
         apply_softmax=softmax,
@@ -122,6 +109,23 @@ def _analyse(file: Path, input_shapes: Mapping[str, tuple[int, ...]] | None) -> 
         raise ExternalDataError(f"{file} keeps weights in other files: save the model in one file") from error
     except ModelError as error:
         raise type(error)(f"{file}: {error}") from error
+
+
+def _describe_tensor(tensor: Tensor) -> TensorDescription:
+    return TensorDescription(name=tensor.name, shape=tensor.shape, dtype=tensor.dtype.value)
+
+
+def _blocks(analysis: ModelAnalysis) -> Iterator[ManifestBlock]:
+    yield ManifestBlock(name=PREPARE_BLOCK, output_bytes=analysis.input_bytes, activation_bytes=analysis.input_bytes)
+    for block in analysis.blocks:
+        yield ManifestBlock(
+            name=block.name,
+            output_bytes=block.output_bytes,
+            flops=block.flops,
+            parameter_bytes=block.parameter_bytes,
+            activation_bytes=block.peak_activation_bytes,
+            tileable=block.tileable,
+        )
 
 
 def fit_preprocessing(chosen: Preprocessing | Preset | None, inputs: Sequence[TensorDescription]) -> Preprocessing:
@@ -176,6 +180,7 @@ def parse_preprocessing(document: Any) -> Preprocessing:
     """
     if not isinstance(document, dict):
         raise ValueError("a preprocessing is a table of fields")
+    # Messages ignore unknown fields, so that versions can differ. In a user's file they are spelling mistakes.
     unknown = [key for key in document if key not in Preprocessing.model_fields or key == "schema_version"]
     if unknown:
         known = ", ".join(key for key in Preprocessing.model_fields if key != "schema_version")
@@ -200,6 +205,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 def _image_layout(inputs: Sequence[TensorDescription]) -> tuple[str, int, int] | None:
     """Return layout, height and width of the input if it is one image in colour; else None."""
+    # One 4-dimensional input with a batch of 1 and three channels, first or last, is taken for an image in colour.
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[0] != 1:
         return None
     _, first, second, last = inputs[0].shape

@@ -65,7 +65,7 @@ def check_stream_name(stream: str) -> None:
 
 def no_such_stream(stream: str) -> InputError:
     """Return the error for a stream that is not declared."""
-    return InputError(f"there is no stream {stream}; `segue stream list` shows those there are")
+    return InputError(f"there is no stream {stream}; `segue stream list` lists those there are")
 
 
 def read_input_shapes(options: list[str] | None) -> dict[str, tuple[int, ...]]:

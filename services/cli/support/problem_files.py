@@ -40,7 +40,7 @@ BudgetOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class SolveOptions:
-    """How to search for a plan.
+    """Options of a search for a plan.
 
     Attributes:
         seed: of all randomness.

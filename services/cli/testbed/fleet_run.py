@@ -102,6 +102,7 @@ class FleetRun:
         address = f"mqtt://127.0.0.1:{port}" if embedded else self.fleet.broker
         bus = BusSettings.from_address(address)
         start = FleetStart(self.fleet, self.settings.run_dir, bus, self.reporter, self._observer)
+        # A given --run-dir may hold the database of an earlier run.
         before = await read_counts(self._collector_dir, self.fleet.stream.name)
         async with Processes(self.settings.run_dir, command_lines.environment(address)) as processes:
             if embedded:
@@ -112,6 +113,7 @@ class FleetRun:
                 self.started.set()
                 load = await self._phases.run(bus, workload, processes, control)
                 collector = await self._ask_collector(load, before)
+                # An embedded broker ends with the run, and its retained messages with it.
                 if not embedded:
                     await self._withdraw(control)
             self.reporter.step("stopping all processes")

@@ -110,6 +110,7 @@ class FleetStart:
         declaration = StreamDeclaration(
             stream=stream.name, model=manifest.model, source=stream.source, rate_hz=stream.rate_hz
         )
+        # Before the stream, so that its first plan can already use encodings.
         async with operator(self.bus) as connection:
             if calibration is not None:
                 await publish_calibration(connection, calibration)

@@ -103,9 +103,11 @@ class PhaseRunner:
     ) -> None:
         name, duration_s = (_WHOLE_RUN, self.duration_s) if phase is None else (phase.name, phase.duration_s)
         if phase is not None:
+            # `in-use` is resolved when the phase starts: it depends on the route that the last phase left.
             self.conditions = phase_conditions(self.fleet, phase, self._device_in_use())
         condition = describe_conditions(self.fleet, self.conditions)
         self.reporter.phase(PhaseStart(number, max(1, len(self.fleet.phases)), name, condition, duration_s))
+        # The clock starts before the emulation changes, so that every reroute that it causes lies in this phase.
         started_at_s = time.time()
         await self.announce(control)
         dead = [process for device in self.conditions.dead for process in command_lines.device_processes(device)]
@@ -117,6 +119,7 @@ class PhaseRunner:
         self.records.append(
             PhaseRecord(name, condition, self._true_conditions(), started_at_s, time.time(), expect_reroute)
         )
+        # Restarted after the end of the phase is recorded: the device's return belongs to the next phase.
         for process in dead:
             await processes.restart(process)
 

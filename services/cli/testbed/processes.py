@@ -80,6 +80,7 @@ class Processes:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Stop every process."""
+        # A second Ctrl-C cancels this task, but must not leave processes behind.
         await asyncio.shield(self.stop_all())
 
     @property
@@ -107,6 +108,7 @@ class Processes:
                 "services.cli.testbed.processes",
                 str(os.getpid()),
                 *arguments,
+                # A group of its own: Ctrl-C in the terminal reaches the parent only, which stops children in order.
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -116,6 +118,7 @@ class Processes:
 
     async def kill(self, name: str) -> None:
         """Send SIGKILL to a process and all of its children, and wait until it is gone."""
+        # Removed first, so that `death` does not report the process.
         process = self._running.pop(name)
         _signal_group(process, signal.SIGKILL)
         async with asyncio.timeout(_KILL_S):
@@ -178,6 +181,7 @@ async def _stop(processes: Sequence[asyncio.subprocess.Process]) -> None:
     _, late = await asyncio.wait(waiting, timeout=_STOP_S)
     if late:
         _LOGGER.warning("%d processes did not stop within %g s; killing them", len(late), _STOP_S)
+    # Also for processes that ended: their children may still run in the group.
     for process in processes:
         _signal_group(process, signal.SIGKILL)
     await asyncio.wait(waiting, timeout=_KILL_S)

@@ -113,5 +113,6 @@ class RequestLoad:
             _LOGGER.warning("%s", error)
             return RequestRecord(request_id, submitted_at_s, time.time(), None)
         finished_at_s = time.time()
+        # In a thread, because the comparison may run the whole model.
         mismatch = await asyncio.to_thread(self._differs, payload, outcome)
         return RequestRecord(request_id, submitted_at_s, finished_at_s, outcome, mismatch)

@@ -10,12 +10,15 @@ from rich.text import Text
 from services.cli.testbed.baselines import BaselinePlan
 from services.cli.testbed.run_summary import PhaseSummary, RunSummary
 
-_LEGEND: Final = (
-    "Measured: p50 and p95 over the phase; settled: p50 after the last reroute of the phase.\n"
-    "Predicted by the cost model for the true conditions of the phase: chosen: the route at its end; best single: the "
-    "best device alone, which receives the payload as it is (a JPEG for example); best fixed: the best plan that "
-    "never changes and runs in every phase; first kept: the plan of the first phase, never changed."
-)
+_LEGEND: Final = """\
+Measured:
+  p50, p95     all requests of the phase
+  settled      p50 after the last reroute of the phase
+Predicted by the cost model, for the true conditions of the phase:
+  chosen       the route at the end of the phase
+  best single  the best device alone; it receives the payload itself (a JPEG)
+  best fixed   the best plan that never changes and runs in every phase
+  first kept   the plan of the first phase, never changed"""
 
 
 def summary_view(summary: RunSummary) -> RenderableType:

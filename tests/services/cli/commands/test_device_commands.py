@@ -47,7 +47,7 @@ async def test_a_device_that_is_gone_is_forgotten_and_one_that_is_there_is_not(
     assert [device["device"] for device in listed] == ["pi"]
     again = await segue_on_bus("device", "forget", "tpyo")
     assert again.returncode == ExitStatus.INPUT_WRONG
-    assert "the fleet knows no device tpyo" in again.stderr
+    assert "there is no device tpyo" in again.stderr
 
 
 async def test_a_fleet_without_devices_is_told_how_to_get_one(segue_on_bus: SegueOnBus) -> None:

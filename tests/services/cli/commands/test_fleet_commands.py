@@ -20,7 +20,7 @@ def test_limits_that_do_not_fit_the_phases_are_refused(tmp_path: Path) -> None:
         f'[stream]\nsource = "a"\nimages = ["{DEMO_DATA}/photos/*.jpg"]\n'
     )
     without = run_segue("up", str(fleet), "--phase-s", "9")
-    assert "has no phases; --duration-s says when to stop" in without.stderr
+    assert "has no phases; --duration-s limits the run" in without.stderr
     assert with_phases.returncode == without.returncode == 2
 
 
