@@ -84,7 +84,7 @@ def training_problems(count: int, seed: int) -> list[Problem]:
 
 
 def training_loads(problems: Sequence[Problem], seed: int) -> list[Occupancy]:
-    """Return the share of devices that other streams take: of one problem in five something, of the others nothing."""
+    """Return the occupancy of every problem by other streams: of one problem in five some devices are busy."""
     rng, found = random.Random(seed), []
     for problem in problems:
         busy = [name for name in problem.devices if rng.random() < 0.5] if rng.random() < 0.2 else []

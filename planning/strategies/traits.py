@@ -18,7 +18,7 @@ LEAST_BUDGET_S = 0.1
 
 
 class Joint(Enum):
-    """How far a strategy weighs streams against each other."""
+    """The extent to which a strategy weighs streams against each other."""
 
     NEVER = "never"
     """Every stream is planned for itself."""
@@ -81,7 +81,7 @@ _CROWD = BudgetLimit(ProblemSize.STREAMS, CROWD_PER_SECOND)
 
 
 class CostClass(Enum):
-    """How the work of a strategy grows with the problem; `limits` gives the largest problem of each class."""
+    """The growth of a strategy's work with the problem; `limits` gives the largest problem of each class."""
 
     PER_STREAM = "per stream"
     """A few array operations or one shortest path per stream: fit for crowds of streams."""
@@ -124,13 +124,13 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What the rest of the planner may know about all instances of a strategy's class.
+    """Properties of all instances of a strategy's class, by which other modules choose among strategies.
 
     Attributes:
-        objectives: what the strategy optimises. It may answer problems with other objectives too.
-        cost_class: how its work grows.
-        exact: it proves its plans optimal where its method allows, so that no other strategy plans better.
-        joint: how far it weighs streams against each other.
+        objectives: the objectives that the strategy optimises. It may answer problems with other objectives too.
+        cost_class: the growth of its work.
+        exact: it chooses the best plan of its shape and proves it optimal where its method allows.
+        joint: the extent to which it weighs streams against each other.
         proves_infeasibility: its answer that a stream has no route within the constraints is final, unless it names
             the constraint "support".
         picks_among_others: it stands for whichever strategy plans best.
