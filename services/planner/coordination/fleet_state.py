@@ -83,6 +83,7 @@ class FleetState:
 
     def calibration_seen(self, calibration: Calibration, now_s: float, *, own: bool) -> list[Effect]:
         """Take the encodings of a model; a new calibration voids the records of shadow checks of the old one."""
+        # The snapshot decides whether the calibration is a new one; whether it did so shows in the records.
         model, had_records = calibration.model, calibration.model in self._snapshot.shadows
         self.apply(calibration, now_s)
         is_void = had_records and model not in self._snapshot.shadows

@@ -231,6 +231,7 @@ class PlannedStream:
     def changed_status(self) -> list[Effect]:
         """Return the status if it has changed, and if an application has declared the stream or sent it a policy."""
         status = self.status()
+        # A policy can be sent for a stream that is not declared yet: its sender waits for the verdict.
         is_awaited = self._is_declared or self.policy.verdict != PolicyVerdict()
         return self._publish_status(status) if is_awaited and status != self._published_status else []
 

@@ -43,6 +43,7 @@ def _job_of(state: PlannedStream, view: PlanningView) -> ThresholdJob | None:
     problem, plan = view.problem(state.name), state.epochs.committed
     if not isinstance(problem, Problem) or len(problem.streams) > 1:
         return None
+    # A stream that is about to move to a newer model has no thresholds on the old one.
     if plan is None or plan.model != problem.streams[0].model:
         return None
     busy_shares = view.circumstances((state.name,)).busy_shares

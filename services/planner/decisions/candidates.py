@@ -82,6 +82,7 @@ class Candidate:
 def user_change(present: PlanInForce, candidate: Candidate) -> Cause | None:
     """Return what the user has changed since the plan in force was judged; None if nothing."""
     stream = candidate.problem.streams[0]
+    # The most drastic change first: only one is named, and routes of another model cannot be compared at all.
     if present.model != stream.model:
         return Cause(RerouteCause.STREAM_CHANGED, f"the stream's model is {stream.model[:12]} now")
     if (present.source, present.live) != (stream.source, candidate.live):
@@ -107,6 +108,7 @@ def settings_changed(candidate: Candidate) -> bool:
     present = candidate.present
     if present is None:
         return False
+    # Executors read these from the committed plan. Gain and cooldown stay with the planner.
     old, new = present.policy, candidate.policy
     return (
         present.source,

@@ -96,6 +96,7 @@ def _link_differences(before: Problem, after: Problem, snapshot: FleetSnapshot) 
             text = f"link {source}->{target} {_moved(known.bandwidth_mbps, link.bandwidth_mbps, 'Mbps')}"
         else:
             text = f"link {source}->{target} appeared"
+        # `link_table` lists a link that was given one way under both directions: `is not` drops both of them.
         undone = tuple(each for pair, each in new.items() if pair != (source, target) and each is not link)
         undone = undone if known is None else (*undone, replace(known, source=source, target=target))
         yield _Difference(
@@ -104,6 +105,7 @@ def _link_differences(before: Problem, after: Problem, snapshot: FleetSnapshot) 
     for (source, target), link in old.items():
         if (source, target) in new or source not in after.devices or target not in after.devices:
             continue
+        # A link that lives in this direction left the problem because of its dead reverse, which has its own entry.
         state = snapshot.device(source).links.get(target)
         if state is None or state.bandwidth_mbps <= 0:
             at_s = None if state is None else state.changed_at_s
@@ -130,6 +132,7 @@ def _device_differences(before: Problem, after: Problem, snapshot: FleetSnapshot
         if differs(known.load_factor, device.load_factor):
             state = snapshot.device(name)
             text = f"load factor of {name} {_moved(known.load_factor, device.load_factor, '')}".rstrip()
+            # The problem's factor includes the computing of other streams, which no monitor reports.
             shared = differs(state.load_factor, device.load_factor)
             at_s = None if shared else state.load_changed_at_s
             text = f"{text}, other streams included" if shared else text

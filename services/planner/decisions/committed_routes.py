@@ -133,6 +133,7 @@ def broken_constraints(problem: Problem, routes: Sequence[PlanRoute]) -> tuple[V
     """Return every constraint that routes of the problem's only stream break; a lost device is one, too."""
     model = problem.streams[0].model
     blocks = len(problem.models[model].blocks)
+    # Costs are undefined for a lost device and for blocks that the model does not have, so these come first.
     gone = [
         Violation(Constraint.ROUTE, device, f"device {device} is gone")
         for device in devices_of(routes)

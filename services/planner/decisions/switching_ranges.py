@@ -162,6 +162,7 @@ def _thresholds(job: ThresholdJob, route: PlanRoute) -> Iterator[Threshold]:
     ends = [hop for hop in pairwise(places) if hop[0] != hop[1]]
     table = link_table(problem.links)
     if len(problem.devices) <= MAX_DEVICES:
+        # A faster link elsewhere can make another route the best, too.
         ends += [hop for hop in table if hop[0] == source]
     for hop in dict.fromkeys(ends):
         if hop in table:
@@ -174,6 +175,7 @@ def _thresholds(job: ThresholdJob, route: PlanRoute) -> Iterator[Threshold]:
                 **sides,
             )
     for device in devices_of((route,)):
+        # The source's device sees its own load without what other streams compute there: the planner adds their share.
         sharing = slowdown(job.busy_shares.get(device, 0.0))
         sides = _OutwardSearch(load_parameter(problem, device), route, job.departures).sides()
         yield Threshold(quantity=ThresholdQuantity.LOAD, device=device, sharing=sharing, **sides)

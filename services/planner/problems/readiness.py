@@ -47,6 +47,7 @@ def _reasons(snapshot: FleetSnapshot, stream: str, measuring: Collection[str]) -
     manifest = snapshot.resolve(declaration.model)
     if manifest is None:
         yield f"model {declaration.model} is not in the library"
+        # Profiles belong to a model: without it there is nothing more to check.
         return
     permits = snapshot.policy(stream).devices.permits
     yield from (
