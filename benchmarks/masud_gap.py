@@ -45,20 +45,20 @@ def best_ms(problem: Problem) -> float:
     @cache
     def rest_ms(start: int, used: int, node: int) -> float:
         """Return the least bottleneck if blocks from ``start`` on run on ``node`` and then on devices not ``used``."""
-        found = []
+        bottlenecks_ms = []
         for stop in range(start + 1, blocks + 1):
             segment_ms = float(tables.start_ms[node] + total[node, stop] - total[node, start])
             if stop == blocks:
                 leaves = tables.sink is not None and tables.sink != node
-                found.append(max(segment_ms, float(sends[stop, node, tables.sink]) if leaves else 0.0))
+                bottlenecks_ms.append(max(segment_ms, float(sends[stop, node, tables.sink]) if leaves else 0.0))
                 continue
             for other in range(count):
                 if not used >> other & 1:
                     piece_ms = max(segment_ms, float(sends[stop, node, other]))
                     # The bottleneck is at least this piece, so a slower one than the best so far cannot improve it.
-                    if not found or piece_ms < min(found):
-                        found.append(max(piece_ms, rest_ms(stop, used | 1 << other, other)))
-        return min(found)
+                    if not bottlenecks_ms or piece_ms < min(bottlenecks_ms):
+                        bottlenecks_ms.append(max(piece_ms, rest_ms(stop, used | 1 << other, other)))
+        return min(bottlenecks_ms)
 
     return rest_ms(0, 1 << tables.source, tables.source)
 

@@ -56,11 +56,11 @@ class ScorerNetwork:
 
 def fresh_network(hidden: int, rng: np.random.Generator) -> ScorerNetwork:
     """Return a network with random weights that scores all devices about the same."""
-    found: list[Floats] = []
+    parameters: list[Floats] = []
     for fan_in, fan_out, scale in ((FEATURES, hidden, 1.0), (hidden, hidden, 1.0), (hidden, 1, 0.1)):
-        found.append((rng.normal(size=(fan_in, fan_out)) * scale / np.sqrt(fan_in)).astype(np.float32))
-        found.append(np.zeros(fan_out, dtype=np.float32))
-    return ScorerNetwork(tuple(found))
+        parameters.append((rng.normal(size=(fan_in, fan_out)) * scale / np.sqrt(fan_in)).astype(np.float32))
+        parameters.append(np.zeros(fan_out, dtype=np.float32))
+    return ScorerNetwork(tuple(parameters))
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,13 +85,13 @@ def training_problems(count: int, seed: int) -> list[Problem]:
 
 def training_loads(problems: Sequence[Problem], seed: int) -> list[Occupancy]:
     """Return the occupancy of every problem by other streams: of one problem in five some devices are busy."""
-    rng, found = random.Random(seed), []
+    rng, loads = random.Random(seed), []
     for problem in problems:
         busy = [name for name in problem.devices if rng.random() < 0.5] if rng.random() < 0.2 else []
         times_ms = {name: sum(problem.devices[name].block_ms["m"]) * rng.random() for name in busy}
         held_bytes = {name: rng.random() * (problem.devices[name].memory_bytes or 0.0) for name in busy}
-        found.append(Occupancy(times_ms, {name: rng.random() * times_ms[name] for name in busy}, held_bytes, {}))
-    return found
+        loads.append(Occupancy(times_ms, {name: rng.random() * times_ms[name] for name in busy}, held_bytes, {}))
+    return loads
 
 
 def onnx_bytes(network: ScorerNetwork) -> bytes:

@@ -28,14 +28,14 @@ def main() -> None:
     parser.add_argument("--paper", nargs="*", choices=PAPERS, default=list(PAPERS), help="only these")
     parser.add_argument("--out", type=Path, default=RESULTS / "claims.json")
     arguments = parser.parse_args()
-    found = [claim for paper in arguments.paper for claim in PAPERS[paper]()]
+    claims = [claim for paper in arguments.paper for claim in PAPERS[paper]()]
     table = Table("where", "what it says", "published", "computed here", "holds", show_lines=True)
-    for claim in found:
+    for claim in claims:
         table.add_row(claim.source, claim.claim, claim.published, claim.seen, "yes" if claim.holds else "no")
     console().print(table)
-    headline = f"{sum(claim.holds for claim in found)} of {len(found)} published claims hold"
+    headline = f"{sum(claim.holds for claim in claims)} of {len(claims)} published claims hold"
     console().print(headline)
-    write(arguments.out, {"headline": headline, "claims": [asdict(claim) for claim in found]})
+    write(arguments.out, {"headline": headline, "claims": [asdict(claim) for claim in claims]})
 
 
 if __name__ == "__main__":

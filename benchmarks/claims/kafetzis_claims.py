@@ -37,12 +37,12 @@ def claims() -> Iterator[Claim]:
 
 def variance_against_devices() -> Claim:
     """Compare the gain by the number of devices that are as fast as the server (figure 3A)."""
-    found = {
+    draws = {
         count: [_variance_gain(alexnet_tasks(seed, count, 1.0, is_merged=True)) for seed in range(SEEDS)]
         for count in (10, 30, 50)
     }
-    gains = [mean(gain for gain, _ in each) for each in found.values()]
-    shares = [mean(share for _, share in each) for each in found.values()]
+    gains = [mean(gain for gain, _ in each) for each in draws.values()]
+    shares = [mean(share for _, share in each) for each in draws.values()]
     return Claim(
         f"{SOURCE}, figure 3A",
         "variance falls less with more devices, and more is computed locally",
@@ -94,12 +94,12 @@ def greedy_delay() -> Claim:
         score = _total(tasks, SHORTEST)
         (start,) = starts(tasks, Start.ONES)
         gaps[ratio].append(value_of(score, greedy(tasks, start, score, EVALUATIONS)) / exact - 1)
-    told = ", ".join(f"{mean(each):.0%} (worst {max(each):.0%}) at R = {ratio:.0f}" for ratio, each in gaps.items())
+    text = ", ".join(f"{mean(each):.0%} (worst {max(each):.0%}) at R = {ratio:.0f}" for ratio, each in gaps.items())
     return Claim(
         f"{SOURCE}, section V",
         "the greedy is nearly optimal for total delay (8 stages, from ones, up to 50 devices)",
         "almost always optimal (up to 10)",
-        f"{told} above the exact assignment; single steps stall where a layer enlarges its data",
+        f"{text} above the exact assignment; single steps stall where a layer enlarges its data",
         all(max(each) <= 0.12 for each in gaps.values()),
     )
 
@@ -155,9 +155,9 @@ def alexnet_tasks(seed: int, count: int, ratio: float, *, is_merged: bool = Fals
     links = tuple(Link(name, "server", rng.uniform(1, 40), 2.0) for name in devices)
     devices["server"] = Device({"m": tuple(each / ratio for each in times)})
     streams = tuple(Stream(f"s{index}", "m", f"pi{index}") for index in range(count))
-    found = offloads(Problem({"m": model}, devices, links, streams), "server")
-    assert found is not None
-    return found
+    tasks = offloads(Problem({"m": model}, devices, links, streams), "server")
+    assert tasks is not None
+    return tasks
 
 
 def _is_computing(blocks: Sequence[BlockAnalysis], index: int) -> bool:

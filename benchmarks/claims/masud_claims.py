@@ -27,16 +27,16 @@ def claims() -> Iterator[Claim]:
 
 def best_splits() -> Claim:
     """Compare the measured best splits with those of the fastest slowest stage."""
-    near, told = 0, []
+    near, splits = 0, []
     for name, published in PI4_BEST_SPLIT.items():
         split = _best_cut(_two_pis(name, Objective.THROUGHPUT)).streams["camera"].routes[0].stages[0].stop
         near += abs(split - published) <= 1
-        told.append(f"{name} {split} ({published})")
+        splits.append(f"{name} {split} ({published})")
     return Claim(
         "ParetoPipe, best splits of two Pi 4",
         "the best rate is at the smallest largest stage, within one block",
         ", ".join(f"{name} {split}" for name, split in PI4_BEST_SPLIT.items()),
-        f"{near} of {len(PI4_BEST_SPLIT)}: {', '.join(told)}",
+        f"{near} of {len(PI4_BEST_SPLIT)}: {', '.join(splits)}",
         near == len(PI4_BEST_SPLIT),
     )
 

@@ -40,25 +40,25 @@ class DeviceNetwork:
 
     def able(self, model: str) -> tuple[str, ...]:
         """Return the devices that can run ``model`` and may be used."""
-        found = self._able.get(model)
-        if found is None:
+        devices = self._able.get(model)
+        if devices is None:
             problem = self.problem
             allow, deny = problem.policy.devices.allow, frozenset(problem.policy.devices.deny)
             allowed = set(problem.devices) if allow is None else set(allow)
-            found = tuple(
+            devices = tuple(
                 name
                 for name, device in problem.devices.items()
                 if model in device.block_ms and name in allowed and name not in deny
             )
-            self._able[model] = found
-        return found
+            self._able[model] = devices
+        return devices
 
     def can_run(self, device: str, model: str) -> bool:
         """Return whether ``device`` is among `able`."""
-        found = self._able_sets.get(model)
-        if found is None:
-            found = self._able_sets[model] = frozenset(self.able(model))
-        return device in found
+        able = self._able_sets.get(model)
+        if able is None:
+            able = self._able_sets[model] = frozenset(self.able(model))
+        return device in able
 
     def useful(self, model: str) -> tuple[str, ...]:
         """Return those of `able` that the quickest route of a stream with another source and sink may need.
@@ -67,12 +67,12 @@ class DeviceNetwork:
         fast, and has memory for the whole model. Routing through the leaf never ends earlier, because its input and
         its output pass through that neighbour.
         """
-        found = self._useful.get(model)
-        if found is None:
+        devices = self._useful.get(model)
+        if devices is None:
             able = self.able(model)
-            found = tuple(name for name in able if not self._is_slower_leaf(model, name))
-            self._useful[model] = found
-        return found
+            devices = tuple(name for name in able if not self._is_slower_leaf(model, name))
+            self._useful[model] = devices
+        return devices
 
     def neighbours(self, device: str) -> list[str]:
         """Return the devices that ``device`` can send to, in the order of the problem."""
@@ -84,12 +84,12 @@ class DeviceNetwork:
 
     def offers(self, model: str) -> tuple[tuple[Encoding, ...], ...]:
         """Return the allowed encodings at every cut 0..B of ``model``."""
-        found = self._offers.get(model)
-        if found is None:
+        offers = self._offers.get(model)
+        if offers is None:
             own, policy = self.problem.models[model], self.problem.policy
-            found = tuple(allowed_encodings(own, cut, policy) for cut in range(len(own.blocks) + 1))
-            self._offers[model] = found
-        return found
+            offers = tuple(allowed_encodings(own, cut, policy) for cut in range(len(own.blocks) + 1))
+            self._offers[model] = offers
+        return offers
 
     def matrices(self, nodes: Sequence[str]) -> tuple[Array, Array]:
         """Return latency (inf without a link), [N, N], and time per byte, [N, N], from row to column, in ms."""

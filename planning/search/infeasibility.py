@@ -42,13 +42,13 @@ def diagnose(problem: Problem, stream: Stream, time_budget_s: float) -> tuple[Vi
         if plan is not None:
             latency_ms = CostModel(relaxed).latency_ms(relaxed.stream(stream.name), plan.routes[0])
             return (deadline_violation(stream, limit, latency_ms),)
-    found: list[Violation] = []
+    broken: list[Violation] = []
     for _, relaxed in relaxations(problem):
         plan = fastest(relaxed, stream.name, time_budget_s)
         if plan is not None:
-            found += violations(CostModel(problem), {stream.name: plan})
-    if found:
-        return tuple(dict.fromkeys(found))
+            broken += violations(CostModel(problem), {stream.name: plan})
+    if broken:
+        return tuple(dict.fromkeys(broken))
     plan = fastest(_unconstrained(problem), stream.name, time_budget_s)
     if plan is not None:
         return violations(CostModel(problem), {stream.name: plan})

@@ -48,7 +48,7 @@ def binding_constraints(problem: Problem, plan: Plan, time_budget_s: float) -> t
         plan: its plan.
         time_budget_s: time in seconds for each problem without one of the constraints, which ``auto`` solves.
     """
-    found = []
+    bindings = []
     lifted = list(relaxations(problem))
     plain = Policy()
     codecs = replace(
@@ -66,22 +66,22 @@ def binding_constraints(problem: Problem, plan: Plan, time_budget_s: float) -> t
             continue
         answer = solve(with_strategy(relaxed, plain.strategy), time_budget_s=time_budget_s)
         if isinstance(answer, Plan) and answer.cost < plan.cost * (1 - 1e-9):
-            found.append(Binding(constraint, answer.cost))
-    return tuple(sorted(found, key=lambda entry: entry.cost))
+            bindings.append(Binding(constraint, answer.cost))
+    return tuple(sorted(bindings, key=lambda entry: entry.cost))
 
 
 def overturning_changes(problem: Problem, stream: Stream) -> tuple[Change, ...]:
     """Return, for every link and device, the range of its bandwidth or load in which the fastest route stays so."""
-    found: list[Change] = []
+    changes: list[Change] = []
     for link in problem.links:
         dial = bandwidth_parameter(problem, (link.source, link.target))
         pieces = ranges_around(dial, stream, Objective.LATENCY)
-        found += _around(f"bandwidth {link.source} - {link.target}", "Mbps", dial.value, pieces)
+        changes += _around(f"bandwidth {link.source} - {link.target}", "Mbps", dial.value, pieces)
     for name in problem.devices:
         dial = load_parameter(problem, name)
         pieces = ranges_around(dial, stream, Objective.LATENCY)
-        found += _around(f"load factor of {name}", "", dial.value, pieces)
-    return tuple(found)
+        changes += _around(f"load factor of {name}", "", dial.value, pieces)
+    return tuple(changes)
 
 
 def ranges_around(dial: Parameter, stream: Stream, objective: Objective) -> tuple[Range, ...]:

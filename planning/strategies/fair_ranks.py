@@ -134,9 +134,9 @@ def _choices(
         if shared or len(tasks) > MAX_RANKED:
             continue
         steps = int(STEPS_PER_SECOND * share)
-        found = fairest(tasks, service, measure, steps=steps, known=known, allowed=allowed)
-        if found.choice is not None:
-            yield CutChoice(tasks, found.choice, found.value)
+        fair = fairest(tasks, service, measure, steps=steps, known=known, allowed=allowed)
+        if fair.choice is not None:
+            yield CutChoice(tasks, fair.choice, fair.value)
 
 
 def _scored(model: ArrivalDelays | QueueSnapshot, measure: FairnessMeasure) -> Score:

@@ -102,13 +102,13 @@ def _groups(network: DeviceNetwork, stream: Stream, cuts: Sequence[int]) -> Iter
     Groups have less and less at the source. Of the same local part, one helper comes before two.
     """
     problem = network.problem
-    found = split_table(problem, stream, network)
+    splits = split_table(problem, stream, network)
     blocks = cuts[-1]
-    latency_ms = np.where(found.allowed, found.latency_ms, np.inf)
-    yield from _best_of(found, np.where(found.helper < 0, latency_ms, np.inf))
+    latency_ms = np.where(splits.allowed, splits.latency_ms, np.inf)
+    yield from _best_of(splits, np.where(splits.helper < 0, latency_ms, np.inf))
     pairs = _Pairs(network, stream)
     for cut in reversed(cuts[:-1]):
-        yield from _best_of(found, np.where((found.helper >= 0) & (found.cut == cut), latency_ms, np.inf))
+        yield from _best_of(splits, np.where((splits.helper >= 0) & (splits.cut == cut), latency_ms, np.inf))
         yield from pairs.quickest(cut, [other for other in reversed(cuts) if cut < other < blocks])
 
 

@@ -148,11 +148,11 @@ class _Chains:
         """Return the quickest chain of every level from the source of ``tables``, where there is one."""
         first = with_source(self._latency, tables).first
         begin = np.where(first <= self._bound_ms[:, None], first, np.inf) + self._togo
-        found = []
+        routes = []
         for level, node in enumerate(begin.argmin(axis=1).tolist()):
             if np.isfinite(begin[level, node]):
-                found.append(self._read(self._stops[:, level], self._after[:, level], node))
-        return found
+                routes.append(self._read(self._stops[:, level], self._after[:, level], node))
+        return routes
 
     def _read(self, stops: Index, after: Index, node: int) -> Route:
         """Return the chain that begins on ``node``, from the decisions at every cut."""

@@ -90,12 +90,12 @@ class MasudLearned:
             return unsupported(problem, self.name, f"{size} transfers to look at, more than {MAX_TRANSFERS}")
         plans: dict[str, StreamPlan] = {}
         for stream in problem.streams:
-            found = place(network, stream, policy, _held(costs, plans, stream))
-            if isinstance(found, Route):
-                plans[stream.name] = same_route_for_all(found, stream.jobs)
+            placed = place(network, stream, policy, _held(costs, plans, stream))
+            if isinstance(placed, Route):
+                plans[stream.name] = same_route_for_all(placed, stream.jobs)
                 broken = violations(costs, plans)
             else:
-                broken = (found,)
+                broken = (placed,)
             if broken:
                 reasons = diagnose(problem, stream, time_budget_s) or broken
                 return Infeasible(self.name, problem.policy.objective, reasons)

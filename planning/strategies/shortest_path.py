@@ -141,12 +141,12 @@ def _solve_streams(context: PlanningContext, objective: Objective, time_budget_s
     proved, bound = not in_turn, 0.0
     for stream in problem.streams:
         held = memory_bytes(problem, plans) if in_turn else {}
-        tables, found = searcher.solve(stream, plans, held)
-        if found.path is None:
-            return _Joint(plans, found.proved and not in_turn, bound, stream)
-        plans[stream.name] = same_route_for_all(tables.route(found.path.devices, found.path.codecs, 1), stream.jobs)
-        proved = proved and found.proved
-        bound += found.bound * stream.jobs
+        tables, outcome = searcher.solve(stream, plans, held)
+        if outcome.path is None:
+            return _Joint(plans, outcome.proved and not in_turn, bound, stream)
+        plans[stream.name] = same_route_for_all(tables.route(outcome.path.devices, outcome.path.codecs, 1), stream.jobs)
+        proved = proved and outcome.proved
+        bound += outcome.bound * stream.jobs
     return _Joint(plans, proved, bound)
 
 
@@ -192,11 +192,11 @@ class _Searcher:
 
     def _latency(self, tables: Tables) -> tuple[CostMeasure, Array]:
         key = tables.stream.model, tables.nodes, tables.sink
-        found = self._shared.get(key)
-        if found is None:
+        shared = self._shared.get(key)
+        if shared is None:
             measure = latency_measure(tables)
-            found = self._shared[key] = measure, cost_to_go(measure)
-        return with_source(found[0], tables), found[1]
+            shared = self._shared[key] = measure, cost_to_go(measure)
+        return with_source(shared[0], tables), shared[1]
 
     def _within(self, tables: Tables, path: Path, limits: Limits) -> bool:
         """Return whether a path of the plain dynamic programme keeps the constraints that it ignores."""
