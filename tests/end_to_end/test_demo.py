@@ -15,7 +15,7 @@ SEGUE = (sys.executable, "-m", "services.cli.main")
 
 
 def processes_of(run_dir: Path) -> list[psutil.Process]:
-    """Every process that was started for a run: their command lines name its folder, or their parent's do."""
+    """Return the processes of a run: their command lines contain its folder."""
     found = []
     for process in psutil.process_iter():
         try:

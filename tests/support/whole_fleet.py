@@ -1,4 +1,4 @@
-"""The whole system as processes, and what of it can be killed: broker, planner, collector, three emulated devices."""
+"""The whole system as processes that can be killed: broker, planner, collector, and three emulated devices."""
 
 import asyncio
 import contextlib
@@ -42,6 +42,7 @@ DATA = DEMO_DATA
 CAMERA, HELPER, SERVER = "camera", "helper", "server"
 BROKER = command_lines.BROKER
 
+# Each device is faster than the one before. The only quick way to the last one leads through the middle one.
 FLEET = Fleet(
     model=ModelDescription(
         "squeezenet1.1.onnx", preprocessing=Preprocessing(kind="image", channel_order="BGR", mean=(104.0, 117.0, 123.0))
@@ -59,45 +60,43 @@ FLEET = Fleet(
     ),
     policy=Policy(raw_input_stays_on_source=True, codec=CodecMode.LOSSLESS, max_in_flight=4),
 )
-"""Each device is faster than the one before, and the way to the last leads through the middle one."""
-
+# Names of all parts that can be killed.
 EVERYTHING = (BROKER, *command_lines.service_arguments(FLEET, Path()))
-"""Names of all parts that can be killed."""
 
 WAIT_S = 60.0
 _COLLECT_S = 30.0
 
 
 class Watcher:
-    """What the bus says, kept."""
+    """A subscriber that keeps the fleet's state and all outcomes."""
 
     def __init__(self) -> None:
         self.view = FleetView()
         self.outcomes: dict[str, list[Outcome]] = defaultdict(list)
         self._heard: dict[str, int] = defaultdict(int)
-        self._news = asyncio.Condition()
+        self._updated = asyncio.Condition()
 
     async def run(self, connection: Connection) -> None:
-        """Listen for ever."""
+        """Handle messages until cancelled."""
         async for received in connection:
             self.view.handle(received.topic, received.payload, time.time())
             if received.topic.endswith("/results"):
                 outcome = Outcome.decode(received.payload)
                 self.outcomes[outcome.stream].append(outcome)
             self._heard[received.topic] += 1
-            async with self._news:
-                self._news.notify_all()
+            async with self._updated:
+                self._updated.notify_all()
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait until a condition on what was heard is met."""
+        """Wait until a condition on the received messages is met; `what` names it in the failure."""
         try:
-            async with asyncio.timeout(WAIT_S), self._news:
-                await self._news.wait_for(condition)
+            async with asyncio.timeout(WAIT_S), self._updated:
+                await self._updated.wait_for(condition)
         except TimeoutError:
             raise AssertionError(f"not within {WAIT_S:g} s: {what}") from None
 
     def heard(self, topic: str) -> int:
-        """How many messages came on a topic."""
+        """Return the number of messages on a topic."""
         return self._heard[topic]
 
     async def next_on(self, topic: str) -> None:
@@ -106,29 +105,29 @@ class Watcher:
         await self.until(lambda: self.heard(topic) > before, f"a message on {topic}")
 
     def answered(self, stream: str) -> set[str]:
-        """Requests of which an outcome was heard."""
+        """Return the ids of the requests whose outcome arrived."""
         return {outcome.request_id for outcome in self.outcomes[stream]}
 
     def route(self, stream: str) -> tuple[str, ...]:
-        """The devices of the plan in force, in order."""
+        """Return the devices of the plan in force, in order."""
         view = self.view.streams.get(stream)
-        return () if view is None or view.plan is None else tuple(each.device for each in view.plan.routes[0].stages)
+        return () if view is None or view.plan is None else tuple(stage.device for stage in view.plan.routes[0].stages)
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What became of the requests of one stream.
+    """Counts of the requests of one stream.
 
     Attributes:
-        accepted: all that were submitted: the client repeats a request until its source has taken it over.
+        accepted: all that were submitted: the client repeats a request until its source has accepted it.
         results: those that ended with a result.
         errors: those that ended with an error.
         lost: those without an outcome at the client, or without a row at the collector.
         duplicates: rows at the collector beyond one for each request, and requests with both a result and an error.
-        mismatches: results heard that differ from the whole model's.
+        mismatches: results that differ from the whole model's.
         retried: requests that needed more than one attempt.
-        computed_twice: outcomes that the collector dropped because an earlier attempt's had come through.
-        gap_s: the longest time in which no outcome came.
+        computed_twice: outcomes that the collector dropped because it had one of an earlier attempt.
+        gap_s: longest time without an outcome.
     """
 
     accepted: int
@@ -143,7 +142,7 @@ class Tally:
 
     @property
     def faults(self) -> dict[str, int]:
-        """What must not be, if it is."""
+        """The counts that must be zero, where they are not."""
         counts = {"lost": self.lost, "duplicates": self.duplicates, "mismatches": self.mismatches}
         return {name: count for name, count in counts.items() if count}
 
@@ -160,22 +159,22 @@ class WholeFleet:
     watcher: Watcher = field(default_factory=Watcher)
 
     async def kill(self, *parts: str) -> None:
-        """SIGKILL, and wait until they are gone."""
+        """Send SIGKILL, and wait until the processes have ended."""
         if BROKER in parts:
             self.watcher.view = FleetView()
         await asyncio.gather(*(self.broker.kill() if part == BROKER else self.processes.kill(part) for part in parts))
 
     async def until_missed(self, *parts: str) -> None:
-        """Wait until the broker has told that parts are gone; they must have been connected."""
+        """Wait until the broker has published that parts are offline. They must have been connected."""
         await self.watcher.until(lambda: not any(map(self.is_present, parts)), f"{', '.join(parts)} offline")
 
     async def restart(self, *parts: str) -> None:
-        """Start again what was killed."""
+        """Start killed parts again."""
         for part in parts:
             await (self.broker.start() if part == BROKER else self.processes.restart(part))
 
     def is_present(self, part: str) -> bool:
-        """Whether a part has said that it is there, and nobody that it is not. Of the broker nothing is said."""
+        """Return whether the last presence of a part is online. The broker has none and counts as present."""
         view = self.watcher.view
         role, _, device = part.partition("-")
         if role == "executor":
@@ -183,7 +182,7 @@ class WholeFleet:
         return part == BROKER or (part in view.services and view.services[part].state is State.ONLINE)
 
     async def until_whole(self) -> None:
-        """Wait until every device and every service says that it is there."""
+        """Wait until every device and every service is online."""
         await self.watcher.until(lambda: all(map(self.is_present, EVERYTHING)), "the whole fleet online")
 
     async def declare(self, stream: str) -> None:
@@ -207,11 +206,11 @@ class WholeFleet:
 
     @contextlib.asynccontextmanager
     async def load(self, stream: str, timeout_s: float = WAIT_S) -> AsyncIterator[RequestLoad]:
-        """Submit requests during the block, until stopped; their outcomes are there at its end.
+        """Submit requests until stopped, and wait for their outcomes at the end of the block.
 
         Args:
-            stream: where they go.
-            timeout_s: after which a request without an outcome counts as lost.
+            stream: the stream of the requests.
+            timeout_s: time after which a request without an outcome counts as lost.
         """
         settings = LoadSettings(stream, FLEET.stream.in_flight, timeout_s=timeout_s)
         async with Client.open(self.broker.settings, in_flight=settings.in_flight) as client:
@@ -221,7 +220,7 @@ class WholeFleet:
                 yield load
 
     async def tally(self, stream: str, records: Sequence[RequestRecord]) -> Tally:
-        """Count what became of the requests of a stream, at the client, on the bus and at the collector."""
+        """Count the requests of a stream at the client, on the bus and at the collector."""
         folder = self.run_dir / command_lines.COLLECTOR
         names = [record.request_id for record in records]
         stored = await await_outcomes(folder, stream, names, OutcomeCounts(), _COLLECT_S)
@@ -230,7 +229,7 @@ class WholeFleet:
 
 @contextlib.asynccontextmanager
 async def open_fleet(broker: BrokerProcess, run_dir: Path) -> AsyncIterator[WholeFleet]:
-    """Start everything; at the end of the block all of it is gone."""
+    """Start everything for the time of the block."""
     workload = await asyncio.to_thread(read_workload, FLEET, DATA)
     watcher = Watcher()
 
@@ -262,7 +261,7 @@ async def open_fleet(broker: BrokerProcess, run_dir: Path) -> AsyncIterator[Whol
 def tally(
     records: Sequence[RequestRecord], heard: Sequence[Outcome], stored: CollectorCounts, counts: OutcomeCounts
 ) -> Tally:
-    """Hold what the client, the bus and the collector know against each other."""
+    """Compare the records of the client, the bus and the collector."""
     outcomes = [record.outcome for record in records if record.outcome is not None]
     results = [outcome for outcome in outcomes if outcome.status is OutcomeStatus.OK]
     kinds: dict[str, set[OutcomeStatus]] = defaultdict(set)

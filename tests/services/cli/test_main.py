@@ -1,3 +1,5 @@
+"""The `segue` command as a process: help, versions, and the exit status of errors."""
+
 import json
 import subprocess
 import sys

@@ -1,3 +1,5 @@
+"""Checks before a service starts."""
+
 from pathlib import Path
 
 import pytest

@@ -1,3 +1,5 @@
+"""Consoles that escape control characters."""
+
 import io
 
 import pytest

@@ -1,3 +1,5 @@
+"""Readers of users' files and their errors."""
+
 from collections.abc import Callable
 from pathlib import Path
 

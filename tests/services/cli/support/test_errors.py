@@ -1,3 +1,5 @@
+"""Error lines and exit statuses."""
+
 import pytest
 
 from services.cli.support.errors import InfeasibleProblem, exit_status, report

@@ -1,3 +1,5 @@
+"""Findings about a fleet."""
+
 from services.cli.render.fleet_view import FleetView
 from services.cli.support.health_checks import Finding, Level, fleet_findings
 from shared.bus import topics

@@ -1,3 +1,5 @@
+"""Manifests, labels and preprocessings."""
+
 import json
 from pathlib import Path
 

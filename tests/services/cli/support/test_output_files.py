@@ -1,3 +1,5 @@
+"""Checks of output paths."""
+
 from pathlib import Path
 
 import pytest

@@ -1,4 +1,4 @@
-"""What files become before they are sent, or taken for calibration."""
+"""Files as payloads of requests."""
 
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Command lines of a fleet's processes."""
+
 from pathlib import Path
 
 from services.cli.testbed.command_lines import service_arguments

@@ -1,3 +1,5 @@
+"""Reading and checking of FLEET.toml."""
+
 from copy import deepcopy
 from pathlib import Path
 from typing import Any

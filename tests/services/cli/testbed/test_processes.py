@@ -1,3 +1,5 @@
+"""Child processes: started, killed, watched, and tied to their parent."""
+
 import asyncio
 import os
 import signal

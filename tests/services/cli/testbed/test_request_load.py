@@ -1,3 +1,5 @@
+"""A steady load against a stand-in for a fleet."""
+
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
