@@ -46,8 +46,8 @@ class Outbox:
     """Publishes messages on the control connection.
 
     `put` queues a message of QoS 1; when the queue is full its callers wait. `publish_best_effort` sends QoS 0, for
-    messages that are worthless later. A message that is not confirmed within `patience_s` is dropped and logged: the
-    owner of important state publishes it again (sources their outcomes, the service its retained messages).
+    messages that are worthless later. A message that is not confirmed within `patience_s` is dropped and logged. That
+    loses nothing important: sources publish outcomes again, and the service its retained messages.
 
     Attributes:
         device: name of this device.

@@ -140,7 +140,7 @@ class Pipeline:
         """Compute and pass on a feature map; every failure ends here.
 
         The request's own faults become an error outcome. Faults of this device or of a transfer leave the request
-        without an outcome, and its source tries again: at once after a damage report, else after a timeout.
+        without an outcome. Then its source tries again, at once after a damage report, else after a timeout.
         """
         header = feature_map.header
         if self._attempts.is_stale(header):

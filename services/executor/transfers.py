@@ -28,8 +28,8 @@ class _Transfer:
 class TransferLedger:
     """Transfers of this device that have begun and have no receipt yet.
 
-    A transfer is observed when its receipt arrives, or once when it becomes overdue: then its link is at most as fast
-    as its size and the time so far tell. The ledger is bounded; the oldest transfer is dropped for a new one.
+    A transfer is observed when its receipt arrives, and once when it becomes overdue. An overdue transfer bounds the
+    bandwidth of its link from above. The ledger is bounded; the oldest transfer is dropped for a new one.
 
     Attributes:
         device: name of this device.

@@ -1,8 +1,8 @@
 """Fusion of encoders into segments: which segments encode their outputs in their own graph.
 
 Measured from frame in to frame out (docs/codecs.md), fusion behind useful cuts saves 0.05 to 0.15 ms of the sender's
-1 to 8 ms, for every encoding and tensor size: the raw tensor is not copied out of the engine and into another session.
-So encoders are fused wherever the operators allow it, with three exceptions:
+1 to 8 ms. That holds for every encoding and tensor size, because the raw tensor is not copied out of the engine and
+into another session. So encoders are fused wherever the operators allow it, with three exceptions:
 
 - Tensors below `GRAPH_ELEMENTS`: numpy is as fast for them.
 - Segments with more weights than `MAX_FUSED_PARAMETER_BYTES`: a plan that changes only the encoding would load them

@@ -62,8 +62,8 @@ class _Job:
 class ShadowCheck:
     """Checks a share of the feature maps that leave this device in a lossy encoding.
 
-    Checks run one at a time, and begin only while nothing waits for the processor: a check takes the time of two runs
-    of the blocks behind the cut. It borrows their segment, which stays loaded as long as the epoch does.
+    A check takes the time of two runs of the blocks behind the cut. So checks run one at a time, and begin only while
+    nothing waits for the processor. A check borrows the segment of these blocks, which stays loaded with the epoch.
     """
 
     def __init__(

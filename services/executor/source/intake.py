@@ -26,7 +26,7 @@ class RequestIntake:
     """Takes the requests of one stream from the broker while it is enabled.
 
     The connection has a persistent session and manual acknowledgements. So a request stays with the broker until the
-    source has written it to its journal, and requests that arrive while the device is off are delivered later.
+    source has written it to its journal. Requests that are published while the device is off are delivered later.
 
     `run` is the only task that opens connections; `set_enabled` may be called at any time.
     """

@@ -3,9 +3,9 @@
 Why it exists: a source reacts within two requests, the planner after monitors have smoothed their measurements and a
 new plan is prepared. And it works while the planner is gone.
 
-When it acts: with each plan the planner publishes `Alternatives`, the ranges of bandwidth and load within which the
-plan stays best, and the best route beyond each end. The source compares its own transfers and computing times with
-them. A range is left if its end is exceeded by more than noise
+When it acts: with each plan the planner publishes `Alternatives`. These are the ranges of bandwidth and load within
+which the plan stays best, and the best route beyond each end. The source compares its own transfers and computing times
+with them. A range is left if its end is exceeded by more than noise
 
 - in `CONFIRMATIONS` measurements in a row. Measurements that overlap in time count as one, because one hiccup may have
   delayed them all; or

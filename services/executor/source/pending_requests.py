@@ -115,9 +115,9 @@ class RetryTimeout:
 class PendingRequests:
     """The pending requests of one stream: a queue of those that wait, and those in flight.
 
-    Invariant (`validate`): a pending request is WAITING, is in the queue once and has no route, or is IN_FLIGHT, is
-    not in the queue and has a route. `waiting_bytes` is the total payload of the queue. `SourceState` is the only
-    caller of the methods that change anything.
+    Invariant (`validate`): a WAITING request is in the queue once and has no route. An IN_FLIGHT request is not in the
+    queue and has a route. `waiting_bytes` is the total payload of the queue. `SourceState` is the only caller of the
+    methods that change anything.
 
     Attributes:
         timeouts: gives every attempt its timeout.

@@ -10,12 +10,12 @@ from shared.messages.streams import PlanRoute
 class RouteScheduler:
     """Spreads requests over routes in proportion to their weights, as evenly as possible.
 
-    Smooth weighted round robin as in nginx (ngx_http_upstream_round_robin): every usable route's credit grows by its
-    weight, the route with the most credit is taken and pays the sum of the weights. Weights 5, 1, 1 give the order
+    Smooth weighted round robin as in nginx (ngx_http_upstream_round_robin): the credit of every usable route grows by
+    its weight. The route with the most credit is taken and pays the sum of the weights. Weights 5, 1, 1 give the order
     A A B A C A A.
 
-    In order (`in_order`), the routes are those of a burst: the first `weight` requests take the first route, the next
-    ones the second, and so on; after the last route the order begins again. A burst that continues while its routes
+    In order (`in_order`), the routes are those of a burst. The first `weight` requests take the first route, the next
+    ones the second, and so on. After the last route the order begins again. A burst that continues while its routes
     change continues at the same place, because the new routes were planned for the whole burst.
     """
 

@@ -18,7 +18,7 @@ What an event does to a request, by the request's phase (an empty cell: nothing)
     -------------------|----------------------|----------------------|----------------------|------------------------
     RequestArrived     | Accept -> WAITING    | Acknowledge          | Acknowledge          | Republish, Acknowledge
     JournalRestored    | WAITING or FINISHED  |                      |                      |
-    PlanCommitted      |                      | live: Fail, not last |                      |
+    PlanCommitted      |                      | live: Fail the older |                      |
     PlanRevoked        |                      | waits for a plan     |                      |
     StreamWithdrawn    |                      | Fail -> FINISHED     |                      |
     OutcomeSeen        |                      | StoreOutcome -> FIN. | StoreOutcome -> FIN. |
@@ -26,13 +26,13 @@ What an event does to a request, by the request's phase (an empty cell: nothing)
     AttemptRefused     |                      |                      | retry (newest only)  |
     DeviceSeen, gone   |                      |                      | retry (on its route) |
     BusChanged, online |                      | wait begins again    | timeout begins again |
-    RetryTick          |                      | Fail after a bound   | retry after timeout  | Republish, Delete...
+    RetryTick          |                      | Fail after a bound   | retry after timeout  | Republish; DeleteOutcomes
     Confirmed          |                      |                      |                      | Confirm, once
     CollectorsChanged  |                      |                      |                      | Republish on or off
 
 "retry" is ReportRetry -> WAITING, at the head of the queue, or Fail -> FINISHED if the attempts are used up. After most
-events waiting requests are dispatched (`_pump`) as far as there is a plan, a usable route, a connection to the broker,
-and less than `max_in_flight` in flight. AlternativesKnown and Observed change the routes of later attempts only.
+events waiting requests are dispatched (`_pump`). That needs a plan, a usable route, a connection to the broker, and
+less than `max_in_flight` requests in flight. AlternativesKnown and Observed change the routes of later attempts only.
 
 Rules that hold for every sequence of events:
 
