@@ -14,6 +14,7 @@ from services.cli.support.command_runner import run_command
 from services.cli.support.fleet_operations import listen
 from services.cli.support.health_checks import Finding, Level, fleet_findings, installation_findings
 from services.cli.support.options import DEFAULT_BROKER, Broker, Json, broker_settings
+from services.cli.support.user_folders import user_data_folder
 from shared.bus.errors import BusError
 from shared.bus.settings import BusSettings
 from shared.service_runtime import ExitStatus
@@ -24,7 +25,7 @@ _STYLES: Final = {Level.GOOD: "green", Level.HINT: "yellow", Level.BAD: "bold re
 def doctor_command(
     listen_s: Annotated[float, typer.Option(min=0.1, help="How long to listen to the fleet, in seconds.")] = 6.0,
     data_dir: Annotated[
-        Path | None, typer.Option(help="Data folder of the services; your home folder if not given.")
+        Path | None, typer.Option(help="Data folder of the services; the usual one if not given.")
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Look at this machine only.")] = False,
     broker: Broker = DEFAULT_BROKER,
@@ -36,7 +37,7 @@ def doctor_command(
     Checks presence, version, clock, links and streams of every service and device of the fleet.
     Exit status 1 if something is wrong, 4 if the broker is out of reach.
     """
-    findings = list(installation_findings(data_dir or Path.home()))
+    findings = list(installation_findings(data_dir or user_data_folder()))
     broker_error = None
     if not offline:
         address = broker_settings(broker)
