@@ -30,6 +30,7 @@ class Announcer:
     async def announce(self, connection: Connection) -> None:
         """Publish all retained messages of the device."""
         if self._parts is None:
+            # A connect before the device is ready, in general the first one.
             return
         profiles, sources = self._parts
         device = self.presence.device

@@ -74,6 +74,8 @@ def fused_encoding(codec: str, manifest: Manifest, start: int, stop: int, engine
     representation = representation_of(codec)
     blocks = manifest.blocks[start:stop]
     large = TensorSpec(np.dtype(np.float32), (GRAPH_ELEMENTS,))
+    # Blocks [0, 1) are `prepare` alone, which has no graph. Types and shapes of the outputs are in the file only, so
+    # float32 is assumed here, and `with_encoder` refuses the rest.
     if not blocks or stop == 1 or "CPU" not in engine.provider or not is_fusible(large, representation):
         return ""
     if blocks[-1].output_bytes < GRAPH_ELEMENTS * _FLOAT_BYTES:

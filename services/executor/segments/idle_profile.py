@@ -52,6 +52,7 @@ def make_profile(prepare_ms: float, block_ms: Sequence[float], whole_ms: float) 
         raise ValueError("a profile needs at least one block, and no time is negative")
     count = len(block_ms)
     overhead_ms = max(0.0, (sum(block_ms) - whole_ms) / (count - 1)) if count > 1 else 0.0
+    # Noise can make o larger than W; then no time would be left for the blocks.
     overhead_ms = min(overhead_ms, whole_ms)
     own_ms = [max(0.0, alone_ms - overhead_ms) for alone_ms in block_ms]
     total_ms = sum(own_ms)

@@ -29,6 +29,7 @@ class ModelCache:
     folder: Path
     device: str
     settings: BusSettings
+    # Models whose file was hashed by this process; hashing a large file takes seconds.
     _verified: set[str] = field(default_factory=set, init=False)
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict, init=False)
 
@@ -45,6 +46,7 @@ class ModelCache:
             try:
                 await fetch_model(self.settings, manifest, receiver=self.device, path=path)
             except ModelTransferError as error:
+                # The two need different help from an operator: room on this disk, or a library that has the model.
                 on_disk = isinstance(error.__cause__, OSError)
                 cause = RejectionCause.DISK if on_disk else RejectionCause.MODEL_MISSING
                 raise CannotPrepare(cause, str(error)) from error

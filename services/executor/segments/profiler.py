@@ -159,6 +159,7 @@ async def _acquire(descriptor: int, timeout_s: float) -> bool:
     end_s = time.monotonic() + timeout_s
     while time.monotonic() < end_s:
         try:
+            # Polled: a blocking flock has no timeout, and its thread could not be cancelled.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:

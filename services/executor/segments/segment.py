@@ -117,6 +117,7 @@ def open_model(path: Path, manifest: Manifest) -> PartitionedModel:
         raise CannotPrepare(RejectionCause.MODEL_INVALID, str(error)) from error
     except MemoryError as error:
         raise CannotPrepare(RejectionCause.MEMORY, f"{manifest.name} does not fit into memory") from error
+    # A version of this program that cuts models elsewhere would run other blocks than the plan means.
     count, expected = len(model.analysis.blocks), len(manifest.blocks) - 1
     if count != expected:
         text = f"{manifest.name} has {count} blocks here and {expected} in its manifest: the versions differ"
@@ -125,7 +126,7 @@ def open_model(path: Path, manifest: Manifest) -> PartitionedModel:
 
 
 def need_of(manifest: Manifest, start: int, stop: int, encoding: str = "") -> SegmentNeed:
-    """Return what a segment takes in memory: all its parameters, its largest activation."""
+    """Return the memory needs of blocks `[start, stop)`: all parameters and the largest working set."""
     blocks = manifest.blocks[start:stop]
     return SegmentNeed(
         SegmentKey(manifest.model, start, stop, encoding),
@@ -149,6 +150,7 @@ def _load(key: SegmentKey, manifest: Manifest, data: bytes, engine: EngineSettin
 
 def _extract(model: PartitionedModel, key: SegmentKey) -> bytes:
     try:
+        # Block k of the manifest is block k-1 of the file, and block 0 (`prepare`) is not in it.
         return extract_segment(model, max(0, key.start - 1), key.stop - 1)
     except (CutError, ModelError) as error:
         raise CannotPrepare(RejectionCause.MODEL_INVALID, str(error)) from error

@@ -34,9 +34,11 @@ class DevicePresence:
 
     def is_usable(self, route: PlanRoute) -> bool:
         """Return whether no device of a route is offline."""
-        return all(device == self.own_device or self._boots.get(device, "") is not None for device in devices_of(route))
+        return all(
+            device == self.own_device or self._boots.get(device, "") is not None for device in stage_devices(route)
+        )
 
 
-def devices_of(route: PlanRoute) -> set[str]:
+def stage_devices(route: PlanRoute) -> set[str]:
     """Return the names of the devices that compute a stage of a route."""
     return {stage.device for stage in route.stages}

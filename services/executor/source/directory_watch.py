@@ -16,6 +16,7 @@ from services.executor.source.journal_thread import JournalThread
 _LOGGER = logging.getLogger(__name__)
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".npy", ".msgpack", ".bin"})
+# Pause between two scans; a file counts as complete after one pause without a change.
 _INTERVAL_S = 0.5
 _MAX_FILE_BYTES = 64 * 1024 * 1024
 # Characters that a request id may not have.

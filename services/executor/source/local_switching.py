@@ -221,6 +221,7 @@ class RouteSwitcher:
         )
 
     def _threshold(self, quantity: ThresholdQuantity, target: str | None) -> Threshold | None:
+        # Plan and thresholds are two retained messages: those of different epochs must not be compared.
         if self._known is None or self._plan is None or self._known.epoch != self._plan.epoch:
             return None
         for threshold in self._known.thresholds:
@@ -241,6 +242,7 @@ def _transfer_reading(threshold: Threshold, size_bytes: int, elapsed_ms: float, 
         side = _Side.ABOVE
     mbps = bandwidth_of_mbps(size_bytes, on_link_ms)
     text = f"link {threshold.device}->{threshold.target} has {'' if finished else 'less than '}{mbps:.3g} Mbps"
+    # A short transfer may be overdue because of a single hiccup.
     is_conclusive = not finished and transmission_ms(size_bytes, threshold.value) >= CONCLUSIVE_MS
     return _Reading(threshold, side, elapsed_ms, text, is_conclusive=is_conclusive, is_complete=finished)
 

@@ -45,7 +45,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from services.executor.source.device_presence import DevicePresence, devices_of
+from services.executor.source.device_presence import DevicePresence, stage_devices
 from services.executor.source.local_switching import RouteSwitch, RouteSwitcher
 from services.executor.source.outcome_memory import OutcomeMemory
 from services.executor.source.pending_requests import PendingRequest, PendingRequests, RequestPhase, RetryTimeout
@@ -284,7 +284,7 @@ class SourceState:
             return self._pump(now_s)
         switched = self._switch(self._switcher.lost(device))
         hit = [
-            pending for pending in self._pending.in_flight() if pending.route and device in devices_of(pending.route)
+            pending for pending in self._pending.in_flight() if pending.route and device in stage_devices(pending.route)
         ]
         return [*switched, *self._retry(hit, loss, now_s), *self._pump(now_s)]
 

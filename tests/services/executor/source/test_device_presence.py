@@ -1,4 +1,4 @@
-from services.executor.source.device_presence import DevicePresence, devices_of
+from services.executor.source.device_presence import DevicePresence, stage_devices
 from shared.messages.streams import PlanRoute, PlanStage
 
 
@@ -27,4 +27,4 @@ def test_a_route_is_usable_unless_one_of_its_devices_is_offline() -> None:
     presence.update("here", "boot")
     assert presence.is_usable(route("me", "here", "stranger"))
     assert not presence.is_usable(route("me", "gone"))
-    assert devices_of(route("a", "b", "a")) == {"a", "b"}
+    assert stage_devices(route("a", "b", "a")) == {"a", "b"}
