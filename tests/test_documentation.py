@@ -48,7 +48,7 @@ def test_prose_is_wrapped(page: str) -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "services/planner/coordination/coordinator.py",
+        "services/planner/coordination/__init__.py",
         "services/planner/coordination/epochs.py",
         "services/executor/source/state.py",
     ],

@@ -8,7 +8,7 @@ from shared.messages.base import MessageError
 from shared.model.errors import ModelError
 from shared.service_runtime import ExitStatus, InputError
 
-_OWN_PACKAGES = ("planning", "shared", "services", "broker")
+_OWN_PACKAGES = ("broker", "planning", "segue", "services", "shared")
 
 
 class InfeasibleProblem(Exception):

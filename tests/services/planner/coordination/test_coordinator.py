@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from services.planner.coordination import coordinator
+from services.planner import coordination
 from services.planner.coordination.coordinator import SETTLE_S
 from services.planner.coordination.effects import FetchModel, Persist, Publish
 from services.planner.coordination.response_timeouts import ANSWER_WITHIN_S
@@ -222,7 +222,7 @@ def test_a_rejected_device_is_tried_again_after_a_while(bench: Bench) -> None:
 
 
 def test_the_table_of_events_has_a_row_for_every_message_and_every_call() -> None:
-    lines = (coordinator.__doc__ or "").splitlines()
+    lines = (coordination.__doc__ or "").splitlines()
     rows = {line.replace(",", " ").split()[0] for line in lines if line.startswith("    ") and line[4:5].isalpha()}
     messages = {each.__name__ for each in get_args(Inbound)}
     calls = {"tick", "next_job", "answered", "failed", "thresholds_found", "model_stored"}
