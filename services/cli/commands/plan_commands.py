@@ -81,7 +81,17 @@ def plan_command(
 def _list_strategies(as_json: bool) -> None:
     listed = tuple(known_strategies().values())
     if as_json:
-        values = [{"name": s.name, "description": s.description, "citation": s.citation} for s in listed]
+        values = [
+            {
+                "name": strategy.name,
+                "description": strategy.description,
+                "citation": strategy.citation,
+                "objectives": sorted(objective.value for objective in strategy.traits.objectives),
+                "exact": strategy.traits.exact,
+                "joint": strategy.traits.joint.value,
+            }
+            for strategy in listed
+        ]
         print_json(values, indent=DOCUMENT_INDENT)
     else:
         results_console().print(strategies_table(listed))

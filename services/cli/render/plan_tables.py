@@ -13,8 +13,10 @@ from planning.queueing.operations import Operation
 from planning.sensitivity.comparison import Binding, Change
 from planning.simulation.simulation import Timeline
 from planning.strategies.strategy import Strategy
+from planning.strategies.traits import ALL_OBJECTIVES, Joint, Traits
 from services.cli.render.plan_values import applies, best_bound, gap, simulation_values
 from services.cli.render.route_text import planned_route_text
+from shared.policy import Objective
 
 
 def show_plan(console: Console, problem: Problem, answer: Plan) -> None:
@@ -87,13 +89,27 @@ def reasons_table(answer: Infeasible) -> Table:
 
 
 def strategies_table(strategies: Sequence[Strategy]) -> Table:
-    """Return the description and the publication of every strategy."""
+    """Return the description, the traits and the publication of every strategy."""
     table = Table(title="Strategies", show_lines=True)
-    for heading in ("strategy", "what it does, where it was published"):
+    for heading in ("strategy", "description, traits, publication"):
         table.add_column(heading, overflow="fold")
     for strategy in strategies:
-        table.add_row(strategy.name, Text.assemble(strategy.description, "\n", (strategy.citation, "italic")))
+        details = (
+            strategy.description,
+            "\n",
+            (_traits_text(strategy.traits), "dim"),
+            "\n",
+            (strategy.citation, "italic"),
+        )
+        table.add_row(strategy.name, Text.assemble(*details))
     return table
+
+
+def _traits_text(traits: Traits) -> str:
+    objectives = [objective.value for objective in Objective if objective in traits.objectives]
+    optimises = "all objectives" if traits.objectives == ALL_OBJECTIVES else ", ".join(objectives) or "no objective"
+    joint = {Joint.IN_A_PROBLEM: "joint in files only", Joint.ON_A_FLEET: "joint"}.get(traits.joint)
+    return "; ".join(filter(None, (f"optimises {optimises}", "exact" if traits.exact else None, joint)))
 
 
 def comparison_table(answers: Mapping[str, Plan | Infeasible]) -> Table:

@@ -65,6 +65,10 @@ def test_strategies_are_listed() -> None:
     found = json.loads(run_offline("plan", "--list-strategies", "--json").stdout)
     assert found[0]["name"] == "auto"
     assert all(entry["description"] and entry["citation"] for entry in found)
+    by_name = {entry["name"]: entry for entry in found}
+    assert by_name["milp"]["exact"] is True
+    assert by_name["milp"]["joint"] == "on a fleet"
+    assert by_name["neurosurgeon"]["objectives"] == ["energy", "latency"]
     shown = run_offline("plan", "--list-strategies").stdout
     assert all(f"│ {entry['name']} " in shown for entry in found)
 
