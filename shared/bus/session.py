@@ -112,6 +112,8 @@ class MqttSession:
         self._on_resumed = on_resumed
         self._root_length = len(settings.root) + 1
         self._max_packet_bytes: int | None = None
+        # Replaced at CONNACK, before anything can be published.
+        self._send_quota = asyncio.Semaphore(settings.max_outstanding)
         self._acknowledgements = AcknowledgementOrder()
         self._tls: ClientContext | None = None
         self._paho = _paho_client(settings, options)
@@ -172,7 +174,11 @@ class MqttSession:
         if limit is not None and len(payload) + _PACKET_OVERHEAD_BYTES > limit:
             # The broker would disconnect this client for it (MQTT 5.0, 3.2.2.3.6).
             raise PublishFailed(topic, f"{len(payload)} bytes, the broker accepts packets of at most {limit} bytes")
-        reason = await self._driver.publish(topic, payload, qos, retain, to_paho(properties))
+        if qos == 0:
+            reason = await self._driver.publish(topic, payload, qos, retain, to_paho(properties))
+        else:
+            async with self._send_quota:
+                reason = await self._driver.publish(topic, payload, qos, retain, to_paho(properties))
         if reason is not None and reason.value >= _FIRST_FAILURE:
             raise PublishFailed(topic, f"the broker rejected it: {reason}")
 
@@ -202,6 +208,10 @@ class MqttSession:
         if session_present:
             self._on_resumed()
         self._max_packet_bytes = getattr(properties, "MaximumPacketSize", None)
+        # The broker's receive maximum bounds unacknowledged publications (MQTT 5.0, 4.9). paho ignores it, and the
+        # broker may disconnect a client that exceeds it.
+        receive_maximum: int = getattr(properties, "ReceiveMaximum", self._settings.max_outstanding)
+        self._send_quota = asyncio.Semaphore(min(receive_maximum, self._settings.max_outstanding))
 
     def _take_in(self, message: MQTTMessage) -> None:
         if message.qos:

@@ -1,6 +1,7 @@
 """What a session makes of the broker's answers, beyond what the contract tests show on real brokers."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -78,6 +79,27 @@ async def test_what_is_larger_than_the_broker_accepts_is_not_sent() -> None:
         with pytest.raises(PublishFailed, match="packets of at most 5000 bytes"):
             await session.send("t", bytes(4500), 0, False, None)
         await session.send("t", bytes(3500), 0, False, None)
+
+
+async def test_no_more_is_unacknowledged_than_the_broker_receives() -> None:
+    early: list[int] = []
+
+    async def script(peer: Peer) -> None:
+        receive_maximum_2 = bytes([0x20, 6, 0, 0, 3, 0x21, 0, 2])
+        await peer.accept(receive_maximum_2)
+        for _ in range(2):
+            await peer.expect(PUBLISH)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                early.append((await peer.read_packet())[0])
+        peer.writer.write(bytes([PUBACK, 2, 0, 1]))
+        await peer.expect(PUBLISH)
+        peer.writer.write(bytes([PUBACK, 2, 0, 2, PUBACK, 2, 0, 3]))
+        await peer.reader.read()
+
+    async with scripted_peer(script) as port, opened(port) as session:
+        await asyncio.gather(*(session.send("t", b"x", 1, False, None) for _ in range(3)))
+    assert early == []
 
 
 async def test_a_publication_that_the_broker_rejects_fails_with_its_reason() -> None:
