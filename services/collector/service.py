@@ -63,7 +63,7 @@ class Collector:
 
     A message passes four steps in order: decode, store, confirm to the source, acknowledge to the broker. A crash
     after any step loses nothing. Before the last step the broker delivers the message again, and the store recognises
-    it. The source repeats an outcome until it is confirmed, since it deletes a confirmed outcome.
+    it. The source repeats an outcome until it is confirmed.
     """
 
     def __init__(self, config: CollectorConfig) -> None:

@@ -1,4 +1,4 @@
-"""Journal of a device's sources: accepted requests with their payloads, and outcomes until they are confirmed.
+"""Journal of a device's sources: accepted requests with their payloads, and recent outcomes.
 
 SQLite with a write-ahead log. A committed transaction survives SIGKILL of the process. The disk is not synchronised per
 transaction (`synchronous = NORMAL`), so a power cut may lose the last moments. All calls come from one thread at a

@@ -14,25 +14,26 @@ It does no I/O and reads no clock.
 
 What an event does to a request, by the request's phase (an empty cell: nothing):
 
-    Event              | unknown or forgotten | WAITING              | IN_FLIGHT            | FINISHED
-    -------------------|----------------------|----------------------|----------------------|------------------------
-    RequestArrived     | Accept -> WAITING    | Acknowledge          | Acknowledge          | Republish, Acknowledge
-    JournalRestored    | WAITING or FINISHED  |                      |                      |
-    PlanCommitted      |                      | live: Fail the older |                      |
-    PlanRevoked        |                      | waits for a plan     |                      |
-    StreamWithdrawn    |                      | Fail -> FINISHED     |                      |
-    OutcomeSeen        |                      | StoreOutcome -> FIN. | StoreOutcome -> FIN. |
-    Undispatchable     |                      | Fail -> FINISHED     | Fail -> FINISHED     |
-    AttemptRefused     |                      |                      | retry (newest only)  |
-    DeviceSeen, gone   |                      |                      | retry (on its route) |
-    BusChanged, online |                      | wait begins again    | timeout begins again |
-    RetryTick          |                      | Fail after a bound   | retry after timeout  | Republish; DeleteOutcomes
-    Confirmed          |                      |                      |                      | Confirm, once
-    CollectorsChanged  |                      |                      |                      | Republish on or off
+    Event              | unknown or forgotten | WAITING              | IN_FLIGHT              | FINISHED
+    -------------------|----------------------|----------------------|------------------------|-------------------------
+    RequestArrived     | Accept -> WAITING    | Acknowledge          | Acknowledge            | Republish; Acknowledge
+    JournalRestored    | WAITING or FINISHED  |                      |                        |
+    PlanCommitted      |                      | live: Fail the older |                        |
+    PlanRevoked        |                      | waits for a plan     |                        |
+    StreamWithdrawn    |                      | Fail                 |                        |
+    OutcomeSeen        |                      | StoreOutcome         | StoreOutcome           |
+    Undispatchable     |                      | Fail                 | Fail                   |
+    AttemptRefused     |                      |                      | retry, newest attempt  |
+    DeviceSeen, lost   |                      |                      | retry, if on its route |
+    BusChanged, online |                      | wait begins again    | timeout begins again   |
+    RetryTick          |                      | Fail after a bound   | retry after timeout    | Republish; Delete
+    Confirmed          |                      |                      |                        | Confirm, the first time
+    CollectorsChanged  |                      |                      |                        | Republish on or off
 
-"retry" is ReportRetry -> WAITING, at the head of the queue, or Fail -> FINISHED if the attempts are used up. After most
-events waiting requests are dispatched (`_pump`). That needs a plan, a usable route, a connection to the broker, and
-less than `max_in_flight` requests in flight. AlternativesKnown and Observed change the routes of later attempts only.
+Fail and StoreOutcome lead to FINISHED. "lost" is offline or restarted. "retry" is ReportRetry -> WAITING, at the head
+of the queue, or Fail if the attempts are used up. After most events waiting requests are dispatched (`_pump`). That
+needs a plan, a usable route, a connection to the broker, and less than `max_in_flight` requests in flight.
+AlternativesKnown and Observed change the routes of later attempts only. "Delete" is DeleteOutcomes.
 
 Rules that hold for every sequence of events:
 
