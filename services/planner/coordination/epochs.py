@@ -15,7 +15,8 @@ a complete route, and no device drops a segment before the next plan runs.
     RUNNING     Propose                                 REROUTING
                 KeepWarm                                RUNNING
                 PlanSeen with a newer epoch             RUNNING, under that plan
-    REROUTING   as PROPOSING                            RUNNING: under the new plan if it was committed, else the old
+    REROUTING   PlanSeen                                REROUTING, with a higher last epoch
+                else as PROPOSING                       RUNNING: under the new plan if it was committed, else the old
     every       Withdraw                                IDLE
 
 Every other report leaves the phase as it is. A pair that `_TABLE` does not list raises `IllegalTransitionError`.
