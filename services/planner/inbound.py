@@ -38,7 +38,7 @@ _UNKNOWN_TOPIC = "the planner does not read this topic"
 
 @dataclass(frozen=True, slots=True)
 class PolicyDocument:
-    """A policy that is not read yet; an empty payload asks for the default policy."""
+    """A policy that is not parsed yet; an empty payload stands for the default policy."""
 
     stream: str
     payload: bytes

@@ -58,7 +58,7 @@ class Library:
         return path if path.is_file() else None
 
     async def fetch(self, offer: FetchModel) -> None:
-        """Queue an offered model; a later offer of the same model replaces it, and a full queue refuses it."""
+        """Queue an offered model. It replaces an earlier offer of the same model; with a full queue it is refused."""
         model = offer.manifest.model
         known = model in self._offers
         self._offers[model] = offer

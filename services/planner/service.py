@@ -34,7 +34,7 @@ _LOGGER = logging.getLogger(__name__)
 ORIGIN_PROPERTY = "origin"
 
 _TICK_S = 0.25
-# A full queue stops reading from the broker and planning, until effects have been performed.
+# While the queue is full, reading from the broker and planning wait until effects have been performed.
 _MAX_EFFECTS = 4096
 _GOODBYE_TIMEOUT_S = 2.0
 
@@ -185,8 +185,8 @@ class _Planner:
         return self._core.answered(job, answer, time.time())
 
     async def _put(self, effects: Sequence[Effect]) -> None:
-        # The lock is fair. Without it, effects of a later event could overtake those of an earlier one at a full queue,
-        # and a retained status would stay out of date.
+        # The lock is fair (first come, first served). Without it, effects of a later event could overtake those of an
+        # earlier one at a full queue. A retained status could then stay out of date.
         async with self._put_lock:
             for effect in effects:
                 await self._effects.put(effect)

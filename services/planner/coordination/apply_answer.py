@@ -63,8 +63,8 @@ class Conclusion:
 def conclude(job: PlanningJob, answer: Answer, view: PlanningView) -> Conclusion:
     """Decide what an answer means for the streams of its job, under the policies in force.
 
-    An answer to a problem that is no longer the present one has no consequence but to plan again. Nor has one that
-    comes while a stream of the job has a proposal: when that ends, the stream is planned from the newest state.
+    If the problem has changed meanwhile, the streams are only planned again. The same holds while a stream of the job
+    has a proposal: its end plans the stream from the newest state.
     """
     if _is_outdated(job, view):
         return Conclusion(replan=tuple(stream for stream in job.streams if stream in view.snapshot.streams))
@@ -83,7 +83,7 @@ def conclude(job: PlanningJob, answer: Answer, view: PlanningView) -> Conclusion
     # A device may have gone while the problem was solved: its last will came after the problem was posed.
     if not all(view.snapshot.device(device).online for own in routes.values() for device in devices_of(own)):
         return Conclusion(feasibility, replan=(job.stream,))
-    # Present routes may use a choice that was rejected since: they are judged with every choice open.
+    # Present routes may use a choice that was rejected later, so they are judged with every choice open.
     whole = _restricted(job.open_problem, solved)
     candidates = [
         Candidate(
@@ -103,7 +103,7 @@ def conclude(job: PlanningJob, answer: Answer, view: PlanningView) -> Conclusion
 
 
 def carry_out(conclusion: Conclusion, streams: PlannedStreams, now_s: float) -> list[Effect]:
-    """Tell every stream what was decided about it, and return the effects in order."""
+    """Pass each decision to its stream, and return the effects in order."""
     effects: list[Effect] = []
     for stream, outcome in conclusion.feasibility.items():
         rejected = [f"{each.device}: {each.reason}" for each in streams.exclusions if each.stream == stream]

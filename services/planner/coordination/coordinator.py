@@ -46,7 +46,7 @@ from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsag
 
 # Retained messages arrive right after a connection; nothing is planned or published again before they have.
 SETTLE_S = 0.5
-# A plan from before a restart is left alone for that long while its devices have not published their presence.
+# Time after a restart during which a restored plan stays, although its devices have not published their presence.
 RESTORE_GRACE_S = 10.0
 # Period after which every stream is planned even if no message has come: telemetry goes stale, cooldowns end.
 REVIEW_EVERY_S = 5.0
@@ -87,7 +87,7 @@ class Coordinator:
     @property
     def due_at_s(self) -> float:
         """Time of the next `tick` or `next_job` that has something to do, if no message comes before."""
-        # What is due before the retained messages have arrived waits for them.
+        # Nothing is due before the retained messages have arrived.
         planning_at_s = max(self._settled_at_s, self.streams.next_due_at_s)
         review_at_s = self._reviewed_at_s + REVIEW_EVERY_S
         return min(planning_at_s, self.streams.responses.due_at_s, self.fleet.next_request_at_s, review_at_s)
@@ -125,7 +125,7 @@ class Coordinator:
         return self._handle(message, now_s, own) + self.streams.changed_statuses()
 
     def tick(self, now_s: float) -> list[Effect]:
-        """Take the passing of time: timeouts, requests for profiles, and the periodic review."""
+        """Handle timeouts, requests for profiles, and the periodic review."""
         effects = self.fleet.write_field_records(now_s)
         effects += self.streams.advance_all(ev.EpochTicked(), now_s)
         for device in self.streams.responses.take_due(now_s):
@@ -139,12 +139,15 @@ class Coordinator:
         return effects + self.streams.changed_statuses()
 
     def next_job(self, now_s: float) -> tuple[list[Effect], PlanningJob | None]:
-        """Return the next problem to solve, if any. Answers that are kept already are concluded at once."""
+        """Return the next problem to solve, if any.
+
+        A problem whose answer is stored is not returned: that answer is applied.
+        """
         effects: list[Effect] = []
         if now_s < self._settled_at_s:
             return effects, None
         for stream in self.streams.take_due(now_s):
-            # Heartbeats make streams due that have the same problem as before: a kept answer spares the strategy.
+            # Heartbeats make streams due whose problem is unchanged. The stored answer saves a run of the strategy.
             job = self._job(stream, now_s)
             if job is None:
                 # A policy of a stream that cannot be planned yet cannot be judged either: it is taken as it is.
@@ -261,14 +264,14 @@ class Coordinator:
         if after.online:
             restarted = before is not None and before.boot_id not in ("", after.boot_id)
             event = ev.DeviceOnline(name, restarted)
-            # A device of which only the monitor was heard before has not been away.
+            # A device that only its monitor has reported so far has not been away.
             if before is not None and before.presence_changed_at_s is not None and (restarted or not before.online):
                 text = f"device {name} {'was restarted' if restarted else 'is back'}"
                 effects.append(self._event(EventKind.DEVICE_BACK, text, now_s, device=name))
         elif before is not None and before.online:
             effects.append(self._event(EventKind.DEVICE_LOST, f"device {name} {how_lost}", now_s, device=name))
-        # Streams that propose the lost device end their proposals themselves. Then those that run on it must be free to
-        # move: proposals of their groups would keep them waiting.
+        # First, streams with the lost device in their proposal end it. Then the proposals in the groups of streams that
+        # run on it end, because they would delay the move to other routes.
         effects += self.streams.advance_all(event, now_s)
         if not after.online:
             effects += self.streams.abandon_users_of(name, self.snapshot, now_s)
@@ -299,7 +302,8 @@ class Coordinator:
     def _declaration(self, message: StreamDeclaration, now_s: float, own: bool) -> list[Effect]:
         stream = message.stream
         known = self.snapshot.streams.get(stream)
-        # An own declaration is news only after the database was lost; the own removal of one never is.
+        # The planner's own declaration is new to it only after the database was lost; its own removal of one never
+        # is.
         if (own and (known is not None or not message.model)) or message == known:
             return []
         if not message.model:
@@ -343,7 +347,7 @@ class Coordinator:
         return posed
 
     def _awaits_devices(self, state: PlannedStream, now_s: float) -> bool:
-        """Return whether devices of a restored plan have not been heard of yet, shortly after the planner's start.
+        """Return whether, shortly after the planner's start, presence of devices in a restored plan is missing.
 
         Their retained presence may still be on its way. Without them the plan would be replaced for nothing.
         """

@@ -87,7 +87,7 @@ class AwaitResponse:
     device: str
 
 
-# A stream changes nothing but its own state. It returns what concerns the others, or the planner as a whole, as a step,
+# A stream changes only its own state. For changes to other streams, or to the planner as a whole, it returns steps,
 # which `PlannedStreams.perform` executes in order. Effects pass through to the service.
 Step = Effect | Replan | ReplanAll | AbandonProposals | AddExclusion | AwaitResponse
 

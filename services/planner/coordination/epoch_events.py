@@ -12,7 +12,7 @@ from shared.messages.streams import CommittedPlan
 
 @dataclass(frozen=True, slots=True)
 class Propose:
-    """Prepare a plan; its epoch is filled in by the epochs."""
+    """Prepare a plan; `Epochs.advance` fills in its epoch."""
 
     plan: CommittedPlan
     manifest: Manifest
@@ -108,7 +108,7 @@ EpochEvent = (
 
 @dataclass(frozen=True, slots=True)
 class ReserveEpoch:
-    """Write an epoch to disk before any device is told of it."""
+    """Write an epoch to disk before any device gets a command with it."""
 
     epoch: int
 
@@ -123,7 +123,7 @@ class SendPrepare:
 
 @dataclass(frozen=True, slots=True)
 class SendRelease:
-    """Tell a device which epochs are over."""
+    """Release the epochs of a device that are over."""
 
     device: str
     release: Release

@@ -56,7 +56,7 @@ from shared.messages.models import Manifest
 from shared.messages.streams import CommittedPlan
 from shared.segment_memory import segment_memory_bytes
 
-# Bound on the preparation. A device does not fetch the model meanwhile: it has it, since it has measured a profile.
+# Bound on the preparation. It includes no transfer of the model: a device with a profile has the file.
 READY_TIMEOUT_S = 30.0
 # Period after which a silent device is sent its command again. A command is lost if the device was reconnecting.
 RESEND_AFTER_S = 2.0
@@ -156,7 +156,7 @@ Transition = tuple[Epochs, list[EpochCommand]]
 def advance(epochs: Epochs, event: EpochEvent, now_s: float) -> Transition:
     """Return the next state, and the commands to carry out in order.
 
-    Reports on epochs that are no longer proposed change nothing: they may have been on their way.
+    Reports on epochs that are not proposed change nothing: they may have been sent before the proposal ended.
 
     Raises:
         IllegalTransitionError: the table does not list the event for this phase.
@@ -211,7 +211,7 @@ def _rejected(epochs: Epochs, event: RejectedBy, now_s: float) -> Transition:
     proposal = epochs.proposal
     if proposal is None or event.epoch != proposal.plan.epoch or event.device not in proposal.segments:
         return epochs, []
-    # A device that lacks memory may still take a smaller part; one that fails otherwise is left out altogether.
+    # A device that lacks memory may still take a smaller segment. After any other failure the device is left out.
     memory_bytes = _need_bytes(proposal, event.device) if event.cause is RejectionCause.MEMORY else None
     exclusion = _exclusion(proposal, event.device, event.reason, now_s, memory_bytes)
     return replace(epochs, proposal=None), [Exclude(exclusion, event.cause), PlanAgain()]
@@ -268,7 +268,7 @@ def _adopt(epochs: Epochs, event: PlanSeen, now_s: float) -> Transition:
 
 
 def _outnumber(epochs: Epochs, event: PlanSeen, now_s: float) -> Transition:
-    # The proposal goes on under its own number; the next one gets a number above the foreign plan's.
+    # The proposal keeps its number; the next one gets a number above that of the other planner's plan.
     return epochs.at_least(event.plan.epoch), []
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 
 class InvariantError(AssertionError):
-    """The planner's state contradicts itself, which is a fault of the planner."""
+    """The planner's state is inconsistent, which is a fault of the planner."""
 
 
 def require(condition: object, subject: str, rule: str) -> None:

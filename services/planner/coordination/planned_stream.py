@@ -42,7 +42,7 @@ MAX_REROUTES = 8
 
 
 class PlannedStream:
-    """Everything that the planner keeps of one stream between two events.
+    """State of one stream between two events.
 
     Fields are private. Only methods of this class, and of its three parts, assign to them: one method per event. A
     method returns the steps that follow, in order: effects for the service, and steps for `PlannedStreams` where other
@@ -51,7 +51,7 @@ class PlannedStream:
     - A proposal exists exactly as long as its basis (`_proposed`); the committed plan as long as ``in_force``.
     - The committed plan has routes, and ``in_force`` has its epoch and its routes.
     - Epochs grow: committed < proposed <= the last one given out.
-    - Every device of both plans is a holder, so that it is told when an epoch is over.
+    - Every device of both plans is a holder, so that it gets a Release when an epoch is over.
     - A proposal waits for at least one device; when the last one is ready, it is committed.
     - Only a declared stream has a proposal. (A retained plan can arrive before the declaration.)
     - Warm segments, a threshold job and thresholds exist only beside a committed plan.
@@ -169,7 +169,7 @@ class PlannedStream:
         """Stay with the plan in force, which is judged under the candidate's policy from now on."""
         self._held_cause, self._rejection = None, ""
         if self._in_force is not None:
-            # A restored plan has no problem yet: later changes are measured from the present one.
+            # A restored plan has no problem, so later changes are measured against the present one.
             basis = self._in_force.problem or problem
             self._in_force = replace(self._in_force, policy=candidate.policy, problem=basis)
         return []
@@ -231,7 +231,7 @@ class PlannedStream:
     def changed_status(self) -> list[Effect]:
         """Return the status if it has changed, and if an application has declared the stream or sent it a policy."""
         status = self.status()
-        # A policy can be sent for a stream that is not declared yet: its sender waits for the verdict.
+        # A policy can be sent for a stream that is not declared yet; its sender waits for the outcome in the status.
         is_awaited = self._is_declared or self.policy.verdict != PolicyVerdict()
         return self._publish_status(status) if is_awaited and status != self._published_status else []
 
@@ -289,7 +289,7 @@ class PlannedStream:
             case ev.Exclude():
                 return self._exclude(each, now_s)
             case ev.PlanAgain():
-                # Streams planned together were to move together: without this one, their routes may not fit.
+                # Streams planned together move together: without this one, the routes of the others may not fit.
                 together = () if self._proposed is None else self._proposed.together
                 self._proposed = None
                 return [Replan(self.name, now_s), AbandonProposals(together)]
@@ -307,13 +307,13 @@ class PlannedStream:
             returned = is_return(plan.routes, self._departures, now_s)
             self._departures = remember(self._departures, Departure(now_s, self._in_force.routes, returned))
         self._in_force, self._proposed = replace(chosen, epoch=plan.epoch), None
-        # What held the previous routes, or was rejected before, explains nothing about the next reroute.
+        # The causes of earlier delays and rejections do not explain the next reroute.
         self._held_cause, self._rejection = None, ""
         message = reroute_message(plan, reroute, commit.previous, chosen.policy.objective.value)
         self._reroutes = (*self._reroutes, message)[-MAX_REROUTES:]
         text = f"stream {plan.stream}, epoch {plan.epoch}: {reroute.reason}"
         data = message.model_dump(mode="json")
-        # Memory and time that the plan takes are missing, or free, for every other stream now.
+        # The plan changes the memory and the computing time that are left for every other stream.
         return [
             ReplanAll(),
             Persist(Document(Kind.PLAN, plan.stream, plan.encode())),

@@ -25,8 +25,8 @@ from services.planner.problems.snapshot import FleetSnapshot
 class PlannedStreams:
     """The state of every stream that was ever named. Only the methods change due times and exclusions.
 
-    A stream changes its own state only, and returns steps for the others. `perform` executes them at once and in order:
-    when a stream ends its proposal, those of its group end before the next event is fed to them.
+    A stream changes its own state only, and returns steps for the others. `perform` executes them immediately and in
+    order. So when a stream ends its proposal, those of its group end before the next event.
 
     Attributes:
         responses: devices that owe an answer to a command.
@@ -92,7 +92,7 @@ class PlannedStreams:
             self.replan(stream, at_s)
 
     def take_due(self, now_s: float) -> Iterator[str]:
-        """Yield the streams that are due now, each no longer due then.
+        """Yield the streams that are due now; each stops being due when it is yielded.
 
         A stream that was planned with an earlier one is left out. A stream that becomes due meanwhile waits for the
         next call, so that the iteration ends.
@@ -103,16 +103,16 @@ class PlannedStreams:
                 yield stream
 
     def planned(self, streams: Iterable[str]) -> None:
-        """Note that these streams are part of a problem that is being solved: nothing is missing, nothing is due."""
+        """Note that these streams are part of a problem that is being solved: they miss nothing and are not due."""
         for stream in streams:
             self._states[stream].findings.readiness_found(())
             self._due_at_s.pop(stream, None)
 
     def withdraw(self, stream: str, now_s: float) -> list[Effect]:
-        """End a stream and forget everything about it but its last epoch."""
+        """End a stream and drop its state, except its last epoch."""
         state = self.of(stream)
         effects = self.perform(state.withdraw(now_s), now_s)
-        # The last epoch stays, in case a stream of the same name comes: devices take a lower epoch for an old command.
+        # The last epoch stays for a later stream of the same name: devices treat a lower epoch as an old command.
         self._states[stream] = PlannedStream(stream, self._origin, state.epochs.last_epoch)
         self._due_at_s.pop(stream, None)
         self._exclusions = [exclusion for exclusion in self._exclusions if exclusion.stream != stream]
@@ -130,7 +130,7 @@ class PlannedStreams:
     def abandon_users_of(self, device: str, snapshot: FleetSnapshot, now_s: float) -> list[Effect]:
         """End the proposals in the groups of streams whose plan in force uses a lost device.
 
-        Such a stream has to move at once, and a group is planned only when none of its streams has a proposal.
+        Such a stream needs other routes now, and a group is planned only when none of its streams has a proposal.
         """
         effects: list[Effect] = []
         for state in self:
@@ -151,7 +151,7 @@ class PlannedStreams:
         return [effect for state in self for effect in state.changed_status()]
 
     def perform(self, steps: Iterable[Step], now_s: float) -> list[Effect]:
-        """Execute what a stream asks of the others, and return the effects for the service in order."""
+        """Execute steps that concern several streams, and return the effects for the service in order."""
         effects: list[Effect] = []
         for step in steps:
             match step:

@@ -40,7 +40,8 @@ class PlannerStore:
     """Documents by kind and key. Every call is one transaction; it blocks, and may come from any thread.
 
     A call that has returned survives SIGKILL and power loss (write-ahead log, synchronous FULL). A damaged file is
-    moved aside, and the planner starts with an empty database: it learns plans and epochs from retained messages.
+    moved aside, and the planner starts with an empty database. It then restores plans and epochs from retained
+    messages.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -22,7 +22,7 @@ MAX_PROBLEM_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class PlanningView:
-    """Everything on which the problem of a stream depends. Made once per event; it changes nothing.
+    """Read-only view of all state on which the problem of a stream depends, made once per event.
 
     Attributes:
         states: of all streams.
@@ -42,8 +42,8 @@ class PlanningView:
         """Return the job that plans a stream and those of its group, or what the stream waits for.
 
         Streams of the group that cannot be planned yet are left out. A policy that the stream waits for counts as in
-        force, so that it is judged in the group that it would join. Otherwise nothing is solved while one of the group
-        has a proposal: the answer would be out of date when that proposal ends.
+        force, so that it is judged in the group that it would join. Without such a policy, nothing is solved while a
+        stream of the group has a proposal: the answer would be out of date when that proposal ends.
         """
         state = self.states[stream]
         if not state.is_declared:
@@ -81,7 +81,7 @@ class PlanningView:
         return build_problem(self.snapshot, ready, self.circumstances(ready))
 
     def circumstances(self, streams: Collection[str]) -> Circumstances:
-        """Return what bears on the problem of these streams: memory and time of the others, and rejected choices."""
+        """Return the circumstances of a problem: memory and time that other streams take, and rejected choices."""
         plans = {name: state.epochs.committed for name, state in self.states.items()}
         others = [plan for name, plan in plans.items() if name not in streams and plan is not None]
         own = {name: self._held_bytes([plan]) for name in streams if (plan := plans.get(name)) is not None}

@@ -1,4 +1,4 @@
-"""Judgement of requested policies: sound or refused, then planned, then in force or refused."""
+"""Judgement of requested policies: validation, a trial plan, then acceptance or refusal."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from services.planner.problems.snapshot import PolicySet
 
 @dataclass(frozen=True, slots=True)
 class PolicyJudge:
-    """The way of a policy through the owners of the state. It has no state of its own.
+    """Applies a policy to the owners of the state; it has no state of its own.
 
-    A policy goes into the snapshot, and to the stream, in one event: both have it or neither has.
+    Snapshot and stream take a policy in the same event, so both have it or neither has.
 
     Attributes:
         fleet: whose snapshot holds the policies in force.
@@ -33,7 +33,7 @@ class PolicyJudge:
         """Read a policy and have it judged; an unsound one is refused, and an empty one means the default policy."""
         stream = message.stream
         known = self.streams.get(stream)
-        # An own policy is retained on the broker. It is news only if this planner has lost its database.
+        # The planner's own policy is retained on the broker. It is new only if this planner has lost its database.
         if own and (known is not None or not message.payload):
             return []
         if not message.payload:
@@ -46,7 +46,7 @@ class PolicyJudge:
         return []
 
     def answered(self, job: PlanningJob, answer: Answer, now_s: float) -> list[Effect]:
-        """Judge a policy by the answer to its problem, as it stands: no deadline is given up for it."""
+        """Judge a policy by the answer to its own problem; no deadline is dropped to make it feasible."""
         request, plan, infeasible = job.request, answer.plan, answer.infeasible(job.stream)
         if request is None or request is not self.streams[job.stream].policy.request:
             return []  # a newer policy waits, or the stream was withdrawn
@@ -56,7 +56,7 @@ class PolicyJudge:
         if plan is not None and is_tiled(plan):
             tiled = PolicyRefusal(request.revision, (f"strategy {plan.strategy}: {TILED}",))
             return self.refuse(job.stream, tiled, now_s)
-        # The next job poses the same problem, now under the policy in force: its answer is kept, not sought again.
+        # The next job has the same problem, now under the policy in force. The stored answer saves solving it again.
         self.streams[job.streams[0]].solved(job.problem, answer)
         return self.accept(job.stream, now_s)
 

@@ -2,10 +2,10 @@
 
 Presence is retained by the broker. A device that dies together with such a broker stays "online" there, because no
 connection is left that could publish its last will. The planner therefore declares a silent device offline. A device
-that is alive sees this on its own presence topic and publishes that it is online again.
+that is alive receives this message on its own presence topic and publishes that it is online.
 """
 
-# A device acknowledges a command to prepare at once (`Preparing`), however long the preparation takes.
+# A device acknowledges a command to prepare immediately (`Preparing`), however long the preparation takes.
 ANSWER_WITHIN_S = 4.0
 
 
@@ -33,7 +33,7 @@ class ResponseTimeouts:
         self._asked_at_s.pop(device, None)
 
     def take_due(self, now_s: float) -> list[str]:
-        """Return the devices whose time is over, and forget them."""
+        """Remove and return the devices whose time is over."""
         due = [device for device, asked_at_s in self._asked_at_s.items() if now_s - asked_at_s >= ANSWER_WITHIN_S]
         for device in due:
             del self._asked_at_s[device]

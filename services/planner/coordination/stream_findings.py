@@ -67,7 +67,7 @@ class StreamFindings:
         if outcome is None:
             self._infeasible, self._infeasible_kinds = (), frozenset()
             return []
-        # A rejected choice may be what is missing: the user sees both.
+        # A rejected choice may be the reason why no plan exists, so the status gives both.
         self._infeasible = (*(violation.message for violation in outcome.reasons), *rejected)
         known_kinds = self._infeasible_kinds
         self._infeasible_kinds = frozenset((each.constraint.value, each.subject) for each in outcome.reasons)

@@ -69,7 +69,7 @@ class StreamPolicy:
         """Put a policy in force."""
         self._document, self._request = request_document(request), None
         self._verdict = PolicyVerdict(request.revision, reasons=warnings)
-        # Without a revision, two spaces would remain.
+        # Without a revision, the text has two adjacent spaces.
         text = f"stream {self._stream}: policy {request.revision} is in force".replace("  ", " ")
         return [
             Persist(Document(Kind.POLICY, self._stream, self._document)),

@@ -56,5 +56,5 @@ class StreamThresholds:
         return [retained(topics.alternatives(self._stream), self._published)]
 
     def clear(self) -> None:
-        """Forget everything about a plan that is no longer in force."""
+        """Drop the thresholds and the job when the plan ends."""
         self._last_job = self._published = None

@@ -14,7 +14,7 @@ from shared.messages.alternatives import Alternatives
 def next_threshold_job(view: PlanningView) -> ThresholdJob | None:
     """Start the job of a plan in force whose problem has changed since its last job.
 
-    Streams that are planned together have none: where one route pays depends on those of the others.
+    Streams that are planned together have none: the value at which one route pays depends on the routes of the others.
     """
     for state in view.states.values():
         if state.epochs.phase is not ep.EpochPhase.RUNNING or not state.thresholds.is_due(view.now_s):
@@ -28,7 +28,7 @@ def next_threshold_job(view: PlanningView) -> ThresholdJob | None:
 def thresholds_found(job: ThresholdJob, alternatives: Alternatives, view: PlanningView) -> list[Step]:
     """Publish thresholds that have moved, and keep the segments of the nearest alternatives loaded.
 
-    Thresholds of a plan that is no longer in force, or about to be replaced, are dropped.
+    Thresholds are dropped if their plan is not in force, or is about to be replaced.
     """
     state = view.states[job.plan.stream]
     manifest = view.snapshot.manifests.get(job.plan.model)

@@ -1,4 +1,4 @@
-"""Candidate of one stream: what it could run, beside what it runs, and what its user has changed since."""
+"""Candidate of one stream: the strategy's routes beside the plan in force, and the user's changes since then."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from shared.policy import Policy
 
 @dataclass(frozen=True, slots=True)
 class PlanInForce:
-    """A plan that a stream runs or prepares, and what it was chosen for.
+    """A plan that a stream runs or prepares, with the problem and the policy for which it was chosen.
 
     Attributes:
         epoch: its number; 0 until it is committed.
@@ -74,7 +74,7 @@ class Candidate:
 
     @property
     def moves(self) -> bool:
-        """Requests would run in another way than now."""
+        """True if requests would run in another way than now."""
         in_order = burst_jobs(self.problem) > 1
         return self.present is None or not same_routes(self.present.routes, self.routes, in_order=in_order)
 
@@ -95,7 +95,7 @@ def user_change(present: PlanInForce, candidate: Candidate) -> Cause | None:
 
 
 def strategy_chosen(candidate: Candidate) -> bool:
-    """Return whether the user now asks for a strategy by name, whose plan counts even if another would be better."""
+    """Return whether the user has now chosen a strategy by name. Its plan counts even if another would be better."""
     present, name = candidate.present, candidate.policy.strategy
     if present is None or name == present.policy.strategy:
         return False

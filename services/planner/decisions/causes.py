@@ -38,9 +38,9 @@ def find_cause(
 ) -> Cause:
     """Return the change between two problems that accounts for most of the gain of ``chosen`` over ``present``.
 
-    A lost device of the present routes comes first. Otherwise each change is undone in turn, in the later problem: the
-    cause is the change without which the gain would be smallest. One evaluation of both routes per change is enough for
-    an explanation. Changes that matter only together are not found.
+    A lost device of the present routes comes first. Otherwise each change is undone in turn in the later problem. The
+    cause is the change without which the gain is smallest. This takes one evaluation of both routes per change, and
+    does not find changes that matter only together.
 
     Args:
         before: the problem for which the present routes were chosen.
@@ -96,7 +96,8 @@ def _link_differences(before: Problem, after: Problem, snapshot: FleetSnapshot) 
             text = f"link {source}->{target} {_moved(known.bandwidth_mbps, link.bandwidth_mbps, 'Mbps')}"
         else:
             text = f"link {source}->{target} appeared"
-        # `link_table` lists a link that was given one way under both directions: `is not` drops both of them.
+        # `link_table` has one object under both directions for a link that was given one way; `is not` drops both
+        # entries.
         undone = tuple(each for pair, each in new.items() if pair != (source, target) and each is not link)
         undone = undone if known is None else (*undone, replace(known, source=source, target=target))
         yield _Difference(
@@ -105,7 +106,7 @@ def _link_differences(before: Problem, after: Problem, snapshot: FleetSnapshot) 
     for (source, target), link in old.items():
         if (source, target) in new or source not in after.devices or target not in after.devices:
             continue
-        # A link that lives in this direction left the problem because of its dead reverse, which has its own entry.
+        # A link that works in this direction is left out because its reverse is dead; the reverse has its own entry.
         state = snapshot.device(source).links.get(target)
         if state is None or state.bandwidth_mbps <= 0:
             at_s = None if state is None else state.changed_at_s
@@ -157,7 +158,7 @@ def _stream_differences(before: Problem, after: Problem) -> Iterator[_Difference
 
 
 def _member_differences(before: Problem, after: Problem) -> Iterator[_Difference]:
-    """Yield streams that have changed, that have joined the others, and that are no longer planned with them."""
+    """Yield streams that have changed, and those that have joined or left the group."""
     known, now = ({stream.name: stream for stream in problem.streams} for problem in (before, after))
     for name, stream in now.items():
         others = tuple(each for each in after.streams if each.name != name)

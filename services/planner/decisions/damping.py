@@ -12,7 +12,7 @@ from shared.policy import Policy
 
 # Time for which routes that were left are remembered.
 DAMPING_WINDOW_S = 60.0
-# Bound on the required gain: a reroute that saves more than a third of the cost is never damped away.
+# Bound on the required gain: damping never prevents a reroute that saves more than a third of the cost.
 LARGEST_REQUIRED_GAIN = 0.5
 # Gain from which damping doubles if the policy's own is smaller: doubling 0 would damp nothing.
 LEAST_DAMPED_GAIN = 0.01

@@ -52,8 +52,8 @@ class RerouteDecision:
         cause: kind, text, and the monitor's clock.
         reason: one line for people: the cause, and the cost before and after.
         routes: the new ones.
-        cost_before: of the routes in force in the present state, of all streams that are planned together; None if
-            this stream has no routes that can run.
+        cost_before: of the routes in force, in the present state, over all streams planned together. None if this
+            stream has no routes that can run.
         cost_after: the same with the new routes.
         together: all streams whose costs these are, by name; empty for a stream that is planned for itself.
     """
@@ -74,15 +74,17 @@ def decide(
 ) -> dict[str, Decision]:
     """Decide for every stream of a problem whether it leaves its present routes; most problems have one stream.
 
-    A stream moves at once, whatever the gain, when it has no routes or they can no longer run. The routes of the
-    others are then compared, by the objective over all streams together, with the candidates. They change
+    A stream without routes that can run moves immediately, whatever the gain. The routes of the others are then
+    compared with the candidates, by the objective over all streams together. They change
 
-    - at once, if that gains at all, when the user has changed one of the streams or their policies; even for the worse
-      when the user has chosen another strategy by name;
+    - immediately, for any gain, when the user has changed one of the streams or their policies;
+    - immediately, even for a loss, when the user has chosen another strategy by name;
     - for a missed deadline whatever the gain, after the cooldown;
     - otherwise when the present cost exceeds the new one by more than the ``min_gain`` of their policies, after the
-      cooldown. Each return to routes that were left within the damping window doubles the required gain, so that
-      flapping around a tie dies out (compare route flap damping, RFC 2439).
+      cooldown.
+
+    Each return to routes that were left within the damping window doubles the required gain, so that flapping around a
+    tie ends (route flap damping, RFC 2439).
 
     Args:
         candidates: of the streams of the problem.
@@ -116,7 +118,7 @@ def decide(
 
 @dataclass(frozen=True, slots=True)
 class _Move:
-    """Change to these routes; ``takes_candidate`` unless only settings of the present routes change."""
+    """Change to these routes; ``takes_candidate`` is false if only settings of the present routes change."""
 
     cause: Cause
     routes: tuple[PlanRoute, ...]
@@ -125,11 +127,11 @@ class _Move:
 
 @dataclass(frozen=True, slots=True)
 class _Outlook:
-    """Two ways to go on, for all streams together, and the cost of each by the problem's objective.
+    """The two alternatives for all streams together, with the cost of each by the problem's objective.
 
     Attributes:
         whole: the present problem, with every choice open.
-        staying: routes if only those streams move that have to.
+        staying: routes if only the streams that cannot stay move.
         chosen: routes of the candidates.
         before: cost of ``staying``.
         after: cost of ``chosen``.

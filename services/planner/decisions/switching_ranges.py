@@ -1,8 +1,8 @@
 """Ranges of bandwidth and load within which the plan in force stays the best, and the routes beyond them.
 
-Known for plans of one route. Latency and energy are linear in the load of a device, and in 1 / bandwidth of a link, so
-the best cost is the lower envelope of lines (`planning.cost.thresholds`). Under the objective deadline (Hu & Mishra),
-and for energy under a deadline, only the end of the range is sought at which the deadline is missed.
+They are computed for plans of one route. Latency and energy are linear in the load of a device, and in 1 / bandwidth of
+a link. So the best cost is the lower envelope of lines (`planning.cost.thresholds`). Under the objective deadline (Hu &
+Mishra), and for energy under a deadline, the range ends where the deadline is missed.
 """
 
 import math
@@ -42,7 +42,7 @@ MAX_WARM = 2
 # Share of a device's memory for the segments of a plan and its alternatives. The rest is for other streams.
 WARM_SHARE = 0.5
 
-# Factors that keep rounding errors from deciding: a route counts as better, or a deadline as missed, only beyond them.
+# Tolerances for rounding errors: a route counts as better, or a deadline as missed, only beyond them.
 _STRICTLY = 1 + 1e-9
 _JUST_BEYOND = 1 + 1e-6
 
@@ -67,9 +67,9 @@ class ThresholdJob:
 def find_thresholds(job: ThresholdJob) -> Alternatives:
     """Return the thresholds of the plan.
 
-    There are none where they are not known: for bursts, several routes, other objectives, and strategies that are not
-    exact. Nor are there any if the plan can no longer run, or if another route gains enough already. In this case a
-    cooldown holds the reroute back, and the source is not to switch before it either.
+    There are none for bursts, several routes, other objectives, and strategies that are not exact. There are none
+    either if the plan cannot run, or if another route gains enough now. In the latter case the planner waits for the
+    end of the cooldown, and the source must not switch earlier.
     """
     plan, problem = job.plan, job.problem
     policy = problem.policy
@@ -175,7 +175,7 @@ def _thresholds(job: ThresholdJob, route: PlanRoute) -> Iterator[Threshold]:
                 **sides,
             )
     for device in devices_of((route,)):
-        # The source's device sees its own load without what other streams compute there: the planner adds their share.
+        # The source's device measures its load without the computing of other streams, so their share is added here.
         sharing = slowdown(job.busy_shares.get(device, 0.0))
         sides = _OutwardSearch(load_parameter(problem, device), route, job.departures).sides()
         yield Threshold(quantity=ThresholdQuantity.LOAD, device=device, sharing=sharing, **sides)

@@ -44,7 +44,7 @@ class FieldRecord:
     def plausible_agreement(self) -> float:
         """Upper end of the 95 % score interval of the agreement (Wilson 1927); 1 without reports.
 
-        A single disagreement therefore withdraws no encoding, while several out of few do.
+        So a single disagreement withdraws no encoding, but several disagreements in a few reports do.
         """
         count = len(self.agreements)
         if count == 0:

@@ -8,7 +8,7 @@ from planning.strategies.traits import Joint
 from services.planner.problems.snapshot import FleetSnapshot
 from shared.policy import Objective, Policy
 
-# Objectives over all streams that share a server. Minimised stream by stream, they are not minimal in sum.
+# Objectives over all streams that share a server. Minimising them stream by stream does not minimise the total.
 JOINT_OBJECTIVES = frozenset({Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE})
 
 _DEFAULT = Policy()
@@ -21,7 +21,7 @@ def is_joint(policy: Policy) -> bool:
 
 
 def terms(policy: Policy) -> Policy:
-    """Return the part of a policy on which streams of one problem have to agree: a problem has it only once.
+    """Return the terms of a policy: the settings that a problem has once, on which all its streams must agree.
 
     The rest is set to its default: deadlines belong to a stream, and strategies do not use gain, cooldown, requests in
     flight and retries.

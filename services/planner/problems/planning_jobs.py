@@ -98,7 +98,7 @@ def run_job(job: PlanningJob, solve: Solve) -> Answer:
     culprits = {job.stream: outcome}
     if job.request is not None or not _only_deadlines(outcome):
         return Answer(outcome, None, culprits)
-    # The deadline cannot be met: the fastest plan misses it by least, whatever objective it bounded.
+    # The deadline cannot be met. The fastest plan exceeds it least, whatever the objective is.
     relaxed = replace(job.policy, deadline_ms=None, objective=Objective.LATENCY, strategy="auto")
     return Answer(outcome, _solved(replace(job.problem, policy=relaxed), solve), culprits)
 
@@ -125,7 +125,7 @@ def _culprits(problem: Problem, answer: Infeasible, solve: Solve) -> dict[str, I
     subjects = {reason.subject for reason in answer.reasons}
     named = [stream.name for stream in problem.streams if stream.name in subjects]
     others = [stream.name for stream in problem.streams if stream.name not in subjects]
-    # An answer mostly names who fails. Solving every stream alone is the expensive way out.
+    # Most answers name the streams that fail. Only otherwise every stream is solved alone, which is expensive.
     for names in (named, others):
         alone = {name: solve(own_problem(problem, name)) for name in names}
         found = {name: each for name, each in alone.items() if isinstance(each, Infeasible)}
@@ -143,7 +143,7 @@ def _relaxed(stream: Stream, culprits: Mapping[str, Infeasible]) -> Stream:
 
 
 def _without_deadline(policy: Policy, culprits: Mapping[str, Infeasible]) -> Policy:
-    """Return the policy for streams of which some have lost their deadline, so that it is no objective any longer."""
+    """Return the policy after some streams have lost their deadline, which then cannot be the objective."""
     relaxes = any(map(_only_deadlines, culprits.values()))
     if policy.objective is Objective.DEADLINE and relaxes:
         return replace(policy, objective=Objective.LATENCY, strategy="auto")

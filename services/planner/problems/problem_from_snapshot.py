@@ -71,10 +71,10 @@ class _Entry:
 
 
 def build_problem(snapshot: FleetSnapshot, streams: Sequence[str], circumstances: Circumstances) -> Problem:
-    """Return the problem of streams that are planned together; mostly it is one stream.
+    """Return the problem of streams that are planned together; usually it has one stream.
 
     Offline devices and their links are left out. Memory that segments of other streams hold is subtracted, and the time
-    that they compute slows a device down. Memory of the streams' own present segments is not subtracted: while a route
+    that they compute slows a device down. Memory of the streams' own present segments is not subtracted. While a route
     changes, a device may have to hold both, and rejects the new segments if it cannot.
 
     Streams of one model share it, unless their requests differ in size or a device has rejected one of them. Then the
@@ -190,11 +190,11 @@ def _device(
     memory_bytes: float | None,
     load_factor: float,
 ) -> Device:
-    """Return a device as strategies see it.
+    """Return a device of the problem.
 
-    Encodings are calibrated on one machine, which is assumed to be as fast as the fastest device of the fleet: a device
-    that runs the model n times slower also encodes n times slower. For several models, the mean counts, as it does for
-    the overhead of a segment.
+    Encodings are calibrated on one machine, which is assumed to be as fast as the fastest device of the fleet. A device
+    that runs the model n times slower is assumed to encode n times slower. For several models, the mean factor and the
+    mean overhead of a segment count.
     """
     capabilities = state.capabilities
     known = [entry for entry in entries if profile_fault(state, entry.manifest) is None]

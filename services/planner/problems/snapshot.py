@@ -11,7 +11,7 @@ from shared.messages.models import Manifest
 from shared.messages.streams import StreamDeclaration, StreamUsage
 from shared.policy import Policy
 
-# Age at which a load factor is no longer used: the device then counts as idle.
+# Age from which a load factor is ignored: the device then counts as idle.
 TELEMETRY_STALE_AFTER_S = 60.0
 # Relative change below which a measured value counts as unchanged when the cause of a reroute is sought.
 NOISE = 0.02
@@ -35,7 +35,7 @@ class DeviceState:
 
     Attributes:
         online: its executor is connected.
-        presence_changed_at_s: planner's clock at the last change of ``online``; None if only its monitor was heard.
+        presence_changed_at_s: planner's clock at the last change of ``online``; None if only its monitor has reported.
         boot_id: of its executor's process.
         capabilities: of its executor.
         load_factor: computing time relative to an idle device, from the last telemetry.
