@@ -36,7 +36,7 @@ class Encoding:
 
     @property
     def is_lossless(self) -> bool:
-        """Whether tensors are equal bit for bit after decoding, by the encoding's name."""
+        """True if tensors are equal bit for bit after decoding, by the encoding's name."""
         return self.base in LOSSLESS_BASES
 
 

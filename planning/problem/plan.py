@@ -32,7 +32,7 @@ class Stage:
 
     @property
     def tiled(self) -> bool:
-        """Whether several devices share the stage."""
+        """True if several devices share the stage."""
         return len(self.tiles) > 1
 
     @property
@@ -56,7 +56,7 @@ class Route:
 
     @property
     def tiled(self) -> bool:
-        """Whether any stage is tiled."""
+        """True if any stage is tiled."""
         return any(len(stage.tiles) > 1 for stage in self.stages)
 
     @property

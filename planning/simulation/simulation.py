@@ -61,12 +61,12 @@ class RequestTimes:
 
     @property
     def finished(self) -> bool:
-        """Whether it ended."""
+        """True if it ended."""
         return self.end_ms < inf
 
     @property
     def late(self) -> bool:
-        """Whether the deadline was missed."""
+        """True if the deadline was missed."""
         return self.end_ms > self.deadline_ms * (1 + 1e-12)
 
 

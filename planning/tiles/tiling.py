@@ -45,7 +45,7 @@ class Share:
 
     @property
     def sent(self) -> bool:
-        """Whether it crosses the network."""
+        """True if it crosses the network."""
         return self.sender != self.receiver
 
 

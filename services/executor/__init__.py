@@ -12,7 +12,7 @@ Layers, each importing only those below it:
     segments               models: segments, compute thread, codecs, profiles
     observations, outbox   outgoing messages
 
-Queues. Each has a bound, and past it the caller waits; so load is held back up to the broker and the applications.
+Every queue has a bound. When it is full its caller waits, so backpressure reaches the broker and the applications.
 
     Queue                     Bound                   When full                    Drained by
     ------------------------  ----------------------  ---------------------------  -------------------------------
@@ -29,6 +29,6 @@ Queues. Each has a bound, and past it the caller waits; so load is held back up 
     ProfilePublisher._orders  256 models              the control handler waits    ProfilePublisher.run
     ShadowCheck._queue        1 feature map           no check                     ShadowCheck.run
 
-At the end the queues on the way of a request are drained in the direction of the flow: `Sources.pause`, then
-`Pipeline.drain` (admission and sender), then `Outbox.drain`. The others are cancelled; their work is done again.
+At shutdown the queues of requests are drained in the direction of the flow: `Sources.pause`, `Pipeline.drain`
+(admission and sender), `Outbox.drain`. The other queues are cancelled, and their work is repeated after a restart.
 """

@@ -14,7 +14,8 @@ class Announcer:
 
     The connection that it announces on is opened first, because most parts of the device need it. So the callback for
     connects (`announce`) exists before the profiles and sources do, and does nothing until `begin`. That order also
-    excludes a race: the planner reacts to a presence at once, and its commands must meet a device that is subscribed.
+    excludes a race: the planner reacts to a presence immediately, and its commands are lost before the device is
+    subscribed.
     """
 
     def __init__(self, presence: Presence) -> None:
@@ -30,7 +31,7 @@ class Announcer:
     async def announce(self, connection: Connection) -> None:
         """Publish all retained messages of the device."""
         if self._parts is None:
-            # A connect before the device is ready, in general the first one.
+            # A connect before the device is ready; usually the first one.
             return
         profiles, sources = self._parts
         device = self.presence.device

@@ -49,7 +49,7 @@ class FeatureMap:
 
     @property
     def is_encoded(self) -> bool:
-        """Whether a tensor has an encoding other than raw."""
+        """True if a tensor has an encoding other than raw."""
         return any(
             isinstance(tensor, EncodedPayload) and tensor.header.codec != RAW for tensor in self.tensors.values()
         )

@@ -22,7 +22,7 @@ class Inbox:
         transport: delivers frames.
         registry: codecs that tensors may have.
         outbox: publishes receipts.
-        admit: takes a feature map over; waits while the device has no room.
+        admit: takes a feature map over; waits while the device's admission is full.
     """
 
     device: str
@@ -40,7 +40,7 @@ class Inbox:
                 await self.outbox.note_bad_message(topics.inbox(self.device), str(error))
                 continue
             header = feature_map.header
-            # The receipt goes out before the feature map waits for room: its sender measures the link, not the queue.
+            # The receipt goes out before admission: its sender measures the link, not the time in the queue.
             if topics.is_name(header.sender):
                 receipt = Receipt(transfer_id=header.transfer_id, receiver=self.device)
                 await self.outbox.publish_best_effort(topics.receipts(header.sender), receipt.encode())

@@ -8,7 +8,7 @@ from services.executor.outbox import Outbox
 from shared.bus import topics
 from shared.messages.devices import ComputeObservation, Observation
 
-# Shortest time between two published observations of one kind: a monitor follows a change after two observations, and
+# Shortest time between two published observations of one kind. A monitor follows a change after two observations, so
 # more of them at high rates carry no information.
 OBSERVATION_INTERVAL_S = 0.025
 _MAX_KINDS = 256
@@ -49,8 +49,8 @@ class ObservationThrottle:
 class ObservationFeed:
     """Passes every observation to the subscribers, then, throttled, to the monitor.
 
-    The pipeline and the control handler publish; the sources on this device subscribe. So the parts need not know each
-    other. Sources come first: they switch routes within milliseconds, the monitor smooths over seconds.
+    The pipeline and the control handler publish; the sources on this device subscribe. So these parts do not depend on
+    each other. Sources come first: they switch routes within milliseconds, the monitor smooths over seconds.
 
     Attributes:
         outbox: publishes for the monitor.

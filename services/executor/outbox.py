@@ -71,7 +71,7 @@ class Outbox:
                 group.create_task(self._publish(), name=f"outbox {number}")
 
     async def put(self, publication: Publication) -> None:
-        """Queue a message of QoS 1; waits for room in the queue."""
+        """Queue a message of QoS 1; waits while the queue is full."""
         await self._queue.put(publication)
 
     async def publish_best_effort(self, topic: str, payload: bytes) -> None:

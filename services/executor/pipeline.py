@@ -36,7 +36,7 @@ class Admission:
         self._changed = asyncio.Condition()
 
     async def enter(self, size_bytes: int) -> None:
-        """Count a feature map, as soon as there is room for it."""
+        """Count a feature map; waits while it would exceed a bound."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._has_room(size_bytes))
             self._tasks += 1
@@ -63,8 +63,8 @@ class Admission:
 class Pipeline:
     """Takes feature maps through this device; computing and sending of different requests overlap.
 
-    Whoever brings a feature map waits for admission. For those of other devices that is the receiving task: it stops
-    reading, and by flow control the broker stops delivering.
+    The caller of `admit` waits for admission. For feature maps of other devices the caller is the receiving task: it
+    stops reading, so by flow control the broker stops delivering.
     """
 
     def __init__(
@@ -97,10 +97,10 @@ class Pipeline:
             group.create_task(self._shadow.run(), name="shadow check")
 
     async def admit(self, feature_map: FeatureMap) -> None:
-        """Take over a feature map as soon as there is room; return before it is computed."""
+        """Take over a feature map; waits for admission, and returns before it is computed."""
         received_at_s, received_s = time.time(), time.monotonic()
         header = feature_map.header
-        # Before the wait for room: older attempts that wait already are stale from now on.
+        # Before admission, so that older attempts that wait for it are stale from now on.
         self._attempts.note(header)
         size_bytes = feature_map.size_bytes
         await self._admission.enter(size_bytes)
@@ -140,7 +140,7 @@ class Pipeline:
         """Compute and pass on a feature map; every failure ends here.
 
         The request's own faults become an error outcome. Faults of this device or of a transfer leave the request
-        without an outcome. Then its source tries again, at once after a damage report, else after a timeout.
+        without an outcome. Then its source tries again: immediately after a damage report, else after a timeout.
         """
         header = feature_map.header
         if self._attempts.is_stale(header):
@@ -180,7 +180,7 @@ class Pipeline:
             await self._publish(header, make_outcome(header, output.result, (*header.trace, trace), time.time()))
             return
         if header.stages[header.stage + 1].device == self.device:
-            # The next stage has its turn at the processor like any other, under the admission it has already.
+            # The next stage queues for the processor like any other job, under the admission of this feature map.
             onward = header.model_copy(update={"stage": header.stage + 1, "trace": (*header.trace, trace)})
             await self._process(FeatureMap(onward, output.arrays), time.time(), time.monotonic())
             return

@@ -113,7 +113,7 @@ def _ordered(outputs: Mapping[str, np.ndarray], manifest: Manifest) -> dict[str,
 def _top(scores: np.ndarray, manifest: Manifest) -> tuple[ClassScore, ...]:
     flat = np.asarray(scores, dtype=np.float64).reshape(-1)
     if manifest.apply_softmax:
-        # Shifted by the maximum, so that exp never overflows; the quotient is the same.
+        # Shifted by the maximum, so that exp never overflows; softmax does not change.
         shifted = np.exp(flat - np.max(flat))
         flat = shifted / np.sum(shifted)
     # JSON has no NaN or infinity.

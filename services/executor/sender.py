@@ -63,9 +63,9 @@ class _Outgoing:
 class Sender:
     """Queue of the feature maps that leave this device.
 
-    They are sent one at a time: on a shared radio link parallel transfers finish no earlier, and each would measure a
-    fraction of the bandwidth. A send is given up after its timeout, or when its request has its outcome (`cancel`).
-    Otherwise a request too large for its link would hold up those behind it.
+    They are sent one at a time. On a shared radio link parallel transfers finish no earlier, and each would measure a
+    fraction of the bandwidth. A send is given up after its timeout, or when its request has its outcome (`cancel`). So
+    a request too large for its link does not delay those behind it for long.
     """
 
     def __init__(
@@ -83,11 +83,11 @@ class Sender:
         self._outbox = outbox
         self._attempts = attempts
         self._queue: asyncio.Queue[_Outgoing] = asyncio.Queue(_MAX_OUTGOING)
-        # Queued feature maps, the one being sent, and those whose `put` waits for room.
+        # Queued feature maps, the one being sent, and those whose `put` waits at a full queue.
         self._pending: list[_Outgoing] = []
 
     async def put(self, header: FeatureMapHeader, tensors: Mapping[str, EncodedTensor]) -> None:
-        """Queue a feature map for the device of its stage; waits for room in the queue."""
+        """Queue a feature map for the device of its stage; waits while the queue is full."""
         outgoing = _Outgoing(header, tensors)
         self._pending.append(outgoing)
         await self._queue.put(outgoing)

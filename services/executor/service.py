@@ -48,10 +48,10 @@ from shared.service_runtime import new_boot_id, segue_version
 
 _LOGGER = logging.getLogger(__name__)
 
-# Fast enough that a source reacts to an overdue transfer or a lost broker well within its retry timeouts.
+# So short that a source reacts to an overdue transfer or a lost broker well within its retry timeouts.
 _TICK_S = 0.05
 _SLOW_TICK_S = 1.0
-# How long requests on this device may take to finish when it leaves.
+# Time that requests on this device have to finish when it shuts down.
 _FINISH_S = 3.0
 _OFFLINE_TIMEOUT_S = 2.0
 
@@ -217,7 +217,7 @@ class Executor:
             await self._control_handler.subscribe(self._control)
             await self._announcer.begin(self._control, self._profiles, self._sources)
         except (SubscriptionFailed, PublishFailed) as error:
-            # The broker was lost in between; after the reconnect all of it is done again.
+            # The broker was lost in between; the reconnect repeats all of it.
             _LOGGER.warning("%s", error)
         inbox = group.create_task(self._inbox.run(), name="inbox")
         group.create_task(self._tick(), name="tick")

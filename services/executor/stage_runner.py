@@ -80,7 +80,7 @@ class StageJob:
         if self.next_device is None:
             return StageOutput(result=make_result(self.segment.run(arrays), self.segment.manifest, header.accept))
         if self.next_device == self.device:
-            # The next stage takes the arrays from memory: no codec, and nothing is lost by a lossy one.
+            # The next stage takes the arrays from memory: no codec runs, so a lossy one changes nothing.
             return StageOutput(arrays=self.segment.run(arrays))
         codec = header.stages[header.stage].codec
         return self._encoded_inside(arrays, codec) or self._encoded_outside(arrays, codec)
@@ -93,7 +93,7 @@ class StageJob:
         made = self.segment.run(arrays, encoded=True, plain=self.keeps_arrays)
         computed_s = time.monotonic()
         try:
-            # One tensor that cannot be represented makes all of them run outside, where each decides for itself.
+            # If one tensor cannot be represented, all are encoded outside the graph, where each may stay raw.
             encoded = {name: self.coder.pack(made, name, spec, codec) for name, spec in encoder.outputs.items()}
         except CodecError:
             return None

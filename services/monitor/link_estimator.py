@@ -78,7 +78,7 @@ class LinkEstimator:
 
     @property
     def is_settled(self) -> bool:
-        """Whether there are enough samples and the last ones did not deviate."""
+        """True if there are enough samples and the last ones did not deviate."""
         enough = self._bandwidth.is_converged and len(self._latency) >= 3
         return enough and not (self._is_bound or self._bandwidth.in_doubt or self._latency.in_doubt)
 

@@ -27,7 +27,7 @@ class LoadEstimator:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the last sample deviated from the estimate."""
+        """True if the last sample deviated from the estimate."""
         return self._ratio.in_doubt
 
     def add(self, measured_ms: float, idle_ms: float) -> None:

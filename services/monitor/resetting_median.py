@@ -94,12 +94,12 @@ class ResettingMedian(Generic[Sample]):
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the last sample deviated and the next one decides."""
+        """True if the last sample deviated and the next one decides."""
         return bool(self._waiting)
 
     @property
     def is_converged(self) -> bool:
-        """Whether the window is full, or has three samples or more whose quartiles are close together."""
+        """True if the window is full, or has three samples or more whose quartiles are close together."""
         if len(self._window) < 3:
             return False
         unweighted = [(value, 1.0) for value, _ in map(self._read, self._window)]

@@ -152,7 +152,7 @@ class Connection:
 
     @property
     def is_connected(self) -> bool:
-        """Whether it is connected and all subscriptions are in force."""
+        """True if it is connected and all subscriptions are in force."""
         return self._online.is_set()
 
     @property

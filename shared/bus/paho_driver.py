@@ -84,7 +84,7 @@ class PahoDriver:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the connection has ended."""
+        """True if the connection has ended."""
         return self._end.done()
 
     async def connect(

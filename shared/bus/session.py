@@ -121,7 +121,7 @@ class MqttSession:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the connection has ended."""
+        """True if the connection has ended."""
         return self._driver.is_lost
 
     async def open(self) -> None:

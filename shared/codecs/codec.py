@@ -15,7 +15,7 @@ class Codec(Protocol):
 
     @property
     def lossless(self) -> bool:
-        """Whether decoding restores exactly the same tensor."""
+        """True if decoding restores exactly the same tensor."""
 
     def supports(self, spec: TensorSpec) -> bool:
         """Return whether tensors of this type and shape can be encoded."""

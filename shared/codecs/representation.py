@@ -27,7 +27,7 @@ class Representation(Protocol):
 
     @property
     def lossless(self) -> bool:
-        """Whether `restore` returns exactly the same tensor."""
+        """True if `restore` returns exactly the same tensor."""
 
     def supports(self, spec: TensorSpec) -> bool:
         """Return whether tensors of this type can be represented."""

@@ -77,7 +77,7 @@ class TensorSpec:
 
     @property
     def is_float(self) -> bool:
-        """Whether the elements are real floating-point numbers."""
+        """True if the elements are real floating-point numbers."""
         return self.dtype.kind == "f"
 
     @property

@@ -25,7 +25,7 @@ class StagedCodec:
 
     @property
     def lossless(self) -> bool:
-        """Whether decoding restores exactly the same tensor, as the representation determines."""
+        """True if decoding restores exactly the same tensor, as the representation determines."""
         return self.representation.lossless
 
     def supports(self, spec: TensorSpec) -> bool:
@@ -101,7 +101,7 @@ class ZstdCodec:
 
     @property
     def lossless(self) -> bool:
-        """Whether the inner codec is lossless."""
+        """True if the inner codec is lossless."""
         return self._inner.lossless
 
     def supports(self, spec: TensorSpec) -> bool:

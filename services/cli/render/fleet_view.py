@@ -58,7 +58,7 @@ class DeviceView:
 
     @property
     def is_online(self) -> bool:
-        """Whether its executor is online."""
+        """True if its executor is online."""
         return self.presence is not None and self.presence.state is State.ONLINE
 
     @property

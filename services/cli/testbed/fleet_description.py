@@ -164,7 +164,7 @@ class Fleet:
 
     @property
     def calibrates(self) -> bool:
-        """Whether encodings are measured: the model's setting, else whether the policy depends on measurements."""
+        """True if encodings are measured: the model's setting, else whether the policy depends on measurements."""
         if self.model.calibrate is not None:
             return self.model.calibrate
         bounds = (self.policy.min_top1_agreement, self.policy.max_relative_error)

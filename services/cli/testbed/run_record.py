@@ -30,7 +30,7 @@ class RequestRecord:
 
     @property
     def is_encoded_mismatch(self) -> bool:
-        """Whether its outputs differ and a feature map travelled in a lossy encoding."""
+        """True if its outputs differ and a feature map travelled in a lossy encoding."""
         return self.mismatch and self.outcome is not None and is_encoded(self.outcome)
 
 

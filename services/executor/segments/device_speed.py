@@ -27,12 +27,12 @@ class DeviceSpeed:
 
     @property
     def slowdown(self) -> float:
-        """How many times slower than this machine the device is when idle."""
+        """Slowdown of the idle device, as a factor on the times of this machine."""
         return self._emulation.slowdown if self._emulation else 1.0
 
     @property
     def factor(self) -> float:
-        """How many times slower than this idle machine the device is now."""
+        """Present slowdown of the device, as a factor on the times of this idle machine."""
         return self._emulation.slowdown * self._emulation.load_factor if self._emulation else 1.0
 
     def emulate(self, emulation: Emulation) -> bool:

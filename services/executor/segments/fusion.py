@@ -5,8 +5,8 @@ Measured from frame in to frame out (docs/codecs.md), fusion behind useful cuts 
 into another session. So encoders are fused wherever the operators allow it, with three exceptions:
 
 - Tensors below `GRAPH_ELEMENTS`: numpy is as fast for them.
-- Segments with more weights than `MAX_FUSED_PARAMETER_BYTES`: a plan that changes only the encoding would load them
-  again, beside those in use, to save a thousandth of their time.
+- Segments with more weights than `MAX_FUSED_PARAMETER_BYTES`. A plan that changes only the encoding would load them
+  again beside those in use, to save a thousandth of their time.
 - Providers other than the CPU: their numbers may differ in the last bit.
 
 Decoders are not fused: in a receiver's 4 to 40 ms the gain is below the noise. Besides, a tensor that its codec cannot

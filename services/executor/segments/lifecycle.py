@@ -100,8 +100,8 @@ class _Epoch:
 class SegmentLifecycle:
     """The epochs and segments of one device; changed through `handle` only.
 
-    Invariant: `_loaded` and `_building` are disjoint, and every key that an epoch needs is in one of them, from the
-    command Build to Drop or BuildFailed.
+    Invariant: `_loaded` and `_building` are disjoint. From the command Build to Drop or BuildFailed, every key that an
+    epoch needs is in one of them.
 
     Attributes:
         memory_limit_bytes: bound on the memory of the newest epochs of all streams; None for no bound of its own.
@@ -139,8 +139,8 @@ class SegmentLifecycle:
     def variant(self, epoch: EpochKey, key: SegmentKey, *, own_only: bool = False) -> SegmentKey:
         """Return a key of the same blocks that the epoch needs already, or that is loaded; else `key`.
 
-        A segment that encodes its outputs gives the plain ones as well, so that a second copy of the blocks in memory
-        is never worth its size.
+        A segment that encodes its outputs also returns the plain ones, so a second copy of the blocks in memory would
+        save nothing.
 
         Args:
             epoch: the epoch that asks.
@@ -203,7 +203,7 @@ class SegmentLifecycle:
         total_bytes = _memory_bytes(needs.values())
         if self.memory_limit_bytes is not None and total_bytes > self.memory_limit_bytes:
             return f"{_mib(total_bytes)} are needed and {_mib(self.memory_limit_bytes)} are allowed"
-        # Segments that are being built count as loaded: they were checked when they were asked for.
+        # Segments that are being built count as loaded: their memory was checked when the build was ordered.
         fresh = [need for need in asked.needs if need.key not in self._loaded | self._building]
         fresh_bytes = _memory_bytes(fresh)
         if asked.available_bytes is not None and fresh_bytes > asked.available_bytes:
@@ -213,7 +213,7 @@ class SegmentLifecycle:
     def _borrow(self, epoch: EpochKey, need: SegmentNeed, now_s: float) -> list[SegmentCommand]:
         known = self._epochs.get(epoch)
         if known is None:
-            # A late feature map of an epoch that is over: no release of it will come, so it begins as RELEASED.
+            # A late feature map of an epoch that is over. No Release follows for it, so it begins as RELEASED.
             over = epoch.epoch <= self._over.get(epoch.stream, -1)
             known = _Epoch(LocalEpochPhase.RELEASED if over else LocalEpochPhase.READY, {})
             self._epochs[epoch] = known
@@ -243,7 +243,7 @@ class SegmentLifecycle:
                 continue
             if known.phase is LocalEpochPhase.PREPARING:
                 commands.append(AnswerRejected(epoch, cause, reason))
-            # No longer needed, so that the invariant holds; the next feature map that needs it tries again.
+            # Removed from the needs, so that the invariant holds; the next feature map that needs it tries again.
             del known.needs[key]
             known.phase = _after(known.phase, SegmentStep.FAILED)
             if known.phase is LocalEpochPhase.GONE:

@@ -46,7 +46,7 @@ class ModelCache:
             try:
                 await fetch_model(self.settings, manifest, receiver=self.device, path=path)
             except ModelTransferError as error:
-                # The two need different help from an operator: room on this disk, or a library that has the model.
+                # Operators mend the two in different ways: free space on this disk, or a library that has the model.
                 on_disk = isinstance(error.__cause__, OSError)
                 cause = RejectionCause.DISK if on_disk else RejectionCause.MODEL_MISSING
                 raise CannotPrepare(cause, str(error)) from error

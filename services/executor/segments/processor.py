@@ -45,7 +45,7 @@ class _Job:
 class Processor:
     """Computes one job at a time, off the event loop. Open it with `Processor.open`.
 
-    One thread, because the engine parallelises inside a job: two jobs at once would take turns on the same cores, and
+    There is one thread, because the engine parallelises inside a job. Two concurrent jobs would share the cores, and
     neither could be timed. `_change` guards the queue, which the event loop fills and the thread empties.
     """
 
@@ -119,7 +119,7 @@ class Processor:
         try:
             value = job.work()
         except BaseException as error:
-            # Passed to the caller, whatever it is: an exception here would end the thread and with it all computing.
+            # Every exception is passed to the caller: raised here, it would end the thread and with it all computing.
             self._settle(job, None, error)
             return
         if job.nominal_ms is not None:

@@ -17,13 +17,13 @@ from shared.messages.models import Manifest
 
 _LOGGER = logging.getLogger(__name__)
 
-# Bound of the order queue. The control handler waits when it is full: more models than this announced at once.
+# Bound of the order queue. When more models are announced in one batch, the control handler waits.
 _MAX_QUEUED = 256
 
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """A model whose profile is asked for; without `measure` only a profile on disk is published."""
+    """Order of a model's profile; without `measure` only a profile on disk is published."""
 
     manifest: Manifest
     measure: bool
@@ -31,10 +31,10 @@ class _Order:
 
 @dataclass(slots=True)
 class ProfilePublisher:
-    """Publishes profiles when the planner asks for them, and those on disk without being asked.
+    """Publishes profiles that the planner requests, and those on disk without a request.
 
-    Retained profiles not measured here belong to a previous owner of the device name; they are measured again without
-    being asked for.
+    Retained profiles not measured here belong to a previous owner of the device name; they are measured again without a
+    request.
 
     Attributes:
         device: name of this device.
@@ -57,7 +57,7 @@ class ProfilePublisher:
     _inherited: set[str] = field(default_factory=set, init=False)
 
     async def run(self) -> None:
-        """Work off the orders until cancelled."""
+        """Process the orders until cancelled."""
         while True:
             order = await self._orders.get()
             try:

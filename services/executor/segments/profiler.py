@@ -83,8 +83,8 @@ class Profiler:
         return await asyncio.to_thread(_read, path, len(manifest.blocks))
 
     async def _measure(self, manifest: Manifest, model_path: Path) -> IdleProfile:
-        # The blocks run on the processor of the requests, one run per job: requests wait for one block at most, and
-        # no request disturbs a run.
+        # Every run of a block is one job on the processor that also serves requests. So requests wait for one block at
+        # most, and no request disturbs a run.
         model = await asyncio.to_thread(open_model, model_path, manifest)
         request = await asyncio.to_thread(sample_request, manifest)
         prepare_ms, inputs = await self._median(partial(prepare, request, manifest))

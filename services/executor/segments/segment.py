@@ -49,7 +49,7 @@ class Segment:
 
     @property
     def is_last(self) -> bool:
-        """Whether the segment ends where the model does."""
+        """True if the segment ends where the model does."""
         return self.key.stop == len(self.manifest.blocks)
 
     def encoder_for(self, codec: str) -> Encoder | None:
@@ -117,7 +117,7 @@ def open_model(path: Path, manifest: Manifest) -> PartitionedModel:
         raise CannotPrepare(RejectionCause.MODEL_INVALID, str(error)) from error
     except MemoryError as error:
         raise CannotPrepare(RejectionCause.MEMORY, f"{manifest.name} does not fit into memory") from error
-    # A version of this program that cuts models elsewhere would run other blocks than the plan means.
+    # Another version of this program may cut models elsewhere, and would run other blocks than the plan names.
     count, expected = len(model.analysis.blocks), len(manifest.blocks) - 1
     if count != expected:
         text = f"{manifest.name} has {count} blocks here and {expected} in its manifest: the versions differ"

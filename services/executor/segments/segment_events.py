@@ -37,7 +37,7 @@ class EpochKey:
 
 @dataclass(frozen=True, slots=True)
 class PrepareAsked:
-    """The planner asks for these segments for an epoch; `available_bytes` is the free memory of the machine."""
+    """Prepare these segments for an epoch; `available_bytes` is the free memory of the machine."""
 
     epoch: EpochKey
     needs: tuple[SegmentNeed, ...]

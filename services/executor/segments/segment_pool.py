@@ -41,7 +41,7 @@ from shared.messages.models import Manifest
 
 _LOGGER = logging.getLogger(__name__)
 
-# Bound of the build queue. Whoever asks for one more segment waits; segments queued already are not queued again.
+# Bound of the build queue. When it is full the caller waits. A segment that is in the queue is not queued again.
 _MAX_QUEUED_BUILDS = 256
 
 
@@ -86,13 +86,13 @@ class SegmentPool:
                 self._settle(key, error)
                 await self.handle(BuildFailed(key, error.cause, error.reason))
             else:
-                # Stored before the lifecycle learns of it, which may answer Ready or drop it at once.
+                # Stored before the event, because the lifecycle may then answer Ready or drop the segment.
                 self._segments[key] = segment
                 self._settle(key, segment)
                 await self.handle(BuildSucceeded(key))
 
     async def prepare(self, asked: Prepare) -> None:
-        """Make an epoch ready; the answer to the planner follows when it is ready, or cannot be."""
+        """Make an epoch ready. The answer to the planner follows when it is ready or has failed."""
         self.know(asked.manifest)
         epoch = EpochKey(asked.stream, asked.epoch)
         needs = tuple(self._need(epoch, asked.manifest, segment_range) for segment_range in asked.segments)
@@ -105,7 +105,7 @@ class SegmentPool:
         await self.handle(EpochsOver(stream, through_epoch))
 
     async def tick(self) -> None:
-        """Drop the segments that no epoch needs any longer."""
+        """Drop the segments that no epoch needs."""
         await self.handle(ReleaseTick())
 
     def is_prepared(self, stream: str, epoch: int) -> bool:
@@ -203,4 +203,4 @@ class SegmentPool:
             waiter.set_result(result)
         else:
             waiter.set_exception(result)
-            waiter.exception()  # Marks it as retrieved: there may be no feature map waiting.
+            waiter.exception()  # Marks the exception as retrieved, since no feature map may be waiting.

@@ -23,7 +23,7 @@ class DevicePresence:
         """Store a device's presence; return why requests on it are lost, None if they are not.
 
         A new boot id without an offline message in between is a quick restart, which loses requests as well. The first
-        sight of an online device loses nothing, and a device that is offline has lost its requests before.
+        presence of an online device loses nothing. A device that is already offline has lost its requests before.
         """
         is_known = device in self._boots
         before = self._boots.get(device)

@@ -79,8 +79,8 @@ async def watch_directory(
             if payload is None:
                 state.take(sighting)  # Logged once; tried again only after another change of the file.
                 continue
-            # Recorded after it is accepted. A crash in between submits the file again, under the same id, and the
-            # source recognises the repetition.
+            # Recorded after it is accepted. After a crash in between, the file is submitted again under the same id,
+            # which the source recognises.
             await submit(request_id(sighting), payload)
             state.take(sighting)
             await journal.write(partial(_note, stream, sighting))

@@ -59,8 +59,8 @@ class RequestIntake:
                 connect_timeout_s=None,
             ) as connection:
                 async with asyncio.TaskGroup() as group:
-                    # The reader starts before the subscription is sent: a broker that resumes a session may send its
-                    # queued messages first, and expect acknowledgements, before it answers the subscription.
+                    # The reader starts before the subscription is sent. A broker that resumes a session may send its
+                    # queued messages, and expect acknowledgements, before it answers the subscription.
                     reader = group.create_task(self._read(connection), name=f"read {self._stream}")
                     await self._subscribe(connection)
                     await self._disabled.wait()

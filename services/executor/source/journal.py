@@ -20,7 +20,7 @@ from shared.data_directory import move_aside
 _LOGGER = logging.getLogger(__name__)
 
 _SCHEMA_VERSION = 1
-# How long a call waits for a lock that another process holds on the file.
+# Bound on the wait for a lock that another process holds on the file.
 _BUSY_TIMEOUT_S = 5.0
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 _SCHEMA = """
@@ -110,7 +110,7 @@ class Journal:
         self._database.execute("INSERT OR IGNORE INTO payloads VALUES (?, ?, ?)", (*key, payload))
 
     def note_attempt(self, stream: str, request_id: str, attempt: int) -> None:
-        """Write the number of attempts, by which a request that crashes its source is given up in the end."""
+        """Write the number of attempts; it limits the retries of a request that crashes its source."""
         self._database.execute(
             "UPDATE requests SET attempt = ? WHERE stream = ? AND request_id = ?", (attempt, stream, request_id)
         )
@@ -185,7 +185,7 @@ class Journal:
         self._database.execute("INSERT OR REPLACE INTO watched VALUES (?, ?, ?)", (stream, name, stamp))
 
     def forget_watched(self, stream: str, names: Iterable[str]) -> None:
-        """Remove the records of files that no longer exist."""
+        """Remove the records of deleted files."""
         self._database.executemany(
             "DELETE FROM watched WHERE stream = ? AND name = ?", [(stream, name) for name in names]
         )

@@ -1,26 +1,26 @@
 """Source-side switching: a source leaves the committed route by itself when its own measurements cross a threshold.
 
-Why it exists: a source reacts within two requests, the planner after monitors have smoothed their measurements and a
-new plan is prepared. And it works while the planner is gone.
+A source reacts within two requests. The planner reacts after monitors have smoothed their measurements and a new plan
+is prepared. Switching at the source also works while the planner is gone.
 
-When it acts: with each plan the planner publishes `Alternatives`. These are the ranges of bandwidth and load within
-which the plan stays best, and the best route beyond each end. The source compares its own transfers and computing times
-with them. A range is left if its end is exceeded by more than noise
+With each plan the planner publishes `Alternatives`. These are the ranges of bandwidth and load within which the plan
+stays best, and the best route beyond each end. The source compares its own transfers and computing times with them. A
+range is left if its end is exceeded by more than noise
 
-- in `CONFIRMATIONS` measurements in a row. Measurements that overlap in time count as one, because one hiccup may have
-  delayed them all; or
-- by one overdue transfer that should take at least `CONCLUSIVE_MS`. Its link is at most as fast as its size and the
-  time so far tell.
+- in `CONFIRMATIONS` measurements in a row. Measurements that overlap in time count as one, because one disturbance may
+  have delayed them all; or
+- by one overdue transfer that should take at least `CONCLUSIVE_MS`. Its size and the time so far bound the bandwidth
+  from above.
 
 The source then takes the alternative, with three exceptions:
 
 - It has switched during this plan already.
 - The policy's cooldown since the plan has not passed.
-- Another threshold is crossed as well and leads elsewhere. An alternative is best only if everything else is
-  unchanged, so the planner, which sees all measurements, decides.
+- Another threshold is crossed as well and leads elsewhere. An alternative is best only if everything else is unchanged,
+  so this case is left to the planner, which gets all measurements.
 
-When it ends: the next plan replaces the source's choice. If none comes within `CONFIRM_S` and the cooldown, or a device
-of the alternative is lost, the source returns to the committed routes. It stays there until the next plan.
+The next plan replaces the source's choice. If none comes within `CONFIRM_S` and the cooldown, or a device of the
+alternative is lost, the source returns to the committed routes. It stays there until the next plan.
 """
 
 from dataclasses import dataclass, field, replace
@@ -32,7 +32,7 @@ from shared.messages.alternatives import Alternatives, Threshold, ThresholdQuant
 from shared.messages.devices import ComputeObservation, TransferObservation
 from shared.messages.streams import CommittedPlan, PlanRoute, route_text
 
-# How long the planner may take to confirm a switch, beyond the policy's cooldown. A crossing counts as long.
+# Time for the planner to confirm a switch, beyond the policy's cooldown. A crossing expires after the same time.
 CONFIRM_S = 10.0
 
 
@@ -183,7 +183,7 @@ class RouteSwitcher:
         if before is None or before.side is not side:
             crossing = _Crossing(side, route, 1, now_s, now_s)
         elif now_s - reading.took_ms / 1000 < before.counted_s:
-            # It began before the last counted one ended: the two may have met the same hiccup.
+            # It began before the last counted one ended, so one disturbance may have delayed both.
             crossing = replace(before, seen_s=now_s)
         else:
             crossing = _Crossing(side, route, before.count + 1, now_s, now_s)
@@ -242,7 +242,7 @@ def _transfer_reading(threshold: Threshold, size_bytes: int, elapsed_ms: float, 
         side = _Side.ABOVE
     mbps = bandwidth_of_mbps(size_bytes, on_link_ms)
     text = f"link {threshold.device}->{threshold.target} has {'' if finished else 'less than '}{mbps:.3g} Mbps"
-    # A short transfer may be overdue because of a single hiccup.
+    # A short transfer may be overdue because of a single disturbance.
     is_conclusive = not finished and transmission_ms(size_bytes, threshold.value) >= CONCLUSIVE_MS
     return _Reading(threshold, side, elapsed_ms, text, is_conclusive=is_conclusive, is_complete=finished)
 

@@ -1,4 +1,4 @@
-"""Finished requests of a source: which outcomes to publish again, and which to forget."""
+"""Outcomes of a source's finished requests: selection of those to publish again and of those to remove."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -100,7 +100,7 @@ class OutcomeMemory:
                 self._drop(request_id)
                 forgotten.append(request_id)
                 surplus -= 1
-        # Last resort: unconfirmed outcomes, when no collector has been there for long.
+        # Last resort: unconfirmed outcomes are dropped when no collector has been online for long.
         while self._is_over():
             oldest = next(iter(self._outcomes))
             self._drop(oldest)

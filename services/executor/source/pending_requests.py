@@ -18,7 +18,7 @@ _MAX_DOUBLINGS = 10
 
 
 class RequestPhase(Enum):
-    """Where a request of a source stands."""
+    """Phase of a request at its source."""
 
     WAITING = auto()
     """Accepted, not dispatched, or to be tried again."""
@@ -74,7 +74,7 @@ class RetryTimeout:
     _usual_bytes: float | None = field(default=None, init=False)
 
     def forget(self) -> None:
-        """Forget observed latencies, which belong to the former plan; payload sizes do not depend on a plan."""
+        """Drop observed latencies, which belong to the replaced plan; payload sizes do not depend on a plan."""
         self._observed_ms = None
 
     def observe(self, latency_ms: float, size_bytes: int) -> None:

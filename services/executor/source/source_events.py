@@ -18,7 +18,7 @@ class SourceLimits:
         retry_limit: retries per request while no plan gives a limit.
         minimum_timeout_s: shortest wait for an outcome.
         unpredicted_timeout_s: wait for an outcome when the plan has neither a prediction nor a deadline.
-        patience_s: how long a request waits for a usable route before it fails.
+        patience_s: longest wait of a request for a usable route, after which it fails.
         republish_interval_s: first pause before an unconfirmed outcome is published again.
         republish_ceiling_s: longest such pause.
         max_outcomes: largest number of outcomes kept for republishing and for repeated requests.

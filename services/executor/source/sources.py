@@ -171,7 +171,7 @@ class Sources:
     async def outcome_seen(self, outcome: Outcome, payload: bytes, content_type: str) -> None:
         """Take an outcome from a results topic; this device sends nothing more of its request.
 
-        The sends are cancelled at once and not through the source's queue: until then they occupy a link.
+        The sends are cancelled directly, not through the source's queue, because they occupy a link until then.
         """
         self.pipeline.cancel_sends(outcome.stream, outcome.request_id)
         source = self._streams.get(outcome.stream)
@@ -211,6 +211,6 @@ class Sources:
                 _LOGGER.warning("%s", error)
 
     async def _post_to_all(self, event: SourceEvent) -> None:
-        # A copy: a source may be created while this waits for room in a queue.
+        # A copy, because a source may be created while this waits at a full queue.
         for source in tuple(self._streams.values()):
             await source.post(event)

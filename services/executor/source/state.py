@@ -124,7 +124,7 @@ class SourceState:
 
     @property
     def has_room(self) -> bool:
-        """Whether another request may be accepted; a live stream always accepts the newest."""
+        """True if another request may be accepted; a live stream always accepts the newest."""
         return self._is_live or (
             self._pending.waiting_count < self.limits.max_waiting
             and self._pending.waiting_bytes < self.limits.max_waiting_bytes
@@ -142,7 +142,7 @@ class SourceState:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no accepted request is left."""
+        """True if no accepted request is left."""
         return not self._pending
 
     def phase(self, request_id: str) -> RequestPhase | None:
@@ -281,7 +281,7 @@ class SourceState:
             return []
         loss = self._devices.update(device, boot_id)
         if loss is None:
-            # Perhaps a device came back whose routes requests wait for.
+            # A device that came back may make a route usable for which requests wait.
             return self._pump(now_s)
         switched = self._switch(self._switcher.lost(device))
         hit = [
@@ -340,7 +340,7 @@ class SourceState:
             if route is None:
                 break
             if pending.attempt > plan.retry_limit:
-                # A restored request that was in flight at every crash of its source: it may be the cause.
+                # A restored request that was in flight at every crash of its source may be their cause.
                 text = f"given up after {pending.attempt} attempts"
                 commands.append(self._fail(pending, ErrorCause.RETRIES_EXHAUSTED, text, now_s))
                 continue
@@ -369,7 +369,7 @@ class SourceState:
         self._outcomes.add(pending.request_id, size_bytes, now_s)
 
     def _keep_house(self, now_s: float) -> list[SourceCommand]:
-        """Republish unconfirmed outcomes and forget old ones, once a second."""
+        """Republish unconfirmed outcomes and remove old ones, once a second."""
         if now_s < self._housekeeping_s:
             return []
         self._housekeeping_s = now_s + _HOUSEKEEPING_INTERVAL_S

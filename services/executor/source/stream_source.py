@@ -6,9 +6,9 @@ Durability rests on one order, kept by `StreamSource._perform` for every batch o
 2. Only then the actions of the batch run, in the order of the commands: acknowledgements to the broker, dispatches,
    publications.
 
-So a request is acknowledged only when a crash can no longer lose it. An attempt is numbered durably before it is sent,
-and an error outcome is durable before it is published. A crash between 1 and 2 repeats work but loses nothing: the
-broker delivers an unacknowledged request again, and its id is found in the journal.
+So a request is acknowledged only after it is safe from a crash. An attempt is numbered durably before it is sent, and
+an error outcome is durable before it is published. A crash between 1 and 2 repeats work but loses nothing. The broker
+delivers an unacknowledged request again, and the journal has its id.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ from shared.messages.requests import ErrorCause, FeatureMapHeader, Outcome, Outc
 _LOGGER = logging.getLogger(__name__)
 
 _TICK_S = 0.1
-# Bound of the event queue; senders of events wait for room.
+# Bound of the event queue; when it is full, senders of events wait.
 _MAX_EVENTS = 1024
 # Events handled together, so that their journal changes share one transaction.
 _MAX_BATCH = 64
@@ -168,11 +168,11 @@ class StreamSource:
         self._intake.set_enabled(enabled)
 
     async def post(self, event: SourceEvent) -> None:
-        """Queue an event; waits for room in the queue."""
+        """Queue an event; waits while the queue is full."""
         await self._events.put(event)
 
     async def submit(self, payload: bytes, properties: Properties, acknowledge: Callable[[], None]) -> None:
-        """Queue a request; waits while the source has no room.
+        """Queue a request; waits while the source is full.
 
         Args:
             payload: the request's bytes.
@@ -269,8 +269,8 @@ class StreamSource:
         self._payloads.drop(request_id)
 
     async def _start_dispatch(self, command: Dispatch) -> None:
-        # In a task of its own: a pipeline without room must not hold up events, which may end this very request. The
-        # number of such tasks is bounded by the plan's `max_in_flight`.
+        # In a task of its own: a full pipeline must not delay events, one of which may end this request. The plan's
+        # `max_in_flight` bounds the number of such tasks.
         self._group.create_task(self._dispatch(command), name=f"dispatch {command.request.request_id}")
 
     async def _dispatch(self, command: Dispatch) -> None:
@@ -308,7 +308,7 @@ class StreamSource:
             request.request_id, failure.content_type, request.correlation_data, request.traceparent
         )
         await publish_outcome(self._outbox, self.stream, failure.payload, properties, request.response_topic)
-        # A live stream supersedes frames all the time: that is its policy, not a failure to report.
+        # A live stream drops older frames by policy, so this is not reported as a failure.
         if command.cause is not ErrorCause.SUPERSEDED:
             text = f"request {request.request_id} failed: {command.text}"
             await self._outbox.report(EventKind.REQUEST_FAILED, text, stream=self.stream)
@@ -317,7 +317,7 @@ class StreamSource:
         request_id = command.request_id
         stored = await self._journal.read(lambda journal: journal.outcome(self.stream, request_id))
         if stored is None:
-            _LOGGER.debug("the outcome of %s is no longer in the journal", request_id)
+            _LOGGER.debug("=the outcome of %s is not in the journal", request_id)
             return
         properties = outcome_properties(request_id, stored.content_type, command.correlation_data)
         await publish_outcome(self._outbox, self.stream, stored.payload, properties, command.response_topic)

@@ -12,7 +12,7 @@ from shared.messages.streams import CommittedPlan
 
 @dataclass(frozen=True, slots=True)
 class Propose:
-    """Prepare a plan; `Epochs.advance` fills in its epoch."""
+    """Prepare a plan; `epochs.advance` fills in its epoch."""
 
     plan: CommittedPlan
     manifest: Manifest
