@@ -53,6 +53,7 @@ class CutResult:
     max_rel_error: float
     bit_exact: bool
     bit_exact_extended: bool
+    unoptimised_rel_error: float
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ def find_partition(active: ActiveGraph, max_tensors: int = 1) -> Partition:
 
     A cut next to a light operator (activation, normalisation, reshape, padding) is useless if the other side of that
     operator is no more expensive to send. So no cut separates a convolution from its batch normalisation and
-    activation, where it would also prevent the runtime from fusing their kernels.
+    activation, where it would also prevent the runtime from fusing their kernels. No cut lies where a tensor crosses
+    whose type has no numpy counterpart.
 
     Raises:
         CutError: `max_tensors` is less than 1.
@@ -74,7 +75,8 @@ def find_partition(active: ActiveGraph, max_tensors: int = 1) -> Partition:
     if not active.nodes:
         raise UnsupportedModelError("no operator leads from an input of the model to an output")
     live = tuple(live_sets(active))
-    ends = (0, *all_cuts(live, max_tensors), len(active.nodes))
+    possible = (p for p in all_cuts(live, max_tensors) if all(map(active.graph.can_cross, live[p])))
+    ends = (0, *possible, len(active.nodes))
     whole = Partition(active, live, ends)
     return Partition(active, live, _merge_light(whole))
 

@@ -105,6 +105,10 @@ class Graph:
         except KeyError:
             raise ShapeError(f"tensor {name!r} has no known shape and element type") from None
 
+    def can_cross(self, name: str) -> bool:
+        """Return whether a tensor can be sent from one device to another."""
+        return self.tensor(name).dtype.has_numpy_type
+
     def describe(self, names: tuple[str, ...]) -> tuple[Tensor, ...]:
         """Return the descriptions of several tensors.
 

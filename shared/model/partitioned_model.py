@@ -9,6 +9,7 @@ from shared.model.graph import Graph, Node
 from shared.model.liveness import activate
 from shared.model.node_cost import flops, total_bytes
 from shared.model.operators import works_by_rows
+from shared.model.tensor import DType
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +19,12 @@ class PartitionedModel:
     graph: Graph
     partition: Partition
     analysis: ModelAnalysis
+
+    @property
+    def computed_types(self) -> frozenset[DType]:
+        """Element types of the tensors that the model computes from its inputs."""
+        written = (name for node in self.partition.active.nodes for name in node.written)
+        return frozenset(self.graph.tensors[name].dtype for name in written if name in self.graph.tensors)
 
     @property
     def sha256(self) -> str:

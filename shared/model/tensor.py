@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 
 class DType(Enum):
@@ -39,9 +40,17 @@ class DType(Enum):
         return int(self.value.lstrip("abcdefghijklmnopqrstuvwxyz"))
 
     @property
+    def has_numpy_type(self) -> bool:
+        """Whether the runtime takes and returns tensors of this type as numpy arrays, so that they can cross a cut."""
+        return self not in _WITHOUT_NUMPY_TYPE
+
+    @property
     def is_float(self) -> bool:
         """Whether this is a real floating-point type."""
         return "FLOAT" in self.name
+
+
+_WITHOUT_NUMPY_TYPE: Final = frozenset({DType.BFLOAT16, DType.FLOAT8E4M3FN, DType.FLOAT8E5M2, DType.INT4, DType.UINT4})
 
 
 @dataclass(frozen=True)

@@ -57,31 +57,37 @@ def add_model_command(
 ) -> None:
     """Give a model to the fleet.
 
-    The file is analysed here. Its bytes go over the bus to the planner's library, from which devices fetch them.
-    A model is identified by the SHA-256 of its bytes and has one name, an alias. Streams that were declared with the
-    name that --rename replaces no longer find the model.
+    The file is analysed here, and its blocks are compared with the whole file on random inputs. Its bytes go over the
+    bus to the planner's library, from which devices fetch them. A model is identified by the SHA-256 of its bytes and
+    has one name, an alias. Streams that were declared with the name that --rename replaces no longer find the model.
     """
-    from services.cli.support.manifest import build_manifest, read_preprocessing
+    from services.cli.support.block_check import check_blocks
+    from services.cli.support.manifest import build_manifest, read_model, read_preprocessing
 
     address = broker_settings(broker)
+    content = read_model(model, read_input_shapes(input_shape))
     manifest = build_manifest(
         model,
+        model=content,
         name=name,
         labels=labels,
         preprocessing=None if preprocessing is None else read_preprocessing(preprocessing),
         output=output_kind,
         softmax=softmax,
-        input_shapes=read_input_shapes(input_shape),
     )
     if not topics.is_name(manifest.name):
         raise InputError(f"{manifest.name!r} is no name: give --name with letters, digits, '_', '.', '-'")
     if not rename:
         run_command(lambda: _check_alias(address, manifest))
+    check = check_blocks(content, model)
+    del content  # The weights of a large model.
     added = _upload(address, manifest, model, stall_s)
+    if check.is_warning:
+        notes_console().print(f"warning: {check.text}", soft_wrap=True)
     if as_json:
-        print_json(_document(added))
+        print_json(_document(added) | {"verification": {"text": check.text, **check.errors}})
     else:
-        _show_added(added)
+        _show_added(added, "" if check.is_warning else check.text)
 
 
 async def _check_alias(address: BusSettings, manifest: Manifest) -> None:
@@ -119,12 +125,12 @@ def _upload(address: BusSettings, manifest: Manifest, file: Path, stall_s: float
         )
 
 
-def _show_added(manifest: Manifest) -> None:
+def _show_added(manifest: Manifest, check: str) -> None:
     steps = manifest.preprocessing
     kind = f"photographs, {steps.width} x {steps.height} {steps.channel_order}" if steps.kind == "image" else "tensors"
     results_console().print(
         f"{manifest.name} is in the fleet's library: {len(manifest.blocks)} blocks, requests are {kind}, "
-        f"{len(manifest.labels)} labels\n{manifest.model}",
+        f"{len(manifest.labels)} labels\n{manifest.model}" + (f"\n{check}" if check else ""),
         soft_wrap=True,
     )
 

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -12,9 +12,6 @@ from services.cli.support.options import InputShapes, Json, read_input_shapes
 from shared.model.analysis import ModelAnalysis
 from shared.model.tensor import Tensor
 from shared.service_runtime import InputError
-
-# Relative error up to which different kernels of the runtime explain a difference of the outputs.
-_TOLERANCE: Final = 1e-5
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX file.", show_default=False)]
 MaxCutTensors = Annotated[
@@ -62,7 +59,7 @@ def split_command(
         parts.write(out)
     except OSError as exc:
         raise InputError(f"cannot write to {out}: {exc.strerror or exc}") from exc
-    if parts.report.max_rel_error > _TOLERANCE:
+    if not parts.report.agrees(parts.model.computed_types):
         error = parts.report.max_abs_error
         notes_console().print(f"warning: the chain of segments is not the whole model: it is off by {error:.3g}")
     if as_json:

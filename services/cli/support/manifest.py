@@ -20,6 +20,7 @@ from shared.messages.models import (
 )
 from shared.model.analysis import ModelAnalysis
 from shared.model.errors import ExternalDataError, ModelError, ModelFileError
+from shared.model.partitioned_model import PartitionedModel
 from shared.model.tensor import Tensor
 from shared.service_runtime import InputError
 
@@ -51,6 +52,7 @@ _SCALES: dict[Preset, tuple[tuple[float, ...], tuple[float, ...]]] = {
 def build_manifest(
     file: Path,
     *,
+    model: PartitionedModel | None = None,
     name: str = "",
     labels: Path | None = None,
     preprocessing: Preprocessing | Preset | None = None,
@@ -62,6 +64,7 @@ def build_manifest(
 
     Args:
         file: the ONNX file.
+        model: its content, if it was read before.
         name: alias of the model; the file's name without its ending if empty.
         labels: file with the class names, a JSON list or one per line.
         preprocessing: from a photograph to the input; a height and width of 0 are taken from the model's input. None
@@ -74,7 +77,7 @@ def build_manifest(
         ModelError: Segue cannot cut the model.
         InputError: labels or preprocessing do not fit the model.
     """
-    analysis = _analyse(file, input_shapes)
+    analysis = (model or read_model(file, input_shapes)).analysis
     inputs = tuple(map(_describe_tensor, analysis.input))
     outputs = tuple(map(_describe_tensor, analysis.outputs))
     names = () if labels is None else read_labels(labels)
@@ -96,13 +99,21 @@ def build_manifest(
     )
 
 
-def _analyse(file: Path, input_shapes: Mapping[str, tuple[int, ...]] | None) -> ModelAnalysis:
-    """Return the analysis of a file. Errors name the file."""
+def read_model(file: Path, input_shapes: Mapping[str, tuple[int, ...]] | None = None) -> PartitionedModel:
+    """Return the model in a file. Errors name the file.
+
+    Args:
+        file: the ONNX file.
+        input_shapes: shapes of inputs whose shape the file leaves open.
+
+    Raises:
+        ModelError: Segue cannot read or cut the model.
+    """
     from shared.model.onnx_file import load_model
 
     # The bytes are analysed, not the path: the fleet gets these bytes only, so weights in other files are an error.
     try:
-        return load_model(file.read_bytes(), input_shapes=input_shapes).analysis
+        return load_model(file.read_bytes(), input_shapes=input_shapes)
     except OSError as error:
         raise ModelFileError(f"cannot read {file}: {error.strerror}") from error
     except ExternalDataError as error:

@@ -12,10 +12,7 @@ from shared.codecs.encoding_effect import effect_on
 from shared.messages.models import Manifest
 from shared.messages.requests import Outcome, OutcomeStatus
 from shared.model.onnx_file.runtime import ModelSession
-
-# Differences that other kernels of the runtime explain.
-RELATIVE_TOLERANCE: Final = 1e-5
-ABSOLUTE_TOLERANCE: Final = 1e-6
+from shared.model.onnx_file.verification import compare
 
 # Largest error, relative to an output's largest value, for lossy encodings of models without classes.
 ENCODED_TOLERANCE: Final = 0.05
@@ -24,13 +21,19 @@ ENCODED_TOLERANCE: Final = 0.05
 class ReferenceOutputs:
     """The outputs of the whole model, computed once per payload."""
 
-    def __init__(self, manifest: Manifest, file: Path) -> None:
+    def __init__(self, manifest: Manifest, file: Path, tolerance: float) -> None:
         """Load the model.
+
+        Args:
+            manifest: its description.
+            file: the ONNX file.
+            tolerance: largest difference of an output relative to its largest value (see `shared.model.tolerance`).
 
         Raises:
             ModelError: the runtime refuses the model.
         """
         self._manifest = manifest
+        self._tolerance = tolerance
         self._session = ModelSession(str(file))
         self._outputs: dict[bytes, dict[str, np.ndarray]] = {}
 
@@ -48,9 +51,9 @@ class ReferenceOutputs:
     def differs(self, payload: bytes, outcome: Outcome) -> bool:
         """Return whether a result differs from the whole model's. An error is no result and does not differ.
 
-        An output differs if it is missing, has another shape, or deviates by more than 1e-5 of the value plus 1e-6.
-        A lossy encoding changes every number a little. Then the best class must be the same, or the error of a model
-        without classes at most `ENCODED_TOLERANCE`.
+        An output differs if it is missing, has another shape, or deviates by more than the tolerance. A lossy encoding
+        changes every number a little. Then the best class must be the same, or the error of a model without classes at
+        most `ENCODED_TOLERANCE`.
         """
         if outcome.status is not OutcomeStatus.OK:
             return False
@@ -62,10 +65,7 @@ class ReferenceOutputs:
         if any(name not in got or got[name].shape != output.shape for name, output in expected.items()):
             return True
         if not is_encoded(outcome):
-            return not all(
-                np.allclose(got[name], output, rtol=RELATIVE_TOLERANCE, atol=ABSOLUTE_TOLERANCE, equal_nan=True)
-                for name, output in expected.items()
-            )
+            return compare(expected, got).max_rel_error > self._tolerance
         effect = effect_on(expected, got)
         if effect.top1_agreement is not None:
             return effect.top1_agreement < 1

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.cli.support.manifest import build_manifest
+from services.cli.support.manifest import build_manifest, read_model
 from services.cli.support.request_files import read_payload
 from services.cli.testbed.fleet_description import Fleet
 from services.cli.testbed.fleet_file import image_files
 from services.cli.testbed.reference_outputs import ReferenceOutputs
 from services.executor.errors import BadInput
 from shared.messages.models import Manifest
+from shared.model.tolerance import relative_tolerance
 from shared.service_runtime import InputError
 
 
@@ -40,16 +41,17 @@ def read_workload(fleet: Fleet, folder: Path) -> Workload:
     """
     described = fleet.model
     model_file = folder / described.file
+    model = read_model(model_file, described.input_shapes)
     manifest = build_manifest(
         model_file,
+        model=model,
         name=described.name,
         labels=None if described.labels is None else folder / described.labels,
         preprocessing=described.preprocessing,
         output=described.output,
         softmax=described.softmax,
-        input_shapes=described.input_shapes,
     )
-    reference = ReferenceOutputs(manifest, model_file)
+    reference = ReferenceOutputs(manifest, model_file, relative_tolerance(model.computed_types))
     payloads: list[bytes] = []
     for image in image_files(fleet, folder):
         try:

@@ -16,9 +16,11 @@ _FATAL: Final = 4
 class Optimisation(Enum):
     """Graph optimisation level of the runtime.
 
-    With ALL, kernels depend on the processor and on the neighbours of a node in the graph.
+    With ALL, kernels depend on the processor and on the neighbours of a node in the graph. With NONE, every node runs
+    as the file states it, so equal graphs give equal numbers wherever they are cut.
     """
 
+    NONE = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     EXTENDED = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     ALL = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
 

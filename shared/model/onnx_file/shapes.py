@@ -19,6 +19,10 @@ from shared.model.weights import Array, Weight
 # Largest number of elements of a constant that shape inference may need. Larger weights are left out of its copy.
 _SMALL: Final = 1024
 _SHAPE_OPERATORS: Final = frozenset({"Shape", "Size"})
+# Types of shapes, axes, indices and conditions. Only constants of these types replace their nodes in the result.
+# Others may be weights, whose operators the runtime matches: it runs DequantizeLinear(weights) and Conv as one integer
+# kernel, but would quantise folded weights a second time, per tensor.
+_EXACT: Final = frozenset({DType.INT64, DType.INT32, DType.BOOL})
 
 
 def fix_inputs(proto: onnx.GraphProto, shapes: Mapping[str, tuple[int, ...]]) -> bool:
@@ -71,6 +75,8 @@ def _fix_input(value: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> boo
 def resolve(graph: Graph, proto: onnx.ModelProto, *, strict: bool) -> Graph:
     """Infer the shape of every tensor that a node needs, and fold shape computations into constants.
 
+    Constants of other types than `_EXACT` are folded for inference only. Their nodes stay in the result.
+
     Args:
         graph: The graph as read, without descriptions of its tensors.
         proto: The model that it was read from, with static inputs and without initializers.
@@ -79,6 +85,7 @@ def resolve(graph: Graph, proto: onnx.ModelProto, *, strict: bool) -> Graph:
     Raises:
         ShapeError: A shape cannot be inferred or conflicts with an operator; the message names the node.
     """
+    original = graph
     # Every round folds at least one more constant, or ends: so the loop terminates.
     while True:
         inferred = _infer(graph, proto, strict)
@@ -89,7 +96,7 @@ def resolve(graph: Graph, proto: onnx.ModelProto, *, strict: bool) -> Graph:
         missing = next(_missing(active), None)
         if missing is None:
             _check_channels(active)
-            return folded
+            return _with_exact_constants(original, folded)
         if len(folded.weights) == len(graph.weights):
             raise ShapeError(_explain(active, missing, inferred.complaint))
         graph = folded
@@ -140,6 +147,16 @@ def _with_constants(graph: Graph, values: Mapping[str, Array]) -> Graph:
         tensors={**graph.tensors, **tensors},
         weights={**graph.weights, **{name: Weight(tensors[name], array) for name, array in values.items()}},
     )
+
+
+def _with_exact_constants(original: Graph, folded: Graph) -> Graph:
+    """Return `original` with the tensors of `folded`, and with those of its constants that no kernel depends on."""
+    exact: dict[str, Array] = {}
+    for node in original.nodes:
+        constants = {name: folded.weights[name] for name in node.written if name in folded.weights}
+        if len(constants) == len(node.written) and all(w.tensor.dtype in _EXACT for w in constants.values()):
+            exact.update((name, weight.values()) for name, weight in constants.items())
+    return _with_constants(replace(original, tensors=folded.tensors), exact)
 
 
 def _fold_shapes(graph: Graph) -> Graph:

@@ -1,17 +1,19 @@
 """Compares the outputs of a chain of segments with those of the whole model."""
 
-import math
 import sys
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, overload
 
 import numpy as np
 
 from shared.model.onnx_file.runtime import ModelSession, Optimisation
+from shared.model.onnx_file.writing import extract_segment
+from shared.model.partitioned_model import PartitionedModel
 from shared.model.tensor import DType, Tensor
+from shared.model.tolerance import relative_tolerance, unoptimised_tolerance
 from shared.model.weights import Array
 
 # Exclusive upper bounds of random integers: bytes are pixels, other integers are indices that must stay small.
@@ -28,12 +30,28 @@ class ChainReport:
         bit_exact: whether all outputs are equal bit for bit at the runtime's default optimisation (ALL), which may
             choose other kernels for a segment than for the whole.
         bit_exact_extended: the same one level lower, where kernels do not depend on the neighbours of a node.
+        unoptimised_rel_error: as `max_rel_error`, without optimisations. The runtime then runs node by node, so only
+            narrow floating-point types leave an error above 0 if the chain is the same graph as the whole.
     """
 
     max_abs_error: float
     max_rel_error: float
     bit_exact: bool
     bit_exact_extended: bool
+    unoptimised_rel_error: float
+
+    def is_same_graph(self, computed: Iterable[DType]) -> bool:
+        """Return whether the chain computes what the whole computes, for a model that computes tensors of these types.
+
+        Where a cut keeps the runtime from fusing quantised operators, the numbers of the same graph may still differ
+        by more than the tolerance (see `agrees`).
+        """
+        return self.unoptimised_rel_error <= unoptimised_tolerance(computed)
+
+    def agrees(self, computed: Iterable[DType]) -> bool:
+        """Return whether the outputs agree within the tolerance of a model that computes tensors of these types."""
+        types = frozenset(computed)
+        return self.is_same_graph(types) and self.max_rel_error <= relative_tolerance(types)
 
 
 @dataclass(frozen=True)
@@ -68,8 +86,24 @@ class Verifier:
     def __init__(self, whole: bytes | Path, inputs: Sequence[Tensor], *, seed: int = 0) -> None:
         """Run the whole model; arguments and errors are those of `verify_chain`."""
         self._values = random_inputs(inputs, seed)
-        model = whole if isinstance(whole, bytes) else str(whole)
-        self._expected = {level: ModelSession(model, level).run(self._values) for level in Optimisation}
+        self._model = whole if isinstance(whole, bytes) else str(whole)
+        self._expected = {level: self._run_whole(level) for level in Optimisation}
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the whole model's outputs hold no NaN and no infinity for the random inputs."""
+        outputs = self._expected[Optimisation.ALL].values()
+        return all(bool(np.isfinite(output).all()) for output in outputs if output.dtype.kind in "fc")
+
+    def repeats(self) -> bool:
+        """Return whether a second run of the whole model gives the same numbers; not if it draws random numbers.
+
+        Raises:
+            RuntimeFailureError: ONNX Runtime refuses the model.
+        """
+        # Random generators are seeded with the session, so only the second run of a session differs.
+        session = ModelSession(self._model, Optimisation.NONE)
+        return compare(session.run(self._values), session.run(self._values)).bit_exact
 
     def verify(self, segments: Sequence[bytes]) -> ChainReport:
         """Run a chain of segments and compare its outputs.
@@ -80,14 +114,45 @@ class Verifier:
         default = self._compare_at(Optimisation.ALL, segments)
         extended = self._compare_at(Optimisation.EXTENDED, segments)
         return ChainReport(
-            default.max_abs_error, default.max_rel_error, default.bit_exact, bit_exact_extended=extended.bit_exact
+            default.max_abs_error,
+            default.max_rel_error,
+            default.bit_exact,
+            bit_exact_extended=extended.bit_exact,
+            unoptimised_rel_error=self._compare_at(Optimisation.NONE, segments).max_rel_error,
         )
+
+    def _run_whole(self, level: Optimisation) -> Mapping[str, Array]:
+        return ModelSession(self._model, level).run(self._values)
 
     def _compare_at(self, level: Optimisation, segments: Sequence[bytes]) -> OutputDifference:
         crossing: Mapping[str, Array] = self._values
         for segment in segments:
             crossing = ModelSession(segment, level).run(crossing)
         return compare(self._expected[level], crossing)
+
+
+class BlockChain(Sequence[bytes]):
+    """The blocks of a model as segments of one block each, extracted on demand, because together they are large."""
+
+    def __init__(self, model: PartitionedModel) -> None:
+        """Extract from `model`."""
+        self._model = model
+
+    def __len__(self) -> int:
+        """Return the number of blocks."""
+        return self._model.partition.block_count
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | Sequence[bytes]:
+        """Return the bytes of a block, or of several."""
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return extract_segment(self._model, index, index + 1)
 
 
 def random_inputs(inputs: Sequence[Tensor], seed: int) -> dict[str, Array]:
@@ -111,7 +176,7 @@ def compare(expected: Mapping[str, Array], actual: Mapping[str, Array]) -> Outpu
     for name, whole in expected.items():
         error = _largest_error(whole, actual[name])
         absolute.append(error)
-        relative.append(error / (_largest(np.abs(whole.astype(np.float64))) or 1.0))
+        relative.append(error / (_largest_finite(whole) or 1.0))
     exact = all(values.tobytes() == actual[name].tobytes() for name, values in expected.items())
     return OutputDifference(max(absolute), max(relative), exact)
 
@@ -128,6 +193,6 @@ def _largest_error(whole: Array, part: Array) -> float:
     return float(error.max(initial=0.0))
 
 
-def _largest(values: Array) -> float:
-    largest = float(np.nanmax(values, initial=0.0))
-    return largest if math.isfinite(largest) else 0.0
+def _largest_finite(values: Array) -> float:
+    magnitudes = np.abs(values.astype(np.float64))
+    return float(magnitudes[np.isfinite(magnitudes)].max(initial=0.0))

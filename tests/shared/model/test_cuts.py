@@ -61,6 +61,17 @@ def test_no_cut_inside_an_activation_of_several_operators() -> None:
     assert operators(text, k=KERNEL) == [["Conv", "Sigmoid", "Mul"], ["Conv"]]
 
 
+@pytest.mark.parametrize("number", [10, 16])
+def test_no_cut_where_a_tensor_of_a_type_without_numpy_counterpart_crosses(number: int) -> None:
+    """10 is float16, 16 is bfloat16. The cheapest cut would be at the narrow tensor."""
+    text = f"""g {IMAGE} => (float[1,4,4,4] y) {{
+        a = Conv(x, k) n = Cast <to = {number}> (a) f = Cast <to = 1> (n) y = Conv(f, k)
+        }}"""
+    crossing = [cut.tensors[0].name for cut in load_model(onnx_bytes(text, k=KERNEL)).analysis.cuts]
+    assert ("n" in crossing) == (number == 10)
+    assert len(crossing) >= 1
+
+
 def test_padding_goes_with_what_follows() -> None:
     text = f"g {IMAGE} => (float[1,4,8,8] y) {{a = Conv(x, k) b = Relu(a) p = Pad(b, pads) y = Conv(p, k)}}"
     found = operators(text, k=KERNEL, pads=np.array([0, 0, 2, 2, 0, 0, 2, 2]))

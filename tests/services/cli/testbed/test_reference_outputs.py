@@ -16,7 +16,7 @@ from shared.model.onnx_file import write_onnx
 def reference(tmp_path_factory: pytest.TempPathFactory) -> ReferenceOutputs:
     file: Path = tmp_path_factory.mktemp("model") / "tiny.onnx"
     write_onnx(build("tiny"), file)
-    return ReferenceOutputs(build_manifest(file, preprocessing=Preset.TENSOR), file)
+    return ReferenceOutputs(build_manifest(file, preprocessing=Preset.TENSOR), file, 1e-5)
 
 
 @pytest.fixture
@@ -42,6 +42,18 @@ def test_lossless_results_are_compared_number_by_number(reference: ReferenceOutp
     for codec in ("raw", "raw+zstd"):
         assert not reference.differs(payload, answer(output, name, codec))
         assert reference.differs(payload, answer(slightly, name, codec))
+
+
+def test_numbers_near_zero_are_compared_with_the_largest_of_their_output(
+    reference: ReferenceOutputs, payload: bytes
+) -> None:
+    ((name, output),) = reference.outputs(payload).items()
+    largest = float(np.abs(output).max())
+    rounded, wrong = output.copy(), output.copy()
+    rounded.reshape(-1)[0] += 2e-6 * largest
+    wrong.reshape(-1)[0] += 2e-5 * largest
+    assert not reference.differs(payload, answer(rounded, name, "raw"))
+    assert reference.differs(payload, answer(wrong, name, "raw"))
 
 
 def test_encoded_results_differ_when_their_best_class_does(reference: ReferenceOutputs, payload: bytes) -> None:

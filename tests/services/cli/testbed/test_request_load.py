@@ -99,7 +99,7 @@ async def test_stopping_ends_a_paced_flow_without_a_limit_at_once() -> None:
 def reference() -> ReferenceOutputs:
     file = DATA / "squeezenet1.1.onnx"
     steps = parse_preprocessing({"channel_order": "BGR", "mean": [104.0, 117.0, 123.0]})
-    return ReferenceOutputs(build_manifest(file, preprocessing=steps), file)
+    return ReferenceOutputs(build_manifest(file, preprocessing=steps), file, 1e-5)
 
 
 def test_a_result_is_held_against_the_whole_model(reference: ReferenceOutputs) -> None:

@@ -102,6 +102,38 @@ def test_shape_computations_become_constants() -> None:
     assert load_model(data).graph.weights["t"].values().tolist() == [1, -1]
 
 
+def test_quantised_weights_stay_quantised() -> None:
+    """Shape inference needs the value of `pads`, and must not replace the dequantised weights on its way."""
+    rng = np.random.default_rng(0)
+    # Channels of different ranges: weights that are quantised again per tensor lose the small ones.
+    kernel = rng.uniform(-1, 1, (8, 1, 3, 3)) * np.geomspace(0.02, 1, 8)[:, None, None, None]
+    scale = (np.abs(kernel).max((1, 2, 3)) / 127).astype(np.float32)
+    text = """g (float[1,8,8,8] x) => (float[1,4] y) {
+        xq = QuantizeLinear(x, s, z) xd = DequantizeLinear(xq, s, z)
+        pads = Cast <to = 7> (p32) xp = Pad(xd, pads)
+        pq = QuantizeLinear(xp, s, z) pd = DequantizeLinear(pq, s, z)
+        w = DequantizeLinear <axis = 0> (wq, ws, wz) c = Conv <group = 8> (pd, w)
+        cq = QuantizeLinear(c, cs, cz) cd = DequantizeLinear(cq, cs, cz)
+        g = GlobalAveragePool(cd) f = Flatten(g) y = MatMul(f, fc)
+        }"""
+    weights: dict[str, ArrayLike] = {
+        "wq": np.round(kernel / scale[:, None, None, None]).astype(np.int8),
+        "ws": scale,
+        "wz": np.zeros(8, np.int8),
+        "s": np.float32(0.03),
+        "z": np.uint8(128),
+        "cs": np.float32(0.02),
+        "cz": np.uint8(128),
+        "fc": rng.standard_normal((8, 4)).astype(np.float32),
+        "p32": np.array([0, 0, 0, 0, 0, 0, 1, 1], np.int32),
+    }
+    data = onnx_bytes(text, weights)
+    model = load_model(data)
+    assert "w" not in model.graph.weights
+    assert model.graph.weights["pads"].values().tolist() == [0, 0, 0, 0, 0, 0, 1, 1]
+    assert blocks_agree(data)[1]
+
+
 def test_part_of_a_shape_and_a_size_become_constants() -> None:
     text = """g (float[N,4] x) => (float[N,4] y) {
         t = Softmax(x)
