@@ -23,7 +23,7 @@ def violations(costs: CostModel, plans: Mapping[str, StreamPlan]) -> tuple[Viola
         for route in plan.routes:
             broken = tuple(_route_violations(costs, stream, route))
             violated += broken
-            # A route that cannot run, for want of a link say, has no latency to compare.
+            # A route that cannot run, for example without a link, has no latency to compare.
             if not broken:
                 violated += _deadline_violations(costs, stream, route)
         violated += _max_devices_violations(costs.problem, stream, plan)

@@ -1,4 +1,4 @@
-"""The cost model of plans: the one prediction that every strategy, test and outside checker relies on."""
+"""The cost model of plans: the only prediction, which strategies, tests and external checkers share."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,13 +19,13 @@ from shared.policy import Objective, QueueDiscipline
 
 
 class CostModel(RouteCostModel):
-    """Predicts what plans of a problem cost: routes by `RouteCostModel`, whole plans by the methods here.
+    """Predicts the costs of a problem's plans; `RouteCostModel` predicts those of single routes.
 
     It holds look-up tables of the problem only, and never changes.
     """
 
     def predict_stream(self, stream: Stream, plan: StreamPlan) -> CostPrediction:
-        """Return what the routes of one stream cost when no other stream runs."""
+        """Return the cost of one stream's routes when no other stream runs."""
         return self.predict({stream.name: plan})
 
     def predict(
@@ -34,7 +34,7 @@ class CostModel(RouteCostModel):
         disciplines: Mapping[str, QueueDiscipline] | None = None,
         turns: Sequence[str] = (),
     ) -> CostPrediction:
-        """Return what a whole plan costs: means over all requests, throughput and makespan of all together.
+        """Return the cost of a whole plan: means over all requests, throughput and makespan of all together.
 
         Args:
             plans: the routes of every stream.
@@ -44,7 +44,7 @@ class CostModel(RouteCostModel):
         return self.predict_means(plans, self.makespan_ms(plans, disciplines, turns))
 
     def predict_means(self, plans: Mapping[str, StreamPlan], makespan_ms: float) -> CostPrediction:
-        """Return what a whole plan costs whose makespan is known.
+        """Return the cost of a whole plan whose makespan is known.
 
         Throughput is 1000 / (the largest busy time of a device's computing or sending per request, in ms).
         """

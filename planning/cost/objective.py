@@ -80,7 +80,7 @@ class PowerFigures(Protocol):
 def missing_power_warning(policy: Policy, devices: Mapping[str, PowerFigures]) -> str | None:
     """Return the warning that energy cannot be planned because no device has power figures; None if it can.
 
-    It is enough that some device has figures: the energy of a cloud is often nobody's concern.
+    One device with figures is enough: often only the energy of battery-powered devices matters.
     """
     if policy.objective is not Objective.ENERGY or not devices or any(map(_has_power, devices.values())):
         return None

@@ -169,8 +169,8 @@ class RouteCostModel:
             receiver: another device.
             size_bytes: encoded size.
             stage: the stage whose output is sent; -1 for the input.
-            needs: places of the operations that must have ended before; None: the one before it.
-            rows: rows ``[top, bottom)`` of the output that are sent; None: all.
+            needs: places of the operations that must have ended before; None means the one before it.
+            rows: rows ``[top, bottom)`` of the output that are sent; None means all.
 
         Raises:
             NoLinkError: if there is no link.

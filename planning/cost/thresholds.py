@@ -1,8 +1,8 @@
 """Exact ranges of one bandwidth or one load in which each route is the best: lower envelopes of lines.
 
 The latency and the energy of a request are lines in 1 / bandwidth of a link, and in the load factor of a device. The
-throughput of a pipeline is not: its period is the maximum of several lines. Its envelope would take an exact search for
-a bottleneck at every step (a tenth of a second and more), so it is not computed.
+throughput of a pipeline is not a line: its period is the maximum of several lines. Its envelope would take an exact
+search for a bottleneck at every step (a tenth of a second and more), so it is not computed.
 """
 
 from collections.abc import Callable, Iterable
@@ -158,8 +158,8 @@ def ranges(
         parameter: the quantity that varies.
         stream: the stream of the requests.
         objective: one of `LINEAR`.
-        best: returns the best route. It must not apply a deadline, because the routes that meet one vary with the
-            quantity, and the envelope would not be that of fixed lines.
+        best: returns the best route. It must not apply a deadline: the routes that meet one vary with the quantity, so
+            the envelope would not be that of fixed lines.
         low: first value; positive.
         high: last value.
     """
@@ -196,14 +196,14 @@ def _envelope(
         left, near, right, far = stack.pop()
         near_line, far_line = line(near), line(far)
         meet, width = near_line.meets(far_line), (right - left) * _ROUNDING
-        # Lines that do not meet inside the interval leave no breakpoint there. The line that is lower at its right end
+        # Lines that do not meet inside the interval have no breakpoint there. The line that is lower at its right end
         # is lower throughout.
         if meet is None or not left + width < meet < right - width:
             is_near = near_line.at(right) <= far_line.at(right) + _ROUNDING * abs(far_line.at(right))
             best_ranges.append(Range(left, right, near if is_near else far))
             continue
         middle, least = best(meet), near_line.at(meet)
-        # Rounding must not pass for a lower line: the interval would be split without end.
+        # The tolerance keeps a rounding error from counting as a lower line, which would split the interval forever.
         if middle is None or line(middle).at(meet) >= least - _ROUNDING * abs(least):
             best_ranges += [Range(left, meet, near), Range(meet, right, far)]
             continue

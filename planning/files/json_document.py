@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
-# Largest number of faults that are reported at once.
+# Largest number of faults in one report.
 MAX_FAULTS: Final = 100
 
 

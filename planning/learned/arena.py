@@ -1,4 +1,4 @@
-"""Problems as arrays of one size, for the learned partitioner: many of them are placed in step."""
+"""Problems as arrays of one size, so that the learned partitioner places the blocks of many of them in parallel."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -96,7 +96,7 @@ def arena_of(problem: Problem, stream: Stream, tables: Tables, held: Occupancy =
     decode = np.take_along_axis(tables.decode_ms, pairs, axis=1).reshape(move.shape)
     encode, decode = encode * tables.codec_factor[:, None] / unit_ms, decode * tables.codec_factor / unit_ms
     same = np.arange(count)
-    # What stays on a device is neither sent nor encoded.
+    # A tensor that stays on its device is neither sent nor encoded.
     move[:, same, same] = encode[:, same, same] = decode[:, same, same] = 0.0
     size = np.array([tables.offers[cut][0].size_bytes for cut in range(blocks + 1)])
     # The tolerance of the constraint check, so that the mask and the check agree.
@@ -149,7 +149,7 @@ def stacked(problems: Sequence[Problem], held: Sequence[Occupancy] = ()) -> Aren
         arena_of(problem, problem.streams[0], build_tables(problem, problem.streams[0]), taken)
         for problem, taken in zip(problems, held or [NO_OCCUPANCY] * len(problems), strict=True)
     ]
-    # A device that only fills up can run no block and has no links.
+    # A padding device can run no block and has no links.
     missing = {"run": np.inf, "move": np.inf}
     return Arena(
         **{

@@ -16,10 +16,10 @@ TIMES: Final = 1 + len(LOOK_AHEAD) + 8
 # Features per device: those that are fixed during an episode, times so far and to come, and others.
 FEATURES: Final = FIXED + TIMES + 5
 
-# Time in units that stands for what is impossible.
+# Time, in units, of an impossible computation or transfer.
 _FAR: Final = 2000.0
 
-# Time in units from about which on times count by their logarithm.
+# Time, in units, beyond which times count by their logarithm.
 _NEAR: Final = 0.05
 
 
@@ -27,9 +27,9 @@ class Views:
     """The features that are fixed during an episode, for every block of every instance of an arena.
 
     Attributes:
-        fixed: [M, B, N, FIXED] the model ahead of every block: share of the blocks left, their time if all devices
-            share it, the block's part of that time (in place of FLOPs), and the size of what crosses the cut before
-            it. Then the device's utilisation, and the quickest transfer from it after each of the next blocks.
+        fixed: [M, B, N, FIXED] first of the model: share of the blocks left, their time if all devices share it, the
+            block's part of that time (in place of FLOPs), and the size of the cut before it. Then of the device: its
+            utilisation, and the quickest transfer from it after each of the next blocks.
         rest: [M, B, N] time of all blocks from here on.
         work: [M, B, N, 1 + len(LOOK_AHEAD)] time of the next blocks, and of all.
         rest_parameters: [M, B] bytes of weights from here on.
@@ -69,13 +69,14 @@ class Views:
 
 
 class Episodes:
-    """E episodes in step, block after block; the first block runs at the source.
+    """E parallel episodes that place the same block at the same step; the first block runs at the source.
 
     Only `step` changes the arrays. Episodes that are not alive keep theirs.
 
     Attributes:
-        allowed: [E, N] devices that may run the next block. It has to fit into the memory and into the policy's number
-            of devices, the route must not have left the device before, and devices and links must lead on to the end.
+        allowed: [E, N] devices that may run the next block. The block must fit into the memory and the device into the
+            policy's number of devices. The route must not have left the device before. Devices and links must exist for
+            the remaining blocks.
         here: [E] the device of the previous block.
         alive: [E] whether the episode continues; False at its end and in a dead end.
         done: [E] whether all blocks have a device.
@@ -199,5 +200,5 @@ class Episodes:
 
 
 def _seen(times: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return times as features: from -1.5 for no time to 3.8 for what is impossible."""
+    """Return times as features: from -1.5 for no time to 3.8 for an impossible one."""
     return np.asarray(np.log(np.minimum(times, _FAR) + _NEAR) / 2)

@@ -158,7 +158,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Everything that a strategy may use: it has no clock, and reads nothing else."""
+    """The whole input of a strategy, which has no clock and reads nothing else."""
 
     __pydantic_config__ = DOCUMENT
 

@@ -1,7 +1,7 @@
 """Completion times of jobs that all arrive at 0, where every queue is first come, first served.
 
-`planning.queueing.event_loop.simulate_jobs` is the reference for every number here. Planning asks for the completion
-times of many bursts, so two faster ways and one closed form exist. Tests hold each of them equal to the reference.
+`planning.queueing.event_loop.simulate_jobs` is the reference for every number here. Planning computes the completion
+times of many bursts, so two faster algorithms and one closed form exist. Tests compare each of them with the reference.
 
 - `chain_ends_ms` simulates chains event by event, without the reference's rates, disciplines and spans. It takes an
   eighth of the reference's time.
@@ -27,7 +27,7 @@ JOBS_PER_ROUTE = 20
 
 
 def fifo_ends_ms(kinds: Sequence[Sequence[Operation]], kind_of_job: NDArray[np.int64]) -> tuple[float, ...]:
-    """Return when each job ends, [N] in ms, by the fastest of the three ways that applies.
+    """Return when each job ends, [N] in ms, by the fastest of the three algorithms that applies.
 
     Arrivals at the same instant are served in job order, those of one job in the order of its operations.
 

@@ -37,7 +37,7 @@ class Rules:
 
     Attributes:
         disciplines: queue discipline of a device's computing; devices not named are FIFO. Sending is always FIFO.
-        quantum_ms: slot of round robin; None: infinitely small slots, which is processor sharing.
+        quantum_ms: slot of round robin. None means infinitely small slots, which is processor sharing.
         background: number of endless processes per device that compete for its processor.
     """
 
@@ -123,7 +123,7 @@ class _Engine:
         self._numbers: dict[Resource, int] = {}
         self._agenda: list[tuple[float, int]] = []
         self._wake_ms: list[float] = []
-        # Both are popped from the end, so the next one stands last; its time is at hand in a field of its own.
+        # Both are popped from the end, so the next one is last. A field of its own has the time of the next one.
         self._releases = sorted(range(len(jobs)), key=lambda index: jobs[index].release_ms)[::-1]
         self._changes = sorted(changes, key=lambda change: change.at_ms)[::-1]
         self._next_release_ms = jobs[self._releases[-1]].release_ms if jobs else inf
@@ -166,7 +166,8 @@ class _Engine:
         next_ms = self._next_release_ms
         if agenda and agenda[0][0] < next_ms:
             next_ms = agenda[0][0]
-        # A change matters only while there is work left; otherwise changes alone would keep the loop running.
+        # A change matters only while there is work left. Without this condition changes alone would keep the loop
+        # running.
         if self._next_change_ms < next_ms and (next_ms < inf or self._arrived_ms):
             next_ms = self._next_change_ms
         return next_ms

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from planning.queueing.operations import Operation, Resource, is_chain
 
 # A resource, and whether this is its queue of first operations. First operations all arrive at 0, before any other
-# arrives at the resource, so the two queues of a resource are served one after the other.
+# operation of the resource. So the two queues of a resource are served one after the other.
 _Queue = tuple[Resource, bool]
 
 
@@ -25,8 +25,8 @@ def feed_forward_ms(kinds: Sequence[Sequence[Operation]], kind_of_job: NDArray[n
         kind_of_job: [N] the kind of every job, in starting order.
 
     Returns:
-        None where no such order of the queues exists: work comes back to a resource that it has left, operations are
-        no chains, or one of them takes no time.
+        None where no such order of the queues exists. This is so if work returns to a resource that it has left,
+        operations are no chains, or an operation takes no time.
     """
     order = np.argsort(kind_of_job, kind="stable")
     used, begins = np.unique(kind_of_job[order], return_index=True)
@@ -63,8 +63,8 @@ def feeds_forward(kinds: Sequence[Sequence[Operation]]) -> bool:
 
 
 def _is_timed_chain(kind: Sequence[Operation]) -> bool:
-    # An operation without duration can end and start others within one instant, where the order of arrivals at the
-    # next queue depends on the event loop.
+    # An operation without duration can end and start others within one instant. The order of arrivals at the next queue
+    # then depends on the event loop.
     return is_chain(kind) and all(operation.duration_ms > 0 for operation in kind)
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Work(StrEnum):
-    """The two things a device does; they overlap, but each is done one at a time."""
+    """The two kinds of work of a device. They overlap, but a device does one of each kind at a time."""
 
     COMPUTE = "compute"
     SEND = "send"
@@ -24,13 +24,13 @@ class Operation:
         work: computing or sending.
         device: the device that computes or sends.
         duration_ms: how long it takes.
-        stage: the stage computed, or whose output is sent; -1 for the input; the number of stages for what the
-            sink decodes.
+        stage: the stage computed, or whose output is sent. It is -1 for the input, and the number of stages for
+            decoding at the sink.
         target: the receiver of a sending.
         size_bytes: what is sent.
         latency_ms: the part of ``duration_ms`` that is the link's latency and comes first.
-        needs: places of the request's operations that must have ended before; None: the one before it.
-        rows: rows ``[top, bottom)`` of the stage's output that a tile makes or that are sent; None: all.
+        needs: places of the request's operations that must have ended before; None means the one before it.
+        rows: rows ``[top, bottom)`` of the stage's output that a tile makes or that are sent; None means all.
     """
 
     work: Work

@@ -207,7 +207,7 @@ class SlottedServer:
             return
         slot_ms = max(0.0, min(self._work_ms / self._rate, self._slot_ms))
         self._end_ms = self._since_ms + slot_ms
-        # What rounding leaves of a finished task is no work: it would cost another slot.
+        # A remainder from rounding counts as finished: as work it would cost another slot.
         rest_ms = self._work_ms - slot_ms * self._rate
         self._rest_ms = rest_ms if rest_ms > 1e-12 * slot_ms * self._rate else 0.0
 
@@ -215,7 +215,7 @@ class SlottedServer:
 class ProcessorSharingQueue:
     """Processor sharing, the limit of round robin in infinitely small slots: every task gets an equal share.
 
-    Every task gains service at the same speed, so one number describes all: ``_attained_ms``, the service that a task
+    Every task gains service at the same speed, so one number describes all. ``_attained_ms`` is the service that a task
     present since the start would have by ``_clock_ms``. A task ends when it reaches its own mark, ``_attained_ms`` at
     its arrival + its duration. The heap ``_ends`` is ordered by these marks, so arrivals change no entry.
     """

@@ -1,4 +1,4 @@
-"""Delays of many choices at once, with each offloaded part at the server from its arrival on.
+"""Delays of many choices in arrays, with each offloaded part at the server from its arrival on.
 
 Shapes: K choices, N tasks.
 """
@@ -13,7 +13,7 @@ from shared.policy import QueueDiscipline
 
 
 class ArrivalDelays:
-    """Sources, their links and the server's queue, for many choices at once; O(K N^2) time.
+    """Sources, their links and the server's queue, for many choices in arrays; O(K N^2) time.
 
     The delays equal those of the common simulation if results stay at the server, nothing else works there, and devices
     are first come, first served. With round robin or shortest job first every task also needs a source of its own.
@@ -95,8 +95,8 @@ def _queued_ms(arrival_ms: Array, sizes_ms: Array, shortest_first: bool) -> Arra
 def _shared_ms(arrival_ms: Array, sizes_ms: Array) -> Array:
     """Return when each part ends at a server that shares its time equally, [K, N]; without a part, its arrival.
 
-    With n parts there, each has 1 / n of the server until the next event: an arrival, or the end of the part with the
-    least left. Every part arrives once and ends once, so that 2 N events are enough.
+    With n parts there, each has 1 / n of the server until the next event. An event is an arrival, or the end of the
+    part with the least left. Every part arrives once and ends once, so that 2 N events are enough.
 
     Args:
         arrival_ms: [K, N] when each part is at the server.

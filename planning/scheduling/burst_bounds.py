@@ -35,7 +35,7 @@ def burst_bound(problem: Problem, tables: Sequence[Tables], mix: RouteMix) -> fl
     Proof. A resource that works c(r) ms for the k jobs is idle before and after, so that t(k) is at least
     c(r) + before(r) + after(r). One that does not work for them has c(r) = 0 and is idle until t(k), which is at least
     L(k). Either way t(k) >= c(r) + min(before(r) + after(r), L(k)). The weighted sum of these inequalities is the
-    lemma, because the weighted busy time of a job is at least its V, and k of the V add up to at least the k smallest.
+    lemma: the weighted busy time of a job is at least its V, and k of the V add up to at least the k smallest.
 
     Every set of multipliers that the mix was priced with gives a bound; the largest holds.
 
@@ -87,7 +87,8 @@ def _latencies_and_idle_ms(tables: Sequence[Tables]) -> tuple[list[float] | None
             if fastest is None:
                 return None, {}
             latencies_ms[index] = fastest.cost
-        # A resource is idle for sure only as long as all groups leave it idle.
+        # The bound of all streams is the minimum over the groups: a resource is idle only while all groups leave it
+        # idle.
         for known, own in zip((before, after), idle_ms(entries, firsts, togo), strict=True):
             known |= {resource: min(time_ms, known.get(resource, np.inf)) for resource, time_ms in own.items()}
     return latencies_ms, {resource: before[resource] + after[resource] for resource in before}
@@ -115,8 +116,8 @@ def _by_resource(nodes: Sequence[str], computing: Array, sending: Array) -> Time
 def _before_ms(alike: Sequence[Tables], firsts: Sequence[Array]) -> tuple[Array, Array]:
     """Return the earliest time in ms at which every node can begin to compute, and to send, [D] each.
 
-    Forward over the cuts: ``arrives`` is when the input of a block can be at a node, ``done`` when the block before the
-    cut can be done there. Decoding is left out, which only makes times earlier.
+    The pass goes forward over the cuts. ``arrives`` is when the input of a block can be at a node, and ``done`` when
+    the block before the cut can be done there. Decoding is left out, which only makes times earlier.
 
     Args:
         alike: the arrays of streams that differ in their source at most.
@@ -127,7 +128,7 @@ def _before_ms(alike: Sequence[Tables], firsts: Sequence[Array]) -> tuple[Array,
     arrives: Array = np.minimum.reduce(firsts)
     computes, sends = arrives.copy(), np.full(nodes, np.inf)
     for entry in alike:
-        # A source sends its input at once, if the first block may run elsewhere.
+        # A source sends its input at time 0, if the first block may run elsewhere.
         if entry.allowed_first[np.arange(nodes) != entry.source].any():
             sends[entry.source] = 0.0
     done = np.asarray(arrives + tables.start_ms + tables.run_ms[:, 0])
@@ -147,8 +148,8 @@ def _before_ms(alike: Sequence[Tables], firsts: Sequence[Array]) -> tuple[Array,
 def _after_ms(alike: Sequence[Tables], togo: Array) -> tuple[Array, Array]:
     """Return the least time in ms from the end of a node's last computing, and last sending, to the result, [D] each.
 
-    Over the cuts that can follow that work: ``rest`` is the least time from the start of the block after the cut.
-    Encoding and decoding are left out, which only makes times shorter.
+    The minimum is over the cuts that can follow that work. ``rest`` is the least time from the start of the block after
+    the cut. Encoding and decoding are left out, which only makes times shorter.
 
     Args:
         alike: the arrays of streams that differ in their source at most.

@@ -57,9 +57,12 @@ class BurstCurve:
     def bound_ms(self, jobs: int) -> float:
         """Return a lower bound in ms of the makespan over all mixes of these cuts.
 
-        The largest of three: that of the source alone (`coarse_bound_ms`); the least latency; and, because the busiest
-        of computing, sending and server is at least as busy as any weighted mean of them, the jobs times the least
-        weighted mean of a cut, for the best of a few weights.
+        It is the largest of three:
+
+        - The bound of the source alone (`coarse_bound_ms`).
+        - The least latency.
+        - The jobs times the least weighted mean of a cut's computing, sending and server time, for the best of a few
+          weights. The busiest of the three is at least as busy as any weighted mean of them.
         """
         cuts, chosen = self.cuts, list(self.chosen)
         f, g, far = cuts.source_ms[chosen], cuts.send_ms[chosen], cuts.helper_ms[chosen]

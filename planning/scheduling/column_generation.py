@@ -1,16 +1,17 @@
 """The best fractional mix of routes: a linear programme over all routes, solved by column generation.
 
-With x(s, p) jobs of stream s on route p, b(r, p) the busy time of resource r (the computing or the sending of a device)
-for a job on p, and n(s) jobs of stream s, the master programme is
+A resource r is the computing or the sending of a device. Let x(s, p) be the jobs of stream s on route p, b(r, p) the
+busy time of r for a job on p, and n(s) the jobs of s. The master programme is
 
     minimise T  subject to  sum over s, p of b(r, p) x(s, p) <= T  for every r,
                             sum over p of x(s, p) = n(s)           for every s,  x >= 0.
 
-Every plan is a point of it, with one route or many, any number of devices, encodings and revisits. For multipliers
-w(r) >= 0 that add up to 1, weak duality gives T >= sum over s of n(s) v(s), where v(s) is the least weighted busy time
-of a route of s: a shortest path. So the bound holds for any multipliers and after any round. Multipliers come from the
-duals of the programme over the routes known so far; the routes of their shortest paths join it (Dantzig & Wolfe,
-Operations Research 8(1), 1960; Gilmore & Gomory, Operations Research 9(6), 1961). It ends when no new route appears.
+Every plan is a point of it, with one route or many, any number of devices, encodings and revisits. Let v(s) be the
+least weighted busy time of a route of s, which is a shortest path. For multipliers w(r) >= 0 that add up to 1, weak
+duality gives T >= sum over s of n(s) v(s). So the bound holds for any multipliers and after any round. Multipliers come
+from the duals of the programme over the routes known so far; the routes of their shortest paths join it (Dantzig &
+Wolfe, Operations Research 8(1), 1960; Gilmore & Gomory, Operations Research 9(6), 1961). It ends when no new route
+appears.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ from planning.search.cached_costs import CachedCosts
 from planning.search.chain_path import cost_to_go, follow_path
 from planning.search.cost_tables import Tables, busy_measure, with_source
 
-# Rounds of pricing after which the bound is taken as it is.
+# Largest number of rounds of pricing; the bound of the last one is used.
 MAX_ROUNDS = 40
 
 # Routes that may be priced per second of time budget, of USUAL_BLOCKS blocks or fewer. Longer ones count in proportion.

@@ -237,8 +237,8 @@ class _FairSearch:
     def _delay_range_ms(self, partial: _Partial, depth: int, next_ms: Array) -> tuple[Array, Array]:
         """Return the least and the largest delay that each task at each cut may still get, [K, N, S] each.
 
-        With c the server's clock, s the task's part, n the number of other tasks that are not placed, and x a part that
-        is served before it:
+        Let c be the server's clock, s the task's part, n the number of other tasks that are not placed, and x a part
+        that is served before it.
 
         - Shortest first: the delay is least if the task is next. Each x adds x, and x <= s, so that all others add at
           most n s, nor more than the sum of their largest parts.
@@ -266,9 +266,9 @@ class _FairSearch:
     def _variance_bound(self, partial: _Partial, depth: int, later: Flags, low_ms: Array, high_ms: Array) -> Array:
         """Return a sum of squares that no completion is below, [K].
 
-        Let k tasks be placed, with mean m and sum of squares Q, and let e(j) >= 0 be how far all delays that task j may
-        still get are from m. If the mean of all tasks is t away from m, the placed ones have Q + k t^2 around it, and
-        task j adds at least max(e(j) - t, 0)^2. So the sum of squares is at least
+        Let k tasks be placed, with mean m and sum of squares Q. Let e(j) >= 0 be the least distance from m of the
+        delays that task j may still get. Let the mean of all tasks be t away from m. Around it the placed tasks have Q
+        + k t^2, and task j adds at least max(e(j) - t, 0)^2. So the sum of squares is at least
 
             Q + min over t of F(t),  F(t) = k t^2 + sum over j of max(e(j) - t, 0)^2.
 

@@ -1,4 +1,4 @@
-"""Permutation flow shops: Johnson's rule for two machines, and the makespans of many alternative bursts at once."""
+"""Permutation flow shops: Johnson's rule for two machines, and the makespans of many alternative bursts in arrays."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -42,8 +42,9 @@ def makespan_ms(jobs: Sequence[JobTimes]) -> float:
 def groups_makespan_ms(groups: Iterable[tuple[JobTimes, int]]) -> float:
     """Return when the last of all jobs leaves the second machine, in ms; O(1) per group.
 
-    The longest path to the end of a group of n jobs (f, g) changes to the second machine at its first or its last job:
-    after the j-th job it is j f + (n - j + 1) g, which is linear in j. Or it stays on the second machine throughout.
+    The longest path to the end of a group of n jobs (f, g) changes to the second machine at the first or the last job
+    of the group. A change after the j-th job gives j f + (n - j + 1) g, which is linear in j. Otherwise the path is on
+    the second machine throughout the group.
 
     Args:
         groups: identical jobs in a row, as their times and their number.

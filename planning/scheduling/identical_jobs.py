@@ -3,9 +3,9 @@
 Throughout, ``curve`` holds (f, g) per cut, in ms: computing before it and sending across it. A monotone chain has f
 ascending and g descending. The source computes one job at a time and sends one at a time: a two-machine flow shop.
 
-Proposition 1 (Duan & Wu, section 3): in Johnson's order, jobs of one monotone chain have the makespan
-f(first) + max(f of all but the first, g of all but the last) + g(last). It fails for mixes of chains: the jobs (1, 2),
-(10, 20), (11, 1) have makespan 32, and the formula says 24. So every mix is put in order before it is compared.
+Proposition 1 (Duan & Wu, section 3) gives the makespan of jobs of one monotone chain in Johnson's order as f(first) +
+max(f of all but the first, g of all but the last) + g(last). It fails for mixes of chains: the jobs (1, 2), (10, 20),
+(11, 1) have makespan 32, and the formula says 24. So every mix is put in order before it is compared.
 """
 
 from collections import Counter
@@ -168,22 +168,22 @@ def lower_bound_ms(curve: Sequence[JobTimes], jobs: int) -> float:
     The weights are those at which the cut of the middle jobs changes: w f + (1 - w) g is the same for two cuts.
     """
     f, g = np.array(curve).T
-    # Between two cuts f rises by ``run`` and g falls by ``rise``: equal at w run = (1 - w) rise.
+    # Between two cuts f rises by ``run`` and g falls by ``rise``. The weighted sums are equal at w run = (1 - w) rise.
     run, rise = f - f[:, None], g[:, None] - g
     turns = (run > 0) & (rise > 0)
     return _bound_ms(f, g, np.array([0.0, 1.0, *np.unique(rise[turns] / (run[turns] + rise[turns]))]), jobs)
 
 
 def coarse_bound_ms(f: Array, g: Array, jobs: int) -> float:
-    """Return a bound like `lower_bound_ms` from fewer weights: a little lower, sooner; ``f`` and ``g`` are [cuts]."""
+    """Return a bound like `lower_bound_ms` from fewer weights, slightly lower and faster; ``f`` and ``g`` are [cuts]."""
     return _bound_ms(f, g, np.linspace(0.0, 1.0, _COARSE_WEIGHTS), jobs)
 
 
 def _bound_ms(f: Array, g: Array, weights: Array, jobs: int) -> float:
     """Return the largest bound of the makespan over ``weights``; ``f`` and ``g`` are [cuts].
 
-    The makespan is at least all f, then the last g; and at least the first f, then all g. So it is at least
-    w (sum of f + last g) + (1 - w) (first f + sum of g) for every w in [0, 1], which is a sum over jobs:
+    The makespan is at least the sum of f plus the last g, and at least the first f plus the sum of g. So it is at least
+    w (sum of f + last g) + (1 - w) (first f + sum of g) for every w in [0, 1]. This is a sum over jobs:
 
         first job  f + (1 - w) g,    middle jobs  w f + (1 - w) g,    last job  w f + g.
 
@@ -224,7 +224,7 @@ def _head_tail_and_middle(curve: Sequence[JobTimes], jobs: int) -> list[Counts]:
         sending   = g(a) + (m - s) g(u) + s g(v)    (all but the last job).
 
     With s, computing rises and sending falls, so that the best s is next to where they are equal. Two middle cuts are
-    enough: the best fractional mix minimises the maximum of two sums over one simplex, and a vertex of that linear
+    enough. The best fractional mix minimises the maximum of two sums over one simplex, and a vertex of that linear
     programme has at most two positive shares.
     """
     f, g = np.array(curve).T

@@ -1,4 +1,4 @@
-"""Local search over the cuts of all tasks: changes of one task, then of any two tasks at once."""
+"""Local search over the cuts of all tasks: changes of one task, then of any two tasks together."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
@@ -26,7 +26,7 @@ def improve_by_exchange(
     seed: int,
     chunk: int = CHUNK,
 ) -> tuple[list[int], float]:
-    """Return the choice to which changes of one or two tasks lead from ``start``, and its value.
+    """Return the choice that changes of one or two tasks reach from ``start``, and its value.
 
     The best change of one task is taken as long as one helps, then pairs in an order drawn from ``seed``. The search
     ends where no pair helps, which takes O(N^2 S^2) evaluations to find out for N tasks with S cuts. The value is inf

@@ -110,8 +110,8 @@ class _Graph:
     def series(self) -> list[int]:
         """Return the input and the inner blocks that every path runs through, ascending.
 
-        Blocks are in topological order. A path passes by a block only along an edge from before it to after it, so that
-        the block is on all paths if ``reach``, the furthest reader of all blocks before it, is not after it.
+        Blocks are in topological order. A path avoids a block only along an edge from before it to after it. ``reach``
+        is the furthest reader of all blocks before it, so the block is on all paths if ``reach`` is not after it.
         """
         points, reach = [], _INPUT
         for block in range(_INPUT, self.count - 1):

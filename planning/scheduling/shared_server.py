@@ -174,7 +174,7 @@ def task_plans(problem: Problem, tasks: Sequence[Offload], choice: Sequence[int]
 
 
 class QueueSnapshot:
-    """Delays of many choices at once if all offloaded parts are at the server at time 0.
+    """Delays of many choices in arrays if all offloaded parts are at the server at time 0.
 
     With s(1) <= ... <= s(m) the parts in ms, ties by index, the k-th of them ends
 

@@ -1,4 +1,4 @@
-"""Arrival times of requests: all at once, periodic, random, or recorded."""
+"""Arrival times of requests: all at time 0, periodic, random, or recorded."""
 
 import random
 from dataclasses import dataclass

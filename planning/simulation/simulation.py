@@ -79,7 +79,7 @@ class Timeline:
 
     @property
     def makespan_ms(self) -> float:
-        """When the last request ends, in ms; inf if one never does."""
+        """End of the last request, in ms; inf if one never ends."""
         return max((request.end_ms for request in self.requests), default=0.0)
 
     @property
@@ -149,10 +149,10 @@ def simulate(
         problem: the problem that the plan answers.
         plan: the plan, or only its routes per stream.
         seed: of random arrivals.
-        arrivals: of every stream, or one for all; default: all at once.
-        requests: number per stream; default: its jobs, or all of a recording. Requests beyond its jobs take the routes
-            again, in order.
-        rules: queue disciplines and background; default: those of the plan.
+        arrivals: of every stream, or one for all. By default all requests arrive at 0.
+        requests: number per stream. By default its jobs, or all of a recording. Requests beyond its jobs take the
+            routes again, in order.
+        rules: queue disciplines and background; by default those of the plan.
         changes: of load factors and bandwidths during the run, in any order. Work under way continues at the new
             rate; the plan does not change.
 

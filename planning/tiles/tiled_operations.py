@@ -127,7 +127,7 @@ class _Builder:
 
 
 def _size_bytes(model: Model, cut: int, encoding: Encoding, share: Share) -> float:
-    """Return the encoded size of a share: its rows' part of the whole; raw rows by the block's ``bytes_per_row``."""
+    """Return the encoded size of a share, in proportion to its rows; raw rows take the block's ``bytes_per_row``."""
     rows = model.blocks[cut - 1].rows if cut else None
     if share.range is not None and encoding.codec == RAW and rows is not None and rows.bytes_per_row is not None:
         return rows.bytes_per_row * share.rows

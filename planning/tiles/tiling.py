@@ -27,7 +27,7 @@ class Share:
     Attributes:
         holder: place of the tile that made the rows, among the tiles of its stage; 0 for a stream's source.
         reader: place of the tile that needs them; 0 for a sink.
-        range: the rows; None: the whole tensor, if no tile is involved.
+        range: the rows; None means the whole tensor, if no tile is involved.
         of: number of rows of the whole tensor.
     """
 
@@ -54,7 +54,7 @@ class Layout:
     """Rows of a route.
 
     Attributes:
-        tiles: [stages] the rows of each tile; None: the stage is not tiled.
+        tiles: [stages] the rows of each tile; None for a stage that is not tiled.
         shares: [stages + 1] the rows that pass before each stage, and after the last.
     """
 
@@ -124,7 +124,7 @@ def layout(model: Model, stream: Stream, route: Route) -> Layout:
         UntileableError: if a tiled segment lacks row data.
     """
     tiles = tuple(tiles_of(model, stage) if stage.tiled else None for stage in route.stages)
-    # Devices with the rows that each holds of the present cut; None: all rows.
+    # Devices with the rows that each holds of the present cut; None means all rows.
     held: Sequence[tuple[str, RowRange | None]] = [(stream.source, None)]
     passed = []
     for index, stage in enumerate(route.stages):
