@@ -175,7 +175,7 @@ class Client:
             PublishFailed: a request is too large, or the broker forbids it.
             AccessRefused: the broker forbids the subscription to the stream's results.
         """
-        # All workers draw from one iterator: each payload goes to whoever is free next.
+        # All workers draw from one iterator: each payload goes to the next free worker.
         remaining = enumerate(payloads)
         outcomes: dict[int, Outcome | ClientTimeout] = {}
 

@@ -19,7 +19,7 @@ _POLL_INTERVAL_S: Final = 0.05
 async def lock_directory(folder: Path, *, grace_period_s: float = _GRACE_PERIOD_S) -> AsyncIterator[None]:
     """Make a folder and lock it against other processes for the time of the block.
 
-    The lock is on the open file `lock`: the kernel frees it when the process ends, however it ends.
+    The lock is on the open file `lock`. The kernel frees it when the process ends, in any way.
 
     Args:
         folder: where a service keeps what only one process may write.

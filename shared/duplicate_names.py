@@ -3,7 +3,7 @@
 Client identifiers are made of names. When a client connects with an identifier that is in use, the broker disconnects
 the older client (MQTT 5.0, 3.1.4, [MQTT-3.1.4-3]). Both reconnect by themselves, so two processes of one name would
 disconnect each other forever. After every connect a process publishes its presence with its boot id, which is new at
-every start. This module observes these boot ids on a connection of its own, which nobody takes over, and decides:
+every start. This module observes these boot ids on a connection with an identifier of its own, and decides:
 
 1. A boot id that was observed before this process' own is that of a predecessor. Its process may be dead: the broker
    retains the last presence. A retained message comes once, a living predecessor publishes whenever it has been
@@ -13,7 +13,7 @@ every start. This module observes these boot ids on a connection of its own, whi
    with the larger boot id stops.
 
 `PEER_OBSERVATIONS` exceeds `PREDECESSOR_OBSERVATIONS` so far that a newcomer stops before the older process could. The
-watch ends after a minute: a process that has held its name for so long is the older one for whoever comes later.
+watch ends after a minute: a process that has held its name that long is the predecessor of every later one.
 """
 
 import asyncio
@@ -33,9 +33,9 @@ from shared.service_runtime import InputError
 
 _LOGGER = logging.getLogger(__name__)
 
-# Observations of a predecessor after which it is alive, and not only retained by the broker.
+# Observations that prove a predecessor alive: its retained presence alone is observed fewer times.
 PREDECESSOR_OBSERVATIONS: Final = 3
-# Observations of a peer after which the larger boot id gives way.
+# Observations of a peer after which the process with the larger boot id stops.
 PEER_OBSERVATIONS: Final = 10
 _WATCH_S: Final = 60.0
 
@@ -59,7 +59,7 @@ class DuplicateDetector:
         self._observations: Counter[str] = Counter()
 
     def observe(self, boot_id: str) -> bool:
-        """Take in the boot id of a presence that says "online", and return whether this process must stop."""
+        """Count the boot id of a presence that says "online", and return whether this process must stop."""
         if boot_id == self._boot_id:
             self._own_observed = True
             return False

@@ -4,8 +4,8 @@
     transmission_ms = 8 x size_bytes / (1000 x bandwidth_mbps)
 
 One Mbps is 10^6 bits per second, so 1000 bits or 125 bytes per millisecond. The time is a line in 1 / bandwidth, with
-the intercept ``latency_ms`` and the slope ``transmission_ms(size_bytes, 1.0)``; it is also a line in the size, with
-the slope ``transmission_ms(1.0, bandwidth_mbps)`` in ms per byte.
+the intercept ``latency_ms`` and the slope ``transmission_ms(size_bytes, 1.0)``. It is also a line in the size, with the
+slope ``transmission_ms(1.0, bandwidth_mbps)`` in ms per byte.
 """
 
 import math
@@ -20,7 +20,7 @@ Size = TypeVar("Size", float, "NDArray[np.float64]")
 
 # Jitter of one transfer (scheduler and broker), ms. Smaller differences are noise.
 NOISE_MS: Final = 1.5
-# A transfer that should take at least so long, ms, and is overdue, proves a slow link: one hiccup cannot explain it.
+# Least expected time of a transfer, ms, that proves a slow link by being overdue: a single disturbance is shorter.
 CONCLUSIVE_MS: Final = 10 * NOISE_MS
 # Number of measurements in a row that must agree before they replace an estimate.
 CONFIRMATIONS: Final = 2

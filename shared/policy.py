@@ -25,9 +25,9 @@ class CodecMode(StrEnum):
     """Choice of the encodings of feature maps, besides names of encodings.
 
     ``lossless`` allows raw and losslessly compressed tensors; ``auto`` leaves the choice to the planner, within
-    ``min_top1_agreement`` and ``max_relative_error``. Any other text names an encoding, which is demanded wherever a
-    block offers it: exactly that one (``uint8+zstd``), or all that begin with it (``uint8``, with zstd or without).
-    ``int8`` means the encodings in integers of 8 bits, whatever they are called.
+    ``min_top1_agreement`` and ``max_relative_error``. Any other text names an encoding that is used wherever a block
+    offers it. The text is a whole name (``uint8+zstd``), or the start of several names (``uint8``, with zstd or
+    without). ``int8`` means the encodings in integers of 8 bits, whatever they are called.
     """
 
     LOSSLESS = "lossless"

@@ -10,7 +10,7 @@ def segment_memory_bytes(parameter_bytes: Iterable[Amount], activation_bytes: It
     """Return the parameters of all parts plus the largest activation of any part, in bytes.
 
     Parameters stay in memory as long as a segment is loaded. A device runs one segment at a time, and a segment one
-    block at a time, so the largest activation is the most that all of them need beside the parameters.
+    block at a time. So the largest activation is all that they need together beside the parameters.
 
     Args:
         parameter_bytes: size of the parameters of every part (a block, or a whole segment).

@@ -53,7 +53,7 @@ def configure_logging(level: str = "INFO") -> None:
     """Log to standard error: coloured on a terminal, one plain line per record elsewhere.
 
     Raises:
-        ValueError: for a level that `logging` does not know.
+        ValueError: for a level that `logging` does not define.
     """
     if sys.stderr.isatty():
         handler: logging.Handler = RichHandler(console=Console(stderr=True), show_path=False)

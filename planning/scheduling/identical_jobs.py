@@ -175,7 +175,7 @@ def lower_bound_ms(curve: Sequence[JobTimes], jobs: int) -> float:
 
 
 def coarse_bound_ms(f: Array, g: Array, jobs: int) -> float:
-    """Return a bound like `lower_bound_ms` from fewer weights, slightly lower and faster; ``f`` and ``g`` are [cuts]."""
+    """Return a bound like `lower_bound_ms` from fewer weights: lower, and faster. ``f`` and ``g`` are [cuts]."""
     return _bound_ms(f, g, np.linspace(0.0, 1.0, _COARSE_WEIGHTS), jobs)
 
 

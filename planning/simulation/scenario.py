@@ -15,7 +15,10 @@ class UnknownPlaceError(LookupError):
 
 @dataclass(frozen=True, slots=True)
 class LoadChange:
-    """A device's load factor from ``at_ms`` on. None means that it is gone until a later change gives it a load factor."""
+    """A device's load factor from ``at_ms`` on.
+
+    None means that the device is gone until a later change gives it a load factor.
+    """
 
     at_ms: float
     device: str
@@ -24,7 +27,7 @@ class LoadChange:
 
 @dataclass(frozen=True, slots=True)
 class BandwidthChange:
-    """A link's bandwidth from ``at_ms`` on. None means that it is gone until a later change gives it a bandwidth.
+    """A link's bandwidth from ``at_ms`` on. None: the link is gone until a later change gives it a bandwidth.
 
     A link that the problem lists in one direction only changes in both.
     """

@@ -7,8 +7,8 @@ class AcknowledgementOrder:
     """Releases acknowledgements in the order in which the messages arrived.
 
     MQTT requires that order (5.0, 4.6, [MQTT-4.6.0-2]), and rumqttd disconnects a client that breaks it. The
-    application may finish in any order. An acknowledgement waits here until the application has given all earlier
-    ones. After a crash the broker delivers the messages that waited again, as "at least once" allows.
+    application may finish in any order. An acknowledgement waits here until the application has finished all earlier
+    messages. After a crash the broker delivers the messages that waited again, as "at least once" allows.
 
     Invariant: the first entry, if any, is a message that the application has not finished.
     """
@@ -21,11 +21,11 @@ class AcknowledgementOrder:
         return len(self._finished)
 
     def received(self, packet_id: int) -> None:
-        """Take in a message of QoS 1. One that is delivered again keeps its place."""
+        """Append a message of QoS 1. One that is delivered again keeps its place."""
         self._finished.setdefault(packet_id, False)
 
     def acknowledge(self, packet_id: int) -> list[int]:
-        """Take in that the application has finished with a message.
+        """Mark a message as finished by the application.
 
         Returns:
             Packet ids to acknowledge to the broker now, in order. Empty for an id that is not waiting.

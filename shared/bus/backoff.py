@@ -1,4 +1,4 @@
-"""Decides when a lost connection is tried again, and when trying again is of no use."""
+"""Decides when a lost connection is tried again, and when retries end because the broker refuses this client."""
 
 import random
 from dataclasses import dataclass, field
@@ -6,9 +6,10 @@ from typing import Final
 
 from shared.bus.errors import AccessRefused, BusError
 
-# A connection that lasted so long was no failed attempt: the next pause is the shortest again.
+# A connection that lasted this long counts as a success: the next pause is the shortest again.
 _STABLE_AFTER_S: Final = 5.0
-# rumqttd closes the connection without a reason for a wrong password. So does a broker that is just stopping, once.
+# Number of silently closed connections in a row that count as a refusal. rumqttd closes so for a wrong password. A
+# broker that is shutting down does it once.
 _HANG_UPS_THAT_REFUSE: Final = 3
 
 
@@ -16,7 +17,7 @@ _HANG_UPS_THAT_REFUSE: Final = 3
 class Backoff:
     """Exponential backoff with jitter over the attempts of one client.
 
-    The jitter spreads the clients of a fleet, which all lose a restarted broker at the same moment.
+    The jitter spreads the reconnects of a fleet, whose clients all lose a restarted broker at the same moment.
 
     Attributes:
         shortest_s: pause after the first failure.
@@ -29,12 +30,12 @@ class Backoff:
     _refusals: int = field(default=0, init=False)
 
     def attempt_failed(self, error: BusError) -> bool:
-        """Take in the error of an attempt, and return whether the broker refuses this client for good."""
+        """Record the error of an attempt, and return whether the broker refuses this client permanently."""
         self._refusals = self._refusals + 1 if isinstance(error, AccessRefused) else 0
         return isinstance(error, AccessRefused) and (error.is_certain or self._refusals >= _HANG_UPS_THAT_REFUSE)
 
     def connection_ended(self, lasted_s: float) -> None:
-        """Take in that an attempt succeeded and the connection lasted so long."""
+        """Record that an attempt succeeded, and how long the connection lasted."""
         self._refusals = 0
         if lasted_s >= _STABLE_AFTER_S:
             self._failures = 0

@@ -1,7 +1,7 @@
-"""A connection to the broker that is made again by itself, with its subscriptions and unconfirmed publications.
+"""A connection to the broker that reconnects by itself and restores subscriptions and unconfirmed publications.
 
-One `MqttSession` after the other serves it. What must outlive a session is here: topic filters, messages that wait for
-the application, publications that wait for their confirmation, counters.
+One `MqttSession` after the other serves it. State that must outlive a session is here: topic filters, received
+messages, unconfirmed publications, counters.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ __all__ = ["Connection", "Counters", "Properties", "Received", "Will", "unique_c
 
 _LOGGER = logging.getLogger(__name__)
 
-# rumqttd has so many messages of QoS 1 unacknowledged, whatever receive maximum the client states.
+# rumqttd sends this many messages of QoS 1 ahead of their acknowledgement; it ignores the client's receive maximum.
 _RUMQTTD_WINDOW: Final = 100
 
 
 def unique_client_id(prefix: str) -> str:
-    """Return a client id for programs of which several may run at once, such as command-line tools."""
+    """Return a client id for programs that may run several times in parallel, such as command-line tools."""
     return f"{prefix}-{secrets.token_hex(4)}"
 
 
@@ -105,7 +105,7 @@ class Connection:
 
         Args:
             settings: where the broker is.
-            client_id: used unchanged. With a stable id a service replaces its own dead connection at once; two
+            client_id: used unchanged. With a stable id a service replaces its own dead connection immediately. Two
                 programs with the same id disconnect each other. None for a random id.
             will: published by the broker if this client vanishes.
             persistent_session: the broker stores messages of QoS 1 for this client while it is away. With rumqttd, a
@@ -246,7 +246,7 @@ class Connection:
         except TimeoutError:
             raise SubscriptionFailed(topic_filter, f"not confirmed within {timeout_s:g} s") from None
         except AccessRefused:
-            # Requested again, it would be refused after every reconnect, with an error in the log each time.
+            # A repeated request would be refused after every reconnect, with an error in the log each time.
             self._subscriptions.pop(topic_filter, None)
             raise
 
@@ -266,7 +266,8 @@ class Connection:
     async def __anext__(self) -> Received:
         """Return the next message. Safe to cancel: a message that was not returned stays in the queue."""
         received = await self._incoming.get()
-        # Only now: while the application is slow, the broker holds back what exceeds the receive maximum.
+        # Acknowledged only now: while the application is slow, the broker holds back messages beyond the receive
+        # maximum.
         if not self._manual_ack:
             received.acknowledge()
         return received
@@ -294,7 +295,7 @@ class Connection:
                 await session.open()
             except BusError as error:
                 is_refusal = backoff.attempt_failed(error)
-                # Later a refusal may be an account that is being changed: keep trying.
+                # After the first connection a refusal may be temporary, for example while accounts change: keep trying.
                 if is_refusal and refusal_is_final and not self._ready.is_set():
                     raise
                 self._note(error)
@@ -354,7 +355,8 @@ class Connection:
         self, topic: str, data: bytes | bytearray, qos: int, retain: bool, properties: Properties | None
     ) -> bool:
         while True:
-            # Not held while offline: the publications of `on_connected`, which come first, need places too.
+            # Not held while offline: after the reconnect the publications of `on_connected` come first, and need places
+            # too.
             async with self._outstanding:
                 session = self._session if self.is_connected else None
                 if session is not None:

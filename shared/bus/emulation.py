@@ -14,8 +14,8 @@ from shared.bus.link_schedule import Booking, LinkRate, LinkSchedule
 from shared.bus.timer import WakeableTimer
 from shared.bus.transport import Delivery, FeatureMapTransport, Pace, SentMessage
 
-# Bounds on the corrections of `FinishedSend`: a delayed wake-up of the process, a confirmation by the broker. Whatever
-# else takes long must not be made up for by a burst.
+# Bounds on the corrections of `FinishedSend`: a delayed wake-up of the process, a confirmation by the broker. Other
+# delays must not be compensated by a burst.
 _LONGEST_WAKE_UP_S: Final = 0.1
 _LONGEST_CONFIRMATION_S: Final = 0.01
 
@@ -37,9 +37,9 @@ class FinishedSend:
     def next_start_s(self, asked_at_s: float) -> float:
         """Return when a send that was requested at `asked_at_s` begins on the emulated link.
 
-        A send that waited for the previous one begins when the link became free. Lateness and confirmation are the
-        emulation's and not the link's. A send requested right after the previous one ended is moved back by the same
-        time: without the emulation's delay it would have been requested that much earlier. Both corrections are
+        A send that waited for the previous one begins when the link became free. Lateness and confirmation belong to
+        the emulation, not to the link. A send requested right after the end of the previous one is moved back by the
+        same time. Without the emulation's delay it would have been requested that much earlier. Both corrections are
         bounded.
         """
         held_up_s = min(
@@ -57,9 +57,9 @@ class ShapedTransport:
     long transfer, and the receiver gets the first chunk early, as over a real link. Sends to all receivers go one at a
     time, as from a device with one network interface.
 
-    The schedule is absolute: the link becomes free when a send should have ended, not when the process woke up and the
-    broker had confirmed it (`FinishedSend`). A busy machine delays single transfers but does not slow down the link.
-    `SentMessage.started_at_s` is the scheduled start, so no transfer appears faster than its link.
+    The schedule is absolute: the link becomes free when a send should have ended. The process wakes up later, and the
+    broker confirms later still (`FinishedSend`). A busy machine delays single transfers but does not slow down the
+    link. `SentMessage.started_at_s` is the scheduled start, so no transfer appears faster than its link.
 
     Invariant: a schedule holds a booking only while its send is under way.
     """

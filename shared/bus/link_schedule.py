@@ -90,7 +90,7 @@ class LinkSchedule:
         return self._rate
 
     def book(self, now_s: float, size_bytes: int) -> Booking:
-        """Book a transfer behind those already booked."""
+        """Append a transfer behind those already booked."""
         self._forget_past(now_s)
         booking = Booking(size_bytes)
         free_at_s = self._bookings[-1].deliver_at_s if self._bookings else now_s

@@ -34,7 +34,7 @@ _MISC_INTERVAL_S: Final = 1.0
 
 
 class SessionLost(BusError):
-    """The connection is gone. Never leaves `shared.bus`: `Connection` turns it into a retry."""
+    """The connection is lost. This error never leaves `shared.bus`: `Connection` turns it into a retry."""
 
 
 class HandshakeClosed(Exception):
@@ -100,11 +100,11 @@ class PahoDriver:
         """Open the socket, send CONNECT and wait for CONNACK.
 
         Returns:
-            The reason code of CONNACK. From 0x80 on the broker has refused and the connection is over.
+            The reason code of CONNACK. A code of 0x80 or more is a refusal, and ends the connection.
 
         Raises:
             OSError: no connection, or no TLS over it.
-            HandshakeClosed: the broker hung up.
+            HandshakeClosed: the broker closed the connection.
             TimeoutError: no CONNACK within `timeout_s`.
         """
         # paho resolves the name, connects and shakes hands in one blocking call, bounded by its `connect_timeout`.
@@ -116,7 +116,7 @@ class PahoDriver:
         try:
             await asyncio.shield(opening)
         except asyncio.CancelledError:
-            # The thread cannot be interrupted. Only when it has ended is there a socket to close.
+            # The thread cannot be interrupted. The socket exists, and can be closed, only after the thread has ended.
             await asyncio.wait({opening})
             if not opening.cancelled():
                 opening.exception()
@@ -185,7 +185,7 @@ class PahoDriver:
                 await self.lost()
 
     def close(self) -> None:
-        """Close the socket at once, whatever is queued."""
+        """Close the socket immediately, without sending queued packets."""
         self._unregister_socket()
         if (sock := self._client.socket()) is not None:
             sock.close()

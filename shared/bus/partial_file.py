@@ -14,7 +14,7 @@ class PartialFile:
     """A partly received file, and the note of its received ranges beside it. Methods block; any thread may call them.
 
     Invariant: `received` and the note change together under the lock. After a crash the note may lack the last chunk,
-    which is then fetched again. After a power cut it may list bytes that were not written: the SHA-256 finds that.
+    which is then fetched again. After a power cut it may list bytes that were not written, which the SHA-256 reveals.
     """
 
     def __init__(self, path: Path, note: Path, received: tuple[ByteRange, ...]) -> None:

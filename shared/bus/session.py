@@ -1,7 +1,7 @@
 """One MQTT 5 session of this process at the broker, from CONNECT until the connection is lost.
 
-`PahoDriver` moves the packets. This module decides what stands in them: will, session expiry, receive maximum, the
-order of acknowledgements, and which refusals of the broker are errors of which kind.
+`PahoDriver` moves the packets. This module decides their contents: will, session expiry, receive maximum, and the order
+of acknowledgements. It also maps refusals of the broker to errors.
 """
 
 import asyncio
@@ -27,17 +27,17 @@ from shared.bus.tls import ClientContext, client_context
 
 _LOGGER = logging.getLogger(__name__)
 
-# paho reports at level ERROR what the operating system said about a lost connection, and much noise below.
+# paho logs the operating system's text about a lost connection at level ERROR, and much detail below it.
 _PAHO_LOGGER = _LOGGER.getChild("paho")
 _PAHO_LOGGER.setLevel(logging.ERROR)
 
-# CONNACK reason codes that another attempt does not change (MQTT 5.0, 3.2.2.2): unsupported protocol version, client
-# identifier not valid, bad user name or password, not authorized, banned, bad authentication method.
+# CONNACK reason codes that another attempt does not change (MQTT 5.0, 3.2.2.2). In this order: unsupported protocol
+# version, client identifier not valid, bad user name or password, not authorized, banned, bad authentication method.
 _REFUSALS: Final = frozenset({0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C})
 # Reason codes from here on report a failure (MQTT 5.0, 2.4).
 _FIRST_FAILURE: Final = 0x80
 _CLOSE_TIMEOUT_S: Final = 2.0
-# Room for fixed header, topic and properties beside the payload, when a packet is compared with the broker's maximum.
+# Bytes allowed for fixed header, topic and properties when a packet is compared with the broker's maximum.
 _PACKET_OVERHEAD_BYTES: Final = 1024
 
 
@@ -78,7 +78,7 @@ class SessionOptions:
 class MqttSession:
     """An MQTT 5 session over one network connection; not to be used again once the connection is lost.
 
-    Publications fail at once when the connection is lost, and report the broker's refusals. Messages of QoS 1 are
+    Publications fail immediately when the connection is lost, and report the broker's refusals. Messages of QoS 1 are
     acknowledged when the application releases them, in the order in which they came.
 
     Attributes:
@@ -155,7 +155,7 @@ class MqttSession:
         return await self._driver.lost()
 
     async def close(self) -> None:
-        """Disconnect, politely if the broker takes what is queued in time, and free the socket."""
+        """Disconnect and free the socket; queued packets and DISCONNECT are sent if the broker takes them in time."""
         try:
             await self._driver.disconnect(_CLOSE_TIMEOUT_S)
         finally:

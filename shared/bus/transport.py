@@ -85,7 +85,7 @@ class TransportCounters:
 
 
 class FeatureMapTransport(Protocol):
-    """Delivers frames from device to device: each whole or not at all, possibly twice."""
+    """Delivers frames from device to device. Each arrives complete or not at all, possibly twice."""
 
     async def send(self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None) -> SentMessage:
         """Send one frame to a device. Frames go one at a time: a second call waits for the first.

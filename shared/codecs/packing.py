@@ -1,8 +1,8 @@
 """Packings of a represented tensor into bytes: dense, two values to a byte, or without zeros.
 
 All numbers are little-endian, and elements are in row-major order. The size of a body is within bounds before it is
-unpacked. Unpacking refuses scales that make values infinite, zero points beyond the largest integer, padding bits that
-are set, and bitmaps that do not fit the number of values.
+unpacked. Unpacking refuses scales that make values infinite, and zero points beyond the largest integer. It also
+refuses padding bits that are set, and bitmaps that do not fit the number of values.
 """
 
 from collections.abc import Sequence

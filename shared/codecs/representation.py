@@ -193,7 +193,7 @@ def to_bfloat16(values: Array) -> Array:
     """Round float32 values, NaN excepted, to bfloat16 (nearest, ties to even); the result is float32.
 
     A bfloat16 number is the upper half of a float32. Adding 0x7FFF, and one more if the lowest kept bit is 1, carries
-    into the upper half exactly where rounding is upwards; cutting the lower half off completes it.
+    into the upper half exactly where rounding is upwards. Then the lower half is cut off.
     """
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
     rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
