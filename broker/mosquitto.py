@@ -11,7 +11,7 @@ from typing import Final
 from broker.process import BrokerFailed, BrokerProcess, free_port, write_private
 from shared.bus.settings import BusSettings
 
-# Debian installs it where the PATH of ordinary users does not lead.
+# Debian installs it in a folder that is not on the PATH of ordinary users.
 _SYSTEM_DIRECTORIES: Final = ("/usr/sbin", "/usr/local/sbin")
 _NOT_INSTALLED = "mosquitto is not installed: apt-get install mosquitto"
 

@@ -116,7 +116,7 @@ class BrokerProcess(ABC):
         self._forget()
 
     async def kill(self) -> None:
-        """End the process at once with SIGKILL, as a power cut would."""
+        """End the process with SIGKILL, like a power cut."""
         process = self._process
         if process is None:
             return
@@ -135,7 +135,7 @@ class BrokerProcess(ABC):
         process = self._process
         if process is None:
             raise BrokerFailed("not started")
-        # A broker that ends at once is reported at once, with its output, and not after the timeout.
+        # A broker that ends during the start is reported immediately with its output, not after the timeout.
         connecting = asyncio.ensure_future(self._connect_once())
         ending = asyncio.ensure_future(process.wait())
         try:

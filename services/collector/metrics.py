@@ -148,7 +148,7 @@ class Metrics:
         device = self._label(presence.device)
         self._online.labels(device).set(presence.state is State.ONLINE)
         if presence.state is State.OFFLINE:
-            # A gauge shows the present value, and a device that is gone has none.
+            # A gauge shows a present value; a device that is gone has none.
             for gauge in (self._load, self._cpu, self._memory):
                 with suppress(KeyError):
                     gauge.remove(device)
@@ -157,7 +157,7 @@ class Metrics:
     def _links_changed(self, links: Links) -> None:
         device = self._label(links.device)
         present = {self._label(link.target) for link in links.links}
-        # A link that the message no longer lists is down, and has no present value.
+        # A link that is missing in the new message is down, and has no present value.
         for gone in self._targets.get(device, set()) - present:
             self._bandwidth.remove(device, gone)
             self._link_latency.remove(device, gone)

@@ -288,7 +288,7 @@ class OutcomeStore:
         for number, stage in enumerate(outcome.trace):
             values = stage.model_dump()
             self._insert("stages", outcome=position, stage=number, **values)
-        # The request has its outcome, and no longer counts as lost.
+        # The request has its outcome, so it does not count as lost.
         self._database.execute(
             "DELETE FROM requests WHERE stream = ? AND request_id = ?", (outcome.stream, outcome.request_id)
         )

@@ -185,8 +185,8 @@ class StageTimes:
         start: first block of the segment.
         stop: end of the segment, exclusive.
         codec: of the feature maps sent to the next stage.
-        transfer_ms: from the start of the transfer until its arrival at the next device, by the clocks of both; none
-            if the stage is the last.
+        transfer_ms: from the start of the transfer, by this device's clock, to its arrival, by the next device's clock;
+            none for the last stage.
     """
 
     device: str

@@ -109,7 +109,7 @@ def _prepare(path: Path, database: sqlite3.Connection) -> None:
             raise sqlite3.DatabaseError(finding)
     # With a write-ahead log, readers in other processes do not block the writer.
     database.execute("PRAGMA journal_mode = WAL")
-    # Sources stop repeating confirmed outcomes, so those must survive a power cut as well.
+    # Sources stop repeating confirmed outcomes, so these must survive a power cut as well.
     database.execute("PRAGMA synchronous = FULL")
     database.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
     database.executescript(_TABLES)

@@ -246,6 +246,6 @@ class Collector:
 
 
 async def _subscribe_durably(durable: Connection) -> None:
-    """Subscribe to outcomes and events. A restarted broker forgets sessions, so every reconnection repeats this."""
+    """Subscribe to outcomes and events; repeated after every reconnect, as a restarted broker may lose sessions."""
     for topic_filter, qos in DURABLE.items():
         await durable.subscribe(topic_filter, qos)

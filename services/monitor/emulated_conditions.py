@@ -40,7 +40,7 @@ class EmulatedConditions:
         """Wait as long as the emulated link delays a message, following changes of the link.
 
         Returns:
-            Whether the message arrives within `timeout_s`; otherwise it is lost.
+            True if the message arrives within `timeout_s`; otherwise it is lost.
         """
         schedule = self._links.get(target)
         if schedule is None:

@@ -44,14 +44,16 @@ class LinkEstimator:
     """Bandwidth and latency of one directed link.
 
     The bandwidth is the slope between two sizes: size over the time beyond the latency, and tiny round trips give the
-    latency. Disturbances (scheduling, other traffic) only ever lengthen a measurement. Every estimate therefore leans
-    to the fast side: the lower quartile of latencies, the fastest of two padded probes, the upper quartile of rates.
+    latency. Disturbances (scheduling, other traffic) only ever lengthen a measurement. Every estimate is therefore
+    biased to the fast side: the lower quartile of latencies, the fastest of two padded probes, the upper quartile of
+    rates.
 
     Samples are weighted with their bytes, because large transfers carry more information than small ones. Samples too
     small to stand out from the noise are ignored beside larger ones.
 
-    An overdue transfer bounds the bandwidth from above at once. The bound is the estimate until a transfer finishes.
-    A small overdue transfer only casts doubt, since a hiccup of the receiver explains it as well.
+    An overdue transfer bounds the bandwidth from above immediately. The bound is the estimate until a transfer
+    finishes. A small overdue transfer only counts as a deviation, since a short delay at the receiver explains it as
+    well.
 
     Invariant: while `_is_bound`, the bandwidth's window holds exactly one sample, the overdue one.
     """
@@ -161,8 +163,8 @@ class LinkEstimator:
 
     def _rate_mbps(self, crossing: _Crossing) -> float:
         known_ms = self.latency_ms
-        # The lower of both latencies: a latency measured while programs were still starting is too high, and a latency
-        # that has risen since does not hold for the earlier crossing.
+        # The lower of both latencies. A latency measured while programs were still starting is too high. A latency that
+        # has risen since then does not hold for the earlier crossing.
         latency_ms = 0.0 if known_ms is None else min(crossing.latency_ms, known_ms)
         # An overestimated latency must not make a transfer look instantaneous.
         on_link_ms = max(crossing.elapsed_ms - crossing.ways * latency_ms, crossing.elapsed_ms / 10)

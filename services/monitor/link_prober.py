@@ -32,8 +32,8 @@ class ProbeSettings:
         repeats: padded probes in a row, of which the fastest counts; one is enough if it confirms the estimate.
         timeout_s: a tiny probe without an echo is lost after this; a padded one after four times this.
         losses: consecutive lost probes after which a link counts as down.
-        jitter: pauses vary at random by up to this part, so that monitors that began together do not keep probing
-            each other at the same moments.
+        jitter: pauses vary at random by up to this part. So monitors that began together do not keep probing each other
+            at the same moments.
         yield_s: longest wait for a peer that is probing this device.
     """
 
@@ -171,7 +171,7 @@ class LinkProber:
             return False
         peer.link.add_transfer(transfer.size_bytes, transfer.elapsed_ms, finished=transfer.finished, ended_s=now_s)
         peer.transfer_s = now_s
-        # A finished transfer proves that the link is up, whatever became of the probes.
+        # A finished transfer proves that the link is up, even if probes were lost.
         if transfer.finished:
             peer.lost = 0
         self._plan_next(peer, now_s)

@@ -133,7 +133,7 @@ class ResettingMedian(Generic[Sample]):
         # The second bound ends a wait during which samples deviate up and down in turn.
         if same_direction < self._confirmations and len(self._waiting) < 2 * self._confirmations:
             return
-        # A sample that the change caught half-way lies between the old and the new value. The newest is the cleanest.
+        # A sample measured during the change lies between the old and the new value, so the newest sample is the best.
         value = self._read(newest)[0]
         agreeing = [sample for sample, _ in self._waiting if abs(math.log(self._read(sample)[0] / value)) <= _AGREEMENT]
         self._waiting.clear()

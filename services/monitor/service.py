@@ -131,7 +131,7 @@ class Monitor:
     async def _announce(self, control: Connection) -> None:
         """Subscribe, then publish presence and estimates.
 
-        The order matters: a peer that sees the presence may send at once.
+        The order matters: a peer may send as soon as it receives the presence.
         """
         self._is_announced = True
         for topic_filter, qos in control_filters(self._config.device, emulated=self._config.emulated).items():

@@ -58,7 +58,7 @@ def read_samples(folder: Path, manifest: Manifest, *, variants: int | None = Non
             is one input.
 
     Raises:
-        InputError: the folder has none of them, or one is no input of the model.
+        InputError: the folder has no such file, or a file is no input of the model.
     """
     files = sample_files(folder, manifest)
     inputs: list[Mapping[str, Array]] = []

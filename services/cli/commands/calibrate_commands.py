@@ -22,7 +22,7 @@ Images = Annotated[
     typer.Option(
         "--images",
         metavar="DIR",
-        help="JPEG and PNG files, or tensors (.npy; .npz for several inputs); a small set ships.",
+        help="JPEG and PNG files, or tensors (.npy, or .npz for several inputs). A small set ships with Segue.",
     ),
 ]
 PreprocessOption = Annotated[
@@ -40,7 +40,7 @@ Variants = Annotated[
         "--variants",
         min=1,
         max=6,
-        help="Inputs per photograph: mirrored, cropped, darker, ...; as many as make a hundred if not given.",
+        help="Inputs per photograph (mirrored, cropped, darker, ...). If not given, as many as make a hundred.",
     ),
 ]
 OutFile = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the calibration as JSON.")]

@@ -67,7 +67,7 @@ def _document(device: DeviceView, view: FleetView) -> dict[str, object]:
 
 
 def forget_device_command(device: DeviceArgument, broker: Broker = DEFAULT_BROKER) -> None:
-    """Forget a device that is gone for good, or whose name was mistyped.
+    """Forget a device that is gone permanently, or whose name was mistyped.
 
     Clears the device's retained messages: presence, links, profiles, emulation. A device that is online is refused:
     stop its executor and its monitor first. A device that comes back announces itself again.

@@ -23,7 +23,7 @@ _STYLES: Final = {Level.GOOD: "green", Level.HINT: "yellow", Level.BAD: "bold re
 
 
 def doctor_command(
-    listen_s: Annotated[float, typer.Option(min=0.1, help="How long to listen to the fleet, in seconds.")] = 6.0,
+    listen_s: Annotated[float, typer.Option(min=0.1, help="Time to listen to the fleet, in seconds.")] = 6.0,
     data_dir: Annotated[
         Path | None, typer.Option(help="Data folder of the services; the usual one if not given.")
     ] = None,

@@ -31,14 +31,15 @@ PreprocessingOption = Annotated[
     ),
 ]
 OutputOption = Annotated[
-    OutputKind | None, typer.Option("--output", help="What the output means; classification if there are labels.")
+    OutputKind | None, typer.Option("--output", help="Meaning of the output; classification if there are labels.")
 ]
 Softmax = Annotated[bool, typer.Option("--softmax", help="The outputs are logits: scores are their softmax.")]
 Rename = Annotated[
     bool, typer.Option("--rename", help="If the fleet has this file under another name, give it the new one.")
 ]
 Stall = Annotated[
-    float, typer.Option("--stall-s", min=1.0, help="Give up if the planner asks for no bytes for so long.")
+    float,
+    typer.Option("--stall-s", min=1.0, help="Give up after this time without a request of the planner for bytes."),
 ]
 
 
@@ -59,7 +60,7 @@ def add_model_command(
 
     The file is analysed here, and its blocks are compared with the whole file on random inputs. Its bytes go over the
     bus to the planner's library, from which devices fetch them. A model is identified by the SHA-256 of its bytes and
-    has one name, an alias. Streams that were declared with the name that --rename replaces no longer find the model.
+    has one name, an alias. Streams that were declared with the old name do not find the model after --rename.
     """
     from services.cli.support.block_check import check_blocks
     from services.cli.support.manifest import build_manifest, read_model, read_preprocessing

@@ -15,7 +15,10 @@ from shared.service_runtime import InputError
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX file.", show_default=False)]
 MaxCutTensors = Annotated[
-    int, typer.Option("--max-cut-tensors", min=1, help="How many tensors may cross a cut; branching models need more.")
+    int,
+    typer.Option(
+        "--max-cut-tensors", min=1, help="Largest number of tensors that may cross a cut; branching models need more."
+    ),
 ]
 
 

@@ -97,7 +97,9 @@ def _list_strategies(as_json: bool) -> None:
         results_console().print(strategies_table(listed))
 
 
-def schema_command(kind: Annotated[SchemaKind, typer.Argument(help="Which document.")] = SchemaKind.PROBLEM) -> None:
+def schema_command(
+    kind: Annotated[SchemaKind, typer.Argument(help="Name of the document.")] = SchemaKind.PROBLEM,
+) -> None:
     """Print the JSON Schema of a document, or the AsyncAPI document of the bus.
 
     \b

@@ -26,7 +26,7 @@ _REVISION: Final = "revision"
 PolicyFile = Annotated[
     Path | None, typer.Argument(metavar="[POLICY.json]", help="The policy as JSON; - for standard input.")
 ]
-ObjectiveOption = Annotated[Objective | None, typer.Option("--objective", help="What is optimised.")]
+ObjectiveOption = Annotated[Objective | None, typer.Option("--objective", help="Objective to optimise.")]
 StrategyOption = Annotated[
     str | None, typer.Option("--strategy", help="Algorithm; `segue plan --list-strategies` lists them.")
 ]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LogLevel = Annotated[str, typer.Option("--log-level", envvar="SEGUE_LOG_LEVEL", help="debug, info, warning or error.")]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", envvar="SEGUE_DATA_DIR", help="Where the service keeps its data.", show_default=False),
+    typer.Option("--data-dir", envvar="SEGUE_DATA_DIR", help="Folder for the service's data.", show_default=False),
 ]
 Device = Annotated[
     str | None,
@@ -42,12 +42,14 @@ ConnectTimeout = Annotated[
         "--connect-timeout-s",
         min=0.0,
         envvar="SEGUE_CONNECT_TIMEOUT_S",
-        help="How long to wait for the broker at the start, in seconds; 0 waits without limit.",
+        help="Longest wait for the broker at the start, in seconds; 0 waits without limit.",
     ),
 ]
 TimeBudget = Annotated[
     float,
-    typer.Option("--time-budget-s", min=0.01, envvar="SEGUE_TIME_BUDGET_S", help="How long a strategy may search."),
+    typer.Option(
+        "--time-budget-s", min=0.01, envvar="SEGUE_TIME_BUDGET_S", help="Approximate time that a strategy may search."
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", envvar="SEGUE_SEED", help="Seed of all randomness in strategies.")]
 Provider = Annotated[

@@ -53,13 +53,13 @@ class ArrivalKind(StrEnum):
 
 
 PlanFile = Annotated[Path | None, typer.Option("--plan", help="An answer of `segue plan --json` to run.")]
-ArrivalsOption = Annotated[ArrivalKind, typer.Option("--arrivals", help="How requests arrive.")]
+ArrivalsOption = Annotated[ArrivalKind, typer.Option("--arrivals", help="Kind of arrivals.")]
 Rate = Annotated[
-    float | None, typer.Option("--rate-hz", min=1e-6, help="Requests per second; default: each stream's own rate.")
+    float | None, typer.Option("--rate-hz", min=1e-6, help="Requests per second; each stream's own rate if not given.")
 ]
 Requests = Annotated[
     int | None,
-    typer.Option("--requests", min=1, max=1_000_000, help="Requests per stream; default: its jobs, or recording."),
+    typer.Option("--requests", min=1, max=1_000_000, help="Requests per stream; its jobs or recording if not given."),
 ]
 ScenarioFile = Annotated[
     Path | None,
@@ -69,11 +69,11 @@ Changes = Annotated[
     list[str] | None,
     typer.Option(
         "--change",
-        help="MS:DEVICE=LOAD_FACTOR or MS:FROM,TO=MBPS or =gone: from that time on; repeatable, beside --scenario.",
+        help="MS:DEVICE=LOAD_FACTOR or MS:FROM,TO=MBPS, or =gone, from that time on. Repeatable; works with --scenario.",
     ),
 ]
 Quantum = Annotated[
-    float | None, typer.Option("--quantum-ms", min=1e-6, help="Slot of round robin; default: infinitely small.")
+    float | None, typer.Option("--quantum-ms", min=1e-6, help="Slot of round robin; infinitely small if not given.")
 ]
 Background = Annotated[
     list[str] | None, typer.Option("--background", help="DEVICE=N endless processes beside the work; repeatable.")

@@ -34,8 +34,8 @@ ModelName = Annotated[str, typer.Option("--model", help="The model's name, or it
 Source = Annotated[str, typer.Option("--source", help="The device at which requests arise.", show_default=False)]
 Sink = Annotated[str | None, typer.Option("--sink", help="The device that needs the results; any device if not given.")]
 Rate = Annotated[float | None, typer.Option("--rate-hz", min=0.0, help="Requests per second, if known.")]
-Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Requests that come at once: the size of a burst.")]
-Live = Annotated[bool, typer.Option("--live", help="When too many wait, keep the newest only.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Size of a burst: requests that arrive together.")]
+Live = Annotated[bool, typer.Option("--live", help="Keep only the newest request when too many wait.")]
 Wait = Annotated[
     bool | None,
     typer.Option(

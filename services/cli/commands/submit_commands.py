@@ -37,7 +37,9 @@ StreamOption = Annotated[str, typer.Option("--stream", "-s", help="The stream's 
 InFlight = Annotated[int, typer.Option("--in-flight", min=1, max=_MAX_IN_FLIGHT, help="Requests under way at most.")]
 Burst = Annotated[
     bool | None,
-    typer.Option("--burst/--no-burst", help="All files at once. Default: if the stream is declared with --jobs."),
+    typer.Option(
+        "--burst/--no-burst", help="Send all files as one burst. Default: if the stream is declared with --jobs."
+    ),
 ]
 OutputFolder = Annotated[
     Path | None, typer.Option("--outputs", metavar="DIR", help="Write the output tensors as .npy files.")
@@ -51,7 +53,7 @@ class _Submission:
     Attributes:
         payloads: one per file.
         in_flight: most requests under way, unless the files are a burst.
-        burst: whether all files go at once; None if the stream's declaration decides.
+        burst: whether all files go as one burst; None if the stream's declaration decides.
         whole_outputs: ask for the output tensors.
         timeout_s: time to wait for each outcome.
     """

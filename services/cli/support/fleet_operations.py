@@ -24,7 +24,7 @@ from shared.messages.streams import StreamDeclaration, StreamPhase, StreamStatus
 # Provider of the models that the planner's library has taken over.
 LIBRARY: Final = "planner"
 
-# How long a command waits for the broker.
+# Longest wait of a command for the broker.
 CONNECT_TIMEOUT_S: Final = 5.0
 
 _OFFER_INTERVAL_S: Final = 5.0
@@ -65,7 +65,7 @@ async def retained_topics(connection: Connection, filters: Iterable[str]) -> lis
 
 
 async def _until_quiet(connection: Connection, filters: Iterable[str]) -> AsyncIterator[Received]:
-    # MQTT does not mark the last retained message, so a pause is taken for the end of them.
+    # MQTT does not mark the last retained message, so a pause counts as the end of them.
     for topic_filter in filters:
         await connection.subscribe(topic_filter)
     while True:
@@ -194,7 +194,7 @@ async def declaration_of(connection: Connection, stream: str) -> StreamDeclarati
 
 
 async def withdraw_stream(connection: Connection, name: str, source: str) -> None:
-    """Withdraw a stream, so that the planner no longer routes it."""
+    """Withdraw a stream, so that the planner takes its route back."""
     # A declaration without a model marks a withdrawal.
     declaration = StreamDeclaration(stream=name, model="", source=source)
     await connection.publish(topics.stream(name), declaration.encode(), retain=True)

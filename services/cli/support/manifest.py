@@ -216,7 +216,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 def _image_layout(inputs: Sequence[TensorDescription]) -> tuple[str, int, int] | None:
     """Return layout, height and width of the input if it is one image in colour; else None."""
-    # One 4-dimensional input with a batch of 1 and three channels, first or last, is taken for an image in colour.
+    # One 4-dimensional input with a batch of 1 and three channels, first or last, counts as an image in colour.
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[0] != 1:
         return None
     _, first, second, last = inputs[0].shape

@@ -21,7 +21,7 @@ Broker = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, for programs.")]
-Timeout = Annotated[float, typer.Option("--timeout-s", min=0.1, help="How long to wait, in seconds.")]
+Timeout = Annotated[float, typer.Option("--timeout-s", min=0.1, help="Longest wait, in seconds.")]
 StreamName = Annotated[str, typer.Argument(metavar="STREAM", help="The stream's name.", show_default=False)]
 InputShapes = Annotated[
     list[str] | None,

@@ -129,7 +129,7 @@ def solve_timed(problem: Problem, strategy: str, options: SolveOptions) -> Plan 
 @contextmanager
 def solver_output_on_stderr() -> Iterator[None]:
     """Keep standard output for the answer for the time of the block."""
-    # The solver's library prints through C's stdio, so replacing `sys.stdout` would not help: file descriptor 1 is
+    # The solver's library prints through C's stdio, so replacing `sys.stdout` would not help. File descriptor 1 is
     # redirected instead, and C's buffer is flushed before it is restored.
     sys.stdout.flush()
     library = ctypes.CDLL(None)

@@ -21,7 +21,7 @@ from services.cli.testbed.predictions import (
     route_latency_ms,
 )
 
-# Longest route of the fixed plan. The search grows with the factorial of it.
+# Largest number of devices on the fixed plan's route. The effort of the search grows with its factorial.
 _MAX_DEVICES: Final = 3
 
 

@@ -82,8 +82,8 @@ class ModelDescription:
             `services.cli.support.manifest`).
         softmax: whether the outputs are logits, whose softmax gives the scores.
         input_shapes: shapes of inputs whose shape the file leaves open.
-        calibrate: whether encodings of feature maps are measured before the start. None: only if the policy asks for
-            encodings.
+        calibrate: whether encodings of feature maps are measured before the start. None: only if the policy allows
+            encodings that need it.
         calibration_images: folder with the photographs or tensors to measure with; the set that ships if None.
     """
 

@@ -38,7 +38,7 @@ _POLICY_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class FleetStart:
-    """The steps that start a fleet, to be called in the order in which they stand here."""
+    """The steps that start a fleet, to be called in the order of their definition."""
 
     fleet: Fleet
     run_dir: Path

@@ -52,7 +52,7 @@ class Died:
 class Processes:
     """`segue` commands as child processes, each with its own process group and log file.
 
-    Only the methods change which processes run. A process that was killed or stopped is no longer watched.
+    Only the methods change which processes run. A process that was killed or stopped is not watched.
 
     Example:
         >>> async with Processes(Path("run")) as processes:
@@ -125,7 +125,7 @@ class Processes:
             await process.wait()
 
     async def restart(self, name: str) -> None:
-        """Start a killed process again with its former arguments."""
+        """Start a killed process again with the same arguments."""
         await self.start(name, self._commands[name])
 
     def died(self) -> Died | None:

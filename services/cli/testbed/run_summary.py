@@ -33,9 +33,10 @@ class RerouteSummary:
     """One change of the route.
 
     Attributes:
-        phase: the phase in which it was committed; empty outside of all phases.
-        previous, chosen: the routes before and after it.
-        predicted_ms: predicted latencies in the new state: on the previous route (None: it cannot run), on the new one.
+        phase: the phase in which it was committed; empty outside of all phases. previous, chosen: the routes before and
+        after it.
+        predicted_ms: predicted latencies in the new state on the previous route and on the new one. None for a previous
+            route that cannot run.
         measured_ms: median measured latencies: on the previous route since the state changed, on the new one.
         reaction_ms: time from the monitor's message to the first request on the new route.
     """

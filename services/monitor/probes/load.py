@@ -1,7 +1,8 @@
 """Slowdown of a fixed computation, measured while no segment runs that would show it.
 
 A short computation shows a throttled clock but not a full run queue, because the scheduler prefers a task that has
-slept: 2 ms of work took 2 ms beside six busy loops on two cores. The probe therefore counts the runnable tasks too.
+slept. For example, 2 ms of work took 2 ms beside six busy loops on two cores. The probe therefore counts the runnable
+tasks too.
 """
 
 import hashlib
