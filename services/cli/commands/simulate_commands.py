@@ -69,7 +69,7 @@ Changes = Annotated[
     list[str] | None,
     typer.Option(
         "--change",
-        help="MS:DEVICE=LOAD_FACTOR or MS:FROM,TO=MBPS, or =gone, from that time on. Repeatable; works with --scenario.",
+        help="MS:DEVICE=LOAD_FACTOR or MS:FROM,TO=MBPS, or =gone, from that time on. Repeatable, also with --scenario.",
     ),
 ]
 Quantum = Annotated[
