@@ -3,10 +3,15 @@
     python -m benchmarks.branching [--quick] [--out FILE]
 
 A route's segments are contiguous in the order of operators. A minimum cut may also divide between parallel branches in
-a way that no order of the file has. The benchmark compares three latencies, for the branching reference architectures
-at the granularity of single operators: of the minimum cut over all closed sets (DADS, light load), of the best cut
-along the order, and of the best cut that Segue offers (useful cuts of one tensor, and of up to four). They are
-predicted for a source of 15 GMAC/s and 20 us an operator: roughly a Raspberry Pi 4 by ncnn's published figures.
+a way that no order of the file has. The benchmark compares three latencies for the branching reference architectures,
+at the granularity of single operators:
+
+- of the minimum cut over all closed sets (DADS, light load),
+- of the best cut along the order,
+- of the best cut that Segue offers (useful cuts of one tensor, and of up to four).
+
+They are predicted for a source of 15 GMAC/s and 20 us per operator, roughly a Raspberry Pi 4 by ncnn's published
+figures.
 """
 
 import argparse

@@ -3,7 +3,7 @@
     python -m benchmarks.bus_overhead [--requests N] [--quick] [--out FILE]
 
 Nothing is emulated. A model of two cheap segments has a boundary tensor of 50 kB, 0.8 MB or 3.2 MB. It runs in this
-process with the executor's own engine, and then over two executor processes, behind the embedded broker and behind
+process with the executor's own engine. Then it runs over two executor processes, behind the embedded broker and behind
 Mosquitto, with one request in flight. "Added" is the latency from dispatch to completion less the median of the one
 process. "Hop" is the time from the start of the first executor's send to the decoded tensor in the second. It is
 compared with the same bytes over a TCP connection between two processes, half of them before and half of them after.

@@ -3,11 +3,10 @@
     python -m benchmarks.encodings_measured [--quick] [--out FILE] [--requests N] [--burst N]
 
 Two executor processes behind the embedded broker run SqueezeNet 1.1 with an emulated source speed and link. In every
-cell the benchmark commits the best routes by the cost model, one after the other: local, remote, split with raw
-tensors, and split with encoded tensors. Each request is sent when the one before is answered, and its latency is from
-dispatch to completion. The additional time of the bus is measured first and counts as latency of the link, as a
-monitor would report it. Then the routes with the best sustained rate (raw, encoded) get a burst. The rate is between
-its first and its last completion.
+cell the benchmark commits the best routes by the cost model: local, remote, split with raw tensors, and split with
+encoded tensors. Each request is sent when the one before is answered. Its latency is from dispatch to completion. The
+additional time of the bus is measured first and counts as latency of the link, as a monitor would report it. Then the
+routes with the best sustained rate (raw, encoded) get a burst. The rate is between its first and its last completion.
 """
 
 import asyncio
@@ -123,7 +122,7 @@ class SplitFleet:
         return [1000 * (outcome.completed_at_s - outcome.dispatched_at_s) for outcome in outcomes]
 
     async def rate_hz(self, payload: bytes, count: int) -> float:
-        """Send requests all at once; return their rate of completion."""
+        """Send all requests as one burst; return their rate of completion."""
         request_ids = [await self.harness.submit(payload) for _ in range(count)]
         outcomes = [await self.harness.outcome(request_id) for request_id in request_ids]
         completed_s = sorted(outcome.completed_at_s for outcome in outcomes)
@@ -269,7 +268,9 @@ def main() -> None:
     quick = f"{QUICK_REQUESTS} requests per route, bursts of {QUICK_BURST}"
     parser = argument_parser("encodings_measured", __doc__, quick=quick)
     parser.add_argument("--requests", type=int, default=REQUESTS, help="per route (default: %(default)s)")
-    parser.add_argument("--burst", type=int, default=BURST, help="requests at once, per route (default: %(default)s)")
+    parser.add_argument(
+        "--burst", type=int, default=BURST, help="requests in a burst, per route (default: %(default)s)"
+    )
     options = parser.parse_args()
     requests, burst = (QUICK_REQUESTS, QUICK_BURST) if options.quick else (options.requests, options.burst)
     rows = asyncio.run(measure_cells(requests, burst))

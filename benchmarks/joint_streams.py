@@ -3,11 +3,11 @@
     python -m benchmarks.joint_streams [--quick] [--out FILE] [--rounds N]
 
 A whole fleet runs on this machine: three cameras with a stream each, and a server that is little faster than they are.
-All cameras send a photograph at the same moment, in several rounds. First the policies ask for latency, for which each
-stream is planned separately. Then they ask for total delay, for which the streams are planned jointly, by `auto` and by
-the strategies made for it. Predicted is the total delay of the joint problem, posed by the planner from the reports of
-monitors and executors. Measured is the sum of the three delays, each from acceptance at its camera to its result; the
-table shows the median of the rounds.
+All cameras send a photograph at the same moment, in several rounds. First the objective is latency, for which each
+stream is planned separately. Then it is total delay, for which the streams are planned jointly, by `auto` and by the
+strategies made for it. The predicted value is the total delay of the joint problem, which the planner builds from the
+reports of monitors and executors. The measured value is the sum of the three delays, each from acceptance at its camera
+to its result. The table shows the median of the rounds.
 """
 
 import asyncio
@@ -119,7 +119,7 @@ class JointFleet:
         return problem
 
     async def total_delay_ms(self) -> float:
-        """Submit one photograph to every camera at once; return the sum of their delays."""
+        """Submit one photograph to every camera at the same moment; return the sum of their delays."""
         payload = self.running.workload.payloads[0]
         request_ids = {camera: await harness.submit(payload) for camera, harness in self.harnesses.items()}
         outcomes = [await self.harnesses[camera].outcome(request_id) for camera, request_id in request_ids.items()]

@@ -2,12 +2,11 @@
 
     python -m benchmarks.live_bursts [--quick] [--out FILE] [--jobs N] [--repeats N]
 
-The fleet of `segue demo` runs whole: a broker, a planner, and three emulated devices with a monitor and an executor
+The complete fleet of `segue demo` runs: a broker, a planner, and three emulated devices with a monitor and an executor
 each. Its stream declares bursts of `jobs` photographs and the objective makespan. A policy puts one strategy after the
-other in force: once without restrictions, and once with raw photographs bound to the camera. Each burst is submitted at
-once. One prediction is the planner's, from the reports of monitors and executors, and another is computed under the
-emulated conditions. Measured is the time from the first acceptance at the source to the last result; the table shows
-the median of the bursts.
+other in force: once without restrictions, and once with raw photographs bound to the camera. One prediction is the
+planner's, from the reports of monitors and executors. Another is computed under the emulated conditions. The measured
+value is the time from the first acceptance at the source to the last result. The table shows the median of the bursts.
 """
 
 import asyncio

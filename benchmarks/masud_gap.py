@@ -2,8 +2,8 @@
 
     python -m benchmarks.masud_gap [--quick]
 
-The problems are random chains that it was not trained on, and the published split profiles of a Raspberry Pi 4 with
-another one and with a GPU. The best placement has the same shape: first block at the source, no device twice.
+The problems are random chains outside its training set, and published split profiles. These are of a Raspberry Pi 4
+with another one and with a GPU. The best placement has the same shape: first block at the source, no device twice.
 """
 
 import argparse

@@ -1,10 +1,11 @@
 """Published split profiles of a Raspberry Pi 4, alone and with a GPU, on which Masud's partitioners were measured.
 
-Times are those of ParetoPipe (arXiv 2601.08025) and SplitRL (github.com/riwaj666/SplitRL_V1), batch 8, ms per image:
-head times on the Pi by split, tail times on the GPU by split, median of the whole model on one Pi. A split counts
-torchvision's ``features`` items or blocks. The times are noisy by a tenth and more: a head that takes less time than a
-shorter one counts as long as that one, and so does a tail that takes more than a longer one. Sizes are those of
-torchvision's feature maps, 32 bits, 224 x 224 (Inception 299 x 299).
+Times are those of ParetoPipe (arXiv 2601.08025) and SplitRL (github.com/riwaj666/SplitRL_V1), with batch 8, in ms per
+image. They are head times on the Pi by split, tail times on the GPU by split, and the median of the whole model on one
+Pi. A split counts torchvision's ``features`` items or blocks. The times are noisy by a tenth and more, so they are made
+monotone. A head that takes less time than a shorter one counts as long as the shorter one. A tail that takes more time
+than a longer one counts as long as the longer one. Sizes are those of torchvision's feature maps, 32 bits, 224 x 224
+(Inception 299 x 299).
 """
 
 from collections.abc import Iterator

@@ -28,9 +28,9 @@ def cheapest_division(problem: Problem, stream: Stream, helper: str) -> Division
     """Return the division between source and ``helper`` with the least latency, over all closed sets; exact.
 
     The construction of DADS for light load (Hu et al., INFOCOM 2019). The arc from the source to a block has the
-    block's time on the helper as capacity, and the arc from a block to the target its time at the source. A cut through
-    one of them places the block on the other side. A tensor has a vertex of its own, so that it is sent once to all its
-    readers. Arcs without capacity limit forbid a return. The result's way to a sink is left out.
+    block's time on the helper as capacity. The arc from a block to the target has the block's time at the source. A cut
+    through one of them places the block on the other side. A tensor has a vertex of its own, so that it is sent once to
+    all its readers. Arcs without capacity limit forbid a return. The result's way to a sink is left out.
 
     Args:
         problem: the problem.

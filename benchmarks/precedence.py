@@ -33,8 +33,8 @@ def schedule_by_merging(jobs: Sequence[JobTimes], parents: Sequence[int]) -> lis
     """Return the order of Duan & Wu's algorithm 5 for trees, as printed.
 
     Children's lists are merged by comparing heads with Johnson's rule. Then the parent is added to the first element,
-    whose times are summed up. Theorem 4 says that the order is optimal, which is false: the sum of the times hides that
-    the second machine can start before a group has left the first.
+    whose times are summed up. Theorem 4 says that the order is optimal, which is false. The sum of the times ignores
+    that the second machine can start before a group has left the first.
     """
     lists: dict[int, list[tuple[JobTimes, list[int]]]] = {}
     children = _children(parents)

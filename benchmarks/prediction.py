@@ -8,8 +8,8 @@ source). Then the planner is stopped, and the benchmark commits further routes, 
 two and three devices. One request is in flight at a time, and each is one of the demo's photographs.
 
 The median latency, from acceptance at the source to the result, is compared with two predictions from the executors'
-idle profiles: `true` under the emulated conditions, and `estimated` from the monitors' links and loads at the begin of
-the measurement.
+idle profiles. The prediction `true` uses the emulated conditions, and `estimated` the monitors' links and loads at the
+start of the measurement.
 """
 
 import asyncio

@@ -69,7 +69,7 @@ class Reaction:
 
     @property
     def total_ms(self) -> float:
-        """From the monitor's message to the first request on the new route."""
+        """Time from the monitor's message to the first request on the new route."""
         return self.planned_ms + self.ready_ms + self.dispatched_ms
 
 

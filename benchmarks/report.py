@@ -55,7 +55,7 @@ def console() -> Console:
 def machine() -> dict[str, Any]:
     """Return processor, cores, system, Python version and load average of this machine.
 
-    The load tells how far to trust the times, since a busy machine makes all of them longer.
+    The load is a measure of how reliable the times are, since a busy machine makes all of them longer.
     """
     return {
         "processor": _processor(),

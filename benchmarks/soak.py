@@ -3,9 +3,9 @@
     python -m benchmarks.soak [--minutes 5] [--seed 1] [--broker embedded|mosquitto] [--run-dir DIR]
 
 It runs from the top of the repository. In rounds of half a minute, a client keeps four requests in flight. Meanwhile
-broker, planner, collector, executors and monitors get SIGKILL, sometimes several at once, and restart after a while.
-Each round prints a line. The exit status is 1 if a request was lost, ended twice or ended wrong, or if a process ended
-without being killed.
+broker, planner, collector, executors and monitors get SIGKILL, sometimes several in the same moment, and restart after
+a while. Each round prints a line. The exit status is 1 if a request was lost, ended twice or ended wrong, or if a
+process ended without being killed.
 """
 
 import argparse

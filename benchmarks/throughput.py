@@ -3,9 +3,9 @@
     python -m benchmarks.throughput [--quick] [--out FILE] [--requests N]
 
 Emulated devices run SqueezeNet 1.1 behind the embedded broker. Slow ones sleep, so that two cores carry a fleet. The
-benchmark acts as the planner: it solves the problem (measured profiles, emulated conditions, objective throughput) with
-`auto` and commits the answer, and does the same with every device alone. All photographs are submitted at once. The
-rate is between two completions in the middle of the run.
+benchmark acts as the planner. It solves the problem (measured profiles, emulated conditions, objective throughput) with
+`auto` and commits the answer. Then it does the same with every device alone. All photographs are submitted as one
+burst. The rate is between two completions in the middle of the run.
 
 The bound is 1000 / the longest busy time (ms) per request of any device's computing or sending, by the cost model. The
 additional time of the bus is measured first and counts as latency of the links, as a monitor would report it.
@@ -82,7 +82,7 @@ def best_routes(problem: Problem, allow: tuple[str, ...] | None) -> tuple[tuple[
 
 
 async def rate_hz(harness: FleetHarness, workload: Workload, epoch: int, requests: int) -> tuple[float, int]:
-    """Submit requests all at once.
+    """Submit all requests as one burst.
 
     Returns:
         The rate of completions, without those at the start and the end of the run, and the number of retried requests.

@@ -31,8 +31,8 @@ OPSET, IR_VERSION = 17, 8
 def training_problem(rng: random.Random) -> Problem:
     """Return a random chain of 4 to 28 blocks on 2 to 6 devices: mixed ones, equal boards, or boards and fast helpers.
 
-    In one chain of two a third of the blocks takes no time. One device in five has little memory, one link in twenty is
-    missing, one stream in seven has a sink, one policy in six bounds the number of devices.
+    In one chain of two a third of the blocks takes no time. One device in five has little memory, and one link in
+    twenty is missing. One stream in seven has a sink, and one policy in six bounds the number of devices.
     """
     count, names = rng.randint(4, 28), [f"d{index}" for index in range(rng.randint(2, 6))]
     largest_bytes, shrinking = 10 ** rng.uniform(4.5, 6.7), rng.uniform(0, 5)
