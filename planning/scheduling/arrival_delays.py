@@ -28,6 +28,8 @@ class ArrivalDelays:
             columns = slice(len(task.routes))
             self._source[row, columns], self._send[row, columns] = task.source_ms, task.send_ms
             self._server[row, columns] = task.server_ms
+            # The rest of the time, such as the result's way to the sink, follows the server and depends on no other
+            # task.
             self._after[row, columns] = task.before_ms - task.source_ms - task.send_ms
         self._order = starting_order(tasks)
         self._discipline = discipline
@@ -83,11 +85,13 @@ def _queued_ms(arrival_ms: Array, sizes_ms: Array, shortest_first: bool) -> Arra
         clock = np.where(np.isfinite(first), np.maximum(clock, first), clock)
         here = waiting <= clock[:, None]
         if shortest_first:
+            # Of equal sizes the earliest arrival is served first, which the argmin below decides.
             here &= sizes_ms == np.where(here, sizes_ms, np.inf).min(axis=1)[:, None]
         chosen = np.where(here, waiting, np.inf).argmin(axis=1)
         served = here[rows, chosen]
         clock = np.where(served, clock + sizes_ms[rows, chosen], clock)
         ends_ms[rows[served], chosen[served]] = clock[served]
+        # In a row without waiting parts this changes nothing: the chosen entry is infinite already.
         waiting[rows, chosen] = np.inf
     return ends_ms
 
@@ -111,8 +115,10 @@ def _shared_ms(arrival_ms: Array, sizes_ms: Array) -> Array:
         least_ms = np.where(here, left_ms, np.inf).min(axis=1, keepdims=True)
         until = np.minimum(coming, clock + count * least_ms)
         until = np.where(np.isfinite(until), until, clock)
+        # An end and an arrival at one instant: the end counts first, so the arrival finds one part fewer.
         done = here & (left_ms <= least_ms) & (clock + count * least_ms <= coming)
         left_ms = np.where(here, np.maximum(left_ms - (until - clock) / count, 0.0), left_ms)
+        # Rounding may leave a remainder, which would count as one more part at the server.
         left_ms[done] = 0.0
         ends_ms = np.where(done, until, ends_ms)
         clock = until

@@ -107,6 +107,7 @@ def burst_curves(cuts: SplitTable) -> dict[str, BurstCurve]:
     for place, helper in enumerate(cuts.helpers):
         own = np.flatnonzero(feasible & (cuts.helper == place))
         if len(own):
+            # The local route is a cut after the last block, so a mix may keep some jobs at the source.
             curves[helper] = _curve(cuts, np.concatenate([own, local]))
     if not curves and len(local):
         curves[cuts.stream.source] = _curve(cuts, local)
@@ -161,6 +162,7 @@ def best_burst(costs: CostModel, cuts: SplitTable, choose: Chooser) -> StreamPla
     best: tuple[float, StreamPlan] | None = None
     curves = burst_curves(cuts)
     for helper, curve in sorted(curves.items(), key=lambda entry: float(entry[1].uniform_ms(stream.jobs).min())):
+        # The bound holds for every mix to this server, so the server cannot improve the best burst.
         if best is not None and curve.bound_ms(stream.jobs) >= best[0]:
             continue
         mixes = choose(curve, stream.jobs)
@@ -177,6 +179,7 @@ def best_burst(costs: CostModel, cuts: SplitTable, choose: Chooser) -> StreamPla
 def ordered_burst(curve: BurstCurve, chosen: Sequence[int]) -> StreamPlan:
     """Return the plan whose jobs have the cuts at these places, in Johnson's order."""
     counts = Counter(chosen)
+    # Jobs with one cut have one key, so sorting the distinct cuts sorts all jobs: O(k log k) for k cuts.
     places = sorted(counts, key=lambda place: johnson_key(curve.jobs[place]))
     return grouped_plan([(curve.route(place), counts[place]) for place in places])
 

@@ -51,8 +51,11 @@ def groups_makespan_ms(groups: Iterable[tuple[JobTimes, int]]) -> float:
     """
     first_ms = second_ms = 0.0
     for (first, second), count in groups:
+        # The path is on the second machine already, or changes to it after the first job of the group.
         changes_early = max(second_ms + count * second, first_ms + first + count * second)
         first_ms += count * first
+        # Or it changes after the last job of the group. Between the two the length is linear, so no other change is
+        # longer.
         second_ms = max(changes_early, first_ms + second)
     return second_ms
 
@@ -104,6 +107,7 @@ def improve_cuts(machines: Array, cuts: Sequence[int], moves: int) -> list[int]:
             for new in range(machines.shape[1]):
                 if new != old:
                     changed = list(best)
+                    # Jobs with one cut are alike, so one of them stands for all.
                     changed[changed.index(old)] = new
                     options.append(in_order(machines, changed))
         if not options:

@@ -64,12 +64,14 @@ def path_cuts(problem: Problem, stream: Stream, helper: str) -> list[LocalSet]:
     chain.append(graph.local_set(range(graph.count)))
     kept = virtual_blocks([(entry.computing_ms, entry.sending_ms) for entry in chain])
     star = crossing([(chain[place].computing_ms, chain[place].sending_ms) for place in kept])
+    # Computing never overtakes sending, or does so at the first cut: no region lies between two cuts of the chain.
     if star == 0 or chain[kept[star]].computing_ms < chain[kept[star]].sending_ms:
         return [chain[kept[star]]]
     # The regions between the last chain cut that sends more than it computes, and the first that does not.
     sets = [chain[kept[star - 1]]]
     bounds = [*series, graph.count]
     for start, end in pairwise(bounds[kept[star - 1] : kept[star] + 1]):
+        # Every path passes the block ``start``, so both sets contain it and all blocks before it.
         earlier, later = set(range(start + 1)), set(range(start + 1))
         for path in graph.paths(start, end):
             place = crossing(graph.path_curve(start, path))

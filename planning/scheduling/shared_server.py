@@ -96,6 +96,7 @@ class Offloads:
             chosen = np.flatnonzero(cuts.feasible & ((cuts.helper == place) | (cuts.helper < 0)))
             if not len(chosen):
                 return None
+            # Local search changes a cut by one index, which must mean one step along the chain.
             chosen = chosen[np.argsort(cuts.cut[chosen], kind="stable")]
             server_ms = cuts.helper_ms[chosen]
             before_ms = cuts.latency_ms[chosen] - server_ms
@@ -203,6 +204,8 @@ class QueueSnapshot:
         ends = np.cumsum(ranked, axis=1)
         # Parts of size 0 come first and take no time, so that they may be counted among the m.
         if self._fluid:
+            # The k-th of m parts ends at s(1) + ... + s(k - 1) + (m - k + 1) s(k). The running sum contains s(k) once;
+            # the other m - k are added here.
             ends += np.arange(len(rows) - 1, -1, -1) * ranked
         waiting = np.empty_like(ends)
         np.put_along_axis(waiting, order, ends, axis=1)

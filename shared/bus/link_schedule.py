@@ -62,6 +62,7 @@ class Booking:
 
     def _change(self, now_s: float, rate: LinkRate) -> None:
         """Keep the bytes that have passed by now; the rest pass at the new rate. The latency counts once, unchanged."""
+        # Not begun: nothing has passed, so the whole transfer, latency included, gets the new rate.
         if now_s <= self._begun_at_s:
             self._begin(self._begun_at_s, rate)
             return
@@ -93,6 +94,7 @@ class LinkSchedule:
         """Append a transfer behind those already booked."""
         self._forget_past(now_s)
         booking = Booking(size_bytes)
+        # The latency counts as occupancy of the link, as in the cost model. Thus predictions and emulation agree.
         free_at_s = self._bookings[-1].deliver_at_s if self._bookings else now_s
         booking._begin(max(now_s, free_at_s), self._rate)
         self._bookings.append(booking)

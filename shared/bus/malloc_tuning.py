@@ -37,6 +37,7 @@ def keep_large_buffers() -> bool:
         return False
     mallopt.argtypes = (ctypes.c_int, ctypes.c_int)
     mallopt.restype = ctypes.c_int
+    # Blocks below 1 GiB come from the heap instead of mmap. The heap keeps up to 2 GiB of free memory at its top.
     options = ((_M_MMAP_THRESHOLD, 1 << 30), (_M_TRIM_THRESHOLD, _LARGEST_C_INT), (_M_TOP_PAD, _TOP_PAD_BYTES))
     accepted = all([mallopt(option, value) == 1 for option, value in options])
     if not accepted:

@@ -181,6 +181,8 @@ class BrokerTransport:
             PublishFailed: a chunk was not confirmed in time. The receiver drops the others when the transfer expires.
         """
         size_bytes = frame_size_bytes(buffers)
+        # One frame at a time: interleaved frames would all arrive late, and the receiver would hold all of them in
+        # memory.
         async with self._sending:
             started_at_s = self._clock.time()
             await self._send_chunks(topics.inbox(device), buffers, size_bytes, pace)
@@ -225,6 +227,7 @@ class BrokerTransport:
                 stop = 0
                 for chunk in chunks:
                     stop = min(stop + self._chunk_bytes, size_bytes)
+                    # Before the pace, which is computed only for a chunk that can be sent now.
                     await window.acquire()
                     if pace is not None:
                         await pace(stop)

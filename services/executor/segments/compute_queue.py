@@ -77,6 +77,7 @@ class ComputeQueue(Generic[Item]):
         entry = min(self._entries, key=self._key())
         self._entries.remove(entry)
         stream = entry.ticket.stream
+        # The stream whose last turn is longest ago comes next. A stream without a turn counts as 0, before all others.
         self._last_turn[stream] = next(self._turns)
         # Turns of streams without waiting jobs are dropped now and then, so that the dictionary stays bounded.
         waiting = {other.ticket.stream for other in self._entries}

@@ -79,6 +79,7 @@ class DeviceSpeed:
         if not self.emulated:
             return None
         profile = self._profiles.get(model)
+        # Taken now: a job that waits runs at the load factor of the time when it was queued.
         factor = self.factor
         if profile is None:
             return lambda measured_ms: factor * measured_ms

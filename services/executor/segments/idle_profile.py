@@ -54,6 +54,7 @@ def make_profile(prepare_ms: float, block_ms: Sequence[float], whole_ms: float) 
     overhead_ms = max(0.0, (sum(block_ms) - whole_ms) / (count - 1)) if count > 1 else 0.0
     # Noise can make o larger than W; then no time would be left for the blocks.
     overhead_ms = min(overhead_ms, whole_ms)
+    # Never negative: shortest-path searches need non-negative costs.
     own_ms = [max(0.0, alone_ms - overhead_ms) for alone_ms in block_ms]
     total_ms = sum(own_ms)
     if total_ms > 0:

@@ -94,6 +94,7 @@ class ShadowCheck:
         """Count a feature map that will be sent as `codec`; return whether to keep its tensors for a check."""
         if self._share <= 0 or self._is_lossless(codec):
             return False
+        # Bounded: after a busy period one check is due, not a series of them.
         self._due = min(1.0, self._due + self._share)
         return self._has_time
 
@@ -122,6 +123,7 @@ class ShadowCheck:
         manifest = self._pool.manifest(header.model)
         if manifest is None:
             return
+        # Without an encoding in the key: the end of the model is never sent encoded.
         key = SegmentKey(header.model, cut, len(manifest.blocks))
         factor = self._speed.factor
         async with self._pool.borrow(EpochKey(header.stream, header.epoch), key) as tail:
@@ -140,6 +142,7 @@ class ShadowCheck:
             top5_agreement=effect.top5_agreement,
             measured_at_s=time.time(),
         )
+        # QoS 0 is enough, because one report among many changes little.
         await self._outbox.publish_best_effort(topics.shadow(header.model), report.encode())
 
     def _is_lossless(self, codec: str) -> bool:
