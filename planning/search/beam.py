@@ -102,10 +102,12 @@ def _advance(
     """Return the front with block ``done`` placed, and the steps that lead there."""
     rows = np.arange(len(front.node))
     sent = latency.move[done][:, front.node, :].transpose(1, 0, 2) + latency.start
+    # Staying is one way only, with encoding 0: nothing is sent, and no segment starts.
     sent[rows, :, front.node] = np.inf
     sent[rows, 0, front.node] = 0.0
     late = front.latency_ms[:, None, None] + sent + latency.run[:, done]
     score, tie = judge.ways(done, front)
+    # A partial route that misses the deadline even on its fastest continuation is dropped here, not at the end.
     possible = limits.in_time(late + late_togo[done + 1]) & _room(front, limits, done)[:, None, :]
     score = np.where(possible, score, np.inf).ravel()
     # Sorting by score, tie-breaker and index costs more than finding the smallest scores first. Four times the width

@@ -19,10 +19,11 @@ _MIN_GAIN = 1e-9
 
 
 class BottleneckLocalSearch:
-    """Steepest descent over routes: looks at all neighbours at once and takes the best.
+    """Steepest descent over routes: examines all neighbours in arrays and takes the best.
 
-    Routes are compared by their bottleneck, then by the sum of squares of all busy times: of routes with one bottleneck
-    the one with more balanced resources leads on. Invariant: the work that is left only falls, over all routes.
+    Routes are compared by their bottleneck, then by the sum of squares of all busy times. Of routes with the same
+    bottleneck, the search continues from the one with more balanced resources. Invariant: the work that is left only
+    falls, over all routes.
     """
 
     def __init__(self, tables: Tables, limits: Limits, busy: Array, weight: float) -> None:
@@ -117,7 +118,7 @@ class BottleneckLocalSearch:
         ]
 
     def _keeps(self, devices: Index, busy: Array) -> Flags:
-        """Return which routes keep the side constraints, [N]; ``busy``: [N, 2 D] of one request."""
+        """Return which routes keep the side constraints, [N]. ``busy`` is [N, 2 D] of one request."""
         limits = self._limits
         count, nodes = len(devices), len(self._tables.nodes)
         allowed = np.ones(count, dtype=np.bool_)

@@ -25,7 +25,7 @@ from planning.search.cost_tables import CostMeasure, Tables, latency_measure
 from planning.search.labels import Frontier, Holdings, Label, SearchOutcome, traced_path
 from planning.search.limits import Limits
 
-# How many routes of the beam are improved by local search.
+# Number of routes of the beam that local search improves.
 IMPROVED_ROUTES = 6
 
 
@@ -39,9 +39,9 @@ def search_bottleneck(
 ) -> SearchOutcome:
     """Return the path with the least bottleneck, in ms per round, within ``limits``.
 
-    A round is one request, or with ``busy`` all jobs of the stream. A* over labels under `BottleneckBounds`: a label is
-    dropped when another at the same block and node is no worse in latency, every busy time, memory and devices used.
-    Exponential in the worst case, hence the label limit.
+    A round is one request, or with ``busy`` all jobs of the stream. The search is A* over labels under
+    `BottleneckBounds`. A label is dropped when another at the same block and node is no worse in latency, every busy
+    time, memory and devices used. Exponential in the worst case, hence the label limit.
 
     Args:
         tables: the stream's arrays.

@@ -1,4 +1,4 @@
-"""A cost model that predicts only as much as a comparison of candidates needs, within a budget of simulations."""
+"""A cost model that predicts only the figures that rank candidates, within a budget of simulations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -65,13 +65,13 @@ class SimulationBudget:
 
 
 class BoundedCosts(CostModel):
-    """The predictions of ``exact`` that rank plans; `completed` adds the rest to the plan that is chosen.
+    """The predictions of ``exact`` that rank plans; `completed` adds the other figures of the chosen plan.
 
     Left out (`NOT_PREDICTED`) are predictions for single streams, and the makespan where the objective is not one of
     simulated times. The jobs of a long burst end at `SKIPPED_MS` where ``budget`` does not suffice for its simulation.
 
     Attributes:
-        exact: the cost model without limits, which also remembers for this one.
+        exact: the cost model without limits, whose cache this one shares.
         budget: the simulations of long bursts that are left.
     """
 

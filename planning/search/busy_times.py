@@ -1,9 +1,14 @@
 """Busy times of partial routes: the recurrence that every search for throughput follows.
 
 A route keeps resources busy: the computing of devices and their sending. A partial route has a vector of 2 D busy times
-in ms per round, the computing of every node first, then the sending of every node. Putting the next block on another
-node changes three of them: the sending and the computing (encoding) of the node that sends, and the computing
-(decoding, the start of a segment, the block) of the node that receives. Staying changes one.
+in ms per round: first the computing of every node, then the sending. Putting the next block on another node changes
+three of them:
+
+- the sending of the node that sends,
+- the computing of the node that sends (encoding),
+- the computing of the node that receives (decoding, the start of a segment, the block).
+
+Staying changes one.
 """
 
 from dataclasses import dataclass

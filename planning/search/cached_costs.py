@@ -1,4 +1,4 @@
-"""A cost model that remembers its answers."""
+"""A cost model with a cache of its predictions."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,13 +10,13 @@ from planning.problem.problem import Stream
 from planning.queueing.operations import Operation
 from shared.policy import QueueDiscipline
 
-# Everything on which the ends of jobs depend: routes and order of every stream, disciplines, and turns.
+# Key of the ends of jobs, with all that they depend on: routes and order of every stream, disciplines, and turns.
 _Burst = tuple[tuple[tuple[str, tuple[Route, ...], tuple[int, ...]], ...], tuple[object, ...], tuple[str, ...]]
 
-# Largest number of jobs of a stream for which its prediction alone is remembered.
+# Largest number of jobs of a stream whose prediction alone is cached.
 SHORT = 10
 
-# Largest number of ends of jobs that are remembered, all simulated plans together.
+# Largest number of cached ends of jobs, all simulated plans together.
 REMEMBERED = 200_000
 
 
@@ -51,7 +51,7 @@ class CachedCosts(CostModel):
         key = stream.name, route.stages
         known = self._route_costs.get(key)
         if known is None:
-            # Computed here and not by the wrapped model, so that it takes the operations that are remembered.
+            # Computed here and not by the wrapped model, so that it uses the cached operations.
             known = self._route_costs[key] = super().route_cost(stream, route)
         return known
 
@@ -89,7 +89,7 @@ class CachedCosts(CostModel):
         disciplines: Mapping[str, QueueDiscipline] | None,
         turns: Sequence[str],
     ) -> tuple[float, ...]:
-        """Return when each job ends, in ms, by a simulation that is not remembered."""
+        """Return when each job ends, in ms, by a simulation without the cache."""
         return super().delays_ms(plans, disciplines, turns)
 
     def remembered_ms(
@@ -99,7 +99,7 @@ class CachedCosts(CostModel):
         turns: Sequence[str],
         simulate: Callable[[], tuple[float, ...] | None],
     ) -> tuple[float, ...] | None:
-        """Return when each job ends, in ms: as remembered, or by ``simulate``, whose answer is remembered unless None.
+        """Return when each job ends, in ms: from the cache, or by ``simulate``, whose answer is cached unless None.
 
         Args:
             plans: routes per stream.

@@ -73,6 +73,7 @@ def follow_path(measure: CostMeasure, togo: Array, first: Array) -> Path | None:
     for done in range(1, blocks):
         enter = measure.run[:, done] + togo[done + 1]
         stay = enter[here]
+        # Otherwise staying attains V, which includes ties: a route has no needless transfers.
         if togo[done, here] < stay:
             moved = measure.move[done, :, here, :] + (measure.start + enter)
             codec, here = divmod(int(moved.argmin()), moved.shape[1])

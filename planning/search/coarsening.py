@@ -47,6 +47,7 @@ def coarsened(tables: Tables, limits: Limits, most: int) -> CoarseChain:
     """
     blocks = tables.blocks
     smallest_bytes = np.array([min(encoding.size_bytes for encoding in offer) for offer in tables.offers])
+    # ``most`` edges bound at most ``most`` - 1 stretches, each with one cut, so at most ``most`` runs remain.
     edges = np.unique(np.linspace(1, blocks, max(1, most)).round().astype(np.int64)).tolist()
     inner = [start + int(smallest_bytes[start:stop].argmin()) for start, stop in pairwise(edges)]
     stops = np.array([*dict.fromkeys(inner), blocks])

@@ -29,8 +29,8 @@ class Tables:
         start_ms: [D] overhead of a segment under load.
         codec_factor: [D] load factor / codec speed: time of encoding and decoding relative to speed 1.
         offers: [B + 1] the allowed encodings of every cut; the input travels raw.
-        transfer_ms: [B + 1, E, D, D] from row to column; inf where there is no link or no such encoding, and on the
-            diagonal.
+        transfer_ms: [B + 1, E, D, D] from row to column. It is inf where there is no link or no such encoding, and on
+            the diagonal.
         encode_ms, decode_ms: [B + 1, E] at speed 1.
         source: index of the source.
         sink: index of the sink; None if the result may stay where it is made.
@@ -85,8 +85,8 @@ class Tables:
 class CostMeasure:
     """An additive cost of a route, in any unit: ms, joules, or a weighted sum.
 
-    The cost of a route is ``first`` of the first node, ``start`` of every segment, ``run`` of every block, ``move`` of
-    every cut at which the node changes, and ``finish`` of the last node.
+    The cost of a route is the sum of ``first`` of the first node, ``start`` of every segment, ``run`` of every block,
+    ``move`` of every cut at which the node changes, and ``finish`` of the last node.
 
     Attributes:
         first: [D] cost of the input's way to the device that runs the first block; inf where it may not.
@@ -182,6 +182,7 @@ def _run_ms(model: Model, block_ms: Sequence[Sequence[float]], profiles: Sequenc
         )
         for index, profile in enumerate(profiles):
             if (room := profile.memory_bytes) is not None:
+                # A block that exceeds the memory by itself fits in no segment, so every search may skip it.
                 run_ms[index, need_bytes > room + SLACK * max(1.0, room)] = np.inf
     return run_ms
 
@@ -260,6 +261,7 @@ def _measure(tables: Tables, per_ms: Array, per_transfer_ms: Array) -> CostMeasu
     move = np.where(possible, sent, np.inf)
     first = _first(move, tables)
     finish = np.full((move.shape[1], len(tables.nodes)), np.inf)
+    # Without a sink the result stays where it is, which encoding 0 stands for.
     finish[0] = 0.0
     if tables.sink is not None:
         finish = move[-1, :, :, tables.sink].copy()

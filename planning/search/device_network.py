@@ -63,9 +63,9 @@ class DeviceNetwork:
     def useful(self, model: str) -> tuple[str, ...]:
         """Return those of `able` that the quickest route of a stream with another source and sink may need.
 
-        A leaf of the network can be skipped if its only neighbour runs every block and starts a segment at least as
-        fast, and has memory for the whole model. Routing through the leaf never ends earlier, because its input and
-        its output pass through that neighbour.
+        A leaf of the network can be skipped under two conditions. Its only neighbour runs every block and starts a
+        segment at least as fast, and has memory for the whole model. Routing through the leaf never ends earlier,
+        because its input and its output pass through that neighbour.
         """
         devices = self._useful.get(model)
         if devices is None:
@@ -111,9 +111,11 @@ class DeviceNetwork:
         if len(links) != 1:
             return False
         (neighbour,) = links
+        # Two devices that are linked only to each other are both leaves, and must not both be skipped.
         if not self.can_run(neighbour, model) or len(self._links[neighbour]) < 2:
             return False
         own, other = self.problem.devices[name], self.problem.devices[neighbour]
+        # A bound on memory could keep the neighbour from taking the leaf's blocks. A slower codec could make it later.
         if other.memory_bytes is not None or other.codec_speed / other.load_factor < own.codec_speed / own.load_factor:
             return False
         if own.load_factor * own.segment_overhead_ms < other.load_factor * other.segment_overhead_ms:

@@ -55,15 +55,15 @@ def search_labels(tables: Tables, measure: CostMeasure, latency: CostMeasure | N
 
     A* over labels (Hart, Nilsson & Raphael, IEEE Trans. Systems Science and Cybernetics 4(2), 1968). The cost to go
     without side constraints is a consistent bound: constraints only remove paths. A label is dropped when another at
-    the same block and node is no worse in cost, latency, memory and devices used, because whatever continues the one
-    continues the other. Exponential in the worst case, hence the label limit. When it is reached, the path is that of a
-    beam search.
+    the same block and node is no worse in cost, latency, memory and devices used. Every continuation of the dropped
+    label also continues the other. Exponential in the worst case, hence the label limit. If it is reached, the path is
+    that of a beam search.
 
     Args:
         tables: the stream's arrays.
         measure: the additive cost.
-        latency: the latency measure, when the deadline is a side constraint of another cost. When ``measure`` is
-            the latency itself, None: the deadline then bounds the cost.
+        latency: the latency measure, if the deadline is a side constraint of another cost. None if ``measure`` is the
+            latency itself: the deadline then bounds the cost.
         limits: the side constraints.
     """
     return _LabelSearch(tables, measure, latency, limits).run()
@@ -100,7 +100,7 @@ class _LabelSearch:
             rivals = self._settled.setdefault((label.done, label.node), Frontier(len(values)))
             if not rivals.admit(values, held.used):
                 continue
-            # The least open bound is that of the label that is not expanded any more.
+            # The least open bound is that of this label, which the limit leaves unexpanded.
             settled += 1
             if settled > self._limits.label_limit:
                 judge = AdditiveJudge(self._measure, self._togo)

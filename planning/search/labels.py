@@ -8,7 +8,7 @@ import numpy as np
 from planning.search.chain_path import Path
 from planning.search.limits import Limits
 
-# How many vectors a frontier has room for before it grows.
+# Number of vectors that a frontier holds before it grows.
 _FIRST_ROOM = 16
 
 
@@ -102,8 +102,8 @@ def traced_path(label: Label) -> Path:
 class Frontier:
     """A Pareto frontier: resource vectors, smaller is better, of which none is as good as an earlier one everywhere.
 
-    Invariant: vectors are only added. A later vector that beats an earlier one leaves it in place: that costs a
-    comparison, never a wrong answer, because the later one beats all that the earlier one beats.
+    Invariant: vectors are only added. A later vector that beats an earlier one leaves it in place. This costs a
+    comparison but gives no wrong answer, because the later one beats all that the earlier one beats.
     """
 
     def __init__(self, width: int) -> None:
@@ -121,6 +121,7 @@ class Frontier:
         """
         vector = np.asarray(values)
         as_good = (self._values[: self._count] <= vector).all(axis=1)
+        # A rival that uses a device more may reach the bound on devices where this label does not.
         if any(rival & ~used == 0 for rival in self._used[: self._count][as_good]):
             return False
         if self._count == len(self._values):

@@ -33,8 +33,8 @@ class Solution:
 class Programme:
     """Minimises the sum of cost x value over non-negative variables, subject to ranges of linear sums.
 
-    Variables and rows are only added. The lists are columns of the standard form: of the variables ``costs``, ``upper``
-    and ``integral``; of the rows ``low`` and ``high``; ``entries`` holds (row, variable, coefficient).
+    Variables and rows are only added. The lists are columns of the standard form. Variables have ``costs``, ``upper``
+    and ``integral``, rows have ``low`` and ``high``. ``entries`` holds (row, variable, coefficient).
     """
 
     costs: list[float] = field(default_factory=list)

@@ -12,7 +12,7 @@ from planning.search.device_network import DeviceNetwork
 class PlanningContext:
     """The network and the cost model of one problem.
 
-    Both remember what they have computed, so that strategies that solve the same problem compute it once.
+    Both cache their results, so that strategies that solve the same problem compute them once.
 
     Attributes:
         problem: the problem.

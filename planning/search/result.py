@@ -37,7 +37,7 @@ def make_plan(
 ) -> Plan | Infeasible:
     """Return the plan with its predicted cost, or the constraints that it breaks.
 
-    Proofs and bounds hold for stages that are not split into tiles. Where a stage could be split, there are none.
+    Proofs and bounds hold for stages that are not split into tiles. They are dropped if a stage could be split.
 
     Args:
         problem: the problem that was solved.

@@ -46,8 +46,8 @@ class SplitTable:
         problem: the problem.
         stream: whose routes they are.
         offers: [B + 1] the allowed encodings at every cut.
-        helpers: the devices that can help; helper -1 is the source itself.
-        helper, cut, codec: [N] the indices of a route: helper, number of blocks at the source, encoding at the cut.
+        helpers: the devices that can help. Helper -1 is the source itself. helper, cut, codec: [N] the indices of a
+        route: helper, number of blocks at the source, encoding at the cut.
         source_ms: [N] computing of the source: blocks, encoding, and decoding of the result where it is the sink.
         send_ms: [N] sending of the source.
         helper_ms: [N] computing of the helper: decoding, blocks, and encoding of the result.
@@ -137,6 +137,7 @@ class _Builder:
             for name in network.neighbours(stream.source)
             if network.can_run(name, stream.model) and self._returns(name)
         )
+        # Without cut B, which is the local route and has a single row of its own.
         cuts, codecs = np.nonzero(self._offered[: self._blocks])
         # The input travels raw, and a source that cannot run the model sends nothing else.
         keep = (cuts > 0) & computes | (cuts == 0) & (codecs == 0)
@@ -272,6 +273,7 @@ class _Builder:
             need = leading_memory_bytes(self._parameters, self._working)
             allowed &= ~_over(need[cuts], source.memory_bytes) | (cuts == 0)
         if helper.memory_bytes is not None:
+            # Reversed twice: entry i is the memory of blocks [i, B).
             need = leading_memory_bytes(self._parameters[::-1], self._working[::-1])[::-1]
             allowed &= ~_over(need[cuts], helper.memory_bytes) | (cuts == blocks)
         return allowed
@@ -286,7 +288,7 @@ def _joined(parts: Sequence[_Columns]) -> _Columns:
 
 
 def leading_memory_bytes(parameter_bytes: Array, activation_bytes: Array) -> Array:
-    """Return the memory of blocks [0, i), [B + 1], in bytes: `segment_memory_bytes` of all leading segments at once.
+    """Return the memory of blocks [0, i), [B + 1], in bytes: `segment_memory_bytes` of all leading segments.
 
     Args:
         parameter_bytes: [B] of every block.

@@ -35,8 +35,8 @@ class Auto:
     search ends at the first plan that is proved optimal. The answer names the strategy that won. Of a burst without
     proof, single jobs then move to routes that other candidates have found, as long as that helps.
 
-    The answer's ``left_out`` names the strategies for which the time budget does not suffice: those that many streams
-    or jobs make too slow, and those with a plan that is too long a burst to be simulated.
+    The answer's ``left_out`` names the strategies for which the time budget does not suffice. Many streams or jobs make
+    them too slow, or their plan is a burst that is too long to be simulated.
 
     Attributes:
         candidates: returns the strategies to choose from.

@@ -29,8 +29,8 @@ class Exhaustive:
     """Comparison of all plans with one route per stream by the common cost prediction.
 
     The work is exponential; problems beyond the time budget are unsupported. The result is exact for latency and
-    energy, for throughput and deadline where every stream has one job, and for the other objectives with a single job.
-    Several jobs may start in more orders than the one that is tried.
+    energy. For throughput and deadline it is exact if every stream has one job, and for the other objectives with a
+    single job. Several jobs may start in more orders than the one that is tried.
     """
 
     traits: ClassVar[Traits] = Traits(

@@ -31,7 +31,7 @@ from planning.strategies.kafetzis_koutsopoulos import Start, starts
 from planning.strategies.traits import CostClass, Joint, Traits, Trial
 from shared.policy import Objective, QueueDiscipline
 
-# Largest number of jobs; beyond it, changes of two jobs at once take too long.
+# Largest number of jobs; beyond it, changes of two jobs take too long.
 MAX_TASKS = 100
 
 # Largest number of jobs for branch and bound; beyond it the search is far from its end, and only local search runs.
@@ -69,9 +69,9 @@ class FairRanks:
     3. The best choices are simulated, and changes of one or two tasks continue from the best of them with simulated
        delays.
 
-    The second step is exact for one server (several share the budget) and within its model: every part arrives at its
-    true time, parts are served in that order, and each task has a source of its own. Under shortest job first and
-    round robin another half of the budget is spent on the snapshot, in which all parts are at the server at time 0.
+    The second step is exact for one server (several share the budget) and within its model. In this model every part
+    arrives at its true time, parts are served in that order, and each task has a source of its own. Under shortest job
+    first and round robin half of the budget is spent on the snapshot, in which all parts are at the server at time 0.
     Nothing is proved about the predicted cost: other servers and routes of several cuts might be fairer.
     """
 

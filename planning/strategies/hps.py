@@ -31,7 +31,7 @@ class Hps:
     """Per stream the cuts of algorithm 2 (Duan & Wu), then Johnson's order over the union of all jobs.
 
     For chains the union of the jobs has no precedence, and algorithms 4 and 5 reduce to Johnson's rule. With ``joint``
-    (this project) the cuts start from the best burst of every stream, and single jobs change theirs as long as the
+    (this project) the cuts start from the best burst of every stream. Then single jobs change theirs as long as the
     makespan of the union falls. An evaluation takes O(n log n). The jobs of all streams go to one helper. The helpers
     that most streams can use, and that serve a stream best, are tried.
     """

@@ -26,7 +26,7 @@ class HuMishra:
     """Algorithm 1 of Hu & Mishra: the largest local part whose latency keeps the deadline; O(D^2 P^2).
 
     P are the cuts after pooling layers (blocks with "pool" in their name) and the two ends. They are all cuts where a
-    model has no pooling, and with ``all_cuts``. Where the paper leaves a choice:
+    model has no pooling, and with ``all_cuts``. Choices that the paper leaves open:
 
     - The printed loop has no break, so the smallest feasible local part would survive. The first one from the top is
       returned instead, as the text says, unless ``as_printed``.

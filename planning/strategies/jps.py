@@ -16,7 +16,8 @@ from shared.policy import Objective
 class Jps:
     """Algorithm 2 of Duan & Wu (binary search for the crossing of f and g, ratio of two cuts), then Johnson's order.
 
-    O(B log B) per server after the curves. Where the printed algorithm leaves a choice, or misses a better plan:
+    O(B log B) per server after the curves. Choices that the printed algorithm leaves open, and differences where it
+    misses a better plan:
 
     - The ratio is rounded instead of floored, unless ``floor_ratio``.
     - The best uniform cut is taken where it beats the mix, unless ``guard`` is off.

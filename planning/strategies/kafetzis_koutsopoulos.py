@@ -63,7 +63,7 @@ class Start(StrEnum):
 class KafetzisKoutsopoulos:
     """Greedy single steps of the cuts, largest decrease of total delay or variance first.
 
-    A round has 2 N evaluations of O(N log N), computed at once. Where the paper leaves a choice:
+    A round has 2 N evaluations of O(N log N), computed in arrays. Choices that the paper leaves open:
 
     - The stop test is "no decrease" (printed as a strict increase).
     - p = 0 (everything offloaded) is allowed.
@@ -156,7 +156,7 @@ def greedy(tasks: Sequence[Offload], start: Sequence[int], score: Score, evaluat
     Args:
         tasks: the tasks of one server.
         start: index of a route per task.
-        score: values of many choices at once, [K, N] -> [K].
+        score: values of many choices, [K, N] -> [K].
         evaluations: number of choices that may be scored.
     """
     choice: Index = np.array(start)
@@ -171,7 +171,7 @@ def greedy(tasks: Sequence[Offload], start: Sequence[int], score: Score, evaluat
             return [int(cut) for cut in choice]
         values = score(steps)
         least = int(values.argmin())
-        # Rounding must not look like a decrease, or the descent might go round in circles.
+        # The tolerance keeps rounding errors from counting as decreases, with which the descent might cycle.
         if not values[least] < value - 1e-12 * abs(value):
             return [int(cut) for cut in choice]
         choice, value = steps[least], float(values[least])

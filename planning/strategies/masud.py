@@ -34,9 +34,9 @@ class Masud:
 
     The proposal describes monitoring, a load-aware heuristic and a learned partitioner in prose only. This is the
     heuristic made concrete. Block times are divided by the idle share of a device: multiplied by its load factor.
-    For each of LEVELS bounds of the slowest stage, dynamic programming over cuts and devices finds the quickest chain
-    of segments that keeps it, O(LEVELS B^2 D^2). The best weighted sum wins. ``energy_weight_ms_per_j`` adds energy.
-    The proposal's hysteresis (a gain of 10 % for three samples, every 5 s at most) is the policy's min_gain and
+    LEVELS bounds of the slowest stage are tried. For each, dynamic programming over cuts and devices finds the quickest
+    chain of segments that keeps it, O(LEVELS B^2 D^2). The best weighted sum wins. ``energy_weight_ms_per_j`` adds
+    energy. The proposal's hysteresis (a gain of 10 % for three samples, every 5 s at most) is the policy's min_gain and
     cooldown.
     """
 
@@ -129,9 +129,9 @@ class _Chains:
         after = np.zeros((blocks + 1, count, nodes), dtype=np.int64)
         leave = np.full((count, nodes, blocks + 1), np.inf)
         leave[:, :, blocks] = np.where(self._finish <= bound_ms[:, 0], self._finish, np.inf)
-        # Backwards over the cuts, for all levels at once. togo[c]: least time of the blocks from cut c on if the next
-        # segment starts on a node. leave[..., c]: least time after a segment on a node that stops at cut c. Both are
-        # infinite where some stage would exceed the bound of the level.
+        # Backwards over the cuts, for all levels in arrays. togo[c] is the least time of the blocks from cut c on if
+        # the next segment starts on a node. leave[..., c] is the least time after a segment on a node that stops at cut
+        # c. Both are infinite where some stage would exceed the bound of the level.
         for start in range(blocks - 1, -1, -1):
             span = self._span[:, start, start + 1 :]
             total = np.where(span <= bound_ms, span + leave[:, :, start + 1 :], np.inf)

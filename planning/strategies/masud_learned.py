@@ -40,21 +40,22 @@ _ROLLOUTS = (
 
 @dataclass(frozen=True, slots=True)
 class MasudLearned:
-    """One greedy rollout of the stored policy per stream: B decisions, O(B D) scores each of a fixed cost; no search.
+    """One greedy rollout of the stored policy per stream, without search.
 
-    State, action, mask and reward as in SplitRL, which fixes two devices and six models; here for any:
+    B decisions take O(B D) scores of a fixed cost each.
 
-    - State, of every device: the work of the block and of the remaining blocks, the size of what crosses the cut, the
-      time to send it, the device's load and memory so far, whether it ran the block before, its utilisation and its
-      link's bandwidth. The one-hot of six models is replaced by a window over the next blocks' work and transfers.
-      FLOPs are expressed as time. Times are relative to an ideal share of the model, so that fast and slow fleets look
-      alike.
-    - Action: the device of the next block. The network scores each device by itself (with sums and minima over the
-      others), so that the order of devices does not matter and one network serves any number of them.
-    - Mask: devices whose memory is too small, without a link, beyond the policy's number of devices, from which no
-      device can run the next block, or that the route has left before. The first block runs at the source: where it is
-      `prepare`, the source decodes its photographs and never sends them on as they are. A source that cannot run the
-      first block has no plan.
+    State, action, mask and reward are those of SplitRL, which fixes two devices and six models. Here they allow any:
+
+    - State, of every device: the work of the block and of the remaining blocks, the size of the cut, and the time to
+      send it. Then the device's load and memory so far, whether it ran the block before, its utilisation and its link's
+      bandwidth. The one-hot of six models is replaced by a window over the next blocks' work and transfers. FLOPs are
+      expressed as time. Times are relative to an ideal share of the model, so that fast and slow fleets look alike.
+    - Action: the device of the next block. The network scores each device by itself, with sums and minima over the
+      others. So the order of devices does not matter, and one network serves any number of them.
+    - Mask: devices whose memory is too small, without a link, or beyond the policy's number of devices. Also devices
+      from which no device can run the next block, and those that the route has left before. The first block runs at the
+      source: where it is `prepare`, the source decodes its photographs and never sends them on as they are. A source
+      that cannot run the first block has no plan.
     - Reward: -max(P1, P2, net) becomes minus the busiest computing or sending of all devices, whatever the objective.
 
     The policy is trained on random chains of 4 to 28 blocks and 2 to 6 devices (`python -m benchmarks.train_masud`).

@@ -1,4 +1,4 @@
-"""Exact plans for all streams at once: a mixed-integer linear programme over blocks, devices and encodings."""
+"""Exact joint plans for all streams: a mixed-integer linear programme over blocks, devices and encodings."""
 
 from dataclasses import dataclass, field
 from math import inf

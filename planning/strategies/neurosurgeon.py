@@ -18,7 +18,7 @@ from shared.policy import Objective
 class Neurosurgeon:
     """A scan of all cuts, O(B) per server.
 
-    Where the paper leaves a choice, or assumes a single server:
+    Choices that the paper leaves open, also because it assumes a single server:
 
     - Times come from profile tables instead of regressions.
     - With several servers, the best pair of server and cut is taken.

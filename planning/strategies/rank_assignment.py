@@ -27,13 +27,13 @@ JOBS_PER_SECOND = 1_000
 
 @dataclass(frozen=True, slots=True)
 class RankAssignment:
-    """The problem that Kafetzis & Koutsopoulos call hard, solved as linear assignment in O(N^2 S + N^3).
+    """The problem of Kafetzis & Koutsopoulos, which they call hard, solved as a linear assignment in O(N^2 S + N^3).
 
-    A task of rank r among N adds its time at the server w_r times to the total: w_r = N - r + 1 under shortest job
-    first, 2 (N - r) + 1 under fluid round robin. By the rearrangement inequality the best assignment ranks tasks by
-    their size, which is the order of the discipline. The result is exact for the snapshot in which all offloaded parts
-    are at the server at time 0. The answer's cost is the common prediction with the true arrival times, for which
-    nothing is proved.
+    A task of rank r among N adds its time at the server w_r times to the total. The weight is w_r = N - r + 1 under
+    shortest job first, and 2 (N - r) + 1 under fluid round robin. By the rearrangement inequality the best assignment
+    ranks tasks by their size, which is the order of the discipline. The result is exact for the snapshot in which all
+    offloaded parts are at the server at time 0. The answer's cost is the common prediction with the true arrival times,
+    for which nothing is proved.
     """
 
     traits: ClassVar[Traits] = Traits(

@@ -37,7 +37,7 @@ from planning.strategies.shortest_path import ShortestPath
 from planning.strategies.strategy import Strategy
 from planning.strategies.traits import Traits
 
-# Between the name of a strategy and that of one of its settings.
+# Separator between the name of a strategy and that of one of its settings.
 VARIANT_SEPARATOR = ":"
 
 _by_name: dict[str, Strategy] = {}
@@ -56,7 +56,7 @@ def register(strategy: Strategy) -> None:
 
 
 def unregister(name: str) -> None:
-    """Forget a strategy.
+    """Remove a strategy.
 
     Raises:
         KeyError: if there is no strategy of that name.

@@ -17,7 +17,7 @@ from shared.policy import Objective
 
 @dataclass(frozen=True, slots=True)
 class RemoteOnly:
-    """The baseline that uploads every input (CO in Duan & Wu): the helper with the least latency; O(D B) per stream."""
+    """The baseline that uploads every input (CO in Duan & Wu) to the helper of least latency; O(D B) per stream."""
 
     traits: ClassVar[Traits] = Traits(objectives=frozenset({Objective.LATENCY}), cost_class=CostClass.PER_STREAM)
 

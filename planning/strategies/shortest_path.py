@@ -54,11 +54,11 @@ def balanced_pairs(problem: Problem) -> int:
 class ShortestPath:
     """Least latency, energy or off-source work, or largest throughput, of one route per stream.
 
-    For latency and energy, dynamic programming is exact in O(B E D^2); a device may be visited again. For throughput,
-    and under constraints that dynamic programming cannot see (memory, number of devices, deadline of another
-    objective), a label-setting search is exact while it stays within the time budget. Several streams are planned each
-    for itself. If their segments do not fit together, they are planned one after the other in the order given, which
-    proves nothing.
+    For latency and energy, dynamic programming is exact in O(B E D^2); a device may be visited again. Dynamic
+    programming cannot handle throughput, nor memory, a number of devices, or a deadline of another objective. For these
+    a label-setting search is exact while it stays within the time budget. Several streams are planned each for itself.
+    If their segments do not fit together, they are planned one after the other in the order given, which proves
+    nothing.
 
     For makespan, total delay and delay variance all jobs take the route that is best for ``route_objective``. Without
     it this is the route of least latency, which is exact for one job.

@@ -13,7 +13,7 @@ ROUTE_OBJECTIVES = frozenset({Objective.LATENCY, Objective.ENERGY, Objective.THR
 # Objectives of the times at which the jobs of bursts end.
 BURST_OBJECTIVES = ALL_OBJECTIVES - ROUTE_OBJECTIVES
 
-# With a smaller time budget than this, the largest problem that a strategy is tried on no longer shrinks.
+# Below this time budget, the size limit of the problems that a strategy is tried on stays constant.
 LEAST_BUDGET_S = 0.1
 
 
