@@ -18,7 +18,7 @@ What an event does to a request, by the request's phase (an empty cell: nothing)
     -------------------|----------------------|----------------------|------------------------|-------------------------
     RequestArrived     | Accept -> WAITING    | Acknowledge          | Acknowledge            | Republish; Acknowledge
     JournalRestored    | WAITING or FINISHED  |                      |                        |
-    PlanCommitted      |                      | live: Fail the older |                        |
+    PlanCommitted      |                      | live: Fail all but 1  |                        |
     PlanRevoked        |                      | waits for a plan     |                        |
     StreamWithdrawn    |                      | Fail                 |                        |
     OutcomeSeen        |                      | StoreOutcome         | StoreOutcome           |
@@ -26,14 +26,15 @@ What an event does to a request, by the request's phase (an empty cell: nothing)
     AttemptRefused     |                      |                      | retry, newest attempt  |
     DeviceSeen, lost   |                      |                      | retry, if on its route |
     BusChanged, online |                      | wait begins again    | timeout begins again   |
-    RetryTick          |                      | Fail after a bound   | retry after timeout    | Republish; Delete
+    RetryTick          |                      | Fail after 300 s     | retry after timeout    | Republish; Delete
     Confirmed          |                      |                      |                        | Confirm, the first time
     CollectorsChanged  |                      |                      |                        | Republish on or off
 
 Fail and StoreOutcome lead to FINISHED. "lost" is offline or restarted. "retry" is ReportRetry -> WAITING, at the head
 of the queue, or Fail if the attempts are used up. After most events waiting requests are dispatched (`_pump`). That
 needs a plan, a usable route, a connection to the broker, and less than `max_in_flight` requests in flight.
-AlternativesKnown and Observed change the routes of later attempts only. "Delete" is DeleteOutcomes.
+AlternativesKnown and Observed change the routes of later attempts only. "Delete" is DeleteOutcomes. "live":
+a live stream keeps only the newest request that was never dispatched.
 
 Rules that hold for every sequence of events:
 

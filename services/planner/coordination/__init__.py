@@ -14,9 +14,9 @@ returns its problem, unless that problem has been solved before.
     Presence online          device online; not ready for a proposal if  event DEVICE_BACK; Release to a holder;
                              it was restarted; plan all                  Prepare again to a device that a proposal
                                                                          waits for
-    Presence offline         device offline; proposals that need it      event DEVICE_LOST
-                             end, and those in groups of its users;
-                             plan all
+    Presence offline         device offline; proposals that contain it   event DEVICE_LOST
+                             end, and those in the group of a stream
+                             whose plan uses it; plan all
     Telemetry                load; plan all                              -
     Links                    bandwidths and latencies; plan all          -
     Profile                  computing times; plan all                   -
@@ -25,10 +25,12 @@ returns its problem, unless that problem has been solved before.
                              device's answer
     Ready                    device ready; with the last one, the        Persist the plan; publish it; event REROUTE;
                              proposal comes into force; plan all         Release of earlier epochs to every holder
-    Rejected                 the device is left out of plans for this    event REJECTION
-                             stream for 120 s (after a lack of memory:
-                             segments at least as large); the proposal
-                             and those of its group end; plan them
+    Rejected                 if it is for the proposed epoch: the        event REJECTION
+                             device is left out of plans for this
+                             stream for 120 s (if memory was the cause:
+                             segments that need at least as much); the
+                             proposal and those of its group end; plan
+                             them
     ProfileFailed            a first plan no longer waits for this       event FAILURE
                              profile; plan all
     Manifest                 model known; plan all. Ignored if the       -
@@ -40,8 +42,8 @@ returns its problem, unless that problem has been solved before.
     ShadowReport             shadow record; plan streams that lose an    Persist records that are due; event
                              encoding                                    CODEC_WITHDRAWN
     StreamDeclaration        declared; proposal ends; plan all           Persist the declaration
-      with an empty model    state starts again above its last epoch;    DeleteDocument of stream, policy and plan;
-                             plan all                                    clear its topics; Release to every holder
+      with an empty model    its state is dropped except for the last    DeleteDocument of stream, policy and plan;
+                             epoch number; plan all                      clear its topics; Release to every holder
     PolicyDocument           waits to be judged; plan it                 -
       that is unsound        refused; plan it                            publish the policy in force; event
                                                                          POLICY_REFUSED
@@ -52,8 +54,9 @@ returns its problem, unless that problem has been solved before.
     Question                 -                                           publish the Explanation
     model_stored             model in the library; plan all              Persist the manifest; publish it
     next_job                 the stream is no longer due; missing        as answered
-                             inputs go into its status; a problem
-                             solved before is answered from memory
+                             inputs go into its status, and its policy
+                             is accepted unjudged; a problem solved
+                             before is answered from memory
     answered, for a policy   accepted: in force, answer kept, proposal   Persist the policy; event POLICY_ACCEPTED; or
                              ends, plan all. Or refused: plan it         as for an unsound policy
     answered                 plan kept, or reroute postponed, or         event INFEASIBLE if constraints are newly
