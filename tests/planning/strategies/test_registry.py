@@ -175,7 +175,10 @@ def test_one_registration_makes_a_strategy_known_everywhere(toy: Toy) -> None:
     command_line = typer.Typer()
     command_line.command("plan")(plan_command)
     listed = CliRunner().invoke(command_line, ["--list-strategies", "--json"])
-    assert {"name": "toy", "description": toy.description, "citation": toy.citation} in json.loads(listed.stdout)
+    (entry,) = [each for each in json.loads(listed.stdout) if each["name"] == "toy"]
+    assert entry["description"] == toy.description
+    assert entry["citation"] == toy.citation
+    assert entry["exact"] is Toy.traits.exact
 
 
 def test_a_variant_is_known_to_policies_and_auto_but_not_compared() -> None:
