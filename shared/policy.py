@@ -47,7 +47,7 @@ class QueueDiscipline(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeviceRule:
-    """The devices that may compute for a stream: those in ``allow`` (None: all) that are not in ``deny``."""
+    """The devices that may compute for a stream: those in ``allow`` that are not in ``deny``. None allows all."""
 
     __pydantic_config__ = DOCUMENT
 

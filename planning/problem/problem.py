@@ -14,8 +14,8 @@ from shared.policy import Policy
 class CodecProfile:
     """An encoding of a block's output: its size, and the time it takes on a device of speed 1.
 
-    ``relative_error`` and ``top1_agreement`` are the measured effect on the model's output: the largest error, and the
-    share of inputs that kept their best class; None if it was not measured.
+    ``relative_error`` and ``top1_agreement`` are the measured effect on the model's output. They are the largest error,
+    and the share of inputs that kept their best class. None means not measured.
     """
 
     __pydantic_config__ = DOCUMENT
@@ -82,7 +82,7 @@ class Model:
     """A model as blocks in an order in which they can run.
 
     ``edges`` holds ``(from_block, to_block, bytes)`` of a branching model; None means a chain. ``input_rows`` is the
-    height of the model's input; None: the least height from which the first block can make its rows.
+    height of the model's input. None means the least height from which the first block can make its rows.
     """
 
     __pydantic_config__ = DOCUMENT
@@ -105,8 +105,9 @@ class Device:
     """A device: time per block of every model it can run, load, memory and power.
 
     A device without ``block_ms`` for a model cannot run that model. ``row_ms`` holds, per model, one table per block
-    of what some of its rows cost, for blocks whose time is not proportional to their rows; None or an empty table is
-    proportional. Between the points, and from 0 rows (0 ms) to all rows (``block_ms``), time is linear.
+    with the times of some numbers of rows. It is for blocks whose time is not proportional to their rows. None or an
+    empty table means proportional. Between the points, and from 0 rows (0 ms) to all rows (``block_ms``), time is
+    linear.
     """
 
     __pydantic_config__ = DOCUMENT

@@ -26,7 +26,7 @@ def burst_bound(problem: Problem, tables: Sequence[Tables], mix: RouteMix) -> fl
 
         t(k) >= sum of the k smallest V(j) + sum over r of w(r) min(before(r) + after(r), L(k)), where
 
-    - r: a resource: the computing or the sending of a device
+    - r: a resource, which is the computing or the sending of a device
     - V(j): the least weighted busy time of a route of job j, sum over r of w(r) x (ms that r works for the route)
     - before(r): how long r is idle before a first job can have reached it
     - after(r): how long it is idle after the last of the k jobs has left it, because that job still has to end

@@ -1,7 +1,7 @@
 """The best fractional mix of routes: a linear programme over all routes, solved by column generation.
 
-A resource r is the computing or the sending of a device. Let x(s, p) be the jobs of stream s on route p, b(r, p) the
-busy time of r for a job on p, and n(s) the jobs of s. The master programme is
+A resource r is the computing or the sending of a device. Let x(s, p) be the jobs of stream s on route p, and n(s) all
+jobs of s. Let b(r, p) be the busy time of r for a job on p. The master programme is
 
     minimise T  subject to  sum over s, p of b(r, p) x(s, p) <= T  for every r,
                             sum over p of x(s, p) = n(s)           for every s,  x >= 0.

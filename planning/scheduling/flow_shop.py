@@ -42,9 +42,9 @@ def makespan_ms(jobs: Sequence[JobTimes]) -> float:
 def groups_makespan_ms(groups: Iterable[tuple[JobTimes, int]]) -> float:
     """Return when the last of all jobs leaves the second machine, in ms; O(1) per group.
 
-    The longest path to the end of a group of n jobs (f, g) changes to the second machine at the first or the last job
-    of the group. A change after the j-th job gives j f + (n - j + 1) g, which is linear in j. Otherwise the path is on
-    the second machine throughout the group.
+    Consider the longest path to the end of a group of n jobs (f, g). It changes to the second machine at the first or
+    the last job of the group. A change after the j-th job gives j f + (n - j + 1) g, which is linear in j. Otherwise
+    the path is on the second machine throughout the group.
 
     Args:
         groups: identical jobs in a row, as their times and their number.

@@ -3,9 +3,9 @@
 Throughout, ``curve`` holds (f, g) per cut, in ms: computing before it and sending across it. A monotone chain has f
 ascending and g descending. The source computes one job at a time and sends one at a time: a two-machine flow shop.
 
-Proposition 1 (Duan & Wu, section 3) gives the makespan of jobs of one monotone chain in Johnson's order as f(first) +
-max(f of all but the first, g of all but the last) + g(last). It fails for mixes of chains: the jobs (1, 2), (10, 20),
-(11, 1) have makespan 32, and the formula says 24. So every mix is put in order before it is compared.
+Proposition 1 (Duan & Wu, section 3) is about jobs of one monotone chain in Johnson's order. Their makespan is f(first)
++ max(f of all but the first, g of all but the last) + g(last). The formula fails for mixes of chains: the jobs (1, 2),
+(10, 20), (11, 1) have makespan 32, but the formula gives 24. So every mix is put in order before it is compared.
 """
 
 from collections import Counter

@@ -35,7 +35,7 @@ def diagnose(problem: Problem, stream: Stream, time_budget_s: float) -> tuple[Vi
     able = [name for name, device in problem.devices.items() if stream.model in device.block_ms]
     if able and not any(map(problem.policy.devices.permits, able)):
         return (_none_permitted(problem.policy.devices, stream, able),)
-    # The deadline comes first, because without it the least latency can be given, which tells by how much it is missed.
+    # The deadline comes first, because the least latency without it shows by how much it is missed.
     limit = problem.deadline_ms(stream)
     if limit is not None:
         relaxed = without_deadlines(problem)

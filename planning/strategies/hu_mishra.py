@@ -23,7 +23,7 @@ from shared.policy import Objective
 
 @dataclass(frozen=True, slots=True)
 class HuMishra:
-    """Algorithm 1 of Hu & Mishra: the largest local part whose latency keeps the deadline; O(D^2 P^2).
+    """Algorithm 1 of Hu & Mishra: the largest local part whose latency keeps the deadline, in O(D^2 P^2).
 
     P are the cuts after pooling layers (blocks with "pool" in their name) and the two ends. They are all cuts where a
     model has no pooling, and with ``all_cuts``. Choices that the paper leaves open:

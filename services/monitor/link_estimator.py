@@ -164,7 +164,7 @@ class LinkEstimator:
     def _rate_mbps(self, crossing: _Crossing) -> float:
         known_ms = self.latency_ms
         # The lower of both latencies. A latency measured while programs were still starting is too high. A latency that
-        # has risen since then does not hold for the earlier crossing.
+        # has risen later does not hold for the earlier crossing.
         latency_ms = 0.0 if known_ms is None else min(crossing.latency_ms, known_ms)
         # An overestimated latency must not make a transfer look instantaneous.
         on_link_ms = max(crossing.elapsed_ms - crossing.ways * latency_ms, crossing.elapsed_ms / 10)

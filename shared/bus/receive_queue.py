@@ -51,8 +51,8 @@ class ReceiveQueue:
     """A first-in first-out queue with one bound per quality of service. Beyond it the oldest message is dropped.
 
     For QoS 0 dropping is the only flow control. For QoS 1 the broker sends no more than the receive maximum ahead of
-    acknowledgements (MQTT 5.0, 3.3.4), and a message is acknowledged when the application takes it. The bound of QoS 1
-    is only reached by leftovers of lost connections, or with a broker that ignores the receive maximum.
+    acknowledgements (MQTT 5.0, 3.3.4). A message is acknowledged when the application takes it. The bound of QoS 1 is
+    only reached by leftovers of lost connections, or with a broker that ignores the receive maximum.
 
     Invariants. `_waiting` maps arrival numbers to messages in ascending order. `_order[q]` holds the numbers of the
     waiting messages of quality of service q, in the same order.

@@ -39,7 +39,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class ModelAnalysis:
-    """A model as the planner sees it; `sha256` is the digest of its file, in hexadecimal."""
+    """A model's data for planning; `sha256` is the digest of its file, in hexadecimal."""
 
     sha256: str
     input: tuple[Tensor, ...]

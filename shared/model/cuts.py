@@ -60,10 +60,10 @@ def all_cuts(live: Sequence[tuple[str, ...]], max_tensors: int) -> tuple[int, ..
 def find_partition(active: ActiveGraph, max_tensors: int = 1) -> Partition:
     """Cut the graph wherever at most `max_tensors` tensors cross and the cut is useful.
 
-    A cut next to a light operator (activation, normalisation, reshape, padding) is useless if the other side of that
-    operator is no more expensive to send. So no cut separates a convolution from its batch normalisation and
-    activation, where it would also prevent the runtime from fusing their kernels. No cut lies where a tensor crosses
-    whose type has no numpy counterpart.
+    Light operators are activations, normalisations, reshapes and paddings. A cut next to one is useless if the other
+    side of the operator is no more expensive to send. So no cut separates a convolution from its batch normalisation
+    and activation, where it would also prevent the runtime from fusing their kernels. No cut lies where a tensor
+    crosses whose type has no numpy counterpart.
 
     Raises:
         CutError: `max_tensors` is less than 1.

@@ -59,9 +59,9 @@ def live_sets(active: ActiveGraph) -> list[tuple[str, ...]]:
 
     A tensor is live from the node that writes it to its last reader. An output of the model is live to the end,
     because a later segment may return it. Entry p holds the tensors that cross between nodes p - 1 and p, in the order
-    in which they are written (the model's inputs first, in their declared order).
+    in which they are written. The model's inputs come first, in their declared order.
 
-    A set of size one is the same for every topological order: all nodes before it lead to this tensor, and all nodes
+    A set of size one is the same for every topological order. All nodes before it lead to this tensor, and all nodes
     after it depend on it.
 
     Returns:

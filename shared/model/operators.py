@@ -36,7 +36,7 @@ _ROWS: Final = 2
 def works_by_rows(active: ActiveGraph, node: Node) -> bool:
     """Return whether horizontal slices of the node's output can be computed from horizontal slices of its inputs.
 
-    Every varying tensor has to be an image [batch, channels, rows, columns]. Operators that need all rows at once
+    Every varying tensor has to be an image [batch, channels, rows, columns]. Operators that need all rows together
     (flatten, fully connected, global pooling) end a tiled segment.
     """
     varying = [name for name in node.reads if not active.is_constant(name)]

@@ -41,12 +41,12 @@ class DType(Enum):
 
     @property
     def has_numpy_type(self) -> bool:
-        """Whether the runtime takes and returns tensors of this type as numpy arrays, so that they can cross a cut."""
+        """True if the runtime takes and returns tensors of this type as numpy arrays, so that they can cross a cut."""
         return self not in _WITHOUT_NUMPY_TYPE
 
     @property
     def is_float(self) -> bool:
-        """Whether this is a real floating-point type."""
+        """True if this is a real floating-point type."""
         return "FLOAT" in self.name
 
 

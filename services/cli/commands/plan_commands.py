@@ -53,8 +53,8 @@ def plan_command(
     """Find the best cuts, placement and encodings for a PROBLEM file.
 
     Prints the route and where the time goes. With --json, prints the answer as a document for programs.
-    Exit status: 0 solved, 2 the file is wrong (one line per fault on standard error, with its JSON path),
-    3 no plan keeps the constraints.
+    Exit status: 0 solved, 2 the file is wrong, 3 no plan keeps the constraints. Faults of a file are printed on
+    standard error, a line each with its JSON path.
 
     \b
     segue plan problem.json

@@ -43,7 +43,7 @@ class PlanningView:
 
         Streams of the group that cannot be planned yet are left out. A policy that the stream waits for counts as in
         force, so that it is judged in the group that it would join. Without such a policy, nothing is solved while a
-        stream of the group has a proposal: the answer would be out of date when that proposal ends.
+        stream of the group has a proposal. The answer would be out of date when that proposal ends.
         """
         state = self.states[stream]
         if not state.is_declared:

@@ -1,4 +1,4 @@
-"""Candidate of one stream: the strategy's routes beside the plan in force, and the user's changes since then."""
+"""Candidate of one stream: the strategy's routes, the plan in force, and the user's changes since its choice."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

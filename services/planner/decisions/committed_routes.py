@@ -37,7 +37,7 @@ class TiledRouteError(ValueError):
 
 
 def burst_jobs(problem: Problem) -> int:
-    """Return the number of requests that the problem's only stream starts at once, in the order of the plan.
+    """Return the number of requests of a burst of the problem's only stream, started in the order of the plan.
 
     It is 1 for the objective throughput, which is about a steady rate.
     """

@@ -83,8 +83,8 @@ def decide(
     - otherwise when the present cost exceeds the new one by more than the ``min_gain`` of their policies, after the
       cooldown.
 
-    Each return to routes that were left within the damping window doubles the required gain, so that flapping around a
-    tie ends (route flap damping, RFC 2439).
+    Each return to routes that were left within the damping window doubles the required gain (route flap damping, RFC
+    2439). So flapping between routes of equal cost ends.
 
     Args:
         candidates: of the streams of the problem.

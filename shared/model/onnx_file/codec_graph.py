@@ -29,7 +29,7 @@ _PARTS: Final = {
     "uint8": ("scales", "zeros", "integers"),
     "uint4": ("scales", "zeros", "integers"),
 }
-# Further outputs by which the executor sees whether every value was finite.
+# Further outputs that show the executor whether every value was finite.
 _CHECKS: Final = {"float16": (), "uint8": ("sums",), "uint4": ("sums",)}
 
 

@@ -91,7 +91,7 @@ class Verifier:
 
     @property
     def is_finite(self) -> bool:
-        """Whether the whole model's outputs hold no NaN and no infinity for the random inputs."""
+        """True if the whole model's outputs hold no NaN and no infinity for the random inputs."""
         outputs = self._expected[Optimisation.ALL].values()
         return all(bool(np.isfinite(output).all()) for output in outputs if output.dtype.kind in "fc")
 
