@@ -33,7 +33,7 @@ class ModelResult:
     Attributes:
         top: best classes of a classifier.
         outputs: output tensors.
-        note: which outputs were left out, and why.
+        note: which outputs were left out, and why; which outputs hold NaN or infinities.
     """
 
     top: tuple[ClassScore, ...] = ()
@@ -53,17 +53,20 @@ def make_result(outputs: Mapping[str, np.ndarray], manifest: Manifest, accept: s
         accept: content type of the result, `JSON_CONTENT` or `MSGPACK_CONTENT`.
     """
     ordered = _ordered(outputs, manifest)
+    faults = [fault for name, array in ordered.items() if (fault := _non_finite(name, array))]
     classifier = manifest.output_kind is OutputKind.CLASSIFICATION and bool(ordered)
     top = _top(next(iter(ordered.values())), manifest) if classifier else ()
     wants_all = accept == MSGPACK_CONTENT
     if classifier and not wants_all:
-        return ModelResult(top)
+        return ModelResult(top, note="; ".join(faults))
     size_bytes = sum(array.nbytes for array in ordered.values())
     limit_bytes = MSGPACK_OUTPUT_LIMIT_BYTES if wants_all else JSON_OUTPUT_LIMIT_BYTES
     if size_bytes > limit_bytes:
         advice = "" if wants_all else f"; ask for them with the user property accept={MSGPACK_CONTENT}"
-        return ModelResult(top, note=f"outputs of {size_bytes} bytes are left out (limit {limit_bytes}){advice}")
-    return ModelResult(top, tuple(_tensor(name, array) for name, array in ordered.items()))
+        left_out = f"outputs of {size_bytes} bytes are left out (limit {limit_bytes}){advice}"
+        return ModelResult(top, note="; ".join((left_out, *faults)))
+    tensors = tuple(_tensor(name, array) for name, array in ordered.items())
+    return ModelResult(top, tensors, note="; ".join(faults))
 
 
 def make_outcome(header: FeatureMapHeader, result: ModelResult, trace: Sequence[StageTrace], now_s: float) -> Outcome:
@@ -114,16 +117,24 @@ def _top(scores: np.ndarray, manifest: Manifest) -> tuple[ClassScore, ...]:
     flat = np.asarray(scores, dtype=np.float64).reshape(-1)
     if manifest.apply_softmax:
         # Shifted by the maximum, so that exp never overflows; softmax does not change.
-        shifted = np.exp(flat - np.max(flat))
-        flat = shifted / np.sum(shifted)
+        with np.errstate(invalid="ignore"):
+            shifted = np.exp(flat - np.max(flat))
+            flat = shifted / np.sum(shifted)
+    best = np.argsort(-flat, kind="stable")
     # JSON has no NaN or infinity.
-    if not np.all(np.isfinite(flat)):
-        flat = np.nan_to_num(flat, nan=0.0, posinf=0.0, neginf=0.0)
-    best = np.argsort(-flat, kind="stable")[:TOP]
+    finite = best[np.isfinite(flat[best])][:TOP]
     return tuple(
         ClassScore(index=int(index), label=_label(int(index), manifest.labels), score=float(flat[index]))
-        for index in best
+        for index in finite
     )
+
+
+def _non_finite(name: str, array: np.ndarray) -> str:
+    """Return how many values of an output are not finite; empty if none."""
+    if array.dtype.kind not in "fc" or np.isfinite(array).all():
+        return ""
+    nans, infinite = int(np.isnan(array).sum()), int(np.isinf(array).sum())
+    return f"output {name!r} has {nans} NaN and {infinite} infinite values among {array.size}"
 
 
 def _label(index: int, labels: Sequence[str]) -> str:

@@ -1,12 +1,17 @@
 """Manifests of models, and the messages that offer, pull and carry their bytes."""
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
 from shared.bus import topics
 from shared.messages.base import Message, ModelId, Name, Part
+from shared.model.tensor import DType
+
+# Integers between which a preprocessing of integer inputs has to distinguish. Numbers near 0 are meant for floats.
+_MIN_INTEGERS: Final = 16
+_CHANNELS: Final = 3
 
 
 class TensorDescription(Part):
@@ -44,7 +49,7 @@ class ResizeMode(StrEnum):
 
 
 class Preprocessing(Part):
-    """Conversion of a JPEG or PNG to the input tensor: (pixel - mean) / scale, per channel."""
+    """Conversion of a picture to the input tensor: (pixel - mean) / scale, per channel."""
 
     kind: Literal["image", "tensor"] = "tensor"
     height: int = 0
@@ -55,6 +60,41 @@ class Preprocessing(Part):
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     scale: tuple[float, ...] = (1.0, 1.0, 1.0)
+
+    @property
+    def channel_fault(self) -> str:
+        """Why mean or scale do not suit the three channels of a picture; empty if they do."""
+        for name, values in (("mean", self.mean), ("scale", self.scale)):
+            if len(values) != _CHANNELS:
+                return f"{name} has {len(values)} numbers, not one for each of red, green and blue"
+        return "scale is 0 for a channel, but pixels are divided by it" if 0 in self.scale else ""
+
+    @property
+    def ranges(self) -> tuple[tuple[float, float], ...]:
+        """Smallest and largest number of each channel, for pixels from 0 to 255."""
+        ends = (
+            ((0.0 - mean) / scale, (255.0 - mean) / scale) for mean, scale in zip(self.mean, self.scale, strict=True)
+        )
+        return tuple((min(pair), max(pair)) for pair in ends)
+
+
+def preprocessing_fault(steps: Preprocessing, spec: TensorDescription) -> str:
+    """Return why the numbers that a preprocessing makes of pixels do not suit an input's type; empty if they do."""
+    if steps.channel_fault:
+        return steps.channel_fault
+    try:
+        dtype = DType(spec.dtype)
+    except ValueError:
+        return f"the model's input {spec.name!r} has type {spec.dtype}, not one of pixels"
+    low, high = min(low for low, _ in steps.ranges), max(high for _, high in steps.ranges)
+    least, largest = dtype.value_range
+    made = f"the preprocessing makes numbers from {low:.4g} to {high:.4g}"
+    if low < least or high > largest:
+        return f"{made}, but the model's input {spec.name!r} is {dtype.value}: {least:.4g} to {largest:.4g}"
+    span = min(high - low for low, high in steps.ranges)
+    if not dtype.is_float and span < _MIN_INTEGERS:
+        return f"{made}, but the model's input {spec.name!r} is {dtype.value}: rounding leaves too few numbers"
+    return ""
 
 
 class OutputKind(StrEnum):

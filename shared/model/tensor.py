@@ -1,6 +1,7 @@
 """Descriptions of tensors: name, element type, shape and size."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -45,11 +46,32 @@ class DType(Enum):
         return self not in _WITHOUT_NUMPY_TYPE
 
     @property
+    def value_range(self) -> tuple[float, float]:
+        """Smallest and largest finite value; of a complex type, those of its parts."""
+        if self in _LARGEST:
+            return -_LARGEST[self], _LARGEST[self]
+        if self is DType.BOOL:
+            return 0, 1
+        if self.name.startswith("UINT"):
+            return 0, 2**self.bits - 1
+        return -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
+
+    @property
     def is_float(self) -> bool:
         """True if this is a real floating-point type."""
         return "FLOAT" in self.name
 
 
+_LARGEST: Final[Mapping[DType, float]] = {
+    DType.FLOAT64: 1.7976931348623157e308,
+    DType.FLOAT32: 3.4028234663852886e38,
+    DType.FLOAT16: 65504.0,
+    DType.BFLOAT16: 3.3895313892515355e38,
+    DType.FLOAT8E4M3FN: 448.0,
+    DType.FLOAT8E5M2: 57344.0,
+    DType.COMPLEX64: 3.4028234663852886e38,
+    DType.COMPLEX128: 1.7976931348623157e308,
+}
 _WITHOUT_NUMPY_TYPE: Final = frozenset({DType.BFLOAT16, DType.FLOAT8E4M3FN, DType.FLOAT8E5M2, DType.INT4, DType.UINT4})
 
 

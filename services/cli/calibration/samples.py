@@ -11,6 +11,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from services.cli.support.request_files import NAMED_TENSORS, read_payload
 from services.executor.errors import BadInput
+from services.executor.segments.pictures import PICTURE_SUFFIXES, decode_picture
 from services.executor.segments.prepare import prepare
 from shared.codecs import Array
 from shared.messages.calibration import InputSize
@@ -27,7 +28,7 @@ MAX_VARIANTS: Final = 6
 # Number of inputs that distinguishes an agreement of 99 % from one of 97 %.
 SUFFICIENT_SAMPLES: Final = 100
 
-_IMAGES: Final = (".jpg", ".jpeg", ".png")
+_IMAGES: Final = PICTURE_SUFFIXES
 _TENSORS: Final = (".npy",)
 _NAMED_TENSORS: Final = (NAMED_TENSORS,)
 _QUALITIES: Final = (75, 95)
@@ -49,7 +50,7 @@ class SampleSet:
 
 
 def read_samples(folder: Path, manifest: Manifest, *, variants: int | None = None) -> SampleSet:
-    """Return the calibration set of a folder with photographs (JPEG, PNG) or tensors (.npy; .npz for several inputs).
+    """Return the calibration set of a folder with photographs or tensors (.npy; .npz for several inputs).
 
     Args:
         folder: the folder.
@@ -118,8 +119,7 @@ def _payloads(file: Path, variants: int) -> Iterator[bytes]:
     if file.suffix.lower() not in _IMAGES:
         yield read_payload(file)
         return
-    with Image.open(file) as opened:
-        image = ImageOps.exif_transpose(opened).convert("RGB")
+    image = decode_picture(file.read_bytes())
     for variant in _variants(image)[:variants]:
         yield _encode(variant, "PNG")
 

@@ -31,7 +31,7 @@ from shared.service_runtime import ExitStatus
 _MAX_IN_FLIGHT: Final = 256
 
 Files = Annotated[
-    list[Path], typer.Argument(metavar="FILE", help="JPEG, PNG, .npy, raw tensors; .npz for several inputs.")
+    list[Path], typer.Argument(metavar="FILE", help="Pictures, .npy, raw tensors; .npz for several inputs.")
 ]
 StreamOption = Annotated[str, typer.Option("--stream", "-s", help="The stream's name.", show_default=False)]
 InFlight = Annotated[int, typer.Option("--in-flight", min=1, max=_MAX_IN_FLIGHT, help="Requests under way at most.")]
@@ -143,6 +143,8 @@ def _show_result(file: Path, outcome: Outcome) -> None:
     shapes = ", ".join(f"{tensor.name} {list(tensor.shape)}" for tensor in outcome.outputs)
     answer = labels or shapes or outcome.error or "a result"
     results_console().print(f"{file}: {answer}  ({latency_ms(outcome):.1f} ms)", soft_wrap=True)
+    if outcome.error and outcome.error != answer:
+        notes_console().print(f"{file}: note: {outcome.error}", soft_wrap=True)
     for line in _time_lines(outcome):
         results_console().print(f"    {line}", soft_wrap=True, style="dim")
 

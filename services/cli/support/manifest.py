@@ -17,11 +17,12 @@ from shared.messages.models import (
     OutputKind,
     Preprocessing,
     TensorDescription,
+    preprocessing_fault,
 )
 from shared.model.analysis import ModelAnalysis
 from shared.model.errors import ExternalDataError, ModelError, ModelFileError
 from shared.model.partitioned_model import PartitionedModel
-from shared.model.tensor import Tensor
+from shared.model.tensor import DType, Tensor
 from shared.service_runtime import InputError
 
 # Name of block 0, which turns the payload of a request into the model's input tensors.
@@ -42,7 +43,7 @@ class Preset(StrEnum):
 
 
 # Mean and scale per channel: (pixel - mean) / scale. Those of ImageNet are its usual figures times 255.
-_SCALES: dict[Preset, tuple[tuple[float, ...], tuple[float, ...]]] = {
+_SCALES: dict[Preset, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
     Preset.IMAGENET: ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     Preset.UNIT: ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
     Preset.RAW: ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
@@ -68,7 +69,8 @@ def build_manifest(
         name: alias of the model; the file's name without its ending if empty.
         labels: file with the class names, a JSON list or one per line.
         preprocessing: from a photograph to the input; a height and width of 0 are taken from the model's input. None
-            means `Preset.IMAGENET` if the input looks like an image in colour, else `Preset.TENSOR`.
+            means `Preset.IMAGENET` if the input looks like an image in colour, `Preset.RAW` if it is one of integers
+            that hold 0 to 255, else `Preset.TENSOR`.
         output: meaning of the first output; None means a classification if there are labels, else a tensor.
         softmax: whether the first output are logits.
         input_shapes: shapes of inputs whose shape the file leaves open.
@@ -143,11 +145,12 @@ def fit_preprocessing(chosen: Preprocessing | Preset | None, inputs: Sequence[Te
     """Return the preprocessing that the user chose, completed with size and layout of the model's input.
 
     Raises:
-        InputError: photographs are chosen, and the input is not one image in colour of the chosen size.
+        InputError: photographs are chosen, and the input is not one image in colour of the chosen size, or its type
+            does not hold the numbers that the preprocessing makes.
     """
     layout = _image_layout(inputs)
     if chosen is None:
-        chosen = Preset.TENSOR if layout is None else Preset.IMAGENET
+        chosen = Preset.TENSOR if layout is None else _default_preset(inputs[0])
     if chosen is Preset.TENSOR or (isinstance(chosen, Preprocessing) and chosen.kind == "tensor"):
         return Preprocessing()
     if layout is None:
@@ -156,11 +159,21 @@ def fit_preprocessing(chosen: Preprocessing | Preset | None, inputs: Sequence[Te
     name, height, width = layout
     if isinstance(chosen, Preset):
         mean, scale = _SCALES[chosen]
-        return Preprocessing(kind="image", height=height, width=width, layout=name, mean=mean, scale=scale)
+        chosen = Preprocessing(kind="image", mean=mean, scale=scale)
     size = (chosen.height or height, chosen.width or width)
     if size != (height, width):
         raise InputError(f"the preprocessing makes {size[0]} x {size[1]} pixels, the model takes {height} x {width}")
+    if fault := preprocessing_fault(chosen, inputs[0]):
+        raise InputError(fault)
     return chosen.model_copy(update={"height": height, "width": width, "layout": name})
+
+
+def _default_preset(spec: TensorDescription) -> Preset:
+    """Return the preset of an image input: integers take pixels as they are, if they can hold them."""
+    if DType(spec.dtype).is_float:
+        return Preset.IMAGENET
+    raw = Preprocessing(kind="image")
+    return Preset.TENSOR if preprocessing_fault(raw, spec) else Preset.RAW
 
 
 def read_preprocessing(text: str) -> Preprocessing | Preset:
@@ -196,7 +209,10 @@ def parse_preprocessing(document: Any) -> Preprocessing:
     if unknown:
         known = ", ".join(key for key in Preprocessing.model_fields if key != "schema_version")
         raise ValueError(f"unknown field {unknown[0]!r}; known are {known}")
-    return Preprocessing.model_validate({"kind": "image"} | document)
+    steps = Preprocessing.model_validate({"kind": "image"} | document)
+    if steps.channel_fault:
+        raise ValueError(steps.channel_fault)
+    return steps
 
 
 def read_labels(path: Path) -> tuple[str, ...]:

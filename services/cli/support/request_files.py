@@ -2,8 +2,12 @@
 
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shared.service_runtime import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Suffix of files that hold one named tensor per input.
 NAMED_TENSORS = ".npz"
@@ -33,6 +37,10 @@ def read_limited_payload(file: Path, max_bytes: int) -> bytes:
     return payload
 
 
+def _little_endian_bytes(array: "np.ndarray") -> bytes:
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
 def _named_tensors(file: Path) -> bytes:
     import msgpack
     import numpy as np
@@ -40,7 +48,7 @@ def _named_tensors(file: Path) -> bytes:
     try:
         with file.open("rb") as opened, np.lib.npyio.NpzFile(opened) as tensors:
             named = {
-                name: {"dtype": array.dtype.name, "shape": array.shape, "data": array.tobytes()}
+                name: {"dtype": array.dtype.name, "shape": array.shape, "data": _little_endian_bytes(array)}
                 for name, array in tensors.items()
             }
     except (ValueError, EOFError, zipfile.BadZipFile) as error:

@@ -1,23 +1,20 @@
-"""Block 0 of a model: decodes the bytes of a request (JPEG, PNG, or a tensor) into the model's input tensors."""
+"""Block 0 of a model: decodes the bytes of a request (a picture or a tensor) into the model's input tensors."""
 
 import io
+import itertools
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import msgpack
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from services.executor.errors import BadInput
-from shared.messages.models import Manifest, Preprocessing, ResizeMode, TensorDescription
+from services.executor.segments.pictures import FORMATS, MAX_PIXELS, is_picture
+from services.executor.segments.pictures import decode_picture as _decode
+from shared.messages.models import Manifest, Preprocessing, ResizeMode, TensorDescription, preprocessing_fault
 
-# Larger images are refused before they are decoded: a malicious file of a few kB decodes to gigabytes.
-MAX_PIXELS = 64_000_000
-
-_FORMATS = ("JPEG", "PNG")
-_IMAGE_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 _NUMPY_MAGIC = b"\x93NUMPY"
 
 
@@ -26,10 +23,12 @@ def prepare(data: bytes, manifest: Manifest, *, max_pixels: int = MAX_PIXELS) ->
 
     The format is recognised by the first bytes and the size:
 
-    - JPEG or PNG, if the manifest describes images;
+    - a picture (JPEG, PNG, WebP, BMP, TIFF, or the first frame of a GIF), if the manifest describes images;
     - NumPy's `.npy`;
     - the raw little-endian bytes of the only input;
     - a msgpack map `{"dtype", "shape", "data"}`, or a map from input names to such maps for several inputs.
+
+    A tensor that states its shape must have the model's. Leading dimensions of 1 may be missing or added.
 
     Args:
         data: the request's bytes.
@@ -45,7 +44,7 @@ def prepare(data: bytes, manifest: Manifest, *, max_pixels: int = MAX_PIXELS) ->
     if not data:
         raise BadInput("the request is empty")
     spec = manifest.inputs[0]
-    if manifest.preprocessing.kind == "image" and data.startswith(_IMAGE_MAGIC):
+    if manifest.preprocessing.kind == "image" and is_picture(data):
         return {spec.name: _from_image(data, manifest.preprocessing, spec, max_pixels)}
     if data.startswith(_NUMPY_MAGIC) and len(manifest.inputs) == 1:
         return {spec.name: _fit(_read_npy(data, spec), spec)}
@@ -55,6 +54,9 @@ def prepare(data: bytes, manifest: Manifest, *, max_pixels: int = MAX_PIXELS) ->
 
 
 def _from_image(data: bytes, steps: Preprocessing, spec: TensorDescription, max_pixels: int) -> np.ndarray:
+    fault = preprocessing_fault(steps, spec)
+    if fault:
+        raise BadInput(fault)
     image = _decode(data, max_pixels)
     resized = _resize(image, steps, max_pixels)
     pixels: np.ndarray = np.asarray(resized, dtype=np.float32)
@@ -65,24 +67,9 @@ def _from_image(data: bytes, steps: Preprocessing, spec: TensorDescription, max_
         pixels = pixels.transpose(2, 0, 1)
     if math.prod(spec.shape) != pixels.size:
         raise BadInput(f"the model's input {spec.name!r} has shape {list(spec.shape)}, not one of an image in colour")
-    return np.ascontiguousarray(pixels.reshape(spec.shape), dtype=np.dtype(spec.dtype))
-
-
-def _decode(data: bytes, max_pixels: int) -> Image.Image:
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of large images before it raises; the size is checked below.
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=_FORMATS)
-            width, height = image.size
-            if width * height > max_pixels:
-                raise BadInput(f"the image has {width} x {height} pixels, more than the {max_pixels} that are decoded")
-            upright = ImageOps.exif_transpose(image)
-            return upright.convert("RGB")
-    except BadInput:
-        raise
-    except Exception as error:  # Pillow's decoders raise a dozen unrelated classes for broken files.
-        raise BadInput(f"the image does not decode: {error or type(error).__name__}") from error
+    dtype = np.dtype(spec.dtype)
+    numbers = np.rint(pixels) if dtype.kind in "iu" else pixels
+    return np.ascontiguousarray(numbers.reshape(spec.shape), dtype=dtype)
 
 
 def _resize(image: Image.Image, steps: Preprocessing, max_pixels: int) -> Image.Image:
@@ -153,11 +140,18 @@ def _dimensions(shape: Any) -> Sequence[int]:
 
 def _fit(array: np.ndarray, spec: TensorDescription) -> np.ndarray:
     dtype = np.dtype(spec.dtype)
-    if array.size != math.prod(spec.shape) or array.dtype.newbyteorder("=") != dtype:
+    if (
+        _without_leading_ones(array.shape) != _without_leading_ones(spec.shape)
+        or array.dtype.newbyteorder("=") != dtype
+    ):
         raise BadInput(
             f"the input {spec.name!r} is {array.dtype} {list(array.shape)}, the model takes {dtype} {list(spec.shape)}"
         )
     return np.ascontiguousarray(array.reshape(spec.shape), dtype=dtype)
+
+
+def _without_leading_ones(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(itertools.dropwhile(lambda size: size == 1, shape))
 
 
 def _size_bytes(spec: TensorDescription) -> int:
@@ -169,4 +163,4 @@ def _expectation(manifest: Manifest) -> str:
     tensor = f"a tensor {spec.dtype} {list(spec.shape)} of {_size_bytes(spec)} bytes"
     if len(manifest.inputs) > 1:
         return "a msgpack map from input names to {dtype, shape, data}"
-    return f"a JPEG, a PNG, or {tensor}" if manifest.preprocessing.kind == "image" else tensor
+    return f"a picture ({', '.join(FORMATS)}) or {tensor}" if manifest.preprocessing.kind == "image" else tensor

@@ -70,7 +70,30 @@ def test_logits_become_probabilities() -> None:
 def test_scores_that_are_no_numbers_still_make_a_message() -> None:
     result = make_result({"y": np.array([[np.nan, np.inf, 1.0]], np.float32)}, manifest(), JSON_CONTENT)
     payload, _ = encode_outcome(make_outcome(HEADER, result, TRACE, 4.0), JSON_CONTENT)
-    assert Outcome.decode(payload).top[0].index == 2
+    outcome = Outcome.decode(payload)
+    assert [(score.index, score.score) for score in outcome.top] == [(2, 1.0)]
+    assert outcome.error == "output 'y' has 1 NaN and 1 infinite values among 3"
+
+
+def test_no_class_is_best_among_scores_that_are_no_numbers() -> None:
+    scores = {"y": np.array([[np.nan, np.nan]], np.float32)}
+    for softmax in (False, True):
+        result = make_result(scores, manifest(apply_softmax=softmax), JSON_CONTENT)
+        assert result.top == ()
+        assert "2 NaN" in result.note
+
+
+def test_classes_that_are_masked_out_have_probability_zero() -> None:
+    scores = {"y": np.array([[-np.inf, 1.0]], np.float32)}
+    result = make_result(scores, manifest(apply_softmax=True), JSON_CONTENT)
+    assert [(score.index, score.score) for score in result.top] == [(1, 1.0), (0, 0.0)]
+
+
+def test_output_tensors_that_are_not_finite_are_named() -> None:
+    outputs: dict[str, np.ndarray] = {"y": np.array([np.inf, 0, -np.inf], np.float16), "z": np.zeros(3, np.int64)}
+    result = make_result(outputs, manifest(output_kind=OutputKind.TENSOR, outputs=()), JSON_CONTENT)
+    assert result.note == "output 'y' has 0 NaN and 2 infinite values among 3"
+    assert len(result.outputs) == 2
 
 
 def test_whole_outputs_when_asked_for() -> None:

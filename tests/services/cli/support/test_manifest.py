@@ -11,6 +11,7 @@ from services.cli.support.manifest import (
     Preset,
     build_manifest,
     fit_preprocessing,
+    parse_preprocessing,
     read_labels,
     read_preprocessing,
 )
@@ -88,6 +89,37 @@ def test_images_are_expected_where_the_input_looks_like_one() -> None:
     assert fit_preprocessing(None, [TensorDescription(name="x", shape=(1, 128), dtype="float32")]).kind == "tensor"
     assert fit_preprocessing(None, [PHOTO, PHOTO]).kind == "tensor"
     assert fit_preprocessing(Preset.TENSOR, [PHOTO]).kind == "tensor"
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 10, 20), (1, 10, 20, 3)])
+def test_integer_images_are_not_normalised(shape: tuple[int, ...]) -> None:
+    def spec(dtype: str) -> TensorDescription:
+        return TensorDescription(name="x", shape=shape, dtype=dtype)
+
+    for dtype in ("uint8", "uint16", "int32"):
+        steps = fit_preprocessing(None, [spec(dtype)])
+        assert (steps.kind, steps.mean, steps.scale) == ("image", (0.0,) * 3, (1.0,) * 3)
+    assert fit_preprocessing(None, [spec("int8")]).kind == "tensor"
+    assert fit_preprocessing(None, [spec("float16")]).mean == fit_preprocessing(Preset.IMAGENET, [PHOTO]).mean
+
+
+@pytest.mark.parametrize("preset", [Preset.IMAGENET, Preset.UNIT])
+def test_numbers_that_the_input_does_not_hold_are_refused(preset: Preset) -> None:
+    spec = TensorDescription(name="x", shape=(1, 3, 10, 20), dtype="uint8")
+    with pytest.raises(InputError, match=r"the preprocessing makes numbers from .* is uint8"):
+        fit_preprocessing(preset, [spec])
+
+
+@pytest.mark.parametrize("field", ["mean", "scale"])
+def test_a_number_per_channel_is_needed(field: str) -> None:
+    for values in ([1.0], [104.0, 117.0, 123.0, 0.0]):
+        with pytest.raises(ValueError, match=field):
+            parse_preprocessing({field: values})
+
+
+def test_a_scale_of_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match="scale is 0 for a channel"):
+        parse_preprocessing({"scale": [1.0, 0.0, 1.0]})
 
 
 def test_photographs_for_a_model_without_them_are_refused() -> None:

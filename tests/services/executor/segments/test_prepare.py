@@ -1,4 +1,5 @@
 import io
+import re
 from typing import Any
 
 import msgpack
@@ -98,7 +99,7 @@ def test_the_same_bytes_make_the_same_numbers() -> None:
     ("data", "text"),
     [
         (b"", "empty"),
-        (b"hello", "expected a JPEG, a PNG, or a tensor float32"),
+        (b"hello", r"expected a picture \(JPEG, PNG, WEBP, BMP, TIFF, GIF\) or a tensor float32"),
         (b"\xff\xd8\xff" + b"\x00" * 100, "does not decode"),
         (encoded(uniform(64, 64), "JPEG")[:300], "does not decode"),
         (encoded(uniform(64, 64), "PNG")[:-40], "does not decode"),
@@ -137,6 +138,63 @@ def test_a_tensor_of_another_size_or_type_is_refused() -> None:
         np.save(npy, array)
         with pytest.raises(BadInput, match="the model takes float32"):
             prepare(npy.getvalue(), manifest())
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 6, 3), (1, 3, 6, 4), (72,), (3, 4, 6, 1), (1, 3, 24)])
+def test_a_tensor_of_another_layout_is_refused(shape: tuple[int, ...]) -> None:
+    """The number of elements is right, and their order is not."""
+    array = np.zeros(shape, np.float32)
+    npy = io.BytesIO()
+    np.save(npy, array)
+    packed = msgpack.packb({"dtype": "float32", "shape": shape, "data": array.tobytes()})
+    for data in (npy.getvalue(), packed):
+        with pytest.raises(BadInput, match=rf"float32 {re.escape(str(list(shape)))}, the model takes float32 \[1, 3"):
+            prepare(data, manifest())
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 6), (1, 1, 3, 4, 6)])
+def test_a_batch_of_one_may_be_missing(shape: tuple[int, ...]) -> None:
+    npy = io.BytesIO()
+    np.save(npy, np.arange(72, dtype=np.float32).reshape(shape))
+    assert prepare(npy.getvalue(), manifest())["x"].reshape(-1).tolist() == list(range(72))
+
+
+def test_column_order_and_big_endian_tensors_keep_their_numbers() -> None:
+    tensor = np.arange(72, dtype=np.float32).reshape(1, 3, 4, 6)
+    for array in (np.asfortranarray(tensor), tensor.astype(">f4")):
+        npy = io.BytesIO()
+        np.save(npy, array)
+        assert np.array_equal(prepare(npy.getvalue(), manifest())["x"], tensor)
+
+
+def integers(dtype: str, **steps: Any) -> Manifest:
+    spec = TensorDescription(name="x", shape=(1, 4, 6, 3), dtype=dtype)
+    return manifest(spec, kind="image", height=4, width=6, layout="NHWC", **steps)
+
+
+def test_integer_inputs_get_whole_pixels() -> None:
+    assert prepare(encoded(uniform(4, 6)), integers("uint8"))["x"][0, 0, 0].tolist() == [10, 20, 30]
+    shifted = integers("int8", mean=(128.0,) * 3)
+    assert prepare(encoded(uniform(4, 6)), shifted)["x"][0, 0, 0].tolist() == [-118, -108, -98]
+    thirds = integers("int32", scale=(3.0,) * 3)
+    assert prepare(encoded(uniform(4, 6)), thirds)["x"][0, 0, 0].tolist() == [3, 7, 10]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "steps", "text"),
+    [
+        ("uint8", {"mean": (123.7,) * 3, "scale": (58.4,) * 3}, "from -2.1.* is uint8: 0 to 255"),
+        ("int8", {}, "from 0 to 255, .* is int8: -128 to 127"),
+        ("int8", {"mean": (123.7,) * 3, "scale": (58.4,) * 3}, "rounding leaves too few numbers"),
+        ("uint8", {"mean": (1.0, 2.0)}, "mean has 2 numbers"),
+        ("uint8", {"scale": (1.0, 0.0, 1.0)}, "scale is 0"),
+        ("uint8", {"scale": (255.0,) * 3}, "rounding leaves too few numbers"),
+        ("float16", {"scale": (0.001,) * 3}, "is float16: -6.55e"),
+    ],
+)
+def test_numbers_that_the_input_does_not_hold_are_refused(dtype: str, steps: dict[str, Any], text: str) -> None:
+    with pytest.raises(BadInput, match=text):
+        prepare(encoded(uniform(4, 6)), integers(dtype, **steps))
 
 
 def test_several_inputs_come_as_a_map() -> None:
