@@ -51,7 +51,7 @@ class Cell:
         bandwidth_mbps: of the link.
         is_jpeg: whether the input is a JPEG file instead of a tensor.
         minimum_ms: of the minimum cut over all closed sets of operators.
-        ordered_ms: of the best cut in the order of operators, whatever crosses.
+        ordered_ms: of the best cut in the order of operators, with any number of crossing tensors.
         four_ms: of the best useful cut that at most four tensors cross.
         one_ms: of the best useful cut that one tensor crosses: what Segue plans with.
     """

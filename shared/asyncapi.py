@@ -1,8 +1,8 @@
 """The AsyncAPI 3.0 document of the bus, generated from the topics and the message classes.
 
 Address, direction, quality of service and purpose of a channel come from `shared.bus.topics`. Its messages are the
-classes of `shared.messages` whose `TOPIC` it is. Nothing about a single topic or message stands here, except that the
-payloads of policies and requests are no message classes.
+classes of `shared.messages` whose `TOPIC` it is. This module has no rule for a single topic or message, with one
+exception: the payloads of policies and requests are no message classes.
 """
 
 import importlib

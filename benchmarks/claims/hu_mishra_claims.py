@@ -181,7 +181,7 @@ def _problem(mbps: float, load: float) -> Problem:
 
 
 def _three(load: float, *, with_server: bool) -> float:
-    """Return the success rate with a GPU that takes so many times as long."""
+    """Return the success rate with a GPU whose times are scaled by this factor."""
     met, runs = 0, 0
     for seed in range(3):
         rng = Random(seed)

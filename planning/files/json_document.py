@@ -69,7 +69,7 @@ def json_path(location: tuple[int | str, ...]) -> str:
 
 
 def printable_key(key: str) -> str:
-    """Return a key as it may stand in a path: quoted and shortened if it is long or not printable."""
+    """Return a key for a path: quoted and shortened if it is long or not printable."""
     return key if key.isprintable() and len(key) < 80 else repr(key[:80])
 
 

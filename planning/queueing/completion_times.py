@@ -46,7 +46,7 @@ def fifo_ends_ms(kinds: Sequence[Sequence[Operation]], kind_of_job: NDArray[np.i
 
 
 def worth_arrays(jobs: int, routes: int) -> bool:
-    """Return whether so many jobs on so many routes are faster in arrays than in events."""
+    """Return whether arrays are faster than events for these numbers of jobs and routes."""
     return jobs >= max(LONG_BURST, JOBS_PER_ROUTE * routes)
 
 

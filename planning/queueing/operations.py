@@ -1,4 +1,4 @@
-"""Operations of a request: what it computes and sends, in which order, and how long each takes."""
+"""Operations of a request: computings and sendings with their order and durations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Operation:
         stage: the stage computed, or whose output is sent. It is -1 for the input, and the number of stages for
             decoding at the sink.
         target: the receiver of a sending.
-        size_bytes: what is sent.
+        size_bytes: size of a sending.
         latency_ms: the part of ``duration_ms`` that is the link's latency and comes first.
         needs: places of the request's operations that must have ended before; None means the one before it.
         rows: rows ``[top, bottom)`` of the stage's output that a tile makes or that are sent; None means all.

@@ -118,7 +118,7 @@ class QueueServer:
         if self._task is None or self._task.link != link or rate == before:
             return
         if before > 0:
-            # Subtract what was done at the old rate: first the latency, which no rate shortens, then work.
+            # Subtract the progress at the old rate: first the latency, which no rate shortens, then work.
             elapsed_ms = now_ms - self._since_ms
             fixed_ms = min(self._fixed_ms, elapsed_ms)
             self._fixed_ms -= fixed_ms

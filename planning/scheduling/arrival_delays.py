@@ -17,7 +17,7 @@ class ArrivalDelays:
 
     The delays equal those of the common simulation if results stay at the server, nothing else works there, and devices
     are first come, first served. With round robin or shortest job first every task also needs a source of its own.
-    Elsewhere they are an approximation. Earliest deadline first is taken as first come, first served.
+    Elsewhere they are an approximation. Earliest deadline first is approximated by first come, first served.
     """
 
     def __init__(self, tasks: Sequence[Offload], discipline: QueueDiscipline) -> None:

@@ -240,8 +240,8 @@ class _FairSearch:
         Let c be the server's clock, s the task's part, n the number of other tasks that are not placed, and x a part
         that is served before it.
 
-        - Shortest first: the delay is least if the task is next. Each x adds x, and x <= s, so that all others add at
-          most n s, nor more than the sum of their largest parts.
+        - Shortest first: the delay is least if the task is next. Each x adds x, and x <= s. So all others add at most n
+          s, and at most the sum of their largest parts.
         - In slots: the delay is largest if the task is next, c + (n + 1) s, because each x takes s - x off. It is least
           if all others are served before it; each x is at least the key of the task placed last.
         - First come: the delay is least if the task is next. All others add at most the sum of their largest parts.
@@ -258,7 +258,10 @@ class _FairSearch:
         return next_ms, next_ms + np.where(self._remote, added_ms, 0.0)
 
     def _largest_bound(self, partial: _Partial, later: Flags, low_ms: Array) -> Array:
-        """Return the largest delay of now, or of the task whose least possible delay is largest, [K]."""
+        """Return a bound of the largest delay, [K].
+
+        It is the present largest delay, or the largest of the least possible delays.
+        """
         least_ms = np.where(later, low_ms, inf).min(axis=2)
         free = partial.cuts < 0
         return np.asarray(np.maximum(partial.value, np.where(free, least_ms, -inf).max(axis=1)))

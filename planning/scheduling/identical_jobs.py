@@ -21,7 +21,7 @@ from planning.search.arrays import Array
 # The number of jobs per cut.
 Counts = Mapping[int, int]
 
-# Up to so many mixes of cuts, all are compared.
+# Largest number of mixes of cuts for which all are compared.
 MAX_EXHAUSTIVE_MIXES = 300
 
 # Cuts that the search over four of them looks at, at most: 14^4 combinations are 38,416.
@@ -33,7 +33,7 @@ ORDERED_MIXES = 12
 # Jobs that are put in order at most while single ones change their cut.
 MAX_ORDERED_JOBS = 20_000
 
-# A makespan has to be smaller by this share, or by so many ms, to count as better.
+# A makespan has to be smaller by this share, or by this number of ms, to count as better.
 _MIN_GAIN = 1e-9
 _MIN_GAIN_MS = 1e-12
 

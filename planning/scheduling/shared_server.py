@@ -183,7 +183,7 @@ class QueueSnapshot:
     - round robin, in infinitely small slots: at s(1) + ... + s(k - 1) + (m - k + 1) s(k). Until then each of the
       m - k + 1 parts that are not done has had s(k) of the server's time.
 
-    Every other discipline is taken as shortest job first.
+    Every other discipline is approximated by shortest job first.
     """
 
     def __init__(self, tasks: Sequence[Offload], discipline: QueueDiscipline) -> None:

@@ -35,7 +35,7 @@ class Front:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Steps:
-    """Chosen ways on: the partial route, the encoding and the node of each, by index; [W] each."""
+    """Chosen extensions: the partial route, the encoding and the node of each, by index; [W] each."""
 
     origin: Index
     codec: Index

@@ -20,12 +20,12 @@ class BottleneckBounds:
 
     1. So far: T >= max of b(r), because c(r) >= 0.
     2. Piece (`piece_ms`): the rest consists of pieces, one per block and per transfer, and each keeps one resource busy
-       without a break. So T is at least the largest piece of the rest. The least largest piece over all ways on is a
-       bottleneck shortest path, by dynamic programming from the sink backwards.
+       without a break. So T is at least the largest piece of the rest. The least largest piece over all completions is
+       a bottleneck shortest path, by dynamic programming from the sink backwards.
     3. Shared (`shared_ms`): T is at least the mean of b(r) + c(r) over the computing of the W nodes that can run a
        block. Their c(r) add up to at least the sum of the blocks' fastest times.
     4. Weighted (`weighted_ms`): for multipliers w(r) >= 0 that add up to 1, T >= sum of w(r) (b(r) + c(r)). The least
-       sum of w(r) c(r) over all ways on is a shortest path. This is the Lagrangian bound of "minimise T subject to
+       sum of w(r) c(r) over all completions is a shortest path. This is the Lagrangian bound of "minimise T subject to
        b(r) + c(r) <= T" (Fisher, Management Science 27(1), 1981); the best multipliers are the duals of the linear
        programme over mixes of routes (`planning.scheduling.column_generation`).
 
@@ -71,13 +71,13 @@ class BottleneckBounds:
         return self._largest(done, node, busy.max(axis=1), computing, weighted)
 
     def of_ways(self, done: int, node: Index, busy: Array, ways: BusyWays) -> Array:
-        """Return the bounds of every way on, [W, K]: those of `of_routes`, from the sums of now and the additions.
+        """Return the bounds of every extension, [W, K]: those of `of_routes`, from the present sums and the additions.
 
         Args:
             done: the block that is placed next.
             node: [W] where the block before it runs.
-            busy: [W, 2 D] busy times of now, all finite.
-            ways: the ways on from there.
+            busy: [W, 2 D] present busy times, all finite.
+            ways: the extensions from there.
         """
         nodes = self._times.nodes
         # In this order the sum is that of a route on a single node, so that rounding does not reopen such a route.
@@ -88,7 +88,7 @@ class BottleneckBounds:
         return self._largest(done + 1, ways.node, self._times.worst_ms(busy, node, ways), computing, weighted)
 
     def _largest(self, done: int, node: Index, worst: Array, computing: Array, weighted: Array) -> Array:
-        """Return the largest of the four bounds; all but ``node`` is of now, in ms per round."""
+        """Return the largest of the four bounds. All arguments but ``node`` are present values, in ms per round."""
         bound = np.maximum(worst, self.piece_ms(done, node))
         bound = np.maximum(bound, self.shared_ms(done, computing))
         return np.asarray(np.maximum(bound, self.weighted_ms(done, node, weighted)))
@@ -102,7 +102,7 @@ class BottleneckBounds:
         return np.asarray((computing + self._work_to_go[done]) / max(1, len(self._workers)))
 
     def weighted_ms(self, done: int, node: Index, weighted: Array) -> Array:
-        """Return the weighted sum of all busy times; ``weighted`` is that of now."""
+        """Return a bound of the final weighted sum of all busy times; ``weighted`` is the present sum."""
         return np.asarray(weighted + self._weighted_to_go[done, node])
 
 

@@ -41,7 +41,7 @@ def search_bottleneck(
 
     A round is one request, or with ``busy`` all jobs of the stream. The search is A* over labels under
     `BottleneckBounds`. A label is dropped when another at the same block and node is no worse in latency, every busy
-    time, memory and devices used. Exponential in the worst case, hence the label limit.
+    time, memory and devices used. The search is exponential in the worst case, so the number of labels is limited.
 
     Args:
         tables: the stream's arrays.
@@ -68,7 +68,7 @@ class BottleneckJudge:
         return self._bounds.of_routes(1, np.arange(self._times.nodes), self._busy)
 
     def ways(self, done: int, front: Front) -> tuple[Array, Array]:
-        """Return the bound of every way on; of equal ones the least sum of all busy times is better."""
+        """Return the bound of every extension; of equal ones the least sum of all busy times is better."""
         ways, shape = self._ways(done, front), (len(front.node), -1, self._times.nodes)
         bound = self._bounds.of_ways(done, front.node, self._busy, ways)
         total = self._busy.sum(axis=1)[:, None] + ways.sent + ways.encoded + ways.worked
@@ -87,7 +87,7 @@ class BottleneckJudge:
             self._busy = self._times.advance(self._busy, front.node, self._ways(done, front), steps.origin, chosen)
 
     def _ways(self, done: int, front: Front) -> BusyWays:
-        """Return the ways on of a front; `take` asks again for those of `ways`."""
+        """Return the extensions of a front; `take` asks again for those of `ways`."""
         if self._known is None or self._known[0] is not front:
             self._known = front, self._times.ways(done, front.node)
         return self._known[1]
@@ -106,7 +106,7 @@ class _BusyLabel(Label):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ways:
-    """The K possible ways on from all labels at one block and node.
+    """The K possible extensions from all labels at one block and node.
 
     Attributes:
         node, codec: [K] where the next block runs, and the encoding in which its input travels.
@@ -146,7 +146,7 @@ class _BottleneckSearch:
         self._times = BusyTimes(tables, self._weight, self._initial)
         self._bounds = BottleneckBounds(tables, latency, self._times, weights)
         self._known: dict[tuple[int, int], _Ways] = {}
-        # By number of blocks and node: labels there have the same ways on, so that they can dominate each other.
+        # By number of blocks and node: labels there have the same extensions, so that they can dominate each other.
         self._settled: dict[tuple[int, int], Frontier] = {}
         self._open: list[tuple[float, int, int, _BusyLabel]] = []
         self._ticket = count()
@@ -230,7 +230,7 @@ class _BottleneckSearch:
             self._place(label, int(ways.node[way]), int(ways.codec[way]), latency_ms, busy[way], float(bounds[way]))
 
     def _ways(self, done: int, node: int) -> _Ways:
-        """Return the possible ways on from a block on ``node``.
+        """Return the possible extensions from a block on ``node``.
 
         Staying comes first, then node by node: of labels with equal bounds the first to open is settled first.
         """

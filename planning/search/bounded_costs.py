@@ -44,7 +44,7 @@ class SimulationBudget:
 
     Attributes:
         events: ends of operations that may still be simulated, weighted.
-        skipped: number of simulations that were too large for what was left.
+        skipped: number of simulations that were too large for the work that was left.
     """
 
     events: float

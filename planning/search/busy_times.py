@@ -21,7 +21,7 @@ from planning.search.cost_tables import Tables
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BusyWays:
-    """Additions to the busy times of W partial routes by K ways on from each, in ms.
+    """Additions to the busy times of W partial routes by K extensions from each, in ms.
 
     Attributes:
         codec, node: [K] the encoding in which the next block's input travels, and where the block runs. Staying has
@@ -87,14 +87,14 @@ class BusyTimes:
         return BusyWays(self._codec, self._node, sent.reshape(shape), encoded, worked)
 
     def worst_ms(self, busy: Array, node: Index, ways: BusyWays) -> Array:
-        """Return the largest busy time after every way on, [W, K], without making the vectors.
+        """Return the largest busy time after every extension, [W, K], without making the vectors.
 
-        Only the entries that change can exceed the largest of now.
+        Only the entries that change can exceed the present largest one.
 
         Args:
-            busy: [W, 2 D] busy times of now.
+            busy: [W, 2 D] present busy times.
             node: [W] where the block before the next runs.
-            ways: the ways on from there.
+            ways: the extensions from there.
         """
         rows = np.arange(len(node))
         worst = np.maximum(busy[rows, self.nodes + node, None] + ways.sent, busy[rows, node, None] + ways.encoded)
@@ -105,9 +105,9 @@ class BusyTimes:
         """Return the busy times after [N] chosen ways, [N, 2 D].
 
         Args:
-            busy: [W, 2 D] busy times of now.
+            busy: [W, 2 D] present busy times.
             node: [W] where the block before the next runs.
-            ways: the ways on from there.
+            ways: the extensions from there.
             origin: [N] the partial route that each continues.
             chosen: [N] the way that it takes, by index.
         """
@@ -120,11 +120,11 @@ class BusyTimes:
         return after
 
     def vectors(self, node: int, ways: BusyWays) -> Array:
-        """Return the additions to the vector of one partial route by every way on, [K, 2 D].
+        """Return the additions to the vector of one partial route by every extension, [K, 2 D].
 
         Args:
             node: where its last block runs.
-            ways: the ways on from there; W is 1.
+            ways: the extensions from there; W is 1.
         """
         rows = np.arange(len(ways.node))
         added = np.zeros((len(rows), 2 * self.nodes))

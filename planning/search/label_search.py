@@ -27,7 +27,7 @@ class AdditiveJudge:
         return np.asarray(self._measure.first + self._measure.start + self._measure.run[:, 0] + self._togo[1])
 
     def ways(self, done: int, front: Front) -> tuple[Array, Array]:
-        """Return the least cost of every way on."""
+        """Return the least cost of every extension."""
         score = self._costs(done, front) + self._togo[done + 1]
         return score, np.zeros_like(score)
 
@@ -43,7 +43,7 @@ class AdditiveJudge:
             self._cost = self._costs(done, front)[steps.origin, steps.codec, steps.node]
 
     def _costs(self, done: int, front: Front) -> Array:
-        """Return the cost after every way on, [W, E, D]."""
+        """Return the cost after every extension, [W, E, D]."""
         rows = np.arange(len(front.node))
         sent = self._measure.move[done][:, front.node, :].transpose(1, 0, 2) + self._measure.start
         sent[rows, 0, front.node] = 0.0
@@ -56,8 +56,8 @@ def search_labels(tables: Tables, measure: CostMeasure, latency: CostMeasure | N
     A* over labels (Hart, Nilsson & Raphael, IEEE Trans. Systems Science and Cybernetics 4(2), 1968). The cost to go
     without side constraints is a consistent bound: constraints only remove paths. A label is dropped when another at
     the same block and node is no worse in cost, latency, memory and devices used. Every continuation of the dropped
-    label also continues the other. Exponential in the worst case, hence the label limit. If it is reached, the path is
-    that of a beam search.
+    label also continues the other. The search is exponential in the worst case, so the number of labels is limited. If
+    it is reached, the path is that of a beam search.
 
     Args:
         tables: the stream's arrays.
@@ -81,7 +81,7 @@ class _LabelSearch:
         self._nodes, self._blocks = measure.run.shape
         self._togo = cost_to_go(measure)
         self._late_togo = self._togo if latency is None else cost_to_go(latency)
-        # By number of blocks and node: labels there have the same ways on, so that they can dominate each other.
+        # By number of blocks and node: labels there have the same extensions, so that they can dominate each other.
         self._settled: dict[tuple[int, int], Frontier] = {}
         self._open: list[tuple[float, int, Label]] = []
         self._ticket = count()

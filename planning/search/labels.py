@@ -100,7 +100,9 @@ def traced_path(label: Label) -> Path:
 
 
 class Frontier:
-    """A Pareto frontier: resource vectors, smaller is better, of which none is as good as an earlier one everywhere.
+    """A Pareto frontier of resource vectors, of which smaller ones are better.
+
+    Each vector beats every earlier one in some component, or lacks a device of it.
 
     Invariant: vectors are only added. A later vector that beats an earlier one leaves it in place. This costs a
     comparison but gives no wrong answer, because the later one beats all that the earlier one beats.

@@ -15,7 +15,7 @@ from shared.segment_memory import segment_memory_bytes
 # The time budget of a search is an amount of work, so that its result does not depend on the machine. The constants
 # turn seconds into counts. They stand here because the searches share the budget of one stream.
 
-# Label search: ways on per second, counted as partial routes x encodings x devices.
+# Label search: extensions per second, counted as partial routes x encodings x devices.
 LABEL_WAYS_PER_SECOND = 8_000
 
 # Beam search: numbers per second, counted as partial routes x blocks x encodings x devices.
@@ -27,7 +27,7 @@ MAX_BEAM_WIDTH = 64
 # Beam search: blocks placed per second, however narrow the beam. Of longer chains it places runs of blocks.
 BEAM_BLOCKS_PER_SECOND = 3_000
 
-# A chain of so many blocks is never too long for a beam.
+# Number of blocks up to which a chain is never too long for a beam.
 MIN_BEAM_BLOCKS = 8
 
 # Local search: blocks of neighbouring routes per second.

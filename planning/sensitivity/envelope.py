@@ -62,7 +62,7 @@ def critical_envelope(problem: Problem, stream: Stream, routes: Iterable[Route])
         envelopes, key=lambda entry: (entry[0], -_sending_ms(problem, stream, fastest, entry[1]) if fastest else 0.0)
     )
     now = link.bandwidth_mbps
-    # Thresholds outside of SPAN are not drawn, only what lies around the present bandwidth.
+    # Thresholds outside of SPAN are not drawn, only the surroundings of the present bandwidth.
     marks = [now] if factor == inf else [now, *(piece.high for piece in ranges[:-1])]
     candidates = {replace(route, jobs=1): None for route in (*(piece.route for piece in ranges), *routes)}
     return Envelope(

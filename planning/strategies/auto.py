@@ -1,4 +1,4 @@
-"""The default strategy: tries the candidates that fit the problem and returns the best plan with what is proved."""
+"""The default strategy: tries the candidates that fit the problem and returns the best plan with its proved bound."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace

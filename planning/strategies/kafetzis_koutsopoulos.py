@@ -31,7 +31,7 @@ from planning.search.result import unsupported
 from planning.strategies.traits import BudgetLimit, CostClass, Joint, ProblemSize, Traits, Trial
 from shared.policy import Objective
 
-# Objectives that the paper poses: sums over all tasks that share a server.
+# Objectives of the paper: sums over all tasks that share a server.
 DELAY_OBJECTIVES = frozenset({Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE})
 
 # Pairs of job and device per second of time budget up to which ``auto`` tries all variants.

@@ -192,7 +192,7 @@ class _Builder:
         return placed
 
     def share(self, placed: list[_Placed]) -> None:
-        """Add what all streams share: memory, and for throughput the bottleneck."""
+        """Add the constraints that all streams share: memory, and for throughput the bottleneck."""
         for name, device in self._problem.devices.items():
             if device.memory_bytes is not None:
                 self._memory(placed, name, device.memory_bytes)

@@ -1,4 +1,4 @@
-"""Traits of strategies: what they optimise, what they prove, and which problems they are worth trying on."""
+"""Traits of strategies: their objectives, proofs and costs, and the problems on which `auto` tries them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -162,8 +162,8 @@ class OutcomeStore:
     def _prune_table(self, table: str, rows: int, oldest_at_s: float) -> int:
         """Delete a table's oldest rows.
 
-        Positions only grow (AUTOINCREMENT), so the difference of two positions bounds the rows between them. That
-        spares counting the table.
+        Positions only grow (AUTOINCREMENT), so the difference of two positions bounds the rows between them. So the
+        table need not be counted.
         """
         cursor = self._database.execute(
             f"""DELETE FROM {table} WHERE position IN (

@@ -99,7 +99,7 @@ class Collector:
                     connect_timeout_s=config.connect_timeout_s,
                 )
             )
-            # The embedded broker sends no retained messages to a resumed session, hence the second connection.
+            # A second connection, because the embedded broker sends no retained messages to a resumed session.
             control = await stack.enter_async_context(
                 Connection.open(
                     config.broker,

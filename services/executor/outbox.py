@@ -17,7 +17,7 @@ _LOGGER = logging.getLogger(__name__)
 
 TRACEPARENT_PROPERTY = "traceparent"
 
-# Tasks that publish: so many messages may await their confirmation by the broker at the same time.
+# Number of tasks that publish, and so of messages that await their confirmation by the broker at the same time.
 _PUBLISHERS = 4
 _MAX_QUEUED = 1024
 

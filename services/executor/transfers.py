@@ -79,7 +79,7 @@ class TransferLedger:
             return None
         del self._open[transfer_id]
         elapsed_ms = max(0.0, 1000 * (now_s - transfer.started_s))
-        # Time per byte stands in for an estimate until the monitor has one. The latency is not separated from it.
+        # The time per byte replaces the monitor's estimate until there is one. It includes the latency.
         rate = elapsed_ms / max(1, transfer.size_bytes)
         before = self._ms_per_byte.get(receiver, rate)
         self._ms_per_byte[receiver] = (1 - _SMOOTHING) * before + _SMOOTHING * rate

@@ -22,7 +22,7 @@ class MonitorConfig:
         emulated: whether the monitor applies the `Emulation` of this device.
         threads: threads that segments use on this device.
         sample_interval_s: pause between samples of the device.
-        observation_age_s: the load factor is probed after so long without an observation of the executor.
+        observation_age_s: time without an observation of the executor after which the load factor is probed.
         change_threshold: relative change of an estimate that is published.
         heartbeat_s: longest time between two publications.
         probing: when links are probed, and with how many bytes.

@@ -22,7 +22,7 @@ class ProbeSettings:
     """Times and sizes of probes.
 
     Attributes:
-        idle_s: a link without transfers for so long is probed.
+        idle_s: time without transfers after which a link is probed.
         doubt_s: pause between probes of a link that is new or whose last sample deviated.
         share: largest part of a link's time that probes may take; slow links are probed less often.
         target_ms: desired transmission time of a padded probe, well above the jitter of the scheduler.

@@ -209,7 +209,7 @@ class _Planner:
     async def _publish(self, connection: Connection, topic: str, payload: bytes, retain: bool) -> None:
         """Publish, and log a failure.
 
-        Nothing is lost for good: retained messages are published again after a reconnect, and commands are repeated.
+        A failure is temporary: retained messages are published again after a reconnect, and commands are repeated.
         """
         try:
             await connection.publish(topic, payload, retain=retain, properties=self._properties)

@@ -34,7 +34,7 @@ class AcknowledgementOrder:
             return []
         self._finished[packet_id] = True
         ready: list[int] = []
-        # All finished messages at the head of the queue; the first unfinished one holds back the rest.
+        # All finished messages at the head of the queue; the first unfinished one delays those behind it.
         while self._finished and self._finished[next(iter(self._finished))]:
             ready.append(self._finished.popitem(last=False)[0])
         return ready

@@ -134,7 +134,7 @@ class ShapedTransport:
         return await anext(self._transport)
 
     async def _until_passed(self, booking: Booking, passed_bytes: int, late_s: float) -> float:
-        """Wait until so many bytes have passed; return the lateness that is due to this wake-up or the previous one."""
+        """Wait until this number of bytes has passed; return the lateness due to this wake-up or the previous one."""
         while self._clock.time() < (due_s := booking.passed_at_s(passed_bytes)):
             await self._changed.wait_until(due_s)
             late_s = math.inf

@@ -27,7 +27,7 @@ class LinkRate:
             raise ValueError(f"a link of {self.bandwidth_mbps} Mbps and {self.latency_ms} ms cannot be")
 
     def bytes_s(self, size_bytes: float) -> float:
-        """Return the time of so many bytes at this bandwidth, in seconds, without latency."""
+        """Return the time of this number of bytes at this bandwidth, in seconds, without latency."""
         if size_bytes <= 0:
             return 0.0
         return transmission_ms(size_bytes, self.bandwidth_mbps) / 1000

@@ -163,7 +163,7 @@ class ModelDownload:
         return self._progress_at_s + self.stall_s
 
     def handle(self, event: TransferEvent, now_s: float) -> list[TransferCommand]:
-        """Take in an event at ``now_s`` (monotonic seconds) and return the commands to perform, in order.
+        """Process an event at ``now_s`` (monotonic seconds) and return the commands to perform, in order.
 
         Raises:
             ValueError: for `Verified` when nothing is being verified.

@@ -177,7 +177,7 @@ class PahoDriver:
             self._client.ack(packet_id, 1)
 
     async def disconnect(self, timeout_s: float) -> None:
-        """Send what is queued and DISCONNECT, so that the broker discards the will; give up after `timeout_s`."""
+        """Send queued packets and DISCONNECT, so that the broker discards the will; give up after `timeout_s`."""
         if self.is_lost or self._client.disconnect() != MQTT_ERR_SUCCESS:
             return
         with contextlib.suppress(TimeoutError):
@@ -246,8 +246,8 @@ class PahoDriver:
         except Exception as error:  # as in `_read`: errors of the callbacks come through as well
             self._fail(error)
             return
-        # Back-pressure: what the socket did not take is written as soon as it can take more. `loop_write` may have
-        # closed the socket.
+        # Back-pressure: bytes that the socket did not take are written as soon as it can take more. `loop_write` may
+        # have closed the socket.
         if self._descriptor is not None and self._client.want_write():
             self._loop.add_writer(self._descriptor, self._write)
 

@@ -252,7 +252,7 @@ class MqttSession:
             raise BrokerUnreachable(self._settings.address, f"TLS certificates: {error}") from error
         self._paho.tls_set_context(self._tls)
         if self._settings.tls_insecure:
-            # paho checks the host name by itself, besides the context.
+            # paho checks the host name by itself, in addition to the context.
             self._paho.tls_insecure_set(True)
 
     def _abandon(self) -> None:

@@ -51,7 +51,7 @@ class Topic(Generic[_Levels]):
 
     @property
     def any(self) -> str:
-        """The topic filter that matches the topic whatever its names are."""
+        """The topic filter that matches the topic for all names."""
         return self._joined("+" for _ in self.parameters)
 
     @property

@@ -18,7 +18,8 @@ from shared.messages.reject_counter import RejectCounter
 
 _LOGGER = logging.getLogger(__name__)
 
-# Waits until so many bytes of the message may have been sent. Called before each chunk with the offset of its end.
+# Waits until this number of bytes of the message may have been sent. Called before each chunk with the offset of its
+# end.
 Pace = Callable[[int], Awaitable[None]]
 
 # Unconfirmed chunks per direction: enough to hide the round trip to the broker, and a bound on its memory.

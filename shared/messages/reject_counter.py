@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-# Beyond so many causes none is reported: endless faults must not fill memory and logs.
+# Largest number of reported causes: endless faults must not fill memory and logs.
 MAX_CAUSES: Final = 256
 _MAX_REASON_CHARACTERS: Final = 200
 

@@ -21,7 +21,7 @@ MSGPACK_CONTENT: Final = "application/msgpack"
 ACCEPT_PROPERTY: Final = "accept"
 
 _REQUEST_ID: Final = re.compile(REQUEST_ID_PATTERN)
-# An id has at most 128 characters: so many bytes fit in hexadecimal.
+# An id has at most 128 characters, which hold this number of bytes in hexadecimal.
 _LONGEST_HEX_BYTES: Final = 64
 
 

@@ -25,7 +25,7 @@ from shared.policy import Objective
 from shared.service_runtime import ExitStatus
 from shared.suggestions import closest_name
 
-# Indentation of the JSON documents of the planning library, in files and on standard output alike.
+# Indentation of the JSON documents of the planning library, in files and on standard output.
 DOCUMENT_INDENT: Final = 1
 
 ProblemArgument = Annotated[Path | None, typer.Argument(help="The problem file (JSON); - reads standard input.")]

@@ -50,7 +50,7 @@ class Coder:
     def __init__(self, registry: CodecRegistry, engine: EngineSettings, *, max_graphs: int = MAX_GRAPHS) -> None:
         """Create a coder whose graphs run on the CPU, with the threads of `engine`."""
         self.registry = registry
-        # On the CPU whatever the segments use: copies to an accelerator cost more than these small graphs.
+        # On the CPU even if segments use an accelerator: copies to it cost more than these small graphs.
         self._engine = replace(engine, provider="CPUExecutionProvider")
         self._max_graphs = max_graphs
         self._graphs: OrderedDict[tuple[bool, TensorSpec, str], SegmentSession] = OrderedDict()
@@ -130,7 +130,8 @@ class Coder:
             if session is not None:
                 self._graphs.move_to_end(key)
                 return session
-        # Loaded outside the lock: other threads go on encoding. Two threads may load the same graph; one is kept.
+        # Loaded outside the lock, so that other threads can encode meanwhile. Two threads may load the same graph; one
+        # is kept.
         make = encoder_model if encodes else decoder_model
         session = load_session(make(_TENSOR, spec, kind), self._engine)
         with self._lock:

@@ -124,7 +124,7 @@ class SegmentPool:
     async def borrow(self, epoch: EpochKey, key: SegmentKey) -> AsyncIterator[Segment]:
         """Lend a segment for one feature map; it is built first if it is not loaded.
 
-        A loaded segment of the same blocks serves whatever it encodes: its graph has the plain outputs as well.
+        A loaded segment of the same blocks serves with any encoding: its graph has the plain outputs as well.
 
         Raises:
             CannotPrepare: it cannot be built, or not in time.
@@ -141,7 +141,7 @@ class SegmentPool:
             await self.handle(SegmentReturned(epoch))
 
     def _need(self, epoch: EpochKey, manifest: Manifest, asked: SegmentRange) -> SegmentNeed:
-        """Return the memory needs of a range. An epoch that has the range keeps its segment, whatever that encodes."""
+        """Return the memory needs of a range. An epoch that has the range keeps its segment, with any encoding."""
         encoding = fused_encoding(asked.codec, manifest, asked.start, asked.stop, self.engine)
         key = SegmentKey(manifest.model, asked.start, asked.stop, encoding)
         own = self.lifecycle.variant(epoch, key, own_only=True)

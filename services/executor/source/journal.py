@@ -78,7 +78,7 @@ class Journal:
             return cls(path, _connect(path))
 
     def replace_damaged(self, reason: str) -> None:
-        """Move a damaged journal aside and go on with an empty one."""
+        """Move a damaged journal aside and continue with an empty one."""
         with contextlib.suppress(sqlite3.Error):
             self._database.close()
         _set_aside(self.path, reason)

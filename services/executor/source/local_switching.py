@@ -191,7 +191,7 @@ class RouteSwitcher:
         is_confirmed = reading.is_conclusive or crossing.count >= CONFIRMATIONS
         if route is None or not is_confirmed or not self._is_free(now_s) or self._is_disputed(crossing):
             return None
-        # The planner needs its own measurements, a plan and a cooldown; until then the choice stands.
+        # The planner needs its own measurements, a plan and a cooldown; until then the choice stays.
         self._chosen = route
         self._back_at_s = now_s + CONFIRM_S + self._cooldown_s
         is_worse = (side is _Side.BELOW) == (threshold.quantity is ThresholdQuantity.BANDWIDTH)

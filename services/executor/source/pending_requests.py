@@ -202,7 +202,7 @@ class PendingRequests:
         del self._requests[pending.request_id]
 
     def restart_clocks(self, now_s: float) -> None:
-        """Begin all waits and timeouts again: the broker was away, and with it perhaps what was in flight."""
+        """Begin all waits and timeouts again: the broker was away, and messages in flight may be lost."""
         for pending in self:
             pending.due_s = max(pending.due_s, now_s + pending.timeout_s)
             pending.waiting_since_s = now_s
@@ -222,7 +222,7 @@ class PendingRequests:
             assert (pending.route is None) == is_waiting, f"{pending.request_id} has a route if and only if in flight"
 
     def _dequeue(self, pending: PendingRequest) -> None:
-        self._queue.remove(pending)  # O(1) for the head; a superseded or late request may stand further back.
+        self._queue.remove(pending)  # O(1) for the head; a superseded or late request may be further back.
         self.waiting_bytes -= pending.request.size_bytes
 
 

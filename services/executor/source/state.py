@@ -147,7 +147,7 @@ class SourceState:
         return not self._pending
 
     def phase(self, request_id: str) -> RequestPhase | None:
-        """Return where a request stands; None if it is unknown or forgotten."""
+        """Return the phase of a request; None if it is unknown or forgotten."""
         if (pending := self._pending.get(request_id)) is not None:
             return pending.phase
         return RequestPhase.FINISHED if request_id in self._outcomes else None

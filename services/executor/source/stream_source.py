@@ -219,7 +219,7 @@ class StreamSource:
         self._update_room()
 
     def _step(self, command: SourceCommand) -> _Step:
-        """Return what a command does. Nothing outside this object is changed before the step is performed."""
+        """Return the step of a command. Nothing outside this object is changed before the step is performed."""
         stream = self.stream
         match command:
             case Accept(request, token):

@@ -61,7 +61,7 @@ class Conclusion:
 
 
 def conclude(job: PlanningJob, answer: Answer, view: PlanningView) -> Conclusion:
-    """Decide what an answer means for the streams of its job, under the policies in force.
+    """Decide the consequences of an answer for the streams of its job, under the policies in force.
 
     If the problem has changed meanwhile, the streams are only planned again. The same holds while a stream of the job
     has a proposal: its end plans the stream from the newest state.
@@ -80,7 +80,7 @@ def conclude(job: PlanningJob, answer: Answer, view: PlanningView) -> Conclusion
         routes = _routes(solved, plan)
     except TiledRouteError as error:
         return Conclusion(feasibility, unusable=dict.fromkeys(plan.streams, f"strategy {plan.strategy}: {error}"))
-    # A device may have gone while the problem was solved: its last will came after the problem was posed.
+    # A device may have gone while the problem was solved: its last will came after the problem was built.
     if not all(view.snapshot.device(device).online for own in routes.values() for device in devices_of(own)):
         return Conclusion(feasibility, replan=(job.stream,))
     # Present routes may use a choice that was rejected later, so they are judged with every choice open.

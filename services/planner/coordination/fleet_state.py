@@ -70,8 +70,8 @@ class FleetState:
     def manifest_seen(self, message: Manifest | ModelWithdrawn, now_s: float, *, own: bool) -> list[Effect] | None:
         """Take a retained manifest, or its removal; return None if it changes nothing.
 
-        Manifests of other providers do not replace those of the library. The planner's own removal changes nothing: a
-        model is removed from the library by whoever clears its topic.
+        Manifests of other providers do not replace those of the library. The planner's own removal changes nothing. A
+        model is removed from the library by another client that clears its topic.
         """
         in_library = message.model in self._library
         is_ignored = in_library if isinstance(message, Manifest) else own

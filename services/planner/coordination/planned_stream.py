@@ -334,7 +334,7 @@ class PlannedStream:
         return [retained(topics.status(self.name), status)]
 
     def _with_earlier_cause(self, reroute: RerouteDecision) -> RerouteDecision:
-        """Return the reroute with the cause that came first: a rejection, or what the cooldown has held back."""
+        """Return the reroute with its first cause: a rejection, or the change that the cooldown has delayed."""
         cause = reroute.cause
         if self._rejection:
             rejected = Cause(RerouteCause.REJECTED, self._rejection, cause.at_s)

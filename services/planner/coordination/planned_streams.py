@@ -1,4 +1,4 @@
-"""States of all streams, with what they share: due times, rejected choices, and devices that owe an answer."""
+"""States of all streams, with due times, rejected choices, and devices from which an answer is awaited."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 

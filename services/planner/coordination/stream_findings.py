@@ -1,4 +1,4 @@
-"""Findings of planning for one stream: what is missing, which constraints cannot be met, what is overloaded."""
+"""Findings of planning for one stream: missing preconditions, constraints that cannot be met, and overload."""
 
 from collections.abc import Sequence
 

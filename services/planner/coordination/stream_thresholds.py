@@ -1,4 +1,4 @@
-"""Thresholds of the plan that one stream runs: when they are computed, and what was published."""
+"""Thresholds of the plan that one stream runs: times of their computation, and the published values."""
 
 from services.planner.coordination.effects import Effect, retained
 from services.planner.decisions.switching_ranges import ThresholdJob, is_noteworthy

@@ -130,7 +130,7 @@ def settings_changed(candidate: Candidate) -> bool:
 
 
 def is_late(candidate: Candidate, whole: Problem) -> bool:
-    """Return whether the present routes miss the deadline, the only constraint that they can break and go on.
+    """Return whether the present routes miss the deadline, the only broken constraint under which they stay in force.
 
     Args:
         candidate: of the stream.

@@ -101,7 +101,7 @@ def decide(
     before = joint_cost(whole, staying) if free else after
     outlook = _Outlook(whole, staying, chosen, before, after)
     choices = _choices(free, _user_changes(candidates), outlook, snapshot, now_s)
-    # The event of every reroute gives the joint cost of what then runs.
+    # The event of every reroute gives the joint cost of the resulting routes.
     cost = after if any(isinstance(each, _Move) and each.takes_candidate for each in choices.values()) else before
     names = tuple(each.stream for each in candidates) if len(candidates) > 1 else ()
     decisions: dict[str, Decision] = {}

@@ -125,7 +125,7 @@ def nearest(alternatives: Alternatives) -> list[PlanRoute]:
 def _is_known(problem: Problem) -> bool:
     """Return whether thresholds of single routes are known, and are those of the policy's own strategy.
 
-    Thresholds lead to the best route. Only exact strategies choose it; a source keeps to what another strategy chooses.
+    Thresholds lead to the best route. Only exact strategies choose it. Under other strategies a source does not switch.
     """
     traits = traits_of(problem.policy.strategy)
     is_exact = traits is not None and traits.exact
@@ -256,7 +256,7 @@ class _OutwardSearch:
             best = self._line(piece.route).times(ratio(piece.route))
             start, stop = self.parameter.x(piece.near), self.parameter.x(piece.far)
             bends = [x for x in (own.meets(best), limit) if x is not None and min(start, stop) < x < max(start, stop)]
-            # Between two bends neither line crosses the other, nor the deadline: the middle decides for the whole.
+            # Between two bends no line crosses the other or the deadline, so the middle decides for the whole range.
             for here, there in pairwise([start, *sorted(bends, reverse=start > stop), stop]):
                 middle = (here + there) / 2
                 is_missed = limit < middle <= self._limit(piece.route)
