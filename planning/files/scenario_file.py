@@ -24,25 +24,30 @@ from shared.fields import DOCUMENT, Flag, Name, NonNegative, Positive
 
 @dataclass(frozen=True, config=DOCUMENT)
 class ChangeDocument:
-    """A change: of a device's load_factor, or of a link's (from, to) bandwidth_mbps; gone: it is not there any more.
+    """A change of a device's load_factor, or of a link's bandwidth_mbps. ``gone`` removes the device or link.
 
     A device or link comes back with the next change that gives it a load factor or a bandwidth.
     """
 
-    at_ms: Annotated[NonNegative, Field(description="When, from the start of the run.")]
+    at_ms: Annotated[NonNegative, Field(description="Time of the change, from the start of the run.")]
     device: Annotated[Name | None, Field(description="The device whose load changes.")] = None
-    load_factor: Annotated[Positive | None, Field(description="How much slower than idle the device is now.")] = None
-    source: Annotated[Name | None, Field(alias="from", description="Where the link that changes begins.")] = None
-    target: Annotated[Name | None, Field(alias="to", description="Where it ends.")] = None
-    bandwidth_mbps: Annotated[
-        Positive | None, Field(description="Its bandwidth now; both ways if the problem lists the link once.")
+    load_factor: Annotated[
+        Positive | None, Field(description="Slowdown of the device against idle, from this time on.")
     ] = None
-    gone: Annotated[Flag, Field(description="The device or link stands still, and what needs it waits.")] = False
+    source: Annotated[Name | None, Field(alias="from", description="Sender of the link that changes.")] = None
+    target: Annotated[Name | None, Field(alias="to", description="Receiver of the link.")] = None
+    bandwidth_mbps: Annotated[
+        Positive | None,
+        Field(
+            description="Bandwidth of the link from this time on; both directions if the problem lists the link once."
+        ),
+    ] = None
+    gone: Annotated[Flag, Field(description="The device or link is gone. Work on it is paused.")] = False
 
 
 @dataclass(frozen=True, config=DOCUMENT)
 class ScenarioDocument:
-    """What happens around a running plan, in milliseconds from the start of the run."""
+    """Changes and arrivals during a run of a plan, in milliseconds from its start."""
 
     changes: Annotated[tuple[ChangeDocument, ...], Field(max_length=100_000)] = ()
     arrivals_ms: Annotated[

@@ -39,7 +39,7 @@ class RowProfile:
     __pydantic_config__ = DOCUMENT
 
     output_rows: Annotated[Count, Field(description="Rows (height) of the block's output.")]
-    kernel: Annotated[Count, Field(description="Rows of the input that one row of the output sees.")] = 1
+    kernel: Annotated[Count, Field(description="Rows of the input that one row of the output needs.")] = 1
     stride: Annotated[Count, Field(description="Rows of the input from one row of the output to the next.")] = 1
     padding: Annotated[Index, Field(description="Rows of padding above the first row of the input.")] = 0
     bytes_per_row: Annotated[

@@ -42,7 +42,7 @@ class ProfileModel(Message):
 
 
 class Prepare(Message):
-    """Prepare to run these segments in epoch `epoch`. Answered by Preparing at once, then by Ready or Rejected."""
+    """Prepare to run these segments in epoch `epoch`. Answered by Preparing immediately, then by Ready or Rejected."""
 
     TOPIC: ClassVar = topics.commands
 

@@ -132,7 +132,7 @@ class TransferObservation(Message):
     target: Name
     size_bytes: int
     elapsed_ms: float
-    """From the first byte sent to the receipt."""
+    """Time from the first byte sent to the receipt."""
     finished: bool = True
 
 

@@ -44,7 +44,7 @@ class RerouteCause(StrEnum):
 
 
 class Event(Message):
-    """Something that operators may need to know."""
+    """An event of interest to operators."""
 
     TOPIC: ClassVar = topics.events
 
@@ -70,7 +70,7 @@ class Reroute(Part):
     chosen: tuple[PlanRoute, ...]
     objective: str
     predicted_before: float | None
-    """Predicted objective of the previous routes in the new state; None if they cannot run any more."""
+    """Predicted objective of the previous routes in the new state; None if they cannot run."""
     predicted_after: float
     together: tuple[Name, ...] = ()
     """The streams that are planned together, this one included, and share the objective. Empty for a single stream."""

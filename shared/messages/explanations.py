@@ -31,6 +31,6 @@ class Explanation(Message):
     problem: str = ""
     """The present problem in the format of problem files, JSON; empty if there is none."""
     reasons: tuple[Annotated[str, Field(max_length=4096)], ...] = ()
-    """What the stream waits for, if there is no problem."""
+    """Missing preconditions of the stream, if there is no problem."""
     reroutes: tuple[Reroute, ...] = ()
     """The last reroutes, oldest first."""

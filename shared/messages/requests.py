@@ -28,8 +28,8 @@ _LONGEST_HEX_BYTES: Final = 64
 def given_request_id(user: Mapping[str, str], correlation_data: bytes | None) -> str | None:
     """Return the id that an application gave its request; None if the source has to make one.
 
-    The id is the user property `request_id`. Without it, it is the correlation data: as text if that is a valid id,
-    otherwise in hexadecimal, and of more than 64 bytes the SHA-256.
+    The id is the user property `request_id`. Without this property, the id is the correlation data as text if that is a
+    valid id. Otherwise it is the data in hexadecimal, or the SHA-256 of more than 64 bytes.
 
     Args:
         user: the user properties of the message.

@@ -24,8 +24,8 @@ PreprocessingOption = Annotated[
     str | None,
     typer.Option(
         "--preprocessing",
-        help="How photographs become the input: imagenet (the usual mean and deviation), unit (0 to 1), raw (0 to "
-        "255), tensor (no photographs), or a JSON or TOML file with fields such as mean, scale, channel_order, "
+        help="Conversion of photographs to the input: imagenet (usual mean and deviation), unit (0 to 1), raw (0 to "
+        "255), tensor (no photographs). Or a JSON or TOML file with fields such as mean, scale, channel_order, "
         "resize, crop_fraction. Not given: imagenet if the input looks like an image in colour, raw if of integers.",
         show_default=False,
     ),
