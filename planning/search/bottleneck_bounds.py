@@ -121,6 +121,7 @@ def _largest_piece_to_go(tables: Tables, latency: CostMeasure, weight: float) ->
         togo[-1] = sent * weight
     for done in range(blocks - 1, 0, -1):
         enter = np.maximum(tables.run_ms[:, done] * weight, togo[done + 1])
+        # The fastest encoding of each pair of nodes, without encoding and decoding: both only lower the bound.
         sent = tables.transfer_ms[done].min(axis=0) * weight
         np.fill_diagonal(sent, 0.0)
         togo[done] = np.maximum(sent, enter[None, :]).min(axis=1)

@@ -118,6 +118,7 @@ class BoundedCosts(CostModel):
         jobs = sum(len(plan.order) for plan in plans.values())
 
         def simulate() -> tuple[float, ...] | None:
+            # Short bursts take little work, so they are simulated without regard to the budget.
             if jobs < LONG_BURST or self.budget.take(self._events(plans, disciplines or {}, jobs)):
                 return self.exact.simulated_ms(plans, disciplines, turns)
             return None

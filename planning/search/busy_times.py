@@ -146,6 +146,7 @@ class BusyTimes:
         sent = self.weight * tables.transfer_ms[-1][:, node, sink]
         encoded = self._encoded[-1][:, node]
         decoded = self.weight * tables.decode_ms[-1][:, None] * tables.codec_factor[sink]
+        # Sender and sink differ here, so each busy time has one addition. Routes that end at the sink are set below.
         ends = np.maximum(busy[rows, self.nodes + node] + sent, busy[rows, node] + encoded)
         ends = np.maximum(np.maximum(ends, busy[rows, sink] + decoded), worst).T
         stays = node == sink

@@ -59,6 +59,7 @@ class Processor:
     async def open(cls) -> AsyncIterator[Self]:
         """Start the thread; at the end of the block wait for the running job and drop those that wait."""
         processor = cls()
+        # A daemon: a job that hangs in the engine must not keep the process from ending.
         thread = threading.Thread(target=processor._work, name="compute", daemon=True)
         thread.start()
         try:

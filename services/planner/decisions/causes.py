@@ -172,6 +172,8 @@ def _member_differences(before: Problem, after: Problem) -> Iterator[_Difference
             yield _Difference(Cause(RerouteCause.STREAM_CHANGED, "stream changed"), replace(after, streams=undone))
     for name in sorted(known.keys() - now.keys()):
         cause = Cause(RerouteCause.STREAM_CHANGED, f"stream {name} is no longer planned together with the others")
+        # The stream cannot be put back into the later problem. So this cause is found only if undoing no other change
+        # lowers the gain.
         yield _Difference(cause, after)
 
 

@@ -217,6 +217,8 @@ def _choices(
     for each in free:
         # Settings travel with the plan, so that a change of settings needs a new epoch even on the same routes.
         if each.stream in changes and settings_changed(each) and not isinstance(choices[each.stream], _Move):
+            # The candidate's routes fit those of the other candidates. Where the others stay, the present routes are
+            # safer, unless they miss the deadline.
             takes = len(outlook.chosen) == 1 or is_late(each, outlook.whole)
             routes = each.routes if takes else outlook.staying[each.stream]
             choices[each.stream] = _Move(changes[each.stream], routes, takes_candidate=takes)

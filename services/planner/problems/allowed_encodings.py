@@ -114,6 +114,7 @@ def worthwhile(profiles: Mapping[str, CodecProfile], raw_bytes: float, policy: P
     return {
         name: profiles[name]
         for name, cost in costs.items()
+        # Encodings of equal cost dominate each other; without the inequality all of them would be dropped.
         if not any(other != cost and all(map(le, other, cost)) for other in better)
     }
 

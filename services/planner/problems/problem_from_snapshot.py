@@ -171,6 +171,7 @@ def _stream(entry: _Entry, snapshot: FleetSnapshot, online: Mapping[str, DeviceS
         sink=declaration.sink if declaration.sink in online else None,
         jobs=declaration.jobs,
         rate_hz=declaration.rate_hz,
+        # Alone, the deadline is that of the problem's policy. The terms of a group contain none.
         deadline_ms=None if is_alone else snapshot.policy(declaration.stream).deadline_ms,
     )
 
