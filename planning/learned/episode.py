@@ -27,8 +27,8 @@ class Views:
     """The features that are fixed during an episode, for every block of every instance of an arena.
 
     Attributes:
-        fixed: [M, B, N, FIXED] first of the model: share of the blocks left, their time if all devices share it, and
-            the block's part of that time (in place of FLOPs). Then the size of the cut before the block. Then of the
+        fixed: [M, B, N, FIXED] first of the model: share of the blocks left, and their time if all devices share it.
+            Then the block's part of that time (in place of FLOPs), and the size of the cut before it. Then of the
             device: its utilisation, and the quickest transfer from it after each of the next blocks.
         rest: [M, B, N] time of all blocks from here on.
         work: [M, B, N, 1 + len(LOOK_AHEAD)] time of the next blocks, and of all.

@@ -237,8 +237,8 @@ class _FairSearch:
     def _delay_range_ms(self, partial: _Partial, depth: int, next_ms: Array) -> tuple[Array, Array]:
         """Return the least and the largest delay that each task at each cut may still get, [K, N, S] each.
 
-        Let c be the server's clock, s the task's part, n the number of other tasks that are not placed, and x a part
-        that is served before it.
+        Let c be the server's clock, and s the task's part. Let n be the number of other tasks that are not placed, and
+        x a part that is served before s.
 
         - Shortest first: the delay is least if the task is next. Each x adds x, and x <= s. So all others add at most n
           s, and at most the sum of their largest parts.

@@ -85,8 +85,8 @@ class Tables:
 class CostMeasure:
     """An additive cost of a route, in any unit: ms, joules, or a weighted sum.
 
-    The cost of a route is the sum of ``first`` of the first node, ``start`` of every segment, ``run`` of every block,
-    ``move`` of every cut at which the node changes, and ``finish`` of the last node.
+    The cost of a route is a sum: ``first`` of the first node, ``start`` of every segment, and ``run`` of every block.
+    Then ``move`` of every cut at which the node changes, and ``finish`` of the last node.
 
     Attributes:
         first: [D] cost of the input's way to the device that runs the first block; inf where it may not.

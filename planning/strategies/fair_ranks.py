@@ -71,7 +71,7 @@ class FairRanks:
 
     The second step is exact for one server (several share the budget) and within its model. In this model every part
     arrives at its true time, parts are served in that order, and each task has a source of its own. Under shortest job
-    first and round robin half of the budget is spent on the snapshot, in which all parts are at the server at time 0.
+    first and round robin half of the budget is spent on the snapshot. In it all parts are at the server at time 0.
     Nothing is proved about the predicted cost: other servers and routes of several cuts might be fairer.
     """
 

@@ -145,7 +145,7 @@ def fit_preprocessing(chosen: Preprocessing | Preset | None, inputs: Sequence[Te
     """Return the preprocessing that the user chose, completed with size and layout of the model's input.
 
     Raises:
-        InputError: photographs are chosen, and the input is not one image in colour of the chosen size, or its type
+        InputError: photographs are chosen, and the input is not one image in colour of the chosen size. Or its type
             does not hold the numbers that the preprocessing makes.
     """
     layout = _image_layout(inputs)

@@ -20,7 +20,7 @@ from shared.model.weights import Array, Weight
 _SMALL: Final = 1024
 _SHAPE_OPERATORS: Final = frozenset({"Shape", "Size"})
 # Types of shapes, axes, indices and conditions. Only constants of these types replace their nodes in the result.
-# Others may be weights, whose operators the runtime matches: it runs DequantizeLinear(weights) and Conv as one integer
+# Others may be weights, whose operators the runtime matches. It runs DequantizeLinear(weights) and Conv as one integer
 # kernel, but would quantise folded weights a second time, per tensor.
 _EXACT: Final = frozenset({DType.INT64, DType.INT32, DType.BOOL})
 

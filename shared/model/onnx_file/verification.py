@@ -27,11 +27,11 @@ class ChainReport:
     Attributes:
         max_abs_error: largest absolute difference of a value.
         max_rel_error: largest difference divided by the largest absolute value of the same output.
-        bit_exact: whether all outputs are equal bit for bit at the runtime's default optimisation (ALL), which may
-            choose other kernels for a segment than for the whole.
+        bit_exact: whether all outputs are equal bit for bit at the runtime's default optimisation (ALL). It may choose
+            other kernels for a segment than for the whole.
         bit_exact_extended: the same one level lower, where kernels do not depend on the neighbours of a node.
-        unoptimised_rel_error: as `max_rel_error`, without optimisations. The runtime then runs node by node, so only
-            narrow floating-point types leave an error above 0 if the chain is the same graph as the whole.
+        unoptimised_rel_error: as `max_rel_error`, without optimisations. The runtime then runs node by node. If the
+            chain is the same graph as the whole, only narrow floating-point types have an error above 0.
     """
 
     max_abs_error: float
