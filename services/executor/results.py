@@ -138,7 +138,7 @@ def _non_finite(name: str, array: np.ndarray) -> str:
 
 
 def _label(index: int, labels: Sequence[str]) -> str:
-    return labels[index] if index < len(labels) else str(index)
+    return (labels[index] if index < len(labels) else "") or str(index)
 
 
 def _tensor(name: str, array: np.ndarray) -> OutputTensor:

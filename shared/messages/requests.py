@@ -15,6 +15,10 @@ from shared.messages.streams import PlanStage
 # MQTT 5 user property with the id of a request (`given_request_id`).
 REQUEST_ID_PROPERTY: Final = "request_id"
 
+# Suffixes of files that are pictures, and of those that are tensors, as the payload of a request.
+PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+TENSOR_SUFFIXES: Final = (".npy", ".msgpack", ".bin")
+
 JSON_CONTENT: Final = "application/json"
 MSGPACK_CONTENT: Final = "application/msgpack"
 # MQTT 5 user property of a request: the content type of its result, JSON if it is absent.

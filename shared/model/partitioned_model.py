@@ -1,7 +1,8 @@
 """A model that is divided into blocks: its graph, its partition and its analysis."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from shared.model.analysis import BlockAnalysis, Cut, ModelAnalysis
 from shared.model.cuts import Partition, find_partition
@@ -14,11 +15,12 @@ from shared.model.tensor import DType
 
 @dataclass(frozen=True, eq=False)
 class PartitionedModel:
-    """A graph with its useful cuts and the costs of its blocks."""
+    """A graph with its useful cuts, the costs of its blocks, and the metadata of its file."""
 
     graph: Graph
     partition: Partition
     analysis: ModelAnalysis
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def computed_types(self) -> frozenset[DType]:

@@ -1,5 +1,6 @@
 """The calibration of one model on this machine."""
 
+import logging
 import os
 import platform
 import time
@@ -14,6 +15,8 @@ from shared.messages.calibration import Calibration
 from shared.messages.models import Manifest
 from shared.model.onnx_file import load_model
 from shared.service_runtime import InputError
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def calibrate_model(
@@ -42,6 +45,8 @@ def calibrate_model(
         ModelError: Segue cannot cut the model.
     """
     samples = read_samples(images, manifest, variants=variants)
+    for fault in samples.skipped:
+        _LOGGER.warning("left out of the calibration: %s", fault)
     registry = load_registry()
     unknown = [name for name in codecs if name not in registry]
     if unknown:

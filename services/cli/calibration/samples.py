@@ -11,11 +11,12 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from services.cli.support.request_files import NAMED_TENSORS, read_payload
 from services.executor.errors import BadInput
-from services.executor.segments.pictures import PICTURE_SUFFIXES, decode_picture
+from services.executor.segments.pictures import decode_picture
 from services.executor.segments.prepare import prepare
 from shared.codecs import Array
 from shared.messages.calibration import InputSize
 from shared.messages.models import Manifest, Preprocessing
+from shared.messages.requests import PICTURE_SUFFIXES
 from shared.service_runtime import InputError
 
 # Calibration set that ships with Segue.
@@ -41,12 +42,14 @@ class SampleSet:
     Attributes:
         inputs: the input tensors of every sample, by name.
         photographs: number of files that the inputs come from.
+        skipped: faults of the files that are no input of the model, one text per file.
         input_sizes: median sizes of the same pictures as JPEG and PNG, in the model's height and width.
     """
 
     inputs: tuple[Mapping[str, Array], ...]
     photographs: int
     input_sizes: tuple[InputSize, ...] = ()
+    skipped: tuple[str, ...] = ()
 
 
 def read_samples(folder: Path, manifest: Manifest, *, variants: int | None = None) -> SampleSet:
@@ -59,18 +62,21 @@ def read_samples(folder: Path, manifest: Manifest, *, variants: int | None = Non
             is one input.
 
     Raises:
-        InputError: the folder has no such file, or a file is no input of the model.
+        InputError: the folder has no such file, or none is an input of the model.
     """
     files = sample_files(folder, manifest)
     inputs: list[Mapping[str, Array]] = []
     per_file = variants or min(MAX_VARIANTS, -(-SUFFICIENT_SAMPLES // len(files)))
+    skipped: list[str] = []
     for file in files:
         try:
-            inputs.extend(prepare(payload, manifest) for payload in _payloads(file, per_file))
-        except (BadInput, OSError) as error:
-            raise InputError(f"{file}: {error}") from error
+            inputs.extend([prepare(payload, manifest) for payload in _payloads(file, per_file)])
+        except (BadInput, InputError, OSError) as error:
+            skipped.append(f"{file}: {error}")
+    if not inputs:
+        raise InputError("\n".join(skipped))
     sizes = _input_sizes(inputs, manifest.preprocessing) if manifest.preprocessing.kind == "image" else ()
-    return SampleSet(tuple(inputs), len(files), sizes)
+    return SampleSet(tuple(inputs), len(files) - len(skipped), sizes, tuple(skipped))
 
 
 def sample_files(folder: Path, manifest: Manifest) -> list[Path]:

@@ -19,7 +19,10 @@ _FILTERS: Final = ("models/+",)
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX file.", show_default=False)]
 Alias = Annotated[str, typer.Option("--name", help="Alias of the model; the file's name if not given.")]
-Labels = Annotated[Path | None, typer.Option("--labels", help="Class names: a JSON list, or one per line.")]
+Labels = Annotated[
+    Path | None,
+    typer.Option("--labels", help="Class names: one per line, JSON or YAML. Not given: those in the ONNX file."),
+]
 PreprocessingOption = Annotated[
     str | None,
     typer.Option(
@@ -75,6 +78,7 @@ def add_model_command(
         preprocessing=None if preprocessing is None else read_preprocessing(preprocessing),
         output=output_kind,
         softmax=softmax,
+        on_note=lambda note: notes_console().print(f"note: {note}", soft_wrap=True),
     )
     if not topics.is_name(manifest.name):
         raise InputError(f"{manifest.name!r} is no name: give --name with letters, digits, '_', '.', '-'")

@@ -21,7 +21,7 @@ from services.cli.support.options import (
     no_such_stream,
 )
 from services.cli.support.output_files import make_folder
-from services.cli.support.request_files import read_limited_payload
+from services.cli.support.request_files import read_payloads
 from shared.bus.settings import BusSettings
 from shared.client import Client, ClientTimeout
 from shared.messages.requests import Outcome, OutcomeStatus
@@ -31,7 +31,7 @@ from shared.service_runtime import ExitStatus
 _MAX_IN_FLIGHT: Final = 256
 
 Files = Annotated[
-    list[Path], typer.Argument(metavar="FILE", help="Pictures, .npy, raw tensors; .npz for several inputs.")
+    list[Path], typer.Argument(metavar="FILE", help="Pictures, .npy, raw tensors; .npz for several inputs; folders.")
 ]
 StreamOption = Annotated[str, typer.Option("--stream", "-s", help="The stream's name.", show_default=False)]
 InFlight = Annotated[int, typer.Option("--in-flight", min=1, max=_MAX_IN_FLIGHT, help="Requests under way at most.")]
@@ -80,23 +80,30 @@ def submit_command(
 
     A burst goes to the source as a whole. The source starts its requests in the order of the plan.
 
-    Exit status 1 if a request ends with an error, 4 if one has no outcome in time.
+    A folder stands for the pictures and tensors in it. A file that cannot be read is reported, and the others are sent.
+
+    Exit status 1 if a request ends with an error or a file cannot be read, 4 if one has no outcome in time.
     """
     check_stream_name(stream)
     address = broker_settings(broker)
     make_folder("--outputs", output_folder)
-    payloads = [read_limited_payload(file, address.max_payload_bytes) for file in files]
+    readable, faults = read_payloads(files, address.max_payload_bytes)
+    sent = [file for file, _ in readable]
+    payloads = [payload for _, payload in readable]
     submission = _Submission(stream, payloads, in_flight, burst, output_folder is not None, timeout_s)
     is_burst, outcomes = run_command(lambda: _send(address, submission))
     if output_folder is not None:
-        _write_outputs(output_folder, files, outcomes)
+        _write_outputs(output_folder, sent, outcomes)
     if as_json:
-        print_json([_document(file, outcome) for file, outcome in zip(files, outcomes, strict=True)])
+        unsent = [{"file": str(file), "status": "unreadable", "error": fault} for file, fault in faults]
+        print_json([*(_document(file, outcome) for file, outcome in zip(sent, outcomes, strict=True)), *unsent])
     else:
-        _show(files, outcomes, is_burst=is_burst)
+        _show(sent, outcomes, is_burst=is_burst)
+        for _, fault in faults:
+            notes_console().print(f"not sent: {fault}", soft_wrap=True)
     if any(isinstance(outcome, ClientTimeout) for outcome in outcomes):
         raise typer.Exit(ExitStatus.OUT_OF_REACH)
-    if any(isinstance(outcome, Outcome) and outcome.status is OutcomeStatus.ERROR for outcome in outcomes):
+    if faults or any(isinstance(outcome, Outcome) and outcome.status is OutcomeStatus.ERROR for outcome in outcomes):
         raise typer.Exit(ExitStatus.FAILED)
 
 

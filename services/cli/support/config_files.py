@@ -19,7 +19,8 @@ def read_text(path: Path) -> str:
         InputError: the file cannot be read or is not UTF-8 text.
     """
     try:
-        return sys.stdin.read() if path == STANDARD_INPUT else path.read_text(encoding="utf-8")
+        # Editors on Windows begin UTF-8 files with a byte order mark.
+        return sys.stdin.read().removeprefix("\ufeff") if path == STANDARD_INPUT else path.read_text("utf-8-sig")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

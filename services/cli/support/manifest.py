@@ -1,15 +1,15 @@
 """Manifests of ONNX files: the description of a model that the fleet gets."""
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from services.cli.support.config_files import parse, read_json, read_text, read_toml
+from services.cli.support.config_files import read_json, read_toml
+from services.cli.support.label_files import labels_in_metadata, read_labels
 from shared.messages.base import describe_faults
 from shared.messages.models import (
     Manifest,
@@ -60,6 +60,7 @@ def build_manifest(
     output: OutputKind | None = None,
     softmax: bool = False,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Return the manifest of an ONNX file.
 
@@ -67,23 +68,29 @@ def build_manifest(
         file: the ONNX file.
         model: its content, if it was read before.
         name: alias of the model; the file's name without its ending if empty.
-        labels: file with the class names, a JSON list or one per line.
+        labels: file with the class names (see `read_labels`). None means those in the file's metadata, if their number
+            is that of the classes.
         preprocessing: from a photograph to the input; a height and width of 0 are taken from the model's input. None
             means `Preset.IMAGENET` if the input looks like an image in colour, `Preset.RAW` if it is one of integers
             that hold 0 to 255, else `Preset.TENSOR`.
         output: meaning of the first output; None means a classification if there are labels, else a tensor.
         softmax: whether the first output are logits.
         input_shapes: shapes of inputs whose shape the file leaves open.
+        on_note: receives what the owner of the model should know.
 
     Raises:
         ModelError: Segue cannot cut the model.
         InputError: labels or preprocessing do not fit the model.
     """
-    analysis = (model or read_model(file, input_shapes)).analysis
+    content = model or read_model(file, input_shapes)
+    analysis = content.analysis
     inputs = tuple(map(_describe_tensor, analysis.input))
     outputs = tuple(map(_describe_tensor, analysis.outputs))
-    names = () if labels is None else read_labels(labels)
-    if names and math.prod(outputs[0].shape) != len(names):
+    count = math.prod(outputs[0].shape)
+    names, note = labels_in_metadata(content.metadata, count) if labels is None else (read_labels(labels, count), "")
+    if note and on_note is not None:
+        on_note(note)
+    if names and count != len(names):
         raise InputError(
             f"{labels} has {len(names)} labels, but output {outputs[0].name!r} is {list(outputs[0].shape)}"
         )
@@ -213,21 +220,6 @@ def parse_preprocessing(document: Any) -> Preprocessing:
     if steps.channel_fault:
         raise ValueError(steps.channel_fault)
     return steps
-
-
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Return the class names of a file in order. It is a JSON list, or has one name per line.
-
-    Raises:
-        InputError: the file cannot be read, or its JSON is no list of texts.
-    """
-    text = read_text(path)
-    if not text.lstrip().startswith("["):
-        return tuple(line.strip() for line in text.splitlines() if line.strip())
-    labels = parse(text, json.loads, f"the labels in {path} are not JSON")
-    if not all(isinstance(label, str) for label in labels):
-        raise InputError(f"{path} is no list of texts")
-    return tuple(labels)
 
 
 def _image_layout(inputs: Sequence[TensorDescription]) -> tuple[str, int, int] | None:

@@ -1,9 +1,11 @@
 """Files as payloads of requests."""
 
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shared.messages.requests import PICTURE_SUFFIXES, TENSOR_SUFFIXES
 from shared.service_runtime import InputError
 
 if TYPE_CHECKING:
@@ -11,6 +13,20 @@ if TYPE_CHECKING:
 
 # Suffix of files that hold one named tensor per input.
 NAMED_TENSORS = ".npz"
+
+
+def request_files(folder: Path) -> list[Path]:
+    """Return the pictures and tensors in a folder, by name, without hidden files.
+
+    Raises:
+        InputError: the folder cannot be read.
+    """
+    suffixes = (*PICTURE_SUFFIXES, *TENSOR_SUFFIXES, NAMED_TENSORS)
+    try:
+        files = sorted(file for file in folder.iterdir() if not file.name.startswith(".") and file.is_file())
+    except OSError as error:
+        raise InputError(f"cannot read the folder {folder}: {error.strerror or error}") from error
+    return [file for file in files if file.suffix.lower() in suffixes]
 
 
 def read_payload(file: Path) -> bytes:
@@ -35,6 +51,25 @@ def read_limited_payload(file: Path, max_bytes: int) -> bytes:
     if len(payload) > max_bytes:
         raise InputError(f"{file} has {len(payload)} bytes; a request has at most {max_bytes}")
     return payload
+
+
+def read_payloads(paths: Iterable[Path], max_bytes: int) -> tuple[list[tuple[Path, bytes]], list[tuple[Path, str]]]:
+    """Return the payloads of files and of those in folders, and the faults of files that cannot be read.
+
+    Raises:
+        InputError: no file can be read.
+    """
+    payloads: list[tuple[Path, bytes]] = []
+    faults: list[tuple[Path, str]] = []
+    for path in paths:
+        for file in request_files(path) if path.is_dir() else [path]:
+            try:
+                payloads.append((file, read_limited_payload(file, max_bytes)))
+            except InputError as error:
+                faults.append((file, str(error)))
+    if not payloads:
+        raise InputError("\n".join(text for _, text in faults) or "the folders hold no pictures and no tensors")
+    return payloads, faults
 
 
 def _little_endian_bytes(array: "np.ndarray") -> bytes:

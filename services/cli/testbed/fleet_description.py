@@ -77,7 +77,7 @@ class ModelDescription:
     Attributes:
         file: the ONNX file.
         name: alias of the model; the file's name without its suffix if empty.
-        labels: file with the class names, a JSON list or one per line.
+        labels: file with the class names (see `read_labels`); those in the ONNX file if None.
         preprocessing: from a photograph to the input tensor: a preset's name, or fields (see
             `services.cli.support.manifest`).
         softmax: whether the outputs are logits, whose softmax gives the scores.
@@ -106,7 +106,7 @@ class StreamSetup:
 
     Attributes:
         source: the device at which requests arise.
-        images: files or glob patterns, relative to FLEET.toml; sent in turn.
+        images: files, folders or glob patterns, relative to FLEET.toml; sent in turn.
         in_flight: requests under way at most.
         rate_hz: requests per second; None for the next one as soon as one has its outcome.
     """

@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 
 from services.cli.support.config_files import read_toml
 from services.cli.support.policy_checks import strategy_fault
+from services.cli.support.request_files import request_files
 from services.cli.testbed.fleet_description import IN_USE, Fleet, LinkDescription
 from shared.service_runtime import InputError
 
@@ -54,12 +55,18 @@ def image_files(fleet: Fleet, folder: Path) -> tuple[Path, ...]:
 
 
 def _matches(folder: Path, pattern: str) -> list[Path]:
-    if any(mark in pattern for mark in "*?["):
-        base = Path(Path(pattern).anchor) if Path(pattern).is_absolute() else folder
-        relative = str(Path(pattern).relative_to(base)) if Path(pattern).is_absolute() else pattern
-        return sorted(file for file in base.glob(relative) if file.is_file())
-    file = folder / pattern
-    return [file] if file.is_file() else []
+    """Return the files that a pattern means: a file, a folder's pictures and tensors, or matches of wildcards.
+
+    A part of the pattern that exists under its own name means itself, even if it contains `[`, `?` or `*`.
+    """
+    base, remaining = folder / Path(pattern).anchor, list(Path(pattern).parts)
+    if Path(pattern).is_absolute():
+        del remaining[0]
+    while remaining and (base / remaining[0]).exists():
+        base /= remaining.pop(0)
+    if remaining:
+        return sorted(file for file in base.glob("/".join(remaining)) if file.is_file())
+    return request_files(base) if base.is_dir() else [base]
 
 
 def _name_faults(fleet: Fleet) -> Iterator[str]:

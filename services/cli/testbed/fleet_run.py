@@ -95,6 +95,8 @@ class FleetRun:
         """
         self.reporter.step("reading the model and the images")
         workload = await asyncio.to_thread(read_workload, self.fleet, self.settings.folder)
+        for note in workload.notes:
+            self.reporter.step(f"note: {note}")
         # Before the processes start, so that nothing else computes on this machine.
         calibration = await self._calibrate(workload)
         embedded = self.fleet.broker == EMBEDDED_BROKER

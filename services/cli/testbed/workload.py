@@ -1,8 +1,10 @@
 """The workload of a fleet: the model, the payloads of its requests, and the reference outputs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from services.cli.support.manifest import build_manifest, read_model
 from services.cli.support.request_files import read_payload
@@ -24,12 +26,14 @@ class Workload:
         model_file: its file.
         payloads: the payloads of requests, sent in turn.
         reference: the outputs of the whole model for all payloads.
+        notes: faults that do not prevent a run: files that are left out, outputs that are not finite, unused labels.
     """
 
     manifest: Manifest
     model_file: Path
     payloads: Sequence[bytes]
     reference: ReferenceOutputs
+    notes: Sequence[str] = ()
 
 
 def read_workload(fleet: Fleet, folder: Path) -> Workload:
@@ -37,8 +41,9 @@ def read_workload(fleet: Fleet, folder: Path) -> Workload:
 
     Raises:
         ModelError: Segue cannot cut the model.
-        InputError: labels, preprocessing or an image do not fit the model, or a file cannot be read.
+        InputError: labels or preprocessing do not fit the model, or none of the images is an input of it.
     """
+    notes: list[str] = []
     described = fleet.model
     model_file = folder / described.file
     model = read_model(model_file, described.input_shapes)
@@ -50,14 +55,25 @@ def read_workload(fleet: Fleet, folder: Path) -> Workload:
         preprocessing=described.preprocessing,
         output=described.output,
         softmax=described.softmax,
+        on_note=notes.append,
     )
     reference = ReferenceOutputs(manifest, model_file, relative_tolerance(model.computed_types))
     payloads: list[bytes] = []
+    faults: list[str] = []
     for image in image_files(fleet, folder):
         try:
             payload = read_payload(image)
-            reference.outputs(payload)
-        except BadInput as error:
-            raise InputError(f"{image}: {error}") from error
+            outputs = reference.outputs(payload)
+        except (BadInput, InputError) as error:
+            faults.append(f"{image}: {error}")
+            continue
+        notes += [f"{image}: output {name!r} is not finite" for name in _not_finite(outputs)]
         payloads.append(payload)
-    return Workload(manifest, model_file, tuple(payloads), reference)
+    if not payloads:
+        raise InputError("\n".join(faults))
+    notes += [f"left out: {fault}" for fault in faults]
+    return Workload(manifest, model_file, tuple(payloads), reference, tuple(notes))
+
+
+def _not_finite(outputs: Mapping[str, np.ndarray]) -> list[str]:
+    return [name for name, values in outputs.items() if values.dtype.kind in "fc" and not np.isfinite(values).all()]

@@ -15,8 +15,6 @@ MAX_PIXELS: Final = 64_000_000
 
 # Pillow's decoders of common formats. Others, such as EPS, run programs or are rarely tested.
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-# Suffixes of files in these formats.
-PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
 # Colour behind transparent pixels.
 _BACKGROUND: Final = (255, 255, 255, 255)

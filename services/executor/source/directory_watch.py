@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from services.executor.segments.pictures import PICTURE_SUFFIXES
 from services.executor.source.journal import Journal
 from services.executor.source.journal_thread import JournalThread
+from shared.messages.requests import PICTURE_SUFFIXES, TENSOR_SUFFIXES
 
 _LOGGER = logging.getLogger(__name__)
 
-_SUFFIXES = frozenset({*PICTURE_SUFFIXES, ".npy", ".msgpack", ".bin"})
+_SUFFIXES = frozenset({*PICTURE_SUFFIXES, *TENSOR_SUFFIXES})
 # Pause between two scans; a file counts as complete after one pause without a change.
 _INTERVAL_S = 0.5
 _MAX_FILE_BYTES = 64 * 1024 * 1024

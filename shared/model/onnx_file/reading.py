@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -38,7 +39,8 @@ def load_model(
     outside = _load_external_data(proto, None if isinstance(source, bytes) else Path(source).parent)
     _check(proto if outside else data)
     graph = _to_graph(proto, input_shapes or {})
-    return build_model(graph, sha256=hashlib.sha256(data).hexdigest(), max_cut_tensors=max_cut_tensors)
+    model = build_model(graph, sha256=hashlib.sha256(data).hexdigest(), max_cut_tensors=max_cut_tensors)
+    return replace(model, metadata={entry.key: entry.value for entry in proto.metadata_props})
 
 
 def _read(path: Path) -> bytes:

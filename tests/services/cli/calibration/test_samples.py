@@ -1,5 +1,6 @@
 """Calibration sets of photographs and of tensors."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,16 @@ def test_a_folder_without_inputs_is_refused(model_file: Path, tmp_path: Path) ->
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
     with pytest.raises(InputError, match=r"broken\.jpg"):
         read_samples(tmp_path, manifest)
+
+
+def test_a_broken_photograph_is_left_out_and_named(model_file: Path, tmp_path: Path) -> None:
+    manifest = build_manifest(model_file, preprocessing=Preset.UNIT)
+    shutil.copy(next(iter(sorted(SHIPPED_IMAGES.glob("*.jpg")))), tmp_path / "whole.jpg")
+    (tmp_path / "broken.webp").write_bytes(b"RIFF....WEBP")
+    samples = read_samples(tmp_path, manifest, variants=1)
+    assert (len(samples.inputs), samples.photographs) == (1, 1)
+    assert len(samples.skipped) == 1
+    assert "broken.webp: the image does not decode" in samples.skipped[0]
 
 
 def test_tensors_calibrate_a_model_without_photographs(model_file: Path, tmp_path: Path) -> None:

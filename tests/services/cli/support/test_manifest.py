@@ -12,7 +12,6 @@ from services.cli.support.manifest import (
     build_manifest,
     fit_preprocessing,
     parse_preprocessing,
-    read_labels,
     read_preprocessing,
 )
 from shared.messages.models import OutputKind, Preprocessing, TensorDescription
@@ -44,17 +43,24 @@ def test_without_labels_the_output_is_a_tensor() -> None:
 def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text("cat\n\ndog\n")
-    assert read_labels(labels) == ("cat", "dog")
     with pytest.raises(InputError, match=r"2 labels, but output 'prob' is \[1, 1000\]"):
         build_manifest(SQUEEZENET, labels=labels)
 
 
-@pytest.mark.parametrize("content", ["[1, 2]", "[broken"])
-def test_labels_that_are_no_texts_are_refused(tmp_path: Path, content: str) -> None:
-    labels = tmp_path / "labels.json"
-    labels.write_text(content)
-    with pytest.raises(InputError):
-        read_labels(labels)
+def test_labels_in_the_metadata_of_the_file_are_used_if_they_fit(tmp_path: Path) -> None:
+    file = tmp_path / "m.onnx"
+    for count, fits in ((1000, True), (80, False)):
+        model = onnx.load(SQUEEZENET)
+        entry = model.metadata_props.add()
+        entry.key, entry.value = "names", str({index: f"class {index}" for index in range(count)})
+        onnx.save(model, file)
+        notes: list[str] = []
+        manifest = build_manifest(file, on_note=notes.append)
+        assert (manifest.output_kind is OutputKind.CLASSIFICATION) == fits
+        assert manifest.labels[5:6] == (("class 5",) if fits else ())
+        assert notes == (
+            [] if fits else ["the file's metadata 'names' has 80 class names, not 1000: they are not used"]
+        )
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:

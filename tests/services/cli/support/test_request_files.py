@@ -6,7 +6,7 @@ import msgpack
 import numpy as np
 import pytest
 
-from services.cli.support.request_files import read_limited_payload, read_payload
+from services.cli.support.request_files import read_limited_payload, read_payload, read_payloads, request_files
 from shared.service_runtime import InputError
 
 
@@ -18,6 +18,37 @@ def test_named_tensors_become_a_map_by_input(tmp_path: Path) -> None:
     assert sent["right"]["dtype"] == "float32"
     assert sent["right"]["shape"] == [1, 8]
     assert np.array_equal(np.frombuffer(sent["right"]["data"], np.float32).reshape(1, 8), left * 2)
+
+
+def test_big_endian_and_column_order_tensors_keep_their_numbers(tmp_path: Path) -> None:
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.savez(tmp_path / "two.npz", big=values.astype(">f4"), columns=np.asfortranarray(values))
+    for sent in msgpack.unpackb(read_payload(tmp_path / "two.npz")).values():
+        assert np.array_equal(np.frombuffer(sent["data"], sent["dtype"]).reshape(sent["shape"]), values)
+
+
+def test_a_folder_stands_for_its_pictures_and_tensors(tmp_path: Path) -> None:
+    for name in ("b.jpg", "a.TIFF", "c.npy", "notes.txt", ".hidden.png"):
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / "inner.jpg").mkdir()
+    assert [file.name for file in request_files(tmp_path)] == ["a.TIFF", "b.jpg", "c.npy"]
+    with pytest.raises(InputError, match="cannot read the folder"):
+        request_files(tmp_path / "none")
+
+
+def test_one_unreadable_file_does_not_hold_the_others_back(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"a")
+    (tmp_path / "b.jpg").write_bytes(bytes(101))
+    again, missing = tmp_path / "a.jpg", tmp_path / "missing.jpg"
+    payloads, faults = read_payloads([tmp_path, missing, again], 100)
+    assert payloads == [(again, b"a"), (again, b"a")]
+    assert [file.name for file, _ in faults] == ["b.jpg", "missing.jpg"]
+    assert "No such file" in faults[1][1]
+    with pytest.raises(InputError, match="missing"):
+        read_payloads([missing], 100)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no pictures and no tensors"):
+        read_payloads([tmp_path / "empty"], 100)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK nothing", b"\x93NUMPY"])

@@ -123,6 +123,30 @@ def test_files_are_looked_for_beside_the_description(tmp_path: Path) -> None:
     assert [file.name for file in image_files(fleet, tmp_path)] == ["1.jpg", "2.jpg", "b.png"]
 
 
+def images_of(folder: Path, *patterns: str) -> list[str]:
+    fleet = parse_fleet(changed(stream={"source": "a", "images": list(patterns)}), origin="f")
+    return [str(file.relative_to(folder)) for file in image_files(fleet, folder)]
+
+
+def test_a_folder_and_a_name_with_brackets_mean_what_they_say(tmp_path: Path) -> None:
+    for name in (
+        "set[1]/b.jpg",
+        "set[1]/a.PNG",
+        "set[1]/notes.txt",
+        "set1/c.jpg",
+        "x[2].jpg",
+        "x2.jpg",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert images_of(tmp_path, "set[1]") == ["set[1]/a.PNG", "set[1]/b.jpg"]
+    assert images_of(tmp_path, "set[1]/*.jpg") == ["set[1]/b.jpg"]
+    assert images_of(tmp_path, "x[2].jpg") == ["x[2].jpg"]
+    assert images_of(tmp_path, "x[0-9].jpg", "s*1/c.jpg") == ["x2.jpg", "set1/c.jpg"]
+    assert images_of(tmp_path, str(tmp_path / "set[1]" / "*.jpg")) == ["set[1]/b.jpg"]
+    assert images_of(tmp_path, "none", "none/*.jpg") == []
+
+
 @pytest.mark.parametrize("content", ["model = [", "\udcff"])
 def test_what_is_not_toml_is_said_so(tmp_path: Path, content: str) -> None:
     description = tmp_path / "fleet.toml"

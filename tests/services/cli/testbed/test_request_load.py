@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from broker.embedded import EmbeddedBroker
-from services.cli.support.manifest import build_manifest, parse_preprocessing, read_labels
+from services.cli.support.label_files import read_labels
+from services.cli.support.manifest import build_manifest, parse_preprocessing
 from services.cli.testbed.reference_outputs import ReferenceOutputs
 from services.cli.testbed.request_load import LoadSettings, RequestLoad
 from shared.bus import topics

@@ -35,3 +35,9 @@ def test_an_image_that_is_no_input_of_the_model_is_named(tmp_path: Path) -> None
     (tmp_path / "broken.npy").write_bytes(b"no tensor")
     with pytest.raises(InputError, match=r"broken\.npy: "):
         read_workload(FLEET, tmp_path)
+    np.save(tmp_path / "whole.npy", np.zeros((1, 3, 32, 32), np.float32))
+    np.save(tmp_path / "odd.npy", np.full((1, 3, 32, 32), np.nan, np.float32))
+    workload = read_workload(FLEET, tmp_path)
+    assert len(workload.payloads) == 2
+    assert [note.split("/")[-1][:20] for note in workload.notes] == ["odd.npy: output 'fc'", "broken.npy: 9 bytes "]
+    assert workload.notes[1].startswith("left out: ")
