@@ -92,6 +92,7 @@ class PlanDocument:
     disciplines: dict[str, QueueDiscipline] = Field(default_factory=dict)
     turns: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    proved: bool = False
     reason: str | None = None
     reasons: tuple[ReasonDocument, ...] = ()
 
@@ -114,6 +115,7 @@ def answer_values(answer: Plan | Infeasible) -> dict[str, Any]:
             "objective": answer.objective.value,
             "feasible": False,
             "optimal": False,
+            "proved": answer.proved,
             "solve_ms": answer.solve_ms,
             "reason": answer.reason,
             "reasons": [

@@ -179,12 +179,21 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Infeasible:
-    """No plan: every constraint that cannot be met, and by how much."""
+    """No plan: every constraint that cannot be met, and by how much.
+
+    Attributes:
+        strategy: name of the algorithm.
+        objective: the policy's objective.
+        reasons: the constraints.
+        solve_ms: time to plan; the caller measures it.
+        proved: whether it is proved that no plan keeps the constraints.
+    """
 
     strategy: str
     objective: Objective
     reasons: tuple[Violation, ...]
     solve_ms: float | None = None
+    proved: bool = False
 
     @property
     def reason(self) -> str:

@@ -17,7 +17,7 @@ from planning.problem.problem import Problem
 from planning.scheduling.burst_planning import sequence_plan
 from planning.search.arrays import Array, Index
 from planning.search.device_network import DeviceNetwork
-from planning.search.infeasibility import diagnose, no_split
+from planning.search.infeasibility import diagnose, no_plan, no_split
 from planning.search.result import make_plan, policy_queues
 from planning.search.two_device_splits import SplitTable, split_table
 from shared.policy import QueueDiscipline
@@ -244,4 +244,5 @@ def simulated_score(costs: CostModel, tasks: Sequence[Offload], aggregate: Calla
 def no_offload(problem: Problem, name: str, time_budget_s: float) -> Infeasible:
     """Return the reasons why some stream can neither run at its source nor use a server."""
     reasons = tuple(reason for stream in problem.streams for reason in diagnose(problem, stream, time_budget_s))
-    return Infeasible(name, problem.policy.objective, reasons or (no_split(problem.streams[0], name),))
+    otherwise = (no_split(problem.streams[0], name),)
+    return no_plan(problem, name, reasons or otherwise, time_budget_s, proved=bool(reasons))

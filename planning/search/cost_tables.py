@@ -229,17 +229,18 @@ def busy_measure(tables: Tables, compute_weight: Array, send_weight: Array) -> C
     return _measure(tables, compute_weight, send_weight[:, None])
 
 
-def off_source_measure(tables: Tables, latency: CostMeasure, scale_ms: float) -> CostMeasure:
+def off_source_measure(tables: Tables, latency: CostMeasure, deadline_ms: float | None = None) -> CostMeasure:
     """Return the measure that counts blocks off the source, ties broken by latency.
 
-    A latency weighs at most half a block, so that it never outweighs one.
+    The latency of a route weighs at most a quarter of a block, so that it never outweighs one.
 
     Args:
         tables: the stream's arrays.
         latency: its latency measure.
-        scale_ms: a latency that no route of interest exceeds.
+        deadline_ms: a latency that no route of interest exceeds; None if any route is.
     """
-    weight = 0.5 / scale_ms
+    slowest_ms = _slowest_ms(latency)
+    weight = 0.25 / max(1e-300, slowest_ms if deadline_ms is None else min(slowest_ms, deadline_ms))
     away = (np.arange(len(tables.nodes)) != tables.source).astype(float)
     return CostMeasure(
         latency.first * weight,
@@ -248,6 +249,16 @@ def off_source_measure(tables: Tables, latency: CostMeasure, scale_ms: float) ->
         latency.move * weight,
         latency.finish * weight,
     )
+
+
+def _slowest_ms(latency: CostMeasure) -> float:
+    """Return a latency that no possible route exceeds: the sum of the largest time of every part, in ms."""
+    parts = (latency.first[None], latency.run.T, latency.move[1:-1], latency.finish[None])
+    slowest_ms = float(latency.start.max()) * len(latency.run.T)
+    for part in parts:
+        times_ms = np.where(np.isfinite(part), part, 0.0)
+        slowest_ms += float(times_ms.max(axis=tuple(range(1, times_ms.ndim))).sum()) if times_ms.size else 0.0
+    return slowest_ms
 
 
 def _measure(tables: Tables, per_ms: Array, per_transfer_ms: Array) -> CostMeasure:

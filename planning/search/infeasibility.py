@@ -1,16 +1,18 @@
 """Diagnosis of streams without a plan: the constraints that exclude every route, and by how much."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from planning.cost.constraints import deadline_violation, violations
 from planning.cost.cost_model import CostModel
-from planning.problem.plan import Constraint, Route, StreamPlan, Violation
+from planning.problem.plan import Constraint, Infeasible, Route, StreamPlan, Violation
 from planning.problem.problem import Problem, Stream
 from planning.search.chain_path import cheapest_path
 from planning.search.cost_tables import build_tables, latency_measure
 from planning.search.label_search import search_labels
 from planning.search.limits import limits_of
 from planning.search.result import same_route_for_all
+from planning.search.tiled_bounds import may_split
 from shared.policy import DeviceRule, Policy
 
 # Share of the time budget for each search for a reason.
@@ -28,10 +30,57 @@ def diagnose(problem: Problem, stream: Stream, time_budget_s: float) -> tuple[Vi
     4. Every constraint whose removal alone would give the stream a plan.
     5. All constraints that the fastest unconstrained route breaks.
     6. There is no route at all.
+
+    Where the search for a plan ends without a proof, a reason of its own says so.
     """
     time_budget_s *= SHARE
-    if fastest(problem, stream.name, time_budget_s) is not None:
+    plan, proved = search_fastest(problem, stream.name, time_budget_s)
+    if plan is not None:
         return ()
+    reasons = _broken(problem, stream, time_budget_s)
+    return reasons if proved else (*reasons, unproved(problem, stream))
+
+
+def unproved(problem: Problem, stream: Stream) -> Violation:
+    """Return the reason that the search for a plan of ``stream`` has ended too early."""
+    beside = ", beside the other streams" if len(problem.streams) > 1 else ""
+    message = f"stream {stream.name}: no plan found within the time budget{beside}"
+    return Violation(Constraint.SUPPORT, stream.name, message)
+
+
+def no_plan(
+    problem: Problem, strategy: str, reasons: Sequence[Violation], time_budget_s: float, *, proved: bool = True
+) -> Infeasible:
+    """Return the answer that no plan keeps the constraints.
+
+    Args:
+        problem: the problem.
+        strategy: name of the algorithm.
+        reasons: the constraints that cannot be met.
+        time_budget_s: of the strategy.
+        proved: whether it is proved that there is no plan without tiles. The answer is proved only if that is so, no
+            reason is about the strategy itself, and tiles do not help.
+    """
+    proved = proved and all(reason.constraint is not Constraint.SUPPORT for reason in reasons)
+    if proved and may_split(problem):
+        # A tile takes less time and memory than a whole stage. It needs the same devices and links.
+        eased = _endless_memory(without_deadlines(problem))
+        ends = (search_fastest(eased, stream.name, time_budget_s * SHARE) for stream in problem.streams)
+        proved = (None, True) in ends
+    return Infeasible(strategy, problem.policy.objective, tuple(reasons), proved=proved)
+
+
+def no_joint_plan(problem: Problem, strategy: str, time_budget_s: float) -> Infeasible:
+    """Return the proved answer that no plan keeps the constraints, and the reasons of every stream or of memory."""
+    reasons = tuple(reason for stream in problem.streams for reason in diagnose(problem, stream, time_budget_s))
+    # The proof is there already, whatever the search for reasons has proved.
+    known = tuple(reason for reason in reasons if reason.constraint is not Constraint.SUPPORT)
+    together = Violation(Constraint.MEMORY, strategy, "the streams do not fit together")
+    return no_plan(problem, strategy, known or (together,), time_budget_s)
+
+
+def _broken(problem: Problem, stream: Stream, time_budget_s: float) -> tuple[Violation, ...]:
+    """Return the constraints for which a stream without a plan has none; see `diagnose`."""
     able = [name for name, device in problem.devices.items() if stream.model in device.block_ms]
     if able and not any(map(problem.policy.devices.permits, able)):
         return (_none_permitted(problem.policy.devices, stream, able),)
@@ -63,10 +112,15 @@ def fastest_within(problem: Problem, stream: Stream, time_budget_s: float) -> Ro
 
 
 def fastest(problem: Problem, name: str, time_budget_s: float) -> StreamPlan | None:
-    """Return a stream's quickest route within its constraints, for all of its jobs; None if none is found.
+    """Return a stream's quickest route within its constraints, for all of its jobs; None if none is found."""
+    return search_fastest(problem, name, time_budget_s)[0]
 
-    The result is exact while the shortest path keeps the constraints. Otherwise the label search may end before it has
-    a proof.
+
+def search_fastest(problem: Problem, name: str, time_budget_s: float) -> tuple[StreamPlan | None, bool]:
+    """Return a stream's quickest route within its constraints, for all of its jobs, and whether that is proved.
+
+    The route is None if none is found. The result is exact while the shortest path keeps the constraints. Otherwise the
+    label search may end before it has a proof.
 
     Args:
         problem: the problem; its other streams do not count.
@@ -77,13 +131,16 @@ def fastest(problem: Problem, name: str, time_budget_s: float) -> StreamPlan | N
     tables = build_tables(problem, stream)
     latency = latency_measure(tables)
     path = cheapest_path(latency)
+    proved = True
+    if path is not None:
+        plan = same_route_for_all(tables.route(path.devices, path.codecs, 1), stream.jobs)
+        # The plain path is the quickest of all routes, so a search is only needed where it breaks a constraint.
+        if violations(CostModel(problem), {name: plan}):
+            outcome = search_labels(tables, latency, None, limits_of(problem, tables, time_budget_s))
+            path, proved = outcome.path, outcome.proved
     if path is None:
-        return None
-    plan = same_route_for_all(tables.route(path.devices, path.codecs, 1), stream.jobs)
-    # The plain path is the quickest of all routes, so a search is only needed where it breaks a constraint.
-    if violations(CostModel(problem), {name: plan}):
-        path = search_labels(tables, latency, None, limits_of(problem, tables, time_budget_s)).path
-    return None if path is None else same_route_for_all(tables.route(path.devices, path.codecs, 1), stream.jobs)
+        return None, proved
+    return same_route_for_all(tables.route(path.devices, path.codecs, 1), stream.jobs), proved
 
 
 def relaxations(problem: Problem) -> list[tuple[Constraint, Problem]]:

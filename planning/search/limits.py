@@ -18,6 +18,9 @@ from shared.segment_memory import segment_memory_bytes
 # Label search: extensions per second, counted as partial routes x encodings x devices.
 LABEL_WAYS_PER_SECOND = 8_000
 
+# Label search: labels at any time budget, all streams together. Small problems are solved within them.
+LEAST_LABELS = 1_000
+
 # Beam search: numbers per second, counted as partial routes x blocks x encodings x devices.
 BEAM_NUMBERS_PER_SECOND = 1_000_000
 
@@ -97,7 +100,7 @@ def limits_of(
         memory_bytes=None if min(room_bytes) >= whole_bytes else tuple(room_bytes),
         parameter_bytes=parameters,
         working_bytes=working,
-        label_limit=4 + int(LABEL_WAYS_PER_SECOND * time_budget_s) // ways,
+        label_limit=max(LEAST_LABELS // len(problem.streams), 4 + int(LABEL_WAYS_PER_SECOND * time_budget_s) // ways),
         beam_width=min(MAX_BEAM_WIDTH, max(4, width)),
         beam_blocks=max(MIN_BEAM_BLOCKS, int(BEAM_BLOCKS_PER_SECOND * time_budget_s)),
         local_search_limit=int(LOCAL_SEARCH_BLOCKS_PER_SECOND * time_budget_s),

@@ -70,7 +70,8 @@ class Programme:
             integrality=np.array(self.integral, dtype=np.int64),
             bounds=Bounds(np.zeros(len(self.costs)), np.array(self.upper)),
             constraints=LinearConstraint(matrix, np.array(self.low), np.array(self.high)),
-            options={"node_limit": node_limit, "mip_rel_gap": 0.0},
+            # With presolve, HiGHS prints to stdout when it repairs a solution. Programmes of routes gain nothing by it.
+            options={"node_limit": node_limit, "mip_rel_gap": 0.0, "presolve": False},
         )
         bound = -inf if result.mip_dual_bound is None else result.mip_dual_bound * scale
         values = None if result.x is None else np.asarray(result.x)

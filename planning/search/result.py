@@ -8,6 +8,7 @@ from planning.cost.cost_model import CostModel
 from planning.problem.plan import Constraint, Infeasible, Plan, Route, StreamPlan, Violation
 from planning.problem.problem import Problem
 from planning.search.cached_costs import CachedCosts
+from planning.search.tiled_bounds import may_split, tiled_bound
 from shared.policy import QueueDiscipline
 
 # Relative rounding error by which a plan may seem to beat a bound.
@@ -37,7 +38,8 @@ def make_plan(
 ) -> Plan | Infeasible:
     """Return the plan with its predicted cost, or the constraints that it breaks.
 
-    Proofs and bounds hold for stages that are not split into tiles. They are dropped if a stage could be split.
+    Strategies prove optimality and bounds for stages that are not split into tiles. Where a stage could be split,
+    `tiled_bound` takes the place of their bound.
 
     Args:
         problem: the problem that was solved.
@@ -63,27 +65,15 @@ def make_plan(
         for name, plan in plans.items()
     }
     cost = costs.cost(objective, plans, predicted, queues, turns)
-    if may_split(problem):
-        optimal, lower_bound = False, None
+    if (optimal or lower_bound is not None) and may_split(problem):
+        lower_bound = tiled_bound(problem)
+        optimal = lower_bound is not None and cost <= lower_bound * (1 + BOUND_SLACK)
     if optimal:
         lower_bound = cost
     # Rounding may lift a bound above the cost of the plan that attains it.
     elif lower_bound is not None:
         lower_bound = min(lower_bound, cost) if isfinite(lower_bound) else None
     return Plan(strategy, objective, streams, predicted, cost, optimal, lower_bound, None, queues, tuple(turns))
-
-
-def may_split(problem: Problem) -> bool:
-    """Return whether a stage of some stream could be computed in tiles by several devices.
-
-    No strategy considers such plans, so that its proofs do not cover them.
-    """
-    for name in {stream.model for stream in problem.streams}:
-        able = sum(name in device.block_ms for device in problem.devices.values())
-        rows = (block.rows for block in problem.models[name].blocks)
-        if able > 1 and any(profile is not None and profile.output_rows > 1 for profile in rows):
-            return True
-    return False
 
 
 def unsupported(problem: Problem, strategy: str, message: str) -> Infeasible:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from planning.problem.plan import Infeasible, Plan, Route, StreamPlan
 from planning.problem.problem import Problem, Stream
 from planning.search.device_network import Kind, kind_of
-from planning.search.infeasibility import diagnose, no_split
+from planning.search.infeasibility import diagnose, no_plan, no_split
 from planning.search.planning_context import PlanningContext
 from planning.search.result import make_plan, same_route_for_all
 
@@ -44,5 +44,5 @@ def plan_each_stream(
 
 def no_plan_for(problem: Problem, stream: Stream, strategy: str, time_budget_s: float) -> Infeasible:
     """Return the answer of a strategy that finds no plan for ``stream``: the constraints, or the shape of its plans."""
-    reasons = diagnose(problem, stream, time_budget_s) or (no_split(stream, strategy),)
-    return Infeasible(strategy, problem.policy.objective, reasons)
+    reasons = diagnose(problem, stream, time_budget_s)
+    return no_plan(problem, strategy, reasons or (no_split(stream, strategy),), time_budget_s, proved=bool(reasons))

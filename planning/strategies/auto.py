@@ -65,15 +65,15 @@ class Auto:
         costs = BoundedCosts(CachedCosts(CostModel(problem)), budget)
         shared = PlanningContext(problem, context_of(problem, context).network, costs)
         tally = _Tally()
-        for strategy in self._tried(problem, time_budget_s, tally.left_out):
+        for strategy in self._tried(problem, time_budget_s, tally):
             skipped = budget.skipped
             answer = strategy.solve(problem, seed=seed, time_budget_s=time_budget_s, context=shared)
             if budget.skipped > skipped:
                 tally.left_out.append(strategy.name)
             if isinstance(answer, Infeasible):
                 tally.failures.append(answer)
-                # Where no route exists, no other candidate can find one.
-                if strategy.traits.proves_infeasibility and _is_final(answer):
+                # Where no route exists, no other candidate can find one. Without a proof, tiles might help, at most.
+                if answer.proved or (strategy.traits.proves_infeasibility and _is_final(answer)):
                     return replace(answer, strategy=self.name)
             elif answer.optimal:
                 return costs.completed(answer)
@@ -92,17 +92,19 @@ class Auto:
             return replace(best, optimal=True, lower_bound=best.cost, left_out=())
         return replace(best, lower_bound=None if tally.bound is None else min(tally.bound, best.cost))
 
-    def _tried(self, problem: Problem, time_budget_s: float, left_out: list[str]) -> Iterator[Strategy]:
-        """Yield the candidates for the problem by their turn; add those that would take too long to ``left_out``."""
+    def _tried(self, problem: Problem, time_budget_s: float, tally: "_Tally") -> Iterator[Strategy]:
+        """Yield the candidates for the problem by their turn; note those that would take too long in ``tally``."""
         trials = [(each.trial, each) for each in self.candidates() if each.trial is not None]
         for trial, strategy in sorted(trials, key=lambda entry: entry[0].turn):
             if problem.policy.objective not in trial.objectives:
+                continue
+            if trial.last_resort and tally.plans:
                 continue
             limits = (*strategy.traits.cost_class.limits, *trial.limits)
             if all(limit.allows(problem, time_budget_s) for limit in limits):
                 yield strategy
             else:
-                left_out.append(strategy.name)
+                tally.left_out.append(strategy.name)
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from planning.problem.crossings import allowed_encodings
 from planning.problem.plan import Constraint, Infeasible, Plan, Route, StreamPlan, Violation, sequential_route
 from planning.problem.problem import Problem, Stream
 from planning.search.cached_costs import CachedCosts
-from planning.search.infeasibility import diagnose, no_split
+from planning.search.infeasibility import no_joint_plan
 from planning.search.planning_context import PlanningContext
 from planning.search.result import make_plan, policy_queues, same_route_for_all
 from planning.strategies.traits import ALL_OBJECTIVES, CostClass, Joint, Traits, Trial
@@ -70,8 +70,7 @@ class Exhaustive:
             if best is None or rank < best[:2]:
                 best = (*rank, plans)
         if best is None:
-            reasons = tuple(reason for stream in problem.streams for reason in diagnose(problem, stream, time_budget_s))
-            return Infeasible(self.name, objective, reasons or (no_split(problem.streams[0], self.name),))
+            return no_joint_plan(problem, self.name, time_budget_s)
         whole = all(stream.jobs == 1 for stream in problem.streams)
         if objective not in (Objective.THROUGHPUT, Objective.DEADLINE):
             whole = (whole and len(problem.streams) == 1) or objective in (Objective.LATENCY, Objective.ENERGY)

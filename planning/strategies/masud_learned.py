@@ -18,7 +18,7 @@ from planning.problem.problem import Problem, Stream
 from planning.queueing.operations import Work
 from planning.search.cost_tables import build_tables, table_size
 from planning.search.device_network import DeviceNetwork
-from planning.search.infeasibility import diagnose
+from planning.search.infeasibility import diagnose, no_plan
 from planning.search.planning_context import PlanningContext, context_of
 from planning.search.result import make_plan, same_route_for_all, unsupported
 from planning.strategies.traits import BudgetLimit, CostClass, Joint, ProblemSize, Traits, Trial
@@ -98,8 +98,8 @@ class MasudLearned:
             else:
                 broken = (placed,)
             if broken:
-                reasons = diagnose(problem, stream, time_budget_s) or broken
-                return Infeasible(self.name, problem.policy.objective, reasons)
+                reasons = diagnose(problem, stream, time_budget_s)
+                return no_plan(problem, self.name, reasons or broken, time_budget_s, proved=bool(reasons))
         return make_plan(problem, self.name, plans)
 
 

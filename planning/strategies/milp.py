@@ -1,12 +1,13 @@
 """Exact joint plans for all streams: a mixed-integer linear programme over blocks, devices and encodings."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import ClassVar
 
 import numpy as np
 
-from planning.cost.constraints import SLACK
+from planning.cost.constraints import SLACK, memory_violations
 from planning.problem.plan import Constraint, Infeasible, Plan, StreamPlan, Violation
 from planning.problem.problem import Problem, Stream
 from planning.queueing.operations import Work
@@ -22,7 +23,7 @@ from planning.search.cost_tables import (
     off_source_measure,
 )
 from planning.search.device_network import DeviceNetwork
-from planning.search.infeasibility import diagnose
+from planning.search.infeasibility import diagnose, no_joint_plan, no_plan
 from planning.search.milp_model import Programme, Solution
 from planning.search.planning_context import PlanningContext, context_of
 from planning.search.result import make_plan, same_route_for_all, unsupported
@@ -31,6 +32,9 @@ from shared.policy import Objective
 
 # Nodes of the search tree per second of time budget, for problems of EASY_SIZE variables or fewer.
 NODES_PER_SECOND = 500
+
+# Nodes of the search tree at any time budget; small problems are solved within them.
+LEAST_NODES = 200
 
 EASY_SIZE = 500
 
@@ -45,7 +49,14 @@ class Milp:
     Binary variables place block i of a stream on device d. Arcs between neighbouring blocks carry transfers, encodings
     and segment starts. Deadlines, memory (parameters plus the largest activation), the number of devices and the
     source rule are linear. For throughput the largest busy time is minimised. The search is exponential in the worst
-    case, bounded by a node limit, and exact when it ends within it. Segments that streams share count once per stream.
+    case, bounded by a node limit, and exact when it ends within it.
+
+    Where streams of one model share memory, a segment that several of them use is held once. A first programme counts
+    the parameters of a block once per device, whatever the segments: it has every plan, and more. If its result does
+    not fit, a second one counts segments, with a variable for each. Its bound is then that of the first.
+
+    With ``any_routes`` the objective is not considered. The routes are those of least latency, which shows whether any
+    plan keeps the constraints: of a plan with several routes per stream, one of each is a plan, too.
     """
 
     traits: ClassVar[Traits] = Traits(
@@ -57,14 +68,16 @@ class Milp:
     citation: str = "this project; solver: Huangfu & Hall, HiGHS, Mathematical Programming Computation 10, 2018"
     trial: Trial | None = field(default=Trial(turn=20, objectives=ROUTE_OBJECTIVES))
     max_variables: int | None = None
+    any_routes: bool = False
 
     def solve(
         self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
     ) -> Plan | Infeasible:
         """Return the best joint plan."""
         objective = problem.policy.objective
-        if objective not in ROUTE_OBJECTIVES:
+        if objective not in ROUTE_OBJECTIVES and not self.any_routes:
             return unsupported(problem, self.name, f"objective {objective.value} is not linear")
+        minimised = Objective.LATENCY if self.any_routes else objective
         context = context_of(problem, context)
         network = context.network
         size = sum(_variables(network, stream) for stream in problem.streams)
@@ -75,42 +88,48 @@ class Milp:
         # A stream without any route has a precise diagnosis; an infeasible programme has none.
         for entry in tables:
             if cheapest_path(latency_measure(entry)) is None:
-                return Infeasible(self.name, objective, diagnose(problem, entry.stream, time_budget_s))
-        builder = _Builder(problem)
-        placed = [builder.add_stream(entry) for entry in tables]
-        builder.share(placed)
-        nodes = 20 + int(NODES_PER_SECOND * time_budget_s * min(1.0, EASY_SIZE / size))
-        solution = builder.programme.solve(node_limit=nodes)
-        if solution.values is None:
-            return self._none(problem, solution, time_budget_s)
-        plans: dict[str, StreamPlan] = {}
-        for own in placed:
-            route = own.tables.route(*own.read(solution.values), 1)
-            plans[own.tables.stream.name] = same_route_for_all(route, own.tables.stream.jobs)
-        return self._proved_plan(context, plans, solution)
+                return no_plan(problem, self.name, diagnose(problem, entry.stream, time_budget_s), time_budget_s)
+        nodes = LEAST_NODES + int(NODES_PER_SECOND * time_budget_s * min(1.0, EASY_SIZE / size))
+        plans, solution = _solved(problem, minimised, tables, nodes, count_segments=False)
+        bound = solution.bound
+        if plans and memory_violations(problem, plans):
+            plans, solution = _solved(problem, minimised, tables, nodes, count_segments=True)
+            bound = max(bound, solution.bound) if plans else bound
+        if not plans:
+            if solution.proved:
+                return no_joint_plan(problem, self.name, time_budget_s)
+            reasons = (Violation(Constraint.SUPPORT, self.name, "no plan found within the time budget"),)
+            return no_plan(problem, self.name, reasons, time_budget_s)
+        if self.any_routes:
+            return make_plan(problem, self.name, plans, costs=context.costs)
+        return self._proved_plan(context, plans, bound, proved=solution.proved)
 
     def _proved_plan(
-        self, context: PlanningContext, plans: dict[str, StreamPlan], solution: Solution
+        self, context: PlanningContext, plans: dict[str, StreamPlan], bound: float, *, proved: bool
     ) -> Plan | Infeasible:
         problem = context.problem
         jobs = sum(stream.jobs for stream in problem.streams)
         objective = problem.policy.objective
         # For throughput, several routes side by side may serve the jobs of a stream better than its single route here.
-        whole = objective is not Objective.THROUGHPUT or jobs == len(problem.streams)
-        # The programme counts a segment that two streams share twice, so plans that fit may be missing from it.
-        shared = len({stream.model for stream in problem.streams}) < len(problem.streams)
-        shared = shared and any(device.memory_bytes is not None for device in problem.devices.values())
-        exact = whole and not shared
-        bound = solution.bound if exact and objective is not Objective.DEADLINE else None
-        proved = exact and solution.proved
-        return make_plan(problem, self.name, plans, optimal=proved, lower_bound=bound, costs=context.costs)
+        single = objective is not Objective.THROUGHPUT or jobs == len(problem.streams)
+        known = bound if single and objective is not Objective.DEADLINE else None
+        return make_plan(problem, self.name, plans, optimal=single and proved, lower_bound=known, costs=context.costs)
 
-    def _none(self, problem: Problem, solution: Solution, time_budget_s: float) -> Infeasible:
-        reasons = tuple(reason for stream in problem.streams for reason in diagnose(problem, stream, time_budget_s))
-        if not reasons:
-            message = "the streams do not fit together" if solution.proved else "no plan found within the time budget"
-            reasons = (Violation(Constraint.MEMORY if solution.proved else Constraint.SUPPORT, self.name, message),)
-        return Infeasible(self.name, problem.policy.objective, reasons)
+
+def _solved(
+    problem: Problem, objective: Objective, tables: list[Tables], nodes: int, *, count_segments: bool
+) -> tuple[dict[str, StreamPlan], Solution]:
+    """Return the routes of the programme's solution, none if it has none, and the solution."""
+    builder = _Builder(problem, objective)
+    placed = [builder.add_stream(entry) for entry in tables]
+    builder.share(placed, count_segments=count_segments)
+    solution = builder.programme.solve(node_limit=nodes)
+    plans: dict[str, StreamPlan] = {}
+    if solution.values is not None:
+        for own in placed:
+            route = own.tables.route(*own.read(solution.values), 1)
+            plans[own.tables.stream.name] = same_route_for_all(route, own.tables.stream.jobs)
+    return plans, solution
 
 
 def _variables(network: DeviceNetwork, stream: Stream) -> int:
@@ -148,10 +167,10 @@ class _Placed:
 class _Builder:
     """Builds the programme stream by stream."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, objective: Objective) -> None:
         self.programme = Programme()
         self._problem = problem
-        self._objective = problem.policy.objective
+        self._objective = objective
         self._jobs = sum(stream.jobs for stream in problem.streams)
 
     def add_stream(self, tables: Tables) -> _Placed:
@@ -191,11 +210,16 @@ class _Builder:
         self._max_devices(placed)
         return placed
 
-    def share(self, placed: list[_Placed]) -> None:
-        """Add the constraints that all streams share: memory, and for throughput the bottleneck."""
+    def share(self, placed: list[_Placed], *, count_segments: bool) -> None:
+        """Add the constraints that all streams share: memory, and for throughput the bottleneck.
+
+        Args:
+            placed: the variables of all streams.
+            count_segments: whether memory holds segments; otherwise it holds blocks, which is never more.
+        """
         for name, device in self._problem.devices.items():
             if device.memory_bytes is not None:
-                self._memory(placed, name, device.memory_bytes)
+                self._memory(placed, name, device.memory_bytes, count_segments=count_segments)
         if self._objective is not Objective.THROUGHPUT:
             return
         bottleneck = self.programme.variable(1.0, upper=inf)
@@ -213,7 +237,7 @@ class _Builder:
             return energy_measure(tables)
         if self._objective is Objective.DEADLINE:
             deadline_ms = self._problem.deadline_ms(tables.stream)
-            return off_source_measure(tables, latency, deadline_ms or 1e6)
+            return off_source_measure(tables, latency, deadline_ms)
         if self._objective is Objective.THROUGHPUT:
             nothing = np.zeros(len(tables.nodes))
             return busy_measure(tables, nothing, nothing)
@@ -238,7 +262,7 @@ class _Builder:
     def _deadline(self, placed: _Placed, latency: CostMeasure) -> None:
         deadline_ms = self._problem.deadline_ms(placed.tables.stream)
         if deadline_ms is not None:
-            self.programme.restrict(_terms(placed, latency), -inf, deadline_ms)
+            self.programme.restrict(_terms(placed, latency), -inf, deadline_ms * (1 + SLACK))
 
     def _max_devices(self, placed: _Placed) -> None:
         most = self._problem.policy.max_devices
@@ -252,22 +276,71 @@ class _Builder:
                     self.programme.restrict([(variable, 1.0), (used[node], -1.0)], -inf, 0.0)
         self.programme.restrict([(variable, 1.0) for variable in used], 0.0, float(most))
 
-    def _memory(self, placed: list[_Placed], name: str, limit: float) -> None:
-        """Parameters of all segments, plus a variable that is at least every activation, fit in ``limit``."""
+    def _memory(self, placed: list[_Placed], name: str, limit: float, *, count_segments: bool) -> None:
+        """Parameters on a device, plus a variable that is at least every activation, fit in ``limit``."""
         # Scaled to about 1, because the tolerances of the solver are absolute.
         scale = 1.0 / max(1.0, limit)
         largest = self.programme.variable(upper=inf)
         terms = [(largest, 1.0)]
+        by_model: dict[str, list[list[int]]] = {}
         for entry in placed:
             if name not in entry.tables.nodes:
                 continue
             node = entry.tables.nodes.index(name)
-            model = self._problem.models[entry.tables.stream.model]
-            for block, row in zip(model.blocks, entry.blocks, strict=True):
-                if row[node] >= 0:
-                    terms.append((row[node], block.parameter_bytes * scale))
-                    self.programme.restrict([(row[node], block.working_bytes * scale), (largest, -1.0)], -inf, 0.0)
+            own = [row[node] for row in entry.blocks]
+            by_model.setdefault(entry.tables.stream.model, []).append(own)
+            for block, variable in zip(self._problem.models[entry.tables.stream.model].blocks, own, strict=True):
+                if variable >= 0:
+                    self.programme.restrict([(variable, block.working_bytes * scale), (largest, -1.0)], -inf, 0.0)
+        for model, users in by_model.items():
+            parameters = [block.parameter_bytes * scale for block in self._problem.models[model].blocks]
+            if len(users) == 1:
+                terms += [pair for pair in zip(users[0], parameters, strict=True) if pair[0] >= 0]
+            elif count_segments:
+                terms += self._shared_segments(users, parameters)
+            else:
+                terms += self._shared_blocks(users, parameters)
         self.programme.restrict(terms, -inf, limit * scale * (1 + SLACK))
+
+    def _shared_blocks(self, users: list[list[int]], parameters: Sequence[float]) -> list[tuple[int, float]]:
+        """Return the parameters of the blocks of a model that some stream runs on a device.
+
+        Args:
+            users: per stream, the variables of its blocks on the device.
+            parameters: size of every block's parameters.
+        """
+        terms = []
+        for block, size in enumerate(parameters):
+            held = self.programme.variable()
+            terms.append((held, size))
+            for own in users:
+                if own[block] >= 0:
+                    self.programme.restrict([(own[block], 1.0), (held, -1.0)], -inf, 0.0)
+        return terms
+
+    def _shared_segments(self, users: list[list[int]], parameters: Sequence[float]) -> list[tuple[int, float]]:
+        """Return the parameters of the segments of a model that some stream runs on a device.
+
+        A stream has the segment [i, j) if it runs blocks i to j - 1 there, and neither i - 1 nor j.
+
+        Args:
+            users: per stream, the variables of its blocks on the device.
+            parameters: size of every block's parameters.
+        """
+        terms, count = [], len(parameters)
+        for start in range(count):
+            for stop in range(start + 1, count + 1):
+                held = self.programme.variable()
+                terms.append((held, sum(parameters[start:stop])))
+                for own in users:
+                    if any(variable < 0 for variable in own[start:stop]):
+                        continue
+                    beside = [own[at] for at in (start - 1, stop) if 0 <= at < count and own[at] >= 0]
+                    inside = [(variable, 1.0) for variable in own[start:stop]]
+                    outside = [(variable, -1.0) for variable in beside]
+                    # 1 more than the blocks inside, less those outside, is a whole segment, which is then held.
+                    self.programme.restrict([*inside, *outside, (held, -1.0)], -inf, float(stop - start - 1))
+        return terms
 
     def _busy_terms(self, placed: _Placed, name: str, work: Work) -> list[tuple[int, float]]:
         """Return the busy time of one device at one kind of work, per job of the whole problem."""
@@ -294,3 +367,7 @@ def _terms(placed: _Placed, measure: CostMeasure) -> list[tuple[int, float]]:
             terms.append((variable, float(measure.move[cut, codec, sender, receiver] + measure.start[receiver])))
     terms += [(variable, float(measure.finish[codec, node])) for (codec, node), variable in placed.ends.items()]
     return terms
+
+
+# Tried by ``auto`` where no other strategy has a plan, for instance because streams share memory.
+ANY_ROUTES = Milp(trial=Trial(turn=250, last_resort=True), any_routes=True)

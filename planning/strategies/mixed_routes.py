@@ -11,8 +11,9 @@ from planning.problem.problem import Problem, Stream
 from planning.scheduling.burst_bounds import burst_bound
 from planning.scheduling.column_generation import RouteMix, mix_routes, rounds_of
 from planning.scheduling.job_moves import moved_jobs, ordered_plan
-from planning.search.cost_tables import build_tables, table_size
-from planning.search.infeasibility import fastest_within
+from planning.search.chain_path import cheapest_path
+from planning.search.cost_tables import build_tables, latency_measure, table_size
+from planning.search.infeasibility import diagnose, fastest_within, no_plan
 from planning.search.planning_context import PlanningContext, context_of
 from planning.search.result import make_plan, unsupported
 from planning.search.simple_routes import keeps_constraints
@@ -58,6 +59,10 @@ class MixedRoutes:
             return unsupported(problem, self.name, f"{size} transfers to look at, more than {MAX_TRANSFERS}")
         tables = [build_tables(problem, stream, network) for stream in problem.streams]
         mix = mix_routes(problem, tables, rounds_of(tables, time_budget_s), costs)
+        if not mix.routes:
+            missing = [entry.stream for entry in tables if cheapest_path(latency_measure(entry)) is None]
+            reasons = [reason for stream in missing for reason in diagnose(problem, stream, time_budget_s)]
+            return no_plan(problem, self.name, reasons, time_budget_s)
         plans: dict[str, StreamPlan] = {}
         pools: dict[str, list[Route]] = {}
         for stream in problem.streams:

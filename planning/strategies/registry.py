@@ -12,6 +12,7 @@ from planning.strategies import (
     jps,
     kafetzis_koutsopoulos,
     masud,
+    milp,
     neurosurgeon,
     shortest_path,
 )
@@ -135,4 +136,4 @@ _BUILT_IN: tuple[Strategy, ...] = (
 
 for _strategy in _BUILT_IN:
     register(_strategy)
-_only_tried += [shortest_path.BALANCED, kafetzis_koutsopoulos.SIMULATED]
+_only_tried += [shortest_path.BALANCED, kafetzis_koutsopoulos.SIMULATED, milp.ANY_ROUTES]

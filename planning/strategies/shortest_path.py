@@ -24,7 +24,7 @@ from planning.search.cost_tables import (
     with_source,
 )
 from planning.search.device_network import DeviceNetwork
-from planning.search.infeasibility import diagnose
+from planning.search.infeasibility import diagnose, no_plan, unproved
 from planning.search.label_search import search_labels
 from planning.search.labels import SearchOutcome
 from planning.search.limits import Limits, limits_of
@@ -91,7 +91,7 @@ class ShortestPath:
         if not joint.missing and memory_violations(problem, joint.plans):
             joint = _solve_streams(context, searched, time_budget_s / 2, in_turn=True)
         if joint.missing:
-            return Infeasible(self.name, problem.policy.objective, _reasons(problem, joint, time_budget_s))
+            return no_plan(problem, self.name, _reasons(problem, joint, time_budget_s), time_budget_s)
         plans, proved = joint.plans, joint.proved
         jobs = sum(stream.jobs for stream in problem.streams)
         objective = problem.policy.objective
@@ -229,25 +229,18 @@ def _measure(tables: Tables, objective: Objective, latency: CostMeasure, limits:
     if objective is Objective.ENERGY:
         return energy_measure(tables)
     if objective is Objective.DEADLINE:
-        local = cheapest_path(latency)
-        scale_ms = limits.deadline_ms or (1.0 if local is None else _slowest_ms(tables, local))
-        return off_source_measure(tables, latency, scale_ms)
+        return off_source_measure(tables, latency, limits.deadline_ms)
     return latency
-
-
-def _slowest_ms(tables: Tables, fastest: Path) -> float:
-    """Return a latency that no route with the fewest blocks off the source and the least latency exceeds."""
-    local = tables.run_ms[tables.source].sum() + tables.start_ms[tables.source]
-    return float(local) if local < float("inf") else 1e6 * max(1.0, fastest.cost)
 
 
 def _reasons(problem: Problem, joint: _Joint, time_budget_s: float) -> tuple[Violation, ...]:
     assert joint.missing is not None, "only a missing stream has reasons"
     reasons = diagnose(problem, joint.missing, time_budget_s)
-    if joint.proved and reasons:
-        return reasons
-    message = f"stream {joint.missing.name}: no plan found within the time budget, beside the other streams"
-    return (*reasons, Violation(Constraint.SUPPORT, joint.missing.name, message))
+    # The proof of the objective's search counts, whatever the search for reasons has proved.
+    known = tuple(reason for reason in reasons if reason.constraint is not Constraint.SUPPORT)
+    if joint.proved and known:
+        return known
+    return tuple(dict.fromkeys((*reasons, unproved(problem, joint.missing))))
 
 
 # Tried by ``auto`` for bursts, under the name of the strategy: the route of largest throughput for all jobs.

@@ -115,11 +115,13 @@ class Trial:
             prove optimality come first, because a proof ends the search.
         objectives: of the problems on which the strategy is tried.
         limits: sizes beyond which the strategy is left out, beside those of its cost class.
+        last_resort: whether the strategy is tried only if no other candidate has a plan.
     """
 
     turn: int
     objectives: frozenset[Objective] = ALL_OBJECTIVES
     limits: tuple[BudgetLimit, ...] = ()
+    last_resort: bool = False
 
 
 @dataclass(frozen=True, slots=True)

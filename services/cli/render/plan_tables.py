@@ -80,8 +80,9 @@ def _step(problem: Problem, stream: Stream, route: Route, operation: Operation) 
 
 
 def reasons_table(answer: Infeasible) -> Table:
-    """Return the constraints that no plan keeps."""
-    table = Table(title=f"No plan ({answer.strategy}, {answer.objective.value})")
+    """Return the constraints that no plan keeps, or for want of a proof those of the search that found none."""
+    outcome = "No plan" if answer.proved else "No plan found, without a proof that there is none"
+    table = Table(title=f"{outcome} ({answer.strategy}, {answer.objective.value})")
     _add_columns(table, constraint="left", why="left")
     for violation in answer.reasons:
         table.add_row(violation.constraint.value, violation.message)

@@ -73,7 +73,8 @@ class StreamFindings:
         self._infeasible_kinds = frozenset((each.constraint.value, each.subject) for each in outcome.reasons)
         if known_kinds == self._infeasible_kinds:
             return []
-        text = f"stream {self._stream}: no plan is possible: {'; '.join(self._infeasible)}"
+        finding = "no plan is possible" if outcome.proved else "no plan was found"
+        text = f"stream {self._stream}: {finding}: {'; '.join(self._infeasible)}"
         data = {"reasons": list(self._infeasible)}
         return [announcement(self._origin, EventKind.INFEASIBLE, text, now_s, stream=self._stream, data=data)]
 

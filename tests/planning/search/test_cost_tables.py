@@ -45,7 +45,7 @@ def test_measures_are_the_latency_energy_and_busy_time_of_every_route(make_probl
             np.array([weights[name, Work.COMPUTE] for name in tables.nodes]),
             np.array([weights[name, Work.SEND] for name in tables.nodes]),
         )
-        away = off_source_measure(tables, latency, 1e9)
+        away = off_source_measure(tables, latency)
         for devices in product(range(len(tables.nodes)), repeat=tables.blocks):
             latency_ms = _total(latency, devices)
             if np.isinf(latency_ms):

@@ -1,8 +1,12 @@
+import random
 from math import inf
 
 import pytest
 
 from planning.search.milp_model import Programme
+from planning.strategies.registry import solve, with_strategy
+from shared.policy import Objective, QueueDiscipline
+from tests.support.small_problems import Features, small_problem
 
 
 def test_a_knapsack_is_solved_in_whole_numbers() -> None:
@@ -31,3 +35,22 @@ def test_the_bound_has_the_unit_of_the_costs() -> None:
     variable = programme.variable(1e7, upper=inf, integral=True)
     programme.restrict([(variable, 1.0)], 0.5, inf)
     assert programme.solve(node_limit=1000).bound == pytest.approx(1e7)
+
+
+def test_nothing_is_printed_to_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
+    """With presolve, HiGHS prints a line of its own when it repairs the solution of the third problem."""
+    for seed in (1, 3, 7):
+        features = Features(
+            Objective.THROUGHPUT,
+            QueueDiscipline.EARLIEST_DEADLINE_FIRST,
+            sink=False,
+            deadline=False,
+            memory=True,
+            shared=True,
+            encodings=True,
+            rows=True,
+        )
+        problem = small_problem(random.Random(f"{seed} {features}"), features)
+        for name in ("milp", "mixed_routes", "auto"):
+            solve(with_strategy(problem, name), time_budget_s=0.1)
+    assert capfd.readouterr() == ("", "")

@@ -8,7 +8,6 @@ from planning.files.plan_file import read_plan
 from planning.files.problem_file import read_problem
 from planning.problem.plan import Plan
 from planning.problem.problem import Problem
-from planning.search.result import may_split
 from planning.strategies.registry import strategies
 from tests.support.shared_paths import REPOSITORY
 
@@ -20,8 +19,8 @@ def _problem(**changed: Any) -> Problem:
     return read_problem(json.dumps({**values, **changed}).encode())
 
 
-@pytest.mark.parametrize("strategy", ["auto", "shortest_path", "milp", "mixed_routes"])
-def test_nothing_is_proved_where_a_stage_could_be_split(strategy: str) -> None:
+@pytest.mark.parametrize("strategy", ["auto", "shortest_path", "milp"])
+def test_only_a_bound_is_proved_where_a_stage_could_be_split(strategy: str) -> None:
     """The plan by hand in examples/tiles takes half as long as the best one of whole stages."""
     problem = _problem()
     answer = strategies()[strategy].solve(problem, seed=0, time_budget_s=1.0)
@@ -30,19 +29,5 @@ def test_nothing_is_proved_where_a_stage_could_be_split(strategy: str) -> None:
     stream = problem.streams[0]
     assert CostModel(problem).latency_ms(stream, by_hand.streams[stream.name].routes[0]) < answer.cost
     assert not answer.optimal
-    assert answer.lower_bound is None
-
-
-def test_stages_are_split_between_two_devices_at_least_and_only_with_rows() -> None:
-    values = json.loads((TILES / "problem.json").read_bytes())
-    assert may_split(_problem())
-    models = {
-        name: {**model, "blocks": [{k: v for k, v in block.items() if k != "rows"} for block in model["blocks"]]}
-        for name, model in values["models"].items()
-    }
-    for model in models.values():
-        model.pop("input_rows", None)
-    whole = {name: {k: v for k, v in device.items() if k != "row_ms"} for name, device in values["devices"].items()}
-    assert not may_split(_problem(models=models, devices=whole))
-    source = values["streams"][0]["source"]
-    assert not may_split(_problem(devices={source: values["devices"][source]}, links=[]))
+    assert answer.lower_bound is not None
+    assert answer.lower_bound <= CostModel(problem).latency_ms(stream, by_hand.streams[stream.name].routes[0])
