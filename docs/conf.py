@@ -17,3 +17,5 @@ myst_enable_extensions = ["colon_fence"]
 autodoc_typehints = "description"
 # Types of internal modules appear in signatures and have no page of their own.
 nitpick_ignore_regex = [("py:.*", ".*")]
+# Blocks without a language are diagrams, tables and shell lines.
+highlight_language = "none"
