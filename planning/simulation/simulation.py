@@ -69,6 +69,11 @@ class RequestTimes:
         """True if the deadline was missed."""
         return self.end_ms > self.deadline_ms * (1 + 1e-12)
 
+    @property
+    def lateness_ms(self) -> float:
+        """Time from the deadline to the result, in ms; 0 if the deadline was met, inf if it never ended."""
+        return self.end_ms - self.deadline_ms if self.late else 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Timeline:

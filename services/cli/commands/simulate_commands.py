@@ -13,7 +13,7 @@ from planning.cost.constraints import violations
 from planning.cost.cost_model import CostModel
 from planning.files.json_document import InvalidDocumentError
 from planning.files.plan_file import read_plan, write_answer
-from planning.problem.plan import Infeasible, Plan
+from planning.problem.plan import Constraint, Infeasible, Plan
 from planning.problem.problem import Problem
 from planning.queueing.event_loop import Rules
 from planning.simulation.arrivals import AllAtOnce, Arrivals, Periodic, Poisson
@@ -36,6 +36,7 @@ from services.cli.support.problem_files import (
     StrategyOption,
     invalid_file,
     load_problem,
+    print_note,
     read_document,
     solve_timed,
     wrong_input,
@@ -125,9 +126,10 @@ def simulate_command(
 ) -> None:
     """Run a plan for a PROBLEM file event by event, with queues, tiles and shared links.
 
-    Solves the problem first, unless --plan names an answer. Prints latency percentiles, throughput, and how busy every
-    device and link is. Loads and bandwidths may change during the run. Work under way continues at the new rate,
-    and the plan stays the same. Work on a device or link that is gone is paused until a later change.
+    Solves the problem first, unless --plan names an answer, which may miss its deadlines. Prints latency percentiles,
+    throughput, and how busy every device and link is. Loads and bandwidths may change during the run. Work under way
+    continues at the new rate, and the plan stays the same. Work on a device or link that is gone is paused until a
+    later change.
 
     \b
     segue simulate problem.json --requests 100
@@ -144,6 +146,7 @@ def simulate_command(
     if isinstance(answer, Infeasible):
         _show_infeasible(answer, as_json)
         raise typer.Exit(ExitStatus.INFEASIBLE)
+    _note_missed_deadlines(problem, answer)
     options = SimulationOptions(arrivals, rate_hz, requests, quantum_ms, tuple(background or ()), scenario, seed)
     timeline = _simulate(problem, answer, options)
     if trace is not None:
@@ -168,7 +171,7 @@ def _planned(problem: Problem, plan_file: Path | None, options: SolveOptions) ->
 
 
 def plan_misfits(problem: Problem, answer: Plan) -> list[str]:
-    """Return the reasons for which a plan cannot run on a problem."""
+    """Return the reasons for which a plan cannot run on a problem; one that misses a deadline can."""
     faults: list[str] = []
     names = {stream.name for stream in problem.streams}
     faults += [f"$.streams.{name}: the problem has no such stream" for name in answer.streams if name not in names]
@@ -184,7 +187,17 @@ def plan_misfits(problem: Problem, answer: Plan) -> list[str]:
                 faults.append(f"{path}: its stages do not run the blocks [0, {blocks}) in order")
             if any(device not in problem.devices for device in route.devices):
                 faults.append(f"{path}: it uses a device that the problem does not have")
-    return faults or [violation.message for violation in violations(CostModel(problem), answer.streams)]
+    if faults:
+        return faults
+    broken = violations(CostModel(problem), answer.streams)
+    return [each.message for each in broken if each.constraint is not Constraint.DEADLINE]
+
+
+def _note_missed_deadlines(problem: Problem, answer: Plan) -> None:
+    """Print a note for every deadline that a single request of the plan misses."""
+    for violation in violations(CostModel(problem), answer.streams):
+        if violation.constraint is Constraint.DEADLINE:
+            print_note(violation.message)
 
 
 def _simulate(problem: Problem, answer: Plan, options: SimulationOptions) -> Timeline:

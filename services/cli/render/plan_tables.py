@@ -166,7 +166,7 @@ def simulation_tables(answer: Plan, timeline: Timeline) -> Iterator[Table]:
         table.add_row(f"latency {name}", _duration(latency_ms))
     table.add_row("throughput", "-" if rate is None else f"{rate:.2f}/s")
     table.add_row("makespan", _duration(values["makespan_ms"]))
-    table.add_row("late", str(values["late"]))
+    table.add_row("late", f"{values['late']}, by {_duration(values['late_by_ms'])}" if values["late"] else "0")
     if values["unfinished"]:
         table.add_row("never ended", str(values["unfinished"]))
     yield table

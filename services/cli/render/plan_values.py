@@ -71,6 +71,7 @@ def simulation_values(timeline: Timeline) -> dict[str, Any]:
         "requests": len(timeline.requests),
         "unfinished": sum(not request.finished for request in timeline.requests),
         "late": late,
+        "late_by_ms": _finite(max((request.lateness_ms for request in timeline.requests), default=0.0)),
         "makespan_ms": _finite(timeline.makespan_ms),
         "throughput_hz": timeline.throughput_hz,
         "latency_ms": _latencies(timeline),

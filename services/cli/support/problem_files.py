@@ -104,16 +104,17 @@ def wrong_input(*lines: str) -> typer.Exit:
 
 def note_missing_power(problem: Problem) -> None:
     """Print a note if the objective is energy and the devices have no power figures."""
-    _note(missing_power_warning(problem.policy, problem.devices))
+    print_note(missing_power_warning(problem.policy, problem.devices))
 
 
 def note_overload(problem: Problem, answer: Plan | Infeasible) -> None:
     """Print a note if a plan does not keep up with the streams' rates."""
     if isinstance(answer, Plan):
-        _note(overload_warning(problem, answer.streams))
+        print_note(overload_warning(problem, answer.streams))
 
 
-def _note(text: str | None) -> None:
+def print_note(text: str | None) -> None:
+    """Print a note to standard error; nothing without a text."""
     if text is not None:
         notes_console().print(f"note: {text}", soft_wrap=True)
 

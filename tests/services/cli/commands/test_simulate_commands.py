@@ -48,6 +48,25 @@ def test_simulate_refuses(options: list[str]) -> None:
     assert result.stderr
 
 
+def test_a_plan_that_misses_its_deadline_runs_and_says_by_how_much(tmp_path: Path) -> None:
+    path, answer = INSTANCES / "vgg16_too_late.json", tmp_path / "answer.json"
+    values = json.loads(path.read_bytes())
+    roomy = tmp_path / "roomy.json"
+    policy = {**values["policy"], "deadline_ms": None}
+    streams = [{**stream, "deadline_ms": None} for stream in values["streams"]]
+    roomy.write_text(json.dumps({**values, "policy": policy, "streams": streams}))
+    answer.write_text(run_offline("plan", str(roomy), "--json").stdout)
+    latency_ms = json.loads(answer.read_text())["predicted"]["latency_ms"]
+    result = run_offline("simulate", str(path), "--plan", str(answer), "--json")
+    assert result.exit_code == 0
+    figures = json.loads(result.stdout)
+    assert figures["late"] == 1
+    assert figures["late_by_ms"] == pytest.approx(latency_ms - 100.0)
+    assert f"{latency_ms - 100.0:.3f} ms past the deadline of 100 ms" in result.stderr
+    people = run_offline("simulate", str(path), "--plan", str(answer))
+    assert f"1, by {latency_ms - 100.0:.2f} ms" in people.stdout
+
+
 def test_simulate_the_infeasible_is_status_3() -> None:
     assert run_offline("simulate", str(INSTANCES / "vgg16_too_late.json"), "--json").exit_code == 3
 
