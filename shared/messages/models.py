@@ -1,5 +1,6 @@
 """Manifests of models, and the messages that offer, pull and carry their bytes."""
 
+import hashlib
 from enum import StrEnum
 from typing import Annotated, ClassVar, Final, Literal
 
@@ -122,6 +123,17 @@ class Manifest(Message):
     labels: tuple[str, ...] = ()
     provider: Name = "planner"
     """The library from which the bytes are pulled."""
+
+    def runs_like(self, other: "Manifest") -> bool:
+        """Return whether two manifests differ at most in the name and the provider, so that results are the same."""
+        return self is other or self._anonymous() == other._anonymous()
+
+    def version(self) -> str:
+        """Return a digest of all that determines results: the same for manifests that run alike."""
+        return hashlib.sha256(self._anonymous().encode()).hexdigest()[:16]
+
+    def _anonymous(self) -> "Manifest":
+        return self.model_copy(update={"name": "", "provider": ""})
 
 
 class Offer(Message):

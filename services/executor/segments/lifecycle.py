@@ -136,21 +136,33 @@ class SegmentLifecycle:
         needed = {key for known in self._epochs.values() for key in known.needs}
         assert needed <= self._loaded | self._building, "an epoch waits for a segment that is not being built"
 
+    @property
+    def held(self) -> frozenset[SegmentKey]:
+        """The segments that are loaded or being built, or that an epoch needs."""
+        return frozenset(self._loaded | self._building).union(*(known.needs for known in self._epochs.values()))
+
     def variant(self, epoch: EpochKey, key: SegmentKey, *, own_only: bool = False) -> SegmentKey:
-        """Return a key of the same blocks that the epoch needs already, or that is loaded; else `key`.
+        """Return a key of the same blocks and version that the epoch needs already, or that is loaded; else `key`.
 
         A segment that encodes its outputs also returns the plain ones, so a second copy of the blocks in memory would
         save nothing.
 
         Args:
             epoch: the epoch that asks.
-            key: the blocks, and the preferred encoding.
+            key: the blocks, the preferred encoding, and the version.
             own_only: whether to ignore the segments of other epochs.
         """
         known = self._epochs.get(epoch)
         held = (*(known.needs if known else ()), *(() if own_only else sorted(self._loaded)))
-        blocks = (key.model, key.start, key.stop)
-        return next((other for other in held if (other.model, other.start, other.stop) == blocks), key)
+        same = (other for other in held if other.blocks == key.blocks and other.version == key.version)
+        return next(same, key)
+
+    def version(self, epoch: EpochKey, model: str) -> str | None:
+        """Return the version of a model's manifest under which an epoch runs here; None if it has no segment yet."""
+        known = self._epochs.get(epoch)
+        # A later Prepare of the epoch counts, and the segments of an earlier one may still be in use.
+        versions = [key.version for key in known.needs if key.model == model] if known else []
+        return versions[-1] if versions else None
 
     def handle(self, event: SegmentEvent, now_s: float) -> list[SegmentCommand]:
         """Take an event at `now_s` (monotonic seconds) and return the commands."""

@@ -125,11 +125,11 @@ def open_model(path: Path, manifest: Manifest) -> PartitionedModel:
     return model
 
 
-def need_of(manifest: Manifest, start: int, stop: int, encoding: str = "") -> SegmentNeed:
+def need_of(manifest: Manifest, start: int, stop: int, encoding: str = "", version: str = "") -> SegmentNeed:
     """Return the memory needs of blocks `[start, stop)`: all parameters and the largest working set."""
     blocks = manifest.blocks[start:stop]
     return SegmentNeed(
-        SegmentKey(manifest.model, start, stop, encoding),
+        SegmentKey(manifest.model, start, stop, encoding, version),
         parameter_bytes=sum(block.parameter_bytes for block in blocks),
         activation_bytes=max((block.working_bytes for block in blocks), default=0),
     )

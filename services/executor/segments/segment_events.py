@@ -7,12 +7,25 @@ from shared.messages.control import RejectionCause
 
 @dataclass(frozen=True, slots=True, order=True)
 class SegmentKey:
-    """Blocks `[start, stop)` of a model, and the representation in which the segment's graph encodes its outputs."""
+    """Blocks `[start, stop)` of a model, as one version of its manifest describes them.
+
+    Attributes:
+        model: SHA-256 of the model's file.
+        start, stop: the blocks.
+        encoding: representation in which the segment's graph encodes its outputs.
+        version: of the manifest (`Manifest.version`), which holds preprocessing, labels and input shapes.
+    """
 
     model: str
     start: int
     stop: int
     encoding: str = ""
+    version: str = ""
+
+    @property
+    def blocks(self) -> tuple[str, int, int]:
+        """The model and its blocks, of any version and encoding."""
+        return self.model, self.start, self.stop
 
 
 @dataclass(frozen=True, slots=True)

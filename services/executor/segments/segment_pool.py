@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psutil
 
@@ -67,7 +67,9 @@ class SegmentPool:
     lifecycle: SegmentLifecycle
     answer: Callable[[Ready | Rejected], Awaitable[None]]
     build_timeout_s: float = 120.0
-    _manifests: dict[str, Manifest] = field(default_factory=dict, init=False)
+    # The newest version of every model, and the manifests of all versions in use.
+    _newest: dict[str, str] = field(default_factory=dict, init=False)
+    _versions: dict[tuple[str, str], Manifest] = field(default_factory=dict, init=False)
     _segments: dict[SegmentKey, Segment] = field(default_factory=dict, init=False)
     _waiters: dict[SegmentKey, asyncio.Future[Segment]] = field(default_factory=dict, init=False)
     _builds: asyncio.Queue[SegmentKey] = field(init=False)
@@ -93,9 +95,11 @@ class SegmentPool:
 
     async def prepare(self, asked: Prepare) -> None:
         """Make an epoch ready. The answer to the planner follows when it is ready or has failed."""
-        self.know(asked.manifest)
+        version = self._store(asked.manifest)
+        # A command that was sent again may be older than the retained manifest.
+        self._newest.setdefault(asked.manifest.model, version)
         epoch = EpochKey(asked.stream, asked.epoch)
-        needs = tuple(self._need(epoch, asked.manifest, segment_range) for segment_range in asked.segments)
+        needs = tuple(self._need(epoch, asked.manifest, version, segment_range) for segment_range in asked.segments)
         # Read now and not at the start: other processes of the machine come and go.
         available_bytes = psutil.virtual_memory().available
         await self.handle(PrepareAsked(epoch, needs, available_bytes))
@@ -113,12 +117,20 @@ class SegmentPool:
         return self.lifecycle.phase(EpochKey(stream, epoch)) is not LocalEpochPhase.GONE
 
     def know(self, manifest: Manifest) -> None:
-        """Store a model's manifest."""
-        self._manifests[manifest.model] = manifest
+        """Store the newest manifest of a model. Epochs that run under an earlier one keep it until they are over."""
+        self._newest[manifest.model] = self._store(manifest)
+
+    def _store(self, manifest: Manifest) -> str:
+        """Store a manifest, drop those that nothing uses any more, and return its version."""
+        version = manifest.version()
+        used = {(key.model, key.version) for key in self.lifecycle.held} | set(self._newest.items())
+        kept = {place: each for place, each in self._versions.items() if place in used}
+        self._versions = {**kept, (manifest.model, version): manifest}
+        return version
 
     def manifest(self, model: str) -> Manifest | None:
-        """Return a model's manifest; None if it has not arrived."""
-        return self._manifests.get(model)
+        """Return the newest manifest of a model; None if none has arrived."""
+        return self._versions.get((model, self._newest.get(model, "")))
 
     @asynccontextmanager
     async def borrow(self, epoch: EpochKey, key: SegmentKey) -> AsyncIterator[Segment]:
@@ -129,23 +141,25 @@ class SegmentPool:
         Raises:
             CannotPrepare: it cannot be built, or not in time.
         """
-        manifest = self._manifests.get(key.model)
+        version = self.lifecycle.version(epoch, key.model) or self._newest.get(key.model, "")
+        manifest = self._versions.get((key.model, version))
         if manifest is None:
             raise CannotPrepare(RejectionCause.MODEL_MISSING, f"no manifest of model {key.model[:12]} has come yet")
-        # The route names blocks only; the segment may encode its outputs, as the Prepare of the epoch said.
-        key = self.lifecycle.variant(epoch, key)
-        await self.handle(SegmentBorrowed(epoch, need_of(manifest, key.start, key.stop, key.encoding)))
+        # The route names blocks only. The Prepare of the epoch said whether the segment encodes its outputs, and by
+        # which version of the manifest it runs.
+        key = self.lifecycle.variant(epoch, replace(key, version=version))
+        await self.handle(SegmentBorrowed(epoch, need_of(manifest, key.start, key.stop, key.encoding, version)))
         try:
             yield self._segments.get(key) or await self._wait(key)
         finally:
             await self.handle(SegmentReturned(epoch))
 
-    def _need(self, epoch: EpochKey, manifest: Manifest, asked: SegmentRange) -> SegmentNeed:
+    def _need(self, epoch: EpochKey, manifest: Manifest, version: str, asked: SegmentRange) -> SegmentNeed:
         """Return the memory needs of a range. An epoch that has the range keeps its segment, with any encoding."""
         encoding = fused_encoding(asked.codec, manifest, asked.start, asked.stop, self.engine)
-        key = SegmentKey(manifest.model, asked.start, asked.stop, encoding)
+        key = SegmentKey(manifest.model, asked.start, asked.stop, encoding, version)
         own = self.lifecycle.variant(epoch, key, own_only=True)
-        return need_of(manifest, asked.start, asked.stop, own.encoding)
+        return need_of(manifest, asked.start, asked.stop, own.encoding, version)
 
     async def handle(self, event: SegmentEvent) -> None:
         """Pass an event to the lifecycle and perform its commands."""
@@ -169,7 +183,10 @@ class SegmentPool:
                     )
 
     async def _build(self, key: SegmentKey) -> Segment:
-        manifest = self._manifests[key.model]
+        manifest = self._versions[key.model, key.version]
+        twin = self._twin(key, manifest)
+        if twin is not None:
+            return replace(twin, key=key, manifest=manifest)
         path = await self.models.path(manifest)
         started_s = time.monotonic()
         try:
@@ -182,6 +199,17 @@ class SegmentPool:
         took_s = time.monotonic() - started_s
         _LOGGER.info("%s [%d, %d) is ready after %.2f s", manifest.name, key.start, key.stop, took_s)
         return built[key]
+
+    def _twin(self, key: SegmentKey, manifest: Manifest) -> Segment | None:
+        """Return a loaded segment with the same graph: only labels, preprocessing or kind of the output differ.
+
+        Its session serves both versions, because one thread runs all sessions.
+        """
+        for other in self._segments.values():
+            is_same = (other.key.blocks, other.key.encoding) == (key.blocks, key.encoding)
+            if is_same and other.manifest.inputs == manifest.inputs and other.manifest.blocks == manifest.blocks:
+                return other
+        return None
 
     async def _wait(self, key: SegmentKey) -> Segment:
         waiter = self._waiters.get(key)

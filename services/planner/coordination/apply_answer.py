@@ -94,6 +94,7 @@ def conclude(job: PlanningJob, answer: Answer, view: PlanningView) -> Conclusion
             view.snapshot.streams[stream].live,
             view.states[stream].in_force,
             view.states[stream].departures,
+            view.snapshot.resolve(view.snapshot.streams[stream].model),
         )
         for stream, own in routes.items()
     ]

@@ -171,7 +171,8 @@ class PlannedStream:
         if self._in_force is not None:
             # A restored plan has no problem, so later changes are measured against the present one.
             basis = self._in_force.problem or problem
-            self._in_force = replace(self._in_force, policy=candidate.policy, problem=basis)
+            manifest = self._in_force.manifest or candidate.manifest
+            self._in_force = replace(self._in_force, policy=candidate.policy, problem=basis, manifest=manifest)
         return []
 
     def postpone(self, cause: Cause, until_s: float) -> list[Step]:
@@ -194,7 +195,7 @@ class PlannedStream:
         decision = self._with_earlier_cause(decision)
         plan = proposed_plan(candidate, decision, now_s)
         self._proposed = PlanInForce(
-            plan.epoch, plan.model, plan.source, plan.live, plan.routes, candidate.policy, problem, plan.jobs
+            plan.epoch, plan.model, plan.source, plan.live, plan.routes, candidate.policy, problem, plan.jobs, manifest
         )
         return self.advance(ev.Propose(plan, manifest, decision), now_s)
 

@@ -35,6 +35,10 @@ def thresholds_found(job: ThresholdJob, alternatives: Alternatives, view: Planni
     is_current = state.epochs.committed is job.plan and state.epochs.proposal is None
     if not is_current or manifest is None:
         return []
+    basis = state.in_force
+    # All segments of an epoch have one description. A changed one is about to get an epoch of its own.
+    if basis is not None and basis.manifest is not None and not basis.manifest.runs_like(manifest):
+        return []
     warm = warm_segments(job.plan, alternatives, manifest, job.problem)
     return [*state.advance(ev.KeepWarm(warm, manifest), view.now_s), *state.thresholds.found(alternatives)]
 

@@ -10,6 +10,7 @@ from services.planner.decisions.committed_routes import broken_constraints, burs
 from services.planner.decisions.damping import Departure
 from services.planner.problems.problem_from_snapshot import own_problem
 from shared.messages.events import RerouteCause
+from shared.messages.models import Manifest
 from shared.messages.streams import PlanRoute
 from shared.policy import Policy
 
@@ -27,6 +28,7 @@ class PlanInForce:
         policy: under which it was last judged.
         problem: for which it was chosen, of all streams planned together; None if that was before the planner's start.
         jobs: as committed.
+        manifest: under which devices run it; None if it was committed before the planner's start.
     """
 
     epoch: int
@@ -37,6 +39,7 @@ class PlanInForce:
     policy: Policy
     problem: Problem | None = None
     jobs: int = 1
+    manifest: Manifest | None = None
 
     @property
     def together(self) -> tuple[str, ...]:
@@ -57,6 +60,7 @@ class Candidate:
         live: as the stream is declared.
         present: the plan in force; None for a stream without a plan.
         departures: routes that the stream has left lately.
+        manifest: of the stream's model, now.
     """
 
     problem: Problem
@@ -66,6 +70,13 @@ class Candidate:
     live: bool
     present: PlanInForce | None = None
     departures: Sequence[Departure] = ()
+    manifest: Manifest | None = None
+
+    @property
+    def is_redescribed(self) -> bool:
+        """Whether the manifest has changed since the plan in force was prepared, so that devices run an earlier one."""
+        before = None if self.present is None else self.present.manifest
+        return before is not None and self.manifest is not None and not before.runs_like(self.manifest)
 
     @property
     def stream(self) -> str:
@@ -85,6 +96,8 @@ def user_change(present: PlanInForce, candidate: Candidate) -> Cause | None:
     # The most drastic change first: only one is named, and routes of another model cannot be compared at all.
     if present.model != stream.model:
         return Cause(RerouteCause.STREAM_CHANGED, f"the stream's model is {stream.model[:12]} now")
+    if candidate.is_redescribed:
+        return Cause(RerouteCause.STREAM_CHANGED, "the description of the model changed")
     if (present.source, present.live) != (stream.source, candidate.live):
         return Cause(RerouteCause.STREAM_CHANGED, "the stream's declaration changed")
     if present.policy != candidate.policy:

@@ -169,7 +169,9 @@ def _force(candidate: Candidate, whole: Problem, snapshot: FleetSnapshot) -> Cau
     if present is None:
         return Cause(RerouteCause.FIRST_PLAN, "first plan")
     changed = user_change(present, candidate)
-    if present.model != candidate.problem.streams[0].model:
+    # Routes of another model, or of other blocks, cannot be compared. The same routes get a new epoch as well, under
+    # which devices load the segments of the new description beside those in use.
+    if present.model != candidate.problem.streams[0].model or candidate.is_redescribed:
         return changed
     own = own_problem(whole, stream)
     broken = broken_constraints(own, present.routes)

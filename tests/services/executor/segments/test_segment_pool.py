@@ -123,6 +123,50 @@ async def test_another_encoding_is_another_session_and_the_old_one_goes(manifest
             assert len(pool.lifecycle.loaded) == 1
 
 
+async def test_a_corrected_manifest_serves_new_epochs_while_old_ones_keep_theirs(
+    manifest: Manifest, store: ModelCache
+) -> None:
+    steps = manifest.preprocessing.model_copy(update={"mean": (1.0, 2.0, 3.0)})
+    corrected = manifest.model_copy(update={"preprocessing": steps})
+    key, second = SegmentKey(manifest.model, 0, 2), EpochKey("s", 2)
+    async with running(store) as (pool, answers):
+        await pool.prepare(asked(manifest, (0, 2)))
+        assert isinstance(await answers.get(), Ready)
+        pool.know(corrected)
+        async with pool.borrow(EPOCH, key) as segment:
+            assert segment.manifest == manifest
+            before = segment
+        await pool.prepare(asked(corrected, (0, 2), epoch=2))
+        assert isinstance(await answers.get(), Ready)
+        async with pool.borrow(EPOCH, key) as old, pool.borrow(second, key) as new:
+            assert (old.manifest, new.manifest) == (manifest, corrected)
+            assert new.session is before.session
+        async with pool.borrow(EpochKey("unknown", 1), key) as segment:
+            assert segment.manifest == corrected
+        await pool.release("s", 1)
+        await pool.tick()
+        assert len(pool.lifecycle.loaded) == 1
+        # The command for the first epoch comes once more: it does not bring the old manifest back for others.
+        await pool.prepare(asked(manifest, (0, 2)))
+        assert isinstance(await answers.get(), Ready)
+        assert pool.manifest(manifest.model) == corrected
+
+
+async def test_an_epoch_that_was_not_prepared_stays_with_its_first_manifest(
+    manifest: Manifest, store: ModelCache
+) -> None:
+    corrected = manifest.model_copy(update={"labels": ("a",)})
+    async with running(store) as (pool, _):
+        pool.know(manifest)
+        async with pool.borrow(EPOCH, SegmentKey(manifest.model, 0, 2)) as segment:
+            assert segment.manifest == manifest
+        pool.know(corrected)
+        async with pool.borrow(EPOCH, SegmentKey(manifest.model, 2, 4)) as segment:
+            assert segment.manifest == manifest
+        pool.know(manifest.model_copy(update={"name": "renamed"}))
+        assert len(pool.lifecycle.loaded) == 2
+
+
 async def test_a_feature_map_of_an_unknown_epoch_takes_what_is_loaded(manifest: Manifest, store: ModelCache) -> None:
     async with running(store) as (pool, answers):
         await pool.prepare(encoded(manifest, "uint8", 1))

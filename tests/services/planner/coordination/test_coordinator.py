@@ -7,12 +7,13 @@ import pytest
 from services.planner import coordination
 from services.planner.coordination.coordinator import SETTLE_S
 from services.planner.coordination.effects import FetchModel, Persist, Publish
+from services.planner.coordination.planner_store import Kind
 from services.planner.coordination.response_timeouts import ANSWER_WITHIN_S
 from services.planner.inbound import Inbound, PolicyDocument
 from services.planner.problems.planning_jobs import PlanningJob, run_job
 from services.planner.problems.snapshot import ModelWithdrawn
 from shared.bus import topics
-from shared.messages.control import Prepare, Preparing, Ready, Rejected, RejectionCause
+from shared.messages.control import Prepare, Preparing, Ready, Rejected, RejectionCause, Release
 from shared.messages.devices import Presence, State, Telemetry
 from shared.messages.events import EventKind
 from shared.messages.models import Offer
@@ -195,6 +196,50 @@ def test_a_stream_moves_to_a_newer_model_of_the_same_name(running: Bench) -> Non
     assert plans(running.effects) == []
     running.hear(profile("pi", PI_MS, newer.model), profile("server", SERVER_MS, newer.model))
     assert plans(running.obey())[-1].model == newer.model
+
+
+def test_a_corrected_manifest_gets_an_epoch_of_its_own_on_the_same_routes(running: Bench) -> None:
+    first = CommittedPlan.decode(running.documents[Kind.PLAN, "camera"])
+    corrected = manifest_of(labels=tuple(f"class {index}" for index in range(1000)))
+    running.take(running.core.model_stored(corrected, running.now_s))
+    proposed = running.plan()
+    # Make before break: the plan in force and its segments stay until every device has the new ones.
+    assert plans(proposed) == []
+    prepares = [command for _, command in commands(proposed) if isinstance(command, Prepare)]
+    assert {(each.epoch, each.manifest) for each in prepares} == {(first.epoch + 1, corrected)}
+    assert [command for _, command in commands(proposed) if isinstance(command, Release)] == []
+    for device, command in commands(proposed):
+        if isinstance(command, Prepare):
+            running.hear(Ready(device=device, stream=command.stream, epoch=command.epoch))
+    second = plans(running.effects)[-1]
+    assert (second.epoch, second.routes) == (first.epoch + 1, first.routes)
+    assert "the description of the model changed" in second.reason
+    assert commands(running.obey()) == []
+
+
+def test_a_manifest_with_other_blocks_is_planned_from_the_beginning(running: Bench) -> None:
+    running.take(running.core.model_stored(manifest_of(blocks=4), running.now_s))
+    running.hear(profile("pi", PI_MS[:4]), profile("server", SERVER_MS[:4]))
+    assert plans(running.obey())[-1].routes[0].stages[-1].stop == 4
+
+
+def test_another_name_of_a_model_changes_no_plan(running: Bench) -> None:
+    running.take(running.core.model_stored(manifest_of(name="other"), running.now_s))
+    running.hear(declaration(model="other"))
+    assert [command for _, command in commands(running.obey()) if isinstance(command, Prepare)] == []
+
+
+def test_a_correction_during_a_proposal_follows_it(bench: Bench) -> None:
+    bench.fleet()
+    proposed = bench.plan()
+    corrected = manifest_of(apply_softmax=True)
+    bench.take(bench.core.model_stored(corrected, bench.now_s))
+    for device, command in commands(proposed):
+        if isinstance(command, Prepare):
+            bench.hear(Ready(device=device, stream=command.stream, epoch=command.epoch))
+    done = bench.obey()
+    assert [command.manifest for _, command in commands(done) if isinstance(command, Prepare)][-1] == corrected
+    assert [plan.epoch for plan in plans(bench.effects)] == [1, 2]
 
 
 def test_a_worse_plan_of_another_planner_is_in_force_until_it_is_replaced(running: Bench) -> None:

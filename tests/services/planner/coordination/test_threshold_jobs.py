@@ -54,6 +54,14 @@ def test_a_stream_that_is_planned_for_itself_has_thresholds_once(bench: Bench) -
     assert look(bench) == []
 
 
+def test_no_segment_is_kept_warm_under_another_description_than_its_epoch(bench: Bench) -> None:
+    bench.now_s += THRESHOLDS_EVERY_S
+    job = bench.core.next_threshold_job(bench.now_s)
+    assert job is not None
+    bench.take(bench.core.model_stored(manifest_of(apply_softmax=True), bench.now_s))
+    assert bench.take(bench.core.thresholds_found(job, find_thresholds(job), bench.now_s)) == []
+
+
 def test_streams_that_are_planned_together_have_none(bench: Bench) -> None:
     look(bench)
     done = demand(bench, {"strategy": "milp"}, *NAMES)
