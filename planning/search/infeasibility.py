@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from planning.cost.constraints import deadline_violation, violations
+from planning.cost.constraints import deadline_violation, memory_violations, violations
 from planning.cost.cost_model import CostModel
 from planning.problem.plan import Constraint, Infeasible, Route, StreamPlan, Violation
 from planning.problem.problem import Problem, Stream
@@ -12,6 +12,7 @@ from planning.search.cost_tables import build_tables, latency_measure
 from planning.search.label_search import search_labels
 from planning.search.limits import limits_of
 from planning.search.result import same_route_for_all
+from planning.search.route_programme import least_memory_plan
 from planning.search.tiled_bounds import may_split
 from shared.policy import DeviceRule, Policy
 
@@ -27,7 +28,8 @@ def diagnose(problem: Problem, stream: Stream, time_budget_s: float) -> tuple[Vi
     1. Nothing, if the stream does have a plan.
     2. The policy permits none of the devices that can run the model.
     3. The deadline, with the least latency within all other constraints.
-    4. Every constraint whose removal alone would give the stream a plan.
+    4. Every constraint whose removal alone would give the stream a plan. Of memory, the least that would help is said
+       where the problem is small.
     5. All constraints that the fastest unconstrained route breaks.
     6. There is no route at all.
 
@@ -75,8 +77,11 @@ def no_joint_plan(problem: Problem, strategy: str, time_budget_s: float) -> Infe
     reasons = tuple(reason for stream in problem.streams for reason in diagnose(problem, stream, time_budget_s))
     # The proof is there already, whatever the search for reasons has proved.
     known = tuple(reason for reason in reasons if reason.constraint is not Constraint.SUPPORT)
-    together = Violation(Constraint.MEMORY, strategy, "the streams do not fit together")
-    return no_plan(problem, strategy, known or (together,), time_budget_s)
+    if not known:
+        least = least_memory_plan(problem)
+        missing = memory_violations(problem, least) if least else ()
+        known = (Violation(Constraint.MEMORY, strategy, "the streams do not fit together"), *missing)
+    return no_plan(problem, strategy, known, time_budget_s)
 
 
 def _broken(problem: Problem, stream: Stream, time_budget_s: float) -> tuple[Violation, ...]:
@@ -93,10 +98,15 @@ def _broken(problem: Problem, stream: Stream, time_budget_s: float) -> tuple[Vio
             latency_ms = CostModel(relaxed).latency_ms(relaxed.stream(stream.name), plan.routes[0])
             return (deadline_violation(stream, limit, latency_ms),)
     broken: list[Violation] = []
-    for _, relaxed in relaxations(problem):
+    for constraint, relaxed in relaxations(problem):
         plan = fastest(relaxed, stream.name, time_budget_s)
-        if plan is not None:
-            broken += violations(CostModel(problem), {stream.name: plan})
+        if plan is None:
+            continue
+        plans = {stream.name: plan}
+        if constraint is Constraint.MEMORY:
+            # The fastest plan may need far more memory than another one.
+            plans = least_memory_plan(replace(problem, streams=(stream,))) or plans
+        broken += violations(CostModel(problem), plans)
     if broken:
         return tuple(dict.fromkeys(broken))
     plan = fastest(_unconstrained(problem), stream.name, time_budget_s)

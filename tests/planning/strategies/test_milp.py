@@ -2,13 +2,16 @@ import random
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
+from planning.cost.constraints import memory_violations
 from planning.files.problem_file import read_problem
 from planning.problem.plan import Constraint, Infeasible, Plan
 from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
-from planning.strategies.exhaustive import Exhaustive
+from planning.search.result import same_route_for_all
+from planning.strategies.exhaustive import Exhaustive, every_route
 from planning.strategies.milp import Milp
 from planning.strategies.shortest_path import ShortestPath
 from shared.policy import Objective, Policy
@@ -80,7 +83,22 @@ def test_streams_that_cannot_fit_together() -> None:
         assert isinstance(Milp().solve(replace(problem, streams=(stream,)), seed=0, time_budget_s=1.0), Plan)
     answer = Milp().solve(problem, seed=0, time_budget_s=1.0)
     assert isinstance(answer, Infeasible)
-    assert [reason.message for reason in answer.reasons] == ["the streams do not fit together"]
+    assert answer.proved
+    together, least = answer.reasons
+    assert together.message == "the streams do not fit together"
+    # With the best of all plans the parameters of one model are too many.
+    assert least.constraint is Constraint.MEMORY
+    assert least.excess == pytest.approx(_least_excess(problem))
+
+
+def _least_excess(problem: Problem) -> float:
+    """Return the least sum of missing memory over all plans with one route per stream, by brute force."""
+    devices = {name: replace(device, memory_bytes=None) for name, device in problem.devices.items()}
+    roomy = replace(problem, devices=devices)
+    routes = [[same_route_for_all(route, 1) for route in every_route(roomy, stream)] for stream in problem.streams]
+    names = [stream.name for stream in problem.streams]
+    plans = (dict(zip(names, chosen, strict=True)) for chosen in product(*routes))
+    return min(sum(each.excess or 0.0 for each in memory_violations(problem, plan)) for plan in plans)
 
 
 def test_what_is_not_linear_or_too_large_is_not_supported() -> None:
