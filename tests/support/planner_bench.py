@@ -85,6 +85,8 @@ class Bench:
         self.effects += effects
         for effect in effects:
             if isinstance(effect, Persist):
+                # As in the store, a document that is written again is the newest.
+                self.documents.pop((effect.document.kind, effect.document.key), None)
                 self.documents[effect.document.kind, effect.document.key] = effect.document.value
             if isinstance(effect, DeleteDocument):
                 self.documents.pop((effect.kind, effect.key), None)

@@ -32,12 +32,16 @@ class RestoredState:
         changes: to be applied to an empty fleet, in order.
         states: of streams, with policies, plans in force and epochs.
         policies: in force, by stream.
+        described_at: position of each model's manifest among the documents.
+        planned_at: position of each stream's plan among the documents.
     """
 
     origin: str
     changes: list[Change] = field(default_factory=list)
     states: dict[str, PlannedStream] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
+    described_at: dict[str, int] = field(default_factory=dict)
+    planned_at: dict[str, int] = field(default_factory=dict)
 
     def state(self, stream: str) -> PlannedStream:
         """Return a stream's state, made if its name is new."""
@@ -48,11 +52,14 @@ def restore(documents: Iterable[Document], origin: str) -> RestoredState:
     """Read documents; those that cannot be read are logged and left out.
 
     Args:
-        documents: in any order.
+        documents: oldest first.
         origin: name of the planner, for the events of the restored streams.
     """
+    listed = tuple(documents)
     restored = RestoredState(origin)
-    for document in sorted(documents, key=lambda each: _ORDER.index(each.kind)):
+    restored.described_at = {each.key: place for place, each in enumerate(listed) if each.kind is Kind.MANIFEST}
+    restored.planned_at = {each.key: place for place, each in enumerate(listed) if each.kind is Kind.PLAN}
+    for document in sorted(listed, key=lambda each: _ORDER.index(each.kind)):
         try:
             _read(document, restored)
         except (MessageError, ValueError) as error:
@@ -101,6 +108,9 @@ def _read(document: Document, restored: RestoredState) -> None:
         case Kind.PLAN:
             plan = CommittedPlan.decode(value)
             # The epoch of the plan is given out by this; a later number that was reserved follows as its own document.
-            restored.state(key).plan_restored(plan, adopted(plan, restored.policies.get(key, Policy())), 0.0)
+            basis = adopted(plan, restored.policies.get(key, Policy()))
+            # The earlier process stopped after a new manifest and before the plan that follows from it.
+            is_outdated = restored.described_at.get(plan.model, -1) > restored.planned_at[key]
+            restored.state(key).plan_restored(plan, replace(basis, is_outdated=is_outdated), 0.0)
         case Kind.EPOCH:
             restored.state(key).epoch_restored(int(value))

@@ -29,6 +29,7 @@ class PlanInForce:
         problem: for which it was chosen, of all streams planned together; None if that was before the planner's start.
         jobs: as committed.
         manifest: under which devices run it; None if it was committed before the planner's start.
+        is_outdated: whether the manifest was replaced after the commitment, of which the planner knows no more.
     """
 
     epoch: int
@@ -40,6 +41,7 @@ class PlanInForce:
     problem: Problem | None = None
     jobs: int = 1
     manifest: Manifest | None = None
+    is_outdated: bool = False
 
     @property
     def together(self) -> tuple[str, ...]:
@@ -75,8 +77,11 @@ class Candidate:
     @property
     def is_redescribed(self) -> bool:
         """Whether the manifest has changed since the plan in force was prepared, so that devices run an earlier one."""
-        before = None if self.present is None else self.present.manifest
-        return before is not None and self.manifest is not None and not before.runs_like(self.manifest)
+        if self.present is None:
+            return False
+        before = self.present.manifest
+        differs = before is not None and self.manifest is not None and not before.runs_like(self.manifest)
+        return differs or self.present.is_outdated
 
     @property
     def stream(self) -> str:

@@ -1,9 +1,10 @@
 """Loads ONNX files as partitioned models."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -16,6 +17,9 @@ from shared.model.onnx_file.shapes import fix_inputs, resolve
 from shared.model.partitioned_model import PartitionedModel, build_model
 
 Shapes = Mapping[str, tuple[int, ...]]
+
+# Domain of the operators that ONNX Runtime adds to those of ONNX. It has one version.
+_CONTRIBUTED: Final = "com.microsoft"
 
 
 def load_model(
@@ -37,7 +41,8 @@ def load_model(
     data = source if isinstance(source, bytes) else _read(Path(source))
     proto = _parse(data)
     outside = _load_external_data(proto, None if isinstance(source, bytes) else Path(source).parent)
-    _check(proto if outside else data)
+    completed = _import_contributed(proto)
+    _check(proto if outside or completed else data)
     graph = _to_graph(proto, input_shapes or {})
     model = build_model(graph, sha256=hashlib.sha256(data).hexdigest(), max_cut_tensors=max_cut_tensors)
     return replace(model, metadata={entry.key: entry.value for entry in proto.metadata_props})
@@ -80,6 +85,27 @@ def _load_external_data(proto: onnx.ModelProto, folder: Path | None) -> bool:
         tensor.data_location = onnx.TensorProto.DEFAULT
         del tensor.external_data[:]
     return bool(outside)
+
+
+def _import_contributed(proto: onnx.ModelProto) -> bool:
+    """Import the runtime's own operators if the file uses them and does not say so; return whether it did not.
+
+    The runtime runs such files, which some quantisers write. ONNX's checker refuses them.
+    """
+    imported = any(opset.domain == _CONTRIBUTED for opset in proto.opset_import)
+    if imported or not any(node.domain == _CONTRIBUTED for node in _all_nodes(proto.graph)):
+        return False
+    proto.opset_import.append(onnx.helper.make_opsetid(_CONTRIBUTED, 1))
+    return True
+
+
+def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Yield the nodes of a graph and of its subgraphs."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _all_nodes(inner)
 
 
 def _check(model: onnx.ModelProto | bytes) -> None:

@@ -8,8 +8,9 @@ from services.planner.coordination.planner_store import Document, Kind
 from services.planner.inbound import PolicyDocument
 from shared.bus import topics
 from shared.messages.calibration import Calibration
+from shared.messages.control import Prepare
 from shared.messages.streams import CommittedPlan, StreamPhase
-from tests.support.planner_bench import Bench, plans
+from tests.support.planner_bench import Bench, commands, plans
 from tests.support.planner_fleet import MODEL, manifest_of
 from tests.support.planner_world import PI_MS, declaration, link, presence, profile
 
@@ -42,6 +43,20 @@ def test_a_killed_planner_restores_everything(running: Bench) -> None:
     later.now_s += 10.0
     later.hear(link("pi", "server", 1.0))
     assert plans(later.obey())[-1].epoch == 3
+
+
+def test_a_correction_that_was_not_followed_by_a_plan_gets_its_epoch_after_a_restart(running: Bench) -> None:
+    running.take(running.core.model_stored(manifest_of(), running.now_s))
+    running.hear(PolicyDocument("camera", b'{"retry_limit": 5}'))
+    running.obey()
+    corrected = manifest_of(apply_softmax=True)
+    running.take(running.core.model_stored(corrected, running.now_s))
+    later = running.restarted()
+    later.fleet()
+    done = later.obey()
+    assert {command.manifest for _, command in commands(done) if isinstance(command, Prepare)} == {corrected}
+    assert [plan.epoch for plan in plans(done)] == [3]
+    assert commands(later.obey()) == []
 
 
 def test_a_restored_plan_waits_for_its_devices_for_a_while(running: Bench) -> None:

@@ -8,6 +8,7 @@ from onnx import external_data_helper, helper
 
 from shared.model.errors import ExternalDataError, ModelFileError, UnsupportedModelError
 from shared.model.onnx_file import extract_segment, load_model, verify_chain
+from shared.model.onnx_file.verification import BlockChain
 from tests.support.onnx_texts import onnx_bytes
 
 SQUARE = np.linspace(-1, 1, 16, dtype=np.float32).reshape(4, 4)
@@ -60,6 +61,24 @@ def test_initializers_among_the_inputs_are_no_inputs() -> None:
     assert [tensor.name for tensor in model.analysis.input] == ["x"]
     segments = [extract_segment(model, 0, 1), extract_segment(model, 1, 3)]
     assert verify_chain(data, segments, model.analysis.input).bit_exact
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a = Softmax(x) b = com.microsoft.Gelu(a) y = Softmax(b)",
+        """a = Softmax(x) b = If <then_branch = t () => (float[1,4] c) {c = com.microsoft.Gelu(a)},
+        else_branch = e () => (float[1,4] d) {d = Exp(a)}> (condition) y = Softmax(b)""",
+    ],
+)
+def test_the_runtimes_own_operators_need_no_import(body: str) -> None:
+    """The runtime runs such files, which some quantisers write."""
+    condition = ", bool condition" if "If" in body else ""
+    data = onnx_bytes(f"g (float[1,4] x{condition}) => (float[1,4] y) <float[1,4] b> {{{body}}}")
+    model = load_model(data)
+    assert model.graph.opsets["com.microsoft"] == 1
+    assert model.sha256 == hashlib.sha256(data).hexdigest()
+    assert verify_chain(data, BlockChain(model), model.analysis.input).unoptimised_rel_error == 0
 
 
 def external_model(folder: Path) -> Path:
