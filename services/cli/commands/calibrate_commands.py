@@ -13,6 +13,7 @@ from services.cli.render.console import notes_console, print_json, results_conso
 from services.cli.support.command_runner import run_command
 from services.cli.support.options import Json, Timeout, broker_settings
 from services.cli.support.output_files import check_file
+from services.cli.support.packed_model import packed_model
 from shared.messages.calibration import Calibration
 from shared.service_runtime import InputError
 
@@ -97,10 +98,12 @@ def _measure(
     from services.cli.calibration import calibrate_model, calibration_images
     from services.cli.support.manifest import build_manifest, read_preprocessing
 
-    manifest = build_manifest(file, preprocessing=read_preprocessing(preprocess) if preprocess else None)
-    images = calibration_images(manifest, folder, "give --images DIR")
-    with _progress(quiet=quiet) as on_sample:
-        return calibrate_model(file, manifest, images, codecs=codecs, variants=variants, on_sample=on_sample)
+    # The calibration belongs to the file that a fleet has.
+    with packed_model(file) as packed:
+        manifest = build_manifest(packed, preprocessing=read_preprocessing(preprocess) if preprocess else None)
+        images = calibration_images(manifest, folder, "give --images DIR")
+        with _progress(quiet=quiet) as on_sample:
+            return calibrate_model(packed, manifest, images, codecs=codecs, variants=variants, on_sample=on_sample)
 
 
 @contextmanager

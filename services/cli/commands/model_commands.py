@@ -10,6 +10,7 @@ from rich.table import Table
 from services.cli.render.console import notes_console, print_json, results_console
 from services.cli.support.command_runner import run_command
 from services.cli.support.options import DEFAULT_BROKER, Broker, InputShapes, Json, broker_settings, read_input_shapes
+from services.cli.support.packed_model import packed_model
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.messages.models import Manifest, OutputKind
@@ -69,24 +70,25 @@ def add_model_command(
     from services.cli.support.manifest import build_manifest, read_model, read_preprocessing
 
     address = broker_settings(broker)
-    content = read_model(model, read_input_shapes(input_shape))
-    manifest = build_manifest(
-        model,
-        model=content,
-        name=name,
-        labels=labels,
-        preprocessing=None if preprocessing is None else read_preprocessing(preprocessing),
-        output=output_kind,
-        softmax=softmax,
-        on_note=lambda note: notes_console().print(f"note: {note}", soft_wrap=True),
-    )
-    if not topics.is_name(manifest.name):
-        raise InputError(f"{manifest.name!r} is no name: give --name with letters, digits, '_', '.', '-'")
-    if not rename:
-        run_command(lambda: _check_alias(address, manifest))
-    check = check_blocks(content, model)
-    del content  # The weights of a large model.
-    added = _upload(address, manifest, model, stall_s)
+    with packed_model(model) as file:
+        content = read_model(file, read_input_shapes(input_shape))
+        manifest = build_manifest(
+            file,
+            model=content,
+            name=name,
+            labels=labels,
+            preprocessing=None if preprocessing is None else read_preprocessing(preprocessing),
+            output=output_kind,
+            softmax=softmax,
+            on_note=lambda note: notes_console().print(f"note: {note}", soft_wrap=True),
+        )
+        if not topics.is_name(manifest.name):
+            raise InputError(f"{manifest.name!r} is no name: give --name with letters, digits, '_', '.', '-'")
+        if not rename:
+            run_command(lambda: _check_alias(address, manifest))
+        check = check_blocks(content, file)
+        del content  # The weights of a large model.
+        added = _upload(address, manifest, file, stall_s)
     if check.is_warning:
         notes_console().print(f"warning: {check.text}", soft_wrap=True)
     if as_json:

@@ -94,7 +94,7 @@ class FleetRun:
             BusError: the broker is out of reach.
         """
         self.reporter.step("reading the model and the images")
-        workload = await asyncio.to_thread(read_workload, self.fleet, self.settings.folder)
+        workload = await asyncio.to_thread(read_workload, self.fleet, self.settings.folder, self.settings.run_dir)
         for note in workload.notes:
             self.reporter.step(f"note: {note}")
         # Before the processes start, so that nothing else computes on this machine.

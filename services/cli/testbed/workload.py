@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from services.cli.support.manifest import build_manifest, read_model
+from services.cli.support.packed_model import pack_into
 from services.cli.support.request_files import read_payload
 from services.cli.testbed.fleet_description import Fleet
 from services.cli.testbed.fleet_file import image_files
@@ -36,8 +37,13 @@ class Workload:
     notes: Sequence[str] = ()
 
 
-def read_workload(fleet: Fleet, folder: Path) -> Workload:
+def read_workload(fleet: Fleet, folder: Path, scratch: Path | None = None) -> Workload:
     """Read the files that `fleet` names, relative to `folder`, and run the whole model on every image.
+
+    Args:
+        fleet: the description.
+        folder: base of relative paths.
+        scratch: folder for a model that is packed into one file; none if the model is one file.
 
     Raises:
         ModelError: Segue cannot cut the model.
@@ -46,6 +52,8 @@ def read_workload(fleet: Fleet, folder: Path) -> Workload:
     notes: list[str] = []
     described = fleet.model
     model_file = folder / described.file
+    if scratch is not None:
+        model_file = pack_into(model_file, scratch)
     model = read_model(model_file, described.input_shapes)
     manifest = build_manifest(
         model_file,

@@ -1,13 +1,13 @@
 """Converts between ONNX's protocol buffers and `Graph`."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from shared.model.errors import UnsupportedModelError
+from shared.model.errors import ModelFileError, UnsupportedModelError
 from shared.model.graph import Attribute, Graph, Node, Opaque
 from shared.model.tensor import DType, Tensor
 from shared.model.weights import Array, Weight
@@ -16,6 +16,9 @@ _DTYPES: Mapping[int, DType] = {
     onnx.TensorProto.DataType.Value({"FLOAT64": "DOUBLE", "FLOAT32": "FLOAT"}.get(dtype.name, dtype.name)): dtype
     for dtype in DType
 }
+# A protocol buffer holds 2 GiB. One MiB remains for everything but the weights.
+MAX_BYTES: Final = 2**31 - 2**20
+
 _ELEMENT_TYPES: Mapping[DType, int] = {dtype: number for number, dtype in _DTYPES.items()}
 _KINDS = onnx.AttributeProto
 
@@ -35,19 +38,32 @@ def write_tensor(tensor: Tensor) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(tensor.name, _ELEMENT_TYPES[tensor.dtype], tensor.shape)
 
 
-def read_weight(proto: onnx.TensorProto) -> Weight:
-    """Read an initializer.
+def element_type(proto: onnx.TensorProto) -> DType:
+    """Return the type of an initializer's elements.
 
     Raises:
-        UnsupportedModelError: Segue does not support the type of its elements.
+        UnsupportedModelError: Segue does not support it.
     """
     if proto.data_type not in _DTYPES:
         kind = onnx.TensorProto.DataType.Name(proto.data_type)
         raise UnsupportedModelError(
             f"initializer {proto.name!r} has elements of type {kind}, which Segue does not know"
         )
-    tensor = Tensor(proto.name, _DTYPES[proto.data_type], tuple(proto.dims))
-    return Weight(tensor, numpy_helper.to_array(proto))
+    return _DTYPES[proto.data_type]
+
+
+def read_weight(proto: onnx.TensorProto) -> Weight:
+    """Read an initializer.
+
+    Raises:
+        UnsupportedModelError: Segue does not support the type of its elements.
+        ModelFileError: It has not the values that its shape needs.
+    """
+    tensor = Tensor(proto.name, element_type(proto), tuple(proto.dims))
+    try:
+        return Weight(tensor, numpy_helper.to_array(proto))
+    except ValueError as exc:
+        raise ModelFileError(f"the values of initializer {proto.name!r} do not have its shape: {exc}") from exc
 
 
 def write_weight(weight: Weight, proto: onnx.TensorProto) -> None:

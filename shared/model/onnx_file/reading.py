@@ -1,20 +1,22 @@
 """Loads ONNX files as partitioned models."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import external_data_helper, inliner
+from onnx import inliner
 
-from shared.model.errors import ExternalDataError, ModelFileError, UnsupportedModelError
+from shared.model.errors import ModelFileError, UnsupportedModelError
 from shared.model.graph import Graph
-from shared.model.onnx_file.protos import read_node, read_weight
+from shared.model.onnx_file.external_data import digest, embed, is_outside, map_weight
+from shared.model.onnx_file.protos import read_node, read_weight, write_tensor
 from shared.model.onnx_file.shapes import fix_inputs, resolve
 from shared.model.partitioned_model import PartitionedModel, build_model
+from shared.model.weights import Weight
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -40,11 +42,17 @@ def load_model(
     """
     data = source if isinstance(source, bytes) else _read(Path(source))
     proto = _parse(data)
-    outside = _load_external_data(proto, None if isinstance(source, bytes) else Path(source).parent)
+    folder = None if isinstance(source, bytes) else Path(source).parent
+    if embed(proto, folder) and not any(map(is_outside, proto.graph.initializer)):
+        # The identity of a model covers its weights: it is that of the one file which enters a fleet.
+        data = proto.SerializeToString()
+    mapped = [map_weight(tensor, folder) for tensor in proto.graph.initializer if folder and is_outside(tensor)]
+    sha256 = digest(data, proto, folder) if folder and mapped else hashlib.sha256(data).hexdigest()
+    _leave_out(proto.graph, mapped)
     completed = _import_contributed(proto)
-    _check(proto if outside or completed else data)
-    graph = _to_graph(proto, input_shapes or {})
-    model = build_model(graph, sha256=hashlib.sha256(data).hexdigest(), max_cut_tensors=max_cut_tensors)
+    _check(proto if mapped or completed else data)
+    graph = _to_graph(proto, mapped, input_shapes or {})
+    model = build_model(graph, sha256=sha256, max_cut_tensors=max_cut_tensors)
     return replace(model, metadata={entry.key: entry.value for entry in proto.metadata_props})
 
 
@@ -65,26 +73,15 @@ def _parse(data: bytes) -> onnx.ModelProto:
     return proto
 
 
-def _load_external_data(proto: onnx.ModelProto, folder: Path | None) -> bool:
-    """Load weights that are stored in other files; return whether there were any."""
-    outside = [t for t in proto.graph.initializer if external_data_helper.uses_external_data(t)]
-    for tensor in outside:
-        location = external_data_helper.ExternalDataInfo(tensor).location
-        if folder is None:
-            raise ExternalDataError(
-                f"initializer {tensor.name!r} is stored in file {location!r} beside the model: give the model's path, "
-                "or save it in one file"
-            )
-        try:
-            external_data_helper.load_external_data_for_tensor(tensor, str(folder))
-        except (OSError, ValueError, onnx.checker.ValidationError) as exc:
-            raise ExternalDataError(
-                f"initializer {tensor.name!r} is stored in {folder / location}, which cannot be read: put it back, "
-                "or save the model in one file"
-            ) from exc
-        tensor.data_location = onnx.TensorProto.DEFAULT
-        del tensor.external_data[:]
-    return bool(outside)
+def _leave_out(graph: onnx.GraphProto, weights: Sequence[Weight]) -> None:
+    """Replace initializers by inputs, in place."""
+    if weights:
+        names = {weight.tensor.name for weight in weights}
+        known = {value.name for value in graph.input}
+        inside = [tensor for tensor in graph.initializer if tensor.name not in names]
+        del graph.initializer[:]
+        graph.initializer.extend(inside)
+        graph.input.extend(write_tensor(weight.tensor) for weight in weights if weight.tensor.name not in known)
 
 
 def _import_contributed(proto: onnx.ModelProto) -> bool:
@@ -116,7 +113,7 @@ def _check(model: onnx.ModelProto | bytes) -> None:
         raise ModelFileError(f"not a valid ONNX model: {' '.join(part.strip() for part in reversed(reason))}") from exc
 
 
-def _to_graph(proto: onnx.ModelProto, input_shapes: Shapes) -> Graph:
+def _to_graph(proto: onnx.ModelProto, mapped: Sequence[Weight], input_shapes: Shapes) -> Graph:
     if proto.functions:
         proto = inliner.inline_local_functions(proto)
     opsets = {"" if opset.domain == "ai.onnx" else opset.domain: opset.version for opset in proto.opset_import}
@@ -124,6 +121,7 @@ def _to_graph(proto: onnx.ModelProto, input_shapes: Shapes) -> Graph:
         name = proto.graph.sparse_initializer[0].values.name
         raise UnsupportedModelError(f"initializer {name!r} is sparse: save the model with dense weights")
     weights = {tensor.name: read_weight(tensor) for tensor in proto.graph.initializer}
+    weights.update((weight.tensor.name, weight) for weight in mapped)
     # Before version 4 of the format, initializers had to be listed among the inputs.
     inputs = [value for value in proto.graph.input if value.name not in weights]
     del proto.graph.input[:], proto.graph.initializer[:]

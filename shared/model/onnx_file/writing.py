@@ -8,12 +8,10 @@ from onnx import helper
 
 from shared.model.errors import UnsupportedModelError
 from shared.model.graph import Graph
-from shared.model.onnx_file.protos import write_graph
+from shared.model.onnx_file.protos import MAX_BYTES, write_graph
 from shared.model.partitioned_model import PartitionedModel
 from shared.model.segment_graph import segment_graph
 
-# A protocol buffer holds 2 GiB. One MiB remains for everything but the weights.
-_MAX_BYTES: Final = 2**31 - 2**20
 # The oldest version of the format whose initializers need not be inputs as well.
 _MIN_IR_VERSION: Final = 4
 
@@ -28,7 +26,7 @@ def to_bytes(graph: Graph) -> bytes:
     proto = onnx.ModelProto(producer_name="segue", ir_version=_ir_version(opsets))
     proto.opset_import.extend(opsets)
     size = sum(weight.tensor.size_bytes for weight in graph.weights.values())
-    if size > _MAX_BYTES:
+    if size > MAX_BYTES:
         raise UnsupportedModelError(
             f"graph {graph.name!r} needs {size} bytes, but an ONNX file holds 2 GiB: cut it smaller"
         )
