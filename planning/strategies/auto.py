@@ -1,30 +1,28 @@
 """The default strategy: tries the candidates that fit the problem and returns the best plan with its proved bound."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import ClassVar
 
 from planning.cost.cost_model import CostModel
-from planning.problem.plan import Constraint, Infeasible, Plan, Route, StreamPlan, Violation
+from planning.problem.plan import Constraint, Infeasible, Plan, Violation
 from planning.problem.problem import Problem
-from planning.scheduling.job_moves import moved_jobs
+from planning.queueing.completion_times import LONG_BURST
+from planning.scheduling.plan_finishing import finished, proves
 from planning.search.bounded_costs import BoundedCosts, SimulationBudget
 from planning.search.cached_costs import CachedCosts
+from planning.search.nested_budgets import BudgetLevel, nested_budgets
 from planning.search.planning_context import PlanningContext, context_of
-from planning.search.result import BOUND_SLACK, make_plan
 from planning.strategies.strategy import Strategy
-from planning.strategies.traits import ALL_OBJECTIVES, CostClass, Joint, Traits, Trial
-from shared.policy import Objective
-
-# Jobs of a burst that may be simulated per second of time budget to improve the best plan, one job at a time.
-MOVED_PER_SECOND = 16_000
-
-# Number of the best candidates that are improved by job moves.
-STARTS = 4
-
-# Number of routes of other candidates to which jobs may move, those of the best candidate first.
-POOLED = 24
+from planning.strategies.traits import (
+    ALL_OBJECTIVES,
+    CROWD_PER_SECOND,
+    LEAST_BUDGET_S,
+    CostClass,
+    Joint,
+    Traits,
+    Trial,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +30,12 @@ class Auto:
     """An exact solution where that is possible, otherwise the best candidate by the common cost prediction.
 
     Every registered strategy and variant with a `Trial` is a candidate on the problems that its trial allows. The
-    search ends at the first plan that is proved optimal. The answer names the strategy that won. Of a burst without
-    proof, single jobs then move to routes that other candidates have found, as long as that helps.
+    search ends at the first plan that is proved optimal. The answer names the strategy that won. Without a proof the
+    finishing search (`FinishingSearch`) begins with the best candidates. Its plans carry the name of `auto`.
+
+    Candidates are tried at nested time budgets (`nested_budgets`), and the finishing search of a smaller budget is the
+    beginning of that of a larger one. So a larger budget never gives a worse plan, except below 0.1 s and for crowds of
+    more than 40 streams, whose candidates are tried at the whole budget only.
 
     The answer's ``left_out`` names the strategies for which the time budget does not suffice. Many streams or jobs make
     them too slow, or their plan is a burst that is too long to be simulated.
@@ -59,16 +61,46 @@ class Auto:
     def solve(
         self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
     ) -> Plan | Infeasible:
-        """Return the best plan of all candidates."""
-        # Not the context's costs: the simulations of all candidates of this search share one budget.
-        budget = SimulationBudget.of_seconds(time_budget_s)
-        costs = BoundedCosts(CachedCosts(CostModel(problem)), budget)
-        shared = PlanningContext(problem, context_of(problem, context).network, costs)
-        tally = _Tally()
-        for strategy in self._tried(problem, time_budget_s, tally):
-            skipped = budget.skipped
-            answer = strategy.solve(problem, seed=seed, time_budget_s=time_budget_s, context=shared)
-            if budget.skipped > skipped:
+        """Return the best plan of all candidates after the finishing search, or the first that is proved."""
+        levels = _levels(problem, time_budget_s)
+        tallies = [_Tally(level.candidates_s) for level in reversed(levels)]
+        if tallies[0].budget_s < time_budget_s:
+            tallies.insert(0, _Tally(time_budget_s, only_proofs=True))
+        network, exact = context_of(problem, context).network, CachedCosts(CostModel(problem))
+        is_long = sum(stream.jobs for stream in problem.streams) >= LONG_BURST
+        # The largest budget comes first, because a proof ends the search.
+        for tally in tallies:
+            # What one level has simulated must not change how far the budget of another goes.
+            known = CachedCosts(CostModel(problem)) if is_long else exact
+            # Not the context's costs: the simulations of all candidates of a level share one budget.
+            costs = BoundedCosts(known, SimulationBudget.of_seconds(tally.budget_s))
+            final = self._collect(tally, PlanningContext(problem, network, costs), costs, seed)
+            if final is not None:
+                return final
+        bound = max((tally.bound for tally in tallies if tally.bound is not None), default=None)
+        collected = [tally for tally in tallies if not tally.only_proofs]
+        if not any(tally.plans for tally in collected):
+            # Any plan is better than none, even if it is not one of a larger budget.
+            collected, levels = tallies[:1], levels[-1:]
+        if not collected[0].plans and len(collected) == 1:
+            return Infeasible(self.name, problem.policy.objective, tallies[0].reasons())
+        costs = BoundedCosts(exact, SimulationBudget.of_seconds(time_budget_s))
+        starts = [sorted(tally.plans, key=_rank) for tally in reversed(collected)]
+        best = finished(self.name, network, costs, levels, starts, bound, seed)
+        best = replace(costs.completed(best), left_out=tuple(dict.fromkeys(collected[0].left_out)))
+        # Nothing that was left out can be better than a plan that is proved.
+        if proves(bound, best.cost):
+            return replace(best, optimal=True, lower_bound=best.cost, left_out=())
+        return replace(best, lower_bound=None if bound is None else min(bound, best.cost))
+
+    def _collect(
+        self, tally: "_Tally", context: PlanningContext, costs: BoundedCosts, seed: int
+    ) -> Plan | Infeasible | None:
+        """Add the answers of all candidates at the budget of ``tally``; return the answer that ends the search."""
+        for strategy in self._tried(context.problem, tally):
+            skipped = costs.budget.skipped
+            answer = strategy.solve(context.problem, seed=seed, time_budget_s=tally.budget_s, context=context)
+            if costs.budget.skipped > skipped:
                 tally.left_out.append(strategy.name)
             if isinstance(answer, Infeasible):
                 tally.failures.append(answer)
@@ -78,30 +110,22 @@ class Auto:
             elif answer.optimal:
                 return costs.completed(answer)
             # The bound of an earlier candidate may prove the plan of a later one.
-            elif tally.is_proved(answer.cost):
+            elif proves(tally.bound, answer.cost):
                 return replace(costs.completed(answer), optimal=True, lower_bound=answer.cost)
             else:
                 tally.add(answer)
-        if not tally.plans:
-            return Infeasible(self.name, problem.policy.objective, tally.reasons())
-        best = min(tally.plans, key=_rank)
-        best = _moved(self.name, costs, best, tally.plans, int(MOVED_PER_SECOND * time_budget_s))
-        best = replace(costs.completed(best), left_out=tuple(dict.fromkeys(tally.left_out)))
-        # Nothing that was left out can be better than a plan that is proved after its moves.
-        if tally.is_proved(best.cost):
-            return replace(best, optimal=True, lower_bound=best.cost, left_out=())
-        return replace(best, lower_bound=None if tally.bound is None else min(tally.bound, best.cost))
+        return None
 
-    def _tried(self, problem: Problem, time_budget_s: float, tally: "_Tally") -> Iterator[Strategy]:
-        """Yield the candidates for the problem by their turn; note those that would take too long in ``tally``."""
+    def _tried(self, problem: Problem, tally: "_Tally") -> Iterator[Strategy]:
+        """Yield the candidates for the problem by their turn, and note those that would take too long."""
         trials = [(each.trial, each) for each in self.candidates() if each.trial is not None]
         for trial, strategy in sorted(trials, key=lambda entry: entry[0].turn):
-            if problem.policy.objective not in trial.objectives:
+            if problem.policy.objective not in trial.objectives or (tally.only_proofs and not strategy.traits.exact):
                 continue
             if trial.last_resort and tally.plans:
                 continue
             limits = (*strategy.traits.cost_class.limits, *trial.limits)
-            if all(limit.allows(problem, time_budget_s) for limit in limits):
+            if all(limit.allows(problem, tally.budget_s) for limit in limits):
                 yield strategy
             else:
                 tally.left_out.append(strategy.name)
@@ -109,15 +133,19 @@ class Auto:
 
 @dataclass(slots=True)
 class _Tally:
-    """The answers of the candidates so far.
+    """The answers of the candidates at one time budget.
 
     Attributes:
+        budget_s: the time budget of every candidate.
+        only_proofs: whether only exact candidates are tried, for a proof or a bound.
         plans: plans without a proof, in the order of the trials.
         failures: answers without a plan.
         bound: the largest proved lower bound of the cost; None if there is none.
         left_out: strategies for which the time budget did not suffice.
     """
 
+    budget_s: float
+    only_proofs: bool = False
     plans: list[Plan] = field(default_factory=list)
     failures: list[Infeasible] = field(default_factory=list)
     bound: float | None = None
@@ -129,10 +157,6 @@ class _Tally:
         if plan.lower_bound is not None:
             self.bound = plan.lower_bound if self.bound is None else max(self.bound, plan.lower_bound)
 
-    def is_proved(self, cost: float) -> bool:
-        """Return whether the bound proves that no plan costs less."""
-        return self.bound is not None and cost <= self.bound * (1 + BOUND_SLACK)
-
     def reasons(self) -> tuple[Violation, ...]:
         """Return the reasons of the first failure, or where it has none those of all."""
         return self.failures[0].reasons or tuple(
@@ -140,35 +164,11 @@ class _Tally:
         )
 
 
-def _moved(strategy: str, costs: CostModel, best: Plan, answers: Sequence[Plan], jobs: int) -> Plan:
-    """Return ``best``, or for the burst of a single stream a better plan.
-
-    Single jobs move to routes of all candidates, from the best few plans.
-
-    Args:
-        strategy: name of the algorithm.
-        costs: the cost model.
-        best: the best plan.
-        answers: the plans of all candidates.
-        jobs: number of jobs that may be simulated.
-    """
-    problem = costs.problem
-    if problem.policy.objective not in (Objective.MAKESPAN, Objective.TOTAL_DELAY) or len(problem.streams) > 1:
-        return best
-    (name,) = best.streams
-    ranked = [answer.streams[name] for answer in sorted(answers, key=_rank)]
-    stages = dict.fromkeys(route.stages for plan in ranked for route in plan.routes)
-    if not 1 < problem.streams[0].jobs <= jobs // STARTS or len(stages) == 1:
-        return best
-    pool = [Route(each) for each in islice(stages, POOLED)]
-    # Every start gets the same share of the jobs that may be simulated.
-    starts = dict.fromkeys((plan.routes, plan.order) for plan in ranked)
-    for routes, order in islice(starts, STARTS):
-        plans = moved_jobs(costs, {name: StreamPlan(routes, order)}, {name: pool}, jobs // STARTS)
-        moved = make_plan(problem, strategy, plans, costs=costs)
-        if isinstance(moved, Plan) and moved.cost < best.cost:
-            best = moved
-    return best
+def _levels(problem: Problem, time_budget_s: float) -> tuple[BudgetLevel, ...]:
+    """Return the levels of the search. The candidates of a crowd are tried once, because they take most of the time."""
+    if len(problem.streams) > CROWD_PER_SECOND * LEAST_BUDGET_S:
+        return (BudgetLevel(time_budget_s, time_budget_s),)
+    return nested_budgets(time_budget_s)
 
 
 def _is_final(answer: Infeasible) -> bool:

@@ -12,6 +12,7 @@ from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
 from planning.strategies.registry import known_strategies, solve, with_strategy
 from planning.strategies.traits import CROWD_PER_SECOND, SEQUENCED_PER_SECOND
 from shared.policy import Objective, Policy
+from tests.support.joint_problems import random_joint_problem
 from tests.support.shared_paths import INSTANCES
 
 
@@ -114,3 +115,37 @@ def test_single_jobs_of_a_burst_move_to_routes_of_other_candidates() -> None:
         assert bound <= answer.cost <= least * (1 + 1e-9)
         gains.append(least / answer.cost)
     assert max(gains) > 1.01
+
+
+# Costs of plans that an outsider has found (`tests/instances/unproved`), and what `auto` may cost at 1 s.
+BETTER = {
+    "order_460": (21.308, 21.31),
+    "worst_throughput_24": (11.633, 12.1),
+    "worst_makespan_35": (2004.43, 2110.0),
+    "worst_total_delay_23": (913.45, 945.0),
+}
+
+
+@pytest.mark.parametrize("name", BETTER)
+def test_better_plans_of_others_are_nearly_reached(name: str) -> None:
+    problem = read_problem((INSTANCES / "unproved" / f"{name}.json").read_bytes())
+    answer = _solved(problem, 1.0)
+    known, most = BETTER[name]
+    assert answer.cost <= most
+    assert answer.lower_bound is not None
+    assert answer.lower_bound <= known
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+def test_more_budget_never_gives_a_worse_plan(objective: Objective) -> None:
+    rng = random.Random(f"budgets {objective.value}")
+    for _ in range(6):
+        problem = random_joint_problem(rng, objective, constrained=rng.random() < 0.5)
+        before = float("inf")
+        for budget_s in (0.1, 0.3, 1.0, 3.0):
+            answer = solve(problem, time_budget_s=budget_s)
+            cost = answer.cost if isinstance(answer, Plan) else float("inf")
+            assert cost <= before * (1 + 1e-9)
+            before = cost
+            if isinstance(answer, Plan) and answer.optimal:
+                break

@@ -1,0 +1,209 @@
+"""Completion times of jobs at numbered servers, for searches that ask for them thousands of times.
+
+A job is a sequence of steps, each of which waits for the one before it. All jobs arrive at 0, in their order. Even
+servers are processors with a queue discipline, odd ones are sendings, which are first come, first served.
+`planning.queueing.event_loop.simulate_jobs` is the reference for every number here.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Sequence
+from math import inf
+
+from shared.policy import QueueDiscipline
+
+# The server and the duration in ms of every operation of a job.
+Steps = tuple[tuple[int, float], ...]
+
+
+def first_come_ends_ms(jobs: Sequence[Steps], servers: int) -> list[float]:
+    """Return when each job ends, in ms, if every server is first come, first served.
+
+    Steps are taken in the order of their arrivals. So each begins at the later of its arrival and the end of the last
+    one at its server, and no queue has to be kept. Every step must take some time: a step that takes none may end and
+    arrive elsewhere within an instant, where this order is not that of the reference.
+
+    Args:
+        jobs: steps of every job, in starting order.
+        servers: number of servers.
+    """
+    free_ms = [0.0] * servers
+    ends_ms = [0.0] * len(jobs)
+    # The next arrival of every job: (time, job). Of one instant the job that started first comes first.
+    arrivals = [(0.0, job) for job, steps in enumerate(jobs) if steps]
+    done = [0] * len(jobs)
+    replace, pop = heapq.heapreplace, heapq.heappop
+    while arrivals:
+        now_ms, job = arrivals[0]
+        steps, place = jobs[job], done[job]
+        server, work_ms = steps[place]
+        begin_ms = free_ms[server]
+        end_ms = (begin_ms if begin_ms > now_ms else now_ms) + work_ms
+        free_ms[server] = end_ms
+        place += 1
+        if place == len(steps):
+            ends_ms[job] = end_ms
+            pop(arrivals)
+        else:
+            done[job] = place
+            replace(arrivals, (end_ms, job))
+    return ends_ms
+
+
+def ranked_ends_ms(
+    jobs: Sequence[Steps], servers: int, discipline: QueueDiscipline, deadlines_ms: Sequence[float]
+) -> list[float]:
+    """Return when each job ends, in ms, under a discipline that serves one job at a time. Steps may take no time.
+
+    Args:
+        jobs: steps of every job, in starting order.
+        servers: number of servers.
+        discipline: of the processors; not round robin.
+        deadlines_ms: by job, on the clock of the simulation.
+    """
+    ranks = [_ranks(steps, discipline, deadline_ms) for steps, deadline_ms in zip(jobs, deadlines_ms, strict=True)]
+    # Per server (rank, number of the arrival, job, place of the step).
+    waiting: list[list[tuple[float, int, int, int]]] = [[] for _ in range(servers)]
+    is_busy = [False] * servers
+    ends_ms = [0.0] * len(jobs)
+    events: list[tuple[float, int, int]] = []
+    push, pop = heapq.heappush, heapq.heappop
+    arrived, now_ms = 0, 0.0
+    arrivals = [(job, 0) for job, steps in enumerate(jobs) if steps]
+    touched: list[int] = []
+    while True:
+        for job, place in arrivals:
+            server = jobs[job][place][0]
+            arrived += 1
+            push(waiting[server], (ranks[job][place], arrived, job, place))
+            touched.append(server)
+        # Servers choose among all arrivals of the instant.
+        for server in touched:
+            if not is_busy[server] and waiting[server]:
+                _, _, job, place = pop(waiting[server])
+                is_busy[server] = True
+                push(events, (now_ms + jobs[job][place][1], job, place))
+        if not events:
+            return ends_ms
+        now_ms = events[0][0]
+        arrivals, touched = [], []
+        # All that ends at this instant is taken before any server starts its next step. Events of one instant come
+        # in job order.
+        while events and events[0][0] == now_ms:
+            _, job, place = pop(events)
+            server = jobs[job][place][0]
+            is_busy[server] = False
+            touched.append(server)
+            if place + 1 == len(jobs[job]):
+                ends_ms[job] = now_ms
+            else:
+                arrivals.append((job, place + 1))
+
+
+def _ranks(steps: Steps, discipline: QueueDiscipline, deadline_ms: float) -> list[float]:
+    """Return the rank of every step in its queue; smaller ranks are served first."""
+    if discipline is QueueDiscipline.SHORTEST_JOB_FIRST:
+        return [0.0 if server % 2 else work_ms for server, work_ms in steps]
+    if discipline is QueueDiscipline.EARLIEST_DEADLINE_FIRST:
+        return [0.0 if server % 2 else deadline_ms for server, _ in steps]
+    return [0.0] * len(steps)
+
+
+def shared_ends_ms(jobs: Sequence[Steps], servers: int) -> list[float]:
+    """Return when each job ends, in ms, if every processor shares its time equally among its jobs.
+
+    The times may differ by rounding from those of the reference.
+
+    Args:
+        jobs: steps of every job, in starting order.
+        servers: number of servers.
+    """
+    sharing = _Sharing(servers)
+    ends_ms = [0.0] * len(jobs)
+    arrivals = [(job, 0) for job, steps in enumerate(jobs) if steps]
+    now_ms = 0.0
+    while True:
+        for job, place in arrivals:
+            sharing.arrive(jobs[job][place], job, place, now_ms)
+        next_ms = sharing.next_ms()
+        if next_ms is None:
+            return ends_ms
+        now_ms = next_ms
+        arrivals = []
+        for job, place in sharing.finish(now_ms):
+            if place + 1 == len(jobs[job]):
+                ends_ms[job] = now_ms
+            else:
+                arrivals.append((job, place + 1))
+
+
+class _Sharing:
+    """Processors that share their time, and sendings that are first come, first served.
+
+    A processor is described as in `planning.queueing.queues.ProcessorSharingQueue`: by the service that a job present
+    since the start would have, and by the marks of service at which its jobs end. Invariant: ``_next_ms`` is the next
+    event of every server, and the agenda holds it. Entries of the agenda that differ from it are outdated.
+    """
+
+    def __init__(self, servers: int) -> None:
+        self._attained_ms, self._clock_ms = [0.0] * servers, [0.0] * servers
+        self._marks: list[list[tuple[float, int, int]]] = [[] for _ in range(servers)]
+        self._queues: list[deque[tuple[float, int, int]]] = [deque() for _ in range(servers)]
+        self._next_ms = [inf] * servers
+        self._agenda: list[tuple[float, int]] = []
+
+    def arrive(self, step: tuple[int, float], job: int, place: int, now_ms: float) -> None:
+        """Add a step to its server."""
+        server, work_ms = step
+        if server % 2:
+            queue = self._queues[server]
+            queue.append((work_ms, job, place))
+            if len(queue) == 1:
+                self._wake(server, now_ms + work_ms)
+            return
+        marks = self._marks[server]
+        if marks:
+            self._attained_ms[server] += (now_ms - self._clock_ms[server]) / len(marks)
+        self._clock_ms[server] = now_ms
+        heapq.heappush(marks, (self._attained_ms[server] + work_ms, job, place))
+        self._wake_processor(server)
+
+    def next_ms(self) -> float | None:
+        """Return when a step ends next; None if there is none."""
+        while self._agenda and self._agenda[0][0] != self._next_ms[self._agenda[0][1]]:
+            heapq.heappop(self._agenda)
+        return self._agenda[0][0] if self._agenda else None
+
+    def finish(self, now_ms: float) -> list[tuple[int, int]]:
+        """Return the steps that end at this instant, in job order."""
+        due: list[int] = []
+        while self._agenda and self._agenda[0][0] == now_ms:
+            server = heapq.heappop(self._agenda)[1]
+            if self._next_ms[server] == now_ms:
+                self._next_ms[server] = inf
+                due.append(server)
+        finished: list[tuple[int, int]] = []
+        for server in due:
+            if server % 2:
+                queue = self._queues[server]
+                finished.append(queue.popleft()[1:])
+                if queue:
+                    self._wake(server, now_ms + queue[0][0])
+                continue
+            marks = self._marks[server]
+            level = marks[0][0]
+            self._clock_ms[server], self._attained_ms[server] = now_ms, level
+            while marks and marks[0][0] <= level:
+                finished.append(heapq.heappop(marks)[1:])
+            self._wake_processor(server)
+        return sorted(finished)
+
+    def _wake_processor(self, server: int) -> None:
+        marks = self._marks[server]
+        if marks:
+            left_ms = max(0.0, marks[0][0] - self._attained_ms[server])
+            self._wake(server, self._clock_ms[server] + left_ms * len(marks))
+
+    def _wake(self, server: int, time_ms: float) -> None:
+        self._next_ms[server] = time_ms
+        heapq.heappush(self._agenda, (time_ms, server))

@@ -1,0 +1,181 @@
+"""Local search over the routes and the starting order of all jobs, for every objective and any number of streams."""
+
+from collections.abc import Sequence
+from math import inf, log
+from random import Random
+
+import numpy as np
+
+from planning.problem.problem import Problem
+from planning.scheduling.route_forms import RouteForm, RouteForms
+from planning.scheduling.route_moves import changed_route
+from planning.scheduling.sequence_costs import Evaluation, Job, SequenceCosts
+
+# Work of the first cycle, in steps of jobs. Each further cycle has twice as much.
+FIRST_CYCLE = 100_000
+
+# Temperature at the beginning and at the end of a cycle, relative to the guide of the present jobs.
+HOT, COLD = 0.08, 0.0005
+
+# Work of the cheapest route under prices, in steps: a fixed part, and one for so many numbers of the stream's arrays.
+PRICED_ROUTE, NUMBERS_PER_STEP = 800, 12
+
+# Number of routes of a stream that are kept for later moves.
+POOLED = 64
+
+# Without work for so many evaluations the search does not begin.
+FEWEST_EVALUATIONS = 30
+
+# Work of a move that leads nowhere.
+EMPTY_MOVE = 5
+
+# Shares of the moves: of changes of the order where it matters, and of routes among changes of a route.
+ORDER_SHARE, PRICED_SHARE, POOL_SHARE = 0.35, 0.05, 0.2
+
+# Share of the changes of a route that all jobs of the route follow.
+TOGETHER_SHARE = 0.25
+
+# Prices of a busy server. For ends of jobs: 1 + factor x load^degree per ms; for the bottleneck: load^degree + least.
+_FACTORS, _DEGREES = (0.5, 1.0, 2.0, 4.0, 8.0), (1, 2)
+_STEEP_DEGREES, _LEAST = (2, 4, 8, 16), (0.01, 0.1, 1.0)
+
+# A cost has to be lower by this share to count as better.
+_MIN_GAIN = 1e-9
+
+
+class FinishingSearch:
+    """Simulated annealing in cycles, from the best jobs known.
+
+    A move changes the place of a job in the starting order, or the route of a job or of all jobs on a route: to a
+    route of the pool, to a random neighbour (`changed_route`), or to the cheapest route under prices that grow with the
+    load of servers. Jobs to which the evaluation gives more blame are changed more often. A worse result is accepted
+    with the probability exp(-relative loss / temperature) (Kirkpatrick, Gelatt & Vecchi, Science 220, 1983).
+
+    The temperature depends on the work since the beginning of a cycle only. So a search with more work begins as one
+    with less, and never ends with a worse result. Invariant: ``best`` fits and costs ``best_cost``; it is empty and
+    infinite without a start that fits.
+
+    Attributes:
+        best: the best jobs so far, in starting order.
+        best_cost: their cost.
+    """
+
+    def __init__(self, problem: Problem, forms: Sequence[RouteForms], seed: int) -> None:
+        """Prepare without a start.
+
+        Args:
+            problem: the problem.
+            forms: the routes of every stream.
+            seed: of all draws.
+        """
+        self._costs = SequenceCosts(problem)
+        self._forms = forms
+        self._random = Random(seed)
+        self._pools: list[list[RouteForm]] = [[] for _ in forms]
+        self._spent = 0
+        self._cycle_work, self._cycle_spent = FIRST_CYCLE, 0
+        self.best: list[Job] = []
+        self.best_cost = inf
+        self._now: list[Job] = []
+        self._guide = inf
+        # Places of the present jobs, those with more blame first.
+        self._blamed: list[int] = []
+
+    def add_start(self, jobs: list[Job]) -> None:
+        """Add the routes of ``jobs`` to the pool, and go on from them if they are the best."""
+        for stream, form in dict.fromkeys(jobs):
+            self._add_to_pool(stream, form)
+        evaluation = self._costs.evaluate(jobs)
+        if evaluation.cost < self.best_cost and self._costs.fits(jobs):
+            self.best, self.best_cost = jobs, evaluation.cost
+            self._continue_from(jobs, evaluation)
+
+    def run(self, work: int, enough: float = 0.0) -> None:
+        """Search until ``work`` steps have been done since the search was made, or the cost is at most ``enough``.
+
+        Nothing happens if the work does not suffice for some tens of evaluations.
+        """
+        costs, random = self._costs, self._random
+        if not self.best or work < FEWEST_EVALUATIONS * costs.work(self.best):
+            return
+        while self._spent < work and self.best_cost > enough:
+            if self._cycle_spent >= self._cycle_work:
+                self._cycle_work, self._cycle_spent = 2 * self._cycle_work, 0
+                self._continue_from(self.best, costs.evaluate(self.best))
+            temperature = HOT * (COLD / HOT) ** (self._cycle_spent / self._cycle_work)
+            before = self._spent
+            changed = self._changed()
+            if changed is None:
+                self._spent += EMPTY_MOVE
+            else:
+                self._spent += costs.work(changed)
+                evaluation = costs.evaluate(changed)
+                most = self._guide - temperature * evaluation.scale * log(1 - random.random())
+                if evaluation.guide <= most and costs.fits(changed):
+                    if evaluation.cost < self.best_cost * (1 - _MIN_GAIN):
+                        self.best, self.best_cost = changed, evaluation.cost
+                    self._continue_from(changed, evaluation)
+            self._cycle_spent += self._spent - before
+
+    def _continue_from(self, jobs: list[Job], evaluation: Evaluation) -> None:
+        self._now, self._guide = jobs, evaluation.guide
+        self._blamed = sorted(range(len(jobs)), key=evaluation.blame.__getitem__, reverse=True)
+
+    def _changed(self) -> list[Job] | None:
+        """Return the present jobs with a change, or None if the draw changes nothing."""
+        random, count = self._random, len(self._now)
+        place = self._blamed[int(count * random.random() ** 2)]
+        if self._costs.ordered and count > 1 and random.random() < ORDER_SHARE:
+            return self._reordered(place)
+        stream, form = job = self._now[place]
+        new = self._rerouted(place)
+        if new is None or new is form:
+            return None
+        changed = list(self._now)
+        if random.random() < TOGETHER_SHARE:
+            return [(stream, new) if other == job else other for other in changed]
+        changed[place] = stream, new
+        return changed
+
+    def _reordered(self, place: int) -> list[Job] | None:
+        """Return the jobs with one of them swapped with another, or moved to another place."""
+        random, changed = self._random, list(self._now)
+        other = random.randrange(len(changed))
+        if random.random() < 1 / 3:
+            changed[place], changed[other] = changed[other], changed[place]
+        else:
+            changed.insert(other, changed.pop(place))
+        return None if changed == self._now else changed
+
+    def _rerouted(self, place: int) -> RouteForm | None:
+        """Return another route for a job."""
+        random = self._random
+        stream, form = self._now[place]
+        draw = random.random()
+        if draw < PRICED_SHARE:
+            return self._priced(place)
+        if draw < PRICED_SHARE + POOL_SHARE:
+            others = [own for index, own in self._now if index == stream and own is not form]
+            return random.choice(others if others and random.random() < 0.5 else self._pools[stream])
+        return changed_route(self._forms[stream], form, random)
+
+    def _priced(self, place: int) -> RouteForm | None:
+        """Return the cheapest route for a job if busy servers cost more, by the busy times of the other jobs."""
+        random, stream = self._random, self._now[place][0]
+        forms = self._forms[stream]
+        self._spent += PRICED_ROUTE + forms.tables.transfer_ms.size // NUMBERS_PER_STEP
+        busy_ms = np.array(self._costs.busy_ms([*self._now[:place], *self._now[place + 1 :]]))
+        load = busy_ms / (busy_ms.max() or 1.0)
+        if self._costs.ordered:
+            prices = 1 + random.choice(_FACTORS) * load ** random.choice(_DEGREES)
+        else:
+            prices = load ** random.choice(_STEEP_DEGREES) + random.choice(_LEAST)
+        form = forms.cheapest(prices)
+        if form is not None:
+            self._add_to_pool(stream, form)
+        return form
+
+    def _add_to_pool(self, stream: int, form: RouteForm) -> None:
+        pool = self._pools[stream]
+        if form not in pool and len(pool) < POOLED:
+            pool.append(form)

@@ -1,0 +1,160 @@
+"""Costs of all jobs in their starting order, by the formulas of the cost model, for a local search."""
+
+from collections.abc import Sequence
+from math import inf, sqrt
+from typing import NamedTuple
+
+from planning.cost.constraints import exceeds
+from planning.problem.problem import Problem
+from planning.queueing.numbered_queues import first_come_ends_ms, ranked_ends_ms, shared_ends_ms
+from planning.scheduling.route_forms import RouteForm
+from shared.policy import Objective, QueueDiscipline
+from shared.segment_memory import segment_memory_bytes
+
+# A job: its stream, by index, and its route.
+Job = tuple[int, RouteForm]
+
+# Objectives that depend on when jobs end.
+OF_ENDS = frozenset({Objective.MAKESPAN, Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE})
+
+# Work of an evaluation beside that of its steps, in steps.
+EVALUATION = 20
+
+# Work of a step where queues are not first come, first served, and where they share the processor.
+RANKED, SHARED = 3, 7
+
+# Weight of the mean end in the guide towards a smaller makespan. Most moves do not change the last end.
+_MEAN_WEIGHT = 0.05
+
+# Share of the mean end in the usual differences of standard deviations.
+_MEAN_SCALE = 0.1
+
+# Weight of all busy times, in a norm of this degree, in the guide towards a smaller bottleneck.
+_NORM_WEIGHT, _NORM = 0.3, 8
+
+
+class Evaluation(NamedTuple):
+    """The cost of a sequence of jobs.
+
+    Attributes:
+        cost: the number that the objective minimises.
+        guide: a number that falls with the cost, and also where a change prepares a lower cost.
+        blame: [jobs] the part of every job in the cost.
+        scale: the size of usual differences of the guide, for temperatures.
+    """
+
+    cost: float
+    guide: float
+    blame: list[float]
+    scale: float
+
+
+class SequenceCosts:
+    """Evaluates the jobs of all streams in their starting order; equals `CostModel.cost` up to rounding.
+
+    Attributes:
+        ordered: whether the order of jobs matters.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        """Read the objective, the queue discipline and the limits of ``problem``."""
+        self._problem = problem
+        self._objective, self._queue = problem.policy.objective, problem.policy.queue
+        self.ordered = self._objective in OF_ENDS
+        self._servers = 2 * len(problem.devices)
+        deadlines_ms = [problem.deadline_ms(stream) for stream in problem.streams]
+        self._deadlines_ms = [inf if deadline_ms is None else deadline_ms for deadline_ms in deadlines_ms]
+        self._memory_bytes = [device.memory_bytes for device in problem.devices.values()]
+        self._is_limited = any(limit is not None for limit in self._memory_bytes)
+        self._models = [stream.model for stream in problem.streams]
+
+    def work(self, jobs: Sequence[Job]) -> int:
+        """Return the work of one evaluation, in steps."""
+        steps = sum([len(form.steps) for _, form in jobs])
+        if not self.ordered or self._queue is QueueDiscipline.FIFO:
+            return EVALUATION + steps
+        return EVALUATION + steps * (SHARED if self._queue is QueueDiscipline.ROUND_ROBIN else RANKED)
+
+    def evaluate(self, jobs: Sequence[Job]) -> Evaluation:
+        """Return the cost of the jobs."""
+        match self._objective:
+            case Objective.LATENCY:
+                blame = [form.latency_ms for _, form in jobs]
+            case Objective.ENERGY:
+                blame = [form.energy_j for _, form in jobs]
+            case Objective.DEADLINE:
+                blame = [float(form.off_source) for _, form in jobs]
+            case Objective.THROUGHPUT:
+                return self._bottleneck(jobs)
+            case _:
+                return self._ends(jobs)
+        mean = sum(blame) / len(blame)
+        return Evaluation(mean, mean, blame, mean)
+
+    def busy_ms(self, jobs: Sequence[Job]) -> list[float]:
+        """Return the busy time of every server for all jobs, [2 N] in ms."""
+        busy = [0.0] * self._servers
+        for _, form in jobs:
+            for server, time_ms in form.steps:
+                busy[server] += time_ms
+        return busy
+
+    def fits(self, jobs: Sequence[Job]) -> bool:
+        """Return whether the jobs together keep the memory of devices and the number of devices of a stream."""
+        most = self._problem.policy.max_devices
+        if most is None and not self._is_limited:
+            return True
+        used: dict[int, set[int]] = {}
+        held: dict[int, set[tuple[str, int, int]]] = {}
+        for stream, form in dict.fromkeys(jobs):
+            for device, start, stop in form.segments:
+                used.setdefault(stream, set()).add(device)
+                held.setdefault(device, set()).add((self._models[stream], start, stop))
+        if most is not None and any(len(devices) > most for devices in used.values()):
+            return False
+        return all(self._holds(device, segments) for device, segments in held.items())
+
+    def _holds(self, device: int, segments: set[tuple[str, int, int]]) -> bool:
+        limit = self._memory_bytes[device]
+        if limit is None:
+            return True
+        models = self._problem.models
+        blocks = [block for model, start, stop in sorted(segments) for block in models[model].blocks[start:stop]]
+        parameters = (block.parameter_bytes for block in blocks)
+        return not exceeds(segment_memory_bytes(parameters, (block.working_bytes for block in blocks)), limit)
+
+    def _bottleneck(self, jobs: Sequence[Job]) -> Evaluation:
+        busy = self.busy_ms(jobs)
+        worst = max(busy)
+        if worst <= 0:
+            return Evaluation(0.0, 0.0, [0.0] * len(jobs), 0.0)
+        norm = worst * sum([(time_ms / worst) ** _NORM for time_ms in busy]) ** (1 / _NORM)
+        critical = busy.index(worst)
+        blame = [sum([time_ms for server, time_ms in form.steps if server == critical]) for _, form in jobs]
+        guide = ((1 - _NORM_WEIGHT) * worst + _NORM_WEIGHT * norm) / len(jobs)
+        return Evaluation(worst / len(jobs), guide, blame, guide)
+
+    def _ends(self, jobs: Sequence[Job]) -> Evaluation:
+        ends_ms = self._ends_ms(jobs)
+        total_ms = sum(ends_ms)
+        if self._objective is Objective.TOTAL_DELAY:
+            return Evaluation(total_ms, total_ms, ends_ms, total_ms)
+        mean_ms = total_ms / len(ends_ms)
+        if self._objective is Objective.MAKESPAN:
+            last_ms = max(ends_ms)
+            guide_ms = last_ms + _MEAN_WEIGHT * mean_ms
+            return Evaluation(last_ms, guide_ms, ends_ms, guide_ms)
+        blame = [abs(end_ms - mean_ms) for end_ms in ends_ms]
+        variance = sum([distance_ms * distance_ms for distance_ms in blame]) / len(blame)
+        deviation_ms = sqrt(variance)
+        # Ends may agree to a small part of the mean, and yet a better agreement lies behind changes of some per cent.
+        return Evaluation(variance, deviation_ms, blame, deviation_ms + _MEAN_SCALE * mean_ms)
+
+    def _ends_ms(self, jobs: Sequence[Job]) -> list[float]:
+        steps = [form.steps for _, form in jobs]
+        if self._queue is QueueDiscipline.ROUND_ROBIN:
+            return shared_ends_ms(steps, self._servers)
+        if self._queue is QueueDiscipline.FIFO and all([form.is_timed for _, form in jobs]):
+            return first_come_ends_ms(steps, self._servers)
+        deadlines_ms = [self._deadlines_ms[stream] for stream, _ in jobs]
+        return ranked_ends_ms(steps, self._servers, self._queue, deadlines_ms)

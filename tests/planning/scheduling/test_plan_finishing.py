@@ -1,0 +1,71 @@
+"""Plans become jobs and back without a change of their cost, and come out no worse than they went in."""
+
+import random
+
+import pytest
+
+from planning.cost.cost_model import CostModel
+from planning.problem.plan import Plan
+from planning.problem.problem import Problem
+from planning.scheduling.plan_finishing import PlanFinishing, finished, proves
+from planning.search.device_network import DeviceNetwork
+from planning.search.nested_budgets import nested_budgets
+from planning.search.result import make_plan
+from planning.strategies.registry import strategies
+from shared.policy import Objective
+from tests.support.joint_problems import random_joint_problem
+
+
+def _planned(rng: random.Random, objective: Objective) -> tuple[Problem, Plan] | None:
+    problem = random_joint_problem(rng, objective, constrained=rng.random() < 0.5)
+    answer = strategies()["shortest_path"].solve(problem, seed=0, time_budget_s=0.1)
+    return (problem, answer) if isinstance(answer, Plan) else None
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+def test_a_plan_keeps_its_cost(objective: Objective) -> None:
+    """Random turns are part of the plan."""
+    rng = random.Random(objective.value)
+    kept = 0
+    for _ in range(40):
+        planned = _planned(rng, objective)
+        if planned is None:
+            continue
+        problem, plan = planned
+        turns = [stream.name for stream in problem.streams for _ in range(stream.jobs)]
+        rng.shuffle(turns)
+        before = make_plan(problem, "test", plan.streams, turns=turns)
+        finishing = PlanFinishing(DeviceNetwork(problem), seed=0)
+        finishing.add(plan.streams, turns)
+        same = finishing.improved(0)
+        assert same is not None
+        after = make_plan(problem, "test", same[0], turns=same[1])
+        assert isinstance(before, Plan)
+        assert isinstance(after, Plan)
+        assert after.cost == pytest.approx(before.cost, rel=1e-9, abs=1e-9)
+        kept += 1
+    assert kept > 5
+
+
+@pytest.mark.parametrize("objective", list(Objective))
+def test_finished_plans_keep_constraints_and_cost_no_more(objective: Objective) -> None:
+    rng = random.Random(f"finished {objective.value}")
+    for _ in range(12):
+        planned = _planned(rng, objective)
+        if planned is None:
+            continue
+        problem, plan = planned
+        best = finished(
+            "test", DeviceNetwork(problem), CostModel(problem), nested_budgets(0.1), [[plan]], plan.lower_bound, 0
+        )
+        again = make_plan(problem, "test", best.streams, turns=best.turns)
+        assert isinstance(again, Plan)
+        assert again.cost == pytest.approx(best.cost)
+        assert best.cost <= plan.cost
+        assert plan.lower_bound is None or best.cost >= plan.lower_bound * (1 - 1e-9)
+
+
+def test_a_bound_proves_what_it_reaches() -> None:
+    assert proves(2.0, 2.0)
+    assert not proves(2.0, 2.1)
+    assert not proves(None, 0.0)
