@@ -84,7 +84,9 @@ def random_document(seed: int) -> dict[str, Any]:
     document |= {"streams": streams, "policy": policy}
     if objective == "deadline":
         # A deadline that the quickest routes nearly need, so that some blocks must leave the source.
-        quickest = _annealed(_World({**document, "policy": {**policy, "objective": "latency"}}), 0.2, random.Random(0))
+        quickest = annealed(
+            OwnSimulation({**document, "policy": {**policy, "objective": "latency"}}), 0.2, random.Random(0)
+        )
         policy["deadline_ms"] = 2.0 * quickest[0] * rng.uniform(1.0, 2.0)
     return document
 
@@ -110,7 +112,7 @@ def _model(rng: random.Random, has_codecs: bool) -> dict[str, Any]:
     return {"input_bytes": int(rng.uniform(1e5, 6e5)), "blocks": blocks}
 
 
-class _World:
+class OwnSimulation:
     """Costs of jobs by an event simulation of its own."""
 
     def __init__(self, document: dict[str, Any]) -> None:
@@ -242,7 +244,7 @@ class _World:
         return ends
 
 
-def _annealed(world: _World, seconds: float, rng: random.Random) -> tuple[float, list[Job]]:
+def annealed(world: OwnSimulation, seconds: float, rng: random.Random) -> tuple[float, list[Job]]:
     """Return the best jobs that annealing finds within ``seconds`` of processor time, and their cost."""
     best: tuple[float, list[Job]] = (math.inf, [])
     began_s = time.process_time()
@@ -268,7 +270,7 @@ def _annealed(world: _World, seconds: float, rng: random.Random) -> tuple[float,
     return best
 
 
-def _random_jobs(world: _World, rng: random.Random) -> list[Job]:
+def _random_jobs(world: OwnSimulation, rng: random.Random) -> list[Job]:
     """Return jobs that run where they arise, or on one device each, in random order."""
     jobs: list[Job] = []
     for index, stream in enumerate(world.streams):
@@ -281,7 +283,7 @@ def _random_jobs(world: _World, rng: random.Random) -> list[Job]:
     return jobs
 
 
-def _neighbour(world: _World, jobs: Sequence[Job], rng: random.Random) -> list[Job]:
+def _neighbour(world: OwnSimulation, jobs: Sequence[Job], rng: random.Random) -> list[Job]:
     """Return the jobs in another order, or with blocks of one of them, or of all on its route, on another device."""
     changed = list(jobs)
     place = rng.randrange(len(jobs))
@@ -335,10 +337,10 @@ def compare(problems: int, seconds: float, first: int = 0) -> list[dict[str, Any
     for seed in range(first, first + problems):
         document = random_document(seed)
         plan = planned(document)
-        annealed = _annealed(_World(document), seconds, random.Random(seed))[0]
+        best = annealed(OwnSimulation(document), seconds, random.Random(seed))[0]
         cost = plan.get("cost") if plan["feasible"] else None
         row = {"seed": seed, "objective": document["policy"]["objective"], "auto": cost, "optimal": plan.get("optimal")}
-        rows.append({**row, "annealing": annealed if annealed < math.inf else None, "solve_ms": plan.get("solve_ms")})
+        rows.append({**row, "annealing": best if best < math.inf else None, "solve_ms": plan.get("solve_ms")})
     return rows
 
 
