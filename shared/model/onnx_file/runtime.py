@@ -7,10 +7,16 @@ from typing import Final
 import onnxruntime
 
 from shared.model.errors import RuntimeFailureError
+from shared.model.tensor import DType, Tensor
 from shared.model.weights import Array
 
 # Log severity. Errors are raised as exceptions too, so their log lines would only repeat them.
 _FATAL: Final = 4
+
+
+_DTYPES: Final = {dtype.value: dtype for dtype in DType}
+# Types whose name in the runtime is not that of numpy.
+_RUNTIME_NAMES: Final = {"float": "float32", "double": "float64"}
 
 
 class Optimisation(Enum):
@@ -44,6 +50,16 @@ class ModelSession:
             raise RuntimeFailureError(f"ONNX Runtime cannot load the model: {exc}") from exc
         self.inputs = tuple(value.name for value in self._session.get_inputs())
         self.outputs = tuple(value.name for value in self._session.get_outputs())
+
+    def static_outputs(self) -> dict[str, Tensor]:
+        """Return the outputs whose shape and type the runtime has inferred, without a run."""
+        tensors: dict[str, Tensor] = {}
+        for value in self._session.get_outputs():
+            kind = value.type.removeprefix("tensor(").removesuffix(")")
+            dtype = _DTYPES.get(_RUNTIME_NAMES.get(kind, kind))
+            if dtype is not None and all(isinstance(size, int) and size >= 0 for size in value.shape):
+                tensors[value.name] = Tensor(value.name, dtype, tuple(value.shape))
+        return tensors
 
     def run(self, values: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Run the model.

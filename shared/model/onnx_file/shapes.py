@@ -8,11 +8,12 @@ import numpy as np
 import onnx
 from onnx import helper, shape_inference
 
-from shared.model.errors import ShapeError, UnsupportedModelError
+from shared.model.errors import RuntimeFailureError, ShapeError, UnsupportedModelError
 from shared.model.graph import Graph, Node
 from shared.model.liveness import ActiveGraph, activate
 from shared.model.onnx_file.folding import evaluate_constants
 from shared.model.onnx_file.protos import read_tensor, write_node, write_tensor, write_weight
+from shared.model.onnx_file.runtime import ModelSession, Optimisation
 from shared.model.tensor import DType, Tensor
 from shared.model.weights import Array, Weight
 
@@ -135,7 +136,22 @@ def _infer(graph: Graph, proto: onnx.ModelProto, strict: bool) -> _Inferred:
         result = shape_inference.infer_shapes(light, data_prop=True)
     values = (*result.graph.input, *result.graph.value_info, *result.graph.output)
     tensors = {tensor.name: tensor for tensor in map(read_tensor, values) if tensor is not None}
+    if foreign - tensors.keys():
+        unknown = [name for node in graph.nodes for name in node.written if name not in tensors]
+        tensors.update(_ask_runtime(light, unknown))
     return _Inferred(tensors, complaint)
+
+
+def _ask_runtime(light: onnx.ModelProto, unknown: list[str]) -> dict[str, Tensor]:
+    """Return the tensors of static shape that ONNX Runtime infers: it has rules for the operators that it adds."""
+    asked = onnx.ModelProto()
+    asked.CopyFrom(light)
+    del asked.graph.output[:]
+    asked.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in unknown)
+    try:
+        return ModelSession(asked.SerializeToString(), Optimisation.NONE).static_outputs()
+    except RuntimeFailureError:
+        return {}
 
 
 def _with_constants(graph: Graph, values: Mapping[str, Array]) -> Graph:

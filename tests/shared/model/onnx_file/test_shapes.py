@@ -90,6 +90,18 @@ def test_operators_of_another_domain_may_state_their_shapes() -> None:
     assert model.analysis.cuts[0].size_bytes == 12
 
 
+def test_the_runtime_tells_the_shapes_of_its_own_operators() -> None:
+    text = """g (float[1,3,8,8] x) => (float[1,4,4,4] y) {
+        c = Conv <pads = [1,1,1,1]> (x, k) q = QuantizeLinear(c, scale, zero)
+        s = com.microsoft.QLinearSigmoid(q, scale, zero, fine, zero) d = DequantizeLinear(s, fine, zero)
+        y = MaxPool <kernel_shape = [2,2], strides = [2,2]> (d)
+        }"""
+    scales = {"scale": np.float32(0.05), "fine": np.float32(0.004)}
+    data = onnx_bytes(text, {**scales, "zero": np.uint8(128), "k": KERNEL})
+    assert load_model(data).graph.tensors["s"].shape == (1, 4, 8, 8)
+    assert blocks_agree(data)[0] > 1
+
+
 def test_shape_computations_become_constants() -> None:
     text = """g (float[N,3,4,4] x) => (float[N,5] y) {
         a = MaxPool <kernel_shape = [2,2]> (x)
