@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shared.messages.bounds import clean_text
 from shared.messages.models import Manifest, OutputKind
 from shared.messages.requests import (
     JSON_CONTENT,
@@ -81,7 +82,7 @@ def make_error_outcome(
 ) -> Outcome:
     """Return the outcome of a request that cannot be computed."""
     return _outcome(header, trace, now_s).model_copy(
-        update={"status": OutcomeStatus.ERROR, "cause": cause, "error": text}
+        update={"status": OutcomeStatus.ERROR, "cause": cause, "error": clean_text(text)}
     )
 
 

@@ -13,6 +13,8 @@ _CONFIRMED: Final = 0.05
 # Below this absolute difference a probe confirms the estimate whatever the relative one.
 _UNDISTURBED_MS: Final = 0.5
 _MAX_BANDWIDTH_MBPS: Final = 100_000.0
+# Keeps logarithms and quotients of rates finite.
+_MIN_BANDWIDTH_MBPS: Final = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,8 @@ class LinkEstimator:
         latency_ms = 0.0 if known_ms is None else min(crossing.latency_ms, known_ms)
         # An overestimated latency must not make a transfer look instantaneous.
         on_link_ms = max(crossing.elapsed_ms - crossing.ways * latency_ms, crossing.elapsed_ms / 10)
-        return min(bandwidth_of_mbps(crossing.size_bytes, on_link_ms), _MAX_BANDWIDTH_MBPS)
+        rate_mbps = bandwidth_of_mbps(crossing.size_bytes, on_link_ms) if on_link_ms > 0 else math.inf
+        return min(max(rate_mbps, _MIN_BANDWIDTH_MBPS), _MAX_BANDWIDTH_MBPS)
 
     def _read(self, crossing: _Crossing) -> tuple[float, float]:
         return self._rate_mbps(crossing), crossing.size_bytes

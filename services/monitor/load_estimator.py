@@ -8,6 +8,8 @@ from shared.link_time import NOISE_MS
 # Shorter computations consist mostly of overhead, which does not scale with the load.
 _LEAST_IDLE_MS: Final = 0.2
 _LEAST_LOAD_FACTOR: Final = 0.05
+# Bound of the message that carries it.
+_LARGEST_LOAD_FACTOR: Final = 1e6
 
 
 class LoadEstimator:
@@ -39,7 +41,7 @@ class LoadEstimator:
         """
         if measured_ms <= 0 or idle_ms < _LEAST_IDLE_MS:
             return
-        ratio = max(measured_ms / idle_ms, _LEAST_LOAD_FACTOR)
+        ratio = min(max(measured_ms / idle_ms, _LEAST_LOAD_FACTOR), _LARGEST_LOAD_FACTOR)
         expected_ms = self.load_factor * idle_ms
         deviation = Deviation.of(ratio / self.load_factor, measured_ms - expected_ms, NOISE_MS)
         self._ratio.add((ratio, idle_ms), deviation)

@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from shared.bus import topics
-from shared.messages.base import Message, Name, Part
+from shared.messages.base import Message, Part
+from shared.messages.bounds import EpochNumber, Estimate, FactorFromOne, Milliseconds, Name, PolicyMilliseconds, at_most
 from shared.messages.streams import PlanRoute
 
 
@@ -31,17 +32,17 @@ class Threshold(Part):
     quantity: ThresholdQuantity
     device: Name
     target: Name | None = None
-    value: Annotated[float, Field(gt=0)]
+    value: Annotated[float, Field(gt=0, le=1e100)]
     """The planner's present estimate."""
-    sharing: Annotated[float, Field(ge=1)] = 1.0
+    sharing: FactorFromOne = 1.0
     """Factor of the load that is due to other streams. The device's own segments do not show it."""
-    latency_ms: Annotated[float, Field(ge=0)] = 0.0
+    latency_ms: Milliseconds = 0.0
     """Of the link."""
-    low: float
-    high: float
-    leave_below: float | None = None
+    low: Estimate
+    high: Estimate
+    leave_below: Estimate | None = None
     below: PlanRoute | None = None
-    leave_above: float | None = None
+    leave_above: Estimate | None = None
     above: PlanRoute | None = None
 
 
@@ -51,8 +52,8 @@ class Alternatives(Message):
     TOPIC: ClassVar = topics.alternatives
 
     stream: Name
-    epoch: int
+    epoch: EpochNumber
     """Epoch of the plan to which the thresholds belong."""
-    cooldown_ms: Annotated[float, Field(ge=0)] = 0.0
+    cooldown_ms: PolicyMilliseconds = 0.0
     """The policy's cooldown. The source does not switch sooner after it has adopted the plan."""
-    thresholds: tuple[Threshold, ...] = ()
+    thresholds: Annotated[tuple[Threshold, ...], at_most(1024)] = ()

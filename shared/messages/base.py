@@ -1,34 +1,26 @@
 """Base of all messages: frozen, versioned, msgpack or JSON on the wire, decoded and validated in one step."""
 
-import json
-import re
 from functools import cache
 from typing import Annotated, Any, ClassVar, Final, Self, TypeVar
 
 import msgpack
-from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from shared.bus.topic import Topic
-from shared.bus.topics import NAME_PATTERN
+from shared.messages.bounds import clean_text
 
 SCHEMA_VERSION: Final = 1
 MAX_MESSAGE_BYTES: Final = 8 * 1024 * 1024
-_MAX_DIGITS: Final = 20
-# Integers of fewer digits fit into 64 bits. Only a document with a longer one has to be parsed twice.
-_LONG_NUMBER: Final = re.compile(rb"\d{19}")
-
-# Name of a device, stream or service: one level of a topic.
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-
-# SHA-256 of a model file's bytes, in hexadecimal.
-ModelId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-
-# Id of a request, given by the application or made by the source.
-REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$"
-RequestId = Annotated[str, StringConstraints(pattern=REQUEST_ID_PATTERN)]
-
+# Lists and maps in one message. A byte makes an empty one, which takes 60 times as much memory.
+_MAX_CONTAINERS: Final = 131_072
+# Smaller payloads cannot have more.
+_UNCOUNTED_BYTES: Final = 64 * 1024
+# An error report states so many faults, in so many characters.
+_MAX_FAULTS: Final = 5
+_MAX_REPORT: Final = 600
 
 _Decoded = TypeVar("_Decoded")
+_Container = TypeVar("_Container", list[Any], dict[Any, Any])
 
 
 class MessageError(ValueError):
@@ -48,11 +40,12 @@ class Message(Part):
 
     TOPIC: ClassVar[Topic[...] | None] = None
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Annotated[int, Field(ge=0, le=2**31)] = SCHEMA_VERSION
 
     def encode(self) -> bytes:
         """Return the message as a msgpack map."""
-        packed: bytes = msgpack.packb(self.model_dump(mode="python"), use_bin_type=True)
+        # A copy of a message is not validated, and may hold text of a library with surrogates in it.
+        packed: bytes = msgpack.packb(self.model_dump(mode="python"), use_bin_type=True, unicode_errors="replace")
         return packed
 
     def encode_json(self) -> bytes:
@@ -104,32 +97,47 @@ def decode_message(adapter: TypeAdapter[_Decoded], payload: bytes | bytearray | 
     try:
         # In msgpack this byte is the integer 123: no map begins with it.
         if bytes(payload[:1]) == b"{":
-            text = bytes(payload)
-            if _LONG_NUMBER.search(text):
-                json.loads(text, parse_int=_integer)
-            return adapter.validate_json(text)
-        document = msgpack.unpackb(payload)
+            return adapter.validate_json(_bounded_json(bytes(payload)))
+        document = _unpacked(payload)
         if not isinstance(document, dict):
             raise MessageError(f"a message is a map, not {type(document).__name__}")
         return adapter.validate_python(document)
     except ValidationError as error:
-        raise MessageError(describe_faults(error)) from error
-    except (ValueError, TypeError, msgpack.exceptions.UnpackException, RecursionError) as error:
-        if isinstance(error, MessageError):
-            raise
-        raise MessageError(f"neither msgpack nor JSON: {error}") from error
+        raise MessageError(describe_faults(error)) from None
+    except MessageError:
+        raise
+    except (ValueError, TypeError, OverflowError, msgpack.exceptions.UnpackException, RecursionError) as error:
+        raise MessageError(f"neither msgpack nor JSON: {clean_text(str(error), _MAX_REPORT)}") from error
 
 
-def _integer(digits: str) -> int:
-    """Parse an integer of a JSON document. It must fit msgpack as well: the message may be encoded again."""
-    if len(digits) > _MAX_DIGITS or not -(2**63) <= int(digits) < 2**64:
-        raise MessageError(f"the integer {digits[:_MAX_DIGITS]} does not fit 64 bits")
-    return int(digits)
+def _bounded_json(text: bytes) -> bytes:
+    # Brackets inside strings count too. No message has nearly as many.
+    if len(text) > _UNCOUNTED_BYTES and text.count(b"[") + text.count(b"{") > _MAX_CONTAINERS:
+        raise MessageError(f"more than {_MAX_CONTAINERS} lists and maps")
+    return text
+
+
+def _unpacked(payload: bytes | bytearray | memoryview) -> Any:
+    if len(payload) <= _UNCOUNTED_BYTES:
+        return msgpack.unpackb(payload)
+    containers = 0
+
+    def counted(container: _Container) -> _Container:
+        nonlocal containers
+        containers += 1
+        if containers > _MAX_CONTAINERS:
+            raise MessageError(f"more than {_MAX_CONTAINERS} lists and maps")
+        return container
+
+    return msgpack.unpackb(payload, list_hook=counted, object_hook=counted)
 
 
 def describe_faults(error: ValidationError) -> str:
-    """Return the faults of a validation error in one line, each with its place."""
-    faults = (
-        f"{'.'.join(str(part) for part in fault['loc']) or 'message'}: {fault['msg']}" for fault in error.errors()
-    )
-    return "; ".join(faults)
+    """Return the first faults of a validation error in one line of bounded length, each with its place."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    shown = [
+        f"{'.'.join(str(part) for part in fault['loc']) or 'message'}: {fault['msg']}" for fault in faults[:_MAX_FAULTS]
+    ]
+    if len(faults) > _MAX_FAULTS:
+        shown.append(f"and {len(faults) - _MAX_FAULTS} more")
+    return clean_text("; ".join(shown), _MAX_REPORT)

@@ -2,44 +2,54 @@
 
 from typing import Annotated, ClassVar
 
-from pydantic import Field, StringConstraints
-
 from shared.bus import topics
-from shared.messages.base import Message, ModelId, Name
-
-_Share = Annotated[float, Field(ge=0, le=1)]
-_NonNegative = Annotated[float, Field(ge=0)]
-CodecName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_+-]{0,79}$")]
+from shared.messages.base import Message
+from shared.messages.bounds import (
+    MAX_BLOCKS,
+    BlockIndex,
+    Cardinal,
+    CodecName,
+    ErrorSize,
+    Instant,
+    Line,
+    Milliseconds,
+    ModelId,
+    Name,
+    PositiveCardinal,
+    Quantity,
+    Share,
+    at_most,
+)
 
 
 class CodecCalibration(Message):
     """One encoding of one block's output, measured over a calibration set."""
 
     codec: CodecName
-    size_bytes: Annotated[int, Field(ge=0)]
+    size_bytes: Quantity
     """Median bytes on the wire."""
-    worst_size_bytes: Annotated[int, Field(ge=0)]
+    worst_size_bytes: Quantity
     """Largest bytes on the wire."""
-    encode_ms: _NonNegative = 0.0
+    encode_ms: Milliseconds = 0.0
     """Median, one thread, on the device that measured: the device of speed 1."""
-    decode_ms: _NonNegative = 0.0
-    max_abs_error: _NonNegative = 0.0
+    decode_ms: Milliseconds = 0.0
+    max_abs_error: ErrorSize = 0.0
     """Largest difference of any output value of the model from the run without encoding."""
-    max_relative_error: _NonNegative = 0.0
+    max_relative_error: ErrorSize = 0.0
     """Largest difference of an output value divided by the largest value of that output (absolute)."""
-    top1_agreement: _Share | None = None
+    top1_agreement: Share | None = None
     """Share of the samples with the unencoded model's best class; none if the model is no classifier."""
-    top5_agreement: _Share | None = None
+    top5_agreement: Share | None = None
     """Mean share of the unencoded model's five best classes that stay among the five best."""
 
 
 class BlockCalibration(Message):
     """The encodings of a block's output."""
 
-    block: Annotated[int, Field(ge=0)]
+    block: BlockIndex
     """Block 0 is `prepare`; block k is block k-1 of the ONNX file."""
-    raw_bytes: Annotated[int, Field(ge=0)]
-    codecs: Annotated[tuple[CodecCalibration, ...], Field(max_length=256)] = ()
+    raw_bytes: Quantity
+    codecs: Annotated[tuple[CodecCalibration, ...], at_most(256)] = ()
 
 
 class ShadowReport(Message):
@@ -50,15 +60,15 @@ class ShadowReport(Message):
     device: Name
     model: ModelId
     stream: Name
-    block: Annotated[int, Field(ge=0)]
+    block: BlockIndex
     """The block whose output was encoded, counted as in `BlockCalibration`."""
     codec: CodecName
-    max_abs_error: _NonNegative = 0.0
-    max_relative_error: _NonNegative = 0.0
-    top1_agreement: _Share | None = None
+    max_abs_error: ErrorSize = 0.0
+    max_relative_error: ErrorSize = 0.0
+    top1_agreement: Share | None = None
     """1 if the best class stayed the same, else 0; none if the model is no classifier."""
-    top5_agreement: _Share | None = None
-    measured_at_s: float = 0.0
+    top5_agreement: Share | None = None
+    measured_at_s: Instant = 0.0
 
 
 class InputSize(Message):
@@ -66,7 +76,7 @@ class InputSize(Message):
 
     encoding: CodecName
     """`jpeg75` (quality 75), `jpeg95`, `png`, ..."""
-    size_bytes: Annotated[int, Field(ge=0)]
+    size_bytes: Quantity
     """Median over the calibration set."""
 
 
@@ -76,14 +86,14 @@ class Calibration(Message):
     TOPIC: ClassVar = topics.calibration
 
     model: ModelId
-    blocks: Annotated[tuple[BlockCalibration, ...], Field(max_length=10_000)] = ()
+    blocks: Annotated[tuple[BlockCalibration, ...], at_most(MAX_BLOCKS)] = ()
     """The blocks whose output can be sent encoded. The output of the last block is the result, which is not encoded."""
-    samples: Annotated[int, Field(ge=1)]
+    samples: PositiveCardinal
     """Number of inputs in the calibration set."""
-    photographs: Annotated[int, Field(ge=0)] = 0
+    photographs: Cardinal = 0
     """Number of photographs from which the inputs were cut."""
-    input_sizes: tuple[InputSize, ...] = ()
+    input_sizes: Annotated[tuple[InputSize, ...], at_most(256)] = ()
     """The same inputs, before `prepare`."""
-    device: str = ""
+    device: Line = ""
     """Description of the measuring device."""
-    measured_at_s: float = 0.0
+    measured_at_s: Instant = 0.0

@@ -2,12 +2,23 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shared.bus import topics
-from shared.messages.base import Message, MessageUnion, ModelId, Name, Part
+from shared.messages.base import Message, MessageUnion, Part
+from shared.messages.bounds import (
+    MAX_BLOCKS,
+    BlockIndex,
+    BlockStop,
+    CodecName,
+    EpochNumber,
+    ModelId,
+    Name,
+    Prose,
+    at_most,
+)
 from shared.messages.models import Manifest
 from shared.messages.streams import PlanStage
 
@@ -15,10 +26,16 @@ from shared.messages.streams import PlanStage
 class SegmentRange(Part):
     """Blocks `[start, stop)` of a model."""
 
-    start: Annotated[int, Field(ge=0)]
-    stop: Annotated[int, Field(gt=0)]
-    codec: str = "raw"
+    start: BlockIndex
+    stop: BlockStop
+    codec: CodecName = "raw"
     """Encoding of their output, as a hint: a device may prepare for it, but must serve any other."""
+
+    @model_validator(mode="after")
+    def _runs_forward(self) -> Self:
+        if self.start >= self.stop:
+            raise ValueError(f"blocks [{self.start}, {self.stop}) are none")
+        return self
 
 
 def ranges_of(stages: Iterable[PlanStage]) -> tuple[SegmentRange, ...]:
@@ -48,9 +65,9 @@ class Prepare(Message):
 
     kind: Literal["prepare"] = "prepare"
     stream: Name
-    epoch: int
+    epoch: EpochNumber
     manifest: Manifest
-    segments: tuple[SegmentRange, ...]
+    segments: Annotated[tuple[SegmentRange, ...], at_most(MAX_BLOCKS)]
 
 
 class Release(Message):
@@ -60,7 +77,7 @@ class Release(Message):
 
     kind: Literal["release"] = "release"
     stream: Name
-    through_epoch: int
+    through_epoch: EpochNumber
 
 
 Command = Annotated[ProfileModel | Prepare | Release, Field(discriminator="kind")]
@@ -86,7 +103,7 @@ class Preparing(Message):
     kind: Literal["preparing"] = "preparing"
     device: Name
     stream: Name
-    epoch: int
+    epoch: EpochNumber
 
 
 class Ready(Message):
@@ -97,7 +114,7 @@ class Ready(Message):
     kind: Literal["ready"] = "ready"
     device: Name
     stream: Name
-    epoch: int
+    epoch: EpochNumber
 
 
 class Rejected(Message):
@@ -108,9 +125,9 @@ class Rejected(Message):
     kind: Literal["rejected"] = "rejected"
     device: Name
     stream: Name
-    epoch: int
+    epoch: EpochNumber
     cause: RejectionCause
-    reason: str
+    reason: Prose
 
 
 class ProfileFailed(Message):
@@ -122,7 +139,7 @@ class ProfileFailed(Message):
     device: Name
     model: ModelId
     cause: RejectionCause
-    reason: str
+    reason: Prose
 
 
 Report = Annotated[Preparing | Ready | Rejected | ProfileFailed, Field(discriminator="kind")]

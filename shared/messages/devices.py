@@ -1,12 +1,34 @@
 """State of devices and services: presence, telemetry, links, profiles, observations, receipts and probes."""
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
 from shared.bus import topics
-from shared.messages.base import Message, MessageUnion, ModelId, Name, Part, RequestId
+from shared.messages.base import MAX_MESSAGE_BYTES, Message, MessageUnion, Part
+from shared.messages.bounds import (
+    MAX_BLOCKS,
+    Bandwidth,
+    BlockIndex,
+    BlockStop,
+    Factor,
+    FactorFromOne,
+    Instant,
+    Milliseconds,
+    ModelId,
+    Name,
+    PositiveCardinal,
+    Prose,
+    Quantity,
+    RequestId,
+    Watts,
+    Word,
+    at_most,
+)
+
+# Devices of a fleet, at most.
+_MAX_LINKS: Final = 10_000
 
 
 class State(StrEnum):
@@ -19,16 +41,16 @@ class State(StrEnum):
 class Capabilities(Part):
     """Hardware and settings of an executor."""
 
-    cores: int = 1
-    memory_bytes: int | None = None
-    architecture: str = ""
-    provider: str = "CPUExecutionProvider"
-    threads: int = 1
+    cores: PositiveCardinal = 1
+    memory_bytes: Quantity | None = None
+    architecture: Word = ""
+    provider: Word = "CPUExecutionProvider"
+    threads: PositiveCardinal = 1
     emulated: bool = False
-    power_idle_w: float = 0.0
-    power_active_w: float = 0.0
-    power_tx_w: float = 0.0
-    power_rx_w: float = 0.0
+    power_idle_w: Watts = 0.0
+    power_active_w: Watts = 0.0
+    power_tx_w: Watts = 0.0
+    power_rx_w: Watts = 0.0
 
 
 class Presence(Message):
@@ -38,11 +60,11 @@ class Presence(Message):
 
     device: Name
     state: State
-    version: str = ""
-    boot_id: str = ""
+    version: Word = ""
+    boot_id: Word = ""
     """New at every start of the process. A restart is noticed even if the process was never offline."""
     capabilities: Capabilities = Capabilities()
-    transports: tuple[str, ...] = ("mqtt",)
+    transports: Annotated[tuple[Word, ...], at_most(16)] = ("mqtt",)
 
 
 class ServicePresence(Message):
@@ -51,10 +73,10 @@ class ServicePresence(Message):
     TOPIC: ClassVar = topics.service_presence
 
     name: Name
-    role: str
+    role: Word
     state: State
-    version: str = ""
-    boot_id: str = ""
+    version: Word = ""
+    boot_id: Word = ""
 
 
 class Telemetry(Message):
@@ -63,14 +85,14 @@ class Telemetry(Message):
     TOPIC: ClassVar = topics.telemetry
 
     device: Name
-    sent_at_s: float
+    sent_at_s: Instant
     """Wall clock of the device."""
-    cpu_percent: float = 0.0
-    memory_used_bytes: int = 0
-    memory_total_bytes: int = 0
-    temperature_c: float | None = None
-    power_w: float | None = None
-    load_factor: Annotated[float, Field(gt=0)] = 1.0
+    cpu_percent: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    memory_used_bytes: Quantity = 0
+    memory_total_bytes: Quantity = 0
+    temperature_c: Annotated[float, Field(ge=-274, le=1e6)] | None = None
+    power_w: Annotated[float, Field(ge=-1e9, le=1e9)] | None = None
+    load_factor: Factor = 1.0
     """Compute time at present divided by the compute time when idle."""
 
 
@@ -78,9 +100,9 @@ class LinkEstimate(Part):
     """The sender's estimate of one directed link."""
 
     target: Name
-    bandwidth_mbps: Annotated[float, Field(ge=0)]
-    latency_ms: Annotated[float, Field(ge=0)]
-    samples: int = 0
+    bandwidth_mbps: Bandwidth
+    latency_ms: Milliseconds
+    samples: Quantity = 0
 
 
 class Links(Message):
@@ -89,8 +111,8 @@ class Links(Message):
     TOPIC: ClassVar = topics.links
 
     device: Name
-    sent_at_s: float
-    links: tuple[LinkEstimate, ...] = ()
+    sent_at_s: Instant
+    links: Annotated[tuple[LinkEstimate, ...], at_most(_MAX_LINKS)] = ()
 
 
 class Profile(Message):
@@ -100,12 +122,12 @@ class Profile(Message):
 
     device: Name
     model: ModelId
-    block_ms: tuple[Annotated[float, Field(ge=0)], ...]
+    block_ms: Annotated[tuple[Milliseconds, ...], at_most(MAX_BLOCKS)]
     """Block 0 is `prepare`; block k is block k-1 of the ONNX file."""
-    segment_overhead_ms: Annotated[float, Field(ge=0)] = 0.0
-    provider: str = "CPUExecutionProvider"
-    threads: int = 1
-    measured_at_s: float = 0.0
+    segment_overhead_ms: Milliseconds = 0.0
+    provider: Word = "CPUExecutionProvider"
+    threads: PositiveCardinal = 1
+    measured_at_s: Instant = 0.0
 
 
 class ComputeObservation(Message):
@@ -116,10 +138,10 @@ class ComputeObservation(Message):
     kind: Literal["compute"] = "compute"
     device: Name
     model: ModelId
-    start: int
-    stop: int
-    measured_ms: float
-    idle_ms: float
+    start: BlockIndex
+    stop: BlockStop
+    measured_ms: Milliseconds
+    idle_ms: Milliseconds
 
 
 class TransferObservation(Message):
@@ -130,8 +152,8 @@ class TransferObservation(Message):
     kind: Literal["transfer"] = "transfer"
     device: Name
     target: Name
-    size_bytes: int
-    elapsed_ms: float
+    size_bytes: Quantity
+    elapsed_ms: Milliseconds
     """Time from the first byte sent to the receipt."""
     finished: bool = True
 
@@ -146,8 +168,8 @@ class DamageReport(Part):
 
     stream: Name
     request_id: RequestId
-    attempt: Annotated[int, Field(ge=1)]
-    reason: str
+    attempt: PositiveCardinal
+    reason: Prose
 
 
 class Receipt(Message):
@@ -155,7 +177,7 @@ class Receipt(Message):
 
     TOPIC: ClassVar = topics.receipts
 
-    transfer_id: str
+    transfer_id: Word
     receiver: Name
     refused: DamageReport | None = None
     """Set if its tensors did not decode. This receipt goes to the request's source, which retries."""
@@ -167,19 +189,19 @@ class Probe(Message):
     TOPIC: ClassVar = topics.probes
 
     kind: Literal["probe", "echo"]
-    probe_id: str
+    probe_id: Word
     sender: Name
-    size_bytes: int = 0
+    size_bytes: Quantity = 0
     """Size of the probe with its padding. An echo repeats the number."""
-    padding: bytes = b""
+    padding: Annotated[bytes, Field(max_length=MAX_MESSAGE_BYTES)] = b""
 
 
 class EmulatedLink(Part):
     """The rate of an emulated device's link to one peer."""
 
     target: Name
-    bandwidth_mbps: Annotated[float, Field(ge=0)]
-    latency_ms: Annotated[float, Field(ge=0)] = 0.0
+    bandwidth_mbps: Bandwidth
+    latency_ms: Milliseconds = 0.0
 
 
 class Emulation(Message):
@@ -188,8 +210,8 @@ class Emulation(Message):
     TOPIC: ClassVar = topics.emulation
 
     device: Name
-    slowdown: Annotated[float, Field(ge=1)] = 1.0
+    slowdown: FactorFromOne = 1.0
     """Compute time of the idle device divided by that of this machine."""
-    load_factor: Annotated[float, Field(ge=1)] = 1.0
+    load_factor: FactorFromOne = 1.0
     """Compute time at present divided by the compute time when idle."""
-    links: tuple[EmulatedLink, ...] = ()
+    links: Annotated[tuple[EmulatedLink, ...], at_most(_MAX_LINKS)] = ()

@@ -1,12 +1,13 @@
 """Events for operators and the collector."""
 
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from shared.bus import topics
-from shared.messages.base import Message, Name, Part
+from shared.messages.base import Message, Part
+from shared.messages.bounds import MAX_ROUTES, Details, EpochNumber, Estimate, Instant, Name, Prose, Word, at_most
 from shared.messages.streams import PlanRoute
 
 
@@ -49,31 +50,31 @@ class Event(Message):
     TOPIC: ClassVar = topics.events
 
     kind: EventKind
-    at_s: float
+    at_s: Instant
     origin: Name
     """The service or device that reports it."""
-    text: str
+    text: Prose
     """One line for operators."""
     stream: Name | None = None
     device: Name | None = None
-    data: dict[str, Any] = Field(default_factory=dict)
+    data: Details = Field(default_factory=dict)
 
 
 class Reroute(Part):
     """The `data` of a reroute event: cause, previous and chosen routes, and predictions."""
 
     stream: Name
-    epoch: int
+    epoch: EpochNumber
     cause: RerouteCause
-    reason: str
-    previous: tuple[PlanRoute, ...]
-    chosen: tuple[PlanRoute, ...]
-    objective: str
-    predicted_before: float | None
+    reason: Prose
+    previous: Annotated[tuple[PlanRoute, ...], at_most(MAX_ROUTES)]
+    chosen: Annotated[tuple[PlanRoute, ...], at_most(MAX_ROUTES)]
+    objective: Word
+    predicted_before: Estimate | None
     """Predicted objective of the previous routes in the new state; None if they cannot run."""
-    predicted_after: float
-    together: tuple[Name, ...] = ()
+    predicted_after: Estimate
+    together: Annotated[tuple[Name, ...], at_most(1000)] = ()
     """The streams that are planned together, this one included, and share the objective. Empty for a single stream."""
-    trigger_at_s: float
+    trigger_at_s: Instant
     """Wall clock of the message that caused it."""
-    committed_at_s: float
+    committed_at_s: Instant

@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from shared.bus import topics
-from shared.messages.base import Message, Name
+from shared.messages.base import MAX_MESSAGE_BYTES, Message
+from shared.messages.bounds import EpochNumber, Name, Reasons, at_most
 from shared.messages.events import Reroute
 
 
@@ -26,11 +27,11 @@ class Explanation(Message):
 
     stream: Name
     asker: Name
-    epoch: int = 0
+    epoch: EpochNumber = 0
     """Of the plan in force; 0 if there is none."""
-    problem: str = ""
+    problem: Annotated[str, Field(max_length=MAX_MESSAGE_BYTES)] = ""
     """The present problem in the format of problem files, JSON; empty if there is none."""
-    reasons: tuple[Annotated[str, Field(max_length=4096)], ...] = ()
+    reasons: Reasons = ()
     """Missing preconditions of the stream, if there is no problem."""
-    reroutes: tuple[Reroute, ...] = ()
+    reroutes: Annotated[tuple[Reroute, ...], at_most(1000)] = ()
     """The last reroutes, oldest first."""

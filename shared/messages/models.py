@@ -7,8 +7,24 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field
 
 from shared.bus import topics
-from shared.messages.base import Message, ModelId, Name, Part
+from shared.messages.base import MAX_MESSAGE_BYTES, Message, Part
+from shared.messages.bounds import (
+    MAX_BLOCKS,
+    MAX_INTEGER,
+    Estimate,
+    Line,
+    ModelId,
+    Name,
+    Prose,
+    Quantity,
+    Word,
+    at_most,
+)
 from shared.model.tensor import DType
+
+_MAX_TENSORS: Final = 1024
+_MAX_CHANNELS: Final = 4096
+_MAX_LABELS: Final = 100_000
 
 # Integers between which a preprocessing of integer inputs has to distinguish. Numbers near 0 are meant for floats.
 _MIN_INTEGERS: Final = 16
@@ -18,20 +34,20 @@ _CHANNELS: Final = 3
 class TensorDescription(Part):
     """A model's input or output."""
 
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
+    name: Word
+    shape: Annotated[tuple[Annotated[int, Field(ge=-1, le=MAX_INTEGER)], ...], at_most(64)]
+    dtype: Word
 
 
 class ManifestBlock(Part):
     """A block of the model, with the sizes that planning needs."""
 
-    name: str
-    output_bytes: int
+    name: Line
+    output_bytes: Quantity
     """Bytes of the cut after the block, without encoding."""
-    flops: int = 0
-    parameter_bytes: int = 0
-    activation_bytes: int = 0
+    flops: Quantity = 0
+    parameter_bytes: Quantity = 0
+    activation_bytes: Quantity = 0
     tileable: bool = False
 
     @property
@@ -53,14 +69,14 @@ class Preprocessing(Part):
     """Conversion of a picture to the input tensor: (pixel - mean) / scale, per channel."""
 
     kind: Literal["image", "tensor"] = "tensor"
-    height: int = 0
-    width: int = 0
+    height: Annotated[int, Field(ge=0, le=65_535)] = 0
+    width: Annotated[int, Field(ge=0, le=65_535)] = 0
     resize: ResizeMode = ResizeMode.CENTER_CROP
     crop_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     channel_order: Literal["RGB", "BGR"] = "RGB"
     layout: Literal["NCHW", "NHWC"] = "NCHW"
-    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    scale: tuple[float, ...] = (1.0, 1.0, 1.0)
+    mean: Annotated[tuple[Estimate, ...], at_most(_MAX_CHANNELS)] = (0.0, 0.0, 0.0)
+    scale: Annotated[tuple[Estimate, ...], at_most(_MAX_CHANNELS)] = (1.0, 1.0, 1.0)
 
     @property
     def channel_fault(self) -> str:
@@ -111,16 +127,16 @@ class Manifest(Message):
     TOPIC: ClassVar = topics.manifest
 
     model: ModelId
-    name: str
-    size_bytes: int
-    inputs: tuple[TensorDescription, ...]
-    outputs: tuple[TensorDescription, ...]
-    blocks: tuple[ManifestBlock, ...]
+    name: Line
+    size_bytes: Quantity
+    inputs: Annotated[tuple[TensorDescription, ...], at_most(_MAX_TENSORS)]
+    outputs: Annotated[tuple[TensorDescription, ...], at_most(_MAX_TENSORS)]
+    blocks: Annotated[tuple[ManifestBlock, ...], at_most(MAX_BLOCKS, at_least=1)]
     """Block 0 is `prepare`; block k is block k-1 of the ONNX file."""
     preprocessing: Preprocessing = Preprocessing()
     output_kind: OutputKind = OutputKind.TENSOR
     apply_softmax: bool = False
-    labels: tuple[str, ...] = ()
+    labels: Annotated[tuple[Line, ...], at_most(_MAX_LABELS)] = ()
     provider: Name = "planner"
     """The library from which the bytes are pulled."""
 
@@ -152,8 +168,8 @@ class Pull(Message):
 
     model: ModelId
     receiver: Name
-    offset: Annotated[int, Field(ge=0)]
-    length: Annotated[int, Field(gt=0)]
+    offset: Quantity
+    length: Annotated[int, Field(gt=0, le=MAX_INTEGER)]
 
 
 class ModelChunk(Message):
@@ -162,8 +178,8 @@ class ModelChunk(Message):
     TOPIC: ClassVar = topics.model_chunks
 
     model: ModelId
-    offset: Annotated[int, Field(ge=0)]
-    crc32: int
-    data: bytes
-    error: str = ""
+    offset: Quantity
+    crc32: Annotated[int, Field(ge=0, lt=2**32)]
+    data: Annotated[bytes, Field(max_length=MAX_MESSAGE_BYTES)]
+    error: Prose = ""
     """The provider's reason for a refusal; then `data` is empty."""

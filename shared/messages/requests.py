@@ -9,8 +9,28 @@ from typing import Annotated, ClassVar, Final
 from pydantic import Field
 
 from shared.bus import topics
-from shared.messages.base import REQUEST_ID_PATTERN, Message, ModelId, Name, Part, RequestId
-from shared.messages.streams import PlanStage
+from shared.messages.base import MAX_MESSAGE_BYTES, Message, Part
+from shared.messages.bounds import (
+    MAX_STAGES,
+    REQUEST_ID_PATTERN,
+    BlockIndex,
+    BlockStop,
+    Cardinal,
+    CodecName,
+    EpochNumber,
+    Instant,
+    Line,
+    Milliseconds,
+    ModelId,
+    Name,
+    PositiveCardinal,
+    Prose,
+    Quantity,
+    RequestId,
+    Word,
+    at_most,
+)
+from shared.messages.streams import Stages
 
 # MQTT 5 user property with the id of a request (`given_request_id`).
 REQUEST_ID_PROPERTY: Final = "request_id"
@@ -51,29 +71,36 @@ def given_request_id(user: Mapping[str, str], correlation_data: bytes | None) ->
     return correlation_data.hex() if fits else hashlib.sha256(correlation_data).hexdigest()
 
 
+_Shape = Annotated[tuple[Quantity, ...], at_most(64)]
+_LARGEST_SCORE: Final = 1.7976931348623157e308
+
+
 class StageTrace(Part):
     """Time of a request on one stage. Wall-clock times are of the stage's device."""
 
     device: Name
-    start: int
-    stop: int
-    received_at_s: float
-    queue_ms: float = 0.0
-    compute_ms: float = 0.0
-    sent_at_s: float | None = None
+    start: BlockIndex
+    stop: BlockStop
+    received_at_s: Instant
+    queue_ms: Milliseconds = 0.0
+    compute_ms: Milliseconds = 0.0
+    sent_at_s: Instant | None = None
     """Start of the output's transfer to the next device; None on the last stage, or if the device is the same."""
-    output_bytes: int = 0
-    codec: str = "raw"
+    output_bytes: Quantity = 0
+    codec: Word = "raw"
+
+
+_Trace = Annotated[tuple[StageTrace, ...], at_most(2 * MAX_STAGES)]
 
 
 class TensorHeader(Part):
     """One tensor after a header."""
 
-    name: str
-    dtype: str
-    shape: tuple[Annotated[int, Field(ge=0)], ...]
-    codec: str = "raw"
-    size_bytes: Annotated[int, Field(ge=0)]
+    name: Word
+    dtype: Word
+    shape: _Shape
+    codec: CodecName = "raw"
+    size_bytes: Quantity
     """Bytes on the wire."""
 
 
@@ -82,28 +109,29 @@ class FeatureMapHeader(Message):
 
     TOPIC: ClassVar = topics.inbox
 
-    transfer_id: str
+    transfer_id: Word
     sender: Name
     request_id: RequestId
     stream: Name
     model: ModelId
-    epoch: int
-    attempt: Annotated[int, Field(ge=1)]
-    stages: tuple[PlanStage, ...]
-    stage: Annotated[int, Field(ge=0)]
+    epoch: EpochNumber
+    attempt: PositiveCardinal
+    stages: Stages
+    stage: Annotated[int, Field(ge=0, lt=MAX_STAGES)]
     """Index in `stages` of the stage to compute next. Before block 0 the tensor holds the bytes of the request."""
-    tensors: tuple[TensorHeader, ...]
+    tensors: Annotated[tuple[TensorHeader, ...], at_most(1024)]
     source: Name
-    accepted_at_s: float
-    dispatched_at_s: float
-    deadline_at_s: float | None = None
-    queue: str = "fifo"
-    accept: str = JSON_CONTENT
-    response_topic: str | None = None
-    correlation_data: bytes | None = None
-    traceparent: str | None = None
-    input_bytes: int = 0
-    trace: tuple[StageTrace, ...] = ()
+    accepted_at_s: Instant
+    dispatched_at_s: Instant
+    deadline_at_s: Annotated[float, Field(ge=0, le=1e16)] | None = None
+    """Far in the future for a policy with an endless deadline."""
+    queue: Word = "fifo"
+    accept: Word = JSON_CONTENT
+    response_topic: Word | None = None
+    correlation_data: Annotated[bytes, Field(max_length=65_535)] | None = None
+    traceparent: Word | None = None
+    input_bytes: Quantity = 0
+    trace: _Trace = ()
 
 
 class OutcomeStatus(StrEnum):
@@ -127,18 +155,18 @@ class ErrorCause(StrEnum):
 class ClassScore(Part):
     """One class and its score."""
 
-    index: int
-    label: str
-    score: float
+    index: Quantity
+    label: Line
+    score: Annotated[float, Field(ge=-_LARGEST_SCORE, le=_LARGEST_SCORE)]
 
 
 class OutputTensor(Part):
     """An output of the model, in little-endian byte order."""
 
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    data: bytes
+    name: Word
+    dtype: Word
+    shape: _Shape
+    data: Annotated[bytes, Field(max_length=MAX_MESSAGE_BYTES)]
 
 
 class Outcome(Message):
@@ -149,20 +177,20 @@ class Outcome(Message):
     request_id: RequestId
     stream: Name
     status: OutcomeStatus
-    model: str = ""
-    epoch: int = 0
-    attempt: int = 0
-    top: tuple[ClassScore, ...] = ()
+    model: Word = ""
+    epoch: EpochNumber = 0
+    attempt: Cardinal = 0
+    top: Annotated[tuple[ClassScore, ...], at_most(1024)] = ()
     """The best five classes of a classifier."""
-    outputs: tuple[OutputTensor, ...] = ()
+    outputs: Annotated[tuple[OutputTensor, ...], at_most(1024)] = ()
     """Whole tensors, in msgpack results only."""
     cause: ErrorCause | None = None
-    error: str = ""
-    accepted_at_s: float = 0.0
-    dispatched_at_s: float = 0.0
-    completed_at_s: float = 0.0
-    input_bytes: int = 0
-    trace: tuple[StageTrace, ...] = ()
+    error: Prose = ""
+    accepted_at_s: Instant = 0.0
+    dispatched_at_s: Instant = 0.0
+    completed_at_s: Instant = 0.0
+    input_bytes: Quantity = 0
+    trace: _Trace = ()
 
 
 class Confirmation(Message):
@@ -171,4 +199,4 @@ class Confirmation(Message):
     TOPIC: ClassVar = topics.confirmations
 
     collector: Name
-    request_ids: tuple[RequestId, ...]
+    request_ids: Annotated[tuple[RequestId, ...], at_most(10_000)]

@@ -1,12 +1,33 @@
 """Messages about a stream: declaration, committed plan, status and usage."""
 
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from shared.bus import topics
-from shared.messages.base import Message, ModelId, Name, Part
+from shared.messages.base import Message, Part
+from shared.messages.bounds import (
+    MAX_INTEGER,
+    MAX_ROUTES,
+    MAX_STAGES,
+    BlockIndex,
+    BlockStop,
+    Cardinal,
+    CodecName,
+    EpochNumber,
+    Estimate,
+    Instant,
+    Line,
+    ModelId,
+    Name,
+    PolicyMilliseconds,
+    PositiveCardinal,
+    Prose,
+    Reasons,
+    Word,
+    at_most,
+)
 
 
 class StreamDeclaration(Message):
@@ -15,12 +36,12 @@ class StreamDeclaration(Message):
     TOPIC: ClassVar = topics.stream
 
     stream: Name
-    model: str
+    model: Line
     """SHA-256 of the file, or an alias: the manifest's name."""
     source: Name
     sink: Name | None = None
-    rate_hz: Annotated[float, Field(gt=0)] | None = None
-    jobs: Annotated[int, Field(gt=0)] = 1
+    rate_hz: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    jobs: PositiveCardinal = 1
     live: bool = False
     """Drop older frames instead of queueing them when too many are in flight."""
 
@@ -28,18 +49,31 @@ class StreamDeclaration(Message):
 class PlanStage(Part):
     """Blocks `[start, stop)` on one device. `codec` encodes the output that it sends."""
 
-    start: Annotated[int, Field(ge=0)]
-    stop: Annotated[int, Field(gt=0)]
+    start: BlockIndex
+    stop: BlockStop
     device: Name
-    codec: str = "raw"
+    codec: CodecName = "raw"
+
+
+def _contiguous(stages: tuple[PlanStage, ...]) -> tuple[PlanStage, ...]:
+    start = 0
+    for stage in stages:
+        if stage.start != start or stage.stop <= start:
+            raise ValueError(f"a stage of blocks [{stage.start}, {stage.stop}) where block {start} comes next")
+        start = stage.stop
+    return stages
+
+
+# A whole route: every block from 0 on, in order.
+Stages = Annotated[tuple[PlanStage, ...], at_most(MAX_STAGES, at_least=1), AfterValidator(_contiguous)]
 
 
 class PlanRoute(Part):
     """A route with its weight among the stream's routes (of a burst: its number of requests) and predicted latency."""
 
-    stages: tuple[PlanStage, ...]
-    weight: Annotated[int, Field(gt=0)] = 1
-    predicted_ms: float | None = None
+    stages: Stages
+    weight: PositiveCardinal = 1
+    predicted_ms: Estimate | None = None
 
 
 def route_text(route: PlanRoute) -> str:
@@ -53,24 +87,31 @@ class CommittedPlan(Message):
     TOPIC: ClassVar = topics.plan
 
     stream: Name
-    epoch: int
+    epoch: EpochNumber
     model: ModelId
     source: Name
-    strategy: str
-    routes: tuple[PlanRoute, ...]
-    queue: str = "fifo"
+    strategy: Line
+    routes: Annotated[tuple[PlanRoute, ...], at_most(MAX_ROUTES, at_least=1)]
+    queue: Word = "fifo"
     """Queue discipline (policy `queue`)."""
-    max_in_flight: Annotated[int, Field(gt=0)] = 4
-    retry_limit: Annotated[int, Field(ge=0)] = 3
-    deadline_ms: float | None = None
+    max_in_flight: PositiveCardinal = 4
+    retry_limit: Cardinal = 3
+    deadline_ms: PolicyMilliseconds | None = None
     live: bool = False
-    jobs: Annotated[int, Field(gt=0)] = 1
+    jobs: PositiveCardinal = 1
     """Requests of a burst. Above 1, the first `weight` requests of a burst take the first of `routes`, and so on. At 1,
     requests are spread over the routes by weight."""
-    reason: str = ""
-    committed_at_s: float = 0.0
-    trigger_at_s: float | None = None
+    reason: Prose = ""
+    committed_at_s: Instant = 0.0
+    trigger_at_s: Instant | None = None
     """Wall-clock time of the message that caused the reroute."""
+
+    @model_validator(mode="after")
+    def _of_one_model(self) -> Self:
+        stops = {route.stages[-1].stop for route in self.routes}
+        if len(stops) > 1:
+            raise ValueError(f"its routes end after different blocks: {min(stops)} and {max(stops)}")
+        return self
 
 
 class StreamPhase(StrEnum):
@@ -90,13 +131,13 @@ class StreamStatus(Message):
 
     stream: Name
     state: StreamPhase
-    reasons: tuple[str, ...] = ()
+    reasons: Reasons = ()
     """Reasons why it does not run, or overloads of the routes of a stream that runs."""
-    epoch: int = 0
-    policy_revision: str = ""
+    epoch: EpochNumber = 0
+    policy_revision: Line = ""
     """Revision of the policy that was checked last."""
     policy_accepted: bool = True
-    policy_reasons: tuple[str, ...] = ()
+    policy_reasons: Reasons = ()
     """Reasons for a refusal, or warnings about an accepted policy."""
 
 
@@ -106,6 +147,6 @@ class StreamUsage(Message):
     TOPIC: ClassVar = topics.usage
 
     stream: Name
-    input_bytes: Annotated[int, Field(gt=0)]
+    input_bytes: Annotated[int, Field(gt=0, le=MAX_INTEGER)]
     """Median bytes of a request."""
-    rate_hz: float | None = None
+    rate_hz: Annotated[float, Field(ge=0, le=1e9)] | None = None

@@ -4,7 +4,7 @@ from services.cli.render.fleet_view import FleetView
 from shared.bus import topics
 from shared.messages.devices import LinkEstimate, Links, Presence, Profile, ServicePresence, State, Telemetry
 from shared.messages.events import Event, EventKind
-from shared.messages.models import Manifest
+from shared.messages.models import Manifest, ManifestBlock
 from shared.messages.requests import ClassScore, Outcome, OutcomeStatus
 from shared.messages.streams import (
     CommittedPlan,
@@ -50,7 +50,14 @@ def whole_view() -> FleetView:
     links = Links(
         device="pi", sent_at_s=1.0, links=(LinkEstimate(target="server", bandwidth_mbps=18.9, latency_ms=2.0),)
     )
-    manifest = Manifest(model=VIEWED_MODEL, name="squeezenet", size_bytes=1, inputs=(), outputs=(), blocks=())
+    manifest = Manifest(
+        model=VIEWED_MODEL,
+        name="squeezenet",
+        size_bytes=1,
+        inputs=(),
+        outputs=(),
+        blocks=(ManifestBlock(name="b", output_bytes=1),),
+    )
     event = Event(kind=EventKind.DEVICE_LOST, at_s=1.0, origin="planner", text="device tv is gone")
     for topic, message in (
         (topics.presence("pi"), Presence(device="pi", state=State.ONLINE, version="1")),

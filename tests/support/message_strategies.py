@@ -1,25 +1,50 @@
 """Hypothesis strategies that make any message class from its annotations."""
 
+import itertools
 import types
 import typing
 from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MinLen
 from hypothesis import strategies as st
 from pydantic import BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+from shared.messages.control import SegmentRange
+from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, Stages
+
+# Without control characters: identifiers with them are refused, and texts come back without them.
+TEXT = st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp"]), max_size=20)
 
 
 def messages(kind: type[BaseModel]) -> st.SearchStrategy[Any]:
     """Return a strategy of valid instances of `kind`."""
     fields = {name: _field(field) for name, field in kind.model_fields.items() if name != "schema_version"}
+    if kind is SegmentRange:
+        fields |= {"start": st.integers(0, 99), "stop": st.integers(100, 200)}
+    if kind is PlanRoute:
+        fields["stages"] = _stages()
+    if kind is CommittedPlan:
+        fields["routes"] = messages(PlanRoute).map(lambda route: (route,) * 2)
     return st.builds(kind, **fields)
 
 
+def _stages() -> st.SearchStrategy[tuple[PlanStage, ...]]:
+    """Return a strategy of whole routes, which begin at block 0 and have no gap."""
+    cuts = st.lists(st.integers(1, 200), min_size=1, max_size=3, unique=True).map(sorted)
+    codecs, devices = (_field(PlanStage.model_fields[name]) for name in ("codec", "device"))
+    return st.tuples(cuts, codecs, devices).map(
+        lambda made: tuple(
+            PlanStage(start=start, stop=stop, codec=made[1], device=made[2])
+            for start, stop in itertools.pairwise((0, *made[0]))
+        )
+    )
+
+
 def _field(field: FieldInfo) -> st.SearchStrategy[Any]:
+    if field.annotation == get_args(Stages)[0]:
+        return _stages()
     return _type(field.annotation, tuple(field.metadata))
 
 
@@ -32,7 +57,8 @@ def _type(annotation: Any, metadata: tuple[Any, ...] = ()) -> st.SearchStrategy[
     if origin in (Union, types.UnionType):
         return st.one_of(*(_type(argument) for argument in arguments))
     if origin is tuple:
-        return st.lists(_type(arguments[0]), max_size=3).map(tuple)
+        least = max((item.min_length for item in _flat(metadata) if isinstance(item, MinLen)), default=0)
+        return st.lists(_type(arguments[0]), min_size=least, max_size=3).map(tuple)
     if origin is dict:
         return st.dictionaries(TEXT, st.one_of(st.integers(-(2**40), 2**40), TEXT, st.booleans()), max_size=3)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -42,17 +68,29 @@ def _type(annotation: Any, metadata: tuple[Any, ...] = ()) -> st.SearchStrategy[
     return _scalar(annotation, metadata)
 
 
+def _flat(metadata: tuple[Any, ...]) -> list[Any]:
+    return [item for part in metadata for item in _parts(part)]
+
+
+def _parts(part: Any) -> list[Any]:
+    if isinstance(part, GroupedMetadata) and not isinstance(part, StringConstraints):
+        return list(part)
+    return getattr(part, "metadata", None) or [part]
+
+
 def _scalar(annotation: Any, metadata: tuple[Any, ...]) -> st.SearchStrategy[Any]:
-    flat = [item for part in metadata for item in (getattr(part, "metadata", None) or [part])]
+    flat = _flat(metadata)
     low: Any = next((item.ge for item in flat if isinstance(item, Ge)), None)
     above: Any = next((item.gt for item in flat if isinstance(item, Gt)), None)
     high: Any = next((item.le for item in flat if isinstance(item, Le)), None)
+    below: Any = next((item.lt for item in flat if isinstance(item, Lt)), None)
     pattern = next((str(item.pattern) for item in flat if isinstance(item, StringConstraints) and item.pattern), None)
     if annotation is bool:
         return st.booleans()
     if annotation is int:
         lowest = low if low is not None else above + 1 if above is not None else -(2**50)
-        return st.integers(lowest, 2**50)
+        highest = high if high is not None else below - 1 if below is not None else 2**50
+        return st.integers(lowest, highest)
     if annotation is float:
         lowest = low if low is not None else above if above is not None else -1e12
         return st.floats(lowest, high if high is not None else 1e12, exclude_min=above is not None)

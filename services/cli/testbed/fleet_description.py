@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 from planning.problem.plan import RAW
 from services.cli.support.manifest import Preset, parse_preprocessing
 from shared.fields import DOCUMENT, Count, Flag, NonNegative, Positive
-from shared.messages.base import Name
+from shared.messages.bounds import Name
 from shared.messages.models import OutputKind, Preprocessing
 from shared.policy import CodecMode, Policy
 

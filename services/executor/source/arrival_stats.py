@@ -9,6 +9,8 @@ from shared.messages.streams import StreamUsage
 _SAMPLES = 64
 _WINDOW_S = 30.0
 # Relative change from which a new figure is published.
+# Above it the rate says nothing more; the message bounds it as well.
+_MAX_RATE_HZ = 1e6
 _TOLERANCE = 0.2
 
 
@@ -35,7 +37,7 @@ class ArrivalStats:
         size_bytes = round(statistics.median(size for _, size in self._arrivals))
         recent = [at_s for at_s, _ in self._arrivals if now_s - at_s <= _WINDOW_S]
         span_s = recent[-1] - recent[0] if len(recent) > 1 else 0.0
-        rate_hz = (len(recent) - 1) / span_s if span_s > 0 else None
+        rate_hz = min((len(recent) - 1) / span_s, _MAX_RATE_HZ) if span_s > 0 else None
         return StreamUsage(stream=self.stream, input_bytes=size_bytes, rate_hz=rate_hz)
 
     def change(self, now_s: float) -> StreamUsage | None:

@@ -17,6 +17,8 @@ from shared.suggestions import closest_name
 REVISION_KEY = "revision"
 _MAX_REVISION_CHARACTERS = 128
 _MAX_POLICY_BYTES = 64 * 1024
+# So many faults of a policy are reported to its sender.
+_MAX_FAULTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +85,15 @@ def _document(payload: bytes) -> dict[str, object]:
 
 
 def _faults(error: ValidationError) -> Iterator[str]:
-    for fault in error.errors():
+    faults = error.errors(include_url=False, include_input=False)
+    for fault in faults[:_MAX_FAULTS]:
         place = ".".join(str(part) for part in fault["loc"])
         if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             yield f"{place}: no policy has such a field"
         else:
             yield f"{place or 'policy'}: {fault['msg']}"
+    if len(faults) > _MAX_FAULTS:
+        yield f"and {len(faults) - _MAX_FAULTS} more faults"
 
 
 def _contradictions(policy: Policy, stream: str, snapshot: FleetSnapshot, strategies: Collection[str]) -> Iterator[str]:

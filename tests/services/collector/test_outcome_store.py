@@ -61,8 +61,8 @@ def test_a_request_seen_is_lost_until_its_outcome_comes(store: OutcomeStore) -> 
 def test_a_record_that_does_not_fit_is_refused_alone(store: OutcomeStore) -> None:
     huge = result("r1").model_copy(update={"epoch": 2**70})
     assert store.write(arrivals(huge, result("r2"))) == (WriteResult.REFUSED, WriteResult.RESULT)
-    trace = (StageTrace(device="pi", start=0, stop=2**70, received_at_s=0.0),)
-    assert store.write(arrivals(result("r3", trace=trace), result("r4"))) == (
+    trace = (StageTrace(device="pi", start=0, stop=9, received_at_s=0.0).model_copy(update={"stop": 2**70}),)
+    assert store.write(arrivals(result("r3").model_copy(update={"trace": trace}), result("r4"))) == (
         WriteResult.REFUSED,
         WriteResult.RESULT,
     )

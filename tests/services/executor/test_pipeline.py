@@ -178,7 +178,7 @@ async def test_a_route_that_ends_before_the_model_is_an_execution_error(bench: B
 
 async def test_tensors_of_another_cut_are_an_execution_error(bench: Bench) -> None:
     last = len(bench.manifest.blocks)
-    await bench.pipeline.admit(bench.request((2, last, "me")))
+    await bench.pipeline.admit(bench.request((0, 2, "peer"), (2, last, "me"), stage=1))
     outcome = await bench.outcome()
     assert outcome.cause is ErrorCause.EXECUTION
     assert "did not arrive" in outcome.error

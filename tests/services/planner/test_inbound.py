@@ -12,12 +12,13 @@ from shared.messages.calibration import Calibration
 from shared.messages.control import Ready
 from shared.messages.explanations import Question
 from shared.messages.models import Offer
-from shared.messages.streams import CommittedPlan, StreamUsage
+from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamUsage
 from tests.support.planner_fleet import MODEL, manifest_of
 from tests.support.planner_world import declaration, link, load, presence, profile
 
 READY = Ready(device="pi", stream="camera", epoch=3)
-PLAN = CommittedPlan(stream="camera", epoch=1, model=MODEL, source="pi", strategy="auto", routes=())
+ROUTE = PlanRoute(stages=(PlanStage(start=0, stop=1, device="pi"),))
+PLAN = CommittedPlan(stream="camera", epoch=1, model=MODEL, source="pi", strategy="auto", routes=(ROUTE,))
 HEARD: list[tuple[str, Message]] = [
     (topics.presence("pi"), presence("pi")),
     (topics.telemetry("pi"), load("pi", 2.0)),

@@ -14,11 +14,19 @@ from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.model_exchange import fetch_model, serve_models
 from shared.bus.model_transfer import PULL_BYTES, ModelTransferError
-from shared.messages.models import Manifest
+from shared.messages.models import Manifest, ManifestBlock
 
 DATA = random.Random(3).randbytes(3 * PULL_BYTES + 5)
 MODEL = hashlib.sha256(DATA).hexdigest()
-MANIFEST = Manifest(model=MODEL, name="net", size_bytes=len(DATA), inputs=(), outputs=(), blocks=(), provider="library")
+MANIFEST = Manifest(
+    model=MODEL,
+    name="net",
+    size_bytes=len(DATA),
+    inputs=(),
+    outputs=(),
+    blocks=(ManifestBlock(name="b", output_bytes=1),),
+    provider="library",
+)
 
 
 @asynccontextmanager

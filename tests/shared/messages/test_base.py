@@ -1,5 +1,9 @@
 """Every message round-trips; every other payload is one named error."""
 
+import json
+import time
+import tracemalloc
+
 import msgpack
 import pytest
 from hypothesis import given, settings
@@ -9,6 +13,7 @@ from shared.asyncapi import message_classes
 from shared.messages.base import MAX_MESSAGE_BYTES, Message, MessageError
 from shared.messages.control import COMMANDS, REPORTS, Ready
 from shared.messages.devices import OBSERVATIONS, Links, Presence, State, Telemetry
+from shared.messages.events import Event
 from shared.messages.requests import Outcome, OutcomeStatus, OutputTensor
 from shared.messages.streams import StreamUsage
 from tests.support.message_strategies import messages
@@ -108,5 +113,59 @@ def test_tensors_survive_json_as_base64() -> None:
 
 @pytest.mark.parametrize("number", ["18446744073709551616", "-9223372036854775809", "1" + "0" * 5000])
 def test_integers_that_msgpack_cannot_hold_are_refused(number: str) -> None:
-    with pytest.raises(MessageError, match="does not fit 64 bits"):
+    with pytest.raises(MessageError, match=r"input_bytes: |number out of range"):
         StreamUsage.decode(f'{{"stream": "s", "input_bytes": {number}}}'.encode())
+
+
+def test_one_element_too_many_costs_one_report() -> None:
+    bomb = msgpack.packb({"device": "evil", "state": "online", "transports": [None] * 150_000})
+    tracemalloc.start()
+    started_s = time.process_time()
+    with pytest.raises(MessageError, match="transports") as caught:
+        Presence.decode(bomb)
+    took_s = time.process_time() - started_s
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(str(caught.value)) < 1000
+    # Before the bound: 5 s and some 100 MB. Wide margins, for slow machines.
+    assert took_s < 0.5
+    assert peak_bytes < 10e6
+
+
+@pytest.mark.parametrize("nested", [[{}] * 200_000, [[]] * 200_000], ids=["maps", "lists"])
+def test_a_message_has_a_bounded_number_of_lists_and_maps(nested: list[object]) -> None:
+    document = {"kind": "failure", "at_s": 1.0, "origin": "evil", "text": "x", "data": {"a": nested}}
+    for payload in (msgpack.packb(document), json.dumps(document).encode()):
+        with pytest.raises(MessageError, match="more than 131072 lists and maps"):
+            Event.decode(payload)
+
+
+@pytest.mark.parametrize("data", [{"a": {b"k": 1}}, {"a": msgpack.ExtType(3, b"")}, {"a": 2**64 - 1}])
+def test_details_of_an_event_are_plain_json(data: dict[str, object]) -> None:
+    document = {"kind": "failure", "at_s": 1.0, "origin": "evil", "text": "x", "data": data}
+    with pytest.raises(MessageError):
+        Event.decode(msgpack.packb(document))
+
+
+def test_details_of_an_event_are_not_deep() -> None:
+    deep: list[object] = []
+    for _ in range(500):
+        deep = [deep]
+    document = {"kind": "failure", "at_s": 1.0, "origin": "evil", "text": "x", "data": {"a": deep}}
+    with pytest.raises(MessageError, match="deeper than 16 levels"):
+        Event.decode(msgpack.packb(document))
+
+
+def test_text_for_people_is_one_clean_line_and_text_that_identifies_is_refused() -> None:
+    event = {"kind": "failure", "at_s": 1.0, "origin": "pi", "text": "one\ntwo\x1b[31m\u202e" + "x" * 10_000}
+    text = Event.decode(msgpack.packb(event)).text
+    assert text.startswith("one two [31m x")
+    assert text.isprintable()
+    assert len(text) == 4096
+    with pytest.raises(MessageError, match=r"boot_id: .*control characters"):
+        Presence.decode(msgpack.packb({"device": "pi", "state": "online", "boot_id": "a\nb"}))
+
+
+def test_a_copy_with_surrogates_still_encodes() -> None:
+    outcome = Outcome(request_id="r", stream="s", status=OutcomeStatus.ERROR)
+    assert Outcome.decode(outcome.model_copy(update={"error": "a\ud800"}).encode()).error == "a?"

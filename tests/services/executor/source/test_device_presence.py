@@ -3,7 +3,7 @@ from shared.messages.streams import PlanRoute, PlanStage
 
 
 def route(*devices: str) -> PlanRoute:
-    return PlanRoute(stages=tuple(PlanStage(start=0, stop=1, device=device) for device in devices))
+    return PlanRoute(stages=tuple(PlanStage(start=n, stop=n + 1, device=device) for n, device in enumerate(devices)))
 
 
 def test_requests_are_lost_when_a_device_goes_or_restarts_and_only_then() -> None:

@@ -2,14 +2,15 @@ import pytest
 
 from services.executor.source.pending_requests import RetryTimeout
 from services.executor.source.source_events import SourceLimits
-from shared.messages.streams import CommittedPlan, PlanRoute
+from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
 
+ROUTE = PlanRoute(stages=(PlanStage(start=0, stop=1, device="me"),))
 LIMITS = SourceLimits(minimum_timeout_s=1.0, unpredicted_timeout_s=10.0)
 
 
 def plan(deadline_ms: float | None = None) -> CommittedPlan:
     return CommittedPlan(
-        stream="s", epoch=1, model="0" * 64, source="me", strategy="test", routes=(), deadline_ms=deadline_ms
+        stream="s", epoch=1, model="0" * 64, source="me", strategy="test", routes=(ROUTE,), deadline_ms=deadline_ms
     )
 
 
@@ -22,7 +23,7 @@ def timeout_s(
     deadline_ms: float | None = None,
     size_bytes: int = 0,
 ) -> float:
-    route = PlanRoute(stages=(), predicted_ms=predicted_ms)
+    route = ROUTE.model_copy(update={"predicted_ms": predicted_ms})
     return timeouts.timeout_s(plan(deadline_ms), route, attempt, in_flight, size_bytes)
 
 

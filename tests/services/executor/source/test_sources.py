@@ -30,7 +30,8 @@ DECLARED = StreamDeclaration(stream="s", model=MODEL, source="d")
 
 
 def route(*devices: str) -> PlanRoute:
-    stages = tuple(PlanStage(start=place, stop=place + 1, device=device) for place, device in enumerate(devices))
+    cuts = (*range(len(devices)), 9)
+    stages = tuple(PlanStage(start=cuts[n], stop=cuts[n + 1], device=device) for n, device in enumerate(devices))
     return PlanRoute(stages=stages)
 
 
@@ -90,7 +91,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
 async def test_what_was_retained_before_the_stream_was_declared_is_given_to_its_source(bench: Bench) -> None:
     await bench.sources.device_seen(Presence(device="gone", state=State.OFFLINE))
-    await bench.sources.planned("t", plan().model_copy(update={"stream": "t", "source": "elsewhere"}))
+    await bench.sources.planned("t", plan(route("elsewhere")).model_copy(update={"stream": "t", "source": "elsewhere"}))
     await bench.sources.planned("s", plan(route("gone"), route("d")).model_copy(update={"source": "elsewhere"}))
     await bench.sources.declared("s", DECLARED)
     await bench.request("a")

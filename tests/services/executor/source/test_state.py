@@ -51,7 +51,8 @@ LIMITS = SourceLimits(max_waiting=4, max_waiting_bytes=1000, patience_s=50.0)
 
 
 def route(*devices: str, weight: int = 1, predicted_ms: float | None = 100.0) -> PlanRoute:
-    stages = tuple(PlanStage(start=n, stop=n + 1, device=device) for n, device in enumerate(devices))
+    cuts = (*range(len(devices)), 9)
+    stages = tuple(PlanStage(start=cuts[n], stop=cuts[n + 1], device=device) for n, device in enumerate(devices))
     return PlanRoute(stages=stages, weight=weight, predicted_ms=predicted_ms)
 
 
@@ -175,7 +176,7 @@ def test_a_source_switches_by_itself_and_keeps_what_is_under_way_where_it_is(sou
     source.arrive("a")
     (report,) = source.post(slow_uplink(), 1.0)
     assert isinstance(report, ReportSwitch)
-    assert "switched to me[0,1)" in report.text
+    assert "switched to me[0,9)" in report.text
     source.arrive("b", 1.0)
     source.post(plan(max_in_flight=4), 1.1)
     source.arrive("c", 1.1)

@@ -10,7 +10,7 @@ from services.planner.coordination.shadow_reports import KEEP_EVERY_S, FieldReco
 from services.planner.problems.allowed_encodings import FieldRecord
 from services.planner.problems.snapshot import FieldRecordRestored, FleetSnapshot, PolicySet, apply
 from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration, ShadowReport
-from shared.messages.models import Manifest
+from shared.messages.models import Manifest, ManifestBlock
 from shared.messages.streams import StreamDeclaration
 from shared.policy import Policy
 
@@ -24,7 +24,14 @@ REPORT = ShadowReport(device="pi", model=MODEL, stream="strict", block=1, codec=
 
 def world() -> FleetSnapshot:
     changes = (
-        Manifest(model=MODEL, name="net", size_bytes=1, inputs=(), outputs=(), blocks=()),
+        Manifest(
+            model=MODEL,
+            name="net",
+            size_bytes=1,
+            inputs=(),
+            outputs=(),
+            blocks=(ManifestBlock(name="b", output_bytes=1),),
+        ),
         CALIBRATION,
         StreamDeclaration(stream="strict", model="net", source="pi"),
         StreamDeclaration(stream="careless", model="net", source="pi"),

@@ -16,7 +16,7 @@ from services.planner.problems.policies import (
 )
 from services.planner.problems.snapshot import FleetSnapshot, apply
 from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration
-from shared.messages.models import Manifest
+from shared.messages.models import Manifest, ManifestBlock
 from shared.messages.streams import StreamDeclaration
 from shared.policy import DeviceRule, Policy, QueueDiscipline
 from tests.support.planner_world import world
@@ -105,7 +105,14 @@ def calibrated(*codecs: str) -> FleetSnapshot:
     measured = tuple(CodecCalibration(codec=name, size_bytes=1, worst_size_bytes=1) for name in codecs)
     blocks = (BlockCalibration(block=0, raw_bytes=4, codecs=measured),)
     snapshot = FleetSnapshot(streams={"s": StreamDeclaration(stream="s", model="net", source="pi")})
-    manifest = Manifest(model="a" * 64, name="net", size_bytes=1, inputs=(), outputs=(), blocks=())
+    manifest = Manifest(
+        model="a" * 64,
+        name="net",
+        size_bytes=1,
+        inputs=(),
+        outputs=(),
+        blocks=(ManifestBlock(name="b", output_bytes=1),),
+    )
     snapshot = apply(snapshot, manifest, 0.0)
     return apply(snapshot, Calibration(model="a" * 64, blocks=blocks, samples=1), 0.0) if codecs else snapshot
 
