@@ -1,19 +1,17 @@
 """Messages that a collector receives, decoded once at the boundary."""
 
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 from pydantic import ValidationError
 
 from shared.bus import topics
 from shared.bus.properties import NO_PROPERTIES, Properties
-from shared.messages.base import MessageError, describe_faults
-from shared.messages.devices import Links, Presence, ServicePresence, State, Telemetry
+from shared.messages.base import MessageError, describe_faults, of_topic
+from shared.messages.devices import Links, Presence, ServicePresence, Telemetry, offline
 from shared.messages.events import Event, EventKind, Reroute
 from shared.messages.requests import Outcome, given_request_id
 from shared.messages.streams import CommittedPlan
-
-_Message = TypeVar("_Message", Outcome, CommittedPlan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +63,19 @@ def ingest(topic: str, payload: bytes | memoryview, properties: Properties = NO_
     parts = topic.split("/")
     match parts:
         case ["streams", stream, "results"]:
-            return _of_stream(Outcome.decode(payload), stream)
+            return of_topic(Outcome.decode(payload), "stream", stream)
         case ["events"]:
             return _event(payload)
         case ["devices", device, "presence"]:
-            return Presence.decode(payload) if payload else Presence(device=device, state=State.OFFLINE)
-        case ["services", _, "presence"]:
-            return ServicePresence.decode(payload) if payload else None
-        case ["devices", _, "telemetry"]:
-            return Telemetry.decode(payload)
-        case ["devices", _, "links"]:
-            return Links.decode(payload) if payload else None
+            return of_topic(Presence.decode(payload), "device", device) if payload else offline(device)
+        case ["services", name, "presence"]:
+            return of_topic(ServicePresence.decode(payload), "name", name) if payload else None
+        case ["devices", device, "telemetry"]:
+            return of_topic(Telemetry.decode(payload), "device", device)
+        case ["devices", device, "links"]:
+            return of_topic(Links.decode(payload), "device", device) if payload else None
         case ["streams", stream, "plan"]:
-            return _of_stream(CommittedPlan.decode(payload), stream) if payload else None
+            return of_topic(CommittedPlan.decode(payload), "stream", stream) if payload else None
         case ["streams", stream, "requests"]:
             request_id = given_request_id(properties.user, properties.correlation_data)
             return RequestSeen(stream, request_id) if request_id else None
@@ -88,12 +86,6 @@ def topic_kind(topic: str) -> str:
     """Return the last level of a topic as a metric's label; `other` for unknown topics, which bounds the labels."""
     kind = topic.rpartition("/")[2]
     return kind if kind in ("results", "events", "presence", "telemetry", "links", "plan", "requests") else "other"
-
-
-def _of_stream(message: _Message, stream: str) -> _Message:
-    if message.stream != stream:
-        raise MessageError(f"it is of stream {message.stream}, not {stream}")
-    return message
 
 
 def _event(payload: bytes | memoryview) -> Event | RerouteSeen:

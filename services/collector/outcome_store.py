@@ -197,7 +197,14 @@ class OutcomeStore:
         self._database.execute("SAVEPOINT record")
         try:
             result = self._put(arrival.record, arrival.received_at_s)
-        except (OverflowError, UnicodeEncodeError, sqlite3.IntegrityError, sqlite3.ProgrammingError) as error:
+        except (
+            OverflowError,
+            ValueError,
+            TypeError,
+            RecursionError,
+            sqlite3.IntegrityError,
+            sqlite3.ProgrammingError,
+        ) as error:
             _LOGGER.warning("a %s does not fit into the database: %s", type(arrival.record).__name__, error)
             self._database.execute("ROLLBACK TO record")
             result = WriteResult.REFUSED

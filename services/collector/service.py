@@ -172,7 +172,10 @@ class Collector:
             return ingest(received.topic, received.payload, received.properties)
         except MessageError as error:
             self._reject(received.topic, str(error))
-            return None
+        except Exception as error:
+            # A fault of the collector. A message that ends it would come again after every restart.
+            self._reject(received.topic, f"{type(error).__name__}: {error}")
+        return None
 
     def _reject(self, topic: str, reason: str) -> None:
         self._metrics.bad_message(topic_kind(topic))

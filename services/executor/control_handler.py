@@ -15,10 +15,11 @@ from services.executor.transfers import TransferLedger
 from shared.bus import topics
 from shared.bus.connection import Connection, Received
 from shared.messages.alternatives import Alternatives
-from shared.messages.base import MessageError
+from shared.messages.base import MessageError, of_topic
 from shared.messages.control import COMMANDS, Prepare, Preparing, ProfileModel, Release, ranges_of
-from shared.messages.devices import Emulation, Links, Presence, Receipt, ServicePresence, State
+from shared.messages.devices import Emulation, Links, Presence, Receipt, ServicePresence, State, offline
 from shared.messages.models import Manifest
+from shared.messages.plan_checks import plan_misfit
 from shared.messages.requests import JSON_CONTENT, Confirmation, Outcome
 from shared.messages.streams import CommittedPlan, StreamDeclaration
 
@@ -76,7 +77,17 @@ class ControlHandler:
             try:
                 await self._handle(received)
             except MessageError as error:
-                await self.outbox.note_bad_message(received.topic, str(error))
+                await self._refuse(received.topic, str(error))
+            except Exception as error:
+                # A fault of this device, which must not end it: a retained message would end it after every restart.
+                _LOGGER.debug("a message on %s could not be handled", received.topic, exc_info=True)
+                await self._refuse(received.topic, f"{type(error).__name__}: {error}")
+
+    async def _refuse(self, topic: str, reason: str) -> None:
+        await self.outbox.note_bad_message(topic, reason)
+        if topic == topics.presence(self.presence.device):
+            # The broker may have kept it in the place of this device's own.
+            await self.outbox.put(Publication(topic, self.presence.encode(), retain=True))
 
     async def _handle(self, received: Received) -> None:
         payload = bytes(received.payload)
@@ -87,12 +98,12 @@ class ControlHandler:
                 await self._own_message(rest, payload)
             case ["streams", stream, *rest]:
                 await self._stream_message(stream, rest, payload, received)
-            case ["models", _] if payload:
-                manifest = Manifest.decode(payload)
+            case ["models", model] if payload:
+                manifest = of_topic(Manifest.decode(payload), "model", model)
                 self.pool.know(manifest)
                 await self.profiles.recall(manifest)
-            case ["services", _, "presence"] if payload:
-                await self.sources.service_seen(ServicePresence.decode(payload))
+            case ["services", name, "presence"] if payload:
+                await self.sources.service_seen(of_topic(ServicePresence.decode(payload), "name", name))
             case ["collector", "confirmations"]:
                 await self.sources.confirmed(Confirmation.decode(payload))
 
@@ -104,7 +115,7 @@ class ControlHandler:
             case ["receipts"]:
                 await self._receipt(Receipt.decode(payload))
             case ["links"] if payload:
-                self.ledger.learn(Links.decode(payload).links)
+                self.ledger.learn(of_topic(Links.decode(payload), "device", self.presence.device).links)
             case ["emulation"] if payload:
                 await self._emulation(Emulation.decode(payload))
             case ["profiles", model] if payload:
@@ -114,13 +125,14 @@ class ControlHandler:
         """Handle a message on a topic of a stream; an empty payload removes what was retained there."""
         match topic:
             case []:
-                await self.sources.declared(stream, StreamDeclaration.decode(payload) if payload else None)
+                declaration = of_topic(StreamDeclaration.decode(payload), "stream", stream) if payload else None
+                await self.sources.declared(stream, declaration)
             case ["plan"]:
-                await self._plan(stream, CommittedPlan.decode(payload) if payload else None)
+                await self._plan(stream, of_topic(CommittedPlan.decode(payload), "stream", stream) if payload else None)
             case ["alternatives"] if payload:
-                await self.sources.alternatives_known(Alternatives.decode(payload))
+                await self.sources.alternatives_known(of_topic(Alternatives.decode(payload), "stream", stream))
             case ["results"]:
-                outcome = Outcome.decode(payload)
+                outcome = of_topic(Outcome.decode(payload), "stream", stream)
                 content_type = received.properties.content_type or JSON_CONTENT
                 await self.sources.outcome_seen(outcome, payload, content_type)
 
@@ -139,11 +151,9 @@ class ControlHandler:
 
     async def _presence(self, device: str, payload: bytes) -> None:
         if not payload:
-            await self.sources.device_seen(Presence(device=device, state=State.OFFLINE))
+            await self.sources.device_seen(offline(device))
             return
-        presence = Presence.decode(payload)
-        if presence.device != device:
-            raise MessageError(f"the presence of {presence.device} on the topic of {device}")
+        presence = of_topic(Presence.decode(payload), "device", device)
         if device != self.presence.device:
             await self.sources.device_seen(presence)
         elif presence.state is State.OFFLINE:
@@ -169,6 +179,11 @@ class ControlHandler:
             await self.profiles.publish_all()
 
     async def _plan(self, stream: str, plan: CommittedPlan | None) -> None:
+        if plan is not None:
+            manifest = self.pool.manifest(plan.model)
+            misfit = plan_misfit(plan, manifest, self.sources.declared_model(stream), time.time())
+            if misfit is not None:
+                raise MessageError(misfit)
         await self.sources.planned(stream, plan)
         # Make before break: segments of earlier epochs may go only now that requests take the new routes.
         await self.pool.release(stream, plan.epoch - 1 if plan else None)

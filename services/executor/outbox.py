@@ -132,7 +132,10 @@ def outcome_properties(
 async def publish_outcome(
     outbox: Outbox, stream: str, payload: bytes, properties: Properties, response_topic: str | None
 ) -> None:
-    """Queue an outcome for the stream's results topic, and for the requester's own topic if there is one."""
+    """Queue an outcome for the stream's results topic, and for the requester's own topic if it may have one."""
+    root = outbox.connection.settings.root
     await outbox.put(Publication(topics.results(stream), payload, properties))
-    if response_topic:
+    # Checked here and not only at the source: the topic may come in a feature map of another device.
+    is_other = response_topic != f"{root}/{topics.results(stream)}"
+    if response_topic and is_other and topics.is_response_topic(response_topic, root, stream):
         await outbox.put(Publication(response_topic, payload, properties, absolute=True))

@@ -1,7 +1,7 @@
 """Messages that a monitor receives, decoded once at the boundary."""
 
 from shared.bus import topics
-from shared.messages.base import MessageError
+from shared.messages.base import MessageError, of_topic
 from shared.messages.devices import (
     OBSERVATIONS,
     ComputeObservation,
@@ -9,8 +9,8 @@ from shared.messages.devices import (
     Presence,
     Probe,
     ServicePresence,
-    State,
     TransferObservation,
+    offline,
 )
 
 Inbound = Presence | ServicePresence | ComputeObservation | TransferObservation | Emulation | Probe
@@ -32,17 +32,16 @@ def decode(topic: str, payload: bytes | memoryview) -> Inbound | None:
     Raises:
         MessageError: the payload is malformed, or a monitor does not receive this topic.
     """
-    parts = topic.split("/")
-    match parts:
+    match topic.split("/"):
         case ["devices", device, "presence"]:
-            return Presence.decode(payload) if payload else Presence(device=device, state=State.OFFLINE)
-        case ["services", _, "presence"]:
-            return ServicePresence.decode(payload) if payload else None
-        case ["devices", _, "observations"]:
+            return of_topic(Presence.decode(payload), "device", device) if payload else offline(device)
+        case ["services", name, "presence"]:
+            return of_topic(ServicePresence.decode(payload), "name", name) if payload else None
+        case ["devices", device, "observations"]:
             observation: ComputeObservation | TransferObservation = OBSERVATIONS.decode(payload)
-            return observation
-        case ["devices", _, "emulation"]:
-            return Emulation.decode(payload) if payload else Emulation(device=parts[1])
+            return of_topic(observation, "device", device)
+        case ["devices", device, "emulation"]:
+            return of_topic(Emulation.decode(payload), "device", device) if payload else Emulation(device=device)
         case ["devices", _, "probes"]:
             return Probe.decode(payload)
     raise MessageError("a monitor does not receive this topic")

@@ -168,16 +168,24 @@ class Monitor:
     async def _listen(self, control: Connection) -> None:
         async for received in control:
             message = self._decode(received)
-            if message is not None:
+            if message is None:
+                continue
+            try:
                 self._handle(message)
+            except Exception as error:
+                # A fault of the monitor, which must not end it: a retained message would end it after every restart.
+                self._reject(received.topic, f"{type(error).__name__}: {error}")
 
     def _decode(self, received: Received) -> Inbound | None:
         try:
             return decode(received.topic, received.payload)
         except MessageError as error:
-            if self._rejects.add(received.topic, str(error)):
-                _LOGGER.warning("dropped a message on %s: %s", received.topic, error)
+            self._reject(received.topic, str(error))
             return None
+
+    def _reject(self, topic: str, reason: str) -> None:
+        if self._rejects.add(topic, reason):
+            _LOGGER.warning("dropped a message on %s: %s", topic, reason)
 
     def _handle(self, message: Inbound) -> None:
         now_s = self._clock()

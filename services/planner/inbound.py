@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from services.planner.problems.snapshot import ModelWithdrawn
 from shared.bus import topics
-from shared.messages.base import MessageError
+from shared.messages.base import MessageError, of_topic
 from shared.messages.calibration import Calibration, ShadowReport
 from shared.messages.control import REPORTS, Preparing, ProfileFailed, Ready, Rejected, Report
 from shared.messages.devices import Links, Presence, Profile, Telemetry
@@ -98,13 +98,13 @@ def _of_device(device: str, kind: list[str], payload: bytes | memoryview) -> Inb
 def _of_model(model: str, kind: list[str], payload: bytes | memoryview) -> Inbound | None:
     match kind:
         case []:
-            return _same(Manifest.decode(payload), "model", model) if payload else ModelWithdrawn(model)
+            return of_topic(Manifest.decode(payload), "model", model) if payload else ModelWithdrawn(model)
         case ["offer"]:
             return _offer(model, payload)
         case ["calibration"]:
-            return _same(Calibration.decode(payload), "model", model) if payload else None
+            return of_topic(Calibration.decode(payload), "model", model) if payload else None
         case ["shadow"]:
-            return _same(ShadowReport.decode(payload), "model", model)
+            return of_topic(ShadowReport.decode(payload), "model", model)
         case _:
             raise MessageError(_UNKNOWN_TOPIC)
 
@@ -116,17 +116,17 @@ def _of_stream(stream: str, kind: list[str], payload: bytes | memoryview) -> Inb
         case ["policy"]:
             return PolicyDocument(_name(stream), bytes(payload))
         case ["plan"]:
-            return _same(CommittedPlan.decode(payload), "stream", stream) if payload else None
+            return of_topic(CommittedPlan.decode(payload), "stream", stream) if payload else None
         case ["usage"]:
-            return _same(StreamUsage.decode(payload), "stream", stream) if payload else None
+            return of_topic(StreamUsage.decode(payload), "stream", stream) if payload else None
         case ["questions"]:
-            return _same(Question.decode(payload), "stream", stream)
+            return of_topic(Question.decode(payload), "stream", stream)
         case _:
             raise MessageError(_UNKNOWN_TOPIC)
 
 
 def _device(decoder: Callable[[bytes | memoryview], _Decoded], device: str, payload: bytes | memoryview) -> _Decoded:
-    return _same(decoder(payload), "device", device)
+    return of_topic(decoder(payload), "device", device)
 
 
 def _report(payload: bytes | memoryview) -> Report:
@@ -135,31 +135,19 @@ def _report(payload: bytes | memoryview) -> Report:
 
 
 def _profile(device: str, model: str, payload: bytes | memoryview) -> Profile:
-    return _same(_same(Profile.decode(payload), "device", device), "model", model)
+    return of_topic(of_topic(Profile.decode(payload), "device", device), "model", model)
 
 
 def _offer(model: str, payload: bytes | memoryview) -> Offer:
     offer = Offer.decode(payload)
-    _same(offer.manifest, "model", model)
+    of_topic(offer.manifest, "model", model)
     return offer
 
 
 def _stream(stream: str, payload: bytes | memoryview) -> StreamDeclaration:
     if not payload:
         return StreamDeclaration(stream=_name(stream), model="", source="none")
-    return _same(StreamDeclaration.decode(payload), "stream", stream)
-
-
-def _same(message: _Decoded, field: str, expected: str) -> _Decoded:
-    """Return the message if its field agrees with the topic.
-
-    The broker's access rules allow a device to publish on its own topics only. Without this check it could still name
-    another device in the payload.
-    """
-    value = getattr(message, field)
-    if value != expected:
-        raise MessageError(f"{field} {value!r} is not the topic's")
-    return message
+    return of_topic(StreamDeclaration.decode(payload), "stream", stream)
 
 
 def _name(text: str) -> str:

@@ -13,7 +13,7 @@ from services.planner.config import PlannerConfig
 from services.planner.coordination.coordinator import SETTLE_S, Coordinator
 from services.planner.coordination.effects import DeleteDocument, Effect, FetchModel, Persist, Publish
 from services.planner.coordination.planner_store import PlannerStore
-from services.planner.decisions.switching_ranges import find_thresholds
+from services.planner.decisions.switching_ranges import ThresholdJob, find_thresholds
 from services.planner.inbound import SUBSCRIPTIONS, decode
 from services.planner.library import Library
 from services.planner.problems.planning_jobs import PlanningJob, run_job
@@ -22,10 +22,11 @@ from shared.bus.connection import Connection, Properties, Received, Will
 from shared.bus.errors import BusError
 from shared.data_directory import lock_directory
 from shared.duplicate_names import NameClaim, hold_name
+from shared.messages.alternatives import Alternatives
 from shared.messages.base import MessageError
 from shared.messages.devices import ServicePresence, State
 from shared.messages.models import Manifest
-from shared.messages.reject_counter import RejectCounter
+from shared.messages.reject_counter import MAX_CAUSES, RejectCounter
 from shared.service_runtime import InputError, new_boot_id, segue_version
 
 _LOGGER = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ _TICK_S = 0.25
 # While the queue is full, reading from the broker and planning wait until effects have been performed.
 _MAX_EFFECTS = 4096
 _GOODBYE_TIMEOUT_S = 2.0
+# Pause after a fault of the planner itself.
+_PAUSE_S = 1.0
 
 
 async def serve(config: PlannerConfig) -> None:
@@ -135,18 +138,28 @@ class _Planner:
 
     def _handle(self, received: Received) -> Sequence[Effect]:
         now_s = time.time()
+        own = received.user.get(ORIGIN_PROPERTY) == self._config.name
         try:
             message = decode(received.topic, received.payload)
+            return () if message is None else self._core.handle(message, now_s, own=own)
         except MessageError as error:
-            if not self._rejects.add(received.topic, str(error)):
-                return ()
-            text = f"a message on {received.topic} was dropped: {error}"
+            reason = str(error)
+        except Exception as error:
+            # A fault of the planner, which must not end it: a retained message would end it after every restart.
+            reason = f"{type(error).__name__}: {error}"
+            if self._rejects.count < MAX_CAUSES:
+                _LOGGER.exception("a message on %s could not be handled", received.topic)
+        return self._refuse(received.topic, reason, now_s, own=own)
+
+    def _refuse(self, topic: str, reason: str, now_s: float, *, own: bool) -> Sequence[Effect]:
+        """Count a message, announce the first of its cause, and repair the topic if it is the planner's."""
+        # An own message that is refused would be published for ever.
+        effects = [] if own else self._core.overwritten(topic)
+        if self._rejects.add(topic, reason):
+            text = f"a message on {topic} was dropped: {reason}"
             _LOGGER.warning("%s", text)
-            return self._core.message_dropped(text, now_s)
-        if message is None:
-            return ()
-        own = received.user.get(ORIGIN_PROPERTY) == self._config.name
-        return self._core.handle(message, now_s, own=own)
+            effects += self._core.message_dropped(text, now_s)
+        return effects
 
     async def _tick(self) -> None:
         while True:
@@ -166,15 +179,28 @@ class _Planner:
         """
         while True:
             self._is_changed.clear()
-            effects, job = self._core.next_job(time.time())
+            try:
+                effects, job = self._core.next_job(time.time())
+            except Exception:
+                # The stream is no longer due, so that the others go on; the next review makes it due again.
+                _LOGGER.exception("a problem could not be posed")
+                await asyncio.sleep(_PAUSE_S)
+                continue
             await self._put(effects)
             if job is not None:
                 await self._put(await self._answer(job))
             elif (threshold_job := self._core.next_threshold_job(time.time())) is not None:
-                alternatives = await asyncio.to_thread(find_thresholds, threshold_job)
+                alternatives = await self._thresholds(threshold_job)
                 await self._put(self._core.thresholds_found(threshold_job, alternatives, time.time()))
             else:
                 await self._is_changed.wait()
+
+    async def _thresholds(self, job: ThresholdJob) -> Alternatives:
+        try:
+            return await asyncio.to_thread(find_thresholds, job)
+        except Exception:
+            _LOGGER.exception("the thresholds of stream %s could not be found", job.plan.stream)
+            return Alternatives(stream=job.plan.stream, epoch=job.plan.epoch)
 
     async def _answer(self, job: PlanningJob) -> Sequence[Effect]:
         try:

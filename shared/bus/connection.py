@@ -98,6 +98,7 @@ class Connection:
         persistent_session: bool = False,
         manual_ack: bool = False,
         receive_maximum: int | None = None,
+        max_payload_bytes: Callable[[], int] | None = None,
         on_connected: OnConnected | None = None,
         connect_timeout_s: float | None = 10.0,
     ) -> AsyncIterator[Self]:
@@ -112,6 +113,7 @@ class Connection:
                 resumed session does not receive retained messages again.
             manual_ack: the broker delivers a message of QoS 1 again unless `Received.acknowledge()` was called.
             receive_maximum: bound on unacknowledged messages; None for the value in the settings.
+            max_payload_bytes: returns the size beyond which a payload is read and not kept (`Received.skipped_bytes`).
             on_connected: called after every connect, once the subscriptions are in force again. Publish retained
                 messages there: the broker may have lost them. It may publish and subscribe. A `BusError` in it is
                 logged, any other error ends the connection.
@@ -129,6 +131,7 @@ class Connection:
             will,
             persistent_session,
             receive_maximum or settings.receive_maximum,
+            max_payload_bytes,
         )
         connection = cls(settings, options, manual_ack, on_connected)
         try:

@@ -19,12 +19,14 @@ class Properties:
         response_topic: where the response is expected; a whole topic, with root.
         content_type: media type of the payload.
         user: user properties, such as `traceparent`. Of a name that occurs twice the last value counts.
+        expiry_s: message expiry interval. The broker subtracts the time for which it held the message.
     """
 
     correlation_data: bytes | None = None
     response_topic: str | None = None
     content_type: str | None = None
     user: Mapping[str, str] = field(default_factory=lambda: _NO_USER_PROPERTIES)
+    expiry_s: int | None = None
 
 
 NO_PROPERTIES = Properties()
@@ -42,6 +44,8 @@ def to_paho(properties: Properties | None) -> PahoProperties | None:
         paho.ResponseTopic = properties.response_topic
     if properties.content_type is not None:
         paho.ContentType = properties.content_type
+    if properties.expiry_s is not None:
+        paho.MessageExpiryInterval = properties.expiry_s
     if properties.user:
         paho.UserProperty = list(properties.user.items())
     return paho
@@ -55,5 +59,6 @@ def from_paho(paho: PahoProperties | None) -> Properties:
         correlation_data=getattr(paho, "CorrelationData", None),
         response_topic=getattr(paho, "ResponseTopic", None),
         content_type=getattr(paho, "ContentType", None),
+        expiry_s=getattr(paho, "MessageExpiryInterval", None),
         user=MappingProxyType(dict(getattr(paho, "UserProperty", ()))),
     )

@@ -22,6 +22,7 @@ class Received:
         properties: the MQTT 5 properties.
         retain: the broker had retained it before the subscription.
         qos: 0 or 1, as delivered.
+        skipped_bytes: size of a payload beyond the connection's bound, which was not kept; else 0.
         on_acknowledge: called by `acknowledge`.
     """
 
@@ -30,6 +31,7 @@ class Received:
     properties: Properties = NO_PROPERTIES
     retain: bool = False
     qos: int = 0
+    skipped_bytes: int = 0
     on_acknowledge: Callable[[], None] = field(default=nothing_to_acknowledge, repr=False, compare=False)
 
     @property

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from paho.mqtt.client import Client as PahoClient
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
@@ -18,6 +17,7 @@ from paho.mqtt.properties import Properties as PahoProperties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from shared.bus.acknowledgements import AcknowledgementOrder
+from shared.bus.bounded_client import BoundedClient
 from shared.bus.errors import AccessRefused, BrokerUnreachable, BusError, PublishFailed
 from shared.bus.paho_driver import HandshakeClosed, PahoDriver
 from shared.bus.properties import Properties, from_paho, to_paho
@@ -67,12 +67,14 @@ class SessionOptions:
         will: last will, if any.
         persistent: the broker keeps subscriptions and unacknowledged messages while the client is away.
         receive_maximum: messages of QoS 1 that the broker may send ahead of their acknowledgement.
+        max_payload_bytes: returns the size beyond which a payload is thrown away unread; None for no bound.
     """
 
     client_id: str
     will: Will | None
     persistent: bool
     receive_maximum: int
+    max_payload_bytes: Callable[[], int] | None = None
 
 
 class MqttSession:
@@ -233,6 +235,7 @@ class MqttSession:
             properties=from_paho(message.properties),
             retain=message.retain,
             qos=message.qos,
+            skipped_bytes=self._paho.skipped_bytes,
             on_acknowledge=(lambda: self._release(packet_id)) if message.qos else nothing_to_acknowledge,
         )
 
@@ -282,13 +285,14 @@ class MqttSession:
         return BrokerUnreachable(self._settings.address, f"the broker answered CONNECT with {reason}")
 
 
-def _paho_client(settings: BusSettings, options: SessionOptions) -> PahoClient:
-    client = PahoClient(
+def _paho_client(settings: BusSettings, options: SessionOptions) -> BoundedClient:
+    client = BoundedClient(
         CallbackAPIVersion.VERSION2,
         options.client_id,
         protocol=MQTTProtocolVersion.MQTTv5,
         reconnect_on_failure=False,
         manual_ack=True,
+        max_payload_bytes=options.max_payload_bytes,
     )
     client.enable_logger(_PAHO_LOGGER)
     client.connect_timeout = settings.attempt_timeout_s

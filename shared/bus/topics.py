@@ -11,12 +11,26 @@ from shared.bus.topic import Topic, defined
 # Names are single levels of topics. Without `/`, `+`, `#` and `$` in them no name can reach another topic.
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 _NAME: Final = re.compile(NAME_PATTERN)
+_MAX_RESPONSE_LEVELS: Final = 8
 
 
 def is_name(text: str) -> bool:
     """Return whether `text` may name a device, stream or service: 1 to 64 of letters, digits, `_`, `.` and `-`."""
     # `fullmatch`: in Python `$` also matches before a newline at the end.
     return _NAME.fullmatch(text) is not None
+
+
+def is_response_topic(text: str, root: str, stream: str) -> bool:
+    """Return whether a request of a stream may ask for its result on a whole topic, root included.
+
+    That is the stream's results topic, or a topic below `replies` of at most eight levels. Whoever may send requests
+    could otherwise let the executor publish on any topic that its account allows, or be disconnected by the broker.
+    """
+    if text == f"{root}/streams/{stream}/results":
+        return True
+    prefix = f"{root}/replies/"
+    levels = text.removeprefix(prefix).split("/")
+    return text.startswith(prefix) and len(levels) <= _MAX_RESPONSE_LEVELS and all(map(is_name, levels))
 
 
 def subscriptions(*topics: Topic[...]) -> dict[str, int]:
@@ -320,6 +334,16 @@ def requests(stream: str) -> str:
 def results(stream: str) -> str:
     """Return the topic of a stream's results."""
     return f"streams/{stream}/results"
+
+
+@defined(
+    sender="last executor, or the source for errors",
+    receivers="application",
+    summary="Results on the response topic of a request. Up to seven more levels may follow.",
+)
+def replies(application: str) -> str:
+    """Return the first level below which response topics of an application lie."""
+    return f"replies/{application}"
 
 
 @defined(

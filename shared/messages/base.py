@@ -132,6 +132,21 @@ def _unpacked(payload: bytes | bytearray | memoryview) -> Any:
     return msgpack.unpackb(payload, list_hook=counted, object_hook=counted)
 
 
+def of_topic(message: _Decoded, field: str, expected: str) -> _Decoded:
+    """Return a message whose field agrees with the level of the topic that it came on.
+
+    The broker's access rules let a client publish on its own topics only. Without this check it could still name
+    another device or stream in the payload.
+
+    Raises:
+        MessageError: the field names another one.
+    """
+    value = getattr(message, field)
+    if value != expected:
+        raise MessageError(f"{field} {value!r} is not the topic's")
+    return message
+
+
 def describe_faults(error: ValidationError) -> str:
     """Return the first faults of a validation error in one line of bounded length, each with its place."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field
 
 from shared.bus import topics
-from shared.messages.base import MAX_MESSAGE_BYTES, Message, MessageUnion, Part
+from shared.messages.base import MAX_MESSAGE_BYTES, Message, MessageError, MessageUnion, Part
 from shared.messages.bounds import (
     MAX_BLOCKS,
     Bandwidth,
@@ -65,6 +65,17 @@ class Presence(Message):
     """New at every start of the process. A restart is noticed even if the process was never offline."""
     capabilities: Capabilities = Capabilities()
     transports: Annotated[tuple[Word, ...], at_most(16)] = ("mqtt",)
+
+
+def offline(device: str) -> Presence:
+    """Return the meaning of a presence that was cleared.
+
+    Raises:
+        MessageError: the topic's device is no name.
+    """
+    if not topics.is_name(device):
+        raise MessageError("the topic's device is no name")
+    return Presence(device=device, state=State.OFFLINE)
 
 
 class ServicePresence(Message):

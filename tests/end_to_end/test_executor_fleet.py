@@ -249,11 +249,13 @@ async def test_one_device_answers_like_the_whole_model(fleet: Fleet) -> None:
     await fleet.declare("alone")
     await fleet.commit((0, len(fleet.manifest.blocks), "alone"))
     payload = photograph()
-    await fleet.connection.subscribe("answers/me")
-    whole_topic = f"{fleet.settings.root}/answers/me"
+    await fleet.connection.subscribe("replies/me/answers")
+    whole_topic = f"{fleet.settings.root}/replies/me/answers"
     await fleet.submit("first", payload, correlation_data=b"c", response_topic=whole_topic)
     outcome = await fleet.outcome("first")
-    (answer,) = await fleet.until(lambda: [received for received in fleet.heard if received.topic == "answers/me"])
+    (answer,) = await fleet.until(
+        lambda: [received for received in fleet.heard if received.topic == "replies/me/answers"]
+    )
     assert answer.properties.correlation_data == b"c"
     assert Outcome.decode(answer.payload) == outcome
     np.testing.assert_allclose(values_of(outcome), fleet.whole(payload), rtol=1e-5, atol=1e-6)

@@ -59,7 +59,7 @@ def doctor_command(
 def _fleet(address: BusSettings, listen_s: float) -> list[Finding]:
     view = run_command(lambda: listen(address, listen_s))
     reachable = Finding(Level.GOOD, "broker", f"{address.address} speaks MQTT 5")
-    return [reachable, *fleet_findings(view, time.time())]
+    return [reachable, *fleet_findings(view, time.time(), address)]
 
 
 def _show(findings: Sequence[Finding]) -> None:

@@ -3,15 +3,19 @@
 import logging
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from services.monitor.config import MONITOR_PREFIX
-from shared.messages.base import Message, MessageError
-from shared.messages.devices import Links, Presence, Profile, ServicePresence, State, Telemetry
+from shared.bus import topics
+from shared.messages.alternatives import Alternatives
+from shared.messages.base import Message, MessageError, of_topic
+from shared.messages.calibration import Calibration
+from shared.messages.devices import Emulation, Links, Presence, Profile, ServicePresence, State, Telemetry
 from shared.messages.events import Event
 from shared.messages.models import Manifest
+from shared.messages.plan_checks import plan_misfit
 from shared.messages.requests import Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamStatus, StreamUsage
 
@@ -35,6 +39,9 @@ FILTERS: Final = (
     "streams/+/results",
     "events",
 )
+
+# Further topics with retained messages. Of those only what is malformed is kept.
+CHECKED_FILTERS: Final = ("devices/+/emulation", "models/+/calibration", "streams/+/alternatives")
 
 # Encodings that restore tensors bit for bit.
 LOSSLESS: Final = frozenset({"raw", "raw+zstd"})
@@ -98,14 +105,35 @@ class FleetView:
         self.streams: dict[str, StreamView] = {}
         self.events: deque[Event] = deque(maxlen=_MAX_EVENTS)
         self.undecodable = 0
+        self.refused: dict[str, str] = {}
 
-    def handle(self, topic: str, payload: bytes | memoryview, now_s: float) -> None:
-        """Take a message that arrived at `now_s` (wall clock). Malformed messages are counted and dropped."""
+    def handle(self, topic: str, payload: bytes | memoryview, now_s: float, *, retained: bool = False) -> None:
+        """Take a message that arrived at `now_s` (wall clock). Malformed messages are counted and dropped.
+
+        Args:
+            topic: below the root.
+            payload: the message.
+            now_s: wall clock.
+            retained: the broker has kept it. If it is malformed, `refused` has its topic with the reason.
+        """
+        self.refused.pop(topic, None)
         try:
             self._handle(topic.split("/"), payload, now_s)
         except MessageError as error:
             self.undecodable += 1
+            if retained:
+                self.refused[topic] = str(error)
             _LOGGER.debug("%s: %s", topic, error)
+
+    def misfits(self, now_s: float) -> Iterator[tuple[str, str]]:
+        """Yield the topics of plans that contradict their stream or their model, each with the reason."""
+        for stream in self.streams.values():
+            if stream.plan is None:
+                continue
+            declared = "" if stream.declaration is None else stream.declaration.model
+            reason = plan_misfit(stream.plan, self.manifests.get(stream.plan.model), declared, now_s)
+            if reason is not None:
+                yield topics.plan(stream.name), reason
 
     def model_name(self, model: str) -> str:
         """Return the alias of a model given by SHA-256 or alias; the first digits of an unknown SHA-256."""
@@ -124,9 +152,11 @@ class FleetView:
             case ["events"]:
                 self.events.append(Event.decode(payload))
             case ["services", name, "presence"]:
-                _keep(self.services, name, payload, ServicePresence.decode)
+                _keep(self.services, name, payload, ServicePresence.decode, "name")
             case ["models", model]:
-                _keep(self.manifests, model, payload, Manifest.decode)
+                _keep(self.manifests, model, payload, Manifest.decode, "model")
+            case ["models", model, "calibration"]:
+                _read(payload, Calibration.decode, "model", model)
             case ["devices", name, *rest]:
                 self._handle_device(self.devices.setdefault(name, DeviceView(name)), rest, payload, now_s)
             case ["streams", name, *rest]:
@@ -135,28 +165,32 @@ class FleetView:
     def _handle_device(self, device: DeviceView, rest: list[str], payload: bytes | memoryview, now_s: float) -> None:
         match rest:
             case ["presence"]:
-                device.presence = _read(payload, Presence.decode)
+                device.presence = _read(payload, Presence.decode, "device", device.name)
             case ["telemetry"]:
                 device.telemetry, device.telemetry_at_s = Telemetry.decode(payload), now_s
             case ["links"]:
-                device.links = _read(payload, Links.decode)
+                device.links = _read(payload, Links.decode, "device", device.name)
             case ["profiles", model]:
-                _keep(device.profiles, model, payload, Profile.decode)
+                _keep(device.profiles, model, payload, Profile.decode, "model")
+            case ["emulation"]:
+                _read(payload, Emulation.decode, "device", device.name)
 
     def _handle_stream(self, name: str, rest: list[str], payload: bytes | memoryview) -> None:
         stream = self.streams.setdefault(name, StreamView(name))
         match rest:
             case []:
-                declaration = _read(payload, StreamDeclaration.decode)
+                declaration = _read(payload, StreamDeclaration.decode, "stream", name)
                 stream.declaration = declaration if declaration is not None and declaration.model else None
             case ["plan"]:
-                stream.plan = _read(payload, CommittedPlan.decode)
+                stream.plan = _read(payload, CommittedPlan.decode, "stream", name)
             case ["policy"]:
                 stream.policy = bytes(payload) or None
             case ["status"]:
-                stream.status = _read(payload, StreamStatus.decode)
+                stream.status = _read(payload, StreamStatus.decode, "stream", name)
             case ["usage"]:
-                stream.usage = _read(payload, StreamUsage.decode)
+                stream.usage = _read(payload, StreamUsage.decode, "stream", name)
+            case ["alternatives"]:
+                _read(payload, Alternatives.decode, "stream", name)
             case ["results"]:
                 _count(stream, Outcome.decode(payload))
 
@@ -185,14 +219,20 @@ def _count(stream: StreamView, outcome: Outcome) -> None:
         stream.errors += 1
 
 
-def _read(payload: bytes | memoryview, decode: Callable[[bytes | memoryview], _M]) -> _M | None:
-    return decode(payload) if len(payload) else None
+def _read(
+    payload: bytes | memoryview, decode: Callable[[bytes | memoryview], _M], field_name: str, expected: str
+) -> _M | None:
+    return of_topic(decode(payload), field_name, expected) if len(payload) else None
 
 
 def _keep(
-    known: dict[str, _M], key: str, payload: bytes | memoryview, decode: Callable[[bytes | memoryview], _M]
+    known: dict[str, _M],
+    key: str,
+    payload: bytes | memoryview,
+    decode: Callable[[bytes | memoryview], _M],
+    field_name: str,
 ) -> None:
-    value = _read(payload, decode)
+    value = _read(payload, decode, field_name, key)
     if value is None:
         known.pop(key, None)
     else:

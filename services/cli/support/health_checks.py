@@ -1,5 +1,6 @@
 """Checks of an installation and of a fleet, with advice for every fault."""
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from services.cli.render.fleet_view import DeviceView, FleetView, StreamView
+from shared.bus.settings import BusSettings
 from shared.messages.devices import State
 from shared.messages.streams import StreamPhase
 from shared.service_runtime import segue_version
@@ -67,19 +69,29 @@ def installation_findings(data_dir: Path) -> Iterator[Finding]:
     yield _disk_finding(data_dir)
 
 
-def fleet_findings(view: FleetView, now_s: float) -> Iterator[Finding]:
-    """Check the state of a fleet at `now_s` (wall clock)."""
+def fleet_findings(view: FleetView, now_s: float, broker: BusSettings | None = None) -> Iterator[Finding]:
+    """Check the state of a fleet at `now_s` (wall clock); `broker` names the broker in advice."""
     yield from _service_findings(view)
     if not view.devices:
         advice = "start `segue executor --device NAME` and `segue monitor --device NAME` on every device"
         yield Finding(Level.BAD, "devices", "no executor has ever been here", advice)
     for name in sorted(view.devices):
         yield from _device_findings(view.devices[name], view, now_s)
+    yield from _refused_findings(view, now_s, broker or BusSettings())
     if not view.manifests:
         yield Finding(Level.HINT, "models", "the fleet has none", "segue model add MODEL.onnx")
     for stream in view.streams.values():
         if stream.declaration is not None:
             yield from _stream_findings(stream)
+
+
+def _refused_findings(view: FleetView, now_s: float, broker: BusSettings) -> Iterator[Finding]:
+    """Check the retained messages that services ignore, because they are malformed or contradict others."""
+    for topic, reason in sorted({**view.refused, **dict(view.misfits(now_s))}.items()):
+        address = f"-h {broker.host} -p {broker.port}"
+        command = f"mosquitto_pub {address} -q 1 -r -n -t {shlex.quote(f'{broker.root}/{topic}')}"
+        advice = f"services ignore it; clear it with: {command}"
+        yield Finding(Level.BAD, f"topic {topic}", f"its retained message is refused: {reason}", advice)
 
 
 def _stream_findings(stream: StreamView) -> Iterator[Finding]:

@@ -9,9 +9,9 @@ from shared.messages.streams import StreamUsage
 _SAMPLES = 64
 _WINDOW_S = 30.0
 # Relative change from which a new figure is published.
-# Above it the rate says nothing more; the message bounds it as well.
-_MAX_RATE_HZ = 1e6
 _TOLERANCE = 0.2
+# Bound of the rate, within that of the message.
+_MAX_RATE_HZ = 1e6
 
 
 @dataclass(slots=True)

@@ -227,6 +227,8 @@ def _pack(request: Request) -> bytes:
             "response_topic": request.response_topic,
             "correlation_data": request.correlation_data,
             "traceparent": request.traceparent,
+            # Left out where it is not set, so that an earlier release can read the journal.
+            **({} if request.lifetime_s is None else {"lifetime_s": request.lifetime_s}),
         }
     )
     return packed

@@ -53,6 +53,7 @@ class Request:
         response_topic: complete topic, root included, on which the requester expects the result too.
         correlation_data: returned unchanged with the result.
         traceparent: W3C trace context.
+        lifetime_s: time after its acceptance within which it must be dispatched; None for no bound.
     """
 
     request_id: str
@@ -62,6 +63,7 @@ class Request:
     response_topic: str | None = None
     correlation_data: bytes | None = None
     traceparent: str | None = None
+    lifetime_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +90,14 @@ class RestoredOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RequestArrived:
-    """A request arrived; `token` identifies the delivery to acknowledge."""
+    """A request arrived; `token` identifies the delivery to acknowledge.
+
+    A request with a `fault` ends at once, as one that cannot be computed.
+    """
 
     request: Request
     token: int
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,7 @@ class Sources:
     group: asyncio.TaskGroup
     _streams: dict[str, StreamSource] = field(default_factory=dict, init=False)
     _plans: dict[str, CommittedPlan] = field(default_factory=dict, init=False)
+    _models: dict[str, str] = field(default_factory=dict, init=False)
     _alternatives: dict[str, Alternatives] = field(default_factory=dict, init=False)
     _boots: dict[str, str | None] = field(default_factory=dict, init=False)
     _collectors: set[str] = field(default_factory=set, init=False)
@@ -112,6 +113,9 @@ class Sources:
 
         A stream is withdrawn if it has no declaration (None), or one without a model.
         """
+        self._models.pop(stream, None)
+        if declaration is not None and declaration.model:
+            self._models[stream] = declaration.model
         if declaration is not None and declaration.model and declaration.source == self.device:
             source = await self.begin(stream)
             source.set_intake(True)
@@ -119,6 +123,10 @@ class Sources:
             self._streams[stream].set_intake(False)
             if declaration is None or not declaration.model:
                 await self._streams[stream].post(StreamWithdrawn())
+
+    def declared_model(self, stream: str) -> str:
+        """Return the model in a stream's declaration, SHA-256 or alias; empty if it has none."""
+        return self._models.get(stream, "")
 
     async def planned(self, stream: str, plan: CommittedPlan | None) -> None:
         """Put a committed plan in force, or revoke the plan (None)."""
@@ -188,7 +196,7 @@ class Sources:
     async def pause(self) -> None:
         """Accept and dispatch no more requests: the device is about to leave."""
         for source in self._streams.values():
-            source.set_intake(False)
+            source.pause_intake()
         await self._post_to_all(BusChanged(False))
 
     def usages(self, now_s: float, *, changed_only: bool) -> list[StreamUsage]:

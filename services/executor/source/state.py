@@ -17,6 +17,7 @@ What an event does to a request, by the request's phase (an empty cell: nothing)
     Event              | unknown or forgotten | WAITING              | IN_FLIGHT              | FINISHED
     -------------------|----------------------|----------------------|------------------------|-------------------------
     RequestArrived     | Accept -> WAITING    | Acknowledge          | Acknowledge            | Republish; Acknowledge
+      with a fault     | Accept, Fail         | Acknowledge          | Acknowledge            | Republish; Acknowledge
     JournalRestored    | WAITING or FINISHED  |                      |                        |
     PlanCommitted      |                      | live: Fail all but 1  |                        |
     PlanRevoked        |                      | waits for a plan     |                        |
@@ -167,8 +168,8 @@ class SourceState:
         if isinstance(event, ContextEvent):
             return self._context_changed(event, now_s)
         match event:
-            case RequestArrived(request, token):
-                return self._arrived(request, token, now_s)
+            case RequestArrived(request, token, fault):
+                return self._arrived(request, token, fault, now_s)
             case OutcomeSeen():
                 return self._outcome_seen(event, now_s)
             case Undispatchable(request_id, text):
@@ -211,7 +212,7 @@ class SourceState:
             case _ as never:
                 assert_never(never)
 
-    def _arrived(self, request: Request, token: int, now_s: float) -> list[SourceCommand]:
+    def _arrived(self, request: Request, token: int, fault: str, now_s: float) -> list[SourceCommand]:
         request_id = request.request_id
         if (pending := self._pending.get(request_id)) is not None:
             pending.repetition = request
@@ -222,6 +223,8 @@ class SourceState:
             # The source was idle: a new burst begins, whose routes are taken from the first.
             self._scheduler.begin_burst()
         self._pending.add(request, now_s, now_s)
+        if fault and (pending := self._pending.get(request_id)) is not None:
+            return [Accept(request, token), self._fail(pending, ErrorCause.BAD_INPUT, fault, now_s)]
         superseded = self._supersede(now_s) if self._is_live else []
         return [Accept(request, token), *superseded, *self._pump(now_s)]
 
@@ -329,10 +332,10 @@ class SourceState:
         if self._is_withdrawn:
             text = "the stream was withdrawn"
             return [self._fail(pending, ErrorCause.EXECUTION, text, now_s) for pending in self._pending.waiting]
-        plan = self.plan
+        plan, commands = self.plan, self._fail_expired(now_s)
         if plan is None:
-            return []
-        commands = self._fail_past_deadline(plan, now_s)
+            return commands
+        commands += self._fail_past_deadline(plan, now_s)
         while self._is_online and self._pending.in_flight_count < plan.max_in_flight:
             pending = self._pending.next_waiting
             if pending is None:
@@ -348,6 +351,18 @@ class SourceState:
             self._pending.start(pending, plan, route, now_s)
             commands.append(Dispatch(pending.request, pending.attempt, plan, route))
         return commands
+
+    def _fail_expired(self, now_s: float) -> list[SourceCommand]:
+        """Fail the requests whose message expiry interval has passed before their first attempt."""
+        late = [
+            pending
+            for pending in self._pending.waiting
+            if pending.attempt == 0
+            and pending.request.lifetime_s is not None
+            and now_s - pending.accepted_s > pending.request.lifetime_s
+        ]
+        text = "its message expiry interval has passed before it was dispatched"
+        return [self._fail(pending, ErrorCause.DEADLINE, text, now_s) for pending in late]
 
     def _fail_past_deadline(self, plan: CommittedPlan, now_s: float) -> list[SourceCommand]:
         if plan.deadline_ms is None:

@@ -16,7 +16,7 @@ import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol, assert_never
 
@@ -30,10 +30,12 @@ from services.executor.source.arrival_stats import ArrivalStats
 from services.executor.source.intake import MAX_UNACKNOWLEDGED, RequestIntake, request_from_message
 from services.executor.source.journal import Journal, StoredOutcome
 from services.executor.source.journal_thread import JournalThread
+from services.executor.source.request_limit import request_limit_bytes
 from services.executor.source.source_events import (
     Accept,
     Acknowledge,
     Confirm,
+    ContextEvent,
     DeleteOutcomes,
     Dispatch,
     Fail,
@@ -41,6 +43,7 @@ from services.executor.source.source_events import (
     ReportRetry,
     ReportSwitch,
     Republish,
+    Request,
     RequestArrived,
     RetryTick,
     SourceCommand,
@@ -49,8 +52,10 @@ from services.executor.source.source_events import (
     Undispatchable,
 )
 from services.executor.source.state import SourceState
+from shared.bus import topics
 from shared.bus.properties import Properties
 from shared.bus.settings import BusSettings
+from shared.messages.bounds import clean_text
 from shared.messages.events import EventKind
 from shared.messages.requests import ErrorCause, FeatureMapHeader, Outcome, OutcomeStatus
 
@@ -139,6 +144,7 @@ class StreamSource:
         """Create a source that takes no requests before `run` and `set_intake`."""
         self.stream = stream
         self.usage = ArrivalStats(stream)
+        self._root = settings.root
         self._state = state
         self._journal = journal
         self._outbox = outbox
@@ -149,7 +155,14 @@ class StreamSource:
         self._tokens = itertools.count()
         self._payloads = PayloadCache()
         self._has_room = asyncio.Event()
-        self._intake = RequestIntake(stream, device=state.device, settings=settings, outbox=outbox, submit=self.submit)
+        self._intake = RequestIntake(
+            stream,
+            device=state.device,
+            settings=settings,
+            outbox=outbox,
+            submit=self.submit,
+            max_request_bytes=partial(request_limit_bytes, state.limits.max_waiting_bytes),
+        )
         self._group = asyncio.TaskGroup()
 
     async def run(self) -> None:
@@ -167,24 +180,47 @@ class StreamSource:
         """Start or stop taking requests from the broker."""
         self._intake.set_enabled(enabled)
 
+    def pause_intake(self) -> None:
+        """Take no more requests from the broker, which keeps them until this device is back."""
+        self._intake.pause()
+
     async def post(self, event: SourceEvent) -> None:
         """Queue an event; waits while the queue is full."""
         await self._events.put(event)
 
-    async def submit(self, payload: bytes, properties: Properties, acknowledge: Callable[[], None]) -> None:
+    async def submit(
+        self, payload: bytes, properties: Properties, acknowledge: Callable[[], None], *, skipped_bytes: int = 0
+    ) -> None:
         """Queue a request; waits while the source is full.
 
         Args:
             payload: the request's bytes.
             properties: the MQTT properties that describe it.
             acknowledge: called once the request is durable, or was accepted before.
+            skipped_bytes: size of a payload that was too large to be read; then `payload` is empty.
         """
         await self._has_room.wait()
         token = next(self._tokens)
         self._arriving[token] = _Delivery(payload, acknowledge)
         self._update_room()
-        self.usage.add(len(payload), time.monotonic())
-        await self._events.put(RequestArrived(request_from_message(payload, properties, time.time()), token))
+        request = request_from_message(payload, properties, time.time(), skipped_bytes=skipped_bytes)
+        fault = ""
+        if skipped_bytes:
+            fault = f"the request has {skipped_bytes} bytes, more than this device has memory for"
+        elif not payload:
+            fault = "the request is empty"
+        else:
+            self.usage.add(len(payload), time.monotonic())
+        await self._events.put(RequestArrived(await self._confined(request), token, fault))
+
+    async def _confined(self, request: Request) -> Request:
+        """Return the request without a response topic on which it must not be answered."""
+        topic = request.response_topic
+        if topic is None or topics.is_response_topic(topic, self._root, self.stream):
+            return request
+        reason = f"response topic {clean_text(topic, 80)!r} is outside {self._root}/replies/: ignored"
+        await self._outbox.note_bad_message(topics.requests(self.stream), reason)
+        return replace(request, response_topic=None)
 
     async def _handle_events(self) -> None:
         tick_s = time.monotonic()
@@ -194,7 +230,18 @@ class StreamSource:
             if now_s >= tick_s:
                 tick_s = now_s + _TICK_S
                 events.append(RetryTick())
-            await self._perform([command for event in events for command in self._state.handle(event, now_s)])
+            await self._perform([command for event in events for command in self._handled(event, now_s)])
+
+    def _handled(self, event: SourceEvent, now_s: float) -> Sequence[SourceCommand]:
+        try:
+            return self._state.handle(event, now_s)
+        except Exception:
+            # A message about the circumstances must not end the source, nor end it again after every restart. A request
+            # has to end by a command, so a fault in its own event does end the process.
+            if not isinstance(event, ContextEvent):
+                raise
+            _LOGGER.exception("stream %s: an event could not be handled", self.stream)
+            return ()
 
     async def _next_events(self, timeout_s: float) -> list[SourceEvent]:
         """Wait for an event and return it with those that are queued, so that one transaction serves them all."""
@@ -281,7 +328,11 @@ class StreamSource:
         if payload is None:
             await self.post(Undispatchable(request.request_id, "its bytes were lost with a damaged journal"))
             return
-        header = _first_header(command, self.stream, self._state.device)
+        try:
+            header = _first_header(command, self.stream, self._state.device)
+        except ValueError as error:
+            await self.post(Undispatchable(request.request_id, f"it cannot be described to other devices: {error}"))
+            return
         await self._pipeline.dispatch(FeatureMap(header, {REQUEST_TENSOR: np.frombuffer(payload, np.uint8)}))
 
     def _error_outcome(self, command: Fail) -> StoredOutcome:

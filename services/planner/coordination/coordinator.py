@@ -12,6 +12,7 @@ from services.planner.coordination.effects import (
     Effect,
     FetchModel,
     Persist,
+    Publish,
     announcement,
     cleared,
     command,
@@ -36,12 +37,14 @@ from services.planner.problems.readiness import Waiting
 from services.planner.problems.snapshot import FleetSnapshot, ModelWithdrawn
 from shared.bus import topics
 from shared.messages.alternatives import Alternatives
+from shared.messages.base import MessageError
 from shared.messages.calibration import Calibration, ShadowReport
 from shared.messages.control import Preparing, ProfileFailed, Ready, Rejected
 from shared.messages.devices import Links, Presence, Profile, State, Telemetry
 from shared.messages.events import EventKind
 from shared.messages.explanations import Question
 from shared.messages.models import Manifest, Offer
+from shared.messages.plan_checks import plan_misfit
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsage
 
 # Retained messages arrive right after a connection; nothing is planned or published again before they have.
@@ -121,6 +124,9 @@ class Coordinator:
             message: as decoded.
             now_s: wall clock.
             own: the planner has published it itself, perhaps before a restart.
+
+        Raises:
+            MessageError: a plan that contradicts what is known of its stream and its model. Nothing has changed then.
         """
         return self._handle(message, now_s, own) + self.streams.changed_statuses()
 
@@ -198,8 +204,28 @@ class Coordinator:
         return [self._event(EventKind.FAILURE, f"model {manifest.name} is not in the library: {reason}", now_s)]
 
     def message_dropped(self, text: str, now_s: float) -> list[Effect]:
-        """Announce that a message could not be decoded."""
+        """Announce that a message was refused."""
         return [self._event(EventKind.BAD_MESSAGE, text, now_s)]
+
+    def overwritten(self, topic: str) -> list[Effect]:
+        """Return the planner's own retained message of a topic on which another one was refused.
+
+        The broker may have kept the refused one in its place. A plan is the planner's alone: where there is none, the
+        topic is cleared. On topics of others this returns nothing.
+        """
+        match topic.split("/"):
+            case ["streams", stream, *_]:
+                state = self.streams.get(stream)
+                own = [] if state is None else state.republished()
+                if (declaration := self.snapshot.streams.get(stream)) is not None:
+                    own.append(retained(topics.stream(stream), declaration))
+                if not any(effect.topic == topic for effect in own if isinstance(effect, Publish)):
+                    own += [cleared(topic)] if topic == topics.plan(stream) else []
+            case ["models", _]:
+                own = self.fleet.republished()
+            case _:
+                own = []
+        return [effect for effect in own if isinstance(effect, Publish) and effect.topic == topic]
 
     def validate(self) -> None:
         """Check the invariants of all owners, which their classes list. Tests call it after every event.
@@ -226,13 +252,22 @@ class Coordinator:
                 return self._declaration(message, now_s, own)
             case PolicyDocument():
                 return self._policies.requested(message, now_s, own=own)
-            case CommittedPlan(stream=stream):
-                basis = adopted(message, self.snapshot.policy(stream))
-                return self.streams.perform(self.streams.of(stream).plan_seen(message, basis, now_s), now_s)
+            case CommittedPlan():
+                return self._plan_seen(message, now_s)
             case Question(stream=stream, asker=asker):
                 return [command(topics.explanations(stream, asker), self._view(now_s).explanation(message))]
             case _:
                 return self._from_device(message, now_s)
+
+    def _plan_seen(self, plan: CommittedPlan, now_s: float) -> list[Effect]:
+        stream, snapshot = plan.stream, self.snapshot
+        declaration = snapshot.streams.get(stream)
+        declared_model = "" if declaration is None else declaration.model
+        misfit = plan_misfit(plan, snapshot.manifests.get(plan.model), declared_model, now_s)
+        if misfit is not None:
+            raise MessageError(misfit)
+        basis = adopted(plan, snapshot.policy(stream))
+        return self.streams.perform(self.streams.of(stream).plan_seen(plan, basis, now_s), now_s)
 
     def _from_device(self, message: DeviceMessage, now_s: float) -> list[Effect]:
         match message:

@@ -40,7 +40,7 @@ def test_results_come_as_msgpack_and_as_json(encode: str) -> None:
 
 
 def test_a_result_on_the_topic_of_another_stream_is_refused() -> None:
-    with pytest.raises(MessageError, match="it is of stream camera"):
+    with pytest.raises(MessageError, match="stream 'camera' is not the topic's"):
         ingest(topics.results("other"), result("r1").encode())
 
 

@@ -1,5 +1,6 @@
 """Every topic of the bus, as other programs see it."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +37,7 @@ SPELLED = {
     "streams/{stream}/explanations/{asker}": (1, False),
     "streams/{stream}/requests": (1, False),
     "streams/{stream}/results": (1, False),
+    "replies/{application}": (1, False),
     "collector/confirmations": (1, False),
     "events": (1, False),
 }
@@ -70,3 +72,40 @@ def test_subscriptions_match_all_names_in_the_topic_s_quality_of_service() -> No
         "models/+/chunks/+": 1,
         "events": 1,
     }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "segue/v1/streams/door/results",
+        "segue/v1/replies/me",
+        "segue/v1/replies/me/answers/7",
+        "segue/v1/replies/" + "/".join("a" * 8),
+    ],
+)
+def test_where_results_may_be_asked_for(text: str) -> None:
+    assert topics.is_response_topic(text, "segue/v1", "door")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "segue/v1/replies/",
+        "segue/v1/replies/a//b",
+        "segue/v1/replies/+",
+        "segue/v1/replies/a/#",
+        "segue/v1/replies/über",
+        "segue/v1/replies/a b",
+        "segue/v1/replies/a\n",
+        "segue/v1/replies/" + "/".join("a" * 9),
+        "a/" * 201 + "x",
+        "$SYS/broker",
+        "segue/v1/streams/other/results",
+        "segue/v1/streams/door/plan",
+        "segue/v1/devices/pi/commands",
+        "other/replies/me",
+    ],
+)
+def test_where_results_may_not_be_asked_for(text: str) -> None:
+    assert not topics.is_response_topic(text, "segue/v1", "door")

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,8 +37,14 @@ def test_only_known_content_types_are_promised() -> None:
     assert request_from_message(b"", Properties(user={"accept": "text/html"}), 0.0).accept == JSON_CONTENT
 
 
-def test_a_response_topic_with_wildcards_is_no_topic() -> None:
-    assert request_from_message(b"", Properties(response_topic="a/#"), 0.0).response_topic is None
+@pytest.mark.parametrize("given_context", ["x" * 300, "00-ab\n", "", "00 ab"])
+def test_a_trace_context_that_is_none_is_left_out(given_context: str) -> None:
+    assert request_from_message(b"", Properties(user={"traceparent": given_context}), 0.0).traceparent is None
+
+
+def test_a_request_expires_with_its_message_and_keeps_the_size_that_was_not_read() -> None:
+    request = request_from_message(b"", Properties(expiry_s=3), 0.0, skipped_bytes=70_000_000)
+    assert (request.lifetime_s, request.size_bytes) == (3, 70_000_000)
 
 
 @given(st.binary(max_size=200), st.text(max_size=200))
