@@ -180,8 +180,7 @@ class ControlHandler:
 
     async def _plan(self, stream: str, plan: CommittedPlan | None) -> None:
         if plan is not None:
-            manifest = self.pool.manifest(plan.model)
-            misfit = plan_misfit(plan, manifest, self.sources.declared_model(stream), time.time())
+            misfit = plan_misfit(plan, self.pool.manifests, self.sources.declared_model(stream), time.time())
             if misfit is not None:
                 raise MessageError(misfit)
         await self.sources.planned(stream, plan)

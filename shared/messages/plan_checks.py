@@ -1,5 +1,6 @@
 """Faults of a committed plan that show only beside its model, its stream and a clock."""
 
+from collections.abc import Collection
 from typing import Final
 
 from shared.messages.bounds import MAX_INTEGER
@@ -14,12 +15,12 @@ _MAX_AHEAD_S: Final = 86_400.0
 _CLOCK_IS_SET_S: Final = 1_600_000_000.0
 
 
-def plan_misfit(plan: CommittedPlan, manifest: Manifest | None, declared_model: str, now_s: float) -> str | None:
+def plan_misfit(plan: CommittedPlan, manifests: Collection[Manifest], declared_model: str, now_s: float) -> str | None:
     """Return why a plan cannot be one of its stream; None if nothing contradicts it.
 
     Args:
         plan: as decoded.
-        manifest: of the plan's model; None if it is not known.
+        manifests: of the known models.
         declared_model: SHA-256 or alias in the stream's declaration; empty if it is not known.
         now_s: wall clock of the reader.
     """
@@ -27,13 +28,23 @@ def plan_misfit(plan: CommittedPlan, manifest: Manifest | None, declared_model: 
         return f"epoch {plan.epoch} leaves no room for later ones"
     if now_s > _CLOCK_IS_SET_S and plan.committed_at_s > now_s + _MAX_AHEAD_S:
         return f"it was committed {(plan.committed_at_s - now_s) / 86_400:.0f} days in the future, by this clock"
+    manifest = next((each for each in manifests if each.model == plan.model), None)
     stop = plan.routes[0].stages[-1].stop
     if manifest is not None and stop != len(manifest.blocks):
         return f"its routes end after block {stop}, and model {manifest.name} has {len(manifest.blocks)} blocks"
-    alias = None if manifest is None else manifest.name
-    # A model that is not known yet may have the declared alias.
-    is_declared = plan.model == declared_model or alias == declared_model
-    may_be = manifest is None and len(declared_model) != len(plan.model)
-    if declared_model and not is_declared and not may_be:
-        return f"it is of model {plan.model[:12]}, and the stream is declared with {declared_model[:64]}"
-    return None
+    if _is_declared(plan, manifest, manifests, declared_model):
+        return None
+    return f"it is of model {plan.model[:12]}, and the stream is declared with {declared_model[:64]}"
+
+
+def _is_declared(
+    plan: CommittedPlan, manifest: Manifest | None, manifests: Collection[Manifest], declared_model: str
+) -> bool:
+    if declared_model in ("", plan.model):
+        return True
+    if manifest is not None:
+        # An earlier model of the same alias may be in force until the planner has replaced it.
+        return manifest.name == declared_model
+    # A model that is not known yet may have the alias, unless another one is known by it.
+    is_alias = len(declared_model) != len(plan.model)
+    return is_alias and all(each.name != declared_model for each in manifests)

@@ -131,7 +131,7 @@ class FleetView:
             if stream.plan is None:
                 continue
             declared = "" if stream.declaration is None else stream.declaration.model
-            reason = plan_misfit(stream.plan, self.manifests.get(stream.plan.model), declared, now_s)
+            reason = plan_misfit(stream.plan, self.manifests.values(), declared, now_s)
             if reason is not None:
                 yield topics.plan(stream.name), reason
 

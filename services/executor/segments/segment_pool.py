@@ -6,7 +6,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -131,6 +131,11 @@ class SegmentPool:
     def manifest(self, model: str) -> Manifest | None:
         """Return the newest manifest of a model; None if none has arrived."""
         return self._versions.get((model, self._newest.get(model, "")))
+
+    @property
+    def manifests(self) -> Collection[Manifest]:
+        """The newest manifest of every known model."""
+        return [self._versions[place] for place in self._newest.items()]
 
     @asynccontextmanager
     async def borrow(self, epoch: EpochKey, key: SegmentKey) -> AsyncIterator[Segment]:

@@ -263,7 +263,7 @@ class Coordinator:
         stream, snapshot = plan.stream, self.snapshot
         declaration = snapshot.streams.get(stream)
         declared_model = "" if declaration is None else declaration.model
-        misfit = plan_misfit(plan, snapshot.manifests.get(plan.model), declared_model, now_s)
+        misfit = plan_misfit(plan, snapshot.manifests.values(), declared_model, now_s)
         if misfit is not None:
             raise MessageError(misfit)
         basis = adopted(plan, snapshot.policy(stream))

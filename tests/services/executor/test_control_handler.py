@@ -61,13 +61,32 @@ async def test_a_late_last_will_is_answered_with_the_presence(bench: Bench) -> N
     assert Presence.decode(await bench.hear(topics.presence("d"))) == bench.online
 
 
+async def test_a_presence_that_does_not_decode_is_replaced_by_the_devices_own(bench: Bench) -> None:
+    await bench.connection.publish(topics.presence("d"), b"garbage", retain=True)
+    assert await bench.hear(topics.presence("d")) == b"garbage"
+    assert Presence.decode(await bench.hear(topics.presence("d"))) == bench.online
+
+
+async def test_a_plan_beyond_the_model_is_refused_and_the_next_message_is_handled(
+    bench: Bench, manifest: Manifest
+) -> None:
+    last = len(manifest.blocks)
+    route = PlanRoute(stages=(PlanStage(start=0, stop=last + 1, device="d"),))
+    plan = CommittedPlan(stream="s", epoch=1, model=manifest.model, source="d", strategy="test", routes=(route,))
+    await bench.connection.publish(topics.plan("s"), plan.encode(), retain=True)
+    assert f"end after block {last + 1}" in Event.decode(await bench.hear(topics.events())).text
+    prepare = Prepare(stream="s", epoch=2, manifest=manifest, segments=(SegmentRange(start=0, stop=1),))
+    await bench.connection.publish(topics.commands("d"), prepare.encode())
+    assert isinstance(await bench.report(), Preparing)
+
+
 async def test_a_message_that_does_not_fit_its_topic_is_reported_and_the_next_is_handled(
     bench: Bench, manifest: Manifest
 ) -> None:
     await bench.connection.publish(topics.presence("elsewhere"), bench.online.encode())
     event = Event.decode(await bench.hear(topics.events()))
     assert event.kind is EventKind.BAD_MESSAGE
-    assert "the presence of d on the topic of elsewhere" in event.text
+    assert "device 'd' is not the topic's" in event.text
     prepare = Prepare(stream="s", epoch=1, manifest=manifest, segments=(SegmentRange(start=0, stop=1),))
     await bench.connection.publish(topics.commands("d"), prepare.encode())
     assert isinstance(await bench.report(), Preparing)
@@ -86,13 +105,15 @@ async def test_a_prepare_is_confirmed_at_once_and_answered_when_it_is_done(bench
 
 
 async def test_a_plan_from_before_the_start_is_prepared_without_the_planner(bench: Bench, manifest: Manifest) -> None:
+    last = len(manifest.blocks)
+    stages = (PlanStage(start=0, stop=2, device="d"), PlanStage(start=2, stop=last, device="elsewhere"))
     plan = CommittedPlan(
         stream="s",
         epoch=7,
         model=manifest.model,
         source="elsewhere",
         strategy="test",
-        routes=(PlanRoute(stages=(PlanStage(start=0, stop=2, device="d"),)),),
+        routes=(PlanRoute(stages=stages),),
     )
     await bench.connection.publish(topics.plan("s"), plan.encode(), retain=True)
     assert await bench.report() == Ready(device="d", stream="s", epoch=7)

@@ -3,9 +3,11 @@
 from services.cli.render.fleet_view import FleetView
 from services.cli.support.health_checks import Finding, Level, fleet_findings
 from shared.bus import topics
+from shared.bus.settings import BusSettings
 from shared.messages.base import Message
 from shared.messages.devices import Presence, ServicePresence, State, Telemetry
-from shared.messages.streams import StreamDeclaration, StreamPhase, StreamStatus
+from shared.messages.models import Manifest, ManifestBlock
+from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamDeclaration, StreamPhase, StreamStatus
 from shared.service_runtime import segue_version
 
 NOW_S = 5000.0
@@ -89,3 +91,33 @@ def test_a_stream_that_waits_says_for_what() -> None:
     found = bad(view_of(*GOOD, *waiting))
     assert found["stream s"].text == "waiting: the model m is unknown"
     assert found["stream t"].text == "no planner has taken it"
+
+
+def test_a_retained_message_that_services_ignore_is_named_with_the_command_that_clears_it() -> None:
+    view = view_of(*GOOD)
+    view.handle("devices/evil/presence", b"garbage", NOW_S, retained=True)
+    view.handle("devices/evil/telemetry", b"garbage", NOW_S)
+    view.handle(topics.presence("tv"), device("pi")[1].encode(), NOW_S, retained=True)
+    broker = BusSettings(host="hub", port=1884, root="home/v1")
+    found = {each.subject: each for each in fleet_findings(view, NOW_S, broker) if each.subject.startswith("topic")}
+    assert found.keys() == {"topic devices/evil/presence", "topic devices/tv/presence"}
+    assert "refused: neither msgpack nor JSON" in found["topic devices/evil/presence"].text
+    advice = found["topic devices/evil/presence"].advice
+    assert advice.endswith("mosquitto_pub -h hub -p 1884 -q 1 -r -n -t home/v1/devices/evil/presence")
+    view.handle("devices/evil/presence", b"", NOW_S)
+    assert "devices/evil/presence" not in view.refused
+
+
+def test_a_plan_that_contradicts_its_model_is_named() -> None:
+    manifest = Manifest(
+        model="a" * 64,
+        name="net",
+        size_bytes=1,
+        inputs=(),
+        outputs=(),
+        blocks=(ManifestBlock(name="b", output_bytes=1),),
+    )
+    route = PlanRoute(stages=(PlanStage(start=0, stop=9, device="pi"),))
+    plan = CommittedPlan(stream="s", epoch=1, model="a" * 64, source="pi", strategy="auto", routes=(route,))
+    found = bad(view_of(*GOOD, (topics.manifest("a" * 64), manifest), (topics.plan("s"), plan)))
+    assert "end after block 9" in found["topic streams/s/plan"].text

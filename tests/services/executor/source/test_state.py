@@ -1,5 +1,5 @@
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, get_args
 
 import pytest
@@ -613,3 +613,25 @@ def test_attempts_of_a_request_only_rise(events: list[tuple[SourceEvent, float]]
         elif isinstance(command, StoreOutcome | Fail):
             name = command.request_id if isinstance(command, StoreOutcome) else command.request.request_id
             attempts.pop(name, None)
+
+
+def test_a_request_with_a_fault_ends_at_once_and_exactly_once(source: Source) -> None:
+    source.post(plan())
+    accepted, failed = source.post(RequestArrived(request("empty"), 1, "the request is empty"))
+    assert isinstance(accepted, Accept)
+    assert isinstance(failed, Fail)
+    assert (failed.cause, failed.text) == (ErrorCause.BAD_INPUT, "the request is empty")
+    assert source.state.phase("empty") is RequestPhase.FINISHED
+    assert not any(isinstance(each, Accept | Fail) for each in source.post(RequestArrived(request("empty"), 2, "x")))
+
+
+def test_a_request_expires_if_it_is_not_dispatched_in_time(source: Source) -> None:
+    source.post(RequestArrived(replace(request("short"), lifetime_s=2.0), 1))
+    assert not any(isinstance(each, Fail) for each in source.post(RetryTick(), 1.9))
+    (failed,) = source.post(RetryTick(), 2.1)
+    assert isinstance(failed, Fail)
+    assert failed.cause is ErrorCause.DEADLINE
+    source.post(plan(), 2.2)
+    source.post(RequestArrived(replace(request("sent"), lifetime_s=2.0), 2), 2.3)
+    assert source.state.phase("sent") is RequestPhase.IN_FLIGHT
+    assert not any(isinstance(each, Fail) for each in source.post(RetryTick(), 9.0))

@@ -13,6 +13,7 @@ from services.planner.inbound import Inbound, PolicyDocument
 from services.planner.problems.planning_jobs import PlanningJob, run_job
 from services.planner.problems.snapshot import ModelWithdrawn
 from shared.bus import topics
+from shared.messages.base import MessageError
 from shared.messages.control import Prepare, Preparing, Ready, Rejected, RejectionCause, Release
 from shared.messages.devices import Presence, State, Telemetry
 from shared.messages.events import EventKind
@@ -272,3 +273,36 @@ def test_the_table_of_events_has_a_row_for_every_message_and_every_call() -> Non
     messages = {each.__name__ for each in get_args(Inbound)}
     calls = {"tick", "next_job", "answered", "failed", "thresholds_found", "model_stored"}
     assert rows - {"event"} == messages | calls
+
+
+def foreign_plan(running: Bench, **changes: object) -> CommittedPlan:
+    (state,) = running.core.streams
+    committed = state.epochs.committed
+    assert committed is not None
+    return committed.model_copy(update={"epoch": committed.epoch + 5, **changes})
+
+
+def test_a_plan_that_contradicts_its_model_is_refused_and_changes_nothing(running: Bench) -> None:
+    (state,) = running.core.streams
+    before = state.status()
+    route = PlanRoute(stages=(PlanStage(start=0, stop=999, device="pi"),))
+    for plan in (
+        foreign_plan(running, routes=(route,)),
+        foreign_plan(running, epoch=2**53),
+        foreign_plan(running, model="b" * 64),
+    ):
+        with pytest.raises(MessageError):
+            running.core.handle(plan, running.now_s)
+        assert state.status() == before
+
+
+def test_a_refused_message_on_a_topic_of_the_planner_is_replaced_by_its_own(running: Bench) -> None:
+    (state,) = running.core.streams
+    (restored,) = running.core.overwritten(topics.plan(state.name))
+    assert isinstance(restored, Publish)
+    assert CommittedPlan.decode(restored.payload) == state.epochs.committed
+    (cleared_plan,) = running.core.overwritten(topics.plan("unheard-of"))
+    assert isinstance(cleared_plan, Publish)
+    assert (cleared_plan.payload, cleared_plan.retain) == (b"", True)
+    assert running.core.overwritten(topics.presence("pi")) == []
+    assert len(running.core.overwritten(topics.stream(state.name))) == 1
