@@ -39,13 +39,24 @@ class Cut:
 
 @dataclass(frozen=True)
 class ModelAnalysis:
-    """A model's data for planning; `sha256` is the digest of its file, in hexadecimal."""
+    """A model's data for planning.
+
+    Attributes:
+        sha256: digest of its file, in hexadecimal.
+        input: its inputs.
+        blocks: in order.
+        cuts: between the blocks.
+        outputs: its outputs, with 0 for a dimension that only a run tells.
+        dynamic_outputs: names of the outputs whose size only a run tells. Their bytes count as 0 unless the file
+            declares their shape.
+    """
 
     sha256: str
     input: tuple[Tensor, ...]
     blocks: tuple[BlockAnalysis, ...]
     cuts: tuple[Cut, ...]
     outputs: tuple[Tensor, ...]
+    dynamic_outputs: tuple[str, ...] = ()
 
     @property
     def input_bytes(self) -> int:

@@ -74,7 +74,7 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A model with static shapes.
+    """A model whose shapes are static, except those of dynamic tensors.
 
     Attributes:
         name: of the graph, for messages.
@@ -84,6 +84,8 @@ class Graph:
         tensors: descriptions of inputs, weights and every tensor that a node needs.
         weights: constants by the name of their tensor.
         opsets: version of each operator domain.
+        dynamic: names of tensors whose size only a run tells, and of values that are no tensors, such as sequences. Of
+            these, `tensors` describes the outputs of the graph, with 0 for an unknown dimension.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Graph:
     tensors: Mapping[str, Tensor]
     weights: Mapping[str, Weight]
     opsets: Mapping[str, int]
+    dynamic: frozenset[str] = frozenset()
 
     def tensor(self, name: str) -> Tensor:
         """Return the description of a tensor.
@@ -107,7 +110,11 @@ class Graph:
 
     def can_cross(self, name: str) -> bool:
         """Return whether a tensor can be sent from one device to another."""
-        return self.tensor(name).dtype.has_numpy_type
+        return name not in self.dynamic and self.tensor(name).dtype.has_numpy_type
+
+    def is_sized(self, name: str) -> bool:
+        """Return whether the size of a tensor is known before a run."""
+        return name in self.tensors and name not in self.dynamic
 
     def describe(self, names: tuple[str, ...]) -> tuple[Tensor, ...]:
         """Return the descriptions of several tensors.

@@ -81,12 +81,15 @@ def flops(graph: Graph, node: Node) -> int:
 
     Convolutions and matrix products count, without their bias; all other operators count 0. The convention is that of
     Molchanov et al., "Pruning convolutional neural networks for resource efficient inference", ICLR 2017, appendix A.1.
-    Papers that report multiply-adds (MACs) give half of these numbers.
+    Papers that report multiply-adds (MACs) give half of these numbers. A node that reads or writes dynamic tensors
+    counts 0.
 
     Raises:
         ShapeError: A required shape is unknown.
     """
     count = _MULTIPLY_ACCUMULATES.get(node.op_type)
+    if not graph.dynamic.isdisjoint((*node.reads, *node.written)):
+        return 0
     return 2 * count(graph, node) if count else 0
 
 

@@ -40,6 +40,8 @@ def works_by_rows(active: ActiveGraph, node: Node) -> bool:
     (flatten, fully connected, global pooling) end a tiled segment.
     """
     varying = [name for name in node.reads if not active.is_constant(name)]
+    if not all(map(active.graph.is_sized, (*varying, node.outputs[0]))):
+        return False
     images = [active.graph.tensor(name).shape for name in (*varying, node.outputs[0])]
     if node.captures or any(len(shape) != 4 for shape in images):
         return False

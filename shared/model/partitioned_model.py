@@ -63,6 +63,7 @@ def _analyse(partition: Partition, sha256: str) -> ModelAnalysis:
         blocks=tuple(_block(partition, index, name) for index, name in enumerate(names)),
         cuts=tuple(cuts),
         outputs=graph.describe(graph.outputs),
+        dynamic_outputs=tuple(name for name in graph.outputs if name in graph.dynamic),
     )
 
 
@@ -74,7 +75,8 @@ def _block(partition: Partition, index: int, name: str) -> BlockAnalysis:
     active, graph = partition.active, partition.active.graph
     nodes = _nodes(partition, index)
     # A weight that several nodes of the block read is loaded once.
-    parameters = dict.fromkeys(name for node in nodes for name in node.reads if active.is_constant(name))
+    constants = (name for node in nodes for name in node.reads if active.is_constant(name))
+    parameters = dict.fromkeys(name for name in constants if name not in graph.dynamic)
     return BlockAnalysis(
         name=name,
         output_bytes=total_bytes(graph.describe(partition.boundary(index + 1))),
@@ -92,13 +94,17 @@ def _has_rows(partition: Partition, index: int) -> bool:
 
 
 def _peak_activation_bytes(partition: Partition, index: int) -> int:
-    """Return the largest total size of a node's live inputs and outputs, over the nodes of a block."""
+    """Return the largest total size of a node's live inputs and outputs, over the nodes of a block.
+
+    Dynamic tensors count 0.
+    """
     graph = partition.active.graph
     peak = 0
     for position in range(partition.positions[index], partition.positions[index + 1]):
         written = partition.active.nodes[position].written
         # The inputs of a node are live until it has written its outputs.
-        alive = dict.fromkeys((*partition.live[position], *(name for name in written if name in graph.tensors)))
+        sized = (name for name in partition.live[position] if name not in graph.dynamic)
+        alive = dict.fromkeys((*sized, *(name for name in written if name in graph.tensors)))
         peak = max(peak, total_bytes(graph.describe(tuple(alive))))
     return peak
 

@@ -38,6 +38,7 @@ def segment_graph(model: PartitionedModel, start: int, stop: int) -> Graph:
         tensors={name: graph.tensors[name] for name in used if name in graph.tensors},
         weights={name: graph.weights[name] for name in used if name in graph.weights},
         opsets=graph.opsets,
+        dynamic=graph.dynamic & used.keys(),
     )
 
 

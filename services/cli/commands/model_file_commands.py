@@ -87,8 +87,14 @@ def _inspection(analysis: ModelAnalysis) -> dict[str, Any]:
             {"index": cut.index, "tensors": [spec.name for spec in cut.tensors], "size_bytes": cut.size_bytes}
             for cut in analysis.cuts
         ],
-        "outputs": [_tensor(spec) for spec in analysis.outputs],
+        "outputs": [_tensor(spec) | {"shape": _output_shape(analysis, spec)} for spec in analysis.outputs],
     }
+
+
+def _output_shape(analysis: ModelAnalysis, spec: Tensor) -> list[int | None]:
+    """Return the shape of an output, with None for sizes that only a run tells."""
+    dynamic = spec.name in analysis.dynamic_outputs
+    return [None if dynamic and size == 0 else size for size in spec.shape]
 
 
 def _tensor(spec: Tensor) -> dict[str, Any]:
@@ -117,6 +123,14 @@ def _show_inspection(analysis: ModelAnalysis, name: str) -> None:
             "yes" if block.tileable else "",
         )
     results_console().print(table)
+    for spec in analysis.outputs:
+        if spec.name in analysis.dynamic_outputs:
+            shape = "x".join("?" if size is None else str(size) for size in _output_shape(analysis, spec))
+            notes_console().print(
+                f"note: output {spec.name} is {shape} {spec.dtype.value}: only a run tells its size. Planning counts "
+                f"{spec.size_bytes} bytes for it, and no cut lies behind the node that makes its size depend on data.",
+                soft_wrap=True,
+            )
 
 
 def _mib(size_bytes: int) -> str:

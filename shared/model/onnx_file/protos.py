@@ -33,9 +33,28 @@ def read_tensor(info: onnx.ValueInfoProto) -> Tensor | None:
     return Tensor(info.name, _DTYPES[kind.elem_type], tuple(dim.dim_value for dim in dims))
 
 
+def element_name(info: onnx.ValueInfoProto) -> str | None:
+    """Return ONNX's name of the element type of a dense tensor if Segue has no such type; none if it has."""
+    number = info.type.tensor_type.elem_type
+    return None if number in _DTYPES else str(onnx.TensorProto.DataType.Name(number))
+
+
 def write_tensor(tensor: Tensor) -> onnx.ValueInfoProto:
     """Return a tensor's description as a protocol buffer."""
     return helper.make_tensor_value_info(tensor.name, _ELEMENT_TYPES[tensor.dtype], tensor.shape)
+
+
+def _write_output(graph: Graph, name: str) -> onnx.ValueInfoProto:
+    tensor = graph.tensor(name)
+    shape = [None if name in graph.dynamic and size == 0 else size for size in tensor.shape]
+    # A dynamic tensor of unknown rank has no shape at all.
+    unknown = name in graph.dynamic and tensor.shape == (0,)
+    return helper.make_tensor_value_info(name, _ELEMENT_TYPES[tensor.dtype], None if unknown else shape)
+
+
+def is_readable(proto: onnx.TensorProto) -> bool:
+    """Return whether an initializer has elements that a weight can have; strings are none."""
+    return proto.data_type in _DTYPES
 
 
 def element_type(proto: onnx.TensorProto) -> DType:
@@ -88,7 +107,7 @@ def read_node(proto: onnx.NodeProto) -> Node:
         outputs=tuple(proto.output),
         attributes={attribute.name: _read_attribute(attribute) for attribute in proto.attribute},
         domain="" if proto.domain == "ai.onnx" else proto.domain,
-        captures=tuple(dict.fromkeys(_captures(proto))),
+        captures=tuple(dict.fromkeys(captures(proto))),
     )
 
 
@@ -139,14 +158,14 @@ def _write_attribute(name: str, value: Attribute) -> onnx.AttributeProto:
     return helper.make_attribute(name, plain)
 
 
-def _captures(proto: onnx.NodeProto) -> Iterator[str]:
+def captures(proto: onnx.NodeProto) -> Iterator[str]:
     """Yield the tensors of the surrounding graph that the subgraphs of a node read."""
     for attribute in proto.attribute:
         for graph in (attribute.g, *attribute.graphs) if attribute.type in (_KINDS.GRAPH, _KINDS.GRAPHS) else ():
             # Names of the subgraph hide those of the surrounding graph from their definition on.
             own = {value.name for value in (*graph.input, *graph.initializer)}
             for node in graph.node:
-                yield from (name for name in (*node.input, *_captures(node)) if name and name not in own)
+                yield from (name for name in (*node.input, *captures(node)) if name and name not in own)
                 own.update(node.output)
             yield from (value.name for value in graph.output if value.name not in own)
 
@@ -156,8 +175,9 @@ def write_graph(graph: Graph, proto: onnx.GraphProto) -> None:
     ends = {*graph.inputs, *graph.outputs, *graph.weights}
     proto.name = graph.name
     proto.input.extend(map(write_tensor, graph.describe(graph.inputs)))
-    proto.output.extend(map(write_tensor, graph.describe(graph.outputs)))
+    proto.output.extend(_write_output(graph, name) for name in graph.outputs)
     proto.node.extend(map(write_node, graph.nodes))
     for weight in graph.weights.values():
         write_weight(weight, proto.initializer.add())
+    ends |= graph.dynamic
     proto.value_info.extend(write_tensor(tensor) for name, tensor in graph.tensors.items() if name not in ends)

@@ -1,10 +1,9 @@
 """Loads ONNX files as partitioned models."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -13,15 +12,13 @@ from onnx import inliner
 from shared.model.errors import ModelFileError, UnsupportedModelError
 from shared.model.graph import Graph
 from shared.model.onnx_file.external_data import digest, embed, is_outside, map_weight
+from shared.model.onnx_file.normalising import normalise
 from shared.model.onnx_file.protos import read_node, read_weight, write_tensor
 from shared.model.onnx_file.shapes import fix_inputs, resolve
 from shared.model.partitioned_model import PartitionedModel, build_model
 from shared.model.weights import Weight
 
 Shapes = Mapping[str, tuple[int, ...]]
-
-# Domain of the operators that ONNX Runtime adds to those of ONNX. It has one version.
-_CONTRIBUTED: Final = "com.microsoft"
 
 
 def load_model(
@@ -49,8 +46,8 @@ def load_model(
     mapped = [map_weight(tensor, folder) for tensor in proto.graph.initializer if folder and is_outside(tensor)]
     sha256 = digest(data, proto, folder) if folder and mapped else hashlib.sha256(data).hexdigest()
     _leave_out(proto.graph, mapped)
-    completed = _import_contributed(proto)
-    _check(proto if mapped or completed else data)
+    changed = normalise(proto)
+    _check_with_shapes(proto, None if mapped or changed else data)
     graph = _to_graph(proto, mapped, input_shapes or {})
     model = build_model(graph, sha256=sha256, max_cut_tensors=max_cut_tensors)
     return replace(model, metadata={entry.key: entry.value for entry in proto.metadata_props})
@@ -84,25 +81,19 @@ def _leave_out(graph: onnx.GraphProto, weights: Sequence[Weight]) -> None:
         graph.input.extend(write_tensor(weight.tensor) for weight in weights if weight.tensor.name not in known)
 
 
-def _import_contributed(proto: onnx.ModelProto) -> bool:
-    """Import the runtime's own operators if the file uses them and does not say so; return whether it did not.
-
-    The runtime runs such files, which some quantisers write. ONNX's checker refuses them.
-    """
-    imported = any(opset.domain == _CONTRIBUTED for opset in proto.opset_import)
-    if imported or not any(node.domain == _CONTRIBUTED for node in _all_nodes(proto.graph)):
-        return False
-    proto.opset_import.append(onnx.helper.make_opsetid(_CONTRIBUTED, 1))
-    return True
-
-
-def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Yield the nodes of a graph and of its subgraphs."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _all_nodes(inner)
+def _check_with_shapes(proto: onnx.ModelProto, data: bytes | None) -> None:
+    """Check a model. The checker demands shapes of inputs and outputs, and the runtime does not."""
+    shapeless = [
+        (value, onnx.ValueInfoProto.FromString(value.SerializeToString()))
+        for value in (*proto.graph.input, *proto.graph.output)
+        if value.type.WhichOneof("value") in (None, "tensor_type") and not value.type.tensor_type.HasField("shape")
+    ]
+    for value, _ in shapeless:
+        value.type.tensor_type.elem_type = value.type.tensor_type.elem_type or onnx.TensorProto.FLOAT
+        value.type.tensor_type.shape.SetInParent()
+    _check(proto if data is None or shapeless else data)
+    for value, before in shapeless:
+        value.CopyFrom(before)
 
 
 def _check(model: onnx.ModelProto | bytes) -> None:

@@ -1,22 +1,17 @@
 """Sessions of ONNX Runtime for folding and verification."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 import onnxruntime
 
 from shared.model.errors import RuntimeFailureError
-from shared.model.tensor import DType, Tensor
 from shared.model.weights import Array
 
 # Log severity. Errors are raised as exceptions too, so their log lines would only repeat them.
 _FATAL: Final = 4
-
-
-_DTYPES: Final = {dtype.value: dtype for dtype in DType}
-# Types whose name in the runtime is not that of numpy.
-_RUNTIME_NAMES: Final = {"float": "float32", "double": "float64"}
 
 
 class Optimisation(Enum):
@@ -29,6 +24,19 @@ class Optimisation(Enum):
     NONE = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     EXTENDED = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     ALL = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+
+
+@dataclass(frozen=True, slots=True)
+class OutputType:
+    """Type of an output.
+
+    Attributes:
+        name: the runtime's name, such as `tensor(float)` or `seq(tensor(int64))`.
+        shape: sizes; None for one that is unknown. Empty for a scalar and for a tensor of unknown rank.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
 
 
 class ModelSession:
@@ -51,15 +59,16 @@ class ModelSession:
         self.inputs = tuple(value.name for value in self._session.get_inputs())
         self.outputs = tuple(value.name for value in self._session.get_outputs())
 
-    def static_outputs(self) -> dict[str, Tensor]:
-        """Return the outputs whose shape and type the runtime has inferred, without a run."""
-        tensors: dict[str, Tensor] = {}
-        for value in self._session.get_outputs():
-            kind = value.type.removeprefix("tensor(").removesuffix(")")
-            dtype = _DTYPES.get(_RUNTIME_NAMES.get(kind, kind))
-            if dtype is not None and all(isinstance(size, int) and size >= 0 for size in value.shape):
-                tensors[value.name] = Tensor(value.name, dtype, tuple(value.shape))
-        return tensors
+    @property
+    def output_types(self) -> dict[str, OutputType]:
+        """Types of the outputs as the runtime infers them, by name."""
+        return {
+            value.name: OutputType(
+                value.type,
+                tuple(size if isinstance(size, int) and size >= 0 else None for size in value.shape or ()),
+            )
+            for value in self._session.get_outputs()
+        }
 
     def run(self, values: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Run the model.

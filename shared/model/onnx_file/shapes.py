@@ -11,14 +11,17 @@ from onnx import helper, shape_inference
 from shared.model.errors import RuntimeFailureError, ShapeError, UnsupportedModelError
 from shared.model.graph import Graph, Node
 from shared.model.liveness import ActiveGraph, activate
+from shared.model.onnx_file.dynamic_tensors import dense_type, infer_types, with_dynamic
 from shared.model.onnx_file.folding import evaluate_constants
-from shared.model.onnx_file.protos import read_tensor, write_node, write_tensor, write_weight
-from shared.model.onnx_file.runtime import ModelSession, Optimisation
+from shared.model.onnx_file.protos import element_name, read_tensor, write_node, write_tensor, write_weight
+from shared.model.onnx_file.runtime import OutputType
 from shared.model.tensor import DType, Tensor
 from shared.model.weights import Array, Weight
 
 # Largest number of elements of a constant that shape inference may need. Larger weights are left out of its copy.
 _SMALL: Final = 1024
+# Operators whose results have the shapes of elements of a sequence, which inference does not keep.
+_FROM_SEQUENCES: Final = frozenset({"SequenceAt", "ConcatFromSequence", "OptionalGetElement"})
 _SHAPE_OPERATORS: Final = frozenset({"Shape", "Size"})
 # Types of shapes, axes, indices and conditions. Only constants of these types replace their nodes in the result.
 # Others may be weights, whose operators the runtime matches. It runs DequantizeLinear(weights) and Conv as one integer
@@ -48,11 +51,17 @@ def fix_inputs(proto: onnx.GraphProto, shapes: Mapping[str, tuple[int, ...]]) ->
     for value in proto.input:
         if not value.type.HasField("tensor_type"):
             raise UnsupportedModelError(f"input {value.name!r} is not a dense tensor")
+        if (kind := element_name(value)) is not None:
+            raise UnsupportedModelError(f"input {value.name!r} has elements of type {kind}, which no request can carry")
         chosen |= _fix_input(value, shapes.get(value.name))
     return chosen
 
 
 def _fix_input(value: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> bool:
+    if not value.type.tensor_type.HasField("shape"):
+        if shape is None:
+            raise ShapeError(f"input {value.name!r} has no shape: give one, --input-shape {value.name}=...")
+        value.type.tensor_type.shape.dim.extend(onnx.TensorShapeProto.Dimension() for _ in shape)
     dims = value.type.tensor_type.shape.dim
     declared = [dim.dim_value if dim.dim_value > 0 else None for dim in dims]
     written = ",".join("?" if size is None else str(size) for size in declared)
@@ -76,7 +85,9 @@ def _fix_input(value: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> boo
 def resolve(graph: Graph, proto: onnx.ModelProto, *, strict: bool) -> Graph:
     """Infer the shape of every tensor that a node needs, and fold shape computations into constants.
 
-    Constants of other types than `_EXACT` are folded for inference only. Their nodes stay in the result.
+    Constants of other types than `_EXACT` are folded for inference only. Their nodes stay in the result. Shapes that
+    ONNX's inference does not find are asked from the runtime. Tensors whose size only a run tells become dynamic, and
+    the nodes that depend on them come last.
 
     Args:
         graph: The graph as read, without descriptions of its tensors.
@@ -85,11 +96,13 @@ def resolve(graph: Graph, proto: onnx.ModelProto, *, strict: bool) -> Graph:
 
     Raises:
         ShapeError: A shape cannot be inferred or conflicts with an operator; the message names the node.
+        UnsupportedModelError: An output is not a dense tensor of numbers.
     """
     original = graph
-    # Every round folds at least one more constant, or ends: so the loop terminates.
+    asked: dict[str, Tensor] = {}
+    # Every round folds at least one more constant, or asks for more shapes, or ends: so the loop terminates.
     while True:
-        inferred = _infer(graph, proto, strict)
+        inferred = _infer(graph, proto, asked, strict)
         tensors = {**inferred.tensors, **{name: weight.tensor for name, weight in graph.weights.items()}}
         graph = replace(graph, tensors=tensors)
         folded = _fold_constants(_fold_shapes(graph))
@@ -98,9 +111,26 @@ def resolve(graph: Graph, proto: onnx.ModelProto, *, strict: bool) -> Graph:
         if missing is None:
             _check_channels(active)
             return _with_exact_constants(original, folded)
-        if len(folded.weights) == len(graph.weights):
-            raise ShapeError(_explain(active, missing, inferred.complaint))
-        graph = folded
+        if len(folded.weights) != len(graph.weights):
+            graph = folded
+            continue
+        try:
+            types = infer_types(active, proto, tuple(dict.fromkeys(name for _, name in _missing(active))))
+        except RuntimeFailureError as exc:
+            raise ShapeError(_explain(missing, inferred.complaint or str(exc))) from exc
+        found = {tensor.name: tensor for tensor in _static_tensors(types)}
+        if found.keys() <= asked.keys():
+            _check_channels(active)
+            return with_dynamic(_with_exact_constants(original, folded), proto, types)
+        asked.update(found)
+
+
+def _static_tensors(types: Mapping[str, OutputType]) -> Iterator[Tensor]:
+    for name, kind in types.items():
+        dtype = dense_type(kind)
+        # An empty shape is that of a scalar, or of a tensor of unknown rank.
+        if dtype is not None and kind.shape and None not in kind.shape:
+            yield Tensor(name, dtype, tuple(size for size in kind.shape if size is not None))
 
 
 @dataclass(frozen=True)
@@ -109,22 +139,21 @@ class _Inferred:
     complaint: str
 
 
-def _infer(graph: Graph, proto: onnx.ModelProto, strict: bool) -> _Inferred:
+def _infer(graph: Graph, proto: onnx.ModelProto, asked: Mapping[str, Tensor], strict: bool) -> _Inferred:
     """Run ONNX's shape inference on a copy without large weights, whose values shapes do not depend on."""
     light = onnx.ModelProto(ir_version=max(4, proto.ir_version))
     light.opset_import.extend(proto.opset_import)
     light.graph.name = graph.name or "graph"
     light.graph.node.extend(map(write_node, graph.nodes))
     light.graph.input.extend(proto.graph.input)
-    light.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in graph.outputs)
+    known = _declared(graph, proto) | {name: write_tensor(tensor) for name, tensor in asked.items()}
+    light.graph.output.extend(known.get(name, helper.make_empty_tensor_value_info(name)) for name in graph.outputs)
+    light.graph.value_info.extend(value for name, value in known.items() if name not in graph.outputs)
     for weight in graph.weights.values():
         if weight.tensor.elements <= _SMALL:
             write_weight(weight, light.graph.initializer.add())
         else:
             light.graph.input.append(write_tensor(weight.tensor))
-    # Inference has no rules for foreign domains; the shapes that the file declares for them are taken over.
-    foreign = {name for node in graph.nodes if node.domain for name in node.written}
-    light.graph.value_info.extend(value for value in proto.graph.value_info if value.name in foreign)
     complaint = ""
     try:
         result = shape_inference.infer_shapes(light, strict_mode=True, data_prop=True)
@@ -136,22 +165,14 @@ def _infer(graph: Graph, proto: onnx.ModelProto, strict: bool) -> _Inferred:
         result = shape_inference.infer_shapes(light, data_prop=True)
     values = (*result.graph.input, *result.graph.value_info, *result.graph.output)
     tensors = {tensor.name: tensor for tensor in map(read_tensor, values) if tensor is not None}
-    if foreign - tensors.keys():
-        unknown = [name for node in graph.nodes for name in node.written if name not in tensors]
-        tensors.update(_ask_runtime(light, unknown))
     return _Inferred(tensors, complaint)
 
 
-def _ask_runtime(light: onnx.ModelProto, unknown: list[str]) -> dict[str, Tensor]:
-    """Return the tensors of static shape that ONNX Runtime infers: it has rules for the operators that it adds."""
-    asked = onnx.ModelProto()
-    asked.CopyFrom(light)
-    del asked.graph.output[:]
-    asked.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in unknown)
-    try:
-        return ModelSession(asked.SerializeToString(), Optimisation.NONE).static_outputs()
-    except RuntimeFailureError:
-        return {}
+def _declared(graph: Graph, proto: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:
+    """Return the shapes that the file declares where inference has no rules: foreign domains, sequences."""
+    taken = {name for node in graph.nodes if node.domain or node.op_type in _FROM_SEQUENCES for name in node.written}
+    values = (value for value in (*proto.graph.value_info, *proto.graph.output) if value.name in taken)
+    return {value.name: value for value in values if read_tensor(value) is not None}
 
 
 def _with_constants(graph: Graph, values: Mapping[str, Array]) -> Graph:
@@ -211,13 +232,8 @@ def _missing(active: ActiveGraph) -> Iterator[tuple[Node, str]]:
                 yield node, name
 
 
-def _explain(active: ActiveGraph, missing: tuple[Node, str], complaint: str) -> str:
+def _explain(missing: tuple[Node, str], reason: str) -> str:
     node, name = missing
-    reason = complaint or (
-        f"no shape is known for operators of domain {node.domain!r}: store it in the file's value_info"
-        if node.domain
-        else "it depends on values that only a run can tell: export the model without this node"
-    )
     return f"node {node.label!r} ({node.op_type}): the shape of tensor {name!r} cannot be found: {reason}"
 
 
@@ -225,6 +241,8 @@ def _check_channels(active: ActiveGraph) -> None:
     """Check that inputs and kernels of convolutions agree, which ONNX's inference does not."""
     for node in active.nodes:
         if node.op_type != "Conv" or node.domain:
+            continue
+        if not all(name in active.graph.tensors for name in node.inputs[:2]):
             continue
         data, weight = active.graph.tensor(node.inputs[0]).shape, active.graph.tensor(node.inputs[1]).shape
         if data[1] != weight[1] * node.integer("group", 1):

@@ -130,7 +130,11 @@ def test_sparse_weights() -> None:
         load_model(model.SerializeToString())
 
 
-def test_weights_of_strings() -> None:
-    text = np.array(["a", "b"], dtype=object)
-    with pytest.raises(UnsupportedModelError, match="'w' has elements of type STRING"):
-        load_model(onnx_bytes("g (float[2] x) => (float[2] y) {y = Relu(x)}", w=text))
+def test_weights_of_strings_are_constants() -> None:
+    text = """g (float[1,4] x) => (float[1,4] y) {
+        t = Softmax(x) e = Equal(names, name) c = Cast <to = 1> (e) y = Mul(t, c)
+        }"""
+    words = {"names": np.array(["a", "b", "c", "d"], dtype=object), "name": np.array(["b"], dtype=object)}
+    data = onnx_bytes(text, words, opset=19)
+    model = load_model(data)
+    assert verify_chain(data, [extract_segment(model, 0, 1)], model.analysis.input).bit_exact

@@ -3,7 +3,7 @@ import onnx
 import pytest
 from numpy.typing import ArrayLike
 
-from shared.model.errors import ShapeError
+from shared.model.errors import ShapeError, UnsupportedModelError
 from shared.model.onnx_file import extract_segment, load_model, verify_chain
 from tests.support.onnx_texts import onnx_bytes
 
@@ -72,16 +72,41 @@ def test_a_shape_that_does_not_suit_the_weights() -> None:
         load_model(data, input_shapes={"x": (1, 5)})
 
 
-@pytest.mark.parametrize(
-    ("body", "node", "tensor"),
-    [
-        ("a = Relu(x) y = NonZero(a)", "NonZero", "y"),
-        ("a = Tanh(x) c = com.example.Mystery(a) y = NonZero(c)", "Mystery", "c"),
-    ],
-)
-def test_shapes_that_only_a_run_can_tell(body: str, node: str, tensor: str) -> None:
-    with pytest.raises(ShapeError, match=rf"{node}.* tensor '{tensor}' cannot be found"):
-        load_model(onnx_bytes(f"g (float[1,4] x) => (int64[2,n] y) {{{body}}}"))
+def test_operators_that_nobody_has_are_refused_with_the_runtime_s_reason() -> None:
+    text = "g (float[1,4] x) => (int64[2,n] y) {a = Tanh(x) c = com.example.Mystery(a) y = NonZero(c)}"
+    with pytest.raises(ShapeError, match=r"Mystery.* tensor 'c' cannot be found: .*Mystery.* not a registered"):
+        load_model(onnx_bytes(text))
+
+
+def test_inputs_of_strings_are_refused() -> None:
+    with pytest.raises(UnsupportedModelError, match="input 'x' has elements of type STRING"):
+        load_model(onnx_bytes("g (string[1,4] x) => (string[1,4] y) {y = Identity(x)}"))
+
+
+def test_an_input_without_a_shape_has_to_be_given_one() -> None:
+    model = onnx.load_model_from_string(onnx_bytes("g (float[1,4] x) => (float[1,4] y) {y = Softmax(x)}"))
+    model.graph.input[0].type.tensor_type.ClearField("shape")
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    data = model.SerializeToString()
+    with pytest.raises(ShapeError, match="input 'x' has no shape: give one, --input-shape x="):
+        load_model(data)
+    assert load_model(data, input_shapes={"x": (2, 4)}).analysis.outputs[0].shape == (2, 4)
+
+
+def test_shapes_that_only_the_runtime_knows() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]> g (float[1,3,8,8] x) => (float[N,4] y) {
+        c = com.microsoft.FusedConv <activation = "Relu"> (x, k) p = GlobalAveragePool(c) y = Flatten(p)
+        }"""
+    model = onnx.parser.parse_model(text)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(KERNEL, "k"))
+    data = model.SerializeToString()
+    assert load_model(data).graph.tensors["c"].shape == (1, 4, 6, 6)
+    assert blocks_agree(data) == (2, True)
+
+
+def test_shapes_that_only_the_outputs_declare() -> None:
+    text = "g (float[1,4] x) => (float[1,2] y) {a = Softmax(x) y = com.example.Mystery(a)}"
+    assert load_model(onnx_bytes(text)).analysis.outputs[0].shape == (1, 2)
 
 
 def test_operators_of_another_domain_may_state_their_shapes() -> None:
