@@ -13,6 +13,8 @@ from shared.bus.settings import BusSettings
 
 # Debian installs it in a folder that is not on the PATH of ordinary users.
 _SYSTEM_DIRECTORIES: Final = ("/usr/sbin", "/usr/local/sbin")
+# The largest that MQTT allows (MQTT 5.0, 1.5.5).
+_MAX_PACKET_BYTES: Final = 268435455
 _NOT_INSTALLED = "mosquitto is not installed: apt-get install mosquitto"
 
 
@@ -38,6 +40,7 @@ class MosquittoBroker(BrokerProcess):
         trusted_ca: str | None = None,
         other_accounts: Mapping[str, str] | None = None,
         acl_file: Path | None = None,
+        max_packet_bytes: int = _MAX_PACKET_BYTES,
         start_timeout_s: float = 15.0,
     ) -> None:
         """Describe a broker. Entering it starts it.
@@ -51,6 +54,7 @@ class MosquittoBroker(BrokerProcess):
             trusted_ca: file with the authority with which clients verify it.
             other_accounts: further user names and their passwords.
             acl_file: access rules, such as broker/mosquitto.acl.example.
+            max_packet_bytes: largest packet that it accepts; it states this to its clients.
             start_timeout_s: bound on its start.
 
         Raises:
@@ -61,6 +65,7 @@ class MosquittoBroker(BrokerProcess):
         self._tls = (tls_cert, tls_key)
         self._accounts = {**({username: password} if username and password else {}), **(other_accounts or {})}
         self._acl_file = acl_file
+        self._max_packet_bytes = max_packet_bytes
         settings = BusSettings(
             host="127.0.0.1",
             port=port or free_port(),
@@ -82,7 +87,7 @@ class MosquittoBroker(BrokerProcess):
             # Started by root, mosquitto changes to another user, who cannot read this directory.
             f"user {getpass.getuser()}",
             "set_tcp_nodelay true",
-            "max_packet_size 268435455",
+            f"max_packet_size {self._max_packet_bytes}",
             "max_queued_messages 1000",
             "max_queued_bytes 268435456",
             "max_inflight_messages 20",

@@ -74,6 +74,12 @@ class Outbox:
         """Queue a message of QoS 1; waits while the queue is full."""
         await self._queue.put(publication)
 
+    def payload_limit_bytes(self, publication: Publication) -> int:
+        """Return the size of the largest payload that the broker accepts in the place of a publication's payload."""
+        return self.connection.payload_limit_bytes(
+            publication.topic, publication.properties, absolute=publication.absolute
+        )
+
     async def publish_best_effort(self, topic: str, payload: bytes) -> None:
         """Publish a message of QoS 0; it is dropped if there is no connection."""
         try:
@@ -129,13 +135,22 @@ def outcome_properties(
     return Properties(correlation_data=correlation_data, content_type=content_type, user=user)
 
 
+def outcome_publications(
+    outbox: Outbox, stream: str, payload: bytes, properties: Properties, response_topic: str | None
+) -> tuple[Publication, ...]:
+    """Return an outcome for the stream's results topic, and for the requester's own topic if it may have one."""
+    root = outbox.connection.settings.root
+    result = Publication(topics.results(stream), payload, properties)
+    # Checked here and not only at the source: the topic may come in a feature map of another device.
+    is_other = response_topic != f"{root}/{topics.results(stream)}"
+    if response_topic and is_other and topics.is_response_topic(response_topic, root, stream):
+        return result, Publication(response_topic, payload, properties, absolute=True)
+    return (result,)
+
+
 async def publish_outcome(
     outbox: Outbox, stream: str, payload: bytes, properties: Properties, response_topic: str | None
 ) -> None:
     """Queue an outcome for the stream's results topic, and for the requester's own topic if it may have one."""
-    root = outbox.connection.settings.root
-    await outbox.put(Publication(topics.results(stream), payload, properties))
-    # Checked here and not only at the source: the topic may come in a feature map of another device.
-    is_other = response_topic != f"{root}/{topics.results(stream)}"
-    if response_topic and is_other and topics.is_response_topic(response_topic, root, stream):
-        await outbox.put(Publication(response_topic, payload, properties, absolute=True))
+    for publication in outcome_publications(outbox, stream, payload, properties, response_topic):
+        await outbox.put(publication)

@@ -7,8 +7,8 @@ import time
 from services.executor.errors import BadInput, CannotPrepare, ExecutionFailed, TransferDamaged
 from services.executor.feature_maps import FeatureMap, encode_tensors
 from services.executor.observations import ObservationFeed
-from services.executor.outbox import Outbox, outcome_properties, publish_outcome
-from services.executor.results import encode_outcome, make_error_outcome, make_outcome
+from services.executor.outbox import Outbox, outcome_properties, outcome_publications, publish_outcome
+from services.executor.results import encode_outcome, make_error_outcome, make_outcome, without_outputs
 from services.executor.segments.shadow_check import SentStage, ShadowCheck
 from services.executor.sender import AttemptTracker, Sender
 from services.executor.stage_runner import FinishedStage, StageRunner
@@ -207,4 +207,9 @@ class Pipeline:
     async def _publish(self, header: FeatureMapHeader, outcome: Outcome) -> None:
         payload, content_type = encode_outcome(outcome, header.accept)
         properties = outcome_properties(header.request_id, content_type, header.correlation_data, header.traceparent)
+        publications = outcome_publications(self._outbox, header.stream, payload, properties, header.response_topic)
+        limit_bytes = min(map(self._outbox.payload_limit_bytes, publications))
+        if len(payload) > limit_bytes and outcome.outputs:
+            # The broker would refuse the outcome, and every further attempt of the request would end the same way.
+            payload, _ = encode_outcome(without_outputs(outcome, len(payload), limit_bytes), header.accept)
         await publish_outcome(self._outbox, header.stream, payload, properties, header.response_topic)

@@ -86,6 +86,12 @@ def make_error_outcome(
     )
 
 
+def without_outputs(outcome: Outcome, size_bytes: int, limit_bytes: int) -> Outcome:
+    """Return an outcome of `size_bytes` without its outputs, for a broker that accepts at most `limit_bytes`."""
+    note = f"outputs are left out: the result has {size_bytes} bytes, the broker accepts at most {limit_bytes}"
+    return outcome.model_copy(update={"outputs": (), "error": "; ".join(filter(None, (note, outcome.error)))})
+
+
 def encode_outcome(outcome: Outcome, accept: str) -> tuple[bytes, str]:
     """Return the bytes of an outcome and their content type: msgpack if `accept` is, else JSON."""
     if accept == MSGPACK_CONTENT:

@@ -16,9 +16,9 @@ from typing import Final, Self
 from shared.bus.backoff import Backoff
 from shared.bus.errors import AccessRefused, BrokerUnreachable, BusError, PublishFailed, SubscriptionFailed
 from shared.bus.paho_driver import SessionLost
-from shared.bus.properties import Properties
+from shared.bus.properties import Properties, to_paho
 from shared.bus.receive_queue import Received, ReceiveQueue
-from shared.bus.session import MqttSession, SessionOptions, Will
+from shared.bus.session import MqttSession, SessionOptions, Will, publish_overhead_bytes
 from shared.bus.settings import BusSettings
 
 __all__ = ["Connection", "Counters", "Properties", "Received", "Will", "unique_client_id"]
@@ -83,6 +83,8 @@ class Connection:
         self._outstanding = asyncio.Semaphore(settings.max_outstanding)
         self._subscriptions: dict[str, int] = {}
         self._session: MqttSession | None = None
+        # Kept while offline: the broker is most likely the same afterwards.
+        self._max_packet_bytes: int | None = None
         self._online = asyncio.Event()
         self._ready = asyncio.Event()
         self._failure: BusError | None = None
@@ -168,6 +170,22 @@ class Connection:
         """Number of received messages that wait for the application."""
         return len(self._incoming)
 
+    def payload_limit_bytes(self, topic: str, properties: Properties | None = None, *, absolute: bool = False) -> int:
+        """Return the size of the largest payload that can be published: the bound of the settings, or the broker's.
+
+        The broker states the maximum size of a packet when it accepts the connection (MQTT 5.0, 3.2.2.3.6). The
+        result may be negative: the broker then accepts no message with this topic and these properties.
+
+        Args:
+            topic: below the root.
+            properties: of the message.
+            absolute: `topic` includes the root.
+        """
+        if self._max_packet_bytes is None:
+            return self.settings.max_payload_bytes
+        overhead_bytes = publish_overhead_bytes(self._whole_topic(topic, absolute), to_paho(properties))
+        return min(self.settings.max_payload_bytes, self._max_packet_bytes - overhead_bytes)
+
     async def wait_connected(self, timeout_s: float) -> None:
         """Wait until there is a connection.
 
@@ -214,7 +232,7 @@ class Connection:
         if qos == 0 and not self.is_connected:
             self.counters.dropped_offline += 1
             return
-        whole_topic = topic if absolute else f"{self.settings.root}/{topic}"
+        whole_topic = self._whole_topic(topic, absolute)
         try:
             async with asyncio.timeout(timeout_s):
                 if await self._send_until_confirmed(whole_topic, data, qos, retain, properties):
@@ -275,6 +293,9 @@ class Connection:
             received.acknowledge()
         return received
 
+    def _whole_topic(self, topic: str, absolute: bool) -> str:
+        return topic if absolute else f"{self.settings.root}/{topic}"
+
     async def _first_connection(self, timeout_s: float | None) -> None:
         try:
             async with asyncio.timeout(timeout_s):
@@ -314,6 +335,7 @@ class Connection:
             # Before publications are let through: a request must not overtake the subscription to its result.
             await self._resubscribe(session)
             self._session = session
+            self._max_packet_bytes = session.max_packet_bytes
             self._online.set()
             self._failure = None
             self.counters.reconnects += self._ready.is_set()

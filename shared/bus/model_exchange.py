@@ -14,6 +14,7 @@ from shared.bus.connection import Connection, Received, unique_client_id
 from shared.bus.errors import BusError
 from shared.bus.model_transfer import (
     MAX_PULL_BYTES,
+    PULL_BYTES,
     STALL_S,
     Arrived,
     DiscardFile,
@@ -47,6 +48,8 @@ OnProgress = Callable[[int, int], None]
 
 # Pulls that are answered at the same time.
 _SERVING_TASKS: Final = 4
+# Upper bound on what a chunk message has beside its data: names of fields, SHA-256, offset and checksum.
+_CHUNK_OVERHEAD_BYTES: Final = 512
 
 
 async def fetch_model(
@@ -86,7 +89,12 @@ async def fetch_model(
         async with Connection.open(settings, client_id=unique_client_id(f"{receiver}-fetch")) as connection:
             partial = await asyncio.to_thread(PartialFile.open, path, receiver, manifest.size_bytes)
             download = ModelDownload(
-                manifest.model, receiver, manifest.size_bytes, received=partial.received, stall_s=stall_s
+                manifest.model,
+                receiver,
+                manifest.size_bytes,
+                received=partial.received,
+                pull_bytes=_granted_pull_bytes(connection, manifest.model, receiver),
+                stall_s=stall_s,
             )
             fetch = _Fetch(connection, manifest, provider or manifest.provider, path, partial, download, on_progress)
             try:
@@ -213,6 +221,12 @@ def _answer(pull: Pull, locate: Locate) -> bytes:
             return chunk_for(pull, file.read(min(pull.length, MAX_PULL_BYTES))).encode()
     except OSError as error:
         return refusal_for(pull, f"the provider cannot read the model: {error.strerror or error}").encode()
+
+
+def _granted_pull_bytes(connection: Connection, model: str, receiver: str) -> int:
+    """Return the length of pulls whose answers the broker accepts, also if its packets are small."""
+    limit_bytes = connection.payload_limit_bytes(topics.model_chunks(model, receiver))
+    return max(1, min(PULL_BYTES, limit_bytes - _CHUNK_OVERHEAD_BYTES))
 
 
 def _has_digest(path: Path, sha256: str) -> bool:

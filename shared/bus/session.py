@@ -37,8 +37,9 @@ _REFUSALS: Final = frozenset({0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C})
 # Reason codes from here on report a failure (MQTT 5.0, 2.4).
 _FIRST_FAILURE: Final = 0x80
 _CLOSE_TIMEOUT_S: Final = 2.0
-# Bytes allowed for fixed header, topic and properties when a packet is compared with the broker's maximum.
-_PACKET_OVERHEAD_BYTES: Final = 1024
+# Longest fixed header: type and remaining length (MQTT 5.0, 2.1). Behind it, the lengths of the topic and the packet
+# identifier take two bytes each.
+_FIXED_BYTES: Final = 5 + 2 + 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,17 @@ class SessionOptions:
     max_payload_bytes: Callable[[], int] | None = None
 
 
+def publish_overhead_bytes(topic: str, properties: PahoProperties | None) -> int:
+    """Return the bytes that a PUBLISH packet has beside its payload, at most.
+
+    Args:
+        topic: with root.
+        properties: in paho's form.
+    """
+    packed = 1 if properties is None else len(properties.pack())  # type: ignore[no-untyped-call]
+    return _FIXED_BYTES + len(topic.encode()) + packed
+
+
 class MqttSession:
     """An MQTT 5 session over one network connection; not to be used again once the connection is lost.
 
@@ -86,6 +98,7 @@ class MqttSession:
     Attributes:
         subscribed: topic filters, with root, that the broker has granted on this connection. Changed only by
             `request_subscription` and `cancel_subscription`.
+        max_packet_bytes: largest packet that the broker accepts. Set at CONNACK; None without a maximum.
     """
 
     def __init__(
@@ -113,7 +126,7 @@ class MqttSession:
         self._on_undecodable = on_undecodable
         self._on_resumed = on_resumed
         self._root_length = len(settings.root) + 1
-        self._max_packet_bytes: int | None = None
+        self.max_packet_bytes: int | None = None
         # Replaced at CONNACK, before anything can be published.
         self._send_quota = asyncio.Semaphore(settings.max_outstanding)
         self._acknowledgements = AcknowledgementOrder()
@@ -172,15 +185,16 @@ class MqttSession:
             SessionLost: the connection ended first. The message may or may not have arrived.
             PublishFailed: the broker rejected it, or it is larger than the broker accepts.
         """
-        limit = self._max_packet_bytes
-        if limit is not None and len(payload) + _PACKET_OVERHEAD_BYTES > limit:
+        packed = to_paho(properties)
+        limit = self.max_packet_bytes
+        if limit is not None and len(payload) + publish_overhead_bytes(topic, packed) > limit:
             # The broker would disconnect this client for it (MQTT 5.0, 3.2.2.3.6).
             raise PublishFailed(topic, f"{len(payload)} bytes, the broker accepts packets of at most {limit} bytes")
         if qos == 0:
-            reason = await self._driver.publish(topic, payload, qos, retain, to_paho(properties))
+            reason = await self._driver.publish(topic, payload, qos, retain, packed)
         else:
             async with self._send_quota:
-                reason = await self._driver.publish(topic, payload, qos, retain, to_paho(properties))
+                reason = await self._driver.publish(topic, payload, qos, retain, packed)
         if reason is not None and reason.value >= _FIRST_FAILURE:
             raise PublishFailed(topic, f"the broker rejected it: {reason}")
 
@@ -209,7 +223,7 @@ class MqttSession:
     def _connected(self, session_present: bool, properties: PahoProperties | None) -> None:
         if session_present:
             self._on_resumed()
-        self._max_packet_bytes = getattr(properties, "MaximumPacketSize", None)
+        self.max_packet_bytes = getattr(properties, "MaximumPacketSize", None)
         # The broker's receive maximum bounds unacknowledged publications (MQTT 5.0, 4.9). paho ignores it, and the
         # broker may disconnect a client that exceeds it.
         receive_maximum: int = getattr(properties, "ReceiveMaximum", self._settings.max_outstanding)

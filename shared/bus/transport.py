@@ -9,9 +9,16 @@ from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
 from shared.bus import topics
-from shared.bus.chunks import CHUNK_BYTES, Complete, Reassembler, split_message
+from shared.bus.chunks import (
+    CHUNK_BYTES,
+    MAX_CHUNKS,
+    Complete,
+    Reassembler,
+    chunk_overhead_bytes,
+    split_message,
+)
 from shared.bus.connection import Connection, unique_client_id
-from shared.bus.errors import DecodeError
+from shared.bus.errors import DecodeError, PublishFailed
 from shared.bus.frame import Buffer, frame_size_bytes
 from shared.bus.settings import BusSettings
 from shared.messages.reject_counter import RejectCounter
@@ -142,7 +149,7 @@ class BrokerTransport:
         Args:
             settings: where the broker is.
             device: this device's name.
-            chunk_bytes: size of sent chunks.
+            chunk_bytes: size of the slice in a sent chunk. Smaller where the broker accepts only smaller packets.
             reassembler: reassembles received chunks within its bounds; None for the usual bounds.
             send_timeout_s: bound on the confirmation of one chunk, waits for a reconnect included.
             connect_timeout_s: bound on the first connection; None to keep trying.
@@ -215,9 +222,11 @@ class BrokerTransport:
                 return self._delivery(complete)
 
     async def _send_chunks(self, topic: str, buffers: Sequence[Buffer], size_bytes: int, pace: Pace | None) -> None:
-        chunks = split_message(secrets.token_bytes(_ID_BYTES), buffers, self._chunk_bytes, sender=self.device)
+        transfer_id = secrets.token_bytes(_ID_BYTES)
+        chunk_bytes = self._granted_chunk_bytes(topic, transfer_id, size_bytes)
+        chunks = split_message(transfer_id, buffers, chunk_bytes, sender=self.device)
         # Most frames of small models are one chunk: no task and no semaphore for them.
-        if size_bytes <= self._chunk_bytes:
+        if size_bytes <= chunk_bytes:
             if pace is not None:
                 await pace(size_bytes)
             await self._publish(topic, next(chunks))
@@ -227,7 +236,7 @@ class BrokerTransport:
             async with asyncio.TaskGroup() as group:
                 stop = 0
                 for chunk in chunks:
-                    stop = min(stop + self._chunk_bytes, size_bytes)
+                    stop = min(stop + chunk_bytes, size_bytes)
                     # Before the pace, which is computed only for a chunk that can be sent now.
                     await window.acquire()
                     if pace is not None:
@@ -236,6 +245,20 @@ class BrokerTransport:
         except ExceptionGroup as failures:
             # One chunk that fails cancels the others: without it the frame is worthless.
             raise failures.exceptions[0] from None
+
+    def _granted_chunk_bytes(self, topic: str, transfer_id: bytes, size_bytes: int) -> int:
+        """Return the size of a slice that the broker accepts now.
+
+        Raises:
+            PublishFailed: the broker accepts only packets that are too small for a message of this size.
+        """
+        limit_bytes = self._connection.payload_limit_bytes(topic)
+        granted_bytes = min(self._chunk_bytes, limit_bytes - chunk_overhead_bytes(transfer_id, self.device))
+        if granted_bytes < self._chunk_bytes and size_bytes > granted_bytes * MAX_CHUNKS:
+            raise PublishFailed(
+                topic, f"{size_bytes} bytes, the broker accepts at most {MAX_CHUNKS} chunks of {max(0, granted_bytes)}"
+            )
+        return granted_bytes
 
     async def _publish(self, topic: str, chunk: bytes, window: asyncio.Semaphore | None = None) -> None:
         try:

@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from broker.embedded import EmbeddedBroker
+from services.cli.support.manifest import build_manifest
 from services.executor.feature_maps import EncodedPayload, FeatureMap, decode_feature_map
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
@@ -35,9 +37,11 @@ from shared.codecs import load_registry
 from shared.messages.control import Ready, Rejected
 from shared.messages.devices import OBSERVATIONS, DamageReport, Receipt
 from shared.messages.events import Event, EventKind
-from shared.messages.models import Manifest
-from shared.messages.requests import ErrorCause, FeatureMapHeader, Outcome, OutcomeStatus, TensorHeader
+from shared.messages.models import Manifest, OutputKind, Preprocessing
+from shared.messages.requests import MSGPACK_CONTENT, ErrorCause, FeatureMapHeader, Outcome, OutcomeStatus, TensorHeader
 from shared.messages.streams import PlanStage
+from shared.model.architectures.builder import GraphBuilder
+from shared.model.onnx_file import write_onnx
 
 
 @dataclass
@@ -226,3 +230,28 @@ async def test_admission_is_bounded_by_number_and_size_but_one_always_fits() -> 
         assert not drained.done()
         await admission.leave(0)
         await drained
+
+
+class TestModelWithManyOutputs:
+    @pytest.fixture
+    def manifest(self, tmp_path: Path) -> Manifest:
+        b = GraphBuilder("wide", 1, (1, 3, 8, 8))
+        path = tmp_path / "wide.onnx"
+        write_onnx(b.finish(b.linear(b.flatten(b.global_pool(b.input, "pool")), "fc", 1000)), path)
+        manifest = build_manifest(path, preprocessing=Preprocessing(kind="image"), output=OutputKind.CLASSIFICATION)
+        (tmp_path / "models").mkdir()
+        path.rename(tmp_path / "models" / f"{manifest.model}.onnx")
+        return manifest
+
+    async def test_a_result_too_large_for_the_broker_loses_its_outputs_and_says_the_sizes(self, bench: Bench) -> None:
+        route = (0, len(bench.manifest.blocks), "me")
+        await bench.pipeline.admit(bench.request(route, name="whole", accept=MSGPACK_CONTENT))
+        payload = (await bench.hear(topics.results("s"))).payload
+        assert Outcome.decode(payload).outputs
+        connection = bench.outbox.connection
+        limit_bytes = len(payload) - 1
+        connection.settings = replace(connection.settings, max_payload_bytes=limit_bytes)
+        await bench.pipeline.admit(bench.request(route, name="smaller", accept=MSGPACK_CONTENT))
+        outcome = await bench.outcome()
+        assert (outcome.request_id, outcome.status, outcome.outputs) == ("smaller", OutcomeStatus.OK, ())
+        assert f"the broker accepts at most {limit_bytes}" in outcome.error

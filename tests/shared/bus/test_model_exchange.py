@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from broker.mosquitto import MosquittoBroker
 from broker.process import BrokerProcess
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.model_exchange import fetch_model, serve_models
 from shared.bus.model_transfer import PULL_BYTES, ModelTransferError
 from shared.messages.models import Manifest, ManifestBlock
+from tests.shared.bus.conftest import BrokerKind, broker_parameters
 
 DATA = random.Random(3).randbytes(3 * PULL_BYTES + 5)
 MODEL = hashlib.sha256(DATA).hexdigest()
@@ -93,3 +95,16 @@ async def test_a_folder_that_cannot_be_written_is_reported(embedded: BrokerProce
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ModelTransferError, match="cannot store model net"):
         await fetch_model(embedded.settings, MANIFEST, receiver="pi", path=tmp_path / "file" / "net.onnx")
+
+
+@pytest.mark.parametrize("kind", broker_parameters(BrokerKind.MOSQUITTO))
+async def test_a_model_passes_a_broker_with_small_packets(kind: BrokerKind, tmp_path: Path) -> None:
+    assert kind.is_mosquitto
+    (tmp_path / "net.onnx").write_bytes(DATA)
+    async with (
+        asyncio.timeout(60),
+        MosquittoBroker(max_packet_bytes=50_000) as broker,
+        library(broker, lambda _: tmp_path / "net.onnx"),
+    ):
+        fetched = await fetch_model(broker.settings, MANIFEST, receiver="pi", path=tmp_path / "copy.onnx")
+        assert fetched.read_bytes() == DATA

@@ -77,8 +77,8 @@ async def test_what_is_larger_than_the_broker_accepts_is_not_sent() -> None:
 
     async with scripted_peer(script) as port, opened(port) as session:
         with pytest.raises(PublishFailed, match="packets of at most 5000 bytes"):
-            await session.send("t", bytes(4500), 0, False, None)
-        await session.send("t", bytes(3500), 0, False, None)
+            await session.send("t", bytes(4996), 0, False, None)
+        await session.send("t", bytes(4980), 0, False, None)
 
 
 async def test_no_more_is_unacknowledged_than_the_broker_receives() -> None:

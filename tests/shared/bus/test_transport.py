@@ -5,15 +5,17 @@ import logging
 
 import pytest
 
+from broker.mosquitto import MosquittoBroker
 from broker.process import BrokerProcess
 from shared.bus import topics
-from shared.bus.chunks import Reassembler, split_message
+from shared.bus.chunks import MAX_CHUNKS, Reassembler, split_message
 from shared.bus.connection import Connection
 from shared.bus.emulation import ShapedTransport
 from shared.bus.errors import PublishFailed
 from shared.bus.frame import encode_frame
 from shared.bus.link_schedule import LinkRate
 from shared.bus.transport import BrokerTransport, Delivery
+from tests.shared.bus.conftest import BrokerKind, broker_parameters
 
 WAIT_S = 20.0
 
@@ -130,3 +132,49 @@ async def test_an_emulated_link_delays_a_real_message(embedded: BrokerProcess) -
         # The first chunk comes early: a receiver can estimate the bandwidth from the rest.
         assert delivery.first_chunk_bytes == 10_000
         assert delivery.completed_at_s > delivery.first_chunk_at_s
+
+
+@pytest.mark.parametrize("kind", broker_parameters(BrokerKind.MOSQUITTO))
+async def test_a_broker_with_small_packets_gets_small_chunks(kind: BrokerKind) -> None:
+    assert kind.is_mosquitto
+    async with (
+        MosquittoBroker(max_packet_bytes=5000) as broker,
+        BrokerTransport.open(broker.settings, "pi") as pi,
+        BrokerTransport.open(broker.settings, "server") as server,
+    ):
+        for size_bytes in (4000, 4880, 4900, 5000, 100_000):
+            frame = bytes(range(250)) * (size_bytes // 250)
+            await pi.send("server", [frame])
+            delivery = await next_of(server)
+            assert bytes(delivery.buffer) == frame
+            assert 3500 < delivery.first_chunk_bytes < 5000
+        with pytest.raises(PublishFailed, match=rf"at most {MAX_CHUNKS} chunks of \d+"):
+            await pi.send("server", [bytes(5000 * MAX_CHUNKS)])
+        # A message that is not cut: refused by the client, which stays connected.
+        topic = topics.events()
+        limit_bytes = pi.connection.payload_limit_bytes(topic)
+        with pytest.raises(PublishFailed, match=rf"{limit_bytes + 1} bytes, .* at most 5000 bytes"):
+            await pi.connection.publish(topic, bytes(limit_bytes + 1))
+        await pi.connection.publish(topic, bytes(limit_bytes))
+        assert pi.connection.counters.reconnects == server.connection.counters.reconnects == 0
+
+
+@pytest.mark.parametrize("kind", broker_parameters(BrokerKind.MOSQUITTO))
+async def test_a_broker_whose_packets_hold_no_slice_refuses_every_frame(kind: BrokerKind) -> None:
+    assert kind.is_mosquitto
+    async with MosquittoBroker(max_packet_bytes=100) as broker, BrokerTransport.open(broker.settings, "pi") as pi:
+        with pytest.raises(PublishFailed, match="1000 bytes, the broker accepts at most 8192 chunks of 0"):
+            await pi.send("server", [bytes(1000)])
+
+
+async def test_chunks_of_any_size_are_reassembled(embedded: BrokerProcess) -> None:
+    async with (
+        BrokerTransport.open(embedded.settings, "server") as server,
+        BrokerTransport.open(embedded.settings, "old", chunk_bytes=512 * 1024) as old,
+        BrokerTransport.open(embedded.settings, "new", chunk_bytes=4 * 1024 * 1024) as new,
+    ):
+        frame = bytes(range(256)) * 20_000
+        for sender, first_chunk_bytes in ((old, 512 * 1024), (new, 4 * 1024 * 1024)):
+            await sender.send("server", [frame])
+            delivery = await next_of(server)
+            assert (bytes(delivery.buffer), delivery.first_chunk_bytes) == (frame, first_chunk_bytes)
