@@ -3,6 +3,9 @@
 SQLite with a write-ahead log. A committed transaction survives SIGKILL of the process. The disk is not synchronised per
 transaction (`synchronous = NORMAL`), so a power cut may lose the last moments. All calls come from one thread at a
 time, never from the event loop.
+
+A checkpoint copies the log into the database, and waits for the disk twice. `checkpoint` does this on a connection of
+its own, from another thread, while transactions go on. The transactions therefore do not wait for the disk.
 """
 
 import contextlib
@@ -22,7 +25,14 @@ _LOGGER = logging.getLogger(__name__)
 _SCHEMA_VERSION = 1
 # Bound on the wait for a lock that another process holds on the file.
 _BUSY_TIMEOUT_S = 5.0
+# A checkpoint is due after about this much new log.
+_CHECKPOINT_BYTES = 4 * 1024 * 1024
+# Bound on the log. SQLite begins it again at the first transaction after a complete checkpoint. Under steady load a
+# transaction may always come in between, so beyond this size the transactions themselves do the checkpoint.
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
+_PAGE_BYTES = 4096
+# Pages that a transaction writes beside those of payloads: rows and indices of the tables.
+_PAGES_PER_TRANSACTION = 4
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS requests (
     position INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT NOT NULL, request_id TEXT NOT NULL,
@@ -51,13 +61,15 @@ class Journal:
     """The journal of one device, with all its streams. Open it with `Journal.open`.
 
     Invariant: a request is in `requests` and `payloads` from `accept` to `finish`, and in `outcomes` from `finish` to
-    `forget`. `finish` moves it in one transaction, so that it is in exactly one of them at any time.
+    `forget`. `finish` moves it in one transaction, so that it is in exactly one of them at any time. `_log_bytes`
+    estimates the log since the last checkpoint; `transaction`, `accept` and `finish` increase it.
     """
 
     def __init__(self, path: Path, database: sqlite3.Connection) -> None:
         """Wrap an open database."""
         self.path = path
         self._database = database
+        self._log_bytes = 0
 
     @classmethod
     def open(cls, path: Path) -> "Journal":
@@ -98,6 +110,16 @@ class Journal:
             self._database.execute("ROLLBACK")
             raise
         self._database.execute("COMMIT")
+        self._log_bytes += _PAGES_PER_TRANSACTION * _PAGE_BYTES
+
+    @property
+    def is_checkpoint_due(self) -> bool:
+        """True if the log has grown enough for a checkpoint."""
+        return self._log_bytes >= _CHECKPOINT_BYTES
+
+    def checkpoint_begins(self) -> None:
+        """Note that `checkpoint` is about to be called, so that the next one is due after as much new log."""
+        self._log_bytes = 0
 
     def accept(self, stream: str, request: Request, payload: bytes) -> None:
         """Write an accepted request, unless it is in the journal already."""
@@ -108,6 +130,7 @@ class Journal:
             (*key, request.accepted_at_s, _pack(request)),
         )
         self._database.execute("INSERT OR IGNORE INTO payloads VALUES (?, ?, ?)", (*key, payload))
+        self._log_bytes += len(payload)
 
     def note_attempt(self, stream: str, request_id: str, attempt: int) -> None:
         """Write the number of attempts; it limits the retries of a request that crashes its source."""
@@ -123,6 +146,7 @@ class Journal:
             " VALUES (?, ?, ?, ?, ?, ?)",
             (*key, finished_at_s, len(outcome.payload), outcome.content_type, outcome.payload),
         )
+        self._log_bytes += len(outcome.payload)
         self._database.execute("DELETE FROM requests WHERE stream = ? AND request_id = ?", key)
         self._database.execute("DELETE FROM payloads WHERE stream = ? AND request_id = ?", key)
 
@@ -191,6 +215,20 @@ class Journal:
         )
 
 
+def checkpoint(path: Path) -> None:
+    """Copy the log of the journal at `path` into its database, beside the transactions of an open `Journal`.
+
+    Blocks for the disk, but neither waits for a transaction nor makes one wait. Writes the log to the disk first, so
+    that a power cut during the checkpoint damages nothing.
+
+    Raises:
+        sqlite3.Error: the disk is full or fails. The log keeps what it has.
+    """
+    with contextlib.closing(sqlite3.connect(path, timeout=0.0, isolation_level=None)) as database:
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
@@ -198,6 +236,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         database.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
+        database.execute(f"PRAGMA wal_autocheckpoint = {_WAL_LIMIT_BYTES // _PAGE_BYTES}")
         (check,) = database.execute("PRAGMA quick_check(1)").fetchone()
         if check != "ok":
             raise sqlite3.DatabaseError(str(check))

@@ -1,4 +1,7 @@
-"""Journal on a thread of its own, so that the event loop never waits for the disk."""
+"""Journal on a thread of its own, so that the event loop never waits for the disk.
+
+Checkpoints have a second thread, so that no transaction waits for the disk either.
+"""
 
 import asyncio
 import logging
@@ -10,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
-from services.executor.source.journal import Journal
+from services.executor.source.journal import Journal, checkpoint
 from shared.service_runtime import InputError
 
 _LOGGER = logging.getLogger(__name__)
@@ -21,12 +24,17 @@ _RETRY_S = 1.0
 
 
 class JournalThread:
-    """One thread with one journal; calls run in the order in which they are made."""
+    """One thread with one journal; calls run in the order in which they are made.
 
-    def __init__(self, journal: Journal, pool: ThreadPoolExecutor) -> None:
-        """Wrap an open journal and the one thread that may use it."""
+    Invariant: at most one checkpoint is under way, on the thread of `_checkpoints`. `_checkpoint` is the last one.
+    """
+
+    def __init__(self, journal: Journal, pool: ThreadPoolExecutor, checkpoints: ThreadPoolExecutor) -> None:
+        """Wrap an open journal, the one thread that may use it, and the thread of its checkpoints."""
         self._journal = journal
         self._pool = pool
+        self._checkpoints = checkpoints
+        self._checkpoint: asyncio.Future[None] | None = None
 
     @classmethod
     @asynccontextmanager
@@ -38,14 +46,17 @@ class JournalThread:
         """
         loop = asyncio.get_running_loop()
         pool = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        checkpoints = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         try:
             journal = await loop.run_in_executor(pool, _open, path)
             try:
-                yield cls(journal, pool)
+                yield cls(journal, pool, checkpoints)
             finally:
                 # Shielded: a cancelled service must still close the file, after the calls that are queued before it.
                 await asyncio.shield(loop.run_in_executor(pool, journal.close))
         finally:
+            # A checkpoint that is still under way then holds the last connection, and completes the log.
+            checkpoints.shutdown(wait=False)
             pool.shutdown(wait=False)
 
     async def read(self, query: Callable[[Journal], _Value]) -> _Value | None:
@@ -65,7 +76,9 @@ class JournalThread:
         is_logged = False
         while True:
             try:
-                return await self._call(lambda journal: _in_transaction(journal, change))
+                if await self._call(lambda journal: _in_transaction(journal, change)):
+                    self._begin_checkpoint()
+                return
             except sqlite3.OperationalError as error:
                 # Disk full, locked, or no rights: temporary, in contrast to a damaged file.
                 if not is_logged:
@@ -73,7 +86,19 @@ class JournalThread:
                 is_logged = True
                 await asyncio.sleep(_RETRY_S)
             except sqlite3.DatabaseError as error:
+                await self._checkpoint_done()
                 await self._call(partial(Journal.replace_damaged, reason=str(error)))
+
+    def _begin_checkpoint(self) -> None:
+        if self._checkpoint is not None and not self._checkpoint.done():
+            return
+        self._journal.checkpoint_begins()
+        loop = asyncio.get_running_loop()
+        self._checkpoint = loop.run_in_executor(self._checkpoints, _try_checkpoint, self._journal.path)
+
+    async def _checkpoint_done(self) -> None:
+        if self._checkpoint is not None:
+            await asyncio.wait([self._checkpoint])
 
     async def _call(self, work: Callable[[Journal], _Value]) -> _Value:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, self._journal)
@@ -86,6 +111,16 @@ def _open(path: Path) -> Journal:
         raise InputError(f"the journal {path} cannot be opened: {error}") from error
 
 
-def _in_transaction(journal: Journal, change: Callable[[Journal], None]) -> None:
+def _in_transaction(journal: Journal, change: Callable[[Journal], None]) -> bool:
+    """Make a change durable, and return whether a checkpoint is due."""
     with journal.transaction():
         change(journal)
+    return journal.is_checkpoint_due
+
+
+def _try_checkpoint(path: Path) -> None:
+    try:
+        checkpoint(path)
+    except sqlite3.Error as error:
+        # The log keeps everything, and the next checkpoint tries again.
+        _LOGGER.warning("the journal's log stays longer than usual: %s", error)

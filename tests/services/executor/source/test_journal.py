@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.executor.source.journal import Journal, StoredOutcome
+from services.executor.source.journal import Journal, StoredOutcome, checkpoint
 from services.executor.source.source_events import Request
 from tests.support.shared_paths import REPOSITORY
 
@@ -151,3 +151,55 @@ def test_what_was_committed_survives_sigkill(path: Path) -> None:
         assert process.stdout.read(9) == b"committed"
         os.kill(process.pid, signal.SIGKILL)
     assert Journal.open(path).payload("s", "r") == b"x" * 100_000
+
+
+def test_what_was_committed_survives_sigkill_in_the_middle_of_a_checkpoint(path: Path) -> None:
+    program = (
+        "import sys, threading; from pathlib import Path\n"
+        "from services.executor.source.journal import Journal, checkpoint\n"
+        "from services.executor.source.source_events import Request\n"
+        "path = Path(sys.argv[1]); journal = Journal.open(path)\n"
+        "def repeat():\n"
+        "    while True: checkpoint(path)\n"
+        "threading.Thread(target=repeat, daemon=True).start()\n"
+        "for number in range(10_000):\n"
+        "    with journal.transaction(): journal.accept('s', Request(str(number), 1, 0.0), b'%d' % number * 10_000)\n"
+        "    sys.stdout.write(f'{number}\\n'); sys.stdout.flush()\n"
+    )
+    arguments = [sys.executable, "-c", program, str(path)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, cwd=REPOSITORY) as process:
+        assert process.stdout is not None
+        numbers = [int(process.stdout.readline()) for _ in range(300)]
+        os.kill(process.pid, signal.SIGKILL)
+    journal = Journal.open(path)
+    assert [journal.payload("s", str(number)) for number in numbers] == [b"%d" % number * 10_000 for number in numbers]
+
+
+def test_a_checkpoint_beside_open_transactions_keeps_everything(path: Path) -> None:
+    journal = Journal.open(path)
+    payload = bytes(range(256)) * 1024
+    number = 0
+    while not journal.is_checkpoint_due:
+        with journal.transaction():
+            journal.accept("s", Request(f"r{number}", len(payload), 0.0), payload)
+        number += 1
+    # The log is not copied by the transactions themselves.
+    assert path.with_name(f"{path.name}-wal").stat().st_size > 4_000_000 > path.stat().st_size
+    journal.checkpoint_begins()
+    with journal.transaction():
+        journal.accept("s", Request("open", 1, 0.0), b"x")
+        checkpoint(path)
+    assert path.stat().st_size > 4_000_000
+    assert not journal.is_checkpoint_due
+    assert [journal.payload("s", f"r{each}") for each in range(number)] == [payload] * number
+    assert journal.payload("s", "open") == b"x"
+
+
+def test_the_log_is_bounded_without_checkpoints_of_others(path: Path) -> None:
+    journal = Journal.open(path)
+    payload = bytes(4_000_000)
+    for number in range(40):
+        with journal.transaction():
+            journal.accept("s", Request(f"r{number}", len(payload), 0.0), payload)
+            journal.finish("s", f"r{number}", OUTCOME, 0.0)
+    assert path.with_name(f"{path.name}-wal").stat().st_size < 80_000_000

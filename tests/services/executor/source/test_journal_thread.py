@@ -1,6 +1,8 @@
 import asyncio
 import sqlite3
 import threading
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,13 @@ from shared.service_runtime import InputError
 
 def accept(journal: Journal) -> None:
     journal.accept("s", Request("r", 1, 0.0), b"x")
+
+
+def wait_for_size(path: Path, size_bytes: int) -> None:
+    deadline_s = time.monotonic() + 30
+    while path.stat().st_size < size_bytes:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
 
 
 async def test_calls_run_on_one_other_thread(tmp_path: Path) -> None:
@@ -66,3 +75,19 @@ async def test_a_file_that_breaks_while_open_is_replaced_and_the_change_kept(tmp
         await journal.write(change)
         assert await journal.read(lambda book: book.payload("s", "r")) == b"x"
     assert await asyncio.to_thread(lambda: list(tmp_path.glob("j.sqlite.damaged-*")))
+
+
+async def test_checkpoints_run_beside_the_writes(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    payload = bytes(1_000_000)
+
+    def change(journal: Journal, number: int) -> None:
+        journal.accept("s", Request(f"r{number}", len(payload), 0.0), payload)
+
+    async with asyncio.timeout(60), JournalThread.open(path) as journal:
+        for number in range(8):
+            await journal.write(partial(change, number=number))
+        # Without an own checkpoint the database would have no payload yet.
+        await asyncio.to_thread(wait_for_size, path, 4_000_000)
+        assert await journal.read(lambda book: book.payload("s", "r0")) == payload
+    assert await asyncio.to_thread(lambda: Journal.open(path).payload("s", "r7")) == payload
