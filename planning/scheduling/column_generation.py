@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from math import inf
 
 import numpy as np
-from scipy.optimize import linprog
 
 from planning.cost.cost_model import CostModel
 from planning.problem.plan import Route
@@ -185,6 +184,9 @@ class _MasterProgramme:
         objective[-1] = 1.0
         used = busy[:, :-1].any(axis=1)
         bounds = np.zeros(int(used.sum()))
+        # SciPy takes longer to import than small problems take to solve, so it is imported when it is needed.
+        from scipy.optimize import linprog
+
         result = linprog(objective, A_ub=busy[used], b_ub=bounds, A_eq=equal, b_eq=jobs, method="highs")
         if result.x is None or result.ineqlin.marginals is None:
             return None

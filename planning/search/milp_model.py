@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from math import inf
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_array
 
 from planning.search.arrays import Array
 
@@ -60,6 +58,10 @@ class Programme:
 
     def solve(self, *, node_limit: int) -> Solution:
         """Solve with HiGHS; ``node_limit`` bounds the search, so that the result does not depend on the machine."""
+        # SciPy takes longer to import than small problems take to solve, so it is imported when it is needed.
+        from scipy.optimize import Bounds, LinearConstraint, milp
+        from scipy.sparse import csr_array
+
         # HiGHS has absolute tolerances, so that costs far from 1 would be rounded away.
         costs = np.array(self.costs)
         scale = float(np.abs(costs).max()) or 1.0

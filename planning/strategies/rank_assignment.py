@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem
@@ -70,6 +69,9 @@ def assign(tasks: Sequence[Offload], discipline: QueueDiscipline) -> tuple[list[
     weights = 2 * ahead + 1 if discipline is QueueDiscipline.ROUND_ROBIN else ahead + 1
     # price[i, r]: what task i adds to the total delay at rank r, on the route that is best there.
     price = np.array([(task.before_ms[:, None] + task.server_ms[:, None] * weights).min(axis=0) for task in tasks])
+    # SciPy takes longer to import than small problems take to solve, so it is imported when it is needed.
+    from scipy.optimize import linear_sum_assignment
+
     rows, ranks = linear_sum_assignment(price)
     choice = [
         int((tasks[row].before_ms + tasks[row].server_ms * weights[rank]).argmin())

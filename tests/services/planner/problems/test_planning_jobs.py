@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from planning.files.problem_file import read_problem
 from planning.problem.plan import Constraint, Infeasible, Plan
 from planning.strategies import solve
 from services.planner.problems.planning_jobs import PlanningJob, run_job
@@ -22,6 +23,7 @@ from tests.support.planner_world import (
     profile,
     world,
 )
+from tests.support.shared_paths import INSTANCES
 
 
 def job(policy: Policy, request: PolicyRequest | None = None) -> PlanningJob:
@@ -127,3 +129,14 @@ def test_a_policy_is_judged_in_the_group_and_not_for_the_trouble_of_others() -> 
     sound = run_job(joint_job(PolicySet("east", late), request=PolicyRequest("", TOTAL)), solve)
     assert isinstance(sound.outcome, Infeasible)
     assert sound.infeasible("west") is None
+
+
+def test_a_stream_without_any_route_leaves_a_plan_for_the_others() -> None:
+    problem = read_problem((INSTANCES / "one_stream_without_route_throughput.json").read_bytes())
+    answer = run_job(PlanningJob("s0", problem, problem, {}), solve)
+    assert set(answer.culprits) == {"s1"}
+    assert answer.plan is not None
+    assert set(answer.plan.streams) == {"s0"}
+    without = answer.infeasible("s1")
+    assert without is not None
+    assert without.reason == "stream s1: no route from d0 to d1"
