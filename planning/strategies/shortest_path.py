@@ -1,8 +1,10 @@
 """Exact plans over any number of devices: the cheapest path through blocks x devices x encodings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
+
+import numpy as np
 
 from planning.cost.constraints import memory_bytes, memory_violations
 from planning.problem.plan import Constraint, Infeasible, Plan, StreamPlan, Violation
@@ -16,6 +18,7 @@ from planning.search.cost_tables import (
     CostMeasure,
     Tables,
     build_tables,
+    busy_measure,
     energy_measure,
     latency_measure,
     latency_tables,
@@ -43,6 +46,16 @@ MAX_TRANSFERS = 40_000_000
 
 # Pairs of stream and device per second of time budget up to which ``auto`` balances the routes of several streams.
 BALANCED_PAIRS_PER_SECOND = 200
+
+# Searches for the largest throughput of one of several streams, per second of time budget. The other streams, which
+# come first, take the path that suits the loads so far.
+SEARCHES_PER_SECOND = 300
+
+# Exponent of the loads in the sum that streams without a search keep small.
+STEEPNESS = 32
+
+# Weight of an idle resource, relative to that of the busiest one.
+_IDLE_WEIGHT = 1e-3
 
 
 def balanced_pairs(problem: Problem) -> int:
@@ -165,6 +178,26 @@ class _Searcher:
         self._shared: dict[tuple[str, tuple[str, ...], int | None], tuple[CostMeasure, Array]] = {}
         self._taken: dict[tuple[str, Work], float] = {}
         self._counted = 0
+        # The number of streams, from the first on, that take a path by the loads; the searches come last, because they
+        # see all loads.
+        streams = len(self._problem.streams)
+        self._balanced = streams - max(1, int(SEARCHES_PER_SECOND * time_budget_s * streams))
+
+    def _balanced_path(self, tables: Tables, busy: Sequence[float]) -> Path | None:
+        """Return the path of least weighted busy time, where a resource weighs more the busier it is.
+
+        The weights are the slopes of the sum of load^STEEPNESS over all resources. Streams that follow them one after
+        the other keep the largest load low (Awerbuch, Azar, Grove, Kao, Krishnan & Vitter, FOCS 1995).
+
+        Args:
+            tables: the stream's arrays.
+            busy: [2 D] busy times of every node's computing and sending so far.
+        """
+        loads = np.array(busy)
+        # A little weight on idle resources, so that streams without load yet take short ways.
+        weights = (loads / max(float(loads.max()), 1e-300)) ** (STEEPNESS - 1) + _IDLE_WEIGHT
+        nodes = len(tables.nodes)
+        return cheapest_path(busy_measure(tables, weights[:nodes], weights[nodes:]))
 
     def solve(
         self, stream: Stream, plans: dict[str, StreamPlan], held: dict[str, float]
@@ -177,6 +210,10 @@ class _Searcher:
         latency, togo = self._latency(tables)
         if self._objective is Objective.THROUGHPUT:
             busy = self._busy(tables, plans)
+            if busy is not None and len(plans) < self._balanced:
+                path = self._balanced_path(tables, busy)
+                if path is None or self._within(tables, path, limits):
+                    return tables, SearchOutcome(path, path is None, 0.0 if path else float("inf"))
             weights: Mapping[tuple[str, Work], float] = {}
             if len(problem.streams) == 1:
                 rounds = rounds_of([tables], self._time_budget_s)

@@ -6,10 +6,12 @@ from itertools import product
 
 import pytest
 
+from planning.cost.constraints import violations
+from planning.cost.cost_model import CostModel
 from planning.problem.plan import Infeasible, Plan
-from planning.problem.problem import Problem, Stream, link_table
+from planning.problem.problem import Block, Device, Link, Model, Problem, Stream, link_table
 from planning.strategies.shortest_path import ShortestPath
-from shared.policy import CodecMode, Objective
+from shared.policy import CodecMode, Objective, Policy
 
 
 def _offers(problem: Problem, block: int) -> list[tuple[float, float, float]]:
@@ -116,3 +118,28 @@ def test_equals_brute_force(
         assert answer.cost == pytest.approx(best, rel=1e-9, abs=1e-9), problem
         solved += 1
     assert solved > 15
+
+
+def _crowd(deadline_ms: float | None) -> Problem:
+    """Sixty streams of eight cameras, each linked to three servers."""
+    rng = random.Random("crowd")
+    work_ms = [rng.uniform(1, 5) for _ in range(6)]
+    speeds = {f"camera{index}": rng.uniform(2, 9) for index in range(8)} | {"x": 1.0, "y": 1.3, "z": 1.6}
+    devices = {name: Device({"m": tuple(slow * ms for ms in work_ms)}) for name, slow in speeds.items()}
+    links = tuple(Link(f"camera{index}", server, rng.uniform(5, 90), 1.0) for index in range(8) for server in "xyz")
+    model = Model(3e5, tuple(Block(f"b{index}", rng.uniform(1e3, 2e5)) for index in range(6)))
+    streams = tuple(Stream(f"s{index}", "m", f"camera{rng.randrange(8)}") for index in range(60))
+    policy = Policy(objective=Objective.THROUGHPUT, deadline_ms=deadline_ms)
+    return Problem({"m": model}, devices, links, streams, policy)
+
+
+@pytest.mark.parametrize("deadline_ms", [None, 90.0])
+def test_a_crowd_is_balanced_by_loads_where_the_budget_pays_for_few_searches(deadline_ms: float | None) -> None:
+    problem = _crowd(deadline_ms)
+    little = ShortestPath().solve(problem, seed=0, time_budget_s=0.1)
+    plenty = ShortestPath().solve(problem, seed=0, time_budget_s=10.0)
+    assert isinstance(little, Plan)
+    assert isinstance(plenty, Plan)
+    assert little.streams != plenty.streams
+    assert little.cost <= plenty.cost * 1.1
+    assert violations(CostModel(problem), little.streams) == ()
