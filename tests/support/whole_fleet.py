@@ -31,6 +31,7 @@ from services.collector.query_results import OutcomeCounts
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.client import Client
+from shared.messages.base import MessageError
 from shared.messages.devices import State
 from shared.messages.models import Preprocessing
 from shared.messages.requests import Outcome, OutcomeStatus
@@ -81,8 +82,9 @@ class Watcher:
         async for received in connection:
             self.view.handle(received.topic, received.payload, time.time())
             if received.topic.endswith("/results"):
-                outcome = Outcome.decode(received.payload)
-                self.outcomes[outcome.stream].append(outcome)
+                with contextlib.suppress(MessageError):
+                    outcome = Outcome.decode(received.payload)
+                    self.outcomes[outcome.stream].append(outcome)
             self._heard[received.topic] += 1
             async with self._updated:
                 self._updated.notify_all()

@@ -1,13 +1,21 @@
 """Reading of requests, and their intake from a broker."""
 
+import asyncio
 import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.executor.source.intake import request_from_message
+from broker.embedded import EmbeddedBroker
+from services.executor.outbox import Outbox
+from services.executor.source.intake import RequestIntake, request_from_message
+from shared.bus import topics
+from shared.bus.connection import Connection
 from shared.bus.properties import Properties
+from shared.bus.settings import BusSettings
 from shared.messages.requests import JSON_CONTENT, MSGPACK_CONTENT
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}\Z")
@@ -54,3 +62,37 @@ def test_every_request_gets_an_id_that_messages_take(correlation: bytes, given_i
     assert REQUEST_ID.match(first)
     if correlation:
         assert first == second
+
+
+async def test_a_paused_intake_leaves_what_is_published_with_the_broker() -> None:
+    taken: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def submit(
+        payload: bytes, properties: Properties, acknowledge: Callable[[], None], *, skipped_bytes: int = 0
+    ) -> None:
+        acknowledge()
+        await taken.put(payload)
+
+    @asynccontextmanager
+    async def running_intake(settings: BusSettings, outbox: Outbox) -> AsyncIterator[RequestIntake]:
+        intake = RequestIntake("s", device="d", settings=settings, outbox=outbox, submit=submit)
+        running = asyncio.ensure_future(intake.run())
+        intake.set_enabled(True)
+        yield intake
+        running.cancel()
+        await asyncio.wait({running})
+
+    async with asyncio.timeout(30), EmbeddedBroker() as broker, Connection.open(broker.settings) as application:
+        outbox = Outbox("d", application)
+        async with running_intake(broker.settings, outbox) as intake:
+            while taken.empty():
+                await application.publish(topics.requests("s"), b"early")
+            intake.pause()
+            intake.set_enabled(True)
+            # Round trips to the broker, within which an intake would have given up its subscription.
+            for _ in range(5):
+                await application.publish(topics.requests("s"), b"early")
+        await application.publish(topics.requests("s"), b"while paused")
+        async with running_intake(broker.settings, outbox):
+            while await taken.get() != b"while paused":
+                pass
