@@ -127,4 +127,17 @@ def _to_graph(proto: onnx.ModelProto, mapped: Sequence[Weight], input_shapes: Sh
         weights=weights,
         opsets=opsets,
     )
-    return resolve(graph, proto, strict=strict)
+    resolved = resolve(graph, proto, strict=strict)
+    _check_ends(resolved)
+    return resolved
+
+
+def _check_ends(graph: Graph) -> None:
+    """Check that requests can carry the inputs, and results the outputs."""
+    for kind, names in (("input", graph.inputs), ("output", graph.outputs)):
+        for tensor in graph.describe(names):
+            if not tensor.dtype.has_numpy_type:
+                raise UnsupportedModelError(
+                    f"{kind} {tensor.name!r} is {tensor.dtype.value}, which the runtime does not exchange with "
+                    f"programs: export the model with a cast at this {kind}"
+                )

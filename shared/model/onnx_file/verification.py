@@ -187,7 +187,8 @@ def _largest_error(whole: Array, part: Array) -> float:
     # The only values unequal to themselves are NaN.
     same = (whole == part) | ((whole != whole) & (part != part))
     with np.errstate(invalid="ignore"):
-        error = np.abs(whole.astype(np.float64) - part.astype(np.float64))
+        # An array also for scalars, which numpy returns as numbers.
+        error = np.asarray(np.abs(whole.astype(np.float64) - part.astype(np.float64)))
     error[same] = 0.0
     error[~same & ~np.isfinite(error)] = sys.float_info.max
     return float(error.max(initial=0.0))

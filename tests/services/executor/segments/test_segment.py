@@ -3,7 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from services.cli.support.manifest import build_manifest
 from services.executor.errors import CannotPrepare
+from services.executor.results import make_result
 from services.executor.segments.engine import EngineSettings
 from services.executor.segments.model_cache import ModelCache
 from services.executor.segments.profiler import sample_request
@@ -11,6 +13,8 @@ from services.executor.segments.segment import REQUEST_TENSOR, build_segments, n
 from services.executor.segments.segment_events import SegmentKey
 from shared.messages.control import RejectionCause
 from shared.messages.models import Manifest
+from shared.messages.requests import JSON_CONTENT
+from tests.support.onnx_texts import onnx_bytes
 
 ENGINE = EngineSettings()
 
@@ -29,6 +33,25 @@ async def test_every_chain_of_segments_gives_the_whole(manifest: Manifest, store
         found = tail.run(head.run(request))
         for name in expected:
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [1.0, -1.0])
+def test_a_dynamic_tail_runs_behind_any_cut(tmp_path: Path, value: float) -> None:
+    text = """g (float[3,4] x) => (float[n,4] y) {
+        a = MatMul(x, w) b = Softmax(a) s = ReduceSum(x, last) f = Squeeze(s, last) k = Greater(f, zero)
+        y = Compress <axis = 0> (b, k)
+        }"""
+    path = tmp_path / "m.onnx"
+    path.write_bytes(onnx_bytes(text, w=np.eye(4, dtype=np.float32), zero=np.float32(0), last=np.array([1])))
+    described = build_manifest(path)
+    last = len(described.blocks)
+    request = {REQUEST_TENSOR: np.frombuffer(np.full((3, 4), value, np.float32).tobytes(), np.uint8)}
+    rows = 3 if value > 0 else 0
+    for cut in range(1, last):
+        keys = (SegmentKey(described.model, 0, cut), SegmentKey(described.model, cut, last))
+        head, tail = build_segments(path, described, keys, ENGINE).values()
+        result = make_result(tail.run(head.run(request)), described, JSON_CONTENT)
+        assert [(tensor.name, tensor.shape) for tensor in result.outputs] == [("y", (rows, 4))]
 
 
 async def test_prepare_alone_needs_no_session(manifest: Manifest, store: ModelCache) -> None:

@@ -138,3 +138,23 @@ def test_weights_of_strings_are_constants() -> None:
     data = onnx_bytes(text, words, opset=19)
     model = load_model(data)
     assert verify_chain(data, [extract_segment(model, 0, 1)], model.analysis.input).bit_exact
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("g (bfloat16[1,4] x) => (float[1,4] y) {y = Cast <to = 1> (x)}", "input 'x'"),
+        ("g (float[1,4] x) => (bfloat16[1,4] y) {y = Cast <to = 16> (x)}", "output 'y'"),
+    ],
+)
+def test_ends_that_no_message_can_carry(text: str, end: str) -> None:
+    with pytest.raises(UnsupportedModelError, match=f"{end} is bfloat16, which the runtime does not exchange"):
+        load_model(onnx_bytes(text))
+
+
+def test_a_scalar_output_is_compared() -> None:
+    data = onnx_bytes("g (float[1,4] x) => (float y) {t = Softmax(x) y = ReduceSum <keepdims = 0> (t)}")
+    model = load_model(data)
+    assert verify_chain(
+        data, [extract_segment(model, 0, 1), extract_segment(model, 1, 2)], model.analysis.input
+    ).bit_exact
