@@ -27,14 +27,10 @@ from services.cli.support.options import (
     check_stream_name,
     no_such_stream,
 )
+from services.cli.support.plan_options import BudgetOption, JsonOption, ObjectiveOption, ProblemArgument, SeedOption
 from services.cli.support.plot_option import PlotOption, check_plot, save_plot
 from services.cli.support.problem_files import (
     DOCUMENT_INDENT,
-    BudgetOption,
-    JsonOption,
-    ObjectiveOption,
-    ProblemArgument,
-    SeedOption,
     SolveOptions,
     load_problem,
     note_missing_power,

@@ -6,29 +6,16 @@ from typing import Annotated
 
 import typer
 
-from planning.files.plan_file import plan_schema, write_answer
-from planning.files.problem_file import problem_schema
-from planning.files.scenario_file import scenario_schema
-from planning.problem.plan import Infeasible, Plan
-from planning.strategies.registry import known_strategies
-from services.cli.render.console import print_json, results_console
-from services.cli.render.plan_tables import reasons_table, show_plan, strategies_table
-from services.cli.support.problem_files import (
-    DOCUMENT_INDENT,
+from services.cli.support.plan_options import (
     BudgetOption,
     JsonOption,
     ObjectiveOption,
     ProblemArgument,
     SeedOption,
-    SolveOptions,
     StrategyOption,
-    load_problem,
-    note_overload,
-    solve_timed,
 )
-from shared.asyncapi import bus_document
-from shared.policy import policy_schema
-from shared.service_runtime import ExitStatus
+
+# The functions import the rest: `--help` must load neither the strategies nor their solvers.
 
 
 class SchemaKind(StrEnum):
@@ -62,6 +49,13 @@ def plan_command(
     segue plan problem.json --objective throughput
     segue plan --list-strategies
     """
+    from planning.files.plan_file import write_answer
+    from planning.problem.plan import Infeasible, Plan
+    from services.cli.render.console import results_console
+    from services.cli.render.plan_tables import reasons_table, show_plan
+    from services.cli.support.problem_files import SolveOptions, load_problem, note_overload, solve_timed
+    from shared.service_runtime import ExitStatus
+
     if list_strategies:
         _list_strategies(as_json)
         return
@@ -79,6 +73,11 @@ def plan_command(
 
 
 def _list_strategies(as_json: bool) -> None:
+    from planning.strategies.registry import known_strategies
+    from services.cli.render.console import print_json, results_console
+    from services.cli.render.plan_tables import strategies_table
+    from services.cli.support.problem_files import DOCUMENT_INDENT
+
     listed = tuple(known_strategies().values())
     if as_json:
         values = [
@@ -105,6 +104,14 @@ def schema_command(
     \b
     segue schema problem > problem.schema.json
     """
+    from planning.files.plan_file import plan_schema
+    from planning.files.problem_file import problem_schema
+    from planning.files.scenario_file import scenario_schema
+    from services.cli.render.console import print_json
+    from services.cli.support.problem_files import DOCUMENT_INDENT
+    from shared.asyncapi import bus_document
+    from shared.policy import policy_schema
+
     schemas = {
         SchemaKind.PROBLEM: problem_schema,
         SchemaKind.PLAN: plan_schema,

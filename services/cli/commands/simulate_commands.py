@@ -24,16 +24,18 @@ from services.cli.render.console import print_json, results_console
 from services.cli.render.plan_tables import reasons_table, simulation_tables
 from services.cli.render.plan_values import simulation_values
 from services.cli.support.output_files import check_file
-from services.cli.support.plot_option import check_plot, save_gantt
-from services.cli.support.problem_files import (
-    DOCUMENT_INDENT,
+from services.cli.support.plan_options import (
     BudgetOption,
     JsonOption,
     ObjectiveOption,
     ProblemArgument,
     SeedOption,
-    SolveOptions,
     StrategyOption,
+)
+from services.cli.support.plot_option import check_plot, save_gantt
+from services.cli.support.problem_files import (
+    DOCUMENT_INDENT,
+    SolveOptions,
     invalid_file,
     load_problem,
     print_note,

@@ -1,4 +1,4 @@
-"""Problem files of the offline commands: options, reading, and solving."""
+"""Problem files of the offline commands: reading, and solving."""
 
 import ctypes
 import os
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import typer
 
@@ -27,15 +27,6 @@ from shared.suggestions import closest_name
 
 # Indentation of the JSON documents of the planning library, in files and on standard output.
 DOCUMENT_INDENT: Final = 1
-
-ProblemArgument = Annotated[Path | None, typer.Argument(help="The problem file (JSON); - reads standard input.")]
-StrategyOption = Annotated[str | None, typer.Option("--strategy", help="Overrides the policy's strategy.")]
-ObjectiveOption = Annotated[Objective | None, typer.Option("--objective", help="Overrides the policy's objective.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs, and nothing else.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Seed of all randomness.")]
-BudgetOption = Annotated[
-    float, typer.Option("--time-budget-s", min=0.0, max=3600.0, help="Roughly how long a search may last.")
-]
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,20 @@ def test_help_imports_nothing_heavy() -> None:
         assert f" {command} " in done.stdout
 
 
+def test_help_of_plan_imports_no_solver() -> None:
+    names = (*(name for name in HEAVY if name != "pydantic"), "planning.strategies.registry")
+    program = (
+        "import sys\n"
+        "from services.cli.main import main\n"
+        "try: main(['plan', '--help'])\n"
+        "except SystemExit: pass\n"
+        f"print([name for name in {names!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr.strip() == "[]"
+    assert "--list-strategies" in done.stdout
+
+
 @pytest.mark.parametrize("app", [APP, MODEL_APP, STREAM_APP, DEVICE_APP, POLICY_APP])
 def test_every_command_that_is_listed_loads_and_has_help(app: object) -> None:
     group = get_command(app)  # type: ignore[arg-type]
