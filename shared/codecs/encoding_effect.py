@@ -40,19 +40,26 @@ def is_classification(outputs: Mapping[str, Array]) -> bool:
 def effect_on(reference: Mapping[str, Array], outputs: Mapping[str, Array]) -> EncodingEffect:
     """Compare the outputs for one input with those of the run with raw feature maps.
 
-    A value that is not finite where the reference is finite counts as an error of the largest float.
+    A value that is not finite where the reference is finite counts as an error of the largest float. An output of
+    another shape, such as another number of boxes, is wrong by its largest value, and keeps no class.
 
     Args:
         reference: outputs of the raw run, by name.
-        outputs: outputs of the encoded run, of the same names and shapes.
+        outputs: outputs of the encoded run, of the same names.
     """
     absolute = relative = 0.0
+    same_shapes = all(outputs[name].shape == expected.shape for name, expected in reference.items())
     for name, expected in reference.items():
+        if outputs[name].shape != expected.shape:
+            absolute = max(absolute, _largest(expected), _largest(outputs[name]))
+            relative = max(relative, 1.0)
+            continue
         if expected.size == 0:
             continue
         exact = expected.astype(np.float64)
         with np.errstate(invalid="ignore"):
-            difference = np.abs(outputs[name].astype(np.float64) - exact)
+            # An array also for scalars, which numpy returns as numbers.
+            difference = np.asarray(np.abs(outputs[name].astype(np.float64) - exact))
         difference[np.isnan(difference)] = np.finfo(np.float64).max
         # Equal infinities differ by NaN, which the line above has turned into an error.
         difference[outputs[name] == expected] = 0
@@ -61,6 +68,8 @@ def effect_on(reference: Mapping[str, Array], outputs: Mapping[str, Array]) -> E
         relative = max(relative, error / scale if scale > 0 else float(error > 0))
     if not is_classification(reference):
         return EncodingEffect(_bounded(absolute), _bounded(relative))
+    if not same_shapes:
+        return EncodingEffect(_bounded(absolute), _bounded(relative), 0.0, 0.0)
     best, found = (ranking(values) for values in (reference, outputs))
     shared = len(set(best[:TOP].tolist()) & set(found[:TOP].tolist())) / TOP
     return EncodingEffect(_bounded(absolute), _bounded(relative), float(best[0] == found[0]), shared)
@@ -97,6 +106,12 @@ def ranking(outputs: Mapping[str, Array]) -> Array:
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
+
+
+def _largest(values: Array) -> float:
+    """Return the largest finite magnitude."""
+    magnitudes = np.abs(values.astype(np.float64))
+    return float(np.where(np.isfinite(magnitudes), magnitudes, 0.0).max(initial=0.0))
 
 
 def _bounded(value: float) -> float:

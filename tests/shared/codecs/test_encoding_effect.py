@@ -62,3 +62,28 @@ def test_over_several_samples_errors_are_the_worst_and_agreement_the_mean() -> N
     assert overall_effect([EncodingEffect(0.1, 0.2)]) == EncodingEffect(0.1, 0.2)
     with pytest.raises(ValueError, match="no samples"):
         overall_effect([])
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_another_number_of_rows_is_an_error(rows: int) -> None:
+    expected = {"boxes": np.full((2, 4), 3.0, np.float32)}
+    effect = effect_on(expected, {"boxes": np.full((rows, 4), 3.0, np.float32)})
+    assert effect.max_abs_error == 3
+    assert effect.max_relative_error == 1
+    assert effect.top1_agreement is None
+
+
+def test_no_row_where_there_was_none_is_no_error() -> None:
+    empty = {"boxes": np.zeros((0, 4), np.float32)}
+    assert effect_on(empty, empty).max_relative_error == 0
+    assert effect_on(empty, {"boxes": np.ones((1, 4), np.float32)}).max_relative_error == 1
+
+
+def test_scores_of_another_length_keep_no_class() -> None:
+    effect = effect_on({"scores": np.arange(8, dtype=np.float32)}, {"scores": np.zeros(0, np.float32)})
+    assert (effect.top1_agreement, effect.top5_agreement) == (0, 0)
+
+
+def test_a_scalar_output() -> None:
+    effect = effect_on({"sum": np.array(2.0, np.float32)}, {"sum": np.array(1.5, np.float32)})
+    assert (effect.max_abs_error, effect.max_relative_error) == (0.5, 0.25)
