@@ -1,14 +1,17 @@
 """Brings models that ONNX Runtime runs into the strict form that ONNX's checker and the reader expect."""
 
 import heapq
+import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
+import numpy as np
 import onnx
-from onnx import defs, helper
+from onnx import defs, helper, numpy_helper
 
-from shared.model.onnx_file.protos import captures, is_readable
+from shared.model.errors import ModelFileError
+from shared.model.onnx_file.protos import MAX_BYTES, captures, is_readable
 
 # Before this version of the format, initializers had to be listed among the inputs.
 _FREE_INITIALIZERS: Final = 4
@@ -21,14 +24,24 @@ def normalise(proto: onnx.ModelProto) -> bool:
     """Make a model valid by the letter, in place, without a change of what it computes.
 
     Missing imports of the domains that every runtime has are added. Nodes are put in topological order.
-    Initializers of types that no weight can have, such as strings, become `Constant` nodes.
+    Sparse initializers become dense. Initializers of types that no weight can have, such as strings, become `Constant`
+    nodes.
 
     Returns:
         Whether anything was changed.
+
+    Raises:
+        ModelFileError: The places of a sparse initializer are not in its shape.
     """
     before = proto.ir_version
     proto.ir_version = max(_FREE_INITIALIZERS, before)
-    changes = (before != proto.ir_version, _import_domains(proto), _constants(proto.graph), _sort_all(proto.graph))
+    changes = (
+        before != proto.ir_version,
+        _import_domains(proto),
+        _fill_sparse(proto.graph),
+        _constants(proto.graph),
+        _sort_all(proto.graph),
+    )
     return any(changes)
 
 
@@ -60,6 +73,24 @@ def _all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 yield from _all_graphs(inner)
+
+
+def _fill_sparse(graph: onnx.GraphProto) -> bool:
+    sparse = list(graph.sparse_initializer)
+    for tensor in sparse:
+        values, places = numpy_helper.to_array(tensor.values), numpy_helper.to_array(tensor.indices)
+        if math.prod(tensor.dims) * values.itemsize > MAX_BYTES:
+            raise ModelFileError(f"sparse initializer {tensor.values.name!r} is larger than 2 GiB when it is dense")
+        # Places are numbers of elements, or one row of coordinates for each value.
+        try:
+            dense = np.zeros(tuple(tensor.dims), values.dtype)
+            index = np.unravel_index(places, dense.shape) if places.ndim == 1 else tuple(places.T)
+            dense[index] = values
+        except (IndexError, ValueError) as exc:
+            raise ModelFileError(f"sparse initializer {tensor.values.name!r} is broken: {exc}") from exc
+        graph.initializer.append(numpy_helper.from_array(dense, tensor.values.name))
+    del graph.sparse_initializer[:]
+    return bool(sparse)
 
 
 def _constants(graph: onnx.GraphProto) -> bool:

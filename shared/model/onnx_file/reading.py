@@ -108,9 +108,6 @@ def _to_graph(proto: onnx.ModelProto, mapped: Sequence[Weight], input_shapes: Sh
     if proto.functions:
         proto = inliner.inline_local_functions(proto)
     opsets = {"" if opset.domain == "ai.onnx" else opset.domain: opset.version for opset in proto.opset_import}
-    if proto.graph.sparse_initializer:
-        name = proto.graph.sparse_initializer[0].values.name
-        raise UnsupportedModelError(f"initializer {name!r} is sparse: save the model with dense weights")
     weights = {tensor.name: read_weight(tensor) for tensor in proto.graph.initializer}
     weights.update((weight.tensor.name, weight) for weight in mapped)
     # Before version 4 of the format, initializers had to be listed among the inputs.

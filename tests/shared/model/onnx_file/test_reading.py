@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import external_data_helper, helper
+from onnx import external_data_helper, helper, numpy_helper
 
 from shared.model.errors import ExternalDataError, ModelFileError, UnsupportedModelError
 from shared.model.onnx_file import extract_segment, load_model, verify_chain
@@ -122,11 +122,24 @@ def test_inputs_that_are_no_tensors() -> None:
         load_model(onnx_bytes("g (seq(float[1]) x) => (int64 y) {y = SequenceLength(x)}"))
 
 
-def test_sparse_weights() -> None:
-    model = onnx.load_model_from_string(onnx_bytes(CHAIN, w=SQUARE))
-    values, places = helper.make_tensor("sparse", 1, [1], [2.0]), helper.make_tensor("i", 7, [1], [3])
-    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, [9]))
-    with pytest.raises(UnsupportedModelError, match="'sparse' is sparse"):
+@pytest.mark.parametrize("places", [[0, 5, 15], [[0, 0], [1, 1], [3, 3]]])
+def test_sparse_weights_become_dense(places: list[int]) -> None:
+    model = onnx.load_model_from_string(onnx_bytes(CHAIN))
+    values = helper.make_tensor("w", 1, [3], [1.0, 2.0, 3.0])
+    indices = numpy_helper.from_array(np.array(places), "places")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [4, 4]))
+    data = model.SerializeToString()
+    loaded = load_model(data)
+    assert np.array_equal(loaded.graph.weights["w"].values(), np.diag([1.0, 2.0, 0.0, 3.0]))
+    segments = [extract_segment(loaded, index, index + 1) for index in range(loaded.partition.block_count)]
+    assert verify_chain(data, segments, loaded.analysis.input).bit_exact
+
+
+def test_places_beyond_the_shape_of_a_sparse_weight() -> None:
+    model = onnx.load_model_from_string(onnx_bytes(CHAIN))
+    values, indices = helper.make_tensor("w", 1, [1], [1.0]), helper.make_tensor("places", 7, [1], [99])
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [4, 4]))
+    with pytest.raises(ModelFileError, match="sparse initializer 'w' is broken"):
         load_model(model.SerializeToString())
 
 
