@@ -1,8 +1,10 @@
 """The workload of a fleet: model, payloads and reference outputs."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from services.cli.support.manifest import Preset
@@ -28,6 +30,19 @@ def test_every_payload_has_its_reference_outputs(tmp_path: Path) -> None:
     first, second = (workload.reference.outputs(payload)["fc"] for payload in workload.payloads)
     assert first.shape == second.shape
     assert not np.array_equal(first, second)
+
+
+def test_a_model_of_two_files_is_packed_for_the_fleet(tmp_path: Path) -> None:
+    write_onnx(build("tiny"), tmp_path / "one.onnx")
+    whole = onnx.load_model(tmp_path / "one.onnx")
+    onnx.save_model(whole, tmp_path / "tiny.onnx", save_as_external_data=True, location="tiny.data", size_threshold=0)
+    np.save(tmp_path / "a.npy", np.ones((1, 3, 32, 32), np.float32))
+    scratch = tmp_path / "run"
+    scratch.mkdir()
+    workload = read_workload(FLEET, tmp_path, scratch)
+    assert workload.model_file == scratch / "tiny.onnx"
+    assert workload.manifest.size_bytes == workload.model_file.stat().st_size
+    assert workload.manifest.model == hashlib.sha256(workload.model_file.read_bytes()).hexdigest()
 
 
 def test_an_image_that_is_no_input_of_the_model_is_named(tmp_path: Path) -> None:
