@@ -22,6 +22,7 @@ class Inbox:
         transport: delivers frames.
         registry: codecs that tensors may have.
         outbox: publishes receipts.
+        admit_now: takes a feature map over if the device's admission is not full, and returns whether it did.
         admit: takes a feature map over; waits while the device's admission is full.
     """
 
@@ -29,6 +30,7 @@ class Inbox:
     transport: FeatureMapTransport
     registry: CodecRegistry
     outbox: Outbox
+    admit_now: Callable[[FeatureMap], bool]
     admit: Callable[[FeatureMap], Awaitable[None]]
 
     async def run(self) -> None:
@@ -40,11 +42,13 @@ class Inbox:
                 await self.outbox.note_bad_message(topics.inbox(self.device), str(error))
                 continue
             header = feature_map.header
-            # The receipt goes out before admission: its sender measures the link, not the time in the queue.
+            is_admitted = self.admit_now(feature_map)
+            # The receipt never waits for admission: its sender measures the link, not the time in the queue.
             if topics.is_name(header.sender):
                 receipt = Receipt(transfer_id=header.transfer_id, receiver=self.device)
                 await self.outbox.publish_best_effort(topics.receipts(header.sender), receipt.encode())
-            await self.admit(feature_map)
+            if not is_admitted:
+                await self.admit(feature_map)
 
     def _decode(self, buffer: memoryview) -> FeatureMap:
         feature_map = decode_feature_map(buffer, self.registry)

@@ -33,14 +33,29 @@ class Admission:
         self._max_bytes = max_bytes
         self._tasks = 0
         self._bytes = 0
+        self._waiting = 0
         self._changed = asyncio.Condition()
 
     async def enter(self, size_bytes: int) -> None:
         """Count a feature map; waits while it would exceed a bound."""
+        if self.enter_now(size_bytes):
+            return
         async with self._changed:
-            await self._changed.wait_for(lambda: self._has_room(size_bytes))
+            self._waiting += 1
+            try:
+                await self._changed.wait_for(lambda: self._has_room(size_bytes))
+            finally:
+                self._waiting -= 1
             self._tasks += 1
             self._bytes += size_bytes
+
+    def enter_now(self, size_bytes: int) -> bool:
+        """Count a feature map and return True, or return False if it has to wait, also for others that wait."""
+        if self._waiting or not self._has_room(size_bytes):
+            return False
+        self._tasks += 1
+        self._bytes += size_bytes
+        return True
 
     async def leave(self, size_bytes: int) -> None:
         """Uncount a feature map that entered with this size."""
@@ -96,18 +111,21 @@ class Pipeline:
             group.create_task(self._sender.run(), name="send")
             group.create_task(self._shadow.run(), name="shadow check")
 
+    def admit_now(self, feature_map: FeatureMap) -> bool:
+        """Take over a feature map if it need not wait for admission; return whether it is taken."""
+        if not self._admission.enter_now(feature_map.size_bytes):
+            return False
+        self._attempts.note(feature_map.header)
+        self._begin(feature_map, time.time(), time.monotonic())
+        return True
+
     async def admit(self, feature_map: FeatureMap) -> None:
         """Take over a feature map; waits for admission, and returns before it is computed."""
         received_at_s, received_s = time.time(), time.monotonic()
-        header = feature_map.header
         # Before admission, so that older attempts that wait for it are stale from now on.
-        self._attempts.note(header)
-        size_bytes = feature_map.size_bytes
-        await self._admission.enter(size_bytes)
-        self._group.create_task(
-            self._process_admitted(feature_map, size_bytes, received_at_s, received_s),
-            name=f"request {header.request_id} stage {header.stage}",
-        )
+        self._attempts.note(feature_map.header)
+        await self._admission.enter(feature_map.size_bytes)
+        self._begin(feature_map, received_at_s, received_s)
 
     async def dispatch(self, feature_map: FeatureMap) -> None:
         """Begin a request of this device's sources: send it to the device of its first stage, or compute it here."""
@@ -127,6 +145,13 @@ class Pipeline:
         """Wait until no feature map is here and nothing is left to send."""
         await self._admission.drain()
         await self._sender.drain()
+
+    def _begin(self, feature_map: FeatureMap, received_at_s: float, received_s: float) -> None:
+        header = feature_map.header
+        self._group.create_task(
+            self._process_admitted(feature_map, feature_map.size_bytes, received_at_s, received_s),
+            name=f"request {header.request_id} stage {header.stage}",
+        )
 
     async def _process_admitted(
         self, feature_map: FeatureMap, size_bytes: int, received_at_s: float, received_s: float

@@ -153,7 +153,9 @@ class Executor:
         # The way of a request through the device.
         stages = StageRunner(device, self._pool, processor, speed, coder)
         self._pipeline = self._make_pipeline(stages, self._shaped or resources.bulk)
-        self._inbox = Inbox(device, resources.bulk, resources.codecs, self._outbox, self._pipeline.admit)
+        self._inbox = Inbox(
+            device, resources.bulk, resources.codecs, self._outbox, self._pipeline.admit_now, self._pipeline.admit
+        )
         # Streams that begin here, and the messages that concern the device.
         self._sources = Sources(
             device=device,

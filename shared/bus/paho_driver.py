@@ -45,7 +45,8 @@ class PahoDriver:
     """One network connection of a paho client, from CONNECT until it is lost. Not to be used again afterwards.
 
     Invariants. All methods except the blocking half of `connect` run on the event loop's thread. The socket is
-    registered with the loop exactly while `_descriptor` is not None. Every future in `_unconfirmed` is resolved by an
+    registered with the loop exactly while `_descriptor` is not None, and for writing while `_has_writer`. Every call
+    that queues a packet is followed by `_watch_writing`. Every future in `_unconfirmed` is resolved by an
     acknowledgement of the broker, or failed with `SessionLost` when the connection ends.
     """
 
@@ -72,6 +73,7 @@ class PahoDriver:
         # Packet identifiers are one space for PUBLISH, SUBSCRIBE and UNSUBSCRIBE (MQTT 5.0, 2.2.1).
         self._unconfirmed: dict[int, asyncio.Future[list[ReasonCode]]] = {}
         self._descriptor: int | None = None
+        self._has_writer = False
         self._misc_timer: asyncio.TimerHandle | None = None
         client.on_connect = self._handle_connack
         client.on_disconnect = self._handle_disconnect
@@ -79,8 +81,8 @@ class PahoDriver:
         client.on_subscribe = client.on_unsubscribe = self._handle_suback
         client.on_message = self._handle_message
         client.on_socket_close = self._handle_socket_close
-        client.on_socket_register_write = self._handle_register_write
-        client.on_socket_unregister_write = self._handle_unregister_write
+        # Without `on_socket_register_write`, paho writes a packet to the socket in the call that queues it. The loop
+        # writes only what the socket did not take.
 
     @property
     def is_lost(self) -> bool:
@@ -147,7 +149,9 @@ class PahoDriver:
         if self.is_lost:
             raise SessionLost("not connected")
         info = self._client.publish(topic, payload, qos, retain, properties)
-        if info.rc == MQTT_ERR_NO_CONN:
+        self._watch_writing()
+        # The second half: the write of the packet found that the connection is lost.
+        if info.rc == MQTT_ERR_NO_CONN or self.is_lost:
             raise SessionLost("not connected")
         if info.rc != MQTT_ERR_SUCCESS:
             raise PublishFailed(topic, f"not sent: {error_string(info.rc)}")
@@ -175,11 +179,13 @@ class PahoDriver:
         """Send PUBACK for a message of QoS 1 that was received. Does nothing once the connection is lost."""
         if not self.is_lost:
             self._client.ack(packet_id, 1)
+            self._watch_writing()
 
     async def disconnect(self, timeout_s: float) -> None:
         """Send queued packets and DISCONNECT, so that the broker discards the will; give up after `timeout_s`."""
         if self.is_lost or self._client.disconnect() != MQTT_ERR_SUCCESS:
             return
+        self._watch_writing()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self.lost()
@@ -193,8 +199,9 @@ class PahoDriver:
 
     async def _answered(self, request: tuple[int, int | None], timeout_s: float) -> list[ReasonCode]:
         code, packet_id = request
+        self._watch_writing()
         if self.is_lost or code != MQTT_ERR_SUCCESS or packet_id is None:
-            raise SessionLost(error_string(code) if code else "not connected")
+            raise SessionLost(error_string(code) if code and not self.is_lost else "not connected")
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._confirmation(packet_id)
@@ -228,6 +235,7 @@ class PahoDriver:
             self._loop.remove_reader(self._descriptor)
             self._loop.remove_writer(self._descriptor)
             self._descriptor = None
+            self._has_writer = False
 
     def _read(self) -> None:
         try:
@@ -237,6 +245,10 @@ class PahoDriver:
                 self._client.loop_read()
         except Exception as error:  # paho lets any error of unpacking through: the packet was malformed
             self._fail(error)
+            return
+        # paho only queues what is published or acknowledged inside one of its callbacks.
+        if self._descriptor is not None and self._client.want_write():
+            self._write()
 
     def _write(self) -> None:
         if self._descriptor is None:
@@ -246,13 +258,22 @@ class PahoDriver:
         except Exception as error:  # as in `_read`: errors of the callbacks come through as well
             self._fail(error)
             return
-        # Back-pressure: bytes that the socket did not take are written as soon as it can take more. `loop_write` may
-        # have closed the socket.
-        if self._descriptor is not None and self._client.want_write():
+        self._watch_writing()
+
+    def _watch_writing(self) -> None:
+        """Register for writing exactly while paho has bytes that the socket did not take."""
+        # Without a descriptor the call that wrote has closed the socket, or it is not registered yet.
+        if self._descriptor is None or self._client.want_write() == self._has_writer:
+            return
+        self._has_writer = not self._has_writer
+        if self._has_writer:
             self._loop.add_writer(self._descriptor, self._write)
+        else:
+            self._loop.remove_writer(self._descriptor)
 
     def _check_keepalive(self) -> None:
         if self._client.loop_misc() == MQTT_ERR_SUCCESS and self._descriptor is not None:
+            self._watch_writing()
             self._misc_timer = self._loop.call_later(_MISC_INTERVAL_S, self._check_keepalive)
 
     def _fail(self, error: Exception) -> None:
@@ -322,14 +343,3 @@ class PahoDriver:
     def _handle_socket_close(self, _client: PahoClient, _data: Any, _sock: Any) -> None:
         # Called just before the socket is closed, also by the destructor of paho's client.
         self._unregister_socket()
-
-    def _handle_register_write(self, _client: PahoClient, _data: Any, _sock: Any) -> None:
-        # The connecting thread queues CONNECT before the socket is registered; `_register_socket` writes it. Later
-        # calls come from the loop's thread, often inside a paho callback, where `loop_write` must not be entered: the
-        # next round of the loop writes. The socket nearly always takes the packet then, so there is no writer yet.
-        if self._descriptor is not None:
-            self._loop.call_soon(self._write)
-
-    def _handle_unregister_write(self, _client: PahoClient, _data: Any, _sock: Any) -> None:
-        if self._descriptor is not None:
-            self._loop.remove_writer(self._descriptor)

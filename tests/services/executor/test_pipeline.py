@@ -125,6 +125,15 @@ async def bench(manifest: Manifest, store: ModelCache) -> AsyncIterator[Bench]:
                 task.cancel()
 
 
+async def test_a_feature_map_with_room_is_taken_at_once(bench: Bench) -> None:
+    route = (0, len(bench.manifest.blocks), "me")
+    assert bench.pipeline.admit_now(bench.request(route, name="a"))
+    assert bench.pipeline.admit_now(bench.request(route, name="b"))
+    assert not bench.pipeline.admit_now(bench.request(route, name="no-room"))
+    assert {(await bench.outcome()).request_id for _ in range(2)} == {"a", "b"}
+    await bench.pipeline.drain()
+
+
 async def test_more_requests_than_fit_wait_and_all_are_answered(bench: Bench) -> None:
     last = len(bench.manifest.blocks)
     for number in range(6):
@@ -230,6 +239,20 @@ async def test_admission_is_bounded_by_number_and_size_but_one_always_fits() -> 
         assert not drained.done()
         await admission.leave(0)
         await drained
+
+
+async def test_nothing_overtakes_what_waits_for_admission() -> None:
+    admission = Admission(max_tasks=3, max_bytes=100)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        assert admission.enter_now(60)
+        large = group.create_task(admission.enter(70))
+        await asyncio.sleep(0)
+        # It would fit, but the large one would starve behind a stream of small ones.
+        assert not admission.enter_now(10)
+        await admission.leave(60)
+        await large
+        assert admission.enter_now(30)
+        assert not admission.enter_now(1)
 
 
 class TestModelWithManyOutputs:

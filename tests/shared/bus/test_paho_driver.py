@@ -181,6 +181,18 @@ async def test_disconnect_comes_after_what_was_queued() -> None:
     assert kinds == [PUBLISH, DISCONNECT]
 
 
+async def test_a_small_message_is_in_the_socket_when_publish_first_waits() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await peer.reader.read()
+
+    async with scripted_peer(script) as port, connected(port) as client:
+        publishing = client.driver.publish("t", b"x", 0, False, None)
+        # Without a turn of the event loop: the coroutine ends at its first step.
+        with pytest.raises(StopIteration):
+            publishing.send(None)
+
+
 async def test_close_ends_everything_that_waits() -> None:
     kinds: list[int] = []
 
