@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from shared.bus.errors import DecodeError
 from shared.bus.frame import Buffer, decode_frame, encode_frame
 
-# Measured with mosquitto (median of a hop, 3.2 MB): 3.1 ms in chunks of 256 kB, 2.6 ms of 512 kB, 2.4 ms of 1 MB, and
-# 2.9 ms of 4 MB. Smaller chunks cost more messages, larger ones overlap less and take more memory in the broker.
+# Measured with mosquitto, median of a hop: 3.2 MB take 5.5 ms in chunks of 1 MB and 5.7 ms of 512 kB. 0.8 MB take 1.8
+# and 2.3 ms. A prototype without paho's copies was slower again with 4 MB. Larger chunks fill the broker's memory.
 CHUNK_BYTES = 1024 * 1024
 _VERSION = 1
 _MAX_ID_BYTES = 64
