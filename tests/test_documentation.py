@@ -51,8 +51,8 @@ def test_prose_is_wrapped(page: str) -> None:
     [
         ("services/planner/coordination/__init__.py", "event  ", "After each event"),
         ("services/planner/coordination/epochs.py", "phase  ", "Every other report"),
-        ("services/executor/source/state.py", "RequestArrived: Accept", "What an event does"),
-        ("services/executor/source/state.py", "Event  ", "Fail and StoreOutcome"),
+        ("services/executor/source/__init__.py", "RequestArrived: Accept", "What an event does"),
+        ("services/executor/source/__init__.py", "Event  ", "Fail and StoreOutcome"),
     ],
 )
 def test_state_tables_are_those_of_the_modules(module: str, heading: str, end: str) -> None:

@@ -1,7 +1,6 @@
 """A connection to the broker that reconnects by itself and restores subscriptions and unconfirmed publications.
 
-One `MqttSession` after the other serves it. State that must outlive a session is here: topic filters, received
-messages, unconfirmed publications, counters.
+It holds what outlives an `MqttSession`: topic filters, received messages, unconfirmed publications, counters.
 """
 
 import asyncio
@@ -10,10 +9,10 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final, Self
 
 from shared.bus.backoff import Backoff
+from shared.bus.connection_counters import Counters
 from shared.bus.errors import AccessRefused, BrokerUnreachable, BusError, PublishFailed, SubscriptionFailed
 from shared.bus.paho_driver import SessionLost
 from shared.bus.properties import Properties, to_paho
@@ -32,31 +31,6 @@ _RUMQTTD_WINDOW: Final = 100
 def unique_client_id(prefix: str) -> str:
     """Return a client id for programs that may run several times in parallel, such as command-line tools."""
     return f"{prefix}-{secrets.token_hex(4)}"
-
-
-@dataclass(slots=True)
-class Counters:
-    """Messages that went through a connection, and messages that were dropped.
-
-    Changed only by the connection, and only upwards.
-
-    Attributes:
-        published: messages handed to the broker (QoS 1: confirmed).
-        published_bytes: their payloads.
-        received: messages that came in.
-        received_bytes: their payloads.
-        reconnects: times the connection was made again after a loss.
-        dropped_offline: publications of QoS 0 dropped because there was no connection.
-        dropped_undecodable: messages dropped because their topic is not text.
-    """
-
-    published: int = 0
-    published_bytes: int = 0
-    received: int = 0
-    received_bytes: int = 0
-    reconnects: int = 0
-    dropped_offline: int = 0
-    dropped_undecodable: int = 0
 
 
 OnConnected = Callable[["Connection"], Awaitable[None]]

@@ -3,39 +3,7 @@
 `SourceState.handle` takes an event and the time and returns commands; `StreamSource` performs them in this order.
 It does no I/O and reads no clock.
 
-    RequestArrived: Accept           Dispatch                     OutcomeSeen: StoreOutcome
-    ------------------------> WAITING --------> IN_FLIGHT ----------------------------------> FINISHED
-                               |    <--------       |                                         |     |
-                               |   ReportRetry      | retries exhausted: Fail                 |     | RetryTick:
-                               |                    `---------------------------------------->|     | DeleteOutcomes
-                               `-- withdrawn, superseded, past its deadline, no route: Fail ->|     v
-                                                                                              | (forgotten)
-                                                      Republish until a collector confirms it |
-
-What an event does to a request, by the request's phase (an empty cell: nothing):
-
-    Event              | unknown or forgotten | WAITING              | IN_FLIGHT              | FINISHED
-    -------------------|----------------------|----------------------|------------------------|-------------------------
-    RequestArrived     | Accept -> WAITING    | Acknowledge          | Acknowledge            | Republish; Acknowledge
-      with a fault     | Accept, Fail         | Acknowledge          | Acknowledge            | Republish; Acknowledge
-    JournalRestored    | WAITING or FINISHED  |                      |                        |
-    PlanCommitted      |                      | live: Fail all but 1  |                        |
-    PlanRevoked        |                      | waits for a plan     |                        |
-    StreamWithdrawn    |                      | Fail                 |                        |
-    OutcomeSeen        |                      | StoreOutcome         | StoreOutcome           |
-    Undispatchable     |                      | Fail                 | Fail                   |
-    AttemptRefused     |                      |                      | retry, newest attempt  |
-    DeviceSeen, lost   |                      |                      | retry, if on its route |
-    BusChanged, online |                      | wait begins again    | timeout begins again   |
-    RetryTick          |                      | Fail after 300 s     | retry after timeout    | Republish; Delete
-    Confirmed          |                      |                      |                        | Confirm, the first time
-    CollectorsChanged  |                      |                      |                        | Republish on or off
-
-Fail and StoreOutcome lead to FINISHED. "lost" is offline or restarted. "retry" is ReportRetry -> WAITING, at the head
-of the queue, or Fail if the attempts are used up. After most events waiting requests are dispatched (`_pump`). That
-needs a plan, a usable route, a connection to the broker, and less than `max_in_flight` requests in flight.
-AlternativesKnown and Observed change the routes of later attempts only. "Delete" is DeleteOutcomes. "live":
-a live stream keeps only the newest request that was never dispatched.
+The package's docstring has the diagram and the table of events.
 
 Rules that hold for every sequence of events:
 

@@ -16,7 +16,7 @@ import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, assert_never
 
@@ -30,6 +30,7 @@ from services.executor.source.arrival_stats import ArrivalStats
 from services.executor.source.intake import MAX_UNACKNOWLEDGED, RequestIntake, request_from_message
 from services.executor.source.journal import Journal, StoredOutcome
 from services.executor.source.journal_thread import JournalThread
+from services.executor.source.payload_cache import PayloadCache
 from services.executor.source.request_limit import request_limit_bytes
 from services.executor.source.source_events import (
     Accept,
@@ -66,7 +67,6 @@ _TICK_S = 0.1
 _MAX_EVENTS = 1024
 # Events handled together, so that their journal changes share one transaction.
 _MAX_BATCH = 64
-_PAYLOAD_CACHE_BYTES = 64 * 1024 * 1024
 
 
 class RequestPipeline(Protocol):
@@ -95,34 +95,6 @@ class _Step:
 
     change: Callable[[Journal], None] | None = None
     action: Callable[[], Awaitable[None]] | None = None
-
-
-@dataclass(slots=True)
-class PayloadCache:
-    """Payloads of pending requests in memory, up to a total size; the journal has all of them.
-
-    Attributes:
-        limit_bytes: largest total size; a payload beyond it is not cached.
-    """
-
-    limit_bytes: int = _PAYLOAD_CACHE_BYTES
-    _payloads: dict[str, bytes] = field(default_factory=dict, init=False)
-    _size_bytes: int = field(default=0, init=False)
-
-    def put(self, request_id: str, payload: bytes) -> None:
-        """Cache a payload if it fits."""
-        if self._size_bytes + len(payload) <= self.limit_bytes:
-            self.drop(request_id)
-            self._payloads[request_id] = payload
-            self._size_bytes += len(payload)
-
-    def get(self, request_id: str) -> bytes | None:
-        """Return a cached payload."""
-        return self._payloads.get(request_id)
-
-    def drop(self, request_id: str) -> None:
-        """Remove a payload, if it is cached."""
-        self._size_bytes -= len(self._payloads.pop(request_id, b""))
 
 
 class StreamSource:

@@ -27,7 +27,6 @@ from services.planner.coordination.policy_judgement import PolicyJudge
 from services.planner.coordination.restore import adopted, restore
 from services.planner.coordination.shadow_reports import withdrawn
 from services.planner.coordination.threshold_jobs import next_threshold_job, thresholds_found
-from services.planner.decisions.committed_routes import devices_of
 from services.planner.decisions.switching_ranges import ThresholdJob
 from services.planner.inbound import DeviceMessage, Inbound, PolicyDocument
 from services.planner.problems.groups import group_of
@@ -382,15 +381,8 @@ class Coordinator:
         return posed
 
     def _awaits_devices(self, state: PlannedStream, now_s: float) -> bool:
-        """Return whether, shortly after the planner's start, presence of devices in a restored plan is missing.
-
-        Their retained presence may still be on its way. Without them the plan would be replaced for nothing.
-        """
-        present = state.in_force
-        if present is None or present.problem is not None or state.policy.request is not None:
-            return False
-        unheard = {present.source, *devices_of(present.routes)} - self.snapshot.devices.keys()
-        return bool(unheard) and now_s < self._started_at_s + RESTORE_GRACE_S
+        """Return whether, shortly after the planner's start, presence of devices in a restored plan is missing."""
+        return now_s < self._started_at_s + RESTORE_GRACE_S and bool(state.unheard_devices(self.snapshot))
 
     def _view(self, now_s: float) -> PlanningView:
         return PlanningView(

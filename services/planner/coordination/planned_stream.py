@@ -33,6 +33,7 @@ from services.planner.decisions.committed_routes import devices_of
 from services.planner.decisions.damping import Departure, is_return, remember
 from services.planner.decisions.replan import RerouteDecision
 from services.planner.problems.planning_jobs import Answer
+from services.planner.problems.snapshot import FleetSnapshot
 from shared.bus import topics
 from shared.messages.events import EventKind, Reroute, RerouteCause
 from shared.messages.models import Manifest
@@ -108,6 +109,16 @@ class PlannedStream:
     def in_force(self) -> PlanInForce | None:
         """The committed plan with the problem for which it was chosen."""
         return self._in_force
+
+    def unheard_devices(self, snapshot: FleetSnapshot) -> set[str]:
+        """Return the devices of a restored plan whose presence has not arrived since the planner's start.
+
+        Their retained presence may still be on its way. Without them the plan would be replaced for nothing.
+        """
+        present = self._in_force
+        if present is None or present.problem is not None or self.policy.request is not None:
+            return set()
+        return {present.source, *devices_of(present.routes)} - snapshot.devices.keys()
 
     @property
     def departures(self) -> tuple[Departure, ...]:

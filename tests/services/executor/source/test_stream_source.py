@@ -15,7 +15,7 @@ from services.executor.segments.segment import REQUEST_TENSOR
 from services.executor.source.journal_thread import JournalThread
 from services.executor.source.source_events import AttemptRefused, PlanCommitted, StreamWithdrawn
 from services.executor.source.state import SourceState
-from services.executor.source.stream_source import PayloadCache, StreamSource
+from services.executor.source.stream_source import StreamSource
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.properties import Properties
@@ -164,14 +164,3 @@ async def test_more_requests_than_the_broker_sends_at_once_are_taken_over_after_
     sent = [await bench.pipeline.dispatched.get() for _ in names]
     assert [feature_map.header.request_id for feature_map in sent] == names
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
-
-
-def test_the_payload_cache_is_bounded() -> None:
-    cache = PayloadCache(limit_bytes=10)
-    cache.put("a", b"123456")
-    cache.put("b", b"123456")
-    assert (cache.get("a"), cache.get("b")) == (b"123456", None)
-    cache.drop("a")
-    cache.drop("a")
-    cache.put("b", b"123456")
-    assert cache.get("b") == b"123456"
