@@ -16,7 +16,7 @@ What an event does to a request, by the request's phase (an empty cell: nothing)
     RequestArrived     | Accept -> WAITING    | Acknowledge          | Acknowledge            | Republish; Acknowledge
       with a fault     | Accept, Fail         | Acknowledge          | Acknowledge            | Republish; Acknowledge
     JournalRestored    | WAITING or FINISHED  |                      |                        |
-    PlanCommitted      |                      | live: Fail all but 1 |                        |
+    PlanCommitted      |                      | Fail all but newest* |                        |
     PlanRevoked        |                      | waits for a plan     |                        |
     StreamWithdrawn    |                      | Fail                 |                        |
     OutcomeSeen        |                      | StoreOutcome         | StoreOutcome           |
@@ -31,6 +31,7 @@ What an event does to a request, by the request's phase (an empty cell: nothing)
 Fail and StoreOutcome lead to FINISHED. "lost" is offline or restarted. "retry" is ReportRetry -> WAITING, at the head
 of the queue, or Fail if the attempts are used up. After most events waiting requests are dispatched (`_pump`). That
 needs a plan, a usable route, a connection to the broker, and less than `max_in_flight` requests in flight.
-AlternativesKnown and Observed change the routes of later attempts only. "Delete" is DeleteOutcomes. "live":
-a live stream keeps only the newest request that was never dispatched.
+AlternativesKnown and Observed change the routes of later attempts only. "Delete" is DeleteOutcomes.
+
+* Of a live stream, requests that were never dispatched fail except for the newest one. Retries stay.
 """
