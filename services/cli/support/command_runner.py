@@ -4,6 +4,7 @@
 import contextlib
 import logging
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, TypeVar
 
@@ -64,5 +65,15 @@ def interrupt_once() -> None:
 
 
 def _interrupt(number: int, frame: Any) -> None:
+    sys.unraisablehook = _report_unraisable
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise KeyboardInterrupt
+
+
+def _report_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Report an exception that nobody can catch, unless it is about a Ctrl-C that is ignored.
+
+    Python reports "Signal 2 ignored due to race condition" for a signal that arrives while its handler is replaced.
+    """
+    if not (isinstance(unraisable.exc_value, OSError) and "race condition" in str(unraisable.exc_value)):
+        sys.__unraisablehook__(unraisable)
