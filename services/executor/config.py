@@ -14,6 +14,7 @@ from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.messages.devices import Capabilities
 from shared.service_runtime import InputError
+from shared.user_folders import user_data_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +47,6 @@ class Power:
     rx_w: float = 0.0
 
 
-def default_data_dir() -> Path:
-    """Return the default directory of models, profiles and journals: the platform's folder for user data."""
-    if platform.system() == "Darwin":
-        return Path.home() / "Library" / "Application Support" / "segue"
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "segue"
-
-
 @dataclass(frozen=True, slots=True)
 class ExecutorConfig:
     """An executor's configuration.
@@ -77,7 +70,7 @@ class ExecutorConfig:
 
     device: str
     broker: BusSettings
-    data_dir: Path = field(default_factory=default_data_dir)
+    data_dir: Path = field(default_factory=user_data_folder)
     engine: EngineSettings = field(default_factory=EngineSettings)
     emulated: bool = False
     memory_limit_bytes: int | None = None

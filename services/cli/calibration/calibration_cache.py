@@ -12,11 +12,11 @@ from typing import Final
 from services.cli.calibration.measure import OnSample
 from services.cli.calibration.model_calibration import calibrate_model
 from services.cli.calibration.samples import sample_files
-from services.cli.support.user_folders import user_cache_folder
 from shared.codecs import load_registry
 from shared.messages.base import MessageError
 from shared.messages.calibration import Calibration
 from shared.messages.models import Manifest
+from shared.user_folders import user_cache_folder
 
 # Increased whenever the method of measuring changes, which makes stored calibrations invalid.
 _VERSION: Final = 1

@@ -14,10 +14,10 @@ from services.cli.support.command_runner import run_command
 from services.cli.support.fleet_operations import listen
 from services.cli.support.health_checks import Finding, Level, fleet_findings, installation_findings
 from services.cli.support.options import DEFAULT_BROKER, Broker, Json, broker_settings
-from services.cli.support.user_folders import user_data_folder
 from shared.bus.errors import BusError
 from shared.bus.settings import BusSettings
 from shared.service_runtime import ExitStatus
+from shared.user_folders import user_data_folder
 
 _STYLES: Final = {Level.GOOD: "green", Level.HINT: "yellow", Level.BAD: "bold red"}
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from services.executor.config import ExecutorConfig, Watch, default_data_dir
+from services.executor.config import ExecutorConfig, Watch
 from services.executor.segments.engine import EngineSettings
 from shared.bus.settings import BusSettings
 from shared.service_runtime import InputError
@@ -29,7 +29,7 @@ def test_where_things_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     config = ExecutorConfig("d", BusSettings(), data_dir=tmp_path)
     assert config.journal_path == tmp_path / "devices" / "d" / "journal.sqlite"
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    assert default_data_dir().is_relative_to(tmp_path)
+    assert ExecutorConfig("d", BusSettings()).data_dir.is_relative_to(tmp_path)
 
 
 def test_capabilities_tell_the_limit_or_the_machines_memory() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.support.user_folders import user_cache_folder, user_data_folder
+from shared.user_folders import user_cache_folder, user_data_folder
 
 
 def test_the_xdg_folders_have_precedence_on_linux(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

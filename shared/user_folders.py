@@ -1,4 +1,4 @@
-"""Folders of the user in which commands keep data, by the platform's conventions."""
+"""Folders of the user in which commands and services keep data, by the platform's conventions."""
 
 import os
 import platform
