@@ -127,7 +127,7 @@ def _device_differences(before: Problem, after: Problem, snapshot: FleetSnapshot
             without = {other: each for other, each in after.devices.items() if other != name}
             if without:
                 reported_at_s = snapshot.device(name).presence_changed_at_s
-                cause = Cause(RerouteCause.DEVICE_BACK, f"device {name} is there", reported_at_s)
+                cause = Cause(RerouteCause.DEVICE_BACK, f"device {name} joined", reported_at_s)
                 yield _Difference(cause, replace(after, devices=without))
             continue
         if differs(known.load_factor, device.load_factor):

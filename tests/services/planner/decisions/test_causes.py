@@ -75,14 +75,14 @@ def test_of_several_changes_the_one_that_matters_is_the_cause() -> None:
 
 def test_a_device_that_comes_is_the_cause_of_a_better_route() -> None:
     before = world(presence("server", State.OFFLINE))
-    assert cause_of(before, presence("server")) == Cause(RerouteCause.DEVICE_BACK, "device server is there", 120.0)
+    assert cause_of(before, presence("server")) == Cause(RerouteCause.DEVICE_BACK, "device server joined", 120.0)
     both = Links(
         device="pi",
         sent_at_s=1.0,
         links=tuple(LinkEstimate(target=each, bandwidth_mbps=50.0, latency_ms=2.0) for each in ("server", "jetson")),
     )
     faster = (presence("jetson"), profile("jetson", tuple(each / 5 for each in SERVER_MS)), both)
-    assert cause_of(world(), *faster).text == "device jetson is there"
+    assert cause_of(world(), *faster).text == "device jetson joined"
 
 
 def test_a_link_that_appears_is_the_cause() -> None:
