@@ -1,106 +1,252 @@
-"""Kills random parts of a whole fleet at random moments and counts the outcomes of requests.
+"""Requests of two kinds of clients while everything happens to a fleet that can happen, and what became of them.
 
-    python -m benchmarks.soak [--minutes 5] [--seed 1] [--broker embedded|mosquitto] [--run-dir DIR]
+    python -m benchmarks.soak [--minutes 5] [--seed 1] [--broker mosquitto|embedded] [--run-dir DIR]
 
-It runs from the top of the repository. In rounds of half a minute, a client keeps four requests in flight. Meanwhile
-broker, planner, collector, executors and monitors get SIGKILL, sometimes several in the same moment, and restart after
-a while. Each round prints a line. The exit status is 1 if a request was lost, ended twice or ended wrong, or if a
-process ended without being killed.
+It runs from the top of the repository. In rounds of half a minute, Segue's client and a plain MQTT client keep requests
+in flight. Meanwhile processes get SIGKILL, SIGTERM or SIGSTOP, the broker stalls, clocks step, disks are full or
+read-only, messages come twice and out of order, and hostile messages come in between (`benchmarks/disturbances.py`).
+Each round prints a line. Clocks need a C compiler, disks need root; what this machine lacks is left out, with a line.
+
+The exit status is 1 if a request was lost, ended twice or ended wrong, if a process ended without being killed, or if
+the fleet was not whole again after a round.
 """
 
 import argparse
 import asyncio
+import contextlib
 import logging
+import os
 import random
 import sys
 import tempfile
 import time
-from collections import Counter
-from dataclasses import asdict
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from benchmarks.disturbances import EXECUTORS_FOLDER, Disturbances
+from benchmarks.message_repeater import MessageRepeater
+from benchmarks.plain_client import PlainClient
 from broker.embedded import EmbeddedBroker
-from broker.mosquitto import MosquittoBroker
-from tests.support.whole_fleet import EVERYTHING, WholeFleet, open_fleet
+from broker.mosquitto import MosquittoBroker, find_mosquitto
+from services.cli.support.fleet_operations import declare_stream, withdraw_stream
+from services.cli.testbed.command_lines import COLLECTOR, PLANNER
+from services.cli.testbed.run_record import RequestRecord
+from shared.bus.connection import Connection
+from shared.bus.errors import BusError
+from shared.messages.requests import OutcomeStatus
+from shared.messages.streams import StreamDeclaration
+from tests.support.small_disks import SmallDisk, can_mount, small_disks
+from tests.support.stepped_clock import SteppedClock, build_library, can_step_clocks
+from tests.support.whole_fleet import BROKER, CAMERA, EVERYTHING, FLEET, WholeFleet, open_fleet
 
 _ROUND_S = 30.0
 _QUIET_S = (0.2, 3.0)
-_DOWN_S = (0.0, 3.0)
-_PARTS_AT_ONCE = (1, 1, 1, 2, 2, 3)
 # A request without an outcome for so long is lost. All retries together take less.
-_OUTCOME_S = 240.0
+_OUTCOME_S = 300.0
+# Longest wait until the fleet is whole, or a stream has a plan.
+_WHOLE_S = 240.0
+_IN_FLIGHT = 6
+_REPEATED_SHARE = 0.05
+_DISK_BYTES = {EXECUTORS_FOLDER: 128 << 20, COLLECTOR: 64 << 20, PLANNER: 64 << 20}
 _COLUMNS = ("accepted", "results", "errors", "lost", "duplicates", "mismatches", "retried", "computed_twice")
 _BROKERS = {"embedded": EmbeddedBroker, "mosquitto": MosquittoBroker}
 
 
-async def soak(fleet: WholeFleet, duration_s: float, chance: random.Random) -> bool:
-    """Kill processes for `duration_s`; return whether no fault occurred."""
-    end_s = time.monotonic() + duration_s
-    total: Counter[str] = Counter()
-    killed: Counter[str] = Counter()
-    number, faulty = 0, False
-    print("  ".join(["round", "kills", *_COLUMNS, "longest gap"]), flush=True)
-    while time.monotonic() < end_s:
-        number += 1
-        stream = f"round{number}"
-        await fleet.declare(stream)
-        async with fleet.load(stream, _OUTCOME_S) as load:
-            kills = await _disturb(fleet, min(end_s, time.monotonic() + _ROUND_S), chance)
-            await fleet.until_whole()
-            load.stop()
-        tally = await fleet.tally(stream, load.records)
-        await fleet.withdraw(stream)
+@dataclass(slots=True)
+class Totals:
+    """Sums over all rounds.
+
+    Attributes:
+        figures: of all requests, by column.
+        by_client: of the requests of each kind of client, by column, as far as a client can count them.
+        faults: one line each.
+    """
+
+    figures: Counter[str] = field(default_factory=Counter)
+    by_client: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    faults: list[str] = field(default_factory=list)
+
+
+class Soak:
+    """Rounds of requests and bad moments on one fleet."""
+
+    def __init__(self, fleet: WholeFleet, disturbances: Disturbances) -> None:
+        """Prepare without a request."""
+        self.totals = Totals()
+        self._fleet = fleet
+        self._disturbances = disturbances
+
+    async def run(self, duration_s: float) -> None:
+        """Disturb the fleet round by round for `duration_s`."""
+        end_s, number = time.monotonic() + duration_s, 0
+        print("  ".join([f"{'round':>8}", "bad moments", *_COLUMNS, "longest gap"]), flush=True)
+        while time.monotonic() < end_s:
+            number += 1
+            try:
+                await self._round(f"round{number}", min(end_s, time.monotonic() + _ROUND_S))
+            except (AssertionError, BusError) as error:
+                self._note(f"round {number}: {error}")
+            for ended in self._disturbances.ended:
+                self._note(f"round {number}: {ended}")
+            self._disturbances.ended.clear()
+
+    async def _round(self, stream: str, end_s: float) -> None:
+        fleet, disturbances = self._fleet, self._disturbances
+        await self._declare(stream)
+        disturbances.aim_at(stream)
+        before = disturbances.counts.total()
+        async with (
+            PlainClient.open(fleet.broker.settings, stream, _OUTCOME_S, fleet.workload.reference.differs) as plain,
+            fleet.load(stream, _OUTCOME_S, _IN_FLIGHT) as load,
+            asyncio.TaskGroup() as group,
+        ):
+            group.create_task(plain.run(fleet.workload.payloads, _IN_FLIGHT), name="plain client")
+            try:
+                while time.monotonic() < end_s:
+                    await asyncio.sleep(disturbances.chance.uniform(*_QUIET_S))
+                    await disturbances.strike()
+                await self._until_whole()
+            finally:
+                load.stop()
+                plain.stop()
+        moments = disturbances.counts.total() - before
+        await self._count(stream, moments, {"segue.Client": load.records, "plain MQTT": plain.records})
+        if plain.contradictions:
+            self._note(f"{stream}: {plain.contradictions} outcomes of another status came to the plain client")
+        await withdraw_stream(fleet.control, stream, CAMERA)
         fleet.watcher.outcomes.pop(stream, None)
+
+    async def _declare(self, stream: str) -> None:
+        """Declare a stream, and wait until it has a plan."""
+        fleet = self._fleet
+        await self._until_whole()
+        await fleet.set_policy(stream, FLEET.policy)
+        model = fleet.workload.manifest.model
+        await declare_stream(fleet.control, StreamDeclaration(stream=stream, model=model, source=CAMERA))
+        await fleet.watcher.until(lambda: bool(fleet.watcher.route(stream)), f"a plan of {stream}")
+
+    async def _until_whole(self) -> None:
+        """Wait until every part is online; start again what ended by itself."""
+        whole = asyncio.ensure_future(self._fleet.until_whole())
+        try:
+            while not whole.done():
+                await asyncio.wait({whole}, timeout=1.0)
+                await self._disturbances.restart_ended()
+            whole.result()
+        finally:
+            whole.cancel()
+
+    async def _count(self, stream: str, moments: int, records: Mapping[str, Sequence[RequestRecord]]) -> None:
+        tally = await self._fleet.tally(stream, [record for each in records.values() for record in each])
         figures = asdict(tally)
-        total.update({column: figures[column] for column in _COLUMNS})
-        killed.update(kills)
-        faulty = faulty or bool(tally.faults)
-        _print_row(f"{number}", kills.total(), figures, f"{tally.gap_s:9.1f} s")
-        died = fleet.processes.died()
-        if died is not None:
-            print(f"{died.name} ended without being killed, with status {died.status}: {died.tail}")
-            faulty = True
-            break
-    _print_row("all", killed.total(), total, "")
-    print("killed: " + ", ".join(f"{part} {count}" for part, count in sorted(killed.items())))
-    return not faulty
+        self.totals.figures.update({column: figures[column] for column in _COLUMNS})
+        for client, each in records.items():
+            self.totals.by_client[client].update(_figures_of(each))
+        if tally.faults:
+            self._note(f"{stream}: {tally.faults}")
+        print_row(stream, moments, figures, f"{tally.gap_s:9.1f} s")
+
+    def _note(self, fault: str) -> None:
+        self.totals.faults.append(fault)
+        print(f"FAULT {fault}", flush=True)
 
 
-async def _disturb(fleet: WholeFleet, end_s: float, chance: random.Random) -> Counter[str]:
-    killed: Counter[str] = Counter()
-    while time.monotonic() < end_s:
-        await asyncio.sleep(chance.uniform(*_QUIET_S))
-        victims = chance.sample(EVERYTHING, chance.choice(_PARTS_AT_ONCE))
-        await fleet.kill(*victims)
-        killed.update(victims)
-        await asyncio.sleep(chance.uniform(*_DOWN_S))
-        await fleet.restart(*victims)
-    return killed
+def _figures_of(records: Sequence[RequestRecord]) -> dict[str, int]:
+    outcomes = [record.outcome for record in records if record.outcome is not None]
+    results = sum(outcome.status is OutcomeStatus.OK for outcome in outcomes)
+    return {
+        "accepted": len(records),
+        "results": results,
+        "errors": len(outcomes) - results,
+        "lost": len(records) - len(outcomes),
+        "mismatches": sum(record.mismatch for record in records),
+        "retried": sum(outcome.attempt > 1 for outcome in outcomes),
+    }
 
 
-def _print_row(name: str, kills: int, figures: "Counter[str] | dict[str, float]", end: str) -> None:
-    cells = (f"{figures[column]:>{len(column)}}" for column in _COLUMNS)
-    print("  ".join([f"{name:>5}", f"{kills:>5}", *cells, end]), flush=True)
+def print_row(name: str, moments: int, figures: Mapping[str, float], end: str) -> None:
+    """Print one line of the table."""
+    cells = (f"{figures.get(column, ''):>{len(column)}}" for column in _COLUMNS)
+    print("  ".join([f"{name:>8}", f"{moments:>11}", *cells, end]), flush=True)
 
 
-async def _run(minutes: float, seed: int, broker: str, run_dir: Path) -> bool:
-    async with open_fleet(_BROKERS[broker](), run_dir) as fleet:
-        return await soak(fleet, 60 * minutes, random.Random(seed))
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Settings of a run."""
+
+    minutes: float
+    seed: int
+    broker: str
+    run_dir: Path
+
+
+async def _run(options: Options, disks: Mapping[str, SmallDisk], clocks: Mapping[str, SteppedClock]) -> bool:
+    chance = random.Random(options.seed)
+    repeater = MessageRepeater(_REPEATED_SHARE, chance)
+    environments = {name: clock.environment for name, clock in clocks.items()}
+    began_s = time.monotonic()
+    async with (
+        open_fleet(
+            _BROKERS[options.broker](start_timeout_s=60.0), options.run_dir, environments=environments, wait_s=_WHOLE_S
+        ) as fleet,
+        Connection.open(fleet.broker.settings) as connection,
+        asyncio.TaskGroup() as group,
+    ):
+        repeating = group.create_task(repeater.run(connection), name="repeat messages")
+        disturbances = Disturbances(fleet, chance, clocks, disks)
+        soaking = Soak(fleet, disturbances)
+        try:
+            await soaking.run(60 * options.minutes)
+        finally:
+            _report(soaking.totals, disturbances, repeater, time.monotonic() - began_s)
+            repeating.cancel()
+    return not soaking.totals.faults
+
+
+def _report(totals: Totals, disturbances: Disturbances, repeater: MessageRepeater, took_s: float) -> None:
+    print_row("all", disturbances.counts.total(), totals.figures, "")
+    for client, figures in totals.by_client.items():
+        print_row(client, 0, figures, "")
+    moments = ", ".join(f"{kind} {count}" for kind, count in sorted(disturbances.counts.items()))
+    print(f"bad moments: {moments}; {repeater.count} messages came twice")
+    print(f"{took_s / 60:.0f} minutes, load {os.getloadavg()[1]:.1f}, {len(totals.faults)} faults", flush=True)
+
+
+def _clocks(run_dir: Path) -> Mapping[str, SteppedClock]:
+    if not can_step_clocks():
+        print("no C compiler: clocks do not step")
+        return {}
+    library = build_library(run_dir)
+    clocks = {name: SteppedClock(library, run_dir / f"{name}.clock") for name in EVERYTHING if name != BROKER}
+    for clock in clocks.values():
+        clock.step(0.0)
+    return clocks
 
 
 def main() -> int:
     """Run and return the exit status."""
-    parser = argparse.ArgumentParser(description="Kill random parts of a whole fleet for a while.")
+    usual_broker = "mosquitto" if find_mosquitto() else "embedded"
+    parser = argparse.ArgumentParser(description="Disturb a whole fleet in every way for a while.")
     parser.add_argument("--minutes", type=float, default=5.0, help="how long (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of what is killed and when (default: %(default)s)")
-    parser.add_argument("--broker", choices=_BROKERS, default="embedded", help="(default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of what happens and when (default: %(default)s)")
+    parser.add_argument("--broker", choices=_BROKERS, default=usual_broker, help="(default: %(default)s)")
     parser.add_argument("--run-dir", type=Path, help="where logs and databases stay (default: a temporary folder)")
-    options = parser.parse_args()
+    given = parser.parse_args()
     # Every kill makes clients log lost connections.
     logging.basicConfig(level=logging.CRITICAL)
-    with tempfile.TemporaryDirectory(prefix="segue-soak-") as folder:
-        run_dir = options.run_dir or Path(folder)
-        return 0 if asyncio.run(_run(options.minutes, options.seed, options.broker, run_dir)) else 1
+    with contextlib.ExitStack() as stack:
+        run_dir = given.run_dir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="segue-soak-")))
+        run_dir.mkdir(parents=True, exist_ok=True)
+        disks: Mapping[str, SmallDisk] = {}
+        if can_mount():
+            sizes_bytes = {run_dir / folder: size_bytes for folder, size_bytes in _DISK_BYTES.items()}
+            disks = stack.enter_context(small_disks(sizes_bytes))
+        else:
+            print("no root, or no loop devices: disks do not fail")
+        options = Options(given.minutes, given.seed, given.broker, run_dir)
+        return 0 if asyncio.run(_run(options, disks, _clocks(run_dir))) else 1
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import tempfile
 from abc import ABC, abstractmethod
@@ -127,6 +128,14 @@ class BrokerProcess(ABC):
             await process.wait()
         self._forget()
 
+    def suspend(self) -> None:
+        """Suspend the process with SIGSTOP: connections stay open, and nothing is answered."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a suspended process go on."""
+        self._signal(signal.SIGCONT)
+
     def environment(self) -> dict[str, str]:
         """Return the environment of the child process."""
         return dict(os.environ)
@@ -170,6 +179,10 @@ class BrokerProcess(ABC):
             if self._directory is not None:
                 directory, self._directory = self._directory, None
                 await asyncio.to_thread(directory.cleanup)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.pid is not None:
+            os.kill(self.pid, number)
 
     def _forget(self) -> None:
         if self._process is not None and self._process.stdin is not None:

@@ -1,9 +1,17 @@
-"""Hostile documents, generated from a message: one bad value at every place in it, and values that are nearly good."""
+"""Hostile messages of every class: one bad value at every place of a good message, and values that are nearly good."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from shared.messages.base import Message
+import msgpack
+
+from shared.asyncapi import message_classes
+from shared.bus import topics
+from shared.bus.topic import Topic
+from shared.messages.base import Message, MessageError
+from tests.support.shared_paths import GOLDEN
 
 # Of every kind that msgpack or JSON can carry.
 VALUES: Final[tuple[Any, ...]] = (
@@ -47,6 +55,72 @@ VALUES: Final[tuple[Any, ...]] = (
     {"a": 1},
     {"start": 3, "stop": 1, "device": "pi"},
 )
+
+
+@dataclass(frozen=True, slots=True)
+class HostileMessage:
+    """A message that every reader must refuse, with the retain flag of its topic."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+
+
+def names_in_topics(model: str, *, stream: str, source: str, device: str) -> Mapping[str, str]:
+    """Return the values of the variable levels of topics, by name, so that messages concern a running fleet."""
+    return {
+        "device": device,
+        "stream": stream,
+        "model": model,
+        "name": "collector",
+        "provider": "planner",
+        "receiver": source,
+        "asker": "somebody",
+    }
+
+
+def hostile_messages(names: Mapping[str, str], per_class: int) -> Iterator[HostileMessage]:
+    """Yield messages for every topic, about `per_class` of each class.
+
+    Args:
+        names: `names_in_topics`.
+        per_class: documents of each message class.
+    """
+    for kind in message_classes():
+        if kind.TOPIC is None or kind.TOPIC is topics.inbox:
+            continue
+        message = kind.decode((GOLDEN / "messages" / f"{kind.__name__}.json").read_bytes())
+        known = {name: names[name] for name in names if isinstance(getattr(message, name, None), str)}
+        documents = _refused(kind, hostile_documents(message.model_copy(update=known)))
+        # Spread over all fields, not the first ones.
+        chosen = documents[:: max(1, len(documents) // per_class)][:per_class]
+        topic = _topic_of(kind.TOPIC, names)
+        yield from (HostileMessage(topic, payload, kind.TOPIC.retained) for payload in chosen)
+        if kind.TOPIC.retained:
+            yield HostileMessage(topic, b"\xff garbage", True)
+    for payload in (b"\xff garbage", json.dumps({"objective": ["x"] * 1000}).encode()):
+        yield HostileMessage(topics.policy(names["stream"]), payload, True)
+
+
+def _refused(kind: type[Message], documents: Iterator[dict[str, Any]]) -> list[bytes]:
+    """Return the payloads of the documents that are refused.
+
+    Others are forgeries that only the broker's accounts prevent, such as a declaration with another source.
+    """
+    payloads = []
+    for document in documents:
+        try:
+            payload = msgpack.packb(document)
+            kind.decode(payload)
+        except MessageError:
+            payloads.append(payload)
+        except (ValueError, OverflowError):
+            continue
+    return payloads
+
+
+def _topic_of(topic: Topic[...], names: Mapping[str, str]) -> str:
+    return topic(*(names[parameter] for parameter in topic.parameters))
 
 
 def hostile_documents(message: Message) -> Iterator[dict[str, Any]]:

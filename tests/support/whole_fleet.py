@@ -6,7 +6,7 @@ import itertools
 import json
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,7 +71,8 @@ _COLLECT_S = 30.0
 class Watcher:
     """A subscriber that keeps the fleet's state and all outcomes."""
 
-    def __init__(self) -> None:
+    def __init__(self, wait_s: float = WAIT_S) -> None:
+        self.wait_s = wait_s
         self.view = FleetView()
         self.outcomes: dict[str, list[Outcome]] = defaultdict(list)
         self._heard: dict[str, int] = defaultdict(int)
@@ -92,10 +93,10 @@ class Watcher:
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait until a condition on the received messages is met; `what` names it in the failure."""
         try:
-            async with asyncio.timeout(WAIT_S), self._updated:
+            async with asyncio.timeout(self.wait_s), self._updated:
                 await self._updated.wait_for(condition)
         except TimeoutError:
-            raise AssertionError(f"not within {WAIT_S:g} s: {what}") from None
+            raise AssertionError(f"not within {self.wait_s:g} s: {what}") from None
 
     def heard(self, topic: str) -> int:
         """Return the number of messages on a topic."""
@@ -207,14 +208,17 @@ class WholeFleet:
         await self.watcher.until(lambda: not self.watcher.route(stream), f"{stream} withdrawn")
 
     @contextlib.asynccontextmanager
-    async def load(self, stream: str, timeout_s: float = WAIT_S) -> AsyncIterator[RequestLoad]:
+    async def load(
+        self, stream: str, timeout_s: float = WAIT_S, in_flight: int = FLEET.stream.in_flight
+    ) -> AsyncIterator[RequestLoad]:
         """Submit requests until stopped, and wait for their outcomes at the end of the block.
 
         Args:
             stream: the stream of the requests.
             timeout_s: time after which a request without an outcome counts as lost.
+            in_flight: requests under way at most.
         """
-        settings = LoadSettings(stream, FLEET.stream.in_flight, timeout_s=timeout_s)
+        settings = LoadSettings(stream, in_flight, timeout_s=timeout_s)
         async with Client.open(self.broker.settings, in_flight=settings.in_flight) as client:
             load = RequestLoad(client, self.workload.payloads, settings, self.workload.reference.differs)
             async with asyncio.TaskGroup() as group:
@@ -230,10 +234,23 @@ class WholeFleet:
 
 
 @contextlib.asynccontextmanager
-async def open_fleet(broker: BrokerProcess, run_dir: Path) -> AsyncIterator[WholeFleet]:
-    """Start everything for the time of the block."""
+async def open_fleet(
+    broker: BrokerProcess,
+    run_dir: Path,
+    *,
+    environments: Mapping[str, Mapping[str, str]] | None = None,
+    wait_s: float = WAIT_S,
+) -> AsyncIterator[WholeFleet]:
+    """Start everything for the time of the block.
+
+    Args:
+        broker: not started.
+        run_dir: where logs and databases are.
+        environments: further variables of some processes, by their names.
+        wait_s: longest wait for a state of the fleet.
+    """
     workload = await asyncio.to_thread(read_workload, FLEET, DATA)
-    watcher = Watcher()
+    watcher = Watcher(wait_s)
 
     async def announce(connection: Connection) -> None:
         for emulation in emulations(FLEET, usual_conditions(FLEET)):
@@ -250,7 +267,7 @@ async def open_fleet(broker: BrokerProcess, run_dir: Path) -> AsyncIterator[Whol
             await ear.subscribe(topic)
         listening = group.create_task(watcher.run(ear), name="watcher")
         for name, arguments in command_lines.service_arguments(FLEET, run_dir).items():
-            await processes.start(name, arguments)
+            await processes.start(name, arguments, (environments or {}).get(name))
         fleet = WholeFleet(broker, run_dir, processes, workload, control, watcher)
         await fleet.until_whole()
         await add_model(broker.settings, workload.manifest, workload.model_file)

@@ -68,7 +68,7 @@ class Processes:
         """
         self.log_dir = run_dir / "logs"
         self._environment = {**os.environ, **(environment or {})}
-        self._commands: dict[str, tuple[str, ...]] = {}
+        self._commands: dict[str, tuple[tuple[str, ...], Mapping[str, str]]] = {}
         self._running: dict[str, asyncio.subprocess.Process] = {}
 
     async def __aenter__(self) -> Self:
@@ -96,11 +96,11 @@ class Processes:
         """Return the log file of a process."""
         return self.log_dir / f"{name}.log"
 
-    async def start(self, name: str, arguments: Sequence[str]) -> None:
-        """Start `segue ARGUMENTS` under a name that no running process has."""
+    async def start(self, name: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        """Start `segue ARGUMENTS` under a name that no running process has, with variables of its own."""
         if name in self._running:
             raise ValueError(f"{name} is running already")
-        self._commands[name] = tuple(arguments)
+        self._commands[name] = tuple(arguments), environment or {}
         with self.log(name).open("ab") as log:
             self._running[name] = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -112,9 +112,21 @@ class Processes:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._environment,
+                env={**self._environment, **self._commands[name][1]},
                 start_new_session=True,
             )
+
+    def suspend(self, name: str) -> None:
+        """Suspend a process and its children with SIGSTOP, as the sleep of a machine does."""
+        _signal_group(self._running[name], signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """Let a suspended process go on."""
+        _signal_group(self._running[name], signal.SIGCONT)
+
+    async def stop(self, name: str) -> None:
+        """End a process with SIGTERM, and with SIGKILL if it does not follow in time."""
+        await _stop([self._running.pop(name)])
 
     async def kill(self, name: str) -> None:
         """Send SIGKILL to a process and all of its children, and wait until it is gone."""
@@ -125,8 +137,8 @@ class Processes:
             await process.wait()
 
     async def restart(self, name: str) -> None:
-        """Start a killed process again with the same arguments."""
-        await self.start(name, self._commands[name])
+        """Start a killed or stopped process again with the same arguments."""
+        await self.start(name, *self._commands[name])
 
     def died(self) -> Died | None:
         """Return a process that ended by itself; None if there is none. Each is returned once."""

@@ -11,6 +11,7 @@ import pytest
 
 from services.cli.testbed.processes import Processes
 from shared.bus.connection import Connection
+from shared.bus.errors import BusError
 from shared.bus.settings import BusSettings
 
 WAIT_S = 20.0
@@ -55,6 +56,22 @@ async def test_a_killed_process_is_gone_is_no_surprise_and_can_be_started_again(
             await processes.restart("broker")
     assert not psutil.pid_exists(second)
     assert processes.names == ()
+
+
+async def test_a_process_can_be_suspended_resumed_and_stopped(tmp_path: Path, unused_tcp_port: int) -> None:
+    async with Processes(tmp_path) as processes:
+        await processes.start("broker", ("broker", "--port", str(unused_tcp_port)), {"OWN_VARIABLE": "here"})
+        async with Connection.open(BusSettings(port=unused_tcp_port), connect_timeout_s=WAIT_S) as connection:
+            process = psutil.Process(processes.pid("broker"))
+            processes.suspend("broker")
+            with pytest.raises(BusError):
+                await connection.publish("events", b"", timeout_s=0.2)
+            processes.resume("broker")
+            await connection.publish("events", b"", timeout_s=WAIT_S)
+            assert process.environ()["OWN_VARIABLE"] == "here"
+        await processes.stop("broker")
+        assert not process.is_running()
+        assert processes.died() is None
 
 
 async def test_each_process_has_a_group_of_its_own_and_the_environment(tmp_path: Path, unused_tcp_port: int) -> None:
