@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import onnx
-import onnxruntime
 from rich.table import Table
 
 from benchmarks.report import argument_parser, console, write
+from shared.inference_runtime import onnxruntime
 from shared.model.architectures import ARCHITECTURES, build
 from shared.model.cuts import all_cuts
 from shared.model.graph import Graph

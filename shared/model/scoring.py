@@ -20,9 +20,9 @@ def load_scorer(model: bytes) -> Scorer:
     Raises:
         ModuleNotFoundError: onnxruntime is not installed.
     """
-    import onnxruntime
+    from shared.inference_runtime import new_session_options, onnxruntime
 
-    options = onnxruntime.SessionOptions()
+    options = new_session_options()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     input_name, output_name = session.get_inputs()[0].name, session.get_outputs()[0].name

@@ -1,12 +1,13 @@
-"""Adapter of the inference engine, the only importer of onnxruntime among the services."""
+"""Adapter of the inference engine, the only user of onnxruntime among the services."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnxruntime as ort
 
 from services.executor.errors import CannotPrepare, ExecutionFailed
+from shared.inference_runtime import new_session_options
+from shared.inference_runtime import onnxruntime as ort
 from shared.messages.control import RejectionCause
 
 # Phrases in error messages of onnxruntime, which has no exception class for this.
@@ -73,11 +74,9 @@ def load_session(model: bytes, settings: EngineSettings) -> SegmentSession:
     if settings.provider not in ort.get_available_providers():
         offered = ", ".join(ort.get_available_providers())
         raise CannotPrepare(RejectionCause.ERROR, f"no provider {settings.provider} here; there are: {offered}")
-    options = ort.SessionOptions()
+    options = new_session_options()
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
-    # Spinning threads would keep the cores of a small device busy between two requests.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     providers = [settings.provider] if "CPU" in settings.provider else [settings.provider, "CPUExecutionProvider"]
     try:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-import onnxruntime
-
+from shared.inference_runtime import new_session_options, onnxruntime
 from shared.model.errors import RuntimeFailureError
 from shared.model.weights import Array
 
@@ -48,10 +47,9 @@ class ModelSession:
         Raises:
             RuntimeFailureError: ONNX Runtime refuses the model.
         """
-        options = onnxruntime.SessionOptions()
+        options = new_session_options()
         options.graph_optimization_level = optimisation.value
         options.log_severity_level = _FATAL
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as exc:

@@ -16,5 +16,6 @@ def test_scores_any_number_of_rows() -> None:
 
 def test_without_onnxruntime_says_which_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.delitem(sys.modules, "shared.inference_runtime", raising=False)
     with pytest.raises(ModuleNotFoundError, match="onnxruntime"):
         load_scorer(b"")
