@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 _GRACE_PERIOD_S: Final = 5.0
 _POLL_INTERVAL_S: Final = 0.05

@@ -27,9 +27,9 @@ from typing import Final
 from shared.bus import topics
 from shared.bus.connection import Connection, unique_client_id
 from shared.bus.settings import BusSettings
+from shared.exit_status import InputError
 from shared.messages.base import MessageError
 from shared.messages.devices import Presence, ServicePresence, State
-from shared.service_runtime import InputError
 
 _LOGGER = logging.getLogger(__name__)
 

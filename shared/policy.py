@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -105,21 +106,25 @@ def read_policy(document: str | bytes) -> Policy:
     Raises:
         pydantic.ValidationError: with one error per fault; unknown keys are faults.
     """
-    return _ADAPTER.validate_json(document)
+    return _adapter().validate_json(document)
 
 
 def policy_document(policy: Policy) -> dict[str, Any]:
     """Return the policy as plain JSON values."""
-    document: dict[str, Any] = _ADAPTER.dump_python(policy, mode="json")
+    document: dict[str, Any] = _adapter().dump_python(policy, mode="json")
     return document
 
 
 def policy_schema() -> dict[str, Any]:
     """Return the JSON Schema of a policy."""
-    return _ADAPTER.json_schema()
+    return _adapter().json_schema()
 
 
-_ADAPTER: TypeAdapter[Policy] = TypeAdapter(Policy)
+@cache
+def _adapter() -> TypeAdapter[Policy]:
+    """Return the validator, which is made on first use: problem files validate policies with their own."""
+    return TypeAdapter(Policy)
+
 
 __all__ = [
     "CodecMode",

@@ -7,33 +7,15 @@ import signal
 import sys
 import uuid
 from collections.abc import Awaitable, Callable
-from enum import IntEnum
 from importlib.metadata import PackageNotFoundError, version
 
 from rich.console import Console
 from rich.logging import RichHandler
 
 from shared.bus.errors import BusError, SettingsError
+from shared.exit_status import ExitStatus, InputError
 
 _LOGGER = logging.getLogger(__name__)
-
-
-class ExitStatus(IntEnum):
-    """Exit status of every command and service."""
-
-    DONE = 0
-    FAILED = 1
-    """Something went wrong that is neither of the following."""
-    INPUT_WRONG = 2
-    """An option, a file or a name was wrong; the message says what to change."""
-    INFEASIBLE = 3
-    """No plan satisfies the constraints."""
-    OUT_OF_REACH = 4
-    """The broker, or a service behind it, does not answer."""
-
-
-class InputError(Exception):
-    """An option, a file or a name that the user gave is wrong. The text says what to change."""
 
 
 def segue_version() -> str:

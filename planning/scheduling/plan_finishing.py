@@ -15,7 +15,7 @@ from planning.scheduling.sequence_costs import OF_ENDS, Job
 from planning.search.cost_tables import build_tables, table_size
 from planning.search.device_network import DeviceNetwork
 from planning.search.nested_budgets import BudgetLevel
-from planning.search.result import BOUND_SLACK, make_plan
+from planning.search.result import BOUND_SLACK, make_plan, proves
 from shared.policy import Objective
 
 # Steps of jobs that the search may take per second of time budget. They take 0.2 to 0.4 s.
@@ -67,11 +67,6 @@ def finished(
             if isinstance(answer, Plan) and answer.cost < best.cost * (1 - BOUND_SLACK):
                 best = answer
     return best
-
-
-def proves(bound: float | None, cost: float) -> bool:
-    """Return whether the bound proves that no plan costs less."""
-    return bound is not None and cost <= bound * (1 + BOUND_SLACK)
 
 
 def _may_help(problem: Problem) -> bool:

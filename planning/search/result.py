@@ -15,6 +15,11 @@ from shared.policy import QueueDiscipline
 BOUND_SLACK = 1e-9
 
 
+def proves(bound: float | None, cost: float) -> bool:
+    """Return whether the bound proves that no plan costs less."""
+    return bound is not None and cost <= bound * (1 + BOUND_SLACK)
+
+
 def same_route_for_all(route: Route, jobs: int) -> StreamPlan:
     """Return the plan that sends all jobs of a stream along one route."""
     return StreamPlan((Route(route.stages, jobs),), tuple(range(jobs)))
@@ -67,7 +72,7 @@ def make_plan(
     cost = costs.cost(objective, plans, predicted, queues, turns)
     if (optimal or lower_bound is not None) and may_split(problem):
         lower_bound = tiled_bound(problem)
-        optimal = lower_bound is not None and cost <= lower_bound * (1 + BOUND_SLACK)
+        optimal = proves(lower_bound, cost)
     if optimal:
         lower_bound = cost
     # Rounding may lift a bound above the cost of the plan that attains it.

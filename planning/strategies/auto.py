@@ -8,11 +8,11 @@ from planning.cost.cost_model import CostModel
 from planning.problem.plan import Constraint, Infeasible, Plan, Violation
 from planning.problem.problem import Problem
 from planning.queueing.completion_times import LONG_BURST
-from planning.scheduling.plan_finishing import finished, proves
 from planning.search.bounded_costs import BoundedCosts, SimulationBudget
 from planning.search.cached_costs import CachedCosts
 from planning.search.nested_budgets import BudgetLevel, nested_budgets
 from planning.search.planning_context import PlanningContext, context_of
+from planning.search.result import proves
 from planning.strategies.strategy import Strategy
 from planning.strategies.traits import (
     ALL_OBJECTIVES,
@@ -41,7 +41,7 @@ class Auto:
     them too slow, or their plan is a burst that is too long to be simulated.
 
     Attributes:
-        candidates: returns the strategies to choose from.
+        candidates: returns the strategies to choose from, by ascending turn of their trials.
     """
 
     traits: ClassVar[Traits] = Traits(
@@ -77,6 +77,9 @@ class Auto:
             final = self._collect(tally, PlanningContext(problem, network, costs), costs, seed)
             if final is not None:
                 return final
+        # Imported here: most problems are proved by the first candidate.
+        from planning.scheduling.plan_finishing import finished
+
         bound = max((tally.bound for tally in tallies if tally.bound is not None), default=None)
         collected = [tally for tally in tallies if not tally.only_proofs]
         if not any(tally.plans for tally in collected):
@@ -118,8 +121,10 @@ class Auto:
 
     def _tried(self, problem: Problem, tally: "_Tally") -> Iterator[Strategy]:
         """Yield the candidates for the problem by their turn, and note those that would take too long."""
-        trials = [(each.trial, each) for each in self.candidates() if each.trial is not None]
-        for trial, strategy in sorted(trials, key=lambda entry: entry[0].turn):
+        for strategy in self.candidates():
+            trial = strategy.trial
+            if trial is None:
+                continue
             if problem.policy.objective not in trial.objectives or (tally.only_proofs and not strategy.traits.exact):
                 continue
             if trial.last_resort and tally.plans:

@@ -1,48 +1,41 @@
 """The registry of strategies by name."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from planning.problem.plan import Infeasible, Plan
 from planning.problem.problem import Problem
-from planning.strategies import (
-    dads,
-    hps,
-    hu_mishra,
-    jps,
-    kafetzis_koutsopoulos,
-    masud,
-    milp,
-    neurosurgeon,
-    shortest_path,
-)
 from planning.strategies.auto import Auto
-from planning.strategies.brute_force import BruteForce
-from planning.strategies.burst import Burst
-from planning.strategies.dads import Dads
-from planning.strategies.exhaustive import Exhaustive
-from planning.strategies.fair_ranks import FairRanks
-from planning.strategies.hps import Hps
-from planning.strategies.hu_mishra import HuMishra
-from planning.strategies.jps import Jps
-from planning.strategies.kafetzis_koutsopoulos import KafetzisKoutsopoulos
-from planning.strategies.local_only import LocalOnly
-from planning.strategies.masud import Masud
-from planning.strategies.masud_learned import MasudLearned
-from planning.strategies.milp import Milp
-from planning.strategies.mixed_routes import MixedRoutes
-from planning.strategies.neurosurgeon import Neurosurgeon
-from planning.strategies.rank_assignment import RankAssignment
-from planning.strategies.remote_only import RemoteOnly
-from planning.strategies.shortest_path import ShortestPath
+from planning.strategies.built_in import BUILT_IN, ONLY_TRIED, BuiltIn
 from planning.strategies.strategy import Strategy
 from planning.strategies.traits import Traits
 
 # Separator between the name of a strategy and that of one of its settings.
 VARIANT_SEPARATOR = ":"
 
-_by_name: dict[str, Strategy] = {}
-_only_tried: list[Strategy] = []
+
+class _LoadedOnUse(Mapping[str, Strategy]):
+    """Strategies by name. A built-in one is imported the first time that it is looked up."""
+
+    def __init__(self, entries: dict[str, Strategy | BuiltIn]) -> None:
+        self._entries = entries
+
+    def __getitem__(self, name: str) -> Strategy:
+        return _loaded(self._entries[name])
+
+    def __contains__(self, name: object) -> bool:
+        # Mapping's own test would import the strategy.
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+_entries: dict[str, Strategy | BuiltIn] = {}
+_loaded_built_ins: dict[BuiltIn, Strategy] = {}
 
 
 def register(strategy: Strategy) -> None:
@@ -51,9 +44,9 @@ def register(strategy: Strategy) -> None:
     Raises:
         ValueError: if there is one of that name.
     """
-    if strategy.name in _by_name:
+    if strategy.name in _entries:
         raise ValueError(f"there is a strategy {strategy.name} already")
-    _by_name[strategy.name] = strategy
+    _entries[strategy.name] = strategy
 
 
 def unregister(name: str) -> None:
@@ -62,22 +55,23 @@ def unregister(name: str) -> None:
     Raises:
         KeyError: if there is no strategy of that name.
     """
-    del _by_name[name]
+    del _entries[name]
 
 
 def strategies() -> Mapping[str, Strategy]:
     """Return every strategy by its name, without variants, in order of registration."""
-    return {name: strategy for name, strategy in _by_name.items() if VARIANT_SEPARATOR not in name}
+    return _LoadedOnUse({name: entry for name, entry in _entries.items() if VARIANT_SEPARATOR not in name})
 
 
 def known_strategies() -> Mapping[str, Strategy]:
     """Return every name that a policy may give: the strategies, then their variants."""
-    return {**strategies(), **_by_name}
+    variants_last = sorted(_entries, key=lambda name: VARIANT_SEPARATOR in name)
+    return _LoadedOnUse({name: _entries[name] for name in variants_last})
 
 
 def traits_of(name: str) -> Traits | None:
     """Return the traits of the strategy or variant of that name; None if there is none."""
-    strategy = _by_name.get(name)
+    strategy = known_strategies().get(name)
     return None if strategy is None else strategy.traits
 
 
@@ -92,7 +86,8 @@ def solve(problem: Problem, *, seed: int = 0, time_budget_s: float = 1.0) -> Pla
     Raises:
         KeyError: if there is no such strategy.
     """
-    return _by_name[problem.policy.strategy].solve(problem, seed=seed, time_budget_s=time_budget_s)
+    strategy = known_strategies()[problem.policy.strategy]
+    return strategy.solve(problem, seed=seed, time_budget_s=time_budget_s)
 
 
 def with_strategy(problem: Problem, name: str) -> Problem:
@@ -100,40 +95,27 @@ def with_strategy(problem: Problem, name: str) -> Problem:
     return replace(problem, policy=replace(problem.policy, strategy=name))
 
 
-def _candidates() -> tuple[Strategy, ...]:
-    return (*_by_name.values(), *_only_tried)
+def _loaded(entry: Strategy | BuiltIn) -> Strategy:
+    if not isinstance(entry, BuiltIn):
+        return entry
+    if entry not in _loaded_built_ins:
+        _loaded_built_ins[entry] = entry.load()
+    return _loaded_built_ins[entry]
 
 
-# The order is that of lists and tables. A new strategy needs its file and an entry here.
-_BUILT_IN: tuple[Strategy, ...] = (
-    Auto(_candidates),
-    ShortestPath(),
-    MixedRoutes(),
-    Milp(),
-    Neurosurgeon(),
-    HuMishra(),
-    Dads(),
-    Jps(),
-    KafetzisKoutsopoulos(),
-    RankAssignment(),
-    FairRanks(),
-    Burst(),
-    Hps(),
-    Masud(),
-    MasudLearned(),
-    LocalOnly(),
-    RemoteOnly(),
-    Exhaustive(),
-    *neurosurgeon.VARIANTS,
-    *hu_mishra.VARIANTS,
-    *dads.VARIANTS,
-    *jps.VARIANTS,
-    BruteForce(),
-    *hps.VARIANTS,
-    *kafetzis_koutsopoulos.VARIANTS,
-    *masud.VARIANTS,
-)
+def _candidates() -> Iterator[Strategy]:
+    """Yield the strategies that ``auto`` tries by ascending turn. A proof ends the search before the rest is loaded."""
+    turns = [(_turn(entry), entry) for entry in (*_entries.values(), *ONLY_TRIED)]
+    tried = [(turn, entry) for turn, entry in turns if turn is not None]
+    for _, entry in sorted(tried, key=lambda pair: pair[0]):
+        yield _loaded(entry)
 
-for _strategy in _BUILT_IN:
-    register(_strategy)
-_only_tried += [shortest_path.BALANCED, kafetzis_koutsopoulos.SIMULATED, milp.ANY_ROUTES]
+
+def _turn(entry: Strategy | BuiltIn) -> int | None:
+    if isinstance(entry, BuiltIn):
+        return entry.turn
+    return None if entry.trial is None else entry.trial.turn
+
+
+register(Auto(_candidates))
+_entries.update({entry.name: entry for entry in BUILT_IN})

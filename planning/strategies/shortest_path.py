@@ -7,12 +7,10 @@ from typing import ClassVar
 import numpy as np
 
 from planning.cost.constraints import memory_bytes, memory_violations
-from planning.problem.plan import Constraint, Infeasible, Plan, StreamPlan, Violation
+from planning.problem.plan import Constraint, Infeasible, Plan, StreamPlan
 from planning.problem.problem import Problem, Stream
 from planning.queueing.operations import Work
-from planning.scheduling.column_generation import mix_routes, rounds_of
 from planning.search.arrays import Array
-from planning.search.bottleneck_search import search_bottleneck
 from planning.search.chain_path import Path, cheapest_path, cost_to_go
 from planning.search.cost_tables import (
     CostMeasure,
@@ -27,7 +25,6 @@ from planning.search.cost_tables import (
     with_source,
 )
 from planning.search.device_network import DeviceNetwork
-from planning.search.infeasibility import diagnose, no_plan, unproved
 from planning.search.label_search import search_labels
 from planning.search.labels import SearchOutcome
 from planning.search.limits import Limits, limits_of
@@ -104,7 +101,7 @@ class ShortestPath:
         if not joint.missing and memory_violations(problem, joint.plans):
             joint = _solve_streams(context, searched, time_budget_s / 2, in_turn=True)
         if joint.missing:
-            return no_plan(problem, self.name, _reasons(problem, joint, time_budget_s), time_budget_s)
+            return _infeasible(problem, self.name, joint, time_budget_s)
         plans, proved = joint.plans, joint.proved
         jobs = sum(stream.jobs for stream in problem.streams)
         objective = problem.policy.objective
@@ -209,6 +206,10 @@ class _Searcher:
         limits = limits_of(problem, tables, self._time_budget_s, held)
         latency, togo = self._latency(tables)
         if self._objective is Objective.THROUGHPUT:
+            # Imported here: the other objectives need neither of them.
+            from planning.scheduling.column_generation import mix_routes, rounds_of
+            from planning.search.bottleneck_search import search_bottleneck
+
             busy = self._busy(tables, plans)
             if busy is not None and len(plans) < self._balanced:
                 path = self._balanced_path(tables, busy)
@@ -270,14 +271,17 @@ def _measure(tables: Tables, objective: Objective, latency: CostMeasure, limits:
     return latency
 
 
-def _reasons(problem: Problem, joint: _Joint, time_budget_s: float) -> tuple[Violation, ...]:
+def _infeasible(problem: Problem, name: str, joint: _Joint, time_budget_s: float) -> Infeasible:
+    # Imported here: most problems have a plan.
+    from planning.search.infeasibility import diagnose, no_plan, unproved
+
     assert joint.missing is not None, "only a missing stream has reasons"
     reasons = diagnose(problem, joint.missing, time_budget_s)
     # The proof of the objective's search counts, whatever the search for reasons has proved.
     known = tuple(reason for reason in reasons if reason.constraint is not Constraint.SUPPORT)
-    if joint.proved and known:
-        return known
-    return tuple(dict.fromkeys((*reasons, unproved(problem, joint.missing))))
+    if not joint.proved or not known:
+        known = tuple(dict.fromkeys((*reasons, unproved(problem, joint.missing))))
+    return no_plan(problem, name, known, time_budget_s)
 
 
 # Tried by ``auto`` for bursts, under the name of the strategy: the route of largest throughput for all jobs.

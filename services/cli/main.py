@@ -1,6 +1,7 @@
 """The `segue` command: its groups, its help, and the exit status of errors."""
 
 import errno
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Final
@@ -110,6 +111,8 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit status. Errors of users are lines, not tracebacks."""
+    # No validator of Segue has a plugin, and the search for one reads the metadata of every installed package.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
     try:
         interrupt_once()
         typer.main.get_command(APP)(args=arguments, prog_name="segue")

@@ -7,7 +7,7 @@ from typing import Final
 from services.collector.outcome_store import StoreLimits
 from shared.bus import topics
 from shared.bus.settings import BusSettings
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 DATABASE: Final = "collector.sqlite"
 

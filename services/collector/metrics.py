@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from services.collector.inbound import Record, RequestSeen, RerouteSeen
 from services.collector.outcome_store import WriteResult
+from shared.exit_status import InputError
 from shared.messages.devices import Links, Presence, State, Telemetry
 from shared.messages.requests import Outcome
-from shared.service_runtime import InputError
 
 _BUCKETS_S: Final = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0)
 # Every label value is a time series of its own in Prometheus.

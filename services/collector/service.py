@@ -20,11 +20,12 @@ from shared.bus.connection import Connection, Received, Will
 from shared.bus.errors import BusError, SubscriptionFailed
 from shared.data_directory import lock_directory
 from shared.duplicate_names import NameClaim, hold_name
+from shared.exit_status import InputError
 from shared.messages.base import MessageError
 from shared.messages.devices import ServicePresence, State
 from shared.messages.reject_counter import RejectCounter
 from shared.messages.requests import Confirmation, Outcome
-from shared.service_runtime import InputError, new_boot_id, segue_version
+from shared.service_runtime import new_boot_id, segue_version
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from services.executor.segments.engine import EngineSettings
 from services.executor.source.source_events import SourceLimits
 from shared.bus import topics
 from shared.bus.settings import BusSettings
+from shared.exit_status import InputError
 from shared.messages.devices import Capabilities
-from shared.service_runtime import InputError
 from shared.user_folders import user_data_folder
 
 

@@ -6,7 +6,7 @@ from typing import Final
 from services.monitor.link_prober import ProbeSettings
 from shared.bus import topics
 from shared.bus.settings import BusSettings
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 # The service name of a monitor is this prefix and the name of its device.
 MONITOR_PREFIX: Final = "monitor-"

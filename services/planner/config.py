@@ -5,7 +5,7 @@ from pathlib import Path
 
 from shared.bus import topics
 from shared.bus.settings import BusSettings
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 
 @dataclass(frozen=True, slots=True)

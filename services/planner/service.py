@@ -22,12 +22,13 @@ from shared.bus.connection import Connection, Properties, Received, Will
 from shared.bus.errors import BusError
 from shared.data_directory import lock_directory
 from shared.duplicate_names import NameClaim, hold_name
+from shared.exit_status import InputError
 from shared.messages.alternatives import Alternatives
 from shared.messages.base import MessageError
 from shared.messages.devices import ServicePresence, State
 from shared.messages.models import Manifest
 from shared.messages.reject_counter import MAX_CAUSES, RejectCounter
-from shared.service_runtime import InputError, new_boot_id, segue_version
+from shared.service_runtime import new_boot_id, segue_version
 
 _LOGGER = logging.getLogger(__name__)
 

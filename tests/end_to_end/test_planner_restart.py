@@ -14,10 +14,10 @@ from services.planner.config import PlannerConfig
 from services.planner.service import serve
 from shared.bus import topics
 from shared.bus.connection import Connection
+from shared.exit_status import ExitStatus, InputError
 from shared.messages.control import Prepare
 from shared.messages.devices import State
 from shared.messages.streams import CommittedPlan, StreamPhase
-from shared.service_runtime import ExitStatus, InputError
 from tests.support.planner_fleet import Fleet, manifest_of, open_fleet
 from tests.support.shared_paths import RUN_PLANNER
 

@@ -17,8 +17,8 @@ from services.planner.service import serve as plan
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.settings import BusSettings
+from shared.exit_status import InputError
 from shared.messages.devices import ServicePresence, State
-from shared.service_runtime import InputError
 
 Begin = Callable[[BusSettings, Path], Coroutine[Any, Any, None]]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shared.data_directory import lock_directory, move_aside
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 HOLDER = """
 import asyncio, sys

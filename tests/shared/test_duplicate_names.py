@@ -16,8 +16,8 @@ from shared.duplicate_names import (
     NameClaim,
     hold_name,
 )
+from shared.exit_status import InputError
 from shared.messages.devices import Presence, ServicePresence, State
-from shared.service_runtime import InputError
 
 
 def observed(detector: DuplicateDetector, boot_id: str, times: int) -> list[bool]:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from shared.bus.errors import BrokerUnreachable, SettingsError
-from shared.service_runtime import ExitStatus, InputError, new_boot_id, run_service, segue_version
+from shared.exit_status import ExitStatus, InputError
+from shared.service_runtime import new_boot_id, run_service, segue_version
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,10 @@ from services.cli.calibration.measure import MeasureSettings, OnSample, measure
 from services.cli.calibration.samples import read_samples
 from services.executor.segments.coding import Coder
 from shared.codecs import RAW, CodecRegistry, load_registry
+from shared.exit_status import InputError
 from shared.messages.calibration import Calibration
 from shared.messages.models import Manifest
 from shared.model.onnx_file import load_model
-from shared.service_runtime import InputError
 
 _LOGGER = logging.getLogger(__name__)
 

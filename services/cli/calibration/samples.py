@@ -14,10 +14,10 @@ from services.executor.errors import BadInput
 from services.executor.segments.pictures import decode_picture
 from services.executor.segments.prepare import prepare
 from shared.codecs import Array
+from shared.exit_status import InputError
 from shared.messages.calibration import InputSize
 from shared.messages.models import Manifest, Preprocessing
 from shared.messages.requests import PICTURE_SUFFIXES
-from shared.service_runtime import InputError
 
 # Calibration set that ships with Segue.
 SHIPPED_IMAGES: Final = Path(__file__).parents[1] / "data" / "calibration"

@@ -9,7 +9,7 @@ import typer
 
 from broker.embedded import EmbeddedBrokerConfig, serve
 from shared.bus.settings import BusSettings
-from shared.service_runtime import ExitStatus
+from shared.exit_status import ExitStatus
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from services.cli.support.command_runner import run_command
 from services.cli.support.options import Json, Timeout, broker_settings
 from services.cli.support.output_files import check_file
 from services.cli.support.packed_model import packed_model
+from shared.exit_status import InputError
 from shared.messages.calibration import Calibration
-from shared.service_runtime import InputError
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX file.", show_default=False)]
 Images = Annotated[

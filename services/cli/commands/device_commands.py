@@ -13,7 +13,7 @@ from services.cli.support.fleet_operations import look, operator, retained_topic
 from services.cli.support.options import DEFAULT_BROKER, Broker, Json, broker_settings
 from shared.bus import topics
 from shared.bus.settings import BusSettings
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 _FILTERS: Final = ("devices/+/presence", "devices/+/links", "devices/+/profiles/+", "services/+/presence", "models/+")
 

@@ -16,7 +16,7 @@ from services.cli.support.health_checks import Finding, Level, fleet_findings, i
 from services.cli.support.options import DEFAULT_BROKER, Broker, Json, broker_settings
 from shared.bus.errors import BusError
 from shared.bus.settings import BusSettings
-from shared.service_runtime import ExitStatus
+from shared.exit_status import ExitStatus
 from shared.user_folders import user_data_folder
 
 _STYLES: Final = {Level.GOOD: "green", Level.HINT: "yellow", Level.BAD: "bold red"}

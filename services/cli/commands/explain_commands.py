@@ -39,9 +39,9 @@ from services.cli.support.problem_files import (
     wrong_input,
 )
 from shared.bus.settings import BusSettings
+from shared.exit_status import ExitStatus
 from shared.messages.explanations import Explanation
 from shared.policy import Objective
-from shared.service_runtime import ExitStatus
 
 StreamOption = Annotated[
     str | None, typer.Option("--stream", "-s", help="A stream of the running fleet instead of a file.")

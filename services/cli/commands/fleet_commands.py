@@ -23,7 +23,7 @@ from services.cli.testbed.run_reporter import run_reporter
 from services.cli.testbed.run_summary import RunSummary, summarise
 from services.cli.testbed.summary_document import summary_document
 from services.cli.testbed.summary_tables import print_summary
-from shared.service_runtime import ExitStatus, InputError
+from shared.exit_status import ExitStatus, InputError
 
 RunDir = Annotated[
     Path | None,

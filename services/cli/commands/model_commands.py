@@ -13,8 +13,8 @@ from services.cli.support.options import DEFAULT_BROKER, Broker, InputShapes, Js
 from services.cli.support.packed_model import packed_model
 from shared.bus import topics
 from shared.bus.settings import BusSettings
+from shared.exit_status import InputError
 from shared.messages.models import Manifest, OutputKind
-from shared.service_runtime import InputError
 
 _FILTERS: Final = ("models/+",)
 

@@ -9,9 +9,9 @@ from rich.table import Table
 
 from services.cli.render.console import notes_console, print_json, results_console
 from services.cli.support.options import InputShapes, Json, read_input_shapes
+from shared.exit_status import InputError
 from shared.model.analysis import ModelAnalysis
 from shared.model.tensor import Tensor
-from shared.service_runtime import InputError
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX file.", show_default=False)]
 MaxCutTensors = Annotated[

@@ -49,12 +49,11 @@ def plan_command(
     segue plan problem.json --objective throughput
     segue plan --list-strategies
     """
-    from planning.files.plan_file import write_answer
     from planning.problem.plan import Infeasible, Plan
     from services.cli.render.console import results_console
     from services.cli.render.plan_tables import reasons_table, show_plan
     from services.cli.support.problem_files import SolveOptions, load_problem, note_overload, solve_timed
-    from shared.service_runtime import ExitStatus
+    from shared.exit_status import ExitStatus
 
     if list_strategies:
         _list_strategies(as_json)
@@ -62,6 +61,8 @@ def plan_command(
     problem = load_problem(problem_file, strategy, objective)
     answer = solve_timed(problem, problem.policy.strategy, SolveOptions(seed, time_budget_s))
     if as_json:
+        from planning.files.plan_file import write_answer
+
         sys.stdout.write(write_answer(answer) + "\n")
     elif isinstance(answer, Plan):
         show_plan(results_console(), problem, answer)

@@ -16,9 +16,9 @@ from services.cli.support.options import DEFAULT_BROKER, Broker, Json, StreamNam
 from services.cli.support.policy_checks import check_policy
 from shared.bus import topics
 from shared.bus.settings import BusSettings
+from shared.exit_status import ExitStatus, InputError
 from shared.messages.streams import StreamStatus
 from shared.policy import Objective, Policy, policy_document
-from shared.service_runtime import ExitStatus, InputError
 
 # Key of the revision in a published policy; `set_policy` adds it and the planner's answer repeats it.
 _REVISION: Final = "revision"

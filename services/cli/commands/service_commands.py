@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli.support.options import DEFAULT_BROKER, Broker, broker_settings
-from shared.service_runtime import ExitStatus, InputError, run_service
+from shared.exit_status import ExitStatus, InputError
+from shared.service_runtime import run_service
 from shared.user_folders import user_data_folder
 
 if TYPE_CHECKING:

@@ -44,7 +44,7 @@ from services.cli.support.problem_files import (
     wrong_input,
 )
 from services.cli.support.scenario_options import load_scenario
-from shared.service_runtime import ExitStatus
+from shared.exit_status import ExitStatus
 
 
 class ArrivalKind(StrEnum):

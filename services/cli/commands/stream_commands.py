@@ -25,8 +25,8 @@ from services.cli.support.options import (
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.settings import BusSettings
+from shared.exit_status import InputError
 from shared.messages.streams import StreamDeclaration, StreamPhase, StreamStatus
-from shared.service_runtime import InputError
 
 _FILTERS = ("models/+", "streams/+", "streams/+/plan", "streams/+/status", "streams/+/usage")
 

@@ -24,9 +24,9 @@ from services.cli.support.output_files import make_folder
 from services.cli.support.request_files import read_payloads
 from shared.bus.settings import BusSettings
 from shared.client import Client, ClientTimeout
+from shared.exit_status import ExitStatus
 from shared.messages.requests import Outcome, OutcomeStatus
 from shared.messages.streams import StreamDeclaration
-from shared.service_runtime import ExitStatus
 
 _MAX_IN_FLIGHT: Final = 256
 

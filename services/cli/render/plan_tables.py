@@ -1,6 +1,7 @@
 """Plans, comparisons and simulations as tables."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console, JustifyMethod
 from rich.table import Table
@@ -10,13 +11,16 @@ from planning.cost.cost_model import CostModel
 from planning.problem.plan import RAW, Infeasible, Plan, Route
 from planning.problem.problem import Problem, Stream
 from planning.queueing.operations import Operation
-from planning.sensitivity.comparison import Binding, Change
-from planning.simulation.simulation import Timeline
-from planning.strategies.strategy import Strategy
 from planning.strategies.traits import ALL_OBJECTIVES, Joint, Traits
 from services.cli.render.plan_values import applies, best_bound, gap, simulation_values
 from services.cli.render.route_text import planned_route_text
 from shared.policy import Objective
+
+if TYPE_CHECKING:
+    # Only annotations: `segue plan` needs neither the sensitivity analysis nor the simulation.
+    from planning.sensitivity.comparison import Binding, Change
+    from planning.simulation.simulation import Timeline
+    from planning.strategies.strategy import Strategy
 
 
 def show_plan(console: Console, problem: Problem, answer: Plan) -> None:
@@ -89,7 +93,7 @@ def reasons_table(answer: Infeasible) -> Table:
     return table
 
 
-def strategies_table(strategies: Sequence[Strategy]) -> Table:
+def strategies_table(strategies: "Sequence[Strategy]") -> Table:
     """Return the description, the traits and the publication of every strategy."""
     table = Table(title="Strategies", show_lines=True)
     for heading in ("strategy", "description, traits, publication"):
@@ -133,7 +137,7 @@ def comparison_table(answers: Mapping[str, Plan | Infeasible]) -> Table:
     return table
 
 
-def decision_tables(binding: Sequence[Binding], overturning: Mapping[str, Sequence[Change]]) -> Iterator[Table]:
+def decision_tables(binding: "Sequence[Binding]", overturning: "Mapping[str, Sequence[Change]]") -> Iterator[Table]:
     """Yield the cost of the binding constraints, and the thresholds beyond which another route is the fastest."""
     if binding:
         table = Table(title="What the constraints cost")
@@ -156,7 +160,7 @@ def decision_tables(binding: Sequence[Binding], overturning: Mapping[str, Sequen
         yield table
 
 
-def simulation_tables(answer: Plan, timeline: Timeline) -> Iterator[Table]:
+def simulation_tables(answer: Plan, timeline: "Timeline") -> Iterator[Table]:
     """Yield the latencies, and the busy time of devices and links."""
     values = simulation_values(timeline)
     table = Table(title=f"{values['requests']} request{'s' if values['requests'] != 1 else ''}, {answer.strategy}")

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from planning.files.plan_file import answer_values
 from planning.problem.plan import Constraint, Infeasible, Plan
-from planning.sensitivity.comparison import Binding, Change
-from planning.simulation.simulation import Timeline
 from services.cli.render.route_text import planned_route_text
+
+if TYPE_CHECKING:
+    from planning.sensitivity.comparison import Binding, Change
+    from planning.simulation.simulation import Timeline
 
 PERCENTILES: Final = (50, 95, 99)
 
@@ -33,6 +34,9 @@ def applies(answer: Plan | Infeasible) -> bool:
 
 def comparison_values(answers: Mapping[str, Plan | Infeasible]) -> dict[str, Any]:
     """Return the answer of every strategy with its gap to the best bound."""
+    # `segue plan` prints tables with functions of this module, and writes no document.
+    from planning.files.plan_file import answer_values
+
     bound = best_bound(answers)
     rows = []
     for name, answer in answers.items():
@@ -42,7 +46,7 @@ def comparison_values(answers: Mapping[str, Plan | Infeasible]) -> dict[str, Any
     return {"lower_bound": bound, "strategies": rows}
 
 
-def decision_values(binding: Sequence[Binding], overturning: Mapping[str, Sequence[Change]]) -> dict[str, Any]:
+def decision_values(binding: "Sequence[Binding]", overturning: "Mapping[str, Sequence[Change]]") -> dict[str, Any]:
     """Return the cost of the binding constraints, and the changes that make another route the fastest."""
     return {
         "binding": [{"constraint": entry.constraint.value, "cost_without": entry.cost} for entry in binding],
@@ -63,7 +67,7 @@ def decision_values(binding: Sequence[Binding], overturning: Mapping[str, Sequen
     }
 
 
-def simulation_values(timeline: Timeline) -> dict[str, Any]:
+def simulation_values(timeline: "Timeline") -> dict[str, Any]:
     """Return the figures of a simulation. Requests are in order of arrival; times of unfinished ones are None."""
     late = sum(request.late for request in timeline.requests)
     span_ms = max((activity.end_ms for activity in timeline.activities), default=0.0)
@@ -101,7 +105,7 @@ def simulation_values(timeline: Timeline) -> dict[str, Any]:
     }
 
 
-def _latencies(timeline: Timeline) -> dict[str, float | None]:
+def _latencies(timeline: "Timeline") -> dict[str, float | None]:
     """Return mean, percentiles and largest latency in ms; empty without requests."""
     if not timeline.requests:
         return {}

@@ -1,9 +1,13 @@
 """Routes as one line of text, in the two notations of the command line."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from planning.problem.plan import RAW, Route, Tile
-from shared.messages.streams import PlanRoute
+
+if TYPE_CHECKING:
+    # The messages take a tenth of a second to import, and the offline commands need none.
+    from shared.messages.streams import PlanRoute
 
 
 def planned_route_text(route: Route) -> str:
@@ -18,7 +22,7 @@ def planned_route_text(route: Route) -> str:
     return " > ".join(parts)
 
 
-def committed_routes_text(routes: Iterable[PlanRoute]) -> str:
+def committed_routes_text(routes: "Iterable[PlanRoute]") -> str:
     """Return the routes of a running stream: ``camera[0,9) uint8 > server[9,23)``, with encodings unless raw.
 
     Several routes carry their weights: ``1x a[0,9) | 2x b[0,9)``. JSON documents of `segue up` contain this notation.

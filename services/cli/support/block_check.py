@@ -4,10 +4,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from shared.exit_status import InputError
 from shared.model.errors import RuntimeFailureError
 from shared.model.partitioned_model import PartitionedModel
 from shared.model.tolerance import relative_tolerance
-from shared.service_runtime import InputError
 
 _REASON: Final = "the graphs are the same, but the runtime fuses operators of the whole file that a cut separates"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 STANDARD_INPUT: Final = Path("-")
 

@@ -4,9 +4,9 @@ from rich.text import Text
 
 from services.cli.render.console import fault_lines, make_console
 from shared.bus.errors import BusError, DecodeError, SettingsError
+from shared.exit_status import ExitStatus, InputError
 from shared.messages.base import MessageError
 from shared.model.errors import ModelError
-from shared.service_runtime import ExitStatus, InputError
 
 _OWN_PACKAGES = ("broker", "planning", "segue", "services", "shared")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from services.cli.support.config_files import parse
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 # Keys under which a document or an ONNX file's metadata keeps class names.
 _KEYS: Final = ("id2label", "names", "labels", "classes", "class_names", "categories")

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from services.cli.support.config_files import read_json, read_toml
 from services.cli.support.label_files import labels_in_metadata, read_labels
+from shared.exit_status import InputError
 from shared.messages.base import describe_faults
 from shared.messages.models import (
     Manifest,
@@ -23,7 +24,6 @@ from shared.model.analysis import ModelAnalysis
 from shared.model.errors import ExternalDataError, ModelError, ModelFileError
 from shared.model.partitioned_model import PartitionedModel
 from shared.model.tensor import DType, Tensor
-from shared.service_runtime import InputError
 
 # Name of block 0, which turns the payload of a request into the model's input tensors.
 PREPARE_BLOCK = "prepare"

@@ -6,7 +6,7 @@ import typer
 
 from shared.bus import topics
 from shared.bus.settings import BusSettings
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 DEFAULT_BROKER = "mqtt://localhost:1883"
 

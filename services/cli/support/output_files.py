@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 
 def check_file(option: str, path: Path | None) -> None:

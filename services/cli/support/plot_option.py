@@ -14,7 +14,7 @@ from planning.problem.problem import Problem
 from planning.simulation.simulation import Timeline
 from services.cli.render.plan_tables import comparison_table, simulation_tables
 from services.cli.support.output_files import check_file
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 PlotOption = Annotated[
     Path | None, typer.Option("--plot", help="Draw the plan's Gantt chart and the routes' envelope: .png, .svg, .html.")

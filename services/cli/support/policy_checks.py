@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from shared.exit_status import InputError
 from shared.policy import Policy, read_policy
-from shared.service_runtime import InputError
 from shared.suggestions import closest_name
 
 

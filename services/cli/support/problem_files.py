@@ -21,8 +21,8 @@ from planning.problem.problem import Problem
 from planning.strategies.registry import known_strategies
 from services.cli.render.console import fault_lines, notes_console
 from services.cli.support.config_files import STANDARD_INPUT
+from shared.exit_status import ExitStatus
 from shared.policy import Objective
-from shared.service_runtime import ExitStatus
 from shared.suggestions import closest_name
 
 # Indentation of the JSON documents of the planning library, in files and on standard output.

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shared.exit_status import InputError
 from shared.messages.requests import PICTURE_SUFFIXES, TENSOR_SUFFIXES
-from shared.service_runtime import InputError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,7 @@ from services.cli.support.config_files import read_toml
 from services.cli.support.policy_checks import strategy_fault
 from services.cli.support.request_files import request_files
 from services.cli.testbed.fleet_description import IN_USE, Fleet, LinkDescription
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 _ADAPTER: Final[TypeAdapter[Fleet]] = TypeAdapter(Fleet)
 

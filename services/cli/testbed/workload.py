@@ -13,9 +13,9 @@ from services.cli.testbed.fleet_description import Fleet
 from services.cli.testbed.fleet_file import image_files
 from services.cli.testbed.reference_outputs import ReferenceOutputs
 from services.executor.errors import BadInput
+from shared.exit_status import InputError
 from shared.messages.models import Manifest
 from shared.model.tolerance import relative_tolerance
-from shared.service_runtime import InputError
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from services.executor.source.journal import Journal, checkpoint
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import pytest
 from planning.cost.cost_model import CostModel
 from planning.problem.plan import Plan
 from planning.problem.problem import Problem
-from planning.scheduling.plan_finishing import PlanFinishing, finished, proves
+from planning.scheduling.plan_finishing import PlanFinishing, finished
 from planning.search.device_network import DeviceNetwork
 from planning.search.nested_budgets import nested_budgets
 from planning.search.result import make_plan
@@ -63,9 +63,3 @@ def test_finished_plans_keep_constraints_and_cost_no_more(objective: Objective) 
         assert again.cost == pytest.approx(best.cost)
         assert best.cost <= plan.cost
         assert plan.lower_bound is None or best.cost >= plan.lower_bound * (1 - 1e-9)
-
-
-def test_a_bound_proves_what_it_reaches() -> None:
-    assert proves(2.0, 2.0)
-    assert not proves(2.0, 2.1)
-    assert not proves(None, 0.0)

@@ -8,6 +8,7 @@ from planning.files.plan_file import read_plan
 from planning.files.problem_file import read_problem
 from planning.problem.plan import Plan
 from planning.problem.problem import Problem
+from planning.search.result import proves
 from planning.strategies.registry import strategies
 from tests.support.shared_paths import REPOSITORY
 
@@ -31,3 +32,9 @@ def test_only_a_bound_is_proved_where_a_stage_could_be_split(strategy: str) -> N
     assert not answer.optimal
     assert answer.lower_bound is not None
     assert answer.lower_bound <= CostModel(problem).latency_ms(stream, by_hand.streams[stream.name].routes[0])
+
+
+def test_a_bound_proves_what_it_reaches() -> None:
+    assert proves(2.0, 2.0)
+    assert not proves(2.0, 2.1)
+    assert not proves(None, 0.0)

@@ -10,7 +10,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from services.cli.main import APP, DEVICE_APP, MODEL_APP, POLICY_APP, STREAM_APP
-from shared.service_runtime import ExitStatus
+from shared.exit_status import ExitStatus
 from tests.support.segue_command import run_segue
 from tests.support.shared_paths import INSTANCES, REPOSITORY
 
@@ -45,6 +45,32 @@ def test_help_of_plan_imports_no_solver() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr.strip() == "[]"
     assert "--list-strategies" in done.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_plan_of_a_proved_problem_imports_what_it_needs(options: list[str]) -> None:
+    """No solver, no other strategy, no MQTT, no messages: the shortest path alone proves this plan."""
+    unneeded = (
+        *(name for name in HEAVY if name not in ("numpy", "pydantic")),
+        "highspy",
+        "networkx",
+        "planning.scheduling",
+        "planning.sensitivity",
+        "planning.simulation",
+        "planning.strategies.milp",
+        "shared.messages",
+        "shared.bus.connection",
+    )
+    program = (
+        "import sys\n"
+        "from services.cli.main import main\n"
+        f"try: main(['plan', {str(INSTANCE)!r}, *{options!r}])\n"
+        "except SystemExit: pass\n"
+        f"print([name for name in {unneeded!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr.strip() == "[]"
+    assert "shortest_path" in done.stdout
 
 
 @pytest.mark.parametrize("app", [APP, MODEL_APP, STREAM_APP, DEVICE_APP, POLICY_APP])

@@ -7,7 +7,7 @@ import pytest
 
 from services.collector.config import CollectorConfig
 from shared.bus.settings import BusSettings
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from services.collector.inbound import RequestSeen, ingest
 from services.collector.metrics import Metrics
 from services.collector.outcome_store import WriteResult
 from shared.bus import topics
+from shared.exit_status import InputError
 from shared.messages.devices import LinkEstimate, Links, Presence, State, Telemetry
-from shared.service_runtime import InputError
 from tests.support.collector_world import failure, present, reroute_event, result
 
 

@@ -19,9 +19,9 @@ from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.errors import BrokerUnreachable
 from shared.bus.properties import Properties
+from shared.exit_status import InputError
 from shared.messages.devices import Presence, ServicePresence, State, Telemetry
 from shared.messages.requests import Confirmation, Outcome
-from shared.service_runtime import InputError
 from tests.support.collector_world import failure, reroute_event, result
 
 WAIT_S = 30.0

@@ -5,7 +5,7 @@ import pytest
 from services.executor.config import ExecutorConfig, Watch
 from services.executor.segments.engine import EngineSettings
 from shared.bus.settings import BusSettings
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 
 def test_a_watch_is_a_stream_and_a_directory() -> None:

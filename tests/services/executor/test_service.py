@@ -13,11 +13,11 @@ from services.executor.service import serve
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.client import Client
+from shared.exit_status import InputError
 from shared.messages.devices import Presence, State
 from shared.messages.models import Manifest
 from shared.messages.requests import OutcomeStatus
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamDeclaration
-from shared.service_runtime import InputError
 
 
 async def presence(ear: Connection, state: State) -> Presence:

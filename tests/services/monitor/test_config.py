@@ -6,7 +6,7 @@ import pytest
 
 from services.monitor.config import MonitorConfig
 from shared.bus.settings import BusSettings
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 BROKER = BusSettings()
 

@@ -6,7 +6,7 @@ import pytest
 
 from services.planner.config import PlannerConfig
 from shared.bus.settings import BusSettings
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 
 def test_the_library_lies_in_the_data_folder() -> None:

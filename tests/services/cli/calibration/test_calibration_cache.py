@@ -7,8 +7,8 @@ from PIL import Image
 
 from services.cli.calibration.calibration_cache import cached_calibration, calibration_key, calibrations_folder
 from services.cli.support.manifest import Preset, build_manifest
+from shared.exit_status import InputError
 from shared.messages.calibration import Calibration
-from shared.service_runtime import InputError
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from services.cli.calibration import calibrate_model
 from services.cli.support.manifest import Preset, build_manifest
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 
 def test_chosen_encodings_are_measured_beside_raw(model_file: Path, photographs: Path) -> None:

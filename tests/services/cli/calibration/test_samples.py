@@ -9,7 +9,7 @@ import pytest
 from services.cli.calibration import calibration_images, read_samples
 from services.cli.calibration.samples import SHIPPED_IMAGES
 from services.cli.support.manifest import Preset, build_manifest
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 from tests.support.shared_paths import REPOSITORY
 
 

@@ -8,10 +8,10 @@ import onnx
 import pytest
 from PIL import Image
 
+from shared.exit_status import InputError
 from shared.messages.calibration import Calibration
 from shared.model.architectures.catalogue import build
 from shared.model.onnx_file import write_onnx
-from shared.service_runtime import InputError
 from tests.support.segue_command import invoke_command
 
 COMMAND = "calibrate_commands:calibrate_command"

@@ -5,9 +5,9 @@ import json
 from services.cli.support.fleet_operations import operator
 from shared.bus import topics
 from shared.bus.settings import BusSettings
+from shared.exit_status import ExitStatus
 from shared.messages.devices import Presence, ServicePresence, State
 from shared.messages.streams import StreamDeclaration
-from shared.service_runtime import ExitStatus
 from tests.support.segue_command import SegueOnBus
 
 

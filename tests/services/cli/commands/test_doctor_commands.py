@@ -6,8 +6,8 @@ from pathlib import Path
 from services.cli.support.fleet_operations import operator
 from shared.bus import topics
 from shared.bus.settings import BusSettings
+from shared.exit_status import ExitStatus
 from shared.messages.devices import Presence, State
-from shared.service_runtime import ExitStatus
 from tests.support.segue_command import SegueOnBus, run_segue
 
 

@@ -6,7 +6,7 @@ from services.cli.support.fleet_operations import operator
 from services.cli.support.manifest import build_manifest
 from shared.bus import topics
 from shared.bus.settings import BusSettings
-from shared.service_runtime import ExitStatus
+from shared.exit_status import ExitStatus
 from tests.support.segue_command import SegueOnBus
 from tests.support.shared_paths import DEMO_DATA
 

@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 
 from services.cli.commands.policy_commands import published_policy
 from services.cli.support.lazy_groups import Entry, lazy_app
+from shared.exit_status import ExitStatus, InputError
 from shared.policy import Policy, policy_document
-from shared.service_runtime import ExitStatus, InputError
 from tests.support.segue_command import SegueOnBus
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from services.cli.commands.service_commands import _check_provider, _check_watches
 from services.executor.config import Watch
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 
 def test_a_provider_that_is_not_here_is_refused_with_those_that_are() -> None:

@@ -4,7 +4,7 @@ import json
 
 from services.cli.support.fleet_operations import declaration_of, operator
 from shared.bus.settings import BusSettings
-from shared.service_runtime import ExitStatus
+from shared.exit_status import ExitStatus
 from tests.support.segue_command import SegueOnBus
 
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from services.cli.render.console import MAX_FAULT_LINES, fault_lines, make_console, visible
 from services.cli.support.errors import report
-from shared.service_runtime import ExitStatus, InputError
+from shared.exit_status import ExitStatus, InputError
 
 EVIL = "a\x1b[31mb\x07c\x9b2Jd\u202ee"
 WRITTEN = "a\\x1b[31mb\\x07c\\x9b2Jd\\u202ee"

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from services.cli.support.block_check import check_blocks
+from shared.exit_status import InputError
 from shared.model.architectures import build
 from shared.model.onnx_file import load_model, to_bytes, write_onnx
-from shared.service_runtime import InputError
 from tests.support.onnx_texts import onnx_bytes
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.cli.support.config_files import read_json, read_text, read_toml
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 
 def test_what_is_well_formed_is_read(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ import pytest
 
 from services.cli.support.errors import InfeasibleProblem, exit_status, report
 from shared.bus.errors import BrokerUnreachable, SettingsError
+from shared.exit_status import ExitStatus, InputError
 from shared.model.errors import ModelFileError
-from shared.service_runtime import ExitStatus, InputError
 
 
 def test_a_package_that_is_not_installed_is_one_line_that_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,8 +13,8 @@ from broker.embedded import EmbeddedBroker
 from services.cli.support.fleet_operations import operator
 from services.cli.testbed.processes import Processes
 from shared.bus import topics
+from shared.exit_status import ExitStatus
 from shared.messages.devices import State
-from shared.service_runtime import ExitStatus
 from tests.support.shared_paths import DEMO_DATA
 
 DATA = DEMO_DATA

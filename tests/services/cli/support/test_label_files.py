@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from services.cli.support.label_files import labels_in_metadata, read_labels
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 NAMES = tuple(f"class {index}" for index in range(12))
 LINES = "\n".join(NAMES) + "\n"

@@ -14,9 +14,9 @@ from services.cli.support.manifest import (
     parse_preprocessing,
     read_preprocessing,
 )
+from shared.exit_status import InputError
 from shared.messages.models import OutputKind, Preprocessing, TensorDescription
 from shared.model.errors import ModelError
-from shared.service_runtime import InputError
 from tests.support.shared_paths import DEMO_DATA
 
 DATA = DEMO_DATA

@@ -4,7 +4,7 @@ import pytest
 
 from services.cli.support.options import broker_settings, check_name, check_stream_name, read_input_shapes
 from shared.bus.errors import SettingsError
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 
 def test_names_follow_the_rule_of_the_bus() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.cli.support.output_files import check_file, make_folder
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 
 def test_a_file_that_can_be_written_is_left_alone(tmp_path: Path) -> None:

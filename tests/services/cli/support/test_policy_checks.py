@@ -3,8 +3,8 @@
 import pytest
 
 from services.cli.support.policy_checks import check_policy, strategy_fault
+from shared.exit_status import InputError
 from shared.policy import Policy
-from shared.service_runtime import InputError
 
 
 def test_every_fault_has_a_line_with_its_key() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from services.cli.support.request_files import read_limited_payload, read_payload, read_payloads, request_files
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 
 def test_named_tensors_become_a_map_by_input(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ from services.cli.support.manifest import Preset
 from services.cli.testbed.fleet_calibration import calibrate_workload
 from services.cli.testbed.fleet_description import DeviceDescription, Fleet, ModelDescription, StreamSetup
 from services.cli.testbed.workload import Workload, read_workload
+from shared.exit_status import InputError
 from shared.model.architectures import build
 from shared.model.onnx_file import write_onnx
-from shared.service_runtime import InputError
 
 FLEET = Fleet(
     model=ModelDescription("tiny.onnx", preprocessing=Preset.TENSOR),

@@ -8,9 +8,9 @@ import pytest
 
 from services.cli.support.manifest import Preset
 from services.cli.testbed.fleet_file import image_files, parse_fleet, read_fleet
+from shared.exit_status import InputError
 from shared.messages.models import Preprocessing
 from shared.policy import Objective
-from shared.service_runtime import InputError
 from tests.support.shared_paths import REPOSITORY
 
 GOOD: dict[str, Any] = {

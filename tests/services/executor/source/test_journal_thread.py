@@ -10,7 +10,7 @@ import pytest
 from services.executor.source.journal import Journal
 from services.executor.source.journal_thread import JournalThread
 from services.executor.source.source_events import Request
-from shared.service_runtime import InputError
+from shared.exit_status import InputError
 
 
 def accept(journal: Journal) -> None:
