@@ -1,4 +1,4 @@
-"""Library of model files by SHA-256, fetched from publishers and served to devices."""
+"""Library of model files by their identity (`Manifest.file_id`), fetched from publishers and served to devices."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ OnFailed = Callable[[Manifest, str], Awaitable[None]]
 class Library:
     """Model files in a folder, and their transfers on connections of their own.
 
-    A large file on the planner's own connection would delay its control messages. ``_offers`` holds exactly the models
+    A large file on the planner's own connection would delay its control messages. ``_offers`` holds exactly the files
     that wait in ``_wanted`` or are being fetched.
     """
 
@@ -48,26 +48,26 @@ class Library:
         self._wanted: asyncio.Queue[str] = asyncio.Queue(_MAX_WAITING)
         self._offers: dict[str, FetchModel] = {}
 
-    def path(self, model: str) -> Path:
-        """Return the path of a model's file, whether or not it exists."""
-        return self._folder / f"{model}.onnx"
+    def path(self, file_id: str) -> Path:
+        """Return the path of a file, whether or not it exists."""
+        return self._folder / f"{file_id}.onnx"
 
-    def locate(self, model: str) -> Path | None:
-        """Return the path of a model's file; None if it is not in the library."""
-        path = self.path(model)
+    def locate(self, file_id: str) -> Path | None:
+        """Return the path of a file; None if it is not in the library."""
+        path = self.path(file_id)
         return path if path.is_file() else None
 
     async def fetch(self, offer: FetchModel) -> None:
-        """Queue an offered model. It replaces an earlier offer of the same model; with a full queue it is refused."""
-        model = offer.manifest.model
-        known = model in self._offers
-        self._offers[model] = offer
+        """Queue an offered model. It replaces an earlier offer of the same file; with a full queue it is refused."""
+        file_id = offer.manifest.file_id
+        known = file_id in self._offers
+        self._offers[file_id] = offer
         if known:
             return
         try:
-            self._wanted.put_nowait(model)
+            self._wanted.put_nowait(file_id)
         except asyncio.QueueFull:
-            del self._offers[model]
+            del self._offers[file_id]
             await self._on_failed(offer.manifest, f"{_MAX_WAITING} models are waiting already")
 
     async def run(self) -> None:
@@ -84,16 +84,16 @@ class Library:
 
     async def _fetch(self) -> None:
         while True:
-            model = await self._wanted.get()
-            offer = self._offers[model]
+            file_id = await self._wanted.get()
+            offer = self._offers[file_id]
             manifest = offer.manifest
             try:
-                path = self.path(model)
+                path = self.path(file_id)
                 await fetch_model(self._broker, manifest, receiver=self._name, path=path, provider=offer.provider)
             except BusError as error:
-                self._offers.pop(model)
+                self._offers.pop(file_id)
                 await self._on_failed(manifest, str(error))
                 continue
-            newest = self._offers.pop(model)
-            _LOGGER.info("model %s (%s) is in the library", manifest.name, model[:12])
+            newest = self._offers.pop(file_id)
+            _LOGGER.info("model %s (%s) is in the library", manifest.name, manifest.model[:12])
             await self._on_stored(newest.manifest)

@@ -1,10 +1,9 @@
 """Exchange of model files over the bus: fetches one, serves a library. The I/O around `shared.bus.model_transfer`."""
 
 import asyncio
-import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,7 +16,7 @@ from shared.bus.model_transfer import (
     PULL_BYTES,
     STALL_S,
     Arrived,
-    DiscardFile,
+    DiscardRanges,
     Finish,
     GiveUp,
     ModelDownload,
@@ -33,17 +32,18 @@ from shared.bus.model_transfer import (
     chunk_for,
     refusal_for,
 )
-from shared.bus.partial_file import PartialFile
+from shared.bus.partial_file import PartialFile, ReceivedFile, SparseFile
+from shared.bus.pieces import ByteRange, PieceDigests, count_bytes
 from shared.bus.settings import BusSettings
 from shared.messages.base import MessageError
 from shared.messages.models import Manifest, ModelChunk, Pull
 
 _LOGGER = logging.getLogger(__name__)
 
-# Finds the file of a model by its SHA-256; None if the library does not have it.
+# Finds a file by its identity (`Manifest.file_id`); None if the library does not have it.
 Locate = Callable[[str], Path | None]
 
-# Called with the bytes received and the size of the file.
+# Called with the bytes received and the bytes wanted.
 OnProgress = Callable[[int, int], None]
 
 # Pulls that are answered at the same time.
@@ -83,28 +83,87 @@ async def fetch_model(
         BrokerUnreachable: the broker cannot be reached.
         AccessRefused: the broker refuses.
     """
+    pieces = PieceDigests.of(manifest)
+    whole = (ByteRange(0, pieces.size_bytes),)
     try:
-        if await asyncio.to_thread(_has_digest, path, manifest.model):
+        if await asyncio.to_thread(_is_whole, path, pieces):
             return path
+        file = await asyncio.to_thread(PartialFile.open, path, receiver, pieces)
+        await _receive(settings, manifest, file, whole, receiver, provider or manifest.provider, on_progress, stall_s)
+    except OSError as error:
+        raise _not_stored(manifest, path, error) from error
+    return path
+
+
+async def fetch_pieces(
+    settings: BusSettings,
+    manifest: Manifest,
+    wanted: Iterable[ByteRange],
+    *,
+    receiver: str,
+    path: Path,
+    stall_s: float = STALL_S,
+) -> tuple[ByteRange, ...]:
+    """Fetch and verify the pieces of a model's file that contain some bytes, if they are not at `path` already.
+
+    Args:
+        settings: where the broker is.
+        manifest: of the model.
+        wanted: the bytes.
+        receiver: name of the receiver.
+        path: path of the file, which has holes where nothing was fetched.
+        stall_s: time without a chunk after which pulls are repeated; six stalls in a row end the attempt.
+
+    Returns:
+        The pieces that are there now.
+
+    Raises:
+        ModelTransferError: the provider does not answer or refuses, the bytes are wrong twice, or the disk is full.
+        BrokerUnreachable: the broker cannot be reached.
+        AccessRefused: the broker refuses.
+    """
+    pieces = PieceDigests.of(manifest)
+    needed = pieces.covering(wanted)
+    try:
+        file = await asyncio.to_thread(SparseFile.open, path, pieces, needed)
+        if count_bytes(file.received) < count_bytes(needed):
+            await _receive(settings, manifest, file, needed, receiver, manifest.provider, None, stall_s)
+        else:
+            await asyncio.to_thread(file.close)
+    except OSError as error:
+        raise _not_stored(manifest, path, error) from error
+    return needed
+
+
+async def _receive(
+    settings: BusSettings,
+    manifest: Manifest,
+    file: ReceivedFile,
+    wanted: tuple[ByteRange, ...],
+    receiver: str,
+    provider: str,
+    on_progress: OnProgress | None,
+    stall_s: float,
+) -> None:
+    """Receive the wanted ranges of a file on a connection of their own, and close the file."""
+    try:
         async with Connection.open(settings, client_id=unique_client_id(f"{receiver}-fetch")) as connection:
-            partial = await asyncio.to_thread(PartialFile.open, path, receiver, manifest.size_bytes)
             download = ModelDownload(
-                manifest.model,
+                manifest.file_id,
                 receiver,
-                manifest.size_bytes,
-                received=partial.received,
-                pull_bytes=_granted_pull_bytes(connection, manifest.model, receiver),
+                wanted,
+                received=file.received,
+                pull_bytes=_granted_pull_bytes(connection, manifest.file_id, receiver),
                 stall_s=stall_s,
             )
-            fetch = _Fetch(connection, manifest, provider or manifest.provider, path, partial, download, on_progress)
-            try:
-                await fetch.run()
-            finally:
-                # A thread may still write: it must find the file closed, not its descriptor reused.
-                await asyncio.shield(asyncio.to_thread(partial.close))
-    except OSError as error:
-        raise ModelTransferError(f"cannot store model {manifest.name} at {path}: {error.strerror or error}") from error
-    return path
+            await _Fetch(connection, manifest.name, provider, file, download, on_progress).run()
+    finally:
+        # A thread may still write: it must find the file closed, not its descriptor reused.
+        await asyncio.shield(asyncio.to_thread(file.close))
+
+
+def _not_stored(manifest: Manifest, path: Path, error: OSError) -> ModelTransferError:
+    return ModelTransferError(f"cannot store model {manifest.name} at {path}: {error.strerror or error}")
 
 
 async def serve_models(connection: Connection, provider: str, locate: Locate) -> None:
@@ -124,15 +183,14 @@ async def serve_models(connection: Connection, provider: str, locate: Locate) ->
 @dataclass(slots=True)
 class _Fetch:
     connection: Connection
-    manifest: Manifest
+    name: str
     provider: str
-    path: Path
-    partial: PartialFile
+    file: ReceivedFile
     download: ModelDownload
     on_progress: OnProgress | None
 
     async def run(self) -> None:
-        await self.connection.subscribe(topics.model_chunks(self.manifest.model, self.download.receiver))
+        await self.connection.subscribe(topics.model_chunks(self.download.model, self.download.receiver))
         if await self._handle(Started()):
             return
         while not await self._handle(await self._next_event()):
@@ -156,7 +214,7 @@ class _Fetch:
         while queue:
             command = queue.pop(0)
             if isinstance(command, Finish):
-                await asyncio.to_thread(self.partial.keep, self.path)
+                await asyncio.to_thread(self.file.keep)
                 return True
             queue += await self._perform(command)
         return False
@@ -167,14 +225,14 @@ class _Fetch:
                 await self._pull(pull)
             case WriteChunk(offset, data):
                 await self._write(offset, data)
-            case DiscardFile():
-                _LOGGER.warning("model %s: wrong SHA-256, fetching it again from the beginning", self.manifest.name)
-                await asyncio.to_thread(self.partial.discard)
+            case DiscardRanges(ranges):
+                _LOGGER.warning("model %s: wrong SHA-256, fetching the bytes again", self.name)
+                await asyncio.to_thread(self.file.discard, ranges)
             case VerifyFile():
-                digest = await asyncio.to_thread(self.partial.digest)
-                return self.download.handle(Verified(digest), time.monotonic())
+                damaged = await asyncio.to_thread(self.file.damaged, self.download.wanted)
+                return self.download.handle(Verified(damaged), time.monotonic())
             case GiveUp(reason):
-                raise ModelTransferError(f"cannot fetch model {self.manifest.name} from {self.provider}: {reason}")
+                raise ModelTransferError(f"cannot fetch model {self.name} from {self.provider}: {reason}")
             case Finish():
                 raise AssertionError("the loop ends with Finish")
         return []
@@ -186,9 +244,9 @@ class _Fetch:
             _LOGGER.info("a pull was not sent and will be repeated: %s", error)
 
     async def _write(self, offset: int, data: bytes) -> None:
-        await asyncio.to_thread(self.partial.write, offset, data)
+        await asyncio.to_thread(self.file.write, offset, data)
         if self.on_progress is not None:
-            self.on_progress(self.download.received_bytes, self.download.size_bytes)
+            self.on_progress(self.download.received_bytes, self.download.wanted_bytes)
 
 
 async def _serve(connection: Connection, locate: Locate) -> None:
@@ -229,8 +287,7 @@ def _granted_pull_bytes(connection: Connection, model: str, receiver: str) -> in
     return max(1, min(PULL_BYTES, limit_bytes - _CHUNK_OVERHEAD_BYTES))
 
 
-def _has_digest(path: Path, sha256: str) -> bool:
-    if not path.is_file():
+def _is_whole(path: Path, pieces: PieceDigests) -> bool:
+    if not path.is_file() or path.stat().st_size != pieces.size_bytes:
         return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    return not pieces.damaged(path, (ByteRange(0, pieces.size_bytes),))

@@ -1,21 +1,21 @@
 """Transfer of a model file over the bus: the receiver's state machine and the provider's answers, without I/O.
 
-The receiver pulls chunks of 256 kB, four at a time. Every chunk has a CRC-32, and the file has the SHA-256 that names
-the model. `shared.bus.model_exchange` waits, writes and publishes.
+The receiver pulls chunks of 256 kB, four at a time. Every chunk has a CRC-32, and every piece of the file a SHA-256.
+`shared.bus.model_exchange` waits, writes and publishes.
 
-    PULLING --every byte received--> VERIFYING --SHA-256 right--> DONE
-       ^                                 |
-       +------- SHA-256 wrong, once -----+-- twice --> FAILED
+    PULLING --every wanted byte received--> VERIFYING --no piece damaged--> DONE
+       ^                                        |
+       +------- pieces damaged, once -----------+-- twice --> FAILED
     PULLING --refused, or ATTEMPT_LIMIT stalls or damaged chunks in a row--> FAILED
 """
 
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, assert_never
 
 from shared.bus.errors import BusError
+from shared.bus.pieces import ByteRange, count_bytes, merge_ranges, subtract_ranges
 from shared.messages.models import ModelChunk, Pull
 
 PULL_BYTES: Final = 256 * 1024
@@ -31,14 +31,6 @@ ATTEMPT_LIMIT: Final = 6
 
 class ModelTransferError(BusError):
     """A model file could not be fetched: no answer, no such model, wrong bytes, or a full disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class ByteRange:
-    """Bytes ``[start, stop)`` of a file."""
-
-    start: int
-    stop: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +50,19 @@ class WriteChunk:
 
 @dataclass(frozen=True, slots=True)
 class VerifyFile:
-    """Every byte was received: compute the SHA-256 of the file and report it with `Verified`."""
+    """Every wanted byte was received: compare the pieces with their digests and report with `Verified`."""
 
 
 @dataclass(frozen=True, slots=True)
-class DiscardFile:
-    """Empty the partial file: its SHA-256 is wrong."""
+class DiscardRanges:
+    """Forget these pieces of the file: their SHA-256 is wrong."""
+
+    ranges: tuple[ByteRange, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The file is complete and verified."""
+    """The wanted pieces are complete and verified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +72,7 @@ class GiveUp:
     reason: str
 
 
-TransferCommand = SendPull | WriteChunk | VerifyFile | DiscardFile | Finish | GiveUp
+TransferCommand = SendPull | WriteChunk | VerifyFile | DiscardRanges | Finish | GiveUp
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +94,9 @@ class TransferTicked:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """The SHA-256 of the file, in hexadecimal."""
+    """The pieces whose SHA-256 is wrong; none if all are right."""
 
-    sha256: str
+    damaged: tuple[ByteRange, ...] = ()
 
 
 TransferEvent = Started | Arrived | TransferTicked | Verified
@@ -125,10 +119,10 @@ class ModelDownload:
     and at most `window` pulls are outstanding while `PULLING`, and none otherwise.
 
     Attributes:
-        model: SHA-256 of the file, in hexadecimal.
+        model: identity of the file (`Manifest.file_id`).
         receiver: name of the receiver; part of the topic of the chunks.
-        size_bytes: size of the file.
-        received: byte ranges that the partial file holds, at first from an earlier attempt.
+        wanted: pieces of the file that are needed.
+        received: byte ranges that the receiver holds, at first from an earlier attempt; only wanted ones count.
         window: largest number of outstanding pulls.
         pull_bytes: length of a pull.
         stall_s: time without a chunk after which outstanding pulls are repeated.
@@ -137,7 +131,7 @@ class ModelDownload:
 
     model: str
     receiver: str
-    size_bytes: int
+    wanted: tuple[ByteRange, ...]
     received: tuple[ByteRange, ...] = ()
     window: int = WINDOW
     pull_bytes: int = PULL_BYTES
@@ -150,12 +144,19 @@ class ModelDownload:
     _restarted: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self.received = merge_ranges(_clip(self.received, self.size_bytes))
+        self.wanted = merge_ranges(self.wanted)
+        # The part of `received` that is wanted.
+        self.received = subtract_ranges(self.wanted, subtract_ranges(self.wanted, self.received))
 
     @property
     def received_bytes(self) -> int:
-        """Number of bytes in the partial file, not yet verified as a whole."""
-        return sum(piece.stop - piece.start for piece in self.received)
+        """Number of wanted bytes that have arrived, not yet verified."""
+        return count_bytes(self.received)
+
+    @property
+    def wanted_bytes(self) -> int:
+        """Number of bytes that are needed."""
+        return count_bytes(self.wanted)
 
     @property
     def due_at_s(self) -> float:
@@ -169,10 +170,10 @@ class ModelDownload:
             ValueError: for `Verified` when nothing is being verified.
         """
         match event:
-            case Verified(sha256):
+            case Verified(damaged):
                 if self.phase is not TransferPhase.VERIFYING:
                     raise ValueError(f"nothing is being verified: the transfer is {self.phase.name.lower()}")
-                return self._judge(sha256, now_s)
+                return self._judge(damaged, now_s)
             case Started() | Arrived() | TransferTicked() if self.phase is not TransferPhase.PULLING:
                 return []
             case Started():
@@ -214,7 +215,7 @@ class ModelDownload:
     def _pull_more(self) -> list[TransferCommand]:
         taken = [ByteRange(offset, offset + length) for offset, length in self._outstanding.items()]
         commands: list[TransferCommand] = []
-        for gap in missing_ranges((*self.received, *taken), self.size_bytes):
+        for gap in subtract_ranges(self.wanted, (*self.received, *taken)):
             for offset in range(gap.start, gap.stop, self.pull_bytes):
                 if len(self._outstanding) >= self.window:
                     return commands
@@ -228,19 +229,19 @@ class ModelDownload:
     def _pull(self, offset: int) -> SendPull:
         return SendPull(Pull(model=self.model, receiver=self.receiver, offset=offset, length=self._outstanding[offset]))
 
-    def _judge(self, sha256: str, now_s: float) -> list[TransferCommand]:
-        if sha256 == self.model:
+    def _judge(self, damaged: tuple[ByteRange, ...], now_s: float) -> list[TransferCommand]:
+        if not damaged:
             self.phase = TransferPhase.DONE
             return [Finish()]
-        # Once, the partial file of an earlier attempt may be to blame. Twice, the provider's file is another one.
+        # Once, the bytes of an earlier attempt may be to blame. Twice, the provider's file is another one.
         if self._restarted:
             return self._fail("the bytes do not have the model's SHA-256, twice")
         self._restarted = True
         self._failures = 0
         self._progress_at_s = now_s
-        self.received = ()
+        self.received = subtract_ranges(self.received, damaged)
         self.phase = TransferPhase.PULLING
-        return [DiscardFile(), *self._pull_more()]
+        return [DiscardRanges(damaged), *self._pull_more()]
 
     def _failed_once(self, reason: str) -> list[TransferCommand]:
         self._failures += 1
@@ -250,32 +251,6 @@ class ModelDownload:
         self.phase = TransferPhase.FAILED
         self._outstanding.clear()
         return [GiveUp(reason)]
-
-
-def merge_ranges(ranges: Iterable[ByteRange]) -> tuple[ByteRange, ...]:
-    """Return the union of byte ranges as ascending ranges that do not touch."""
-    merged: list[ByteRange] = []
-    for piece in sorted(ranges, key=lambda each: each.start):
-        if piece.start >= piece.stop:
-            continue
-        if merged and piece.start <= merged[-1].stop:
-            merged[-1] = ByteRange(merged[-1].start, max(merged[-1].stop, piece.stop))
-        else:
-            merged.append(piece)
-    return tuple(merged)
-
-
-def missing_ranges(ranges: Iterable[ByteRange], size_bytes: int) -> tuple[ByteRange, ...]:
-    """Return the gaps that ``ranges`` leave in a file of ``size_bytes``."""
-    gaps: list[ByteRange] = []
-    end = 0
-    for piece in merge_ranges(ranges):
-        if piece.start > end:
-            gaps.append(ByteRange(end, min(piece.start, size_bytes)))
-        end = max(end, piece.stop)
-    if end < size_bytes:
-        gaps.append(ByteRange(end, size_bytes))
-    return tuple(gaps)
 
 
 def chunk_for(pull: Pull, data: bytes) -> ModelChunk:
@@ -293,7 +268,3 @@ def chunk_for(pull: Pull, data: bytes) -> ModelChunk:
 def refusal_for(pull: Pull, reason: str) -> ModelChunk:
     """Build the chunk that refuses a pull."""
     return ModelChunk(model=pull.model, offset=pull.offset, crc32=0, data=b"", error=reason)
-
-
-def _clip(ranges: Iterable[ByteRange], size_bytes: int) -> Iterable[ByteRange]:
-    return (ByteRange(max(0, piece.start), min(piece.stop, size_bytes)) for piece in ranges)

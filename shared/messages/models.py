@@ -2,9 +2,9 @@
 
 import hashlib
 from enum import StrEnum
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shared.bus import topics
 from shared.messages.base import MAX_MESSAGE_BYTES, Message, Part
@@ -25,6 +25,8 @@ from shared.model.tensor import DType
 _MAX_TENSORS: Final = 1024
 _MAX_CHANNELS: Final = 4096
 _MAX_LABELS: Final = 100_000
+_MAX_PIECES: Final = 65_536
+_SHA256_BYTES: Final = 32
 
 # Integers between which a preprocessing of integer inputs has to distinguish. Numbers near 0 are meant for floats.
 _MIN_INTEGERS: Final = 16
@@ -121,6 +123,28 @@ class OutputKind(StrEnum):
     CLASSIFICATION = "classification"
 
 
+class Packing(Part):
+    """Layout of a packed file: weights, then a graph that names their places. It is verified in pieces.
+
+    A device needs the graph, and of the weights those of its blocks (docs/decisions/packed-models.md).
+    """
+
+    graph_start: Quantity
+    """Position of the graph, which ends where the file does."""
+    piece_bytes: Annotated[int, Field(ge=1024, le=MAX_INTEGER)]
+    piece_sha256: Annotated[
+        tuple[Annotated[bytes, Field(min_length=_SHA256_BYTES, max_length=_SHA256_BYTES)], ...],
+        at_most(_MAX_PIECES, at_least=1),
+    ]
+    """The digest of each piece; the last one may be shorter than `piece_bytes`."""
+
+    @property
+    def file_id(self) -> str:
+        """Digest of the whole layout, and so of the file's bytes."""
+        parts = (f"{self.graph_start} {self.piece_bytes} ".encode(), *self.piece_sha256)
+        return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
 class Manifest(Message):
     """Description of a model: blocks, inputs, outputs and preprocessing (`models/{model}`, retained)."""
 
@@ -139,6 +163,22 @@ class Manifest(Message):
     labels: Annotated[tuple[Line, ...], at_most(_MAX_LABELS)] = ()
     provider: Name = "planner"
     """The library from which the bytes are pulled."""
+    packing: Packing | None = None
+    """None for a file that devices fetch and read as a whole. `size_bytes` is that of the file in either case."""
+
+    @model_validator(mode="after")
+    def _is_covered_by_pieces(self) -> Self:
+        packing = self.packing
+        if packing is not None:
+            count = -(-self.size_bytes // packing.piece_bytes)
+            if len(packing.piece_sha256) != count or packing.graph_start >= self.size_bytes:
+                raise ValueError(f"{len(packing.piece_sha256)} pieces do not make a file of {self.size_bytes} bytes")
+        return self
+
+    @property
+    def file_id(self) -> str:
+        """Identity of the file that is transferred: `model`, or the digest of a packed file."""
+        return self.model if self.packing is None else self.packing.file_id
 
     def runs_like(self, other: "Manifest") -> bool:
         """Return whether two manifests differ at most in the name and the provider, so that results are the same."""

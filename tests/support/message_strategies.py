@@ -12,6 +12,7 @@ from pydantic import BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 
 from shared.messages.control import SegmentRange
+from shared.messages.models import Manifest, Packing
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, Stages
 
 # Without control characters: identifiers with them are refused, and texts come back without them.
@@ -25,9 +26,17 @@ def messages(kind: type[BaseModel]) -> st.SearchStrategy[Any]:
         fields |= {"start": st.integers(0, 99), "stop": st.integers(100, 200)}
     if kind is PlanRoute:
         fields["stages"] = _stages()
+    if kind is Manifest:
+        fields |= {"size_bytes": st.integers(1, 1024), "packing": st.none() | _packings()}
     if kind is CommittedPlan:
         fields["routes"] = messages(PlanRoute).map(lambda route: (route,) * 2)
     return st.builds(kind, **fields)
+
+
+def _packings() -> st.SearchStrategy[Packing]:
+    """Return a strategy of packings of files that have one piece."""
+    digests = st.tuples(st.binary(min_size=32, max_size=32))
+    return st.builds(Packing, graph_start=st.just(0), piece_bytes=st.integers(1024, 2**40), piece_sha256=digests)
 
 
 def _stages() -> st.SearchStrategy[tuple[PlanStage, ...]]:

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from shared.bus.model_transfer import (
     Arrived,
-    ByteRange,
-    DiscardFile,
+    DiscardRanges,
     Finish,
     GiveUp,
     ModelDownload,
@@ -24,10 +23,9 @@ from shared.bus.model_transfer import (
     VerifyFile,
     WriteChunk,
     chunk_for,
-    merge_ranges,
-    missing_ranges,
     refusal_for,
 )
+from shared.bus.pieces import ByteRange
 from shared.messages.models import ModelChunk, Pull
 
 
@@ -47,8 +45,9 @@ class Peer:
                     self.pulls.append(pull)
                 case WriteChunk(offset, data):
                     self.disk[offset : offset + len(data)] = data
-                case DiscardFile():
-                    self.disk = bytearray(len(self.data))
+                case DiscardRanges(ranges):
+                    for piece in ranges:
+                        self.disk[piece.start : piece.stop] = bytes(piece.stop - piece.start)
                 case VerifyFile():
                     self.verifying = True
 
@@ -57,7 +56,8 @@ class Peer:
 
 
 def download_of(data: bytes, **options: object) -> ModelDownload:
-    return ModelDownload(hashlib.sha256(data).hexdigest(), "jetson", len(data), pull_bytes=100, **options)  # type: ignore[arg-type]
+    options = {"wanted": (ByteRange(0, len(data)),), "pull_bytes": 100} | options
+    return ModelDownload(hashlib.sha256(data).hexdigest(), "jetson", **options)  # type: ignore[arg-type]
 
 
 @given(st.integers(1, 2000), st.integers(1, 6), st.randoms(use_true_random=False))
@@ -72,7 +72,7 @@ def test_any_order_of_chunks_gives_the_file(size_bytes: int, window: int, shuffl
     assert peer.verifying
     assert bytes(peer.disk) == data
     assert download.received_bytes == size_bytes
-    assert download.handle(Verified(hashlib.sha256(peer.disk).hexdigest()), 0.0) == [Finish()]
+    assert download.handle(Verified(), 0.0) == [Finish()]
     assert download.phase is TransferPhase.DONE
 
 
@@ -143,13 +143,13 @@ def test_a_wrong_whole_is_fetched_afresh_once() -> None:
     data = bytes(150)
     peer, download = Peer(data), download_of(data, received=(ByteRange(0, 150),))
     assert download.handle(Started(), 0.0) == [VerifyFile()]
-    again = download.handle(Verified("0" * 64), 0.0)
-    assert again[0] == DiscardFile()
+    again = download.handle(Verified((ByteRange(0, 150),)), 0.0)
+    assert again[0] == DiscardRanges((ByteRange(0, 150),))
     assert [type(command) for command in again[1:]] == [SendPull, SendPull]
     peer.perform(again)
     for pull in peer.pulls:
         download.handle(Arrived(peer.answer(pull)), 0.0)
-    (failed,) = download.handle(Verified("0" * 64), 0.0)
+    (failed,) = download.handle(Verified((ByteRange(0, 150),)), 0.0)
     assert isinstance(failed, GiveUp)
     assert "SHA-256" in failed.reason
 
@@ -174,7 +174,7 @@ def test_foreign_and_repeated_chunks_change_nothing() -> None:
 
 def test_a_verdict_nobody_asked_for_is_a_fault() -> None:
     with pytest.raises(ValueError, match="nothing is being verified"):
-        download_of(b"abc").handle(Verified("0" * 64), 0.0)
+        download_of(b"abc").handle(Verified(), 0.0)
 
 
 def test_past_the_end_there_is_nothing_to_serve() -> None:
@@ -182,13 +182,15 @@ def test_past_the_end_there_is_nothing_to_serve() -> None:
     assert "no byte 9" in chunk_for(pull, b"").error
 
 
-RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda ends: ByteRange(*ends)))
-
-
-@given(RANGES)
-def test_ranges_and_gaps_cover_the_file_exactly_once(ranges: list[ByteRange]) -> None:
-    held = {byte for piece in ranges for byte in range(piece.start, piece.stop)}
-    merged = [byte for piece in merge_ranges(ranges) for byte in range(piece.start, piece.stop)]
-    gaps = [byte for piece in missing_ranges(ranges, 50) for byte in range(piece.start, piece.stop)]
-    assert merged == sorted(held)
-    assert gaps == [byte for byte in range(50) if byte not in held]
+def test_only_wanted_pieces_are_pulled_and_only_damaged_ones_again() -> None:
+    data = random.Random(4).randbytes(1000)
+    wanted = (ByteRange(100, 200), ByteRange(500, 700))
+    peer, download = Peer(data), download_of(data, wanted=wanted, received=(ByteRange(0, 150), ByteRange(900, 1000)))
+    peer.perform(download.handle(Started(), 0.0))
+    assert [(pull.offset, pull.length) for pull in peer.pulls] == [(150, 50), (500, 100), (600, 100)]
+    for pull in peer.pulls:
+        peer.perform(download.handle(Arrived(peer.answer(pull)), 0.0))
+    assert (download.received_bytes, download.wanted_bytes, peer.verifying) == (300, 300, True)
+    again = download.handle(Verified((ByteRange(100, 200),)), 0.0)
+    assert again[0] == DiscardRanges((ByteRange(100, 200),))
+    assert [command.pull.offset for command in again if isinstance(command, SendPull)] == [100]
