@@ -39,7 +39,7 @@ class PieceDigests:
         """Return the pieces of a model's file; one piece if its manifest lists none."""
         if manifest.packing is None:
             return cls(manifest.size_bytes, max(1, manifest.size_bytes), (bytes.fromhex(manifest.model),))
-        return cls(manifest.size_bytes, manifest.packing.piece_bytes, manifest.packing.piece_sha256)
+        return cls(manifest.size_bytes, manifest.packing.piece_bytes, manifest.packing.digests)
 
     def ranges(self) -> Iterator[ByteRange]:
         """Yield the bytes of each piece."""

@@ -123,7 +123,7 @@ class OutputKind(StrEnum):
     CLASSIFICATION = "classification"
 
 
-class Packing(Part):
+class FilePacking(Part):
     """Layout of a packed file: weights, then a graph that names their places. It is verified in pieces.
 
     A device needs the graph, and of the weights those of its blocks (docs/decisions/packed-models.md).
@@ -132,17 +132,19 @@ class Packing(Part):
     graph_start: Quantity
     """Position of the graph, which ends where the file does."""
     piece_bytes: Annotated[int, Field(ge=1024, le=MAX_INTEGER)]
-    piece_sha256: Annotated[
-        tuple[Annotated[bytes, Field(min_length=_SHA256_BYTES, max_length=_SHA256_BYTES)], ...],
-        at_most(_MAX_PIECES, at_least=1),
-    ]
-    """The digest of each piece; the last one may be shorter than `piece_bytes`."""
+    piece_sha256: Annotated[bytes, Field(min_length=_SHA256_BYTES, max_length=_SHA256_BYTES * _MAX_PIECES)]
+    """The digests of the pieces, one behind the other. The last piece may be shorter than `piece_bytes`."""
+
+    @property
+    def digests(self) -> tuple[bytes, ...]:
+        """The digest of each piece."""
+        joined = self.piece_sha256
+        return tuple(joined[start : start + _SHA256_BYTES] for start in range(0, len(joined), _SHA256_BYTES))
 
     @property
     def file_id(self) -> str:
         """Digest of the whole layout, and so of the file's bytes."""
-        parts = (f"{self.graph_start} {self.piece_bytes} ".encode(), *self.piece_sha256)
-        return hashlib.sha256(b"".join(parts)).hexdigest()
+        return hashlib.sha256(f"{self.graph_start} {self.piece_bytes} ".encode() + self.piece_sha256).hexdigest()
 
 
 class Manifest(Message):
@@ -163,7 +165,7 @@ class Manifest(Message):
     labels: Annotated[tuple[Line, ...], at_most(_MAX_LABELS)] = ()
     provider: Name = "planner"
     """The library from which the bytes are pulled."""
-    packing: Packing | None = None
+    packing: FilePacking | None = None
     """None for a file that devices fetch and read as a whole. `size_bytes` is that of the file in either case."""
 
     @model_validator(mode="after")
@@ -171,8 +173,8 @@ class Manifest(Message):
         packing = self.packing
         if packing is not None:
             count = -(-self.size_bytes // packing.piece_bytes)
-            if len(packing.piece_sha256) != count or packing.graph_start >= self.size_bytes:
-                raise ValueError(f"{len(packing.piece_sha256)} pieces do not make a file of {self.size_bytes} bytes")
+            if len(packing.piece_sha256) != count * _SHA256_BYTES or packing.graph_start >= self.size_bytes:
+                raise ValueError(f"the packing does not suit a file of {self.size_bytes} bytes")
         return self
 
     @property

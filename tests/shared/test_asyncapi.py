@@ -44,7 +44,7 @@ def test_every_reference_leads_somewhere() -> None:
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.json")), ids=lambda path: path.stem)
 def test_messages_obey_their_schema(path: Path) -> None:
-    validator = Draft202012Validator({**DOCUMENT, "$ref": f"#/components/schemas/{path.stem}"})
+    validator = Draft202012Validator({**DOCUMENT, "$ref": f"#/components/schemas/{path.stem.partition('-')[0]}"})
     assert list(validator.iter_errors(json.loads(path.read_text()))) == []
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 
 from shared.messages.control import SegmentRange
-from shared.messages.models import Manifest, Packing
+from shared.messages.models import FilePacking, Manifest
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, Stages
 
 # Without control characters: identifiers with them are refused, and texts come back without them.
@@ -33,10 +33,10 @@ def messages(kind: type[BaseModel]) -> st.SearchStrategy[Any]:
     return st.builds(kind, **fields)
 
 
-def _packings() -> st.SearchStrategy[Packing]:
+def _packings() -> st.SearchStrategy[FilePacking]:
     """Return a strategy of packings of files that have one piece."""
-    digests = st.tuples(st.binary(min_size=32, max_size=32))
-    return st.builds(Packing, graph_start=st.just(0), piece_bytes=st.integers(1024, 2**40), piece_sha256=digests)
+    digests = st.binary(min_size=32, max_size=32)
+    return st.builds(FilePacking, graph_start=st.just(0), piece_bytes=st.integers(1024, 2**40), piece_sha256=digests)
 
 
 def _stages() -> st.SearchStrategy[tuple[PlanStage, ...]]:

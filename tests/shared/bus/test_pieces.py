@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.bus.pieces import ByteRange, PieceDigests, count_bytes, digest_pieces, merge_ranges, subtract_ranges
-from shared.messages.models import Manifest, ManifestBlock, Packing
+from shared.messages.models import FilePacking, Manifest, ManifestBlock
 
 DATA = random.Random(5).randbytes(3500)
 RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda ends: ByteRange(*ends)))
@@ -15,11 +15,11 @@ RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda e
 def packed(path: Path) -> PieceDigests:
     """Write `DATA` and return its pieces of 1024 bytes, as a manifest lists them."""
     path.write_bytes(DATA)
-    packing = Packing(graph_start=3000, piece_bytes=1024, piece_sha256=digest_pieces(path, 1024))
+    packing = FilePacking(graph_start=3000, piece_bytes=1024, piece_sha256=b"".join(digest_pieces(path, 1024)))
     return PieceDigests.of(manifest(packing))
 
 
-def manifest(packing: Packing | None) -> Manifest:
+def manifest(packing: FilePacking | None) -> Manifest:
     block = ManifestBlock(name="b", output_bytes=1)
     model = hashlib.sha256(DATA).hexdigest()
     return Manifest(
