@@ -7,17 +7,19 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, Self
 
 from shared.bus.backoff import Backoff
 from shared.bus.connection_counters import Counters
 from shared.bus.errors import AccessRefused, BrokerUnreachable, BusError, PublishFailed, SubscriptionFailed
-from shared.bus.paho_driver import SessionLost
-from shared.bus.properties import Properties, to_paho
+from shared.bus.frame import Buffer
+from shared.bus.mqtt_driver import SessionLost
+from shared.bus.properties import Properties
+from shared.bus.publish_packet import overhead_bytes
 from shared.bus.receive_queue import Received, ReceiveQueue
-from shared.bus.session import MqttSession, SessionOptions, Will, publish_overhead_bytes
+from shared.bus.session import MqttSession, SessionOptions, Will
 from shared.bus.settings import BusSettings
 
 __all__ = ["Connection", "Counters", "Properties", "Received", "Will", "unique_client_id"]
@@ -34,6 +36,7 @@ def unique_client_id(prefix: str) -> str:
 
 
 OnConnected = Callable[["Connection"], Awaitable[None]]
+Payload = Buffer | str | Sequence[Buffer]
 
 
 class Connection:
@@ -157,8 +160,8 @@ class Connection:
         """
         if self._max_packet_bytes is None:
             return self.settings.max_payload_bytes
-        overhead_bytes = publish_overhead_bytes(self._whole_topic(topic, absolute), to_paho(properties))
-        return min(self.settings.max_payload_bytes, self._max_packet_bytes - overhead_bytes)
+        overhead = overhead_bytes(self._whole_topic(topic, absolute), properties)
+        return min(self.settings.max_payload_bytes, self._max_packet_bytes - overhead)
 
     async def wait_connected(self, timeout_s: float) -> None:
         """Wait until there is a connection.
@@ -175,7 +178,7 @@ class Connection:
     async def publish(
         self,
         topic: str,
-        payload: bytes | bytearray | memoryview | str,
+        payload: Payload,
         *,
         qos: int = 1,
         retain: bool = False,
@@ -190,7 +193,8 @@ class Connection:
 
         Args:
             topic: below the root.
-            payload: the bytes; text is encoded as UTF-8.
+            payload: the bytes, text, which is encoded as UTF-8, or pieces that are sent one behind another. It is not
+                copied and must not change until this returns.
             qos: 0 or 1.
             retain: the broker keeps it for later subscribers; an empty payload removes the retained message.
             properties: correlation data, response topic and the like.
@@ -200,18 +204,19 @@ class Connection:
         Raises:
             PublishFailed: not confirmed in time, too large, or rejected by the broker.
         """
-        data = _as_bytes(payload)
-        if len(data) > self.settings.max_payload_bytes:
-            raise PublishFailed(topic, f"{len(data)} bytes, at most {self.settings.max_payload_bytes} in one message")
+        pieces = _pieces(payload)
+        size_bytes = sum(memoryview(piece).nbytes for piece in pieces)
+        if size_bytes > self.settings.max_payload_bytes:
+            raise PublishFailed(topic, f"{size_bytes} bytes, at most {self.settings.max_payload_bytes} in one message")
         if qos == 0 and not self.is_connected:
             self.counters.dropped_offline += 1
             return
         whole_topic = self._whole_topic(topic, absolute)
         try:
             async with asyncio.timeout(timeout_s):
-                if await self._send_until_confirmed(whole_topic, data, qos, retain, properties):
+                if await self._send_until_confirmed(whole_topic, pieces, qos, retain, properties):
                     self.counters.published += 1
-                    self.counters.published_bytes += len(data)
+                    self.counters.published_bytes += size_bytes
                 else:
                     self.counters.dropped_offline += 1
         except TimeoutError:
@@ -351,7 +356,7 @@ class Connection:
             await asyncio.sleep(0)
 
     async def _send_until_confirmed(
-        self, topic: str, data: bytes | bytearray, qos: int, retain: bool, properties: Properties | None
+        self, topic: str, pieces: Sequence[Buffer], qos: int, retain: bool, properties: Properties | None
     ) -> bool:
         while True:
             # Not held while offline: after the reconnect the publications of `on_connected` come first, and need places
@@ -360,7 +365,7 @@ class Connection:
                 session = self._session if self.is_connected else None
                 if session is not None:
                     try:
-                        await session.send(topic, data, qos, retain, properties)
+                        await session.send(topic, pieces, qos, retain, properties)
                         return True
                     except SessionLost:
                         await asyncio.sleep(0)
@@ -386,10 +391,10 @@ class Connection:
         return self._failure or BrokerUnreachable(self.settings.address, f"no answer within {timeout_s:g} s")
 
 
-def _as_bytes(payload: bytes | bytearray | memoryview | str) -> bytes | bytearray:
+def _pieces(payload: Payload) -> Sequence[Buffer]:
     if isinstance(payload, str):
-        return payload.encode()
-    return bytes(payload) if isinstance(payload, memoryview) else payload
+        return (payload.encode(),)
+    return (payload,) if isinstance(payload, bytes | bytearray | memoryview) else payload
 
 
 def _innermost(error: BaseExceptionGroup[BaseException]) -> BaseException:

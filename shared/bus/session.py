@@ -1,45 +1,36 @@
 """One MQTT 5 session of this process at the broker, from CONNECT until the connection is lost.
 
-`PahoDriver` moves the packets. This module decides their contents: will, session expiry, receive maximum, and the order
+`MqttDriver` moves the packets. This module decides their contents: will, session expiry, receive maximum, and the order
 of acknowledgements. It also maps refusals of the broker to errors.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-from paho.mqtt.client import MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties as PahoProperties
-from paho.mqtt.reasoncodes import ReasonCode
+import mqtt5
 
 from shared.bus.acknowledgements import AcknowledgementOrder
-from shared.bus.bounded_client import BoundedClient
 from shared.bus.errors import AccessRefused, BrokerUnreachable, BusError, PublishFailed
-from shared.bus.paho_driver import HandshakeClosed, PahoDriver
-from shared.bus.properties import Properties, from_paho, to_paho
+from shared.bus.frame import Buffer
+from shared.bus.mqtt_driver import HandshakeClosed, MqttDriver, Reason
+from shared.bus.packet_reader import IncomingPublish, UnreadablePublish
+from shared.bus.properties import Properties
+from shared.bus.publish_packet import overhead_bytes
 from shared.bus.receive_queue import Received, nothing_to_acknowledge
 from shared.bus.settings import BusSettings
-from shared.bus.tls import ClientContext, client_context
+from shared.bus.tls import client_context
 
 _LOGGER = logging.getLogger(__name__)
-
-# paho logs the operating system's text about a lost connection at level ERROR, and much detail below it.
-_PAHO_LOGGER = _LOGGER.getChild("paho")
-_PAHO_LOGGER.setLevel(logging.ERROR)
 
 # CONNACK reason codes that another attempt does not change (MQTT 5.0, 3.2.2.2). In this order: unsupported protocol
 # version, client identifier not valid, bad user name or password, not authorized, banned, bad authentication method.
 _REFUSALS: Final = frozenset({0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C})
-# Reason codes from here on report a failure (MQTT 5.0, 2.4).
-_FIRST_FAILURE: Final = 0x80
 _CLOSE_TIMEOUT_S: Final = 2.0
-# Longest fixed header: type and remaining length (MQTT 5.0, 2.1). Behind it, the lengths of the topic and the packet
-# identifier take two bytes each.
-_FIXED_BYTES: Final = 5 + 2 + 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +69,6 @@ class SessionOptions:
     max_payload_bytes: Callable[[], int] | None = None
 
 
-def publish_overhead_bytes(topic: str, properties: PahoProperties | None) -> int:
-    """Return the bytes that a PUBLISH packet has beside its payload, at most.
-
-    Args:
-        topic: with root.
-        properties: in paho's form.
-    """
-    packed = 1 if properties is None else len(properties.pack())  # type: ignore[no-untyped-call]
-    return _FIXED_BYTES + len(topic.encode()) + packed
-
-
 class MqttSession:
     """An MQTT 5 session over one network connection; not to be used again once the connection is lost.
 
@@ -116,7 +96,7 @@ class MqttSession:
             settings: where the broker is.
             options: how to present this client.
             on_received: called with every message that comes in.
-            on_undecodable: called for every message whose topic is not UTF-8.
+            on_undecodable: called for every message whose topic or properties cannot be read.
             on_resumed: called, before any message, when the broker has kept this client's session.
         """
         self.subscribed: set[str] = set()
@@ -130,9 +110,12 @@ class MqttSession:
         # Replaced at CONNACK, before anything can be published.
         self._send_quota = asyncio.Semaphore(settings.max_outstanding)
         self._acknowledgements = AcknowledgementOrder()
-        self._tls: ClientContext | None = None
-        self._paho = _paho_client(settings, options)
-        self._driver = PahoDriver(self._paho, on_connected=self._connected, on_message=self._take_in)
+        self._driver = MqttDriver(
+            on_connected=self._connected,
+            on_publication=self._take_in,
+            on_unreadable=self._pass_over,
+            max_payload_bytes=options.max_payload_bytes,
+        )
 
     @property
     def is_lost(self) -> bool:
@@ -146,21 +129,20 @@ class MqttSession:
             BrokerUnreachable: no broker there, or none that speaks MQTT 5 over these settings.
             AccessRefused: the broker refuses this client.
         """
-        await self._load_certificates()
         settings = self._settings
+        context = await self._tls_context()
         try:
             reason = await self._driver.connect(
                 settings.host,
                 settings.port,
-                keepalive_s=settings.keepalive_s,
-                clean_start=not self._options.persistent,
-                properties=_connect_properties(settings, self._options),
+                _connect_packet(settings, self._options),
+                context=context,
                 timeout_s=settings.attempt_timeout_s,
             )
-            if reason.value >= _FIRST_FAILURE:
+            if reason.is_failure:
                 raise self._refusal(reason)
         except BaseException as error:
-            self._abandon()
+            self._driver.close()
             if (translated := self._translated(error)) is not None:
                 raise translated from None
             raise
@@ -177,25 +159,36 @@ class MqttSession:
             self._driver.close()
 
     async def send(
-        self, topic: str, payload: bytes | bytearray, qos: int, retain: bool, properties: Properties | None
+        self, topic: str, payload: Sequence[Buffer], qos: int, retain: bool, properties: Properties | None
     ) -> None:
         """Publish, and wait until the broker has confirmed it (QoS 1) or it is written to the socket (QoS 0).
+
+        Args:
+            topic: with root.
+            payload: pieces that are sent one behind another, without a copy.
+            qos: 0 or 1.
+            retain: the broker keeps the message for later subscribers.
+            properties: of the message.
 
         Raises:
             SessionLost: the connection ended first. The message may or may not have arrived.
             PublishFailed: the broker rejected it, or it is larger than the broker accepts.
         """
-        packed = to_paho(properties)
         limit = self.max_packet_bytes
-        if limit is not None and len(payload) + publish_overhead_bytes(topic, packed) > limit:
-            # The broker would disconnect this client for it (MQTT 5.0, 3.2.2.3.6).
-            raise PublishFailed(topic, f"{len(payload)} bytes, the broker accepts packets of at most {limit} bytes")
-        if qos == 0:
-            reason = await self._driver.publish(topic, payload, qos, retain, packed)
-        else:
-            async with self._send_quota:
-                reason = await self._driver.publish(topic, payload, qos, retain, packed)
-        if reason is not None and reason.value >= _FIRST_FAILURE:
+        if limit is not None:
+            size_bytes = sum(memoryview(piece).nbytes for piece in payload)
+            if size_bytes + overhead_bytes(topic, properties) > limit:
+                # The broker would disconnect this client for it (MQTT 5.0, 3.2.2.3.6).
+                raise PublishFailed(topic, f"{size_bytes} bytes, the broker accepts packets of at most {limit} bytes")
+        try:
+            if qos == 0:
+                reason = await self._driver.publish(topic, payload, qos, retain, properties)
+            else:
+                async with self._send_quota:
+                    reason = await self._driver.publish(topic, payload, qos, retain, properties)
+        except ValueError as error:
+            raise PublishFailed(topic, str(error)) from None
+        if reason is not None and reason.is_failure:
             raise PublishFailed(topic, f"the broker rejected it: {reason}")
 
     async def request_subscription(self, topic_filter: str, qos: int) -> None:
@@ -205,10 +198,10 @@ class MqttSession:
             SessionLost: the connection ended first, or the broker did not answer in time.
             AccessRefused: the broker does not allow it.
         """
-        reasons = await self._driver.subscribe(topic_filter, qos, self._settings.attempt_timeout_s)
-        refused = [reason for reason in reasons if reason.value >= _FIRST_FAILURE]
-        if refused:
-            raise AccessRefused(self._settings.address, f"no subscription to {topic_filter}: {refused[0]}")
+        reason = await self._driver.subscribe(topic_filter, qos, self._settings.attempt_timeout_s)
+        if reason.is_failure:
+            address = self._settings.address
+            raise AccessRefused(address, f"no subscription to {topic_filter}: {reason}")
         self.subscribed.add(topic_filter)
 
     async def cancel_subscription(self, topic_filter: str) -> None:
@@ -220,38 +213,39 @@ class MqttSession:
         self.subscribed.discard(topic_filter)
         await self._driver.unsubscribe(topic_filter, self._settings.attempt_timeout_s)
 
-    def _connected(self, session_present: bool, properties: PahoProperties | None) -> None:
-        if session_present:
+    def _connected(self, answer: mqtt5.ConnAckPacket) -> None:
+        if answer.session_present:
             self._on_resumed()
-        self.max_packet_bytes = getattr(properties, "MaximumPacketSize", None)
-        # The broker's receive maximum bounds unacknowledged publications (MQTT 5.0, 4.9). paho ignores it, and the
-        # broker may disconnect a client that exceeds it.
-        receive_maximum: int = getattr(properties, "ReceiveMaximum", self._settings.max_outstanding)
-        self._send_quota = asyncio.Semaphore(min(receive_maximum, self._settings.max_outstanding))
+        self.max_packet_bytes = answer.max_packet_size
+        # The broker's receive maximum bounds unacknowledged publications (MQTT 5.0, 4.9). It may disconnect a client
+        # that exceeds it.
+        self._send_quota = asyncio.Semaphore(min(answer.receive_max, self._settings.max_outstanding))
 
-    def _take_in(self, message: MQTTMessage) -> None:
-        if message.qos:
-            self._acknowledgements.received(message.mid)
-        try:
-            received = self._received(message)
-        except UnicodeDecodeError:
-            # Left unacknowledged it would hold back the acknowledgements of all messages after it.
-            self._release(message.mid)
-            self._on_undecodable()
-            return
-        self._on_received(received)
-
-    def _received(self, message: MQTTMessage) -> Received:
-        packet_id = message.mid
-        return Received(
-            topic=message.topic[self._root_length :],
-            payload=bytes(message.payload),
-            properties=from_paho(message.properties),
-            retain=message.retain,
-            qos=message.qos,
-            skipped_bytes=self._paho.skipped_bytes,
-            on_acknowledge=(lambda: self._release(packet_id)) if message.qos else nothing_to_acknowledge,
+    def _take_in(self, message: IncomingPublish) -> None:
+        packet_id = message.packet_id
+        on_acknowledge = nothing_to_acknowledge
+        if packet_id is not None:
+            self._acknowledgements.received(packet_id)
+            on_acknowledge = partial(self._release, packet_id)
+        self._on_received(
+            Received(
+                topic=message.topic[self._root_length :],
+                payload=message.payload,
+                properties=message.properties,
+                retain=message.retain,
+                qos=0 if packet_id is None else 1,
+                skipped_bytes=message.skipped_bytes,
+                on_acknowledge=on_acknowledge,
+            )
         )
+
+    def _pass_over(self, message: UnreadablePublish) -> None:
+        if message.packet_id is not None:
+            # Left unacknowledged it would hold back the acknowledgements of all messages after it.
+            self._acknowledgements.received(message.packet_id)
+            self._release(message.packet_id)
+        _LOGGER.debug("a message was passed over: %s", message.reason)
+        self._on_undecodable()
 
     def _release(self, packet_id: int) -> None:
         # After a reconnect the packet identifier means another message, or none.
@@ -260,22 +254,13 @@ class MqttSession:
         for ready in self._acknowledgements.acknowledge(packet_id):
             self._driver.acknowledge(ready)
 
-    async def _load_certificates(self) -> None:
+    async def _tls_context(self) -> ssl.SSLContext | None:
         if not self._settings.tls:
-            return
+            return None
         try:
-            self._tls = await asyncio.to_thread(client_context, self._settings)
+            return await asyncio.to_thread(client_context, self._settings)
         except OSError as error:
             raise BrokerUnreachable(self._settings.address, f"TLS certificates: {error}") from error
-        self._paho.tls_set_context(self._tls)
-        if self._settings.tls_insecure:
-            # paho checks the host name by itself, in addition to the context.
-            self._paho.tls_insecure_set(True)
-
-    def _abandon(self) -> None:
-        self._driver.close()
-        if self._tls is not None:
-            self._tls.close_latest()
 
     def _translated(self, error: BaseException) -> BusError | None:
         """Return the bus error for the error of an attempt; None for errors that are not of the network."""
@@ -293,36 +278,26 @@ class MqttSession:
             case _:
                 return None
 
-    def _refusal(self, reason: ReasonCode) -> BusError:
-        if reason.value in _REFUSALS:
+    def _refusal(self, reason: Reason) -> BusError:
+        if reason.code in _REFUSALS:
             return AccessRefused(self._settings.address, str(reason))
         return BrokerUnreachable(self._settings.address, f"the broker answered CONNECT with {reason}")
 
 
-def _paho_client(settings: BusSettings, options: SessionOptions) -> BoundedClient:
-    client = BoundedClient(
-        CallbackAPIVersion.VERSION2,
+def _connect_packet(settings: BusSettings, options: SessionOptions) -> mqtt5.ConnectPacket:
+    will = options.will
+    return mqtt5.ConnectPacket(
         options.client_id,
-        protocol=MQTTProtocolVersion.MQTTv5,
-        reconnect_on_failure=False,
-        manual_ack=True,
-        max_payload_bytes=options.max_payload_bytes,
-    )
-    client.enable_logger(_PAHO_LOGGER)
-    client.connect_timeout = settings.attempt_timeout_s
-    client.max_inflight_messages = settings.max_outstanding
-    if settings.username is not None:
-        client.username_pw_set(settings.username, settings.password)
-    if options.will is not None:
-        will = options.will
-        client.will_set(f"{settings.root}/{will.topic}", will.payload, will.qos, will.retain)
-    return client
-
-
-def _connect_properties(settings: BusSettings, options: SessionOptions) -> PahoProperties:
-    properties = PahoProperties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    properties.ReceiveMaximum = options.receive_maximum
-    if options.persistent:
+        username=settings.username,
+        password=None if settings.password is None else settings.password.encode(),
+        clean_start=not options.persistent,
+        will=None
+        if will is None
+        else mqtt5.Will(
+            f"{settings.root}/{will.topic}", payload=will.payload, qos=mqtt5.QoS(will.qos), retain=will.retain
+        ),
+        keep_alive=settings.keepalive_s,
         # Without it the session ends with the connection (MQTT 5.0, 3.1.2.11.2).
-        properties.SessionExpiryInterval = settings.session_expiry_s
-    return properties
+        session_expiry_interval=settings.session_expiry_s if options.persistent else 0,
+        receive_max=options.receive_maximum,
+    )

@@ -260,7 +260,7 @@ class BrokerTransport:
             )
         return granted_bytes
 
-    async def _publish(self, topic: str, chunk: bytes, window: asyncio.Semaphore | None = None) -> None:
+    async def _publish(self, topic: str, chunk: Sequence[Buffer], window: asyncio.Semaphore | None = None) -> None:
         try:
             await self._connection.publish(topic, chunk, qos=1, timeout_s=self._send_timeout_s)
         finally:

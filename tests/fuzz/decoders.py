@@ -249,7 +249,7 @@ def seeds() -> Iterator[bytes]:
             yield bytes([1, code, which]) + payload[16:]
     frame = b"".join(bytes(piece) for piece in encode_frame({"request_id": "r1", "stage": 0}, [b"abc" * 9, b""]))
     yield bytes([3]) + frame
-    chunks = tuple(split_message(b"t" * 8, [frame], 24, sender="pi"))
+    chunks = [b"".join(pieces) for pieces in split_message(b"t" * 8, [frame], 24, sender="pi")]
     yield bytes([4]) + b"".join(bytes([0, len(chunk)]) + chunk for chunk in chunks)
     yield bytes([4]) + b"".join(bytes([1, len(chunk)]) + chunk for chunk in reversed(chunks))
     golden = GOLDEN / "messages"

@@ -16,7 +16,7 @@ from tests.support.shared_paths import INSTANCES, REPOSITORY
 
 FLEET = REPOSITORY / "examples" / "fleet.toml"
 INSTANCE = INSTANCES / "alexnet_pi_cloud_wifi.json"
-HEAVY = ("asyncio", "onnx", "onnxruntime", "numpy", "scipy", "paho", "PIL", "pydantic")
+HEAVY = ("asyncio", "onnx", "onnxruntime", "numpy", "scipy", "mqtt5", "PIL", "pydantic")
 
 
 def test_help_imports_nothing_heavy() -> None:

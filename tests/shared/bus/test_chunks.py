@@ -17,6 +17,11 @@ GOLDEN = json.loads((GOLDEN_FOLDER / "wire" / "chunks.json").read_text(encoding=
 ID = b"transfer-001"
 
 
+def chunk_payloads(transfer_id: bytes, buffers: list[bytes], chunk_bytes: int, *, sender: str = "") -> list[bytes]:
+    """Return the payloads of a message's chunks, each in one piece."""
+    return [b"".join(pieces) for pieces in split_message(transfer_id, buffers, chunk_bytes, sender=sender)]
+
+
 def payload(*, data: bytes = b"ab", **changes: object) -> bytes:
     header = {"v": 1, "transfer": ID, "sender": "pi", "offset": 0, "total_bytes": 4}
     return b"".join(encode_frame({**header, **changes}, [data]))
@@ -26,7 +31,7 @@ def payload(*, data: bytes = b"ab", **changes: object) -> bytes:
 def test_golden_chunks_both_ways(vector: dict[str, Any]) -> None:
     buffers = [bytes.fromhex(buffer) for buffer in vector["buffers"]]
     transfer_id = bytes.fromhex(vector["transfer_id"])
-    payloads = list(split_message(transfer_id, buffers, vector["chunk_bytes"], sender=vector["sender"]))
+    payloads = chunk_payloads(transfer_id, buffers, vector["chunk_bytes"], sender=vector["sender"])
     assert [payload.hex() for payload in payloads] == vector["payloads"]
     reassembler = Reassembler()
     *pending, complete = [reassembler.accept(payload, now_s=0.0) for payload in payloads]
@@ -47,7 +52,7 @@ def test_golden_chunks_both_ways(vector: dict[str, Any]) -> None:
 def test_chunks_in_any_order_with_duplicates_make_the_whole(
     buffers: list[bytes], chunk_bytes: int, rng: random.Random
 ) -> None:
-    payloads = list(split_message(ID, buffers, chunk_bytes, sender="pi"))
+    payloads = chunk_payloads(ID, buffers, chunk_bytes, sender="pi")
     shuffled = payloads * 2
     rng.shuffle(shuffled)
     reassembler = Reassembler()
@@ -93,7 +98,7 @@ def test_arbitrary_bytes_are_a_chunk_or_the_one_error(data: bytes) -> None:
 
 
 def test_a_single_chunk_is_not_copied() -> None:
-    (only,) = split_message(ID, [b"x" * 100], 1000)
+    (only,) = chunk_payloads(ID, [b"x" * 100], 1000)
     part = bytearray(only)
     complete = Reassembler().accept(part, 0.0)
     assert complete is not None
@@ -102,7 +107,7 @@ def test_a_single_chunk_is_not_copied() -> None:
 
 
 def test_times_and_sizes_allow_a_bandwidth_estimate() -> None:
-    first, second, third = split_message(ID, [bytes(25)], 10)
+    first, second, third = chunk_payloads(ID, [bytes(25)], 10)
     reassembler = Reassembler()
     assert reassembler.accept(first, 1.0) is None
     assert reassembler.accept(second, 1.5) is None
@@ -188,7 +193,7 @@ def test_the_transfer_that_waits_longest_makes_room() -> None:
 
 def test_late_duplicates_of_a_finished_transfer_change_nothing() -> None:
     reassembler = Reassembler()
-    first, second = split_message(ID, [b"abcd"], 2)
+    first, second = chunk_payloads(ID, [b"abcd"], 2)
     reassembler.accept(first, 0.0)
     assert isinstance(reassembler.accept(second, 0.0), Complete)
     assert reassembler.accept(first, 1.0) is None

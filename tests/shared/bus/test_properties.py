@@ -1,45 +1,39 @@
-"""MQTT 5 properties, there and back."""
+"""MQTT 5 properties, there and back through a PUBLISH packet."""
 
 import pytest
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties as PahoProperties
 
-from shared.bus.properties import NO_PROPERTIES, Properties, from_paho, to_paho
+from shared.bus.properties import NO_PROPERTIES, Properties
+from shared.bus.publish_packet import PUBLISH, PublishHead, decode_head, decode_length, encode_head
 
 
-def publish_properties() -> PahoProperties:
-    return PahoProperties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho's properties are untyped
+def decoded(packet: bytes) -> PublishHead:
+    length = decode_length(packet, 1)
+    assert length is not None
+    return decode_head(packet[length[1] :], packet[0])
 
 
 @pytest.mark.parametrize(
     "properties",
     [
+        NO_PROPERTIES,
         Properties(correlation_data=b"\x00"),
         Properties(response_topic="a/b"),
         Properties(content_type="image/png"),
         Properties(user={"a": "1", "b": "ü"}),
-        Properties(b"\x01", "r", "text/plain", {"a": "1"}),
+        Properties(expiry_s=7),
+        Properties(b"\x01", "r", "text/plain", {"a": "1"}, 2**32 - 1),
     ],
 )
-def test_round_trip(properties: Properties) -> None:
-    paho = to_paho(properties)
-    assert paho is not None
-    received = publish_properties()
-    received.unpack(paho.pack())  # type: ignore[no-untyped-call]  # paho's properties are untyped
-    assert from_paho(received) == properties
+@pytest.mark.parametrize("packet_id", [None, 1, 65_535])
+def test_round_trip(properties: Properties, packet_id: int | None) -> None:
+    head = PublishHead("a/b", properties, packet_id, retain=True)
+    assert decoded(encode_head(head, 0)) == head
 
 
-@pytest.mark.parametrize("properties", [None, Properties(), NO_PROPERTIES])
-def test_no_properties_cost_nothing(properties: Properties | None) -> None:
-    assert to_paho(properties) is None
-
-
-def test_no_properties_are_read_as_none_at_all() -> None:
-    assert from_paho(None) is NO_PROPERTIES
-    assert from_paho(publish_properties()) is NO_PROPERTIES
+def test_a_message_without_properties_makes_none() -> None:
+    assert decoded(encode_head(PublishHead("a", NO_PROPERTIES, None, retain=False), 0)).properties is NO_PROPERTIES
 
 
 def test_of_a_repeated_user_property_the_last_counts() -> None:
-    paho = publish_properties()
-    paho.UserProperty = [("a", "1"), ("a", "2")]
-    assert from_paho(paho).user == {"a": "2"}
+    packet = bytes([PUBLISH, 18, 0, 1, 97, 14, *(0x26, 0, 1, 97, 0, 1, 49), *(0x26, 0, 1, 97, 0, 1, 50)])
+    assert decoded(packet).properties.user == {"a": "2"}

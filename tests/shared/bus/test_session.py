@@ -77,8 +77,8 @@ async def test_what_is_larger_than_the_broker_accepts_is_not_sent() -> None:
 
     async with scripted_peer(script) as port, opened(port) as session:
         with pytest.raises(PublishFailed, match="packets of at most 5000 bytes"):
-            await session.send("t", bytes(4996), 0, False, None)
-        await session.send("t", bytes(4980), 0, False, None)
+            await session.send("t", [bytes(4996)], 0, False, None)
+        await session.send("t", [bytes(4980)], 0, False, None)
 
 
 async def test_no_more_is_unacknowledged_than_the_broker_receives() -> None:
@@ -98,7 +98,7 @@ async def test_no_more_is_unacknowledged_than_the_broker_receives() -> None:
         await peer.reader.read()
 
     async with scripted_peer(script) as port, opened(port) as session:
-        await asyncio.gather(*(session.send("t", b"x", 1, False, None) for _ in range(3)))
+        await asyncio.gather(*(session.send("t", [b"x"], 1, False, None) for _ in range(3)))
     assert early == []
 
 
@@ -111,7 +111,7 @@ async def test_a_publication_that_the_broker_rejects_fails_with_its_reason() -> 
 
     async with scripted_peer(script) as port, opened(port) as session:
         with pytest.raises(PublishFailed, match="Not authorized"):
-            await session.send("t", b"x", 1, False, None)
+            await session.send("t", [b"x"], 1, False, None)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Contexts for TLS towards the broker."""
 
-import socket
 import ssl
 
 import pytest
@@ -20,13 +19,3 @@ def test_brokers_are_verified_unless_asked_otherwise(certificates: Certificates)
 def test_a_file_that_holds_no_certificate_is_refused(certificates: Certificates) -> None:
     with pytest.raises(OSError, match=r"(?i)pem|key|certificate"):
         client_context(BusSettings(tls=True, tls_cert=certificates.ca, tls_key=certificates.ca))
-
-
-def test_the_socket_of_a_failed_handshake_can_be_closed() -> None:
-    context = client_context(BusSettings(tls=True, tls_insecure=True))
-    context.close_latest()
-    near, far = socket.socketpair()
-    with far:
-        wrapped = context.wrap_socket(near, do_handshake_on_connect=False)
-        context.close_latest()
-        assert wrapped.fileno() == -1

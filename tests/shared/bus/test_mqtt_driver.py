@@ -1,21 +1,14 @@
-"""The driver of paho's client against a peer that is written byte by byte."""
+"""The driver of a connection against a peer that is written byte by byte."""
 
-import ast
 import asyncio
-import inspect
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import mqtt5
 import pytest
-from paho.mqtt.client import Client as PahoClient
-from paho.mqtt.client import MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties as PahoProperties
 
-from shared.bus import paho_driver
-from shared.bus.paho_driver import HandshakeClosed, PahoDriver, SessionLost
+from shared.bus.mqtt_driver import HandshakeClosed, MqttDriver, SessionLost
+from shared.bus.packet_reader import IncomingPublish, UnreadablePublish
 from tests.shared.bus.scripted_peer import (
     DISCONNECT,
     PINGREQ,
@@ -29,21 +22,17 @@ from tests.shared.bus.scripted_peer import (
 
 
 class Client:
-    """A driver, its paho client, and what it has received."""
+    """A driver and what it has received."""
 
     def __init__(self) -> None:
-        self.messages: list[MQTTMessage] = []
+        self.messages: list[IncomingPublish] = []
+        self.unreadable: list[UnreadablePublish] = []
         self.arrival = asyncio.Event()
-        self.paho = PahoClient(
-            CallbackAPIVersion.VERSION2,
-            "test",
-            protocol=MQTTProtocolVersion.MQTTv5,
-            manual_ack=True,
-            reconnect_on_failure=False,
+        self.driver = MqttDriver(
+            on_connected=lambda _: None, on_publication=self.take, on_unreadable=self.unreadable.append
         )
-        self.driver = PahoDriver(self.paho, on_connected=lambda *_: None, on_message=self.take)
 
-    def take(self, message: MQTTMessage) -> None:
+    def take(self, message: IncomingPublish) -> None:
         self.messages.append(message)
         self.arrival.set()
 
@@ -52,14 +41,8 @@ class Client:
 async def connected(port: int, keepalive_s: int = 30) -> AsyncIterator[Client]:
     client = Client()
     try:
-        await client.driver.connect(
-            "127.0.0.1",
-            port,
-            keepalive_s=keepalive_s,
-            clean_start=True,
-            properties=PahoProperties(PacketTypes.CONNECT),  # type: ignore[no-untyped-call]
-            timeout_s=5.0,
-        )
+        packet = mqtt5.ConnectPacket("test", clean_start=True, keep_alive=keepalive_s)
+        await client.driver.connect("127.0.0.1", port, packet, context=None, timeout_s=5.0)
         yield client
     finally:
         client.driver.close()
@@ -75,17 +58,6 @@ async def until_end(peer: Peer) -> list[int]:
         return kinds
 
 
-async def test_the_socket_sends_small_packets_at_once() -> None:
-    async def script(peer: Peer) -> None:
-        await peer.accept()
-        await until_end(peer)
-
-    async with scripted_peer(script) as port, connected(port) as client:
-        sock = client.paho.socket()
-        assert isinstance(sock, socket.socket)
-        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
-
-
 async def test_a_publication_waits_for_its_own_puback() -> None:
     async def script(peer: Peer) -> None:
         await peer.accept()
@@ -96,10 +68,10 @@ async def test_a_publication_waits_for_its_own_puback() -> None:
         await until_end(peer)
 
     async with scripted_peer(script) as port, connected(port) as client:
-        first, second = await asyncio.gather(*(client.driver.publish("t", b"x", 1, False, None) for _ in range(2)))
+        first, second = await asyncio.gather(*(client.driver.publish("t", [b"x"], 1, False, None) for _ in range(2)))
         assert first is not None
         assert second is not None
-        assert (first.value, second.value) == (0, 0x87)
+        assert (first.code, second.code) == (0, 0x87)
 
 
 async def test_a_peer_that_does_not_read_delays_the_sender_and_not_the_loop() -> None:
@@ -113,14 +85,12 @@ async def test_a_peer_that_does_not_read_delays_the_sender_and_not_the_loop() ->
         await until_end(peer)
 
     async with scripted_peer(script) as port, connected(port) as client:
-        sending = asyncio.create_task(client.driver.publish("t", payload, 0, False, None))
+        sending = asyncio.create_task(client.driver.publish("t", [payload], 0, False, None))
         for _ in range(100):
             await asyncio.sleep(0)
-        assert client.paho.want_write()
         assert not sending.done()
         read_on.set()
         await sending
-        assert not client.paho.want_write()
 
 
 async def test_a_cancelled_publication_leaves_its_puback_without_effect() -> None:
@@ -132,10 +102,10 @@ async def test_a_cancelled_publication_leaves_its_puback_without_effect() -> Non
         await until_end(peer)
 
     async with scripted_peer(script) as port, connected(port) as client:
-        cancelled = asyncio.create_task(client.driver.publish("t", b"x", 1, False, None))
+        cancelled = asyncio.create_task(client.driver.publish("t", [b"x"], 1, False, None))
         await asyncio.sleep(0)
         cancelled.cancel()
-        await client.driver.publish("t", b"y", 1, False, None)
+        await client.driver.publish("t", [b"y"], 1, False, None)
         assert not client.driver.is_lost
 
 
@@ -160,7 +130,7 @@ async def test_subscribe_returns_the_reason_codes_or_says_that_there_was_no_answ
         await until_end(peer)
 
     async with scripted_peer(script) as port, connected(port) as client:
-        assert [reason.value for reason in await client.driver.subscribe("t", 1, 5.0)] == [0x8F]
+        assert (await client.driver.subscribe("t", 1, 5.0)).code == 0x8F
         with pytest.raises(SessionLost, match=r"no answer within 0\.01 s"):
             await client.driver.unsubscribe("t", 0.01)
 
@@ -173,7 +143,7 @@ async def test_disconnect_comes_after_what_was_queued() -> None:
         kinds.extend(await until_end(peer))
 
     async with scripted_peer(script) as port, connected(port) as client:
-        sending = asyncio.create_task(client.driver.publish("t", b"x", 0, False, None))
+        sending = asyncio.create_task(client.driver.publish("t", [b"x"], 0, False, None))
         await asyncio.sleep(0)
         await client.driver.disconnect(5.0)
         await sending
@@ -187,7 +157,7 @@ async def test_a_small_message_is_in_the_socket_when_publish_first_waits() -> No
         await peer.reader.read()
 
     async with scripted_peer(script) as port, connected(port) as client:
-        publishing = client.driver.publish("t", b"x", 0, False, None)
+        publishing = client.driver.publish("t", [b"x"], 0, False, None)
         # Without a turn of the event loop: the coroutine ends at its first step.
         with pytest.raises(StopIteration):
             publishing.send(None)
@@ -201,13 +171,13 @@ async def test_close_ends_everything_that_waits() -> None:
         kinds.extend(await until_end(peer))
 
     async with scripted_peer(script) as port, connected(port) as client:
-        waiting = asyncio.create_task(client.driver.publish("t", b"x", 1, False, None))
+        waiting = asyncio.create_task(client.driver.publish("t", [b"x"], 1, False, None))
         await asyncio.sleep(0)
         client.driver.close()
         with pytest.raises(SessionLost, match="connection lost"):
             await waiting
         with pytest.raises(SessionLost, match="not connected"):
-            await client.driver.publish("t", b"x", 1, False, None)
+            await client.driver.publish("t", [b"x"], 1, False, None)
         with pytest.raises(SessionLost, match="not connected"):
             await client.driver.subscribe("t", 1, 5.0)
         assert await client.driver.lost() == "closed"
@@ -219,10 +189,11 @@ async def test_close_ends_everything_that_waits() -> None:
     [
         (b"", "connection broke"),
         (bytes([DISCONNECT, 2, 0x8E, 0]), "the broker ended it: Session taken over"),
-        (bytes([0xF0, 0]), "Protocol error"),
-        (bytes([0x32, 2, 0, 9]), ""),
+        (bytes([0xF0, 0]), "malformed packet"),
+        (bytes([0xC0, 0]), "Protocol error"),
+        (bytes([0x34, 6, 0, 1, 97, 0, 1, 0]), "quality of service"),
     ],
-    ids=["hang-up", "DISCONNECT", "unknown packet", "malformed PUBLISH"],
+    ids=["hang-up", "DISCONNECT", "unknown packet", "a client's packet", "QoS 2"],
 )
 async def test_the_reason_of_a_lost_connection_is_returned(packets: bytes, reason: str) -> None:
     async def script(peer: Peer) -> None:
@@ -253,16 +224,3 @@ async def test_a_silent_broker_is_pinged_and_then_given_up() -> None:
     async with scripted_peer(script) as port, connected(port, keepalive_s=1) as client:
         assert "Keep alive timeout" in await client.driver.lost()
     assert kinds == [PINGREQ]
-
-
-def test_no_private_name_of_paho_is_used() -> None:
-    tree = ast.parse(inspect.getsource(paho_driver))
-    private = {
-        f"{ast.unparse(node.value)}.{node.attr}"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute)
-        and ast.unparse(node.value) != "self"
-        and node.attr.startswith("_")
-        and not node.attr.endswith("__")
-    }
-    assert private == set()

@@ -1,0 +1,414 @@
+"""Runs the MQTT 5 protocol of a client over one network connection, on an asyncio event loop.
+
+`packet_reader` and `publish_packet` read and write PUBLISH, the library `mqtt5` all other packets. The driver turns
+answers of the broker into futures. It also keeps packet identifiers and the keep-alive.
+"""
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, Self
+
+import mqtt5
+
+from shared.bus.errors import BusError, DecodeError
+from shared.bus.frame import Buffer
+from shared.bus.packet_reader import IncomingPacket, IncomingPublish, PacketReader, UnreadablePublish
+from shared.bus.properties import NO_PROPERTIES, Properties
+from shared.bus.publish_packet import PublishHead, encode_head
+from shared.bus.socket_stream import SocketStream, open_socket
+
+_LOGGER = logging.getLogger(__name__)
+
+_LAST_PACKET_ID: Final = 65_535
+# Reads in one turn of the event loop, so that a fast sender does not keep it from other work.
+_READS_PER_TURN: Final = 8
+
+# Reason codes from here on report a failure (MQTT 5.0, 2.4).
+_FIRST_FAILURE: Final = 0x80
+
+
+class SessionLost(BusError):
+    """The connection is lost. This error never leaves `shared.bus`: `Connection` turns it into a retry."""
+
+
+class HandshakeClosed(Exception):
+    """The broker closed the connection instead of answering the CONNECT packet."""
+
+
+class _ReasonCode(Protocol):
+    """A reason code of the library. Its enumerations are no `IntEnum`, and have no order and no hash."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def value(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A reason code of the broker (MQTT 5.0, 2.4).
+
+    Attributes:
+        code: the number.
+        text: what it means, such as "Not authorized".
+    """
+
+    code: int
+    text: str
+
+    @classmethod
+    def of(cls, code: _ReasonCode) -> Self:
+        """Return the reason for a code of the library."""
+        return cls(code.value, code.name.replace("_", " ").capitalize())
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the broker refuses."""
+        return self.code >= _FIRST_FAILURE
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class MqttDriver:
+    """One network connection, from CONNECT until it is lost. Not to be used again afterwards.
+
+    Invariants. All methods except the blocking half of `connect` run on the event loop's thread. The socket is
+    registered with the loop exactly while `_stream` is not None, and for writing while `_has_writer`. A packet
+    identifier is in `_unconfirmed` until the broker has answered it, also if nobody waits any more. Every future is
+    resolved by an answer of the broker, or failed with `SessionLost` when the connection ends.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_connected: Callable[[mqtt5.ConnAckPacket], None],
+        on_publication: Callable[[IncomingPublish], None],
+        on_unreadable: Callable[[UnreadablePublish], None],
+        max_payload_bytes: Callable[[], int] | None = None,
+    ) -> None:
+        """Describe what to do with what arrives; `connect` makes the connection.
+
+        Args:
+            on_connected: called with CONNACK, before any message. Not if it is a refusal.
+            on_publication: called with every message.
+            on_unreadable: called for every message that cannot be delivered.
+            max_payload_bytes: returns the size beyond which a payload is thrown away unread; None for no bound.
+        """
+        self._on_connected = on_connected
+        self._on_publication = on_publication
+        self._on_unreadable = on_unreadable
+        self._loop = asyncio.get_running_loop()
+        self._reader = PacketReader(max_payload_bytes)
+        self._stream: SocketStream | None = None
+        self._has_writer = False
+        self._has_left = False
+        self._handshake: asyncio.Future[Reason | None] = self._loop.create_future()
+        self._end: asyncio.Future[str] = self._loop.create_future()
+        # Packet identifiers are one space for PUBLISH, SUBSCRIBE and UNSUBSCRIBE (MQTT 5.0, 2.2.1).
+        self._unconfirmed: dict[int, asyncio.Future[Reason]] = {}
+        self._last_packet_id = 0
+        # Publications of QoS 0 that the socket has not taken yet, by the position of their last byte.
+        self._unwritten: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._keepalive_s = 0.0
+        self._keepalive_timer: asyncio.TimerHandle | None = None
+        self._sent_at_s = self._received_at_s = 0.0
+        self._ping_sent_at_s: float | None = None
+
+    @property
+    def is_lost(self) -> bool:
+        """True if the connection has ended."""
+        return self._end.done()
+
+    async def connect(
+        self, host: str, port: int, packet: mqtt5.ConnectPacket, *, context: ssl.SSLContext | None, timeout_s: float
+    ) -> Reason:
+        """Open the socket, send CONNECT and wait for CONNACK.
+
+        Args:
+            host: name or address of the broker.
+            port: TCP port.
+            packet: the CONNECT packet.
+            context: of TLS; None for plain TCP.
+            timeout_s: bound on each address of the host, and on CONNACK.
+
+        Returns:
+            The reason code of CONNACK. A failure ends the connection.
+
+        Raises:
+            OSError: no connection, or no TLS over it.
+            HandshakeClosed: the broker closed the connection.
+            TimeoutError: no CONNACK within `timeout_s`.
+        """
+        opening = asyncio.ensure_future(asyncio.to_thread(open_socket, host, port, timeout_s, context))
+        try:
+            sock = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The thread cannot be interrupted. The socket exists, and can be closed, only after the thread has ended.
+            await asyncio.wait({opening})
+            if not opening.cancelled() and opening.exception() is None:
+                opening.result().close()
+            raise
+        self._stream = SocketStream(sock)
+        self._keepalive_s = packet.keep_alive
+        self._received_at_s = self._loop.time()
+        self._loop.add_reader(self._stream.descriptor, self._read)
+        self._send([packet.write()])
+        self._check_keepalive()
+        async with asyncio.timeout(timeout_s):
+            reason = await asyncio.shield(self._handshake)
+        if reason is None:
+            raise HandshakeClosed
+        return reason
+
+    async def lost(self) -> str:
+        """Wait until the connection has ended and return the reason."""
+        return await asyncio.shield(self._end)
+
+    async def publish(
+        self, topic: str, payload: Sequence[Buffer], qos: int, retain: bool, properties: Properties | None
+    ) -> Reason | None:
+        """Publish, and wait for PUBACK (QoS 1) or until the packet is in the socket (QoS 0).
+
+        Args:
+            topic: with root.
+            payload: pieces that are sent one behind another. They must not change until the packet is in the socket.
+            qos: 0 or 1.
+            retain: the broker keeps the message for later subscribers.
+            properties: of the message.
+
+        Returns:
+            The reason code of PUBACK; None for QoS 0.
+
+        Raises:
+            SessionLost: the connection ended first. The message may or may not have arrived.
+            ValueError: the packet is larger than MQTT allows.
+        """
+        packet_id = self._new_packet_id() if qos else None
+        payload_bytes = sum(memoryview(piece).nbytes for piece in payload)
+        head = encode_head(PublishHead(topic, properties or NO_PROPERTIES, packet_id, retain), payload_bytes)
+        if packet_id is not None:
+            return await self._answered(packet_id, [head, *payload])
+        await self._written(self._send([head, *payload]))
+        return None
+
+    async def subscribe(self, topic_filter: str, qos: int, timeout_s: float) -> Reason:
+        """Subscribe, and return the reason code of SUBACK.
+
+        Raises:
+            SessionLost: the connection ended first, or there was no SUBACK in time.
+        """
+        packet_id = self._new_packet_id()
+        wanted = mqtt5.TopicFilter(topic_filter, max_qos=mqtt5.QoS(qos), retain_as_published=False)
+        return await self._answered(packet_id, [mqtt5.SubscribePacket(packet_id, [wanted]).write()], timeout_s)
+
+    async def unsubscribe(self, topic_filter: str, timeout_s: float) -> None:
+        """Unsubscribe, and wait for UNSUBACK.
+
+        Raises:
+            SessionLost: the connection ended first, or there was no UNSUBACK in time.
+        """
+        packet_id = self._new_packet_id()
+        await self._answered(packet_id, [mqtt5.UnsubscribePacket(packet_id, [topic_filter]).write()], timeout_s)
+
+    def acknowledge(self, packet_id: int) -> None:
+        """Send PUBACK for a message of QoS 1 that was received. Does nothing once the connection is lost."""
+        if self._stream is not None and not self._has_left:
+            self._send([mqtt5.PubAckPacket(packet_id).write()])
+
+    async def disconnect(self, timeout_s: float) -> None:
+        """Send queued packets and DISCONNECT, so that the broker discards the will; give up after `timeout_s`."""
+        if self._stream is None or self._has_left:
+            return
+        with contextlib.suppress(SessionLost, TimeoutError):
+            position = self._send([mqtt5.DisconnectPacket().write()])
+            # Nothing may follow DISCONNECT (MQTT 5.0, 3.14.4).
+            self._has_left = True
+            async with asyncio.timeout(timeout_s):
+                await self._written(position)
+                if self._stream is not None:
+                    self._stream.end_writing()
+                # A socket that is closed with unread bytes resets the connection: the broker might not see DISCONNECT.
+                await self.lost()
+
+    def close(self) -> None:
+        """Close the socket immediately, without sending queued packets."""
+        self._finish("closed")
+
+    def _new_packet_id(self) -> int:
+        # Far fewer publications than identifiers are unconfirmed at a time: the session bounds them.
+        while True:
+            self._last_packet_id = self._last_packet_id % _LAST_PACKET_ID + 1
+            if self._last_packet_id not in self._unconfirmed:
+                return self._last_packet_id
+
+    async def _answered(self, packet_id: int, pieces: Sequence[Buffer], timeout_s: float | None = None) -> Reason:
+        answer: asyncio.Future[Reason] = self._loop.create_future()
+        self._unconfirmed[packet_id] = answer
+        try:
+            self._send(pieces)
+        except SessionLost:
+            del self._unconfirmed[packet_id]
+            raise
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await answer
+        except TimeoutError:
+            raise SessionLost(f"no answer within {timeout_s:g} s") from None
+
+    def _send(self, pieces: Sequence[Buffer]) -> int:
+        """Write, or queue what the socket does not take; return the position of the last byte.
+
+        Raises:
+            SessionLost: there is no connection, or writing found that it is lost.
+        """
+        if self._stream is None or self._has_left:
+            raise SessionLost("not connected")
+        try:
+            position = self._stream.send(pieces)
+        except OSError as error:
+            self._finish(f"the connection broke: {error}")
+            raise SessionLost("not connected") from None
+        self._sent_at_s = self._loop.time()
+        self._watch_writing()
+        return position
+
+    async def _written(self, position: int) -> None:
+        """Wait until the socket has taken all bytes up to a position."""
+        if self._stream is not None and self._stream.written_bytes < position:
+            written: asyncio.Future[None] = self._loop.create_future()
+            self._unwritten.append((position, written))
+            await written
+
+    def _read(self) -> None:
+        try:
+            for _ in range(_READS_PER_TURN):
+                if not self._receive():
+                    return
+        except OSError as error:
+            self._finish(f"the connection broke: {error}")
+        except (DecodeError, SessionLost) as error:
+            self._finish(str(error))
+        except Exception as error:
+            # A fault in the handling of a message: without an end it would be repeated at every message.
+            _LOGGER.exception("the connection is given up")
+            self._finish(type(error).__name__)
+
+    def _receive(self) -> bool:
+        """Read once and handle what is complete; return False if nothing more can be read now."""
+        stream = self._stream
+        if stream is None:
+            return False
+        room = self._reader.buffer()
+        size_bytes = stream.receive_into(room)
+        if size_bytes is None:
+            return False
+        if not size_bytes:
+            self._finish("the connection broke: the broker hung up")
+            return False
+        self._received_at_s = self._loop.time()
+        for packet in self._reader.received(size_bytes):
+            self._handle(packet)
+        # A short read has emptied the socket, but for bytes that TLS has decrypted already.
+        return size_bytes == len(room) or stream.has_decrypted()
+
+    def _handle(self, packet: IncomingPacket) -> None:
+        match packet:
+            case IncomingPublish():
+                self._on_publication(packet)
+            case UnreadablePublish():
+                self._on_unreadable(packet)
+            case mqtt5.PubAckPacket():
+                self._resolve(packet.packet_id, packet.reason_code)
+            case mqtt5.SubAckPacket() | mqtt5.UnsubAckPacket() if packet.reason_codes:
+                # Each request has one topic filter, so each answer has one reason.
+                self._resolve(packet.packet_id, packet.reason_codes[0])
+            case mqtt5.PingRespPacket():
+                self._ping_sent_at_s = None
+            case mqtt5.ConnAckPacket() if not self._handshake.done():
+                self._accept(packet)
+            case mqtt5.DisconnectPacket():
+                self._finish(f"the broker ended it: {Reason.of(packet.reason_code)}")
+            case _:
+                raise DecodeError(f"Protocol error: the broker sent a {type(packet).__name__}")
+
+    def _accept(self, packet: mqtt5.ConnAckPacket) -> None:
+        reason = Reason.of(packet.reason_code)
+        if not reason.is_failure:
+            if packet.server_keep_alive is not None:
+                self._keepalive_s = packet.server_keep_alive
+            self._on_connected(packet)
+        self._handshake.set_result(reason)
+
+    def _flush(self) -> None:
+        if self._stream is None:
+            return
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._finish(f"the connection broke: {error}")
+            return
+        while self._unwritten and self._unwritten[0][0] <= self._stream.written_bytes:
+            _, written = self._unwritten.popleft()
+            if not written.done():
+                written.set_result(None)
+        self._watch_writing()
+
+    def _watch_writing(self) -> None:
+        """Register for writing exactly while there are bytes that the socket did not take."""
+        if self._stream is None or self._stream.wants_write == self._has_writer:
+            return
+        self._has_writer = not self._has_writer
+        if self._has_writer:
+            self._loop.add_writer(self._stream.descriptor, self._flush)
+        else:
+            self._loop.remove_writer(self._stream.descriptor)
+
+    def _check_keepalive(self) -> None:
+        """Send PINGREQ when either side was silent for the keep-alive interval; end a connection without an answer."""
+        if self._stream is None or not self._keepalive_s:
+            return
+        now_s = self._loop.time()
+        # The broker's silence counts as well: what is sent to a broker that has stopped stays in the socket's memory.
+        due_at_s = min(self._sent_at_s, self._received_at_s) + self._keepalive_s
+        if self._ping_sent_at_s is not None:
+            due_at_s = self._ping_sent_at_s + self._keepalive_s
+            if due_at_s <= now_s:
+                self._finish("Keep alive timeout")
+                return
+        elif due_at_s <= now_s:
+            self._ping_sent_at_s = now_s
+            due_at_s = now_s + self._keepalive_s
+            with contextlib.suppress(SessionLost):
+                self._send([mqtt5.PingReqPacket().write()])
+        self._keepalive_timer = self._loop.call_at(due_at_s, self._check_keepalive)
+
+    def _finish(self, reason: str) -> None:
+        """End the connection: nothing that is not confirmed now ever will be."""
+        if self._keepalive_timer is not None:
+            self._keepalive_timer.cancel()
+        if self._stream is not None:
+            self._loop.remove_reader(self._stream.descriptor)
+            self._loop.remove_writer(self._stream.descriptor)
+            self._stream.close()
+            self._stream = None
+        if not self._handshake.done():
+            self._handshake.set_result(None)
+        if not self._end.done():
+            self._end.set_result(reason)
+        waiting: list[asyncio.Future[Any]] = [*self._unconfirmed.values(), *(written for _, written in self._unwritten)]
+        for future in waiting:
+            if not future.done():
+                future.set_exception(SessionLost("connection lost"))
+        self._unwritten.clear()
+
+    def _resolve(self, packet_id: int, code: _ReasonCode) -> None:
+        answer = self._unconfirmed.pop(packet_id, None)
+        if answer is not None and not answer.done():
+            answer.set_result(Reason.of(code))
