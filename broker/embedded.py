@@ -1,21 +1,28 @@
-"""The embedded broker: rumqttd from the iotcore wheel, with a bounded log, in a process of its own.
+"""The embedded broker: rumqttd from the iotcore wheel, with a bounded log, behind a gateway that checks packets.
 
 It is meant for one machine, tests and demonstrations. broker/README.md lists its limits.
 """
 
 import argparse
+import asyncio
+import contextlib
 import json
 import logging
 import os
 import signal
+import socket
+import ssl
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, NoReturn
 
+from broker.gateway import Gateway
+from broker.heartbeat import until_silent
 from broker.process import BrokerProcess, free_port, write_private
 from broker.tcp_nodelay import set_tcp_nodelay_on_listeners
 from shared.bus.malloc_tuning import keep_large_buffers
@@ -25,6 +32,9 @@ _LOGGER = logging.getLogger(__name__)
 
 _MIB: Final = 1024 * 1024
 _LISTENER_POLL_S: Final = 0.005
+_START_TIMEOUT_S: Final = 15.0
+# Connections of this process to rumqttd that are no clients.
+_OWN_CONNECTIONS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +75,20 @@ class EmbeddedBrokerConfig:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("TLS needs both a certificate and its key")
 
-    def to_toml(self) -> str:
-        """Return the configuration in rumqttd's format."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+    def to_toml(self, port: int) -> str:
+        """Return the configuration of rumqttd behind the gateway, on a port of the loopback interface, without TLS."""
         lines = [
             # The tables `v4` and `ws` are absent: only the MQTT 5 listener is started.
             "id = 0",
             "[router]",
             "id = 0",
-            f"max_connections = {self.max_connections}",
+            f"max_connections = {self.max_connections + _OWN_CONNECTIONS}",
             "max_outgoing_packet_count = 200",
             f"max_segment_size = {self.segment_bytes}",
             f"max_segment_count = {self.segment_count}",
             "[v5.1]",
             'name = "segue"',
-            f"listen = {_quoted(f'{host}:{self.port}')}",
+            f"listen = {_quoted(f'127.0.0.1:{port}')}",
             "next_connection_delay_ms = 0",
             "[v5.1.connections]",
             "connection_timeout_ms = 10000",
@@ -89,12 +98,6 @@ class EmbeddedBrokerConfig:
         ]
         if self.username is not None and self.password is not None:
             lines += ["[v5.1.connections.auth]", f"{_quoted(self.username)} = {_quoted(self.password)}"]
-        if self.tls_cert is not None and self.tls_key is not None:
-            lines += [
-                "[v5.1.tls]",
-                f"certpath = {_quoted(self.tls_cert)}",
-                f"keypath = {_quoted(self.tls_key)}",
-            ]
         return "\n".join(lines) + "\n"
 
 
@@ -124,8 +127,8 @@ class EmbeddedBroker(BrokerProcess):
 
     def prepare(self, directory: Path) -> Sequence[str]:
         """Write the configuration, readable by this user only, and return the command."""
-        path = directory / "rumqttd.toml"
-        write_private(path, self.config.to_toml())
+        path = directory / "broker.json"
+        write_private(path, json.dumps(asdict(self.config)))
         return (sys.executable, "-m", "broker.embedded", "--config", str(path), "--stop-with-stdin")
 
 
@@ -152,9 +155,9 @@ def serve(config: EmbeddedBrokerConfig, on_listening: Callable[[], None]) -> NoR
         on_listening: called when clients can connect.
 
     Raises:
-        OSError: the port is in use, or rumqttd rejects the configuration.
+        OSError: the port is in use, the certificate cannot be read, or rumqttd rejects the configuration.
     """
-    _serve_config(config, _stop_on_signals(), on_listening)
+    asyncio.run(_serve(config, on_listening, stop_with_stdin=False))
     _leave()
 
 
@@ -169,50 +172,82 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: %(default)s)")
     parser.add_argument("--port", type=int, default=1883, help="TCP port (default: %(default)s)")
-    parser.add_argument("--config", type=Path, help="use this rumqttd TOML file instead")
+    parser.add_argument("--config", type=Path, help="read an `EmbeddedBrokerConfig` from this JSON file instead")
     parser.add_argument("--stop-with-stdin", action="store_true", help="also stop when standard input closes")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    stop = _stop_on_signals()
-    if options.stop_with_stdin:
-        threading.Thread(target=_set_at_end_of_input, args=(stop,), name="parent watch", daemon=True).start()
     try:
         if options.config is None:
-            _serve_config(EmbeddedBrokerConfig(host=options.host, port=options.port), stop)
+            config = EmbeddedBrokerConfig(host=options.host, port=options.port)
         else:
-            _serve_file(options.config, stop)
-    except (OSError, RuntimeError, ValueError) as exc:
+            config = EmbeddedBrokerConfig(**json.loads(options.config.read_text(encoding="utf-8")))
+        asyncio.run(_serve(config, lambda: None, stop_with_stdin=options.stop_with_stdin))
+    except (OSError, RuntimeError, TypeError, ValueError) as exc:
         _LOGGER.error("the broker cannot start: %s", exc)
     else:
         _leave()
     return 2
 
 
-def _serve_config(
-    config: EmbeddedBrokerConfig, stop: threading.Event, on_listening: Callable[[], None] = lambda: None
-) -> None:
-    with tempfile.TemporaryDirectory(prefix="segue-broker-") as directory:
-        path = Path(directory) / "rumqttd.toml"
-        write_private(path, config.to_toml())
-        _serve_file(path, stop, on_listening)
-
-
-def _serve_file(path: Path, stop: threading.Event, on_listening: Callable[[], None] = lambda: None) -> None:
-    # Imported here: the wheel is an optional extra, and the parent process needs only the class above.
-    from iotcore import IotCoreBroker
-
+async def _serve(config: EmbeddedBrokerConfig, on_listening: Callable[[], None], *, stop_with_stdin: bool) -> None:
+    """Run rumqttd and the gateway in front of it until a signal comes; start rumqttd again if it stops serving."""
+    stopped = _stop_on_signals(stop_with_stdin)
     # rumqttd logs every packet as an error-level span.
     logging.getLogger("rumqttd").setLevel(logging.CRITICAL)
     keep_large_buffers()
-    native = IotCoreBroker(config_path=str(path))
-    native.check_ports()
-    native.start()
-    # rumqttd's threads open the listeners some time after `start` has returned.
-    expected = len(native.listeners())
-    while set_tcp_nodelay_on_listeners() < expected and not stop.wait(_LISTENER_POLL_S):
-        pass
-    on_listening()
-    stop.wait()
+    port = await asyncio.to_thread(_start_rumqttd, config)
+    gateway = Gateway(port, config.max_payload_bytes, config.max_connections)
+    tls = await asyncio.to_thread(_server_context, config)
+    async with await gateway.listen(config.host, config.port, tls):
+        on_listening()
+        watch = asyncio.create_task(_restart_when_silent(config, gateway), name="watch rumqttd")
+        await asyncio.wait({watch, asyncio.ensure_future(stopped.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        if watch.done():
+            # It never returns: it has failed to start rumqttd again.
+            watch.result()
+
+
+async def _restart_when_silent(config: EmbeddedBrokerConfig, gateway: Gateway) -> NoReturn:
+    while True:
+        reason = await until_silent(gateway.broker_port, config.username, config.password)
+        _LOGGER.error("rumqttd has stopped serving (%s) and is started again; clients connect again", reason)
+        gateway.broker_port = await asyncio.to_thread(_start_rumqttd, config)
+        gateway.drop_clients()
+
+
+def _start_rumqttd(config: EmbeddedBrokerConfig) -> int:
+    """Start rumqttd on a free port of the loopback interface, wait until it listens, and return the port."""
+    # Imported here: the wheel is an optional extra, and the parent process needs only the class above.
+    from iotcore import IotCoreBroker
+
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="segue-broker-") as directory:
+        path = Path(directory) / "rumqttd.toml"
+        write_private(path, config.to_toml(port))
+        native = IotCoreBroker(config_path=str(path))
+        native.check_ports()
+        native.start()
+        # rumqttd's threads open the listener some time after `start` has returned.
+        end_s = time.monotonic() + _START_TIMEOUT_S
+        while not _accepts(port):
+            if time.monotonic() > end_s:
+                raise OSError(f"rumqttd did not listen within {_START_TIMEOUT_S:g} s")
+            time.sleep(_LISTENER_POLL_S)
+    set_tcp_nodelay_on_listeners()
+    return port
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _server_context(config: EmbeddedBrokerConfig) -> ssl.SSLContext | None:
+    if config.tls_cert is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(config.tls_cert, config.tls_key)
+    return context
 
 
 def _leave() -> NoReturn:
@@ -223,17 +258,23 @@ def _leave() -> NoReturn:
     os._exit(0)
 
 
-def _stop_on_signals() -> threading.Event:
-    stop = threading.Event()
+def _stop_on_signals(stop_with_stdin: bool) -> asyncio.Event:
+    """Return an event that SIGTERM, SIGINT, and if wanted the end of standard input, set."""
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
+        loop.add_signal_handler(number, stopped.set)
+    if stop_with_stdin:
+        arguments = (loop, stopped)
+        threading.Thread(target=_set_at_end_of_input, args=arguments, name="parent watch", daemon=True).start()
+    return stopped
 
 
-def _set_at_end_of_input(stop: threading.Event) -> None:
+def _set_at_end_of_input(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:
     while sys.stdin.buffer.read(4096):
         pass
-    stop.set()
+    # The loop is closed if the broker has not started.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(stopped.set)
 
 
 def _quoted(text: str) -> str:

@@ -1,0 +1,413 @@
+"""Check of the packets that a client sends, before the broker's library sees them.
+
+rumqttd 0.20 ends its router on some packets: a topic whose first character is not ASCII, and packets that only a broker
+may send. All clients are then without a broker, and its process lives on. So it gets only packets that MQTT 5 allows
+and that it can serve. The others are answered here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final
+
+from broker.packet_reader import USER_PROPERTY, Incomplete, Malformed, PacketReader
+
+# Bounds of a topic. Mosquitto has the same one on levels.
+_MAX_TOPIC_BYTES: Final = 4096
+_MAX_LEVELS: Final = 200
+# Largest size of what is in front of a payload, and of every other packet: these are held until they are checked.
+_MAX_HELD_BYTES: Final = 1024 * 1024
+_LONGEST_FIXED_HEADER: Final = 5
+
+
+class _Type(IntEnum):
+    """Packets that a client may send (MQTT 5.0, 2.1.2). AUTH is missing: the broker has no extended authentication."""
+
+    CONNECT = 1
+    PUBLISH = 3
+    PUBACK = 4
+    PUBREC = 5
+    PUBREL = 6
+    PUBCOMP = 7
+    SUBSCRIBE = 8
+    UNSUBSCRIBE = 10
+    PINGREQ = 12
+    DISCONNECT = 14
+
+
+class _Reason(IntEnum):
+    """Reason codes of refusals (MQTT 5.0, 2.4)."""
+
+    MALFORMED = 0x81
+    PROTOCOL_ERROR = 0x82
+    UNSUPPORTED_VERSION = 0x84
+    FILTER_INVALID = 0x8F
+    TOPIC_INVALID = 0x90
+    PACKET_TOO_LARGE = 0x95
+    QUOTA_EXCEEDED = 0x97
+
+
+# Flags that the fixed header of a packet must have (MQTT 5.0, table 2-2); those of PUBLISH vary.
+_FLAGS: Final = {_Type.PUBREL: 2, _Type.SUBSCRIBE: 2, _Type.UNSUBSCRIBE: 2}
+_CONNECT_PROPERTIES: Final = frozenset({0x11, 0x15, 0x16, 0x17, 0x19, 0x21, 0x22, 0x27, USER_PROPERTY})
+_WILL_PROPERTIES: Final = frozenset({0x01, 0x02, 0x03, 0x08, 0x09, 0x18, USER_PROPERTY})
+_PUBLISH_PROPERTIES: Final = frozenset({0x01, 0x02, 0x03, 0x08, 0x09, 0x23, USER_PROPERTY})
+_SUBSCRIBE_PROPERTIES: Final = frozenset({0x0B, USER_PROPERTY})
+_UNSUBSCRIBE_PROPERTIES: Final = frozenset({USER_PROPERTY})
+_ANSWER_PROPERTIES: Final = frozenset({0x1F, USER_PROPERTY})
+_DISCONNECT_PROPERTIES: Final = frozenset({0x11, 0x1F, USER_PROPERTY})
+_RESPONSE_TOPIC: Final = 0x08
+_TOPIC_ALIAS: Final = 0x23
+_WILL: Final = 0x04
+_WILL_QOS: Final = 0x18
+_WILL_RETAIN: Final = 0x20
+_PASSWORD: Final = 0x40
+_USER_NAME: Final = 0x80
+
+_OLD_PROTOCOL = (
+    "speaks MQTT 3.1.1; the embedded broker serves MQTT 5 only. Use MQTT 5 (mosquitto_pub -V 5), or run mosquitto "
+    "(broker/mosquitto.conf), which serves both"
+)
+_WEBSOCKET = (
+    "speaks HTTP, as WebSocket clients do; the embedded broker serves MQTT 5 over TCP only. Run mosquitto with a "
+    "listener of `protocol websockets` (broker/mosquitto.conf)"
+)
+_TLS = "speaks TLS, and this broker was started without a certificate: use mqtt://, or start it with --tls-cert"
+_WEBSOCKET_ANSWER: Final = (
+    b"HTTP/1.1 426 Upgrade Required\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
+    b"The embedded broker serves MQTT 5 over TCP only. Run mosquitto for WebSockets.\n"
+)
+
+
+class Refused(Exception):
+    """The connection is to be closed.
+
+    Attributes:
+        reason: for people.
+        farewell: bytes for the client before its connection is closed.
+    """
+
+    def __init__(self, reason: str, farewell: bytes) -> None:
+        self.reason = reason
+        self.farewell = farewell
+        super().__init__(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What to do with the bytes of a client.
+
+    Attributes:
+        forward: for the broker.
+        answer: for the client, instead of packets that were left out.
+        notes: for people: what was left out, and why.
+    """
+
+    forward: bytes
+    answer: bytes = b""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class TopicQuota:
+    """The topics and filters of all clients, of which the broker keeps a log each for ever.
+
+    Attributes:
+        limit: largest number. The broker compares every message with every one of them.
+    """
+
+    limit: int = 100_000
+    _known: set[str] = field(default_factory=set, init=False)
+
+    def admit(self, topic: str) -> bool:
+        """Note a topic or a filter, and return whether it is within the bound."""
+        if topic in self._known:
+            return True
+        if len(self._known) >= self.limit:
+            return False
+        self._known.add(topic)
+        return True
+
+
+class _Unserved(Exception):
+    """A packet that MQTT allows and this broker does not serve. Its sender stays connected."""
+
+    def __init__(self, reason: str, answer: bytes) -> None:
+        self.answer = answer
+        super().__init__(reason)
+
+
+@dataclass(slots=True)
+class PacketFilter:
+    """Checks the packets of one client. Payloads are passed on as they come, everything else as whole packets.
+
+    Attributes:
+        max_packet_bytes: largest packet.
+        quota: of the topics of all clients.
+    """
+
+    max_packet_bytes: int
+    quota: TopicQuota
+    _held: bytearray = field(default_factory=bytearray, init=False)
+    _needed_bytes: int = field(default=0, init=False)
+    _payload_left: int = field(default=0, init=False)
+    _is_payload_passed: bool = field(default=True, init=False)
+    is_connected: bool = field(default=False, init=False)
+    _has_ended: bool = field(default=False, init=False)
+    _aliases: set[int] = field(default_factory=set, init=False)
+
+    def feed(self, data: bytes | bytearray | memoryview) -> Passed:
+        """Check the next bytes of the client.
+
+        Raises:
+            Refused: they are no packets that a client may send. `forward` of earlier packets of the same bytes is lost.
+        """
+        if self._held:
+            self._held += data
+            if len(self._held) < self._needed_bytes:
+                return Passed(b"")
+            data, self._held = self._held, bytearray()
+        view = memoryview(data)
+        pieces: list[memoryview] = []
+        answers: list[bytes] = []
+        notes: list[str] = []
+        position = start = 0
+        while position < len(view):
+            if self._payload_left:
+                size = min(self._payload_left, len(view) - position)
+                self._payload_left -= size
+                position += size
+                if not self._is_payload_passed:
+                    start = position
+                continue
+            try:
+                checked = self._checked(view, position)
+            except Incomplete as incomplete:
+                self._needed_bytes = incomplete.position - position
+                if self._needed_bytes > _MAX_HELD_BYTES:
+                    raise self._refusal(_Reason.PACKET_TOO_LARGE, "a packet whose header is too large") from None
+                self._held = bytearray(view[position:])
+                break
+            except Malformed as error:
+                raise self._refusal(_Reason.MALFORMED, str(error)) from None
+            after, unserved = checked
+            if unserved is not None:
+                pieces.append(view[start:position])
+                start = after
+                answers.append(unserved.answer)
+                notes.append(str(unserved))
+            position = after
+        pieces.append(view[start : min(position, len(view))])
+        return Passed(b"".join(pieces), b"".join(answers), tuple(notes))
+
+    def _checked(self, view: memoryview, position: int) -> tuple[int, _Unserved | None]:
+        """Check the packet at `position`; return where its checked part ends, and if it is left out, why."""
+        self._reject_other_protocols(view, position)
+        first = view[position]
+        header = PacketReader(view, position + 1, position + _LONGEST_FIXED_HEADER)
+        length = header.variable()
+        end = header.position + length
+        try:
+            kind = _Type(first >> 4)
+        except ValueError:
+            raise Malformed(f"a packet of type {first >> 4}, which clients do not send") from None
+        if end - position > self.max_packet_bytes:
+            raise self._refusal(_Reason.PACKET_TOO_LARGE, f"a packet of {end - position} bytes")
+        if (kind is _Type.CONNECT) == self.is_connected or self._has_ended:
+            raise self._refusal(_Reason.PROTOCOL_ERROR, f"{kind.name} at the wrong time")
+        if kind is not _Type.PUBLISH:
+            if first & 0x0F != _FLAGS.get(kind, 0):
+                raise Malformed(f"{kind.name} with flags {first & 0x0F}")
+            if length > _MAX_HELD_BYTES:
+                raise self._refusal(_Reason.PACKET_TOO_LARGE, f"{kind.name} of {length} bytes")
+            if end > len(view):
+                raise Incomplete(end)
+        reader = PacketReader(view, header.position, end)
+        try:
+            self._check(kind, reader, first & 0x0F)
+        except _Unserved as unserved:
+            self._expect_payload(reader.left if kind is _Type.PUBLISH else 0, is_passed=False)
+            return (reader.position if kind is _Type.PUBLISH else end), unserved
+        if kind is _Type.PUBLISH:
+            self._expect_payload(reader.left, is_passed=True)
+        elif reader.left:
+            raise Malformed(f"{kind.name} with {reader.left} bytes too many")
+        return reader.position, None
+
+    def _expect_payload(self, size_bytes: int, *, is_passed: bool) -> None:
+        self._payload_left, self._is_payload_passed = size_bytes, is_passed
+
+    def _check(self, kind: _Type, reader: PacketReader, flags: int) -> None:
+        match kind:
+            case _Type.CONNECT:
+                self._check_connect(reader)
+            case _Type.PUBLISH:
+                self._check_publish(reader, flags)
+            case _Type.SUBSCRIBE:
+                self._check_subscribe(reader)
+            case _Type.UNSUBSCRIBE:
+                _packet_id(reader)
+                reader.properties(_UNSUBSCRIBE_PROPERTIES)
+                _repeat(reader, reader.text, "UNSUBSCRIBE without a topic filter")
+            case _Type.PUBACK | _Type.PUBREC | _Type.PUBREL | _Type.PUBCOMP:
+                _packet_id(reader)
+                _reason_and_properties(reader, _ANSWER_PROPERTIES)
+            case _Type.DISCONNECT:
+                self._has_ended = True
+                _reason_and_properties(reader, _DISCONNECT_PROPERTIES)
+            case _Type.PINGREQ:
+                return
+
+    def _check_connect(self, reader: PacketReader) -> None:
+        name, level = reader.binary(), reader.number(1)
+        if name in (b"MQTT", b"MQIsdp") and level in (3, 4):
+            # CONNACK of MQTT 3.1.1: unacceptable protocol version (3.2.2.3).
+            raise Refused(_OLD_PROTOCOL, b"\x20\x02\x00\x01")
+        if name != b"MQTT" or level != 5:
+            raise self._refusal(_Reason.UNSUPPORTED_VERSION, f"protocol {name[:16]!r} of level {level}")
+        flags = reader.number(1)
+        has_will = bool(flags & _WILL)
+        if flags & 1 or flags & _WILL_QOS == _WILL_QOS or (not has_will and flags & (_WILL_QOS | _WILL_RETAIN)):
+            raise Malformed(f"connect flags {flags:#x}")
+        reader.number(2)
+        properties = reader.properties(_CONNECT_PROPERTIES)
+        if 0x15 in properties or 0x16 in properties:
+            raise self._refusal(_Reason.PROTOCOL_ERROR, "extended authentication, which this broker does not have")
+        if properties.get(0x21) == 0 or properties.get(0x27) == 0:
+            raise self._refusal(_Reason.PROTOCOL_ERROR, "a receive maximum or a maximum packet size of 0")
+        reader.text()
+        if has_will:
+            response_topic = reader.properties(_WILL_PROPERTIES).get(_RESPONSE_TOPIC)
+            reason = self._topic_fault(reader.text()) or (response_topic is not None and _wildcard(response_topic))
+            if reason:
+                raise self._refusal(_Reason.TOPIC_INVALID, f"a will with {reason}")
+            reader.binary()
+        if flags & _USER_NAME:
+            reader.text()
+        if flags & _PASSWORD:
+            reader.binary()
+        self.is_connected = True
+
+    def _check_publish(self, reader: PacketReader, flags: int) -> None:
+        qos = flags >> 1 & 3
+        if qos == 3 or (flags & 8 and not qos):
+            raise Malformed(f"PUBLISH with flags {flags}")
+        topic = reader.text()
+        packet_id = _packet_id(reader) if qos else 0
+        properties = reader.properties(_PUBLISH_PROPERTIES)
+        alias = properties.get(_TOPIC_ALIAS)
+        if alias == 0 or (not topic and alias not in self._aliases):
+            raise self._refusal(_Reason.PROTOCOL_ERROR, "a topic alias that stands for no topic")
+        if _wildcard(topic) or _wildcard(properties.get(_RESPONSE_TOPIC, "")):
+            raise self._refusal(_Reason.TOPIC_INVALID, "a wildcard in a topic")
+        reason = topic and self._topic_fault(topic)
+        if reason:
+            raise _Unserved(f"a message with {reason}", _refused_publication(qos, packet_id))
+        if isinstance(alias, int):
+            self._aliases.add(alias)
+
+    def _check_subscribe(self, reader: PacketReader) -> None:
+        packet_id = _packet_id(reader)
+        if reader.properties(_SUBSCRIBE_PROPERTIES).get(0x0B) == 0:
+            raise self._refusal(_Reason.PROTOCOL_ERROR, "subscription identifier 0")
+        faults: list[str] = []
+
+        def one() -> None:
+            topic_filter, options = reader.text(), reader.number(1)
+            if options & 3 == 3 or options >> 4 & 3 == 3 or options & 0xC0:
+                raise Malformed(f"subscription options {options:#x}")
+            faults.append(self._filter_fault(topic_filter, options & 3))
+
+        _repeat(reader, one, "SUBSCRIBE without a topic filter")
+        if any(faults):
+            answer = packet_id.to_bytes(2, "big") + b"\0" + bytes([_Reason.FILTER_INVALID]) * len(faults)
+            raise _Unserved(f"a subscription with {next(filter(None, faults))}", _packet(0x90, answer))
+
+    def _topic_fault(self, topic: str) -> str:
+        """Return why the broker cannot serve a topic name; empty if it can."""
+        if not topic or _wildcard(topic):
+            return "a topic that is empty or has wildcards"
+        if not topic[0].isascii():
+            return "a topic whose first character is not ASCII"
+        if topic[0] == "$":
+            return "a topic that begins with $"
+        return self._size_fault(topic)
+
+    def _filter_fault(self, topic_filter: str, qos: int) -> str:
+        if not topic_filter or not _is_filter(topic_filter):
+            return "a topic filter that is none"
+        if topic_filter[0] == "$":
+            return "a topic filter that begins with $, as shared subscriptions do"
+        if qos == 2:
+            return "quality of service 2"
+        return self._size_fault(topic_filter)
+
+    def _size_fault(self, topic: str) -> str:
+        if len(topic.encode()) > _MAX_TOPIC_BYTES or topic.count("/") >= _MAX_LEVELS:
+            return f"a topic of more than {_MAX_TOPIC_BYTES} bytes or {_MAX_LEVELS} levels"
+        if not self.quota.admit(topic):
+            return f"a new topic beyond {self.quota.limit}"
+        return ""
+
+    def _reject_other_protocols(self, view: memoryview, position: int) -> None:
+        if self.is_connected:
+            return
+        begin = bytes(view[position : position + 4])
+        if begin[:3] == b"\x16\x03\x01" or begin[:3] == b"\x16\x03\x03":
+            raise Refused(_TLS, b"")
+        if begin in (b"GET ", b"POST", b"HEAD"):
+            raise Refused(_WEBSOCKET, _WEBSOCKET_ANSWER)
+
+    def _refusal(self, reason: _Reason, text: str) -> Refused:
+        if not self.is_connected:
+            # CONNACK without session and properties.
+            return Refused(f"sent {text}", _packet(0x20, bytes([0, reason, 0])))
+        return Refused(f"sent {text}", _packet(0xE0, bytes([reason, 0])))
+
+
+def _refused_publication(qos: int, packet_id: int) -> bytes:
+    if not qos:
+        return b""
+    # PUBACK, or PUBREC, with a reason code.
+    return _packet(0x40 if qos == 1 else 0x50, packet_id.to_bytes(2, "big") + bytes([_Reason.TOPIC_INVALID, 0]))
+
+
+def _packet(first: int, body: bytes) -> bytes:
+    length, size = b"", len(body)
+    while True:
+        size, digit = divmod(size, 128)
+        length += bytes([digit | (0x80 if size else 0)])
+        if not size:
+            return bytes([first]) + length + body
+
+
+def _packet_id(reader: PacketReader) -> int:
+    packet_id = reader.number(2)
+    if not packet_id:
+        raise Malformed("packet identifier 0")
+    return packet_id
+
+
+def _reason_and_properties(reader: PacketReader, allowed: frozenset[int]) -> None:
+    """Read the reason code and the properties, which a packet may leave out (MQTT 5.0, 3.4.2)."""
+    if reader.left:
+        reader.number(1)
+    if reader.left:
+        reader.properties(allowed)
+
+
+def _repeat(reader: PacketReader, read: Callable[[], object], fault: str) -> None:
+    if not reader.left:
+        raise Malformed(fault)
+    while reader.left:
+        read()
+
+
+def _wildcard(topic: object) -> str:
+    return "a wildcard in a topic" if isinstance(topic, str) and ("+" in topic or "#" in topic) else ""
+
+
+def _is_filter(text: str) -> bool:
+    """Return whether wildcards stand where they may (MQTT 5.0, 4.7.1)."""
+    *levels, last = text.split("/")
+    return all(level == "+" or not _wildcard(level) for level in levels) and (last in ("+", "#") or not _wildcard(last))
