@@ -32,6 +32,24 @@ async def test_jobs_run_off_the_event_loop_one_at_a_time() -> None:
     assert done[0].value != threading.get_ident()
 
 
+async def test_a_brief_job_runs_on_the_event_loop_unless_another_runs_or_waits() -> None:
+    gate = Gate()
+    async with asyncio.timeout(20), Processor.open() as processor, asyncio.TaskGroup() as group:
+        alone = await processor.run(threading.get_ident, T, is_brief=True)
+        assert (alone.value, alone.queue_ms) == (threading.get_ident(), 0.0)
+        group.create_task(processor.run(gate, T))
+        await gate.begun.wait()
+        behind = group.create_task(processor.run(threading.get_ident, T, is_brief=True))
+        await asyncio.sleep(0)
+        assert processor.waiting == 1
+        gate.may_end.set()
+        assert (await behind).value != threading.get_ident()
+        emulated = await processor.run(
+            threading.get_ident, T, nominal_ms=lambda measured_ms: measured_ms, is_brief=True
+        )
+        assert emulated.value != threading.get_ident()
+
+
 async def test_a_jobs_error_comes_out_and_the_next_runs() -> None:
     def fail() -> None:
         raise ValueError("no")
