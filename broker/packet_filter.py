@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
-from broker.packet_reader import USER_PROPERTY, Incomplete, Malformed, PacketReader
+from broker.client_packet import USER_PROPERTY, ClientPacket, Incomplete, Malformed
 
 # Bounds of a topic. Mosquitto has the same one on levels.
 _MAX_TOPIC_BYTES: Final = 4096
@@ -204,7 +204,7 @@ class PacketFilter:
         """Check the packet at `position`; return where its checked part ends, and if it is left out, why."""
         self._reject_other_protocols(view, position)
         first = view[position]
-        header = PacketReader(view, position + 1, position + _LONGEST_FIXED_HEADER)
+        header = ClientPacket(view, position + 1, position + _LONGEST_FIXED_HEADER)
         length = header.variable()
         end = header.position + length
         try:
@@ -222,7 +222,7 @@ class PacketFilter:
                 raise self._refusal(_Reason.PACKET_TOO_LARGE, f"{kind.name} of {length} bytes")
             if end > len(view):
                 raise Incomplete(end)
-        reader = PacketReader(view, header.position, end)
+        reader = ClientPacket(view, header.position, end)
         try:
             self._check(kind, reader, first & 0x0F)
         except _Unserved as unserved:
@@ -237,7 +237,7 @@ class PacketFilter:
     def _expect_payload(self, size_bytes: int, *, is_passed: bool) -> None:
         self._payload_left, self._is_payload_passed = size_bytes, is_passed
 
-    def _check(self, kind: _Type, reader: PacketReader, flags: int) -> None:
+    def _check(self, kind: _Type, reader: ClientPacket, flags: int) -> None:
         match kind:
             case _Type.CONNECT:
                 self._check_connect(reader)
@@ -258,7 +258,7 @@ class PacketFilter:
             case _Type.PINGREQ:
                 return
 
-    def _check_connect(self, reader: PacketReader) -> None:
+    def _check_connect(self, reader: ClientPacket) -> None:
         name, level = reader.binary(), reader.number(1)
         if name in (b"MQTT", b"MQIsdp") and level in (3, 4):
             # CONNACK of MQTT 3.1.1: unacceptable protocol version (3.2.2.3).
@@ -288,7 +288,7 @@ class PacketFilter:
             reader.binary()
         self.is_connected = True
 
-    def _check_publish(self, reader: PacketReader, flags: int) -> None:
+    def _check_publish(self, reader: ClientPacket, flags: int) -> None:
         qos = flags >> 1 & 3
         if qos == 3 or (flags & 8 and not qos):
             raise Malformed(f"PUBLISH with flags {flags}")
@@ -306,7 +306,7 @@ class PacketFilter:
         if isinstance(alias, int):
             self._aliases.add(alias)
 
-    def _check_subscribe(self, reader: PacketReader) -> None:
+    def _check_subscribe(self, reader: ClientPacket) -> None:
         packet_id = _packet_id(reader)
         if reader.properties(_SUBSCRIBE_PROPERTIES).get(0x0B) == 0:
             raise self._refusal(_Reason.PROTOCOL_ERROR, "subscription identifier 0")
@@ -381,14 +381,14 @@ def _packet(first: int, body: bytes) -> bytes:
             return bytes([first]) + length + body
 
 
-def _packet_id(reader: PacketReader) -> int:
+def _packet_id(reader: ClientPacket) -> int:
     packet_id = reader.number(2)
     if not packet_id:
         raise Malformed("packet identifier 0")
     return packet_id
 
 
-def _reason_and_properties(reader: PacketReader, allowed: frozenset[int]) -> None:
+def _reason_and_properties(reader: ClientPacket, allowed: frozenset[int]) -> None:
     """Read the reason code and the properties, which a packet may leave out (MQTT 5.0, 3.4.2)."""
     if reader.left:
         reader.number(1)
@@ -396,7 +396,7 @@ def _reason_and_properties(reader: PacketReader, allowed: frozenset[int]) -> Non
         reader.properties(allowed)
 
 
-def _repeat(reader: PacketReader, read: Callable[[], object], fault: str) -> None:
+def _repeat(reader: ClientPacket, read: Callable[[], object], fault: str) -> None:
     if not reader.left:
         raise Malformed(fault)
     while reader.left:

@@ -61,7 +61,7 @@ class Incomplete(Exception):
         super().__init__()
 
 
-class PacketReader:
+class ClientPacket:
     """Reads the fields of a packet one after the other.
 
     Attributes:

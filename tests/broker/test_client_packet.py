@@ -2,11 +2,11 @@
 
 import pytest
 
-from broker.packet_reader import Incomplete, Malformed, PacketReader
+from broker.client_packet import ClientPacket, Incomplete, Malformed
 
 
-def reader(data: bytes, end: int | None = None) -> PacketReader:
-    return PacketReader(data, 0, len(data) if end is None else end)
+def reader(data: bytes, end: int | None = None) -> ClientPacket:
+    return ClientPacket(data, 0, len(data) if end is None else end)
 
 
 def test_fields_are_read_in_order() -> None:
