@@ -85,16 +85,19 @@ class Soak:
         while time.monotonic() < end_s:
             number += 1
             try:
-                await self._round(f"round{number}", min(end_s, time.monotonic() + _ROUND_S))
+                await self._round(f"round{number}")
             except (AssertionError, BusError) as error:
                 self._note(f"round {number}: {error}")
             for ended in self._disturbances.ended:
                 self._note(f"round {number}: {ended}")
             self._disturbances.ended.clear()
 
-    async def _round(self, stream: str, end_s: float) -> None:
+    async def _round(self, stream: str) -> None:
         fleet, disturbances = self._fleet, self._disturbances
+        began_s = time.monotonic()
         await self._declare(stream)
+        declared_s = time.monotonic()
+        end_s = declared_s + _ROUND_S
         disturbances.aim_at(stream)
         before = disturbances.counts.total()
         async with (
@@ -107,12 +110,14 @@ class Soak:
                 while time.monotonic() < end_s:
                     await asyncio.sleep(disturbances.chance.uniform(*_QUIET_S))
                     await disturbances.strike()
+                disturbed_s = time.monotonic()
                 await self._until_whole()
             finally:
                 load.stop()
                 plain.stop()
         moments = disturbances.counts.total() - before
-        await self._count(stream, moments, {"segue.Client": load.records, "plain MQTT": plain.records})
+        note = f"a plan after {declared_s - began_s:.1f} s, all outcomes {time.monotonic() - disturbed_s:.1f} s after"
+        await self._count(stream, moments, {"segue.Client": load.records, "plain MQTT": plain.records}, note)
         if plain.contradictions:
             self._note(f"{stream}: {plain.contradictions} outcomes of another status came to the plain client")
         await withdraw_stream(fleet.control, stream, CAMERA)
@@ -138,7 +143,9 @@ class Soak:
         finally:
             whole.cancel()
 
-    async def _count(self, stream: str, moments: int, records: Mapping[str, Sequence[RequestRecord]]) -> None:
+    async def _count(
+        self, stream: str, moments: int, records: Mapping[str, Sequence[RequestRecord]], note: str
+    ) -> None:
         tally = await self._fleet.tally(stream, [record for each in records.values() for record in each])
         figures = asdict(tally)
         self.totals.figures.update({column: figures[column] for column in _COLUMNS})
@@ -146,7 +153,7 @@ class Soak:
             self.totals.by_client[client].update(_figures_of(each))
         if tally.faults:
             self._note(f"{stream}: {tally.faults}")
-        print_row(stream, moments, figures, f"{tally.gap_s:9.1f} s")
+        print_row(stream, moments, figures, f"{tally.gap_s:9.1f} s  {note}")
 
     def _note(self, fault: str) -> None:
         self.totals.faults.append(fault)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -61,7 +62,14 @@ def move_aside(path: Path) -> Path:
 
 def _open_lock_file(folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
-    return os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    path = folder / "lock"
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        # A lock needs no right to write, and the disk may be mended while the service waits.
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 async def _lock(descriptor: int, folder: Path, grace_period_s: float) -> None:

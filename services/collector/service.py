@@ -22,6 +22,7 @@ from shared.data_directory import lock_directory
 from shared.duplicate_names import NameClaim, hold_name
 from shared.exit_status import InputError
 from shared.messages.base import MessageError
+from shared.messages.bounds import MAX_LINE, clean_text
 from shared.messages.devices import ServicePresence, State
 from shared.messages.reject_counter import RejectCounter
 from shared.messages.requests import Confirmation, Outcome
@@ -72,7 +73,9 @@ class Collector:
         self._config = config
         self._metrics = Metrics()
         self._rejects = RejectCounter()
-        self._boot_id = new_boot_id()
+        self._presence = ServicePresence(
+            name=config.name, role="collector", state=State.ONLINE, version=segue_version(), boot_id=new_boot_id()
+        )
         self._durable: Connection | None = None
         self._to_store: asyncio.Queue[_Waiting] = asyncio.Queue(_QUEUE_LIMIT)
         self._stored: asyncio.Queue[_Waiting] = asyncio.Queue(_QUEUE_LIMIT)
@@ -80,15 +83,17 @@ class Collector:
     async def run(self) -> None:
         """Connect, store and confirm until cancelled; then publish that the collector is offline."""
         config = self._config
+        claim = NameClaim.of_service(self._presence, "give this one a name of its own, --name")
         async with AsyncExitStack() as stack:
             try:
-                store = await stack.enter_async_context(OutcomeStoreThread.open(config.database, config.limits))
+                store = await stack.enter_async_context(
+                    OutcomeStoreThread.open(config.database, config.limits, config.broker, claim)
+                )
             except StoreUnavailable as error:
                 raise InputError(str(error)) from error
             if config.metrics_port is not None:
                 endpoint = stack.enter_context(self._metrics.serve(config.metrics_host, config.metrics_port))
                 _LOGGER.info("metrics at http://%s:%d/metrics", endpoint.host, endpoint.port)
-            claim = NameClaim.of_service(self._presence(State.ONLINE), "give this one a name of its own, --name")
             await stack.enter_async_context(hold_name(config.broker, claim, config.connect_timeout_s))
             durable = await stack.enter_async_context(
                 Connection.open(
@@ -105,7 +110,7 @@ class Collector:
                 Connection.open(
                     config.broker,
                     client_id=config.name,
-                    will=Will(topics.service_presence(config.name), self._presence(State.OFFLINE).encode()),
+                    will=Will(topics.service_presence(config.name), self._absence().encode()),
                     on_connected=self._announce_again,
                     connect_timeout_s=config.connect_timeout_s,
                 )
@@ -119,7 +124,7 @@ class Collector:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listen(durable), name="listen to outcomes")
             group.create_task(self._listen(control), name="listen to control")
-            group.create_task(self._store(store), name="store")
+            group.create_task(self._store(store, control), name="store")
             group.create_task(self._confirm(control), name="confirm")
             group.create_task(self._gauge(durable, control), name="gauge")
             # A broker that resumes a session may deliver queued messages before it answers a subscription. The tasks
@@ -139,25 +144,26 @@ class Collector:
         filters = {**CONTROL, REQUESTS: 0} if self._config.watch_requests else CONTROL
         for topic_filter, qos in filters.items():
             await control.subscribe(topic_filter, qos)
-        await control.publish(
-            topics.service_presence(self._config.name), self._presence(State.ONLINE).encode(), retain=True
-        )
+        await control.publish(topics.service_presence(self._config.name), self._presence.encode(), retain=True)
 
     async def _publish_offline(self, control: Connection) -> None:
-        topic, presence = topics.service_presence(self._config.name), self._presence(State.OFFLINE).encode()
+        topic, presence = topics.service_presence(self._config.name), self._absence().encode()
         try:
             await control.publish(topic, presence, retain=True, timeout_s=_FAREWELL_S)
         except BusError as error:
             _LOGGER.debug("the collector's absence is not published: %s", error)
 
-    def _presence(self, state: State) -> ServicePresence:
-        return ServicePresence(
-            name=self._config.name,
-            role="collector",
-            state=state,
-            version=segue_version(),
-            boot_id=self._boot_id,
-        )
+    def _absence(self) -> ServicePresence:
+        return self._presence.model_copy(update={"state": State.OFFLINE})
+
+    async def _tell(self, control: Connection, trouble: str) -> None:
+        """Publish what keeps the collector from storing; an empty text if nothing does any more."""
+        self._presence = self._presence.model_copy(update={"trouble": clean_text(trouble, MAX_LINE)})
+        try:
+            await control.publish(topics.service_presence(self._config.name), self._presence.encode(), retain=True)
+        except BusError as error:
+            # After a reconnect the presence is published again.
+            _LOGGER.warning("the collector's state is not published: %s", error)
 
     async def _listen(self, connection: Connection) -> None:
         """Queue records; a full queue delays acknowledgements, so that the broker sends no more."""
@@ -183,10 +189,10 @@ class Collector:
         if self._rejects.add(topic, reason):
             _LOGGER.warning("dropped a message on %s: %s", topic, reason)
 
-    async def _store(self, store: OutcomeStoreThread) -> None:
+    async def _store(self, store: OutcomeStoreThread, control: Connection) -> None:
         while True:
             batch = await self._next_batch()
-            results = await self._write(store, batch)
+            results = await self._write(store, control, batch)
             for waiting, result in zip(batch, results, strict=True):
                 if result is WriteResult.REFUSED:
                     self._reject(waiting.received.topic, "the record does not fit into the database")
@@ -204,17 +210,25 @@ class Collector:
             _LOGGER.debug("stored %d messages after waiting for more", len(batch))
         return batch
 
-    async def _write(self, store: OutcomeStoreThread, batch: Sequence[_Waiting]) -> tuple[WriteResult, ...]:
+    async def _write(
+        self, store: OutcomeStoreThread, control: Connection, batch: Sequence[_Waiting]
+    ) -> tuple[WriteResult, ...]:
         """Store a batch, and try again until it succeeds; meanwhile nothing is acknowledged."""
         arrivals = [waiting.arrival for waiting in batch]
-        is_reported = False
+        told = False
         while True:
             try:
-                return await store.write(arrivals)
+                results = await store.write(arrivals)
             except StoreUnavailable as error:
-                _LOGGER.log(logging.DEBUG if is_reported else logging.ERROR, "%s; trying again", error)
-                is_reported = True
+                if not told:
+                    _LOGGER.error("%s; trying again", error)
+                    await self._tell(control, f"outcomes are not stored and wait: {error}")
+                told = True
                 await asyncio.sleep(_RETRY_S)
+                continue
+            if told:
+                await self._tell(control, "")
+            return results
 
     async def _confirm(self, control: Connection) -> None:
         """Confirm stored outcomes to their sources, then acknowledge them to the broker.

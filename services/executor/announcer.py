@@ -2,11 +2,14 @@
 
 import time
 
+from services.executor.outbox import Outbox, Publication
 from services.executor.segments.profile_publisher import ProfilePublisher
 from services.executor.source.sources import Sources
 from shared.bus import topics
 from shared.bus.connection import Connection
+from shared.messages.bounds import MAX_LINE, clean_text
 from shared.messages.devices import Presence
+from shared.messages.events import EventKind
 
 
 class Announcer:
@@ -22,6 +25,18 @@ class Announcer:
         """Create an announcer that publishes nothing before `begin`."""
         self.presence = presence
         self._parts: tuple[ProfilePublisher, Sources] | None = None
+
+    async def note_trouble(self, trouble: str, outbox: Outbox) -> None:
+        """Publish the presence, and an event, if what keeps the device from accepting requests has changed."""
+        trouble = clean_text(trouble, MAX_LINE)
+        if trouble == self.presence.trouble:
+            return
+        self.presence = self.presence.model_copy(update={"trouble": trouble})
+        device = self.presence.device
+        text = trouble or f"device {device} accepts requests again"
+        await outbox.report(EventKind.FAILURE, text, device=device)
+        if self._parts is not None:
+            await outbox.put(Publication(topics.presence(device), self.presence.encode(), retain=True))
 
     async def begin(self, connection: Connection, profiles: ProfilePublisher, sources: Sources) -> None:
         """Announce the device, which is subscribed to everything, now and after every reconnect."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from services.executor.announcer import Announcer
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
 from services.executor.segments.device_speed import DeviceSpeed
@@ -31,7 +32,7 @@ class ControlHandler:
     """Reads the control connection of a device and calls its parts, one message at a time.
 
     Attributes:
-        presence: presence of this device while it is online.
+        announcer: knows the presence of this device.
         sources: the streams that begin here.
         pool: the segments of this device.
         profiles: measures and publishes profiles.
@@ -42,7 +43,7 @@ class ControlHandler:
         emulate_links: applies an emulation to the links.
     """
 
-    presence: Presence
+    announcer: Announcer
     sources: Sources
     pool: SegmentPool
     profiles: ProfilePublisher
@@ -52,13 +53,17 @@ class ControlHandler:
     observations: ObservationFeed
     emulate_links: Callable[[Emulation], None]
 
+    @property
+    def _own(self) -> Presence:
+        return self.announcer.presence
+
     async def subscribe(self, connection: Connection) -> None:
         """Subscribe to everything that concerns a device.
 
         Raises:
             SubscriptionFailed: the broker was lost or refuses a subscription.
         """
-        device = self.presence.device
+        device = self._own.device
         own = (topics.commands, topics.receipts, topics.links, topics.emulation)
         of_all = (
             topics.presence.any,
@@ -85,16 +90,16 @@ class ControlHandler:
 
     async def _refuse(self, topic: str, reason: str) -> None:
         await self.outbox.note_bad_message(topic, reason)
-        if topic == topics.presence(self.presence.device):
+        if topic == topics.presence(self._own.device):
             # The broker may have kept it in the place of this device's own.
-            await self.outbox.put(Publication(topic, self.presence.encode(), retain=True))
+            await self.outbox.put(Publication(topic, self._own.encode(), retain=True))
 
     async def _handle(self, received: Received) -> None:
         payload = bytes(received.payload)
         match received.topic.split("/"):
             case ["devices", device, "presence"]:
                 await self._presence(device, payload)
-            case ["devices", device, *rest] if device == self.presence.device:
+            case ["devices", device, *rest] if device == self._own.device:
                 await self._own_message(rest, payload)
             case ["streams", stream, *rest]:
                 await self._stream_message(stream, rest, payload, received)
@@ -115,7 +120,7 @@ class ControlHandler:
             case ["receipts"]:
                 await self._receipt(Receipt.decode(payload))
             case ["links"] if payload:
-                self.ledger.learn(of_topic(Links.decode(payload), "device", self.presence.device).links)
+                self.ledger.learn(of_topic(Links.decode(payload), "device", self._own.device).links)
             case ["emulation"] if payload:
                 await self._emulation(Emulation.decode(payload))
             case ["profiles", model] if payload:
@@ -143,7 +148,7 @@ class ControlHandler:
                 await self.profiles.measure(manifest)
             case Prepare(stream=stream, epoch=epoch):
                 # Answered before the work begins: the planner distinguishes a slow device from one that is gone.
-                preparing = Preparing(device=self.presence.device, stream=stream, epoch=epoch)
+                preparing = Preparing(device=self._own.device, stream=stream, epoch=epoch)
                 await self.outbox.put(Publication(topics.reports(preparing.device), preparing.encode()))
                 await self.pool.prepare(command)
             case Release(stream=stream, through_epoch=through_epoch):
@@ -154,13 +159,13 @@ class ControlHandler:
             await self.sources.device_seen(offline(device))
             return
         presence = of_topic(Presence.decode(payload), "device", device)
-        if device != self.presence.device:
+        if device != self._own.device:
             await self.sources.device_seen(presence)
         elif presence.state is State.OFFLINE:
             # The last will of an earlier connection of this process, which the broker noticed late. It has replaced
             # the retained presence, so that is published again.
-            await self.outbox.put(Publication(topics.presence(device), self.presence.encode(), retain=True))
-        elif presence.boot_id != self.presence.boot_id:
+            await self.outbox.put(Publication(topics.presence(device), self._own.encode(), retain=True))
+        elif presence.boot_id != self._own.boot_id:
             _LOGGER.warning("another executor uses the device name %s too", device)
 
     async def _receipt(self, receipt: Receipt) -> None:
@@ -172,7 +177,7 @@ class ControlHandler:
             await self.observations.publish(observation)
 
     async def _emulation(self, emulation: Emulation) -> None:
-        if emulation.device != self.presence.device or not self.presence.capabilities.emulated:
+        if emulation.device != self._own.device or not self._own.capabilities.emulated:
             return
         self.emulate_links(emulation)
         if self.speed.emulate(emulation):
@@ -188,7 +193,7 @@ class ControlHandler:
         await self.pool.release(stream, plan.epoch - 1 if plan else None)
         if plan is None:
             return
-        device = self.presence.device
+        device = self._own.device
         stages = [stage for route in plan.routes for stage in route.stages if stage.device == device]
         manifest = self.pool.manifest(plan.model)
         if stages and manifest is not None and not self.pool.is_prepared(stream, plan.epoch):

@@ -103,7 +103,8 @@ async def _open_resources(config: ExecutorConfig, announcer: Announcer) -> Async
     device, settings = config.device, config.broker
     offline = announcer.presence.model_copy(update={"state": State.OFFLINE})
     async with AsyncExitStack() as stack:
-        journal = await stack.enter_async_context(JournalThread.open(config.journal_path))
+        claim = NameClaim.of_device(announcer.presence)
+        journal = await stack.enter_async_context(JournalThread.open(config.journal_path, settings, claim))
         processor = await stack.enter_async_context(Processor.open())
         control = await stack.enter_async_context(
             Connection.open(
@@ -168,7 +169,7 @@ class Executor:
             group=group,
         )
         self._control_handler = ControlHandler(
-            presence=announcer.presence,
+            announcer=announcer,
             sources=self._sources,
             pool=self._pool,
             profiles=self._profiles,
@@ -256,6 +257,7 @@ class Executor:
         while True:
             await asyncio.sleep(_TICK_S)
             now_s = time.monotonic()
+            await self._announcer.note_trouble(self._journal.trouble, self._outbox)
             await self._sources.bus_changed(self._control.is_connected and self._bulk.connection.is_connected)
             for observation in self._ledger.overdue(now_s):
                 await self._observations.publish(observation)

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import functools
 import logging
+import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from planning.strategies import known_strategies, solve
@@ -21,6 +22,7 @@ from shared.bus import topics
 from shared.bus.connection import Connection, Properties, Received, Will
 from shared.bus.errors import BusError
 from shared.data_directory import lock_directory
+from shared.disk_faults import open_on_disk, until_disk_allows
 from shared.duplicate_names import NameClaim, hold_name
 from shared.exit_status import InputError
 from shared.messages.alternatives import Alternatives
@@ -50,14 +52,23 @@ async def serve(config: PlannerConfig) -> None:
         InputError: the data folder cannot be used, or another planner has the name.
         BusError: the broker cannot be reached, or refuses the connection.
     """
+    presence = ServicePresence(
+        name=config.name,
+        role="planner",
+        state=State.ONLINE,
+        version=await asyncio.to_thread(segue_version),
+        boot_id=new_boot_id(),
+    )
+    claim = NameClaim.of_service(presence, "let that one do the work: a fleet has one planner")
     async with lock_directory(config.data_dir):
         try:
-            store = await asyncio.to_thread(PlannerStore, config.data_dir)
-            version = await asyncio.to_thread(segue_version)
-        except OSError as error:
+            store = await open_on_disk(
+                functools.partial(PlannerStore, config.data_dir), config.data_dir, config.broker, claim
+            )
+        except (OSError, sqlite3.OperationalError) as error:
             raise InputError(f"the planner cannot keep its data in {config.data_dir}: {error}") from error
         try:
-            await _Planner(config, store, version).run()
+            await _Planner(config, store, claim, presence).run()
         finally:
             await asyncio.shield(asyncio.to_thread(store.close))
 
@@ -70,10 +81,11 @@ class _Planner:
     the answer with its present state.
     """
 
-    def __init__(self, config: PlannerConfig, store: PlannerStore, version: str) -> None:
+    def __init__(self, config: PlannerConfig, store: PlannerStore, claim: NameClaim, presence: ServicePresence) -> None:
         self._config = config
         self._store = store
-        self._version = version
+        self._claim = claim
+        self._presence = presence
         self._core = Coordinator(config.name, known_strategies().keys(), time.time())
         self._library = Library(config.library_dir, config.broker, config.name, self._model_stored, self._model_failed)
         self._solve = functools.partial(solve, seed=config.seed, time_budget_s=config.time_budget_s)
@@ -83,17 +95,15 @@ class _Planner:
         self._is_changed = asyncio.Event()
         self._rejects = RejectCounter()
         self._republish_at_s = float("inf")
-        self._boot_id = new_boot_id()
         self._is_announced = False
 
     async def run(self) -> None:
         """Serve until cancelled."""
         self._core.restore(await asyncio.to_thread(self._store.documents), time.time())
         config = self._config
-        will = Will(topics.service_presence(config.name), self._presence(State.OFFLINE).encode())
-        claim = NameClaim.of_service(self._presence(State.ONLINE), "let that one do the work: a fleet has one planner")
+        will = Will(topics.service_presence(config.name), self._absence().encode())
         async with (
-            hold_name(config.broker, claim, config.connect_timeout_s),
+            hold_name(config.broker, self._claim, config.connect_timeout_s),
             Connection.open(
                 config.broker,
                 client_id=f"segue-{config.name}",
@@ -128,9 +138,7 @@ class _Planner:
         A reconnect before the first call publishes nothing: only `run` makes sure that `_publish_offline` follows.
         """
         self._is_announced = True
-        await connection.publish(
-            topics.service_presence(self._config.name), self._presence(State.ONLINE).encode(), retain=True
-        )
+        await connection.publish(topics.service_presence(self._config.name), self._presence.encode(), retain=True)
 
     async def _listen(self, connection: Connection) -> None:
         async for received in connection:
@@ -225,13 +233,25 @@ class _Planner:
                 case Publish(topic, payload, retain):
                     await self._publish(connection, topic, payload, retain)
                 case Persist(document):
-                    await asyncio.to_thread(self._store.put, document)
+                    await self._on_disk(connection, functools.partial(self._store.put, document))
                 case DeleteDocument(kind, key):
-                    await asyncio.to_thread(self._store.delete, kind, key)
+                    await self._on_disk(connection, functools.partial(self._store.delete, kind, key))
                 case FetchModel():
                     await self._library.fetch(effect)
                 case _ as never:
                     assert_never(never)
+
+    async def _on_disk(self, connection: Connection, change: Callable[[], None]) -> None:
+        """Change the store. While the disk refuses, the effects behind this one wait, and the presence says so."""
+
+        async def tell(fault: str) -> None:
+            trouble = f"no plan, policy or model changes: {fault}" if fault else ""
+            self._presence = self._presence.model_copy(update={"trouble": trouble})
+            await self._publish(
+                connection, topics.service_presence(self._config.name), self._presence.encode(), retain=True
+            )
+
+        await until_disk_allows(lambda: asyncio.to_thread(change), self._config.data_dir, tell)
 
     async def _publish(self, connection: Connection, topic: str, payload: bytes, retain: bool) -> None:
         """Publish, and log a failure.
@@ -250,16 +270,14 @@ class _Planner:
     async def _model_failed(self, manifest: Manifest, reason: str) -> None:
         await self._put(self._core.model_failed(manifest, reason, time.time()))
 
-    def _presence(self, state: State) -> ServicePresence:
-        return ServicePresence(
-            name=self._config.name, role="planner", state=state, version=self._version, boot_id=self._boot_id
-        )
+    def _absence(self) -> ServicePresence:
+        return self._presence.model_copy(update={"state": State.OFFLINE})
 
     async def _publish_offline(self, connection: Connection) -> None:
         with contextlib.suppress(BusError):
             await connection.publish(
                 topics.service_presence(self._config.name),
-                self._presence(State.OFFLINE).encode(),
+                self._absence().encode(),
                 retain=True,
                 timeout_s=_GOODBYE_TIMEOUT_S,
             )

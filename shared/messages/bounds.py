@@ -28,7 +28,7 @@ _LONGEST_MS: Final = 1e12
 _LARGEST_ESTIMATE: Final = 1e100
 _MAX_FACTOR: Final = 1e6
 _MAX_TEXT: Final = 4096
-_MAX_LINE: Final = 512
+MAX_LINE: Final = 512
 _MAX_REASONS: Final = 100
 # Bounds of a document of any form, such as the details of an event.
 _MAX_DEPTH: Final = 16
@@ -68,7 +68,7 @@ def _is_plain(character: str) -> bool:
 
 
 def _clean_line(text: str) -> str:
-    return clean_text(text, _MAX_LINE)
+    return clean_text(text, MAX_LINE)
 
 
 def _without_control_characters(text: str) -> str:
@@ -123,10 +123,10 @@ REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$"
 RequestId = Annotated[str, StringConstraints(pattern=REQUEST_ID_PATTERN)]
 CodecName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_+-]{0,79}$")]
 # Identifier that is no level of a topic: a version, a boot id, the name of a tensor or an element type.
-Word = Annotated[str, StringConstraints(max_length=_MAX_LINE), AfterValidator(_without_control_characters)]
+Word = Annotated[str, StringConstraints(max_length=MAX_LINE), AfterValidator(_without_control_characters)]
 # Text for people: several sentences, or one line.
 Prose = Annotated[str, AfterValidator(clean_text), WithJsonSchema({"type": "string", "maxLength": _MAX_TEXT})]
-Line = Annotated[str, AfterValidator(_clean_line), WithJsonSchema({"type": "string", "maxLength": _MAX_LINE})]
+Line = Annotated[str, AfterValidator(_clean_line), WithJsonSchema({"type": "string", "maxLength": MAX_LINE})]
 # Reasons for people. Those beyond the bound are left out.
 Reasons = Annotated[tuple[Prose, ...], at_most(_MAX_REASONS), BeforeValidator(_first_reasons)]
 # Details of any form, in plain JSON values.

@@ -15,6 +15,7 @@ from shared.messages.bounds import (
     Factor,
     FactorFromOne,
     Instant,
+    Line,
     Milliseconds,
     ModelId,
     Name,
@@ -65,6 +66,8 @@ class Presence(Message):
     """New at every start of the process. A restart is noticed even if the process was never offline."""
     capabilities: Capabilities = Capabilities()
     transports: Annotated[tuple[Word, ...], at_most(16)] = ("mqtt",)
+    trouble: Line = ""
+    """What keeps it from accepting requests, such as a full disk; empty if nothing does."""
 
 
 def offline(device: str) -> Presence:
@@ -88,6 +91,8 @@ class ServicePresence(Message):
     state: State
     version: Word = ""
     boot_id: Word = ""
+    trouble: Line = ""
+    """What keeps it from its work, such as a full disk; empty if nothing does."""
 
 
 class Telemetry(Message):

@@ -43,7 +43,7 @@ def list_devices_command(broker: Broker = DEFAULT_BROKER, as_json: Json = False)
         links = () if device.links is None else device.links.links
         table.add_row(
             device.name,
-            _state(device.is_online),
+            _executor_text(device),
             _state(view.is_monitored(device.name)),
             ", ".join(link.target for link in links),
             ", ".join(view.model_name(model) for model in device.profiles),
@@ -53,6 +53,11 @@ def list_devices_command(broker: Broker = DEFAULT_BROKER, as_json: Json = False)
 
 def _state(online: bool) -> str:
     return "online" if online else "offline"
+
+
+def _executor_text(device: DeviceView) -> str:
+    trouble = "" if device.presence is None else device.presence.trouble
+    return f"{_state(device.is_online)}: {trouble}" if trouble else _state(device.is_online)
 
 
 def _document(device: DeviceView, view: FleetView) -> dict[str, object]:

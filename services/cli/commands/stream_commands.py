@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from services.cli.render.console import notes_console, print_json, results_console
-from services.cli.render.fleet_view import StreamView
+from services.cli.render.fleet_view import FleetView, StreamView
 from services.cli.render.route_text import committed_routes_text
 from services.cli.support.command_runner import run_command
 from services.cli.support.errors import InfeasibleProblem
@@ -28,7 +28,15 @@ from shared.bus.settings import BusSettings
 from shared.exit_status import InputError
 from shared.messages.streams import StreamDeclaration, StreamPhase, StreamStatus
 
-_FILTERS = ("models/+", "streams/+", "streams/+/plan", "streams/+/status", "streams/+/usage")
+_FILTERS = (
+    "models/+",
+    "streams/+",
+    "streams/+/plan",
+    "streams/+/status",
+    "streams/+/usage",
+    "devices/+/presence",
+    "services/+/presence",
+)
 
 ModelName = Annotated[str, typer.Option("--model", help="The model's name, or its SHA-256.", show_default=False)]
 Source = Annotated[str, typer.Option("--source", help="The device at which requests arise.", show_default=False)]
@@ -117,18 +125,14 @@ def list_streams_command(broker: Broker = DEFAULT_BROKER, as_json: Json = False)
     """List the streams with their routes."""
     address = broker_settings(broker)
 
-    async def gather() -> list[tuple[StreamView, str]]:
+    async def gather() -> FleetView:
         async with operator(address) as connection:
-            view = await look(connection, _FILTERS)
-            return [
-                (stream, view.model_name(stream.declaration.model))
-                for _, stream in sorted(view.streams.items())
-                if stream.declaration is not None
-            ]
+            return await look(connection, _FILTERS)
 
-    streams = run_command(gather)
+    view = run_command(gather)
+    streams = [stream for _, stream in sorted(view.streams.items()) if stream.declaration is not None]
     if as_json:
-        print_json([_document(stream) for stream, _ in streams])
+        print_json([_document(stream, view) for stream in streams])
         return
     if not streams:
         notes_console().print("The fleet has no stream yet: segue stream add NAME --model MODEL --source DEVICE")
@@ -136,32 +140,41 @@ def list_streams_command(broker: Broker = DEFAULT_BROKER, as_json: Json = False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("stream", "model", "source", "state", "ms", "route, or reason for its absence"):
         table.add_column(heading, overflow="fold", justify="right" if heading == "ms" else "left")
-    for stream, model in streams:
-        table.add_row(*_cells(stream, model))
+    for stream in streams:
+        table.add_row(*_cells(stream, view))
     results_console().print(table)
 
 
-def _cells(stream: StreamView, model: str) -> tuple[str, ...]:
+def _troubles(stream: StreamView, view: FleetView) -> list[str]:
+    """Return what keeps a stream's source, or a planner or collector, from its work."""
+    source = None if stream.declaration is None else view.devices.get(stream.declaration.source)
+    of_source = [] if source is None or source.presence is None else [(source.name, source.presence.trouble)]
+    of_services = [(service.name, service.trouble) for service in view.services.values()]
+    return [f"{name}: {trouble}" for name, trouble in (*of_source, *of_services) if trouble]
+
+
+def _cells(stream: StreamView, view: FleetView) -> tuple[str, ...]:
     plan, status, declaration = stream.plan, stream.status, stream.declaration
     predicted_ms = None if plan is None else plan.routes[0].predicted_ms
     routes = [] if plan is None else [committed_routes_text(plan.routes)]
     return (
         stream.name,
-        model,
+        "" if declaration is None else view.model_name(declaration.model),
         "" if declaration is None else declaration.source,
         "unknown" if status is None else status.state.value,
         "" if predicted_ms is None else f"{predicted_ms:.1f}",
-        "\n".join([*routes, *(() if status is None else status.reasons)]),
+        "\n".join([*routes, *(() if status is None else status.reasons), *_troubles(stream, view)]),
     )
 
 
-def _document(stream: StreamView) -> dict[str, object]:
+def _document(stream: StreamView, view: FleetView) -> dict[str, object]:
     return {
         "stream": stream.name,
         "declaration": None if stream.declaration is None else stream.declaration.model_dump(mode="json"),
         "status": None if stream.status is None else stream.status.model_dump(mode="json"),
         "plan": None if stream.plan is None else stream.plan.model_dump(mode="json"),
         "usage": None if stream.usage is None else stream.usage.model_dump(mode="json"),
+        "troubles": _troubles(stream, view),
     }
 
 

@@ -29,6 +29,8 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "broker": ("iotcore",),
 }
 
+_TROUBLE_ADVICE: Final = "free space, or mend the disk: everything then goes on by itself, and nothing is lost"
+
 
 class Level(StrEnum):
     """Severity of a finding."""
@@ -165,10 +167,15 @@ def _service_findings(view: FleetView) -> Iterator[Finding]:
             yield Finding(Level.BAD, role, "is not there", need)
         else:
             yield _versioned(role, service.version)
+    for service in view.services.values():
+        if service.trouble:
+            yield Finding(Level.BAD, service.name, service.trouble, _TROUBLE_ADVICE)
 
 
 def _device_findings(device: DeviceView, view: FleetView, now_s: float) -> Iterator[Finding]:
     subject = f"device {device.name}"
+    if device.presence is not None and device.presence.trouble:
+        yield Finding(Level.BAD, subject, device.presence.trouble, _TROUBLE_ADVICE)
     if not device.is_online:
         yield Finding(Level.BAD, subject, "its executor is not there", f"segue executor --device {device.name}")
         return

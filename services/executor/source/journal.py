@@ -106,10 +106,12 @@ class Journal:
         self._database.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._database.execute("COMMIT")
         except BaseException:
-            self._database.execute("ROLLBACK")
+            # SQLite itself rolls back after some errors (a full disk, for example), and then refuses another ROLLBACK.
+            with contextlib.suppress(sqlite3.Error):
+                self._database.execute("ROLLBACK")
             raise
-        self._database.execute("COMMIT")
         self._log_bytes += _PAGES_PER_TRANSACTION * _PAGE_BYTES
 
     @property

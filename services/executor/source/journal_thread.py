@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from services.executor.source.journal import Journal, checkpoint
+from shared.bus.settings import BusSettings
+from shared.disk_faults import open_on_disk, until_disk_allows
+from shared.duplicate_names import NameClaim
 from shared.exit_status import InputError
 
 _LOGGER = logging.getLogger(__name__)
@@ -27,10 +30,14 @@ class JournalThread:
     """One thread with one journal; calls run in the order in which they are made.
 
     Invariant: at most one checkpoint is under way, on the thread of `_checkpoints`. `_checkpoint` is the last one.
+
+    Attributes:
+        trouble: why the disk refuses the journal at present; empty if it does not.
     """
 
     def __init__(self, journal: Journal, pool: ThreadPoolExecutor, checkpoints: ThreadPoolExecutor) -> None:
         """Wrap an open journal, the one thread that may use it, and the thread of its checkpoints."""
+        self.trouble = ""
         self._journal = journal
         self._pool = pool
         self._checkpoints = checkpoints
@@ -38,8 +45,15 @@ class JournalThread:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, path: Path) -> AsyncIterator[Self]:
-        """Open the journal at `path`; it is closed at the end of the block.
+    async def open(
+        cls, path: Path, settings: BusSettings | None = None, claim: NameClaim | None = None
+    ) -> AsyncIterator[Self]:
+        """Open the journal at `path`; it is closed at the end of the block. A full or read-only disk is waited for.
+
+        Args:
+            path: of the file.
+            settings: where the broker is.
+            claim: the device, whose presence states a fault of the disk; None to say nothing on the bus.
 
         Raises:
             InputError: the file cannot be opened or created.
@@ -48,7 +62,7 @@ class JournalThread:
         pool = ThreadPoolExecutor(1, thread_name_prefix="journal")
         checkpoints = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         try:
-            journal = await loop.run_in_executor(pool, _open, path)
+            journal = await _open(path, settings, claim)
             try:
                 yield cls(journal, pool, checkpoints)
             finally:
@@ -60,9 +74,9 @@ class JournalThread:
             pool.shutdown(wait=False)
 
     async def read(self, query: Callable[[Journal], _Value]) -> _Value | None:
-        """Return the value of a query; None if the journal cannot be read."""
+        """Return the value of a query; None if the journal is damaged. Waits while the disk fails."""
         try:
-            return await self._call(query)
+            return await self._until_disk_allows(query)
         except sqlite3.Error as error:
             _LOGGER.error("the journal cannot be read: %s", error)
             return None
@@ -70,24 +84,27 @@ class JournalThread:
     async def write(self, change: Callable[[Journal], None]) -> None:
         """Make a change durable in one transaction; return when it is.
 
-        While the disk is full or the file is locked this waits, and everything that depends on the change waits too. A
+        While the disk is full, read-only or failing this waits, and everything that depends on the change waits too. A
         damaged file is moved aside, and the change is written to a new one.
         """
-        is_logged = False
         while True:
             try:
-                if await self._call(lambda journal: _in_transaction(journal, change)):
+                if await self._until_disk_allows(lambda journal: _in_transaction(journal, change)):
                     self._begin_checkpoint()
                 return
             except sqlite3.OperationalError as error:
-                # Disk full, locked, or no rights: temporary, in contrast to a damaged file.
-                if not is_logged:
-                    _LOGGER.error("the journal cannot be written, trying again every second: %s", error)
-                is_logged = True
+                # Neither the state of the disk nor a damaged file, such as too little memory.
+                _LOGGER.error("the journal cannot be written, trying again: %s", error)
                 await asyncio.sleep(_RETRY_S)
             except sqlite3.DatabaseError as error:
                 await self._checkpoint_done()
-                await self._call(partial(Journal.replace_damaged, reason=str(error)))
+                await self._until_disk_allows(partial(Journal.replace_damaged, reason=str(error)))
+
+    async def _until_disk_allows(self, work: Callable[[Journal], _Value]) -> _Value:
+        return await until_disk_allows(partial(self._call, work), self._journal.path.parent, self._note_trouble)
+
+    async def _note_trouble(self, fault: str) -> None:
+        self.trouble = f"requests wait in the broker: {fault}" if fault else ""
 
     def _begin_checkpoint(self) -> None:
         if self._checkpoint is not None and not self._checkpoint.done():
@@ -104,9 +121,9 @@ class JournalThread:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, self._journal)
 
 
-def _open(path: Path) -> Journal:
+async def _open(path: Path, settings: BusSettings | None, claim: NameClaim | None) -> Journal:
     try:
-        return Journal.open(path)
+        return await open_on_disk(partial(Journal.open, path), path.parent, settings, claim)
     except (OSError, sqlite3.Error) as error:
         raise InputError(f"the journal {path} cannot be opened: {error}") from error
 

@@ -39,6 +39,8 @@ class Document:
 class PlannerStore:
     """Documents by kind and key. Every call is one transaction; it blocks, and may come from any thread.
 
+    A call that raises `sqlite3.OperationalError` has changed nothing, and may be repeated.
+
     A call that has returned survives SIGKILL and power loss (write-ahead log, synchronous FULL). A damaged file is
     moved aside, and the planner starts with an empty database. It then restores plans and epochs from retained
     messages.
@@ -49,12 +51,16 @@ class PlannerStore:
 
         Raises:
             OSError: the folder cannot be written, or another planner uses it.
+            sqlite3.OperationalError: the disk refuses.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         path = folder / _FILE
         try:
             self._database = _open(path)
+        except sqlite3.OperationalError:
+            # A subclass of DatabaseError, but the file is not to blame: it must not be moved aside.
+            raise
         except sqlite3.DatabaseError as error:
             aside = move_aside(path)
             _LOGGER.error(
@@ -93,7 +99,7 @@ class PlannerStore:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    database = _connect(path)
+    database = sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S, check_same_thread=False)
     try:
         # Held until `close`: a second planner on the same folder fails here instead of giving out the same epochs.
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -110,15 +116,10 @@ def _open(path: Path) -> sqlite3.Connection:
             raise sqlite3.DatabaseError(result)
     except sqlite3.OperationalError as error:
         database.close()
-        raise OSError(f"cannot use {path} (does another planner?): {error}") from error
+        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            raise OSError(f"cannot use {path}, does another planner? {error}") from error
+        raise
     except BaseException:
         database.close()
         raise
     return database
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    try:
-        return sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S, check_same_thread=False)
-    except sqlite3.OperationalError as error:
-        raise OSError(f"cannot open {path}: {error}") from error
