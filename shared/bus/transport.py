@@ -46,6 +46,7 @@ class Delivery:
         completed_at_s: arrival of its last chunk.
         size_bytes: its size.
         first_chunk_bytes: size of the chunk that arrived first.
+        acknowledge: sends the receipt of a transfer back on the same way; None where receipts have a way of their own.
     """
 
     buffer: memoryview
@@ -54,6 +55,7 @@ class Delivery:
     completed_at_s: float
     size_bytes: int
     first_chunk_bytes: int
+    acknowledge: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,6 +118,10 @@ def _plain_document(document: dict[str, Any]) -> dict[str, Any]:
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 # SHA-256 of a model file's bytes, in hexadecimal.
 ModelId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+# Numeric address with its port, `192.0.2.7:4000` or `[2001:db8::7]:4000`.
+HostAndPort = Annotated[
+    str, StringConstraints(max_length=64, pattern=r"^([0-9.]{7,15}|\[[0-9a-fA-F:.]{2,45}\]):[0-9]{1,5}$")
+]
 # Id of a request, given by the application or made by the source.
 REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$"
 RequestId = Annotated[str, StringConstraints(pattern=REQUEST_ID_PATTERN)]

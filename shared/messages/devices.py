@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from shared.bus import topics
 from shared.messages.base import MAX_MESSAGE_BYTES, Message, MessageError, MessageUnion, Part
@@ -14,6 +14,7 @@ from shared.messages.bounds import (
     BlockStop,
     Factor,
     FactorFromOne,
+    HostAndPort,
     Instant,
     Line,
     Milliseconds,
@@ -54,6 +55,23 @@ class Capabilities(Part):
     power_rx_w: Watts = 0.0
 
 
+class DirectAccess(Part):
+    """How executors reach a device without the broker."""
+
+    addresses: Annotated[tuple[HostAndPort, ...], at_most(8)] = ()
+    """Where it accepts TCP connections."""
+    machine: Word = ""
+    """Identifies the machine or container. Loopback addresses are for devices with the same value."""
+    encrypted: bool = False
+    """TCP connections use TLS."""
+    socket_name: Annotated[str, StringConstraints(max_length=64, pattern=r"^([0-9a-f]{32}\.sock)?$")] = ""
+    """Name of its Unix socket, in the folder that executors of one machine share. Empty for none."""
+    token: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{0,64}$")] = ""
+    """New at every start. Whoever connects states it."""
+    certificate: Annotated[bytes, Field(max_length=2048)] = b""
+    """X.509 certificate in DER, new at every start: shown in TLS connections from and to it. Empty without TLS."""
+
+
 class Presence(Message):
     """A device's executor comes or goes (`devices/{device}/presence`, retained). Offline is its last will."""
 
@@ -66,8 +84,11 @@ class Presence(Message):
     """New at every start of the process. A restart is noticed even if the process was never offline."""
     capabilities: Capabilities = Capabilities()
     transports: Annotated[tuple[Word, ...], at_most(16)] = ("mqtt",)
+    """Transports of the feature maps that it sends and takes: `mqtt`, `direct`."""
     trouble: Line = ""
     """What keeps it from accepting requests, such as a full disk; empty if nothing does."""
+    direct: DirectAccess | None = None
+    """Set if it takes feature maps without the broker."""
 
 
 def offline(device: str) -> Presence:

@@ -4,6 +4,7 @@ The first byte of an input chooses a target. Decoders may return a value or rais
 memory beyond the declared bound, is a finding: libFuzzer then writes the input to `crash-*` or `oom-*` and fails.
 """
 
+import contextlib
 import io
 import sys
 import tempfile
@@ -35,6 +36,17 @@ with atheris.instrument_imports(
     from shared.bus.frame import decode_frame, encode_frame
     from shared.bus.properties import Properties
     from shared.codecs import CodecError, TensorSpec, decode_tensor, encode_tensor, make_registry, seal
+    from shared.direct.direct_protocol import (
+        DirectDecoder,
+        FrameArrived,
+        Greeted,
+        MessageKind,
+        Side,
+        frame_messages,
+        message,
+    )
+    from shared.direct.greetings import Hello, decode_hello, encode_greeting
+    from shared.direct.memory_budget import MemoryBudget
     from shared.messages.base import MessageError
     from shared.messages.models import Manifest, ManifestBlock, Preprocessing, TensorDescription
     from shared.messages.requests import ACCEPT_PROPERTY, REQUEST_ID_PROPERTY, FeatureMapHeader
@@ -136,6 +148,31 @@ def fuzz_chunks(data: bytes) -> None:
         reassembler.expire(now_s)
 
 
+def fuzz_direct(data: bytes) -> None:
+    """Feed a direct connection in pieces; it holds no more than its budget, and gives all of it back."""
+    if not data:
+        return
+    budget = MemoryBudget(LIMIT_BYTES)
+    side = Side.ACCEPTING if data[0] & 1 else Side.CONNECTING
+    decoder = DirectDecoder(side, budget, max_frame_bytes=LIMIT_BYTES)
+    step, data, taken = 1 + (data[0] >> 1), data[1:], 0
+    try:
+        while data and (buffers := decoder.buffers()):
+            piece, data = data[: min(step, len(buffers[0]))], data[min(step, len(buffers[0])) :]
+            buffers[0][: len(piece)] = piece
+            events = decoder.received(len(piece), 0.0)
+            if events and isinstance(events[-1], Greeted):
+                with contextlib.suppress(DecodeError):
+                    decode_hello(events[-1].body)
+                events += decoder.admit(0.0)
+            taken += sum(len(event.buffer) for event in events if isinstance(event, FrameArrived))
+            assert budget.used_bytes - taken <= 2 * LIMIT_BYTES
+    except DecodeError:
+        return
+    decoder.close()
+    assert budget.used_bytes == taken
+
+
 def fuzz_message(data: bytes) -> None:
     """Decode a control message; what decodes is encoded and decoded again to the same value."""
     if not data:
@@ -210,6 +247,7 @@ TARGETS: tuple[Callable[[bytes], None], ...] = (
     fuzz_graph,
     fuzz_request,
     fuzz_properties,
+    fuzz_direct,
 )
 
 
@@ -263,10 +301,14 @@ def seeds() -> Iterator[bytes]:
     for code, codec in enumerate(REGISTRY.values()):
         yield bytes([7, code]) + b"".join(bytes(piece) for piece in codec.encode(graph_tensor))
     yield from (bytes([8, which]) + request for which, request in requests())
+    hello = message(MessageKind.HELLO, encode_greeting(Hello(device="pi", boot_id="b", receiver="server", token="t")))
+    large = b"".join(b"".join(pieces) for pieces in frame_messages([bytes(300_000)]))
+    yield bytes([10, 255]) + hello + b"".join(frame_messages([frame])[0])
+    yield bytes([10, 15]) + hello + large[:6000] + message(MessageKind.CANCEL)
     yield bytes([9]) + b"some text, and bytes" * 9
-    for index, message in enumerate(MESSAGES):
-        yield bytes([5, index]) + bytes.fromhex((golden / f"{message.__name__}.hex").read_text())
-        yield bytes([5, index]) + (golden / f"{message.__name__}.json").read_bytes()
+    for index, kind in enumerate(MESSAGES):
+        yield bytes([5, index]) + bytes.fromhex((golden / f"{kind.__name__}.hex").read_text())
+        yield bytes([5, index]) + (golden / f"{kind.__name__}.json").read_bytes()
 
 
 def requests() -> Iterator[tuple[int, bytes]]:
