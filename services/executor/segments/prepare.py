@@ -14,6 +14,7 @@ from services.executor.errors import BadInput
 from services.executor.segments.pictures import FORMATS, MAX_PIXELS, is_picture
 from services.executor.segments.pictures import decode_picture as _decode
 from shared.messages.models import Manifest, Preprocessing, ResizeMode, TensorDescription, preprocessing_fault
+from shared.model.casting import UnsafeCastError, cast_safely
 
 _NUMPY_MAGIC = b"\x93NUMPY"
 
@@ -28,7 +29,8 @@ def prepare(data: bytes, manifest: Manifest, *, max_pixels: int = MAX_PIXELS) ->
     - the raw little-endian bytes of the only input;
     - a msgpack map `{"dtype", "shape", "data"}`, or a map from input names to such maps for several inputs.
 
-    A tensor that states its shape must have the model's. Leading dimensions of 1 may be missing or added.
+    A tensor that states its shape must have the model's. Leading dimensions of 1 may be missing or added. A tensor that
+    states its type may have another width, such as NumPy's usual float64 and int64, if its numbers fit the model's.
 
     Args:
         data: the request's bytes.
@@ -140,14 +142,13 @@ def _dimensions(shape: Any) -> Sequence[int]:
 
 def _fit(array: np.ndarray, spec: TensorDescription) -> np.ndarray:
     dtype = np.dtype(spec.dtype)
-    if (
-        _without_leading_ones(array.shape) != _without_leading_ones(spec.shape)
-        or array.dtype.newbyteorder("=") != dtype
-    ):
-        raise BadInput(
-            f"the input {spec.name!r} is {array.dtype} {list(array.shape)}, the model takes {dtype} {list(spec.shape)}"
-        )
-    return np.ascontiguousarray(array.reshape(spec.shape), dtype=dtype)
+    given = f"the input {spec.name!r} is {array.dtype} {list(array.shape)}"
+    if _without_leading_ones(array.shape) != _without_leading_ones(spec.shape):
+        raise BadInput(f"{given}, the model takes {dtype} {list(spec.shape)}")
+    try:
+        return np.ascontiguousarray(cast_safely(array, dtype).reshape(spec.shape))
+    except UnsafeCastError as error:
+        raise BadInput(f"{given}, the model takes {dtype} {list(spec.shape)}: it holds {error}") from error
 
 
 def _without_leading_ones(shape: Sequence[int]) -> tuple[int, ...]:

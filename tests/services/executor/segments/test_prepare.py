@@ -133,11 +133,21 @@ def test_raw_bytes_numpy_and_msgpack_are_the_same_tensor() -> None:
 
 
 def test_a_tensor_of_another_size_or_type_is_refused() -> None:
-    for array in (np.zeros((1, 3, 4, 7), np.float32), np.zeros((1, 3, 4, 6), np.float64)):
+    for array in (np.zeros((1, 3, 4, 7), np.float32), np.zeros((1, 3, 4, 6), np.int64), np.full((1, 3, 4, 6), 1e300)):
         npy = io.BytesIO()
         np.save(npy, array)
         with pytest.raises(BadInput, match="the model takes float32"):
             prepare(npy.getvalue(), manifest())
+
+
+@pytest.mark.parametrize("dtype", ["float64", ">f4", "float16"])
+def test_floats_of_another_width_are_cast(dtype: str) -> None:
+    tensor = np.random.default_rng(0).standard_normal((1, 3, 4, 6)).astype(dtype)
+    npy = io.BytesIO()
+    np.save(npy, tensor)
+    packed = msgpack.packb({"dtype": dtype, "shape": [1, 3, 4, 6], "data": tensor.tobytes()})
+    for data in (npy.getvalue(), packed):
+        assert np.array_equal(prepare(data, manifest())["x"], tensor.astype(np.float32))
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 6, 3), (1, 3, 6, 4), (72,), (3, 4, 6, 1), (1, 3, 24)])
