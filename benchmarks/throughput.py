@@ -152,7 +152,7 @@ def slowdowns_are_seen(harness: FleetHarness, workload: Workload, fleet: Fleet) 
 async def measure(requests: int) -> list[ThroughputRow]:
     """Measure every fleet on the same three executors."""
     demo, folder = demo_fleet()
-    workload = await asyncio.to_thread(read_workload, demo, folder)
+    workload = await asyncio.to_thread(read_workload, demo, folder, folder)
     rows: list[ThroughputRow] = []
     with tempfile.TemporaryDirectory() as run_dir:
         async with (

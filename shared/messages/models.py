@@ -27,6 +27,7 @@ _MAX_CHANNELS: Final = 4096
 _MAX_LABELS: Final = 100_000
 _MAX_PIECES: Final = 65_536
 _SHA256_BYTES: Final = 32
+_MAX_CUT_TENSORS: Final = 1024
 
 # Integers between which a preprocessing of integer inputs has to distinguish. Numbers near 0 are meant for floats.
 _MIN_INTEGERS: Final = 16
@@ -163,6 +164,8 @@ class Manifest(Message):
     output_kind: OutputKind = OutputKind.TENSOR
     apply_softmax: bool = False
     labels: Annotated[tuple[Line, ...], at_most(_MAX_LABELS)] = ()
+    max_cut_tensors: Annotated[int, Field(ge=1, le=_MAX_CUT_TENSORS)] | None = 1
+    """Largest number of tensors that cross a cut. None stands for as many as pay (`shared.model.cuts`)."""
     provider: Name = "planner"
     """The library from which the bytes are pulled."""
     packing: FilePacking | None = None

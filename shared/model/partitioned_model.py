@@ -11,16 +11,25 @@ from shared.model.liveness import activate
 from shared.model.node_cost import flops, total_bytes
 from shared.model.operators import works_by_rows
 from shared.model.tensor import DType
+from shared.model.weights import Array
 
 
 @dataclass(frozen=True, eq=False)
 class PartitionedModel:
-    """A graph with its useful cuts, the costs of its blocks, and the metadata of its file."""
+    """A graph with its useful cuts, and the costs of its blocks.
+
+    Attributes:
+        metadata: of its file.
+        fixed_inputs: values of the file's inputs that became constants, by name.
+        max_cut_tensors: largest number of tensors that may cross a cut; None for as many as pay (see `find_partition`).
+    """
 
     graph: Graph
     partition: Partition
     analysis: ModelAnalysis
     metadata: Mapping[str, str] = field(default_factory=dict)
+    fixed_inputs: Mapping[str, Array] = field(default_factory=dict)
+    max_cut_tensors: int | None = None
 
     @property
     def computed_types(self) -> frozenset[DType]:
@@ -34,20 +43,20 @@ class PartitionedModel:
         return self.analysis.sha256
 
 
-def build_model(graph: Graph, *, sha256: str, max_cut_tensors: int = 1) -> PartitionedModel:
+def build_model(graph: Graph, *, sha256: str, max_cut_tensors: int | None = None) -> PartitionedModel:
     """Divide a graph into blocks and compute their costs.
 
     Args:
         graph: of the whole model.
         sha256: digest of the model's file, in hexadecimal.
-        max_cut_tensors: largest number of tensors that may cross a cut.
+        max_cut_tensors: largest number of tensors that may cross a cut; None for as many as pay (see `find_partition`).
 
     Raises:
         ShapeError: The shape of a tensor is unknown.
         CutError: `max_cut_tensors` is less than 1.
     """
     partition = find_partition(activate(graph), max_cut_tensors)
-    return PartitionedModel(graph, partition, _analyse(partition, sha256))
+    return PartitionedModel(graph, partition, _analyse(partition, sha256), max_cut_tensors=max_cut_tensors)
 
 
 def _analyse(partition: Partition, sha256: str) -> ModelAnalysis:

@@ -249,7 +249,7 @@ async def open_fleet(
         environments: further variables of some processes, by their names.
         wait_s: longest wait for a state of the fleet.
     """
-    workload = await asyncio.to_thread(read_workload, FLEET, DATA)
+    workload = await asyncio.to_thread(read_workload, FLEET, DATA, run_dir)
     watcher = Watcher(wait_s)
 
     async def announce(connection: Connection) -> None:

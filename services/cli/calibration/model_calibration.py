@@ -52,7 +52,8 @@ def calibrate_model(
     if unknown:
         raise InputError(f"no codec is called {unknown[0]!r}; there are {', '.join(registry)}")
     chosen = CodecRegistry(registry[name] for name in registry if not codecs or name in (RAW, *codecs))
-    model = load_model(file, input_shapes={spec.name: spec.shape for spec in manifest.inputs})
+    shapes = {spec.name: spec.shape for spec in manifest.inputs}
+    model = load_model(file, input_shapes=shapes, max_cut_tensors=manifest.max_cut_tensors)
     settings = MeasureSettings(threads=os.cpu_count() or 1, only_useful=only_useful)
     measured = measure(model, samples, Coder(chosen, settings.engine), settings, on_sample=on_sample)
     return measured.model_copy(update={"device": platform.node(), "measured_at_s": time.time()})

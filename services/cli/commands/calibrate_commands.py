@@ -11,9 +11,19 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from services.cli.render.calibration_table import calibration_table
 from services.cli.render.console import notes_console, print_json, results_console
 from services.cli.support.command_runner import run_command
-from services.cli.support.options import Json, Timeout, broker_settings
+from services.cli.support.options import (
+    Dimensions,
+    InputShapes,
+    InputValues,
+    Json,
+    KeptOutputs,
+    MaxCutTensors,
+    Timeout,
+    broker_settings,
+    read_adaptation,
+)
 from services.cli.support.output_files import check_file
-from services.cli.support.packed_model import packed_model
+from services.cli.support.packed_model import FleetModel, packed_model
 from shared.exit_status import InputError
 from shared.messages.calibration import Calibration
 
@@ -64,6 +74,11 @@ def calibrate_command(
     preprocess: PreprocessOption = "",
     codec: Codecs = None,
     variants: Variants = None,
+    input_shape: InputShapes = None,
+    dim: Dimensions = None,
+    input_value: InputValues = None,
+    output: KeptOutputs = None,
+    max_cut_tensors: MaxCutTensors = None,
     out: OutFile = None,
     broker: FleetBroker = None,
     as_json: Json = False,
@@ -81,7 +96,10 @@ def calibrate_command(
         notes_console().print("note: no fleet gets this calibration: give --broker to share it", soft_wrap=True)
     else:
         run_command(lambda: _check_broker(broker, timeout_s))
-    calibration = _measure(model, images, preprocess, codec or (), variants, quiet=as_json)
+    adaptation = read_adaptation(input_shape, dim, input_value, output)
+    # The calibration belongs to the file that a fleet has.
+    with packed_model(model, adaptation, max_cut_tensors) as packed:
+        calibration = _measure(packed, images, preprocess, codec or (), variants, quiet=as_json)
     if out is not None:
         _write(calibration, out)
     if broker is not None:
@@ -93,17 +111,22 @@ def calibrate_command(
 
 
 def _measure(
-    file: Path, folder: Path | None, preprocess: str, codecs: Sequence[str], variants: int | None, *, quiet: bool
+    model: FleetModel,
+    folder: Path | None,
+    preprocess: str,
+    codecs: Sequence[str],
+    variants: int | None,
+    *,
+    quiet: bool,
 ) -> Calibration:
     from services.cli.calibration import calibrate_model, calibration_images
     from services.cli.support.manifest import build_manifest, read_preprocessing
 
-    # The calibration belongs to the file that a fleet has.
-    with packed_model(file) as packed:
-        manifest = build_manifest(packed, preprocessing=read_preprocessing(preprocess) if preprocess else None)
-        images = calibration_images(manifest, folder, "give --images DIR")
-        with _progress(quiet=quiet) as on_sample:
-            return calibrate_model(packed, manifest, images, codecs=codecs, variants=variants, on_sample=on_sample)
+    steps = read_preprocessing(preprocess) if preprocess else None
+    manifest = build_manifest(model.file, model=model.content, preprocessing=steps)
+    images = calibration_images(manifest, folder, "give --images DIR")
+    with _progress(quiet=quiet) as on_sample:
+        return calibrate_model(model.file, manifest, images, codecs=codecs, variants=variants, on_sample=on_sample)
 
 
 @contextmanager

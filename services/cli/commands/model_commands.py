@@ -9,7 +9,18 @@ from rich.table import Table
 
 from services.cli.render.console import notes_console, print_json, results_console
 from services.cli.support.command_runner import run_command
-from services.cli.support.options import DEFAULT_BROKER, Broker, InputShapes, Json, broker_settings, read_input_shapes
+from services.cli.support.options import (
+    DEFAULT_BROKER,
+    Broker,
+    Dimensions,
+    InputShapes,
+    InputValues,
+    Json,
+    KeptOutputs,
+    MaxCutTensors,
+    broker_settings,
+    read_adaptation,
+)
 from services.cli.support.packed_model import packed_model
 from shared.bus import topics
 from shared.bus.settings import BusSettings
@@ -34,8 +45,9 @@ PreprocessingOption = Annotated[
         show_default=False,
     ),
 ]
-OutputOption = Annotated[
-    OutputKind | None, typer.Option("--output", help="Meaning of the output; classification if there are labels.")
+OutputKindOption = Annotated[
+    OutputKind | None,
+    typer.Option("--output-kind", help="Meaning of the first output; classification if there are labels."),
 ]
 Softmax = Annotated[bool, typer.Option("--softmax", help="The outputs are logits: scores are their softmax.")]
 Rename = Annotated[
@@ -52,9 +64,13 @@ def add_model_command(
     name: Alias = "",
     labels: Labels = None,
     preprocessing: PreprocessingOption = None,
-    output_kind: OutputOption = None,
+    output_kind: OutputKindOption = None,
     softmax: Softmax = False,
     input_shape: InputShapes = None,
+    dim: Dimensions = None,
+    input_value: InputValues = None,
+    output: KeptOutputs = None,
+    max_cut_tensors: MaxCutTensors = None,
     rename: Rename = False,
     stall_s: Stall = 30.0,
     broker: Broker = DEFAULT_BROKER,
@@ -67,14 +83,14 @@ def add_model_command(
     has one name, an alias. Streams that were declared with the old name do not find the model after --rename.
     """
     from services.cli.support.block_check import check_blocks
-    from services.cli.support.manifest import build_manifest, read_model, read_preprocessing
+    from services.cli.support.manifest import build_manifest, read_preprocessing
 
     address = broker_settings(broker)
-    with packed_model(model) as file:
-        content = read_model(file, read_input_shapes(input_shape))
+    adaptation = read_adaptation(input_shape, dim, input_value, output)
+    with packed_model(model, adaptation, max_cut_tensors) as packed:
         manifest = build_manifest(
-            file,
-            model=content,
+            packed.file,
+            model=packed.content,
             name=name,
             labels=labels,
             preprocessing=None if preprocessing is None else read_preprocessing(preprocessing),
@@ -86,8 +102,9 @@ def add_model_command(
             raise InputError(f"{manifest.name!r} is no name: give --name with letters, digits, '_', '.', '-'")
         if not rename:
             run_command(lambda: _check_alias(address, manifest))
-        check = check_blocks(content, file)
-        del content  # The weights of a large model.
+        check = check_blocks(packed.content, model)
+        file = packed.file
+        del packed  # The weights of a large model.
         added = _upload(address, manifest, file, stall_s)
     if check.is_warning:
         notes_console().print(f"warning: {check.text}", soft_wrap=True)

@@ -8,22 +8,30 @@ import typer
 from rich.table import Table
 
 from services.cli.render.console import notes_console, print_json, results_console
-from services.cli.support.options import InputShapes, Json, read_input_shapes
+from services.cli.support.options import (
+    Dimensions,
+    InputShapes,
+    InputValues,
+    Json,
+    KeptOutputs,
+    MaxCutTensors,
+    read_adaptation,
+)
 from shared.exit_status import InputError
 from shared.model.analysis import ModelAnalysis
 from shared.model.tensor import Tensor
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX file.", show_default=False)]
-MaxCutTensors = Annotated[
-    int,
-    typer.Option(
-        "--max-cut-tensors", min=1, help="Largest number of tensors that may cross a cut; branching models need more."
-    ),
-]
 
 
 def inspect_command(
-    model: ModelFile, as_json: Json = False, max_cut_tensors: MaxCutTensors = 1, input_shape: InputShapes = None
+    model: ModelFile,
+    as_json: Json = False,
+    max_cut_tensors: MaxCutTensors = None,
+    input_shape: InputShapes = None,
+    dim: Dimensions = None,
+    input_value: InputValues = None,
+    output: KeptOutputs = None,
 ) -> None:
     """Show the blocks of a model and the cuts between them.
 
@@ -32,7 +40,8 @@ def inspect_command(
     """
     from shared.model.onnx_file import load_model
 
-    analysis = load_model(model, input_shapes=read_input_shapes(input_shape), max_cut_tensors=max_cut_tensors).analysis
+    adaptation = read_adaptation(input_shape, dim, input_value, output)
+    analysis = load_model(model, adaptation=adaptation, max_cut_tensors=max_cut_tensors).analysis
     if as_json:
         print_json(_inspection(analysis))
     else:
@@ -44,8 +53,11 @@ def split_command(
     at: Annotated[str, typer.Option("--at", metavar="CUT[,CUT...]", help="Numbers of cuts, ascending.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Directory to write to; it is made if need be.")],
     as_json: Json = False,
-    max_cut_tensors: MaxCutTensors = 1,
+    max_cut_tensors: MaxCutTensors = None,
     input_shape: InputShapes = None,
+    dim: Dimensions = None,
+    input_value: InputValues = None,
+    output: KeptOutputs = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the random input that verifies.")] = 0,
 ) -> None:
     """Write the segments of a model as ONNX files, and verify them against the whole model.
@@ -56,7 +68,11 @@ def split_command(
     from shared.model.onnx_file import split as split_file
 
     parts = split_file(
-        model, _cuts(at), input_shapes=read_input_shapes(input_shape), max_cut_tensors=max_cut_tensors, seed=seed
+        model,
+        _cuts(at),
+        adaptation=read_adaptation(input_shape, dim, input_value, output),
+        max_cut_tensors=max_cut_tensors,
+        seed=seed,
     )
     try:
         parts.write(out)

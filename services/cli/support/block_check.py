@@ -32,6 +32,10 @@ def check_blocks(model: PartitionedModel, file: Path) -> BlockCheck:
 
     Both get the same random inputs. Every cut is taken, so every segment that the fleet may build is covered.
 
+    Args:
+        model: as the fleet gets it.
+        file: of the user.
+
     Raises:
         InputError: the blocks compute something else than the file.
     """
@@ -39,7 +43,7 @@ def check_blocks(model: PartitionedModel, file: Path) -> BlockCheck:
 
     blocks = BlockChain(model)
     try:
-        verifier = Verifier(file, model.analysis.input)
+        verifier = Verifier(file, model.analysis.input, fixed_inputs=model.fixed_inputs, outputs=model.graph.outputs)
         report = verifier.verify(blocks)
         repeats = report.unoptimised_rel_error == 0 or verifier.repeats()
     except RuntimeFailureError as error:

@@ -1,7 +1,7 @@
 """Manifests of ONNX files: the description of a model that the fleet gets."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from shared.messages.models import (
     TensorDescription,
     preprocessing_fault,
 )
+from shared.model.adaptation import Adaptation
 from shared.model.analysis import ModelAnalysis
 from shared.model.errors import ExternalDataError, ModelError, ModelFileError
 from shared.model.partitioned_model import PartitionedModel
@@ -59,7 +60,6 @@ def build_manifest(
     preprocessing: Preprocessing | Preset | None = None,
     output: OutputKind | None = None,
     softmax: bool = False,
-    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Manifest:
     """Return the manifest of an ONNX file.
@@ -75,14 +75,13 @@ def build_manifest(
             that hold 0 to 255, else `Preset.TENSOR`.
         output: meaning of the first output; None means a classification if there are labels, else a tensor.
         softmax: whether the first output are logits.
-        input_shapes: shapes of inputs whose shape the file leaves open.
         on_note: receives what the owner of the model should know.
 
     Raises:
         ModelError: Segue cannot cut the model.
         InputError: labels or preprocessing do not fit the model.
     """
-    content = model or read_model(file, input_shapes)
+    content = model or read_model(file)
     analysis = content.analysis
     inputs = tuple(map(_describe_tensor, analysis.input))
     outputs = tuple(map(_describe_tensor, analysis.outputs))
@@ -105,15 +104,19 @@ def build_manifest(
         output_kind=output or (OutputKind.CLASSIFICATION if names else OutputKind.TENSOR),
         apply_softmax=softmax,
         labels=names,
+        max_cut_tensors=content.max_cut_tensors,
     )
 
 
-def read_model(file: Path, input_shapes: Mapping[str, tuple[int, ...]] | None = None) -> PartitionedModel:
+def read_model(
+    file: Path, adaptation: Adaptation | None = None, max_cut_tensors: int | None = None
+) -> PartitionedModel:
     """Return the model in a file. Errors name the file.
 
     Args:
         file: the ONNX file.
-        input_shapes: shapes of inputs whose shape the file leaves open.
+        adaptation: the user's choices where the file leaves something open.
+        max_cut_tensors: largest number of tensors that may cross a cut; None for as many as pay.
 
     Raises:
         ModelError: Segue cannot read or cut the model.
@@ -122,7 +125,7 @@ def read_model(file: Path, input_shapes: Mapping[str, tuple[int, ...]] | None = 
 
     # The bytes are analysed, not the path: the fleet gets these bytes only, so weights in other files are an error.
     try:
-        return load_model(file.read_bytes(), input_shapes=input_shapes)
+        return load_model(file.read_bytes(), adaptation=adaptation, max_cut_tensors=max_cut_tensors)
     except OSError as error:
         raise ModelFileError(f"cannot read {file}: {error.strerror}") from error
     except ExternalDataError as error:

@@ -2,11 +2,14 @@
 
 from typing import Annotated
 
+import numpy as np
 import typer
+from numpy.typing import ArrayLike
 
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.exit_status import InputError
+from shared.model.adaptation import Adaptation
 
 DEFAULT_BROKER = "mqtt://localhost:1883"
 
@@ -29,6 +32,43 @@ InputShapes = Annotated[
         "--input-shape",
         metavar="NAME=1,3,224,224",
         help="Shape of an input whose shape the file leaves open; repeat it for more inputs.",
+        show_default=False,
+    ),
+]
+
+Dimensions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dim",
+        metavar="NAME=SIZE",
+        help="Size of a symbolic dimension, such as batch=1, in every input that has it; repeat it for more.",
+        show_default=False,
+    ),
+]
+InputValues = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-value",
+        metavar="NAME=VALUE",
+        help="Fix an input: a number, numbers with commas, or a .npy file. Requests then do not have it.",
+        show_default=False,
+    ),
+]
+KeptOutputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--output",
+        metavar="NAME",
+        help="Keep this output of the file and leave out those that are not named; repeat it for more.",
+        show_default=False,
+    ),
+]
+MaxCutTensors = Annotated[
+    int | None,
+    typer.Option(
+        "--max-cut-tensors",
+        min=1,
+        help="Largest number of tensors that may cross a cut. Not given: one, and up to three where they pay.",
         show_default=False,
     ),
 ]
@@ -66,6 +106,57 @@ def check_stream_name(stream: str) -> None:
 def no_such_stream(stream: str) -> InputError:
     """Return the error for a stream that is not declared."""
     return InputError(f"there is no stream {stream}; `segue stream list` lists those there are")
+
+
+def read_adaptation(
+    input_shapes: list[str] | None,
+    dimensions: list[str] | None,
+    input_values: list[str] | None,
+    outputs: list[str] | None,
+) -> Adaptation:
+    """Return what the options `--input-shape`, `--dim`, `--input-value` and `--output` choose.
+
+    Raises:
+        InputError: an option is not of its form, or names a file that cannot be read.
+    """
+    return Adaptation(
+        read_input_shapes(input_shapes),
+        dict(_size(option) for option in dimensions or ()),
+        dict(_input_value(option) for option in input_values or ()),
+        tuple(outputs or ()),
+    )
+
+
+def _size(option: str) -> tuple[str, int]:
+    name, _, size = option.rpartition("=")
+    if not name or not (size.isascii() and size.isdigit()):
+        raise InputError(f"--dim {option!r} is not of the form batch=1")
+    return name, int(size)
+
+
+def _input_value(option: str) -> tuple[str, ArrayLike]:
+    name, _, text = option.rpartition("=")
+    if not name or not text:
+        raise InputError(f"--input-value {option!r} is not of the form sr=16000")
+    if text.endswith(".npy"):
+        try:
+            return name, np.asarray(np.load(text, allow_pickle=False))
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"--input-value {option!r}: {text} cannot be read: {error}") from error
+    try:
+        return name, [_number(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--input-value {option!r}: {text!r} is neither numbers nor a .npy file") from None
+
+
+def _number(text: str) -> int | float:
+    words = {"true": 1, "false": 0}
+    if text.strip().lower() in words:
+        return words[text.strip().lower()]
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def read_input_shapes(options: list[str] | None) -> dict[str, tuple[int, ...]]:

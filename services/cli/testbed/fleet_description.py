@@ -11,6 +11,7 @@ from services.cli.support.manifest import Preset, parse_preprocessing
 from shared.fields import DOCUMENT, Count, Flag, NonNegative, Positive
 from shared.messages.bounds import Name
 from shared.messages.models import OutputKind, Preprocessing
+from shared.model.adaptation import Adaptation
 from shared.policy import CodecMode, Policy
 
 # Placeholder in phases for the device that computes most of the present route (see `conditions.device_in_use`). No
@@ -82,6 +83,10 @@ class ModelDescription:
             `services.cli.support.manifest`).
         softmax: whether the outputs are logits, whose softmax gives the scores.
         input_shapes: shapes of inputs whose shape the file leaves open.
+        dims: sizes of symbolic dimensions, in every input that has them.
+        input_values: inputs that are fixed: a number, or a list of numbers.
+        outputs: names of the outputs that are kept; all if empty.
+        max_cut_tensors: largest number of tensors that may cross a cut; None for as many as pay.
         calibrate: whether encodings of feature maps are measured before the start. None: only if the policy allows
             encodings that need it.
         calibration_images: folder with the photographs or tensors to measure with; the set that ships if None.
@@ -96,8 +101,17 @@ class ModelDescription:
     output: OutputKind | None = None
     softmax: bool = False
     input_shapes: Mapping[str, tuple[Count, ...]] = field(default_factory=dict)
+    dims: Mapping[str, Count] = field(default_factory=dict)
+    input_values: Mapping[str, int | float | tuple[int | float, ...]] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+    max_cut_tensors: Annotated[int, Field(ge=1, le=1024)] | None = None
     calibrate: Flag | None = None
     calibration_images: str | None = None
+
+    @property
+    def adaptation(self) -> Adaptation:
+        """The choices where the file leaves something open."""
+        return Adaptation(self.input_shapes, self.dims, self.input_values, self.outputs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Reference outputs of the whole model, with which every result is compared."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -21,13 +22,16 @@ ENCODED_TOLERANCE: Final = 0.05
 class ReferenceOutputs:
     """The outputs of the whole model, computed once per payload."""
 
-    def __init__(self, manifest: Manifest, file: Path, tolerance: float) -> None:
+    def __init__(
+        self, manifest: Manifest, file: Path, tolerance: float, fixed_inputs: Mapping[str, np.ndarray] | None = None
+    ) -> None:
         """Load the model.
 
         Args:
             manifest: its description.
             file: the ONNX file.
             tolerance: largest difference of an output relative to its largest value (see `shared.model.tolerance`).
+            fixed_inputs: values of inputs of the file that the fleet's model does not have.
 
         Raises:
             ModelError: the runtime refuses the model.
@@ -35,6 +39,8 @@ class ReferenceOutputs:
         self._manifest = manifest
         self._tolerance = tolerance
         self._session = ModelSession(str(file))
+        self._fixed_inputs = fixed_inputs or {}
+        self._names = tuple(spec.name for spec in manifest.outputs)
         self._outputs: dict[bytes, dict[str, np.ndarray]] = {}
 
     def outputs(self, payload: bytes) -> dict[str, np.ndarray]:
@@ -45,7 +51,8 @@ class ReferenceOutputs:
         """
         key = hashlib.sha256(payload).digest()
         if key not in self._outputs:
-            self._outputs[key] = self._session.run(prepare(payload, self._manifest))
+            values = {**prepare(payload, self._manifest), **self._fixed_inputs}
+            self._outputs[key] = self._session.run(values, self._names)
         return self._outputs[key]
 
     def differs(self, payload: bytes, outcome: Outcome) -> bool:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from services.cli.support.manifest import build_manifest, read_model
-from services.cli.support.packed_model import pack_into
+from services.cli.support.manifest import build_manifest
+from services.cli.support.packed_model import pack_model
 from services.cli.support.request_files import read_payload
 from services.cli.testbed.fleet_description import Fleet
 from services.cli.testbed.fleet_file import image_files
@@ -37,13 +37,13 @@ class Workload:
     notes: Sequence[str] = ()
 
 
-def read_workload(fleet: Fleet, folder: Path, scratch: Path | None = None) -> Workload:
+def read_workload(fleet: Fleet, folder: Path, scratch: Path) -> Workload:
     """Read the files that `fleet` names, relative to `folder`, and run the whole model on every image.
 
     Args:
         fleet: the description.
         folder: base of relative paths.
-        scratch: folder for a model that is packed into one file; none if the model is one file.
+        scratch: folder for a model that the fleet cannot take as it is.
 
     Raises:
         ModelError: Segue cannot cut the model.
@@ -51,12 +51,10 @@ def read_workload(fleet: Fleet, folder: Path, scratch: Path | None = None) -> Wo
     """
     notes: list[str] = []
     described = fleet.model
-    model_file = folder / described.file
-    if scratch is not None:
-        model_file = pack_into(model_file, scratch)
-    model = read_model(model_file, described.input_shapes)
+    packed = pack_model(folder / described.file, scratch, described.adaptation, described.max_cut_tensors)
+    model = packed.content
     manifest = build_manifest(
-        model_file,
+        packed.file,
         model=model,
         name=described.name,
         labels=None if described.labels is None else folder / described.labels,
@@ -65,7 +63,9 @@ def read_workload(fleet: Fleet, folder: Path, scratch: Path | None = None) -> Wo
         softmax=described.softmax,
         on_note=notes.append,
     )
-    reference = ReferenceOutputs(manifest, model_file, relative_tolerance(model.computed_types))
+    reference = ReferenceOutputs(
+        manifest, folder / described.file, relative_tolerance(model.computed_types), model.fixed_inputs
+    )
     payloads: list[bytes] = []
     faults: list[str] = []
     for image in image_files(fleet, folder):
@@ -80,7 +80,7 @@ def read_workload(fleet: Fleet, folder: Path, scratch: Path | None = None) -> Wo
     if not payloads:
         raise InputError("\n".join(faults))
     notes += [f"left out: {fault}" for fault in faults]
-    return Workload(manifest, model_file, tuple(payloads), reference, tuple(notes))
+    return Workload(manifest, packed.file, tuple(payloads), reference, tuple(notes))
 
 
 def _not_finite(outputs: Mapping[str, np.ndarray]) -> list[str]:

@@ -112,7 +112,7 @@ def open_model(path: Path, manifest: Manifest) -> PartitionedModel:
     """
     shapes = {spec.name: spec.shape for spec in manifest.inputs}
     try:
-        model = load_model(path, input_shapes=shapes)
+        model = load_model(path, input_shapes=shapes, max_cut_tensors=manifest.max_cut_tensors)
     except ModelError as error:
         raise CannotPrepare(RejectionCause.MODEL_INVALID, str(error)) from error
     except MemoryError as error:

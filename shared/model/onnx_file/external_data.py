@@ -1,7 +1,7 @@
 """Weights that ONNX files store in other files: read into the model, mapped into memory, or packed into one file."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -9,10 +9,12 @@ import numpy as np
 import onnx
 from onnx import external_data_helper
 
+from shared.model.adaptation import Adaptation
 from shared.model.errors import ExternalDataError, UnsupportedModelError
+from shared.model.onnx_file.adapting import adapt
 from shared.model.onnx_file.protos import MAX_BYTES, element_type
 from shared.model.tensor import Tensor
-from shared.model.weights import Weight
+from shared.model.weights import Array, Weight
 
 _KINDS: Final = onnx.AttributeProto
 
@@ -85,27 +87,33 @@ def digest(data: bytes, proto: onnx.ModelProto, folder: Path) -> str:
     return whole.hexdigest()
 
 
-def pack(path: Path, folder: Path) -> Path:
-    """Return the path of a model's file that holds all weights: `path`, or a new file of the same name in `folder`.
+def pack(path: Path, folder: Path, adaptation: Adaptation | None = None) -> tuple[Path, Mapping[str, Array]]:
+    """Write a model's file that is complete, if `path` is not.
+
+    Returns:
+        `path`, or a new file of the same name in `folder`, and the values of inputs that became constants. The new file
+        holds the weights that are stored in other files. If inputs or outputs change, it is the adapted model.
 
     Raises:
         ExternalDataError: A file with weights is missing or too short.
-        UnsupportedModelError: One ONNX file cannot hold the model.
+        UnsupportedModelError: One ONNX file cannot hold the model, or it cannot be adapted.
         OSError: A file cannot be read or written.
     """
     try:
         proto = onnx.load_model(path, load_external_data=False)
     except Exception:  # Not a model. The reader of the file reports it.
-        return path
-    if not embed(proto, path.parent):
-        return path
+        return path, {}
+    chosen = adaptation or Adaptation()
+    if not embed(proto, path.parent) and not chosen.changes_graph:
+        return path, {}
     if any(map(is_outside, proto.graph.initializer)):
         raise UnsupportedModelError(
             f"the weights of {path} exceed the 2 GiB that one ONNX file holds, and a fleet takes models of one file"
         )
+    fixed = adapt(proto, chosen) if chosen.changes_graph else {}
     packed = folder / path.name
     packed.write_bytes(proto.SerializeToString())
-    return packed
+    return packed, fixed
 
 
 def _outside(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

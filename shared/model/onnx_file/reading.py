@@ -9,8 +9,10 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import inliner
 
+from shared.model.adaptation import Adaptation
 from shared.model.errors import ModelFileError, UnsupportedModelError
 from shared.model.graph import Graph
+from shared.model.onnx_file.adapting import adapt
 from shared.model.onnx_file.external_data import digest, embed, is_outside, map_weight
 from shared.model.onnx_file.normalising import normalise
 from shared.model.onnx_file.protos import read_node, read_weight, write_tensor
@@ -22,7 +24,11 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def load_model(
-    source: Path | str | bytes, *, input_shapes: Shapes | None = None, max_cut_tensors: int = 1
+    source: Path | str | bytes,
+    *,
+    input_shapes: Shapes | None = None,
+    adaptation: Adaptation | None = None,
+    max_cut_tensors: int | None = None,
 ) -> PartitionedModel:
     """Load an ONNX file and divide it into blocks.
 
@@ -30,7 +36,8 @@ def load_model(
         source: The path of the file, or its bytes.
         input_shapes: Shapes of inputs that the file leaves open. A dynamic batch dimension that is the only dynamic
             one of an input becomes 1 without being given.
-        max_cut_tensors: Largest number of tensors that may cross a cut.
+        adaptation: More choices of this kind. Its `input_shapes` come after those above.
+        max_cut_tensors: Largest number of tensors that may cross a cut; none for as many as pay (see `find_partition`).
 
     Raises:
         ModelFileError: The file is missing or not a valid ONNX model; ExternalDataError if its weights are missing.
@@ -40,17 +47,22 @@ def load_model(
     data = source if isinstance(source, bytes) else _read(Path(source))
     proto = _parse(data)
     folder = None if isinstance(source, bytes) else Path(source).parent
-    if embed(proto, folder) and not any(map(is_outside, proto.graph.initializer)):
+    chosen = adaptation or Adaptation()
+    chosen = replace(chosen, input_shapes={**(input_shapes or {}), **chosen.input_shapes})
+    embedded = embed(proto, folder)
+    fixed = adapt(proto, chosen)
+    if chosen.changes_graph or (embedded and not any(map(is_outside, proto.graph.initializer))):
         # The identity of a model covers its weights: it is that of the one file which enters a fleet.
         data = proto.SerializeToString()
     mapped = [map_weight(tensor, folder) for tensor in proto.graph.initializer if folder and is_outside(tensor)]
     sha256 = digest(data, proto, folder) if folder and mapped else hashlib.sha256(data).hexdigest()
     _leave_out(proto.graph, mapped)
     changed = normalise(proto)
-    _check_with_shapes(proto, None if mapped or changed else data)
-    graph = _to_graph(proto, mapped, input_shapes or {})
+    _check_with_shapes(proto, None if mapped or changed or chosen.dimensions else data)
+    graph = _to_graph(proto, mapped, {} if chosen.changes_graph else chosen.input_shapes)
     model = build_model(graph, sha256=sha256, max_cut_tensors=max_cut_tensors)
-    return replace(model, metadata={entry.key: entry.value for entry in proto.metadata_props})
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    return replace(model, metadata=metadata, fixed_inputs=fixed)
 
 
 def _read(path: Path) -> bytes:

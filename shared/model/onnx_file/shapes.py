@@ -69,9 +69,11 @@ def _fix_input(value: onnx.ValueInfoProto, shape: tuple[int, ...] | None) -> boo
         dynamic = [axis for axis, size in enumerate(declared) if size is None]
         if dynamic not in ([], [0]):
             names = ", ".join(dims[axis].dim_param or f"axis {axis}" for axis in dynamic)
+            named = all(dims[axis].dim_param for axis in dynamic)
+            sizes = " ".join(f"--dim {name}=?" for name in dict.fromkeys(dims[axis].dim_param for axis in dynamic))
             raise ShapeError(
                 f"input {value.name!r} has dynamic dimensions ({names}): "
-                f"give its shape, --input-shape {value.name}={written}"
+                f"give their sizes, {f'{sizes}, or ' if named else ''}--input-shape {value.name}={written}"
             )
         shape = tuple(1 if size is None else size for size in declared)
     fits = len(shape) == len(declared) and all(d in (None, s) for d, s in zip(declared, shape, strict=True))

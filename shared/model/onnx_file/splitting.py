@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from shared.model.adaptation import Adaptation
 from shared.model.onnx_file.reading import load_model
-from shared.model.onnx_file.verification import ChainReport, verify_chain
+from shared.model.onnx_file.verification import ChainReport, Verifier
 from shared.model.onnx_file.writing import extract_segment
 from shared.model.partitioned_model import PartitionedModel
 from shared.model.segment_graph import segment_bounds
@@ -65,7 +66,8 @@ def split(
     at: Sequence[int],
     *,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
-    max_cut_tensors: int = 1,
+    adaptation: Adaptation | None = None,
+    max_cut_tensors: int | None = None,
     seed: int = 0,
 ) -> ModelSplit:
     """Split an ONNX file before the blocks `at` and verify the chain of segments against the whole.
@@ -74,7 +76,8 @@ def split(
         file: path of the ONNX file.
         at: cut indices, ascending; cut i lies before block i, so `[3, 7]` makes `[0, 3)`, `[3, 7)` and `[7, B)`.
         input_shapes: shapes of inputs that the file leaves open.
-        max_cut_tensors: largest number of tensors that may cross a cut.
+        adaptation: more choices of this kind.
+        max_cut_tensors: largest number of tensors that may cross a cut; None for as many as pay (see `find_partition`).
         seed: seed of the random input of the verification.
 
     Raises:
@@ -85,8 +88,11 @@ def split(
     """
     path = Path(file)
     shapes = {name: tuple(shape) for name, shape in (input_shapes or {}).items()}
-    model = load_model(path, input_shapes=shapes, max_cut_tensors=max_cut_tensors)
+    model = load_model(path, input_shapes=shapes, adaptation=adaptation, max_cut_tensors=max_cut_tensors)
     bounds = segment_bounds(model, tuple(at))
     segments = tuple(extract_segment(model, start, stop) for start, stop in bounds)
-    report = verify_chain(path, segments, model.analysis.input, seed=seed)
+    verifier = Verifier(
+        path, model.analysis.input, seed=seed, fixed_inputs=model.fixed_inputs, outputs=model.graph.outputs
+    )
+    report = verifier.verify(segments)
     return ModelSplit(path.name, model, bounds, segments, report)

@@ -83,9 +83,29 @@ def verify_chain(
 class Verifier:
     """The outputs of the whole model for seeded random inputs, with which any number of chains is compared."""
 
-    def __init__(self, whole: bytes | Path, inputs: Sequence[Tensor], *, seed: int = 0) -> None:
-        """Run the whole model; arguments and errors are those of `verify_chain`."""
-        self._values = random_inputs(inputs, seed)
+    def __init__(
+        self,
+        whole: bytes | Path,
+        inputs: Sequence[Tensor],
+        *,
+        seed: int = 0,
+        fixed_inputs: Mapping[str, Array] | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> None:
+        """Run the whole model.
+
+        Args:
+            whole: Bytes or path of the whole model.
+            inputs: The inputs of the chains (`ModelAnalysis.input`).
+            seed: Seed of their random values.
+            fixed_inputs: Values of inputs of the whole model that chains do not have.
+            outputs: Names of the outputs that are compared; none for all.
+
+        Raises:
+            RuntimeFailureError: ONNX Runtime refuses the model.
+        """
+        self._values = {**random_inputs(inputs, seed), **(fixed_inputs or {})}
+        self._outputs = outputs
         self._model = whole if isinstance(whole, bytes) else str(whole)
         self._expected = {level: self._run_whole(level) for level in Optimisation}
 
@@ -103,7 +123,8 @@ class Verifier:
         """
         # Random generators are seeded with the session, so only the second run of a session differs.
         session = ModelSession(self._model, Optimisation.NONE)
-        return compare(session.run(self._values), session.run(self._values)).bit_exact
+        first, second = (session.run(self._values, self._outputs) for _ in range(2))
+        return compare(first, second).bit_exact
 
     def verify(self, segments: Sequence[bytes]) -> ChainReport:
         """Run a chain of segments and compare its outputs.
@@ -122,7 +143,7 @@ class Verifier:
         )
 
     def _run_whole(self, level: Optimisation) -> Mapping[str, Array]:
-        return ModelSession(self._model, level).run(self._values)
+        return ModelSession(self._model, level).run(self._values, self._outputs)
 
     def _compare_at(self, level: Optimisation, segments: Sequence[bytes]) -> OutputDifference:
         crossing: Mapping[str, Array] = self._values

@@ -20,7 +20,7 @@ SQUARE = np.zeros((4, 4), np.float32)
 IMAGE = "(float[1,4,8,8] x)"
 
 
-def operators(text: str, max_tensors: int = 1, **initializers: ArrayLike) -> list[list[str]]:
+def operators(text: str, max_tensors: int | None = 1, **initializers: ArrayLike) -> list[list[str]]:
     graph = load_model(onnx_bytes(text, initializers)).graph
     partition = find_partition(activate(graph), max_tensors)
     types = [node.op_type for node in partition.active.nodes]
@@ -107,6 +107,64 @@ def test_more_tensors_only_add_cuts(name: str) -> None:
     active = activate(build(name))
     one, two, three = (set(all_cuts(live_sets(active), k)) for k in (1, 2, 3))
     assert one < two <= three
+
+
+def crossing(text: str, **initializers: ArrayLike) -> list[set[str]]:
+    """Return the tensors at each cut where no number of tensors is given."""
+    cuts = load_model(onnx_bytes(text, initializers)).analysis.cuts
+    return [{tensor.name for tensor in cut.tensors} for cut in cuts]
+
+
+def test_a_mask_that_accompanies_every_layer_prevents_no_cut() -> None:
+    text = """g (float[1,32,64] x, float[1,32,1] mask) => (float[1,32,64] y) {
+        a = MatMul(x, w) b = Mul(a, mask) s = Softmax(b) c = MatMul(s, v) d = Mul(c, mask) y = Softmax(d)
+        }"""
+    found = crossing(text, w=np.zeros((64, 64), np.float32), v=np.zeros((64, 64), np.float32))
+    assert {"mask", "b"} in found
+
+
+def test_states_of_a_recurrent_model_prevent_no_cut() -> None:
+    state = "float[1,1,8]"
+    text = f"""g (float[1,8,256] x, {state} h, {state} c) => (float[1,1,8,8] y, {state} hn, {state} cn) {{
+        a = MatMul(x, w) s = Tanh(a) t = Transpose <perm = [1, 0, 2]> (s)
+        y, hn, cn = LSTM <hidden_size = 8> (t, k, r, , , h, c)
+        }}"""
+    found = crossing(
+        text,
+        w=np.zeros((256, 256), np.float32),
+        k=np.zeros((1, 32, 256), np.float32),
+        r=np.zeros((1, 32, 8), np.float32),
+    )
+    assert any({"h", "c"} < names for names in found)
+
+
+def test_branches_of_two_inputs_are_divided() -> None:
+    text = """g (float[1,64] p, float[1,64] q) => (float[1,64] y) {
+        a = MatMul(p, w) s = Softmax(a) b = MatMul(q, v) t = Softmax(b) y = Add(s, t)
+        }"""
+    found = crossing(text, w=np.zeros((64, 64), np.float32), v=np.zeros((64, 64), np.float32))
+    assert {"q", "s"} in found or {"q", "a"} in found
+
+
+def test_more_than_three_large_tensors_do_not_cross() -> None:
+    names = [f"b{index}" for index in range(5)]
+    branches = " ".join(f"{name} = MatMul(x, w)" for name in names)
+    text = f"g (float[1,64] x) => (float[1,64] y) {{{branches} y = Sum({', '.join(names)})}}"
+    assert max((len(cut) for cut in crossing(text, w=np.zeros((64, 64), np.float32))), default=0) <= 3
+
+
+@pytest.mark.parametrize("name", ["squeezenet", "resnet50", "mobilenetv2", "googlenet"])
+def test_models_of_small_blocks_have_the_cuts_of_one_tensor(name: str) -> None:
+    active = activate(build(name))
+    assert find_partition(active).positions == find_partition(active, 1).positions
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_partition_is_ascending_and_whole(seed: int) -> None:
+    active = activate(random_graph(seed))
+    positions = find_partition(active).positions
+    assert (positions[0], positions[-1]) == (0, len(active.nodes))
+    assert all(a < b for a, b in pairwise(positions))
 
 
 def test_a_cut_needs_a_tensor() -> None:

@@ -12,10 +12,12 @@ from services.cli.support.manifest import (
     build_manifest,
     fit_preprocessing,
     parse_preprocessing,
+    read_model,
     read_preprocessing,
 )
 from shared.exit_status import InputError
 from shared.messages.models import OutputKind, Preprocessing, TensorDescription
+from shared.model.adaptation import Adaptation
 from shared.model.errors import ModelError
 from tests.support.shared_paths import DEMO_DATA
 
@@ -85,7 +87,8 @@ def test_open_shapes_can_be_given(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="dynamic dimensions"):
         build_manifest(file)
     name = model.graph.input[0].name
-    assert build_manifest(file, input_shapes={name: (1, 3, 227, 227)}).preprocessing.height == 227
+    for sizes in (Adaptation({name: (1, 3, 227, 227)}), Adaptation(dimensions={"height": 227, "width": 227})):
+        assert build_manifest(file, model=read_model(file, sizes)).preprocessing.height == 227
 
 
 def test_images_are_expected_where_the_input_looks_like_one() -> None:

@@ -22,11 +22,11 @@ def two_files(folder: Path) -> Path:
 def test_two_files_become_one_for_the_time_of_a_command(tmp_path: Path) -> None:
     path = two_files(tmp_path)
     with packed_model(path) as packed:
-        manifest = build_manifest(packed)
+        manifest = build_manifest(packed.file, model=packed.content)
         assert manifest.name == "net"
-        assert manifest.size_bytes == packed.stat().st_size
-        assert manifest.model == build_manifest(packed).model
-    assert not packed.exists()
+        assert manifest.size_bytes == packed.file.stat().st_size
+        assert manifest.model == build_manifest(packed.file).model
+    assert not packed.file.exists()
     assert path.exists()
 
 

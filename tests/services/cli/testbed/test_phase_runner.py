@@ -49,7 +49,7 @@ FLEET = Fleet(
 def workload(tmp_path: Path) -> Workload:
     write_onnx(build("tiny"), tmp_path / "tiny.onnx")
     np.save(tmp_path / "a.npy", np.ones((1, 3, 32, 32), np.float32))
-    return read_workload(FLEET, tmp_path)
+    return read_workload(FLEET, tmp_path, tmp_path)
 
 
 @contextlib.asynccontextmanager

@@ -25,7 +25,7 @@ def test_every_payload_has_its_reference_outputs(tmp_path: Path) -> None:
     write_onnx(build("tiny"), tmp_path / "tiny.onnx")
     for name, value in (("a.npy", 0.0), ("b.npy", 1.0)):
         np.save(tmp_path / name, np.full((1, 3, 32, 32), value, np.float32))
-    workload = read_workload(FLEET, tmp_path)
+    workload = read_workload(FLEET, tmp_path, tmp_path)
     assert (workload.manifest.name, workload.model_file) == ("tiny", tmp_path / "tiny.onnx")
     first, second = (workload.reference.outputs(payload)["fc"] for payload in workload.payloads)
     assert first.shape == second.shape
@@ -49,10 +49,10 @@ def test_an_image_that_is_no_input_of_the_model_is_named(tmp_path: Path) -> None
     write_onnx(build("tiny"), tmp_path / "tiny.onnx")
     (tmp_path / "broken.npy").write_bytes(b"no tensor")
     with pytest.raises(InputError, match=r"broken\.npy: "):
-        read_workload(FLEET, tmp_path)
+        read_workload(FLEET, tmp_path, tmp_path)
     np.save(tmp_path / "whole.npy", np.zeros((1, 3, 32, 32), np.float32))
     np.save(tmp_path / "odd.npy", np.full((1, 3, 32, 32), np.nan, np.float32))
-    workload = read_workload(FLEET, tmp_path)
+    workload = read_workload(FLEET, tmp_path, tmp_path)
     assert len(workload.payloads) == 2
     assert [note.split("/")[-1][:20] for note in workload.notes] == ["odd.npy: output 'fc'", "broken.npy: 9 bytes "]
     assert workload.notes[1].startswith("left out: ")

@@ -76,7 +76,7 @@ def test_a_packed_model_is_the_same_model_in_one_file(tmp_path: Path, make: Call
     path = make(tmp_path)
     folder = tmp_path / "packed"
     folder.mkdir()
-    packed = pack(path, folder)
+    packed, _ = pack(path, folder)
     assert packed == folder / "m.onnx"
     assert load_model(packed.read_bytes()).analysis == load_model(path).analysis
     assert load_model(path).sha256 == hashlib.sha256(packed.read_bytes()).hexdigest()
@@ -91,14 +91,14 @@ def test_the_identity_of_a_model_covers_weights_outside(tmp_path: Path) -> None:
 
 def test_a_model_of_one_file_is_not_copied(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
-    path.write_bytes(pack(chain(tmp_path), tmp_path).read_bytes())
-    assert pack(path, tmp_path / "nowhere") == path
+    path.write_bytes(pack(chain(tmp_path), tmp_path)[0].read_bytes())
+    assert pack(path, tmp_path / "nowhere")[0] == path
 
 
 def test_what_is_no_model_is_left_to_its_reader(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(b"\x00 no model")
-    assert pack(path, tmp_path / "nowhere") == path
+    assert pack(path, tmp_path / "nowhere")[0] == path
 
 
 def test_weights_above_the_size_of_a_file_stay_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
