@@ -24,6 +24,10 @@ NOISE_MS: Final = 1.5
 CONCLUSIVE_MS: Final = 10 * NOISE_MS
 # Number of measurements in a row that must agree before they replace an estimate.
 CONFIRMATIONS: Final = 2
+# The same for measurements each of which proves little: the processor delays several in a row.
+WEAK_CONFIRMATIONS: Final = 3 * CONFIRMATIONS
+# A rise of the bandwidth beyond this factor needs a larger transfer, or as many: it may be the burst of a token bucket.
+MUCH_FASTER: Final = 2.0
 
 
 def transmission_ms(size_bytes: Size, bandwidth_mbps: float) -> Size:
@@ -46,6 +50,11 @@ def transfer_ms(size_bytes: Size, latency_ms: float, bandwidth_mbps: float) -> S
 def bandwidth_of_mbps(size_bytes: float, time_ms: float) -> float:
     """Return the bandwidth, in Mbps, at which ``size_bytes`` take ``time_ms`` > 0 without latency."""
     return 8 * size_bytes / (1000 * time_ms)
+
+
+def proves_little(size_bytes: float, bandwidth_mbps: float) -> bool:
+    """Return whether one transfer of this size is too short to show that a link of this bandwidth has become slower."""
+    return transmission_ms(size_bytes, bandwidth_mbps) < CONCLUSIVE_MS / 3
 
 
 def bytes_within(time_ms: float, bandwidth_mbps: float) -> float:

@@ -172,7 +172,9 @@ class ControlHandler:
         if receipt.refused is not None:
             await self.sources.attempt_refused(receipt.receiver, receipt.refused)
             return
-        observation = self.ledger.received(receipt.transfer_id, receipt.receiver, time.monotonic())
+        observation = self.ledger.received(
+            receipt.transfer_id, receipt.receiver, time.monotonic(), processing_ms=receipt.processing_ms
+        )
         if observation is not None:
             await self.observations.publish(observation)
 

@@ -1,5 +1,6 @@
 """Receives feature maps of other devices, and acknowledges each to its sender."""
 
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -7,10 +8,11 @@ from services.executor.feature_maps import FeatureMap, decode_feature_map
 from services.executor.outbox import Outbox
 from shared.bus import topics
 from shared.bus.errors import DecodeError
-from shared.bus.transport import FeatureMapTransport
+from shared.bus.transport import Delivery, FeatureMapTransport
 from shared.codecs import CodecRegistry
 from shared.messages.base import MessageError
 from shared.messages.devices import Receipt
+from shared.processing_clock import UNREAD_S, ProcessingClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class Inbox:
         outbox: publishes receipts.
         admit_now: takes a feature map over if the device's admission is not full, and returns whether it did.
         admit: takes a feature map over; waits while the device's admission is full.
+        processing: clock of this device's processing time.
     """
 
     device: str
@@ -32,6 +35,7 @@ class Inbox:
     outbox: Outbox
     admit_now: Callable[[FeatureMap], bool]
     admit: Callable[[FeatureMap], Awaitable[None]]
+    processing: ProcessingClock
 
     async def run(self) -> None:
         """Receive until cancelled; a frame that is no feature map for this device is counted and dropped."""
@@ -45,10 +49,17 @@ class Inbox:
             is_admitted = self.admit_now(feature_map)
             # The receipt never waits for admission: its sender measures the link, not the time in the queue.
             if topics.is_name(header.sender):
-                receipt = Receipt(transfer_id=header.transfer_id, receiver=self.device)
+                receipt = Receipt(
+                    transfer_id=header.transfer_id, receiver=self.device, processing_ms=self._processing_ms(delivery)
+                )
                 await self.outbox.publish_best_effort(topics.receipts(header.sender), receipt.encode())
             if not is_admitted:
                 await self.admit(feature_map)
+
+    def _processing_ms(self, delivery: Delivery) -> float:
+        """Return the processing time since shortly before the first chunk, when it waited for this process to read."""
+        since_s = delivery.first_chunk_at_s - UNREAD_S
+        return self.processing.since_ms(since_s, time.monotonic())
 
     def _decode(self, buffer: memoryview) -> FeatureMap:
         feature_map = decode_feature_map(buffer, self.registry)

@@ -44,6 +44,7 @@ from shared.duplicate_names import NameClaim, hold_name
 from shared.messages.control import Ready, Rejected
 from shared.messages.devices import Emulation, Presence, State
 from shared.messages.requests import REQUEST_ID_PROPERTY
+from shared.processing_clock import ProcessingClock
 from shared.service_runtime import new_boot_id, segue_version
 
 _LOGGER = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ class _Resources:
     control: Connection
     bulk: BrokerTransport
     codecs: CodecRegistry
+    processing: ProcessingClock
 
 
 @asynccontextmanager
@@ -118,7 +120,8 @@ async def _open_resources(config: ExecutorConfig, announcer: Announcer) -> Async
         bulk = await stack.enter_async_context(
             BrokerTransport.open(settings, device, connect_timeout_s=config.connect_timeout_s)
         )
-        yield _Resources(journal, processor, control, bulk, await asyncio.to_thread(load_registry))
+        processing = stack.enter_context(ProcessingClock())
+        yield _Resources(journal, processor, control, bulk, await asyncio.to_thread(load_registry), processing)
 
 
 class Executor:
@@ -140,7 +143,8 @@ class Executor:
         self._bulk = resources.bulk
         self._journal = resources.journal
         self._shaped = ShapedTransport(resources.bulk, {}, LinkRate(math.inf)) if config.emulated else None
-        self._ledger = TransferLedger(device)
+        self._processing = resources.processing
+        self._ledger = TransferLedger(device, self._processing.read_s)
         self._outbox = Outbox(device, resources.control)
         self._observations = ObservationFeed(self._outbox)
         # Models and segments.
@@ -155,7 +159,13 @@ class Executor:
         stages = StageRunner(device, self._pool, processor, speed, coder)
         self._pipeline = self._make_pipeline(stages, self._shaped or resources.bulk)
         self._inbox = Inbox(
-            device, resources.bulk, resources.codecs, self._outbox, self._pipeline.admit_now, self._pipeline.admit
+            device,
+            resources.bulk,
+            resources.codecs,
+            self._outbox,
+            self._pipeline.admit_now,
+            self._pipeline.admit,
+            self._processing,
         )
         # Streams that begin here, and the messages that concern the device.
         self._sources = Sources(
@@ -258,6 +268,7 @@ class Executor:
             await asyncio.sleep(_TICK_S)
             now_s = time.monotonic()
             await self._announcer.note_trouble(self._journal.trouble, self._outbox)
+            self._processing.sample(now_s)
             await self._sources.bus_changed(self._control.is_connected and self._bulk.connection.is_connected)
             for observation in self._ledger.overdue(now_s):
                 await self._observations.publish(observation)

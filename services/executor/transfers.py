@@ -1,7 +1,7 @@
 """Ledger of the transfers that await their receipt, and the observations of links that follow from them."""
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from shared.link_time import transfer_ms
@@ -21,6 +21,7 @@ class _Transfer:
     target: str
     size_bytes: int
     started_s: float
+    processing_s: float = 0.0
     is_reported: bool = False
 
 
@@ -33,9 +34,11 @@ class TransferLedger:
 
     Attributes:
         device: name of this device.
+        processing_s: reads the clock of this device's processing time (`ProcessingClock`).
     """
 
     device: str
+    processing_s: Callable[[], float] = lambda: 0.0
     _open: OrderedDict[str, _Transfer] = field(default_factory=OrderedDict, init=False)
     _estimates: dict[str, LinkEstimate] = field(default_factory=dict, init=False)
     _ms_per_byte: dict[str, float] = field(default_factory=dict, init=False)
@@ -59,7 +62,7 @@ class TransferLedger:
     def started(self, transfer_id: str, target: str, size_bytes: int, now_s: float) -> None:
         """Record a transfer whose first byte is sent at `now_s` (monotonic seconds)."""
         # Receipts are QoS 0 and may be lost, so that transfers without one would pile up.
-        self._open[transfer_id] = _Transfer(target, size_bytes, now_s)
+        self._open[transfer_id] = _Transfer(target, size_bytes, now_s, self.processing_s())
         if len(self._open) > _MAX_OPEN:
             self._open.popitem(last=False)
 
@@ -72,8 +75,17 @@ class TransferLedger:
         """Remove a transfer that was not sent completely."""
         self._open.pop(transfer_id, None)
 
-    def received(self, transfer_id: str, receiver: str, now_s: float) -> TransferObservation | None:
-        """Take a receipt and return its observation; None if no such transfer awaits one from this device."""
+    def received(
+        self, transfer_id: str, receiver: str, now_s: float, *, processing_ms: float = 0.0
+    ) -> TransferObservation | None:
+        """Take a receipt and return its observation; None if no such transfer awaits one from this device.
+
+        Args:
+            transfer_id: as sent.
+            receiver: device that received it.
+            now_s: monotonic seconds.
+            processing_ms: processing time at the receiver.
+        """
         transfer = self._open.get(transfer_id)
         if transfer is None or transfer.target != receiver:
             return None
@@ -83,7 +95,7 @@ class TransferLedger:
         rate = elapsed_ms / max(1, transfer.size_bytes)
         before = self._ms_per_byte.get(receiver, rate)
         self._ms_per_byte[receiver] = (1 - _SMOOTHING) * before + _SMOOTHING * rate
-        return self._observation(transfer, elapsed_ms, finished=True)
+        return self._observation(transfer, elapsed_ms, processing_ms, finished=True)
 
     def overdue(self, now_s: float) -> list[TransferObservation]:
         """Return observations of the transfers that have become overdue; each transfer is reported once."""
@@ -92,7 +104,7 @@ class TransferLedger:
             elapsed_ms = 1000 * (now_s - transfer.started_s)
             if not transfer.is_reported and elapsed_ms > self.overdue_after_ms(transfer.target, transfer.size_bytes):
                 transfer.is_reported = True
-                observations.append(self._observation(transfer, elapsed_ms, finished=False))
+                observations.append(self._observation(transfer, elapsed_ms, 0.0, finished=False))
         return observations
 
     def overdue_after_ms(self, target: str, size_bytes: int) -> float:
@@ -100,11 +112,15 @@ class TransferLedger:
         expected_ms = self.expected_ms(target, size_bytes)
         return _UNKNOWN_OVERDUE_MS if expected_ms is None else max(_SHORTEST_OVERDUE_MS, OVERDUE_FACTOR * expected_ms)
 
-    def _observation(self, transfer: _Transfer, elapsed_ms: float, *, finished: bool) -> TransferObservation:
+    def _observation(
+        self, transfer: _Transfer, elapsed_ms: float, receiver_ms: float, *, finished: bool
+    ) -> TransferObservation:
+        own_ms = max(0.0, 1000 * (self.processing_s() - transfer.processing_s))
         return TransferObservation(
             device=self.device,
             target=transfer.target,
             size_bytes=transfer.size_bytes,
             elapsed_ms=elapsed_ms,
             finished=finished,
+            processing_ms=min(own_ms + receiver_ms, elapsed_ms),
         )

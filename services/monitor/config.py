@@ -46,6 +46,8 @@ class MonitorConfig:
         intervals = (self.sample_interval_s, self.observation_age_s, self.heartbeat_s, self.change_threshold)
         if min(intervals) <= 0 or self.threads < 1:
             raise InputError("intervals, the threshold and the number of threads must be positive")
+        if self.probing.assumed_mbps is not None and not self.probing.is_metered:
+            raise InputError("--assumed-mbps needs --metered: the links of other devices are probed")
 
     @property
     def service_name(self) -> str:

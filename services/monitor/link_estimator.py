@@ -2,44 +2,29 @@
 
 import math
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
 
+from services.monitor.crossing import Crossing, confirmations, judge
 from services.monitor.resetting_median import WINDOW, Deviation, ResettingMedian
-from shared.link_time import CONCLUSIVE_MS, NOISE_MS, bandwidth_of_mbps, transmission_ms
+from shared.link_time import (
+    CONCLUSIVE_MS,
+    MUCH_FASTER,
+    NOISE_MS,
+    WEAK_CONFIRMATIONS,
+    bytes_within,
+    transmission_ms,
+)
 
 # A probe that differs by a smaller part of the expected time confirms the estimate.
 _CONFIRMED: Final = 0.05
 # Below this absolute difference a probe confirms the estimate whatever the relative one.
 _UNDISTURBED_MS: Final = 0.5
-_MAX_BANDWIDTH_MBPS: Final = 100_000.0
-# Keeps logarithms and quotients of rates finite.
-_MIN_BANDWIDTH_MBPS: Final = 1e-12
-
-
-@dataclass(frozen=True, slots=True)
-class _Crossing:
-    """A transfer or a padded probe.
-
-    Attributes:
-        elapsed_ms: latencies included.
-        ways: latencies in it: 1 for a transfer, 2 for a round trip.
-        latency_ms: one-way estimate at that time; infinity if there was none.
-        ended_s: when it ended or was reported overdue; infinity if that is unknown.
-    """
-
-    size_bytes: int
-    elapsed_ms: float
-    ways: int
-    latency_ms: float
-    ended_s: float
-
-    def coincides_with(self, later: "_Crossing") -> bool:
-        """Return whether `later` began before this one ended.
-
-        This includes the same transfer, first reported as overdue and then as finished.
-        """
-        return math.isfinite(later.ended_s) and later.ended_s - later.elapsed_ms / 1000 < self.ended_s
+# Weight of the newest crossing in the share of processing time.
+_SMOOTHING: Final = 0.3
+# Share of processing time from which an overdue crossing may as well wait at a busy end.
+_BUSY: Final = 0.3
+# Crossings in a row that say nothing, after which more of them would not either.
+_UNCLEAR: Final = 3
 
 
 class LinkEstimator:
@@ -53,6 +38,10 @@ class LinkEstimator:
     Samples are weighted with their bytes, because large transfers carry more information than small ones. Samples too
     small to stand out from the noise are ignored beside larger ones.
 
+    An end that computes, or waits for a processor, delays a transfer as a slow link does. Such a sample lies between
+    two rates (`Crossing.rates_mbps`). It deviates only if both do, and it is ignored if one agrees with the estimate
+    and the other does not. How many deviations replace the estimate depends on what each proves (`confirmations`).
+
     An overdue transfer bounds the bandwidth from above immediately. The bound is the estimate until a transfer
     finishes. A small overdue transfer only counts as a deviation, since a short delay at the receiver explains it as
     well.
@@ -62,12 +51,17 @@ class LinkEstimator:
 
     def __init__(self) -> None:
         """Begin without samples."""
-        self._bandwidth: ResettingMedian[_Crossing] = ResettingMedian(
-            self._read, quantile=0.75, coincide=_Crossing.coincides_with
+        self._bandwidth: ResettingMedian[Crossing] = ResettingMedian(
+            self._read, quantile=0.75, coincide=Crossing.coincides_with
         )
         self._latency: ResettingMedian[float] = ResettingMedian(lambda ms: (ms, 1.0), confirmations=3, quantile=0.25)
         self._round_trips_ms: deque[float] = deque(maxlen=WINDOW)
         self._is_bound = False
+        # Whether every sample is too small to stand out from the noise.
+        self._is_guess = False
+        self._processing_share = 0.0
+        # Crossings in a row that agree with the estimate, and would with a much slower link.
+        self._unclear = 0
         self.samples = 0
 
     @property
@@ -83,13 +77,38 @@ class LinkEstimator:
     @property
     def is_settled(self) -> bool:
         """True if there are enough samples and the last ones did not deviate."""
-        enough = self._bandwidth.is_converged and len(self._latency) >= 3
+        is_enough = self._bandwidth.is_converged or self._unclear >= _UNCLEAR
+        enough = is_enough and len(self._latency) >= 3
         return enough and not (self._is_bound or self._bandwidth.in_doubt or self._latency.in_doubt)
 
     def expected_ms(self, size_bytes: int) -> float | None:
         """Return the expected transmission time without the latency; none before the first sample."""
         bandwidth_mbps = self.bandwidth_mbps
         return None if bandwidth_mbps is None else transmission_ms(size_bytes, bandwidth_mbps)
+
+    @property
+    def claim(self) -> tuple[int, float] | None:
+        """Size and rate (Mbps) of the last small crossing that claims a much faster link; None if there is none."""
+        waiting, known_mbps = self._bandwidth.waiting(Deviation.ABOVE), self.bandwidth_mbps
+        if not waiting or known_mbps is None:
+            return None
+        rate_mbps = waiting[-1].rates_mbps(self.latency_ms)[0]
+        return (waiting[-1].size_bytes, rate_mbps) if rate_mbps > MUCH_FASTER * known_mbps else None
+
+    def assume(self, bandwidth_mbps: float) -> None:
+        """Begin with a bandwidth that was not measured; the first transfer replaces it."""
+        size_bytes = round(bytes_within(1.0, bandwidth_mbps))
+        self._bandwidth.reseed(Crossing(max(1, size_bytes), 1.0, 0, 0.0, math.inf))
+        self._is_bound = True
+
+    def is_informative(self, size_bytes: int) -> bool:
+        """Return whether a crossing of this size stands out from the noise."""
+        expected_ms = self.expected_ms(size_bytes)
+        return expected_ms is None or expected_ms >= self._noise_ms()
+
+    def rate_of_probe_mbps(self, size_bytes: int, round_trip_ms: float) -> float:
+        """Return the bandwidth that the round trip of a padded probe shows."""
+        return Crossing(size_bytes, max(round_trip_ms, 1e-3), 2, self._latency_bound_ms, 0.0).rate_mbps(self.latency_ms)
 
     def is_confirmed_by(self, size_bytes: int, round_trip_ms: float) -> bool:
         """Return whether a padded probe took as long as a settled estimate predicts."""
@@ -100,7 +119,13 @@ class LinkEstimator:
         return abs(difference_ms) <= max(_CONFIRMED * expected_ms, _UNDISTURBED_MS)
 
     def add_transfer(
-        self, size_bytes: int, elapsed_ms: float, *, finished: bool = True, ended_s: float = math.inf
+        self,
+        size_bytes: int,
+        elapsed_ms: float,
+        *,
+        finished: bool = True,
+        ended_s: float = math.inf,
+        processing_ms: float = 0.0,
     ) -> None:
         """Take a transfer.
 
@@ -109,38 +134,48 @@ class LinkEstimator:
             elapsed_ms: from the first byte sent to the receipt, the latency included.
             finished: false if it is overdue and has not arrived yet.
             ended_s: when that was, by one clock for all; infinity if it coincides with no other.
+            processing_ms: part of the time in which an end computed or waited for a processor.
         """
-        self._add(_Crossing(size_bytes, elapsed_ms, 1, self._latency_bound_ms, ended_s), finished)
+        latency_ms = self._latency_bound_ms
+        self._add(Crossing(size_bytes, elapsed_ms, 1, latency_ms, ended_s, min(processing_ms, elapsed_ms)), finished)
 
     def add_probe(
-        self, size_bytes: int, round_trip_ms: float, *, finished: bool = True, ended_s: float = math.inf
+        self,
+        size_bytes: int,
+        round_trip_ms: float,
+        *,
+        finished: bool = True,
+        ended_s: float = math.inf,
+        processing_ms: float = 0.0,
     ) -> None:
         """Take a padded probe of `size_bytes`; its round trip includes the latency there and back."""
-        self._add(_Crossing(size_bytes, round_trip_ms, 2, self._latency_bound_ms, ended_s), finished)
+        latency_ms, busy_ms = self._latency_bound_ms, min(processing_ms, round_trip_ms)
+        self._add(Crossing(size_bytes, round_trip_ms, 2, latency_ms, ended_s, busy_ms), finished)
 
-    def add_round_trip(self, round_trip_ms: float) -> None:
-        """Take the round trip of a tiny probe: twice the latency."""
+    def add_round_trip(self, round_trip_ms: float, *, processing_ms: float = 0.0) -> None:
+        """Take the round trip of a tiny probe: twice the latency, and the processing time at the ends."""
         latency_ms = max(round_trip_ms, 0.001) / 2
+        least_ms = max(round_trip_ms - processing_ms, 0.001) / 2
         known_ms = self.latency_ms
         self.samples += 1
         self._round_trips_ms.append(2 * latency_ms)
         if known_ms is None:
             self._latency.reseed(latency_ms)
             return
-        difference_ms = latency_ms - known_ms
-        if abs(difference_ms) <= max(NOISE_MS, known_ms / 2):
+        noise_ms = max(NOISE_MS, known_ms / 2)
+        if abs(latency_ms - known_ms) <= noise_ms:
             self._latency.add(latency_ms, Deviation.NONE)
-        elif difference_ms > 0:
-            self._latency.add(latency_ms, Deviation.ABOVE)
-        else:
+        elif latency_ms < known_ms:
             # No round trip is shorter than the link allows: one shorter sample proves a lower latency.
             self._latency.reseed(latency_ms)
+        elif least_ms > known_ms + noise_ms:
+            self._latency.add(least_ms, Deviation.ABOVE)
 
     @property
     def _latency_bound_ms(self) -> float:
         return math.inf if self.latency_ms is None else self.latency_ms
 
-    def _add(self, crossing: _Crossing, finished: bool) -> None:
+    def _add(self, crossing: Crossing, finished: bool) -> None:
         size_bytes = crossing.size_bytes
         if size_bytes <= 0 or crossing.elapsed_ms <= 0:
             return
@@ -149,51 +184,53 @@ class LinkEstimator:
             self._bound(crossing)
             return
         self.samples += 1
+        noise_ms = self._noise_ms()
+        is_informative = transmission_ms(size_bytes, crossing.rates_mbps(known_ms)[0]) >= noise_ms
         # A finished crossing is better evidence than the bound of an overdue one, even if it is slower.
         if known_mbps is None or self._is_bound:
             self._bandwidth.reseed(crossing)
-            self._is_bound = False
+            self._is_bound, self._is_guess = False, not is_informative
             return
-        rate_mbps, expected_ms = self._rate_mbps(crossing), transmission_ms(size_bytes, known_mbps)
+        self._processing_share += _SMOOTHING * (crossing.processing_ms / crossing.elapsed_ms - self._processing_share)
+        if self._is_guess and not self._is_larger_in_window(size_bytes):
+            self._bandwidth.reseed(crossing)
+            self._is_guess = not is_informative
+            return
+        verdict = judge(crossing, known_mbps, known_ms, noise_ms)
+        self._unclear = 0 if verdict.is_telling else self._unclear + 1
+        if verdict.deviation is Deviation.NONE:
+            is_small = transmission_ms(size_bytes, known_mbps) < noise_ms and self._is_larger_in_window(size_bytes)
+            if verdict.is_telling and not is_small:
+                self._bandwidth.add(crossing, verdict.deviation)
+            return
+        waiting = self._bandwidth.waiting(verdict.deviation)
+        needed = confirmations(crossing, verdict.deviation, waiting, known_mbps, known_ms)
+        self._bandwidth.add(crossing, verdict.deviation, confirmations=needed)
+
+    def _noise_ms(self) -> float:
         # An error of the latency estimate shifts the rate, so noise grows with the latency and with its jitter.
-        noise_ms = max(NOISE_MS, (known_ms or 0.0) / 4, self._jitter_ms())
-        difference_ms = transmission_ms(size_bytes, rate_mbps) - expected_ms
-        deviation = Deviation.of(rate_mbps / known_mbps, difference_ms, noise_ms)
-        if deviation is Deviation.NONE and expected_ms < noise_ms and self._has_larger(size_bytes):
-            return
-        self._bandwidth.add(crossing, deviation)
+        return max(NOISE_MS, (self.latency_ms or 0.0) / 4, self._jitter_ms())
 
-    def _rate_mbps(self, crossing: _Crossing) -> float:
-        known_ms = self.latency_ms
-        # The lower of both latencies. A latency measured while programs were still starting is too high. A latency that
-        # has risen later does not hold for the earlier crossing.
-        latency_ms = 0.0 if known_ms is None else min(crossing.latency_ms, known_ms)
-        # An overestimated latency must not make a transfer look instantaneous.
-        on_link_ms = max(crossing.elapsed_ms - crossing.ways * latency_ms, crossing.elapsed_ms / 10)
-        rate_mbps = bandwidth_of_mbps(crossing.size_bytes, on_link_ms) if on_link_ms > 0 else math.inf
-        return min(max(rate_mbps, _MIN_BANDWIDTH_MBPS), _MAX_BANDWIDTH_MBPS)
+    def _read(self, crossing: Crossing) -> tuple[float, float]:
+        return crossing.rate_mbps(self.latency_ms), crossing.weight()
 
-    def _read(self, crossing: _Crossing) -> tuple[float, float]:
-        return self._rate_mbps(crossing), crossing.size_bytes
-
-    def _has_larger(self, size_bytes: int) -> bool:
-        """Return whether three samples or more are at least four times as large."""
-        return sum(crossing.size_bytes >= 4 * size_bytes for crossing in self._bandwidth.samples) >= 3
+    def _is_larger_in_window(self, size_bytes: int) -> bool:
+        return any(crossing.size_bytes > size_bytes for crossing in self._bandwidth.samples)
 
     def _jitter_ms(self) -> float:
         """Return the spread of recent round trips, the slowest quarter aside."""
         ordered = sorted(self._round_trips_ms)
         return ordered[3 * (len(ordered) - 1) // 4] - ordered[0] if len(ordered) > 2 else 0.0
 
-    def _bound(self, crossing: _Crossing) -> None:
+    def _bound(self, crossing: Crossing) -> None:
         """Take an overdue crossing, whose rate so far is an upper bound of the bandwidth."""
-        known_mbps, rate_mbps = self.bandwidth_mbps, self._rate_mbps(crossing)
+        known_mbps, rate_mbps = self.bandwidth_mbps, crossing.rate_mbps(self.latency_ms)
         # A bound above the estimate carries no information.
         if known_mbps is not None and rate_mbps >= known_mbps:
             return
         is_small = known_mbps is not None and transmission_ms(crossing.size_bytes, known_mbps) < CONCLUSIVE_MS
-        if is_small and not self._is_bound:
-            self._bandwidth.add(crossing, Deviation.BELOW)
+        if known_mbps is not None and not self._is_bound and (is_small or self._processing_share > _BUSY):
+            self._bandwidth.add(crossing, Deviation.BELOW, confirmations=WEAK_CONFIRMATIONS)
             return
         self._bandwidth.reseed(crossing)
         self._is_bound = True

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from services.monitor.crossing import LARGER
 from services.monitor.link_estimator import LinkEstimator
-from shared.link_time import bytes_within, transmission_ms
+from services.monitor.probe_budget import ProbeBudget
+from shared.link_time import MUCH_FASTER, bytes_within
 from shared.messages.devices import LinkEstimate, TransferObservation
 
 # Bounds memory however many device names appear on the broker.
@@ -23,11 +25,16 @@ class ProbeSettings:
 
     Attributes:
         idle_s: time without transfers after which a link is probed.
+        unused_s: the same for a link that no stream could use.
         doubt_s: pause between probes of a link that is new or whose last sample deviated.
-        share: largest part of a link's time that probes may take; slow links are probed less often.
+        share: largest part of a link's bandwidth that probes may take; slow links are probed less often.
+        day_bytes: bytes that probes of a link may take per day while no stream could use it.
+        is_metered: whether no probe is sent, and none is answered. Then transfers alone measure the links.
+        assumed_mbps: bandwidth of the links of a metered device before their first transfer; None if it is unknown.
         target_ms: desired transmission time of a padded probe, well above the jitter of the scheduler.
         least_bytes: smallest padded probe.
-        most_bytes: largest padded probe.
+        most_bytes: largest padded probe of a link whose estimate is not contradicted.
+        proof_bytes: largest padded probe that proves a new or a much faster link.
         first_bytes: padded probe of a link without an estimate.
         repeats: padded probes in a row, of which the fastest counts; one is enough if it confirms the estimate.
         timeout_s: a tiny probe without an echo is lost after this; a padded one after four times this.
@@ -38,11 +45,16 @@ class ProbeSettings:
     """
 
     idle_s: float = 2.0
+    unused_s: float = 20.0
     doubt_s: float = 0.2
-    share: float = 0.04
-    target_ms: float = 40.0
-    least_bytes: int = 8 * 1024
+    share: float = 0.01
+    day_bytes: float = 50e6
+    is_metered: bool = False
+    assumed_mbps: float | None = None
+    target_ms: float = 20.0
+    least_bytes: int = 2 * 1024
     most_bytes: int = 128 * 1024
+    proof_bytes: int = 1024 * 1024
     first_bytes: int = 16 * 1024
     repeats: int = 2
     timeout_s: float = 3.0
@@ -66,20 +78,30 @@ class SendProbe:
     padding_bytes: int
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class _RoundTrip:
+    """Time of a probe and its echo, and the part of it in which one of both ends was busy, ms."""
+
+    elapsed_ms: float
+    processing_ms: float = 0.0
+
+
 @dataclass(slots=True)
 class _Outstanding:
     """A probe without an echo so far.
 
     Attributes:
-        fastest_ms: shortest round trip of the padded probes before it in its row.
+        processing_s: reading of the processing clock when it was sent.
+        fastest: shortest round trip of the padded probes before it in its row.
         left: padded probes that follow it in its row.
     """
 
     padding_bytes: int = 0
     probe_id: str = ""
     sent_s: float = 0.0
+    processing_s: float = 0.0
     is_overdue: bool = False
-    fastest_ms: float = math.inf
+    fastest: "_RoundTrip | None" = None
     left: int = 0
 
 
@@ -94,8 +116,11 @@ class _Peer:
         probing_until_s: estimated end of its probes of this device.
         outstanding: the only probe under way to it.
         lost: consecutive lost probes.
+        budget: of the probes on the link.
+        budget_mbps: the last settled estimate, on which the budget rests; a bound from one overdue transfer is none.
     """
 
+    budget: ProbeBudget
     boot_id: str = ""
     link: LinkEstimator = field(default_factory=LinkEstimator)
     due_s: float = 0.0
@@ -103,6 +128,7 @@ class _Peer:
     probing_until_s: float = -math.inf
     outstanding: _Outstanding | None = None
     lost: int = 0
+    budget_mbps: float | None = None
 
 
 class LinkProber:
@@ -117,6 +143,9 @@ class LinkProber:
           probe behind an echo, would make the link look slower.
         - If both begin at the same moment, the device whose name sorts first continues.
         - A link with enough observed transfers is not probed with padding.
+        - The probes of a link keep to its budget (`ProbeBudget`), and metered devices neither send nor get any.
+        - A probe that is much faster than the estimate is followed by larger ones, up to `proof_bytes`. What passes in
+          the burst of a token bucket does not count as bandwidth.
 
     Invariant: a peer has at most one probe outstanding, and an echo counts only if its `probe_id` is that probe's.
     """
@@ -132,6 +161,7 @@ class LinkProber:
         self._settings = settings or ProbeSettings()
         self._peers: dict[str, _Peer] = {}
         self._monitors: set[str] = set()
+        self._streams: set[str] = set()
         self._serial = 0
         # Seeded by name: pauses differ between devices, and a simulation repeats exactly.
         self._random = random.Random(device)
@@ -142,16 +172,32 @@ class LinkProber:
             return
         known = self._peers.get(device)
         if known is None or known.boot_id != boot_id:
-            self._peers[device] = _Peer(boot_id=boot_id, due_s=now_s)
+            settings = self._settings
+            peer = _Peer(ProbeBudget(settings.share, settings.day_bytes), boot_id=boot_id, due_s=now_s)
+            if known is not None:
+                # A device that restarts again and again gets no more probes than another one.
+                peer.budget = known.budget
+            if settings.assumed_mbps is not None:
+                peer.link.assume(settings.assumed_mbps)
+            self._peers[device] = peer
 
     def device_offline(self, device: str) -> None:
         """Remove a device and the estimates of its link."""
         self._peers.pop(device, None)
 
-    def monitor_online(self, device: str, now_s: float) -> None:
-        """Record that a device's monitor can echo probes."""
+    def stream_seen(self, stream: str, *, is_declared: bool) -> None:
+        """Record that a stream was declared or withdrawn. Links without any stream are probed rarely."""
+        if is_declared and len(self._streams) < MAX_PEERS:
+            self._streams.add(stream)
+        elif not is_declared:
+            self._streams.discard(stream)
+
+    def monitor_online(self, device: str, now_s: float, *, is_metered: bool = False) -> None:
+        """Record that a device's monitor can echo probes, unless it is metered."""
         # A monitor may appear before its executor, so it is kept apart from the peers.
-        if len(self._monitors) < MAX_PEERS:
+        if is_metered:
+            self._monitors.discard(device)
+        elif len(self._monitors) < MAX_PEERS:
             self._monitors.add(device)
         if (peer := self._peers.get(device)) is not None:
             peer.lost = 0
@@ -169,8 +215,16 @@ class LinkProber:
         peer = self._peers.get(transfer.target)
         if peer is None:
             return False
-        peer.link.add_transfer(transfer.size_bytes, transfer.elapsed_ms, finished=transfer.finished, ended_s=now_s)
-        peer.transfer_s = now_s
+        peer.link.add_transfer(
+            transfer.size_bytes,
+            transfer.elapsed_ms,
+            finished=transfer.finished,
+            ended_s=now_s,
+            processing_ms=transfer.processing_ms,
+        )
+        # A transfer too small to stand out from the noise does not replace a probe.
+        if peer.link.is_informative(transfer.size_bytes):
+            peer.transfer_s = now_s
         # A finished transfer proves that the link is up, even if probes were lost.
         if transfer.finished:
             peer.lost = 0
@@ -180,48 +234,97 @@ class LinkProber:
     def probed(self, sender: str, now_s: float) -> None:
         """Record a probe of another device, and estimate when its round of probes ends."""
         if (peer := self._peers.get(sender)) is not None:
+            # The echo travels on the link to the sender.
+            peer.budget.spend(0, now_s, peer.budget_mbps, is_used=self._is_used)
             padded_ms = peer.link.expected_ms(self._padding_bytes(peer)) or self._settings.target_ms
             # The padded probe that follows: a round trip, half as long again as expected, and 20 ms of scheduling.
             following_s = (2 * (peer.link.latency_ms or 0.0) + 1.5 * padded_ms + 20.0) / 1000
             peer.probing_until_s = now_s + min(following_s, self._settings.yield_s)
 
-    def echoed(self, sender: str, probe_id: str, now_s: float) -> SendProbe | None:
-        """Take an echo; return the padded probe that follows in the same round, if any."""
+    def echoed(
+        self, sender: str, probe_id: str, now_s: float, *, processing_s: float = 0.0, peer_processing_ms: float = 0.0
+    ) -> SendProbe | None:
+        """Take an echo; return the padded probe that follows in the same round, if any.
+
+        Args:
+            sender: of the echo.
+            probe_id: as sent.
+            now_s: monotonic seconds.
+            processing_s: reading of this device's processing clock.
+            peer_processing_ms: processing time of the probe at the sender.
+        """
         peer = self._peers.get(sender)
         if peer is None or peer.outstanding is None or peer.outstanding.probe_id != probe_id:
             return None
         probe, peer.outstanding, peer.lost = peer.outstanding, None, 0
-        round_trip_ms = 1000 * (now_s - probe.sent_s)
+        elapsed_ms = max(0.0, 1000 * (now_s - probe.sent_s))
+        own_ms = max(0.0, 1000 * (processing_s - probe.processing_s))
+        trip = _RoundTrip(elapsed_ms, min(own_ms + peer_processing_ms, elapsed_ms))
         if probe.padding_bytes:
-            following = self._padded_echoed(peer, probe, round_trip_ms, now_s)
+            following = self._padded_echoed(peer, probe, trip, now_s)
         else:
-            peer.link.add_round_trip(round_trip_ms)
+            peer.link.add_round_trip(trip.elapsed_ms, processing_ms=trip.processing_ms)
             # Both devices have begun a round: this one yields if the other's name sorts first.
             if peer.probing_until_s > now_s and sender < self._device:
                 peer.due_s = peer.probing_until_s
                 return None
-            is_busy = self._is_busy(peer, now_s)
-            following = None if is_busy else _Outstanding(self._padding_bytes(peer), left=self._settings.repeats - 1)
+            following = self._first_padded(peer, now_s)
         if following is not None:
-            return self._send(sender, peer, following, now_s)
+            return self._send(sender, peer, following, now_s, processing_s)
         self._plan_next(peer, now_s)
         return None
 
-    def _padded_echoed(
-        self, peer: _Peer, probe: _Outstanding, round_trip_ms: float, now_s: float
-    ) -> _Outstanding | None:
+    def _first_padded(self, peer: _Peer, now_s: float) -> _Outstanding | None:
+        """Return the first padded probe of a row; None if transfers make it unnecessary, or the budget forbids it."""
+        if self._is_busy(peer, now_s):
+            return None
+        padding_bytes = self._padding_bytes(peer)
+        claim = peer.link.claim
+        if claim is not None:
+            padding_bytes = max(padding_bytes, self._proof_bytes(*claim))
+        if self._wait_s(peer, padding_bytes, now_s) > 0:
+            return None
+        return _Outstanding(padding_bytes, left=self._settings.repeats - 1)
+
+    def _padded_echoed(self, peer: _Peer, probe: _Outstanding, trip: _RoundTrip, now_s: float) -> _Outstanding | None:
         """Take the echo of a padded probe; return the next one of its row, or none at the end of the row."""
-        fastest_ms = min(probe.fastest_ms, round_trip_ms)
-        is_enough = probe.is_overdue or peer.link.is_confirmed_by(probe.padding_bytes, round_trip_ms)
-        if probe.left and not is_enough:
-            return _Outstanding(probe.padding_bytes, fastest_ms=fastest_ms, left=probe.left - 1)
+        link, size_bytes = peer.link, probe.padding_bytes
+        fastest = trip if probe.fastest is None else min(trip, probe.fastest)
+        larger_bytes = 0 if probe.is_overdue else self._larger_bytes(peer, size_bytes, fastest)
+        if larger_bytes > size_bytes and self._wait_s(peer, larger_bytes, now_s) <= 0:
+            if link.bandwidth_mbps is not None:
+                # The larger one confirms this claim or refutes it.
+                link.add_probe(size_bytes, trip.elapsed_ms, ended_s=now_s, processing_ms=trip.processing_ms)
+            return _Outstanding(larger_bytes, left=self._settings.repeats - 1)
+        is_enough = probe.is_overdue or link.is_confirmed_by(size_bytes, trip.elapsed_ms)
+        if probe.left and not is_enough and self._wait_s(peer, size_bytes, now_s) <= 0:
+            return _Outstanding(size_bytes, fastest=fastest, left=probe.left - 1)
         # An overdue probe has bounded the estimate already; its own time replaces the bound.
-        measured_ms = round_trip_ms if probe.is_overdue else fastest_ms
-        peer.link.add_probe(probe.padding_bytes, measured_ms, ended_s=now_s)
+        measured = trip if probe.is_overdue else fastest
+        link.add_probe(size_bytes, measured.elapsed_ms, ended_s=now_s, processing_ms=measured.processing_ms)
         return None
 
-    def tick(self, now_s: float) -> SendProbe | None:
-        """Drop lost probes; return the probe to send now, if any."""
+    def _larger_bytes(self, peer: _Peer, size_bytes: int, trip: _RoundTrip) -> int:
+        """Return the size of the probe that proves a faster link than the estimate; at most `size_bytes` if none is."""
+        rate_mbps = peer.link.rate_of_probe_mbps(size_bytes, trip.elapsed_ms)
+        known_mbps = peer.link.bandwidth_mbps
+        if known_mbps is not None and rate_mbps <= MUCH_FASTER * known_mbps:
+            return 0
+        wanted_bytes = bytes_within(self._settings.target_ms, rate_mbps)
+        return 0 if wanted_bytes <= LARGER * size_bytes else self._proof_bytes(size_bytes, rate_mbps)
+
+    def _proof_bytes(self, size_bytes: int, rate_mbps: float) -> int:
+        """Return the size of a probe that proves a rate which a crossing of `size_bytes` claims."""
+        wanted_bytes = max(4 * size_bytes, min(bytes_within(self._settings.target_ms, rate_mbps), 16 * size_bytes))
+        return round(min(wanted_bytes, self._settings.proof_bytes))
+
+    def tick(self, now_s: float, *, processing_s: float = 0.0) -> SendProbe | None:
+        """Drop lost probes; return the probe to send now, if any.
+
+        Args:
+            now_s: monotonic seconds.
+            processing_s: reading of this device's processing clock.
+        """
         for peer in self._peers.values():
             self._expire(peer, now_s)
         if any(self._blocks_others(peer, now_s) for peer in self._peers.values()):
@@ -231,7 +334,7 @@ class LinkProber:
             return None
         # The longest overdue goes first, so that no link starves behind others.
         name = min(waiting)[1]
-        return self._send(name, self._peers[name], _Outstanding(), now_s)
+        return self._send(name, self._peers[name], _Outstanding(), now_s, processing_s)
 
     def next_tick_s(self, now_s: float) -> float:
         """Return when `tick` should be called at the latest, at most `idle_s` from now."""
@@ -254,7 +357,25 @@ class LinkProber:
             if peer.link.bandwidth_mbps is not None and peer.lost < self._settings.losses
         )
 
+    @property
+    def _is_used(self) -> bool:
+        return bool(self._streams)
+
+    def _wait_s(self, peer: _Peer, padding_bytes: float, now_s: float) -> float:
+        """Return how long the budget makes a probe wait, seconds."""
+        if peer.link.is_settled or peer.budget_mbps is None:
+            peer.budget_mbps = peer.link.bandwidth_mbps
+        return peer.budget.wait_s(
+            padding_bytes,
+            now_s,
+            peer.budget_mbps,
+            is_used=self._is_used,
+            is_routine=peer.link.is_settled,
+        )
+
     def _probeable(self) -> Iterator[tuple[str, _Peer]]:
+        if self._settings.is_metered:
+            return
         for name, peer in self._peers.items():
             if name in self._monitors and peer.outstanding is None:
                 yield name, peer
@@ -262,9 +383,11 @@ class LinkProber:
     def _due_s(self, peer: _Peer) -> float:
         return max(peer.due_s, peer.probing_until_s)
 
-    def _send(self, name: str, peer: _Peer, probe: _Outstanding, now_s: float) -> SendProbe:
+    def _send(self, name: str, peer: _Peer, probe: _Outstanding, now_s: float, processing_s: float) -> SendProbe:
         self._serial += 1
         probe.probe_id, probe.sent_s = f"{self._device}-{self._serial}", now_s
+        probe.processing_s = processing_s
+        peer.budget.spend(probe.padding_bytes, now_s, peer.budget_mbps, is_used=self._is_used)
         peer.outstanding = probe
         return SendProbe(name, probe.probe_id, probe.padding_bytes)
 
@@ -281,14 +404,14 @@ class LinkProber:
         return peer.transfer_s is not None and now_s - peer.transfer_s < self._settings.idle_s and peer.link.is_settled
 
     def _plan_next(self, peer: _Peer, now_s: float) -> None:
-        """Set when the link is probed next: rarely once settled, and never more than `share` of a slow link's time."""
-        settings, bandwidth_mbps = self._settings, peer.link.bandwidth_mbps
-        pause_s = settings.idle_s if peer.link.is_settled else settings.doubt_s
-        if bandwidth_mbps is not None:
-            probe_s = settings.repeats * transmission_ms(self._padding_bytes(peer), bandwidth_mbps) / 1000
-            slow_s = probe_s / settings.share if peer.link.is_settled else probe_s
-            # Even the slowest link is probed now and then, or its recovery would go unnoticed.
-            pause_s = max(pause_s, min(slow_s, 10 * settings.idle_s))
+        """Set when the link is probed next: rarely once settled, and never beyond its budget."""
+        settings = self._settings
+        pause_s = settings.idle_s if self._is_used else settings.unused_s
+        if not peer.link.is_settled:
+            pause_s = settings.doubt_s
+        # A settled link that is not in use gets tiny probes, which show that it is up, between padded ones.
+        row_bytes = self._padding_bytes(peer) if self._is_used or not peer.link.is_settled else 0
+        pause_s = max(pause_s, self._wait_s(peer, row_bytes, now_s))
         peer.due_s = now_s + pause_s * self._random.uniform(1 - settings.jitter, 1 + settings.jitter)
 
     def _expire(self, peer: _Peer, now_s: float) -> None:

@@ -37,7 +37,7 @@ class ProbeSender:
         # After four timeouts the prober has given up even a padded probe.
         self._lost_s = 4 * settings.timeout_s
         # Random, because a carrier may compress it. Made once, because making it takes longer than sending it.
-        self._padding = os.urandom(max(settings.most_bytes, settings.first_bytes))
+        self._padding = os.urandom(max(settings.proof_bytes, settings.most_bytes, settings.first_bytes))
         self._sending = 0
 
     def send(self, group: asyncio.TaskGroup, connection: Connection, probe: SendProbe) -> None:
@@ -51,9 +51,12 @@ class ProbeSender:
         )
         self._begin(group, connection, probe.target, message)
 
-    def echo(self, group: asyncio.TaskGroup, connection: Connection, probe: Probe) -> None:
-        """Begin to send a probe back, without its padding."""
-        message = probe.model_copy(update={"kind": "echo", "sender": self._device, "padding": b""})
+    def echo(
+        self, group: asyncio.TaskGroup, connection: Connection, probe: Probe, *, processing_ms: float = 0.0
+    ) -> None:
+        """Begin to send a probe back, without its padding, and with the processing time of its arrival."""
+        update = {"kind": "echo", "sender": self._device, "padding": b"", "processing_ms": processing_ms}
+        message = probe.model_copy(update=update)
         self._begin(group, connection, probe.sender, message)
 
     def _begin(self, group: asyncio.TaskGroup, connection: Connection, target: str, message: Probe) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum, auto
 from typing import Final, Generic, TypeVar
 
@@ -106,18 +106,24 @@ class ResettingMedian(Generic[Sample]):
         spread = weighted_quantile(unweighted, 0.75) / weighted_quantile(unweighted, 0.25)
         return len(self._window) == self._window.maxlen or spread <= _CONVERGED
 
-    def add(self, sample: Sample, deviation: Deviation) -> None:
+    def waiting(self, deviation: Deviation) -> tuple[Sample, ...]:
+        """Return the samples that deviate in this direction and await confirmation, the oldest first."""
+        return tuple(sample for sample, before in self._waiting if before is deviation)
+
+    def add(self, sample: Sample, deviation: Deviation, *, confirmations: int | None = None) -> None:
         """Take a sample.
 
         Args:
             sample: the raw measurement.
             deviation: where it lies, seen from the present estimate; ignored for the first sample.
+            confirmations: consecutive deviations, this one included, that restart the window; None for the usual
+                number.
         """
         if deviation is Deviation.NONE or not self._window:
             self._waiting.clear()
             self._window.append(sample)
         else:
-            self._add_deviating(sample, deviation)
+            self._add_deviating(sample, deviation, confirmations or self._confirmations)
 
     def reseed(self, sample: Sample) -> None:
         """Replace all samples by this one."""
@@ -125,20 +131,31 @@ class ResettingMedian(Generic[Sample]):
         self._window.clear()
         self._window.append(sample)
 
-    def _add_deviating(self, newest: Sample, deviation: Deviation) -> None:
+    def _add_deviating(self, newest: Sample, deviation: Deviation, confirmations: int) -> None:
         if any(before is deviation and self._coincide(sample, newest) for sample, before in self._waiting):
             return
         self._waiting.append((newest, deviation))
-        same_direction = sum(before is deviation for _, before in self._waiting)
+        same_direction = self.waiting(deviation)
         # The second bound ends a wait during which samples deviate up and down in turn.
-        if same_direction < self._confirmations and len(self._waiting) < 2 * self._confirmations:
+        if len(same_direction) < confirmations and len(self._waiting) < 2 * confirmations:
             return
-        # A sample measured during the change lies between the old and the new value, so the newest sample is the best.
-        value = self._read(newest)[0]
+        value = self._read(self._reference(same_direction, deviation, confirmations))[0]
         agreeing = [sample for sample, _ in self._waiting if abs(math.log(self._read(sample)[0] / value)) <= _AGREEMENT]
         self._waiting.clear()
         self._window.clear()
         self._window.extend(agreeing)
+
+    def _reference(self, deviating: Sequence[Sample], deviation: Deviation, confirmations: int) -> Sample:
+        """Return the sample that the new window has to agree with.
+
+        A sample measured during the change lies between the old and the new value, so the newest is the best of few. Of
+        many, each of which is weak evidence, the one nearest to the old value is the best: disturbances only lead away.
+        """
+        if confirmations <= self._confirmations:
+            return deviating[-1]
+        nearest = max if deviation is Deviation.BELOW else min
+        # The first one may have been measured during the change.
+        return nearest(deviating[1:], key=lambda sample: self._read(sample)[0])
 
 
 def weighted_quantile(samples: Iterable[tuple[float, float]], quantile: float) -> float:

@@ -35,6 +35,8 @@ from shared.messages.devices import (
     TransferObservation,
 )
 from shared.messages.reject_counter import RejectCounter
+from shared.messages.streams import StreamDeclaration
+from shared.processing_clock import UNREAD_S, ProcessingClock
 from shared.service_runtime import new_boot_id, segue_version
 
 _LOGGER = logging.getLogger(__name__)
@@ -74,6 +76,7 @@ class Monitor:
         self._conditions = EmulatedConditions()
         self._sender = ProbeSender(config.device, config.probing, self._conditions)
         self._sampler = DeviceSampler(self._clock, threads=config.threads, emulated=config.emulated)
+        self._processing = ProcessingClock()
         self._sample: DeviceSample | None = None
         self._observed_s: float | None = None
         self._rejects = RejectCounter()
@@ -89,6 +92,7 @@ class Monitor:
         """Connect, measure and publish until cancelled; then publish that the monitor is offline."""
         config = self._config
         async with AsyncExitStack() as stack:
+            stack.callback(self._processing.close)
             claim = NameClaim.of_service(self._presence(State.ONLINE), "give this device a name of its own, --device")
             await stack.enter_async_context(hold_name(config.broker, claim, config.connect_timeout_s))
             # Probes have a separate connection, so that control messages never queue behind padding.
@@ -163,6 +167,7 @@ class Monitor:
             state=state,
             version=segue_version(),
             boot_id=self._boot_id,
+            metered=self._config.probing.is_metered,
         )
 
     async def _listen(self, control: Connection) -> None:
@@ -175,6 +180,7 @@ class Monitor:
             except Exception as error:
                 # A fault of the monitor, which must not end it: a retained message would end it after every restart.
                 self._reject(received.topic, f"{type(error).__name__}: {error}")
+            self._processing.sample(self._clock())
 
     def _decode(self, received: Received) -> Inbound | None:
         try:
@@ -208,6 +214,8 @@ class Monitor:
             case Emulation():
                 if self._config.emulated:
                     self._conditions.obey(message)
+            case StreamDeclaration():
+                self._prober.stream_seen(message.stream, is_declared=bool(message.model))
             case Probe():
                 _LOGGER.debug("ignored a probe on the control connection")
             case _:
@@ -219,7 +227,7 @@ class Monitor:
             return
         device = service.name.removeprefix(MONITOR_PREFIX)
         if service.state is State.ONLINE:
-            self._prober.monitor_online(device, now_s)
+            self._prober.monitor_online(device, now_s, is_metered=service.metered)
         else:
             self._prober.monitor_offline(device)
 
@@ -230,10 +238,20 @@ class Monitor:
             if not isinstance(message, Probe) or message.sender == self._config.device:
                 continue
             if message.kind == "probe":
-                self._prober.probed(message.sender, now_s)
-                self._sender.echo(group, probes, message)
+                if not self._config.probing.is_metered:
+                    self._prober.probed(message.sender, now_s)
+                    processing_ms = self._processing.since_ms(now_s - UNREAD_S, self._clock())
+                    self._sender.echo(group, probes, message, processing_ms=processing_ms)
+                    self._processing.sample(now_s)
                 continue
-            follower = self._prober.echoed(message.sender, message.probe_id, now_s)
+            follower = self._prober.echoed(
+                message.sender,
+                message.probe_id,
+                now_s,
+                processing_s=self._processing.read_s(),
+                peer_processing_ms=message.processing_ms,
+            )
+            self._processing.sample(now_s)
             if follower is not None:
                 self._sender.send(group, probes, follower)
             self._links_dirty.set()
@@ -243,7 +261,8 @@ class Monitor:
         while True:
             self._probes_dirty.clear()
             before = self._prober.estimates()
-            probe = self._prober.tick(self._clock())
+            self._processing.sample(self._clock())
+            probe = self._prober.tick(self._clock(), processing_s=self._processing.read_s())
             if probe is not None:
                 self._sender.send(group, probes, probe)
             # A tick may bound the estimate of an overdue probe, or take a link down.

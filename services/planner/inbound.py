@@ -12,7 +12,7 @@ from shared.messages.control import REPORTS, Preparing, ProfileFailed, Ready, Re
 from shared.messages.devices import Links, Presence, Profile, Telemetry
 from shared.messages.explanations import Question
 from shared.messages.models import Manifest, Offer
-from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsage
+from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsage, withdrawn
 
 _Decoded = TypeVar("_Decoded")
 
@@ -146,7 +146,7 @@ def _offer(model: str, payload: bytes | memoryview) -> Offer:
 
 def _stream(stream: str, payload: bytes | memoryview) -> StreamDeclaration:
     if not payload:
-        return StreamDeclaration(stream=_name(stream), model="", source="none")
+        return withdrawn(stream)
     return of_topic(StreamDeclaration.decode(payload), "stream", stream)
 
 

@@ -232,7 +232,7 @@ def model_chunks(model: str, receiver: str) -> str:
 
 @defined(
     sender="application",
-    receivers="planner",
+    receivers="planner, executors, monitors",
     summary="One flow of requests: model, source device, rate.",
     retained=True,
 )

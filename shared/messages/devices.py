@@ -114,6 +114,8 @@ class ServicePresence(Message):
     boot_id: Word = ""
     trouble: Line = ""
     """What keeps it from its work, such as a full disk; empty if nothing does."""
+    metered: bool = False
+    """Of a monitor: its device pays for traffic, so that nobody probes its links."""
 
 
 class Telemetry(Message):
@@ -193,6 +195,9 @@ class TransferObservation(Message):
     elapsed_ms: Milliseconds
     """Time from the first byte sent to the receipt."""
     finished: bool = True
+    processing_ms: Milliseconds = 0.0
+    """Part of it in which one of the two ends computed or waited for a processor, each by its own clock. It is load,
+    and no property of the link."""
 
 
 Observation = Annotated[ComputeObservation | TransferObservation, Field(discriminator="kind")]
@@ -216,6 +221,8 @@ class Receipt(Message):
 
     transfer_id: Word
     receiver: Name
+    processing_ms: Milliseconds = 0.0
+    """Time in which the receiver computed or waited for a processor around the arrival, by its own monotonic clock."""
     refused: DamageReport | None = None
     """Set if its tensors did not decode. This receipt goes to the request's source, which retries."""
 
@@ -231,6 +238,8 @@ class Probe(Message):
     size_bytes: Quantity = 0
     """Size of the probe with its padding. An echo repeats the number."""
     padding: Annotated[bytes, Field(max_length=MAX_MESSAGE_BYTES)] = b""
+    processing_ms: Milliseconds = 0.0
+    """Of an echo: time in which its sender computed or waited for a processor around the arrival of the probe."""
 
 
 class EmulatedLink(Part):

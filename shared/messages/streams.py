@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from shared.bus import topics
-from shared.messages.base import Message, Part
+from shared.messages.base import Message, MessageError, Part
 from shared.messages.bounds import (
     MAX_INTEGER,
     MAX_ROUTES,
@@ -44,6 +44,17 @@ class StreamDeclaration(Message):
     jobs: PositiveCardinal = 1
     live: bool = False
     """Drop older frames instead of queueing them when too many are in flight."""
+
+
+def withdrawn(stream: str) -> StreamDeclaration:
+    """Return the meaning of a declaration that was cleared.
+
+    Raises:
+        MessageError: the topic's stream is no name.
+    """
+    if not topics.is_name(stream):
+        raise MessageError("the topic's stream is no name")
+    return StreamDeclaration(stream=stream, model="", source="none")
 
 
 class PlanStage(Part):

@@ -11,6 +11,7 @@ from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.settings import BusSettings
 from shared.messages.devices import EmulatedLink, Emulation, Links, Presence, ServicePresence, State, Telemetry
+from shared.messages.streams import StreamDeclaration
 
 WAIT_S = 30.0
 
@@ -41,6 +42,10 @@ class MonitoredFleet:
             ),
         )
         await self.connection.publish(topics.emulation(device), emulation.encode(), retain=True)
+
+    async def declare(self, stream: str, source: str) -> None:
+        declaration = StreamDeclaration(stream=stream, model="m", source=source)
+        await self.connection.publish(topics.stream(stream), declaration.encode(), retain=True)
 
     async def until_links(self, device: str, accept: Callable[[Links], bool]) -> Links:
         async with asyncio.timeout(WAIT_S):

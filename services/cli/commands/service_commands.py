@@ -92,6 +92,24 @@ Heartbeat = Annotated[
         "--heartbeat-s", min=0.5, envvar="SEGUE_HEARTBEAT_S", help="Longest time between messages, in seconds."
     ),
 ]
+Metered = Annotated[
+    bool,
+    typer.Option(
+        "--metered",
+        envvar="SEGUE_METERED",
+        help="Traffic of this device costs money: its links are not probed, only transfers measure them.",
+    ),
+]
+AssumedMbps = Annotated[
+    float | None,
+    typer.Option(
+        "--assumed-mbps",
+        min=0.001,
+        max=100_000.0,
+        envvar="SEGUE_ASSUMED_MBPS",
+        help="With --metered: bandwidth of this device's links, in Mbps, until transfers have measured them.",
+    ),
+]
 MetricsHost = Annotated[
     str, typer.Option("--metrics-host", envvar="SEGUE_METRICS_HOST", help="Address of the Prometheus endpoint.")
 ]
@@ -199,6 +217,8 @@ def monitor_command(
     device: Device = None,
     threads: Threads = 1,
     heartbeat_s: Heartbeat = 5.0,
+    metered: Metered = False,
+    assumed_mbps: AssumedMbps = None,
     emulated: Emulated = False,
     connect_timeout_s: ConnectTimeout = 30.0,
     broker: Broker = DEFAULT_BROKER,
@@ -208,6 +228,7 @@ def monitor_command(
 
     async def service() -> None:
         from services.monitor.config import MonitorConfig
+        from services.monitor.link_prober import ProbeSettings
         from services.monitor.service import serve
 
         await serve(
@@ -217,6 +238,7 @@ def monitor_command(
                 emulated=emulated,
                 threads=threads,
                 heartbeat_s=heartbeat_s,
+                probing=ProbeSettings(is_metered=metered, assumed_mbps=assumed_mbps),
                 connect_timeout_s=connect_timeout_s or None,
             )
         )

@@ -38,8 +38,14 @@ def service_arguments(fleet: Fleet, run_dir: Path) -> dict[str, tuple[str, ...]]
         executor, monitor = device_processes(name)
         data = ("--data-dir", str(run_dir / "executors"), "--threads", str(device.threads))
         arguments[executor] = ("executor", "--device", name, *data, *_power(device), *emulated)
-        arguments[monitor] = ("monitor", "--device", name, *emulated)
+        arguments[monitor] = ("monitor", "--device", name, *emulated, *_metering(fleet, device))
     return arguments
+
+
+def _metering(fleet: Fleet, device: DeviceDescription) -> tuple[str, ...]:
+    if not (fleet.metered or device.metered):
+        return ()
+    return ("--metered", *(() if device.assumed_mbps is None else ("--assumed-mbps", str(device.assumed_mbps))))
 
 
 def _power(device: DeviceDescription) -> tuple[str, ...]:

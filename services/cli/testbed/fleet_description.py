@@ -34,6 +34,8 @@ class DeviceDescription:
         threads: threads that compute a segment.
         power_idle_w, power_active_w: watts when idle and when computing.
         power_tx_w, power_rx_w: additional watts when sending and when receiving.
+        metered: whether its links are never probed.
+        assumed_mbps: of a metered device, the bandwidth of its links until transfers have measured them.
     """
 
     __pydantic_config__ = DOCUMENT
@@ -44,6 +46,8 @@ class DeviceDescription:
     power_active_w: NonNegative = 0.0
     power_tx_w: NonNegative = 0.0
     power_rx_w: NonNegative = 0.0
+    metered: Flag = False
+    assumed_mbps: Positive | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +167,7 @@ class Fleet:
         emulated: whether devices and links emulate the described speeds; otherwise they have this machine's.
         broker: `embedded`, or the address of a running broker.
         phases: empty for one phase that lasts until it is stopped.
+        metered: whether no link of the fleet is probed.
     """
 
     __pydantic_config__ = DOCUMENT
@@ -175,6 +180,7 @@ class Fleet:
     phases: tuple[PhaseDescription, ...] = ()
     emulated: bool = True
     broker: str = EMBEDDED_BROKER
+    metered: Flag = False
 
     @property
     def calibrates(self) -> bool:

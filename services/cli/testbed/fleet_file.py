@@ -43,7 +43,8 @@ def parse_fleet(document: Mapping[str, Any], *, origin: str) -> Fleet:
         fleet = _ADAPTER.validate_python(document)
     except ValidationError as error:
         raise _refusal(origin, map(_fault, error.errors())) from error
-    faults = [*_name_faults(fleet), *_emulation_faults(fleet), *_phase_faults(fleet)]
+    checks = (_name_faults, _metering_faults, _emulation_faults, _phase_faults)
+    faults = [fault for check in checks for fault in check(fleet)]
     if faults:
         raise _refusal(origin, faults)
     return fleet
@@ -86,6 +87,12 @@ def _name_faults(fleet: Fleet) -> Iterator[str]:
         if link.pair in seen:
             yield f"links.{index}.between: {' and '.join(link.pair)} are linked already"
         seen.add(link.pair)
+
+
+def _metering_faults(fleet: Fleet) -> Iterator[str]:
+    for name, device in fleet.devices.items():
+        if device.assumed_mbps is not None and not (device.metered or fleet.metered):
+            yield f"devices.{name}.assumed_mbps: needs `metered = true`: the links of other devices are probed"
 
 
 def _link_faults(key: str, link: LinkDescription, fleet: Fleet) -> Iterator[str]:

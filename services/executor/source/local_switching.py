@@ -7,8 +7,8 @@ With each plan the planner publishes `Alternatives`. These are the ranges of ban
 stays best, and the best route beyond each end. The source compares its own transfers and computing times with them. A
 range is left if its end is exceeded by more than noise
 
-- in `CONFIRMATIONS` measurements in a row. Measurements that overlap in time count as one, because one disturbance may
-  have delayed them all; or
+- in `CONFIRMATIONS` measurements in a row, or in `WEAK_CONFIRMATIONS` transfers that prove little each. Measurements
+  that overlap in time count as one, because one disturbance may have delayed them all; or
 - by one overdue transfer that should take at least `CONCLUSIVE_MS`. Its size and the time so far bound the bandwidth
   from above.
 
@@ -27,7 +27,16 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import assert_never
 
-from shared.link_time import CONCLUSIVE_MS, CONFIRMATIONS, NOISE_MS, bandwidth_of_mbps, transmission_ms
+from shared.link_time import (
+    CONCLUSIVE_MS,
+    CONFIRMATIONS,
+    MUCH_FASTER,
+    NOISE_MS,
+    WEAK_CONFIRMATIONS,
+    bandwidth_of_mbps,
+    proves_little,
+    transmission_ms,
+)
 from shared.messages.alternatives import Alternatives, Threshold, ThresholdQuantity
 from shared.messages.devices import ComputeObservation, TransferObservation
 from shared.messages.streams import CommittedPlan, PlanRoute, route_text
@@ -60,6 +69,7 @@ class _Reading:
         text: the measured quantity and its value.
         is_conclusive: whether it needs no confirmation by a second one.
         is_complete: whether it may end a crossing; an overdue transfer, still under way, may not.
+        confirmations: how many like it, in a row, are needed.
     """
 
     threshold: Threshold
@@ -68,6 +78,7 @@ class _Reading:
     text: str
     is_conclusive: bool = False
     is_complete: bool = True
+    confirmations: int = CONFIRMATIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +146,12 @@ class RouteSwitcher:
         match seen:
             case TransferObservation():
                 return self.transferred(
-                    seen.target, seen.size_bytes, seen.elapsed_ms, finished=seen.finished, now_s=now_s
+                    seen.target,
+                    seen.size_bytes,
+                    seen.elapsed_ms,
+                    finished=seen.finished,
+                    now_s=now_s,
+                    processing_ms=seen.processing_ms,
                 )
             case ComputeObservation():
                 return self.computed(seen.measured_ms, seen.idle_ms, now_s=now_s)
@@ -143,13 +159,23 @@ class RouteSwitcher:
                 assert_never(never)
 
     def transferred(
-        self, target: str, size_bytes: int, elapsed_ms: float, *, finished: bool, now_s: float
+        self,
+        target: str,
+        size_bytes: int,
+        elapsed_ms: float,
+        *,
+        finished: bool,
+        now_s: float,
+        processing_ms: float = 0.0,
     ) -> RouteSwitch | None:
-        """Compare a transfer, from the first byte to the receipt or until it was overdue, with its link's threshold."""
+        """Compare a transfer, from the first byte to the receipt or until it was overdue, with its link's threshold.
+
+        Its processing time is load at one of its ends, and no reason to leave the link.
+        """
         threshold = self._threshold(ThresholdQuantity.BANDWIDTH, target)
         if threshold is None or size_bytes <= 0:
             return None
-        return self._take(_transfer_reading(threshold, size_bytes, elapsed_ms, finished), now_s)
+        return self._take(_transfer_reading(threshold, size_bytes, elapsed_ms, processing_ms, finished), now_s)
 
     def computed(self, measured_ms: float, idle_ms: float, *, now_s: float) -> RouteSwitch | None:
         """Compare a segment's computing time, codecs excluded, and its idle time with the load threshold."""
@@ -188,7 +214,7 @@ class RouteSwitcher:
         else:
             crossing = _Crossing(side, route, before.count + 1, now_s, now_s)
         self._crossings[key] = crossing
-        is_confirmed = reading.is_conclusive or crossing.count >= CONFIRMATIONS
+        is_confirmed = reading.is_conclusive or crossing.count >= reading.confirmations
         if route is None or not is_confirmed or not self._is_free(now_s) or self._is_disputed(crossing):
             return None
         # The planner needs its own measurements, a plan and a cooldown; until then the choice stays.
@@ -230,21 +256,34 @@ class RouteSwitcher:
         return None
 
 
-def _transfer_reading(threshold: Threshold, size_bytes: int, elapsed_ms: float, finished: bool) -> _Reading:
+def _transfer_reading(
+    threshold: Threshold, size_bytes: int, elapsed_ms: float, processing_ms: float, finished: bool
+) -> _Reading:
     """Return the reading of a transfer; an overdue one can only be too slow."""
     # A time below the link's latency is jitter; a tenth of it keeps the bandwidth finite.
     on_link_ms = max(elapsed_ms - threshold.latency_ms, elapsed_ms / 10)
+    undelayed_ms = max(on_link_ms - processing_ms, (elapsed_ms - processing_ms) / 10)
     low, high = threshold.leave_below, threshold.leave_above
     side = None
-    if low is not None and on_link_ms > transmission_ms(size_bytes, low) + NOISE_MS:
-        side = _Side.BELOW
+    if low is not None and undelayed_ms > transmission_ms(size_bytes, low) + NOISE_MS:
+        side, on_link_ms = _Side.BELOW, undelayed_ms
     elif finished and high is not None and on_link_ms < transmission_ms(size_bytes, high) - NOISE_MS:
         side = _Side.ABOVE
     mbps = bandwidth_of_mbps(size_bytes, on_link_ms)
     text = f"link {threshold.device}->{threshold.target} has {'' if finished else 'less than '}{mbps:.3g} Mbps"
     # A short transfer may be overdue because of a single disturbance.
     is_conclusive = not finished and transmission_ms(size_bytes, threshold.value) >= CONCLUSIVE_MS
-    return _Reading(threshold, side, elapsed_ms, text, is_conclusive=is_conclusive, is_complete=finished)
+    is_burst = side is _Side.ABOVE and mbps > MUCH_FASTER * threshold.value
+    is_weak = is_burst or proves_little(size_bytes, threshold.value)
+    return _Reading(
+        threshold,
+        side,
+        elapsed_ms,
+        text,
+        is_conclusive=is_conclusive,
+        is_complete=finished,
+        confirmations=WEAK_CONFIRMATIONS if is_weak else CONFIRMATIONS,
+    )
 
 
 def _compute_reading(threshold: Threshold, measured_ms: float, idle_ms: float) -> _Reading:

@@ -1,6 +1,7 @@
 """The inbox at the end of a real transport; the test plays the sender and the pipeline."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from shared.codecs import RAW, load_registry
 from shared.messages.devices import Receipt
 from shared.messages.requests import FeatureMapHeader
 from shared.messages.streams import PlanStage
+from shared.processing_clock import ProcessingClock
 
 CODER = Coder(load_registry(), EngineSettings())
 
@@ -77,8 +79,10 @@ async def bench() -> AsyncIterator[Bench]:
         control = await stack.enter_async_context(Connection.open(settings))
         transport = await stack.enter_async_context(BrokerTransport.open(settings, "me"))
         peer = await stack.enter_async_context(BrokerTransport.open(settings, "peer"))
+        processing = stack.enter_context(ProcessingClock())
+        processing.sample(time.monotonic())
         opened = Bench(Outbox("me", control), peer, ear)
-        inbox = Inbox("me", transport, CODER.registry, opened.outbox, opened.admit_now, opened.admit)
+        inbox = Inbox("me", transport, CODER.registry, opened.outbox, opened.admit_now, opened.admit, processing)
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             task = group.create_task(inbox.run())
             yield opened
@@ -87,7 +91,9 @@ async def bench() -> AsyncIterator[Bench]:
 
 async def test_a_feature_map_is_acknowledged_before_it_waits_for_room(bench: Bench) -> None:
     await bench.send("t")
-    assert await bench.receipt() == Receipt(transfer_id="t", receiver="me")
+    receipt = await bench.receipt()
+    assert (receipt.transfer_id, receipt.receiver) == ("t", "me")
+    assert 0 < receipt.processing_ms < 60_000, "receiving takes processor time"
     assert bench.admitted == []
     bench.has_room.set()
     await bench.send("u")

@@ -23,6 +23,7 @@ class Network:
         self.prober = LinkProber("pi")
         self.prober.device_online("server", "b1", 0.0)
         self.prober.monitor_online("server", 0.0)
+        self.prober.stream_seen("s", is_declared=True)
 
     def answer(self, probe: SendProbe) -> None:
         """Bring the echo of a probe, and of the padded one that follows it."""
@@ -64,8 +65,9 @@ def test_probes_take_a_small_part_of_the_link(bandwidth_mbps: float) -> None:
     network = Network(bandwidth_mbps)
     network.run_until(60.0)
     sent_bytes = sum(probe.padding_bytes for at_s, probe in network.sent if at_s > 10.0)
-    assert 8 * sent_bytes / 50.0 <= 1.1 * max(SETTINGS.share * bandwidth_mbps * 1e6, 8 * 2 * 8192 / 20.0)
-    assert max(probe.padding_bytes for _, probe in network.sent) <= SETTINGS.most_bytes
+    assert 8 * sent_bytes / 50.0 <= 1.1 * SETTINGS.share * bandwidth_mbps * 1e6
+    assert max(probe.padding_bytes for _, probe in network.sent) <= SETTINGS.proof_bytes
+    assert max((probe.padding_bytes for at_s, probe in network.sent if at_s > 10.0), default=0) <= SETTINGS.most_bytes
 
 
 def test_one_padded_probe_is_enough_if_it_confirms_a_settled_estimate() -> None:
@@ -221,6 +223,7 @@ class TwoMonitors:
             at_s = apart_s if name == "server" else 0.0
             prober.device_online(self._other(name), "b1", at_s)
             prober.monitor_online(self._other(name), at_s)
+            prober.stream_seen("s", is_declared=True)
 
     def bandwidth_mbps(self, name: str) -> float:
         return self.probers[name].estimates()[0].bandwidth_mbps

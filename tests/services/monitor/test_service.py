@@ -37,6 +37,7 @@ async def test_probes_measure_the_emulated_link_within_ten_percent_and_follow_it
     fleet: MonitoredFleet, run_monitors: RunMonitors
 ) -> None:
     await fleet.online("pi", "server")
+    await fleet.declare("door", "pi")
     await fleet.emulate("pi", server=(20.0, 5.0))
     async with run_monitors("pi", "server", heartbeat_s=0.5):
         # There: 5 ms of the emulated link; back: nothing is emulated.

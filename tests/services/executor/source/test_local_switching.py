@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.executor.source.local_switching import CONFIRM_S, RouteSwitch, RouteSwitcher
+from shared.link_time import WEAK_CONFIRMATIONS
 from shared.messages.alternatives import Alternatives, Threshold, ThresholdQuantity
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
 
@@ -100,15 +101,36 @@ def test_an_overdue_transfer_that_should_have_been_quick_may_have_met_a_hiccup()
     assert made.transferred("server", 5_000, 300.0, finished=False, now_s=1.0) is None
     assert made.transferred("server", 5_000, 400.0, finished=True, now_s=1.1) is None, "the same one, which has come"
     assert made.transferred("server", 5_000, 300.0, finished=False, now_s=1.2) is None, "it met the same hiccup"
-    assert made.transferred("server", 5_000, 300.0, finished=False, now_s=1.6) is not None
+    for number in range(1, WEAK_CONFIRMATIONS):
+        switch = made.transferred("server", 5_000, 300.0, finished=False, now_s=1.2 + 0.4 * number)
+        assert (switch is not None) == (number == WEAK_CONFIRMATIONS - 1)
 
 
 def test_a_link_that_has_become_faster_switches_too() -> None:
     made = reflex(leave_below=None, below=None, leave_above=80.0, above=LOCAL)
-    assert send(made, 200.0) is None
-    switch = send(made, 200.0)
+    assert send(made, 99.0) is None
+    switch = send(made, 99.0)
     assert switch is not None
     assert "better than 80" in switch.text
+
+
+def test_what_may_pass_in_the_burst_of_a_token_bucket_needs_more_confirmations() -> None:
+    made = reflex(leave_below=None, below=None, leave_above=80.0, above=LOCAL)
+    for _ in range(WEAK_CONFIRMATIONS - 1):
+        assert send(made, 500.0) is None
+    assert send(made, 500.0) is not None
+
+
+def test_a_transfer_that_waited_for_a_busy_processor_is_no_slow_link() -> None:
+    made = reflex()
+    for number in range(20):
+        slow_ms = 300.0
+        switch = made.transferred(
+            "server", SIZE, slow_ms, finished=True, now_s=1.0 + number, processing_ms=slow_ms - 10.0
+        )
+        assert switch is None
+    assert made.transferred("server", SIZE, 300.0, finished=True, now_s=30.0) is None
+    assert made.transferred("server", SIZE, 300.0, finished=True, now_s=31.0) is not None
 
 
 def test_within_the_range_and_within_noise_nothing_happens() -> None:
