@@ -9,8 +9,9 @@ from shared.messages.streams import CommittedPlan
 
 # Plans of other origin have at most this epoch: above it there is room for 2^52 plans of the planner.
 MAX_FOREIGN_EPOCH: Final = MAX_INTEGER // 2
-# A commit further ahead of the reader's clock is no difference of two clocks.
-_MAX_AHEAD_S: Final = 86_400.0
+# A commit further ahead of the reader's clock is no difference of two clocks: without a battery, or with an old image,
+# a clock may be years behind.
+_MAX_AHEAD_S: Final = 10 * 365 * 86_400.0
 # A clock before this has not been set since the device started, and tells nothing about the time of others.
 _CLOCK_IS_SET_S: Final = 1_600_000_000.0
 
