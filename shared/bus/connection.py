@@ -17,7 +17,7 @@ from shared.bus.errors import AccessRefused, BrokerUnreachable, BusError, Publis
 from shared.bus.frame import Buffer
 from shared.bus.mqtt_driver import SessionLost
 from shared.bus.properties import Properties
-from shared.bus.publish_packet import overhead_bytes
+from shared.bus.publish_packet import Payload, overhead_bytes, payload_pieces
 from shared.bus.receive_queue import Received, ReceiveQueue
 from shared.bus.session import MqttSession, SessionOptions, Will
 from shared.bus.settings import BusSettings
@@ -36,7 +36,6 @@ def unique_client_id(prefix: str) -> str:
 
 
 OnConnected = Callable[["Connection"], Awaitable[None]]
-Payload = Buffer | str | Sequence[Buffer]
 
 
 class Connection:
@@ -204,7 +203,7 @@ class Connection:
         Raises:
             PublishFailed: not confirmed in time, too large, or rejected by the broker.
         """
-        pieces = _pieces(payload)
+        pieces = payload_pieces(payload)
         size_bytes = sum(memoryview(piece).nbytes for piece in pieces)
         if size_bytes > self.settings.max_payload_bytes:
             raise PublishFailed(topic, f"{size_bytes} bytes, at most {self.settings.max_payload_bytes} in one message")
@@ -389,12 +388,6 @@ class Connection:
 
     def _unreachable(self, timeout_s: float) -> BusError:
         return self._failure or BrokerUnreachable(self.settings.address, f"no answer within {timeout_s:g} s")
-
-
-def _pieces(payload: Payload) -> Sequence[Buffer]:
-    if isinstance(payload, str):
-        return (payload.encode(),)
-    return (payload,) if isinstance(payload, bytes | bytearray | memoryview) else payload
 
 
 def _innermost(error: BaseExceptionGroup[BaseException]) -> BaseException:

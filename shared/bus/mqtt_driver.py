@@ -10,8 +10,7 @@ import logging
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final
 
 import mqtt5
 
@@ -20,6 +19,7 @@ from shared.bus.frame import Buffer
 from shared.bus.packet_reader import IncomingPacket, IncomingPublish, PacketReader, UnreadablePublish
 from shared.bus.properties import NO_PROPERTIES, Properties
 from shared.bus.publish_packet import PublishHead, encode_head
+from shared.bus.reason_codes import Reason, ReasonCode
 from shared.bus.socket_stream import SocketStream, open_socket
 
 _LOGGER = logging.getLogger(__name__)
@@ -28,9 +28,6 @@ _LAST_PACKET_ID: Final = 65_535
 # Reads in one turn of the event loop, so that a fast sender does not keep it from other work.
 _READS_PER_TURN: Final = 8
 
-# Reason codes from here on report a failure (MQTT 5.0, 2.4).
-_FIRST_FAILURE: Final = 0x80
-
 
 class SessionLost(BusError):
     """The connection is lost. This error never leaves `shared.bus`: `Connection` turns it into a retry."""
@@ -38,42 +35,6 @@ class SessionLost(BusError):
 
 class HandshakeClosed(Exception):
     """The broker closed the connection instead of answering the CONNECT packet."""
-
-
-class _ReasonCode(Protocol):
-    """A reason code of the library. Its enumerations are no `IntEnum`, and have no order and no hash."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def value(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """A reason code of the broker (MQTT 5.0, 2.4).
-
-    Attributes:
-        code: the number.
-        text: what it means, such as "Not authorized".
-    """
-
-    code: int
-    text: str
-
-    @classmethod
-    def of(cls, code: _ReasonCode) -> Self:
-        """Return the reason for a code of the library."""
-        return cls(code.value, code.name.replace("_", " ").capitalize())
-
-    @property
-    def is_failure(self) -> bool:
-        """Whether the broker refuses."""
-        return self.code >= _FIRST_FAILURE
-
-    def __str__(self) -> str:
-        return self.text
 
 
 class MqttDriver:
@@ -178,7 +139,7 @@ class MqttDriver:
 
         Args:
             topic: with root.
-            payload: pieces that are sent one behind another. They must not change until the packet is in the socket.
+            payload: pieces that are sent one behind another. They must not change until this returns.
             qos: 0 or 1.
             retain: the broker keeps the message for later subscribers.
             properties: of the message.
@@ -193,9 +154,15 @@ class MqttDriver:
         packet_id = self._new_packet_id() if qos else None
         payload_bytes = sum(memoryview(piece).nbytes for piece in payload)
         head = encode_head(PublishHead(topic, properties or NO_PROPERTIES, packet_id, retain), payload_bytes)
-        if packet_id is not None:
-            return await self._answered(packet_id, [head, *payload])
-        await self._written(self._send([head, *payload]))
+        try:
+            if packet_id is not None:
+                return await self._answered(packet_id, [head, *payload])
+            await self._written(self._send([head, *payload]))
+        except (asyncio.CancelledError, TimeoutError):
+            # A packet that has begun has to end, and its pieces belong to the caller again.
+            if self._stream is not None:
+                self._stream.copy_waiting()
+            raise
         return None
 
     async def subscribe(self, topic_filter: str, qos: int, timeout_s: float) -> Reason:
@@ -408,7 +375,7 @@ class MqttDriver:
                 future.set_exception(SessionLost("connection lost"))
         self._unwritten.clear()
 
-    def _resolve(self, packet_id: int, code: _ReasonCode) -> None:
+    def _resolve(self, packet_id: int, code: ReasonCode) -> None:
         answer = self._unconfirmed.pop(packet_id, None)
         if answer is not None and not answer.done():
             answer.set_result(Reason.of(code))

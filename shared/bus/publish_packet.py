@@ -4,12 +4,13 @@ The library `mqtt5` reads and writes all other packets. It copies payloads, whic
 ends the process on a text that is not UTF-8, and PUBLISH is the packet whose texts other clients choose.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 from shared.bus.errors import DecodeError
+from shared.bus.frame import Buffer
 from shared.bus.properties import NO_PROPERTIES, Properties
 
 PUBLISH: Final = 0x30
@@ -27,6 +28,8 @@ _USER_PROPERTY: Final = 0x26
 # Properties that Segue does not use, with their sizes in bytes: payload format indicator, topic alias.
 _UNUSED: Final[Mapping[int, int]] = MappingProxyType({0x01: 1, 0x23: 2})
 _LARGEST_REMAINING_LENGTH: Final = 268_435_455
+
+Payload = Buffer | str | Sequence[Buffer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,13 @@ def overhead_bytes(topic: str, properties: Properties | None) -> int:
     """
     # A remaining length of four bytes instead of the shorter one of an empty packet.
     return len(encode_head(PublishHead(topic, properties or NO_PROPERTIES, 1, False), 0)) + 3
+
+
+def payload_pieces(payload: Payload) -> Sequence[Buffer]:
+    """Return a payload in pieces that are sent one behind another; text is encoded as UTF-8."""
+    if isinstance(payload, str):
+        return (payload.encode(),)
+    return (payload,) if isinstance(payload, bytes | bytearray | memoryview) else payload
 
 
 def quality_of_service(first: int) -> int:

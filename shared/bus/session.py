@@ -17,10 +17,11 @@ import mqtt5
 from shared.bus.acknowledgements import AcknowledgementOrder
 from shared.bus.errors import AccessRefused, BrokerUnreachable, BusError, PublishFailed
 from shared.bus.frame import Buffer
-from shared.bus.mqtt_driver import HandshakeClosed, MqttDriver, Reason
+from shared.bus.mqtt_driver import HandshakeClosed, MqttDriver
 from shared.bus.packet_reader import IncomingPublish, UnreadablePublish
 from shared.bus.properties import Properties
 from shared.bus.publish_packet import overhead_bytes
+from shared.bus.reason_codes import Reason
 from shared.bus.receive_queue import Received, nothing_to_acknowledge
 from shared.bus.settings import BusSettings
 from shared.bus.tls import client_context

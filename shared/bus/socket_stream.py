@@ -107,6 +107,10 @@ class SocketStream:
                 return
             self._drop(size_bytes)
 
+    def copy_waiting(self) -> None:
+        """Copy what waits, so that the memory behind it may change."""
+        self._waiting = deque(memoryview(bytes(view)) for view in self._waiting)
+
     def receive_into(self, buffer: memoryview) -> int | None:
         """Read what has arrived.
 

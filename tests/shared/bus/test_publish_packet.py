@@ -16,6 +16,7 @@ from shared.bus.publish_packet import (
     head_size_bytes,
     overhead_bytes,
     packet_id_of,
+    payload_pieces,
     quality_of_service,
 )
 
@@ -124,3 +125,9 @@ def test_what_mqtt_does_not_allow_is_refused() -> None:
 @pytest.mark.parametrize(("body", "packet_id"), [(b"\x00\x01a\x00\x07", 7), (b"\x00\x01a\x00", None)])
 def test_the_identifier_is_found_without_the_rest(body: bytes, packet_id: int | None) -> None:
     assert packet_id_of(memoryview(body)) == packet_id
+
+
+def test_a_payload_is_bytes_text_or_pieces() -> None:
+    assert list(payload_pieces("ü")) == ["ü".encode()]
+    assert list(payload_pieces(b"x")) == [b"x"]
+    assert list(payload_pieces([b"x", b"y"])) == [b"x", b"y"]

@@ -62,6 +62,24 @@ def test_what_the_socket_does_not_take_waits_in_order(listener: socket.socket) -
     assert not stream.wants_write
 
 
+def test_what_waits_can_be_copied_before_its_memory_changes(listener: socket.socket) -> None:
+    stream = SocketStream(open_socket("127.0.0.1", listener.getsockname()[1], 5.0))
+    peer, _ = listener.accept()
+    data = bytearray(b"x" * 20_000_000)
+    with peer:
+        stream.send([data])
+        assert stream.wants_write
+        stream.copy_waiting()
+        data[:] = b"y" * len(data)
+        reading = threading.Thread(target=lambda: results.append(received_all(peer, len(data))))
+        results: list[bytes] = []
+        reading.start()
+        flush(stream)
+        reading.join()
+    assert results == [b"x" * len(data)]
+    stream.close()
+
+
 def test_small_packets_leave_at_once(listener: socket.socket) -> None:
     sock = open_socket("127.0.0.1", listener.getsockname()[1], 5.0)
     assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
