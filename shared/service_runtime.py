@@ -9,9 +9,6 @@ import uuid
 from collections.abc import Awaitable, Callable
 from importlib.metadata import PackageNotFoundError, version
 
-from rich.console import Console
-from rich.logging import RichHandler
-
 from shared.bus.errors import BusError, SettingsError
 from shared.exit_status import ExitStatus, InputError
 
@@ -38,6 +35,10 @@ def configure_logging(level: str = "INFO") -> None:
         ValueError: for a level that `logging` does not define.
     """
     if sys.stderr.isatty():
+        # Imported for terminals only: it takes 4 MB, a tenth of a monitor.
+        from rich.console import Console
+        from rich.logging import RichHandler
+
         handler: logging.Handler = RichHandler(console=Console(stderr=True), show_path=False)
         handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
     else:
