@@ -1,6 +1,6 @@
 """Consequences of the answer to a planning job: decided for every stream first, then carried out by the streams."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from planning.problem.plan import Infeasible, Plan
@@ -10,6 +10,7 @@ from services.planner.coordination.planned_streams import PlannedStreams
 from services.planner.coordination.planning_view import PlanningView
 from services.planner.decisions.candidates import Candidate
 from services.planner.decisions.committed_routes import TiledRouteError, devices_of, to_message
+from services.planner.decisions.cost_history import CostHistory
 from services.planner.decisions.overload import overload
 from services.planner.decisions.replan import Decision, Hold, Keep, RerouteDecision, decide
 from services.planner.problems.planning_jobs import Answer, PlanningJob
@@ -52,12 +53,14 @@ class Conclusion:
         unusable: why executors cannot run the plan, by stream.
         moves: of the streams that have a plan.
         replan: streams whose problem has changed while it was solved.
+        history: past costs of the routes in force and their rivals; None if nothing was compared.
     """
 
     feasibility: Mapping[str, Infeasible | None] = field(default_factory=dict)
     unusable: Mapping[str, str] = field(default_factory=dict)
     moves: tuple[StreamMove, ...] = ()
     replan: tuple[str, ...] = ()
+    history: CostHistory | None = None
 
 
 def conclude(job: PlanningJob, answer: Answer, view: PlanningView) -> Conclusion:
@@ -98,14 +101,17 @@ def conclude(job: PlanningJob, answer: Answer, view: PlanningView) -> Conclusion
         )
         for stream, own in routes.items()
     ]
-    decisions = decide(candidates, solved, whole, view.snapshot, view.now_s)
+    history = _history(candidates, whole, view)
+    decisions = decide(candidates, solved, whole, view.snapshot, view.now_s, history)
     moves = tuple(_move(each, decisions[each.stream], whole, view) for each in candidates)
-    return Conclusion(feasibility, moves=moves)
+    return Conclusion(feasibility, moves=moves, history=history)
 
 
 def carry_out(conclusion: Conclusion, streams: PlannedStreams, now_s: float) -> list[Effect]:
     """Pass each decision to its stream, and return the effects in order."""
     effects: list[Effect] = []
+    if conclusion.history is not None:
+        streams[conclusion.moves[0].stream].costs_seen(conclusion.history)
     for stream, outcome in conclusion.feasibility.items():
         rejected = [f"{each.device}: {each.reason}" for each in streams.exclusions if each.stream == stream]
         effects += streams[stream].findings.feasibility_found(outcome, rejected, now_s)
@@ -117,6 +123,13 @@ def carry_out(conclusion: Conclusion, streams: PlannedStreams, now_s: float) -> 
         streams[move.stream].findings.overload_found(move.overload)
         effects += streams.perform(_steps(move, streams, now_s), now_s)
     return effects + streams.perform([Replan(stream, now_s) for stream in conclusion.replan], now_s)
+
+
+def _history(candidates: Sequence[Candidate], whole: Problem, view: PlanningView) -> CostHistory:
+    """Return the history of costs, with the present ones. The first stream of a group keeps it."""
+    present = {each.stream: each.routes if each.present is None else each.present.routes for each in candidates}
+    chosen = {each.stream: each.routes for each in candidates}
+    return view.states[candidates[0].stream].costs.observed(whole, (chosen, present), view.now_s)
 
 
 def _steps(move: StreamMove, streams: PlannedStreams, now_s: float) -> list[Step]:

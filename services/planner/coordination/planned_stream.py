@@ -30,6 +30,7 @@ from services.planner.coordination.stream_thresholds import StreamThresholds
 from services.planner.decisions.candidates import Candidate, PlanInForce
 from services.planner.decisions.causes import Cause
 from services.planner.decisions.committed_routes import devices_of
+from services.planner.decisions.cost_history import CostHistory
 from services.planner.decisions.damping import Departure, is_return, remember
 from services.planner.decisions.replan import RerouteDecision
 from services.planner.problems.planning_jobs import Answer
@@ -87,6 +88,7 @@ class PlannedStream:
         self._rejection = ""
         # The last problem and its answer. Of streams planned together, the first one keeps it.
         self._solved: tuple[Problem, Answer] | None = None
+        self._costs = CostHistory()
         self._published_status: StreamStatus | None = None
         self._reroutes: tuple[Reroute, ...] = ()
 
@@ -119,6 +121,17 @@ class PlannedStream:
         if present is None or present.problem is not None or self.policy.request is not None:
             return set()
         return {present.source, *devices_of(present.routes)} - snapshot.devices.keys()
+
+    @property
+    def coming(self) -> CommittedPlan | None:
+        """The plan that is being prepared, else the one in force."""
+        proposal = self._epochs.proposal
+        return self._epochs.committed if proposal is None else proposal.plan
+
+    @property
+    def costs(self) -> CostHistory:
+        """Past costs of the routes in force and their rivals; of streams planned together, the first one keeps it."""
+        return self._costs
 
     @property
     def departures(self) -> tuple[Departure, ...]:
@@ -171,6 +184,10 @@ class PlannedStream:
     def solved(self, problem: Problem, answer: Answer) -> None:
         """Keep the answer to the last problem."""
         self._solved = (problem, answer)
+
+    def costs_seen(self, costs: CostHistory) -> None:
+        """Keep the costs with the present ones."""
+        self._costs = costs
 
     def answer_to(self, problem: Problem) -> Answer | None:
         """Return the kept answer if it belongs to this problem."""

@@ -84,11 +84,15 @@ class PlanningView:
         """Return the circumstances of a problem: memory and time that other streams take, and rejected choices."""
         plans = {name: state.epochs.committed for name, state in self.states.items()}
         others = [plan for name, plan in plans.items() if name not in streams and plan is not None]
+        # Two streams that leave a device at the same time would meet on the next one.
+        coming = [
+            plan for name, state in self.states.items() if name not in streams and (plan := state.coming) is not None
+        ]
         own = {name: self._held_bytes([plan]) for name in streams if (plan := plans.get(name)) is not None}
         return Circumstances(
             self.now_s,
             self._held_bytes(others),
-            busy_shares(others, self.snapshot, self.now_s),
+            busy_shares(coming, self.snapshot, self.now_s),
             tuple(self.exclusions),
             members_bytes=own,
         )

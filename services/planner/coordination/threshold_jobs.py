@@ -51,4 +51,5 @@ def _job_of(state: PlannedStream, view: PlanningView) -> ThresholdJob | None:
     if plan is None or plan.model != problem.streams[0].model:
         return None
     busy_shares = view.circumstances((state.name,)).busy_shares
-    return ThresholdJob(plan, problem, busy_shares, recent(state.departures, view.now_s))
+    departures = recent(state.departures, view.now_s)
+    return ThresholdJob(plan, problem, busy_shares, departures, state.costs.is_swinging(view.now_s))

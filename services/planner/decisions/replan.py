@@ -21,6 +21,7 @@ from services.planner.decisions.committed_routes import (
     joint_cost,
     to_joint_plan,
 )
+from services.planner.decisions.cost_history import NO_HISTORY, CostHistory, key_of
 from services.planner.decisions.damping import last_departure_s, required_gain
 from services.planner.problems.problem_from_snapshot import own_problem
 from services.planner.problems.snapshot import FleetSnapshot
@@ -70,7 +71,12 @@ Decision = Keep | Hold | RerouteDecision
 
 
 def decide(
-    candidates: Sequence[Candidate], solved: Problem, whole: Problem, snapshot: FleetSnapshot, now_s: float
+    candidates: Sequence[Candidate],
+    solved: Problem,
+    whole: Problem,
+    snapshot: FleetSnapshot,
+    now_s: float,
+    history: CostHistory = NO_HISTORY,
 ) -> dict[str, Decision]:
     """Decide for every stream of a problem whether it leaves its present routes; most problems have one stream.
 
@@ -84,7 +90,8 @@ def decide(
       cooldown.
 
     Each return to routes that were left within the damping window doubles the required gain (route flap damping, RFC
-    2439). So flapping between routes of equal cost ends.
+    2439). So flapping between routes of equal cost ends. While the costs of both routes swing, their means over whole
+    cycles are compared instead of the present costs (`CostHistory`).
 
     Args:
         candidates: of the streams of the problem.
@@ -92,6 +99,7 @@ def decide(
         whole: the same with every choice open, by which the present routes are judged.
         snapshot: source of the times at which monitors reported a change.
         now_s: planner's clock.
+        history: past costs of the routes in force and of their rivals, the present ones included.
     """
     forced = _forced(candidates, whole, snapshot)
     chosen = {each.stream: each.routes for each in candidates}
@@ -99,7 +107,8 @@ def decide(
     after = joint_cost(solved, chosen)
     free = [each for each in candidates if each.stream not in forced]
     before = joint_cost(whole, staying) if free else after
-    outlook = _Outlook(whole, staying, chosen, before, after)
+    swing = history.swing(key_of(staying), key_of(chosen), now_s)
+    outlook = _Outlook(whole, staying, chosen, before, after, swing)
     choices = _choices(free, _user_changes(candidates), outlook, snapshot, now_s)
     # The event of every reroute gives the joint cost of the resulting routes.
     cost = after if any(isinstance(each, _Move) and each.takes_candidate for each in choices.values()) else before
@@ -135,6 +144,7 @@ class _Outlook:
         chosen: routes of the candidates.
         before: cost of ``staying``.
         after: cost of ``chosen``.
+        swing: mean costs of both while they swing; None if they do not.
     """
 
     whole: Problem
@@ -142,6 +152,7 @@ class _Outlook:
     chosen: Mapping[str, tuple[PlanRoute, ...]]
     before: float
     after: float
+    swing: tuple[float, float] | None = None
 
     def cause(self, moved: Sequence[Candidate], snapshot: FleetSnapshot) -> Cause:
         """Return the change since the routes in force were chosen that accounts for most of the gain."""
@@ -231,6 +242,10 @@ def _pays(moved: Sequence[Candidate], outlook: _Outlook, now_s: float) -> bool:
     """Return whether the gain is worth a reroute: it is the largest that one of the streams requires, or a deadline."""
     if any(is_late(each, outlook.whole) for each in moved):
         return True
+    if outlook.swing is not None:
+        mean_before, mean_after = outlook.swing
+        least = max(each.present.policy.min_gain for each in moved if each.present is not None)
+        return mean_before > mean_after * (1 + least) and outlook.before > outlook.after
     required = max(
         required_gain(each.present.policy, each.routes, each.departures, now_s)
         for each in moved

@@ -56,25 +56,27 @@ class ThresholdJob:
         problem: of its stream at present.
         busy_shares: share of its time that a device computes for other streams, by device.
         departures: routes left within the damping window, to which a return has to gain more.
+        is_swinging: whether the costs of routes swing, so that the source must not follow single swings.
     """
 
     plan: CommittedPlan
     problem: Problem
     busy_shares: Mapping[str, float] = field(default_factory=dict)
     departures: tuple[Departure, ...] = ()
+    is_swinging: bool = False
 
 
 def find_thresholds(job: ThresholdJob) -> Alternatives:
     """Return the thresholds of the plan.
 
     There are none for bursts, several routes, other objectives, and strategies that are not exact. There are none
-    either if the plan cannot run, or if another route gains enough now. In the latter case the planner waits for the
-    end of the cooldown, and the source must not switch earlier.
+    either if the plan cannot run, if costs swing, or if another route gains enough now. In the last case the planner
+    waits for the end of the cooldown, and the source must not switch earlier.
     """
     plan, problem = job.plan, job.problem
     policy = problem.policy
     found: tuple[Threshold, ...] = ()
-    is_known = _is_known(problem) and len(plan.routes) == 1 and burst_jobs(problem) == 1
+    is_known = _is_known(problem) and not job.is_swinging and len(plan.routes) == 1 and burst_jobs(problem) == 1
     if is_known and not broken_constraints(problem, plan.routes) and not _is_overdue(problem, plan.routes[0]):
         found = tuple(_thresholds(job, plan.routes[0]))
     return Alternatives(stream=plan.stream, epoch=plan.epoch, cooldown_ms=policy.cooldown_ms, thresholds=found)
