@@ -41,11 +41,11 @@ def cheapest_division(problem: Problem, stream: Stream, helper: str) -> Division
     near, far = problem.devices[stream.source], problem.devices[helper]
     blocks = range(len(model.blocks))
     whole = frozenset(blocks)
-    near_ms = [near.load_factor * time for time in near.block_ms.get(stream.model, [float("inf")] * len(whole))]
-    far_ms = [far.load_factor * time for time in far.block_ms[stream.model]]
-    local = Division(whole, sum(near_ms) + near.load_factor * near.segment_overhead_ms)
+    near_ms = [near.slowdown * time for time in near.block_ms.get(stream.model, [float("inf")] * len(whole))]
+    far_ms = [far.slowdown * time for time in far.block_ms[stream.model]]
+    local = Division(whole, sum(near_ms) + near.slowdown * near.segment_overhead_ms)
     latency_ms = costs.transfer_ms(stream.source, helper, 0.0)
-    start_ms = far.load_factor * far.segment_overhead_ms + latency_ms
+    start_ms = far.slowdown * far.segment_overhead_ms + latency_ms
     sending = {
         tensor: costs.transfer_ms(stream.source, helper, size) - latency_ms
         for tensor, size in _tensors(problem, stream)
@@ -72,7 +72,7 @@ def cheapest_division(problem: Problem, stream: Stream, helper: str) -> Division
         if readers - inside and (tensor < 0 or tensor in inside)
     }
     mixed_ms = sum(near_ms[block] for block in inside) + sum(far_ms[block] for block in whole - inside)
-    mixed_ms += sum(sending[tensor] for tensor in sent) + start_ms + near.load_factor * near.segment_overhead_ms
+    mixed_ms += sum(sending[tensor] for tensor in sent) + start_ms + near.slowdown * near.segment_overhead_ms
     candidates = [local, remote]
     if inside and inside != whole:
         candidates.append(Division(inside, mixed_ms))

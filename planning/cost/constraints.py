@@ -106,11 +106,7 @@ def _deadline_violations(costs: CostModel, stream: Stream, route: Route) -> Iter
 
 def _route_violations(costs: CostModel, stream: Stream, route: Route) -> Iterator[Violation]:
     problem, policy = costs.problem, costs.problem.policy
-    for device in route.devices:
-        if not policy.devices.permits(device):
-            yield Violation(Constraint.DEVICES, device, f"the policy does not allow device {device}")
-        if stream.model not in problem.devices[device].block_ms:
-            yield Violation(Constraint.ROUTE, device, f"device {device} cannot run model {stream.model}")
+    yield from _device_violations(problem, stream, route)
     if policy.raw_input_stays_on_source and any(tile.device != stream.source for tile in route.stages[0].tiles):
         message = f"stream {stream.name}: the first block must run on the source {stream.source}"
         yield Violation(Constraint.RAW_INPUT, stream.name, message)
@@ -132,6 +128,19 @@ def _route_violations(costs: CostModel, stream: Stream, route: Route) -> Iterato
         if passed and stage.codec not in {encoding.codec for encoding in allowed}:
             message = f"stream {stream.name}: encoding {stage.codec} is not allowed at cut {stage.stop}"
             yield Violation(Constraint.CODEC, stream.name, message)
+
+
+def _device_violations(problem: Problem, stream: Stream, route: Route) -> Iterator[Violation]:
+    for device in route.devices:
+        if not problem.policy.devices.permits(device):
+            yield Violation(Constraint.DEVICES, device, f"the policy does not allow device {device}")
+        if stream.model not in problem.devices[device].block_ms:
+            yield Violation(Constraint.ROUTE, device, f"device {device} cannot run model {stream.model}")
+    for device, stop in {(tile.device, stage.stop): None for stage in route.stages for tile in stage.tiles}:
+        most = problem.devices[device].first_blocks
+        if most is not None and stop > most:
+            message = f"device {device} runs only the first {most} blocks of a model, not block {stop - 1}"
+            yield Violation(Constraint.MEMORY, device, message, most, stop)
 
 
 def _hops(model: Model, stream: Stream, route: Route) -> list[list[tuple[str, str]]]:

@@ -64,7 +64,7 @@ class RouteCostModel:
             KeyError: if the device cannot run the model.
         """
         profile = self.problem.devices[device]
-        return profile.load_factor * (sum(profile.block_ms[model][start:stop]) + profile.segment_overhead_ms)
+        return profile.slowdown * (sum(profile.block_ms[model][start:stop]) + profile.segment_overhead_ms)
 
     def tile_ms(self, device: str, model: str, start: int, computed: Sequence[RowRange]) -> float:
         """Return the time of a tile that computes these rows of the blocks from ``start`` on, halo included, in ms.
@@ -82,7 +82,7 @@ class RouteCostModel:
         for index, (top, bottom) in enumerate(computed, start):
             rows = blocks[index].rows
             total_ms += share_ms(times[index], tables[index], bottom - top, rows.output_rows if rows else 0)
-        return profile.load_factor * total_ms
+        return profile.slowdown * total_ms
 
     def transfer_ms(self, sender: str, receiver: str, size_bytes: float) -> float:
         """Return the time of a transfer (`shared.link_time`), in ms; 0 on the same device.
@@ -113,7 +113,7 @@ class RouteCostModel:
     def codec_ms(self, device: str, work_ms: float) -> float:
         """Return the time that encoding or decoding takes on ``device``: load factor x time / codec speed, in ms."""
         profile = self.problem.devices[device]
-        return profile.load_factor * work_ms / profile.codec_speed
+        return profile.slowdown * work_ms / profile.codec_speed
 
     def operations(self, stream: Stream, route: Route) -> tuple[Operation, ...]:
         """Return the operations of a request on ``route``: sendings and computings, in order.

@@ -104,7 +104,12 @@ RowTable = tuple[tuple[Count, NonNegative], ...]
 class Device:
     """A device: time per block of every model it can run, load, memory and power.
 
-    A device without ``block_ms`` for a model cannot run that model. ``row_ms`` holds, per model, one table per block
+    A device without ``block_ms`` for a model cannot run that model. Two more figures are those of Kafetzis &
+    Koutsopoulos (section III): ``background_processes``, their n, are endless processes that take turns with the
+    device's computing in infinitely small slots, so that it takes 1 + n times as long. ``first_blocks``, their s, is a
+    cap by memory: of every model the device can run the blocks [0, s) only; None means all.
+
+    ``row_ms`` holds, per model, one table per block
     with the times of some numbers of rows. It is for blocks whose time is not proportional to their rows. None or an
     empty table means proportional. Between the points, and from 0 rows (0 ms) to all rows (``block_ms``), time is
     linear.
@@ -128,6 +133,17 @@ class Device:
             "null: block_ms x rows / output_rows. Linear in between, from 0 rows in 0 ms to all rows in block_ms."
         ),
     ] = field(default_factory=dict)
+    background_processes: Annotated[
+        Index, Field(description="Endless processes that share the processor; computing takes 1 + that times as long.")
+    ] = 0
+    first_blocks: Annotated[
+        Index | None, Field(description="The device runs only so many blocks of a model, from block 0 on; null: all.")
+    ] = None
+
+    @property
+    def slowdown(self) -> float:
+        """Time of computing relative to the idle device: the load factor, times 1 + the background processes."""
+        return self.load_factor * (1 + self.background_processes)
 
 
 @dataclass(frozen=True, slots=True)

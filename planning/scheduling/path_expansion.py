@@ -96,8 +96,8 @@ class _Graph:
         model, source = problem.models[stream.model], problem.devices[stream.source]
         costs = CostModel(problem)
         self.count = len(model.blocks)
-        self._near_ms = [source.load_factor * time_ms for time_ms in source.block_ms[stream.model]]
-        self._start_ms = source.load_factor * source.segment_overhead_ms
+        self._near_ms = [source.slowdown * time_ms for time_ms in source.block_ms[stream.model]]
+        self._start_ms = source.slowdown * source.segment_overhead_ms
         self._readers: dict[int, set[int]] = {block: set() for block in range(_INPUT, self.count)}
         sizes = {_INPUT: model.input_bytes} | {index: block.output_bytes for index, block in enumerate(model.blocks)}
         for maker, reader, size_bytes in _edges(model):

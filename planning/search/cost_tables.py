@@ -138,7 +138,7 @@ def _tables(network: DeviceNetwork, stream: Stream, usable: Sequence[str]) -> Ta
         return replace(known, stream=stream, source=source, sink=sink, allowed_first=first)
     profiles = [problem.devices[name] for name in nodes]
     run_ms = _run_ms(model, [profile.block_ms[stream.model] for profile in profiles[: len(usable)]], profiles)
-    load = np.array([profile.load_factor for profile in profiles])
+    load = np.array([profile.slowdown for profile in profiles])
     latency_ms, per_byte_ms = network.matrices(nodes)
     offers = network.offers(stream.model)
     size, encode_ms, decode_ms, offered = encoding_arrays(offers)
@@ -176,6 +176,8 @@ def _run_ms(model: Model, block_ms: Sequence[Sequence[float]], profiles: Sequenc
     run_ms = np.full((len(profiles), len(model.blocks)), np.inf)
     for index, times_ms in enumerate(block_ms):
         run_ms[index] = times_ms
+        if (most := profiles[index].first_blocks) is not None:
+            run_ms[index, most:] = np.inf
     if any(profile.memory_bytes is not None for profile in profiles):
         need_bytes = np.array(
             [segment_memory_bytes([block.parameter_bytes], [block.working_bytes]) for block in model.blocks]

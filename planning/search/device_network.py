@@ -116,12 +116,14 @@ class DeviceNetwork:
             return False
         own, other = self.problem.devices[name], self.problem.devices[neighbour]
         # A bound on memory could keep the neighbour from taking the leaf's blocks. A slower codec could make it later.
-        if other.memory_bytes is not None or other.codec_speed / other.load_factor < own.codec_speed / own.load_factor:
+        if other.memory_bytes is not None or other.first_blocks is not None:
             return False
-        if own.load_factor * own.segment_overhead_ms < other.load_factor * other.segment_overhead_ms:
+        if other.codec_speed / other.slowdown < own.codec_speed / own.slowdown:
+            return False
+        if own.slowdown * own.segment_overhead_ms < other.slowdown * other.segment_overhead_ms:
             return False
         pairs = zip(own.block_ms[model], other.block_ms[model], strict=True)
-        return all(own.load_factor * slow >= other.load_factor * fast for slow, fast in pairs)
+        return all(own.slowdown * slow >= other.slowdown * fast for slow, fast in pairs)
 
 
 def kind_of(stream: Stream) -> Kind:

@@ -181,7 +181,7 @@ def _with_policy(problem: Problem, policy: Policy) -> Problem:
 
 
 def _endless_memory(problem: Problem) -> Problem:
-    devices = {name: replace(device, memory_bytes=None) for name, device in problem.devices.items()}
+    devices = {name: replace(device, memory_bytes=None, first_blocks=None) for name, device in problem.devices.items()}
     return replace(problem, devices=devices)
 
 

@@ -128,7 +128,7 @@ def _share_ms(model: Model, device: Device, name: str) -> list[float]:
         # Between its points a table is linear from (0, 0) on, so the least time per row is that of a point.
         of = block.rows.output_rows if block.rows else 1
         per_row_ms = [time_ms / rows for rows, time_ms in table or () if block.rows and 0 < rows < of]
-        times_ms.append(device.load_factor * min([whole_ms, *(each * of for each in per_row_ms)]))
+        times_ms.append(device.slowdown * min([whole_ms, *(each * of for each in per_row_ms)]))
     return times_ms
 
 

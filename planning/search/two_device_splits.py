@@ -196,9 +196,9 @@ class _Builder:
         before_ms = np.where(near, self._span_ms(source)[0][cuts], 0.0) if near.any() else np.zeros(len(cuts))
         encode_ms = np.where(near, self._encode_ms[cuts, codecs], 0.0)
         decode_ms = np.where(near, self._decode_ms[cuts, codecs], 0.0)
-        source_ms = before_ms + source.load_factor * encode_ms / source.codec_speed
+        source_ms = before_ms + source.slowdown * encode_ms / source.codec_speed
         blocks_ms = self._span_ms(helper)[1][cuts]
-        helper_ms = blocks_ms + helper.load_factor * decode_ms / helper.codec_speed
+        helper_ms = blocks_ms + helper.slowdown * decode_ms / helper.codec_speed
         send_ms = self._transfer_ms(stream.source, name, self._size_bytes[cuts, codecs])
         return_ms, result_encode_ms, result_decode_ms = self._result_ms(name)
         helper_ms = helper_ms + result_encode_ms
@@ -237,8 +237,8 @@ class _Builder:
         )
         return (
             float(self._transfer_ms(last, sink_name, np.array(result.size_bytes))),
-            sender.load_factor * result.encode_ms / sender.codec_speed,
-            sink.load_factor * result.decode_ms / sink.codec_speed,
+            sender.slowdown * result.encode_ms / sender.codec_speed,
+            sink.slowdown * result.decode_ms / sink.codec_speed,
         )
 
     def _result_mj(self, last: str, send_ms: float, sink_ms: Array | float) -> Array:
@@ -259,7 +259,7 @@ class _Builder:
         head = np.array([0.0, *times.cumsum()])
         tail = np.array([*times[::-1].cumsum()[::-1], 0.0])
         overhead = device.segment_overhead_ms
-        return device.load_factor * (head + overhead), device.load_factor * (tail + overhead)
+        return device.slowdown * (head + overhead), device.slowdown * (tail + overhead)
 
     def _allowed(self, source: Device, helper: Device, cuts: Index) -> Flags:
         """Return which cuts keep memory, raw input and the number of devices, [N]."""
@@ -269,6 +269,10 @@ class _Builder:
             allowed &= cuts > 0
         if policy.max_devices is not None and policy.max_devices < 2:
             allowed &= (cuts == 0) | (cuts == blocks)
+        if source.first_blocks is not None:
+            allowed &= cuts <= source.first_blocks
+        if helper.first_blocks is not None:
+            allowed &= (cuts == blocks) | (blocks <= helper.first_blocks)
         if source.memory_bytes is not None:
             need = leading_memory_bytes(self._parameters, self._working)
             allowed &= ~_over(need[cuts], source.memory_bytes) | (cuts == 0)

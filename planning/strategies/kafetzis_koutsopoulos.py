@@ -67,7 +67,8 @@ class KafetzisKoutsopoulos:
 
     - The stop test is "no decrease" (printed as a strict increase).
     - p = 0 (everything offloaded) is allowed.
-    - Local computing has no background processes beyond the load factor.
+    - Local computing shares the processor with the device's background processes in infinitely small slots (equation 1
+      for a short slot), and the device runs its first stages up to its cap: see `Device`.
     - Tasks start with one local stage, with half, with all, and with none, and the best end is kept. ``start`` selects
       one of the first two (the paper's choices), or adds random starts.
     - With ``pairs`` (this project) any task, or any two, change to any cuts, instead of one task by one stage.

@@ -54,7 +54,7 @@ class Neurosurgeon:
         problem = splits.problem
         price = splits.energy_j if problem.policy.objective is Objective.ENERGY else splits.latency_ms
         if problem.policy.objective is not Objective.ENERGY and not self.server_load_aware:
-            load = np.array([*(problem.devices[name].load_factor for name in splits.helpers), 1.0])[splits.helper]
+            load = np.array([*(problem.devices[name].slowdown for name in splits.helpers), 1.0])[splits.helper]
             price = price + splits.blocks_ms / load - splits.blocks_ms
         return cheapest_split(splits, price)
 

@@ -121,6 +121,8 @@ def _device(rng: random.Random, features: Features, models: dict[str, Model], ab
         load_factor=rng.choice((1.0, rng.uniform(0.5, 3))),
         segment_overhead_ms=rng.choice((0.0, rng.uniform(0, 5))),
         memory_bytes=rng.choice((None, rng.randint(100, 2500), rng.randint(100, 1500))) if features.memory else None,
+        background_processes=rng.choice((0, 0, 0, 1, 2)),
+        first_blocks=rng.choice((None, None, None, None, 0, 1, 2)) if features.memory else None,
         power_idle_w=1.0,
         power_active_w=rng.uniform(1, 10),
         power_tx_w=rng.uniform(0, 2),

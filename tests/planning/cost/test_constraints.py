@@ -37,6 +37,16 @@ def test_a_shared_segment_is_held_once_and_different_ones_add_up() -> None:
     assert memory_bytes(problem, plans) == {"a": 10 + 30 + 300, "b": 320}
 
 
+def test_a_device_with_a_cap_runs_the_first_blocks_only() -> None:
+    capped = replace(PROBLEM.devices["b"], first_blocks=1)
+    problem = replace(PROBLEM, devices={**PROBLEM.devices, "b": capped})
+    assert _broken(problem) == [(Constraint.MEMORY, 1)]
+    at_b = {"s": StreamPlan((sequential_route([(0, 1, "b", "raw"), (1, 2, "a", "raw")]),))}
+    assert _broken(problem, at_b) == []
+    (violation,) = violations(CostModel(problem), SPLIT)
+    assert violation.message == "device b runs only the first 1 blocks of a model, not block 1"
+
+
 def test_deadline_is_the_stricter_one() -> None:
     stream = replace(PROBLEM.streams[0], deadline_ms=3.0)
     problem = replace(PROBLEM, streams=(stream,), policy=Policy(deadline_ms=1.0))

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from planning.problem.problem import Block, Link, link_table
+from planning.problem.problem import Block, Device, Link, link_table
 from shared.policy import Policy
 from tests.support.two_device_problem import STREAM, two_device_problem
 
@@ -35,3 +35,8 @@ def test_streams_by_name() -> None:
 def test_a_block_works_on_its_output_unless_it_says_otherwise() -> None:
     assert Block("x", 7.0).working_bytes == 7.0
     assert Block("x", 7.0, activation_bytes=9.0).working_bytes == 9.0
+
+
+def test_background_processes_take_turns_with_the_computing() -> None:
+    assert Device(load_factor=1.5).slowdown == 1.5
+    assert Device(load_factor=1.5, background_processes=2).slowdown == 4.5

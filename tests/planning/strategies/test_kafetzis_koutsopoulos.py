@@ -79,6 +79,28 @@ def test_more_starts_of_the_greedy_are_never_worse_in_its_own_view(objective: Ob
         assert isinstance(less, Infeasible) or more.cost <= less.cost * (1 + 1e-9)
 
 
+def test_background_processes_and_caps_are_those_of_the_paper() -> None:
+    """Local computing takes 1 + n times as long (equation 1, small slots), and at most s stages are local."""
+    problem = station_problem(4, Objective.TOTAL_DELAY, QueueDiscipline.SHORTEST_JOB_FIRST)
+    caps, background = {"phone0": 1, "phone1": 3}, {"phone0": 2, "phone2": 1}
+    devices = {
+        name: replace(device, background_processes=background.get(name, 0), first_blocks=caps.get(name))
+        for name, device in problem.devices.items()
+    }
+    changed = replace(problem, devices=devices)
+    answer = KafetzisKoutsopoulos().solve(changed, seed=0, time_budget_s=1.0)
+    assert isinstance(answer, Plan)
+    for name, plan in answer.streams.items():
+        stages = plan.routes[0].stages
+        source = changed.stream(name).source
+        assert all(stage.stop <= caps.get(source, 5) for stage in stages if stage.device == source)
+    # The simulation shares the processors in turn, without a word about how much longer that takes.
+    rules = Rules(dict.fromkeys(background, QueueDiscipline.ROUND_ROBIN), background=background)
+    queues = {**answer.disciplines, **rules.disciplines}
+    timeline = simulate(problem, answer.streams, rules=replace(rules, disciplines=queues))
+    assert answer.cost == pytest.approx(timeline.total_delay_ms)
+
+
 def test_too_many_tasks_are_unsupported() -> None:
     problem = station_problem(2, Objective.TOTAL_DELAY, QueueDiscipline.FIFO)
     streams = tuple(replace(stream, jobs=MAX_TASKS) for stream in problem.streams)
