@@ -79,6 +79,7 @@ class Auto:
                 return final
         # Imported here: most problems are proved by the first candidate.
         from planning.scheduling.plan_finishing import finished
+        from planning.scheduling.restricted_bounds import raised_bound
 
         bound = max((tally.bound for tally in tallies if tally.bound is not None), default=None)
         collected = [tally for tally in tallies if not tally.only_proofs]
@@ -88,6 +89,8 @@ class Auto:
         if not collected[0].plans and len(collected) == 1:
             return Infeasible(self.name, problem.policy.objective, tallies[0].reasons())
         costs = BoundedCosts(exact, SimulationBudget.of_seconds(time_budget_s))
+        least = min(plan.cost for tally in collected for plan in tally.plans)
+        bound = raised_bound(network, costs, bound, least, time_budget_s / 2)
         starts = [sorted(tally.plans, key=_rank) for tally in reversed(collected)]
         best = finished(self.name, network, costs, levels, starts, bound, seed)
         best = replace(costs.completed(best), left_out=tuple(dict.fromkeys(collected[0].left_out)))

@@ -1,6 +1,7 @@
 """Exact joint plans for all streams: a mixed-integer linear programme over blocks, devices and encodings."""
 
 from dataclasses import dataclass, field
+from math import ceil, isfinite
 from typing import ClassVar
 
 from planning.cost.constraints import memory_violations
@@ -17,6 +18,9 @@ from shared.policy import Objective
 
 # Nodes of the search tree per second of time budget, for problems of EASY_SIZE variables or fewer.
 NODES_PER_SECOND = 500
+
+# Rounding error of a number of blocks.
+_ROUNDING = 1e-6
 
 # Variables per second of time budget up to which a search is worthwhile; problems of EASY_SIZE variables always are.
 VARIABLES_PER_SECOND = 1_000
@@ -92,7 +96,10 @@ class Milp:
         objective = problem.policy.objective
         # For throughput, several routes side by side may serve the jobs of a stream better than its single route here.
         single = objective is not Objective.THROUGHPUT or jobs == len(problem.streams)
-        known = bound if single and objective is not Objective.DEADLINE else None
+        if objective is Objective.DEADLINE and isfinite(bound):
+            # The measure counts at most a quarter of a block for the latency of a job, and blocks are whole.
+            bound = ceil((bound - 0.25) * jobs - _ROUNDING) / jobs
+        known = bound if single else None
         return make_plan(problem, self.name, plans, optimal=single and proved, lower_bound=known, costs=context.costs)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from typing import ClassVar
 
 import numpy as np
@@ -50,6 +51,9 @@ SEARCHES_PER_SECOND = 300
 
 # Exponent of the loads in the sum that streams without a search keep small.
 STEEPNESS = 32
+
+# Rounding error of a number of blocks.
+_ROUNDING = 1e-6
 
 # Weight of an idle resource, relative to that of the busiest one.
 _IDLE_WEIGHT = 1e-3
@@ -111,7 +115,7 @@ class ShortestPath:
         simple = own and (objective in _ADDITIVE or (jobs == 1 and objective is not Objective.THROUGHPUT))
         alone = own and objective is Objective.THROUGHPUT and jobs == 1
         optimal = proved and (simple or alone)
-        known = bound / jobs if (simple and objective is not Objective.DEADLINE) or alone else None
+        known = bound / jobs if simple or alone else None
         # Each job takes at least its latency, however the queues are.
         if own and objective is Objective.TOTAL_DELAY:
             known = bound
@@ -156,7 +160,9 @@ def _solve_streams(context: PlanningContext, objective: Objective, time_budget_s
             return _Joint(plans, outcome.proved and not in_turn, bound, stream)
         plans[stream.name] = same_route_for_all(tables.route(outcome.path.devices, outcome.path.codecs, 1), stream.jobs)
         proved = proved and outcome.proved
-        bound += outcome.bound * stream.jobs
+        # The measure counts at most a quarter of a block for the latency, and blocks are whole.
+        least = ceil(outcome.bound - 0.25 - _ROUNDING) if objective is Objective.DEADLINE else outcome.bound
+        bound += least * stream.jobs
     return _Joint(plans, proved, bound)
 
 

@@ -49,7 +49,9 @@ def _proof(answer: Plan) -> str:
         return "proved optimal"
     if answer.lower_bound is None:
         return "no bound known"
-    return f"no plan costs less than {answer.lower_bound:.4g}"
+    excess = gap(answer.cost, answer.lower_bound)
+    shown = "" if excess is None else f" (gap {excess:.1%})"
+    return f"no plan costs less than {answer.lower_bound:.4g}{shown}"
 
 
 def _route_table(costs: CostModel, stream: Stream, route: Route, index: int, routes: int) -> Table:

@@ -32,6 +32,16 @@ def test_people_see_the_route() -> None:
     assert "proved optimal" in result.stdout
 
 
+def test_the_gap_to_the_proved_bound_is_said() -> None:
+    options = ("--objective", "total_delay", "--strategy", "shortest_path")
+    path = str(INSTANCES / "two_cameras_one_server.json")
+    answer = json.loads(run_offline("plan", path, *options, "--json").stdout)
+    assert 0 < answer["lower_bound"] < answer["cost"]
+    gap = answer["cost"] / answer["lower_bound"] - 1
+    shown = " ".join(run_offline("plan", path, *options).stdout.split())
+    assert f"no plan costs less than {answer['lower_bound']:.4g} (gap {gap:.1%})" in shown
+
+
 def test_what_is_left_out_for_lack_of_time_is_said() -> None:
     path = str(INSTANCES / "alexnet_burst_4g.json")
     hurried = run_offline("plan", path, "--time-budget-s", "0")
