@@ -38,6 +38,11 @@ _WEIGHTS: Mapping[str, int] = {
 EXECUTORS_FOLDER = "executors"
 
 
+def stream_name(number: int) -> str:
+    """Return the name of a round's stream; all are equally long."""
+    return f"round{number:04}"
+
+
 @dataclass(slots=True)
 class Disturbances:
     """Chooses and performs bad moments, one after the other.
@@ -47,6 +52,7 @@ class Disturbances:
         chance: decides what happens, and when.
         clocks: of the services, by process; empty if none can be set.
         disks: under the services' data, by folder; empty if none can be mounted.
+        stream: the stream that hostile messages concern.
         counts: bad moments so far, by kind.
         ended: processes that ended without being killed or stopped.
     """
@@ -55,14 +61,16 @@ class Disturbances:
     chance: random.Random
     clocks: Mapping[str, SteppedClock]
     disks: Mapping[str, SmallDisk]
+    stream: str = ""
     counts: Counter[str] = field(default_factory=Counter)
     ended: list[str] = field(default_factory=list)
     _hostile: Iterator[HostileMessage] = field(default=iter(()), init=False)
 
-    def aim_at(self, stream: str) -> None:
-        """Let hostile messages concern this stream from now on."""
-        names = names_in_topics(self.fleet.workload.manifest.model, stream=stream, source=CAMERA, device=HELPER)
-        messages = list(hostile_messages(names, _PER_CLASS))
+    async def prepare(self) -> None:
+        """Make the hostile messages, which takes seconds."""
+        model = self.fleet.workload.manifest.model
+        names = names_in_topics(model, stream=stream_name(0), source=CAMERA, device=HELPER)
+        messages = await asyncio.to_thread(lambda: list(hostile_messages(names, _PER_CLASS)))
         self.chance.shuffle(messages)
         self._hostile = itertools.cycle(messages)
 
@@ -171,10 +179,14 @@ class Disturbances:
         return [{COLLECTOR: COLLECTOR, PLANNER: PLANNER}[folder]]
 
     async def _forge(self) -> None:
+        # Names of streams are equally long, so that the message around one stays what it is.
+        named, stream = stream_name(0), self.stream
         for _ in range(self.chance.randint(*_HOSTILE_AT_ONCE)):
             message = next(self._hostile)
+            topic = message.topic.replace(named, stream)
+            payload = message.payload.replace(named.encode(), stream.encode())
             try:
-                await self.fleet.control.publish(message.topic, message.payload, retain=message.retain)
+                await self.fleet.control.publish(topic, payload, retain=message.retain)
             except BusError:
                 # The broker is away.
                 return

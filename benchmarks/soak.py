@@ -17,21 +17,23 @@ import contextlib
 import logging
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from benchmarks.disturbances import EXECUTORS_FOLDER, Disturbances
+from benchmarks.disturbances import EXECUTORS_FOLDER, Disturbances, stream_name
 from benchmarks.message_repeater import MessageRepeater
 from benchmarks.plain_client import PlainClient
 from broker.embedded import EmbeddedBroker
 from broker.mosquitto import MosquittoBroker, find_mosquitto
 from services.cli.support.fleet_operations import declare_stream, withdraw_stream
 from services.cli.testbed.command_lines import COLLECTOR, PLANNER
+from services.cli.testbed.fleet_description import DeviceDescription
 from services.cli.testbed.run_record import RequestRecord
 from shared.bus.connection import Connection
 from shared.bus.errors import BusError
@@ -39,7 +41,16 @@ from shared.messages.requests import OutcomeStatus
 from shared.messages.streams import StreamDeclaration
 from tests.support.small_disks import SmallDisk, can_mount, small_disks
 from tests.support.stepped_clock import SteppedClock, build_library, can_step_clocks
-from tests.support.whole_fleet import BROKER, CAMERA, EVERYTHING, FLEET, WholeFleet, open_fleet
+from tests.support.whole_fleet import (
+    BROKER,
+    CAMERA,
+    EVERYTHING,
+    FLEET,
+    HELPER,
+    SERVER,
+    WholeFleet,
+    open_fleet,
+)
 
 _ROUND_S = 30.0
 _QUIET_S = (0.2, 3.0)
@@ -47,7 +58,18 @@ _QUIET_S = (0.2, 3.0)
 _OUTCOME_S = 300.0
 # Longest wait until the fleet is whole, or a stream has a plan.
 _WHOLE_S = 240.0
-_IN_FLIGHT = 6
+# Of each client. Together they are more than the policy lets be in flight, so that requests also wait at the source.
+_IN_FLIGHT = 12
+# Faster devices than in the tests: what counts is the number of requests.
+_SOAKED = replace(
+    FLEET,
+    devices={
+        CAMERA: DeviceDescription(slowdown=3.0),
+        HELPER: DeviceDescription(slowdown=2.0),
+        SERVER: DeviceDescription(slowdown=1.0),
+    },
+    policy=replace(FLEET.policy, max_in_flight=16),
+)
 _REPEATED_SHARE = 0.05
 _DISK_BYTES = {EXECUTORS_FOLDER: 128 << 20, COLLECTOR: 64 << 20, PLANNER: 64 << 20}
 _COLUMNS = ("accepted", "results", "errors", "lost", "duplicates", "mismatches", "retried", "computed_twice")
@@ -85,7 +107,7 @@ class Soak:
         while time.monotonic() < end_s:
             number += 1
             try:
-                await self._round(f"round{number}")
+                await self._round(stream_name(number))
             except (AssertionError, BusError) as error:
                 self._note(f"round {number}: {error}")
             for ended in self._disturbances.ended:
@@ -98,7 +120,7 @@ class Soak:
         await self._declare(stream)
         declared_s = time.monotonic()
         end_s = declared_s + _ROUND_S
-        disturbances.aim_at(stream)
+        disturbances.stream = stream
         before = disturbances.counts.total()
         async with (
             PlainClient.open(fleet.broker.settings, stream, _OUTCOME_S, fleet.workload.reference.differs) as plain,
@@ -127,7 +149,7 @@ class Soak:
         """Declare a stream, and wait until it has a plan."""
         fleet = self._fleet
         await self._until_whole()
-        await fleet.set_policy(stream, FLEET.policy)
+        await fleet.set_policy(stream, _SOAKED.policy)
         model = fleet.workload.manifest.model
         await declare_stream(fleet.control, StreamDeclaration(stream=stream, model=model, source=CAMERA))
         await fleet.watcher.until(lambda: bool(fleet.watcher.route(stream)), f"a plan of {stream}")
@@ -190,19 +212,28 @@ class Options:
 
 
 async def _run(options: Options, disks: Mapping[str, SmallDisk], clocks: Mapping[str, SteppedClock]) -> bool:
+    # Like Ctrl-C, so that disks are unmounted.
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     chance = random.Random(options.seed)
     repeater = MessageRepeater(_REPEATED_SHARE, chance)
     environments = {name: clock.environment for name, clock in clocks.items()}
     began_s = time.monotonic()
     async with (
         open_fleet(
-            _BROKERS[options.broker](start_timeout_s=60.0), options.run_dir, environments=environments, wait_s=_WHOLE_S
+            _BROKERS[options.broker](start_timeout_s=60.0),
+            options.run_dir,
+            described=_SOAKED,
+            environments=environments,
+            wait_s=_WHOLE_S,
         ) as fleet,
         Connection.open(fleet.broker.settings) as connection,
         asyncio.TaskGroup() as group,
     ):
         repeating = group.create_task(repeater.run(connection), name="repeat messages")
         disturbances = Disturbances(fleet, chance, clocks, disks)
+        await disturbances.prepare()
         soaking = Soak(fleet, disturbances)
         try:
             await soaking.run(60 * options.minutes)

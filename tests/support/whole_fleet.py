@@ -240,6 +240,7 @@ async def open_fleet(
     broker: BrokerProcess,
     run_dir: Path,
     *,
+    described: Fleet = FLEET,
     environments: Mapping[str, Mapping[str, str]] | None = None,
     wait_s: float = WAIT_S,
 ) -> AsyncIterator[WholeFleet]:
@@ -248,14 +249,15 @@ async def open_fleet(
     Args:
         broker: not started.
         run_dir: where logs and databases are.
+        described: its devices and links; the names of the devices are those of `FLEET`.
         environments: further variables of some processes, by their names.
         wait_s: longest wait for a state of the fleet.
     """
-    workload = await asyncio.to_thread(read_workload, FLEET, DATA, run_dir)
+    workload = await asyncio.to_thread(read_workload, described, DATA, run_dir)
     watcher = Watcher(wait_s)
 
     async def announce(connection: Connection) -> None:
-        for emulation in emulations(FLEET, usual_conditions(FLEET)):
+        for emulation in emulations(described, usual_conditions(described)):
             await connection.publish(topics.emulation(emulation.device), emulation.encode(), retain=True)
 
     async with (
@@ -268,7 +270,7 @@ async def open_fleet(
         for topic in (*FILTERS, topics.receipts("+"), topics.commands("+"), topics.requests("+")):
             await ear.subscribe(topic)
         listening = group.create_task(watcher.run(ear), name="watcher")
-        for name, arguments in command_lines.service_arguments(FLEET, run_dir).items():
+        for name, arguments in command_lines.service_arguments(described, run_dir).items():
             await processes.start(name, arguments, (environments or {}).get(name))
         fleet = WholeFleet(broker, run_dir, processes, workload, control, watcher)
         await fleet.until_whole()
