@@ -186,7 +186,8 @@ class MqttDriver:
 
     def acknowledge(self, packet_id: int) -> None:
         """Send PUBACK for a message of QoS 1 that was received. Does nothing once the connection is lost."""
-        if self._stream is not None and not self._has_left:
+        # Also if this write finds that it is lost: who acknowledges need not know, for the broker delivers again.
+        with contextlib.suppress(SessionLost):
             self._send([mqtt5.PubAckPacket(packet_id).write()])
 
     async def disconnect(self, timeout_s: float) -> None:

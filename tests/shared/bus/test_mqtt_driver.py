@@ -1,6 +1,8 @@
 """The driver of a connection against a peer that is written byte by byte."""
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -120,6 +122,23 @@ async def test_messages_are_acknowledged_when_asked_for() -> None:
         assert [bytes(message.payload) for message in client.messages] == [b"hello"]
         client.driver.acknowledge(7)
         await client.driver.lost()
+
+
+async def test_who_acknowledges_is_not_told_that_the_connection_breaks() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        peer.writer.write(publish_packet(7, b"t", b"x"))
+        await until_end(peer)
+
+    async with scripted_peer(script) as port, connected(port) as client:
+        async with asyncio.timeout(10):
+            await client.arrival.wait()
+        assert client.driver._stream is not None
+        with socket.socket(fileno=os.dup(client.driver._stream.descriptor)) as twin:
+            twin.shutdown(socket.SHUT_WR)
+        client.driver.acknowledge(7)
+        assert client.driver.is_lost
+        client.driver.acknowledge(7)
 
 
 async def test_subscribe_returns_the_reason_codes_or_says_that_there_was_no_answer() -> None:
