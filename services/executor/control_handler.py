@@ -1,5 +1,6 @@
 """Handles the messages on the control connection of a device: decodes each once and calls the part it concerns."""
 
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from services.executor.announcer import Announcer
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
+from services.executor.peer_clocks import PeerClocks
 from services.executor.segments.device_speed import DeviceSpeed
 from services.executor.segments.profile_publisher import ProfilePublisher
 from services.executor.segments.segment_pool import SegmentPool
@@ -18,7 +20,7 @@ from shared.bus.connection import Connection, Received
 from shared.messages.alternatives import Alternatives
 from shared.messages.base import MessageError, of_topic
 from shared.messages.control import COMMANDS, Prepare, Preparing, ProfileModel, Release, ranges_of
-from shared.messages.devices import Emulation, Links, Presence, Receipt, ServicePresence, State, offline
+from shared.messages.devices import ClockExchange, Emulation, Links, Presence, Receipt, ServicePresence, State, offline
 from shared.messages.models import Manifest
 from shared.messages.plan_checks import plan_misfit
 from shared.messages.requests import JSON_CONTENT, Confirmation, Outcome
@@ -38,6 +40,7 @@ class ControlHandler:
         profiles: measures and publishes profiles.
         speed: emulated speed of this device.
         ledger: transfers that await their receipt.
+        clocks: the clocks of other devices.
         outbox: outgoing messages.
         observations: measurements of this device.
         emulate_links: applies an emulation to the links.
@@ -49,6 +52,7 @@ class ControlHandler:
     profiles: ProfilePublisher
     speed: DeviceSpeed
     ledger: TransferLedger
+    clocks: PeerClocks
     outbox: Outbox
     observations: ObservationFeed
     emulate_links: Callable[[Emulation], None]
@@ -64,7 +68,7 @@ class ControlHandler:
             SubscriptionFailed: the broker was lost or refuses a subscription.
         """
         device = self._own.device
-        own = (topics.commands, topics.receipts, topics.links, topics.emulation)
+        own = (topics.commands, topics.receipts, topics.clock, topics.links, topics.emulation)
         of_all = (
             topics.presence.any,
             topics.service_presence.any,
@@ -117,6 +121,8 @@ class ControlHandler:
         match topic:
             case ["commands"]:
                 await self._command(COMMANDS.decode(payload))
+            case ["clock"]:
+                await self.clocks.exchange(ClockExchange.decode(payload))
             case ["receipts"]:
                 await self._receipt(Receipt.decode(payload))
             case ["links"] if payload:
@@ -196,9 +202,19 @@ class ControlHandler:
         if plan is None:
             return
         device = self._own.device
+        # Before the first request arrives, so that its time on the way is known.
+        for sender in _senders_to(device, plan):
+            await self.clocks.refresh(sender)
         stages = [stage for route in plan.routes for stage in route.stages if stage.device == device]
         manifest = self.pool.manifest(plan.model)
         if stages and manifest is not None and not self.pool.is_prepared(stream, plan.epoch):
             # This process was started after the epoch was prepared, so it prepares from the retained plan.
             prepare = Prepare(stream=stream, epoch=plan.epoch, manifest=manifest, segments=ranges_of(stages))
             await self.pool.prepare(prepare)
+
+
+def _senders_to(device: str, plan: CommittedPlan) -> set[str]:
+    """Return the devices that send feature maps to a device under a plan."""
+    routes = [(plan.source, *(stage.device for stage in route.stages)) for route in plan.routes]
+    hops = {hop for route in routes for hop in itertools.pairwise(route)}
+    return {sender for sender, receiver in hops if receiver == device and sender != device}

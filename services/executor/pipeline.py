@@ -8,6 +8,7 @@ from services.executor.errors import BadInput, CannotPrepare, ExecutionFailed, T
 from services.executor.feature_maps import FeatureMap, encode_tensors
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, outcome_properties, outcome_publications, publish_outcome
+from services.executor.peer_clocks import PeerClocks
 from services.executor.results import encode_outcome, make_error_outcome, make_outcome, without_outputs
 from services.executor.segments.shadow_check import SentStage, ShadowCheck
 from services.executor.sender import AttemptTracker, Sender
@@ -93,6 +94,7 @@ class Pipeline:
         shadow: ShadowCheck,
         outbox: Outbox,
         observations: ObservationFeed,
+        clocks: PeerClocks,
     ) -> None:
         """Create a pipeline that works while `run` does."""
         self.device = device
@@ -103,6 +105,7 @@ class Pipeline:
         self._shadow = shadow
         self._outbox = outbox
         self._observations = observations
+        self._clocks = clocks
         self._group = asyncio.TaskGroup()
 
     async def run(self) -> None:
@@ -116,16 +119,16 @@ class Pipeline:
         if not self._admission.enter_now(feature_map.size_bytes):
             return False
         self._attempts.note(feature_map.header)
-        self._begin(feature_map, time.time(), time.monotonic())
+        self._begin(feature_map, time.monotonic())
         return True
 
     async def admit(self, feature_map: FeatureMap) -> None:
         """Take over a feature map; waits for admission, and returns before it is computed."""
-        received_at_s, received_s = time.time(), time.monotonic()
+        received_s = time.monotonic()
         # Before admission, so that older attempts that wait for it are stale from now on.
         self._attempts.note(feature_map.header)
         await self._admission.enter(feature_map.size_bytes)
-        self._begin(feature_map, received_at_s, received_s)
+        self._begin(feature_map, received_s)
 
     async def dispatch(self, feature_map: FeatureMap) -> None:
         """Begin a request of this device's sources: send it to the device of its first stage, or compute it here."""
@@ -146,22 +149,24 @@ class Pipeline:
         await self._admission.drain()
         await self._sender.drain()
 
-    def _begin(self, feature_map: FeatureMap, received_at_s: float, received_s: float) -> None:
+    def _begin(self, feature_map: FeatureMap, received_s: float) -> None:
         header = feature_map.header
+        # From here on the acceptance is on this device's clock, so that it can be compared with it.
+        own = header.model_copy(update={"accepted_s": self._clocks.accepted_s(header, received_s)})
         self._group.create_task(
-            self._process_admitted(feature_map, feature_map.size_bytes, received_at_s, received_s),
+            self._process_admitted(FeatureMap(own, feature_map.tensors), feature_map.size_bytes, received_s),
             name=f"request {header.request_id} stage {header.stage}",
         )
 
-    async def _process_admitted(
-        self, feature_map: FeatureMap, size_bytes: int, received_at_s: float, received_s: float
-    ) -> None:
+    async def _process_admitted(self, feature_map: FeatureMap, size_bytes: int, received_s: float) -> None:
         try:
-            await self._process(feature_map, received_at_s, received_s)
+            await self._process(feature_map, received_s)
+            # Last, for the next request: this one has been converted already.
+            await self._clocks.refresh(feature_map.header.sender)
         finally:
             await self._admission.leave(size_bytes)
 
-    async def _process(self, feature_map: FeatureMap, received_at_s: float, received_s: float) -> None:
+    async def _process(self, feature_map: FeatureMap, received_s: float) -> None:
         """Compute and pass on a feature map; every failure ends here.
 
         The request's own faults become an error outcome. Faults of this device or of a transfer leave the request
@@ -171,7 +176,7 @@ class Pipeline:
         if self._attempts.is_stale(header):
             return
         try:
-            await self._run_stage(feature_map, received_at_s, received_s)
+            await self._run_stage(feature_map, received_s)
         except BadInput as error:
             await self._publish_error(header, ErrorCause.BAD_INPUT, str(error))
         except TransferDamaged as error:
@@ -188,12 +193,10 @@ class Pipeline:
             _LOGGER.exception("request %s failed", header.request_id)
             await self._publish_error(header, ErrorCause.EXECUTION, f"{type(error).__name__}: {error}")
 
-    async def _run_stage(self, feature_map: FeatureMap, received_at_s: float, received_s: float) -> None:
+    async def _run_stage(self, feature_map: FeatureMap, received_s: float) -> None:
         header = feature_map.header
         keeps_arrays = self._shadow.is_due(header.stages[header.stage].codec)
-        finished = await self._stages.run(
-            feature_map, received_at_s=received_at_s, received_s=received_s, keeps_arrays=keeps_arrays
-        )
+        finished = await self._stages.run(feature_map, received_s=received_s, keeps_arrays=keeps_arrays)
         await self._pass_on(header, finished)
         # Last: the request does not wait for it, and the work of broker and monitor would compete with its own.
         if finished.observation is not None:
@@ -202,12 +205,12 @@ class Pipeline:
     async def _pass_on(self, header: FeatureMapHeader, finished: FinishedStage) -> None:
         output, trace = finished.output, finished.trace
         if output.result is not None:
-            await self._publish(header, make_outcome(header, output.result, (*header.trace, trace), time.time()))
+            await self._publish(header, make_outcome(header, output.result, (*header.trace, trace), time.monotonic()))
             return
         if header.stages[header.stage + 1].device == self.device:
             # The next stage queues for the processor like any other job, under the admission of this feature map.
             onward = header.model_copy(update={"stage": header.stage + 1, "trace": (*header.trace, trace)})
-            await self._process(FeatureMap(onward, output.arrays), time.time(), time.monotonic())
+            await self._process(FeatureMap(onward, output.arrays), time.monotonic())
             return
         output_bytes = sum(tensor.size_bytes for tensor in output.encoded.values())
         codecs = {tensor.codec for tensor in output.encoded.values()}
@@ -227,7 +230,7 @@ class Pipeline:
         await self._outbox.publish_best_effort(topics.receipts(header.source), receipt.encode())
 
     async def _publish_error(self, header: FeatureMapHeader, cause: ErrorCause, text: str) -> None:
-        await self._publish(header, make_error_outcome(header, cause, text, header.trace, time.time()))
+        await self._publish(header, make_error_outcome(header, cause, text, header.trace, time.monotonic()))
 
     async def _publish(self, header: FeatureMapHeader, outcome: Outcome) -> None:
         payload, content_type = encode_outcome(outcome, header.accept)

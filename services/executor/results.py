@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from services.executor.peer_clocks import source_time_s
 from shared.messages.bounds import clean_text
 from shared.messages.models import Manifest, OutputKind
 from shared.messages.requests import (
@@ -71,7 +72,10 @@ def make_result(outputs: Mapping[str, np.ndarray], manifest: Manifest, accept: s
 
 
 def make_outcome(header: FeatureMapHeader, result: ModelResult, trace: Sequence[StageTrace], now_s: float) -> Outcome:
-    """Return the outcome of a computed request. `Outcome.error` holds the note when outputs were left out."""
+    """Return the outcome of a request that was computed at `now_s` (monotonic seconds).
+
+    `Outcome.error` holds the note when outputs were left out.
+    """
     return _outcome(header, trace, now_s).model_copy(
         update={"top": result.top, "outputs": result.outputs, "error": result.note}
     )
@@ -80,7 +84,7 @@ def make_outcome(header: FeatureMapHeader, result: ModelResult, trace: Sequence[
 def make_error_outcome(
     header: FeatureMapHeader, cause: ErrorCause, text: str, trace: Sequence[StageTrace], now_s: float
 ) -> Outcome:
-    """Return the outcome of a request that cannot be computed."""
+    """Return the outcome of a request that was found at `now_s` (monotonic seconds) not to be computable."""
     return _outcome(header, trace, now_s).model_copy(
         update={"status": OutcomeStatus.ERROR, "cause": cause, "error": clean_text(text)}
     )
@@ -109,7 +113,7 @@ def _outcome(header: FeatureMapHeader, trace: Sequence[StageTrace], now_s: float
         attempt=header.attempt,
         accepted_at_s=header.accepted_at_s,
         dispatched_at_s=header.dispatched_at_s,
-        completed_at_s=now_s,
+        completed_at_s=source_time_s(header, now_s),
         input_bytes=header.input_bytes,
         trace=tuple(trace),
     )

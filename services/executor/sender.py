@@ -11,6 +11,7 @@ from typing import Final
 
 from services.executor.feature_maps import encode_feature_map
 from services.executor.outbox import Outbox
+from services.executor.peer_clocks import source_time_s
 from services.executor.transfers import TransferLedger
 from shared.bus.errors import BusError
 from shared.bus.frame import frame_size_bytes
@@ -120,10 +121,12 @@ class Sender:
         header = outgoing.header
         target = header.stages[header.stage].device
         transfer_id = uuid.uuid4().hex
-        trace = header.trace
+        trace, now_s = header.trace, time.monotonic()
         if trace and trace[-1].device == self._device:
-            trace = (*trace[:-1], trace[-1].model_copy(update={"sent_at_s": time.time()}))
-        stamped = header.model_copy(update={"transfer_id": transfer_id, "sender": self._device, "trace": trace})
+            trace = (*trace[:-1], trace[-1].model_copy(update={"sent_at_s": source_time_s(header, now_s)}))
+        stamped = header.model_copy(
+            update={"transfer_id": transfer_id, "sender": self._device, "trace": trace, "sent_s": now_s}
+        )
         pieces = encode_feature_map(stamped, outgoing.tensors)
         size_bytes = frame_size_bytes(pieces)
         # Before the send: the receipt travels on another connection and may arrive before `send` returns.

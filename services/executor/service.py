@@ -14,6 +14,7 @@ from services.executor.control_handler import ControlHandler
 from services.executor.inbox import Inbox
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
+from services.executor.peer_clocks import PeerClocks
 from services.executor.pipeline import Admission, Pipeline
 from services.executor.segments.coding import Coder
 from services.executor.segments.device_speed import DeviceSpeed
@@ -147,6 +148,7 @@ class Executor:
         self._ledger = TransferLedger(device, self._processing.read_s)
         self._outbox = Outbox(device, resources.control)
         self._observations = ObservationFeed(self._outbox)
+        self._clocks = PeerClocks(device, self._outbox)
         # Models and segments.
         speed = DeviceSpeed(config.emulated)
         models = ModelCache(config.models_dir, device, config.broker)
@@ -185,6 +187,7 @@ class Executor:
             profiles=self._profiles,
             speed=speed,
             ledger=self._ledger,
+            clocks=self._clocks,
             outbox=self._outbox,
             observations=self._observations,
             emulate_links=self._emulate_links,
@@ -211,6 +214,7 @@ class Executor:
             shadow=shadow,
             outbox=self._outbox,
             observations=self._observations,
+            clocks=self._clocks,
         )
 
     async def run(self) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from services.executor.errors import ExecutionFailed, TransferDamaged
 from services.executor.feature_maps import FeatureMap, encode_tensors
+from services.executor.peer_clocks import source_time_s
 from services.executor.results import ModelResult, make_result
 from services.executor.segments.coding import Coder
 from services.executor.segments.compute_queue import Ticket, discipline_called
@@ -20,7 +21,7 @@ from services.executor.segments.segment_events import EpochKey, SegmentKey
 from services.executor.segments.segment_pool import SegmentPool
 from shared.codecs import RAW, CodecError, EncodedTensor
 from shared.messages.devices import ComputeObservation
-from shared.messages.requests import StageTrace
+from shared.messages.requests import FeatureMapHeader, StageTrace
 
 # Below it, the two changes of thread take longer than the computation (0.3 ms on a laptop processor).
 _BRIEF_MS: Final = 0.3
@@ -151,14 +152,11 @@ class StageRunner:
     # Last computing time by segment, codecs and the decoding of pictures included, in ms.
     _last_ms: dict[SegmentKey, float] = field(default_factory=dict, init=False)
 
-    async def run(
-        self, feature_map: FeatureMap, *, received_at_s: float, received_s: float, keeps_arrays: bool
-    ) -> FinishedStage:
+    async def run(self, feature_map: FeatureMap, *, received_s: float, keeps_arrays: bool) -> FinishedStage:
         """Compute the stage that a feature map has reached.
 
         Args:
             feature_map: input of the stage.
-            received_at_s: when it arrived here, wall clock.
             received_s: when it arrived here, monotonic seconds.
             keeps_arrays: whether an encoded output is kept as computed, too.
 
@@ -181,7 +179,7 @@ class StageRunner:
             device=self.device,
             start=stage.start,
             stop=stage.stop,
-            received_at_s=received_at_s,
+            received_at_s=source_time_s(header, received_s),
             queue_ms=max(0.0, 1000 * (time.monotonic() - received_s) - done.compute_ms),
             compute_ms=done.compute_ms,
         )
@@ -197,7 +195,7 @@ class StageRunner:
             Ticket(
                 header.stream,
                 self.speed.expected_ms(segment.manifest, key.start, key.stop),
-                header.deadline_at_s,
+                _deadline_s(header),
             ),
             discipline=discipline_called(header.queue),
             # `codec_ms` is read through the job: it is known only when the job has run.
@@ -221,3 +219,11 @@ class StageRunner:
             measured_ms=max(0.0, measured_ms),
             idle_ms=idle.segment_ms(key.start, key.stop),
         )
+
+
+def _deadline_s(header: FeatureMapHeader) -> float | None:
+    """Return the deadline of a request on this device's monotonic clock."""
+    if header.deadline_at_s is None or header.accepted_s is None:
+        return None
+    # Both times are on the source's clock, read at the acceptance.
+    return header.accepted_s + (header.deadline_at_s - header.accepted_at_s)

@@ -116,6 +116,17 @@ def receipts(device: str) -> str:
 
 
 @defined(
+    sender="executor",
+    receivers="executor",
+    summary="Compares the monotonic clocks of two devices.",
+    qos=0,
+)
+def clock(device: str) -> str:
+    """Return the topic of the questions for a device's clock, and of the answers to its own questions."""
+    return f"devices/{device}/clock"
+
+
+@defined(
     sender="monitor",
     receivers="monitor",
     summary="Measures an idle link.",

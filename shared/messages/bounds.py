@@ -146,6 +146,8 @@ Cardinal = Annotated[int, Field(ge=0, le=1_000_000)]
 PositiveCardinal = Annotated[int, Field(ge=1, le=1_000_000)]
 # Wall clock in seconds since 1970.
 Instant = Annotated[float, Field(ge=0, le=_LATEST_S)]
+# Reading of a monotonic clock in seconds. It is negative for a moment before the start of the machine.
+ClockReading = Annotated[float, Field(ge=-1e10, le=1e10)]
 # A measured or emulated time.
 Milliseconds = Annotated[float, Field(ge=0, le=_LONGEST_MS)]
 # A time that a policy states, whose documents allow so much.

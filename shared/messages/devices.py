@@ -12,6 +12,7 @@ from shared.messages.bounds import (
     Bandwidth,
     BlockIndex,
     BlockStop,
+    ClockReading,
     Factor,
     FactorFromOne,
     HostAndPort,
@@ -225,6 +226,21 @@ class Receipt(Message):
     """Time in which the receiver computed or waited for a processor around the arrival, by its own monotonic clock."""
     refused: DamageReport | None = None
     """Set if its tensors did not decode. This receipt goes to the request's source, which retries."""
+
+
+class ClockExchange(Message):
+    """A question for a device's monotonic clock, or its answer (`devices/{device}/clock`)."""
+
+    TOPIC: ClassVar = topics.clock
+
+    kind: Literal["ask", "answer"]
+    sender: Name
+    asked_s: ClockReading
+    """When the question was sent, on the clock of the device that asks. An answer repeats it."""
+    arrived_s: ClockReading = 0.0
+    """When the question arrived, on the clock of the device that answers."""
+    answered_s: ClockReading = 0.0
+    """When the answer was sent, on the same clock."""
 
 
 class Probe(Message):

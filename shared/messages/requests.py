@@ -16,6 +16,7 @@ from shared.messages.bounds import (
     BlockIndex,
     BlockStop,
     Cardinal,
+    ClockReading,
     CodecName,
     EpochNumber,
     Instant,
@@ -76,7 +77,11 @@ _LARGEST_SCORE: Final = 1.7976931348623157e308
 
 
 class StageTrace(Part):
-    """Time of a request on one stage. Wall-clock times are of the stage's device."""
+    """Time of a request on one stage.
+
+    `received_at_s` and `sent_at_s` are on the source's clock: the acceptance of the request plus the time that has
+    passed since, across all devices.
+    """
 
     device: Name
     start: BlockIndex
@@ -122,9 +127,14 @@ class FeatureMapHeader(Message):
     tensors: Annotated[tuple[TensorHeader, ...], at_most(1024)]
     source: Name
     accepted_at_s: Instant
+    """Wall clock of the source. Later times of the request are this one plus the time that has passed since."""
     dispatched_at_s: Instant
     deadline_at_s: Annotated[float, Field(ge=0, le=1e16)] | None = None
     """Far in the future for a policy with an endless deadline."""
+    accepted_s: ClockReading | None = None
+    """When the request was accepted, on the monotonic clock of `sender`; None from an older sender."""
+    sent_s: ClockReading | None = None
+    """Start of the transfer, on the same clock."""
     queue: Word = "fifo"
     accept: Word = JSON_CONTENT
     response_topic: Word | None = None
@@ -187,6 +197,7 @@ class Outcome(Message):
     cause: ErrorCause | None = None
     error: Prose = ""
     accepted_at_s: Instant = 0.0
+    """Wall clock of the source. The times below are this one plus the time that has passed since."""
     dispatched_at_s: Instant = 0.0
     completed_at_s: Instant = 0.0
     input_bytes: Quantity = 0

@@ -25,12 +25,12 @@ class Ticket:
     Attributes:
         stream: stream of the request, for ROUND_ROBIN.
         expected_ms: expected computing time, for SHORTEST_JOB_FIRST.
-        deadline_at_s: wall clock, for EARLIEST_DEADLINE_FIRST; a job without a deadline comes last.
+        deadline_s: monotonic seconds, for EARLIEST_DEADLINE_FIRST; a job without a deadline comes last.
     """
 
     stream: str
     expected_ms: float = 0.0
-    deadline_at_s: float | None = None
+    deadline_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +94,10 @@ class ComputeQueue(Generic[Item]):
             case QueueDiscipline.ROUND_ROBIN:
                 return lambda entry: (self._last_turn.get(entry.ticket.stream, 0), entry.arrival)
             case QueueDiscipline.EARLIEST_DEADLINE_FIRST:
-                return lambda entry: (_or_never(entry.ticket.deadline_at_s), entry.arrival)
+                return lambda entry: (_or_never(entry.ticket.deadline_s), entry.arrival)
             case QueueDiscipline.FIFO:
                 return lambda entry: (0.0, entry.arrival)
 
 
-def _or_never(deadline_at_s: float | None) -> float:
-    return float("inf") if deadline_at_s is None else deadline_at_s
+def _or_never(deadline_s: float | None) -> float:
+    return float("inf") if deadline_s is None else deadline_s

@@ -237,12 +237,16 @@ class Acknowledge:
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """Write the number of the attempt to the journal, then send the request to the first stage of `route`."""
+    """Write the number of the attempt to the journal, then send the request to the first stage of `route`.
+
+    The request was accepted at `accepted_s` (monotonic seconds).
+    """
 
     request: Request
     attempt: int
     plan: CommittedPlan
     route: PlanRoute
+    accepted_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,13 +260,17 @@ class StoreOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Make the request's error outcome, write it to the journal, and publish it."""
+    """Make the request's error outcome, write it to the journal, and publish it.
+
+    The request was accepted `age_s` ago.
+    """
 
     request: Request
     cause: ErrorCause
     text: str
     attempt: int
     epoch: int
+    age_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -317,7 +317,7 @@ class SourceState:
                 commands.append(self._fail(pending, ErrorCause.RETRIES_EXHAUSTED, text, now_s))
                 continue
             self._pending.start(pending, plan, route, now_s)
-            commands.append(Dispatch(pending.request, pending.attempt, plan, route))
+            commands.append(Dispatch(pending.request, pending.attempt, plan, route, pending.accepted_s))
         return commands
 
     def _fail_expired(self, now_s: float) -> list[SourceCommand]:
@@ -345,7 +345,8 @@ class SourceState:
 
     def _fail(self, pending: PendingRequest, cause: ErrorCause, text: str, now_s: float) -> SourceCommand:
         self._finish(pending, _ERROR_BYTES, now_s)
-        return Fail(pending.request, cause, text, pending.attempt, pending.epoch)
+        age_s = max(0.0, now_s - pending.accepted_s)
+        return Fail(pending.request, cause, text, pending.attempt, pending.epoch, age_s)
 
     def _finish(self, pending: PendingRequest, size_bytes: int, now_s: float) -> None:
         # The only way out of `_pending`, and each caller returns one StoreOutcome or Fail: exactly one outcome.

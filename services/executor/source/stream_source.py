@@ -319,7 +319,7 @@ class StreamSource:
             cause=command.cause,
             error=command.text,
             accepted_at_s=request.accepted_at_s,
-            completed_at_s=time.time(),
+            completed_at_s=request.accepted_at_s + command.age_s,
             input_bytes=request.size_bytes,
         )
         return StoredOutcome(*encode_outcome(outcome, request.accept))
@@ -355,6 +355,7 @@ class StreamSource:
 def _first_header(command: Dispatch, stream: str, device: str) -> FeatureMapHeader:
     """Return the header of an attempt before its first stage."""
     request, plan = command.request, command.plan
+    now_s = time.monotonic()
     return FeatureMapHeader(
         transfer_id="",
         sender=device,
@@ -368,7 +369,10 @@ def _first_header(command: Dispatch, stream: str, device: str) -> FeatureMapHead
         tensors=(),
         source=device,
         accepted_at_s=request.accepted_at_s,
-        dispatched_at_s=time.time(),
+        # Not this moment's wall clock, which may have been set since the acceptance.
+        dispatched_at_s=request.accepted_at_s + max(0.0, now_s - command.accepted_s),
+        accepted_s=command.accepted_s,
+        sent_s=now_s,
         deadline_at_s=None if plan.deadline_ms is None else request.accepted_at_s + plan.deadline_ms / 1000,
         queue=plan.queue,
         accept=request.accept,

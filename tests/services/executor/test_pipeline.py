@@ -15,6 +15,7 @@ from services.cli.support.manifest import build_manifest
 from services.executor.feature_maps import EncodedPayload, FeatureMap, decode_feature_map
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
+from services.executor.peer_clocks import PeerClocks
 from services.executor.pipeline import Admission, Pipeline
 from services.executor.segments.coding import Coder
 from services.executor.segments.device_speed import DeviceSpeed
@@ -116,6 +117,7 @@ async def bench(manifest: Manifest, store: ModelCache) -> AsyncIterator[Bench]:
             shadow=ShadowCheck("me", 0.0, pool=pool, processor=processor, coder=coder, speed=speed, outbox=outbox),
             outbox=outbox,
             observations=ObservationFeed(outbox),
+            clocks=PeerClocks("me", outbox),
         )
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             tasks = [group.create_task(part.run()) for part in (outbox, pool, pipeline)]

@@ -43,6 +43,7 @@ HEADER = FeatureMapHeader(
     tensors=(),
     source="d",
     accepted_at_s=1.0,
+    accepted_s=1.0,
     dispatched_at_s=2.0,
     input_bytes=9,
 )

@@ -42,15 +42,16 @@ def feature_map(
         stage=stage,
         tensors=(),
         source="me",
-        accepted_at_s=0.0,
-        dispatched_at_s=0.0,
+        accepted_at_s=100.0,
+        dispatched_at_s=100.0,
+        accepted_s=-5.0,
     )
     request = {REQUEST_TENSOR: np.frombuffer(sample_request(manifest), np.uint8)}
     return FeatureMap(header, request if tensors is None else tensors)
 
 
 async def run(runner: StageRunner, job: FeatureMap, *, keeps_arrays: bool = False) -> FinishedStage:
-    return await runner.run(job, received_at_s=5.0, received_s=0.0, keeps_arrays=keeps_arrays)
+    return await runner.run(job, received_s=0.0, keeps_arrays=keeps_arrays)
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ async def test_the_last_stage_gives_the_result_and_an_observation(runner: StageR
     assert finished.output.result is not None
     assert len(finished.output.result.top) == 5
     assert not finished.output.encoded
-    assert (finished.trace.device, finished.trace.received_at_s) == ("me", 5.0)
+    assert (finished.trace.device, finished.trace.received_at_s) == ("me", 105.0)
     assert finished.observation is not None
     assert finished.observation.idle_ms == pytest.approx(last + 0.5)
 

@@ -16,6 +16,7 @@ SPELLED = {
     "devices/{device}/profiles/{model}": (1, True),
     "devices/{device}/observations": (0, False),
     "devices/{device}/receipts": (0, False),
+    "devices/{device}/clock": (0, False),
     "devices/{device}/probes": (0, False),
     "devices/{device}/emulation": (1, True),
     "devices/{device}/commands": (1, False),

@@ -34,7 +34,7 @@ def test_round_robin_takes_turns_between_streams() -> None:
 
 
 def test_earliest_deadline_first_leaves_those_without_for_last() -> None:
-    tickets = [Ticket("a"), Ticket("a", deadline_at_s=5.0), Ticket("a", deadline_at_s=2.0)]
+    tickets = [Ticket("a"), Ticket("a", deadline_s=5.0), Ticket("a", deadline_s=2.0)]
     assert order(QueueDiscipline.EARLIEST_DEADLINE_FIRST, *tickets) == [2, 1, 0]
 
 

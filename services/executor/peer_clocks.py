@@ -1,0 +1,110 @@
+"""Monotonic clocks of other devices, beside this device's.
+
+Every time of a request is a duration since its acceptance. Where a request changes devices, the duration goes on: the
+sender states the acceptance on its own clock, and the receiver converts it with the offset of the two clocks, which is
+estimated from small messages (`ClockExchange`). So no wall clock is compared with that of another machine.
+"""
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Final
+
+from services.executor.outbox import Outbox
+from shared.bus import topics
+from shared.clock_offset import ClockOffset
+from shared.messages.devices import ClockExchange
+from shared.messages.requests import FeatureMapHeader
+
+# An older estimate is refreshed when a feature map comes.
+_FRESH_S: Final = 30.0
+# Pause between two questions to a device that does not answer.
+_PAUSE_S: Final = 1.0
+_MAX_PEERS: Final = 1024
+
+
+@dataclass(slots=True)
+class _Peer:
+    offset: ClockOffset = field(default_factory=ClockOffset)
+    asked_s: float = float("-inf")
+
+
+@dataclass(slots=True)
+class PeerClocks:
+    """The offsets of other devices' clocks.
+
+    Attributes:
+        device: name of this device.
+        outbox: publishes questions and answers.
+    """
+
+    device: str
+    outbox: Outbox
+    _peers: OrderedDict[str, _Peer] = field(default_factory=OrderedDict, init=False)
+
+    async def refresh(self, peer: str) -> None:
+        """Ask a device for its clock, unless the estimate is fresh or the last question recent."""
+        now_s = time.monotonic()
+        known = self._peer(peer)
+        is_recent = known.offset.age_s(now_s) < _FRESH_S or now_s - known.asked_s < _PAUSE_S
+        if peer == self.device or not topics.is_name(peer) or is_recent:
+            return
+        known.asked_s = now_s
+        question = ClockExchange(kind="ask", sender=self.device, asked_s=now_s)
+        await self.outbox.publish_best_effort(topics.clock(peer), question.encode())
+
+    async def exchange(self, message: ClockExchange) -> None:
+        """Answer a question, or learn from an answer to an own one."""
+        now_s = time.monotonic()
+        if message.kind == "ask":
+            answer = ClockExchange(
+                kind="answer",
+                sender=self.device,
+                asked_s=message.asked_s,
+                arrived_s=now_s,
+                answered_s=time.monotonic(),
+            )
+            await self.outbox.publish_best_effort(topics.clock(message.sender), answer.encode())
+            return
+        known = self._peers.get(message.sender)
+        # Only the answer to the last question: others were repeated, delayed or made up.
+        if known is not None and message.asked_s == known.asked_s:
+            known.offset.exchanged(message.asked_s, message.arrived_s, message.answered_s, now_s)
+
+    def accepted_s(self, header: FeatureMapHeader, received_s: float) -> float:
+        """Return when a request was accepted, on this device's clock.
+
+        Args:
+            header: of a feature map, as its sender made it.
+            received_s: when it arrived, on this device's clock.
+
+        Returns:
+            The time. Before the first exchange with the sender, the time for which the feature map was under way is
+            unknown and counts as 0. An older sender states nothing, and the request counts as accepted on arrival.
+        """
+        if header.accepted_s is None or header.sent_s is None:
+            return received_s
+        if header.sender == self.device:
+            return header.accepted_s
+        known = self._peers.get(header.sender)
+        estimate = None if known is None else known.offset.estimate(received_s)
+        if estimate is None:
+            return received_s - max(0.0, header.sent_s - header.accepted_s)
+        # Not later than if it had arrived the moment it was sent.
+        return min(header.accepted_s - estimate.offset_s, received_s - (header.sent_s - header.accepted_s))
+
+    def _peer(self, name: str) -> _Peer:
+        known = self._peers.setdefault(name, _Peer())
+        if len(self._peers) > _MAX_PEERS:
+            self._peers.popitem(last=False)
+        return known
+
+
+def source_time_s(header: FeatureMapHeader, now_s: float) -> float:
+    """Return a moment on the wall clock of a request's source: its acceptance plus the time since.
+
+    Args:
+        header: of a feature map that is on this device, so that `accepted_s` is on this device's clock.
+        now_s: the moment, on this device's monotonic clock.
+    """
+    return header.accepted_at_s + (0.0 if header.accepted_s is None else max(0.0, now_s - header.accepted_s))
