@@ -4,7 +4,8 @@ ModelError
 ├── ModelFileError            the file cannot be read as an ONNX model
 │   └── ExternalDataError     weights stored beside the file are missing
 ├── UnsupportedModelError     the model is valid ONNX, but Segue cannot cut it
-│   └── ShapeError            a shape stays unknown, or a given input shape does not fit
+│   ├── ShapeError            a shape stays unknown, or a given input shape does not fit
+│   └── AbsentValuesError     the values of a weight are needed, but only their place in a packed file is known
 ├── CutError                  the model has no such cut or range of blocks
 ├── UnknownArchitectureError  no reference architecture has this name
 └── RuntimeFailureError       ONNX Runtime refuses to load or to run a model
@@ -32,6 +33,15 @@ class UnsupportedModelError(ModelError):
 
 class ShapeError(UnsupportedModelError):
     """A shape stays unknown, or a given input shape does not fit the model."""
+
+
+class AbsentValuesError(UnsupportedModelError):
+    """The values of a weight are needed, but only their place in a packed file is known."""
+
+    def __init__(self, tensor: str) -> None:
+        """Name the weight."""
+        super().__init__(f"the values of weight {tensor!r} decide about shapes, but are packed apart from the graph")
+        self.tensor = tensor
 
 
 class CutError(ModelError):

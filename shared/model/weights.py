@@ -1,4 +1,4 @@
-"""Weights of a model: stored values, or a seeded recipe that generates them on demand."""
+"""Weights of a model: values, a seeded recipe that generates them on demand, or their place in a packed file."""
 
 import zlib
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.model.errors import AbsentValuesError
 from shared.model.tensor import DType, Tensor
 
 Array = NDArray[Any]
@@ -49,16 +50,43 @@ class Recipe:
         return values if tensor.dtype is DType.FLOAT32 else values.astype(tensor.dtype.value)
 
 
+@dataclass(frozen=True)
+class StoredValues:
+    """Place of values in a packed file. The file may have a hole there, so Segue never reads them.
+
+    Attributes:
+        file_name: name of the file.
+        offset: position of the first byte. The values are little-endian, in the order of the tensor.
+    """
+
+    file_name: str
+    offset: int
+
+
 @dataclass(frozen=True, eq=False)
 class Weight:
-    """A constant tensor of the model, with its values or with a recipe for them."""
+    """A constant tensor of the model, with its values, a recipe for them, or their place."""
 
     tensor: Tensor
-    source: Array | Recipe
+    source: Array | Recipe | StoredValues
 
     def values(self) -> Array:
-        """Return the values, in the tensor's shape; a recipe generates them on every call."""
-        return self.source.make(self.tensor) if isinstance(self.source, Recipe) else self.source
+        """Return the values, in the tensor's shape; a recipe generates them on every call.
+
+        Raises:
+            AbsentValuesError: only their place is known.
+        """
+        match self.source:
+            case Recipe():
+                return self.source.make(self.tensor)
+            case StoredValues():
+                raise AbsentValuesError(self.tensor.name)
+        return self.source
+
+
+def is_stored(weight: Weight) -> bool:
+    """Return whether only the place of a weight's values is known."""
+    return isinstance(weight.source, StoredValues)
 
 
 def he_normal(fan_in: int) -> Normal:

@@ -22,6 +22,7 @@ from services.cli.support.options import (
     read_adaptation,
 )
 from services.cli.support.packed_model import packed_model
+from services.cli.support.published_model import PublishedModel, published_model
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.exit_status import InputError
@@ -103,9 +104,9 @@ def add_model_command(
         if not rename:
             run_command(lambda: _check_alias(address, manifest))
         check = check_blocks(packed.content, model)
-        file = packed.file
-        del packed  # The weights of a large model.
-        added = _upload(address, manifest, file, stall_s)
+        with published_model(packed.file, manifest, packed.content) as published:
+            del packed  # The weights of a large model.
+            added = _upload(address, published, stall_s)
     if check.is_warning:
         notes_console().print(f"warning: {check.text}", soft_wrap=True)
     if as_json:
@@ -131,18 +132,18 @@ async def _check_alias(address: BusSettings, manifest: Manifest) -> None:
         )
 
 
-def _upload(address: BusSettings, manifest: Manifest, file: Path, stall_s: float) -> Manifest:
+def _upload(address: BusSettings, published: PublishedModel, stall_s: float) -> Manifest:
     """Add a model with a progress bar on standard error; return its manifest as the library publishes it."""
     from services.cli.support.fleet_operations import add_model
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=notes_console()) as progress:
-        task = progress.add_task(manifest.name, total=manifest.size_bytes)
+        task = progress.add_task(published.manifest.name, total=published.manifest.size_bytes)
         return run_command(
             lambda: add_model(
                 address,
-                manifest,
-                file,
+                published.manifest,
+                published.file,
                 on_progress=lambda sent, total: progress.update(task, completed=sent, total=total),
                 stall_s=stall_s,
             )

@@ -108,7 +108,7 @@ async def add_model(
     Args:
         settings: where the broker is.
         manifest: from `build_manifest`.
-        file: the ONNX file.
+        file: the packed file, or the ONNX file for a manifest without packing.
         on_progress: called with the progress.
         stall_s: longest time without a request for bytes.
 
@@ -125,7 +125,7 @@ async def add_model(
         await control.subscribe(topics.manifest(manifest.model))
         await bulk.subscribe(topics.pulls("+", provider))
         serving = asyncio.create_task(
-            serve_models(bulk, provider, lambda sha256: file if sha256 == manifest.model else None),
+            serve_models(bulk, provider, lambda file_id: file if file_id == manifest.file_id else None),
             name="serve the model",
         )
         try:

@@ -22,7 +22,7 @@ from shared.messages.models import (
 )
 from shared.model.adaptation import Adaptation
 from shared.model.analysis import ModelAnalysis
-from shared.model.errors import ExternalDataError, ModelError, ModelFileError
+from shared.model.errors import ModelError
 from shared.model.partitioned_model import PartitionedModel
 from shared.model.tensor import DType, Tensor
 
@@ -123,13 +123,8 @@ def read_model(
     """
     from shared.model.onnx_file import load_model
 
-    # The bytes are analysed, not the path: the fleet gets these bytes only, so weights in other files are an error.
     try:
-        return load_model(file.read_bytes(), adaptation=adaptation, max_cut_tensors=max_cut_tensors)
-    except OSError as error:
-        raise ModelFileError(f"cannot read {file}: {error.strerror}") from error
-    except ExternalDataError as error:
-        raise ExternalDataError(f"{file} keeps weights in other files: save the model in one file") from error
+        return load_model(file, adaptation=adaptation, max_cut_tensors=max_cut_tensors)
     except ModelError as error:
         raise type(error)(f"{file}: {error}") from error
 

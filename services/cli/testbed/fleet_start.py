@@ -106,7 +106,7 @@ class FleetStart:
         """
         stream, manifest = self.fleet.stream, workload.manifest
         self.reporter.step(f"giving model {manifest.name} to the fleet: {len(manifest.blocks)} blocks")
-        await add_model(self.bus, manifest, workload.model_file)
+        await add_model(self.bus, workload.published.manifest, workload.published.file)
         declaration = StreamDeclaration(
             stream=stream.name, model=manifest.model, source=stream.source, rate_hz=stream.rate_hz
         )

@@ -8,6 +8,7 @@ import numpy as np
 
 from services.cli.support.manifest import build_manifest
 from services.cli.support.packed_model import pack_model
+from services.cli.support.published_model import PublishedModel, publish_into
 from services.cli.support.request_files import read_payload
 from services.cli.testbed.fleet_description import Fleet
 from services.cli.testbed.fleet_file import image_files
@@ -25,6 +26,7 @@ class Workload:
     Attributes:
         manifest: the model's description.
         model_file: its file.
+        published: the model as the fleet gets it.
         payloads: the payloads of requests, sent in turn.
         reference: the outputs of the whole model for all payloads.
         notes: faults that do not prevent a run: files that are left out, outputs that are not finite, unused labels.
@@ -32,6 +34,7 @@ class Workload:
 
     manifest: Manifest
     model_file: Path
+    published: PublishedModel
     payloads: Sequence[bytes]
     reference: ReferenceOutputs
     notes: Sequence[str] = ()
@@ -43,7 +46,7 @@ def read_workload(fleet: Fleet, folder: Path, scratch: Path) -> Workload:
     Args:
         fleet: the description.
         folder: base of relative paths.
-        scratch: folder for a model that the fleet cannot take as it is.
+        scratch: folder for the files of the model that the fleet gets.
 
     Raises:
         ModelError: Segue cannot cut the model.
@@ -80,7 +83,8 @@ def read_workload(fleet: Fleet, folder: Path, scratch: Path) -> Workload:
     if not payloads:
         raise InputError("\n".join(faults))
     notes += [f"left out: {fault}" for fault in faults]
-    return Workload(manifest, packed.file, tuple(payloads), reference, tuple(notes))
+    published = publish_into(scratch, packed.file, manifest, model)
+    return Workload(manifest, packed.file, published, tuple(payloads), reference, tuple(notes))
 
 
 def _not_finite(outputs: Mapping[str, np.ndarray]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -65,8 +66,13 @@ class SegmentSession:
         return dict(zip(names, values, strict=True))
 
 
-def load_session(model: bytes, settings: EngineSettings) -> SegmentSession:
+def load_session(model: bytes, settings: EngineSettings, weights_dir: Path | None = None) -> SegmentSession:
     """Load a session from the bytes of an ONNX model. Takes 10 ms to seconds, so never call it on the event loop.
+
+    Args:
+        model: the bytes.
+        settings: provider and threads.
+        weights_dir: folder of the packed file whose weights the model names; the engine maps them from there.
 
     Raises:
         CannotPrepare: the engine does not load the model, has no such provider, or runs out of memory.
@@ -78,6 +84,8 @@ def load_session(model: bytes, settings: EngineSettings) -> SegmentSession:
     options.intra_op_num_threads = settings.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    if weights_dir is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(weights_dir))
     providers = [settings.provider] if "CPU" in settings.provider else [settings.provider, "CPUExecutionProvider"]
     try:
         return SegmentSession(ort.InferenceSession(model, options, providers=providers))

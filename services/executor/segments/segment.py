@@ -12,13 +12,16 @@ from services.executor.segments.engine import EngineSettings, SegmentSession, lo
 from services.executor.segments.fusion import Encoder, operators_ms, representation_of
 from services.executor.segments.prepare import prepare
 from services.executor.segments.segment_events import SegmentKey, SegmentNeed
+from shared.bus.pieces import ByteRange
 from shared.codecs import MAX_TENSOR_BYTES
 from shared.messages.control import RejectionCause
 from shared.messages.models import Manifest
 from shared.model.errors import CutError, ModelError, UnsupportedModelError
 from shared.model.onnx_file import extract_segment, load_model
 from shared.model.onnx_file.codec_graph import with_encoder
+from shared.model.onnx_file.packed_file import open_packed, stored_ranges
 from shared.model.partitioned_model import PartitionedModel
+from shared.model.segment_graph import segment_graph
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -87,6 +90,8 @@ def build_segments(
 ) -> dict[SegmentKey, Segment]:
     """Extract segments from a model file and load them. Takes up to seconds, so never call it on the event loop.
 
+    Of a packed file, the graph and the weights of the blocks have to be there.
+
     Raises:
         CannotPrepare: the file does not fit the manifest, has no such blocks, or the engine does not load them.
     """
@@ -100,19 +105,28 @@ def build_segments(
             built[key] = Segment(key, manifest, None)
         else:
             model = model or open_model(path, manifest)
-            built[key] = _load(key, manifest, _extract(model, key), engine)
+            built[key] = _load(key, manifest, _extract(model, key), engine, path.parent)
     return built
 
 
 def open_model(path: Path, manifest: Manifest) -> PartitionedModel:
-    """Read a model file and check that it has the blocks of the manifest.
+    """Read a model file, or the graph of a packed one, and check that it has the blocks of the manifest.
 
     Raises:
         CannotPrepare: the file is missing or no valid model, or does not fit into memory.
     """
     shapes = {spec.name: spec.shape for spec in manifest.inputs}
     try:
-        model = load_model(path, input_shapes=shapes, max_cut_tensors=manifest.max_cut_tensors)
+        if manifest.packing is None:
+            model = load_model(path, input_shapes=shapes, max_cut_tensors=manifest.max_cut_tensors)
+        else:
+            model = open_packed(
+                path,
+                manifest.packing.graph_start,
+                sha256=manifest.model,
+                input_shapes=shapes,
+                max_cut_tensors=manifest.max_cut_tensors,
+            )
     except ModelError as error:
         raise CannotPrepare(RejectionCause.MODEL_INVALID, str(error)) from error
     except MemoryError as error:
@@ -125,6 +139,20 @@ def open_model(path: Path, manifest: Manifest) -> PartitionedModel:
     return model
 
 
+def weight_ranges(path: Path, manifest: Manifest) -> tuple[tuple[ByteRange, ...], ...]:
+    """Return the places of the weights of each block in a packed file, of which only the graph has to be there.
+
+    Raises:
+        CannotPrepare: as `open_model`.
+    """
+    model = open_model(path, manifest)
+    places = (
+        stored_ranges(segment_graph(model, block, block + 1).weights) for block in range(len(manifest.blocks) - 1)
+    )
+    # Block 0 is `prepare`, which has no weights.
+    return ((), *(tuple(ByteRange(start, stop) for start, stop in ranges) for ranges in places))
+
+
 def need_of(manifest: Manifest, start: int, stop: int, encoding: str = "", version: str = "") -> SegmentNeed:
     """Return the memory needs of blocks `[start, stop)`: all parameters and the largest working set."""
     blocks = manifest.blocks[start:stop]
@@ -135,7 +163,7 @@ def need_of(manifest: Manifest, start: int, stop: int, encoding: str = "", versi
     )
 
 
-def _load(key: SegmentKey, manifest: Manifest, data: bytes, engine: EngineSettings) -> Segment:
+def _load(key: SegmentKey, manifest: Manifest, data: bytes, engine: EngineSettings, weights_dir: Path) -> Segment:
     """Load a segment, with an encoder if the operators of its key's encoding exist."""
     if key.encoding:
         try:
@@ -144,8 +172,8 @@ def _load(key: SegmentKey, manifest: Manifest, data: bytes, engine: EngineSettin
             _LOGGER.info("the outputs of blocks [%d, %d) are encoded outside the graph: %s", key.start, key.stop, error)
         else:
             encoder = Encoder(key.encoding, outputs, operators_ms(outputs, key.encoding, engine))
-            return Segment(key, manifest, load_session(fused, engine), encoder)
-    return Segment(key, manifest, load_session(data, engine))
+            return Segment(key, manifest, load_session(fused, engine, weights_dir), encoder)
+    return Segment(key, manifest, load_session(data, engine, weights_dir))
 
 
 def _extract(model: PartitionedModel, key: SegmentKey) -> bytes:

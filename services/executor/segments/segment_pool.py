@@ -192,7 +192,7 @@ class SegmentPool:
         twin = self._twin(key, manifest)
         if twin is not None:
             return replace(twin, key=key, manifest=manifest)
-        path = await self.models.path(manifest)
+        path = await self.models.path(manifest, key.start, key.stop)
         started_s = time.monotonic()
         try:
             built = await asyncio.to_thread(build_segments, path, manifest, (key,), self.engine)

@@ -13,6 +13,7 @@ from shared.model.liveness import ActiveGraph, activate, constant_nodes
 from shared.model.onnx_file.protos import MAX_BYTES, read_tensor, write_node, write_tensor, write_weight
 from shared.model.onnx_file.runtime import ModelSession, Optimisation, OutputType
 from shared.model.tensor import DType, Tensor
+from shared.model.weights import is_stored
 
 # The runtime's names of element types that are not those of numpy.
 _RUNTIME_NAMES: Final = {
@@ -49,9 +50,9 @@ def infer_types(active: ActiveGraph, proto: onnx.ModelProto, names: tuple[str, .
     model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     used = {name for node in nodes for name in node.reads}
     weights = [weight for name, weight in graph.weights.items() if name in used]
-    whole = sum(weight.tensor.size_bytes for weight in weights) <= _ALL_WEIGHTS_BYTES
+    whole = sum(weight.tensor.size_bytes for weight in weights if not is_stored(weight)) <= _ALL_WEIGHTS_BYTES
     for weight in weights:
-        if whole or weight.tensor.elements <= _SMALL:
+        if not is_stored(weight) and (whole or weight.tensor.elements <= _SMALL):
             write_weight(weight, model.graph.initializer.add())
         else:
             model.graph.input.append(write_tensor(weight.tensor))

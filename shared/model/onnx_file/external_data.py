@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
 import onnx
@@ -19,7 +19,7 @@ from shared.model.weights import Array, Weight
 _KINDS: Final = onnx.AttributeProto
 
 
-def embed(proto: onnx.ModelProto, folder: Path | None) -> bool:
+def embed(proto: onnx.ModelProto, folder: Path | None, *, weights: bool = True) -> bool:
     """Read tensors that are stored in other files into the model, in place.
 
     Initializers, tensors among the attributes of nodes, and those of subgraphs and functions are read. If all together
@@ -28,6 +28,7 @@ def embed(proto: onnx.ModelProto, folder: Path | None) -> bool:
     Args:
         proto: The model.
         folder: Folder of the model's file; none if only its bytes are known.
+        weights: Whether the initializers of the main graph are read, too.
 
     Returns:
         Whether any tensor was stored outside.
@@ -42,7 +43,7 @@ def embed(proto: onnx.ModelProto, folder: Path | None) -> bool:
             "model's path, or save it in one file"
         )
     whole = proto.ByteSize() + sum(_length(tensor, folder) for tensor in outside if folder is not None)
-    kept = {id(tensor) for tensor in proto.graph.initializer} if whole > MAX_BYTES else set()
+    kept = {id(tensor) for tensor in proto.graph.initializer} if whole > MAX_BYTES or not weights else set()
     for tensor in outside:
         if folder is not None and id(tensor) not in kept:
             path, offset, length = _place(tensor, folder)
@@ -87,16 +88,31 @@ def digest(data: bytes, proto: onnx.ModelProto, folder: Path) -> str:
     return whole.hexdigest()
 
 
+def copy_values(tensor: onnx.TensorProto, folder: Path, target: BinaryIO) -> None:
+    """Append the values of a tensor that is stored in another file to `target`.
+
+    Raises:
+        ExternalDataError: The file is missing or too short.
+    """
+    path, offset, left = _place(tensor, folder)
+    with path.open("rb") as file:
+        file.seek(offset)
+        while left > 0 and (part := file.read(min(left, 2**20))):
+            target.write(part)
+            left -= len(part)
+
+
 def pack(path: Path, folder: Path, adaptation: Adaptation | None = None) -> tuple[Path, Mapping[str, Array]]:
     """Write a model's file that is complete, if `path` is not.
 
     Returns:
         `path`, or a new file of the same name in `folder`, and the values of inputs that became constants. The new file
-        holds the weights that are stored in other files. If inputs or outputs change, it is the adapted model.
+        holds the weights that are stored in other files. If inputs or outputs change, it is the adapted model. Weights
+        that exceed one file stay where they are.
 
     Raises:
         ExternalDataError: A file with weights is missing or too short.
-        UnsupportedModelError: One ONNX file cannot hold the model, or it cannot be adapted.
+        UnsupportedModelError: The model cannot be adapted, or it would have to be and one ONNX file cannot hold it.
         OSError: A file cannot be read or written.
     """
     try:
@@ -107,8 +123,10 @@ def pack(path: Path, folder: Path, adaptation: Adaptation | None = None) -> tupl
     if not embed(proto, path.parent) and not chosen.changes_graph:
         return path, {}
     if any(map(is_outside, proto.graph.initializer)):
+        if not chosen.changes_graph:
+            return path, {}
         raise UnsupportedModelError(
-            f"the weights of {path} exceed the 2 GiB that one ONNX file holds, and a fleet takes models of one file"
+            f"the weights of {path} exceed the 2 GiB that one ONNX file holds, so its inputs and outputs cannot change"
         )
     fixed = adapt(proto, chosen) if chosen.changes_graph else {}
     packed = folder / path.name

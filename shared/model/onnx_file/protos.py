@@ -5,12 +5,12 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import external_data_helper, helper, numpy_helper
 
 from shared.model.errors import ModelFileError, UnsupportedModelError
 from shared.model.graph import Attribute, Graph, Node, Opaque
 from shared.model.tensor import DType, Tensor
-from shared.model.weights import Array, Weight
+from shared.model.weights import Array, StoredValues, Weight
 
 _DTYPES: Mapping[int, DType] = {
     onnx.TensorProto.DataType.Value({"FLOAT64": "DOUBLE", "FLOAT32": "FLOAT"}.get(dtype.name, dtype.name)): dtype
@@ -86,8 +86,18 @@ def read_weight(proto: onnx.TensorProto) -> Weight:
 
 
 def write_weight(weight: Weight, proto: onnx.TensorProto) -> None:
-    """Write an initializer into `proto`, in place because it may be large; a recipe generates its values here."""
-    tensor, values = weight.tensor, weight.values()
+    """Write an initializer into `proto`, in place because it may be large; a recipe generates its values here.
+
+    Of stored values, the place is written.
+    """
+    tensor = weight.tensor
+    if isinstance(weight.source, StoredValues):
+        proto.name = tensor.name
+        proto.data_type = _ELEMENT_TYPES[tensor.dtype]
+        proto.dims.extend(tensor.shape)
+        refer(proto, weight.source.file_name, weight.source.offset, tensor.size_bytes)
+        return
+    values = weight.values()
     # ONNX packs two 4-bit elements into a byte; numpy does not.
     if tensor.dtype.bits < 8:
         proto.CopyFrom(numpy_helper.from_array(values, tensor.name))
@@ -96,6 +106,13 @@ def write_weight(weight: Weight, proto: onnx.TensorProto) -> None:
     proto.data_type = _ELEMENT_TYPES[tensor.dtype]
     proto.dims.extend(tensor.shape)
     proto.raw_data = values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def refer(proto: onnx.TensorProto, file_name: str, offset: int, length: int) -> None:
+    """Replace the values of a tensor by their place in a file, in place."""
+    proto.raw_data = b""
+    external_data_helper.set_external_data(proto, file_name, offset, length)
+    proto.ClearField("raw_data")
 
 
 def read_node(proto: onnx.NodeProto) -> Node:

@@ -45,7 +45,7 @@ def load_model(
         CutError: `max_cut_tensors` is less than 1.
     """
     data = source if isinstance(source, bytes) else _read(Path(source))
-    proto = _parse(data)
+    proto = parse(data)
     folder = None if isinstance(source, bytes) else Path(source).parent
     chosen = adaptation or Adaptation()
     chosen = replace(chosen, input_shapes={**(input_shapes or {}), **chosen.input_shapes})
@@ -56,13 +56,45 @@ def load_model(
         data = proto.SerializeToString()
     mapped = [map_weight(tensor, folder) for tensor in proto.graph.initializer if folder and is_outside(tensor)]
     sha256 = digest(data, proto, folder) if folder and mapped else hashlib.sha256(data).hexdigest()
-    _leave_out(proto.graph, mapped)
+    model = divide(
+        proto,
+        mapped,
+        sha256=sha256,
+        input_shapes={} if chosen.changes_graph else chosen.input_shapes,
+        max_cut_tensors=max_cut_tensors,
+        data=None if chosen.dimensions else data,
+    )
+    return replace(model, fixed_inputs=fixed)
+
+
+def divide(
+    proto: onnx.ModelProto,
+    apart: Sequence[Weight],
+    *,
+    sha256: str,
+    input_shapes: Shapes | None = None,
+    max_cut_tensors: int | None = None,
+    data: bytes | None = None,
+) -> PartitionedModel:
+    """Divide a model into blocks; `proto` is changed.
+
+    Args:
+        proto: The model.
+        apart: Initializers whose values are not in `proto`.
+        sha256: Identity of the model.
+        input_shapes: Shapes of inputs that the model leaves open.
+        max_cut_tensors: Largest number of tensors that may cross a cut; none for as many as pay.
+        data: The bytes of `proto`, if they are at hand.
+
+    Raises:
+        ModelError: As `load_model`.
+    """
+    _leave_out(proto.graph, apart)
     changed = normalise(proto)
-    _check_with_shapes(proto, None if mapped or changed or chosen.dimensions else data)
-    graph = _to_graph(proto, mapped, {} if chosen.changes_graph else chosen.input_shapes)
+    _check_with_shapes(proto, None if apart or changed else data)
+    graph = _to_graph(proto, apart, input_shapes or {})
     model = build_model(graph, sha256=sha256, max_cut_tensors=max_cut_tensors)
-    metadata = {entry.key: entry.value for entry in proto.metadata_props}
-    return replace(model, metadata=metadata, fixed_inputs=fixed)
+    return replace(model, metadata={entry.key: entry.value for entry in proto.metadata_props})
 
 
 def _read(path: Path) -> bytes:
@@ -72,7 +104,12 @@ def _read(path: Path) -> bytes:
         raise ModelFileError(f"cannot read {path}: {exc.strerror or exc}") from exc
 
 
-def _parse(data: bytes) -> onnx.ModelProto:
+def parse(data: bytes) -> onnx.ModelProto:
+    """Return the model in the bytes of an ONNX file.
+
+    Raises:
+        ModelFileError: They are no model.
+    """
     try:
         proto: onnx.ModelProto = onnx.ModelProto.FromString(data)
     except DecodeError as exc:

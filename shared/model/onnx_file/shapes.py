@@ -16,7 +16,7 @@ from shared.model.onnx_file.folding import evaluate_constants
 from shared.model.onnx_file.protos import element_name, read_tensor, write_node, write_tensor, write_weight
 from shared.model.onnx_file.runtime import OutputType
 from shared.model.tensor import DType, Tensor
-from shared.model.weights import Array, Weight
+from shared.model.weights import Array, Weight, is_stored
 
 # Largest number of elements of a constant that shape inference may need. Larger weights are left out of its copy.
 _SMALL: Final = 1024
@@ -152,7 +152,7 @@ def _infer(graph: Graph, proto: onnx.ModelProto, asked: Mapping[str, Tensor], st
     light.graph.output.extend(known.get(name, helper.make_empty_tensor_value_info(name)) for name in graph.outputs)
     light.graph.value_info.extend(value for name, value in known.items() if name not in graph.outputs)
     for weight in graph.weights.values():
-        if weight.tensor.elements <= _SMALL:
+        if weight.tensor.elements <= _SMALL and not is_stored(weight):
             write_weight(weight, light.graph.initializer.add())
         else:
             light.graph.input.append(write_tensor(weight.tensor))

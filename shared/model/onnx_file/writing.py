@@ -11,6 +11,7 @@ from shared.model.graph import Graph
 from shared.model.onnx_file.protos import MAX_BYTES, write_graph
 from shared.model.partitioned_model import PartitionedModel
 from shared.model.segment_graph import segment_graph
+from shared.model.weights import is_stored
 
 # The oldest version of the format whose initializers need not be inputs as well.
 _MIN_IR_VERSION: Final = 4
@@ -25,7 +26,7 @@ def to_bytes(graph: Graph) -> bytes:
     opsets = [helper.make_opsetid(domain, version) for domain, version in graph.opsets.items()]
     proto = onnx.ModelProto(producer_name="segue", ir_version=_ir_version(opsets))
     proto.opset_import.extend(opsets)
-    size = sum(weight.tensor.size_bytes for weight in graph.weights.values())
+    size = sum(weight.tensor.size_bytes for weight in graph.weights.values() if not is_stored(weight))
     if size > MAX_BYTES:
         raise UnsupportedModelError(
             f"graph {graph.name!r} needs {size} bytes, but an ONNX file holds 2 GiB: cut it smaller"

@@ -43,6 +43,8 @@ def test_a_model_of_two_files_is_packed_for_the_fleet(tmp_path: Path) -> None:
     assert workload.model_file == scratch / "tiny.onnx"
     assert workload.manifest.size_bytes == workload.model_file.stat().st_size
     assert workload.manifest.model == hashlib.sha256(workload.model_file.read_bytes()).hexdigest()
+    assert workload.published.file == scratch / "tiny.packed"
+    assert workload.published.manifest.model == workload.manifest.model
 
 
 def test_an_image_that_is_no_input_of_the_model_is_named(tmp_path: Path) -> None:

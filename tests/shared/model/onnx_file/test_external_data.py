@@ -7,6 +7,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from shared.model.adaptation import Adaptation
 from shared.model.errors import ExternalDataError, UnsupportedModelError
 from shared.model.onnx_file import external_data, load_model, split
 from shared.model.onnx_file.external_data import pack
@@ -112,8 +113,9 @@ def test_weights_above_the_size_of_a_file_stay_outside(tmp_path: Path, monkeypat
     before = model.sha256
     (tmp_path / "m.data").write_bytes(VALUES[::-1].tobytes())
     assert load_model(path).sha256 != before
+    assert pack(path, tmp_path) == (path, {})
     with pytest.raises(UnsupportedModelError, match="exceed the 2 GiB that one ONNX file holds"):
-        pack(path, tmp_path)
+        pack(path, tmp_path, Adaptation(outputs=("y",)))
 
 
 @pytest.mark.parametrize("location", ["../m.data", "/etc/hostname", "a/../../m.data", ""])
