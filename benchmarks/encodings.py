@@ -148,7 +148,11 @@ def measure_subject(subject: MeasuredSubject, folder: Path) -> tuple[MeasuredMod
 async def _profile(manifest: Manifest, file: Path, folder: Path) -> IdleProfile:
     async with Processor.open() as processor:
         profiler = Profiler(folder / "profiles", EngineSettings(), processor, folder / "lock")
-        return await profiler.profile(manifest, file)
+
+        async def fetch(start: int, stop: int) -> Path:
+            return file
+
+        return await profiler.profile(manifest, fetch)
 
 
 def jpeg_of(samples: SampleSet, steps: Preprocessing) -> bytes:

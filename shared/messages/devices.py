@@ -30,6 +30,8 @@ from shared.messages.bounds import (
     at_most,
 )
 
+# Time of a block that a device cannot run: 11 days.
+REFUSED_MS: Final = 1e9
 # Devices of a fleet, at most.
 _MAX_LINKS: Final = 10_000
 
@@ -155,6 +157,14 @@ class Links(Message):
     links: Annotated[tuple[LinkEstimate, ...], at_most(_MAX_LINKS)] = ()
 
 
+class BlockRefusal(Part):
+    """Blocks `[start, stop)` that a device cannot run, and why."""
+
+    start: BlockIndex
+    stop: BlockStop
+    reason: Prose
+
+
 class Profile(Message):
     """Cost of a model's blocks on an idle device (`devices/{device}/profiles/{model}`, retained)."""
 
@@ -163,11 +173,13 @@ class Profile(Message):
     device: Name
     model: ModelId
     block_ms: Annotated[tuple[Milliseconds, ...], at_most(MAX_BLOCKS)]
-    """Block 0 is `prepare`; block k is block k-1 of the ONNX file."""
+    """Block 0 is `prepare`; block k is block k-1 of the ONNX file. Empty if the device cannot run the model at all."""
     segment_overhead_ms: Milliseconds = 0.0
     provider: Word = "CPUExecutionProvider"
     threads: PositiveCardinal = 1
     measured_at_s: Instant = 0.0
+    refusals: Annotated[tuple[BlockRefusal, ...], at_most(MAX_BLOCKS)] = ()
+    """The blocks that the device cannot run. Their time is `REFUSED_MS`, so that older planners avoid them, too."""
 
 
 class ComputeObservation(Message):

@@ -1,8 +1,10 @@
 """Adapter of the inference engine, the only user of onnxruntime among the services."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -11,6 +13,9 @@ from shared.inference_runtime import new_session_options
 from shared.inference_runtime import onnxruntime as ort
 from shared.messages.control import RejectionCause
 
+RUNTIME_VERSION: Final[str] = ort.__version__
+# The runtime's prefix of its messages: its name, and number and name of the status.
+_PREFIX: Final = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 # Phrases in error messages of onnxruntime, which has no exception class for this.
 _OUT_OF_MEMORY = ("bad_alloc", "failed to allocate", "out of memory", "cannot allocate")
 
@@ -100,4 +105,4 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:500] or type(error).__name__
+    return _PREFIX.sub("", " ".join(str(error).split()))[:500] or type(error).__name__

@@ -4,18 +4,22 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from shared.messages.devices import REFUSED_MS, BlockRefusal
+
 
 @dataclass(frozen=True, slots=True)
 class IdleProfile:
     """Computing times of a model's blocks on an idle machine, in ms.
 
     Attributes:
-        block_ms: block 0 is `prepare`, block k is block k-1 of the ONNX file.
+        block_ms: block 0 is `prepare`, block k is block k-1 of the ONNX file; `REFUSED_MS` for a block that cannot run.
         segment_overhead_ms: time of every segment beside that of its blocks.
+        refusals: the blocks that cannot run here, with reasons.
     """
 
     block_ms: tuple[float, ...]
     segment_overhead_ms: float = 0.0
+    refusals: tuple[BlockRefusal, ...] = ()
 
     def segment_ms(self, start: int, stop: int) -> float:
         """Return the time of blocks `[start, stop)` as one segment, at load factor 1."""
@@ -23,44 +27,76 @@ class IdleProfile:
 
     def scaled(self, factor: float) -> "IdleProfile":
         """Return the profile of a device that is `factor` times as slow."""
-        return IdleProfile(tuple(factor * block_ms for block_ms in self.block_ms), factor * self.segment_overhead_ms)
+        scaled_ms = (block_ms if block_ms == REFUSED_MS else factor * block_ms for block_ms in self.block_ms)
+        return IdleProfile(tuple(scaled_ms), factor * self.segment_overhead_ms, self.refusals)
 
 
-def make_profile(prepare_ms: float, block_ms: Sequence[float], whole_ms: float) -> IdleProfile:
+@dataclass(frozen=True, slots=True)
+class MeasuredGroup:
+    """Consecutive blocks of a model, each measured as a segment of its own, and all as one segment.
+
+    Attributes:
+        start: first block of the group.
+        block_ms: medians of the blocks; at least one.
+        whole_ms: median of the segment of all blocks.
+    """
+
+    start: int
+    block_ms: tuple[float, ...]
+    whole_ms: float
+
+    def __post_init__(self) -> None:
+        if not self.block_ms or min(*self.block_ms, self.whole_ms) < 0:
+            raise ValueError("a group needs at least one block, and no time is negative")
+
+
+def make_profile(
+    block_count: int, prepare_ms: float, groups: Sequence[MeasuredGroup], refusals: tuple[BlockRefusal, ...] = ()
+) -> IdleProfile:
     """Separate the blocks' own times from the overhead of a segment.
 
-    Each of the B blocks was measured as a segment of its own, the whole model as one segment:
+    On a device that holds the whole model, all blocks are one group. Each of a group's n blocks was measured as a
+    segment of its own, and the group as one segment:
 
         b_i = t_i + o          W = sum t_i + o
 
-    with t_i the block's own time and o the overhead. Subtracting gives
+    with t_i the block's own time and o the overhead, the same for all groups. Adding up over the groups gives
 
-        o = (sum b_i - W) / (B - 1)          t_i = b_i - o
+        o = sum (sum b_i - W) / sum (n - 1)          t_i = b_i - o
 
-    A negative o (fusion across blocks changes the time of the whole) is replaced by 0. The t_i are then scaled so that
-    sum t_i + o = W holds, because ranges of blocks run, not single ones.
+    A negative o (fusion across blocks changes the time of the whole) is replaced by 0. The t_i of a group are then
+    scaled so that sum t_i + o = W holds, because ranges of blocks run, not single ones.
 
     Args:
+        block_count: number of the model's blocks, `prepare` included.
         prepare_ms: time of block 0.
-        block_ms: medians of the blocks of the ONNX file, each run alone; at least one.
-        whole_ms: median of the whole model.
+        groups: do not overlap.
+        refusals: the blocks that are in no group.
 
     Raises:
-        ValueError: there is no block, or a time is negative.
+        ValueError: a time is negative.
     """
-    if not block_ms or min(*block_ms, prepare_ms, whole_ms) < 0:
-        raise ValueError("a profile needs at least one block, and no time is negative")
-    count = len(block_ms)
-    overhead_ms = max(0.0, (sum(block_ms) - whole_ms) / (count - 1)) if count > 1 else 0.0
+    if prepare_ms < 0:
+        raise ValueError("no time is negative")
+    pairs = sum(len(group.block_ms) - 1 for group in groups)
+    saved_ms = sum(sum(group.block_ms) - group.whole_ms for group in groups if len(group.block_ms) > 1)
+    overhead_ms = max(0.0, saved_ms / pairs) if pairs else 0.0
     # Noise can make o larger than W; then no time would be left for the blocks.
-    overhead_ms = min(overhead_ms, whole_ms)
+    overhead_ms = min([overhead_ms, *(group.whole_ms for group in groups)])
+    block_ms = [prepare_ms, *[REFUSED_MS] * (block_count - 1)]
+    for group in groups:
+        block_ms[group.start : group.start + len(group.block_ms)] = _own_times(group, overhead_ms)
+    return IdleProfile(tuple(block_ms), overhead_ms, refusals)
+
+
+def _own_times(group: MeasuredGroup, overhead_ms: float) -> list[float]:
     # Never negative: shortest-path searches need non-negative costs.
-    own_ms = [max(0.0, alone_ms - overhead_ms) for alone_ms in block_ms]
+    own_ms = [max(0.0, alone_ms - overhead_ms) for alone_ms in group.block_ms]
     total_ms = sum(own_ms)
     if total_ms > 0:
-        scale = (whole_ms - overhead_ms) / total_ms
+        scale = (group.whole_ms - overhead_ms) / total_ms
         own_ms = [scale * block_own_ms for block_own_ms in own_ms]
-    return IdleProfile((prepare_ms, *own_ms), overhead_ms)
+    return own_ms
 
 
 def is_enough(times_ms: Sequence[float], *, least: int = 5, most: int = 25, total_ms: float = 50.0) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 from services.executor.errors import CannotPrepare, ExecutorError
 from services.executor.outbox import Outbox, Publication
@@ -12,7 +13,7 @@ from services.executor.segments.model_cache import ModelCache
 from services.executor.segments.profiler import Profiler
 from shared.bus import topics
 from shared.messages.control import ProfileFailed, RejectionCause
-from shared.messages.devices import Profile
+from shared.messages.devices import BlockRefusal, Profile
 from shared.messages.models import Manifest
 
 _LOGGER = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ class ProfilePublisher:
     # Models with a retained profile that this process has not published. Profile and manifest arrive in any order, so
     # whichever comes second orders the measurement.
     _inherited: set[str] = field(default_factory=set, init=False)
+    # Failures that were published, by model. They come back as retained messages.
+    _failures: dict[str, Profile] = field(default_factory=dict, init=False)
 
     async def run(self) -> None:
         """Process the orders until cancelled."""
@@ -82,7 +85,7 @@ class ProfilePublisher:
 
     async def note_retained(self, model: str) -> None:
         """Take note of a retained profile under this device's name: its own, or inherited."""
-        if self.speed.idle(model) is not None or model in self._inherited:
+        if self.speed.idle(model) is not None or model in self._inherited or model in self._failures:
             return
         self._inherited.add(model)
         if (manifest := self._manifests.get(model)) is not None:
@@ -95,7 +98,8 @@ class ProfilePublisher:
 
     def messages(self) -> list[Profile]:
         """Return the profiles as published."""
-        return [profile for model in self.speed.models() if (profile := self._message(model))]
+        measured = [profile for model in self.speed.models() if (profile := self._message(model))]
+        return [*measured, *self._failures.values()]
 
     async def _fulfil(self, order: _Order) -> None:
         manifest = order.manifest
@@ -103,10 +107,10 @@ class ProfilePublisher:
         if profile is None and not order.measure:
             return
         if profile is None:
-            path = await self.models.path(manifest)
-            profile = await self.profiler.profile(manifest, path)
+            profile = await self.profiler.profile(manifest, partial(self.models.path, manifest))
         self.speed.learn(manifest.model, profile)
         self._manifests.pop(manifest.model, None)
+        self._failures.pop(manifest.model, None)
         await self._publish(manifest.model)
 
     async def _publish(self, model: str) -> None:
@@ -126,9 +130,15 @@ class ProfilePublisher:
             provider=self.profiler.engine.provider,
             threads=self.profiler.engine.threads,
             measured_at_s=time.time(),
+            refusals=idle.refusals,
         )
 
     async def _fail(self, manifest: Manifest, cause: RejectionCause, reason: str) -> None:
+        """Report a failure, and keep it where the profile would be: everybody sees it there, also later."""
         _LOGGER.warning("no profile of %s: %s", manifest.name, reason)
         failed = ProfileFailed(device=self.device, model=manifest.model, cause=cause, reason=reason)
+        refusal = BlockRefusal(start=0, stop=len(manifest.blocks), reason=reason)
+        profile = Profile(device=self.device, model=manifest.model, block_ms=(), refusals=(refusal,))
+        self._failures[manifest.model] = profile
         await self.outbox.put(Publication(topics.reports(self.device), failed.encode()))
+        await self.outbox.put(Publication(topics.profiles(self.device, manifest.model), profile.encode(), retain=True))

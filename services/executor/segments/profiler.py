@@ -9,9 +9,9 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -19,12 +19,17 @@ from pathlib import Path
 import msgpack
 import numpy as np
 
+from services.executor.errors import CannotPrepare, ExecutorError
 from services.executor.segments.compute_queue import Ticket
-from services.executor.segments.engine import EngineSettings, SegmentSession, load_session
-from services.executor.segments.idle_profile import IdleProfile, is_enough, make_profile
+from services.executor.segments.engine import RUNTIME_VERSION, EngineSettings, SegmentSession, load_session
+from services.executor.segments.idle_profile import IdleProfile, MeasuredGroup, is_enough, make_profile
 from services.executor.segments.prepare import prepare
 from services.executor.segments.processor import Processor
+from services.executor.segments.profile_attempts import ProfileAttempts
+from services.executor.segments.profile_groups import group_blocks, merge_refusals
 from services.executor.segments.segment import open_model
+from shared.messages.control import RejectionCause
+from shared.messages.devices import BlockRefusal
 from shared.messages.models import Manifest
 from shared.model.onnx_file import extract_segment
 from shared.model.partitioned_model import PartitionedModel
@@ -35,18 +40,22 @@ _TICKET = Ticket("profiling")
 _LOCK_POLL_S = 0.05
 _SAMPLE = "sample.jpg"
 # Part of the file names; incremented when the way of measuring changes, so that all models are measured again.
-_VERSION = 1
+_VERSION = 2
+
+# Returns the path of a file that has blocks [start, stop) of a model.
+Fetch = Callable[[int, int], Awaitable[Path]]
 
 
 @dataclass(frozen=True, slots=True)
 class Profiler:
-    """Measures models with one engine on one processor.
+    """Measures models with one engine on one processor, and no more blocks at a time than memory allows.
 
     Attributes:
         folder: contains the profiles.
         engine: provider and threads of the sessions.
         processor: runs the sessions.
         lock_path: lock file that the executors of one machine share, so that they never measure at the same time.
+        memory_limit_bytes: bound on the memory of segments; None for no bound.
         lock_timeout_s: after this time without the lock the measurement begins anyway.
     """
 
@@ -54,57 +63,49 @@ class Profiler:
     engine: EngineSettings
     processor: Processor
     lock_path: Path
+    memory_limit_bytes: int | None = None
     lock_timeout_s: float = 300.0
 
-    async def profile(self, manifest: Manifest, model_path: Path) -> IdleProfile:
+    async def profile(self, manifest: Manifest, fetch: Fetch) -> IdleProfile:
         """Return the model's profile on this machine, from disk or measured now.
 
+        Blocks that do not fit into memory, that the engine does not load or run, or whose measurement ended the
+        process twice, are refused in the profile.
+
+        Args:
+            manifest: of the model.
+            fetch: provides the blocks.
+
         Raises:
-            CannotPrepare: the model does not load.
-            ExecutionFailed: it does not run.
+            CannotPrepare: no block can be fetched or read.
         """
         path = profile_path(self.folder, manifest.model, self.engine)
-        cached = await asyncio.to_thread(_read, path, len(manifest.blocks))
+        cached = await self.cached(manifest)
         if cached is not None:
             return cached
         async with _turn(self.lock_path, self.lock_timeout_s):
-            cached = await asyncio.to_thread(_read, path, len(manifest.blocks))
+            cached = await self.cached(manifest)
             if cached is not None:
                 return cached
             started_s = time.monotonic()
-            profile = await self._measure(manifest, model_path)
+            attempts = await asyncio.to_thread(ProfileAttempts, path.with_suffix(".attempts"))
+            profile = await _Measurement(self, manifest, fetch, attempts).run()
             _LOGGER.info("profiled %s in %.1f s", manifest.name, time.monotonic() - started_s)
-        await asyncio.to_thread(keep_profile, path, profile)
+            await asyncio.to_thread(attempts.forget)
+        await asyncio.to_thread(keep_profile, path, profile, self.memory_limit_bytes)
         return profile
 
     async def cached(self, manifest: Manifest) -> IdleProfile | None:
-        """Return the profile on disk; None if there is none."""
+        """Return the profile on disk; None if there is none, or if blocks were refused under another memory limit."""
         path = profile_path(self.folder, manifest.model, self.engine)
-        return await asyncio.to_thread(_read, path, len(manifest.blocks))
+        return await asyncio.to_thread(_read, path, len(manifest.blocks), self.memory_limit_bytes)
 
-    async def _measure(self, manifest: Manifest, model_path: Path) -> IdleProfile:
-        # Every run of a block is one job on the processor that also serves requests. So requests wait for one block at
-        # most, and no request disturbs a run.
-        model = await asyncio.to_thread(open_model, model_path, manifest)
-        request = await asyncio.to_thread(sample_request, manifest)
-        prepare_ms, inputs = await self._median(partial(prepare, request, manifest))
-        whole = await self._load(model, 0, len(model.analysis.blocks))
-        whole_ms, _ = await self._median(partial(whole.run, inputs))
-        del whole  # Frees its memory before the blocks are loaded.
-        block_ms: list[float] = []
-        values: Mapping[str, np.ndarray] = inputs
-        for block in range(len(model.analysis.blocks)):
-            session = await self._load(model, block, block + 1)
-            took_ms, values = await self._median(partial(session.run, values))
-            block_ms.append(took_ms)
-        return make_profile(prepare_ms, block_ms, whole_ms)
+    async def median(self, work: "partial[dict[str, np.ndarray]]") -> tuple[float, dict[str, np.ndarray]]:
+        """Run `work` once to warm up, then until `is_enough`; return the median, in ms, and the last values.
 
-    async def _load(self, model: PartitionedModel, start: int, stop: int) -> SegmentSession:
-        data = await asyncio.to_thread(extract_segment, model, start, stop)
-        return await asyncio.to_thread(load_session, data, self.engine)
-
-    async def _median(self, work: "partial[dict[str, np.ndarray]]") -> tuple[float, dict[str, np.ndarray]]:
-        """Run `work` once to warm up, then until `is_enough`; return the median, in ms, and the last values."""
+        Every run is one job on the processor that also serves requests. So requests wait for one segment at most, and
+        no request disturbs a run.
+        """
         values = (await self.processor.run(work, _TICKET)).value
         times_ms: list[float] = []
         while not is_enough(times_ms):
@@ -112,9 +113,97 @@ class Profiler:
         return statistics.median(times_ms), values
 
 
+@dataclass(slots=True)
+class _Measurement:
+    """The measurement of one model; blocks are those of the manifest.
+
+    Attributes:
+        values: the tensors before the next block, as far as they were computed.
+    """
+
+    profiler: Profiler
+    manifest: Manifest
+    fetch: Fetch
+    attempts: ProfileAttempts
+    values: Mapping[str, np.ndarray] = field(default_factory=dict)
+    refusals: list[BlockRefusal] = field(default_factory=list)
+
+    async def run(self) -> IdleProfile:
+        manifest, limit_bytes = self.manifest, self.profiler.memory_limit_bytes
+        if manifest.packing is None and limit_bytes is not None and manifest.size_bytes > limit_bytes:
+            # Without packing, the whole file is read to cut it.
+            raise CannotPrepare(
+                RejectionCause.MEMORY,
+                f"{manifest.name} has {manifest.size_bytes / 2**20:.1f} MiB, more than this device has for segments. "
+                "It was added by an older version, as a whole: add it again with `segue model add`",
+            )
+        request = await asyncio.to_thread(sample_request, manifest)
+        prepare_ms, self.values = await self.profiler.median(partial(prepare, request, manifest))
+        division = group_blocks(manifest.blocks, limit_bytes)
+        self.refusals += division.refusals
+        measured: list[MeasuredGroup] = []
+        for start, stop in division.groups:
+            path = await self.fetch(start, stop)
+            model = await asyncio.to_thread(open_model, path, manifest)
+            measured += await self._group(path, model, start, stop)
+        return make_profile(len(manifest.blocks), prepare_ms, measured, merge_refusals(self.refusals))
+
+    async def _group(self, path: Path, model: PartitionedModel, start: int, stop: int) -> list[MeasuredGroup]:
+        """Measure a group as one segment, then its blocks. If the segment fails, only the blocks."""
+        whole_ms = None
+        if stop - start > 1:
+            whole_ms, _ = await self._segment(path, model, start, stop)
+        groups: list[MeasuredGroup] = []
+        for block in range(start, stop):
+            block_ms, fault = await self._segment(path, model, block, block + 1)
+            if block_ms is None:
+                self.refusals.append(BlockRefusal(start=block, stop=block + 1, reason=fault))
+            else:
+                groups.append(MeasuredGroup(block, (block_ms,), block_ms))
+        if whole_ms is None or len(groups) < stop - start:
+            return groups
+        return [MeasuredGroup(start, tuple(group.whole_ms for group in groups), whole_ms)]
+
+    async def _segment(
+        self, path: Path, model: PartitionedModel, start: int, stop: int
+    ) -> tuple[float, str] | tuple[None, str]:
+        """Return the median of a segment, in ms, or None and why it does not run. Keep the values behind a block."""
+        if (fault := self.attempts.refusal(start, stop)) is not None:
+            return None, fault
+        await asyncio.to_thread(self.attempts.begin, start, stop)
+        try:
+            inputs = await asyncio.to_thread(_complete, self.values, model, start - 1)
+            session = await asyncio.to_thread(self._load, path, model, start, stop)
+            took_ms, values = await self.profiler.median(partial(session.run, inputs))
+        except (ExecutorError, MemoryError) as error:
+            return None, str(error)
+        finally:
+            await asyncio.to_thread(self.attempts.end)
+        if stop - start == 1:
+            self.values = values
+        return took_ms, ""
+
+    def _load(self, path: Path, model: PartitionedModel, start: int, stop: int) -> SegmentSession:
+        # Block k of the manifest is block k-1 of the file.
+        return load_session(extract_segment(model, start - 1, stop - 1), self.profiler.engine, path.parent)
+
+
+def _complete(values: Mapping[str, np.ndarray], model: PartitionedModel, block: int) -> dict[str, np.ndarray]:
+    """Return the tensors before a block; those that were not computed here have seeded random values."""
+    generator = np.random.default_rng(block)
+    needed = model.graph.describe(model.partition.boundary(block))
+    known = {tensor.name: values.get(tensor.name) for tensor in needed}
+    return {
+        tensor.name: array
+        if (array := known[tensor.name]) is not None and array.shape == tensor.shape
+        else _random(generator, tensor.shape, np.dtype(tensor.dtype.value))
+        for tensor in needed
+    }
+
+
 def profile_path(folder: Path, model: str, engine: EngineSettings) -> Path:
     """Return the path of a model's profile, measured by this machine with this engine."""
-    machine = f"{_VERSION} {platform.node()} {platform.machine()} {engine.provider} {engine.threads}"
+    machine = f"{_VERSION} {platform.node()} {platform.machine()} {RUNTIME_VERSION} {engine.provider} {engine.threads}"
     return folder / f"{model}-{hashlib.sha256(machine.encode()).hexdigest()[:12]}.json"
 
 
@@ -167,23 +256,32 @@ async def _acquire(descriptor: int, timeout_s: float) -> bool:
     return False
 
 
-def _read(path: Path, block_count: int) -> IdleProfile | None:
+def _read(path: Path, block_count: int, memory_limit_bytes: int | None) -> IdleProfile | None:
     try:
         document = json.loads(path.read_text())
-        profile = IdleProfile(tuple(map(float, document["block_ms"])), float(document["segment_overhead_ms"]))
+        refusals = tuple(map(BlockRefusal.model_validate, document["refusals"]))
+        profile = IdleProfile(tuple(map(float, document["block_ms"])), float(document["segment_overhead_ms"]), refusals)
+        limit_bytes = document["memory_limit_bytes"]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
         _LOGGER.warning("the profile %s cannot be read and is measured again: %s", path.name, error)
         return None
+    if refusals and limit_bytes != memory_limit_bytes:
+        return None
     return profile if len(profile.block_ms) == block_count else None
 
 
-def keep_profile(path: Path, profile: IdleProfile) -> None:
+def keep_profile(path: Path, profile: IdleProfile, memory_limit_bytes: int | None = None) -> None:
     """Write a profile to its `profile_path`; an error is logged, and the profile is measured again after a restart."""
     # Replaced atomically: executors share the folder and may read at any time.
     temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
-    document = {"block_ms": profile.block_ms, "segment_overhead_ms": profile.segment_overhead_ms}
+    document = {
+        "block_ms": profile.block_ms,
+        "segment_overhead_ms": profile.segment_overhead_ms,
+        "refusals": [refusal.model_dump() for refusal in profile.refusals],
+        "memory_limit_bytes": memory_limit_bytes,
+    }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(document))

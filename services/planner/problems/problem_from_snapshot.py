@@ -177,8 +177,8 @@ def _stream(entry: _Entry, snapshot: FleetSnapshot, online: Mapping[str, DeviceS
 
 
 def _profiled_ms(state: DeviceState, manifest: Manifest) -> float:
-    """Return the idle time of the whole model; infinity without a profile."""
-    if profile_fault(state, manifest) is not None:
+    """Return the idle time of the whole model; infinity if the device cannot run all of it."""
+    if profile_fault(state, manifest) is not None or state.profiles[manifest.model].refusals:
         return math.inf
     return sum(state.profiles[manifest.model].block_ms)
 
@@ -200,7 +200,8 @@ def _device(
     capabilities = state.capabilities
     known = [entry for entry in entries if profile_fault(state, entry.manifest) is None]
     profiles = {entry.manifest.model: state.profiles[entry.manifest.model] for entry in known}
-    own_ms = {model: sum(profile.block_ms) for model, profile in profiles.items()}
+    # A device that cannot run the whole model cannot be compared, and counts as fast.
+    own_ms = {model: sum(profile.block_ms) for model, profile in profiles.items() if not profile.refusals}
     speeds = [fastest_ms[model] / taken_ms for model, taken_ms in own_ms.items() if fastest_ms[model] > 0]
     overheads_ms = [profile.segment_overhead_ms for profile in profiles.values()]
     return Device(

@@ -65,6 +65,10 @@ def update(measurements: Measurements, snapshot: FleetSnapshot, now_s: float) ->
         # A new process has lost the request, and its failure may have ended with the old one.
         if known is None or known.boot_id != boot_id:
             known = Measurement(boot_id, now_s, now_s + GRACE_S)
+        profile = snapshot.device(device).profiles.get(model)
+        if profile is not None and profile.refusals:
+            # The device has answered: it cannot run the model. It is asked again, but no plan waits for it.
+            known = replace(known, failure=profile.refusals[0].reason)
         current[device, model] = known
     return current
 

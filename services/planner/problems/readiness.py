@@ -1,9 +1,10 @@
 """Preconditions of planning a stream, and the reasons of those that are not met."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from services.planner.problems.snapshot import DeviceState, FleetSnapshot
+from shared.messages.devices import Profile
 from shared.messages.models import Manifest
 
 
@@ -34,6 +35,8 @@ def profile_fault(state: DeviceState, manifest: Manifest) -> str | None:
     profile = state.profiles.get(manifest.model)
     if profile is None:
         return "its profile is missing"
+    if profile.refusals and not _runnable(profile, manifest):
+        return "; ".join(dict.fromkeys(refusal.reason for refusal in profile.refusals))
     if len(profile.block_ms) != len(manifest.blocks):
         return f"its profile has {len(profile.block_ms)} blocks, the model {len(manifest.blocks)}"
     return None
@@ -59,6 +62,35 @@ def _reasons(snapshot: FleetSnapshot, stream: str, measuring: Collection[str]) -
     if not any(state.online and profile_fault(state, manifest) is None for state in permitted.values()):
         causes = [f"{name}: {_fault(state, manifest)}" for name, state in sorted(permitted.items())]
         yield f"no device can run model {manifest.name} yet ({'; '.join(causes) or 'the policy allows none'})"
+        return
+    runners = {
+        name: state.profiles[manifest.model]
+        for name, state in sorted(permitted.items())
+        if state.online and profile_fault(state, manifest) is None
+    }
+    yield from _orphans(runners, manifest)
+
+
+def _orphans(profiles: Mapping[str, Profile], manifest: Manifest) -> Iterator[str]:
+    """Yield why a block can run on none of the devices that run others; one reason for the first such block."""
+    for block in range(len(manifest.blocks)):
+        reasons = {name: _refusal(profile, block) for name, profile in profiles.items()}
+        if all(reasons.values()):
+            causes = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+            yield f"no device can run block {block} ({manifest.blocks[block].name}) of model {manifest.name} ({causes})"
+            return
+
+
+def _refusal(profile: Profile, block: int) -> str | None:
+    """Return why a device cannot run a block; None if it can."""
+    return next((each.reason for each in profile.refusals if each.start <= block < each.stop), None)
+
+
+def _runnable(profile: Profile, manifest: Manifest) -> bool:
+    """Return whether a device can run a block of the model beside `prepare`."""
+    return any(
+        _refusal(profile, block) is None for block in range(min(1, len(manifest.blocks) - 1), len(manifest.blocks))
+    )
 
 
 def _fault(state: DeviceState, manifest: Manifest) -> str:

@@ -5,7 +5,7 @@ import itertools
 from services.planner.problems import profile_requests
 from services.planner.problems.profile_requests import FIRST_PLAN_WAITS_S, FIRST_REPEAT_S, GRACE_S, LONGEST_REPEAT_S
 from services.planner.problems.snapshot import FleetSnapshot, PolicySet
-from shared.messages.devices import State
+from shared.messages.devices import BlockRefusal, State
 from shared.policy import DeviceRule, Policy
 from tests.support.planner_fleet import MODEL, manifest_of
 from tests.support.planner_world import SERVER_MS, after, declaration, presence, profile, world
@@ -63,3 +63,12 @@ def test_a_first_plan_waits_only_so_long_and_not_for_a_failure() -> None:
 def test_no_device_is_asked_when_no_profile_is_missing() -> None:
     assert profile_requests.update({}, world(), 100.0) == {}
     assert profile_requests.next_due_s({}) == float("inf")
+
+
+def test_no_plan_waits_for_a_device_that_refuses_every_block() -> None:
+    refusal = BlockRefusal(start=0, stop=len(SERVER_MS), reason="no such operator")
+    refused = after(fresh(), profile("new", ()).model_copy(update={"refusals": (refusal,)}))
+    waiting = profile_requests.update({}, refused, 100.0)
+    assert waiting[NEW].failure == "no such operator"
+    assert profile_requests.measuring(waiting, MODEL, 100.0) == []
+    assert NEW not in profile_requests.update(waiting, after(refused, profile("new", SERVER_MS)), 101.0)

@@ -6,7 +6,7 @@ import pytest
 
 from services.planner.problems.readiness import missing
 from services.planner.problems.snapshot import FleetSnapshot, PolicySet
-from shared.messages.devices import State
+from shared.messages.devices import REFUSED_MS, BlockRefusal, Profile, State
 from shared.policy import DeviceRule, Policy
 from tests.support.planner_world import after, declaration, presence, profile, world
 
@@ -45,3 +45,27 @@ def test_a_first_plan_waits_for_devices_that_measure() -> None:
     assert waiting(snapshot, ["jetson"]) == "device jetson is measuring model net"
     denied = after(snapshot, PolicySet("camera", Policy(devices=DeviceRule(deny=("jetson",)))))
     assert waiting(denied, ["jetson"]) == ""
+
+
+def refusing(device: str, start: int, stop: int, reason: str) -> Profile:
+    """Return a profile of the model's five blocks that refuses some."""
+    times_ms = tuple(REFUSED_MS if start <= block < stop else 1.0 for block in range(5))
+    refusal = BlockRefusal(start=start, stop=stop, reason=reason)
+    return profile(device, times_ms).model_copy(update={"refusals": (refusal,)})
+
+
+def test_the_reasons_of_devices_that_refuse_every_block_are_given() -> None:
+    snapshot = world(refusing("pi", 1, 5, "too little memory"), refusing("server", 0, 5, "no operator MyOp"))
+    assert waiting(snapshot) == "no device can run model net yet (pi: too little memory; server: no operator MyOp)"
+
+
+def test_a_device_that_refuses_some_blocks_runs_the_others() -> None:
+    assert waiting(world(refusing("pi", 2, 5, "too little memory"))) == ""
+    assert waiting(world(refusing("pi", 2, 5, "small"), refusing("server", 0, 2, "old"))) == ""
+
+
+def test_a_block_that_every_device_refuses_is_named() -> None:
+    snapshot = world(refusing("pi", 2, 5, "too little memory"), refusing("server", 4, 5, "no operator MyOp"))
+    reason = waiting(snapshot)
+    assert reason.startswith("no device can run block 4 (")
+    assert reason.endswith("of model net (pi: too little memory; server: no operator MyOp)")

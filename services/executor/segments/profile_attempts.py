@@ -1,0 +1,127 @@
+"""Note of what is being measured, so that a measurement that ends the process is not repeated without end."""
+
+import json
+import logging
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+_LOGGER = logging.getLogger(__name__)
+
+# Deaths are forgotten after an hour: they may have had another cause, such as an operator's SIGKILL.
+_MEMORY_S: Final = 3600.0
+_VMSTAT: Final = Path("/proc/vmstat")
+
+
+@dataclass(frozen=True, slots=True)
+class ProfilingDeath:
+    """A process that ended while it measured blocks `[start, stop)`.
+
+    Attributes:
+        start, stop: the blocks.
+        at_s: wall clock when the next process found out.
+        out_of_memory: whether the kernel has killed a process for its memory meanwhile.
+    """
+
+    start: int
+    stop: int
+    at_s: float
+    out_of_memory: bool
+
+
+class ProfileAttempts:
+    """The note of one model's measurements: a file that is written before each one, and corrected after it.
+
+    Rules, over the last hour:
+
+    - Several blocks together are measured once. After a death each of them is measured alone.
+    - A block that was measured when the process died, twice, is not measured again.
+    - After two deaths for lack of memory no further block is measured.
+    """
+
+    def __init__(self, path: Path, *, now_s: float | None = None, oom_kills: int | None = None) -> None:
+        """Read the note. A measurement that it calls running has ended the process.
+
+        Args:
+            path: the file.
+            now_s: wall clock; None to read it.
+            oom_kills: number of processes that the kernel has killed for their memory; None to read it.
+        """
+        self._path = path
+        self._oom_kills = count_oom_kills() if oom_kills is None else oom_kills
+        now_s = time.time() if now_s is None else now_s
+        document = _read(path)
+        self._deaths = [death for death in _deaths(document) if 0 <= now_s - death.at_s <= _MEMORY_S]
+        running = document.get("running")
+        if isinstance(running, dict):
+            try:
+                died_for_memory = 0 <= int(running["oom_kills"]) < self._oom_kills
+                death = ProfilingDeath(int(running["start"]), int(running["stop"]), now_s, died_for_memory)
+            except (KeyError, TypeError, ValueError):
+                return
+            _LOGGER.warning("the process ended while it measured blocks [%d, %d)", death.start, death.stop)
+            self._deaths.append(death)
+            self._write(None)
+
+    def refusal(self, start: int, stop: int) -> str | None:
+        """Return why blocks `[start, stop)` are not measured; None if they are."""
+        if sum(death.out_of_memory for death in self._deaths) >= 2:
+            return "measuring has ended the process for lack of memory twice"
+        deaths = sum((death.start, death.stop) == (start, stop) for death in self._deaths)
+        if deaths >= 2 or (deaths and stop - start > 1):
+            return "measuring has ended the process twice" if deaths >= 2 else "measuring has ended the process"
+        return None
+
+    def begin(self, start: int, stop: int) -> None:
+        """Note that blocks `[start, stop)` are being measured."""
+        self._write({"start": start, "stop": stop, "oom_kills": self._oom_kills})
+
+    def end(self) -> None:
+        """Note that nothing is being measured."""
+        self._write(None)
+
+    def forget(self) -> None:
+        """Remove the note of a model without deaths."""
+        if not self._deaths:
+            self._path.unlink(missing_ok=True)
+
+    def _write(self, running: dict[str, int] | None) -> None:
+        document = {"deaths": [asdict(death) for death in self._deaths], "running": running}
+        temporary = self._path.with_name(f"{self._path.name}.new")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(document))
+            temporary.replace(self._path)
+        except OSError as error:
+            _LOGGER.warning("the measurement is not noted: %s", error)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _deaths(document: dict[str, Any]) -> list[ProfilingDeath]:
+    try:
+        return [
+            ProfilingDeath(int(each["start"]), int(each["stop"]), float(each["at_s"]), bool(each["out_of_memory"]))
+            for each in document.get("deaths", [])
+        ]
+    except (KeyError, TypeError, ValueError):
+        return []
+
+
+def count_oom_kills(vmstat: Path = _VMSTAT) -> int:
+    """Return how many processes the kernel has killed for their memory since it was started; -1 if it does not say."""
+    try:
+        for line in vmstat.read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name == "oom_kill":
+                return int(value)
+    except (OSError, ValueError) as error:
+        _LOGGER.debug("the kernel does not count its kills: %s", error)
+    return -1
