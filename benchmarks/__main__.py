@@ -65,6 +65,7 @@ BENCHMARKS: Final = (
     Benchmark("branching"),
     Benchmark("masud_gap"),
     Benchmark("bus_overhead"),
+    Benchmark("peers"),
     Benchmark("prediction"),
     Benchmark("reaction"),
     Benchmark("switching"),

@@ -1,0 +1,405 @@
+"""Latency (ms) and rate (1/s) of one model in two segments in two processes: Segue beside gRPC, ZeroMQ and raw TCP.
+
+    python -m benchmarks.peers [--quick] [--out FILE] [--requests N]
+
+SqueezeNet is cut at 746 kB. Every way runs the same two segments with the executor's own engine. For gRPC (a stream in
+each direction), ZeroMQ and TCP, this process runs the first segment and another one the second, which returns the
+result. Latency is from the start of the first segment to the result, with one request under way; the rate is with eight
+under way. For Segue two executors run the segments: latency is from dispatch to completion, and the rate is that of a
+client, whose requests of 618 kB are stored at the source. The others store nothing, retry nothing and trace nothing.
+
+The peers come with `pip install 'segue[peers]'`. Those that are not installed are left out.
+"""
+
+import argparse
+import asyncio
+import importlib.util
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+from rich.table import Table
+
+from benchmarks.bus_overhead import FIRST, SECOND
+from benchmarks.fleet_harness import FleetHarness
+from benchmarks.report import argument_parser, console, spread, write
+from broker.mosquitto import MosquittoBroker
+from services.cli.support.manifest import Preset, build_manifest
+from services.cli.testbed import command_lines
+from services.cli.testbed.processes import Processes
+from services.executor.segments.engine import EngineSettings
+from services.executor.segments.segment import REQUEST_TENSOR, Segment, build_segments
+from services.executor.segments.segment_events import SegmentKey
+from shared.messages.models import Manifest
+from shared.messages.streams import PlanRoute, PlanStage
+from shared.model.architectures import build
+from shared.model.onnx_file import write_onnx
+
+BOUNDARY_BYTES: Final = 746_496
+REQUESTS, QUICK_REQUESTS = 300, 60
+WARM_UP: Final = 10
+IN_FLIGHT: Final = 8
+_HEADER: Final = struct.Struct("<II")
+_METHOD: Final = "/segue.benchmarks.Segment/Run"
+
+
+class Peer(Protocol):
+    """A connection to the process of the second segment."""
+
+    def send(self, number: int, data: memoryview) -> None:
+        """Send a feature map."""
+        ...
+
+    def receive(self) -> int:
+        """Wait for the next result and return the number of its request."""
+        ...
+
+
+def two_segments(path: Path, manifest: Manifest, cut: int) -> tuple[Segment, Segment]:
+    """Return the segments before and behind a cut."""
+    keys = SegmentKey(manifest.model, 0, cut), SegmentKey(manifest.model, cut, len(manifest.blocks))
+    built = build_segments(path, manifest, keys, EngineSettings())
+    return built[keys[0]], built[keys[1]]
+
+
+def second_half(path: Path, cut: int) -> Callable[[bytes | memoryview], bytes]:
+    """Return a function from the bytes that cross the cut to those of the result."""
+    manifest = build_manifest(path, preprocessing=Preset.TENSOR)
+    first, second = two_segments(path, manifest, cut)
+    request = np.zeros(manifest.blocks[0].output_bytes, np.uint8)
+    ((name, example),) = first.run({REQUEST_TENSOR: request}).items()
+
+    def run(data: bytes | memoryview) -> bytes:
+        made = second.run({name: np.frombuffer(data, example.dtype).reshape(example.shape)})
+        return next(iter(made.values())).tobytes()
+
+    return run
+
+
+# Raw TCP.
+
+
+class TcpPeer:
+    """Length and number before the bytes."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, number: int, data: memoryview | bytes) -> None:
+        """Send a feature map, or a result."""
+        self._connection.sendall(_HEADER.pack(number, len(data)))
+        self._connection.sendall(data)
+
+    def receive(self) -> int:
+        """Wait for the next result."""
+        return self.receive_all()[0]
+
+    def receive_all(self) -> tuple[int, memoryview]:
+        """Wait for a message; return its number and bytes."""
+        number, size = _HEADER.unpack(self._exactly(_HEADER.size))
+        return number, self._exactly(size)
+
+    def _exactly(self, size: int) -> memoryview:
+        view = memoryview(bytearray(size))
+        got = 0
+        while got < size:
+            count = self._connection.recv_into(view[got:])
+            if not count:
+                raise ConnectionError("the other process has ended")
+            got += count
+        return view
+
+
+@contextmanager
+def tcp_peer(path: Path, cut: int) -> Iterator[Peer]:
+    """Start the other process and connect to it."""
+    with socket.create_server(("127.0.0.1", 0)) as server, _serving("tcp", path, cut, server.getsockname()[1]):
+        connection, _ = server.accept()
+        with connection:
+            yield TcpPeer(connection)
+
+
+def serve_tcp(run: Callable[[bytes | memoryview], bytes], port: int) -> None:
+    """Answer until the connection ends."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        peer = TcpPeer(connection)
+        while True:
+            try:
+                number, data = peer.receive_all()
+            except ConnectionError:
+                return
+            peer.send(number, run(data))
+
+
+# ZeroMQ.
+
+
+class ZeroMqPeer:
+    """A socket for each direction, since threads may not share one; feature maps are sent without a copy."""
+
+    def __init__(self, outgoing: Any, incoming: Any) -> None:
+        self._outgoing = outgoing
+        self._incoming = incoming
+
+    def send(self, number: int, data: memoryview) -> None:
+        """Send a feature map."""
+        self._outgoing.send_multipart([number.to_bytes(4, "little"), data], copy=False)
+
+    def receive(self) -> int:
+        """Wait for the next result."""
+        return int.from_bytes(self._incoming.recv_multipart()[0], "little")
+
+
+@contextmanager
+def zeromq_peer(path: Path, cut: int) -> Iterator[Peer]:
+    """Start the other process and connect to it."""
+    import zmq
+
+    with zmq.Context() as context, context.socket(zmq.PUSH) as outgoing, context.socket(zmq.PULL) as incoming:
+        outgoing.setsockopt(zmq.LINGER, 0)
+        port = outgoing.bind_to_random_port("tcp://127.0.0.1")
+        # The other process learns the second port from the first message.
+        back = incoming.bind_to_random_port("tcp://127.0.0.1")
+        with _serving("zeromq", path, cut, port):
+            outgoing.send(str(back).encode())
+            yield ZeroMqPeer(outgoing, incoming)
+
+
+def serve_zeromq(run: Callable[[bytes | memoryview], bytes], port: int) -> None:
+    """Answer until the process is ended."""
+    import zmq
+
+    with zmq.Context() as context, context.socket(zmq.PULL) as incoming, context.socket(zmq.PUSH) as outgoing:
+        incoming.connect(f"tcp://127.0.0.1:{port}")
+        outgoing.connect(f"tcp://127.0.0.1:{incoming.recv().decode()}")
+        while True:
+            number, data = incoming.recv_multipart(copy=False)
+            outgoing.send_multipart([number.bytes, run(data.buffer)])
+
+
+# gRPC.
+
+
+class GrpcPeer:
+    """A stream in each direction, with messages of plain bytes."""
+
+    def __init__(self, channel: Any) -> None:
+        self._messages: list[bytes] = []
+        self._ready = threading.Semaphore(0)
+        stream = channel.stream_stream(_METHOD, request_serializer=bytes, response_deserializer=bytes)
+        self._results = stream(self._outgoing())
+
+    def send(self, number: int, data: memoryview) -> None:
+        """Send a feature map."""
+        self._messages.append(b"".join((number.to_bytes(4, "little"), data)))
+        self._ready.release()
+
+    def receive(self) -> int:
+        """Wait for the next result."""
+        return int.from_bytes(next(self._results)[:4], "little")
+
+    def _outgoing(self) -> Iterator[bytes]:
+        while True:
+            self._ready.acquire()
+            yield self._messages.pop(0)
+
+
+@contextmanager
+def grpc_peer(path: Path, cut: int) -> Iterator[Peer]:
+    """Start the other process and connect to it."""
+    import grpc
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with _serving("grpc", path, cut, port), grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        grpc.channel_ready_future(channel).result(60)
+        yield GrpcPeer(channel)
+
+
+def serve_grpc(run: Callable[[bytes | memoryview], bytes], port: int) -> None:
+    """Answer until the process is ended."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import grpc
+
+    def answer(messages: Iterator[bytes], _context: Any) -> Iterator[bytes]:
+        for message in messages:
+            yield message[:4] + run(memoryview(message)[4:])
+
+    handler = grpc.stream_stream_rpc_method_handler(answer)
+    service = grpc.method_handlers_generic_handler("segue.benchmarks.Segment", {"Run": handler})
+    server = grpc.server(ThreadPoolExecutor(2))
+    server.add_generic_rpc_handlers((service,))
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    server.wait_for_termination()
+
+
+PEERS: Mapping[str, tuple[str | None, Callable[[Path, int], AbstractContextManager[Peer]]]] = {
+    "tcp": (None, tcp_peer),
+    "zeromq": ("zmq", zeromq_peer),
+    "grpc": ("grpc", grpc_peer),
+}
+_SERVERS: Mapping[str, Callable[[Callable[[bytes | memoryview], bytes], int], None]] = {
+    "tcp": serve_tcp,
+    "zeromq": serve_zeromq,
+    "grpc": serve_grpc,
+}
+
+
+@contextmanager
+def _serving(peer: str, path: Path, cut: int, port: int) -> Iterator[None]:
+    command = (sys.executable, "-m", "benchmarks.peers", "--serve", peer, str(path), str(cut), str(port))
+    with subprocess.Popen(command) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+def measure_peer(peer: Peer, first: Segment, request: bytes, count: int) -> tuple[list[float], float]:
+    """Return the latencies of single requests in ms, and the rate in 1/s with eight of them under way."""
+    tensors = {REQUEST_TENSOR: np.frombuffer(request, np.uint8)}
+
+    def submit(number: int) -> None:
+        (tensor,) = first.run(tensors).values()
+        peer.send(number, np.ascontiguousarray(tensor).data.cast("B"))
+
+    times_ms = []
+    for number in range(WARM_UP + count):
+        started_s = time.monotonic()
+        submit(number)
+        peer.receive()
+        times_ms.append(1000 * (time.monotonic() - started_s))
+    room = threading.Semaphore(IN_FLIGHT)
+
+    def collect() -> None:
+        for _ in range(count):
+            peer.receive()
+            room.release()
+
+    collector = threading.Thread(target=collect)
+    started_s = time.monotonic()
+    collector.start()
+    for number in range(count):
+        room.acquire()
+        submit(number)
+    collector.join()
+    return times_ms[WARM_UP:], count / (time.monotonic() - started_s)
+
+
+async def measure_segue(
+    path: Path, manifest: Manifest, cut: int, request: bytes, count: int, folder: Path
+) -> tuple[list[float], float]:
+    """Return the latencies from dispatch to completion in ms, and the rate of a client in 1/s."""
+    stages = PlanStage(start=0, stop=cut, device=FIRST), PlanStage(start=cut, stop=len(manifest.blocks), device=SECOND)
+    async with (
+        MosquittoBroker() as broker,
+        Processes(folder, command_lines.environment(broker.settings.address)) as processes,
+        FleetHarness.open(broker.settings, "peers", {manifest.model: path}) as harness,
+    ):
+        for device in (FIRST, SECOND):
+            await processes.start(device, ("executor", "--device", device, "--data-dir", str(folder)))
+        await harness.begin(manifest, FIRST, (FIRST, SECOND))
+        epoch = await harness.commit(manifest, FIRST, [PlanRoute(stages=stages)], max_in_flight=IN_FLIGHT)
+        await harness.reach(request, epoch)
+        for _ in range(WARM_UP):
+            await harness.ask(request)
+        outcomes = [await harness.ask(request) for _ in range(count)]
+        room = asyncio.Semaphore(IN_FLIGHT)
+
+        async def one() -> None:
+            async with room:
+                await harness.ask(request)
+
+        started_s = time.monotonic()
+        await asyncio.gather(*(one() for _ in range(count)))
+        rate_hz = count / (time.monotonic() - started_s)
+    return [1000 * (outcome.completed_at_s - outcome.dispatched_at_s) for outcome in outcomes], rate_hz
+
+
+def one_process_ms(first: Segment, second: Segment, request: bytes, count: int) -> list[float]:
+    """Return the times of both segments one after the other in this process, in ms."""
+    times_ms = []
+    for _ in range(WARM_UP + count):
+        started_s = time.monotonic()
+        second.run(first.run({REQUEST_TENSOR: np.frombuffer(request, np.uint8)}))
+        times_ms.append(1000 * (time.monotonic() - started_s))
+    return times_ms[WARM_UP:]
+
+
+def measure(count: int) -> dict[str, dict[str, Any]]:
+    """Return latency and rate of every way, by name."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / "squeezenet.onnx"
+        write_onnx(build("squeezenet"), path)
+        manifest = build_manifest(path, preprocessing=Preset.TENSOR)
+        cut = 1 + [block.output_bytes for block in manifest.blocks].index(BOUNDARY_BYTES)
+        first, second = two_segments(path, manifest, cut)
+        values = np.random.default_rng(0).standard_normal(manifest.blocks[0].output_bytes // 4)
+        request = values.astype(np.float32).tobytes()
+        alone_ms = one_process_ms(first, second, request, count)
+        rows: dict[str, dict[str, Any]] = {"one process": _row(alone_ms, 1000 * count / sum(alone_ms))}
+        for peer, (module, connect) in PEERS.items():
+            if module is None or importlib.util.find_spec(module) is not None:
+                with connect(path, cut) as connected:
+                    rows[peer] = _row(*measure_peer(connected, first, request, count))
+        rows["segue"] = _row(*asyncio.run(measure_segue(path, manifest, cut, request, count, folder)))
+    return rows
+
+
+def _row(latencies_ms: Sequence[float], rate_hz: float) -> dict[str, Any]:
+    return {"latency_ms": spread(latencies_ms), "rate_hz": round(rate_hz, 1)}
+
+
+def ratios(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Return the latency and the rate of Segue over those of every peer that was measured."""
+    own = rows["segue"]
+    found: dict[str, float] = {}
+    for peer in PEERS:
+        if peer in rows:
+            found[f"latency_over_{peer}"] = round(own["latency_ms"]["p50"] / rows[peer]["latency_ms"]["p50"], 3)
+            found[f"rate_over_{peer}"] = round(own["rate_hz"] / rows[peer]["rate_hz"], 3)
+    return found
+
+
+def table(rows: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return the figures as a table."""
+    made = Table(title="SqueezeNet in two segments, 746 kB between two processes")
+    for heading in ("way", "latency p50, ms", "p99, ms", f"1/s with {IN_FLIGHT} under way"):
+        made.add_column(heading, justify="left" if heading == "way" else "right")
+    for name, row in rows.items():
+        latency = row["latency_ms"]
+        made.add_row(name, f"{latency['p50']:.2f}", f"{latency['p99']:.2f}", f"{row['rate_hz']:.0f}")
+    return made
+
+
+def main() -> None:
+    """Measure, print, write."""
+    if sys.argv[1:2] == ["--serve"]:
+        peer, path, cut, port = sys.argv[2:]
+        _SERVERS[peer](second_half(Path(path), int(cut)), int(port))
+        return
+    parser: argparse.ArgumentParser = argument_parser("peers", __doc__, quick=f"{QUICK_REQUESTS} requests")
+    parser.add_argument("--requests", type=int, default=REQUESTS, help="requests per way (default: %(default)s)")
+    options = parser.parse_args()
+    rows = measure(QUICK_REQUESTS if options.quick else options.requests)
+    console().print(table(rows))
+    found = ratios(rows)
+    console().print(", ".join(f"{name} {value:.2f}" for name, value in found.items()))
+    write(options.out, {"rows": rows, "results": found})
+
+
+if __name__ == "__main__":
+    main()
