@@ -397,8 +397,9 @@ def main() -> None:
     rows = measure(QUICK_REQUESTS if options.quick else options.requests)
     console().print(table(rows))
     found = ratios(rows)
-    console().print(", ".join(f"{name} {value:.2f}" for name, value in found.items()))
-    write(options.out, {"rows": rows, "results": found})
+    summary = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
+    console().print(summary)
+    write(options.out, {"rows": rows, "results": found, "headline": summary})
 
 
 if __name__ == "__main__":
