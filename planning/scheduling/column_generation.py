@@ -39,6 +39,9 @@ MAX_ROUNDS = 80
 # Weight of the multipliers of the best bound in the mean with the duals.
 SMOOTHING = 0.7
 
+# Rounds before it. The routes of plain duals differ more from each other, which small problems need most.
+PLAIN_ROUNDS = 10
+
 # Routes that may be priced per second of time budget, of USUAL_BLOCKS blocks or fewer. Longer ones count in proportion.
 PRICED_ROUTES_PER_SECOND = 300
 USUAL_BLOCKS = 20
@@ -89,7 +92,7 @@ def mix_routes(
     weights = best_weights = duals = master.uniform
     bound_ms, shares = 0.0, np.empty(0)
     priced: list[tuple[Multipliers, tuple[float, ...]]] = []
-    for _ in range(rounds):
+    for turn in range(rounds):
         by_resource = master.by_resource(weights)
         values, is_fresh = list[float](), False
         for index, cheapest in enumerate(pricing.routes(by_resource)):
@@ -111,7 +114,7 @@ def mix_routes(
         if solution is None:
             break
         shares, bottleneck_ms, duals = solution
-        weights = smoothed(best_weights, duals)
+        weights = duals if turn < PLAIN_ROUNDS else smoothed(best_weights, duals)
         if bound_ms >= bottleneck_ms * (1 - _GAP):
             break
     return RouteMix(bound_ms, master.shares(shares), master.routes(), master.by_resource(best_weights), priced)
