@@ -5,7 +5,6 @@ import contextlib
 import functools
 import logging
 import sqlite3
-import time
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
@@ -31,6 +30,7 @@ from shared.messages.devices import ServicePresence, State
 from shared.messages.models import Manifest
 from shared.messages.reject_counter import MAX_CAUSES, RejectCounter
 from shared.service_runtime import new_boot_id, segue_version
+from shared.steady_clock import SteadyClock
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -86,7 +86,8 @@ class _Planner:
         self._store = store
         self._claim = claim
         self._presence = presence
-        self._core = Coordinator(config.name, known_strategies().keys(), time.time())
+        self._clock = SteadyClock()
+        self._core = Coordinator(config.name, known_strategies().keys(), self._clock.now_s())
         self._library = Library(config.library_dir, config.broker, config.name, self._model_stored, self._model_failed)
         self._solve = functools.partial(solve, seed=config.seed, time_budget_s=config.time_budget_s)
         self._properties = Properties(user={ORIGIN_PROPERTY: config.name})
@@ -99,7 +100,7 @@ class _Planner:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        self._core.restore(await asyncio.to_thread(self._store.documents), time.time())
+        self._core.restore(await asyncio.to_thread(self._store.documents), self._clock.now_s())
         config = self._config
         will = Will(topics.service_presence(config.name), self._absence().encode())
         async with (
@@ -124,7 +125,7 @@ class _Planner:
                 await asyncio.shield(self._publish_offline(connection))
 
     async def _connected(self, connection: Connection) -> None:
-        now_s = time.time()
+        now_s = self._clock.now_s()
         self._core.connected(now_s)
         self._republish_at_s = now_s + SETTLE_S
         for topic_filter, qos in SUBSCRIPTIONS.items():
@@ -146,7 +147,7 @@ class _Planner:
             self._is_changed.set()
 
     def _handle(self, received: Received) -> Sequence[Effect]:
-        now_s = time.time()
+        now_s = self._clock.now_s()
         own = received.user.get(ORIGIN_PROPERTY) == self._config.name
         try:
             message = decode(received.topic, received.payload)
@@ -172,13 +173,14 @@ class _Planner:
 
     async def _tick(self) -> None:
         while True:
-            now_s = time.time()
+            now_s = self._clock.now_s()
             await self._put(self._core.tick(now_s))
             if now_s >= self._republish_at_s:
                 self._republish_at_s = float("inf")
                 await self._put(self._core.republished())
             if self._core.due_at_s <= now_s:
                 self._is_changed.set()
+            self._clock.warn_when_set()
             await asyncio.sleep(_TICK_S)
 
     async def _plan(self) -> None:
@@ -189,7 +191,7 @@ class _Planner:
         while True:
             self._is_changed.clear()
             try:
-                effects, job = self._core.next_job(time.time())
+                effects, job = self._core.next_job(self._clock.now_s())
             except Exception:
                 # The stream is no longer due, so that the others go on; the next review makes it due again.
                 _LOGGER.exception("a problem could not be posed")
@@ -198,9 +200,9 @@ class _Planner:
             await self._put(effects)
             if job is not None:
                 await self._put(await self._answer(job))
-            elif (threshold_job := self._core.next_threshold_job(time.time())) is not None:
+            elif (threshold_job := self._core.next_threshold_job(self._clock.now_s())) is not None:
                 alternatives = await self._thresholds(threshold_job)
-                await self._put(self._core.thresholds_found(threshold_job, alternatives, time.time()))
+                await self._put(self._core.thresholds_found(threshold_job, alternatives, self._clock.now_s()))
             else:
                 await self._is_changed.wait()
 
@@ -216,8 +218,8 @@ class _Planner:
             answer = await asyncio.to_thread(run_job, job, self._solve)
         except Exception as error:
             _LOGGER.exception("strategy %s failed on stream %s", job.policy.strategy, job.stream)
-            return self._core.failed(job, f"{type(error).__name__}: {error}", time.time())
-        return self._core.answered(job, answer, time.time())
+            return self._core.failed(job, f"{type(error).__name__}: {error}", self._clock.now_s())
+        return self._core.answered(job, answer, self._clock.now_s())
 
     async def _put(self, effects: Sequence[Effect]) -> None:
         # The lock is fair (first come, first served). Without it, effects of a later event could overtake those of an
@@ -264,11 +266,11 @@ class _Planner:
             _LOGGER.warning("%s", error)
 
     async def _model_stored(self, manifest: Manifest) -> None:
-        await self._put(self._core.model_stored(manifest, time.time()))
+        await self._put(self._core.model_stored(manifest, self._clock.now_s()))
         self._is_changed.set()
 
     async def _model_failed(self, manifest: Manifest, reason: str) -> None:
-        await self._put(self._core.model_failed(manifest, reason, time.time()))
+        await self._put(self._core.model_failed(manifest, reason, self._clock.now_s()))
 
     def _absence(self) -> ServicePresence:
         return self._presence.model_copy(update={"state": State.OFFLINE})

@@ -59,7 +59,8 @@ async def test_a_link_that_slows_down_moves_the_route_with_a_reason(fleet: Fleet
     sent_at_s = await fleet.pi.set_links({"server": 1.0})
     plan = await fleet.watcher.plan(lambda plan: plan.epoch == 2)
     assert devices_of(plan) == ["pi"]
-    assert plan.trigger_at_s == sent_at_s
+    # The planner's clock, at the arrival.
+    assert sent_at_s <= (plan.trigger_at_s or 0.0) <= plan.committed_at_s
     event = await fleet.watcher.event(EventKind.REROUTE, lambda event: event.data["epoch"] == 2)
     reroute = Reroute.model_validate(event.data)
     assert reroute.cause is RerouteCause.LINK_CHANGED
@@ -82,7 +83,7 @@ async def test_load_moves_the_route_and_back_when_it_is_over(fleet: Fleet) -> No
     assert "server rose from 1.0 to 20.0" in event.text
     sent_at_s = await fleet.server.set_load(1.0)
     back = await fleet.watcher.plan(lambda plan: plan.epoch > away.epoch and devices_of(plan) == ["server"])
-    assert back.trigger_at_s == sent_at_s
+    assert sent_at_s <= (back.trigger_at_s or 0.0) <= back.committed_at_s
 
 
 async def test_a_device_in_use_that_vanishes_is_replaced_at_once(fleet: Fleet) -> None:
@@ -104,7 +105,7 @@ async def test_the_cooldown_delays_the_next_reroute(fleet: Fleet) -> None:
     sent_at_s = await fleet.pi.set_links({"server": 50.0})
     back = await fleet.watcher.plan(lambda plan: plan.epoch > away.epoch)
     assert back.committed_at_s - away.committed_at_s >= 1.5
-    assert back.trigger_at_s == sent_at_s
+    assert sent_at_s <= (back.trigger_at_s or 0.0) <= back.committed_at_s
 
 
 async def test_a_rejected_choice_is_not_made_again(fleet: Fleet) -> None:

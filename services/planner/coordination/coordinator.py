@@ -71,7 +71,7 @@ class Coordinator:
         Args:
             name: of the planner; origin of events, provider of models.
             strategies: names that policies may ask for.
-            started_at_s: wall clock.
+            started_at_s: planner's clock.
         """
         self.name = name
         self.fleet = FleetState()
@@ -121,7 +121,7 @@ class Coordinator:
 
         Args:
             message: as decoded.
-            now_s: wall clock.
+            now_s: planner's clock.
             own: the planner has published it itself, perhaps before a restart.
 
         Raises:

@@ -114,7 +114,7 @@ def announcement(origin: str, kind: EventKind, text: str, now_s: float, **detail
         origin: name of the planner.
         kind: of the event.
         text: one line for people.
-        now_s: wall clock.
+        now_s: planner's clock.
         details: further fields of `Event`: stream, device, data.
     """
     _LOGGER.info("%s", text)

@@ -22,7 +22,7 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """One directed link as the sender's monitor has measured it; ``changed_at_s`` is the monitor's clock."""
+    """One directed link as the sender's monitor has measured it; ``changed_at_s`` is the planner's clock."""
 
     bandwidth_mbps: float
     latency_ms: float
@@ -40,7 +40,7 @@ class DeviceState:
         capabilities: of its executor.
         load_factor: computing time relative to an idle device, from the last telemetry.
         load_heard_at_s: planner's clock at the last telemetry; None if there was none.
-        load_changed_at_s: monitor's clock at the telemetry that last changed the load factor.
+        load_changed_at_s: planner's clock at the telemetry that last changed the load factor.
         links: from this device, by target.
         profiles: measured computing times, by model.
     """
@@ -172,7 +172,7 @@ def _changed(device: DeviceState, change: Presence | Telemetry | Links | Profile
         case Telemetry():
             return _loaded(device, change, now_s)
         case Links():
-            return _linked(device, change)
+            return _linked(device, change, now_s)
         case Profile():
             return replace(device, profiles=_put(device.profiles, change.model, change))
 
@@ -201,11 +201,11 @@ def _loaded(device: DeviceState, telemetry: Telemetry, now_s: float) -> DeviceSt
         device,
         load_factor=telemetry.load_factor,
         load_heard_at_s=now_s,
-        load_changed_at_s=telemetry.sent_at_s if changed else device.load_changed_at_s,
+        load_changed_at_s=now_s if changed else device.load_changed_at_s,
     )
 
 
-def _linked(device: DeviceState, links: Links) -> DeviceState:
+def _linked(device: DeviceState, links: Links, now_s: float) -> DeviceState:
     states: dict[str, LinkState] = {}
     for link in links.links:
         before = device.links.get(link.target)
@@ -214,7 +214,7 @@ def _linked(device: DeviceState, links: Links) -> DeviceState:
             or differs(before.bandwidth_mbps, link.bandwidth_mbps)
             or differs(before.latency_ms, link.latency_ms)
         )
-        changed_at_s = links.sent_at_s if changed or before is None else before.changed_at_s
+        changed_at_s = now_s if changed or before is None else before.changed_at_s
         states[link.target] = LinkState(link.bandwidth_mbps, link.latency_ms, changed_at_s)
     return replace(device, links=states)
 

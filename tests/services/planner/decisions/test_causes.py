@@ -40,15 +40,15 @@ def cause_of(before: FleetSnapshot, *changes: Change) -> Cause:
     [
         (
             (link("pi", "server", 4.1, at_s=7.0),),
-            Cause(RerouteCause.LINK_CHANGED, "link pi->server fell from 50.0 to 4.1 Mbps", 7.0),
+            Cause(RerouteCause.LINK_CHANGED, "link pi->server fell from 50.0 to 4.1 Mbps", 120.0),
         ),
         (
             (link("pi", "server", 50.0, latency_ms=400.0, at_s=7.0),),
-            Cause(RerouteCause.LINK_CHANGED, "latency of link pi->server rose from 2.0 to 400.0 ms", 7.0),
+            Cause(RerouteCause.LINK_CHANGED, "latency of link pi->server rose from 2.0 to 400.0 ms", 120.0),
         ),
         (
             (load("server", 9.0, at_s=8.0),),
-            Cause(RerouteCause.LOAD_CHANGED, "load factor of server rose from 1.0 to 9.0", 8.0),
+            Cause(RerouteCause.LOAD_CHANGED, "load factor of server rose from 1.0 to 9.0", 120.0),
         ),
         ((presence("server", State.OFFLINE),), Cause(RerouteCause.DEVICE_LOST, "device server is gone", 120.0)),
         (
@@ -59,8 +59,8 @@ def cause_of(before: FleetSnapshot, *changes: Change) -> Cause:
             (StreamUsage(stream="camera", input_bytes=2_000_000),),
             Cause(RerouteCause.STREAM_CHANGED, "requests rose from 100.0 to 2000.0 kB", None),
         ),
-        ((link("pi", "server", 0.0, at_s=9.0),), Cause(RerouteCause.LINK_CHANGED, "link pi->server is dead", 9.0)),
-        ((link("server", "pi", 0.0, at_s=9.0),), Cause(RerouteCause.LINK_CHANGED, "link server->pi is dead", 9.0)),
+        ((link("pi", "server", 0.0, at_s=9.0),), Cause(RerouteCause.LINK_CHANGED, "link pi->server is dead", 120.0)),
+        ((link("server", "pi", 0.0, at_s=9.0),), Cause(RerouteCause.LINK_CHANGED, "link server->pi is dead", 120.0)),
     ],
 )
 def test_the_only_change_is_the_cause(changes: tuple[Change, ...], cause: Cause) -> None:
@@ -88,7 +88,7 @@ def test_a_device_that_comes_is_the_cause_of_a_better_route() -> None:
 def test_a_link_that_appears_is_the_cause() -> None:
     alone = world(Links(device="pi", sent_at_s=1.0), Links(device="server", sent_at_s=1.0))
     assert cause_of(alone, link("pi", "server", 50.0, at_s=5.0)) == Cause(
-        RerouteCause.LINK_CHANGED, "link pi->server appeared", 5.0
+        RerouteCause.LINK_CHANGED, "link pi->server appeared", 120.0
     )
 
 
@@ -133,4 +133,4 @@ def test_in_a_group_too_the_change_that_matters_is_the_cause() -> None:
     later = after(snapshot, load("server", 9.0, at_s=8.0), link("east", "server", 60.0))
     before, now = joint(snapshot, *CAMERAS), joint(later, *CAMERAS)
     cause = find_cause(before, now, routes_for(before), routes_for(now), later)
-    assert cause == Cause(RerouteCause.LOAD_CHANGED, "load factor of server rose from 1.0 to 9.0", 8.0)
+    assert cause == Cause(RerouteCause.LOAD_CHANGED, "load factor of server rose from 1.0 to 9.0", 100.0)

@@ -48,12 +48,14 @@ def test_stale_telemetry_counts_as_idle() -> None:
 
 
 def test_a_heartbeat_does_not_move_the_time_of_a_change() -> None:
-    snapshot = after(FleetSnapshot(), load("pi", 4.0, at_s=1.0), load("pi", 4.01, at_s=2.0))
+    # The clocks of the monitors, `at_s`, have no part in it.
+    snapshot = after(after(FleetSnapshot(), load("pi", 4.0, at_s=9e8), now_s=1.0), load("pi", 4.01), now_s=2.0)
     assert snapshot.device("pi").load_changed_at_s == 1.0
-    assert after(snapshot, load("pi", 5.0, at_s=3.0)).device("pi").load_changed_at_s == 3.0
-    snapshot = after(FleetSnapshot(), link("pi", "server", 50.0, at_s=1.0), link("pi", "server", 50.2, at_s=2.0))
+    assert after(snapshot, load("pi", 5.0), now_s=3.0).device("pi").load_changed_at_s == 3.0
+    first = after(FleetSnapshot(), link("pi", "server", 50.0, at_s=9e8), now_s=1.0)
+    snapshot = after(first, link("pi", "server", 50.2), now_s=2.0)
     assert snapshot.device("pi").links["server"].changed_at_s == 1.0
-    changed = after(snapshot, link("pi", "server", 50.0, latency_ms=9.0, at_s=3.0))
+    changed = after(snapshot, link("pi", "server", 50.0, latency_ms=9.0), now_s=3.0)
     assert changed.device("pi").links["server"].changed_at_s == 3.0
 
 
