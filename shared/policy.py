@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from shared.fields import DOCUMENT, CodecChoice, Count, Flag, Index, Name, NonNegative, Positive, Share
+from shared.transport_mode import TransportMode
 
 
 class Objective(StrEnum):
@@ -80,6 +81,7 @@ class Policy:
         queue: the order in which devices compute what waits for them.
         max_in_flight: bound of the requests of a stream that are under way.
         retry_limit: how often a lost request is tried again.
+        transport: which transports feature maps may take; None leaves it to the settings of each device.
     """
 
     __pydantic_config__ = DOCUMENT
@@ -98,6 +100,7 @@ class Policy:
     queue: QueueDiscipline = QueueDiscipline.FIFO
     max_in_flight: Count = 8
     retry_limit: Index = 3
+    transport: TransportMode | None = None
 
 
 def read_policy(document: str | bytes) -> Policy:

@@ -149,16 +149,16 @@ class CollectorRecords:
         """
         condition, values = window.condition()
         # A transfer ends when the next stage has received it, so each stage is joined with its successor `n`.
-        statement = f"""SELECT s.device, s.start, s.stop, s.codec, s.queue_ms, s.compute_ms, s.output_bytes,
-                1000 * (n.received_at_s - s.sent_at_s)
+        statement = f"""SELECT s.device, s.start, s.stop, s.codec, s.transport, s.queue_ms, s.compute_ms,
+                s.output_bytes, 1000 * (n.received_at_s - s.sent_at_s)
             FROM (SELECT position FROM outcomes WHERE status = 'ok' AND {condition}
                   ORDER BY completed_at_s DESC LIMIT ?) o
             JOIN stages s ON s.outcome = o.position
             LEFT JOIN stages n ON n.outcome = s.outcome AND n.stage = s.stage + 1"""
-        groups: dict[tuple[str, int, int, str], list[tuple[Any, ...]]] = {}
-        for device, start, stop, codec, *times in self._rows(statement, [*values, limit]):
-            groups.setdefault((device, start, stop, codec), []).append(tuple(times))
-        ordered = sorted(groups.items(), key=lambda item: (item[0][1], item[0]))
+        groups: dict[tuple[str, int, int, str, str | None], list[tuple[Any, ...]]] = {}
+        for device, start, stop, codec, transport, *times in self._rows(statement, [*values, limit]):
+            groups.setdefault((device, start, stop, codec, transport), []).append(tuple(times))
+        ordered = sorted(groups.items(), key=lambda item: (item[0][1], *map(str, item[0])))
         return tuple(_stage_times(key, rows) for key, rows in ordered)
 
     def _latencies_ms(self, begin: str, window: Window) -> list[float]:
@@ -208,17 +208,17 @@ class CollectorRecords:
     def _links(self, device: str) -> tuple[LinkSummary, ...]:
         """Return the links in the newest message of the device's monitor."""
         # All links of one message have the same time of sending; a target may appear twice, and its last row counts.
-        statement = """SELECT target, bandwidth_mbps, latency_ms, sent_at_s FROM links
+        statement = """SELECT target, bandwidth_mbps, latency_ms, sent_at_s, COALESCE(transport, 'mqtt') FROM links
             WHERE device = ? AND sent_at_s = (SELECT sent_at_s FROM links WHERE position =
                 (SELECT MAX(position) FROM links WHERE device = ?)) ORDER BY target, position"""
-        rows = self._rows(statement, (device, device))
-        return tuple({target: LinkSummary(target, *rest) for target, *rest in rows}.values())
+        links = (LinkSummary(*row) for row in self._rows(statement, (device, device)))
+        return tuple({(link.target, link.transport): link for link in links}.values())
 
     def _rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         return self._database.execute(statement, values).fetchall()
 
 
-def _stage_times(key: tuple[str, int, int, str], rows: Sequence[tuple[Any, ...]]) -> StageTimes:
+def _stage_times(key: tuple[str, int, int, str, str | None], rows: Sequence[tuple[Any, ...]]) -> StageTimes:
     queue_ms, compute_ms, output_bytes, transfer_ms = (
         sorted(value for value in column if value is not None) for column in zip(*rows, strict=True)
     )

@@ -138,6 +138,7 @@ class LinkSummary:
     bandwidth_mbps: float
     latency_ms: float
     sent_at_s: float
+    transport: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +186,7 @@ class StageTimes:
         start: first block of the segment.
         stop: end of the segment, exclusive.
         codec: of the feature maps sent to the next stage.
+        transport: what carried them; none for the last stage.
         transfer_ms: from the start of the transfer, by this device's clock, to its arrival, by the next device's clock;
             none for the last stage.
     """
@@ -193,6 +195,7 @@ class StageTimes:
     start: int
     stop: int
     codec: str
+    transport: str | None
     requests: int
     queue_ms: float
     compute_ms: float

@@ -59,6 +59,9 @@ CREATE TABLE IF NOT EXISTS members (
     changed_at_s REAL NOT NULL, PRIMARY KEY (role, name)) WITHOUT ROWID;
 """
 
+# Columns that databases of earlier versions lack. An earlier version leaves them empty.
+_LATER_COLUMNS: Final = (("stages", "transport"), ("links", "transport"))
+
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
     """Open or make the database, and check its integrity.
@@ -94,6 +97,9 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     try:
         database = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", timeout=_BUSY_TIMEOUT_S, uri=True)
         database.execute("SELECT 1 FROM outcomes LIMIT 1").fetchone()
+        if _missing_columns(database):
+            database.close()
+            raise NoRecords(f"an earlier Segue has written {path}; start `segue collector` once to extend it")
     except sqlite3.Error as error:
         raise NoRecords(f"the collector's database {path} cannot be read: {error}") from error
     return database
@@ -113,4 +119,15 @@ def _prepare(path: Path, database: sqlite3.Connection) -> None:
     database.execute("PRAGMA synchronous = FULL")
     database.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
     database.executescript(_TABLES)
+    for table, column in _missing_columns(database):
+        database.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT")
     database.execute(f"PRAGMA user_version = {DATABASE_VERSION}")
+
+
+def _missing_columns(database: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Return the later columns that a database lacks, each with its table."""
+    return [
+        (table, column)
+        for table, column in _LATER_COLUMNS
+        if column not in {name for _, name, *_ in database.execute(f"PRAGMA table_info({table})")}
+    ]

@@ -12,8 +12,10 @@ from services.executor.segments.engine import EngineSettings
 from services.executor.source.source_events import SourceLimits
 from shared.bus import topics
 from shared.bus.settings import BusSettings
+from shared.direct.direct_settings import DirectSettings, is_address
 from shared.exit_status import InputError
 from shared.messages.devices import Capabilities
+from shared.transport_mode import Carrier, TransportMode
 from shared.user_folders import user_data_folder
 
 
@@ -65,6 +67,10 @@ class ExecutorConfig:
         max_task_bytes: largest total size of their tensors.
         lock_path: lock file for measuring, shared by the executors of the machine.
         shadow_share: share of the lossily encoded feature maps whose effect on the answer is checked, from 0 to 1.
+        transport: transports that the device offers and uses for feature maps, where a policy does not state them.
+        direct_host: numeric address for direct connections; None for the one from which the broker is reached.
+        direct_port: TCP port for direct connections; 0 for any.
+        direct_folder: folder of the Unix sockets that executors of this machine share; None for the user's.
         connect_timeout_s: bound on the first connection; None to keep trying.
     """
 
@@ -81,6 +87,10 @@ class ExecutorConfig:
     max_task_bytes: int = 512 * 1024 * 1024
     lock_path: Path = field(default_factory=lambda: Path(tempfile.gettempdir()) / f"segue-profiling-{os.getuid()}.lock")
     shadow_share: float = 0.0
+    transport: TransportMode = TransportMode.MQTT
+    direct_host: str | None = None
+    direct_port: int = 0
+    direct_folder: Path | None = None
     connect_timeout_s: float | None = 10.0
 
     def __post_init__(self) -> None:
@@ -90,6 +100,10 @@ class ExecutorConfig:
             raise InputError("shadow_share must be from 0 to 1")
         if self.engine.threads < 1 or self.max_tasks < 1:
             raise InputError("threads and max_tasks must be at least 1")
+        if self.direct_host is not None and not is_address(self.direct_host):
+            raise InputError(f"{self.direct_host!r} is no numeric address for direct connections")
+        if not 0 <= self.direct_port <= 65535:
+            raise InputError(f"port {self.direct_port} is not within 0..65535")
 
     @property
     def models_dir(self) -> Path:
@@ -105,6 +119,16 @@ class ExecutorConfig:
     def journal_path(self) -> Path:
         """Path of this device's journal."""
         return self.data_dir / "devices" / self.device / "journal.sqlite"
+
+    @property
+    def direct_settings(self) -> DirectSettings:
+        """Where direct connections are accepted."""
+        return DirectSettings(self.broker, self.direct_host, self.direct_port, self.direct_folder)
+
+    @property
+    def transports(self) -> tuple[str, ...]:
+        """The transports that the device publishes in its presence, the preferred one first."""
+        return tuple(carrier.value for carrier in (Carrier.DIRECT, Carrier.MQTT) if self.transport.allows(carrier))
 
     def capabilities(self) -> Capabilities:
         """Return the capabilities that the device publishes in its presence."""

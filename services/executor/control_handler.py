@@ -10,6 +10,7 @@ from services.executor.announcer import Announcer
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
 from services.executor.peer_clocks import PeerClocks
+from services.executor.planned_receivers import PlannedReceivers
 from services.executor.segments.device_speed import DeviceSpeed
 from services.executor.segments.profile_publisher import ProfilePublisher
 from services.executor.segments.segment_pool import SegmentPool
@@ -17,6 +18,7 @@ from services.executor.source.sources import Sources
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
 from shared.bus.connection import Connection, Received
+from shared.direct.direct_transport import DirectTransport
 from shared.messages.alternatives import Alternatives
 from shared.messages.base import MessageError, of_topic
 from shared.messages.control import COMMANDS, Prepare, Preparing, ProfileModel, Release, ranges_of
@@ -44,6 +46,8 @@ class ControlHandler:
         outbox: outgoing messages.
         observations: measurements of this device.
         emulate_links: applies an emulation to the links.
+        direct: direct connections; None if this device has none.
+        receivers: devices to which this one sends by the plans.
     """
 
     announcer: Announcer
@@ -56,6 +60,8 @@ class ControlHandler:
     outbox: Outbox
     observations: ObservationFeed
     emulate_links: Callable[[Emulation], None]
+    direct: DirectTransport | None
+    receivers: PlannedReceivers
 
     @property
     def _own(self) -> Presence:
@@ -161,11 +167,12 @@ class ControlHandler:
                 await self.pool.release(stream, through_epoch)
 
     async def _presence(self, device: str, payload: bytes) -> None:
-        if not payload:
-            await self.sources.device_seen(offline(device))
-            return
-        presence = of_topic(Presence.decode(payload), "device", device)
+        presence = of_topic(Presence.decode(payload), "device", device) if payload else offline(device)
         if device != self._own.device:
+            if self.direct is not None:
+                self.direct.learn(presence)
+            await self.sources.device_seen(presence)
+        elif not payload:
             await self.sources.device_seen(presence)
         elif presence.state is State.OFFLINE:
             # The last will of an earlier connection of this process, which the broker noticed late. It has replaced
@@ -197,6 +204,9 @@ class ControlHandler:
             if misfit is not None:
                 raise MessageError(misfit)
         await self.sources.planned(stream, plan)
+        receivers = self.receivers.planned(stream, plan)
+        if self.direct is not None:
+            self.direct.plan(receivers)
         # Make before break: segments of earlier epochs may go only now that requests take the new routes.
         await self.pool.release(stream, plan.epoch - 1 if plan else None)
         if plan is None:

@@ -1,14 +1,14 @@
 """Receives feature maps of other devices, and acknowledges each to its sender."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from services.executor.feature_maps import FeatureMap, decode_feature_map
 from services.executor.outbox import Outbox
 from shared.bus import topics
 from shared.bus.errors import DecodeError
-from shared.bus.transport import Delivery, FeatureMapTransport
+from shared.bus.transport import Delivery
 from shared.codecs import CodecRegistry
 from shared.messages.base import MessageError
 from shared.messages.devices import Receipt
@@ -17,7 +17,7 @@ from shared.processing_clock import UNREAD_S, ProcessingClock
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """The receiving end of this device's transport.
+    """The receiving end of a transport of this device.
 
     Attributes:
         device: name of this device.
@@ -30,7 +30,7 @@ class Inbox:
     """
 
     device: str
-    transport: FeatureMapTransport
+    transport: AsyncIterator[Delivery]
     registry: CodecRegistry
     outbox: Outbox
     admit_now: Callable[[FeatureMap], bool]
@@ -41,17 +41,18 @@ class Inbox:
         """Receive until cancelled; a frame that is no feature map for this device is counted and dropped."""
         async for delivery in self.transport:
             try:
-                feature_map = self._decode(delivery.buffer)
+                feature_map = self._decode(delivery)
             except (MessageError, DecodeError) as error:
                 await self.outbox.note_bad_message(topics.inbox(self.device), str(error))
                 continue
             header = feature_map.header
             is_admitted = self.admit_now(feature_map)
             # The receipt never waits for admission: its sender measures the link, not the time in the queue.
-            if topics.is_name(header.sender):
-                receipt = Receipt(
-                    transfer_id=header.transfer_id, receiver=self.device, processing_ms=self._processing_ms(delivery)
-                )
+            processing_ms = self._processing_ms(delivery)
+            if delivery.acknowledge is not None:
+                delivery.acknowledge(header.transfer_id, processing_ms)
+            elif topics.is_name(header.sender):
+                receipt = Receipt(transfer_id=header.transfer_id, receiver=self.device, processing_ms=processing_ms)
                 await self.outbox.publish_best_effort(topics.receipts(header.sender), receipt.encode())
             if not is_admitted:
                 await self.admit(feature_map)
@@ -61,9 +62,13 @@ class Inbox:
         since_s = delivery.first_chunk_at_s - UNREAD_S
         return self.processing.since_ms(since_s, time.monotonic())
 
-    def _decode(self, buffer: memoryview) -> FeatureMap:
-        feature_map = decode_feature_map(buffer, self.registry)
-        target = feature_map.header.stages[feature_map.header.stage].device
+    def _decode(self, delivery: Delivery) -> FeatureMap:
+        feature_map = decode_feature_map(delivery.buffer, self.registry)
+        header = feature_map.header
+        target = header.stages[header.stage].device
         if target != self.device:
             raise MessageError(f"a feature map for {target}")
+        # A direct connection has shown whose it is.
+        if delivery.acknowledge is not None and header.sender != delivery.sender:
+            raise MessageError(f"a feature map of {header.sender} on the connection of {delivery.sender}")
         return feature_map

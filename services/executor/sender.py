@@ -27,6 +27,8 @@ _MIN_SEND_TIMEOUT_S: Final = 15.0
 # A send is given up after this multiple of the time after which it is overdue.
 _SEND_TIMEOUT_FACTOR: Final = 5
 _REMEMBERED_ATTEMPTS: Final = 4096
+# Estimate of a frame's size beside its tensors.
+_HEADER_BYTES: Final = 4096
 
 
 class AttemptTracker:
@@ -65,8 +67,10 @@ class Sender:
     """Queue of the feature maps that leave this device.
 
     They are sent one at a time. On a shared radio link parallel transfers finish no earlier, and each would measure a
-    fraction of the bandwidth. A send is given up after its timeout, or when its request has its outcome (`cancel`). So
-    a request too large for its link does not delay those behind it for long.
+    fraction of the bandwidth. Small ones pass the large ones where the transport sends them between their parts.
+
+    A send is given up after its timeout, or when its request has its outcome (`cancel`). So a request too large for its
+    link does not delay those behind it for long.
     """
 
     def __init__(
@@ -84,14 +88,19 @@ class Sender:
         self._outbox = outbox
         self._attempts = attempts
         self._queue: asyncio.Queue[_Outgoing] = asyncio.Queue(_MAX_OUTGOING)
-        # Queued feature maps, the one being sent, and those whose `put` waits at a full queue.
+        # Those that pass the others.
+        self._small: asyncio.Queue[_Outgoing] = asyncio.Queue(_MAX_OUTGOING)
+        # Queued feature maps, those being sent, and those whose `put` waits at a full queue.
         self._pending: list[_Outgoing] = []
 
     async def put(self, header: FeatureMapHeader, tensors: Mapping[str, EncodedTensor]) -> None:
         """Queue a feature map for the device of its stage; waits while the queue is full."""
         outgoing = _Outgoing(header, tensors)
         self._pending.append(outgoing)
-        await self._queue.put(outgoing)
+        size_bytes = _HEADER_BYTES + sum(tensor.size_bytes for tensor in tensors.values())
+        target = header.stages[header.stage].device
+        is_small = self._transport.passes_others(target, size_bytes, header.transport)
+        await (self._small if is_small else self._queue).put(outgoing)
 
     def cancel(self, stream: str, request_id: str) -> None:
         """Send nothing more of a request, not even the rest of a feature map that is being sent."""
@@ -105,38 +114,46 @@ class Sender:
     async def drain(self) -> None:
         """Wait until nothing is left to send."""
         await self._queue.join()
+        await self._small.join()
 
     async def run(self) -> None:
         """Send queued feature maps until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for queue in (self._queue, self._small):
+                group.create_task(self._send_queued(queue), name="send")
+
+    async def _send_queued(self, queue: asyncio.Queue[_Outgoing]) -> None:
         while True:
-            outgoing = await self._queue.get()
+            outgoing = await queue.get()
             try:
                 if not outgoing.is_cancelled and not self._attempts.is_stale(outgoing.header):
                     await self._send(outgoing)
             finally:
                 self._pending.remove(outgoing)
-                self._queue.task_done()
+                queue.task_done()
 
     async def _send(self, outgoing: _Outgoing) -> None:
         header = outgoing.header
         target = header.stages[header.stage].device
         transfer_id = uuid.uuid4().hex
+        carrier = self._transport.carrier(target, header.transport)
         trace, now_s = header.trace, time.monotonic()
         if trace and trace[-1].device == self._device:
-            trace = (*trace[:-1], trace[-1].model_copy(update={"sent_at_s": source_time_s(header, now_s)}))
+            stamp = {"sent_at_s": source_time_s(header, now_s), "transport": carrier}
+            trace = (*trace[:-1], trace[-1].model_copy(update=stamp))
         stamped = header.model_copy(
             update={"transfer_id": transfer_id, "sender": self._device, "trace": trace, "sent_s": now_s}
         )
         pieces = encode_feature_map(stamped, outgoing.tensors)
         size_bytes = frame_size_bytes(pieces)
         # Before the send: the receipt travels on another connection and may arrive before `send` returns.
-        self._ledger.started(transfer_id, target, size_bytes, time.monotonic())
-        overdue_s = self._ledger.overdue_after_ms(target, size_bytes) / 1000
+        self._ledger.started(transfer_id, target, size_bytes, time.monotonic(), carrier, header)
+        overdue_s = self._ledger.overdue_after_ms(target, size_bytes, carrier) / 1000
         timeout_s = max(_MIN_SEND_TIMEOUT_S, _SEND_TIMEOUT_FACTOR * overdue_s)
         try:
             async with asyncio.timeout(timeout_s) as outgoing.timeout:
-                sent = await self._transport.send(target, pieces)
-            self._ledger.began(transfer_id, sent.started_at_s)
+                sent = await self._transport.send(target, pieces, mode=header.transport)
+            self._ledger.sent(transfer_id, sent.started_at_s, sent.carrier)
         except (BusError, TimeoutError) as error:
             self._ledger.abandoned(transfer_id)
             if outgoing.is_cancelled:

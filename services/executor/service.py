@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from services.executor.announcer import Announcer
 from services.executor.config import ExecutorConfig, Watch
 from services.executor.control_handler import ControlHandler
+from services.executor.direct_answers import DirectAnswers
 from services.executor.inbox import Inbox
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
 from services.executor.peer_clocks import PeerClocks
 from services.executor.pipeline import Admission, Pipeline
+from services.executor.planned_receivers import PlannedReceivers
 from services.executor.segments.coding import Coder
 from services.executor.segments.device_speed import DeviceSpeed
 from services.executor.segments.lifecycle import SegmentLifecycle
@@ -38,15 +40,18 @@ from shared.bus.errors import BusError, PublishFailed, SubscriptionFailed
 from shared.bus.link_schedule import LinkRate
 from shared.bus.malloc_tuning import keep_large_buffers
 from shared.bus.properties import Properties
-from shared.bus.transport import BrokerTransport, FeatureMapTransport
+from shared.bus.transport import BrokerTransport, Delivery, FeatureMapTransport
 from shared.codecs import CodecRegistry, load_registry
 from shared.data_directory import lock_directory
+from shared.direct.direct_transport import DirectTransport
+from shared.direct.transport_switch import TransportSwitch
 from shared.duplicate_names import NameClaim, hold_name
 from shared.messages.control import Ready, Rejected
 from shared.messages.devices import Emulation, Presence, State
 from shared.messages.requests import REQUEST_ID_PROPERTY
 from shared.processing_clock import ProcessingClock
 from shared.service_runtime import new_boot_id, segue_version
+from shared.transport_mode import Carrier
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -85,6 +90,7 @@ def _presence(config: ExecutorConfig) -> Presence:
         version=segue_version(),
         boot_id=new_boot_id(),
         capabilities=config.capabilities(),
+        transports=config.transports,
     )
 
 
@@ -96,6 +102,7 @@ class _Resources:
     processor: Processor
     control: Connection
     bulk: BrokerTransport
+    direct: DirectTransport | None
     codecs: CodecRegistry
     processing: ProcessingClock
 
@@ -121,8 +128,13 @@ async def _open_resources(config: ExecutorConfig, announcer: Announcer) -> Async
         bulk = await stack.enter_async_context(
             BrokerTransport.open(settings, device, connect_timeout_s=config.connect_timeout_s)
         )
+        direct: DirectTransport | None = None
+        if config.transport.allows(Carrier.DIRECT):
+            boot_id = announcer.presence.boot_id
+            direct = await stack.enter_async_context(DirectTransport.open(device, boot_id, config.direct_settings))
+            announcer.presence = announcer.presence.model_copy(update={"direct": direct.access})
         processing = stack.enter_context(ProcessingClock())
-        yield _Resources(journal, processor, control, bulk, await asyncio.to_thread(load_registry), processing)
+        yield _Resources(journal, processor, control, bulk, direct, await asyncio.to_thread(load_registry), processing)
 
 
 class Executor:
@@ -143,7 +155,9 @@ class Executor:
         self._control = resources.control
         self._bulk = resources.bulk
         self._journal = resources.journal
-        self._shaped = ShapedTransport(resources.bulk, {}, LinkRate(math.inf)) if config.emulated else None
+        self._direct = resources.direct
+        transport = TransportSwitch(resources.bulk, resources.direct, config.transport)
+        self._shaped = ShapedTransport(transport, {}, LinkRate(math.inf)) if config.emulated else None
         self._processing = resources.processing
         self._ledger = TransferLedger(device, self._processing.read_s)
         self._outbox = Outbox(device, resources.control)
@@ -159,16 +173,20 @@ class Executor:
         self._profiles = ProfilePublisher(device, models, profiler, speed, self._outbox)
         # The way of a request through the device.
         stages = StageRunner(device, self._pool, processor, speed, coder)
-        self._pipeline = self._make_pipeline(stages, self._shaped or resources.bulk)
-        self._inbox = Inbox(
-            device,
-            resources.bulk,
-            resources.codecs,
-            self._outbox,
-            self._pipeline.admit_now,
-            self._pipeline.admit,
-            self._processing,
-        )
+        self._pipeline = self._make_pipeline(stages, self._shaped or transport)
+        ways: list[AsyncIterator[Delivery]] = [resources.bulk, *([self._direct] if self._direct else [])]
+        self._inboxes = [
+            Inbox(
+                device,
+                way,
+                resources.codecs,
+                self._outbox,
+                self._pipeline.admit_now,
+                self._pipeline.admit,
+                self._processing,
+            )
+            for way in ways
+        ]
         # Streams that begin here, and the messages that concern the device.
         self._sources = Sources(
             device=device,
@@ -191,6 +209,8 @@ class Executor:
             outbox=self._outbox,
             observations=self._observations,
             emulate_links=self._emulate_links,
+            direct=self._direct,
+            receivers=PlannedReceivers(device),
         )
 
     def _make_pipeline(self, stages: StageRunner, transport: FeatureMapTransport) -> Pipeline:
@@ -236,7 +256,10 @@ class Executor:
         except (SubscriptionFailed, PublishFailed) as error:
             # The broker was lost in between; the reconnect repeats all of it.
             _LOGGER.warning("%s", error)
-        inbox = group.create_task(self._inbox.run(), name="inbox")
+        inboxes = [group.create_task(inbox.run(), name="inbox") for inbox in self._inboxes]
+        if self._direct is not None:
+            answers = DirectAnswers(self._direct, self._ledger, self._observations, self._outbox)
+            group.create_task(answers.run(), name="direct answers")
         group.create_task(self._tick(), name="tick")
         for watched in self._config.watches:
             group.create_task(self._watch(watched), name=f"watch {watched.stream}")
@@ -244,7 +267,8 @@ class Executor:
         try:
             await asyncio.get_running_loop().create_future()
         except asyncio.CancelledError:
-            inbox.cancel()
+            for inbox in inboxes:
+                inbox.cancel()
             await self._finish()
             raise
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from shared.link_time import transfer_ms
 from shared.messages.devices import LinkEstimate, TransferObservation
+from shared.messages.requests import FeatureMapHeader
+from shared.transport_mode import Carrier
 
 # A transfer is overdue after this multiple of its expected time.
 OVERDUE_FACTOR = 3.0
@@ -21,7 +23,10 @@ class _Transfer:
     target: str
     size_bytes: int
     started_s: float
-    processing_s: float = 0.0
+    processing_s: float
+    carrier: Carrier
+    header: FeatureMapHeader | None
+    is_sent: bool = False
     is_reported: bool = False
 
 
@@ -40,8 +45,8 @@ class TransferLedger:
     device: str
     processing_s: Callable[[], float] = lambda: 0.0
     _open: OrderedDict[str, _Transfer] = field(default_factory=OrderedDict, init=False)
-    _estimates: dict[str, LinkEstimate] = field(default_factory=dict, init=False)
-    _ms_per_byte: dict[str, float] = field(default_factory=dict, init=False)
+    _estimates: dict[tuple[str, Carrier], LinkEstimate] = field(default_factory=dict, init=False)
+    _ms_per_byte: dict[tuple[str, Carrier], float] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
         """Return the number of transfers without a receipt."""
@@ -49,27 +54,59 @@ class TransferLedger:
 
     def learn(self, links: Iterable[LinkEstimate]) -> None:
         """Store the monitor's estimates of this device's links."""
-        self._estimates.update({link.target: link for link in links})
+        self._estimates.update({(link.target, link.transport): link for link in links})
 
-    def expected_ms(self, target: str, size_bytes: int) -> float | None:
+    def expected_ms(self, target: str, size_bytes: int, carrier: Carrier = Carrier.MQTT) -> float | None:
         """Return the expected time of a transfer, in ms; None for a link without an estimate or an earlier transfer."""
-        link = self._estimates.get(target)
+        link = self._estimates.get((target, carrier))
         if link is not None and link.bandwidth_mbps > 0:
             return transfer_ms(size_bytes, link.latency_ms, link.bandwidth_mbps)
-        rate = self._ms_per_byte.get(target)
+        rate = self._ms_per_byte.get((target, carrier))
         return None if rate is None else rate * size_bytes
 
-    def started(self, transfer_id: str, target: str, size_bytes: int, now_s: float) -> None:
-        """Record a transfer whose first byte is sent at `now_s` (monotonic seconds)."""
+    def started(
+        self,
+        transfer_id: str,
+        target: str,
+        size_bytes: int,
+        now_s: float,
+        carrier: Carrier = Carrier.MQTT,
+        header: FeatureMapHeader | None = None,
+    ) -> None:
+        """Record a transfer whose first byte is sent at `now_s` (monotonic seconds).
+
+        Args:
+            transfer_id: its id.
+            target: its receiver.
+            size_bytes: its size.
+            now_s: when it begins.
+            carrier: what is expected to carry it.
+            header: of the feature map, which `lost` returns.
+        """
         # Receipts are QoS 0 and may be lost, so that transfers without one would pile up.
-        self._open[transfer_id] = _Transfer(target, size_bytes, now_s, self.processing_s())
+        self._open[transfer_id] = _Transfer(target, size_bytes, now_s, self.processing_s(), carrier, header)
         if len(self._open) > _MAX_OPEN:
             self._open.popitem(last=False)
 
-    def began(self, transfer_id: str, started_s: float) -> None:
-        """Correct the time of the first byte, unless the receipt has arrived already."""
+    def sent(self, transfer_id: str, started_s: float, carrier: Carrier = Carrier.MQTT) -> None:
+        """Take that a transfer has been sent: when its first byte went, and what has carried it.
+
+        Ignored if the receipt has arrived already.
+        """
         if (transfer := self._open.get(transfer_id)) is not None:
-            transfer.started_s = started_s
+            transfer.started_s, transfer.carrier, transfer.is_sent = started_s, carrier, True
+
+    def lost(self, target: str) -> list[FeatureMapHeader]:
+        """Remove the transfers that a direct connection to `target` took with it, and return their headers."""
+        # A transfer that is not sent yet is its sender's business: it fails, or goes another way.
+        lost = {
+            transfer_id: transfer.header
+            for transfer_id, transfer in self._open.items()
+            if transfer.target == target and transfer.carrier is Carrier.DIRECT and transfer.is_sent
+        }
+        for transfer_id in lost:
+            del self._open[transfer_id]
+        return [header for header in lost.values() if header is not None]
 
     def abandoned(self, transfer_id: str) -> None:
         """Remove a transfer that was not sent completely."""
@@ -93,8 +130,9 @@ class TransferLedger:
         elapsed_ms = max(0.0, 1000 * (now_s - transfer.started_s))
         # The time per byte replaces the monitor's estimate until there is one. It includes the latency.
         rate = elapsed_ms / max(1, transfer.size_bytes)
-        before = self._ms_per_byte.get(receiver, rate)
-        self._ms_per_byte[receiver] = (1 - _SMOOTHING) * before + _SMOOTHING * rate
+        link = receiver, transfer.carrier
+        before = self._ms_per_byte.get(link, rate)
+        self._ms_per_byte[link] = (1 - _SMOOTHING) * before + _SMOOTHING * rate
         return self._observation(transfer, elapsed_ms, processing_ms, finished=True)
 
     def overdue(self, now_s: float) -> list[TransferObservation]:
@@ -102,14 +140,16 @@ class TransferLedger:
         observations = []
         for transfer in self._open.values():
             elapsed_ms = 1000 * (now_s - transfer.started_s)
-            if not transfer.is_reported and elapsed_ms > self.overdue_after_ms(transfer.target, transfer.size_bytes):
+            if not transfer.is_reported and elapsed_ms > self.overdue_after_ms(
+                transfer.target, transfer.size_bytes, transfer.carrier
+            ):
                 transfer.is_reported = True
                 observations.append(self._observation(transfer, elapsed_ms, 0.0, finished=False))
         return observations
 
-    def overdue_after_ms(self, target: str, size_bytes: int) -> float:
+    def overdue_after_ms(self, target: str, size_bytes: int, carrier: Carrier = Carrier.MQTT) -> float:
         """Return after which time a transfer is overdue, in ms."""
-        expected_ms = self.expected_ms(target, size_bytes)
+        expected_ms = self.expected_ms(target, size_bytes, carrier)
         return _UNKNOWN_OVERDUE_MS if expected_ms is None else max(_SHORTEST_OVERDUE_MS, OVERDUE_FACTOR * expected_ms)
 
     def _observation(
@@ -123,4 +163,5 @@ class TransferLedger:
             elapsed_ms=elapsed_ms,
             finished=finished,
             processing_ms=min(own_ms + receiver_ms, elapsed_ms),
+            transport=transfer.carrier,
         )

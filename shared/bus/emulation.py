@@ -5,14 +5,15 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from shared.bus.frame import Buffer, frame_size_bytes
 from shared.bus.link_schedule import Booking, LinkRate, LinkSchedule
 from shared.bus.timer import WakeableTimer
-from shared.bus.transport import Delivery, FeatureMapTransport, Pace, SentMessage
+from shared.bus.transport import FeatureMapTransport, Pace, SentMessage
+from shared.transport_mode import Carrier, TransportMode
 
 # Bounds on the corrections of `FinishedSend`: a delayed wake-up of the process, a confirmation by the broker. Other
 # delays must not be compensated by a burst.
@@ -92,13 +93,15 @@ class ShapedTransport:
         schedule = self._schedules.get(device)
         return self._default if schedule is None else schedule.rate
 
-    async def send(self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None) -> SentMessage:
+    async def send(
+        self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None, mode: TransportMode | None = None
+    ) -> SentMessage:
         """Send one frame in the time that the emulated link takes.
 
         While the link is down this waits until the link changes or the caller cancels it.
 
         Raises:
-            PublishFailed: the transport could not send it.
+            BusError: the transport could not send it.
         """
         asked_at_s = self._clock.time()
         async with self._sending:
@@ -117,21 +120,21 @@ class ShapedTransport:
             # Infinite for a send that fails or is cancelled: it has no delivery, and nothing is corrected after it.
             due_s = math.inf
             try:
-                sent = await self._transport.send(device, buffers, pace=keep_to_schedule)
+                sent = await self._transport.send(device, buffers, pace=keep_to_schedule, mode=mode)
                 due_s = booking.deliver_at_s
             finally:
                 now_s = self._clock.time()
                 schedule.cancel(now_s, booking)
                 self._previous = FinishedSend(min(due_s, now_s), late_s, now_s)
-            return SentMessage(sent.size_bytes, started_at_s, sent.completed_at_s)
+            return replace(sent, started_at_s=started_at_s)
 
-    def __aiter__(self) -> AsyncIterator[Delivery]:
-        """Iterate over the frames that the wrapped transport delivers."""
-        return self
+    def carrier(self, device: str, mode: TransportMode | None = None) -> Carrier:
+        """Return what would carry a frame to a device now."""
+        return self._transport.carrier(device, mode)
 
-    async def __anext__(self) -> Delivery:
-        """Return the next frame that arrives."""
-        return await anext(self._transport)
+    def passes_others(self, device: str, size_bytes: int, mode: TransportMode | None = None) -> bool:
+        """Return False: all links share one network interface."""
+        return False
 
     async def _until_passed(self, booking: Booking, passed_bytes: int, late_s: float) -> float:
         """Wait until this number of bytes has passed; return the lateness due to this wake-up or the previous one."""

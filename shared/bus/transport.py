@@ -22,6 +22,7 @@ from shared.bus.errors import DecodeError, PublishFailed
 from shared.bus.frame import Buffer, frame_size_bytes
 from shared.bus.settings import BusSettings
 from shared.messages.reject_counter import RejectCounter
+from shared.transport_mode import Carrier, TransportMode
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -46,7 +47,8 @@ class Delivery:
         completed_at_s: arrival of its last chunk.
         size_bytes: its size.
         first_chunk_bytes: size of the chunk that arrived first.
-        acknowledge: sends the receipt of a transfer back on the same way; None where receipts have a way of their own.
+        acknowledge: sends the receipt of a transfer, with this device's processing time in ms, back on the same way;
+            None where receipts have a way of their own.
     """
 
     buffer: memoryview
@@ -55,7 +57,7 @@ class Delivery:
     completed_at_s: float
     size_bytes: int
     first_chunk_bytes: int
-    acknowledge: Callable[[str], None] | None = None
+    acknowledge: Callable[[str, float], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,13 @@ class SentMessage:
         size_bytes: its size.
         started_at_s: start of its first chunk, on the event loop's clock.
         completed_at_s: confirmation of its last chunk.
+        carrier: what carried it.
     """
 
     size_bytes: int
     started_at_s: float
     completed_at_s: float
+    carrier: Carrier = Carrier.MQTT
 
 
 @dataclass(slots=True)
@@ -95,22 +99,30 @@ class TransportCounters:
 
 
 class FeatureMapTransport(Protocol):
-    """Delivers frames from device to device. Each arrives complete or not at all, possibly twice."""
+    """Sends frames from device to device. Each arrives complete or not at all, possibly twice."""
 
-    async def send(self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None) -> SentMessage:
-        """Send one frame to a device. Frames go one at a time: a second call waits for the first.
+    async def send(
+        self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None, mode: TransportMode | None = None
+    ) -> SentMessage:
+        """Send one frame to a device.
+
+        Args:
+            device: the receiver.
+            buffers: the frame in pieces. They must not change until this returns.
+            pace: delays each part until it may be sent.
+            mode: carriers that are allowed; None for the transport's own setting.
 
         Raises:
-            PublishFailed: the frame could not be sent in time.
+            BusError: the frame could not be sent in time, or no allowed carrier reaches the device.
         """
         ...
 
-    def __aiter__(self) -> AsyncIterator[Delivery]:
-        """Iterate over the frames that arrive for this device, without end."""
+    def carrier(self, device: str, mode: TransportMode | None = None) -> Carrier:
+        """Return what would carry a frame to a device now."""
         ...
 
-    async def __anext__(self) -> Delivery:
-        """Return the next frame that arrives for this device."""
+    def passes_others(self, device: str, size_bytes: int, mode: TransportMode | None = None) -> bool:
+        """Return whether a frame to a device would be sent now without waiting for another one under way."""
         ...
 
 
@@ -179,17 +191,17 @@ class BrokerTransport:
         """The connection that carries the chunks."""
         return self._connection
 
-    async def send(self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None) -> SentMessage:
-        """Send one frame to a device's inbox.
-
-        Args:
-            device: the receiver.
-            buffers: the frame in pieces. They must not change until this returns.
-            pace: delays each chunk until it may be sent.
+    async def send(
+        self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None, mode: TransportMode | None = None
+    ) -> SentMessage:
+        """Send one frame to a device's inbox. Frames go one at a time: a second call waits for the first.
 
         Raises:
             PublishFailed: a chunk was not confirmed in time. The receiver drops the others when the transfer expires.
+                Or the mode does not allow the broker.
         """
+        if mode is not None and not mode.allows(Carrier.MQTT):
+            raise PublishFailed(topics.inbox(device), "only direct connections are allowed, and this device has none")
         size_bytes = frame_size_bytes(buffers)
         # One frame at a time: interleaved frames would all arrive late, and the receiver would hold all of them in
         # memory.
@@ -199,6 +211,14 @@ class BrokerTransport:
         self.counters.sent += 1
         self.counters.sent_bytes += size_bytes
         return SentMessage(size_bytes, started_at_s, self._clock.time())
+
+    def carrier(self, device: str, mode: TransportMode | None = None) -> Carrier:
+        """Return the broker."""
+        return Carrier.MQTT
+
+    def passes_others(self, device: str, size_bytes: int, mode: TransportMode | None = None) -> bool:
+        """Return False: frames go one at a time."""
+        return False
 
     def __aiter__(self) -> AsyncIterator[Delivery]:
         """Iterate over the frames that arrive in this device's inbox, without end."""

@@ -46,7 +46,7 @@ class DirectLink:
         self,
         identity: PeerIdentity,
         sock: socket.socket,
-        on_receipt: Callable[[str, str], None],
+        on_receipt: Callable[[str, TransferReceipt], None],
         on_closed: Callable[["DirectLink", str], None],
     ) -> None:
         """Take over a connected socket.
@@ -54,7 +54,7 @@ class DirectLink:
         Args:
             identity: the peer.
             sock: connected, and encrypted if it has to be.
-            on_receipt: called with the peer's name and a transfer's id.
+            on_receipt: called with the peer's name and a receipt.
             on_closed: called once, also if the peer refuses this device.
         """
         self.identity = identity
@@ -123,8 +123,8 @@ class DirectLink:
                     self._welcomed.set_result(None)
             case Dismissed(reason=reason):
                 channel.close(f"refused: {reason}")
-            case TransferReceipt(transfer_id=transfer_id):
-                self._on_receipt(self.identity.device, transfer_id)
+            case TransferReceipt():
+                self._on_receipt(self.identity.device, event)
             case SpanFreed(offset=offset) if self._arena is not None:
                 self._arena.free(offset)
 
@@ -147,7 +147,7 @@ class DirectDialer:
         settings: what must be encrypted, and the folder of the Unix sockets.
         machine: of this machine (`machine_id`).
         certificate: of this run; None if there is none.
-        on_receipt: called with a peer's name and a transfer's id.
+        on_receipt: called with a peer's name and a receipt.
         on_closed: called when a link has ended.
     """
 
@@ -156,7 +156,7 @@ class DirectDialer:
     settings: DirectSettings
     machine: str
     certificate: BootCertificate | None
-    on_receipt: Callable[[str, str], None]
+    on_receipt: Callable[[str, TransferReceipt], None]
     on_closed: Callable[[DirectLink, str], None]
 
     async def dial(self, identity: PeerIdentity) -> DirectLink:

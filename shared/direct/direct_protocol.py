@@ -18,7 +18,7 @@ import numpy as np
 from shared.bus.errors import DecodeError
 from shared.bus.frame import Buffer, frame_size_bytes
 from shared.direct.memory_budget import MemoryBudget
-from shared.messages.bounds import clean_text
+from shared.messages.bounds import LONGEST_MS, clean_text
 
 # A small frame waits for one part of a large frame at most: 20 ms at 100 Mbps.
 PART_BYTES: Final = 256 * 1024
@@ -31,6 +31,7 @@ _PREAMBLE: Final = struct.Struct(">4sB3xQ")
 _MAGIC: Final = b"SGD1"
 _NUMBER: Final = struct.Struct(">Q")
 _SPAN: Final = struct.Struct(">QQ")
+_DURATION: Final = struct.Struct(">d")
 
 
 class MessageKind(IntEnum):
@@ -53,7 +54,7 @@ class MessageKind(IntEnum):
     SHARED = 8
     """Offset and length of a frame in the memory that the connecting side shares."""
     RECEIPT = 9
-    """Id of a transfer that has arrived, from the accepting side."""
+    """Processing time and id of a transfer that has arrived, from the accepting side."""
     FREE = 10
     """Offset of a shared frame that the accepting side no longer reads."""
     HEARTBEAT = 11
@@ -94,7 +95,7 @@ _LENGTHS: Final[Mapping[MessageKind, tuple[int, int]]] = {
     MessageKind.PART: (1, PART_BYTES),
     MessageKind.CANCEL: (0, 0),
     MessageKind.SHARED: (_SPAN.size, _SPAN.size),
-    MessageKind.RECEIPT: (1, _MAX_TEXT_BYTES),
+    MessageKind.RECEIPT: (_DURATION.size, _MAX_TEXT_BYTES),
     MessageKind.FREE: (_NUMBER.size, _NUMBER.size),
     MessageKind.HEARTBEAT: (0, 0),
 }
@@ -146,9 +147,15 @@ class SpanFreed:
 
 @dataclass(frozen=True, slots=True)
 class TransferReceipt:
-    """The other side has taken a transfer in."""
+    """The other side has taken a transfer in.
+
+    Attributes:
+        transfer_id: as in the header of its feature map.
+        processing_ms: time for which the other side computed or waited for a processor meanwhile.
+    """
 
     transfer_id: str
+    processing_ms: float
 
 
 DirectEvent = Greeted | Dismissed | FrameArrived | SpanArrived | SpanFreed | TransferReceipt
@@ -159,10 +166,10 @@ def message(kind: MessageKind, body: bytes = b"") -> bytes:
     return _PREAMBLE.pack(_MAGIC, kind, len(body)) + body
 
 
-def receipt_message(transfer_id: str) -> bytes | None:
+def receipt_message(transfer_id: str, processing_ms: float) -> bytes | None:
     """Return the receipt of a transfer; None for an id that is too long for one."""
-    body = transfer_id.encode(errors="replace")
-    return message(MessageKind.RECEIPT, body) if 0 < len(body) <= _MAX_TEXT_BYTES else None
+    body = _DURATION.pack(processing_ms) + transfer_id.encode(errors="replace")
+    return message(MessageKind.RECEIPT, body) if len(body) <= _MAX_TEXT_BYTES else None
 
 
 def refusal_message(reason: str) -> bytes:
@@ -427,7 +434,10 @@ class DirectDecoder:
             case MessageKind.FREE:
                 events.append(SpanFreed(*_NUMBER.unpack(body)))
             case MessageKind.RECEIPT:
-                events.append(TransferReceipt(body.decode(errors="replace")))
+                (processing_ms,) = _DURATION.unpack_from(body)
+                if not 0 <= processing_ms <= LONGEST_MS:
+                    raise DecodeError(f"a receipt with a processing time of {processing_ms} ms")
+                events.append(TransferReceipt(body[_DURATION.size :].decode(errors="replace"), processing_ms))
 
 
 def _allocate(size_bytes: int) -> memoryview:

@@ -63,6 +63,15 @@ class Endpoint:
         return f"{host}:{self.port}"
 
 
+def is_address(text: str) -> bool:
+    """Return whether a text is a numeric address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def is_loopback(host: str) -> bool:
     """Return whether a numeric address is reached on this machine only."""
     return ipaddress.ip_address(host).is_loopback

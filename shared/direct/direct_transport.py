@@ -18,13 +18,14 @@ from shared.bus.transport import Delivery, Pace, SentMessage, TransportCounters
 from shared.direct.direct_channel import DirectChannel, DirectSendFailed
 from shared.direct.direct_dialer import DirectDialer, DirectLink
 from shared.direct.direct_listener import ArrivedFrame, DirectListener
-from shared.direct.direct_protocol import PART_BYTES, receipt_message
+from shared.direct.direct_protocol import TransferReceipt, receipt_message
 from shared.direct.direct_settings import DirectSettings, Endpoint, machine_id, own_address
 from shared.direct.direct_tls import BootCertificate
 from shared.direct.memory_budget import MemoryBudget
 from shared.direct.peer_table import Dial, HangUp, PeerAction, PeerIdentity, PeerState, PeerTable
 from shared.direct.socket_folder import listen_in, socket_name
 from shared.messages.devices import DirectAccess, Presence, State
+from shared.transport_mode import Carrier
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -42,11 +43,13 @@ class DirectReceipt:
     Attributes:
         receiver: the device that has the transfer.
         transfer_id: its id.
+        processing_ms: processing time at the receiver.
         at_s: when the receipt arrived, on the event loop's clock.
     """
 
     receiver: str
     transfer_id: str
+    processing_ms: float
     at_s: float
 
 
@@ -138,17 +141,17 @@ class DirectTransport:
         """Return whether frames to a device can be sent now."""
         return device in self._links
 
+    def connect(self, device: str) -> None:
+        """Begin to connect to a device, unless that goes on already or has failed lately."""
+        self._act(self._table.asked(device, self._loop.time()))
+
     async def connected(self, device: str) -> bool:
         """Begin to connect to a device if necessary, wait while that goes on, and return whether it has succeeded."""
-        self._act(self._table.asked(device, self._loop.time()))
+        self.connect(device)
         while self._table.state(device) is PeerState.DIALLING:
             self._link_changed.clear()
             await self._link_changed.wait()
         return self.is_connected(device)
-
-    def passes_others(self, size_bytes: int) -> bool:
-        """Return whether a frame of this size is sent while a larger one is under way."""
-        return size_bytes <= PART_BYTES
 
     async def send(self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None) -> SentMessage:
         """Send one frame to a device that is connected. Large frames to one device go one at a time.
@@ -166,7 +169,7 @@ class DirectTransport:
         await link.send(buffers, size_bytes, pace)
         self.counters.sent += 1
         self.counters.sent_bytes += size_bytes
-        return SentMessage(size_bytes, started_at_s, self._loop.time())
+        return SentMessage(size_bytes, started_at_s, self._loop.time(), Carrier.DIRECT)
 
     def __aiter__(self) -> AsyncIterator[Delivery]:
         """Iterate over the frames that arrive for this device, without end."""
@@ -278,8 +281,8 @@ class DirectTransport:
         _LOGGER.info("the direct connection to %s ended: %s", device, reason)
         self._answer(DirectLoss(device))
 
-    def _receipt(self, device: str, transfer_id: str) -> None:
-        self._answer(DirectReceipt(device, transfer_id, self._loop.time()))
+    def _receipt(self, device: str, receipt: TransferReceipt) -> None:
+        self._answer(DirectReceipt(device, receipt.transfer_id, receipt.processing_ms, self._loop.time()))
 
     def _answer(self, answer: DirectReceipt | DirectLoss) -> None:
         self._answers.append(answer)
@@ -306,7 +309,7 @@ class DirectTransport:
             channel.resume()
 
 
-def _acknowledge(channel: DirectChannel, transfer_id: str) -> None:
-    receipt = receipt_message(transfer_id)
+def _acknowledge(channel: DirectChannel, transfer_id: str, processing_ms: float) -> None:
+    receipt = receipt_message(transfer_id, processing_ms)
     if receipt is not None:
         channel.post(receipt)

@@ -23,7 +23,7 @@ MAX_ROUTES: Final = 4096
 MAX_INTEGER: Final = 2**53
 # First second of the year 2100.
 _LATEST_S: Final = 4_102_444_800.0
-_LONGEST_MS: Final = 1e12
+LONGEST_MS: Final = 1e12
 # Products of a few bounded quantities stay below it, and its square is finite.
 _LARGEST_ESTIMATE: Final = 1e100
 _MAX_FACTOR: Final = 1e6
@@ -149,7 +149,7 @@ Instant = Annotated[float, Field(ge=0, le=_LATEST_S)]
 # Reading of a monotonic clock in seconds. It is negative for a moment before the start of the machine.
 ClockReading = Annotated[float, Field(ge=-1e10, le=1e10)]
 # A measured or emulated time.
-Milliseconds = Annotated[float, Field(ge=0, le=_LONGEST_MS)]
+Milliseconds = Annotated[float, Field(ge=0, le=LONGEST_MS)]
 # A time that a policy states, whose documents allow so much.
 PolicyMilliseconds = Annotated[float, Field(ge=0, le=LARGEST)]
 Bandwidth = Annotated[float, Field(ge=0, le=1e9)]

@@ -29,6 +29,7 @@ from shared.messages.bounds import (
     Word,
     at_most,
 )
+from shared.transport_mode import Carrier
 
 # Time of a block that a device cannot run: 11 days.
 REFUSED_MS: Final = 1e9
@@ -145,6 +146,8 @@ class LinkEstimate(Part):
     bandwidth_mbps: Bandwidth
     latency_ms: Milliseconds
     samples: Quantity = 0
+    transport: Carrier = Carrier.MQTT
+    """A link has an estimate for each transport that has carried something on it."""
 
 
 class Links(Message):
@@ -211,6 +214,7 @@ class TransferObservation(Message):
     processing_ms: Milliseconds = 0.0
     """Part of it in which one of the two ends computed or waited for a processor, each by its own clock. It is load,
     and no property of the link."""
+    transport: Carrier = Carrier.MQTT
 
 
 Observation = Annotated[ComputeObservation | TransferObservation, Field(discriminator="kind")]

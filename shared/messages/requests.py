@@ -32,6 +32,7 @@ from shared.messages.bounds import (
     at_most,
 )
 from shared.messages.streams import Stages
+from shared.transport_mode import Carrier, TransportMode
 
 # MQTT 5 user property with the id of a request (`given_request_id`).
 REQUEST_ID_PROPERTY: Final = "request_id"
@@ -93,6 +94,8 @@ class StageTrace(Part):
     """Start of the output's transfer to the next device; None on the last stage, or if the device is the same."""
     output_bytes: Quantity = 0
     codec: Word = "raw"
+    transport: Carrier | None = None
+    """What carried the output to the next device; None as for `sent_at_s`, and from older devices."""
 
 
 _Trace = Annotated[tuple[StageTrace, ...], at_most(2 * MAX_STAGES)]
@@ -136,6 +139,8 @@ class FeatureMapHeader(Message):
     sent_s: ClockReading | None = None
     """Start of the transfer, on the same clock."""
     queue: Word = "fifo"
+    transport: TransportMode | None = None
+    """Transports that the stream allows; None for each device's own setting."""
     accept: Word = JSON_CONTENT
     response_topic: Word | None = None
     correlation_data: Annotated[bytes, Field(max_length=65_535)] | None = None

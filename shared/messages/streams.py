@@ -28,6 +28,7 @@ from shared.messages.bounds import (
     Word,
     at_most,
 )
+from shared.transport_mode import TransportMode
 
 
 class StreamDeclaration(Message):
@@ -108,6 +109,8 @@ class CommittedPlan(Message):
     max_in_flight: PositiveCardinal = 4
     retry_limit: Cardinal = 3
     deadline_ms: PolicyMilliseconds | None = None
+    transport: TransportMode | None = None
+    """Transports that the policy allows; None for each device's own setting."""
     live: bool = False
     jobs: PositiveCardinal = 1
     """Requests of a burst. Above 1, the first `weight` requests of a burst take the first of `routes`, and so on. At 1,

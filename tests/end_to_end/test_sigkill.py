@@ -14,6 +14,7 @@ from broker.mosquitto import MosquittoBroker, find_mosquitto
 from services.cli.testbed.request_load import RequestLoad
 from services.cli.testbed.run_record import RequestRecord
 from shared.bus import topics
+from shared.transport_mode import Carrier, TransportMode
 from tests.support.whole_fleet import BROKER, CAMERA, EVERYTHING, FLEET, HELPER, SERVER, Tally, WholeFleet, open_fleet
 
 REQUESTS = 40
@@ -91,6 +92,31 @@ async def test_a_device_that_dies_together_with_mosquitto_is_avoided_although_no
             await until_answered(fleet, stream, REQUESTS)
             load.stop()
         await check(fleet, stream, load.records, record_property)
+
+
+async def test_each_request_ends_exactly_once_when_devices_with_direct_connections_die(
+    tmp_path: Path, record_property: Callable[[str, Any], None]
+) -> None:
+    stream = "direct"
+    async with open_fleet(EmbeddedBroker(), tmp_path, described=replace(FLEET, transport=TransportMode.AUTO)) as fleet:
+        await fleet.declare(stream)
+        async with fleet.load(stream) as load:
+            for victim in (LAST, MIDDLE, SOURCE):
+                before = len(fleet.watcher.answered(stream))
+                await until_answered(fleet, stream, before + A_FEW)
+                assert any(
+                    trace.transport is Carrier.DIRECT
+                    for outcome in fleet.watcher.outcomes[stream]
+                    for trace in outcome.trace
+                )
+                await fleet.watcher.next_on(topics.requests(stream))
+                await fleet.kill(victim)
+                await fleet.until_missed(victim)
+                await fleet.restart(victim)
+                await fleet.until_whole()
+            await finish(fleet, stream, load)
+        tally = await check(fleet, stream, load.records, record_property)
+        assert tally.retried + tally.computed_twice > 0
 
 
 async def test_plans_keep_running_without_a_planner_that_dies_while_it_changes_one(

@@ -22,13 +22,14 @@ from shared.bus.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.calibration import ShadowReport
 from shared.messages.control import REPORTS, Prepare, Ready, ranges_of
-from shared.messages.devices import Presence, State
+from shared.messages.devices import OBSERVATIONS, Presence, State, TransferObservation
 from shared.messages.events import Event
 from shared.messages.models import Manifest, OutputKind, Preprocessing
 from shared.messages.requests import ACCEPT_PROPERTY, MSGPACK_CONTENT, REQUEST_ID_PROPERTY, Outcome
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamDeclaration
 from shared.model.architectures import build
 from shared.model.onnx_file import write_onnx
+from shared.transport_mode import TransportMode
 
 WAIT_S = 30.0
 STREAM = "camera"
@@ -49,6 +50,7 @@ class World:
     outcomes: list[Outcome] = field(default_factory=list)
     reports: list[ShadowReport] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    observed: list[TransferObservation] = field(default_factory=list)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def listen(self) -> None:
@@ -67,6 +69,10 @@ class World:
                 self.outcomes.append(Outcome.decode(payload))
             case ["models", _, "shadow"]:
                 self.reports.append(ShadowReport.decode(payload))
+            case ["devices", _, "observations"]:
+                observation = OBSERVATIONS.decode(payload)
+                if isinstance(observation, TransferObservation):
+                    self.observed.append(observation)
             case ["events"]:
                 self.events.append(Event.decode(payload))
 
@@ -75,7 +81,9 @@ class World:
             await self.changed.wait_for(lambda: bool(found()))
             return found()
 
-    async def commit(self, codec: str, *, first: str = "first") -> tuple[PlanStage, ...]:
+    async def commit(
+        self, codec: str, *, first: str = "first", transport: TransportMode | None = None
+    ) -> tuple[PlanStage, ...]:
         """Put a route in force whose first blocks run on `first`, which need not be an executor."""
         last = len(self.manifest.blocks)
         stages = (
@@ -94,6 +102,7 @@ class World:
             source="first",
             strategy="test",
             routes=(PlanRoute(stages=stages),),
+            transport=transport,
         )
         await self.connection.publish(topics.plan(STREAM), plan.encode(), retain=True)
         return stages
@@ -114,8 +123,13 @@ class World:
 
 
 @asynccontextmanager
-async def pair_of_executors(folder: Path) -> AsyncIterator[World]:
-    """Start the executors `first`, which is the stream's source, and `second`; both check every encoding."""
+async def pair_of_executors(folder: Path, **settings: Any) -> AsyncIterator[World]:
+    """Start the executors `first`, which is the stream's source, and `second`; both check every encoding.
+
+    Args:
+        folder: their data.
+        **settings: of both executors' configurations.
+    """
     file = folder / "tiny.onnx"
     write_onnx(build("tiny"), file)
     manifest = build_manifest(file, preprocessing=Preprocessing(kind="image"), output=OutputKind.CLASSIFICATION)
@@ -123,7 +137,8 @@ async def pair_of_executors(folder: Path) -> AsyncIterator[World]:
         broker = await stack.enter_async_context(EmbeddedBroker())
         library = await stack.enter_async_context(Connection.open(broker.settings))
         connection = await stack.enter_async_context(Connection.open(broker.settings))
-        for topic in (topics.presence.any, topics.reports.any, topics.results.any, topics.shadow.any, topics.events()):
+        of_devices = (topics.presence.any, topics.reports.any, topics.observations.any)
+        for topic in (*of_devices, topics.results.any, topics.shadow.any, topics.events()):
             await connection.subscribe(topic)
         await connection.publish(topics.manifest(manifest.model), manifest.encode(), retain=True)
         declaration = StreamDeclaration(stream=STREAM, model=manifest.model, source="first")
@@ -135,7 +150,7 @@ async def pair_of_executors(folder: Path) -> AsyncIterator[World]:
                 group.create_task(opened.listen()),
             ]
             for device in ("first", "second"):
-                config = ExecutorConfig(device, broker.settings, folder / device, shadow_share=1.0)
+                config = ExecutorConfig(device, broker.settings, folder / device, shadow_share=1.0, **settings)
                 tasks.append(group.create_task(serve(config)))
             await opened.until(lambda: opened.online == {"first", "second"})
             yield opened

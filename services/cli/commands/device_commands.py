@@ -14,6 +14,7 @@ from services.cli.support.options import DEFAULT_BROKER, Broker, Json, broker_se
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.exit_status import InputError
+from shared.messages.devices import Presence
 
 _FILTERS: Final = ("devices/+/presence", "devices/+/links", "devices/+/profiles/+", "services/+/presence", "models/+")
 
@@ -45,7 +46,7 @@ def list_devices_command(broker: Broker = DEFAULT_BROKER, as_json: Json = False)
             device.name,
             _executor_text(device),
             _state(view.is_monitored(device.name)),
-            ", ".join(link.target for link in links),
+            ", ".join(dict.fromkeys(link.target for link in links)),
             ", ".join(view.model_name(model) for model in device.profiles),
         )
     results_console().print(table)
@@ -65,10 +66,15 @@ def _document(device: DeviceView, view: FleetView) -> dict[str, object]:
         "device": device.name,
         "executor": _state(device.is_online),
         "monitor": _state(view.is_monitored(device.name)),
-        "presence": None if device.presence is None else device.presence.model_dump(mode="json"),
+        "presence": None if device.presence is None else _presence_document(device.presence),
         "links": None if device.links is None else device.links.model_dump(mode="json"),
         "models": sorted(device.profiles),
     }
+
+
+def _presence_document(presence: Presence) -> dict[str, object]:
+    # The token lets a process connect to the device.
+    return presence.model_dump(mode="json", exclude={"direct": {"token"}})
 
 
 def forget_device_command(device: DeviceArgument, broker: Broker = DEFAULT_BROKER) -> None:

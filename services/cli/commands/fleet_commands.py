@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import tempfile
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +25,7 @@ from services.cli.testbed.run_summary import RunSummary, summarise
 from services.cli.testbed.summary_document import summary_document
 from services.cli.testbed.summary_tables import print_summary
 from shared.exit_status import ExitStatus, InputError
+from shared.transport_mode import TransportMode
 
 RunDir = Annotated[
     Path | None,
@@ -51,7 +53,18 @@ Calibrate = Annotated[
 ]
 
 
-def demo_command(as_json: Json = False, phase_s: PhaseSeconds = None, run_dir: RunDir = None) -> None:
+Transport = Annotated[
+    TransportMode | None,
+    typer.Option("--transport", help="Way of feature maps: mqtt, direct or auto; if not given, as FLEET.toml says."),
+]
+
+
+def demo_command(
+    as_json: Json = False,
+    phase_s: PhaseSeconds = None,
+    transport: Transport = None,
+    run_dir: RunDir = None,
+) -> None:
     """Run the whole system on this machine, with disturbances, in under two minutes.
 
     Starts an MQTT broker, planner, collector, and three devices. Each device is a monitor process and an executor
@@ -64,7 +77,11 @@ def demo_command(as_json: Json = False, phase_s: PhaseSeconds = None, run_dir: R
     """
     with resources.as_file(resources.files("services.cli.data")) as folder:
         fleet = read_fleet(folder / "demo.toml")
-        _run(fleet if phase_s is None else fleet.with_phase_s(phase_s), folder, run_dir, as_json)
+        if phase_s is not None:
+            fleet = fleet.with_phase_s(phase_s)
+        if transport is not None:
+            fleet = replace(fleet, transport=transport)
+        _run(fleet, folder, run_dir, as_json)
 
 
 def up_command(
@@ -73,6 +90,7 @@ def up_command(
     requests: Requests = None,
     phase_s: PhaseSeconds = None,
     calibrate: Calibrate = None,
+    transport: Transport = None,
     run_dir: RunDir = None,
     as_json: Json = False,
 ) -> None:
@@ -91,6 +109,8 @@ def up_command(
         fleet = fleet.with_phase_s(phase_s)
     if calibrate is not None:
         fleet = fleet.with_calibration(calibrate)
+    if transport is not None:
+        fleet = replace(fleet, transport=transport)
     _run(fleet, description.parent, run_dir, as_json, duration_s=duration_s, requests=requests)
 
 

@@ -19,6 +19,7 @@ from shared.bus.settings import BusSettings
 from shared.exit_status import ExitStatus, InputError
 from shared.messages.streams import StreamStatus
 from shared.policy import Objective, Policy, policy_document
+from shared.transport_mode import TransportMode
 
 # Key of the revision in a published policy; `set_policy` adds it and the planner's answer repeats it.
 _REVISION: Final = "revision"
@@ -46,6 +47,10 @@ MinTop1 = Annotated[
 MaxError = Annotated[
     float | None, typer.Option("--max-relative-error", help="With auto: largest relative error of the output.")
 ]
+TransportOption = Annotated[
+    TransportMode | None,
+    typer.Option("--transport", help="Way of feature maps: mqtt, direct or auto; that of each device if not given."),
+]
 MaxInFlight = Annotated[int | None, typer.Option("--max-in-flight", help="Largest number of requests under way.")]
 
 
@@ -63,6 +68,7 @@ def set_policy_command(
     min_top1_agreement: MinTop1 = None,
     max_relative_error: MaxError = None,
     max_in_flight: MaxInFlight = None,
+    transport: TransportOption = None,
     timeout_s: Timeout = 15.0,
     broker: Broker = DEFAULT_BROKER,
     as_json: Json = False,
@@ -85,6 +91,7 @@ def set_policy_command(
             "min_top1_agreement": min_top1_agreement,
             "max_relative_error": max_relative_error,
             "max_in_flight": max_in_flight,
+            "transport": None if transport is None else transport.value,
         }
     )
     document = _merged({} if file is None else _read(file), options, _given({"allow": allow, "deny": deny}))

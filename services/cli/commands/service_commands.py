@@ -10,6 +10,7 @@ import typer
 from services.cli.support.options import DEFAULT_BROKER, Broker, broker_settings
 from shared.exit_status import ExitStatus, InputError
 from shared.service_runtime import run_service
+from shared.transport_mode import TransportMode
 from shared.user_folders import user_data_folder
 
 if TYPE_CHECKING:
@@ -84,6 +85,38 @@ ShadowShare = Annotated[
         max=1.0,
         envvar="SEGUE_SHADOW_SHARE",
         help="Share of the feature maps sent in a lossy encoding whose effect on the answer is checked here.",
+    ),
+]
+Transport = Annotated[
+    TransportMode,
+    typer.Option(
+        "--transport",
+        envvar="SEGUE_TRANSPORT",
+        help="Way of feature maps: through the broker, from device to device, or direct where both devices can.",
+    ),
+]
+DirectHost = Annotated[
+    str | None,
+    typer.Option(
+        "--direct-host",
+        envvar="SEGUE_DIRECT_HOST",
+        help="Numeric address for direct connections; the one from which the broker is reached if not given.",
+        show_default=False,
+    ),
+]
+DirectPort = Annotated[
+    int,
+    typer.Option(
+        "--direct-port", min=0, max=65535, envvar="SEGUE_DIRECT_PORT", help="Its TCP port; 0 takes any free one."
+    ),
+]
+DirectFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--direct-folder",
+        envvar="SEGUE_DIRECT_FOLDER",
+        help="Folder of Unix sockets that the executors of one machine share, containers included.",
+        show_default=False,
     ),
 ]
 Heartbeat = Annotated[
@@ -178,6 +211,10 @@ def executor_command(
     power_rx_w: PowerReceiving = 0.0,
     shadow_share: ShadowShare = 0.0,
     emulated: Emulated = False,
+    transport: Transport = TransportMode.MQTT,
+    direct_host: DirectHost = None,
+    direct_port: DirectPort = 0,
+    direct_folder: DirectFolder = None,
     connect_timeout_s: ConnectTimeout = 30.0,
     broker: Broker = DEFAULT_BROKER,
     log_level: LogLevel = "info",
@@ -206,6 +243,10 @@ def executor_command(
                 power=Power(power_idle_w, power_active_w, power_tx_w, power_rx_w),
                 watches=watches,
                 shadow_share=shadow_share,
+                transport=transport,
+                direct_host=direct_host,
+                direct_port=direct_port,
+                direct_folder=direct_folder,
                 connect_timeout_s=connect_timeout_s or None,
             )
         )

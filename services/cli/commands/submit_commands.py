@@ -176,13 +176,14 @@ def burst_text(outcomes: Sequence[Outcome | ClientTimeout]) -> str:
 def _time_lines(outcome: Outcome) -> list[str]:
     """Return a line per stage: the transfer to it, its queue and its computing time."""
     lines = [f"{1000 * (outcome.dispatched_at_s - outcome.accepted_at_s):8.1f} ms waiting at the source"]
-    before_s = outcome.dispatched_at_s
+    before_s, way = outcome.dispatched_at_s, ""
     for stage in outcome.trace:
         travelled_ms = 1000 * (stage.received_at_s - before_s)
         lines.append(
-            f"{travelled_ms:8.1f} ms to {stage.device}, {stage.queue_ms:.1f} ms queue, {stage.compute_ms:.1f} ms for "
-            f"blocks [{stage.start},{stage.stop})"
+            f"{travelled_ms:8.1f} ms to {stage.device}{way}, {stage.queue_ms:.1f} ms queue, "
+            f"{stage.compute_ms:.1f} ms for blocks [{stage.start},{stage.stop})"
         )
+        way = "" if stage.transport is None else f" ({stage.transport})"
         before_s = stage.sent_at_s or stage.received_at_s + (stage.queue_ms + stage.compute_ms) / 1000
     return lines
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from services.cli.testbed.fleet_description import DeviceDescription, Fleet
+from shared.transport_mode import TransportMode
 
 BROKER: Final = "broker"
 COLLECTOR: Final = "collector"
@@ -38,6 +39,8 @@ def service_arguments(fleet: Fleet, run_dir: Path) -> dict[str, tuple[str, ...]]
         executor, monitor = device_processes(name)
         data = ("--data-dir", str(run_dir / "executors"), "--threads", str(device.threads))
         arguments[executor] = ("executor", "--device", name, *data, *_power(device), *emulated)
+        if fleet.transport is not TransportMode.MQTT:
+            arguments[executor] += ("--transport", fleet.transport.value)
         arguments[monitor] = ("monitor", "--device", name, *emulated, *_metering(fleet, device))
     return arguments
 

@@ -13,6 +13,7 @@ from shared.messages.bounds import Name
 from shared.messages.models import OutputKind, Preprocessing
 from shared.model.adaptation import Adaptation
 from shared.policy import CodecMode, Policy
+from shared.transport_mode import TransportMode
 
 # Placeholder in phases for the device that computes most of the present route (see `conditions.device_in_use`). No
 # device may have this name.
@@ -166,6 +167,7 @@ class Fleet:
     Attributes:
         emulated: whether devices and links emulate the described speeds; otherwise they have this machine's.
         broker: `embedded`, or the address of a running broker.
+        transport: way of feature maps where the policy does not state one.
         phases: empty for one phase that lasts until it is stopped.
         metered: whether no link of the fleet is probed.
     """
@@ -181,6 +183,7 @@ class Fleet:
     emulated: bool = True
     broker: str = EMBEDDED_BROKER
     metered: Flag = False
+    transport: TransportMode = TransportMode.MQTT
 
     @property
     def calibrates(self) -> bool:

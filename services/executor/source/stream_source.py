@@ -375,6 +375,7 @@ def _first_header(command: Dispatch, stream: str, device: str) -> FeatureMapHead
         sent_s=now_s,
         deadline_at_s=None if plan.deadline_ms is None else request.accepted_at_s + plan.deadline_ms / 1000,
         queue=plan.queue,
+        transport=plan.transport,
         accept=request.accept,
         response_topic=request.response_topic,
         correlation_data=request.correlation_data,

@@ -42,3 +42,17 @@ def test_a_folder_that_cannot_be_made_makes_the_store_unavailable(tmp_path: Path
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreUnavailable, match="cannot be opened"):
         open_for_writing(tmp_path / "file" / "collector.sqlite")
+
+
+def test_a_database_of_an_earlier_version_gets_the_columns_that_it_lacks(path: Path) -> None:
+    database = open_for_writing(path)
+    for table in ("stages", "links"):
+        database.execute(f"ALTER TABLE {table} DROP COLUMN transport")
+    database.close()
+    with pytest.raises(NoRecords, match="start `segue collector` once"):
+        open_for_reading(path)
+    for _ in range(2):
+        database = open_for_writing(path)
+        database.execute("SELECT s.transport, l.transport FROM stages s, links l").fetchall()
+        database.close()
+    open_for_reading(path).close()

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from shared.bus.emulation import FinishedSend, ShapedTransport
 from shared.bus.frame import Buffer, frame_size_bytes
 from shared.bus.link_schedule import LinkRate, LinkSchedule
-from shared.bus.transport import Delivery, Pace, SentMessage
+from shared.bus.transport import Pace, SentMessage
+from shared.transport_mode import Carrier, TransportMode
 
 MB = 1_000_000
 
@@ -25,7 +26,9 @@ class NotingTransport:
         self.released: list[tuple[str, int, float]] = []
         self.asked = asyncio.Event()
 
-    async def send(self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None) -> SentMessage:
+    async def send(
+        self, device: str, buffers: Sequence[Buffer], *, pace: Pace | None = None, mode: TransportMode | None = None
+    ) -> SentMessage:
         clock, size_bytes = asyncio.get_running_loop(), frame_size_bytes(buffers)
         started_at_s = clock.time()
         for start in range(0, size_bytes, self.chunk_bytes):
@@ -34,13 +37,13 @@ class NotingTransport:
             if pace is not None:
                 await pace(stop)
             self.released.append((device, stop, clock.time()))
-        return SentMessage(size_bytes, started_at_s, clock.time())
+        return SentMessage(size_bytes, started_at_s, clock.time(), self.carrier(device, mode))
 
-    def __aiter__(self) -> "NotingTransport":
-        return self
+    def carrier(self, device: str, mode: TransportMode | None = None) -> Carrier:
+        return Carrier.DIRECT if mode is TransportMode.DIRECT else Carrier.MQTT
 
-    async def __anext__(self) -> Delivery:
-        return Delivery(memoryview(b"x"), "pi", 0.0, 0.0, 1, 1)
+    def passes_others(self, device: str, size_bytes: int, mode: TransportMode | None = None) -> bool:
+        return True
 
 
 async def test_no_chunk_is_released_before_its_time() -> None:
@@ -185,8 +188,10 @@ async def test_the_pace_of_a_caller_is_kept_as_well() -> None:
     assert asked == [40, 80, 100]
 
 
-async def test_deliveries_pass_through() -> None:
+async def test_the_mode_reaches_the_transport_and_its_carrier_comes_back() -> None:
     shaped = ShapedTransport(NotingTransport(1), {})
-    async for delivery in shaped:
-        assert bytes(delivery.buffer) == b"x"
-        break
+    sent = await shaped.send("server", [b"x"], mode=TransportMode.DIRECT)
+    assert sent.carrier is shaped.carrier("server", TransportMode.DIRECT) is Carrier.DIRECT
+    assert (await shaped.send("server", [b"x"])).carrier is shaped.carrier("server") is Carrier.MQTT
+    # One network interface for all: nothing passes.
+    assert not shaped.passes_others("server", 1)

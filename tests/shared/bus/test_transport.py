@@ -20,7 +20,7 @@ from tests.shared.bus.conftest import BrokerKind, broker_parameters
 WAIT_S = 20.0
 
 
-async def next_of(transport: BrokerTransport | ShapedTransport) -> Delivery:
+async def next_of(transport: BrokerTransport) -> Delivery:
     async with asyncio.timeout(WAIT_S):
         return await anext(transport)
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from broker.embedded import EmbeddedBroker
+from broker.process import BrokerProcess
 from shared.bus.settings import BusSettings
 from shared.bus.transport import Delivery
 from shared.direct.direct_settings import DirectSettings
@@ -78,3 +80,9 @@ async def until(found: Callable[[], Any]) -> None:
             if found():
                 return
             await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def embedded() -> AsyncIterator[BrokerProcess]:
+    async with EmbeddedBroker() as running:
+        yield running

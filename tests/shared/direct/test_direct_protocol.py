@@ -144,7 +144,7 @@ def test_a_large_frame_waits_for_memory() -> None:
 
 def test_answers_reach_the_connecting_side() -> None:
     decoder = DirectDecoder(Side.CONNECTING, MemoryBudget(0))
-    receipt = receipt_message("t" * 32)
+    receipt = receipt_message("t" * 32, 1.5)
     assert receipt is not None
     data = (
         message(MessageKind.WELCOME, b"w")
@@ -153,7 +153,7 @@ def test_answers_reach_the_connecting_side() -> None:
         + message(MessageKind.HEARTBEAT)
         + refusal_message("x\n")
     )
-    expected = [Greeted(b"w"), TransferReceipt("t" * 32), SpanFreed(4096), Dismissed("x ")]
+    expected = [Greeted(b"w"), TransferReceipt("t" * 32, 1.5), SpanFreed(4096), Dismissed("x ")]
     assert feed(decoder, data, 3) == expected
 
 
@@ -161,9 +161,9 @@ def test_shared_frames_are_announced() -> None:
     assert feed(accepting(), HELLO + span_message(0, 2**63))[1:] == [SpanArrived(0, 2**63)]
 
 
-@pytest.mark.parametrize("transfer_id", ["", "x" * 2049, "é" * 1025])
+@pytest.mark.parametrize("transfer_id", ["x" * 2041, "é" * 1021])
 def test_an_id_that_fits_no_receipt_has_none(transfer_id: str) -> None:
-    assert receipt_message(transfer_id) is None
+    assert receipt_message(transfer_id, 0.0) is None
 
 
 def number(value: int) -> bytes:
@@ -180,7 +180,7 @@ def number(value: int) -> bytes:
         (message(MessageKind.HELLO, bytes(4097)), "4097 bytes"),
         (message(MessageKind.HELLO), "0 bytes"),
         (HELLO + HELLO, "wrong place"),
-        (HELLO + message(MessageKind.RECEIPT, b"t"), "wrong place"),
+        (HELLO + message(MessageKind.RECEIPT, bytes(9)), "wrong place"),
         (HELLO + b"SGD1" + bytes([200]) + bytes(11), "wrong place"),
         (HELLO + message(MessageKind.FRAME), "0 bytes"),
         (HELLO + struct.pack(">4sB3xQ", b"SGD1", MessageKind.FRAME, 2**64 - 1), "bytes, not"),
@@ -217,3 +217,11 @@ def test_garbage_raises_one_error_and_holds_no_memory(data: bytes, step: int) ->
         handed_over = -1
     decoder.close()
     assert handed_over == -1 or budget.used_bytes == handed_over
+
+
+@pytest.mark.parametrize("processing_ms", [-1.0, float("nan"), float("inf"), 1e300])
+def test_a_receipt_with_an_impossible_time_ends_the_connection(processing_ms: float) -> None:
+    receipt = receipt_message("t", processing_ms)
+    assert receipt is not None
+    with pytest.raises(DecodeError, match="processing time"):
+        feed(DirectDecoder(Side.CONNECTING, MemoryBudget(0)), message(MessageKind.WELCOME, b"w") + receipt)

@@ -50,9 +50,9 @@ async def test_frames_arrive_unchanged_and_are_acknowledged(
     assert delivery.buffer.readonly
     assert delivery.first_chunk_at_s <= delivery.completed_at_s
     assert delivery.acknowledge is not None
-    delivery.acknowledge("t1")
+    delivery.acknowledge("t1", 2.5)
     receipt = await receipt_of(pi)
-    assert (receipt.receiver, receipt.transfer_id) == ("server", "t1")
+    assert (receipt.receiver, receipt.transfer_id, receipt.processing_ms) == ("server", "t1", 2.5)
 
 
 async def test_a_pace_delays_each_part(pair: tuple[DirectTransport, DirectTransport]) -> None:
