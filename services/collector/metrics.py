@@ -53,8 +53,12 @@ class Metrics:
         self._load = self._gauge("segue_device_load_factor", "Computing time over that of the idle device.", "device")
         self._cpu = self._gauge("segue_device_cpu_percent", "Utilisation of all cores together.", "device")
         self._memory = self._gauge("segue_device_memory_used_bytes", "Memory in use.", "device")
-        self._bandwidth = self._gauge("segue_link_bandwidth_mbps", "Estimated bandwidth.", "device", "target")
-        self._link_latency = self._gauge("segue_link_latency_ms", "Estimated latency, one way.", "device", "target")
+        self._bandwidth = self._gauge(
+            "segue_link_bandwidth_mbps", "Estimated bandwidth.", "device", "target", "transport"
+        )
+        self._link_latency = self._gauge(
+            "segue_link_latency_ms", "Estimated latency, one way.", "device", "target", "transport"
+        )
         self._bad = self._counter(
             "segue_bad_messages",
             "Messages dropped because they do not decode or do not fit into the database.",
@@ -65,7 +69,7 @@ class Metrics:
         )
         self._waiting = self._gauge("segue_collector_waiting_messages", "Messages that wait to be stored.")
         self._known: set[str] = set()
-        self._targets: dict[str, set[str]] = {}
+        self._targets: dict[str, set[tuple[str, str]]] = {}
 
     def stored(self, record: Record, result: WriteResult) -> None:
         """Count a record that the store has handled."""
@@ -156,16 +160,16 @@ class Metrics:
 
     def _links_changed(self, links: Links) -> None:
         device = self._label(links.device)
-        present = {self._label(link.target) for link in links.links}
+        present = {(self._label(link.target), link.transport.value) for link in links.links}
         # A link that is missing in the new message is down, and has no present value.
         for gone in self._targets.get(device, set()) - present:
-            self._bandwidth.remove(device, gone)
-            self._link_latency.remove(device, gone)
+            self._bandwidth.remove(device, *gone)
+            self._link_latency.remove(device, *gone)
         self._targets[device] = present
         for link in links.links:
-            target = self._label(link.target)
-            self._bandwidth.labels(device, target).set(link.bandwidth_mbps)
-            self._link_latency.labels(device, target).set(link.latency_ms)
+            labels = (device, self._label(link.target), link.transport.value)
+            self._bandwidth.labels(*labels).set(link.bandwidth_mbps)
+            self._link_latency.labels(*labels).set(link.latency_ms)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

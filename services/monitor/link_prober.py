@@ -14,6 +14,7 @@ from services.monitor.link_estimator import LinkEstimator
 from services.monitor.probe_budget import ProbeBudget
 from shared.link_time import MUCH_FASTER, bytes_within
 from shared.messages.devices import LinkEstimate, TransferObservation
+from shared.transport_mode import Carrier
 
 # Bounds memory however many device names appear on the broker.
 MAX_PEERS: Final = 256
@@ -111,6 +112,8 @@ class _Peer:
 
     Attributes:
         boot_id: of its executor; another one means a restart.
+        link: through the broker.
+        direct: over direct connections; None before the first transfer on one.
         due_s: when the next probe is due.
         transfer_s: when the last transfer was observed; none before the first.
         probing_until_s: estimated end of its probes of this device.
@@ -123,6 +126,7 @@ class _Peer:
     budget: ProbeBudget
     boot_id: str = ""
     link: LinkEstimator = field(default_factory=LinkEstimator)
+    direct: LinkEstimator | None = None
     due_s: float = 0.0
     transfer_s: float | None = None
     probing_until_s: float = -math.inf
@@ -215,6 +219,18 @@ class LinkProber:
         peer = self._peers.get(transfer.target)
         if peer is None:
             return False
+        if transfer.transport is Carrier.DIRECT:
+            # Probes take the broker's way, so only transfers tell how fast the direct one is.
+            if peer.direct is None:
+                peer.direct = LinkEstimator()
+            peer.direct.add_transfer(
+                transfer.size_bytes,
+                transfer.elapsed_ms,
+                finished=transfer.finished,
+                ended_s=now_s,
+                processing_ms=transfer.processing_ms,
+            )
+            return True
         peer.link.add_transfer(
             transfer.size_bytes,
             transfer.elapsed_ms,
@@ -345,16 +361,18 @@ class LinkProber:
         return max(now_s + 0.01, min(times))
 
     def estimates(self) -> tuple[LinkEstimate, ...]:
-        """Return the estimate of every link that is up, by target."""
+        """Return the estimates of every link that is up, by target and transport."""
         return tuple(
             LinkEstimate(
                 target=name,
-                bandwidth_mbps=peer.link.bandwidth_mbps,
-                latency_ms=peer.link.latency_ms or 0.0,
-                samples=peer.link.samples,
+                bandwidth_mbps=link.bandwidth_mbps,
+                latency_ms=link.latency_ms or 0.0,
+                samples=link.samples,
+                transport=carrier,
             )
             for name, peer in sorted(self._peers.items())
-            if peer.link.bandwidth_mbps is not None and peer.lost < self._settings.losses
+            for carrier, link in ((Carrier.MQTT, peer.link), (Carrier.DIRECT, peer.direct))
+            if link is not None and link.bandwidth_mbps is not None and peer.lost < self._settings.losses
         )
 
     @property

@@ -344,8 +344,9 @@ class Monitor:
 def _link_quantities(estimates: tuple[LinkEstimate, ...]) -> dict[str, MonitoredQuantity]:
     quantities = {}
     for link in estimates:
-        quantities[f"bandwidth to {link.target}"] = MonitoredQuantity(link.bandwidth_mbps, floor=0.001)
-        quantities[f"latency to {link.target}"] = MonitoredQuantity(link.latency_ms, floor=_LATENCY_FLOOR_MS)
+        way = f"{link.target} ({link.transport})"
+        quantities[f"bandwidth to {way}"] = MonitoredQuantity(link.bandwidth_mbps, floor=0.001)
+        quantities[f"latency to {way}"] = MonitoredQuantity(link.latency_ms, floor=_LATENCY_FLOOR_MS)
     return quantities
 
 

@@ -13,9 +13,10 @@ from rich.text import Text
 
 from planning.problem.plan import RAW
 from services.cli.render.fleet_view import DeviceView, FleetView, StreamView
-from shared.messages.devices import State
+from shared.messages.devices import LinkEstimate, State
 from shared.messages.events import Event, EventKind
 from shared.messages.streams import CommittedPlan
+from shared.transport_mode import Carrier
 
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _COLOURS: Final = ("cyan", "magenta", "yellow", "green", "blue", "red")
@@ -145,8 +146,13 @@ def _device_cells(device: DeviceView, now_s: float, colour: str) -> tuple[Render
         "-" if telemetry is None else f"{telemetry.cpu_percent:.0f} %",
         "-" if telemetry is None else f"{telemetry.memory_used_bytes / 2**20:.0f} MiB",
         "-" if device.telemetry_at_s is None else f"{max(0.0, now_s - device.telemetry_at_s):.0f} s ago",
-        "   ".join(f"{link.target} {link.bandwidth_mbps:.1f} Mbps {link.latency_ms:.0f} ms" for link in links) or "-",
+        "   ".join(map(_link_text, links)) or "-",
     )
+
+
+def _link_text(link: LinkEstimate) -> str:
+    way = " direct" if link.transport is Carrier.DIRECT else ""
+    return f"{link.target}{way} {link.bandwidth_mbps:.1f} Mbps {link.latency_ms:.0f} ms"
 
 
 def _stream(view: FleetView, stream: StreamView, colours: dict[str, str]) -> RenderableType:

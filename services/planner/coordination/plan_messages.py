@@ -21,6 +21,7 @@ def proposed_plan(candidate: Candidate, reroute: RerouteDecision, now_s: float) 
         max_in_flight=policy.max_in_flight,
         retry_limit=policy.retry_limit,
         deadline_ms=policy.deadline_ms,
+        transport=policy.transport,
         live=candidate.live,
         jobs=burst_jobs(candidate.problem),
         reason=reroute.reason,

@@ -82,6 +82,7 @@ def adopted(plan: CommittedPlan, policy: Policy) -> PlanInForce:
         max_in_flight=plan.max_in_flight,
         retry_limit=plan.retry_limit,
         deadline_ms=plan.deadline_ms,
+        transport=plan.transport,
     )
     return PlanInForce(plan.epoch, plan.model, plan.source, plan.live, plan.routes, judged, jobs=plan.jobs)
 

@@ -136,6 +136,7 @@ def settings_changed(candidate: Candidate) -> bool:
         old.max_in_flight,
         old.retry_limit,
         old.deadline_ms,
+        old.transport,
     ) != (
         candidate.problem.streams[0].source,
         candidate.live,
@@ -144,6 +145,7 @@ def settings_changed(candidate: Candidate) -> bool:
         new.max_in_flight,
         new.retry_limit,
         new.deadline_ms,
+        new.transport,
     )
 
 

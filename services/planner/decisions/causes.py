@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from planning.cost.route_costs import NoLinkError
 from planning.problem.problem import Link, Problem, link_table
 from services.planner.decisions.committed_routes import StreamRoutes, devices_of, joint_cost
-from services.planner.problems.snapshot import FleetSnapshot, differs
+from services.planner.problems.snapshot import FleetSnapshot, LinkState, differs
 from shared.messages.events import RerouteCause
 
 
@@ -107,7 +107,7 @@ def _link_differences(before: Problem, after: Problem, snapshot: FleetSnapshot) 
         if (source, target) in new or source not in after.devices or target not in after.devices:
             continue
         # A link that works in this direction is left out because its reverse is dead; the reverse has its own entry.
-        state = snapshot.device(source).links.get(target)
+        state = _link_state(link, snapshot, source, target)
         if state is None or state.bandwidth_mbps <= 0:
             at_s = None if state is None else state.changed_at_s
             cause = Cause(RerouteCause.LINK_CHANGED, f"link {source}->{target} is dead", at_s)
@@ -116,8 +116,17 @@ def _link_differences(before: Problem, after: Problem, snapshot: FleetSnapshot) 
 
 
 def _reported_at_s(link: Link, snapshot: FleetSnapshot) -> float | None:
-    state = snapshot.device(link.source).links.get(link.target)
+    state = _link_state(link, snapshot, link.source, link.target)
     return None if state is None else state.changed_at_s
+
+
+def _link_state(link: Link, snapshot: FleetSnapshot, source: str, target: str) -> LinkState | None:
+    """Return the reported state of a link, of the transport whose bandwidth the problem has."""
+    device = snapshot.device(source)
+    states = [states[target] for states in (device.links, device.direct_links) if target in states]
+    return next(
+        (state for state in states if state.bandwidth_mbps == link.bandwidth_mbps), states[0] if states else None
+    )
 
 
 def _device_differences(before: Problem, after: Problem, snapshot: FleetSnapshot) -> Iterator[_Difference]:

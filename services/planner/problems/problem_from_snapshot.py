@@ -11,8 +11,10 @@ from services.planner.problems.readiness import profile_fault
 from services.planner.problems.sharing import slowdown
 from services.planner.problems.snapshot import NOISE, DeviceState, FleetSnapshot
 from services.planner.problems.stream_models import input_bytes, model_of
+from services.planner.problems.transports import links_in_force
 from shared.messages.models import Manifest
 from shared.messages.streams import StreamDeclaration
+from shared.transport_mode import TransportMode
 
 # Separator in model keys: `<sha256>/<stream>`. A model is listed again for a stream whose requests have another size,
 # or whose segments a device has rejected.
@@ -117,7 +119,7 @@ def build_problem(snapshot: FleetSnapshot, streams: Sequence[str], circumstances
             )
             for name, state in online.items()
         },
-        links=tuple(_links(online)),
+        links=tuple(_links(online, policy.transport)),
         streams=tuple(_stream(entry, snapshot, online, is_alone=len(streams) == 1) for entry in entries),
         policy=policy,
     )
@@ -229,18 +231,13 @@ def _memory(name: str, state: DeviceState, rejected: Sequence[Exclusion], circum
     return max(0.0, min(bounds)) if bounds else None
 
 
-def _links(online: Mapping[str, DeviceState]) -> Iterator[Link]:
+def _links(online: Mapping[str, DeviceState], mode: TransportMode | None) -> Iterator[Link]:
     """Yield the links between online devices. A link that is dead in one direction is dead in both.
 
     In a problem, a link that is given in one direction serves both, so a dead direction alone cannot be left out.
     """
-    dead = {
-        frozenset((source, target))
-        for source, state in online.items()
-        for target, link in state.links.items()
-        if link.bandwidth_mbps <= 0
-    }
-    for source, state in online.items():
-        for target, link in state.links.items():
-            if target in online and target != source and frozenset((source, target)) not in dead:
-                yield Link(source, target, link.bandwidth_mbps, link.latency_ms)
+    links = list(links_in_force(online, mode))
+    dead = {frozenset((source, target)) for source, target, link in links if link.bandwidth_mbps <= 0}
+    for source, target, link in links:
+        if frozenset((source, target)) not in dead:
+            yield Link(source, target, link.bandwidth_mbps, link.latency_ms)

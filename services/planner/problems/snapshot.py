@@ -6,10 +6,11 @@ from typing import TypeVar
 
 from services.planner.problems.allowed_encodings import FieldRecord, Place, place_of
 from shared.messages.calibration import Calibration, ShadowReport
-from shared.messages.devices import Capabilities, Links, Presence, Profile, State, Telemetry
+from shared.messages.devices import Capabilities, LinkEstimate, Links, Presence, Profile, State, Telemetry
 from shared.messages.models import Manifest
 from shared.messages.streams import StreamDeclaration, StreamUsage
 from shared.policy import Policy
+from shared.transport_mode import Carrier
 
 # Age from which a load factor is ignored: the device then counts as idle.
 TELEMETRY_STALE_AFTER_S = 60.0
@@ -41,7 +42,9 @@ class DeviceState:
         load_factor: computing time relative to an idle device, from the last telemetry.
         load_heard_at_s: planner's clock at the last telemetry; None if there was none.
         load_changed_at_s: planner's clock at the telemetry that last changed the load factor.
-        links: from this device, by target.
+        links: from this device through the broker, by target.
+        direct_links: from this device over direct connections, by target; those that have carried something.
+        transports: of feature maps that it sends and takes.
         profiles: measured computing times, by model.
     """
 
@@ -53,6 +56,8 @@ class DeviceState:
     load_heard_at_s: float | None = None
     load_changed_at_s: float | None = None
     links: Mapping[str, LinkState] = field(default_factory=dict)
+    direct_links: Mapping[str, LinkState] = field(default_factory=dict)
+    transports: tuple[str, ...] = (Carrier.MQTT.value,)
     profiles: Mapping[str, Profile] = field(default_factory=dict)
 
     def present_load_factor(self, now_s: float) -> float:
@@ -191,6 +196,7 @@ def _present(device: DeviceState, presence: Presence, now_s: float) -> DeviceSta
         presence_changed_at_s=changed_at_s,
         boot_id=presence.boot_id,
         capabilities=presence.capabilities,
+        transports=presence.transports,
     )
 
 
@@ -206,17 +212,28 @@ def _loaded(device: DeviceState, telemetry: Telemetry, now_s: float) -> DeviceSt
 
 
 def _linked(device: DeviceState, links: Links, now_s: float) -> DeviceState:
-    states: dict[str, LinkState] = {}
-    for link in links.links:
-        before = device.links.get(link.target)
-        changed = (
-            before is None
-            or differs(before.bandwidth_mbps, link.bandwidth_mbps)
-            or differs(before.latency_ms, link.latency_ms)
-        )
-        changed_at_s = now_s if changed or before is None else before.changed_at_s
-        states[link.target] = LinkState(link.bandwidth_mbps, link.latency_ms, changed_at_s)
-    return replace(device, links=states)
+    def states(carrier: Carrier, known: Mapping[str, LinkState]) -> dict[str, LinkState]:
+        return {
+            link.target: _link_state(known.get(link.target), link, now_s)
+            for link in links.links
+            if link.transport is carrier
+        }
+
+    return replace(
+        device,
+        links=states(Carrier.MQTT, device.links),
+        direct_links=states(Carrier.DIRECT, device.direct_links),
+    )
+
+
+def _link_state(before: LinkState | None, link: LinkEstimate, now_s: float) -> LinkState:
+    changed = (
+        before is None
+        or differs(before.bandwidth_mbps, link.bandwidth_mbps)
+        or differs(before.latency_ms, link.latency_ms)
+    )
+    changed_at_s = now_s if changed or before is None else before.changed_at_s
+    return LinkState(link.bandwidth_mbps, link.latency_ms, changed_at_s)
 
 
 def _calibrated(snapshot: FleetSnapshot, calibration: Calibration) -> FleetSnapshot:

@@ -56,7 +56,7 @@ def test_outcomes_reroutes_devices_and_links_are_told() -> None:
     assert page["segue_reroutes_total", "link_changed", "camera"] == 1
     assert page["segue_device_online", "pi"] == 1
     assert page["segue_device_load_factor", "pi"] == 2.5
-    assert page["segue_link_bandwidth_mbps", "pi", "server"] == 20.0
+    assert page["segue_link_bandwidth_mbps", "pi", "server", "mqtt"] == 20.0
     assert page["segue_bad_messages_total", "results"] == 1
     assert page["segue_collector_connected", "results"] == 1
     assert page["process_resident_memory_bytes",] > 0
@@ -72,7 +72,7 @@ def test_a_device_that_has_gone_leaves_no_stale_values() -> None:
     page = scrape(metrics)
     assert page["segue_device_online", "pi"] == 0
     assert ("segue_device_load_factor", "pi") not in page
-    assert ("segue_link_bandwidth_mbps", "pi", "server") not in page
+    assert ("segue_link_bandwidth_mbps", "pi", "server", "mqtt") not in page
 
 
 def test_labels_from_outside_are_bounded() -> None:

@@ -9,6 +9,7 @@ import pytest
 from services.monitor.link_prober import LinkProber, ProbeSettings, SendProbe
 from shared.bus.link_schedule import LinkRate, LinkSchedule
 from shared.messages.devices import TransferObservation
+from shared.transport_mode import Carrier
 
 SETTINGS = ProbeSettings()
 
@@ -90,6 +91,20 @@ def test_traffic_makes_probes_unnecessary() -> None:
     assert len(network.sent) == before
     network.run_until(network.now_s + 3 * SETTINGS.idle_s)
     assert len(network.sent) > before
+
+
+def test_direct_transfers_have_an_estimate_of_their_own() -> None:
+    network = Network(bandwidth_mbps=20.0)
+    network.run_until(10.0)
+    for number in range(6):
+        observation = TransferObservation(
+            device="pi", target="server", size_bytes=1_000_000, elapsed_ms=100.0, transport=Carrier.DIRECT
+        )
+        assert network.prober.observed(observation, 10.0 + number)
+    brokered, direct = network.prober.estimates()
+    assert (brokered.transport, direct.transport) == (Carrier.MQTT, Carrier.DIRECT)
+    assert brokered.bandwidth_mbps == pytest.approx(20.0, rel=0.01)
+    assert direct.bandwidth_mbps == pytest.approx(80.0, rel=0.01)
 
 
 def test_a_drop_is_found_by_probes_within_two_periods() -> None:
