@@ -6,15 +6,15 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
-
-from services.executor.segments.engine import EngineSettings
+from services.executor.device_resources import DeviceResources
+from services.executor.segments.engine import RUNTIME_VERSION, EngineSettings, providers
 from services.executor.source.source_events import SourceLimits
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.direct.direct_settings import DirectSettings, is_address
 from shared.exit_status import InputError
 from shared.messages.devices import Capabilities
+from shared.model.onnx_file.runtime import newest_opset
 from shared.transport_mode import Carrier, TransportMode
 from shared.user_folders import user_data_folder
 
@@ -59,7 +59,8 @@ class ExecutorConfig:
         data_dir: contains models, profiles and the journal; executors of one machine may share it.
         engine: execution provider and threads.
         emulated: whether the device obeys its `Emulation`.
-        memory_limit_bytes: bound on the memory of segments; None for the memory of the machine.
+        memory_limit_bytes: bound on the memory of segments; None for what the machine or the control group has.
+        cache_limit_bytes: bound on the space of cached model files; None for most of the disk.
         power: power figures for energy plans.
         watches: watched directories.
         limits: bounds of this device's streams.
@@ -80,6 +81,7 @@ class ExecutorConfig:
     engine: EngineSettings = field(default_factory=EngineSettings)
     emulated: bool = False
     memory_limit_bytes: int | None = None
+    cache_limit_bytes: int | None = None
     power: Power = Power()
     watches: tuple[Watch, ...] = ()
     limits: SourceLimits = field(default_factory=SourceLimits)
@@ -130,11 +132,12 @@ class ExecutorConfig:
         """The transports that the device publishes in its presence, the preferred one first."""
         return tuple(carrier.value for carrier in (Carrier.DIRECT, Carrier.MQTT) if self.transport.allows(carrier))
 
-    def capabilities(self) -> Capabilities:
-        """Return the capabilities that the device publishes in its presence."""
+    def capabilities(self, resources: DeviceResources) -> Capabilities:
+        """Return the capabilities that the device publishes in its presence. Asks the engine, which takes a moment."""
         return Capabilities(
-            cores=os.cpu_count() or 1,
-            memory_bytes=self.memory_limit_bytes or psutil.virtual_memory().total,
+            cores=resources.cores,
+            cpu_limit=resources.cpu_limit,
+            memory_bytes=resources.segment_memory_bytes,
             architecture=platform.machine(),
             provider=self.engine.provider,
             threads=self.engine.threads,
@@ -143,4 +146,7 @@ class ExecutorConfig:
             power_active_w=self.power.active_w,
             power_tx_w=self.power.tx_w,
             power_rx_w=self.power.rx_w,
+            runtime=f"onnxruntime {RUNTIME_VERSION}",
+            opset=newest_opset(),
+            providers=providers(),
         )

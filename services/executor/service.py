@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from services.executor.announcer import Announcer
 from services.executor.config import ExecutorConfig, Watch
 from services.executor.control_handler import ControlHandler
+from services.executor.device_resources import DeviceResources
 from services.executor.direct_answers import DirectAnswers
 from services.executor.inbox import Inbox
 from services.executor.observations import ObservationFeed
@@ -72,25 +73,26 @@ async def serve(config: ExecutorConfig) -> None:
         AccessRefused: the broker refuses this device.
     """
     keep_large_buffers()
-    presence = await asyncio.to_thread(_presence, config)
+    resources = await asyncio.to_thread(DeviceResources.read, config.memory_limit_bytes)
+    presence = await asyncio.to_thread(_presence, config, resources)
     announcer = Announcer(presence)
     async with (
         lock_directory(config.journal_path.parent),
         hold_name(config.broker, NameClaim.of_device(presence), config.connect_timeout_s),
-        _open_resources(config, announcer) as resources,
+        _open_resources(config, announcer) as opened,
         asyncio.TaskGroup() as group,
     ):
-        await Executor(config, announcer, resources, group).run()
+        await Executor(config, announcer, opened, group, resources.segment_memory_bytes).run()
 
 
-def _presence(config: ExecutorConfig) -> Presence:
+def _presence(config: ExecutorConfig, resources: DeviceResources) -> Presence:
     return Presence(
         device=config.device,
         state=State.ONLINE,
         version=segue_version(),
         boot_id=new_boot_id(),
-        capabilities=config.capabilities(),
         transports=config.transports,
+        capabilities=config.capabilities(resources),
     )
 
 
@@ -145,9 +147,14 @@ class Executor:
     """
 
     def __init__(
-        self, config: ExecutorConfig, announcer: Announcer, resources: _Resources, group: asyncio.TaskGroup
+        self,
+        config: ExecutorConfig,
+        announcer: Announcer,
+        resources: _Resources,
+        group: asyncio.TaskGroup,
+        memory_bytes: int,
     ) -> None:
-        """Build the parts; `run` starts them in `group`."""
+        """Build the parts; `run` starts them in `group`. Segments get `memory_bytes`."""
         device, processor = config.device, resources.processor
         self._config = config
         self._announcer = announcer
@@ -165,11 +172,11 @@ class Executor:
         self._clocks = PeerClocks(device, self._outbox)
         # Models and segments.
         speed = DeviceSpeed(config.emulated)
-        models = ModelCache(config.models_dir, device, config.broker)
+        models = ModelCache(config.models_dir, device, config.broker, config.cache_limit_bytes)
         coder = Coder(resources.codecs, config.engine)
-        lifecycle = SegmentLifecycle(config.memory_limit_bytes)
+        lifecycle = SegmentLifecycle(memory_bytes)
         self._pool = SegmentPool(device, models, config.engine, lifecycle, self._answer_planner)
-        profiler = Profiler(config.profiles_dir, config.engine, processor, config.lock_path)
+        profiler = Profiler(config.profiles_dir, config.engine, processor, config.lock_path, memory_bytes)
         self._profiles = ProfilePublisher(device, models, profiler, speed, self._outbox)
         # The way of a request through the device.
         stages = StageRunner(device, self._pool, processor, speed, coder)

@@ -12,6 +12,7 @@ from shared.messages.bounds import (
     Bandwidth,
     BlockIndex,
     BlockStop,
+    Cardinal,
     ClockReading,
     Factor,
     FactorFromOne,
@@ -48,7 +49,11 @@ class Capabilities(Part):
     """Hardware and settings of an executor."""
 
     cores: PositiveCardinal = 1
+    """Cores that it may run on."""
+    cpu_limit: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """Quota of processor time, in cores; None for none."""
     memory_bytes: Quantity | None = None
+    """Memory for segments."""
     architecture: Word = ""
     provider: Word = "CPUExecutionProvider"
     threads: PositiveCardinal = 1
@@ -57,6 +62,12 @@ class Capabilities(Part):
     power_active_w: Watts = 0.0
     power_tx_w: Watts = 0.0
     power_rx_w: Watts = 0.0
+    runtime: Word = ""
+    """Name and version of the inference engine; empty for an executor that does not tell."""
+    opset: Cardinal = 0
+    """Newest version of ONNX's own operators that the engine runs; 0 for an executor that does not tell."""
+    providers: Annotated[tuple[Word, ...], at_most(64)] = ()
+    """Execution providers that the engine has."""
 
 
 class DirectAccess(Part):

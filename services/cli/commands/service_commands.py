@@ -59,7 +59,23 @@ Provider = Annotated[
 ]
 Memory = Annotated[
     float | None,
-    typer.Option("--memory-mib", min=1.0, envvar="SEGUE_MEMORY_MIB", help="Largest memory of all segments together."),
+    typer.Option(
+        "--memory-mib",
+        min=1.0,
+        envvar="SEGUE_MEMORY_MIB",
+        help="Largest memory of all segments together. Not given, or more: what the control group or the machine has.",
+        show_default=False,
+    ),
+]
+CacheLimit = Annotated[
+    float | None,
+    typer.Option(
+        "--cache-mib",
+        min=1.0,
+        envvar="SEGUE_CACHE_MIB",
+        help="Largest space of the cached model files. Not given: most of the disk.",
+        show_default=False,
+    ),
 ]
 Watches = Annotated[
     list[str] | None,
@@ -204,6 +220,7 @@ def executor_command(
     threads: Threads = 1,
     provider: Provider = "CPUExecutionProvider",
     memory_mib: Memory = None,
+    cache_mib: CacheLimit = None,
     watch: Watches = None,
     power_idle_w: PowerIdle = 0.0,
     power_active_w: PowerActive = 0.0,
@@ -240,6 +257,7 @@ def executor_command(
                 engine=EngineSettings(provider=provider, threads=threads),
                 emulated=emulated,
                 memory_limit_bytes=None if memory_mib is None else int(memory_mib * 2**20),
+                cache_limit_bytes=None if cache_mib is None else int(cache_mib * 2**20),
                 power=Power(power_idle_w, power_active_w, power_tx_w, power_rx_w),
                 watches=watches,
                 shadow_share=shadow_share,

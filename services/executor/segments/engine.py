@@ -99,6 +99,11 @@ def load_session(model: bytes, settings: EngineSettings, weights_dir: Path | Non
         raise CannotPrepare(cause, f"the engine does not load the segment: {_one_line(error)}") from error
 
 
+def providers() -> tuple[str, ...]:
+    """Return the execution providers that the engine has."""
+    return tuple(ort.get_available_providers())
+
+
 def _is_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(phrase in text for phrase in _OUT_OF_MEMORY)

@@ -38,6 +38,8 @@ _LOGGER = logging.getLogger(__name__)
 
 _TICKET = Ticket("profiling")
 _LOCK_POLL_S = 0.05
+# Relative change of the memory limit that does not count.
+_LIMIT_NOISE = 0.05
 _SAMPLE = "sample.jpg"
 # Part of the file names; incremented when the way of measuring changes, so that all models are measured again.
 _VERSION = 2
@@ -267,9 +269,16 @@ def _read(path: Path, block_count: int, memory_limit_bytes: int | None) -> IdleP
     except (OSError, ValueError, TypeError, KeyError) as error:
         _LOGGER.warning("the profile %s cannot be read and is measured again: %s", path.name, error)
         return None
-    if refusals and limit_bytes != memory_limit_bytes:
+    if refusals and _differ(limit_bytes, memory_limit_bytes):
         return None
     return profile if len(profile.block_ms) == block_count else None
+
+
+def _differ(before_bytes: int | None, now_bytes: int | None) -> bool:
+    # The limit depends a little on what the process takes at its start.
+    if before_bytes is None or now_bytes is None:
+        return before_bytes is not now_bytes
+    return abs(before_bytes - now_bytes) > _LIMIT_NOISE * max(before_bytes, now_bytes)
 
 
 def keep_profile(path: Path, profile: IdleProfile, memory_limit_bytes: int | None = None) -> None:

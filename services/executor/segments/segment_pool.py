@@ -10,8 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-import psutil
-
+from services.executor.device_resources import available_memory
 from services.executor.errors import CannotPrepare
 from services.executor.segments.engine import EngineSettings
 from services.executor.segments.fusion import fused_encoding
@@ -59,6 +58,7 @@ class SegmentPool:
         lifecycle: decides what to build and to drop.
         answer: sends the answer to a Prepare to the planner.
         build_timeout_s: how long a feature map waits for a segment that is being fetched and built.
+        available_bytes: returns the memory that this process can take now.
     """
 
     device: str
@@ -67,6 +67,7 @@ class SegmentPool:
     lifecycle: SegmentLifecycle
     answer: Callable[[Ready | Rejected], Awaitable[None]]
     build_timeout_s: float = 120.0
+    available_bytes: Callable[[], int] = available_memory
     # The newest version of every model, and the manifests of all versions in use.
     _newest: dict[str, str] = field(default_factory=dict, init=False)
     _versions: dict[tuple[str, str], Manifest] = field(default_factory=dict, init=False)
@@ -101,7 +102,7 @@ class SegmentPool:
         epoch = EpochKey(asked.stream, asked.epoch)
         needs = tuple(self._need(epoch, asked.manifest, version, segment_range) for segment_range in asked.segments)
         # Read now and not at the start: other processes of the machine come and go.
-        available_bytes = psutil.virtual_memory().available
+        available_bytes = self.available_bytes()
         await self.handle(PrepareAsked(epoch, needs, available_bytes))
 
     async def release(self, stream: str, through_epoch: int | None) -> None:

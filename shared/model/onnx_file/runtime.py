@@ -5,12 +5,18 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from onnx import helper
+
 from shared.inference_runtime import new_session_options, onnxruntime
 from shared.model.errors import RuntimeFailureError
 from shared.model.weights import Array
 
 # Log severity. Errors are raised as exceptions too, so their log lines would only repeat them.
 _FATAL: Final = 4
+# Every runtime that Segue accepts runs the first version, in a file of this format. The end is far away.
+_OLDEST_OPSET: Final = 14
+_END_OF_OPSETS: Final = 100
+_OLD_FORMAT: Final = 8
 
 
 class Optimisation(Enum):
@@ -84,3 +90,23 @@ class ModelSession:
         except Exception as exc:
             raise RuntimeFailureError(f"ONNX Runtime cannot run the model: {exc}") from exc
         return dict(zip(names, results, strict=True))
+
+
+def newest_opset() -> int:
+    """Return the newest version of ONNX's own operators that the runtime loads.
+
+    No function of the runtime tells, so models of one operator are tried.
+    """
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])], "g", [value("x", 1, [1])], [value("y", 1, [1])]
+    )
+    newest = _OLDEST_OPSET
+    for opset in range(_OLDEST_OPSET, _END_OF_OPSETS):
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=_OLD_FORMAT)
+        try:
+            ModelSession(model.SerializeToString(), Optimisation.NONE)
+        except RuntimeFailureError:
+            break
+        newest = opset
+    return newest

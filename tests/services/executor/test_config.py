@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from services.executor.config import ExecutorConfig, Watch
-from services.executor.segments.engine import EngineSettings
+from services.executor.device_resources import DeviceResources
+from services.executor.segments.engine import RUNTIME_VERSION, EngineSettings
 from shared.bus.settings import BusSettings
 from shared.exit_status import InputError
 
@@ -32,6 +33,10 @@ def test_where_things_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert ExecutorConfig("d", BusSettings()).data_dir.is_relative_to(tmp_path)
 
 
-def test_capabilities_tell_the_limit_or_the_machines_memory() -> None:
-    assert ExecutorConfig("d", BusSettings(), memory_limit_bytes=5).capabilities().memory_bytes == 5
-    assert (ExecutorConfig("d", BusSettings()).capabilities().memory_bytes or 0) > 2**20
+def test_capabilities_tell_the_resources_and_the_engine() -> None:
+    resources = DeviceResources(cores=2, cpu_limit=0.5, segment_memory_bytes=5)
+    told = ExecutorConfig("d", BusSettings()).capabilities(resources)
+    assert (told.cores, told.cpu_limit, told.memory_bytes) == (2, 0.5, 5)
+    assert told.runtime == f"onnxruntime {RUNTIME_VERSION}"
+    assert told.provider in told.providers
+    assert told.opset >= 17
