@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from services.monitor.resetting_median import Deviation
@@ -65,11 +65,14 @@ class Crossing:
         )
 
     def rate_mbps(self, latency_ms: float | None) -> float:
-        """Return one bandwidth: the smaller of both. If they lie far apart, their geometric mean, at most twice it."""
-        least_mbps, most_mbps = self.rates_mbps(latency_ms)
-        if most_mbps <= _TELLING * least_mbps:
-            return least_mbps
-        return min(math.sqrt(least_mbps * most_mbps), 2 * least_mbps)
+        """Return the bandwidth if the bytes travelled all the time, the smaller one."""
+        # The latency estimate contains the usual processing time of small messages already.
+        return self.rates_mbps(latency_ms)[0]
+
+    def undelayed(self) -> "Crossing":
+        """Return the crossing without its processing time."""
+        elapsed_ms = max(self.elapsed_ms - self.processing_ms, self.elapsed_ms / 10)
+        return replace(self, elapsed_ms=elapsed_ms, processing_ms=0.0)
 
     def weight(self) -> float:
         """Return the weight among other crossings: its bytes, less where an end was busy."""

@@ -204,6 +204,8 @@ class LinkEstimator:
                 self._bandwidth.add(crossing, verdict.deviation)
             return
         waiting = self._bandwidth.waiting(verdict.deviation)
+        if verdict.deviation is Deviation.BELOW:
+            crossing = crossing.undelayed()
         needed = confirmations(crossing, verdict.deviation, waiting, known_mbps, known_ms)
         self._bandwidth.add(crossing, verdict.deviation, confirmations=needed)
 

@@ -42,6 +42,8 @@ class RerouteCause(StrEnum):
     PROFILE_CHANGED = "profile_changed"
     STREAM_CHANGED = "stream_changed"
     REJECTED = "rejected"
+    MEASURED = "measured"
+    """The last reroute has made the measured latency worse, and is taken back."""
 
 
 class Event(Message):

@@ -1,7 +1,7 @@
 """Messages about a stream: declaration, committed plan, status and usage."""
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -19,6 +19,7 @@ from shared.messages.bounds import (
     Estimate,
     Instant,
     Line,
+    Milliseconds,
     ModelId,
     Name,
     PolicyMilliseconds,
@@ -155,6 +156,26 @@ class StreamStatus(Message):
     """Reasons for a refusal, or warnings about an accepted policy."""
 
 
+# Latencies in one report, at most.
+MAX_LATENCIES: Final = 32
+
+
+class DeviceTime(Part):
+    """Median time of a stream's requests on one device, by its own clock: queueing and computing."""
+
+    device: Name
+    took_ms: Milliseconds
+
+
+class MeasuredLatencies(Part):
+    """Latencies of requests under one plan, from dispatch to outcome, by the source's monotonic clock."""
+
+    epoch: EpochNumber
+    latencies_ms: Annotated[tuple[Milliseconds, ...], at_most(MAX_LATENCIES)] = ()
+    """Of requests that had their result at the first attempt since the last report, oldest first."""
+    devices: Annotated[tuple[DeviceTime, ...], at_most(MAX_STAGES)] = ()
+
+
 class StreamUsage(Message):
     """Size and rate of a stream's requests, measured by the source (`streams/{stream}/usage`, retained)."""
 
@@ -164,3 +185,5 @@ class StreamUsage(Message):
     input_bytes: Annotated[int, Field(gt=0, le=MAX_INTEGER)]
     """Median bytes of a request."""
     rate_hz: Annotated[float, Field(ge=0, le=1e9)] | None = None
+    measured: MeasuredLatencies | None = None
+    """None if no request has ended since the last report."""

@@ -7,6 +7,7 @@ import random
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
 from planning.strategies import strategies
 from services.planner.coordination.coordinator import Coordinator
@@ -18,7 +19,7 @@ from services.planner.problems.snapshot import Change
 from shared.messages.control import Prepare, Ready
 from shared.messages.devices import LinkEstimate, Links
 from shared.messages.events import EventKind
-from shared.messages.streams import PlanRoute, StreamUsage
+from shared.messages.streams import MAX_LATENCIES, DeviceTime, MeasuredLatencies, PlanRoute, StreamUsage
 from tests.support.planner_bench import Bench, commands, events
 from tests.support.planner_fleet import manifest_of
 from tests.support.planner_world import after, declaration, load, presence, profile, route
@@ -49,6 +50,8 @@ class Loop:
         monitor_s: delay of a monitor's message after a change, on average.
         prepare_s: time from a command until a device is ready.
         rate_hz: requests per second of every stream.
+        hidden: how much slower a device really is than profiles, loads and the cost model say.
+        noise: relative spread of latencies, uniform.
         latencies_ms: of the requests of each stream, so far.
     """
 
@@ -59,6 +62,8 @@ class Loop:
     monitor_s: float = 0.7
     prepare_s: float = 0.4
     rate_hz: float = 8.0
+    hidden: Mapping[str, float] = field(default_factory=dict)
+    noise: float = 0.0
     seed: int = 0
     bench: Bench = field(default_factory=lambda: Bench(Coordinator("planner", strategies().keys(), 0.0)))
     latencies_ms: dict[str, list[float]] = field(default_factory=dict)
@@ -69,6 +74,8 @@ class Loop:
         self._pending: list[tuple[float, object]] = []
         self._heard: dict[str, float] = {}
         self._true_ms: dict[object, float] = {}
+        self._unreported: dict[tuple[str, int], list[float]] = {}
+        self._report_s = 0.0
         self.bench.hear(manifest_of())
         for name, whole_ms in self.idle_ms.items():
             self.bench.hear(presence(name), profile(name, (whole_ms / BLOCKS,) * BLOCKS))
@@ -82,8 +89,12 @@ class Loop:
     @property
     def reroutes(self) -> int:
         """Number of reroutes since the first plans."""
-        found = [each for each in events(self.bench.effects) if each.kind is EventKind.REROUTE]
-        return len(found) - len(self.streams)
+        return len(self.reasons) - len(self.streams)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Reasons of all reroutes, the first plans included."""
+        return [each.text for each in events(self.bench.effects) if each.kind is EventKind.REROUTE]
 
     def devices(self, stream: str) -> tuple[str, ...]:
         """Return the devices on which a stream computes now."""
@@ -146,7 +157,24 @@ class Loop:
         for stream, plan in plans.items():
             assert plan is not None
             others = [self.devices(other)[-1] for other in self.streams if other != stream]
-            self.latencies_ms[stream].append(self.true_ms(stream, plan.routes, now_s, others))
+            latency_ms = self.true_ms(stream, plan.routes, now_s, others)
+            latency_ms *= max(self.hidden.get(device, 1.0) for device in self.devices(stream))
+            latency_ms *= self._random.uniform(1 - self.noise, 1 + self.noise)
+            self.latencies_ms[stream].append(latency_ms)
+            self._unreported.setdefault((stream, plan.epoch), []).append(latency_ms)
+        if now_s >= self._report_s:
+            self._report_s = now_s + 1.0
+            self._report()
+
+    def _report(self) -> None:
+        """Publish what the sources have measured in the last second."""
+        for (stream, epoch), latencies_ms in self._unreported.items():
+            devices = self.devices(stream)
+            times = tuple(DeviceTime(device=device, took_ms=median(latencies_ms)) for device in devices)
+            measured = MeasuredLatencies(epoch=epoch, latencies_ms=tuple(latencies_ms[-MAX_LATENCIES:]), devices=times)
+            usage = StreamUsage(stream=stream, input_bytes=12_000, rate_hz=self.rate_hz, measured=measured)
+            self._pending.append((self.bench.now_s, usage))
+        self._unreported.clear()
 
     def _sense(self, now_s: float) -> None:
         """Publish a load that has changed, after the monitor's delay."""

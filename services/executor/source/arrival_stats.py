@@ -40,6 +40,11 @@ class ArrivalStats:
         rate_hz = min((len(recent) - 1) / span_s, _MAX_RATE_HZ) if span_s > 0 else None
         return StreamUsage(stream=self.stream, input_bytes=size_bytes, rate_hz=rate_hz)
 
+    @property
+    def published(self) -> StreamUsage | None:
+        """The figures last returned by `change`; None before."""
+        return self._published
+
     def change(self, now_s: float) -> StreamUsage | None:
         """Return the current figures if they differ by more than a fifth from those last returned here."""
         usage = self.usage(now_s)

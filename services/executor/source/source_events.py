@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from shared.messages.alternatives import Alternatives
 from shared.messages.devices import ComputeObservation, TransferObservation
-from shared.messages.requests import JSON_CONTENT, ErrorCause
+from shared.messages.requests import JSON_CONTENT, ErrorCause, StageTrace
 from shared.messages.streams import CommittedPlan, PlanRoute
 
 
@@ -121,6 +121,7 @@ class OutcomeSeen:
     ok: bool
     payload: bytes
     content_type: str
+    trace: tuple[StageTrace, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

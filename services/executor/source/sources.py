@@ -185,7 +185,9 @@ class Sources:
         source = self._streams.get(outcome.stream)
         if source is not None:
             ok = outcome.status is OutcomeStatus.OK
-            await source.post(OutcomeSeen(outcome.request_id, outcome.attempt, ok, payload, content_type))
+            await source.post(
+                OutcomeSeen(outcome.request_id, outcome.attempt, ok, payload, content_type, outcome.trace)
+            )
 
     async def bus_changed(self, is_online: bool) -> None:
         """Pass on that the broker connection was lost or restored; repeated calls with one value do nothing."""
@@ -200,11 +202,13 @@ class Sources:
         await self._post_to_all(BusChanged(False))
 
     def usages(self, now_s: float, *, changed_only: bool) -> list[StreamUsage]:
-        """Return size and rate of the streams' requests, of all streams or of those with changed figures."""
-        usages = (
-            source.usage.change(now_s) if changed_only else source.usage.usage(now_s)
-            for source in self._streams.values()
-        )
+        """Return size and rate of the streams' requests, and the latencies since the last call.
+
+        Args:
+            now_s: monotonic seconds.
+            changed_only: leave out streams with unchanged figures and without new latencies.
+        """
+        usages = (source.usage_report(now_s, changed_only=changed_only) for source in self._streams.values())
         return [usage for usage in usages if usage is not None]
 
     async def _observed(self, observation: Observation) -> None:

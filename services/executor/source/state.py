@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from services.executor.source.device_presence import DevicePresence, stage_devices
+from services.executor.source.latency_record import LatencyRecord
 from services.executor.source.local_switching import RouteSwitch, RouteSwitcher
 from services.executor.source.outcome_memory import OutcomeMemory
 from services.executor.source.pending_requests import PendingRequest, PendingRequests, RequestPhase, RetryTimeout
@@ -69,6 +70,7 @@ class SourceState:
         device: name of the source device.
         limits: bounds and intervals.
         plan: the plan in force, if any.
+        latencies: of requests on the plan's routes since the last report.
     """
 
     device: str
@@ -82,6 +84,7 @@ class SourceState:
     _pending: PendingRequests = field(init=False)
     _outcomes: OutcomeMemory = field(init=False)
     _housekeeping_s: float = field(default=0.0, init=False)
+    latencies: LatencyRecord = field(default_factory=LatencyRecord, init=False)
     _devices: DevicePresence = field(init=False)
     _switcher: RouteSwitcher = field(init=False)
     _scheduler: RouteScheduler = field(default_factory=RouteScheduler, init=False)
@@ -228,6 +231,9 @@ class SourceState:
             return []
         # The outcome of an older attempt says nothing about the latency of the newest one.
         is_newest = pending.phase is RequestPhase.IN_FLIGHT and outcome.attempt == pending.attempt
+        if is_newest and outcome.ok and outcome.attempt == 1 and self._is_planned(pending):
+            # Only what the plan is responsible for: no retries, and no routes of the source's own choice.
+            self.latencies.add(pending.epoch, 1000 * (now_s - pending.dispatched_s), outcome.trace)
         if is_newest and outcome.ok:
             self._pending.timeouts.observe(1000 * (now_s - pending.dispatched_s), pending.request.size_bytes)
         self._finish(pending, len(outcome.payload), now_s)
@@ -235,6 +241,9 @@ class SourceState:
         if (again := pending.repetition) is not None:
             commands.append(Republish(again.request_id, again.response_topic, again.correlation_data))
         return [*commands, *self._pump(now_s)]
+
+    def _is_planned(self, pending: PendingRequest) -> bool:
+        return self.plan is not None and self.plan.epoch == pending.epoch and pending.route in self.plan.routes
 
     def _undispatchable(self, request_id: str, text: str, now_s: float) -> list[SourceCommand]:
         pending = self._pending.get(request_id)

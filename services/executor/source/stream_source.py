@@ -59,6 +59,7 @@ from shared.bus.settings import BusSettings
 from shared.messages.bounds import clean_text
 from shared.messages.events import EventKind
 from shared.messages.requests import ErrorCause, FeatureMapHeader, Outcome, OutcomeStatus
+from shared.messages.streams import StreamUsage
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -155,6 +156,19 @@ class StreamSource:
     def pause_intake(self) -> None:
         """Take no more requests from the broker, which keeps them until this device is back."""
         self._intake.pause()
+
+    def usage_report(self, now_s: float, *, changed_only: bool) -> StreamUsage | None:
+        """Return size and rate of the requests, and the latencies since the last report.
+
+        Args:
+            now_s: monotonic seconds.
+            changed_only: return None if the figures are as published and no request has ended.
+        """
+        measured = self._state.latencies.take()
+        figures = self.usage.change(now_s) if changed_only else self.usage.usage(now_s)
+        if figures is None and measured is not None:
+            figures = self.usage.published
+        return figures if figures is None or measured is None else figures.model_copy(update={"measured": measured})
 
     async def post(self, event: SourceEvent) -> None:
         """Queue an event; waits while the queue is full."""

@@ -20,7 +20,10 @@ returns its problem, unless that problem has been solved before.
     Telemetry                load; plan all                              -
     Links                    bandwidths and latencies; plan all          -
     Profile                  computing times; plan all                   -
-    StreamUsage              rate and size of requests; plan all         -
+    StreamUsage              if figures are new: rate and size of        -
+                             requests; plan all. Latencies are kept. If
+                             they show that the last reroute made it
+                             worse: costs corrected; plan it
     Preparing                the planner no longer waits for the         -
                              device's answer
     Ready                    device ready; with the last one, the        Persist the plan; publish it; event REROUTE;

@@ -30,6 +30,7 @@ class StreamMove:
         problem: of all streams planned together, with every choice open.
         manifest: of its model.
         overload: the device that does not keep up with the requests then, as a sentence; empty if every device does.
+        present_cost: of the routes in force, all streams planned together; None if they cannot run.
     """
 
     candidate: Candidate
@@ -37,6 +38,7 @@ class StreamMove:
     problem: Problem
     manifest: Manifest
     overload: str
+    present_cost: float | None = None
 
     @property
     def stream(self) -> str:
@@ -98,18 +100,22 @@ def conclude(job: PlanningJob, answer: Answer, view: PlanningView) -> Conclusion
             view.states[stream].in_force,
             view.states[stream].departures,
             view.snapshot.resolve(view.snapshot.streams[stream].model),
+            view.states[stream].measurements.take_back,
         )
         for stream, own in routes.items()
     ]
     history = _history(candidates, whole, view)
     decisions = decide(candidates, solved, whole, view.snapshot, view.now_s, history)
-    moves = tuple(_move(each, decisions[each.stream], whole, view) for each in candidates)
+    cost = history.present_cost({each.stream: each.present.routes for each in candidates if each.present is not None})
+    moves = tuple(_move(each, decisions[each.stream], whole, view, cost) for each in candidates)
     return Conclusion(feasibility, moves=moves, history=history)
 
 
 def carry_out(conclusion: Conclusion, streams: PlannedStreams, now_s: float) -> list[Effect]:
     """Pass each decision to its stream, and return the effects in order."""
     effects: list[Effect] = []
+    for move in conclusion.moves:
+        streams[move.stream].predicted(move.problem, move.present_cost)
     if conclusion.history is not None:
         streams[conclusion.moves[0].stream].costs_seen(conclusion.history)
     for stream, outcome in conclusion.feasibility.items():
@@ -182,11 +188,14 @@ def _restricted(problem: Problem, solved: Problem) -> Problem:
     return replace(problem, streams=streams, policy=solved.policy)
 
 
-def _move(candidate: Candidate, decision: Decision, whole: Problem, view: PlanningView) -> StreamMove:
+def _move(
+    candidate: Candidate, decision: Decision, whole: Problem, view: PlanningView, present_cost: float | None
+) -> StreamMove:
     stream, text = candidate.stream, ""
     present = () if candidate.present is None else candidate.present.routes
     routes = decision.routes if isinstance(decision, RerouteDecision) else present
     if routes:
         rate_hz = present_rate_hz(stream, view.snapshot)
         text = overload(candidate.problem, routes, rate_hz, already=view.states[stream].findings.has_overload)
-    return StreamMove(candidate, decision, whole, view.snapshot.manifests[candidate.problem.streams[0].model], text)
+    manifest = view.snapshot.manifests[candidate.problem.streams[0].model]
+    return StreamMove(candidate, decision, whole, manifest, text, present_cost)

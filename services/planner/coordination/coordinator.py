@@ -281,7 +281,9 @@ class Coordinator:
                 self.streams.replan_all(now_s)
                 text = f"device {device} cannot measure model {model[:12]}: {reason}"
                 return [self._event(EventKind.FAILURE, text, now_s, device=device)]
-            case Telemetry() | Links() | Profile() | StreamUsage():
+            case StreamUsage():
+                return self._usage(message, now_s)
+            case Telemetry() | Links() | Profile():
                 self.fleet.apply(message, now_s)
                 self.streams.replan_all(now_s)
                 return []
@@ -323,6 +325,17 @@ class Coordinator:
             case Rejected(device=device, epoch=epoch, cause=cause, reason=reason):
                 event = ev.RejectedBy(device, epoch, cause, reason)
         return [] if state is None else self.streams.perform(state.advance(event, now_s), now_s)
+
+    def _usage(self, usage: StreamUsage, now_s: float) -> list[Effect]:
+        figures = usage.model_copy(update={"measured": None})
+        # Latencies come every second. Only new figures change a problem.
+        if figures != self.snapshot.usage.get(usage.stream):
+            self.fleet.apply(figures, now_s)
+            self.streams.replan_all(now_s)
+        state = self.streams.get(usage.stream)
+        if usage.measured is None or state is None:
+            return []
+        return self.streams.perform(state.latencies_seen(usage.measured, now_s), now_s)
 
     def _shadow(self, report: ShadowReport, now_s: float) -> list[Effect]:
         before = self.snapshot
@@ -386,7 +399,12 @@ class Coordinator:
 
     def _view(self, now_s: float) -> PlanningView:
         return PlanningView(
-            self.streams.by_name(), self.streams.exclusions, self.snapshot, self.fleet.measurements, now_s
+            self.streams.by_name(),
+            self.streams.exclusions,
+            self.snapshot,
+            self.fleet.measurements,
+            now_s,
+            self.streams.corrections,
         )
 
     def _event(self, kind: EventKind, text: str, now_s: float, **details: object) -> Effect:

@@ -1,9 +1,11 @@
 """Effects that the planner's service performs, and steps that one stream asks of the others."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.planner.coordination.planner_store import Document, Kind
+from services.planner.problems.corrections import Part
 from services.planner.problems.problem_from_snapshot import Exclusion
 from shared.bus import topics
 from shared.messages.base import Message
@@ -81,6 +83,13 @@ class AddExclusion:
 
 
 @dataclass(frozen=True, slots=True)
+class Correct:
+    """Multiply the cost of parts of the fleet by these factors from now on."""
+
+    factors: Mapping[Part, float]
+
+
+@dataclass(frozen=True, slots=True)
 class AwaitResponse:
     """A device has been sent a command that it must answer in time."""
 
@@ -89,7 +98,7 @@ class AwaitResponse:
 
 # A stream changes only its own state. For changes to other streams, or to the planner as a whole, it returns steps,
 # which `PlannedStreams.perform` executes in order. Effects pass through to the service.
-Step = Effect | Replan | ReplanAll | AbandonProposals | AddExclusion | AwaitResponse
+Step = Effect | Replan | ReplanAll | AbandonProposals | AddExclusion | Correct | AwaitResponse
 
 
 def retained(topic: str, message: Message) -> Publish:

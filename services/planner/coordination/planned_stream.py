@@ -1,5 +1,6 @@
 """State of one stream: declaration, policy, epochs, the plan in force, and what planning found."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from planning.problem.problem import Problem
@@ -25,6 +26,7 @@ from services.planner.coordination.invariants import is_sorted, require
 from services.planner.coordination.plan_messages import proposed_plan, reroute_message
 from services.planner.coordination.planner_store import Document, Kind
 from services.planner.coordination.stream_findings import StreamFindings
+from services.planner.coordination.stream_measurements import StreamMeasurements
 from services.planner.coordination.stream_policy import PolicyVerdict, StreamPolicy
 from services.planner.coordination.stream_thresholds import StreamThresholds
 from services.planner.decisions.candidates import Candidate, PlanInForce
@@ -38,7 +40,7 @@ from services.planner.problems.snapshot import FleetSnapshot
 from shared.bus import topics
 from shared.messages.events import EventKind, Reroute, RerouteCause
 from shared.messages.models import Manifest
-from shared.messages.streams import CommittedPlan, StreamStatus
+from shared.messages.streams import CommittedPlan, MeasuredLatencies, StreamStatus
 
 MAX_REROUTES = 8
 
@@ -76,6 +78,7 @@ class PlannedStream:
         self.policy = StreamPolicy(stream, origin)
         self.findings = StreamFindings(stream, origin)
         self.thresholds = StreamThresholds(stream)
+        self.measurements = StreamMeasurements(stream)
         self._origin = origin
         self._epochs = ep.Epochs(stream, last_epoch)
         self._is_declared = False
@@ -189,6 +192,14 @@ class PlannedStream:
         """Keep the costs with the present ones."""
         self._costs = costs
 
+    def predicted(self, problem: Problem, cost: float | None) -> None:
+        """Note the present cost of the routes in force, by which measured latencies are judged."""
+        self.measurements.predicted(problem, cost)
+
+    def latencies_seen(self, measured: MeasuredLatencies, now_s: float) -> Sequence[Step]:
+        """Take latencies that the source has measured."""
+        return self.measurements.seen(measured, self._in_force, now_s)
+
     def answer_to(self, problem: Problem) -> Answer | None:
         """Return the kept answer if it belongs to this problem."""
         return self._solved[1] if self._solved is not None and self._solved[0] == problem else None
@@ -282,6 +293,7 @@ class PlannedStream:
             InvariantError: one is broken.
         """
         self.findings.validate()
+        self.measurements.validate()
         epochs, subject = self._epochs, f"stream {self.name}"
         committed, proposal, in_force = epochs.committed, epochs.proposal, self._in_force
         require((proposal is None) == (self._proposed is None), subject, "a proposal and its basis exist together")
@@ -332,6 +344,7 @@ class PlannedStream:
         plan, reroute, chosen = commit.plan, commit.reroute, self._proposed
         if chosen is None:
             raise RuntimeError(f"stream {plan.stream}: epoch {plan.epoch} was committed and never proposed")
+        self.measurements.committed(reroute, self._in_force, replace(chosen, epoch=plan.epoch), now_s)
         if self._in_force is not None:
             returned = is_return(plan.routes, self._departures, now_s)
             self._departures = remember(self._departures, Departure(now_s, self._in_force.routes, returned))

@@ -8,6 +8,7 @@ from services.planner.coordination.effects import (
     AbandonProposals,
     AddExclusion,
     AwaitResponse,
+    Correct,
     Effect,
     Replan,
     ReplanAll,
@@ -17,6 +18,7 @@ from services.planner.coordination.invariants import require
 from services.planner.coordination.planned_stream import PlannedStream
 from services.planner.coordination.response_timeouts import ResponseTimeouts
 from services.planner.decisions.committed_routes import devices_of
+from services.planner.problems.corrections import NO_CORRECTIONS, Corrections
 from services.planner.problems.groups import group_of
 from services.planner.problems.problem_from_snapshot import Exclusion
 from services.planner.problems.snapshot import FleetSnapshot
@@ -45,6 +47,7 @@ class PlannedStreams:
         # order of planning: a stream that waits is not overtaken by one that changes all the time.
         self._due_at_s: dict[str, float] = {}
         self._exclusions: list[Exclusion] = []
+        self._corrections = NO_CORRECTIONS
 
     def __iter__(self) -> Iterator[PlannedStream]:
         """Iterate over the states, oldest first."""
@@ -72,6 +75,11 @@ class PlannedStreams:
     def exclusions(self) -> Sequence[Exclusion]:
         """Choices that devices have rejected lately."""
         return self._exclusions
+
+    @property
+    def corrections(self) -> Corrections:
+        """Corrections of the cost model, which reroutes of all streams have taught."""
+        return self._corrections
 
     @property
     def next_due_at_s(self) -> float:
@@ -163,6 +171,8 @@ class PlannedStreams:
                     effects += self.abandon(streams, now_s)
                 case AddExclusion(exclusion):
                     self._exclusions.append(exclusion)
+                case Correct(factors):
+                    self._corrections = self._corrections.learn(factors, now_s)
                 case AwaitResponse(device):
                     self.responses.expect(device, now_s)
                 case _:

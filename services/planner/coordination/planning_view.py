@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from planning.files.problem_file import write_problem
 from planning.problem.problem import Problem
 from services.planner.coordination.planned_stream import PlannedStream
+from services.planner.problems.corrections import NO_CORRECTIONS, Corrections
 from services.planner.problems.groups import group_of
 from services.planner.problems.planning_jobs import PlanningJob
 from services.planner.problems.problem_from_snapshot import Circumstances, Exclusion, build_problem
@@ -30,6 +31,7 @@ class PlanningView:
         snapshot: of the fleet.
         measurements: profiles that are missing, for which a first plan waits.
         now_s: planner's clock.
+        corrections: of the cost model.
     """
 
     states: Mapping[str, PlannedStream]
@@ -37,6 +39,7 @@ class PlanningView:
     snapshot: FleetSnapshot
     measurements: Measurements
     now_s: float
+    corrections: Corrections = NO_CORRECTIONS
 
     def job(self, stream: str) -> PlanningJob | Waiting | None:
         """Return the job that plans a stream and those of its group, or what the stream waits for.
@@ -95,6 +98,7 @@ class PlanningView:
             busy_shares(coming, self.snapshot, self.now_s),
             tuple(self.exclusions),
             members_bytes=own,
+            corrections=self.corrections,
         )
 
     def explanation(self, question: Question) -> Explanation:

@@ -8,6 +8,7 @@ from planning.strategies.registry import traits_of
 from services.planner.decisions.causes import Cause
 from services.planner.decisions.committed_routes import broken_constraints, burst_jobs, same_routes
 from services.planner.decisions.damping import Departure
+from services.planner.decisions.measured_guard import TakeBack
 from services.planner.problems.problem_from_snapshot import own_problem
 from shared.messages.events import RerouteCause
 from shared.messages.models import Manifest
@@ -63,6 +64,7 @@ class Candidate:
         present: the plan in force; None for a stream without a plan.
         departures: routes that the stream has left lately.
         manifest: of the stream's model, now.
+        take_back: the last reroute, if it has made the measured latency worse.
     """
 
     problem: Problem
@@ -73,6 +75,7 @@ class Candidate:
     present: PlanInForce | None = None
     departures: Sequence[Departure] = ()
     manifest: Manifest | None = None
+    take_back: TakeBack | None = None
 
     @property
     def is_redescribed(self) -> bool:

@@ -79,6 +79,10 @@ class CostHistory:
             del before[0]
         return CostHistory((*before, CostSample(now_s, _costs(problem, kept, blocks))), kept, problem)
 
+    def present_cost(self, routes: StreamRoutes) -> float | None:
+        """Return the cost of routes in the last sample; None if they cannot run."""
+        return self.samples[-1].costs.get(key_of(routes)) if self.samples else None
+
     def is_swinging(self, now_s: float) -> bool:
         """Return whether any two routes swing."""
         keys = list(self.routes)

@@ -85,6 +85,7 @@ def decide(
 
     - immediately, for any gain, when the user has changed one of the streams or their policies;
     - immediately, even for a loss, when the user has chosen another strategy by name;
+    - immediately, back to the routes before, when the last reroute has made the measured latency worse;
     - for a missed deadline whatever the gain, after the cooldown;
     - otherwise when the present cost exceeds the new one by more than the ``min_gain`` of their policies, after the
       cooldown.
@@ -227,6 +228,11 @@ def _choices(
         for each in moved:
             move = _Move(cause, each.routes, takes_candidate=True)
             choices[each.stream] = Hold(ready_at_s, cause) if now_s < ready_at_s else move
+    for each in free:
+        back = each.take_back
+        if back is not None and not broken_constraints(own_problem(outlook.whole, each.stream), back.routes):
+            cause = Cause(RerouteCause.MEASURED, back.text)
+            choices[each.stream] = _Move(cause, back.routes, takes_candidate=False)
     for each in free:
         # Settings travel with the plan, so that a change of settings needs a new epoch even on the same routes.
         if each.stream in changes and settings_changed(each) and not isinstance(choices[each.stream], _Move):

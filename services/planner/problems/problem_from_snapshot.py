@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from planning.problem.problem import Device, Link, Problem, Stream
+from services.planner.problems.corrections import NO_CORRECTIONS, Corrections, device_part, link_part
 from services.planner.problems.groups import joint_policy
 from services.planner.problems.readiness import profile_fault
 from services.planner.problems.sharing import slowdown
@@ -52,6 +53,7 @@ class Circumstances:
         busy_shares: the share of its time that a device computes for streams outside the problem.
         exclusions: rejected choices of all streams.
         members_bytes: memory that the segments of the problem's own streams hold, by stream and device.
+        corrections: of computing times and links, learned from measured latencies.
     """
 
     now_s: float
@@ -59,6 +61,12 @@ class Circumstances:
     busy_shares: Mapping[str, float] = field(default_factory=dict)
     exclusions: Sequence[Exclusion] = ()
     members_bytes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    corrections: Corrections = NO_CORRECTIONS
+
+    def load_factor(self, device: str, state: DeviceState) -> float:
+        """Return the factor on the idle computing times of a device: its load, other streams, and its correction."""
+        factor = state.present_load_factor(self.now_s) * slowdown(self.busy_shares.get(device, 0.0))
+        return factor * self.corrections.factor(device_part(device), self.now_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +123,11 @@ def build_problem(snapshot: FleetSnapshot, streams: Sequence[str], circumstances
                 entries,
                 fastest_ms,
                 _memory(name, state, rejected, circumstances),
-                state.present_load_factor(circumstances.now_s) * slowdown(circumstances.busy_shares.get(name, 0.0)),
+                circumstances.load_factor(name, state),
             )
             for name, state in online.items()
         },
-        links=tuple(_links(online, policy.transport)),
+        links=tuple(_links(online, policy.transport, circumstances)),
         streams=tuple(_stream(entry, snapshot, online, is_alone=len(streams) == 1) for entry in entries),
         policy=policy,
     )
@@ -231,7 +239,9 @@ def _memory(name: str, state: DeviceState, rejected: Sequence[Exclusion], circum
     return max(0.0, min(bounds)) if bounds else None
 
 
-def _links(online: Mapping[str, DeviceState], mode: TransportMode | None) -> Iterator[Link]:
+def _links(
+    online: Mapping[str, DeviceState], mode: TransportMode | None, circumstances: Circumstances
+) -> Iterator[Link]:
     """Yield the links between online devices. A link that is dead in one direction is dead in both.
 
     In a problem, a link that is given in one direction serves both, so a dead direction alone cannot be left out.
@@ -240,4 +250,5 @@ def _links(online: Mapping[str, DeviceState], mode: TransportMode | None) -> Ite
     dead = {frozenset((source, target)) for source, target, link in links if link.bandwidth_mbps <= 0}
     for source, target, link in links:
         if frozenset((source, target)) not in dead:
-            yield Link(source, target, link.bandwidth_mbps, link.latency_ms)
+            factor = circumstances.corrections.factor(link_part(source, target), circumstances.now_s)
+            yield Link(source, target, link.bandwidth_mbps / factor, factor * link.latency_ms)

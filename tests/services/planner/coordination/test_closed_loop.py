@@ -36,8 +36,8 @@ def test_a_link_that_swings_costs_at_most_min_gain_over_the_better_fixed_plan(pe
     assert loop.reroutes <= 5
 
 
-def ramp(from_s: float, until_s: float) -> Wave:
-    return lambda at_s: 4.0 if from_s <= at_s < until_s else 1.0
+def ramp(from_s: float, until_s: float, high: float = 4.0) -> Wave:
+    return lambda at_s: high if from_s <= at_s < until_s else 1.0
 
 
 def test_a_load_that_comes_for_a_while_is_left_and_returned_to() -> None:
@@ -78,3 +78,35 @@ def test_two_streams_do_not_push_each_other_off_a_server(rate_hz: float) -> None
     together_ms = loop.true_ms("a", first, 0.0, ["first"])
     mean_ms = statistics.mean(value for own in loop.latencies_ms.values() for value in own)
     assert mean_ms <= (1 + MIN_GAIN) * (apart_ms if loop.devices("a") != loop.devices("b") else together_ms)
+
+
+def test_a_reroute_that_made_it_worse_is_taken_back_and_not_repeated() -> None:
+    """The second server promises 41 ms against 61, and takes 120."""
+    loop = Loop(
+        {"camera": 600.0, "first": 30.0, "second": 40.0},
+        {"door": "camera"},
+        {"first": ramp(10.0, 1000.0, 2.0)},
+        hidden={"second": 3.0},
+        noise=0.1,
+    )
+    loop.run(20.0)
+    assert loop.devices("door") == ("first",)
+    assert [" taken back" in each for each in loop.reasons] == [False, False, True]
+    assert "against 6" in loop.reasons[-1]
+    assert "41 ms predicted" in loop.reasons[-1]
+    loop.run(40.0)
+    assert loop.devices("door") == ("first",)
+    assert loop.reroutes == 2
+
+
+def test_a_reroute_that_keeps_its_promise_stays() -> None:
+    loop = Loop(
+        {"camera": 600.0, "first": 30.0, "second": 40.0},
+        {"door": "camera"},
+        {"first": ramp(10.0, 1000.0, 2.0)},
+        hidden={"first": 1.3, "second": 1.3},
+        noise=0.1,
+    )
+    loop.run(60.0)
+    assert loop.devices("door") == ("second",)
+    assert loop.reroutes == 1
