@@ -8,8 +8,8 @@ from services.planner.coordination.invariants import require
 from services.planner.decisions.candidates import PlanInForce
 from services.planner.decisions.measured_guard import (
     MeasuredLatency,
-    TakeBack,
     RerouteTrial,
+    TakeBack,
     can_be_judged,
     judge,
     recent,
