@@ -26,6 +26,8 @@ from shared.messages.events import Reroute
 
 # SQLite limits the parameters of one statement.
 _CHUNK: Final = 500
+# Reroutes whose times differ by less were committed by one clock.
+_SAME_CLOCK_S: Final = 1000.0
 
 
 class CollectorRecords:
@@ -168,30 +170,51 @@ class CollectorRecords:
         return [latency_ms for (latency_ms,) in self._rows(statement, values)]
 
     def _measure(self, reroute: Reroute, before_count: int, after_count: int) -> MeasuredReroute:
+        stream, epoch = reroute.stream, reroute.epoch
+        behind_s = self._planner_behind_s(reroute)
+        trigger_s, committed_s = reroute.trigger_at_s + behind_s, reroute.committed_at_s + behind_s
         # A planner that lost its disk counts epochs from the start again. Results before the trigger may thus have the
         # epoch of this reroute, and are left out.
         ((first_s,),) = self._rows(
             "SELECT MIN(dispatched_at_s) FROM outcomes WHERE stream = ? AND epoch = ? AND dispatched_at_s >= ?",
-            (reroute.stream, reroute.epoch, reroute.trigger_at_s),
+            (stream, epoch, trigger_s),
         )
-        begin_s = reroute.committed_at_s if first_s is None else max(first_s, reroute.trigger_at_s)
+        begin_s = committed_s if first_s is None else max(first_s, trigger_s)
         # The last results of older epochs that were dispatched before the first request on the new route.
         latency = "1000 * (completed_at_s - dispatched_at_s) FROM outcomes WHERE status = 'ok' AND stream = ?"
         before = self._rows(
             f"SELECT {latency} AND epoch < ? AND dispatched_at_s BETWEEN 1 AND ? ORDER BY completed_at_s DESC LIMIT ?",
-            (reroute.stream, reroute.epoch, begin_s, before_count),
+            (stream, epoch, begin_s, before_count),
         )
         after = self._rows(
             f"SELECT {latency} AND epoch = ? AND dispatched_at_s >= ? ORDER BY dispatched_at_s LIMIT ?",
-            (reroute.stream, reroute.epoch, reroute.trigger_at_s, after_count),
+            (stream, epoch, trigger_s, after_count),
         )
         return MeasuredReroute(
             reroute,
             before=summarise_latencies([latency_ms for (latency_ms,) in before]),
             after=summarise_latencies([latency_ms for (latency_ms,) in after]),
             first_dispatch_s=first_s,
-            reaction_ms=None if first_s is None else 1000 * (first_s - reroute.trigger_at_s),
+            reaction_ms=None if first_s is None else 1000 * (first_s - trigger_s),
         )
+
+    def _planner_behind_s(self, reroute: Reroute) -> float:
+        """Return how far the planner's clock is behind that of the stream's source.
+
+        Both sent messages to this collector at the time. The least difference between arrival and sending is the offset
+        of the sender's clock plus the shortest time on the way, which is a few milliseconds for both.
+        """
+        ((of_source_s,),) = self._rows(
+            f"""SELECT MIN(received_at_s - completed_at_s) FROM (SELECT received_at_s, completed_at_s FROM outcomes
+                WHERE stream = ? AND epoch BETWEEN ? AND ? ORDER BY position DESC LIMIT {_CHUNK})""",
+            (reroute.stream, reroute.epoch - 1, reroute.epoch),
+        )
+        ((of_planner_s,),) = self._rows(
+            f"""SELECT MIN(received_at_s - committed_at_s) FROM (SELECT received_at_s, committed_at_s FROM reroutes
+                WHERE ABS(committed_at_s - ?) < {_SAME_CLOCK_S} ORDER BY position DESC LIMIT {_CHUNK})""",
+            (reroute.committed_at_s,),
+        )
+        return 0.0 if of_source_s is None or of_planner_s is None else float(of_planner_s - of_source_s)
 
     def _device(self, name: str, online: int, *rest: Any) -> DeviceSummary:
         telemetry = (

@@ -7,7 +7,7 @@ import pytest
 
 from services.collector.errors import NoRecords
 from services.collector.inbound import ingest
-from services.collector.outcome_store import OutcomeStore
+from services.collector.outcome_store import OutcomeStore, ReceivedRecord
 from services.collector.query import CollectorRecords
 from services.collector.query_results import Window
 from shared.bus import topics
@@ -38,13 +38,17 @@ def test_latencies_by_stream_epoch_and_time(store: OutcomeStore) -> None:
         assert records.streams() == ("camera", "other")
 
 
-def test_a_reroute_is_joined_with_what_was_measured_around_it(store: OutcomeStore) -> None:
+@pytest.mark.parametrize("ahead_s", [0.0, 3600.0, -3600.0])
+def test_a_reroute_is_joined_with_what_was_measured_around_it(store: OutcomeStore, ahead_s: float) -> None:
+    """The planner's clock may be ahead of the source's, and the collector's differs from both."""
     trigger = START_S + 100.0
     before = [result(f"b{n}", epoch=1, at_s=START_S + n, latency_ms=50.0) for n in range(10)]
     slow = [result(f"s{n}", epoch=1, at_s=trigger + 0.01 * n, latency_ms=400.0) for n in range(5)]
     after = [result(f"a{n}", epoch=2, at_s=trigger + 0.5 + 0.1 * n, latency_ms=120.0) for n in range(30)]
-    event = ingest(topics.events(), reroute_event(trigger_at_s=trigger).encode())
-    store.write(arrivals(*before, *slow, event, *after))
+    event = ingest(topics.events(), reroute_event(trigger_at_s=trigger + ahead_s).encode())
+    store.write([ReceivedRecord(each, each.completed_at_s - 77.0) for each in (*before, *slow)])
+    store.write(arrivals(event, at_s=trigger + 0.02 - 77.0))
+    store.write([ReceivedRecord(each, each.completed_at_s - 77.0) for each in after])
     with CollectorRecords.open(store.path) as records:
         (found,) = records.reroutes("camera")
         assert records.reroutes("other") == ()
