@@ -86,6 +86,8 @@ def _advice(reason: str) -> str:
     lowered = reason.lower()
     if "refused" in lowered:
         return "is a broker running there? `segue broker` starts one"
+    if "clock" in lowered:
+        return "set the clock if it is wrong: connecting goes on by itself; else renew the broker's certificate"
     if "certificate" in lowered or "ssl" in lowered or "tls" in lowered:
         return "check the certificate authority: mqtts://HOST:PORT?ca=FILE"
     if "name" in lowered or "address info" in lowered:

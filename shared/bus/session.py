@@ -9,6 +9,7 @@ import logging
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
@@ -32,6 +33,8 @@ _LOGGER = logging.getLogger(__name__)
 # version, client identifier not valid, bad user name or password, not authorized, banned, bad authentication method.
 _REFUSALS: Final = frozenset({0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C})
 _CLOSE_TIMEOUT_S: Final = 2.0
+# X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL.
+_CLOCK_DEPENDENT: Final = frozenset({9, 10})
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +275,9 @@ class MqttSession:
                 return AccessRefused(address, reason, is_certain=False)
             case TimeoutError():
                 return BrokerUnreachable(address, str(error) or "no answer in time")
+            case ssl.SSLCertVerificationError() if error.verify_code in _CLOCK_DEPENDENT:
+                now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+                return BrokerUnreachable(address, f"{error.verify_message}, and this machine's clock says {now} UTC")
             case OSError():
                 return BrokerUnreachable(address, str(error) or type(error).__name__)
             case UnicodeError():

@@ -189,7 +189,10 @@ def _device_findings(device: DeviceView, view: FleetView, now_s: float) -> Itera
         return
     skew_s = device.telemetry.sent_at_s - device.telemetry_at_s
     if abs(skew_s) > MAX_CLOCK_SKEW_S:
-        advice = "times in traces and reaction times are wrong: set its clock, with chrony for example"
+        advice = (
+            "set it, with chrony for example; latencies, deadlines and traces do not depend on it, but certificates "
+            "and the times of events do"
+        )
         yield Finding(Level.BAD, subject, f"its clock is {skew_s:+.1f} s off this machine's", advice)
     if not device.profiles and view.streams:
         yield Finding(Level.HINT, subject, "has measured no model yet")
