@@ -11,12 +11,14 @@ its own, from another thread, while transactions go on. The transactions therefo
 import contextlib
 import logging
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgpack
 
+from services.executor.source.journal_clock import ClockBase, continued, read_boot_id
 from services.executor.source.source_events import Request, RestoredOutcome, RestoredRequest
 from shared.data_directory import move_aside
 
@@ -46,6 +48,7 @@ CREATE TABLE IF NOT EXISTS outcomes (
     content_type TEXT NOT NULL, payload BLOB NOT NULL, UNIQUE (stream, request_id));
 CREATE TABLE IF NOT EXISTS watched (
     stream TEXT NOT NULL, name TEXT NOT NULL, stamp TEXT NOT NULL, PRIMARY KEY (stream, name));
+CREATE TABLE IF NOT EXISTS clock (only INTEGER PRIMARY KEY CHECK (only = 1), boot TEXT NOT NULL, ahead_s REAL NOT NULL);
 """
 
 
@@ -63,11 +66,16 @@ class Journal:
     Invariant: a request is in `requests` and `payloads` from `accept` to `finish`, and in `outcomes` from `finish` to
     `forget`. `finish` moves it in one transaction, so that it is in exactly one of them at any time. `_log_bytes`
     estimates the log since the last checkpoint; `transaction`, `accept` and `finish` increase it.
+
+    Attributes:
+        path: of the file.
+        clock: gives the times that are stored, for ages.
     """
 
     def __init__(self, path: Path, database: sqlite3.Connection) -> None:
         """Wrap an open database."""
         self.path = path
+        self.clock = _continue_clock(database)
         self._database = database
         self._log_bytes = 0
 
@@ -95,6 +103,7 @@ class Journal:
             self._database.close()
         _set_aside(self.path, reason)
         self._database = _connect(self.path)
+        self.clock = _continue_clock(self._database)
 
     def close(self) -> None:
         """Close the file."""
@@ -123,13 +132,13 @@ class Journal:
         """Note that `checkpoint` is about to be called, so that the next one is due after as much new log."""
         self._log_bytes = 0
 
-    def accept(self, stream: str, request: Request, payload: bytes) -> None:
-        """Write an accepted request, unless it is in the journal already."""
+    def accept(self, stream: str, request: Request, payload: bytes, at_s: float) -> None:
+        """Write a request that was accepted at `at_s` (`clock`), unless it is in the journal already."""
         key = (stream, request.request_id)
         self._database.execute(
             # IGNORE: a transaction is retried when its commit fails, perhaps after it took effect.
             "INSERT OR IGNORE INTO requests (stream, request_id, accepted_at_s, request) VALUES (?, ?, ?, ?)",
-            (*key, request.accepted_at_s, _pack(request)),
+            (*key, at_s, _pack(request)),
         )
         self._database.execute("INSERT OR IGNORE INTO payloads VALUES (?, ?, ?)", (*key, payload))
         self._log_bytes += len(payload)
@@ -140,13 +149,13 @@ class Journal:
             "UPDATE requests SET attempt = ? WHERE stream = ? AND request_id = ?", (attempt, stream, request_id)
         )
 
-    def finish(self, stream: str, request_id: str, outcome: StoredOutcome, finished_at_s: float) -> None:
-        """Write an outcome, unless the request has one already, and delete the request."""
+    def finish(self, stream: str, request_id: str, outcome: StoredOutcome, at_s: float) -> None:
+        """Write an outcome of `at_s` (`clock`), unless the request has one already, and delete the request."""
         key = (stream, request_id)
         self._database.execute(
             "INSERT OR IGNORE INTO outcomes (stream, request_id, finished_at_s, size_bytes, content_type, payload)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            (*key, finished_at_s, len(outcome.payload), outcome.content_type, outcome.payload),
+            (*key, at_s, len(outcome.payload), outcome.content_type, outcome.payload),
         )
         self._log_bytes += len(outcome.payload)
         self._database.execute("DELETE FROM requests WHERE stream = ? AND request_id = ?", key)
@@ -183,12 +192,12 @@ class Journal:
         rows = self._database.execute("SELECT stream FROM requests UNION SELECT stream FROM outcomes ORDER BY 1")
         return tuple(row[0] for row in rows)
 
-    def restore(self, stream: str, now_at_s: float) -> tuple[tuple[RestoredRequest, ...], tuple[RestoredOutcome, ...]]:
+    def restore(self, stream: str, now_s: float) -> tuple[tuple[RestoredRequest, ...], tuple[RestoredOutcome, ...]]:
         """Return a stream's unfinished requests and its outcomes, both in the order of arrival.
 
         Args:
             stream: name of the stream.
-            now_at_s: wall clock, for their ages.
+            now_s: `clock`, for their ages.
         """
         requests = self._database.execute(
             "SELECT request, accepted_at_s, attempt FROM requests WHERE stream = ? ORDER BY position", (stream,)
@@ -198,8 +207,8 @@ class Journal:
             (stream,),
         )
         return (
-            tuple(RestoredRequest(_unpack(row[0]), max(0.0, now_at_s - row[1]), row[2]) for row in requests),
-            tuple(RestoredOutcome(row[0], row[1], max(0.0, now_at_s - row[2]), bool(row[3])) for row in outcomes),
+            tuple(RestoredRequest(_unpack(row[0]), max(0.0, now_s - row[1]), row[2]) for row in requests),
+            tuple(RestoredOutcome(row[0], row[1], max(0.0, now_s - row[2]), bool(row[3])) for row in outcomes),
         )
 
     def watched(self, stream: str) -> dict[str, str]:
@@ -251,6 +260,19 @@ def _connect(path: Path) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _continue_clock(database: sqlite3.Connection) -> ClockBase:
+    row = database.execute("SELECT boot, ahead_s FROM clock").fetchone()
+    (newest_s,) = database.execute(
+        "SELECT MAX(at_s) FROM (SELECT MAX(accepted_at_s) AS at_s FROM requests UNION ALL"
+        " SELECT MAX(finished_at_s) FROM outcomes)"
+    ).fetchone()
+    stored = None if row is None else ClockBase(*row)
+    clock = continued(stored, read_boot_id(), time.monotonic(), time.time(), newest_s or 0.0)
+    if clock != stored:
+        database.execute("INSERT OR REPLACE INTO clock VALUES (1, ?, ?)", (clock.boot, clock.ahead_s))
+    return clock
 
 
 def _set_aside(path: Path, reason: str) -> None:

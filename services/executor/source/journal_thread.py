@@ -73,6 +73,10 @@ class JournalThread:
             checkpoints.shutdown(wait=False)
             pool.shutdown(wait=False)
 
+    def now_s(self) -> float:
+        """Return the present time of the journal's clock."""
+        return self._journal.clock.now_s()
+
     async def read(self, query: Callable[[Journal], _Value]) -> _Value | None:
         """Return the value of a query; None if the journal is damaged. Waits while the disk fails."""
         try:

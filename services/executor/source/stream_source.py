@@ -140,7 +140,7 @@ class StreamSource:
 
     async def run(self) -> None:
         """Restore the requests in the journal, then handle events until cancelled."""
-        restored = await self._journal.read(lambda journal: journal.restore(self.stream, time.time()))
+        restored = await self._journal.read(lambda journal: journal.restore(self.stream, self._journal.now_s()))
         requests, outcomes = restored or ((), ())
         if requests:
             _LOGGER.info("%s: resuming %d accepted requests from the journal", self.stream, len(requests))
@@ -253,13 +253,13 @@ class StreamSource:
 
     def _step(self, command: SourceCommand) -> _Step:
         """Return the step of a command. Nothing outside this object is changed before the step is performed."""
-        stream = self.stream
+        stream, now_s = self.stream, self._journal.now_s()
         match command:
             case Accept(request, token):
                 payload = self._arriving[token].payload
                 self._payloads.put(request.request_id, payload)
                 return _Step(
-                    lambda journal: journal.accept(stream, request, payload), partial(self._acknowledge, token)
+                    lambda journal: journal.accept(stream, request, payload, now_s), partial(self._acknowledge, token)
                 )
             case Acknowledge(token):
                 return _Step(action=partial(self._acknowledge, token))
@@ -292,8 +292,8 @@ class StreamSource:
                 assert_never(never)
 
     def _finish(self, request_id: str, outcome: StoredOutcome) -> Callable[[Journal], None]:
-        now_at_s = time.time()
-        return lambda journal: journal.finish(self.stream, request_id, outcome, now_at_s)
+        now_s = self._journal.now_s()
+        return lambda journal: journal.finish(self.stream, request_id, outcome, now_s)
 
     async def _acknowledge(self, token: int) -> None:
         self._arriving.pop(token).acknowledge()

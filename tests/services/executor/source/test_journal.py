@@ -26,9 +26,9 @@ def path(tmp_path: Path) -> Path:
 def test_accepted_requests_come_back_in_order(path: Path) -> None:
     journal = Journal.open(path)
     with journal.transaction():
-        journal.accept("s", FULL, b"abc")
-        journal.accept("s", Request("q", 1, 101.0), b"x")
-        journal.accept("other", Request("r", 1, 101.0), b"y")
+        journal.accept("s", FULL, b"abc", 100.0)
+        journal.accept("s", Request("q", 1, 101.0), b"x", 101.0)
+        journal.accept("other", Request("r", 1, 101.0), b"y", 101.0)
         journal.note_attempt("s", "r", 2)
     journal.close()
     again = Journal.open(path)
@@ -46,7 +46,7 @@ def test_accepted_requests_come_back_in_order(path: Path) -> None:
 def test_an_outcome_replaces_its_request(path: Path) -> None:
     journal = Journal.open(path)
     with journal.transaction():
-        journal.accept("s", FULL, b"abc")
+        journal.accept("s", FULL, b"abc", 100.0)
         journal.finish("s", "r", OUTCOME, 105.0)
         journal.finish("s", "r", StoredOutcome(b"later", ""), 106.0)
     requests, (outcome,) = journal.restore("s", 110.0)
@@ -74,7 +74,7 @@ def test_a_transaction_that_fails_leaves_nothing(path: Path) -> None:
 
     def accept_and_fail() -> None:
         with journal.transaction():
-            journal.accept("s", FULL, b"abc")
+            journal.accept("s", FULL, b"abc", 100.0)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -82,10 +82,17 @@ def test_a_transaction_that_fails_leaves_nothing(path: Path) -> None:
     assert journal.restore("s", 0.0) == ((), ())
 
 
+def test_the_clock_goes_on_in_the_next_process(path: Path) -> None:
+    first = Journal.open(path)
+    clock = first.clock
+    first.close()
+    assert Journal.open(path).clock == clock
+
+
 def test_a_clock_that_went_back_makes_no_negative_ages(path: Path) -> None:
     journal = Journal.open(path)
     with journal.transaction():
-        journal.accept("s", FULL, b"")
+        journal.accept("s", FULL, b"", 100.0)
     assert journal.restore("s", 0.0)[0][0].age_s == 0.0
 
 
@@ -96,7 +103,7 @@ def test_a_damaged_file_is_moved_aside(path: Path, content: bytes, caplog: pytes
     with caplog.at_level(logging.ERROR):
         journal = Journal.open(path)
     with journal.transaction():
-        journal.accept("s", FULL, b"abc")
+        journal.accept("s", FULL, b"abc", 100.0)
     assert journal.payload("s", "r") == b"abc"
     (aside,) = path.parent.glob("journal.sqlite.damaged-*")
     assert aside.read_bytes() == content
@@ -116,7 +123,7 @@ def test_a_journal_of_a_newer_version_is_moved_aside(path: Path) -> None:
 def test_replace_damaged(path: Path) -> None:
     journal = Journal.open(path)
     with journal.transaction():
-        journal.accept("s", FULL, b"abc")
+        journal.accept("s", FULL, b"abc", 100.0)
     journal.replace_damaged("for the test")
     assert journal.streams() == ()
 
@@ -137,7 +144,7 @@ def test_what_was_committed_survives_sigkill(path: Path) -> None:
         "from services.executor.source.journal import Journal\n"
         "from services.executor.source.source_events import Request\n"
         "journal = Journal.open(Path(sys.argv[1]))\n"
-        "with journal.transaction(): journal.accept('s', Request('r', 1, 0.0), b'x' * 100_000)\n"
+        "with journal.transaction(): journal.accept('s', Request('r', 1, 0.0), b'x' * 100_000, 0.0)\n"
         "sys.stdout.write('committed'); sys.stdout.flush(); sys.stdin.read()\n"
     )
     process = subprocess.Popen(
@@ -163,7 +170,8 @@ def test_what_was_committed_survives_sigkill_in_the_middle_of_a_checkpoint(path:
         "    while True: checkpoint(path)\n"
         "threading.Thread(target=repeat, daemon=True).start()\n"
         "for number in range(10_000):\n"
-        "    with journal.transaction(): journal.accept('s', Request(str(number), 1, 0.0), b'%d' % number * 10_000)\n"
+        "    payload = b'%d' % number * 10_000\n"
+        "    with journal.transaction(): journal.accept('s', Request(str(number), 1, 0.0), payload, 0.0)\n"
         "    sys.stdout.write(f'{number}\\n'); sys.stdout.flush()\n"
     )
     arguments = [sys.executable, "-c", program, str(path)]
@@ -181,13 +189,13 @@ def test_a_checkpoint_beside_open_transactions_keeps_everything(path: Path) -> N
     number = 0
     while not journal.is_checkpoint_due:
         with journal.transaction():
-            journal.accept("s", Request(f"r{number}", len(payload), 0.0), payload)
+            journal.accept("s", Request(f"r{number}", len(payload), 0.0), payload, 0.0)
         number += 1
     # The log is not copied by the transactions themselves.
     assert path.with_name(f"{path.name}-wal").stat().st_size > 4_000_000 > path.stat().st_size
     journal.checkpoint_begins()
     with journal.transaction():
-        journal.accept("s", Request("open", 1, 0.0), b"x")
+        journal.accept("s", Request("open", 1, 0.0), b"x", 0.0)
         checkpoint(path)
     assert path.stat().st_size > 4_000_000
     assert not journal.is_checkpoint_due
@@ -200,6 +208,6 @@ def test_the_log_is_bounded_without_checkpoints_of_others(path: Path) -> None:
     payload = bytes(4_000_000)
     for number in range(40):
         with journal.transaction():
-            journal.accept("s", Request(f"r{number}", len(payload), 0.0), payload)
+            journal.accept("s", Request(f"r{number}", len(payload), 0.0), payload, 0.0)
             journal.finish("s", f"r{number}", OUTCOME, 0.0)
     assert path.with_name(f"{path.name}-wal").stat().st_size < 80_000_000

@@ -14,7 +14,7 @@ from shared.exit_status import InputError
 
 
 def accept(journal: Journal) -> None:
-    journal.accept("s", Request("r", 1, 0.0), b"x")
+    journal.accept("s", Request("r", 1, 0.0), b"x", 0.0)
 
 
 def wait_for_size(path: Path, size_bytes: int) -> None:
@@ -82,7 +82,7 @@ async def test_checkpoints_run_beside_the_writes(tmp_path: Path) -> None:
     payload = bytes(1_000_000)
 
     def change(journal: Journal, number: int) -> None:
-        journal.accept("s", Request(f"r{number}", len(payload), 0.0), payload)
+        journal.accept("s", Request(f"r{number}", len(payload), 0.0), payload, 0.0)
 
     async with asyncio.timeout(60), JournalThread.open(path) as journal:
         for number in range(8):

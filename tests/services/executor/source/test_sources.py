@@ -106,7 +106,7 @@ async def test_a_plan_begins_the_stream_whose_source_this_device_is(bench: Bench
 
 async def test_streams_in_the_journal_go_on(bench: Bench) -> None:
     accepted = Request("a", 1, accepted_at_s=0.0)
-    await bench.journal.write(lambda journal: journal.accept("s", accepted, b"x"))
+    await bench.journal.write(lambda journal: journal.accept("s", accepted, b"x", journal.clock.now_s()))
     await bench.sources.resume()
     await bench.sources.planned("s", plan(route("d")).model_copy(update={"source": "elsewhere"}))
     assert await bench.pipeline.next_request() == "a"
