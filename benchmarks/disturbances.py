@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from services.cli.testbed.command_lines import COLLECTOR, PLANNER
 from shared.bus.errors import BusError
+from shared.exit_status import ExitStatus
 from tests.support.hostile_messages import HostileMessage, hostile_messages, names_in_topics
 from tests.support.small_disks import SmallDisk
 from tests.support.stepped_clock import SteppedClock
@@ -55,6 +56,7 @@ class Disturbances:
         stream: the stream that hostile messages concern.
         counts: bad moments so far, by kind.
         ended: processes that ended without being killed or stopped.
+        unreachable: services that ended because the broker did not answer at their start.
     """
 
     fleet: WholeFleet
@@ -64,6 +66,7 @@ class Disturbances:
     stream: str = ""
     counts: Counter[str] = field(default_factory=Counter)
     ended: list[str] = field(default_factory=list)
+    unreachable: int = 0
     _hostile: Iterator[HostileMessage] = field(default=iter(()), init=False)
 
     async def prepare(self) -> None:
@@ -102,7 +105,11 @@ class Disturbances:
     async def restart_ended(self) -> None:
         """Note processes that ended by themselves, and start them again as an operator does."""
         while (died := self.fleet.processes.died()) is not None:
-            self.ended.append(str(died))
+            if died.status == ExitStatus.OUT_OF_REACH:
+                # A service that starts while the broker is silent says so and ends; whoever started it tries again.
+                self.unreachable += 1
+            else:
+                self.ended.append(str(died))
             await self.fleet.processes.restart(died.name)
 
     def put_clocks_right(self) -> None:

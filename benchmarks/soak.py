@@ -249,6 +249,7 @@ def _report(totals: Totals, disturbances: Disturbances, repeater: MessageRepeate
         print_row(client, 0, figures, "")
     moments = ", ".join(f"{kind} {count}" for kind, count in sorted(disturbances.counts.items()))
     print(f"bad moments: {moments}; {repeater.count} messages came twice")
+    print(f"{disturbances.unreachable} times a service found no broker at its start, and was started again")
     print(f"{took_s / 60:.0f} minutes, load {os.getloadavg()[1]:.1f}, {len(totals.faults)} faults", flush=True)
 
 
@@ -284,7 +285,10 @@ def main() -> int:
         else:
             print("no root, or no loop devices: disks do not fail")
         options = Options(given.minutes, given.seed, given.broker, run_dir)
-        return 0 if asyncio.run(_run(options, disks, _clocks(run_dir))) else 1
+        try:
+            return 0 if asyncio.run(_run(options, disks, _clocks(run_dir))) else 1
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            return 1
 
 
 if __name__ == "__main__":
