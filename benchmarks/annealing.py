@@ -5,6 +5,7 @@ import heapq
 import json
 import math
 import random
+import resource
 import statistics
 import subprocess
 import sys
@@ -36,6 +37,9 @@ HOT, COLD = 0.15, 0.0003
 
 # Number of restarts of the annealing.
 RESTARTS = 4
+
+# Steps of the annealing that chooses the deadline of a problem.
+DEADLINE_STEPS = 8_000
 
 
 def random_document(seed: int) -> dict[str, Any]:
@@ -84,9 +88,8 @@ def random_document(seed: int) -> dict[str, Any]:
     document |= {"streams": streams, "policy": policy}
     if objective == "deadline":
         # A deadline that the quickest routes nearly need, so that some blocks must leave the source.
-        quickest = annealed(
-            OwnSimulation({**document, "policy": {**policy, "objective": "latency"}}), 0.2, random.Random(0)
-        )
+        world = OwnSimulation({**document, "policy": {**policy, "objective": "latency"}})
+        quickest = annealed(world, Steps(DEADLINE_STEPS), random.Random(0))
         policy["deadline_ms"] = 2.0 * quickest[0] * rng.uniform(1.0, 2.0)
     return document
 
@@ -244,21 +247,44 @@ class OwnSimulation:
         return ends
 
 
-def annealed(world: OwnSimulation, seconds: float, rng: random.Random) -> tuple[float, list[Job]]:
-    """Return the best jobs that annealing finds within ``seconds`` of processor time, and their cost."""
+class Steps:
+    """Progress of an annealing of a fixed number of steps, whose result does not depend on the machine."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps, self._done = steps, -1
+
+    def share(self) -> float:
+        """Count a step; return the share of all steps that are done."""
+        self._done += 1
+        return self._done / self._steps
+
+
+class ProcessorTime:
+    """Progress of an annealing of a fixed processor time."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._began_s = seconds, time.process_time()
+        self._calls, self._share = 0, 0.0
+
+    def share(self) -> float:
+        """Return the share of the time that has passed, as of one of the last 20 calls."""
+        if self._calls % 20 == 0:
+            self._share = (time.process_time() - self._began_s) / self._seconds
+        self._calls += 1
+        return self._share
+
+
+def annealed(world: OwnSimulation, progress: Steps | ProcessorTime, rng: random.Random) -> tuple[float, list[Job]]:
+    """Return the best jobs that annealing finds, and their cost."""
     best: tuple[float, list[Job]] = (math.inf, [])
-    began_s = time.process_time()
+    share = progress.share()
     for restart in range(RESTARTS):
-        start_s = time.process_time()
-        left_s = (seconds - (start_s - began_s)) / (RESTARTS - restart)
+        # The restarts take equal shares of what is left.
+        start, length = share, (1.0 - share) / (RESTARTS - restart)
         jobs = best[1] if restart == RESTARTS - 1 and best[1] else _random_jobs(world, rng)
-        cost, share = world.cost(jobs), 0.0
-        steps = 0
-        while share < 1:
-            if steps % 20 == 0:
-                share = (time.process_time() - start_s) / max(left_s, 1e-9)
-                temperature = HOT * (COLD / HOT) ** min(1.0, share)
-            steps += 1
+        cost = world.cost(jobs)
+        while share < start + length:
+            temperature = HOT * (COLD / HOT) ** ((share - start) / length)
             changed = _neighbour(world, jobs, rng)
             value = world.cost(changed)
             if value <= cost or (value < math.inf and rng.random() < math.exp(-(value / cost - 1) / temperature)):
@@ -267,6 +293,7 @@ def annealed(world: OwnSimulation, seconds: float, rng: random.Random) -> tuple[
                     best = cost, jobs
             if best[0] == 0:
                 return best
+            share = progress.share()
     return best
 
 
@@ -319,28 +346,57 @@ def _neighbour(world: OwnSimulation, jobs: Sequence[Job], rng: random.Random) ->
 
 
 def planned(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the plan file of ``auto`` at BUDGET_S, by the command line."""
+    """Return the plan file of ``auto`` at BUDGET_S, by the command line, and its processor time as ``cpu_s``."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "problem.json"
         path.write_text(json.dumps(document))
         command = [*PLAN, str(path), "--json", "--time-budget-s", str(BUDGET_S)]
+        before_s = _children_s()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not done.stdout:
         raise RuntimeError(done.stderr)
     plan: dict[str, Any] = json.loads(done.stdout)
-    return plan
+    return {**plan, "cpu_s": _children_s() - before_s}
 
 
-def compare(problems: int, seconds: float, first: int = 0) -> list[dict[str, Any]]:
+def _children_s() -> float:
+    """Return the processor time of all processes that have been started and have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+class Annealings:
+    """The costs that annealing has found, kept in a file of JSON lines, so that a long run can be resumed."""
+
+    def __init__(self, seconds: float, path: Path | None) -> None:
+        self._seconds, self._path = seconds, path
+        self._costs: dict[int, float | None] = {}
+        if path is not None and path.exists():
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            self._costs = {row["seed"]: row["annealing"] for row in rows if row["seconds"] == seconds}
+
+    def cost(self, seed: int, document: dict[str, Any]) -> float | None:
+        """Return the cost of the best jobs, None if there are none; anneal if the file does not have it."""
+        if seed not in self._costs:
+            best = annealed(OwnSimulation(document), ProcessorTime(self._seconds), random.Random(seed))[0]
+            self._costs[seed] = best if best < math.inf else None
+            if self._path is not None:
+                row = {"seed": seed, "seconds": self._seconds, "annealing": self._costs[seed]}
+                with self._path.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+        return self._costs[seed]
+
+
+def compare(seeds: Sequence[int], annealings: Annealings, *, only_annealing: bool = False) -> list[dict[str, Any]]:
     """Return one row per problem: the costs of ``auto`` and of annealing, and whether the plan is proved."""
     rows = []
-    for seed in range(first, first + problems):
+    for seed in seeds:
         document = random_document(seed)
-        plan = planned(document)
-        best = annealed(OwnSimulation(document), seconds, random.Random(seed))[0]
-        cost = plan.get("cost") if plan["feasible"] else None
-        row = {"seed": seed, "objective": document["policy"]["objective"], "auto": cost, "optimal": plan.get("optimal")}
-        rows.append({**row, "annealing": best if best < math.inf else None, "solve_ms": plan.get("solve_ms")})
+        row = {"seed": seed, "objective": document["policy"]["objective"], "annealing": annealings.cost(seed, document)}
+        if not only_annealing:
+            plan = planned(document)
+            cost = plan.get("cost") if plan["feasible"] else None
+            rows.append({**row, "auto": cost, **{key: plan.get(key) for key in ("optimal", "solve_ms", "cpu_s")}})
     return rows
 
 
@@ -371,7 +427,8 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
                 "p90": ratios[min(len(ratios) - 1, math.ceil(0.9 * len(ratios)) - 1)],
                 "worst": ratios[-1],
                 "proved": sum(bool(row["optimal"]) for row in own),
-                "slowest_ms": max((row["solve_ms"] or 0.0 for row in own), default=0.0),
+                "median_cpu_s": statistics.median(row["cpu_s"] for row in own),
+                "slowest_cpu_s": max(row["cpu_s"] for row in own),
             }
     return result
 
@@ -382,15 +439,21 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few problems, 2 s of annealing each")
     parser.add_argument("--problems", type=int)
     parser.add_argument("--first", type=int, default=0, help="seed of the first problem")
+    parser.add_argument("--annealed", type=Path, help="file of annealing's costs: known ones are read, new ones added")
+    parser.add_argument("--only-annealing", action="store_true", help="fill that file and end")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     problems, seconds = QUICK if options.quick else FULL
-    rows = compare(options.problems or problems, seconds, options.first)
+    seeds = range(options.first, options.first + (options.problems or problems))
+    rows = compare(seeds, Annealings(seconds, options.annealed), only_annealing=options.only_annealing)
+    if options.only_annealing:
+        return
     table = summary(rows)
-    print(f"{'objective':16} problems   mean    p90  worst  proved  slowest ms")
+    print(f"{'objective':16} problems   mean    p90  worst  proved  processor s (median, most)")
     for objective, row in table.items():
         numbers = f"{row['mean']:6.3f} {row['p90']:6.3f} {row['worst']:6.3f}"
-        print(f"{objective:16} {row['problems']:8} {numbers} {row['proved']:7} {row['slowest_ms']:11.0f}")
+        times = f"{row['median_cpu_s']:7.2f} {row['slowest_cpu_s']:7.2f}"
+        print(f"{objective:16} {row['problems']:8} {numbers} {row['proved']:7} {times}")
     if options.out:
         options.out.write_text(json.dumps({"summary": table, "rows": rows}, indent=1))
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from planning.problem.problem import Problem
 from planning.scheduling.route_forms import RouteForm, RouteForms
-from planning.scheduling.route_moves import changed_route
+from planning.scheduling.route_moves import changed_route, random_route
 from planning.scheduling.sequence_costs import Evaluation, Job, SequenceCosts
 
 # Work of the first cycle, in steps of jobs. Each further cycle has twice as much.
@@ -35,6 +35,17 @@ ORDER_SHARE, PRICED_SHARE, POOL_SHARE = 0.35, 0.05, 0.2
 # Share of the changes of a route that all jobs of the route follow.
 TOGETHER_SHARE = 0.25
 
+# Where all jobs should end at one time: share of the changes of a route that fit its latency to that time if no job
+# waits, and how many places around the best latency are usual.
+FITTED_SHARE, FITTED_AWAY = 0.5, 2.0
+
+# There, every so many cycles the search goes on from jobs that all end later by one of these factors. For each, routes
+# are fitted so often.
+STRETCHED_CYCLES, STRETCHES, FITTINGS = 2, (1.0, 1.1, 1.25, 1.5, 2.0, 3.0), 2
+
+# There, share of a cycle's work in which random routes are drawn, and the work of a draw.
+DRAWN_SHARE, DRAWN_ROUTE = 0.1, 60
+
 # Prices of a busy server. For ends of jobs: 1 + factor x load^degree per ms; for the bottleneck: load^degree + least.
 _FACTORS, _DEGREES = (0.5, 1.0, 2.0, 4.0, 8.0), (1, 2)
 _STEEP_DEGREES, _LEAST = (2, 4, 8, 16), (0.01, 0.1, 1.0)
@@ -50,6 +61,9 @@ class FinishingSearch:
     route of the pool, to a random neighbour (`changed_route`), or to the cheapest route under prices that grow with the
     load of servers. Jobs to which the evaluation gives more blame are changed more often. A worse result is accepted
     with the probability exp(-relative loss / temperature) (Kirkpatrick, Gelatt & Vecchi, Science 220, 1983).
+
+    Where all jobs should end at one time, a job takes a route whose latency differs by what the job is early or late.
+    Some cycles begin with jobs that all end later: slower routes are more numerous, so that their ends agree better.
 
     The temperature depends on the work since the beginning of a cycle only. So a search with more work begins as one
     with less, and never ends with a worse result. Invariant: ``best`` fits and costs ``best_cost``; it is empty and
@@ -72,12 +86,12 @@ class FinishingSearch:
         self._forms = forms
         self._random = Random(seed)
         self._pools: list[list[RouteForm]] = [[] for _ in forms]
-        self._spent = 0
+        self._spent = self._cycles = 0
         self._cycle_work, self._cycle_spent = FIRST_CYCLE, 0
         self.best: list[Job] = []
         self.best_cost = inf
         self._now: list[Job] = []
-        self._guide = inf
+        self._state = Evaluation(inf, inf, [], inf)
         # Places of the present jobs, those with more blame first.
         self._blamed: list[int] = []
 
@@ -86,8 +100,7 @@ class FinishingSearch:
         for stream, form in dict.fromkeys(jobs):
             self._add_to_pool(stream, form)
         evaluation = self._costs.evaluate(jobs)
-        if evaluation.cost < self.best_cost and self._costs.fits(jobs):
-            self.best, self.best_cost = jobs, evaluation.cost
+        if evaluation.cost < self.best_cost * (1 - _MIN_GAIN) and self._costs.fits(jobs):
             self._continue_from(jobs, evaluation)
 
     def run(self, work: int, enough: float = 0.0) -> None:
@@ -100,8 +113,7 @@ class FinishingSearch:
             return
         while self._spent < work and self.best_cost > enough:
             if self._cycle_spent >= self._cycle_work:
-                self._cycle_work, self._cycle_spent = 2 * self._cycle_work, 0
-                self._continue_from(self.best, costs.evaluate(self.best))
+                self._begin_cycle()
             temperature = HOT * (COLD / HOT) ** (self._cycle_spent / self._cycle_work)
             before = self._spent
             changed = self._changed()
@@ -110,15 +122,54 @@ class FinishingSearch:
             else:
                 self._spent += costs.work(changed)
                 evaluation = costs.evaluate(changed)
-                most = self._guide - temperature * evaluation.scale * log(1 - random.random())
+                most = self._state.guide - temperature * evaluation.scale * log(1 - random.random())
                 if evaluation.guide <= most and costs.fits(changed):
-                    if evaluation.cost < self.best_cost * (1 - _MIN_GAIN):
-                        self.best, self.best_cost = changed, evaluation.cost
                     self._continue_from(changed, evaluation)
             self._cycle_spent += self._spent - before
 
+    def _begin_cycle(self) -> None:
+        """Begin a cycle of twice the work of the one before."""
+        self._cycle_work, self._cycle_spent = 2 * self._cycle_work, 0
+        self._cycles += 1
+        self._continue_from(self.best, self._costs.evaluate(self.best))
+        if self._state.lag_ms:
+            self._draw_routes()
+            if self._cycles % STRETCHED_CYCLES == 1:
+                self._stretch()
+
+    def _stretch(self) -> None:
+        """Go on from the best of some jobs that all end later, at about one time."""
+        costs, random, stretched = self._costs, self._random, list[tuple[list[Job], Evaluation]]()
+        for factor in STRETCHES:
+            jobs, evaluation = self._now, self._state
+            later_ms = (factor - 1) * evaluation.mean_ms
+            for _ in range(FITTINGS):
+                away = [int(random.gauss(0.0, FITTED_AWAY)) for _ in jobs]
+                jobs = [
+                    (stream, self._forms[stream].nearest(form.latency_ms + lag_ms + later_ms, places))
+                    for (stream, form), lag_ms, places in zip(jobs, evaluation.lag_ms, away, strict=True)
+                ]
+                self._spent += costs.work(jobs)
+                evaluation, later_ms = costs.evaluate(jobs), 0.0
+                if costs.fits(jobs):
+                    stretched.append((jobs, evaluation))
+        if stretched:
+            self._continue_from(*min(stretched, key=lambda each: each[1].guide))
+
+    def _draw_routes(self) -> None:
+        """Examine random routes of every stream, so that routes of many latencies are known."""
+        random = self._random
+        draws = int(DRAWN_SHARE * self._cycle_work / (DRAWN_ROUTE * len(self._forms)))
+        for forms in self._forms:
+            for _ in range(draws):
+                random_route(forms, random)
+            self._spent += DRAWN_ROUTE * draws
+
     def _continue_from(self, jobs: list[Job], evaluation: Evaluation) -> None:
-        self._now, self._guide = jobs, evaluation.guide
+        """Make jobs that fit the present ones, and the best ones if they are."""
+        if evaluation.cost < self.best_cost * (1 - _MIN_GAIN):
+            self.best, self.best_cost = jobs, evaluation.cost
+        self._now, self._state = jobs, evaluation
         self._blamed = sorted(range(len(jobs)), key=evaluation.blame.__getitem__, reverse=True)
 
     def _changed(self) -> list[Job] | None:
@@ -149,8 +200,14 @@ class FinishingSearch:
 
     def _rerouted(self, place: int) -> RouteForm | None:
         """Return another route for a job."""
-        random = self._random
+        random, state = self._random, self._state
         stream, form = self._now[place]
+        if state.lag_ms:
+            lag_ms = state.lag_ms[place]
+            # The less a job waits, the better the latency of a route tells when it ends.
+            if random.random() * (state.mean_ms - lag_ms) < FITTED_SHARE * form.latency_ms:
+                away = int(random.gauss(0.0, FITTED_AWAY))
+                return self._forms[stream].nearest(form.latency_ms + lag_ms, away)
         draw = random.random()
         if draw < PRICED_SHARE:
             return self._priced(place)

@@ -1,5 +1,6 @@
 """Routes of one stream in the compact form of a local search: a node and an encoding per block, and their steps."""
 
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -100,6 +101,8 @@ class RouteForms:
         self._deadline_ms = problem.deadline_ms(tables.stream)
         self._max_devices = problem.policy.max_devices
         self._known: dict[tuple[tuple[int, ...], tuple[int, ...]], RouteForm | None] = {}
+        # Ascending, with the number of the route, by which equal latencies are told apart.
+        self._by_latency: list[tuple[float, int, RouteForm]] = []
 
     def receiver(self, nodes: Sequence[int], block: int) -> int:
         """Return the node that gets the output of a block; it is the block's own if nothing is sent."""
@@ -107,17 +110,18 @@ class RouteForms:
             return nodes[block + 1]
         return nodes[block] if self.tables.sink is None else self.tables.sink
 
-    def over(self, nodes: Sequence[int], like: RouteForm) -> RouteForm | None:
+    def over(self, nodes: Sequence[int], like: RouteForm | None = None) -> RouteForm | None:
         """Return the route over these nodes, or None if it breaks a constraint.
 
-        It sends in the encodings of ``like`` where that sends between the same nodes, elsewhere in the quickest ones.
+        It sends in the encodings of ``like`` where that sends between the same nodes, elsewhere and without it in the
+        quickest ones.
         """
         codecs = [0] * self.blocks
         for block, here in enumerate(nodes):
             there = self.receiver(nodes, block)
             if there == here:
                 continue
-            if like.nodes[block] == here and self.receiver(like.nodes, block) == there:
+            if like is not None and like.nodes[block] == here and self.receiver(like.nodes, block) == there:
                 codecs[block] = like.codecs[block]
             else:
                 codecs[block] = self.times.quickest[block + 1][here][there]
@@ -127,8 +131,19 @@ class RouteForms:
         """Return the route with these nodes and encodings, or None if it breaks a constraint of the stream alone."""
         key = nodes, codecs
         if key not in self._known:
-            self._known[key] = self._examined(nodes, codecs)
+            form = self._known[key] = self._examined(nodes, codecs)
+            if form is not None:
+                insort(self._by_latency, (form.latency_ms, len(self._by_latency), form))
         return self._known[key]
+
+    def nearest(self, latency_ms: float, away: int) -> RouteForm:
+        """Return the known route whose latency comes ``away`` places after ``latency_ms``, before it if negative.
+
+        Raises:
+            IndexError: if no route is known.
+        """
+        place = bisect_left(self._by_latency, (latency_ms,)) + away
+        return self._by_latency[max(0, min(place, len(self._by_latency) - 1))][2]
 
     def of_route(self, route: Route) -> RouteForm | None:
         """Return the form of a route, or None if it has tiles or breaks a constraint."""

@@ -41,12 +41,16 @@ class Evaluation(NamedTuple):
         guide: a number that falls with the cost, and also where a change prepares a lower cost.
         blame: [jobs] the part of every job in the cost.
         scale: the size of usual differences of the guide, for temperatures.
+        lag_ms: [jobs] by how much later every job should end, where all should end at one time; otherwise empty.
+        mean_ms: mean end of the jobs where there are lags.
     """
 
     cost: float
     guide: float
     blame: list[float]
     scale: float
+    lag_ms: Sequence[float] = ()
+    mean_ms: float = 0.0
 
 
 class SequenceCosts:
@@ -144,11 +148,11 @@ class SequenceCosts:
             last_ms = max(ends_ms)
             guide_ms = last_ms + _MEAN_WEIGHT * mean_ms
             return Evaluation(last_ms, guide_ms, ends_ms, guide_ms)
-        blame = [abs(end_ms - mean_ms) for end_ms in ends_ms]
-        variance = sum([distance_ms * distance_ms for distance_ms in blame]) / len(blame)
-        deviation_ms = sqrt(variance)
+        lag_ms = [mean_ms - end_ms for end_ms in ends_ms]
+        variance = sum([distance_ms * distance_ms for distance_ms in lag_ms]) / len(lag_ms)
+        deviation_ms, blame = sqrt(variance), list(map(abs, lag_ms))
         # Ends may agree to a small part of the mean, and yet a better agreement lies behind changes of some per cent.
-        return Evaluation(variance, deviation_ms, blame, deviation_ms + _MEAN_SCALE * mean_ms)
+        return Evaluation(variance, deviation_ms, blame, deviation_ms + _MEAN_SCALE * mean_ms, lag_ms, mean_ms)
 
     def _ends_ms(self, jobs: Sequence[Job]) -> list[float]:
         steps = [form.steps for _, form in jobs]

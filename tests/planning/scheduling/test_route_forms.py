@@ -92,3 +92,14 @@ def test_the_cheapest_route_has_the_least_weighted_busy_time() -> None:
                 assert least <= sum(per_ms[server] * time_ms for server, time_ms in other.steps) * (1 + 1e-9)
                 compared += 1
     assert compared > 100
+
+
+def test_known_routes_are_found_by_their_latency() -> None:
+    rng = random.Random(4)
+    _, forms = _forms(3, constrained=False)
+    known = {form for _ in range(200) if (form := forms.form(*_drawn(forms, rng))) is not None}
+    latencies_ms = sorted(form.latency_ms for form in known)
+    assert len(latencies_ms) > 10
+    middle = len(latencies_ms) // 2
+    for away, place in ((0, middle), (1, middle + 1), (-2, middle - 2), (999, -1), (-999, 0)):
+        assert forms.nearest(latencies_ms[middle], away).latency_ms == pytest.approx(latencies_ms[place])
