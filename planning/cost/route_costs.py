@@ -32,12 +32,16 @@ class RouteCostModel:
     """Predicts what one request costs on a route of a problem.
 
     It holds look-up tables of the problem only, and never changes.
+
+    Attributes:
+        problem: the problem.
+        links: its links by direction.
     """
 
-    def __init__(self, problem: Problem) -> None:
-        """Index the links of ``problem``."""
+    def __init__(self, problem: Problem, links: Mapping[tuple[str, str], Link] | None = None) -> None:
+        """Index the links of ``problem``, unless ``links`` is that index: in a large network it takes some time."""
         self.problem = problem
-        self._links = link_table(problem.links)
+        self.links = link_table(problem.links) if links is None else links
         # Of streams with the same name the first counts, as in `Problem.stream`.
         self._streams = {stream.name: stream for stream in reversed(problem.streams)}
 
@@ -55,7 +59,7 @@ class RouteCostModel:
 
     def linked(self, sender: str, receiver: str) -> bool:
         """Return whether ``sender`` can send to ``receiver``; every device can send to itself."""
-        return sender == receiver or (sender, receiver) in self._links
+        return sender == receiver or (sender, receiver) in self.links
 
     def compute_ms(self, device: str, model: str, start: int, stop: int) -> float:
         """Return load factor x (sum of the blocks' times + segment overhead) of blocks ``[start, stop)``, in ms.
@@ -239,7 +243,7 @@ class RouteCostModel:
         )
 
     def _link(self, sender: str, receiver: str) -> Link:
-        link = self._links.get((sender, receiver))
+        link = self.links.get((sender, receiver))
         if link is None:
             raise NoLinkError(f"there is no link from {sender} to {receiver}")
         return link

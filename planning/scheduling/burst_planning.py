@@ -75,7 +75,9 @@ class BurstCurve:
         return self.cuts.route(self.chosen[place])
 
 
-def solve_bursts(context: PlanningContext, name: str, choose: Chooser, time_budget_s: float) -> Plan | Infeasible:
+def solve_bursts(
+    context: PlanningContext, name: str, choose: Chooser, time_budget_s: float, servers: int | None = None
+) -> Plan | Infeasible:
     """Return the burst with the least predicted makespan over all servers, for every stream on its own.
 
     For branching models the mixes of Duan & Wu's algorithm 3 are candidates, too.
@@ -85,11 +87,12 @@ def solve_bursts(context: PlanningContext, name: str, choose: Chooser, time_budg
         name: of the strategy.
         choose: the candidates of one server.
         time_budget_s: for the reasons, if a stream has no plan.
+        servers: bound of the number of servers of a stream; None for all.
     """
     costs, network = context.costs, context.network
 
     def best(stream: Stream) -> StreamPlan | None:
-        return best_burst(costs, split_table(context.problem, stream, network), choose)
+        return best_burst(costs, split_table(context.problem, stream, network), choose, servers)
 
     return plan_each_stream(context, name, best, time_budget_s)
 
@@ -148,7 +151,7 @@ def indexed_plan(routes: Sequence[Route], taken: Sequence[int]) -> StreamPlan:
     return StreamPlan(named, tuple(order.tolist()))
 
 
-def best_burst(costs: CostModel, cuts: SplitTable, choose: Chooser) -> StreamPlan | None:
+def best_burst(costs: CostModel, cuts: SplitTable, choose: Chooser, servers: int | None = None) -> StreamPlan | None:
     """Return the burst with the least predicted makespan over all servers, or None if there is none.
 
     Servers are tried by the makespan of their best single cut. Those whose bound exceeds the best burst are left out.
@@ -157,11 +160,13 @@ def best_burst(costs: CostModel, cuts: SplitTable, choose: Chooser) -> StreamPla
         costs: the cost model.
         cuts: the routes of the stream with one cut.
         choose: the candidates of one server.
+        servers: bound of the number of servers that are tried; None for all.
     """
     stream, branching = cuts.stream, costs.problem.models[cuts.stream.model].edges is not None
     best: tuple[float, StreamPlan] | None = None
     curves = burst_curves(cuts)
-    for helper, curve in sorted(curves.items(), key=lambda entry: float(entry[1].uniform_ms(stream.jobs).min())):
+    ranked = sorted(curves.items(), key=lambda entry: float(entry[1].uniform_ms(stream.jobs).min()))
+    for helper, curve in ranked[:servers]:
         # The bound holds for every mix to this server, so the server cannot improve the best burst.
         if best is not None and curve.bound_ms(stream.jobs) >= best[0]:
             continue

@@ -77,7 +77,7 @@ class BoundedCosts(CostModel):
 
     def __init__(self, exact: CachedCosts, budget: SimulationBudget) -> None:
         """Predict what ``exact`` does, within ``budget``."""
-        super().__init__(exact.problem)
+        super().__init__(exact.problem, exact.links)
         self.exact = exact
         self.budget = budget
 

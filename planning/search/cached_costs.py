@@ -28,7 +28,7 @@ class CachedCosts(CostModel):
 
     def __init__(self, model: CostModel) -> None:
         """Wrap ``model``, with empty tables."""
-        super().__init__(model.problem)
+        super().__init__(model.problem, model.links)
         self._model = model
         self._operations: dict[tuple[str, tuple[Stage, ...]], tuple[Operation, ...]] = {}
         self._route_costs: dict[tuple[str, tuple[Stage, ...]], RouteCost] = {}

@@ -1,6 +1,6 @@
 """Look-ups of a problem that its streams share: devices that can run a model, links, and encodings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -24,12 +24,12 @@ class DeviceNetwork:
         cuts: routes with one cut, by kind of stream.
     """
 
-    def __init__(self, problem: Problem) -> None:
-        """Index the links of ``problem``."""
+    def __init__(self, problem: Problem, links: Mapping[tuple[str, str], Link] | None = None) -> None:
+        """Index the links of ``problem`` by their sender; ``links`` is their table by direction, if it is known."""
         self.problem = problem
         self._rank = {name: rank for rank, name in enumerate(problem.devices)}
         self._links: dict[str, dict[str, Link]] = {}
-        for (sender, receiver), link in link_table(problem.links).items():
+        for (sender, receiver), link in (link_table(problem.links) if links is None else links).items():
             self._links.setdefault(sender, {})[receiver] = link
         self._able: dict[str, tuple[str, ...]] = {}
         self._able_sets: dict[str, frozenset[str]] = {}

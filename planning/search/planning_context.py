@@ -29,4 +29,5 @@ def context_of(problem: Problem, known: PlanningContext | None = None) -> Planni
     """Return ``known`` if it belongs to this very problem, otherwise a new context."""
     if known is not None and known.problem is problem:
         return known
-    return PlanningContext(problem, DeviceNetwork(problem), CachedCosts(CostModel(problem)))
+    costs = CachedCosts(CostModel(problem))
+    return PlanningContext(problem, DeviceNetwork(problem, costs.links), costs)

@@ -66,15 +66,18 @@ class Auto:
         tallies = [_Tally(level.candidates_s) for level in reversed(levels)]
         if tallies[0].budget_s < time_budget_s:
             tallies.insert(0, _Tally(time_budget_s, only_proofs=True))
-        network, exact = context_of(problem, context).network, CachedCosts(CostModel(problem))
+        context = context_of(problem, context)
+        network, links = context.network, context.costs.links
+        exact = CachedCosts(CostModel(problem, links))
         is_long = sum(stream.jobs for stream in problem.streams) >= LONG_BURST
+        once: dict[str, Plan] = {}
         # The largest budget comes first, because a proof ends the search.
         for tally in tallies:
             # What one level has simulated must not change how far the budget of another goes.
-            known = CachedCosts(CostModel(problem)) if is_long else exact
+            known = CachedCosts(CostModel(problem, links)) if is_long else exact
             # Not the context's costs: the simulations of all candidates of a level share one budget.
             costs = BoundedCosts(known, SimulationBudget.of_seconds(tally.budget_s))
-            final = self._collect(tally, PlanningContext(problem, network, costs), costs, seed)
+            final = self._collect(tally, PlanningContext(problem, network, costs), costs, seed, {} if is_long else once)
             if final is not None:
                 return final
         # Imported here: most problems are proved by the first candidate.
@@ -100,12 +103,19 @@ class Auto:
         return replace(best, lower_bound=None if bound is None else min(bound, best.cost))
 
     def _collect(
-        self, tally: "_Tally", context: PlanningContext, costs: BoundedCosts, seed: int
+        self, tally: "_Tally", context: PlanningContext, costs: BoundedCosts, seed: int, once: dict[str, Plan]
     ) -> Plan | Infeasible | None:
-        """Add the answers of all candidates at the budget of ``tally``; return the answer that ends the search."""
+        """Add the answers of all candidates at the budget of ``tally``; return the answer that ends the search.
+
+        ``once`` holds the plans that do not depend on the budget, and is filled.
+        """
         for strategy in self._tried(context.problem, tally):
             skipped = costs.budget.skipped
-            answer = strategy.solve(context.problem, seed=seed, time_budget_s=tally.budget_s, context=context)
+            answer: Plan | Infeasible | None = once.get(strategy.name)
+            if answer is None:
+                answer = strategy.solve(context.problem, seed=seed, time_budget_s=tally.budget_s, context=context)
+            if isinstance(answer, Plan) and not strategy.traits.budgeted:
+                once[strategy.name] = answer
             if costs.budget.skipped > skipped:
                 tally.left_out.append(strategy.name)
             if isinstance(answer, Infeasible):

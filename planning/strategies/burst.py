@@ -10,12 +10,16 @@ from planning.problem.problem import Problem
 from planning.scheduling.burst_planning import BurstCurve, solve_bursts
 from planning.scheduling.flow_shop import improve_cuts
 from planning.scheduling.identical_jobs import best_cuts, best_uniform, jps_cuts, pareto_cuts
+from planning.search.device_network import kind_of
 from planning.search.planning_context import PlanningContext, context_of
-from planning.strategies.traits import CROWD_PER_SECOND, BudgetLimit, CostClass, Traits, Trial
+from planning.strategies.traits import BURST_OBJECTIVES, CROWD_PER_SECOND, BudgetLimit, CostClass, Traits, Trial
 from shared.policy import Objective
 
 # Number of the best uniform cuts that are simulated.
 UNIFORM = 3
+
+# Servers that may be examined per second of time budget, all kinds of streams together, and the least number of each.
+SERVERS_PER_SECOND, LEAST_SERVERS = 60, 2
 
 # Jobs that may pass through the flow shop per second of time budget, all servers together.
 MOVES_PER_SECOND = 100_000
@@ -39,6 +43,8 @@ class Burst:
     search takes O(k^4) for k useful cuts. Then single jobs change their cut as long as that helps; here the server's
     computing and sending count as machines of their own. JPS's mixes and the best uniform cuts are candidates as well,
     so that a burst to one server is never slower than theirs.
+
+    The servers with the best single cuts are examined first. The time budget bounds their number.
     """
 
     traits: ClassVar[Traits] = Traits(objectives=frozenset({Objective.MAKESPAN}), cost_class=CostClass.PER_STREAM)
@@ -46,19 +52,22 @@ class Burst:
     name: str = "burst"
     description: str = "burst of jobs to one server: head cut, tail cut and two middle cuts, Johnson's order"
     citation: str = "this project, on proposition 1 of Duan & Wu, Optimizing job offloading schedule"
-    trial: Trial | None = field(default=Trial(turn=60, limits=(BudgetLimit(single_job_streams, CROWD_PER_SECOND),)))
+    trial: Trial | None = field(
+        default=Trial(turn=60, objectives=BURST_OBJECTIVES, limits=(BudgetLimit(single_job_streams, CROWD_PER_SECOND),))
+    )
 
     def solve(
         self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
     ) -> Plan | Infeasible:
         """Return the best burst over all servers, for every stream."""
-        streams, servers = len(problem.streams), max(1, len(problem.devices) - 1)
-        moves = int(MOVES_PER_SECOND * time_budget_s / (streams * servers))
+        kinds = len(set(map(kind_of, problem.streams)))
+        servers = max(LEAST_SERVERS, int(SERVERS_PER_SECOND * time_budget_s / kinds))
+        moves = int(MOVES_PER_SECOND * time_budget_s / (kinds * max(1, min(servers, len(problem.devices) - 1))))
 
         def choose(curve: BurstCurve, jobs: int) -> list[list[int]]:
             return burst_mixes(curve, jobs, moves)
 
-        return solve_bursts(context_of(problem, context), self.name, choose, time_budget_s)
+        return solve_bursts(context_of(problem, context), self.name, choose, time_budget_s, servers)
 
 
 def burst_mixes(curve: BurstCurve, jobs: int, moves: int) -> list[list[int]]:

@@ -35,7 +35,7 @@ class Dads:
     """
 
     traits: ClassVar[Traits] = Traits(
-        objectives=frozenset({Objective.LATENCY, Objective.THROUGHPUT}), cost_class=CostClass.PER_STREAM
+        objectives=frozenset({Objective.LATENCY, Objective.THROUGHPUT}), cost_class=CostClass.PER_STREAM, budgeted=False
     )
 
     name: str = "dads"

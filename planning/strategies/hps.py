@@ -16,7 +16,7 @@ from planning.search.planning_context import PlanningContext, context_of
 from planning.search.result import make_plan
 from planning.search.stream_by_stream import no_plan_for
 from planning.search.two_device_splits import split_table
-from planning.strategies.traits import CostClass, Joint, Traits, Trial
+from planning.strategies.traits import BURST_OBJECTIVES, CostClass, Joint, Traits, Trial
 from shared.policy import Objective
 
 # Jobs that may be put in order per second of time budget, all changes of cuts together.
@@ -45,7 +45,7 @@ class Hps:
     name: str = "hps"
     description: str = "bursts of different models from one source: JPS cuts, one Johnson's order over all jobs"
     citation: str = "Duan & Wu, Optimizing job offloading schedule for collaborative DNN inference, section 5"
-    trial: Trial | None = field(default=Trial(turn=70))
+    trial: Trial | None = field(default=Trial(turn=70, objectives=BURST_OBJECTIVES))
     joint: bool = False
 
     def solve(
@@ -152,7 +152,7 @@ VARIANTS = (
     Hps(
         name="hps:joint",
         description="cuts of all streams improved together (this project)",
-        trial=Trial(turn=180),
+        trial=Trial(turn=180, objectives=BURST_OBJECTIVES),
         joint=True,
     ),
 )

@@ -38,7 +38,9 @@ class HuMishra:
     - The server's load is its load factor.
     """
 
-    traits: ClassVar[Traits] = Traits(objectives=frozenset({Objective.DEADLINE}), cost_class=CostClass.PER_STREAM)
+    traits: ClassVar[Traits] = Traits(
+        objectives=frozenset({Objective.DEADLINE}), cost_class=CostClass.PER_STREAM, budgeted=False
+    )
 
     name: str = "hu_mishra"
     description: str = "most layers at the source within the deadline, the rest on one or two helpers"

@@ -8,7 +8,7 @@ from planning.problem.problem import Problem
 from planning.scheduling.burst_planning import BurstCurve, solve_bursts
 from planning.scheduling.identical_jobs import best_uniform, jps_cuts
 from planning.search.planning_context import PlanningContext, context_of
-from planning.strategies.traits import CostClass, Traits, Trial
+from planning.strategies.traits import BURST_OBJECTIVES, CostClass, Traits, Trial
 from shared.policy import Objective
 
 
@@ -28,12 +28,14 @@ class Jps:
       cut in block order, because routes are made of contiguous blocks.
     """
 
-    traits: ClassVar[Traits] = Traits(objectives=frozenset({Objective.MAKESPAN}), cost_class=CostClass.JOB_SEQUENCE)
+    traits: ClassVar[Traits] = Traits(
+        objectives=frozenset({Objective.MAKESPAN}), cost_class=CostClass.JOB_SEQUENCE, budgeted=False
+    )
 
     name: str = "jps"
     description: str = "burst of jobs to one server: two neighbouring cuts, Johnson's order"
     citation: str = "Duan & Wu, Optimizing job offloading schedule for collaborative DNN inference, algorithms 1 and 2"
-    trial: Trial | None = field(default=Trial(turn=50))
+    trial: Trial | None = field(default=Trial(turn=50, objectives=BURST_OBJECTIVES))
     floor_ratio: bool = False
     guard: bool = True
 
@@ -56,14 +58,14 @@ VARIANTS = (
     Jps(
         name="jps:as_printed",
         description="ratio of the two cuts floored, no guard",
-        trial=Trial(turn=170),
+        trial=Trial(turn=170, objectives=BURST_OBJECTIVES),
         floor_ratio=True,
         guard=False,
     ),
     Jps(
         name="jps:unguarded",
         description="ratio rounded, without the best uniform cut beside it",
-        trial=Trial(turn=170),
+        trial=Trial(turn=170, objectives=BURST_OBJECTIVES),
         guard=False,
     ),
 )

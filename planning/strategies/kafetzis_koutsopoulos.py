@@ -44,7 +44,7 @@ TASKS_PER_SECOND = 600_000
 JOBS_PER_SECOND = 600
 
 # Pairs of task and server that may be examined per second of time budget; at least one server always is.
-SERVERS_PER_SECOND = 1_000
+SERVERS_PER_SECOND = 300
 
 # Random starts of the multistart, besides the four usual ones.
 RANDOM_STARTS = 20

@@ -15,7 +15,7 @@ from planning.strategies.traits import CostClass, Traits, Trial
 class LocalOnly:
     """The baseline without a network (LO in Duan & Wu); O(B) per stream."""
 
-    traits: ClassVar[Traits] = Traits(objectives=frozenset(), cost_class=CostClass.PER_STREAM)
+    traits: ClassVar[Traits] = Traits(objectives=frozenset(), cost_class=CostClass.PER_STREAM, budgeted=False)
 
     name: str = "local_only"
     description: str = "every block on the source device"

@@ -43,6 +43,7 @@ class Masud:
     traits: ClassVar[Traits] = Traits(
         objectives=frozenset({Objective.LATENCY, Objective.THROUGHPUT, Objective.ENERGY}),
         cost_class=CostClass.PER_STREAM,
+        budgeted=False,
     )
 
     name: str = "masud"

@@ -29,7 +29,7 @@ class Neurosurgeon:
     """
 
     traits: ClassVar[Traits] = Traits(
-        objectives=frozenset({Objective.LATENCY, Objective.ENERGY}), cost_class=CostClass.SEARCH
+        objectives=frozenset({Objective.LATENCY, Objective.ENERGY}), cost_class=CostClass.SEARCH, budgeted=False
     )
 
     name: str = "neurosurgeon"

@@ -19,7 +19,9 @@ from shared.policy import Objective
 class RemoteOnly:
     """The baseline that uploads every input (CO in Duan & Wu) to the helper of least latency; O(D B) per stream."""
 
-    traits: ClassVar[Traits] = Traits(objectives=frozenset({Objective.LATENCY}), cost_class=CostClass.PER_STREAM)
+    traits: ClassVar[Traits] = Traits(
+        objectives=frozenset({Objective.LATENCY}), cost_class=CostClass.PER_STREAM, budgeted=False
+    )
 
     name: str = "remote_only"
     description: str = "every block on the one other device with the least latency"

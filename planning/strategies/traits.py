@@ -136,6 +136,7 @@ class Traits:
         proves_infeasibility: its answer that a stream has no route within the constraints is final, unless it names
             the constraint "support".
         picks_among_others: it stands for whichever strategy plans best.
+        budgeted: its plan depends on the time budget. Otherwise one attempt serves for all budgets.
     """
 
     objectives: frozenset[Objective]
@@ -144,3 +145,4 @@ class Traits:
     joint: Joint = Joint.NEVER
     proves_infeasibility: bool = False
     picks_among_others: bool = False
+    budgeted: bool = True
