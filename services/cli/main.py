@@ -35,7 +35,10 @@ MODEL_APP = lazy_app(
         _entry("inspect", "model_file:inspect_command", "Show the blocks of a model and the cuts between them."),
         _entry("calibrate", "calibrate:calibrate_command", "Measure encodings of its feature maps."),
         _entry("add", "model:add_model_command", "Give a model to the fleet."),
-        _entry("list", "model:list_models_command", "List the fleet's models."),
+        _entry("list", "model_version:list_models_command", "List the fleet's models and their versions."),
+        _entry("pin", "model_version:pin_command", "Let a stream keep one version of its model."),
+        _entry("rollback", "model_version:rollback_command", "Make an earlier version the current one."),
+        _entry("remove", "model_version:remove_model_command", "Remove a model, or one version of it."),
     ),
     help="Inspect model files; give models to the fleet.",
 )

@@ -13,6 +13,7 @@ from services.executor.peer_clocks import PeerClocks
 from services.executor.planned_receivers import PlannedReceivers
 from services.executor.segments.device_speed import DeviceSpeed
 from services.executor.segments.profile_publisher import ProfilePublisher
+from services.executor.segments.segment_events import EpochKey
 from services.executor.segments.segment_pool import SegmentPool
 from services.executor.source.sources import Sources
 from services.executor.transfers import TransferLedger
@@ -23,7 +24,7 @@ from shared.messages.alternatives import Alternatives
 from shared.messages.base import MessageError, of_topic
 from shared.messages.control import COMMANDS, Prepare, Preparing, ProfileModel, Release, ranges_of
 from shared.messages.devices import ClockExchange, Emulation, Links, Presence, Receipt, ServicePresence, State, offline
-from shared.messages.models import Manifest
+from shared.messages.models import Manifest, ModelVersion
 from shared.messages.plan_checks import plan_misfit
 from shared.messages.requests import JSON_CONTENT, Confirmation, Outcome
 from shared.messages.streams import CommittedPlan, StreamDeclaration
@@ -79,6 +80,8 @@ class ControlHandler:
             topics.presence.any,
             topics.service_presence.any,
             topics.manifest.any,
+            # Before the plans, which name them.
+            topics.model_version.any,
             topics.plan.any,
             topics.stream.any,
             topics.alternatives.any,
@@ -117,6 +120,8 @@ class ControlHandler:
                 manifest = of_topic(Manifest.decode(payload), "model", model)
                 self.pool.know(manifest)
                 await self.profiles.recall(manifest)
+            case ["models", model, "versions", version]:
+                self.pool.version_known(version, _version(model, version, payload) if payload else None)
             case ["services", name, "presence"] if payload:
                 await self.sources.service_seen(of_topic(ServicePresence.decode(payload), "name", name))
             case ["collector", "confirmations"]:
@@ -216,7 +221,8 @@ class ControlHandler:
         for sender in _senders_to(device, plan):
             await self.clocks.refresh(sender)
         stages = [stage for route in plan.routes for stage in route.stages if stage.device == device]
-        manifest = self.pool.manifest(plan.model)
+        manifest = self.pool.manifest(plan.model, plan.version)
+        self.pool.plan_known(EpochKey(stream, plan.epoch), manifest)
         if stages and manifest is not None and not self.pool.is_prepared(stream, plan.epoch):
             # This process was started after the epoch was prepared, so it prepares from the retained plan.
             prepare = Prepare(stream=stream, epoch=plan.epoch, manifest=manifest, segments=ranges_of(stages))
@@ -228,3 +234,7 @@ def _senders_to(device: str, plan: CommittedPlan) -> set[str]:
     routes = [(plan.source, *(stage.device for stage in route.stages)) for route in plan.routes]
     hops = {hop for route in routes for hop in itertools.pairwise(route)}
     return {sender for sender, receiver in hops if receiver == device and sender != device}
+
+
+def _version(model: str, version: str, payload: bytes) -> ModelVersion:
+    return of_topic(of_topic(ModelVersion.decode(payload), "model", model), "version", version)

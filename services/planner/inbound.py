@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from services.planner.problems.snapshot import ModelWithdrawn
+from services.planner.problems.snapshot import ModelWithdrawn, VersionWithdrawn
 from shared.bus import topics
 from shared.messages.base import MessageError, of_topic
 from shared.messages.calibration import Calibration, ShadowReport
 from shared.messages.control import REPORTS, Preparing, ProfileFailed, Ready, Rejected, Report
 from shared.messages.devices import Links, Presence, Profile, Telemetry
 from shared.messages.explanations import Question
-from shared.messages.models import Manifest, Offer
+from shared.messages.models import Manifest, ModelVersion, Offer
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsage, withdrawn
 
 _Decoded = TypeVar("_Decoded")
@@ -24,6 +24,7 @@ SUBSCRIPTIONS: Mapping[str, int] = topics.subscriptions(
     topics.profiles,
     topics.reports,
     topics.manifest,
+    topics.model_version,
     topics.offer,
     topics.calibration,
     topics.shadow,
@@ -53,6 +54,8 @@ Inbound = (
     DeviceMessage
     | Manifest
     | ModelWithdrawn
+    | ModelVersion
+    | VersionWithdrawn
     | Offer
     | Calibration
     | StreamDeclaration
@@ -99,6 +102,8 @@ def _of_model(model: str, kind: list[str], payload: bytes | memoryview) -> Inbou
     match kind:
         case []:
             return of_topic(Manifest.decode(payload), "model", model) if payload else ModelWithdrawn(model)
+        case ["versions", version]:
+            return _version(model, version, payload)
         case ["offer"]:
             return _offer(model, payload)
         case ["calibration"]:
@@ -142,6 +147,12 @@ def _offer(model: str, payload: bytes | memoryview) -> Offer:
     offer = Offer.decode(payload)
     of_topic(offer.manifest, "model", model)
     return offer
+
+
+def _version(model: str, version: str, payload: bytes | memoryview) -> ModelVersion | VersionWithdrawn:
+    if not payload:
+        return VersionWithdrawn(model, version)
+    return of_topic(of_topic(ModelVersion.decode(payload), "model", model), "version", version)
 
 
 def _stream(stream: str, payload: bytes | memoryview) -> StreamDeclaration:

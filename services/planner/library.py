@@ -57,6 +57,10 @@ class Library:
         path = self.path(file_id)
         return path if path.is_file() else None
 
+    def remove(self, file_id: str) -> None:
+        """Remove a file that no model has any more."""
+        self.path(file_id).unlink(missing_ok=True)
+
     async def fetch(self, offer: FetchModel) -> None:
         """Queue an offered model. It replaces an earlier offer of the same file; with a full queue it is refused."""
         file_id = offer.manifest.file_id

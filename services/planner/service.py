@@ -11,7 +11,7 @@ from typing import assert_never
 from planning.strategies import known_strategies, solve
 from services.planner.config import PlannerConfig
 from services.planner.coordination.coordinator import SETTLE_S, Coordinator
-from services.planner.coordination.effects import DeleteDocument, Effect, FetchModel, Persist, Publish
+from services.planner.coordination.effects import DeleteDocument, DeleteModelFile, Effect, FetchModel, Persist, Publish
 from services.planner.coordination.planner_store import PlannerStore
 from services.planner.decisions.switching_ranges import ThresholdJob, find_thresholds
 from services.planner.inbound import SUBSCRIPTIONS, decode
@@ -240,6 +240,8 @@ class _Planner:
                     await self._on_disk(connection, functools.partial(self._store.delete, kind, key))
                 case FetchModel():
                     await self._library.fetch(effect)
+                case DeleteModelFile(file_id):
+                    await asyncio.to_thread(self._library.remove, file_id)
                 case _ as never:
                     assert_never(never)
 

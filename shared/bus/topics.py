@@ -190,6 +190,17 @@ def manifest(model: str) -> str:
 
 
 @defined(
+    sender="planner",
+    receivers="executors, people",
+    summary="A version of a model's description. An operator clears it to remove a version that nothing uses.",
+    retained=True,
+)
+def model_version(model: str, version: str) -> str:
+    """Return the topic of one version of a model's manifest."""
+    return f"models/{model}/versions/{version}"
+
+
+@defined(
     sender="whoever calibrates",
     receivers="planner",
     summary="What encodings of a model's feature maps cost, and what they change in its answer.",

@@ -186,6 +186,8 @@ class Profile(Message):
 
     device: Name
     model: ModelId
+    graph: Word = ""
+    """`Manifest.graph_version` of the manifest by which it was measured; empty in profiles of old executors."""
     block_ms: Annotated[tuple[Milliseconds, ...], at_most(MAX_BLOCKS)]
     """Block 0 is `prepare`; block k is block k-1 of the ONNX file. Empty if the device cannot run the model at all."""
     segment_overhead_ms: Milliseconds = 0.0

@@ -1,6 +1,8 @@
 """Manifests of models, and the messages that offer, pull and carry their bytes."""
 
+import functools
 import hashlib
+import json
 from enum import StrEnum
 from typing import Annotated, ClassVar, Final, Literal, Self
 
@@ -12,9 +14,11 @@ from shared.messages.bounds import (
     MAX_BLOCKS,
     MAX_INTEGER,
     Estimate,
+    Instant,
     Line,
     ModelId,
     Name,
+    PositiveCardinal,
     Prose,
     Quantity,
     Word,
@@ -185,16 +189,47 @@ class Manifest(Message):
         """Identity of the file that is transferred: `model`, or the digest of a packed file."""
         return self.model if self.packing is None else self.packing.file_id
 
-    def runs_like(self, other: "Manifest") -> bool:
-        """Return whether two manifests differ at most in the name and the provider, so that results are the same."""
-        return self is other or self._anonymous() == other._anonymous()
-
     def version(self) -> str:
         """Return a digest of all that determines results: the same for manifests that run alike."""
-        return hashlib.sha256(self._anonymous().encode()).hexdigest()[:16]
+        return _digest(self, _BESIDE_RESULTS)
 
-    def _anonymous(self) -> "Manifest":
-        return self.model_copy(update={"name": "", "provider": ""})
+    def graph_version(self) -> str:
+        """Return a digest of all that determines the time of blocks: the same for manifests with one profile."""
+        return _digest(self, _BESIDE_GRAPH)
+
+
+# Fields that do not change results, and fields that do not change the time of blocks.
+_BESIDE_RESULTS: Final = frozenset({"schema_version", "name", "provider", "packing"})
+_BESIDE_GRAPH: Final = _BESIDE_RESULTS | {"preprocessing", "output_kind", "apply_softmax", "labels"}
+
+
+@functools.lru_cache(maxsize=256)
+def _digest(manifest: Manifest, left_out: frozenset[str]) -> str:
+    # Without defaults: a field that a later release adds does not change the digests of what is there.
+    document = manifest.model_dump(mode="json", exclude=set(left_out), exclude_defaults=True)
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class ModelVersion(Message):
+    """A version of a model's description in the library (`models/{model}/versions/{version}`, retained)."""
+
+    TOPIC: ClassVar = topics.model_version
+
+    model: ModelId
+    version: Name
+    """`Manifest.version` of the manifest, as the planner computes it."""
+    number: PositiveCardinal
+    """Counts the versions of a name."""
+    added_at_s: Instant
+    published_at_s: Instant = 0.0
+    """When it was added last, or made the current one again. The latest of a name is the one that streams take."""
+    manifest: Manifest
+
+    @model_validator(mode="after")
+    def _is_of_its_model(self) -> Self:
+        if self.manifest.model != self.model:
+            raise ValueError("the manifest is of another model")
+        return self
 
 
 class Offer(Message):

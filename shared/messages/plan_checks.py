@@ -21,7 +21,7 @@ def plan_misfit(plan: CommittedPlan, manifests: Collection[Manifest], declared_m
 
     Args:
         plan: as decoded.
-        manifests: of the known models.
+        manifests: of the known models, in all known versions.
         declared_model: SHA-256 or alias in the stream's declaration; empty if it is not known.
         now_s: wall clock of the reader.
     """
@@ -29,9 +29,10 @@ def plan_misfit(plan: CommittedPlan, manifests: Collection[Manifest], declared_m
         return f"epoch {plan.epoch} leaves no room for later ones"
     if now_s > _CLOCK_IS_SET_S and plan.committed_at_s > now_s + _MAX_AHEAD_S:
         return f"it was committed {(plan.committed_at_s - now_s) / 86_400:.0f} days in the future, by this clock"
-    manifest = next((each for each in manifests if each.model == plan.model), None)
+    own = [each for each in manifests if each.model == plan.model]
+    manifest = next(iter(own), None)
     stop = plan.routes[0].stages[-1].stop
-    if manifest is not None and stop != len(manifest.blocks):
+    if manifest is not None and all(stop != len(each.blocks) for each in own):
         return f"its routes end after block {stop}, and model {manifest.name} has {len(manifest.blocks)} blocks"
     if _is_declared(plan, manifest, manifests, declared_model):
         return None

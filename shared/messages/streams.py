@@ -40,6 +40,8 @@ class StreamDeclaration(Message):
     stream: Name
     model: Line
     """SHA-256 of the file, or an alias: the manifest's name."""
+    version: Word = ""
+    """Version of the model (`ModelVersion`) that the stream keeps; empty for the newest one."""
     source: Name
     sink: Name | None = None
     rate_hz: Annotated[float, Field(gt=0, le=1e9)] | None = None
@@ -102,6 +104,8 @@ class CommittedPlan(Message):
     stream: Name
     epoch: EpochNumber
     model: ModelId
+    version: Word = ""
+    """Version of the manifest (`ModelVersion`) under which devices run the model; empty in plans of old planners."""
     source: Name
     strategy: Line
     routes: Annotated[tuple[PlanRoute, ...], at_most(MAX_ROUTES, at_least=1)]

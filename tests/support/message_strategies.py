@@ -12,7 +12,7 @@ from pydantic import BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 
 from shared.messages.control import SegmentRange
-from shared.messages.models import FilePacking, Manifest
+from shared.messages.models import FilePacking, Manifest, ModelVersion
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, Stages
 
 # Without control characters: identifiers with them are refused, and texts come back without them.
@@ -30,6 +30,12 @@ def messages(kind: type[BaseModel]) -> st.SearchStrategy[Any]:
         fields |= {"size_bytes": st.integers(1, 1024), "packing": st.none() | _packings()}
     if kind is CommittedPlan:
         fields["routes"] = messages(PlanRoute).map(lambda route: (route,) * 2)
+    if kind is ModelVersion:
+        return messages(Manifest).flatmap(
+            lambda manifest: st.builds(
+                kind, **fields | {"model": st.just(manifest.model), "manifest": st.just(manifest)}
+            )
+        )
     return st.builds(kind, **fields)
 
 

@@ -118,7 +118,7 @@ class PlannedExecutors:
 
     def remember(self, manifest: Manifest, block_ms: tuple[float, ...]) -> None:
         """Have the devices know what this machine takes for a model's blocks, as if a former life had measured it."""
-        path = profile_path(self.folder / "data" / "profiles", manifest.model, EngineSettings())
+        path = profile_path(self.folder / "data" / "profiles", manifest, EngineSettings())
         keep_profile(path, IdleProfile(block_ms))
 
     async def emulate(self, device: str, slowdown: float, *, load_factor: float = 1.0, **mbps: float) -> None:

@@ -1,11 +1,10 @@
-"""`segue model add` and `segue model list`."""
+"""`segue model add`."""
 
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-from rich.table import Table
 
 from services.cli.render.console import notes_console, print_json, results_console
 from services.cli.support.command_runner import run_command
@@ -158,36 +157,6 @@ def _show_added(manifest: Manifest, check: str) -> None:
         f"{len(manifest.labels)} labels\n{manifest.model}" + (f"\n{check}" if check else ""),
         soft_wrap=True,
     )
-
-
-def list_models_command(broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None:
-    """List the models in the fleet's library."""
-    from services.cli.support.fleet_operations import look, operator
-
-    address = broker_settings(broker)
-
-    async def gather() -> list[Manifest]:
-        async with operator(address) as connection:
-            view = await look(connection, _FILTERS)
-            return sorted(view.manifests.values(), key=lambda manifest: manifest.name)
-
-    manifests = run_command(gather)
-    if as_json:
-        print_json([_document(manifest) for manifest in manifests])
-        return
-    if not manifests:
-        notes_console().print("The fleet has no model yet: segue model add MODEL.onnx")
-        return
-    table = Table()
-    for heading in ("name", "SHA-256", "MB", "blocks", "input", "labels"):
-        table.add_column(heading, overflow="fold")
-    for manifest in manifests:
-        inputs = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in manifest.inputs)
-        size = f"{manifest.size_bytes / 1e6:.1f}"
-        table.add_row(
-            manifest.name, manifest.model[:12], size, str(len(manifest.blocks)), inputs, str(len(manifest.labels))
-        )
-    results_console().print(table)
 
 
 def _document(manifest: Manifest) -> dict[str, object]:

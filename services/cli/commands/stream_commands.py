@@ -12,6 +12,7 @@ from services.cli.render.route_text import committed_routes_text
 from services.cli.support.command_runner import run_command
 from services.cli.support.errors import InfeasibleProblem
 from services.cli.support.fleet_operations import declare_stream, look, operator, until_running, withdraw_stream
+from services.cli.support.model_versions import chosen_version, named_versions
 from services.cli.support.options import (
     DEFAULT_BROKER,
     Broker,
@@ -38,7 +39,13 @@ _FILTERS = (
     "services/+/presence",
 )
 
+_VERSIONS = ("models/+/versions/+",)
+
 ModelName = Annotated[str, typer.Option("--model", help="The model's name, or its SHA-256.", show_default=False)]
+KeptVersion = Annotated[
+    str | None,
+    typer.Option("--version", help="Version of the model that the stream keeps; the newest one if not given."),
+]
 Source = Annotated[str, typer.Option("--source", help="The device at which requests arise.", show_default=False)]
 Sink = Annotated[str | None, typer.Option("--sink", help="The device that needs the results; any device if not given.")]
 Rate = Annotated[float | None, typer.Option("--rate-hz", min=0.0, help="Requests per second, if known.")]
@@ -58,6 +65,7 @@ def add_stream_command(
     stream: StreamName,
     model: ModelName,
     source: Source,
+    version: KeptVersion = None,
     sink: Sink = None,
     rate_hz: Rate = None,
     jobs: Jobs = 1,
@@ -77,7 +85,7 @@ def add_stream_command(
         stream=stream, model=model, source=source, sink=sink, rate_hz=rate_hz, jobs=jobs, live=live
     )
     address = broker_settings(broker)
-    status, view = run_command(lambda: _declare(address, declaration, wait, timeout_s))
+    status, view = run_command(lambda: _declare(address, declaration, version, wait, timeout_s))
     if status is not None and status.state is StreamPhase.INFEASIBLE:
         raise InfeasibleProblem("\n".join(status.reasons) or f"stream {stream} cannot be routed")
     if view is not None and view.plan is not None:
@@ -86,12 +94,15 @@ def add_stream_command(
 
 
 async def _declare(
-    address: BusSettings, declaration: StreamDeclaration, wait: bool | None, timeout_s: float
+    address: BusSettings, declaration: StreamDeclaration, version: str | None, wait: bool | None, timeout_s: float
 ) -> tuple[StreamStatus | None, StreamView | None]:
     """Return the status and the view of a stream once it is declared and routed; None for both without waiting."""
     async with operator(address) as connection:
         if wait is None:
             await _check_model(connection, declaration.model)
+        if version is not None:
+            own = named_versions((await look(connection, _VERSIONS)).versions.values(), declaration.model)
+            declaration = declaration.model_copy(update={"version": chosen_version(own, version).version})
         await declare_stream(connection, declaration)
         if wait is False:
             return None, None

@@ -14,7 +14,7 @@ from shared.messages.base import Message, MessageError, of_topic
 from shared.messages.calibration import Calibration
 from shared.messages.devices import Emulation, Links, Presence, Profile, ServicePresence, State, Telemetry
 from shared.messages.events import Event
-from shared.messages.models import Manifest
+from shared.messages.models import Manifest, ModelVersion
 from shared.messages.plan_checks import plan_misfit
 from shared.messages.requests import Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamStatus, StreamUsage
@@ -31,6 +31,7 @@ FILTERS: Final = (
     "devices/+/profiles/+",
     "services/+/presence",
     "models/+",
+    "models/+/versions/+",
     "streams/+",
     "streams/+/plan",
     "streams/+/policy",
@@ -102,6 +103,7 @@ class FleetView:
         self.devices: dict[str, DeviceView] = {}
         self.services: dict[str, ServicePresence] = {}
         self.manifests: dict[str, Manifest] = {}
+        self.versions: dict[str, ModelVersion] = {}
         self.streams: dict[str, StreamView] = {}
         self.events: deque[Event] = deque(maxlen=_MAX_EVENTS)
         self.undecodable = 0
@@ -127,11 +129,13 @@ class FleetView:
 
     def misfits(self, now_s: float) -> Iterator[tuple[str, str]]:
         """Yield the topics of plans that contradict their stream or their model, each with the reason."""
+        versions = (version.manifest for version in self.versions.values())
+        manifests = (*self.manifests.values(), *versions)
         for stream in self.streams.values():
             if stream.plan is None:
                 continue
             declared = "" if stream.declaration is None else stream.declaration.model
-            reason = plan_misfit(stream.plan, self.manifests.values(), declared, now_s)
+            reason = plan_misfit(stream.plan, manifests, declared, now_s)
             if reason is not None:
                 yield topics.plan(stream.name), reason
 
@@ -155,6 +159,8 @@ class FleetView:
                 _keep(self.services, name, payload, ServicePresence.decode, "name")
             case ["models", model]:
                 _keep(self.manifests, model, payload, Manifest.decode, "model")
+            case ["models", _, "versions", version]:
+                _keep(self.versions, version, payload, ModelVersion.decode, "version")
             case ["models", model, "calibration"]:
                 _read(payload, Calibration.decode, "model", model)
             case ["devices", name, *rest]:

@@ -5,7 +5,7 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,10 +16,11 @@ from shared.bus.errors import BusError
 from shared.bus.model_exchange import serve_models
 from shared.bus.receive_queue import Received
 from shared.bus.settings import BusSettings
+from shared.exit_status import InputError
 from shared.messages.calibration import Calibration
 from shared.messages.explanations import Explanation, Question
-from shared.messages.models import Manifest, Offer
-from shared.messages.streams import StreamDeclaration, StreamPhase, StreamStatus
+from shared.messages.models import Manifest, ModelVersion, Offer
+from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamPhase, StreamStatus
 
 # Provider of the models that the planner's library has taken over.
 LIBRARY: Final = "planner"
@@ -177,6 +178,60 @@ async def declare_stream(connection: Connection, declaration: StreamDeclaration)
 async def publish_calibration(connection: Connection, calibration: Calibration) -> None:
     """Publish a calibration, retained for services that start later."""
     await connection.publish(topics.calibration(calibration.model), calibration.encode(), qos=1, retain=True)
+
+
+async def restore_version(connection: Connection, version: ModelVersion, *, timeout_s: float) -> None:
+    """Make a version of a model the newest one again. The library has its file.
+
+    Raises:
+        FleetSilent: no planner answers in time.
+    """
+    manifest = version.manifest
+    topic = topics.manifest(version.model)
+    await connection.subscribe(topic)
+    await connection.publish(topics.offer(version.model), Offer(manifest=manifest, provider=manifest.provider).encode())
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for received in connection:
+                # A retained message is the state before.
+                is_answer = received.topic == topic and received.payload and not received.retain
+                if is_answer and Manifest.decode(received.payload).version() == manifest.version():
+                    return
+    except TimeoutError:
+        raise FleetSilent(f"no planner answers within {timeout_s:g} s: is it running? Run `segue doctor`") from None
+
+
+async def clear_retained(connection: Connection, topic_names: Collection[str]) -> None:
+    """Clear retained messages of the planner.
+
+    Raises:
+        InputError: the planner publishes one again, because it is in use.
+    """
+    for topic in sorted(topic_names):
+        await connection.publish(topic, b"", retain=True)
+    # The planner publishes again what is in use, and MQTT does not say when it has decided.
+    remaining = await retained_topics(connection, topic_names)
+    if remaining:
+        raise InputError(f"the planner keeps {', '.join(remaining)}, which is in use")
+
+
+async def until_plan_of(connection: Connection, stream: str, version: str, *, timeout_s: float) -> None:
+    """Wait until a stream runs a version of its model.
+
+    Raises:
+        FleetSilent: not in time.
+    """
+    topic = topics.plan(stream)
+    await connection.subscribe(topic)
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for received in connection:
+                is_plan = received.topic == topic and received.payload
+                if is_plan and CommittedPlan.decode(received.payload).version == version:
+                    return
+    except TimeoutError:
+        text = f"stream {stream} has no plan under this version after {timeout_s:g} s: see `segue stream list`"
+        raise FleetSilent(text) from None
 
 
 async def declaration_of(connection: Connection, stream: str) -> StreamDeclaration | None:

@@ -24,6 +24,8 @@ class DeviceSpeed:
     emulated: bool = False
     _emulation: Emulation | None = field(default=None, init=False)
     _profiles: dict[str, IdleProfile] = field(default_factory=dict, init=False)
+    # `Manifest.graph_version` by which each profile was measured.
+    _graphs: dict[str, str] = field(default_factory=dict, init=False)
 
     @property
     def slowdown(self) -> float:
@@ -43,9 +45,14 @@ class DeviceSpeed:
         self._emulation = emulation
         return self.slowdown != before
 
-    def learn(self, model: str, profile: IdleProfile) -> None:
-        """Store the profile of a model, as measured on this machine."""
-        self._profiles[model] = profile
+    def learn(self, manifest: Manifest, profile: IdleProfile) -> None:
+        """Store the profile of a model, as measured on this machine. It replaces that of an earlier description."""
+        self._profiles[manifest.model] = profile
+        self._graphs[manifest.model] = manifest.graph_version()
+
+    def graph(self, model: str) -> str:
+        """Return the `Manifest.graph_version` of a model's profile; empty without a profile."""
+        return self._graphs.get(model, "")
 
     def models(self) -> tuple[str, ...]:
         """Return the models that have a profile."""
@@ -59,7 +66,7 @@ class DeviceSpeed:
     def expected_ms(self, manifest: Manifest, start: int, stop: int) -> float:
         """Return the idle time of blocks `[start, stop)`, in ms; an estimate from FLOPs without a profile."""
         idle = self.idle(manifest.model)
-        if idle is not None:
+        if idle is not None and self.graph(manifest.model) == manifest.graph_version():
             return idle.segment_ms(start, stop)
         return sum(block.flops for block in manifest.blocks[start:stop]) / _ASSUMED_FLOPS_PER_MS
 

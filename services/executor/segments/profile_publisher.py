@@ -79,7 +79,7 @@ class ProfilePublisher:
 
     async def recall(self, manifest: Manifest) -> None:
         """Order a model's profile if it is on disk, or if it has to replace an inherited one."""
-        if self.speed.idle(manifest.model) is None:
+        if self.speed.graph(manifest.model) != manifest.graph_version():
             self._manifests[manifest.model] = manifest
             await self._orders.put(_Order(manifest, measure=manifest.model in self._inherited))
 
@@ -108,7 +108,7 @@ class ProfilePublisher:
             return
         if profile is None:
             profile = await self.profiler.profile(manifest, partial(self.models.path, manifest))
-        self.speed.learn(manifest.model, profile)
+        self.speed.learn(manifest, profile)
         self._manifests.pop(manifest.model, None)
         self._failures.pop(manifest.model, None)
         await self._publish(manifest.model)
@@ -125,6 +125,7 @@ class ProfilePublisher:
         return Profile(
             device=self.device,
             model=model,
+            graph=self.speed.graph(model),
             block_ms=idle.block_ms,
             segment_overhead_ms=idle.segment_overhead_ms,
             provider=self.profiler.engine.provider,

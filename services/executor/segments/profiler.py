@@ -81,7 +81,7 @@ class Profiler:
         Raises:
             CannotPrepare: no block can be fetched or read.
         """
-        path = profile_path(self.folder, manifest.model, self.engine)
+        path = profile_path(self.folder, manifest, self.engine)
         cached = await self.cached(manifest)
         if cached is not None:
             return cached
@@ -99,7 +99,7 @@ class Profiler:
 
     async def cached(self, manifest: Manifest) -> IdleProfile | None:
         """Return the profile on disk; None if there is none, or if blocks were refused under another memory limit."""
-        path = profile_path(self.folder, manifest.model, self.engine)
+        path = profile_path(self.folder, manifest, self.engine)
         return await asyncio.to_thread(_read, path, len(manifest.blocks), self.memory_limit_bytes)
 
     async def median(self, work: "partial[dict[str, np.ndarray]]") -> tuple[float, dict[str, np.ndarray]]:
@@ -203,10 +203,14 @@ def _complete(values: Mapping[str, np.ndarray], model: PartitionedModel, block: 
     }
 
 
-def profile_path(folder: Path, model: str, engine: EngineSettings) -> Path:
-    """Return the path of a model's profile, measured by this machine with this engine."""
+def profile_path(folder: Path, manifest: Manifest, engine: EngineSettings) -> Path:
+    """Return the path of a model's profile, measured by this machine with this engine.
+
+    Other input shapes or cuts of the same file have a profile of their own.
+    """
     machine = f"{_VERSION} {platform.node()} {platform.machine()} {RUNTIME_VERSION} {engine.provider} {engine.threads}"
-    return folder / f"{model}-{hashlib.sha256(machine.encode()).hexdigest()[:12]}.json"
+    machine += f" {manifest.graph_version()}"
+    return folder / f"{manifest.model}-{hashlib.sha256(machine.encode()).hexdigest()[:12]}.json"
 
 
 def sample_request(manifest: Manifest) -> bytes:

@@ -36,7 +36,7 @@ from services.executor.segments.segment_events import (
     SegmentReturned,
 )
 from shared.messages.control import Prepare, Ready, Rejected, RejectionCause, SegmentRange
-from shared.messages.models import Manifest
+from shared.messages.models import Manifest, ModelVersion
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -71,6 +71,10 @@ class SegmentPool:
     # The newest version of every model, and the manifests of all versions in use.
     _newest: dict[str, str] = field(default_factory=dict, init=False)
     _versions: dict[tuple[str, str], Manifest] = field(default_factory=dict, init=False)
+    # The versions that the library keeps, by the planner's digests, which may differ from those of this release.
+    _kept: dict[str, ModelVersion] = field(default_factory=dict, init=False)
+    # Version of the newest plan of every stream, with its epoch.
+    _planned: dict[str, tuple[int, str]] = field(default_factory=dict, init=False)
     _segments: dict[SegmentKey, Segment] = field(default_factory=dict, init=False)
     _waiters: dict[SegmentKey, asyncio.Future[Segment]] = field(default_factory=dict, init=False)
     _builds: asyncio.Queue[SegmentKey] = field(init=False)
@@ -125,18 +129,43 @@ class SegmentPool:
         """Store a manifest, drop those that nothing uses any more, and return its version."""
         version = manifest.version()
         used = {(key.model, key.version) for key in self.lifecycle.held} | set(self._newest.items())
-        kept = {place: each for place, each in self._versions.items() if place in used}
+        planned = {planned for _, planned in self._planned.values()}
+        kept = {place: each for place, each in self._versions.items() if place in used or place[1] in planned}
         self._versions = {**kept, (manifest.model, version): manifest}
         return version
 
-    def manifest(self, model: str) -> Manifest | None:
-        """Return the newest manifest of a model; None if none has arrived."""
+    def version_known(self, version: str, kept: ModelVersion | None) -> None:
+        """Take note of a version that the library keeps, or of its removal (None)."""
+        if kept is None:
+            self._kept.pop(version, None)
+        else:
+            self._kept[version] = kept
+
+    def plan_known(self, epoch: EpochKey, manifest: Manifest | None) -> None:
+        """Take note of the manifest under which the epoch of a committed plan runs."""
+        if manifest is not None:
+            self._planned[epoch.stream] = (epoch.epoch, self._store(manifest))
+
+    def manifest(self, model: str, version: str = "") -> Manifest | None:
+        """Return a model's manifest in a version that the library keeps, else its newest; None if none has arrived."""
+        kept = self._kept.get(version)
+        if kept is not None and kept.model == model:
+            return kept.manifest
         return self._versions.get((model, self._newest.get(model, "")))
+
+    def manifest_of(self, epoch: EpochKey, model: str) -> Manifest | None:
+        """Return the manifest by which an epoch runs a model; the newest one for an epoch that is not known."""
+        version = self.lifecycle.version(epoch, model)
+        planned_epoch, planned_version = self._planned.get(epoch.stream, (0, ""))
+        if version is None and planned_epoch == epoch.epoch:
+            version = planned_version
+        return self._versions.get((model, version or self._newest.get(model, "")))
 
     @property
     def manifests(self) -> Collection[Manifest]:
-        """The newest manifest of every known model."""
-        return [self._versions[place] for place in self._newest.items()]
+        """The manifests of every known model: the newest one, and those of versions that the library keeps."""
+        newest = (self._versions[place] for place in self._newest.items())
+        return [*newest, *(kept.manifest for kept in self._kept.values())]
 
     @asynccontextmanager
     async def borrow(self, epoch: EpochKey, key: SegmentKey) -> AsyncIterator[Segment]:
@@ -147,10 +176,10 @@ class SegmentPool:
         Raises:
             CannotPrepare: it cannot be built, or not in time.
         """
-        version = self.lifecycle.version(epoch, key.model) or self._newest.get(key.model, "")
-        manifest = self._versions.get((key.model, version))
+        manifest = self.manifest_of(epoch, key.model)
         if manifest is None:
             raise CannotPrepare(RejectionCause.MODEL_MISSING, f"no manifest of model {key.model[:12]} has come yet")
+        version = manifest.version()
         # The route names blocks only. The Prepare of the epoch said whether the segment encodes its outputs, and by
         # which version of the manifest it runs.
         key = self.lifecycle.variant(epoch, replace(key, version=version))

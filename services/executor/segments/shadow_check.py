@@ -120,13 +120,14 @@ class ShadowCheck:
     async def _check(self, sent: SentStage) -> None:
         header = sent.header
         cut = header.stages[header.stage].stop
-        manifest = self._pool.manifest(header.model)
+        epoch = EpochKey(header.stream, header.epoch)
+        manifest = self._pool.manifest_of(epoch, header.model)
         if manifest is None:
             return
         # Without an encoding in the key: the end of the model is never sent encoded.
         key = SegmentKey(header.model, cut, len(manifest.blocks))
         factor = self._speed.factor
-        async with self._pool.borrow(EpochKey(header.stream, header.epoch), key) as tail:
+        async with self._pool.borrow(epoch, key) as tail:
             nominal = (lambda took_ms: factor * took_ms) if self._speed.emulated else None
             done = await self._processor.run(_Job(tail, sent, self._coder), _TICKET, nominal_ms=nominal)
         effect = done.value

@@ -38,7 +38,11 @@ returns its problem, unless that problem has been solved before.
                              profile; plan all
     Manifest                 model known; plan all. Ignored if the       -
                              library has the model
-    ModelWithdrawn           model gone; plan all                        DeleteDocument if it was in the library
+    ModelWithdrawn           model gone with its versions; plan all      DeleteDocument of the manifest and of the
+                                                                 versions if it was in the library
+    ModelVersion             version known if the planner published      Persist it; publish the right one, or clear
+                             it and has lost it                          the topic, if it is of another client
+    VersionWithdrawn         version gone unless it is in use            DeleteDocument; clear or publish its topic
     Offer                    -                                           FetchModel
     Calibration              encodings; older shadow records are void;   DeleteDocument of the records; Persist the
                              plan all                                    calibration
@@ -55,7 +59,8 @@ returns its problem, unless that problem has been solved before.
                              plan it. During a proposal only the number  in force
                              is remembered
     Question                 -                                           publish the Explanation
-    model_stored             model in the library; plan all              Persist the manifest; publish it
+    model_stored             model and version in the library; the       Persist both; publish both; DeleteDocument of
+                             oldest versions beyond 16 go; plan all      old versions
     next_job                 the stream is no longer due; missing        as answered
                              inputs go into its status, and its policy
                              is accepted unjudged; a problem solved

@@ -99,7 +99,7 @@ def conclude(job: PlanningJob, answer: Answer, view: PlanningView) -> Conclusion
             view.snapshot.streams[stream].live,
             view.states[stream].in_force,
             view.states[stream].departures,
-            view.snapshot.resolve(view.snapshot.streams[stream].model),
+            view.snapshot.manifest_of(view.snapshot.streams[stream]),
             view.states[stream].measurements.take_back,
         )
         for stream, own in routes.items()
@@ -158,9 +158,12 @@ def _is_outdated(job: PlanningJob, view: PlanningView) -> bool:
         declaration = view.snapshot.streams.get(stream)
         if declaration is None or view.states[stream].policy.request is not None:
             return True
-        manifest = view.snapshot.resolve(declaration.model)
-        posed = own_problem(job.problem, stream).streams[0]
+        manifest = view.snapshot.manifest_of(declaration)
+        problem = own_problem(job.problem, stream)
+        posed = problem.streams[0]
         if manifest is None or (posed.model, posed.source) != (manifest.model, declaration.source):
+            return True
+        if len(problem.models[posed.model].blocks) != len(manifest.blocks):
             return True
         if posed.jobs != declaration.jobs or job.policies[stream] != view.snapshot.policy(stream):
             return True
@@ -191,11 +194,12 @@ def _restricted(problem: Problem, solved: Problem) -> Problem:
 def _move(
     candidate: Candidate, decision: Decision, whole: Problem, view: PlanningView, present_cost: float | None
 ) -> StreamMove:
-    stream, text = candidate.stream, ""
+    stream, manifest, text = candidate.stream, candidate.manifest, ""
+    if manifest is None:
+        raise ValueError(f"stream {stream} has no model")
     present = () if candidate.present is None else candidate.present.routes
     routes = decision.routes if isinstance(decision, RerouteDecision) else present
     if routes:
         rate_hz = present_rate_hz(stream, view.snapshot)
         text = overload(candidate.problem, routes, rate_hz, already=view.states[stream].findings.has_overload)
-    manifest = view.snapshot.manifests[candidate.problem.streams[0].model]
     return StreamMove(candidate, decision, whole, manifest, text, present_cost)

@@ -33,7 +33,7 @@ from services.planner.problems.groups import group_of
 from services.planner.problems.planning_jobs import Answer, PlanningJob
 from services.planner.problems.policies import PolicyRefusal
 from services.planner.problems.readiness import Waiting
-from services.planner.problems.snapshot import FleetSnapshot, ModelWithdrawn
+from services.planner.problems.snapshot import FleetSnapshot, ModelWithdrawn, VersionWithdrawn
 from shared.bus import topics
 from shared.messages.alternatives import Alternatives
 from shared.messages.base import MessageError
@@ -42,7 +42,7 @@ from shared.messages.control import Preparing, ProfileFailed, Ready, Rejected
 from shared.messages.devices import Links, Presence, Profile, State, Telemetry
 from shared.messages.events import EventKind
 from shared.messages.explanations import Question
-from shared.messages.models import Manifest, Offer
+from shared.messages.models import Manifest, ModelVersion, Offer
 from shared.messages.plan_checks import plan_misfit
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsage
 
@@ -99,6 +99,7 @@ class Coordinator:
         restored = restore(documents, self.name)
         for change in restored.changes:
             self.fleet.restore(change, now_s)
+        self.fleet.number_versions(now_s)
         self.streams.restore(restored.states.values())
         self.streams.replan_all(now_s)
 
@@ -194,7 +195,7 @@ class Coordinator:
 
     def model_stored(self, manifest: Manifest, now_s: float) -> list[Effect]:
         """Take a model whose file has arrived in the library."""
-        effects = self.fleet.model_stored(manifest, now_s)
+        effects = self.fleet.model_stored(manifest, now_s, self._versions_in_use())
         self.streams.replan_all(now_s)
         return effects + self.streams.changed_statuses()
 
@@ -220,7 +221,7 @@ class Coordinator:
                     own.append(retained(topics.stream(stream), declaration))
                 if not any(effect.topic == topic for effect in own if isinstance(effect, Publish)):
                     own += [cleared(topic)] if topic == topics.plan(stream) else []
-            case ["models", _]:
+            case ["models", _] | ["models", _, "versions", _]:
                 own = self.fleet.republished()
             case _:
                 own = []
@@ -245,6 +246,8 @@ class Coordinator:
                 if effects is not None:
                     self.streams.replan_all(now_s)
                 return effects or []
+            case ModelVersion() | VersionWithdrawn():
+                return self.fleet.version_seen(message, now_s, self._versions_in_use(), own=own)
             case Offer(manifest=manifest, provider=provider):
                 return [FetchModel(manifest.model_copy(update={"provider": self.name}), provider)]
             case StreamDeclaration():
@@ -258,11 +261,18 @@ class Coordinator:
             case _:
                 return self._from_device(message, now_s)
 
+    def _versions_in_use(self) -> set[str]:
+        """Return the versions of models that streams keep, run or prepare."""
+        epochs = [state.epochs for state in self.streams]
+        plans = [each.committed for each in epochs] + [each.proposal.plan for each in epochs if each.proposal]
+        kept = {declaration.version for declaration in self.snapshot.streams.values()}
+        return (kept | {plan.version for plan in plans if plan is not None}) - {""}
+
     def _plan_seen(self, plan: CommittedPlan, now_s: float) -> list[Effect]:
         stream, snapshot = plan.stream, self.snapshot
         declaration = snapshot.streams.get(stream)
         declared_model = "" if declaration is None else declaration.model
-        misfit = plan_misfit(plan, snapshot.manifests.values(), declared_model, now_s)
+        misfit = plan_misfit(plan, snapshot.described, declared_model, now_s)
         if misfit is not None:
             raise MessageError(misfit)
         basis = adopted(plan, snapshot.policy(stream))

@@ -52,7 +52,14 @@ class FetchModel:
     provider: str
 
 
-Effect = Publish | Persist | DeleteDocument | FetchModel
+@dataclass(frozen=True, slots=True)
+class DeleteModelFile:
+    """Remove a file from the library; `file_id` is its identity (`Manifest.file_id`)."""
+
+    file_id: str
+
+
+Effect = Publish | Persist | DeleteDocument | FetchModel | DeleteModelFile
 
 
 @dataclass(frozen=True, slots=True)

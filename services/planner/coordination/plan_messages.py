@@ -4,16 +4,18 @@ from services.planner.decisions.candidates import Candidate
 from services.planner.decisions.committed_routes import burst_jobs
 from services.planner.decisions.replan import RerouteDecision
 from shared.messages.events import Reroute
+from shared.messages.models import Manifest
 from shared.messages.streams import CommittedPlan
 
 
-def proposed_plan(candidate: Candidate, reroute: RerouteDecision, now_s: float) -> CommittedPlan:
+def proposed_plan(candidate: Candidate, reroute: RerouteDecision, manifest: Manifest, now_s: float) -> CommittedPlan:
     """Return the plan to propose; its epoch and its time of commitment are filled in by the epochs."""
     stream, policy = candidate.problem.streams[0], candidate.policy
     return CommittedPlan(
         stream=stream.name,
         epoch=0,
         model=stream.model,
+        version=manifest.version(),
         source=stream.source,
         strategy=candidate.strategy,
         routes=reroute.routes,

@@ -210,8 +210,7 @@ class PlannedStream:
         if self._in_force is not None:
             # A restored plan has no problem, so later changes are measured against the present one.
             basis = self._in_force.problem or problem
-            manifest = self._in_force.manifest or candidate.manifest
-            self._in_force = replace(self._in_force, policy=candidate.policy, problem=basis, manifest=manifest)
+            self._in_force = replace(self._in_force, policy=candidate.policy, problem=basis)
         return []
 
     def postpone(self, cause: Cause, until_s: float) -> list[Step]:
@@ -232,9 +231,17 @@ class PlannedStream:
             now_s: planner's clock.
         """
         decision = self._with_earlier_cause(decision)
-        plan = proposed_plan(candidate, decision, now_s)
+        plan = proposed_plan(candidate, decision, manifest, now_s)
         self._proposed = PlanInForce(
-            plan.epoch, plan.model, plan.source, plan.live, plan.routes, candidate.policy, problem, plan.jobs, manifest
+            plan.epoch,
+            plan.model,
+            plan.source,
+            plan.live,
+            plan.routes,
+            candidate.policy,
+            problem,
+            plan.jobs,
+            plan.version,
         )
         return self.advance(ev.Propose(plan, manifest, decision), now_s)
 

@@ -23,6 +23,7 @@ class Kind(StrEnum):
     EPOCH = "epoch"
     PLAN = "plan"
     MANIFEST = "manifest"
+    VERSION = "version"
     CALIBRATION = "calibration"
     SHADOW = "shadow"
 

@@ -120,14 +120,14 @@ class PlanningView:
         return answer.model_copy(update={"problem": text})
 
     def _held_bytes(self, plans: Sequence[CommittedPlan]) -> dict[str, float]:
-        manifests = ((self.snapshot.manifests.get(plan.model), plan.routes) for plan in plans)
+        manifests = ((self.snapshot.manifest_under(plan), plan.routes) for plan in plans)
         return held_bytes((manifest, routes) for manifest, routes in manifests if manifest is not None)
 
     def _missing(self, stream: str) -> Waiting | None:
         """Return what a stream waits for; only a first plan waits for devices that measure its model."""
         state = self.states.get(stream)
-        manifest = self.snapshot.resolve(self.snapshot.streams[stream].model)
+        manifest = self.snapshot.manifest_of(self.snapshot.streams[stream])
         is_first = state is None or state.epochs.committed is None
         if not is_first or manifest is None:
             return missing(self.snapshot, stream)
-        return missing(self.snapshot, stream, measuring(self.measurements, manifest.model, self.now_s))
+        return missing(self.snapshot, stream, measuring(self.measurements, manifest, self.now_s))

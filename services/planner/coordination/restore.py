@@ -12,7 +12,7 @@ from services.planner.problems.policies import PolicyRefusal, parse_policy_reque
 from services.planner.problems.snapshot import Change, PolicySet
 from shared.messages.base import MessageError
 from shared.messages.calibration import Calibration
-from shared.messages.models import Manifest
+from shared.messages.models import Manifest, ModelVersion
 from shared.messages.streams import CommittedPlan, StreamDeclaration
 from shared.policy import Policy, QueueDiscipline
 
@@ -20,7 +20,7 @@ _LOGGER = logging.getLogger(__name__)
 
 # A calibration replaces records of shadow checks, so it comes before them. A plan is judged under its stream's policy,
 # and takes over an epoch that is not used yet, so it comes between the two.
-_ORDER = (Kind.MANIFEST, Kind.CALIBRATION, Kind.SHADOW, Kind.STREAM, Kind.POLICY, Kind.PLAN, Kind.EPOCH)
+_ORDER = (Kind.MANIFEST, Kind.VERSION, Kind.CALIBRATION, Kind.SHADOW, Kind.STREAM, Kind.POLICY, Kind.PLAN, Kind.EPOCH)
 
 
 @dataclass(slots=True)
@@ -32,16 +32,12 @@ class RestoredState:
         changes: to be applied to an empty fleet, in order.
         states: of streams, with policies, plans in force and epochs.
         policies: in force, by stream.
-        described_at: position of each model's manifest among the documents.
-        planned_at: position of each stream's plan among the documents.
     """
 
     origin: str
     changes: list[Change] = field(default_factory=list)
     states: dict[str, PlannedStream] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
-    described_at: dict[str, int] = field(default_factory=dict)
-    planned_at: dict[str, int] = field(default_factory=dict)
 
     def state(self, stream: str) -> PlannedStream:
         """Return a stream's state, made if its name is new."""
@@ -55,11 +51,8 @@ def restore(documents: Iterable[Document], origin: str) -> RestoredState:
         documents: oldest first.
         origin: name of the planner, for the events of the restored streams.
     """
-    listed = tuple(documents)
     restored = RestoredState(origin)
-    restored.described_at = {each.key: place for place, each in enumerate(listed) if each.kind is Kind.MANIFEST}
-    restored.planned_at = {each.key: place for place, each in enumerate(listed) if each.kind is Kind.PLAN}
-    for document in sorted(listed, key=lambda each: _ORDER.index(each.kind)):
+    for document in sorted(documents, key=lambda each: _ORDER.index(each.kind)):
         try:
             _read(document, restored)
         except (MessageError, ValueError) as error:
@@ -84,7 +77,9 @@ def adopted(plan: CommittedPlan, policy: Policy) -> PlanInForce:
         deadline_ms=plan.deadline_ms,
         transport=plan.transport,
     )
-    return PlanInForce(plan.epoch, plan.model, plan.source, plan.live, plan.routes, judged, jobs=plan.jobs)
+    return PlanInForce(
+        plan.epoch, plan.model, plan.source, plan.live, plan.routes, judged, jobs=plan.jobs, version=plan.version
+    )
 
 
 def _read(document: Document, restored: RestoredState) -> None:
@@ -92,6 +87,8 @@ def _read(document: Document, restored: RestoredState) -> None:
     match document.kind:
         case Kind.MANIFEST:
             restored.changes.append(Manifest.decode(value))
+        case Kind.VERSION:
+            restored.changes.append(ModelVersion.decode(value))
         case Kind.CALIBRATION:
             restored.changes.append(Calibration.decode(value))
         case Kind.SHADOW:
@@ -109,9 +106,6 @@ def _read(document: Document, restored: RestoredState) -> None:
         case Kind.PLAN:
             plan = CommittedPlan.decode(value)
             # The epoch of the plan is given out by this; a later number that was reserved follows as its own document.
-            basis = adopted(plan, restored.policies.get(key, Policy()))
-            # The earlier process stopped after a new manifest and before the plan that follows from it.
-            is_outdated = restored.described_at.get(plan.model, -1) > restored.planned_at[key]
-            restored.state(key).plan_restored(plan, replace(basis, is_outdated=is_outdated), 0.0)
+            restored.state(key).plan_restored(plan, adopted(plan, restored.policies.get(key, Policy())), 0.0)
         case Kind.EPOCH:
             restored.state(key).epoch_restored(int(value))

@@ -32,7 +32,7 @@ def withdrawn(before: FleetSnapshot, after: FleetSnapshot, report: ShadowReport)
         return
     records = before.shadows.get(report.model, {}), after.shadows[report.model]
     for stream, declaration in after.streams.items():
-        manifest = after.resolve(declaration.model)
+        manifest = after.manifest_of(declaration)
         if manifest is None or manifest.model != report.model:
             continue
         gone = [codec for _, codec in withdrawals(calibration, after.policy(stream), *records)]

@@ -31,13 +31,14 @@ def thresholds_found(job: ThresholdJob, alternatives: Alternatives, view: Planni
     Thresholds are dropped if their plan is not in force, or is about to be replaced.
     """
     state = view.states[job.plan.stream]
-    manifest = view.snapshot.manifests.get(job.plan.model)
+    manifest = view.snapshot.manifest_under(job.plan)
+    declaration = view.snapshot.streams.get(job.plan.stream)
+    newest = None if declaration is None else view.snapshot.manifest_of(declaration)
     is_current = state.epochs.committed is job.plan and state.epochs.proposal is None
     if not is_current or manifest is None:
         return []
-    basis = state.in_force
     # All segments of an epoch have one description. A changed one is about to get an epoch of its own.
-    if basis is not None and basis.manifest is not None and not basis.manifest.runs_like(manifest):
+    if job.plan.version and newest is not None and newest.version() != job.plan.version:
         return []
     warm = warm_segments(job.plan, alternatives, manifest, job.problem)
     return [*state.advance(ev.KeepWarm(warm, manifest), view.now_s), *state.thresholds.found(alternatives)]

@@ -29,8 +29,7 @@ class PlanInForce:
         policy: under which it was last judged.
         problem: for which it was chosen, of all streams planned together; None if that was before the planner's start.
         jobs: as committed.
-        manifest: under which devices run it; None if it was committed before the planner's start.
-        is_outdated: whether the manifest was replaced after the commitment, of which the planner knows no more.
+        version: of the manifest under which devices run it; empty in plans of old planners.
     """
 
     epoch: int
@@ -41,8 +40,7 @@ class PlanInForce:
     policy: Policy
     problem: Problem | None = None
     jobs: int = 1
-    manifest: Manifest | None = None
-    is_outdated: bool = False
+    version: str = ""
 
     @property
     def together(self) -> tuple[str, ...]:
@@ -80,11 +78,9 @@ class Candidate:
     @property
     def is_redescribed(self) -> bool:
         """Whether the manifest has changed since the plan in force was prepared, so that devices run an earlier one."""
-        if self.present is None:
+        if self.present is None or self.manifest is None or not self.present.version:
             return False
-        before = self.present.manifest
-        differs = before is not None and self.manifest is not None and not before.runs_like(self.manifest)
-        return differs or self.present.is_outdated
+        return self.present.version != self.manifest.version()
 
     @property
     def stream(self) -> str:

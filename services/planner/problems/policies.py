@@ -126,7 +126,7 @@ def reservations(policy: Policy, snapshot: FleetSnapshot) -> tuple[str, ...]:
 def _unknown_codec(policy: Policy, stream: str, snapshot: FleetSnapshot) -> Iterator[str]:
     """Yield why the encoding that the policy demands is not offered for the stream's model."""
     declaration = snapshot.streams.get(stream)
-    manifest = None if declaration is None else snapshot.resolve(declaration.model)
+    manifest = None if declaration is None else snapshot.manifest_of(declaration)
     if manifest is None or policy.codec in (CodecMode.AUTO, CodecMode.LOSSLESS):
         return
     calibration = snapshot.calibrations.get(manifest.model)

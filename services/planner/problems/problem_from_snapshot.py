@@ -109,11 +109,8 @@ def build_problem(snapshot: FleetSnapshot, streams: Sequence[str], circumstances
         calibration, records = snapshot.calibrations.get(model), snapshot.shadows.get(model)
         if entry.key not in models:
             models[entry.key] = model_of(entry.manifest, entry.input_bytes, calibration, policy, records)
-    manifests = {entry.manifest.model: entry.manifest for entry in entries}
     # Reference for the speed of encoding, of all online devices that have a profile.
-    fastest_ms = {
-        model: min(_profiled_ms(state, manifest) for state in online.values()) for model, manifest in manifests.items()
-    }
+    fastest_ms = {entry.key: min(_profiled_ms(state, entry.manifest) for state in online.values()) for entry in entries}
     return Problem(
         models=models,
         devices={
@@ -149,7 +146,7 @@ def own_problem(problem: Problem, stream: str) -> Problem:
 def _concerns(exclusion: Exclusion, snapshot: FleetSnapshot, streams: Sequence[str]) -> bool:
     if exclusion.stream not in streams:
         return False
-    manifest = snapshot.resolve(snapshot.streams[exclusion.stream].model)
+    manifest = snapshot.manifest_of(snapshot.streams[exclusion.stream])
     return manifest is not None and manifest.model == exclusion.model
 
 
@@ -157,7 +154,7 @@ def _entries(snapshot: FleetSnapshot, streams: Sequence[str], rejected: Sequence
     entries: list[_Entry] = []
     for name in streams:
         declaration = snapshot.streams[name]
-        manifest = snapshot.resolve(declaration.model)
+        manifest = snapshot.manifest_of(declaration)
         if manifest is None:
             raise ValueError(f"stream {name}: model {declaration.model} is not in the library")
         size_bytes = input_bytes(snapshot, declaration, manifest)
@@ -166,6 +163,8 @@ def _entries(snapshot: FleetSnapshot, streams: Sequence[str], rejected: Sequence
         # The first stream of a model has the plain key, so that problems of one stream have no variants.
         key = manifest.model if not alike else f"{manifest.model}{VARIANT}{name}"
         for entry in alike:
+            if entry.manifest.blocks != manifest.blocks or entry.manifest.inputs != manifest.inputs:
+                continue
             if entry.excluded == excluded and math.isclose(entry.input_bytes, size_bytes, rel_tol=NOISE):
                 key = entry.key
         entries.append(_Entry(declaration, manifest, key, size_bytes, excluded))
@@ -188,9 +187,10 @@ def _stream(entry: _Entry, snapshot: FleetSnapshot, online: Mapping[str, DeviceS
 
 def _profiled_ms(state: DeviceState, manifest: Manifest) -> float:
     """Return the idle time of the whole model; infinity if the device cannot run all of it."""
-    if profile_fault(state, manifest) is not None or state.profiles[manifest.model].refusals:
+    profile = state.profile(manifest)
+    if profile is None or profile_fault(state, manifest) is not None or profile.refusals:
         return math.inf
-    return sum(state.profiles[manifest.model].block_ms)
+    return sum(profile.block_ms)
 
 
 def _device(
@@ -208,14 +208,21 @@ def _device(
     mean overhead of a segment count.
     """
     capabilities = state.capabilities
-    known = [entry for entry in entries if profile_fault(state, entry.manifest) is None]
-    profiles = {entry.manifest.model: state.profiles[entry.manifest.model] for entry in known}
+    profiles = {
+        entry.key: profile
+        for entry in entries
+        if (profile := state.profile(entry.manifest)) is not None and profile_fault(state, entry.manifest) is None
+    }
     # A device that cannot run the whole model cannot be compared, and counts as fast.
-    own_ms = {model: sum(profile.block_ms) for model, profile in profiles.items() if not profile.refusals}
-    speeds = [fastest_ms[model] / taken_ms for model, taken_ms in own_ms.items() if fastest_ms[model] > 0]
+    own_ms = {key: sum(profile.block_ms) for key, profile in profiles.items() if not profile.refusals}
+    speeds = [fastest_ms[key] / taken_ms for key, taken_ms in own_ms.items() if fastest_ms[key] > 0]
     overheads_ms = [profile.segment_overhead_ms for profile in profiles.values()]
     return Device(
-        block_ms={entry.key: profiles[entry.manifest.model].block_ms for entry in known if name not in entry.excluded},
+        block_ms={
+            entry.key: profiles[entry.key].block_ms
+            for entry in entries
+            if entry.key in profiles and name not in entry.excluded
+        },
         load_factor=load_factor,
         segment_overhead_ms=fmean(overheads_ms) if overheads_ms else 0.0,
         memory_bytes=memory_bytes,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from services.planner.problems.readiness import profile_fault
 from services.planner.problems.snapshot import FleetSnapshot
+from shared.messages.models import Manifest
 
 # Pause before the first request: the retained profile of a device that has just connected may be on its way.
 GRACE_S = 0.5
@@ -14,8 +15,8 @@ LONGEST_REPEAT_S = 900.0
 # Time for which a first plan waits for a device that measures.
 FIRST_PLAN_WAITS_S = 120.0
 
-# Device, and SHA-256 of the model.
-Pair = tuple[str, str]
+# Device, SHA-256 of the model, and `Manifest.graph_version`.
+ProfileKey = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,61 +38,64 @@ class Measurement:
     failure: str = ""
 
 
-Measurements = Mapping[Pair, Measurement]
+Measurements = Mapping[ProfileKey, Measurement]
 
 
-def missing_profiles(snapshot: FleetSnapshot) -> frozenset[Pair]:
+def missing_profiles(snapshot: FleetSnapshot) -> Mapping[ProfileKey, Manifest]:
     """Return the missing profiles: of every stream's model, on every online device that its policy permits."""
-    missing: set[Pair] = set()
+    missing: dict[ProfileKey, Manifest] = {}
     for name, declaration in snapshot.streams.items():
-        manifest = snapshot.resolve(declaration.model)
+        manifest = snapshot.manifest_of(declaration)
         if manifest is None:
             continue
         permits = snapshot.policy(name).devices.permits
+        graph = manifest.graph_version()
         missing |= {
-            (device, manifest.model)
+            (device, manifest.model, graph): manifest
             for device, state in snapshot.devices.items()
             if state.online and permits(device) and profile_fault(state, manifest) is not None
         }
-    return frozenset(missing)
+    return missing
 
 
 def update(measurements: Measurements, snapshot: FleetSnapshot, now_s: float) -> Measurements:
     """Return the measurements that are missing now; for a device that was restarted, the pauses start again."""
-    current: dict[Pair, Measurement] = {}
-    for device, model in missing_profiles(snapshot):
-        known = measurements.get((device, model))
-        boot_id = snapshot.device(device).boot_id
+    current: dict[ProfileKey, Measurement] = {}
+    for key, manifest in missing_profiles(snapshot).items():
+        known = measurements.get(key)
+        boot_id = snapshot.device(key[0]).boot_id
         # A new process has lost the request, and its failure may have ended with the old one.
         if known is None or known.boot_id != boot_id:
             known = Measurement(boot_id, now_s, now_s + GRACE_S)
-        profile = snapshot.device(device).profiles.get(model)
+        profile = snapshot.device(key[0]).profile(manifest)
         if profile is not None and profile.refusals:
             # The device has answered: it cannot run the model. It is asked again, but no plan waits for it.
             known = replace(known, failure=profile.refusals[0].reason)
-        current[device, model] = known
+        current[key] = known
     return current
 
 
-def take_due(measurements: Measurements, now_s: float) -> tuple[Measurements, tuple[Pair, ...]]:
-    """Return the measurements after the due requests, and the pairs to request."""
-    due = tuple(sorted(pair for pair, each in measurements.items() if each.next_at_s <= now_s))
-    asked = {pair: _asked(measurements[pair], now_s) for pair in due}
+def take_due(measurements: Measurements, now_s: float) -> tuple[Measurements, tuple[ProfileKey, ...]]:
+    """Return the measurements after the due requests, and the profiles to request."""
+    due = tuple(sorted(key for key, each in measurements.items() if each.next_at_s <= now_s))
+    asked = {key: _asked(measurements[key], now_s) for key in due}
     return {**measurements, **asked}, due
 
 
-def failed(measurements: Measurements, pair: Pair, reason: str) -> Measurements:
+def failed(measurements: Measurements, device: str, model: str, reason: str) -> Measurements:
     """Return the measurements after a device has reported that it cannot measure a model."""
-    known = measurements.get(pair)
-    return measurements if known is None else {**measurements, pair: replace(known, failure=reason)}
+    return {
+        key: replace(each, failure=reason) if key[:2] == (device, model) else each for key, each in measurements.items()
+    }
 
 
-def measuring(measurements: Measurements, model: str, now_s: float) -> Collection[str]:
-    """Return the devices for whose profile of ``model`` a first plan waits."""
+def measuring(measurements: Measurements, manifest: Manifest, now_s: float) -> Collection[str]:
+    """Return the devices for whose profile of a model a first plan waits."""
+    wanted = (manifest.model, manifest.graph_version())
     return [
         device
-        for (device, missing), each in measurements.items()
-        if missing == model and not each.failure and now_s - each.missing_since_s < FIRST_PLAN_WAITS_S
+        for (device, *missing), each in measurements.items()
+        if tuple(missing) == wanted and not each.failure and now_s - each.missing_since_s < FIRST_PLAN_WAITS_S
     ]
 
 

@@ -32,7 +32,7 @@ def missing(snapshot: FleetSnapshot, stream: str, measuring: Collection[str] = (
 
 def profile_fault(state: DeviceState, manifest: Manifest) -> str | None:
     """Return why the device cannot run the model in a plan; None if it can."""
-    profile = state.profiles.get(manifest.model)
+    profile = state.profile(manifest)
     if profile is None:
         return "its profile is missing"
     if profile.refusals and not _runnable(profile, manifest):
@@ -47,9 +47,10 @@ def _reasons(snapshot: FleetSnapshot, stream: str, measuring: Collection[str]) -
     source = snapshot.devices.get(declaration.source)
     if source is None or not source.online:
         yield f"source device {declaration.source} is {'unknown' if source is None else 'offline'}"
-    manifest = snapshot.resolve(declaration.model)
+    manifest = snapshot.manifest_of(declaration)
     if manifest is None:
-        yield f"model {declaration.model} is not in the library"
+        version = f" in version {declaration.version}" if declaration.version else ""
+        yield f"model {declaration.model} is not in the library{version}"
         # Profiles belong to a model: without it there is nothing more to check.
         return
     permits = snapshot.policy(stream).devices.permits
@@ -64,9 +65,9 @@ def _reasons(snapshot: FleetSnapshot, stream: str, measuring: Collection[str]) -
         yield f"no device can run model {manifest.name} yet ({'; '.join(causes) or 'the policy allows none'})"
         return
     runners = {
-        name: state.profiles[manifest.model]
+        name: profile
         for name, state in sorted(permitted.items())
-        if state.online and profile_fault(state, manifest) is None
+        if state.online and (profile := state.profile(manifest)) is not None and profile_fault(state, manifest) is None
     }
     yield from _orphans(runners, manifest)
 

@@ -47,10 +47,11 @@ def busy_shares(plans: Iterable[CommittedPlan], snapshot: FleetSnapshot, now_s: 
         # A source that is offline sends nothing, whatever rate it reported last.
         rate_hz = present_rate_hz(plan.stream, snapshot) if snapshot.device(plan.source).online else 0.0
         weights = sum(route.weight for route in plan.routes)
+        manifest = snapshot.manifest_under(plan)
         for route in plan.routes:
             for stage in route.stages:
                 device = snapshot.device(stage.device)
-                profile = device.profiles.get(plan.model)
+                profile = None if manifest is None else device.profile(manifest)
                 if profile is None:
                     continue
                 compute_ms = sum(profile.block_ms[stage.start : stage.stop]) + profile.segment_overhead_ms

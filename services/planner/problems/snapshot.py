@@ -7,13 +7,15 @@ from typing import TypeVar
 from services.planner.problems.allowed_encodings import FieldRecord, Place, place_of
 from shared.messages.calibration import Calibration, ShadowReport
 from shared.messages.devices import Capabilities, LinkEstimate, Links, Presence, Profile, State, Telemetry
-from shared.messages.models import Manifest
-from shared.messages.streams import StreamDeclaration, StreamUsage
+from shared.messages.models import Manifest, ModelVersion
+from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsage
 from shared.policy import Policy
 from shared.transport_mode import Carrier
 
 # Age from which a load factor is ignored: the device then counts as idle.
 TELEMETRY_STALE_AFTER_S = 60.0
+# Profiles of one model that a device keeps here: of as many graphs, which differ in cuts or input shapes.
+_MAX_PROFILES = 8
 # Relative change below which a measured value counts as unchanged when the cause of a reroute is sought.
 NOISE = 0.02
 
@@ -45,7 +47,7 @@ class DeviceState:
         links: from this device through the broker, by target.
         direct_links: from this device over direct connections, by target; those that have carried something.
         transports: of feature maps that it sends and takes.
-        profiles: measured computing times, by model.
+        profiles: measured computing times, by model and `Manifest.graph_version`.
     """
 
     online: bool = False
@@ -58,7 +60,13 @@ class DeviceState:
     links: Mapping[str, LinkState] = field(default_factory=dict)
     direct_links: Mapping[str, LinkState] = field(default_factory=dict)
     transports: tuple[str, ...] = (Carrier.MQTT.value,)
-    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    profiles: Mapping[tuple[str, str], Profile] = field(default_factory=dict)
+
+    def profile(self, manifest: Manifest) -> Profile | None:
+        """Return the profile of a model as a manifest describes it; None if there is none."""
+        # Old executors do not say by which manifest they have measured.
+        current = self.profiles.get((manifest.model, manifest.graph_version()))
+        return current or self.profiles.get((manifest.model, ""))
 
     def present_load_factor(self, now_s: float) -> float:
         """Return the load factor; 1 if the last telemetry is older than `TELEMETRY_STALE_AFTER_S`."""
@@ -72,6 +80,14 @@ class ModelWithdrawn:
     """A manifest has been removed."""
 
     model: str
+
+
+@dataclass(frozen=True, slots=True)
+class VersionWithdrawn:
+    """A version of a model has been removed."""
+
+    model: str
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +115,8 @@ Change = (
     | Profile
     | Manifest
     | ModelWithdrawn
+    | ModelVersion
+    | VersionWithdrawn
     | Calibration
     | ShadowReport
     | FieldRecordRestored
@@ -110,10 +128,15 @@ Change = (
 
 @dataclass(frozen=True, slots=True)
 class FleetSnapshot:
-    """The fleet at one moment. Of manifests with one name, the newest comes last in ``manifests``."""
+    """The fleet at one moment.
+
+    Of manifests with one name, the newest comes last in ``manifests``. Its keys are SHA-256 digests, and those of
+    ``versions`` are digests of whole manifests.
+    """
 
     devices: Mapping[str, DeviceState] = field(default_factory=dict)
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
+    versions: Mapping[str, ModelVersion] = field(default_factory=dict)
     calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     shadows: Mapping[str, Mapping[Place, FieldRecord]] = field(default_factory=dict)
     streams: Mapping[str, StreamDeclaration] = field(default_factory=dict)
@@ -127,6 +150,24 @@ class FleetSnapshot:
     def policy(self, stream: str) -> Policy:
         """Return the policy in force for a stream; the default policy if none was set."""
         return self.policies.get(stream, Policy())
+
+    def manifest_of(self, declaration: StreamDeclaration) -> Manifest | None:
+        """Return the manifest of a stream's model: in the version that the stream keeps, else in the newest one."""
+        if not declaration.version:
+            return self.resolve(declaration.model)
+        kept = self.versions.get(declaration.version)
+        is_own = kept is not None and declaration.model in (kept.model, kept.manifest.name)
+        return kept.manifest if kept is not None and is_own else None
+
+    def manifest_under(self, plan: CommittedPlan) -> Manifest | None:
+        """Return the manifest under which devices run a plan; None if it is not known."""
+        kept = self.versions.get(plan.version)
+        return self.manifests.get(plan.model) if kept is None else kept.manifest
+
+    @property
+    def described(self) -> tuple[Manifest, ...]:
+        """The manifests of all models, the newest ones first, then their versions."""
+        return (*self.manifests.values(), *(version.manifest for version in self.versions.values()))
 
     def resolve(self, model: str) -> Manifest | None:
         """Return the manifest of a SHA-256, else the newest manifest of that name, else None."""
@@ -152,7 +193,12 @@ def apply(snapshot: FleetSnapshot, change: Change, now_s: float) -> FleetSnapsho
             # Removed first, so that a manifest that is published again comes last, as the newest of its name.
             return replace(snapshot, manifests=_put(_without(snapshot.manifests, change.model), change.model, change))
         case ModelWithdrawn():
-            return replace(snapshot, manifests=_without(snapshot.manifests, change.model))
+            versions = {key: each for key, each in snapshot.versions.items() if each.model != change.model}
+            return replace(snapshot, manifests=_without(snapshot.manifests, change.model), versions=versions)
+        case ModelVersion():
+            return replace(snapshot, versions=_put(snapshot.versions, change.version, change))
+        case VersionWithdrawn():
+            return replace(snapshot, versions=_without(snapshot.versions, change.version))
         case Calibration():
             return _calibrated(snapshot, change)
         case ShadowReport():
@@ -179,7 +225,16 @@ def _changed(device: DeviceState, change: Presence | Telemetry | Links | Profile
         case Links():
             return _linked(device, change, now_s)
         case Profile():
-            return replace(device, profiles=_put(device.profiles, change.model, change))
+            return _profiled(device, change)
+
+
+def _profiled(device: DeviceState, profile: Profile) -> DeviceState:
+    # The newest comes last; the oldest of the same model go.
+    others = _without(device.profiles, (profile.model, profile.graph))
+    same = [key for key in others if key[0] == profile.model]
+    for key in same[: max(0, len(same) - _MAX_PROFILES + 1)]:
+        others = _without(others, key)
+    return replace(device, profiles=_put(others, (profile.model, profile.graph), profile))
 
 
 def _present(device: DeviceState, presence: Presence, now_s: float) -> DeviceState:
@@ -265,7 +320,7 @@ def _put(mapping: Mapping[_Key, _Value], key: _Key, value: _Value) -> Mapping[_K
     return {**mapping, key: value}
 
 
-def _without(mapping: Mapping[str, _Value], key: str) -> Mapping[str, _Value]:
+def _without(mapping: Mapping[_Key, _Value], key: _Key) -> Mapping[_Key, _Value]:
     return {name: value for name, value in mapping.items() if name != key}
 
 

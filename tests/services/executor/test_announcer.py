@@ -20,6 +20,7 @@ from services.executor.source.sources import Sources
 from shared.bus.connection import Connection
 from shared.bus.properties import Properties
 from shared.messages.devices import Capabilities, Presence, State
+from shared.messages.models import Manifest, ManifestBlock
 from tests.support.recording_pipeline import RecordingPipeline
 from tests.support.task_groups import cancelled_at_the_end
 
@@ -48,7 +49,9 @@ async def test_presence_profiles_and_usage_are_announced_once_the_device_is_read
     ):
         outbox = Outbox("d", connection)
         speed = DeviceSpeed()
-        speed.learn("0" * 64, IdleProfile((1.0, 2.0)))
+        blocks = (ManifestBlock(name="a", output_bytes=1), ManifestBlock(name="b", output_bytes=1))
+        manifest = Manifest(model="0" * 64, name="m", size_bytes=1, inputs=(), outputs=(), blocks=blocks)
+        speed.learn(manifest, IdleProfile((1.0, 2.0)))
         profiler = Profiler(tmp_path, EngineSettings(), processor, tmp_path / "lock")
         sources = Sources(
             device="d",

@@ -105,7 +105,7 @@ async def bench(manifest: Manifest, store: ModelCache) -> AsyncIterator[Bench]:
         pool = SegmentPool("me", store, EngineSettings(), SegmentLifecycle(), answer)
         pool.know(manifest)
         speed = DeviceSpeed()
-        speed.learn(manifest.model, IdleProfile((1.0,) * len(manifest.blocks), 0.5))
+        speed.learn(manifest, IdleProfile((1.0,) * len(manifest.blocks), 0.5))
         coder = Coder(load_registry(), EngineSettings())
         attempts = AttemptTracker()
         pipeline = Pipeline(

@@ -62,7 +62,7 @@ async def runner(manifest: Manifest, store: ModelCache) -> AsyncIterator[StageRu
     pool = SegmentPool("me", store, EngineSettings(), SegmentLifecycle(), ignore)
     pool.know(manifest)
     speed = DeviceSpeed()
-    speed.learn(manifest.model, IdleProfile((1.0,) * len(manifest.blocks), 0.5))
+    speed.learn(manifest, IdleProfile((1.0,) * len(manifest.blocks), 0.5))
     async with Processor.open() as processor, cancelled_at_the_end() as group:
         group.create_task(pool.run())
         yield StageRunner("me", pool, processor, speed, Coder(load_registry(), EngineSettings()))

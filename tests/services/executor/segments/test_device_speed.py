@@ -19,20 +19,20 @@ MANIFEST = Manifest(
 def test_a_real_device_pretends_nothing() -> None:
     speed = DeviceSpeed(emulated=False)
     assert not speed.emulate(Emulation(device="d", slowdown=9.0))
-    speed.learn("m", PROFILE)
-    assert speed.idle("m") == PROFILE
-    assert speed.nominal("m", 0, 3, lambda: 0.0) is None
+    speed.learn(MANIFEST, PROFILE)
+    assert speed.idle(MANIFEST.model) == PROFILE
+    assert speed.nominal(MANIFEST.model, 0, 3, lambda: 0.0) is None
     assert speed.factor == 1.0
 
 
 def test_an_emulated_device_takes_slowdown_times_load_times_the_profile() -> None:
     speed = DeviceSpeed(emulated=True)
-    speed.learn("m", PROFILE)
+    speed.learn(MANIFEST, PROFILE)
     assert speed.emulate(Emulation(device="d", slowdown=4.0, load_factor=3.0))
-    nominal = speed.nominal("m", 1, 3, lambda: 2.0)
+    nominal = speed.nominal(MANIFEST.model, 1, 3, lambda: 2.0)
     assert nominal is not None
     assert nominal(0.1) == pytest.approx(12 * (6.5 + 2.0))
-    assert speed.idle("m") == PROFILE.scaled(4.0)
+    assert speed.idle(MANIFEST.model) == PROFILE.scaled(4.0)
 
 
 def test_load_does_not_change_the_profile() -> None:
@@ -44,7 +44,7 @@ def test_load_does_not_change_the_profile() -> None:
 def test_without_a_profile_the_time_it_took_is_stretched() -> None:
     speed = DeviceSpeed(emulated=True)
     speed.emulate(Emulation(device="d", slowdown=2.0, load_factor=2.0))
-    nominal = speed.nominal("m", 0, 1, lambda: 0.0)
+    nominal = speed.nominal(MANIFEST.model, 0, 1, lambda: 0.0)
     assert nominal is not None
     assert nominal(5.0) == 20.0
 
@@ -52,5 +52,15 @@ def test_without_a_profile_the_time_it_took_is_stretched() -> None:
 def test_unprofiled_segments_are_ranked_by_their_operations() -> None:
     speed = DeviceSpeed()
     assert speed.expected_ms(MANIFEST, 0, 2) < speed.expected_ms(MANIFEST, 2, 3)
-    speed.learn(MANIFEST.model, PROFILE)
+    speed.learn(MANIFEST, PROFILE)
     assert speed.expected_ms(MANIFEST, 0, 2) == pytest.approx(3.5)
+
+
+def test_a_profile_of_an_earlier_description_predicts_nothing() -> None:
+    speed = DeviceSpeed()
+    speed.learn(MANIFEST, PROFILE)
+    assert speed.graph(MANIFEST.model) == MANIFEST.graph_version()
+    corrected = MANIFEST.model_copy(update={"max_cut_tensors": 2})
+    assert speed.expected_ms(corrected, 0, 3) != speed.expected_ms(MANIFEST, 0, 3)
+    renamed = MANIFEST.model_copy(update={"labels": ("cat",)})
+    assert speed.expected_ms(renamed, 0, 3) == speed.expected_ms(MANIFEST, 0, 3)

@@ -35,7 +35,7 @@ class Bench:
     def keep(self, manifest: Manifest) -> IdleProfile:
         """Write a profile to disk, as if it had been measured before a restart."""
         profile = IdleProfile(tuple(float(number) for number in range(len(manifest.blocks))))
-        keep_profile(profile_path(self.profiles_dir, manifest.model, EngineSettings()), profile)
+        keep_profile(profile_path(self.profiles_dir, manifest, EngineSettings()), profile)
         return profile
 
     async def published(self) -> Profile:

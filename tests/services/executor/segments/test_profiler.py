@@ -188,7 +188,7 @@ async def test_what_killed_the_process_twice_is_not_measured_again(
 ) -> None:
     async with Processor.open() as processor:
         mine = profiler(tmp_path, processor)
-        note = profile_path(mine.folder, manifest.model, mine.engine).with_suffix(".attempts")
+        note = profile_path(mine.folder, manifest, mine.engine).with_suffix(".attempts")
         for start, stop in ((1, 2), (1, 2)):
             ProfileAttempts(note).begin(start, stop)
         found = await mine.profile(manifest, partial(store.path, manifest))

@@ -11,7 +11,7 @@ from services.executor.segments.model_cache import ModelCache
 from services.executor.segments.segment_events import EpochKey, SegmentKey
 from services.executor.segments.segment_pool import SegmentPool
 from shared.messages.control import Prepare, Ready, Rejected, RejectionCause, SegmentRange
-from shared.messages.models import Manifest
+from shared.messages.models import Manifest, ModelVersion
 
 EPOCH = EpochKey("s", 1)
 
@@ -150,6 +150,28 @@ async def test_a_corrected_manifest_serves_new_epochs_while_old_ones_keep_theirs
         await pool.prepare(asked(manifest, (0, 2)))
         assert isinstance(await answers.get(), Ready)
         assert pool.manifest(manifest.model) == corrected
+
+
+def kept(manifest: Manifest) -> ModelVersion:
+    version = manifest.version()
+    return ModelVersion(model=manifest.model, version=version, number=1, added_at_s=0.0, manifest=manifest)
+
+
+async def test_a_plan_runs_under_the_version_that_it_names(manifest: Manifest, store: ModelCache) -> None:
+    """As after a restart: no Prepare comes, and the newest manifest is another one."""
+    older, newest = kept(manifest), manifest.model_copy(update={"labels": ("a",)})
+    async with running(store) as (pool, _):
+        pool.know(newest)
+        pool.version_known(older.version, older)
+        assert pool.manifest(manifest.model, older.version) == manifest
+        assert pool.manifest(manifest.model) == pool.manifest(manifest.model, "unknown") == newest
+        assert set(pool.manifests) == {manifest, newest}
+        pool.plan_known(EPOCH, pool.manifest(manifest.model, older.version))
+        async with pool.borrow(EPOCH, SegmentKey(manifest.model, 0, 2)) as segment:
+            assert segment.manifest == manifest
+        assert pool.manifest_of(EpochKey(EPOCH.stream, 99), manifest.model) == newest
+        pool.version_known(older.version, None)
+        assert pool.manifest(manifest.model, older.version) == newest
 
 
 async def test_an_epoch_that_was_not_prepared_stays_with_its_first_manifest(

@@ -1,15 +1,19 @@
 """Library, missing profiles, and records of shadow checks, in the planner's core."""
 
+from typing import Any
+
 import pytest
 
-from services.planner.coordination.effects import DeleteDocument, Persist
+from services.planner.coordination.effects import DeleteDocument, DeleteModelFile, Persist, Publish, cleared, retained
 from services.planner.coordination.planner_store import Kind
 from services.planner.coordination.shadow_reports import KEEP_EVERY_S
-from services.planner.problems.snapshot import ModelWithdrawn
+from services.planner.coordination.version_numbers import MAX_VERSIONS
+from services.planner.problems.snapshot import ModelWithdrawn, VersionWithdrawn
+from shared.bus import topics
 from shared.messages.calibration import BlockCalibration, Calibration, CodecCalibration, ShadowReport
 from shared.messages.control import ProfileFailed, ProfileModel, RejectionCause
 from shared.messages.events import EventKind
-from shared.messages.streams import StreamPhase
+from shared.messages.streams import CommittedPlan, StreamPhase
 from tests.support.planner_bench import Bench, commands, events
 from tests.support.planner_fleet import MODEL, manifest_of
 from tests.support.planner_world import declaration, load, presence
@@ -33,7 +37,98 @@ def test_the_librarys_manifest_is_not_overruled(bench: Bench) -> None:
     bench.take(bench.core.model_stored(manifest_of(), bench.now_s))
     bench.hear(manifest_of().model_copy(update={"name": "other", "provider": "elsewhere"}))
     assert bench.core.snapshot.manifests[MODEL].name == "net"
-    assert bench.hear(ModelWithdrawn(MODEL)) == [DeleteDocument(Kind.MANIFEST, MODEL)]
+    version = manifest_of().version()
+    assert bench.hear(ModelWithdrawn(MODEL)) == [
+        DeleteDocument(Kind.MANIFEST, MODEL),
+        DeleteDocument(Kind.VERSION, version),
+        cleared(topics.model_version(MODEL, version)),
+        DeleteModelFile(MODEL),
+    ]
+    assert bench.core.snapshot.versions == {}
+
+
+def corrected(bench: Bench, **changes: Any) -> str:
+    """Add the model again with another description; return its version."""
+    manifest = manifest_of(**changes)
+    bench.take(bench.core.model_stored(manifest, bench.now_s))
+    bench.obey()
+    return manifest.version()
+
+
+def committed(bench: Bench) -> list[CommittedPlan]:
+    plans = (state.epochs.committed for state in bench.core.streams)
+    return [plan for plan in plans if plan is not None]
+
+
+def numbers(bench: Bench) -> dict[str, int]:
+    return {version.version: version.number for version in bench.core.snapshot.versions.values()}
+
+
+def test_every_description_is_a_version(bench: Bench) -> None:
+    first, second = corrected(bench), corrected(bench, apply_softmax=True)
+    assert numbers(bench) == {first: 1, second: 2}
+    # Back to the first description: the version keeps its number.
+    assert corrected(bench) == first
+    assert numbers(bench) == {first: 1, second: 2}
+    later = bench.restarted()
+    assert numbers(later) == {first: 1, second: 2}
+    topic = topics.model_version(MODEL, second)
+    assert any(isinstance(each, Publish) and each.topic == topic for each in later.core.republished())
+
+
+def test_a_stream_keeps_its_version_and_others_take_the_newest(running: Bench) -> None:
+    first = corrected(running)
+    running.hear(declaration(version=first))
+    running.hear(declaration("door"))
+    running.obey()
+    second = corrected(running, apply_softmax=True)
+    assert {plan.stream: plan.version for plan in committed(running)} == {"camera": first, "door": second}
+    running.hear(declaration(version=second))
+    running.obey()
+    assert {plan.version for plan in committed(running)} == {second}
+
+
+def test_a_version_that_is_not_there_is_named(running: Bench) -> None:
+    running.hear(declaration(version="0123456789abcdef"))
+    running.obey()
+    assert "in version 0123456789abcdef" in running.status().reasons[0]
+
+
+def test_a_version_in_use_is_not_removed(bench: Bench) -> None:
+    first, second = corrected(bench), corrected(bench, apply_softmax=True)
+    bench.hear(declaration(version=first))
+    bench.obey()
+    for version in (first, second):
+        (effect,) = bench.hear(VersionWithdrawn(MODEL, version))
+        assert isinstance(effect, Publish)
+        assert (effect.topic, bool(effect.payload)) == (topics.model_version(MODEL, version), True)
+    bench.hear(declaration())
+    bench.obey()
+    assert DeleteDocument(Kind.VERSION, first) in bench.hear(VersionWithdrawn(MODEL, first))
+    assert numbers(bench) == {second: 2}
+    assert bench.hear(VersionWithdrawn(MODEL, first), own=True) == []
+
+
+def test_versions_of_other_clients_are_replaced_or_cleared(bench: Bench) -> None:
+    version = corrected(bench)
+    known = bench.core.snapshot.versions[version]
+    forged = known.model_copy(update={"manifest": manifest_of(apply_softmax=True)})
+    assert bench.hear(forged) == [retained(topics.model_version(MODEL, version), known)]
+    unknown = forged.model_copy(update={"version": "f" * 16})
+    assert bench.hear(unknown) == [cleared(topics.model_version(MODEL, "f" * 16))]
+    assert numbers(bench) == {version: 1}
+
+
+def test_old_versions_go_and_those_in_use_stay(bench: Bench) -> None:
+    first = corrected(bench)
+    bench.hear(declaration(version=first))
+    bench.obey()
+    for count in range(MAX_VERSIONS + 3):
+        corrected(bench, labels=tuple(f"class {number}" for number in range(count + 1)))
+    kept = sorted(numbers(bench).values())
+    assert len(kept) == MAX_VERSIONS + 2
+    assert kept[0] == 1
+    assert kept[-1] == MAX_VERSIONS + 4
 
 
 def calibrated(measured_at_s: float = 1.0) -> Calibration:

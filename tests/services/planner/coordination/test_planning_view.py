@@ -22,7 +22,7 @@ from shared.messages.devices import State
 from shared.messages.explanations import Question
 from shared.messages.streams import CommittedPlan, StreamUsage
 from shared.policy import Objective, Policy
-from tests.support.planner_fleet import MODEL
+from tests.support.planner_fleet import MODEL, manifest_of
 from tests.support.planner_world import CAMERAS, after, cameras, declaration, presence, problem_of, route, world
 
 TOTAL = Policy(objective=Objective.TOTAL_DELAY)
@@ -94,7 +94,7 @@ def test_streams_that_cannot_be_planned_yet_are_left_out() -> None:
 
 
 def test_only_a_first_plan_waits_for_devices_that_measure() -> None:
-    measuring = {("server", MODEL): Measurement("boot1", 99.0, 100.0)}
+    measuring = {("server", MODEL, manifest_of(MODEL).graph_version()): Measurement("boot1", 99.0, 100.0)}
     seen = view(cameras(TOTAL), measurements=measuring, north=state("north", None))
     job = seen.job("east")
     assert isinstance(job, PlanningJob)

@@ -10,7 +10,12 @@ from shared.policy import DeviceRule, Policy
 from tests.support.planner_fleet import MODEL, manifest_of
 from tests.support.planner_world import SERVER_MS, after, declaration, presence, profile, world
 
-NEW = ("new", MODEL)
+MANIFEST = manifest_of(MODEL)
+NEW = ("new", MODEL, MANIFEST.graph_version())
+
+
+def missing(snapshot: FleetSnapshot) -> set[profile_requests.ProfileKey]:
+    return set(profile_requests.missing_profiles(snapshot))
 
 
 def fresh() -> FleetSnapshot:
@@ -18,14 +23,22 @@ def fresh() -> FleetSnapshot:
 
 
 def test_missing_profiles_of_streams_that_are_wanted() -> None:
-    assert profile_requests.missing_profiles(fresh()) == {NEW}
-    assert profile_requests.missing_profiles(after(fresh(), presence("new", State.OFFLINE))) == set()
-    assert profile_requests.missing_profiles(after(fresh(), declaration(model=""))) == set()
+    assert missing(fresh()) == {NEW}
+    assert missing(after(fresh(), presence("new", State.OFFLINE))) == set()
+    assert missing(after(fresh(), declaration(model=""))) == set()
     denied = PolicySet("camera", Policy(devices=DeviceRule(deny=("new",))))
-    assert profile_requests.missing_profiles(after(fresh(), denied)) == set()
-    assert profile_requests.missing_profiles(after(fresh(), profile("new", (1.0,)))) == {NEW}
-    assert profile_requests.missing_profiles(after(fresh(), profile("new", SERVER_MS))) == set()
-    assert profile_requests.missing_profiles(after(fresh(), manifest_of("b" * 64))) >= {("pi", "b" * 64)}
+    assert missing(after(fresh(), denied)) == set()
+    assert missing(after(fresh(), profile("new", (1.0,)))) == {NEW}
+    assert missing(after(fresh(), profile("new", SERVER_MS))) == set()
+    other = manifest_of("b" * 64)
+    assert missing(after(fresh(), other)) >= {("pi", "b" * 64, other.graph_version())}
+
+
+def test_a_profile_of_another_input_shape_is_missing() -> None:
+    """The number of blocks is the same, and the times are not."""
+    measured = profile("new", SERVER_MS).model_copy(update={"graph": "0123456789abcdef"})
+    assert missing(after(fresh(), measured)) == {NEW}
+    assert missing(after(fresh(), measured.model_copy(update={"graph": NEW[2]}))) == set()
 
 
 def test_a_device_is_asked_after_a_grace_and_again_with_growing_pauses() -> None:
@@ -53,11 +66,11 @@ def test_a_restarted_device_is_asked_afresh() -> None:
 
 def test_a_first_plan_waits_only_so_long_and_not_for_a_failure() -> None:
     waiting = profile_requests.update({}, fresh(), 100.0)
-    assert profile_requests.measuring(waiting, MODEL, 100.0) == ["new"]
-    assert profile_requests.measuring(waiting, "b" * 64, 100.0) == []
-    assert profile_requests.measuring(waiting, MODEL, 100.0 + FIRST_PLAN_WAITS_S) == []
-    assert profile_requests.measuring(profile_requests.failed(waiting, NEW, "no disk"), MODEL, 100.0) == []
-    assert profile_requests.failed(waiting, ("other", MODEL), "who") == waiting
+    assert profile_requests.measuring(waiting, MANIFEST, 100.0) == ["new"]
+    assert profile_requests.measuring(waiting, manifest_of("b" * 64), 100.0) == []
+    assert profile_requests.measuring(waiting, MANIFEST, 100.0 + FIRST_PLAN_WAITS_S) == []
+    assert profile_requests.measuring(profile_requests.failed(waiting, "new", MODEL, "no disk"), MANIFEST, 100.0) == []
+    assert profile_requests.failed(waiting, "other", MODEL, "who") == waiting
 
 
 def test_no_device_is_asked_when_no_profile_is_missing() -> None:
@@ -70,5 +83,5 @@ def test_no_plan_waits_for_a_device_that_refuses_every_block() -> None:
     refused = after(fresh(), profile("new", ()).model_copy(update={"refusals": (refusal,)}))
     waiting = profile_requests.update({}, refused, 100.0)
     assert waiting[NEW].failure == "no such operator"
-    assert profile_requests.measuring(waiting, MODEL, 100.0) == []
+    assert profile_requests.measuring(waiting, MANIFEST, 100.0) == []
     assert NEW not in profile_requests.update(waiting, after(refused, profile("new", SERVER_MS)), 101.0)

@@ -29,7 +29,7 @@ def test_a_device_comes_goes_and_comes_back_with_what_was_known_of_it() -> None:
     assert back.online
     assert back.boot_id == "boot2"
     assert back.presence_changed_at_s == 300.0
-    assert MODEL in back.profiles
+    assert back.profile(manifest_of(MODEL)) is not None
     assert back.links["server"].bandwidth_mbps == 9.0
 
 
