@@ -5,6 +5,7 @@ kernel clears the pages each time, which costs more than moving the message: 3.2
 With the tuning the resident size of the process stays at its high-water mark.
 """
 
+import contextlib
 import ctypes
 import logging
 import platform
@@ -43,3 +44,13 @@ def keep_large_buffers() -> bool:
     if not accepted:
         _LOGGER.warning("malloc did not accept its tuning, large messages will be slower")
     return accepted
+
+
+def return_free_memory() -> None:
+    """Return the memory that malloc keeps to the kernel: a few milliseconds, after large data were freed.
+
+    Nothing is done without glibc.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)

@@ -28,6 +28,7 @@ from services.executor.segments.processor import Processor
 from services.executor.segments.profile_attempts import ProfileAttempts
 from services.executor.segments.profile_groups import group_blocks, merge_refusals
 from services.executor.segments.segment import open_model
+from shared.bus.malloc_tuning import return_free_memory
 from shared.messages.control import RejectionCause
 from shared.messages.devices import BlockRefusal
 from shared.messages.models import Manifest
@@ -174,16 +175,23 @@ class _Measurement:
             return None, fault
         await asyncio.to_thread(self.attempts.begin, start, stop)
         try:
-            inputs = await asyncio.to_thread(_complete, self.values, model, start - 1)
-            session = await asyncio.to_thread(self._load, path, model, start, stop)
-            took_ms, values = await self.profiler.median(partial(session.run, inputs))
+            took_ms, values = await self._run(path, model, start, stop)
         except (ExecutorError, MemoryError) as error:
             return None, str(error)
         finally:
+            # The next segment needs the memory that this one had.
+            await asyncio.to_thread(return_free_memory)
             await asyncio.to_thread(self.attempts.end)
         if stop - start == 1:
             self.values = values
         return took_ms, ""
+
+    async def _run(
+        self, path: Path, model: PartitionedModel, start: int, stop: int
+    ) -> tuple[float, dict[str, np.ndarray]]:
+        inputs = await asyncio.to_thread(_complete, self.values, model, start - 1)
+        session = await asyncio.to_thread(self._load, path, model, start, stop)
+        return await self.profiler.median(partial(session.run, inputs))
 
     def _load(self, path: Path, model: PartitionedModel, start: int, stop: int) -> SegmentSession:
         # Block k of the manifest is block k-1 of the file.

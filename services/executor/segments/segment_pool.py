@@ -35,6 +35,7 @@ from services.executor.segments.segment_events import (
     SegmentNeed,
     SegmentReturned,
 )
+from shared.bus.malloc_tuning import return_free_memory
 from shared.messages.control import Prepare, Ready, Rejected, RejectionCause, SegmentRange
 from shared.messages.models import Manifest, ModelVersion
 
@@ -209,6 +210,7 @@ class SegmentPool:
                 case Drop(key):
                     _LOGGER.info("dropping blocks [%d, %d)", key.start, key.stop)
                     self._segments.pop(key, None)
+                    await asyncio.to_thread(return_free_memory)
                 case AnswerReady(epoch):
                     await self.answer(Ready(device=self.device, stream=epoch.stream, epoch=epoch.epoch))
                 case AnswerRejected(epoch, cause, reason):
