@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from broker.embedded import EmbeddedBroker
 from shared.client import Client
 from shared.messages.requests import Outcome, OutcomeStatus
+from shared.messages.streams import CommittedPlan
 from tests.support.stepped_clock import SteppedClock, build_library, can_step_clocks
-from tests.support.whole_fleet import BROKER, CAMERA, EVERYTHING, HELPER, SERVER, WholeFleet, open_fleet
+from tests.support.whole_fleet import BROKER, CAMERA, EVERYTHING, FLEET, HELPER, SERVER, WholeFleet, open_fleet
 
 STREAM = "door"
 OFFSETS_S = {
@@ -54,11 +56,19 @@ async def test_latencies_and_traces_are_right_and_nothing_waits_for_a_clock(
         clocks["planner"].step_to_1970()
         for outcome, took_s in await submitted(client, fleet, 4):
             check(outcome, took_s)
+        await fleet.set_policy(STREAM, replace(FLEET.policy, max_in_flight=3))
+        await fleet.watcher.until(lambda: plan_of(fleet).max_in_flight == 3, "the policy in force")
         await fleet.kill(f"executor-{CAMERA}")
         await fleet.restart(f"executor-{CAMERA}")
         for outcome, took_s in await submitted(client, fleet, 2):
             check(outcome, took_s)
     assert fleet.processes.died() is None
+
+
+def plan_of(fleet: WholeFleet) -> CommittedPlan:
+    plan = fleet.watcher.view.streams[STREAM].plan
+    assert plan is not None
+    return plan
 
 
 async def submitted(client: Client, fleet: WholeFleet, count: int) -> list[tuple[Outcome, float]]:
