@@ -4,7 +4,7 @@ import math
 from collections import deque
 from typing import Final
 
-from services.monitor.crossing import Crossing, confirmations, judge
+from services.monitor.crossing import LARGER, Crossing, confirmations, judge
 from services.monitor.resetting_median import WINDOW, Deviation, ResettingMedian
 from shared.link_time import (
     CONCLUSIVE_MS,
@@ -57,6 +57,8 @@ class LinkEstimator:
         self._latency: ResettingMedian[float] = ResettingMedian(lambda ms: (ms, 1.0), confirmations=3, quantile=0.25)
         self._round_trips_ms: deque[float] = deque(maxlen=WINDOW)
         self._is_bound = False
+        # The window before the bound.
+        self._unbound: tuple[Crossing, ...] = ()
         # Whether every sample is too small to stand out from the noise.
         self._is_guess = False
         self._processing_share = 0.0
@@ -186,9 +188,18 @@ class LinkEstimator:
         self.samples += 1
         noise_ms = self._noise_ms()
         is_informative = transmission_ms(size_bytes, crossing.rates_mbps(known_ms)[0]) >= noise_ms
+        if self._is_bound and self._unbound:
+            # The overdue crossing, or one like it, has come. If the ends were only busy, what was known still holds.
+            self._bandwidth.restore(self._unbound)
+            restored_mbps = self.bandwidth_mbps
+            self._is_bound, self._unbound = False, ()
+            verdict = judge(crossing, restored_mbps or known_mbps or 0.0, known_ms, noise_ms)
+            if verdict.deviation is Deviation.NONE and crossing.processing_ms > 0:
+                return
+            known_mbps = None
         # A finished crossing is better evidence than the bound of an overdue one, even if it is slower.
         if known_mbps is None or self._is_bound:
-            self._bandwidth.reseed(crossing)
+            self._bandwidth.reseed(crossing.undelayed() if self.bandwidth_mbps else crossing)
             self._is_bound, self._is_guess = False, not is_informative
             return
         self._processing_share += _SMOOTHING * (crossing.processing_ms / crossing.elapsed_ms - self._processing_share)
@@ -202,6 +213,11 @@ class LinkEstimator:
             is_small = transmission_ms(size_bytes, known_mbps) < noise_ms and self._is_larger_in_window(size_bytes)
             if verdict.is_telling and not is_small:
                 self._bandwidth.add(crossing, verdict.deviation)
+            elif verdict.is_telling and not self._is_larger_waiting(size_bytes):
+                self._bandwidth.calm()
+            else:
+                # It may have been reported as overdue before, and has now told why.
+                self._bandwidth.retract(lambda waiting: waiting.coincides_with(crossing))
             return
         waiting = self._bandwidth.waiting(verdict.deviation)
         if verdict.deviation is Deviation.BELOW:
@@ -216,6 +232,10 @@ class LinkEstimator:
     def _read(self, crossing: Crossing) -> tuple[float, float]:
         return crossing.rate_mbps(self.latency_ms), crossing.weight()
 
+    def _is_larger_waiting(self, size_bytes: int) -> bool:
+        waiting = (*self._bandwidth.waiting(Deviation.BELOW), *self._bandwidth.waiting(Deviation.ABOVE))
+        return any(crossing.size_bytes > LARGER * size_bytes for crossing in waiting)
+
     def _is_larger_in_window(self, size_bytes: int) -> bool:
         return any(crossing.size_bytes > size_bytes for crossing in self._bandwidth.samples)
 
@@ -226,6 +246,7 @@ class LinkEstimator:
 
     def _bound(self, crossing: Crossing) -> None:
         """Take an overdue crossing, whose rate so far is an upper bound of the bandwidth."""
+        crossing = crossing.undelayed()
         known_mbps, rate_mbps = self.bandwidth_mbps, crossing.rate_mbps(self.latency_ms)
         # A bound above the estimate carries no information.
         if known_mbps is not None and rate_mbps >= known_mbps:
@@ -234,5 +255,7 @@ class LinkEstimator:
         if known_mbps is not None and not self._is_bound and (is_small or self._processing_share > _BUSY):
             self._bandwidth.add(crossing, Deviation.BELOW, confirmations=WEAK_CONFIRMATIONS)
             return
+        if not self._is_bound:
+            self._unbound = self._bandwidth.samples
         self._bandwidth.reseed(crossing)
         self._is_bound = True

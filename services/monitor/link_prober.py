@@ -342,7 +342,7 @@ class LinkProber:
             processing_s: reading of this device's processing clock.
         """
         for peer in self._peers.values():
-            self._expire(peer, now_s)
+            self._expire(peer, now_s, processing_s)
         if any(self._blocks_others(peer, now_s) for peer in self._peers.values()):
             return None
         waiting = [(peer.due_s, name) for name, peer in self._probeable() if self._due_s(peer) <= now_s]
@@ -432,7 +432,7 @@ class LinkProber:
         pause_s = max(pause_s, self._wait_s(peer, row_bytes, now_s))
         peer.due_s = now_s + pause_s * self._random.uniform(1 - settings.jitter, 1 + settings.jitter)
 
-    def _expire(self, peer: _Peer, now_s: float) -> None:
+    def _expire(self, peer: _Peer, now_s: float, processing_s: float) -> None:
         """Treat a probe past its deadline: a padded one is overdue first, then lost; a tiny one is lost."""
         probe = peer.outstanding
         if probe is None or now_s < self._deadline_s(peer):
@@ -440,7 +440,8 @@ class LinkProber:
         elapsed_ms = 1000 * (now_s - probe.sent_s)
         if probe.padding_bytes and elapsed_ms < 4000 * self._settings.timeout_s:
             probe.is_overdue = True
-            peer.link.add_probe(probe.padding_bytes, elapsed_ms, finished=False, ended_s=now_s)
+            own_ms = max(0.0, 1000 * (processing_s - probe.processing_s))
+            peer.link.add_probe(probe.padding_bytes, elapsed_ms, finished=False, ended_s=now_s, processing_ms=own_ms)
             return
         # After a loss the link is probed again soon; once it counts as down, only as often as an idle link.
         peer.outstanding = None

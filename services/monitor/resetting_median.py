@@ -131,6 +131,20 @@ class ResettingMedian(Generic[Sample]):
         self._window.clear()
         self._window.append(sample)
 
+    def calm(self) -> None:
+        """Drop the samples that await confirmation."""
+        self._waiting.clear()
+
+    def retract(self, explained: Callable[[Sample], bool]) -> None:
+        """Drop those samples that await confirmation and that a later one has explained."""
+        self._waiting = [entry for entry in self._waiting if not explained(entry[0])]
+
+    def restore(self, samples: Iterable[Sample]) -> None:
+        """Replace all samples by those of an earlier window."""
+        self._waiting.clear()
+        self._window.clear()
+        self._window.extend(samples)
+
     def _add_deviating(self, newest: Sample, deviation: Deviation, confirmations: int) -> None:
         if any(before is deviation and self._coincide(sample, newest) for sample, before in self._waiting):
             return
@@ -141,6 +155,11 @@ class ResettingMedian(Generic[Sample]):
             return
         value = self._read(self._reference(same_direction, deviation, confirmations))[0]
         agreeing = [sample for sample, _ in self._waiting if abs(math.log(self._read(sample)[0] / value)) <= _AGREEMENT]
+        if confirmations > self._confirmations and len(agreeing) < confirmations:
+            # Weak evidence has to agree with itself: disturbances differ from each other, a changed link does not.
+            if len(self._waiting) >= 2 * confirmations:
+                del self._waiting[0]
+            return
         self._waiting.clear()
         self._window.clear()
         self._window.extend(agreeing)

@@ -279,3 +279,65 @@ def test_estimates_stay_finite_and_positive_whatever_comes(samples: list[tuple[f
         assert link.latency_ms is not None
         assert 0 < link.bandwidth_mbps <= 100_000
         assert 0 < link.latency_ms <= 1e6
+
+
+def test_a_stall_of_an_end_leaves_the_estimate_as_it_was() -> None:
+    """The transfer was overdue while its receiver waited for a processor, which its receipt tells."""
+    link = settled_link(20.0)
+    link.add_transfer(60_000, 500.0, finished=False)
+    assert link.bandwidth_mbps is not None
+    assert link.bandwidth_mbps < 2.0
+    link.add_transfer(60_000, 700.0, processing_ms=670.0)
+    assert link.bandwidth_mbps == pytest.approx(20.0)
+
+
+@given(
+    seed=st.integers(0, 1000),
+    mbps=st.floats(2.0, 400.0),
+    size_bytes=st.integers(2_000, 500_000),
+    share=st.floats(0.0, 1.0),
+)
+def test_stalls_that_the_ends_have_measured_never_lower_the_estimate_fourfold(
+    seed: int, mbps: float, size_bytes: int, share: float
+) -> None:
+    """For 20 s, up to all transfers wait up to a second at an end that has measured it, some beyond being overdue."""
+    rng, link = random.Random(seed), settled_link(mbps, 500_000)
+    for number in range(100):
+        elapsed_ms, stall_ms = transfer_ms(size_bytes, mbps), 0.0
+        if rng.random() < share:
+            stall_ms = rng.uniform(10.0, 1000.0)
+        if elapsed_ms + stall_ms > max(250.0, 3 * elapsed_ms):
+            link.add_transfer(size_bytes, max(250.0, 3 * elapsed_ms), finished=False, ended_s=0.2 * number)
+        link.add_transfer(size_bytes, elapsed_ms + stall_ms, ended_s=0.2 * number + 0.1, processing_ms=stall_ms)
+        assert link.bandwidth_mbps is not None
+        assert mbps / 4 <= link.bandwidth_mbps <= 1.5 * mbps
+
+
+@pytest.mark.parametrize("size_bytes", [2_000, 12_000])
+@pytest.mark.parametrize("seed", range(5))
+def test_small_transfers_over_a_long_delay_leave_the_estimate_of_larger_ones(size_bytes: int, seed: int) -> None:
+    """2 kB take 0.2 ms of the 20 ms on a link of 100 Mbps; a thousand of them say nothing about it."""
+    rng, link = random.Random(seed), LinkEstimator()
+    link.add_round_trip(40.0)
+    link.add_probe(16_384, 40.0 + transmission_ms(16_384, 100.0))
+    link.add_probe(131_072, 40.0 + transmission_ms(131_072, 100.0))
+    link.add_probe(131_072, 40.0 + transmission_ms(131_072, 100.0))
+    for number in range(1000):
+        elapsed_ms = transfer_ms(size_bytes, 100.0, 20.0) + rng.expovariate(1 / 3.0)
+        link.add_transfer(size_bytes, elapsed_ms, ended_s=0.05 * number)
+        assert link.bandwidth_mbps == pytest.approx(100.0, rel=0.1)
+
+
+@pytest.mark.parametrize("burst_bytes", [16 * 1024, 64 * 1024])
+def test_a_burst_of_a_token_bucket_does_not_pass_for_bandwidth(burst_bytes: int) -> None:
+    def elapsed_ms(size_bytes: int) -> float:
+        return transfer_ms(max(0, size_bytes - burst_bytes), 20.0) + 0.1
+
+    link = LinkEstimator()
+    link.add_round_trip(2 * LATENCY_MS)
+    for _ in range(4):
+        link.add_transfer(400_000, elapsed_ms(400_000))
+    for number in range(200):
+        size_bytes = 12_000 if number % 6 else 400_000
+        link.add_transfer(size_bytes, elapsed_ms(size_bytes), ended_s=0.1 * number)
+        assert link.bandwidth_mbps == pytest.approx(20.0 * 400_000 / (400_000 - burst_bytes), rel=0.05)
