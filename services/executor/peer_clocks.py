@@ -13,6 +13,7 @@ from typing import Final
 from services.executor.outbox import Outbox
 from shared.bus import topics
 from shared.clock_offset import ClockOffset
+from shared.machine_identity import monotonic_clock_id
 from shared.messages.devices import ClockExchange
 from shared.messages.requests import FeatureMapHeader
 
@@ -26,6 +27,7 @@ _MAX_PEERS: Final = 1024
 @dataclass(slots=True)
 class _Peer:
     offset: ClockOffset = field(default_factory=ClockOffset)
+    is_same_clock: bool = False
     asked_s: float = float("-inf")
 
 
@@ -63,6 +65,7 @@ class PeerClocks:
                 asked_s=message.asked_s,
                 arrived_s=now_s,
                 answered_s=time.monotonic(),
+                clock_id=monotonic_clock_id(),
             )
             await self.outbox.publish_best_effort(topics.clock(message.sender), answer.encode())
             return
@@ -70,6 +73,7 @@ class PeerClocks:
         # Only the answer to the last question: others were repeated, delayed or made up.
         if known is not None and message.asked_s == known.asked_s:
             known.offset.exchanged(message.asked_s, message.arrived_s, message.answered_s, now_s)
+            known.is_same_clock = bool(message.clock_id) and message.clock_id == monotonic_clock_id()
 
     def accepted_s(self, header: FeatureMapHeader, received_s: float) -> float:
         """Return when a request was accepted, on this device's clock.
@@ -87,6 +91,8 @@ class PeerClocks:
         if header.sender == self.device:
             return header.accepted_s
         known = self._peers.get(header.sender)
+        if known is not None and known.is_same_clock:
+            return min(header.accepted_s, received_s)
         estimate = None if known is None else known.offset.estimate(received_s)
         if estimate is None:
             return received_s - max(0.0, header.sent_s - header.accepted_s)

@@ -145,7 +145,7 @@ class DirectDialer:
         device: name of this device.
         boot_id: of this run of its executor.
         settings: what must be encrypted, and the folder of the Unix sockets.
-        machine: of this machine (`machine_id`).
+        network: of this device (`network_id`).
         certificate: of this run; None if there is none.
         on_receipt: called with a peer's name and a receipt.
         on_closed: called when a link has ended.
@@ -154,7 +154,7 @@ class DirectDialer:
     device: str
     boot_id: str
     settings: DirectSettings
-    machine: str
+    network: str
     certificate: BootCertificate | None
     on_receipt: Callable[[str, TransferReceipt], None]
     on_closed: Callable[[DirectLink, str], None]
@@ -204,7 +204,7 @@ class DirectDialer:
 
     async def _connect_tcp(self, address: str, access: DirectAccess) -> socket.socket:
         endpoint = Endpoint.parse(address)
-        if is_loopback(endpoint.host) and access.machine != self.machine:
+        if is_loopback(endpoint.host) and access.machine != self.network:
             raise PermissionError(f"{address} is on another machine")
         if not access.encrypted and self.settings.needs_tls(endpoint.host):
             raise PermissionError(f"{address} is not encrypted")

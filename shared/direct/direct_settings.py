@@ -1,7 +1,5 @@
 """Settings of a device's direct transport, and which addresses may be used with which protection."""
 
-import contextlib
-import hashlib
 import ipaddress
 import os
 import socket
@@ -94,15 +92,3 @@ def own_address(broker: BusSettings) -> str:
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect(address)
         return str(probe.getsockname()[0]).partition("%")[0]
-
-
-def machine_id() -> str:
-    """Return what distinguishes this machine, and this container with a network of its own, from others."""
-    parts = [socket.gethostname()]
-    # Linux: new at every start of the machine.
-    with contextlib.suppress(OSError):
-        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
-    # The network namespace, to which loopback addresses belong.
-    with contextlib.suppress(OSError):
-        parts.append(os.readlink("/proc/self/ns/net"))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]

@@ -19,11 +19,12 @@ from shared.direct.direct_channel import DirectChannel, DirectSendFailed
 from shared.direct.direct_dialer import DirectDialer, DirectLink
 from shared.direct.direct_listener import ArrivedFrame, DirectListener
 from shared.direct.direct_protocol import TransferReceipt, receipt_message
-from shared.direct.direct_settings import DirectSettings, Endpoint, machine_id, own_address
+from shared.direct.direct_settings import DirectSettings, Endpoint, own_address
 from shared.direct.direct_tls import BootCertificate
 from shared.direct.memory_budget import MemoryBudget
 from shared.direct.peer_table import Dial, HangUp, PeerAction, PeerIdentity, PeerState, PeerTable
 from shared.direct.socket_folder import listen_in, socket_name
+from shared.machine_identity import network_id
 from shared.messages.devices import DirectAccess, Presence, State
 from shared.transport_mode import Carrier
 
@@ -87,7 +88,7 @@ class DirectTransport:
         self._table = PeerTable(device)
         self._budget = MemoryBudget(_MAX_RECEIVED_BYTES)
         token = secrets.token_hex(16)
-        machine = machine_id()
+        network = network_id()
         self._listener = DirectListener(
             device,
             boot_id,
@@ -98,7 +99,7 @@ class DirectTransport:
             on_frame=self._arrived,
         )
         self._dialer = DirectDialer(
-            device, boot_id, settings, machine, certificate, on_receipt=self._receipt, on_closed=self._link_closed
+            device, boot_id, settings, network, certificate, on_receipt=self._receipt, on_closed=self._link_closed
         )
         self._links: dict[str, DirectLink] = {}
         self._dials: dict[str, asyncio.Task[None]] = {}
@@ -107,7 +108,7 @@ class DirectTransport:
         self._answers: deque[DirectReceipt | DirectLoss] = deque(maxlen=_MAX_ANSWERS)
         self._frame_there, self._answer_there, self._link_changed = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.access = DirectAccess(
-            machine=machine, token=token, certificate=b"" if certificate is None else certificate.certificate
+            machine=network, token=token, certificate=b"" if certificate is None else certificate.certificate
         )
         self._socket_path: Path | None = None
 

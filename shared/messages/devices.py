@@ -76,7 +76,7 @@ class DirectAccess(Part):
     addresses: Annotated[tuple[HostAndPort, ...], at_most(8)] = ()
     """Where it accepts TCP connections."""
     machine: Word = ""
-    """Identifies the machine or container. Loopback addresses are for devices with the same value."""
+    """Identifies the network of the machine or container. Loopback addresses are for devices with the same value."""
     encrypted: bool = False
     """TCP connections use TLS."""
     socket_name: Annotated[str, StringConstraints(max_length=64, pattern=r"^([0-9a-f]{32}\.sock)?$")] = ""
@@ -270,6 +270,8 @@ class ClockExchange(Message):
     """When the question arrived, on the clock of the device that answers."""
     answered_s: ClockReading = 0.0
     """When the answer was sent, on the same clock."""
+    clock_id: Word = ""
+    """Identifies the clock of the device that answers; empty if it is unknown. Devices of one machine may share it."""
 
 
 class Probe(Message):

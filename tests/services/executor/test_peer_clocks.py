@@ -13,6 +13,7 @@ from services.executor.outbox import Outbox
 from services.executor.peer_clocks import PeerClocks, source_time_s
 from shared.bus import topics
 from shared.bus.connection import Connection
+from shared.machine_identity import monotonic_clock_id
 from shared.messages.devices import ClockExchange
 from shared.messages.requests import FeatureMapHeader
 from shared.messages.streams import PlanStage
@@ -75,6 +76,16 @@ async def test_the_time_on_the_way_counts_once_the_clocks_were_compared(bench: B
     # Accepted 3 s ago, sent 2 s ago, and arrived now.
     accepted_s = bench.clocks.accepted_s(header(now_s + AHEAD_S - 3.0, now_s + AHEAD_S - 2.0), now_s)
     assert now_s - accepted_s == pytest.approx(3.0, abs=0.5)
+
+
+async def test_devices_of_one_machine_share_a_clock_to_the_last_digit(bench: Bench) -> None:
+    await bench.clocks.refresh("peer")
+    said = answer(await bench.asked()).model_copy(update={"clock_id": monotonic_clock_id()})
+    await bench.clocks.exchange(said)
+    assert bench.clocks.accepted_s(header(47.0, 48.0), 50.0) == 47.0
+    # Another machine under the same name: the exchange counts again.
+    await bench.clocks.exchange(said.model_copy(update={"clock_id": "another"}))
+    assert bench.clocks.accepted_s(header(47.0, 48.0), 50.0) != 47.0
 
 
 async def test_before_that_it_counts_as_nothing_whatever_the_clocks_say(bench: Bench) -> None:

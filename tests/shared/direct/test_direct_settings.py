@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from shared.bus.settings import BusSettings
-from shared.direct.direct_settings import DirectSettings, Endpoint, machine_id, own_address, usual_socket_folder
+from shared.direct.direct_settings import DirectSettings, Endpoint, own_address, usual_socket_folder
 
 BUS = BusSettings(host="127.0.0.1")
 
@@ -37,9 +37,7 @@ def test_the_own_address_is_the_one_towards_the_broker() -> None:
         own_address(BusSettings(host="no-such-host.invalid"))
 
 
-def test_the_machine_and_the_folder_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert machine_id() == machine_id()
-    assert len(machine_id()) == 32
+def test_the_folder_is_the_user_s(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/7")
     assert str(usual_socket_folder()) == "/run/user/7/segue"
     monkeypatch.delenv("XDG_RUNTIME_DIR")
