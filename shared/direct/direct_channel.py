@@ -6,6 +6,7 @@ sent from where they lie (`sendmsg`). `ssl` has neither, but reads into and writ
 
 import asyncio
 import errno
+import itertools
 import os
 import socket
 import ssl
@@ -23,10 +24,12 @@ from shared.direct.direct_protocol import DirectDecoder, DirectEvent, MessageKin
 
 # The kernel's bound is 1024 pieces per call. More than a few gain nothing.
 _PIECES_PER_CALL: Final = 64
+_MESSAGES_PER_CALL: Final = 16
 # Reads in a row before other connections get their turn.
 _READS_PER_TURN: Final = 32
 # Short messages that wait behind a peer that does not read.
 _MAX_WAITING: Final = 4096
+_UNSENT_BYTES: Final = 512 * 1024
 _SOCKET_BUFFER_BYTES: Final = 4 * 1024 * 1024
 _HEARTBEAT_S: Final = 3.0
 _SILENT_S: Final = 12.0
@@ -93,6 +96,9 @@ class DirectChannel:
         if sock.family == socket.AF_UNIX:
             for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
                 sock.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BUFFER_BYTES)
+        elif hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            # What the kernel has and has not sent yet goes before a small message, so it must not be much.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
 
     @property
     def socket(self) -> socket.socket:
@@ -310,11 +316,8 @@ class DirectChannel:
     def _pump(self) -> None:
         """Send what waits until the socket is full."""
         try:
-            while (outgoing := self._next()) is not None:
-                self._transmit(outgoing.views)
-                self._current = None
-                if outgoing.sent is not None and not outgoing.sent.done():
-                    outgoing.sent.set_result(None)
+            while batch := self._batch():
+                self._consume(batch, self._transmit(batch))
         except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError):
             self._set_writing(True)
             return
@@ -323,27 +326,42 @@ class DirectChannel:
             return
         self._set_writing(False)
 
-    def _next(self) -> _Outgoing | None:
+    def _batch(self) -> list[_Outgoing]:
+        """Return the messages to send with one call: the one that has begun first, then the urgent ones, then parts."""
         if self._current is None and (queue := self._urgent or self._parts):
             self._current = queue.popleft()
-        return self._current
+        if self._current is None:
+            return []
+        # Parts stay in their queue until they have begun, so that a small message can still go before them.
+        return [self._current, *itertools.islice(itertools.chain(self._urgent, self._parts), _MESSAGES_PER_CALL)]
 
-    def _transmit(self, views: list[memoryview]) -> None:
-        while views:
-            count = self._transmit_some(views)
-            self._sent_s = self._loop.time()
-            done = 0
+    def _transmit(self, batch: Sequence[_Outgoing]) -> int:
+        """Send as much as the socket takes, and return the number of bytes."""
+        if isinstance(self._sock, ssl.SSLSocket):
+            first = next(filter(len, batch[0].views), None)
+            return 0 if first is None else self._sock.send(first)
+        views = [view for outgoing in batch for view in outgoing.views]
+        return self._sock.sendmsg(views[:_PIECES_PER_CALL])
+
+    def _consume(self, batch: Sequence[_Outgoing], count: int) -> None:
+        """Take out what has been sent."""
+        self._sent_s = self._loop.time()
+        for outgoing in batch:
+            if outgoing is not self._current:
+                if not count:
+                    return
+                self._current = (self._urgent or self._parts).popleft()
+            views, done = outgoing.views, 0
             while done < len(views) and count >= len(views[done]):
                 count -= len(views[done])
                 done += 1
             del views[:done]
-            if count:
+            if views:
                 views[0] = views[0][count:]
-
-    def _transmit_some(self, views: list[memoryview]) -> int:
-        if isinstance(self._sock, ssl.SSLSocket):
-            return self._sock.send(views[0]) if len(views[0]) else 0
-        return self._sock.sendmsg(views[:_PIECES_PER_CALL])
+                return
+            self._current = None
+            if outgoing.sent is not None and not outgoing.sent.done():
+                outgoing.sent.set_result(None)
 
     def _set_writing(self, is_writing: bool) -> None:
         if is_writing and not self._is_writing:
