@@ -65,6 +65,7 @@ BENCHMARKS: Final = (
     Benchmark("branching"),
     Benchmark("masud_gap"),
     Benchmark("bus_overhead"),
+    Benchmark("datapath"),
     Benchmark("peers"),
     Benchmark("prediction"),
     Benchmark("reaction"),
