@@ -54,7 +54,11 @@ class TransferLedger:
 
     def learn(self, links: Iterable[LinkEstimate]) -> None:
         """Store the monitor's estimates of this device's links."""
-        self._estimates.update({(link.target, link.transport): link for link in links})
+        known = {(link.target, link.transport): link for link in links}
+        # A link that is missing is down: its last estimate still says when a transfer is overdue. One that carries
+        # nothing directly is missing as well, and its last estimate says nothing.
+        kept = {key: link for key, link in self._estimates.items() if key[1] is Carrier.MQTT}
+        self._estimates = {**kept, **known}
 
     def expected_ms(self, target: str, size_bytes: int, carrier: Carrier = Carrier.MQTT) -> float | None:
         """Return the expected time of a transfer, in ms; None for a link without an estimate or an earlier transfer."""

@@ -26,7 +26,8 @@ class ProbeSettings:
 
     Attributes:
         idle_s: time without transfers after which a link is probed.
-        unused_s: the same for a link that no stream could use.
+        direct_s: time without transfers after which the estimate of a direct link is dropped.
+        unused_s: the time of `idle_s` for a link that no stream could use.
         doubt_s: pause between probes of a link that is new or whose last sample deviated.
         share: largest part of a link's bandwidth that probes may take; slow links are probed less often.
         day_bytes: bytes that probes of a link may take per day while no stream could use it.
@@ -46,6 +47,7 @@ class ProbeSettings:
     """
 
     idle_s: float = 2.0
+    direct_s: float = 5.0
     unused_s: float = 20.0
     doubt_s: float = 0.2
     share: float = 0.01
@@ -113,7 +115,8 @@ class _Peer:
     Attributes:
         boot_id: of its executor; another one means a restart.
         link: through the broker.
-        direct: over direct connections; None before the first transfer on one.
+        direct: over direct connections; None without recent transfers on one.
+        direct_s: when the last of these was observed.
         due_s: when the next probe is due.
         transfer_s: when the last transfer was observed; none before the first.
         probing_until_s: estimated end of its probes of this device.
@@ -127,6 +130,7 @@ class _Peer:
     boot_id: str = ""
     link: LinkEstimator = field(default_factory=LinkEstimator)
     direct: LinkEstimator | None = None
+    direct_s: float = 0.0
     due_s: float = 0.0
     transfer_s: float | None = None
     probing_until_s: float = -math.inf
@@ -223,6 +227,7 @@ class LinkProber:
             # Probes take the broker's way, so only transfers tell how fast the direct one is.
             if peer.direct is None:
                 peer.direct = LinkEstimator()
+            peer.direct_s = now_s
             peer.direct.add_transfer(
                 transfer.size_bytes,
                 transfer.elapsed_ms,
@@ -341,8 +346,12 @@ class LinkProber:
             now_s: monotonic seconds.
             processing_s: reading of this device's processing clock.
         """
-        for peer in self._peers.values():
+        for name, peer in self._peers.items():
             self._expire(peer, now_s, processing_s)
+            # Probes take the way through the broker. They see how the network changes, an idle direct link does not.
+            is_probed = name in self._monitors and peer.link.bandwidth_mbps is not None
+            if is_probed and not self._settings.is_metered and now_s - peer.direct_s > self._settings.direct_s:
+                peer.direct = None
         if any(self._blocks_others(peer, now_s) for peer in self._peers.values()):
             return None
         waiting = [(peer.due_s, name) for name, peer in self._probeable() if self._due_s(peer) <= now_s]

@@ -95,6 +95,16 @@ def test_the_ledger_is_bounded(ledger: TransferLedger) -> None:
     assert len(ledger) == 1024
 
 
+def test_a_direct_link_that_is_no_longer_estimated_is_unknown(ledger: TransferLedger) -> None:
+    brokered = LinkEstimate(target="other", bandwidth_mbps=8.0, latency_ms=0.0)
+    ledger.learn([brokered, brokered.model_copy(update={"bandwidth_mbps": 80.0, "transport": DIRECT})])
+    assert ledger.expected_ms("other", 1_000_000) == pytest.approx(1000.0)
+    assert ledger.expected_ms("other", 1_000_000, DIRECT) == pytest.approx(100.0)
+    ledger.learn([])
+    assert ledger.expected_ms("other", 1_000_000) == pytest.approx(1000.0)
+    assert ledger.expected_ms("other", 1_000_000, DIRECT) is None
+
+
 def test_a_lost_connection_takes_what_was_sent_on_it(ledger: TransferLedger) -> None:
     headers = [feature_map_header(name) for name in ("sent", "sending", "brokered", "elsewhere", "fell back")]
     for header, carrier in zip(headers, (DIRECT, DIRECT, MQTT, DIRECT, DIRECT), strict=True):

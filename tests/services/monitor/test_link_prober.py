@@ -105,6 +105,23 @@ def test_direct_transfers_have_an_estimate_of_their_own() -> None:
     assert (brokered.transport, direct.transport) == (Carrier.MQTT, Carrier.DIRECT)
     assert brokered.bandwidth_mbps == pytest.approx(20.0, rel=0.01)
     assert direct.bandwidth_mbps == pytest.approx(80.0, rel=0.01)
+    # Nobody probes it: without transfers the probes of the way through the broker count alone.
+    network.now_s = 15.0
+    network.run_until(19.0)
+    assert len(network.prober.estimates()) == 2
+    network.run_until(24.0)
+    assert [link.transport for link in network.prober.estimates()] == [Carrier.MQTT]
+
+
+def test_a_direct_link_that_only_transfers_measure_keeps_its_estimate() -> None:
+    prober = LinkProber("pi", ProbeSettings(is_metered=True))
+    prober.device_online("server", "b1", 0.0)
+    observation = TransferObservation(
+        device="pi", target="server", size_bytes=1_000_000, elapsed_ms=100.0, transport=Carrier.DIRECT
+    )
+    prober.observed(observation, 1.0)
+    prober.tick(100.0)
+    assert [link.transport for link in prober.estimates()] == [Carrier.DIRECT]
 
 
 def test_a_drop_is_found_by_probes_within_two_periods() -> None:
