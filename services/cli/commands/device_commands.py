@@ -8,6 +8,7 @@ from rich.table import Table
 
 from services.cli.render.console import notes_console, print_json, results_console
 from services.cli.render.fleet_view import DeviceView, FleetView, monitor_name
+from services.cli.render.refusal_text import refusal_text
 from services.cli.support.command_runner import run_command
 from services.cli.support.fleet_operations import look, operator, retained_topics
 from services.cli.support.options import DEFAULT_BROKER, Broker, Json, broker_settings
@@ -38,7 +39,7 @@ def list_devices_command(broker: Broker = DEFAULT_BROKER, as_json: Json = False)
         notes_console().print("The fleet has no device yet: segue executor --device NAME, segue monitor --device NAME")
         return
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("device", "executor", "monitor", "links to", "models measured"):
+    for heading in ("device", "executor", "monitor", "links to", "models measured", "cannot run"):
         table.add_column(heading, overflow="fold")
     for device in devices:
         links = () if device.links is None else device.links.links
@@ -47,9 +48,15 @@ def list_devices_command(broker: Broker = DEFAULT_BROKER, as_json: Json = False)
             _executor_text(device),
             _state(view.is_monitored(device.name)),
             ", ".join(dict.fromkeys(link.target for link in links)),
-            ", ".join(view.model_name(model) for model in device.profiles),
+            ", ".join(view.model_name(model) for model, profile in device.profiles.items() if profile.block_ms),
+            "\n".join(_refusals(device, view)),
         )
     results_console().print(table)
+
+
+def _refusals(device: DeviceView, view: FleetView) -> list[str]:
+    texts = (refusal_text(profile, view.manifests.get(model)) for model, profile in device.profiles.items())
+    return [text for text in texts if text]
 
 
 def _state(online: bool) -> str:
@@ -68,7 +75,8 @@ def _document(device: DeviceView, view: FleetView) -> dict[str, object]:
         "monitor": _state(view.is_monitored(device.name)),
         "presence": None if device.presence is None else _presence_document(device.presence),
         "links": None if device.links is None else device.links.model_dump(mode="json"),
-        "models": sorted(device.profiles),
+        "models": sorted(model for model, profile in device.profiles.items() if profile.block_ms),
+        "cannot_run": _refusals(device, view),
     }
 
 

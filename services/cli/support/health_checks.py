@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from services.cli.render.fleet_view import DeviceView, FleetView, StreamView
+from services.cli.render.refusal_text import refusal_text
 from shared.bus.settings import BusSettings
 from shared.messages.devices import State
 from shared.messages.streams import StreamPhase
@@ -30,6 +31,7 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 _TROUBLE_ADVICE: Final = "free space, or mend the disk: everything then goes on by itself, and nothing is lost"
+_REFUSAL_ADVICE: Final = "other devices run these blocks if they can; `segue stream list` tells if no device can"
 
 
 class Level(StrEnum):
@@ -180,6 +182,9 @@ def _device_findings(device: DeviceView, view: FleetView, now_s: float) -> Itera
         yield Finding(Level.BAD, subject, "its executor is not there", f"segue executor --device {device.name}")
         return
     yield _versioned(subject, "" if device.presence is None else device.presence.version)
+    for model, profile in device.profiles.items():
+        if text := refusal_text(profile, view.manifests.get(model)):
+            yield Finding(Level.HINT, subject, f"cannot run {text}", _REFUSAL_ADVICE)
     if device.telemetry is None and view.is_monitored(device.name):
         yield Finding(Level.HINT, subject, "its monitor sent nothing in this time", "listen longer: --listen-s 12")
         return

@@ -396,7 +396,10 @@ class Coordinator:
             self.streams.replan(stream, now_s + SETTLE_S)
             return None
         posed = self._view(now_s).job(stream)
-        state.findings.readiness_found(posed.reasons if isinstance(posed, Waiting) else ())
+        if isinstance(posed, Waiting):
+            state.findings.readiness_found(posed.reasons, is_refused=posed.is_refused)
+        else:
+            state.findings.readiness_found(())
         if not isinstance(posed, PlanningJob):
             return None
         if posed.request is None:

@@ -25,6 +25,8 @@ class StreamFindings:
         self._stream = stream
         self._origin = origin
         self._waiting: tuple[str, ...] = ()
+        # Whether devices have refused, so that waiting is of no use.
+        self._is_refused = False
         self._infeasible: tuple[str, ...] = ()
         # Kinds and subjects of broken constraints, without figures: noise in a figure causes no second event.
         self._infeasible_kinds: frozenset[tuple[str, str]] = frozenset()
@@ -38,7 +40,7 @@ class StreamFindings:
     def state(self, *, is_running: bool) -> StreamPhase:
         """Return the state that the status gives."""
         if self._waiting:
-            return StreamPhase.WAITING
+            return StreamPhase.INFEASIBLE if self._is_refused else StreamPhase.WAITING
         if self._infeasible:
             return StreamPhase.INFEASIBLE
         return StreamPhase.RUNNING if is_running else StreamPhase.PLANNING
@@ -48,9 +50,15 @@ class StreamFindings:
         overload = (self._overload,) if self._overload and is_running else ()
         return self._waiting or self._infeasible or overload
 
-    def readiness_found(self, reasons: tuple[str, ...]) -> None:
-        """Note what is missing before the stream can be planned; nothing if it can be planned."""
+    def readiness_found(self, reasons: tuple[str, ...], *, is_refused: bool = False) -> None:
+        """Note what is missing before the stream can be planned; nothing if it can be planned.
+
+        Args:
+            reasons: as text.
+            is_refused: whether every device has refused to run the model, so that waiting is of no use.
+        """
         self._waiting = reasons
+        self._is_refused = is_refused
 
     def strategy_failed(self, reason: str) -> None:
         """Note that a strategy raised an exception, or returned a plan that executors cannot run."""

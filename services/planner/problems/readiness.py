@@ -10,9 +10,15 @@ from shared.messages.models import Manifest
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A stream cannot be planned yet; every reason is given as text."""
+    """A stream cannot be planned yet.
+
+    Attributes:
+        reasons: every reason as text.
+        is_refused: whether waiting is of no use, because every device that is there has refused the model or a block.
+    """
 
     reasons: tuple[str, ...]
+    is_refused: bool = False
 
 
 def missing(snapshot: FleetSnapshot, stream: str, measuring: Collection[str] = ()) -> Waiting | None:
@@ -27,7 +33,23 @@ def missing(snapshot: FleetSnapshot, stream: str, measuring: Collection[str] = (
         KeyError: the snapshot has no such stream.
     """
     reasons = tuple(_reasons(snapshot, stream, measuring))
-    return Waiting(reasons) if reasons else None
+    return Waiting(reasons, len(reasons) == 1 and _all_answered(snapshot, stream)) if reasons else None
+
+
+def _all_answered(snapshot: FleetSnapshot, stream: str) -> bool:
+    """Return whether source and model are there, and every permitted device has measured or refused the model."""
+    declaration = snapshot.streams[stream]
+    manifest = snapshot.manifest_of(declaration)
+    if manifest is None or not snapshot.device(declaration.source).online:
+        return False
+    permits = snapshot.policy(stream).devices.permits
+    permitted = [state for name, state in snapshot.devices.items() if state.online and permits(name)]
+    return bool(permitted) and all(_has_answered(state, manifest) for state in permitted)
+
+
+def _has_answered(state: DeviceState, manifest: Manifest) -> bool:
+    profile = state.profile(manifest)
+    return profile is not None and (bool(profile.refusals) or profile_fault(state, manifest) is None)
 
 
 def profile_fault(state: DeviceState, manifest: Manifest) -> str | None:
@@ -62,7 +84,8 @@ def _reasons(snapshot: FleetSnapshot, stream: str, measuring: Collection[str]) -
     permitted = {name: state for name, state in snapshot.devices.items() if permits(name)}
     if not any(state.online and profile_fault(state, manifest) is None for state in permitted.values()):
         causes = [f"{name}: {_fault(state, manifest)}" for name, state in sorted(permitted.items())]
-        yield f"no device can run model {manifest.name} yet ({'; '.join(causes) or 'the policy allows none'})"
+        yet = "" if _all_answered(snapshot, stream) else " yet"
+        yield f"no device can run model {manifest.name}{yet} ({'; '.join(causes) or 'the policy allows none'})"
         return
     runners = {
         name: profile

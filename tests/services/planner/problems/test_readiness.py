@@ -56,7 +56,18 @@ def refusing(device: str, start: int, stop: int, reason: str) -> Profile:
 
 def test_the_reasons_of_devices_that_refuse_every_block_are_given() -> None:
     snapshot = world(refusing("pi", 1, 5, "too little memory"), refusing("server", 0, 5, "no operator MyOp"))
-    assert waiting(snapshot) == "no device can run model net yet (pi: too little memory; server: no operator MyOp)"
+    assert waiting(snapshot) == "no device can run model net (pi: too little memory; server: no operator MyOp)"
+
+
+def test_waiting_is_of_no_use_when_every_device_has_refused() -> None:
+    refused = world(refusing("pi", 1, 5, "small"), refusing("server", 0, 5, "old"))
+    found = missing(refused, "camera")
+    assert found is not None
+    assert found.is_refused
+    for change in (presence("jetson"), presence("pi", State.OFFLINE), declaration(source="moon")):
+        found = missing(after(refused, change), "camera")
+        assert found is not None
+        assert not found.is_refused
 
 
 def test_a_device_that_refuses_some_blocks_runs_the_others() -> None:
