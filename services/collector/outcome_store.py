@@ -18,6 +18,7 @@ from shared.messages.devices import Links, Presence, ServicePresence, Telemetry
 from shared.messages.events import Event
 from shared.messages.requests import Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan
+from shared.steady_clock import SteadyClock
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ class OutcomeStore:
         self.path = path
         self._limits = limits or StoreLimits()
         self._since_pruned = 0
+        self._clock = SteadyClock()
         try:
             self._database = open_for_writing(path)
         except sqlite3.DatabaseError as error:
@@ -187,7 +189,8 @@ class OutcomeStore:
             self._since_pruned = 0
             # The batch is on disk: a failure to prune must not make the caller store it again.
             try:
-                self.prune(batch[-1].received_at_s)
+                # Not the wall clock alone: set forward by a year, it would delete everything.
+                self.prune(min(batch[-1].received_at_s, self._clock.now_s()))
             except sqlite3.OperationalError as error:
                 _LOGGER.warning("the database %s could not be pruned: %s", self.path, error)
         return results
