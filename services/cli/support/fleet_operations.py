@@ -346,5 +346,8 @@ async def _next_status(
                     if is_awaited(status):
                         return status
     except TimeoutError:
-        raise FleetSilent(f"{complaint}: is it running? Run `segue doctor`") from None
+        view = await look(connection, (topics.service_presence.any,))
+        troubles = [service.trouble for service in view.services.values() if service.role == "planner"]
+        reason = next(filter(None, troubles), "is it running? Run `segue doctor`")
+        raise FleetSilent(f"{complaint}: {reason}") from None
     raise FleetSilent(complaint)

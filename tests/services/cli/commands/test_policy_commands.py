@@ -7,7 +7,11 @@ from typer.testing import CliRunner
 
 from services.cli.commands.policy_commands import published_policy
 from services.cli.support.lazy_groups import Entry, lazy_app
+from shared.bus import topics
+from shared.bus.connection import Connection
+from shared.bus.settings import BusSettings
 from shared.exit_status import ExitStatus, InputError
+from shared.messages.devices import ServicePresence, State
 from shared.policy import Policy, policy_document
 from tests.support.segue_command import SegueOnBus
 
@@ -39,3 +43,15 @@ async def test_a_policy_needs_a_planner_and_a_stream(segue_on_bus: SegueOnBus) -
     unknown = await segue_on_bus("policy", "show", "window")
     assert unknown.returncode == ExitStatus.INPUT_WRONG
     assert "there is neither a stream nor a policy window" in unknown.stderr
+
+
+async def test_a_planner_that_cannot_write_its_disk_is_named(segue_on_bus: SegueOnBus, bus: BusSettings) -> None:
+    trouble = "no plan, policy or model changes: the disk is full: /data"
+    presence = ServicePresence(name="planner", role="planner", state=State.ONLINE, trouble=trouble)
+    async with Connection.open(bus) as connection:
+        await connection.publish(topics.service_presence("planner"), presence.encode(), retain=True)
+    silent = await segue_on_bus("policy", "set", "door", "--deadline-ms", "5", "--timeout-s", "0.2")
+    assert silent.returncode == ExitStatus.OUT_OF_REACH
+    assert trouble in silent.stderr
+    listed = await segue_on_bus("doctor", "--listen-s", "0.5")
+    assert "the disk is full: /data" in listed.stdout
