@@ -40,7 +40,8 @@ class BusSettings:
         queue_limit: bound on messages of QoS 0 that wait for the application; beyond it the oldest is dropped.
         max_payload_bytes: largest payload that may be published.
         max_outstanding: bound on publications that wait for PUBACK at the same time.
-        session_expiry_s: how long the broker stores a persistent session without a connection.
+        session_expiry_s: how long the broker stores a persistent session without a connection. Requests for a source
+            that is off wait that long.
         attempt_timeout_s: bound on one attempt to connect.
         reconnect_min_s: shortest pause between attempts to connect.
         reconnect_max_s: longest pause between attempts to connect.
@@ -61,7 +62,7 @@ class BusSettings:
     queue_limit: int = 1024
     max_payload_bytes: int = 64 * 1024 * 1024
     max_outstanding: int = 64
-    session_expiry_s: int = 3600
+    session_expiry_s: int = 7 * 86_400
     attempt_timeout_s: float = 5.0
     reconnect_min_s: float = 0.1
     reconnect_max_s: float = 5.0
