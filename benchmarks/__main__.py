@@ -75,6 +75,8 @@ BENCHMARKS: Final = (
     Benchmark("joint_streams"),
     Benchmark("encodings_measured"),
     Benchmark("monitor_footprint"),
+    Benchmark("link_estimates"),
+    Benchmark("square_waves"),
 )
 
 

@@ -3,8 +3,10 @@
     python -m benchmarks.link_estimates [--quick] [--out FILE] [--seconds S] [--busy N]
 
 Two real monitors on a real broker probe each other. One reaches the broker through a proxy (`shaped_proxy`) that limits
-both directions. The estimates that the monitors publish are compared with the limits. `--busy N` runs N busy loops
-beside them. Traffic per day is that of the prober in simulated time, with a settled link of exactly known rate.
+both directions. The estimates that the monitors publish are compared with the limits. "proxy late" is the 95th
+percentile of the delay that the proxy itself adds when this machine is busy: a long one means that the link was not the
+one described. `--busy N` runs N busy loops beside it. Traffic per day is that of the prober in simulated time, with a
+settled link of exactly known rate.
 """
 
 import asyncio
@@ -17,7 +19,7 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from benchmarks.report import argument_parser, console, percentile, write
+from benchmarks.report import argument_parser, console, machine, percentile, write
 from benchmarks.shaped_proxy import LinkShape, Shaper, shaped
 from broker.embedded import EmbeddedBroker
 from services.monitor.link_prober import LinkProber, ProbeSettings, SendProbe
@@ -104,6 +106,8 @@ async def measure(kind: Kind, duration_s: float) -> dict[str, Any]:
         "up": _compared(seen[FAR], kind.up, kind),
         "down": _compared(seen[NEAR], kind.down, kind),
         "share_of_the_link": round(share, 4),
+        "proxy_late_ms": round(percentile([*up.late_ms, *down.late_ms], 0.95), 1),
+        "load_average": machine()["load_average"],
     }
 
 
@@ -174,13 +178,14 @@ async def run(kinds: Sequence[Kind], duration_s: float, busy: int) -> dict[str, 
 
 def show(results: Mapping[str, Any]) -> None:
     """Print both tables."""
-    table = Table("kind", "way", "Mbps", "median", "5 %", "95 %", "latency", "probes' share")
+    table = Table("kind", "way", "Mbps", "median", "5 %", "95 %", "latency", "probes' share", "proxy late", "load")
     for row in results["kinds"]:
         for way in ("up", "down"):
             found = row[way]
             cells = [str(found.get(key, "-")) for key in ("median", "p5", "p95", "latency_excess_ms")]
             share = f"{row['share_of_the_link']:.2%}" if way == "up" else ""
-            table.add_row(row["kind"], way, f"{found['bandwidth_mbps']:g}", *cells, share)
+            about = (share, f"{row['proxy_late_ms']:g} ms", f"{row['load_average']:g}")
+            table.add_row(row["kind"], way, f"{found['bandwidth_mbps']:g}", *cells, *about)
     console().print(table)
     day = Table("Mbps", "no stream, MB/day", "a stream, MB/day", "metered, MB/day", "link's capacity, MB/day")
     for row in results["traffic"]:

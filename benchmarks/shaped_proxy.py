@@ -48,10 +48,12 @@ class Shaper:
     Attributes:
         shape: the link.
         passed_bytes: bytes so far.
+        late_ms: by how much later than scheduled each piece was delivered, because this process had no processor.
     """
 
     shape: LinkShape
     passed_bytes: int = 0
+    late_ms: list[float] = field(default_factory=list)
     _random: random.Random = field(default_factory=lambda: random.Random(0))
     _tokens: float = field(init=False)
     _seen_s: float = 0.0
@@ -116,6 +118,7 @@ async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, s
                 return
             if (wait_s := arrives_s - loop.time()) > 0:
                 await asyncio.sleep(wait_s)
+            shaper.late_ms.append(1000 * max(0.0, loop.time() - arrives_s))
             writer.write(piece)
             await writer.drain()
 
