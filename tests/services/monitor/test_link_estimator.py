@@ -341,3 +341,16 @@ def test_a_burst_of_a_token_bucket_does_not_pass_for_bandwidth(burst_bytes: int)
         size_bytes = 12_000 if number % 6 else 400_000
         link.add_transfer(size_bytes, elapsed_ms(size_bytes), ended_s=0.1 * number)
         assert link.bandwidth_mbps == pytest.approx(20.0 * 400_000 / (400_000 - burst_bytes), rel=0.05)
+
+
+def test_recorded_transfers_on_a_saturated_machine_leave_the_estimate() -> None:
+    """Of a stream of 14 Hz over an emulated link of 200 Mbps, at a load of 20 on two cores; 12 kB take 0.5 ms."""
+    recorded = json.loads((Path(__file__).parent / "recorded_busy_transfers.json").read_text())
+    link = settled_link(recorded["bandwidth_mbps"], 128 * 1024)
+    before, elapsed = link.bandwidth_mbps, []
+    for at_s, size_bytes, elapsed_ms, processing_ms in recorded["transfers"]:
+        elapsed.append(elapsed_ms)
+        link.add_transfer(size_bytes, elapsed_ms, ended_s=at_s, processing_ms=processing_ms)
+        assert link.bandwidth_mbps == pytest.approx(before, rel=0.25)
+    # By their times alone, most transfers would prove a link of less than 10 Mbps.
+    assert sorted(elapsed)[len(elapsed) // 2] > 10.0
