@@ -6,7 +6,7 @@ from typing import Final
 
 import psutil
 
-from shared.control_groups import GroupLimits, read_group_limits
+from shared.control_groups import GroupLimits, read_group_limits, usable_cores
 
 # Memory for requests, feature maps and the journal, beside the segments and what the process takes at its start.
 _RESERVED_BYTES: Final = 48 * 2**20
@@ -56,6 +56,11 @@ def segment_memory(setting_bytes: int | None, limits: GroupLimits, machine_bytes
     whole_bytes = min(machine_bytes, limits.memory_bytes or machine_bytes)
     left_bytes = max(0, whole_bytes - own_bytes - _RESERVED_BYTES) // _STEP_BYTES * _STEP_BYTES
     return left_bytes if setting_bytes is None else min(setting_bytes, left_bytes)
+
+
+def segment_cores(threads: int) -> float:
+    """Return the cores that a segment of so many threads can use now, by processor set and quota."""
+    return min(float(threads), usable_cores(read_group_limits()))
 
 
 def available_memory() -> int:

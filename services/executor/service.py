@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from services.executor.announcer import Announcer
 from services.executor.config import ExecutorConfig, Watch
 from services.executor.control_handler import ControlHandler
-from services.executor.device_resources import DeviceResources
+from services.executor.device_resources import DeviceResources, segment_cores
 from services.executor.direct_answers import DirectAnswers
 from services.executor.inbox import Inbox
 from services.executor.observations import ObservationFeed
@@ -172,6 +172,8 @@ class Executor:
         self._clocks = PeerClocks(device, self._outbox)
         # Models and segments.
         speed = DeviceSpeed(config.emulated)
+        self._speed = speed
+        self._first_cores = segment_cores(config.engine.threads)
         models = ModelCache(config.models_dir, device, config.broker, config.cache_limit_bytes)
         coder = Coder(resources.codecs, config.engine)
         lifecycle = SegmentLifecycle(memory_bytes)
@@ -311,11 +313,19 @@ class Executor:
                 continue
             slow_s = now_s + _SLOW_TICK_S
             await self._pool.tick()
+            await self._follow_quota()
             while undecodable < self._bulk.counters.undecodable:
                 undecodable += 1
                 await self._outbox.note_bad_message(topics.inbox(self._config.device), "bytes that are no chunk")
             for usage in self._sources.usages(now_s, changed_only=True):
                 await self._outbox.put(Publication(topics.usage(usage.stream), usage.encode(), retain=True))
+
+    async def _follow_quota(self) -> None:
+        """Publish the profiles again if a quota of processor time has changed, as an orchestrator may do any time."""
+        cores = await asyncio.to_thread(segment_cores, self._config.engine.threads)
+        if self._speed.limit(self._first_cores / cores):
+            _LOGGER.info("a segment can use %.2f cores now, %.2f at the start", cores, self._first_cores)
+            await self._profiles.publish_all()
 
     async def _watch(self, watched: Watch) -> None:
         source = await self._sources.begin(watched.stream)

@@ -19,6 +19,7 @@ from services.executor.segments.processor import Processor, ProcessorResult
 from services.executor.segments.segment import Segment
 from services.executor.segments.segment_events import EpochKey, SegmentKey
 from services.executor.segments.segment_pool import SegmentPool
+from services.executor.segments.slow_inputs import ClockReference, is_suspect, without_slow_input
 from shared.codecs import RAW, CodecError, EncodedTensor
 from shared.messages.devices import ComputeObservation
 from shared.messages.requests import FeatureMapHeader, StageTrace
@@ -151,6 +152,7 @@ class StageRunner:
     coder: Coder
     # Last computing time by segment, codecs and the decoding of pictures included, in ms.
     _last_ms: dict[SegmentKey, float] = field(default_factory=dict, init=False)
+    _clock: ClockReference = field(default_factory=ClockReference, init=False)
 
     async def run(self, feature_map: FeatureMap, *, received_s: float, keeps_arrays: bool) -> FinishedStage:
         """Compute the stage that a feature map has reached.
@@ -185,7 +187,7 @@ class StageRunner:
         )
         # The codec time was stretched by the emulation like the rest, so it is subtracted stretched.
         measured_ms = done.compute_ms - job.codec_ms * self.speed.factor
-        return FinishedStage(done.value, trace, self._observation(key, measured_ms))
+        return FinishedStage(done.value, trace, self._observation(key, measured_ms, done.cpu_ms))
 
     async def _compute(self, job: StageJob) -> ProcessorResult[StageOutput]:
         header, segment = job.feature_map.header, job.segment
@@ -207,17 +209,22 @@ class StageRunner:
         self._last_ms[key] = done.compute_ms
         return done
 
-    def _observation(self, key: SegmentKey, measured_ms: float) -> ComputeObservation | None:
+    def _observation(self, key: SegmentKey, measured_ms: float, cpu_ms: float) -> ComputeObservation | None:
+        """Return what the segment says about the load of the device, without what a slow input costs."""
         idle = self.speed.idle(key.model)
         if idle is None:
             return None
+        idle_ms = idle.segment_ms(key.start, key.stop)
+        # The times of an emulated device do not depend on the processor.
+        if not self.speed.emulated and is_suspect(cpu_ms, idle_ms):
+            measured_ms = without_slow_input(measured_ms, cpu_ms, idle_ms, self._clock.ratio())
         return ComputeObservation(
             device=self.device,
             model=key.model,
             start=key.start,
             stop=key.stop,
             measured_ms=max(0.0, measured_ms),
-            idle_ms=idle.segment_ms(key.start, key.stop),
+            idle_ms=idle_ms,
         )
 
 

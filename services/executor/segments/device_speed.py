@@ -9,6 +9,8 @@ from shared.messages.models import Manifest
 
 # 5 GFLOPS. Only ranks the jobs of models without a profile, so the absolute value hardly matters.
 _ASSUMED_FLOPS_PER_MS = 5e6
+# Relative change of the quota that does not count.
+_QUOTA_NOISE = 0.05
 
 
 @dataclass(slots=True)
@@ -23,19 +25,20 @@ class DeviceSpeed:
 
     emulated: bool = False
     _emulation: Emulation | None = field(default=None, init=False)
+    _quota_factor: float = field(default=1.0, init=False)
     _profiles: dict[str, IdleProfile] = field(default_factory=dict, init=False)
     # `Manifest.graph_version` by which each profile was measured.
     _graphs: dict[str, str] = field(default_factory=dict, init=False)
 
     @property
     def slowdown(self) -> float:
-        """Slowdown of the idle device, as a factor on the times of this machine."""
-        return self._emulation.slowdown if self._emulation else 1.0
+        """Slowdown of the idle device, as a factor on the times that were measured."""
+        return self._quota_factor * (self._emulation.slowdown if self._emulation else 1.0)
 
     @property
     def factor(self) -> float:
-        """Present slowdown of the device, as a factor on the times of this idle machine."""
-        return self._emulation.slowdown * self._emulation.load_factor if self._emulation else 1.0
+        """Present slowdown of the device, as a factor on the times that were measured."""
+        return self.slowdown * (self._emulation.load_factor if self._emulation else 1.0)
 
     def emulate(self, emulation: Emulation) -> bool:
         """Obey an emulation and return whether the published profiles change; a real device ignores it."""
@@ -44,6 +47,17 @@ class DeviceSpeed:
         before = self.slowdown
         self._emulation = emulation
         return self.slowdown != before
+
+    def limit(self, quota_factor: float) -> bool:
+        """Note by which factor a quota of processor time slows the device down; return whether that has changed.
+
+        Args:
+            quota_factor: relative to the quota at the start, under which profiles were measured.
+        """
+        changed = abs(quota_factor - self._quota_factor) > _QUOTA_NOISE * self._quota_factor
+        if changed:
+            self._quota_factor = quota_factor
+        return changed
 
     def learn(self, manifest: Manifest, profile: IdleProfile) -> None:
         """Store the profile of a model, as measured on this machine. It replaces that of an earlier description."""

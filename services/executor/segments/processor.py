@@ -25,11 +25,13 @@ class ProcessorResult(Generic[Value]):
         value: return value.
         queue_ms: waiting time; 0 for a job that ran in the calling thread.
         compute_ms: computing time, the pause of an emulated device included.
+        cpu_ms: processor time of the thread that computed.
     """
 
     value: Value
     queue_ms: float
     compute_ms: float
+    cpu_ms: float = 0.0
 
 
 @dataclass(slots=True)
@@ -97,9 +99,10 @@ class Processor:
                 other job waits or runs.
         """
         if is_brief and nominal_ms is None and self._is_idle():
-            started_s = time.monotonic()
+            started_s, cpu_s = time.monotonic(), time.thread_time()
             value = work()
-            return ProcessorResult(value, 0.0, 1000 * (time.monotonic() - started_s))
+            cpu_ms = 1000 * (time.thread_time() - cpu_s)
+            return ProcessorResult(value, 0.0, 1000 * (time.monotonic() - started_s), cpu_ms)
         job = _Job(work, nominal_ms, self._loop.create_future(), time.monotonic())
         with self._change:
             if discipline is not None:
@@ -135,19 +138,20 @@ class Processor:
         if job.abandoned:
             self._settle(job, None, None)
             return
-        started_s = time.monotonic()
+        started_s, cpu_s = time.monotonic(), time.thread_time()
         try:
             value = job.work()
         except BaseException as error:
             # Every exception is passed to the caller: raised here, it would end the thread and with it all computing.
             self._settle(job, None, error)
             return
+        cpu_ms = 1000 * (time.thread_time() - cpu_s)
         if job.nominal_ms is not None:
             # A sleep to the nominal end is precise to 0.1 ms; CPU quotas and priorities are not.
             end_s = started_s + job.nominal_ms(1000 * (time.monotonic() - started_s)) / 1000
             self._stopping.wait(max(0.0, end_s - time.monotonic()))
         compute_ms = 1000 * (time.monotonic() - started_s)
-        self._settle(job, ProcessorResult(value, 1000 * (started_s - job.queued_s), compute_ms), None)
+        self._settle(job, ProcessorResult(value, 1000 * (started_s - job.queued_s), compute_ms, cpu_ms), None)
 
     def _settle(self, job: _Job, done: ProcessorResult[Any] | None, error: BaseException | None) -> None:
         def settle() -> None:

@@ -139,7 +139,14 @@ class ProfilePublisher:
         _LOGGER.warning("no profile of %s: %s", manifest.name, reason)
         failed = ProfileFailed(device=self.device, model=manifest.model, cause=cause, reason=reason)
         refusal = BlockRefusal(start=0, stop=len(manifest.blocks), reason=reason)
-        profile = Profile(device=self.device, model=manifest.model, block_ms=(), refusals=(refusal,))
+        profile = Profile(
+            device=self.device,
+            model=manifest.model,
+            graph=manifest.graph_version(),
+            block_ms=(),
+            refusals=(refusal,),
+            measured_at_s=time.time(),
+        )
         self._failures[manifest.model] = profile
         await self.outbox.put(Publication(topics.reports(self.device), failed.encode()))
         await self.outbox.put(Publication(topics.profiles(self.device, manifest.model), profile.encode(), retain=True))

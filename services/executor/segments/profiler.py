@@ -19,6 +19,7 @@ from pathlib import Path
 import msgpack
 import numpy as np
 
+from services.executor.device_resources import segment_cores
 from services.executor.errors import CannotPrepare, ExecutorError
 from services.executor.segments.compute_queue import Ticket
 from services.executor.segments.engine import RUNTIME_VERSION, EngineSettings, SegmentSession, load_session
@@ -216,7 +217,12 @@ def profile_path(folder: Path, manifest: Manifest, engine: EngineSettings) -> Pa
 
     Other input shapes or cuts of the same file have a profile of their own.
     """
-    machine = f"{_VERSION} {platform.node()} {platform.machine()} {RUNTIME_VERSION} {engine.provider} {engine.threads}"
+    # A profile that was measured under another quota of processor time is that of another device.
+    cores = segment_cores(engine.threads)
+    machine = (
+        f"{_VERSION} {platform.node()} {platform.machine()} {RUNTIME_VERSION} {engine.provider} {engine.threads} "
+        f"{cores:.1f}"
+    )
     machine += f" {manifest.graph_version()}"
     return folder / f"{manifest.model}-{hashlib.sha256(machine.encode()).hexdigest()[:12]}.json"
 

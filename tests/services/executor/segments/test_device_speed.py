@@ -64,3 +64,14 @@ def test_a_profile_of_an_earlier_description_predicts_nothing() -> None:
     assert speed.expected_ms(corrected, 0, 3) != speed.expected_ms(MANIFEST, 0, 3)
     renamed = MANIFEST.model_copy(update={"labels": ("cat",)})
     assert speed.expected_ms(renamed, 0, 3) == speed.expected_ms(MANIFEST, 0, 3)
+
+
+def test_a_quota_slows_the_device_down_beside_the_emulation() -> None:
+    speed = DeviceSpeed()
+    assert not speed.limit(1.0)
+    assert not speed.limit(1.02)
+    assert speed.limit(4.0)
+    assert (speed.slowdown, speed.factor) == (4.0, 4.0)
+    assert not speed.limit(4.1)
+    assert speed.limit(1.0)
+    assert speed.slowdown == 1.0
