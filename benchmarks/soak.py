@@ -1,6 +1,7 @@
 """Requests of two kinds of clients while everything happens to a fleet that can happen, and what became of them.
 
-    python -m benchmarks.soak [--minutes 5] [--seed 1] [--broker mosquitto|embedded] [--run-dir DIR]
+    python -m benchmarks.soak [--minutes 5] [--seed 1] [--broker mosquitto|embedded]
+                             [--transport mqtt|direct|auto] [--run-dir DIR]
 
 It runs from the top of the repository. In rounds of half a minute, Segue's client and a plain MQTT client keep requests
 in flight. Meanwhile processes get SIGKILL, SIGTERM or SIGSTOP, the broker stalls, clocks step, disks are full or
@@ -39,6 +40,7 @@ from shared.bus.connection import Connection
 from shared.bus.errors import BusError
 from shared.messages.requests import OutcomeStatus
 from shared.messages.streams import StreamDeclaration
+from shared.transport_mode import TransportMode
 from tests.support.small_disks import SmallDisk, can_mount, small_disks
 from tests.support.stepped_clock import SteppedClock, build_library, can_step_clocks
 from tests.support.whole_fleet import (
@@ -208,6 +210,7 @@ class Options:
     minutes: float
     seed: int
     broker: str
+    transport: TransportMode
     run_dir: Path
 
 
@@ -224,7 +227,7 @@ async def _run(options: Options, disks: Mapping[str, SmallDisk], clocks: Mapping
         open_fleet(
             _BROKERS[options.broker](start_timeout_s=60.0),
             options.run_dir,
-            described=_SOAKED,
+            described=replace(_SOAKED, transport=options.transport),
             environments=environments,
             wait_s=_WHOLE_S,
         ) as fleet,
@@ -271,6 +274,13 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=5.0, help="how long (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of what happens and when (default: %(default)s)")
     parser.add_argument("--broker", choices=_BROKERS, default=usual_broker, help="(default: %(default)s)")
+    parser.add_argument(
+        "--transport",
+        type=TransportMode,
+        choices=list(TransportMode),
+        default=TransportMode.MQTT,
+        help="way of the feature maps (default: %(default)s)",
+    )
     parser.add_argument("--run-dir", type=Path, help="where logs and databases stay (default: a temporary folder)")
     given = parser.parse_args()
     # Every kill makes clients log lost connections.
@@ -284,7 +294,7 @@ def main() -> int:
             disks = stack.enter_context(small_disks(sizes_bytes))
         else:
             print("no root, or no loop devices: disks do not fail")
-        options = Options(given.minutes, given.seed, given.broker, run_dir)
+        options = Options(given.minutes, given.seed, given.broker, given.transport, run_dir)
         try:
             return 0 if asyncio.run(_run(options, disks, _clocks(run_dir))) else 1
         except (asyncio.CancelledError, KeyboardInterrupt):

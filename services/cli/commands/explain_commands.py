@@ -18,7 +18,7 @@ from services.cli.render.plan_values import comparison_values, decision_values
 from services.cli.render.route_text import committed_routes_text
 from services.cli.support.command_runner import run_command
 from services.cli.support.errors import InfeasibleProblem
-from services.cli.support.fleet_operations import ask_planner, declaration_of, operator
+from services.cli.support.fleet_operations import ask_planner, declaration_of, look, operator
 from services.cli.support.options import (
     DEFAULT_BROKER,
     Broker,
@@ -38,6 +38,7 @@ from services.cli.support.problem_files import (
     solve_timed,
     wrong_input,
 )
+from services.cli.support.transport_advice import transport_advice
 from shared.bus.settings import BusSettings
 from shared.exit_status import ExitStatus
 from shared.messages.explanations import Explanation
@@ -98,7 +99,7 @@ def explain_command(
     check_plot(plot)
     if stream is not None and problem_file is not None:
         raise wrong_input("give a problem file or --stream, not both")
-    explanation = None if stream is None else _ask(stream, broker_settings(broker), timeout_s)
+    explanation, advised = (None, None) if stream is None else _ask(stream, broker_settings(broker), timeout_s)
     if explanation is None:
         problem = load_problem(problem_file, None, objective)
     else:
@@ -109,9 +110,11 @@ def explain_command(
     if plot is not None:
         save_plot(plot, problem, comparison.answers, seed)
     if as_json:
-        print_json(_values(comparison, explanation), indent=DOCUMENT_INDENT)
+        print_json(_values(comparison, explanation, advised), indent=DOCUMENT_INDENT)
     else:
         _show(comparison, explanation)
+        if advised is not None:
+            results_console().print(f"Transport: {advised}", soft_wrap=True)
     note_overload(problem, comparison.best)
     if isinstance(comparison.best, Infeasible):
         if not as_json:
@@ -129,12 +132,13 @@ def _compare(problem: Problem, names: Sequence[str], options: SolveOptions) -> _
     )
 
 
-def _values(comparison: _Comparison, explanation: Explanation | None) -> dict[str, Any]:
+def _values(comparison: _Comparison, explanation: Explanation | None, advised: str | None) -> dict[str, Any]:
     of_stream: dict[str, Any] = {}
     if explanation is not None:
         of_stream = {
             "stream": explanation.stream,
             "epoch": explanation.epoch,
+            "transport": advised,
             "reroutes": [reroute.model_dump(mode="json") for reroute in explanation.reroutes],
         }
     return {
@@ -164,8 +168,8 @@ def reroute_lines(explanation: Explanation) -> list[str]:
     return lines
 
 
-def _ask(stream: str, broker: BusSettings, timeout_s: float) -> Explanation:
-    """Return the planner's present problem of a stream.
+def _ask(stream: str, broker: BusSettings, timeout_s: float) -> tuple[Explanation, str | None]:
+    """Return the planner's present problem of a stream, and what direct connections would change for it.
 
     Raises:
         InputError: the stream is not declared.
@@ -175,16 +179,19 @@ def _ask(stream: str, broker: BusSettings, timeout_s: float) -> Explanation:
     """
     check_stream_name(stream)
 
-    async def ask() -> Explanation:
+    async def ask() -> tuple[Explanation, str | None]:
         async with operator(broker) as connection:
             if await declaration_of(connection, stream) is None:
                 raise no_such_stream(stream)
-            return await ask_planner(connection, stream, timeout_s=timeout_s)
+            explanation = await ask_planner(connection, stream, timeout_s=timeout_s)
+        async with operator(broker) as connection:
+            view = await look(connection)
+            return explanation, transport_advice(view, view.streams[stream]) if stream in view.streams else None
 
-    explanation = run_command(ask)
+    explanation, advised = run_command(ask)
     if not explanation.problem:
         raise InfeasibleProblem("\n".join(explanation.reasons))
-    return explanation
+    return explanation, advised
 
 
 def _problem_of(explanation: Explanation, objective: Objective | None) -> Problem:

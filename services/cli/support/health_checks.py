@@ -13,6 +13,7 @@ from typing import Final
 
 from services.cli.render.fleet_view import DeviceView, FleetView, StreamView
 from services.cli.render.refusal_text import refusal_text
+from services.cli.support.transport_advice import advice_text, transport_advice
 from shared.bus.settings import BusSettings
 from shared.messages.devices import State
 from shared.messages.streams import StreamPhase
@@ -87,6 +88,9 @@ def fleet_findings(view: FleetView, now_s: float, broker: BusSettings | None = N
     for stream in view.streams.values():
         if stream.declaration is not None:
             yield from _stream_findings(stream)
+            advised = transport_advice(view, stream)
+            if advised is not None:
+                yield Finding(Level.HINT, f"stream {stream.name}", advised, advice_text(view, stream))
 
 
 def _refused_findings(view: FleetView, now_s: float, broker: BusSettings) -> Iterator[Finding]:

@@ -1,0 +1,75 @@
+"""What is said of streams whose feature maps travel through the broker."""
+
+import pytest
+
+from services.cli.render.fleet_view import FleetView
+from services.cli.support.transport_advice import advice_text, transport_advice
+from shared.bus import topics
+from shared.messages.base import Message
+from shared.messages.devices import LinkEstimate, Links, Presence, State
+from shared.messages.models import Manifest, ManifestBlock
+from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
+from shared.transport_mode import Carrier, TransportMode
+
+MODEL = "0" * 64
+MQTT, AUTO = ("mqtt",), ("direct", "mqtt")
+
+
+def fleet(
+    *links: LinkEstimate, transports: tuple[str, ...] = MQTT, mode: TransportMode | None = None, to: str = "server"
+) -> FleetView:
+    blocks = tuple(ManifestBlock(name=name, output_bytes=size) for name, size in (("a", 10), ("b", 500_000), ("c", 4)))
+    manifest = Manifest(model=MODEL, name="m", size_bytes=1, inputs=(), outputs=(), blocks=blocks)
+    stages = (PlanStage(start=0, stop=2, device="pi"), PlanStage(start=2, stop=3, device=to))
+    plan = CommittedPlan(
+        stream="s",
+        epoch=1,
+        model=MODEL,
+        source="pi",
+        strategy="t",
+        routes=(PlanRoute(stages=stages),),
+        transport=mode,
+    )
+    messages: list[tuple[str, Message]] = [
+        (topics.manifest(MODEL), manifest),
+        (topics.plan("s"), plan),
+        (topics.links("pi"), Links(device="pi", sent_at_s=1.0, links=links)),
+    ]
+    messages += [
+        (topics.presence(name), Presence(device=name, state=State.ONLINE, transports=transports))
+        for name in ("pi", "server")
+    ]
+    view = FleetView()
+    for topic, message in messages:
+        view.handle(topic, message.encode(), 2.0)
+    return view
+
+
+BROKERED = LinkEstimate(target="server", bandwidth_mbps=40.0, latency_ms=2.0)
+DIRECT = LinkEstimate(target="server", bandwidth_mbps=80.0, latency_ms=1.0, transport=Carrier.DIRECT)
+
+
+def test_the_saving_is_told_where_it_was_measured() -> None:
+    view = fleet(BROKERED, DIRECT, transports=AUTO, mode=TransportMode.MQTT)
+    assert transport_advice(view, view.streams["s"]) == (
+        "each request sends 500 kB from pi to server in 102.0 ms (directly: 51.0 ms) through the broker; "
+        "direct connections would save 51.0 ms of each request"
+    )
+    assert advice_text(view, view.streams["s"]) == "segue policy set s --transport auto"
+
+
+def test_elsewhere_the_time_through_the_broker_is_told() -> None:
+    view = fleet(BROKERED)
+    advised = transport_advice(view, view.streams["s"])
+    assert advised is not None
+    assert (
+        "500 kB from pi to server in 102.0 ms through the broker; direct connections would save the detour" in advised
+    )
+    assert advice_text(view, view.streams["s"]) == "start the executors of pi, server with --transport auto"
+    unknown = fleet()
+    assert "in an unknown time" in (transport_advice(unknown, unknown.streams["s"]) or "")
+
+
+@pytest.mark.parametrize("view", [fleet(BROKERED, transports=AUTO), fleet(BROKERED, to="pi")])
+def test_nothing_is_said_where_nothing_would_change(view: FleetView) -> None:
+    assert transport_advice(view, view.streams["s"]) is None
