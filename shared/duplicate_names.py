@@ -1,31 +1,32 @@
 """Detects two processes that use one name on the bus, and stops exactly one of them.
 
-Client identifiers are made of names. When a client connects with an identifier that is in use, the broker disconnects
-the older client (MQTT 5.0, 3.1.4, [MQTT-3.1.4-3]). Both reconnect by themselves, so two processes of one name would
-disconnect each other forever. After every connect a process publishes its presence with its boot id, which is new at
-every start. This module observes these boot ids on a connection with an identifier of its own, and decides:
+A process publishes its presence with its boot id, which is new at every start. When it observes the presence of another
+process under its name, it publishes its own again, because the other one has replaced it. This module observes the boot
+ids on a connection with an identifier of its own, and decides:
 
 1. A boot id that was observed before this process' own is that of a predecessor. Its process may be dead: the broker
-   retains the last presence. A retained message comes once, a living predecessor publishes whenever it has been
-   disconnected. After `PREDECESSOR_OBSERVATIONS` this process stops.
+   retains the last presence. A retained message comes once, a living predecessor answers the presence of this process
+   each time. After `PREDECESSOR_OBSERVATIONS` this process stops.
 2. A boot id that was first observed after this process' own is that of a peer. Usually it is a newcomer, which stops by
    rule 1. If both subscribed before either published, each is the other's peer. After `PEER_OBSERVATIONS` the process
    with the larger boot id stops.
 
-`PEER_OBSERVATIONS` exceeds `PREDECESSOR_OBSERVATIONS` so far that a newcomer stops before the older process could. The
-watch ends after a minute: a process that has held its name that long is the predecessor of every later one.
+`PEER_OBSERVATIONS` exceeds `PREDECESSOR_OBSERVATIONS` so far that a newcomer stops before the older process could.
+After a minute a process does not stop any more: it is the predecessor of every later one.
 """
 
 import asyncio
 import contextlib
 import logging
+import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
 from shared.bus import topics
 from shared.bus.connection import Connection, unique_client_id
+from shared.bus.errors import BusError
 from shared.bus.settings import BusSettings
 from shared.exit_status import InputError
 from shared.messages.base import MessageError
@@ -38,6 +39,8 @@ PREDECESSOR_OBSERVATIONS: Final = 3
 # Observations of a peer after which the process with the larger boot id stops.
 PEER_OBSERVATIONS: Final = 10
 _WATCH_S: Final = 60.0
+# Between two answers, so that a flood of presences is not answered by another one.
+_ANSWER_PAUSE_S: Final = 0.1
 
 
 class DuplicateDetector:
@@ -57,6 +60,11 @@ class DuplicateDetector:
         self._own_observed = False
         self._predecessors: set[str] = set()
         self._observations: Counter[str] = Counter()
+
+    @property
+    def is_established(self) -> bool:
+        """True if this process has published its presence."""
+        return self._own_observed
 
     def observe(self, boot_id: str) -> bool:
         """Count the boot id of a presence that says "online", and return whether this process must stop."""
@@ -109,7 +117,12 @@ class NameClaim:
 
 
 @contextlib.asynccontextmanager
-async def hold_name(settings: BusSettings, claim: NameClaim, connect_timeout_s: float | None) -> AsyncIterator[None]:
+async def hold_name(
+    settings: BusSettings,
+    claim: NameClaim,
+    connect_timeout_s: float | None,
+    present: Callable[[], Presence | ServicePresence] | None = None,
+) -> AsyncIterator[None]:
     """Use a name for the time of the block; for the first minute, give it up if another process has it.
 
     Connect under the name within the block only: the detector must be subscribed before this process publishes.
@@ -118,6 +131,7 @@ async def hold_name(settings: BusSettings, claim: NameClaim, connect_timeout_s: 
         settings: where the broker is.
         claim: the name, and who uses it.
         connect_timeout_s: bound on the first connection; None to wait until there is a broker.
+        present: returns the presence while online, if it changes; None for that of the claim.
 
     Raises:
         InputError: another process has the name. The block is cancelled.
@@ -126,7 +140,8 @@ async def hold_name(settings: BusSettings, claim: NameClaim, connect_timeout_s: 
     subscribed = asyncio.Event()
     try:
         async with asyncio.TaskGroup() as group:
-            watch = group.create_task(_watch(settings, claim, subscribed, connect_timeout_s), name="watch the name")
+            watching = _watch(settings, claim, present or (lambda: claim.presence), subscribed, connect_timeout_s)
+            watch = group.create_task(watching, name="watch the name")
             # If the watch fails before it has subscribed, the group cancels this wait.
             await subscribed.wait()
             yield
@@ -138,21 +153,36 @@ async def hold_name(settings: BusSettings, claim: NameClaim, connect_timeout_s: 
 
 
 async def _watch(
-    settings: BusSettings, claim: NameClaim, subscribed: asyncio.Event, connect_timeout_s: float | None
+    settings: BusSettings,
+    claim: NameClaim,
+    present: Callable[[], Presence | ServicePresence],
+    subscribed: asyncio.Event,
+    connect_timeout_s: float | None,
 ) -> None:
     detector = DuplicateDetector(claim.presence.boot_id)
     client_id = unique_client_id(f"segue-name-{claim.name}")
     async with Connection.open(settings, client_id=client_id, connect_timeout_s=connect_timeout_s) as connection:
         await connection.subscribe(claim.topic)
         subscribed.set()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_WATCH_S):
-                async for received in connection:
-                    presence = _read(claim, bytes(received.payload))
-                    if presence is None or presence.state is not State.ONLINE:
-                        continue
-                    if detector.observe(presence.boot_id):
-                        raise InputError(claim.complaint)
+        end_s = time.monotonic() + _WATCH_S
+        async for received in connection:
+            other = _read(claim, bytes(received.payload))
+            if other is None or (other.boot_id == claim.presence.boot_id and other.state is not State.ONLINE):
+                continue
+            is_online = other.state is State.ONLINE
+            if is_online and time.monotonic() < end_s and detector.observe(other.boot_id):
+                raise InputError(claim.complaint)
+            if other.boot_id != claim.presence.boot_id and detector.is_established:
+                await _answer(connection, claim.topic, present())
+
+
+async def _answer(connection: Connection, topic: str, presence: Presence | ServicePresence) -> None:
+    """Publish this process' presence, which another one has replaced; not more often than the pause allows."""
+    try:
+        await connection.publish(topic, presence.encode(), retain=True)
+    except BusError as error:
+        _LOGGER.warning("%s", error)
+    await asyncio.sleep(_ANSWER_PAUSE_S)
 
 
 def _read(claim: NameClaim, payload: bytes) -> Presence | ServicePresence | None:

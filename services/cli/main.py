@@ -56,6 +56,7 @@ DEVICE_APP = lazy_app(
     (
         _entry("list", "device:list_devices_command", "List the devices of the fleet."),
         _entry("forget", "device:forget_device_command", "Forget a device that is gone for good."),
+        _entry("trust", "device:trust_planner_command", "Show or change whose plans this device follows."),
     ),
     help="Devices: their state, links and profiles on the bus.",
 )
@@ -74,7 +75,12 @@ APP = lazy_app(
         _entry("up", "fleet:up_command", "Run your own fleet, model and images on this machine.", _TRY),
         _entry("doctor", "doctor:doctor_command", "Check an installation and its fleet.", _TRY),
         Entry("model", "services.cli.main:MODEL_APP", "Inspect model files; give models to the fleet.", _FLEET),
-        Entry("device", "services.cli.main:DEVICE_APP", "List devices; forget those that are gone.", _FLEET),
+        Entry(
+            "device",
+            "services.cli.main:DEVICE_APP",
+            "List devices, forget those that are gone, and choose whose plans one follows.",
+            _FLEET,
+        ),
         Entry("stream", "services.cli.main:STREAM_APP", "Declare, list and remove streams.", _FLEET),
         Entry("policy", "services.cli.main:POLICY_APP", "Set and show objectives and constraints of streams.", _FLEET),
         _entry("submit", "submit:submit_command", "Send files to a stream and print the results.", _FLEET),

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from services.collector.config import CollectorConfig
@@ -18,6 +18,7 @@ from services.collector.outcome_store_thread import OutcomeStoreThread
 from shared.bus import topics
 from shared.bus.connection import Connection, Received, Will
 from shared.bus.errors import BusError, SubscriptionFailed
+from shared.client_secret import with_client_secret
 from shared.data_directory import lock_directory
 from shared.duplicate_names import NameClaim, hold_name
 from shared.exit_status import InputError
@@ -49,7 +50,8 @@ async def serve(config: CollectorConfig) -> None:
             metrics' port is taken.
     """
     async with lock_directory(config.data_dir):
-        await Collector(config).run()
+        settings = await asyncio.to_thread(with_client_secret, config.broker, config.data_dir)
+        await Collector(replace(config, broker=settings)).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,9 @@ class Collector:
             if config.metrics_port is not None:
                 endpoint = stack.enter_context(self._metrics.serve(config.metrics_host, config.metrics_port))
                 _LOGGER.info("metrics at http://%s:%d/metrics", endpoint.host, endpoint.port)
-            await stack.enter_async_context(hold_name(config.broker, claim, config.connect_timeout_s))
+            await stack.enter_async_context(
+                hold_name(config.broker, claim, config.connect_timeout_s, lambda: self._presence)
+            )
             durable = await stack.enter_async_context(
                 Connection.open(
                     config.broker,

@@ -38,6 +38,14 @@ class Announcer:
         if self._parts is not None:
             await outbox.put(Publication(topics.presence(device), self.presence.encode(), retain=True))
 
+    async def note_planner_keys(self, keys: tuple[str, ...], outbox: Outbox) -> None:
+        """Publish the presence if the device follows other planners than before."""
+        if keys == self.presence.planner_keys:
+            return
+        self.presence = self.presence.model_copy(update={"planner_keys": keys})
+        if self._parts is not None:
+            await outbox.put(Publication(topics.presence(self.presence.device), self.presence.encode(), retain=True))
+
     async def begin(self, connection: Connection, profiles: ProfilePublisher, sources: Sources) -> None:
         """Announce the device, which is subscribed to everything, now and after every reconnect."""
         self._parts = (profiles, sources)

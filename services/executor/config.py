@@ -9,6 +9,7 @@ from pathlib import Path
 from services.executor.device_resources import DeviceResources
 from services.executor.segments.engine import RUNTIME_VERSION, EngineSettings, providers
 from services.executor.source.source_events import SourceLimits
+from services.executor.trust_files import state_folder
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.direct.direct_settings import DirectSettings, is_address
@@ -73,6 +74,7 @@ class ExecutorConfig:
         direct_port: TCP port for direct connections; 0 for any.
         direct_folder: folder of the Unix sockets that executors of this machine share; None for the user's.
         connect_timeout_s: bound on the first connection; None to keep trying.
+        planner_keys: keys of the planners that the device follows; empty for the first that it sees.
     """
 
     device: str
@@ -94,6 +96,7 @@ class ExecutorConfig:
     direct_port: int = 0
     direct_folder: Path | None = None
     connect_timeout_s: float | None = 10.0
+    planner_keys: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not topics.is_name(self.device):
@@ -120,7 +123,7 @@ class ExecutorConfig:
     @property
     def journal_path(self) -> Path:
         """Path of this device's journal."""
-        return self.data_dir / "devices" / self.device / "journal.sqlite"
+        return state_folder(self.data_dir, self.device) / "journal.sqlite"
 
     @property
     def direct_settings(self) -> DirectSettings:

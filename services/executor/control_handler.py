@@ -1,16 +1,19 @@
 """Handles the messages on the control connection of a device: decodes each once and calls the part it concerns."""
 
+import asyncio
 import itertools
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 from services.executor.announcer import Announcer
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
 from services.executor.peer_clocks import PeerClocks
 from services.executor.planned_receivers import PlannedReceivers
+from services.executor.planner_trust import PlannerTrust, UntrustedPlanner
 from services.executor.segments.device_speed import DeviceSpeed
 from services.executor.segments.profile_publisher import ProfilePublisher
 from services.executor.segments.segment_events import EpochKey
@@ -31,6 +34,10 @@ from shared.messages.streams import CommittedPlan, StreamDeclaration
 
 _LOGGER = logging.getLogger(__name__)
 
+# Bounds of the refused messages that are kept for the case that an operator trusts their planner.
+_MAX_UNTRUSTED: Final = 256
+_MAX_UNTRUSTED_BYTES: Final = 256 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class ControlHandler:
@@ -49,6 +56,7 @@ class ControlHandler:
         emulate_links: applies an emulation to the links.
         direct: direct connections; None if this device has none.
         receivers: devices to which this one sends by the plans.
+        trust: which planner's messages the device follows.
     """
 
     announcer: Announcer
@@ -63,6 +71,10 @@ class ControlHandler:
     emulate_links: Callable[[Emulation], None]
     direct: DirectTransport | None
     receivers: PlannedReceivers
+    trust: PlannerTrust
+    # Retained messages of planners that this device does not follow, by topic.
+    _untrusted: dict[str, Received] = field(default_factory=dict, init=False)
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     @property
     def _own(self) -> Presence:
@@ -92,7 +104,18 @@ class ControlHandler:
     async def run(self, connection: Connection) -> None:
         """Handle messages until cancelled; a message that does not decode is counted and dropped."""
         async for received in connection:
+            await self._take(received)
+
+    async def trust_changed(self) -> None:
+        """Judge the messages again that were refused because of their signature: the broker sends them only once."""
+        while self._untrusted:
+            _, received = self._untrusted.popitem()
+            await self._take(received)
+
+    async def _take(self, received: Received) -> None:
+        async with self._one_at_a_time:
             try:
+                self._check_origin(received)
                 await self._handle(received)
             except MessageError as error:
                 await self._refuse(received.topic, str(error))
@@ -100,6 +123,28 @@ class ControlHandler:
                 # A fault of this device, which must not end it: a retained message would end it after every restart.
                 _LOGGER.debug("a message on %s could not be handled", received.topic, exc_info=True)
                 await self._refuse(received.topic, f"{type(error).__name__}: {error}")
+
+    def _check_origin(self, received: Received) -> None:
+        """Check that a message on a topic of the planner's is of a planner that this device follows.
+
+        Raises:
+            SignatureError: its signature is malformed, or does not belong to it.
+            UntrustedPlanner: it is of another planner, or older than one before it.
+        """
+        match received.topic.split("/"):
+            case ["devices", _, "commands"]:
+                is_kept = False
+            case ["streams", _, "plan" | "alternatives"] | ["models", _]:
+                is_kept = len(received.payload) <= _MAX_UNTRUSTED_BYTES
+            case _:
+                return
+        self._untrusted.pop(received.topic, None)
+        try:
+            self.trust.check(received.user, received.topic, bytes(received.payload))
+        except UntrustedPlanner:
+            if is_kept and len(self._untrusted) < _MAX_UNTRUSTED:
+                self._untrusted[received.topic] = received
+            raise
 
     async def _refuse(self, topic: str, reason: str) -> None:
         await self.outbox.note_bad_message(topic, reason)

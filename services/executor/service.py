@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.executor.announcer import Announcer
 from services.executor.config import ExecutorConfig, Watch
@@ -19,6 +19,7 @@ from services.executor.outbox import Outbox, Publication
 from services.executor.peer_clocks import PeerClocks
 from services.executor.pipeline import Admission, Pipeline
 from services.executor.planned_receivers import PlannedReceivers
+from services.executor.planner_trust import PlannerTrust
 from services.executor.segments.coding import Coder
 from services.executor.segments.device_speed import DeviceSpeed
 from services.executor.segments.lifecycle import SegmentLifecycle
@@ -34,6 +35,7 @@ from services.executor.source.journal_thread import JournalThread
 from services.executor.source.sources import Sources
 from services.executor.stage_runner import StageRunner
 from services.executor.transfers import TransferLedger
+from services.executor.trust_files import TrustFiles
 from shared.bus import topics
 from shared.bus.connection import Connection, Will
 from shared.bus.emulation import ShapedTransport
@@ -42,6 +44,7 @@ from shared.bus.link_schedule import LinkRate
 from shared.bus.malloc_tuning import keep_large_buffers
 from shared.bus.properties import Properties
 from shared.bus.transport import BrokerTransport, Delivery, FeatureMapTransport
+from shared.client_secret import with_client_secret
 from shared.codecs import CodecRegistry, load_registry
 from shared.data_directory import lock_directory
 from shared.direct.direct_transport import DirectTransport
@@ -59,6 +62,8 @@ _LOGGER = logging.getLogger(__name__)
 # So short that a source reacts to an overdue transfer or a lost broker well within its retry timeouts.
 _TICK_S = 0.05
 _SLOW_TICK_S = 1.0
+# Within this time before a crash, the numbers of the planner's messages are not on disk.
+_TRUST_S = 0.2
 # Time that requests on this device have to finish when it shuts down.
 _FINISH_S = 3.0
 _OFFLINE_TIMEOUT_S = 2.0
@@ -73,12 +78,14 @@ async def serve(config: ExecutorConfig) -> None:
         AccessRefused: the broker refuses this device.
     """
     keep_large_buffers()
+    settings = await asyncio.to_thread(with_client_secret, config.broker, config.journal_path.parent)
+    config = replace(config, broker=settings)
     resources = await asyncio.to_thread(DeviceResources.read, config.memory_limit_bytes)
     presence = await asyncio.to_thread(_presence, config, resources)
     announcer = Announcer(presence)
     async with (
         lock_directory(config.journal_path.parent),
-        hold_name(config.broker, NameClaim.of_device(presence), config.connect_timeout_s),
+        hold_name(config.broker, NameClaim.of_device(presence), config.connect_timeout_s, lambda: announcer.presence),
         _open_resources(config, announcer) as opened,
         asyncio.TaskGroup() as group,
     ):
@@ -107,6 +114,7 @@ class _Resources:
     direct: DirectTransport | None
     codecs: CodecRegistry
     processing: ProcessingClock
+    trust_files: TrustFiles
 
 
 @asynccontextmanager
@@ -136,7 +144,11 @@ async def _open_resources(config: ExecutorConfig, announcer: Announcer) -> Async
             direct = await stack.enter_async_context(DirectTransport.open(device, boot_id, config.direct_settings))
             announcer.presence = announcer.presence.model_copy(update={"direct": direct.access})
         processing = stack.enter_context(ProcessingClock())
-        yield _Resources(journal, processor, control, bulk, direct, await asyncio.to_thread(load_registry), processing)
+        trust = PlannerTrust(device, settings.root, config.planner_keys)
+        files = TrustFiles(config.journal_path.parent, trust)
+        await asyncio.to_thread(files.load)
+        codecs = await asyncio.to_thread(load_registry)
+        yield _Resources(journal, processor, control, bulk, direct, codecs, processing, files)
 
 
 class Executor:
@@ -165,6 +177,7 @@ class Executor:
         self._direct = resources.direct
         transport = TransportSwitch(resources.bulk, resources.direct, config.transport)
         self._shaped = ShapedTransport(transport, {}, LinkRate(math.inf)) if config.emulated else None
+        self._trust_files = resources.trust_files
         self._processing = resources.processing
         self._ledger = TransferLedger(device, self._processing.read_s)
         self._outbox = Outbox(device, resources.control)
@@ -220,6 +233,7 @@ class Executor:
             emulate_links=self._emulate_links,
             direct=self._direct,
             receivers=PlannedReceivers(device),
+            trust=resources.trust_files.trust,
         )
 
     def _make_pipeline(self, stages: StageRunner, transport: FeatureMapTransport) -> Pipeline:
@@ -258,31 +272,41 @@ class Executor:
         group.create_task(self._pool.run(), name="segments")
         group.create_task(self._profiles.run(), name="profiles")
         await self._sources.resume()
-        group.create_task(self._control_handler.run(self._control), name="control")
+        control = group.create_task(self._control_handler.run(self._control), name="control")
+        inboxes: list[asyncio.Task[None]] = []
+        # From its first presence on, the device leaves in order: a broker publishes no last will after a disconnect.
         try:
-            await self._control_handler.subscribe(self._control)
-            await self._announcer.begin(self._control, self._profiles, self._sources)
-        except (SubscriptionFailed, PublishFailed) as error:
-            # The broker was lost in between; the reconnect repeats all of it.
-            _LOGGER.warning("%s", error)
-        inboxes = [group.create_task(inbox.run(), name="inbox") for inbox in self._inboxes]
-        if self._direct is not None:
-            answers = DirectAnswers(self._direct, self._ledger, self._observations, self._outbox)
-            group.create_task(answers.run(), name="direct answers")
-        group.create_task(self._tick(), name="tick")
-        for watched in self._config.watches:
-            group.create_task(self._watch(watched), name=f"watch {watched.stream}")
-        _LOGGER.info("executor %s is ready", self._config.device)
-        try:
+            await self._announce()
+            inboxes += [group.create_task(inbox.run(), name="inbox") for inbox in self._inboxes]
+            if self._direct is not None:
+                answers = DirectAnswers(self._direct, self._ledger, self._observations, self._outbox)
+                group.create_task(answers.run(), name="direct answers")
+            group.create_task(self._tick(), name="tick")
+            group.create_task(self._keep_trust(), name="trust")
+            for watched in self._config.watches:
+                group.create_task(self._watch(watched), name=f"watch {watched.stream}")
+            _LOGGER.info("executor %s is ready", self._config.device)
             await asyncio.get_running_loop().create_future()
         except asyncio.CancelledError:
             for inbox in inboxes:
                 inbox.cancel()
             await self._finish()
+            # It would answer the presence that says offline, as one of an earlier connection.
+            control.cancel()
+            await self._publish_offline()
             raise
 
+    async def _announce(self) -> None:
+        try:
+            await self._announcer.note_planner_keys(self._trust_files.trust.keys, self._outbox)
+            await self._control_handler.subscribe(self._control)
+            await self._announcer.begin(self._control, self._profiles, self._sources)
+        except (SubscriptionFailed, PublishFailed) as error:
+            # The broker was lost in between; the reconnect repeats all of it.
+            _LOGGER.warning("%s", error)
+
     async def _finish(self) -> None:
-        """Drain the queues in the direction of the flow, then publish that the device is offline."""
+        """Drain the queues in the direction of the flow, and write what the device trusts."""
         try:
             async with asyncio.timeout(_FINISH_S):
                 await self._sources.pause()
@@ -290,6 +314,9 @@ class Executor:
                 await self._outbox.drain()
         except TimeoutError:
             _LOGGER.warning("some requests are not finished; their sources will try them again")
+        await self._trust_files.synchronise()
+
+    async def _publish_offline(self) -> None:
         offline = self._announcer.presence.model_copy(update={"state": State.OFFLINE})
         try:
             topic = topics.presence(self._config.device)
@@ -326,6 +353,16 @@ class Executor:
         if self._speed.limit(self._first_cores / cores):
             _LOGGER.info("a segment can use %.2f cores now, %.2f at the start", cores, self._first_cores)
             await self._profiles.publish_all()
+
+    async def _keep_trust(self) -> None:
+        """Write what the device trusts soon after it has changed, and follow changes of an operator."""
+        while True:
+            has_new_keys = await self._trust_files.synchronise()
+            # The planner sends commands to a device that has just come.
+            await self._announcer.note_planner_keys(self._trust_files.trust.keys, self._outbox)
+            if has_new_keys:
+                await self._control_handler.trust_changed()
+            await asyncio.sleep(_TRUST_S)
 
     async def _watch(self, watched: Watch) -> None:
         source = await self._sources.begin(watched.stream)

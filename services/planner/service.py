@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import logging
 import sqlite3
@@ -10,16 +11,18 @@ from typing import assert_never
 
 from planning.strategies import known_strategies, solve
 from services.planner.config import PlannerConfig
-from services.planner.coordination.coordinator import SETTLE_S, Coordinator
+from services.planner.coordination.coordinator import SETTLE_S, Coordinator, ForeignPlan
 from services.planner.coordination.effects import DeleteDocument, DeleteModelFile, Effect, FetchModel, Persist, Publish
 from services.planner.coordination.planner_store import PlannerStore
 from services.planner.decisions.switching_ranges import ThresholdJob, find_thresholds
 from services.planner.inbound import SUBSCRIPTIONS, decode
 from services.planner.library import Library
 from services.planner.problems.planning_jobs import PlanningJob, run_job
+from services.planner.signer import Signer
 from shared.bus import topics
 from shared.bus.connection import Connection, Properties, Received, Will
 from shared.bus.errors import BusError
+from shared.client_secret import with_client_secret
 from shared.data_directory import lock_directory
 from shared.disk_faults import open_on_disk, until_disk_allows
 from shared.duplicate_names import NameClaim, hold_name
@@ -29,18 +32,19 @@ from shared.messages.base import MessageError
 from shared.messages.devices import ServicePresence, State
 from shared.messages.models import Manifest
 from shared.messages.reject_counter import MAX_CAUSES, RejectCounter
+from shared.messages.streams import CommittedPlan
 from shared.service_runtime import new_boot_id, segue_version
 from shared.steady_clock import SteadyClock
 
 _LOGGER = logging.getLogger(__name__)
 
-# User property of every message of a planner, by which it recognises its own retained messages.
-ORIGIN_PROPERTY = "origin"
-
 _TICK_S = 0.25
 # While the queue is full, reading from the broker and planning wait until effects have been performed.
 _MAX_EFFECTS = 4096
 _GOODBYE_TIMEOUT_S = 2.0
+# Pause between two repairs of one topic.
+_REPAIR_PAUSE_S = 5.0
+_MAX_REPAIRS = 1000
 # Pause after a fault of the planner itself.
 _PAUSE_S = 1.0
 
@@ -52,6 +56,8 @@ async def serve(config: PlannerConfig) -> None:
         InputError: the data folder cannot be used, or another planner has the name.
         BusError: the broker cannot be reached, or refuses the connection.
     """
+    settings = await asyncio.to_thread(with_client_secret, config.broker, config.data_dir)
+    config = dataclasses.replace(config, broker=settings)
     presence = ServicePresence(
         name=config.name,
         role="planner",
@@ -65,10 +71,16 @@ async def serve(config: PlannerConfig) -> None:
             store = await open_on_disk(
                 functools.partial(PlannerStore, config.data_dir), config.data_dir, config.broker, claim
             )
+            signer = await open_on_disk(
+                functools.partial(Signer.open, config.data_dir, config.broker.root),
+                config.data_dir,
+                config.broker,
+                claim,
+            )
         except (OSError, sqlite3.OperationalError) as error:
             raise InputError(f"the planner cannot keep its data in {config.data_dir}: {error}") from error
         try:
-            await _Planner(config, store, claim, presence).run()
+            await _Planner(config, store, claim, presence, signer).run()
         finally:
             await asyncio.shield(asyncio.to_thread(store.close))
 
@@ -81,21 +93,29 @@ class _Planner:
     the answer with its present state.
     """
 
-    def __init__(self, config: PlannerConfig, store: PlannerStore, claim: NameClaim, presence: ServicePresence) -> None:
+    def __init__(
+        self,
+        config: PlannerConfig,
+        store: PlannerStore,
+        claim: NameClaim,
+        presence: ServicePresence,
+        signer: Signer,
+    ) -> None:
         self._config = config
         self._store = store
         self._claim = claim
-        self._presence = presence
+        self._presence = presence.model_copy(update={"public_key": signer.public_key})
+        self._signer = signer
         self._clock = SteadyClock()
-        self._core = Coordinator(config.name, known_strategies().keys(), self._clock.now_s())
+        self._core = Coordinator(config.name, known_strategies().keys(), self._clock.now_s(), signer.public_key)
         self._library = Library(config.library_dir, config.broker, config.name, self._model_stored, self._model_failed)
         self._solve = functools.partial(solve, seed=config.seed, time_budget_s=config.time_budget_s)
-        self._properties = Properties(user={ORIGIN_PROPERTY: config.name})
         self._effects: asyncio.Queue[Effect] = asyncio.Queue(_MAX_EFFECTS)
         self._put_lock = asyncio.Lock()
         self._is_changed = asyncio.Event()
         self._rejects = RejectCounter()
         self._republish_at_s = float("inf")
+        self._repaired_at_s: dict[str, float] = {}
         self._is_announced = False
 
     async def run(self) -> None:
@@ -104,7 +124,7 @@ class _Planner:
         config = self._config
         will = Will(topics.service_presence(config.name), self._absence().encode())
         async with (
-            hold_name(config.broker, self._claim, config.connect_timeout_s),
+            hold_name(config.broker, self._claim, config.connect_timeout_s, lambda: self._presence),
             Connection.open(
                 config.broker,
                 client_id=f"segue-{config.name}",
@@ -113,6 +133,7 @@ class _Planner:
                 connect_timeout_s=config.connect_timeout_s,
             ) as connection,
         ):
+            _LOGGER.info("planner %s signs with key %s", config.name, self._signer.public_key)
             try:
                 await self._publish_online(connection)
                 async with asyncio.TaskGroup() as group:
@@ -148,10 +169,20 @@ class _Planner:
 
     def _handle(self, received: Received) -> Sequence[Effect]:
         now_s = self._clock.now_s()
-        own = received.user.get(ORIGIN_PROPERTY) == self._config.name
+        payload = bytes(received.payload)
+        own = self._signer.is_own(received.user, received.topic, payload)
         try:
-            message = decode(received.topic, received.payload)
-            return () if message is None else self._core.handle(message, now_s, own=own)
+            message = decode(received.topic, payload)
+            if message is None:
+                # Somebody has cleared a topic. The planner's own messages belong there.
+                return () if own else [each for each in self._repair(received.topic, now_s) if each.payload]
+            if own and isinstance(message, CommittedPlan) and self._core.is_outdated(message):
+                return self._repair(received.topic, now_s)
+            return self._core.handle(message, now_s, own=own)
+        except ForeignPlan as error:
+            # Where there is no own plan, it stays: devices may follow it while their planner is away.
+            kept = [each for each in self._repair(received.topic, now_s) if each.payload]
+            return [*kept, *self._refused(received.topic, str(error), now_s)]
         except MessageError as error:
             reason = str(error)
         except Exception as error:
@@ -159,17 +190,33 @@ class _Planner:
             reason = f"{type(error).__name__}: {error}"
             if self._rejects.count < MAX_CAUSES:
                 _LOGGER.exception("a message on %s could not be handled", received.topic)
-        return self._refuse(received.topic, reason, now_s, own=own)
-
-    def _refuse(self, topic: str, reason: str, now_s: float, *, own: bool) -> Sequence[Effect]:
-        """Count a message, announce the first of its cause, and repair the topic if it is the planner's."""
         # An own message that is refused would be published for ever.
-        effects = [] if own else self._core.overwritten(topic)
-        if self._rejects.add(topic, reason):
-            text = f"a message on {topic} was dropped: {reason}"
-            _LOGGER.warning("%s", text)
-            effects += self._core.message_dropped(text, now_s)
-        return effects
+        repairs = () if own else self._repair(received.topic, now_s)
+        return [*repairs, *self._refused(received.topic, reason, now_s)]
+
+    def _refused(self, topic: str, reason: str, now_s: float) -> Sequence[Effect]:
+        """Count a message, and announce the first of its cause."""
+        if not self._rejects.add(topic, reason):
+            return ()
+        text = f"a message on {topic} was dropped: {reason}"
+        _LOGGER.warning("%s", text)
+        return self._core.message_dropped(text, now_s)
+
+    def _repair(self, topic: str, now_s: float) -> Sequence[Publish]:
+        """Return the planner's own message of a topic that holds another one.
+
+        The first is published immediately, further ones with the next publication of everything: two planners, which a
+        fleet should not have, would otherwise overwrite each other without a pause.
+        """
+        if now_s - self._repaired_at_s.get(topic, -_REPAIR_PAUSE_S) < _REPAIR_PAUSE_S:
+            self._republish_at_s = min(self._republish_at_s, now_s + _REPAIR_PAUSE_S)
+            return ()
+        repairs = self._core.overwritten(topic)
+        if repairs:
+            if len(self._repaired_at_s) >= _MAX_REPAIRS:
+                self._repaired_at_s.clear()
+            self._repaired_at_s[topic] = now_s
+        return repairs
 
     async def _tick(self) -> None:
         while True:
@@ -258,12 +305,13 @@ class _Planner:
         await until_disk_allows(lambda: asyncio.to_thread(change), self._config.data_dir, tell)
 
     async def _publish(self, connection: Connection, topic: str, payload: bytes, retain: bool) -> None:
-        """Publish, and log a failure.
+        """Sign and publish, and log a failure.
 
         A failure is temporary: retained messages are published again after a reconnect, and commands are repeated.
         """
         try:
-            await connection.publish(topic, payload, retain=retain, properties=self._properties)
+            properties = Properties(user=self._signer.properties(topic, payload))
+            await connection.publish(topic, payload, retain=retain, properties=properties)
         except BusError as error:
             _LOGGER.warning("%s", error)
 

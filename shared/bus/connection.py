@@ -84,8 +84,8 @@ class Connection:
 
         Args:
             settings: where the broker is.
-            client_id: used unchanged. With a stable id a service replaces its own dead connection immediately. Two
-                programs with the same id disconnect each other. None for a random id.
+            client_id: the settings' secret is added. With a stable id a service replaces its own dead connection
+                immediately. Two programs with the same id disconnect each other. None for a random id.
             will: published by the broker if this client vanishes.
             persistent_session: the broker stores messages of QoS 1 for this client while it is away. With rumqttd, a
                 resumed session does not receive retained messages again.
@@ -104,8 +104,9 @@ class Connection:
             BrokerUnreachable: not connected in time.
             AccessRefused: the broker refused this client (not if `connect_timeout_s` is None).
         """
+        parts = (client_id or unique_client_id("segue"), settings.client_secret)
         options = SessionOptions(
-            client_id or unique_client_id("segue"),
+            "-".join(filter(None, parts)),
             will,
             persistent_session,
             receive_maximum or settings.receive_maximum,

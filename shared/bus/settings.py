@@ -45,6 +45,7 @@ class BusSettings:
         attempt_timeout_s: bound on one attempt to connect.
         reconnect_min_s: shortest pause between attempts to connect.
         reconnect_max_s: longest pause between attempts to connect.
+        client_secret: added to every client id, so that others cannot guess it; empty for none.
     """
 
     host: str = "localhost"
@@ -66,6 +67,7 @@ class BusSettings:
     attempt_timeout_s: float = 5.0
     reconnect_min_s: float = 0.1
     reconnect_max_s: float = 5.0
+    client_secret: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if not self.host:

@@ -5,6 +5,7 @@ Identifiers and numbers outside their bounds are refused. Text for people is sho
 around it still counts. `tests/shared/messages/test_bounds.py` fails for a field without bounds.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -122,6 +123,9 @@ ModelId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 HostAndPort = Annotated[
     str, StringConstraints(max_length=64, pattern=r"^([0-9.]{7,15}|\[[0-9a-fA-F:.]{2,45}\]):[0-9]{1,5}$")
 ]
+# Public key of a planner: 32 bytes in hexadecimal.
+KEY_PATTERN: Final = re.compile(r"[0-9a-f]{64}")
+PublicKey = Annotated[str, StringConstraints(pattern=rf"^{KEY_PATTERN.pattern}$")]
 # Id of a request, given by the application or made by the source.
 REQUEST_ID_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$"
 RequestId = Annotated[str, StringConstraints(pattern=REQUEST_ID_PATTERN)]

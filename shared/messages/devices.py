@@ -24,6 +24,7 @@ from shared.messages.bounds import (
     Name,
     PositiveCardinal,
     Prose,
+    PublicKey,
     Quantity,
     RequestId,
     Watts,
@@ -104,6 +105,8 @@ class Presence(Message):
     """What keeps it from accepting requests, such as a full disk; empty if nothing does."""
     direct: DirectAccess | None = None
     """Set if it takes feature maps without the broker."""
+    planner_keys: Annotated[tuple[PublicKey, ...], at_most(16)] = ()
+    """Keys of planners that it follows. Without one it follows any planner."""
 
 
 def offline(device: str) -> Presence:
@@ -131,6 +134,8 @@ class ServicePresence(Message):
     """What keeps it from its work, such as a full disk; empty if nothing does."""
     metered: bool = False
     """Of a monitor: its device pays for traffic, so that nobody probes its links."""
+    public_key: PublicKey | None = None
+    """Of a planner: key of the signatures on its messages. The proof is the signature, not this announcement."""
 
 
 class Telemetry(Message):

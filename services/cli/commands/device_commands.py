@@ -1,5 +1,6 @@
-"""`segue device list` and `segue device forget`."""
+"""`segue device list`, `segue device forget` and `segue device trust`."""
 
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -12,10 +13,13 @@ from services.cli.render.refusal_text import refusal_text
 from services.cli.support.command_runner import run_command
 from services.cli.support.fleet_operations import look, operator, retained_topics
 from services.cli.support.options import DEFAULT_BROKER, Broker, Json, broker_settings
+from services.executor.trust_files import read_keys, state_folder, write_keys
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.exit_status import InputError
 from shared.messages.devices import Presence
+from shared.signatures import parse_keys
+from shared.user_folders import user_data_folder
 
 _FILTERS: Final = ("devices/+/presence", "devices/+/links", "devices/+/profiles/+", "services/+/presence", "models/+")
 
@@ -100,6 +104,42 @@ def forget_device_command(device: DeviceArgument, broker: Broker = DEFAULT_BROKE
     results_console().print(f"{device} is forgotten: {', '.join(cleared)}", soft_wrap=True)
     for stream in sources:
         notes_console().print(f"stream {stream} still begins there: segue stream remove {stream}", soft_wrap=True)
+
+
+def trust_planner_command(
+    device: DeviceArgument,
+    keys: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY]...", help="Keys of the planners to follow; as the planner's log shows them."),
+    ] = None,
+    any_planner: Annotated[
+        bool, typer.Option("--any", help="Forget the keys, and follow the next planner that is seen.")
+    ] = False,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data-dir", envvar="SEGUE_DATA_DIR", help="Data folder of the executor.", show_default=False),
+    ] = None,
+) -> None:
+    """Show or change which planners the executor of this machine follows.
+
+    Run it on the device, as the user of its executor: it changes a file in the executor's data folder, not the fleet. A
+    running executor takes the change over within a second. Without a key it prints those that are followed.
+    """
+    if not topics.is_name(device):
+        raise InputError(f"{device!r} is no name of a device")
+    if keys and any_planner:
+        raise InputError("give keys, or --any")
+    folder = state_folder(data_dir or user_data_folder(), device)
+    if not folder.is_dir():
+        raise InputError(f"no executor of device {device} has run here: there is no folder {folder}")
+    try:
+        if keys or any_planner:
+            write_keys(folder, parse_keys(keys or ()))
+        followed = read_keys(folder)
+    except (OSError, ValueError) as error:
+        raise InputError(str(error)) from None
+    text = ", ".join(followed) or "the first planner that it sees, and it has seen none that signs"
+    results_console().print(f"{device} follows {text}", soft_wrap=True)
 
 
 async def _forget(address: BusSettings, device: str) -> tuple[list[str], list[str]]:

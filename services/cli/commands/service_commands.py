@@ -81,6 +81,16 @@ Watches = Annotated[
     list[str] | None,
     typer.Option("--watch", metavar="STREAM=DIR", help="Images that appear in DIR become requests; repeat it."),
 ]
+PlannerKeys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--planner-key",
+        metavar="KEY",
+        envvar="SEGUE_PLANNER_KEY",
+        help="Follow only a planner with this key, which its log and `segue doctor` show; repeat it for more planners. "
+        "Without it the device follows the first key that it sees.",
+    ),
+]
 PowerIdle = Annotated[
     float, typer.Option("--power-idle-w", min=0.0, envvar="SEGUE_POWER_IDLE_W", help="Watts when idle.")
 ]
@@ -232,6 +242,7 @@ def executor_command(
     direct_host: DirectHost = None,
     direct_port: DirectPort = 0,
     direct_folder: DirectFolder = None,
+    planner_key: PlannerKeys = None,
     connect_timeout_s: ConnectTimeout = 30.0,
     broker: Broker = DEFAULT_BROKER,
     log_level: LogLevel = "info",
@@ -247,6 +258,7 @@ def executor_command(
         from services.executor.service import serve
 
         watches = tuple(map(Watch.parse, watch or ()))
+        planner_keys = _planner_keys(planner_key or ())
         _check_watches(watches)
         _check_provider(provider)
         await serve(
@@ -265,6 +277,7 @@ def executor_command(
                 direct_host=direct_host,
                 direct_port=direct_port,
                 direct_folder=direct_folder,
+                planner_keys=planner_keys,
                 connect_timeout_s=connect_timeout_s or None,
             )
         )
@@ -274,6 +287,7 @@ def executor_command(
 
 def monitor_command(
     device: Device = None,
+    data_dir: DataDir = None,
     threads: Threads = 1,
     heartbeat_s: Heartbeat = 5.0,
     metered: Metered = False,
@@ -286,14 +300,18 @@ def monitor_command(
     """Watch this device and its links, and publish changes. One per device, beside its executor."""
 
     async def service() -> None:
+        from services.executor.trust_files import state_folder
         from services.monitor.config import MonitorConfig
         from services.monitor.link_prober import ProbeSettings
         from services.monitor.service import serve
+        from shared.client_secret import with_client_secret
 
+        name = _device(device)
+        folder = state_folder(data_dir or user_data_folder(), name)
         await serve(
             MonitorConfig(
-                device=_device(device),
-                broker=broker_settings(broker),
+                device=name,
+                broker=with_client_secret(broker_settings(broker), folder),
                 emulated=emulated,
                 threads=threads,
                 heartbeat_s=heartbeat_s,
@@ -334,6 +352,15 @@ def collector_command(
         )
 
     _run(service, log_level)
+
+
+def _planner_keys(texts: Iterable[str]) -> tuple[str, ...]:
+    from shared.signatures import parse_keys
+
+    try:
+        return parse_keys(texts)
+    except ValueError as error:
+        raise InputError(f"--planner-key: {error}") from None
 
 
 def _check_watches(watches: Iterable["Watch"]) -> None:

@@ -23,7 +23,7 @@ MIN_PYTHON: Final = (3, 11)
 MIN_FREE_BYTES: Final = 500 * 10**6
 MAX_CLOCK_SKEW_S: Final = 1.0
 
-REQUIRED: Final = ("mqtt5", "msgpack", "numpy", "pydantic", "rich", "typer")
+REQUIRED: Final = ("cryptography", "mqtt5", "msgpack", "numpy", "pydantic", "rich", "typer")
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "executor": ("onnx", "onnxruntime", "pillow", "zstandard"),
     "planner": ("highspy", "scipy"),

@@ -41,7 +41,7 @@ def service_arguments(fleet: Fleet, run_dir: Path) -> dict[str, tuple[str, ...]]
         arguments[executor] = ("executor", "--device", name, *data, *_power(device), *emulated)
         if fleet.transport is not TransportMode.MQTT:
             arguments[executor] += ("--transport", fleet.transport.value)
-        arguments[monitor] = ("monitor", "--device", name, *emulated, *_metering(fleet, device))
+        arguments[monitor] = ("monitor", "--device", name, *data[:2], *emulated, *_metering(fleet, device))
     return arguments
 
 

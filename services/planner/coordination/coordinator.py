@@ -56,6 +56,10 @@ REVIEW_EVERY_S = 5.0
 RETRY_AFTER_S = 5.0
 
 
+class ForeignPlan(MessageError):
+    """A plan that this planner has not signed."""
+
+
 class Coordinator:
     """Router of events to the owners of the planner's state. Every public method returns effects in order.
 
@@ -65,15 +69,17 @@ class Coordinator:
         streams: every stream.
     """
 
-    def __init__(self, name: str, strategies: Collection[str], started_at_s: float) -> None:
+    def __init__(self, name: str, strategies: Collection[str], started_at_s: float, public_key: str = "") -> None:
         """Start with an empty state.
 
         Args:
             name: of the planner; origin of events, provider of models.
             strategies: names that policies may ask for.
             started_at_s: planner's clock.
+            public_key: of the planner's signatures; empty if it does not sign.
         """
         self.name = name
+        self._public_key = public_key
         self.fleet = FleetState()
         self.streams = PlannedStreams(name)
         self._policies = PolicyJudge(self.fleet, self.streams, strategies)
@@ -126,7 +132,8 @@ class Coordinator:
             own: the planner has published it itself, perhaps before a restart.
 
         Raises:
-            MessageError: a plan that contradicts what is known of its stream and its model. Nothing has changed then.
+            MessageError: a plan that contradicts what is known of its stream and its model.
+            ForeignPlan: a plan that this planner has not signed. Its epoch is remembered: later plans are above it.
         """
         return self._handle(message, now_s, own) + self.streams.changed_statuses()
 
@@ -207,7 +214,15 @@ class Coordinator:
         """Announce that a message was refused."""
         return [self._event(EventKind.BAD_MESSAGE, text, now_s)]
 
-    def overwritten(self, topic: str) -> list[Effect]:
+    def is_outdated(self, plan: CommittedPlan) -> bool:
+        """Return whether a plan is one of the past, which this planner has replaced or revoked."""
+        state = self.streams.get(plan.stream)
+        if state is None or plan.epoch > state.epochs.last_epoch:
+            return False
+        committed = state.epochs.committed
+        return committed is None or plan.epoch < committed.epoch
+
+    def overwritten(self, topic: str) -> list[Publish]:
         """Return the planner's own retained message of a topic on which another one was refused.
 
         The broker may have kept the refused one in its place. A plan is the planner's alone: where there is none, the
@@ -255,7 +270,7 @@ class Coordinator:
             case PolicyDocument():
                 return self._policies.requested(message, now_s, own=own)
             case CommittedPlan():
-                return self._plan_seen(message, now_s)
+                return self._plan_seen(message, now_s, own)
             case Question(stream=stream, asker=asker):
                 return [command(topics.explanations(stream, asker), self._view(now_s).explanation(message))]
             case _:
@@ -268,21 +283,24 @@ class Coordinator:
         kept = {declaration.version for declaration in self.snapshot.streams.values()}
         return (kept | {plan.version for plan in plans if plan is not None}) - {""}
 
-    def _plan_seen(self, plan: CommittedPlan, now_s: float) -> list[Effect]:
+    def _plan_seen(self, plan: CommittedPlan, now_s: float, own: bool) -> list[Effect]:
         stream, snapshot = plan.stream, self.snapshot
         declaration = snapshot.streams.get(stream)
         declared_model = "" if declaration is None else declaration.model
         misfit = plan_misfit(plan, snapshot.described, declared_model, now_s)
         if misfit is not None:
             raise MessageError(misfit)
-        basis = adopted(plan, snapshot.policy(stream))
-        return self.streams.perform(self.streams.of(stream).plan_seen(plan, basis, now_s), now_s)
+        state = self.streams.of(stream)
+        if not own:
+            state.epoch_restored(plan.epoch)
+            raise ForeignPlan("this planner has not signed it")
+        return self.streams.perform(state.plan_seen(plan, adopted(plan, snapshot.policy(stream)), now_s), now_s)
 
     def _from_device(self, message: DeviceMessage, now_s: float) -> list[Effect]:
         match message:
             case Presence():
                 self.streams.responses.received(message.device)
-                return self._presence(message, now_s)
+                return self._presence(self._followed(message), now_s)
             case Preparing() | Ready() | Rejected():
                 self.streams.responses.received(message.device)
                 return self._report(message, now_s)
@@ -300,6 +318,17 @@ class Coordinator:
             case ShadowReport():
                 return self._shadow(message, now_s)
 
+    def _followed(self, presence: Presence) -> Presence:
+        """Return a presence; of a device that follows another planner, that it is offline, and why."""
+        key = self._public_key
+        if not presence.planner_keys or not key or key in presence.planner_keys:
+            return presence
+        trouble = (
+            f"it follows planner key {', '.join(presence.planner_keys)} only. If this planner is the right one, run on "
+            f"the device: segue device trust {presence.device} {key}"
+        )
+        return presence.model_copy(update={"state": State.OFFLINE, "trouble": trouble})
+
     def _presence(self, presence: Presence, now_s: float, how_lost: str = "is gone") -> list[Effect]:
         name = presence.device
         before = self.snapshot.devices.get(name)
@@ -316,6 +345,8 @@ class Coordinator:
                 effects.append(self._event(EventKind.DEVICE_BACK, text, now_s, device=name))
         elif before is not None and before.online:
             effects.append(self._event(EventKind.DEVICE_LOST, f"device {name} {how_lost}", now_s, device=name))
+        elif presence.planner_keys and after.trouble and (before is None or before.trouble != after.trouble):
+            effects.append(self._event(EventKind.FAILURE, f"device {name}: {after.trouble}", now_s, device=name))
         # First, streams with the lost device in their proposal end it. Then the proposals in the groups of streams that
         # run on it end, because they would delay the move to other routes.
         effects += self.streams.advance_all(event, now_s)

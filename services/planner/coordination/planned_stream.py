@@ -173,7 +173,7 @@ class PlannedStream:
         return True
 
     def plan_seen(self, plan: CommittedPlan, basis: PlanInForce, now_s: float) -> list[Step]:
-        """Take a retained plan that another planner has committed, or this one before it lost its database."""
+        """Take a retained plan that this planner has committed before it lost its database."""
         if plan.epoch <= self._epochs.last_epoch:
             return []
         is_in_force = self.plan_restored(plan, basis, now_s)

@@ -68,7 +68,7 @@ def _reasons(snapshot: FleetSnapshot, stream: str, measuring: Collection[str]) -
     declaration = snapshot.streams[stream]
     source = snapshot.devices.get(declaration.source)
     if source is None or not source.online:
-        yield f"source device {declaration.source} is {'unknown' if source is None else 'offline'}"
+        yield f"source device {declaration.source} is {'unknown' if source is None else _absence(source)}"
     manifest = snapshot.manifest_of(declaration)
     if manifest is None:
         version = f" in version {declaration.version}" if declaration.version else ""
@@ -118,4 +118,8 @@ def _runnable(profile: Profile, manifest: Manifest) -> bool:
 
 
 def _fault(state: DeviceState, manifest: Manifest) -> str:
-    return (profile_fault(state, manifest) or "ready") if state.online else "offline"
+    return (profile_fault(state, manifest) or "ready") if state.online else _absence(state)
+
+
+def _absence(state: DeviceState) -> str:
+    return f"offline: {state.trouble}" if state.trouble else "offline"

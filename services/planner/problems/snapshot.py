@@ -41,6 +41,7 @@ class DeviceState:
         presence_changed_at_s: planner's clock at the last change of ``online``; None if only its monitor has reported.
         boot_id: of its executor's process.
         capabilities: of its executor.
+        trouble: why it is offline, if that is known.
         load_factor: computing time relative to an idle device, from the last telemetry.
         load_heard_at_s: planner's clock at the last telemetry; None if there was none.
         load_changed_at_s: planner's clock at the telemetry that last changed the load factor.
@@ -54,6 +55,7 @@ class DeviceState:
     presence_changed_at_s: float | None = None
     boot_id: str = ""
     capabilities: Capabilities = field(default_factory=Capabilities)
+    trouble: str = ""
     load_factor: float = 1.0
     load_heard_at_s: float | None = None
     load_changed_at_s: float | None = None
@@ -244,10 +246,11 @@ def _present(device: DeviceState, presence: Presence, now_s: float) -> DeviceSta
         return device
     changed_at_s = device.presence_changed_at_s if online == device.online else now_s
     if not online:
-        return replace(device, online=False, presence_changed_at_s=changed_at_s)
+        return replace(device, online=False, presence_changed_at_s=changed_at_s, trouble=presence.trouble)
     return replace(
         device,
         online=True,
+        trouble="",
         presence_changed_at_s=changed_at_s,
         boot_id=presence.boot_id,
         capabilities=presence.capabilities,

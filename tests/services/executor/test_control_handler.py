@@ -11,13 +11,15 @@ import pytest
 from broker.embedded import EmbeddedBroker
 from services.executor.config import ExecutorConfig
 from services.executor.service import serve
+from services.executor.trust_files import state_folder, write_keys
 from shared.bus import topics
-from shared.bus.connection import Connection
+from shared.bus.connection import Connection, Properties
 from shared.messages.control import REPORTS, Prepare, Preparing, ProfileModel, Ready, Rejected, Release, SegmentRange
 from shared.messages.devices import Emulation, Presence, Profile, State
 from shared.messages.events import Event, EventKind
 from shared.messages.models import Manifest
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
+from shared.signatures import SIGNATURE_PROPERTY, SigningKey
 
 
 @dataclass
@@ -26,12 +28,25 @@ class Bench:
 
     connection: Connection
     online: Presence
+    folder: Path
 
     async def hear(self, topic: str) -> bytes:
         async for received in self.connection:
             if received.topic == topic:
                 return bytes(received.payload)
         raise AssertionError("unreachable")
+
+    async def publish(self, topic: str, payload: bytes, key: SigningKey | None, number: int = 1) -> None:
+        """Publish as a planner with this key."""
+        whole = f"{self.connection.settings.root}/{topic}"
+        user = {} if key is None else {SIGNATURE_PROPERTY: key.sign(whole, payload, number)}
+        await self.connection.publish(topic, payload, retain=topic.endswith("plan"), properties=Properties(user=user))
+
+    async def event(self) -> str:
+        return Event.decode(await self.hear(topics.events())).text
+
+    async def presence(self) -> Presence:
+        return Presence.decode(await self.hear(topics.presence("d")))
 
     async def report(self) -> object:
         return REPORTS.decode(await self.hear(topics.reports("d")))
@@ -48,7 +63,7 @@ async def bench(manifest: Manifest, tmp_path: Path) -> AsyncIterator[Bench]:
         config = ExecutorConfig("d", broker.settings, tmp_path, lock_path=tmp_path / "lock", emulated=True)
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             executor = group.create_task(serve(config))
-            opened = Bench(connection, Presence(device="d", state=State.OFFLINE))
+            opened = Bench(connection, Presence(device="d", state=State.OFFLINE), state_folder(tmp_path, "d"))
             opened.online = Presence.decode(await opened.hear(topics.presence("d")))
             yield opened
             executor.cancel()
@@ -117,6 +132,41 @@ async def test_a_plan_from_before_the_start_is_prepared_without_the_planner(benc
     )
     await bench.connection.publish(topics.plan("s"), plan.encode(), retain=True)
     assert await bench.report() == Ready(device="d", stream="s", epoch=7)
+
+
+async def test_only_the_planner_that_came_first_is_followed_until_an_operator_changes_that(
+    bench: Bench, manifest: Manifest
+) -> None:
+    ours, theirs = SigningKey.generate(), SigningKey.generate()
+    commands, plan_topic = topics.commands("d"), topics.plan("s")
+
+    def prepare(epoch: int) -> bytes:
+        return Prepare(stream="s", epoch=epoch, manifest=manifest, segments=(SegmentRange(start=0, stop=1),)).encode()
+
+    await bench.publish(commands, prepare(1), ours, number=10)
+    assert await bench.report() == Preparing(device="d", stream="s", epoch=1)
+    assert (await bench.presence()).planner_keys == (ours.public,)
+    # Neither without a signature, nor with another key, nor again what was signed before.
+    for key, number, reason in ((None, 0, "no signature"), (theirs, 99, "device trust d"), (ours, 9, "older")):
+        await bench.publish(commands, prepare(2), key, number)
+        assert reason in await bench.event()
+    # A plan of another planner waits for the operator, who trusts that planner while the executor runs.
+    stages = (PlanStage(start=0, stop=len(manifest.blocks), device="d"),)
+    plan = CommittedPlan(
+        stream="s",
+        epoch=7,
+        model=manifest.model,
+        source="elsewhere",
+        strategy="test",
+        routes=(PlanRoute(stages=stages),),
+    )
+    await bench.publish(plan_topic, plan.encode(), theirs, number=100)
+    assert theirs.public in await bench.event()
+    await asyncio.to_thread(write_keys, bench.folder, (theirs.public,))
+    assert await bench.report() == Ready(device="d", stream="s", epoch=7)
+    # The revocation of a plan needs a signature as well.
+    await bench.publish(plan_topic, b"", ours, number=200)
+    assert ours.public in await bench.event()
 
 
 async def test_an_emulated_slowdown_changes_the_published_profile(bench: Bench, manifest: Manifest) -> None:

@@ -1,14 +1,18 @@
-"""`segue device list` and `segue device forget` on a broker with retained messages."""
+"""`segue device list`, `forget` and `trust`, on a broker with retained messages and on the files of an executor."""
 
 import json
+from pathlib import Path
+
+from typer.testing import Result
 
 from services.cli.support.fleet_operations import operator
+from services.executor.trust_files import read_keys, state_folder
 from shared.bus import topics
 from shared.bus.settings import BusSettings
-from shared.exit_status import ExitStatus
+from shared.exit_status import ExitStatus, InputError
 from shared.messages.devices import Presence, ServicePresence, State
 from shared.messages.streams import StreamDeclaration
-from tests.support.segue_command import SegueOnBus
+from tests.support.segue_command import SegueOnBus, invoke_command
 
 
 async def retain(bus: BusSettings, **payloads: bytes) -> None:
@@ -54,3 +58,19 @@ async def test_a_fleet_without_devices_is_told_how_to_get_one(segue_on_bus: Segu
     listed = await segue_on_bus("device", "list")
     assert (listed.returncode, listed.stdout) == (0, "")
     assert "segue executor --device NAME" in listed.stderr
+
+
+def test_the_planner_that_a_device_follows_is_shown_and_changed(tmp_path: Path) -> None:
+    def trust(*arguments: str) -> Result:
+        return invoke_command("device_commands:trust_planner_command", "pi", "--data-dir", str(tmp_path), *arguments)
+
+    missing = trust()
+    assert isinstance(missing.exception, InputError)
+    assert "no executor of device pi has run here" in str(missing.exception)
+    state_folder(tmp_path, "pi").mkdir(parents=True)
+    assert "the first planner that it sees" in trust().stdout
+    assert f"pi follows {'ab' * 32}" in trust("ab" * 32).stdout
+    assert read_keys(state_folder(tmp_path, "pi")) == ("ab" * 32,)
+    for bad in (("abc",), ("ab" * 32, "--any")):
+        assert isinstance(trust(*bad).exception, InputError)
+    assert "the first planner that it sees" in trust("--any").stdout

@@ -243,15 +243,29 @@ def test_a_correction_during_a_proposal_follows_it(bench: Bench) -> None:
     assert [plan.epoch for plan in plans(bench.effects)] == [1, 2]
 
 
-def test_a_worse_plan_of_another_planner_is_in_force_until_it_is_replaced(running: Bench) -> None:
+def plan_on_pi(epoch: int) -> CommittedPlan:
     stages = (PlanStage(start=0, stop=5, device="pi"),)
-    foreign = CommittedPlan(
-        stream="camera", epoch=41, model=MODEL, source="pi", strategy="auto", routes=(PlanRoute(stages=stages),)
+    return CommittedPlan(
+        stream="camera", epoch=epoch, model=MODEL, source="pi", strategy="auto", routes=(PlanRoute(stages=stages),)
     )
-    running.hear(foreign)
+
+
+def test_a_worse_plan_of_its_own_past_is_in_force_until_it_is_replaced(running: Bench) -> None:
+    running.hear(plan_on_pi(41), own=True)
     running.now_s += 60.0
     replaced = plans(running.obey())[-1]
     assert (replaced.epoch, [stage.device for stage in replaced.routes[0].stages]) == (42, ["server"])
+
+
+def test_a_plan_of_another_planner_is_refused_and_later_ones_have_higher_epochs(running: Bench) -> None:
+    (state,) = running.core.streams
+    before = state.epochs.committed
+    with pytest.raises(MessageError, match="has not signed"):
+        running.hear(plan_on_pi(41))
+    assert state.epochs.committed is before
+    running.hear(profile("pi", (0.01,) * 5), link("pi", "server", 0.001))
+    running.now_s += 60.0
+    assert [plan.epoch for plan in plans(running.obey())] == [42]
 
 
 def test_a_rejected_device_is_tried_again_after_a_while(bench: Bench) -> None:

@@ -1,0 +1,118 @@
+"""The planner's key and the numbers of its signatures, kept in its data folder."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Self
+
+from shared.data_directory import move_aside
+from shared.messages.bounds import MAX_INTEGER
+from shared.signatures import SIGNATURE_PROPERTY, SignatureError, SigningKey, verified
+
+_LOGGER = logging.getLogger(__name__)
+
+_FILE: Final = "signing_key.json"
+# Numbers that are reserved by one write to the disk. They follow the clock in milliseconds, so this is 70 minutes.
+_RESERVED: Final = 2**22
+
+
+@dataclass(slots=True)
+class Signer:
+    """Signs messages under numbers that grow across restarts, whatever the clock does.
+
+    A number is that of the clock in milliseconds, or one more than the number before, whichever is greater. Numbers are
+    reserved on disk before they are used, so that none is used twice when the clock has gone back. Those of a
+    clock make a planner whose folder comes from an old backup go on where the lost one was.
+
+    Attributes:
+        key: the private key.
+        root: prefix of every topic.
+    """
+
+    key: SigningKey
+    root: str
+    _path: Path
+    _last: int
+    _reserved: int = field(default=0)
+
+    @classmethod
+    def open(cls, folder: Path, root: str) -> Self:
+        """Read the key in a planner's data folder, or make one. It blocks.
+
+        Raises:
+            OSError: the folder cannot be read or written.
+        """
+        path = folder / _FILE
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            signer = cls(SigningKey(bytes.fromhex(document["private"])), root, path, int(document["reserved"]))
+        except FileNotFoundError:
+            signer = cls(SigningKey.generate(), root, path, 0)
+        except (ValueError, KeyError, TypeError) as error:
+            aside = move_aside(path)
+            _LOGGER.error(
+                "%s is damaged (%s); it is kept as %s. The planner has a new key, which devices must be told of",
+                path,
+                error,
+                aside.name,
+            )
+            signer = cls(SigningKey.generate(), root, path, 0)
+        signer._reserve()
+        return signer
+
+    @property
+    def public_key(self) -> str:
+        """The public key in hexadecimal."""
+        return self.key.public
+
+    def properties(self, topic: str, payload: bytes) -> Mapping[str, str]:
+        """Return the user properties with the signature of a message.
+
+        Args:
+            topic: below the root.
+            payload: the message's bytes.
+        """
+        self._last = max(self._last + 1, _clock_ms())
+        if self._last > self._reserved:
+            try:
+                self._reserve()
+            except OSError as error:
+                # The numbers still follow the clock.
+                _LOGGER.warning("the planner cannot write %s: %s", self._path, error)
+        return {SIGNATURE_PROPERTY: self.key.sign(f"{self.root}/{topic}", payload, self._last)}
+
+    def is_own(self, user: Mapping[str, str], topic: str, payload: bytes) -> bool:
+        """Return whether this key has signed a message. Numbers go on after those of own messages.
+
+        Args:
+            user: the message's user properties.
+            topic: below the root.
+            payload: the message's bytes.
+        """
+        try:
+            signature = verified(user, f"{self.root}/{topic}", payload)
+        except SignatureError:
+            return False
+        if signature is None or signature.key != self.public_key:
+            return False
+        self._last = max(self._last, signature.number)
+        return True
+
+    def _reserve(self) -> None:
+        self._reserved = min(max(self._last, _clock_ms()) + _RESERVED, MAX_INTEGER)
+        text = json.dumps({"private": self.key.private.hex(), "reserved": self._reserved})
+        temporary = self._path.with_suffix(".new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._path)
+
+
+def _clock_ms() -> int:
+    return int(1000 * time.time())
