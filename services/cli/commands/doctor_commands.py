@@ -12,8 +12,9 @@ from rich.text import Text
 from services.cli.render.console import print_json, results_console
 from services.cli.support.command_runner import run_command
 from services.cli.support.fleet_operations import listen
-from services.cli.support.health_checks import Finding, Level, fleet_findings, installation_findings
+from services.cli.support.health_checks import Finding, Level, fleet_findings, installation_findings, retained_findings
 from services.cli.support.options import DEFAULT_BROKER, Broker, Json, broker_settings
+from services.cli.support.retained_messages import read_retained
 from shared.bus.errors import BusError
 from shared.bus.settings import BusSettings
 from shared.exit_status import ExitStatus
@@ -34,7 +35,8 @@ def doctor_command(
     """Check an installation and print what is wrong and how to correct it.
 
     Checks Python, packages, Mosquitto and free disk space on this machine, and whether the broker answers.
-    Checks presence, version, clock, links and streams of every service and device of the fleet.
+    Checks presence, version, clock, links and streams of every service and device of the fleet, and what the broker has
+    retained.
     Exit status 1 if something is wrong, 4 if the broker is out of reach.
     """
     findings = list(installation_findings(data_dir or user_data_folder()))
@@ -57,9 +59,11 @@ def doctor_command(
 
 
 def _fleet(address: BusSettings, listen_s: float) -> list[Finding]:
+    retained = run_command(lambda: read_retained(address))
     view = run_command(lambda: listen(address, listen_s))
     reachable = Finding(Level.GOOD, "broker", f"{address.address} speaks MQTT 5")
-    return [reachable, *fleet_findings(view, time.time(), address)]
+    now_s = time.time()
+    return [reachable, *fleet_findings(view, now_s), *retained_findings(retained, view, now_s, address)]
 
 
 def _show(findings: Sequence[Finding]) -> None:

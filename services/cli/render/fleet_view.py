@@ -9,10 +9,8 @@ from typing import Final, TypeVar
 
 from services.monitor.config import MONITOR_PREFIX
 from shared.bus import topics
-from shared.messages.alternatives import Alternatives
 from shared.messages.base import Message, MessageError, of_topic
-from shared.messages.calibration import Calibration
-from shared.messages.devices import Emulation, Links, Presence, Profile, ServicePresence, State, Telemetry
+from shared.messages.devices import Links, Presence, Profile, ServicePresence, State, Telemetry
 from shared.messages.events import Event
 from shared.messages.models import Manifest, ModelVersion
 from shared.messages.plan_checks import plan_misfit
@@ -40,9 +38,6 @@ FILTERS: Final = (
     "streams/+/results",
     "events",
 )
-
-# Further topics with retained messages. Of those only what is malformed is kept.
-CHECKED_FILTERS: Final = ("devices/+/emulation", "models/+/calibration", "streams/+/alternatives")
 
 # Encodings that restore tensors bit for bit.
 LOSSLESS: Final = frozenset({"raw", "raw+zstd"})
@@ -107,24 +102,19 @@ class FleetView:
         self.streams: dict[str, StreamView] = {}
         self.events: deque[Event] = deque(maxlen=_MAX_EVENTS)
         self.undecodable = 0
-        self.refused: dict[str, str] = {}
 
-    def handle(self, topic: str, payload: bytes | memoryview, now_s: float, *, retained: bool = False) -> None:
+    def handle(self, topic: str, payload: bytes | memoryview, now_s: float) -> None:
         """Take a message that arrived at `now_s` (wall clock). Malformed messages are counted and dropped.
 
         Args:
             topic: below the root.
             payload: the message.
             now_s: wall clock.
-            retained: the broker has kept it. If it is malformed, `refused` has its topic with the reason.
         """
-        self.refused.pop(topic, None)
         try:
             self._handle(topic.split("/"), payload, now_s)
         except MessageError as error:
             self.undecodable += 1
-            if retained:
-                self.refused[topic] = str(error)
             _LOGGER.debug("%s: %s", topic, error)
 
     def misfits(self, now_s: float) -> Iterator[tuple[str, str]]:
@@ -161,8 +151,6 @@ class FleetView:
                 _keep(self.manifests, model, payload, Manifest.decode, "model")
             case ["models", _, "versions", version]:
                 _keep(self.versions, version, payload, ModelVersion.decode, "version")
-            case ["models", model, "calibration"]:
-                _read(payload, Calibration.decode, "model", model)
             case ["devices", name, *rest]:
                 self._handle_device(self.devices.setdefault(name, DeviceView(name)), rest, payload, now_s)
             case ["streams", name, *rest]:
@@ -178,8 +166,6 @@ class FleetView:
                 device.links = _read(payload, Links.decode, "device", device.name)
             case ["profiles", model]:
                 _keep(device.profiles, model, payload, Profile.decode, "model")
-            case ["emulation"]:
-                _read(payload, Emulation.decode, "device", device.name)
 
     def _handle_stream(self, name: str, rest: list[str], payload: bytes | memoryview) -> None:
         stream = self.streams.setdefault(name, StreamView(name))
@@ -195,8 +181,6 @@ class FleetView:
                 stream.status = _read(payload, StreamStatus.decode, "stream", name)
             case ["usage"]:
                 stream.usage = _read(payload, StreamUsage.decode, "stream", name)
-            case ["alternatives"]:
-                _read(payload, Alternatives.decode, "stream", name)
             case ["results"]:
                 _count(stream, Outcome.decode(payload))
 

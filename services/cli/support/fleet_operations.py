@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from pathlib import Path
 from typing import Any, Final
 
-from services.cli.render.fleet_view import CHECKED_FILTERS, FILTERS, FleetView
+from services.cli.render.fleet_view import FILTERS, FleetView
 from shared.bus import topics
 from shared.bus.connection import Connection, unique_client_id
 from shared.bus.errors import BusError
@@ -56,7 +56,7 @@ async def look(connection: Connection, filters: Iterable[str] = FILTERS) -> Flee
     """Return the state in the retained messages of some topics."""
     view = FleetView()
     async for received in _until_quiet(connection, filters):
-        view.handle(received.topic, received.payload, time.time(), retained=received.retain)
+        view.handle(received.topic, received.payload, time.time())
     return view
 
 
@@ -84,7 +84,7 @@ async def listen(settings: BusSettings, duration_s: float) -> FleetView:
     async with operator(settings) as connection:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(duration_s):
-                await follow(connection, view, (*FILTERS, *CHECKED_FILTERS))
+                await follow(connection, view)
     return view
 
 

@@ -1,6 +1,5 @@
 """Checks of an installation and of a fleet, with advice for every fault."""
 
-import shlex
 import shutil
 import subprocess
 import sys
@@ -13,8 +12,10 @@ from typing import Final
 
 from services.cli.render.fleet_view import DeviceView, FleetView, StreamView
 from services.cli.render.refusal_text import refusal_text
+from services.cli.support.retained_messages import RetainedMessages, clearing_command
 from services.cli.support.transport_advice import advice_text, transport_advice
 from shared.bus.settings import BusSettings
+from shared.messages.bounds import clean_text
 from shared.messages.devices import State
 from shared.messages.streams import StreamPhase
 from shared.service_runtime import segue_version
@@ -74,15 +75,15 @@ def installation_findings(data_dir: Path) -> Iterator[Finding]:
     yield _disk_finding(data_dir)
 
 
-def fleet_findings(view: FleetView, now_s: float, broker: BusSettings | None = None) -> Iterator[Finding]:
-    """Check the state of a fleet at `now_s` (wall clock); `broker` names the broker in advice."""
+def fleet_findings(view: FleetView, now_s: float) -> Iterator[Finding]:
+    """Check the state of a fleet at `now_s` (wall clock)."""
     yield from _service_findings(view)
+    yield from _planner_findings(view)
     if not view.devices:
         advice = "start `segue executor --device NAME` and `segue monitor --device NAME` on every device"
         yield Finding(Level.BAD, "devices", "no executor has ever been here", advice)
     for name in sorted(view.devices):
         yield from _device_findings(view.devices[name], view, now_s)
-    yield from _refused_findings(view, now_s, broker or BusSettings())
     if not view.manifests:
         yield Finding(Level.HINT, "models", "the fleet has none", "segue model add MODEL.onnx")
     for stream in view.streams.values():
@@ -93,13 +94,24 @@ def fleet_findings(view: FleetView, now_s: float, broker: BusSettings | None = N
                 yield Finding(Level.HINT, f"stream {stream.name}", advised, advice_text(view, stream))
 
 
-def _refused_findings(view: FleetView, now_s: float, broker: BusSettings) -> Iterator[Finding]:
-    """Check the retained messages that services ignore, because they are malformed or contradict others."""
-    for topic, reason in sorted({**view.refused, **dict(view.misfits(now_s))}.items()):
-        address = f"-h {broker.host} -p {broker.port}"
-        command = f"mosquitto_pub {address} -q 1 -r -n -t {shlex.quote(f'{broker.root}/{topic}')}"
-        advice = f"services ignore it; clear it with: {command}"
-        yield Finding(Level.BAD, f"topic {topic}", f"its retained message is refused: {reason}", advice)
+def retained_findings(
+    retained: RetainedMessages, view: FleetView, now_s: float, broker: BusSettings
+) -> Iterator[Finding]:
+    """Check what a broker has retained: messages that services ignore, and those of streams that are not declared.
+
+    Args:
+        retained: what it has retained.
+        view: of the fleet, for plans that contradict their stream or their model.
+        now_s: wall clock.
+        broker: where it is, for the commands that clear them.
+    """
+    # A reason from the message alone comes before one from others.
+    for topic, reason in sorted({**dict(view.misfits(now_s)), **dict(retained.faults())}.items()):
+        advice = f"services ignore it; clear it with: {clearing_command(broker, topic)}"
+        yield Finding(Level.BAD, f"topic {clean_text(topic)}", f"its retained message is refused: {reason}", advice)
+    for topic, reason in retained.strays():
+        advice = f"if it is not wanted any more, clear it with: {clearing_command(broker, topic)}"
+        yield Finding(Level.HINT, f"topic {clean_text(topic)}", f"it is retained, and {reason}", advice)
 
 
 def _stream_findings(stream: StreamView) -> Iterator[Finding]:
@@ -176,6 +188,26 @@ def _service_findings(view: FleetView) -> Iterator[Finding]:
     for service in view.services.values():
         if service.trouble:
             yield Finding(Level.BAD, service.name, service.trouble, _TROUBLE_ADVICE)
+
+
+def _planner_findings(view: FleetView) -> Iterator[Finding]:
+    """Check that there is one planner, and that the devices follow it."""
+    planners = [each for each in view.services.values() if each.role == "planner" and each.state is State.ONLINE]
+    if len(planners) > 1:
+        names = ", ".join(sorted(each.name for each in planners))
+        yield Finding(
+            Level.BAD, "planners", f"{len(planners)} are online ({names})", "a fleet has one: stop the others"
+        )
+    keys = sorted({each.public_key for each in planners if each.public_key is not None})
+    if not keys:
+        return
+    yield Finding(Level.GOOD, "planner key", ", ".join(keys))
+    for device in sorted(view.devices.values(), key=lambda each: each.name):
+        followed = () if device.presence is None else device.presence.planner_keys
+        if followed and not set(followed) & set(keys):
+            text = f"follows planner key {', '.join(followed)} only"
+            advice = f"if {keys[0]} is your planner's, run there: segue device trust {device.name} {keys[0]}"
+            yield Finding(Level.BAD, f"device {device.name}", text, advice)
 
 
 def _device_findings(device: DeviceView, view: FleetView, now_s: float) -> Iterator[Finding]:

@@ -1,7 +1,8 @@
 """Findings about a fleet."""
 
 from services.cli.render.fleet_view import FleetView
-from services.cli.support.health_checks import Finding, Level, fleet_findings
+from services.cli.support.health_checks import Finding, Level, fleet_findings, retained_findings
+from services.cli.support.retained_messages import RetainedMessages
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.messages.base import Message
@@ -93,19 +94,21 @@ def test_a_stream_that_waits_says_for_what() -> None:
     assert found["stream t"].text == "no planner has taken it"
 
 
-def test_a_retained_message_that_services_ignore_is_named_with_the_command_that_clears_it() -> None:
-    view = view_of(*GOOD)
-    view.handle("devices/evil/presence", b"garbage", NOW_S, retained=True)
-    view.handle("devices/evil/telemetry", b"garbage", NOW_S)
-    view.handle(topics.presence("tv"), device("pi")[1].encode(), NOW_S, retained=True)
-    broker = BusSettings(host="hub", port=1884, root="home/v1")
-    found = {each.subject: each for each in fleet_findings(view, NOW_S, broker) if each.subject.startswith("topic")}
-    assert found.keys() == {"topic devices/evil/presence", "topic devices/tv/presence"}
-    assert "refused: neither msgpack nor JSON" in found["topic devices/evil/presence"].text
-    advice = found["topic devices/evil/presence"].advice
-    assert advice.endswith("mosquitto_pub -h hub -p 1884 -q 1 -r -n -t home/v1/devices/evil/presence")
-    view.handle("devices/evil/presence", b"", NOW_S)
-    assert "devices/evil/presence" not in view.refused
+def test_planners_and_whom_devices_follow_are_checked() -> None:
+    ours, theirs = "ab" * 32, "cd" * 32
+
+    def planner(name: str, key: str) -> tuple[str, ServicePresence]:
+        presence = ServicePresence(name=name, role="planner", state=State.ONLINE, public_key=key)
+        return topics.service_presence(name), presence
+
+    stranger = Presence(device="pi", state=State.ONLINE, planner_keys=(theirs,))
+    view = view_of(*GOOD, planner("planner", ours), (topics.presence("pi"), stranger))
+    finding = next(each for each in fleet_findings(view, NOW_S) if theirs in each.text)
+    assert (finding.level, finding.subject) == (Level.BAD, "device pi")
+    assert finding.advice.endswith(f"segue device trust pi {ours}")
+    two = view_of(*GOOD, planner("planner", ours), planner("second", theirs), (topics.presence("pi"), stranger))
+    assert "2 are online (planner, second)" in bad(two)["planners"].text
+    assert not any("only" in each.text for each in fleet_findings(two, NOW_S))
 
 
 def test_a_plan_that_contradicts_its_model_is_named() -> None:
@@ -119,5 +122,9 @@ def test_a_plan_that_contradicts_its_model_is_named() -> None:
     )
     route = PlanRoute(stages=(PlanStage(start=0, stop=9, device="pi"),))
     plan = CommittedPlan(stream="s", epoch=1, model="a" * 64, source="pi", strategy="auto", routes=(route,))
-    found = bad(view_of(*GOOD, (topics.manifest("a" * 64), manifest), (topics.plan("s"), plan)))
-    assert "end after block 9" in found["topic streams/s/plan"].text
+    view = view_of(*GOOD, (topics.manifest("a" * 64), manifest), (topics.plan("s"), plan))
+    broker = BusSettings(host="hub", port=1884, root="home/v1")
+    (found,) = retained_findings(RetainedMessages("home/v1"), view, NOW_S, broker)
+    assert (found.level, found.subject) == (Level.BAD, "topic streams/s/plan")
+    assert "end after block 9" in found.text
+    assert found.advice.endswith("mosquitto_pub -V 5 -h hub -p 1884 -q 1 -r -n -t home/v1/streams/s/plan")
