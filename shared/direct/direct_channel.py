@@ -20,7 +20,8 @@ from typing import Final
 from shared.bus.errors import BusError, DecodeError
 from shared.bus.frame import Buffer
 from shared.bus.transport import Pace
-from shared.direct.direct_protocol import DirectDecoder, DirectEvent, MessageKind, frame_messages, message
+from shared.direct.direct_decoder import DirectDecoder
+from shared.direct.direct_messages import DirectEvent, MessageKind, frame_messages, message
 
 # The kernel's bound is 1024 pieces per call. More than a few gain nothing.
 _PIECES_PER_CALL: Final = 64

@@ -12,8 +12,8 @@ from typing import Final
 
 from shared.bus.errors import DecodeError
 from shared.direct.direct_channel import DirectChannel, error_text
-from shared.direct.direct_protocol import (
-    DirectDecoder,
+from shared.direct.direct_decoder import DirectDecoder
+from shared.direct.direct_messages import (
     DirectEvent,
     FrameArrived,
     Greeted,

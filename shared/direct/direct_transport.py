@@ -18,7 +18,7 @@ from shared.bus.transport import Delivery, Pace, SentMessage, TransportCounters
 from shared.direct.direct_channel import DirectChannel, DirectSendFailed
 from shared.direct.direct_dialer import DirectDialer, DirectLink
 from shared.direct.direct_listener import ArrivedFrame, DirectListener
-from shared.direct.direct_protocol import TransferReceipt, receipt_message
+from shared.direct.direct_messages import TransferReceipt, receipt_message
 from shared.direct.direct_settings import DirectSettings, Endpoint, own_address
 from shared.direct.direct_tls import BootCertificate
 from shared.direct.memory_budget import MemoryBudget

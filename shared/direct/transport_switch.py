@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from shared.bus.frame import Buffer
 from shared.bus.transport import BrokerTransport, Pace, SentMessage
 from shared.direct.direct_channel import DirectSendFailed
-from shared.direct.direct_protocol import PART_BYTES
+from shared.direct.direct_messages import PART_BYTES
 from shared.direct.direct_transport import DirectTransport
 from shared.transport_mode import Carrier, TransportMode
 

@@ -36,8 +36,8 @@ with atheris.instrument_imports(
     from shared.bus.frame import decode_frame, encode_frame
     from shared.bus.properties import Properties
     from shared.codecs import CodecError, TensorSpec, decode_tensor, encode_tensor, make_registry, seal
-    from shared.direct.direct_protocol import (
-        DirectDecoder,
+    from shared.direct.direct_decoder import DirectDecoder
+    from shared.direct.direct_messages import (
         FrameArrived,
         Greeted,
         MessageKind,

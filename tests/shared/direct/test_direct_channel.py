@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from shared.direct.direct_channel import DirectChannel, DirectSendFailed
-from shared.direct.direct_protocol import (
+from shared.direct.direct_decoder import DirectDecoder
+from shared.direct.direct_messages import (
     PART_BYTES,
-    DirectDecoder,
     DirectEvent,
     FrameArrived,
     Greeted,

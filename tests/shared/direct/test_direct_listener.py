@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from shared.bus.settings import BusSettings
-from shared.direct.direct_protocol import MessageKind, message
+from shared.direct.direct_messages import MessageKind, message
 from shared.direct.direct_settings import Endpoint
 from shared.direct.direct_tls import BootCertificate
 from shared.direct.direct_transport import DirectTransport

@@ -10,7 +10,7 @@ import pytest
 
 from shared.bus.settings import BusSettings
 from shared.direct.direct_channel import DirectSendFailed
-from shared.direct.direct_protocol import PART_BYTES
+from shared.direct.direct_messages import PART_BYTES
 from shared.direct.direct_transport import DirectLoss, DirectTransport
 from shared.direct.shared_arena import SharedArena
 from shared.messages.devices import Presence, State

@@ -10,7 +10,7 @@ from broker.process import BrokerProcess
 from shared.bus.errors import BusError, PublishFailed
 from shared.bus.transport import BrokerTransport, Delivery
 from shared.direct.direct_channel import DirectSendFailed
-from shared.direct.direct_protocol import PART_BYTES
+from shared.direct.direct_messages import PART_BYTES
 from shared.direct.direct_transport import DirectTransport
 from shared.direct.transport_switch import TransportSwitch
 from shared.messages.devices import Presence, State

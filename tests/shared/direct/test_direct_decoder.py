@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from shared.bus.errors import DecodeError
 from shared.bus.frame import Buffer
-from shared.direct.direct_protocol import (
+from shared.direct.direct_decoder import DirectDecoder
+from shared.direct.direct_messages import (
     PART_BYTES,
-    DirectDecoder,
     DirectEvent,
     Dismissed,
     FrameArrived,
