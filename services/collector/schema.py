@@ -48,7 +48,8 @@ CREATE TABLE IF NOT EXISTS plans (
 CREATE TABLE IF NOT EXISTS telemetry (
     position INTEGER PRIMARY KEY AUTOINCREMENT, device TEXT NOT NULL, sent_at_s REAL NOT NULL,
     cpu_percent REAL NOT NULL, memory_used_bytes INTEGER NOT NULL, memory_total_bytes INTEGER NOT NULL,
-    temperature_c REAL, power_w REAL, load_factor REAL NOT NULL, received_at_s REAL NOT NULL);
+    temperature_c REAL, power_w REAL, load_factor REAL NOT NULL, received_at_s REAL NOT NULL,
+    swap_used_bytes INTEGER, memory_stall_percent REAL);
 CREATE INDEX IF NOT EXISTS telemetry_by_device ON telemetry (device, position);
 CREATE TABLE IF NOT EXISTS links (
     position INTEGER PRIMARY KEY AUTOINCREMENT, device TEXT NOT NULL, target TEXT NOT NULL, sent_at_s REAL NOT NULL,
@@ -59,8 +60,13 @@ CREATE TABLE IF NOT EXISTS members (
     changed_at_s REAL NOT NULL, PRIMARY KEY (role, name)) WITHOUT ROWID;
 """
 
-# Columns that databases of earlier versions lack. An earlier version leaves them empty.
-_LATER_COLUMNS: Final = (("stages", "transport"), ("links", "transport"))
+# Columns that databases of earlier versions lack, with their types. An earlier version leaves them empty.
+_LATER_COLUMNS: Final = (
+    ("stages", "transport", "TEXT"),
+    ("links", "transport", "TEXT"),
+    ("telemetry", "swap_used_bytes", "INTEGER"),
+    ("telemetry", "memory_stall_percent", "REAL"),
+)
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
@@ -119,15 +125,15 @@ def _prepare(path: Path, database: sqlite3.Connection) -> None:
     database.execute("PRAGMA synchronous = FULL")
     database.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
     database.executescript(_TABLES)
-    for table, column in _missing_columns(database):
-        database.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT")
+    for table, column, kind in _missing_columns(database):
+        database.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
     database.execute(f"PRAGMA user_version = {DATABASE_VERSION}")
 
 
-def _missing_columns(database: sqlite3.Connection) -> list[tuple[str, str]]:
-    """Return the later columns that a database lacks, each with its table."""
+def _missing_columns(database: sqlite3.Connection) -> list[tuple[str, str, str]]:
+    """Return the later columns that a database lacks, each with its table and its type."""
     return [
-        (table, column)
-        for table, column in _LATER_COLUMNS
+        (table, column, kind)
+        for table, column, kind in _LATER_COLUMNS
         if column not in {name for _, name, *_ in database.execute(f"PRAGMA table_info({table})")}
     ]

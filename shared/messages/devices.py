@@ -149,6 +149,10 @@ class Telemetry(Message):
     cpu_percent: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     memory_used_bytes: Quantity = 0
     memory_total_bytes: Quantity = 0
+    """Of the device's control group, if that has less than the machine."""
+    swap_used_bytes: Quantity = 0
+    memory_stall_percent: Annotated[float, Field(ge=0, le=100)] | None = None
+    """Share of the last ten seconds in which a task waited for memory."""
     temperature_c: Annotated[float, Field(ge=-274, le=1e6)] | None = None
     power_w: Annotated[float, Field(ge=-1e9, le=1e9)] | None = None
     load_factor: Factor = 1.0

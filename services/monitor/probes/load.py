@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Final
 
 LOADAVG: Final = Path("/proc/loadavg")
+STAT: Final = Path("/proc/stat")
+# A core that others keep busier than this may have more tasks waiting than run.
+_CROWDED: Final = 0.8
 _BLOCK: Final = bytes(64 * 1024)
 _TARGET_MS: Final = 2.0
 # The run queue changes within milliseconds, so several counts are averaged.
@@ -36,19 +39,31 @@ class LoadSample:
 class LoadProbe:
     """A fixed computation of about two milliseconds. It blocks: call it from a thread, always the same."""
 
-    def __init__(self, *, threads: int = 1, emulated: bool = False, loadavg: Path = LOADAVG) -> None:
+    def __init__(
+        self,
+        *,
+        threads: int = 1,
+        emulated: bool = False,
+        loadavg: Path = LOADAVG,
+        stat: Path = STAT,
+        cores: frozenset[int] | None = None,
+    ) -> None:
         """Make a probe that calibrates itself with its first sample.
 
         Args:
             threads: threads that a segment would use.
             emulated: whether other emulated devices share the machine; only the probe's own processor time counts
                 then.
-            loadavg: file in which the kernel counts the runnable tasks.
+            loadavg: file in which the kernel counts the runnable tasks of all cores.
+            stat: file in which it adds up how long each core was busy.
+            cores: numbers of the cores that the device may use; None for those of this process.
         """
         self._threads = threads
         self._emulated = emulated
         self._loadavg = loadavg
-        self._cores = os.cpu_count() or 1
+        self._stat = stat
+        self._cores = frozenset(os.sched_getaffinity(0)) if cores is None else cores
+        self._is_confined = len(self._cores) < (os.cpu_count() or 1)
         self._blocks = 0
         self._idle_ms = 0.0
 
@@ -76,14 +91,31 @@ class LoadProbe:
 
     def _run_queue(self) -> float:
         """Return the demand for cores over their number if a segment ran as well, at least 1."""
+        others = self._confined_tasks() if self._is_confined else None
+        if others is None:
+            others = self._runnable_tasks()
+        return 1.0 if others is None else max(1.0, (others + self._threads) / len(self._cores))
+
+    def _runnable_tasks(self) -> float | None:
+        """Return how many other tasks run or wait on all cores of the machine, scaled to those of this device."""
         others: list[int] = []
         for _ in range(_COUNTS):
             if (runnable := runnable_tasks(self._loadavg)) is None:
-                return 1.0
+                return None
             # The kernel counts this thread too.
             others.append(max(0, runnable - 1))
             time.sleep(_COUNT_PAUSE_S)
-        return max(1.0, (sum(others) / len(others) + self._threads) / self._cores)
+        return sum(others) / len(others) * len(self._cores) / max(len(self._cores), os.cpu_count() or 1)
+
+    def _confined_tasks(self) -> float | None:
+        """Return how many tasks keep the cores of this device busy; None if they may be more than there are cores."""
+        before, started_s = busy_s(self._cores, self._stat), time.monotonic()
+        time.sleep(_COUNTS * _COUNT_PAUSE_S)
+        after, elapsed_s = busy_s(self._cores, self._stat), time.monotonic() - started_s
+        if before is None or after is None:
+            return None
+        busy = max(0.0, (after - before) / elapsed_s)
+        return busy if busy < _CROWDED * len(self._cores) else None
 
 
 def runnable_tasks(loadavg: Path = LOADAVG) -> int | None:
@@ -92,3 +124,21 @@ def runnable_tasks(loadavg: Path = LOADAVG) -> int | None:
         return int(loadavg.read_text(encoding="ascii").split()[3].partition("/")[0])
     except (OSError, ValueError, IndexError):
         return None
+
+
+def busy_s(cores: frozenset[int], stat: Path = STAT) -> float | None:
+    """Return for how long some cores were busy since the start of the machine, in seconds together; None if unknown.
+
+    Source: proc_stat(5); of the numbers of a core, the fourth and fifth are its idle time, in clock ticks.
+    """
+    ticks, known = 0, 0
+    try:
+        for line in stat.read_text(encoding="ascii").splitlines():
+            name, *numbers = line.split()
+            if name.startswith("cpu") and name != "cpu" and int(name.removeprefix("cpu")) in cores:
+                # Guest time, the ninth and tenth number, is part of user time.
+                ticks += sum(map(int, (*numbers[:3], *numbers[5:8])))
+                known += 1
+    except (OSError, ValueError):
+        return None
+    return ticks / os.sysconf("SC_CLK_TCK") if known == len(cores) else None

@@ -48,11 +48,13 @@ def test_a_database_of_an_earlier_version_gets_the_columns_that_it_lacks(path: P
     database = open_for_writing(path)
     for table in ("stages", "links"):
         database.execute(f"ALTER TABLE {table} DROP COLUMN transport")
+    database.execute("ALTER TABLE telemetry DROP COLUMN swap_used_bytes")
     database.close()
     with pytest.raises(NoRecords, match="start `segue collector` once"):
         open_for_reading(path)
     for _ in range(2):
         database = open_for_writing(path)
         database.execute("SELECT s.transport, l.transport FROM stages s, links l").fetchall()
+        database.execute("SELECT swap_used_bytes FROM telemetry").fetchall()
         database.close()
     open_for_reading(path).close()
