@@ -29,11 +29,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "claims.json")
     arguments = parser.parse_args()
     claims = [claim for paper in arguments.paper for claim in PAPERS[paper]()]
-    table = Table("where", "what it says", "published", "computed here", "holds", show_lines=True)
+    table = Table("where", "what it says", "published", "computed here", "set-up here", "holds", show_lines=True)
     for claim in claims:
-        table.add_row(claim.source, claim.claim, claim.published, claim.seen, "yes" if claim.holds else "no")
+        verdict = "yes" if claim.holds else "no"
+        table.add_row(claim.source, claim.claim, claim.published, claim.seen, claim.setup, verdict)
     console().print(table)
-    headline = f"{sum(claim.holds for claim in claims)} of {len(claims)} published claims hold"
+    easier = sum(claim.holds and claim.setup.startswith("easier") for claim in claims)
+    holding = sum(claim.holds for claim in claims)
+    headline = f"{holding} of {len(claims)} published claims hold, {easier} of them in an easier set-up"
     console().print(headline)
     write(arguments.out, {"headline": headline, "claims": [asdict(claim) for claim in claims]})
 

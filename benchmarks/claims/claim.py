@@ -13,6 +13,8 @@ class Claim:
         claim: the statement.
         published: its figures.
         seen: the figures of this project.
+        setup: how the set-up here differs from the paper's. "easier" and "harder" are said from the view of the claim,
+            "other" where that cannot be told.
         holds: whether the figures of this project agree with the statement; they may differ from the published ones.
     """
 
@@ -21,6 +23,7 @@ class Claim:
     published: str
     seen: str
     holds: bool
+    setup: str = "as in the paper"
 
 
 Claims = Callable[[], Iterator[Claim]]
