@@ -1,5 +1,6 @@
 """The mixed-integer programme of one route per stream: blocks on devices, transfers, and what streams share."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
@@ -32,6 +33,9 @@ LEAST_NODES = 200
 # Variables of a programme that is solved at any time budget.
 EASY_SIZE = 500
 
+# Coefficients of a programme for which a node takes its usual time.
+USUAL_ENTRIES = 5_000
+
 
 def least_memory_plan(problem: Problem) -> dict[str, StreamPlan] | None:
     """Return the routes that need the least memory in all beyond that of the devices, within all other constraints.
@@ -60,13 +64,15 @@ def solve_routes(
         problem: the problem.
         objective: one of those of routes; None for the least memory beyond that of the devices.
         tables: the arrays of every stream.
-        nodes: bound of the search tree.
+        nodes: bound of the search tree, of a programme of USUAL_ENTRIES or fewer.
         count_segments: see `RouteProgramme.share`.
     """
     builder = RouteProgramme(problem, objective)
     placed = [builder.add_stream(entry) for entry in tables]
     builder.share(placed, count_segments=count_segments)
-    solution = builder.programme.solve(node_limit=nodes)
+    # A node takes longer the larger the programme is, and one that counts segments may be ten times as large.
+    size = max(1.0, len(builder.programme.entries) / USUAL_ENTRIES)
+    solution = builder.programme.solve(node_limit=max(1, int(nodes / size**2)))
     plans: dict[str, StreamPlan] = {}
     if solution.values is not None:
         for own in placed:
@@ -80,6 +86,17 @@ def programme_size(network: DeviceNetwork, stream: Stream) -> int:
     ends = {stream.source} if stream.sink is None else {stream.source, stream.sink}
     nodes, offers = len(ends.union(network.able(stream.model))), network.offers(stream.model)
     return (len(offers) - 1) * max(map(len, offers)) * nodes**2
+
+
+def segment_entries(problem: Problem) -> int:
+    """Return about how many coefficients the segments of models that several streams run take in a programme.
+
+    A segment of a device with little memory has one for each of its blocks and streams.
+    """
+    limited = sum(device.memory_bytes is not None for device in problem.devices.values())
+    users = Counter(stream.model for stream in problem.streams)
+    shared = {name: count for name, count in users.items() if count > 1}
+    return sum(limited * count * len(problem.models[name].blocks) ** 3 // 6 for name, count in shared.items())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,6 +1,6 @@
 """Exact joint plans for all streams: a mixed-integer linear programme over blocks, devices and encodings."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil, isfinite
 from typing import ClassVar
 
@@ -12,12 +12,15 @@ from planning.search.cost_tables import build_tables, latency_measure
 from planning.search.infeasibility import diagnose, no_joint_plan, no_plan
 from planning.search.planning_context import PlanningContext, context_of
 from planning.search.result import make_plan, unsupported
-from planning.search.route_programme import EASY_SIZE, LEAST_NODES, programme_size, solve_routes
+from planning.search.route_programme import EASY_SIZE, LEAST_NODES, programme_size, segment_entries, solve_routes
 from planning.strategies.traits import ROUTE_OBJECTIVES, CostClass, Joint, Traits, Trial
 from shared.policy import Objective
 
 # Nodes of the search tree per second of time budget, for problems of EASY_SIZE variables or fewer.
 NODES_PER_SECOND = 500
+
+# Coefficients of segments per second of time budget up to which they are counted.
+SEGMENT_ENTRIES_PER_SECOND = 8_000
 
 # Rounding error of a number of blocks.
 _ROUNDING = 1e-6
@@ -76,7 +79,13 @@ class Milp:
         nodes = LEAST_NODES + int(NODES_PER_SECOND * time_budget_s * min(1.0, EASY_SIZE / size))
         plans, solution = solve_routes(problem, minimised, tables, nodes, count_segments=False)
         bound = solution.bound
-        if plans and memory_violations(problem, plans):
+        # Many segments take longer than they are worth, unless no other strategy has a plan.
+        is_worth_it = self.any_routes or segment_entries(problem) <= SEGMENT_ENTRIES_PER_SECOND * max(
+            0.5, time_budget_s
+        )
+        if plans and memory_violations(problem, plans) and not is_worth_it:
+            plans, solution = {}, replace(solution, proved=False)
+        elif plans and memory_violations(problem, plans):
             plans, solution = solve_routes(problem, minimised, tables, nodes, count_segments=True)
             bound = max(bound, solution.bound) if plans else bound
         if not plans:

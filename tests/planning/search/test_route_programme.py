@@ -8,7 +8,7 @@ from planning.cost.constraints import memory_violations
 from planning.problem.plan import StreamPlan
 from planning.problem.problem import Problem
 from planning.search.result import same_route_for_all
-from planning.search.route_programme import EASY_SIZE, least_memory_plan
+from planning.search.route_programme import EASY_SIZE, least_memory_plan, segment_entries
 from planning.strategies.exhaustive import every_route
 from shared.policy import Objective, Policy
 
@@ -40,3 +40,16 @@ def test_a_large_problem_has_no_answer(make_problem: Callable[..., Problem]) -> 
 
 def _missing_bytes(problem: Problem, plan: dict[str, StreamPlan]) -> float:
     return sum(each.excess or 0.0 for each in memory_violations(problem, plan))
+
+
+def test_segments_count_only_where_streams_share_a_model_and_memory_is_limited(
+    make_problem: Callable[..., Problem],
+) -> None:
+    problem = make_problem(random.Random(1), Objective.LATENCY, most_blocks=4)
+    blocks = len(problem.models["m"].blocks)
+    free = {name: replace(device, memory_bytes=None) for name, device in problem.devices.items()}
+    one = {name: replace(device, memory_bytes=1000 if name == "a" else None) for name, device in free.items()}
+    two = (problem.streams[0], replace(problem.streams[0], name="other"))
+    assert segment_entries(replace(problem, devices=one)) == 0
+    assert segment_entries(replace(problem, devices=free, streams=two)) == 0
+    assert segment_entries(replace(problem, devices=one, streams=two)) == 2 * blocks**3 // 6
