@@ -22,8 +22,9 @@ from rich.table import Table
 from benchmarks.report import argument_parser, console, machine, percentile, write
 from benchmarks.shaped_proxy import LinkShape, Shaper, shaped
 from broker.embedded import EmbeddedBroker
-from services.monitor.link_prober import LinkProber, ProbeSettings, SendProbe
+from services.monitor.link_prober import LinkProber
 from services.monitor.probe_budget import DAY_S, OVERHEAD_BYTES
+from services.monitor.probe_settings import ProbeSettings, SendProbe
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.link_time import transmission_ms
@@ -141,7 +142,7 @@ def bytes_per_day(bandwidth_mbps: float, *, is_used: bool, is_metered: bool = Fa
     prober.device_online(FAR, "1", 0.0)
     prober.monitor_online(FAR, 0.0)
     if is_used:
-        prober.stream_seen("s", is_declared=True)
+        prober.stream_seen("s", 0.0, is_declared=True)
     now_s, sent_bytes = 0.0, 0.0
     while now_s < for_s:
         probe: SendProbe | None = prober.tick(now_s)

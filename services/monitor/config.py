@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from services.monitor.link_prober import ProbeSettings
+from services.monitor.probe_settings import ProbeSettings
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.exit_status import InputError

@@ -23,6 +23,8 @@ _UNDISTURBED_MS: Final = 0.5
 _SMOOTHING: Final = 0.3
 # Share of processing time from which an overdue crossing may as well wait at a busy end.
 _BUSY: Final = 0.3
+# Disturbances only slow a crossing down.
+_QUANTILE: Final = 0.75
 # Crossings in a row that say nothing, after which more of them would not either.
 _UNCLEAR: Final = 3
 
@@ -52,13 +54,15 @@ class LinkEstimator:
     def __init__(self) -> None:
         """Begin without samples."""
         self._bandwidth: ResettingMedian[Crossing] = ResettingMedian(
-            self._read, quantile=0.75, coincide=Crossing.coincides_with
+            self._read, quantile=_QUANTILE, coincide=Crossing.coincides_with
         )
         self._latency: ResettingMedian[float] = ResettingMedian(lambda ms: (ms, 1.0), confirmations=3, quantile=0.25)
         self._round_trips_ms: deque[float] = deque(maxlen=WINDOW)
         self._is_bound = False
-        # The window before the bound.
+        # The window before the bound, until a crossing after the overdue one tells whether it still holds.
         self._unbound: tuple[Crossing, ...] = ()
+        # Crossings up to this size are fast in the burst of a token bucket, and say nothing about the bandwidth.
+        self._burst_bytes = 0
         # Whether every sample is too small to stand out from the noise.
         self._is_guess = False
         self._processing_share = 0.0
@@ -81,7 +85,14 @@ class LinkEstimator:
         """True if there are enough samples and the last ones did not deviate."""
         is_enough = self._bandwidth.is_converged or self._unclear >= _UNCLEAR
         enough = is_enough and len(self._latency) >= 3
-        return enough and not (self._is_bound or self._bandwidth.in_doubt or self._latency.in_doubt)
+        return enough and not (self._is_bound or self._unbound or self._bandwidth.in_doubt or self._latency.in_doubt)
+
+    @property
+    def probed_mbps(self) -> float | None:
+        """The bandwidth for which a probe is sized: the one before a bound that is not confirmed."""
+        if not self._unbound:
+            return self.bandwidth_mbps
+        return max(map(self._read, self._unbound))[0]
 
     def expected_ms(self, size_bytes: int) -> float | None:
         """Return the expected transmission time without the latency; none before the first sample."""
@@ -188,20 +199,14 @@ class LinkEstimator:
         self.samples += 1
         noise_ms = self._noise_ms()
         is_informative = transmission_ms(size_bytes, crossing.rates_mbps(known_ms)[0]) >= noise_ms
-        if self._is_bound and self._unbound:
-            # The overdue crossing, or one like it, has come. If the ends were only busy, what was known still holds.
-            self._bandwidth.restore(self._unbound)
-            restored_mbps = self.bandwidth_mbps
-            self._is_bound, self._unbound = False, ()
-            verdict = judge(crossing, restored_mbps or known_mbps or 0.0, known_ms, noise_ms)
-            if verdict.deviation is Deviation.NONE and crossing.processing_ms > 0:
-                return
-            known_mbps = None
+        if self._unbound and self._is_restored_by(crossing, noise_ms):
+            return
         # A finished crossing is better evidence than the bound of an overdue one, even if it is slower.
         if known_mbps is None or self._is_bound:
-            self._bandwidth.reseed(crossing.undelayed() if self.bandwidth_mbps else crossing)
+            self._bandwidth.reseed(crossing if known_mbps is None else crossing.undelayed())
             self._is_bound, self._is_guess = False, not is_informative
             return
+        self._unbound = ()
         self._processing_share += _SMOOTHING * (crossing.processing_ms / crossing.elapsed_ms - self._processing_share)
         if self._is_guess and not self._is_larger_in_window(size_bytes):
             self._bandwidth.reseed(crossing)
@@ -209,7 +214,10 @@ class LinkEstimator:
             return
         verdict = judge(crossing, known_mbps, known_ms, noise_ms)
         self._unclear = 0 if verdict.is_telling else self._unclear + 1
+        if verdict.deviation is Deviation.ABOVE and size_bytes <= self._burst_bytes:
+            return
         if verdict.deviation is Deviation.NONE:
+            self._note_burst(size_bytes)
             is_small = transmission_ms(size_bytes, known_mbps) < noise_ms and self._is_larger_in_window(size_bytes)
             if verdict.is_telling and not is_small:
                 self._bandwidth.add(crossing, verdict.deviation)
@@ -219,11 +227,31 @@ class LinkEstimator:
                 # It may have been reported as overdue before, and has now told why.
                 self._bandwidth.retract(lambda waiting: waiting.coincides_with(crossing))
             return
+        if size_bytes > self._burst_bytes:
+            self._burst_bytes = 0
         waiting = self._bandwidth.waiting(verdict.deviation)
         if verdict.deviation is Deviation.BELOW:
             crossing = crossing.undelayed()
         needed = confirmations(crossing, verdict.deviation, waiting, known_mbps, known_ms)
         self._bandwidth.add(crossing, verdict.deviation, confirmations=needed)
+
+    def _is_restored_by(self, crossing: Crossing, noise_ms: float) -> bool:
+        """Return to what was known before an overdue crossing, if a finished one agrees with it.
+
+        The overdue one itself agrees if an end was busy meanwhile. The next one agrees if only a segment was lost.
+        """
+        before = ResettingMedian(self._read, quantile=_QUANTILE)
+        before.restore(self._unbound)
+        verdict = judge(crossing, before.value or 0.0, self.latency_ms, noise_ms)
+        if verdict.deviation is not Deviation.NONE:
+            return False
+        # One that is too small to tell both rates apart refutes only a bound that it clearly exceeds.
+        is_small = transmission_ms(crossing.size_bytes, before.value or 1.0) < noise_ms
+        if is_small and crossing.rate_mbps(self.latency_ms) <= MUCH_FASTER * (self.bandwidth_mbps or 0.0):
+            return False
+        self._bandwidth.restore((*self._unbound, crossing) if verdict.is_telling else self._unbound)
+        self._is_bound, self._unbound = False, ()
+        return True
 
     def _noise_ms(self) -> float:
         # An error of the latency estimate shifts the rate, so noise grows with the latency and with its jitter.
@@ -231,6 +259,12 @@ class LinkEstimator:
 
     def _read(self, crossing: Crossing) -> tuple[float, float]:
         return crossing.rate_mbps(self.latency_ms), crossing.weight()
+
+    def _note_burst(self, size_bytes: int) -> None:
+        """Remember up to which size crossings are fast in a burst, as one of `size_bytes` that is not has shown."""
+        claims = [each.size_bytes for each in self._bandwidth.waiting(Deviation.ABOVE)]
+        if claims and LARGER * max(claims) <= size_bytes:
+            self._burst_bytes = max(self._burst_bytes, *claims)
 
     def _is_larger_waiting(self, size_bytes: int) -> bool:
         waiting = (*self._bandwidth.waiting(Deviation.BELOW), *self._bandwidth.waiting(Deviation.ABOVE))

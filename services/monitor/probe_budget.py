@@ -8,8 +8,10 @@ DAY_S: Final = 86_400.0
 OVERHEAD_BYTES: Final = 220
 # The budget of this time may be spent at once: a new link is measured by several probes in a row.
 _BURST_S: Final = 60.0
-# Bounds of that burst. The lower one allows a few probes on a link whose rate is not known yet.
+# Bounds of that burst.
 _LEAST_BURST_BYTES: Final = 64 * 1024
+# Bytes that measure a new link: a slow one shows with the first few of them.
+_FIRST_BYTES: Final = 1.5 * 1024 * 1024
 _LARGEST_BURST_BYTES: Final = 4 * 1024 * 1024
 # Part of the burst that rounds of a settled link may spend. The rest is for links in doubt.
 _ROUTINE: Final = 0.5
@@ -60,7 +62,9 @@ class ProbeBudget:
         self._spent_bytes = max(0.0, self._spent_bytes - passed_s * self._rate(bandwidth_mbps, is_used))
 
     def _capacity_bytes(self, bandwidth_mbps: float | None, is_used: bool) -> float:
-        burst_bytes = 0.0 if bandwidth_mbps is None else _BURST_S * self.share * bandwidth_mbps * _BYTES_PER_MBPS
+        if bandwidth_mbps is None:
+            return _FIRST_BYTES
+        burst_bytes = _BURST_S * self.share * bandwidth_mbps * _BYTES_PER_MBPS
         largest_bytes = _LARGEST_BURST_BYTES if is_used else min(_LARGEST_BURST_BYTES, self.day_bytes / 10)
         return min(max(burst_bytes, _LEAST_BURST_BYTES), largest_bytes)
 

@@ -6,7 +6,7 @@ import os
 from typing import Final
 
 from services.monitor.emulated_conditions import EmulatedConditions
-from services.monitor.link_prober import ProbeSettings, SendProbe
+from services.monitor.probe_settings import ProbeSettings, SendProbe
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.errors import BusError

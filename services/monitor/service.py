@@ -215,7 +215,7 @@ class Monitor:
                 if self._config.emulated:
                     self._conditions.obey(message)
             case StreamDeclaration():
-                self._prober.stream_seen(message.stream, is_declared=bool(message.model))
+                self._prober.stream_seen(message.stream, now_s, is_declared=bool(message.model))
             case Probe():
                 _LOGGER.debug("ignored a probe on the control connection")
             case _:

@@ -302,7 +302,7 @@ def monitor_command(
     async def service() -> None:
         from services.executor.trust_files import state_folder
         from services.monitor.config import MonitorConfig
-        from services.monitor.link_prober import ProbeSettings
+        from services.monitor.probe_settings import ProbeSettings
         from services.monitor.service import serve
         from shared.client_secret import with_client_secret
 

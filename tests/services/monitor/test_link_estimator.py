@@ -354,3 +354,33 @@ def test_recorded_transfers_on_a_saturated_machine_leave_the_estimate() -> None:
         assert link.bandwidth_mbps == pytest.approx(before, rel=0.25)
     # By their times alone, most transfers would prove a link of less than 10 Mbps.
     assert sorted(elapsed)[len(elapsed) // 2] > 10.0
+
+
+def test_one_lost_segment_costs_the_estimate_until_the_next_crossing() -> None:
+    link = settled_link(20.0)
+    link.add_transfer(60_000, 250.0, finished=False)
+    link.add_transfer(60_000, 300.0)
+    assert link.bandwidth_mbps is not None
+    assert link.bandwidth_mbps < 2.0
+    assert link.probed_mbps == pytest.approx(20.0)
+    link.add_transfer(60_000, transfer_ms(60_000, 20.0))
+    assert link.bandwidth_mbps == pytest.approx(20.0)
+
+
+def test_after_a_collapse_the_bound_is_followed() -> None:
+    link = settled_link(20.0)
+    link.add_transfer(60_000, 250.0, finished=False)
+    for _ in range(3):
+        link.add_transfer(60_000, transfer_ms(60_000, 1.0))
+        assert link.bandwidth_mbps == pytest.approx(1.0)
+    assert link.probed_mbps == pytest.approx(1.0)
+
+
+def test_what_has_passed_in_a_burst_raises_no_more_doubts() -> None:
+    link = settled_link(20.0, 400_000)
+    link.add_transfer(12_000, 2.1)
+    assert link.claim is not None
+    link.add_transfer(400_000, transfer_ms(400_000, 20.0))
+    link.add_transfer(12_000, 2.1)
+    assert link.claim is None
+    assert link.is_settled

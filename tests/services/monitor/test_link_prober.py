@@ -6,7 +6,8 @@ from itertools import count
 
 import pytest
 
-from services.monitor.link_prober import LinkProber, ProbeSettings, SendProbe
+from services.monitor.link_prober import LinkProber
+from services.monitor.probe_settings import ProbeSettings, SendProbe
 from shared.bus.link_schedule import LinkRate, LinkSchedule
 from shared.messages.devices import TransferObservation
 from shared.transport_mode import Carrier
@@ -24,7 +25,7 @@ class Network:
         self.prober = LinkProber("pi")
         self.prober.device_online("server", "b1", 0.0)
         self.prober.monitor_online("server", 0.0)
-        self.prober.stream_seen("s", is_declared=True)
+        self.prober.stream_seen("s", 0.0, is_declared=True)
 
     def answer(self, probe: SendProbe) -> None:
         """Bring the echo of a probe, and of the padded one that follows it."""
@@ -255,7 +256,7 @@ class TwoMonitors:
             at_s = apart_s if name == "server" else 0.0
             prober.device_online(self._other(name), "b1", at_s)
             prober.monitor_online(self._other(name), at_s)
-            prober.stream_seen("s", is_declared=True)
+            prober.stream_seen("s", 0.0, is_declared=True)
 
     def bandwidth_mbps(self, name: str) -> float:
         return self.probers[name].estimates()[0].bandwidth_mbps

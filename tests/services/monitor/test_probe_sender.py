@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 
 from broker.embedded import EmbeddedBroker
 from services.monitor.emulated_conditions import EmulatedConditions
-from services.monitor.link_prober import ProbeSettings, SendProbe
 from services.monitor.probe_sender import MAX_SENDING, ProbeSender
+from services.monitor.probe_settings import ProbeSettings, SendProbe
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.messages.devices import EmulatedLink, Emulation, Probe
