@@ -36,7 +36,7 @@ def publish_into(folder: Path, file: Path, manifest: Manifest, model: Partitione
     """Write a packed file to a folder.
 
     Args:
-        folder: of the packed file.
+        folder: of the packed file; made if it is missing.
         file: the ONNX file; it may keep weights in other files.
         manifest: its manifest, without packing.
         model: its content, as it was read from `file`.
@@ -48,6 +48,7 @@ def publish_into(folder: Path, file: Path, manifest: Manifest, model: Partitione
 
     shapes = {spec.name: spec.shape for spec in manifest.inputs}
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         packed = pack_model(
             file,
             folder / f"{file.stem}.packed",
