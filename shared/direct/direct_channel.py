@@ -275,6 +275,9 @@ class DirectChannel:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 size = len(data) - len(data) % 4
                 self.descriptors += memoryview(data[:size]).cast("i").tolist()
+        # One memory file is all that a greeting may bring.
+        while len(self.descriptors) > 1:
+            os.close(self.descriptors.pop())
 
     def _handle(self, decode: Callable[[float], list[DirectEvent]]) -> None:
         try:
@@ -285,6 +288,9 @@ class DirectChannel:
                 self._on_event(self, event)
         except DecodeError as error:
             self.close(str(error))
+            return
+        except MemoryError:
+            self.close("there is no memory for the frame")
             return
         if self._decoder.needs_room:
             self._set_reading(False)

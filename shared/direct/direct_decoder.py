@@ -105,6 +105,7 @@ class DirectDecoder:
 
         Raises:
             DecodeError: the bytes are none of this protocol, or exceed a bound. The connection must end.
+            MemoryError: there is no memory for a frame. The connection must end.
         """
         events: list[DirectEvent] = []
         if self._body is not None:
@@ -119,7 +120,7 @@ class DirectDecoder:
         """Decode what follows the greeting, which the caller has checked.
 
         Raises:
-            DecodeError: as `received`.
+            DecodeError, MemoryError: as `received`.
         """
         self._is_admitted = True
         return self.resume(now_s)
@@ -128,7 +129,7 @@ class DirectDecoder:
         """Decode further after a wait for memory.
 
         Raises:
-            DecodeError: as `received`.
+            DecodeError, MemoryError: as `received`.
         """
         self._needs_room = False
         events: list[DirectEvent] = []
@@ -175,7 +176,7 @@ class DirectDecoder:
         """Find the place of a body, and move the part of it that has arrived there."""
         if kind is MessageKind.FRAME:
             self._budget.take_always(length)
-            body = _Body(_Frame(_allocate(length), now_s), length)
+            body = _Body(self._new_frame(length, now_s), length)
         elif self._large is None or self._large.filled + length > len(self._large.buffer):
             raise DecodeError("a part of no frame, or beyond its end")
         else:
@@ -209,8 +210,16 @@ class DirectDecoder:
         self._needs_room = not self._budget.take(size_bytes)
         if self._needs_room:
             return False
-        self._large = _Frame(_allocate(size_bytes), now_s)
+        self._large = self._new_frame(size_bytes, now_s)
         return True
+
+    def _new_frame(self, size_bytes: int, now_s: float) -> _Frame:
+        """Return a frame in new memory, which is reserved already."""
+        try:
+            return _Frame(_allocate(size_bytes), now_s)
+        except MemoryError:
+            self._budget.give(size_bytes)
+            raise
 
     def _drop_large(self) -> None:
         # CANCEL may follow the last part: then there is nothing to drop.

@@ -29,6 +29,7 @@ from shared.direct.greetings import PROTOCOL_VERSION, Hello, Welcome, decode_hel
 from shared.direct.memory_budget import MemoryBudget
 from shared.direct.shared_arena import PeerMemory
 from shared.direct.socket_folder import peer_is_same_user
+from shared.messages.reject_counter import RejectCounter
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ class DirectListener:
         self._strangers: set[DirectChannel] = set()
         self._known: dict[str, DirectChannel] = {}
         self._memories: dict[DirectChannel, PeerMemory] = {}
+        self._rejects = RejectCounter()
 
     @property
     def channels(self) -> list[DirectChannel]:
@@ -149,7 +151,7 @@ class DirectListener:
             if peer_is_same_user(sock):
                 self._begin(sock)
             else:
-                _LOGGER.warning("a process of another user tried to connect directly")
+                self._note_refused("a process", "it belongs to another user")
                 sock.close()
             return
         # Before the handshake: without it each of its messages may wait 40 ms for an acknowledgement.
@@ -200,7 +202,7 @@ class DirectListener:
     def _greet(self, channel: DirectChannel, hello: Hello) -> None:
         fault = self._fault(channel, hello)
         if fault is not None:
-            _LOGGER.warning("refused a direct connection of %s: %s", hello.device, fault)
+            self._note_refused(hello.device, fault)
             channel.post(refusal_message(fault))
             channel.close(fault)
             return
@@ -216,6 +218,11 @@ class DirectListener:
         channel.peer = hello.device
         channel.post(self._welcome)
         channel.admit()
+
+    def _note_refused(self, who: str, reason: str) -> None:
+        # Anybody on the network can connect again and again, and call itself anything.
+        if self._rejects.add("direct", reason):
+            _LOGGER.warning("refused a direct connection of %s: %s", who, reason)
 
     def _fault(self, channel: DirectChannel, hello: Hello) -> str | None:
         """Return the reason to refuse a peer, None if it has shown who it is."""

@@ -16,7 +16,8 @@ class DirectSettings:
 
     Attributes:
         broker: the broker's address. Where the bus is encrypted, so are direct connections over TCP.
-        host: numeric address to listen on and to announce; None for the one from which the broker is reached.
+        host: numeric address to listen on and to announce; None for the one from which the broker is reached. One that
+            stands for all addresses is not announced: that from which the broker is reached is.
         port: TCP port; 0 for any free one.
         socket_folder: folder of the Unix sockets, shared by the executors of a machine; None for the user's.
     """
@@ -68,6 +69,11 @@ def is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_unspecified(host: str) -> bool:
+    """Return whether a numeric address stands for all addresses of this machine."""
+    return ipaddress.ip_address(host).is_unspecified
 
 
 def is_loopback(host: str) -> bool:

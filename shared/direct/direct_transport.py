@@ -19,7 +19,7 @@ from shared.direct.direct_channel import DirectChannel, DirectSendFailed
 from shared.direct.direct_dialer import DirectDialer, DirectLink
 from shared.direct.direct_listener import ArrivedFrame, DirectListener
 from shared.direct.direct_messages import TransferReceipt, receipt_message
-from shared.direct.direct_settings import DirectSettings, Endpoint, own_address
+from shared.direct.direct_settings import DirectSettings, Endpoint, is_unspecified, own_address
 from shared.direct.direct_tls import BootCertificate
 from shared.direct.memory_budget import MemoryBudget
 from shared.direct.peer_table import Dial, HangUp, PeerAction, PeerIdentity, PeerState, PeerTable
@@ -212,6 +212,8 @@ class DirectTransport:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             listener = socket.create_server((host, settings.port), family=family)
             self._listener.listen(listener, tls=needs_tls)
+            if is_unspecified(host):
+                host = await asyncio.to_thread(own_address, settings.broker)
             address = str(Endpoint(host, listener.getsockname()[1]))
             self.access = self.access.model_copy(update={"addresses": (address,), "encrypted": needs_tls})
         except (OSError, ValueError) as error:

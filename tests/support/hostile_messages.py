@@ -76,6 +76,7 @@ def names_in_topics(model: str, *, stream: str, source: str, device: str) -> Map
         "provider": "planner",
         "receiver": source,
         "asker": "somebody",
+        "version": "1",
     }
 
 

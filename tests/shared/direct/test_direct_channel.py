@@ -31,6 +31,7 @@ class Wire:
 
     channel: DirectChannel
     end: socket.socket
+    budget: MemoryBudget
     events: list[DirectEvent] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
@@ -48,8 +49,9 @@ async def wire() -> AsyncIterator[Wire]:
         if isinstance(event, Greeted):
             channel.admit()
 
-    decoder = DirectDecoder(Side.ACCEPTING, MemoryBudget(1 << 24))
-    made = Wire(DirectChannel(near, decoder, note, lambda _, reason: made.reasons.append(reason)), far)
+    budget = MemoryBudget(1 << 24)
+    decoder = DirectDecoder(Side.ACCEPTING, budget)
+    made = Wire(DirectChannel(near, decoder, note, lambda _, reason: made.reasons.append(reason)), far, budget)
     made.channel.start()
     yield made
     made.channel.close("the test is over")
@@ -75,6 +77,16 @@ async def test_garbage_ends_the_connection(wire: Wire, data: bytes, reason: str)
     wire.end.sendall(data)
     assert reason in await wire.closed()
     assert wire.end.recv(1) == b""
+
+
+async def test_a_frame_without_memory_for_it_ends_the_connection(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(size_bytes: int) -> memoryview:
+        raise MemoryError
+
+    monkeypatch.setattr("shared.direct.direct_decoder._allocate", fail)
+    wire.end.sendall(HELLO + message(MessageKind.BEGIN, struct.pack(">Q", 1 << 20)))
+    assert await wire.closed() == "there is no memory for the frame"
+    assert wire.budget.used_bytes == 0
 
 
 async def test_a_peer_that_closes_one_direction_has_left(wire: Wire) -> None:

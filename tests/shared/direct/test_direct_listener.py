@@ -5,7 +5,7 @@ import os
 import resource
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from shared.direct.direct_settings import Endpoint
 from shared.direct.direct_tls import BootCertificate
 from shared.direct.direct_transport import DirectTransport
 from shared.direct.greetings import Hello, encode_greeting
+from shared.direct.socket_folder import reachable
 from shared.messages.devices import DirectAccess
 from tests.shared.direct.conftest import Machine, next_of, presence_of, until
 
@@ -82,6 +83,35 @@ async def test_the_number_of_strangers_is_bounded(machine: Machine) -> None:
     for stranger in strangers:
         stranger.close()
     await until(lambda: not server._listener.channels)
+
+
+async def test_all_addresses_are_listened_on_and_a_usable_one_is_announced(machine: Machine) -> None:
+    server, pi = await machine.open("server", host="0.0.0.0"), await machine.open("pi")
+    assert server.access.addresses[0].startswith("127.0.0.1:")
+    assert server.access.encrypted
+    server.learn(presence_of(pi))
+    pi.learn(presence_of(server, socket_name=""))
+    assert await pi.connected("server")
+
+
+async def test_descriptors_of_a_stranger_are_not_kept(machine: Machine, open_files: Callable[[], int]) -> None:
+    server = await machine.open("server")
+    with socket.socket(socket.AF_UNIX) as stranger:
+        with reachable(machine.folder / server.access.socket_name) as address:
+            stranger.connect(address)
+        before = open_files()
+        for byte in hello(server)[:20]:
+            socket.send_fds(stranger, [bytes([byte])], [0])
+            await until(lambda: server._listener.channels)
+            await asyncio.sleep(0)
+        assert open_files() <= before + 2
+
+
+async def test_refusals_are_logged_once(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
+    server = await machine.open("server")
+    for _ in range(3):
+        assert b"another token" in await answer(server, hello(server, token="guessed"))
+    assert caplog.text.count("refused a direct connection") == 1
 
 
 async def test_a_second_connection_of_a_device_replaces_the_first(machine: Machine) -> None:
