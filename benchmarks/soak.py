@@ -85,11 +85,13 @@ class Totals:
     Attributes:
         figures: of all requests, by column.
         by_client: of the requests of each kind of client, by column, as far as a client can count them.
+        repeats: publications beyond the first of requests of the plain client, which waited for 20 s.
         faults: one line each.
     """
 
     figures: Counter[str] = field(default_factory=Counter)
     by_client: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    repeats: int = 0
     faults: list[str] = field(default_factory=list)
 
 
@@ -142,6 +144,7 @@ class Soak:
         moments = disturbances.counts.total() - before
         note = f"a plan after {declared_s - began_s:.1f} s, all outcomes {time.monotonic() - disturbed_s:.1f} s after"
         await self._count(stream, moments, {"segue.Client": load.records, "plain MQTT": plain.records}, note)
+        self.totals.repeats += plain.repeats
         if plain.contradictions:
             self._note(f"{stream}: {plain.contradictions} outcomes of another status came to the plain client")
         await withdraw_stream(fleet.control, stream, CAMERA)
@@ -252,6 +255,7 @@ def _report(totals: Totals, disturbances: Disturbances, repeater: MessageRepeate
         print_row(client, 0, figures, "")
     moments = ", ".join(f"{kind} {count}" for kind, count in sorted(disturbances.counts.items()))
     print(f"bad moments: {moments}; {repeater.count} messages came twice")
+    print(f"the plain client published {totals.repeats} times again")
     print(f"{disturbances.unreachable} times a service found no broker at its start, and was started again")
     print(f"{took_s / 60:.0f} minutes, load {os.getloadavg()[1]:.1f}, {len(totals.faults)} faults", flush=True)
 

@@ -114,3 +114,15 @@ def source_time_s(header: FeatureMapHeader, now_s: float) -> float:
         now_s: the moment, on this device's monotonic clock.
     """
     return header.accepted_at_s + (0.0 if header.accepted_s is None else max(0.0, now_s - header.accepted_s))
+
+
+def deadline_s(header: FeatureMapHeader) -> float | None:
+    """Return the deadline of a request on this device's monotonic clock; None if it has none.
+
+    Args:
+        header: of a feature map that is on this device, so that `accepted_s` is on this device's clock.
+    """
+    if header.deadline_at_s is None or header.accepted_s is None:
+        return None
+    # Both wall-clock times are of the source, and of the moment of the acceptance.
+    return header.accepted_s + (header.deadline_at_s - header.accepted_at_s)

@@ -10,7 +10,7 @@ import numpy as np
 
 from services.executor.errors import ExecutionFailed, TransferDamaged
 from services.executor.feature_maps import FeatureMap, encode_tensors
-from services.executor.peer_clocks import source_time_s
+from services.executor.peer_clocks import deadline_s, source_time_s
 from services.executor.results import ModelResult, make_result
 from services.executor.segments.coding import Coder
 from services.executor.segments.compute_queue import Ticket, discipline_called
@@ -22,7 +22,7 @@ from services.executor.segments.segment_pool import SegmentPool
 from services.executor.segments.slow_inputs import ClockReference, is_suspect, without_slow_input
 from shared.codecs import RAW, CodecError, EncodedTensor
 from shared.messages.devices import ComputeObservation
-from shared.messages.requests import FeatureMapHeader, StageTrace
+from shared.messages.requests import StageTrace
 
 # Below it, the two changes of thread take longer than the computation (0.3 ms on a laptop processor).
 _BRIEF_MS: Final = 0.3
@@ -197,7 +197,7 @@ class StageRunner:
             Ticket(
                 header.stream,
                 self.speed.expected_ms(segment.manifest, key.start, key.stop),
-                _deadline_s(header),
+                deadline_s(header),
             ),
             discipline=discipline_called(header.queue),
             # `codec_ms` is read through the job: it is known only when the job has run.
@@ -226,11 +226,3 @@ class StageRunner:
             measured_ms=max(0.0, measured_ms),
             idle_ms=idle_ms,
         )
-
-
-def _deadline_s(header: FeatureMapHeader) -> float | None:
-    """Return the deadline of a request on this device's monotonic clock."""
-    if header.deadline_at_s is None or header.accepted_s is None:
-        return None
-    # Both times are on the source's clock, read at the acceptance.
-    return header.accepted_s + (header.deadline_at_s - header.accepted_at_s)

@@ -10,7 +10,7 @@ import pytest
 
 from broker.embedded import EmbeddedBroker
 from services.executor.outbox import Outbox
-from services.executor.peer_clocks import PeerClocks, source_time_s
+from services.executor.peer_clocks import PeerClocks, deadline_s, source_time_s
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.machine_identity import monotonic_clock_id
@@ -137,3 +137,12 @@ def test_times_are_on_the_clock_of_the_source() -> None:
     assert source_time_s(header(10.0, 11.0), 12.5) == 1_700_000_002.5
     assert source_time_s(header(10.0, 11.0), 9.0) == 1_700_000_000.0
     assert source_time_s(header(None, None), 9.0) == 1_700_000_000.0
+
+
+def test_a_deadline_is_a_duration_since_the_acceptance() -> None:
+    urgent = header(10.0, 11.0).model_copy(update={"deadline_at_s": 1_700_000_000.25})
+    # Accepted later, by a source whose clock is an hour behind.
+    patient = header(10.5, 11.0).model_copy(update={"accepted_at_s": 1_699_996_400.0, "deadline_at_s": 1_699_996_401.0})
+    assert (deadline_s(urgent), deadline_s(patient)) == (10.25, 11.5)
+    assert deadline_s(header(10.0, 11.0)) is None
+    assert deadline_s(header(None, None).model_copy(update={"deadline_at_s": 1.0})) is None
