@@ -11,6 +11,7 @@ from onnx import helper, shape_inference
 from shared.model.errors import RuntimeFailureError, ShapeError, UnsupportedModelError
 from shared.model.graph import Graph, Node
 from shared.model.liveness import ActiveGraph, activate
+from shared.model.onnx_file.branches import known_conditions, take_branches
 from shared.model.onnx_file.dynamic_tensors import dense_type, infer_types, with_dynamic
 from shared.model.onnx_file.folding import evaluate_constants
 from shared.model.onnx_file.protos import element_name, read_tensor, write_node, write_tensor, write_weight
@@ -102,12 +103,15 @@ def resolve(graph: Graph, proto: onnx.ModelProto, *, strict: bool) -> Graph:
     """
     original = graph
     asked: dict[str, Tensor] = {}
-    # Every round folds at least one more constant, or asks for more shapes, or ends: so the loop terminates.
+    # Every round folds one more constant, takes a branch, asks for more shapes, or ends: so the loop terminates.
     while True:
         inferred = _infer(graph, proto, asked, strict)
         tensors = {**inferred.tensors, **{name: weight.tensor for name, weight in graph.weights.items()}}
         graph = replace(graph, tensors=tensors)
         folded = _fold_constants(_fold_shapes(graph))
+        if conditions := known_conditions(folded):
+            graph, original = take_branches(folded, conditions), take_branches(original, conditions)
+            continue
         active = activate(folded)
         missing = next(_missing(active), None)
         if missing is None:
@@ -147,6 +151,7 @@ def _infer(graph: Graph, proto: onnx.ModelProto, asked: Mapping[str, Tensor], st
     light.opset_import.extend(proto.opset_import)
     light.graph.name = graph.name or "graph"
     light.graph.node.extend(map(write_node, graph.nodes))
+    _state_defaults(light.graph)
     light.graph.input.extend(proto.graph.input)
     known = _declared(graph, proto) | {name: write_tensor(tensor) for name, tensor in asked.items()}
     light.graph.output.extend(known.get(name, helper.make_empty_tensor_value_info(name)) for name in graph.outputs)
@@ -158,16 +163,41 @@ def _infer(graph: Graph, proto: onnx.ModelProto, asked: Mapping[str, Tensor], st
             light.graph.input.append(write_tensor(weight.tensor))
     complaint = ""
     try:
-        result = shape_inference.infer_shapes(light, strict_mode=True, data_prop=True)
+        result = _strictly_inferred(light)
     except shape_inference.InferenceError as exc:
         complaint = str(exc)
         if strict:
-            raise ShapeError(f"the input's shape does not suit the model: {complaint}") from exc
+            raise ShapeError(f"the input's shape does not suit the model: {_first_fault(complaint)}") from exc
         # A complaint about an unused branch does not matter. A shape that stays unknown is reported with the complaint.
         result = shape_inference.infer_shapes(light, data_prop=True)
     values = (*result.graph.input, *result.graph.value_info, *result.graph.output)
     tensors = {tensor.name: tensor for tensor in map(read_tensor, values) if tensor is not None}
     return _Inferred(tensors, complaint)
+
+
+def _strictly_inferred(light: onnx.ModelProto) -> onnx.ModelProto:
+    """Infer shapes, with the values of constants; without them where they contradict an operator.
+
+    Inference computes small integers itself, some of them wrongly. Constants that shapes depend on are folded anyway.
+    """
+    try:
+        result: onnx.ModelProto = shape_inference.infer_shapes(light, strict_mode=True, data_prop=True)
+    except shape_inference.InferenceError:
+        result = shape_inference.infer_shapes(light, strict_mode=True)
+    return result
+
+
+def _state_defaults(graph: onnx.GraphProto) -> None:
+    """Write attributes whose default value ONNX's inference takes wrongly: an STFT is one-sided unless it says so."""
+    for node in graph.node:
+        if node.op_type == "STFT" and not any(attribute.name == "onesided" for attribute in node.attribute):
+            node.attribute.append(helper.make_attribute("onesided", 1))
+
+
+def _first_fault(complaint: str) -> str:
+    """Return the first fault of a report; those that follow from it say nothing new."""
+    head, found, rest = complaint.partition("(op_type:")
+    return f"{head}{found}{rest.partition('(op_type:')[0]}".strip()
 
 
 def _declared(graph: Graph, proto: onnx.ModelProto) -> dict[str, onnx.ValueInfoProto]:

@@ -64,7 +64,12 @@ class OutputDifference:
 
 
 def verify_chain(
-    whole: bytes | Path, segments: Sequence[bytes], inputs: Sequence[Tensor], *, seed: int = 0
+    whole: bytes | Path,
+    segments: Sequence[bytes],
+    inputs: Sequence[Tensor],
+    *,
+    seed: int = 0,
+    fixed_inputs: Mapping[str, Array] | None = None,
 ) -> ChainReport:
     """Run a chain of segments and the whole model on the same seeded random inputs, and compare their outputs.
 
@@ -73,11 +78,12 @@ def verify_chain(
         segments: The segments in order, as `extract_segment` writes them.
         inputs: The model's inputs (`ModelAnalysis.input`).
         seed: Seed of the random inputs.
+        fixed_inputs: Values of inputs of the whole model that the segments do not have.
 
     Raises:
         RuntimeFailureError: ONNX Runtime refuses one of the models.
     """
-    return Verifier(whole, inputs, seed=seed).verify(segments)
+    return Verifier(whole, inputs, seed=seed, fixed_inputs=fixed_inputs).verify(segments)
 
 
 class Verifier:

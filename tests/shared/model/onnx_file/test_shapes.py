@@ -220,3 +220,27 @@ def test_a_resize_to_a_computed_size() -> None:
 def test_stale_shapes_in_the_file_do_not_matter() -> None:
     text = "g (float[N,3,8,8] x) => (float[N,4,6,6] y) <float[N,4,6,6] a> {a = Conv(x, k) y = Relu(a)}"
     assert load_model(onnx_bytes(text, k=KERNEL)).graph.tensors["a"].shape == (1, 4, 6, 6)
+
+
+def test_a_fourier_transform_is_one_sided_unless_it_says_so() -> None:
+    """ONNX's inference takes 8 frequencies for the default."""
+    text = """g (float[1,64,1] x) => (float[1,15,5,3] y) {
+        f = STFT(x, step, window) y = MatMul(f, w)
+        }"""
+    data = onnx_bytes(
+        text,
+        step=np.array(4),
+        window=np.ones(8, np.float32),
+        w=np.ones((2, 3), np.float32),
+    )
+    model = load_model(data, input_shapes={"x": (1, 64, 1)})
+    assert model.graph.tensor("f").shape == (1, 15, 5, 2)
+    assert blocks_agree(data)[1]
+
+
+def test_the_first_fault_of_a_shape_is_reported() -> None:
+    text = "g (float[1,n,4] x) => (float[1,n,4] y) {a = MatMul(x, w) b = Add(a, c) y = Relu(b)}"
+    data = onnx_bytes(text, w=np.ones((4, 4), np.float32), c=np.ones((1, 3, 4), np.float32))
+    with pytest.raises(ShapeError, match="does not suit the model") as refused:
+        load_model(data, input_shapes={"x": (1, 2, 4)})
+    assert str(refused.value).count("op_type") == 1
