@@ -78,7 +78,7 @@ class PhaseRunner:
         stream = self.fleet.stream
         settings = LoadSettings(stream.name, stream.in_flight, rate_hz=stream.rate_hz, limit=self.max_requests)
         async with Client.open(bus, in_flight=stream.in_flight) as client:
-            load = RequestLoad(client, workload.payloads, settings, workload.reference.differs)
+            load = RequestLoad(client, workload.payloads, settings, workload.reference.differs, workload.files)
             flow = asyncio.create_task(load.run(), name="load")
             try:
                 for number, phase in enumerate(self.fleet.phases or (None,), start=1):

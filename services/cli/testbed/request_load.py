@@ -5,7 +5,7 @@ import itertools
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from services.cli.testbed.run_record import RequestRecord
@@ -43,7 +43,14 @@ class RequestLoad:
     `records` grows by one record per request, in the order of the outcomes. Only the workers append to it.
     """
 
-    def __init__(self, client: Client, payloads: Sequence[bytes], settings: LoadSettings, differs: Differs) -> None:
+    def __init__(
+        self,
+        client: Client,
+        payloads: Sequence[bytes],
+        settings: LoadSettings,
+        differs: Differs,
+        files: Mapping[bytes, str] | None = None,
+    ) -> None:
         """Prepare to submit `payloads`, the first again after the last.
 
         Args:
@@ -51,11 +58,13 @@ class RequestLoad:
             payloads: at least one.
             settings: rate and extent.
             differs: compares an outcome with the expected one; called off the event loop.
+            files: names of the payloads' files, for the records.
         """
         self.records: list[RequestRecord] = []
         self._client = client
         self._settings = settings
         self._differs = differs
+        self._files = files or {}
         self._remaining: Iterator[bytes] = itertools.islice(itertools.cycle(payloads), settings.limit)
         self._stopped = asyncio.Event()
         self._pace = asyncio.Lock()
@@ -111,8 +120,9 @@ class RequestLoad:
             )
         except ClientTimeout as error:
             _LOGGER.warning("%s", error)
-            return RequestRecord(request_id, submitted_at_s, time.time(), None)
+            return RequestRecord(request_id, submitted_at_s, time.time(), None, file=self._files.get(payload, ""))
         finished_at_s = time.time()
         # In a thread, because the comparison may run the whole model.
         mismatch = await asyncio.to_thread(self._differs, payload, outcome)
-        return RequestRecord(request_id, submitted_at_s, finished_at_s, outcome, mismatch)
+        file = self._files.get(payload, "")
+        return RequestRecord(request_id, submitted_at_s, finished_at_s, outcome, mismatch, file)

@@ -20,6 +20,7 @@ class RequestRecord:
         finished_at_s: when its outcome arrived, or when the client stopped waiting.
         outcome: None if the request is lost.
         mismatch: whether its outputs differ from the whole model's.
+        file: name of the file that it carried; empty if it is not known.
     """
 
     request_id: str
@@ -27,6 +28,7 @@ class RequestRecord:
     finished_at_s: float
     outcome: Outcome | None
     mismatch: bool = False
+    file: str = ""
 
     @property
     def is_encoded_mismatch(self) -> bool:

@@ -12,7 +12,7 @@ from services.cli.testbed.predictions import predict_ms
 from services.cli.testbed.run_record import PhaseRecord, RequestRecord, RunRecord
 from services.planner.problems.allowed_encodings import DEFAULT_TOP1_AGREEMENT
 from shared.messages.events import Reroute, RerouteCause
-from shared.messages.requests import Outcome, OutcomeStatus
+from shared.messages.requests import ClassScore, Outcome, OutcomeStatus
 from shared.policy import CodecMode, Policy
 
 # Number of results before a reroute whose median is the latency before it, if no result falls between its trigger and
@@ -78,6 +78,14 @@ class PhaseSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class FilePrediction:
+    """The best classes of a file, from the last result that it had."""
+
+    file: str
+    top: tuple[ClassScore, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RunSummary:
     """The figures of a run.
 
@@ -87,6 +95,7 @@ class RunSummary:
         mismatches: results that differ from the whole model's.
         encoded: results whose feature maps travelled in a lossy encoding; they differ if their best class does.
         encoded_mismatches: results that count in both `encoded` and `mismatches`.
+        predictions: of the files that were sent, if the model has labels.
         problems: faults of the run; empty for a good one.
     """
 
@@ -102,6 +111,7 @@ class RunSummary:
     phases: tuple[PhaseSummary, ...]
     reroutes: tuple[RerouteSummary, ...]
     input_bytes: int | None
+    predictions: tuple[FilePrediction, ...]
     problems: tuple[str, ...]
 
 
@@ -123,8 +133,18 @@ def summarise(record: RunRecord) -> RunSummary:
         phases=tuple(_phases(record)),
         reroutes=tuple(_reroute(reroute, record) for reroute in _changes(record)),
         input_bytes=None if record.basis is None else record.basis.input_bytes,
+        predictions=_predictions(record.requests),
         problems=tuple(_problems(record, len(outcomes))),
     )
+
+
+def _predictions(requests: Iterable[RequestRecord]) -> tuple[FilePrediction, ...]:
+    """Return the predictions in the order of the files' first results."""
+    top: dict[str, tuple[ClassScore, ...]] = {}
+    for request in requests:
+        if request.file and request.outcome is not None and request.outcome.top:
+            top[request.file] = request.outcome.top
+    return tuple(FilePrediction(file, scores) for file, scores in top.items())
 
 
 def nearest_rank(values: Sequence[float], fraction: float) -> float | None:

@@ -20,6 +20,10 @@ def summary_document(summary: RunSummary) -> dict[str, Any]:
         "latency_ms": _latency(summary.latency),
         "phases": [_phase(phase) for phase in summary.phases],
         "reroutes": [_reroute(reroute) for reroute in summary.reroutes],
+        "predictions": [
+            {"file": each.file, "top": [{"label": score.label, "score": score.score} for score in each.top]}
+            for each in summary.predictions
+        ],
         "input_bytes": summary.input_bytes,
         "problems": list(summary.problems),
     }

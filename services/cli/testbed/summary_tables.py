@@ -20,12 +20,16 @@ Predicted by the cost model, for the true conditions of the phase:
   best fixed   the best plan that never changes and runs in every phase
   first kept   the plan of the first phase, never changed"""
 
+_MOST_PREDICTIONS: Final = 20
+
 
 def summary_view(summary: RunSummary) -> RenderableType:
     """Return the summary: phases, reroutes, counts of requests, and faults."""
     parts: list[RenderableType] = [_phase_table(summary), Text(_LEGEND, style="dim"), Text()]
     if summary.reroutes:
         parts.append(_reroutes(summary))
+    if summary.predictions:
+        parts.append(_predictions(summary))
     parts.append(_counts(summary))
     return Group(*parts)
 
@@ -79,6 +83,17 @@ def _reroutes(summary: RunSummary) -> RenderableType:
             f"    first request on the new route after {_ms(reroute.reaction_ms)} ms\n",
             style="not italic dim",
         )
+    return text
+
+
+def _predictions(summary: RunSummary) -> RenderableType:
+    text = Text("Predictions\n", style="italic")
+    for prediction in summary.predictions[:_MOST_PREDICTIONS]:
+        classes = ", ".join(f"{score.label} {score.score:.2f}" for score in prediction.top[:3])
+        text.append(f"{prediction.file}: ", style="not italic bold")
+        text.append(f"{classes}\n", style="not italic")
+    if len(summary.predictions) > _MOST_PREDICTIONS:
+        text.append(f"and {len(summary.predictions) - _MOST_PREDICTIONS} more\n", style="not italic")
     return text
 
 

@@ -1,7 +1,7 @@
 """The workload of a fleet: the model, the payloads of its requests, and the reference outputs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ class Workload:
         published: the model as the fleet gets it.
         payloads: the payloads of requests, sent in turn.
         reference: the outputs of the whole model for all payloads.
+        files: names of the payloads' files.
         notes: faults that do not prevent a run: files that are left out, outputs that are not finite, unused labels.
     """
 
@@ -37,6 +38,7 @@ class Workload:
     published: PublishedModel
     payloads: Sequence[bytes]
     reference: ReferenceOutputs
+    files: Mapping[bytes, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
 
@@ -70,6 +72,7 @@ def read_workload(fleet: Fleet, folder: Path, scratch: Path) -> Workload:
         manifest, folder / described.file, relative_tolerance(model.computed_types), model.fixed_inputs
     )
     payloads: list[bytes] = []
+    files: dict[bytes, str] = {}
     faults: list[str] = []
     for image in image_files(fleet, folder):
         try:
@@ -80,11 +83,12 @@ def read_workload(fleet: Fleet, folder: Path, scratch: Path) -> Workload:
             continue
         notes += [f"{image}: output {name!r} is not finite" for name in _not_finite(outputs)]
         payloads.append(payload)
+        files.setdefault(payload, image.name)
     if not payloads:
         raise InputError("\n".join(faults))
     notes += [f"left out: {fault}" for fault in faults]
     published = publish_into(scratch, packed.file, manifest, model)
-    return Workload(manifest, packed.file, published, tuple(payloads), reference, tuple(notes))
+    return Workload(manifest, packed.file, published, tuple(payloads), reference, files, tuple(notes))
 
 
 def _not_finite(outputs: Mapping[str, np.ndarray]) -> list[str]:

@@ -1,8 +1,10 @@
 """The summary of a run, computed from its record."""
 
+import io
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from services.cli.testbed.collector_counts import CollectorCounts
 from services.cli.testbed.run_record import RequestRecord, RunRecord
@@ -10,7 +12,7 @@ from services.cli.testbed.run_summary import nearest_rank, summarise
 from services.cli.testbed.summary_document import summary_document
 from services.cli.testbed.summary_tables import summary_view
 from shared.messages.events import RerouteCause
-from shared.messages.requests import ErrorCause, OutcomeStatus, StageTrace
+from shared.messages.requests import ClassScore, ErrorCause, OutcomeStatus, StageTrace
 from shared.policy import Policy
 from tests.support.run_records import BASIS, REMOTE, request_record, reroute_record, run_record
 
@@ -92,3 +94,20 @@ def test_percentile_takes_the_nearest_rank(fraction: float, expected: float) -> 
 
 def test_there_is_no_percentile_of_nothing() -> None:
     assert nearest_rank([], 0.5) is None
+
+
+def test_the_last_prediction_of_every_file_is_shown() -> None:
+    cat, dog = (ClassScore(index=index, label=label, score=0.5) for index, label in enumerate(("cat", "dog")))
+    requests = [
+        replace(request_record(1, 101.0, 50.0, 1, top=(cat,)), file="a.jpg"),
+        replace(request_record(2, 102.0, 50.0, 1, top=(dog,)), file="b.jpg"),
+        replace(request_record(3, 103.0, 50.0, 1, top=(dog, cat)), file="a.jpg"),
+        replace(request_record(4, 104.0, 50.0, 1), file="no-classes.npy"),
+        request_record(5, 105.0, 50.0, 1, top=(cat,)),
+    ]
+    summary = summarise(run_record(requests=tuple(requests)))
+    assert [(each.file, each.top) for each in summary.predictions] == [("a.jpg", (dog, cat)), ("b.jpg", (dog,))]
+    text = io.StringIO()
+    Console(width=80, file=text).print(summary_view(summary))
+    assert "a.jpg: dog 0.50, cat 0.50" in text.getvalue()
+    assert summary_document(summary)["predictions"][1]["top"][0]["label"] == "dog"
