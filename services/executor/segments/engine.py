@@ -15,7 +15,7 @@ from shared.messages.control import RejectionCause
 
 RUNTIME_VERSION: Final[str] = ort.__version__
 # The runtime's prefix of its messages: its name, and number and name of the status.
-_PREFIX: Final = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_PREFIX: Final = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Fatal error: )?")
 # Phrases in error messages of onnxruntime, which has no exception class for this.
 _OUT_OF_MEMORY = ("bad_alloc", "failed to allocate", "out of memory", "cannot allocate")
 

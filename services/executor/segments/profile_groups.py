@@ -24,20 +24,30 @@ def group_blocks(blocks: Sequence[ManifestBlock], limit_bytes: int | None) -> Pr
         limit_bytes: memory for segments; None for no bound.
     """
     groups: list[tuple[int, int]] = []
-    refusals: list[BlockRefusal] = []
+    # Blocks that do not fit, each row of neighbours with the memory that the largest one needs.
+    refused: list[tuple[int, int, int]] = []
     start = 1
     for index in range(1, len(blocks)):
         needed_bytes = memory_of(blocks, index, index + 1)
         if limit_bytes is not None and needed_bytes > limit_bytes:
-            reason = f"{_mib(needed_bytes)} are needed and {_mib(limit_bytes)} are allowed for segments"
-            refusals.append(BlockRefusal(start=index, stop=index + 1, reason=reason))
+            if refused and refused[-1][1] == index:
+                start_refused, _, most_bytes = refused.pop()
+                refused.append((start_refused, index + 1, max(most_bytes, needed_bytes)))
+            else:
+                refused.append((index, index + 1, needed_bytes))
             groups += [(start, index)] if start < index else []
             start = index + 1
         elif limit_bytes is not None and memory_of(blocks, start, index + 1) > limit_bytes:
             groups.append((start, index))
             start = index
     groups += [(start, len(blocks))] if start < len(blocks) else []
-    return ProfileGroups(tuple(groups), tuple(refusals))
+    return ProfileGroups(tuple(groups), tuple(_refusal(*row, limit_bytes or 0) for row in refused))
+
+
+def _refusal(start: int, stop: int, needed_bytes: int, limit_bytes: int) -> BlockRefusal:
+    each = "" if stop - start == 1 else " for the largest of them"
+    reason = f"{_mib(needed_bytes)} are needed{each} and {_mib(limit_bytes)} are allowed for segments"
+    return BlockRefusal(start=start, stop=stop, reason=reason)
 
 
 def memory_of(blocks: Sequence[ManifestBlock], start: int, stop: int) -> int:

@@ -29,6 +29,12 @@ def test_groups_are_as_large_as_memory_allows() -> None:
     assert refusal.reason == "20.0 MiB are needed and 9.0 MiB are allowed for segments"
 
 
+def test_neighbours_that_do_not_fit_are_refused_together() -> None:
+    (refusal,) = group_blocks(blocks(4, 20, 30, 4), 9 * MIB).refusals
+    assert (refusal.start, refusal.stop) == (2, 4)
+    assert refusal.reason == "30.0 MiB are needed for the largest of them and 9.0 MiB are allowed for segments"
+
+
 @given(st.lists(st.integers(0, 30), max_size=12), st.integers(0, 40))
 def test_every_block_is_in_one_group_or_refused(sizes: list[int], limit_mib: int) -> None:
     manifest = blocks(*sizes)
