@@ -39,6 +39,14 @@ _MAX_UNTRUSTED: Final = 256
 _MAX_UNTRUSTED_BYTES: Final = 256 * 1024
 
 
+@dataclass(slots=True)
+class _Hearing:
+    """Whether a command of a planner has arrived, and whether a planner has taken this device for silent."""
+
+    has_command: bool = False
+    is_called_silent: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class ControlHandler:
     """Reads the control connection of a device and calls its parts, one message at a time.
@@ -72,6 +80,7 @@ class ControlHandler:
     direct: DirectTransport | None
     receivers: PlannedReceivers
     trust: PlannerTrust
+    _hearing: _Hearing = field(default_factory=_Hearing, init=False)
     # Retained messages of planners that this device does not follow, by topic.
     _untrusted: dict[str, Received] = field(default_factory=dict, init=False)
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
@@ -106,6 +115,14 @@ class ControlHandler:
         async for received in connection:
             await self._take(received)
 
+    @property
+    def trouble(self) -> str:
+        """Why the planner takes this device for silent, if it does; empty if it does not."""
+        if not self._hearing.is_called_silent or self._hearing.has_command:
+            return ""
+        topic = f"{self.trust.root}/{topics.commands(self._own.device)}"
+        return f"no command of the planner arrives: the broker's access rules may deny: read {topic}"
+
     async def trust_changed(self) -> None:
         """Judge the messages again that were refused because of their signature: the broker sends them only once."""
         while self._untrusted:
@@ -134,7 +151,7 @@ class ControlHandler:
         match received.topic.split("/"):
             case ["devices", _, "commands"]:
                 is_kept = False
-            case ["streams", _, "plan" | "alternatives"] | ["models", _]:
+            case ["streams", _, "plan" | "alternatives"] | ["models", _] | ["models", _, "versions", _]:
                 is_kept = len(received.payload) <= _MAX_UNTRUSTED_BYTES
             case _:
                 return
@@ -176,6 +193,7 @@ class ControlHandler:
         """Handle a message on a topic below this device's own."""
         match topic:
             case ["commands"]:
+                self._hearing.has_command = True
                 await self._command(COMMANDS.decode(payload))
             case ["clock"]:
                 await self.clocks.exchange(ClockExchange.decode(payload))
@@ -225,8 +243,9 @@ class ControlHandler:
         elif not payload:
             await self.sources.device_seen(presence)
         elif presence.state is State.OFFLINE:
-            # The last will of an earlier connection of this process, which the broker noticed late. It has replaced
-            # the retained presence, so that is published again.
+            # The last will of an earlier connection of this process, which the broker noticed late, or the planner
+            # takes this device for silent. It has replaced the retained presence, so that is published again.
+            self._hearing.is_called_silent |= not presence.version
             await self.outbox.put(Publication(topics.presence(device), self._own.encode(), retain=True))
         elif presence.boot_id != self._own.boot_id:
             _LOGGER.warning("another executor uses the device name %s too", device)

@@ -283,6 +283,7 @@ class Executor:
                 group.create_task(answers.run(), name="direct answers")
             group.create_task(self._tick(), name="tick")
             group.create_task(self._keep_trust(), name="trust")
+            group.create_task(self._bulk.check_inbox(), name="check the inbox")
             for watched in self._config.watches:
                 group.create_task(self._watch(watched), name=f"watch {watched.stream}")
             _LOGGER.info("executor %s is ready", self._config.device)
@@ -331,7 +332,7 @@ class Executor:
         while True:
             await asyncio.sleep(_TICK_S)
             now_s = time.monotonic()
-            await self._announcer.note_trouble(self._journal.trouble, self._outbox)
+            await self._announcer.note_trouble(self._trouble(), self._outbox)
             self._processing.sample(now_s)
             await self._sources.bus_changed(self._control.is_connected and self._bulk.connection.is_connected)
             for observation in self._ledger.overdue(now_s):
@@ -353,6 +354,11 @@ class Executor:
         if self._speed.limit(self._first_cores / cores):
             _LOGGER.info("a segment can use %.2f cores now, %.2f at the start", cores, self._first_cores)
             await self._profiles.publish_all()
+
+    def _trouble(self) -> str:
+        """Return what keeps the device from its work: its disk, or rights that it lacks; empty if nothing does."""
+        rights = (self._control.missing_rights.text, self._bulk.connection.missing_rights.text)
+        return "; ".join(filter(None, (self._journal.trouble, *rights, self._control_handler.trouble)))
 
     async def _keep_trust(self) -> None:
         """Write what the device trusts soon after it has changed, and follow changes of an operator."""

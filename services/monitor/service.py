@@ -22,6 +22,7 @@ from shared.bus.connection import Connection, Received, Will
 from shared.bus.errors import BusError
 from shared.duplicate_names import NameClaim, hold_name
 from shared.messages.base import MessageError
+from shared.messages.bounds import MAX_LINE, clean_text
 from shared.messages.devices import (
     ComputeObservation,
     Emulation,
@@ -87,6 +88,7 @@ class Monitor:
         self._load_dirty = asyncio.Event()
         self._probes_dirty = asyncio.Event()
         self._is_announced = False
+        self._trouble = ""
 
     async def run(self) -> None:
         """Connect, measure and publish until cancelled; then publish that the monitor is offline."""
@@ -94,7 +96,9 @@ class Monitor:
         async with AsyncExitStack() as stack:
             stack.callback(self._processing.close)
             claim = NameClaim.of_service(self._presence(State.ONLINE), "give this device a name of its own, --device")
-            await stack.enter_async_context(hold_name(config.broker, claim, config.connect_timeout_s))
+            await stack.enter_async_context(
+                hold_name(config.broker, claim, config.connect_timeout_s, lambda: self._presence(State.ONLINE))
+            )
             # Probes have a separate connection, so that control messages never queue behind padding.
             probes = await stack.enter_async_context(
                 Connection.open(
@@ -149,6 +153,14 @@ class Monitor:
         if estimates := self._prober.estimates():
             await self._send_links(control, estimates)
 
+    async def _note_trouble(self, control: Connection) -> None:
+        """Publish the presence if the rights that the monitor is known to lack have changed."""
+        if control.missing_rights.text == self._trouble:
+            return
+        self._trouble = control.missing_rights.text
+        topic = topics.service_presence(self._config.service_name)
+        await control.publish(topic, self._presence(State.ONLINE).encode(), retain=True)
+
     async def _publish_offline(self, control: Connection) -> None:
         try:
             await control.publish(
@@ -168,6 +180,7 @@ class Monitor:
             version=segue_version(),
             boot_id=self._boot_id,
             metered=self._config.probing.is_metered,
+            trouble=clean_text(self._trouble, MAX_LINE) if state is State.ONLINE else "",
         )
 
     async def _listen(self, control: Connection) -> None:
@@ -321,6 +334,7 @@ class Monitor:
                 await control.publish(
                     topics.telemetry(self._config.device), self._telemetry(self._sample).encode(), qos=0
                 )
+                await self._note_trouble(control)
             except BusError as error:
                 _LOGGER.warning("telemetry is not published: %s", error)
                 await asyncio.sleep(_RETRY_S)

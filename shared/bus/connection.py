@@ -11,9 +11,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, Self
 
+from shared.bus.access_rights import MissingRights
 from shared.bus.backoff import Backoff
 from shared.bus.connection_counters import Counters
-from shared.bus.errors import AccessRefused, BrokerUnreachable, BusError, PublishFailed, SubscriptionFailed
+from shared.bus.errors import (
+    AccessRefused,
+    BrokerUnreachable,
+    BusError,
+    PublishFailed,
+    PublishForbidden,
+    SubscriptionFailed,
+)
 from shared.bus.frame import Buffer
 from shared.bus.mqtt_driver import SessionLost
 from shared.bus.properties import Properties
@@ -26,6 +34,10 @@ __all__ = ["Connection", "Counters", "Properties", "Received", "Will", "unique_c
 
 _LOGGER = logging.getLogger(__name__)
 
+# Bound on the topics whose right to write is known. Beyond it messages of QoS 0 are not tried.
+_MAX_ANSWERED: Final = 256
+# Longest wait for the answer to the first message of QoS 0 on a topic.
+_FIRST_S: Final = 2.0
 # rumqttd sends this many messages of QoS 1 ahead of their acknowledgement; it ignores the client's receive maximum.
 _RUMQTTD_WINDOW: Final = 100
 
@@ -51,6 +63,9 @@ class Connection:
     ) -> None:
         self.settings = settings
         self.counters = Counters()
+        self.missing_rights = MissingRights()
+        # Topics on which a message of QoS 1 was sent: the broker has said whether this client may.
+        self._answered: set[str] = set()
         self._options = options
         self._manual_ack = manual_ack
         self._on_connected = on_connected
@@ -212,14 +227,33 @@ class Connection:
             self.counters.dropped_offline += 1
             return
         whole_topic = self._whole_topic(topic, absolute)
+        is_first = whole_topic not in self._answered
+        if is_first and len(self._answered) < _MAX_ANSWERED:
+            # A message of QoS 0 that is not allowed would vanish. Each later one is sent as it is.
+            self._answered.add(whole_topic)
+            wanted_qos, qos = qos, 1
+            timeout_s = timeout_s if wanted_qos else min(timeout_s, _FIRST_S)
+        else:
+            wanted_qos = qos
         try:
             async with asyncio.timeout(timeout_s):
                 if await self._send_until_confirmed(whole_topic, pieces, qos, retain, properties):
                     self.counters.published += 1
                     self.counters.published_bytes += size_bytes
+                    if is_first:
+                        self.missing_rights.forget("write", whole_topic)
                 else:
                     self.counters.dropped_offline += 1
+        except PublishForbidden:
+            self.missing_rights.note("write", whole_topic)
+            # Tried again with the next message: an operator may have changed the rules.
+            self._answered.discard(whole_topic)
+            if wanted_qos:
+                raise
         except TimeoutError:
+            if not wanted_qos:
+                self.counters.dropped_offline += 1
+                return
             state = "the broker did not confirm it" if self.is_connected else "there is no connection to the broker"
             raise PublishFailed(topic, f"{state} within {timeout_s:g} s") from None
 
@@ -246,6 +280,7 @@ class Connection:
         except TimeoutError:
             raise SubscriptionFailed(topic_filter, f"not confirmed within {timeout_s:g} s") from None
         except AccessRefused:
+            self.missing_rights.note("read", whole)
             # A repeated request would be refused after every reconnect, with an error in the log each time.
             self._subscriptions.pop(topic_filter, None)
             raise

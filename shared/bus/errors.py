@@ -4,6 +4,7 @@ BusError
 ├── BrokerUnreachable     no MQTT 5 broker answers at the address, over this TLS
 ├── AccessRefused         the broker refuses the account, the password, or the access
 ├── PublishFailed         a message was not confirmed in time, is too large, or was rejected
+│   └── PublishForbidden  the account has no right to publish on the topic
 ├── SubscriptionFailed    a subscription was not confirmed in time
 ├── ModelTransferError    a model file could not be fetched (shared.bus.model_transfer)
 ├── SettingsError         an address or a setting is invalid (also a ValueError)
@@ -58,6 +59,10 @@ class PublishFailed(BusError):
         self.topic = topic
         self.reason = reason
         super().__init__(f"could not publish on {topic}: {reason}")
+
+
+class PublishForbidden(PublishFailed):
+    """The broker's access rules do not allow this client to publish on a topic."""
 
 
 class SubscriptionFailed(BusError):

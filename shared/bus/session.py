@@ -16,7 +16,7 @@ from typing import Final
 import mqtt5
 
 from shared.bus.acknowledgements import AcknowledgementOrder
-from shared.bus.errors import AccessRefused, BrokerUnreachable, BusError, PublishFailed
+from shared.bus.errors import AccessRefused, BrokerUnreachable, BusError, PublishFailed, PublishForbidden
 from shared.bus.frame import Buffer
 from shared.bus.mqtt_driver import HandshakeClosed, MqttDriver
 from shared.bus.packet_reader import IncomingPublish, UnreadablePublish
@@ -29,6 +29,7 @@ from shared.bus.tls import client_context
 
 _LOGGER = logging.getLogger(__name__)
 
+_NOT_AUTHORIZED: Final = 0x87
 # CONNACK reason codes that another attempt does not change (MQTT 5.0, 3.2.2.2). In this order: unsupported protocol
 # version, client identifier not valid, bad user name or password, not authorized, banned, bad authentication method.
 _REFUSALS: Final = frozenset({0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C})
@@ -192,6 +193,8 @@ class MqttSession:
                     reason = await self._driver.publish(topic, payload, qos, retain, properties)
         except ValueError as error:
             raise PublishFailed(topic, str(error)) from None
+        if reason is not None and reason.code == _NOT_AUTHORIZED:
+            raise PublishForbidden(topic, f"the broker rejected it: {reason} (no right to write {topic})")
         if reason is not None and reason.is_failure:
             raise PublishFailed(topic, f"the broker rejected it: {reason}")
 

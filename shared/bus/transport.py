@@ -1,6 +1,7 @@
 """Transport of feature maps between devices: the interface, and the implementation over the broker."""
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -34,6 +35,8 @@ Pace = Callable[[int], Awaitable[None]]
 _WINDOW: Final = 4
 _ID_BYTES: Final = 12
 _SWEEP_INTERVAL_S: Final = 1.0
+# Longest way of a message through the broker to its own sender.
+_SELF_TEST_S: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,22 @@ class BrokerTransport:
         self._sending = asyncio.Lock()
         self._rejects = RejectCounter()
         self._clock = asyncio.get_running_loop()
+        self._has_heard = asyncio.Event()
+
+    async def check_inbox(self) -> None:
+        """Send an empty message to this device's own inbox, and note a missing right to read it if it does not come.
+
+        It must be iterated over meanwhile. Devices may write to every inbox, their own included.
+        """
+        topic = topics.inbox(self.device)
+        with contextlib.suppress(PublishFailed):
+            await self._connection.publish(topic, b"")
+            try:
+                async with asyncio.timeout(_SELF_TEST_S):
+                    await self._has_heard.wait()
+            except TimeoutError:
+                if self._connection.is_connected:
+                    self._connection.missing_rights.note("read", f"{self._connection.settings.root}/{topic}")
 
     @classmethod
     @asynccontextmanager
@@ -235,6 +254,10 @@ class BrokerTransport:
                 self._sweep()
                 continue
             self._sweep()
+            self._has_heard.set()
+            if not received.payload:
+                # From `check_inbox`.
+                continue
             try:
                 complete = self._reassembler.accept(received.payload, self._clock.time())
             except DecodeError as error:

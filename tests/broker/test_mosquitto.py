@@ -88,6 +88,13 @@ async def test_the_shipped_access_rules_hold() -> None:
                 (app, topics.requests("other")),
                 (app, topics.inbox("pi")),
                 (app, topics.policy("door")),
+                # An application that poses as a device, and a device that poses as the planner or an operator.
+                (app, topics.presence("door-camera")),
+                (app, topics.links("door-camera")),
+                (app, topics.service_presence("door-camera")),
+                (pi, topics.manifest("ab" * 32)),
+                (pi, topics.offer("ab" * 32)),
+                (pi, topics.status("door")),
             ):
                 with pytest.raises(PublishFailed, match=r"(?i)not authorized"):
                     await intruder.publish(topic, b"forged")

@@ -32,7 +32,10 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "broker": ("iotcore",),
 }
 
-_TROUBLE_ADVICE: Final = "free space, or mend the disk: everything then goes on by itself, and nothing is lost"
+_DISK_ADVICE: Final = "free space, or mend the disk: everything then goes on by itself, and nothing is lost"
+_RIGHTS_ADVICE: Final = (
+    "give its account this right (broker/mosquitto.acl.example), and let the broker read the rules again"
+)
 _REFUSAL_ADVICE: Final = "other devices run these blocks if they can; `segue stream list` tells if no device can"
 
 
@@ -187,7 +190,11 @@ def _service_findings(view: FleetView) -> Iterator[Finding]:
             yield _versioned(role, service.version)
     for service in view.services.values():
         if service.trouble:
-            yield Finding(Level.BAD, service.name, service.trouble, _TROUBLE_ADVICE)
+            yield Finding(Level.BAD, service.name, service.trouble, _trouble_advice(service.trouble))
+
+
+def _trouble_advice(trouble: str) -> str:
+    return _RIGHTS_ADVICE if "access rules" in trouble else _DISK_ADVICE
 
 
 def _planner_findings(view: FleetView) -> Iterator[Finding]:
@@ -213,7 +220,7 @@ def _planner_findings(view: FleetView) -> Iterator[Finding]:
 def _device_findings(device: DeviceView, view: FleetView, now_s: float) -> Iterator[Finding]:
     subject = f"device {device.name}"
     if device.presence is not None and device.presence.trouble:
-        yield Finding(Level.BAD, subject, device.presence.trouble, _TROUBLE_ADVICE)
+        yield Finding(Level.BAD, subject, device.presence.trouble, _trouble_advice(device.presence.trouble))
     if not device.is_online:
         yield Finding(Level.BAD, subject, "its executor is not there", f"segue executor --device {device.name}")
         return

@@ -27,7 +27,7 @@ _LIMIT_S: Final = 5.0
 _EVERYTHING: Final = "#"
 _PLANNER_ROLE: Final = "planner"
 # Topics whose retained messages devices follow only with the planner's signature.
-_SIGNED: Final = (topics.plan, topics.alternatives, topics.manifest)
+_SIGNED: Final = (topics.plan, topics.alternatives, topics.manifest, topics.model_version)
 
 
 @dataclass(slots=True)

@@ -56,6 +56,13 @@ REVIEW_EVERY_S = 5.0
 RETRY_AFTER_S = 5.0
 
 
+def _silence(device: str) -> str:
+    return (
+        f"does not answer commands (it must be allowed to read {topics.commands(device)} and to write "
+        f"{topics.reports(device)})"
+    )
+
+
 class ForeignPlan(MessageError):
     """A plan that this planner has not signed."""
 
@@ -143,7 +150,7 @@ class Coordinator:
         effects += self.streams.advance_all(ev.EpochTicked(), now_s)
         for device in self.streams.responses.take_due(now_s):
             offline = Presence(device=device, state=State.OFFLINE, boot_id=self.snapshot.device(device).boot_id)
-            effects += [retained(topics.presence(device), offline), *self._presence(offline, now_s, "does not answer")]
+            effects += [retained(topics.presence(device), offline), *self._presence(offline, now_s, _silence(device))]
         self.streams.expire_exclusions(now_s)
         if now_s >= self._reviewed_at_s + REVIEW_EVERY_S:
             self._reviewed_at_s = now_s

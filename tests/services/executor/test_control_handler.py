@@ -169,6 +169,20 @@ async def test_only_the_planner_that_came_first_is_followed_until_an_operator_ch
     assert ours.public in await bench.event()
 
 
+async def test_a_device_that_the_planner_takes_for_silent_says_which_right_it_may_lack(
+    bench: Bench, manifest: Manifest
+) -> None:
+    silent = Presence(device="d", state=State.OFFLINE, boot_id=bench.online.boot_id)
+    await bench.connection.publish(topics.presence("d"), silent.encode(), retain=True)
+    while not (presence := await bench.presence()).trouble:
+        pass
+    assert presence.trouble.endswith("may deny: read segue/v1/devices/d/commands")
+    prepare = Prepare(stream="s", epoch=1, manifest=manifest, segments=(SegmentRange(start=0, stop=1),))
+    await bench.connection.publish(topics.commands("d"), prepare.encode())
+    while (await bench.presence()).trouble:
+        pass
+
+
 async def test_an_emulated_slowdown_changes_the_published_profile(bench: Bench, manifest: Manifest) -> None:
     topic = topics.profiles("d", manifest.model)
     await bench.connection.publish(topics.commands("d"), ProfileModel(manifest=manifest).encode())

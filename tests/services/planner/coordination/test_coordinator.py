@@ -154,9 +154,11 @@ def test_a_device_that_does_not_answer_is_offline_until_it_publishes_again(runni
     running.now_s += ANSWER_WITHIN_S
     running.hear(*(Ready(device=device, stream="camera", epoch=2) for device in asked if device != "server"))
     running.take(running.core.tick(running.now_s))
-    assert (EventKind.DEVICE_LOST, "device server does not answer") in [
-        (each.kind, each.text) for each in events(running.effects)
-    ]
+    assert (
+        EventKind.DEVICE_LOST,
+        "device server does not answer commands (it must be allowed to read "
+        "devices/server/commands and to write devices/server/reports)",
+    ) in [(each.kind, each.text) for each in events(running.effects)]
     (told,) = published(running.effects, topics.presence("server"))
     assert Presence.decode(told).state is State.OFFLINE
     (plan,) = plans(running.obey())
