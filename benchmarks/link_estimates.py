@@ -161,7 +161,7 @@ def traffic() -> list[dict[str, Any]]:
             "bandwidth_mbps": mbps,
             "no_stream_mb": round(bytes_per_day(mbps, is_used=False) / 1e6, 1),
             "stream_mb": round(bytes_per_day(mbps, is_used=True, for_s=DAY_S / 24) / 1e6, 1),
-            "metered_mb": round(bytes_per_day(mbps, is_used=True, is_metered=True) / 1e6, 1),
+            "metered_mb": round(bytes_per_day(mbps, is_used=True, is_metered=True, for_s=DAY_S / 24) / 1e6, 1),
             "link_mb": round(mbps * 125_000 * DAY_S / 1e6),
         }
         for mbps in (1.0, 20.0, 200.0, 1000.0)

@@ -151,9 +151,9 @@ def _corrections(trial: RerouteTrial, problem: Problem, before_ms: float, after_
     explains the loss is corrected by it, else the links are, by the rest.
     """
     usual = max(1.0, before_ms / trial.predicted_before_ms)
-    old = {*_devices(trial.previous)}
+    old = {*devices_of(trial.previous)}
     corrections: dict[Part, float] = {}
-    for device in _devices(trial.chosen):
+    for device in devices_of(trial.chosen):
         predicted_ms = _compute_ms(problem, trial.chosen, device)
         measured_ms = trial.device_ms.get(device, 0.0)
         if device not in old and predicted_ms > 0 and measured_ms / predicted_ms >= _EXPLAINS * usual:
@@ -164,12 +164,8 @@ def _corrections(trial: RerouteTrial, problem: Problem, before_ms: float, after_
     old_links, new_links = _links(source, trial.previous), _links(source, trial.chosen)
     factor = after_ms / trial.predicted_after_ms / usual
     parts: list[Part] = [link_part(*ends) for ends in new_links if ends not in old_links]
-    parts = parts or [device_part(device) for device in _devices(trial.chosen) if device not in old]
+    parts = parts or [device_part(device) for device in devices_of(trial.chosen) if device not in old]
     return dict.fromkeys(parts, factor) if factor > 1 else {}
-
-
-def _devices(routes: Sequence[PlanRoute]) -> tuple[str, ...]:
-    return devices_of(routes)
 
 
 def _links(source: str, routes: Sequence[PlanRoute]) -> set[tuple[str, str]]:
