@@ -4,7 +4,7 @@ import math
 from collections import deque
 from typing import Final
 
-from services.monitor.crossing import LARGER, Crossing, confirmations, judge
+from services.monitor.crossing import LARGER, Crossing, Verdict, confirmations, judge
 from services.monitor.resetting_median import WINDOW, Deviation, ResettingMedian
 from shared.link_time import (
     CONCLUSIVE_MS,
@@ -213,20 +213,12 @@ class LinkEstimator:
             self._is_guess = not is_informative
             return
         verdict = judge(crossing, known_mbps, known_ms, noise_ms)
-        self._unclear = 0 if verdict.is_telling else self._unclear + 1
+        if verdict.deviation is Deviation.NONE:
+            self._agree(crossing, verdict, known_mbps, noise_ms)
+            return
         if verdict.deviation is Deviation.ABOVE and size_bytes <= self._burst_bytes:
             return
-        if verdict.deviation is Deviation.NONE:
-            self._note_burst(size_bytes)
-            is_small = transmission_ms(size_bytes, known_mbps) < noise_ms and self._is_larger_in_window(size_bytes)
-            if verdict.is_telling and not is_small:
-                self._bandwidth.add(crossing, verdict.deviation)
-            elif verdict.is_telling and not self._is_larger_waiting(size_bytes):
-                self._bandwidth.calm()
-            else:
-                # It may have been reported as overdue before, and has now told why.
-                self._bandwidth.retract(lambda waiting: waiting.coincides_with(crossing))
-            return
+        self._unclear = 0
         if size_bytes > self._burst_bytes:
             self._burst_bytes = 0
         waiting = self._bandwidth.waiting(verdict.deviation)
@@ -234,6 +226,21 @@ class LinkEstimator:
             crossing = crossing.undelayed()
         needed = confirmations(crossing, verdict.deviation, waiting, known_mbps, known_ms)
         self._bandwidth.add(crossing, verdict.deviation, confirmations=needed)
+
+    def _agree(self, crossing: Crossing, verdict: Verdict, known_mbps: float, noise_ms: float) -> None:
+        """Take a crossing that agrees with the estimate; one that says little only settles doubts."""
+        size_bytes = crossing.size_bytes
+        self._note_burst(size_bytes)
+        is_small = transmission_ms(size_bytes, known_mbps) < noise_ms and self._is_larger_in_window(size_bytes)
+        if is_small or not verdict.is_telling:
+            self._unclear += 1
+        if verdict.is_telling and not is_small:
+            self._bandwidth.add(crossing, verdict.deviation)
+        elif verdict.is_telling and not self._is_larger_waiting(size_bytes):
+            self._bandwidth.calm()
+        else:
+            # It may have been reported as overdue before, and has now told why.
+            self._bandwidth.retract(lambda waiting: waiting.coincides_with(crossing))
 
     def _is_restored_by(self, crossing: Crossing, noise_ms: float) -> bool:
         """Return to what was known before an overdue crossing, if a finished one agrees with it.

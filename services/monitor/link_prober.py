@@ -167,7 +167,11 @@ class LinkProber:
         link, size_bytes = peer.link, probe.padding_bytes
         fastest = trip if probe.fastest is None else min(trip, probe.fastest)
         larger_bytes = 0 if probe.is_overdue else peer.larger_bytes(size_bytes, fastest)
-        if larger_bytes > size_bytes and self._may_send(peer, larger_bytes, now_s):
+        may_prove = larger_bytes > size_bytes and self._may_send(peer, larger_bytes, now_s)
+        if larger_bytes > size_bytes and not may_prove and link.bandwidth_mbps is not None:
+            # A claim that the budget cannot prove now is none, however often it is repeated.
+            return None
+        if may_prove:
             if link.bandwidth_mbps is not None:
                 # The larger one confirms this claim or refutes it.
                 link.add_probe(size_bytes, trip.elapsed_ms, ended_s=now_s, processing_ms=trip.processing_ms)

@@ -7,6 +7,7 @@ from itertools import count
 import pytest
 
 from services.monitor.link_prober import LinkProber
+from services.monitor.probe_budget import OVERHEAD_BYTES
 from services.monitor.probe_settings import ProbeSettings, SendProbe
 from shared.bus.link_schedule import LinkRate, LinkSchedule
 from shared.messages.devices import TransferObservation
@@ -339,3 +340,79 @@ def test_pauses_differ_from_device_to_device_and_are_the_same_again_in_another_r
     assert first == moments()
     gaps = [round(after - before, 3) for before, after in zip(first["pi"][10:], first["pi"][11:], strict=False)]
     assert len(set(gaps)) > len(gaps) / 2
+
+
+class BurstNetwork(Network):
+    """A link with a token bucket that is full before every probe."""
+
+    def __init__(self, bandwidth_mbps: float, burst_bytes: int) -> None:
+        super().__init__(bandwidth_mbps)
+        self.burst_bytes = burst_bytes
+
+    def answer(self, probe: SendProbe) -> None:
+        following: SendProbe | None = probe
+        while following is not None:
+            self.sent.append((self.now_s, following))
+            slow_bytes = max(0, following.padding_bytes - self.burst_bytes)
+            self.now_s += (2 * self.latency_ms + 0.1 + 8 * slow_bytes / (1000 * self.bandwidth_mbps)) / 1000
+            following = self.prober.echoed(following.target, following.probe_id, self.now_s)
+
+
+@pytest.mark.parametrize("burst_bytes", [16 * 1024, 64 * 1024, 256 * 1024])
+def test_a_token_bucket_does_not_pass_for_a_fast_link(burst_bytes: int) -> None:
+    network = BurstNetwork(20.0, burst_bytes)
+    network.run_until(300.0)
+    (link,) = network.prober.estimates()
+    assert 18.0 <= link.bandwidth_mbps <= 34.0
+    sent_bytes = sum(probe.padding_bytes for at_s, probe in network.sent if at_s > 60.0)
+    assert 8 * sent_bytes / 240.0 <= 1.1 * SETTINGS.share * 34e6
+
+
+@pytest.mark.parametrize("latency_ms", [20.0, 100.0, 300.0])
+def test_a_long_delay_does_not_pass_for_a_slow_link(latency_ms: float) -> None:
+    network = Network(50.0, latency_ms)
+    network.run_until(60.0)
+    assert network.prober.estimates()[0].bandwidth_mbps == pytest.approx(50.0, rel=0.05)
+
+
+@pytest.mark.parametrize("bandwidth_mbps", [2.0, 20.0, 1000.0])
+def test_an_unused_link_costs_at_most_its_bytes_of_a_day(bandwidth_mbps: float) -> None:
+    network = Network(bandwidth_mbps)
+    network.prober.stream_seen("s", 0.0, is_declared=False)
+    network.run_until(3600.0)
+    sent_bytes = sum(probe.padding_bytes + OVERHEAD_BYTES for _, probe in network.sent)
+    # The burst at the beginning counts once a day.
+    assert sent_bytes <= SETTINGS.day_bytes * (0.1 + 0.9 / 24)
+    assert network.prober.estimates()[0].bandwidth_mbps == pytest.approx(bandwidth_mbps, rel=0.05)
+
+
+def test_a_metered_device_sends_no_probe_and_begins_with_what_is_assumed() -> None:
+    prober = LinkProber("pi", ProbeSettings(is_metered=True, assumed_mbps=8.0))
+    prober.device_online("server", "1", 0.0)
+    prober.monitor_online("server", 0.0)
+    prober.stream_seen("s", 0.0, is_declared=True)
+    assert all(prober.tick(0.5 * number) is None for number in range(1000))
+    assert prober.estimates()[0].bandwidth_mbps == pytest.approx(8.0)
+    for _ in range(3):
+        prober.observed(
+            TransferObservation(device="pi", target="server", size_bytes=60_000, elapsed_ms=240.0), now_s=501.0
+        )
+    assert prober.estimates()[0].bandwidth_mbps == pytest.approx(2.0)
+
+
+def test_a_metered_peer_gets_no_probe() -> None:
+    prober = LinkProber("pi")
+    prober.device_online("phone", "1", 0.0)
+    prober.monitor_online("phone", 0.0, is_metered=True)
+    assert all(prober.tick(0.5 * number) is None for number in range(100))
+
+
+def test_a_device_that_restarts_all_the_time_gets_no_more_probes() -> None:
+    network = Network(20.0)
+    while network.now_s < 600.0:
+        network.prober.device_offline("server")
+        network.prober.device_online("server", f"b{network.now_s}", network.now_s)
+        network.prober.monitor_online("server", network.now_s)
+        network.run_until(network.now_s + 5.0)
+    sent_bytes = sum(probe.padding_bytes for _, probe in network.sent)
+    assert 8 * sent_bytes / network.now_s <= 1.5 * SETTINGS.share * 20e6
