@@ -99,6 +99,7 @@ class FinishingSearch:
         """Add the routes of ``jobs`` to the pool, and go on from them if they are the best."""
         for stream, form in dict.fromkeys(jobs):
             self._add_to_pool(stream, form)
+        self._spent += self._costs.work(jobs)
         evaluation = self._costs.evaluate(jobs)
         if evaluation.cost < self.best_cost * (1 - _MIN_GAIN) and self._costs.fits(jobs):
             self._continue_from(jobs, evaluation)

@@ -9,7 +9,7 @@ from planning.problem.job_order import start_places
 from planning.problem.plan import Plan, StreamPlan
 from planning.problem.problem import Problem
 from planning.scheduling.burst_planning import sequence_plan
-from planning.scheduling.finishing_search import FinishingSearch
+from planning.scheduling.finishing_search import FEWEST_EVALUATIONS, FinishingSearch
 from planning.scheduling.route_forms import NodeTimes, RouteForms
 from planning.scheduling.sequence_costs import OF_ENDS, Job
 from planning.search.cost_tables import build_tables, table_size
@@ -27,6 +27,8 @@ MAX_TRANSFERS = 400_000
 # Largest number of streams.
 MAX_STREAMS = 200
 
+# Steps of a job, at least about.
+USUAL_STEPS = 4
 
 # Number of the best plans of a level that the search begins with.
 STARTS = 12
@@ -56,12 +58,21 @@ def finished(
     best = min((plans[0] for plans in starts if plans), key=lambda plan: plan.cost)
     if proves(bound, best.cost) or not _may_help(problem):
         return best
-    finishing = PlanFinishing(network, seed)
+    jobs = sum(stream.jobs for stream in problem.streams)
+    finishing: PlanFinishing | None = None
     enough = 0.0 if bound is None else bound * (1 + BOUND_SLACK)
+    waiting: list[Plan] = []
     for level, plans in zip(levels, starts, strict=True):
-        for plan in plans[:STARTS]:
+        waiting += plans[:STARTS]
+        work = int(STEPS_PER_SECOND * level.improved_s)
+        # Of a burst that is too long for the search, not even the first plans are simulated.
+        if jobs * USUAL_STEPS * FEWEST_EVALUATIONS > work:
+            continue
+        finishing = finishing or PlanFinishing(network, seed)
+        for plan in waiting:
             finishing.add(plan.streams, plan.turns)
-        improved = finishing.improved(int(STEPS_PER_SECOND * level.improved_s), enough)
+        waiting = []
+        improved = finishing.improved(work, enough)
         if improved is not None:
             answer = make_plan(problem, name, improved[0], turns=improved[1], costs=costs)
             if isinstance(answer, Plan) and answer.cost < best.cost * (1 - BOUND_SLACK):
@@ -143,10 +154,10 @@ class PlanFinishing:
         own: dict[str, list[Job]] = {stream.name: [] for stream in streams}
         for job in jobs:
             own[streams[job[0]].name].append(job)
-        plans = {
-            stream.name: sequence_plan([forms.route(form) for _, form in own[stream.name]])
-            for stream, forms in zip(streams, self._forms, strict=True)
-        }
+        plans: dict[str, StreamPlan] = {}
+        for stream, forms in zip(streams, self._forms, strict=True):
+            routes = {form: forms.route(form) for _, form in dict.fromkeys(own[stream.name])}
+            plans[stream.name] = sequence_plan([routes[form] for _, form in own[stream.name]])
         if self._problem.policy.objective not in OF_ENDS or in_starting_order(plans, own) == list(jobs):
             return plans, ()
         return plans, tuple(streams[index].name for index, _ in jobs)

@@ -16,7 +16,6 @@ from planning.learned.episode import Episodes, Views
 from planning.problem.plan import Constraint, Infeasible, Plan, Route, StreamPlan, Violation
 from planning.problem.problem import Problem, Stream
 from planning.queueing.operations import Work
-from planning.search.cached_costs import CachedCosts
 from planning.search.cost_tables import build_tables, table_size
 from planning.search.device_network import DeviceNetwork
 from planning.search.infeasibility import diagnose, no_plan
@@ -85,9 +84,8 @@ class MasudLearned:
             policy = stored_policy()
         except ModuleNotFoundError:
             return unsupported(problem, self.name, "its policy runs with onnxruntime: pip install 'segue[learned]'")
-        # Costs of its own: one rollout needs no memory, and its plan is always predicted in full.
         context = context_of(problem, context)
-        costs, network = CostModel(problem, context.costs.links), context.network
+        costs, network = context.costs, context.network
         size = sum(table_size(network, stream, len(network.able(stream.model)) + 2) for stream in problem.streams)
         if size > MAX_TRANSFERS:
             return unsupported(problem, self.name, f"{size} transfers to look at, more than {MAX_TRANSFERS}")
@@ -102,7 +100,7 @@ class MasudLearned:
             if broken:
                 reasons = diagnose(problem, stream, time_budget_s)
                 return no_plan(problem, self.name, reasons or broken, time_budget_s, proved=bool(reasons))
-        return make_plan(problem, self.name, plans, costs=CachedCosts(costs))
+        return make_plan(problem, self.name, plans, costs=costs)
 
 
 @cache

@@ -42,12 +42,15 @@ def test_nothing_is_left_out_of_a_small_problem() -> None:
     assert _solved(_problem(Objective.MAKESPAN, 2, 3), 1.0).left_out == ()
 
 
-@pytest.mark.parametrize("objective", [Objective.TOTAL_DELAY, Objective.THROUGHPUT])
-def test_a_crowd_gets_the_best_of_what_is_tried(objective: Objective) -> None:
+@pytest.mark.parametrize(
+    ("objective", "expected"),
+    [(Objective.TOTAL_DELAY, {"jps", "hps", "neurosurgeon"}), (Objective.THROUGHPUT, {"milp", "neurosurgeon"})],
+)
+def test_a_crowd_gets_the_best_of_what_is_tried(objective: Objective, expected: set[str]) -> None:
     budget_s = 0.1
     problem = _problem(objective, int(CROWD_PER_SECOND * budget_s) + 1, 1)
     answer = _solved(problem, budget_s)
-    assert {"jps", "hps", "neurosurgeon"} <= set(answer.left_out)
+    assert expected <= set(answer.left_out)
     for name, strategy in known_strategies().items():
         other = strategy.solve(problem, seed=0, time_budget_s=budget_s)
         if isinstance(other, Plan) and name not in answer.left_out:
@@ -137,12 +140,14 @@ def test_better_plans_of_others_are_nearly_reached(name: str) -> None:
 
 
 @pytest.mark.parametrize("objective", list(Objective))
-def test_more_budget_never_gives_a_worse_plan(objective: Objective) -> None:
+def test_more_budget_never_gives_a_worse_plan(objective: Objective, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The levels of the search begin at a fifth of the usual budget, so that two of them take little time."""
+    monkeypatch.setattr("planning.search.nested_budgets.LEAST_S", 0.02)
     rng = random.Random(f"budgets {objective.value}")
     for _ in range(6):
         problem = random_joint_problem(rng, objective, constrained=rng.random() < 0.5)
         before = float("inf")
-        for budget_s in (0.1, 0.3, 1.0, 3.0):
+        for budget_s in (0.02, 0.06, 0.2, 0.6):
             answer = solve(problem, time_budget_s=budget_s)
             cost = answer.cost if isinstance(answer, Plan) else float("inf")
             assert cost <= before * (1 + 1e-9)

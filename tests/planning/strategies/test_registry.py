@@ -90,7 +90,7 @@ def _random_problems(objective: Objective) -> list[tuple[Problem, Plan | Infeasi
         problem = random_problem(rng, objective, constrained=index % 2 == 0, codecs=index % 3 == 0, most_blocks=4)
         if index % 4 == 1:
             problem = replace(problem, streams=(replace(problem.streams[0], jobs=rng.randint(2, 4)),))
-        problems.append((problem, solve(with_strategy(problem, "auto"))))
+        problems.append((problem, solve(with_strategy(problem, "auto"), time_budget_s=0.1)))
     return problems
 
 
