@@ -12,6 +12,7 @@ from planning.scheduling.burst_planning import sequence_plan
 from planning.scheduling.finishing_search import FEWEST_EVALUATIONS, FinishingSearch
 from planning.scheduling.route_forms import NodeTimes, RouteForms
 from planning.scheduling.sequence_costs import OF_ENDS, Job
+from planning.search.bounded_costs import rank
 from planning.search.cost_tables import build_tables, table_size
 from planning.search.device_network import DeviceNetwork
 from planning.search.nested_budgets import BudgetLevel
@@ -55,7 +56,7 @@ def finished(
         seed: of all draws.
     """
     problem = network.problem
-    best = min((plans[0] for plans in starts if plans), key=lambda plan: plan.cost)
+    best = min((plans[0] for plans in starts if plans), key=rank)
     if proves(bound, best.cost) or not _may_help(problem):
         return best
     jobs = sum(stream.jobs for stream in problem.streams)

@@ -27,6 +27,9 @@ SHARED = 5.0
 # The end of a job whose simulation was skipped. No simulated job has it, and it ranks a plan behind all others.
 SKIPPED_MS = inf
 
+# By how much the estimated cost of a plan that was not simulated is taken for larger when plans are ranked.
+PESSIMISM = 1.2
+
 # A figure that does not rank plans, and is not predicted before `BoundedCosts.completed`.
 NOT_PREDICTED = nan
 
@@ -34,6 +37,29 @@ NOT_PREDICTED = nan
 _SIMULATED = (Objective.MAKESPAN, Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE)
 
 _NO_PREDICTION = CostPrediction(NOT_PREDICTED, None, NOT_PREDICTED, NOT_PREDICTED, NOT_PREDICTED)
+
+
+def rank(plan: Plan) -> tuple[float, float]:
+    """Return a key that sorts plans, best first: by their cost, then by the latency of a request.
+
+    The cost of a plan whose simulation was skipped is estimated, and taken for somewhat larger.
+    """
+    cost = plan.cost if plan.cost != SKIPPED_MS else PESSIMISM * _estimated_cost(plan)
+    return cost, plan.predicted.latency_ms
+
+
+def _estimated_cost(plan: Plan) -> float:
+    """Return the cost of a long burst whose jobs end one by one, each after the bottleneck's busy time of a job."""
+    jobs, throughput_hz = sum(len(own.order) for own in plan.streams.values()), plan.predicted.throughput_hz
+    last_ms = 0.0 if throughput_hz is None else 1000 * jobs / throughput_hz
+    match plan.objective:
+        case Objective.TOTAL_DELAY:
+            return jobs * last_ms / 2
+        case Objective.DELAY_VARIANCE:
+            # The variance of a uniform distribution.
+            return last_ms**2 / 12
+        case _:
+            return last_ms
 
 
 @dataclass(slots=True)

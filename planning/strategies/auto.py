@@ -8,7 +8,7 @@ from planning.cost.cost_model import CostModel
 from planning.problem.plan import Constraint, Infeasible, Plan, Violation
 from planning.problem.problem import Problem
 from planning.queueing.completion_times import LONG_BURST
-from planning.search.bounded_costs import BoundedCosts, SimulationBudget
+from planning.search.bounded_costs import BoundedCosts, SimulationBudget, rank
 from planning.search.cached_costs import CachedCosts
 from planning.search.nested_budgets import BudgetLevel, nested_budgets
 from planning.search.planning_context import PlanningContext, context_of
@@ -35,7 +35,8 @@ class Auto:
 
     Candidates are tried at nested time budgets (`nested_budgets`), and the finishing search of a smaller budget is the
     beginning of that of a larger one. So a larger budget never gives a worse plan, except below 0.1 s and for crowds of
-    more than 40 streams, whose candidates are tried at the whole budget only.
+    more than 40 streams, whose candidates are tried at the whole budget only. Nor does it hold for bursts that are too
+    long to be simulated, whose plans are ranked by an estimate.
 
     The answer's ``left_out`` names the strategies for which the time budget does not suffice. Many streams or jobs make
     them too slow, or their plan is a burst that is too long to be simulated.
@@ -94,7 +95,7 @@ class Auto:
         costs = BoundedCosts(exact, SimulationBudget.of_seconds(time_budget_s))
         least = min(plan.cost for tally in collected for plan in tally.plans)
         bound = raised_bound(network, costs, bound, least, time_budget_s / 2)
-        starts = [sorted(tally.plans, key=_rank) for tally in reversed(collected)]
+        starts = [sorted(tally.plans, key=rank) for tally in reversed(collected)]
         best = finished(self.name, network, costs, levels, starts, bound, seed)
         best = replace(costs.completed(best), left_out=tuple(dict.fromkeys(collected[0].left_out)))
         # Nothing that was left out can be better than a plan that is proved.
@@ -192,7 +193,3 @@ def _levels(problem: Problem, time_budget_s: float) -> tuple[BudgetLevel, ...]:
 def _is_final(answer: Infeasible) -> bool:
     """Return whether some stream has no route at all, whatever the others do: the search did not end early."""
     return all(reason.constraint is not Constraint.SUPPORT for reason in answer.reasons)
-
-
-def _rank(plan: Plan) -> tuple[float, float]:
-    return plan.cost, plan.predicted.latency_ms

@@ -8,7 +8,7 @@ import pytest
 from planning.cost.cost_model import CostModel
 from planning.problem.plan import Plan, Route, StreamPlan
 from planning.problem.problem import Problem
-from planning.search.bounded_costs import SKIPPED_MS, BoundedCosts, SimulationBudget
+from planning.search.bounded_costs import SKIPPED_MS, BoundedCosts, SimulationBudget, rank
 from planning.search.cached_costs import CachedCosts
 from planning.search.result import make_plan, same_route_for_all
 from planning.strategies.exhaustive import every_route
@@ -91,3 +91,18 @@ def test_a_budget_counts_what_it_cannot_pay() -> None:
     budget = SimulationBudget(10.0)
     assert [budget.take(events) for events in (6.0, 6.0, 4.0, 1.0)] == [True, False, True, False]
     assert (budget.events, budget.skipped) == (0.0, 2)
+
+
+@pytest.mark.parametrize("objective", [Objective.MAKESPAN, Objective.TOTAL_DELAY, Objective.DELAY_VARIANCE])
+def test_a_plan_that_was_not_simulated_is_ranked_near_its_cost(
+    make_problem: Callable[..., Problem], objective: Objective
+) -> None:
+    problem, plans = _long_burst(make_problem)
+    problem = replace(problem, policy=replace(problem.policy, objective=objective))
+    skipped = make_plan(problem, "test", plans, costs=_bounded(problem, 0.0))
+    simulated = make_plan(problem, "test", plans)
+    assert isinstance(skipped, Plan)
+    assert isinstance(simulated, Plan)
+    assert skipped.cost == SKIPPED_MS
+    assert rank(simulated)[0] == simulated.cost
+    assert simulated.cost < rank(skipped)[0] < 1.5 * simulated.cost
