@@ -46,6 +46,14 @@ def make_room(folder: Path, needed_bytes: int, limit_bytes: int | None, *, keep:
             taken_bytes -= _space_bytes(status)
 
 
+def space_of(path: Path) -> int:
+    """Return the bytes that a file takes on the disk, without its holes; 0 if it does not exist."""
+    try:
+        return _space_bytes(path.stat())
+    except OSError:
+        return 0
+
+
 def note_use(path: Path) -> None:
     """Note that a file is in use now."""
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.executor.errors import CannotPrepare
-from services.executor.segments.file_cache import make_room, note_use
+from services.executor.segments.file_cache import make_room, note_use, space_of
 from services.executor.segments.segment import weight_ranges
 from shared.bus.errors import BusError
 from shared.bus.model_exchange import fetch_model, fetch_pieces
@@ -116,7 +116,9 @@ class ModelCache:
         if not missing:
             return
         try:
-            await asyncio.to_thread(self._make_room, count_bytes(missing), path)
+            # What a process before this one has fetched is on the disk, only not verified yet.
+            unverified_bytes = max(0, await asyncio.to_thread(space_of, path) - count_bytes(file.verified))
+            await asyncio.to_thread(self._make_room, max(0, count_bytes(missing) - unverified_bytes), path)
             if manifest.packing is None:
                 await fetch_model(self.settings, manifest, receiver=self.device, path=path)
             else:

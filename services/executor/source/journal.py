@@ -32,6 +32,8 @@ _CHECKPOINT_BYTES = 4 * 1024 * 1024
 # Bound on the log. SQLite begins it again at the first transaction after a complete checkpoint. Under steady load a
 # transaction may always come in between, so beyond this size the transactions themselves do the checkpoint.
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
+# Size to which a log that has grown more, for example while the disk was full, is cut when it begins again.
+_WAL_KEPT_BYTES = 2 * _CHECKPOINT_BYTES
 _PAGE_BYTES = 4096
 # Pages that a transaction writes beside those of payloads: rows and indices of the tables.
 _PAGES_PER_TRANSACTION = 4
@@ -246,7 +248,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         # Write-ahead log: one append per transaction, and readers are not blocked.
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
-        database.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
+        database.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}")
         database.execute(f"PRAGMA wal_autocheckpoint = {_WAL_LIMIT_BYTES // _PAGE_BYTES}")
         (check,) = database.execute("PRAGMA quick_check(1)").fetchone()
         if check != "ok":

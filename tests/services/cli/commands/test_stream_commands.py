@@ -3,8 +3,10 @@
 import json
 
 from services.cli.support.fleet_operations import declaration_of, operator
+from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.exit_status import ExitStatus
+from shared.messages.devices import Presence, ServicePresence, State
 from tests.support.segue_command import SegueOnBus
 
 
@@ -41,3 +43,18 @@ async def test_a_silent_planner_is_out_of_reach(segue_on_bus: SegueOnBus) -> Non
     silent = await segue_on_bus("stream", "add", "door", *options)
     assert silent.returncode == ExitStatus.OUT_OF_REACH
     assert "no planner takes stream door within 0.2 s" in silent.stderr
+
+
+async def test_what_keeps_a_source_or_a_service_from_its_work_is_listed(
+    bus: BusSettings, segue_on_bus: SegueOnBus
+) -> None:
+    await segue_on_bus("stream", "add", "door", "--model", "m", "--source", "pi", "--no-wait")
+    source = Presence(device="pi", state=State.ONLINE, trouble="requests wait in the broker: the disk is full: /data")
+    service = ServicePresence(name="store", role="collector", state=State.ONLINE, trouble="the disk is read-only: /db")
+    async with operator(bus) as connection:
+        await connection.publish(topics.presence("pi"), source.encode(), retain=True)
+        await connection.publish(topics.service_presence("store"), service.encode(), retain=True)
+    (listed,) = json.loads((await segue_on_bus("stream", "list", "--json")).stdout)
+    assert listed["troubles"] == [f"pi: {source.trouble}", f"store: {service.trouble}"]
+    (device,) = json.loads((await segue_on_bus("device", "list", "--json")).stdout)
+    assert device["presence"]["trouble"] == source.trouble

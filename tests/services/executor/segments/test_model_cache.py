@@ -128,3 +128,11 @@ async def test_a_limit_of_the_folder_is_a_fault_of_the_disk(packed: PublishedMod
         with pytest.raises(CannotPrepare, match="model files may take") as refused:
             await small.path(packed.manifest, 1, 3)
     assert refused.value.cause is RejectionCause.DISK
+
+
+async def test_a_file_that_fills_the_disk_is_used_by_the_next_process(packed: PublishedModel, tmp_path: Path) -> None:
+    limit_bytes = packed.manifest.size_bytes + 2**16
+    async with library(packed.manifest, packed.file) as settings:
+        path = await ModelCache(tmp_path / "cache", "d", settings, limit_bytes=limit_bytes).path(packed.manifest)
+        again = await ModelCache(tmp_path / "cache", "d", settings, limit_bytes=limit_bytes).path(packed.manifest)
+    assert again == path
