@@ -52,6 +52,7 @@ async def run(kind: str, count: int) -> dict[str, Any]:
             for _ in range(_PARTS):
                 await publish(fleet, itertools.islice(endless, count // _PARTS))
                 answered += await submit(fleet)
+                console().print(f"{_REQUESTS} more requests, {answered} results so far")
             sent_s = time.monotonic() - began_s
             died = fleet.processes.died()
             services = tuple(part for part in EVERYTHING if part != BROKER)

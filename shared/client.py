@@ -12,6 +12,7 @@ from shared.bus import topics
 from shared.bus.connection import Connection, Properties, unique_client_id
 from shared.bus.settings import BusSettings
 from shared.messages.base import MessageError
+from shared.messages.reject_counter import RejectCounter
 from shared.messages.requests import ACCEPT_PROPERTY, MSGPACK_CONTENT, REQUEST_ID_PROPERTY, Outcome
 
 _LOGGER = logging.getLogger(__name__)
@@ -222,11 +223,13 @@ class Client:
             del self._pending[identity]
 
     async def _read_outcomes(self) -> None:
+        rejects = RejectCounter()
         async for received in self._connection:
             try:
                 outcome = Outcome.decode(received.payload)
             except MessageError as error:
-                _LOGGER.warning("dropped a message on %s that is no outcome: %s", received.topic, error)
+                if rejects.add(received.topic, str(error)):
+                    _LOGGER.warning("dropped a message on %s that is no outcome: %s", received.topic, error)
                 continue
             pending = self._pending.get(outcome.request_id)
             if pending is not None and pending.outcome is None and pending.stream == outcome.stream:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +37,7 @@ from shared.bus.pieces import ByteRange, PieceDigests, count_bytes
 from shared.bus.settings import BusSettings
 from shared.messages.base import MessageError
 from shared.messages.models import Manifest, ModelChunk, Pull
+from shared.messages.reject_counter import RejectCounter
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -175,9 +176,10 @@ async def serve_models(connection: Connection, provider: str, locate: Locate) ->
         locate: finds a model's file. Called in other threads.
     """
     await connection.subscribe(topics.pulls("+", provider))
+    rejects = RejectCounter()
     async with asyncio.TaskGroup() as group:
         for number in range(_SERVING_TASKS):
-            group.create_task(_serve(connection, locate), name=f"serve models {number}")
+            group.create_task(_serve(connection, locate, rejects), name=f"serve models {number}")
 
 
 @dataclass(slots=True)
@@ -188,6 +190,7 @@ class _Fetch:
     file: ReceivedFile
     download: ModelDownload
     on_progress: OnProgress | None
+    _rejects: RejectCounter = field(default_factory=RejectCounter, init=False)
 
     async def run(self) -> None:
         await self.connection.subscribe(topics.model_chunks(self.download.model, self.download.receiver))
@@ -205,7 +208,8 @@ class _Fetch:
         try:
             return Arrived(await asyncio.to_thread(ModelChunk.decode, received.payload))
         except MessageError as error:
-            _LOGGER.warning("%s: dropped a malformed chunk: %s", received.topic, error)
+            if self._rejects.add(received.topic, str(error)):
+                _LOGGER.warning("%s: dropped a malformed chunk: %s", received.topic, error)
             return TransferTicked()
 
     async def _handle(self, event: TransferEvent) -> bool:
@@ -249,7 +253,7 @@ class _Fetch:
             self.on_progress(self.download.received_bytes, self.download.wanted_bytes)
 
 
-async def _serve(connection: Connection, locate: Locate) -> None:
+async def _serve(connection: Connection, locate: Locate, rejects: RejectCounter) -> None:
     while True:
         received = await anext(connection)
         try:
@@ -257,7 +261,8 @@ async def _serve(connection: Connection, locate: Locate) -> None:
             payload = await asyncio.to_thread(_answer, pull, locate)
             await connection.publish(topics.model_chunks(pull.model, pull.receiver), payload)
         except MessageError as error:
-            _LOGGER.warning("%s: dropped a malformed pull: %s", received.topic, error)
+            if rejects.add(received.topic, str(error)):
+                _LOGGER.warning("%s: dropped a malformed pull: %s", received.topic, error)
         except BusError as error:
             _LOGGER.info("a chunk was not sent, its receiver will pull it again: %s", error)
 

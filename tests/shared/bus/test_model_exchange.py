@@ -108,3 +108,15 @@ async def test_a_model_passes_a_broker_with_small_packets(kind: BrokerKind, tmp_
     ):
         fetched = await fetch_model(broker.settings, MANIFEST, receiver="pi", path=tmp_path / "copy.onnx")
         assert fetched.read_bytes() == DATA
+
+
+async def test_malformed_pulls_are_logged_once_and_others_answered(
+    embedded: BrokerProcess, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "model").write_bytes(DATA)
+    async with library(embedded, lambda _: tmp_path / "model") as connection:
+        for _ in range(20):
+            await connection.publish(topics.pulls(MODEL, "library"), b"garbage")
+        fetched = await fetch_model(embedded.settings, MANIFEST, receiver="pi", path=tmp_path / "fetched")
+    assert fetched.read_bytes() == DATA
+    assert caplog.text.count("malformed pull") == 1
