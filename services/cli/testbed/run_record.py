@@ -7,7 +7,7 @@ from services.cli.testbed.collector_counts import CollectorCounts
 from services.cli.testbed.conditions import Conditions
 from services.cli.testbed.predictions import PredictionBasis
 from shared.messages.events import Reroute
-from shared.messages.requests import Outcome
+from shared.messages.requests import Outcome, OutcomeStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,18 @@ class RequestRecord:
     outcome: Outcome | None
     mismatch: bool = False
     file: str = ""
+
+    @property
+    def left_out(self) -> str:
+        """Why its result came without outputs, so that nothing can be compared; empty if they came."""
+        outcome = self.outcome
+        came = outcome is None or outcome.status is not OutcomeStatus.OK or bool(outcome.outputs)
+        return "" if came or outcome is None else outcome.error
+
+    @property
+    def is_wrong(self) -> bool:
+        """True if its outputs came and differ from the whole model's."""
+        return self.mismatch and not self.left_out
 
     @property
     def is_encoded_mismatch(self) -> bool:

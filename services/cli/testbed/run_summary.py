@@ -126,7 +126,7 @@ def summarise(record: RunRecord) -> RunSummary:
         errors=len(outcomes) - len(results),
         lost=len(record.requests) - len(outcomes),
         duplicates=counts.computed_twice + counts.contradicted,
-        mismatches=sum(request.mismatch for request in record.requests),
+        mismatches=sum(request.is_wrong for request in record.requests),
         encoded=sum(is_encoded(outcome) for outcome in results),
         encoded_mismatches=sum(request.is_encoded_mismatch for request in record.requests),
         latency=_latency(results),
@@ -248,7 +248,10 @@ def _problems(record: RunRecord, outcomes: int) -> Iterator[str]:
     lost = len(record.requests) - outcomes
     if lost:
         yield f"{lost} of {len(record.requests)} requests have no outcome"
-    mismatches = sum(request.mismatch and not request.is_encoded_mismatch for request in record.requests)
+    incomplete = [request.left_out for request in record.requests if request.left_out]
+    if incomplete:
+        yield f"{len(incomplete)} results are not compared with the whole model's: {incomplete[0]}"
+    mismatches = sum(request.is_wrong and not request.is_encoded_mismatch for request in record.requests)
     if mismatches:
         yield f"{mismatches} results differ from the whole model's"
     yield from _encoding_problems(record)

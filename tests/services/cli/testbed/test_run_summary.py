@@ -111,3 +111,11 @@ def test_the_last_prediction_of_every_file_is_shown() -> None:
     Console(width=80, file=text).print(summary_view(summary))
     assert "a.jpg: dog 0.50, cat 0.50" in text.getvalue()
     assert summary_document(summary)["predictions"][1]["top"][0]["label"] == "dog"
+
+
+def test_results_without_outputs_are_not_called_wrong() -> None:
+    reason = "outputs are left out: the result has 16777216 bytes, the broker accepts at most 8388608"
+    large = replace(request_record(1, 101.0, 50.0, 1, error=reason), mismatch=True)
+    summary = summarise(run_record(requests=(large,)))
+    assert summary.mismatches == 0
+    assert f"1 results are not compared with the whole model's: {reason}" in summary.problems
