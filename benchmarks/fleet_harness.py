@@ -1,6 +1,7 @@
 """Harness for a fleet: receives all its messages, and acts as its planner, operator and applications."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -21,7 +22,7 @@ from shared.messages.control import COMMANDS, REPORTS, Prepare, ProfileModel, Re
 from shared.messages.devices import Profile
 from shared.messages.events import Event, EventKind, Reroute
 from shared.messages.models import Manifest
-from shared.messages.requests import REQUEST_ID_PROPERTY, Outcome, OutcomeStatus
+from shared.messages.requests import ACCEPT_PROPERTY, REQUEST_ID_PROPERTY, Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan, PlanRoute, StreamDeclaration
 
 # Name of the model in planning problems.
@@ -31,6 +32,8 @@ _WAIT_S: Final = 60.0
 # A source that has just subscribed may miss a request, so requests are repeated.
 _REPEAT_S: Final = 2.0
 _REPEATS: Final = 5
+# Time for a profile before it is asked for again. A model takes seconds, on a busy machine more.
+_PROFILE_S: Final = 10.0
 
 
 class BenchmarkFailed(RuntimeError):
@@ -48,10 +51,12 @@ class FleetHarness:
         reroutes: by epoch.
         switched_at_s: times at which sources reported that they had left a plan's route by themselves.
         prepared_at_s: time of the planner's first `Prepare`, by epoch.
+        accept: content type of results; JSON if empty, which leaves large outputs out.
     """
 
     connection: Connection
     stream: str
+    accept: str = ""
     view: FleetView = field(default_factory=FleetView)
     reroutes: dict[int, Reroute] = field(default_factory=dict)
     switched_at_s: list[float] = field(default_factory=list)
@@ -65,7 +70,7 @@ class FleetHarness:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, settings: BusSettings, stream: str, files: Mapping[str, Path] | None = None
+        cls, settings: BusSettings, stream: str, files: Mapping[str, Path] | None = None, *, accept: str = ""
     ) -> AsyncIterator["FleetHarness"]:
         """Subscribe to the fleet while the context lasts.
 
@@ -73,13 +78,14 @@ class FleetHarness:
             settings: address and credentials of the broker.
             stream: name of the stream.
             files: model files by SHA-256, served instead of a planner; none where a planner runs.
+            accept: content type of results; JSON if empty, which leaves large outputs out.
         """
         async with (
             Connection.open(settings) as connection,
             Connection.open(settings) as library,
             asyncio.TaskGroup() as group,
         ):
-            harness = cls(connection, stream)
+            harness = cls(connection, stream, accept)
             for topic in (*FILTERS, topics.reports.any, topics.commands("+")):
                 await connection.subscribe(topic)
             tasks = [group.create_task(harness._listen(), name="listen")]
@@ -113,10 +119,19 @@ class FleetHarness:
         await self.connection.publish(topics.manifest(manifest.model), manifest.encode(), retain=True)
         for name in devices:
             await self.until(partial(self.is_online, name), f"{name} is there")
-            await self.connection.publish(topics.commands(name), ProfileModel(manifest=manifest).encode())
-            await self.until(partial(self._has_profile, name, manifest.model), f"profile of {name}")
+            await self._profile(name, manifest)
         declaration = StreamDeclaration(stream=self.stream, model=manifest.model, source=source)
         await self.connection.publish(topics.stream(self.stream), declaration.encode(), retain=True)
+
+    async def _profile(self, device: str, manifest: Manifest) -> None:
+        """Ask for a profile until there is one: a device that has just connected may miss a command."""
+        command = ProfileModel(manifest=manifest).encode()
+        for _ in range(_REPEATS):
+            await self.connection.publish(topics.commands(device), command)
+            with contextlib.suppress(BenchmarkFailed):
+                await self.until(partial(self._has_profile, device, manifest.model), "profile", _PROFILE_S)
+                return
+        await self.until(partial(self._has_profile, device, manifest.model), f"profile of {device}")
 
     def is_online(self, device: str) -> bool:
         """Return whether a device's executor is online."""
@@ -197,7 +212,8 @@ class FleetHarness:
         return model in self.view.devices[device].profiles
 
     async def _publish(self, request_id: str, payload: bytes) -> None:
-        properties = Properties(user={REQUEST_ID_PROPERTY: request_id})
+        accept = {ACCEPT_PROPERTY: self.accept} if self.accept else {}
+        properties = Properties(user={REQUEST_ID_PROPERTY: request_id, **accept})
         await self.connection.publish(topics.requests(self.stream), payload, properties=properties)
 
     async def _listen(self) -> None:
