@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from services.monitor.config import MonitorConfig
+from services.monitor.probe_settings import ProbeSettings
 from shared.bus.settings import BusSettings
 from shared.exit_status import InputError
 
@@ -34,3 +35,9 @@ def test_intervals_are_positive(make: Callable[[], MonitorConfig]) -> None:
 
 def test_the_service_is_named_after_its_device() -> None:
     assert MonitorConfig("pi", BROKER).service_name == "monitor-pi"
+
+
+def test_a_bandwidth_is_assumed_for_metered_devices_only() -> None:
+    with pytest.raises(InputError, match="--assumed-mbps needs --metered"):
+        MonitorConfig("pi", BROKER, probing=ProbeSettings(assumed_mbps=5.0))
+    MonitorConfig("pi", BROKER, probing=ProbeSettings(assumed_mbps=5.0, is_metered=True))

@@ -196,3 +196,10 @@ def test_the_folder_of_the_calibration_set_has_to_be_there(tmp_path: Path) -> No
     )
     with pytest.raises(InputError, match=r"model\.calibration_images: there is no folder .*none"):
         read_fleet(tmp_path / "fleet.toml")
+
+
+def test_a_bandwidth_is_assumed_for_metered_devices_only() -> None:
+    devices = {"a": {}, "b": {"assumed_mbps": 5.0}}
+    (fault,) = faults_of(changed(devices=devices))
+    assert fault.startswith("devices.b.assumed_mbps: needs `metered = true`")
+    assert parse_fleet(changed(devices=devices, metered=True), origin="F").devices["b"].assumed_mbps == 5.0
