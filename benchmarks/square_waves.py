@@ -20,14 +20,15 @@ from typing import Any, Final
 from rich.table import Table
 
 from benchmarks.emulated_fleet import RunningFleet, demo_fleet, running_fleet
+from benchmarks.fleet_harness import BenchmarkFailed
 from benchmarks.report import argument_parser, console, machine, percentile, write
 from services.cli.testbed.conditions import Conditions, usual_conditions
 from shared.policy import DeviceRule, policy_document
 
 PERIODS_S, QUICK_PERIODS_S = (1.0, 2.0, 5.0, 10.0, 20.0), (4.0,)
 SECONDS, QUICK_SECONDS = 60.0, 16.0
-RATE_HZ: Final = 4.0
-LOAD: Final = 8.0
+RATE_HZ: Final = 2.0
+LOAD: Final = 6.0
 SLOW_MBPS: Final = 1.5
 SERVER, HELPER = "server", "helper"
 BUSY_SERVER, SLOW_LINK = "load of the server", "link to the server"
@@ -43,6 +44,7 @@ class WaveResult:
         plan: devices that may compute, or `planner` for a free choice.
         reroutes: of the planner, during the run.
         switches: of the source alone.
+        unanswered: requests without a result within a minute.
     """
 
     wave: str
@@ -54,6 +56,7 @@ class WaveResult:
     requests: int
     reroutes: int
     switches: int
+    unanswered: int
 
 
 def disturbed(running: RunningFleet, wave: str) -> Conditions:
@@ -68,14 +71,18 @@ def disturbed(running: RunningFleet, wave: str) -> Conditions:
     return replace(usual, links=links)
 
 
-async def under_wave(running: RunningFleet, wave: str, period_s: float, seconds: float) -> list[float]:
-    """Send requests at a steady rate under a wave; return their latencies in ms."""
+async def under_wave(running: RunningFleet, wave: str, period_s: float, seconds: float) -> tuple[list[float], int]:
+    """Send requests at a steady rate under a wave; return their latencies in ms, and the number without an answer."""
     usual, worse = usual_conditions(running.fleet), disturbed(running, wave)
     latencies_ms: list[float] = []
 
     async def ask(payload: bytes) -> None:
         began_s = time.monotonic()
-        await running.harness.outcome(await running.harness.submit(payload))
+        try:
+            await running.harness.outcome(await running.harness.submit(payload))
+        except BenchmarkFailed:
+            # It counts among the requests without an answer.
+            return
         latencies_ms.append(1000 * (time.monotonic() - began_s))
 
     began_s, is_worse = time.monotonic(), False
@@ -91,7 +98,7 @@ async def under_wave(running: RunningFleet, wave: str, period_s: float, seconds:
                 number += 1
             await asyncio.sleep(0.01)
     await running.emulate(usual)
-    return latencies_ms
+    return latencies_ms, number - len(latencies_ms)
 
 
 async def measure(periods_s: Sequence[float], seconds: float) -> list[WaveResult]:
@@ -107,7 +114,7 @@ async def measure(periods_s: Sequence[float], seconds: float) -> list[WaveResult
                         await running.force(policy_document(replace(fleet.policy, devices=rule)))
                         await asyncio.sleep(_SETTLE_S)
                         before = len(running.harness.reroutes), len(running.harness.switched_at_s)
-                        found = await under_wave(running, wave, period_s, seconds)
+                        found, unanswered = await under_wave(running, wave, period_s, seconds)
                         results.append(
                             WaveResult(
                                 wave,
@@ -119,6 +126,7 @@ async def measure(periods_s: Sequence[float], seconds: float) -> list[WaveResult
                                 len(found),
                                 len(running.harness.reroutes) - before[0],
                                 len(running.harness.switched_at_s) - before[1],
+                                unanswered,
                             )
                         )
                         print(results[-1], f"load {machine()['load_average']}", flush=True)
