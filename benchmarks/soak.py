@@ -73,7 +73,8 @@ _SOAKED = replace(
     policy=replace(FLEET.policy, max_in_flight=16),
 )
 _REPEATED_SHARE = 0.05
-_DISK_BYTES = {EXECUTORS_FOLDER: 128 << 20, COLLECTOR: 64 << 20, PLANNER: 64 << 20}
+# A journal may take 64 MiB for its log, and as much for outcomes.
+_DISK_BYTES = {EXECUTORS_FOLDER: 384 << 20, COLLECTOR: 64 << 20, PLANNER: 64 << 20}
 _COLUMNS = ("accepted", "results", "errors", "lost", "duplicates", "mismatches", "retried", "computed_twice")
 _BROKERS = {"embedded": EmbeddedBroker, "mosquitto": MosquittoBroker}
 
