@@ -30,7 +30,7 @@ from shared.bus.settings import BusSettings
 from shared.client import Client
 from shared.messages.models import Manifest
 from shared.messages.requests import Outcome, OutcomeStatus
-from shared.messages.streams import StreamDeclaration
+from shared.messages.streams import StreamDeclaration, StreamPhase
 from shared.model.architectures import build
 from shared.model.materialise import materialise_weights, without_softmax
 from shared.model.onnx_file import write_onnx
@@ -162,6 +162,8 @@ async def run_case(case: Case, folder: Path) -> dict[str, object]:
         async with Connection.open(fleet.settings) as operator:
             await declare_stream(operator, StreamDeclaration(stream="s", model=manifest.model, source="d0"))
             status = await until_running(operator, "s", timeout_s=_ROUTE_S)
+            if status.state is not StreamPhase.RUNNING:
+                raise SystemExit("; ".join(status.reasons))
         running_s = time.monotonic()
         async with Client.open(fleet.settings) as client:
             outcomes = [
@@ -175,7 +177,6 @@ async def run_case(case: Case, folder: Path) -> dict[str, object]:
         "model_mib": round(manifest.size_bytes / 2**20, 1),
         "limit_mib": case.limit_mib,
         "route": _route_text(outcomes[-1]),
-        "state": status.state.value,
         "upload_s": round(added_s - began_s, 1),
         "until_running_s": round(running_s - added_s, 1),
         "latency_ms": round(min(1000 * (outcome.completed_at_s - outcome.accepted_at_s) for outcome in outcomes), 1),

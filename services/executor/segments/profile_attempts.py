@@ -37,7 +37,7 @@ class ProfileAttempts:
 
     - Several blocks together are measured once. After a death each of them is measured alone.
     - A block that was measured when the process died, twice, is not measured again.
-    - After two deaths for lack of memory no further block is measured.
+    - After two deaths for lack of memory, only what was measured before is measured again.
     """
 
     def __init__(self, path: Path, *, now_s: float | None = None, oom_kills: int | None = None) -> None:
@@ -52,6 +52,7 @@ class ProfileAttempts:
         self._oom_kills = count_oom_kills() if oom_kills is None else oom_kills
         now_s = time.time() if now_s is None else now_s
         document = _read(path)
+        self._measured = _ranges(document)
         self._deaths = [death for death in _deaths(document) if 0 <= now_s - death.at_s <= _MEMORY_S]
         running = document.get("running")
         if isinstance(running, dict):
@@ -66,7 +67,7 @@ class ProfileAttempts:
 
     def refusal(self, start: int, stop: int) -> str | None:
         """Return why blocks `[start, stop)` are not measured; None if they are."""
-        if sum(death.out_of_memory for death in self._deaths) >= 2:
+        if sum(death.out_of_memory for death in self._deaths) >= 2 and (start, stop) not in self._measured:
             return "measuring has ended the process for lack of memory twice"
         deaths = sum((death.start, death.stop) == (start, stop) for death in self._deaths)
         if deaths >= 2 or (deaths and stop - start > 1):
@@ -77,8 +78,9 @@ class ProfileAttempts:
         """Note that blocks `[start, stop)` are being measured."""
         self._write({"start": start, "stop": stop, "oom_kills": self._oom_kills})
 
-    def end(self) -> None:
-        """Note that nothing is being measured."""
+    def end(self, start: int, stop: int) -> None:
+        """Note that the measurement of blocks `[start, stop)` has ended, well or with an error."""
+        self._measured.add((start, stop))
         self._write(None)
 
     def forget(self) -> None:
@@ -87,7 +89,11 @@ class ProfileAttempts:
             self._path.unlink(missing_ok=True)
 
     def _write(self, running: dict[str, int] | None) -> None:
-        document = {"deaths": [asdict(death) for death in self._deaths], "running": running}
+        document = {
+            "deaths": [asdict(death) for death in self._deaths],
+            "measured": sorted(self._measured),
+            "running": running,
+        }
         temporary = self._path.with_name(f"{self._path.name}.new")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,6 +109,13 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _ranges(document: dict[str, Any]) -> set[tuple[int, int]]:
+    try:
+        return {(int(start), int(stop)) for start, stop in document.get("measured", [])}
+    except (TypeError, ValueError):
+        return set()
 
 
 def _deaths(document: dict[str, Any]) -> list[ProfilingDeath]:

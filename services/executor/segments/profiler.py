@@ -182,7 +182,7 @@ class _Measurement:
         finally:
             # The next segment needs the memory that this one had.
             await asyncio.to_thread(return_free_memory)
-            await asyncio.to_thread(self.attempts.end)
+            await asyncio.to_thread(self.attempts.end, start, stop)
         if stop - start == 1:
             self.values = values
         return took_ms, ""

@@ -433,11 +433,12 @@ class Coordinator:
         if any(self._awaits_devices(self.streams[member], now_s) for member in group):
             self.streams.replan(stream, now_s + SETTLE_S)
             return None
-        posed = self._view(now_s).job(stream)
+        view = self._view(now_s)
+        posed = view.job(stream)
         if isinstance(posed, Waiting):
             state.findings.readiness_found(posed.reasons, is_refused=posed.is_refused)
         else:
-            state.findings.readiness_found(())
+            state.findings.readiness_found((), measuring=view.still_measuring(stream))
         if not isinstance(posed, PlanningJob):
             return None
         if posed.request is None:

@@ -10,7 +10,7 @@ from services.planner.problems.corrections import NO_CORRECTIONS, Corrections
 from services.planner.problems.groups import group_of
 from services.planner.problems.planning_jobs import PlanningJob
 from services.planner.problems.problem_from_snapshot import Circumstances, Exclusion, build_problem
-from services.planner.problems.profile_requests import Measurements, measuring
+from services.planner.problems.profile_requests import LONGEST_REPEAT_S, Measurements, measuring
 from services.planner.problems.readiness import Waiting, missing
 from services.planner.problems.sharing import busy_shares, held_bytes
 from services.planner.problems.snapshot import FleetSnapshot, PolicySet, apply
@@ -122,6 +122,13 @@ class PlanningView:
     def _held_bytes(self, plans: Sequence[CommittedPlan]) -> dict[str, float]:
         manifests = ((self.snapshot.manifest_under(plan), plan.routes) for plan in plans)
         return held_bytes((manifest, routes) for manifest, routes in manifests if manifest is not None)
+
+    def still_measuring(self, stream: str) -> tuple[str, ...]:
+        """Return the devices that have not answered yet whether they can run the stream's model."""
+        manifest = self.snapshot.manifest_of(self.snapshot.streams[stream])
+        if manifest is None:
+            return ()
+        return tuple(sorted(measuring(self.measurements, manifest, self.now_s, waits_s=LONGEST_REPEAT_S)))
 
     def _missing(self, stream: str) -> Waiting | None:
         """Return what a stream waits for; only a first plan waits for devices that measure its model."""

@@ -28,6 +28,8 @@ class StreamFindings:
         # Whether devices have refused, so that waiting is of no use.
         self._is_refused = False
         self._infeasible: tuple[str, ...] = ()
+        # Devices whose profile may still make a plan possible.
+        self._measuring: tuple[str, ...] = ()
         # Kinds and subjects of broken constraints, without figures: noise in a figure causes no second event.
         self._infeasible_kinds: frozenset[tuple[str, str]] = frozenset()
         self._overload = ""
@@ -42,23 +44,28 @@ class StreamFindings:
         if self._waiting:
             return StreamPhase.INFEASIBLE if self._is_refused else StreamPhase.WAITING
         if self._infeasible:
-            return StreamPhase.INFEASIBLE
+            return StreamPhase.WAITING if self._measuring else StreamPhase.INFEASIBLE
         return StreamPhase.RUNNING if is_running else StreamPhase.PLANNING
 
     def reasons(self, *, is_running: bool) -> tuple[str, ...]:
         """Return the reasons that the status gives."""
         overload = (self._overload,) if self._overload and is_running else ()
-        return self._waiting or self._infeasible or overload
+        measuring = tuple(f"device {device} is still measuring" for device in self._measuring if self._infeasible)
+        return self._waiting or (*measuring, *self._infeasible) or overload
 
-    def readiness_found(self, reasons: tuple[str, ...], *, is_refused: bool = False) -> None:
+    def readiness_found(
+        self, reasons: tuple[str, ...], *, is_refused: bool = False, measuring: Sequence[str] = ()
+    ) -> None:
         """Note what is missing before the stream can be planned; nothing if it can be planned.
 
         Args:
             reasons: as text.
             is_refused: whether every device has refused to run the model, so that waiting is of no use.
+            measuring: devices that still measure the model. A plan that is not possible yet may be with them.
         """
         self._waiting = reasons
         self._is_refused = is_refused
+        self._measuring = tuple(measuring)
 
     def strategy_failed(self, reason: str) -> None:
         """Note that a strategy raised an exception, or returned a plan that executors cannot run."""

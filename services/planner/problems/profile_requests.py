@@ -89,13 +89,22 @@ def failed(measurements: Measurements, device: str, model: str, reason: str) -> 
     }
 
 
-def measuring(measurements: Measurements, manifest: Manifest, now_s: float) -> Collection[str]:
-    """Return the devices for whose profile of a model a first plan waits."""
+def measuring(
+    measurements: Measurements, manifest: Manifest, now_s: float, *, waits_s: float = FIRST_PLAN_WAITS_S
+) -> Collection[str]:
+    """Return the devices that measure a model, by default those for whose profile a first plan waits.
+
+    Args:
+        measurements: that are missing.
+        manifest: of the model.
+        now_s: planner's clock.
+        waits_s: devices whose profile has been missing for longer are left out.
+    """
     wanted = (manifest.model, manifest.graph_version())
     return [
         device
         for (device, *missing), each in measurements.items()
-        if tuple(missing) == wanted and not each.failure and now_s - each.missing_since_s < FIRST_PLAN_WAITS_S
+        if tuple(missing) == wanted and not each.failure and now_s - each.missing_since_s < waits_s
     ]
 
 

@@ -33,7 +33,8 @@ def missing(snapshot: FleetSnapshot, stream: str, measuring: Collection[str] = (
         KeyError: the snapshot has no such stream.
     """
     reasons = tuple(_reasons(snapshot, stream, measuring))
-    return Waiting(reasons, len(reasons) == 1 and _all_answered(snapshot, stream)) if reasons else None
+    is_refused = len(reasons) == 1 and not measuring and _all_answered(snapshot, stream)
+    return Waiting(reasons, is_refused) if reasons else None
 
 
 def _all_answered(snapshot: FleetSnapshot, stream: str) -> bool:

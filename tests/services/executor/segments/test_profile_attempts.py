@@ -13,7 +13,7 @@ def opened(folder: Path, *, now_s: float = 1000.0, oom_kills: int = 5) -> Profil
 def test_a_measurement_that_ends_leaves_nothing(tmp_path: Path) -> None:
     attempts = opened(tmp_path)
     attempts.begin(1, 4)
-    attempts.end()
+    attempts.end(1, 4)
     assert opened(tmp_path).refusal(1, 4) is None
     attempts.forget()
     assert list((tmp_path / "profiles").iterdir()) == []
@@ -31,16 +31,21 @@ def test_a_group_is_measured_once_and_a_block_twice(tmp_path: Path) -> None:
     fourth = opened(tmp_path)
     assert fourth.refusal(2, 3) == "measuring has ended the process twice"
     assert fourth.refusal(3, 4) is None
-    fourth.end()
+    fourth.begin(3, 4)
+    fourth.end(3, 4)
     fourth.forget()
     assert opened(tmp_path).refusal(2, 3) is not None
 
 
 def test_two_deaths_for_lack_of_memory_end_all_measuring(tmp_path: Path) -> None:
     opened(tmp_path, oom_kills=5).begin(1, 4)
-    opened(tmp_path, oom_kills=6).begin(1, 2)
+    second = opened(tmp_path, oom_kills=6)
+    second.begin(1, 2)
+    second.end(1, 2)
+    second.begin(2, 3)
     third = opened(tmp_path, oom_kills=7)
-    assert third.refusal(3, 4) == "measuring has ended the process for lack of memory twice"
+    assert third.refusal(1, 2) is None
+    assert third.refusal(2, 3) == third.refusal(3, 4) == "measuring has ended the process for lack of memory twice"
 
 
 def test_deaths_are_forgotten_after_an_hour(tmp_path: Path) -> None:
@@ -53,7 +58,17 @@ def test_deaths_are_forgotten_after_an_hour(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "[]", '{"running": 1}', '{"running": {}}', '{"deaths": [1]}', '{"deaths": [{}], "running": null}']
+    "text",
+    [
+        "",
+        "x",
+        "[]",
+        '{"running": 1}',
+        '{"running": {}}',
+        '{"deaths": [1]}',
+        '{"deaths": [{}], "running": null}',
+        '{"measured": [1]}',
+    ],
 )
 def test_a_damaged_note_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "profiles").mkdir()
@@ -65,7 +80,7 @@ def test_a_folder_that_cannot_be_written_does_not_prevent_measuring(tmp_path: Pa
     (tmp_path / "profiles").write_text("in the way")
     attempts = opened(tmp_path)
     attempts.begin(1, 2)
-    attempts.end()
+    attempts.end(1, 2)
     assert attempts.refusal(1, 2) is None
 
 
@@ -78,4 +93,4 @@ def test_the_kernel_counts_its_kills(tmp_path: Path) -> None:
 def test_the_note_names_what_is_measured(tmp_path: Path) -> None:
     opened(tmp_path).begin(2, 5)
     note = json.loads((tmp_path / "profiles" / "m.attempts").read_text())
-    assert note == {"deaths": [], "running": {"start": 2, "stop": 5, "oom_kills": 5}}
+    assert note == {"deaths": [], "measured": [], "running": {"start": 2, "stop": 5, "oom_kills": 5}}

@@ -59,3 +59,17 @@ def test_kinds_without_texts_are_a_broken_invariant(findings: StreamFindings) ->
     findings._infeasible = ()
     with pytest.raises(InvariantError):
         findings.validate()
+
+
+def test_what_is_impossible_waits_for_devices_that_still_measure(findings: StreamFindings) -> None:
+    findings.feasibility_found(infeasible("pi has too little memory", Constraint.MEMORY, "pi"), [], 1.0)
+    findings.readiness_found((), measuring=["server"])
+    assert findings.state(is_running=False) is StreamPhase.WAITING
+    assert findings.reasons(is_running=False) == ("device server is still measuring", "pi has too little memory")
+    findings.readiness_found(())
+    assert findings.state(is_running=False) is StreamPhase.INFEASIBLE
+    findings.readiness_found((), measuring=["server"])
+    findings.feasibility_found(None, [], 2.0)
+    assert (findings.state(is_running=True), findings.reasons(is_running=True)) == (StreamPhase.RUNNING, ())
+    findings.readiness_found(("no operator",), is_refused=True)
+    assert findings.state(is_running=True) is StreamPhase.INFEASIBLE
