@@ -368,6 +368,18 @@ def test_a_token_bucket_does_not_pass_for_a_fast_link(burst_bytes: int) -> None:
     assert 8 * sent_bytes / 240.0 <= 1.1 * SETTINGS.share * 34e6
 
 
+@pytest.mark.parametrize(("usual_mbps", "sunk_mbps"), [(20.0, 3.0), (20.0, 1.6), (100.0, 10.0)])
+def test_the_recovery_of_a_link_is_noticed_in_seconds(usual_mbps: float, sunk_mbps: float) -> None:
+    network = Network(usual_mbps)
+    network.run_until(15.0)
+    network.bandwidth_mbps = sunk_mbps
+    network.run_until(27.0)
+    assert network.prober.estimates()[0].bandwidth_mbps == pytest.approx(sunk_mbps, rel=0.1)
+    network.bandwidth_mbps = usual_mbps
+    network.run_until(33.0)
+    assert network.prober.estimates()[0].bandwidth_mbps == pytest.approx(usual_mbps, rel=0.1)
+
+
 @pytest.mark.parametrize("latency_ms", [20.0, 100.0, 300.0])
 def test_a_long_delay_does_not_pass_for_a_slow_link(latency_ms: float) -> None:
     network = Network(50.0, latency_ms)

@@ -57,3 +57,15 @@ def test_a_settled_link_leaves_half_of_the_burst_for_doubts() -> None:
 def test_a_link_of_unknown_bandwidth_may_be_measured() -> None:
     budget = ProbeBudget(SHARE, DAY_BYTES)
     assert budget.wait_s(16_384, 0.0, None, is_used=False, is_routine=False) == 0
+
+
+def test_a_link_that_sinks_keeps_its_budget_for_a_while() -> None:
+    budget = ProbeBudget(SHARE, DAY_BYTES)
+    while budget.wait_s(50_000, 0.0, 20.0, is_used=True, is_routine=True) == 0:
+        budget.spend(50_000, 0.0, 20.0, is_used=True)
+    # A tenth of the bandwidth: its own share would have to pay for half a minute what was spent before.
+    assert budget.wait_s(50_000, 10.0, 2.0, is_used=True, is_routine=True) == 0
+    # An hour later it has the share of a slow link.
+    for _ in range(4):
+        budget.spend(50_000, 3600.0, 2.0, is_used=True)
+    assert budget.wait_s(50_000, 3600.0, 2.0, is_used=True, is_routine=True) > 30
