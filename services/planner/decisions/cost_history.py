@@ -21,6 +21,8 @@ HISTORY_S = 30.0
 LASTING = 1.5
 # A phase shorter than this is over before a reroute pays: measuring, preparing and the cooldown take as long.
 BRIEF_S = 6.0
+# Time from a turn until requests take the other route: measuring, planning, preparing.
+REACTION_S = 2.5
 # Relative difference of two costs from which one route counts as better.
 _BETTER = 0.02
 # Samples closer together replace each other, so that the history is bounded.
@@ -96,7 +98,8 @@ class CostHistory:
         """Return the mean costs of two routes over the whole cycles seen; None if they do not swing.
 
         They swing if the better one has changed three times, so that a whole cycle lies between, or twice within
-        `BRIEF_S`, which no reroute can follow. They do not swing if the present phase is much longer than those before.
+        `BRIEF_S`, which no reroute can follow. They do not swing if the present phase is much longer than those before,
+        or if following every turn, late by `REACTION_S`, costs less than the better one of both.
         """
         series = self._series(first, second, now_s)
         turns = _turns(series)
@@ -117,10 +120,12 @@ class CostHistory:
             if stop_s > begin_s and start_s < end_s
         ]
         total_s = sum(span_s for span_s, _, _ in spans)
-        return (
-            sum(span_s * one for span_s, one, _ in spans) / total_s,
-            sum(span_s * other for span_s, _, other in spans) / total_s,
-        )
+        mean_first = sum(span_s * one for span_s, one, _ in spans) / total_s
+        mean_second = sum(span_s * other for span_s, _, other in spans) / total_s
+        whole = len(phases_s) - len(phases_s) % 2
+        if len(turns) > 2 and _followed(spans, whole) / total_s < min(mean_first, mean_second):
+            return None
+        return mean_first, mean_second
 
     def _series(self, first: RoutesKey, second: RoutesKey, now_s: float) -> list[tuple[float, float, float, float]]:
         """Return (start, end, cost of the first, cost of the second) of the ranges in which both are known."""
@@ -133,6 +138,20 @@ class CostHistory:
 
 
 NO_HISTORY = CostHistory()
+
+
+def _followed(spans: Sequence[tuple[float, float, float]], turns: int) -> float:
+    """Return the cost times seconds of a stream that takes the better route `REACTION_S` after every turn.
+
+    Args:
+        spans: (seconds, cost of the first, cost of the second).
+        turns: number of turns within.
+    """
+    best = sum(span_s * min(first, second) for span_s, first, second in spans)
+    # The loss per second of being on the wrong route, on average.
+    total_s = sum(span_s for span_s, _, _ in spans)
+    loss = sum(span_s * abs(first - second) for span_s, first, second in spans) / total_s
+    return best + loss * min(total_s, REACTION_S * turns)
 
 
 def _turns(series: Sequence[tuple[float, float, float, float]]) -> list[float]:

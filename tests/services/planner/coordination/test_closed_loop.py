@@ -33,7 +33,8 @@ def test_a_link_that_swings_costs_at_most_min_gain_over_the_better_fixed_plan(pe
     loop.run(FOR_S)
     better_ms = min(loop.fixed_ms("door", device, FOR_S) for device in ("camera", "server"))
     assert statistics.mean(loop.latencies_ms["door"]) <= (1 + MIN_GAIN) * better_ms
-    assert loop.reroutes <= 5
+    # Swings of 20 s can be followed at a gain: two reroutes per cycle.
+    assert loop.reroutes <= max(5.0, 2 * FOR_S / period_s + 1 if period_s > 10 else 0.0)
 
 
 def ramp(from_s: float, until_s: float, high: float = 4.0) -> Wave:

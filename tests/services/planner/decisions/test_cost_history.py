@@ -24,7 +24,7 @@ def square(period_s: float, low: float, high: float) -> Callable[[float], float]
     return lambda at_s: high if at_s % period_s < period_s / 2 else low
 
 
-@given(period_s=st.floats(1.0, 20.0), low=st.floats(10.0, 39.0), high=st.floats(41.0, 400.0))
+@given(period_s=st.floats(1.0, 5.0), low=st.floats(10.0, 39.0), high=st.floats(41.0, 400.0))
 def test_the_means_of_a_square_wave_are_those_of_whole_cycles(period_s: float, low: float, high: float) -> None:
     step_s = 0.02 * period_s
     swinging = history(square(period_s, low, high), 40.0, 2.9 * period_s, step_s)
@@ -34,6 +34,14 @@ def test_the_means_of_a_square_wave_are_those_of_whole_cycles(period_s: float, l
     assert found is not None
     assert found[0] == pytest.approx((low + high) / 2, rel=0.12)
     assert found[1] == pytest.approx(40.0)
+
+
+def test_a_swing_that_can_be_followed_at_a_gain_is_none() -> None:
+    slow, quick = (history(square(period_s, 10.0, 400.0), 40.0, 29.0) for period_s in (13.0, 5.0))
+    assert slow.swing(FIRST, SECOND, 29.0) is not None, "each turn costs 2.5 s at ten times the cost"
+    assert quick.swing(FIRST, SECOND, 14.0) is not None
+    mild = history(square(13.0, 10.0, 70.0), 40.0, 29.0)
+    assert mild.swing(FIRST, SECOND, 29.0) is None
 
 
 def test_one_change_is_no_swing() -> None:
