@@ -43,8 +43,10 @@ class PredictionBasis:
 
 def cost_model(basis: PredictionBasis, conditions: Conditions) -> CostModel:
     """Return the planner's cost model for the fleet under given conditions. Dead devices and their links are absent."""
-    total_ms = {name: sum(profile.block_ms) for name, profile in basis.profiles.items()}
-    fastest_ms = min(total_ms.values())
+    # A device that cannot run the model has no times.
+    profiles = {name: profile for name, profile in basis.profiles.items() if profile.block_ms}
+    total_ms = {name: sum(profile.block_ms) for name, profile in profiles.items()}
+    fastest_ms = min(total_ms.values(), default=0.0)
     devices = {
         name: Device(
             block_ms={MODEL_KEY: profile.block_ms},
@@ -53,7 +55,7 @@ def cost_model(basis: PredictionBasis, conditions: Conditions) -> CostModel:
             # Encodings are calibrated on this machine, which the fastest device emulates.
             codec_speed=fastest_ms / total_ms[name] if fastest_ms > 0 else 1.0,
         )
-        for name, profile in basis.profiles.items()
+        for name, profile in profiles.items()
         if name not in conditions.dead
     }
     links = tuple(
