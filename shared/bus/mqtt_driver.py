@@ -223,6 +223,9 @@ class MqttDriver:
             self._send(pieces)
         except SessionLost:
             del self._unconfirmed[packet_id]
+            if answer.done():
+                # The end of the connection has failed it too. Retrieved, so that asyncio does not report it as lost.
+                answer.exception()
             raise
         try:
             async with asyncio.timeout(timeout_s):
