@@ -39,6 +39,9 @@ TOGETHER_SHARE = 0.25
 # waits, and how many places around the best latency are usual.
 FITTED_SHARE, FITTED_AWAY = 0.5, 2.0
 
+# There, least share of the latencies in the ends of all jobs with which routes are drawn and jobs end later.
+LEAST_UNDELAYED = 0.5
+
 # There, every so many cycles the search goes on from jobs that all end later by one of these factors. For each, routes
 # are fitted so often.
 STRETCHED_CYCLES, STRETCHES, FITTINGS = 2, (1.0, 1.1, 1.25, 1.5, 2.0, 3.0), 2
@@ -133,7 +136,9 @@ class FinishingSearch:
         self._cycle_work, self._cycle_spent = 2 * self._cycle_work, 0
         self._cycles += 1
         self._continue_from(self.best, self._costs.evaluate(self.best))
-        if self._state.lag_ms:
+        latency_ms = sum(form.latency_ms for _, form in self._now)
+        # Where jobs mostly wait, the latencies of their routes do not tell when they end.
+        if self._state.lag_ms and latency_ms > LEAST_UNDELAYED * self._state.mean_ms * len(self._now):
             self._draw_routes()
             if self._cycles % STRETCHED_CYCLES == 1:
                 self._stretch()
