@@ -173,8 +173,8 @@ class ResettingMedian(Generic[Sample]):
         if confirmations <= self._confirmations:
             return deviating[-1]
         nearest = max if deviation is Deviation.BELOW else min
-        # The first one may have been measured during the change.
-        return nearest(deviating[1:], key=lambda sample: self._read(sample)[0])
+        # The first one may have been measured during the change, but there may be no other in this direction.
+        return nearest(deviating[1:] or deviating, key=lambda sample: self._read(sample)[0])
 
 
 def weighted_quantile(samples: Iterable[tuple[float, float]], quantile: float) -> float:

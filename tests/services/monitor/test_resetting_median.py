@@ -72,3 +72,14 @@ def test_the_quantile_is_weighted_and_a_tie_gives_the_middle() -> None:
 def test_a_quantile_lies_among_its_samples(samples: list[tuple[float, float]], quantile: float) -> None:
     values = [value for value, _ in samples]
     assert min(values) <= weighted_quantile(samples, quantile) <= max(values)
+
+
+def test_weak_evidence_that_ends_with_a_change_of_direction_is_no_fault() -> None:
+    """Seven samples deviate upwards, the eighth downwards: it is alone in its direction."""
+    median: ResettingMedian[float] = ResettingMedian(lambda sample: (sample, 1.0), confirmations=1)
+    median.add(1.0, Deviation.NONE)
+    for sample in range(7):
+        median.add(3.0 + sample, Deviation.ABOVE, confirmations=8)
+    for _ in range(9):
+        median.add(0.2, Deviation.BELOW, confirmations=4)
+    assert median.value is not None
