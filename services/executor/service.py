@@ -115,6 +115,7 @@ class _Resources:
     codecs: CodecRegistry
     processing: ProcessingClock
     trust_files: TrustFiles
+    first_cores: float
 
 
 @asynccontextmanager
@@ -148,7 +149,8 @@ async def _open_resources(config: ExecutorConfig, announcer: Announcer) -> Async
         files = TrustFiles(config.journal_path.parent, trust)
         await asyncio.to_thread(files.load)
         codecs = await asyncio.to_thread(load_registry)
-        yield _Resources(journal, processor, control, bulk, direct, codecs, processing, files)
+        cores = await asyncio.to_thread(segment_cores, config.engine.threads)
+        yield _Resources(journal, processor, control, bulk, direct, codecs, processing, files, cores)
 
 
 class Executor:
@@ -186,7 +188,7 @@ class Executor:
         # Models and segments.
         speed = DeviceSpeed(config.emulated)
         self._speed = speed
-        self._first_cores = segment_cores(config.engine.threads)
+        self._first_cores = resources.first_cores
         models = ModelCache(config.models_dir, device, config.broker, config.cache_limit_bytes)
         coder = Coder(resources.codecs, config.engine)
         lifecycle = SegmentLifecycle(memory_bytes)
