@@ -185,6 +185,8 @@ def test_a_deadline_that_the_placement_misses_is_told() -> None:
 
 def test_without_onnxruntime_the_answer_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    # The module that imports it may have been imported by an earlier test.
+    monkeypatch.delitem(sys.modules, "shared.inference_runtime", raising=False)
     stored_policy.cache_clear()
     try:
         answer = _solve(_chains(1, seed=1)[0])
