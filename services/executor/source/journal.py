@@ -31,7 +31,7 @@ _BUSY_TIMEOUT_S = 5.0
 _CHECKPOINT_BYTES = 4 * 1024 * 1024
 # Bound on the log. SQLite begins it again at the first transaction after a complete checkpoint. Under steady load a
 # transaction may always come in between, so beyond this size the transactions themselves do the checkpoint.
-_WAL_LIMIT_BYTES = 64 * 1024 * 1024
+_WAL_LIMIT_BYTES = 16 * 1024 * 1024
 # Size to which a log that has grown more, for example while the disk was full, is cut when it begins again.
 _WAL_KEPT_BYTES = 2 * _CHECKPOINT_BYTES
 _PAGE_BYTES = 4096
