@@ -215,7 +215,8 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _cells(manifest: Manifest) -> tuple[str, ...]:
-    inputs = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in manifest.inputs)
+    # A line each, without blanks in the shape: a narrow terminal would break them.
+    inputs = "\n".join(f"{spec.name} {'x'.join(map(str, spec.shape))}" for spec in manifest.inputs)
     size = f"{manifest.size_bytes / 1e6:.1f}"
     return manifest.model[:12], size, str(len(manifest.blocks)), inputs, str(len(manifest.labels))
 
