@@ -24,7 +24,6 @@ import numpy as np
 
 from services.executor.feature_maps import FeatureMap
 from services.executor.outbox import Outbox, outcome_properties, publish_outcome
-from services.executor.results import encode_outcome
 from services.executor.segments.segment import REQUEST_TENSOR
 from services.executor.source.arrival_stats import ArrivalStats
 from services.executor.source.intake import MAX_UNACKNOWLEDGED, RequestIntake, request_from_message
@@ -52,13 +51,14 @@ from services.executor.source.source_events import (
     StoreOutcome,
     Undispatchable,
 )
+from services.executor.source.source_messages import error_outcome, first_header
 from services.executor.source.state import SourceState
 from shared.bus import topics
 from shared.bus.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.bounds import clean_text
 from shared.messages.events import EventKind
-from shared.messages.requests import ErrorCause, FeatureMapHeader, Outcome, OutcomeStatus
+from shared.messages.requests import ErrorCause
 from shared.messages.streams import StreamUsage
 
 _LOGGER = logging.getLogger(__name__)
@@ -272,7 +272,8 @@ class StreamSource:
                 outcome = StoredOutcome(payload, content_type)
                 return _Step(self._finish(request_id, outcome), partial(self._drop_payload, request_id))
             case Fail(request):
-                failure = self._error_outcome(command)
+                model = self._state.plan.model if self._state.plan else ""
+                failure = error_outcome(command, stream, model)
                 return _Step(
                     self._finish(request.request_id, failure), partial(self._publish_failure, command, failure)
                 )
@@ -315,28 +316,11 @@ class StreamSource:
             await self.post(Undispatchable(request.request_id, "its bytes were lost with a damaged journal"))
             return
         try:
-            header = _first_header(command, self.stream, self._state.device)
+            header = first_header(command, self.stream, self._state.device, time.monotonic())
         except ValueError as error:
             await self.post(Undispatchable(request.request_id, f"it cannot be described to other devices: {error}"))
             return
         await self._pipeline.dispatch(FeatureMap(header, {REQUEST_TENSOR: np.frombuffer(payload, np.uint8)}))
-
-    def _error_outcome(self, command: Fail) -> StoredOutcome:
-        request = command.request
-        outcome = Outcome(
-            request_id=request.request_id,
-            stream=self.stream,
-            status=OutcomeStatus.ERROR,
-            model=self._state.plan.model if self._state.plan else "",
-            epoch=command.epoch,
-            attempt=command.attempt,
-            cause=command.cause,
-            error=command.text,
-            accepted_at_s=request.accepted_at_s,
-            completed_at_s=request.accepted_at_s + command.age_s,
-            input_bytes=request.size_bytes,
-        )
-        return StoredOutcome(*encode_outcome(outcome, request.accept))
 
     async def _publish_failure(self, command: Fail, failure: StoredOutcome) -> None:
         request = command.request
@@ -364,38 +348,6 @@ class StreamSource:
             self._has_room.set()
         else:
             self._has_room.clear()
-
-
-def _first_header(command: Dispatch, stream: str, device: str) -> FeatureMapHeader:
-    """Return the header of an attempt before its first stage."""
-    request, plan = command.request, command.plan
-    now_s = time.monotonic()
-    return FeatureMapHeader(
-        transfer_id="",
-        sender=device,
-        request_id=request.request_id,
-        stream=stream,
-        model=plan.model,
-        epoch=plan.epoch,
-        attempt=command.attempt,
-        stages=command.route.stages,
-        stage=0,
-        tensors=(),
-        source=device,
-        accepted_at_s=request.accepted_at_s,
-        # Not this moment's wall clock, which may have been set since the acceptance.
-        dispatched_at_s=request.accepted_at_s + max(0.0, now_s - command.accepted_s),
-        accepted_s=command.accepted_s,
-        sent_s=now_s,
-        deadline_at_s=None if plan.deadline_ms is None else request.accepted_at_s + plan.deadline_ms / 1000,
-        queue=plan.queue,
-        transport=plan.transport,
-        accept=request.accept,
-        response_topic=request.response_topic,
-        correlation_data=request.correlation_data,
-        traceparent=request.traceparent,
-        input_bytes=request.size_bytes,
-    )
 
 
 def _apply(changes: Iterable[Callable[[Journal], None]], journal: Journal) -> None:
