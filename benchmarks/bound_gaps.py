@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.annealing import OBJECTIVES, random_document
+from benchmarks.random_problem_files import OBJECTIVES, random_document
 from planning.files.problem_file import read_problem
 from planning.problem.plan import Plan
 from planning.strategies.registry import solve
@@ -41,7 +41,7 @@ class Gaps:
 
 
 def measure(objective: str, problems: int, time_budget_s: float, first: int = 0) -> tuple[Gaps, list[dict[str, Any]]]:
-    """Return the gaps of ``auto`` on the random problems of ``benchmarks.annealing`` with several jobs."""
+    """Return the gaps of ``auto`` on the problems of ``benchmarks.random_problem_files`` with several jobs."""
     rows: list[dict[str, Any]] = []
     seed = first * len(OBJECTIVES) + OBJECTIVES.index(objective)
     while len(rows) < problems:

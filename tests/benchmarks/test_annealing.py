@@ -9,18 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.annealing import (
-    OBJECTIVES,
-    Annealings,
-    Job,
-    OwnSimulation,
-    ProcessorTime,
-    Steps,
-    annealed,
-    random_document,
-    ratio,
-    summary,
-)
+from benchmarks.annealed_jobs import ProcessorTime, Steps, annealed
+from benchmarks.annealing import Annealings, ratio, summary
+from benchmarks.own_simulation import Job, OwnSimulation
+from benchmarks.random_problem_files import OBJECTIVES, random_document
 from planning.files.problem_file import read_problem
 from planning.problem.job_order import start_places
 from planning.problem.plan import Plan
