@@ -6,7 +6,9 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Final
 
-from broker.packet_filter import PacketFilter, Passed, Refused, TopicQuota
+from broker.packet_filter import PacketFilter, Passed
+from broker.refusals import Refused
+from broker.topic_quota import TopicQuota
 
 _LOGGER = logging.getLogger(__name__)
 

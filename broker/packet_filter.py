@@ -11,10 +11,17 @@ from enum import IntEnum
 from typing import Final
 
 from broker.client_packet import USER_PROPERTY, ClientPacket, Incomplete, Malformed
+from broker.refusals import (
+    RefusalReason,
+    Refused,
+    old_protocol_refusal,
+    refusal,
+    refused_publication,
+    refused_subscription,
+    reject_other_protocols,
+)
+from broker.topic_quota import TopicQuota, wildcard
 
-# Bounds of a topic. Mosquitto has the same one on levels.
-_MAX_TOPIC_BYTES: Final = 4096
-_MAX_LEVELS: Final = 200
 # Largest size of what is in front of a payload, and of every other packet: these are held until they are checked.
 _MAX_HELD_BYTES: Final = 1024 * 1024
 _LONGEST_FIXED_HEADER: Final = 5
@@ -35,18 +42,6 @@ class _Type(IntEnum):
     DISCONNECT = 14
 
 
-class _Reason(IntEnum):
-    """Reason codes of refusals (MQTT 5.0, 2.4)."""
-
-    MALFORMED = 0x81
-    PROTOCOL_ERROR = 0x82
-    UNSUPPORTED_VERSION = 0x84
-    FILTER_INVALID = 0x8F
-    TOPIC_INVALID = 0x90
-    PACKET_TOO_LARGE = 0x95
-    QUOTA_EXCEEDED = 0x97
-
-
 # Flags that the fixed header of a packet must have (MQTT 5.0, table 2-2); those of PUBLISH vary.
 _FLAGS: Final = {_Type.PUBREL: 2, _Type.SUBSCRIBE: 2, _Type.UNSUBSCRIBE: 2}
 _CONNECT_PROPERTIES: Final = frozenset({0x11, 0x15, 0x16, 0x17, 0x19, 0x21, 0x22, 0x27, USER_PROPERTY})
@@ -64,34 +59,6 @@ _WILL_RETAIN: Final = 0x20
 _PASSWORD: Final = 0x40
 _USER_NAME: Final = 0x80
 
-_OLD_PROTOCOL = (
-    "speaks MQTT 3.1.1; the embedded broker serves MQTT 5 only. Use MQTT 5 (mosquitto_pub -V 5), or run mosquitto "
-    "(broker/mosquitto.conf), which serves both"
-)
-_WEBSOCKET = (
-    "speaks HTTP, as WebSocket clients do; the embedded broker serves MQTT 5 over TCP only. Run mosquitto with a "
-    "listener of `protocol websockets` (broker/mosquitto.conf)"
-)
-_TLS = "speaks TLS, and this broker was started without a certificate: use mqtt://, or start it with --tls-cert"
-_WEBSOCKET_ANSWER: Final = (
-    b"HTTP/1.1 426 Upgrade Required\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
-    b"The embedded broker serves MQTT 5 over TCP only. Run mosquitto for WebSockets.\n"
-)
-
-
-class Refused(Exception):
-    """The connection is to be closed.
-
-    Attributes:
-        reason: for people.
-        farewell: bytes for the client before its connection is closed.
-    """
-
-    def __init__(self, reason: str, farewell: bytes) -> None:
-        self.reason = reason
-        self.farewell = farewell
-        super().__init__(reason)
-
 
 @dataclass(frozen=True, slots=True)
 class Passed:
@@ -106,27 +73,6 @@ class Passed:
     forward: bytes
     answer: bytes = b""
     notes: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class TopicQuota:
-    """The topics and filters of all clients, of which the broker keeps a log each for ever.
-
-    Attributes:
-        limit: largest number. The broker compares every message with every one of them.
-    """
-
-    limit: int = 100_000
-    _known: set[str] = field(default_factory=set, init=False)
-
-    def admit(self, topic: str) -> bool:
-        """Note a topic or a filter, and return whether it is within the bound."""
-        if topic in self._known:
-            return True
-        if len(self._known) >= self.limit:
-            return False
-        self._known.add(topic)
-        return True
 
 
 class _Unserved(Exception):
@@ -185,11 +131,11 @@ class PacketFilter:
             except Incomplete as incomplete:
                 self._needed_bytes = incomplete.position - position
                 if self._needed_bytes > _MAX_HELD_BYTES:
-                    raise self._refusal(_Reason.PACKET_TOO_LARGE, "a packet whose header is too large") from None
+                    raise self._refusal(RefusalReason.PACKET_TOO_LARGE, "a packet whose header is too large") from None
                 self._held = bytearray(view[position:])
                 break
             except Malformed as error:
-                raise self._refusal(_Reason.MALFORMED, str(error)) from None
+                raise self._refusal(RefusalReason.MALFORMED, str(error)) from None
             after, unserved = checked
             if unserved is not None:
                 pieces.append(view[start:position])
@@ -202,7 +148,8 @@ class PacketFilter:
 
     def _checked(self, view: memoryview, position: int) -> tuple[int, _Unserved | None]:
         """Check the packet at `position`; return where its checked part ends, and if it is left out, why."""
-        self._reject_other_protocols(view, position)
+        if not self.is_connected:
+            reject_other_protocols(bytes(view[position : position + 4]))
         first = view[position]
         header = ClientPacket(view, position + 1, position + _LONGEST_FIXED_HEADER)
         length = header.variable()
@@ -212,14 +159,14 @@ class PacketFilter:
         except ValueError:
             raise Malformed(f"a packet of type {first >> 4}, which clients do not send") from None
         if end - position > self.max_packet_bytes:
-            raise self._refusal(_Reason.PACKET_TOO_LARGE, f"a packet of {end - position} bytes")
+            raise self._refusal(RefusalReason.PACKET_TOO_LARGE, f"a packet of {end - position} bytes")
         if (kind is _Type.CONNECT) == self.is_connected or self._has_ended:
-            raise self._refusal(_Reason.PROTOCOL_ERROR, f"{kind.name} at the wrong time")
+            raise self._refusal(RefusalReason.PROTOCOL_ERROR, f"{kind.name} at the wrong time")
         if kind is not _Type.PUBLISH:
             if first & 0x0F != _FLAGS.get(kind, 0):
                 raise Malformed(f"{kind.name} with flags {first & 0x0F}")
             if length > _MAX_HELD_BYTES:
-                raise self._refusal(_Reason.PACKET_TOO_LARGE, f"{kind.name} of {length} bytes")
+                raise self._refusal(RefusalReason.PACKET_TOO_LARGE, f"{kind.name} of {length} bytes")
             if end > len(view):
                 raise Incomplete(end)
         reader = ClientPacket(view, header.position, end)
@@ -261,10 +208,9 @@ class PacketFilter:
     def _check_connect(self, reader: ClientPacket) -> None:
         name, level = reader.binary(), reader.number(1)
         if name in (b"MQTT", b"MQIsdp") and level in (3, 4):
-            # CONNACK of MQTT 3.1.1: unacceptable protocol version (3.2.2.3).
-            raise Refused(_OLD_PROTOCOL, b"\x20\x02\x00\x01")
+            raise old_protocol_refusal()
         if name != b"MQTT" or level != 5:
-            raise self._refusal(_Reason.UNSUPPORTED_VERSION, f"protocol {name[:16]!r} of level {level}")
+            raise self._refusal(RefusalReason.UNSUPPORTED_VERSION, f"protocol {name[:16]!r} of level {level}")
         flags = reader.number(1)
         has_will = bool(flags & _WILL)
         if flags & 1 or flags & _WILL_QOS == _WILL_QOS or (not has_will and flags & (_WILL_QOS | _WILL_RETAIN)):
@@ -272,15 +218,17 @@ class PacketFilter:
         reader.number(2)
         properties = reader.properties(_CONNECT_PROPERTIES)
         if 0x15 in properties or 0x16 in properties:
-            raise self._refusal(_Reason.PROTOCOL_ERROR, "extended authentication, which this broker does not have")
+            raise self._refusal(
+                RefusalReason.PROTOCOL_ERROR, "extended authentication, which this broker does not have"
+            )
         if properties.get(0x21) == 0 or properties.get(0x27) == 0:
-            raise self._refusal(_Reason.PROTOCOL_ERROR, "a receive maximum or a maximum packet size of 0")
+            raise self._refusal(RefusalReason.PROTOCOL_ERROR, "a receive maximum or a maximum packet size of 0")
         reader.text()
         if has_will:
             response_topic = reader.properties(_WILL_PROPERTIES).get(_RESPONSE_TOPIC)
-            reason = self._topic_fault(reader.text()) or (response_topic is not None and _wildcard(response_topic))
+            reason = self.quota.topic_fault(reader.text()) or (response_topic is not None and wildcard(response_topic))
             if reason:
-                raise self._refusal(_Reason.TOPIC_INVALID, f"a will with {reason}")
+                raise self._refusal(RefusalReason.TOPIC_INVALID, f"a will with {reason}")
             reader.binary()
         if flags & _USER_NAME:
             reader.text()
@@ -297,88 +245,34 @@ class PacketFilter:
         properties = reader.properties(_PUBLISH_PROPERTIES)
         alias = properties.get(_TOPIC_ALIAS)
         if alias == 0 or (not topic and alias not in self._aliases):
-            raise self._refusal(_Reason.PROTOCOL_ERROR, "a topic alias that stands for no topic")
-        if _wildcard(topic) or _wildcard(properties.get(_RESPONSE_TOPIC, "")):
-            raise self._refusal(_Reason.TOPIC_INVALID, "a wildcard in a topic")
-        reason = topic and self._topic_fault(topic)
+            raise self._refusal(RefusalReason.PROTOCOL_ERROR, "a topic alias that stands for no topic")
+        if wildcard(topic) or wildcard(properties.get(_RESPONSE_TOPIC, "")):
+            raise self._refusal(RefusalReason.TOPIC_INVALID, "a wildcard in a topic")
+        reason = topic and self.quota.topic_fault(topic)
         if reason:
-            raise _Unserved(f"a message with {reason}", _refused_publication(qos, packet_id))
+            raise _Unserved(f"a message with {reason}", refused_publication(qos, packet_id))
         if isinstance(alias, int):
             self._aliases.add(alias)
 
     def _check_subscribe(self, reader: ClientPacket) -> None:
         packet_id = _packet_id(reader)
         if reader.properties(_SUBSCRIBE_PROPERTIES).get(0x0B) == 0:
-            raise self._refusal(_Reason.PROTOCOL_ERROR, "subscription identifier 0")
+            raise self._refusal(RefusalReason.PROTOCOL_ERROR, "subscription identifier 0")
         faults: list[str] = []
 
         def one() -> None:
             topic_filter, options = reader.text(), reader.number(1)
             if options & 3 == 3 or options >> 4 & 3 == 3 or options & 0xC0:
                 raise Malformed(f"subscription options {options:#x}")
-            faults.append(self._filter_fault(topic_filter, options & 3))
+            faults.append(self.quota.filter_fault(topic_filter, options & 3))
 
         _repeat(reader, one, "SUBSCRIBE without a topic filter")
         if any(faults):
-            answer = packet_id.to_bytes(2, "big") + b"\0" + bytes([_Reason.FILTER_INVALID]) * len(faults)
-            raise _Unserved(f"a subscription with {next(filter(None, faults))}", _packet(0x90, answer))
+            answer = refused_subscription(packet_id, len(faults))
+            raise _Unserved(f"a subscription with {next(filter(None, faults))}", answer)
 
-    def _topic_fault(self, topic: str) -> str:
-        """Return why the broker cannot serve a topic name; empty if it can."""
-        if not topic or _wildcard(topic):
-            return "a topic that is empty or has wildcards"
-        if not topic[0].isascii():
-            return "a topic whose first character is not ASCII"
-        if topic[0] == "$":
-            return "a topic that begins with $"
-        return self._size_fault(topic)
-
-    def _filter_fault(self, topic_filter: str, qos: int) -> str:
-        if not topic_filter or not _is_filter(topic_filter):
-            return "a topic filter that is none"
-        if topic_filter[0] == "$":
-            return "a topic filter that begins with $, as shared subscriptions do"
-        if qos == 2:
-            return "quality of service 2"
-        return self._size_fault(topic_filter)
-
-    def _size_fault(self, topic: str) -> str:
-        if len(topic.encode()) > _MAX_TOPIC_BYTES or topic.count("/") >= _MAX_LEVELS:
-            return f"a topic of more than {_MAX_TOPIC_BYTES} bytes or {_MAX_LEVELS} levels"
-        if not self.quota.admit(topic):
-            return f"a new topic beyond {self.quota.limit}"
-        return ""
-
-    def _reject_other_protocols(self, view: memoryview, position: int) -> None:
-        if self.is_connected:
-            return
-        begin = bytes(view[position : position + 4])
-        if begin[:3] == b"\x16\x03\x01" or begin[:3] == b"\x16\x03\x03":
-            raise Refused(_TLS, b"")
-        if begin in (b"GET ", b"POST", b"HEAD"):
-            raise Refused(_WEBSOCKET, _WEBSOCKET_ANSWER)
-
-    def _refusal(self, reason: _Reason, text: str) -> Refused:
-        if not self.is_connected:
-            # CONNACK without session and properties.
-            return Refused(f"sent {text}", _packet(0x20, bytes([0, reason, 0])))
-        return Refused(f"sent {text}", _packet(0xE0, bytes([reason, 0])))
-
-
-def _refused_publication(qos: int, packet_id: int) -> bytes:
-    if not qos:
-        return b""
-    # PUBACK, or PUBREC, with a reason code.
-    return _packet(0x40 if qos == 1 else 0x50, packet_id.to_bytes(2, "big") + bytes([_Reason.TOPIC_INVALID, 0]))
-
-
-def _packet(first: int, body: bytes) -> bytes:
-    length, size = b"", len(body)
-    while True:
-        size, digit = divmod(size, 128)
-        length += bytes([digit | (0x80 if size else 0)])
-        if not size:
-            return bytes([first]) + length + body
+    def _refusal(self, reason: RefusalReason, text: str) -> Refused:
+        return refusal(reason, text, is_connected=self.is_connected)
 
 
 def _packet_id(reader: ClientPacket) -> int:
@@ -401,13 +295,3 @@ def _repeat(reader: ClientPacket, read: Callable[[], object], fault: str) -> Non
         raise Malformed(fault)
     while reader.left:
         read()
-
-
-def _wildcard(topic: object) -> str:
-    return "a wildcard in a topic" if isinstance(topic, str) and ("+" in topic or "#" in topic) else ""
-
-
-def _is_filter(text: str) -> bool:
-    """Return whether wildcards stand where they may (MQTT 5.0, 4.7.1)."""
-    *levels, last = text.split("/")
-    return all(level == "+" or not _wildcard(level) for level in levels) and (last in ("+", "#") or not _wildcard(last))

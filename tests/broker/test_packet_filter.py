@@ -6,7 +6,9 @@ import struct
 
 import pytest
 
-from broker.packet_filter import PacketFilter, Passed, Refused, TopicQuota
+from broker.packet_filter import PacketFilter, Passed
+from broker.refusals import Refused
+from broker.topic_quota import TopicQuota
 
 MAX_PACKET_BYTES = 1_000_000
 
