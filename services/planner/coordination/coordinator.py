@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 
 from services.planner.coordination import epoch_events as ev
 from services.planner.coordination.apply_answer import carry_out, conclude
+from services.planner.coordination.device_messages import DeviceMessages
 from services.planner.coordination.effects import (
     DeleteDocument,
     Effect,
@@ -25,10 +26,9 @@ from services.planner.coordination.planner_store import Document, Kind
 from services.planner.coordination.planning_view import PlanningView
 from services.planner.coordination.policy_judgement import PolicyJudge
 from services.planner.coordination.restore import adopted, restore
-from services.planner.coordination.shadow_reports import withdrawn
 from services.planner.coordination.threshold_jobs import next_threshold_job, thresholds_found
 from services.planner.decisions.switching_ranges import ThresholdJob
-from services.planner.inbound import DeviceMessage, Inbound, PolicyDocument
+from services.planner.inbound import Inbound, PolicyDocument
 from services.planner.problems.groups import group_of
 from services.planner.problems.planning_jobs import Answer, PlanningJob
 from services.planner.problems.policies import PolicyRefusal
@@ -37,14 +37,12 @@ from services.planner.problems.snapshot import FleetSnapshot, ModelWithdrawn, Ve
 from shared.bus import topics
 from shared.messages.alternatives import Alternatives
 from shared.messages.base import MessageError
-from shared.messages.calibration import Calibration, ShadowReport
-from shared.messages.control import Preparing, ProfileFailed, Ready, Rejected
-from shared.messages.devices import Links, Presence, Profile, State, Telemetry
+from shared.messages.calibration import Calibration
 from shared.messages.events import EventKind
 from shared.messages.explanations import Question
 from shared.messages.models import Manifest, ModelVersion, Offer
 from shared.messages.plan_checks import plan_misfit
-from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsage
+from shared.messages.streams import CommittedPlan, StreamDeclaration
 
 # Retained messages arrive right after a connection; nothing is planned or published again before they have.
 SETTLE_S = 0.5
@@ -54,13 +52,6 @@ RESTORE_GRACE_S = 10.0
 REVIEW_EVERY_S = 5.0
 # Pause after a strategy has raised an exception.
 RETRY_AFTER_S = 5.0
-
-
-def _silence(device: str) -> str:
-    return (
-        f"does not answer commands (it must be allowed to read {topics.commands(device)} and to write "
-        f"{topics.reports(device)})"
-    )
 
 
 class ForeignPlan(MessageError):
@@ -86,9 +77,9 @@ class Coordinator:
             public_key: of the planner's signatures; empty if it does not sign.
         """
         self.name = name
-        self._public_key = public_key
         self.fleet = FleetState()
         self.streams = PlannedStreams(name)
+        self._devices = DeviceMessages(name, public_key, self.fleet, self.streams)
         self._policies = PolicyJudge(self.fleet, self.streams, strategies)
         self._started_at_s = started_at_s
         self._settled_at_s = started_at_s
@@ -148,9 +139,7 @@ class Coordinator:
         """Handle timeouts, requests for profiles, and the periodic review."""
         effects = self.fleet.write_field_records(now_s)
         effects += self.streams.advance_all(ev.EpochTicked(), now_s)
-        for device in self.streams.responses.take_due(now_s):
-            offline = Presence(device=device, state=State.OFFLINE, boot_id=self.snapshot.device(device).boot_id)
-            effects += [retained(topics.presence(device), offline), *self._presence(offline, now_s, _silence(device))]
+        effects += self._devices.expire(now_s)
         self.streams.expire_exclusions(now_s)
         if now_s >= self._reviewed_at_s + REVIEW_EVERY_S:
             self._reviewed_at_s = now_s
@@ -281,7 +270,7 @@ class Coordinator:
             case Question(stream=stream, asker=asker):
                 return [command(topics.explanations(stream, asker), self._view(now_s).explanation(message))]
             case _:
-                return self._from_device(message, now_s)
+                return self._devices.received(message, now_s)
 
     def _versions_in_use(self) -> set[str]:
         """Return the versions of models that streams keep, run or prepare."""
@@ -302,97 +291,6 @@ class Coordinator:
             state.epoch_restored(plan.epoch)
             raise ForeignPlan("this planner has not signed it")
         return self.streams.perform(state.plan_seen(plan, adopted(plan, snapshot.policy(stream)), now_s), now_s)
-
-    def _from_device(self, message: DeviceMessage, now_s: float) -> list[Effect]:
-        match message:
-            case Presence():
-                self.streams.responses.received(message.device)
-                return self._presence(self._followed(message), now_s)
-            case Preparing() | Ready() | Rejected():
-                self.streams.responses.received(message.device)
-                return self._report(message, now_s)
-            case ProfileFailed(device=device, model=model, reason=reason):
-                self.fleet.profile_failed(device, model, reason)
-                self.streams.replan_all(now_s)
-                text = f"device {device} cannot measure model {model[:12]}: {reason}"
-                return [self._event(EventKind.FAILURE, text, now_s, device=device)]
-            case StreamUsage():
-                return self._usage(message, now_s)
-            case Telemetry() | Links() | Profile():
-                self.fleet.apply(message, now_s)
-                self.streams.replan_all(now_s)
-                return []
-            case ShadowReport():
-                return self._shadow(message, now_s)
-
-    def _followed(self, presence: Presence) -> Presence:
-        """Return a presence; of a device that follows another planner, that it is offline, and why."""
-        key = self._public_key
-        if not presence.planner_keys or not key or key in presence.planner_keys:
-            return presence
-        trouble = (
-            f"it follows planner key {', '.join(presence.planner_keys)} only. If this planner is the right one, run on "
-            f"the device: segue device trust {presence.device} {key}"
-        )
-        return presence.model_copy(update={"state": State.OFFLINE, "trouble": trouble})
-
-    def _presence(self, presence: Presence, now_s: float, how_lost: str = "is gone") -> list[Effect]:
-        name = presence.device
-        before = self.snapshot.devices.get(name)
-        self.fleet.apply(presence, now_s)
-        after = self.snapshot.device(name)
-        effects: list[Effect] = []
-        event: ev.EpochEvent = ev.DeviceLost(name)
-        if after.online:
-            restarted = before is not None and before.boot_id not in ("", after.boot_id)
-            event = ev.DeviceOnline(name, restarted)
-            # A device that only its monitor has reported so far has not been away.
-            if before is not None and before.presence_changed_at_s is not None and (restarted or not before.online):
-                text = f"device {name} {'was restarted' if restarted else 'is back'}"
-                effects.append(self._event(EventKind.DEVICE_BACK, text, now_s, device=name))
-        elif before is not None and before.online:
-            effects.append(self._event(EventKind.DEVICE_LOST, f"device {name} {how_lost}", now_s, device=name))
-        elif presence.planner_keys and after.trouble and (before is None or before.trouble != after.trouble):
-            effects.append(self._event(EventKind.FAILURE, f"device {name}: {after.trouble}", now_s, device=name))
-        # First, streams with the lost device in their proposal end it. Then the proposals in the groups of streams that
-        # run on it end, because they would delay the move to other routes.
-        effects += self.streams.advance_all(event, now_s)
-        if not after.online:
-            effects += self.streams.abandon_users_of(name, self.snapshot, now_s)
-        self.streams.replan_all(now_s)
-        return effects
-
-    def _report(self, report: Preparing | Ready | Rejected, now_s: float) -> list[Effect]:
-        state = self.streams.get(report.stream)
-        event: ev.EpochEvent
-        match report:
-            case Preparing():
-                return []
-            case Ready(device=device, epoch=epoch):
-                event = ev.ReadyFrom(device, epoch)
-            case Rejected(device=device, epoch=epoch, cause=cause, reason=reason):
-                event = ev.RejectedBy(device, epoch, cause, reason)
-        return [] if state is None else self.streams.perform(state.advance(event, now_s), now_s)
-
-    def _usage(self, usage: StreamUsage, now_s: float) -> list[Effect]:
-        figures = usage.model_copy(update={"measured": None})
-        # Latencies come every second. Only new figures change a problem.
-        if figures != self.snapshot.usage.get(usage.stream):
-            self.fleet.apply(figures, now_s)
-            self.streams.replan_all(now_s)
-        state = self.streams.get(usage.stream)
-        if usage.measured is None or state is None:
-            return []
-        return self.streams.perform(state.latencies_seen(usage.measured, now_s), now_s)
-
-    def _shadow(self, report: ShadowReport, now_s: float) -> list[Effect]:
-        before = self.snapshot
-        self.fleet.apply(report, now_s)
-        events: list[Effect] = []
-        for stream, text in withdrawn(before, self.snapshot, report):
-            events.append(self._event(EventKind.CODEC_WITHDRAWN, text, now_s, stream=stream))
-            self.streams.replan(stream, now_s)
-        return self.fleet.shadow_reported(report, now_s, is_urgent=bool(events)) + events
 
     def _declaration(self, message: StreamDeclaration, now_s: float, own: bool) -> list[Effect]:
         stream = message.stream

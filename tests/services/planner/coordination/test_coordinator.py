@@ -8,18 +8,17 @@ from services.planner import coordination
 from services.planner.coordination.coordinator import SETTLE_S
 from services.planner.coordination.effects import FetchModel, Persist, Publish
 from services.planner.coordination.planner_store import Kind
-from services.planner.coordination.response_timeouts import ANSWER_WITHIN_S
 from services.planner.inbound import Inbound, PolicyDocument
 from services.planner.problems.planning_jobs import PlanningJob, run_job
 from services.planner.problems.snapshot import ModelWithdrawn
 from shared.bus import topics
 from shared.messages.base import MessageError
-from shared.messages.control import Prepare, Preparing, Ready, Rejected, RejectionCause, Release
-from shared.messages.devices import Presence, State, Telemetry
+from shared.messages.control import Prepare, Ready, Rejected, RejectionCause, Release
+from shared.messages.devices import State
 from shared.messages.events import EventKind
 from shared.messages.models import Offer
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamPhase, StreamUsage
-from tests.support.planner_bench import Bench, commands, events, plans, published
+from tests.support.planner_bench import Bench, commands, events, plans
 from tests.support.planner_fleet import MODEL, manifest_of
 from tests.support.planner_world import PI_MS, SERVER_MS, declaration, link, load, presence, profile
 
@@ -119,64 +118,6 @@ def test_the_planners_own_retained_messages_change_nothing(running: Bench) -> No
 def test_an_offer_is_fetched_for_the_planners_own_library(bench: Bench) -> None:
     offer = Offer(manifest=manifest_of().model_copy(update={"provider": "cli-1"}), provider="cli-1")
     assert bench.hear(offer) == [FetchModel(manifest_of(), "cli-1")]
-
-
-def test_a_device_that_comes_and_goes_is_announced_once_each(running: Bench) -> None:
-    running.hear(presence("server", State.OFFLINE), presence("server", State.OFFLINE))
-    running.hear(presence("server"), presence("server"), presence("server", boot_id="boot2"))
-    kinds = [(each.kind, each.text) for each in events(running.effects)]
-    assert kinds == [
-        (EventKind.DEVICE_LOST, "device server is gone"),
-        (EventKind.DEVICE_BACK, "device server is back"),
-        (EventKind.DEVICE_BACK, "device server was restarted"),
-    ]
-
-
-def test_a_device_whose_telemetry_comes_first_is_not_announced_as_back(bench: Bench) -> None:
-    bench.hear(Telemetry(device="fresh", sent_at_s=1.0), presence("fresh"))
-    assert "device fresh is back" not in [each.text for each in events(bench.effects)]
-
-
-def test_a_proposal_that_leads_away_from_a_lost_device_goes_on(running: Bench) -> None:
-    running.hear(load("server", 30.0))
-    asked = [(device, each) for device, each in commands(running.plan()) if isinstance(each, Prepare)]
-    assert [device for device, _ in asked] == ["pi"]
-    running.hear(presence("server", State.OFFLINE))
-    done = running.hear(Ready(device="pi", stream="camera", epoch=asked[0][1].epoch))
-    assert [plan.epoch for plan in plans(done)] == [asked[0][1].epoch]
-
-
-def test_a_device_that_does_not_answer_is_offline_until_it_publishes_again(running: Bench) -> None:
-    """Its retained presence is still online: it died together with the broker, which keeps retained messages."""
-    running.hear(PolicyDocument("camera", b'{"raw_input_stays_on_source": true}'))
-    asked = [device for device, each in commands(running.plan()) if isinstance(each, Prepare)]
-    assert "server" in asked
-    running.now_s += ANSWER_WITHIN_S
-    running.hear(*(Ready(device=device, stream="camera", epoch=2) for device in asked if device != "server"))
-    running.take(running.core.tick(running.now_s))
-    assert (
-        EventKind.DEVICE_LOST,
-        "device server does not answer commands (it must be allowed to read "
-        "devices/server/commands and to write devices/server/reports)",
-    ) in [(each.kind, each.text) for each in events(running.effects)]
-    (told,) = published(running.effects, topics.presence("server"))
-    assert Presence.decode(told).state is State.OFFLINE
-    (plan,) = plans(running.obey())
-    assert {stage.device for route in plan.routes for stage in route.stages} == {"pi"}
-    running.hear(presence("server"))
-    running.now_s += 5.0
-    assert "server" in {device for device, each in commands(running.plan()) if isinstance(each, Prepare)}
-
-
-def test_a_device_that_acknowledges_has_time_to_prepare(running: Bench) -> None:
-    running.hear(PolicyDocument("camera", b'{"raw_input_stays_on_source": true}'))
-    asked = [device for device, each in commands(running.plan()) if isinstance(each, Prepare)]
-    running.hear(*(Preparing(device=device, stream="camera", epoch=2) for device in asked))
-    running.now_s += ANSWER_WITHIN_S
-    running.take(running.core.tick(running.now_s))
-    assert running.core.snapshot.device("server").online
-    done = running.hear(*(Ready(device=device, stream="camera", epoch=2) for device in asked))
-    assert [plan.epoch for plan in plans(done)] == [2]
 
 
 def test_a_source_that_is_offline_keeps_its_plan(running: Bench) -> None:
