@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from importlib.metadata import PackageNotFoundError, version
 
 from shared.bus.errors import BusError, SettingsError
+from shared.exception_groups import errors_in
 from shared.exit_status import ExitStatus, InputError
 
 _LOGGER = logging.getLogger(__name__)
@@ -80,13 +81,6 @@ async def _until_signalled(service: Callable[[], Awaitable[None]]) -> None:
 
 
 def _logged(group: BaseExceptionGroup[BaseException], status: ExitStatus) -> ExitStatus:
-    for error in _leaves(group):
+    for error in errors_in(group):
         _LOGGER.error("%s", error)
     return status
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    leaves: list[BaseException] = []
-    for error in group.exceptions:
-        leaves.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    return leaves

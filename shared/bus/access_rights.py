@@ -12,21 +12,37 @@ from typing import Final
 _LOGGER = logging.getLogger(__name__)
 
 _MAX_RIGHTS: Final = 64
+# Bound on the topics whose right to write is known. Beyond it messages of QoS 0 are not tried.
+_MAX_TRIED: Final = 256
 
 
 @dataclass(slots=True)
 class MissingRights:
-    """The rights that are known to be missing, each logged once."""
+    """The rights that are known to be missing, each logged once. Topics are given with the root."""
 
     _found: dict[str, None] = field(default_factory=dict, init=False)
+    _tried: set[str] = field(default_factory=set, init=False)
+
+    def is_tried(self, topic: str) -> bool:
+        """Return whether a message of QoS 1 was sent on a topic: the broker says whether this client may."""
+        return topic in self._tried
+
+    def try_to_write(self, topic: str) -> bool:
+        """Take a topic as tried; return False, and do not, if there are too many of them."""
+        if len(self._tried) >= _MAX_TRIED:
+            return False
+        self._tried.add(topic)
+        return True
 
     def note(self, right: str, topic: str) -> None:
-        """Note that a right is missing.
+        """Note that a right is missing. A topic to write is to be tried again: an operator may change the rules.
 
         Args:
             right: `read` or `write`.
-            topic: with root, or a filter.
+            topic: or a filter.
         """
+        if right == "write":
+            self._tried.discard(topic)
         text = f"{right} {topic}"
         if text not in self._found and len(self._found) < _MAX_RIGHTS:
             self._found[text] = None

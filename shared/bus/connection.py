@@ -15,12 +15,10 @@ from shared.bus.access_rights import MissingRights
 from shared.bus.backoff import Backoff
 from shared.bus.connection_counters import Counters
 from shared.bus.errors import (
-    AccessRefused,
     BrokerUnreachable,
     BusError,
     PublishFailed,
     PublishForbidden,
-    SubscriptionFailed,
 )
 from shared.bus.frame import Buffer
 from shared.bus.mqtt_driver import SessionLost
@@ -29,13 +27,13 @@ from shared.bus.publish_packet import Payload, overhead_bytes, payload_pieces
 from shared.bus.receive_queue import Received, ReceiveQueue
 from shared.bus.session import MqttSession, SessionOptions, Will
 from shared.bus.settings import BusSettings
+from shared.bus.subscriptions import Subscriptions
+from shared.exception_groups import only_error
 
 __all__ = ["Connection", "Counters", "Properties", "Received", "Will", "unique_client_id"]
 
 _LOGGER = logging.getLogger(__name__)
 
-# Bound on the topics whose right to write is known. Beyond it messages of QoS 0 are not tried.
-_MAX_ANSWERED: Final = 256
 # Longest wait for the answer to the first message of QoS 0 on a topic.
 _FIRST_S: Final = 2.0
 # rumqttd sends this many messages of QoS 1 ahead of their acknowledgement; it ignores the client's receive maximum.
@@ -64,15 +62,13 @@ class Connection:
         self.settings = settings
         self.counters = Counters()
         self.missing_rights = MissingRights()
-        # Topics on which a message of QoS 1 was sent: the broker has said whether this client may.
-        self._answered: set[str] = set()
         self._options = options
         self._manual_ack = manual_ack
         self._on_connected = on_connected
         # Twice the window: a resumed session may deliver again what the application has not yet taken.
         self._incoming = ReceiveQueue(settings.queue_limit, 2 * max(options.receive_maximum, _RUMQTTD_WINDOW))
         self._outstanding = asyncio.Semaphore(settings.max_outstanding)
-        self._subscriptions: dict[str, int] = {}
+        self._subscriptions = Subscriptions(settings.root, self.missing_rights, self._connected_session)
         self._session: MqttSession | None = None
         # Kept while offline: the broker is most likely the same afterwards.
         self._max_packet_bytes: int | None = None
@@ -140,7 +136,7 @@ class Connection:
                 finally:
                     keeper.cancel()
         except BaseExceptionGroup as group_error:
-            raise _innermost(group_error) from None
+            raise only_error(group_error) from None
 
     @property
     def client_id(self) -> str:
@@ -227,14 +223,12 @@ class Connection:
             self.counters.dropped_offline += 1
             return
         whole_topic = self._whole_topic(topic, absolute)
-        is_first = whole_topic not in self._answered
-        if is_first and len(self._answered) < _MAX_ANSWERED:
+        is_first = not self.missing_rights.is_tried(whole_topic)
+        wanted_qos = qos
+        if is_first and self.missing_rights.try_to_write(whole_topic):
             # A message of QoS 0 that is not allowed would vanish. Each later one is sent as it is.
-            self._answered.add(whole_topic)
-            wanted_qos, qos = qos, 1
+            qos = 1
             timeout_s = timeout_s if wanted_qos else min(timeout_s, _FIRST_S)
-        else:
-            wanted_qos = qos
         try:
             async with asyncio.timeout(timeout_s):
                 if await self._send_until_confirmed(whole_topic, pieces, qos, retain, properties):
@@ -246,8 +240,6 @@ class Connection:
                     self.counters.dropped_offline += 1
         except PublishForbidden:
             self.missing_rights.note("write", whole_topic)
-            # Tried again with the next message: an operator may have changed the rules.
-            self._answered.discard(whole_topic)
             if wanted_qos:
                 raise
         except TimeoutError:
@@ -264,35 +256,11 @@ class Connection:
             SubscriptionFailed: no SUBACK in time. The subscription is requested again after a reconnect.
             AccessRefused: the broker does not allow it. It is not requested again.
         """
-        self._subscriptions[topic_filter] = qos
-        whole = f"{self.settings.root}/{topic_filter}"
-        try:
-            async with asyncio.timeout(timeout_s):
-                while True:
-                    session = await self._connected_session()
-                    if whole in session.subscribed:
-                        return
-                    # A session lost meanwhile is followed by one that requests the remembered filters by itself.
-                    try:
-                        await session.request_subscription(whole, qos)
-                    except SessionLost:
-                        await asyncio.sleep(0)
-        except TimeoutError:
-            raise SubscriptionFailed(topic_filter, f"not confirmed within {timeout_s:g} s") from None
-        except AccessRefused:
-            self.missing_rights.note("read", whole)
-            # A repeated request would be refused after every reconnect, with an error in the log each time.
-            self._subscriptions.pop(topic_filter, None)
-            raise
+        await self._subscriptions.add(topic_filter, qos, timeout_s)
 
     async def unsubscribe(self, topic_filter: str) -> None:
         """End a subscription. Messages that were received before are still delivered."""
-        if self._subscriptions.pop(topic_filter, None) is None or self._session is None:
-            return
-        try:
-            await self._session.cancel_subscription(f"{self.settings.root}/{topic_filter}")
-        except SessionLost:
-            _LOGGER.debug("connection lost while unsubscribing from %s", topic_filter)
+        await self._subscriptions.remove(topic_filter, self._session)
 
     def __aiter__(self) -> AsyncIterator[Received]:
         """Iterate over messages in order of arrival, across reconnects, without end."""
@@ -347,7 +315,7 @@ class Connection:
         """Use one session until it is lost."""
         try:
             # Before publications are let through: a request must not overtake the subscription to its result.
-            await self._resubscribe(session)
+            await self._subscriptions.restore(session)
             self._session = session
             self._max_packet_bytes = session.max_packet_bytes
             self._online.set()
@@ -366,13 +334,6 @@ class Connection:
             self._online.clear()
             self._session = None
             await session.close()
-
-    async def _resubscribe(self, session: MqttSession) -> None:
-        for topic_filter, qos in tuple(self._subscriptions.items()):
-            try:
-                await session.request_subscription(f"{self.settings.root}/{topic_filter}", qos)
-            except AccessRefused as error:
-                _LOGGER.error("%s", error)
 
     async def _announce(self) -> None:
         if self._on_connected is not None:
@@ -424,11 +385,3 @@ class Connection:
 
     def _unreachable(self, timeout_s: float) -> BusError:
         return self._failure or BrokerUnreachable(self.settings.address, f"no answer within {timeout_s:g} s")
-
-
-def _innermost(error: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one error in a group of one; the group itself if it holds several."""
-    if len(error.exceptions) != 1:
-        return error
-    only = error.exceptions[0]
-    return _innermost(only) if isinstance(only, BaseExceptionGroup) else only

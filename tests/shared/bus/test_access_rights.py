@@ -50,6 +50,25 @@ def test_they_are_bounded() -> None:
     assert rights.text.count("write") == 64
 
 
+def test_a_topic_is_tried_once_and_again_after_its_right_was_missing() -> None:
+    rights = MissingRights()
+    assert not rights.is_tried("a")
+    assert rights.try_to_write("a")
+    assert rights.is_tried("a")
+    rights.note("read", "a")
+    assert rights.is_tried("a")
+    rights.note("write", "a")
+    assert not rights.is_tried("a")
+
+
+def test_the_tried_topics_are_bounded() -> None:
+    rights = MissingRights()
+    assert [rights.try_to_write(str(number)) for number in range(257)] == [True] * 256 + [False]
+    assert not rights.is_tried("256")
+    rights.note("write", "0")
+    assert rights.try_to_write("256")
+
+
 class TestOnMosquitto:
     pytestmark = on_mosquitto
 

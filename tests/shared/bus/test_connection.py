@@ -10,7 +10,7 @@ import pytest
 
 from broker.process import BrokerProcess, free_port
 from shared.bus.connection import Connection, unique_client_id
-from shared.bus.errors import AccessRefused, BrokerUnreachable, PublishFailed, SubscriptionFailed
+from shared.bus.errors import AccessRefused, BrokerUnreachable, PublishFailed
 from shared.bus.settings import BusSettings
 
 WAIT_S = 20.0
@@ -72,27 +72,6 @@ async def test_a_refusal_is_not_repeated() -> None:
         with pytest.raises(AccessRefused, match=r"(?i)not authorized"):
             async with Connection.open(settings, connect_timeout_s=WAIT_S):
                 pass
-
-
-async def test_a_forbidden_subscription_is_refused_and_forgotten() -> None:
-    hung_up = asyncio.Event()
-
-    async def refuse_subscriptions(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1000)
-        writer.write(bytes([0x20, 3, 0, 0, 0]))
-        subscribe = await reader.read(1000)
-        writer.write(bytes([0x90, 4, subscribe[2], subscribe[3], 0, 0x87]))
-        await reader.read()
-        writer.close()
-        hung_up.set()
-
-    server = await asyncio.start_server(refuse_subscriptions, "127.0.0.1", 0)
-    async with server, asyncio.timeout(WAIT_S):
-        settings = BusSettings("127.0.0.1", server.sockets[0].getsockname()[1])
-        async with Connection.open(settings) as connection:
-            with pytest.raises(AccessRefused, match="no subscription to segue/v1/devices/pi/inbox"):
-                await connection.subscribe("devices/pi/inbox")
-        await hung_up.wait()
 
 
 async def test_missing_certificates_are_said() -> None:
@@ -171,29 +150,6 @@ async def test_on_connected_may_publish_more_than_may_be_outstanding(embedded: B
     settings = replace(embedded.settings, max_outstanding=2)
     async with Connection.open(settings, on_connected=announce) as connection:
         assert connection.counters.published == 20
-
-
-async def test_subscriptions_end(embedded: BrokerProcess) -> None:
-    async with Connection.open(embedded.settings) as connection, asyncio.timeout(WAIT_S):
-        await connection.subscribe("a")
-        await connection.subscribe("b")
-        await connection.unsubscribe("a")
-        await connection.unsubscribe("never subscribed")
-        await connection.publish("a", b"not heard")
-        await connection.publish("b", b"heard")
-        assert (await anext(connection)).payload == b"heard"
-
-
-async def test_a_subscription_that_is_not_confirmed_in_time_is_remembered(embedded: BrokerProcess) -> None:
-    async with Connection.open(embedded.settings) as connection, asyncio.timeout(WAIT_S):
-        await embedded.kill()
-        while connection.is_connected:
-            await connection.publish("telemetry", b"x", qos=0)
-        with pytest.raises(SubscriptionFailed):
-            await connection.subscribe("events", timeout_s=0.1)
-        await embedded.start()
-        await connection.publish("events", b"heard", timeout_s=WAIT_S)
-        assert (await anext(connection)).payload == b"heard"
 
 
 @pytest.mark.parametrize("payload", ["ü", bytearray(b"\xc3\xbc"), memoryview(b"\xc3\xbc")])
