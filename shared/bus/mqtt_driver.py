@@ -25,8 +25,10 @@ from shared.bus.socket_stream import SocketStream, open_socket
 _LOGGER = logging.getLogger(__name__)
 
 _LAST_PACKET_ID: Final = 65_535
-# Reads in one turn of the event loop, so that a fast sender does not keep it from other work.
+# Reads, and packets handled, in one turn of the event loop. A fast sender must not keep it from other work. The
+# application has to take messages in between, or its queue overflows: Mosquitto may exceed the receive maximum.
 _READS_PER_TURN: Final = 8
+_PACKETS_PER_TURN: Final = 8
 
 
 class SessionLost(BusError):
@@ -70,6 +72,7 @@ class MqttDriver:
         self._stream: SocketStream | None = None
         self._has_writer = False
         self._has_left = False
+        self._reads_on = False
         self._handshake: asyncio.Future[Reason | None] = self._loop.create_future()
         self._end: asyncio.Future[str] = self._loop.create_future()
         # Packet identifiers are one space for PUBLISH, SUBSCRIBE and UNSUBSCRIBE (MQTT 5.0, 2.2.1).
@@ -259,9 +262,7 @@ class MqttDriver:
 
     def _read(self) -> None:
         try:
-            for _ in range(_READS_PER_TURN):
-                if not self._receive():
-                    return
+            self._read_some()
         except OSError as error:
             self._finish(f"the connection broke: {error}")
         except (DecodeError, SessionLost) as error:
@@ -271,23 +272,45 @@ class MqttDriver:
             _LOGGER.exception("the connection is given up")
             self._finish(type(error).__name__)
 
+    def _read_some(self) -> None:
+        handled = 0
+        for _ in range(_READS_PER_TURN):
+            while (packet := self._reader.next_packet()) is not None:
+                self._handle(packet)
+                handled += 1
+                if handled == _PACKETS_PER_TURN:
+                    self._read_on()
+                    return
+            if not self._receive():
+                return
+        # What TLS has decrypted already does not make the socket readable again.
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Go on in the next turn of the event loop, once, whether the socket is readable or not."""
+        if not self._reads_on:
+            self._reads_on = True
+            self._loop.call_soon(self._continue_reading)
+
+    def _continue_reading(self) -> None:
+        self._reads_on = False
+        if self._stream is not None:
+            self._read()
+
     def _receive(self) -> bool:
-        """Read once and handle what is complete; return False if nothing more can be read now."""
+        """Read once; return False if nothing has arrived, or the connection has ended."""
         stream = self._stream
         if stream is None:
             return False
-        room = self._reader.buffer()
-        size_bytes = stream.receive_into(room)
+        size_bytes = stream.receive_into(self._reader.buffer())
         if size_bytes is None:
             return False
         if not size_bytes:
             self._finish("the connection broke: the broker hung up")
             return False
         self._received_at_s = self._loop.time()
-        for packet in self._reader.received(size_bytes):
-            self._handle(packet)
-        # A short read has emptied the socket, but for bytes that TLS has decrypted already.
-        return size_bytes == len(room) or stream.has_decrypted()
+        self._reader.received(size_bytes)
+        return True
 
     def _handle(self, packet: IncomingPacket) -> None:
         match packet:

@@ -3,7 +3,7 @@
 Bytes are received into the memory that `buffer` returns. A payload above 64 kB is received where it stays.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -111,26 +111,28 @@ class PacketReader:
             return self._scratch[: payload.missing_bytes]
         return payload.target[-payload.missing_bytes :]
 
-    def received(self, size_bytes: int) -> Iterator[IncomingPacket]:
-        """Take over bytes that were written to the beginning of `buffer`.
+    def received(self, size_bytes: int) -> None:
+        """Take over bytes that were written to the beginning of `buffer`."""
+        if self._payload is None:
+            self._stop += size_bytes
+        else:
+            self._payload.missing_bytes -= size_bytes
 
-        Yields:
-            The packets that are complete now, in order. Take all of them before the next call of `buffer`.
+    def next_packet(self) -> IncomingPacket | None:
+        """Return the next complete packet; None if more bytes are needed. Call it until then before `buffer`.
 
         Raises:
             DecodeError: the broker does not speak MQTT 5; the connection is of no more use.
         """
         if self._payload is not None:
-            self._payload.missing_bytes -= size_bytes
             if self._payload.missing_bytes:
-                return
+                return None
             finished, self._payload = self._payload, None
-            yield finished.result()
-            return
-        self._stop += size_bytes
-        while (packet := self._next()) is not None:
-            yield packet
-        self._compact()
+            return finished.result()
+        packet = self._next()
+        if packet is None:
+            self._compact()
+        return packet
 
     def _compact(self) -> None:
         """Move what is left to the beginning, so that the rest of its packet has room."""

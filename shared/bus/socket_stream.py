@@ -125,10 +125,6 @@ class SocketStream:
         except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
             return None
 
-    def has_decrypted(self) -> bool:
-        """Return whether TLS holds decrypted bytes, for which the socket does not become readable again."""
-        return isinstance(self._socket, ssl.SSLSocket) and bool(self._socket.pending())
-
     def end_writing(self) -> None:
         """Tell the peer that nothing more comes. Does nothing with TLS, which would end the reading as well."""
         if not isinstance(self._socket, ssl.SSLSocket):

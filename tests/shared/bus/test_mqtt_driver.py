@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import mqtt5
 import pytest
@@ -139,6 +140,23 @@ async def test_who_acknowledges_is_not_told_that_the_connection_breaks() -> None
         client.driver.acknowledge(7)
         assert client.driver.is_lost
         client.driver.acknowledge(7)
+
+
+async def test_the_application_has_its_turns_while_many_messages_arrive_at_once() -> None:
+    count = 200
+
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        peer.writer.write(b"".join(publish_packet(number + 1, b"t", b"x") for number in range(count)))
+        await until_end(peer)
+
+    async with scripted_peer(script) as port, connected(port) as client:
+        seen = [0]
+        while seen[-1] < count:
+            await asyncio.sleep(0)
+            seen.append(len(client.messages))
+    # Two reads in a turn at most: the socket is readable, and the last read left packets.
+    assert max(after - before for before, after in pairwise(seen)) <= 16
 
 
 async def test_subscribe_returns_the_reason_codes_or_says_that_there_was_no_answer() -> None:

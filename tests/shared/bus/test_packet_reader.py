@@ -31,7 +31,9 @@ def read(reader: PacketReader, data: bytes, sizes: Sequence[int] = ()) -> list[I
         assert len(room) > 0
         size = min(len(room), len(data) - position, remaining.pop(0) if remaining else len(data))
         room[:size] = data[position : position + size]
-        packets += reader.received(size)
+        reader.received(size)
+        while (packet := reader.next_packet()) is not None:
+            packets.append(packet)
         position += size
     return packets
 
