@@ -19,9 +19,9 @@ from shared.bus.errors import (
     BusError,
     PublishFailed,
     PublishForbidden,
+    SessionLost,
 )
 from shared.bus.frame import Buffer
-from shared.bus.mqtt_driver import SessionLost
 from shared.bus.properties import Properties
 from shared.bus.publish_packet import Payload, overhead_bytes, payload_pieces
 from shared.bus.receive_queue import Received, ReceiveQueue

@@ -8,6 +8,8 @@ BusError
 ├── SubscriptionFailed    a subscription was not confirmed in time
 ├── ModelTransferError    a model file could not be fetched (shared.bus.model_transfer)
 ├── SettingsError         an address or a setting is invalid (also a ValueError)
+├── SessionLost           a connection ended; stays inside shared.bus
+├── HandshakeClosed       the broker did not answer CONNECT; stays inside shared.bus
 └── DecodeError           received bytes are malformed: the fault of their sender (also a ValueError)
 """
 
@@ -85,6 +87,14 @@ class SettingsError(BusError, ValueError):
 
 class DecodeError(BusError, ValueError):
     """Received bytes are malformed. Decoders raise no other error for them."""
+
+
+class SessionLost(BusError):
+    """The connection is lost. This error never leaves `shared.bus`: `Connection` turns it into a retry."""
+
+
+class HandshakeClosed(BusError):
+    """The broker closed the connection instead of answering CONNECT. This error never leaves `shared.bus`."""
 
 
 def _advice(reason: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import mqtt5
 
-from shared.bus.errors import BusError, DecodeError
+from shared.bus.errors import DecodeError, HandshakeClosed, SessionLost
 from shared.bus.frame import Buffer
 from shared.bus.packet_reader import IncomingPacket, IncomingPublish, PacketReader, UnreadablePublish
 from shared.bus.properties import NO_PROPERTIES, Properties
@@ -29,14 +29,6 @@ _LAST_PACKET_ID: Final = 65_535
 # application has to take messages in between, or its queue overflows: Mosquitto may exceed the receive maximum.
 _READS_PER_TURN: Final = 8
 _PACKETS_PER_TURN: Final = 8
-
-
-class SessionLost(BusError):
-    """The connection is lost. This error never leaves `shared.bus`: `Connection` turns it into a retry."""
-
-
-class HandshakeClosed(Exception):
-    """The broker closed the connection instead of answering the CONNECT packet."""
 
 
 class MqttDriver:

@@ -16,9 +16,16 @@ from typing import Final
 import mqtt5
 
 from shared.bus.acknowledgements import AcknowledgementOrder
-from shared.bus.errors import AccessRefused, BrokerUnreachable, BusError, PublishFailed, PublishForbidden
+from shared.bus.errors import (
+    AccessRefused,
+    BrokerUnreachable,
+    BusError,
+    HandshakeClosed,
+    PublishFailed,
+    PublishForbidden,
+)
 from shared.bus.frame import Buffer
-from shared.bus.mqtt_driver import HandshakeClosed, MqttDriver
+from shared.bus.mqtt_driver import MqttDriver
 from shared.bus.packet_reader import IncomingPublish, UnreadablePublish
 from shared.bus.properties import Properties
 from shared.bus.publish_packet import overhead_bytes

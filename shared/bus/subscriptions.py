@@ -5,8 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from shared.bus.access_rights import MissingRights
-from shared.bus.errors import AccessRefused, SubscriptionFailed
-from shared.bus.mqtt_driver import SessionLost
+from shared.bus.errors import AccessRefused, SessionLost, SubscriptionFailed
 from shared.bus.session import MqttSession
 
 _LOGGER = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from itertools import pairwise
 import mqtt5
 import pytest
 
-from shared.bus.mqtt_driver import HandshakeClosed, MqttDriver, SessionLost
+from shared.bus.errors import HandshakeClosed, SessionLost
+from shared.bus.mqtt_driver import MqttDriver
 from shared.bus.packet_reader import IncomingPublish, UnreadablePublish
 from tests.shared.bus.scripted_peer import (
     DISCONNECT,
@@ -155,8 +156,8 @@ async def test_the_application_has_its_turns_while_many_messages_arrive_at_once(
         while seen[-1] < count:
             await asyncio.sleep(0)
             seen.append(len(client.messages))
-    # Two reads in a turn at most: the socket is readable, and the last read left packets.
-    assert max(after - before for before, after in pairwise(seen)) <= 16
+    # A few batches of 8 at most between two turns of this task, and not all at once.
+    assert max(after - before for before, after in pairwise(seen)) <= 32
 
 
 async def test_subscribe_returns_the_reason_codes_or_says_that_there_was_no_answer() -> None:
