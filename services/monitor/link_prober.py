@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 from typing import Final
 
-from services.monitor.probe_budget import ProbeBudget
+from services.monitor.probe_budget import LIVENESS_S, ProbeBudget
 from services.monitor.probe_settings import ProbeSettings, SendProbe
 from services.monitor.probed_peer import OutstandingProbe, ProbedPeer, RoundTrip
 from shared.messages.devices import LinkEstimate, TransferObservation
@@ -215,18 +215,21 @@ class LinkProber:
         return max(now_s + 0.01, min(times))
 
     def estimates(self) -> tuple[LinkEstimate, ...]:
-        """Return the estimates of every link that is up, by target and transport."""
+        """Return the estimates of every known link, by target and transport; a link that is down has bandwidth 0.
+
+        A link that is left out would be taken for one in the other direction, whose estimate may be old.
+        """
         return tuple(
             LinkEstimate(
                 target=name,
-                bandwidth_mbps=link.bandwidth_mbps,
+                bandwidth_mbps=link.bandwidth_mbps if peer.lost < self._settings.losses else 0.0,
                 latency_ms=link.latency_ms or 0.0,
                 samples=link.samples,
                 transport=carrier,
             )
             for name, peer in sorted(self._peers.items())
             for carrier, link in ((Carrier.MQTT, peer.link), (Carrier.DIRECT, peer.direct))
-            if link is not None and link.bandwidth_mbps is not None and peer.lost < self._settings.losses
+            if link is not None and link.bandwidth_mbps is not None
         )
 
     @property
@@ -263,8 +266,9 @@ class LinkProber:
         if not peer.link.is_settled:
             pause_s = settings.doubt_s
         # A settled link that is not in use gets tiny probes, which show that it is up, between padded ones.
+        # So does one whose budget is spent.
         row_bytes = peer.padding_bytes() if self._is_used or not peer.link.is_settled else 0
-        pause_s = max(pause_s, peer.wait_s(row_bytes, now_s, is_used=self._is_used))
+        pause_s = max(pause_s, min(peer.wait_s(row_bytes, now_s, is_used=self._is_used), LIVENESS_S))
         peer.due_s = now_s + pause_s * self._random.uniform(1 - settings.jitter, 1 + settings.jitter)
 
     def _expire(self, peer: ProbedPeer, now_s: float, processing_s: float) -> None:

@@ -162,9 +162,9 @@ def test_a_link_whose_probes_are_lost_is_down_until_one_comes_back() -> None:
     network = Network()
     network.run_until(5.0)
     network.run_until(25.0, answering=False)
-    assert network.prober.estimates() == ()
+    assert [link.bandwidth_mbps for link in network.prober.estimates()] == [0.0]
     network.run_until(35.0)
-    assert len(network.prober.estimates()) == 1
+    assert network.prober.estimates()[0].bandwidth_mbps == pytest.approx(20.0, rel=0.01)
 
 
 def test_without_a_monitor_to_answer_the_estimate_stays() -> None:
@@ -378,6 +378,15 @@ def test_the_recovery_of_a_link_is_noticed_in_seconds(usual_mbps: float, sunk_mb
     network.bandwidth_mbps = usual_mbps
     network.run_until(33.0)
     assert network.prober.estimates()[0].bandwidth_mbps == pytest.approx(usual_mbps, rel=0.1)
+
+
+@pytest.mark.parametrize("alive_s", [4.0, 15.0, 60.0])
+@pytest.mark.parametrize("bandwidth_mbps", [0.5, 200.0])
+def test_a_peer_that_vanishes_is_noticed_whatever_was_spent(bandwidth_mbps: float, alive_s: float) -> None:
+    network = Network(bandwidth_mbps)
+    network.run_until(alive_s)
+    network.run_until(alive_s + 40.0, answering=False)
+    assert [link.bandwidth_mbps for link in network.prober.estimates()] == [0.0]
 
 
 @pytest.mark.parametrize("latency_ms", [20.0, 100.0, 300.0])
