@@ -27,7 +27,7 @@ from services.monitor.probe_budget import DAY_S, OVERHEAD_BYTES
 from services.monitor.probe_settings import ProbeSettings, SendProbe
 from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.link_time import transmission_ms
+from shared.link_time import bandwidth_of_mbps, bytes_within, transmission_ms
 from shared.messages.devices import LinkEstimate, Links, Presence, State
 from shared.messages.streams import StreamDeclaration
 
@@ -101,7 +101,7 @@ async def measure(kind: Kind, duration_s: float) -> dict[str, Any]:
             if left_s <= duration_s and received.payload:
                 links = Links.decode(received.payload)
                 seen[links.device] += links.links
-        share = 8 * (up.passed_bytes - before_bytes) / (1e6 * duration_s * kind.up.bandwidth_mbps)
+        share = bandwidth_of_mbps(up.passed_bytes - before_bytes, 1000 * duration_s) / kind.up.bandwidth_mbps
     return {
         "kind": kind.name,
         "up": _compared(seen[FAR], kind.up, kind),
@@ -162,7 +162,7 @@ def traffic() -> list[dict[str, Any]]:
             "no_stream_mb": round(bytes_per_day(mbps, is_used=False) / 1e6, 1),
             "stream_mb": round(bytes_per_day(mbps, is_used=True, for_s=DAY_S / 24) / 1e6, 1),
             "metered_mb": round(bytes_per_day(mbps, is_used=True, is_metered=True, for_s=DAY_S / 24) / 1e6, 1),
-            "link_mb": round(mbps * 125_000 * DAY_S / 1e6),
+            "link_mb": round(bytes_within(1000 * DAY_S, mbps) / 1e6),
         }
         for mbps in (1.0, 20.0, 200.0, 1000.0)
     ]

@@ -45,7 +45,7 @@ def _read_or_make(folder: Path) -> str:
     except FileNotFoundError:
         pass
     # Written aside and linked, so that two services of a device that start together have the same one, and whole.
-    temporary = path.with_name(f"{_FILE}.{os.getpid()}.new")
+    temporary = path.with_name(f"{_FILE}.{secrets.token_hex(_BYTES)}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         with open(descriptor, "w", encoding="ascii") as file:

@@ -57,8 +57,11 @@ def encode_head(head: PublishHead, payload_bytes: int) -> bytes:
         payload_bytes: size of the payload that follows.
 
     Raises:
-        ValueError: a text is longer than 65,535 bytes, or the packet larger than MQTT allows.
+        ValueError: the topic is empty or has a wildcard, a text is longer than 65,535 bytes, or the packet is larger
+            than MQTT allows. The broker would end the connection.
     """
+    if not head.topic or any(character in head.topic for character in "+#\0"):
+        raise ValueError(f"{head.topic!r} is no topic to publish on")
     properties = _encoded_properties(head.properties)
     identifier = b"" if head.packet_id is None else head.packet_id.to_bytes(2, "big")
     body = b"".join((_text(head.topic), identifier, encode_length(len(properties)), properties))

@@ -122,6 +122,12 @@ def test_what_mqtt_does_not_allow_is_refused() -> None:
         encode_head(PublishHead("a" * 65_536, Properties(), None, retain=False), 0)
 
 
+@pytest.mark.parametrize("topic", ["", "a/+", "#", "a\0b"])
+def test_what_is_no_topic_is_refused_before_the_broker_ends_the_connection(topic: str) -> None:
+    with pytest.raises(ValueError, match="no topic"):
+        encode_head(PublishHead(topic, Properties(), None, retain=False), 0)
+
+
 @pytest.mark.parametrize(("body", "packet_id"), [(b"\x00\x01a\x00\x07", 7), (b"\x00\x01a\x00", None)])
 def test_the_identifier_is_found_without_the_rest(body: bytes, packet_id: int | None) -> None:
     assert packet_id_of(memoryview(body)) == packet_id

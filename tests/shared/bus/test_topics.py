@@ -24,6 +24,7 @@ SPELLED = {
     "devices/{device}/inbox": (1, False),
     "models/{model}": (1, True),
     "models/{model}/calibration": (1, True),
+    "models/{model}/versions/{version}": (1, True),
     "models/{model}/shadow": (0, False),
     "models/{model}/offer": (1, False),
     "models/{model}/pulls/{provider}": (1, False),
