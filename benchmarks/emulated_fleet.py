@@ -101,7 +101,7 @@ async def running_fleet(fleet: Fleet, folder: Path, run_dir: Path) -> AsyncItera
         folder: to which its paths are relative.
         run_dir: for logs, caches and databases.
     """
-    workload = read_workload(fleet, folder, folder)
+    workload = read_workload(fleet, folder, run_dir)
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(EmbeddedBroker())
         environment = command_lines.environment(broker.settings.address)
