@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FUZZ_SECONDS ?= 600
 
-.PHONY: demo test check bench soak fuzz docs setup lock clean
+.PHONY: demo test check properties bench soak fuzz docs setup lock clean
 
 demo: setup
 	$(BIN)/segue demo
@@ -21,6 +21,9 @@ check: setup
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m tools.check_names
 	$(BIN)/python -m tools.check_mirror
+
+properties: setup
+	HYPOTHESIS_PROFILE=random $(BIN)/pytest -m hypothesis
 
 soak: setup
 	$(BIN)/python -m benchmarks.soak --minutes 5
