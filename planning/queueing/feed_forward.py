@@ -16,9 +16,9 @@ _Queue = tuple[Resource, bool]
 def feed_forward_ms(kinds: Sequence[Sequence[Operation]], kind_of_job: NDArray[np.int64]) -> NDArray[np.float64] | None:
     """Return when each job ends, [N] in ms, if all arrive at 0 in this order and every queue is FIFO.
 
-    The queues are computed one after the other, each after those that feed it. In a queue the k-th job ends at the
-    maximum over j <= k of (arrival of j + work of j to k): Lindley's recursion (D. V. Lindley, The theory of queues
-    with a single server, 1952), unrolled to a running maximum. O(n log n) for n operations.
+    The queues are computed one after the other, each after those that feed it, by Lindley's recursion (D. V. Lindley,
+    The theory of queues with a single server, 1952). Additions are those of the event loop in the same order, so times
+    are equal to the last bit: arrivals that tie there tie here too. O(n log n) for n operations.
 
     Args:
         kinds: the operations of every kind of job.
@@ -49,12 +49,26 @@ def feed_forward_ms(kinds: Sequence[Sequence[Operation]], kind_of_job: NDArray[n
         # First come, first served; of one instant the lower job number first.
         served = np.lexsort((jobs, ready_ms[jobs]))
         jobs, work_ms = jobs[served], work_ms[served]
-        # With W(k) = work of jobs 0..k: end(k) = W(k) + max over j <= k of (arrival(j) - W(j - 1)).
-        done_ms = np.cumsum(work_ms)
-        begin_ms = np.maximum.accumulate(np.maximum(ready_ms[jobs], idle_ms[queue[0]]) - (done_ms - work_ms))
-        ready_ms[jobs] = done_ms + begin_ms
-        idle_ms[queue[0]] = float(ready_ms[jobs[-1]])
+        resource, is_first = queue
+        # First operations have all arrived when the first of them begins, so their ends are a running sum.
+        ends_ms = np.cumsum(work_ms) if is_first else _ends_ms(ready_ms[jobs], work_ms, idle_ms[resource])
+        ready_ms[jobs] = ends_ms
+        idle_ms[resource] = float(ends_ms[-1])
     return ready_ms
+
+
+def _ends_ms(arrivals_ms: NDArray[np.float64], work_ms: NDArray[np.float64], idle_ms: float) -> NDArray[np.float64]:
+    """Return when each of the jobs of a queue ends, [N] in ms, if its server is idle from ``idle_ms`` on.
+
+    A running maximum of (arrival - work before) would need no loop, but it rounds otherwise than the event loop: two
+    jobs that arrive at the next queue at one instant could then change places.
+    """
+    ends_ms = []
+    end_ms = idle_ms
+    for arrival_ms, own_ms in zip(arrivals_ms.tolist(), work_ms.tolist(), strict=True):
+        end_ms = (end_ms if end_ms > arrival_ms else arrival_ms) + own_ms
+        ends_ms.append(end_ms)
+    return np.array(ends_ms)
 
 
 def feeds_forward(kinds: Sequence[Sequence[Operation]]) -> bool:

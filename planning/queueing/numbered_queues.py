@@ -112,8 +112,6 @@ def _ranks(steps: Steps, discipline: QueueDiscipline, deadline_ms: float) -> lis
 def shared_ends_ms(jobs: Sequence[Steps], servers: int) -> list[float]:
     """Return when each job ends, in ms, if every processor shares its time equally among its jobs.
 
-    The times may differ by rounding from those of the reference.
-
     Args:
         jobs: steps of every job, in starting order.
         servers: number of servers.
