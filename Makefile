@@ -5,14 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FUZZ_SECONDS ?= 600
 
-.PHONY: demo test check properties bench soak fuzz docs setup lock clean
+.PHONY: demo test check coverage properties bench soak fuzz docs setup lock clean
 
 demo: setup
 	$(BIN)/segue demo
 
 test: check
-	$(BIN)/coverage erase
-	$(BIN)/pytest --cov --cov-report=term
+	$(BIN)/pytest
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -21,6 +20,10 @@ check: setup
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m tools.check_names
 	$(BIN)/python -m tools.check_mirror
+
+coverage: setup
+	$(BIN)/coverage erase
+	$(BIN)/pytest --cov --cov-report=term
 
 properties: setup
 	HYPOTHESIS_PROFILE=random $(BIN)/pytest -m hypothesis
