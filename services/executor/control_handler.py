@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from services.executor.announcer import Announcer
+from services.executor.direct_probes import DirectProbes
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
 from services.executor.peer_clocks import PeerClocks
@@ -26,7 +27,17 @@ from shared.direct.direct_transport import DirectTransport
 from shared.messages.alternatives import Alternatives
 from shared.messages.base import MessageError, of_topic
 from shared.messages.control import COMMANDS, Prepare, Preparing, ProfileModel, Release, ranges_of
-from shared.messages.devices import ClockExchange, Emulation, Links, Presence, Receipt, ServicePresence, State, offline
+from shared.messages.devices import (
+    ClockExchange,
+    DirectProbe,
+    Emulation,
+    Links,
+    Presence,
+    Receipt,
+    ServicePresence,
+    State,
+    offline,
+)
 from shared.messages.models import Manifest, ModelVersion
 from shared.messages.plan_checks import plan_misfit
 from shared.messages.requests import JSON_CONTENT, Confirmation, Outcome
@@ -63,6 +74,7 @@ class ControlHandler:
         observations: measurements of this device.
         emulate_links: applies an emulation to the links.
         direct: direct connections; None if this device has none.
+        probes: measure them; None as well.
         receivers: devices to which this one sends by the plans.
         trust: which planner's messages the device follows.
     """
@@ -78,6 +90,7 @@ class ControlHandler:
     observations: ObservationFeed
     emulate_links: Callable[[Emulation], None]
     direct: DirectTransport | None
+    probes: DirectProbes | None
     receivers: PlannedReceivers
     trust: PlannerTrust
     _hearing: _Hearing = field(default_factory=_Hearing, init=False)
@@ -96,7 +109,14 @@ class ControlHandler:
             SubscriptionFailed: the broker was lost or refuses a subscription.
         """
         device = self._own.device
-        own = (topics.commands, topics.receipts, topics.clock, topics.links, topics.emulation)
+        own = (
+            topics.commands,
+            topics.receipts,
+            topics.clock,
+            topics.links,
+            topics.emulation,
+            *((topics.direct_probes,) if self.probes is not None else ()),
+        )
         of_all = (
             topics.presence.any,
             topics.service_presence.any,
@@ -197,6 +217,8 @@ class ControlHandler:
                 await self._command(COMMANDS.decode(payload))
             case ["clock"]:
                 await self.clocks.exchange(ClockExchange.decode(payload))
+            case ["direct_probes"] if self.probes is not None:
+                self.probes.begin(DirectProbe.decode(payload))
             case ["receipts"]:
                 await self._receipt(Receipt.decode(payload))
             case ["links"] if payload:

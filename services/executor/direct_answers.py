@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from services.executor.direct_probes import DirectProbes
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox
 from services.executor.transfers import TransferLedger
@@ -19,17 +20,21 @@ class DirectAnswers:
         ledger: transfers that await their receipt.
         observations: measurements of this device.
         outbox: tells sources that a transfer may be lost.
+        probes: measure the links.
     """
 
     direct: DirectTransport
     ledger: TransferLedger
     observations: ObservationFeed
     outbox: Outbox
+    probes: DirectProbes
 
     async def run(self) -> None:
         """Handle answers until cancelled."""
         async for answer in self.direct.answers():
             match answer:
+                case DirectReceipt() if self.probes.receipt(answer):
+                    pass
                 case DirectReceipt(receiver=receiver, transfer_id=transfer_id):
                     observation = self.ledger.received(
                         transfer_id, receiver, answer.at_s, processing_ms=answer.processing_ms
@@ -37,6 +42,7 @@ class DirectAnswers:
                     if observation is not None:
                         await self.observations.publish(observation)
                 case DirectLoss(receiver=receiver):
+                    self.probes.lost(receiver)
                     await self._report_lost(receiver)
 
     async def _report_lost(self, receiver: str) -> None:

@@ -13,6 +13,7 @@ from services.executor.config import ExecutorConfig, Watch
 from services.executor.control_handler import ControlHandler
 from services.executor.device_resources import DeviceResources, segment_cores
 from services.executor.direct_answers import DirectAnswers
+from services.executor.direct_probes import DirectProbes
 from services.executor.inbox import Inbox
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
@@ -211,6 +212,11 @@ class Executor:
             )
             for way in ways
         ]
+        self._direct_probes = None
+        if self._direct is not None:
+            self._direct_probes = DirectProbes(
+                self._direct, self._shaped or transport, self._shaped, self._outbox, self._processing, group
+            )
         # Streams that begin here, and the messages that concern the device.
         self._sources = Sources(
             device=device,
@@ -234,6 +240,7 @@ class Executor:
             observations=self._observations,
             emulate_links=self._emulate_links,
             direct=self._direct,
+            probes=self._direct_probes,
             receivers=PlannedReceivers(device),
             trust=resources.trust_files.trust,
         )
@@ -280,9 +287,10 @@ class Executor:
         try:
             await self._announce()
             inboxes += [group.create_task(inbox.run(), name="inbox") for inbox in self._inboxes]
-            if self._direct is not None:
-                answers = DirectAnswers(self._direct, self._ledger, self._observations, self._outbox)
+            if self._direct is not None and (probes := self._direct_probes) is not None:
+                answers = DirectAnswers(self._direct, self._ledger, self._observations, self._outbox, probes)
                 group.create_task(answers.run(), name="direct answers")
+                group.create_task(probes.echo(), name="echo direct probes")
             group.create_task(self._tick(), name="tick")
             group.create_task(self._keep_trust(), name="trust")
             group.create_task(self._bulk.check_inbox(), name="check the inbox")

@@ -5,6 +5,7 @@ from shared.messages.base import MessageError, of_topic
 from shared.messages.devices import (
     OBSERVATIONS,
     ComputeObservation,
+    DirectEcho,
     Emulation,
     Presence,
     Probe,
@@ -14,7 +15,16 @@ from shared.messages.devices import (
 )
 from shared.messages.streams import StreamDeclaration, withdrawn
 
-Inbound = Presence | ServicePresence | ComputeObservation | TransferObservation | Emulation | Probe | StreamDeclaration
+Inbound = (
+    Presence
+    | ServicePresence
+    | ComputeObservation
+    | TransferObservation
+    | DirectEcho
+    | Emulation
+    | Probe
+    | StreamDeclaration
+)
 
 
 def control_filters(device: str, *, emulated: bool) -> dict[str, int]:
@@ -41,7 +51,7 @@ def decode(topic: str, payload: bytes | memoryview) -> Inbound | None:
         case ["services", name, "presence"]:
             return of_topic(ServicePresence.decode(payload), "name", name) if payload else None
         case ["devices", device, "observations"]:
-            observation: ComputeObservation | TransferObservation = OBSERVATIONS.decode(payload)
+            observation: ComputeObservation | TransferObservation | DirectEcho = OBSERVATIONS.decode(payload)
             return of_topic(observation, "device", device)
         case ["devices", device, "emulation"]:
             return of_topic(Emulation.decode(payload), "device", device) if payload else Emulation(device=device)

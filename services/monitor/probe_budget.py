@@ -15,8 +15,6 @@ _FIRST_BYTES: Final = 1.5 * 1024 * 1024
 _LARGEST_BURST_BYTES: Final = 4 * 1024 * 1024
 # A link whose estimate has sunk keeps half of its former budget for so long: its recovery is noticed soon.
 _HALF_LIFE_S: Final = 60.0
-# Longest wait of a message without padding. It shows that the link is up, whatever was spent before.
-LIVENESS_S: Final = 5.0
 # Part of the burst that rounds of a settled link may spend. The rest is for links in doubt.
 _ROUTINE: Final = 0.5
 _BYTES_PER_MBPS: Final = 125_000.0
@@ -62,8 +60,7 @@ class ProbeBudget:
         # A message larger than all of the capacity waits until nothing else is counted.
         cost_bytes = min(size_bytes + OVERHEAD_BYTES, capacity_bytes)
         excess_bytes = self._spent_bytes + cost_bytes - capacity_bytes
-        wait_s = max(0.0, excess_bytes / self._rate(bandwidth_mbps, is_used))
-        return wait_s if size_bytes else min(wait_s, LIVENESS_S)
+        return max(0.0, excess_bytes / self._rate(bandwidth_mbps, is_used))
 
     def _settle(self, now_s: float, bandwidth_mbps: float | None, is_used: bool) -> None:
         passed_s = max(0.0, now_s - self._seen_s)

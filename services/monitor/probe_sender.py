@@ -1,4 +1,4 @@
-"""Sends probes and echoes to other monitors, delayed as the emulated link delays them."""
+"""Sends probes and echoes to other monitors, delayed as the emulated link delays them, and orders direct probes."""
 
 import asyncio
 import logging
@@ -10,7 +10,8 @@ from services.monitor.probe_settings import ProbeSettings, SendProbe
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.errors import BusError
-from shared.messages.devices import Probe
+from shared.messages.devices import DirectProbe, Probe
+from shared.transport_mode import Carrier
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -21,27 +22,47 @@ MAX_SENDING: Final = 64
 class ProbeSender:
     """Probes and echoes of one device; each is sent by a task of its own.
 
+    The executor sends the probes of direct links: it has the connections, and delays what it sends on emulated links.
     Losses are normal: the prober repeats what gets no echo. So nothing here raises or waits for confirmation.
     """
 
-    def __init__(self, device: str, settings: ProbeSettings, conditions: EmulatedConditions) -> None:
+    def __init__(
+        self,
+        device: str,
+        settings: ProbeSettings,
+        conditions: EmulatedConditions,
+        group: asyncio.TaskGroup,
+        *,
+        probes: Connection,
+        control: Connection,
+    ) -> None:
         """Prepare the padding.
 
         Args:
             device: name of this device.
             settings: bound the padding and the time that a message may take.
             conditions: delays of the emulated links.
+            group: runs the tasks.
+            probes: carries probes and echoes.
+            control: carries the orders of direct probes.
         """
         self._device = device
         self._conditions = conditions
+        self._group = group
+        self._probes = probes
+        self._control = control
         # After four timeouts the prober has given up even a padded probe.
         self._lost_s = 4 * settings.timeout_s
         # Random, because a carrier may compress it. Made once, because making it takes longer than sending it.
         self._padding = os.urandom(max(settings.proof_bytes, settings.most_bytes, settings.first_bytes))
         self._sending = 0
 
-    def send(self, group: asyncio.TaskGroup, connection: Connection, probe: SendProbe) -> None:
-        """Begin to send a probe."""
+    def send(self, probe: SendProbe) -> None:
+        """Begin to send a probe, or to order it."""
+        if probe.carrier is Carrier.DIRECT:
+            order = DirectProbe(probe_id=probe.probe_id, target=probe.target, size_bytes=probe.padding_bytes)
+            self._group.create_task(self._order(order), name=f"order a probe of {probe.target}")
+            return
         message = Probe(
             kind="probe",
             probe_id=probe.probe_id,
@@ -49,28 +70,31 @@ class ProbeSender:
             size_bytes=probe.padding_bytes,
             padding=self._padding[: probe.padding_bytes],
         )
-        self._begin(group, connection, probe.target, message)
+        self._begin(probe.target, message)
 
-    def echo(
-        self, group: asyncio.TaskGroup, connection: Connection, probe: Probe, *, processing_ms: float = 0.0
-    ) -> None:
+    def echo(self, probe: Probe, *, processing_ms: float = 0.0) -> None:
         """Begin to send a probe back, without its padding, and with the processing time of its arrival."""
         update = {"kind": "echo", "sender": self._device, "padding": b"", "processing_ms": processing_ms}
-        message = probe.model_copy(update=update)
-        self._begin(group, connection, probe.sender, message)
+        self._begin(probe.sender, probe.model_copy(update=update))
 
-    def _begin(self, group: asyncio.TaskGroup, connection: Connection, target: str, message: Probe) -> None:
+    def _begin(self, target: str, message: Probe) -> None:
         if self._sending >= MAX_SENDING:
             return
         self._sending += 1
-        group.create_task(self._deliver(connection, target, message), name=f"{message.kind} to {target}")
+        self._group.create_task(self._deliver(target, message), name=f"{message.kind} to {target}")
 
-    async def _deliver(self, connection: Connection, target: str, message: Probe) -> None:
+    async def _deliver(self, target: str, message: Probe) -> None:
         try:
             payload = message.encode()
             if await self._conditions.until_delivered(target, len(payload), self._lost_s):
-                await connection.publish(topics.probes(target), payload, qos=0)
+                await self._probes.publish(topics.probes(target), payload, qos=0)
         except BusError as error:
             _LOGGER.debug("a probe to %s was lost: %s", target, error)
         finally:
             self._sending -= 1
+
+    async def _order(self, order: DirectProbe) -> None:
+        try:
+            await self._control.publish(topics.direct_probes(self._device), order.encode(), qos=0)
+        except BusError as error:
+            _LOGGER.debug("a direct probe to %s was not ordered: %s", order.target, error)

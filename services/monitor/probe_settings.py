@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from shared.transport_mode import Carrier
+
 
 @dataclass(frozen=True, slots=True)
 class ProbeSettings:
@@ -9,8 +11,7 @@ class ProbeSettings:
 
     Attributes:
         idle_s: time without transfers after which a link is probed.
-        direct_s: time without transfers after which the estimate of a direct link is dropped.
-        unused_s: the time of `idle_s` for a link that no stream could use.
+        unused_s: the time of `idle_s` for a way that no stream could use.
         doubt_s: pause between probes of a link that is new or whose last sample deviated.
         share: largest part of a link's bandwidth that probes may take; slow links are probed less often.
         day_bytes: bytes that probes of a link may take per day while no stream could use it.
@@ -30,7 +31,6 @@ class ProbeSettings:
     """
 
     idle_s: float = 2.0
-    direct_s: float = 5.0
     unused_s: float = 20.0
     doubt_s: float = 0.2
     share: float = 0.01
@@ -54,11 +54,13 @@ class SendProbe:
     """A probe to send now.
 
     Attributes:
-        target: device whose monitor echoes the probe.
+        target: device that echoes the probe: its monitor, or its executor on a direct connection.
         probe_id: returned in the echo.
         padding_bytes: 0 for a tiny probe.
+        carrier: its way.
     """
 
     target: str
     probe_id: str
     padding_bytes: int
+    carrier: Carrier = Carrier.MQTT

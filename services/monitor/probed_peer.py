@@ -1,4 +1,4 @@
-"""A device whose link is probed: its estimates, its outstanding probe, and the sizes of the next ones."""
+"""One way to a device that is probed: its estimate, its outstanding probe, and the sizes of the next ones."""
 
 import math
 from dataclasses import dataclass, field
@@ -41,29 +41,29 @@ class OutstandingProbe:
 
 @dataclass(slots=True)
 class ProbedPeer:
-    """A device that is online, and the link to it.
+    """One way to a device that is online.
 
     Attributes:
         settings: times and sizes of probes.
-        boot_id: of its executor; another one means a restart.
-        link: through the broker.
-        direct: over direct connections; None without recent transfers on one.
-        direct_s: when the last of these was observed.
+        budget: of the probes on the link, all its ways together.
+        device: at the other end.
+        carrier: what carries the probes and feature maps of this way.
+        boot_id: of the device's executor; another one means a restart.
+        link: the estimate.
         due_s: when the next probe is due.
         transfer_s: when the last transfer was observed; none before the first.
-        probing_until_s: estimated end of its probes of this device.
-        outstanding: the only probe under way to it.
+        probing_until_s: estimated end of the device's probes of this one.
+        outstanding: the only probe under way.
         lost: consecutive lost probes.
-        budget: of the probes on the link.
         budget_mbps: the last settled estimate, on which the budget rests; a bound from one overdue transfer is none.
     """
 
     settings: ProbeSettings
     budget: ProbeBudget
+    device: str
+    carrier: Carrier = Carrier.MQTT
     boot_id: str = ""
     link: LinkEstimator = field(default_factory=LinkEstimator)
-    direct: LinkEstimator | None = None
-    direct_s: float = 0.0
     due_s: float = 0.0
     transfer_s: float | None = None
     probing_until_s: float = -math.inf
@@ -77,28 +77,28 @@ class ProbedPeer:
             self.link.assume(self.settings.assumed_mbps)
 
     def observed(self, transfer: TransferObservation, now_s: float) -> None:
-        """Take an observed transfer to this device."""
-        is_direct = transfer.transport is Carrier.DIRECT
-        if is_direct:
-            # Probes take the broker's way, so only transfers tell how fast the direct one is.
-            self.direct = self.direct or LinkEstimator()
-            self.direct_s = now_s
-        link = self.direct if is_direct and self.direct is not None else self.link
-        link.add_transfer(
+        """Take an observed transfer on this way."""
+        self.link.add_transfer(
             transfer.size_bytes,
             transfer.elapsed_ms,
             finished=transfer.finished,
             ended_s=now_s,
             processing_ms=transfer.processing_ms,
         )
-        if is_direct:
-            return
         # A transfer too small to stand out from the noise does not replace a probe.
-        if link.is_informative(transfer.size_bytes):
+        if self.link.is_informative(transfer.size_bytes):
             self.transfer_s = now_s
         # A finished transfer proves that the link is up, even if probes were lost.
         if transfer.finished:
             self.lost = 0
+
+    def answered(self, probe_id: str) -> OutstandingProbe | None:
+        """Take an answer to a probe: return the probe, which is outstanding no more; None if it was not outstanding."""
+        probe = self.outstanding
+        if probe is None or probe.probe_id != probe_id:
+            return None
+        self.outstanding = None
+        return probe
 
     @property
     def target_ms(self) -> float:

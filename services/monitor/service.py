@@ -25,6 +25,7 @@ from shared.messages.base import MessageError
 from shared.messages.bounds import MAX_LINE, clean_text
 from shared.messages.devices import (
     ComputeObservation,
+    DirectEcho,
     Emulation,
     LinkEstimate,
     Links,
@@ -39,6 +40,7 @@ from shared.messages.reject_counter import RejectCounter
 from shared.messages.streams import StreamDeclaration
 from shared.processing_clock import UNREAD_S, ProcessingClock
 from shared.service_runtime import new_boot_id, segue_version
+from shared.transport_mode import Carrier
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -75,7 +77,6 @@ class Monitor:
         self._prober = LinkProber(config.device, config.probing)
         self._load = LoadEstimator()
         self._conditions = EmulatedConditions()
-        self._sender = ProbeSender(config.device, config.probing, self._conditions)
         self._sampler = DeviceSampler(self._clock, threads=config.threads, emulated=config.emulated)
         self._processing = ProcessingClock()
         self._sample: DeviceSample | None = None
@@ -125,9 +126,11 @@ class Monitor:
 
     async def _measure(self, control: Connection, probes: Connection) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._listen(control), name="listen")
-            group.create_task(self._listen_to_probes(probes, group), name="listen to probes")
-            group.create_task(self._probe_links(probes, group), name="probe links")
+            config = self._config
+            sender = ProbeSender(config.device, config.probing, self._conditions, group, probes=probes, control=control)
+            group.create_task(self._listen(control, sender), name="listen")
+            group.create_task(self._listen_to_probes(probes, sender), name="listen to probes")
+            group.create_task(self._probe_links(sender), name="probe links")
             group.create_task(self._sample_device(), name="sample the device")
             group.create_task(self._publish_links(control), name="publish links")
             group.create_task(self._publish_telemetry(control), name="publish telemetry")
@@ -183,13 +186,13 @@ class Monitor:
             trouble=clean_text(self._trouble, MAX_LINE) if state is State.ONLINE else "",
         )
 
-    async def _listen(self, control: Connection) -> None:
+    async def _listen(self, control: Connection, sender: ProbeSender) -> None:
         async for received in control:
             message = self._decode(received)
             if message is None:
                 continue
             try:
-                self._handle(message)
+                self._handle(message, sender)
             except Exception as error:
                 # A fault of the monitor, which must not end it: a retained message would end it after every restart.
                 self._reject(received.topic, f"{type(error).__name__}: {error}")
@@ -206,24 +209,20 @@ class Monitor:
         if self._rejects.add(topic, reason):
             _LOGGER.warning("dropped a message on %s: %s", topic, reason)
 
-    def _handle(self, message: Inbound) -> None:
+    def _handle(self, message: Inbound, sender: ProbeSender) -> None:
         now_s = self._clock()
         match message:
             case Presence():
                 if message.state is State.ONLINE:
-                    self._prober.device_online(message.device, message.boot_id, now_s)
+                    transports = message.transports if message.direct is not None else (Carrier.MQTT.value,)
+                    self._prober.device_online(message.device, message.boot_id, now_s, transports=transports)
                 else:
                     self._prober.device_offline(message.device)
                 self._links_dirty.set()
             case ServicePresence():
                 self._service_changed(message, now_s)
-            case ComputeObservation():
-                self._observed_s = now_s
-                self._load.add(message.measured_ms, message.idle_ms)
-                self._load_dirty.set()
-            case TransferObservation():
-                if self._prober.observed(message, now_s):
-                    self._links_dirty.set()
+            case ComputeObservation() | TransferObservation() | DirectEcho():
+                self._observed(message, now_s, sender)
             case Emulation():
                 if self._config.emulated:
                     self._conditions.obey(message)
@@ -235,6 +234,26 @@ class Monitor:
                 assert_never(message)
         self._probes_dirty.set()
 
+    def _observed(
+        self,
+        message: ComputeObservation | TransferObservation | DirectEcho,
+        now_s: float,
+        sender: ProbeSender,
+    ) -> None:
+        match message:
+            case ComputeObservation():
+                self._observed_s = now_s
+                self._load.add(message.measured_ms, message.idle_ms)
+                self._load_dirty.set()
+            case TransferObservation():
+                if self._prober.observed(message, now_s):
+                    self._links_dirty.set()
+            case DirectEcho():
+                follower = self._prober.echoed_directly(message, now_s, processing_s=self._processing.read_s())
+                if follower is not None:
+                    sender.send(follower)
+                self._links_dirty.set()
+
     def _service_changed(self, service: ServicePresence, now_s: float) -> None:
         if service.role != "monitor" or not service.name.startswith(MONITOR_PREFIX):
             return
@@ -244,7 +263,7 @@ class Monitor:
         else:
             self._prober.monitor_offline(device)
 
-    async def _listen_to_probes(self, probes: Connection, group: asyncio.TaskGroup) -> None:
+    async def _listen_to_probes(self, probes: Connection, sender: ProbeSender) -> None:
         async for received in probes:
             now_s = self._clock()
             message = self._decode(received)
@@ -254,7 +273,7 @@ class Monitor:
                 if not self._config.probing.is_metered:
                     self._prober.probed(message.sender, now_s)
                     processing_ms = self._processing.since_ms(now_s - UNREAD_S, self._clock())
-                    self._sender.echo(group, probes, message, processing_ms=processing_ms)
+                    sender.echo(message, processing_ms=processing_ms)
                     self._processing.sample(now_s)
                 continue
             follower = self._prober.echoed(
@@ -266,18 +285,18 @@ class Monitor:
             )
             self._processing.sample(now_s)
             if follower is not None:
-                self._sender.send(group, probes, follower)
+                sender.send(follower)
             self._links_dirty.set()
             self._probes_dirty.set()
 
-    async def _probe_links(self, probes: Connection, group: asyncio.TaskGroup) -> None:
+    async def _probe_links(self, sender: ProbeSender) -> None:
         while True:
             self._probes_dirty.clear()
             before = self._prober.estimates()
             self._processing.sample(self._clock())
             probe = self._prober.tick(self._clock(), processing_s=self._processing.read_s())
             if probe is not None:
-                self._sender.send(group, probes, probe)
+                sender.send(probe)
             # A tick may bound the estimate of an overdue probe, or take a link down.
             if self._prober.estimates() != before:
                 self._links_dirty.set()

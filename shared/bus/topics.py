@@ -138,6 +138,17 @@ def probes(device: str) -> str:
 
 
 @defined(
+    sender="monitor",
+    receivers="its executor",
+    summary="Orders a probe over a direct connection.",
+    qos=0,
+)
+def direct_probes(device: str) -> str:
+    """Return the topic of a monitor's orders to its executor to measure direct links."""
+    return f"devices/{device}/direct_probes"
+
+
+@defined(
     sender="demo",
     receivers="executor and monitor",
     summary="How an emulated device shall behave. Real devices ignore it.",

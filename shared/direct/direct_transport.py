@@ -6,7 +6,7 @@ import logging
 import secrets
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from shared.direct.direct_channel import DirectChannel, DirectSendFailed
 from shared.direct.direct_dialer import DirectDialer, DirectLink
 from shared.direct.direct_listener import ArrivedFrame, DirectListener
 from shared.direct.direct_messages import TransferReceipt, receipt_message
+from shared.direct.direct_probe import read_probe
 from shared.direct.direct_settings import DirectSettings, Endpoint, is_unspecified, own_address
 from shared.direct.direct_tls import BootCertificate
 from shared.direct.memory_budget import MemoryBudget
@@ -34,6 +35,7 @@ _LOGGER = logging.getLogger(__name__)
 _MAX_WAITING: Final = 16
 _MAX_RECEIVED_BYTES: Final = 256 * 1024 * 1024
 _MAX_ANSWERS: Final = 4096
+_MAX_PROBES: Final = 256
 _TICK_S: Final = 0.5
 
 
@@ -52,6 +54,21 @@ class DirectReceipt:
     transfer_id: str
     processing_ms: float
     at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivedProbe:
+    """A probe of another device.
+
+    Attributes:
+        sender: the other device.
+        first_at_s: arrival of its first bytes, on the event loop's clock.
+        acknowledge: sends its receipt, with the processing time at this device in ms.
+    """
+
+    sender: str
+    first_at_s: float
+    acknowledge: Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +123,9 @@ class DirectTransport:
         self._frames: deque[ArrivedFrame] = deque()
         self._paused: set[DirectChannel] = set()
         self._answers: deque[DirectReceipt | DirectLoss] = deque(maxlen=_MAX_ANSWERS)
+        self._probes: deque[ArrivedProbe] = deque(maxlen=_MAX_PROBES)
         self._frame_there, self._answer_there, self._link_changed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._probe_there = asyncio.Event()
         self.access = DirectAccess(
             machine=network, token=token, certificate=b"" if certificate is None else certificate.certificate
         )
@@ -202,6 +221,14 @@ class DirectTransport:
             self._answer_there.clear()
             await self._answer_there.wait()
 
+    async def probes(self) -> AsyncIterator[ArrivedProbe]:
+        """Iterate over the probes that arrive, without end. They wait for nothing that waits for other frames."""
+        while True:
+            while self._probes:
+                yield self._probes.popleft()
+            self._probe_there.clear()
+            await self._probe_there.wait()
+
     async def _listen(self) -> None:
         settings = self._settings
         try:
@@ -294,6 +321,14 @@ class DirectTransport:
     # Frames of peers.
 
     def _arrived(self, frame: ArrivedFrame) -> None:
+        if (probe_id := read_probe(frame.buffer)) is not None:
+            acknowledge = partial(_acknowledge, frame.channel, probe_id)
+            self._probes.append(ArrivedProbe(frame.channel.peer, frame.first_at_s, acknowledge))
+            self._probe_there.set()
+            self._budget.give(frame.budget_bytes)
+            # Later, because the channel is handing over what it has decoded.
+            self._loop.call_soon(self._read_on)
+            return
         self.counters.delivered += 1
         self.counters.delivered_bytes += len(frame.buffer)
         self._frames.append(frame)

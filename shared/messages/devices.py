@@ -239,9 +239,38 @@ class TransferObservation(Message):
     transport: Carrier = Carrier.MQTT
 
 
-Observation = Annotated[ComputeObservation | TransferObservation, Field(discriminator="kind")]
+class DirectProbe(Message):
+    """A monitor's order to its executor to measure a direct link (`devices/{device}/direct_probes`)."""
+
+    TOPIC: ClassVar = topics.direct_probes
+
+    probe_id: Word
+    target: Name
+    size_bytes: Annotated[int, Field(ge=0, le=MAX_MESSAGE_BYTES)] = 0
+    """Of the padding that is sent."""
+
+
+class DirectEcho(Message):
+    """What has become of a direct probe."""
+
+    TOPIC: ClassVar = topics.observations
+
+    kind: Literal["direct_echo"] = "direct_echo"
+    device: Name
+    target: Name
+    probe_id: Word
+    """As in the order."""
+    elapsed_ms: Milliseconds | None = None
+    """Time from the first byte sent to the echo; None if there was no connection, or it ended."""
+    processing_ms: Milliseconds = 0.0
+    """Part of it in which one of the two ends computed or waited for a processor."""
+
+
+Observation = ComputeObservation | TransferObservation
 # Decodes the messages of `topics.observations`.
-OBSERVATIONS = MessageUnion(Observation)
+OBSERVATIONS = MessageUnion(
+    Annotated[ComputeObservation | TransferObservation | DirectEcho, Field(discriminator="kind")]
+)
 
 
 class DamageReport(Part):

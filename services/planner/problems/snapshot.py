@@ -46,7 +46,7 @@ class DeviceState:
         load_heard_at_s: planner's clock at the last telemetry; None if there was none.
         load_changed_at_s: planner's clock at the telemetry that last changed the load factor.
         links: from this device through the broker, by target.
-        direct_links: from this device over direct connections, by target; those that have carried something.
+        direct_links: from this device over direct connections, by target.
         transports: of feature maps that it sends and takes.
         profiles: measured computing times, by model and `Manifest.graph_version`.
     """

@@ -10,17 +10,21 @@ import pytest
 
 from broker.embedded import EmbeddedBroker
 from services.executor.direct_answers import DirectAnswers
+from services.executor.direct_probes import DirectProbes
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
 from shared.bus.connection import Connection
+from shared.bus.transport import BrokerTransport
 from shared.direct.direct_settings import DirectSettings
 from shared.direct.direct_transport import DirectTransport
+from shared.direct.transport_switch import TransportSwitch
 from shared.messages.devices import OBSERVATIONS, Presence, Receipt, State, TransferObservation
 from shared.messages.requests import FeatureMapHeader
 from shared.messages.streams import PlanStage
-from shared.transport_mode import Carrier
+from shared.processing_clock import ProcessingClock
+from shared.transport_mode import Carrier, TransportMode
 
 
 @dataclass
@@ -74,8 +78,12 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         me.learn(Presence(device="peer", state=State.ONLINE, boot_id="boot", direct=peer.access))
         assert await me.connected("peer")
         ledger, outbox = TransferLedger("me"), Outbox("me", control)
-        answers = DirectAnswers(me, ledger, ObservationFeed(outbox), outbox)
+        broker = await stack.enter_async_context(BrokerTransport.open(bus, "me"))
+        switch = TransportSwitch(broker, me, TransportMode.AUTO)
+        clock = stack.enter_context(ProcessingClock())
         async with asyncio.TaskGroup() as group:
+            probes = DirectProbes(me, switch, None, outbox, clock, group)
+            answers = DirectAnswers(me, ledger, ObservationFeed(outbox), outbox, probes)
             task = group.create_task(answers.run())
             yield Bench(me, peer, ledger, ear)
             task.cancel()

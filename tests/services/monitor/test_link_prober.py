@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Callable
 from itertools import count
+from typing import ClassVar
 
 import pytest
 
@@ -10,7 +11,8 @@ from services.monitor.link_prober import LinkProber
 from services.monitor.probe_budget import OVERHEAD_BYTES
 from services.monitor.probe_settings import ProbeSettings, SendProbe
 from shared.bus.link_schedule import LinkRate, LinkSchedule
-from shared.messages.devices import TransferObservation
+from shared.link_time import transmission_ms
+from shared.messages.devices import DirectEcho, TransferObservation
 from shared.transport_mode import Carrier
 
 SETTINGS = ProbeSettings()
@@ -95,35 +97,111 @@ def test_traffic_makes_probes_unnecessary() -> None:
     assert len(network.sent) > before
 
 
-def test_direct_transfers_have_an_estimate_of_their_own() -> None:
-    network = Network(bandwidth_mbps=20.0)
+class TwoWays:
+    """A device and a server, which a broker and direct connections join, in simulated time."""
+
+    RATES_MBPS: ClassVar = {Carrier.MQTT: 20.0, Carrier.DIRECT: 80.0}
+
+    def __init__(self, settings: ProbeSettings | None = None) -> None:
+        self.prober = LinkProber("pi", settings)
+        self.now_s = 0.0
+        self.is_connected = True
+        self.sent: list[tuple[float, SendProbe]] = []
+        for device in ("pi", "server"):
+            self.prober.device_online(device, "b1", 0.0, transports=("direct", "mqtt"))
+        self.prober.monitor_online("server", 0.0)
+        self.prober.stream_seen("s", 0.0, is_declared=True)
+
+    def run_until(self, end_s: float) -> None:
+        while self.now_s < end_s:
+            probe = self.prober.tick(self.now_s)
+            while probe is not None:
+                self.sent.append((self.now_s, probe))
+                probe = self.echo(probe)
+            self.now_s = self.prober.next_tick_s(self.now_s)
+
+    def echo(self, probe: SendProbe) -> SendProbe | None:
+        elapsed_ms = 10.0 + transmission_ms(probe.padding_bytes, self.RATES_MBPS[probe.carrier])
+        self.now_s += elapsed_ms / 1000
+        if probe.carrier is Carrier.MQTT:
+            return self.prober.echoed("server", probe.probe_id, self.now_s)
+        elapsed = elapsed_ms if self.is_connected else None
+        echo = DirectEcho(device="pi", target="server", probe_id=probe.probe_id, elapsed_ms=elapsed)
+        return self.prober.echoed_directly(echo, self.now_s)
+
+    def estimates(self) -> dict[Carrier, float]:
+        return {link.transport: link.bandwidth_mbps for link in self.prober.estimates()}
+
+    def probes_since(self, since_s: float, carrier: Carrier) -> int:
+        return sum(probe.carrier is carrier and not probe.padding_bytes for at_s, probe in self.sent if at_s > since_s)
+
+
+def test_each_way_of_a_link_has_an_estimate_of_its_own() -> None:
+    network = TwoWays()
     network.run_until(10.0)
-    for number in range(6):
-        observation = TransferObservation(
-            device="pi", target="server", size_bytes=1_000_000, elapsed_ms=100.0, transport=Carrier.DIRECT
-        )
-        assert network.prober.observed(observation, 10.0 + number)
-    brokered, direct = network.prober.estimates()
-    assert (brokered.transport, direct.transport) == (Carrier.MQTT, Carrier.DIRECT)
-    assert brokered.bandwidth_mbps == pytest.approx(20.0, rel=0.01)
-    assert direct.bandwidth_mbps == pytest.approx(80.0, rel=0.01)
-    # Nobody probes it: without transfers the probes of the way through the broker count alone.
-    network.now_s = 15.0
-    network.run_until(19.0)
-    assert len(network.prober.estimates()) == 2
-    network.run_until(24.0)
-    assert [link.transport for link in network.prober.estimates()] == [Carrier.MQTT]
+    assert network.estimates() == pytest.approx(network.RATES_MBPS, rel=0.01)
+    assert [link.latency_ms for link in network.prober.estimates()] == pytest.approx([5.0, 5.0])
 
 
-def test_a_direct_link_that_only_transfers_measure_keeps_its_estimate() -> None:
-    prober = LinkProber("pi", ProbeSettings(is_metered=True))
-    prober.device_online("server", "b1", 0.0)
+def test_the_way_in_force_is_probed_often_and_the_other_one_rarely() -> None:
+    network = TwoWays()
+    network.run_until(70.0)
+    assert network.probes_since(10.0, Carrier.DIRECT) >= 60.0 / (2 * SETTINGS.idle_s)
+    assert 1 <= network.probes_since(10.0, Carrier.MQTT) <= 60.0 / (0.7 * SETTINGS.unused_s)
+
+
+def test_both_ways_of_a_link_share_its_budget() -> None:
+    network = TwoWays()
+    network.run_until(70.0)
+    sent_bytes = sum(probe.padding_bytes for at_s, probe in network.sent if at_s > 10.0)
+    assert 8 * sent_bytes / 60.0 <= 1.1 * SETTINGS.share * network.RATES_MBPS[Carrier.DIRECT] * 1e6
+
+
+def test_without_a_connection_the_direct_way_is_down_and_the_broker_s_is_in_force() -> None:
+    network = TwoWays()
+    network.run_until(10.0)
+    network.is_connected = False
+    network.run_until(20.0)
+    assert network.estimates() == pytest.approx({Carrier.MQTT: 20.0, Carrier.DIRECT: 0.0}, rel=0.01)
+    assert network.probes_since(14.0, Carrier.MQTT) >= 2
+    network.is_connected = True
+    network.run_until(25.0)
+    assert network.estimates() == pytest.approx(network.RATES_MBPS, rel=0.01)
+
+
+def test_a_probe_of_one_way_is_not_answered_on_the_other() -> None:
+    network = TwoWays()
+    probes: dict[Carrier, SendProbe] = {}
+    while len(probes) < 2:
+        if (probe := network.prober.tick(network.now_s)) is not None:
+            probes[probe.carrier] = probe
+        network.now_s += 1.5
+    direct = DirectEcho(device="pi", target="server", probe_id=probes[Carrier.MQTT].probe_id, elapsed_ms=1.0)
+    assert network.prober.echoed_directly(direct, network.now_s) is None
+    assert network.prober.echoed("server", probes[Carrier.DIRECT].probe_id, network.now_s) is None
+
+
+def test_a_device_without_direct_connections_has_one_way() -> None:
+    network = TwoWays()
+    network.run_until(5.0)
+    network.prober.device_online("server", "b1", network.now_s)
+    assert set(network.estimates()) == {Carrier.MQTT}
+    network.prober.device_online("server", "b1", network.now_s, transports=("direct",))
+    network.run_until(10.0)
+    assert set(network.estimates()) == set(Carrier)
+    network.prober.device_offline("pi")
+    assert set(network.estimates()) == {Carrier.MQTT}
+
+
+def test_direct_transfers_measure_the_direct_way_alone() -> None:
+    network = TwoWays(ProbeSettings(is_metered=True))
     observation = TransferObservation(
         device="pi", target="server", size_bytes=1_000_000, elapsed_ms=100.0, transport=Carrier.DIRECT
     )
-    prober.observed(observation, 1.0)
-    prober.tick(100.0)
-    assert [link.transport for link in prober.estimates()] == [Carrier.DIRECT]
+    assert network.prober.observed(observation, 1.0)
+    network.run_until(100.0)
+    assert network.sent == []
+    assert network.estimates() == pytest.approx({Carrier.DIRECT: 80.0}, rel=0.01)
 
 
 def test_a_drop_is_found_by_probes_within_two_periods() -> None:

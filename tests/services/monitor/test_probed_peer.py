@@ -12,7 +12,7 @@ SETTINGS = ProbeSettings()
 
 
 def peer(bandwidth_mbps: float | None = None, latency_ms: float = 1.0) -> ProbedPeer:
-    made = ProbedPeer(SETTINGS, ProbeBudget(SETTINGS.share, SETTINGS.day_bytes))
+    made = ProbedPeer(SETTINGS, ProbeBudget(SETTINGS.share, SETTINGS.day_bytes), "server")
     for _ in range(4):
         made.link.add_round_trip(2 * latency_ms)
         if bandwidth_mbps is not None:

@@ -18,6 +18,7 @@ SPELLED = {
     "devices/{device}/receipts": (0, False),
     "devices/{device}/clock": (0, False),
     "devices/{device}/probes": (0, False),
+    "devices/{device}/direct_probes": (0, False),
     "devices/{device}/emulation": (1, True),
     "devices/{device}/commands": (1, False),
     "devices/{device}/reports": (1, False),

@@ -49,3 +49,14 @@ def test_each_link_has_the_estimate_of_its_transport() -> None:
     assert list(links_in_force(online, TransportMode.MQTT)) == [("a", "b", SLOW), ("a", "c", SLOW), ("b", "a", SLOW)]
     # Before anything has travelled directly, the way through the broker is the best guess.
     assert list(links_in_force(online, TransportMode.DIRECT)) == [("a", "b", FAST), ("b", "a", SLOW)]
+
+
+def test_the_broker_stands_in_for_a_direct_way_that_is_down() -> None:
+    down = LinkState(0.0, 0.5, 0.0)
+    online = {"a": device(AUTO, links={"b": SLOW}, direct_links={"b": down}), "b": device(AUTO)}
+    assert list(links_in_force(online, None)) == [("a", "b", SLOW)]
+    assert list(links_in_force(online, TransportMode.AUTO)) == [("a", "b", SLOW)]
+    assert list(links_in_force(online, TransportMode.DIRECT)) == [("a", "b", down)]
+    assert carrier_in_force(online["a"], online["b"], None, down) is Carrier.MQTT
+    only = {"a": device(DIRECT, links={"b": SLOW}, direct_links={"b": down}), "b": device(DIRECT)}
+    assert list(links_in_force(only, None)) == [("a", "b", down)]
