@@ -249,6 +249,9 @@ class ControlHandler:
                 self.pool.know(manifest)
                 await self.profiles.measure(manifest)
             case Prepare(stream=stream, epoch=epoch):
+                if self.direct is not None:
+                    for receiver in command.receivers:
+                        self.direct.connect(receiver)
                 # Answered before the work begins: the planner distinguishes a slow device from one that is gone.
                 preparing = Preparing(device=self._own.device, stream=stream, epoch=epoch)
                 await self.outbox.put(Publication(topics.reports(preparing.device), preparing.encode()))
@@ -294,10 +297,10 @@ class ControlHandler:
             misfit = plan_misfit(plan, self.pool.manifests, self.sources.declared_model(stream), time.time())
             if misfit is not None:
                 raise MessageError(misfit)
-        await self.sources.planned(stream, plan)
         receivers = self.receivers.planned(stream, plan)
         if self.direct is not None:
             self.direct.plan(receivers)
+        await self.sources.planned(stream, plan)
         # Make before break: segments of earlier epochs may go only now that requests take the new routes.
         await self.pool.release(stream, plan.epoch - 1 if plan else None)
         if plan is None:

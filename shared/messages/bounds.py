@@ -20,6 +20,8 @@ from shared.fields import LARGEST, SMALLEST
 MAX_BLOCKS: Final = 10_000
 MAX_STAGES: Final = 256
 MAX_ROUTES: Final = 4096
+# Of a fleet.
+MAX_DEVICES: Final = 10_000
 # Integers up to here are exact as double-precision numbers, and fit SQLite and numpy with room for sums.
 MAX_INTEGER: Final = 2**53
 # First second of the year 2100.

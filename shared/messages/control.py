@@ -10,6 +10,7 @@ from shared.bus import topics
 from shared.messages.base import Message, MessageUnion, Part
 from shared.messages.bounds import (
     MAX_BLOCKS,
+    MAX_DEVICES,
     BlockIndex,
     BlockStop,
     CodecName,
@@ -68,6 +69,8 @@ class Prepare(Message):
     epoch: EpochNumber
     manifest: Manifest
     segments: Annotated[tuple[SegmentRange, ...], at_most(MAX_BLOCKS)]
+    receivers: Annotated[tuple[Name, ...], at_most(MAX_DEVICES)] = ()
+    """Devices that its feature maps may go to directly. It connects to them before the plan is in force."""
 
 
 class Release(Message):

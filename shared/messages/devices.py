@@ -9,6 +9,7 @@ from shared.bus import topics
 from shared.messages.base import MAX_MESSAGE_BYTES, Message, MessageError, MessageUnion, Part
 from shared.messages.bounds import (
     MAX_BLOCKS,
+    MAX_DEVICES,
     Bandwidth,
     BlockIndex,
     BlockStop,
@@ -35,8 +36,6 @@ from shared.transport_mode import Carrier
 
 # Time of a block that a device cannot run: 11 days.
 REFUSED_MS: Final = 1e9
-# Devices of a fleet, at most.
-_MAX_LINKS: Final = 10_000
 
 
 class State(StrEnum):
@@ -177,7 +176,7 @@ class Links(Message):
 
     device: Name
     sent_at_s: Instant
-    links: Annotated[tuple[LinkEstimate, ...], at_most(_MAX_LINKS)] = ()
+    links: Annotated[tuple[LinkEstimate, ...], at_most(MAX_DEVICES)] = ()
 
 
 class BlockRefusal(Part):
@@ -345,4 +344,4 @@ class Emulation(Message):
     """Compute time of the idle device divided by that of this machine."""
     load_factor: FactorFromOne = 1.0
     """Compute time at present divided by the compute time when idle."""
-    links: Annotated[tuple[EmulatedLink, ...], at_most(_MAX_LINKS)] = ()
+    links: Annotated[tuple[EmulatedLink, ...], at_most(MAX_DEVICES)] = ()

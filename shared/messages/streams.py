@@ -1,5 +1,6 @@
 """Messages about a stream: declaration, committed plan, status and usage."""
 
+import itertools
 from enum import StrEnum
 from typing import Annotated, ClassVar, Final, Self
 
@@ -131,6 +132,15 @@ class CommittedPlan(Message):
         if len(stops) > 1:
             raise ValueError(f"its routes end after different blocks: {min(stops)} and {max(stops)}")
         return self
+
+    def direct_receivers(self, device: str) -> frozenset[str]:
+        """Return the devices that a device sends feature maps to, if these may travel without the broker."""
+        if self.transport is TransportMode.MQTT:
+            return frozenset()
+        ways = [(self.source, *(stage.device for stage in route.stages)) for route in self.routes]
+        return frozenset(
+            after for way in ways for before, after in itertools.pairwise(way) if before == device != after
+        )
 
 
 class StreamPhase(StrEnum):

@@ -114,7 +114,13 @@ class Proposal:
     def prepare(self, device: str) -> "SendPrepare":
         """Return the command that asks a device to prepare its segments."""
         plan = self.plan
-        message = Prepare(stream=plan.stream, epoch=plan.epoch, manifest=self.manifest, segments=self.segments[device])
+        message = Prepare(
+            stream=plan.stream,
+            epoch=plan.epoch,
+            manifest=self.manifest,
+            segments=self.segments[device],
+            receivers=tuple(sorted(plan.direct_receivers(device))),
+        )
         return SendPrepare(device, message)
 
 

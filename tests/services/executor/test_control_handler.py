@@ -14,12 +14,15 @@ from services.executor.service import serve
 from services.executor.trust_files import state_folder, write_keys
 from shared.bus import topics
 from shared.bus.connection import Connection, Properties
+from shared.direct.direct_settings import DirectSettings
+from shared.direct.direct_transport import DirectTransport
 from shared.messages.control import REPORTS, Prepare, Preparing, ProfileModel, Ready, Rejected, Release, SegmentRange
 from shared.messages.devices import Emulation, Presence, Profile, State
 from shared.messages.events import Event, EventKind
 from shared.messages.models import Manifest
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
 from shared.signatures import SIGNATURE_PROPERTY, SigningKey
+from shared.transport_mode import TransportMode
 
 
 @dataclass
@@ -190,3 +193,36 @@ async def test_an_emulated_slowdown_changes_the_published_profile(bench: Bench, 
     await bench.connection.publish(topics.emulation("d"), Emulation(device="d", slowdown=4.0).encode(), retain=True)
     after = Profile.decode(await bench.hear(topic))
     assert after.block_ms == pytest.approx([4 * block_ms for block_ms in before.block_ms])
+
+
+async def test_a_device_connects_to_its_receivers_while_it_prepares(tmp_path: Path, manifest: Manifest) -> None:
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(EmbeddedBroker())
+        connection = await stack.enter_async_context(Connection.open(broker.settings))
+        await connection.subscribe(topics.reports("d"))
+        settings = DirectSettings(broker.settings, socket_folder=tmp_path / "sockets")
+        peer = await stack.enter_async_context(DirectTransport.open("peer", "boot", settings))
+        presence = Presence(device="peer", state=State.ONLINE, boot_id="boot", direct=peer.access)
+        await connection.publish(topics.presence("peer"), presence.encode(), retain=True)
+        config = ExecutorConfig(
+            "d",
+            broker.settings,
+            tmp_path,
+            lock_path=tmp_path / "lock",
+            transport=TransportMode.AUTO,
+            direct_folder=tmp_path / "sockets",
+        )
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            executor = group.create_task(serve(config))
+            prepare = Prepare(
+                stream="s",
+                epoch=1,
+                manifest=manifest,
+                segments=(SegmentRange(start=0, stop=1),),
+                receivers=("peer", "nobody"),
+            )
+            # Repeated, since commands are not kept for a device that has not come yet.
+            while not peer._listener._known:
+                await connection.publish(topics.commands("d"), prepare.encode())
+                await asyncio.sleep(0.05)
+            executor.cancel()

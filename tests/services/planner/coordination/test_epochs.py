@@ -277,3 +277,9 @@ def test_no_number_is_used_twice_and_nothing_is_committed_unready(events: list[E
                 case SendRelease(_, release):
                     assert state.committed is None or release.through_epoch < state.committed.epoch
         assert state.last_epoch >= before.last_epoch
+
+
+def test_a_device_is_told_whom_it_will_send_to() -> None:
+    _, commands = play(propose(BOTH))
+    asked = {each.device: each.prepare.receivers for each in commands if isinstance(each, SendPrepare)}
+    assert asked == {"pi": ("server",), "server": ()}
