@@ -1,4 +1,4 @@
-"""A hop between two executors by every transport, beside raw TCP, in one run.
+"""The data path: hops by every transport beside raw TCP, rates, latency and processor time under load, and peers.
 
     python -m benchmarks.datapath [--quick] [--out FILE] [--requests N]
 
@@ -8,13 +8,19 @@ boundary tensor of 50 kB or 3.2 MB, and one request is in flight. "Hop" is the t
 executor's send to the decoded tensor in the second. "Total" is the time from the client's publication to the outcome at
 the client; requests and outcomes travel through the broker in all three. Rounds of all ways and of raw TCP alternate,
 so that other work on the machine disturbs them alike.
+
+The same executors then run a tiny model on one device and on two, with 16 requests in flight, for the largest rate of a
+stream, and the 50 kB model at 100 requests per second, for the latencies' upper end. A fleet of three devices with
+monitors and a collector runs three stages at 100 requests per second: "CPU" is the processor time of all its processes
+and of the broker per request, beyond that of the idle fleet. `benchmarks.peers` runs last, with the peers that are
+installed. "Timers late" is how late sleeps of a millisecond end before and after: the noise of the machine.
 """
 
 import asyncio
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +28,17 @@ from typing import Any, Final
 import numpy as np
 from rich.table import Table
 
+from benchmarks import peers
 from benchmarks.bus_overhead import CUT, TcpYardstick, write_model
+from benchmarks.datapath_load import (
+    RATE_HZ,
+    StreamClient,
+    measure_fleet,
+    measure_rates,
+    steady_ms,
+    steady_row,
+    timer_lateness_ms,
+)
 from benchmarks.fleet_harness import FleetHarness
 from benchmarks.report import argument_parser, console, percentile, spread, write
 from broker.embedded import EmbeddedBroker
@@ -36,12 +52,15 @@ from shared.messages.requests import Outcome
 from shared.messages.streams import PlanRoute, PlanStage
 from shared.transport_mode import Carrier, TransportMode
 
-MQTT, DIRECT, MEMFD = "mqtt", "direct", "memfd"
+MQTT, DIRECT, MEMFD = WAYS = "mqtt", "direct", "memfd"
 # Channels of the boundary tensor, each of 56 x 56 x 4 bytes, and the name of the size.
 SIZES: Final = {"50kB": 4, "3200kB": 256}
+STEADY_SIZE: Final = "50kB"
 REQUESTS, QUICK_REQUESTS = 200, 40
 ROUNDS: Final = 4
 WARM_UP: Final = 10
+# Length of a measurement under load.
+LOAD_S, QUICK_LOAD_S = 20.0, 5.0
 
 
 def arguments(way: str, folder: Path) -> tuple[str, ...]:
@@ -102,43 +121,69 @@ class Pair:
         return 1000 * (second.received_at_s - first.sent_at_s)
 
 
-async def measure_size(
-    settings: BusSettings, manifest: Manifest, path: Path, payload: bytes, count: int
-) -> tuple[list[Pair], list[float]]:
-    """Measure every way and raw TCP with one size of the boundary; return the pairs and the times of TCP in ms."""
+@asynccontextmanager
+async def opened_pairs(
+    settings: BusSettings, manifest: Manifest, path: Path, payload: bytes
+) -> AsyncIterator[list[Pair]]:
+    """Put a route of every way in force."""
     async with AsyncExitStack() as stack:
         pairs = []
-        for way in (MQTT, DIRECT, MEMFD):
+        for way in WAYS:
             opening = FleetHarness.open(settings, f"{way}-{manifest.name}", {manifest.model: path})
             harness = await stack.enter_async_context(opening)
             pairs.append(Pair(way, harness, Carrier.MQTT if way == MQTT else Carrier.DIRECT))
             await pairs[-1].begin(manifest, payload)
-        with ExitStack() as opened:
-            yardstick = opened.enter_context(TcpYardstick.open(manifest.blocks[CUT - 1].output_bytes))
-            for _ in range(ROUNDS):
-                await asyncio.to_thread(yardstick.measure, count // ROUNDS)
-                for pair in pairs:
-                    await pair.measure(payload, count // ROUNDS)
-        return pairs, yardstick.times_ms
+        yield pairs
 
 
-async def measure(count: int) -> list[dict[str, Any]]:
-    """Measure every size; return a row per size and way."""
-    broker: BrokerProcess = EmbeddedBroker() if find_mosquitto() is None else MosquittoBroker()
+async def measure_hops(pairs: Sequence[Pair], manifest: Manifest, payload: bytes, count: int) -> list[float]:
+    """Measure every way and raw TCP with one size of the boundary; return the times of TCP in ms."""
+    with TcpYardstick.open(manifest.blocks[CUT - 1].output_bytes) as yardstick:
+        for _ in range(ROUNDS):
+            await asyncio.to_thread(yardstick.measure, count // ROUNDS)
+            for pair in pairs:
+                await pair.measure(payload, count // ROUNDS)
+        return yardstick.times_ms
+
+
+async def measure_steady(pairs: Sequence[Pair], payload: bytes, duration_s: float) -> list[dict[str, Any]]:
+    """Measure the latencies of every way at a fixed rate."""
+    rows = []
+    for pair in pairs:
+        async with StreamClient.open(pair.harness.connection.settings, pair.harness.stream) as client:
+            rows.append(steady_row(pair.way, await steady_ms(client, payload, RATE_HZ, duration_s)))
+    return rows
+
+
+def new_broker() -> BrokerProcess:
+    """Return Mosquitto if it is installed, else the embedded broker."""
+    return EmbeddedBroker() if find_mosquitto() is None else MosquittoBroker()
+
+
+async def measure(count: int, load_s: float) -> dict[str, Any]:
+    """Measure everything but the peers; return the rows of each table by name."""
     payload = np.random.default_rng(0).standard_normal((1, 1, 56, 56)).astype(np.float32).tobytes()
-    rows: list[dict[str, Any]] = []
+    document: dict[str, Any] = {"rows": [], "noise": {"before": await timer_lateness_ms()}}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        broker = new_broker()
         async with broker, Processes(folder, command_lines.environment(broker.settings.address)) as processes:
-            for way in (MQTT, DIRECT, MEMFD):
+            for way in WAYS:
                 for device in (f"{way}-first", f"{way}-second"):
                     data = ("executor", "--device", device, "--data-dir", str(folder))
                     await processes.start(device, (*data, *arguments(way, folder)))
             for size, channels in SIZES.items():
                 manifest, path = write_model(channels, folder)
-                pairs, tcp_ms = await measure_size(broker.settings, manifest, path, payload, count)
-                rows += [row(size, pair, tcp_ms) for pair in pairs]
-    return rows
+                async with opened_pairs(broker.settings, manifest, path, payload) as pairs:
+                    tcp_ms = await measure_hops(pairs, manifest, payload, count)
+                    document["rows"] += [row(size, pair, tcp_ms) for pair in pairs]
+                    if size == STEADY_SIZE:
+                        document["steady"] = await measure_steady(pairs, payload, load_s)
+            devices = {way: (f"{way}-first", f"{way}-second") for way in WAYS}
+            document["rates_hz"] = await measure_rates(broker.settings, folder, devices, load_s)
+        document["fleet"] = await measure_fleet(new_broker(), folder / "fleet", payload, load_s)
+    document["noise"]["after"] = await timer_lateness_ms()
+    return document
 
 
 def row(size: str, pair: Pair, tcp_ms: Sequence[float]) -> dict[str, Any]:
@@ -154,46 +199,87 @@ def row(size: str, pair: Pair, tcp_ms: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def results_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return the figures by name, medians."""
+def results_of(document: Mapping[str, Any]) -> dict[str, float]:
+    """Return the figures by name, medians if the name says nothing else."""
     results: dict[str, float] = {}
-    for each in rows:
+    for each in document["rows"]:
         results[f"hop_{each['size']}_{each['way']}_ms"] = each["hop_ms"]["p50"]
         results[f"total_{each['size']}_{each['way']}_ms"] = each["total_ms"]["p50"]
         results[f"hop_ratio_{each['size']}_{each['way']}"] = each["hop_over_raw_tcp"]
-    return results
+    for each in document["steady"]:
+        results[f"steady_{each['way']}_p99_ms"] = each["total_ms"]["p99"]
+        results[f"steady_{each['way']}_worst_ms"] = each["worst_ms"]
+    results |= {f"rate_{name}_hz": rate_hz for name, rate_hz in document["rates_hz"].items()}
+    # Through the broker, as is the default.
+    results["rate_two_devices_hz"] = document["rates_hz"][f"two_devices_{MQTT}"]
+    results["cpu_per_request_ms"] = document["fleet"]["sum_ms"]
+    return results | peers.ratios(document["peers"])
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return the figures as a table."""
+def tables(document: Mapping[str, Any]) -> Iterator[Table]:
+    """Yield the figures as tables."""
     made = Table(title="a hop between two executors, ms (p50 / p99)")
     for heading in ("boundary", "way", "hop", "total", "raw TCP", "hop / raw TCP"):
         made.add_column(heading, justify="left" if heading == "way" else "right", no_wrap=True)
-    for each in rows:
+    for each in document["rows"]:
         pairs = [
             " / ".join(f"{value:.2f}" for value in each[key].values()) for key in ("hop_ms", "total_ms", "raw_tcp_ms")
         ]
         made.add_row(each["size"], each["way"], *pairs, f"{each['hop_over_raw_tcp']:.1f}")
-    return made
+    yield made
+    made = Table(title=f"client to client at {RATE_HZ:g} requests/s of {STEADY_SIZE}, ms")
+    for heading in ("way", "p50", "p99", "worst"):
+        made.add_column(heading, justify="left" if heading == "way" else "right")
+    for each in document["steady"]:
+        made.add_row(each["way"], *(f"{value:.2f}" for value in (*each["total_ms"].values(), each["worst_ms"])))
+    yield made
+    made = Table(title="largest rate of a stream of the tiny model, requests/s")
+    for name in document["rates_hz"]:
+        made.add_column(name.replace("_", " "), justify="right")
+    made.add_row(*(f"{rate_hz:.0f}" for rate_hz in document["rates_hz"].values()))
+    yield made
+    fleet = document["fleet"]
+    made = Table(title=f"CPU per request at {RATE_HZ:g} requests/s, three devices, ms")
+    for name in (*fleet["cpu_ms"], "sum", "client"):
+        made.add_column(name, justify="right")
+    made.add_row(*(f"{value:.2f}" for value in (*fleet["cpu_ms"].values(), fleet["sum_ms"], fleet["client_ms"])))
+    yield made
+    yield peers.table(document["peers"])
 
 
 def headline(results: Mapping[str, float]) -> str:
     """Return the result in one line."""
-    ways = ", ".join(f"{way} {results[f'hop_ratio_3200kB_{way}']:.1f}" for way in (MQTT, DIRECT, MEMFD))
-    small = ", ".join(f"{way} {results[f'hop_50kB_{way}_ms']:.2f} ms" for way in (MQTT, DIRECT, MEMFD))
-    return f"a hop of 3.2 MB over raw TCP: {ways}; of 50 kB: {small}"
+    ways = ", ".join(f"{way} {results[f'hop_ratio_3200kB_{way}']:.1f}" for way in WAYS)
+    small = ", ".join(f"{way} {results[f'hop_50kB_{way}_ms']:.2f} ms" for way in WAYS)
+    rates = f"{results['rate_one_device_hz']:.0f} and {results['rate_two_devices_hz']:.0f}"
+    return (
+        f"a hop of 3.2 MB over raw TCP: {ways}; of 50 kB: {small}; a tiny model on one device and on two: {rates} "
+        f"requests/s; {results['cpu_per_request_ms']:.1f} ms of CPU per request on three devices"
+    )
+
+
+def noise_text(document: Mapping[str, Any]) -> str:
+    """Return the noise of the machine in one line."""
+    noise = document["noise"]
+    parts = [f"{when} {each['p50']:.2f} / {each['p99']:.2f} / {each['worst']:.1f}" for when, each in noise.items()]
+    return f"timers late, ms (p50 / p99 / worst): {', '.join(parts)}"
 
 
 def main() -> None:
     """Measure, print and write the result."""
-    parser = argument_parser("datapath", __doc__, quick=f"{QUICK_REQUESTS} requests per size and way")
+    quick = f"{QUICK_REQUESTS} requests per size and way, {QUICK_LOAD_S:g} s per load"
+    parser = argument_parser("datapath", __doc__, quick=quick)
     parser.add_argument("--requests", type=int, default=REQUESTS, help="per size and way (default: %(default)s)")
     options = parser.parse_args()
-    rows = asyncio.run(measure(QUICK_REQUESTS if options.quick else options.requests))
-    results = results_of(rows)
-    console().print(table(rows))
+    count = QUICK_REQUESTS if options.quick else options.requests
+    document = asyncio.run(measure(count, QUICK_LOAD_S if options.quick else LOAD_S))
+    document["peers"] = peers.measure(peers.QUICK_REQUESTS if options.quick else peers.REQUESTS)
+    results = results_of(document)
+    for table in tables(document):
+        console().print(table)
+    console().print(noise_text(document))
     console().print(headline(results))
-    write(options.out, {"rows": rows, "results": results, "headline": headline(results)})
+    write(options.out, {**document, "results": results, "headline": headline(results)})
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ each direction), ZeroMQ and TCP, this process runs the first segment and another
 result. Latency is from the start of the first segment to the result, with one request under way; the rate is with eight
 under way. For Segue two executors run the segments: latency is from dispatch to completion, and the rate is that of a
 client, whose requests of 618 kB are stored at the source. The others store nothing, retry nothing and trace nothing.
+"segue" sends the feature maps from device to device, as the others do (`--transport auto`), "segue mqtt" through the
+broker. Ratios without a suffix are those of the former.
 
 The peers come with `pip install 'segue[peers]'`. Those that are not installed are left out.
 """
@@ -37,11 +39,13 @@ from shared.messages.models import Manifest
 from shared.messages.streams import PlanRoute, PlanStage
 from shared.model.architectures import build
 from shared.model.onnx_file import write_onnx
+from shared.transport_mode import TransportMode
 
 BOUNDARY_BYTES: Final = 746_496
 REQUESTS, QUICK_REQUESTS = 300, 60
 WARM_UP: Final = 10
 IN_FLIGHT: Final = 8
+SEGUE: Final = {"segue": TransportMode.AUTO, "segue mqtt": TransportMode.MQTT}
 
 
 def measure_peer(peer: Peer, first: Segment, request: bytes, count: int) -> tuple[list[float], float]:
@@ -76,7 +80,7 @@ def measure_peer(peer: Peer, first: Segment, request: bytes, count: int) -> tupl
 
 
 async def measure_segue(
-    path: Path, manifest: Manifest, cut: int, request: bytes, count: int, folder: Path
+    path: Path, manifest: Manifest, cut: int, request: bytes, count: int, folder: Path, mode: TransportMode
 ) -> tuple[list[float], float]:
     """Return the latencies from dispatch to completion in ms, and the rate of a client in 1/s."""
     stages = PlanStage(start=0, stop=cut, device=FIRST), PlanStage(start=cut, stop=len(manifest.blocks), device=SECOND)
@@ -86,7 +90,8 @@ async def measure_segue(
         FleetHarness.open(broker.settings, "peers", {manifest.model: path}) as harness,
     ):
         for device in (FIRST, SECOND):
-            await processes.start(device, ("executor", "--device", device, "--data-dir", str(folder)))
+            sockets = ("--direct-folder", str(folder / "sockets"), "--transport", mode.value)
+            await processes.start(device, ("executor", "--device", device, "--data-dir", str(folder), *sockets))
         await harness.begin(manifest, FIRST, (FIRST, SECOND))
         epoch = await harness.commit(manifest, FIRST, [PlanRoute(stages=stages)], max_in_flight=IN_FLIGHT)
         await harness.reach(request, epoch)
@@ -132,7 +137,9 @@ def measure(count: int) -> dict[str, dict[str, Any]]:
             if module is None or importlib.util.find_spec(module) is not None:
                 with connect(path, cut) as connected:
                     rows[peer] = _row(*measure_peer(connected, first, request, count))
-        rows["segue"] = _row(*asyncio.run(measure_segue(path, manifest, cut, request, count, folder)))
+        for name, mode in SEGUE.items():
+            measured = asyncio.run(measure_segue(path, manifest, cut, request, count, folder / name, mode))
+            rows[name] = _row(*measured)
     return rows
 
 
@@ -142,12 +149,13 @@ def _row(latencies_ms: Sequence[float], rate_hz: float) -> dict[str, Any]:
 
 def ratios(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Return the latency and the rate of Segue over those of every peer that was measured."""
-    own = rows["segue"]
     found: dict[str, float] = {}
-    for peer in PEERS:
-        if peer in rows:
-            found[f"latency_over_{peer}"] = round(own["latency_ms"]["p50"] / rows[peer]["latency_ms"]["p50"], 3)
-            found[f"rate_over_{peer}"] = round(own["rate_hz"] / rows[peer]["rate_hz"], 3)
+    for own in SEGUE:
+        suffix = own.removeprefix("segue").replace(" ", "_")
+        for peer in [peer for peer in PEERS if peer in rows]:
+            latency = rows[own]["latency_ms"]["p50"] / rows[peer]["latency_ms"]["p50"]
+            found[f"latency_over_{peer}{suffix}"] = round(latency, 3)
+            found[f"rate_over_{peer}{suffix}"] = round(rows[own]["rate_hz"] / rows[peer]["rate_hz"], 3)
     return found
 
 
