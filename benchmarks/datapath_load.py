@@ -157,6 +157,7 @@ def three_stages(folder: Path) -> tuple[Manifest, Path, tuple[int, int]]:
     """Write a model of three cheap stages with 50 kB between them, and return its cuts as well."""
     b = GraphBuilder("three_stages", 1, (1, 1, 56, 56))
     wide = b.relu(b.conv(b.relu(b.conv(b.input, "expand", 4, 1)), "again", 4, 1))
+    folder.mkdir(exist_ok=True)
     path = folder / "three_stages.onnx"
     write_onnx(b.finish(b.linear(b.flatten(b.global_pool(wide, "pool")), "fc", 10)), path)
     return build_manifest(path, preprocessing=Preset.TENSOR), path, (2, 3)
@@ -170,7 +171,6 @@ async def measure_fleet(broker: BrokerProcess, folder: Path, payload: bytes, dur
         client, and the latencies.
     """
     devices = ("source", "middle", "last")
-    folder.mkdir()
     manifest, path, cuts = three_stages(folder)
     async with broker, Processes(folder, command_lines.environment(broker.settings.address)) as processes:
         await processes.start("collector", ("collector", "--data-dir", str(folder / "collector")))
