@@ -3,7 +3,8 @@
 from typing import Any
 
 from benchmarks.datapath import SIZES, WAYS, headline, noise_text, results_of, tables
-from benchmarks.peers import PEERS, SEGUE
+from benchmarks.peer_processes import PEERS
+from benchmarks.peers import SEGUE
 
 SPREAD = {"p50": 1.0, "p99": 2.0}
 
