@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.cli.testbed.command_lines import COLLECTOR, PLANNER
@@ -25,7 +25,7 @@ _OFFSETS_S = (3600.0, -3600.0, 300.0, -300.0, 86_400.0, 0.0)
 _HOSTILE_AT_ONCE = (5, 40)
 _PER_CLASS = 12
 # Which kind comes next: kills are the most frequent.
-_WEIGHTS: Mapping[str, int] = {
+WEIGHTS: Mapping[str, int] = {
     "kill": 6,
     "terminate": 2,
     "sleep": 3,
@@ -53,6 +53,7 @@ class Disturbances:
         chance: decides what happens, and when.
         clocks: of the services, by process; empty if none can be set.
         disks: under the services' data, by folder; empty if none can be mounted.
+        kinds: of bad moments that may come.
         stream: the stream that hostile messages concern.
         counts: bad moments so far, by kind.
         ended: processes that ended without being killed or stopped.
@@ -63,6 +64,7 @@ class Disturbances:
     chance: random.Random
     clocks: Mapping[str, SteppedClock]
     disks: Mapping[str, SmallDisk]
+    kinds: Collection[str] = tuple(WEIGHTS)
     stream: str = ""
     counts: Counter[str] = field(default_factory=Counter)
     ended: list[str] = field(default_factory=list)
@@ -79,8 +81,8 @@ class Disturbances:
 
     async def strike(self) -> str:
         """Let one bad moment happen, and end it; return its kind."""
-        kinds = [kind for kind in _WEIGHTS if self._is_possible(kind)]
-        (kind,) = self.chance.choices(kinds, [_WEIGHTS[kind] for kind in kinds])
+        kinds = [kind for kind in WEIGHTS if kind in self.kinds and self._is_possible(kind)]
+        (kind,) = self.chance.choices(kinds, [WEIGHTS[kind] for kind in kinds])
         match kind:
             case "kill":
                 await self._kill()

@@ -31,20 +31,21 @@ _REPEAT_S = 20.0
 class PlainClient:
     """Publishes photographs with QoS 1 and waits for their results on the stream's topic.
 
-    `records` grows by one record per request, in the order of the outcomes.
+    `records` grows by one record per request, in the order of the outcomes. `contradictions` holds the first outcome of
+    a request and a later one that differs from it.
     """
 
     def __init__(self, stream: str, root: str, timeout_s: float, differs: Differs) -> None:
         self.records: list[RequestRecord] = []
         self.repeats = 0
-        self.contradictions = 0
+        self.contradictions: list[tuple[Outcome, Outcome]] = []
         self._requests = f"{root}/streams/{stream}/requests"
         self._results = f"{root}/streams/{stream}/results"
         self._timeout_s = timeout_s
         self._differs = differs
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[str, asyncio.Future[Outcome]] = {}
-        self._statuses: dict[str, str] = {}
+        self._firsts: dict[str, Outcome] = {}
         self._stopped = False
         self._client = PahoClient(
             CallbackAPIVersion.VERSION2, f"plain-{uuid.uuid4().hex[:8]}", protocol=MQTTProtocolVersion.MQTTv5
@@ -124,8 +125,9 @@ class PlainClient:
         self._loop.call_soon_threadsafe(self._answer, Outcome.model_validate(document))
 
     def _answer(self, outcome: Outcome) -> None:
-        known = self._statuses.setdefault(outcome.request_id, outcome.status.value)
-        self.contradictions += known != outcome.status.value
+        first = self._firsts.setdefault(outcome.request_id, outcome)
+        if first != outcome:
+            self.contradictions.append((first, outcome))
         answer = self._waiting.get(outcome.request_id)
         if answer is not None and not answer.done():
             answer.set_result(outcome)

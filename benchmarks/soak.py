@@ -1,7 +1,7 @@
 """Requests of two kinds of clients while everything happens to a fleet that can happen, and what became of them.
 
     python -m benchmarks.soak [--minutes 5] [--seed 1] [--broker mosquitto|embedded]
-                             [--transport mqtt|direct|auto] [--run-dir DIR]
+                             [--transport mqtt|direct|auto] [--kinds KIND ...] [--run-dir DIR]
 
 It runs from the top of the repository. In rounds of half a minute, Segue's client and a plain MQTT client keep requests
 in flight. Meanwhile processes get SIGKILL, SIGTERM or SIGSTOP, the broker stalls, clocks step, disks are full or
@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from benchmarks.disturbances import EXECUTORS_FOLDER, Disturbances, stream_name
+from benchmarks.disturbances import EXECUTORS_FOLDER, WEIGHTS, Disturbances, stream_name
 from benchmarks.message_repeater import MessageRepeater
 from benchmarks.plain_client import PlainClient
 from broker.embedded import EmbeddedBroker
@@ -147,7 +147,11 @@ class Soak:
         await self._count(stream, moments, {"segue.Client": load.records, "plain MQTT": plain.records}, note)
         self.totals.repeats += plain.repeats
         if plain.contradictions:
-            self._note(f"{stream}: {plain.contradictions} outcomes of another status came to the plain client")
+            self._note(f"{stream}: {len(plain.contradictions)} second outcomes that differ came to the plain client")
+            for outcome in plain.contradictions[0]:
+                print(
+                    f"  {outcome.request_id} {outcome.status} of attempt {outcome.attempt}: {outcome.error}", flush=True
+                )
         await withdraw_stream(fleet.control, stream, CAMERA)
         fleet.watcher.outcomes.pop(stream, None)
 
@@ -215,6 +219,7 @@ class Options:
     seed: int
     broker: str
     transport: TransportMode
+    kinds: Sequence[str]
     run_dir: Path
 
 
@@ -239,7 +244,7 @@ async def _run(options: Options, disks: Mapping[str, SmallDisk], clocks: Mapping
         asyncio.TaskGroup() as group,
     ):
         repeating = group.create_task(repeater.run(connection), name="repeat messages")
-        disturbances = Disturbances(fleet, chance, clocks, disks)
+        disturbances = Disturbances(fleet, chance, clocks, disks, options.kinds)
         await disturbances.prepare()
         soaking = Soak(fleet, disturbances)
         try:
@@ -286,6 +291,7 @@ def main() -> int:
         default=TransportMode.MQTT,
         help="way of the feature maps (default: %(default)s)",
     )
+    parser.add_argument("--kinds", nargs="+", choices=WEIGHTS, default=list(WEIGHTS), help="bad moments (default: all)")
     parser.add_argument("--run-dir", type=Path, help="where logs and databases stay (default: a temporary folder)")
     given = parser.parse_args()
     # Every kill makes clients log lost connections.
@@ -299,7 +305,7 @@ def main() -> int:
             disks = stack.enter_context(small_disks(sizes_bytes))
         else:
             print("no root, or no loop devices: disks do not fail")
-        options = Options(given.minutes, given.seed, given.broker, given.transport, run_dir)
+        options = Options(given.minutes, given.seed, given.broker, given.transport, given.kinds, run_dir)
         try:
             return 0 if asyncio.run(_run(options, disks, _clocks(run_dir))) else 1
         except (asyncio.CancelledError, KeyboardInterrupt):
