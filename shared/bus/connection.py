@@ -149,6 +149,11 @@ class Connection:
         return self._online.is_set()
 
     @property
+    def silent_s(self) -> float:
+        """Time for which the broker has sent nothing although it owes an answer; 0 if it owes none, or is lost."""
+        return 0.0 if self._session is None else self._session.silent_s
+
+    @property
     def dropped_incoming(self) -> int:
         """Number of messages dropped because the application was too slow."""
         return self._incoming.dropped

@@ -74,13 +74,20 @@ class MqttDriver:
         self._unwritten: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._keepalive_s = 0.0
         self._keepalive_timer: asyncio.TimerHandle | None = None
-        self._sent_at_s = self._received_at_s = 0.0
+        self._sent_at_s = self._received_at_s = self._asked_at_s = 0.0
         self._ping_sent_at_s: float | None = None
 
     @property
     def is_lost(self) -> bool:
         """True if the connection has ended."""
         return self._end.done()
+
+    @property
+    def silent_s(self) -> float:
+        """Time for which the broker has sent nothing although it owes an answer; 0 if it owes none."""
+        if not self._unconfirmed:
+            return 0.0
+        return max(0.0, self._loop.time() - max(self._asked_at_s, self._received_at_s))
 
     async def connect(
         self, host: str, port: int, packet: mqtt5.ConnectPacket, *, context: ssl.SSLContext | None, timeout_s: float
@@ -213,6 +220,8 @@ class MqttDriver:
 
     async def _answered(self, packet_id: int, pieces: Sequence[Buffer], timeout_s: float | None = None) -> Reason:
         answer: asyncio.Future[Reason] = self._loop.create_future()
+        if not self._unconfirmed:
+            self._asked_at_s = self._loop.time()
         self._unconfirmed[packet_id] = answer
         try:
             self._send(pieces)

@@ -134,6 +134,11 @@ class MqttSession:
         """True if the connection has ended."""
         return self._driver.is_lost
 
+    @property
+    def silent_s(self) -> float:
+        """Time for which the broker has sent nothing although it owes an answer; 0 if it owes none."""
+        return self._driver.silent_s
+
     async def open(self) -> None:
         """Connect.
 

@@ -242,6 +242,27 @@ async def test_the_reason_of_a_lost_connection_is_returned(packets: bytes, reaso
         assert client.driver.is_lost
 
 
+async def test_a_broker_is_silent_from_the_question_that_it_does_not_answer() -> None:
+    heard, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.accept()
+        await peer.expect(PUBLISH)
+        heard.set()
+        await may_answer.wait()
+        peer.writer.write(bytes([PUBACK, 4, 0, 1, 0, 0]))
+        await until_end(peer)
+
+    async with scripted_peer(script) as port, connected(port) as client, asyncio.TaskGroup() as group:
+        assert client.driver.silent_s == 0.0
+        publication = group.create_task(client.driver.publish("t", [b"x"], 1, False, None))
+        await heard.wait()
+        assert client.driver.silent_s > 0.0
+        may_answer.set()
+        await publication
+        assert client.driver.silent_s == 0.0
+
+
 async def test_a_broker_that_hangs_up_on_connect_is_told_apart() -> None:
     async def script(peer: Peer) -> None:
         await peer.read_packet()
