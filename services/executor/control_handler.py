@@ -40,7 +40,7 @@ from shared.messages.devices import (
 )
 from shared.messages.models import Manifest, ModelVersion
 from shared.messages.plan_checks import plan_misfit
-from shared.messages.requests import JSON_CONTENT, Confirmation, Outcome
+from shared.messages.requests import JSON_CONTENT, AttemptOutcome, Confirmation, Outcome
 from shared.messages.streams import CommittedPlan, StreamDeclaration
 
 _LOGGER = logging.getLogger(__name__)
@@ -112,6 +112,7 @@ class ControlHandler:
         own = (
             topics.commands,
             topics.receipts,
+            topics.outcomes,
             topics.clock,
             topics.links,
             topics.emulation,
@@ -195,7 +196,7 @@ class ControlHandler:
             case ["devices", device, "presence"]:
                 await self._presence(device, payload)
             case ["devices", device, *rest] if device == self._own.device:
-                await self._own_message(rest, payload)
+                await self._own_message(rest, payload, received)
             case ["streams", stream, *rest]:
                 await self._stream_message(stream, rest, payload, received)
             case ["models", model] if payload:
@@ -209,7 +210,7 @@ class ControlHandler:
             case ["collector", "confirmations"]:
                 await self.sources.confirmed(Confirmation.decode(payload))
 
-    async def _own_message(self, topic: list[str], payload: bytes) -> None:
+    async def _own_message(self, topic: list[str], payload: bytes, received: Received) -> None:
         """Handle a message on a topic below this device's own."""
         match topic:
             case ["commands"]:
@@ -221,6 +222,9 @@ class ControlHandler:
                 self.probes.begin(DirectProbe.decode(payload))
             case ["receipts"]:
                 await self._receipt(Receipt.decode(payload))
+            case ["outcomes"]:
+                content_type = received.properties.content_type or JSON_CONTENT
+                await self.sources.outcome_seen(AttemptOutcome.decode(payload), payload, content_type)
             case ["links"] if payload:
                 self.ledger.learn(of_topic(Links.decode(payload), "device", self._own.device).links)
             case ["emulation"] if payload:
@@ -241,7 +245,8 @@ class ControlHandler:
             case ["results"]:
                 outcome = of_topic(Outcome.decode(payload), "stream", stream)
                 content_type = received.properties.content_type or JSON_CONTENT
-                await self.sources.outcome_seen(outcome, payload, content_type)
+                # Of a device of an earlier release, or an echo of what this device has published.
+                await self.sources.outcome_seen(outcome, payload, content_type, is_published=True)
 
     async def _command(self, command: ProfileModel | Prepare | Release) -> None:
         match command:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from shared.bus import topics
@@ -32,6 +33,7 @@ class Publication:
         properties: its MQTT 5 properties.
         retain: whether the broker keeps it.
         absolute: whether the topic was given by an application.
+        acknowledged: called when the broker has the message.
     """
 
     topic: str
@@ -39,6 +41,7 @@ class Publication:
     properties: Properties | None = None
     retain: bool = False
     absolute: bool = False
+    acknowledged: Callable[[], None] | None = None
 
 
 @dataclass(slots=True)
@@ -121,6 +124,9 @@ class Outbox:
                 )
             except (BusError, ValueError) as error:  # ValueError: an application gave an invalid response topic.
                 _LOGGER.warning("%s", error)
+            else:
+                if item.acknowledged is not None:
+                    item.acknowledged()
             finally:
                 self._queue.task_done()
 
@@ -136,21 +142,27 @@ def outcome_properties(
 
 
 def outcome_publications(
-    outbox: Outbox, stream: str, payload: bytes, properties: Properties, response_topic: str | None
+    outbox: Outbox,
+    stream: str,
+    payload: bytes,
+    properties: Properties,
+    response_topic: str | None,
+    acknowledged: Callable[[], None] | None = None,
 ) -> tuple[Publication, ...]:
-    """Return an outcome for the stream's results topic, and for the requester's own topic if it may have one."""
+    """Return an outcome for the stream's results topic, and for the requester's own topic if it may have one.
+
+    Args:
+        outbox: will publish them.
+        stream: of the request.
+        payload: the outcome.
+        properties: of both messages.
+        response_topic: complete topic that the request asks for.
+        acknowledged: called when the broker has the message for the results topic, which is the last.
+    """
     root = outbox.connection.settings.root
-    result = Publication(topics.results(stream), payload, properties)
+    result = Publication(topics.results(stream), payload, properties, acknowledged=acknowledged)
     # Checked here and not only at the source: the topic may come in a feature map of another device.
     is_other = response_topic != f"{root}/{topics.results(stream)}"
     if response_topic and is_other and topics.is_response_topic(response_topic, root, stream):
-        return result, Publication(response_topic, payload, properties, absolute=True)
+        return Publication(response_topic, payload, properties, absolute=True), result
     return (result,)
-
-
-async def publish_outcome(
-    outbox: Outbox, stream: str, payload: bytes, properties: Properties, response_topic: str | None
-) -> None:
-    """Queue an outcome for the stream's results topic, and for the requester's own topic if it may have one."""
-    for publication in outcome_publications(outbox, stream, payload, properties, response_topic):
-        await outbox.put(publication)

@@ -1,4 +1,4 @@
-"""Way of a request through this device: admit, compute, then send on or publish the outcome."""
+"""Way of a request through this device: admit, compute, then send on or deliver the outcome."""
 
 import asyncio
 import logging
@@ -7,9 +7,10 @@ import time
 from services.executor.errors import BadInput, CannotPrepare, ExecutionFailed, TransferDamaged
 from services.executor.feature_maps import FeatureMap, encode_tensors
 from services.executor.observations import ObservationFeed
-from services.executor.outbox import Outbox, outcome_properties, outcome_publications, publish_outcome
+from services.executor.outbox import Outbox
+from services.executor.outcome_delivery import OutcomeDelivery
 from services.executor.peer_clocks import PeerClocks
-from services.executor.results import encode_outcome, make_error_outcome, make_outcome, without_outputs
+from services.executor.results import make_error_outcome, make_outcome
 from services.executor.segments.shadow_check import SentStage, ShadowCheck
 from services.executor.sender import AttemptTracker, Sender
 from services.executor.stage_runner import FinishedStage, StageRunner
@@ -17,7 +18,7 @@ from shared.bus import topics
 from shared.codecs import RAW, CodecError
 from shared.messages.devices import DamageReport, Receipt
 from shared.messages.events import EventKind
-from shared.messages.requests import ErrorCause, FeatureMapHeader, Outcome
+from shared.messages.requests import ErrorCause, FeatureMapHeader
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ class Pipeline:
         admission: Admission,
         shadow: ShadowCheck,
         outbox: Outbox,
+        outcomes: OutcomeDelivery,
         observations: ObservationFeed,
         clocks: PeerClocks,
     ) -> None:
@@ -104,6 +106,7 @@ class Pipeline:
         self._admission = admission
         self._shadow = shadow
         self._outbox = outbox
+        self._outcomes = outcomes
         self._observations = observations
         self._clocks = clocks
         self._group = asyncio.TaskGroup()
@@ -205,7 +208,9 @@ class Pipeline:
     async def _pass_on(self, header: FeatureMapHeader, finished: FinishedStage) -> None:
         output, trace = finished.output, finished.trace
         if output.result is not None:
-            await self._publish(header, make_outcome(header, output.result, (*header.trace, trace), time.monotonic()))
+            await self._outcomes.deliver(
+                header, make_outcome(header, output.result, (*header.trace, trace), time.monotonic())
+            )
             return
         if header.stages[header.stage + 1].device == self.device:
             # The next stage queues for the processor like any other job, under the admission of this feature map.
@@ -230,14 +235,4 @@ class Pipeline:
         await self._outbox.publish_best_effort(topics.receipts(header.source), receipt.encode())
 
     async def _publish_error(self, header: FeatureMapHeader, cause: ErrorCause, text: str) -> None:
-        await self._publish(header, make_error_outcome(header, cause, text, header.trace, time.monotonic()))
-
-    async def _publish(self, header: FeatureMapHeader, outcome: Outcome) -> None:
-        payload, content_type = encode_outcome(outcome, header.accept)
-        properties = outcome_properties(header.request_id, content_type, header.correlation_data, header.traceparent)
-        publications = outcome_publications(self._outbox, header.stream, payload, properties, header.response_topic)
-        limit_bytes = min(map(self._outbox.payload_limit_bytes, publications))
-        if len(payload) > limit_bytes and outcome.outputs:
-            # The broker would refuse the outcome, and every further attempt of the request would end the same way.
-            payload, _ = encode_outcome(without_outputs(outcome, len(payload), limit_bytes), header.accept)
-        await publish_outcome(self._outbox, header.stream, payload, properties, header.response_topic)
+        await self._outcomes.deliver(header, make_error_outcome(header, cause, text, header.trace, time.monotonic()))

@@ -17,6 +17,7 @@ from services.executor.direct_probes import DirectProbes
 from services.executor.inbox import Inbox
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
+from services.executor.outcome_delivery import OutcomeDelivery
 from services.executor.peer_clocks import PeerClocks
 from services.executor.pipeline import Admission, Pipeline
 from services.executor.planned_receivers import PlannedReceivers
@@ -63,6 +64,8 @@ _LOGGER = logging.getLogger(__name__)
 # So short that a source reacts to an overdue transfer or a lost broker well within its retry timeouts.
 _TICK_S = 0.05
 _SLOW_TICK_S = 1.0
+# A broker that owes an answer for so long has stopped: sources wait for it, and their timeouts do not run.
+_SILENT_S = 3.0
 # Within this time before a crash, the numbers of the planner's messages are not on disk.
 _TRUST_S = 0.2
 # Time that requests on this device have to finish when it shuts down.
@@ -185,6 +188,7 @@ class Executor:
         self._ledger = TransferLedger(device, self._processing.read_s)
         self._outbox = Outbox(device, resources.control)
         self._observations = ObservationFeed(self._outbox)
+        self._outcomes = OutcomeDelivery(self._outbox)
         self._clocks = PeerClocks(device, self._outbox)
         # Models and segments.
         speed = DeviceSpeed(config.emulated)
@@ -226,6 +230,7 @@ class Executor:
             outbox=self._outbox,
             pipeline=self._pipeline,
             observations=self._observations,
+            outcomes=self._outcomes,
             group=group,
         )
         self._control_handler = ControlHandler(
@@ -265,6 +270,7 @@ class Executor:
             admission=Admission(config.max_tasks, config.max_task_bytes),
             shadow=shadow,
             outbox=self._outbox,
+            outcomes=self._outcomes,
             observations=self._observations,
             clocks=self._clocks,
         )
@@ -322,6 +328,8 @@ class Executor:
             async with asyncio.timeout(_FINISH_S):
                 await self._sources.pause()
                 await self._pipeline.drain()
+                # They publish what the pipeline has computed.
+                await self._sources.drain()
                 await self._outbox.drain()
         except TimeoutError:
             _LOGGER.warning("some requests are not finished; their sources will try them again")
@@ -344,7 +352,7 @@ class Executor:
             now_s = time.monotonic()
             await self._announcer.note_trouble(self._trouble(), self._outbox)
             self._processing.sample(now_s)
-            await self._sources.bus_changed(self._control.is_connected and self._bulk.connection.is_connected)
+            await self._sources.bus_changed(self._is_bus_alive())
             for observation in self._ledger.overdue(now_s):
                 await self._observations.publish(observation)
             if now_s < slow_s:
@@ -357,6 +365,11 @@ class Executor:
                 await self._outbox.note_bad_message(topics.inbox(self._config.device), "bytes that are no chunk")
             for usage in self._sources.usages(now_s, changed_only=True):
                 await self._outbox.put(Publication(topics.usage(usage.stream), usage.encode(), retain=True))
+
+    def _is_bus_alive(self) -> bool:
+        # Of the control connection alone: on a slow link an answer waits behind the feature maps of the other.
+        answers = self._control.silent_s < _SILENT_S
+        return answers and self._control.is_connected and self._bulk.connection.is_connected
 
     async def _follow_quota(self) -> None:
         """Publish the profiles again if a quota of processor time has changed, as an orchestrator may do any time."""

@@ -190,6 +190,16 @@ def inbox(device: str) -> str:
 
 
 @defined(
+    sender="last executor",
+    receivers="source executor",
+    summary="The outcome of one attempt. The source publishes the first one of a request on the results topic.",
+)
+def outcomes(device: str) -> str:
+    """Return the topic of the outcomes of attempts at the requests whose source a device is."""
+    return f"devices/{device}/outcomes"
+
+
+@defined(
     sender="planner",
     receivers="all",
     summary="What a model consists of.",
@@ -360,8 +370,8 @@ def requests(stream: str) -> str:
 
 
 @defined(
-    sender="last executor, or the source for errors",
-    receivers="application, source, collector",
+    sender="source executor",
+    receivers="application, collector",
     summary="The one result or the one error of a request: JSON, or msgpack on demand.",
 )
 def results(stream: str) -> str:
@@ -370,7 +380,7 @@ def results(stream: str) -> str:
 
 
 @defined(
-    sender="last executor, or the source for errors",
+    sender="source executor",
     receivers="application",
     summary="Results on the response topic of a request. Up to seven more levels may follow.",
 )

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Final
 from pydantic import Field
 
 from shared.bus import topics
+from shared.bus.topic import Topic
 from shared.messages.base import MAX_MESSAGE_BYTES, Message, Part
 from shared.messages.bounds import (
     MAX_STAGES,
@@ -146,6 +147,8 @@ class FeatureMapHeader(Message):
     correlation_data: Annotated[bytes, Field(max_length=65_535)] | None = None
     traceparent: Word | None = None
     input_bytes: Quantity = 0
+    outcome_to_source: bool = False
+    """Whether the source takes the outcome and publishes it; False from a source of an earlier release."""
     trace: _Trace = ()
 
 
@@ -187,7 +190,7 @@ class OutputTensor(Part):
 class Outcome(Message):
     """The one result or the one error of a request (`streams/{stream}/results`)."""
 
-    TOPIC: ClassVar = topics.results
+    TOPIC: ClassVar[Topic[...]] = topics.results
 
     request_id: RequestId
     stream: Name
@@ -207,6 +210,15 @@ class Outcome(Message):
     completed_at_s: Instant = 0.0
     input_bytes: Quantity = 0
     trace: _Trace = ()
+
+
+class AttemptOutcome(Outcome):
+    """What an attempt has come to, for the source of its request (`devices/{device}/outcomes`).
+
+    The source publishes the payload of the first one as the request's `Outcome`.
+    """
+
+    TOPIC: ClassVar[Topic[...]] = topics.outcomes
 
 
 class Confirmation(Message):

@@ -80,6 +80,9 @@ async def test_the_shipped_access_rules_hold() -> None:
             await planner.publish(topics.commands("pi"), b"prepare")
             assert (await anext(pi)).payload == b"prepare"
             await pi.publish(topics.inbox("jetson"), b"feature map")
+            await pi.subscribe(topics.outcomes("pi"))
+            await pi.publish(topics.outcomes("pi"), b"an outcome")
+            assert (await anext(pi)).payload == b"an outcome"
             await app.publish(topics.requests("door"), b"image")
             await app.subscribe(topics.results("door"))
             for intruder, topic in (
@@ -87,6 +90,8 @@ async def test_the_shipped_access_rules_hold() -> None:
                 (pi, topics.plan("door")),
                 (app, topics.requests("other")),
                 (app, topics.inbox("pi")),
+                (app, topics.outcomes("pi")),
+                (app, topics.results("door")),
                 (app, topics.policy("door")),
                 # An application that poses as a device, and a device that poses as the planner or an operator.
                 (app, topics.presence("door-camera")),

@@ -131,7 +131,7 @@ class Tally:
         duplicates: rows at the collector beyond one for each request, and requests with both a result and an error.
         mismatches: results that differ from the whole model's.
         retried: requests that needed more than one attempt.
-        computed_twice: outcomes that the collector dropped because it had one of an earlier attempt.
+        computed_twice: outcomes at the collector that differ from the first one of their request, with its status.
         gap_s: longest time without an outcome.
     """
 
@@ -148,7 +148,8 @@ class Tally:
     @property
     def faults(self) -> dict[str, int]:
         """The counts that must be zero, where they are not."""
-        counts = {"lost": self.lost, "duplicates": self.duplicates, "mismatches": self.mismatches}
+        names = ("lost", "duplicates", "mismatches", "computed_twice")
+        counts = {name: getattr(self, name) for name in names}
         return {name: count for name, count in counts.items() if count}
 
 

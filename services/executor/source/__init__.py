@@ -20,10 +20,12 @@ What an event does to a request, by the request's phase (an empty cell: nothing)
     PlanRevoked        |                      | waits for a plan     |                        |
     StreamWithdrawn    |                      | Fail                 |                        |
     OutcomeSeen        |                      | StoreOutcome         | StoreOutcome           |
+    OutcomesPublished  |                      |                      |                        | NotePublished
     Undispatchable     |                      | Fail                 | Fail                   |
     AttemptRefused     |                      |                      | retry, newest attempt  |
     DeviceSeen, lost   |                      |                      | retry, if on its route |
-    BusChanged, online |                      | wait begins again    | timeout begins again   |
+    BusChanged, online |                      | wait begins again**  | timeout begins again** |
+    TimeSkipped        |                      | wait begins again    | timeout begins again   |
     RetryTick          |                      | Fail after 300 s     | retry after timeout    | Republish; Delete
     Confirmed          |                      |                      |                        | Confirm, the first time
     CollectorsChanged  |                      |                      |                        | Republish on or off
@@ -33,5 +35,6 @@ of the queue, or Fail if the attempts are used up. After most events waiting req
 needs a plan, a usable route, a connection to the broker, and less than `max_in_flight` requests in flight.
 AlternativesKnown and Observed change the routes of later attempts only. "Delete" is DeleteOutcomes.
 
-* Of a live stream, requests that were never dispatched fail except for the newest one. Retries stay.
+*  Of a live stream, requests that were never dispatched fail except for the newest one. Retries stay.
+** The attempts so far do not count any more: they may have failed because the broker was away.
 """

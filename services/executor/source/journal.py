@@ -48,6 +48,8 @@ CREATE TABLE IF NOT EXISTS outcomes (
     position INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT NOT NULL, request_id TEXT NOT NULL,
     finished_at_s REAL NOT NULL, confirmed INTEGER NOT NULL DEFAULT 0, size_bytes INTEGER NOT NULL,
     content_type TEXT NOT NULL, payload BLOB NOT NULL, UNIQUE (stream, request_id));
+CREATE TABLE IF NOT EXISTS unpublished (
+    stream TEXT NOT NULL, request_id TEXT NOT NULL, request BLOB NOT NULL, PRIMARY KEY (stream, request_id));
 CREATE TABLE IF NOT EXISTS watched (
     stream TEXT NOT NULL, name TEXT NOT NULL, stamp TEXT NOT NULL, PRIMARY KEY (stream, name));
 CREATE TABLE IF NOT EXISTS clock (only INTEGER PRIMARY KEY CHECK (only = 1), boot TEXT NOT NULL, ahead_s REAL NOT NULL);
@@ -66,8 +68,9 @@ class Journal:
     """The journal of one device, with all its streams. Open it with `Journal.open`.
 
     Invariant: a request is in `requests` and `payloads` from `accept` to `finish`, and in `outcomes` from `finish` to
-    `forget`. `finish` moves it in one transaction, so that it is in exactly one of them at any time. `_log_bytes`
-    estimates the log since the last checkpoint; `transaction`, `accept` and `finish` increase it.
+    `forget`. `finish` moves it in one transaction, so that it is in exactly one of them at any time. It is also in
+    `unpublished` until the broker or a collector has the outcome. `_log_bytes` estimates the log since the last
+    checkpoint; `transaction`, `accept` and `finish` increase it.
 
     Attributes:
         path: of the file.
@@ -151,31 +154,40 @@ class Journal:
             "UPDATE requests SET attempt = ? WHERE stream = ? AND request_id = ?", (attempt, stream, request_id)
         )
 
-    def finish(self, stream: str, request_id: str, outcome: StoredOutcome, at_s: float) -> None:
+    def finish(
+        self, stream: str, request: Request, outcome: StoredOutcome, at_s: float, *, is_published: bool = False
+    ) -> None:
         """Write an outcome of `at_s` (`clock`), unless the request has one already, and delete the request."""
-        key = (stream, request_id)
+        key = (stream, request.request_id)
         self._database.execute(
             "INSERT OR IGNORE INTO outcomes (stream, request_id, finished_at_s, size_bytes, content_type, payload)"
             " VALUES (?, ?, ?, ?, ?, ?)",
             (*key, at_s, len(outcome.payload), outcome.content_type, outcome.payload),
         )
         self._log_bytes += len(outcome.payload)
+        if not is_published:
+            self._database.execute("INSERT OR IGNORE INTO unpublished VALUES (?, ?, ?)", (*key, _pack(request)))
         self._database.execute("DELETE FROM requests WHERE stream = ? AND request_id = ?", key)
         self._database.execute("DELETE FROM payloads WHERE stream = ? AND request_id = ?", key)
 
-    def confirm(self, stream: str, request_ids: Iterable[str]) -> None:
-        """Mark outcomes as stored by a collector."""
+    def note_published(self, stream: str, request_ids: Iterable[str]) -> None:
+        """Mark outcomes as acknowledged by the broker."""
         self._database.executemany(
-            "UPDATE outcomes SET confirmed = 1 WHERE stream = ? AND request_id = ?",
+            "DELETE FROM unpublished WHERE stream = ? AND request_id = ?",
             [(stream, request_id) for request_id in request_ids],
         )
 
+    def confirm(self, stream: str, request_ids: Iterable[str]) -> None:
+        """Mark outcomes as stored by a collector, which has them from the broker."""
+        keys = [(stream, request_id) for request_id in request_ids]
+        self._database.executemany("UPDATE outcomes SET confirmed = 1 WHERE stream = ? AND request_id = ?", keys)
+        self._database.executemany("DELETE FROM unpublished WHERE stream = ? AND request_id = ?", keys)
+
     def forget(self, stream: str, request_ids: Iterable[str]) -> None:
         """Remove outcomes."""
-        self._database.executemany(
-            "DELETE FROM outcomes WHERE stream = ? AND request_id = ?",
-            [(stream, request_id) for request_id in request_ids],
-        )
+        keys = [(stream, request_id) for request_id in request_ids]
+        self._database.executemany("DELETE FROM outcomes WHERE stream = ? AND request_id = ?", keys)
+        self._database.executemany("DELETE FROM unpublished WHERE stream = ? AND request_id = ?", keys)
 
     def payload(self, stream: str, request_id: str) -> bytes | None:
         """Return the payload of an accepted request that has no outcome yet."""
@@ -205,12 +217,22 @@ class Journal:
             "SELECT request, accepted_at_s, attempt FROM requests WHERE stream = ? ORDER BY position", (stream,)
         )
         outcomes = self._database.execute(
-            "SELECT request_id, size_bytes, finished_at_s, confirmed FROM outcomes WHERE stream = ? ORDER BY position",
+            "SELECT request_id, size_bytes, finished_at_s, confirmed, request FROM outcomes"
+            " LEFT JOIN unpublished USING (stream, request_id) WHERE stream = ? ORDER BY position",
             (stream,),
         )
         return (
             tuple(RestoredRequest(_unpack(row[0]), max(0.0, now_s - row[1]), row[2]) for row in requests),
-            tuple(RestoredOutcome(row[0], row[1], max(0.0, now_s - row[2]), bool(row[3])) for row in outcomes),
+            tuple(
+                RestoredOutcome(
+                    row[0],
+                    row[1],
+                    max(0.0, now_s - row[2]),
+                    confirmed=bool(row[3]),
+                    unpublished=None if row[4] is None else _unpack(row[4]),
+                )
+                for row in outcomes
+            ),
         )
 
     def watched(self, stream: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from services.executor.source.source_events import RestoredOutcome, SourceLimits
+from services.executor.source.source_events import Republish, Request, RestoredOutcome, SourceLimits
 
 # Outcomes published again per round, so that a new collector is not flooded.
 _MAX_REPUBLISHED_AT_ONCE = 32
@@ -17,6 +17,8 @@ class _Remembered:
     republish_s: float
     interval_s: float
     confirmed: bool = False
+    # Its request, until the broker has acknowledged the outcome.
+    unpublished: Request | None = None
 
 
 @dataclass(slots=True)
@@ -42,20 +44,32 @@ class OutcomeMemory:
         """Return the number of remembered outcomes."""
         return len(self._outcomes)
 
-    def add(self, request_id: str, size_bytes: int, now_s: float) -> None:
-        """Remember an outcome that was published at `now_s` (monotonic seconds)."""
+    def add(self, request: Request, size_bytes: int, now_s: float, *, is_published: bool = False) -> None:
+        """Remember an outcome of `now_s` (monotonic seconds), which is published now or has been."""
         interval_s = self.limits.republish_interval_s
-        self._outcomes[request_id] = _Remembered(size_bytes, now_s, now_s + interval_s, interval_s)
+        self._outcomes[request.request_id] = _Remembered(
+            size_bytes, now_s, now_s + interval_s, interval_s, unpublished=None if is_published else request
+        )
         self._size_bytes += size_bytes
 
     def restore(self, outcome: RestoredOutcome, now_s: float) -> None:
-        """Remember an outcome from before a restart; it is published again at the next occasion if unconfirmed."""
+        """Remember an outcome from before a restart; it is due at once, unless it is published and confirmed."""
         interval_s = self.limits.republish_interval_s
         self._outcomes[outcome.request_id] = _Remembered(
-            outcome.size_bytes, now_s - outcome.age_s, now_s, interval_s, outcome.confirmed
+            outcome.size_bytes, now_s - outcome.age_s, now_s, interval_s, outcome.confirmed, outcome.unpublished
         )
         self._size_bytes += outcome.size_bytes
         self._confirmed += outcome.confirmed
+
+    def note_published(self, request_ids: Iterable[str]) -> tuple[str, ...]:
+        """Mark outcomes as acknowledged by the broker; return those that were not marked before."""
+        newly_published = []
+        for request_id in request_ids:
+            outcome = self._outcomes.get(request_id)
+            if outcome is not None and outcome.unpublished is not None:
+                outcome.unpublished = None
+                newly_published.append(request_id)
+        return tuple(newly_published)
 
     def confirm(self, request_ids: Iterable[str]) -> tuple[str, ...]:
         """Mark outcomes as stored by a collector; return those that were not marked before."""
@@ -63,20 +77,30 @@ class OutcomeMemory:
         for request_id in request_ids:
             outcome = self._outcomes.get(request_id)
             if outcome is not None and not outcome.confirmed:
-                outcome.confirmed = True
+                outcome.confirmed, outcome.unpublished = True, None
                 newly_confirmed.append(request_id)
         self._confirmed += len(newly_confirmed)
         return tuple(newly_confirmed)
 
-    def due(self, now_s: float) -> tuple[str, ...]:
-        """Return the unconfirmed outcomes to publish again now; the pauses double up to a ceiling."""
-        due: list[str] = []
+    def due(self, now_s: float, *, has_collector: bool) -> tuple[Republish, ...]:
+        """Return the outcomes to publish again now; the pauses double up to a ceiling.
+
+        Args:
+            now_s: monotonic seconds.
+            has_collector: whether those count too that the broker has, and no collector has confirmed.
+        """
+        due: list[Republish] = []
         for request_id, outcome in self._outcomes.items():
-            if outcome.confirmed or now_s < outcome.republish_s:
+            request = outcome.unpublished
+            is_awaited = request is not None or (has_collector and not outcome.confirmed)
+            if not is_awaited or now_s < outcome.republish_s:
                 continue
             outcome.republish_s = now_s + outcome.interval_s
             outcome.interval_s = min(2 * outcome.interval_s, self.limits.republish_ceiling_s)
-            due.append(request_id)
+            if request is None:
+                due.append(Republish(request_id))
+            else:
+                due.append(Republish(request_id, request.response_topic, request.correlation_data))
             if len(due) == _MAX_REPUBLISHED_AT_ONCE:
                 break
         return tuple(due)

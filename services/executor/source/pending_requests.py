@@ -37,6 +37,7 @@ class PendingRequest:
         accepted_s: when it was accepted.
         phase: WAITING or IN_FLIGHT.
         attempt: number of attempts, those before a restart included.
+        failures: attempts that were given up or interrupted by a restart, without those before the broker was away.
         waiting_since_s: start of the current wait for a usable route.
         dispatched_s: start of the newest attempt.
         timeout_s: timeout of the newest attempt.
@@ -51,6 +52,7 @@ class PendingRequest:
     accepted_s: float
     phase: RequestPhase = RequestPhase.WAITING
     attempt: int = 0
+    failures: int = 0
     waiting_since_s: float = 0.0
     dispatched_s: float = 0.0
     timeout_s: float = 0.0
@@ -94,7 +96,7 @@ class RetryTimeout:
         Args:
             plan: gives the deadline, which bounds the wait if nothing is predicted or observed.
             route: gives the predicted latency.
-            attempt: number of this attempt, from 1.
+            attempt: number of this attempt, from 1, without those before the broker was away.
             in_flight: requests in flight, this one included.
             size_bytes: payload of the request.
         """
@@ -171,7 +173,8 @@ class PendingRequests:
 
     def add(self, request: Request, accepted_s: float, now_s: float, *, attempt: int = 0) -> None:
         """Append a request to the queue."""
-        pending = PendingRequest(request, accepted_s, attempt=attempt, waiting_since_s=now_s)
+        # Whatever ended this process may have been caused by the request.
+        pending = PendingRequest(request, accepted_s, attempt=attempt, failures=attempt, waiting_since_s=now_s)
         self._requests[request.request_id] = pending
         self._queue.append(pending)
         self.waiting_bytes += request.size_bytes
@@ -183,7 +186,7 @@ class PendingRequests:
         pending.attempt += 1
         pending.dispatched_s = now_s
         pending.timeout_s = self.timeouts.timeout_s(
-            plan, route, pending.attempt, self.in_flight_count, pending.request.size_bytes
+            plan, route, pending.failures + 1, self.in_flight_count, pending.request.size_bytes
         )
         pending.due_s = now_s + pending.timeout_s
 
@@ -192,6 +195,7 @@ class PendingRequests:
         # In reverse, because each is put before the head: so retries keep their order, before requests never sent.
         for pending in reversed(retries):
             pending.phase, pending.route, pending.waiting_since_s = RequestPhase.WAITING, None, now_s
+            pending.failures += 1
             self._queue.appendleft(pending)
             self.waiting_bytes += pending.request.size_bytes
 
@@ -202,10 +206,15 @@ class PendingRequests:
         del self._requests[pending.request_id]
 
     def restart_clocks(self, now_s: float) -> None:
-        """Begin all waits and timeouts again: the broker was away, and messages in flight may be lost."""
+        """Begin all waits and timeouts again: time has passed in which no outcome could arrive."""
         for pending in self:
             pending.due_s = max(pending.due_s, now_s + pending.timeout_s)
             pending.waiting_since_s = now_s
+
+    def forgive(self) -> None:
+        """Count the attempts so far no longer: they may have failed because the broker was away."""
+        for pending in self:
+            pending.failures = 0
 
     def validate(self) -> None:
         """Check the invariant.

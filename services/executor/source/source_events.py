@@ -77,12 +77,21 @@ class RestoredRequest:
 
 @dataclass(frozen=True, slots=True)
 class RestoredOutcome:
-    """An outcome that the journal holds."""
+    """An outcome that the journal holds.
+
+    Attributes:
+        request_id: id of its request.
+        size_bytes: size of its payload.
+        age_s: time since it was stored.
+        confirmed: whether a collector has stored it.
+        unpublished: its request, if the broker has not acknowledged the outcome; None if it has.
+    """
 
     request_id: str
     size_bytes: int
     age_s: float
     confirmed: bool
+    unpublished: Request | None = None
 
 
 # Events
@@ -114,7 +123,10 @@ class PlanRevoked:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeSeen:
-    """An outcome was published by any device of the route, this one included."""
+    """An attempt has ended on any device of its route, this one included.
+
+    `is_published` is true of an outcome that a device of an earlier release has published itself.
+    """
 
     request_id: str
     attempt: int
@@ -122,6 +134,14 @@ class OutcomeSeen:
     payload: bytes
     content_type: str
     trace: tuple[StageTrace, ...] = ()
+    is_published: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomesPublished:
+    """The broker has acknowledged these outcomes."""
+
+    request_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +171,14 @@ class DeviceSeen:
 
 @dataclass(frozen=True, slots=True)
 class BusChanged:
-    """The connection to the broker was restored or lost."""
+    """The broker can be reached and answers, or not."""
 
     online: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSkipped:
+    """This process did not run, or waited for its disk: outcomes that came meanwhile are not handled yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +228,16 @@ class RetryTick:
 
 
 # Events of single requests, and time.
-RequestEvent = RequestArrived | OutcomeSeen | Undispatchable | AttemptRefused | Confirmed | JournalRestored | RetryTick
+RequestEvent = (
+    RequestArrived
+    | OutcomeSeen
+    | OutcomesPublished
+    | Undispatchable
+    | AttemptRefused
+    | Confirmed
+    | JournalRestored
+    | RetryTick
+)
 # Events that change the circumstances of all requests: plan, devices, broker, collectors, measurements.
 ContextEvent = (
     PlanCommitted
@@ -211,6 +245,7 @@ ContextEvent = (
     | StreamWithdrawn
     | DeviceSeen
     | BusChanged
+    | TimeSkipped
     | CollectorsChanged
     | AlternativesKnown
     | Observed
@@ -252,11 +287,12 @@ class Dispatch:
 
 @dataclass(frozen=True, slots=True)
 class StoreOutcome:
-    """Write the outcome to the journal and drop the request's payload."""
+    """Write the outcome to the journal, then publish it unless that has been done, and drop the request's payload."""
 
-    request_id: str
+    request: Request
     payload: bytes
     content_type: str
+    is_published: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,11 +312,18 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Republish:
-    """Publish a stored outcome again, also on the response topic of a repeated request."""
+    """Publish a stored outcome again, also on the response topic of its request or of a repeated one."""
 
     request_id: str
     response_topic: str | None = None
     correlation_data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotePublished:
+    """Note in the journal that the broker has these outcomes."""
+
+    request_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +363,7 @@ SourceCommand = (
     | StoreOutcome
     | Fail
     | Republish
+    | NotePublished
     | Confirm
     | DeleteOutcomes
     | ReportRetry

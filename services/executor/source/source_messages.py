@@ -44,6 +44,7 @@ def first_header(command: Dispatch, stream: str, device: str, now_s: float) -> F
         correlation_data=request.correlation_data,
         traceparent=request.traceparent,
         input_bytes=request.size_bytes,
+        outcome_to_source=True,
     )
 
 

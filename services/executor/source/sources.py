@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox
+from services.executor.outcome_delivery import OutcomeDelivery
 from services.executor.source.journal_thread import JournalThread
 from services.executor.source.source_events import (
     AlternativesKnown,
@@ -53,6 +54,7 @@ class Sources:
         outbox: outgoing control messages.
         pipeline: computes and sends requests.
         observations: measurements of this device.
+        outcomes: hands over the outcomes of attempts that end on this device.
         group: runs the sources.
     """
 
@@ -63,6 +65,7 @@ class Sources:
     outbox: Outbox
     pipeline: RequestPipeline
     observations: ObservationFeed
+    outcomes: OutcomeDelivery
     group: asyncio.TaskGroup
     _streams: dict[str, StreamSource] = field(default_factory=dict, init=False)
     _plans: dict[str, CommittedPlan] = field(default_factory=dict, init=False)
@@ -74,6 +77,7 @@ class Sources:
 
     def __post_init__(self) -> None:
         self.observations.subscribe(self._observed)
+        self.outcomes.subscribe(self.outcome_seen)
 
     async def resume(self) -> None:
         """Create the sources of the streams in the journal."""
@@ -176,17 +180,25 @@ class Sources:
         """Pass on which outcomes a collector has stored; a source ignores those of other streams."""
         await self._post_to_all(Confirmed(confirmation.request_ids))
 
-    async def outcome_seen(self, outcome: Outcome, payload: bytes, content_type: str) -> None:
-        """Take an outcome from a results topic; this device sends nothing more of its request.
+    async def outcome_seen(
+        self, outcome: Outcome, payload: bytes, content_type: str, *, is_published: bool = False
+    ) -> None:
+        """Take the outcome of an attempt; this device sends nothing more of its request.
 
         The sends are cancelled directly, not through the source's queue, because they occupy a link until then.
+
+        Args:
+            outcome: of any attempt.
+            payload: its bytes, which are published unchanged.
+            content_type: of these bytes.
+            is_published: whether a device of an earlier release has published it on the results topic.
         """
         self.pipeline.cancel_sends(outcome.stream, outcome.request_id)
         source = self._streams.get(outcome.stream)
         if source is not None:
             ok = outcome.status is OutcomeStatus.OK
             await source.post(
-                OutcomeSeen(outcome.request_id, outcome.attempt, ok, payload, content_type, outcome.trace)
+                OutcomeSeen(outcome.request_id, outcome.attempt, ok, payload, content_type, outcome.trace, is_published)
             )
 
     async def bus_changed(self, is_online: bool) -> None:
@@ -200,6 +212,11 @@ class Sources:
         for source in self._streams.values():
             source.pause_intake()
         await self._post_to_all(BusChanged(False))
+
+    async def drain(self) -> None:
+        """Wait until all sources have handled the events that are queued."""
+        for source in tuple(self._streams.values()):
+            await source.drain()
 
     def usages(self, now_s: float, *, changed_only: bool) -> list[StreamUsage]:
         """Return size and rate of the streams' requests, and the latencies since the last call.

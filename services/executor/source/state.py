@@ -7,7 +7,8 @@ The package's docstring has the diagram and the table of events.
 
 Rules that hold for every sequence of events:
 
-- Every accepted request ends by exactly one StoreOutcome or Fail.
+- Every accepted request ends by exactly one StoreOutcome or Fail. These alone publish an outcome for the first time.
+  Republish publishes the same bytes again, so that all outcomes of a request are equal.
 - Every RequestArrived is answered by exactly one Accept or Acknowledge, which acknowledges the delivery to the broker.
 - The attempts of a request are numbered 1, 2, 3, ...; receivers drop older attempts when they meet a newer one.
 """
@@ -37,8 +38,10 @@ from services.executor.source.source_events import (
     Dispatch,
     Fail,
     JournalRestored,
+    NotePublished,
     Observed,
     OutcomeSeen,
+    OutcomesPublished,
     PlanCommitted,
     PlanRevoked,
     ReportRetry,
@@ -52,6 +55,7 @@ from services.executor.source.source_events import (
     SourceLimits,
     StoreOutcome,
     StreamWithdrawn,
+    TimeSkipped,
     Undispatchable,
 )
 from shared.messages.requests import ErrorCause
@@ -143,6 +147,9 @@ class SourceState:
                 return self._arrived(request, token, fault, now_s)
             case OutcomeSeen():
                 return self._outcome_seen(event, now_s)
+            case OutcomesPublished(request_ids):
+                newly_published = self._outcomes.note_published(request_ids)
+                return [NotePublished(newly_published)] if newly_published else []
             case Undispatchable(request_id, text):
                 return self._undispatchable(request_id, text, now_s)
             case AttemptRefused():
@@ -172,6 +179,9 @@ class SourceState:
                 return self._device_seen(device, boot_id, now_s)
             case BusChanged(is_online):
                 return self._bus_changed(is_online, now_s)
+            case TimeSkipped():
+                self._pending.restart_clocks(now_s)
+                return []
             case CollectorsChanged(is_online):
                 self._has_collector = is_online
                 return []
@@ -236,9 +246,12 @@ class SourceState:
             self.latencies.add(pending.epoch, 1000 * (now_s - pending.dispatched_s), outcome.trace)
         if is_newest and outcome.ok:
             self._pending.timeouts.observe(1000 * (now_s - pending.dispatched_s), pending.request.size_bytes)
-        self._finish(pending, len(outcome.payload), now_s)
-        commands: list[SourceCommand] = [StoreOutcome(outcome.request_id, outcome.payload, outcome.content_type)]
-        if (again := pending.repetition) is not None:
+        self._finish(pending, len(outcome.payload), now_s, is_published=outcome.is_published)
+        commands: list[SourceCommand] = [
+            StoreOutcome(pending.request, outcome.payload, outcome.content_type, outcome.is_published)
+        ]
+        again = pending.repetition
+        if again is not None and (outcome.is_published or not _is_answered_alike(again, pending.request)):
             commands.append(Republish(again.request_id, again.response_topic, again.correlation_data))
         return [*commands, *self._pump(now_s)]
 
@@ -275,6 +288,7 @@ class SourceState:
         if not is_online:
             return []
         self._pending.restart_clocks(now_s)
+        self._pending.forgive()
         return self._pump(now_s)
 
     def _expire(self, now_s: float) -> list[SourceCommand]:
@@ -295,7 +309,7 @@ class SourceState:
         commands: list[SourceCommand] = []
         retries: list[PendingRequest] = []
         for pending in attempts:
-            if pending.attempt > limit:
+            if pending.failures >= limit:
                 text = f"given up after {pending.attempt} attempts: {reason}"
                 commands.append(self._fail(pending, ErrorCause.RETRIES_EXHAUSTED, text, now_s))
             else:
@@ -320,7 +334,7 @@ class SourceState:
             route = self._scheduler.next(self._devices.is_usable, is_retry=pending.attempt > 0)
             if route is None:
                 break
-            if pending.attempt > plan.retry_limit:
+            if pending.failures > plan.retry_limit:
                 # A restored request that was in flight at every crash of its source may be their cause.
                 text = f"given up after {pending.attempt} attempts"
                 commands.append(self._fail(pending, ErrorCause.RETRIES_EXHAUSTED, text, now_s))
@@ -357,19 +371,19 @@ class SourceState:
         age_s = max(0.0, now_s - pending.accepted_s)
         return Fail(pending.request, cause, text, pending.attempt, pending.epoch, age_s)
 
-    def _finish(self, pending: PendingRequest, size_bytes: int, now_s: float) -> None:
+    def _finish(self, pending: PendingRequest, size_bytes: int, now_s: float, *, is_published: bool = False) -> None:
         # The only way out of `_pending`, and each caller returns one StoreOutcome or Fail: exactly one outcome.
         self._pending.remove(pending)
-        self._outcomes.add(pending.request_id, size_bytes, now_s)
+        self._outcomes.add(pending.request, size_bytes, now_s, is_published=is_published)
 
     def _keep_house(self, now_s: float) -> list[SourceCommand]:
-        """Republish unconfirmed outcomes and remove old ones, once a second."""
+        """Republish outcomes that the broker or the collector lacks, and remove old ones, once a second."""
         if now_s < self._housekeeping_s:
             return []
         self._housekeeping_s = now_s + _HOUSEKEEPING_INTERVAL_S
         commands: list[SourceCommand] = []
-        if self._has_collector and self._is_online:
-            commands += [Republish(request_id) for request_id in self._outcomes.due(now_s)]
+        if self._is_online:
+            commands += self._outcomes.due(now_s, has_collector=self._has_collector)
         forgotten = self._outcomes.trim(now_s)
         return [*commands, DeleteOutcomes(forgotten)] if forgotten else commands
 
@@ -381,3 +395,7 @@ class SourceState:
             if request_id not in self._pending and request_id not in self._outcomes:
                 self._pending.add(record.request, now_s - record.age_s, now_s, attempt=record.attempt)
         return self._pump(now_s)
+
+
+def _is_answered_alike(one: Request, other: Request) -> bool:
+    return (one.response_topic, one.correlation_data) == (other.response_topic, other.correlation_data)

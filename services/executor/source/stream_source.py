@@ -7,8 +7,11 @@ Durability rests on one order, kept by `StreamSource._perform` for every batch o
    publications.
 
 So a request is acknowledged only after it is safe from a crash. An attempt is numbered durably before it is sent, and
-an error outcome is durable before it is published. A crash between 1 and 2 repeats work but loses nothing. The broker
-delivers an unacknowledged request again, and the journal has its id.
+an outcome is durable before it is published. A crash between 1 and 2 repeats work but loses nothing. The broker
+delivers an unacknowledged request again, and the journal has its id. The journal also knows the outcomes that the
+broker has not acknowledged, which are published after the restart.
+
+No other device publishes outcomes. So a request has one outcome, even if an attempt ends after the source gave it up.
 """
 
 import asyncio
@@ -23,7 +26,7 @@ from typing import Protocol, assert_never
 import numpy as np
 
 from services.executor.feature_maps import FeatureMap
-from services.executor.outbox import Outbox, outcome_properties, publish_outcome
+from services.executor.outbox import Outbox, outcome_properties, outcome_publications
 from services.executor.segments.segment import REQUEST_TENSOR
 from services.executor.source.arrival_stats import ArrivalStats
 from services.executor.source.intake import MAX_UNACKNOWLEDGED, RequestIntake, request_from_message
@@ -40,6 +43,8 @@ from services.executor.source.source_events import (
     Dispatch,
     Fail,
     JournalRestored,
+    NotePublished,
+    OutcomesPublished,
     ReportRetry,
     ReportSwitch,
     Republish,
@@ -49,6 +54,7 @@ from services.executor.source.source_events import (
     SourceCommand,
     SourceEvent,
     StoreOutcome,
+    TimeSkipped,
     Undispatchable,
 )
 from services.executor.source.source_messages import error_outcome, first_header
@@ -64,6 +70,8 @@ from shared.messages.streams import StreamUsage
 _LOGGER = logging.getLogger(__name__)
 
 _TICK_S = 0.1
+# The events are handled at every tick. After a longer pause this process was stopped, or its disk was full.
+_PAUSE_S = 2.0
 # Bound of the event queue; when it is full, senders of events wait.
 _MAX_EVENTS = 1024
 # Events handled together, so that their journal changes share one transaction.
@@ -126,6 +134,8 @@ class StreamSource:
         # Submitted requests, by token, until they are acknowledged.
         self._arriving: dict[int, _Delivery] = {}
         self._tokens = itertools.count()
+        # Outcomes that the broker has acknowledged since the last batch of events.
+        self._published: list[str] = []
         self._payloads = PayloadCache()
         self._has_room = asyncio.Event()
         self._intake = RequestIntake(
@@ -174,6 +184,11 @@ class StreamSource:
         """Queue an event; waits while the queue is full."""
         await self._events.put(event)
 
+    async def drain(self) -> None:
+        """Wait until the events are handled that are queued, acknowledgements of the broker included."""
+        await self.post(self._newly_published())
+        await self._events.join()
+
     async def submit(
         self, payload: bytes, properties: Properties, acknowledge: Callable[[], None], *, skipped_bytes: int = 0
     ) -> None:
@@ -209,14 +224,26 @@ class StreamSource:
         return replace(request, response_topic=None)
 
     async def _handle_events(self) -> None:
-        tick_s = time.monotonic()
+        tick_s = handled_s = time.monotonic()
         while True:
-            events = await self._next_events(max(0.0, tick_s - time.monotonic()))
+            queued = await self._next_events(max(0.0, tick_s - time.monotonic()))
             now_s = time.monotonic()
+            events = list(queued)
+            if now_s - handled_s > _PAUSE_S:
+                events.insert(0, TimeSkipped())
+            if self._published:
+                events.append(self._newly_published())
             if now_s >= tick_s:
                 tick_s = now_s + _TICK_S
                 events.append(RetryTick())
+            handled_s = now_s
             await self._perform([command for event in events for command in self._handled(event, now_s)])
+            for _ in queued:
+                self._events.task_done()
+
+    def _newly_published(self) -> OutcomesPublished:
+        published, self._published = self._published, []
+        return OutcomesPublished(tuple(published))
 
     def _handled(self, event: SourceEvent, now_s: float) -> Sequence[SourceCommand]:
         try:
@@ -268,17 +295,17 @@ class StreamSource:
                     lambda journal: journal.note_attempt(stream, request.request_id, attempt),
                     partial(self._start_dispatch, command),
                 )
-            case StoreOutcome(request_id, payload, content_type):
+            case StoreOutcome(request, payload, content_type):
                 outcome = StoredOutcome(payload, content_type)
-                return _Step(self._finish(request_id, outcome), partial(self._drop_payload, request_id))
-            case Fail(request):
+                return _Step(self._finish(command, outcome), partial(self._end, command, outcome))
+            case Fail():
                 model = self._state.plan.model if self._state.plan else ""
                 failure = error_outcome(command, stream, model)
-                return _Step(
-                    self._finish(request.request_id, failure), partial(self._publish_failure, command, failure)
-                )
+                return _Step(self._finish(command, failure), partial(self._end, command, failure))
             case Republish():
                 return _Step(action=partial(self._republish, command))
+            case NotePublished(request_ids):
+                return _Step(lambda journal: journal.note_published(stream, request_ids))
             case Confirm(request_ids):
                 return _Step(lambda journal: journal.confirm(stream, request_ids))
             case DeleteOutcomes(request_ids):
@@ -292,15 +319,13 @@ class StreamSource:
             case _ as never:
                 assert_never(never)
 
-    def _finish(self, request_id: str, outcome: StoredOutcome) -> Callable[[Journal], None]:
-        now_s = self._journal.now_s()
-        return lambda journal: journal.finish(self.stream, request_id, outcome, now_s)
+    def _finish(self, command: StoreOutcome | Fail, outcome: StoredOutcome) -> Callable[[Journal], None]:
+        now_s, request = self._journal.now_s(), command.request
+        is_published = isinstance(command, StoreOutcome) and command.is_published
+        return lambda journal: journal.finish(self.stream, request, outcome, now_s, is_published=is_published)
 
     async def _acknowledge(self, token: int) -> None:
         self._arriving.pop(token).acknowledge()
-
-    async def _drop_payload(self, request_id: str) -> None:
-        self._payloads.drop(request_id)
 
     async def _start_dispatch(self, command: Dispatch) -> None:
         # In a task of its own: a full pipeline must not delay events, one of which may end this request. The plan's
@@ -322,15 +347,18 @@ class StreamSource:
             return
         await self._pipeline.dispatch(FeatureMap(header, {REQUEST_TENSOR: np.frombuffer(payload, np.uint8)}))
 
-    async def _publish_failure(self, command: Fail, failure: StoredOutcome) -> None:
+    async def _end(self, command: StoreOutcome | Fail, outcome: StoredOutcome) -> None:
+        """Publish the outcome of a request, which the journal has, and drop what is left of the request."""
         request = command.request
         self._payloads.drop(request.request_id)
+        self._pipeline.cancel_sends(self.stream, request.request_id)
         properties = outcome_properties(
-            request.request_id, failure.content_type, request.correlation_data, request.traceparent
+            request.request_id, outcome.content_type, request.correlation_data, request.traceparent
         )
-        await publish_outcome(self._outbox, self.stream, failure.payload, properties, request.response_topic)
+        if isinstance(command, Fail) or not command.is_published:
+            await self._publish(request.request_id, outcome, properties, request.response_topic)
         # A live stream drops older frames by policy, so this is not reported as a failure.
-        if command.cause is not ErrorCause.SUPERSEDED:
+        if isinstance(command, Fail) and command.cause is not ErrorCause.SUPERSEDED:
             text = f"request {request.request_id} failed: {command.text}"
             await self._outbox.report(EventKind.REQUEST_FAILED, text, stream=self.stream)
 
@@ -341,7 +369,19 @@ class StreamSource:
             _LOGGER.debug("=the outcome of %s is not in the journal", request_id)
             return
         properties = outcome_properties(request_id, stored.content_type, command.correlation_data)
-        await publish_outcome(self._outbox, self.stream, stored.payload, properties, command.response_topic)
+        await self._publish(request_id, stored, properties, command.response_topic)
+
+    async def _publish(
+        self, request_id: str, outcome: StoredOutcome, properties: Properties, response_topic: str | None
+    ) -> None:
+        acknowledged = partial(self._acknowledged_by_broker, request_id)
+        for publication in outcome_publications(
+            self._outbox, self.stream, outcome.payload, properties, response_topic, acknowledged
+        ):
+            await self._outbox.put(publication)
+
+    def _acknowledged_by_broker(self, request_id: str) -> None:
+        self._published.append(request_id)
 
     def _update_room(self) -> None:
         if self._state.has_room and len(self._arriving) < MAX_UNACKNOWLEDGED:

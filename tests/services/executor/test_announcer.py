@@ -7,6 +7,7 @@ from broker.embedded import EmbeddedBroker
 from services.executor.announcer import Announcer
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox
+from services.executor.outcome_delivery import OutcomeDelivery
 from services.executor.segments.device_speed import DeviceSpeed
 from services.executor.segments.engine import EngineSettings
 from services.executor.segments.idle_profile import IdleProfile
@@ -61,6 +62,7 @@ async def test_presence_profiles_and_usage_are_announced_once_the_device_is_read
             outbox=outbox,
             pipeline=RecordingPipeline(),
             observations=ObservationFeed(outbox),
+            outcomes=OutcomeDelivery(outbox),
             group=group,
         )
         source = await sources.begin("s")

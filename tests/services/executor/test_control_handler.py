@@ -14,12 +14,14 @@ from services.executor.service import serve
 from services.executor.trust_files import state_folder, write_keys
 from shared.bus import topics
 from shared.bus.connection import Connection, Properties
+from shared.client import Client
 from shared.direct.direct_settings import DirectSettings
 from shared.direct.direct_transport import DirectTransport
 from shared.messages.control import REPORTS, Prepare, Preparing, ProfileModel, Ready, Rejected, Release, SegmentRange
 from shared.messages.devices import Emulation, Presence, Profile, State
 from shared.messages.events import Event, EventKind
 from shared.messages.models import Manifest
+from shared.messages.requests import AttemptOutcome, ErrorCause, OutcomeStatus
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
 from shared.signatures import SIGNATURE_PROPERTY, SigningKey
 from shared.transport_mode import TransportMode
@@ -226,3 +228,26 @@ async def test_a_device_connects_to_its_receivers_while_it_prepares(tmp_path: Pa
                 await connection.publish(topics.commands("d"), prepare.encode())
                 await asyncio.sleep(0.05)
             executor.cancel()
+
+
+async def test_of_two_outcomes_of_a_request_the_first_is_published_and_the_other_never(
+    bench: Bench, manifest: Manifest
+) -> None:
+    route = PlanRoute(stages=(PlanStage(start=0, stop=len(manifest.blocks), device="other"),))
+    plan = CommittedPlan(stream="s", epoch=1, model=manifest.model, source="d", strategy="test", routes=(route,))
+    for topic in (topics.inbox("other"), topics.results("s")):
+        await bench.connection.subscribe(topic)
+    await bench.publish(topics.plan("s"), plan.encode(), None)
+    error = AttemptOutcome(
+        request_id="r", stream="s", status=OutcomeStatus.ERROR, attempt=1, cause=ErrorCause.EXECUTION, error="broken"
+    )
+    result = error.model_copy(update={"status": OutcomeStatus.OK, "attempt": 2, "cause": None, "error": ""})
+    async with Client.open(bench.connection.settings) as client, asyncio.TaskGroup() as group:
+        answer = group.create_task(client.submit("s", b"photograph", request_id="r", timeout_s=50))
+        await bench.hear(topics.inbox("other"))
+        for outcome in (error, result):
+            await bench.connection.publish(topics.outcomes("d"), outcome.encode_json())
+        assert (await answer).error == "broken"
+        # A repeated request is answered behind everything that was published before.
+        assert (await client.submit("s", b"photograph", request_id="r", timeout_s=50)).error == "broken"
+    assert {await bench.hear(topics.results("s")), await bench.hear(topics.results("s"))} == {error.encode_json()}

@@ -15,6 +15,7 @@ from services.cli.support.manifest import build_manifest
 from services.executor.feature_maps import EncodedPayload, FeatureMap, decode_feature_map
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
+from services.executor.outcome_delivery import OutcomeDelivery
 from services.executor.peer_clocks import PeerClocks
 from services.executor.pipeline import Admission, Pipeline
 from services.executor.segments.coding import Coder
@@ -116,6 +117,7 @@ async def bench(manifest: Manifest, store: ModelCache) -> AsyncIterator[Bench]:
             admission=Admission(max_tasks=2, max_bytes=10**6),
             shadow=ShadowCheck("me", 0.0, pool=pool, processor=processor, coder=coder, speed=speed, outbox=outbox),
             outbox=outbox,
+            outcomes=OutcomeDelivery(outbox),
             observations=ObservationFeed(outbox),
             clocks=PeerClocks("me", outbox),
         )

@@ -23,6 +23,7 @@ SPELLED = {
     "devices/{device}/commands": (1, False),
     "devices/{device}/reports": (1, False),
     "devices/{device}/inbox": (1, False),
+    "devices/{device}/outcomes": (1, False),
     "models/{model}": (1, True),
     "models/{model}/calibration": (1, True),
     "models/{model}/versions/{version}": (1, True),

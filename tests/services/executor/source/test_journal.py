@@ -47,8 +47,8 @@ def test_an_outcome_replaces_its_request(path: Path) -> None:
     journal = Journal.open(path)
     with journal.transaction():
         journal.accept("s", FULL, b"abc", 100.0)
-        journal.finish("s", "r", OUTCOME, 105.0)
-        journal.finish("s", "r", StoredOutcome(b"later", ""), 106.0)
+        journal.finish("s", FULL, OUTCOME, 105.0)
+        journal.finish("s", FULL, StoredOutcome(b"later", ""), 106.0)
     requests, (outcome,) = journal.restore("s", 110.0)
     assert requests == ()
     assert (outcome.request_id, outcome.size_bytes, outcome.age_s, outcome.confirmed) == ("r", 2, 5.0, False)
@@ -56,11 +56,29 @@ def test_an_outcome_replaces_its_request(path: Path) -> None:
     assert journal.outcome("s", "r") == OUTCOME
 
 
+def test_an_outcome_is_unpublished_until_the_broker_or_a_collector_has_it(path: Path) -> None:
+    journal = Journal.open(path)
+    requests = {name: Request(name, 1, 0.0, response_topic=f"replies/{name}") for name in "abcd"}
+    with journal.transaction():
+        for request in requests.values():
+            journal.finish("s", request, OUTCOME, 0.0, is_published=request.request_id == "d")
+        journal.note_published("s", ["a", "unknown"])
+        journal.confirm("s", ["b"])
+        journal.note_published("other", ["c"])
+    journal.close()
+    again = Journal.open(path)
+    assert [outcome.unpublished for outcome in again.restore("s", 0.0)[1]] == [None, None, requests["c"], None]
+    with again.transaction():
+        again.forget("s", "abcd")
+        again.finish("s", requests["c"], OUTCOME, 0.0, is_published=True)
+    assert [outcome.unpublished for outcome in again.restore("s", 0.0)[1]] == [None]
+
+
 def test_confirmed_and_forgotten(path: Path) -> None:
     journal = Journal.open(path)
     with journal.transaction():
         for name in "ab":
-            journal.finish("s", name, OUTCOME, 0.0)
+            journal.finish("s", Request(name, 1, 0.0), OUTCOME, 0.0)
         journal.confirm("s", ["a", "unknown"])
     assert [outcome.confirmed for outcome in journal.restore("s", 0.0)[1]] == [True, False]
     with journal.transaction():
@@ -208,6 +226,7 @@ def test_the_log_is_bounded_without_checkpoints_of_others(path: Path) -> None:
     payload = bytes(4_000_000)
     for number in range(40):
         with journal.transaction():
-            journal.accept("s", Request(f"r{number}", len(payload), 0.0), payload, 0.0)
-            journal.finish("s", f"r{number}", OUTCOME, 0.0)
+            request = Request(f"r{number}", len(payload), 0.0)
+            journal.accept("s", request, payload, 0.0)
+            journal.finish("s", request, OUTCOME, 0.0)
     assert path.with_name(f"{path.name}-wal").stat().st_size < 80_000_000

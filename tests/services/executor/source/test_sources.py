@@ -11,6 +11,7 @@ import pytest
 from broker.embedded import EmbeddedBroker
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox
+from services.executor.outcome_delivery import OutcomeDelivery
 from services.executor.source.journal_thread import JournalThread
 from services.executor.source.source_events import Request, SourceLimits
 from services.executor.source.sources import Sources
@@ -84,6 +85,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
                 outbox=outbox,
                 pipeline=pipeline,
                 observations=observations,
+                outcomes=OutcomeDelivery(outbox),
                 group=group,
             )
             yield Bench(sources, pipeline, observations, journal, application)

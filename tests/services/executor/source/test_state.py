@@ -21,8 +21,10 @@ from services.executor.source.source_events import (
     Dispatch,
     Fail,
     JournalRestored,
+    NotePublished,
     Observed,
     OutcomeSeen,
+    OutcomesPublished,
     PlanCommitted,
     PlanRevoked,
     ReportRetry,
@@ -38,6 +40,7 @@ from services.executor.source.source_events import (
     SourceLimits,
     StoreOutcome,
     StreamWithdrawn,
+    TimeSkipped,
     Undispatchable,
 )
 from services.executor.source.state import SourceState
@@ -220,9 +223,71 @@ def test_room_is_bounded_by_number_and_bytes(source: Source) -> None:
 def test_an_outcome_is_stored_once(source: Source) -> None:
     source.post(plan())
     source.arrive("a")
-    assert source.post(outcome("a")) == [StoreOutcome("a", b"{}", "application/json")]
+    assert source.post(outcome("a")) == [StoreOutcome(request("a"), b"{}", "application/json")]
     assert source.post(outcome("a", attempt=2)) == []
     assert source.state.is_idle
+
+
+def test_whichever_of_error_and_result_comes_first_is_the_only_outcome(source: Source) -> None:
+    source.post(plan(retry_limit=0))
+    source.arrive("late result")
+    source.arrive("late error")
+    (failed,) = source.post(AttemptRefused("late result", 1, "a hole"))
+    assert isinstance(failed, Fail)
+    assert source.post(outcome("late result")) == []
+    (stored,) = source.post(outcome("late error"))
+    assert isinstance(stored, StoreOutcome)
+    assert source.post(outcome("late error", ok=False)) == []
+    assert source.post(AttemptRefused("late error", 1, "a hole")) == []
+
+
+def test_an_error_from_before_a_restart_stops_the_result_of_a_later_attempt(source: Source) -> None:
+    source.post(JournalRestored((), (RestoredOutcome("a", 5, age_s=1.0, confirmed=False),)))
+    assert source.post(outcome("a", attempt=4)) == []
+
+
+def test_an_outcome_is_published_again_until_the_broker_has_it(source: Source) -> None:
+    source.post(plan())
+    source.post(RequestArrived(replace(request("a"), response_topic="mine"), 1))
+    source.post(outcome("a"))
+    assert source.post(RetryTick(), 6.0) == [Republish("a", "mine")]
+    assert source.post(OutcomesPublished(("a", "stranger")), 7.0) == [NotePublished(("a",))]
+    assert source.post(RetryTick(), 1000.0) == []
+
+
+def test_an_outcome_of_an_earlier_release_is_stored_and_not_published_a_second_time(source: Source) -> None:
+    source.post(plan())
+    source.arrive("a")
+    published = replace(outcome("a"), is_published=True)
+    assert source.post(published) == [StoreOutcome(request("a"), b"{}", "application/json", is_published=True)]
+    assert source.post(RetryTick(), 1000.0) == []
+
+
+def test_a_repeated_request_under_way_that_is_answered_alike_gets_the_outcome_once(source: Source) -> None:
+    source.post(plan())
+    source.arrive("a")
+    source.arrive("a")
+    assert source.post(outcome("a")) == [StoreOutcome(request("a"), b"{}", "application/json")]
+
+
+def test_attempts_that_failed_while_the_broker_was_silent_do_not_use_up_the_retries(source: Source) -> None:
+    source.post(plan(retry_limit=1))
+    source.arrive("a")
+    source.post(RetryTick(), 20.0)
+    source.post(BusChanged(False), 20.0)
+    source.post(BusChanged(True), 60.0)
+    (retried, again) = source.post(DeviceSeen("other", None), 60.0) + source.post(plan(2, route("me"), retry_limit=1))
+    assert isinstance(retried, ReportRetry)
+    assert isinstance(again, Dispatch)
+    assert again.attempt == 3
+
+
+def test_time_in_which_the_process_did_not_run_is_no_timeout(source: Source) -> None:
+    source.post(plan())
+    source.arrive("a")
+    assert source.post(TimeSkipped(), 60.0) == []
+    assert source.post(RetryTick(), 60.0) == []
+    assert source.state.phase("a") is RequestPhase.IN_FLIGHT
 
 
 def test_a_repeated_request_under_way_gets_the_outcome_once_more(source: Source) -> None:
@@ -230,7 +295,7 @@ def test_a_repeated_request_under_way_gets_the_outcome_once_more(source: Source)
     source.arrive("a")
     again = Request("a", 10, 0.0, response_topic="mine", correlation_data=b"2")
     assert source.post(RequestArrived(again, 77)) == [Acknowledge(77)]
-    stored = StoreOutcome("a", b"{}", "application/json")
+    stored = StoreOutcome(request("a"), b"{}", "application/json")
     assert source.post(outcome("a")) == [stored, Republish("a", "mine", b"2")]
 
 
@@ -449,6 +514,7 @@ def test_unconfirmed_outcomes_are_announced_while_a_collector_is_there(source: S
     source.post(plan())
     source.arrive("a")
     source.post(outcome("a"))
+    source.post(OutcomesPublished(("a",)))
     assert source.post(RetryTick(), 10.0) == []
     source.post(CollectorsChanged(True))
     assert source.post(RetryTick(), 11.1) == [Republish("a")]
@@ -460,6 +526,7 @@ def test_outcomes_are_forgotten_when_they_are_old(source: Source) -> None:
     source.post(plan())
     source.arrive("a")
     source.post(outcome("a"))
+    source.post(OutcomesPublished(("a",)))
     assert source.post(RetryTick(), LIMITS.outcome_age_s + 1) == [DeleteOutcomes(("a",))]
 
 
@@ -506,6 +573,8 @@ TABLE: list[tuple[SourceEvent, RequestPhase | None, RequestPhase, RequestPhase, 
     (BusChanged(False), None, WAITING, IN_FLIGHT, FINISHED),
     (RetryTick(), None, WAITING, IN_FLIGHT, FINISHED),
     (Confirmed(("a",)), None, WAITING, IN_FLIGHT, FINISHED),
+    (TimeSkipped(), None, WAITING, IN_FLIGHT, FINISHED),
+    (OutcomesPublished(("a",)), None, WAITING, IN_FLIGHT, FINISHED),
     (CollectorsChanged(True), None, WAITING, IN_FLIGHT, FINISHED),
     (next_best(), None, WAITING, IN_FLIGHT, FINISHED),
     (slow_uplink(), None, WAITING, IN_FLIGHT, FINISHED),
@@ -562,7 +631,8 @@ EVENTS = st.one_of(
     st.builds(Confirmed, st.lists(NAMES, max_size=3).map(tuple)),
     st.builds(Undispatchable, NAMES, st.just("gone")),
     st.builds(AttemptRefused, NAMES, st.integers(1, 3), st.just("a hole")),
-    st.sampled_from([StreamWithdrawn(), PlanRevoked(), RetryTick(), RetryTick()]),
+    st.builds(OutcomesPublished, st.lists(NAMES, max_size=3).map(tuple)),
+    st.sampled_from([StreamWithdrawn(), PlanRevoked(), TimeSkipped(), RetryTick(), RetryTick()]),
 )
 LIVES = st.lists(st.tuples(EVENTS, st.floats(0, 3)), min_size=30, max_size=60)
 """Events, and how long after the one before each of them comes. Fewer would hardly ever be a request and a plan."""
@@ -588,7 +658,7 @@ def test_whatever_happens_every_accepted_request_ends_exactly_once(events: list[
         now_s += 200.0
         source.post(RetryTick(), now_s)
     accepted = [accept.request.request_id for accept in source.all(Accept)]
-    ended = [stored.request_id for stored in source.all(StoreOutcome)]
+    ended = [stored.request.request_id for stored in source.all(StoreOutcome)]
     ended += [failure.request.request_id for failure in source.all(Fail)]
     assert Counter(accepted) == Counter(ended)
     assert source.state.is_idle
@@ -611,8 +681,7 @@ def test_attempts_of_a_request_only_rise(events: list[tuple[SourceEvent, float]]
             assert command.attempt == attempts.get(name, 0) + 1
             attempts[name] = command.attempt
         elif isinstance(command, StoreOutcome | Fail):
-            name = command.request_id if isinstance(command, StoreOutcome) else command.request.request_id
-            attempts.pop(name, None)
+            attempts.pop(command.request.request_id, None)
 
 
 def test_a_request_with_a_fault_ends_at_once_and_exactly_once(source: Source) -> None:

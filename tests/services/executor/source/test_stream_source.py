@@ -12,19 +12,29 @@ import pytest
 from broker.embedded import EmbeddedBroker
 from services.executor.outbox import Outbox
 from services.executor.segments.segment import REQUEST_TENSOR
+from services.executor.source.journal import StoredOutcome
 from services.executor.source.journal_thread import JournalThread
-from services.executor.source.source_events import AttemptRefused, PlanCommitted, StreamWithdrawn
+from services.executor.source.source_events import (
+    AttemptRefused,
+    OutcomeSeen,
+    PlanCommitted,
+    Request,
+    StreamWithdrawn,
+    Undispatchable,
+)
 from services.executor.source.state import SourceState
 from services.executor.source.stream_source import StreamSource
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.properties import Properties
-from shared.messages.requests import ErrorCause, Outcome
+from shared.messages.requests import JSON_CONTENT, ErrorCause, Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
 from tests.support.recording_pipeline import RecordingPipeline
 
 # How long nothing must happen while the journal cannot be written.
 BLOCKED_S = 0.3
+_PAYLOAD = Outcome(request_id="a", stream="s", status=OutcomeStatus.OK, attempt=1).encode_json()
+RESULT = OutcomeSeen("a", 1, True, _PAYLOAD, JSON_CONTENT)
 
 
 def plan(max_in_flight: int = 1) -> PlanCommitted:
@@ -47,6 +57,7 @@ class Bench:
 
     source: StreamSource
     pipeline: RecordingPipeline
+    outbox: Outbox
     broker: EmbeddedBroker
     ear: Connection
     journal_path: Path
@@ -79,7 +90,8 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         broker = await stack.enter_async_context(EmbeddedBroker())
         connection = await stack.enter_async_context(Connection.open(broker.settings))
         ear = await stack.enter_async_context(Connection.open(broker.settings))
-        await ear.subscribe(topics.results("s"))
+        for topic in (topics.results("s"), topics.replies("app")):
+            await ear.subscribe(topic)
         journal = await stack.enter_async_context(JournalThread.open(path))
         outbox, pipeline = Outbox("d", connection), RecordingPipeline()
         source = StreamSource(
@@ -92,7 +104,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         )
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             tasks = [group.create_task(source.run()), group.create_task(outbox.run())]
-            yield Bench(source, pipeline, broker, ear, path)
+            yield Bench(source, pipeline, outbox, broker, ear, path)
             for task in tasks:
                 task.cancel()
 
@@ -136,6 +148,62 @@ async def test_an_error_outcome_is_published_only_once_the_journal_has_it(bench:
     outcome = Outcome.decode((await anext(bench.ear)).payload)
     assert (outcome.request_id, outcome.cause) == ("a", ErrorCause.EXECUTION)
     assert bench.attempts("a") == []
+
+
+async def test_a_result_is_published_only_once_the_journal_has_it(bench: Bench) -> None:
+    await bench.source.post(plan())
+    await bench.submit("a")
+    await bench.pipeline.dispatched.get()
+    with bench.journal_blocked():
+        await bench.source.post(RESULT)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(BLOCKED_S):
+                await anext(bench.ear)
+    assert bytes((await anext(bench.ear)).payload) == RESULT.payload
+    assert bench.attempts("a") == []
+
+
+async def test_after_an_error_neither_a_later_result_nor_a_repetition_brings_another_outcome(bench: Bench) -> None:
+    await bench.source.post(plan())
+    await bench.submit("a")
+    await bench.pipeline.dispatched.get()
+    await bench.source.post(Undispatchable("a", "gone"))
+    error = await anext(bench.ear)
+    assert Outcome.decode(error.payload).status is OutcomeStatus.ERROR
+    await bench.source.post(RESULT)
+    await (await bench.submit("a")).wait()
+    assert bytes((await anext(bench.ear)).payload) == bytes(error.payload)
+    await bench.source.drain()
+    assert bench.ear.waiting == 0
+
+
+async def test_what_the_broker_has_is_noted_in_the_journal(bench: Bench) -> None:
+    await bench.source.post(plan())
+    await bench.submit("a")
+    await bench.pipeline.dispatched.get()
+    await bench.source.post(RESULT)
+    await bench.source.drain()
+    # `drain` of the outbox returns when the broker has acknowledged what was in it.
+    await bench.outbox.drain()
+    await bench.source.drain()
+    with closing(sqlite3.connect(bench.journal_path)) as database:
+        assert database.execute("SELECT request_id FROM outcomes").fetchall() == [("a",)]
+        assert database.execute("SELECT request_id FROM unpublished").fetchall() == []
+
+
+class TestAfterACrashBeforeThePublication:
+    @pytest.fixture
+    async def earlier(self, tmp_path: Path) -> None:
+        request = Request("a", 1, 0.0, response_topic="segue/v1/replies/app", correlation_data=b"7")
+        async with JournalThread.open(tmp_path / "journal.db") as journal:
+            outcome = StoredOutcome(RESULT.payload, RESULT.content_type)
+            await journal.write(lambda opened: opened.finish("s", request, outcome, opened.clock.now_s()))
+
+    @pytest.mark.usefixtures("earlier")
+    async def test_the_outcome_is_published_on_both_topics_without_a_collector(self, bench: Bench) -> None:
+        found = [await anext(bench.ear), await anext(bench.ear)]
+        assert {received.topic for received in found} == {topics.results("s"), topics.replies("app")}
+        assert {bytes(received.payload) for received in found} == {RESULT.payload}
 
 
 async def test_a_repeated_request_is_acknowledged_and_its_outcome_published_again(bench: Bench) -> None:
