@@ -33,7 +33,7 @@ class MonitorConfig:
     broker: BusSettings
     emulated: bool = False
     threads: int = 1
-    sample_interval_s: float = 1.0
+    sample_interval_s: float = 2.0
     observation_age_s: float = 5.0
     change_threshold: float = 0.1
     heartbeat_s: float = 5.0

@@ -61,7 +61,7 @@ class DeviceSampler:
         self._load = LoadProbe(threads=threads, emulated=emulated)
 
     def sample(self, *, with_load: bool) -> DeviceSample:
-        """Read every sensor; compute for about two milliseconds if `with_load`."""
+        """Read every sensor; compute for about a millisecond if `with_load`."""
         readings: dict[str, int | float | None] = {}
         for probe in self._probes:
             readings.update(probe.sample(self._clock()))

@@ -52,6 +52,9 @@ class LinkProber:
         - A probe that is much faster than the estimate is followed by larger ones, up to `proof_bytes`. What passes in
           the burst of a token bucket does not count as bandwidth.
 
+    Attributes:
+        has_expired: whether the last `tick` found a probe overdue or lost, which may have changed the estimates.
+
     Invariant: a way has at most one probe outstanding, and an echo counts only if its `probe_id` is that probe's.
     """
 
@@ -71,6 +74,7 @@ class LinkProber:
         self._streams: set[str] = set()
         self._budgets: dict[str, ProbeBudget] = {}
         self._serial = 0
+        self.has_expired = False
         # Seeded by name: pauses differ between devices, and a simulation repeats exactly.
         self._random = random.Random(device)
 
@@ -200,6 +204,7 @@ class LinkProber:
             following = self._first_padded(peer, now_s)
         if following is not None:
             return self._send(peer, following, now_s, processing_s)
+        peer.doubts = 0 if peer.link.is_settled else peer.doubts + 1
         self._plan_next(peer, now_s)
         return None
 
@@ -241,7 +246,9 @@ class LinkProber:
             now_s: monotonic seconds.
             processing_s: reading of this device's processing clock.
         """
-        for peer in self._ways.values():
+        overdue = [peer for peer in self._ways.values() if peer.outstanding and now_s >= peer.deadline_s()]
+        self.has_expired = bool(overdue)
+        for peer in overdue:
             self._expire(peer, now_s, processing_s)
         if any(self._blocks_others(peer, now_s) for peer in self._ways.values()):
             return None
@@ -341,7 +348,8 @@ class LinkProber:
         settings, is_used = self._settings, self._is_used(peer)
         pause_s = settings.idle_s if is_used else settings.unused_s
         if not peer.link.is_settled:
-            pause_s = settings.doubt_s
+            # A link whose samples keep deviating is noisy. It is not worth a probe every 0.2 s for ever.
+            pause_s = min(pause_s, settings.doubt_s * 2 ** max(0, peer.doubts - settings.doubts))
         # A settled link that is not in use gets tiny probes, which show that it is up, between padded ones.
         row_bytes = peer.padding_bytes() if is_used or not peer.link.is_settled else 0
         pause_s = max(pause_s, peer.wait_s(row_bytes, now_s, is_used=is_used))
@@ -350,7 +358,7 @@ class LinkProber:
     def _expire(self, peer: ProbedPeer, now_s: float, processing_s: float) -> None:
         """Treat a probe past its deadline: a padded one is overdue first, then lost; a tiny one is lost."""
         probe = peer.outstanding
-        if probe is None or now_s < peer.deadline_s():
+        if probe is None:
             return
         elapsed_ms = 1000 * (now_s - probe.sent_s)
         if probe.padding_bytes and elapsed_ms < 4000 * self._settings.timeout_s:

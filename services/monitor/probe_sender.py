@@ -17,6 +17,7 @@ _LOGGER = logging.getLogger(__name__)
 
 # Probes and echoes under way at the same time; more are dropped, as on a congested network.
 MAX_SENDING: Final = 64
+_BLOCK_BYTES: Final = 64 * 1024
 
 
 class ProbeSender:
@@ -40,7 +41,7 @@ class ProbeSender:
 
         Args:
             device: name of this device.
-            settings: bound the padding and the time that a message may take.
+            settings: bound the time that a message may take.
             conditions: delays of the emulated links.
             group: runs the tasks.
             probes: carries probes and echoes.
@@ -53,8 +54,8 @@ class ProbeSender:
         self._control = control
         # After four timeouts the prober has given up even a padded probe.
         self._lost_s = 4 * settings.timeout_s
-        # Random, because a carrier may compress it. Made once, because making it takes longer than sending it.
-        self._padding = os.urandom(max(settings.proof_bytes, settings.most_bytes, settings.first_bytes))
+        # Random, because a carrier may compress it. Repeated in a probe, since compressors look back no further.
+        self._block = os.urandom(_BLOCK_BYTES)
         self._sending = 0
 
     def send(self, probe: SendProbe) -> None:
@@ -68,7 +69,7 @@ class ProbeSender:
             probe_id=probe.probe_id,
             sender=self._device,
             size_bytes=probe.padding_bytes,
-            padding=self._padding[: probe.padding_bytes],
+            padding=(self._block * (1 + probe.padding_bytes // _BLOCK_BYTES))[: probe.padding_bytes],
         )
         self._begin(probe.target, message)
 

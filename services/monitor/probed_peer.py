@@ -55,6 +55,7 @@ class ProbedPeer:
         probing_until_s: estimated end of the device's probes of this one.
         outstanding: the only probe under way.
         lost: consecutive lost probes.
+        doubts: rounds of probes in a row that left the estimate unsettled.
         budget_mbps: the last settled estimate, on which the budget rests; a bound from one overdue transfer is none.
     """
 
@@ -69,6 +70,7 @@ class ProbedPeer:
     probing_until_s: float = -math.inf
     outstanding: OutstandingProbe | None = None
     lost: int = 0
+    doubts: int = 0
     budget_mbps: float | None = None
 
     def assume(self) -> None:
@@ -88,9 +90,11 @@ class ProbedPeer:
         # A transfer too small to stand out from the noise does not replace a probe.
         if self.link.is_informative(transfer.size_bytes):
             self.transfer_s = now_s
-        # A finished transfer proves that the link is up, even if probes were lost.
+        # A finished transfer proves that the link is up, even if probes were lost. An overdue one is a new doubt.
         if transfer.finished:
             self.lost = 0
+        else:
+            self.doubts = 0
 
     def answered(self, probe_id: str) -> OutstandingProbe | None:
         """Take an answer to a probe: return the probe, which is outstanding no more; None if it was not outstanding."""

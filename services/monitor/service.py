@@ -292,13 +292,12 @@ class Monitor:
     async def _probe_links(self, sender: ProbeSender) -> None:
         while True:
             self._probes_dirty.clear()
-            before = self._prober.estimates()
             self._processing.sample(self._clock())
             probe = self._prober.tick(self._clock(), processing_s=self._processing.read_s())
             if probe is not None:
                 sender.send(probe)
             # A tick may bound the estimate of an overdue probe, or take a link down.
-            if self._prober.estimates() != before:
+            if self._prober.has_expired:
                 self._links_dirty.set()
             await _until(self._probes_dirty, self._prober.next_tick_s(self._clock()) - self._clock())
 

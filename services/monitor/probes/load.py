@@ -17,7 +17,7 @@ STAT: Final = Path("/proc/stat")
 # A core that others keep busier than this may have more tasks waiting than run.
 _CROWDED: Final = 0.8
 _BLOCK: Final = bytes(64 * 1024)
-_TARGET_MS: Final = 2.0
+_TARGET_MS: Final = 1.0
 # The run queue changes within milliseconds, so several counts are averaged.
 _COUNTS: Final = 5
 _COUNT_PAUSE_S: Final = 0.01
@@ -37,7 +37,7 @@ class LoadSample:
 
 
 class LoadProbe:
-    """A fixed computation of about two milliseconds. It blocks: call it from a thread, always the same."""
+    """A fixed computation of about a millisecond. It blocks: call it from a thread, always the same."""
 
     def __init__(
         self,

@@ -274,6 +274,21 @@ def test_presence_that_is_merely_repeated_forgets_nothing() -> None:
     assert network.prober.estimates() == before
 
 
+def test_a_link_that_stays_noisy_is_probed_less_and_less() -> None:
+    network = Network()
+    while network.now_s < 120.0:
+        # Each round contradicts the one before.
+        network.bandwidth_mbps = 22.0 - network.bandwidth_mbps
+        network.run_until(network.now_s + 0.01)
+    last = [at_s for at_s, probe in network.sent if at_s > 60.0 and not probe.padding_bytes]
+    assert len(last) <= 60.0 / (0.7 * SETTINGS.idle_s)
+    network.bandwidth_mbps = 20.0
+    before = len(network.sent)
+    network.transfer(finished=False, elapsed_ms=500.0)
+    network.run_until(network.now_s + 3 * SETTINGS.doubt_s)
+    assert len(network.sent) > before
+
+
 def test_only_one_link_is_probed_at_a_time() -> None:
     prober = LinkProber("pi")
     for peer in ("a", "b", "c"):
