@@ -254,6 +254,29 @@ class Connection:
             state = "the broker did not confirm it" if self.is_connected else "there is no connection to the broker"
             raise PublishFailed(topic, f"{state} within {timeout_s:g} s") from None
 
+    def publish_now(self, topic: str, payload: Payload) -> bool:
+        """Publish a message of QoS 0 at once, or return False if that is not possible now.
+
+        It is not possible without a connection, while earlier bytes wait for the socket, with a payload larger than the
+        broker accepts, and on a topic on which nothing was published before: the broker says only for QoS 1 whether
+        this client may.
+
+        Args:
+            topic: below the root.
+            payload: as for `publish`. It must never change.
+        """
+        whole_topic = self._whole_topic(topic, absolute=False)
+        session = self._session if self.is_connected else None
+        if session is None or not self.missing_rights.is_tried(whole_topic):
+            return False
+        pieces = payload_pieces(payload)
+        size_bytes = sum(memoryview(piece).nbytes for piece in pieces)
+        if size_bytes > self.payload_limit_bytes(topic) or not session.send_now(whole_topic, pieces):
+            return False
+        self.counters.published += 1
+        self.counters.published_bytes += size_bytes
+        return True
+
     async def subscribe(self, topic_filter: str, qos: int = 1, *, timeout_s: float = 10.0) -> None:
         """Subscribe, now and after every reconnect, and wait for SUBACK.
 

@@ -136,6 +136,10 @@ class ShapedTransport:
         """Return False: all links share one network interface."""
         return False
 
+    def send_now(self, device: str, buffers: Sequence[Buffer], mode: TransportMode | None = None) -> bool:
+        """Return False: every send takes the time of its link."""
+        return False
+
     async def _until_passed(self, booking: Booking, passed_bytes: int, late_s: float) -> float:
         """Wait until this number of bytes has passed; return the lateness due to this wake-up or the previous one."""
         while self._clock.time() < (due_s := booking.passed_at_s(passed_bytes)):

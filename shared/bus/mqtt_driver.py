@@ -167,6 +167,25 @@ class MqttDriver:
             raise
         return None
 
+    def publish_now(self, topic: str, payload: Sequence[Buffer]) -> bool:
+        """Publish with QoS 0, or return False if earlier bytes wait for the socket or the connection has ended.
+
+        Args:
+            topic: with root.
+            payload: pieces that are sent one behind another. They must never change.
+
+        Raises:
+            ValueError: the packet is larger than MQTT allows.
+        """
+        if self._stream is None or self._stream.wants_write:
+            return False
+        payload_bytes = sum(memoryview(piece).nbytes for piece in payload)
+        try:
+            self._send([encode_head(PublishHead(topic, NO_PROPERTIES, None, False), payload_bytes), *payload])
+        except SessionLost:
+            return False
+        return True
+
     async def subscribe(self, topic_filter: str, qos: int, timeout_s: float) -> Reason:
         """Subscribe, and return the reason code of SUBACK.
 

@@ -210,6 +210,16 @@ class MqttSession:
         if reason is not None and reason.is_failure:
             raise PublishFailed(topic, f"the broker rejected it: {reason}")
 
+    def send_now(self, topic: str, payload: Sequence[Buffer]) -> bool:
+        """Publish with QoS 0, or return False if earlier bytes wait for the socket or the connection has ended.
+
+        Args:
+            topic: with root.
+            payload: pieces that are sent one behind another, not larger than the broker accepts. They must never
+                change.
+        """
+        return self._driver.publish_now(topic, payload)
+
     async def request_subscription(self, topic_filter: str, qos: int) -> None:
         """Subscribe.
 

@@ -63,6 +63,15 @@ class Delivery:
     acknowledge: Callable[[str, float], None] | None = None
 
 
+# Takes a frame over at once and returns True, or leaves it to whoever iterates over the transport. Never raises.
+TakeNow = Callable[[Delivery], bool]
+
+
+def takes_nothing(delivery: Delivery) -> bool:
+    """Leave every frame to whoever iterates over the transport."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class SentMessage:
     """A frame that the transport has taken over.
@@ -128,6 +137,16 @@ class FeatureMapTransport(Protocol):
         """Return whether a frame to a device would be sent now without waiting for another one under way."""
         ...
 
+    def send_now(self, device: str, buffers: Sequence[Buffer], mode: TransportMode | None = None) -> bool:
+        """Send one small frame at once, or return False if that is not possible now. Nothing says whether it arrives.
+
+        Args:
+            device: the receiver.
+            buffers: the frame in pieces. They must never change.
+            mode: carriers that are allowed; None for the transport's own setting. `carrier` says which it is.
+        """
+        ...
+
 
 class BrokerTransport:
     """Sends frames through the broker, in chunks of QoS 1 on a connection of its own.
@@ -141,6 +160,7 @@ class BrokerTransport:
     ) -> None:
         self.counters = TransportCounters()
         self.device = device
+        self.take_now: TakeNow = takes_nothing
         self._connection = connection
         self._reassembler = reassembler
         self._chunk_bytes = chunk_bytes
@@ -239,6 +259,18 @@ class BrokerTransport:
         """Return False: frames go one at a time."""
         return False
 
+    def send_now(self, device: str, buffers: Sequence[Buffer], mode: TransportMode | None = None) -> bool:
+        """Send one frame in a single chunk of QoS 0, unless the broker is away or the socket is full."""
+        size_bytes = frame_size_bytes(buffers)
+        if size_bytes > self._chunk_bytes or (mode is not None and not mode.allows(Carrier.MQTT)):
+            return False
+        chunk = next(split_message(secrets.token_bytes(_ID_BYTES), buffers, self._chunk_bytes, sender=self.device))
+        if not self._connection.publish_now(topics.inbox(device), chunk):
+            return False
+        self.counters.sent += 1
+        self.counters.sent_bytes += size_bytes
+        return True
+
     def __aiter__(self) -> AsyncIterator[Delivery]:
         """Iterate over the frames that arrive in this device's inbox, without end."""
         return self
@@ -263,8 +295,8 @@ class BrokerTransport:
             except DecodeError as error:
                 self._note_fault(received.topic, str(error))
                 continue
-            if complete is not None:
-                return self._delivery(complete)
+            if complete is not None and not self.take_now(delivery := self._delivery(complete)):
+                return delivery
 
     async def _send_chunks(self, topic: str, buffers: Sequence[Buffer], size_bytes: int, pace: Pace | None) -> None:
         transfer_id = secrets.token_bytes(_ID_BYTES)

@@ -18,10 +18,10 @@ from functools import partial
 from typing import Final
 
 from shared.bus.errors import BusError, DecodeError
-from shared.bus.frame import Buffer
+from shared.bus.frame import Buffer, frame_size_bytes
 from shared.bus.transport import Pace
 from shared.direct.direct_decoder import DirectDecoder
-from shared.direct.direct_messages import DirectEvent, MessageKind, frame_messages, message
+from shared.direct.direct_messages import PART_BYTES, DirectEvent, MessageKind, frame_messages, message
 
 # The kernel's bound is 1024 pieces per call. More than a few gain nothing.
 _PIECES_PER_CALL: Final = 64
@@ -30,6 +30,8 @@ _MESSAGES_PER_CALL: Final = 16
 _READS_PER_TURN: Final = 32
 # Short messages that wait behind a peer that does not read.
 _MAX_WAITING: Final = 4096
+# Small frames that wait so, of at most a part each.
+_MAX_FRAMES: Final = 16
 _UNSENT_BYTES: Final = 512 * 1024
 _SOCKET_BUFFER_BYTES: Final = 4 * 1024 * 1024
 _HEARTBEAT_S: Final = 3.0
@@ -151,6 +153,17 @@ class DirectChannel:
             return
         self._urgent.append(_Outgoing([memoryview(short)]))
         self._pump()
+
+    def post_frame(self, buffers: Sequence[Buffer]) -> bool:
+        """Send a frame of at most one part as soon as possible, or return False if others like it wait already.
+
+        Its buffers must never change.
+        """
+        if self.is_closed or len(self._urgent) >= _MAX_FRAMES or frame_size_bytes(buffers) > PART_BYTES:
+            return False
+        self._urgent += map(_Outgoing, frame_messages(buffers))
+        self._pump()
+        return not self.is_closed
 
     def post_with_descriptor(self, short: bytes, descriptor: int) -> None:
         """Send the first message, together with an open file. On Unix sockets only.

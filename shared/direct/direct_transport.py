@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from shared.bus.frame import Buffer, frame_size_bytes
-from shared.bus.transport import Delivery, Pace, SentMessage, TransportCounters
+from shared.bus.transport import Delivery, Pace, SentMessage, TakeNow, TransportCounters, takes_nothing
 from shared.direct.direct_channel import DirectChannel, DirectSendFailed
 from shared.direct.direct_dialer import DirectDialer, DirectLink
 from shared.direct.direct_listener import ArrivedFrame, DirectListener
@@ -98,6 +98,7 @@ class DirectTransport:
         """Begin without sockets; see `open`."""
         self.counters = TransportCounters()
         self.device = device
+        self.take_now: TakeNow = takes_nothing
         self._boot_id = boot_id
         self._settings = settings
         self._certificate = certificate
@@ -191,6 +192,16 @@ class DirectTransport:
         self.counters.sent_bytes += size_bytes
         return SentMessage(size_bytes, started_at_s, self._loop.time(), Carrier.DIRECT)
 
+    def send_now(self, device: str, buffers: Sequence[Buffer]) -> bool:
+        """Send one small frame at once, or return False if the device is not connected or does not keep up."""
+        link = self._links.get(device)
+        if link is None or not link.channel.post_frame(buffers):
+            return False
+        self._table.asked(device, self._loop.time())
+        self.counters.sent += 1
+        self.counters.sent_bytes += frame_size_bytes(buffers)
+        return True
+
     def __aiter__(self) -> AsyncIterator[Delivery]:
         """Iterate over the frames that arrive for this device, without end."""
         return self
@@ -203,15 +214,7 @@ class DirectTransport:
         frame = self._frames.popleft()
         self._budget.give(frame.budget_bytes)
         self._read_on()
-        return Delivery(
-            buffer=frame.buffer,
-            sender=frame.channel.peer,
-            first_chunk_at_s=frame.first_at_s,
-            completed_at_s=frame.arrived_at_s,
-            size_bytes=len(frame.buffer),
-            first_chunk_bytes=frame.first_bytes,
-            acknowledge=partial(_acknowledge, frame.channel),
-        )
+        return _delivery(frame)
 
     async def answers(self) -> AsyncIterator[DirectReceipt | DirectLoss]:
         """Iterate over the receipts of sent frames and the losses of connections, without end."""
@@ -331,6 +334,9 @@ class DirectTransport:
             return
         self.counters.delivered += 1
         self.counters.delivered_bytes += len(frame.buffer)
+        if self.take_now(_delivery(frame)):
+            self._budget.give(frame.budget_bytes)
+            return
         self._frames.append(frame)
         self._frame_there.set()
         if len(self._frames) >= _MAX_WAITING:
@@ -345,6 +351,18 @@ class DirectTransport:
             self._paused.clear()
         for channel in self._listener.channels_without_room:
             channel.resume()
+
+
+def _delivery(frame: ArrivedFrame) -> Delivery:
+    return Delivery(
+        buffer=frame.buffer,
+        sender=frame.channel.peer,
+        first_chunk_at_s=frame.first_at_s,
+        completed_at_s=frame.arrived_at_s,
+        size_bytes=len(frame.buffer),
+        first_chunk_bytes=frame.first_bytes,
+        acknowledge=partial(_acknowledge, frame.channel),
+    )
 
 
 def _acknowledge(channel: DirectChannel, transfer_id: str, processing_ms: float) -> None:

@@ -63,3 +63,12 @@ class TransportSwitch:
     def passes_others(self, device: str, size_bytes: int, mode: TransportMode | None = None) -> bool:
         """Return whether a frame is so small that a direct connection sends it between the parts of a larger one."""
         return size_bytes <= PART_BYTES and self.carrier(device, mode) is Carrier.DIRECT
+
+    def send_now(self, device: str, buffers: Sequence[Buffer], mode: TransportMode | None = None) -> bool:
+        """Send one small frame at once on the carrier that `carrier` names, or return False."""
+        allowed = self._mode if mode is None else mode
+        if self.carrier(device, allowed) is Carrier.DIRECT:
+            return self._direct is not None and self._direct.send_now(device, buffers)
+        if self._direct is not None and allowed.allows(Carrier.DIRECT):
+            self._direct.connect(device)
+        return self._broker.send_now(device, buffers, allowed)

@@ -45,6 +45,9 @@ class NotingTransport:
     def passes_others(self, device: str, size_bytes: int, mode: TransportMode | None = None) -> bool:
         return True
 
+    def send_now(self, device: str, buffers: Sequence[Buffer], mode: TransportMode | None = None) -> bool:
+        return True
+
 
 async def test_no_chunk_is_released_before_its_time() -> None:
     inner = NotingTransport(chunk_bytes=2_500)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from shared.bus.settings import BusSettings
+from shared.bus.transport import Delivery, takes_nothing
 from shared.direct.direct_channel import DirectSendFailed
 from shared.direct.direct_messages import PART_BYTES
 from shared.direct.direct_transport import DirectLoss, DirectTransport
@@ -213,3 +214,34 @@ async def test_a_port_in_use_leaves_the_unix_socket(machine: Machine, caplog: py
     pi = await machine.open("pi")
     pi.learn(presence_of(server))
     assert await pi.connected("server")
+
+
+async def test_a_small_frame_is_sent_and_taken_at_once_unless_too_many_wait(machine: Machine) -> None:
+    pi, server = await machine.pair()
+    taken: list[bytes] = []
+
+    def take_a(delivery: Delivery) -> bool:
+        is_mine = bytes(delivery.buffer[:1]) == b"a"
+        if is_mine:
+            taken.append(bytes(delivery.buffer))
+        return is_mine
+
+    server.take_now = take_a
+    assert pi.send_now("server", [b"a", b"1"])
+    assert pi.send_now("server", [b"b1"])
+    assert pi.send_now("server", [b"a2"])
+    assert not pi.send_now("nobody", [b"a"])
+    assert not pi.send_now("server", [bytes(PART_BYTES + 1)])
+    assert bytes((await next_of(server)).buffer) == b"b1"
+    await until(lambda: taken == [b"a1", b"a2"])
+    assert (pi.counters.sent, server.counters.delivered) == (3, 3)
+    # A receiver that reads nothing holds the sender back.
+    server.take_now = takes_nothing
+    count = 0
+    while pi.send_now("server", [bytes(PART_BYTES)]):
+        count += 1
+        assert count < 1000
+    async with asyncio.timeout(WAIT_S):
+        for _ in range(count):
+            await next_of(server)
+    await until(lambda: pi.send_now("server", [b"again"]))

@@ -107,3 +107,22 @@ async def test_a_device_without_direct_connections_says_so(ways: Ways) -> None:
     with pytest.raises(PublishFailed, match="only direct connections are allowed"):
         await plain.send("server", [b"x"], mode=DIRECT)
     assert issubclass(DirectSendFailed, BusError)
+
+
+async def test_a_small_frame_goes_at_once_on_the_carrier_that_is_named_or_not_at_all(ways: Ways) -> None:
+    # The broker has not said yet whether this device may write there.
+    assert not ways.switch.send_now("server", [b"x"])
+    assert await ways.send(b"first") is Carrier.MQTT
+    assert ways.switch.send_now("server", [b"by the", b" broker"])
+    async with asyncio.timeout(WAIT_S):
+        assert bytes((await anext(ways.server_broker)).buffer) == b"by the broker"
+    assert not ways.switch.send_now("server", [b"x"], DIRECT)
+    ways.server.learn(presence_of(ways.pi))
+    ways.pi.learn(presence_of(ways.server))
+    assert await ways.pi.connected("server")
+    assert ways.switch.carrier("server") is Carrier.DIRECT
+    assert ways.switch.send_now("server", [b"directly"])
+    async with asyncio.timeout(WAIT_S):
+        assert bytes((await anext(ways.server)).buffer) == b"directly"
+    assert not ways.pi_broker.send_now("server", [bytes(2_000_000)]), "more than a chunk"
+    assert not TransportSwitch(ways.pi_broker, None, MQTT).send_now("server", [b"x"], DIRECT)
