@@ -87,6 +87,9 @@ class DirectAccess(Part):
     """X.509 certificate in DER, new at every start: shown in TLS connections from and to it. Empty without TLS."""
 
 
+LANE: Final = "lane"
+
+
 class Presence(Message):
     """A device's executor comes or goes (`devices/{device}/presence`, retained). Offline is its last will."""
 
@@ -99,7 +102,8 @@ class Presence(Message):
     """New at every start of the process. A restart is noticed even if the process was never offline."""
     capabilities: Capabilities = Capabilities()
     transports: Annotated[tuple[Word, ...], at_most(16)] = ("mqtt",)
-    """Transports of the feature maps that it sends and takes: `mqtt`, `direct`."""
+    """Transports of the feature maps that it sends and takes: `mqtt`, `direct`. With `lane`, it takes small ones on the
+    lane as well."""
     trouble: Line = ""
     """What keeps it from accepting requests, such as a full disk; empty if nothing does."""
     direct: DirectAccess | None = None

@@ -47,6 +47,10 @@ with atheris.instrument_imports(
     )
     from shared.direct.greetings import Hello, decode_hello, encode_greeting
     from shared.direct.memory_budget import MemoryBudget
+    from shared.lane.input_assembly import InputAssembler, InputKey
+    from shared.lane.lane_messages import Piece, TableMessage, decode_lane_message, encode_rows
+    from shared.lane.lane_requests import facts_of, header_of
+    from shared.lane.lane_tables import ReceivedTables, SentTables, tensors_of
     from shared.messages.base import MessageError
     from shared.messages.models import Manifest, ManifestBlock, Preprocessing, TensorDescription
     from shared.messages.requests import ACCEPT_PROPERTY, REQUEST_ID_PROPERTY, FeatureMapHeader
@@ -173,6 +177,31 @@ def fuzz_direct(data: bytes) -> None:
     assert budget.used_bytes == taken
 
 
+def fuzz_lane(data: bytes) -> None:
+    """Feed the receiving end of the lane, one message after the other; headers of requests are made or refused."""
+    tables, inputs = ReceivedTables("server"), InputAssembler(timeout_s=5.0)
+    now_s = 0.0
+    while len(data) > 2:
+        now_s += data[0] & 3
+        length = int.from_bytes(data[1:3], "big")
+        piece, data = memoryview(data[3 : 3 + length]), data[3 + length :]
+        try:
+            message = decode_lane_message(piece)
+            if isinstance(message, TableMessage):
+                tables.learn("pi", message)
+                continue
+            table = tables.find("pi", message.table)
+            key = InputKey(table.header.stream, message.facts.request_id, message.facts.attempt, table.header.stage)
+            complete = inputs.take(key, table.layout, message, now_s)
+            header = header_of(table.header, message.facts, message.records, now_s)
+        except (DecodeError, MessageError):
+            continue
+        assert header.request_id == key.request_id
+        if complete is not None:
+            assert sum(array.nbytes for array in complete.tensors.values()) == table.layout.size_bytes
+        inputs.expire(now_s)
+
+
 def fuzz_message(data: bytes) -> None:
     """Decode a control message; what decodes is encoded and decoded again to the same value."""
     if not data:
@@ -248,6 +277,7 @@ TARGETS: tuple[Callable[[bytes], None], ...] = (
     fuzz_request,
     fuzz_properties,
     fuzz_direct,
+    fuzz_lane,
 )
 
 
@@ -305,10 +335,25 @@ def seeds() -> Iterator[bytes]:
     large = b"".join(b"".join(pieces) for pieces in frame_messages([bytes(300_000)]))
     yield bytes([10, 255]) + hello + b"".join(frame_messages([frame])[0])
     yield bytes([10, 15]) + hello + large[:6000] + message(MessageKind.CANCEL)
+    yield bytes([11]) + b"".join(bytes([1]) + len(each).to_bytes(2, "big") + each for each in lane_messages(header))
     yield bytes([9]) + b"some text, and bytes" * 9
     for index, kind in enumerate(MESSAGES):
         yield bytes([5, index]) + bytes.fromhex((golden / f"{kind.__name__}.hex").read_text())
         yield bytes([5, index]) + (golden / f"{kind.__name__}.json").read_bytes()
+
+
+def lane_messages(header: FeatureMapHeader) -> Iterator[bytes]:
+    """Make a table, and an input in two messages."""
+    stages = tuple(PlanStage(start=k, stop=k + 1, device=("pi", "server")[k % 2]) for k in range(3))
+    tensor = np.ones((1, 2, 4, 4), np.float32)
+    known = header.model_copy(update={"stages": stages, "stage": 1, "trace": ()})
+    table = SentTables("pi", 0).table(known, tensors_of({"x": tensor}))
+    yield table.message
+    found = facts_of(known)
+    assert found is not None
+    for top in (0, 2):
+        pieces = [(Piece(0, top, top + 2), memoryview(tensor[:, :, :2].tobytes()))]
+        yield b"".join(bytes(each) for each in encode_rows(table.number, found[0], 1.0, found[1], pieces))
 
 
 def requests() -> Iterator[tuple[int, bytes]]:
