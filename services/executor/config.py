@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.executor.device_resources import DeviceResources
+from services.executor.lane_sender import LANE_BYTES
 from services.executor.segments.engine import RUNTIME_VERSION, EngineSettings, providers
 from services.executor.source.source_events import SourceLimits
 from services.executor.trust_files import state_folder
@@ -14,7 +15,7 @@ from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.direct.direct_settings import DirectSettings, is_address
 from shared.exit_status import InputError
-from shared.messages.devices import Capabilities
+from shared.messages.devices import LANE, Capabilities
 from shared.model.onnx_file.runtime import newest_opset
 from shared.transport_mode import Carrier, TransportMode
 from shared.user_folders import user_data_folder
@@ -73,6 +74,7 @@ class ExecutorConfig:
         direct_host: numeric address for direct connections; None for the one from which the broker is reached.
         direct_port: TCP port for direct connections; 0 for any.
         direct_folder: folder of the Unix sockets that executors of this machine share; None for the user's.
+        lane_bytes: largest feature map that is sent on the lane for small ones; 0 to send all of them in frames.
         connect_timeout_s: bound on the first connection; None to keep trying.
         planner_keys: keys of the planners that the device follows; empty for the first that it sees.
     """
@@ -95,6 +97,7 @@ class ExecutorConfig:
     direct_host: str | None = None
     direct_port: int = 0
     direct_folder: Path | None = None
+    lane_bytes: int = LANE_BYTES
     connect_timeout_s: float | None = 10.0
     planner_keys: tuple[str, ...] = ()
 
@@ -105,6 +108,8 @@ class ExecutorConfig:
             raise InputError("shadow_share must be from 0 to 1")
         if self.engine.threads < 1 or self.max_tasks < 1:
             raise InputError("threads and max_tasks must be at least 1")
+        if not 0 <= self.lane_bytes <= LANE_BYTES:
+            raise InputError(f"the lane carries feature maps of 0 to {LANE_BYTES // 1024} KiB")
         if self.direct_host is not None and not is_address(self.direct_host):
             raise InputError(f"{self.direct_host!r} is no numeric address for direct connections")
         if not 0 <= self.direct_port <= 65535:
@@ -132,8 +137,9 @@ class ExecutorConfig:
 
     @property
     def transports(self) -> tuple[str, ...]:
-        """The transports that the device publishes in its presence, the preferred one first."""
-        return tuple(carrier.value for carrier in (Carrier.DIRECT, Carrier.MQTT) if self.transport.allows(carrier))
+        """The transports that the device publishes in its presence, the preferred one first, and the lane on them."""
+        carriers = [carrier.value for carrier in (Carrier.DIRECT, Carrier.MQTT) if self.transport.allows(carrier)]
+        return (*carriers, LANE)
 
     def capabilities(self, resources: DeviceResources) -> Capabilities:
         """Return the capabilities that the device publishes in its presence. Asks the engine, which takes a moment."""

@@ -10,6 +10,7 @@ from typing import Final
 
 from services.executor.announcer import Announcer
 from services.executor.direct_probes import DirectProbes
+from services.executor.lane_sender import LaneSender
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
 from services.executor.peer_clocks import PeerClocks
@@ -76,6 +77,7 @@ class ControlHandler:
         direct: direct connections; None if this device has none.
         probes: measure them; None as well.
         receivers: devices to which this one sends by the plans.
+        lane: sends small feature maps.
         trust: which planner's messages the device follows.
     """
 
@@ -92,6 +94,7 @@ class ControlHandler:
     direct: DirectTransport | None
     probes: DirectProbes | None
     receivers: PlannedReceivers
+    lane: LaneSender
     trust: PlannerTrust
     _hearing: _Hearing = field(default_factory=_Hearing, init=False)
     # Retained messages of planners that this device does not follow, by topic.
@@ -267,6 +270,7 @@ class ControlHandler:
     async def _presence(self, device: str, payload: bytes) -> None:
         presence = of_topic(Presence.decode(payload), "device", device) if payload else offline(device)
         if device != self._own.device:
+            self.lane.learn(presence)
             if self.direct is not None:
                 self.direct.learn(presence)
             await self.sources.device_seen(presence)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from services.executor.direct_probes import DirectProbes
+from services.executor.lane_sender import LaneSender
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox
 from services.executor.transfers import TransferLedger
@@ -21,6 +22,7 @@ class DirectAnswers:
         observations: measurements of this device.
         outbox: tells sources that a transfer may be lost.
         probes: measure the links.
+        lane: repeats what was common to messages that may be lost.
     """
 
     direct: DirectTransport
@@ -28,6 +30,7 @@ class DirectAnswers:
     observations: ObservationFeed
     outbox: Outbox
     probes: DirectProbes
+    lane: LaneSender
 
     async def run(self) -> None:
         """Handle answers until cancelled."""
@@ -43,6 +46,7 @@ class DirectAnswers:
                         await self.observations.publish(observation)
                 case DirectLoss(receiver=receiver):
                     self.probes.lost(receiver)
+                    self.lane.forget(receiver)
                     await self._report_lost(receiver)
 
     async def _report_lost(self, receiver: str) -> None:

@@ -10,6 +10,7 @@ from shared.bus import topics
 from shared.bus.errors import DecodeError
 from shared.bus.transport import Delivery
 from shared.codecs import CodecRegistry
+from shared.lane.lane_messages import is_lane_message
 from shared.messages.base import MessageError
 from shared.messages.devices import Receipt
 from shared.processing_clock import UNREAD_S, ProcessingClock
@@ -26,6 +27,8 @@ class Inbox:
         outbox: publishes receipts.
         admit_now: takes a feature map over if the device's admission is not full, and returns whether it did.
         admit: takes a feature map over; waits while the device's admission is full.
+        take_lane: takes a message of the lane over that the transport did not hand over at once; waits likewise, and
+            raises the errors of its decoding.
         processing: clock of this device's processing time.
     """
 
@@ -35,12 +38,16 @@ class Inbox:
     outbox: Outbox
     admit_now: Callable[[FeatureMap], bool]
     admit: Callable[[FeatureMap], Awaitable[None]]
+    take_lane: Callable[[Delivery], Awaitable[None]]
     processing: ProcessingClock
 
     async def run(self) -> None:
         """Receive until cancelled; a frame that is no feature map for this device is counted and dropped."""
         async for delivery in self.transport:
             try:
+                if is_lane_message(delivery.buffer):
+                    await self.take_lane(delivery)
+                    continue
                 feature_map = self._decode(delivery)
             except (MessageError, DecodeError) as error:
                 await self.outbox.note_bad_message(topics.inbox(self.device), str(error))

@@ -8,14 +8,13 @@ estimated from small messages (`ClockExchange`). So no wall clock is compared wi
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from services.executor.outbox import Outbox
 from shared.bus import topics
 from shared.clock_offset import ClockOffset
 from shared.machine_identity import monotonic_clock_id
 from shared.messages.devices import ClockExchange
-from shared.messages.requests import FeatureMapHeader
 
 # An older estimate is refreshed when a feature map comes.
 _FRESH_S: Final = 30.0
@@ -47,13 +46,16 @@ class PeerClocks:
     async def refresh(self, peer: str) -> None:
         """Ask a device for its clock, unless the estimate is fresh or the last question recent."""
         now_s = time.monotonic()
-        known = self._peer(peer)
-        is_recent = known.offset.age_s(now_s) < _FRESH_S or now_s - known.asked_s < _PAUSE_S
-        if peer == self.device or not topics.is_name(peer) or is_recent:
+        if peer == self.device or not topics.is_name(peer) or not self.is_due(peer, now_s):
             return
-        known.asked_s = now_s
+        self._peer(peer).asked_s = now_s
         question = ClockExchange(kind="ask", sender=self.device, asked_s=now_s)
         await self.outbox.publish_best_effort(topics.clock(peer), question.encode())
+
+    def is_due(self, peer: str, now_s: float) -> bool:
+        """Return whether `refresh` would ask a device."""
+        known = self._peers.get(peer)
+        return known is None or (known.offset.age_s(now_s) >= _FRESH_S and now_s - known.asked_s >= _PAUSE_S)
 
     async def exchange(self, message: ClockExchange) -> None:
         """Answer a question, or learn from an answer to an own one."""
@@ -75,29 +77,31 @@ class PeerClocks:
             known.offset.exchanged(message.asked_s, message.arrived_s, message.answered_s, now_s)
             known.is_same_clock = bool(message.clock_id) and message.clock_id == monotonic_clock_id()
 
-    def accepted_s(self, header: FeatureMapHeader, received_s: float) -> float:
+    def accepted_s(self, sender: str, accepted_s: float | None, sent_s: float | None, received_s: float) -> float:
         """Return when a request was accepted, on this device's clock.
 
         Args:
-            header: of a feature map, as its sender made it.
-            received_s: when it arrived, on this device's clock.
+            sender: device that has sent its feature map.
+            accepted_s: when it was accepted, on the sender's clock.
+            sent_s: when its feature map was sent, on the same clock.
+            received_s: when that arrived, on this device's clock.
 
         Returns:
             The time. Before the first exchange with the sender, the time for which the feature map was under way is
             unknown and counts as 0. An older sender states nothing, and the request counts as accepted on arrival.
         """
-        if header.accepted_s is None or header.sent_s is None:
+        if accepted_s is None or sent_s is None:
             return received_s
-        if header.sender == self.device:
-            return header.accepted_s
-        known = self._peers.get(header.sender)
+        if sender == self.device:
+            return accepted_s
+        known = self._peers.get(sender)
         if known is not None and known.is_same_clock:
-            return min(header.accepted_s, received_s)
+            return min(accepted_s, received_s)
         estimate = None if known is None else known.offset.estimate(received_s)
         if estimate is None:
-            return received_s - max(0.0, header.sent_s - header.accepted_s)
+            return received_s - max(0.0, sent_s - accepted_s)
         # Not later than if it had arrived the moment it was sent.
-        return min(header.accepted_s - estimate.offset_s, received_s - (header.sent_s - header.accepted_s))
+        return min(accepted_s - estimate.offset_s, received_s - (sent_s - accepted_s))
 
     def _peer(self, name: str) -> _Peer:
         known = self._peers.setdefault(name, _Peer())
@@ -106,23 +110,35 @@ class PeerClocks:
         return known
 
 
-def source_time_s(header: FeatureMapHeader, now_s: float) -> float:
+class TimedRequest(Protocol):
+    """Times of a request whose feature map is on this device, as its header or a message of the lane has them."""
+
+    @property
+    def accepted_at_s(self) -> float:
+        """Acceptance, on the source's wall clock."""
+
+    @property
+    def accepted_s(self) -> float | None:
+        """Acceptance, on this device's monotonic clock."""
+
+    @property
+    def deadline_at_s(self) -> float | None:
+        """Deadline, on the source's wall clock."""
+
+
+def source_time_s(request: TimedRequest, now_s: float) -> float:
     """Return a moment on the wall clock of a request's source: its acceptance plus the time since.
 
     Args:
-        header: of a feature map that is on this device, so that `accepted_s` is on this device's clock.
+        request: its times.
         now_s: the moment, on this device's monotonic clock.
     """
-    return header.accepted_at_s + (0.0 if header.accepted_s is None else max(0.0, now_s - header.accepted_s))
+    return request.accepted_at_s + (0.0 if request.accepted_s is None else max(0.0, now_s - request.accepted_s))
 
 
-def deadline_s(header: FeatureMapHeader) -> float | None:
-    """Return the deadline of a request on this device's monotonic clock; None if it has none.
-
-    Args:
-        header: of a feature map that is on this device, so that `accepted_s` is on this device's clock.
-    """
-    if header.deadline_at_s is None or header.accepted_s is None:
+def deadline_s(request: TimedRequest) -> float | None:
+    """Return the deadline of a request on this device's monotonic clock; None if it has none."""
+    if request.deadline_at_s is None or request.accepted_s is None:
         return None
     # Both wall-clock times are of the source, and of the moment of the acceptance.
-    return header.accepted_s + (header.deadline_at_s - header.accepted_at_s)
+    return request.accepted_s + (request.deadline_at_s - request.accepted_at_s)

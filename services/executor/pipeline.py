@@ -3,19 +3,24 @@
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable, Mapping
+
+import numpy as np
 
 from services.executor.errors import BadInput, CannotPrepare, ExecutionFailed, TransferDamaged
 from services.executor.feature_maps import FeatureMap, encode_tensors
+from services.executor.lane_sender import LaneSender
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox
 from services.executor.outcome_delivery import OutcomeDelivery
 from services.executor.peer_clocks import PeerClocks
-from services.executor.results import make_error_outcome, make_outcome
+from services.executor.results import ModelResult, make_error_outcome, make_outcome
 from services.executor.segments.shadow_check import SentStage, ShadowCheck
 from services.executor.sender import AttemptTracker, Sender
 from services.executor.stage_runner import FinishedStage, StageRunner
 from shared.bus import topics
 from shared.codecs import RAW, CodecError
+from shared.lane.input_assembly import InputAssembler
 from shared.messages.devices import DamageReport, Receipt
 from shared.messages.events import EventKind
 from shared.messages.requests import ErrorCause, FeatureMapHeader
@@ -36,20 +41,19 @@ class Admission:
         self._tasks = 0
         self._bytes = 0
         self._waiting = 0
-        self._changed = asyncio.Condition()
+        self._changed = asyncio.Event()
 
     async def enter(self, size_bytes: int) -> None:
         """Count a feature map; waits while it would exceed a bound."""
         if self.enter_now(size_bytes):
             return
-        async with self._changed:
-            self._waiting += 1
-            try:
-                await self._changed.wait_for(lambda: self._has_room(size_bytes))
-            finally:
-                self._waiting -= 1
-            self._tasks += 1
-            self._bytes += size_bytes
+        self._waiting += 1
+        try:
+            await self._until(lambda: self._has_room(size_bytes))
+        finally:
+            self._waiting -= 1
+        self._tasks += 1
+        self._bytes += size_bytes
 
     def enter_now(self, size_bytes: int) -> bool:
         """Count a feature map and return True, or return False if it has to wait, also for others that wait."""
@@ -59,17 +63,20 @@ class Admission:
         self._bytes += size_bytes
         return True
 
-    async def leave(self, size_bytes: int) -> None:
+    def leave(self, size_bytes: int) -> None:
         """Uncount a feature map that entered with this size."""
-        async with self._changed:
-            self._tasks -= 1
-            self._bytes -= size_bytes
-            self._changed.notify_all()
+        self._tasks -= 1
+        self._bytes -= size_bytes
+        self._changed.set()
 
     async def drain(self) -> None:
         """Wait until no feature map is here."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._tasks == 0)
+        await self._until(lambda: self._tasks == 0)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._changed.clear()
+            await self._changed.wait()
 
     def _has_room(self, size_bytes: int) -> bool:
         if self._tasks == 0:
@@ -90,6 +97,8 @@ class Pipeline:
         *,
         stages: StageRunner,
         sender: Sender,
+        lane: LaneSender,
+        inputs: InputAssembler,
         attempts: AttemptTracker,
         admission: Admission,
         shadow: ShadowCheck,
@@ -102,6 +111,8 @@ class Pipeline:
         self.device = device
         self._stages = stages
         self._sender = sender
+        self._lane = lane
+        self._inputs = inputs
         self._attempts = attempts
         self._admission = admission
         self._shadow = shadow
@@ -121,7 +132,7 @@ class Pipeline:
         """Take over a feature map if it need not wait for admission; return whether it is taken."""
         if not self._admission.enter_now(feature_map.size_bytes):
             return False
-        self._attempts.note(feature_map.header)
+        self._note(feature_map.header)
         self._begin(feature_map, time.monotonic())
         return True
 
@@ -129,7 +140,7 @@ class Pipeline:
         """Take over a feature map; waits for admission, and returns before it is computed."""
         received_s = time.monotonic()
         # Before admission, so that older attempts that wait for it are stale from now on.
-        self._attempts.note(feature_map.header)
+        self._note(feature_map.header)
         await self._admission.enter(feature_map.size_bytes)
         self._begin(feature_map, received_s)
 
@@ -139,35 +150,62 @@ class Pipeline:
         if header.stages[header.stage].device == self.device:
             await self.admit(feature_map)
             return
-        self._attempts.note(header)
+        self._note(header)
         coder = self._stages.coder
         await self._sender.put(header, encode_tensors(feature_map.arrays(coder), RAW, coder))
 
-    def cancel_sends(self, stream: str, request_id: str) -> None:
-        """Send nothing more of a request that has its outcome."""
+    def cancel(self, stream: str, request_id: str) -> None:
+        """Send nothing more of a request that has its outcome, and wait for no more rows of it."""
         self._sender.cancel(stream, request_id)
+        for each in self._inputs.give_up(stream, request_id):
+            self._admission.leave(each.size_bytes)
 
     async def drain(self) -> None:
         """Wait until no feature map is here and nothing is left to send."""
         await self._admission.drain()
         await self._sender.drain()
 
+    # What the lane leaves to a task: a stage that has to wait, the end of a request, and what is not its own.
+
+    def begin(self, feature_map: FeatureMap, size_bytes: int, received_s: float) -> None:
+        """Compute a feature map that was admitted with this size, and whose times are on this device's clock."""
+        self._spawn(feature_map.header, size_bytes, self._process(feature_map, received_s))
+
+    def send_on(self, header: FeatureMapHeader, tensors: Mapping[str, np.ndarray], size_bytes: int) -> None:
+        """Send a feature map that was admitted with this size to the device of its stage, in a frame."""
+        encoded = encode_tensors(tensors, RAW, self._stages.coder)
+        self._spawn(header, size_bytes, self._sender.put(header, encoded))
+
+    def conclude(self, header: FeatureMapHeader, result: ModelResult, size_bytes: int) -> None:
+        """Deliver the result of a request that was admitted with this size; its trace is in the header."""
+        outcome = make_outcome(header, result, header.trace, time.monotonic())
+        self._spawn(header, size_bytes, self._outcomes.deliver(header, outcome))
+
+    def fail(self, header: FeatureMapHeader, error: BaseException, size_bytes: int) -> None:
+        """Settle the failure of a request that was admitted with this size."""
+        self._spawn(header, size_bytes, self._settle_failure(header, error))
+
+    def _note(self, header: FeatureMapHeader) -> None:
+        self._attempts.note(header.stream, header.request_id, header.attempt)
+
     def _begin(self, feature_map: FeatureMap, received_s: float) -> None:
         header = feature_map.header
         # From here on the acceptance is on this device's clock, so that it can be compared with it.
-        own = header.model_copy(update={"accepted_s": self._clocks.accepted_s(header, received_s)})
-        self._group.create_task(
-            self._process_admitted(FeatureMap(own, feature_map.tensors), feature_map.size_bytes, received_s),
-            name=f"request {header.request_id} stage {header.stage}",
-        )
+        accepted_s = self._clocks.accepted_s(header.sender, header.accepted_s, header.sent_s, received_s)
+        own = header.model_copy(update={"accepted_s": accepted_s})
+        self.begin(FeatureMap(own, feature_map.tensors), feature_map.size_bytes, received_s)
 
-    async def _process_admitted(self, feature_map: FeatureMap, size_bytes: int, received_s: float) -> None:
+    def _spawn(self, header: FeatureMapHeader, size_bytes: int, work: Awaitable[None]) -> None:
+        name = f"request {header.request_id} stage {header.stage}"
+        self._group.create_task(self._admitted(header.sender, size_bytes, work), name=name)
+
+    async def _admitted(self, sender: str, size_bytes: int, work: Awaitable[None]) -> None:
         try:
-            await self._process(feature_map, received_s)
+            await work
             # Last, for the next request: this one has been converted already.
-            await self._clocks.refresh(feature_map.header.sender)
+            await self._clocks.refresh(sender)
         finally:
-            await self._admission.leave(size_bytes)
+            self._admission.leave(size_bytes)
 
     async def _process(self, feature_map: FeatureMap, received_s: float) -> None:
         """Compute and pass on a feature map; every failure ends here.
@@ -176,25 +214,30 @@ class Pipeline:
         without an outcome. Then its source tries again: immediately after a damage report, else after a timeout.
         """
         header = feature_map.header
-        if self._attempts.is_stale(header):
+        if self._attempts.is_stale(header.stream, header.request_id, header.attempt):
             return
         try:
             await self._run_stage(feature_map, received_s)
-        except BadInput as error:
-            await self._publish_error(header, ErrorCause.BAD_INPUT, str(error))
-        except TransferDamaged as error:
-            await self._refuse(header, str(error))
-        except (ExecutionFailed, CodecError) as error:
-            _LOGGER.warning("request %s failed: %s", header.request_id, error)
-            await self._publish_error(header, ErrorCause.EXECUTION, str(error))
-        except (CannotPrepare, MemoryError) as error:
-            # Not the request's fault: another device may succeed.
-            text = f"request {header.request_id} cannot go on here: {error}"
-            _LOGGER.warning("%s", text)
-            await self._outbox.report(EventKind.FAILURE, text, stream=header.stream, device=self.device)
         except Exception as error:  # One request must not end the device.
-            _LOGGER.exception("request %s failed", header.request_id)
-            await self._publish_error(header, ErrorCause.EXECUTION, f"{type(error).__name__}: {error}")
+            await self._settle_failure(header, error)
+
+    async def _settle_failure(self, header: FeatureMapHeader, error: BaseException) -> None:
+        match error:
+            case BadInput():
+                await self._publish_error(header, ErrorCause.BAD_INPUT, str(error))
+            case TransferDamaged():
+                await self._refuse(header, str(error))
+            case ExecutionFailed() | CodecError():
+                _LOGGER.warning("request %s failed: %s", header.request_id, error)
+                await self._publish_error(header, ErrorCause.EXECUTION, str(error))
+            case CannotPrepare() | MemoryError():
+                # Not the request's fault: another device may succeed.
+                text = f"request {header.request_id} cannot go on here: {error}"
+                _LOGGER.warning("%s", text)
+                await self._outbox.report(EventKind.FAILURE, text, stream=header.stream, device=self.device)
+            case _:
+                _LOGGER.error("request %s failed", header.request_id, exc_info=error)
+                await self._publish_error(header, ErrorCause.EXECUTION, f"{type(error).__name__}: {error}")
 
     async def _run_stage(self, feature_map: FeatureMap, received_s: float) -> None:
         header = feature_map.header
@@ -221,6 +264,8 @@ class Pipeline:
         codecs = {tensor.codec for tensor in output.encoded.values()}
         trace = trace.model_copy(update={"output_bytes": output_bytes, "codec": "+".join(sorted(codecs))})
         onward = header.model_copy(update={"stage": header.stage + 1, "trace": (*header.trace, trace)})
+        if codecs == {RAW} and self._lane.send(onward, output.arrays):
+            return
         await self._sender.put(onward, output.encoded)
         if output.arrays:
             self._shadow.offer(SentStage(header, output.arrays, output.encoded))

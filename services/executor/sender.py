@@ -41,16 +41,18 @@ class AttemptTracker:
         """Create a tracker without attempts."""
         self._newest: OrderedDict[tuple[str, str], int] = OrderedDict()
 
-    def note(self, header: FeatureMapHeader) -> None:
-        """Record an attempt that is here."""
-        key = (header.stream, header.request_id)
-        self._newest[key] = max(header.attempt, self._newest.pop(key, 0))
+    def note(self, stream: str, request_id: str, attempt: int) -> bool:
+        """Record an attempt that is here, and return whether it is newer than one that has been here."""
+        key = stream, request_id
+        before = self._newest.pop(key, None)
+        self._newest[key] = attempt if before is None else max(attempt, before)
         if len(self._newest) > _REMEMBERED_ATTEMPTS:
             self._newest.popitem(last=False)
+        return before is not None and attempt > before
 
-    def is_stale(self, header: FeatureMapHeader) -> bool:
+    def is_stale(self, stream: str, request_id: str, attempt: int) -> bool:
         """Return whether a newer attempt of the same request has been here."""
-        return self._newest.get((header.stream, header.request_id), 0) > header.attempt
+        return self._newest.get((stream, request_id), 0) > attempt
 
 
 @dataclass(eq=False, slots=True)
@@ -126,7 +128,9 @@ class Sender:
         while True:
             outgoing = await queue.get()
             try:
-                if not outgoing.is_cancelled and not self._attempts.is_stale(outgoing.header):
+                header = outgoing.header
+                is_stale = self._attempts.is_stale(header.stream, header.request_id, header.attempt)
+                if not outgoing.is_cancelled and not is_stale:
                     await self._send(outgoing)
             finally:
                 self._pending.remove(outgoing)

@@ -15,6 +15,8 @@ from services.executor.device_resources import DeviceResources, segment_cores
 from services.executor.direct_answers import DirectAnswers
 from services.executor.direct_probes import DirectProbes
 from services.executor.inbox import Inbox
+from services.executor.lane_runner import LaneRunner
+from services.executor.lane_sender import LaneSender
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
 from services.executor.outcome_delivery import OutcomeDelivery
@@ -45,13 +47,14 @@ from shared.bus.errors import BusError, PublishFailed, SubscriptionFailed
 from shared.bus.link_schedule import LinkRate
 from shared.bus.malloc_tuning import keep_large_buffers
 from shared.bus.properties import Properties
-from shared.bus.transport import BrokerTransport, Delivery, FeatureMapTransport
+from shared.bus.transport import BrokerTransport, FeatureMapTransport
 from shared.client_secret import with_client_secret
 from shared.codecs import CodecRegistry, load_registry
 from shared.data_directory import lock_directory
 from shared.direct.direct_transport import DirectTransport
 from shared.direct.transport_switch import TransportSwitch
 from shared.duplicate_names import NameClaim, hold_name
+from shared.lane.input_assembly import InputAssembler
 from shared.messages.control import Ready, Rejected
 from shared.messages.devices import Emulation, Presence, State
 from shared.messages.requests import REQUEST_ID_PROPERTY
@@ -202,8 +205,29 @@ class Executor:
         self._profiles = ProfilePublisher(device, models, profiler, speed, self._outbox)
         # The way of a request through the device.
         stages = StageRunner(device, self._pool, processor, speed, coder)
-        self._pipeline = self._make_pipeline(stages, self._shaped or transport)
-        ways: list[AsyncIterator[Delivery]] = [resources.bulk, *([self._direct] if self._direct else [])]
+        attempts = AttemptTracker()
+        admission = Admission(config.max_tasks, config.max_task_bytes)
+        inputs = InputAssembler()
+        lane = LaneSender(device, self._shaped or transport, self._ledger, config.lane_bytes)
+        self._lane = lane
+        self._pipeline = self._make_pipeline(stages, self._shaped or transport, attempts, admission, inputs)
+        self._lane_runner = LaneRunner(
+            device,
+            pipeline=self._pipeline,
+            stages=stages,
+            lane=lane,
+            inputs=inputs,
+            attempts=attempts,
+            admission=admission,
+            outbox=self._outbox,
+            observations=self._observations,
+            clocks=self._clocks,
+            processing=self._processing,
+            group=group,
+        )
+        ways: list[BrokerTransport | DirectTransport] = [resources.bulk, *([self._direct] if self._direct else [])]
+        for way in ways:
+            way.take_now = self._lane_runner.take_now
         self._inboxes = [
             Inbox(
                 device,
@@ -212,6 +236,7 @@ class Executor:
                 self._outbox,
                 self._pipeline.admit_now,
                 self._pipeline.admit,
+                self._lane_runner.take,
                 self._processing,
             )
             for way in ways
@@ -247,12 +272,19 @@ class Executor:
             direct=self._direct,
             probes=self._direct_probes,
             receivers=PlannedReceivers(device),
+            lane=lane,
             trust=resources.trust_files.trust,
         )
 
-    def _make_pipeline(self, stages: StageRunner, transport: FeatureMapTransport) -> Pipeline:
+    def _make_pipeline(
+        self,
+        stages: StageRunner,
+        transport: FeatureMapTransport,
+        attempts: AttemptTracker,
+        admission: Admission,
+        inputs: InputAssembler,
+    ) -> Pipeline:
         config, device = self._config, self._config.device
-        attempts = AttemptTracker()
         shadow = ShadowCheck(
             device,
             config.shadow_share,
@@ -266,8 +298,10 @@ class Executor:
             device,
             stages=stages,
             sender=Sender(device, transport, self._ledger, self._outbox, attempts),
+            lane=self._lane,
+            inputs=inputs,
             attempts=attempts,
-            admission=Admission(config.max_tasks, config.max_task_bytes),
+            admission=admission,
             shadow=shadow,
             outbox=self._outbox,
             outcomes=self._outcomes,
@@ -294,7 +328,9 @@ class Executor:
             await self._announce()
             inboxes += [group.create_task(inbox.run(), name="inbox") for inbox in self._inboxes]
             if self._direct is not None and (probes := self._direct_probes) is not None:
-                answers = DirectAnswers(self._direct, self._ledger, self._observations, self._outbox, probes)
+                answers = DirectAnswers(
+                    self._direct, self._ledger, self._observations, self._outbox, probes, self._lane
+                )
                 group.create_task(answers.run(), name="direct answers")
                 group.create_task(probes.echo(), name="echo direct probes")
             group.create_task(self._tick(), name="tick")
@@ -359,6 +395,7 @@ class Executor:
                 continue
             slow_s = now_s + _SLOW_TICK_S
             await self._pool.tick()
+            self._lane_runner.tick(now_s)
             await self._follow_quota()
             while undecodable < self._bulk.counters.undecodable:
                 undecodable += 1

@@ -2,9 +2,9 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypedDict
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from services.executor.segments.slow_inputs import ClockReference, is_suspect, w
 from shared.codecs import RAW, CodecError, EncodedTensor
 from shared.messages.devices import ComputeObservation
 from shared.messages.requests import StageTrace
+from shared.policy import QueueDiscipline
 
 # Below it, the two changes of thread take longer than the computation (0.3 ms on a laptop processor).
 _BRIEF_MS: Final = 0.3
@@ -134,6 +135,22 @@ class FinishedStage:
 
 
 @dataclass(frozen=True, slots=True)
+class StageResult:
+    """What came of the job of a stage: `done`, or `error`."""
+
+    done: ProcessorResult[StageOutput] | None
+    error: BaseException | None
+
+
+class _Terms(TypedDict):
+    """How the processor runs a job."""
+
+    discipline: QueueDiscipline | None
+    nominal_ms: Callable[[float], float] | None
+    is_brief: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StageRunner:
     """Runs stages of requests on this device.
 
@@ -187,30 +204,59 @@ class StageRunner:
         )
         # The codec time was stretched by the emulation like the rest, so it is subtracted stretched.
         measured_ms = done.compute_ms - job.codec_ms * self.speed.factor
-        return FinishedStage(done.value, trace, self._observation(key, measured_ms, done.cpu_ms))
+        return FinishedStage(done.value, trace, self.observation(key, measured_ms, done.cpu_ms))
+
+    def submit(self, job: StageJob, deadline_at_s: float | None, settle: Callable[["StageResult"], None]) -> None:
+        """Queue the job of a stage; `settle` is called on the event loop with its result, perhaps before this returns.
+
+        Args:
+            job: the job. The caller has borrowed its segment.
+            deadline_at_s: deadline of the request, on this device's monotonic clock.
+            settle: takes the result or the exception.
+        """
+
+        def finished(done: ProcessorResult[StageOutput] | None, error: BaseException | None) -> None:
+            if done is not None:
+                self._remember(job.segment.key, done)
+            settle(StageResult(done, error))
+
+        self.processor.submit(job, self._ticket(job, deadline_at_s), finished, **self._terms(job))
 
     async def _compute(self, job: StageJob) -> ProcessorResult[StageOutput]:
-        header, segment = job.feature_map.header, job.segment
-        key = segment.key
-        done = await self.processor.run(
-            job,
-            Ticket(
-                header.stream,
-                self.speed.expected_ms(segment.manifest, key.start, key.stop),
-                deadline_s(header),
-            ),
-            discipline=discipline_called(header.queue),
+        ticket = self._ticket(job, deadline_s(job.feature_map.header))
+        done = await self.processor.run(job, ticket, **self._terms(job))
+        self._remember(job.segment.key, done)
+        return done
+
+    def _ticket(self, job: StageJob, deadline_at_s: float | None) -> Ticket:
+        key = job.segment.key
+        expected_ms = self.speed.expected_ms(job.segment.manifest, key.start, key.stop)
+        return Ticket(job.feature_map.header.stream, expected_ms, deadline_at_s)
+
+    def _terms(self, job: StageJob) -> _Terms:
+        key = job.segment.key
+        return {
+            "discipline": discipline_called(job.feature_map.header.queue),
             # `codec_ms` is read through the job: it is known only when the job has run.
-            nominal_ms=self.speed.nominal(key.model, key.start, key.stop, lambda: job.codec_ms),
-            is_brief=self._last_ms.get(key, math.inf) < _BRIEF_MS,
-        )
+            "nominal_ms": self.speed.nominal(key.model, key.start, key.stop, lambda: job.codec_ms),
+            "is_brief": self._last_ms.get(key, math.inf) < _BRIEF_MS,
+        }
+
+    def _remember(self, key: SegmentKey, done: ProcessorResult[StageOutput]) -> None:
         if len(self._last_ms) >= _REMEMBERED_SEGMENTS:
             self._last_ms.clear()
         self._last_ms[key] = done.compute_ms
-        return done
 
-    def _observation(self, key: SegmentKey, measured_ms: float, cpu_ms: float) -> ComputeObservation | None:
-        """Return what the segment says about the load of the device, without what a slow input costs."""
+    def observation(self, key: SegmentKey, measured_ms: float, cpu_ms: float) -> ComputeObservation | None:
+        """Return what a segment says about the load of the device, without what a slow input costs.
+
+        None for a model without a profile.
+
+        Args:
+            key: the segment.
+            measured_ms: its computing time without codecs.
+            cpu_ms: processor time of it.
+        """
         idle = self.speed.idle(key.model)
         if idle is None:
             return None

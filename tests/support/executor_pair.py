@@ -90,14 +90,23 @@ class World:
             PlanStage(start=0, stop=CUT, device=first, codec=codec),
             PlanStage(start=CUT, stop=last, device="second"),
         )
-        executors = [stage for stage in stages if stage.device in self.online]
-        for stage in executors:
-            prepare = Prepare(stream=STREAM, epoch=1, manifest=self.manifest, segments=ranges_of([stage]))
-            await self.connection.publish(topics.commands(stage.device), prepare.encode())
-        await self.until(lambda: self.ready == len(executors))
+        await self.commit_route(stages, transport=transport)
+        return stages
+
+    async def commit_route(
+        self, stages: tuple[PlanStage, ...], *, epoch: int = 1, transport: TransportMode | None = None
+    ) -> None:
+        """Put a route in force on those of its devices that are executors."""
+        executors = {stage.device for stage in stages} & self.online
+        expected = self.ready + len(executors)
+        for device in executors:
+            own = ranges_of(stage for stage in stages if stage.device == device)
+            prepare = Prepare(stream=STREAM, epoch=epoch, manifest=self.manifest, segments=own)
+            await self.connection.publish(topics.commands(device), prepare.encode())
+        await self.until(lambda: self.ready == expected)
         plan = CommittedPlan(
             stream=STREAM,
-            epoch=1,
+            epoch=epoch,
             model=self.manifest.model,
             source="first",
             strategy="test",
@@ -105,7 +114,6 @@ class World:
             transport=transport,
         )
         await self.connection.publish(topics.plan(STREAM), plan.encode(), retain=True)
-        return stages
 
     async def submit(self, request_id: str, payload: bytes | None = None) -> None:
         """Submit a request; without a payload, a photograph."""

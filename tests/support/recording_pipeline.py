@@ -16,7 +16,7 @@ class RecordingPipeline:
     async def dispatch(self, feature_map: FeatureMap) -> None:
         await self.dispatched.put(feature_map)
 
-    def cancel_sends(self, stream: str, request_id: str) -> None:
+    def cancel(self, stream: str, request_id: str) -> None:
         self.cancelled.append((stream, request_id))
 
     async def next_request(self) -> str:

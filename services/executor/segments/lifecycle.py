@@ -126,6 +126,10 @@ class SegmentLifecycle:
         """The segments that are loaded."""
         return frozenset(self._loaded)
 
+    def is_loaded(self, key: SegmentKey) -> bool:
+        """Return whether a segment is loaded."""
+        return key in self._loaded
+
     def validate(self) -> None:
         """Check the invariant, for tests.
 

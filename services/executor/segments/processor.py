@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, Self, TypeVar
 
 from services.executor.segments.compute_queue import ComputeQueue, Ticket
@@ -34,11 +35,15 @@ class ProcessorResult(Generic[Value]):
     cpu_ms: float = 0.0
 
 
-@dataclass(slots=True)
+# Takes the result of a job, or its exception and no result.
+Settle = Callable[[ProcessorResult[Any] | None, BaseException | None], None]
+
+
+@dataclass(eq=False, slots=True)
 class _Job:
     work: Callable[[], Any]
     nominal_ms: Callable[[float], float] | None
-    future: "asyncio.Future[ProcessorResult[Any]]"
+    settle: Settle
     queued_s: float
     abandoned: bool = False
 
@@ -99,22 +104,46 @@ class Processor:
                 other job waits or runs.
         """
         if is_brief and nominal_ms is None and self._is_idle():
-            started_s, cpu_s = time.monotonic(), time.thread_time()
-            value = work()
-            cpu_ms = 1000 * (time.thread_time() - cpu_s)
-            return ProcessorResult(value, 0.0, 1000 * (time.monotonic() - started_s), cpu_ms)
-        job = _Job(work, nominal_ms, self._loop.create_future(), time.monotonic())
+            return _computed(work)
+        future: asyncio.Future[ProcessorResult[Value]] = self._loop.create_future()
+        job = self._push(_Job(work, nominal_ms, partial(_resolve, future), time.monotonic()), ticket, discipline)
+        try:
+            return await future
+        finally:
+            # A cancelled job that still waits is skipped; one that runs cannot be interrupted.
+            job.abandoned = True
+
+    def submit(
+        self,
+        work: Callable[[], Value],
+        ticket: Ticket,
+        settle: Settle,
+        *,
+        discipline: QueueDiscipline | None = None,
+        nominal_ms: Callable[[float], float] | None = None,
+        is_brief: bool = False,
+    ) -> None:
+        """Queue a job and return; `settle` is called on the event loop, for a brief job before this returns.
+
+        The other arguments are those of `run`.
+        """
+        if is_brief and nominal_ms is None and self._is_idle():
+            try:
+                done = _computed(work)
+            except Exception as error:
+                settle(None, error)
+            else:
+                settle(done, None)
+            return
+        self._push(_Job(work, nominal_ms, settle, time.monotonic()), ticket, discipline)
+
+    def _push(self, job: _Job, ticket: Ticket, discipline: QueueDiscipline | None) -> _Job:
         with self._change:
             if discipline is not None:
                 self._queue.discipline = discipline
             self._queue.push(job, ticket)
             self._change.notify()
-        try:
-            done: ProcessorResult[Value] = await job.future
-        finally:
-            # A cancelled job that still waits is skipped; one that runs cannot be interrupted.
-            job.abandoned = True
-        return done
+        return job
 
     def _is_idle(self) -> bool:
         # Only the event loop adds jobs: what is idle now stays so until it does.
@@ -154,16 +183,27 @@ class Processor:
         self._settle(job, ProcessorResult(value, 1000 * (started_s - job.queued_s), compute_ms, cpu_ms), None)
 
     def _settle(self, job: _Job, done: ProcessorResult[Any] | None, error: BaseException | None) -> None:
-        def settle() -> None:
-            if job.future.done():
-                return
-            if error is not None:
-                job.future.set_exception(error)
-            elif done is not None:
-                job.future.set_result(done)
-
         # Before the caller goes on, whose next job may be brief.
         with self._change:
             self._is_computing = False
         with contextlib.suppress(RuntimeError):  # The loop is closed: the caller is gone.
-            self._loop.call_soon_threadsafe(settle)
+            self._loop.call_soon_threadsafe(job.settle, done, error)
+
+
+def _computed(work: Callable[[], Value]) -> ProcessorResult[Value]:
+    """Run a job in this thread."""
+    started_s, cpu_s = time.monotonic(), time.thread_time()
+    value = work()
+    cpu_ms = 1000 * (time.thread_time() - cpu_s)
+    return ProcessorResult(value, 0.0, 1000 * (time.monotonic() - started_s), cpu_ms)
+
+
+def _resolve(
+    future: "asyncio.Future[ProcessorResult[Value]]", done: ProcessorResult[Value] | None, error: BaseException | None
+) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    elif done is not None:
+        future.set_result(done)

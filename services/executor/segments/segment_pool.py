@@ -190,6 +190,25 @@ class SegmentPool:
         finally:
             await self.handle(SegmentReturned(epoch))
 
+    def lend(self, epoch: EpochKey, key: SegmentKey) -> Segment | None:
+        """Lend a segment that is loaded, as `borrow` does; None if it is not. `give_back` ends it."""
+        manifest = self.manifest_of(epoch, key.model)
+        if manifest is None:
+            return None
+        version = manifest.version()
+        held = self.lifecycle.variant(epoch, replace(key, version=version))
+        segment = self._segments.get(held)
+        if segment is None or not self.lifecycle.is_loaded(held):
+            return None
+        need = need_of(manifest, key.start, key.stop, held.encoding, version)
+        # Of a loaded segment there is nothing to build, and so nothing to do.
+        self.lifecycle.handle(SegmentBorrowed(epoch, need), time.monotonic())
+        return segment
+
+    def give_back(self, epoch: EpochKey) -> None:
+        """End a loan of `lend`."""
+        self.lifecycle.handle(SegmentReturned(epoch), time.monotonic())
+
     def _need(self, epoch: EpochKey, manifest: Manifest, version: str, asked: SegmentRange) -> SegmentNeed:
         """Return the memory needs of a range. An epoch that has the range keeps its segment, with any encoding."""
         encoding = fused_encoding(asked.codec, manifest, asked.start, asked.stop, self.engine)

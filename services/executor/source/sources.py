@@ -193,7 +193,7 @@ class Sources:
             content_type: of these bytes.
             is_published: whether a device of an earlier release has published it on the results topic.
         """
-        self.pipeline.cancel_sends(outcome.stream, outcome.request_id)
+        self.pipeline.cancel(outcome.stream, outcome.request_id)
         source = self._streams.get(outcome.stream)
         if source is not None:
             ok = outcome.status is OutcomeStatus.OK

@@ -85,7 +85,7 @@ class RequestPipeline(Protocol):
         """Begin a request at the first stage of its route; return when it is admitted or queued for sending."""
         ...
 
-    def cancel_sends(self, stream: str, request_id: str) -> None:
+    def cancel(self, stream: str, request_id: str) -> None:
         """Send nothing more of a request, which has its outcome."""
         ...
 
@@ -351,7 +351,7 @@ class StreamSource:
         """Publish the outcome of a request, which the journal has, and drop what is left of the request."""
         request = command.request
         self._payloads.drop(request.request_id)
-        self._pipeline.cancel_sends(self.stream, request.request_id)
+        self._pipeline.cancel(self.stream, request.request_id)
         properties = outcome_properties(
             request.request_id, outcome.content_type, request.correlation_data, request.traceparent
         )

@@ -11,6 +11,7 @@ import pytest
 from broker.embedded import EmbeddedBroker
 from services.executor.direct_answers import DirectAnswers
 from services.executor.direct_probes import DirectProbes
+from services.executor.lane_sender import LANE_BYTES, LaneSender
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox
 from services.executor.transfers import TransferLedger
@@ -81,9 +82,10 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         broker = await stack.enter_async_context(BrokerTransport.open(bus, "me"))
         switch = TransportSwitch(broker, me, TransportMode.AUTO)
         clock = stack.enter_context(ProcessingClock())
+        lane = LaneSender("me", switch, ledger, LANE_BYTES)
         async with asyncio.TaskGroup() as group:
             probes = DirectProbes(me, switch, None, outbox, clock, group)
-            answers = DirectAnswers(me, ledger, ObservationFeed(outbox), outbox, probes)
+            answers = DirectAnswers(me, ledger, ObservationFeed(outbox), outbox, probes, lane)
             task = group.create_task(answers.run())
             yield Bench(me, peer, ledger, ear)
             task.cancel()

@@ -11,6 +11,7 @@ import pytest
 from broker.embedded import EmbeddedBroker
 from services.executor.direct_answers import DirectAnswers
 from services.executor.direct_probes import DirectProbes
+from services.executor.lane_sender import LANE_BYTES, LaneSender
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox
 from services.executor.transfers import TransferLedger
@@ -60,7 +61,9 @@ async def executor_of(
         shaped = None if rate is None else ShapedTransport(switch, {}, rate)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         probes = DirectProbes(direct, shaped or switch, shaped, outbox, clock, group)
-        answers = DirectAnswers(direct, TransferLedger(name), ObservationFeed(outbox), outbox, probes)
+        ledger = TransferLedger(name)
+        lane = LaneSender(name, switch, ledger, LANE_BYTES)
+        answers = DirectAnswers(direct, ledger, ObservationFeed(outbox), outbox, probes, lane)
         tasks = [group.create_task(answers.run()), group.create_task(probes.echo())]
         yield direct, probes
         for task in tasks:

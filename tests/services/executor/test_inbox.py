@@ -18,8 +18,10 @@ from services.executor.segments.coding import Coder
 from services.executor.segments.engine import EngineSettings
 from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.bus.transport import BrokerTransport
+from shared.bus.errors import DecodeError
+from shared.bus.transport import BrokerTransport, Delivery
 from shared.codecs import RAW, load_registry
+from shared.lane.lane_messages import encode_table
 from shared.messages.devices import Receipt
 from shared.messages.requests import FeatureMapHeader
 from shared.messages.streams import PlanStage
@@ -36,6 +38,7 @@ class Bench:
     peer: BrokerTransport
     ear: Connection
     admitted: list[FeatureMap] = field(default_factory=list)
+    on_the_lane: list[bytes] = field(default_factory=list)
     has_room: asyncio.Event = field(default_factory=asyncio.Event)
 
     def admit_now(self, feature_map: FeatureMap) -> bool:
@@ -46,6 +49,10 @@ class Bench:
     async def admit(self, feature_map: FeatureMap) -> None:
         await self.has_room.wait()
         self.admitted.append(feature_map)
+
+    async def take_lane(self, delivery: Delivery) -> None:
+        self.on_the_lane.append(bytes(delivery.buffer))
+        raise DecodeError("rows of an unknown table")
 
     async def send(self, transfer_id: str, **changes: Any) -> None:
         header = FeatureMapHeader(
@@ -82,7 +89,16 @@ async def bench() -> AsyncIterator[Bench]:
         processing = stack.enter_context(ProcessingClock())
         processing.sample(time.monotonic())
         opened = Bench(Outbox("me", control), peer, ear)
-        inbox = Inbox("me", transport, CODER.registry, opened.outbox, opened.admit_now, opened.admit, processing)
+        inbox = Inbox(
+            "me",
+            transport,
+            CODER.registry,
+            opened.outbox,
+            opened.admit_now,
+            opened.admit,
+            opened.take_lane,
+            processing,
+        )
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             task = group.create_task(inbox.run())
             yield opened
@@ -112,3 +128,13 @@ async def test_what_is_not_for_this_device_is_counted_and_the_next_is_received(
     await bench.send("u")
     assert (await bench.receipt()).transfer_id == "u"
     assert bench.outbox.bad_messages == 2
+
+
+async def test_a_message_of_the_lane_is_judged_there_and_what_it_refuses_is_counted(bench: Bench) -> None:
+    bench.has_room.set()
+    message = encode_table(7, b"a header of a feature map")
+    await bench.peer.send("me", [message])
+    await bench.send("t")
+    assert (await bench.receipt()).transfer_id == "t"
+    assert bench.on_the_lane == [message]
+    assert bench.outbox.bad_messages == 1

@@ -13,6 +13,7 @@ import pytest
 from broker.embedded import EmbeddedBroker
 from services.cli.support.manifest import build_manifest
 from services.executor.feature_maps import EncodedPayload, FeatureMap, decode_feature_map
+from services.executor.lane_sender import LaneSender
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
 from services.executor.outcome_delivery import OutcomeDelivery
@@ -36,6 +37,7 @@ from shared.bus import topics
 from shared.bus.connection import Connection, Received
 from shared.bus.transport import BrokerTransport
 from shared.codecs import load_registry
+from shared.lane.input_assembly import InputAssembler
 from shared.messages.control import Ready, Rejected
 from shared.messages.devices import OBSERVATIONS, DamageReport, Receipt
 from shared.messages.events import Event, EventKind
@@ -108,11 +110,13 @@ async def bench(manifest: Manifest, store: ModelCache) -> AsyncIterator[Bench]:
         speed = DeviceSpeed()
         speed.learn(manifest, IdleProfile((1.0,) * len(manifest.blocks), 0.5))
         coder = Coder(load_registry(), EngineSettings())
-        attempts = AttemptTracker()
+        attempts, ledger = AttemptTracker(), TransferLedger("me")
         pipeline = Pipeline(
             "me",
             stages=StageRunner("me", pool, processor, speed, coder),
-            sender=Sender("me", transport, TransferLedger("me"), outbox, attempts),
+            sender=Sender("me", transport, ledger, outbox, attempts),
+            lane=LaneSender("me", transport, ledger, 0),
+            inputs=InputAssembler(),
             attempts=attempts,
             admission=Admission(max_tasks=2, max_bytes=10**6),
             shadow=ShadowCheck("me", 0.0, pool=pool, processor=processor, coder=coder, speed=speed, outbox=outbox),
@@ -230,18 +234,18 @@ async def test_admission_is_bounded_by_number_and_size_but_one_always_fits() -> 
         waiting = group.create_task(admission.enter(60))
         await asyncio.sleep(0)
         assert not waiting.done()
-        await admission.leave(1000)
+        admission.leave(1000)
         await waiting
         await admission.enter(40)
         third = group.create_task(admission.enter(0))
         drained = group.create_task(admission.drain())
         await asyncio.sleep(0)
         assert not third.done()
-        await admission.leave(60)
+        admission.leave(60)
         await third
-        await admission.leave(40)
+        admission.leave(40)
         assert not drained.done()
-        await admission.leave(0)
+        admission.leave(0)
         await drained
 
 
@@ -253,7 +257,7 @@ async def test_nothing_overtakes_what_waits_for_admission() -> None:
         await asyncio.sleep(0)
         # It would fit, but the large one would starve behind a stream of small ones.
         assert not admission.enter_now(10)
-        await admission.leave(60)
+        admission.leave(60)
         await large
         assert admission.enter_now(30)
         assert not admission.enter_now(1)

@@ -99,8 +99,9 @@ async def test_another_request_s_answer_stops_nothing(link: Link) -> None:
 
 def test_an_attempt_is_stale_once_a_newer_one_was_here() -> None:
     attempts = AttemptTracker()
-    attempts.note(header("a", attempt=2))
-    attempts.note(header("a", attempt=1))
-    assert attempts.is_stale(header("a", attempt=1))
-    assert not attempts.is_stale(header("a", attempt=2))
-    assert not attempts.is_stale(header("b", attempt=1))
+    assert not attempts.note("s", "a", 2)
+    assert not attempts.note("s", "a", 1)
+    assert attempts.is_stale("s", "a", 1)
+    assert not attempts.is_stale("s", "a", 2)
+    assert not attempts.is_stale("s", "b", 1)
+    assert attempts.note("s", "a", 3)

@@ -93,3 +93,15 @@ def test_a_hostile_context_is_refused(context: bytes) -> None:
 def test_hostile_facts_are_refused_where_the_outcome_is_made(facts: Any, records: bytes) -> None:
     with pytest.raises(MessageError):
         header_of(header(), facts, records, 8.0)
+
+
+def test_every_field_of_a_header_is_common_to_an_epoch_or_stated_by_each_message() -> None:
+    common = {
+        *("schema_version", "transfer_id", "sender", "stream", "model", "epoch", "stages", "stage", "tensors"),
+        *("source", "queue", "transport", "outcome_to_source"),
+    }
+    stated = {
+        *("request_id", "attempt", "input_bytes", "accepted_at_s", "dispatched_at_s", "deadline_at_s", "accepted_s"),
+        *("accept", "response_topic", "correlation_data", "traceparent", "trace", "sent_s"),
+    }
+    assert FeatureMapHeader.model_fields.keys() == common | stated
