@@ -41,7 +41,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS requests (
     position INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT NOT NULL, request_id TEXT NOT NULL,
     accepted_at_s REAL NOT NULL, attempt INTEGER NOT NULL DEFAULT 0, request BLOB NOT NULL,
-    UNIQUE (stream, request_id));
+    used_retries INTEGER NOT NULL DEFAULT 0, UNIQUE (stream, request_id));
 CREATE TABLE IF NOT EXISTS payloads (
     stream TEXT NOT NULL, request_id TEXT NOT NULL, payload BLOB NOT NULL, PRIMARY KEY (stream, request_id));
 CREATE TABLE IF NOT EXISTS outcomes (
@@ -148,10 +148,11 @@ class Journal:
         self._database.execute("INSERT OR IGNORE INTO payloads VALUES (?, ?, ?)", (*key, payload))
         self._log_bytes += len(payload)
 
-    def note_attempt(self, stream: str, request_id: str, attempt: int) -> None:
-        """Write the number of attempts; it limits the retries of a request that crashes its source."""
+    def note_attempt(self, stream: str, request_id: str, attempt: int, used_retries: int) -> None:
+        """Write the number of attempts, and of retries used, which ends a request that crashes its source each time."""
         self._database.execute(
-            "UPDATE requests SET attempt = ? WHERE stream = ? AND request_id = ?", (attempt, stream, request_id)
+            "UPDATE requests SET attempt = ?, used_retries = ? WHERE stream = ? AND request_id = ?",
+            (attempt, used_retries, stream, request_id),
         )
 
     def finish(
@@ -214,7 +215,8 @@ class Journal:
             now_s: `clock`, for their ages.
         """
         requests = self._database.execute(
-            "SELECT request, accepted_at_s, attempt FROM requests WHERE stream = ? ORDER BY position", (stream,)
+            "SELECT request, accepted_at_s, attempt, used_retries FROM requests WHERE stream = ? ORDER BY position",
+            (stream,),
         )
         outcomes = self._database.execute(
             "SELECT request_id, size_bytes, finished_at_s, confirmed, request FROM outcomes"
@@ -222,7 +224,7 @@ class Journal:
             (stream,),
         )
         return (
-            tuple(RestoredRequest(_unpack(row[0]), max(0.0, now_s - row[1]), row[2]) for row in requests),
+            tuple(RestoredRequest(_unpack(row[0]), max(0.0, now_s - row[1]), row[2], row[3]) for row in requests),
             tuple(
                 RestoredOutcome(
                     row[0],
@@ -279,6 +281,9 @@ def _connect(path: Path) -> sqlite3.Connection:
         if version not in (0, _SCHEMA_VERSION):
             raise sqlite3.DatabaseError(f"its version is {version}, this program reads {_SCHEMA_VERSION}")
         database.executescript(_SCHEMA)
+        if "used_retries" not in {column for _, column, *_ in database.execute("PRAGMA table_info(requests)")}:
+            # A journal of an earlier release.
+            database.execute("ALTER TABLE requests ADD COLUMN used_retries INTEGER NOT NULL DEFAULT 0")
         database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
     except sqlite3.Error:
         database.close()

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from services.executor.source.source_events import Request, SourceLimits
+from services.executor.source.source_events import Request, RestoredRequest, SourceLimits
 from shared.messages.streams import CommittedPlan, PlanRoute
 
 # Weight of the newest sample in the exponentially smoothed latency and size.
@@ -37,7 +37,8 @@ class PendingRequest:
         accepted_s: when it was accepted.
         phase: WAITING or IN_FLIGHT.
         attempt: number of attempts, those before a restart included.
-        failures: attempts that were given up or interrupted by a restart, without those before the broker was away.
+        interrupted: retries that were used up when this process was started again, its end included.
+        failures: attempts that were given up since then, without those before the broker was away.
         waiting_since_s: start of the current wait for a usable route.
         dispatched_s: start of the newest attempt.
         timeout_s: timeout of the newest attempt.
@@ -52,6 +53,7 @@ class PendingRequest:
     accepted_s: float
     phase: RequestPhase = RequestPhase.WAITING
     attempt: int = 0
+    interrupted: int = 0
     failures: int = 0
     waiting_since_s: float = 0.0
     dispatched_s: float = 0.0
@@ -65,6 +67,11 @@ class PendingRequest:
     def request_id(self) -> str:
         """The id of the request."""
         return self.request.request_id
+
+    @property
+    def used_retries(self) -> int:
+        """Number of attempts that count against the limit of retries."""
+        return self.interrupted + self.failures
 
 
 @dataclass(slots=True)
@@ -171,13 +178,23 @@ class PendingRequests:
         """Return the requests in flight in the order of arrival."""
         return [pending for pending in self if pending.phase is RequestPhase.IN_FLIGHT]
 
-    def add(self, request: Request, accepted_s: float, now_s: float, *, attempt: int = 0) -> None:
+    def add(self, request: Request, accepted_s: float, now_s: float) -> None:
         """Append a request to the queue."""
-        # Whatever ended this process may have been caused by the request.
-        pending = PendingRequest(request, accepted_s, attempt=attempt, failures=attempt, waiting_since_s=now_s)
-        self._requests[request.request_id] = pending
-        self._queue.append(pending)
-        self.waiting_bytes += request.size_bytes
+        self._append(PendingRequest(request, accepted_s, waiting_since_s=now_s))
+
+    def restore(self, restored: RestoredRequest, now_s: float) -> None:
+        """Append a request from before a restart to the queue."""
+        # The request itself may have ended this process while it was in flight.
+        interrupted = restored.used_retries + (1 if restored.attempt else 0)
+        self._append(
+            PendingRequest(
+                restored.request,
+                now_s - restored.age_s,
+                attempt=restored.attempt,
+                interrupted=interrupted,
+                waiting_since_s=now_s,
+            )
+        )
 
     def start(self, pending: PendingRequest, plan: CommittedPlan, route: PlanRoute, now_s: float) -> None:
         """Begin the next attempt of a waiting request, with its timeout."""
@@ -186,7 +203,7 @@ class PendingRequests:
         pending.attempt += 1
         pending.dispatched_s = now_s
         pending.timeout_s = self.timeouts.timeout_s(
-            plan, route, pending.failures + 1, self.in_flight_count, pending.request.size_bytes
+            plan, route, pending.used_retries + 1, self.in_flight_count, pending.request.size_bytes
         )
         pending.due_s = now_s + pending.timeout_s
 
@@ -212,7 +229,7 @@ class PendingRequests:
             pending.waiting_since_s = now_s
 
     def forgive(self) -> None:
-        """Count the attempts so far no longer: they may have failed because the broker was away."""
+        """Count the attempts of this process no longer: they may have failed because the broker was away."""
         for pending in self:
             pending.failures = 0
 
@@ -229,6 +246,11 @@ class PendingRequests:
         for pending in self:
             is_waiting = pending.phase is RequestPhase.WAITING
             assert (pending.route is None) == is_waiting, f"{pending.request_id} has a route if and only if in flight"
+
+    def _append(self, pending: PendingRequest) -> None:
+        self._requests[pending.request_id] = pending
+        self._queue.append(pending)
+        self.waiting_bytes += pending.request.size_bytes
 
     def _dequeue(self, pending: PendingRequest) -> None:
         self._queue.remove(pending)  # O(1) for the head; a superseded or late request may be further back.

@@ -68,11 +68,19 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class RestoredRequest:
-    """An unfinished request that the source accepted before it was restarted."""
+    """An unfinished request that the source accepted before it was restarted.
+
+    Attributes:
+        request: the request as accepted.
+        age_s: time since its acceptance.
+        attempt: number of its attempts.
+        used_retries: retries that were used up at the last of them.
+    """
 
     request: Request
     age_s: float
     attempt: int
+    used_retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +283,7 @@ class Acknowledge:
 class Dispatch:
     """Write the number of the attempt to the journal, then send the request to the first stage of `route`.
 
-    The request was accepted at `accepted_s` (monotonic seconds).
+    The request was accepted at `accepted_s` (monotonic seconds). Of its retries `used_retries` are used up.
     """
 
     request: Request
@@ -283,6 +291,7 @@ class Dispatch:
     plan: CommittedPlan
     route: PlanRoute
     accepted_s: float
+    used_retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)

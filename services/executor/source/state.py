@@ -309,7 +309,7 @@ class SourceState:
         commands: list[SourceCommand] = []
         retries: list[PendingRequest] = []
         for pending in attempts:
-            if pending.failures >= limit:
+            if pending.used_retries >= limit:
                 text = f"given up after {pending.attempt} attempts: {reason}"
                 commands.append(self._fail(pending, ErrorCause.RETRIES_EXHAUSTED, text, now_s))
             else:
@@ -334,13 +334,15 @@ class SourceState:
             route = self._scheduler.next(self._devices.is_usable, is_retry=pending.attempt > 0)
             if route is None:
                 break
-            if pending.failures > plan.retry_limit:
+            if pending.used_retries > plan.retry_limit:
                 # A restored request that was in flight at every crash of its source may be their cause.
                 text = f"given up after {pending.attempt} attempts"
                 commands.append(self._fail(pending, ErrorCause.RETRIES_EXHAUSTED, text, now_s))
                 continue
             self._pending.start(pending, plan, route, now_s)
-            commands.append(Dispatch(pending.request, pending.attempt, plan, route, pending.accepted_s))
+            commands.append(
+                Dispatch(pending.request, pending.attempt, plan, route, pending.accepted_s, pending.used_retries)
+            )
         return commands
 
     def _fail_expired(self, now_s: float) -> list[SourceCommand]:
@@ -393,7 +395,7 @@ class SourceState:
         for record in restored.requests:
             request_id = record.request.request_id
             if request_id not in self._pending and request_id not in self._outcomes:
-                self._pending.add(record.request, now_s - record.age_s, now_s, attempt=record.attempt)
+                self._pending.restore(record, now_s)
         return self._pump(now_s)
 
 

@@ -291,8 +291,9 @@ class StreamSource:
             case Acknowledge(token):
                 return _Step(action=partial(self._acknowledge, token))
             case Dispatch(request, attempt):
+                used_retries = command.used_retries
                 return _Step(
-                    lambda journal: journal.note_attempt(stream, request.request_id, attempt),
+                    lambda journal: journal.note_attempt(stream, request.request_id, attempt, used_retries),
                     partial(self._start_dispatch, command),
                 )
             case StoreOutcome(request, payload, content_type):

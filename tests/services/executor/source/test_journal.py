@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.executor.source.journal import Journal, StoredOutcome, checkpoint
-from services.executor.source.source_events import Request
+from services.executor.source.source_events import Request, RestoredRequest
 from tests.support.shared_paths import REPOSITORY
 
 FULL = Request(
@@ -29,14 +29,14 @@ def test_accepted_requests_come_back_in_order(path: Path) -> None:
         journal.accept("s", FULL, b"abc", 100.0)
         journal.accept("s", Request("q", 1, 101.0), b"x", 101.0)
         journal.accept("other", Request("r", 1, 101.0), b"y", 101.0)
-        journal.note_attempt("s", "r", 2)
+        journal.note_attempt("s", "r", 2, 1)
     journal.close()
     again = Journal.open(path)
     requests, outcomes = again.restore("s", 110.0)
-    assert [(restored.request, restored.age_s, restored.attempt) for restored in requests] == [
-        (FULL, 10.0, 2),
-        (Request("q", 1, 101.0), 9.0, 0),
-    ]
+    assert requests == (
+        RestoredRequest(FULL, 10.0, attempt=2, used_retries=1),
+        RestoredRequest(Request("q", 1, 101.0), 9.0, attempt=0),
+    )
     assert outcomes == ()
     assert again.payload("s", "r") == b"abc"
     assert again.payload("other", "r") == b"y"

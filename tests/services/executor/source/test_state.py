@@ -282,6 +282,18 @@ def test_attempts_that_failed_while_the_broker_was_silent_do_not_use_up_the_retr
     assert again.attempt == 3
 
 
+def test_what_was_in_flight_at_a_restart_counts_even_if_the_broker_comes_back_later(source: Source) -> None:
+    source.post(JournalRestored((RestoredRequest(request("poison"), 0.0, attempt=9, used_retries=1),), ()))
+    source.post(BusChanged(False))
+    source.post(BusChanged(True))
+    (dispatch,) = source.post(plan(retry_limit=2))
+    assert isinstance(dispatch, Dispatch)
+    assert (dispatch.attempt, dispatch.used_retries) == (10, 2)
+    (failed, *_) = source.post(DeviceSeen("other", None))
+    assert isinstance(failed, Fail)
+    assert failed.cause is ErrorCause.RETRIES_EXHAUSTED
+
+
 def test_time_in_which_the_process_did_not_run_is_no_timeout(source: Source) -> None:
     source.post(plan())
     source.arrive("a")
@@ -546,7 +558,7 @@ def test_a_restart_goes_on_where_the_journal_stood(source: Source) -> None:
 
 
 def test_a_request_that_kills_its_source_fails_in_the_end(source: Source) -> None:
-    source.post(JournalRestored((RestoredRequest(request("poison"), 0.0, attempt=3),), ()))
+    source.post(JournalRestored((RestoredRequest(request("poison"), 0.0, attempt=3, used_retries=2),), ()))
     (fail,) = source.post(plan(retry_limit=2))
     assert isinstance(fail, Fail)
     assert fail.cause is ErrorCause.RETRIES_EXHAUSTED
