@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
 from services.executor.announcer import Announcer
-from services.executor.config import ExecutorConfig, Watch
+from services.executor.config import ExecutorConfig
 from services.executor.control_handler import ControlHandler
 from services.executor.device_resources import DeviceResources, segment_cores
 from services.executor.direct_answers import DirectAnswers
@@ -34,7 +34,6 @@ from services.executor.segments.profiler import Profiler
 from services.executor.segments.segment_pool import SegmentPool
 from services.executor.segments.shadow_check import ShadowCheck
 from services.executor.sender import AttemptTracker, Sender
-from services.executor.source.directory_watch import watch_directory
 from services.executor.source.journal_thread import JournalThread
 from services.executor.source.sources import Sources
 from services.executor.stage_runner import StageRunner
@@ -46,7 +45,6 @@ from shared.bus.emulation import ShapedTransport
 from shared.bus.errors import BusError, PublishFailed, SubscriptionFailed
 from shared.bus.link_schedule import LinkRate
 from shared.bus.malloc_tuning import keep_large_buffers
-from shared.bus.properties import Properties
 from shared.bus.transport import BrokerTransport, FeatureMapTransport
 from shared.client_secret import with_client_secret
 from shared.codecs import CodecRegistry, load_registry
@@ -57,7 +55,6 @@ from shared.duplicate_names import NameClaim, hold_name
 from shared.lane.input_assembly import InputAssembler
 from shared.messages.control import Ready, Rejected
 from shared.messages.devices import Emulation, Presence, State
-from shared.messages.requests import REQUEST_ID_PROPERTY
 from shared.processing_clock import ProcessingClock
 from shared.service_runtime import new_boot_id, segue_version
 from shared.transport_mode import Carrier
@@ -66,11 +63,11 @@ _LOGGER = logging.getLogger(__name__)
 
 # So short that a source reacts to an overdue transfer or a lost broker well within its retry timeouts.
 _TICK_S = 0.05
+# Without requests and transfers a tick is only to notice the loss of the broker.
+_IDLE_TICK_S = 0.25
 _SLOW_TICK_S = 1.0
 # A broker that owes an answer for so long has stopped: sources wait for it, and their timeouts do not run.
 _SILENT_S = 3.0
-# Within this time before a crash, the numbers of the planner's messages are not on disk.
-_TRUST_S = 0.2
 # Time that requests on this device have to finish when it shuts down.
 _FINISH_S = 3.0
 _OFFLINE_TIMEOUT_S = 2.0
@@ -337,7 +334,9 @@ class Executor:
             group.create_task(self._keep_trust(), name="trust")
             group.create_task(self._bulk.check_inbox(), name="check the inbox")
             for watched in self._config.watches:
-                group.create_task(self._watch(watched), name=f"watch {watched.stream}")
+                group.create_task(
+                    self._sources.watch(watched.stream, watched.directory), name=f"watch {watched.stream}"
+                )
             _LOGGER.info("executor %s is ready", self._config.device)
             await asyncio.get_running_loop().create_future()
         except asyncio.CancelledError:
@@ -384,7 +383,8 @@ class Executor:
         slow_s = 0.0
         undecodable = 0
         while True:
-            await asyncio.sleep(_TICK_S)
+            is_idle = self._sources.are_idle and not self._ledger.has_unreported
+            await asyncio.sleep(_IDLE_TICK_S if is_idle else _TICK_S)
             now_s = time.monotonic()
             await self._announcer.note_trouble(self._trouble(), self._outbox)
             self._processing.sample(now_s)
@@ -422,23 +422,11 @@ class Executor:
 
     async def _keep_trust(self) -> None:
         """Write what the device trusts soon after it has changed, and follow changes of an operator."""
-        while True:
-            has_new_keys = await self._trust_files.synchronise()
+        async for has_new_keys in self._trust_files.changes():
             # The planner sends commands to a device that has just come.
             await self._announcer.note_planner_keys(self._trust_files.trust.keys, self._outbox)
             if has_new_keys:
                 await self._control_handler.trust_changed()
-            await asyncio.sleep(_TRUST_S)
-
-    async def _watch(self, watched: Watch) -> None:
-        source = await self._sources.begin(watched.stream)
-
-        async def submit(request_id: str, payload: bytes) -> None:
-            accepted = asyncio.Event()
-            await source.submit(payload, Properties(user={REQUEST_ID_PROPERTY: request_id}), accepted.set)
-            await accepted.wait()
-
-        await watch_directory(watched.directory, watched.stream, self._journal, submit)
 
     async def _answer_planner(self, answer: Ready | Rejected) -> None:
         await self._outbox.put(Publication(topics.reports(self._config.device), answer.encode()))

@@ -52,6 +52,11 @@ class TransferLedger:
         """Return the number of transfers without a receipt."""
         return len(self._open)
 
+    @property
+    def has_unreported(self) -> bool:
+        """True while a transfer without a receipt may become overdue."""
+        return any(not transfer.is_reported for transfer in self._open.values())
+
     def learn(self, links: Iterable[LinkEstimate]) -> None:
         """Store the monitor's estimates of this device's links."""
         known = {(link.target, link.transport): link for link in links}

@@ -4,6 +4,8 @@ import asyncio
 import json
 import logging
 import os
+import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,6 +19,10 @@ _LOGGER = logging.getLogger(__name__)
 
 KEYS_FILE: Final = "planner_keys"
 _NUMBERS_FILE: Final = "planner_numbers.json"
+# Within this time before a crash, the numbers of the planner's messages are not on disk.
+_WRITE_S: Final = 0.2
+# After this time changes of an operator are followed.
+_LOOK_S: Final = 1.0
 _HEADING: Final = "# Keys of the planners that this device follows (`segue device trust`)\n"
 
 
@@ -50,6 +56,15 @@ class TrustFiles:
         except (OSError, ValueError) as error:
             raise InputError(f"{self.folder / KEYS_FILE}: {error}") from None
         self.trust.numbers = self._read_numbers()
+
+    async def changes(self) -> AsyncIterator[bool]:
+        """Synchronise soon after every change, without end; yield whether an operator has changed the keys."""
+        look_s = 0.0
+        while True:
+            if self.trust.is_changed or time.monotonic() >= look_s:
+                yield await self.synchronise()
+                look_s = time.monotonic() + _LOOK_S
+            await asyncio.sleep(_WRITE_S)
 
     async def synchronise(self) -> bool:
         """Take over keys that an operator has changed, and write what has changed here; return whether keys changed.

@@ -1,9 +1,22 @@
 """Messages that the source of a stream makes itself: headers of its attempts, and error outcomes."""
 
+from dataclasses import replace
+
 from services.executor.results import encode_outcome
 from services.executor.source.journal import StoredOutcome
-from services.executor.source.source_events import Dispatch, Fail
+from services.executor.source.source_events import Dispatch, Fail, Request
+from shared.bus import topics
+from shared.messages.bounds import clean_text
 from shared.messages.requests import FeatureMapHeader, Outcome, OutcomeStatus
+
+
+def confined(request: Request, root: str, stream: str) -> tuple[Request, str]:
+    """Return a request without a response topic on which it must not be answered, and the fault; empty for none."""
+    topic = request.response_topic
+    if topic is None or topics.is_response_topic(topic, root, stream):
+        return request, ""
+    fault = f"response topic {clean_text(topic, 80)!r} is outside {root}/replies/: ignored"
+    return replace(request, response_topic=None), fault
 
 
 def first_header(command: Dispatch, stream: str, device: str, now_s: float) -> FeatureMapHeader:

@@ -3,10 +3,12 @@
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox
 from services.executor.outcome_delivery import OutcomeDelivery
+from services.executor.source.directory_watch import watch_directory
 from services.executor.source.journal_thread import JournalThread
 from services.executor.source.source_events import (
     AlternativesKnown,
@@ -28,10 +30,11 @@ from services.executor.source.stream_source import RequestPipeline, StreamSource
 from shared.bus import topics
 from shared.bus.connection import Connection
 from shared.bus.errors import BusError
+from shared.bus.properties import Properties
 from shared.bus.settings import BusSettings
 from shared.messages.alternatives import Alternatives
 from shared.messages.devices import DamageReport, Observation, Presence, ServicePresence, State
-from shared.messages.requests import Confirmation, Outcome, OutcomeStatus
+from shared.messages.requests import REQUEST_ID_PROPERTY, Confirmation, Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsage
 
 _LOGGER = logging.getLogger(__name__)
@@ -201,11 +204,27 @@ class Sources:
                 OutcomeSeen(outcome.request_id, outcome.attempt, ok, payload, content_type, outcome.trace, is_published)
             )
 
+    @property
+    def are_idle(self) -> bool:
+        """True if no accepted request is left in any stream."""
+        return all(source.is_idle for source in self._streams.values())
+
     async def bus_changed(self, is_online: bool) -> None:
         """Pass on that the broker connection was lost or restored; repeated calls with one value do nothing."""
         if is_online != self._is_online:
             self._is_online = is_online
             await self._post_to_all(BusChanged(is_online))
+
+    async def watch(self, stream: str, directory: Path) -> None:
+        """Submit the files that come into a directory to a stream, until cancelled."""
+        source = await self.begin(stream)
+
+        async def submit(request_id: str, payload: bytes) -> None:
+            accepted = asyncio.Event()
+            await source.submit(payload, Properties(user={REQUEST_ID_PROPERTY: request_id}), accepted.set)
+            await accepted.wait()
+
+        await watch_directory(directory, stream, self.journal, submit)
 
     async def pause(self) -> None:
         """Accept and dispatch no more requests: the device is about to leave."""

@@ -19,7 +19,7 @@ import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, assert_never
 
@@ -48,7 +48,6 @@ from services.executor.source.source_events import (
     ReportRetry,
     ReportSwitch,
     Republish,
-    Request,
     RequestArrived,
     RetryTick,
     SourceCommand,
@@ -57,12 +56,11 @@ from services.executor.source.source_events import (
     TimeSkipped,
     Undispatchable,
 )
-from services.executor.source.source_messages import error_outcome, first_header
+from services.executor.source.source_messages import confined, error_outcome, first_header
 from services.executor.source.state import SourceState
 from shared.bus import topics
 from shared.bus.properties import Properties
 from shared.bus.settings import BusSettings
-from shared.messages.bounds import clean_text
 from shared.messages.events import EventKind
 from shared.messages.requests import ErrorCause
 from shared.messages.streams import StreamUsage
@@ -70,6 +68,8 @@ from shared.messages.streams import StreamUsage
 _LOGGER = logging.getLogger(__name__)
 
 _TICK_S = 0.1
+# While no request is left, only outcomes may be published again or deleted.
+_IDLE_TICK_S = 0.5
 # The events are handled at every tick. After a longer pause this process was stopped, or its disk was full.
 _PAUSE_S = 2.0
 # Bound of the event queue; when it is full, senders of events wait.
@@ -212,20 +212,20 @@ class StreamSource:
             fault = "the request is empty"
         else:
             self.usage.add(len(payload), time.monotonic())
-        await self._events.put(RequestArrived(await self._confined(request), token, fault))
+        request, topic_fault = confined(request, self._root, self.stream)
+        if topic_fault:
+            await self._outbox.note_bad_message(topics.requests(self.stream), topic_fault)
+        await self._events.put(RequestArrived(request, token, fault))
 
-    async def _confined(self, request: Request) -> Request:
-        """Return the request without a response topic on which it must not be answered."""
-        topic = request.response_topic
-        if topic is None or topics.is_response_topic(topic, self._root, self.stream):
-            return request
-        reason = f"response topic {clean_text(topic, 80)!r} is outside {self._root}/replies/: ignored"
-        await self._outbox.note_bad_message(topics.requests(self.stream), reason)
-        return replace(request, response_topic=None)
+    @property
+    def is_idle(self) -> bool:
+        """True if no accepted request is left."""
+        return self._state.is_idle
 
     async def _handle_events(self) -> None:
-        tick_s = handled_s = time.monotonic()
+        ticked_s = handled_s = time.monotonic()
         while True:
+            tick_s = ticked_s + (_IDLE_TICK_S if self.is_idle else _TICK_S)
             queued = await self._next_events(max(0.0, tick_s - time.monotonic()))
             now_s = time.monotonic()
             events = list(queued)
@@ -234,7 +234,7 @@ class StreamSource:
             if self._published:
                 events.append(self._newly_published())
             if now_s >= tick_s:
-                tick_s = now_s + _TICK_S
+                ticked_s = now_s
                 events.append(RetryTick())
             handled_s = now_s
             await self._perform([command for event in events for command in self._handled(event, now_s)])
@@ -258,11 +258,13 @@ class StreamSource:
 
     async def _next_events(self, timeout_s: float) -> list[SourceEvent]:
         """Wait for an event and return it with those that are queued, so that one transaction serves them all."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                events = [await self._events.get()]
-        except TimeoutError:
-            return []
+        events: list[SourceEvent] = []
+        if self._events.empty():
+            try:
+                async with asyncio.timeout(timeout_s):
+                    events.append(await self._events.get())
+            except TimeoutError:
+                return []
         while len(events) < _MAX_BATCH and not self._events.empty():
             events.append(self._events.get_nowait())
         return events

@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
 from services.executor.source.source_events import Dispatch, Fail, Request
-from services.executor.source.source_messages import error_outcome, first_header
+from services.executor.source.source_messages import confined, error_outcome, first_header
 from shared.messages.requests import JSON_CONTENT, MSGPACK_CONTENT, ErrorCause, Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
 
@@ -72,3 +74,16 @@ def test_an_error_outcome_is_json_unless_the_request_asks_for_msgpack() -> None:
     failure = error_outcome(Fail(Request("r", 3, 1.0), ErrorCause.EXECUTION, "", 1, 1, age_s=0.0), "s", "")
     assert failure.content_type == JSON_CONTENT
     assert failure.payload.startswith(b"{")
+
+
+@pytest.mark.parametrize("topic", [None, "segue/replies/app", "segue/streams/s/results"])
+def test_a_request_keeps_a_response_topic_that_it_may_have(topic: str | None) -> None:
+    request = replace(REQUEST, response_topic=topic)
+    assert confined(request, "segue", "s") == (request, "")
+
+
+@pytest.mark.parametrize("topic", ["segue/devices/pi/commands", "elsewhere/replies/app", "segue/streams/t/results"])
+def test_another_response_topic_is_left_out_with_a_reason(topic: str) -> None:
+    request, fault = confined(replace(REQUEST, response_topic=topic), "segue", "s")
+    assert request == replace(REQUEST, response_topic=None)
+    assert topic in fault
