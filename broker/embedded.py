@@ -64,7 +64,7 @@ class EmbeddedBrokerConfig:
     password: str | None = field(default=None, repr=False)
     tls_cert: str | None = None
     tls_key: str | None = None
-    segment_bytes: int = 8 * _MIB
+    segment_bytes: int = 4 * _MIB
     segment_count: int = 8
     max_payload_bytes: int = 128 * _MIB
     max_connections: int = 1000

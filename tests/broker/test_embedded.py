@@ -23,7 +23,7 @@ WAIT_S = 20.0
 def test_the_configuration_bounds_the_log_per_filter() -> None:
     config = tomllib.loads(EmbeddedBrokerConfig().to_toml(4321))
     router = config["router"]
-    assert router["max_segment_size"] * router["max_segment_count"] == 64 * 1024 * 1024
+    assert router["max_segment_size"] * router["max_segment_count"] == 32 * 1024 * 1024
     assert config["v5"]["1"]["listen"] == "127.0.0.1:4321"
     assert "auth" not in config["v5"]["1"]["connections"]
 
