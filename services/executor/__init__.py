@@ -6,7 +6,8 @@ Layers, each importing only those below it:
     control_handler        messages of planner, monitors, collectors and other devices
     source                 streams that begin here: intake, journal, request states, switching
     inbox                  feature maps of other devices
-    lane_runner            small feature maps of other devices, without a task per message
+    lane_runner,           small feature maps of other devices, without a task per message
+    lane_receiver
     pipeline               admit, compute, send on or publish
     stage_runner, sender,  computing of a stage; sending of a feature map, of a small one
     lane_sender

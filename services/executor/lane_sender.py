@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -17,7 +17,7 @@ from shared.codecs.spec import as_bytes
 from shared.lane.input_assembly import row_count
 from shared.lane.lane_messages import Piece, RequestFacts, encode_rows
 from shared.lane.lane_requests import facts_of
-from shared.lane.lane_tables import SentTables, tensors_of
+from shared.lane.lane_tables import SentTables, Tensors, tensors_of
 from shared.lane.stage_records import StageRecord, last_record
 from shared.messages.devices import LANE, Presence, State
 from shared.messages.requests import FeatureMapHeader
@@ -88,9 +88,9 @@ class LaneSender:
             return False
         facts, records = found
         record = last_record(records)
-        return record is not None and self.send_rows(header, facts, records[: -len(record.pack())], record, tensors)
+        return record is not None and self.send_whole(header, facts, records[: -len(record.pack())], record, tensors)
 
-    def send_rows(
+    def send_whole(
         self,
         header: FeatureMapHeader,
         facts: RequestFacts,
@@ -112,26 +112,48 @@ class LaneSender:
         """
         if not self._reaches(header, tensors):
             return False
+        pieces = [
+            (Piece(index, 0, rows), as_bytes(array))
+            for index, array in enumerate(tensors.values())
+            if (rows := row_count(array.shape))
+        ]
+        return self.send_rows(header, tensors_of(tensors), facts, records, record, pieces)
+
+    def send_rows(
+        self,
+        header: FeatureMapHeader,
+        tensors: Tensors,
+        facts: RequestFacts,
+        records: bytes,
+        record: StageRecord,
+        pieces: Sequence[tuple[Piece, memoryview]],
+    ) -> bool:
+        """Send rows of the input of a stage to its device, which takes messages of the lane.
+
+        Args:
+            header: as for `send_whole`.
+            tensors: the whole input.
+            facts: as for `send_whole`, and the next two as well.
+            records: of the stages before.
+            record: of the stage that was computed here.
+            pieces: the rows, of at most `LANE_BYTES` together. Their memory must never change.
+
+        Returns:
+            False if the lane cannot carry them now.
+        """
         target = header.stages[header.stage].device
         now_s = time.monotonic()
         carrier = self._transport.carrier(target, header.transport)
         try:
-            table = self._tables.table(header, tensors_of(tensors))
+            table = self._tables.table(header, tensors)
         except ValueError:
             return False
         if table.is_due(boot_id := self._boots[target], carrier, now_s):
             if not self._transport.send_now(target, [table.message], header.transport):
                 return False
             table.sent(boot_id, carrier, now_s)
-        rows = [as_bytes(array) for array in tensors.values()]
-        stamped = replace(
-            record, sent_at_s=source_time_s(facts, now_s), output_bytes=sum(map(len, rows)), carrier=carrier
-        )
-        pieces = [
-            (Piece(index, 0, tensor_rows), payload)
-            for index, (array, payload) in enumerate(zip(tensors.values(), rows, strict=True))
-            if (tensor_rows := row_count(array.shape))
-        ]
+        size_bytes = sum(len(rows) for _, rows in pieces)
+        stamped = replace(record, sent_at_s=source_time_s(facts, now_s), output_bytes=size_bytes, carrier=carrier)
         measurement = self._next_measurement(target, now_s)
         message = encode_rows(table.number, facts, now_s, records + stamped.pack(), pieces, measurement=measurement)
         if measurement:

@@ -15,6 +15,7 @@ from services.executor.device_resources import DeviceResources, segment_cores
 from services.executor.direct_answers import DirectAnswers
 from services.executor.direct_probes import DirectProbes
 from services.executor.inbox import Inbox
+from services.executor.lane_receiver import LaneReceiver
 from services.executor.lane_runner import LaneRunner
 from services.executor.lane_sender import LaneSender
 from services.executor.observations import ObservationFeed
@@ -208,23 +209,30 @@ class Executor:
         lane = LaneSender(device, self._shaped or transport, self._ledger, config.lane_bytes)
         self._lane = lane
         self._pipeline = self._make_pipeline(stages, self._shaped or transport, attempts, admission, inputs)
-        self._lane_runner = LaneRunner(
+        lane_runner = LaneRunner(
             device,
             pipeline=self._pipeline,
             stages=stages,
             lane=lane,
-            inputs=inputs,
-            attempts=attempts,
             admission=admission,
             outbox=self._outbox,
             observations=self._observations,
             clocks=self._clocks,
+            group=group,
+        )
+        self._lane_receiver = LaneReceiver(
+            device,
+            inputs=inputs,
+            attempts=attempts,
+            admission=admission,
+            outbox=self._outbox,
             processing=self._processing,
             group=group,
+            on_complete=lane_runner.run,
         )
         ways: list[BrokerTransport | DirectTransport] = [resources.bulk, *([self._direct] if self._direct else [])]
         for way in ways:
-            way.take_now = self._lane_runner.take_now
+            way.take_now = self._lane_receiver.take_now
         self._inboxes = [
             Inbox(
                 device,
@@ -233,7 +241,7 @@ class Executor:
                 self._outbox,
                 self._pipeline.admit_now,
                 self._pipeline.admit,
-                self._lane_runner.take,
+                self._lane_receiver.take,
                 self._processing,
             )
             for way in ways
@@ -395,7 +403,7 @@ class Executor:
                 continue
             slow_s = now_s + _SLOW_TICK_S
             await self._pool.tick()
-            self._lane_runner.tick(now_s)
+            self._lane_receiver.tick(now_s)
             await self._follow_quota()
             while undecodable < self._bulk.counters.undecodable:
                 undecodable += 1

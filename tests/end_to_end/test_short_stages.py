@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.executor.lane_runner import LaneRunner
+from services.executor.lane_receiver import LaneReceiver
 from shared.bus.transport import Delivery
 from shared.lane.lane_messages import RowsMessage, decode_lane_message, is_lane_message
 from shared.messages.events import EventKind
@@ -34,18 +34,18 @@ def chain(world: World) -> tuple[PlanStage, ...]:
 def on_the_lane(monkeypatch: pytest.MonkeyPatch) -> "Counter[tuple[str, int]]":
     """Counts the rows that arrived, by request and attempt. The first rows of a request `lost` are dropped."""
     seen: Counter[tuple[str, int]] = Counter()
-    take_now = LaneRunner.take_now
+    take_now = LaneReceiver.take_now
 
-    def counted(runner: LaneRunner, delivery: Delivery) -> bool:
+    def counted(receiver: LaneReceiver, delivery: Delivery) -> bool:
         message = decode_lane_message(delivery.buffer) if is_lane_message(delivery.buffer) else None
         if isinstance(message, RowsMessage):
             key = message.facts.request_id, message.facts.attempt
             seen[key] += 1
             if key == ("lost", 1):
                 return True
-        return take_now(runner, delivery)
+        return take_now(receiver, delivery)
 
-    monkeypatch.setattr(LaneRunner, "take_now", counted)
+    monkeypatch.setattr(LaneReceiver, "take_now", counted)
     return seen
 
 
