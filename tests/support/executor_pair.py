@@ -31,7 +31,7 @@ from shared.model.architectures import build
 from shared.model.onnx_file import write_onnx
 from shared.transport_mode import TransportMode
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 STREAM = "camera"
 CUT = 2
 """Blocks of the first device: what crosses there is large enough to be encoded in the segment's graph."""

@@ -13,7 +13,7 @@ from shared.bus.settings import BusSettings
 from shared.messages.devices import EmulatedLink, Emulation, Links, Presence, ServicePresence, State, Telemetry
 from shared.messages.streams import StreamDeclaration
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 class MonitoredFleet:
