@@ -7,8 +7,9 @@ from itertools import pairwise
 from planning.cost.cost_model import CostModel
 from planning.problem.plan import Constraint, Route, StreamPlan, Violation
 from planning.problem.problem import Model, Problem, Stream
-from planning.tiles.rows import RowRange, segment_fault, tile_rows
+from planning.tiles.rows import segment_fault, tile_rows
 from planning.tiles.tiling import layout, stage_fault
+from shared.row_ranges import RowRange
 from shared.segment_memory import segment_memory_bytes
 
 # Relative rounding error by which a value may exceed a limit without breaking it.

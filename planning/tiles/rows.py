@@ -12,11 +12,7 @@ from dataclasses import dataclass
 
 from planning.problem.crossings import crossing_blocks
 from planning.problem.problem import Block, Model, RowProfile, RowTable
-
-# Rows ``[top, bottom)``; empty if bottom <= top.
-RowRange = tuple[int, int]
-
-NOTHING: RowRange = (0, 0)
+from shared.row_ranges import NOTHING, RowRange, convex_union
 
 
 class UntileableError(ValueError):
@@ -44,21 +40,6 @@ def input_range(rows: RowRange, profile: RowProfile, input_rows: int) -> RowRang
     first = max(0, top * profile.stride - profile.padding)
     last = min(input_rows, (bottom - 1) * profile.stride - profile.padding + profile.kernel)
     return (first, last) if first < last else NOTHING
-
-
-def convex_union(one: RowRange, other: RowRange) -> RowRange:
-    """Return the smallest range that contains both."""
-    if one[1] <= one[0]:
-        return other
-    if other[1] <= other[0]:
-        return one
-    return min(one[0], other[0]), max(one[1], other[1])
-
-
-def intersection(one: RowRange, other: RowRange) -> RowRange:
-    """Return the rows that are in both ranges."""
-    top, bottom = max(one[0], other[0]), min(one[1], other[1])
-    return (top, bottom) if top < bottom else NOTHING
 
 
 def output_rows(model: Model, start: int, stop: int) -> int:

@@ -8,8 +8,8 @@ from planning.problem.crossings import Encoding
 from planning.problem.plan import RAW, Route
 from planning.problem.problem import Model, Problem, Stream
 from planning.queueing.operations import Operation, Work
-from planning.tiles.rows import RowRange
 from planning.tiles.tiling import Share, layout
+from shared.row_ranges import RowRange
 
 
 class OperationCosts(Protocol):

@@ -2,20 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from planning.problem.plan import Route, Stage, Tile
 from planning.problem.problem import Model, Stream
-from planning.tiles.rows import (
-    NOTHING,
-    RowRange,
-    TileRows,
-    intersection,
-    output_rows,
-    rows_at,
-    segment_fault,
-    tile_rows,
-)
+from planning.tiles.rows import TileRows, output_rows, rows_at, segment_fault, tile_rows
+from shared.row_ranges import NOTHING, RowRange, intersection, partition_faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,24 +58,19 @@ def tile_faults(tiles: Sequence[Tile]) -> Iterator[tuple[int, str]]:
     if len(tiles) == 1 and tiles[0].rows is None:
         return
     seen: set[str] = set()
-    ranges: list[tuple[int, int, int]] = []
+    indices = []
+    ranges = []
     for index, tile in enumerate(tiles):
         if tile.device in seen:
             yield index, f"device {tile.device} has a tile of this stage already: give it one range of rows"
         seen.add(tile.device)
         if tile.rows is None:
             yield index, "rows must be given where a stage has several tiles"
-        elif tile.rows[0] >= tile.rows[1]:
-            yield index, f"rows [{tile.rows[0]}, {tile.rows[1]}) are none: leave the tile out"
         else:
-            ranges.append((*tile.rows, index))
-    ranges.sort()
-    # Sorted ranges must follow each other without gap or overlap, the first from row 0 on.
-    for (_, bottom, _), (top, _, index) in pairwise([(0, 0, -1), *ranges]):
-        if top > bottom:
-            yield index, f"rows [{bottom}, {top}) belong to no tile"
-        elif top < bottom:
-            yield index, f"rows [{top}, {bottom}) belong to two tiles"
+            indices.append(index)
+            ranges.append(tile.rows)
+    for place, fault in partition_faults(ranges):
+        yield indices[place], fault
 
 
 def stage_fault(model: Model, stage: Stage) -> str | None:

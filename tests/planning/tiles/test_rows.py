@@ -7,19 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planning.problem.problem import Block, Model, RowProfile
-from planning.tiles.rows import (
-    NOTHING,
-    RowRange,
-    UntileableError,
-    convex_union,
-    input_range,
-    intersection,
-    output_rows,
-    rows_at,
-    segment_fault,
-    share_ms,
-    tile_rows,
-)
+from planning.tiles.rows import UntileableError, input_range, output_rows, rows_at, segment_fault, share_ms, tile_rows
+from shared.row_ranges import NOTHING, RowRange, convex_union
 
 VGG16 = [(3, 1, 1, rows) if layer != "p" else (2, 2, 0, rows) for layer, rows in zip(
     "ccpccpcccpcccpcccp",
@@ -123,13 +112,6 @@ def test_pooling_by_two_needs_exactly_twice_the_rows() -> None:
 
 def test_rows_that_only_see_padding_need_nothing() -> None:
     assert input_range((0, 1), RowProfile(9, 1, 1, 3), 3) == NOTHING
-
-
-def test_hull_and_meet() -> None:
-    assert convex_union((2, 5), (7, 9)) == (2, 9)
-    assert convex_union(NOTHING, (7, 9)) == convex_union((7, 9), (4, 4)) == (7, 9)
-    assert intersection((2, 8), (7, 9)) == (7, 8)
-    assert intersection((2, 7), (7, 9)) == NOTHING
 
 
 def test_input_rows_given_made_or_implied() -> None:
