@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from shared.model.tensor import Tensor
+from shared.model.tiles.block_rows import BlockRows
 
 
 @dataclass(frozen=True)
@@ -15,8 +16,9 @@ class BlockAnalysis:
         flops: floating-point operations, 2 for each multiply-accumulate.
         parameter_bytes: size of the constants that its operators read.
         peak_activation_bytes: largest total size of live tensors while it runs node by node, its inputs included.
-        tileable: whether horizontal slices of its output can be computed separately.
         operators: operator types of its nodes, in topological order.
+        rows: its rows, if it can be split into tiles.
+        untileable: why it cannot; empty if it can.
     """
 
     name: str
@@ -24,8 +26,14 @@ class BlockAnalysis:
     flops: int
     parameter_bytes: int
     peak_activation_bytes: int
-    tileable: bool
     operators: tuple[str, ...]
+    rows: BlockRows | None = None
+    untileable: str = ""
+
+    @property
+    def tileable(self) -> bool:
+        """Whether horizontal slices of its output can be computed separately."""
+        return self.rows is not None
 
 
 @dataclass(frozen=True)

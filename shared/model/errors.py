@@ -7,6 +7,7 @@ ModelError
 │   ├── ShapeError            a shape stays unknown, or a given input shape does not fit
 │   └── AbsentValuesError     the values of a weight are needed, but only their place in a packed file is known
 ├── CutError                  the model has no such cut or range of blocks
+├── TileError                 a segment cannot be split into tiles, or not into these
 ├── UnknownArchitectureError  no reference architecture has this name
 └── RuntimeFailureError       ONNX Runtime refuses to load or to run a model
 """
@@ -46,6 +47,10 @@ class AbsentValuesError(UnsupportedModelError):
 
 class CutError(ModelError):
     """The model has no such cut or range of blocks."""
+
+
+class TileError(ModelError):
+    """A segment cannot be split into tiles, or not into these; the message names the node and the reason."""
 
 
 class UnknownArchitectureError(ModelError):

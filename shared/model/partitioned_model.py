@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 
 from shared.model.analysis import BlockAnalysis, Cut, ModelAnalysis
 from shared.model.cuts import Partition, find_partition
+from shared.model.errors import TileError
 from shared.model.graph import Graph, Node
 from shared.model.liveness import activate
 from shared.model.node_cost import flops, total_bytes
-from shared.model.operators import works_by_rows
 from shared.model.tensor import DType
+from shared.model.tiles.block_rows import BlockRows, block_rows
+from shared.model.tiles.tile_plan import SegmentNodes
 from shared.model.weights import Array
 
 
@@ -86,20 +88,26 @@ def _block(partition: Partition, index: int, name: str) -> BlockAnalysis:
     # A weight that several nodes of the block read is loaded once.
     constants = (name for node in nodes for name in node.reads if active.is_constant(name))
     parameters = dict.fromkeys(name for name in constants if name not in graph.dynamic)
+    rows, fault = _rows(partition, index)
     return BlockAnalysis(
         name=name,
         output_bytes=total_bytes(graph.describe(partition.boundary(index + 1))),
         flops=sum(flops(graph, node) for node in nodes),
         parameter_bytes=total_bytes(graph.describe(tuple(parameters))),
         peak_activation_bytes=_peak_activation_bytes(partition, index),
-        tileable=all(works_by_rows(active, node) for node in nodes) and _has_rows(partition, index + 1),
         operators=tuple(node.op_type for node in nodes),
+        rows=rows,
+        untileable=fault,
     )
 
 
-def _has_rows(partition: Partition, index: int) -> bool:
-    shapes = [tensor.shape for tensor in partition.active.graph.describe(partition.boundary(index))]
-    return all(len(shape) == 4 and shape[2] > 1 for shape in shapes)
+def _rows(partition: Partition, index: int) -> tuple[BlockRows | None, str]:
+    """Return the rows of a block; none, and the reason, if it cannot be tiled."""
+    ends = partition.boundary(index), partition.boundary(index + 1)
+    try:
+        return block_rows(SegmentNodes(partition.active, _nodes(partition, index), *ends)), ""
+    except TileError as error:
+        return None, str(error)
 
 
 def _peak_activation_bytes(partition: Partition, index: int) -> int:

@@ -138,15 +138,16 @@ class Verifier:
         Raises:
             RuntimeFailureError: ONNX Runtime refuses a segment.
         """
-        default = self._compare_at(Optimisation.ALL, segments)
-        extended = self._compare_at(Optimisation.EXTENDED, segments)
-        return ChainReport(
-            default.max_abs_error,
-            default.max_rel_error,
-            default.bit_exact,
-            bit_exact_extended=extended.bit_exact,
-            unoptimised_rel_error=self._compare_at(Optimisation.NONE, segments).max_rel_error,
-        )
+        return chain_report({level: self._compare_at(level, segments) for level in Optimisation})
+
+    @property
+    def inputs(self) -> Mapping[str, Array]:
+        """The random inputs of the whole model."""
+        return self._values
+
+    def difference(self, level: Optimisation, outputs: Mapping[str, Array]) -> OutputDifference:
+        """Return the difference between the whole model's outputs and those of a chain with the same inputs."""
+        return compare(self._expected[level], outputs)
 
     def _run_whole(self, level: Optimisation) -> Mapping[str, Array]:
         return ModelSession(self._model, level).run(self._values, self._outputs)
@@ -155,7 +156,19 @@ class Verifier:
         crossing: Mapping[str, Array] = self._values
         for segment in segments:
             crossing = ModelSession(segment, level).run(crossing)
-        return compare(self._expected[level], crossing)
+        return self.difference(level, crossing)
+
+
+def chain_report(by_level: Mapping[Optimisation, OutputDifference]) -> ChainReport:
+    """Return the report of the differences at every level of optimisation."""
+    default = by_level[Optimisation.ALL]
+    return ChainReport(
+        default.max_abs_error,
+        default.max_rel_error,
+        default.bit_exact,
+        bit_exact_extended=by_level[Optimisation.EXTENDED].bit_exact,
+        unoptimised_rel_error=by_level[Optimisation.NONE].max_rel_error,
+    )
 
 
 class BlockChain(Sequence[bytes]):
