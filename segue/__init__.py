@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shared.client import Client, ClientTimeout
     from shared.messages.requests import Outcome
     from shared.model.errors import ModelError
-    from shared.model.onnx_file import ModelSplit, load_model, split
+    from shared.model.onnx_file import ModelSplit, TileChoice, load_model, split
     from shared.policy import Objective, Policy
 
 # Public name -> module that defines it.
@@ -42,6 +42,7 @@ _MODULES = {
     "Policy": "shared.policy",
     "Problem": "planning.problem.problem",
     "Stream": "planning.problem.problem",
+    "TileChoice": "shared.model.onnx_file",
     "Timeline": "planning.simulation.simulation",
     "known_strategies": "planning.strategies",
     "load_model": "shared.model.onnx_file",
@@ -86,6 +87,7 @@ __all__ = [  # noqa: RUF022  (grouped by use)
     "load_model",
     "split",
     "ModelSplit",
+    "TileChoice",
     "ModelError",
 ]
 

@@ -1,5 +1,6 @@
 """`segue model inspect` and `segue split`: show and split model files, offline."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,9 +18,11 @@ from services.cli.support.options import (
     MaxCutTensors,
     read_adaptation,
 )
+from services.cli.support.tile_options import read_tile_choice
 from shared.exit_status import InputError
-from shared.model.analysis import ModelAnalysis
+from shared.model.analysis import BlockAnalysis, ModelAnalysis
 from shared.model.tensor import Tensor
+from shared.model.tiles.stretches import tileable_stretches
 
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="An ONNX file.", show_default=False)]
 
@@ -50,8 +53,36 @@ def inspect_command(
 
 def split_command(
     model: ModelFile,
-    at: Annotated[str, typer.Option("--at", metavar="CUT[,CUT...]", help="Numbers of cuts, ascending.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Directory to write to; it is made if need be.")],
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            metavar="CUT[,CUT...]",
+            help="Numbers of cuts, ascending. Not given, with tiles: the whole model is one segment.",
+            show_default=False,
+        ),
+    ] = None,
+    tiles: Annotated[
+        int | None,
+        typer.Option(
+            "--tiles",
+            metavar="N",
+            min=1,
+            help="Divide each segment that can be tiled into N tiles of equal height.",
+            show_default=False,
+        ),
+    ] = None,
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rows",
+            metavar="[SEGMENT=]TOP:BOTTOM,...",
+            help="Divide a segment into tiles with these rows of its output, such as 0:80,80:224. Repeat it for more "
+            "segments; the number may be left out where only one segment can be tiled.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
     max_cut_tensors: MaxCutTensors = None,
     input_shape: InputShapes = None,
@@ -64,15 +95,22 @@ def split_command(
 
     DIR gets segment_0.onnx, segment_1.onnx, ... and split.json. That file lists the inputs and outputs of each segment
     and the error of the chain of segments against the whole model.
+
+    A tile of a segment computes some rows of its output from some rows of its input: with --tiles or --rows, DIR gets
+    segment_0_tile_0.onnx, ... too, and split.json their rows. 'segue model inspect' shows which blocks can be tiled.
     """
     from shared.model.onnx_file import split as split_file
 
+    choice = read_tile_choice(tiles, rows)
+    if at is None and choice is None:
+        raise InputError("nothing to split at: give --at with the numbers of cuts, or --tiles, or --rows")
     parts = split_file(
         model,
-        _cuts(at),
+        () if at is None else _cuts(at),
         adaptation=read_adaptation(input_shape, dim, input_value, output),
         max_cut_tensors=max_cut_tensors,
         seed=seed,
+        tiles=choice,
     )
     try:
         parts.write(out)
@@ -81,6 +119,10 @@ def split_command(
     if not parts.report.agrees(parts.model.computed_types):
         error = parts.report.max_abs_error
         notes_console().print(f"warning: the chain of segments is not the whole model: it is off by {error:.3g}")
+    for segment, reason in parts.untiled.items():
+        notes_console().print(f"note: segment {segment} has no tiles: {reason}", soft_wrap=True)
+    for segment in parts.tiles_that_differ():
+        notes_console().print(f"warning: the tiles of segment {segment} do not make its output")
     if as_json:
         print_json(parts.describe())
     else:
@@ -98,13 +140,18 @@ def _inspection(analysis: ModelAnalysis) -> dict[str, Any]:
     return {
         "sha256": analysis.sha256,
         "input": [_tensor(spec) for spec in analysis.input],
-        "blocks": [asdict(block) for block in analysis.blocks],
+        "blocks": [_block(block) for block in analysis.blocks],
         "cuts": [
             {"index": cut.index, "tensors": [spec.name for spec in cut.tensors], "size_bytes": cut.size_bytes}
             for cut in analysis.cuts
         ],
         "outputs": [_tensor(spec) | {"shape": _output_shape(analysis, spec)} for spec in analysis.outputs],
     }
+
+
+def _block(block: BlockAnalysis) -> dict[str, Any]:
+    halo = None if block.rows is None else [block.rows.halo_above, block.rows.halo_below]
+    return asdict(block) | {"tileable": block.tileable, "halo": halo}
 
 
 def _output_shape(analysis: ModelAnalysis, spec: Tensor) -> list[int | None]:
@@ -125,7 +172,8 @@ def _show_inspection(analysis: ModelAnalysis, name: str) -> None:
     table.add_column("name", overflow="fold")
     for heading in ("MFLOP", "weights\nMiB", "output\nMiB", "memory\nMiB"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("tiles", no_wrap=True)
+    table.add_column("rows", justify="right", no_wrap=True)
+    table.add_column("halo", no_wrap=True)
     cuts = {cut.index: ", ".join(tensor.name for tensor in cut.tensors) for cut in analysis.cuts}
     for index, block in enumerate(analysis.blocks):
         table.add_row(
@@ -136,9 +184,11 @@ def _show_inspection(analysis: ModelAnalysis, name: str) -> None:
             _mib(block.parameter_bytes),
             _mib(block.output_bytes),
             _mib(block.peak_activation_bytes),
-            "yes" if block.tileable else "",
+            "" if block.rows is None else str(block.rows.output_rows),
+            "" if block.rows is None else f"{block.rows.halo_above}+{block.rows.halo_below}",
         )
     results_console().print(table)
+    _show_tileable(analysis)
     for spec in analysis.outputs:
         if spec.name in analysis.dynamic_outputs:
             shape = "x".join("?" if size is None else str(size) for size in _output_shape(analysis, spec))
@@ -147,6 +197,17 @@ def _show_inspection(analysis: ModelAnalysis, name: str) -> None:
                 f"{spec.size_bytes} bytes for it, and no cut lies behind the node that makes its size depend on data.",
                 soft_wrap=True,
             )
+
+
+def _show_tileable(analysis: ModelAnalysis) -> None:
+    """Print the stretches that can be tiled, and what ends each."""
+    console = results_console()
+    stretches = tileable_stretches(analysis.blocks, 0, len(analysis.blocks))
+    for start, stop in stretches:
+        end = f"; block {stop}: {analysis.blocks[stop].untileable}" if stop < len(analysis.blocks) else ""
+        console.print(f"Blocks {start} to {stop - 1} can be tiled{end}.", soft_wrap=True)
+    if not stretches:
+        console.print(f"No block can be tiled; block 0: {analysis.blocks[0].untileable}.", soft_wrap=True)
 
 
 def _mib(size_bytes: int) -> str:
@@ -163,6 +224,8 @@ def _show_split(result: dict[str, Any], folder: Path) -> None:
         table.add_row(segment["file"], f"[{start}, {stop})", f"{segment['size_bytes']:,}", *names)
     console = results_console()
     console.print(table)
+    if any("tiles" in segment for segment in result["segments"]):
+        console.print(_tile_table(result))
     if result["bit_exact"]:
         console.print("The chain of segments agrees with the whole model bit for bit.")
         return
@@ -171,3 +234,23 @@ def _show_split(result: dict[str, Any], folder: Path) -> None:
         f"{result['max_rel_error']:.3g} of the largest output. Without processor-specific kernels it is "
         f"{'exact' if result['bit_exact_extended'] else 'not exact either'}."
     )
+
+
+def _tile_table(result: dict[str, Any]) -> Table:
+    table = Table(caption="error: largest difference from the segment, relative to its largest output")
+    for heading in ("file", "rows", "rows of inputs", "overlap", "error"):
+        table.add_column(heading, overflow="fold")
+    for segment in result["segments"]:
+        for index, tile in enumerate(segment.get("tiles", ())):
+            needed = ", ".join(
+                f"{name} {'whole' if rows is None else _range(rows)}" for name, rows in tile["inputs"].items()
+            )
+            errors = segment["tile_errors"]
+            error = "bit-exact" if errors["bit_exact"] else f"{errors['max_rel_error']:.1e}"
+            ends = ("", "") if index else (f"{segment['overlap_percent']:.1f} %", error)
+            table.add_row(tile["file"], _range(tile["rows"]), needed, *ends)
+    return table
+
+
+def _range(rows: Sequence[int]) -> str:
+    return f"[{rows[0]}, {rows[1]})"

@@ -63,6 +63,56 @@ def test_inspect_shows_a_table(segue: Segue, tiny: Path) -> None:
     assert "residual" in out
 
 
+def test_inspect_says_which_blocks_can_be_tiled_and_why_not(segue: Segue, tiny: Path) -> None:
+    _, out, _ = segue("model", "inspect", tiny, "--json")
+    blocks = json.loads(out)["blocks"]
+    assert blocks[0]["halo"] == [1, 1]
+    assert blocks[0]["rows"]["output_rows"] == 32
+    assert (blocks[5]["rows"], blocks[5]["halo"]) == (None, None)
+    assert "pool3" in blocks[5]["untileable"]
+    _, out, _ = segue("model", "inspect", tiny)
+    assert "Blocks 0 to 4 can be tiled; block 5: node 'pool3' (GlobalAveragePool) averages over all rows." in out
+
+
+def test_split_writes_tiles_that_make_the_segment(segue: Segue, tiny: Path, tmp_path: Path) -> None:
+    status, out, err = segue("split", tiny, "--at", "2,5", "--tiles", 2, "--out", tmp_path, "--json")
+    document = json.loads(out)
+    assert status == 0
+    assert "segment 2 has no tiles" in err
+    first = document["segments"][0]
+    assert [(tile["file"], tile["rows"]) for tile in first["tiles"]] == [
+        ("segment_0_tile_0.onnx", [0, 8]),
+        ("segment_0_tile_1.onnx", [8, 16]),
+    ]
+    values = np.random.default_rng(5).standard_normal((1, 3, 32, 32), dtype=np.float32)
+    (whole,) = onnxruntime.InferenceSession(str(tmp_path / "segment_0.onnx")).run(None, {"input": values})
+    for tile in first["tiles"]:
+        top, bottom = tile["inputs"]["input"]
+        session = onnxruntime.InferenceSession(str(tmp_path / tile["file"]))
+        (part,) = session.run(None, {"input": values[:, :, top:bottom]})
+        np.testing.assert_allclose(part, whole[:, :, tile["rows"][0] : tile["rows"][1]], rtol=1e-5, atol=1e-5)
+    assert document["with_tiles"]["max_rel_error"] <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--tiles", 2), "choose --at 5 to tile what can be tiled"),
+        (("--at", 5, "--rows", "0:4,5:8"), "segment 0: rows [4, 5) belong to no tile"),
+        (("--at", 5, "--rows", "0:4,4:80"), "segment 0: rows [4, 80) lie beyond its output, which has 8 rows"),
+        (("--at", 5, "--tiles", 9), "segment 0: its output has 8 rows, too few for 9 tiles"),
+        ((), "give --at with the numbers of cuts, or --tiles, or --rows"),
+    ],
+)
+def test_tiles_that_cannot_be_made(
+    segue: Segue, tiny: Path, tmp_path: Path, options: tuple[object, ...], message: str
+) -> None:
+    status, _, err = segue("split", tiny, *options, "--out", tmp_path / "parts")
+    assert status == 2
+    assert message in " ".join(err.split())
+    assert not (tmp_path / "parts").exists()
+
+
 def test_split_writes_segments_that_chain_to_the_whole(segue: Segue, tiny: Path, tmp_path: Path) -> None:
     out_dir = tmp_path / "parts" / "deep"
     status, out, _ = segue("split", tiny, "--at", "2,5", "--out", out_dir, "--json")
