@@ -73,6 +73,22 @@ class PendingRequest:
         """Number of attempts that count against the limit of retries."""
         return self.interrupted + self.failures
 
+    def lateness(self, deadline_ms: float | None, now_s: float) -> str:
+        """Return why the request must not begin any more; empty if it may, or has begun.
+
+        Args:
+            deadline_ms: of the plan, from the acceptance; None for none.
+            now_s: monotonic seconds.
+        """
+        if self.attempt > 0:
+            return ""
+        age_s, lifetime_s = now_s - self.accepted_s, self.request.lifetime_s
+        if lifetime_s is not None and age_s > lifetime_s:
+            return "its message expiry interval has passed before it was dispatched"
+        if deadline_ms is not None and 1000 * age_s > deadline_ms:
+            return f"not dispatched within its deadline of {deadline_ms:g} ms"
+        return ""
+
 
 @dataclass(slots=True)
 class RetryTimeout:

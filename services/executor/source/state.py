@@ -323,10 +323,9 @@ class SourceState:
         if self._is_withdrawn:
             text = "the stream was withdrawn"
             return [self._fail(pending, ErrorCause.EXECUTION, text, now_s) for pending in self._pending.waiting]
-        plan, commands = self.plan, self._fail_expired(now_s)
+        plan, commands = self.plan, self._fail_late(now_s)
         if plan is None:
             return commands
-        commands += self._fail_past_deadline(plan, now_s)
         while self._is_online and self._pending.in_flight_count < plan.max_in_flight:
             pending = self._pending.next_waiting
             if pending is None:
@@ -345,28 +344,11 @@ class SourceState:
             )
         return commands
 
-    def _fail_expired(self, now_s: float) -> list[SourceCommand]:
-        """Fail the requests whose message expiry interval has passed before their first attempt."""
-        late = [
-            pending
-            for pending in self._pending.waiting
-            if pending.attempt == 0
-            and pending.request.lifetime_s is not None
-            and now_s - pending.accepted_s > pending.request.lifetime_s
-        ]
-        text = "its message expiry interval has passed before it was dispatched"
-        return [self._fail(pending, ErrorCause.DEADLINE, text, now_s) for pending in late]
-
-    def _fail_past_deadline(self, plan: CommittedPlan, now_s: float) -> list[SourceCommand]:
-        if plan.deadline_ms is None:
-            return []
-        late = [
-            pending
-            for pending in self._pending.waiting
-            if pending.attempt == 0 and 1000 * (now_s - pending.accepted_s) > plan.deadline_ms
-        ]
-        text = f"not dispatched within its deadline of {plan.deadline_ms:g} ms"
-        return [self._fail(pending, ErrorCause.DEADLINE, text, now_s) for pending in late]
+    def _fail_late(self, now_s: float) -> list[SourceCommand]:
+        """Fail the requests that must not begin any more."""
+        deadline_ms = self.plan.deadline_ms if self.plan else None
+        late = [(pending, pending.lateness(deadline_ms, now_s)) for pending in self._pending.waiting]
+        return [self._fail(pending, ErrorCause.DEADLINE, text, now_s) for pending, text in late if text]
 
     def _fail(self, pending: PendingRequest, cause: ErrorCause, text: str, now_s: float) -> SourceCommand:
         self._finish(pending, _ERROR_BYTES, now_s)

@@ -1,7 +1,7 @@
 import pytest
 
-from services.executor.source.pending_requests import RetryTimeout
-from services.executor.source.source_events import SourceLimits
+from services.executor.source.pending_requests import PendingRequest, RetryTimeout
+from services.executor.source.source_events import Request, SourceLimits
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
 
 ROUTE = PlanRoute(stages=(PlanStage(start=0, stop=1, device="me"),))
@@ -62,3 +62,20 @@ def test_a_payload_larger_than_usual_may_take_longer_in_proportion() -> None:
     assert timeout_s(timeouts, 500.0, size_bytes=2_000) == pytest.approx(2.0)
     timeouts.forget()
     assert timeout_s(timeouts, 500.0, size_bytes=200_000) == pytest.approx(20.0), "another plan, the same camera"
+
+
+@pytest.mark.parametrize(
+    ("lifetime_s", "deadline_ms", "attempt", "text"),
+    [
+        (None, None, 0, ""),
+        (3.0, 3000.0, 0, ""),
+        (1.0, None, 0, "its message expiry interval has passed before it was dispatched"),
+        (None, 1000.0, 0, "not dispatched within its deadline of 1000 ms"),
+        (1.0, 1000.0, 1, ""),
+    ],
+)
+def test_a_request_is_late_only_before_its_first_attempt(
+    lifetime_s: float | None, deadline_ms: float | None, attempt: int, text: str
+) -> None:
+    pending = PendingRequest(Request("a", 1, 0.0, lifetime_s=lifetime_s), 10.0, attempt=attempt)
+    assert pending.lateness(deadline_ms, 12.0) == text
