@@ -6,7 +6,6 @@ sent from where they lie (`sendmsg`). `ssl` has neither, but reads into and writ
 
 import asyncio
 import errno
-import itertools
 import os
 import socket
 import ssl
@@ -19,13 +18,13 @@ from typing import Final
 
 from shared.bus.errors import BusError, DecodeError
 from shared.bus.frame import Buffer, frame_size_bytes
+from shared.bus.socket_stream import SocketStream
 from shared.bus.transport import Pace
 from shared.direct.direct_decoder import DirectDecoder
 from shared.direct.direct_messages import PART_BYTES, DirectEvent, MessageKind, frame_messages, message
 
-# The kernel's bound is 1024 pieces per call. More than a few gain nothing.
-_PIECES_PER_CALL: Final = 64
 _MESSAGES_PER_CALL: Final = 16
+_PARTS_PER_CALL: Final = 2
 # Reads in a row before other connections get their turn.
 _READS_PER_TURN: Final = 32
 # Short messages that wait behind a peer that does not read.
@@ -57,9 +56,16 @@ class DirectSendFailed(BusError):
 
 @dataclass(eq=False, slots=True)
 class _Outgoing:
-    """A message to send: the pieces that are left, and who waits for it."""
+    """A message to send.
+
+    Attributes:
+        views: its pieces.
+        end: position of its last byte among all that was sent; 0 until it has begun.
+        sent: who waits for it.
+    """
 
     views: list[memoryview]
+    end: int = 0
     sent: "asyncio.Future[None] | None" = None
 
 
@@ -69,7 +75,7 @@ class DirectChannel:
     `on_event` is called for every message, `on_closed` once. A frame larger than a part waits for others like it.
     Smaller ones, receipts and the like go between its parts.
 
-    Invariant: `_current` is the message of which a part has been sent, or that the socket did not take yet.
+    Invariant: `_begun` holds the messages that the stream has and the kernel has not, in order.
     """
 
     def __init__(
@@ -84,6 +90,7 @@ class DirectChannel:
         self.is_closed = False
         self.descriptors: list[int] = []
         self._sock = sock
+        self._stream = SocketStream(sock)
         self._decoder = decoder
         self._on_event = on_event
         self._on_closed = on_closed
@@ -91,7 +98,7 @@ class DirectChannel:
         self._is_admitted = self._is_reading = self._is_writing = self._is_paused = False
         self._urgent: deque[_Outgoing] = deque()
         self._parts: deque[_Outgoing] = deque()
-        self._current: _Outgoing | None = None
+        self._begun: deque[_Outgoing] = deque()
         self._large = asyncio.Lock()
         self._started_s = self._heard_s = self._sent_s = self._progress_s = self._loop.time()
         self._progress_bytes = 0
@@ -207,7 +214,7 @@ class DirectChannel:
         if not self._is_admitted and now_s - self._started_s > _GREETING_S:
             self.close(f"no greeting within {_GREETING_S:g} s")
             return
-        if self._is_admitted and now_s - self._sent_s > _HEARTBEAT_S and self._current is None:
+        if self._is_admitted and now_s - self._sent_s > _HEARTBEAT_S and not self._begun:
             self._sent_s = now_s
             self.post(message(MessageKind.HEARTBEAT))
         if not self._is_reading:
@@ -227,15 +234,14 @@ class DirectChannel:
         self._set_reading(False)
         self._set_writing(False)
         # What is queued here and short, such as a refusal, has been sent by `post` already if there was room.
-        self._sock.close()
+        self._stream.close()
         self._decoder.close()
         for descriptor in self.descriptors:
             os.close(descriptor)
         self.descriptors.clear()
-        waiting = [*self._urgent, *self._parts, *([self._current] if self._current else [])]
-        self._urgent.clear()
-        self._parts.clear()
-        self._current = None
+        waiting = [*self._begun, *self._urgent, *self._parts]
+        for queue in (self._begun, self._urgent, self._parts):
+            queue.clear()
         for outgoing in waiting:
             if outgoing.sent is not None and not outgoing.sent.done():
                 outgoing.sent.set_exception(DirectSendFailed(self.peer, reason))
@@ -317,10 +323,10 @@ class DirectChannel:
         queue.extend(messages)
         self._pump()
         last = messages[-1]
-        if not last.views and not self.is_closed:
-            return
         if self.is_closed:
             raise DirectSendFailed(self.peer, "the connection has ended")
+        if 0 < last.end <= self._stream.written_bytes:
+            return
         last.sent = self._loop.create_future()
         try:
             await last.sent
@@ -328,60 +334,43 @@ class DirectChannel:
             for outgoing in messages:
                 with suppress(ValueError):
                     queue.remove(outgoing)
-            if self._current in messages:
-                # A message that has begun has to end. Its bytes belong to the caller, who may change them from now on.
-                self._current.views = [memoryview(b"".join(self._current.views))]
+            # A message that has begun has to end. Its bytes belong to the caller, who may change them from now on.
+            self._stream.copy_waiting()
             raise
 
     def _pump(self) -> None:
         """Send what waits until the socket is full."""
         try:
-            while batch := self._batch():
-                self._consume(batch, self._transmit(batch))
-        except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError):
-            self._set_writing(True)
-            return
+            self._stream.flush()
+            while not self._stream.wants_write and (batch := self._next()):
+                self._sent_s = self._loop.time()
+                end = self._stream.queued_bytes
+                for outgoing in batch:
+                    end = outgoing.end = end + sum(map(len, outgoing.views))
+                self._begun += batch
+                self._stream.send([view for outgoing in batch for view in outgoing.views])
+                self._confirm()
         except OSError as error:
             self.close(error_text(error))
             return
-        self._set_writing(False)
+        self._confirm()
+        self._set_writing(self._stream.wants_write)
 
-    def _batch(self) -> list[_Outgoing]:
-        """Return the messages to send with one call: the one that has begun first, then the urgent ones, then parts."""
-        if self._current is None and (queue := self._urgent or self._parts):
-            self._current = queue.popleft()
-        if self._current is None:
-            return []
-        # Parts stay in their queue until they have begun, so that a small message can still go before them.
-        return [self._current, *itertools.islice(itertools.chain(self._urgent, self._parts), _MESSAGES_PER_CALL)]
+    def _next(self) -> list[_Outgoing]:
+        """Take out the messages to send next: the urgent ones, else some parts.
 
-    def _transmit(self, batch: Sequence[_Outgoing]) -> int:
-        """Send as much as the socket takes, and return the number of bytes."""
-        if isinstance(self._sock, ssl.SSLSocket):
-            first = next(filter(len, batch[0].views), None)
-            return 0 if first is None else self._sock.send(first)
-        views = [view for outgoing in batch for view in outgoing.views]
-        return self._sock.sendmsg(views[:_PIECES_PER_CALL])
+        A small message waits for those that have begun, so these are few.
+        """
+        if self._urgent:
+            return [self._urgent.popleft() for _ in range(min(len(self._urgent), _MESSAGES_PER_CALL))]
+        return [self._parts.popleft() for _ in range(min(len(self._parts), _PARTS_PER_CALL))]
 
-    def _consume(self, batch: Sequence[_Outgoing], count: int) -> None:
-        """Take out what has been sent."""
-        self._sent_s = self._loop.time()
-        for outgoing in batch:
-            if outgoing is not self._current:
-                if not count:
-                    return
-                self._current = (self._urgent or self._parts).popleft()
-            views, done = outgoing.views, 0
-            while done < len(views) and count >= len(views[done]):
-                count -= len(views[done])
-                done += 1
-            del views[:done]
-            if views:
-                views[0] = views[0][count:]
-                return
-            self._current = None
-            if outgoing.sent is not None and not outgoing.sent.done():
-                outgoing.sent.set_result(None)
+    def _confirm(self) -> None:
+        """Tell those who wait for messages that the kernel has now."""
+        while self._begun and self._begun[0].end <= self._stream.written_bytes:
+            sent = self._begun.popleft().sent
+            if sent is not None and not sent.done():
+                sent.set_result(None)
 
     def _set_writing(self, is_writing: bool) -> None:
         if is_writing and not self._is_writing:
