@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from services.executor.segments.coding import Coder
 from shared.bus.frame import Buffer, decode_frame, encode_frame
 from shared.codecs import MAX_TENSOR_BYTES, RAW, CodecError, CodecRegistry, EncodedTensor, open_tensor
+from shared.codecs.spec import dtype_name
 from shared.messages.base import MessageError, describe_faults
 from shared.messages.requests import FeatureMapHeader, TensorHeader
 
@@ -80,7 +81,7 @@ def encode_feature_map(header: FeatureMapHeader, tensors: Mapping[str, EncodedTe
     headers = tuple(
         TensorHeader(
             name=name,
-            dtype=tensor.spec.dtype.name,
+            dtype=dtype_name(tensor.spec.dtype),
             shape=tensor.spec.shape,
             codec=tensor.codec,
             size_bytes=tensor.size_bytes,

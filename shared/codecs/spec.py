@@ -1,5 +1,6 @@
 """Descriptions of tensors from headers, checked before memory is allocated."""
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,12 @@ _DTYPES: Final = (
     *("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8"),
     *("complex64", "complex128", "bool"),
 )
+
+
+@functools.cache
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """Return numpy's name of an element type. numpy composes it anew at every access, in a few microseconds."""
+    return dtype.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,7 @@ class TensorSpec:
         Raises:
             CodecError: no codec carries its element type.
         """
-        return cls.read(tensor.dtype.name, tensor.shape, limit_bytes=max(tensor.nbytes, MAX_TENSOR_BYTES))
+        return cls.read(dtype_name(tensor.dtype), tensor.shape, limit_bytes=max(tensor.nbytes, MAX_TENSOR_BYTES))
 
     @property
     def elements(self) -> int:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from shared.bus.errors import DecodeError
 from shared.codecs import RAW
+from shared.codecs.spec import dtype_name
 from shared.lane.input_assembly import InputLayout
 from shared.lane.lane_messages import TableMessage, encode_table
 from shared.messages.base import MessageError
@@ -28,7 +29,7 @@ Tensors = tuple[tuple[str, str, tuple[int, ...]], ...]
 
 def tensors_of(arrays: Mapping[str, NDArray[Any]]) -> Tensors:
     """Return the description of the tensors of an input."""
-    return tuple((name, array.dtype.name, array.shape) for name, array in arrays.items())
+    return tuple((name, dtype_name(array.dtype), array.shape) for name, array in arrays.items())
 
 
 @dataclass(slots=True)

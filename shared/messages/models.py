@@ -1,6 +1,5 @@
 """Manifests of models, and the messages that offer, pull and carry their bytes."""
 
-import functools
 import hashlib
 import json
 from enum import StrEnum
@@ -203,11 +202,24 @@ _BESIDE_RESULTS: Final = frozenset({"schema_version", "name", "provider", "packi
 _BESIDE_GRAPH: Final = _BESIDE_RESULTS | {"preprocessing", "output_kind", "apply_softmax", "labels"}
 
 
-@functools.lru_cache(maxsize=256)
+# Digests with their manifests, by the manifests' identities. Executors ask for them several times per request, and the
+# hash of a manifest, by which `functools.lru_cache` finds it, takes as long as a short segment.
+_DIGESTS: dict[tuple[int, frozenset[str]], tuple[Manifest, str]] = {}
+_MAX_DIGESTS: Final = 256
+
+
 def _digest(manifest: Manifest, left_out: frozenset[str]) -> str:
+    # The entry holds its manifest, so that no other one can have the same identity.
+    known = _DIGESTS.get((id(manifest), left_out))
+    if known is not None:
+        return known[1]
     # Without defaults: a field that a later release adds does not change the digests of what is there.
     document = manifest.model_dump(mode="json", exclude=set(left_out), exclude_defaults=True)
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+    if len(_DIGESTS) >= _MAX_DIGESTS:
+        _DIGESTS.clear()
+    _DIGESTS[id(manifest), left_out] = manifest, digest
+    return digest
 
 
 class ModelVersion(Message):
