@@ -38,7 +38,7 @@ from services.cli.support.problem_files import (
     solve_timed,
     wrong_input,
 )
-from services.cli.support.transport_advice import transport_advice
+from services.cli.support.transport_advice import transport_text
 from shared.bus.settings import BusSettings
 from shared.exit_status import ExitStatus
 from shared.messages.explanations import Explanation
@@ -169,7 +169,7 @@ def reroute_lines(explanation: Explanation) -> list[str]:
 
 
 def _ask(stream: str, broker: BusSettings, timeout_s: float) -> tuple[Explanation, str | None]:
-    """Return the planner's present problem of a stream, and what direct connections would change for it.
+    """Return the planner's present problem of a stream, and how its feature maps travel.
 
     Raises:
         InputError: the stream is not declared.
@@ -186,7 +186,7 @@ def _ask(stream: str, broker: BusSettings, timeout_s: float) -> tuple[Explanatio
             explanation = await ask_planner(connection, stream, timeout_s=timeout_s)
         async with operator(broker) as connection:
             view = await look(connection)
-            return explanation, transport_advice(view, view.streams[stream]) if stream in view.streams else None
+            return explanation, transport_text(view, view.streams[stream]) if stream in view.streams else None
 
     explanation, advised = run_command(ask)
     if not explanation.problem:

@@ -152,6 +152,8 @@ def _device_cells(device: DeviceView, now_s: float, colour: str) -> tuple[Render
 
 def _link_text(link: LinkEstimate) -> str:
     way = " direct" if link.transport is Carrier.DIRECT else ""
+    if link.bandwidth_mbps <= 0:
+        return f"{link.target}{way} down"
     return f"{link.target}{way} {link.bandwidth_mbps:.1f} Mbps {link.latency_ms:.0f} ms"
 
 

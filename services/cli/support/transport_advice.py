@@ -1,4 +1,4 @@
-"""What direct connections would change for streams whose feature maps travel through the broker."""
+"""How the feature maps of a stream travel, and what direct connections would change."""
 
 import itertools
 from collections.abc import Iterator
@@ -12,62 +12,93 @@ from shared.transport_mode import Carrier, TransportMode
 
 
 @dataclass(frozen=True, slots=True)
-class BrokeredHop:
-    """A hop of a plan in force whose feature maps travel through the broker.
+class RouteHop:
+    """A hop of a plan in force.
 
     Attributes:
         source: the sending device.
         target: the receiving device.
+        carrier: what carries its feature maps.
         size_bytes: of the feature map, not encoded.
         brokered_ms: expected time through the broker; None without an estimate of the link.
-        direct_ms: expected time over a direct connection; None if nothing travelled on one lately.
+        direct_ms: expected time over a direct connection; None without one.
+        is_failing: both devices have direct connections, and none comes about.
     """
 
     source: str
     target: str
+    carrier: Carrier
     size_bytes: int
     brokered_ms: float | None
     direct_ms: float | None
+    is_failing: bool
 
     @property
     def text(self) -> str:
         """One line for people."""
-        what = f"{self.size_bytes / 1000:.0f} kB from {self.source} to {self.target}"
-        if self.brokered_ms is None:
+        is_direct = self.carrier is Carrier.DIRECT
+        way, own_ms, other_ms = "", self.brokered_ms, self.direct_ms
+        if is_direct:
+            way, own_ms, other_ms = " directly", self.direct_ms, self.brokered_ms
+        what = f"{self.size_bytes / 1000:.0f} kB{way} from {self.source} to {self.target}"
+        if own_ms is None:
             return f"{what}, in an unknown time"
-        if self.direct_ms is None:
-            return f"{what} in {self.brokered_ms:.1f} ms"
-        return f"{what} in {self.brokered_ms:.1f} ms (directly: {self.direct_ms:.1f} ms)"
+        if other_ms is None:
+            return f"{what} in {own_ms:.1f} ms"
+        return f"{what} in {own_ms:.1f} ms ({'through the broker' if is_direct else 'directly'}: {other_ms:.1f} ms)"
 
 
-def brokered_hops(view: FleetView, stream: StreamView) -> Iterator[BrokeredHop]:
-    """Yield the hops of a stream's first route whose feature maps travel through the broker."""
+def route_hops(view: FleetView, stream: StreamView) -> Iterator[RouteHop]:
+    """Yield the hops of a stream's first route."""
     plan = stream.plan
     manifest = None if plan is None else view.manifests.get(plan.model)
     if plan is None or manifest is None:
         return
     stages = plan.routes[0].stages
     for before, after in itertools.pairwise(stages):
-        if before.device != after.device and not _is_direct(view, before, after, plan.transport):
+        if before.device != after.device:
             size_bytes = manifest.blocks[before.stop - 1].output_bytes
             links = _links(view.devices.get(before.device), after.device)
-            yield BrokeredHop(
+            direct = links.get(Carrier.DIRECT)
+            is_wanted = _may_be_direct(view, before, after, plan.transport)
+            is_failing = is_wanted and direct is not None and direct.bandwidth_mbps <= 0
+            yield RouteHop(
                 before.device,
                 after.device,
+                Carrier.DIRECT if is_wanted and not is_failing else Carrier.MQTT,
                 size_bytes,
                 _time_ms(links.get(Carrier.MQTT), size_bytes),
-                _time_ms(links.get(Carrier.DIRECT), size_bytes),
+                _time_ms(direct, size_bytes),
+                is_failing,
             )
+
+
+def brokered_hops(view: FleetView, stream: StreamView) -> list[RouteHop]:
+    """Return the hops of a stream's first route whose feature maps travel through the broker."""
+    return [hop for hop in route_hops(view, stream) if hop.carrier is Carrier.MQTT]
+
+
+def transport_text(view: FleetView, stream: StreamView) -> str | None:
+    """Return how feature maps travel, and what direct connections would change, in one line; None without a hop."""
+    advised = transport_advice(view, stream)
+    if advised is not None:
+        return advised
+    hops = [hop.text for hop in route_hops(view, stream)]
+    return f"each request sends {'; '.join(hops)}" if hops else None
 
 
 def transport_advice(view: FleetView, stream: StreamView) -> str | None:
     """Return what direct connections would change for a stream, in one line; None if nothing."""
-    hops = list(brokered_hops(view, stream))
+    hops = brokered_hops(view, stream)
     if not hops:
         return None
     sent = "; ".join(hop.text for hop in hops)
     saved_ms = sum((hop.brokered_ms or 0.0) - hop.direct_ms for hop in hops if hop.direct_ms is not None)
-    if saved_ms > 0:
+    failing = [hop for hop in hops if hop.is_failing]
+    if failing:
+        ways = ", ".join(f"from {hop.source} to {hop.target}" for hop in failing)
+        end = f"no direct connection comes about {ways}"
+    elif saved_ms > 0:
         end = f"direct connections would save {saved_ms:.1f} ms of each request"
     else:
         # Each byte travels to the broker and from there on; beside the network, the broker itself takes its time.
@@ -79,11 +110,14 @@ def advice_text(view: FleetView, stream: StreamView) -> str:
     """Return how to get direct connections for a stream."""
     if stream.plan is not None and stream.plan.transport is TransportMode.MQTT:
         return f"segue policy set {stream.name} --transport auto"
+    failing = [hop.target for hop in brokered_hops(view, stream) if hop.is_failing]
+    if failing:
+        return f"check that the others reach {', '.join(failing)}: segue executor --direct-host, --direct-port"
     devices = sorted({hop for each in brokered_hops(view, stream) for hop in (each.source, each.target)})
     return f"start the executors of {', '.join(devices)} with --transport auto"
 
 
-def _is_direct(view: FleetView, before: PlanStage, after: PlanStage, mode: TransportMode | None) -> bool:
+def _may_be_direct(view: FleetView, before: PlanStage, after: PlanStage, mode: TransportMode | None) -> bool:
     offers = [
         device is not None and device.presence is not None and Carrier.DIRECT.value in device.presence.transports
         for device in (view.devices.get(before.device), view.devices.get(after.device))

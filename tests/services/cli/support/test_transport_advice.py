@@ -3,7 +3,7 @@
 import pytest
 
 from services.cli.render.fleet_view import FleetView
-from services.cli.support.transport_advice import advice_text, transport_advice
+from services.cli.support.transport_advice import advice_text, transport_advice, transport_text
 from shared.bus import topics
 from shared.messages.base import Message
 from shared.messages.devices import LinkEstimate, Links, Presence, State
@@ -73,3 +73,25 @@ def test_elsewhere_the_time_through_the_broker_is_told() -> None:
 @pytest.mark.parametrize("view", [fleet(BROKERED, transports=AUTO), fleet(BROKERED, to="pi")])
 def test_nothing_is_said_where_nothing_would_change(view: FleetView) -> None:
     assert transport_advice(view, view.streams["s"]) is None
+
+
+def test_direct_feature_maps_are_told_with_what_the_broker_would_take() -> None:
+    view = fleet(BROKERED, DIRECT, transports=AUTO)
+    assert transport_text(view, view.streams["s"]) == (
+        "each request sends 500 kB directly from pi to server in 51.0 ms (through the broker: 102.0 ms)"
+    )
+    brokered = fleet(BROKERED)
+    assert transport_text(brokered, brokered.streams["s"]) == transport_advice(brokered, brokered.streams["s"])
+    alone = fleet(BROKERED, to="pi")
+    assert transport_text(alone, alone.streams["s"]) is None
+
+
+def test_a_direct_way_that_is_down_is_not_told_as_the_way_of_feature_maps() -> None:
+    view = fleet(BROKERED, DIRECT.model_copy(update={"bandwidth_mbps": 0.0}), transports=AUTO)
+    told = transport_text(view, view.streams["s"])
+    assert told is not None
+    assert told == (
+        "each request sends 500 kB from pi to server in 102.0 ms through the broker; "
+        "no direct connection comes about from pi to server"
+    )
+    assert advice_text(view, view.streams["s"]).startswith("check that the others reach server")
