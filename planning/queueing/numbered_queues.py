@@ -16,7 +16,9 @@ from shared.policy import QueueDiscipline
 Steps = tuple[tuple[int, float], ...]
 
 
-def first_come_ends_ms(jobs: Sequence[Steps], servers: int) -> list[float]:
+def first_come_ends_ms(
+    jobs: Sequence[Steps], servers: int, step_ends_ms: list[list[float]] | None = None
+) -> list[float]:
     """Return when each job ends, in ms, if every server is first come, first served.
 
     Steps are taken in the order of their arrivals. So each begins at the later of its arrival and the end of the last
@@ -26,6 +28,7 @@ def first_come_ends_ms(jobs: Sequence[Steps], servers: int) -> list[float]:
     Args:
         jobs: steps of every job, in starting order.
         servers: number of servers.
+        step_ends_ms: [jobs] lists to which the ends of every job's steps are appended; None if they are not needed.
     """
     free_ms = [0.0] * servers
     ends_ms = [0.0] * len(jobs)
@@ -40,6 +43,8 @@ def first_come_ends_ms(jobs: Sequence[Steps], servers: int) -> list[float]:
         begin_ms = free_ms[server]
         end_ms = (begin_ms if begin_ms > now_ms else now_ms) + work_ms
         free_ms[server] = end_ms
+        if step_ends_ms is not None:
+            step_ends_ms[job].append(end_ms)
         place += 1
         if place == len(steps):
             ends_ms[job] = end_ms
@@ -50,8 +55,79 @@ def first_come_ends_ms(jobs: Sequence[Steps], servers: int) -> list[float]:
     return ends_ms
 
 
+def timed_ranked_ends_ms(
+    jobs: Sequence[Steps],
+    servers: int,
+    discipline: QueueDiscipline,
+    deadlines_ms: Sequence[float],
+    step_ends_ms: list[list[float]] | None = None,
+) -> list[float]:
+    """Return when each job ends, in ms, as `ranked_ends_ms` does, in a third of its time.
+
+    Sendings are computed at the arrival of a step, as in `first_come_ends_ms`. A processor that has work chooses when
+    it is free, after all arrivals of the instant. Every step must take some time.
+
+    Args:
+        jobs: steps of every job, in starting order.
+        servers: number of servers.
+        discipline: of the processors; not round robin.
+        deadlines_ms: by job, on the clock of the simulation.
+        step_ends_ms: [jobs] lists to which the ends of every job's steps are appended; None if they are not needed.
+    """
+    by_deadline = discipline is QueueDiscipline.EARLIEST_DEADLINE_FIRST
+    by_work = discipline is QueueDiscipline.SHORTEST_JOB_FIRST
+    count = len(jobs)
+    free_ms, ends_ms, done = [0.0] * servers, [0.0] * count, [0] * count
+    # Per processor (rank, number of the arrival, job, work), and whether its next choice is among the events.
+    waiting: list[list[tuple[float, int, int, float]]] = [[] for _ in range(servers)]
+    chooses = [False] * servers
+    # The arrival of a job's next step, or from ``count`` on the choice of a processor: (time, job or count + server).
+    # Of one instant arrivals come first, in job order.
+    events = [(0.0, job) for job, steps in enumerate(jobs) if steps]
+    push, pop, replace = heapq.heappush, heapq.heappop, heapq.heapreplace
+    arrived = 0
+    while events:
+        now_ms, job = events[0]
+        if job < count:
+            server, work_ms = jobs[job][done[job]]
+            if not server % 2:
+                arrived += 1
+                rank = work_ms if by_work else deadlines_ms[job] if by_deadline else 0.0
+                push(waiting[server], (rank, arrived, job, work_ms))
+                if chooses[server]:
+                    pop(events)
+                else:
+                    chooses[server] = True
+                    begin_ms = free_ms[server]
+                    replace(events, (begin_ms if begin_ms > now_ms else now_ms, count + server))
+                continue
+            begin_ms = free_ms[server]
+            end_ms = (begin_ms if begin_ms > now_ms else now_ms) + work_ms
+        else:
+            server = job - count
+            _, _, job, work_ms = pop(waiting[server])
+            end_ms = now_ms + work_ms
+            chooses[server] = bool(waiting[server])
+        free_ms[server] = end_ms
+        if step_ends_ms is not None:
+            step_ends_ms[job].append(end_ms)
+        done[job] += 1
+        if done[job] == len(jobs[job]):
+            ends_ms[job] = end_ms
+            pop(events)
+        else:
+            replace(events, (end_ms, job))
+        if waiting[server]:
+            push(events, (end_ms, count + server))
+    return ends_ms
+
+
 def ranked_ends_ms(
-    jobs: Sequence[Steps], servers: int, discipline: QueueDiscipline, deadlines_ms: Sequence[float]
+    jobs: Sequence[Steps],
+    servers: int,
+    discipline: QueueDiscipline,
+    deadlines_ms: Sequence[float],
+    step_ends_ms: list[list[float]] | None = None,
 ) -> list[float]:
     """Return when each job ends, in ms, under a discipline that serves one job at a time. Steps may take no time.
 
@@ -60,6 +136,7 @@ def ranked_ends_ms(
         servers: number of servers.
         discipline: of the processors; not round robin.
         deadlines_ms: by job, on the clock of the simulation.
+        step_ends_ms: [jobs] lists to which the ends of every job's steps are appended; None if they are not needed.
     """
     ranks = [_ranks(steps, discipline, deadline_ms) for steps, deadline_ms in zip(jobs, deadlines_ms, strict=True)]
     # Per server (rank, number of the arrival, job, place of the step).
@@ -94,6 +171,8 @@ def ranked_ends_ms(
             server = jobs[job][place][0]
             is_busy[server] = False
             touched.append(server)
+            if step_ends_ms is not None:
+                step_ends_ms[job].append(now_ms)
             if place + 1 == len(jobs[job]):
                 ends_ms[job] = now_ms
             else:
@@ -109,12 +188,13 @@ def _ranks(steps: Steps, discipline: QueueDiscipline, deadline_ms: float) -> lis
     return [0.0] * len(steps)
 
 
-def shared_ends_ms(jobs: Sequence[Steps], servers: int) -> list[float]:
+def shared_ends_ms(jobs: Sequence[Steps], servers: int, step_ends_ms: list[list[float]] | None = None) -> list[float]:
     """Return when each job ends, in ms, if every processor shares its time equally among its jobs.
 
     Args:
         jobs: steps of every job, in starting order.
         servers: number of servers.
+        step_ends_ms: [jobs] lists to which the ends of every job's steps are appended; None if they are not needed.
     """
     sharing = _Sharing(servers)
     ends_ms = [0.0] * len(jobs)
@@ -129,6 +209,8 @@ def shared_ends_ms(jobs: Sequence[Steps], servers: int) -> list[float]:
         now_ms = next_ms
         arrivals = []
         for job, place in sharing.finish(now_ms):
+            if step_ends_ms is not None:
+                step_ends_ms[job].append(now_ms)
             if place + 1 == len(jobs[job]):
                 ends_ms[job] = now_ms
             else:

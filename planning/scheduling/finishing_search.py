@@ -7,12 +7,14 @@ from random import Random
 import numpy as np
 
 from planning.problem.problem import Problem
+from planning.scheduling.equal_ends import EqualEnds
 from planning.scheduling.route_forms import RouteForm, RouteForms
-from planning.scheduling.route_moves import changed_route, random_route
+from planning.scheduling.route_moves import changed_route
 from planning.scheduling.sequence_costs import Evaluation, Job, SequenceCosts
+from shared.policy import Objective
 
 # Work of the first cycle, in steps of jobs. Each further cycle has twice as much.
-FIRST_CYCLE = 100_000
+FIRST_CYCLE = 140_000
 
 # Temperature at the beginning and at the end of a cycle, relative to the guide of the present jobs.
 HOT, COLD = 0.08, 0.0005
@@ -39,15 +41,12 @@ TOGETHER_SHARE = 0.25
 # waits, and how many places around the best latency are usual.
 FITTED_SHARE, FITTED_AWAY = 0.5, 2.0
 
-# There, least share of the latencies in the ends of all jobs with which routes are drawn and jobs end later.
-LEAST_UNDELAYED = 0.5
+# There, the temperature at the beginning: hotter, jobs leave a good time for one at which they are less equal.
+EQUAL_HOT = 0.03
 
-# There, every so many cycles the search goes on from jobs that all end later by one of these factors. For each, routes
-# are fitted so often.
-STRETCHED_CYCLES, STRETCHES, FITTINGS = 2, (1.0, 1.1, 1.25, 1.5, 2.0, 3.0), 2
-
-# There, share of a cycle's work in which random routes are drawn, and the work of a draw.
-DRAWN_SHARE, DRAWN_ROUTE = 0.1, 60
+# There, share of a cycle's work in which routes are drawn, and shares after which annealing begins and ends. Before it
+# jobs are put where they end at one time one by one, and after it they are taken out and put back.
+DRAWN_SHARE, BEGUN_SHARE, ANNEALED_SHARE = 0.12, 0.35, 0.8
 
 # Prices of a busy server. For ends of jobs: 1 + factor x load^degree per ms; for the bottleneck: load^degree + least.
 _FACTORS, _DEGREES = (0.5, 1.0, 2.0, 4.0, 8.0), (1, 2)
@@ -65,8 +64,8 @@ class FinishingSearch:
     load of servers. Jobs to which the evaluation gives more blame are changed more often. A worse result is accepted
     with the probability exp(-relative loss / temperature) (Kirkpatrick, Gelatt & Vecchi, Science 220, 1983).
 
-    Where all jobs should end at one time, a job takes a route whose latency differs by what the job is early or late.
-    Some cycles begin with jobs that all end later: slower routes are more numerous, so that their ends agree better.
+    Where all jobs should end at one time, a job also takes a route whose latency differs by what the job is early or
+    late, and `EqualEnds` makes moves before and after the annealing of every cycle.
 
     The temperature depends on the work since the beginning of a cycle only. So a search with more work begins as one
     with less, and never ends with a worse result. Invariant: ``best`` fits and costs ``best_cost``; it is empty and
@@ -90,11 +89,17 @@ class FinishingSearch:
         self._random = Random(seed)
         self._pools: list[list[RouteForm]] = [[] for _ in forms]
         self._spent = self._cycles = 0
-        self._cycle_work, self._cycle_spent = FIRST_CYCLE, 0
+        self._cycle_work = self._cycle_spent = FIRST_CYCLE // 2
         self.best: list[Job] = []
         self.best_cost = inf
         self._now: list[Job] = []
         self._state = Evaluation(inf, inf, [], inf)
+        self._equal_ends: EqualEnds | None = None
+        if problem.policy.objective is Objective.DELAY_VARIANCE:
+            self._equal_ends = EqualEnds(self._costs, forms, seed)
+        # The best jobs that this cycle has put at one time, until its annealing begins, and the end that it aims at.
+        self._begun: tuple[list[Job], Evaluation] | None = None
+        self._around_ms: float | None = None
         # Places of the present jobs, those with more blame first.
         self._blamed: list[int] = []
 
@@ -112,23 +117,17 @@ class FinishingSearch:
 
         Nothing happens if the work does not suffice for some tens of evaluations.
         """
-        costs, random = self._costs, self._random
-        if not self.best or work < FEWEST_EVALUATIONS * costs.work(self.best):
+        if not self.best or work < FEWEST_EVALUATIONS * self._costs.work(self.best):
             return
         while self._spent < work and self.best_cost > enough:
             if self._cycle_spent >= self._cycle_work:
                 self._begin_cycle()
-            temperature = HOT * (COLD / HOT) ** (self._cycle_spent / self._cycle_work)
             before = self._spent
-            changed = self._changed()
-            if changed is None:
-                self._spent += EMPTY_MOVE
+            share = self._cycle_spent / self._cycle_work
+            if self._equal_ends is None:
+                self._anneal(share, HOT)
             else:
-                self._spent += costs.work(changed)
-                evaluation = costs.evaluate(changed)
-                most = self._state.guide - temperature * evaluation.scale * log(1 - random.random())
-                if evaluation.guide <= most and costs.fits(changed):
-                    self._continue_from(changed, evaluation)
+                self._equalise(self._equal_ends, share)
             self._cycle_spent += self._spent - before
 
     def _begin_cycle(self) -> None:
@@ -136,40 +135,53 @@ class FinishingSearch:
         self._cycle_work, self._cycle_spent = 2 * self._cycle_work, 0
         self._cycles += 1
         self._continue_from(self.best, self._costs.evaluate(self.best))
-        latency_ms = sum(form.latency_ms for _, form in self._now)
-        # Where jobs mostly wait, the latencies of their routes do not tell when they end.
-        if self._state.lag_ms and latency_ms > LEAST_UNDELAYED * self._state.mean_ms * len(self._now):
-            self._draw_routes()
-            if self._cycles % STRETCHED_CYCLES == 1:
-                self._stretch()
+        self._begun = None
 
-    def _stretch(self) -> None:
-        """Go on from the best of some jobs that all end later, at about one time."""
-        costs, random, stretched = self._costs, self._random, list[tuple[list[Job], Evaluation]]()
-        for factor in STRETCHES:
-            jobs, evaluation = self._now, self._state
-            later_ms = (factor - 1) * evaluation.mean_ms
-            for _ in range(FITTINGS):
-                away = [int(random.gauss(0.0, FITTED_AWAY)) for _ in jobs]
-                jobs = [
-                    (stream, self._forms[stream].nearest(form.latency_ms + lag_ms + later_ms, places))
-                    for (stream, form), lag_ms, places in zip(jobs, evaluation.lag_ms, away, strict=True)
-                ]
-                self._spent += costs.work(jobs)
-                evaluation, later_ms = costs.evaluate(jobs), 0.0
-                if costs.fits(jobs):
-                    stretched.append((jobs, evaluation))
-        if stretched:
-            self._continue_from(*min(stretched, key=lambda each: each[1].guide))
+    def _anneal(self, share: float, hot: float) -> None:
+        """Make a move; accept it by the temperature after this share of an annealing that begins at ``hot``."""
+        costs = self._costs
+        temperature = hot * (COLD / hot) ** share
+        changed = self._changed()
+        if changed is None:
+            self._spent += EMPTY_MOVE
+            return
+        self._spent += costs.work(changed)
+        evaluation = costs.evaluate(changed)
+        most = self._state.guide - temperature * evaluation.scale * log(1 - self._random.random())
+        if evaluation.guide <= most and costs.fits(changed):
+            self._continue_from(changed, evaluation)
 
-    def _draw_routes(self) -> None:
-        """Examine random routes of every stream, so that routes of many latencies are known."""
-        random = self._random
-        draws = int(DRAWN_SHARE * self._cycle_work / (DRAWN_ROUTE * len(self._forms)))
-        for forms in self._forms:
-            for _ in range(draws):
-                random_route(forms, random)
-            self._spent += DRAWN_ROUTE * draws
+    def _equalise(self, equal_ends: EqualEnds, share: float) -> None:
+        """Make a move towards jobs that all end at one time; its kind depends on the share of the cycle.
+
+        Odd cycles aim at one end, drawn at random, and anneal the best jobs that were put there. Even cycles aim at any
+        end, and anneal the best jobs of all.
+        """
+        before = equal_ends.spent
+        if share == 0.0:
+            equal_ends.draw_routes(int(DRAWN_SHARE * self._cycle_work))
+            self._around_ms = equal_ends.any_end_ms(self._state.mean_ms) if self._cycles % 2 else None
+        elif share < BEGUN_SHARE:
+            begun = equal_ends.beginning([stream for stream, _ in self.best], self._state.mean_ms, self._around_ms)
+            if begun is not None and self._costs.fits(begun[0]):
+                self._begin_from(*begun)
+        elif share < ANNEALED_SHARE:
+            if self._begun is not None and self._around_ms is not None:
+                self._continue_from(*self._begun)
+            self._begun = None
+            self._anneal((share - BEGUN_SHARE) / (ANNEALED_SHARE - BEGUN_SHARE), EQUAL_HOT)
+        else:
+            changed = equal_ends.changed(self._now, self._state)
+            if changed is not None and changed[1].guide <= self._state.guide and self._costs.fits(changed[0]):
+                self._continue_from(*changed)
+        self._spent += equal_ends.spent - before
+
+    def _begin_from(self, jobs: list[Job], evaluation: Evaluation) -> None:
+        """Note jobs that annealing may begin with, and go on from them if they are the best."""
+        if self._begun is None or evaluation.cost < self._begun[1].cost:
+            self._begun = jobs, evaluation
+        if evaluation.cost < self.best_cost * (1 - _MIN_GAIN):
+            self._continue_from(jobs, evaluation)
 
     def _continue_from(self, jobs: list[Job], evaluation: Evaluation) -> None:
         """Make jobs that fit the present ones, and the best ones if they are."""

@@ -86,6 +86,8 @@ class RouteForms:
         tables: the stream's arrays.
         times: the same as lists.
         blocks: number of blocks.
+        device: [D] device of every node, by its index in the problem.
+        servers: number of servers, two per device of the problem.
     """
 
     def __init__(self, problem: Problem, tables: Tables, times: NodeTimes | None = None) -> None:
@@ -94,7 +96,8 @@ class RouteForms:
         self.times = times or NodeTimes(tables)
         self.blocks = tables.blocks
         places = {name: place for place, name in enumerate(problem.devices)}
-        self._device = [places[name] for name in tables.nodes]
+        self.device = [places[name] for name in tables.nodes]
+        self.servers = 2 * len(places)
         # Watts of computing by node, and of sending by sender and receiver.
         self._active_w: list[float] = tables.active_w.tolist()
         self._sending_w: list[list[float]] = (tables.tx_w[:, None] + tables.rx_w[None, :]).tolist()
@@ -168,7 +171,7 @@ class RouteForms:
         Args:
             per_ms: [2 N] cost per ms at every server of the problem's N devices.
         """
-        device = np.array(self._device)
+        device = np.array(self.device)
         measure = busy_measure(self.tables, per_ms[2 * device], per_ms[2 * device + 1])
         path = follow_path(measure, cost_to_go(measure), measure.first)
         return None if path is None else self.form(tuple(path.devices), self._used(path.devices, path.codecs))
@@ -191,7 +194,7 @@ class RouteForms:
         if self._max_devices is not None and len({node for node, _, _ in segments}) > self._max_devices:
             return None
         off_source = sum(stop - start for node, start, stop in segments if node != self.tables.source)
-        placed = tuple((self._device[node], start, stop) for node, start, stop in segments)
+        placed = tuple((self.device[node], start, stop) for node, start, stop in segments)
         is_timed = all(time_ms > 0 for _, time_ms in steps)
         return RouteForm(nodes, codecs, tuple(steps), latency_ms, energy_mj / 1000, off_source, placed, is_timed)
 
@@ -209,7 +212,7 @@ class RouteForms:
         self, nodes: Sequence[int], codecs: Sequence[int], segments: Sequence[tuple[int, int, int]]
     ) -> tuple[list[tuple[int, float]], float] | None:
         """Return the steps of a route and its energy in mJ, by `RouteCostModel.operations`; None if it cannot run."""
-        tables, times, device = self.tables, self.times, self._device
+        tables, times, device = self.tables, self.times, self.device
         source, first = tables.source, nodes[0]
         if not tables.allowed_first[first]:
             return None

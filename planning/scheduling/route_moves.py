@@ -1,16 +1,12 @@
-"""Random routes and changes of one: a stage moved, a boundary shifted, devices exchanged, blocks moved, a codec."""
+"""Random changes of a route: a stage moved, a boundary shifted, devices exchanged, blocks moved, a codec."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from random import Random
 
 from planning.scheduling.route_forms import RouteForm, RouteForms
 
 # By how many blocks a boundary between stages moves at most.
 MAX_SHIFT = 3
-
-# Stages of a random route at most.
-MAX_STAGES = 5
 
 # Cumulative shares of the moves.
 _CODEC, _STAGE, _BOUNDARY, _EXCHANGE = 0.14, 0.4, 0.67, 0.74
@@ -31,16 +27,6 @@ def changed_route(forms: RouteForms, form: RouteForm, random: Random) -> RouteFo
     else:
         nodes = _with_blocks_moved(form.nodes, forms.times.able, random)
     return forms.over(nodes, form)
-
-
-def random_route(forms: RouteForms, random: Random) -> RouteForm | None:
-    """Return a route of a few stages on random nodes, in the quickest encodings; None if it breaks a constraint."""
-    count = random.randint(1, min(MAX_STAGES, forms.blocks))
-    cuts = [0, *sorted(random.sample(range(1, forms.blocks), count - 1)), forms.blocks]
-    nodes: list[int] = []
-    for start, stop in pairwise(cuts):
-        nodes += [random.choice(forms.times.able)] * (stop - start)
-    return forms.over(nodes)
 
 
 def _with_other_codec(forms: RouteForms, form: RouteForm, random: Random) -> RouteForm | None:

@@ -6,7 +6,12 @@ from typing import NamedTuple
 
 from planning.cost.constraints import exceeds
 from planning.problem.problem import Problem
-from planning.queueing.numbered_queues import first_come_ends_ms, ranked_ends_ms, shared_ends_ms
+from planning.queueing.numbered_queues import (
+    first_come_ends_ms,
+    ranked_ends_ms,
+    shared_ends_ms,
+    timed_ranked_ends_ms,
+)
 from planning.scheduling.route_forms import RouteForm
 from shared.policy import Objective, QueueDiscipline
 from shared.segment_memory import segment_memory_bytes
@@ -21,7 +26,7 @@ OF_ENDS = frozenset({Objective.MAKESPAN, Objective.TOTAL_DELAY, Objective.DELAY_
 EVALUATION = 20
 
 # Work of a step where queues are not first come, first served, and where they share the processor.
-RANKED, SHARED = 3, 7
+RANKED, SHARED = 2, 7
 
 # Weight of the mean end in the guide towards a smaller makespan. Most moves do not change the last end.
 _MEAN_WEIGHT = 0.05
@@ -68,6 +73,9 @@ class SequenceCosts:
         self._servers = 2 * len(problem.devices)
         deadlines_ms = [problem.deadline_ms(stream) for stream in problem.streams]
         self._deadlines_ms = [inf if deadline_ms is None else deadline_ms for deadline_ms in deadlines_ms]
+        # Of equal deadlines the first that came is served.
+        if self._queue is QueueDiscipline.EARLIEST_DEADLINE_FIRST and len(set(self._deadlines_ms)) == 1:
+            self._queue = QueueDiscipline.FIFO
         self._memory_bytes = [device.memory_bytes for device in problem.devices.values()]
         self._is_limited = any(limit is not None for limit in self._memory_bytes)
         self._models = [stream.model for stream in problem.streams]
@@ -139,7 +147,7 @@ class SequenceCosts:
         return Evaluation(worst / len(jobs), guide, blame, guide)
 
     def _ends(self, jobs: Sequence[Job]) -> Evaluation:
-        ends_ms = self._ends_ms(jobs)
+        ends_ms = self.ends_ms(jobs)
         total_ms = sum(ends_ms)
         if self._objective is Objective.TOTAL_DELAY:
             return Evaluation(total_ms, total_ms, ends_ms, total_ms)
@@ -154,11 +162,19 @@ class SequenceCosts:
         # Ends may agree to a small part of the mean, and yet a better agreement lies behind changes of some per cent.
         return Evaluation(variance, deviation_ms, blame, deviation_ms + _MEAN_SCALE * mean_ms, lag_ms, mean_ms)
 
-    def _ends_ms(self, jobs: Sequence[Job]) -> list[float]:
-        steps = [form.steps for _, form in jobs]
-        if self._queue is QueueDiscipline.ROUND_ROBIN:
-            return shared_ends_ms(steps, self._servers)
-        if self._queue is QueueDiscipline.FIFO and all([form.is_timed for _, form in jobs]):
-            return first_come_ends_ms(steps, self._servers)
+    def ends_ms(self, jobs: Sequence[Job], step_ends_ms: list[list[float]] | None = None) -> list[float]:
+        """Return when each job ends, [jobs] in ms.
+
+        Args:
+            jobs: in starting order.
+            step_ends_ms: [jobs] lists to which the ends of every job's steps are appended; None if they are not needed.
+        """
+        steps, servers, queue = [form.steps for _, form in jobs], self._servers, self._queue
+        if queue is QueueDiscipline.ROUND_ROBIN:
+            return shared_ends_ms(steps, servers, step_ends_ms)
+        is_timed = all([form.is_timed for _, form in jobs])
+        if queue is QueueDiscipline.FIFO and is_timed:
+            return first_come_ends_ms(steps, servers, step_ends_ms)
         deadlines_ms = [self._deadlines_ms[stream] for stream, _ in jobs]
-        return ranked_ends_ms(steps, self._servers, self._queue, deadlines_ms)
+        ranked = timed_ranked_ends_ms if is_timed else ranked_ends_ms
+        return ranked(steps, servers, queue, deadlines_ms, step_ends_ms)

@@ -10,7 +10,8 @@ from planning.problem.problem import Problem
 from planning.queueing.completion_times import LONG_BURST
 from planning.search.bounded_costs import BoundedCosts, SimulationBudget, rank
 from planning.search.cached_costs import CachedCosts
-from planning.search.nested_budgets import BudgetLevel, nested_budgets
+from planning.search.device_network import DeviceNetwork
+from planning.search.nested_budgets import LEAST_S, BudgetLevel, nested_budgets
 from planning.search.planning_context import PlanningContext, context_of
 from planning.search.result import proves
 from planning.strategies.strategy import Strategy
@@ -23,6 +24,7 @@ from planning.strategies.traits import (
     Traits,
     Trial,
 )
+from shared.policy import Objective
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,10 @@ class Auto:
     finishing search (`FinishingSearch`) begins with the best candidates. Its plans carry the name of `auto`.
 
     Candidates are tried at nested time budgets (`nested_budgets`), and the finishing search of a smaller budget is the
-    beginning of that of a larger one. So a larger budget never gives a worse plan, except below 0.1 s and for crowds of
-    more than 40 streams, whose candidates are tried at the whole budget only. Nor does it hold for bursts that are too
-    long to be simulated, whose plans are ranked by an estimate.
+    beginning of that of a larger one. Where the variance of delays counts, they are tried at the smallest one only. So
+    a larger budget never gives a worse plan, except below 0.1 s and for crowds of more than 40 streams, whose
+    candidates are tried at the whole budget only. Nor does it hold for bursts that are too long to be simulated, whose
+    plans are ranked by an estimate.
 
     The answer's ``left_out`` names the strategies for which the time budget does not suffice. Many streams or jobs make
     them too slow, or their plan is a burst that is too long to be simulated.
@@ -63,11 +66,11 @@ class Auto:
         self, problem: Problem, *, seed: int, time_budget_s: float, context: PlanningContext | None = None
     ) -> Plan | Infeasible:
         """Return the best plan of all candidates after the finishing search, or the first that is proved."""
-        levels = _levels(problem, time_budget_s)
+        context = context_of(problem, context)
+        levels = _levels(context.network, time_budget_s)
         tallies = [_Tally(level.candidates_s) for level in reversed(levels)]
         if tallies[0].budget_s < time_budget_s:
             tallies.insert(0, _Tally(time_budget_s, only_proofs=True))
-        context = context_of(problem, context)
         network, links = context.network, context.costs.links
         exact = CachedCosts(CostModel(problem, links))
         is_long = sum(stream.jobs for stream in problem.streams) >= LONG_BURST
@@ -183,10 +186,20 @@ class _Tally:
         )
 
 
-def _levels(problem: Problem, time_budget_s: float) -> tuple[BudgetLevel, ...]:
-    """Return the levels of the search. The candidates of a crowd are tried once, because they take most of the time."""
+def _levels(network: DeviceNetwork, time_budget_s: float) -> tuple[BudgetLevel, ...]:
+    """Return the levels of the search.
+
+    The candidates of a crowd are tried once, because they take most of the time. Where the variance of delays counts,
+    they are tried at the smallest budget only: no candidate is made for it, and the finishing search is.
+    """
+    problem = network.problem
     if len(problem.streams) > CROWD_PER_SECOND * LEAST_BUDGET_S:
         return (BudgetLevel(time_budget_s, time_budget_s),)
+    if problem.policy.objective is Objective.DELAY_VARIANCE:
+        from planning.scheduling.plan_finishing import is_searched
+
+        if is_searched(network, LEAST_S):
+            return (BudgetLevel(min(LEAST_S, time_budget_s), time_budget_s),)
     return nested_budgets(time_budget_s)
 
 

@@ -6,7 +6,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planning.queueing.completion_times import (
@@ -108,6 +108,7 @@ def test_operations_that_are_no_chain_are_simulated() -> None:
     assert identical_makespan_ms(job, 1) is None
 
 
+@settings(max_examples=40)
 @given(st.lists(CHAIN, min_size=1, max_size=3), st.randoms(use_true_random=False))
 def test_long_bursts_are_the_event_simulation_to_the_last_bit(
     kinds: list[tuple[Operation, ...]], rng: random.Random

@@ -6,7 +6,13 @@ from math import inf
 import pytest
 
 from planning.queueing.event_loop import Rules, SimulatedJob, simulate_jobs
-from planning.queueing.numbered_queues import Steps, first_come_ends_ms, ranked_ends_ms, shared_ends_ms
+from planning.queueing.numbered_queues import (
+    Steps,
+    first_come_ends_ms,
+    ranked_ends_ms,
+    shared_ends_ms,
+    timed_ranked_ends_ms,
+)
 from planning.queueing.operations import Operation, Work
 from shared.policy import QueueDiscipline
 
@@ -48,5 +54,7 @@ def test_ends_are_those_of_the_reference(discipline: QueueDiscipline, times_ms: 
             assert shared_ends_ms(jobs, SERVERS) == expected_ms
         else:
             assert ranked_ends_ms(jobs, SERVERS, discipline, deadlines_ms) == expected_ms
+            if times_ms[0] > 0:
+                assert timed_ranked_ends_ms(jobs, SERVERS, discipline, deadlines_ms) == expected_ms
         if discipline is QueueDiscipline.FIFO and times_ms[0] > 0:
             assert first_come_ends_ms(jobs, SERVERS) == expected_ms

@@ -6,7 +6,7 @@ from itertools import product
 
 from planning.problem.problem import Link
 from planning.scheduling.route_forms import RouteForm, RouteForms
-from planning.scheduling.route_moves import MAX_STAGES, changed_route, random_route
+from planning.scheduling.route_moves import changed_route
 from planning.search.cost_tables import build_tables
 from shared.policy import Objective
 from tests.support.random_problems import random_problem
@@ -46,14 +46,3 @@ def test_changes_reach_every_route() -> None:
         assert reached == every
         sizes.append(len(every))
     assert max(sizes) > 30
-
-
-def test_random_routes_have_few_stages_and_keep_the_constraints() -> None:
-    rng = random.Random(5)
-    problem = random_problem(rng, Objective.LATENCY, constrained=True, codecs=True, most_blocks=8)
-    forms = RouteForms(problem, build_tables(problem, problem.streams[0]))
-    drawn = [form for _ in range(300) if (form := random_route(forms, rng)) is not None]
-    assert len(set(drawn)) > 10
-    for form in drawn:
-        assert len(form.segments) <= MAX_STAGES
-        assert forms.form(form.nodes, form.codecs) is form
