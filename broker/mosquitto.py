@@ -3,11 +3,11 @@
 import getpass
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from broker.access_files import hashed_password
 from broker.process import BrokerFailed, BrokerProcess, free_port, write_private
 from shared.bus.settings import BusSettings
 
@@ -15,16 +15,16 @@ from shared.bus.settings import BusSettings
 _SYSTEM_DIRECTORIES: Final = ("/usr/sbin", "/usr/local/sbin")
 # The largest that MQTT allows (MQTT 5.0, 1.5.5).
 _MAX_PACKET_BYTES: Final = 268435455
-_NOT_INSTALLED = "mosquitto is not installed: apt-get install mosquitto"
+NOT_INSTALLED = "mosquitto is not installed: apt-get install mosquitto"
 
 
 def find_mosquitto() -> str | None:
     """Return the path of the mosquitto server; None if it is not installed."""
-    return _find("mosquitto")
+    return shutil.which("mosquitto") or shutil.which("mosquitto", path=os.pathsep.join(_SYSTEM_DIRECTORIES))
 
 
 class MosquittoBroker(BrokerProcess):
-    """Mosquitto with the settings of broker/mosquitto.conf, on the loopback interface.
+    """Mosquitto with settings like those of a fleet, on the loopback interface.
 
     Retained messages and persistent sessions survive `kill` and `start`, but not the end of the block.
     """
@@ -53,7 +53,7 @@ class MosquittoBroker(BrokerProcess):
             tls_key: file with its private key.
             trusted_ca: file with the authority with which clients verify it.
             other_accounts: further user names and their passwords.
-            acl_file: access rules, such as broker/mosquitto.acl.example.
+            acl_file: access rules, as `broker.access_files` writes them.
             max_packet_bytes: largest packet that it accepts; it states this to its clients.
             start_timeout_s: bound on its start.
 
@@ -80,7 +80,7 @@ class MosquittoBroker(BrokerProcess):
         """Write configuration and password file, and return the command."""
         server = find_mosquitto()
         if server is None:
-            raise BrokerFailed(_NOT_INSTALLED)
+            raise BrokerFailed(NOT_INSTALLED)
         lines = [
             f"listener {self.settings.port} {self.settings.host}",
             f"allow_anonymous {'false' if self._accounts else 'true'}",
@@ -110,23 +110,18 @@ class MosquittoBroker(BrokerProcess):
 
     def environment(self) -> dict[str, str]:
         """Return the environment with the malloc tuning for large messages (`shared.bus.malloc_tuning`)."""
-        tuning = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
-        return {**super().environment(), **tuning, "MALLOC_TOP_PAD_": str(16 << 20)}
+        return tuned_environment()
 
 
 def write_passwords(path: Path, accounts: Mapping[str, str]) -> None:
-    """Write a password file in mosquitto's format, readable by this user only.
+    """Write a password file in mosquitto's format, readable by this user only."""
+    write_private(path, "".join(f"{name}:{hashed_password(password)}\n" for name, password in accounts.items()))
 
-    Raises:
-        BrokerFailed: mosquitto is not installed.
+
+def tuned_environment() -> dict[str, str]:
+    """Return this process' environment with a malloc that keeps the memory of large messages.
+
+    `shared.bus.malloc_tuning` has the reason.
     """
-    tool = _find("mosquitto_passwd")
-    if tool is None:
-        raise BrokerFailed(_NOT_INSTALLED)
-    write_private(path, "".join(f"{username}:{password}\n" for username, password in accounts.items()))
-    # -U hashes the file in place, so that no password is on a command line.
-    subprocess.run([tool, "-U", str(path)], check=True, capture_output=True, timeout=10)
-
-
-def _find(program: str) -> str | None:
-    return shutil.which(program) or shutil.which(program, path=os.pathsep.join(_SYSTEM_DIRECTORIES))
+    tuning = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
+    return {**os.environ, **tuning, "MALLOC_TOP_PAD_": str(16 << 20)}

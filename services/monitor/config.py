@@ -1,15 +1,11 @@
 """Configuration of a monitor, one frozen value."""
 
 from dataclasses import dataclass, field
-from typing import Final
 
 from services.monitor.probe_settings import ProbeSettings
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.exit_status import InputError
-
-# The service name of a monitor is this prefix and the name of its device.
-MONITOR_PREFIX: Final = "monitor-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,4 +48,4 @@ class MonitorConfig:
     @property
     def service_name(self) -> str:
         """The name under which the monitor's presence is published."""
-        return f"{MONITOR_PREFIX}{self.device}"
+        return topics.monitor_name(self.device)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final, assert_never
 
 from services.monitor.change_detector import ChangeDetector, MonitoredQuantity
-from services.monitor.config import MONITOR_PREFIX, MonitorConfig
+from services.monitor.config import MonitorConfig
 from services.monitor.device_sampler import DeviceSample, DeviceSampler
 from services.monitor.emulated_conditions import EmulatedConditions
 from services.monitor.inbound import Inbound, control_filters, decode
@@ -255,9 +255,9 @@ class Monitor:
                 self._links_dirty.set()
 
     def _service_changed(self, service: ServicePresence, now_s: float) -> None:
-        if service.role != "monitor" or not service.name.startswith(MONITOR_PREFIX):
+        if service.role != "monitor" or not service.name.startswith(topics.MONITOR_PREFIX):
             return
-        device = service.name.removeprefix(MONITOR_PREFIX)
+        device = service.name.removeprefix(topics.MONITOR_PREFIX)
         if service.state is State.ONLINE:
             self._prober.monitor_online(device, now_s, is_metered=service.metered)
         else:

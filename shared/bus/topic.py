@@ -1,8 +1,11 @@
 """A topic of the bus as one value: its levels, quality of service, direction and purpose."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Generic, ParamSpec
+
+from shared.bus.roles import Reach, Role
 
 _Levels = ParamSpec("_Levels")
 
@@ -16,6 +19,8 @@ class Topic(Generic[_Levels]):
         name: the function's name.
         sender: who publishes on it.
         receivers: who subscribes to it.
+        publishers: the roles whose accounts may publish on it, and for which names.
+        subscribers: the roles whose accounts may receive from it, and for which names.
         summary: what its messages are for.
         qos: quality of service of its messages, 0 or 1.
         retained: the broker keeps the newest message for later subscribers.
@@ -30,13 +35,24 @@ class Topic(Generic[_Levels]):
     """
 
     def __init__(
-        self, levels: Callable[_Levels, str], *, sender: str, receivers: str, summary: str, qos: int, retained: bool
+        self,
+        levels: Callable[_Levels, str],
+        *,
+        sender: str,
+        receivers: str,
+        publishers: Mapping[Role, Reach],
+        subscribers: Mapping[Role, Reach],
+        summary: str,
+        qos: int,
+        retained: bool,
     ) -> None:
         self.__doc__ = levels.__doc__
         self._levels = levels
         self.name = levels.__name__
         self.sender = sender
         self.receivers = receivers
+        self.publishers = MappingProxyType(publishers)
+        self.subscribers = MappingProxyType(subscribers)
         self.summary = summary
         self.qos = qos
         self.retained = retained
@@ -65,15 +81,33 @@ class Topic(Generic[_Levels]):
 
 
 def defined(
-    *, sender: str, receivers: str, summary: str, qos: int = 1, retained: bool = False
+    *,
+    sender: str,
+    receivers: str,
+    publishers: Mapping[Role, Reach],
+    subscribers: Mapping[Role, Reach],
+    summary: str,
+    qos: int = 1,
+    retained: bool = False,
 ) -> Callable[[Callable[_Levels, str]], Topic[_Levels]]:
     """Make a topic of a function that takes the names of its variable levels and returns it.
 
     Args:
         sender: who publishes on it.
         receivers: who subscribes to it.
+        publishers: the roles whose accounts may publish on it, and for which names.
+        subscribers: the roles whose accounts may receive from it, and for which names.
         summary: what its messages are for, a sentence.
         qos: quality of service of its messages. 0 is for samples that the next one replaces.
         retained: the broker keeps the newest message for later subscribers.
     """
-    return lambda levels: Topic(levels, sender=sender, receivers=receivers, summary=summary, qos=qos, retained=retained)
+    return lambda levels: Topic(
+        levels,
+        sender=sender,
+        receivers=receivers,
+        publishers=publishers,
+        subscribers=subscribers,
+        summary=summary,
+        qos=qos,
+        retained=retained,
+    )

@@ -1,16 +1,21 @@
 """Every topic of the bus, below the root. No topic is spelled anywhere else.
 
-A message class names the topic that it travels on (`TOPIC`), the AsyncAPI document is generated from both.
+A message class names the topic that it travels on (`TOPIC`), the AsyncAPI document is generated from both. `sender` and
+`receivers` say which process uses a topic, for people. `publishers` and `subscribers` say which accounts may: the
+access rules of brokers are derived from them (`shared.bus.account_rights`).
 """
 
 import re
 from typing import Final
 
+from shared.bus.roles import Reach, Role
 from shared.bus.topic import Topic, defined
 
 # Names are single levels of topics. Without `/`, `+`, `#` and `$` in them no name can reach another topic.
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 _NAME: Final = re.compile(NAME_PATTERN)
+# The service name of a monitor is this prefix and the name of its device.
+MONITOR_PREFIX: Final = "monitor-"
 _MAX_RESPONSE_LEVELS: Final = 8
 
 
@@ -18,6 +23,11 @@ def is_name(text: str) -> bool:
     """Return whether `text` may name a device, stream or service: 1 to 64 of letters, digits, `_`, `.` and `-`."""
     # `fullmatch`: in Python `$` also matches before a newline at the end.
     return _NAME.fullmatch(text) is not None
+
+
+def monitor_name(device: str) -> str:
+    """Return the name under which the monitor of a device publishes its presence."""
+    return f"{MONITOR_PREFIX}{device}"
 
 
 def is_response_topic(text: str, root: str, stream: str) -> bool:
@@ -41,6 +51,14 @@ def subscriptions(*topics: Topic[...]) -> dict[str, int]:
 @defined(
     sender="executor",
     receivers="all",
+    publishers={Role.DEVICE: Reach.OWN, Role.PLANNER: Reach.ANY, Role.OPERATOR: Reach.ANY},
+    subscribers={
+        Role.DEVICE: Reach.ANY,
+        Role.PLANNER: Reach.ANY,
+        Role.COLLECTOR: Reach.ANY,
+        Role.OPERATOR: Reach.ANY,
+        Role.VIEWER: Reach.ANY,
+    },
     summary="A device's executor comes or goes. Offline is its last will. For a silent one the planner publishes it.",
     retained=True,
 )
@@ -52,6 +70,14 @@ def presence(device: str) -> str:
 @defined(
     sender="planner, collector, monitor",
     receivers="all",
+    publishers={Role.DEVICE: Reach.OWN, Role.PLANNER: Reach.OWN, Role.COLLECTOR: Reach.OWN, Role.OPERATOR: Reach.ANY},
+    subscribers={
+        Role.DEVICE: Reach.ANY,
+        Role.PLANNER: Reach.ANY,
+        Role.COLLECTOR: Reach.ANY,
+        Role.OPERATOR: Reach.ANY,
+        Role.VIEWER: Reach.ANY,
+    },
     summary="A service comes or goes. Offline is its last will.",
     retained=True,
 )
@@ -63,6 +89,8 @@ def service_presence(name: str) -> str:
 @defined(
     sender="monitor",
     receivers="planner, collector",
+    publishers={Role.DEVICE: Reach.OWN},
+    subscribers={Role.PLANNER: Reach.ANY, Role.COLLECTOR: Reach.ANY, Role.OPERATOR: Reach.ANY, Role.VIEWER: Reach.ANY},
     summary="Processor, memory, temperature, power and load factor of a device.",
     qos=0,
 )
@@ -74,6 +102,14 @@ def telemetry(device: str) -> str:
 @defined(
     sender="monitor",
     receivers="planner, collector",
+    publishers={Role.DEVICE: Reach.OWN, Role.OPERATOR: Reach.ANY},
+    subscribers={
+        Role.DEVICE: Reach.OWN,
+        Role.PLANNER: Reach.ANY,
+        Role.COLLECTOR: Reach.ANY,
+        Role.OPERATOR: Reach.ANY,
+        Role.VIEWER: Reach.ANY,
+    },
     summary="Bandwidth and latency of the links that leave a device.",
     retained=True,
 )
@@ -85,6 +121,8 @@ def links(device: str) -> str:
 @defined(
     sender="executor",
     receivers="planner and the device itself",
+    publishers={Role.DEVICE: Reach.OWN, Role.OPERATOR: Reach.ANY},
+    subscribers={Role.DEVICE: Reach.OWN, Role.PLANNER: Reach.ANY, Role.OPERATOR: Reach.ANY, Role.VIEWER: Reach.ANY},
     summary="The measured cost of a model's blocks on a device.",
     retained=True,
 )
@@ -96,6 +134,8 @@ def profiles(device: str, model: str) -> str:
 @defined(
     sender="executor",
     receivers="monitor of the same device",
+    publishers={Role.DEVICE: Reach.OWN},
+    subscribers={Role.DEVICE: Reach.OWN},
     summary="What segments and transfers took.",
     qos=0,
 )
@@ -107,6 +147,8 @@ def observations(device: str) -> str:
 @defined(
     sender="receiving executor",
     receivers="sending executor",
+    publishers={Role.DEVICE: Reach.ANY},
+    subscribers={Role.DEVICE: Reach.OWN},
     summary="A transfer has arrived whole.",
     qos=0,
 )
@@ -118,6 +160,8 @@ def receipts(device: str) -> str:
 @defined(
     sender="executor",
     receivers="executor",
+    publishers={Role.DEVICE: Reach.ANY},
+    subscribers={Role.DEVICE: Reach.OWN},
     summary="Compares the monotonic clocks of two devices.",
     qos=0,
 )
@@ -129,6 +173,8 @@ def clock(device: str) -> str:
 @defined(
     sender="monitor",
     receivers="monitor",
+    publishers={Role.DEVICE: Reach.ANY},
+    subscribers={Role.DEVICE: Reach.OWN},
     summary="Measures an idle link.",
     qos=0,
 )
@@ -140,6 +186,8 @@ def probes(device: str) -> str:
 @defined(
     sender="monitor",
     receivers="its executor",
+    publishers={Role.DEVICE: Reach.OWN},
+    subscribers={Role.DEVICE: Reach.OWN},
     summary="Orders a probe over a direct connection.",
     qos=0,
 )
@@ -151,6 +199,8 @@ def direct_probes(device: str) -> str:
 @defined(
     sender="demo",
     receivers="executor and monitor",
+    publishers={Role.OPERATOR: Reach.ANY},
+    subscribers={Role.DEVICE: Reach.OWN, Role.OPERATOR: Reach.ANY},
     summary="How an emulated device shall behave. Real devices ignore it.",
     retained=True,
 )
@@ -162,6 +212,8 @@ def emulation(device: str) -> str:
 @defined(
     sender="planner",
     receivers="executor",
+    publishers={Role.PLANNER: Reach.ANY},
+    subscribers={Role.DEVICE: Reach.OWN},
     summary="Profile a model, prepare an epoch, release epochs.",
 )
 def commands(device: str) -> str:
@@ -172,6 +224,8 @@ def commands(device: str) -> str:
 @defined(
     sender="executor",
     receivers="planner",
+    publishers={Role.DEVICE: Reach.OWN},
+    subscribers={Role.PLANNER: Reach.ANY},
     summary="Answers to commands.",
 )
 def reports(device: str) -> str:
@@ -182,6 +236,8 @@ def reports(device: str) -> str:
 @defined(
     sender="executor",
     receivers="executor",
+    publishers={Role.DEVICE: Reach.ANY},
+    subscribers={Role.DEVICE: Reach.OWN},
     summary="Feature maps in chunks. Reassembled, a msgpack header followed by the tensors (docs/wire.md).",
 )
 def inbox(device: str) -> str:
@@ -192,6 +248,8 @@ def inbox(device: str) -> str:
 @defined(
     sender="last executor",
     receivers="source executor",
+    publishers={Role.DEVICE: Reach.ANY},
+    subscribers={Role.DEVICE: Reach.OWN},
     summary="The outcome of one attempt. The source publishes the first one of a request on the results topic.",
 )
 def outcomes(device: str) -> str:
@@ -202,6 +260,8 @@ def outcomes(device: str) -> str:
 @defined(
     sender="planner",
     receivers="all",
+    publishers={Role.PLANNER: Reach.ANY, Role.OPERATOR: Reach.ANY},
+    subscribers={Role.DEVICE: Reach.ANY, Role.PLANNER: Reach.ANY, Role.OPERATOR: Reach.ANY, Role.VIEWER: Reach.ANY},
     summary="What a model consists of.",
     retained=True,
 )
@@ -213,6 +273,8 @@ def manifest(model: str) -> str:
 @defined(
     sender="planner",
     receivers="executors, people",
+    publishers={Role.PLANNER: Reach.ANY, Role.OPERATOR: Reach.ANY},
+    subscribers={Role.DEVICE: Reach.ANY, Role.PLANNER: Reach.ANY, Role.OPERATOR: Reach.ANY, Role.VIEWER: Reach.ANY},
     summary="A version of a model's description. An operator clears it to remove a version that nothing uses.",
     retained=True,
 )
@@ -224,6 +286,8 @@ def model_version(model: str, version: str) -> str:
 @defined(
     sender="whoever calibrates",
     receivers="planner",
+    publishers={Role.PLANNER: Reach.ANY, Role.OPERATOR: Reach.ANY},
+    subscribers={Role.PLANNER: Reach.ANY, Role.OPERATOR: Reach.ANY, Role.VIEWER: Reach.ANY},
     summary="What encodings of a model's feature maps cost, and what they change in its answer.",
     retained=True,
 )
@@ -235,6 +299,8 @@ def calibration(model: str) -> str:
 @defined(
     sender="executor",
     receivers="planner",
+    publishers={Role.DEVICE: Reach.ANY},
+    subscribers={Role.PLANNER: Reach.ANY},
     summary="What an encoding changed in one answer in the field.",
     qos=0,
 )
@@ -246,6 +312,8 @@ def shadow(model: str) -> str:
 @defined(
     sender="publisher",
     receivers="planner",
+    publishers={Role.OPERATOR: Reach.ANY},
+    subscribers={Role.PLANNER: Reach.ANY},
     summary="A model for the fleet's library.",
 )
 def offer(model: str) -> str:
@@ -256,6 +324,8 @@ def offer(model: str) -> str:
 @defined(
     sender="receiver",
     receivers="provider",
+    publishers={Role.DEVICE: Reach.ANY, Role.PLANNER: Reach.ANY},
+    subscribers={Role.PLANNER: Reach.OWN, Role.OPERATOR: Reach.ANY},
     summary="Requests some of a model's bytes.",
 )
 def pulls(model: str, provider: str) -> str:
@@ -266,6 +336,8 @@ def pulls(model: str, provider: str) -> str:
 @defined(
     sender="provider",
     receivers="receiver",
+    publishers={Role.PLANNER: Reach.ANY, Role.OPERATOR: Reach.ANY},
+    subscribers={Role.DEVICE: Reach.OWN, Role.PLANNER: Reach.OWN},
     summary="Some of a model's bytes, with a CRC-32.",
 )
 def model_chunks(model: str, receiver: str) -> str:
@@ -276,6 +348,14 @@ def model_chunks(model: str, receiver: str) -> str:
 @defined(
     sender="application",
     receivers="planner, executors, monitors",
+    publishers={Role.PLANNER: Reach.ANY, Role.OPERATOR: Reach.ANY},
+    subscribers={
+        Role.DEVICE: Reach.ANY,
+        Role.PLANNER: Reach.ANY,
+        Role.OPERATOR: Reach.ANY,
+        Role.APPLICATION: Reach.OWN,
+        Role.VIEWER: Reach.ANY,
+    },
     summary="One flow of requests: model, source device, rate.",
     retained=True,
 )
@@ -287,6 +367,8 @@ def stream(stream: str) -> str:
 @defined(
     sender="operator",
     receivers="planner",
+    publishers={Role.PLANNER: Reach.ANY, Role.OPERATOR: Reach.ANY},
+    subscribers={Role.PLANNER: Reach.ANY, Role.OPERATOR: Reach.ANY, Role.VIEWER: Reach.ANY},
     summary="A stream's policy, JSON or msgpack.",
     retained=True,
 )
@@ -298,6 +380,14 @@ def policy(stream: str) -> str:
 @defined(
     sender="planner",
     receivers="executors, collector",
+    publishers={Role.PLANNER: Reach.ANY},
+    subscribers={
+        Role.DEVICE: Reach.ANY,
+        Role.PLANNER: Reach.ANY,
+        Role.COLLECTOR: Reach.ANY,
+        Role.OPERATOR: Reach.ANY,
+        Role.VIEWER: Reach.ANY,
+    },
     summary="The plan in force.",
     retained=True,
 )
@@ -309,6 +399,8 @@ def plan(stream: str) -> str:
 @defined(
     sender="planner",
     receivers="people",
+    publishers={Role.PLANNER: Reach.ANY},
+    subscribers={Role.OPERATOR: Reach.ANY, Role.APPLICATION: Reach.OWN, Role.VIEWER: Reach.ANY},
     summary="The planner's state of a stream and its policy.",
     retained=True,
 )
@@ -320,6 +412,8 @@ def status(stream: str) -> str:
 @defined(
     sender="source executor",
     receivers="planner",
+    publishers={Role.DEVICE: Reach.OWN},
+    subscribers={Role.PLANNER: Reach.ANY, Role.OPERATOR: Reach.ANY, Role.VIEWER: Reach.ANY},
     summary="The size and rate of a stream's requests.",
     retained=True,
 )
@@ -331,6 +425,8 @@ def usage(stream: str) -> str:
 @defined(
     sender="planner",
     receivers="source executor, people",
+    publishers={Role.PLANNER: Reach.ANY},
+    subscribers={Role.DEVICE: Reach.ANY, Role.OPERATOR: Reach.ANY, Role.VIEWER: Reach.ANY},
     summary="The bandwidths and loads within which the plan stays the best, and the next best routes.",
     retained=True,
 )
@@ -342,6 +438,8 @@ def alternatives(stream: str) -> str:
 @defined(
     sender="people",
     receivers="planner",
+    publishers={Role.OPERATOR: Reach.ANY},
+    subscribers={Role.PLANNER: Reach.ANY},
     summary="Asks for the present problem of a stream.",
 )
 def questions(stream: str) -> str:
@@ -352,6 +450,8 @@ def questions(stream: str) -> str:
 @defined(
     sender="planner",
     receivers="whoever has asked",
+    publishers={Role.PLANNER: Reach.ANY},
+    subscribers={Role.OPERATOR: Reach.ANY},
     summary="The present problem of a stream, or what it waits for, and its last reroutes.",
 )
 def explanations(stream: str, asker: str) -> str:
@@ -362,6 +462,8 @@ def explanations(stream: str, asker: str) -> str:
 @defined(
     sender="application",
     receivers="source executor",
+    publishers={Role.OPERATOR: Reach.ANY, Role.APPLICATION: Reach.OWN},
+    subscribers={Role.DEVICE: Reach.OWN, Role.COLLECTOR: Reach.ANY},
     summary="The bytes of a JPEG, a PNG or the input tensor. User properties: request_id, accept.",
 )
 def requests(stream: str) -> str:
@@ -372,6 +474,13 @@ def requests(stream: str) -> str:
 @defined(
     sender="source executor",
     receivers="application, collector",
+    publishers={Role.DEVICE: Reach.OWN},
+    subscribers={
+        Role.DEVICE: Reach.OWN,
+        Role.COLLECTOR: Reach.ANY,
+        Role.OPERATOR: Reach.ANY,
+        Role.APPLICATION: Reach.OWN,
+    },
     summary="The one result or the one error of a request: JSON, or msgpack on demand.",
 )
 def results(stream: str) -> str:
@@ -382,6 +491,8 @@ def results(stream: str) -> str:
 @defined(
     sender="source executor",
     receivers="application",
+    publishers={Role.DEVICE: Reach.ANY},
+    subscribers={Role.APPLICATION: Reach.OWN},
     summary="Results on the response topic of a request. Up to seven more levels may follow.",
 )
 def replies(application: str) -> str:
@@ -392,6 +503,8 @@ def replies(application: str) -> str:
 @defined(
     sender="collector",
     receivers="source executors",
+    publishers={Role.COLLECTOR: Reach.ANY},
+    subscribers={Role.DEVICE: Reach.ANY},
     summary="These outcomes are stored.",
 )
 def confirmations() -> str:
@@ -402,6 +515,8 @@ def confirmations() -> str:
 @defined(
     sender="any",
     receivers="collector, people",
+    publishers={Role.DEVICE: Reach.ANY, Role.PLANNER: Reach.ANY, Role.COLLECTOR: Reach.ANY},
+    subscribers={Role.COLLECTOR: Reach.ANY, Role.OPERATOR: Reach.ANY, Role.VIEWER: Reach.ANY},
     summary="Reroutes with their reason, rejections, failures.",
 )
 def events() -> str:

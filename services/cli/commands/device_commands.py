@@ -8,11 +8,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from services.cli.render.console import notes_console, print_json, results_console
-from services.cli.render.fleet_view import DeviceView, FleetView, monitor_name
+from services.cli.render.fleet_view import DeviceView, FleetView
 from services.cli.render.refusal_text import refusal_text
 from services.cli.support.command_runner import run_command
 from services.cli.support.fleet_operations import look, operator, retained_topics
-from services.cli.support.options import DEFAULT_BROKER, Broker, Json, broker_settings
+from services.cli.support.options import Broker, Insecure, Json, broker_settings
 from services.executor.trust_files import read_keys, state_folder, write_keys
 from shared.bus import topics
 from shared.bus.settings import BusSettings
@@ -26,9 +26,9 @@ _FILTERS: Final = ("devices/+/presence", "devices/+/links", "devices/+/profiles/
 DeviceArgument = Annotated[str, typer.Argument(metavar="DEVICE", help="The device's name.", show_default=False)]
 
 
-def list_devices_command(broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None:
+def list_devices_command(broker: Broker = None, insecure: Insecure = False, as_json: Json = False) -> None:
     """List the devices that are known on the bus, including those that are gone."""
-    address = broker_settings(broker)
+    address = broker_settings(broker, insecure)
 
     async def gather() -> FleetView:
         async with operator(address) as connection:
@@ -89,7 +89,7 @@ def _presence_document(presence: Presence) -> dict[str, object]:
     return presence.model_dump(mode="json", exclude={"direct": {"token"}})
 
 
-def forget_device_command(device: DeviceArgument, broker: Broker = DEFAULT_BROKER) -> None:
+def forget_device_command(device: DeviceArgument, broker: Broker = None, insecure: Insecure = False) -> None:
     """Forget a device that is gone permanently, or whose name was mistyped.
 
     Clears the device's retained messages: presence, links, profiles, emulation. A device that is online is refused:
@@ -97,7 +97,7 @@ def forget_device_command(device: DeviceArgument, broker: Broker = DEFAULT_BROKE
     """
     if not topics.is_name(device):
         raise InputError(f"{device!r} is no name of a device")
-    address = broker_settings(broker)
+    address = broker_settings(broker, insecure)
     cleared, sources = run_command(lambda: _forget(address, device))
     if not cleared:
         raise InputError(f"there is no device {device}; `segue device list` lists those there are")
@@ -157,7 +157,11 @@ async def _forget(address: BusSettings, device: str) -> tuple[list[str], list[st
         raise InputError(f"device {device} is there: stop its {' and its '.join(online)} first")
     # A second connection: the first one's subscriptions would mix other devices' topics in.
     async with operator(address) as connection:
-        filters = (f"devices/{device}/+", f"devices/{device}/profiles/+", topics.service_presence(monitor_name(device)))
+        filters = (
+            f"devices/{device}/+",
+            f"devices/{device}/profiles/+",
+            topics.service_presence(topics.monitor_name(device)),
+        )
         cleared = await retained_topics(connection, filters)
         for topic in cleared:
             await connection.publish(topic, b"", qos=1, retain=True)

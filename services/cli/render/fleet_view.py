@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from services.monitor.config import MONITOR_PREFIX
 from shared.bus import topics
 from shared.messages.base import Message, MessageError, of_topic
 from shared.messages.devices import Links, Presence, Profile, ServicePresence, State, Telemetry
@@ -138,7 +137,7 @@ class FleetView:
 
     def is_monitored(self, device: str) -> bool:
         """Return whether the monitor of a device is online."""
-        monitor = self.services.get(monitor_name(device))
+        monitor = self.services.get(topics.monitor_name(device))
         return monitor is not None and monitor.state is State.ONLINE
 
     def _handle(self, levels: list[str], payload: bytes | memoryview, now_s: float) -> None:
@@ -183,11 +182,6 @@ class FleetView:
                 stream.usage = _read(payload, StreamUsage.decode, "stream", name)
             case ["results"]:
                 _count(stream, Outcome.decode(payload))
-
-
-def monitor_name(device: str) -> str:
-    """Return the service name of a device's monitor."""
-    return f"{MONITOR_PREFIX}{device}"
 
 
 def latency_ms(outcome: Outcome) -> float:

@@ -4,10 +4,19 @@ import inspect
 
 import pytest
 
+from shared.bus.roles import Reach, Role
 from shared.bus.topic import Topic, defined
 
 
-@defined(sender="a", receivers="b", summary="Chunks.", qos=0, retained=True)
+@defined(
+    sender="a",
+    receivers="b",
+    publishers={Role.PLANNER: Reach.ANY},
+    subscribers={Role.DEVICE: Reach.OWN},
+    summary="Chunks.",
+    qos=0,
+    retained=True,
+)
 def chunks(model: str, receiver: str) -> str:
     """Return the topic of chunks."""
     return f"models/{model}/chunks/{receiver}"
@@ -25,6 +34,8 @@ def test_what_was_defined_can_be_read() -> None:
     assert (chunks.name, chunks.parameters) == ("chunks", ("model", "receiver"))
     assert (chunks.sender, chunks.receivers, chunks.summary) == ("a", "b", "Chunks.")
     assert (chunks.qos, chunks.retained) == (0, True)
+    assert dict(chunks.publishers) == {Role.PLANNER: Reach.ANY}
+    assert dict(chunks.subscribers) == {Role.DEVICE: Reach.OWN}
     assert inspect.getdoc(chunks) == "Return the topic of chunks."
 
 
