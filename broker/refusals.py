@@ -17,11 +17,11 @@ class RefusalReason(IntEnum):
 
 _OLD_PROTOCOL = (
     "speaks MQTT 3.1.1; the embedded broker serves MQTT 5 only. Use MQTT 5 (mosquitto_pub -V 5), or run mosquitto "
-    "(broker/mosquitto.conf), which serves both"
+    "(docs/operators.md), which serves both"
 )
 _WEBSOCKET = (
     "speaks HTTP, as WebSocket clients do; the embedded broker serves MQTT 5 over TCP only. Run mosquitto with a "
-    "listener of `protocol websockets` (broker/mosquitto.conf)"
+    "listener of `protocol websockets` (docs/operators.md)"
 )
 _TLS = "speaks TLS, and this broker was started without a certificate: use mqtt://, or start it with --tls-cert"
 _WEBSOCKET_ANSWER: Final = (

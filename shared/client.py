@@ -11,6 +11,7 @@ from typing import Final, Self
 from shared.bus import topics
 from shared.bus.connection import Connection, Properties, unique_client_id
 from shared.bus.settings import BusSettings
+from shared.enrolment import settings_from
 from shared.messages.base import MessageError
 from shared.messages.reject_counter import RejectCounter
 from shared.messages.requests import ACCEPT_PROPERTY, MSGPACK_CONTENT, REQUEST_ID_PROPERTY, Outcome
@@ -86,7 +87,8 @@ class Client:
         """Connect to the broker. Requests without an outcome are given up at the end of the block.
 
         Args:
-            broker: settings, or an address such as `mqtt://localhost:1883` or `mqtts://user:password@host?ca=FILE`.
+            broker: settings, an address such as `mqtt://localhost:1883` or `mqtts://user:password@host?ca=FILE`, or the
+                file of an account that `segue device join` wrote.
             in_flight: largest number of requests without an outcome. Beyond it `submit` waits.
             connect_timeout_s: bound on the first connection. Later ones are made again without a bound.
 
@@ -96,9 +98,9 @@ class Client:
         Raises:
             BrokerUnreachable: not connected in time.
             AccessRefused: the broker refuses this client.
-            SettingsError: the address is malformed.
+            SettingsError: the address is malformed, or the file cannot be read.
         """
-        settings = BusSettings.from_address(broker) if isinstance(broker, str) else broker
+        settings = settings_from(broker) if isinstance(broker, str) else broker
         pending: dict[str, _Pending] = {}
 
         async def publish_again(_: Connection) -> None:

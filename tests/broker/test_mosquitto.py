@@ -1,8 +1,6 @@
-"""Mosquitto as a child process, the shipped configuration, and the shipped access rules."""
+"""Mosquitto as a child process."""
 
 import asyncio
-import getpass
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,113 +8,13 @@ import pytest
 
 from broker.mosquitto import MosquittoBroker, find_mosquitto, write_passwords
 from broker.process import BrokerFailed, free_port
-from shared.bus import topics
 from shared.bus.connection import Connection
-from shared.bus.errors import PublishFailed
-from tests.support.shared_paths import REPOSITORY
 
 pytestmark = [
     pytest.mark.mosquitto,
     pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is missing: apt-get install mosquitto"),
 ]
-SHIPPED = REPOSITORY / "broker"
 WAIT_S = 20.0
-ACCOUNTS = {name: f"password of {name}" for name in ("pi", "jetson", "collector", "operator", "door-camera")}
-
-
-class Shipped(MosquittoBroker):
-    """Mosquitto with the very file that is shipped, its paths moved into a temporary directory."""
-
-    def __init__(self, tls_directory: Path) -> None:
-        self.tls_directory = tls_directory
-        super().__init__(
-            username="planner",
-            password="secret",
-            tls_cert=str(tls_directory / "server.pem"),
-            tls_key=str(tls_directory / "server.key"),
-            trusted_ca=str(tls_directory / "ca.pem"),
-        )
-
-    def prepare(self, directory: Path) -> tuple[str, ...]:
-        server, *_ = super().prepare(directory)
-        text = (SHIPPED / "mosquitto.conf").read_text(encoding="utf-8")
-        for name in ("server.pem", "server.key"):
-            text = text.replace(f"/etc/mosquitto/segue/{name}", str(self.tls_directory / name))
-        text = text.replace("/etc/mosquitto/segue/passwords", str(directory / "passwords"))
-        text = text.replace("/etc/mosquitto/segue/acl", str(SHIPPED / "mosquitto.acl.example"))
-        text = text.replace("/var/lib/mosquitto/", f"{directory}/")
-        text = text.replace("listener 8883", f"listener {self.settings.port} 127.0.0.1")
-        text = text.replace("log_dest syslog", f"log_dest stdout\nuser {getpass.getuser()}")
-        path = directory / "shipped.conf"
-        path.write_text(text, encoding="utf-8")
-        return (server, "-c", str(path))
-
-
-async def test_the_shipped_configuration_serves(tls_directory: Path) -> None:
-    async with Shipped(tls_directory) as broker, Connection.open(broker.settings) as planner, asyncio.timeout(WAIT_S):
-        await planner.subscribe("events")
-        await planner.publish("events", b"x" * 3_000_000)
-        assert len((await anext(planner)).payload) == 3_000_000
-
-
-async def test_the_shipped_access_rules_hold() -> None:
-    broker = MosquittoBroker(
-        username="planner",
-        password="secret",
-        other_accounts=ACCOUNTS,
-        acl_file=SHIPPED / "mosquitto.acl.example",
-    )
-    async with broker, asyncio.timeout(WAIT_S):
-        accounts = {name: replace(broker.settings, username=name, password=ACCOUNTS[name]) for name in ACCOUNTS}
-        async with (
-            Connection.open(broker.settings, client_id="planner") as planner,
-            Connection.open(accounts["pi"], client_id="pi") as pi,
-            Connection.open(accounts["door-camera"], client_id="app") as app,
-        ):
-            await planner.subscribe(topics.presence.any)
-            await pi.subscribe(topics.commands("pi"))
-            await pi.publish(topics.presence("pi"), b"online", retain=True)
-            assert (await anext(planner)).payload == b"online"
-            await planner.publish(topics.commands("pi"), b"prepare")
-            assert (await anext(pi)).payload == b"prepare"
-            await pi.publish(topics.inbox("jetson"), b"feature map")
-            await pi.subscribe(topics.outcomes("pi"))
-            await pi.publish(topics.outcomes("pi"), b"an outcome")
-            assert (await anext(pi)).payload == b"an outcome"
-            await app.publish(topics.requests("door"), b"image")
-            await app.subscribe(topics.results("door"))
-            for intruder, topic in (
-                (pi, topics.presence("jetson")),
-                (pi, topics.plan("door")),
-                (app, topics.requests("other")),
-                (app, topics.inbox("pi")),
-                (app, topics.outcomes("pi")),
-                (app, topics.results("door")),
-                (app, topics.policy("door")),
-                # An application that poses as a device, and a device that poses as the planner or an operator.
-                (app, topics.presence("door-camera")),
-                (app, topics.links("door-camera")),
-                (app, topics.service_presence("door-camera")),
-                (pi, topics.manifest("ab" * 32)),
-                (pi, topics.offer("ab" * 32)),
-                (pi, topics.status("door")),
-            ):
-                with pytest.raises(PublishFailed, match=r"(?i)not authorized"):
-                    await intruder.publish(topic, b"forged")
-
-
-async def test_a_device_hears_of_services_under_the_shipped_rules() -> None:
-    """Monitors probe devices that have a monitor; sources tell a collector that comes what it has not confirmed."""
-    rules = SHIPPED / "mosquitto.acl.example"
-    broker = MosquittoBroker(username="pi", password="x", other_accounts={"collector": "y"}, acl_file=rules)
-    async with broker, asyncio.timeout(WAIT_S):
-        collector = replace(broker.settings, username="collector", password="y")
-        async with Connection.open(broker.settings) as pi, Connection.open(collector) as other:
-            await pi.subscribe(topics.service_presence.any)
-            await pi.publish(topics.service_presence("monitor-pi"), b"mine")
-            assert (await anext(pi)).payload == b"mine"
-            await other.publish(topics.service_presence("collector"), b"here")
-            assert (await anext(pi)).payload == b"here"
 
 
 async def test_a_subscription_that_the_rules_forbid_hears_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,229 @@
+"""The folder of a fleet: its authority, its accounts, and the files of its Mosquitto.
+
+fleet.json              accounts with hashed passwords, streams, hosts (mode 600, like all that is secret)
+authority/              certificate and key of the authority, and the planner's signing key
+accounts/NAME.json      accounts of this machine's services and people
+broker/                 configuration, rules, passwords, certificate and data of Mosquitto
+"""
+
+import contextlib
+import datetime
+import fcntl
+import getpass
+import os
+import pwd
+import secrets
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Self
+
+import psutil
+from pydantic import ValidationError
+
+from broker.access_files import access_rules, hashed_password
+from broker.authority import Authority, CertifiedKey
+from broker.fleet_configuration import mosquitto_configuration
+from broker.fleet_record import FleetRecord
+from shared.bus.roles import Role
+from shared.enrolment import Enrolment, write_secret
+from shared.exit_status import InputError
+from shared.signatures import SigningKey
+
+# Accounts that every fleet has from the start.
+FIRST_ACCOUNTS: Final = {role.value: role for role in (Role.PLANNER, Role.COLLECTOR, Role.OPERATOR, Role.VIEWER)}
+_RECORD: Final = "fleet.json"
+_PASSWORD_BYTES: Final = 24
+_MOSQUITTO_USER: Final = "mosquitto"
+
+
+class FleetFolder:
+    """A fleet on disk. Open it with `create` or `open`; change it within `changing`.
+
+    Attributes:
+        path: of the folder, absolute.
+        record: what it consists of.
+    """
+
+    def __init__(self, path: Path, record: FleetRecord) -> None:
+        self.path = path.absolute()
+        self.record = record
+
+    @classmethod
+    def create(cls, path: Path, hosts: tuple[str, ...], port: int, root: str) -> Self:
+        """Make a fleet: authority, broker's certificate, and the accounts of planner, collector, operator and viewer.
+
+        Raises:
+            InputError: there is a fleet already, or a host, the port or the root is wrong.
+            OSError: the folder cannot be written.
+        """
+        if (path / _RECORD).exists():
+            raise InputError(f"there is a fleet in {path} already; `segue fleet list` shows it")
+        signing_key = SigningKey.generate()
+        try:
+            record = FleetRecord(hosts=hosts, port=port, root=root, planner_key=signing_key.public)
+            authority = Authority.generate(_now())
+            certified = authority.certify_broker(hosts, _now())
+        except ValidationError as error:
+            names = ", ".join(str(fault["input"]) for fault in error.errors())
+            raise InputError(f"this cannot be a host, the port or the root of a fleet: {names}") from None
+        except ValueError as error:
+            raise InputError(f"no certificate can be made for {', '.join(hosts)}: {error}") from None
+        # Mosquitto's user must pass through the folder to its own one.
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(0o711)
+        for name in ("authority", "accounts", "broker"):
+            (path / name).mkdir(mode=0o700, exist_ok=True)
+        folder = cls(path, record)
+        write_secret(folder.path / "authority" / "ca.pem", authority.pair.certificate_pem)
+        write_secret(folder.path / "authority" / "ca.key", authority.pair.key_pem)
+        write_secret(folder.path / "authority" / "planner_signing.key", signing_key.private.hex() + "\n")
+        folder._write_certificate(certified)
+        for name, role in FIRST_ACCOUNTS.items():
+            folder.add(name, role).write(folder.accounts)
+        folder.save()
+        return folder
+
+    @classmethod
+    @contextlib.contextmanager
+    def changing(cls, path: Path) -> Iterator[Self]:
+        """Open a fleet, alone among all processes, and save it at the end of the block unless it raises.
+
+        Raises:
+            InputError: there is none, or it is damaged.
+            OSError: the folder cannot be written.
+        """
+        if not (path / _RECORD).exists():
+            raise InputError(f"there is no fleet in {path}: segue fleet init {path}, or name its folder with --fleet")
+        with open(path / "lock", "a", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            folder = cls.open(path)
+            yield folder
+            folder.save()
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Read a fleet.
+
+        Raises:
+            InputError: there is none, or it is damaged, or belongs to another user.
+        """
+        try:
+            return cls(path, FleetRecord.model_validate_json((path / _RECORD).read_bytes()))
+        except FileNotFoundError:
+            raise InputError(
+                f"there is no fleet in {path}: segue fleet init {path}, or name its folder with --fleet"
+            ) from None
+        except OSError as error:
+            raise InputError(f"the fleet in {path} cannot be read: {error.strerror}") from None
+        except ValidationError as error:
+            places = ", ".join(".".join(map(str, fault["loc"])) or "the document" for fault in error.errors()[:5])
+            raise InputError(f"{path / _RECORD} is damaged: {places}") from None
+
+    @property
+    def accounts(self) -> Path:
+        """Folder of the accounts that this machine's services and people use."""
+        return self.path / "accounts"
+
+    @property
+    def configuration(self) -> Path:
+        """Mosquitto's configuration."""
+        return self.path / "broker" / "mosquitto.conf"
+
+    def add(self, name: str, role: Role, streams: tuple[str, ...] = ()) -> Enrolment:
+        """Add an account; return what its holder needs. Only the hash of the password stays here.
+
+        Raises:
+            InputError: the name is taken or wrong, or a stream is unknown.
+        """
+        password = secrets.token_urlsafe(_PASSWORD_BYTES)
+        self.record = self.record.with_account(name, role, hashed_password(password), streams)
+        return self._enrolment(name, role, password)
+
+    def rotate(self, name: str) -> Enrolment:
+        """Give an account a new password; return what its holder needs. The old one ends with `save`.
+
+        Raises:
+            InputError: there is no such account.
+        """
+        password = secrets.token_urlsafe(_PASSWORD_BYTES)
+        self.record = self.record.with_password(name, hashed_password(password))
+        return self._enrolment(name, self.record.account(name).role, password)
+
+    def rotate_certificate(self) -> None:
+        """Give the broker a new certificate and key of the same authority."""
+        pair = CertifiedKey(
+            (self.path / "authority" / "ca.pem").read_bytes(), (self.path / "authority" / "ca.key").read_bytes()
+        )
+        try:
+            self._write_certificate(Authority.load(pair).certify_broker(self.record.hosts, _now()))
+        except ValueError as error:
+            raise InputError(f"the authority in {self.path / 'authority'} cannot be read: {error}") from None
+
+    def save(self) -> None:
+        """Write the record and the broker's files, the rules before the passwords: no account is without rules."""
+        broker = self.path / "broker"
+        write_secret(self.path / _RECORD, self.record.model_dump_json(indent=1) + "\n")
+        write_secret(broker / "rules", access_rules(self.record.rights(), self.record.root))
+        lines = (f"{each.name}:{each.password_hash}\n" for each in self.record.accounts)
+        write_secret(broker / "passwords", "".join(lines))
+        (broker / "data").mkdir(mode=0o700, exist_ok=True)
+        user = self._broker_user()
+        write_secret(self.configuration, mosquitto_configuration(broker, self.record, user))
+        if os.geteuid() == 0:
+            for path in (broker, *broker.iterdir()):
+                shutil.chown(path, user)
+
+    def broker_process(self) -> psutil.Process | None:
+        """Return this fleet's Mosquitto on this machine; None if it does not run here."""
+        try:
+            process = psutil.Process(int((self.path / "broker" / "mosquitto.pid").read_text()))
+            return process if str(self.configuration) in process.cmdline() else None
+        except (OSError, ValueError, psutil.Error):
+            return None
+
+    def reload_broker(self) -> bool:
+        """Let the running Mosquitto read accounts, rules and certificate again; return False if it does not run here.
+
+        It disconnects clients whose account or password is gone.
+        """
+        process = self.broker_process()
+        if process is None:
+            return False
+        process.send_signal(signal.SIGHUP)
+        return True
+
+    def _enrolment(self, name: str, role: Role, password: str) -> Enrolment:
+        is_planner = role is Role.PLANNER
+        authority = self.path / "authority"
+        return Enrolment(
+            account=name,
+            role=role,
+            password=password,
+            host=self.record.hosts[0],
+            port=self.record.port,
+            root=self.record.root,
+            ca_pem=(authority / "ca.pem").read_text(encoding="ascii"),
+            planner_keys=(self.record.planner_key,),
+            signing_key=(authority / "planner_signing.key").read_text(encoding="ascii").strip() if is_planner else "",
+        )
+
+    def _write_certificate(self, certified: CertifiedKey) -> None:
+        write_secret(self.path / "broker" / "server.key", certified.key_pem)
+        write_secret(self.path / "broker" / "server.pem", certified.certificate_pem)
+
+    def _broker_user(self) -> str:
+        """Return the user under whom Mosquitto runs: for root its own one, if it can reach its files."""
+        if os.geteuid() != 0:
+            return getpass.getuser()
+        try:
+            pwd.getpwnam(_MOSQUITTO_USER)
+        except KeyError:
+            return "root"
+        can_pass = all(parent.stat().st_mode & 0o001 for parent in (self.path, *self.path.parents))
+        return _MOSQUITTO_USER if can_pass else "root"
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

@@ -1,0 +1,33 @@
+"""Mosquitto's configuration for a fleet."""
+
+from pathlib import Path
+
+import pytest
+
+from broker.fleet_configuration import mosquitto_configuration
+from broker.fleet_record import FleetRecord
+
+
+def lines_for(*hosts: str) -> list[str]:
+    record = FleetRecord(hosts=hosts, port=8884, planner_key="ab" * 32)
+    return mosquitto_configuration(Path("/fleet/broker"), record, "mosquitto").splitlines()
+
+
+@pytest.mark.parametrize(
+    ("hosts", "listener"),
+    [
+        (("192.0.2.10", "localhost"), "listener 8884"),
+        (("127.0.0.1", "localhost"), "listener 8884 127.0.0.1"),
+        (("localhost",), "listener 8884 127.0.0.1"),
+        (("::1",), "listener 8884 ::1"),
+    ],
+)
+def test_it_listens_where_devices_reach_it(hosts: tuple[str, ...], listener: str) -> None:
+    assert listener in lines_for(*hosts)
+
+
+def test_nobody_is_served_without_tls_account_and_rights() -> None:
+    lines = lines_for("192.0.2.10")
+    assert sum(line.startswith("listener") for line in lines) == 1
+    assert "allow_anonymous false" in lines
+    assert {"certfile", "keyfile", "password_file", "acl_file"} <= {line.split()[0] for line in lines}
