@@ -19,8 +19,9 @@ _SERVICES: Final = "Services, one process each"
 _HELP: Final = (
     "Run neural networks across several small computers, and move their segments while they run.\n\n"
     "Start with `segue demo`: a whole fleet on this machine. For your own model, describe a fleet in a FLEET.toml "
-    "and run `segue up FLEET.toml`. On several machines, start `segue broker`, `planner` and `collector` on one of "
-    "them, `executor` and `monitor` on every device; then `segue model add`, `segue stream add`, `segue submit`.\n\n"
+    "and run `segue up FLEET.toml`. On several machines, `segue fleet init` makes accounts and certificates; "
+    "start `segue broker --fleet`, `planner` and `collector` on one of them, `segue device join`, `executor` and "
+    "`monitor` on every device; then `segue model add`, `segue stream add`, `segue submit`.\n\n"
     "Exit status: 0 done, 1 failed, 2 the input is wrong, 3 infeasible, 4 the fleet or its broker is out of reach."
 )
 
@@ -57,8 +58,23 @@ DEVICE_APP = lazy_app(
         _entry("list", "device:list_devices_command", "List the devices of the fleet."),
         _entry("forget", "device:forget_device_command", "Forget a device that is gone for good."),
         _entry("trust", "device:trust_planner_command", "Show or change whose plans this device follows."),
+        _entry("join", "join:join_command", "Join a fleet with an enrolment string."),
     ),
     help="Devices: their state, links and profiles on the bus.",
+)
+
+FLEET_APP = lazy_app(
+    (
+        _entry("init", "closed_fleet:init_command", "Make a fleet: certificates, accounts, access rules."),
+        _entry("add-device", "closed_fleet:add_device_command", "Add a device; print its enrolment string."),
+        _entry("add-stream", "closed_fleet:add_stream_command", "Let a device receive the requests of a stream."),
+        _entry("add-application", "closed_fleet:add_application_command", "Add an application for some streams."),
+        _entry("add-account", "closed_fleet:add_account_command", "Add an operator, viewer, collector or planner."),
+        _entry("list", "closed_fleet:list_command", "List the accounts."),
+        _entry("rotate", "closed_fleet:rotate_command", "Give an account a new password, or the broker a certificate."),
+        _entry("revoke", "closed_fleet:revoke_command", "Remove an account."),
+    ),
+    help="A fleet that is closed to others: accounts and rights on Mosquitto, TLS.",
 )
 
 POLICY_APP = lazy_app(
@@ -79,6 +95,12 @@ APP = lazy_app(
             "device",
             "services.cli.main:DEVICE_APP",
             "List devices, forget those that are gone, and choose whose plans one follows.",
+            _FLEET,
+        ),
+        Entry(
+            "fleet",
+            "services.cli.main:FLEET_APP",
+            "Make a fleet that is closed to others; add and revoke members.",
             _FLEET,
         ),
         Entry("stream", "services.cli.main:STREAM_APP", "Declare, list and remove streams.", _FLEET),

@@ -1,6 +1,6 @@
 """Configuration of the planner service."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.bus import topics
@@ -16,6 +16,7 @@ class PlannerConfig:
         broker: address of the broker, and how to connect.
         data_dir: folder of the database and of the library of models; no other planner may use it.
         name: of the service, and of the library from which models are pulled.
+        signing_key: private key with which it signs, in hexadecimal; None for the one in `data_dir`.
         time_budget_s: approximate bound on the search of a strategy.
         seed: of all randomness in strategies.
         connect_timeout_s: bound on the first connection; None to keep trying.
@@ -24,6 +25,7 @@ class PlannerConfig:
     broker: BusSettings
     data_dir: Path
     name: str = "planner"
+    signing_key: str | None = field(default=None, repr=False)
     time_budget_s: float = 0.5
     seed: int = 0
     connect_timeout_s: float | None = 10.0

@@ -72,7 +72,7 @@ async def serve(config: PlannerConfig) -> None:
                 functools.partial(PlannerStore, config.data_dir), config.data_dir, config.broker, claim
             )
             signer = await open_on_disk(
-                functools.partial(Signer.open, config.data_dir, config.broker.root),
+                functools.partial(Signer.open, config.data_dir, config.broker.root, config.signing_key),
                 config.data_dir,
                 config.broker,
                 claim,

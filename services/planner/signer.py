@@ -40,27 +40,37 @@ class Signer:
     _reserved: int = field(default=0)
 
     @classmethod
-    def open(cls, folder: Path, root: str) -> Self:
+    def open(cls, folder: Path, root: str, given: str | None = None) -> Self:
         """Read the key in a planner's data folder, or make one. It blocks.
+
+        Args:
+            folder: data folder of the planner.
+            root: prefix of every topic.
+            given: private key of the fleet's planner, in hexadecimal: it replaces that of the folder.
 
         Raises:
             OSError: the folder cannot be read or written.
         """
         path = folder / _FILE
+        first = SigningKey.generate() if given is None else SigningKey(bytes.fromhex(given))
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
             signer = cls(SigningKey(bytes.fromhex(document["private"])), root, path, int(document["reserved"]))
+            if given is not None and signer.public_key != first.public:
+                _LOGGER.warning("the planner signs with the key of its account, and no longer with that of %s", path)
+                signer.key = first
         except FileNotFoundError:
-            signer = cls(SigningKey.generate(), root, path, 0)
+            signer = cls(first, root, path, 0)
         except (ValueError, KeyError, TypeError) as error:
             aside = move_aside(path)
             _LOGGER.error(
-                "%s is damaged (%s); it is kept as %s. The planner has a new key, which devices must be told of",
+                "%s is damaged (%s); it is kept as %s. %s",
                 path,
                 error,
                 aside.name,
+                "The planner has a new key, which devices must be told of" if given is None else "The key is given",
             )
-            signer = cls(SigningKey.generate(), root, path, 0)
+            signer = cls(first, root, path, 0)
         signer._reserve()
         return signer
 

@@ -1,21 +1,30 @@
-"""`segue broker`: the embedded broker in the foreground."""
+"""`segue broker`: the embedded broker, or the Mosquitto of a fleet, in the foreground."""
 
-import logging
+import os
 import socket
 from ipaddress import ip_address
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Final
 
 import typer
 
 from broker.embedded import EmbeddedBrokerConfig, serve
+from broker.fleet_folder import FleetFolder
+from broker.mosquitto import NOT_INSTALLED, find_mosquitto, tuned_environment
+from shared.bus.exposure import exposures
 from shared.bus.settings import BusSettings
 from shared.exit_status import ExitStatus
 
-_LOGGER = logging.getLogger(__name__)
+_LIMITS: Final = (
+    "the embedded broker has one account for everyone and no access rules: each client may act as every device and "
+    "read every photograph. It verifies no client certificates"
+)
 
 
 def broker_command(
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every interface.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for every interface. Others need TLS and an account.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port of the MQTT 5 listener.")] = 1883,
     username: Annotated[str | None, typer.Option(help="The account clients must use.")] = None,
     password: Annotated[
@@ -23,12 +32,22 @@ def broker_command(
     ] = None,
     tls_cert: Annotated[str | None, typer.Option(help="Certificate chain file: serve TLS.")] = None,
     tls_key: Annotated[str | None, typer.Option(help="Private key file of the certificate.")] = None,
+    fleet: Annotated[
+        Path | None,
+        typer.Option("--fleet", metavar="DIR", help="Run Mosquitto for the fleet in this folder (`segue fleet init`)."),
+    ] = None,
+    insecure: Annotated[
+        bool,
+        typer.Option("--insecure", envvar="SEGUE_INSECURE", help="Serve other machines without TLS or an account."),
+    ] = False,
 ) -> None:
-    """Run the embedded MQTT broker until SIGTERM or Ctrl-C.
+    """Run an MQTT broker until SIGTERM or Ctrl-C: the embedded one, or with --fleet Mosquitto.
 
-    It needs no installation and serves trials and demonstrations on one machine. It stores nothing across restarts
-    and has no access rules. For a real fleet, run mosquitto with broker/mosquitto.conf.
+    The embedded broker needs no installation and serves trials and demonstrations on one machine. It stores nothing
+    across restarts and has no access rules. For several machines, run Mosquitto with --fleet.
     """
+    if fleet is not None:
+        _run_mosquitto(fleet)
     try:
         number = _numeric_address(host)
         config = EmbeddedBrokerConfig(
@@ -41,13 +60,49 @@ def broker_command(
         )
     except ValueError as exc:
         raise _refusal(str(exc)) from None
-    if username is None and not ip_address(number).is_loopback:
-        _LOGGER.warning("anyone who reaches %s:%d may use this broker: give it --username and a password", host, port)
+    if not ip_address(number).is_loopback:
+        _check_open(BusSettings(host, port, username, password, tls=bool(tls_cert)), insecure)
     address = BusSettings(host, port, tls=bool(tls_cert)).address
     try:
         serve(config, lambda: typer.echo(f"MQTT 5 broker on {address} (Ctrl-C ends it)", err=True))
     except (OSError, RuntimeError, ValueError) as exc:
         raise _refusal(f"cannot start: {exc}") from None
+
+
+def _check_open(settings: BusSettings, insecure: bool) -> None:
+    """Refuse to serve others without TLS and an account, and say what this broker cannot do."""
+    lacking = "; ".join(exposures(settings))
+    if lacking and not insecure:
+        installed = find_mosquitto()
+        have = f"Mosquitto is installed ({installed})" if installed else NOT_INSTALLED
+        raise _refusal(
+            f"other machines would reach it with {lacking}. For several machines, run Mosquitto with accounts and "
+            f"rights: `segue fleet init`, then `segue broker --fleet fleet`. {have}. To serve them with this broker "
+            "all the same, give --tls-cert, --tls-key and --username, or accept it with --insecure"
+        )
+    if lacking:
+        typer.echo(f"insecure: {settings.address}: {lacking}", err=True)
+    typer.echo(f"note: {_LIMITS}: `segue fleet init` sets Mosquitto up", err=True)
+
+
+def _run_mosquitto(folder: Path) -> None:
+    """Become the Mosquitto of a fleet. Returns never."""
+    server = find_mosquitto()
+    if server is None:
+        raise _refusal(NOT_INSTALLED)
+    try:
+        with FleetFolder.changing(folder) as fleet:
+            pass
+    except OSError as error:
+        raise _refusal(f"{error.filename or folder}: {error.strerror or error}") from None
+    running = fleet.broker_process()
+    if running is not None:
+        raise _refusal(f"the broker of this fleet runs already, as process {running.pid}")
+    hosts = ", ".join(fleet.record.hosts)
+    typer.echo(
+        f"Mosquitto with TLS, accounts and rights on {hosts}, port {fleet.record.port} (Ctrl-C ends it)", err=True
+    )
+    os.execve(server, [server, "-c", str(fleet.configuration)], tuned_environment())
 
 
 def _refusal(reason: str) -> typer.Exit:

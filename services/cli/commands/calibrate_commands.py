@@ -15,6 +15,7 @@ from services.cli.support.options import (
     Dimensions,
     InputShapes,
     InputValues,
+    Insecure,
     Json,
     KeptOutputs,
     MaxCutTensors,
@@ -24,6 +25,7 @@ from services.cli.support.options import (
 )
 from services.cli.support.output_files import check_file
 from services.cli.support.packed_model import FleetModel, packed_model
+from shared.bus.settings import BusSettings
 from shared.exit_status import InputError
 from shared.messages.calibration import Calibration
 
@@ -81,6 +83,7 @@ def calibrate_command(
     max_cut_tensors: MaxCutTensors = None,
     out: OutFile = None,
     broker: FleetBroker = None,
+    insecure: Insecure = False,
     as_json: Json = False,
     timeout_s: Timeout = 10.0,
 ) -> None:
@@ -92,18 +95,19 @@ def calibrate_command(
     figures.
     """
     check_file("--out", out)
-    if broker is None:
+    address = None if broker is None else broker_settings(broker, insecure)
+    if address is None:
         notes_console().print("note: no fleet gets this calibration: give --broker to share it", soft_wrap=True)
     else:
-        run_command(lambda: _check_broker(broker, timeout_s))
+        run_command(lambda: _check_broker(address, timeout_s))
     adaptation = read_adaptation(input_shape, dim, input_value, output)
     # The calibration belongs to the file that a fleet has.
     with packed_model(model, adaptation, max_cut_tensors) as packed:
         calibration = _measure(packed, images, preprocess, codec or (), variants, quiet=as_json)
     if out is not None:
         _write(calibration, out)
-    if broker is not None:
-        run_command(lambda: _publish(calibration, broker, timeout_s))
+    if address is not None:
+        run_command(lambda: _publish(calibration, address, timeout_s))
     if as_json:
         print_json(calibration.model_dump(mode="json"))
     else:
@@ -146,16 +150,16 @@ def _write(calibration: Calibration, file: Path) -> None:
         raise InputError(f"cannot write {file}: {error.strerror}") from error
 
 
-async def _check_broker(broker: str, timeout_s: float) -> None:
+async def _check_broker(address: BusSettings, timeout_s: float) -> None:
     """Connect once, so that an unreachable broker is reported before minutes of measuring."""
     from services.cli.support.fleet_operations import operator
 
-    async with operator(broker_settings(broker), connect_timeout_s=timeout_s):
+    async with operator(address, connect_timeout_s=timeout_s):
         pass
 
 
-async def _publish(calibration: Calibration, broker: str, timeout_s: float) -> None:
+async def _publish(calibration: Calibration, address: BusSettings, timeout_s: float) -> None:
     from services.cli.support.fleet_operations import operator, publish_calibration
 
-    async with operator(broker_settings(broker), connect_timeout_s=timeout_s) as connection:
+    async with operator(address, connect_timeout_s=timeout_s) as connection:
         await publish_calibration(connection, calibration)

@@ -12,8 +12,15 @@ from rich.text import Text
 from services.cli.render.console import print_json, results_console
 from services.cli.support.command_runner import run_command
 from services.cli.support.fleet_operations import listen
-from services.cli.support.health_checks import Finding, Level, fleet_findings, installation_findings, retained_findings
-from services.cli.support.options import DEFAULT_BROKER, Broker, Json, broker_settings
+from services.cli.support.health_checks import (
+    Finding,
+    Level,
+    exposure_findings,
+    fleet_findings,
+    installation_findings,
+    retained_findings,
+)
+from services.cli.support.options import Broker, Insecure, Json, broker_settings
 from services.cli.support.retained_messages import read_retained
 from shared.bus.errors import BusError
 from shared.bus.settings import BusSettings
@@ -29,7 +36,8 @@ def doctor_command(
         Path | None, typer.Option(help="Data folder of the services; the usual one if not given.")
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Look at this machine only.")] = False,
-    broker: Broker = DEFAULT_BROKER,
+    broker: Broker = None,
+    insecure: Insecure = False,
     as_json: Json = False,
 ) -> None:
     """Check an installation and print what is wrong and how to correct it.
@@ -42,8 +50,9 @@ def doctor_command(
     findings = list(installation_findings(data_dir or user_data_folder()))
     broker_error = None
     if not offline:
-        address = broker_settings(broker)
+        address = broker_settings(broker, insecure)
         try:
+            findings += exposure_findings(address)
             findings += _fleet(address, listen_s)
         except BusError as error:
             broker_error = error

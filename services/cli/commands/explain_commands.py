@@ -20,8 +20,8 @@ from services.cli.support.command_runner import run_command
 from services.cli.support.errors import InfeasibleProblem
 from services.cli.support.fleet_operations import ask_planner, declaration_of, look, operator
 from services.cli.support.options import (
-    DEFAULT_BROKER,
     Broker,
+    Insecure,
     Timeout,
     broker_settings,
     check_stream_name,
@@ -81,7 +81,8 @@ def explain_command(
     seed: SeedOption = 0,
     time_budget_s: BudgetOption = 0.5,
     timeout_s: Timeout = 10.0,
-    broker: Broker = DEFAULT_BROKER,
+    broker: Broker = None,
+    insecure: Insecure = False,
 ) -> None:
     """Compare every strategy on a PROBLEM file, or on a running stream, and show what would change the decision.
 
@@ -99,7 +100,9 @@ def explain_command(
     check_plot(plot)
     if stream is not None and problem_file is not None:
         raise wrong_input("give a problem file or --stream, not both")
-    explanation, advised = (None, None) if stream is None else _ask(stream, broker_settings(broker), timeout_s)
+    explanation, advised = (
+        (None, None) if stream is None else _ask(stream, broker_settings(broker, insecure), timeout_s)
+    )
     if explanation is None:
         problem = load_problem(problem_file, None, objective)
     else:

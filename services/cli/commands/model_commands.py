@@ -9,11 +9,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from services.cli.render.console import notes_console, print_json, results_console
 from services.cli.support.command_runner import run_command
 from services.cli.support.options import (
-    DEFAULT_BROKER,
     Broker,
     Dimensions,
     InputShapes,
     InputValues,
+    Insecure,
     Json,
     KeptOutputs,
     MaxCutTensors,
@@ -73,7 +73,8 @@ def add_model_command(
     max_cut_tensors: MaxCutTensors = None,
     rename: Rename = False,
     stall_s: Stall = 30.0,
-    broker: Broker = DEFAULT_BROKER,
+    broker: Broker = None,
+    insecure: Insecure = False,
     as_json: Json = False,
 ) -> None:
     """Give a model to the fleet.
@@ -85,7 +86,7 @@ def add_model_command(
     from services.cli.support.block_check import check_blocks
     from services.cli.support.manifest import build_manifest, read_preprocessing
 
-    address = broker_settings(broker)
+    address = broker_settings(broker, insecure)
     adaptation = read_adaptation(input_shape, dim, input_value, output)
     with packed_model(model, adaptation, max_cut_tensors) as packed:
         manifest = build_manifest(

@@ -12,8 +12,8 @@ from services.cli.render.fleet_view import FleetView
 from services.cli.support.command_runner import run_command
 from services.cli.support.model_versions import chosen_version, current_version, differences, named_versions
 from services.cli.support.options import (
-    DEFAULT_BROKER,
     Broker,
+    Insecure,
     Json,
     StreamName,
     Timeout,
@@ -22,6 +22,7 @@ from services.cli.support.options import (
     no_such_stream,
 )
 from shared.bus import topics
+from shared.bus.settings import BusSettings
 from shared.exit_status import InputError
 from shared.messages.models import Manifest, ModelVersion
 from shared.messages.streams import StreamDeclaration
@@ -43,12 +44,13 @@ RemovedVersion = Annotated[
 ]
 
 
-def list_models_command(broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None:
+def list_models_command(broker: Broker = None, insecure: Insecure = False, as_json: Json = False) -> None:
     """List the models in the fleet's library, each with its versions and what differs between them.
 
     Streams that keep no version take the current one, which is marked.
     """
-    view = run_command(lambda: _look(broker))
+    address = broker_settings(broker, insecure)
+    view = run_command(lambda: _look(address))
     if as_json:
         ordered = sorted(view.manifests.values(), key=lambda manifest: manifest.name)
         print_json([_document(manifest, view) for manifest in ordered])
@@ -73,7 +75,8 @@ def list_models_command(broker: Broker = DEFAULT_BROKER, as_json: Json = False) 
 def pin_command(
     stream: StreamName,
     version: PinnedVersion,
-    broker: Broker = DEFAULT_BROKER,
+    broker: Broker = None,
+    insecure: Insecure = False,
     timeout_s: Timeout = 120.0,
 ) -> None:
     """Let a stream keep one version of its model, whatever is added later; `newest` ends that.
@@ -81,39 +84,48 @@ def pin_command(
     The stream goes on with its present route until all devices are ready for the version.
     """
     check_name(stream)
-    kept = run_command(lambda: _pin(broker, stream, version, timeout_s))
+    address = broker_settings(broker, insecure)
+    kept = run_command(lambda: _pin(address, stream, version, timeout_s))
     text = f"keeps version {kept.number}" if version != _NEWEST else f"takes the newest version, now {kept.number},"
     results_console().print(f"{stream} {text} of {kept.manifest.name}", soft_wrap=True)
 
 
 def rollback_command(
-    model: ModelName, to: RollbackVersion = None, broker: Broker = DEFAULT_BROKER, timeout_s: Timeout = 30.0
+    model: ModelName,
+    to: RollbackVersion = None,
+    broker: Broker = None,
+    insecure: Insecure = False,
+    timeout_s: Timeout = 30.0,
 ) -> None:
     """Make an earlier version of a model the current one again.
 
     Every stream that keeps no version gets a new epoch under it. Nothing is transferred: the library has its file.
     """
-    version = run_command(lambda: _roll_back(broker, model, to, timeout_s))
+    address = broker_settings(broker, insecure)
+    version = run_command(lambda: _roll_back(address, model, to, timeout_s))
     results_console().print(f"version {version.number} of {version.manifest.name} is the current one", soft_wrap=True)
 
 
-def remove_model_command(model: ModelName, version: RemovedVersion = None, broker: Broker = DEFAULT_BROKER) -> None:
+def remove_model_command(
+    model: ModelName, version: RemovedVersion = None, broker: Broker = None, insecure: Insecure = False
+) -> None:
     """Remove a model, or one version of it, that no stream uses."""
-    removed = run_command(lambda: _remove(broker, model, version))
+    address = broker_settings(broker, insecure)
+    removed = run_command(lambda: _remove(address, model, version))
     results_console().print(removed, soft_wrap=True)
 
 
-async def _look(broker: str) -> FleetView:
+async def _look(address: BusSettings) -> FleetView:
     from services.cli.support.fleet_operations import look, operator
 
-    async with operator(broker_settings(broker)) as connection:
+    async with operator(address) as connection:
         return await look(connection, _FILTERS)
 
 
-async def _pin(broker: str, stream: str, text: str, timeout_s: float) -> ModelVersion:
+async def _pin(address: BusSettings, stream: str, text: str, timeout_s: float) -> ModelVersion:
     from services.cli.support.fleet_operations import declare_stream, look, operator, until_plan_of
 
-    async with operator(broker_settings(broker)) as connection:
+    async with operator(address) as connection:
         view = await look(connection, _FILTERS)
         seen = view.streams.get(stream)
         if seen is None or seen.declaration is None:
@@ -129,10 +141,10 @@ async def _pin(broker: str, stream: str, text: str, timeout_s: float) -> ModelVe
         return version
 
 
-async def _roll_back(broker: str, model: str, text: str | None, timeout_s: float) -> ModelVersion:
+async def _roll_back(address: BusSettings, model: str, text: str | None, timeout_s: float) -> ModelVersion:
     from services.cli.support.fleet_operations import look, operator, restore_version
 
-    async with operator(broker_settings(broker)) as connection:
+    async with operator(address) as connection:
         view = await look(connection, _FILTERS)
         own = named_versions(view.versions.values(), model)
         version = _previous(own, view) if text is None else chosen_version(own, text)
@@ -148,10 +160,10 @@ def _previous(own: list[ModelVersion], view: FleetView) -> ModelVersion:
     return earlier[-1]
 
 
-async def _remove(broker: str, model: str, text: str | None) -> str:
+async def _remove(address: BusSettings, model: str, text: str | None) -> str:
     from services.cli.support.fleet_operations import clear_retained, look, operator
 
-    async with operator(broker_settings(broker)) as connection:
+    async with operator(address) as connection:
         view = await look(connection, _FILTERS)
         own = named_versions(view.versions.values(), model)
         name = own[0].manifest.name

@@ -12,7 +12,7 @@ from services.cli.support.command_runner import run_command
 from services.cli.support.config_files import read_json
 from services.cli.support.errors import InfeasibleProblem
 from services.cli.support.fleet_operations import look, operator, set_policy
-from services.cli.support.options import DEFAULT_BROKER, Broker, Json, StreamName, Timeout, broker_settings, check_name
+from services.cli.support.options import Broker, Insecure, Json, StreamName, Timeout, broker_settings, check_name
 from services.cli.support.policy_checks import check_policy
 from shared.bus import topics
 from shared.bus.settings import BusSettings
@@ -70,7 +70,8 @@ def set_policy_command(
     max_in_flight: MaxInFlight = None,
     transport: TransportOption = None,
     timeout_s: Timeout = 15.0,
-    broker: Broker = DEFAULT_BROKER,
+    broker: Broker = None,
+    insecure: Insecure = False,
     as_json: Json = False,
 ) -> None:
     """Publish a stream's policy and wait for the planner's answer.
@@ -96,7 +97,7 @@ def set_policy_command(
     )
     document = _merged({} if file is None else _read(file), options, _given({"allow": allow, "deny": deny}))
     check_policy(document)
-    address = broker_settings(broker)
+    address = broker_settings(broker, insecure)
     status, declared = run_command(lambda: _publish(address, stream, document, timeout_s))
     _report(stream, status, declared=declared, as_json=as_json)
 
@@ -133,10 +134,12 @@ def _report(stream: str, status: StreamStatus, *, declared: bool, as_json: bool)
     )
 
 
-def show_policy_command(stream: StreamName, broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None:
+def show_policy_command(
+    stream: StreamName, broker: Broker = None, insecure: Insecure = False, as_json: Json = False
+) -> None:
     """Show a stream's policy and the planner's answer to it."""
     check_name(stream)
-    address = broker_settings(broker)
+    address = broker_settings(broker, insecure)
 
     async def gather() -> StreamView | None:
         filters = (topics.stream(stream), topics.policy(stream), topics.status(stream))

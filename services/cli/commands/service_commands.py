@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from services.cli.support.options import DEFAULT_BROKER, Broker, broker_settings
+from services.cli.support.broker_access import broker_access
+from services.cli.support.options import Broker, Insecure
 from services.cli.support.service_options import (
     AssumedMbps,
     CacheLimit,
@@ -38,6 +39,7 @@ from services.cli.support.service_options import (
     Watches,
     WatchRequests,
 )
+from shared.bus.roles import Role
 from shared.exit_status import ExitStatus, InputError
 from shared.service_runtime import run_service
 from shared.transport_mode import TransportMode
@@ -49,11 +51,12 @@ if TYPE_CHECKING:
 
 def planner_command(
     data_dir: DataDir = None,
-    name: ServiceName = "planner",
+    name: ServiceName = None,
     time_budget_s: TimeBudget = 0.5,
     seed: Seed = 0,
     connect_timeout_s: ConnectTimeout = 30.0,
-    broker: Broker = DEFAULT_BROKER,
+    broker: Broker = None,
+    insecure: Insecure = False,
     log_level: LogLevel = "info",
 ) -> None:
     """Decide where segments run, and again whenever the fleet changes. One per fleet.
@@ -65,11 +68,13 @@ def planner_command(
         from services.planner.config import PlannerConfig
         from services.planner.service import serve
 
+        access = broker_access(broker, insecure, (Role.PLANNER,))
         await serve(
             PlannerConfig(
-                broker=broker_settings(broker),
+                broker=access.settings,
                 data_dir=data_dir or user_data_folder() / "planner",
-                name=name,
+                name=access.name(name, Role.PLANNER, "planner"),
+                signing_key=None if access.account is None else access.account.signing_key or None,
                 time_budget_s=time_budget_s,
                 seed=seed,
                 connect_timeout_s=connect_timeout_s or None,
@@ -99,7 +104,8 @@ def executor_command(
     direct_folder: DirectFolder = None,
     planner_key: PlannerKeys = None,
     connect_timeout_s: ConnectTimeout = 30.0,
-    broker: Broker = DEFAULT_BROKER,
+    broker: Broker = None,
+    insecure: Insecure = False,
     log_level: LogLevel = "info",
 ) -> None:
     """Run segments on this device, and accept the requests that arise here. One per device, beside its monitor.
@@ -113,13 +119,15 @@ def executor_command(
         from services.executor.service import serve
 
         watches = tuple(map(Watch.parse, watch or ()))
-        planner_keys = _planner_keys(planner_key or ())
+        access = broker_access(broker, insecure, (Role.DEVICE,))
+        known_keys = () if access.account is None else access.account.planner_keys
+        planner_keys = _planner_keys(planner_key or known_keys)
         _check_watches(watches)
         _check_provider(provider)
         await serve(
             ExecutorConfig(
-                device=_device(device),
-                broker=broker_settings(broker),
+                device=access.name(device, Role.DEVICE, _host_name()),
+                broker=access.settings,
                 data_dir=data_dir or user_data_folder(),
                 engine=EngineSettings(provider=provider, threads=threads),
                 emulated=emulated,
@@ -149,7 +157,8 @@ def monitor_command(
     assumed_mbps: AssumedMbps = None,
     emulated: Emulated = False,
     connect_timeout_s: ConnectTimeout = 30.0,
-    broker: Broker = DEFAULT_BROKER,
+    broker: Broker = None,
+    insecure: Insecure = False,
     log_level: LogLevel = "info",
 ) -> None:
     """Watch this device and its links, and publish changes. One per device, beside its executor."""
@@ -161,12 +170,13 @@ def monitor_command(
         from services.monitor.service import serve
         from shared.client_secret import with_client_secret
 
-        name = _device(device)
+        access = broker_access(broker, insecure, (Role.DEVICE,))
+        name = access.name(device, Role.DEVICE, _host_name())
         folder = state_folder(data_dir or user_data_folder(), name)
         await serve(
             MonitorConfig(
                 device=name,
-                broker=with_client_secret(broker_settings(broker), folder),
+                broker=with_client_secret(access.settings, folder),
                 emulated=emulated,
                 threads=threads,
                 heartbeat_s=heartbeat_s,
@@ -180,12 +190,13 @@ def monitor_command(
 
 def collector_command(
     data_dir: DataDir = None,
-    name: ServiceName = "collector",
+    name: ServiceName = None,
     metrics_host: MetricsHost = "127.0.0.1",
     metrics_port: MetricsPort = None,
     watch_requests: WatchRequests = False,
     connect_timeout_s: ConnectTimeout = 30.0,
-    broker: Broker = DEFAULT_BROKER,
+    broker: Broker = None,
+    insecure: Insecure = False,
     log_level: LogLevel = "info",
 ) -> None:
     """Store outcomes, traces, reroutes and events, and confirm outcomes to their sources. One per fleet, or more."""
@@ -194,11 +205,12 @@ def collector_command(
         from services.collector.config import CollectorConfig
         from services.collector.service import serve
 
+        access = broker_access(broker, insecure, (Role.COLLECTOR,))
         await serve(
             CollectorConfig(
-                broker=broker_settings(broker),
+                broker=access.settings,
                 data_dir=data_dir or user_data_folder() / "collector",
-                name=name,
+                name=access.name(name, Role.COLLECTOR, "collector"),
                 metrics_host=metrics_host,
                 metrics_port=metrics_port,
                 watch_requests=watch_requests,
@@ -251,6 +263,6 @@ def _run(service: Callable[[], Awaitable[None]], log_level: str) -> None:
         raise typer.Exit(status)
 
 
-def _device(name: str | None) -> str:
+def _host_name() -> str:
     # Without the domain, which may change with the network.
-    return name or socket.gethostname().split(".")[0]
+    return socket.gethostname().split(".")[0]

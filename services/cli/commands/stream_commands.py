@@ -14,8 +14,8 @@ from services.cli.support.errors import InfeasibleProblem
 from services.cli.support.fleet_operations import declare_stream, look, operator, until_running, withdraw_stream
 from services.cli.support.model_versions import chosen_version, named_versions
 from services.cli.support.options import (
-    DEFAULT_BROKER,
     Broker,
+    Insecure,
     Json,
     StreamName,
     Timeout,
@@ -72,7 +72,8 @@ def add_stream_command(
     live: Live = False,
     wait: Wait = None,
     timeout_s: Timeout = 120.0,
-    broker: Broker = DEFAULT_BROKER,
+    broker: Broker = None,
+    insecure: Insecure = False,
 ) -> None:
     """Declare a stream and wait until the planner has routed it.
 
@@ -84,7 +85,7 @@ def add_stream_command(
     declaration = StreamDeclaration(
         stream=stream, model=model, source=source, sink=sink, rate_hz=rate_hz, jobs=jobs, live=live
     )
-    address = broker_settings(broker)
+    address = broker_settings(broker, insecure)
     status, view = run_command(lambda: _declare(address, declaration, version, wait, timeout_s))
     if status is not None and status.state is StreamPhase.INFEASIBLE:
         raise InfeasibleProblem("\n".join(status.reasons) or f"stream {stream} cannot be routed")
@@ -132,9 +133,9 @@ def _show_status(status: StreamStatus) -> None:
         )
 
 
-def list_streams_command(broker: Broker = DEFAULT_BROKER, as_json: Json = False) -> None:
+def list_streams_command(broker: Broker = None, insecure: Insecure = False, as_json: Json = False) -> None:
     """List the streams with their routes."""
-    address = broker_settings(broker)
+    address = broker_settings(broker, insecure)
 
     async def gather() -> FleetView:
         async with operator(address) as connection:
@@ -189,10 +190,12 @@ def _document(stream: StreamView, view: FleetView) -> dict[str, object]:
     }
 
 
-def remove_stream_command(stream: StreamName, broker: Broker = DEFAULT_BROKER, timeout_s: Timeout = 10.0) -> None:
+def remove_stream_command(
+    stream: StreamName, broker: Broker = None, insecure: Insecure = False, timeout_s: Timeout = 10.0
+) -> None:
     """Withdraw a stream. Requests under way still get their outcomes."""
     check_name(stream)
-    address = broker_settings(broker)
+    address = broker_settings(broker, insecure)
 
     async def withdraw() -> None:
         async with operator(address) as connection:

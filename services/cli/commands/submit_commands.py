@@ -12,8 +12,8 @@ from services.cli.render.fleet_view import latency_ms
 from services.cli.support.command_runner import run_command
 from services.cli.support.fleet_operations import CONNECT_TIMEOUT_S, declaration_of, operator
 from services.cli.support.options import (
-    DEFAULT_BROKER,
     Broker,
+    Insecure,
     Json,
     Timeout,
     broker_settings,
@@ -73,7 +73,8 @@ def submit_command(
     in_flight: InFlight = 4,
     burst: Burst = None,
     output_folder: OutputFolder = None,
-    broker: Broker = DEFAULT_BROKER,
+    broker: Broker = None,
+    insecure: Insecure = False,
     as_json: Json = False,
 ) -> None:
     """Send files to a stream and print results: labels, latency, and where the time went.
@@ -85,7 +86,7 @@ def submit_command(
     Exit status 1 if a request ends with an error or a file cannot be read, 4 if one has no outcome in time.
     """
     check_stream_name(stream)
-    address = broker_settings(broker)
+    address = broker_settings(broker, insecure)
     make_folder("--outputs", output_folder)
     readable, faults = read_payloads(files, address.max_payload_bytes)
     sent = [file for file, _ in readable]

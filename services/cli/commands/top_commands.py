@@ -13,7 +13,7 @@ from services.cli.render.fleet_view import FleetView
 from services.cli.render.live_screen import fleet_screen
 from services.cli.support.command_runner import run_command
 from services.cli.support.fleet_operations import follow, listen, operator
-from services.cli.support.options import DEFAULT_BROKER, Broker, Json, broker_settings
+from services.cli.support.options import Broker, Insecure, Json, broker_settings
 from shared.bus.settings import BusSettings
 
 _REFRESH_S: Final = 0.25
@@ -23,14 +23,15 @@ _LISTEN_S: Final = 2.0
 def top_command(
     once: Annotated[bool, typer.Option("--once", help="Print the present state and exit.")] = False,
     duration_s: Annotated[float | None, typer.Option(min=0.1, help="Stop after this time, in seconds.")] = None,
-    broker: Broker = DEFAULT_BROKER,
+    broker: Broker = None,
+    insecure: Insecure = False,
     as_json: Json = False,
 ) -> None:
     """Watch devices, links, routes, latency and events. Ctrl-C ends it.
 
     With --json, or if the output is no terminal, the present state is printed once.
     """
-    address = broker_settings(broker)
+    address = broker_settings(broker, insecure)
     console = results_console()
     if once or as_json or not console.is_terminal:
         view = run_command(lambda: listen(address, duration_s or _LISTEN_S))

@@ -14,6 +14,7 @@ from services.cli.render.fleet_view import DeviceView, FleetView, StreamView
 from services.cli.render.refusal_text import refusal_text
 from services.cli.support.retained_messages import RetainedMessages, clearing_command
 from services.cli.support.transport_advice import advice_text, transport_advice
+from shared.bus.exposure import exposures, is_this_machine
 from shared.bus.settings import BusSettings
 from shared.messages.bounds import clean_text
 from shared.messages.devices import State
@@ -34,7 +35,8 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
 
 _DISK_ADVICE: Final = "free space, or mend the disk: everything then goes on by itself, and nothing is lost"
 _RIGHTS_ADVICE: Final = (
-    "give its account this right (broker/mosquitto.acl.example), and let the broker read the rules again"
+    "a fleet of `segue fleet init` has every right that it needs (docs/access-rights.md); for a stream, `segue fleet "
+    "add-stream` names its source; else give its account this right, and let the broker read the rules again"
 )
 _REFUSAL_ADVICE: Final = "other devices run these blocks if they can; `segue stream list` tells if no device can"
 
@@ -97,6 +99,14 @@ def fleet_findings(view: FleetView, now_s: float) -> Iterator[Finding]:
                 yield Finding(Level.HINT, f"stream {stream.name}", advised, advice_text(view, stream))
 
 
+def exposure_findings(broker: BusSettings) -> Iterator[Finding]:
+    """Check whether the way to a broker on another machine is open. It blocks: the host is looked up."""
+    if is_this_machine(broker.host):
+        return
+    for lacking in exposures(broker):
+        yield Finding(Level.HINT, "broker", f"insecure: {lacking}", "make a closed fleet: segue fleet init")
+
+
 def retained_findings(
     retained: RetainedMessages, view: FleetView, now_s: float, broker: BusSettings
 ) -> Iterator[Finding]:
@@ -153,7 +163,7 @@ def _version(package: str) -> str | None:
 def _mosquitto_finding() -> Finding:
     path = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
     if path is None:
-        advice = "a fleet of several machines needs a real broker: apt install mosquitto, with broker/mosquitto.conf"
+        advice = "a fleet of several machines needs a real broker: apt install mosquitto, then segue fleet init"
         return Finding(Level.HINT, "mosquitto", "not installed", advice)
     try:
         help_text = subprocess.run([path, "-h"], capture_output=True, text=True, timeout=5, check=False).stdout

@@ -6,21 +6,30 @@ import numpy as np
 import typer
 from numpy.typing import ArrayLike
 
+from services.cli.support.broker_access import broker_access
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.exit_status import InputError
 from shared.model.adaptation import Adaptation
 
-DEFAULT_BROKER = "mqtt://localhost:1883"
-
 Broker = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--broker",
         "-b",
         envvar="SEGUE_BROKER",
         metavar="ADDRESS",
-        help="mqtt://[USER:PASSWORD@]HOST[:PORT], or mqtts://...?ca=FILE for TLS.",
+        help="mqtt://[USER:PASSWORD@]HOST[:PORT], mqtts://...?ca=FILE for TLS, or the file of an account. Not given: "
+        "the account that has joined here, else mqtt://localhost:1883.",
+        show_default=False,
+    ),
+]
+Insecure = Annotated[
+    bool,
+    typer.Option(
+        "--insecure",
+        envvar="SEGUE_INSECURE",
+        help="Reach a broker on another machine without TLS or without an account.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, for programs.")]
@@ -74,13 +83,14 @@ MaxCutTensors = Annotated[
 ]
 
 
-def broker_settings(broker: str) -> BusSettings:
-    """Return the settings for a broker's address.
+def broker_settings(broker: str | None, insecure: bool) -> BusSettings:
+    """Return the settings of a person's connection to the broker; `broker_access` says from what.
 
     Raises:
-        SettingsError: the address is malformed.
+        SettingsError: the address is malformed, or the account cannot be read.
+        InputError: the broker is on another machine and the way to it is open; or several accounts would do.
     """
-    return BusSettings.from_address(broker)
+    return broker_access(broker, insecure).settings
 
 
 def check_name(name: str) -> None:

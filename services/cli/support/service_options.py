@@ -17,11 +17,19 @@ Device = Annotated[
     typer.Option(
         "--device",
         envvar="SEGUE_DEVICE",
-        help="Name of this device; its host name if not given.",
+        help="Name of this device; that of its account, or its host name, if not given.",
         show_default=False,
     ),
 ]
-ServiceName = Annotated[str, typer.Option("--name", envvar="SEGUE_NAME", help="Name of the service.")]
+ServiceName = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        envvar="SEGUE_NAME",
+        help="Name of the service; that of its account, or its kind, if not given.",
+        show_default=False,
+    ),
+]
 Emulated = Annotated[
     bool,
     typer.Option(

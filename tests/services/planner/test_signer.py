@@ -8,7 +8,7 @@ import pytest
 
 from services.planner import signer
 from services.planner.signer import Signer
-from shared.signatures import verified
+from shared.signatures import SigningKey, verified
 
 
 @pytest.fixture
@@ -92,3 +92,16 @@ def test_messages_of_others_are_not_own(tmp_path: Path) -> None:
     assert ours.is_own(ours.properties(topic, payload), topic, payload)
     for user in ({}, {"signature": "x"}, theirs.properties(topic, payload), ours.properties(topic, b"y")):
         assert not ours.is_own(user, topic, payload)
+
+
+def test_a_given_key_is_used_and_replaces_that_of_the_folder(tmp_path: Path, clock: list[float]) -> None:
+    own = Signer.open(tmp_path, "root")
+    last = number(own)
+    given = SigningKey.generate()
+    made = Signer.open(tmp_path, "root", given.private.hex())
+    assert made.public_key == given.public
+    assert number(made) > last
+    # It stays: a later start without the account signs with it too.
+    assert Signer.open(tmp_path, "root").public_key == given.public
+    (tmp_path / "signing_key.json").write_text("{", encoding="utf-8")
+    assert Signer.open(tmp_path, "root", given.private.hex()).public_key == given.public

@@ -1,0 +1,111 @@
+"""Which broker and which account a command uses, and whether the way to it is closed to others.
+
+`--broker` and `SEGUE_BROKER` take an address, or the file of an account that `segue device join` or `segue fleet init`
+wrote. Without it, an account that has joined on this machine is used, and else a broker on this machine.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import typer
+
+from shared.bus.exposure import exposures, is_this_machine
+from shared.bus.roles import Role
+from shared.bus.settings import BusSettings
+from shared.enrolment import Enrolment, is_account_file
+from shared.exit_status import InputError
+from shared.user_folders import user_data_folder
+
+DEFAULT_BROKER: Final = "mqtt://localhost:1883"
+# Accounts of people and applications, in the order in which commands prefer them.
+PEOPLE: Final = (Role.OPERATOR, Role.VIEWER, Role.APPLICATION)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAccess:
+    """How a command reaches the broker.
+
+    Attributes:
+        settings: of its connections.
+        account: the account of a fleet; None for a plain address.
+    """
+
+    settings: BusSettings
+    account: Enrolment | None = None
+
+    def name(self, given: str | None, role: Role, otherwise: str) -> str:
+        """Return the name of a device or a service: that of its account, the given one, or `otherwise`.
+
+        Raises:
+            InputError: the account is of another role, or has another name: the broker would refuse its messages.
+        """
+        account = self.account
+        if account is None:
+            return given or otherwise
+        if account.role is not role:
+            raise InputError(f"the account {account.account} is that of a {account.role.value}, and not of a {role}")
+        if given is not None and given != account.account:
+            raise InputError(f"the account here is that of {account.account}: it has no rights as {given}")
+        return account.account
+
+
+def accounts_folder() -> Path:
+    """Return the folder into which `segue device join` writes accounts."""
+    return user_data_folder() / "accounts"
+
+
+def broker_access(broker: str | None, insecure: bool, roles: Sequence[Role] = PEOPLE) -> BrokerAccess:
+    """Return how a command reaches the broker. One line on standard error tells of an open way.
+
+    Args:
+        broker: an address, the file of an account, or None.
+        insecure: the way may be open.
+        roles: of the accounts that the command may use if `broker` is not given, the best first.
+
+    Raises:
+        SettingsError: the address is malformed, or the account cannot be read.
+        InputError: the broker is on another machine and the way to it is open; or several accounts would do.
+    """
+    access = _access(broker, roles)
+    lacking = "; ".join(exposures(access.settings))
+    if not lacking or is_this_machine(access.settings.host):
+        return access
+    address = access.settings.address
+    if not insecure:
+        raise InputError(
+            f"{address} is not on this machine, and the way to it is open: {lacking}. Join its fleet (`segue fleet "
+            "add-device` there, `segue device join` here), give mqtts://USER:PASSWORD@HOST?ca=FILE, or accept it with "
+            "--insecure"
+        )
+    typer.echo(f"insecure: {address}: {lacking}", err=True)
+    return access
+
+
+def _access(broker: str | None, roles: Sequence[Role]) -> BrokerAccess:
+    path = _joined(roles) if broker is None else Path(broker) if is_account_file(broker) else None
+    if path is None:
+        return BrokerAccess(BusSettings.from_address(broker or DEFAULT_BROKER))
+    account = Enrolment.read(path)
+    return BrokerAccess(account.settings(path), account)
+
+
+def _joined(roles: Sequence[Role]) -> Path | None:
+    """Return the file of the account that has joined on this machine in the first of some roles; None if none has.
+
+    Raises:
+        InputError: there are several in that role.
+    """
+    try:
+        joined = [(path, Enrolment.read(path).role) for path in sorted(accounts_folder().glob("*.json"))]
+    except OSError as error:
+        raise InputError(f"the accounts in {accounts_folder()} cannot be read: {error.strerror}") from None
+    for role in roles:
+        found = [path for path, its_role in joined if its_role is role]
+        if len(found) > 1:
+            files = ", ".join(map(str, found))
+            raise InputError(f"there are several accounts of the role {role} here: choose one with --broker: {files}")
+        if found:
+            return found[0]
+    return None
