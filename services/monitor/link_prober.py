@@ -272,16 +272,17 @@ class LinkProber:
 
         A link that is left out would be taken for one in the other direction, whose estimate may be old.
         """
+        ways = sorted(self._ways.values(), key=lambda way: (way.device, way.carrier is Carrier.DIRECT))
         return tuple(
             LinkEstimate(
-                target=peer.device,
-                bandwidth_mbps=0.0 if self._is_down(peer) else peer.link.bandwidth_mbps,
-                latency_ms=peer.link.latency_ms or 0.0,
-                samples=peer.link.samples,
-                transport=peer.carrier,
+                target=way.device,
+                bandwidth_mbps=bandwidth_mbps,
+                latency_ms=way.link.latency_ms or 0.0,
+                samples=way.link.samples,
+                transport=way.carrier,
             )
-            for _, peer in sorted(self._ways.items(), key=lambda item: (item[0][0], item[1].carrier is Carrier.DIRECT))
-            if peer.link.bandwidth_mbps is not None
+            for way in ways
+            if (bandwidth_mbps := 0.0 if self._is_down(way) else way.link.bandwidth_mbps) is not None
         )
 
     def _open_ways(self, devices: Iterable[str], now_s: float) -> None:

@@ -1,13 +1,11 @@
 """How the feature maps of a stream travel, and what direct connections would change."""
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from services.cli.render.fleet_view import DeviceView, FleetView, StreamView
 from shared.link_time import transfer_ms
 from shared.messages.devices import LinkEstimate
-from shared.messages.streams import PlanStage
 from shared.transport_mode import Carrier, TransportMode
 
 
@@ -49,22 +47,26 @@ class RouteHop:
 
 
 def route_hops(view: FleetView, stream: StreamView) -> Iterator[RouteHop]:
-    """Yield the hops of a stream's first route."""
+    """Yield the hops of a stream's first route, that of the request to another device than its source included."""
     plan = stream.plan
     manifest = None if plan is None else view.manifests.get(plan.model)
     if plan is None or manifest is None:
         return
     stages = plan.routes[0].stages
-    for before, after in itertools.pairwise(stages):
-        if before.device != after.device:
-            size_bytes = manifest.blocks[before.stop - 1].output_bytes
-            links = _links(view.devices.get(before.device), after.device)
+    requests_bytes = 0 if stream.usage is None else stream.usage.input_bytes
+    sent = [(plan.source, requests_bytes)]
+    sent += [(stage.device, manifest.blocks[stage.stop - 1].output_bytes) for stage in stages[:-1]]
+    for (source, size_bytes), stage in zip(sent, stages, strict=True):
+        target = stage.device
+        # Before the first request its size is unknown.
+        if source != target and size_bytes:
+            links = _links(view.devices.get(source), target)
             direct = links.get(Carrier.DIRECT)
-            is_wanted = _may_be_direct(view, before, after, plan.transport)
+            is_wanted = _may_be_direct(view, (source, target), plan.transport)
             is_failing = is_wanted and direct is not None and direct.bandwidth_mbps <= 0
             yield RouteHop(
-                before.device,
-                after.device,
+                source,
+                target,
                 Carrier.DIRECT if is_wanted and not is_failing else Carrier.MQTT,
                 size_bytes,
                 _time_ms(links.get(Carrier.MQTT), size_bytes),
@@ -117,10 +119,10 @@ def advice_text(view: FleetView, stream: StreamView) -> str:
     return f"start the executors of {', '.join(devices)} with --transport auto"
 
 
-def _may_be_direct(view: FleetView, before: PlanStage, after: PlanStage, mode: TransportMode | None) -> bool:
+def _may_be_direct(view: FleetView, ends: tuple[str, str], mode: TransportMode | None) -> bool:
     offers = [
         device is not None and device.presence is not None and Carrier.DIRECT.value in device.presence.transports
-        for device in (view.devices.get(before.device), view.devices.get(after.device))
+        for device in map(view.devices.get, ends)
     ]
     return all(offers) and (mode is None or mode.allows(Carrier.DIRECT))
 

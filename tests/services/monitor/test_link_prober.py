@@ -169,6 +169,13 @@ def test_without_a_connection_the_direct_way_is_down_and_the_broker_s_is_in_forc
     assert network.estimates() == pytest.approx(network.RATES_MBPS, rel=0.01)
 
 
+def test_a_direct_way_that_never_was_up_is_reported_as_down() -> None:
+    network = TwoWays()
+    network.is_connected = False
+    network.run_until(5.0)
+    assert network.estimates() == pytest.approx({Carrier.MQTT: 20.0, Carrier.DIRECT: 0.0}, rel=0.01)
+
+
 def test_a_probe_of_one_way_is_not_answered_on_the_other() -> None:
     network = TwoWays()
     probes: dict[Carrier, SendProbe] = {}

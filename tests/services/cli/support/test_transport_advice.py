@@ -8,7 +8,7 @@ from shared.bus import topics
 from shared.messages.base import Message
 from shared.messages.devices import LinkEstimate, Links, Presence, State
 from shared.messages.models import Manifest, ManifestBlock
-from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
+from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamUsage
 from shared.transport_mode import Carrier, TransportMode
 
 MODEL = "0" * 64
@@ -95,3 +95,16 @@ def test_a_direct_way_that_is_down_is_not_told_as_the_way_of_feature_maps() -> N
         "no direct connection comes about from pi to server"
     )
     assert advice_text(view, view.streams["s"]).startswith("check that the others reach server")
+
+
+def test_a_request_that_goes_to_another_device_is_a_hop() -> None:
+    view = fleet(BROKERED, DIRECT, transports=AUTO)
+    plan = view.streams["s"].plan
+    assert plan is not None
+    stages = (PlanStage(start=0, stop=3, device="server"),)
+    remote = plan.model_copy(update={"epoch": 2, "routes": (PlanRoute(stages=stages),)})
+    view.handle(topics.plan("s"), remote.encode(), 3.0)
+    view.handle(topics.usage("s"), StreamUsage(stream="s", input_bytes=100_000).encode(), 3.0)
+    assert transport_text(view, view.streams["s"]) == (
+        "each request sends 100 kB directly from pi to server in 11.0 ms (through the broker: 22.0 ms)"
+    )
