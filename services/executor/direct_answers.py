@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 from services.executor.direct_probes import DirectProbes
-from services.executor.lane_sender import LaneSender
+from services.executor.lane_sender import LaneSender, SentAttempt
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox
 from services.executor.transfers import TransferLedger
 from shared.bus import topics
 from shared.direct.direct_transport import DirectLoss, DirectReceipt, DirectTransport
 from shared.messages.devices import DamageReport, Receipt
+from shared.messages.requests import FeatureMapHeader
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class DirectAnswers:
         observations: measurements of this device.
         outbox: tells sources that a transfer may be lost.
         probes: measure the links.
-        lane: repeats what was common to messages that may be lost.
+        lane: knows which small feature maps may be lost.
     """
 
     direct: DirectTransport
@@ -39,6 +40,7 @@ class DirectAnswers:
                 case DirectReceipt() if self.probes.receipt(answer):
                     pass
                 case DirectReceipt(receiver=receiver, transfer_id=transfer_id):
+                    self.lane.received(transfer_id, receiver)
                     observation = self.ledger.received(
                         transfer_id, receiver, answer.at_s, processing_ms=answer.processing_ms
                     )
@@ -46,7 +48,6 @@ class DirectAnswers:
                         await self.observations.publish(observation)
                 case DirectLoss(receiver=receiver):
                     self.probes.lost(receiver)
-                    self.lane.forget(receiver)
                     await self._report_lost(receiver)
 
     async def _report_lost(self, receiver: str) -> None:
@@ -55,12 +56,13 @@ class DirectAnswers:
         A source would find out by itself, but only after the timeout of the attempt. A feature map that did arrive is
         computed twice; its request still has one outcome.
         """
-        for header in self.ledger.lost(receiver):
+        attempts: list[FeatureMapHeader | SentAttempt] = [*self.ledger.lost(receiver), *self.lane.lost(receiver)]
+        for sent in attempts:
             lost = DamageReport(
-                stream=header.stream,
-                request_id=header.request_id,
-                attempt=header.attempt,
+                stream=sent.stream,
+                request_id=sent.request_id,
+                attempt=sent.attempt,
                 reason=f"the direct connection of {self.outbox.device} to {receiver} ended",
             )
-            receipt = Receipt(transfer_id=header.transfer_id, receiver=receiver, refused=lost)
-            await self.outbox.publish_best_effort(topics.receipts(header.source), receipt.encode())
+            receipt = Receipt(transfer_id=sent.transfer_id, receiver=receiver, refused=lost)
+            await self.outbox.publish_best_effort(topics.receipts(sent.source), receipt.encode())

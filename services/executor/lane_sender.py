@@ -2,9 +2,10 @@
 
 import secrets
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -21,17 +22,39 @@ from shared.lane.lane_tables import SentTables, Tensors, tensors_of
 from shared.lane.stage_records import StageRecord, last_record
 from shared.messages.devices import LANE, Presence, State
 from shared.messages.requests import FeatureMapHeader
+from shared.transport_mode import Carrier
 
 # Larger outputs go in frames: their bytes take longer than what the lane saves.
 LANE_BYTES: Final = 128 * 1024
 # One message in this time per receiver is acknowledged, so that links are measured.
 _MEASURED_EVERY_S: Final = 0.1
 _MAX_PEERS: Final = 1024
+# Messages per receiver that are remembered without a receipt. Those before them are found lost by their sources.
+_MAX_UNCONFIRMED: Final = 256
 
 
 def transfer_id_of(measurement: int) -> str:
     """Return the id of the transfer that a message's measurement number stands for, for its receipt."""
     return f"lane-{measurement}"
+
+
+@dataclass(frozen=True, slots=True)
+class SentAttempt:
+    """An attempt of which a message was sent directly. No message after it on the same connection is acknowledged yet.
+
+    Attributes:
+        source: device of the request's source.
+        stream: its stream.
+        request_id: its id.
+        attempt: number of the attempt.
+        transfer_id: of the message if it is measured; else empty.
+    """
+
+    source: str
+    stream: str
+    request_id: str
+    attempt: int
+    transfer_id: str
 
 
 class LaneSender:
@@ -59,20 +82,31 @@ class LaneSender:
         # Boot id of the devices that take messages of the lane.
         self._boots: OrderedDict[str, str] = OrderedDict()
         self._measured_s: dict[str, float] = {}
+        self._unconfirmed: defaultdict[str, deque[SentAttempt]] = defaultdict(partial(deque, maxlen=_MAX_UNCONFIRMED))
         self._measurement = secrets.randbits(31)
 
     def learn(self, presence: Presence) -> None:
         """Take the presence of another device."""
         self._boots.pop(presence.device, None)
         self._measured_s.pop(presence.device, None)
+        if presence.state is not State.ONLINE:
+            self._unconfirmed.pop(presence.device, None)
         if presence.state is State.ONLINE and LANE in presence.transports:
             self._boots[presence.device] = presence.boot_id
             if len(self._boots) > _MAX_PEERS:
                 self._boots.popitem(last=False)
 
-    def forget(self, device: str) -> None:
-        """Take note that messages which were sent to a device may be lost."""
+    def received(self, transfer_id: str, receiver: str) -> None:
+        """Take a receipt that came on a direct connection: what was sent there before has arrived as well."""
+        unconfirmed = self._unconfirmed[receiver]
+        if any(sent.transfer_id == transfer_id for sent in unconfirmed):
+            while unconfirmed.popleft().transfer_id != transfer_id:
+                pass
+
+    def lost(self, device: str) -> list[SentAttempt]:
+        """Take the end of a direct connection, and return the attempts whose messages may be lost with it."""
         self._tables.forget(device)
+        return list(dict.fromkeys(self._unconfirmed.pop(device, ())))
 
     def send(self, header: FeatureMapHeader, tensors: Mapping[str, np.ndarray]) -> bool:
         """Send a feature map whose header has come in a frame, or was made here.
@@ -156,16 +190,18 @@ class LaneSender:
         stamped = replace(record, sent_at_s=source_time_s(facts, now_s), output_bytes=size_bytes, carrier=carrier)
         measurement = self._next_measurement(target, now_s)
         message = encode_rows(table.number, facts, now_s, records + stamped.pack(), pieces, measurement=measurement)
+        transfer_id = transfer_id_of(measurement) if measurement else ""
         if measurement:
             # Before the send: over a Unix socket the receipt may come first.
-            transfer_id = transfer_id_of(measurement)
             self._ledger.started(transfer_id, target, frame_size_bytes(message), now_s, carrier)
             self._ledger.sent(transfer_id, now_s, carrier)
-        if self._transport.send_now(target, message, header.transport):
-            return True
-        if measurement:
+        if not self._transport.send_now(target, message, header.transport):
             self._ledger.abandoned(transfer_id)
-        return False
+            return False
+        if carrier is Carrier.DIRECT:
+            sent = SentAttempt(header.source, header.stream, facts.request_id, facts.attempt, transfer_id)
+            self._unconfirmed[target].append(sent)
+        return True
 
     def _reaches(self, header: FeatureMapHeader, tensors: Mapping[str, np.ndarray]) -> bool:
         """Return whether the receiver takes messages of the lane, and the tensors are small and not all empty."""

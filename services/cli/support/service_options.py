@@ -112,6 +112,16 @@ ShadowShare = Annotated[
         help="Share of the feature maps sent in a lossy encoding whose effect on the answer is checked here.",
     ),
 ]
+LaneLimit = Annotated[
+    int,
+    typer.Option(
+        "--lane-kib",
+        min=0,
+        max=128,
+        envvar="SEGUE_LANE_KIB",
+        help="Largest feature map that is sent without a receipt on the lane for small ones; 0 for none.",
+    ),
+]
 Transport = Annotated[
     TransportMode,
     typer.Option(

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from broker.embedded import EmbeddedBroker
@@ -21,11 +22,13 @@ from shared.bus.transport import BrokerTransport
 from shared.direct.direct_settings import DirectSettings
 from shared.direct.direct_transport import DirectTransport
 from shared.direct.transport_switch import TransportSwitch
-from shared.messages.devices import OBSERVATIONS, Presence, Receipt, State, TransferObservation
-from shared.messages.requests import FeatureMapHeader
+from shared.lane.lane_messages import RowsMessage, decode_lane_message
+from shared.messages.devices import LANE, OBSERVATIONS, Presence, Receipt, State, TransferObservation
+from shared.messages.requests import FeatureMapHeader, StageTrace
 from shared.messages.streams import PlanStage
 from shared.processing_clock import ProcessingClock
 from shared.transport_mode import Carrier, TransportMode
+from tests.support.short_stages import header
 
 
 @dataclass
@@ -35,6 +38,7 @@ class Bench:
     me: DirectTransport
     peer: DirectTransport
     ledger: TransferLedger
+    lane: LaneSender
     ear: Connection
 
     async def send(self, transfer_id: str) -> None:
@@ -76,18 +80,22 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         me, peer = [
             await stack.enter_async_context(DirectTransport.open(name, "boot", settings)) for name in ("me", "peer")
         ]
-        me.learn(Presence(device="peer", state=State.ONLINE, boot_id="boot", direct=peer.access))
+        online = Presence(
+            device="peer", state=State.ONLINE, boot_id="boot", direct=peer.access, transports=("direct", LANE)
+        )
+        me.learn(online)
         assert await me.connected("peer")
         ledger, outbox = TransferLedger("me"), Outbox("me", control)
         broker = await stack.enter_async_context(BrokerTransport.open(bus, "me"))
         switch = TransportSwitch(broker, me, TransportMode.AUTO)
         clock = stack.enter_context(ProcessingClock())
         lane = LaneSender("me", switch, ledger, LANE_BYTES)
+        lane.learn(online)
         async with asyncio.TaskGroup() as group:
             probes = DirectProbes(me, switch, None, outbox, clock, group)
             answers = DirectAnswers(me, ledger, ObservationFeed(outbox), outbox, probes, lane)
             task = group.create_task(answers.run())
-            yield Bench(me, peer, ledger, ear)
+            yield Bench(me, peer, ledger, lane, ear)
             task.cancel()
 
 
@@ -110,3 +118,29 @@ async def test_the_source_of_a_transfer_that_was_lost_is_told(bench: Bench) -> N
     assert (receipt.refused.stream, receipt.refused.request_id, receipt.refused.attempt) == ("s", "lost", 2)
     assert receipt.refused.reason == "the direct connection of me to peer ended"
     assert len(bench.ledger) == 0
+
+
+async def test_the_sources_of_what_was_lost_on_the_lane_are_told_but_not_of_what_came_before_a_receipt(
+    bench: Bench,
+) -> None:
+    for name in ("before", "lost", "lost", "last"):
+        route = tuple(PlanStage(start=k, stop=k + 1, device=device) for k, device in enumerate(("me", "peer")))
+        computed = StageTrace(device="me", start=0, stop=1, received_at_s=1.0)
+        sent = header(request_id=name, stages=route, source="camera", trace=(computed,), attempt=2)
+        assert bench.lane.send(sent, {"x": np.ones((1, 2, 3, 4), np.float32)})
+        if name == "before":
+            # The table, and the first rows, which are measured.
+            rows = [await anext(bench.peer) for _ in range(2)][1]
+            message = decode_lane_message(rows.buffer)
+            assert isinstance(message, RowsMessage)
+            assert rows.acknowledge is not None
+            rows.acknowledge(f"lane-{message.measurement}", 0.0)
+            observation = OBSERVATIONS.decode(bytes((await anext(bench.ear)).payload))
+            assert isinstance(observation, TransferObservation)
+    for channel in bench.peer._listener.channels:
+        channel.close("the test ends it")
+    for name in ("lost", "last"):
+        refused = Receipt.decode((await anext(bench.ear)).payload).refused
+        assert refused is not None
+        assert (refused.stream, refused.request_id, refused.attempt) == ("s", name, 2)
+    assert bench.lane.lost("peer") == []
