@@ -32,8 +32,10 @@ class RowProfile:
     """The rows of a block's output, and the rows of its input that one of them needs; for tiles.
 
     Row r of the output needs the rows ``[r stride - padding, r stride - padding + kernel)`` of the input, as far as
-    they exist. ``bytes_per_row`` is what one row of the output takes on the wire; None means ``output_bytes`` shared
-    out evenly. A block of several layers gives the kernel, stride and padding of all of them together.
+    they exist. A block that makes images higher counts kernel, stride and padding in shares of 1 / ``upsampling`` of a
+    row, and needs every row that it touches. ``bytes_per_row`` is what one row of the output takes on the wire; None
+    means ``output_bytes`` shared out evenly. A block of several layers gives the kernel, stride and padding of all of
+    them together.
     """
 
     __pydantic_config__ = DOCUMENT
@@ -45,6 +47,9 @@ class RowProfile:
     bytes_per_row: Annotated[
         NonNegative | None, Field(description="Bytes of one row of the output; null: output_bytes / output_rows.")
     ] = None
+    upsampling: Annotated[
+        Count, Field(description="Shares of a row of the input in which kernel, stride and padding are counted.")
+    ] = 1
 
 
 @dataclass(frozen=True, slots=True)

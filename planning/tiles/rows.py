@@ -4,8 +4,9 @@ A block has a kernel of F rows, stride S, padding P and an input of H rows. Rows
 
     [max(0, a S - P), min(H, (b - 1) S - P + F))
 
-of its input. Padding exists at the true borders only. Equations 1 and 2 of DistrEdge (Hou et al., IPDPS 2022) leave out
-padding and borders. They can therefore ask for more rows than there are (VGG16 in one piece: 404 of 224).
+of its input. A block that makes images higher counts S, P and F in shares of a row. Padding exists at the true borders
+only. Equations 1 and 2 of DistrEdge (Hou et al., IPDPS 2022) leave out padding and borders. They can therefore ask for
+more rows than there are (VGG16 in one piece: 404 of 224).
 """
 
 from dataclasses import dataclass
@@ -37,8 +38,9 @@ def input_range(rows: RowRange, profile: RowProfile, input_rows: int) -> RowRang
     top, bottom = rows
     if bottom <= top:
         return NOTHING
-    first = max(0, top * profile.stride - profile.padding)
-    last = min(input_rows, (bottom - 1) * profile.stride - profile.padding + profile.kernel)
+    shares = profile.upsampling
+    first = max(0, (top * profile.stride - profile.padding) // shares)
+    last = min(input_rows, ((bottom - 1) * profile.stride - profile.padding + profile.kernel - 1) // shares + 1)
     return (first, last) if first < last else NOTHING
 
 
@@ -58,7 +60,8 @@ def rows_at(model: Model, cut: int) -> int:
     """Return the number of rows of the tensor that crosses ``cut``, at which a tiled segment begins or ends.
 
     The model's input, and the output of a block that is never tiled, may have no row data. Then it is the least height
-    from which the block behind the cut can make its rows: (output_rows - 1) stride + kernel - 2 padding.
+    from which the block behind the cut can make its rows: (output_rows - 1) stride + kernel - 2 padding,
+    divided by upsampling.
 
     Raises:
         UntileableError: if neither side of the cut has row data.
@@ -68,7 +71,8 @@ def rows_at(model: Model, cut: int) -> int:
     if cut > 0 and (maker := model.blocks[cut - 1].rows) is not None:
         return maker.output_rows
     reader = _profile(model.blocks[cut])
-    return max(1, (reader.output_rows - 1) * reader.stride + reader.kernel - 2 * reader.padding)
+    shares = (reader.output_rows - 1) * reader.stride + reader.kernel - 2 * reader.padding
+    return max(1, -(-shares // reader.upsampling))
 
 
 def segment_fault(model: Model, start: int, stop: int) -> str | None:

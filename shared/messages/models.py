@@ -3,7 +3,7 @@
 import hashlib
 import json
 from enum import StrEnum
-from typing import Annotated, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,7 @@ from shared.messages.base import MAX_MESSAGE_BYTES, Message, Part
 from shared.messages.bounds import (
     MAX_BLOCKS,
     MAX_INTEGER,
+    Cardinal,
     Estimate,
     Instant,
     Line,
@@ -45,6 +46,17 @@ class TensorDescription(Part):
     dtype: Word
 
 
+class ManifestRows(Part):
+    """Rows of a block that can be split into tiles, as in problem files (`shared.model.tiles.block_rows`)."""
+
+    output_rows: PositiveCardinal
+    kernel: PositiveCardinal = 1
+    """Rows of the input that one row of the output needs, in shares of 1 / `upsampling` of a row."""
+    stride: PositiveCardinal = 1
+    padding: Cardinal = 0
+    upsampling: PositiveCardinal = 1
+
+
 class ManifestBlock(Part):
     """A block of the model, with the sizes that planning needs."""
 
@@ -55,6 +67,8 @@ class ManifestBlock(Part):
     parameter_bytes: Quantity = 0
     activation_bytes: Quantity = 0
     tileable: bool = False
+    rows: ManifestRows | None = None
+    """None for a block that cannot be tiled, and in manifests of earlier versions."""
 
     @property
     def working_bytes(self) -> int:
@@ -213,8 +227,10 @@ def _digest(manifest: Manifest, left_out: frozenset[str]) -> str:
     known = _DIGESTS.get((id(manifest), left_out))
     if known is not None:
         return known[1]
-    # Without defaults: a field that a later release adds does not change the digests of what is there.
-    document = manifest.model_dump(mode="json", exclude=set(left_out), exclude_defaults=True)
+    # Without defaults: a field that a later release adds does not change the digests of what is there. Rows follow from
+    # the model, so that a manifest without them describes the same.
+    exclude: dict[str, Any] = {name: True for name in left_out} | {"blocks": {"__all__": {"rows"}}}
+    document = manifest.model_dump(mode="json", exclude=exclude, exclude_defaults=True)
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
     if len(_DIGESTS) >= _MAX_DIGESTS:
         _DIGESTS.clear()

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from shared.messages.base import describe_faults
 from shared.messages.models import (
     Manifest,
     ManifestBlock,
+    ManifestRows,
     OutputKind,
     Preprocessing,
     TensorDescription,
@@ -143,6 +145,7 @@ def _blocks(analysis: ModelAnalysis) -> Iterator[ManifestBlock]:
             parameter_bytes=block.parameter_bytes,
             activation_bytes=block.peak_activation_bytes,
             tileable=block.tileable,
+            rows=None if block.rows is None else ManifestRows(**asdict(block.rows)),
         )
 
 

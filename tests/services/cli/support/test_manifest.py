@@ -16,7 +16,7 @@ from services.cli.support.manifest import (
     read_preprocessing,
 )
 from shared.exit_status import InputError
-from shared.messages.models import OutputKind, Preprocessing, TensorDescription
+from shared.messages.models import ManifestRows, OutputKind, Preprocessing, TensorDescription
 from shared.model.adaptation import Adaptation
 from shared.model.errors import ModelError
 from tests.support.shared_paths import DEMO_DATA
@@ -32,6 +32,8 @@ def test_a_manifest_says_what_the_fleet_needs_to_know() -> None:
     assert manifest.blocks[0].name == PREPARE_BLOCK
     assert manifest.blocks[0].output_bytes == 3 * 227 * 227 * 4
     assert manifest.blocks[-1].output_bytes == 4000
+    assert manifest.blocks[1].rows == ManifestRows(output_rows=113, kernel=3, stride=2)
+    assert manifest.blocks[-1].rows is None
     assert len(manifest.labels) == 1000
     assert manifest.output_kind is OutputKind.CLASSIFICATION
     steps = manifest.preprocessing
