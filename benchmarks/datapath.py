@@ -12,7 +12,8 @@ so that other work on the machine disturbs them alike.
 The same executors then run a tiny model on one device and on two, with 16 requests in flight, for the largest rate of a
 stream, and the 50 kB model at 100 requests per second, for the latencies' upper end. A fleet of three devices with
 monitors and a collector runs three stages at 100 requests per second: "CPU" is the processor time of all its processes
-and of the broker per request, beyond that of the idle fleet. `benchmarks.peers` runs last, with the peers that are
+and of the broker per request, beyond that of the idle fleet. `benchmarks.tile_messages` measures the lane for small
+feature maps. `benchmarks.peers` runs last, with the peers that are
 installed. "Timers late" is how late sleeps of a millisecond end before and after: the noise of the machine.
 """
 
@@ -28,7 +29,7 @@ from typing import Any, Final
 import numpy as np
 from rich.table import Table
 
-from benchmarks import peers
+from benchmarks import peers, tile_messages
 from benchmarks.bus_overhead import CUT, TcpYardstick, write_model
 from benchmarks.datapath_load import (
     RATE_HZ,
@@ -213,7 +214,7 @@ def results_of(document: Mapping[str, Any]) -> dict[str, float]:
     # Through the broker, as is the default.
     results["rate_two_devices_hz"] = document["rates_hz"][f"two_devices_{MQTT}"]
     results["cpu_per_request_ms"] = document["fleet"]["sum_ms"]
-    return results | peers.ratios(document["peers"])
+    return results | tile_messages.results_of(document["tiles"]) | peers.ratios(document["peers"])
 
 
 def tables(document: Mapping[str, Any]) -> Iterator[Table]:
@@ -244,6 +245,7 @@ def tables(document: Mapping[str, Any]) -> Iterator[Table]:
         made.add_column(name, justify="right")
     made.add_row(*(f"{value:.2f}" for value in (*fleet["cpu_ms"].values(), fleet["sum_ms"], fleet["client_ms"])))
     yield made
+    yield tile_messages.table(document["tiles"])
     yield peers.table(document["peers"])
 
 
@@ -273,12 +275,14 @@ def main() -> None:
     options = parser.parse_args()
     count = QUICK_REQUESTS if options.quick else options.requests
     document = asyncio.run(measure(count, QUICK_LOAD_S if options.quick else LOAD_S))
+    document["tiles"] = asyncio.run(tile_messages.measure(count))
     document["peers"] = peers.measure(peers.QUICK_REQUESTS if options.quick else peers.REQUESTS)
     results = results_of(document)
     for table in tables(document):
         console().print(table)
     console().print(noise_text(document))
     console().print(headline(results))
+    console().print(tile_messages.headline(results))
     write(options.out, {**document, "results": results, "headline": headline(results)})
 
 

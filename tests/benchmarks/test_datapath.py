@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from benchmarks import tile_messages
 from benchmarks.datapath import SIZES, WAYS, headline, noise_text, results_of, tables
 from benchmarks.peer_processes import PEERS
 from benchmarks.peers import SEGUE
@@ -21,6 +22,11 @@ def document() -> dict[str, Any]:
         "fleet": {"cpu_ms": {"broker": 1.0}, "sum_ms": 6.0, "client_ms": 1.0},
         "peers": {name: latency for name in (*PEERS, *SEGUE, "one process")},
         "noise": {"before": late, "after": late},
+        "tiles": [
+            {"transport": mode.value, "form": form, "cpu_per_message_ms": 0.1, "latency_ms": SPREAD}
+            | {"request_ms": SPREAD, "chain": {"hop_ms": SPREAD, "cpu_per_hop_ms": 0.2}}
+            for mode, form in tile_messages.WAYS
+        ],
     }
 
 
@@ -37,6 +43,10 @@ def test_the_results_have_their_names() -> None:
         "rate_one_device_hz",
         "rate_two_devices_hz",
         "cpu_per_request_ms",
+        "tile_message_cpu_ms",
+        "tile_message_latency_ms",
+        "tiles_14x4_messages_ms",
+        "tiles_14x4_messages_mqtt_ms",
         "latency_over_grpc",
         "latency_over_zeromq",
         "rate_over_grpc",
@@ -52,6 +62,6 @@ def test_peers_that_are_not_installed_are_left_out() -> None:
 
 def test_everything_is_shown() -> None:
     shown = document()
-    assert len(list(tables(shown))) == 5
+    assert len(list(tables(shown))) == 6
     assert "3.0" in noise_text(shown)
     assert "6.0 ms of CPU" in headline(results_of(shown))
