@@ -151,6 +151,16 @@ class FleetFolder:
         self.record = self.record.with_password(name, hashed_password(password))
         return self._enrolment(name, self.record.account(name).role, password)
 
+    def revoke(self, name: str) -> None:
+        """Remove an account. The streams of a device lose their source.
+
+        Raises:
+            InputError: there is no such account.
+        """
+        self.record = self.record.without_account(name)
+        for path in (self.accounts / f"{name}.json", self.accounts / f"{name}.ca.pem"):
+            path.unlink(missing_ok=True)
+
     def rotate_certificate(self) -> None:
         """Give the broker a new certificate and key of the same authority."""
         pair = CertifiedKey(

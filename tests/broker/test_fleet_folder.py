@@ -118,7 +118,7 @@ async def test_the_running_broker_follows_every_change(tmp_path: Path) -> None:
             await connection.publish(topics.telemetry("camera"), b"x")
 
             with FleetFolder.changing(fleet.path) as opened:
-                opened.record = opened.record.without_account("camera")
+                opened.revoke("camera")
             opened.reload_broker()
             await until_lost(connection)
         with pytest.raises(AccessRefused):

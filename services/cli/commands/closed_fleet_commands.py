@@ -12,13 +12,15 @@ from rich.table import Table
 
 from broker.fleet_folder import FleetFolder
 from services.cli.render.console import notes_console, print_json, results_console
+from services.cli.support.command_runner import run_command
 from services.cli.support.enrolment_output import EnrolmentOut, QrCode, deliver
+from services.cli.support.fleet_operations import publish_offline
 from services.cli.support.options import Json, StreamName
 from services.cli.support.output_files import check_file
 from shared.bus.exposure import is_loopback
 from shared.bus.roles import Role
 from shared.bus.settings import DEFAULT_ROOT
-from shared.enrolment import Enrolment
+from shared.enrolment import Enrolment, settings_from
 from shared.exit_status import InputError
 
 _TLS_PORT: Final = 8883
@@ -123,18 +125,24 @@ def add_stream_command(
 
 
 def revoke_command(name: AccountName, fleet: Fleet = FLEET) -> None:
-    """Remove an account. The running broker disconnects its holder and lets it in no more."""
+    """Remove an account. The running broker disconnects its holder and lets it in no more.
 
-    def change() -> bool:
+    Of a device it is published at once that it is gone, so that routes avoid it. `segue device forget NAME` clears what
+    the broker keeps of it.
+    """
+
+    def change() -> tuple[FleetFolder, Role, bool]:
         with FleetFolder.changing(fleet) as opened:
-            opened.record = opened.record.without_account(name)
-        (opened.accounts / f"{name}.json").unlink(missing_ok=True)
-        (opened.accounts / f"{name}.ca.pem").unlink(missing_ok=True)
-        return opened.reload_broker()
+            role = opened.record.account(name).role
+            opened.revoke(name)
+        return opened, role, opened.reload_broker()
 
-    is_running = _written(change)
+    opened, role, is_running = _written(change)
     results_console().print(f"{name} has no account any more", soft_wrap=True)
     _note_reload(fleet, is_running)
+    operator_file = opened.accounts / f"{Role.OPERATOR.value}.json"
+    if role is Role.DEVICE and is_running and operator_file.exists():
+        run_command(lambda: publish_offline(settings_from(str(operator_file)), name))
 
 
 def rotate_command(

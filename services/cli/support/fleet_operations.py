@@ -18,6 +18,7 @@ from shared.bus.receive_queue import Received
 from shared.bus.settings import BusSettings
 from shared.exit_status import InputError
 from shared.messages.calibration import Calibration
+from shared.messages.devices import ServicePresence, State, offline
 from shared.messages.explanations import Explanation, Question
 from shared.messages.models import Manifest, ModelVersion, Offer
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamPhase, StreamStatus
@@ -168,6 +169,18 @@ async def _until_in_library(
 
 def _is_in_library(published: Manifest, offered: Manifest) -> bool:
     return published.provider == LIBRARY and published == offered.model_copy(update={"provider": LIBRARY})
+
+
+async def publish_offline(settings: BusSettings, device: str) -> None:
+    """Publish that a device's executor and monitor are gone. Mosquitto drops the last will of a revoked account.
+
+    Raises:
+        BusError: the broker is out of reach.
+    """
+    monitor = ServicePresence(name=topics.monitor_name(device), role="monitor", state=State.OFFLINE)
+    async with operator(settings) as connection:
+        await connection.publish(topics.presence(device), offline(device).encode(), retain=True)
+        await connection.publish(topics.service_presence(monitor.name), monitor.encode(), retain=True)
 
 
 async def declare_stream(connection: Connection, declaration: StreamDeclaration) -> None:
