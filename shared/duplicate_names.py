@@ -167,7 +167,12 @@ async def _watch(
         end_s = time.monotonic() + _WATCH_S
         async for received in connection:
             other = _read(claim, bytes(received.payload))
-            if other is None or (other.boot_id == claim.presence.boot_id and other.state is not State.ONLINE):
+            if other is None:
+                # Cleared, or not a presence: the broker would keep it in the place of this process' own.
+                if detector.is_established:
+                    await _answer(connection, claim.topic, present())
+                continue
+            if other.boot_id == claim.presence.boot_id and other.state is not State.ONLINE:
                 continue
             is_online = other.state is State.ONLINE
             if is_online and time.monotonic() < end_s and detector.observe(other.boot_id):

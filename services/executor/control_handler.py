@@ -159,11 +159,11 @@ class ControlHandler:
                 self._check_origin(received)
                 await self._handle(received)
             except MessageError as error:
-                await self._refuse(received.topic, str(error))
+                await self.outbox.note_bad_message(received.topic, str(error))
             except Exception as error:
                 # A fault of this device, which must not end it: a retained message would end it after every restart.
                 _LOGGER.debug("a message on %s could not be handled", received.topic, exc_info=True)
-                await self._refuse(received.topic, f"{type(error).__name__}: {error}")
+                await self.outbox.note_bad_message(received.topic, f"{type(error).__name__}: {error}")
 
     def _check_origin(self, received: Received) -> None:
         """Check that a message on a topic of the planner's is of a planner that this device follows.
@@ -186,12 +186,6 @@ class ControlHandler:
             if is_kept and len(self._untrusted) < _MAX_UNTRUSTED:
                 self._untrusted[received.topic] = received
             raise
-
-    async def _refuse(self, topic: str, reason: str) -> None:
-        await self.outbox.note_bad_message(topic, reason)
-        if topic == topics.presence(self._own.device):
-            # The broker may have kept it in the place of this device's own.
-            await self.outbox.put(Publication(topic, self._own.encode(), retain=True))
 
     async def _handle(self, received: Received) -> None:
         payload = bytes(received.payload)

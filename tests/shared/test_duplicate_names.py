@@ -99,3 +99,19 @@ async def test_a_free_name_can_be_held() -> None:
     ):
         for _ in range(2 * PEER_OBSERVATIONS):
             await connection.publish(claim.topic, presence.encode(), retain=True)
+
+
+@pytest.mark.parametrize("forged", [b"", b"\xff garbage", b'{"name": "collector", "state": "\\u001b[31m"}'])
+async def test_a_presence_that_nobody_can_read_is_replaced(forged: bytes) -> None:
+    mine = ServicePresence(name="collector", role="collector", state=State.ONLINE, boot_id="mine")
+    claim = NameClaim.of_service(mine, "give it another name")
+    async with EmbeddedBroker() as broker, asyncio.timeout(30):
+        async with (
+            hold_name(broker.settings, claim, 10.0),
+            Connection.open(broker.settings) as attacker,
+        ):
+            await attacker.subscribe(claim.topic)
+            for payload in (mine.encode(), forged):
+                await attacker.publish(claim.topic, payload, retain=True)
+            heard = [bytes((await anext(attacker)).payload) for _ in range(3)]
+        assert heard == [mine.encode(), forged, mine.encode()]
