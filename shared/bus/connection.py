@@ -17,6 +17,7 @@ from shared.bus.connection_counters import Counters
 from shared.bus.errors import (
     BrokerUnreachable,
     BusError,
+    MessageTooLarge,
     PublishFailed,
     PublishForbidden,
     SessionLost,
@@ -218,12 +219,14 @@ class Connection:
             absolute: `topic` includes the root, as a response topic does.
 
         Raises:
-            PublishFailed: not confirmed in time, too large, or rejected by the broker.
+            PublishFailed: not confirmed in time, too large (`MessageTooLarge`), or rejected by the broker.
         """
         pieces = payload_pieces(payload)
         size_bytes = sum(memoryview(piece).nbytes for piece in pieces)
         if size_bytes > self.settings.max_payload_bytes:
-            raise PublishFailed(topic, f"{size_bytes} bytes, at most {self.settings.max_payload_bytes} in one message")
+            raise MessageTooLarge(
+                topic, f"{size_bytes} bytes, at most {self.settings.max_payload_bytes} in one message"
+            )
         if qos == 0 and not self.is_connected:
             self.counters.dropped_offline += 1
             return

@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from shared.bus.chunk_sender import Pace
 from shared.bus.frame import Buffer, frame_size_bytes
 from shared.bus.link_schedule import Booking, LinkRate, LinkSchedule
 from shared.bus.timer import WakeableTimer
-from shared.bus.transport import FeatureMapTransport, Pace, SentMessage
+from shared.bus.transport import FeatureMapTransport, SentMessage
 from shared.transport_mode import Carrier, TransportMode
 
 # Bounds on the corrections of `FinishedSend`: a delayed wake-up of the process, a confirmation by the broker. Other

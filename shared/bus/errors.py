@@ -4,7 +4,8 @@ BusError
 ├── BrokerUnreachable     no MQTT 5 broker answers at the address, over this TLS
 ├── AccessRefused         the broker refuses the account, the password, or the access
 ├── PublishFailed         a message was not confirmed in time, is too large, or was rejected
-│   └── PublishForbidden  the account has no right to publish on the topic
+│   ├── PublishForbidden  the account has no right to publish on the topic
+│   └── MessageTooLarge   the broker, or the settings, allow no message of this size
 ├── SubscriptionFailed    a subscription was not confirmed in time
 ├── ModelTransferError    a model file could not be fetched (shared.bus.model_transfer)
 ├── SettingsError         an address or a setting is invalid (also a ValueError)
@@ -65,6 +66,10 @@ class PublishFailed(BusError):
 
 class PublishForbidden(PublishFailed):
     """The broker's access rules do not allow this client to publish on a topic."""
+
+
+class MessageTooLarge(PublishFailed):
+    """A message is larger than the broker or the settings allow. A later attempt ends the same way."""
 
 
 class SubscriptionFailed(BusError):

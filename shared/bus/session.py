@@ -21,6 +21,7 @@ from shared.bus.errors import (
     BrokerUnreachable,
     BusError,
     HandshakeClosed,
+    MessageTooLarge,
     PublishFailed,
     PublishForbidden,
 )
@@ -196,7 +197,7 @@ class MqttSession:
             size_bytes = sum(memoryview(piece).nbytes for piece in payload)
             if size_bytes + overhead_bytes(topic, properties) > limit:
                 # The broker would disconnect this client for it (MQTT 5.0, 3.2.2.3.6).
-                raise PublishFailed(topic, f"{size_bytes} bytes, the broker accepts packets of at most {limit} bytes")
+                raise MessageTooLarge(topic, f"{size_bytes} bytes, the broker accepts packets of at most {limit} bytes")
         try:
             if qos == 0:
                 reason = await self._driver.publish(topic, payload, qos, retain, properties)

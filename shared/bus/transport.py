@@ -3,21 +3,14 @@
 import asyncio
 import contextlib
 import logging
-import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
 from shared.bus import topics
-from shared.bus.chunks import (
-    CHUNK_BYTES,
-    MAX_CHUNKS,
-    Complete,
-    Reassembler,
-    chunk_overhead_bytes,
-    split_message,
-)
+from shared.bus.chunk_sender import UNCONFIRMED_CHUNKS, ChunkSender, Pace
+from shared.bus.chunks import CHUNK_BYTES, Complete, Reassembler
 from shared.bus.connection import Connection, unique_client_id
 from shared.bus.errors import DecodeError, PublishFailed
 from shared.bus.frame import Buffer, frame_size_bytes
@@ -27,13 +20,6 @@ from shared.transport_mode import Carrier, TransportMode
 
 _LOGGER = logging.getLogger(__name__)
 
-# Waits until this number of bytes of the message may have been sent. Called before each chunk with the offset of its
-# end.
-Pace = Callable[[int], Awaitable[None]]
-
-# Unconfirmed chunks per direction: enough to hide the round trip to the broker, and a bound on its memory.
-_WINDOW: Final = 4
-_ID_BYTES: Final = 12
 _SWEEP_INTERVAL_S: Final = 1.0
 # Longest way of a message through the broker to its own sender.
 _SELF_TEST_S: Final = 15.0
@@ -155,16 +141,13 @@ class BrokerTransport:
     time, sent or received, which bounds the memory that the broker needs per receiver.
     """
 
-    def __init__(
-        self, connection: Connection, device: str, reassembler: Reassembler, chunk_bytes: int, send_timeout_s: float
-    ) -> None:
+    def __init__(self, connection: Connection, device: str, reassembler: Reassembler, chunks: ChunkSender) -> None:
         self.counters = TransportCounters()
         self.device = device
         self.take_now: TakeNow = takes_nothing
         self._connection = connection
         self._reassembler = reassembler
-        self._chunk_bytes = chunk_bytes
-        self._send_timeout_s = send_timeout_s
+        self._chunks = chunks
         self._sending = asyncio.Lock()
         self._rejects = RejectCounter()
         self._clock = asyncio.get_running_loop()
@@ -217,11 +200,12 @@ class BrokerTransport:
         async with Connection.open(
             settings,
             client_id=unique_client_id(f"{device}-inbox"),
-            receive_maximum=_WINDOW,
+            receive_maximum=UNCONFIRMED_CHUNKS,
             connect_timeout_s=connect_timeout_s,
         ) as connection:
             bounds = Reassembler() if reassembler is None else reassembler
-            transport = cls(connection, device, bounds, chunk_bytes, send_timeout_s)
+            chunks = ChunkSender(connection, device, chunk_bytes, send_timeout_s)
+            transport = cls(connection, device, bounds, chunks)
             await connection.subscribe(topics.inbox(device), qos=1)
             yield transport
 
@@ -246,7 +230,7 @@ class BrokerTransport:
         # memory.
         async with self._sending:
             started_at_s = self._clock.time()
-            await self._send_chunks(topics.inbox(device), buffers, size_bytes, pace)
+            await self._chunks.send(topics.inbox(device), buffers, pace=pace)
         self.counters.sent += 1
         self.counters.sent_bytes += size_bytes
         return SentMessage(size_bytes, started_at_s, self._clock.time())
@@ -297,52 +281,6 @@ class BrokerTransport:
                 continue
             if complete is not None and not self.take_now(delivery := self._delivery(complete)):
                 return delivery
-
-    async def _send_chunks(self, topic: str, buffers: Sequence[Buffer], size_bytes: int, pace: Pace | None) -> None:
-        transfer_id = secrets.token_bytes(_ID_BYTES)
-        chunk_bytes = self._granted_chunk_bytes(topic, transfer_id, size_bytes)
-        chunks = split_message(transfer_id, buffers, chunk_bytes, sender=self.device)
-        # Most frames of small models are one chunk: no task and no semaphore for them.
-        if size_bytes <= chunk_bytes:
-            if pace is not None:
-                await pace(size_bytes)
-            await self._publish(topic, next(chunks))
-            return
-        window = asyncio.Semaphore(_WINDOW)
-        try:
-            async with asyncio.TaskGroup() as group:
-                stop = 0
-                for chunk in chunks:
-                    stop = min(stop + chunk_bytes, size_bytes)
-                    # Before the pace, which is computed only for a chunk that can be sent now.
-                    await window.acquire()
-                    if pace is not None:
-                        await pace(stop)
-                    group.create_task(self._publish(topic, chunk, window), name=f"chunk to {topic}")
-        except ExceptionGroup as failures:
-            # One chunk that fails cancels the others: without it the frame is worthless.
-            raise failures.exceptions[0] from None
-
-    def _granted_chunk_bytes(self, topic: str, transfer_id: bytes, size_bytes: int) -> int:
-        """Return the size of a slice that the broker accepts now.
-
-        Raises:
-            PublishFailed: the broker accepts only packets that are too small for a message of this size.
-        """
-        limit_bytes = self._connection.payload_limit_bytes(topic)
-        granted_bytes = min(self._chunk_bytes, limit_bytes - chunk_overhead_bytes(transfer_id, self.device))
-        if granted_bytes < self._chunk_bytes and size_bytes > granted_bytes * MAX_CHUNKS:
-            raise PublishFailed(
-                topic, f"{size_bytes} bytes, the broker accepts at most {MAX_CHUNKS} chunks of {max(0, granted_bytes)}"
-            )
-        return granted_bytes
-
-    async def _publish(self, topic: str, chunk: Sequence[Buffer], window: asyncio.Semaphore | None = None) -> None:
-        try:
-            await self._connection.publish(topic, chunk, qos=1, timeout_s=self._send_timeout_s)
-        finally:
-            if window is not None:
-                window.release()
 
     def _delivery(self, complete: Complete) -> Delivery:
         self.counters.delivered += 1

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from shared.bus.chunk_sender import Pace
 from shared.bus.frame import Buffer
-from shared.bus.transport import Pace
 from shared.direct.direct_channel import DirectChannel, error_text
 from shared.direct.direct_decoder import DirectDecoder
 from shared.direct.direct_messages import (
