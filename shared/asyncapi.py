@@ -24,9 +24,14 @@ from shared.policy import policy_schema
 _SCHEMAS: Final = "#/components/schemas/"
 
 # A policy is a document that people write, a request the application's own bytes: the classes of neither are messages.
-# A reply is an outcome, whose class names the results topic.
+# A reply is an outcome, whose class names the results topic. A large outcome is sent on two topics.
 _OTHER_MESSAGES: Final[Mapping[str, str]] = MappingProxyType(
-    {topics.policy.name: "Policy", topics.requests.name: "Request", topics.replies.name: "Outcome"}
+    {
+        topics.policy.name: "Policy",
+        topics.requests.name: "Request",
+        topics.replies.name: "Outcome",
+        topics.outcome_chunks.name: "LargeOutcome",
+    }
 )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -9,9 +10,12 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from shared.bus import topics
-from shared.bus.connection import Connection, Properties, unique_client_id
+from shared.bus.chunks import decode_chunk
+from shared.bus.connection import Connection, Properties, Received, unique_client_id
+from shared.bus.errors import AccessRefused, DecodeError
 from shared.bus.settings import BusSettings
 from shared.enrolment import settings_from
+from shared.large_outcomes import MAX_LARGE_OUTCOME_BYTES, OutcomeAssembler
 from shared.messages.base import MessageError
 from shared.messages.reject_counter import RejectCounter
 from shared.messages.requests import ACCEPT_PROPERTY, MSGPACK_CONTENT, REQUEST_ID_PROPERTY, Outcome
@@ -21,6 +25,9 @@ _LOGGER = logging.getLogger(__name__)
 # Pauses before a request without an outcome is published again: doubled from the first to the longest.
 _FIRST_PAUSE_S: Final = 3.0
 _LONGEST_PAUSE_S: Final = 30.0
+# Repetitions of a request after which outputs that were announced, and of which nothing has come, are given up.
+_FRUITLESS_REPEATS: Final = 3
+_SWEEP_S: Final = 1.0
 
 
 class ClientTimeout(TimeoutError):
@@ -41,11 +48,34 @@ class ClientTimeout(TimeoutError):
 
 @dataclass(slots=True)
 class _Pending:
-    """A request without an outcome. `wake` is set when the outcome has come, or to publish the request again."""
+    """A request without an outcome.
+
+    Attributes:
+        stream: its stream.
+        outcome: the outcome, when it has come.
+        wake: set when the outcome has come, or to publish the request again.
+        whole_outputs: whether outputs are awaited.
+        announced: an outcome whose outputs are sent apart from it, until they have come.
+        chunks: number of chunks of its outputs that have come.
+    """
 
     stream: str
     outcome: Outcome | None = None
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    whole_outputs: bool = False
+    announced: Outcome | None = None
+    chunks: int = 0
+
+    def finish(self, outcome: Outcome) -> None:
+        """Take the outcome, unless there is one."""
+        if self.outcome is None:
+            self.outcome = outcome
+            self.wake.set()
+
+    def finish_without_outputs(self, outcome: Outcome, reason: str) -> None:
+        """Take an outcome whose outputs do not come."""
+        note = f"its outputs are left out: {reason}"
+        self.finish(outcome.model_copy(update={"transfer": None, "error": note}))
 
 
 class Client:
@@ -73,8 +103,14 @@ class Client:
                         print("late" if isinstance(result, ClientTimeout) else result.status)
     """
 
-    def __init__(self, connection: Connection, in_flight: int, pending: dict[str, _Pending]) -> None:
+    def __init__(
+        self, connection: Connection, in_flight: int, pending: dict[str, _Pending], max_outputs_bytes: int
+    ) -> None:
         self._connection = connection
+        self._max_outputs_bytes = max_outputs_bytes
+        # Room for two: one that ends while another begins.
+        self._assembler = OutcomeAssembler(2 * max_outputs_bytes)
+        self._rejects = RejectCounter()
         self._in_flight = in_flight
         self._slots = asyncio.Semaphore(in_flight)
         self._pending = pending
@@ -82,7 +118,12 @@ class Client:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, broker: BusSettings | str, *, in_flight: int = 16, connect_timeout_s: float = 10.0
+        cls,
+        broker: BusSettings | str,
+        *,
+        in_flight: int = 16,
+        connect_timeout_s: float = 10.0,
+        max_outputs_bytes: int = MAX_LARGE_OUTCOME_BYTES,
     ) -> AsyncIterator[Self]:
         """Connect to the broker. Requests without an outcome are given up at the end of the block.
 
@@ -91,6 +132,8 @@ class Client:
                 file of an account that `segue device join` wrote.
             in_flight: largest number of requests without an outcome. Beyond it `submit` waits.
             connect_timeout_s: bound on the first connection. Later ones are made again without a bound.
+            max_outputs_bytes: largest outputs of one result that are taken. Outputs that arrive at the same time take
+                twice as much memory at most.
 
         Yields:
             The client, connected.
@@ -113,7 +156,7 @@ class Client:
             on_connected=publish_again,
             connect_timeout_s=connect_timeout_s,
         ) as connection:
-            client = cls(connection, in_flight, pending)
+            client = cls(connection, in_flight, pending, max_outputs_bytes)
             try:
                 async with asyncio.TaskGroup() as group:
                     reader = group.create_task(client._read_outcomes(), name="client outcomes")
@@ -141,7 +184,8 @@ class Client:
             stream: the stream's name.
             payload: the bytes of a JPEG or PNG, or of the input tensor (little-endian, in C order).
             timeout_s: bound on the whole call, the wait below `in_flight` included.
-            whole_outputs: return the output tensors, not only the best five classes.
+            whole_outputs: return the output tensors, not only the best five classes. Outputs of more than 256 MiB,
+                or beyond what the broker can carry, are left out, and `Outcome.error` says why.
             request_id: id of an earlier request, to get its outcome. None for a new id.
 
         Returns:
@@ -206,11 +250,13 @@ class Client:
             raise ValueError(f"request {identity} is under way already")
         user = {REQUEST_ID_PROPERTY: identity} | ({ACCEPT_PROPERTY: MSGPACK_CONTENT} if whole_outputs else {})
         # In `_pending` before the first publication: the outcome may come while `publish` still waits for PUBACK.
-        pending = self._pending[identity] = _Pending(stream)
-        pause_s = _FIRST_PAUSE_S
+        pending = self._pending[identity] = _Pending(stream, whole_outputs=whole_outputs)
+        pause_s, fruitless = _FIRST_PAUSE_S, 0
         try:
             # Before the request: the outcome of a fast fleet would come too early otherwise.
             await self._connection.subscribe(topics.results(stream), timeout_s=timeout_s)
+            if whole_outputs:
+                await self._subscribe_to_outputs(stream, timeout_s)
             while pending.outcome is None:
                 # Cleared before publishing: a wake-up during the publication must not be lost.
                 pending.wake.clear()
@@ -218,30 +264,78 @@ class Client:
                     topics.requests(stream), payload, properties=Properties(user=user), timeout_s=timeout_s
                 )
                 if pending.outcome is None:
-                    await _wait(pending.wake, pause_s)
+                    await _wait(pending, pause_s)
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                if pending.announced is not None and not pending.chunks:
+                    fruitless += 1
+                    if fruitless == _FRUITLESS_REPEATS:
+                        reason = f"nothing arrives on {self._connection.settings.root}/{topics.outputs(stream)}"
+                        pending.finish_without_outputs(pending.announced, f"{reason}: may this account read it?")
             return pending.outcome
         finally:
             del self._pending[identity]
 
+    async def _subscribe_to_outputs(self, stream: str, timeout_s: float) -> None:
+        try:
+            await self._connection.subscribe(topics.outputs(stream), timeout_s=timeout_s)
+        except AccessRefused as error:
+            # Most outputs come in the result. `_until_outcome` says so where they do not.
+            _LOGGER.warning("%s", error)
+
     async def _read_outcomes(self) -> None:
-        rejects = RejectCounter()
-        async for received in self._connection:
+        while True:
             try:
-                outcome = Outcome.decode(received.payload)
-            except MessageError as error:
-                if rejects.add(received.topic, str(error)):
-                    _LOGGER.warning("dropped a message on %s that is no outcome: %s", received.topic, error)
+                # Transfers that have ended are given up also while nothing arrives.
+                async with asyncio.timeout(_SWEEP_S):
+                    received = await anext(self._connection)
+            except TimeoutError:
+                self._assembler.expire(time.monotonic())
                 continue
-            pending = self._pending.get(outcome.request_id)
-            if pending is not None and pending.outcome is None and pending.stream == outcome.stream:
-                pending.outcome = outcome
-                pending.wake.set()
+            try:
+                self._take(received)
+            except (MessageError, DecodeError) as error:
+                if self._rejects.add(received.topic, str(error)):
+                    _LOGGER.warning("dropped a message on %s that is no outcome: %s", received.topic, error)
+
+    def _take(self, received: Received) -> None:
+        _, stream, kind = received.topic.split("/")
+        if kind == "outputs":
+            self._take_chunk(received, stream)
+            return
+        outcome = Outcome.decode(received.payload)
+        pending = self._pending.get(outcome.request_id)
+        if pending is None or pending.stream != outcome.stream:
+            return
+        if outcome.transfer is None or not pending.whole_outputs:
+            pending.finish(outcome)
+        elif outcome.transfer.size_bytes > self._max_outputs_bytes:
+            size_bytes = outcome.transfer.size_bytes
+            pending.finish_without_outputs(outcome, f"{size_bytes} bytes, this client takes {self._max_outputs_bytes}")
+        else:
+            pending.announced = outcome
+
+    def _take_chunk(self, received: Received, stream: str) -> None:
+        request_id = received.user.get(REQUEST_ID_PROPERTY, "")
+        pending = self._pending.get(request_id)
+        if pending is None or pending.stream != stream or pending.outcome is not None:
+            return
+        if decode_chunk(received.payload).total_bytes > self._max_outputs_bytes:
+            # The outcome that follows says so.
+            return
+        pending.chunks += 1
+        assembled = self._assembler.add(received.payload, stream, request_id, time.monotonic())
+        if assembled is not None:
+            pending.finish(assembled.whole())
 
 
-async def _wait(event: asyncio.Event, timeout_s: float) -> None:
-    try:
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
-    except TimeoutError:
-        return
+async def _wait(pending: _Pending, pause_s: float) -> None:
+    """Wait until a request is to be published again or has its outcome; as long as its outputs arrive, go on."""
+    seen = -1
+    while seen != pending.chunks:
+        seen = pending.chunks
+        try:
+            async with asyncio.timeout(pause_s):
+                await pending.wake.wait()
+                return
+        except TimeoutError:
+            continue

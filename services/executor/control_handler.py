@@ -220,8 +220,12 @@ class ControlHandler:
             case ["receipts"]:
                 await self._receipt(Receipt.decode(payload))
             case ["outcomes"]:
+                outcome = AttemptOutcome.decode(payload)
+                if outcome.transfer is not None:
+                    await self.sources.outputs_sent(outcome, outcome.transfer)
+                    return
                 content_type = received.properties.content_type or JSON_CONTENT
-                await self.sources.outcome_seen(AttemptOutcome.decode(payload), payload, content_type)
+                await self.sources.outcome_seen(outcome, payload, content_type)
             case ["links"] if payload:
                 self.ledger.learn(of_topic(Links.decode(payload), "device", self._own.device).links)
             case ["emulation"] if payload:

@@ -130,6 +130,10 @@ class LaneRunner:
         if known is None:
             self._stages.pool.give_back(epoch)
             return
+        if self._pipeline.ends_large(known):
+            self._stages.pool.give_back(epoch)
+            self._pipeline.begin(FeatureMap(known, run.tensors), run.size_bytes, run.received_s)
+            return
         # To this device, so that nothing is encoded: the lane sends arrays.
         target = None if next_device is None else self._device
         job = StageJob(segment, FeatureMap(known, run.tensors), self._stages.coder, target, self._device)

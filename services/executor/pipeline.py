@@ -4,6 +4,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
+from typing import Final
 
 import numpy as np
 
@@ -14,7 +16,8 @@ from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox
 from services.executor.outcome_delivery import OutcomeDelivery
 from services.executor.peer_clocks import PeerClocks
-from services.executor.results import ModelResult, make_error_outcome, make_outcome
+from services.executor.results import MSGPACK_MESSAGE_OUTPUT_BYTES, ModelResult, make_error_outcome, make_outcome
+from services.executor.segments.segment_events import EpochKey
 from services.executor.segments.shadow_check import SentStage, ShadowCheck
 from services.executor.sender import AttemptTracker, Sender
 from services.executor.stage_runner import FinishedStage, StageRunner
@@ -23,9 +26,13 @@ from shared.codecs import RAW, CodecError
 from shared.lane.input_assembly import InputAssembler
 from shared.messages.devices import DamageReport, Receipt
 from shared.messages.events import EventKind
-from shared.messages.requests import ErrorCause, FeatureMapHeader
+from shared.messages.requests import MSGPACK_CONTENT, ErrorCause, FeatureMapHeader
 
 _LOGGER = logging.getLogger(__name__)
+
+# Requests with large outputs that are computed or sent at the same time: one is computed while another is sent. Their
+# outputs lie in memory until they are sent.
+_MAX_LARGE_RESULTS: Final = 2
 
 
 class Admission:
@@ -120,6 +127,7 @@ class Pipeline:
         self._outcomes = outcomes
         self._observations = observations
         self._clocks = clocks
+        self._large_results = asyncio.Semaphore(_MAX_LARGE_RESULTS)
         self._group = asyncio.TaskGroup()
 
     async def run(self) -> None:
@@ -179,11 +187,23 @@ class Pipeline:
     def conclude(self, header: FeatureMapHeader, result: ModelResult, size_bytes: int) -> None:
         """Deliver the result of a request that was admitted with this size; its trace is in the header."""
         outcome = make_outcome(header, result, header.trace, time.monotonic())
-        self._spawn(header, size_bytes, self._outcomes.deliver(header, outcome))
+        self._spawn(header, size_bytes, self._outcomes.deliver(header, outcome, result.outputs))
 
     def fail(self, header: FeatureMapHeader, error: BaseException, size_bytes: int) -> None:
         """Settle the failure of a request that was admitted with this size."""
         self._spawn(header, size_bytes, self._settle_failure(header, error))
+
+    def ends_large(self, header: FeatureMapHeader) -> bool:
+        """Return whether this is the last stage of a request whose outputs may be too large for one message.
+
+        Few of these may run at the same time, so they need a task that waits.
+        """
+        if header.accept != MSGPACK_CONTENT or header.stage + 1 < len(header.stages):
+            return False
+        manifest = self._stages.pool.manifest_of(EpochKey(header.stream, header.epoch), header.model)
+        # Zero stands for a size that only a run tells.
+        size_bytes = manifest.blocks[-1].output_bytes if manifest is not None and manifest.blocks else 0
+        return size_bytes == 0 or size_bytes > MSGPACK_MESSAGE_OUTPUT_BYTES
 
     def _note(self, header: FeatureMapHeader) -> None:
         self._attempts.note(header.stream, header.request_id, header.attempt)
@@ -242,8 +262,9 @@ class Pipeline:
     async def _run_stage(self, feature_map: FeatureMap, received_s: float) -> None:
         header = feature_map.header
         keeps_arrays = self._shadow.is_due(header.stages[header.stage].codec)
-        finished = await self._stages.run(feature_map, received_s=received_s, keeps_arrays=keeps_arrays)
-        await self._pass_on(header, finished)
+        async with self._large_results if self.ends_large(header) else nullcontext():
+            finished = await self._stages.run(feature_map, received_s=received_s, keeps_arrays=keeps_arrays)
+            await self._pass_on(header, finished)
         # Last: the request does not wait for it, and the work of broker and monitor would compete with its own.
         if finished.observation is not None:
             await self._observations.publish(finished.observation)
@@ -251,9 +272,8 @@ class Pipeline:
     async def _pass_on(self, header: FeatureMapHeader, finished: FinishedStage) -> None:
         output, trace = finished.output, finished.trace
         if output.result is not None:
-            await self._outcomes.deliver(
-                header, make_outcome(header, output.result, (*header.trace, trace), time.monotonic())
-            )
+            outcome = make_outcome(header, output.result, (*header.trace, trace), time.monotonic())
+            await self._outcomes.deliver(header, outcome, output.result.outputs)
             return
         if header.stages[header.stage + 1].device == self.device:
             # The next stage queues for the processor like any other job, under the admission of this feature map.

@@ -4,9 +4,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 from services.executor.announcer import Announcer
 from services.executor.config import ExecutorConfig
@@ -14,6 +13,7 @@ from services.executor.control_handler import ControlHandler
 from services.executor.device_resources import DeviceResources, segment_cores
 from services.executor.direct_answers import DirectAnswers
 from services.executor.direct_probes import DirectProbes
+from services.executor.executor_resources import ExecutorResources, open_resources
 from services.executor.inbox import Inbox
 from services.executor.lane_receiver import LaneReceiver
 from services.executor.lane_runner import LaneRunner
@@ -21,44 +21,41 @@ from services.executor.lane_sender import LaneSender
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
 from services.executor.outcome_delivery import OutcomeDelivery
+from services.executor.output_sender import OutputSender
 from services.executor.peer_clocks import PeerClocks
 from services.executor.pipeline import Admission, Pipeline
 from services.executor.planned_receivers import PlannedReceivers
-from services.executor.planner_trust import PlannerTrust
 from services.executor.segments.coding import Coder
 from services.executor.segments.device_speed import DeviceSpeed
 from services.executor.segments.lifecycle import SegmentLifecycle
 from services.executor.segments.model_cache import ModelCache
-from services.executor.segments.processor import Processor
 from services.executor.segments.profile_publisher import ProfilePublisher
 from services.executor.segments.profiler import Profiler
 from services.executor.segments.segment_pool import SegmentPool
 from services.executor.segments.shadow_check import ShadowCheck
 from services.executor.sender import AttemptTracker, Sender
-from services.executor.source.journal_thread import JournalThread
+from services.executor.source.output_receiver import OutputReceiver
+from services.executor.source.request_limit import request_limit_bytes
 from services.executor.source.sources import Sources
 from services.executor.stage_runner import StageRunner
 from services.executor.transfers import TransferLedger
-from services.executor.trust_files import TrustFiles
 from shared.bus import topics
-from shared.bus.connection import Connection, Will
+from shared.bus.chunk_sender import ChunkSender
 from shared.bus.emulation import ShapedTransport
 from shared.bus.errors import BusError, PublishFailed, SubscriptionFailed
 from shared.bus.link_schedule import LinkRate
 from shared.bus.malloc_tuning import keep_large_buffers
 from shared.bus.transport import BrokerTransport, FeatureMapTransport
 from shared.client_secret import with_client_secret
-from shared.codecs import CodecRegistry, load_registry
 from shared.data_directory import lock_directory
 from shared.direct.direct_transport import DirectTransport
 from shared.direct.transport_switch import TransportSwitch
 from shared.duplicate_names import NameClaim, hold_name
 from shared.lane.input_assembly import InputAssembler
+from shared.large_outcomes import MAX_LARGE_OUTCOME_BYTES, OUTPUT_CHUNK_BYTES
 from shared.messages.control import Ready, Rejected
 from shared.messages.devices import Emulation, Presence, State
-from shared.processing_clock import ProcessingClock
 from shared.service_runtime import new_boot_id, segue_version
-from shared.transport_mode import Carrier
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -91,7 +88,7 @@ async def serve(config: ExecutorConfig) -> None:
     async with (
         lock_directory(config.journal_path.parent),
         hold_name(config.broker, NameClaim.of_device(presence), config.connect_timeout_s, lambda: announcer.presence),
-        _open_resources(config, announcer) as opened,
+        open_resources(config, announcer) as opened,
         asyncio.TaskGroup() as group,
     ):
         await Executor(config, announcer, opened, group, resources.segment_memory_bytes).run()
@@ -108,56 +105,6 @@ def _presence(config: ExecutorConfig, resources: DeviceResources) -> Presence:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Resources:
-    """Everything of an executor that is opened, and closed in the opposite order."""
-
-    journal: JournalThread
-    processor: Processor
-    control: Connection
-    bulk: BrokerTransport
-    direct: DirectTransport | None
-    codecs: CodecRegistry
-    processing: ProcessingClock
-    trust_files: TrustFiles
-    first_cores: float
-
-
-@asynccontextmanager
-async def _open_resources(config: ExecutorConfig, announcer: Announcer) -> AsyncIterator[_Resources]:
-    """Open journal, processor and connections."""
-    device, settings = config.device, config.broker
-    offline = announcer.presence.model_copy(update={"state": State.OFFLINE})
-    async with AsyncExitStack() as stack:
-        claim = NameClaim.of_device(announcer.presence)
-        journal = await stack.enter_async_context(JournalThread.open(config.journal_path, settings, claim))
-        processor = await stack.enter_async_context(Processor.open())
-        control = await stack.enter_async_context(
-            Connection.open(
-                settings,
-                client_id=f"segue-executor-{device}",
-                will=Will(topics.presence(device), offline.encode()),
-                on_connected=announcer.announce,
-                connect_timeout_s=config.connect_timeout_s,
-            )
-        )
-        bulk = await stack.enter_async_context(
-            BrokerTransport.open(settings, device, connect_timeout_s=config.connect_timeout_s)
-        )
-        direct: DirectTransport | None = None
-        if config.transport.allows(Carrier.DIRECT):
-            boot_id = announcer.presence.boot_id
-            direct = await stack.enter_async_context(DirectTransport.open(device, boot_id, config.direct_settings))
-            announcer.presence = announcer.presence.model_copy(update={"direct": direct.access})
-        processing = stack.enter_context(ProcessingClock())
-        trust = PlannerTrust(device, settings.root, config.planner_keys)
-        files = TrustFiles(config.journal_path.parent, trust)
-        await asyncio.to_thread(files.load)
-        codecs = await asyncio.to_thread(load_registry)
-        cores = await asyncio.to_thread(segment_cores, config.engine.threads)
-        yield _Resources(journal, processor, control, bulk, direct, codecs, processing, files, cores)
-
-
 class Executor:
     """A running executor.
 
@@ -169,7 +116,7 @@ class Executor:
         self,
         config: ExecutorConfig,
         announcer: Announcer,
-        resources: _Resources,
+        resources: ExecutorResources,
         group: asyncio.TaskGroup,
         memory_bytes: int,
     ) -> None:
@@ -189,7 +136,9 @@ class Executor:
         self._ledger = TransferLedger(device, self._processing.read_s)
         self._outbox = Outbox(device, resources.control)
         self._observations = ObservationFeed(self._outbox)
-        self._outcomes = OutcomeDelivery(self._outbox)
+        outputs = OutputSender(ChunkSender(resources.bulk.connection, "", OUTPUT_CHUNK_BYTES))
+        largest_result = partial(request_limit_bytes, MAX_LARGE_OUTCOME_BYTES)
+        self._outcomes = OutcomeDelivery(self._outbox, outputs, largest_result)
         self._clocks = PeerClocks(device, self._outbox)
         # Models and segments.
         speed = DeviceSpeed(config.emulated)
@@ -252,6 +201,7 @@ class Executor:
                 self._direct, self._shaped or transport, self._shaped, self._outbox, self._processing, group
             )
         # Streams that begin here, and the messages that concern the device.
+        self._receiver = OutputReceiver(resources.outputs, self._outbox, largest_result)
         self._sources = Sources(
             device=device,
             settings=config.broker,
@@ -261,6 +211,8 @@ class Executor:
             pipeline=self._pipeline,
             observations=self._observations,
             outcomes=self._outcomes,
+            outputs=outputs,
+            receiver=self._receiver,
             group=group,
         )
         self._control_handler = ControlHandler(
@@ -326,6 +278,7 @@ class Executor:
         group.create_task(self._pool.run(), name="segments")
         group.create_task(self._profiles.run(), name="profiles")
         await self._sources.resume()
+        group.create_task(self._receiver.run(self._sources), name="large outputs")
         control = group.create_task(self._control_handler.run(self._control), name="control")
         inboxes: list[asyncio.Task[None]] = []
         # From its first presence on, the device leaves in order: a broker publishes no last will after a disconnect.

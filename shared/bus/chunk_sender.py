@@ -84,6 +84,14 @@ class ChunkSender:
             # One chunk that fails cancels the others: without it the message is worthless.
             raise failures.exceptions[0] from None
 
+    def send_now(self, topic: str, buffers: Sequence[Buffer], size_bytes: int) -> bool:
+        """Send a message in a single chunk of QoS 0; return False if it is larger, or cannot be sent at once."""
+        if size_bytes > self.chunk_bytes:
+            return False
+        identity = secrets.token_bytes(_ID_BYTES)
+        chunk = next(split_message(identity, buffers, self.chunk_bytes, sender=self.sender))
+        return self.connection.publish_now(topic, chunk)
+
     def _granted_chunk_bytes(
         self, topic: str, transfer_id: bytes, size_bytes: int, properties: Properties | None
     ) -> int:

@@ -204,15 +204,24 @@ class Reassembler:
     be evicted. `_held_bytes` is the sum of the announced sizes in `_transfers` and at most `max_bytes`.
     """
 
-    def __init__(self, max_bytes: int = 256 * 1024 * 1024, max_transfers: int = 64, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        max_bytes: int = 256 * 1024 * 1024,
+        max_transfers: int = 64,
+        timeout_s: float = 30.0,
+        *,
+        repeats: bool = False,
+    ) -> None:
         """Start empty.
 
         Args:
             max_bytes: bound on the announced sizes of all transfers under way together.
             max_transfers: bound on the number of transfers under way.
             timeout_s: a transfer expires after this time without progress.
+            repeats: senders repeat a transfer under the same id, so late duplicates may begin it again.
         """
         self._max_bytes = max_bytes
+        self._repeats = repeats
         self._max_transfers = max_transfers
         self._timeout_s = timeout_s
         self._transfers: OrderedDict[bytes, _Transfer] = OrderedDict()
@@ -314,6 +323,8 @@ class Reassembler:
         self._remember(transfer_id)
 
     def _remember(self, transfer_id: bytes) -> None:
+        if self._repeats:
+            return
         self._finished[transfer_id] = None
         if len(self._finished) > _REMEMBERED_IDS:
             self._finished.popitem(last=False)

@@ -258,6 +258,18 @@ def outcomes(device: str) -> str:
 
 
 @defined(
+    sender="last executor",
+    receivers="source executor",
+    publishers={Role.DEVICE: Reach.ANY},
+    subscribers={Role.DEVICE: Reach.OWN},
+    summary="Outputs of an attempt that are too large for its outcome, in chunks. User properties: stream, request_id.",
+)
+def outcome_chunks(device: str) -> str:
+    """Return the topic of the large outputs for the requests whose source a device is."""
+    return f"devices/{device}/outcome_chunks"
+
+
+@defined(
     sender="planner",
     receivers="all",
     publishers={Role.PLANNER: Reach.ANY, Role.OPERATOR: Reach.ANY},
@@ -486,6 +498,19 @@ def requests(stream: str) -> str:
 def results(stream: str) -> str:
     """Return the topic of a stream's results."""
     return f"streams/{stream}/results"
+
+
+@defined(
+    sender="source executor",
+    receivers="application",
+    publishers={Role.DEVICE: Reach.OWN},
+    subscribers={Role.OPERATOR: Reach.ANY, Role.APPLICATION: Reach.OWN},
+    summary="Outputs too large for a result's message, in chunks. Reassembled, a msgpack header and the tensors "
+    "(docs/wire.md). User property: request_id.",
+)
+def outputs(stream: str) -> str:
+    """Return the topic of the large outputs of a stream's results."""
+    return f"streams/{stream}/outputs"
 
 
 @defined(

@@ -245,11 +245,10 @@ class BrokerTransport:
 
     def send_now(self, device: str, buffers: Sequence[Buffer], mode: TransportMode | None = None) -> bool:
         """Send one frame in a single chunk of QoS 0, unless the broker is away or the socket is full."""
-        size_bytes = frame_size_bytes(buffers)
-        if size_bytes > self._chunk_bytes or (mode is not None and not mode.allows(Carrier.MQTT)):
+        if mode is not None and not mode.allows(Carrier.MQTT):
             return False
-        chunk = next(split_message(secrets.token_bytes(_ID_BYTES), buffers, self._chunk_bytes, sender=self.device))
-        if not self._connection.publish_now(topics.inbox(device), chunk):
+        size_bytes = frame_size_bytes(buffers)
+        if not self._chunks.send_now(topics.inbox(device), buffers, size_bytes):
             return False
         self.counters.sent += 1
         self.counters.sent_bytes += size_bytes

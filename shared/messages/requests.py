@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, ClassVar, Final
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from shared.bus import topics
 from shared.bus.topic import Topic
@@ -37,6 +37,8 @@ from shared.transport_mode import Carrier, TransportMode
 
 # MQTT 5 user property with the id of a request (`given_request_id`).
 REQUEST_ID_PROPERTY: Final = "request_id"
+# MQTT 5 user property with the stream of a request, where the topic does not name it.
+STREAM_PROPERTY: Final = "stream"
 
 # Suffixes of files that are pictures, and of those that are tensors, as the payload of a request.
 PICTURE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
@@ -187,6 +189,15 @@ class OutputTensor(Part):
     data: Annotated[bytes, Field(max_length=MAX_MESSAGE_BYTES)]
 
 
+class OutputTransfer(Part):
+    """Outputs of an outcome that are sent apart from it, in chunks."""
+
+    transfer_id: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{2}){1,64}$")]
+    """The id in the chunks, in hexadecimal."""
+    size_bytes: Quantity
+    """Size of the whole frame: header and tensors."""
+
+
 class Outcome(Message):
     """The one result or the one error of a request (`streams/{stream}/results`)."""
 
@@ -202,6 +213,8 @@ class Outcome(Message):
     """The best five classes of a classifier."""
     outputs: Annotated[tuple[OutputTensor, ...], at_most(1024)] = ()
     """Whole tensors, in msgpack results only."""
+    transfer: OutputTransfer | None = None
+    """Set if the outputs are too large for this message and were sent before it."""
     cause: ErrorCause | None = None
     error: Prose = ""
     accepted_at_s: Instant = 0.0
@@ -219,6 +232,15 @@ class AttemptOutcome(Outcome):
     """
 
     TOPIC: ClassVar[Topic[...]] = topics.outcomes
+
+
+class LargeOutcome(Outcome):
+    """The header of an outcome whose outputs follow it as tensors (`streams/{stream}/outputs`), in chunks."""
+
+    TOPIC: ClassVar[Topic[...]] = topics.outputs
+
+    tensors: Annotated[tuple[TensorHeader, ...], at_most(1024)]
+    """The outputs, in the order in which they follow."""
 
 
 class Confirmation(Message):

@@ -2,8 +2,9 @@
 
 import asyncio
 import inspect
+import re
 import textwrap
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,8 +12,12 @@ import pytest
 
 from broker.embedded import EmbeddedBroker
 from shared.bus import topics
+from shared.bus.chunks import split_message
 from shared.bus.connection import Connection, Received
+from shared.bus.frame import frame_size_bytes
+from shared.bus.properties import Properties
 from shared.client import Client, ClientTimeout
+from shared.large_outcomes import encode_large_outcome, transfer_id_of
 from shared.messages.requests import (
     ACCEPT_PROPERTY,
     MSGPACK_CONTENT,
@@ -21,6 +26,8 @@ from shared.messages.requests import (
     ErrorCause,
     Outcome,
     OutcomeStatus,
+    OutputTransfer,
+    TensorHeader,
 )
 
 STREAM = "camera"
@@ -107,6 +114,85 @@ async def test_whole_outputs_are_asked_for_in_msgpack() -> None:
         await client.submit(STREAM, b"x", timeout_s=WAIT_S)
         await client.submit(STREAM, b"x", timeout_s=WAIT_S, whole_outputs=True)
     assert wanted == [None, MSGPACK_CONTENT]
+
+
+def large(identity: str) -> tuple[Outcome, list[bytes]]:
+    """Return a result whose outputs are announced, and the chunks of its outputs."""
+    plain = outcome(identity).model_copy(update={"attempt": 1})
+    data = bytes(range(256)) * 4000
+    header = TensorHeader(name="y", dtype="uint8", shape=(len(data),), size_bytes=len(data))
+    frame = encode_large_outcome(plain, [(header, data)])
+    chunks = [b"".join(map(bytes, parts)) for parts in split_message(transfer_id_of(plain), frame, 100_000)]
+    transfer = OutputTransfer(transfer_id=transfer_id_of(plain).hex(), size_bytes=frame_size_bytes(frame))
+    return plain.model_copy(update={"transfer": transfer, "error": "in chunks"}), chunks
+
+
+async def send_chunks(connection: Connection, identity: str, chunks: Sequence[bytes]) -> None:
+    for chunk in chunks:
+        properties = Properties(user={REQUEST_ID_PROPERTY: identity})
+        await connection.publish(topics.outputs(STREAM), chunk, properties=properties)
+
+
+async def test_large_outputs_are_assembled_whatever_comes_first() -> None:
+    async def answer(connection: Connection, received: Received, identity: str) -> None:
+        announced, chunks = large(identity)
+        await send_chunks(connection, "somebody-else", [b"not a chunk"])
+        await send_chunks(connection, identity, [b"not a chunk", *chunks[5:]])
+        await connection.publish(topics.results(STREAM), announced.encode())
+        await send_chunks(connection, identity, chunks)
+        await connection.publish(topics.results(STREAM), announced.encode())
+
+    async with EmbeddedBroker() as broker, source(broker, answer) as seen, Client.open(broker.settings) as client:
+        result = await client.submit(STREAM, b"x", timeout_s=WAIT_S, whole_outputs=True)
+        small = await client.submit(STREAM, b"x", timeout_s=WAIT_S)
+    assert (result.error, result.transfer, result.outputs[0].data) == ("", None, bytes(range(256)) * 4000)
+    # Whoever does not ask for outputs takes the message that announces them.
+    assert (small.outputs, small.error) == ((), "in chunks")
+    assert len(seen) == 2
+
+
+async def test_a_repeated_request_gets_the_chunks_that_were_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    repeats = 0
+
+    async def answer(connection: Connection, received: Received, identity: str) -> None:
+        nonlocal repeats
+        announced, chunks = large(identity)
+        await send_chunks(connection, identity, chunks[:-1] if repeats == 0 else chunks[-1:])
+        await connection.publish(topics.results(STREAM), announced.encode())
+        repeats += 1
+
+    monkeypatch.setattr("shared.client._FIRST_PAUSE_S", 0.5)
+    async with EmbeddedBroker() as broker, source(broker, answer), Client.open(broker.settings) as client:
+        result = await client.submit(STREAM, b"x", timeout_s=WAIT_S, whole_outputs=True)
+    assert repeats >= 2
+    assert len(result.outputs) == 1
+
+
+async def test_outputs_beyond_the_bound_of_the_client_are_left_out_with_the_sizes() -> None:
+    async def answer(connection: Connection, received: Received, identity: str) -> None:
+        announced, chunks = large(identity)
+        await send_chunks(connection, identity, chunks)
+        await connection.publish(topics.results(STREAM), announced.encode())
+
+    async with (
+        EmbeddedBroker() as broker,
+        source(broker, answer),
+        Client.open(broker.settings, max_outputs_bytes=1_000_000) as client,
+    ):
+        result = await client.submit(STREAM, b"x", timeout_s=WAIT_S, whole_outputs=True)
+    assert (result.status, result.outputs, result.transfer) == (OutcomeStatus.OK, (), None)
+    assert re.fullmatch(r"its outputs are left out: 102\d+ bytes, this client takes 1000000", result.error)
+
+
+async def test_outputs_that_the_account_may_not_read_are_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def announce(connection: Connection, received: Received, identity: str) -> None:
+        await connection.publish(topics.results(STREAM), large(identity)[0].encode())
+
+    monkeypatch.setattr("shared.client._FIRST_PAUSE_S", 0.05)
+    async with EmbeddedBroker() as broker, source(broker, announce), Client.open(broker.settings) as client:
+        result = await client.submit(STREAM, b"x", timeout_s=WAIT_S, whole_outputs=True)
+    assert result.status is OutcomeStatus.OK
+    assert "nothing arrives on segue/v1/streams/camera/outputs: may this account read it?" in result.error
 
 
 async def test_nobody_answers_in_time() -> None:

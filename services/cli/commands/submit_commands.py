@@ -1,10 +1,12 @@
 """`segue submit`: send files to a stream and print the results."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import numpy as np
 import typer
 
 from services.cli.render.console import notes_console, print_json, results_console
@@ -22,9 +24,11 @@ from services.cli.support.options import (
 )
 from services.cli.support.output_files import make_folder
 from services.cli.support.request_files import read_payloads
+from shared.bus.errors import MessageTooLarge
 from shared.bus.settings import BusSettings
 from shared.client import Client, ClientTimeout
-from shared.exit_status import ExitStatus
+from shared.exception_groups import errors_in
+from shared.exit_status import ExitStatus, InputError
 from shared.messages.requests import Outcome, OutcomeStatus
 from shared.messages.streams import StreamDeclaration
 
@@ -46,23 +50,29 @@ OutputFolder = Annotated[
 ]
 
 
+# What a file ends with.
+_Ending = Outcome | ClientTimeout | MessageTooLarge
+
+
 @dataclass(frozen=True, slots=True)
 class _Submission:
     """The payloads of a stream and the way they are sent.
 
     Attributes:
+        files: the files.
         payloads: one per file.
         in_flight: most requests under way, unless the files are a burst.
         burst: whether all files go as one burst; None if the stream's declaration decides.
-        whole_outputs: ask for the output tensors.
+        output_folder: where the output tensors are written; None not to ask for them.
         timeout_s: time to wait for each outcome.
     """
 
     stream: str
+    files: Sequence[Path]
     payloads: Sequence[bytes]
     in_flight: int
     burst: bool | None
-    whole_outputs: bool
+    output_folder: Path | None
     timeout_s: float
 
 
@@ -91,10 +101,8 @@ def submit_command(
     readable, faults = read_payloads(files, address.max_payload_bytes)
     sent = [file for file, _ in readable]
     payloads = [payload for _, payload in readable]
-    submission = _Submission(stream, payloads, in_flight, burst, output_folder is not None, timeout_s)
+    submission = _Submission(stream, sent, payloads, in_flight, burst, output_folder, timeout_s)
     is_burst, outcomes = run_command(lambda: _send(address, submission))
-    if output_folder is not None:
-        _write_outputs(output_folder, sent, outcomes)
     if as_json:
         unsent = [{"file": str(file), "status": "unreadable", "error": fault} for file, fault in faults]
         print_json([*(_document(file, outcome) for file, outcome in zip(sent, outcomes, strict=True)), *unsent])
@@ -104,11 +112,17 @@ def submit_command(
             notes_console().print(f"not sent: {fault}", soft_wrap=True)
     if any(isinstance(outcome, ClientTimeout) for outcome in outcomes):
         raise typer.Exit(ExitStatus.OUT_OF_REACH)
-    if faults or any(isinstance(outcome, Outcome) and outcome.status is OutcomeStatus.ERROR for outcome in outcomes):
+    if faults or any(_failed(outcome) for outcome in outcomes):
         raise typer.Exit(ExitStatus.FAILED)
 
 
-async def _send(address: BusSettings, submission: _Submission) -> tuple[bool, list[Outcome | ClientTimeout]]:
+def _failed(outcome: _Ending) -> bool:
+    return isinstance(outcome, MessageTooLarge) or (
+        isinstance(outcome, Outcome) and outcome.status is OutcomeStatus.ERROR
+    )
+
+
+async def _send(address: BusSettings, submission: _Submission) -> tuple[bool, list[_Ending]]:
     """Return whether the files were sent as a burst, and their outcomes in the order of the files."""
     declaration = await _declaration(address, submission.stream)
     is_burst = declaration.jobs > 1 if submission.burst is None else submission.burst
@@ -116,13 +130,39 @@ async def _send(address: BusSettings, submission: _Submission) -> tuple[bool, li
     if is_burst:
         in_flight = min(_MAX_IN_FLIGHT, max(in_flight, len(submission.payloads)))
     async with Client.open(address, in_flight=in_flight, connect_timeout_s=CONNECT_TIMEOUT_S) as client:
-        outcomes = await client.submit_many(
-            submission.stream,
-            submission.payloads,
-            timeout_s=submission.timeout_s,
-            whole_outputs=submission.whole_outputs,
-        )
-    return is_burst, outcomes
+        return is_burst, await _submit_all(client, submission, in_flight)
+
+
+async def _submit_all(client: Client, submission: _Submission, in_flight: int) -> list[_Ending]:
+    """Return one outcome per file. Outputs are written as they come, so that few of them are in memory at a time."""
+    remaining = iter(range(len(submission.files)))
+    outcomes: dict[int, _Ending] = {}
+    folder = submission.output_folder
+
+    async def submit_remaining() -> None:
+        for index in remaining:
+            try:
+                outcome = await client.submit(
+                    submission.stream,
+                    submission.payloads[index],
+                    timeout_s=submission.timeout_s,
+                    whole_outputs=folder is not None,
+                )
+            except (ClientTimeout, MessageTooLarge) as error:
+                outcomes[index] = error
+                continue
+            if folder is not None and outcome.outputs:
+                prefix = f"{index:04d}_{submission.files[index].stem}"
+                outcome = await asyncio.to_thread(_write_outputs, folder, prefix, outcome)
+            outcomes[index] = outcome
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for number in range(in_flight):
+                group.create_task(submit_remaining(), name=f"submit {number}")
+    except BaseExceptionGroup as error:
+        raise errors_in(error)[0] from None
+    return [outcomes[index] for index in sorted(outcomes)]
 
 
 async def _declaration(address: BusSettings, stream: str) -> StreamDeclaration:
@@ -133,10 +173,12 @@ async def _declaration(address: BusSettings, stream: str) -> StreamDeclaration:
     return declaration
 
 
-def _show(files: Sequence[Path], outcomes: Sequence[Outcome | ClientTimeout], *, is_burst: bool) -> None:
+def _show(files: Sequence[Path], outcomes: Sequence[_Ending], *, is_burst: bool) -> None:
     for file, outcome in zip(files, outcomes, strict=True):
         if isinstance(outcome, ClientTimeout):
             notes_console().print(f"{file}: {outcome}; run `segue doctor` to see what is missing", soft_wrap=True)
+        elif isinstance(outcome, MessageTooLarge):
+            notes_console().print(f"{file}: not sent: {outcome.reason}", soft_wrap=True)
         elif outcome.status is OutcomeStatus.ERROR:
             cause = "" if outcome.cause is None else f"{outcome.cause.value}: "
             notes_console().print(f"{file}: error: {cause}{outcome.error}", soft_wrap=True)
@@ -157,7 +199,7 @@ def _show_result(file: Path, outcome: Outcome) -> None:
         results_console().print(f"    {line}", soft_wrap=True, style="dim")
 
 
-def burst_text(outcomes: Sequence[Outcome | ClientTimeout]) -> str:
+def burst_text(outcomes: Sequence[_Ending]) -> str:
     """Return the duration of a burst, from the first acceptance to the last outcome, and the missing outcomes."""
     arrived = [outcome for outcome in outcomes if isinstance(outcome, Outcome)]
     missing = len(outcomes) - len(arrived)
@@ -189,18 +231,29 @@ def _time_lines(outcome: Outcome) -> list[str]:
     return lines
 
 
-def _document(file: Path, outcome: Outcome | ClientTimeout) -> dict[str, Any]:
+def _document(file: Path, outcome: _Ending) -> dict[str, Any]:
     if isinstance(outcome, ClientTimeout):
         return {"file": str(file), "request_id": outcome.request_id, "status": "timeout", "error": str(outcome)}
+    if isinstance(outcome, MessageTooLarge):
+        return {"file": str(file), "status": "too_large", "error": outcome.reason}
     document = outcome.model_dump(mode="json", exclude={"outputs", "schema_version"})
     shapes = [{"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape)} for tensor in outcome.outputs]
     return {"file": str(file), "latency_ms": round(latency_ms(outcome), 3), **document, "outputs": shapes}
 
 
-def _write_outputs(folder: Path, files: Sequence[Path], outcomes: Sequence[Outcome | ClientTimeout]) -> None:
-    import numpy as np
+def _write_outputs(folder: Path, prefix: str, outcome: Outcome) -> Outcome:
+    """Write the output tensors of an outcome; return it with their names, types and shapes only.
 
-    for index, (file, outcome) in enumerate(zip(files, outcomes, strict=True)):
-        for tensor in outcome.outputs if isinstance(outcome, Outcome) else ():
-            array = np.frombuffer(tensor.data, dtype=np.dtype(tensor.dtype)).reshape(tensor.shape)
-            np.save(folder / f"{index:04d}_{file.stem}_{tensor.name.replace('/', '_')}.npy", array)
+    Raises:
+        InputError: a file cannot be written.
+    """
+    for tensor in outcome.outputs:
+        path = folder / f"{prefix}_{tensor.name.replace('/', '_')}.npy"
+        try:
+            np.save(path, np.frombuffer(tensor.data, dtype=np.dtype(tensor.dtype)).reshape(tensor.shape))
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror or error}") from None
+        except (TypeError, ValueError) as error:
+            raise InputError(f"output {tensor.name!r} of type {tensor.dtype} cannot be written: {error}") from None
+    emptied = tuple(tensor.model_copy(update={"data": b""}) for tensor in outcome.outputs)
+    return outcome.model_copy(update={"outputs": emptied})

@@ -19,6 +19,7 @@ What an event does to a request, by the request's phase (an empty cell: nothing)
     PlanCommitted      |                      | Fail all but newest* |                        |
     PlanRevoked        |                      | waits for a plan     |                        |
     StreamWithdrawn    |                      | Fail                 |                        |
+    OutputsArriving    |                      |                      | timeout begins again   |
     OutcomeSeen        |                      | StoreOutcome         | StoreOutcome           |
     OutcomesPublished  |                      |                      |                        | NotePublished
     Undispatchable     |                      | Fail                 | Fail                   |

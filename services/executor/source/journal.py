@@ -60,7 +60,7 @@ CREATE TABLE IF NOT EXISTS clock (only INTEGER PRIMARY KEY CHECK (only = 1), boo
 class StoredOutcome:
     """An outcome as published: its bytes and their content type."""
 
-    payload: bytes
+    payload: bytes | memoryview
     content_type: str
 
 

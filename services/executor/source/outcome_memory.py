@@ -98,7 +98,7 @@ class OutcomeMemory:
             outcome.republish_s = now_s + outcome.interval_s
             outcome.interval_s = min(2 * outcome.interval_s, self.limits.republish_ceiling_s)
             if request is None:
-                due.append(Republish(request_id))
+                due.append(Republish(request_id, with_outputs=False))
             else:
                 due.append(Republish(request_id, request.response_topic, request.correlation_data))
             if len(due) == _MAX_REPUBLISHED_AT_ONCE:

@@ -68,6 +68,10 @@ class PendingRequest:
         """The id of the request."""
         return self.request.request_id
 
+    def outputs_arriving(self, now_s: float) -> None:
+        """Begin the timeout of the newest attempt again: no plan predicts the time of a large result on its way."""
+        self.due_s = max(self.due_s, now_s + self.timeout_s)
+
     @property
     def used_retries(self) -> int:
         """Number of attempts that count against the limit of retries."""

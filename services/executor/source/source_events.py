@@ -133,16 +133,24 @@ class PlanRevoked:
 class OutcomeSeen:
     """An attempt has ended on any device of its route, this one included.
 
+    `payload` has the form of `content_type`: a message, or the frame of an outcome with large outputs.
     `is_published` is true of an outcome that a device of an earlier release has published itself.
     """
 
     request_id: str
     attempt: int
     ok: bool
-    payload: bytes
+    payload: bytes | memoryview
     content_type: str
     trace: tuple[StageTrace, ...] = ()
     is_published: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OutputsArriving:
+    """Some of the large outputs of an attempt have arrived here, so it is under way."""
+
+    request_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +246,7 @@ class RetryTick:
 # Events of single requests, and time.
 RequestEvent = (
     RequestArrived
+    | OutputsArriving
     | OutcomeSeen
     | OutcomesPublished
     | Undispatchable
@@ -299,7 +308,7 @@ class StoreOutcome:
     """Write the outcome to the journal, then publish it unless that has been done, and drop the request's payload."""
 
     request: Request
-    payload: bytes
+    payload: bytes | memoryview
     content_type: str
     is_published: bool = False
 
@@ -321,11 +330,15 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Republish:
-    """Publish a stored outcome again, also on the response topic of its request or of a repeated one."""
+    """Publish a stored outcome again, also on the response topic of its request or of a repeated one.
+
+    Large outputs are sent again only `with_outputs`: a collector does not take them.
+    """
 
     request_id: str
     response_topic: str | None = None
     correlation_data: bytes | None = None
+    with_outputs: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,11 @@ from pathlib import Path
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox
 from services.executor.outcome_delivery import OutcomeDelivery
+from services.executor.output_sender import OutputSender
+from services.executor.results import without_outputs
 from services.executor.source.directory_watch import watch_directory
 from services.executor.source.journal_thread import JournalThread
+from services.executor.source.output_receiver import OutputReceiver
 from services.executor.source.source_events import (
     AlternativesKnown,
     AttemptRefused,
@@ -19,6 +22,7 @@ from services.executor.source.source_events import (
     DeviceSeen,
     Observed,
     OutcomeSeen,
+    OutputsArriving,
     PlanCommitted,
     PlanRevoked,
     SourceEvent,
@@ -32,9 +36,17 @@ from shared.bus.connection import Connection
 from shared.bus.errors import BusError
 from shared.bus.properties import Properties
 from shared.bus.settings import BusSettings
+from shared.large_outcomes import LARGE_OUTCOME_CONTENT, AssembledOutcome
 from shared.messages.alternatives import Alternatives
 from shared.messages.devices import DamageReport, Observation, Presence, ServicePresence, State
-from shared.messages.requests import REQUEST_ID_PROPERTY, Confirmation, Outcome, OutcomeStatus
+from shared.messages.requests import (
+    MSGPACK_CONTENT,
+    REQUEST_ID_PROPERTY,
+    Confirmation,
+    Outcome,
+    OutcomeStatus,
+    OutputTransfer,
+)
 from shared.messages.streams import CommittedPlan, StreamDeclaration, StreamUsage
 
 _LOGGER = logging.getLogger(__name__)
@@ -58,6 +70,8 @@ class Sources:
         pipeline: computes and sends requests.
         observations: measurements of this device.
         outcomes: hands over the outcomes of attempts that end on this device.
+        outputs: sends large outputs of results.
+        receiver: receives large outputs of attempts.
         group: runs the sources.
     """
 
@@ -69,6 +83,8 @@ class Sources:
     pipeline: RequestPipeline
     observations: ObservationFeed
     outcomes: OutcomeDelivery
+    outputs: OutputSender
+    receiver: OutputReceiver
     group: asyncio.TaskGroup
     _streams: dict[str, StreamSource] = field(default_factory=dict, init=False)
     _plans: dict[str, CommittedPlan] = field(default_factory=dict, init=False)
@@ -98,6 +114,7 @@ class Sources:
             settings=self.settings,
             journal=self.journal,
             outbox=self.outbox,
+            outputs=self.outputs,
             pipeline=self.pipeline,
         )
         # Registered before the first await, so that a concurrent call finds it, and subscribed to its outcomes before
@@ -183,8 +200,32 @@ class Sources:
         """Pass on which outcomes a collector has stored; a source ignores those of other streams."""
         await self._post_to_all(Confirmed(confirmation.request_ids))
 
+    def awaits(self, stream: str, request_id: str) -> bool:
+        """Return whether a request is accepted here and has no outcome yet."""
+        source = self._streams.get(stream)
+        return source is not None and source.awaits(request_id)
+
+    async def outputs_arriving(self, stream: str, request_id: str) -> None:
+        """Pass on that some of the large outputs of an attempt have arrived."""
+        source = self._streams.get(stream)
+        if source is not None:
+            await source.post(OutputsArriving(request_id))
+
+    async def outputs_arrived(self, assembled: AssembledOutcome) -> None:
+        """Take the outcome of an attempt with its large outputs."""
+        await self.outcome_seen(assembled.header, assembled.frame, LARGE_OUTCOME_CONTENT)
+
+    async def outputs_sent(self, outcome: Outcome, transfer: OutputTransfer) -> None:
+        """Take an outcome whose outputs are sent apart from it. It ends its request if this device cannot have them."""
+        obstacle = self.receiver.obstacle(transfer)
+        if obstacle:
+            plain = without_outputs(outcome, obstacle)
+            await self.outcome_seen(plain, plain.encode(), MSGPACK_CONTENT)
+        else:
+            await self.outputs_arriving(outcome.stream, outcome.request_id)
+
     async def outcome_seen(
-        self, outcome: Outcome, payload: bytes, content_type: str, *, is_published: bool = False
+        self, outcome: Outcome, payload: bytes | memoryview, content_type: str, *, is_published: bool = False
     ) -> None:
         """Take the outcome of an attempt; this device sends nothing more of its request.
 

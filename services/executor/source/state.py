@@ -42,6 +42,7 @@ from services.executor.source.source_events import (
     Observed,
     OutcomeSeen,
     OutcomesPublished,
+    OutputsArriving,
     PlanCommitted,
     PlanRevoked,
     ReportRetry,
@@ -145,6 +146,10 @@ class SourceState:
         match event:
             case RequestArrived(request, token, fault):
                 return self._arrived(request, token, fault, now_s)
+            case OutputsArriving(request_id):
+                if (pending := self._pending.get(request_id)) is not None:
+                    pending.outputs_arriving(now_s)
+                return []
             case OutcomeSeen():
                 return self._outcome_seen(event, now_s)
             case OutcomesPublished(request_ids):

@@ -26,13 +26,16 @@ from typing import Protocol, assert_never
 import numpy as np
 
 from services.executor.feature_maps import FeatureMap
-from services.executor.outbox import Outbox, outcome_properties, outcome_publications
+from services.executor.outbox import Outbox
+from services.executor.output_sender import OutputSender
 from services.executor.segments.segment import REQUEST_TENSOR
 from services.executor.source.arrival_stats import ArrivalStats
 from services.executor.source.intake import MAX_UNACKNOWLEDGED, RequestIntake, request_from_message
 from services.executor.source.journal import Journal, StoredOutcome
 from services.executor.source.journal_thread import JournalThread
+from services.executor.source.outcome_publisher import OutcomePublisher
 from services.executor.source.payload_cache import PayloadCache
+from services.executor.source.pending_requests import RequestPhase
 from services.executor.source.request_limit import request_limit_bytes
 from services.executor.source.source_events import (
     Accept,
@@ -120,6 +123,7 @@ class StreamSource:
         settings: BusSettings,
         journal: JournalThread,
         outbox: Outbox,
+        outputs: OutputSender,
         pipeline: RequestPipeline,
     ) -> None:
         """Create a source that takes no requests before `run` and `set_intake`."""
@@ -134,8 +138,6 @@ class StreamSource:
         # Submitted requests, by token, until they are acknowledged.
         self._arriving: dict[int, _Delivery] = {}
         self._tokens = itertools.count()
-        # Outcomes that the broker has acknowledged since the last batch of events.
-        self._published: list[str] = []
         self._payloads = PayloadCache()
         self._has_room = asyncio.Event()
         self._intake = RequestIntake(
@@ -147,6 +149,7 @@ class StreamSource:
             max_request_bytes=partial(request_limit_bytes, state.limits.max_waiting_bytes),
         )
         self._group = asyncio.TaskGroup()
+        self._publisher = OutcomePublisher(stream, outbox, outputs, self._group)
 
     async def run(self) -> None:
         """Restore the requests in the journal, then handle events until cancelled."""
@@ -179,6 +182,10 @@ class StreamSource:
         if figures is None and measured is not None:
             figures = self.usage.published
         return figures if figures is None or measured is None else figures.model_copy(update={"measured": measured})
+
+    def awaits(self, request_id: str) -> bool:
+        """Return whether a request is accepted and has no outcome yet."""
+        return self._state.phase(request_id) in (RequestPhase.WAITING, RequestPhase.IN_FLIGHT)
 
     async def post(self, event: SourceEvent) -> None:
         """Queue an event; waits while the queue is full."""
@@ -231,7 +238,7 @@ class StreamSource:
             events = list(queued)
             if now_s - handled_s > _PAUSE_S:
                 events.insert(0, TimeSkipped())
-            if self._published:
+            if self._publisher.published:
                 events.append(self._newly_published())
             if now_s >= tick_s:
                 ticked_s = now_s
@@ -242,8 +249,7 @@ class StreamSource:
                 self._events.task_done()
 
     def _newly_published(self) -> OutcomesPublished:
-        published, self._published = self._published, []
-        return OutcomesPublished(tuple(published))
+        return OutcomesPublished(self._publisher.take_published())
 
     def _handled(self, event: SourceEvent, now_s: float) -> Sequence[SourceCommand]:
         try:
@@ -355,11 +361,12 @@ class StreamSource:
         request = command.request
         self._payloads.drop(request.request_id)
         self._pipeline.cancel(self.stream, request.request_id)
-        properties = outcome_properties(
-            request.request_id, outcome.content_type, request.correlation_data, request.traceparent
-        )
         if isinstance(command, Fail) or not command.is_published:
-            await self._publish(request.request_id, outcome, properties, request.response_topic)
+            await self._publisher.publish(
+                Republish(request.request_id, request.response_topic, request.correlation_data),
+                outcome,
+                request.traceparent,
+            )
         # A live stream drops older frames by policy, so this is not reported as a failure.
         if isinstance(command, Fail) and command.cause is not ErrorCause.SUPERSEDED:
             text = f"request {request.request_id} failed: {command.text}"
@@ -371,20 +378,7 @@ class StreamSource:
         if stored is None:
             _LOGGER.debug("=the outcome of %s is not in the journal", request_id)
             return
-        properties = outcome_properties(request_id, stored.content_type, command.correlation_data)
-        await self._publish(request_id, stored, properties, command.response_topic)
-
-    async def _publish(
-        self, request_id: str, outcome: StoredOutcome, properties: Properties, response_topic: str | None
-    ) -> None:
-        acknowledged = partial(self._acknowledged_by_broker, request_id)
-        for publication in outcome_publications(
-            self._outbox, self.stream, outcome.payload, properties, response_topic, acknowledged
-        ):
-            await self._outbox.put(publication)
-
-    def _acknowledged_by_broker(self, request_id: str) -> None:
-        self._published.append(request_id)
+        await self._publisher.publish(command, stored)
 
     def _update_room(self) -> None:
         if self._state.has_room and len(self._arriving) < MAX_UNACKNOWLEDGED:

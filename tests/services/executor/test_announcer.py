@@ -7,7 +7,6 @@ from broker.embedded import EmbeddedBroker
 from services.executor.announcer import Announcer
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox
-from services.executor.outcome_delivery import OutcomeDelivery
 from services.executor.segments.device_speed import DeviceSpeed
 from services.executor.segments.engine import EngineSettings
 from services.executor.segments.idle_profile import IdleProfile
@@ -16,12 +15,14 @@ from services.executor.segments.processor import Processor
 from services.executor.segments.profile_publisher import ProfilePublisher
 from services.executor.segments.profiler import Profiler
 from services.executor.source.journal_thread import JournalThread
+from services.executor.source.output_receiver import OutputReceiver
 from services.executor.source.source_events import SourceLimits
 from services.executor.source.sources import Sources
 from shared.bus.connection import Connection
 from shared.bus.properties import Properties
 from shared.messages.devices import Capabilities, Presence, State
 from shared.messages.models import Manifest, ManifestBlock
+from tests.support.large_outputs import largest_result, outcome_delivery, output_sender
 from tests.support.recording_pipeline import RecordingPipeline
 from tests.support.task_groups import cancelled_at_the_end
 
@@ -62,7 +63,9 @@ async def test_presence_profiles_and_usage_are_announced_once_the_device_is_read
             outbox=outbox,
             pipeline=RecordingPipeline(),
             observations=ObservationFeed(outbox),
-            outcomes=OutcomeDelivery(outbox),
+            outcomes=outcome_delivery(outbox),
+            outputs=output_sender(outbox.connection),
+            receiver=OutputReceiver(connection, outbox, largest_result),
             group=group,
         )
         source = await sources.begin("s")

@@ -17,7 +17,6 @@ from services.executor.lane_runner import LaneRunner
 from services.executor.lane_sender import LANE_BYTES, LaneSender
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
-from services.executor.outcome_delivery import OutcomeDelivery
 from services.executor.peer_clocks import PeerClocks
 from services.executor.pipeline import Admission, Pipeline
 from services.executor.segments.coding import Coder
@@ -48,6 +47,7 @@ from shared.messages.models import Manifest
 from shared.messages.requests import MSGPACK_CONTENT, ErrorCause, FeatureMapHeader, Outcome, OutcomeStatus
 from shared.messages.streams import PlanStage
 from shared.processing_clock import ProcessingClock
+from tests.support.large_outputs import outcome_delivery
 from tests.support.short_stages import joined
 
 CUT = 2
@@ -142,7 +142,7 @@ async def bench(manifest: Manifest, store: ModelCache) -> AsyncIterator[Bench]:
             attempts=attempts,
             admission=admission,
             shadow=ShadowCheck("me", 0.0, pool=pool, processor=processor, coder=coder, speed=speed, outbox=outbox),
-            outcomes=OutcomeDelivery(outbox),
+            outcomes=outcome_delivery(outbox),
             outbox=outbox,
             observations=observations,
             clocks=clocks,

@@ -1,7 +1,8 @@
 """Outcomes on their way to the source, over a real broker."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 from broker.embedded import EmbeddedBroker
 from services.executor.outbox import Outbox
 from services.executor.outcome_delivery import OutcomeDelivery
-from services.executor.results import ModelResult, make_outcome
+from services.executor.results import ModelResult, OutputData, make_outcome
 from shared.bus import topics
 from shared.bus.connection import Connection, Received
+from shared.large_outcomes import LARGE_OUTCOME_CONTENT, OutcomeAssembler, decode_large_outcome
 from shared.messages.requests import (
     JSON_CONTENT,
     MSGPACK_CONTENT,
@@ -23,8 +25,10 @@ from shared.messages.requests import (
     OutputTensor,
 )
 from shared.messages.streams import PlanStage
+from tests.support.large_outputs import outcome_delivery
 
-RESULT = ModelResult(outputs=(OutputTensor(name="y", dtype="uint8", shape=(4000,), data=bytes(4000)),))
+OUTPUT = OutputTensor(name="y", dtype="uint8", shape=(4000,), data=bytes(range(250)) * 16)
+RESULT = ModelResult(outputs=(OutputData(OUTPUT.name, OUTPUT.dtype, OUTPUT.shape, memoryview(OUTPUT.data)),))
 
 
 def header(**changes: Any) -> FeatureMapHeader:
@@ -59,19 +63,21 @@ class Bench:
 
     async def deliver(self, **changes: Any) -> None:
         attempt = header(**changes)
-        await self.delivery.deliver(attempt, make_outcome(attempt, RESULT, (), 0.0))
+        await self.delivery.deliver(attempt, make_outcome(attempt, RESULT, (), 0.0), RESULT.outputs)
 
-    async def published(self) -> dict[str, Received]:
-        """Return what was published, by topic."""
+    async def heard(self) -> AsyncIterator[Received]:
+        """Yield what was published."""
         outbox = self.delivery.outbox
         await outbox.drain()
         await outbox.connection.publish("end", b"")
-        found: dict[str, Received] = {}
         async for received in self.ear:
             if received.topic == "end":
-                return found
-            found[received.topic] = received
-        raise AssertionError("unreachable")
+                return
+            yield received
+
+    async def published(self) -> dict[str, Received]:
+        """Return what was published, by topic."""
+        return {received.topic: received async for received in self.heard()}
 
 
 @pytest.fixture
@@ -83,7 +89,7 @@ async def bench() -> AsyncIterator[Bench]:
         outbox = Outbox("me", await stack.enter_async_context(Connection.open(settings)))
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             task = group.create_task(outbox.run())
-            yield Bench(OutcomeDelivery(outbox), ear)
+            yield Bench(outcome_delivery(outbox), ear)
             task.cancel()
 
 
@@ -92,7 +98,7 @@ async def test_only_the_source_gets_the_outcome(bench: Bench) -> None:
     ((topic, received),) = (await bench.published()).items()
     assert topic == topics.outcomes("other")
     outcome = AttemptOutcome.decode(received.payload)
-    assert (outcome.request_id, outcome.attempt, outcome.outputs) == ("r", 2, RESULT.outputs)
+    assert (outcome.request_id, outcome.attempt, outcome.outputs) == ("r", 2, (OUTPUT,))
     assert received.properties.content_type == MSGPACK_CONTENT
 
 
@@ -118,10 +124,70 @@ async def test_a_source_on_this_device_is_asked_without_the_broker(bench: Bench)
     assert content_type == JSON_CONTENT
 
 
-async def test_an_outcome_too_large_for_the_broker_reaches_its_source_without_outputs(bench: Bench) -> None:
+def small_messages(bench: Bench) -> None:
+    """Let the connection refuse messages of more than 3000 bytes, as a broker with small packets does."""
     connection = bench.delivery.outbox.connection
     connection.settings = replace(connection.settings, max_payload_bytes=3000)
+
+
+def assembled(received: Sequence[Received]) -> Outcome:
+    """Return the outcome in chunks."""
+    assembler = OutcomeAssembler()
+    (found,) = filter(None, (assembler.add(each.payload, "s", each.user["request_id"], 0.0) for each in received))
+    return found.whole()
+
+
+async def test_outputs_too_large_for_the_broker_reach_the_source_before_their_outcome(bench: Bench) -> None:
+    small_messages(bench)
     await bench.deliver()
+    await bench.deliver(request_id="other")
+    *chunks, second = [received async for received in bench.heard()]
+    first = next(each for each in chunks if each.topic == topics.outcomes("other"))
+    chunks.remove(first)
+    topic = topics.outcome_chunks("other")
+    assert {each.topic for each in chunks} == {topic}
+    assert assembled([each for each in chunks if each.user["request_id"] == "r"]).outputs == (OUTPUT,)
+    assert {each.user["stream"] for each in chunks} == {"s"}
+    outcome = AttemptOutcome.decode(first.payload)
+    assert (first.topic, outcome.outputs, outcome.error) == (topics.outcomes("other"), (), "")
+    assert outcome.transfer is not None
+    assert outcome.transfer != AttemptOutcome.decode(second.payload).transfer
+
+
+async def test_a_source_of_an_earlier_release_does_not_publish_outputs_either(bench: Bench) -> None:
+    small_messages(bench)
+    await bench.deliver(outcome_to_source=False)
+    *chunks, reply, result = [received async for received in bench.heard()]
+    assert {each.topic for each in chunks} == {topics.outputs("s")}
+    assert assembled(chunks).outputs == (OUTPUT,)
+    assert (reply.topic, result.topic) == (topics.replies("app"), topics.results("s"))
+    assert "are on streams/s/outputs, in chunks" in Outcome.decode(result.payload).error
+
+
+async def test_a_source_on_this_device_takes_large_outputs_within_its_memory(bench: Bench) -> None:
+    taken: list[tuple[Outcome, bytes, str]] = []
+
+    async def take(outcome: Outcome, payload: bytes, content_type: str) -> None:
+        taken.append((outcome, payload, content_type))
+
+    small_messages(bench)
+    bench.delivery.subscribe(take)
+    await bench.deliver(source="me")
+    bench.delivery.limit_bytes = lambda: 4000
+    await bench.deliver(source="me")
+    assert await bench.published() == {}
+    (_, frame, content_type), (outcome, payload, _) = taken
+    assert content_type == LARGE_OUTCOME_CONTENT
+    assert decode_large_outcome(frame).whole().outputs == (OUTPUT,)
+    assert Outcome.decode(payload) == outcome
+    assert re.fullmatch(r"outputs are left out: 4\d\d\d bytes, the source has memory for 4000", outcome.error)
+
+
+async def test_a_json_result_too_large_for_the_broker_says_how_to_get_its_outputs(bench: Bench) -> None:
+    small_messages(bench)
+    await bench.deliver(accept=JSON_CONTENT)
     outcome = AttemptOutcome.decode((await bench.published())[topics.outcomes("other")].payload)
-    assert outcome.outputs == ()
-    assert "the broker accepts at most 3000" in outcome.error
+    assert (outcome.outputs, outcome.transfer) == ((), None)
+    assert "the broker accepts at most 3000; ask for them with the user property accept=application/msgpack" in (
+        outcome.error
+    )

@@ -16,7 +16,6 @@ from services.executor.feature_maps import EncodedPayload, FeatureMap, decode_fe
 from services.executor.lane_sender import LaneSender
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox, Publication
-from services.executor.outcome_delivery import OutcomeDelivery
 from services.executor.peer_clocks import PeerClocks
 from services.executor.pipeline import Admission, Pipeline
 from services.executor.segments.coding import Coder
@@ -38,6 +37,7 @@ from shared.bus.connection import Connection, Received
 from shared.bus.transport import BrokerTransport
 from shared.codecs import load_registry
 from shared.lane.input_assembly import InputAssembler
+from shared.large_outcomes import OutcomeAssembler
 from shared.messages.control import Ready, Rejected
 from shared.messages.devices import OBSERVATIONS, DamageReport, Receipt
 from shared.messages.events import Event, EventKind
@@ -46,6 +46,7 @@ from shared.messages.requests import MSGPACK_CONTENT, ErrorCause, FeatureMapHead
 from shared.messages.streams import PlanStage
 from shared.model.architectures.builder import GraphBuilder
 from shared.model.onnx_file import write_onnx
+from tests.support.large_outputs import outcome_delivery
 
 
 @dataclass
@@ -121,7 +122,7 @@ async def bench(manifest: Manifest, store: ModelCache) -> AsyncIterator[Bench]:
             admission=Admission(max_tasks=2, max_bytes=10**6),
             shadow=ShadowCheck("me", 0.0, pool=pool, processor=processor, coder=coder, speed=speed, outbox=outbox),
             outbox=outbox,
-            outcomes=OutcomeDelivery(outbox),
+            outcomes=outcome_delivery(outbox),
             observations=ObservationFeed(outbox),
             clocks=PeerClocks("me", outbox),
         )
@@ -274,15 +275,19 @@ class TestModelWithManyOutputs:
         path.rename(tmp_path / "models" / f"{manifest.model}.onnx")
         return manifest
 
-    async def test_a_result_too_large_for_the_broker_loses_its_outputs_and_says_the_sizes(self, bench: Bench) -> None:
+    async def test_outputs_too_large_for_the_broker_come_in_chunks_before_the_result(self, bench: Bench) -> None:
         route = (0, len(bench.manifest.blocks), "me")
         await bench.pipeline.admit(bench.request(route, name="whole", accept=MSGPACK_CONTENT))
         payload = (await bench.hear(topics.results("s"))).payload
-        assert Outcome.decode(payload).outputs
+        (output,) = Outcome.decode(payload).outputs
         connection = bench.outbox.connection
-        limit_bytes = len(payload) - 1
-        connection.settings = replace(connection.settings, max_payload_bytes=limit_bytes)
-        await bench.pipeline.admit(bench.request(route, name="smaller", accept=MSGPACK_CONTENT))
+        connection.settings = replace(connection.settings, max_payload_bytes=len(payload) - 1)
+        await bench.ear.subscribe(topics.outputs("s"))
+        await bench.pipeline.admit(bench.request(route, name="apart", accept=MSGPACK_CONTENT))
+        assembler, assembled = OutcomeAssembler(), None
+        while assembled is None:
+            chunk = (await bench.hear(topics.outputs("s"))).payload
+            assembled = assembler.add(chunk, "s", "apart", 0.0)
+        assert assembled.whole().outputs == (output,)
         outcome = await bench.outcome()
-        assert (outcome.request_id, outcome.status, outcome.outputs) == ("smaller", OutcomeStatus.OK, ())
-        assert f"the broker accepts at most {limit_bytes}" in outcome.error
+        assert (outcome.request_id, outcome.status, outcome.outputs) == ("apart", OutcomeStatus.OK, ())

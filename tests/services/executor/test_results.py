@@ -1,9 +1,16 @@
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
-from services.executor.results import encode_outcome, make_error_outcome, make_outcome, make_result
+from services.executor.results import (
+    MSGPACK_OUTPUT_LIMIT_BYTES,
+    encode_outcome,
+    make_error_outcome,
+    make_outcome,
+    make_result,
+)
 from shared.messages.models import Manifest, ManifestBlock, OutputKind, TensorDescription
 from shared.messages.requests import (
     JSON_CONTENT,
@@ -103,7 +110,8 @@ def test_whole_outputs_when_asked_for() -> None:
     assert np.array_equal(np.frombuffer(tensor.data, tensor.dtype).reshape(tensor.shape), LOGITS["y"])
     payload, content_type = encode_outcome(make_outcome(HEADER, result, TRACE, 4.0), MSGPACK_CONTENT)
     assert content_type == MSGPACK_CONTENT
-    assert Outcome.decode(payload).outputs == result.outputs
+    (sent,) = Outcome.decode(payload).outputs
+    assert (sent.name, sent.dtype, sent.shape, sent.data) == ("y", "float32", tensor.shape, bytes(tensor.data))
 
 
 def test_small_tensors_are_in_json_too_and_large_ones_are_not() -> None:
@@ -119,11 +127,26 @@ def test_small_tensors_are_in_json_too_and_large_ones_are_not() -> None:
     assert "accept=" in large.note
 
 
-def test_what_no_message_can_carry_is_left_out() -> None:
-    result = make_result({"y": np.zeros(4_000_000, np.float32)}, manifest(), MSGPACK_CONTENT)
+def test_outputs_too_large_for_one_message_are_kept_beside_the_outcome() -> None:
+    array = np.arange(4_000_000, dtype=">f4").reshape(2, -1)
+    result = make_result({"y": array}, manifest(output_kind=OutputKind.TENSOR), MSGPACK_CONTENT)
+    (output,) = result.outputs
+    assert (output.shape, output.header.size_bytes) == ((2, 2_000_000), 16_000_000)
+    assert bytes(output.data) == array.astype("<f4").tobytes()
+    assert make_outcome(HEADER, result, TRACE, 4.0).outputs == ()
+
+
+def test_what_no_transfer_can_carry_is_left_out_with_both_sizes() -> None:
+    outputs = {"y": np.zeros(MSGPACK_OUTPUT_LIMIT_BYTES, np.uint8), "z": np.zeros(1, np.uint8)}
+    result = make_result(outputs, manifest(output_kind=OutputKind.TENSOR, outputs=()), MSGPACK_CONTENT)
     assert result.outputs == ()
-    assert "left out" in result.note
-    assert len(result.top) == 5
+    assert result.note == "outputs of 267386881 bytes are left out (limit 267386880)"
+
+
+def test_an_element_type_without_a_buffer_format_has_its_bytes() -> None:
+    values = np.array([1.0, -2.0], dtype=ml_dtypes.bfloat16)
+    (output,) = make_result({"y": values}, manifest(output_kind=OutputKind.TENSOR), MSGPACK_CONTENT).outputs
+    assert (output.dtype, bytes(output.data)) == ("bfloat16", bytes.fromhex("803f00c0"))
 
 
 def test_outputs_come_in_the_manifests_order_without_the_rest() -> None:

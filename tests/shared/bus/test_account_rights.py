@@ -18,7 +18,7 @@ def test_an_application_has_its_streams_and_its_replies() -> None:
     bell = Account("bell", Role.APPLICATION, ("door", "yard"))
     assert filters_to_publish(bell) == ("streams/door/requests", "streams/yard/requests")
     assert set(filters_to_receive(bell)) == {
-        *(f"streams/{stream}{kind}" for stream in ("door", "yard") for kind in ("", "/status", "/results")),
+        *(f"streams/{stream}{kind}" for stream in ("door", "yard") for kind in ("", "/status", "/results", "/outputs")),
         "replies/bell/#",
     }
 
@@ -31,7 +31,7 @@ def test_a_viewer_publishes_nothing_and_sees_no_photograph_and_no_result() -> No
     viewer = Account("v", Role.VIEWER)
     assert filters_to_publish(viewer) == ()
     kinds = {each.split("/")[-1] for each in filters_to_receive(viewer)}
-    assert not kinds & {"requests", "results", "inbox", "#"}
+    assert not kinds & {"requests", "results", "outputs", "inbox", "#"}
 
 
 def test_services_subscribe_to_what_their_role_may_receive() -> None:

@@ -11,8 +11,8 @@ import pytest
 from broker.embedded import EmbeddedBroker
 from services.executor.observations import ObservationFeed
 from services.executor.outbox import Outbox
-from services.executor.outcome_delivery import OutcomeDelivery
 from services.executor.source.journal_thread import JournalThread
+from services.executor.source.output_receiver import OutputReceiver
 from services.executor.source.source_events import Request, SourceLimits
 from services.executor.source.sources import Sources
 from shared.bus import topics
@@ -23,6 +23,7 @@ from shared.messages.devices import DamageReport, Presence, State, TransferObser
 from shared.messages.events import Event, EventKind
 from shared.messages.requests import ErrorCause, Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage, StreamDeclaration
+from tests.support.large_outputs import largest_result, outcome_delivery, output_sender
 from tests.support.recording_pipeline import RecordingPipeline
 from tests.support.task_groups import cancelled_at_the_end
 
@@ -85,7 +86,9 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
                 outbox=outbox,
                 pipeline=pipeline,
                 observations=observations,
-                outcomes=OutcomeDelivery(outbox),
+                outcomes=outcome_delivery(outbox),
+                outputs=output_sender(outbox.connection),
+                receiver=OutputReceiver(control, outbox, largest_result),
                 group=group,
             )
             yield Bench(sources, pipeline, observations, journal, application)

@@ -25,6 +25,7 @@ from services.executor.source.source_events import (
     Observed,
     OutcomeSeen,
     OutcomesPublished,
+    OutputsArriving,
     PlanCommitted,
     PlanRevoked,
     ReportRetry,
@@ -319,6 +320,19 @@ def test_a_repeated_request_that_is_finished_gets_its_outcome_again(source: Sour
     assert source.post(RequestArrived(again, 78)) == [Republish("a", "mine", b"2"), Acknowledge(78)]
 
 
+def test_an_attempt_whose_outputs_arrive_is_not_given_up(source: Source) -> None:
+    source.post(plan())
+    source.arrive("a")
+    due_s = LIMITS.unpredicted_timeout_s
+    for step in range(1, 10):
+        assert source.post(OutputsArriving("a"), step * 0.9 * due_s) == []
+        source.post(RetryTick(), step * 0.9 * due_s)
+    assert source.all(ReportRetry) == []
+    source.post(RetryTick(), 9.2 * due_s)
+    assert len(source.all(ReportRetry)) == 1
+    assert source.post(OutputsArriving("stranger"), 0.0) == []
+
+
 def test_an_offline_device_has_its_requests_tried_again_elsewhere(source: Source) -> None:
     source.post(DeviceSeen("other", "boot"))
     source.post(plan(1, route("me", "other"), route("me", weight=1)))
@@ -529,7 +543,7 @@ def test_unconfirmed_outcomes_are_announced_while_a_collector_is_there(source: S
     source.post(OutcomesPublished(("a",)))
     assert source.post(RetryTick(), 10.0) == []
     source.post(CollectorsChanged(True))
-    assert source.post(RetryTick(), 11.1) == [Republish("a")]
+    assert source.post(RetryTick(), 11.1) == [Republish("a", with_outputs=False)]
     assert source.post(Confirmed(("a", "stranger"))) == [Confirm(("a",))]
     assert source.post(RetryTick(), 1000.0) == []
 
@@ -575,6 +589,7 @@ TABLE: list[tuple[SourceEvent, RequestPhase | None, RequestPhase, RequestPhase, 
     (plan(2), None, IN_FLIGHT, IN_FLIGHT, FINISHED),
     (PlanRevoked(), None, WAITING, IN_FLIGHT, FINISHED),
     (StreamWithdrawn(), None, FINISHED, IN_FLIGHT, FINISHED),
+    (OutputsArriving("a"), None, WAITING, IN_FLIGHT, FINISHED),
     (outcome("a"), None, FINISHED, FINISHED, FINISHED),
     (Undispatchable("a", "gone"), None, FINISHED, FINISHED, FINISHED),
     (AttemptRefused("a", 1, "a hole"), None, WAITING, WAITING, FINISHED),

@@ -29,6 +29,7 @@ from shared.bus.connection import Connection
 from shared.bus.properties import Properties
 from shared.messages.requests import JSON_CONTENT, ErrorCause, Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
+from tests.support.large_outputs import output_sender
 from tests.support.recording_pipeline import RecordingPipeline
 
 # How long nothing must happen while the journal cannot be written.
@@ -100,6 +101,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
             settings=broker.settings,
             journal=journal,
             outbox=outbox,
+            outputs=output_sender(connection),
             pipeline=pipeline,
         )
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
