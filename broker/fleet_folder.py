@@ -60,13 +60,16 @@ class FleetFolder:
         """
         if (path / _RECORD).exists():
             raise InputError(f"there is a fleet in {path} already; `segue fleet list` shows it")
+        # Its rights are changed below, which would be a surprise for a home folder.
+        if path.exists() and not (path.is_dir() and next(path.iterdir(), None) is None):
+            raise InputError(f"{path} is not an empty folder: name one that is not there yet")
         signing_key = SigningKey.generate()
         try:
             record = FleetRecord(hosts=hosts, port=port, root=root, planner_key=signing_key.public)
             authority = Authority.generate(_now())
             certified = authority.certify_broker(hosts, _now())
         except ValidationError as error:
-            names = ", ".join(str(fault["input"]) for fault in error.errors())
+            names = ", ".join(repr(fault["input"]) for fault in error.errors())
             raise InputError(f"this cannot be a host, the port or the root of a fleet: {names}") from None
         except ValueError as error:
             raise InputError(f"no certificate can be made for {', '.join(hosts)}: {error}") from None

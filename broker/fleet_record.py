@@ -1,8 +1,10 @@
 """What a fleet consists of, as its folder keeps it: accounts with hashed passwords, streams, hosts of the broker."""
 
+import ipaddress
+import re
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from shared.bus.account_rights import Account
 from shared.bus.roles import Role
@@ -13,7 +15,23 @@ from shared.messages.bounds import Name, PublicKey
 # Mosquitto's limit on a line of the rules is far above; this one keeps the files readable for it in a moment.
 _MAX_ACCOUNTS: Final = 10_000
 
-Host = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:%-]{1,253}$")]
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?)*")
+_MAX_HOST: Final = 253
+
+
+def _checked_host(text: str) -> str:
+    try:
+        # The unspecified address is where a server listens, and no place to connect to.
+        is_host = not ipaddress.ip_address(text).is_unspecified and "%" not in text
+    except ValueError:
+        is_host = len(text) <= _MAX_HOST and _HOST_NAME.fullmatch(text) is not None
+    if not is_host:
+        raise ValueError("neither an address nor a host name")
+    return text
+
+
+# A name or an address of the broker, as certificates have it: no port, no brackets, no zone.
+Host = Annotated[str, AfterValidator(_checked_host)]
 
 
 class AccountRecord(BaseModel):

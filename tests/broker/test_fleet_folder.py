@@ -61,11 +61,38 @@ def test_a_fleet_is_made_once_and_is_found_where_it_is(tmp_path: Path) -> None:
         FleetFolder.open(fleet.path)
 
 
-@pytest.mark.parametrize("host", ["", "two words", "a/b", "x" * 300, "grüße", "a\nuser root"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "two words",
+        "a/b",
+        "x" * 300,
+        "grüße",
+        "a\nuser root",
+        "pi:8883",
+        "[::1]",
+        "fe80::1%eth0",
+        "0.0.0.0",
+        "::",
+        "-a",
+    ],
+)
 def test_a_host_that_cannot_be_one_is_refused(tmp_path: Path, host: str) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="cannot be a host"):
         make_fleet(tmp_path / "fleet", host)
     assert not (tmp_path / "fleet").exists()
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "letter.txt").write_text("x")
+    for path in (tmp_path, tmp_path / "letter.txt"):
+        with pytest.raises(InputError, match="is not an empty folder"):
+            make_fleet(path)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+    (tmp_path / "empty").mkdir()
+    make_fleet(tmp_path / "empty")
 
 
 def test_a_change_that_fails_changes_nothing(tmp_path: Path) -> None:

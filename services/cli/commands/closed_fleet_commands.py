@@ -240,7 +240,7 @@ def _note_reload(fleet: Path, is_running: bool) -> None:
 
 
 def _own_hosts() -> list[str]:
-    """Return this machine's addresses and names: those of interfaces that are up, then the host name."""
+    """Return the names and addresses of this machine: first the address towards other networks, last localhost."""
     up = {name for name, state in psutil.net_if_stats().items() if state.isup}
     found = [
         address.address
@@ -252,4 +252,16 @@ def _own_hosts() -> list[str]:
     reachable = [address for address in found if "%" not in address and not is_loopback(address)]
     # False sorts before True: IPv4 addresses come first.
     reachable.sort(key=lambda address: ":" in address)
-    return [*reachable, socket.gethostname(), "localhost", "127.0.0.1"]
+    return list(dict.fromkeys([*_route_address(), *reachable, socket.gethostname(), "localhost", "127.0.0.1"]))
+
+
+def _route_address() -> list[str]:
+    """Return the address of the interface that leads to other networks. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # An address for documentation (RFC 5737): the route to it is the usual one.
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return []
+        address: str = probe.getsockname()[0]
+        return [] if is_loopback(address) else [address]

@@ -10,12 +10,14 @@ from rich.table import Table
 from services.cli.render.console import notes_console, print_json, results_console
 from services.cli.render.fleet_view import DeviceView, FleetView
 from services.cli.render.refusal_text import refusal_text
+from services.cli.support.broker_access import accounts_folder
 from services.cli.support.command_runner import run_command
 from services.cli.support.fleet_operations import look, operator, retained_topics
 from services.cli.support.options import Broker, Insecure, Json, broker_settings
 from services.executor.trust_files import read_keys, state_folder, write_keys
 from shared.bus import topics
 from shared.bus.settings import BusSettings
+from shared.enrolment import Enrolment
 from shared.exit_status import InputError
 from shared.messages.devices import Presence
 from shared.signatures import parse_keys
@@ -140,6 +142,12 @@ def trust_planner_command(
         raise InputError(str(error)) from None
     text = ", ".join(followed) or "the first planner that it sees, and it has seen none that signs"
     results_console().print(f"{device} follows {text}", soft_wrap=True)
+    account = accounts_folder() / f"{device}.json"
+    if account.exists():
+        given = ", ".join(Enrolment.read(account).planner_keys)
+        notes_console().print(
+            f"an executor with the account {account} follows {given} whatever is set here", soft_wrap=True
+        )
 
 
 async def _forget(address: BusSettings, device: str) -> tuple[list[str], list[str]]:
