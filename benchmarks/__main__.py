@@ -59,6 +59,7 @@ def planning(results: Any) -> str:
 
 BENCHMARKS: Final = (
     Benchmark("cutting"),
+    Benchmark("tiles_exact"),
     Benchmark("planning", ("--repeats", "1", "--time-budget-s", "0.05"), planning),
     Benchmark("simulation"),
     Benchmark("claims", ()),

@@ -40,6 +40,9 @@ def inspect_command(
 
     Cut I lies before block I. For example, `segue split --at 3,7` makes segments of the blocks 0 to 2, 3 to 6, and 7
     to the end.
+
+    A block with rows can be split into tiles of them, `segue split --tiles 3`. A halo of 1+2 means that a tile needs
+    one row of the block's input above the place of its own rows, and two below.
     """
     from shared.model.onnx_file import load_model
 

@@ -9,8 +9,11 @@ from shared.model.errors import TileError
 from shared.model.tiles.tile_plan import HeldRows, SegmentNodes, reach, segment_height
 from shared.row_ranges import NOTHING, RowRange, convex_union
 
-# A number of rows that the product of usual upsampling factors divides.
-_PERIOD: Final = 5040
+# Largest number of rows that one row of the input becomes in a block.
+_MAX_UPSAMPLING: Final = 4096
+# Two rows so far apart that the quotient of their distances, in the input and the output, differs from the exact ratio
+# by much less than two ratios with denominators up to `_MAX_UPSAMPLING` differ from each other.
+_FAR: Final = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,8 @@ def block_rows(segment: SegmentNodes) -> BlockRows:
         TileError: it cannot be tiled.
     """
     height = segment_height(segment)
-    ratio = Fraction(_reference(segment, (_PERIOD, _PERIOD + 1))[0] - _reference(segment, (0, 1))[0], _PERIOD)
+    distance = _reference(segment, (_FAR, _FAR + 1))[0] - _reference(segment, (0, 1))[0]
+    ratio = Fraction(distance, _FAR).limit_denominator(_MAX_UPSAMPLING)
     stride, upsampling = ratio.numerator, ratio.denominator
     if stride < 1 or upsampling > height:
         raise TileError("rows of its output do not follow those of its input")

@@ -22,10 +22,12 @@ from tests.support.onnx_texts import onnx_bytes
         ("a = Conv <pads = [1,1,1,1]> (x, w) y = Concat <axis = 1> (x, a)", BlockRows(16, 3, 1, 1), (1, 1)),
         ("y = DepthToSpace <blocksize = 2> (x)", BlockRows(32, 1, 1, 0, 2), (0, 0)),
         ("y = Relu(x)", BlockRows(16), (0, 0)),
+        ("y = Resize(x, , f)", BlockRows(16 * 17, 1, 1, 0, 17), (0, 0)),
     ],
 )
 def test_kernel_stride_and_padding_of_all_layers(body: str, rows: BlockRows, halo: tuple[int, int]) -> None:
     constants: dict[str, ArrayLike] = {"w": np.ones((4, 4, 3, 3), np.float32)} if "w)" in body else {}
+    constants |= {"f": np.array([1, 1, 17, 1], np.float32)} if "f)" in body else {}
     text = f"g (float[1,4,16,8] x) => (float[1,c,h,w] y) {{{body}}}"
     found = block_rows(segment_nodes(load_model(onnx_bytes(text, constants)).graph))
     assert found == rows
