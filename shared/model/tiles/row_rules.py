@@ -1,6 +1,7 @@
 """Row rules: for each operator, the relation between the rows of its output and of its inputs, or why there is none."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import prod
 from typing import Final
 
@@ -40,6 +41,11 @@ def row_read(view: NodeView) -> RowRead | str:
     if node.op_type not in _SEVERAL_OUTPUTS and len(node.written) > 1:
         return "has a second output"
     return _RULES[node.op_type](view)
+
+
+def without_optional_outputs(node: Node) -> Node:
+    """Return a node without the outputs behind its first, such as masks and indices; one that divides keeps all."""
+    return node if node.op_type in _SEVERAL_OUTPUTS else replace(node, outputs=node.outputs[:1])
 
 
 def why_all_rows(node: Node) -> str:

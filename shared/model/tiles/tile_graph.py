@@ -40,7 +40,9 @@ class _TileWriter:
         self._outputs = plan.outputs
         # Inside the tile, an output that other nodes read with a halo has another name.
         self._names = {
-            name: f"{name}/with_halo" for name, rows in self._outputs.items() if plan.held[name].rows != rows
+            name: self._unused(f"{name}/with_halo")
+            for name, rows in self._outputs.items()
+            if plan.held[name].rows != rows
         }
 
     def write(self) -> Graph:
@@ -93,7 +95,7 @@ class _TileWriter:
             # Only operators with a single output make more than is wanted.
             name, wanted = node.written[0], outputs[0]
             axis = self._plan.held[name].axis
-            outputs[0] = f"{wanted}/rows_{made[0]}_{made[1]}"
+            outputs[0] = self._unused(f"{wanted}/rows_{made[0]}_{made[1]}")
             self._describe(name, outputs[0], HeldRows(axis, made))
         self._constants(changed, inputs, outputs[0])
         self._nodes.append(replace(changed.node, inputs=tuple(inputs), outputs=tuple(outputs)))
@@ -114,7 +116,7 @@ class _TileWriter:
             return own_name
         key = (tensor, wanted.axis, wanted.rows)
         if key not in self._sliced:
-            self._sliced[key] = f"{tensor}/rows_{wanted.rows[0]}_{wanted.rows[1]}"
+            self._sliced[key] = self._unused(f"{tensor}/rows_{wanted.rows[0]}_{wanted.rows[1]}")
             self._slice(own_name, self._sliced[key], tensor, held, wanted.rows)
         return self._sliced[key]
 
@@ -122,15 +124,21 @@ class _TileWriter:
         """Append a slice from the held rows of a tensor to `rows` of it."""
         first, last = rows[0] - held.rows[0], rows[1] - held.rows[0]
         self._describe(tensor, target, HeldRows(held.axis, rows))
+        ends = {"starts": (first,), "ends": (last,), "axes": (held.axis,)}
         if self._graph.opsets.get("", 0) < _SLICE_WITH_INPUTS:
-            ends = {"starts": (first,), "ends": (last,), "axes": (held.axis,)}
             self._nodes.append(Node(target, "Slice", (source,), (target,), ends))
             return
-        ends = {"starts": (first,), "ends": (last,), "axes": (held.axis,)}
         names = [self._constant(f"{target}/{name}", np.asarray(value, np.int64)) for name, value in ends.items()]
         self._nodes.append(Node(target, "Slice", (source, *names), (target,)))
 
+    def _unused(self, name: str) -> str:
+        """Return a name for a new tensor: `name`, with marks behind it while the segment or the tile has such a one."""
+        while name in self._graph.tensors or name in self._tensors:
+            name += "'"
+        return name
+
     def _constant(self, name: str, values: Array) -> str:
+        name = self._unused(name)
         tensor = Tensor(name, DType.INT64, values.shape)
         self._tensors[name], self._weights[name] = tensor, Weight(tensor, values)
         return name

@@ -8,7 +8,7 @@ from shared.model.errors import TileError
 from shared.model.graph import Graph, Node
 from shared.model.liveness import ActiveGraph, activate
 from shared.model.tiles.node_view import NodeView, RowRead
-from shared.model.tiles.row_rules import row_read, why_all_rows
+from shared.model.tiles.row_rules import row_read, why_all_rows, without_optional_outputs
 from shared.row_ranges import NOTHING, RowRange, convex_union
 
 # Axis of the rows at the ends of a segment: images are [batch, channels, rows, columns].
@@ -169,6 +169,8 @@ def _propagate(segment: SegmentNodes, outputs: Mapping[str, RowRange], *, clippe
 
 def _step(wanted: "_Wanted", node: Node, *, clipped: bool) -> TileStep:
     """Return the step of a node, and add what it needs to the wanted rows."""
+    if node.written[0] in wanted.rows and not any(name in wanted.rows for name in node.written[1:]):
+        node = without_optional_outputs(node)
     made = [wanted.rows[name] for name in node.written if name in wanted.rows]
     axes = {None if rows is None else rows.axis for rows in made}
     active = wanted.segment.active

@@ -54,6 +54,27 @@ def test_several_tensors_at_both_ends_and_one_that_passes() -> None:
     ]
 
 
+def test_names_that_the_model_has_already() -> None:
+    taken = {"a": "x/rows_0_9", "b": "y/with_halo", "c": "x/rows_0_8"}
+    text = """g (float[1,4,16,8] x) => (float[1,4,16,8] y, float[1,4,16,8] z)
+        { a = Relu(x) y = MaxPool <kernel_shape = [3,3], pads = [1,1,1,1]> (x) b = Abs(y) c = Add(a, b)
+          m = MaxPool <kernel_shape = [3,3], pads = [1,1,1,1]> (y) z = Sum(x, m, c) }"""
+    model = read_back(onnx_bytes(text))
+    for node in model.graph.node:
+        node.input[:] = [taken.get(name, name) for name in node.input]
+        node.output[:] = [taken.get(name, name) for name in node.output]
+    assert difference(load_model(model.SerializeToString()).graph, ((0, 8), (8, 16)))[0].bit_exact
+
+
+def test_images_with_channels_last_have_their_rows_along_another_axis() -> None:
+    text = "g (float[1,16,8,4] x) => (float[1,4,16,8] y) { t = Transpose <perm = [0,3,1,2]> (x) "
+    graph = load_model(onnx_bytes(text + "y = MaxPool <kernel_shape = [3,3], pads = [1,1,1,1]> (t) }")).graph
+    found, tiled = difference(graph, ((0, 5), (5, 16)))
+    assert found.bit_exact
+    assert tiled.row_axes == {"x": 1, "y": 2}
+    assert tiled.tiles[0].inputs == {"x": (0, 6)}
+
+
 def small(body: str) -> Graph:
     text = f"g (float[1,4,16,8] x) => (float[1,4,16,8] y) {{{body}}}"
     return load_model(onnx_bytes(text)).graph

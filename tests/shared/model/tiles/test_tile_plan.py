@@ -85,3 +85,17 @@ def test_a_kernel_that_is_an_input_forbids_tiles() -> None:
     text = "g (float[1,4,16,8] x, float[4,4,3,3] k) => (float[1,4,14,6] y) {y = Conv(x, k)}"
     with pytest.raises(TileError, match="needs every row of 'k'"):
         plan_tile(segment(text), (0, 2))
+
+
+def test_outputs_that_nobody_reads_are_left_out() -> None:
+    text = (
+        "g (float[1,4,16,8] x) => (float[1,4,16,8] y) {d, mask = Dropout(x) y, i = MaxPool <kernel_shape = [1,1]> (d)}"
+    )
+    plan = plan_tile(segment(text), (0, 2))
+    assert [step.node.outputs for step in plan.steps] == [("d",), ("y",)]
+
+
+def test_an_output_that_holds_indices_into_the_image_is_named() -> None:
+    text = "g (float[1,4,16,8] x) => (float[1,4,16,8] y, int64[1,4,16,8] i) "
+    with pytest.raises(TileError, match="has a second output"):
+        plan_tile(segment(text + "{y, i = MaxPool <kernel_shape = [1,1]> (x)}"), (0, 2))
