@@ -13,6 +13,7 @@ _SMOOTHING = 0.3
 # An attempt is given up after this multiple of its expected latency.
 _TIMEOUT_FACTOR = 4.0
 _MAX_TIMEOUT_S = 120.0
+_MAX_FORGIVEN = 3
 # Doublings of the timeout; 2^10 times the minimum of one second is beyond `_MAX_TIMEOUT_S` already.
 _MAX_DOUBLINGS = 10
 
@@ -39,6 +40,7 @@ class PendingRequest:
         attempt: number of attempts, those before a restart included.
         interrupted: retries that were used up when this process was started again, its end included.
         failures: attempts that were given up since then, without those before the broker was away.
+        forgiven: how often such attempts were left out.
         waiting_since_s: start of the current wait for a usable route.
         dispatched_s: start of the newest attempt.
         timeout_s: timeout of the newest attempt.
@@ -55,6 +57,7 @@ class PendingRequest:
     attempt: int = 0
     interrupted: int = 0
     failures: int = 0
+    forgiven: int = 0
     waiting_since_s: float = 0.0
     dispatched_s: float = 0.0
     timeout_s: float = 0.0
@@ -249,9 +252,14 @@ class PendingRequests:
             pending.waiting_since_s = now_s
 
     def forgive(self) -> None:
-        """Count the attempts of this process no longer: they may have failed because the broker was away."""
+        """Count the attempts of this process no longer: they may have failed because the broker was away.
+
+        A request is forgiven a few times only. On a link that it overloads the broker may seem away again and again.
+        """
         for pending in self:
-            pending.failures = 0
+            if pending.failures and pending.forgiven < _MAX_FORGIVEN:
+                pending.failures = 0
+                pending.forgiven += 1
 
     def validate(self) -> None:
         """Check the invariant.

@@ -283,6 +283,19 @@ def test_attempts_that_failed_while_the_broker_was_silent_do_not_use_up_the_retr
     assert again.attempt == 3
 
 
+def test_a_request_ends_although_the_broker_comes_and_goes(source: Source) -> None:
+    source.post(plan(retry_limit=1))
+    source.arrive("a")
+    for number in range(10):
+        now_s = 200.0 * number
+        source.post(RetryTick(), now_s + 100.0)
+        source.post(BusChanged(False), now_s + 150.0)
+        source.post(BusChanged(True), now_s + 150.0)
+    (failed,) = source.all(Fail)
+    assert failed.cause is ErrorCause.RETRIES_EXHAUSTED
+    assert failed.attempt == 5
+
+
 def test_what_was_in_flight_at_a_restart_counts_even_if_the_broker_comes_back_later(source: Source) -> None:
     source.post(JournalRestored((RestoredRequest(request("poison"), 0.0, attempt=9, used_retries=1),), ()))
     source.post(BusChanged(False))
