@@ -350,7 +350,7 @@ class LinkProber:
         pause_s = settings.idle_s if is_used else settings.unused_s
         if not peer.link.is_settled:
             # A link whose samples keep deviating is noisy. It is not worth a probe every 0.2 s for ever.
-            pause_s = min(pause_s, settings.doubt_s * 2 ** max(0, peer.doubts - settings.doubts))
+            pause_s = min(settings.idle_s, settings.doubt_s * 2 ** max(0, peer.doubts - settings.doubts))
         # A settled link that is not in use gets tiny probes, which show that it is up, between padded ones.
         row_bytes = peer.padding_bytes() if is_used or not peer.link.is_settled else 0
         pause_s = max(pause_s, peer.wait_s(row_bytes, now_s, is_used=is_used))

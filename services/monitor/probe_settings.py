@@ -13,7 +13,7 @@ class ProbeSettings:
         idle_s: time without transfers after which a link is probed.
         unused_s: the time of `idle_s` for a way that no stream could use.
         doubt_s: pause between probes of a link that is new or whose last sample deviated.
-        doubts: rounds with this pause; later ones double it.
+        doubts: rounds with this pause; later ones double it, up to `idle_s`.
         share: largest part of a link's bandwidth that probes may take; slow links are probed less often.
         day_bytes: bytes that probes of a link may take per day while no stream could use it.
         is_metered: whether no probe is sent, and none is answered. Then transfers alone measure the links.
@@ -34,7 +34,7 @@ class ProbeSettings:
     idle_s: float = 2.0
     unused_s: float = 20.0
     doubt_s: float = 0.2
-    doubts: int = 10
+    doubts: int = 15
     share: float = 0.01
     day_bytes: float = 50e6
     is_metered: bool = False
