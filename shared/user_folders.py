@@ -15,6 +15,11 @@ def user_cache_folder() -> Path:
     return _folder("XDG_CACHE_HOME", Path(".cache"), Path("Library", "Caches"))
 
 
+def state_folder(data_dir: Path, device: str) -> Path:
+    """Return the folder of what an executor keeps of its device: journal, and keys of planners."""
+    return data_dir / "devices" / device
+
+
 def _folder(variable: str, usual: Path, on_macos: Path) -> Path:
     if platform.system() == "Darwin":
         return Path.home() / on_macos / "segue"

@@ -10,7 +10,6 @@ from services.executor.device_resources import DeviceResources
 from services.executor.lane_sender import LANE_BYTES
 from services.executor.segments.engine import RUNTIME_VERSION, EngineSettings, providers
 from services.executor.source.source_events import SourceLimits
-from services.executor.trust_files import state_folder
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.direct.direct_settings import DirectSettings, is_address
@@ -18,7 +17,7 @@ from shared.exit_status import InputError
 from shared.messages.devices import LANE, Capabilities
 from shared.model.onnx_file.runtime import newest_opset
 from shared.transport_mode import Carrier, TransportMode
-from shared.user_folders import user_data_folder
+from shared.user_folders import state_folder, user_data_folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,6 @@ _LOOK_S: Final = 1.0
 _HEADING: Final = "# Keys of the planners that this device follows (`segue device trust`)\n"
 
 
-def state_folder(data_dir: Path, device: str) -> Path:
-    """Return the folder of what an executor keeps of its device: journal, and keys of planners."""
-    return data_dir / "devices" / device
-
-
 @dataclass(slots=True)
 class TrustFiles:
     """Keeps what a device trusts in two files. An operator may change the keys while the executor runs.

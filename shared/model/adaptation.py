@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from numpy.typing import ArrayLike
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +22,7 @@ class Adaptation:
 
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     dimensions: Mapping[str, int] = field(default_factory=dict)
-    input_values: Mapping[str, ArrayLike] = field(default_factory=dict)
+    input_values: "Mapping[str, ArrayLike]" = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
 
     @property

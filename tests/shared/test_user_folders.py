@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.user_folders import user_cache_folder, user_data_folder
+from shared.user_folders import state_folder, user_cache_folder, user_data_folder
 
 
 def test_the_xdg_folders_have_precedence_on_linux(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -26,3 +26,7 @@ def test_macos_has_its_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     assert user_data_folder() == tmp_path / "Library" / "Application Support" / "segue"
     assert user_cache_folder() == tmp_path / "Library" / "Caches" / "segue"
+
+
+def test_the_state_folder_is_that_of_the_device(tmp_path: Path) -> None:
+    assert state_folder(tmp_path, "pi") == tmp_path / "devices" / "pi"

@@ -14,14 +14,14 @@ from services.cli.support.broker_access import accounts_folder
 from services.cli.support.command_runner import run_command
 from services.cli.support.fleet_operations import look, operator, retained_topics
 from services.cli.support.options import Broker, Insecure, Json, broker_settings
-from services.executor.trust_files import read_keys, state_folder, write_keys
+from services.executor.trust_files import read_keys, write_keys
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.enrolment import Enrolment
 from shared.exit_status import InputError
 from shared.messages.devices import Presence
 from shared.signatures import parse_keys
-from shared.user_folders import user_data_folder
+from shared.user_folders import state_folder, user_data_folder
 
 _FILTERS: Final = ("devices/+/presence", "devices/+/links", "devices/+/profiles/+", "services/+/presence", "models/+")
 

@@ -44,7 +44,7 @@ from shared.bus.roles import Role
 from shared.exit_status import ExitStatus, InputError
 from shared.service_runtime import run_service
 from shared.transport_mode import TransportMode
-from shared.user_folders import user_data_folder
+from shared.user_folders import state_folder, user_data_folder
 
 if TYPE_CHECKING:
     from services.executor.config import Watch
@@ -167,7 +167,6 @@ def monitor_command(
     """Watch this device and its links, and publish changes. One per device, beside its executor."""
 
     async def service() -> None:
-        from services.executor.trust_files import state_folder
         from services.monitor.config import MonitorConfig
         from services.monitor.probe_settings import ProbeSettings
         from services.monitor.service import serve

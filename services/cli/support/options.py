@@ -1,16 +1,17 @@
 """Command-line options that several commands share."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
-from numpy.typing import ArrayLike
 
 from services.cli.support.broker_access import broker_access
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.exit_status import InputError
 from shared.model.adaptation import Adaptation
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 Broker = Annotated[
     str | None,
@@ -144,11 +145,14 @@ def _size(option: str) -> tuple[str, int]:
     return name, int(size)
 
 
-def _input_value(option: str) -> tuple[str, ArrayLike]:
+def _input_value(option: str) -> tuple[str, "ArrayLike"]:
     name, _, text = option.rpartition("=")
     if not name or not text:
         raise InputError(f"--input-value {option!r} is not of the form sr=16000")
     if text.endswith(".npy"):
+        # Here, because services need no options of models: a monitor would hold 20 MiB for it.
+        import numpy as np
+
         try:
             return name, np.asarray(np.load(text, allow_pickle=False))
         except (OSError, ValueError, EOFError) as error:

@@ -11,7 +11,7 @@ import pytest
 from broker.embedded import EmbeddedBroker
 from services.executor.config import ExecutorConfig
 from services.executor.service import serve
-from services.executor.trust_files import state_folder, write_keys
+from services.executor.trust_files import write_keys
 from shared.bus import topics
 from shared.bus.connection import Connection, Properties
 from shared.client import Client
@@ -25,6 +25,7 @@ from shared.messages.requests import AttemptOutcome, ErrorCause, OutcomeStatus
 from shared.messages.streams import CommittedPlan, PlanRoute, PlanStage
 from shared.signatures import SIGNATURE_PROPERTY, SigningKey
 from shared.transport_mode import TransportMode
+from shared.user_folders import state_folder
 
 
 @dataclass

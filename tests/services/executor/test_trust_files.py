@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.executor.planner_trust import PlannerTrust, UntrustedPlanner
-from services.executor.trust_files import KEYS_FILE, TrustFiles, read_keys, state_folder, write_keys
+from services.executor.trust_files import KEYS_FILE, TrustFiles, read_keys, write_keys
 from shared.exit_status import InputError
 from shared.signatures import SIGNATURE_PROPERTY, SigningKey
 
@@ -76,7 +76,3 @@ async def test_what_cannot_be_written_is_written_later(tmp_path: Path) -> None:
     (tmp_path / "missing").unlink()
     assert await files.synchronise() is False
     assert read_keys(folder) == (OURS.public,)
-
-
-def test_the_state_folder_is_that_of_the_device(tmp_path: Path) -> None:
-    assert state_folder(tmp_path, "pi") == tmp_path / "devices" / "pi"

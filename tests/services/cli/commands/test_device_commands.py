@@ -6,12 +6,13 @@ from pathlib import Path
 from typer.testing import Result
 
 from services.cli.support.fleet_operations import operator
-from services.executor.trust_files import read_keys, state_folder
+from services.executor.trust_files import read_keys
 from shared.bus import topics
 from shared.bus.settings import BusSettings
 from shared.exit_status import ExitStatus, InputError
 from shared.messages.devices import Presence, ServicePresence, State
 from shared.messages.streams import StreamDeclaration
+from shared.user_folders import state_folder
 from tests.support.segue_command import SegueOnBus, invoke_command
 
 
