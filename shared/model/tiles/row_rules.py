@@ -49,8 +49,8 @@ def without_optional_outputs(node: Node) -> Node:
 
 
 def why_all_rows(node: Node) -> str:
-    """Return why the output of a node has no rows where its input has, as the end of a sentence."""
-    return _WHOLE_IMAGE.get(node.op_type, "makes an output with less than two rows")
+    """Return why the output of a node is no image where its input is one, as the end of a sentence."""
+    return _WHOLE_IMAGE.get(node.op_type, "makes something else than an image with several rows")
 
 
 def _elementwise(view: NodeView) -> RowRead | str:
@@ -250,7 +250,6 @@ _RULES: Final[Mapping[str, RowRule]] = {
 _WHOLE_IMAGE: Final[Mapping[str, str]] = {
     "Gemm": "multiplies with more than one row",
     "Flatten": "joins the rows with other axes",
-    "Reshape": "joins the rows with other axes",
     "GlobalAveragePool": "averages over all rows",
     "GlobalMaxPool": "takes the largest value of all rows",
     "GlobalLpPool": "takes a norm over all rows",

@@ -137,8 +137,11 @@ def _is_image(segment: SegmentNodes, name: str) -> bool:
 
 
 def _end_of_rows(segment: SegmentNodes) -> str:
-    """Return what the first node that makes no image of an image does; empty if there is none."""
-    for node in segment.nodes:
+    """Return what the last node that makes no image of an image does; empty if there is none.
+
+    Nodes before it may do so and be undone, as in a channel shuffle.
+    """
+    for node in reversed(segment.nodes):
         read = [name for name in _varying(segment.active, node) if _is_image(segment, name)]
         if read and not any(_is_image(segment, name) for name in node.written):
             return f"{_describe(node)} {why_all_rows(node)}"

@@ -81,6 +81,14 @@ def test_the_rows_of_vgg16_in_one_piece_are_all_rows_of_its_input() -> None:
     assert plan_tile(front, (0, 1)).inputs == {"input": (0, 122)}
 
 
+def test_a_channel_shuffle_does_not_end_the_rows_but_what_follows_does() -> None:
+    text = """g (float[1,4,16,8] x) => (float[n,m] y) { r = Reshape(x, five) t = Transpose <perm = [0,2,1,3,4]> (r)
+        s = Reshape(t, four) y = Flatten(s) }"""
+    shapes = {"five": np.array([1, 2, 2, 16, 8]), "four": np.array([1, 4, 16, 8])}
+    with pytest.raises(TileError, match=r"'y' \(Flatten\) joins"):
+        segment_height(segment(text, **shapes))
+
+
 def test_a_kernel_that_is_an_input_forbids_tiles() -> None:
     text = "g (float[1,4,16,8] x, float[4,4,3,3] k) => (float[1,4,14,6] y) {y = Conv(x, k)}"
     with pytest.raises(TileError, match="needs every row of 'k'"):
