@@ -9,7 +9,7 @@ from broker.mosquitto import MosquittoBroker, find_mosquitto
 from shared.bus.connection import Connection
 from shared.bus.errors import BrokerUnreachable
 from shared.client import Client
-from shared.messages.requests import OutcomeStatus
+from shared.messages.requests import Outcome, OutcomeStatus
 from tests.support.whole_fleet import CAMERA, HELPER, open_fleet
 
 STREAM = "door"
@@ -44,5 +44,11 @@ async def test_requests_go_on_when_broker_and_devices_wake_up(tmp_path: Path) ->
                 fleet.processes.resume(part)
             outcomes = await asyncio.gather(*sent)
         assert {outcome.status for outcome in outcomes} == {OutcomeStatus.OK}
+        identities = {outcome.request_id for outcome in outcomes}
+        await fleet.watcher.until(lambda: identities <= fleet.watcher.answered(STREAM), "all outcomes on the bus")
+        # Attempts that ended late brought no other outcome.
+        first: dict[str, Outcome] = {}
+        for heard in fleet.watcher.outcomes[STREAM]:
+            assert heard == first.setdefault(heard.request_id, heard)
         await fleet.until_whole()
         assert fleet.processes.died() is None
