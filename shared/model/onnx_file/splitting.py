@@ -108,8 +108,8 @@ def split(
 
     Args:
         file: path of the ONNX file.
-        at: cut indices, ascending; cut i lies before block i, so `[3, 7]` makes `[0, 3)`, `[3, 7)` and `[7, B)`. Without
-            any, the whole model is one segment.
+        at: cut indices, ascending; cut i lies before block i, so `[3, 7]` makes `[0, 3)`, `[3, 7)` and `[7, B)`. With
+            none, the whole model is one segment.
         input_shapes: shapes of inputs that the file leaves open.
         adaptation: more choices of this kind.
         max_cut_tensors: largest number of tensors that may cross a cut; None for as many as pay (see `find_partition`).
