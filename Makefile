@@ -42,7 +42,7 @@ docs: setup
 
 fuzz: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[all,fuzz]'
-	$(BIN)/python tests/fuzz/decoders.py -max_total_time=$(FUZZ_SECONDS)
+	PYTHONPATH=. $(BIN)/python tests/fuzz/decoders.py -max_total_time=$(FUZZ_SECONDS)
 
 setup: $(STAMP)
 
