@@ -15,7 +15,7 @@ from shared.bus.settings import BusSettings
 from shared.direct.direct_settings import DirectSettings, is_address
 from shared.exit_status import InputError
 from shared.messages.devices import LANE, Capabilities
-from shared.model.onnx_file.runtime import newest_opset
+from shared.model.onnx_file.runtime import newest_opset, operator_domains
 from shared.transport_mode import Carrier, TransportMode
 from shared.user_folders import state_folder, user_data_folder
 
@@ -157,4 +157,5 @@ class ExecutorConfig:
             runtime=f"onnxruntime {RUNTIME_VERSION}",
             opset=newest_opset(),
             providers=providers(),
+            domains=operator_domains(),
         )

@@ -68,6 +68,8 @@ class Capabilities(Part):
     """Newest version of ONNX's own operators that the engine runs; 0 for an executor that does not tell."""
     providers: Annotated[tuple[Word, ...], at_most(64)] = ()
     """Execution providers that the engine has."""
+    domains: Annotated[tuple[Word, ...], at_most(64)] = ()
+    """Operator domains that the engine has beside ONNX's own; empty for an executor that does not tell."""
 
 
 class DirectAccess(Part):

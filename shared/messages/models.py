@@ -27,6 +27,7 @@ from shared.messages.bounds import (
 from shared.model.tensor import DType
 
 _MAX_TENSORS: Final = 1024
+_MAX_DOMAINS: Final = 64
 _MAX_CHANNELS: Final = 4096
 _MAX_LABELS: Final = 100_000
 _MAX_PIECES: Final = 65_536
@@ -57,6 +58,14 @@ class ManifestRows(Part):
     upsampling: PositiveCardinal = 1
 
 
+class OperatorSet(Part):
+    """A domain of operators that a model uses, and the version in which it uses them."""
+
+    domain: Word
+    """Empty for ONNX's own operators."""
+    version: Cardinal
+
+
 class ManifestBlock(Part):
     """A block of the model, with the sizes that planning needs."""
 
@@ -69,6 +78,8 @@ class ManifestBlock(Part):
     tileable: bool = False
     rows: ManifestRows | None = None
     """None for a block that cannot be tiled, and in manifests of earlier versions."""
+    domains: Annotated[tuple[Word, ...], at_most(_MAX_DOMAINS)] = ()
+    """Domains of its operators beside ONNX's own."""
 
     @property
     def working_bytes(self) -> int:
@@ -183,6 +194,8 @@ class Manifest(Message):
     labels: Annotated[tuple[Line, ...], at_most(_MAX_LABELS)] = ()
     max_cut_tensors: Annotated[int, Field(ge=1, le=_MAX_CUT_TENSORS)] | None = 1
     """Largest number of tensors that cross a cut. None stands for as many as pay (`shared.model.cuts`)."""
+    opsets: Annotated[tuple[OperatorSet, ...], at_most(_MAX_DOMAINS)] = ()
+    """What the model needs of an engine; empty in manifests of earlier versions."""
     provider: Name = "planner"
     """The library from which the bytes are pulled."""
     packing: FilePacking | None = None
@@ -212,7 +225,7 @@ class Manifest(Message):
 
 
 # Fields that do not change results, and fields that do not change the time of blocks.
-_BESIDE_RESULTS: Final = frozenset({"schema_version", "name", "provider", "packing"})
+_BESIDE_RESULTS: Final = frozenset({"schema_version", "name", "provider", "packing", "opsets"})
 _BESIDE_GRAPH: Final = _BESIDE_RESULTS | {"preprocessing", "output_kind", "apply_softmax", "labels"}
 
 
@@ -227,9 +240,9 @@ def _digest(manifest: Manifest, left_out: frozenset[str]) -> str:
     known = _DIGESTS.get((id(manifest), left_out))
     if known is not None:
         return known[1]
-    # Without defaults: a field that a later release adds does not change the digests of what is there. Rows follow from
-    # the model, so that a manifest without them describes the same.
-    exclude: dict[str, Any] = {name: True for name in left_out} | {"blocks": {"__all__": {"rows"}}}
+    # Without defaults: a field that a later release adds does not change the digests of what is there. Rows, domains
+    # and operator sets follow from the model, so that a manifest without them describes the same.
+    exclude: dict[str, Any] = {name: True for name in left_out} | {"blocks": {"__all__": {"rows", "domains"}}}
     document = manifest.model_dump(mode="json", exclude=exclude, exclude_defaults=True)
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
     if len(_DIGESTS) >= _MAX_DIGESTS:

@@ -17,6 +17,7 @@ class BlockAnalysis:
         parameter_bytes: size of the constants that its operators read.
         peak_activation_bytes: largest total size of live tensors while it runs node by node, its inputs included.
         operators: operator types of its nodes, in topological order.
+        domains: domains of its operators beside ONNX's own, sorted.
         rows: its rows, if it can be split into tiles.
         untileable: why it cannot; empty if it can.
     """
@@ -27,6 +28,7 @@ class BlockAnalysis:
     parameter_bytes: int
     peak_activation_bytes: int
     operators: tuple[str, ...]
+    domains: tuple[str, ...] = ()
     rows: BlockRows | None = None
     untileable: str = ""
 

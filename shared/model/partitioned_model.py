@@ -96,6 +96,7 @@ def _block(partition: Partition, index: int, name: str) -> BlockAnalysis:
         parameter_bytes=total_bytes(graph.describe(tuple(parameters))),
         peak_activation_bytes=_peak_activation_bytes(partition, index),
         operators=tuple(node.op_type for node in nodes),
+        domains=tuple(sorted({node.domain for node in nodes} - {""})),
         rows=rows,
         untileable=fault,
     )

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from services.cli.render.console import notes_console, print_json, results_console
 from services.cli.render.fleet_view import DeviceView, FleetView
-from services.cli.render.refusal_text import refusal_text
+from services.cli.render.refusal_text import refusal_texts
 from services.cli.support.broker_access import accounts_folder
 from services.cli.support.command_runner import run_command
 from services.cli.support.fleet_operations import look, operator, retained_topics
@@ -61,8 +61,7 @@ def list_devices_command(broker: Broker = None, insecure: Insecure = False, as_j
 
 
 def _refusals(device: DeviceView, view: FleetView) -> list[str]:
-    texts = (refusal_text(profile, view.manifests.get(model)) for model, profile in device.profiles.items())
-    return [text for text in texts if text]
+    return list(refusal_texts(device, view.manifests))
 
 
 def _state(online: bool) -> str:

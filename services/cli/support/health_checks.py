@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from services.cli.render.fleet_view import DeviceView, FleetView, StreamView
-from services.cli.render.refusal_text import refusal_text
+from services.cli.render.refusal_text import refusal_texts
 from services.cli.support.retained_messages import RetainedMessages, clearing_command
 from services.cli.support.transport_advice import advice_text, transport_advice
 from shared.bus.exposure import exposures, is_this_machine
@@ -235,9 +235,8 @@ def _device_findings(device: DeviceView, view: FleetView, now_s: float) -> Itera
         yield Finding(Level.BAD, subject, "its executor is not there", f"segue executor --device {device.name}")
         return
     yield _versioned(subject, "" if device.presence is None else device.presence.version)
-    for model, profile in device.profiles.items():
-        if text := refusal_text(profile, view.manifests.get(model)):
-            yield Finding(Level.HINT, subject, f"cannot run {text}", _REFUSAL_ADVICE)
+    for text in refusal_texts(device, view.manifests):
+        yield Finding(Level.HINT, subject, f"cannot run {text}", _REFUSAL_ADVICE)
     if device.telemetry is None and view.is_monitored(device.name):
         yield Finding(Level.HINT, subject, "its monitor sent nothing in this time", "listen longer: --listen-s 12")
         return

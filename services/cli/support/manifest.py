@@ -17,6 +17,7 @@ from shared.messages.models import (
     Manifest,
     ManifestBlock,
     ManifestRows,
+    OperatorSet,
     OutputKind,
     Preprocessing,
     TensorDescription,
@@ -107,6 +108,7 @@ def build_manifest(
         apply_softmax=softmax,
         labels=names,
         max_cut_tensors=content.max_cut_tensors,
+        opsets=tuple(_opsets(content)),
     )
 
 
@@ -135,6 +137,14 @@ def _describe_tensor(tensor: Tensor) -> TensorDescription:
     return TensorDescription(name=tensor.name, shape=tensor.shape, dtype=tensor.dtype.value)
 
 
+def _opsets(content: PartitionedModel) -> Iterator[OperatorSet]:
+    """Yield the domains that the model uses, which may be fewer than its file imports."""
+    used = {"", *(domain for block in content.analysis.blocks for domain in block.domains)}
+    for domain, version in sorted(content.graph.opsets.items()):
+        if domain in used:
+            yield OperatorSet(domain=domain, version=version)
+
+
 def _blocks(analysis: ModelAnalysis) -> Iterator[ManifestBlock]:
     yield ManifestBlock(name=PREPARE_BLOCK, output_bytes=analysis.input_bytes, activation_bytes=analysis.input_bytes)
     for block in analysis.blocks:
@@ -145,6 +155,7 @@ def _blocks(analysis: ModelAnalysis) -> Iterator[ManifestBlock]:
             parameter_bytes=block.parameter_bytes,
             activation_bytes=block.peak_activation_bytes,
             tileable=block.tileable,
+            domains=block.domains,
             rows=None if block.rows is None else ManifestRows(**asdict(block.rows)),
         )
 

@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from services.planner.problems.readiness import profile_fault
-from services.planner.problems.snapshot import FleetSnapshot
+from services.planner.problems.snapshot import DeviceState, FleetSnapshot
+from shared.engine_limits import engine_refusals
 from shared.messages.models import Manifest
 
 # Pause before the first request: the retained profile of a device that has just connected may be on its way.
@@ -42,7 +43,10 @@ Measurements = Mapping[ProfileKey, Measurement]
 
 
 def missing_profiles(snapshot: FleetSnapshot) -> Mapping[ProfileKey, Manifest]:
-    """Return the missing profiles: of every stream's model, on every online device that its policy permits."""
+    """Return the missing profiles: of every stream's model, on every online device that its policy permits.
+
+    A device whose engine cannot run the model is not asked to try.
+    """
     missing: dict[ProfileKey, Manifest] = {}
     for name, declaration in snapshot.streams.items():
         manifest = snapshot.manifest_of(declaration)
@@ -53,9 +57,17 @@ def missing_profiles(snapshot: FleetSnapshot) -> Mapping[ProfileKey, Manifest]:
         missing |= {
             (device, manifest.model, graph): manifest
             for device, state in snapshot.devices.items()
-            if state.online and permits(device) and profile_fault(state, manifest) is not None
+            if state.online
+            and permits(device)
+            and profile_fault(state, manifest) is not None
+            and not _is_beyond_engine(state, manifest)
         }
     return missing
+
+
+def _is_beyond_engine(state: DeviceState, manifest: Manifest) -> bool:
+    refusals = engine_refusals(state.capabilities, manifest)
+    return sum(each.stop - each.start for each in refusals) >= max(1, len(manifest.blocks) - 1)
 
 
 def update(measurements: Measurements, snapshot: FleetSnapshot, now_s: float) -> Measurements:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from services.planner.problems.allowed_encodings import FieldRecord, Place, place_of
+from shared.engine_limits import engine_refusals, with_refusals
 from shared.messages.calibration import Calibration, ShadowReport
 from shared.messages.devices import Capabilities, LinkEstimate, Links, Presence, Profile, State, Telemetry
 from shared.messages.models import Manifest, ModelVersion
@@ -65,10 +66,14 @@ class DeviceState:
     profiles: Mapping[tuple[str, str], Profile] = field(default_factory=dict)
 
     def profile(self, manifest: Manifest) -> Profile | None:
-        """Return the profile of a model as a manifest describes it; None if there is none."""
+        """Return the profile of a model as a manifest describes it; None if there is none.
+
+        It refuses what the device's engine lacks, also before the device has tried.
+        """
         # Old executors do not say by which manifest they have measured.
         current = self.profiles.get((manifest.model, manifest.graph_version()))
-        return current or self.profiles.get((manifest.model, ""))
+        measured = current or self.profiles.get((manifest.model, ""))
+        return with_refusals(measured, engine_refusals(self.capabilities, manifest), manifest)
 
     def present_load_factor(self, now_s: float) -> float:
         """Return the load factor; 1 if the last telemetry is older than `TELEMETRY_STALE_AFTER_S`."""

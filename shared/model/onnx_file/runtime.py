@@ -110,3 +110,9 @@ def newest_opset() -> int:
             break
         newest = opset
     return newest
+
+
+def operator_domains() -> tuple[str, ...]:
+    """Return the operator domains that the runtime has beside ONNX's own; empty if it does not tell."""
+    schemas = getattr(onnxruntime.capi.onnxruntime_pybind11_state, "get_all_operator_schema", None)
+    return () if schemas is None else tuple(sorted({schema.domain for schema in schemas()} - {""}))

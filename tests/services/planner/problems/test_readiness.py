@@ -1,14 +1,18 @@
 """Preconditions of planning a stream."""
 
 from collections.abc import Collection
+from typing import Any
 
 import pytest
 
-from services.planner.problems.readiness import missing
+from services.planner.problems.profile_requests import missing_profiles
+from services.planner.problems.readiness import missing, profile_fault
 from services.planner.problems.snapshot import FleetSnapshot, PolicySet
 from shared.messages.devices import REFUSED_MS, BlockRefusal, Profile, State
+from shared.messages.models import OperatorSet
 from shared.policy import DeviceRule, Policy
-from tests.support.planner_world import after, declaration, presence, profile, world
+from tests.support.planner_fleet import manifest_of
+from tests.support.planner_world import PI_MS, after, declaration, presence, problem_of, profile, world
 
 
 def waiting(snapshot: FleetSnapshot, measuring: Collection[str] = ()) -> str:
@@ -80,3 +84,30 @@ def test_a_block_that_every_device_refuses_is_named() -> None:
     reason = waiting(snapshot)
     assert reason.startswith("no device can run block 4 (")
     assert reason.endswith("of model net (pi: too little memory; server: no operator MyOp)")
+
+
+def test_a_device_whose_engine_is_too_old_is_neither_asked_nor_planned() -> None:
+    needy = manifest_of().model_copy(update={"opsets": (OperatorSet(domain="", version=21),)})
+    old: dict[str, Any] = {"runtime": "onnxruntime 1.14.0", "opset": 18}
+    snapshot = world(needy, presence("jetson", **old), presence("server", **old))
+    reason = "the model needs opset 21, and onnxruntime 1.14.0 runs up to opset 18"
+    assert profile_fault(snapshot.device("jetson"), needy) == reason
+    # The profile of the server is of an engine that it does not have any more.
+    assert profile_fault(snapshot.device("server"), needy) == reason
+    assert missing(snapshot, "camera") is None
+    assert missing_profiles(snapshot) == {}
+    assert {name for name, device in problem_of(snapshot).devices.items() if device.block_ms} == {"pi"}
+    alone = after(snapshot, presence("pi", **old))
+    assert waiting(alone) == f"no device can run model net (jetson: {reason}; pi: {reason}; server: {reason})"
+
+
+def test_a_block_whose_operators_an_engine_lacks_is_planned_elsewhere() -> None:
+    blocks = tuple(
+        block.model_copy(update={"domains": ("com.microsoft",) if index == 2 else ()})
+        for index, block in enumerate(manifest_of().blocks)
+    )
+    opsets = (OperatorSet(domain="com.microsoft", version=1),)
+    needy = manifest_of().model_copy(update={"blocks": blocks, "opsets": opsets})
+    snapshot = world(needy, presence("pi", domains=("ai.onnx.ml",)))
+    (times_ms,) = problem_of(snapshot).devices["pi"].block_ms.values()
+    assert times_ms == (*PI_MS[:2], REFUSED_MS, *PI_MS[3:])
