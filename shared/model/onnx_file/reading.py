@@ -14,6 +14,7 @@ from shared.model.errors import ModelFileError, UnsupportedModelError
 from shared.model.graph import Graph
 from shared.model.onnx_file.adapting import adapt
 from shared.model.onnx_file.external_data import digest, embed, is_outside, map_weight
+from shared.model.onnx_file.function_size import check_expansion
 from shared.model.onnx_file.normalising import normalise
 from shared.model.onnx_file.protos import read_node, read_weight, write_tensor
 from shared.model.onnx_file.shapes import fix_inputs, resolve
@@ -91,6 +92,7 @@ def divide(
     """
     _leave_out(proto.graph, apart)
     changed = normalise(proto)
+    check_expansion(proto)
     _check_with_shapes(proto, None if apart or changed else data)
     graph = _to_graph(proto, apart, input_shapes or {})
     model = build_model(graph, sha256=sha256, max_cut_tensors=max_cut_tensors)
