@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil, floor
+from math import ceil, floor, gcd, prod
 from typing import Final
 
 from shared.model.errors import TileError
@@ -21,7 +21,8 @@ class BlockRows:
     """The rows of a block's output, and the rows of its input that one of them needs.
 
     Row r of the output needs the rows ``[(r stride - padding) // upsampling, (r stride - padding + kernel - 1) //
-    upsampling]`` of the input, as far as they exist. Of several tensors at an end, the one with the fewest rows counts.
+    upsampling]`` of the input, as far as they exist. Beside a border that mirrors rows, or where a kernel lies in
+    padding alone, the block needs a few rows more. Of several tensors at an end, the one with the fewest rows counts.
 
     Attributes:
         output_rows: height of the output.
@@ -60,7 +61,7 @@ def block_rows(segment: SegmentNodes) -> BlockRows:
     stride, upsampling = ratio.numerator, ratio.denominator
     if stride < 1 or upsampling > height:
         raise TileError("rows of its output do not follow those of its input")
-    spans = [_reference(segment, (row, row + 1)) for row in range(upsampling)]
+    spans = [_reference(segment, (row, row + 1)) for row in range(min(_period(segment), height))]
     # The smallest numbers whose quotients, rounded as above, contain every row's span.
     padding = max(row * stride - upsampling * (top + 1) + 1 for row, (top, _) in enumerate(spans))
     padding = max(padding, 0)
@@ -68,9 +69,20 @@ def block_rows(segment: SegmentNodes) -> BlockRows:
     return BlockRows(height, kernel, stride, padding, upsampling)
 
 
+def _period(segment: SegmentNodes) -> int:
+    """Return a distance at which rows of the output need the same rows of the input, shifted."""
+    plan = reach(segment, (0, 1))
+    period = prod(step.read.relation.enlargement for step in plan.steps if step.read is not None)
+    # Where tensors at one end are not whole multiples of each other, the lowest one's rows count as shares of theirs.
+    outputs = {segment.shape(name)[plan.held[name].axis] for name in segment.computed}
+    inputs = {segment.shape(name)[plan.held[name].axis] for name in plan.inputs if name in plan.held}
+    return period * prod(height // gcd(height, min(ends)) for ends in (outputs, inputs) for height in ends)
+
+
 def _reference(segment: SegmentNodes, rows: RowRange) -> RowRange:
     """Return the rows that `rows` of the output reach, counted in the rows of the input with the fewest."""
-    found = reach(segment, rows)
+    plan = reach(segment, rows)
+    found = {name: plan.held[name] for name in plan.inputs if name in plan.held}
     heights = {name: segment.shape(name)[held.axis] for name, held in found.items()}
     spans = NOTHING
     for name, held in found.items():

@@ -35,6 +35,10 @@ class RowRelation(Protocol):
     A node may be unable to compute the wanted rows alone. It then makes more, `made`, and the tile cuts the rest off.
     """
 
+    @property
+    def enlargement(self) -> int:
+        """Rows by which the output shifts, if the input shifts by a row or more."""
+
     def reach(self, rows: RowRange) -> RowRange:
         """Return the rows of the input that `rows` of the output need; some may lie beyond its borders."""
 
@@ -57,6 +61,11 @@ class SameRows:
     """
 
     shape: tuple[int, tuple[int, ...], int] | None = None
+
+    @property
+    def enlargement(self) -> int:
+        """Always 1: the output shifts by a row, or less."""
+        return 1
 
     def reach(self, rows: RowRange) -> RowRange:
         """Return the same rows."""
@@ -98,6 +107,11 @@ class WindowRows:
     pads: tuple[int, ...] | None = None
     place: int = 0
     ceil: bool = False
+
+    @property
+    def enlargement(self) -> int:
+        """Always 1: the output shifts by a row, or less."""
+        return 1
 
     def reach(self, rows: RowRange) -> RowRange:
         """Return the rows under the windows."""
@@ -150,6 +164,11 @@ class SpreadRows:
     output_padding: tuple[int, ...]
     place: int = 0
 
+    @property
+    def enlargement(self) -> int:
+        """Stride of the kernel in the output."""
+        return self.stride
+
     def reach(self, rows: RowRange) -> RowRange:
         """Return the rows that add to the wanted ones."""
         first = -((self.extent - 1 - rows[0] - self.above) // self.stride)
@@ -189,6 +208,11 @@ class EnlargedRows:
     factor: int
     sources: Callable[[int], RowRange]
     shape: tuple[int, tuple[int, ...], int] | None = None
+
+    @property
+    def enlargement(self) -> int:
+        """The factor."""
+        return self.factor
 
     def reach(self, rows: RowRange) -> RowRange:
         """Return the sources of the rows, and the rows of the input at their place."""
@@ -236,6 +260,11 @@ class PaddedRows:
     pads: tuple[int, ...]
     place: int
     position: int | None
+
+    @property
+    def enlargement(self) -> int:
+        """Always 1: the output shifts by a row, or less."""
+        return 1
 
     def reach(self, rows: RowRange) -> RowRange:
         """Return the rows shifted by the padding."""

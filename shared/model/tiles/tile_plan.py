@@ -118,14 +118,13 @@ def plan_tile(segment: SegmentNodes, rows: RowRange) -> TilePlan:
     return _propagate(segment, _output_rows(segment, rows, height), clipped=True)
 
 
-def reach(segment: SegmentNodes, rows: RowRange) -> dict[str, HeldRows]:
-    """Return the rows of each input that `rows` of the output would need if no tensor had borders.
+def reach(segment: SegmentNodes, rows: RowRange) -> TilePlan:
+    """Return what a tile would compute and need if no tensor had borders.
 
     Raises:
         TileError: the segment cannot be tiled.
     """
-    plan = _propagate(segment, _output_rows(segment, rows, segment_height(segment)), clipped=False)
-    return {name: plan.held[name] for name in plan.inputs if name in plan.held}
+    return _propagate(segment, _output_rows(segment, rows, segment_height(segment)), clipped=False)
 
 
 def _is_image(segment: SegmentNodes, name: str) -> bool:

@@ -39,12 +39,14 @@ def test_kernel_stride_and_padding_of_all_layers(body: str, rows: BlockRows, hal
     [
         "y = ConvTranspose <strides = [2,2], pads = [1,1,1,1]> (x, w)",
         'y = Resize <mode = "linear"> (x, , s)',
+        "m = MaxPool <kernel_shape = [3,3], strides = [2,1]> (x) y = Resize (m, , t)",
         "u = ConvTranspose <strides = [2,2]> (x, w) y = MaxPool <kernel_shape = [3,3], strides = [3,3]> (u)",
     ],
 )
 def test_the_rows_of_blocks_that_enlarge_contain_the_exact_ones(body: str) -> None:
     constants: dict[str, ArrayLike] = {"w": np.ones((4, 4, 3, 3), np.float32)} if "w)" in body else {}
     constants |= {"s": np.array([1, 1, 3, 1], np.float32)} if "s)" in body else {}
+    constants |= {"t": np.array([1, 1, 2, 1], np.float32)} if "t)" in body else {}
     text = f"g (float[1,4,16,8] x) => (float[1,c,h,w] y) {{{body}}}"
     segment = segment_nodes(load_model(onnx_bytes(text, constants)).graph)
     rows = block_rows(segment)
