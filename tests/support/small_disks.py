@@ -80,6 +80,11 @@ class SmallDisk:
 
     def _repair(self) -> None:
         _run("umount", str(self.folder))
+        # Another mount namespace (`ip netns exec` makes one) may still hold the file system that failed, and a mount of
+        # the same file would be that one again.
+        copy = self.image.with_name(f"{self.image.name}.copy")
+        _run("cp", "--sparse=always", str(self.image), str(copy))
+        copy.replace(self.image)
         # Its status says whether it has repaired anything.
         subprocess.run(("fsck.ext4", "-y", str(self.image)), capture_output=True, check=False)
         self._mount()
