@@ -14,7 +14,6 @@ from broker.fleet_folder import FleetFolder
 from services.cli.render.console import notes_console, print_json, results_console
 from services.cli.support.command_runner import run_command
 from services.cli.support.enrolment_output import EnrolmentOut, QrCode, deliver
-from services.cli.support.fleet_operations import publish_offline
 from services.cli.support.options import Json, StreamName
 from services.cli.support.output_files import check_file
 from shared.bus.exposure import is_loopback
@@ -142,6 +141,9 @@ def revoke_command(name: AccountName, fleet: Fleet = FLEET) -> None:
     _note_reload(fleet, is_running)
     operator_file = opened.accounts / f"{Role.OPERATOR.value}.json"
     if role is Role.DEVICE and is_running and operator_file.exists():
+        # It loads the bus, which no other command of the group needs.
+        from services.cli.support.fleet_operations import publish_offline
+
         run_command(lambda: publish_offline(settings_from(str(operator_file)), name))
 
 
