@@ -216,7 +216,7 @@ async def test_a_packet_that_is_too_large_is_refused_at_its_beginning(besieged: 
     writer.write(b"\x30\xff\xff\xff\x7f\0\x05")
     answer = await reader.read()
     assert (answer[0], answer[2]) == (0xE0, 0x95), "DISCONNECT: packet too large"
-    assert "packet" in besieged.log.read_text()
+    assert "disconnected due to oversize packet" in besieged.log.read_text()
     writer.close()
 
 

@@ -97,7 +97,10 @@ def add_account_command(
     out: EnrolmentOut = None,
     qr: QrCode = False,
 ) -> None:
-    """Add a further operator, viewer, collector or planner, and print its enrolment string."""
+    """Add a further operator, viewer or collector, and print its enrolment string."""
+    if role is Role.PLANNER and name != Role.PLANNER.value:
+        # Its name is that of the library from which devices fetch models.
+        raise InputError("a fleet has one planner, and its account is called planner")
     if role in (Role.DEVICE, Role.APPLICATION):
         raise InputError(f"segue fleet add-{role.value} {name} adds it")
     _add(fleet, name, role, (), out, qr)

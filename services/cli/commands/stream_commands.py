@@ -9,6 +9,7 @@ from rich.table import Table
 from services.cli.render.console import notes_console, print_json, results_console
 from services.cli.render.fleet_view import FleetView, StreamView
 from services.cli.render.route_text import committed_routes_text
+from services.cli.support.broker_access import broker_access
 from services.cli.support.command_runner import run_command
 from services.cli.support.errors import InfeasibleProblem
 from services.cli.support.fleet_operations import declare_stream, look, operator, until_running, withdraw_stream
@@ -85,13 +86,20 @@ def add_stream_command(
     declaration = StreamDeclaration(
         stream=stream, model=model, source=source, sink=sink, rate_hz=rate_hz, jobs=jobs, live=live
     )
-    address = broker_settings(broker, insecure)
-    status, view = run_command(lambda: _declare(address, declaration, version, wait, timeout_s))
+    access = broker_access(broker, insecure)
+    status, view = run_command(lambda: _declare(access.settings, declaration, version, wait, timeout_s))
     if status is not None and status.state is StreamPhase.INFEASIBLE:
         raise InfeasibleProblem("\n".join(status.reasons) or f"stream {stream} cannot be routed")
     if view is not None and view.plan is not None:
         routes = committed_routes_text(view.plan.routes)
         results_console().print(f"{stream}: {routes} ({view.plan.reason})", soft_wrap=True)
+    if access.account is not None:
+        # Nobody here sees the broker's rules, and Mosquitto does not say that a device receives nothing.
+        notes_console().print(
+            f"its requests reach {source} once this has been run beside the broker: segue fleet add-stream {stream} "
+            f"--source {source}",
+            soft_wrap=True,
+        )
 
 
 async def _declare(

@@ -118,6 +118,7 @@ def test_further_people_and_services(folder: Path) -> None:
     at = ("--fleet", str(folder))
     eve = Enrolment.from_text(fleet("add_account", "eve", "--role", "operator", *at).stdout)
     assert (eve.role, eve.signing_key) == (Role.OPERATOR, "")
+    assert "a fleet has one planner" in refusal(fleet("add_account", "second", "--role", "planner", *at))
     assert "segue fleet add-device eva" in refusal(fleet("add_account", "eva", "--role", "device", *at))
 
 
