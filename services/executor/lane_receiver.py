@@ -140,8 +140,7 @@ class LaneReceiver:
         # Before admission, so that older attempts that wait for it are stale from now on.
         if self._attempts.note(header.stream, facts.request_id, facts.attempt):
             self._leave(self._inputs.give_up(header.stream, facts.request_id, facts.attempt))
-        key = InputKey(header.stream, facts.request_id, facts.attempt, header.stage)
-        return _Arrival(table, key, message, delivery)
+        return _Arrival(table, InputKey.of(header.stream, header.stage, facts), message, delivery)
 
     def _add(self, arrival: _Arrival, new_bytes: int) -> None:
         """Add rows, for which `new_bytes` were admitted, to their input; hand it over with the last of them.
@@ -158,8 +157,12 @@ class LaneReceiver:
             raise
         if message.measurement:
             self._acknowledge(message.measurement, delivery)
-        if complete is not None:
+        if complete is None:
+            return
+        try:
             self._on_complete(table, message, complete)
+        except Exception:  # A fault in the handling of one request must not end the device.
+            _LOGGER.exception("request %s of the lane could not be handled", arrival.key.request_id)
 
     def _acknowledge(self, measurement: int, delivery: Delivery) -> None:
         since_s = delivery.first_chunk_at_s - UNREAD_S

@@ -87,10 +87,7 @@ class LaneRunner:
         clocks: PeerClocks,
         group: asyncio.TaskGroup,
     ) -> None:
-        """Begin without requests.
-
-        The parts are those of the device's pipeline. Measurements are published in `group`.
-        """
+        """Begin without requests; the parts are those of the pipeline. Measurements are published in `group`."""
         self._device = device
         self._pipeline = pipeline
         self._stages = stages

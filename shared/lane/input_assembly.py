@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from shared.bus.errors import DecodeError
 from shared.bus.frame import ALIGNMENT_BYTES
 from shared.codecs import RAW, CodecError, TensorSpec
-from shared.lane.lane_messages import MAX_RECORDS, Piece, RowsMessage
+from shared.lane.lane_messages import MAX_RECORDS, Piece, RequestFacts, RowsMessage
 from shared.lane.stage_records import RECORD_BYTES, united
 from shared.messages.requests import TensorHeader
 
@@ -36,12 +36,22 @@ _REMEMBERED: Final = 4096
 
 
 class InputKey(NamedTuple):
-    """The input of a stage for one attempt of a request."""
+    """The input of a stage for one attempt of a request.
+
+    A source that has lost its memory, or forgotten a request whose id comes again, counts attempts from 1 once more.
+    The time of the dispatch tells such an attempt from the earlier one.
+    """
 
     stream: str
     request_id: str
     attempt: int
+    dispatched_at_s: float
     stage: int
+
+    @classmethod
+    def of(cls, stream: str, stage: int, facts: RequestFacts) -> "InputKey":
+        """Return the key of a stage's input."""
+        return cls(stream, facts.request_id, facts.attempt, facts.dispatched_at_s, stage)
 
 
 def row_axis(shape: Sequence[int]) -> int:

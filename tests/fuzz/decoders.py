@@ -191,7 +191,7 @@ def fuzz_lane(data: bytes) -> None:
                 tables.learn("pi", message)
                 continue
             table = tables.find("pi", message.table)
-            key = InputKey(table.header.stream, message.facts.request_id, message.facts.attempt, table.header.stage)
+            key = InputKey.of(table.header.stream, table.header.stage, message.facts)
             complete = inputs.take(key, table.layout, message, now_s)
             header = header_of(table.header, message.facts, message.records, now_s)
         except (DecodeError, MessageError):

@@ -194,3 +194,18 @@ async def test_what_is_refused_holds_no_memory_and_the_next_message_is_taken(ben
     assert await bench.is_empty()
     assert bench.receiver.take_now(rows)
     assert [name for name, _ in bench.complete] == ["r/1"]
+
+
+async def test_a_fault_in_the_handling_of_one_message_ends_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(table: ReceivedTable, message: RowsMessage, complete: CompleteInput) -> None:
+        bench.take_complete(table, message, complete)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(bench.receiver, "_on_complete", fails)
+    assert bench.send("a")
+    assert "could not be handled" in caplog.text
+    monkeypatch.undo()
+    assert bench.send("b")
+    assert [name for name, _ in bench.complete] == ["a/1", "b/1"]

@@ -82,7 +82,7 @@ async def test_a_table_goes_before_the_first_rows_and_not_before_the_next(bench:
     for name, message in zip(("r1", "r2"), rows, strict=True):
         assert isinstance(message, RowsMessage)
         assert (message.table, message.facts.request_id) == (table.number, name)
-        complete = InputAssembler().take(InputKey("s", name, 1, 1), layout, message, 0.0)
+        complete = InputAssembler().take(InputKey.of("s", 1, message.facts), layout, message, 0.0)
         assert complete is not None
         assert same(complete.tensors, TENSORS)
         (record,) = unpack_records(message.records)

@@ -15,7 +15,7 @@ from shared.lane.stage_records import StageRecord, unpack_records
 from shared.messages.requests import TensorHeader
 from tests.support.short_stages import rows_message, same
 
-KEY = InputKey("s", "r1", 1, 1)
+KEY = InputKey("s", "r1", 1, 100.0, 1)
 FEATURES = np.arange(2 * 3 * 6 * 5, dtype=np.float32).reshape(2, 3, 6, 5)
 VECTOR = np.arange(4, dtype=np.int64)
 BOTH: dict[str, np.ndarray] = {"features": FEATURES, "vector": VECTOR}
@@ -93,8 +93,9 @@ def test_what_comes_after_the_end_begins_nothing() -> None:
     assert inputs.new_bytes(KEY, layout) == 0
     assert inputs.take(KEY, layout, message, 1.0) is None
     assert len(inputs) == 0
-    # A retry is another input.
-    assert inputs.new_bytes(KEY._replace(attempt=2), layout) == FEATURES.nbytes
+    # A retry is another input, and so is the first attempt of a request whose id comes again.
+    for another in (KEY._replace(attempt=2), KEY._replace(dispatched_at_s=200.0)):
+        assert inputs.new_bytes(another, layout) == FEATURES.nbytes
 
 
 def test_inputs_without_progress_expire_and_duplicates_are_no_progress() -> None:
@@ -115,7 +116,7 @@ def test_inputs_without_progress_expire_and_duplicates_are_no_progress() -> None
 
 def test_inputs_are_given_up_with_their_request_or_for_a_newer_attempt() -> None:
     inputs, layout = InputAssembler(), layout_of(features=FEATURES)
-    keys = [InputKey(*each) for each in itertools.product(("s",), ("r1", "r2"), (1, 2), (1, 3))]
+    keys = [InputKey(*each) for each in itertools.product(("s",), ("r1", "r2"), (1, 2), (100.0,), (1, 3))]
     for key in keys:
         inputs.take(key, layout, rows_message((0, 0, rows(0, 3))), 0.0)
     older = [each.key for each in inputs.give_up("s", "r1", before_attempt=2)]
