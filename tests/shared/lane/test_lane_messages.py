@@ -1,5 +1,6 @@
 """Messages of the lane: the same after a round trip, refused within bounds when they are damaged."""
 
+import json
 import math
 import struct
 from dataclasses import replace
@@ -21,7 +22,9 @@ from shared.lane.lane_messages import (
     encode_table,
     is_lane_message,
 )
+from shared.lane.lane_tables import ReceivedTables
 from shared.lane.stage_records import StageRecord
+from tests.support.shared_paths import GOLDEN
 from tests.support.short_stages import FACTS, joined
 
 RECORDS = StageRecord(0, 100.5, 0.25, 1.5).pack() * 2
@@ -149,3 +152,24 @@ def test_what_has_no_deadline_and_no_clock_says_so() -> None:
     facts = replace(FACTS, deadline_at_s=None, accepted_s=None)
     decoded = rows(joined(encode_rows(7, facts, 9.0, b"", [(Piece(0, 0, 1), memoryview(b"x"))])))
     assert decoded.facts == facts
+
+
+def test_the_bytes_of_messages_never_change() -> None:
+    golden = json.loads((GOLDEN / "wire" / "lane.json").read_text())
+    told = golden["rows"]
+    facts = RequestFacts(**{**told["facts"], "context": bytes.fromhex(told["facts"]["context"])})
+    pieces = [
+        (Piece(each["tensor"], each["top"], each["bottom"]), memoryview(bytes.fromhex(each["hex"])))
+        for each in told["pieces"]
+    ]
+    records = bytes.fromhex(told["records"])
+    message = joined(encode_rows(7, facts, told["sent_s"], records, pieces, measurement=told["measurement"]))
+    assert message.hex() == told["hex"]
+    decoded = rows(message)
+    assert (decoded.table, decoded.facts, decoded.records) == (told["table"], facts, records)
+    table = decode_lane_message(memoryview(bytes.fromhex(golden["table"]["hex"])))
+    assert isinstance(table, TableMessage)
+    received = ReceivedTables("server")
+    received.learn("pi", table)
+    layout = received.find("pi", golden["table"]["number"]).layout
+    assert [bytes(part) for _, part in layout.rows_of(decoded)] == [bytes(part) for _, part in pieces]
