@@ -78,11 +78,15 @@ class DirectProbes:
             link = None if self.shaped is None else self.shaped.link(probe.sender)
             if link is None:
                 self._acknowledge(probe)
-            elif link.bandwidth_mbps > 0:
+            elif not self._is_cut(probe.sender):
                 loop.call_later(link.latency_ms / 1000, self._acknowledge, probe)
 
     def _acknowledge(self, probe: ArrivedProbe) -> None:
         probe.acknowledge(self.processing.since_ms(probe.first_at_s - UNREAD_S, time.monotonic()))
+
+    def _is_cut(self, target: str) -> bool:
+        """Return whether the emulated link to a device is down. A probe would hold up what goes to other devices."""
+        return self.shaped is not None and self.shaped.link(target).bandwidth_mbps <= 0
 
     async def _probe(self, order: DirectProbe) -> None:
         elapsed_ms: float | None = None
@@ -93,7 +97,7 @@ class DirectProbes:
         self._open[probe_id] = order.target, echoed
         try:
             async with asyncio.timeout(_LOST_S):
-                if await self.direct.connected(order.target):
+                if not self._is_cut(order.target) and await self.direct.connected(order.target):
                     sent = await self.transport.send(order.target, frame, mode=TransportMode.DIRECT)
                     # A loss of the connection cancels the future, not this task.
                     await asyncio.wait((echoed,))

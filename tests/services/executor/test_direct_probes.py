@@ -109,6 +109,11 @@ async def test_an_emulated_link_delays_probes_and_echoes(tmp_path: Path) -> None
         assert padded.elapsed_ms >= 39.0 + 50.0
 
 
+async def test_a_probe_of_an_emulated_link_that_is_down_ends_at_once(tmp_path: Path) -> None:
+    async with bench_with(tmp_path, LinkRate(bandwidth_mbps=0.0, latency_ms=1.0)) as bench, asyncio.timeout(10):
+        assert (await bench.probe(1_000)).elapsed_ms is None
+
+
 async def test_no_more_probes_are_under_way_than_the_bound(tmp_path: Path) -> None:
     async with bench_with(tmp_path) as bench:
         for number in range(1000):
