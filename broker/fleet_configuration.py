@@ -10,13 +10,13 @@ from shared.bus.exposure import is_loopback
 _MAX_PACKET_BYTES: Final = 64 * 2**20 + 2**16
 
 
-def mosquitto_configuration(folder: Path, record: FleetRecord, user: str) -> str:
+def mosquitto_configuration(folder: Path, record: FleetRecord, user: str | None) -> str:
     """Return the configuration: TLS only, an account for everyone, rights from the rules, bounds on what waits.
 
     Args:
         folder: of rules, passwords, certificate and data.
         record: the fleet.
-        user: under whom it runs when root starts it.
+        user: to whom it changes, if root starts it; None to stay who it is.
     """
     lines = [
         "# Written by `segue fleet` and `segue broker --fleet`. Changes are lost with their next start.",
@@ -27,7 +27,7 @@ def mosquitto_configuration(folder: Path, record: FleetRecord, user: str) -> str
         "allow_anonymous false",
         f"password_file {folder}/passwords",
         f"acl_file {folder}/rules",
-        f"user {user}",
+        *([] if user is None else [f"user {user}"]),
         f"pid_file {folder}/mosquitto.pid",
         # Without it, small messages wait up to 40 ms for a delayed acknowledgement.
         "set_tcp_nodelay true",

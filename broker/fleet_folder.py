@@ -9,7 +9,6 @@ broker/                 configuration, rules, passwords, certificate and data of
 import contextlib
 import datetime
 import fcntl
-import getpass
 import os
 import pwd
 import secrets
@@ -184,7 +183,7 @@ class FleetFolder:
         (broker / "data").mkdir(mode=0o700, exist_ok=True)
         user = self._broker_user()
         write_secret(self.configuration, mosquitto_configuration(broker, self.record, user))
-        if os.geteuid() == 0:
+        if user is not None:
             for path in (broker, *broker.iterdir()):
                 shutil.chown(path, user)
 
@@ -226,10 +225,10 @@ class FleetFolder:
         write_secret(self.path / "broker" / "server.key", certified.key_pem)
         write_secret(self.path / "broker" / "server.pem", certified.certificate_pem)
 
-    def _broker_user(self) -> str:
-        """Return the user under whom Mosquitto runs: for root its own one, if it can reach its files."""
+    def _broker_user(self) -> str | None:
+        """Return the user to whom Mosquitto changes: for root its own, if it reaches its files; None for others."""
         if os.geteuid() != 0:
-            return getpass.getuser()
+            return None
         try:
             pwd.getpwnam(_MOSQUITTO_USER)
         except KeyError:

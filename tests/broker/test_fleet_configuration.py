@@ -26,6 +26,14 @@ def test_it_listens_where_devices_reach_it(hosts: tuple[str, ...], listener: str
     assert listener in lines_for(*hosts)
 
 
+@pytest.mark.parametrize(("user", "lines"), [("mosquitto", ["user mosquitto"]), (None, [])])
+def test_only_root_changes_to_another_user(user: str | None, lines: list[str]) -> None:
+    """A user id may have no name, as in containers."""
+    record = FleetRecord(hosts=("127.0.0.1",), planner_key="ab" * 32)
+    text = mosquitto_configuration(Path("/fleet/broker"), record, user)
+    assert [line for line in text.splitlines() if line.startswith("user ")] == lines
+
+
 def test_nobody_is_served_without_tls_account_and_rights() -> None:
     lines = lines_for("192.0.2.10")
     assert sum(line.startswith("listener") for line in lines) == 1
