@@ -3,16 +3,20 @@
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import Result
 
+from services.cli.support.broker_access import accounts_folder
 from services.cli.support.fleet_operations import operator
 from services.executor.trust_files import read_keys
 from shared.bus import topics
+from shared.bus.roles import Role
 from shared.bus.settings import BusSettings
 from shared.exit_status import ExitStatus, InputError
 from shared.messages.devices import Presence, ServicePresence, State
 from shared.messages.streams import StreamDeclaration
 from shared.user_folders import state_folder
+from tests.support.fleet_broker import make_fleet
 from tests.support.segue_command import SegueOnBus, invoke_command
 
 
@@ -61,7 +65,11 @@ async def test_a_fleet_without_devices_is_told_how_to_get_one(segue_on_bus: Segu
     assert "segue executor --device NAME" in listed.stderr
 
 
-def test_the_planner_that_a_device_follows_is_shown_and_changed(tmp_path: Path) -> None:
+def test_the_planner_that_a_device_follows_is_shown_and_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+
     def trust(*arguments: str) -> Result:
         return invoke_command("device_commands:trust_planner_command", "pi", "--data-dir", str(tmp_path), *arguments)
 
@@ -74,4 +82,8 @@ def test_the_planner_that_a_device_follows_is_shown_and_changed(tmp_path: Path) 
     assert read_keys(state_folder(tmp_path, "pi")) == ("ab" * 32,)
     for bad in (("abc",), ("ab" * 32, "--any")):
         assert isinstance(trust(*bad).exception, InputError)
+    # The account of a fleet says more.
+    enrolment = make_fleet(tmp_path / "fleet").add("pi", Role.DEVICE)
+    enrolment.write(accounts_folder())
+    assert f"follows {enrolment.planner_keys[0]} whatever is set here" in trust("ab" * 32).stderr.replace("\n", " ")
     assert "the first planner that it sees" in trust("--any").stdout

@@ -1,7 +1,7 @@
 """Findings about a fleet."""
 
 from services.cli.render.fleet_view import FleetView
-from services.cli.support.health_checks import Finding, Level, fleet_findings, retained_findings
+from services.cli.support.health_checks import Finding, Level, exposure_findings, fleet_findings, retained_findings
 from services.cli.support.retained_messages import RetainedMessages
 from shared.bus import topics
 from shared.bus.settings import BusSettings
@@ -128,3 +128,15 @@ def test_a_plan_that_contradicts_its_model_is_named() -> None:
     assert (found.level, found.subject) == (Level.BAD, "topic streams/s/plan")
     assert "end after block 9" in found.text
     assert found.advice.endswith("mosquitto_pub -V 5 -h hub -p 1884 -q 1 -r -n -t home/v1/streams/s/plan")
+
+
+def test_an_open_way_to_another_machine_is_told() -> None:
+    # An address for documentation (RFC 5737): no machine has it.
+    found = list(exposure_findings(BusSettings.from_address("mqtt://192.0.2.10")))
+    assert [(each.level, each.text.split(":")[1].strip()) for each in found] == [
+        (Level.HINT, "no TLS"),
+        (Level.HINT, "no account"),
+    ]
+    assert all("segue fleet init" in each.advice for each in found)
+    for closed in ("mqtts://u:p@192.0.2.10", "mqtt://localhost", "mqtt://127.0.0.1"):
+        assert list(exposure_findings(BusSettings.from_address(closed))) == []
