@@ -25,6 +25,7 @@ Every queue has a bound. When it is full its caller waits, so backpressure reach
     StreamSource._events      1,024 events            the caller waits             StreamSource._handle_events
     Admission                 64, 512 MiB             inbox and dispatch wait      Pipeline, one task per request
                               (`ExecutorConfig`)
+    InputAssembler            by Admission; 30 s      rows of a new input wait     LaneReceiver, with the last rows
     ComputeQueue              by Admission            -                            Processor, the compute thread
     Sender._queue             16 feature maps         the stage's task waits       Sender.run
     Outbox._queue             1,024 messages          the caller waits             Outbox.run, four tasks
