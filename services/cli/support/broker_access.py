@@ -21,6 +21,8 @@ from shared.user_folders import user_data_folder
 DEFAULT_BROKER: Final = "mqtt://localhost:1883"
 # Accounts of people and applications, in the order in which commands prefer them.
 PEOPLE: Final = (Role.OPERATOR, Role.VIEWER, Role.APPLICATION)
+# Rights of the group and of others.
+_OTHERS: Final = 0o077
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ def _access(broker: str | None, roles: Sequence[Role]) -> BrokerAccess:
     if path is None:
         return BrokerAccess(BusSettings.from_address(broker or DEFAULT_BROKER))
     account = Enrolment.read(path)
+    if path.stat().st_mode & _OTHERS:
+        typer.echo(f"warning: other users can read the password in {path}: chmod 600 {path}", err=True)
     return BrokerAccess(account.settings(path), account)
 
 

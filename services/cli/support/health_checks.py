@@ -101,9 +101,10 @@ def fleet_findings(view: FleetView, now_s: float) -> Iterator[Finding]:
 
 def exposure_findings(broker: BusSettings) -> Iterator[Finding]:
     """Check whether the way to a broker on another machine is open. It blocks: the host is looked up."""
-    if is_this_machine(broker.host):
+    found = exposures(broker)
+    if not found or is_this_machine(broker.host):
         return
-    for lacking in exposures(broker):
+    for lacking in found:
         yield Finding(Level.HINT, "broker", f"insecure: {lacking}", "make a closed fleet: segue fleet init")
 
 

@@ -88,3 +88,12 @@ def test_names_are_those_of_the_account() -> None:
         access.name(None, Role.PLANNER, "planner")
     plain = broker_access("mqtt://localhost", False)
     assert (plain.name(None, Role.DEVICE, "host"), plain.name("pi", Role.DEVICE, "host")) == ("host", "pi")
+
+
+def test_a_password_that_others_can_read_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    path = joined("camera", Role.DEVICE)
+    broker_access(str(path), False)
+    assert capsys.readouterr().err == ""
+    path.chmod(0o640)
+    broker_access(str(path), False)
+    assert capsys.readouterr().err == f"warning: other users can read the password in {path}: chmod 600 {path}\n"
