@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -86,8 +87,9 @@ def build_manifest(
     """
     content = model or read_model(file)
     analysis = content.analysis
-    inputs = tuple(map(_describe_tensor, analysis.input))
-    outputs = tuple(map(_describe_tensor, analysis.outputs))
+    with _faults_of(file):
+        inputs = tuple(map(_describe_tensor, analysis.input))
+        outputs = tuple(map(_describe_tensor, analysis.outputs))
     count = math.prod(outputs[0].shape)
     names, note = labels_in_metadata(content.metadata, count) if labels is None else (read_labels(labels, count), "")
     if note and on_note is not None:
@@ -96,20 +98,30 @@ def build_manifest(
         raise InputError(
             f"{labels} has {len(names)} labels, but output {outputs[0].name!r} is {list(outputs[0].shape)}"
         )
-    return Manifest(
-        model=analysis.sha256,
-        name=name or file.stem,
-        size_bytes=file.stat().st_size,
-        inputs=inputs,
-        outputs=outputs,
-        blocks=tuple(_blocks(analysis)),
-        preprocessing=fit_preprocessing(preprocessing, inputs),
-        output_kind=output or (OutputKind.CLASSIFICATION if names else OutputKind.TENSOR),
-        apply_softmax=softmax,
-        labels=names,
-        max_cut_tensors=content.max_cut_tensors,
-        opsets=tuple(_opsets(content)),
-    )
+    with _faults_of(file):
+        return Manifest(
+            model=analysis.sha256,
+            name=name or file.stem,
+            size_bytes=file.stat().st_size,
+            inputs=inputs,
+            outputs=outputs,
+            blocks=tuple(_blocks(analysis)),
+            preprocessing=fit_preprocessing(preprocessing, inputs),
+            output_kind=output or (OutputKind.CLASSIFICATION if names else OutputKind.TENSOR),
+            apply_softmax=softmax,
+            labels=names,
+            max_cut_tensors=content.max_cut_tensors,
+            opsets=tuple(_opsets(content)),
+        )
+
+
+@contextmanager
+def _faults_of(file: Path) -> Iterator[None]:
+    """Report what of a model no manifest can hold, such as the name of an input with control characters."""
+    try:
+        yield
+    except ValidationError as error:
+        raise ModelError(f"{file}: a fleet cannot describe the model: {describe_faults(error)}") from None
 
 
 def read_model(

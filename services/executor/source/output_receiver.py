@@ -23,6 +23,8 @@ _SWEEP_S: Final = 1.0
 # Pause between two reports that outputs arrive, far below the shortest timeout of an attempt.
 _REPORT_S: Final = 0.25
 _MAX_REMEMBERED: Final = 256
+# Largest results that may be under way together. Beyond it, the one that has waited longest is given up and sent again.
+_RESULTS_AT_ONCE: Final = 2
 
 
 class OutputTaker(Protocol):
@@ -57,12 +59,18 @@ class OutputReceiver:
     connection: Connection
     outbox: Outbox
     limit_bytes: Callable[[], int]
-    _assembler: OutcomeAssembler = field(default_factory=OutcomeAssembler, init=False)
+    _assembler: OutcomeAssembler = field(init=False)
+    # Bound on all transfers under way together.
+    _most_bytes: int = field(init=False)
     # Newest transfers that have begun, with the limit if they were refused. The newest is the last.
     _limits: OrderedDict[bytes, int | None] = field(default_factory=OrderedDict, init=False)
     # Why nothing can be received; empty if it can.
     _denied: str = field(default="", init=False)
     _reported_s: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self._most_bytes = _RESULTS_AT_ONCE * self.limit_bytes()
+        self._assembler = OutcomeAssembler(self._most_bytes)
 
     def obstacle(self, transfer: OutputTransfer) -> str:
         """Return why a transfer will not be received; empty if it is, or may be."""
@@ -121,7 +129,7 @@ class OutputReceiver:
             await taker.outputs_arrived(assembled)
 
     def _limit_if_exceeded(self, size_bytes: int) -> int | None:
-        limit_bytes = self.limit_bytes()
+        limit_bytes = min(self.limit_bytes(), self._most_bytes)
         return limit_bytes if size_bytes > limit_bytes else None
 
     def _remember(self, transfer_id: bytes, limit_bytes: int | None) -> None:

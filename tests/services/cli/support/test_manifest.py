@@ -44,6 +44,24 @@ def test_without_labels_the_output_is_a_tensor() -> None:
     assert build_manifest(SQUEEZENET).output_kind is OutputKind.TENSOR
 
 
+def test_a_model_that_no_manifest_can_hold_is_refused_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "escape.onnx"
+    shape = onnx.helper.make_tensor_value_info
+    ends = (shape(name, onnx.TensorProto.FLOAT, [1, 4]) for name in ("x", "\x1b]0;owned\x07y"))
+    x, y = ends
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], [y.name])], "g", [x], [y])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), file)
+    with pytest.raises(ModelError, match=r"a fleet cannot describe the model: name: .*control characters") as caught:
+        build_manifest(file)
+    assert str(caught.value).isprintable()
+
+
+def test_the_operators_that_a_model_needs_are_named() -> None:
+    manifest = build_manifest(SQUEEZENET)
+    assert [(each.domain, each.version) for each in manifest.opsets] == [("", 17)]
+    assert {block.domains for block in manifest.blocks} == {()}
+
+
 def test_labels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text("cat\n\ndog\n")

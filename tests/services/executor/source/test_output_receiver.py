@@ -63,11 +63,8 @@ class Bench:
     taker: Taker
     sender: Connection
     outbox: Outbox
-    limits: deque[int] = field(default_factory=deque)
+    limits: deque[int]
     """Free memory at the next questions; afterwards 1 MB."""
-
-    def limit_bytes(self) -> int:
-        return self.limits.popleft() if self.limits else 1_000_000
 
     async def send(self, request_id: str, parts: list[bytes]) -> None:
         for part in parts:
@@ -85,7 +82,9 @@ async def bench() -> AsyncIterator[Bench]:
         cancelled_at_the_end() as group,
     ):
         outbox = Outbox("d", sender)
-        opened = Bench(OutputReceiver(connection, outbox, lambda: opened.limit_bytes()), Taker(), sender, outbox)
+        limits: deque[int] = deque()
+        receiver = OutputReceiver(connection, outbox, lambda: limits.popleft() if limits else 1_000_000)
+        opened = Bench(receiver, Taker(), sender, outbox, limits)
         group.create_task(opened.receiver.run(opened.taker))
         await connection.subscribe(topics.outcome_chunks("d"))
         yield opened
