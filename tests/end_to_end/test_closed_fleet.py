@@ -56,6 +56,10 @@ async def test_every_role_has_the_rights_that_it_needs(tmp_path: Path) -> None:
             with pytest.raises(PublishFailed, match="no right to write"):
                 await client.submit("yard", photographs[0], timeout_s=WAIT_S)
 
+            doctor = await asyncio.to_thread(run_segue, "doctor", "--broker", str(bell))
+            assert "does not see the fleet" in " ".join(doctor.stdout.split())
+            assert "bad" not in doctor.stdout
+
             revoked = await asyncio.to_thread(run_segue, "fleet", "revoke", HELPER, "--fleet", str(fleet.path))
             assert revoked.returncode == 0, revoked.stderr
             await running.watcher.until(

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from services.cli.render.console import print_json, results_console
+from services.cli.support.broker_access import OVERSEERS, BrokerAccess, broker_access
 from services.cli.support.command_runner import run_command
 from services.cli.support.fleet_operations import listen
 from services.cli.support.health_checks import (
@@ -20,10 +21,10 @@ from services.cli.support.health_checks import (
     installation_findings,
     retained_findings,
 )
-from services.cli.support.options import Broker, Insecure, Json, broker_settings
+from services.cli.support.options import Broker, Insecure, Json
 from services.cli.support.retained_messages import read_retained
 from shared.bus.errors import BusError
-from shared.bus.settings import BusSettings
+from shared.bus.roles import Role
 from shared.exit_status import ExitStatus
 from shared.user_folders import user_data_folder
 
@@ -50,10 +51,10 @@ def doctor_command(
     findings = list(installation_findings(data_dir or user_data_folder()))
     broker_error = None
     if not offline:
-        address = broker_settings(broker, insecure)
+        access = broker_access(broker, insecure, tuple(Role))
         try:
-            findings += exposure_findings(address)
-            findings += _fleet(address, listen_s)
+            findings += exposure_findings(access.settings)
+            findings += _fleet(access, listen_s)
         except BusError as error:
             broker_error = error
             findings.append(Finding(Level.BAD, "broker", str(error)))
@@ -67,10 +68,16 @@ def doctor_command(
         raise typer.Exit(ExitStatus.FAILED)
 
 
-def _fleet(address: BusSettings, listen_s: float) -> list[Finding]:
+def _fleet(access: BrokerAccess, listen_s: float) -> list[Finding]:
+    address = access.settings
     retained = run_command(lambda: read_retained(address))
-    view = run_command(lambda: listen(address, listen_s))
     reachable = Finding(Level.GOOD, "broker", f"{address.address} speaks MQTT 5")
+    account = access.account
+    if account is not None and account.role not in OVERSEERS:
+        text = f"the account {account.account} has the role {account.role}, which does not see the fleet"
+        advice = "to check the fleet, choose the account of an operator or a viewer with --broker"
+        return [reachable, Finding(Level.HINT, "fleet", text, advice)]
+    view = run_command(lambda: listen(address, listen_s))
     now_s = time.time()
     return [reachable, *fleet_findings(view, now_s), *retained_findings(retained, view, now_s, address)]
 

@@ -74,7 +74,7 @@ def planner_command(
             PlannerConfig(
                 broker=access.settings,
                 data_dir=data_dir or user_data_folder() / "planner",
-                name=access.name(name, Role.PLANNER, "planner"),
+                name=access.name(name, "planner"),
                 signing_key=None if access.account is None else access.account.signing_key or None,
                 time_budget_s=time_budget_s,
                 seed=seed,
@@ -128,7 +128,7 @@ def executor_command(
         _check_provider(provider)
         await serve(
             ExecutorConfig(
-                device=access.name(device, Role.DEVICE, _host_name()),
+                device=access.name(device, _host_name()),
                 broker=access.settings,
                 data_dir=data_dir or user_data_folder(),
                 engine=EngineSettings(provider=provider, threads=threads),
@@ -173,7 +173,7 @@ def monitor_command(
         from shared.client_secret import with_client_secret
 
         access = broker_access(broker, insecure, (Role.DEVICE,))
-        name = access.name(device, Role.DEVICE, _host_name())
+        name = access.name(device, _host_name())
         folder = state_folder(data_dir or user_data_folder(), name)
         await serve(
             MonitorConfig(
@@ -212,7 +212,7 @@ def collector_command(
             CollectorConfig(
                 broker=access.settings,
                 data_dir=data_dir or user_data_folder() / "collector",
-                name=access.name(name, Role.COLLECTOR, "collector"),
+                name=access.name(name, "collector"),
                 metrics_host=metrics_host,
                 metrics_port=metrics_port,
                 watch_requests=watch_requests,

@@ -11,6 +11,7 @@ import typer
 
 from services.cli.render.console import notes_console, print_json, results_console
 from services.cli.render.fleet_view import latency_ms
+from services.cli.support.broker_access import SENDERS
 from services.cli.support.command_runner import run_command
 from services.cli.support.fleet_operations import CONNECT_TIMEOUT_S, declaration_of, operator
 from services.cli.support.options import (
@@ -96,7 +97,7 @@ def submit_command(
     Exit status 1 if a request ends with an error or a file cannot be read, 4 if one has no outcome in time.
     """
     check_stream_name(stream)
-    address = broker_settings(broker, insecure)
+    address = broker_settings(broker, insecure, SENDERS)
     make_folder("--outputs", output_folder)
     readable, faults = read_payloads(files, address.max_payload_bytes)
     sent = [file for file, _ in readable]

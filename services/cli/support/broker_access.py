@@ -19,8 +19,9 @@ from shared.exit_status import InputError
 from shared.user_folders import user_data_folder
 
 DEFAULT_BROKER: Final = "mqtt://localhost:1883"
-# Accounts of people and applications, in the order in which commands prefer them.
-PEOPLE: Final = (Role.OPERATOR, Role.VIEWER, Role.APPLICATION)
+# Roles that see the whole fleet, and roles that send requests, in the order in which commands prefer their accounts.
+OVERSEERS: Final = (Role.OPERATOR, Role.VIEWER, Role.PLANNER, Role.COLLECTOR)
+SENDERS: Final = (Role.OPERATOR, Role.APPLICATION)
 # Rights of the group and of others.
 _OTHERS: Final = 0o077
 
@@ -37,17 +38,15 @@ class BrokerAccess:
     settings: BusSettings
     account: Enrolment | None = None
 
-    def name(self, given: str | None, role: Role, otherwise: str) -> str:
+    def name(self, given: str | None, otherwise: str) -> str:
         """Return the name of a device or a service: that of its account, the given one, or `otherwise`.
 
         Raises:
-            InputError: the account is of another role, or has another name: the broker would refuse its messages.
+            InputError: the account has another name: the broker would refuse the messages.
         """
         account = self.account
         if account is None:
             return given or otherwise
-        if account.role is not role:
-            raise InputError(f"the account {account.account} is that of a {account.role.value}, and not of a {role}")
         if given is not None and given != account.account:
             raise InputError(f"the account here is that of {account.account}: it has no rights as {given}")
         return account.account
@@ -58,19 +57,26 @@ def accounts_folder() -> Path:
     return user_data_folder() / "accounts"
 
 
-def broker_access(broker: str | None, insecure: bool, roles: Sequence[Role] = PEOPLE) -> BrokerAccess:
+def broker_access(broker: str | None, insecure: bool, roles: Sequence[Role] = OVERSEERS) -> BrokerAccess:
     """Return how a command reaches the broker. One line on standard error tells of an open way.
 
     Args:
         broker: an address, the file of an account, or None.
         insecure: the way may be open.
-        roles: of the accounts that the command may use if `broker` is not given, the best first.
+        roles: of the accounts that the command can use, the best first.
 
     Raises:
         SettingsError: the address is malformed, or the account cannot be read.
-        InputError: the broker is on another machine and the way to it is open; or several accounts would do.
+        InputError: the broker is on another machine and the way to it is open; the account is of a role that cannot do
+            what the command does; or several accounts would do.
     """
     access = _access(broker, roles)
+    if access.account is not None and access.account.role not in roles:
+        needed = " or ".join(roles)
+        raise InputError(
+            f"the account {access.account.account} has the role {access.account.role}, and this needs one of the role "
+            f"{needed}: choose it with --broker"
+        )
     lacking = "; ".join(exposures(access.settings))
     if not lacking or is_this_machine(access.settings.host):
         return access

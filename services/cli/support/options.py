@@ -1,11 +1,13 @@
 """Command-line options that several commands share."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.support.broker_access import broker_access
+from services.cli.support.broker_access import OVERSEERS, broker_access
 from shared.bus import topics
+from shared.bus.roles import Role
 from shared.bus.settings import BusSettings
 from shared.exit_status import InputError
 from shared.model.adaptation import Adaptation
@@ -84,14 +86,13 @@ MaxCutTensors = Annotated[
 ]
 
 
-def broker_settings(broker: str | None, insecure: bool) -> BusSettings:
+def broker_settings(broker: str | None, insecure: bool, roles: Sequence[Role] = OVERSEERS) -> BusSettings:
     """Return the settings of a person's connection to the broker; `broker_access` says from what.
 
     Raises:
-        SettingsError: the address is malformed, or the account cannot be read.
-        InputError: the broker is on another machine and the way to it is open; or several accounts would do.
+        SettingsError, InputError: as from `broker_access`.
     """
-    return broker_access(broker, insecure).settings
+    return broker_access(broker, insecure, roles).settings
 
 
 def check_name(name: str) -> None:

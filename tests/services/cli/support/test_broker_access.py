@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.support.broker_access import accounts_folder, broker_access
+from services.cli.support.broker_access import SENDERS, accounts_folder, broker_access
 from shared.bus.errors import SettingsError
 from shared.bus.roles import Role
 from shared.enrolment import Enrolment
@@ -65,8 +65,16 @@ def test_each_service_uses_its_account_and_people_the_best_of_theirs() -> None:
 def test_several_accounts_of_a_role_need_a_choice() -> None:
     one, other = joined("a", Role.APPLICATION), joined("b", Role.APPLICATION)
     with pytest.raises(InputError, match=rf"choose one with --broker: {one}, {other}"):
-        broker_access(None, False)
-    assert broker_access(str(other), False).settings.username == "b"
+        broker_access(None, False, SENDERS)
+    assert broker_access(str(other), False, SENDERS).settings.username == "b"
+
+
+def test_an_account_of_another_role_is_refused_before_the_broker_refuses_it() -> None:
+    path = joined("bell", Role.APPLICATION)
+    with pytest.raises(InputError, match="bell has the role application, and this needs one of the role operator or"):
+        broker_access(str(path), False)
+    with pytest.raises(InputError, match="role planner: choose it with --broker"):
+        broker_access(str(path), False, (Role.PLANNER,))
 
 
 def test_a_damaged_account_is_named_and_not_passed_over() -> None:
@@ -81,17 +89,15 @@ def test_a_damaged_account_is_named_and_not_passed_over() -> None:
 def test_names_are_those_of_the_account() -> None:
     joined("camera", Role.DEVICE)
     access = broker_access(None, False, (Role.DEVICE,))
-    assert access.name(None, Role.DEVICE, "host") == access.name("camera", Role.DEVICE, "host") == "camera"
+    assert access.name(None, "host") == access.name("camera", "host") == "camera"
     with pytest.raises(InputError, match="has no rights as helper"):
-        access.name("helper", Role.DEVICE, "host")
-    with pytest.raises(InputError, match="is that of a device, and not of a planner"):
-        access.name(None, Role.PLANNER, "planner")
+        access.name("helper", "host")
     plain = broker_access("mqtt://localhost", False)
-    assert (plain.name(None, Role.DEVICE, "host"), plain.name("pi", Role.DEVICE, "host")) == ("host", "pi")
+    assert (plain.name(None, "host"), plain.name("pi", "host")) == ("host", "pi")
 
 
 def test_a_password_that_others_can_read_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    path = joined("camera", Role.DEVICE)
+    path = joined("planner", Role.PLANNER)
     broker_access(str(path), False)
     assert capsys.readouterr().err == ""
     path.chmod(0o640)
