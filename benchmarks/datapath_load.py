@@ -31,7 +31,8 @@ from shared.model.onnx_file import write_onnx
 
 IN_FLIGHT: Final = 16
 RATE_HZ: Final = 100.0
-_ANSWER_S: Final = 30.0
+# On a machine whose processors others take for seconds, a measurement becomes worthless, but does not end.
+_ANSWER_S: Final = 120.0
 _WARM_UP_S: Final = 1.0
 _SETTLE_S: Final = 3.0
 
@@ -65,7 +66,8 @@ class StreamClient:
         self._waiting[request_id] = answered = asyncio.get_running_loop().create_future()
         started_s = time.monotonic()
         properties = Properties(user={REQUEST_ID_PROPERTY: request_id})
-        await self.connection.publish(topics.requests(self.stream), payload, properties=properties)
+        topic = topics.requests(self.stream)
+        await self.connection.publish(topic, payload, properties=properties, timeout_s=_ANSWER_S)
         async with asyncio.timeout(_ANSWER_S):
             answered_s: float = await answered
         return 1000 * (answered_s - started_s)
