@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -20,19 +21,20 @@ from shared.messages.requests import MSGPACK_CONTENT, REQUEST_ID_PROPERTY, Outco
 
 _LOGGER = logging.getLogger(__name__)
 
-# Results whose large outputs are sent or wait to be sent; each lies in memory meanwhile.
+# Results whose large outputs are being sent; each lies in memory meanwhile.
 _MAX_SENDING: Final = 2
 
 
 @dataclass(slots=True)
 class OutcomePublisher:
-    """Publishes stored outcomes. One whose large outputs find no place, or are not sent, is due again later.
+    """Publishes stored outcomes. Large outputs that find no place wait in the journal; those not sent are due later.
 
     Attributes:
         stream: name of the stream.
         outbox: publishes messages.
         outputs: sends large outputs.
         group: runs what sends large outputs, so that it delays no events.
+        again: reads an outcome that has waited from the journal, and calls `publish` with it.
         published: requests whose outcome the broker has acknowledged, until they are taken.
     """
 
@@ -40,9 +42,12 @@ class OutcomePublisher:
     outbox: Outbox
     outputs: OutputSender
     group: asyncio.TaskGroup
+    again: Callable[[Republish], Coroutine[None, None, None]]
     published: list[str] = field(default_factory=list, init=False)
     # Requests whose large outputs are being sent.
     _sending: set[str] = field(default_factory=set, init=False)
+    # Requests whose large outputs wait for a place, in this order.
+    _waiting: dict[str, Republish] = field(default_factory=dict, init=False)
 
     def take_published(self) -> tuple[str, ...]:
         """Return the requests in `published`, and forget them."""
@@ -67,7 +72,11 @@ class OutcomePublisher:
             return
         if not command.with_outputs:
             await self._announce(command, with_transfer(plain, transfer_id_of(plain), len(stored.payload)), traceparent)
-        elif command.request_id not in self._sending and len(self._sending) < _MAX_SENDING:
+        elif command.request_id in self._sending:
+            _LOGGER.debug("the outputs of request %s are being sent", command.request_id)
+        elif len(self._sending) >= _MAX_SENDING:
+            self._waiting.setdefault(command.request_id, command)
+        else:
             self._sending.add(command.request_id)
             sending = self._send_outputs(command, plain, stored.payload, traceparent)
             self.group.create_task(sending, name=f"outputs of {command.request_id}")
@@ -81,6 +90,9 @@ class OutcomePublisher:
             _LOGGER.warning("the outputs of request %s were not sent: %s", command.request_id, error)
         finally:
             self._sending.discard(command.request_id)
+            if self._waiting:
+                following = self._waiting.pop(next(iter(self._waiting)))
+                self.group.create_task(self.again(following), name=f"outcome of {following.request_id}")
 
     async def _announce(self, command: Republish, outcome: Outcome, traceparent: str | None) -> None:
         await self._put(command, announced(outcome).encode(), MSGPACK_CONTENT, traceparent)

@@ -149,7 +149,7 @@ class StreamSource:
             max_request_bytes=partial(request_limit_bytes, state.limits.max_waiting_bytes),
         )
         self._group = asyncio.TaskGroup()
-        self._publisher = OutcomePublisher(stream, outbox, outputs, self._group)
+        self._publisher = OutcomePublisher(stream, outbox, outputs, self._group, self._republish)
 
     async def run(self) -> None:
         """Restore the requests in the journal, then handle events until cancelled."""

@@ -50,7 +50,12 @@ async def bench() -> AsyncIterator[Bench]:
         await ear.subscribe("#")
         outbox = Outbox("d", connection)
         group.create_task(outbox.run())
-        yield Bench(OutcomePublisher("s", outbox, output_sender(connection), group), ear)
+
+        async def again(command: Republish) -> None:
+            await publisher.publish(command, LARGE)
+
+        publisher = OutcomePublisher("s", outbox, output_sender(connection), group, again)
+        yield Bench(publisher, ear)
 
 
 async def test_an_outcome_without_large_outputs_is_published_as_it_is_stored() -> None:
@@ -86,6 +91,19 @@ async def test_large_outputs_go_before_their_result_and_only_where_they_are_want
         await opened.publisher.publish(Republish("r", COMMAND.response_topic, b"c", with_outputs=False), LARGE)
         chunks, _, again = await opened.hear()
         assert (chunks, again.payload) == ([], result.payload)
+
+
+async def test_outputs_that_find_no_place_follow_at_once() -> None:
+    async with bench() as opened:
+        names = [f"r{number}" for number in range(6)]
+        for name in names:
+            await opened.publisher.publish(Republish(name), LARGE)
+        heard: list[str] = []
+        while len(heard) < len(names):
+            received = await anext(opened.ear)
+            if received.topic == topics.results("s"):
+                heard.append(received.user["request_id"])
+        assert sorted(heard) == names
 
 
 async def test_a_damaged_outcome_is_not_published() -> None:
