@@ -42,9 +42,11 @@ SMOOTHING = 0.7
 # Rounds before it. The routes of plain duals differ more from each other, which small problems need most.
 PLAIN_ROUNDS = 10
 
-# Routes that may be priced per second of time budget, of USUAL_BLOCKS blocks or fewer. Longer ones count in proportion.
+# Routes that may be priced per second of time budget, by `pricing_size`.
 PRICED_ROUTES_PER_SECOND = 300
-USUAL_BLOCKS = 20
+
+# Blocks of a route, and transfers in its stream's arrays, up to which it counts as one.
+USUAL_BLOCKS, USUAL_TRANSFERS = 20, 60_000
 
 # Relative gap between bound and programme at which the mix counts as optimal.
 _GAP = 1e-9
@@ -127,8 +129,13 @@ def smoothed(best: Array, duals: Array) -> Array:
 
 def rounds_of(tables: Sequence[Tables], time_budget_s: float) -> int:
     """Return the number of rounds of pricing that the time budget pays for: from 2 to MAX_ROUNDS."""
-    size = max(1.0, max(entry.blocks for entry in tables) / USUAL_BLOCKS)
-    return max(2, min(MAX_ROUNDS, int(PRICED_ROUTES_PER_SECOND * time_budget_s / (size * len(tables)))))
+    routes = PRICED_ROUTES_PER_SECOND * time_budget_s / pricing_size(tables)
+    return max(2, min(MAX_ROUNDS, int(routes / len(tables))))
+
+
+def pricing_size(tables: Sequence[Tables]) -> float:
+    """Return for how many usual routes one of these streams counts: 1 up to the usual blocks and transfers."""
+    return max(1.0, *(max(own.blocks / USUAL_BLOCKS, own.transfer_ms.size / USUAL_TRANSFERS) for own in tables))
 
 
 class Pricing:

@@ -28,7 +28,7 @@ from planning.problem.plan import Route
 from planning.problem.problem import Problem
 from planning.queueing.operations import Resource, Work
 from planning.scheduling.burst_bounds import idle_ms
-from planning.scheduling.column_generation import USUAL_BLOCKS, smoothed
+from planning.scheduling.column_generation import pricing_size, smoothed
 from planning.search.arrays import Array
 from planning.search.chain_path import cost_to_go, follow_path
 from planning.search.cost_tables import Tables, build_tables, busy_measure, latency_measure
@@ -41,7 +41,7 @@ from shared.policy import Objective
 # Objectives with such a bound.
 OBJECTIVES = frozenset({Objective.THROUGHPUT, Objective.MAKESPAN, Objective.TOTAL_DELAY})
 
-# Routes that may be priced per second of time budget, of USUAL_BLOCKS blocks or fewer.
+# Routes that may be priced per second of time budget, by `pricing_size`.
 PRICED_PER_SECOND = 500
 
 # Largest number of jobs, and of streams per second of time budget.
@@ -146,8 +146,7 @@ class _Search:
         # Busy times, [R], and the least T known with the route in R(T).
         self._columns: dict[tuple[int, Route], tuple[Array, float]] = {}
         self._cost = inf
-        size = max(1.0, max(entry.blocks for entry in tables) / USUAL_BLOCKS)
-        self.routes_left = int(routes / size)
+        self.routes_left = int(routes / pricing_size(tables))
         self._least_ms = [_least_latency_ms(entry) for entry in tables]
         self._total_latency_ms = sum(jobs * least_ms for jobs, least_ms in zip(self._jobs, self._least_ms, strict=True))
         self._weights: list[Array] = [np.full(len(self._places), 1 / len(self._places))]

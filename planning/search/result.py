@@ -1,6 +1,7 @@
 """The answers of algorithms: a plan with its predicted cost, or the reasons why there is none."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import isfinite
 
 from planning.cost.constraints import violations
@@ -22,7 +23,13 @@ def proves(bound: float | None, cost: float) -> bool:
 
 def same_route_for_all(route: Route, jobs: int) -> StreamPlan:
     """Return the plan that sends all jobs of a stream along one route."""
-    return StreamPlan((Route(route.stages, jobs),), tuple(range(jobs)))
+    return StreamPlan((Route(route.stages, jobs),), _usual_order(jobs))
+
+
+@lru_cache(maxsize=1)
+def _usual_order(jobs: int) -> tuple[int, ...]:
+    """Return the numbers of all jobs. Many candidates for one long burst share them."""
+    return tuple(range(jobs))
 
 
 def policy_queues(problem: Problem, plans: Mapping[str, StreamPlan]) -> dict[str, QueueDiscipline]:

@@ -50,6 +50,8 @@ def local_route(problem: Problem, stream: Stream, costs: CostModel) -> Route | N
 def keeps_constraints(problem: Problem, stream: Stream, route: Route, costs: CostModel | None = None) -> bool:
     """Return whether all jobs of ``stream`` may take ``route``, without the other streams.
 
+    All may where one may, because no constraint counts jobs.
+
     ``costs`` is the cost model of the problem, if there is one already.
     """
-    return not violations(costs or CostModel(problem), {stream.name: same_route_for_all(route, stream.jobs)})
+    return not violations(costs or CostModel(problem), {stream.name: same_route_for_all(route, 1)})
