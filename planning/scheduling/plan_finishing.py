@@ -22,6 +22,9 @@ from shared.policy import Objective
 # Steps of jobs that the search may take per second of time budget. They take 0.4 to 0.7 s.
 STEPS_PER_SECOND = 2_100_000
 
+# Steps that any usual time budget pays for.
+LEAST_WORK = 200_000
+
 # Largest number of transfers in the arrays of all kinds of streams.
 MAX_TRANSFERS = 400_000
 
@@ -179,9 +182,9 @@ def in_starting_order(
     return [jobs[index] for index in np.argsort(ranks, kind="stable").tolist()]
 
 
-def is_searched(network: DeviceNetwork, improved_s: float) -> bool:
-    """Return whether the problem is small enough for the finishing search at a time budget of the improvement."""
-    return _is_small(network) and not _is_too_long(network.problem, _work(improved_s))
+def is_searched(network: DeviceNetwork) -> bool:
+    """Return whether the problem is small enough for the finishing search at any usual time budget."""
+    return _is_small(network) and not _is_too_long(network.problem, LEAST_WORK)
 
 
 def _work(improved_s: float) -> int:

@@ -36,3 +36,8 @@ def nested_budgets(time_budget_s: float) -> tuple[BudgetLevel, ...]:
         levels.append(BudgetLevel(level_s, min(time_budget_s, IMPROVED * level_s)))
         level_s *= RATIO
     return tuple(levels)
+
+
+def least_candidates(time_budget_s: float) -> tuple[BudgetLevel, ...]:
+    """Return the only level of a search whose candidates are tried at the smallest budget, and then improved."""
+    return (BudgetLevel(min(LEAST_S, time_budget_s), time_budget_s),)

@@ -11,7 +11,7 @@ from planning.queueing.completion_times import LONG_BURST
 from planning.search.bounded_costs import BoundedCosts, SimulationBudget, rank
 from planning.search.cached_costs import CachedCosts
 from planning.search.device_network import DeviceNetwork
-from planning.search.nested_budgets import LEAST_S, BudgetLevel, nested_budgets
+from planning.search.nested_budgets import BudgetLevel, least_candidates, nested_budgets
 from planning.search.planning_context import PlanningContext, context_of
 from planning.search.result import proves
 from planning.strategies.strategy import Strategy
@@ -198,8 +198,8 @@ def _levels(network: DeviceNetwork, time_budget_s: float) -> tuple[BudgetLevel, 
     if problem.policy.objective is Objective.DELAY_VARIANCE:
         from planning.scheduling.plan_finishing import is_searched
 
-        if is_searched(network, LEAST_S):
-            return (BudgetLevel(min(LEAST_S, time_budget_s), time_budget_s),)
+        if is_searched(network):
+            return least_candidates(time_budget_s)
     return nested_budgets(time_budget_s)
 
 

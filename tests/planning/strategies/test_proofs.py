@@ -15,7 +15,7 @@ from tests.support.shared_paths import INSTANCES
 from tests.support.small_problems import every_combination, small_problem
 
 # Plans of a problem that are compared at most.
-MOST_PLANS = 600
+MOST_PLANS = 300
 
 # Strategies that prove something themselves; of the others, some take turns on every problem.
 PROVING = ("auto", "shortest_path", "milp", "mixed_routes", "exhaustive")
