@@ -200,9 +200,12 @@ def _is_small(network: DeviceNetwork) -> bool:
     streams = problem.streams
     if len(streams) > MAX_STREAMS or len({stream.name for stream in streams}) < len(streams):
         return False
-    # Source and sink may join the devices that can run the model.
-    sizes = {
-        (stream.model, stream.source, stream.sink): table_size(network, stream, len(network.able(stream.model)) + 2)
-        for stream in streams
-    }
+    sizes: dict[tuple[str, tuple[str, ...]], int] = {}
+    for stream in streams:
+        able = network.able(stream.model)
+        # Streams of one model share arrays, unless source or sink join the devices that can run it.
+        joining = tuple(
+            dict.fromkeys(end for end in (stream.source, stream.sink) if end is not None and end not in able)
+        )
+        sizes[stream.model, joining] = table_size(network, stream, len(able) + len(joining))
     return sum(sizes.values()) <= MAX_TRANSFERS

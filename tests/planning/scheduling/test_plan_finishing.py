@@ -1,13 +1,14 @@
 """Plans become jobs and back without a change of their cost, and come out no worse than they went in."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from planning.cost.cost_model import CostModel
 from planning.problem.plan import Plan
-from planning.problem.problem import Problem
-from planning.scheduling.plan_finishing import PlanFinishing, finished
+from planning.problem.problem import Block, Device, Link, Model, Problem, Stream
+from planning.scheduling.plan_finishing import PlanFinishing, finished, is_searched
 from planning.search.device_network import DeviceNetwork
 from planning.search.nested_budgets import nested_budgets
 from planning.search.result import make_plan
@@ -63,3 +64,15 @@ def test_finished_plans_keep_constraints_and_cost_no_more(objective: Objective) 
         assert again.cost == pytest.approx(best.cost)
         assert best.cost <= plan.cost
         assert plan.lower_bound is None or best.cost >= plan.lower_bound * (1 - 1e-9)
+
+
+def test_streams_of_one_model_count_once_whatever_their_sources() -> None:
+    """Fifty cameras around one another are searched, as one camera among fifty devices is."""
+    names = [f"d{index}" for index in range(50)]
+    blocks = tuple(Block(f"b{index}", 1e4) for index in range(10))
+    devices = {name: Device({"m": (1.0,) * len(blocks)}) for name in names}
+    links = tuple(Link(one, two, 50.0) for one in names for two in names if one < two)
+    streams = tuple(Stream(f"s{name}", "m", name) for name in names)
+    problem = Problem({"m": Model(1e4, blocks)}, devices, links, streams)
+    assert is_searched(DeviceNetwork(problem))
+    assert not is_searched(DeviceNetwork(replace(problem, streams=tuple(replace(own, jobs=40) for own in streams))))
