@@ -35,11 +35,6 @@ _OTHER_MESSAGES: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 
-def all_topics() -> tuple[Topic[...], ...]:
-    """Return every topic of the bus, in the order of their definition."""
-    return tuple(value for value in vars(topics).values() if isinstance(value, Topic))
-
-
 def message_classes() -> tuple[type[Message], ...]:
     """Return every message class, in the order of their definition module by module.
 
@@ -69,7 +64,7 @@ def bus_document() -> dict[str, Any]:
     # Pydantic puts the definitions of a lone schema beside it; here all are components of one document.
     policy = json.loads(json.dumps(policy_schema()).replace("#/$defs/", _SCHEMAS))
     schemas |= policy.pop("$defs", {}) | {"Policy": policy}
-    channels = {_camel_case(topic.name): _channel(topic) for topic in all_topics()}
+    channels = {_camel_case(topic.name): _channel(topic) for topic in topics.ALL_TOPICS}
     messages = {kind.__name__: _message(kind) for kind in classes}
     messages["Policy"] = {"contentType": "application/json", "payload": {"$ref": f"{_SCHEMAS}Policy"}}
     messages["Request"] = {"contentType": "image/jpeg", "payload": {"type": "string", "format": "binary"}}

@@ -6,7 +6,6 @@ refused. `broker.access_files` writes rights in Mosquitto's format.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from itertools import product
 
 from shared.bus import topics
@@ -45,12 +44,12 @@ class Account:
 
 def filters_to_publish(account: Account) -> tuple[str, ...]:
     """Return the filters of topics on which an account may publish, below the root."""
-    return tuple(_filters(account, {topic: topic.publishers for topic in _all_topics()}))
+    return tuple(_filters(account, {topic: topic.publishers for topic in topics.ALL_TOPICS}))
 
 
 def filters_to_receive(account: Account) -> tuple[str, ...]:
     """Return the filters of topics whose messages an account may receive, below the root."""
-    return tuple(_filters(account, {topic: topic.subscribers for topic in _all_topics()}))
+    return tuple(_filters(account, {topic: topic.subscribers for topic in topics.ALL_TOPICS}))
 
 
 def _filters(account: Account, roles_of: Mapping[Topic[...], Mapping[Role, Reach]]) -> Iterator[str]:
@@ -80,8 +79,3 @@ def _own_names(account: Account, parameter: str) -> tuple[str, ...]:
 def _whole(topic: Topic[...], topic_filter: str) -> str:
     # `name/#` matches `name` as well (MQTT 5.0, 4.7.1.2).
     return f"{topic_filter}/#" if topic is topics.replies else topic_filter
-
-
-@cache
-def _all_topics() -> tuple[Topic[...], ...]:
-    return tuple(value for value in vars(topics).values() if isinstance(value, Topic))

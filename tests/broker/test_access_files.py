@@ -13,7 +13,7 @@ import pytest
 
 from broker.access_files import access_rules, hashed_password
 from broker.mosquitto import MosquittoBroker, find_mosquitto
-from shared.asyncapi import all_topics
+from shared.bus import topics
 from shared.bus.account_rights import Account
 from shared.bus.connection import Connection
 from shared.bus.errors import PublishForbidden
@@ -124,10 +124,10 @@ def tried() -> list[Tried]:
     """Return every topic with every combination of names."""
     found = [
         Tried(topic, dict(zip(topic.parameters, names, strict=True)))
-        for topic in all_topics()
+        for topic in topics.ALL_TOPICS
         for names in product(*(TRIED[parameter] for parameter in topic.parameters))
     ]
-    replies = next(topic for topic in all_topics() if topic.name == "replies")
+    replies = next(topic for topic in topics.ALL_TOPICS if topic.name == "replies")
     return [*found, *(Tried(replies, {"application": name}, "/a/b") for name in TRIED["application"])]
 
 
@@ -150,7 +150,7 @@ async def clients(tmp_path: Path) -> AsyncIterator[dict[str, Connection]]:
 
 
 def test_the_declarations_are_those_that_were_decided() -> None:
-    assert {topic.template for topic in all_topics()} == set(SPELLED)
+    assert {topic.template for topic in topics.ALL_TOPICS} == set(SPELLED)
 
 
 @pytest.mark.mosquitto

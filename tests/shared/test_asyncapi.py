@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from shared.asyncapi import all_topics, bus_document, message_classes, messages_on
+from shared.asyncapi import bus_document, message_classes, messages_on
 from shared.bus import topics
 from shared.bus.settings import DEFAULT_ROOT, BusSettings
 from tests.support.shared_paths import REPOSITORY
@@ -50,7 +50,7 @@ def test_messages_obey_their_schema(path: Path) -> None:
 
 def test_every_topic_is_described_with_its_messages() -> None:
     described = {channel["address"]: channel for channel in DOCUMENT["channels"].values()}
-    assert set(described) == {f"{DEFAULT_ROOT}/{topic.template}" for topic in all_topics()}
+    assert set(described) == {f"{DEFAULT_ROOT}/{topic.template}" for topic in topics.ALL_TOPICS}
     assert len(described) == len(DOCUMENT["channels"])
     assert all(channel["messages"] for channel in described.values())
 
@@ -66,7 +66,7 @@ def test_every_message_class_is_reachable_from_a_channel() -> None:
 
 
 def test_messages_of_one_topic_are_told_apart_by_their_kind() -> None:
-    for topic in all_topics():
+    for topic in topics.ALL_TOPICS:
         kinds = messages_on(topic)
         if len(kinds) > 1:
             assert len({kind.model_fields["kind"].default for kind in kinds}) == len(kinds)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
@@ -117,7 +117,7 @@ async def _collect(connection: Connection, messages: dict[str, Received]) -> Non
 
 
 def _fault(topic: str, payload: bytes) -> str:
-    for known in _all_topics():
+    for known in topics.ALL_TOPICS:
         levels = _levels(known, topic)
         if levels is None:
             continue
@@ -149,11 +149,6 @@ def _is_declaration(received: Received) -> bool:
         return bool(StreamDeclaration.decode(received.payload).model)
     except MessageError:
         return False
-
-
-@cache
-def _all_topics() -> Sequence[Topic[...]]:
-    return [each for each in vars(topics).values() if isinstance(each, Topic)]
 
 
 @cache

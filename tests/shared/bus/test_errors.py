@@ -28,6 +28,7 @@ def test_every_error_is_one_line_of_one_tree() -> None:
         AccessRefused("a", "r"),
         PublishFailed("t", "r"),
         errors.PublishForbidden("t", "r"),
+        errors.MessageTooLarge("t", "r"),
         errors.SessionLost("s"),
         errors.HandshakeClosed("h"),
         SubscriptionFailed("f", "r"),

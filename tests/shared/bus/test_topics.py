@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.asyncapi import all_topics
 from shared.bus import topics
 from shared.bus.topics import is_name
 
@@ -51,11 +50,11 @@ SPELLED = {
 
 def test_the_topics_are_those_that_other_programs_use() -> None:
     """Accounts, access rules and applications depend on them: a change is a new version of the root."""
-    assert {topic.template: (topic.qos, topic.retained) for topic in all_topics()} == SPELLED
+    assert {topic.template: (topic.qos, topic.retained) for topic in topics.ALL_TOPICS} == SPELLED
 
 
 def test_no_two_topics_can_meet() -> None:
-    filters = [topic.any for topic in all_topics()]
+    filters = [topic.any for topic in topics.ALL_TOPICS]
     assert len(set(filters)) == len(filters)
 
 
