@@ -1,7 +1,7 @@
 """Runs the MQTT 5 protocol of a client over one network connection, on an asyncio event loop.
 
-`packet_reader` and `publish_packet` read and write PUBLISH, the library `mqtt5` all other packets. The driver turns
-answers of the broker into futures. It also keeps packet identifiers and the keep-alive.
+`packet_reader` and `publish_packet` read and write PUBLISH, the library `mqtt5` all other packets. `pending_answers`
+turns answers of the broker into futures, and `keep_alive` decides when a silent broker is given up.
 """
 
 import asyncio
@@ -10,21 +10,22 @@ import logging
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import mqtt5
 
 from shared.bus.errors import DecodeError, HandshakeClosed, SessionLost
 from shared.bus.frame import Buffer
+from shared.bus.keep_alive import KeepAlive, KeepAliveAction
 from shared.bus.packet_reader import IncomingPacket, IncomingPublish, PacketReader, UnreadablePublish
+from shared.bus.pending_answers import PendingAnswers
 from shared.bus.properties import NO_PROPERTIES, Properties
 from shared.bus.publish_packet import PublishHead, encode_head
-from shared.bus.reason_codes import Reason, ReasonCode
+from shared.bus.reason_codes import Reason
 from shared.bus.socket_stream import SocketStream, open_socket
 
 _LOGGER = logging.getLogger(__name__)
 
-_LAST_PACKET_ID: Final = 65_535
 # Reads, and packets handled, in one turn of the event loop. A fast sender must not keep it from other work. The
 # application has to take messages in between, or its queue overflows: Mosquitto may exceed the receive maximum.
 _READS_PER_TURN: Final = 8
@@ -35,8 +36,7 @@ class MqttDriver:
     """One network connection, from CONNECT until it is lost. Not to be used again afterwards.
 
     Invariants. All methods except the blocking half of `connect` run on the event loop's thread. The socket is
-    registered with the loop exactly while `_stream` is not None, and for writing while `_has_writer`. A packet
-    identifier is in `_unconfirmed` until the broker has answered it, also if nobody waits any more. Every future is
+    registered with the loop exactly while `_stream` is not None, and for writing while `_has_writer`. Every future is
     resolved by an answer of the broker, or failed with `SessionLost` when the connection ends.
     """
 
@@ -67,15 +67,11 @@ class MqttDriver:
         self._reads_on = False
         self._handshake: asyncio.Future[Reason | None] = self._loop.create_future()
         self._end: asyncio.Future[str] = self._loop.create_future()
-        # Packet identifiers are one space for PUBLISH, SUBSCRIBE and UNSUBSCRIBE (MQTT 5.0, 2.2.1).
-        self._unconfirmed: dict[int, asyncio.Future[Reason]] = {}
-        self._last_packet_id = 0
+        self._answers = PendingAnswers()
         # Publications of QoS 0 that the socket has not taken yet, by the position of their last byte.
         self._unwritten: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self._keepalive_s = 0.0
-        self._keepalive_timer: asyncio.TimerHandle | None = None
-        self._sent_at_s = self._received_at_s = self._asked_at_s = 0.0
-        self._ping_sent_at_s: float | None = None
+        self._keep_alive = KeepAlive()
+        self._keep_alive_timer: asyncio.TimerHandle | None = None
 
     @property
     def is_lost(self) -> bool:
@@ -85,9 +81,10 @@ class MqttDriver:
     @property
     def silent_s(self) -> float:
         """Time for which the broker has sent nothing although it owes an answer; 0 if it owes none."""
-        if not self._unconfirmed:
+        owed_since_s = self._answers.owed_since_s()
+        if owed_since_s is None:
             return 0.0
-        return max(0.0, self._loop.time() - max(self._asked_at_s, self._received_at_s))
+        return max(0.0, self._loop.time() - max(owed_since_s, self._keep_alive.received_at_s))
 
     async def connect(
         self, host: str, port: int, packet: mqtt5.ConnectPacket, *, context: ssl.SSLContext | None, timeout_s: float
@@ -119,11 +116,11 @@ class MqttDriver:
                 opening.result().close()
             raise
         self._stream = SocketStream(sock)
-        self._keepalive_s = packet.keep_alive
-        self._received_at_s = self._loop.time()
+        self._keep_alive.interval_s = packet.keep_alive
+        self._keep_alive.received_at_s = self._loop.time()
         self._loop.add_reader(self._stream.descriptor, self._read)
         self._send([packet.write()])
-        self._check_keepalive()
+        self._check_keep_alive()
         async with asyncio.timeout(timeout_s):
             reason = await asyncio.shield(self._handshake)
         if reason is None:
@@ -153,7 +150,7 @@ class MqttDriver:
             SessionLost: the connection ended first. The message may or may not have arrived.
             ValueError: the packet is larger than MQTT allows.
         """
-        packet_id = self._new_packet_id() if qos else None
+        packet_id = self._answers.new_packet_id() if qos else None
         payload_bytes = sum(memoryview(piece).nbytes for piece in payload)
         head = encode_head(PublishHead(topic, properties or NO_PROPERTIES, packet_id, retain), payload_bytes)
         try:
@@ -192,7 +189,7 @@ class MqttDriver:
         Raises:
             SessionLost: the connection ended first, or there was no SUBACK in time.
         """
-        packet_id = self._new_packet_id()
+        packet_id = self._answers.new_packet_id()
         wanted = mqtt5.TopicFilter(topic_filter, max_qos=mqtt5.QoS(qos), retain_as_published=False)
         return await self._answered(packet_id, [mqtt5.SubscribePacket(packet_id, [wanted]).write()], timeout_s)
 
@@ -202,7 +199,7 @@ class MqttDriver:
         Raises:
             SessionLost: the connection ended first, or there was no UNSUBACK in time.
         """
-        packet_id = self._new_packet_id()
+        packet_id = self._answers.new_packet_id()
         await self._answered(packet_id, [mqtt5.UnsubscribePacket(packet_id, [topic_filter]).write()], timeout_s)
 
     def acknowledge(self, packet_id: int) -> None:
@@ -230,25 +227,12 @@ class MqttDriver:
         """Close the socket immediately, without sending queued packets."""
         self._finish("closed")
 
-    def _new_packet_id(self) -> int:
-        # Far fewer publications than identifiers are unconfirmed at a time: the session bounds them.
-        while True:
-            self._last_packet_id = self._last_packet_id % _LAST_PACKET_ID + 1
-            if self._last_packet_id not in self._unconfirmed:
-                return self._last_packet_id
-
     async def _answered(self, packet_id: int, pieces: Sequence[Buffer], timeout_s: float | None = None) -> Reason:
-        answer: asyncio.Future[Reason] = self._loop.create_future()
-        if not self._unconfirmed:
-            self._asked_at_s = self._loop.time()
-        self._unconfirmed[packet_id] = answer
+        answer = self._answers.expect(packet_id, self._loop.time())
         try:
             self._send(pieces)
         except SessionLost:
-            del self._unconfirmed[packet_id]
-            if answer.done():
-                # The end of the connection has failed it too. Retrieved, so that asyncio does not report it as lost.
-                answer.exception()
+            self._answers.not_sent(packet_id)
             raise
         try:
             async with asyncio.timeout(timeout_s):
@@ -269,7 +253,7 @@ class MqttDriver:
         except OSError as error:
             self._finish(f"the connection broke: {error}")
             raise SessionLost("not connected") from None
-        self._sent_at_s = self._loop.time()
+        self._keep_alive.sent_at_s = self._loop.time()
         self._watch_writing()
         return position
 
@@ -328,7 +312,7 @@ class MqttDriver:
         if not size_bytes:
             self._finish("the connection broke: the broker hung up")
             return False
-        self._received_at_s = self._loop.time()
+        self._keep_alive.received_at_s = self._loop.time()
         self._reader.received(size_bytes)
         return True
 
@@ -339,12 +323,12 @@ class MqttDriver:
             case UnreadablePublish():
                 self._on_unreadable(packet)
             case mqtt5.PubAckPacket():
-                self._resolve(packet.packet_id, packet.reason_code)
+                self._answers.resolve(packet.packet_id, packet.reason_code)
             case mqtt5.SubAckPacket() | mqtt5.UnsubAckPacket() if packet.reason_codes:
                 # Each request has one topic filter, so each answer has one reason.
-                self._resolve(packet.packet_id, packet.reason_codes[0])
+                self._answers.resolve(packet.packet_id, packet.reason_codes[0])
             case mqtt5.PingRespPacket():
-                self._ping_sent_at_s = None
+                self._keep_alive.answered()
             case mqtt5.ConnAckPacket() if not self._handshake.done():
                 self._accept(packet)
             case mqtt5.DisconnectPacket():
@@ -356,7 +340,7 @@ class MqttDriver:
         reason = Reason.of(packet.reason_code)
         if not reason.is_failure:
             if packet.server_keep_alive is not None:
-                self._keepalive_s = packet.server_keep_alive
+                self._keep_alive.interval_s = packet.server_keep_alive
             self._on_connected(packet)
         self._handshake.set_result(reason)
 
@@ -384,29 +368,22 @@ class MqttDriver:
         else:
             self._loop.remove_writer(self._stream.descriptor)
 
-    def _check_keepalive(self) -> None:
-        """Send PINGREQ when either side was silent for the keep-alive interval; end a connection without an answer."""
-        if self._stream is None or not self._keepalive_s:
+    def _check_keep_alive(self) -> None:
+        if self._stream is None or not self._keep_alive.interval_s:
             return
-        now_s = self._loop.time()
-        # The broker's silence counts as well: what is sent to a broker that has stopped stays in the socket's memory.
-        due_at_s = min(self._sent_at_s, self._received_at_s) + self._keepalive_s
-        if self._ping_sent_at_s is not None:
-            due_at_s = self._ping_sent_at_s + self._keepalive_s
-            if due_at_s <= now_s:
-                self._finish("Keep alive timeout")
-                return
-        elif due_at_s <= now_s:
-            self._ping_sent_at_s = now_s
-            due_at_s = now_s + self._keepalive_s
+        action, due_at_s = self._keep_alive.step(self._loop.time())
+        if action is KeepAliveAction.GIVE_UP:
+            self._finish("Keep alive timeout")
+            return
+        if action is KeepAliveAction.PING:
             with contextlib.suppress(SessionLost):
                 self._send([mqtt5.PingReqPacket().write()])
-        self._keepalive_timer = self._loop.call_at(due_at_s, self._check_keepalive)
+        self._keep_alive_timer = self._loop.call_at(due_at_s, self._check_keep_alive)
 
     def _finish(self, reason: str) -> None:
-        """End the connection: nothing that is not confirmed now ever will be."""
-        if self._keepalive_timer is not None:
-            self._keepalive_timer.cancel()
+        """End the connection, and fail everything that waits for it."""
+        if self._keep_alive_timer is not None:
+            self._keep_alive_timer.cancel()
         if self._stream is not None:
             self._loop.remove_reader(self._stream.descriptor)
             self._loop.remove_writer(self._stream.descriptor)
@@ -416,13 +393,8 @@ class MqttDriver:
             self._handshake.set_result(None)
         if not self._end.done():
             self._end.set_result(reason)
-        waiting: list[asyncio.Future[Any]] = [*self._unconfirmed.values(), *(written for _, written in self._unwritten)]
-        for future in waiting:
-            if not future.done():
-                future.set_exception(SessionLost("connection lost"))
+        self._answers.fail()
+        for _, written in self._unwritten:
+            if not written.done():
+                written.set_exception(SessionLost("connection lost"))
         self._unwritten.clear()
-
-    def _resolve(self, packet_id: int, code: ReasonCode) -> None:
-        answer = self._unconfirmed.pop(packet_id, None)
-        if answer is not None and not answer.done():
-            answer.set_result(Reason.of(code))
