@@ -40,6 +40,8 @@ def report(error: BaseException) -> ExitStatus:
     if status is None:
         raise error
     console = make_console(stderr=True, soft_wrap=True)
+    if isinstance(error, MemoryError):
+        error = MemoryError(f"this computer has not enough memory: {error}".removesuffix(": "))
     for line in fault_lines(str(error).splitlines() or [type(error).__name__]):
         console.print(Text.assemble(("error: ", "bold red"), line))
     return status
@@ -54,7 +56,7 @@ def exit_status(error: BaseException) -> ExitStatus | None:
             return ExitStatus.INFEASIBLE
         case DecodeError() | MessageError() | BusError() | TimeoutError():
             return ExitStatus.OUT_OF_REACH
-        case MissingPackage():
+        case MissingPackage() | MemoryError():
             return ExitStatus.FAILED
         case _:
             return None

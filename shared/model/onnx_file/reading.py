@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -22,6 +23,9 @@ from shared.model.partitioned_model import PartitionedModel, build_model
 from shared.model.weights import Weight
 
 Shapes = Mapping[str, tuple[int, ...]]
+
+# A protocol buffer cannot be larger.
+_MAX_FILE_BYTES: Final = 2**31
 
 
 def load_model(
@@ -101,6 +105,9 @@ def divide(
 
 def _read(path: Path) -> bytes:
     try:
+        if (size := path.stat().st_size) > _MAX_FILE_BYTES:
+            text = f"{path} has {size / 2**30:.1f} GiB: an ONNX file has at most 2 GiB, with more weights beside it"
+            raise ModelFileError(text)
         return path.read_bytes()
     except OSError as exc:
         raise ModelFileError(f"cannot read {path}: {exc.strerror or exc}") from exc

@@ -15,6 +15,13 @@ def test_a_package_that_is_not_installed_is_one_line_that_says_what_to_do(capsys
     assert "pip install 'segue[all]'" in printed
 
 
+def test_too_little_memory_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(MemoryError()) is ExitStatus.FAILED
+    assert capsys.readouterr().err == "error: this computer has not enough memory\n"
+    report(MemoryError("Unable to allocate 9 GiB"))
+    assert capsys.readouterr().err == "error: this computer has not enough memory: Unable to allocate 9 GiB\n"
+
+
 def test_a_module_of_our_own_that_is_missing_is_a_fault() -> None:
     with pytest.raises(ModuleNotFoundError):
         report(ModuleNotFoundError("No module named 'services.planer'", name="services.planer"))

@@ -23,6 +23,13 @@ def test_a_model_is_known_by_the_hash_of_its_bytes(tmp_path: Path) -> None:
     assert load_model(str(tmp_path / "m.onnx")).analysis == load_model(data).analysis
 
 
+def test_a_file_that_is_larger_than_any_model_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "m.onnx").open("wb") as file:
+        file.truncate(2**33)
+    with pytest.raises(ModelFileError, match=r"m\.onnx has 8\.0 GiB: an ONNX file has at most 2 GiB"):
+        load_model(tmp_path / "m.onnx")
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"cannot read .*gone\.onnx"):
         load_model(tmp_path / "gone.onnx")
