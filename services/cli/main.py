@@ -142,6 +142,15 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit status. Errors of users are lines, not tracebacks."""
+    try:
+        _run(arguments)
+    except SystemExit as ending:
+        from shared.time_limits import end_process
+
+        end_process(ending.code)
+
+
+def _run(arguments: Sequence[str] | None) -> None:
     # No validator of Segue has a plugin, and the search for one reads the metadata of every installed package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
     try:

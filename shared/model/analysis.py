@@ -69,6 +69,11 @@ class ModelAnalysis:
     dynamic_outputs: tuple[str, ...] = ()
 
     @property
+    def flops(self) -> int:
+        """Floating-point operations of one run."""
+        return sum(block.flops for block in self.blocks)
+
+    @property
     def input_bytes(self) -> int:
         """Raw size of the model's inputs together."""
         return sum(tensor.size_bytes for tensor in self.input)

@@ -9,6 +9,7 @@ ModelError
 ├── CutError                  the model has no such cut or range of blocks
 ├── TileError                 a segment cannot be split into tiles, or not into these
 ├── UnknownArchitectureError  no reference architecture has this name
+├── TimeLimitError            ONNX Runtime does not end within the time that the model's operations explain
 └── RuntimeFailureError       ONNX Runtime refuses to load or to run a model
 """
 
@@ -55,6 +56,10 @@ class TileError(ModelError):
 
 class UnknownArchitectureError(ModelError):
     """No reference architecture has this name."""
+
+
+class TimeLimitError(ModelError):
+    """ONNX Runtime does not end within the time that the model's operations explain."""
 
 
 class RuntimeFailureError(ModelError):

@@ -8,6 +8,7 @@ from shared.exit_status import InputError
 from shared.model.errors import RuntimeFailureError
 from shared.model.partitioned_model import PartitionedModel
 from shared.model.tolerance import relative_tolerance
+from shared.time_limits import BASE_LIMIT_S, limit_for
 
 _REASON: Final = "the graphs are the same, but the runtime fuses operators of the whole file that a cut separates"
 
@@ -27,7 +28,7 @@ class BlockCheck:
     errors: dict[str, Any]
 
 
-def check_blocks(model: PartitionedModel, file: Path) -> BlockCheck:
+def check_blocks(model: PartitionedModel, file: Path, *, base_limit_s: float = BASE_LIMIT_S) -> BlockCheck:
     """Run the blocks of a model one after the other, and compare their outputs with those of the whole file.
 
     Both get the same random inputs. Every cut is taken, so every segment that the fleet may build is covered.
@@ -35,15 +36,23 @@ def check_blocks(model: PartitionedModel, file: Path) -> BlockCheck:
     Args:
         model: as the fleet gets it.
         file: of the user.
+        base_limit_s: time limit of a run, without what the model's operations explain.
 
     Raises:
         InputError: the blocks compute something else than the file.
+        TimeLimitError: the file or a block does not end.
     """
     from shared.model.onnx_file.verification import BlockChain, Verifier
 
     blocks = BlockChain(model)
     try:
-        verifier = Verifier(file, model.analysis.input, fixed_inputs=model.fixed_inputs, outputs=model.graph.outputs)
+        verifier = Verifier(
+            file,
+            model.analysis.input,
+            fixed_inputs=model.fixed_inputs,
+            outputs=model.graph.outputs,
+            limit_s=limit_for(model.analysis.flops, base_limit_s),
+        )
         report = verifier.verify(blocks)
         repeats = report.unoptimised_rel_error == 0 or verifier.repeats()
     except RuntimeFailureError as error:

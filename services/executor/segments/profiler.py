@@ -104,17 +104,16 @@ class Profiler:
         path = profile_path(self.folder, manifest, self.engine)
         return await asyncio.to_thread(_read, path, len(manifest.blocks), self.memory_limit_bytes)
 
-    async def median(self, work: "partial[dict[str, np.ndarray]]") -> tuple[float, dict[str, np.ndarray]]:
-        """Run `work` once to warm up, then until `is_enough`; return the median, in ms, and the last values.
+    async def median_ms(self, work: "partial[dict[str, np.ndarray]]") -> float:
+        """Run `work`, which has run before, until `is_enough`, and return the median time.
 
         Every run is one job on the processor that also serves requests. So requests wait for one segment at most, and
         no request disturbs a run.
         """
-        values = (await self.processor.run(work, _TICKET)).value
         times_ms: list[float] = []
         while not is_enough(times_ms):
             times_ms.append((await self.processor.run(work, _TICKET)).compute_ms)
-        return statistics.median(times_ms), values
+        return statistics.median(times_ms)
 
 
 @dataclass(slots=True)
@@ -142,7 +141,9 @@ class _Measurement:
                 "It was added by an older version, as a whole: add it again with `segue model add`",
             )
         request = await asyncio.to_thread(sample_request, manifest)
-        prepare_ms, self.values = await self.profiler.median(partial(prepare, request, manifest))
+        preparation = partial(prepare, request, manifest)
+        self.values = (await self.profiler.processor.run(preparation, _TICKET)).value
+        prepare_ms = await self.profiler.median_ms(preparation)
         division = group_blocks(manifest.blocks, limit_bytes)
         self.refusals += division.refusals
         measured: list[MeasuredGroup] = []
@@ -192,11 +193,15 @@ class _Measurement:
     ) -> tuple[float, dict[str, np.ndarray]]:
         inputs = await asyncio.to_thread(_complete, self.values, model, start - 1)
         session = await asyncio.to_thread(self._load, path, model, start, stop)
-        return await self.profiler.median(partial(session.run, inputs))
+        # Not on the compute thread, where requests wait: a block that nobody has run may take for ever.
+        values = await asyncio.to_thread(session.run_apart, inputs)
+        return await self.profiler.median_ms(partial(session.run, inputs)), values
 
     def _load(self, path: Path, model: PartitionedModel, start: int, stop: int) -> SegmentSession:
         # Block k of the manifest is block k-1 of the file.
-        return load_session(extract_segment(model, start - 1, stop - 1), self.profiler.engine, path.parent)
+        flops = sum(block.flops for block in self.manifest.blocks[start:stop])
+        data = extract_segment(model, start - 1, stop - 1)
+        return load_session(data, self.profiler.engine, path.parent, flops=flops)
 
 
 def _complete(values: Mapping[str, np.ndarray], model: PartitionedModel, block: int) -> dict[str, np.ndarray]:

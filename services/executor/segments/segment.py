@@ -165,6 +165,7 @@ def need_of(manifest: Manifest, start: int, stop: int, encoding: str = "", versi
 
 def _load(key: SegmentKey, manifest: Manifest, data: bytes, engine: EngineSettings, weights_dir: Path) -> Segment:
     """Load a segment, with an encoder if the operators of its key's encoding exist."""
+    flops = sum(block.flops for block in manifest.blocks[key.start : key.stop])
     if key.encoding:
         try:
             fused, outputs = with_encoder(data, key.encoding)
@@ -172,8 +173,8 @@ def _load(key: SegmentKey, manifest: Manifest, data: bytes, engine: EngineSettin
             _LOGGER.info("the outputs of blocks [%d, %d) are encoded outside the graph: %s", key.start, key.stop, error)
         else:
             encoder = Encoder(key.encoding, outputs, operators_ms(outputs, key.encoding, engine))
-            return Segment(key, manifest, load_session(fused, engine, weights_dir), encoder)
-    return Segment(key, manifest, load_session(data, engine, weights_dir))
+            return Segment(key, manifest, load_session(fused, engine, weights_dir, flops=flops), encoder)
+    return Segment(key, manifest, load_session(data, engine, weights_dir, flops=flops))
 
 
 def _extract(model: PartitionedModel, key: SegmentKey) -> bytes:

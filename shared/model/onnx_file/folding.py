@@ -5,11 +5,12 @@ from collections.abc import Mapping
 import onnx
 from onnx import helper
 
-from shared.model.errors import AbsentValuesError, RuntimeFailureError
+from shared.model.errors import AbsentValuesError, RuntimeFailureError, TimeLimitError
 from shared.model.liveness import ActiveGraph, constant_nodes
 from shared.model.onnx_file.protos import write_node, write_weight
 from shared.model.onnx_file.runtime import ModelSession
 from shared.model.weights import Array, is_stored
+from shared.time_limits import BASE_LIMIT_S
 
 
 def evaluate_constants(active: ActiveGraph, names: tuple[str, ...]) -> Mapping[str, Array]:
@@ -17,6 +18,7 @@ def evaluate_constants(active: ActiveGraph, names: tuple[str, ...]) -> Mapping[s
 
     Raises:
         AbsentValuesError: A weight that they depend on is stored apart from the graph.
+        TimeLimitError: They are not computed within `BASE_LIMIT_S`.
     """
     graph = active.graph
     nodes = constant_nodes(active, names)
@@ -31,6 +33,8 @@ def evaluate_constants(active: ActiveGraph, names: tuple[str, ...]) -> Mapping[s
         write_weight(graph.weights[name], proto.graph.initializer.add())
     proto.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
     try:
-        return ModelSession(proto.SerializeToString()).run({})
+        return ModelSession(proto.SerializeToString(), limit_s=BASE_LIMIT_S).run({})
+    except TimeLimitError as exc:
+        raise TimeLimitError(f"constants that shapes may depend on, such as {names[0]!r}: {exc}") from exc
     except RuntimeFailureError:
         return {}

@@ -3,13 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Final
 
 from onnx import helper
 
-from shared.inference_runtime import new_session_options, onnxruntime
-from shared.model.errors import RuntimeFailureError
+from shared.inference_runtime import create_session, new_session_options, onnxruntime, run_session
+from shared.model.errors import RuntimeFailureError, TimeLimitError
 from shared.model.weights import Array
+from shared.time_limits import BASE_LIMIT_S, TimeLimitExceeded, call_apart
 
 # Log severity. Errors are raised as exceptions too, so their log lines would only repeat them.
 _FATAL: Final = 4
@@ -47,17 +49,32 @@ class OutputType:
 class ModelSession:
     """A loaded model."""
 
-    def __init__(self, model: bytes | str, optimisation: Optimisation = Optimisation.ALL) -> None:
+    def __init__(
+        self,
+        model: bytes | str,
+        optimisation: Optimisation = Optimisation.ALL,
+        *,
+        limit_s: float = BASE_LIMIT_S,
+    ) -> None:
         """Load a model from its bytes or its path.
+
+        Args:
+            model: bytes or path.
+            optimisation: level.
+            limit_s: time limit of loading, and of every run.
 
         Raises:
             RuntimeFailureError: ONNX Runtime refuses the model.
+            TimeLimitError: it is not loaded within the limit.
         """
+        self._limit_s = limit_s
         options = new_session_options()
         options.graph_optimization_level = optimisation.value
         options.log_severity_level = _FATAL
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session = create_session(model, options, ["CPUExecutionProvider"], limit_s)
+        except TimeLimitExceeded as exc:
+            raise TimeLimitError(f"ONNX Runtime cannot load the model: {exc}") from exc
         except Exception as exc:
             raise RuntimeFailureError(f"ONNX Runtime cannot load the model: {exc}") from exc
         self.inputs = tuple(value.name for value in self._session.get_inputs())
@@ -83,13 +100,19 @@ class ModelSession:
 
         Raises:
             RuntimeFailureError: ONNX Runtime fails.
+            TimeLimitError: the run does not end within the limit.
         """
         names = tuple(outputs or self.outputs)
         try:
-            results = self._session.run(names, {name: values[name] for name in self.inputs})
+            results = call_apart(partial(self._run, names, {name: values[name] for name in self.inputs}), self._limit_s)
+        except TimeLimitExceeded as exc:
+            raise TimeLimitError(f"ONNX Runtime cannot run the model: {exc}") from exc
         except Exception as exc:
             raise RuntimeFailureError(f"ONNX Runtime cannot run the model: {exc}") from exc
         return dict(zip(names, results, strict=True))
+
+    def _run(self, names: Sequence[str], values: Mapping[str, Array]) -> list[Array]:
+        return run_session(self._session, names, values, self._limit_s)
 
 
 def newest_opset() -> int:

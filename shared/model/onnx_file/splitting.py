@@ -15,6 +15,7 @@ from shared.model.onnx_file.verification import ChainReport, Verifier
 from shared.model.onnx_file.writing import extract_segment
 from shared.model.partitioned_model import PartitionedModel
 from shared.model.segment_graph import segment_bounds
+from shared.time_limits import limit_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ def split(
         CutError: the model has no such cut, or the cuts do not ascend.
         TileError: no segment can be tiled, or one cannot be tiled as chosen.
         RuntimeFailureError: ONNX Runtime refuses the model, a segment or a tile.
+        TimeLimitError: a run of one of them does not end.
     """
     path = Path(file)
     shapes = {name: tuple(shape) for name, shape in (input_shapes or {}).items()}
@@ -130,7 +132,12 @@ def split(
     tiled, untiled = ({}, {}) if tiles is None else tile_segments(model, bounds, tiles)
     segments = tuple(extract_segment(model, start, stop) for start, stop in bounds)
     verifier = Verifier(
-        path, model.analysis.input, seed=seed, fixed_inputs=model.fixed_inputs, outputs=model.graph.outputs
+        path,
+        model.analysis.input,
+        seed=seed,
+        fixed_inputs=model.fixed_inputs,
+        outputs=model.graph.outputs,
+        limit_s=limit_for(model.analysis.flops),
     )
     report = verifier.verify(segments)
     tile_report = verify_tiles(verifier, segments, tiled) if tiled else None

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from shared.model.onnx_file.runtime import ModelSession, Optimisation
+from shared.model.onnx_file.runtime import Optimisation
 from shared.model.onnx_file.tiled_segment import TiledSegment
 from shared.model.onnx_file.verification import ChainReport, OutputDifference, Verifier, chain_report, compare
 from shared.model.tensor import DType
@@ -59,12 +59,12 @@ def verify_tiles(verifier: Verifier, segments: Sequence[bytes], tiled: Mapping[i
     for level in Optimisation:
         crossing: Mapping[str, Array] = verifier.inputs
         for place, segment in enumerate(segments):
-            whole = ModelSession(segment, level).run(crossing)
+            whole = verifier.session(segment, level).run(crossing)
             if place in tiled:
                 made = tiled[place].run(crossing, level)
                 parts[place][level] = compare(whole, made)
                 if level is Optimisation.ALL:
-                    plain = ModelSession(segment, Optimisation.NONE).run(crossing)
+                    plain = verifier.session(segment, Optimisation.NONE).run(crossing)
                     own[place] = compare(whole, plain).max_rel_error
                 whole = made
             crossing = whole

@@ -15,6 +15,7 @@ from shared.model.partitioned_model import PartitionedModel
 from shared.model.tensor import DType, Tensor
 from shared.model.tolerance import relative_tolerance, unoptimised_tolerance
 from shared.model.weights import Array
+from shared.time_limits import BASE_LIMIT_S
 
 # Exclusive upper bounds of random integers: bytes are pixels, other integers are indices that must stay small.
 _ENDS: Final = {DType.UINT8: 256}
@@ -97,6 +98,7 @@ class Verifier:
         seed: int = 0,
         fixed_inputs: Mapping[str, Array] | None = None,
         outputs: Sequence[str] | None = None,
+        limit_s: float = BASE_LIMIT_S,
     ) -> None:
         """Run the whole model.
 
@@ -106,12 +108,15 @@ class Verifier:
             seed: Seed of their random values.
             fixed_inputs: Values of inputs of the whole model that chains do not have.
             outputs: Names of the outputs that are compared; none for all.
+            limit_s: Time limit of every run, and of loading.
 
         Raises:
             RuntimeFailureError: ONNX Runtime refuses the model.
+            TimeLimitError: The whole model does not end within the limit.
         """
         self._values = {**random_inputs(inputs, seed), **(fixed_inputs or {})}
         self._outputs = outputs
+        self._limit_s = limit_s
         self._model = whole if isinstance(whole, bytes) else str(whole)
         self._expected = {level: self._run_whole(level) for level in Optimisation}
 
@@ -128,7 +133,7 @@ class Verifier:
             RuntimeFailureError: ONNX Runtime refuses the model.
         """
         # Random generators are seeded with the session, so only the second run of a session differs.
-        session = ModelSession(self._model, Optimisation.NONE)
+        session = self.session(self._model, Optimisation.NONE)
         first, second = (session.run(self._values, self._outputs) for _ in range(2))
         return compare(first, second).bit_exact
 
@@ -145,17 +150,21 @@ class Verifier:
         """The random inputs of the whole model."""
         return self._values
 
+    def session(self, model: bytes | str, level: Optimisation) -> ModelSession:
+        """Load a model, or a part of it, with the time limit of the whole."""
+        return ModelSession(model, level, limit_s=self._limit_s)
+
     def difference(self, level: Optimisation, outputs: Mapping[str, Array]) -> OutputDifference:
         """Return the difference between the whole model's outputs and those of a chain with the same inputs."""
         return compare(self._expected[level], outputs)
 
     def _run_whole(self, level: Optimisation) -> Mapping[str, Array]:
-        return ModelSession(self._model, level).run(self._values, self._outputs)
+        return self.session(self._model, level).run(self._values, self._outputs)
 
     def _compare_at(self, level: Optimisation, segments: Sequence[bytes]) -> OutputDifference:
         crossing: Mapping[str, Array] = self._values
         for segment in segments:
-            crossing = ModelSession(segment, level).run(crossing)
+            crossing = self.session(segment, level).run(crossing)
         return self.difference(level, crossing)
 
 

@@ -9,7 +9,9 @@ import pytest
 from services.cli.support.block_check import check_blocks
 from shared.exit_status import InputError
 from shared.model.architectures import build
+from shared.model.errors import TimeLimitError
 from shared.model.onnx_file import load_model, to_bytes, write_onnx
+from tests.support.endless_models import endless_loop
 from tests.support.onnx_texts import onnx_bytes
 
 
@@ -64,3 +66,10 @@ def test_a_file_that_the_runtime_refuses_is_a_warning(tmp_path: Path) -> None:
     check = check_blocks(load_model(file), file)
     assert check.is_warning
     assert check.text.startswith("the blocks are not compared with the file: ONNX Runtime cannot load the model")
+
+
+def test_a_file_without_end_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "m.onnx"
+    file.write_bytes(endless_loop())
+    with pytest.raises(TimeLimitError, match=r"a run did not end within 0\.2 s, in node 'forever' \(Loop\)"):
+        check_blocks(load_model(file), file, base_limit_s=0.2)

@@ -6,6 +6,7 @@ from services.executor.segments.engine import EngineSettings, load_session
 from shared.messages.control import RejectionCause
 from shared.model.architectures import build
 from shared.model.onnx_file import to_bytes
+from tests.support.endless_models import endless_loop, long_folding
 
 TINY = to_bytes(build("tiny"))
 
@@ -39,3 +40,22 @@ def test_what_does_not_load_says_why() -> None:
     with pytest.raises(CannotPrepare, match="no provider NoneSuch") as missing:
         load_session(TINY, EngineSettings(provider="NoneSuch"))
     assert missing.value.cause is RejectionCause.ERROR
+
+
+def test_a_run_without_end_is_stopped_and_the_session_serves_the_next() -> None:
+    session = load_session(endless_loop(), EngineSettings(base_limit_s=0.2))
+    for run in (session.run, session.run_apart):
+        with pytest.raises(ExecutionFailed, match=r"a run did not end within 0\.2 s, in node 'forever' \(Loop\)"):
+            run({"x": np.zeros((1, 4), np.float32)})
+
+
+def test_loading_for_too_long_is_the_models_fault() -> None:
+    with pytest.raises(CannotPrepare, match="the creation of its session was stopped") as stopped:
+        load_session(long_folding(), EngineSettings(base_limit_s=0.2))
+    assert stopped.value.cause is RejectionCause.MODEL_INVALID
+
+
+def test_operations_explain_a_longer_run() -> None:
+    session = load_session(endless_loop(), EngineSettings(base_limit_s=0.2), flops=2e8)
+    with pytest.raises(ExecutionFailed, match=r"within 0\.4 s"):
+        session.run({"x": np.zeros((1, 4), np.float32)})

@@ -11,6 +11,7 @@ from onnx import helper, numpy_helper
 
 from services.cli.support.manifest import build_manifest
 from services.executor.errors import CannotPrepare
+from services.executor.segments.compute_queue import Ticket
 from services.executor.segments.engine import EngineSettings
 from services.executor.segments.model_cache import ModelCache
 from services.executor.segments.prepare import prepare
@@ -20,6 +21,7 @@ from services.executor.segments.profile_groups import group_blocks, memory_of
 from services.executor.segments.profiler import Profiler, profile_path, sample_request
 from shared.messages.devices import REFUSED_MS
 from shared.messages.models import Manifest, Preprocessing, TensorDescription
+from tests.support.endless_models import endless_loop
 
 
 def with_foreign_operator() -> bytes:
@@ -181,6 +183,29 @@ async def test_a_block_that_the_engine_lacks_is_refused_with_its_words(tmp_path:
     assert "MyOp" in found.refusals[0].reason
     assert "ONNXRuntimeError" not in found.refusals[0].reason
     assert max(found.block_ms[:2] + found.block_ms[3:]) < REFUSED_MS
+
+
+async def test_a_block_without_end_is_refused_and_keeps_no_request_waiting(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(endless_loop())
+    manifest = build_manifest(path)
+
+    async def fetch(start: int, stop: int) -> Path:
+        return path
+
+    async with Processor.open() as processor:
+        measuring = replace(profiler(tmp_path, processor), engine=EngineSettings(base_limit_s=0.6))
+        profiling = asyncio.create_task(measuring.profile(manifest, fetch))
+        waits_ms = []
+        while not profiling.done():
+            waits_ms.append((await processor.run(lambda: None, Ticket("request"))).queue_ms)
+            await asyncio.sleep(0)
+        found = await profiling
+    (refusal,) = found.refusals
+    assert (refusal.start, refusal.stop) == (len(manifest.blocks) - 1, len(manifest.blocks))
+    assert "a run did not end within 0.6 s, in node 'forever' (Loop)" in refusal.reason
+    assert max(found.block_ms[:-1]) < REFUSED_MS
+    assert max(waits_ms) < 600
 
 
 async def test_what_killed_the_process_twice_is_not_measured_again(
