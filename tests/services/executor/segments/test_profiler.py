@@ -208,6 +208,24 @@ async def test_a_block_without_end_is_refused_and_keeps_no_request_waiting(tmp_p
     assert max(waits_ms) < 600
 
 
+async def test_requests_do_not_wait_for_the_runs_of_a_long_block(
+    manifest: Manifest, store: ModelCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.executor.segments.profiler._LONG_RUN_MS", 0.0)
+    jobs: list[object] = []
+    run = Processor.run
+
+    async def noted(self: Processor, work: partial[object], *rest: Ticket) -> object:
+        jobs.append(work.func)
+        return await run(self, work, *rest)
+
+    monkeypatch.setattr(Processor, "run", noted)
+    async with Processor.open() as processor:
+        found = await profiler(tmp_path, processor).profile(manifest, partial(store.path, manifest))
+    assert set(jobs) == {prepare}
+    assert sum(found.block_ms[1:]) > 0
+
+
 async def test_what_killed_the_process_twice_is_not_measured_again(
     manifest: Manifest, store: ModelCache, tmp_path: Path
 ) -> None:
