@@ -11,6 +11,7 @@ from services.executor.device_resources import segment_cores
 from services.executor.planner_trust import PlannerTrust
 from services.executor.segments.processor import Processor
 from services.executor.source.journal_thread import JournalThread
+from services.executor.source.request_limit import largest_result_bytes
 from services.executor.trust_files import TrustFiles
 from shared.bus import topics
 from shared.bus.chunk_sender import UNCONFIRMED_CHUNKS
@@ -38,6 +39,7 @@ class ExecutorResources:
     processing: ProcessingClock
     trust_files: TrustFiles
     first_cores: float
+    largest_result_bytes: int
 
 
 @asynccontextmanager
@@ -80,4 +82,17 @@ async def open_resources(config: ExecutorConfig, announcer: Announcer) -> AsyncI
         await asyncio.to_thread(files.load)
         codecs = await asyncio.to_thread(load_registry)
         cores = await asyncio.to_thread(segment_cores, config.engine.threads)
-        yield ExecutorResources(journal, processor, control, bulk, outputs, direct, codecs, processing, files, cores)
+        largest_bytes = await asyncio.to_thread(largest_result_bytes)
+        yield ExecutorResources(
+            journal,
+            processor,
+            control,
+            bulk,
+            outputs,
+            direct,
+            codecs,
+            processing,
+            files,
+            cores,
+            largest_bytes,
+        )

@@ -67,8 +67,16 @@ class ObservationFeed:
 
     async def publish(self, observation: Observation) -> None:
         """Deliver an observation of this device."""
+        await self.tell_sources(observation)
+        await self.tell_monitor(observation)
+
+    async def tell_sources(self, observation: Observation) -> None:
+        """Deliver an observation to the subscribers."""
         for subscriber in self._subscribers:
             await subscriber(observation)
+
+    async def tell_monitor(self, observation: Observation) -> None:
+        """Deliver an observation to the monitor, unless there was one of its kind a moment ago."""
         if self.throttle.accept(observation, time.monotonic()):
             topic = topics.observations(self.outbox.device)
             await self.outbox.publish_best_effort(topic, observation.encode())

@@ -264,10 +264,13 @@ class Pipeline:
         keeps_arrays = self._shadow.is_due(header.stages[header.stage].codec)
         async with self._large_results if self.ends_large(header) else nullcontext():
             finished = await self._stages.run(feature_map, received_s=received_s, keeps_arrays=keeps_arrays)
+            # Before the outcome, with which a source of this device begins its next request.
+            if finished.observation is not None:
+                await self._observations.tell_sources(finished.observation)
             await self._pass_on(header, finished)
         # Last: the request does not wait for it, and the work of broker and monitor would compete with its own.
         if finished.observation is not None:
-            await self._observations.publish(finished.observation)
+            await self._observations.tell_monitor(finished.observation)
 
     async def _pass_on(self, header: FeatureMapHeader, finished: FinishedStage) -> None:
         output, trace = finished.output, finished.trace

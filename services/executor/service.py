@@ -5,7 +5,6 @@ import logging
 import math
 import time
 from dataclasses import replace
-from functools import partial
 
 from services.executor.announcer import Announcer
 from services.executor.config import ExecutorConfig
@@ -35,7 +34,7 @@ from services.executor.segments.segment_pool import SegmentPool
 from services.executor.segments.shadow_check import ShadowCheck
 from services.executor.sender import AttemptTracker, Sender
 from services.executor.source.output_receiver import OutputReceiver
-from services.executor.source.request_limit import request_limit_bytes
+from services.executor.source.request_limit import largest_result_bytes
 from services.executor.source.sources import Sources
 from services.executor.stage_runner import StageRunner
 from services.executor.transfers import TransferLedger
@@ -52,7 +51,7 @@ from shared.direct.direct_transport import DirectTransport
 from shared.direct.transport_switch import TransportSwitch
 from shared.duplicate_names import NameClaim, hold_name
 from shared.lane.input_assembly import InputAssembler
-from shared.large_outcomes import MAX_LARGE_OUTCOME_BYTES, OUTPUT_CHUNK_BYTES
+from shared.large_outcomes import OUTPUT_CHUNK_BYTES
 from shared.messages.control import Ready, Rejected
 from shared.messages.devices import Emulation, Presence, State
 from shared.service_runtime import new_boot_id, segue_version
@@ -137,8 +136,7 @@ class Executor:
         self._outbox = Outbox(device, resources.control)
         self._observations = ObservationFeed(self._outbox)
         outputs = OutputSender(ChunkSender(resources.bulk.connection, "", OUTPUT_CHUNK_BYTES))
-        largest_result = partial(request_limit_bytes, MAX_LARGE_OUTCOME_BYTES)
-        self._outcomes = OutcomeDelivery(self._outbox, outputs, largest_result)
+        self._outcomes = OutcomeDelivery(self._outbox, outputs, largest_result_bytes)
         self._clocks = PeerClocks(device, self._outbox)
         # Models and segments.
         speed = DeviceSpeed(config.emulated)
@@ -201,7 +199,9 @@ class Executor:
                 self._direct, self._shaped or transport, self._shaped, self._outbox, self._processing, group
             )
         # Streams that begin here, and the messages that concern the device.
-        self._receiver = OutputReceiver(resources.outputs, self._outbox, largest_result)
+        self._receiver = OutputReceiver(
+            resources.outputs, self._outbox, largest_result_bytes, resources.largest_result_bytes
+        )
         self._sources = Sources(
             device=device,
             settings=config.broker,

@@ -54,11 +54,13 @@ class OutputReceiver:
         connection: receives the chunks.
         outbox: reports messages that do not decode.
         limit_bytes: returns the size of the largest result that fits now.
+        first_limit_bytes: its value at the start, of which the bound on all transfers together follows.
     """
 
     connection: Connection
     outbox: Outbox
     limit_bytes: Callable[[], int]
+    first_limit_bytes: int
     _assembler: OutcomeAssembler = field(init=False)
     # Bound on all transfers under way together.
     _most_bytes: int = field(init=False)
@@ -69,7 +71,7 @@ class OutputReceiver:
     _reported_s: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
-        self._most_bytes = _RESULTS_AT_ONCE * self.limit_bytes()
+        self._most_bytes = _RESULTS_AT_ONCE * self.first_limit_bytes
         self._assembler = OutcomeAssembler(self._most_bytes)
 
     def obstacle(self, transfer: OutputTransfer) -> str:

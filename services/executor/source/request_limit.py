@@ -1,10 +1,11 @@
-"""Largest request that a source takes, from the memory that is free for it."""
+"""Largest request and largest result that a source takes, from the memory that is free for them."""
 
 from typing import Final
 
 import psutil
 
 from shared.control_groups import read_group_limits
+from shared.large_outcomes import MAX_LARGE_OUTCOME_BYTES
 
 # A request stands several times in memory: as packet, as payload, in the journal's transaction and as input tensor.
 _COPIES: Final = 6
@@ -18,3 +19,8 @@ def request_limit_bytes(most_bytes: int) -> int:
     if group_bytes is not None:
         free_bytes = min(free_bytes, group_bytes)
     return max(_LEAST_BYTES, min(most_bytes, free_bytes // _COPIES))
+
+
+def largest_result_bytes() -> int:
+    """Return the size of the largest result with outputs apart from it that this process can take now."""
+    return request_limit_bytes(MAX_LARGE_OUTCOME_BYTES)

@@ -65,7 +65,7 @@ async def test_presence_profiles_and_usage_are_announced_once_the_device_is_read
             observations=ObservationFeed(outbox),
             outcomes=outcome_delivery(outbox),
             outputs=output_sender(outbox.connection),
-            receiver=OutputReceiver(connection, outbox, largest_result),
+            receiver=OutputReceiver(connection, outbox, largest_result, largest_result()),
             group=group,
         )
         source = await sources.begin("s")

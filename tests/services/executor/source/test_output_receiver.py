@@ -83,7 +83,7 @@ async def bench() -> AsyncIterator[Bench]:
     ):
         outbox = Outbox("d", sender)
         limits: deque[int] = deque()
-        receiver = OutputReceiver(connection, outbox, lambda: limits.popleft() if limits else 1_000_000)
+        receiver = OutputReceiver(connection, outbox, lambda: limits.popleft() if limits else 1_000_000, 1_000_000)
         opened = Bench(receiver, Taker(), sender, outbox, limits)
         group.create_task(opened.receiver.run(opened.taker))
         await connection.subscribe(topics.outcome_chunks("d"))

@@ -88,7 +88,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
                 observations=observations,
                 outcomes=outcome_delivery(outbox),
                 outputs=output_sender(outbox.connection),
-                receiver=OutputReceiver(control, outbox, largest_result),
+                receiver=OutputReceiver(control, outbox, largest_result, largest_result()),
                 group=group,
             )
             yield Bench(sources, pipeline, observations, journal, application)
