@@ -41,7 +41,7 @@ from shared.messages.devices import (
 )
 from shared.messages.models import Manifest, ModelVersion
 from shared.messages.plan_checks import plan_misfit
-from shared.messages.requests import JSON_CONTENT, AttemptOutcome, Confirmation, Outcome
+from shared.messages.requests import JSON_CONTENT, REQUEST_ID_PROPERTY, AttemptOutcome, Confirmation, Outcome
 from shared.messages.streams import CommittedPlan, StreamDeclaration
 
 _LOGGER = logging.getLogger(__name__)
@@ -244,9 +244,13 @@ class ControlHandler:
             case ["alternatives"] if payload:
                 await self.sources.alternatives_known(of_topic(Alternatives.decode(payload), "stream", stream))
             case ["results"]:
+                request_id = received.user.get(REQUEST_ID_PROPERTY)
+                if request_id is not None and not self.sources.awaits(stream, request_id):
+                    # Mostly the echo of what this device has just published.
+                    return
                 outcome = of_topic(Outcome.decode(payload), "stream", stream)
                 content_type = received.properties.content_type or JSON_CONTENT
-                # Of a device of an earlier release, or an echo of what this device has published.
+                # Of a device of an earlier release.
                 await self.sources.outcome_seen(outcome, payload, content_type, is_published=True)
 
     async def _command(self, command: ProfileModel | Prepare | Release) -> None:
