@@ -109,8 +109,9 @@ async def test_cut_and_encoding_change_together_before_the_planner_knows(fleet: 
     assert before.codec != after.codec, "cut and encoding change together"
     below = threshold.below
     await fleet.until(lambda: all(fleet.holds(STREAM, plan.epoch, stage) for stage in below.stages))
-    # No monitor runs: nobody tells the planner.
-    slow_mbps = threshold.leave_below * 0.8
+    # No monitor runs: nobody tells the planner. Processing at the ends is no reason to leave the link, and is up to a
+    # fifth of a transfer here.
+    slow_mbps = threshold.leave_below * 0.6
     await fleet.emulate(CAMERA, SLOWDOWN, server=slow_mbps)
     prepared = len(fleet.prepares)
     await fleet.submit(STREAM, photograph, "slow", "slower", "after")
