@@ -6,7 +6,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -50,7 +50,8 @@ class SegmentPool:
     """Builds, lends and drops the segments that epochs and feature maps ask for.
 
     Invariant: the keys of `_segments` are `lifecycle.loaded`, except between a build and its BuildSucceeded, and every
-    segment that is being built has a waiter. Only `run` adds segments, so at most one is built at a time.
+    segment that is being built has a waiter. Both hold at every `await`. Only `run` adds segments, so at most one is
+    built at a time.
 
     Attributes:
         device: name of this device.
@@ -220,16 +221,19 @@ class SegmentPool:
         """Pass an event to the lifecycle and perform its commands."""
         await self._perform(self.lifecycle.handle(event, time.monotonic()))
 
-    async def _perform(self, commands: Iterable[SegmentCommand]) -> None:
+    async def _perform(self, commands: Sequence[SegmentCommand]) -> None:
+        # First what the lifecycle knows already, without a pause: at every `await` other events are handled. A segment
+        # that is dropped after a pause may have been built again meanwhile.
+        for command in commands:
+            if isinstance(command, Build):
+                self._waiters.setdefault(command.key, asyncio.get_running_loop().create_future())
+            elif isinstance(command, Drop):
+                _LOGGER.info("dropping blocks [%d, %d)", command.key.start, command.key.stop)
+                self._segments.pop(command.key, None)
         for command in commands:
             match command:
                 case Build(key):
-                    self._waiters.setdefault(key, asyncio.get_running_loop().create_future())
                     await self._builds.put(key)
-                case Drop(key):
-                    _LOGGER.info("dropping blocks [%d, %d)", key.start, key.stop)
-                    self._segments.pop(key, None)
-                    await asyncio.to_thread(return_free_memory)
                 case AnswerReady(epoch):
                     await self.answer(Ready(device=self.device, stream=epoch.stream, epoch=epoch.epoch))
                 case AnswerRejected(epoch, cause, reason):
@@ -237,6 +241,8 @@ class SegmentPool:
                     await self.answer(
                         Rejected(device=self.device, stream=epoch.stream, epoch=epoch.epoch, cause=cause, reason=reason)
                     )
+        if any(isinstance(command, Drop) for command in commands):
+            await asyncio.to_thread(return_free_memory)
 
     async def _build(self, key: SegmentKey) -> Segment:
         manifest = self._versions[key.model, key.version]

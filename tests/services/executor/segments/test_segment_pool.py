@@ -1,5 +1,7 @@
 import asyncio
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import pytest
@@ -196,3 +198,27 @@ async def test_a_feature_map_of_an_unknown_epoch_takes_what_is_loaded(manifest: 
         async with pool.borrow(EpochKey("other", 9), SegmentKey(manifest.model, 0, 2)) as segment:
             assert segment.key.encoding == "uint8"
         assert len(pool.lifecycle.loaded) == 1
+
+
+async def test_a_segment_that_is_built_again_while_others_are_dropped_stays(
+    manifest: Manifest, store: ModelCache
+) -> None:
+    """Memory is given back on a thread, and meanwhile the next epoch may ask for a segment that was just dropped."""
+    # One worker, which is busy: what a thread has to do waits until `may_go_on`.
+    workers = ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(workers)
+    may_go_on = threading.Event()
+    async with running(store) as (pool, answers):
+        await pool.prepare(asked(manifest, (0, 2), (2, 4)))
+        assert isinstance(await answers.get(), Ready)
+        await pool.release("s", 1)
+        busy = workers.submit(may_go_on.wait, 20.0)
+        dropping = asyncio.create_task(pool.tick())
+        # Tasks begin in the order of their creation, so the segments have been dropped before.
+        await asyncio.create_task(pool.prepare(asked(manifest, (2, 4), epoch=2)))
+        may_go_on.set()
+        await dropping
+        assert await answers.get() == Ready(device="d", stream="s", epoch=2)
+        async with pool.borrow(EpochKey("s", 2), SegmentKey(manifest.model, 2, 4)) as segment:
+            assert segment.key.start == 2
+    assert busy.result()
