@@ -1,22 +1,18 @@
 """A connection to the broker that reconnects by itself and restores subscriptions and unconfirmed publications.
 
 It holds what outlives an `MqttSession`: topic filters, received messages, unconfirmed publications, counters.
+`SessionKeeper` opens the sessions.
 """
 
 import asyncio
-import logging
-import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, Self
 
 from shared.bus.access_rights import MissingRights
-from shared.bus.backoff import Backoff
 from shared.bus.connection_counters import Counters
 from shared.bus.errors import (
-    BrokerUnreachable,
-    BusError,
     MessageTooLarge,
     PublishFailed,
     PublishForbidden,
@@ -27,13 +23,12 @@ from shared.bus.properties import Properties
 from shared.bus.publish_packet import Payload, overhead_bytes, payload_pieces
 from shared.bus.receive_queue import Received, ReceiveQueue
 from shared.bus.session import MqttSession, SessionOptions, Will
+from shared.bus.session_keeper import SessionKeeper
 from shared.bus.settings import BusSettings
 from shared.bus.subscriptions import Subscriptions
 from shared.exception_groups import only_error
 
 __all__ = ["Connection", "Counters", "Properties", "Received", "Will", "unique_client_id"]
-
-_LOGGER = logging.getLogger(__name__)
 
 # Longest wait for the answer to the first message of QoS 0 on a topic.
 _FIRST_S: Final = 2.0
@@ -50,12 +45,7 @@ OnConnected = Callable[["Connection"], Awaitable[None]]
 
 
 class Connection:
-    """A client of the bus. Open it with `Connection.open`. Topics are given and returned without the root.
-
-    Invariants. Only the task that `open` starts replaces `_session`. `_online` is set exactly while `_session` serves
-    and every filter in `_subscriptions` has been requested on it. `_ready` is set once, when the first connection and
-    its `on_connected` are through.
-    """
+    """A client of the bus. Open it with `Connection.open`. Topics are given and returned without the root."""
 
     def __init__(
         self, settings: BusSettings, options: SessionOptions, manual_ack: bool, on_connected: OnConnected | None
@@ -69,13 +59,8 @@ class Connection:
         # Twice the window: a resumed session may deliver again what the application has not yet taken.
         self._incoming = ReceiveQueue(settings.queue_limit, 2 * max(options.receive_maximum, _RUMQTTD_WINDOW))
         self._outstanding = asyncio.Semaphore(settings.max_outstanding)
-        self._subscriptions = Subscriptions(settings.root, self.missing_rights, self._connected_session)
-        self._session: MqttSession | None = None
-        # Kept while offline: the broker is most likely the same afterwards.
-        self._max_packet_bytes: int | None = None
-        self._online = asyncio.Event()
-        self._ready = asyncio.Event()
-        self._failure: BusError | None = None
+        self._keeper = SessionKeeper(settings, options.client_id, self.counters)
+        self._subscriptions = Subscriptions(settings.root, self.missing_rights, self._keeper.connected)
 
     @classmethod
     @asynccontextmanager
@@ -128,11 +113,16 @@ class Connection:
         try:
             async with asyncio.TaskGroup() as group:
                 keeper = group.create_task(
-                    connection._stay_connected(refusal_is_final=connect_timeout_s is not None),
+                    connection._keeper.run(
+                        connection._new_session,
+                        restore=connection._subscriptions.restore,
+                        announce=connection._announce,
+                        refusal_is_final=connect_timeout_s is not None,
+                    ),
                     name=f"bus connection {options.client_id}",
                 )
                 try:
-                    await connection._first_connection(connect_timeout_s)
+                    await connection._keeper.wait_ready(connect_timeout_s)
                     yield connection
                 finally:
                     keeper.cancel()
@@ -147,12 +137,13 @@ class Connection:
     @property
     def is_connected(self) -> bool:
         """True if it is connected and all subscriptions are in force."""
-        return self._online.is_set()
+        return self._keeper.serving is not None
 
     @property
     def silent_s(self) -> float:
         """Time for which the broker has sent nothing although it owes an answer; 0 if it owes none, or is lost."""
-        return 0.0 if self._session is None else self._session.silent_s
+        session = self._keeper.serving
+        return 0.0 if session is None else session.silent_s
 
     @property
     def dropped_incoming(self) -> int:
@@ -175,10 +166,11 @@ class Connection:
             properties: of the message.
             absolute: `topic` includes the root.
         """
-        if self._max_packet_bytes is None:
+        max_packet_bytes = self._keeper.max_packet_bytes
+        if max_packet_bytes is None:
             return self.settings.max_payload_bytes
         overhead = overhead_bytes(self._whole_topic(topic, absolute), properties)
-        return min(self.settings.max_payload_bytes, self._max_packet_bytes - overhead)
+        return min(self.settings.max_payload_bytes, max_packet_bytes - overhead)
 
     async def wait_connected(self, timeout_s: float) -> None:
         """Wait until there is a connection.
@@ -186,11 +178,7 @@ class Connection:
         Raises:
             BrokerUnreachable: not in time.
         """
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._online.wait()
-        except TimeoutError:
-            raise self._unreachable(timeout_s) from None
+        await self._keeper.wait_serving(timeout_s)
 
     async def publish(
         self,
@@ -269,7 +257,7 @@ class Connection:
             payload: as for `publish`. It must never change.
         """
         whole_topic = self._whole_topic(topic, absolute=False)
-        session = self._session if self.is_connected else None
+        session = self._keeper.serving
         if session is None or not self.missing_rights.is_tried(whole_topic):
             return False
         pieces = payload_pieces(payload)
@@ -291,7 +279,7 @@ class Connection:
 
     async def unsubscribe(self, topic_filter: str) -> None:
         """End a subscription. Messages that were received before are still delivered."""
-        await self._subscriptions.remove(topic_filter, self._session)
+        await self._subscriptions.remove(topic_filter, self._keeper.serving)
 
     def __aiter__(self) -> AsyncIterator[Received]:
         """Iterate over messages in order of arrival, across reconnects, without end."""
@@ -309,78 +297,18 @@ class Connection:
     def _whole_topic(self, topic: str, absolute: bool) -> str:
         return topic if absolute else f"{self.settings.root}/{topic}"
 
-    async def _first_connection(self, timeout_s: float | None) -> None:
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._ready.wait()
-        except TimeoutError:
-            raise self._failure or self._unreachable(timeout_s or 0.0) from None
-
-    async def _stay_connected(self, refusal_is_final: bool) -> None:
-        clock = asyncio.get_running_loop()
-        backoff = Backoff(self.settings.reconnect_min_s, self.settings.reconnect_max_s)
-        rng = random.Random()
-        while True:
-            session = MqttSession(
-                self.settings,
-                self._options,
-                on_received=self._take_in,
-                on_undecodable=self._note_undecodable,
-                on_resumed=self._incoming.discard_unacknowledged,
-            )
-            try:
-                await session.open()
-            except BusError as error:
-                is_refusal = backoff.attempt_failed(error)
-                # After the first connection a refusal may be temporary, for example while accounts change: keep trying.
-                if is_refusal and refusal_is_final and not self._ready.is_set():
-                    raise
-                self._note(error)
-            else:
-                opened_at_s = clock.time()
-                await self._serve(session)
-                backoff.connection_ended(clock.time() - opened_at_s)
-            await asyncio.sleep(backoff.next_pause_s(rng))
-
-    async def _serve(self, session: MqttSession) -> None:
-        """Use one session until it is lost."""
-        try:
-            # Before publications are let through: a request must not overtake the subscription to its result.
-            await self._subscriptions.restore(session)
-            self._session = session
-            self._max_packet_bytes = session.max_packet_bytes
-            self._online.set()
-            self._failure = None
-            self.counters.reconnects += self._ready.is_set()
-            _LOGGER.info("connected to %s as %s", self.settings.address, self.client_id)
-            # `on_connected` runs beside the session, which it uses, and ends with it.
-            async with asyncio.TaskGroup() as group:
-                announcement = group.create_task(self._announce(), name=f"on_connected {self.client_id}")
-                reason = await session.lost()
-                announcement.cancel()
-            self._note(BrokerUnreachable(self.settings.address, f"connection lost: {reason}"))
-        except SessionLost as error:
-            self._note(BrokerUnreachable(self.settings.address, f"connection lost while subscribing: {error}"))
-        finally:
-            self._online.clear()
-            self._session = None
-            await session.close()
+    def _new_session(self) -> MqttSession:
+        return MqttSession(
+            self.settings,
+            self._options,
+            on_received=self._take_in,
+            on_undecodable=self._note_undecodable,
+            on_resumed=self._incoming.discard_unacknowledged,
+        )
 
     async def _announce(self) -> None:
         if self._on_connected is not None:
-            try:
-                await self._on_connected(self)
-            except BusError as error:
-                _LOGGER.warning("on_connected could not publish everything: %s", error)
-        self._ready.set()
-
-    async def _connected_session(self) -> MqttSession:
-        while True:
-            await self._online.wait()
-            if self._session is not None and not self._session.is_lost:
-                return self._session
-            # The session is lost and the task that serves it has not run yet: let it clear `_online`.
-            await asyncio.sleep(0)
+            await self._on_connected(self)
 
     async def _send_until_confirmed(
         self, topic: str, pieces: Sequence[Buffer], qos: int, retain: bool, properties: Properties | None
@@ -389,7 +317,7 @@ class Connection:
             # Not held while offline: after the reconnect the publications of `on_connected` come first, and need places
             # too.
             async with self._outstanding:
-                session = self._session if self.is_connected else None
+                session = self._keeper.serving
                 if session is not None:
                     try:
                         await session.send(topic, pieces, qos, retain, properties)
@@ -398,7 +326,7 @@ class Connection:
                         await asyncio.sleep(0)
             if qos == 0:
                 return False
-            await self._connected_session()
+            await self._keeper.connected()
 
     def _note_undecodable(self) -> None:
         self.counters.dropped_undecodable += 1
@@ -407,12 +335,3 @@ class Connection:
         self.counters.received += 1
         self.counters.received_bytes += len(received.payload)
         self._incoming.put(received)
-
-    def _note(self, error: BusError) -> None:
-        """Keep the cause of the outage, and log it unless it is the one that was logged last."""
-        if self._failure is None or str(self._failure) != str(error):
-            _LOGGER.warning("%s", error)
-        self._failure = error
-
-    def _unreachable(self, timeout_s: float) -> BusError:
-        return self._failure or BrokerUnreachable(self.settings.address, f"no answer within {timeout_s:g} s")
