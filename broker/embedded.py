@@ -23,10 +23,11 @@ from typing import Final, NoReturn
 
 from broker.gateway import Gateway
 from broker.heartbeat import until_silent
-from broker.process import BrokerProcess, free_port, write_private
+from broker.process import BrokerProcess, free_port
 from broker.tcp_nodelay import set_tcp_nodelay_on_listeners
 from shared.bus.malloc_tuning import keep_large_buffers
 from shared.bus.settings import BusSettings
+from shared.secret_files import write_secret
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ class EmbeddedBroker(BrokerProcess):
     def prepare(self, directory: Path) -> Sequence[str]:
         """Write the configuration, readable by this user only, and return the command."""
         path = directory / "broker.json"
-        write_private(path, json.dumps(asdict(self.config)))
+        write_secret(path, json.dumps(asdict(self.config)))
         return (sys.executable, "-m", "broker.embedded", "--config", str(path), "--stop-with-stdin")
 
 
@@ -223,7 +224,7 @@ def _start_rumqttd(config: EmbeddedBrokerConfig) -> int:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="segue-broker-") as directory:
         path = Path(directory) / "rumqttd.toml"
-        write_private(path, config.to_toml(port))
+        write_secret(path, config.to_toml(port))
         native = IotCoreBroker(config_path=str(path))
         native.check_ports()
         native.start()

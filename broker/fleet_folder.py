@@ -26,8 +26,9 @@ from broker.authority import Authority, CertifiedKey
 from broker.fleet_configuration import mosquitto_configuration
 from broker.fleet_record import FleetRecord
 from shared.bus.roles import Role
-from shared.enrolment import Enrolment, write_secret
+from shared.enrolment import Enrolment
 from shared.exit_status import InputError
+from shared.secret_files import write_secret
 from shared.signatures import SigningKey
 
 # Accounts that every fleet has from the start.

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from broker.access_files import hashed_password
-from broker.process import BrokerFailed, BrokerProcess, free_port, write_private
+from broker.process import BrokerFailed, BrokerProcess, free_port
 from shared.bus.settings import BusSettings
+from shared.secret_files import write_secret
 
 # Debian installs it in a folder that is not on the PATH of ordinary users.
 _SYSTEM_DIRECTORIES: Final = ("/usr/sbin", "/usr/local/sbin")
@@ -115,7 +116,7 @@ class MosquittoBroker(BrokerProcess):
 
 def write_passwords(path: Path, accounts: Mapping[str, str]) -> None:
     """Write a password file in mosquitto's format, readable by this user only."""
-    write_private(path, "".join(f"{name}:{hashed_password(password)}\n" for name, password in accounts.items()))
+    write_secret(path, "".join(f"{name}:{hashed_password(password)}\n" for name, password in accounts.items()))
 
 
 def tuned_environment() -> dict[str, str]:

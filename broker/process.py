@@ -35,13 +35,6 @@ def free_port() -> int:
         return port
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only this user can read: it holds passwords."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-
-
 class BrokerProcess(ABC):
     """A broker in a child process, as an async context manager. Subclasses state configuration and command.
 

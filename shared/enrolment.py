@@ -8,7 +8,6 @@ is verified already.
 import base64
 import hashlib
 import json
-import os
 import ssl
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
@@ -20,6 +19,7 @@ from shared.bus.errors import SettingsError
 from shared.bus.roles import Role
 from shared.bus.settings import DEFAULT_ROOT, BusSettings
 from shared.messages.bounds import Name, PublicKey
+from shared.secret_files import write_secret
 
 PREFIX: Final = "segue1."
 _CHECKSUM_BYTES: Final = 4
@@ -157,23 +157,6 @@ def settings_from(broker: str) -> BusSettings:
 def is_account_file(text: str) -> bool:
     """Return whether a text names the file of an account, and not a broker's address."""
     return text.endswith(".json") and "://" not in text
-
-
-def write_secret(path: Path, text: str | bytes) -> None:
-    """Write a file that only this user can read, whole or not at all.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.new")
-    # Made anew, so that nobody who has opened an earlier file reads along.
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(text.encode() if isinstance(text, str) else text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _ca_file(path: Path) -> Path:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Final, Self
 
 from shared.data_directory import move_aside
 from shared.messages.bounds import MAX_INTEGER
+from shared.secret_files import write_secret
 from shared.signatures import SIGNATURE_PROPERTY, SignatureError, SigningKey, verified
 
 _LOGGER = logging.getLogger(__name__)
@@ -115,13 +115,7 @@ class Signer:
     def _reserve(self) -> None:
         self._reserved = min(max(self._last, _clock_ms()) + _RESERVED, MAX_INTEGER)
         text = json.dumps({"private": self.key.private.hex(), "reserved": self._reserved})
-        temporary = self._path.with_suffix(".new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
+        write_secret(self._path, text)
 
 
 def _clock_ms() -> int:

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import trustme
 
 from shared.bus.errors import SettingsError
 from shared.bus.roles import Role
-from shared.enrolment import PREFIX, Enrolment, is_account_file, settings_from, write_secret
+from shared.enrolment import PREFIX, Enrolment, is_account_file, settings_from
 
 CA_PEM = trustme.CA().cert_pem.bytes().decode()
 CAMERA = Enrolment(
@@ -98,15 +97,6 @@ def test_a_missing_or_foreign_file_is_one_line(tmp_path: Path) -> None:
         (tmp_path / "a.ca.pem").write_text(CA_PEM)
         with pytest.raises(SettingsError, match="is no account of a fleet"):
             Enrolment.read(tmp_path / "a.json")
-
-
-def test_files_are_private_and_replace_open_ones(tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    path.write_text("before")
-    path.chmod(0o666)
-    write_secret(path, "after")
-    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == ("after", 0o600)
-    assert [each.name for each in tmp_path.iterdir()] == ["x"]
 
 
 def test_settings_lead_to_the_broker_and_show_no_password(tmp_path: Path) -> None:

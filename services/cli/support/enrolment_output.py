@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from services.cli.render.console import notes_console
-from shared.enrolment import Enrolment, write_secret
+from shared.enrolment import Enrolment
+from shared.secret_files import write_secret
 
 EnrolmentOut = Annotated[
     Path | None,

@@ -1,0 +1,15 @@
+"""Files with secrets: their mode, and what is left beside them."""
+
+import stat
+from pathlib import Path
+
+from shared.secret_files import write_secret
+
+
+def test_files_are_private_and_replace_open_ones(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("before")
+    path.chmod(0o666)
+    write_secret(path, "after")
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == ("after", 0o600)
+    assert [each.name for each in tmp_path.iterdir()] == ["x"]
