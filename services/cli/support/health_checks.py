@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+from broker.mosquitto import find_mosquitto
 from services.cli.render.fleet_view import DeviceView, FleetView, StreamView
 from services.cli.render.refusal_text import refusal_texts
 from services.cli.support.retained_messages import RetainedMessages, clearing_command
@@ -162,7 +163,7 @@ def _version(package: str) -> str | None:
 
 
 def _mosquitto_finding() -> Finding:
-    path = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+    path = find_mosquitto()
     if path is None:
         advice = "a fleet of several machines needs a real broker: apt install mosquitto, then segue fleet init"
         return Finding(Level.HINT, "mosquitto", "not installed", advice)
