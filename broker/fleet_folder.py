@@ -98,7 +98,7 @@ class FleetFolder:
             OSError: the folder cannot be written.
         """
         if not (path / _RECORD).exists():
-            raise InputError(f"there is no fleet in {path}: segue fleet init {path}, or name its folder with --fleet")
+            raise _no_fleet(path)
         with open(path / "lock", "a", encoding="ascii") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             folder = cls.open(path)
@@ -115,9 +115,7 @@ class FleetFolder:
         try:
             return cls(path, FleetRecord.model_validate_json((path / _RECORD).read_bytes()))
         except FileNotFoundError:
-            raise InputError(
-                f"there is no fleet in {path}: segue fleet init {path}, or name its folder with --fleet"
-            ) from None
+            raise _no_fleet(path) from None
         except OSError as error:
             raise InputError(f"the fleet in {path} cannot be read: {error.strerror}") from None
         except ValidationError as error:
@@ -236,6 +234,10 @@ class FleetFolder:
             return "root"
         can_pass = all(parent.stat().st_mode & 0o001 for parent in (self.path, *self.path.parents))
         return _MOSQUITTO_USER if can_pass else "root"
+
+
+def _no_fleet(path: Path) -> InputError:
+    return InputError(f"there is no fleet in {path}: segue fleet init {path}, or name its folder with --fleet")
 
 
 def _now() -> datetime.datetime:
