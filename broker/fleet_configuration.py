@@ -5,9 +5,10 @@ from typing import Final
 
 from broker.fleet_record import FleetRecord
 from shared.bus.exposure import is_loopback
+from shared.bus.settings import BusSettings
 
-# The largest payload of Segue (64 MiB, `BusSettings.max_payload_bytes`), with room for topic and properties.
-_MAX_PACKET_BYTES: Final = 64 * 2**20 + 2**16
+# With room for topic and properties.
+_MAX_PACKET_BYTES: Final = BusSettings().max_payload_bytes + 2**16
 
 
 def mosquitto_configuration(folder: Path, record: FleetRecord, user: str | None) -> str:

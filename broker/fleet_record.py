@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from shared.bus.account_rights import Account
 from shared.bus.roles import Role
-from shared.bus.settings import DEFAULT_ROOT
+from shared.bus.settings import DEFAULT_ROOT, DEFAULT_TLS_PORT
 from shared.exit_status import InputError
 from shared.messages.bounds import Name, PublicKey
 
@@ -68,7 +68,7 @@ class FleetRecord(BaseModel):
 
     version: Annotated[int, Field(ge=1, le=1)] = 1
     hosts: Annotated[tuple[Host, ...], Field(min_length=1, max_length=64)]
-    port: Annotated[int, Field(ge=1, le=65535)] = 8883
+    port: Annotated[int, Field(ge=1, le=65535)] = DEFAULT_TLS_PORT
     root: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$")] = DEFAULT_ROOT
     planner_key: PublicKey
     accounts: Annotated[tuple[AccountRecord, ...], Field(max_length=_MAX_ACCOUNTS)] = ()

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from shared.bus.errors import SettingsError
 from shared.bus.roles import Role
-from shared.bus.settings import DEFAULT_ROOT, BusSettings
+from shared.bus.settings import DEFAULT_ROOT, DEFAULT_TLS_PORT, BusSettings
 from shared.messages.bounds import Name, PublicKey
 from shared.secret_files import write_secret
 
@@ -47,7 +47,7 @@ class Enrolment(BaseModel):
     role: Role
     password: Annotated[str, StringConstraints(min_length=1, max_length=256)] = Field(repr=False)
     host: Annotated[str, StringConstraints(min_length=1, max_length=253)]
-    port: Annotated[int, Field(ge=1, le=65535)] = 8883
+    port: Annotated[int, Field(ge=1, le=65535)] = DEFAULT_TLS_PORT
     root: Annotated[str, StringConstraints(min_length=1, max_length=128)] = DEFAULT_ROOT
     ca_pem: Annotated[str, StringConstraints(max_length=8192)]
     planner_keys: Annotated[tuple[PublicKey, ...], Field(max_length=16)] = ()

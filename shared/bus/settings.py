@@ -9,7 +9,7 @@ from shared.bus.errors import SettingsError
 
 DEFAULT_ROOT = "segue/v1"
 _PLAIN_PORT = 1883
-_TLS_PORT = 8883
+DEFAULT_TLS_PORT = 8883
 _QUERY_FIELDS: Mapping[str, str] = {
     "ca": "tls_ca",
     "cert": "tls_cert",
@@ -110,7 +110,7 @@ class BusSettings:
         tls = parts.scheme == "mqtts"
         fields: dict[str, Any] = {
             "host": parts.hostname or "localhost",
-            "port": _port(parts) or (_TLS_PORT if tls else _PLAIN_PORT),
+            "port": _port(parts) or (DEFAULT_TLS_PORT if tls else _PLAIN_PORT),
             "username": unquote(parts.username) if parts.username else None,
             "password": unquote(parts.password) if parts.password is not None else None,
             "tls": tls,

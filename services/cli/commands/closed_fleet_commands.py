@@ -18,11 +18,9 @@ from services.cli.support.options import Json, StreamName
 from services.cli.support.output_files import check_file
 from shared.bus.exposure import is_loopback
 from shared.bus.roles import Role
-from shared.bus.settings import DEFAULT_ROOT
+from shared.bus.settings import DEFAULT_ROOT, DEFAULT_TLS_PORT
 from shared.enrolment import Enrolment, settings_from
 from shared.exit_status import InputError
-
-_TLS_PORT: Final = 8883
 
 _T = TypeVar("_T")
 
@@ -45,7 +43,7 @@ FLEET: Final = Path("fleet")
 def init_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make.")] = FLEET,
     host: Hosts = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port of the broker.")] = _TLS_PORT,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port of the broker.")] = DEFAULT_TLS_PORT,
     root: Annotated[str, typer.Option(help="Prefix of every topic.")] = DEFAULT_ROOT,
 ) -> None:
     """Make a fleet: its authority, the broker's certificate, accounts and access rules.
