@@ -26,7 +26,7 @@ from broker.authority import Authority, CertifiedKey
 from broker.fleet_configuration import mosquitto_configuration
 from broker.fleet_record import FleetRecord
 from shared.bus.roles import Role
-from shared.enrolment import Enrolment
+from shared.enrolment import Enrolment, account_file, authority_file
 from shared.exit_status import InputError
 from shared.secret_files import write_secret
 from shared.signatures import SigningKey
@@ -127,6 +127,10 @@ class FleetFolder:
         """Folder of the accounts that this machine's services and people use."""
         return self.path / "accounts"
 
+    def account_file(self, name: str) -> Path:
+        """Return the file of an account that this machine uses; there is none for others."""
+        return account_file(self.accounts, name)
+
     @property
     def configuration(self) -> Path:
         """Mosquitto's configuration."""
@@ -159,7 +163,8 @@ class FleetFolder:
             InputError: there is no such account.
         """
         self.record = self.record.without_account(name)
-        for path in (self.accounts / f"{name}.json", self.accounts / f"{name}.ca.pem"):
+        account = self.account_file(name)
+        for path in (account, authority_file(account)):
             path.unlink(missing_ok=True)
 
     def rotate_certificate(self) -> None:

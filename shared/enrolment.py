@@ -93,8 +93,8 @@ class Enrolment(BaseModel):
             OSError: the folder cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = folder / f"{self.account}.json"
-        write_secret(_ca_file(path), self.ca_pem)
+        path = account_file(folder, self.account)
+        write_secret(authority_file(path), self.ca_pem)
         fields = self.model_dump(mode="json", exclude={"ca_pem"})
         write_secret(path, json.dumps(fields, indent=1) + "\n")
         return path
@@ -109,7 +109,7 @@ class Enrolment(BaseModel):
         try:
             fields = {
                 **json.loads(path.read_text(encoding="utf-8")),
-                "ca_pem": _ca_file(path).read_text(encoding="utf-8"),
+                "ca_pem": authority_file(path).read_text(encoding="utf-8"),
             }
         except OSError as error:
             raise SettingsError(f"cannot read the account {error.filename}: {error.strerror}") from None
@@ -138,7 +138,7 @@ class Enrolment(BaseModel):
             username=self.account,
             password=self.password,
             tls=True,
-            tls_ca=str(_ca_file(path)),
+            tls_ca=str(authority_file(path)),
             root=self.root,
         )
 
@@ -154,12 +154,18 @@ def settings_from(broker: str) -> BusSettings:
     return Enrolment.read(Path(broker)).settings(Path(broker))
 
 
+def account_file(folder: Path, name: str) -> Path:
+    """Return where `Enrolment.write` puts the account of this name."""
+    return folder / f"{name}.json"
+
+
 def is_account_file(text: str) -> bool:
     """Return whether a text names the file of an account, and not a broker's address."""
     return text.endswith(".json") and "://" not in text
 
 
-def _ca_file(path: Path) -> Path:
+def authority_file(path: Path) -> Path:
+    """Return the file of the authority's certificate that lies beside the file of an account."""
     return path.with_name(f"{path.stem}.ca.pem")
 
 

@@ -140,7 +140,7 @@ def revoke_command(name: AccountName, fleet: Fleet = FLEET) -> None:
     opened, role, is_running = _written(change)
     results_console().print(f"{name} has no account any more", soft_wrap=True)
     _note_reload(fleet, is_running)
-    operator_file = opened.accounts / f"{Role.OPERATOR.value}.json"
+    operator_file = opened.account_file(Role.OPERATOR.value)
     if role is Role.DEVICE and is_running and operator_file.exists():
         # It loads the bus, which no other command of the group needs.
         from services.cli.support.fleet_operations import publish_offline
@@ -171,7 +171,7 @@ def rotate_command(
                 opened.rotate_certificate()
             else:
                 enrolment = opened.rotate(name)
-                is_kept = (opened.accounts / f"{name}.json").exists()
+                is_kept = opened.account_file(name).exists()
                 if is_kept:
                     enrolment.write(opened.accounts)
         return enrolment, is_kept, opened.reload_broker()

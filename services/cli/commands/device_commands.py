@@ -17,7 +17,7 @@ from services.cli.support.options import Broker, Insecure, Json, broker_settings
 from services.executor.trust_files import read_keys, write_keys
 from shared.bus import topics
 from shared.bus.settings import BusSettings
-from shared.enrolment import Enrolment
+from shared.enrolment import Enrolment, account_file
 from shared.exit_status import InputError
 from shared.messages.devices import Presence
 from shared.signatures import parse_keys
@@ -141,7 +141,7 @@ def trust_planner_command(
         raise InputError(str(error)) from None
     text = ", ".join(followed) or "the first planner that it sees, and it has seen none that signs"
     results_console().print(f"{device} follows {text}", soft_wrap=True)
-    account = accounts_folder() / f"{device}.json"
+    account = account_file(accounts_folder(), device)
     if account.exists():
         given = ", ".join(Enrolment.read(account).planner_keys)
         notes_console().print(
