@@ -55,13 +55,9 @@ def list_devices_command(broker: Broker = None, insecure: Insecure = False, as_j
             _state(view.is_monitored(device.name)),
             ", ".join(dict.fromkeys(link.target for link in links)),
             ", ".join(view.model_name(model) for model, profile in device.profiles.items() if profile.block_ms),
-            "\n".join(_refusals(device, view)),
+            "\n".join(refusal_texts(device, view.manifests)),
         )
     results_console().print(table)
-
-
-def _refusals(device: DeviceView, view: FleetView) -> list[str]:
-    return list(refusal_texts(device, view.manifests))
 
 
 def _state(online: bool) -> str:
@@ -81,7 +77,7 @@ def _document(device: DeviceView, view: FleetView) -> dict[str, object]:
         "presence": None if device.presence is None else _presence_document(device.presence),
         "links": None if device.links is None else device.links.model_dump(mode="json"),
         "models": sorted(model for model, profile in device.profiles.items() if profile.block_ms),
-        "cannot_run": _refusals(device, view),
+        "cannot_run": list(refusal_texts(device, view.manifests)),
     }
 
 
