@@ -19,6 +19,7 @@ from shared.large_outcomes import MAX_LARGE_OUTCOME_BYTES, OutcomeAssembler
 from shared.messages.base import MessageError
 from shared.messages.reject_counter import RejectCounter
 from shared.messages.requests import ACCEPT_PROPERTY, MSGPACK_CONTENT, REQUEST_ID_PROPERTY, Outcome
+from shared.side_by_side import side_by_side
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -222,26 +223,14 @@ class Client:
             PublishFailed: a request is too large, or the broker forbids it.
             AccessRefused: the broker forbids the subscription to the stream's results.
         """
-        # All workers draw from one iterator: each payload goes to the next free worker.
-        remaining = enumerate(payloads)
-        outcomes: dict[int, Outcome | ClientTimeout] = {}
 
-        async def submit_remaining() -> None:
-            for index, payload in remaining:
-                try:
-                    outcomes[index] = await self.submit(
-                        stream, payload, timeout_s=timeout_s, whole_outputs=whole_outputs
-                    )
-                except ClientTimeout as error:
-                    outcomes[index] = error
+        async def submit(payload: bytes) -> Outcome | ClientTimeout:
+            try:
+                return await self.submit(stream, payload, timeout_s=timeout_s, whole_outputs=whole_outputs)
+            except ClientTimeout as error:
+                return error
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for number in range(self._in_flight):
-                    group.create_task(submit_remaining(), name=f"submit {number}")
-        except BaseExceptionGroup as error:
-            raise error.exceptions[0] from None
-        return [outcomes[index] for index in sorted(outcomes)]
+        return await side_by_side(payloads, submit, workers=self._in_flight)
 
     async def _until_outcome(
         self, stream: str, identity: str, payload: bytes, whole_outputs: bool, timeout_s: float

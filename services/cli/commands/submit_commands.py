@@ -28,10 +28,10 @@ from services.cli.support.request_files import read_payloads
 from shared.bus.errors import MessageTooLarge
 from shared.bus.settings import BusSettings
 from shared.client import Client, ClientTimeout
-from shared.exception_groups import errors_in
 from shared.exit_status import ExitStatus, InputError
 from shared.messages.requests import Outcome, OutcomeStatus
 from shared.messages.streams import StreamDeclaration
+from shared.side_by_side import side_by_side
 
 _MAX_IN_FLIGHT: Final = 256
 
@@ -136,34 +136,24 @@ async def _send(address: BusSettings, submission: _Submission) -> tuple[bool, li
 
 async def _submit_all(client: Client, submission: _Submission, in_flight: int) -> list[_Ending]:
     """Return one outcome per file. Outputs are written as they come, so that few of them are in memory at a time."""
-    remaining = iter(range(len(submission.files)))
-    outcomes: dict[int, _Ending] = {}
     folder = submission.output_folder
 
-    async def submit_remaining() -> None:
-        for index in remaining:
-            try:
-                outcome = await client.submit(
-                    submission.stream,
-                    submission.payloads[index],
-                    timeout_s=submission.timeout_s,
-                    whole_outputs=folder is not None,
-                )
-            except (ClientTimeout, MessageTooLarge) as error:
-                outcomes[index] = error
-                continue
-            if folder is not None and outcome.outputs:
-                prefix = f"{index:04d}_{submission.files[index].stem}"
-                outcome = await asyncio.to_thread(_write_outputs, folder, prefix, outcome)
-            outcomes[index] = outcome
+    async def submit(index: int) -> _Ending:
+        try:
+            outcome = await client.submit(
+                submission.stream,
+                submission.payloads[index],
+                timeout_s=submission.timeout_s,
+                whole_outputs=folder is not None,
+            )
+        except (ClientTimeout, MessageTooLarge) as error:
+            return error
+        if folder is not None and outcome.outputs:
+            prefix = f"{index:04d}_{submission.files[index].stem}"
+            outcome = await asyncio.to_thread(_write_outputs, folder, prefix, outcome)
+        return outcome
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for number in range(in_flight):
-                group.create_task(submit_remaining(), name=f"submit {number}")
-    except BaseExceptionGroup as error:
-        raise errors_in(error)[0] from None
-    return [outcomes[index] for index in sorted(outcomes)]
+    return await side_by_side(range(len(submission.files)), submit, workers=in_flight)
 
 
 async def _declaration(address: BusSettings, stream: str) -> StreamDeclaration:
