@@ -1,8 +1,8 @@
 """State machine of the segments on a device: which are built, kept and dropped as epochs begin and end.
 
 `SegmentLifecycle.handle` takes an event and the time and returns commands; `SegmentPool` performs them. It does no I/O.
-An epoch of a stream on this device begins as PREPARING, or as READY or RELEASED if a feature map comes first. Then it
-moves through `TRANSITIONS`:
+An epoch of a stream on this device begins as PREPARING, or as RELEASED if a feature map comes first. Then it moves
+through `TRANSITIONS`:
 
     Phase     | ASK       | BUILT | FAILED   | RELEASE  | EXPIRE
     ----------|-----------|-------|----------|----------|-------
@@ -16,8 +16,8 @@ Rules:
 - Make before break: a RELEASED epoch keeps its segments until `linger_s` after its last feature map has returned them.
   Until then more feature maps of it may be on their way to this device.
 - An epoch that is PREPARING is answered by AnswerReady or AnswerRejected, unless it is released first.
-- A feature map may come before its epoch is prepared, or after it was released. It gets its segment anyway, and the
-  epoch begins as READY, or as RELEASED if it is known to be over.
+- A feature map may come before its epoch is prepared, or after it was released. It gets its segment anyway. The epoch
+  begins as RELEASED, because no Release need follow: it may be over, or be the invention of a stray feature map.
 """
 
 from collections.abc import Iterable
@@ -53,9 +53,9 @@ class LocalEpochPhase(Enum):
     PREPARING = auto()
     """Asked for by the planner; some of its segments are not built yet."""
     READY = auto()
-    """All its segments are built, or a feature map has begun it."""
+    """All its segments are built."""
     RELEASED = auto()
-    """Over; kept for requests that are still on their way."""
+    """Over, or begun by a feature map; kept for requests that are still on their way."""
     GONE = auto()
 
 
@@ -113,8 +113,6 @@ class SegmentLifecycle:
     _epochs: dict[EpochKey, _Epoch] = field(default_factory=dict, init=False)
     _loaded: set[SegmentKey] = field(default_factory=set, init=False)
     _building: set[SegmentKey] = field(default_factory=set, init=False)
-    # The newest epoch of each stream that is known to be over.
-    _over: dict[str, int] = field(default_factory=dict, init=False)
 
     def phase(self, epoch: EpochKey) -> LocalEpochPhase:
         """Return the phase of an epoch; GONE for an unknown one."""
@@ -212,10 +210,10 @@ class SegmentLifecycle:
         machine bounds the segments to load now, beside those of epochs that are still in use.
         """
         needs = {need.key: need for need in asked.needs}
-        for stream in {epoch.stream for epoch in self._epochs} - {asked.epoch.stream}:
-            newest = max((epoch for epoch in self._epochs if epoch.stream == stream), key=lambda epoch: epoch.epoch)
-            if self._epochs[newest].phase is not LocalEpochPhase.RELEASED:
-                needs |= self._epochs[newest].needs
+        kept = [epoch for epoch, known in self._epochs.items() if known.phase is not LocalEpochPhase.RELEASED]
+        for stream in {epoch.stream for epoch in kept} - {asked.epoch.stream}:
+            newest = max((epoch for epoch in kept if epoch.stream == stream), key=lambda epoch: epoch.epoch)
+            needs |= self._epochs[newest].needs
         total_bytes = _memory_bytes(needs.values())
         if self.memory_limit_bytes is not None and total_bytes > self.memory_limit_bytes:
             return f"{_mib(total_bytes)} are needed and {_mib(self.memory_limit_bytes)} are allowed"
@@ -229,10 +227,7 @@ class SegmentLifecycle:
     def _borrow(self, epoch: EpochKey, need: SegmentNeed, now_s: float) -> list[SegmentCommand]:
         known = self._epochs.get(epoch)
         if known is None:
-            # A late feature map of an epoch that is over. No Release follows for it, so it begins as RELEASED.
-            over = epoch.epoch <= self._over.get(epoch.stream, -1)
-            known = _Epoch(LocalEpochPhase.RELEASED if over else LocalEpochPhase.READY, {})
-            self._epochs[epoch] = known
+            known = self._epochs[epoch] = _Epoch(LocalEpochPhase.RELEASED, {})
         known.needs[need.key] = need
         known.requests += 1
         known.last_use_s = now_s
@@ -275,8 +270,6 @@ class SegmentLifecycle:
             del self._epochs[epoch]
 
     def _release(self, stream: str, through_epoch: int | None, now_s: float) -> list[SegmentCommand]:
-        if through_epoch is not None:
-            self._over[stream] = max(through_epoch, self._over.get(stream, -1))
         for epoch, known in self._epochs.items():
             if epoch.stream == stream and (through_epoch is None or epoch.epoch <= through_epoch):
                 # Repeated releases must not prolong `linger_s`: the control handler releases with every plan.

@@ -120,8 +120,8 @@ class SegmentPool:
         await self.handle(ReleaseTick())
 
     def is_prepared(self, stream: str, epoch: int) -> bool:
-        """Return whether the planner or a feature map has asked for an epoch."""
-        return self.lifecycle.phase(EpochKey(stream, epoch)) is not LocalEpochPhase.GONE
+        """Return whether the planner or its plan has asked for an epoch that is not over."""
+        return self.lifecycle.phase(EpochKey(stream, epoch)) in {LocalEpochPhase.PREPARING, LocalEpochPhase.READY}
 
     def know(self, manifest: Manifest) -> None:
         """Store the newest manifest of a model. Epochs that run under an earlier one keep it until they are over."""

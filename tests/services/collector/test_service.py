@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +12,8 @@ import pytest
 from broker.embedded import EmbeddedBroker
 from broker.process import free_port
 from services.collector.config import CollectorConfig
+from services.collector.outcome_store import ReceivedRecord, WriteResult
+from services.collector.outcome_store_thread import OutcomeStoreThread
 from services.collector.query import CollectorRecords
 from services.collector.query_results import OutcomeCounts
 from services.collector.service import serve
@@ -84,14 +86,30 @@ async def running(config: CollectorConfig) -> AsyncIterator[None]:
             raise outcome
 
 
-async def until(config: CollectorConfig, accept: Callable[[CollectorRecords], bool]) -> None:
-    """Ask the database until it accepts; for messages that the collector stores but does not confirm."""
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Return an event that every batch sets that the collector has written."""
+    event = asyncio.Event()
+    write = OutcomeStoreThread.write
+
+    async def observed(store: OutcomeStoreThread, arrivals: Sequence[ReceivedRecord]) -> tuple[WriteResult, ...]:
+        results = await write(store, arrivals)
+        event.set()
+        return results
+
+    monkeypatch.setattr(OutcomeStoreThread, "write", observed)
+    return event
+
+
+async def until(written: asyncio.Event, config: CollectorConfig, accept: Callable[[CollectorRecords], bool]) -> None:
+    """Wait until the database accepts; for messages that the collector stores but does not confirm."""
     async with asyncio.timeout(WAIT_S):
         while True:
+            written.clear()
             with CollectorRecords.open(config.database) as records:
                 if accept(records):
                     return
-            await asyncio.sleep(0.02)
+            await written.wait()
 
 
 def counts(config: CollectorConfig) -> OutcomeCounts:
@@ -177,7 +195,7 @@ async def test_what_was_published_while_it_was_away_is_stored(
 
 
 async def test_retained_presence_is_seen_by_a_collector_that_comes_back(
-    broker: EmbeddedBroker, source: Source, tmp_path: Path
+    broker: EmbeddedBroker, source: Source, tmp_path: Path, written: asyncio.Event
 ) -> None:
     config = CollectorConfig(broker.settings, tmp_path)
     async with running(config):
@@ -185,7 +203,7 @@ async def test_retained_presence_is_seen_by_a_collector_that_comes_back(
     presence = Presence(device="pi", state=State.ONLINE, boot_id="b1")
     await source.connection.publish(topics.presence("pi"), presence.encode(), retain=True)
     async with running(config):
-        await until(config, lambda records: [device.online for device in records.devices()] == [True])
+        await until(written, config, lambda records: [device.online for device in records.devices()] == [True])
 
 
 async def test_after_the_broker_came_back_empty_it_announces_itself_and_goes_on(
@@ -224,7 +242,7 @@ async def test_malformed_messages_are_dropped_logged_once_and_told(
 
 
 async def test_watched_requests_without_outcome_are_lost(
-    broker: EmbeddedBroker, source: Source, tmp_path: Path
+    broker: EmbeddedBroker, source: Source, tmp_path: Path, written: asyncio.Event
 ) -> None:
     config = CollectorConfig(broker.settings, tmp_path, watch_requests=True)
     async with running(config):
@@ -233,12 +251,14 @@ async def test_watched_requests_without_outcome_are_lost(
             properties = Properties(user={"request_id": request_id})
             await source.connection.publish(topics.requests("camera"), b"jpeg", properties=properties)
         await source.publish(result("r1"))
-        await until(config, lambda records: (records.counts().requests, records.counts().lost) == (2, 1))
+        await until(written, config, lambda records: (records.counts().requests, records.counts().lost) == (2, 1))
         with CollectorRecords.open(config.database) as records:
             assert records.missing("camera", ["r1", "r2"]) == ("r2",)
 
 
-async def test_samples_are_stored(broker: EmbeddedBroker, source: Source, tmp_path: Path) -> None:
+async def test_samples_are_stored(
+    broker: EmbeddedBroker, source: Source, tmp_path: Path, written: asyncio.Event
+) -> None:
     config = CollectorConfig(broker.settings, tmp_path)
     presence = Presence(device="pi", state=State.ONLINE)
     await source.connection.publish(topics.presence("pi"), presence.encode(), retain=True)
@@ -246,7 +266,7 @@ async def test_samples_are_stored(broker: EmbeddedBroker, source: Source, tmp_pa
         await source.until_presence(State.ONLINE)
         telemetry = Telemetry(device="pi", sent_at_s=5.0, load_factor=2.0)
         await source.connection.publish(topics.telemetry("pi"), telemetry.encode())
-        await until(config, lambda records: [device.load_factor for device in records.devices()] == [2.0])
+        await until(written, config, lambda records: [device.load_factor for device in records.devices()] == [2.0])
 
 
 async def test_a_folder_that_cannot_be_used_is_the_users_to_change(broker: EmbeddedBroker, tmp_path: Path) -> None:

@@ -15,8 +15,11 @@ from services.executor.trust_files import write_keys
 from shared.bus import topics
 from shared.bus.connection import Connection, Properties
 from shared.client import Client
+from shared.direct.direct_channel import DirectChannel
+from shared.direct.direct_listener import DirectListener
 from shared.direct.direct_settings import DirectSettings
 from shared.direct.direct_transport import DirectTransport
+from shared.direct.greetings import Hello
 from shared.messages.control import REPORTS, Prepare, Preparing, ProfileModel, Ready, Rejected, Release, SegmentRange
 from shared.messages.devices import Emulation, Presence, Profile, State
 from shared.messages.events import Event, EventKind
@@ -198,11 +201,21 @@ async def test_an_emulated_slowdown_changes_the_published_profile(bench: Bench, 
     assert after.block_ms == pytest.approx([4 * block_ms for block_ms in before.block_ms])
 
 
-async def test_a_device_connects_to_its_receivers_while_it_prepares(tmp_path: Path, manifest: Manifest) -> None:
+async def test_a_device_connects_to_its_receivers_while_it_prepares(
+    tmp_path: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    greeted = asyncio.Event()
+    greet = DirectListener._greet
+
+    def observed(listener: DirectListener, channel: DirectChannel, hello: Hello) -> None:
+        greet(listener, channel, hello)
+        greeted.set()
+
+    monkeypatch.setattr(DirectListener, "_greet", observed)
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(EmbeddedBroker())
         connection = await stack.enter_async_context(Connection.open(broker.settings))
-        await connection.subscribe(topics.reports("d"))
+        await connection.subscribe(topics.presence("d"))
         settings = DirectSettings(broker.settings, socket_folder=tmp_path / "sockets")
         peer = await stack.enter_async_context(DirectTransport.open("peer", "boot", settings))
         presence = Presence(device="peer", state=State.ONLINE, boot_id="boot", direct=peer.access)
@@ -217,6 +230,8 @@ async def test_a_device_connects_to_its_receivers_while_it_prepares(tmp_path: Pa
         )
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             executor = group.create_task(serve(config))
+            # Commands are not kept for a device that has not come yet.
+            assert Presence.decode((await anext(connection)).payload).state is State.ONLINE
             prepare = Prepare(
                 stream="s",
                 epoch=1,
@@ -224,10 +239,9 @@ async def test_a_device_connects_to_its_receivers_while_it_prepares(tmp_path: Pa
                 segments=(SegmentRange(start=0, stop=1),),
                 receivers=("peer", "nobody"),
             )
-            # Repeated, since commands are not kept for a device that has not come yet.
-            while not peer._listener._known:
-                await connection.publish(topics.commands("d"), prepare.encode())
-                await asyncio.sleep(0.05)
+            await connection.publish(topics.commands("d"), prepare.encode())
+            await greeted.wait()
+            assert list(peer._listener._known) == ["d"]
             executor.cancel()
 
 

@@ -117,6 +117,37 @@ def test_a_late_feature_map_of_a_released_epoch_does_not_bring_it_back() -> None
     assert lifecycle.handle(ReleaseTick(), 6.0) == [Drop(A)]
 
 
+def test_epochs_that_stray_feature_maps_invent_end_by_themselves() -> None:
+    lifecycle = SegmentLifecycle(linger_s=5.0)
+    ready(lifecycle, ONE, B)
+    for number in range(2, 1000):
+        stray = EpochKey("s", number)
+        lifecycle.handle(SegmentBorrowed(stray, need(A)), 0.0)
+        lifecycle.handle(SegmentReturned(stray), 0.0)
+    lifecycle.handle(BuildSucceeded(A), 0.0)
+    assert lifecycle.handle(ReleaseTick(), 5.0) == [Drop(A)]
+    assert lifecycle.held == {B}
+    assert {lifecycle.phase(EpochKey("s", number)) for number in range(2, 1000)} == {LocalEpochPhase.GONE}
+
+
+def test_an_epoch_that_a_feature_map_has_begun_is_kept_once_it_is_prepared() -> None:
+    lifecycle = SegmentLifecycle(linger_s=5.0)
+    lifecycle.handle(SegmentBorrowed(ONE, need(A)), 0.0)
+    lifecycle.handle(BuildSucceeded(A), 0.0)
+    lifecycle.handle(SegmentReturned(ONE), 0.0)
+    assert lifecycle.handle(PrepareAsked(ONE, (need(A),)), 1.0) == [AnswerReady(ONE)]
+    assert lifecycle.handle(ReleaseTick(), 100.0) == []
+    assert lifecycle.loaded == {A}
+
+
+def test_a_stray_feature_map_hides_no_memory_of_the_epoch_in_use() -> None:
+    lifecycle = SegmentLifecycle(memory_limit_bytes=2 * 2**20)
+    lifecycle.handle(PrepareAsked(ONE, (need(A, 2**20, 2**19),)), 0.0)
+    lifecycle.handle(SegmentBorrowed(TWO, need(A)), 0.0)
+    (rejected,) = lifecycle.handle(PrepareAsked(OTHER, (need(B, 2**20, 1),)), 0.0)
+    assert isinstance(rejected, AnswerRejected)
+
+
 def test_a_build_that_fails_on_demand_rejects_nothing() -> None:
     lifecycle = SegmentLifecycle()
     lifecycle.handle(SegmentBorrowed(ONE, need(A)), 0.0)
