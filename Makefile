@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FUZZ_SECONDS ?= 600
 
-.PHONY: demo test check coverage properties bench soak fuzz docs setup lock clean
+.PHONY: demo test check coverage properties bench soak fuzz docs setup lock wheels test-systemd clean
 
 demo: setup
 	$(BIN)/segue demo
@@ -56,6 +56,16 @@ lock:
 	$(PYTHON) -m venv $(VENV) && $(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --no-header --no-annotate --all-extras --output-file requirements.lock pyproject.toml
 	@sed -i '/^segue/d' requirements.lock
+
+# A folder from which `pip install --no-index --find-links build/wheels 'segue[all]'` installs without a network.
+wheels: setup
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --constraint requirements.lock --wheel-dir build/wheels '.[all]'
+	@rm -rf build/lib build/bdist.*
+	@echo "$$(ls build/wheels | wc -l) wheels are in build/wheels"
+
+# Root, podman, runc and debootstrap; says why it skips.
+test-systemd: wheels
+	deploy/systemd/test_boot.sh build/wheels
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .segue

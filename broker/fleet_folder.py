@@ -35,7 +35,7 @@ from shared.signatures import SigningKey
 FIRST_ACCOUNTS: Final = {role.value: role for role in (Role.PLANNER, Role.COLLECTOR, Role.OPERATOR, Role.VIEWER)}
 _RECORD: Final = "fleet.json"
 _PASSWORD_BYTES: Final = 24
-_MOSQUITTO_USER: Final = "mosquitto"
+MOSQUITTO_USER: Final = "mosquitto"
 
 
 class FleetFolder:
@@ -185,7 +185,7 @@ class FleetFolder:
         lines = (f"{each.name}:{each.password_hash}\n" for each in self.record.accounts)
         write_secret(broker / "passwords", "".join(lines))
         (broker / "data").mkdir(mode=0o700, exist_ok=True)
-        user = self._broker_user()
+        user = self.broker_user()
         write_secret(self.configuration, mosquitto_configuration(broker, self.record, user))
         if user is not None:
             for path in (broker, *broker.iterdir()):
@@ -229,16 +229,16 @@ class FleetFolder:
         write_secret(self.path / "broker" / "server.key", certified.key_pem)
         write_secret(self.path / "broker" / "server.pem", certified.certificate_pem)
 
-    def _broker_user(self) -> str | None:
+    def broker_user(self) -> str | None:
         """Return the user to whom Mosquitto changes: for root its own, if it reaches its files; None for others."""
         if os.geteuid() != 0:
             return None
         try:
-            pwd.getpwnam(_MOSQUITTO_USER)
+            pwd.getpwnam(MOSQUITTO_USER)
         except KeyError:
             return "root"
         can_pass = all(parent.stat().st_mode & 0o001 for parent in (self.path, *self.path.parents))
-        return _MOSQUITTO_USER if can_pass else "root"
+        return MOSQUITTO_USER if can_pass else "root"
 
 
 def _no_fleet(path: Path) -> InputError:

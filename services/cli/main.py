@@ -59,6 +59,8 @@ DEVICE_APP = lazy_app(
         _entry("forget", "device:forget_device_command", "Forget a device that is gone for good."),
         _entry("trust", "device:trust_planner_command", "Show or change whose plans this device follows."),
         _entry("join", "join:join_command", "Join a fleet with an enrolment string."),
+        _entry("install", "install:install_device_command", "Let executor and monitor start with this machine."),
+        _entry("uninstall", "install:uninstall_device_command", "Remove the services of this device."),
     ),
     help="Devices: their state, links and profiles on the bus.",
 )
@@ -73,6 +75,10 @@ FLEET_APP = lazy_app(
         _entry("list", "closed_fleet:list_command", "List the accounts."),
         _entry("rotate", "closed_fleet:rotate_command", "Give an account a new password, or the broker a certificate."),
         _entry("revoke", "closed_fleet:revoke_command", "Remove an account."),
+        _entry(
+            "install", "install:install_server_command", "Let broker, planner and collector start with the machine."
+        ),
+        _entry("uninstall", "install:uninstall_server_command", "Remove the services of this server."),
     ),
     help="A fleet that is closed to others: accounts and rights on Mosquitto, TLS.",
 )

@@ -20,7 +20,7 @@ from shared.exit_status import InputError
 
 _MAX_STRING: Final = 65_536
 _NEXT: Final = {
-    Role.DEVICE: "segue executor, and segue monitor",
+    Role.DEVICE: "segue executor, and segue monitor; as services of the system: segue device install",
     Role.PLANNER: "segue planner",
     Role.COLLECTOR: "segue collector",
     Role.OPERATOR: "segue doctor",

@@ -22,8 +22,8 @@ DEFAULT_BROKER: Final = "mqtt://localhost:1883"
 # Roles that see the whole fleet, and roles that send requests, in the order in which commands prefer their accounts.
 OVERSEERS: Final = (Role.OPERATOR, Role.VIEWER, Role.PLANNER, Role.COLLECTOR)
 SENDERS: Final = (Role.OPERATOR, Role.APPLICATION)
-# Rights of the group and of others.
-_OTHERS: Final = 0o077
+# Rights of others. Those of the group are given on purpose: by systemd and Kubernetes, to the service's user.
+_OTHERS: Final = 0o007
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def broker_access(broker: str | None, insecure: bool, roles: Sequence[Role] = OV
 
 
 def _access(broker: str | None, roles: Sequence[Role]) -> BrokerAccess:
-    path = _joined(roles) if broker is None else Path(broker) if is_account_file(broker) else None
+    path = joined_account(roles) if broker is None else Path(broker) if is_account_file(broker) else None
     if path is None:
         return BrokerAccess(BusSettings.from_address(broker or DEFAULT_BROKER))
     account = Enrolment.read(path)
@@ -101,7 +101,7 @@ def _access(broker: str | None, roles: Sequence[Role]) -> BrokerAccess:
     return BrokerAccess(account.settings(path), account)
 
 
-def _joined(roles: Sequence[Role]) -> Path | None:
+def joined_account(roles: Sequence[Role]) -> Path | None:
     """Return the file of the account that has joined on this machine in the first of some roles; None if none has.
 
     Raises:

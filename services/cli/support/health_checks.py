@@ -147,12 +147,17 @@ def _package_findings() -> Iterator[Finding]:
     if missing:
         yield Finding(Level.BAD, "packages", f"missing: {', '.join(missing)}", "pip install segue")
     for extra, packages in EXTRAS.items():
-        absent = [name for name in packages if _version(name) is None]
+        absent = missing_packages(extra)
         if absent:
             advice = f"to run it here: pip install 'segue[{extra}]'"
             yield Finding(Level.HINT, extra, f"cannot run on this machine without {', '.join(absent)}", advice)
         else:
             yield Finding(Level.GOOD, extra, ", ".join(f"{name} {_version(name)}" for name in packages))
+
+
+def missing_packages(extra: str) -> list[str]:
+    """Return the packages of a service that are not installed here."""
+    return [name for name in EXTRAS.get(extra, ()) if _version(name) is None]
 
 
 def _version(package: str) -> str | None:
