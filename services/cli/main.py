@@ -96,6 +96,7 @@ APP = lazy_app(
         _entry("demo", "fleet:demo_command", "Run the whole system on this machine, with disturbances.", _TRY),
         _entry("up", "fleet:up_command", "Run your own fleet, model and images on this machine.", _TRY),
         _entry("doctor", "doctor:doctor_command", "Check an installation and its fleet.", _TRY),
+        _entry("health", "health:health_command", "Ask the services on this machine whether they work.", _SERVICES),
         Entry("model", "services.cli.main:MODEL_APP", "Inspect model files; give models to the fleet.", _FLEET),
         Entry(
             "device",

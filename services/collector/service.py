@@ -22,6 +22,7 @@ from shared.client_secret import with_client_secret
 from shared.data_directory import lock_directory
 from shared.duplicate_names import NameClaim, hold_name
 from shared.exit_status import InputError
+from shared.health.service_health import ServiceHealth
 from shared.messages.base import MessageError
 from shared.messages.bounds import MAX_LINE, clean_text
 from shared.messages.devices import ServicePresence, State
@@ -41,8 +42,12 @@ _RETRY_S: Final = 1.0
 _GAUGE_INTERVAL_S: Final = 1.0
 
 
-async def serve(config: CollectorConfig) -> None:
+async def serve(config: CollectorConfig, health: ServiceHealth | None = None) -> None:
     """Run a collector until it is cancelled.
+
+    Args:
+        config: of this service.
+        health: is told when the collector is ready; None if nobody asks.
 
     Raises:
         BusError: the broker is unreachable or refuses access.
@@ -51,7 +56,7 @@ async def serve(config: CollectorConfig) -> None:
     """
     async with lock_directory(config.data_dir):
         settings = await asyncio.to_thread(with_client_secret, config.broker, config.data_dir)
-        await Collector(replace(config, broker=settings)).run()
+        await Collector(replace(config, broker=settings), health or ServiceHealth("collector", config.name)).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +75,10 @@ class Collector:
     it. The source repeats an outcome until it is confirmed.
     """
 
-    def __init__(self, config: CollectorConfig) -> None:
+    def __init__(self, config: CollectorConfig, health: ServiceHealth) -> None:
         """Prepare without connecting."""
         self._config = config
+        self._health = health
         self._metrics = Metrics()
         self._rejects = RejectCounter()
         self._presence = ServicePresence(
@@ -136,6 +142,7 @@ class Collector:
             await _subscribe_durably(durable)
             self._durable = durable
             await self._announce(control)
+            self._health.serving({"control": control, "outcomes": durable})
 
     async def _announce_again(self, control: Connection) -> None:
         if self._durable is not None:

@@ -50,6 +50,7 @@ from shared.data_directory import lock_directory
 from shared.direct.direct_transport import DirectTransport
 from shared.direct.transport_switch import TransportSwitch
 from shared.duplicate_names import NameClaim, hold_name
+from shared.health.service_health import ServiceHealth
 from shared.lane.input_assembly import InputAssembler
 from shared.large_outcomes import OUTPUT_CHUNK_BYTES
 from shared.messages.control import Ready, Rejected
@@ -70,8 +71,10 @@ _FINISH_S = 3.0
 _OFFLINE_TIMEOUT_S = 2.0
 
 
-async def serve(config: ExecutorConfig) -> None:
+async def serve(config: ExecutorConfig, health: ServiceHealth | None = None) -> None:
     """Run an executor until it is cancelled; requests on this device then get a few seconds to finish.
+
+    `health` is told when the executor is ready.
 
     Raises:
         InputError: the data directory cannot be used, another process uses it, or the device's name is taken.
@@ -90,7 +93,8 @@ async def serve(config: ExecutorConfig) -> None:
         open_resources(config, announcer) as opened,
         asyncio.TaskGroup() as group,
     ):
-        await Executor(config, announcer, opened, group, resources.segment_memory_bytes).run()
+        executor = Executor(config, announcer, opened, group, resources.segment_memory_bytes)
+        await executor.run(health or ServiceHealth("executor", config.device))
 
 
 def _presence(config: ExecutorConfig, resources: DeviceResources) -> Presence:
@@ -266,11 +270,12 @@ class Executor:
             clocks=self._clocks,
         )
 
-    async def run(self) -> None:
+    async def run(self, health: ServiceHealth) -> None:
         """Run all parts until cancelled.
 
         The order of the start excludes races: sources are restored before control messages reach them, and the device
-        announces itself only when it is subscribed. Feature maps are taken from the broker last.
+        announces itself only when it is subscribed. Feature maps are taken from the broker last. `health` is told when
+        the executor is ready.
         """
         group = self._group
         group.create_task(self._outbox.run(), name="outbox")
@@ -298,6 +303,7 @@ class Executor:
                 group.create_task(
                     self._sources.watch(watched.stream, watched.directory), name=f"watch {watched.stream}"
                 )
+            health.serving({"control": self._control, "feature maps": self._bulk.connection})
             _LOGGER.info("executor %s is ready", self._config.device)
             await asyncio.get_running_loop().create_future()
         except asyncio.CancelledError:

@@ -21,6 +21,7 @@ from shared.bus import topics
 from shared.bus.connection import Connection, Received, Will
 from shared.bus.errors import BusError
 from shared.duplicate_names import NameClaim, hold_name
+from shared.health.service_health import ServiceHealth
 from shared.messages.base import MessageError
 from shared.messages.bounds import MAX_LINE, clean_text
 from shared.messages.devices import (
@@ -53,14 +54,18 @@ _DOUBT_PAUSE_S: Final = 0.1
 _LATENCY_FLOOR_MS: Final = 2.0
 
 
-async def serve(config: MonitorConfig) -> None:
+async def serve(config: MonitorConfig, health: ServiceHealth | None = None) -> None:
     """Run the monitor of a device until it is cancelled.
+
+    Args:
+        config: of this service.
+        health: is told when the monitor is ready; None if nobody asks.
 
     Raises:
         BusError: the broker is unreachable or refuses access.
         InputError: another process monitors a device of this name.
     """
-    await Monitor(config).run()
+    await Monitor(config, health or ServiceHealth("monitor", config.device)).run()
 
 
 class Monitor:
@@ -70,9 +75,10 @@ class Monitor:
     events. An event is cleared before its state is read, so that no change between the two is lost.
     """
 
-    def __init__(self, config: MonitorConfig) -> None:
+    def __init__(self, config: MonitorConfig, health: ServiceHealth) -> None:
         """Prepare without connecting. Call it in the event loop that runs the monitor."""
         self._config = config
+        self._health = health
         self._clock: Callable[[], float] = asyncio.get_running_loop().time
         self._prober = LinkProber(config.device, config.probing)
         self._load = LoadEstimator()
@@ -120,6 +126,7 @@ class Monitor:
             )
             try:
                 await self._announce(control)
+                self._health.serving({"control": control, "probes": probes})
                 await self._measure(control, probes)
             finally:
                 await self._publish_offline(control)

@@ -27,6 +27,7 @@ from shared.data_directory import lock_directory
 from shared.disk_faults import open_on_disk, until_disk_allows
 from shared.duplicate_names import NameClaim, hold_name
 from shared.exit_status import InputError
+from shared.health.service_health import ServiceHealth
 from shared.messages.alternatives import Alternatives
 from shared.messages.base import MessageError
 from shared.messages.devices import ServicePresence, State
@@ -49,8 +50,12 @@ _MAX_REPAIRS = 1000
 _PAUSE_S = 1.0
 
 
-async def serve(config: PlannerConfig) -> None:
+async def serve(config: PlannerConfig, health: ServiceHealth | None = None) -> None:
     """Plan for a fleet until cancelled.
+
+    Args:
+        config: of this service.
+        health: is told when the planner is ready; None if nobody asks.
 
     Raises:
         InputError: the data folder cannot be used, or another planner has the name.
@@ -80,7 +85,9 @@ async def serve(config: PlannerConfig) -> None:
         except (OSError, sqlite3.OperationalError) as error:
             raise InputError(f"the planner cannot keep its data in {config.data_dir}: {error}") from error
         try:
-            await _Planner(config, store, claim, presence, signer).run()
+            await _Planner(
+                config, store, claim, presence, signer, health or ServiceHealth("planner", config.name)
+            ).run()
         finally:
             await asyncio.shield(asyncio.to_thread(store.close))
 
@@ -100,8 +107,10 @@ class _Planner:
         claim: NameClaim,
         presence: ServicePresence,
         signer: Signer,
+        health: ServiceHealth,
     ) -> None:
         self._config = config
+        self._health = health
         self._store = store
         self._claim = claim
         self._presence = presence.model_copy(update={"public_key": signer.public_key})
@@ -136,6 +145,7 @@ class _Planner:
             _LOGGER.info("planner %s signs with key %s", config.name, self._signer.public_key)
             try:
                 await self._publish_online(connection)
+                self._health.serving({"control": connection})
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._perform(connection), name="perform")
                     group.create_task(self._listen(connection), name="listen")

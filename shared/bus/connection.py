@@ -140,6 +140,11 @@ class Connection:
         return self._keeper.serving is not None
 
     @property
+    def offline_s(self) -> float:
+        """Time without a connection whose subscriptions are in force, in seconds; 0 while there is one."""
+        return self._keeper.offline_s
+
+    @property
     def silent_s(self) -> float:
         """Time for which the broker has sent nothing although it owes an answer; 0 if it owes none, or is lost."""
         session = self._keeper.serving

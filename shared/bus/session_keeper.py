@@ -41,6 +41,13 @@ class SessionKeeper:
         self._online = asyncio.Event()
         self._ready = asyncio.Event()
         self._failure: BusError | None = None
+        self._clock = asyncio.get_running_loop()
+        self._offline_since_s = self._clock.time()
+
+    @property
+    def offline_s(self) -> float:
+        """Time without a session that serves, in seconds; 0 while there is one."""
+        return 0.0 if self._session is not None else self._clock.time() - self._offline_since_s
 
     @property
     def serving(self) -> MqttSession | None:
@@ -91,7 +98,6 @@ class SessionKeeper:
         Raises:
             AccessRefused: the broker refuses the first session, and `refusal_is_final`.
         """
-        clock = asyncio.get_running_loop()
         backoff = Backoff(self._settings.reconnect_min_s, self._settings.reconnect_max_s)
         rng = random.Random()
         while True:
@@ -105,9 +111,9 @@ class SessionKeeper:
                     raise
                 self._note(error)
             else:
-                opened_at_s = clock.time()
+                opened_at_s = self._clock.time()
                 await self._serve(session, restore, announce)
-                backoff.connection_ended(clock.time() - opened_at_s)
+                backoff.connection_ended(self._clock.time() - opened_at_s)
             await asyncio.sleep(backoff.next_pause_s(rng))
 
     async def _serve(
@@ -136,6 +142,8 @@ class SessionKeeper:
             self._note(BrokerUnreachable(self._settings.address, f"connection lost while subscribing: {error}"))
         finally:
             self._online.clear()
+            if self._session is not None:
+                self._offline_since_s = self._clock.time()
             self._session = None
             await session.close()
 

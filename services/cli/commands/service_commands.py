@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
@@ -42,12 +42,16 @@ from services.cli.support.service_options import (
 )
 from shared.bus.roles import Role
 from shared.exit_status import ExitStatus, InputError
+from shared.health.health_endpoint import answer_health
+from shared.health.service_health import ServiceHealth
 from shared.service_runtime import run_service
 from shared.transport_mode import TransportMode
 from shared.user_folders import state_folder, user_data_folder
 
 if TYPE_CHECKING:
     from services.executor.config import Watch
+
+_Config = TypeVar("_Config")
 
 
 def planner_command(
@@ -70,7 +74,10 @@ def planner_command(
         from services.planner.service import serve
 
         access = broker_access(broker, insecure, (Role.PLANNER,))
-        await serve(
+        await _answering(
+            "planner",
+            access.name(name, "planner"),
+            serve,
             PlannerConfig(
                 broker=access.settings,
                 data_dir=data_dir or user_data_folder() / "planner",
@@ -79,7 +86,7 @@ def planner_command(
                 time_budget_s=time_budget_s,
                 seed=seed,
                 connect_timeout_s=connect_timeout_s or None,
-            )
+            ),
         )
 
     _run(service, log_level)
@@ -126,9 +133,13 @@ def executor_command(
         planner_keys = _planner_keys(planner_key or known_keys)
         _check_watches(watches)
         _check_provider(provider)
-        await serve(
+        name = access.name(device, _host_name())
+        await _answering(
+            "executor",
+            name,
+            serve,
             ExecutorConfig(
-                device=access.name(device, _host_name()),
+                device=name,
                 broker=access.settings,
                 data_dir=data_dir or user_data_folder(),
                 engine=EngineSettings(provider=provider, threads=threads),
@@ -145,7 +156,7 @@ def executor_command(
                 direct_folder=direct_folder,
                 planner_keys=planner_keys,
                 connect_timeout_s=connect_timeout_s or None,
-            )
+            ),
         )
 
     _run(service, log_level)
@@ -175,7 +186,10 @@ def monitor_command(
         access = broker_access(broker, insecure, (Role.DEVICE,))
         name = access.name(device, _host_name())
         folder = state_folder(data_dir or user_data_folder(), name)
-        await serve(
+        await _answering(
+            "monitor",
+            name,
+            serve,
             MonitorConfig(
                 device=name,
                 broker=with_client_secret(access.settings, folder),
@@ -184,7 +198,7 @@ def monitor_command(
                 heartbeat_s=heartbeat_s,
                 probing=ProbeSettings(is_metered=metered, assumed_mbps=assumed_mbps),
                 connect_timeout_s=connect_timeout_s or None,
-            )
+            ),
         )
 
     _run(service, log_level)
@@ -208,7 +222,10 @@ def collector_command(
         from services.collector.service import serve
 
         access = broker_access(broker, insecure, (Role.COLLECTOR,))
-        await serve(
+        await _answering(
+            "collector",
+            access.name(name, "collector"),
+            serve,
             CollectorConfig(
                 broker=access.settings,
                 data_dir=data_dir or user_data_folder() / "collector",
@@ -217,10 +234,19 @@ def collector_command(
                 metrics_port=metrics_port,
                 watch_requests=watch_requests,
                 connect_timeout_s=connect_timeout_s or None,
-            )
+            ),
         )
 
     _run(service, log_level)
+
+
+async def _answering(
+    role: str, name: str, serve: Callable[[_Config, ServiceHealth], Awaitable[None]], config: _Config
+) -> None:
+    """Run a service that answers `segue health`, and a supervisor, from its start on."""
+    health = ServiceHealth(role, name)
+    async with answer_health(health):
+        await serve(config, health)
 
 
 def _planner_keys(texts: Iterable[str]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from services.planner.service import _Planner
 from services.planner.signer import Signer
 from shared.bus.settings import BusSettings
 from shared.duplicate_names import NameClaim
+from shared.health.service_health import ServiceHealth
 from shared.messages.devices import ServicePresence, State
 
 
@@ -17,7 +18,8 @@ async def test_effects_of_one_event_stay_together_in_a_full_queue(tmp_path: Path
     store = PlannerStore(tmp_path)
     presence = ServicePresence(name="planner", role="planner", state=State.ONLINE)
     config = PlannerConfig(BusSettings(host="127.0.0.1"), tmp_path)
-    planner = _Planner(config, store, NameClaim.of_service(presence, ""), presence, Signer.open(tmp_path, "r"))
+    claim, health = NameClaim.of_service(presence, ""), ServiceHealth("planner", "planner")
+    planner = _Planner(config, store, claim, presence, Signer.open(tmp_path, "r"), health)
     planner._effects = asyncio.Queue(1)
     events = [[Publish(f"{event}/{number}", b"") for number in range(3)] for event in "abc"]
     performed: list[Effect] = []
