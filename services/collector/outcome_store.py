@@ -18,6 +18,7 @@ from shared.messages.devices import Links, Presence, ServicePresence, Telemetry
 from shared.messages.events import Event
 from shared.messages.requests import Outcome, OutcomeStatus
 from shared.messages.streams import CommittedPlan
+from shared.sqlite_log import begin_log_again
 from shared.steady_clock import SteadyClock
 
 _LOGGER = logging.getLogger(__name__)
@@ -123,6 +124,7 @@ class OutcomeStore:
         try:
             return self._write(batch)
         except sqlite3.OperationalError as error:
+            begin_log_again(self._database)
             raise StoreUnavailable(f"the database {self.path} cannot be written: {error}") from error
         except sqlite3.DatabaseError as error:
             # A damaged file raises DatabaseError itself. Its subclasses report faults of the statement or the values.

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Final
 
 from services.collector.errors import NoRecords, StoreUnavailable
+from shared.sqlite_log import bound_log
 
 DATABASE_VERSION: Final = 1
 _BUSY_TIMEOUT_S: Final = 5.0
+_CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
 _WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
 # Checking reads the whole file. Damage in larger files shows only when a query meets it.
 _CHECKED_BYTES: Final = 64 * 1024 * 1024
@@ -124,6 +126,7 @@ def _prepare(path: Path, database: sqlite3.Connection) -> None:
     # Sources stop repeating confirmed outcomes, so these must survive a power cut as well.
     database.execute("PRAGMA synchronous = FULL")
     database.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
+    bound_log(database, path.parent, _CHECKPOINT_BYTES)
     database.executescript(_TABLES)
     for table, column, kind in _missing_columns(database):
         database.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")

@@ -21,6 +21,7 @@ import msgpack
 from services.executor.source.journal_clock import ClockBase, continued, read_boot_id
 from services.executor.source.source_events import Request, RestoredOutcome, RestoredRequest
 from shared.data_directory import move_aside
+from shared.sqlite_log import begin_log_again, checkpoint_after_bytes
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -121,17 +122,19 @@ class Journal:
         try:
             yield
             self._database.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             # SQLite itself rolls back after some errors (a full disk, for example), and then refuses another ROLLBACK.
             with contextlib.suppress(sqlite3.Error):
                 self._database.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):
+                begin_log_again(self._database)
             raise
         self._log_bytes += _PAGES_PER_TRANSACTION * _PAGE_BYTES
 
     @property
     def is_checkpoint_due(self) -> bool:
-        """True if the log has grown enough for a checkpoint."""
-        return self._log_bytes >= _CHECKPOINT_BYTES
+        """True if the log has grown enough for a checkpoint, for the room that the disk has."""
+        return self._log_bytes >= checkpoint_after_bytes(self.path.parent, _CHECKPOINT_BYTES)
 
     def checkpoint_begins(self) -> None:
         """Note that `checkpoint` is about to be called, so that the next one is due after as much new log."""

@@ -376,7 +376,7 @@ class StreamSource:
         request_id = command.request_id
         stored = await self._journal.read(lambda journal: journal.outcome(self.stream, request_id))
         if stored is None:
-            _LOGGER.debug("=the outcome of %s is not in the journal", request_id)
+            _LOGGER.debug("the outcome of %s is not in the journal", request_id)
             return
         await self._publisher.publish(command, stored)
 

@@ -1,18 +1,22 @@
 """Documents on disk, in SQLite: streams, policies, epochs, plans, models, encodings and shadow records."""
 
+import contextlib
 import logging
 import sqlite3
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from shared.data_directory import move_aside
+from shared.sqlite_log import begin_log_again, bound_log
 
 _LOGGER = logging.getLogger(__name__)
 
 _FILE = "planner.db"
 _LOCK_TIMEOUT_S = 5.0
+_CHECKPOINT_BYTES = 4 * 1024 * 1024
 
 
 class Kind(StrEnum):
@@ -71,7 +75,7 @@ class PlannerStore:
 
     def put(self, document: Document) -> None:
         """Write a document. It counts as the newest, even if it replaces an older one."""
-        with self._lock, self._database:
+        with self._change():
             # Deleted first, so that the row gets a new number: `documents` returns manifests of one name newest last.
             self._delete(document.kind, document.key)
             self._database.execute(
@@ -81,7 +85,7 @@ class PlannerStore:
 
     def delete(self, kind: Kind, key: str) -> None:
         """Remove a document if it is there."""
-        with self._lock, self._database:
+        with self._change():
             self._delete(kind, key)
 
     def documents(self) -> tuple[Document, ...]:
@@ -95,6 +99,16 @@ class PlannerStore:
         with self._lock:
             self._database.close()
 
+    @contextlib.contextmanager
+    def _change(self) -> Iterator[None]:
+        with self._lock:
+            try:
+                with self._database:
+                    yield
+            except sqlite3.OperationalError:
+                begin_log_again(self._database)
+                raise
+
     def _delete(self, kind: Kind, key: str) -> None:
         self._database.execute("DELETE FROM documents WHERE kind = ? AND key = ?", (kind.value, key))
 
@@ -107,6 +121,7 @@ def _open(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")
         # An epoch that was given out must survive power loss, or it would be given out again.
         database.execute("PRAGMA synchronous = FULL")
+        bound_log(database, path.parent, _CHECKPOINT_BYTES)
         with database:
             database.execute(
                 "CREATE TABLE IF NOT EXISTS documents (number INTEGER PRIMARY KEY AUTOINCREMENT, "

@@ -221,6 +221,17 @@ def test_a_checkpoint_beside_open_transactions_keeps_everything(path: Path) -> N
     assert journal.payload("s", "open") == b"x"
 
 
+def test_a_transaction_that_the_disk_refuses_makes_room_in_the_log(path: Path) -> None:
+    journal = Journal.open(path)
+    with journal.transaction():
+        journal.accept("s", Request("r", 100_000, 0.0), bytes(100_000), 0.0)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(sqlite3.OperationalError), journal.transaction():
+        raise sqlite3.OperationalError("database or disk is full")
+    assert path.stat().st_size > 100_000
+    assert journal.payload("s", "r") == bytes(100_000)
+
+
 def test_the_log_is_bounded_without_checkpoints_of_others(path: Path) -> None:
     journal = Journal.open(path)
     payload = bytes(4_000_000)
