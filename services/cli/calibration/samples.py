@@ -125,7 +125,7 @@ def _payloads(file: Path, variants: int) -> Iterator[bytes]:
     if file.suffix.lower() not in _IMAGES:
         yield read_payload(file)
         return
-    image = decode_picture(file.read_bytes())
+    image = decode_picture(read_payload(file))
     for variant in _variants(image)[:variants]:
         yield _encode(variant, "PNG")
 

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from shared.bounded_read import read_at_most
 from shared.exit_status import InputError
 
 STANDARD_INPUT: Final = Path("-")
+_MAX_FILE_BYTES: Final = 64 * 2**20
 
 
 def read_text(path: Path) -> str:
@@ -20,7 +22,9 @@ def read_text(path: Path) -> str:
     """
     try:
         # Editors on Windows begin UTF-8 files with a byte order mark.
-        return sys.stdin.read().removeprefix("\ufeff") if path == STANDARD_INPUT else path.read_text("utf-8-sig")
+        if path == STANDARD_INPUT:
+            return sys.stdin.read(_MAX_FILE_BYTES).removeprefix("\ufeff")
+        return read_at_most(path, _MAX_FILE_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

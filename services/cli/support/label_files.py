@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from services.cli.support.config_files import parse
+from shared.bounded_read import read_at_most
 from shared.exit_status import InputError
 
 # Keys under which a document or an ONNX file's metadata keeps class names.
@@ -17,6 +18,7 @@ _KEYS: Final = ("id2label", "names", "labels", "classes", "class_names", "catego
 _NAME_KEYS: Final = ("name", "label", "display_name")
 _YAML: Final = frozenset({".yaml", ".yml"})
 _MAX_LABELS: Final = 1_000_000
+_MAX_FILE_BYTES: Final = 64 * 2**20
 
 
 def read_labels(path: Path, count: int | None = None) -> tuple[str, ...]:
@@ -71,7 +73,7 @@ def labels_in_metadata(metadata: Mapping[str, str], count: int) -> tuple[tuple[s
 
 def _read(path: Path) -> str:
     try:
-        data = path.read_bytes()
+        data = read_at_most(path, _MAX_FILE_BYTES)
         is_utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         return data.decode("utf-16" if is_utf_16 else "utf-8-sig")
     except OSError as error:

@@ -1,10 +1,12 @@
 """Files as payloads of requests."""
 
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shared.bounded_read import read_at_most
 from shared.exit_status import InputError
 from shared.messages.requests import PICTURE_SUFFIXES, TENSOR_SUFFIXES
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 
 # Suffix of files that hold one named tensor per input.
 NAMED_TENSORS = ".npz"
+# No MQTT packet is larger (MQTT 5.0, 1.5.5).
+_MAX_PAYLOAD_BYTES = 268_435_455
 
 
 def request_files(folder: Path) -> list[Path]:
@@ -29,14 +33,14 @@ def request_files(folder: Path) -> list[Path]:
     return [file for file in files if file.suffix.lower() in suffixes]
 
 
-def read_payload(file: Path) -> bytes:
+def read_payload(file: Path, max_bytes: int = _MAX_PAYLOAD_BYTES) -> bytes:
     """Return a file's bytes as a payload. A .npz file becomes a msgpack map of its tensors by name.
 
     Raises:
-        InputError: the file cannot be read, or a .npz file holds no tensors.
+        InputError: the file cannot be read, has more than `max_bytes`, or is a .npz file without tensors.
     """
     try:
-        return _named_tensors(file) if file.suffix.lower() == NAMED_TENSORS else file.read_bytes()
+        return _named_tensors(file) if file.suffix.lower() == NAMED_TENSORS else read_at_most(file, max_bytes)
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror or error}") from error
 
@@ -47,7 +51,7 @@ def read_limited_payload(file: Path, max_bytes: int) -> bytes:
     Raises:
         InputError: the file cannot be read or is too large.
     """
-    payload = read_payload(file)
+    payload = read_payload(file, max_bytes)
     if len(payload) > max_bytes:
         raise InputError(f"{file} has {len(payload)} bytes; a request has at most {max_bytes}")
     return payload
@@ -86,7 +90,10 @@ def _named_tensors(file: Path) -> bytes:
                 name: {"dtype": array.dtype.name, "shape": array.shape, "data": _little_endian_bytes(array)}
                 for name, array in tensors.items()
             }
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except MemoryError as error:
+        raise InputError(f"{file} does not fit into memory") from error
+    # Of damaged archives, of those with a password, and of unknown methods of compression.
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
         raise InputError(f"{file} is no .npz file of tensors: {error}") from error
     packed: bytes = msgpack.packb(named)
     return packed

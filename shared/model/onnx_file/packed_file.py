@@ -13,7 +13,7 @@ import onnx
 from onnx import external_data_helper, numpy_helper
 
 from shared.model.errors import AbsentValuesError, ModelFileError, UnsupportedModelError
-from shared.model.onnx_file.external_data import copy_values, embed, is_outside
+from shared.model.onnx_file.external_data import copy_values, embed, is_outside, read_values
 from shared.model.onnx_file.protos import MAX_BYTES, captures, element_type, is_readable, refer
 from shared.model.onnx_file.reading import Shapes, divide, parse
 from shared.model.partitioned_model import PartitionedModel
@@ -118,17 +118,14 @@ def _write(source: Path, target: Path, kept: set[str]) -> int:
         raise
     except Exception as error:
         raise ModelFileError(f"{source} is not an ONNX file") from error
-    folder = source.parent
-    embed(proto, folder, weights=False)
+    embed(proto, source, weights=False)
     _make_initializers(proto)
     with target.open("wb") as file:
         for tensor in _in_order_of_use(proto.graph):
             if tensor.name not in kept and _is_large(tensor):
-                _move(tensor, folder, file)
+                _move(tensor, source, file)
             elif is_outside(tensor):
-                external_data_helper.load_external_data_for_tensor(tensor, str(folder))
-                tensor.data_location = onnx.TensorProto.DEFAULT
-                del tensor.external_data[:]
+                read_values(tensor, source)
         _align(file)
         graph_start = file.tell()
         if proto.ByteSize() > MAX_BYTES:
@@ -176,12 +173,12 @@ def _is_large(tensor: onnx.TensorProto) -> bool:
     return described.dtype.bits >= 8 and described.size_bytes >= MIN_STORED_BYTES
 
 
-def _move(tensor: onnx.TensorProto, folder: Path, file: BinaryIO) -> None:
+def _move(tensor: onnx.TensorProto, source: Path, file: BinaryIO) -> None:
     """Append the values of a tensor to the file and replace them by their place, in place."""
     _align(file)
     offset = file.tell()
     if is_outside(tensor):
-        copy_values(tensor, folder, file)
+        copy_values(tensor, source, file)
         del tensor.external_data[:]
     elif tensor.HasField("raw_data"):
         file.write(tensor.raw_data)

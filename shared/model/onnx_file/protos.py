@@ -36,7 +36,14 @@ def read_tensor(info: onnx.ValueInfoProto) -> Tensor | None:
 def element_name(info: onnx.ValueInfoProto) -> str | None:
     """Return ONNX's name of the element type of a dense tensor if Segue has no such type; none if it has."""
     number = info.type.tensor_type.elem_type
-    return None if number in _DTYPES else str(onnx.TensorProto.DataType.Name(number))
+    return None if number in _DTYPES else _type_name(number)
+
+
+def _type_name(number: int) -> str:
+    try:
+        return str(onnx.TensorProto.DataType.Name(number))
+    except ValueError:
+        return str(number)
 
 
 def write_tensor(tensor: Tensor) -> onnx.ValueInfoProto:
@@ -64,7 +71,7 @@ def element_type(proto: onnx.TensorProto) -> DType:
         UnsupportedModelError: Segue does not support it.
     """
     if proto.data_type not in _DTYPES:
-        kind = onnx.TensorProto.DataType.Name(proto.data_type)
+        kind = _type_name(proto.data_type)
         raise UnsupportedModelError(
             f"initializer {proto.name!r} has elements of type {kind}, which Segue does not know"
         )

@@ -19,6 +19,7 @@ from shared.model.onnx_file.function_size import check_expansion
 from shared.model.onnx_file.normalising import normalise
 from shared.model.onnx_file.protos import read_node, read_weight, write_tensor
 from shared.model.onnx_file.shapes import fix_inputs, resolve
+from shared.model.onnx_file.text_fields import check_texts
 from shared.model.partitioned_model import PartitionedModel, build_model
 from shared.model.weights import Weight
 
@@ -51,16 +52,16 @@ def load_model(
     """
     data = source if isinstance(source, bytes) else _read(Path(source))
     proto = parse(data)
-    folder = None if isinstance(source, bytes) else Path(source).parent
+    path = None if isinstance(source, bytes) else Path(source)
     chosen = adaptation or Adaptation()
     chosen = replace(chosen, input_shapes={**(input_shapes or {}), **chosen.input_shapes})
-    embedded = embed(proto, folder)
+    embedded = embed(proto, path)
     fixed = adapt(proto, chosen)
     if chosen.changes_graph or (embedded and not any(map(is_outside, proto.graph.initializer))):
         # The identity of a model covers its weights: it is that of the one file which enters a fleet.
         data = proto.SerializeToString()
-    mapped = [map_weight(tensor, folder) for tensor in proto.graph.initializer if folder and is_outside(tensor)]
-    sha256 = digest(data, proto, folder) if folder and mapped else hashlib.sha256(data).hexdigest()
+    mapped = [map_weight(tensor, path) for tensor in proto.graph.initializer if path and is_outside(tensor)]
+    sha256 = digest(data, proto, path) if path and mapped else hashlib.sha256(data).hexdigest()
     model = divide(
         proto,
         mapped,
@@ -105,6 +106,8 @@ def divide(
 
 def _read(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():
+            raise ModelFileError(f"{path} is not a file")
         if (size := path.stat().st_size) > _MAX_FILE_BYTES:
             text = f"{path} has {size / 2**30:.1f} GiB: an ONNX file has at most 2 GiB, with more weights beside it"
             raise ModelFileError(text)
@@ -125,6 +128,7 @@ def parse(data: bytes) -> onnx.ModelProto:
         raise ModelFileError("not an ONNX file: its bytes are no protocol buffer of a model") from exc
     if not proto.ir_version or not proto.graph.node:
         raise ModelFileError("not an ONNX file: it holds no graph of operators")
+    check_texts(proto)
     return proto
 
 

@@ -1,5 +1,7 @@
 """Files as payloads of requests."""
 
+import io
+import zipfile
 from pathlib import Path
 
 import msgpack
@@ -65,9 +67,23 @@ def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
         read_payload(tmp_path / "o.npz")
 
 
+def test_what_has_no_end_is_not_read_for_ever() -> None:
+    with pytest.raises(InputError, match="it has more than 1000 bytes"):
+        read_limited_payload(Path("/dev/zero"), 1000)
+
+
+def test_a_tensor_larger_than_memory_is_told(tmp_path: Path) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (2**50,)})
+    with zipfile.ZipFile(tmp_path / "t.npz", "w") as archive:
+        archive.writestr("t.npy", header.getvalue())
+    with pytest.raises(InputError, match="does not fit into memory"):
+        read_payload(tmp_path / "t.npz")
+
+
 def test_a_request_too_large_for_the_bus_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "large.jpg"
     file.write_bytes(bytes(101))
     assert read_limited_payload(file, 101) == bytes(101)
-    with pytest.raises(InputError, match="has 101 bytes; a request has at most 100"):
+    with pytest.raises(InputError, match="it has 101 bytes, and at most 100 are read"):
         read_limited_payload(file, 100)

@@ -1,4 +1,5 @@
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,6 +130,74 @@ def test_files_outside_the_folder_of_the_model_are_not_read(tmp_path: Path, loca
         entry.value = location if entry.key == "location" else entry.value
     path.write_bytes(model.SerializeToString())
     with pytest.raises(ExternalDataError, match=r"tensor 'w' is stored in .* not below the folder"):
+        load_model(path)
+
+
+def refer(path: Path, **entries: str) -> None:
+    """Give the weight of a saved model another place."""
+    model = onnx.load_model(path, load_external_data=False)
+    (tensor,) = model.graph.initializer
+    kept = {entry.key: entry.value for entry in tensor.external_data} | entries
+    del tensor.external_data[:]
+    for key, value in kept.items():
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value
+    path.write_bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize("way", ["file", "folder"])
+def test_links_that_leave_the_folder_of_the_model_are_not_followed(tmp_path: Path, way: str) -> None:
+    inner, outer = tmp_path / "inner", tmp_path / "outer"
+    inner.mkdir()
+    outer.mkdir()
+    path = chain(inner)
+    (inner / "m.data").rename(outer / "m.data")
+    if way == "file":
+        (inner / "m.data").symlink_to(outer / "m.data")
+    else:
+        (inner / "sub").symlink_to(outer)
+        refer(path, location="sub/m.data")
+    with pytest.raises(ExternalDataError, match=r"tensor 'w' is stored in .* not below the folder"):
+        load_model(path)
+
+
+def test_a_model_that_is_a_link_has_its_weights_where_it_points_to(tmp_path: Path) -> None:
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshot"
+    blobs.mkdir()
+    snapshot.mkdir()
+    whole = load_model(chain(blobs)).sha256
+    (blobs / "m.data").rename(blobs / "1234")
+    for name, blob in (("m.onnx", "m.onnx"), ("m.data", "1234")):
+        (snapshot / name).symlink_to(blobs / blob)
+    assert load_model(snapshot / "m.onnx").sha256 == whole
+
+
+def test_only_files_are_read(tmp_path: Path) -> None:
+    path = chain(tmp_path)
+    (tmp_path / "m.data").unlink()
+    os.mkfifo(tmp_path / "m.data")
+    with pytest.raises(ExternalDataError, match="is not a file"):
+        load_model(path)
+    refer(path, location=".")
+    with pytest.raises(ExternalDataError, match="is not a file"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ({"offset": "many"}, "no such offset or length"),
+        ({"offset": "-4"}, "has 64 bytes, not"),
+        ({"length": "-1"}, "has 64 bytes, not -1"),
+        ({"offset": str(2**70)}, "has 64 bytes, not"),
+        ({"location": "m\0.data"}, "cannot be read"),
+        ({"location": "x" * 5000}, "cannot be read"),
+    ],
+)
+def test_places_that_are_none_are_refused_in_one_line(tmp_path: Path, place: dict[str, str], reason: str) -> None:
+    path = chain(tmp_path)
+    refer(path, **place)
+    with pytest.raises(ExternalDataError, match=reason):
         load_model(path)
 
 

@@ -8,6 +8,7 @@ from onnx import external_data_helper, helper, numpy_helper
 
 from shared.model.errors import ExternalDataError, ModelFileError, UnsupportedModelError
 from shared.model.onnx_file import extract_segment, load_model, verify_chain
+from shared.model.onnx_file.external_data import pack
 from shared.model.onnx_file.verification import BlockChain
 from tests.support.onnx_texts import onnx_bytes
 
@@ -28,6 +29,20 @@ def test_a_file_that_is_larger_than_any_model_is_not_read(tmp_path: Path) -> Non
         file.truncate(2**33)
     with pytest.raises(ModelFileError, match=r"m\.onnx has 8\.0 GiB: an ONNX file has at most 2 GiB"):
         load_model(tmp_path / "m.onnx")
+
+
+def test_what_is_not_a_file(tmp_path: Path) -> None:
+    for path in (tmp_path, Path("/dev/zero")):
+        with pytest.raises(ModelFileError, match="is not a file"):
+            load_model(path)
+        assert pack(path, tmp_path)[0] == path
+
+
+def test_types_of_elements_that_no_release_of_onnx_has() -> None:
+    model = onnx.load_from_string(onnx_bytes(CHAIN, w=SQUARE))
+    model.graph.input[0].type.tensor_type.elem_type = 77
+    with pytest.raises(UnsupportedModelError, match="type 77"):
+        load_model(model.SerializeToString())
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
