@@ -51,6 +51,13 @@ BUILT_IN: Final = (
     BuiltIn("local_only", "local_only:LocalOnly", 210),
     BuiltIn("remote_only", "remote_only:RemoteOnly", 220),
     BuiltIn("exhaustive", "exhaustive:Exhaustive", 230),
+    BuiltIn("coedge", "spatial.coedge:COEDGE", None),
+    BuiltIn("modnn", "spatial.modnn:MODNN", None),
+    BuiltIn("mednn", "spatial.mednn:MEDNN", None),
+    BuiltIn("deepthings", "spatial.deepthings:DEEPTHINGS", None),
+    BuiltIn("deeperthings", "spatial.deeperthings:DEEPERTHINGS", None),
+    BuiltIn("aofl", "spatial.aofl:AOFL", None),
+    BuiltIn("offload", "spatial.offload:OFFLOAD", None),
     BuiltIn("neurosurgeon:load_aware", "neurosurgeon:VARIANTS", 140),
     BuiltIn("hu_mishra:all_cuts", "hu_mishra:VARIANTS", 150),
     BuiltIn("hu_mishra:as_printed", "hu_mishra:VARIANTS", 150),
@@ -67,6 +74,9 @@ BUILT_IN: Final = (
     BuiltIn("kafetzis_koutsopoulos:pairwise", "kafetzis_koutsopoulos:VARIANTS", 190),
     BuiltIn("masud:latency", "masud:VARIANTS", 200),
     BuiltIn("masud:bottleneck", "masud:VARIANTS", 200),
+    BuiltIn("modnn:hub", "spatial.modnn:VARIANTS", None),
+    BuiltIn("deepthings:quickest", "spatial.deepthings:VARIANTS", None),
+    BuiltIn("aofl:capability", "spatial.aofl:VARIANTS", None),
 )
 
 # Tried by ``auto`` under the name of their strategy, and unknown to policies.

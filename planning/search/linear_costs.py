@@ -1,0 +1,170 @@
+"""The linear model of computing and networks that published strategies with tiles assume.
+
+A device computes at one speed, FLOP/s over the whole model, and a link needs a time in proportion to bytes. What a
+strategy chooses by this model is then predicted by the cost model, with measured row times and latencies.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+
+import numpy as np
+
+from planning.problem.problem import Problem
+from planning.search.arrays import Array
+from planning.search.spatial_group import RowUnit, SpatialGroup
+from planning.search.volume_routes import Volume
+from planning.tiles.rows import TileRows, rows_at, tile_rows
+from shared.row_ranges import NOTHING, RowRange, intersection
+
+# From the number of rows of a volume's output to one range per provider.
+RowDivision = Callable[[int], Sequence[RowRange]]
+
+
+class LinearCosts:
+    """Times of rows in the linear model of one group, in ms."""
+
+    def __init__(self, group: SpatialGroup) -> None:
+        """Measure the blocks' work and the links of ``group``."""
+        self.group = group
+        self.work = work_shares(group.network.problem, group.stream.model)
+        # The source is the row and column behind the providers, and the sink the one behind it.
+        ends = (group.stream.source, group.stream.sink or group.gateway)
+        nodes = (*group.providers, *ends)
+        _, per_byte_ms = group.network.matrices(tuple(dict.fromkeys(nodes)))
+        places = {name: place for place, name in enumerate(dict.fromkeys(nodes))}
+        index = [places[name] for name in nodes]
+        self.per_byte_ms: Array = per_byte_ms[np.ix_(index, index)]
+
+    def row_bytes(self, cut: int) -> float:
+        """Return the bytes of one row of the tensor that crosses ``cut``."""
+        model = self.group.model
+        if cut == 0:
+            return model.input_bytes / rows_at(model, 0)
+        block = model.blocks[cut - 1]
+        if block.rows is not None and block.rows.bytes_per_row is not None:
+            return block.rows.bytes_per_row
+        return block.output_bytes / rows_at(model, cut)
+
+    def tile_ms(self, provider: int, start: int, computed: Sequence[RowRange]) -> list[float]:
+        """Return the time of the computed rows of each block from ``start`` on; [blocks]."""
+        times = []
+        for index, (top, bottom) in enumerate(computed, start):
+            rows = self.group.model.blocks[index].rows
+            share = (bottom - top) / rows.output_rows if rows else 1.0
+            times.append(self.group.whole_ms[provider] * self.work[index] * share)
+        return times
+
+    def receive_ms(
+        self, provider: int, needed: RowRange, held: Sequence[tuple[int, RowRange]], row_bytes: float
+    ) -> float:
+        """Return the time in which a provider receives the rows that it needs and does not hold, one after the other.
+
+        Args:
+            provider: its place in the group.
+            needed: the rows.
+            held: holders and their rows; the provider's own are there already.
+            row_bytes: size of a row.
+        """
+        total_ms = 0.0
+        for holder, own in held:
+            top, bottom = intersection(needed, own)
+            # Both may be the source, which has a place of its own.
+            total_ms += (bottom - top) * row_bytes * float(self.per_byte_ms[holder, provider])
+        return total_ms
+
+    def quickest_volumes(self, units: Sequence[RowUnit], divide: RowDivision) -> list[Volume]:
+        """Return the partition of a stretch into volumes that takes the least time; O(U^2 K) beside the tiles' rows.
+
+        Volumes follow each other in lockstep: each takes as long as its slowest provider receives and computes. The sum
+        of such times is least by dynamic programming over the borders, which finds what a search of all 2^(U-1)
+        partitions finds (AOFL).
+        """
+        times = self.volume_times(units, divide)
+        best: list[tuple[float, int]] = [(0.0, 0)]
+        for stop in range(1, len(units) + 1):
+            best.append(min((best[start][0] + times[start, stop - 1], start) for start in range(stop)))
+        borders = [len(units)]
+        while borders[-1]:
+            borders.append(best[borders[-1]][1])
+        return [
+            Volume(units[start].start, units[stop - 1].stop, tuple(divide(units[stop - 1].rows or 0)))
+            for stop, start in zip(borders[-2::-1], borders[:0:-1], strict=True)
+        ]
+
+    def volume_times(self, units: Sequence[RowUnit], divide: RowDivision) -> Array:
+        """Return [U, U]: the time of the volume from one unit to another, both included; inf below the diagonal.
+
+        The first unit's input is scattered from the device that holds it. After the last unit, the rows are gathered at
+        the provider with the most rows, or at the sink if the model ends there.
+        """
+        count, model = len(units), self.group.model
+        first, last = units[0].start, units[-1].stop
+        times = np.full((count, count), np.inf)
+        # The rows that a tile needs at a cut within the volume are those it computes of the block before the cut, so
+        # that one propagation from the end serves all volumes with this end.
+        for stop, unit in enumerate(units):
+            ranges = divide(unit.rows or 0)
+            tiles = [
+                None if top >= bottom else tile_rows(model, first, unit.stop, (top, bottom)) for top, bottom in ranges
+            ]
+            computing = [self._from_each_block(place, first, tile) for place, tile in enumerate(tiles)]
+            gather_ms = self._gather_ms(last, ranges) if unit.stop == last else 0.0
+            for start in range(stop + 1):
+                cut = units[start].start
+                held, row_bytes = self._held(units, start, divide), self.row_bytes(cut)
+                slowest = 0.0
+                for place, tile in enumerate(tiles):
+                    if tile is not None:
+                        needed = tile.needed if cut == first else tile.computed[cut - first - 1]
+                        received = self.receive_ms(place, needed, held, row_bytes)
+                        slowest = max(slowest, received + computing[place][cut - first])
+                times[start, stop] = slowest + gather_ms
+        return times
+
+    def _from_each_block(self, place: int, first: int, tile: TileRows | None) -> list[float]:
+        """Return the time of a tile's blocks from each block on."""
+        if tile is None:
+            return []
+        return list(accumulate(reversed(self.tile_ms(place, first, tile.computed))))[::-1]
+
+    def _held(self, units: Sequence[RowUnit], start: int, divide: RowDivision) -> list[tuple[int, RowRange]]:
+        cut, group = units[start].start, self.group
+        if start:
+            return list(enumerate(divide(units[start - 1].rows or 0)))
+        holder = len(group.providers) if cut == 0 else group.providers.index(group.gateway)
+        return [(holder, (0, rows_at(group.model, cut)))]
+
+    def _gather_ms(self, cut: int, ranges: Sequence[RowRange]) -> float:
+        at_sink = cut == len(self.group.model.blocks)
+        if at_sink and self.group.stream.sink is None:
+            return 0.0
+        sizes = [top - bottom for top, bottom in ranges]
+        reader = len(ranges) + 1 if at_sink else sizes.index(min(sizes))
+        sent = [(bottom - top) * float(self.per_byte_ms[place, reader]) for place, (top, bottom) in enumerate(ranges)]
+        return max(sent) * self.row_bytes(cut)
+
+
+def work_shares(problem: Problem, name: str) -> list[float]:
+    """Return every block's share of a model's work: of its FLOPs, or of the devices' times if these are unknown."""
+    blocks = problem.models[name].blocks
+    work = np.array([block.flops for block in blocks], dtype=np.float64)
+    if work.sum() <= 0:
+        times = [device.block_ms[name] for device in problem.devices.values() if name in device.block_ms]
+        work = np.array(times, dtype=np.float64).sum(axis=0)
+    total = work.sum()
+    return [float(each) for each in (work / total if total > 0 else np.full(len(blocks), 1 / len(blocks)))]
+
+
+def halo_rows(group: SpatialGroup, unit: RowUnit) -> tuple[int, int]:
+    """Return the rows of a unit's input that a tile needs above and below its own share of them.
+
+    Its own share is in proportion to the rows of the output. The rows are those at the middle of the output.
+    """
+    height, rows = rows_at(group.model, unit.start), unit.rows or 0
+    middle = rows // 2
+    if middle == 0:
+        return NOTHING
+    border = middle * height // rows
+    lower = tile_rows(group.model, unit.start, unit.stop, (middle, rows)).needed
+    upper = tile_rows(group.model, unit.start, unit.stop, (0, middle)).needed
+    return max(0, border - lower[0]), max(0, upper[1] - border)

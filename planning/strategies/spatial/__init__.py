@@ -1,0 +1,1 @@
+"""Published strategies that divide the rows of layers over devices: DistrEdge and what it is compared with."""
