@@ -3,6 +3,10 @@
 import os
 import platform
 from pathlib import Path
+from typing import Final
+
+# Of accounts, options and fleets that belong to the machine and not to a user.
+SYSTEM_FOLDER: Final = Path("/etc/segue")
 
 
 def user_data_folder() -> Path:

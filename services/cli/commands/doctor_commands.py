@@ -1,7 +1,9 @@
 """`segue doctor`: check an installation and its fleet."""
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -9,8 +11,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from services.cli.render.console import print_json, results_console
-from services.cli.support.broker_access import OVERSEERS, BrokerAccess, broker_access
+from services.cli.render.console import notes_console, print_json, results_console
+from services.cli.render.fleet_view import FleetView
+from services.cli.support.broker_access import OVERSEERS, BrokerAccess, accounts_folder, broker_access
 from services.cli.support.command_runner import run_command
 from services.cli.support.fleet_operations import listen
 from services.cli.support.health_checks import (
@@ -22,11 +25,14 @@ from services.cli.support.health_checks import (
     retained_findings,
 )
 from services.cli.support.options import Broker, Insecure, Json
-from services.cli.support.retained_messages import read_retained
+from services.cli.support.output_files import check_file
+from services.cli.support.report_bundle import report_members, write_bundle
+from services.cli.support.retained_messages import RetainedMessages, read_retained
+from services.cli.support.secret_scrubber import SecretScrubber, secrets_in_environment, secrets_in_folders
 from shared.bus.errors import BusError
 from shared.bus.roles import Role
-from shared.exit_status import ExitStatus
-from shared.user_folders import user_data_folder
+from shared.exit_status import ExitStatus, InputError
+from shared.user_folders import SYSTEM_FOLDER, user_data_folder
 
 _STYLES: Final = {Level.GOOD: "green", Level.HINT: "yellow", Level.BAD: "bold red"}
 
@@ -37,6 +43,19 @@ def doctor_command(
         Path | None, typer.Option(help="Data folder of the services; the usual one if not given.")
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Look at this machine only.")] = False,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle",
+            metavar="FILE",
+            help="Write one archive (.tar.gz) for a bug report, without secrets, requests and results.",
+            show_default=False,
+        ),
+    ] = None,
+    log: Annotated[
+        list[Path] | None,
+        typer.Option("--log", metavar="FILE", help="A log whose last lines belong to the bundle; repeat it."),
+    ] = None,
     broker: Broker = None,
     insecure: Insecure = False,
     as_json: Json = False,
@@ -48,16 +67,24 @@ def doctor_command(
     retained.
     Exit status 1 if something is wrong, 4 if the broker is out of reach.
     """
-    findings = list(installation_findings(data_dir or user_data_folder()))
+    check_file("--bundle", bundle)
+    if log and bundle is None:
+        raise InputError("--log names a file for --bundle")
+    folder = data_dir or user_data_folder()
+    findings = list(installation_findings(folder))
     broker_error = None
-    if not offline:
-        access = broker_access(broker, insecure, tuple(Role))
+    access = None if offline else broker_access(broker, insecure, tuple(Role))
+    fleet = _ObservedFleet()
+    if access is not None:
         try:
             findings += exposure_findings(access.settings)
-            findings += _fleet(access, listen_s)
+            fleet = _observe(access, listen_s)
+            findings += _findings_of(fleet, access)
         except BusError as error:
             broker_error = error
             findings.append(Finding(Level.BAD, "broker", str(error)))
+    if bundle is not None:
+        _write_bundle(bundle, findings, access, fleet, folder, log or ())
     if as_json:
         print_json([_document(finding) for finding in findings])
     else:
@@ -68,18 +95,64 @@ def doctor_command(
         raise typer.Exit(ExitStatus.FAILED)
 
 
-def _fleet(access: BrokerAccess, listen_s: float) -> list[Finding]:
-    address = access.settings
-    retained = run_command(lambda: read_retained(address))
-    reachable = Finding(Level.GOOD, "broker", f"{address.address} speaks MQTT 5")
-    account = access.account
-    if account is not None and account.role not in OVERSEERS:
-        text = f"the account {account.account} has the role {account.role}, which does not see the fleet"
+@dataclass(frozen=True, slots=True)
+class _ObservedFleet:
+    """What the broker has retained, and the fleet's state; None where it was not looked at."""
+
+    retained: RetainedMessages | None = None
+    view: FleetView | None = None
+
+
+def _observe(access: BrokerAccess, listen_s: float) -> _ObservedFleet:
+    retained = run_command(lambda: read_retained(access.settings))
+    if access.account is not None and access.account.role not in OVERSEERS:
+        return _ObservedFleet(retained)
+    return _ObservedFleet(retained, run_command(lambda: listen(access.settings, listen_s)))
+
+
+def _findings_of(fleet: _ObservedFleet, access: BrokerAccess) -> Iterator[Finding]:
+    yield Finding(Level.GOOD, "broker", f"{access.settings.address} speaks MQTT 5")
+    if fleet.view is not None and fleet.retained is not None:
+        now_s = time.time()
+        yield from fleet_findings(fleet.view, now_s)
+        yield from retained_findings(fleet.retained, fleet.view, now_s, access.settings)
+    elif access.account is not None:
+        text = f"the account {access.account.account} has the role {access.account.role}, which does not see the fleet"
         advice = "to check the fleet, choose the account of an operator or a viewer with --broker"
-        return [reachable, Finding(Level.HINT, "fleet", text, advice)]
-    view = run_command(lambda: listen(address, listen_s))
-    now_s = time.time()
-    return [reachable, *fleet_findings(view, now_s), *retained_findings(retained, view, now_s, address)]
+        yield Finding(Level.HINT, "fleet", text, advice)
+
+
+def _write_bundle(
+    path: Path,
+    findings: Sequence[Finding],
+    access: BrokerAccess | None,
+    fleet: _ObservedFleet,
+    data_dir: Path,
+    logs: Sequence[Path],
+) -> None:
+    settings = None if access is None else access.settings
+    account = None if access is None else access.account
+    members = report_members(
+        findings,
+        settings=settings,
+        account=account,
+        view=fleet.view,
+        retained=fleet.retained,
+        data_dir=data_dir,
+        logs=logs,
+    )
+    known = [
+        *secrets_in_environment(os.environ),
+        *secrets_in_folders((accounts_folder(), data_dir, Path(os.environ.get("SEGUE_FLEET", "fleet")), SYSTEM_FOLDER)),
+        *([] if settings is None else [settings.password or ""]),
+        *([] if account is None else [account.password, account.signing_key]),
+    ]
+    try:
+        size_bytes = write_bundle(path, members, SecretScrubber(known))
+    except OSError as error:
+        raise InputError(f"--bundle {path}: {error.strerror}") from None
+    text = f"{path}: {len(members)} files, {size_bytes / 1e3:.0f} kB; look through it before you send it"
+    notes_console().print(text, soft_wrap=True, highlight=False)
 
 
 def _show(findings: Sequence[Finding]) -> None:
