@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from services.executor.errors import BadInput
 
@@ -76,6 +76,8 @@ def decode_picture(data: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
             return pixels if transposition is None else pixels.transpose(transposition)
     except BadInput:
         raise
+    except UnidentifiedImageError as error:
+        raise BadInput("the image does not decode: it is damaged, or not what it begins like") from error
     except Exception as error:  # Pillow's decoders raise a dozen unrelated classes for broken files.
         raise BadInput(f"the image does not decode: {error or type(error).__name__}") from error
 

@@ -1,7 +1,8 @@
 """Loads ONNX files as partitioned models."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import inliner
 
 from shared.model.adaptation import Adaptation
-from shared.model.errors import ModelFileError, UnsupportedModelError
+from shared.model.errors import ModelError, ModelFileError, UnsupportedModelError
 from shared.model.graph import Graph
 from shared.model.onnx_file.adapting import adapt
 from shared.model.onnx_file.external_data import digest, embed, is_outside, map_weight
@@ -29,6 +30,18 @@ Shapes = Mapping[str, tuple[int, ...]]
 _MAX_FILE_BYTES: Final = 2**31
 
 
+@contextmanager
+def _one_line_faults() -> Iterator[None]:
+    """Turn whatever ONNX's helpers raise for a graph that its checker has let through into a fault of the file."""
+    try:
+        yield
+    except (ModelError, MemoryError):
+        raise
+    except Exception as exc:
+        raise ModelFileError(f"not a valid ONNX model: {type(exc).__name__}: {exc}") from exc
+
+
+@_one_line_faults()
 def load_model(
     source: Path | str | bytes,
     *,
@@ -73,6 +86,7 @@ def load_model(
     return replace(model, fixed_inputs=fixed)
 
 
+@_one_line_faults()
 def divide(
     proto: onnx.ModelProto,
     apart: Sequence[Weight],

@@ -45,6 +45,18 @@ def test_types_of_elements_that_no_release_of_onnx_has() -> None:
         load_model(model.SerializeToString())
 
 
+def test_graphs_that_onnx_itself_stumbles_over() -> None:
+    model = onnx.load_from_string(onnx_bytes(CHAIN, w=SQUARE))
+    model.graph.sparse_initializer.add()
+    with pytest.raises(ModelFileError, match=r"not a valid ONNX model: \w+Error: "):
+        load_model(model.SerializeToString())
+    model.graph.ClearField("sparse_initializer")
+    function = model.functions.add()
+    function.name, function.domain = "Softmax", ""
+    with pytest.raises(ModelFileError, match="not a valid ONNX model: RuntimeError: "):
+        load_model(model.SerializeToString())
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"cannot read .*gone\.onnx"):
         load_model(tmp_path / "gone.onnx")
