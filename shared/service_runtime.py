@@ -8,10 +8,12 @@ import sys
 import uuid
 from collections.abc import Awaitable, Callable
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from shared.bus.errors import BusError, SettingsError
 from shared.exception_groups import errors_in
 from shared.exit_status import ExitStatus, InputError
+from shared.messages.bounds import clean_text
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -41,11 +43,27 @@ def configure_logging(level: str = "INFO") -> None:
         from rich.logging import RichHandler
 
         handler: logging.Handler = RichHandler(console=Console(stderr=True), show_path=False)
-        handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+        handler.setFormatter(_PlainFormatter("%(name)s: %(message)s"))
     else:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler.setFormatter(_PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+class _PlainFormatter(logging.Formatter):
+    """Formatter of one line per record, whatever control characters a message from outside has brought along.
+
+    They could forge further lines, or rewrite the terminal of whoever reads the log.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """Return the line of a record."""
+        record.message = clean_text(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """Return the lines of a traceback, indented, so that none is taken for a record."""
+        return "\n".join(f"  {clean_text(line)}" for line in super().formatException(ei).splitlines())
 
 
 def run_service(service: Callable[[], Awaitable[None]], *, log_level: str = "INFO") -> ExitStatus:

@@ -10,7 +10,7 @@ import pytest
 
 from shared.bus.errors import BrokerUnreachable, SettingsError
 from shared.exit_status import ExitStatus, InputError
-from shared.service_runtime import new_boot_id, run_service, segue_version
+from shared.service_runtime import configure_logging, new_boot_id, run_service, segue_version
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +43,20 @@ def test_expected_errors_are_one_line_each_and_a_status(
     lines = capsys.readouterr().err.splitlines()
     assert "Traceback" not in "".join(lines)
     assert len(lines) == sum(2 if isinstance(error, ExceptionGroup) else 1 for error in errors)
+
+
+def test_what_comes_from_outside_forges_no_line_of_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging()
+    name = "\x1b[2Jx\n2026-01-01 ERROR all is lost\udc80"
+    logging.getLogger("test").warning("a policy of %s", name)
+    try:
+        raise ValueError(name)
+    except ValueError:
+        logging.getLogger("test").exception("it failed")
+    shown = capsys.readouterr().err
+    assert "\x1b" not in shown
+    assert not [line for line in shown.splitlines() if line.startswith("2026-01-01")]
+    assert "a policy of  [2Jx 2026-01-01 ERROR all is lost" in shown
 
 
 def test_unexpected_errors_propagate() -> None:
