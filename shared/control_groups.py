@@ -53,6 +53,20 @@ def read_group_limits(root: Path = Path("/")) -> GroupLimits:
     )
 
 
+def memory_pressure_file(root: Path = Path("/")) -> Path:
+    """Return where the kernel tells how long tasks waited for memory: of the control group of this process, or of all.
+
+    Version 1 has the figures of the machine only.
+
+    Args:
+        root: folder that stands for `/`, in tests.
+    """
+    group = _group_paths(root).get("memory")
+    if group is not None and group.is_v2 and (own := group.folder / "memory.pressure").exists():
+        return own
+    return root / "proc/pressure/memory"
+
+
 def usable_cores(limits: GroupLimits) -> float:
     """Return the cores that this process can use: those of its processor set, or less by quota."""
     allowed = len(os.sched_getaffinity(0))

@@ -3,11 +3,27 @@
 import contextlib
 import hashlib
 import os
+import platform
 import socket
 from functools import cache
 from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_CPUINFO = Path("/proc/cpuinfo")
+# Lines of /proc/cpuinfo that say which processor it is, in lower case.
+_MODEL_KEYS = frozenset(
+    (
+        "model name",
+        "cpu implementer",
+        "cpu variant",
+        "cpu part",
+        "cpu revision",
+        "hardware",
+        "cpu model",
+        "uarch",
+        "cpu",
+    )
+)
 
 
 @cache
@@ -36,6 +52,22 @@ def monotonic_clock_id() -> str:
     with contextlib.suppress(OSError):
         parts.append(os.readlink("/proc/self/ns/time"))
     return _digest(parts)
+
+
+@cache
+def processor_model(cpuinfo: Path = _CPUINFO) -> str:
+    """Return the make of this machine's processor, the same in all of its containers; that of its family elsewhere.
+
+    Args:
+        cpuinfo: file in which the kernel describes the processor.
+    """
+    try:
+        rows = [line.partition(":") for line in cpuinfo.read_text(errors="replace").splitlines()]
+    except OSError:
+        rows = []
+    # x86 has a name, ARM numbers (and two kinds of cores may differ in them), other architectures one of the rest.
+    found = {f"{key.strip()}={value.strip()}" for key, _, value in rows if key.strip().lower() in _MODEL_KEYS}
+    return ", ".join(sorted(found)) or platform.processor() or platform.machine()
 
 
 def _boot_id() -> str:

@@ -1,14 +1,13 @@
 """Configuration of an executor."""
 
-import os
 import platform
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.executor.device_resources import DeviceResources
 from services.executor.lane_sender import LANE_BYTES
 from services.executor.segments.engine import RUNTIME_VERSION, EngineSettings, providers
+from services.executor.segments.measuring_turn import usual_lock_path
 from services.executor.source.source_events import SourceLimits
 from shared.bus import topics
 from shared.bus.settings import BusSettings
@@ -90,7 +89,7 @@ class ExecutorConfig:
     limits: SourceLimits = field(default_factory=SourceLimits)
     max_tasks: int = 64
     max_task_bytes: int = 512 * 1024 * 1024
-    lock_path: Path = field(default_factory=lambda: Path(tempfile.gettempdir()) / f"segue-profiling-{os.getuid()}.lock")
+    lock_path: Path = field(default_factory=usual_lock_path)
     shadow_share: float = 0.0
     transport: TransportMode = TransportMode.MQTT
     direct_host: str | None = None

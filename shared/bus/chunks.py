@@ -7,10 +7,8 @@ agree about its size and sender, and cover it exactly once.
 
 import bisect
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from shared.bus.errors import DecodeError
 from shared.bus.frame import Buffer, decode_frame, encode_frame
@@ -193,6 +191,10 @@ class _Transfer:
         return True
 
 
+def _cleared(size_bytes: int) -> memoryview:
+    return memoryview(bytearray(size_bytes))
+
+
 class Reassembler:
     """Reassembles transfers from chunks in any order, within bounds on memory and on their number.
 
@@ -211,6 +213,7 @@ class Reassembler:
         timeout_s: float = 30.0,
         *,
         repeats: bool = False,
+        allocate: Callable[[int], memoryview] = _cleared,
     ) -> None:
         """Start empty.
 
@@ -219,9 +222,12 @@ class Reassembler:
             max_transfers: bound on the number of transfers under way.
             timeout_s: a transfer expires after this time without progress.
             repeats: senders repeat a transfer under the same id, so late duplicates may begin it again.
+            allocate: returns writable memory of so many bytes. It need not be cleared: every byte of it will be
+                written, or none is used.
         """
         self._max_bytes = max_bytes
         self._repeats = repeats
+        self._allocate = allocate
         self._max_transfers = max_transfers
         self._timeout_s = timeout_s
         self._transfers: OrderedDict[bytes, _Transfer] = OrderedDict()
@@ -305,8 +311,7 @@ class Reassembler:
         ):
             evicted = self._give_up(next(iter(self._transfers)), "made room for a newer transfer")
             self._evicted = [*self._evicted[-(self._max_transfers - 1) :], evicted]
-        # numpy's memory is not cleared: every byte of it will be written, or none is used.
-        buffer = np.empty(chunk.total_bytes, np.uint8).data
+        buffer = self._allocate(chunk.total_bytes)
         transfer = _Transfer(chunk.sender, buffer, now_s, len(chunk.data), now_s)
         self._transfers[chunk.transfer_id] = transfer
         self._held_bytes += chunk.total_bytes

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
+import numpy as np
+
 from shared.bus import topics
 from shared.bus.chunk_sender import UNCONFIRMED_CHUNKS, ChunkSender, Pace
 from shared.bus.chunks import CHUNK_BYTES, Complete, Reassembler
@@ -51,6 +53,10 @@ class Delivery:
 
 # Takes a frame over at once and returns True, or leaves it to whoever iterates over the transport. Never raises.
 TakeNow = Callable[[Delivery], bool]
+
+
+def _uncleared(size_bytes: int) -> memoryview:
+    return np.empty(size_bytes, np.uint8).data
 
 
 def takes_nothing(delivery: Delivery) -> bool:
@@ -203,7 +209,7 @@ class BrokerTransport:
             receive_maximum=UNCONFIRMED_CHUNKS,
             connect_timeout_s=connect_timeout_s,
         ) as connection:
-            bounds = Reassembler() if reassembler is None else reassembler
+            bounds = Reassembler(allocate=_uncleared) if reassembler is None else reassembler
             chunks = ChunkSender(connection, device, chunk_bytes, send_timeout_s)
             transport = cls(connection, device, bounds, chunks)
             await connection.subscribe(topics.inbox(device), qos=1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.control_groups import GroupLimits, read_group_limits, usable_cores
+from shared.control_groups import GroupLimits, memory_pressure_file, read_group_limits, usable_cores
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -110,6 +110,19 @@ def test_the_soft_limit_counts_because_a_group_above_it_is_slowed_down(tmp_path:
 def test_a_group_that_is_not_mounted_here_is_that_of_the_mount(tmp_path: Path) -> None:
     files = V2_CONTAINER | {"proc/self/cgroup": "0::/../../somewhere/else\n"}
     assert read_group_limits(tree(tmp_path, files)) == IN_CONTAINER
+
+
+def test_pressure_is_that_of_the_own_group_where_there_is_one(tmp_path: Path) -> None:
+    machine = tmp_path / "proc/pressure/memory"
+    assert memory_pressure_file(tree(tmp_path, V1_CONTAINER)) == machine
+    assert memory_pressure_file(tree(tmp_path, V2_CONTAINER)) == machine
+    own = "sys/fs/cgroup/memory.pressure"
+    assert memory_pressure_file(tree(tmp_path, {own: "some avg10=0.00\n"})) == tmp_path / own
+
+
+def test_pressure_of_a_hybrid_host_is_that_of_the_machine(tmp_path: Path) -> None:
+    files = HYBRID | {"sys/fs/cgroup/unified/memory.pressure": "some avg10=0.00\n"}
+    assert memory_pressure_file(tree(tmp_path, files)) == tmp_path / "proc/pressure/memory"
 
 
 def test_cores_are_those_of_the_processor_set_or_less() -> None:

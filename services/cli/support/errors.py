@@ -21,7 +21,7 @@ class MissingPackage(Exception):
     def __init__(self, package: str) -> None:
         super().__init__(
             f"the package {package} is not installed: install what this command needs, "
-            "pip install 'segue[all]' or one service's extra (monitor, planner, executor, collector, broker)"
+            "pip install 'segue[all]' or one service's extra (monitor, planner, executor, collector, broker, fleet)"
         )
 
 

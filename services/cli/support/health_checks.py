@@ -13,7 +13,7 @@ from typing import Final
 from broker.mosquitto import find_mosquitto
 from services.cli.render.fleet_view import DeviceView, FleetView, StreamView
 from services.cli.render.refusal_text import refusal_texts
-from services.cli.support.retained_messages import RetainedMessages, clearing_command
+from services.cli.support.retained_messages import RetainedMessages, can_verify, clearing_command
 from services.cli.support.transport_advice import advice_text, transport_advice
 from shared.bus.exposure import exposures, is_this_machine
 from shared.bus.settings import BusSettings
@@ -26,12 +26,13 @@ MIN_PYTHON: Final = (3, 11)
 MIN_FREE_BYTES: Final = 500 * 10**6
 MAX_CLOCK_SKEW_S: Final = 1.0
 
-REQUIRED: Final = ("cryptography", "mqtt5", "msgpack", "numpy", "pydantic", "rich", "typer")
+REQUIRED: Final = ("mqtt5", "msgpack", "pydantic", "rich", "typer")
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
-    "executor": ("onnx", "onnxruntime", "pillow", "zstandard"),
-    "planner": ("highspy", "scipy"),
+    "executor": ("cryptography", "numpy", "onnx", "onnxruntime", "pillow", "zstandard"),
+    "planner": ("cryptography", "highspy", "numpy", "scipy"),
     "collector": ("prometheus-client",),
     "broker": ("iotcore",),
+    "fleet": ("cryptography",),
 }
 
 _DISK_ADVICE: Final = "free space, or mend the disk: everything then goes on by itself, and nothing is lost"
@@ -120,6 +121,9 @@ def retained_findings(
         now_s: wall clock.
         broker: where it is, for the commands that clear them.
     """
+    if not can_verify():
+        advice = "run `segue doctor` where the planner or an executor is installed"
+        yield Finding(Level.HINT, "signatures", "not checked: the package cryptography is not installed", advice)
     # A reason from the message alone comes before one from others.
     for topic, reason in sorted({**dict(view.misfits(now_s)), **dict(retained.faults())}.items()):
         advice = f"services ignore it; clear it with: {clearing_command(broker, topic)}"

@@ -1,7 +1,6 @@
 """Measurement of idle profiles on this machine, with the results kept on disk."""
 
 import asyncio
-import fcntl
 import hashlib
 import json
 import logging
@@ -9,8 +8,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
@@ -24,12 +22,14 @@ from services.executor.errors import CannotPrepare, ExecutorError
 from services.executor.segments.compute_queue import Ticket
 from services.executor.segments.engine import RUNTIME_VERSION, EngineSettings, SegmentSession, load_session
 from services.executor.segments.idle_profile import IdleProfile, MeasuredGroup, is_enough, make_profile
+from services.executor.segments.measuring_turn import measuring_turn
 from services.executor.segments.prepare import prepare
 from services.executor.segments.processor import Processor
 from services.executor.segments.profile_attempts import ProfileAttempts
 from services.executor.segments.profile_groups import group_blocks, merge_refusals
 from services.executor.segments.segment import open_model
 from shared.bus.malloc_tuning import return_free_memory
+from shared.machine_identity import processor_model
 from shared.messages.control import RejectionCause
 from shared.messages.devices import BlockRefusal
 from shared.messages.models import Manifest
@@ -39,7 +39,6 @@ from shared.model.partitioned_model import PartitionedModel
 _LOGGER = logging.getLogger(__name__)
 
 _TICKET = Ticket("profiling")
-_LOCK_POLL_S = 0.05
 # Relative change of the memory limit that does not count.
 _LIMIT_NOISE = 0.05
 # A segment that takes longer is measured by its first run, because requests would wait for every other one.
@@ -89,7 +88,7 @@ class Profiler:
         cached = await self.cached(manifest)
         if cached is not None:
             return cached
-        async with _turn(self.lock_path, self.lock_timeout_s):
+        async with measuring_turn(self.lock_path, self.lock_timeout_s):
             cached = await self.cached(manifest)
             if cached is not None:
                 return cached
@@ -226,12 +225,13 @@ def _complete(values: Mapping[str, np.ndarray], model: PartitionedModel, block: 
 def profile_path(folder: Path, manifest: Manifest, engine: EngineSettings) -> Path:
     """Return the path of a model's profile, measured by this machine with this engine.
 
-    Other input shapes or cuts of the same file have a profile of their own.
+    Other input shapes or cuts of the same file have a profile of their own. The name of the host does not count: a
+    container has another one after every start.
     """
     # A profile that was measured under another quota of processor time is that of another device.
     cores = segment_cores(engine.threads)
     machine = (
-        f"{_VERSION} {platform.node()} {platform.machine()} {RUNTIME_VERSION} {engine.provider} {engine.threads} "
+        f"{_VERSION} {processor_model()} {platform.machine()} {RUNTIME_VERSION} {engine.provider} {engine.threads} "
         f"{cores:.1f}"
     )
     machine += f" {manifest.graph_version()}"
@@ -261,30 +261,6 @@ def _random(generator: np.random.Generator, shape: tuple[int, ...], dtype: np.dt
     if np.issubdtype(dtype, np.floating):
         return generator.standard_normal(shape).astype(dtype)
     return np.zeros(shape, dtype)
-
-
-@asynccontextmanager
-async def _turn(path: Path, timeout_s: float) -> AsyncIterator[None]:
-    """Hold the machine's lock file."""
-    descriptor = await asyncio.to_thread(os.open, path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        if not await _acquire(descriptor, timeout_s):
-            _LOGGER.warning("%s was not free within %g s: measuring without the lock", path, timeout_s)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-async def _acquire(descriptor: int, timeout_s: float) -> bool:
-    end_s = time.monotonic() + timeout_s
-    while time.monotonic() < end_s:
-        try:
-            # Polled: a blocking flock has no timeout, and its thread could not be cancelled.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            await asyncio.sleep(_LOCK_POLL_S)
-    return False
 
 
 def _read(path: Path, block_count: int, memory_limit_bytes: int | None) -> IdleProfile | None:

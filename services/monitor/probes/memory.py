@@ -1,30 +1,27 @@
 """Memory of the device, within the limits of its control groups, and its shortage."""
 
 from pathlib import Path
-from typing import Final
 
 import psutil
 
 from services.monitor.probes.device_probe import Readings
-from shared.control_groups import read_group_limits
-
-_PRESSURE: Final = Path("/proc/pressure/memory")
+from shared.control_groups import memory_pressure_file, read_group_limits
 
 
 class MemoryProbe:
     """Memory in bytes: the total, the part that is not available without swapping, and what is swapped out.
 
     In a container they are those of its control group. The pressure is the share of the last ten seconds in which a
-    task had to wait for memory.
+    task had to wait for memory: in the control group where that is of version 2, else on the machine.
     """
 
-    def __init__(self, pressure: Path = _PRESSURE) -> None:
+    def __init__(self, pressure: Path | None = None) -> None:
         """Make a probe.
 
         Args:
-            pressure: file with the kernel's pressure stall information.
+            pressure: file with the kernel's pressure stall information; None for that of this process.
         """
-        self._pressure = pressure
+        self._pressure = memory_pressure_file() if pressure is None else pressure
 
     def sample(self, now_s: float) -> Readings:
         """Return `memory_used_bytes`, `memory_total_bytes`, `swap_used_bytes` and `memory_stall_percent`."""
