@@ -55,6 +55,7 @@ until_true() {
     echo "$what: $((SECONDS - begun)) s"
 }
 restarted() { [ "$(property "$1" NRestarts)" -ge "$2" ] && [ "$(property "$1" ActiveState)" = active ]; }
+is_healthy() { [ "$(segue health | grep -c ': ready')" = 4 ]; }
 is_clean() { ! segue doctor --listen-s 3 --json | grep -q '"level": "bad"'; }
 
 until_true 60 "systemd is up" in_it systemctl is-system-running
@@ -69,6 +70,7 @@ segue fleet add-device camera --fleet /etc/segue/fleet --out /root/camera.txt
 segue device join /root/camera.txt
 segue device install
 until_true 60 "the fleet is without fault" is_clean
+until_true 10 "four services are healthy" is_healthy
 
 PHOTO=$(in_it /opt/segue/bin/python -c 'from importlib.resources import files; print(files("services.cli.data") / "photos" / "coffee.jpg")')
 MODEL=$(in_it /opt/segue/bin/python -c 'from importlib.resources import files; print(files("services.cli.data") / "squeezenet1.1.onnx")')
@@ -82,6 +84,20 @@ for role in planner collector executor monitor broker; do
     until_true 30 "$role is back after SIGKILL" restarted $role 1
 done
 segue submit "$PHOTO" --stream door --timeout-s 60 > /dev/null && echo "a photograph is answered after all of it"
+
+for role in executor monitor planner collector; do
+    in_it mkdir -p "/etc/systemd/system/segue-$role.service.d"
+    in_it sh -c "printf '[Service]\nWatchdogSec=8\n' > /etc/systemd/system/segue-$role.service.d/test.conf"
+done
+in_it systemctl daemon-reload
+for role in executor monitor planner collector; do
+    in_it systemctl restart "segue-$role.service"
+    in_it systemctl kill --signal=STOP --kill-whom=main "segue-$role.service"
+    until_true 40 "$role is back after it has hung" restarted $role 1
+    in_it rm "/etc/systemd/system/segue-$role.service.d/test.conf"
+done
+in_it systemctl daemon-reload
+until_true 60 "four services are healthy again" is_healthy
 
 second=$(in_it sh -c 'grep ExecStart= /etc/systemd/system/segue-monitor.service | cut -d= -f2-')
 in_it systemd-run --quiet --collect --wait --unit=second -p LoadCredential=account.json:/root/.local/share/segue/accounts/camera.json \

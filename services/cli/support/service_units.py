@@ -19,6 +19,8 @@ SERVICE_USER: Final = "segue"
 # Where units keep their data: a folder per service, which systemd makes and gives to its user.
 STATE_FOLDER: Final = Path("/var/lib/segue")
 SYSUSERS_TEXT: Final = f'u {SERVICE_USER} - "Segue" {STATE_FOLDER}\n'
+# Longest silence of a service's event loop. Its start counts, which takes half a minute on the smallest devices.
+_WATCHDOG_S: Final = 90
 # What a unit file takes without quotes and escapes (systemd.syntax(7), systemd.service(5)).
 _PLAIN_PATH: Final = re.compile(r"/[A-Za-z0-9_./+@-]*")
 # With room for other processes of the machine. The executor plans with what its control group leaves to it.
@@ -73,12 +75,19 @@ def service_unit(role: str, device: str | None, account_path: Path, program: Pat
         f"LoadCredential=account.ca.pem:{_plain(authority_file(account_path))}",
         f"StateDirectory=segue/{role}",
         "StateDirectoryMode=0700",
+        # All services answer `segue health` in it; one that ends leaves it to the others.
+        "RuntimeDirectory=segue",
+        "RuntimeDirectoryPreserve=yes",
+        # Not Type=notify: multi-user.target would wait until the broker is reached, and no watchdog would watch until
+        # then.
+        "NotifyAccess=main",
+        f"WatchdogSec={_WATCHDOG_S}",
         f"Environment=HOME={STATE_FOLDER}/{role}",
         *_LIMITS[role],
     )
     after = f" {unit_name('broker')}" if role in SERVER_ROLES else ""
     description = role if device is None else f"{role} of {device}"
-    return _unit(role, description, "exec", SERVICE_USER, start, lines, after, command)
+    return _unit(role, description, SERVICE_USER, start, lines, after, command)
 
 
 def broker_unit(configuration: Path, user: str, mosquitto: Path, command: str) -> ServiceUnit:
@@ -100,11 +109,11 @@ def broker_unit(configuration: Path, user: str, mosquitto: Path, command: str) -
         "LimitNOFILE=16384",
         *_LIMITS["broker"],
     )
-    return _unit("broker", "broker (Mosquitto)", "exec", user, start, lines, "", command)
+    return _unit("broker", "broker (Mosquitto)", user, start, lines, "", command)
 
 
 def _unit(
-    role: str, description: str, kind: str, user: str, start: str, lines: Iterable[str], after: str, command: str
+    role: str, description: str, user: str, start: str, lines: Iterable[str], after: str, command: str
 ) -> ServiceUnit:
     template = Template((files("services.cli.data") / "systemd" / "service.template").read_text(encoding="utf-8"))
     name = unit_name(role)
@@ -113,7 +122,6 @@ def _unit(
         name=name,
         description=description,
         after=after,
-        type=kind,
         user=user,
         start=start,
         lines="\n".join(lines),

@@ -46,6 +46,8 @@ def test_every_unit_is_restarted_bounded_and_not_root(unit: ServiceUnit) -> None
     assert found["User"] in ("segue", "mosquitto")
     assert (found["Restart"], found["RestartPreventExitStatus"], found["StartLimitIntervalSec"]) == ("always", "2", "0")
     assert "TasksMax" in found
+    # Mosquitto says nothing to a watchdog.
+    assert ("WatchdogSec" in found) is (unit.name != unit_name("broker"))
     assert found["ProtectSystem"] == "strict"
     assert "$" not in unit.text.replace("${CREDENTIALS_DIRECTORY}", "").replace("$MAINPID", "")
 
