@@ -92,6 +92,8 @@ class MqttSession:
         subscribed: topic filters, with root, that the broker has granted on this connection. Changed only by
             `request_subscription` and `cancel_subscription`.
         max_packet_bytes: largest packet that the broker accepts. Set at CONNACK; None without a maximum.
+        has_retained: whether the broker retains messages, as it says. Set at CONNACK.
+        session_expiry_s: how long the broker keeps the session without a connection, as it says. Set at CONNACK.
     """
 
     def __init__(
@@ -120,6 +122,8 @@ class MqttSession:
         self._on_resumed = on_resumed
         self._root_length = len(settings.root) + 1
         self.max_packet_bytes: int | None = None
+        self.has_retained = True
+        self.session_expiry_s = _asked_expiry_s(settings, options)
         # Replaced at CONNACK, before anything can be published.
         self._send_quota = asyncio.Semaphore(settings.max_outstanding)
         self._acknowledgements = AcknowledgementOrder()
@@ -175,6 +179,10 @@ class MqttSession:
             await self._driver.disconnect(_CLOSE_TIMEOUT_S)
         finally:
             self._driver.close()
+
+    def abort(self) -> None:
+        """End the connection without DISCONNECT, as a device without power does: the broker publishes the will."""
+        self._driver.close()
 
     async def send(
         self, topic: str, payload: Sequence[Buffer], qos: int, retain: bool, properties: Properties | None
@@ -247,6 +255,9 @@ class MqttSession:
         if answer.session_present:
             self._on_resumed()
         self.max_packet_bytes = answer.max_packet_size
+        self.has_retained = answer.retain_available
+        if answer.session_expiry_interval is not None:
+            self.session_expiry_s = answer.session_expiry_interval
         # The broker's receive maximum bounds unacknowledged publications (MQTT 5.0, 4.9). It may disconnect a client
         # that exceeds it.
         self._send_quota = asyncio.Semaphore(min(answer.receive_max, self._settings.max_outstanding))
@@ -331,6 +342,10 @@ def _connect_packet(settings: BusSettings, options: SessionOptions) -> mqtt5.Con
         ),
         keep_alive=settings.keepalive_s,
         # Without it the session ends with the connection (MQTT 5.0, 3.1.2.11.2).
-        session_expiry_interval=settings.session_expiry_s if options.persistent else 0,
+        session_expiry_interval=_asked_expiry_s(settings, options),
         receive_max=options.receive_maximum,
     )
+
+
+def _asked_expiry_s(settings: BusSettings, options: SessionOptions) -> int:
+    return settings.session_expiry_s if options.persistent else 0

@@ -14,6 +14,7 @@ from rich.text import Text
 from services.cli.render.console import notes_console, print_json, results_console
 from services.cli.render.fleet_view import FleetView
 from services.cli.support.broker_access import OVERSEERS, BrokerAccess, accounts_folder, broker_access
+from services.cli.support.broker_contract import try_contract
 from services.cli.support.command_runner import run_command
 from services.cli.support.fleet_operations import listen
 from services.cli.support.health_checks import (
@@ -56,6 +57,18 @@ def doctor_command(
         list[Path] | None,
         typer.Option("--log", metavar="FILE", help="A log whose last lines belong to the bundle; repeat it."),
     ] = None,
+    contract: Annotated[
+        bool, typer.Option("--contract", help="Try what Segue needs of a broker, on this broker, and nothing else.")
+    ] = False,
+    second: Annotated[
+        str | None,
+        typer.Option(
+            "--second",
+            metavar="ADDRESS",
+            help="With --contract: another node of its cluster, or the other end of a bridge, at which to receive.",
+            show_default=False,
+        ),
+    ] = None,
     broker: Broker = None,
     insecure: Insecure = False,
     as_json: Json = False,
@@ -65,11 +78,17 @@ def doctor_command(
     Checks Python, packages, Mosquitto and free disk space on this machine, and whether the broker answers.
     Checks presence, version, clock, links and streams of every service and device of the fleet, and what the broker has
     retained.
+    With --contract, whether the broker does what Segue needs of one (docs/brokers.md); nothing stays there.
     Exit status 1 if something is wrong, 4 if the broker is out of reach.
     """
     check_file("--bundle", bundle)
     if log and bundle is None:
         raise InputError("--log names a file for --bundle")
+    if contract:
+        _check_contract(broker, second, insecure, as_json)
+        return
+    if second is not None:
+        raise InputError("--second is for --contract")
     folder = data_dir or user_data_folder()
     findings = list(installation_findings(folder))
     broker_error = None
@@ -91,6 +110,27 @@ def doctor_command(
         _show(findings)
     if broker_error is not None:
         raise typer.Exit(ExitStatus.OUT_OF_REACH)
+    if any(finding.level is Level.BAD for finding in findings):
+        raise typer.Exit(ExitStatus.FAILED)
+
+
+def _check_contract(broker: str | None, second: str | None, insecure: bool, as_json: bool) -> None:
+    """Try the contract, print a line for each need, and end with status 1 if a required one is not kept."""
+    settings = broker_access(broker, insecure, tuple(Role)).settings
+    other = None if second is None else broker_access(second, insecure, tuple(Role)).settings
+    results = run_command(lambda: try_contract(settings, other))
+    findings = [
+        Finding(
+            Level.GOOD if result.is_kept else Level.BAD if result.check.is_required else Level.HINT,
+            result.check.need,
+            result.text if result.is_kept else f"{result.text} (Segue needs it: {result.check.reason})",
+        )
+        for result in results
+    ]
+    if as_json:
+        print_json([_document(finding) for finding in findings])
+    else:
+        _show(findings)
     if any(finding.level is Level.BAD for finding in findings):
         raise typer.Exit(ExitStatus.FAILED)
 
